@@ -1,0 +1,3 @@
+//! Builds the built-in plugins.
+
+fn main() {}

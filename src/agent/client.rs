@@ -1,0 +1,149 @@
+//! What the engine needs of an agent, whatever carries it there.
+
+use async_trait::async_trait;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::run::{NodeInfo, Timestamp};
+
+/// An action to schedule.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ActionRequest {
+    /// Identifier, made by the engine.
+    pub id: Uuid,
+    /// Kind of the action.
+    pub kind: String,
+    /// Its arguments.
+    pub args: Value,
+    /// When the engine decided on it.
+    pub created_time: Timestamp,
+    /// Labels that the agent keeps with it.
+    pub metadata: Map<String, Value>,
+}
+
+/// The answer to a request to schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheduled {
+    /// The agent accepted it.
+    Accepted,
+    /// The agent knew the identifier already (409).
+    Known,
+}
+
+/// How far an action is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ActionStatus {
+    /// Its phase.
+    pub phase: ActionPhase,
+    /// Its result, or how far it is.
+    pub payload: Value,
+    /// The agent's message when it failed.
+    pub error: Option<String>,
+}
+
+/// Phases of an action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ActionPhase {
+    /// Queued.
+    New,
+    /// Going on.
+    Running,
+    /// Ended well.
+    Done,
+    /// Ended badly.
+    Failed,
+}
+
+impl ActionPhase {
+    /// Whether the action has ended.
+    pub const fn is_final(self) -> bool {
+        match self {
+            Self::New | Self::Running => false,
+            Self::Done | Self::Failed => true,
+        }
+    }
+}
+
+/// Why a call to an agent failed.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// No connection could be made: the request was not sent.
+    #[error("failed to connect to {address}: {message}")]
+    Connect {
+        /// Base URL of the agent.
+        address: String,
+        /// What happened.
+        message: String,
+    },
+    /// The request may have been sent, and no whole answer came.
+    #[error("failed to get an answer from {address}: {message}")]
+    NoAnswer {
+        /// Base URL of the agent.
+        address: String,
+        /// What happened.
+        message: String,
+    },
+    /// The agent answered with an error of its own (5xx) that may pass.
+    #[error("{address} answered {status}: {message}")]
+    Broken {
+        /// Base URL of the agent.
+        address: String,
+        /// HTTP status.
+        status: u16,
+        /// The agent's message.
+        message: String,
+    },
+    /// The agent refused the request (4xx); the same request will be refused again.
+    #[error("{address} refused the request with {status}: {message}")]
+    Refused {
+        /// Base URL of the agent.
+        address: String,
+        /// HTTP status.
+        status: u16,
+        /// The agent's message.
+        message: String,
+    },
+    /// The answer does not follow the specification.
+    #[error("{address} answered something unexpected: {message}")]
+    Malformed {
+        /// Base URL of the agent.
+        address: String,
+        /// What was found and what was expected.
+        message: String,
+    },
+}
+
+impl AgentError {
+    /// Whether the same request may go well later.
+    pub const fn retryable(&self) -> bool {
+        match self {
+            Self::Connect { .. } | Self::NoAnswer { .. } | Self::Broken { .. } => true,
+            Self::Refused { .. } | Self::Malformed { .. } => false,
+        }
+    }
+
+    /// Whether the request may have reached the agent and taken effect.
+    pub const fn may_have_taken_effect(&self) -> bool {
+        match self {
+            Self::NoAnswer { .. } | Self::Broken { .. } | Self::Malformed { .. } => true,
+            Self::Connect { .. } | Self::Refused { .. } => false,
+        }
+    }
+}
+
+/// Speaks to agents. One client serves all of them; an agent is named by the base URL of its API.
+#[async_trait]
+pub trait AgentClient: Send + Sync + 'static {
+    /// Asks the agent to perform an action. Never repeated by the client itself.
+    async fn schedule(
+        &self,
+        address: &str,
+        request: &ActionRequest,
+    ) -> Result<Scheduled, AgentError>;
+
+    /// How far an action is; none when the agent does not know it.
+    async fn action(&self, address: &str, id: Uuid) -> Result<Option<ActionStatus>, AgentError>;
+
+    /// What the agent says about its node.
+    async fn node(&self, address: &str) -> Result<NodeInfo, AgentError>;
+}

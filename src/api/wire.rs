@@ -1,0 +1,199 @@
+//! What goes over the wire, shared by the server and `replictl`.
+//!
+//! Agent records, journals, log lines and events go as they are in [`crate::run`].
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::playbook::{PluginInfo, PluginPin, Problem, Vcs};
+use crate::run::{
+    AgentState, CommandId, CommandOutcome, Digest, RunId, RunStatus, StatusReason, Timestamp, Verb,
+};
+
+/// A page of a list.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Listing<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Pass this as `after` for the next page; none: this was the last.
+    pub next: Option<String>,
+}
+
+/// Applies a playbook: `POST /api/v1/playbooks`. With `?dry_run=true` it is only validated.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApplyPlaybook {
+    /// The document's text, YAML or JSON.
+    pub document: String,
+    /// Digests of the plugins that were uploaded for `file:` sources, by the name in the document.
+    #[serde(default)]
+    pub uploads: BTreeMap<String, Digest>,
+}
+
+/// Applies a cluster: `POST /api/v1/clusters`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApplyCluster {
+    /// The document's text, YAML or JSON.
+    pub document: String,
+}
+
+/// A playbook in answers.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct PlaybookView {
+    /// Name.
+    pub name: String,
+    /// Version.
+    pub version: String,
+    /// One line for people.
+    pub summary: Option<String>,
+    /// Where it is kept under version control.
+    pub vcs: Option<Vcs>,
+    /// Names of the stages.
+    pub stages: Vec<String>,
+    /// The plugins with the digests that they are pinned to.
+    pub plugins: BTreeMap<String, PluginPin>,
+    /// When it was first applied.
+    pub applied_at: Timestamp,
+    /// What the request did: `created` or `unchanged`; `valid` for a dry run; none in a read.
+    pub change: Option<String>,
+    /// The document's text; only in a read of one playbook.
+    pub document: Option<String>,
+}
+
+/// A cluster in answers.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ClusterView {
+    /// Name.
+    pub name: String,
+    /// Number of agents that the document lists.
+    pub agents: u32,
+    /// When it was last changed.
+    pub applied_at: Timestamp,
+    /// What the request did: `created`, `updated` or `unchanged`; none in a read.
+    pub change: Option<String>,
+    /// The document's text; only in a read of one cluster.
+    pub document: Option<String>,
+}
+
+/// A plugin in answers.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct PluginView {
+    /// What it says about itself.
+    #[serde(flatten)]
+    pub info: PluginInfo,
+    /// When it was first uploaded.
+    pub added_at: Timestamp,
+    /// What the request did: `created` or `unchanged`; none in a read.
+    pub change: Option<String>,
+}
+
+/// Starts a run: `POST /api/v1/runs`, with an `Idempotency-Key` header if it may be repeated.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StartRun {
+    /// `NAME` (the highest version) or `NAME@VERSION`.
+    pub playbook: String,
+    /// Name of the cluster.
+    pub cluster: String,
+    /// Parameters; defaults are filled in.
+    #[serde(default)]
+    pub params: Map<String, Value>,
+    /// Who starts it.
+    #[serde(default)]
+    pub started_by: Option<String>,
+}
+
+/// A run in answers.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct RunView {
+    /// Identifier.
+    pub id: RunId,
+    /// Name of the playbook.
+    pub playbook: String,
+    /// Its version.
+    pub version: String,
+    /// Where the playbook is kept under version control.
+    pub vcs: Option<Vcs>,
+    /// Name of the cluster.
+    pub cluster: String,
+    /// The status.
+    pub status: RunStatus,
+    /// Why it has that status.
+    pub reason: Option<StatusReason>,
+    /// Since when.
+    pub since: Timestamp,
+    /// Name of the present stage.
+    pub stage: String,
+    /// Agents that were selected when the stage started.
+    pub selected: u32,
+    /// Number of agent records by state.
+    pub counts: BTreeMap<AgentState, u32>,
+    /// Failures that counted for the budget.
+    pub failures: u32,
+    /// The parameters.
+    pub params: Map<String, Value>,
+    /// The plugins that the run pins.
+    pub plugins: BTreeMap<String, PluginPin>,
+    /// Who started it.
+    pub started_by: Option<String>,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it began to go.
+    pub started_at: Option<Timestamp>,
+    /// When it finished.
+    pub finish_ts: Option<Timestamp>,
+}
+
+/// Asks something of a run: `POST /api/v1/runs/{id}/commands`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SubmitCommand {
+    /// Identifier, so that it can be repeated; none: the server makes one.
+    #[serde(default)]
+    pub id: Option<CommandId>,
+    /// What is asked.
+    pub command: Verb,
+    /// Who asks.
+    #[serde(default)]
+    pub actor: Option<String>,
+    /// Why.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// What became of a command. 200 when it was applied, 202 while it waits; a refused one is a
+/// problem with status 409 and code `command-refused`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct CommandView {
+    /// Identifier.
+    pub id: CommandId,
+    /// The run.
+    pub run: RunId,
+    /// What was asked.
+    pub command: Verb,
+    /// What became of it; none while it waits.
+    pub outcome: Option<CommandOutcome>,
+}
+
+/// An error (RFC 9457, `application/problem+json`).
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ProblemDetails {
+    /// Always `about:blank`: `code` tells the kind.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The HTTP status in words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What happened, for people.
+    pub detail: String,
+    /// Stable code, for programs.
+    pub code: String,
+    /// What is wrong with a document, where that is the cause.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<Problem>,
+}

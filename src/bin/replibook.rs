@@ -1,0 +1,3 @@
+//! `replibook`
+
+fn main() {}

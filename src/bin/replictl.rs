@@ -1,0 +1,3 @@
+//! `replictl`
+
+fn main() {}

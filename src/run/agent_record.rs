@@ -1,0 +1,152 @@
+//! The agent record: the state of one agent in one run.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::ids::{AgentId, AgentSeq, RunId};
+use super::status::AgentState;
+use super::time::Timestamp;
+
+/// The state of one agent in one run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct AgentRecord {
+    /// The run.
+    pub run: RunId,
+    /// Number within the run.
+    pub seq: AgentSeq,
+    /// The agent.
+    pub agent: AgentId,
+    /// Base URL of the agent's API.
+    pub address: String,
+    /// Attributes: those of the Cluster object over those that the agent reports.
+    pub attributes: Map<String, Value>,
+    /// What `info/node` said when the stage started; null when the agent did not answer.
+    pub node: Value,
+    /// State in the present stage.
+    pub state: AgentState,
+    /// Index of the present stage.
+    pub stage: u16,
+    /// Index of the step that is going on, or that comes next.
+    pub step: u16,
+    /// Number of the last attempt of each step of the stage; 0: none yet. They only ever grow.
+    pub attempts: Vec<u32>,
+    /// Number of the decision that started the agent, from 1.
+    pub batch: Option<u32>,
+    /// Label of that decision.
+    pub batch_label: Option<String>,
+    /// Results of the steps that ended well, by the name of the step.
+    pub results: BTreeMap<String, Value>,
+    /// Why the agent failed, or what went wrong in a step that was allowed to.
+    pub error: Option<Failure>,
+    /// Why it was skipped.
+    pub skip_reason: Option<String>,
+    /// When its first step started.
+    pub started_at: Option<Timestamp>,
+    /// When it reached its last state in the stage.
+    pub ended_at: Option<Timestamp>,
+    /// When it became a member, for one that joined while the run went.
+    pub joined_at: Option<Timestamp>,
+    /// When it left, for one that did.
+    pub left_at: Option<Timestamp>,
+    /// When the run finished, once it has. Retention counts from here.
+    pub finish_ts: Option<Timestamp>,
+}
+
+/// Why an agent failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Failure {
+    /// The reason, one of a fixed list.
+    pub reason: FailureReason,
+    /// What happened, for people.
+    pub message: String,
+    /// Name of the step.
+    pub step: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// The reasons for a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureReason {
+    /// An action ended in FAILED, or the agent refused it.
+    ActionFailed,
+    /// The agent could not be reached until the deadline.
+    Unreachable,
+    /// The agent no longer knows an action that it had accepted.
+    ActionLost,
+    /// The step itself gave an error.
+    StepFailed,
+    /// The time of the step ran out.
+    TimedOut,
+    /// The plugin trapped.
+    PluginTrapped,
+    /// The plugin used more CPU time than an activation may.
+    PluginOutOfTime,
+    /// The plugin asked for more memory than an activation may have.
+    PluginOutOfMemory,
+    /// The plugin went past a limit on numbers or sizes: calls, log lines, results.
+    PluginLimit,
+    /// An activation did not repeat the calls of the one before.
+    NotDeterministic,
+    /// The plugin could not be loaded.
+    PluginUnavailable,
+    /// The precondition of the step did not hold.
+    Precondition,
+    /// The plugin asked for something that the playbook does not grant.
+    NotGranted,
+    /// An expression of the playbook failed, or the arguments do not fit the plugin's schema.
+    BadArguments,
+    /// The run was cancelled before the agent's steps ended; this alone never counts for a budget.
+    Cancelled,
+}
+
+impl FailureReason {
+    /// Every reason.
+    pub const ALL: [Self; 15] = [
+        Self::ActionFailed,
+        Self::Unreachable,
+        Self::ActionLost,
+        Self::StepFailed,
+        Self::TimedOut,
+        Self::PluginTrapped,
+        Self::PluginOutOfTime,
+        Self::PluginOutOfMemory,
+        Self::PluginLimit,
+        Self::NotDeterministic,
+        Self::PluginUnavailable,
+        Self::Precondition,
+        Self::NotGranted,
+        Self::BadArguments,
+        Self::Cancelled,
+    ];
+
+    /// The word used everywhere.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ActionFailed => "action-failed",
+            Self::Unreachable => "unreachable",
+            Self::ActionLost => "action-lost",
+            Self::StepFailed => "step-failed",
+            Self::TimedOut => "timed-out",
+            Self::PluginTrapped => "plugin-trapped",
+            Self::PluginOutOfTime => "plugin-out-of-time",
+            Self::PluginOutOfMemory => "plugin-out-of-memory",
+            Self::PluginLimit => "plugin-limit",
+            Self::NotDeterministic => "not-deterministic",
+            Self::PluginUnavailable => "plugin-unavailable",
+            Self::Precondition => "precondition",
+            Self::NotGranted => "not-granted",
+            Self::BadArguments => "bad-arguments",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl std::fmt::Display for FailureReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,79 @@
+//! What people ask of a run: commands, each a document of its own.
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::{CommandId, RunId};
+use super::time::Timestamp;
+
+/// A command to a run. It is applied once, by the engine that holds the run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Command {
+    /// Identifier; submitting the same one again changes nothing.
+    pub id: CommandId,
+    /// The run.
+    pub run: RunId,
+    /// What is asked.
+    pub verb: Verb,
+    /// Who asks, as they said.
+    pub actor: Option<String>,
+    /// Why, as they said.
+    pub why: Option<String>,
+    /// When it was submitted.
+    pub at: Timestamp,
+    /// What became of it; none while it waits.
+    pub outcome: Option<CommandOutcome>,
+    /// When the run finished, once it has.
+    pub finish_ts: Option<Timestamp>,
+}
+
+/// What a command asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verb {
+    /// Let a run that waits in PENDING_APPROVE go.
+    Approve,
+    /// Cancel a run that waits for approval.
+    Reject,
+    /// Start no new agent.
+    Pause,
+    /// Go on after a pause; accepts the failures so far.
+    Resume,
+    /// End the run after what is in flight.
+    Cancel,
+}
+
+impl Verb {
+    /// Every verb.
+    pub const ALL: [Self; 5] =
+        [Self::Approve, Self::Reject, Self::Pause, Self::Resume, Self::Cancel];
+
+    /// The word used everywhere.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Approve => "approve",
+            Self::Reject => "reject",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Cancel => "cancel",
+        }
+    }
+}
+
+impl std::fmt::Display for Verb {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What became of a command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", tag = "outcome")]
+pub enum CommandOutcome {
+    /// It took effect.
+    Applied,
+    /// It did not fit.
+    Refused {
+        /// Why.
+        reason: String,
+    },
+}

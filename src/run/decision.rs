@@ -1,0 +1,81 @@
+//! What a strategy is asked and what it answers, in the host's own types.
+
+use serde_json::Value;
+
+use super::agent_record::AgentRecord;
+use super::ids::AgentId;
+use super::status::AgentState;
+use super::time::Timestamp;
+
+/// The most agents that one decision may start, so that a decision fits one commit: an agent that
+/// starts is a record and two events, and a commit is bounded to 1,000 documents.
+pub const MAX_START: u32 = 300;
+
+/// The most agents that one decision may leave out, for the same reason.
+pub const MAX_SKIP: u32 = 400;
+
+/// The most identifiers in one page of the roster.
+pub const MAX_ROSTER_PAGE: u32 = 1_000;
+
+/// The largest memo in bytes: it is written with every commit of the run.
+pub const MAX_MEMO_BYTES: usize = 64 * 1024;
+
+/// What a strategy is asked with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlanInput {
+    /// Name of the stage.
+    pub stage: String,
+    /// Arguments, with the expressions filled in.
+    pub arguments: Value,
+    /// What the strategy returned last time.
+    pub memo: String,
+    /// Now.
+    pub now: Timestamp,
+    /// The most agents that the decision may start.
+    pub max_start: u32,
+}
+
+/// The answer of a strategy, as it gave it: not yet checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// Agents to start.
+    pub start: Vec<AgentId>,
+    /// Agents to leave out, with a reason.
+    pub skip: Vec<(AgentId, String)>,
+    /// What happens then.
+    pub next: Next,
+    /// Handed back next time.
+    pub memo: String,
+    /// Label of the batch.
+    pub label: Option<String>,
+}
+
+/// What happens after a decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Ask again when something changed.
+    Wait,
+    /// Ask again then at the latest.
+    WaitUntil(Timestamp),
+    /// Pause until a person resumes the run.
+    Approval(String),
+    /// The stage is complete once nothing is in flight.
+    Complete,
+    /// The run fails once nothing is in flight.
+    Abort(String),
+}
+
+/// The agents of a stage, as a strategy sees them. Every answer costs what it returns.
+pub trait Roster: Send + Sync {
+    /// Number of agents in `state`.
+    fn count(&self, state: AgentState) -> u32;
+
+    /// Agents that were selected when the stage started.
+    fn selected(&self) -> u32;
+
+    /// Agents in `state` in order of their sequence, after `after`, at most `limit`.
+    fn page(&self, state: AgentState, after: Option<&AgentId>, limit: u32) -> Vec<AgentId>;
+
+    /// The record of an agent.
+    fn record(&self, id: &AgentId) -> Option<&AgentRecord>;
+}

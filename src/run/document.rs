@@ -1,0 +1,187 @@
+//! The run as it is kept: a snapshot that never changes, and the progress that does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::ids::{Digest, RunId};
+use super::status::{AgentState, RunStatus};
+use super::time::Timestamp;
+use crate::playbook::Playbook;
+
+/// One execution of a playbook against a cluster.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Run {
+    /// What the run was started with.
+    pub snapshot: Arc<Snapshot>,
+    /// How far it is.
+    pub progress: Progress,
+}
+
+impl Run {
+    /// Identifier of the run.
+    pub fn id(&self) -> RunId {
+        self.snapshot.id
+    }
+}
+
+/// What a run was started with. Nothing that is applied later changes it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Snapshot {
+    /// Identifier of the run.
+    pub id: RunId,
+    /// The whole playbook, with every plugin pinned by its digest.
+    pub playbook: Playbook,
+    /// The parameters, defaults filled in; they fit the playbook's schema.
+    pub params: Map<String, Value>,
+    /// Name of the cluster.
+    pub cluster: String,
+    /// Who started it, as they said.
+    pub started_by: Option<String>,
+    /// When it was created.
+    pub created_at: Timestamp,
+}
+
+impl Snapshot {
+    /// Digests of all plugins that the run pins: their bytes are kept as long as the run.
+    pub fn pins(&self) -> BTreeSet<&Digest> {
+        self.playbook.plugins.values().map(|pin| &pin.digest).collect()
+    }
+}
+
+/// How far a run is. Every commit of a run writes it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Progress {
+    /// The status.
+    pub status: RunStatus,
+    /// Why it has that status, where there is more to say.
+    pub reason: Option<StatusReason>,
+    /// Since when.
+    pub since: Timestamp,
+    /// Sequence of the next event of the history, from 1.
+    pub next_event: u64,
+    /// Number of agent records by state.
+    pub counts: BTreeMap<AgentState, u32>,
+    /// The present stage.
+    pub stage: StageProgress,
+    /// When it began to go (left PENDING).
+    pub started_at: Option<Timestamp>,
+    /// How the run ends, once that is settled (from FINISHING on): DONE, FAILED or CANCELLED.
+    pub outcome: Option<RunStatus>,
+    /// The one moment that all records of the run get as `finish_ts`, fixed on entering FINISHING.
+    pub finishing_at: Option<Timestamp>,
+    /// Written last, when all its records have theirs. Retention counts from here.
+    pub finish_ts: Option<Timestamp>,
+}
+
+impl Progress {
+    /// The progress of a run that was just created.
+    pub fn new(status: RunStatus, now: Timestamp) -> Self {
+        Self {
+            status,
+            reason: None,
+            since: now,
+            next_event: 1,
+            counts: BTreeMap::new(),
+            stage: StageProgress::default(),
+            started_at: None,
+            outcome: None,
+            finishing_at: None,
+            finish_ts: None,
+        }
+    }
+
+    /// Number of agent records in `state`.
+    pub fn count(&self, state: AgentState) -> u32 {
+        self.counts.get(&state).copied().unwrap_or(0)
+    }
+}
+
+/// How far the present stage is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct StageProgress {
+    /// Index of the stage in the playbook.
+    pub index: u16,
+    /// Agents that were selected when the stage started; percentages are of these.
+    pub selected: u32,
+    /// What the strategy returned as memo last time.
+    pub memo: String,
+    /// Decisions that started agents so far: the number of the last batch.
+    pub batches: u32,
+    /// What the strategy asked for after its last decision.
+    pub next: Option<PlannedNext>,
+    /// Failures that count for the budget.
+    pub failures: u32,
+    /// Failures that a person has accepted by resuming the run.
+    pub accepted_failures: u32,
+}
+
+/// What a strategy asked for after its last decision, as far as the host still has to act on it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", tag = "next")]
+pub enum PlannedNext {
+    /// Ask again when something changed.
+    Wait,
+    /// Ask again then at the latest.
+    WaitUntil {
+        /// The moment.
+        at: Timestamp,
+    },
+    /// The stage is complete once nothing is in flight.
+    Complete,
+    /// The run fails once nothing is in flight.
+    Abort {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Why a run has its status.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct StatusReason {
+    /// The kind of reason, for programs.
+    pub code: ReasonCode,
+    /// What happened, for people.
+    pub message: String,
+}
+
+/// The kinds of reason for a status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReasonCode {
+    /// The budget was exceeded.
+    BudgetExceeded,
+    /// A person asked for it.
+    Operator,
+    /// The strategy asks for approval.
+    Approval,
+    /// The playbook asks for approval before the start.
+    ApprovalRequired,
+    /// The strategy gave an error, trapped or went past a limit.
+    StrategyFailed,
+    /// The host refused a decision of the strategy.
+    DecisionRefused,
+    /// The strategy ended the run.
+    StrategyAborted,
+    /// Another run holds the cluster.
+    ClusterBusy,
+    /// The cluster, its agents or the selection of the stage could not be worked out.
+    StartFailed,
+    /// Agents failed, within the budget.
+    SomeFailed,
+    /// All went well.
+    AllDone,
+}
+
+/// A run with all its records, as it was loaded.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The run.
+    pub run: Run,
+    /// All agent records, by sequence.
+    pub records: Vec<super::AgentRecord>,
+    /// The journals of the attempts that are going on.
+    pub journals: Vec<super::Journal>,
+}

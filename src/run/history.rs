@@ -1,0 +1,157 @@
+//! What is appended while a run goes: events and log lines.
+
+use serde::{Deserialize, Serialize};
+
+use super::agent_record::Failure;
+use super::document::StatusReason;
+use super::ids::{AgentId, AttemptKey, CommandId, RunId};
+use super::status::{AgentState, RunStatus};
+use super::time::Timestamp;
+
+/// One line of a run's history.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct RunEvent {
+    /// The run.
+    pub run: RunId,
+    /// Sequence within the run, from 1, without gaps.
+    pub seq: u64,
+    /// When.
+    pub at: Timestamp,
+    /// Who asked for it, where somebody did.
+    pub actor: Option<String>,
+    /// What happened.
+    #[serde(flatten)]
+    pub what: Happened,
+    /// When the run finished, once it has.
+    pub finish_ts: Option<Timestamp>,
+}
+
+/// What happened in a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", tag = "event")]
+pub enum Happened {
+    /// The run changed its status.
+    Status {
+        /// Before; none when the run was created.
+        from: Option<RunStatus>,
+        /// After.
+        to: RunStatus,
+        /// Why.
+        reason: Option<StatusReason>,
+    },
+    /// The strategy decided. The agents that it started follow as `agent` events of the same batch.
+    Decision {
+        /// Sequence of the last event that the strategy's roster reflected.
+        roster: u64,
+        /// Number of the batch; none when no agent was started.
+        batch: Option<u32>,
+        /// Label of the batch.
+        label: Option<String>,
+        /// How many agents it started.
+        started: u32,
+        /// How many it left out.
+        skipped: u32,
+        /// What it asked for next, in words.
+        next: String,
+    },
+    /// An agent changed its state.
+    Agent {
+        /// The agent.
+        agent: AgentId,
+        /// Before; none when its record was made.
+        from: Option<AgentState>,
+        /// After.
+        to: AgentState,
+        /// The batch that it belongs to.
+        batch: Option<u32>,
+        /// Why it failed or was skipped.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
+    },
+    /// An attempt of a step began on an agent.
+    StepStarted {
+        /// The agent.
+        agent: AgentId,
+        /// Name of the step.
+        step: String,
+        /// Number of the attempt.
+        attempt: u32,
+    },
+    /// A step was left out on an agent because its `when` was false.
+    StepSkipped {
+        /// The agent.
+        agent: AgentId,
+        /// Name of the step.
+        step: String,
+    },
+    /// A step ended on an agent.
+    StepEnded {
+        /// The agent.
+        agent: AgentId,
+        /// Name of the step.
+        step: String,
+        /// Number of the attempt.
+        attempt: u32,
+        /// Why it failed; none when it ended well.
+        failure: Option<Failure>,
+    },
+    /// A person's command was applied or refused.
+    Command {
+        /// The command.
+        id: CommandId,
+        /// Its word, for example `resume`.
+        command: String,
+        /// Why, as the person said.
+        why: Option<String>,
+        /// Why it was refused; none when it was applied.
+        refused: Option<String>,
+    },
+}
+
+/// One line in the log of an attempt, or of a decision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct LogLine {
+    /// The run.
+    pub run: RunId,
+    /// The attempt; none for a line of the strategy.
+    pub attempt: Option<AttemptKey>,
+    /// The agent; none for a line of the strategy.
+    pub agent: Option<AgentId>,
+    /// Name of the step, or of the stage for a line of the strategy.
+    pub source: String,
+    /// Number of the line within its attempt, or of the decision's event for the strategy's lines.
+    pub line: u32,
+    /// Sequence of the last event before it: with `agent` and `line` it gives an order.
+    pub event: u64,
+    /// When it was committed.
+    pub at: Timestamp,
+    /// Severity.
+    pub level: LogLevel,
+    /// The text.
+    pub message: String,
+    /// When the run finished, once it has.
+    pub finish_ts: Option<Timestamp>,
+}
+
+/// Severity of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// For the plugin's author.
+    Debug,
+    /// Ordinary.
+    Info,
+    /// Worth a look.
+    Warn,
+    /// Something failed.
+    Error,
+}
+
+/// A line as a plugin wrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PluginLine {
+    /// Severity.
+    pub level: LogLevel,
+    /// The text.
+    pub message: String,
+}

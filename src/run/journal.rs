@@ -1,0 +1,243 @@
+//! The journal of an attempt: the calls that its step made and the answers they got.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use super::ids::{AgentId, AttemptKey, RunId};
+use super::time::{Millis, Timestamp};
+
+/// One document per attempt. With the attempt's arguments and seed it determines every activation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Journal {
+    /// The run.
+    pub run: RunId,
+    /// The attempt.
+    pub key: AttemptKey,
+    /// The agent.
+    pub agent: AgentId,
+    /// Name of the step.
+    pub step_name: String,
+    /// When the attempt started: the logical time until the first answer.
+    pub started_at: Timestamp,
+    /// The step's arguments with the expressions filled in.
+    pub arguments: Value,
+    /// The answers so far; the index is the number of the call.
+    pub answers: Vec<Answered>,
+    /// The call that is being performed.
+    pub pending: Option<Pending>,
+    /// Lines in the log so far.
+    pub log_lines: u32,
+    /// When the run finished, once it has.
+    pub finish_ts: Option<Timestamp>,
+}
+
+/// A call that has its answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Answered {
+    /// Which function was called.
+    pub name: CallName,
+    /// sha256 of the call's arguments, in hex.
+    pub arguments_hash: String,
+    /// When the answer came: the logical time from then on.
+    pub at: Timestamp,
+    /// The answer.
+    pub answer: Answer,
+}
+
+/// A call that was committed and waits for its answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Pending {
+    /// Which function was called.
+    pub name: CallName,
+    /// sha256 of the call's arguments, in hex.
+    pub arguments_hash: String,
+    /// When it was committed: sleeps and timeouts count from here.
+    pub at: Timestamp,
+    /// Whether the agent is known to have accepted the action; then "not known" means lost.
+    pub accepted: bool,
+}
+
+/// The functions whose answers are journaled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CallName {
+    /// `agent.info`
+    Info,
+    /// `agent.run-action`
+    RunAction,
+    /// `agent.wait-status`
+    WaitStatus,
+    /// `timer.sleep`
+    Sleep,
+}
+
+/// A call with its arguments: an effect for the host to perform.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", tag = "call")]
+pub enum Call {
+    /// Ask the agent about its node.
+    Info,
+    /// Have the agent perform an action.
+    RunAction {
+        /// Kind of the action.
+        kind: String,
+        /// Its arguments.
+        arguments: Value,
+    },
+    /// Wait until the node has one of these statuses.
+    WaitStatus {
+        /// Words such as `HEALTHY`.
+        statuses: Vec<String>,
+        /// How long to wait, from [`Pending::at`].
+        timeout: Millis,
+    },
+    /// Wait, from [`Pending::at`].
+    Sleep {
+        /// How long.
+        length: Millis,
+    },
+}
+
+impl Call {
+    /// Which function this calls.
+    pub const fn name(&self) -> CallName {
+        match self {
+            Self::Info => CallName::Info,
+            Self::RunAction { .. } => CallName::RunAction,
+            Self::WaitStatus { .. } => CallName::WaitStatus,
+            Self::Sleep { .. } => CallName::Sleep,
+        }
+    }
+
+    /// sha256 of the arguments, in hex: replays must repeat it.
+    pub fn arguments_hash(&self) -> String {
+        let text = match self {
+            Self::Info => String::new(),
+            Self::RunAction { kind, arguments } => format!("{kind}\n{}", canonical(arguments)),
+            Self::WaitStatus { statuses, timeout } => format!("{timeout:?}\n{statuses:?}"),
+            Self::Sleep { length } => format!("{length:?}"),
+        };
+        hex::encode(Sha256::digest(text.as_bytes()))
+    }
+}
+
+/// The JSON text of `value` with the keys of objects in order, so that equal values have one text.
+pub fn canonical(value: &Value) -> String {
+    match value {
+        Value::Object(map) => {
+            let mut keys: Vec<_> = map.iter().collect();
+            keys.sort_by_key(|(key, _)| key.as_str());
+            let members = keys
+                .into_iter()
+                .map(|(key, value)| format!("{}:{}", Value::String(key.clone()), canonical(value)));
+            format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+        }
+        Value::Array(items) => {
+            format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(","))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.to_string(),
+    }
+}
+
+/// The answer to a call.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// Of [`Call::Info`].
+    Info(Result<NodeInfo, CallError>),
+    /// Of [`Call::RunAction`]: the action's payload.
+    RunAction(Result<Value, CallError>),
+    /// Of [`Call::WaitStatus`]: the status found.
+    WaitStatus(Result<String, CallError>),
+    /// Of [`Call::Sleep`].
+    Sleep,
+}
+
+impl Answer {
+    /// Which function this answers.
+    pub const fn name(&self) -> CallName {
+        match self {
+            Self::Info(_) => CallName::Info,
+            Self::RunAction(_) => CallName::RunAction,
+            Self::WaitStatus(_) => CallName::WaitStatus,
+            Self::Sleep => CallName::Sleep,
+        }
+    }
+
+    /// The error in the answer, if it is one.
+    pub const fn error(&self) -> Option<&CallError> {
+        match self {
+            Self::Info(Err(error)) | Self::RunAction(Err(error)) | Self::WaitStatus(Err(error)) => {
+                Some(error)
+            }
+            Self::Info(Ok(_)) | Self::RunAction(Ok(_)) | Self::WaitStatus(Ok(_)) | Self::Sleep => {
+                None
+            }
+        }
+    }
+}
+
+/// What an agent says about its node, reduced to what is used; `raw` is all of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct NodeInfo {
+    /// A word in capitals; `UNKNOWN` when the agent gave a reason instead.
+    pub status: String,
+    /// Attributes that the agent reports.
+    pub attributes: serde_json::Map<String, Value>,
+    /// The whole answer of `info/node`.
+    pub raw: Value,
+}
+
+/// Why a call to an agent gave no result.
+#[derive(
+    Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema, thiserror::Error,
+)]
+#[serde(rename_all = "kebab-case", tag = "error", content = "message")]
+pub enum CallError {
+    /// The action ended in FAILED.
+    #[error("action failed: {0}")]
+    Failed(String),
+    /// The agent refused the call.
+    #[error("agent refused the call: {0}")]
+    Refused(String),
+    /// The agent could not be reached until the deadline.
+    #[error("agent unreachable: {0}")]
+    Unreachable(String),
+    /// The agent had accepted the action and no longer knows it.
+    #[error("action lost: {0}")]
+    Lost(String),
+    /// The time of the call ran out.
+    #[error("timed out: {0}")]
+    TimedOut(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_hash_is_of_the_arguments_and_not_of_their_order() {
+        let hash = |arguments| Call::RunAction { kind: "k".to_owned(), arguments }.arguments_hash();
+        assert_eq!(hash(json!({"a": 1, "b": [2]})), hash(json!({"b": [2], "a": 1})));
+        assert_ne!(hash(json!({"a": 1})), hash(json!({"a": 1.0})));
+        assert_ne!(
+            Call::Sleep { length: Millis(1) }.arguments_hash(),
+            Call::Sleep { length: Millis(2) }.arguments_hash()
+        );
+    }
+
+    #[test]
+    fn answers_survive_json() {
+        for answer in [
+            Answer::Sleep,
+            Answer::RunAction(Ok(Value::Null)),
+            Answer::RunAction(Err(CallError::Lost("gone".to_owned()))),
+            Answer::WaitStatus(Ok("HEALTHY".to_owned())),
+        ] {
+            let text = serde_json::to_string(&answer).unwrap();
+            assert_eq!(serde_json::from_str::<Answer>(&text).unwrap(), answer, "{text}");
+        }
+    }
+}

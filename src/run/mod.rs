@@ -1,0 +1,37 @@
+//! The run: what it is, and how it goes. Pure: no I/O, no clock, no randomness, no async, no Wasm.
+//!
+//! [`Run`] is a [`Snapshot`] that never changes and a [`Progress`] that does; beside it stand one
+//! [`AgentRecord`] per agent and one [`Journal`] per attempt. [`Machine`] holds them in memory and
+//! turns one [`Input`] after another into [`Transition`]s: what to commit, and what to perform once
+//! it is committed.
+
+mod agent_record;
+mod command;
+mod decision;
+mod document;
+mod history;
+mod ids;
+mod journal;
+mod status;
+mod time;
+mod transition;
+
+pub use agent_record::{AgentRecord, Failure, FailureReason};
+pub use command::{Command, CommandOutcome, Verb};
+pub use decision::{
+    Decision, MAX_MEMO_BYTES, MAX_ROSTER_PAGE, MAX_SKIP, MAX_START, Next, PlanInput, Roster,
+};
+pub use document::{
+    Loaded, PlannedNext, Progress, ReasonCode, Run, Snapshot, StageProgress, StatusReason,
+};
+pub use history::{Happened, LogLevel, LogLine, PluginLine, RunEvent};
+pub use ids::{AgentId, AgentSeq, AttemptKey, CommandId, Digest, DigestError, EngineId, RunId};
+pub use journal::{
+    Answer, Answered, Call, CallError, CallName, Journal, NodeInfo, Pending, canonical,
+};
+pub use status::{AgentState, RunStatus, UnknownWord};
+pub use time::{Millis, Timestamp, TimestampError};
+pub use transition::{
+    Activate, Activation, ActivationEnd, Effect, Input, Member, Perform, PlanFailure, Transition,
+    Writes,
+};

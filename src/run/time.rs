@@ -1,0 +1,130 @@
+//! Moments and lengths of time, as plain numbers.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A moment: whole milliseconds since the Unix epoch, in UTC.
+///
+/// It is written as RFC 3339 with milliseconds (`2026-11-22T09:00:00.000Z`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+/// The text is not a moment in RFC 3339.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "failed to read {found:?} as a moment; expected RFC 3339, for example 2026-11-22T09:00:00Z"
+)]
+pub struct TimestampError {
+    found: String,
+}
+
+impl Timestamp {
+    /// The moment `millis` milliseconds after the Unix epoch.
+    pub const fn from_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub const fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// The moment `length` later; the latest moment there is when that is too far.
+    pub const fn plus(self, length: Millis) -> Self {
+        Self(self.0.saturating_add(length.0 as i64))
+    }
+
+    /// The time from `earlier` until this moment; zero when `earlier` is not earlier.
+    pub const fn since(self, earlier: Self) -> Millis {
+        let difference = self.0.saturating_sub(earlier.0);
+        Millis(if difference > 0 { difference as u64 } else { 0 })
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_millisecond(self.0) {
+            Ok(moment) => write!(f, "{moment:.3}"),
+            Err(_) => write!(f, "{}ms", self.0),
+        }
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = TimestampError;
+
+    fn from_str(text: &str) -> Result<Self, TimestampError> {
+        match text.parse::<jiff::Timestamp>() {
+            Ok(moment) => Ok(Self(moment.as_millisecond())),
+            Err(_) => Err(TimestampError { found: text.to_owned() }),
+        }
+    }
+}
+
+impl schemars::JsonSchema for Timestamp {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Timestamp".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "string", "format": "date-time"})
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A length of time in whole milliseconds.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
+#[serde(transparent)]
+pub struct Millis(pub u64);
+
+impl Millis {
+    /// `seconds` seconds.
+    pub const fn from_secs(seconds: u64) -> Self {
+        Self(seconds * 1000)
+    }
+
+    /// The same length for the standard library.
+    pub const fn to_std(self) -> std::time::Duration {
+        std::time::Duration::from_millis(self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_written_with_milliseconds_and_read_back() {
+        let moment = Timestamp::from_millis(1_763_802_000_123);
+        assert_eq!(moment.to_string(), "2025-11-22T09:00:00.123Z");
+        assert_eq!(moment.to_string().parse::<Timestamp>().unwrap(), moment);
+        assert!("yesterday".parse::<Timestamp>().is_err());
+    }
+}

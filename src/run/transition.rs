@@ -1,0 +1,226 @@
+//! What the core is told and what it answers: inputs, and transitions with effects.
+
+use serde_json::{Map, Value};
+
+use super::agent_record::{AgentRecord, FailureReason};
+use super::command::Command;
+use super::decision::{Decision, PlanInput};
+use super::document::Progress;
+use super::history::{LogLine, PluginLine, RunEvent};
+use super::ids::{AgentId, AttemptKey, Digest, RunId};
+use super::journal::{Answer, Call, Journal};
+use super::time::Timestamp;
+use crate::playbook::Grants;
+
+/// Something that the run must take notice of.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The cluster is free for this run.
+    ClusterFree,
+    /// Another run holds the cluster.
+    ClusterBusy {
+        /// That run.
+        holder: RunId,
+    },
+    /// The members of the cluster, as they are now.
+    Members(Vec<Member>),
+    /// The members could not be worked out.
+    MembersFailed(String),
+    /// The strategy's decision, or why there is none.
+    Planned {
+        /// The decision.
+        result: Result<Decision, PlanFailure>,
+        /// What the strategy wrote to its log.
+        logs: Vec<PluginLine>,
+    },
+    /// An activation of a step ended.
+    Activated {
+        /// The attempt.
+        key: AttemptKey,
+        /// How.
+        activation: Activation,
+    },
+    /// The agent has accepted the action of the pending call.
+    Accepted {
+        /// The attempt.
+        key: AttemptKey,
+        /// Number of the call.
+        call: u32,
+    },
+    /// A pending call has its answer.
+    Answered {
+        /// The attempt.
+        key: AttemptKey,
+        /// Number of the call.
+        call: u32,
+        /// The answer.
+        answer: Answer,
+    },
+    /// A person's command.
+    Command(Command),
+    /// The moment that was asked for with [`Effect::WakeAt`] has come.
+    Woken,
+    /// All records but the run itself have their `finish_ts`.
+    Stamped,
+}
+
+/// One member of a cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Member {
+    /// The agent.
+    pub agent: AgentId,
+    /// Base URL of its API.
+    pub address: String,
+    /// Attributes: those of the Cluster object over those that the agent reports.
+    pub attributes: Map<String, Value>,
+    /// What `info/node` said; null when the agent did not answer.
+    pub node: Value,
+}
+
+/// Why a strategy gave no decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanFailure {
+    /// A stable code, for example `plugin-trapped`.
+    pub code: String,
+    /// What happened, for people.
+    pub message: String,
+}
+
+/// How an activation of a step ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Activation {
+    /// The end.
+    pub end: ActivationEnd,
+    /// The lines after the last recorded answer.
+    pub logs: Vec<PluginLine>,
+}
+
+/// The ends of an activation.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ActivationEnd {
+    /// It stopped at its first call without an answer; the number of the call is the number of
+    /// answers in the journal.
+    Blocked(Call),
+    /// The step is done, with this result.
+    Done(Value),
+    /// The attempt failed.
+    Failed {
+        /// Why.
+        reason: FailureReason,
+        /// What happened, for people.
+        message: String,
+        /// Whether another attempt may go well.
+        retryable: bool,
+    },
+}
+
+/// What one input did: what to commit, and what to perform after that.
+#[derive(Clone, Debug, Default)]
+pub struct Transition {
+    /// What is to be written, all at once.
+    pub writes: Writes,
+    /// What is to be performed once the writes are committed.
+    pub effects: Vec<Effect>,
+}
+
+/// What a commit writes. The run's progress is always written.
+#[derive(Clone, Debug, Default)]
+pub struct Writes {
+    /// Progress of the run; none only when nothing at all is to be written.
+    pub progress: Option<Progress>,
+    /// Agent records, each whole; at most one for each agent.
+    pub records: Vec<AgentRecord>,
+    /// Journals, each whole; at most one for each attempt.
+    pub journals: Vec<Journal>,
+    /// New log lines.
+    pub logs: Vec<LogLine>,
+    /// New events.
+    pub events: Vec<RunEvent>,
+    /// Commands that got their outcome.
+    pub commands: Vec<Command>,
+}
+
+impl Writes {
+    /// Whether there is nothing to commit.
+    pub fn is_empty(&self) -> bool {
+        self.progress.is_none()
+    }
+
+    /// Number of documents besides the run.
+    pub fn documents(&self) -> usize {
+        self.records.len()
+            + self.journals.len()
+            + self.logs.len()
+            + self.events.len()
+            + self.commands.len()
+    }
+}
+
+/// Something for the driver to perform after the commit. Each is safe to perform again after a crash.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Find out whether the cluster is free, and answer with [`Input::ClusterFree`] or
+    /// [`Input::ClusterBusy`]; ask again later in the second case.
+    AwaitCluster,
+    /// Work out the members and answer with [`Input::Members`] or [`Input::MembersFailed`].
+    LoadMembers,
+    /// Ask the strategy. While it thinks, no other input is applied.
+    Plan {
+        /// Digest of the plugin.
+        plugin: Digest,
+        /// What it is asked with.
+        input: PlanInput,
+    },
+    /// Activate a step and answer with [`Input::Activated`].
+    Activate(Box<Activate>),
+    /// Perform a call and answer with [`Input::Answered`].
+    Perform(Box<Perform>),
+    /// Answer with [`Input::Woken`] at that moment. A later one of these replaces this.
+    WakeAt(Timestamp),
+    /// Give up performing the call of this attempt; it will not be answered any more.
+    Abandon(AttemptKey),
+    /// Write `finish_ts` to all records of the run, and answer with [`Input::Stamped`].
+    Stamp(Timestamp),
+}
+
+/// An activation to make.
+#[derive(Clone, Debug)]
+pub struct Activate {
+    /// The attempt.
+    pub key: AttemptKey,
+    /// Digest of the plugin.
+    pub plugin: Digest,
+    /// What it may reach.
+    pub grants: Grants,
+    /// The journal so far.
+    pub journal: Journal,
+    /// The agent, as the step's input and as `agent.info` need it.
+    pub agent: AgentId,
+    /// Attributes of the agent.
+    pub attributes: Map<String, Value>,
+    /// Name of the cluster.
+    pub cluster: String,
+    /// Name of the stage.
+    pub stage: String,
+}
+
+/// A call to perform.
+#[derive(Clone, Debug)]
+pub struct Perform {
+    /// The attempt.
+    pub key: AttemptKey,
+    /// Number of the call.
+    pub call: u32,
+    /// The agent.
+    pub agent: AgentId,
+    /// Base URL of its API.
+    pub address: String,
+    /// What to do.
+    pub what: Call,
+    /// When the call was committed.
+    pub since: Timestamp,
+    /// Whether it may have been performed before, by an engine that crashed or lost the run.
+    pub again: bool,
+    /// Whether the agent is known to have accepted the action.
+    pub accepted: bool,
+}

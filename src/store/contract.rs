@@ -1,0 +1,204 @@
+//! The promise that every back end keeps. It is written for a document database with
+//! transactions: documents are read and written whole, by key, and one commit is one transaction.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use semver::Version;
+
+use super::documents::{
+    Cluster, Created, LogCursor, NewRun, Page, Plugin, Put, RunFilter, StoredPlaybook,
+};
+use super::error::StoreError;
+use crate::run::{
+    AgentId, AgentRecord, AgentSeq, AgentState, Command, CommandId, Digest, EngineId, Journal,
+    LogLine, Run, RunEvent, RunId, Timestamp, Writes,
+};
+
+/// Result of a store operation.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// The most documents that one commit writes besides the run, and the most that one call of
+/// [`Store::stamp`] changes: it keeps a transaction well below the limits of document databases and
+/// its pause unnoticeable.
+pub const MAX_COMMIT_DOCUMENTS: usize = 1_000;
+
+/// The most bytes that one commit writes, for the same reason.
+pub const MAX_COMMIT_BYTES: usize = 4 * 1024 * 1024;
+
+/// The most documents in one page of any read, whatever is asked for.
+pub const MAX_PAGE: u32 = 1_000;
+
+/// An engine's right to commit to a run, until it expires or another engine takes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The run.
+    pub run: RunId,
+    /// Grows each time the run changes hands; a commit with an older epoch is fenced.
+    pub epoch: u64,
+    /// When it expires, by the store's clock, unless it is renewed.
+    pub until: Timestamp,
+}
+
+/// A primary store.
+///
+/// # Guarantees
+/// - What a call returned as written is durable, and every later read sees it.
+/// - A [`commit`](Self::commit) is atomic, and is refused as [`StoreError::Fenced`] when the lease
+///   is not the run's present one. It counts documents, not states: whether the transition makes
+///   sense is the core's matter.
+/// - A document whose `finish_ts` is longer ago than the retention is never returned, even before
+///   it was removed. Time is the store's own.
+/// - Nothing but what is documented here shows of how a back end keeps things.
+///
+/// # Errors
+/// Every call may fail with [`StoreError::Unavailable`], which is worth trying again; it says
+/// nothing about whether a write took effect, so every write here is safe to repeat.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Name of the back end, for people.
+    fn name(&self) -> &'static str;
+
+    /// Whether the store answers.
+    async fn ping(&self) -> Result<()>;
+
+    /// Keeps a playbook under its (name, version). The same content again is [`Put::Unchanged`].
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when that (name, version) is known with another content;
+    /// [`StoreError::MissingPlugin`] when a pinned digest is not in the store.
+    async fn put_playbook(&self, playbook: &StoredPlaybook) -> Result<Put>;
+
+    /// A playbook; without a version the highest one by semantic versioning.
+    async fn playbook(
+        &self,
+        name: &str,
+        version: Option<&Version>,
+    ) -> Result<Option<StoredPlaybook>>;
+
+    /// All playbooks in order of (name, version), after `page.after` (`name@version`).
+    async fn playbooks(&self, page: &Page) -> Result<Vec<StoredPlaybook>>;
+
+    /// Removes one version of a playbook. Runs are not affected. Whether it was there.
+    async fn delete_playbook(&self, name: &str, version: &Version) -> Result<bool>;
+
+    /// Keeps a cluster under its name; the last one put counts.
+    async fn put_cluster(&self, cluster: &Cluster) -> Result<Put>;
+
+    /// A cluster.
+    async fn cluster(&self, name: &str) -> Result<Option<Cluster>>;
+
+    /// All clusters in order of name, after `page.after`.
+    async fn clusters(&self, page: &Page) -> Result<Vec<Cluster>>;
+
+    /// Removes a cluster. Whether it was there.
+    async fn delete_cluster(&self, name: &str) -> Result<bool>;
+
+    /// Keeps a plugin and its bytes under its digest.
+    async fn put_plugin(&self, plugin: &Plugin, bytes: Bytes) -> Result<Put>;
+
+    /// What is known of a plugin.
+    async fn plugin(&self, digest: &Digest) -> Result<Option<Plugin>>;
+
+    /// The plugin that was put last under the name and version that it gives itself.
+    async fn plugin_by_name(&self, name: &str, version: &str) -> Result<Option<Plugin>>;
+
+    /// The bytes of a plugin.
+    async fn plugin_bytes(&self, digest: &Digest) -> Result<Option<Bytes>>;
+
+    /// All plugins in order of digest, after `page.after`.
+    async fn plugins(&self, page: &Page) -> Result<Vec<Plugin>>;
+
+    /// Removes a plugin. Whether it was there.
+    ///
+    /// # Errors
+    /// [`StoreError::Pinned`] while a playbook or an unexpired run pins it. The check and the
+    /// removal are one transaction, also against [`create_run`](Self::create_run) and
+    /// [`put_playbook`](Self::put_playbook).
+    async fn delete_plugin(&self, digest: &Digest) -> Result<bool>;
+
+    /// Creates a run with its first events. With an idempotency key that is known already, for an
+    /// unexpired run, it returns that run and creates nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::MissingPlugin`] when a pinned digest is not in the store;
+    /// [`StoreError::Conflict`] when the key is known with another request.
+    async fn create_run(&self, new: &NewRun) -> Result<Created>;
+
+    /// A run.
+    async fn run(&self, id: RunId) -> Result<Option<Run>>;
+
+    /// Runs that fit `filter`, newest first, after `page.after` (a run's identifier).
+    async fn runs(&self, filter: &RunFilter, page: &Page) -> Result<Vec<Run>>;
+
+    /// Takes the leases of at most `limit` unfinished runs (those without `finish_ts`) that no
+    /// engine holds or whose lease has expired, oldest run first, and returns them.
+    async fn claim(&self, engine: &EngineId, limit: u32) -> Result<Vec<Lease>>;
+
+    /// Prolongs all unexpired leases that `engine` holds on unfinished runs, and returns them.
+    async fn renew(&self, engine: &EngineId) -> Result<Vec<Lease>>;
+
+    /// Gives a lease back, so that another engine may claim the run at once. A lease that is no
+    /// longer held is left alone.
+    async fn release(&self, run: RunId, epoch: u64) -> Result<()>;
+
+    /// Writes what a transition says, all or nothing. Documents replace those of the same key;
+    /// events and log lines are new. Repeating a commit that took effect changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when `epoch` is not the run's; [`StoreError::TooLarge`] past
+    /// [`MAX_COMMIT_DOCUMENTS`] or [`MAX_COMMIT_BYTES`] (never for a single document).
+    async fn commit(&self, run: RunId, epoch: u64, writes: &Writes) -> Result<()>;
+
+    /// Gives `finish_ts` to at most [`MAX_COMMIT_DOCUMENTS`] agent records, journals, log lines,
+    /// events and commands of the run that have none, and returns how many that were. Zero: all have theirs.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when `epoch` is not the run's.
+    async fn stamp(&self, run: RunId, epoch: u64, finish_ts: Timestamp) -> Result<u64>;
+
+    /// Agent records of a run by sequence, after `after`; with a state only those in it.
+    async fn records(
+        &self,
+        run: RunId,
+        state: Option<AgentState>,
+        after: Option<AgentSeq>,
+        limit: u32,
+    ) -> Result<Vec<AgentRecord>>;
+
+    /// The record of one agent.
+    async fn record(&self, run: RunId, agent: &AgentId) -> Result<Option<AgentRecord>>;
+
+    /// Journals of a run by key, after `after`; with an agent only its own.
+    async fn journals(
+        &self,
+        run: RunId,
+        agent: Option<AgentSeq>,
+        after: Option<crate::run::AttemptKey>,
+        limit: u32,
+    ) -> Result<Vec<Journal>>;
+
+    /// Log lines of a run in order of (event, agent, line), after `after`; with an agent only its own.
+    async fn logs(
+        &self,
+        run: RunId,
+        agent: Option<&AgentId>,
+        after: Option<&LogCursor>,
+        limit: u32,
+    ) -> Result<Vec<LogLine>>;
+
+    /// Events of a run by sequence, after `after` (0: from the first).
+    async fn events(&self, run: RunId, after: u64, limit: u32) -> Result<Vec<RunEvent>>;
+
+    /// Keeps a command. The same identifier again is [`Put::Unchanged`], whatever became of it.
+    async fn submit(&self, command: &Command) -> Result<Put>;
+
+    /// A command.
+    async fn command(&self, id: CommandId) -> Result<Option<Command>>;
+
+    /// Commands without an outcome, of the runs that `engine` holds, oldest first.
+    async fn waiting_commands(&self, engine: &EngineId, limit: u32) -> Result<Vec<Command>>;
+
+    /// Removes at most `limit` expired documents and returns how many; nothing where the back end
+    /// does so by itself.
+    async fn sweep(&self, limit: u32) -> Result<u64>;
+}

@@ -1,0 +1,102 @@
+//! Documents of the store that are not part of a run, and the shapes of its questions.
+
+use serde::{Deserialize, Serialize};
+
+use crate::playbook::{Playbook, PluginInfo};
+use crate::run::{Digest, Run, RunEvent, RunId, RunStatus, Timestamp};
+
+/// A playbook as it is kept: as it was written, and as it was resolved.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StoredPlaybook {
+    /// The document's text, as it was applied.
+    pub text: String,
+    /// The resolved playbook, with every plugin pinned.
+    pub playbook: Playbook,
+    /// Digest of the content (document without comments and layout, and pins): two texts of one
+    /// content are the same playbook.
+    pub content: Digest,
+    /// When it was first applied.
+    pub applied_at: Timestamp,
+}
+
+/// A cluster as it is kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cluster {
+    /// The document's text, as it was applied.
+    pub text: String,
+    /// What it says.
+    pub spec: crate::playbook::Cluster,
+    /// When it was last changed.
+    pub applied_at: Timestamp,
+}
+
+/// A plugin as it is kept, without its bytes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plugin {
+    /// What it says about itself.
+    pub info: PluginInfo,
+    /// When it was first put.
+    pub added_at: Timestamp,
+}
+
+/// A run to create.
+#[derive(Clone, Debug)]
+pub struct NewRun {
+    /// The run.
+    pub run: Run,
+    /// Its first events.
+    pub events: Vec<RunEvent>,
+    /// Names the request, so that it can be repeated.
+    pub idempotency_key: Option<String>,
+    /// Digest of what was asked, to tell a repeated request from another one with the same key.
+    pub request: Digest,
+}
+
+/// What became of a run to create.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Created {
+    /// It was created.
+    New(RunId),
+    /// It had been created by an earlier request with this key.
+    Before(RunId),
+}
+
+/// What became of a document that was put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// It is new.
+    Created,
+    /// It replaced another.
+    Updated,
+    /// It was there already.
+    Unchanged,
+}
+
+/// Which part of a list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Only what comes after this key.
+    pub after: Option<String>,
+    /// At most so many, and never more than [`MAX_PAGE`](super::MAX_PAGE).
+    pub limit: u32,
+}
+
+/// Which runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunFilter {
+    /// Only those of this cluster.
+    pub cluster: Option<String>,
+    /// Only those with one of these statuses; empty: any.
+    pub statuses: Vec<RunStatus>,
+}
+
+/// A place in the log of a run.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LogCursor {
+    /// [`LogLine::event`](crate::run::LogLine::event)
+    pub event: u64,
+    /// The agent's identifier; empty for the strategy.
+    pub agent: String,
+    /// [`LogLine::line`](crate::run::LogLine::line)
+    pub line: u32,
+}

@@ -1,0 +1,88 @@
+//! Errors of a store.
+
+use crate::run::{Digest, RunId};
+
+/// Why a store did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The store does not answer, or not now.
+    #[error("failed to reach the store: {message}")]
+    Unavailable {
+        /// What happened.
+        message: String,
+        /// Its cause, where there is one.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// The engine has lost the run to another.
+    #[error("failed to commit to run {run}: epoch {epoch} is no longer the run's lease")]
+    Fenced {
+        /// The run.
+        run: RunId,
+        /// The epoch of the commit.
+        epoch: u64,
+    },
+    /// The key is known with another content.
+    #[error("{what} is known already with another content")]
+    Conflict {
+        /// What was put, for example `playbook restart version 1.4.0`.
+        what: String,
+    },
+    /// A digest that is to be pinned is not in the store.
+    #[error("plugin {digest} is not in the store")]
+    MissingPlugin {
+        /// The digest.
+        digest: Digest,
+    },
+    /// The plugin is in use.
+    #[error("failed to delete plugin {digest}: it is pinned by {by}")]
+    Pinned {
+        /// The plugin.
+        digest: Digest,
+        /// What pins it, for people.
+        by: String,
+    },
+    /// The commit is larger than a commit may be.
+    #[error("failed to commit {found} {unit}: at most {limit} are allowed")]
+    TooLarge {
+        /// How many.
+        found: usize,
+        /// Of what: `documents` or `bytes`.
+        unit: &'static str,
+        /// How many at most.
+        limit: usize,
+    },
+    /// A document in the store can't be read.
+    #[error("failed to read {what} in the store")]
+    Corrupt {
+        /// Which.
+        what: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The store was made by a newer version.
+    #[error("the store has schema version {found}; this version knows at most {known}")]
+    NewerSchema {
+        /// The version found.
+        found: u32,
+        /// The newest version known.
+        known: u32,
+    },
+}
+
+impl StoreError {
+    /// Whether the same call may go well later.
+    pub const fn retryable(&self) -> bool {
+        match self {
+            Self::Unavailable { .. } => true,
+            Self::Fenced { .. }
+            | Self::Conflict { .. }
+            | Self::MissingPlugin { .. }
+            | Self::Pinned { .. }
+            | Self::TooLarge { .. }
+            | Self::Corrupt { .. }
+            | Self::NewerSchema { .. } => false,
+        }
+    }
+}
