@@ -25,6 +25,9 @@ const RESTART: &str = r#"echo restart >> "$1"; sleep 0.3; echo '{"restarted": tr
 const RESTART_FAILS: &str =
     r#"echo restart >> "$1"; sleep 0.3; echo 'the service did not come back' >&2; exit 1"#;
 
+/// How often an agent looks at its queue: nobody wants to watch a demonstration wait.
+const TICK: &str = "50ms";
+
 /// Name of the file that [`DRAIN`] and [`RESTART`] write to, in the agent's directory.
 const EFFECTS: &str = "effects";
 
@@ -112,7 +115,6 @@ impl Node {
             "node_id": self.id,
             "attributes": { "zone": self.zone, "role": self.role },
             "status": "HEALTHY",
-            "tick": "50ms",
             "actions": {
                 "demo.example.com/drain": command(DRAIN),
                 "demo.example.com/restart": command(if self.fails { RESTART_FAILS } else { RESTART }),
@@ -126,8 +128,9 @@ impl Node {
         let text = serde_yaml::to_string(&self.config(&dir))?;
         write(&config, |path| std::fs::write(path, text))?;
         let mut command = Command::new(program);
-        command.arg("agent").arg("--config").arg(&config).arg("--data").arg(dir.join("data"));
-        command.args(["--port", "0", "--until-stdin-closes"]);
+        command.arg("agent").arg("--config").arg(&config);
+        command.arg("--data").arg(dir.join("agent.sqlite"));
+        command.args(["--port", "0", "--tick", TICK, "--until-stdin-closes"]);
         let process = Process::start(&self.id, command, &dir.join("log")).await?;
         Ok(Member { node: self, dir, process })
     }
