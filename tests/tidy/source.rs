@@ -1,7 +1,7 @@
 //! The files of the project, and views of Rust code: without comments, without tests.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Folders that hold what tools wrote.
 const NOT_OURS: [&str; 3] = ["target", "node_modules", "replibook-data"];
@@ -35,10 +35,15 @@ pub(crate) struct Source {
     pub(crate) text: String,
 }
 
+/// The project's folder, as cargo tells it when it runs the test.
+pub(crate) fn root() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").expect("run it with cargo test").into()
+}
+
 /// Every text file of the project.
 pub(crate) fn project() -> Vec<Source> {
     let mut sources = Vec::new();
-    walk(Path::new(env!("CARGO_MANIFEST_DIR")), "", &mut sources);
+    walk(&root(), "", &mut sources);
     sources.sort_by(|a, b| a.path.cmp(&b.path));
     sources
 }
@@ -118,7 +123,7 @@ pub(crate) fn imports(code: &str) -> Vec<(usize, String)> {
         let starts_item =
             code[..at].trim_end_matches(' ').ends_with(['\n', '{', '}', ';', ')', 'b']);
         if at == 0 || starts_item {
-            let line = code[..at].lines().count().max(1);
+            let line = code[..at].matches('\n').count() + 1;
             let statement = code[at + 4..].split(';').next().unwrap();
             let flat: String = statement.split_whitespace().collect::<Vec<_>>().join(" ");
             flatten("", &flat, &mut |path| found.push((line, path)));
@@ -250,8 +255,9 @@ fn items_for_tests_are_not_shipped() {
 #[test]
 fn imports_are_seen_in_full() {
     let code = "use std::{fs, time::{Duration, Instant as I}};\nfn because of() {}\npub use a;\n";
-    let found: Vec<String> = imports(code).into_iter().map(|(_, path)| path).collect();
+    let (lines, found): (Vec<usize>, Vec<String>) = imports(code).into_iter().unzip();
     assert_eq!(found, ["std::fs", "std::time::Duration", "std::time::Instant as I", "a"]);
+    assert_eq!(lines, [1, 1, 1, 3]);
 }
 
 #[test]

@@ -1,8 +1,6 @@
 //! Rules about documents and other text.
 
-use std::path::Path;
-
-use crate::source::{Finding, Source};
+use crate::source::{Finding, Source, root};
 
 /// What a declaration in WIT begins with that needs documentation; functions have `: func(`.
 const WIT_ITEMS: [&str; 6] = ["interface ", "world ", "record ", "variant ", "enum ", "resource "];
@@ -51,7 +49,7 @@ pub(crate) fn wit_docs(sources: &[Source]) -> Vec<Finding> {
 pub(crate) fn links(sources: &[Source]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for source in sources.iter().filter(|source| source.path.ends_with(".md")) {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(&source.path);
+        let folder = root().join(&source.path);
         let folder = folder.parent().unwrap();
         for (text, line) in source.text.lines().zip(1..) {
             for target in link_targets(text) {
