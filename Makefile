@@ -28,7 +28,7 @@ DENY := $(OUT)/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 
 .PHONY: help
 help: ## show this help
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 28
 
 .PHONY: demo
 demo: example-plugins ## show a whole run over AGENTS=12 agents; FAIL=2 makes two of them fail

@@ -4,8 +4,8 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use replibook::cli::ServeArgs;
 use replibook::cli::demo::{DemoArgs, demo};
+use replibook::cli::{ServeArgs, log_to_stderr};
 
 /// Runs playbooks over the agents of a cluster, with WebAssembly plugins.
 #[derive(Debug, Parser)]
@@ -41,7 +41,8 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> anyhow::Result<u8> {
     match command {
-        Command::Serve(_args) => {
+        Command::Serve(args) => {
+            log_to_stderr(&args.log)?;
             anyhow::bail!("this build has no server yet")
         }
         Command::Demo(args) => demo(args).await,
