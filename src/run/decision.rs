@@ -8,11 +8,19 @@ use super::status::AgentState;
 use super::time::{Millis, Timestamp};
 
 /// The most agents that one decision may start, so that a decision fits one commit: an agent that
-/// starts is a record and two events, and a commit is bounded to 1,000 documents.
-pub const MAX_START: u32 = 300;
+/// starts is a record and two events, a decision may carry [`MAX_LOG_LINES`], and a commit is
+/// bounded to 1,000 documents.
+pub const MAX_START: u32 = 250;
 
 /// The most agents that one decision may start and leave out together, for the same reason.
-pub const MAX_DECIDED: u32 = 320;
+pub const MAX_DECIDED: u32 = 260;
+
+/// The most log lines of one activation or decision, for the same reason.
+pub const MAX_LOG_LINES: usize = 200;
+
+/// The most bytes of log lines of one activation or decision: with a journal and a record at their
+/// limits they still fit one commit.
+pub const MAX_LOG_BYTES: usize = 256 * 1024;
 
 /// The most identifiers in one page of the roster.
 pub const MAX_ROSTER_PAGE: u32 = 1_000;

@@ -20,7 +20,8 @@ mod transition;
 pub use agent_record::{AgentRecord, Failure, FailureReason};
 pub use command::{Command, CommandOutcome, Verb};
 pub use decision::{
-    Decision, MAX_DECIDED, MAX_MEMO_BYTES, MAX_ROSTER_PAGE, MAX_START, Next, PlanInput, Roster,
+    Decision, MAX_DECIDED, MAX_LOG_BYTES, MAX_LOG_LINES, MAX_MEMO_BYTES, MAX_ROSTER_PAGE,
+    MAX_START, Next, PlanInput, Roster,
 };
 pub use document::{
     Loaded, PlannedNext, Progress, ReasonCode, Run, Snapshot, StageProgress, StatusReason,

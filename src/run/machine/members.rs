@@ -23,13 +23,17 @@ impl Machine {
     }
 
     pub(super) fn cluster_busy(&mut self, holder: RunId, changes: &mut Changes) {
+        let progress = &mut self.run.progress;
+        if progress.status != RunStatus::Pending {
+            return;
+        }
         let message = format!("waits for run {holder}, which holds the cluster");
         let reason = Some(StatusReason { code: ReasonCode::ClusterBusy, message });
-        let progress = &mut self.run.progress;
-        if progress.status == RunStatus::Pending && progress.reason != reason {
+        if progress.reason != reason {
             progress.reason = reason;
             changes.progress = true;
         }
+        changes.effects.push(Effect::AwaitCluster);
     }
 
     pub(super) fn members_failed(&mut self, message: String, changes: &mut Changes) {

@@ -14,7 +14,7 @@ use crate::run::{
 };
 
 /// The most bytes of answers in one journal: a journal is one document and fits one commit.
-pub(super) const MAX_JOURNAL_BYTES: usize = 2 * 1024 * 1024;
+pub(super) const MAX_JOURNAL_BYTES: usize = 1536 * 1024;
 
 /// The most bytes of results in one agent record, for the same reason.
 pub(super) const MAX_RESULTS_BYTES: usize = 1024 * 1024;
