@@ -12,7 +12,7 @@ use super::bindings::strategy::replicante::playbook::roster::{AgentDetails, Agen
 use super::error::{PluginError, cut};
 use super::limits;
 use crate::run::{
-    self, Activate, AgentId, AgentRecord, CallError, LogLevel, MAX_MEMO_BYTES, MAX_SKIP, Timestamp,
+    self, Activate, AgentId, AgentRecord, CallError, LogLevel, MAX_MEMO_BYTES, MAX_DECIDED, Timestamp,
 };
 
 /// A moment as guests know it. Exact until the year 287396.
@@ -135,9 +135,9 @@ pub(super) fn decision(decision: Decision) -> Result<run::Decision, PluginError>
         let bytes = memo.len();
         return Err(bad(format!("found a memo of {bytes} bytes, expected at most {MAX_MEMO_BYTES}")));
     }
-    if skip.len() > MAX_SKIP as usize {
+    if skip.len() > MAX_DECIDED as usize {
         let agents = skip.len();
-        return Err(bad(format!("found {agents} agents to leave out, expected at most {MAX_SKIP}")));
+        return Err(bad(format!("found {agents} agents to leave out, expected at most {MAX_DECIDED}")));
     }
     if let Some(agent) = skip.iter().find(|agent| agent.reason.len() > limits::REASON_BYTES) {
         let (bytes, most) = (agent.reason.len(), limits::REASON_BYTES);
