@@ -13,3 +13,8 @@ pub use model::{
 };
 pub use plugin_info::PluginInfo;
 pub use problem::{Problem, Problems};
+
+mod pending;
+pub use pending::{
+    PlaybookDocument, PluginSource, Source, check_params, parse_cluster, parse_playbook, resolve,
+};

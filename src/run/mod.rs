@@ -12,6 +12,7 @@ mod document;
 mod history;
 mod ids;
 mod journal;
+mod start;
 mod status;
 mod time;
 mod transition;
@@ -29,6 +30,7 @@ pub use ids::{AgentId, AgentSeq, AttemptKey, CommandId, Digest, DigestError, Eng
 pub use journal::{
     Answer, Answered, Call, CallError, CallName, Journal, NodeInfo, Pending, canonical,
 };
+pub use start::new_run;
 pub use status::{AgentState, RunStatus, UnknownWord};
 pub use time::{Millis, Timestamp, TimestampError};
 pub use transition::{
