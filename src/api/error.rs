@@ -43,6 +43,7 @@ pub enum Code {
     InvalidPlugin,
     Internal,
     StoreUnavailable,
+    PluginsUnavailable,
     NotReady,
     TooManyStreams,
     TimedOut,
@@ -50,7 +51,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::BadParameter,
         Self::BadHeader,
         Self::BadBody,
@@ -78,6 +79,7 @@ impl Code {
         Self::InvalidPlugin,
         Self::Internal,
         Self::StoreUnavailable,
+        Self::PluginsUnavailable,
         Self::NotReady,
         Self::TooManyStreams,
         Self::TimedOut,
@@ -129,6 +131,9 @@ impl Code {
             Self::InvalidPlugin => ("invalid-plugin", 422, "the bytes are no usable plugin"),
             Self::Internal => ("internal", 500, "the server failed; its log says more"),
             Self::StoreUnavailable => ("store-unavailable", 503, "the store does not answer now"),
+            Self::PluginsUnavailable => {
+                ("plugins-unavailable", 503, "no plugin can be taken now: too many wait")
+            }
             Self::NotReady => ("not-ready", 503, "the server can't do its work now"),
             Self::TooManyStreams => ("too-many-streams", 503, "too many event streams are open"),
             Self::TimedOut => ("timed-out", 503, "the request took too long"),
@@ -237,7 +242,12 @@ impl From<PluginError> for ApiError {
             found: None,
             expected: None,
         };
-        Self { problems: vec![problem], ..Self::new(Code::InvalidPlugin, error.to_string()) }
+        // This one says nothing about the plugin.
+        let code = match error.code {
+            "unavailable" => Code::PluginsUnavailable,
+            _ => Code::InvalidPlugin,
+        };
+        Self { problems: vec![problem], ..Self::new(code, error.to_string()) }
     }
 }
 
@@ -248,8 +258,8 @@ impl From<StoreError> for ApiError {
             StoreError::Conflict { .. } => Code::Conflict,
             StoreError::MissingPlugin { .. } => Code::PluginMissing,
             StoreError::Pinned { .. } => Code::PluginPinned,
+            StoreError::TooLarge { .. } => Code::BodyTooLarge,
             StoreError::Fenced { .. }
-            | StoreError::TooLarge { .. }
             | StoreError::Corrupt { .. }
             | StoreError::NewerSchema { .. } => Code::Internal,
         };

@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
-/// The largest body with a document in it, in bytes. A document may be 1 MiB of text; written as a
+/// The largest body with a playbook in it, in bytes. A playbook may be 1 MiB of text; written as a
 /// JSON string it grows, since line ends and quotes take two bytes each.
-pub const MAX_DOCUMENT_BODY: usize = 4 * 1024 * 1024;
+pub const MAX_PLAYBOOK_BODY: usize = 4 * 1024 * 1024;
+
+/// The largest body with a cluster in it, in bytes: a cluster may be 16 MiB of text, which is some
+/// 100,000 agents.
+pub const MAX_CLUSTER_BODY: usize = 32 * 1024 * 1024;
 
 /// The largest body of any other request in JSON, in bytes: enough for the parameters of a run,
 /// which are kept in its snapshot.
@@ -13,8 +17,12 @@ pub const MAX_JSON_BODY: usize = 1024 * 1024;
 /// The largest plugin, in bytes: components with a whole language runtime in them stay below.
 pub const MAX_PLUGIN_BODY: usize = 64 * 1024 * 1024;
 
-/// Uploads of plugins that are in memory at once; further ones wait for their turn.
-pub(super) const MAX_UPLOADS: usize = 4;
+/// Bytes of all bodies that are in memory at once; requests past that wait for their turn.
+pub(super) const MAX_BODIES: usize = 256 * 1024 * 1024;
+
+/// JSON bodies above this are read beside the event loop, which they would hold up for longer than
+/// a millisecond or so.
+pub(super) const INLINE_JSON: usize = 128 * 1024;
 
 /// Items in a page when the request does not say how many.
 pub(super) const DEFAULT_PAGE: u32 = 100;

@@ -47,8 +47,8 @@ async fn put(
     let expected: Option<Digest> =
         query.take("digest", "\"sha256:\" and 64 lowercase hex digits")?;
     query.finish()?;
-    let turn = state.uploads.acquire().await.map_err(ApiError::internal)?;
-    let bytes = bodies::read(request, MAX_PLUGIN_BODY).await?;
+    let received = bodies::read(request, MAX_PLUGIN_BODY, &state.bodies).await?;
+    let bytes = received.bytes.clone();
     let hashed = bytes.clone();
     let digest = off_loop(move || Digest::of(&hashed)).await?;
     if let Some(expected) = expected.filter(|expected| *expected != digest) {
@@ -62,7 +62,6 @@ async fn put(
     let info = state.plugins.import(bytes.clone()).await?;
     let plugin = Plugin { info, added_at: state.clock.now() };
     let put = state.store.put_plugin(&plugin, bytes).await?;
-    drop(turn);
     Ok(match put {
         Put::Created => answer(StatusCode::CREATED, "created", plugin),
         Put::Unchanged | Put::Updated => answer(StatusCode::OK, "unchanged", plugin),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::limits::{MAX_STREAMS, MAX_UPLOADS};
+use super::bodies::Budget;
+use super::limits::MAX_STREAMS;
 use super::metrics::Metrics;
 use crate::clock::Clock;
 use crate::driver::Signals;
@@ -22,7 +23,7 @@ pub struct ApiState {
     pub(super) metrics: Arc<Metrics>,
     /// One start at a time of runs that are refused while their cluster is busy.
     pub(super) start_gate: Arc<Mutex<()>>,
-    pub(super) uploads: Arc<Semaphore>,
+    pub(super) bodies: Budget,
     pub(super) streams: Arc<Semaphore>,
     /// Ends the event streams, which would never end by themselves.
     pub(super) stopping: CancellationToken,
@@ -44,7 +45,7 @@ impl ApiState {
             clock,
             metrics: Arc::new(Metrics::new()),
             start_gate: Arc::new(Mutex::new(())),
-            uploads: Arc::new(Semaphore::new(MAX_UPLOADS)),
+            bodies: Budget::new(),
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             stopping: CancellationToken::new(),
             any_host: false,
