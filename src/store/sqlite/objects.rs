@@ -114,8 +114,9 @@ pub(super) fn cluster(connection: &Connection, name: &str) -> Result<Option<Clus
 }
 
 pub(super) fn clusters(connection: &Connection, page: &Page) -> Result<Vec<Cluster>> {
-    let sql = "SELECT body FROM clusters WHERE ?1 IS NULL OR name > ?1 ORDER BY name LIMIT ?2";
-    let row = params![page.after, page_limit(page.limit)];
+    let sql = "SELECT body FROM clusters WHERE name > ?1 ORDER BY name LIMIT ?2";
+    let after = page.after.as_deref().unwrap_or_default();
+    let row = params![after, page_limit(page.limit)];
     all(connection, CLUSTER, sql, row, |row| decode(CLUSTER, row, 0))
 }
 
