@@ -17,6 +17,10 @@ pub const MAX_EXPR_BYTES: usize = 2 * 1024;
 /// The deepest nesting of brackets and operators that is read.
 const MAX_PARSE_DEPTH: u16 = 32;
 
+/// The most question marks in an expression: reading a chain of optional selections (`a.?b`) takes
+/// far more stack than any other shape of the same length.
+const MAX_OPTIONAL: usize = 32;
+
 /// The most work of one evaluation: about a second. The size of what an expression looks at is
 /// known before it is evaluated, so that one which would run for hours is refused.
 pub const MAX_WORK: u64 = 20_000_000;
@@ -102,7 +106,15 @@ impl Expr {
         let invalid = |message: String| ExprError::invalid(source, message);
         if source.len() > MAX_EXPR_BYTES {
             let found = source.len();
-            return Err(invalid(format!("found {found} bytes, at most {MAX_EXPR_BYTES} are allowed")));
+            return Err(invalid(format!(
+                "found {found} bytes, at most {MAX_EXPR_BYTES} are allowed"
+            )));
+        }
+        let optional = source.bytes().filter(|byte| *byte == b'?').count();
+        if optional > MAX_OPTIONAL {
+            let message =
+                format!("found {optional} question marks, at most {MAX_OPTIONAL} are allowed");
+            return Err(invalid(message));
         }
         if source.trim().is_empty() {
             return Err(invalid("it is empty".to_owned()));
@@ -130,7 +142,7 @@ impl Expr {
         let failed = |message: String| ExprError::failed(&self.source, message);
         let Compiled { ast, facts } = &*self.compiled;
         let mut context = empty_context();
-        let mut size = facts.nodes;
+        let mut size = facts.elements + 1;
         if let Use::Keys(roots) = &facts.uses {
             for (name, uses) in roots {
                 if let Some(value) = scope.root(name) {
@@ -139,7 +151,9 @@ impl Expr {
             }
         }
         let size = size.saturating_mul(facts.additions + 1);
-        if facts.power > 0 && size.saturating_pow(facts.power).saturating_mul(facts.nodes) > MAX_WORK {
+        if facts.power > 0
+            && size.saturating_pow(facts.power).saturating_mul(facts.nodes) > MAX_WORK
+        {
             let message = format!("it would take too long: it loops over about {size} values");
             return Err(failed(message));
         }
@@ -153,7 +167,10 @@ impl Expr {
             Value::Bool(value) => Ok(value),
             other => {
                 let found = excerpt(&other.to_string());
-                Err(ExprError::failed(&self.source, format!("found {found}, expected true or false")))
+                Err(ExprError::failed(
+                    &self.source,
+                    format!("found {found}, expected true or false"),
+                ))
             }
         }
     }

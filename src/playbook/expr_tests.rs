@@ -72,7 +72,6 @@ fn what_is_not_there_is_said() {
     assert!(message("params.share / 0.0").contains("finite"));
     assert!(message("b\"x\"").contains("of type bytes"));
     assert!(message("{1: 2}").contains("expected only strings"));
-    assert!(message("type(1)").starts_with("failed: "));
 }
 
 #[test]
@@ -100,11 +99,30 @@ fn limits_hold_on_a_small_stack() {
         format!("{}{middle}{}", open.repeat(n), close.repeat(n))
     };
     let shapes = [
-        ("1+", "1", ""), ("1-", "1", ""), ("", "params", ".a"), ("", "params", "[0]"), ("!", "true", ""),
-        ("- ", "1", ""), ("(", "1", ")"), ("[", "1", "]"), ("{1:", "1", "}"), ("true?1:", "1", ""),
-        ("", "params", ".a()"), ("true&&", "true", ""), ("true||", "true", ""), ("size(", "1", ")"),
-        ("1<", "1", ""), ("[1].map(x,", "1", ")"), ("[", "", ""), ("(", "", ""), ("\"", "", ""),
-        ("", "params", ".?a"), ("1 in ", "[1]", ""), ("{", "", ""), ("a?", "", ""), ("x{", "", ""),
+        ("1+", "1", ""),
+        ("1-", "1", ""),
+        ("", "params", ".a"),
+        ("", "params", "[0]"),
+        ("!", "true", ""),
+        ("- ", "1", ""),
+        ("(", "1", ")"),
+        ("[", "1", "]"),
+        ("{1:", "1", "}"),
+        ("true?1:", "1", ""),
+        ("", "params", ".a()"),
+        ("true&&", "true", ""),
+        ("true||", "true", ""),
+        ("size(", "1", ")"),
+        ("1<", "1", ""),
+        ("[1].map(x,", "1", ")"),
+        ("[", "", ""),
+        ("(", "", ""),
+        ("\"", "", ""),
+        ("", "params", ".?a"),
+        ("1 in ", "[1]", ""),
+        ("{", "", ""),
+        ("a?", "", ""),
+        ("x{", "", ""),
     ];
     let work = move || {
         for (open, middle, close) in shapes {
@@ -125,6 +143,8 @@ fn size_depth_and_loops_are_bounded() {
     assert!(message(&long).contains("at most 2048 are allowed"));
     let deep = vec!["1"; 100].join(" + ");
     assert!(message(&deep).contains("nested more than 64 deep"));
+    let optional = format!("params{}", ".?a".repeat(MAX_OPTIONAL + 1));
+    assert!(message(&optional).contains("at most 32 are allowed"));
     let loops = "params.hosts.map(a, params.hosts.map(b, params.hosts.map(c, 1)))";
     assert!(message(loops).contains("loops are nested more than 2 deep"));
 }
@@ -167,7 +187,10 @@ fn a_result_has_a_largest_size() {
 #[test]
 fn only_what_is_used_is_converted() {
     let expr = Expr::parse("agent.attributes.zone == \"a\" && steps[\"x\"].result.ok").unwrap();
-    assert_eq!(expr.paths(), [vec!["agent", "attributes", "zone"], vec!["steps", "x", "result", "ok"]]);
+    assert_eq!(
+        expr.paths(),
+        [vec!["agent", "attributes", "zone"], vec!["steps", "x", "result", "ok"]]
+    );
     let whole = Expr::parse("size(params) > params.a").unwrap();
     assert_eq!(whole.paths(), [vec!["params"]]);
 }
