@@ -59,14 +59,14 @@ pub(super) fn step_error(error: StepError) -> (String, bool) {
 
 /// What a guest sees of a node: the attributes of the Cluster object count over its own.
 pub(super) fn node_info(
-    agent: AgentId,
-    attributes: Map<String, Value>,
+    agent: &AgentId,
+    attributes: &Map<String, Value>,
     node: run::NodeInfo,
 ) -> NodeInfo {
     let mut all = node.attributes;
-    all.extend(attributes);
+    all.extend(attributes.clone());
     NodeInfo {
-        id: agent.0,
+        id: agent.0.clone(),
         attributes: object(&all),
         status: node.status,
         node: node.raw.to_string(),

@@ -30,12 +30,12 @@ impl logging::Host for Guest {
 
 impl agent::Host for Guest {
     fn info(&mut self) -> wasmtime::Result<Result<NodeInfo, AgentError>> {
-        let attempt = self.attempt("agent.info")?;
-        let (agent, attributes) = (attempt.agent.clone(), attempt.attributes.clone());
         let Answer::Info(answer) = self.effect(Call::Info)? else {
             return Err(mismatch(CallName::Info).into());
         };
-        let answer = answer.map(|node| convert::node_info(agent, attributes, node));
+        let attempt = self.attempt("agent.info")?;
+        let answer =
+            answer.map(|node| convert::node_info(&attempt.agent, &attempt.attributes, node));
         Ok(answer.map_err(convert::agent_error))
     }
 

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use crate::plugins;
 
 /// When attempts start, and when strategies are asked.
-pub const START: Timestamp = Timestamp::from_millis(1_763_802_000_000);
+pub(crate) const START: Timestamp = Timestamp::from_millis(1_763_802_000_000);
 
 static HOST: LazyLock<PluginHost> =
     LazyLock::new(|| PluginHost::start(HostConfig { threads: Some(2) }).unwrap());
@@ -25,33 +25,33 @@ static GUESTS: LazyLock<PathBuf> = LazyLock::new(|| plugins::build("tests/plugin
 
 static EXAMPLES: LazyLock<PathBuf> = LazyLock::new(|| plugins::build("examples/plugins/rust"));
 
-pub fn host() -> &'static PluginHost {
+pub(crate) fn host() -> &'static PluginHost {
     &HOST
 }
 
 /// A built-in plugin.
-pub fn builtin(name: &str) -> Digest {
+pub(crate) fn builtin(name: &str) -> Digest {
     let plugin = host().builtins().iter().find(|plugin| plugin.info.name == name);
     plugin.unwrap().info.digest.clone()
 }
 
 /// A guest of `tests/plugins`.
-pub fn guest(name: &str) -> bytes::Bytes {
+pub(crate) fn guest(name: &str) -> bytes::Bytes {
     plugins::component(&GUESTS, name)
 }
 
 /// A guest that is imported.
-pub async fn imported(name: &str) -> Digest {
+pub(crate) async fn imported(name: &str) -> Digest {
     host().import(guest(name)).await.unwrap().digest
 }
 
 /// A plugin of `examples/plugins/rust`, imported.
-pub async fn example(name: &str) -> PluginInfo {
+pub(crate) async fn example(name: &str) -> PluginInfo {
     host().import(plugins::component(&EXAMPLES, name)).await.unwrap()
 }
 
 /// An activation to make: of the first attempt on node-1, with nothing granted and an empty journal.
-pub fn activate(plugin: &Digest, arguments: Value) -> Activate {
+pub(crate) fn activate(plugin: &Digest, arguments: Value) -> Activate {
     let key = AttemptKey { agent: AgentSeq(0), stage: 0, step: 0, attempt: 1 };
     let agent = AgentId::from("node-1");
     let journal = Journal {
@@ -78,30 +78,30 @@ pub fn activate(plugin: &Digest, arguments: Value) -> Activate {
     }
 }
 
-pub fn object(value: Value) -> Map<String, Value> {
+pub(crate) fn object(value: Value) -> Map<String, Value> {
     let Value::Object(map) = value else { panic!("found {value}, expected an object") };
     map
 }
 
-pub fn grants(actions: &[&str]) -> Grants {
+pub(crate) fn grants(actions: &[&str]) -> Grants {
     let actions = actions.iter().map(|action| (*action).to_owned()).collect();
     Grants { actions, http: Vec::new() }
 }
 
 /// An answer as the engine records it, a second after each other.
-pub fn answered(number: i64, call: &Call, answer: Answer) -> Answered {
+pub(crate) fn answered(number: i64, call: &Call, answer: Answer) -> Answered {
     let at = Timestamp::from_millis(START.as_millis() + 1_000 * (number + 1));
     Answered { name: call.name(), arguments_hash: call.arguments_hash(), at, answer }
 }
 
-pub fn pending(call: &Call) -> Pending {
+pub(crate) fn pending(call: &Call) -> Pending {
     let arguments_hash = call.arguments_hash();
     Pending { name: call.name(), arguments_hash, at: START, accepted: false }
 }
 
 /// Activates again and again, with the answers of `answer`, until the attempt ends. Returns the
 /// calls, all lines of the log, and the end.
-pub async fn drive(
+pub(crate) async fn drive(
     mut activate: Activate,
     mut answer: impl FnMut(&Call) -> Answer,
 ) -> (Vec<Call>, Vec<String>, ActivationEnd) {
@@ -117,7 +117,7 @@ pub async fn drive(
 }
 
 /// One activation of a guest that must end in a failure.
-pub async fn failure(activate: Activate) -> (FailureReason, String) {
+pub(crate) async fn failure(activate: Activate) -> (FailureReason, String) {
     match host().activate(activate).await.end {
         ActivationEnd::Failed { reason, message, .. } => (reason, message),
         end => panic!("found {end:?}, expected a failure"),
@@ -125,7 +125,7 @@ pub async fn failure(activate: Activate) -> (FailureReason, String) {
 }
 
 /// One activation of a guest that must come to its end.
-pub async fn result(activate: Activate) -> Value {
+pub(crate) async fn result(activate: Activate) -> Value {
     match host().activate(activate).await.end {
         ActivationEnd::Done(result) => result,
         end => panic!("found {end:?}, expected a result"),
@@ -134,27 +134,27 @@ pub async fn result(activate: Activate) -> Value {
 
 /// The agents of a stage, in memory.
 #[derive(Clone, Default)]
-pub struct Agents {
+pub(crate) struct Agents {
     records: Vec<AgentRecord>,
 }
 
 impl Agents {
     /// Agents `node-0` and so on, all of them waiting, in the zones a, b and c by turns.
-    pub fn waiting(number: u32) -> Self {
+    pub(crate) fn waiting(number: u32) -> Self {
         let records = (0..number).map(record).collect();
         Self { records }
     }
 
-    pub fn set(&mut self, agent: &AgentId, state: AgentState) {
+    pub(crate) fn set(&mut self, agent: &AgentId, state: AgentState) {
         let record = self.records.iter_mut().find(|record| record.agent == *agent);
         record.unwrap().state = state;
     }
 
-    pub fn zone(&self, agent: &AgentId) -> String {
+    pub(crate) fn zone(&self, agent: &AgentId) -> String {
         self.record(agent).unwrap().attributes["zone"].as_str().unwrap().to_owned()
     }
 
-    pub fn in_state(&self, state: AgentState) -> Vec<AgentId> {
+    pub(crate) fn in_state(&self, state: AgentState) -> Vec<AgentId> {
         self.page(state, None, u32::MAX)
     }
 }
@@ -212,7 +212,7 @@ fn record(number: u32) -> AgentRecord {
 }
 
 /// Asks a strategy.
-pub async fn plan(
+pub(crate) async fn plan(
     plugin: &Digest,
     arguments: Value,
     memo: &str,
