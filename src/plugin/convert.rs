@@ -59,14 +59,14 @@ pub(super) fn step_error(error: StepError) -> (String, bool) {
 
 /// What a guest sees of a node: the attributes of the Cluster object count over its own.
 pub(super) fn node_info(
-    agent: AgentId,
-    attributes: Map<String, Value>,
+    agent: &AgentId,
+    attributes: &Map<String, Value>,
     node: run::NodeInfo,
 ) -> NodeInfo {
     let mut all = node.attributes;
-    all.extend(attributes);
+    all.extend(attributes.clone());
     NodeInfo {
-        id: agent.0,
+        id: agent.0.clone(),
         attributes: object(&all),
         status: node.status,
         node: node.raw.to_string(),
@@ -133,7 +133,9 @@ pub(super) fn decision(decision: Decision) -> Result<run::Decision, PluginError>
     let bad = |message: String| PluginError::new("bad-decision", message);
     if memo.len() > MAX_MEMO_BYTES {
         let bytes = memo.len();
-        return Err(bad(format!("found a memo of {bytes} bytes, expected at most {MAX_MEMO_BYTES}")));
+        return Err(bad(format!(
+            "found a memo of {bytes} bytes, expected at most {MAX_MEMO_BYTES}"
+        )));
     }
     if skip.len() > MAX_DECIDED as usize {
         let agents = skip.len();
@@ -146,7 +148,9 @@ pub(super) fn decision(decision: Decision) -> Result<run::Decision, PluginError>
     let label_chars = label.as_ref().map_or(0, |label| label.chars().count());
     if label_chars > limits::LABEL_CHARS {
         let most = limits::LABEL_CHARS;
-        return Err(bad(format!("found a label of {label_chars} characters, expected at most {most}")));
+        return Err(bad(format!(
+            "found a label of {label_chars} characters, expected at most {most}"
+        )));
     }
     let next = match next {
         Next::Wait => run::Next::Wait,

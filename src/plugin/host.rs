@@ -96,8 +96,7 @@ impl PluginHost {
         });
         let builtins = builtins.collect();
         let shared = Arc::new(Shared { runtime, catalog: Catalog::new(loaded) });
-        let workers =
-            Workers::start("plugin", threads, limits::QUEUED_CALLS).map_err(no_thread)?;
+        let workers = Workers::start("plugin", threads, limits::QUEUED_CALLS).map_err(no_thread)?;
         let importer =
             Workers::start("plugin-import", 1, limits::QUEUED_IMPORTS).map_err(no_thread)?;
         Ok(Self { inner: Arc::new(Inner { shared, workers, importer, builtins }) })
@@ -137,12 +136,13 @@ impl PluginHost {
         done.unwrap_or_else(|gone| activate::unavailable(gone.to_string(), true))
     }
 
-    /// The same on the calling thread, which needs 2 MiB of stack and must not drive other work.
+    /// The same on the calling thread, which needs 2 MiB of stack and must be outside of any async
+    /// runtime. At most one thread may do so at a time.
     pub fn activate_blocking(&self, activate: Activate) -> Activation {
         self.inner.shared.activate(activate)
     }
 
-    /// Asks a loaded plugin again what it says about itself, on the calling thread as
+    /// Has a loaded plugin describe itself again, on the calling thread as
     /// [`activate_blocking`](Self::activate_blocking): the least that any call of it costs.
     ///
     /// # Errors
