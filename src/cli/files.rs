@@ -55,9 +55,14 @@ pub(crate) fn read_documents(path: &Path) -> Result<Vec<Document>, CliError> {
 /// Reads a plugin that a document in `base` names.
 pub(crate) fn read_plugin(base: &Path, path: &str) -> io::Result<Vec<u8>> {
     let mut opened = std::fs::File::open(base.join(path))?;
-    if !opened.metadata()?.is_file() {
+    let metadata = opened.metadata()?;
+    if !metadata.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "expected an ordinary file"));
     }
+    if metadata.len() > MAX_PLUGIN_BYTES {
+        return Err(too_large(MAX_PLUGIN_BYTES));
+    }
+    // The file may grow meanwhile.
     read_within(&mut opened, MAX_PLUGIN_BYTES)
 }
 
@@ -74,10 +79,14 @@ fn read_within(from: &mut dyn Read, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     from.take(most + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
-        let message = format!("found more than {most} bytes");
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+        return Err(too_large(most));
     }
     Ok(bytes)
+}
+
+fn too_large(most: u64) -> io::Error {
+    let message = format!("found more bytes than {most}");
+    io::Error::new(io::ErrorKind::FileTooLarge, message)
 }
 
 fn invalid(file: &str, message: &str) -> CliError {
