@@ -1,5 +1,21 @@
-//! Agents: what the engine needs of them, the HTTP client, and the reference agent.
+//! Agents: what the engine needs of them, the HTTP client, how one call is followed to its end, and
+//! the reference agent.
+//!
+//! [`AgentClient`] is one request and its answer. [`HttpAgents`] sends it over HTTP, [`FakeAgents`]
+//! answers it from a script. [`run_action`], [`wait_status`] and [`info`] make whole calls of a step
+//! from such requests: they decide what is sent when, and what a failure means. [`server`] is the
+//! other side: an agent that runs commands.
 
 mod client;
+mod fake;
+mod follow;
+mod http;
+pub mod server;
+mod tls;
+mod wire;
 
 pub use client::{ActionPhase, ActionRequest, ActionStatus, AgentClient, AgentError, Scheduled};
+pub use fake::{Asked, FakeAgents, Fault, KnownId, Script, When};
+pub use follow::{AgentLimits, FollowContext, Start, info, run_action, wait_status};
+pub use http::{AgentHttpConfig, HttpAgents};
+pub use tls::AgentHttpError;

@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use replibook::agent::server::{self as agent, AgentArgs};
 use replibook::cli::demo::{DemoArgs, demo};
 use replibook::cli::{ServeArgs, log_to_stderr};
 
@@ -15,10 +16,15 @@ struct Cli {
     command: Command,
 }
 
+/// What an agent logs: it has little to say.
+const AGENT_LOG: &str = "info";
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the server: it keeps playbooks and clusters, and drives runs
     Serve(ServeArgs),
+    /// Run the reference agent: it runs the commands that its configuration declares
+    Agent(AgentArgs),
     /// Show a whole run: start a server and a dozen agents, and restart them zone by zone
     Demo(DemoArgs),
 }
@@ -44,6 +50,11 @@ async fn run(command: Command) -> anyhow::Result<u8> {
         Command::Serve(args) => {
             log_to_stderr(&args.log)?;
             anyhow::bail!("this build has no server yet")
+        }
+        Command::Agent(args) => {
+            log_to_stderr(AGENT_LOG)?;
+            agent::serve(args).await?;
+            Ok(0)
         }
         Command::Demo(args) => demo(args).await,
     }

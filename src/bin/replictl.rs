@@ -1,3 +1,7 @@
-//! `replictl`
+//! `replictl`: steers a Replibook server from the command line.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    replibook::cli::replictl(std::env::args_os())
+}

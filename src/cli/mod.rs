@@ -1,8 +1,51 @@
 //! Command lines: one file for each group of commands.
+//!
+//! `replictl` is [`replictl`]: it reads its arguments (`root.rs`) and hands over to a command, which
+//! asks the server through [`Client`] and writes data through [`Console`]. Every error is a
+//! [`CliError`], and every end has an [`Exit`] code.
+//!
+//! The pieces are there for other programs of this crate: [`apply_file`], [`start_run`], [`watch`]
+//! and [`print_agents`]. `replibook` has its own: [`ServeArgs`], and [`demo`](mod@demo).
 
+mod apply;
+mod client;
+mod completion;
+mod delete;
 pub mod demo;
+mod describe;
+mod endpoints;
+mod error;
+mod exit;
+mod feed;
+mod files;
+mod get;
 mod logging;
+mod output;
+mod page;
+mod prepare;
+mod problems;
+mod progress;
+mod root;
+mod rows;
+mod run;
+#[cfg(test)]
+mod sample;
 mod serve;
+mod sse;
+mod text;
+mod validate;
 
+pub use apply::{Applied, apply_file};
+pub use client::{
+    CONNECT_TIMEOUT, Client, DEFAULT_SERVER, MAX_ANSWER_BYTES, MAX_TRIES, REQUEST_TIMEOUT,
+    UPLOAD_TIMEOUT,
+};
+pub use endpoints::{MAX_PAGE, Pages};
+pub use error::{CliError, ClientError};
+pub use exit::Exit;
+pub use feed::{FeedLimits, MAX_AWAY, MAX_SILENCE, Update, follow};
 pub use logging::log_to_stderr;
+pub use output::{Console, Format, Row, table};
+pub use root::{Cli, SERVER_VARIABLE, replictl, report};
+pub use run::{Watched, print_agents, start_run, watch};
 pub use serve::ServeArgs;

@@ -1,17 +1,43 @@
-//! Expressions in playbooks: CEL, alone or inside text.
+//! Expressions in playbooks: CEL.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// One CEL expression, known to be valid.
+use super::bind;
+use super::problem::excerpt;
+use super::scan::{self, Facts, Use};
+
+/// The longest expression in bytes: reading and evaluating one is recursive, and a longer one
+/// belongs into a plugin.
+pub const MAX_EXPR_BYTES: usize = 2 * 1024;
+
+/// The deepest nesting of brackets and operators that is read.
+const MAX_PARSE_DEPTH: u16 = 32;
+
+/// The most question marks in an expression: reading a chain of optional selections (`a.?b`) takes
+/// far more stack than any other shape of the same length.
+const MAX_OPTIONAL: usize = 32;
+
+/// The most work of one evaluation: about a second. The size of what an expression looks at is
+/// known before it is evaluated, so that one which would run for hours is refused.
+pub const MAX_WORK: u64 = 20_000_000;
+
+static ENV: LazyLock<Arc<cel::Env>> = LazyLock::new(|| Arc::new(cel::Env::stdlib()));
+
+/// One CEL expression, known to be valid. It is compiled once and cheap to clone.
 #[derive(Clone, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct Expr {
     source: Arc<str>,
-    program: Arc<cel::Program>,
+    compiled: Arc<Compiled>,
+}
+
+struct Compiled {
+    ast: cel::IdedExpr,
+    facts: Facts,
 }
 
 /// What an expression sees. Each is a JSON value.
@@ -27,6 +53,19 @@ pub struct Scope<'a> {
     pub run: &'a Value,
     /// `cluster`: `name`.
     pub cluster: &'a Value,
+}
+
+impl<'a> Scope<'a> {
+    fn root(&self, name: &str) -> Option<&'a Value> {
+        match name {
+            "params" => Some(self.params),
+            "agent" => Some(self.agent),
+            "steps" => Some(self.steps),
+            "run" => Some(self.run),
+            "cluster" => Some(self.cluster),
+            _ => None,
+        }
+    }
 }
 
 /// Why an expression is not valid or has no value.
@@ -50,14 +89,47 @@ pub enum ExprError {
     },
 }
 
+impl ExprError {
+    pub(super) fn invalid(expression: &str, message: impl Into<String>) -> Self {
+        Self::Invalid { expression: excerpt(expression), message: message.into() }
+    }
+
+    pub(super) fn failed(expression: &str, message: impl Into<String>) -> Self {
+        Self::Failed { expression: excerpt(expression), message: message.into() }
+    }
+}
+
 impl Expr {
-    /// Reads an expression and checks all that can be known without a scope.
+    /// Reads an expression and checks all that can be known without a scope: its size, syntax,
+    /// depth, and the names and functions in it.
     pub fn parse(source: &str) -> Result<Self, ExprError> {
-        let program = cel::Program::compile(source).map_err(|error| ExprError::Invalid {
-            expression: source.to_owned(),
-            message: error.to_string(),
+        let invalid = |message: String| ExprError::invalid(source, message);
+        if source.len() > MAX_EXPR_BYTES {
+            let found = source.len();
+            return Err(invalid(format!(
+                "found {found} bytes, at most {MAX_EXPR_BYTES} are allowed"
+            )));
+        }
+        let optional = source.bytes().filter(|byte| *byte == b'?').count();
+        if optional > MAX_OPTIONAL {
+            let message =
+                format!("found {optional} question marks, at most {MAX_OPTIONAL} are allowed");
+            return Err(invalid(message));
+        }
+        if source.trim().is_empty() {
+            return Err(invalid("it is empty".to_owned()));
+        }
+        let parser = ENV.parser().max_recursion_depth(MAX_PARSE_DEPTH);
+        let ast = parser.parse(source).map_err(|errors| invalid(first_error(&errors)))?;
+        let facts = scan::scan(&ast).map_err(|message| {
+            // A name with a dash reads as a subtraction.
+            let hint = match source.contains('-') && message.starts_with("unknown name") {
+                true => " (a name with a dash is written steps[\"step-down\"])",
+                false => "",
+            };
+            invalid(format!("{message}{hint}"))
         })?;
-        Ok(Self { source: source.into(), program: Arc::new(program) })
+        Ok(Self { source: source.into(), compiled: Arc::new(Compiled { ast, facts }) })
     }
 
     /// The expression as it was written.
@@ -65,24 +137,70 @@ impl Expr {
         &self.source
     }
 
-    /// Its value.
+    /// Its value. What it costs grows with what the expression looks at, not with the scope.
     pub fn eval(&self, scope: &Scope<'_>) -> Result<Value, ExprError> {
-        let _ = (scope, &self.program);
-        Err(ExprError::Failed {
-            expression: self.source.to_string(),
-            message: "not built yet".to_owned(),
-        })
+        let failed = |message: String| ExprError::failed(&self.source, message);
+        let Compiled { ast, facts } = &*self.compiled;
+        let mut context = empty_context();
+        let mut size = facts.elements + 1;
+        if let Use::Keys(roots) = &facts.uses {
+            for (name, uses) in roots {
+                if let Some(value) = scope.root(name) {
+                    context.add_variable_as_val(name.as_str(), bind::bind(value, uses, &mut size));
+                }
+            }
+        }
+        let size = size.saturating_mul(facts.additions + 1);
+        if facts.power > 0
+            && size.saturating_pow(facts.power).saturating_mul(facts.nodes) > MAX_WORK
+        {
+            let message = format!("it would take too long: it loops over about {size} values");
+            return Err(failed(message));
+        }
+        let value = cel::Value::resolve(ast, &context).map_err(|error| failed(explain(&error)))?;
+        bind::to_json(&value).map_err(failed)
     }
 
     /// Its value, which must be true or false.
     pub fn eval_bool(&self, scope: &Scope<'_>) -> Result<bool, ExprError> {
         match self.eval(scope)? {
             Value::Bool(value) => Ok(value),
-            other => Err(ExprError::Failed {
-                expression: self.source.to_string(),
-                message: format!("found {other}, expected true or false"),
-            }),
+            other => {
+                let found = excerpt(&other.to_string());
+                Err(ExprError::failed(
+                    &self.source,
+                    format!("found {found}, expected true or false"),
+                ))
+            }
         }
+    }
+
+    /// The paths into the scope that it looks at: `["agent", "attributes", "role"]`.
+    pub(super) fn paths(&self) -> Vec<Vec<&str>> {
+        self.compiled.facts.uses.paths()
+    }
+}
+
+/// A context with the functions of CEL and no variables.
+pub(super) fn empty_context<'v>() -> cel::Context<'v, 'v> {
+    cel::Context::with_env(Arc::clone(&ENV))
+}
+
+fn first_error(errors: &cel::ParseErrors) -> String {
+    let Some(first) = errors.errors.first() else { return "it is not CEL".to_owned() };
+    let (line, column) = first.pos;
+    let message = excerpt(first.msg.trim());
+    match line {
+        ..=0 => message,
+        1 => format!("{message} (at its character {column})"),
+        _ => format!("{message} (at its line {line}, character {column})"),
+    }
+}
+
+fn explain(error: &cel::ExecutionError) -> String {
+    match error {
+        cel::ExecutionError::NoSuchKey(key) => format!("there is no {key:?}"),
+        other => excerpt(&other.to_string()),
     }
 }
 
@@ -112,41 +230,6 @@ impl From<Expr> for String {
     }
 }
 
-/// A JSON value whose strings may hold `${{ … }}`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(try_from = "Value", into = "Value")]
-pub struct Template {
-    source: Value,
-}
-
-impl Template {
-    /// Reads a template and checks every expression in it.
-    pub fn parse(source: Value) -> Result<Self, ExprError> {
-        Ok(Self { source })
-    }
-
-    /// The value as it was written.
-    pub fn source(&self) -> &Value {
-        &self.source
-    }
-
-    /// The value with every expression filled in. An expression alone in a string keeps its type.
-    pub fn render(&self, scope: &Scope<'_>) -> Result<Value, ExprError> {
-        let _ = scope;
-        Ok(self.source.clone())
-    }
-}
-
-impl TryFrom<Value> for Template {
-    type Error = ExprError;
-
-    fn try_from(source: Value) -> Result<Self, ExprError> {
-        Self::parse(source)
-    }
-}
-
-impl From<Template> for Value {
-    fn from(template: Template) -> Self {
-        template.source
-    }
-}
+#[cfg(test)]
+#[path = "expr_tests.rs"]
+mod tests;

@@ -1,15 +1,53 @@
 //! From YAML to a playbook that is valid by construction. Pure: no I/O, no clock, no async.
+//!
+//! ```text
+//! text ──walk, read──▶ value ──schema──▶ document ──rules──▶ draft ──plugins──▶ Playbook
+//!      text, spans          schema, explain      draft, template, expr    resolve, arguments
+//! ```
+//!
+//! [`parse_playbook`] goes as far as a draft, which needs no plugin; [`resolve`] does the rest. All
+//! problems of a document are reported at once, each with its path, line and column.
 
+mod arguments;
+mod bind;
+mod cluster;
+mod document;
+mod draft;
+mod explain;
 mod expr;
 mod model;
+mod names;
+mod params;
 mod plugin_info;
 mod problem;
+mod read;
+mod references;
+mod resolve;
+mod scan;
+mod schema;
+mod source;
+mod spans;
+mod template;
+mod text;
+mod units;
 
-pub use expr::{Expr, ExprError, Scope, Template};
+pub use bind::MAX_VALUE_BYTES;
+pub use cluster::parse_cluster;
+pub use document::Kind;
+pub use expr::{Expr, ExprError, MAX_EXPR_BYTES, MAX_WORK, Scope};
 pub use model::{
     Amount, Approval, Budget, BudgetScope, Cluster, ClusterAgent, Concurrency, Discovery, Grants,
     Membership, OnAdded, OnError, OnExceeded, OnRemoved, Playbook, PluginKind, PluginPin, Retry,
     Stage, Step, StrategyUse, Tls, Vcs,
 };
+pub use params::{MAX_PARAMS_BYTES, check_params};
 pub use plugin_info::PluginInfo;
-pub use problem::{Problem, Problems};
+pub use problem::{MAX_EXCERPT, MAX_PROBLEMS, Problem, Problems, code};
+pub use read::{PlaybookDocument, kind_of, parse_playbook};
+pub use resolve::resolve;
+pub use scan::{MAX_EXPR_DEPTH, MAX_LOOP_DEPTH};
+pub use schema::{MAX_SCHEMA_BYTES, json_schema};
+pub use source::{PluginSource, Source};
+pub use spans::MAX_DEPTH;
+pub use template::{MAX_EXPRESSIONS, MAX_RENDERED_BYTES, Template};
+pub use text::{MAX_CLUSTER_BYTES, MAX_PLAYBOOK_BYTES};

@@ -7,7 +7,8 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::expr::{Expr, Template};
+use super::expr::Expr;
+use super::template::Template;
 use crate::run::{AgentId, Digest, Millis};
 
 /// A playbook, resolved: every default filled in, every plugin pinned by its digest.

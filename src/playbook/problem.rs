@@ -4,6 +4,57 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// The most problems that are reported of one document: more than a person mends in one go, and a
+/// hostile document can't make the report larger than itself.
+pub const MAX_PROBLEMS: usize = 100;
+
+/// The longest excerpt of a document in a problem, in characters, so that it fits a line or two.
+pub const MAX_EXCERPT: usize = 80;
+
+/// The codes of problems. They are stable: programs may rely on them.
+pub mod code {
+    /// The text is larger than allowed, or would be with every alias written out.
+    pub const TOO_LARGE: &str = "too-large";
+    /// The text is not UTF-8.
+    pub const ENCODING: &str = "encoding";
+    /// The text is not YAML, or uses what is refused on purpose (tags, merge keys, several documents).
+    pub const SYNTAX: &str = "syntax";
+    /// Values are nested deeper than allowed.
+    pub const TOO_DEEP: &str = "too-deep";
+    /// A key occurs twice in one mapping.
+    pub const DUPLICATE_KEY: &str = "duplicate-key";
+    /// A value is not what JSON can say, or a key is not a string.
+    pub const NOT_JSON: &str = "not-json";
+    /// `apiVersion` or `kind` is not one that is known here.
+    pub const UNKNOWN_KIND: &str = "unknown-kind";
+    /// A key that does not belong there.
+    pub const UNKNOWN_KEY: &str = "unknown-key";
+    /// A key that has to be there.
+    pub const MISSING_KEY: &str = "missing-key";
+    /// A value of another type than expected.
+    pub const WRONG_TYPE: &str = "wrong-type";
+    /// A value of the right type that is not allowed.
+    pub const BAD_VALUE: &str = "bad-value";
+    /// Two things of one name or place.
+    pub const DUPLICATE: &str = "duplicate";
+    /// An expression that is not valid where it stands.
+    pub const BAD_EXPRESSION: &str = "bad-expression";
+    /// A JSON Schema that is not valid.
+    pub const BAD_SCHEMA: &str = "bad-schema";
+    /// A plugin that is neither declared nor built in, or of which nothing is known.
+    pub const UNKNOWN_PLUGIN: &str = "unknown-plugin";
+    /// A strategy where a step is needed, or the other way round.
+    pub const WRONG_PLUGIN_KIND: &str = "wrong-plugin-kind";
+    /// The plugin's bytes are not those that the document pins.
+    pub const DIGEST_DIFFERS: &str = "digest-differs";
+    /// Something that could never be granted as it is written.
+    pub const NOT_GRANTED: &str = "not-granted";
+    /// Part of the format that this version does not perform yet.
+    pub const NOT_SUPPORTED: &str = "not-supported";
+    /// There are more problems than are reported.
+    pub const MORE: &str = "more-problems";
+}
+
 /// One thing that is wrong with a document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Problem {
@@ -21,6 +72,36 @@ pub struct Problem {
     pub found: Option<String>,
     /// What was expected, where that helps.
     pub expected: Option<String>,
+}
+
+impl Problem {
+    /// A problem at `path`, not yet placed in a text. `code` is one of [`code`].
+    pub fn new(code: &str, path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            code: code.to_owned(),
+            path: path.into(),
+            line: None,
+            column: None,
+            message: message.into(),
+            found: None,
+            expected: None,
+        }
+    }
+
+    /// The same with what was found.
+    pub fn found(self, found: impl fmt::Display) -> Self {
+        Self { found: Some(excerpt(&found.to_string())), ..self }
+    }
+
+    /// The same with what was expected.
+    pub fn expected(self, expected: impl Into<String>) -> Self {
+        Self { expected: Some(expected.into()), ..self }
+    }
+
+    /// Whether it is about a key rather than about the value at the path.
+    pub(super) fn is_about_key(&self) -> bool {
+        [code::UNKNOWN_KEY, code::DUPLICATE_KEY].contains(&self.code.as_str())
+    }
 }
 
 impl fmt::Display for Problem {
@@ -46,6 +127,30 @@ impl fmt::Display for Problem {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Problems(pub Vec<Problem>);
 
+impl Problems {
+    /// Nothing when there are none; otherwise all of them in the order of the text, bounded to
+    /// [`MAX_PROBLEMS`].
+    pub(super) fn check(mut problems: Vec<Problem>) -> Result<(), Self> {
+        if problems.is_empty() {
+            return Ok(());
+        }
+        problems.sort_by_key(|problem| (problem.line, problem.column));
+        problems.dedup();
+        let more = problems.len().saturating_sub(MAX_PROBLEMS);
+        problems.truncate(MAX_PROBLEMS);
+        if more > 0 {
+            problems.push(Problem::new(code::MORE, "", format!("and {more} more problems")));
+        }
+        Err(Self(problems))
+    }
+}
+
+impl From<Problem> for Problems {
+    fn from(problem: Problem) -> Self {
+        Self(vec![problem])
+    }
+}
+
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.0.iter().enumerate() {
@@ -55,5 +160,55 @@ impl fmt::Display for Problems {
             problem.fmt(f)?;
         }
         Ok(())
+    }
+}
+
+/// `text`, cut to [`MAX_EXCERPT`] characters.
+pub(super) fn excerpt(text: &str) -> String {
+    match text.char_indices().nth(MAX_EXCERPT) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// The candidate that `word` was probably meant to be.
+pub(super) fn did_you_mean<'a>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    // Jaro-Winkler forgives a swap, a slip and a missing letter, and favours a common beginning.
+    const ALIKE: f64 = 0.8;
+    let scored = candidates.into_iter().map(|c| (strsim::jaro_winkler(word, c), c));
+    let best = scored.filter(|(score, _)| *score >= ALIKE).max_by(|a, b| a.0.total_cmp(&b.0));
+    best.map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_bounded_and_in_the_order_of_the_text() {
+        let at = |line| Problem { line: Some(line), ..Problem::new(code::BAD_VALUE, "", "no") };
+        let problems = (0..MAX_PROBLEMS as u32 + 7).rev().map(at).collect();
+        let Problems(reported) = Problems::check(problems).unwrap_err();
+        assert_eq!(reported.len(), MAX_PROBLEMS + 1);
+        assert_eq!(reported[0].line, Some(0));
+        assert_eq!(reported[MAX_PROBLEMS].message, "and 7 more problems");
+        assert_eq!(Problems::check(vec![]), Ok(()));
+    }
+
+    #[test]
+    fn slips_are_recognised_and_other_words_are_not() {
+        let keys = ["strategy", "steps", "select", "budget"];
+        assert_eq!(did_you_mean("stratgey", keys), Some("strategy"));
+        assert_eq!(did_you_mean("step", keys), Some("steps"));
+        assert_eq!(did_you_mean("owner", keys), None);
+    }
+
+    #[test]
+    fn an_excerpt_is_cut_between_characters() {
+        assert_eq!(excerpt(&"é".repeat(MAX_EXCERPT)), "é".repeat(MAX_EXCERPT));
+        assert_eq!(excerpt(&"é".repeat(100)).chars().count(), MAX_EXCERPT + 1);
     }
 }

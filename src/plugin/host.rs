@@ -1,10 +1,15 @@
 //! The host: the one way to plugins for everything else.
 
 use std::sync::Arc;
+use std::thread::available_parallelism;
 
 use bytes::Bytes;
 
+use super::catalog::{Catalog, Loaded};
+use super::engine::Runtime;
 use super::error::PluginError;
+use super::workers::{Gone, Workers};
+use super::{activate, builtin, import, limits, strategy};
 use crate::playbook::PluginInfo;
 use crate::run::{Activate, Activation, Decision, Digest, PlanInput, PluginLine, Roster};
 
@@ -33,50 +38,180 @@ pub struct PlanOutcome {
     pub logs: Vec<PluginLine>,
 }
 
+impl PlanOutcome {
+    pub(super) fn failed(error: PluginError) -> Self {
+        Self { result: Err(error), logs: Vec::new() }
+    }
+}
+
 /// Runs plugins, on threads of its own and within limits. Cheap to clone.
+///
+/// # Guarantees
+/// - Nothing of a plugin is kept between two calls: each gets an instance of its own.
+/// - A plugin that traps, does not end, or goes past any other limit fails its own call only.
+/// - No call computes or blocks on the thread that awaits it, so that any runtime will do.
+///
+/// The threads end once the last clone is dropped and what they work on is done.
 #[derive(Clone)]
 pub struct PluginHost {
-    _inner: Arc<()>,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    /// They run plugins.
+    workers: Workers,
+    /// It compiles plugins: that takes seconds for large ones, and must not hold up activations.
+    importer: Workers,
+    builtins: Vec<Builtin>,
+}
+
+/// What the threads work with.
+struct Shared {
+    runtime: Runtime,
+    catalog: Catalog,
 }
 
 impl PluginHost {
-    /// Starts a host with the built-in plugins loaded.
+    /// Starts a host with the built-in plugins loaded. Compiles them, so it blocks for some tens of
+    /// milliseconds.
+    ///
+    /// # Errors
+    /// `unavailable` when the runtime or its threads could not be started.
     pub fn start(config: HostConfig) -> Result<Self, PluginError> {
-        let _ = config;
-        Err(PluginError { code: "not-built", message: String::new() })
+        let threads = config.threads.or_else(|| available_parallelism().ok().map(Into::into));
+        let threads = threads.unwrap_or(1).clamp(1, limits::THREADS);
+        // One guest for each thread, one for the importer, one for a caller that blocks; but at
+        // least one for each of the built-in plugins, which are imported all at once.
+        let guests = (threads + 2).max(builtin::COMPONENTS.len());
+        let runtime = Runtime::new(u32::try_from(guests).unwrap_or(u32::MAX))
+            .map_err(|error| unavailable(format!("failed to start the runtime: {error:#}")))?;
+        let no_thread = |error| unavailable(format!("failed to start a thread: {error}"));
+        runtime.start_ticking().map_err(no_thread)?;
+
+        let loaded = import::import_all(&runtime, &builtin::COMPONENTS)?;
+        let builtins = loaded.iter().zip(builtin::COMPONENTS).map(|(plugin, bytes)| Builtin {
+            info: plugin.info.clone(),
+            bytes: Bytes::from_static(bytes),
+        });
+        let builtins = builtins.collect();
+        let shared = Arc::new(Shared { runtime, catalog: Catalog::new(loaded) });
+        let workers = Workers::start("plugin", threads, limits::QUEUED_CALLS).map_err(no_thread)?;
+        let importer =
+            Workers::start("plugin-import", 1, limits::QUEUED_IMPORTS).map_err(no_thread)?;
+        Ok(Self { inner: Arc::new(Inner { shared, workers, importer, builtins }) })
     }
 
     /// The built-in plugins.
     pub fn builtins(&self) -> &[Builtin] {
-        &[]
+        &self.inner.builtins
     }
 
-    /// Checks that the bytes are a plugin, compiles and keeps it, and asks what it says about itself.
+    /// Checks that the bytes are a plugin, compiles and keeps it, and asks what it says about
+    /// itself. Bytes that are loaded already are not compiled again.
+    ///
+    /// # Errors
+    /// `too-large`, `not-a-component`, `invalid-component`, `wrong-world`, `unknown-import` (with the
+    /// list of what was asked for), `wrong-type`, `bad-description`, or what went wrong while the
+    /// plugin described itself: `trapped`, `stack-overflow`, `out-of-time`, `out-of-memory`,
+    /// `forbidden-call`, `data-limit`, `exited`. `unavailable` says nothing about the plugin.
     pub async fn import(&self, bytes: Bytes) -> Result<PluginInfo, PluginError> {
-        let _ = bytes;
-        Err(PluginError { code: "not-built", message: String::new() })
+        let shared = Arc::clone(&self.inner.shared);
+        let done = self.inner.importer.run(move || shared.import(&bytes)).await;
+        done.unwrap_or_else(|gone| Err(gone.into()))
     }
 
     /// Whether the plugin is compiled and ready; if not, [`import`](Self::import) its bytes.
     pub fn is_loaded(&self, digest: &Digest) -> bool {
-        let _ = digest;
-        false
+        self.inner.shared.catalog.get(digest).is_some()
     }
 
-    /// Makes one activation of a step.
+    /// Makes one activation of a step: a pure function of `activate`, whose journal answers the
+    /// calls of the step. Never performs an effect.
+    ///
+    /// A plugin that is not loaded, or no longer, fails as `plugin-unavailable`, which is retryable.
     pub async fn activate(&self, activate: Activate) -> Activation {
-        let _ = activate;
-        std::future::pending().await
+        let shared = Arc::clone(&self.inner.shared);
+        let done = self.inner.workers.run(move || shared.activate(activate)).await;
+        done.unwrap_or_else(|gone| activate::unavailable(gone.to_string(), true))
+    }
+
+    /// The same on the calling thread, which needs 2 MiB of stack and must be outside of any async
+    /// runtime. At most one thread may do so at a time.
+    pub fn activate_blocking(&self, activate: Activate) -> Activation {
+        self.inner.shared.activate(activate)
+    }
+
+    /// Has a loaded plugin describe itself again, on the calling thread as
+    /// [`activate_blocking`](Self::activate_blocking): the least that any call of it costs.
+    ///
+    /// # Errors
+    /// As [`import`](Self::import), and `not-loaded`.
+    pub fn describe_blocking(&self, digest: &Digest) -> Result<(), PluginError> {
+        let shared = &self.inner.shared;
+        let plugin = shared.catalog.get(digest).ok_or_else(|| not_loaded(digest))?;
+        import::describe(&shared.runtime, &plugin.compiled).map(drop)
     }
 
     /// Asks a strategy. The roster is lent for as long as it thinks.
+    ///
+    /// # Errors
+    /// In [`PlanOutcome::result`]: `strategy-failed` with the strategy's own message,
+    /// `bad-decision`, `not-loaded`, `wrong-world`, `unavailable`, or what stopped the plugin, as
+    /// for [`import`](Self::import).
     pub async fn plan(
         &self,
         plugin: &Digest,
         input: PlanInput,
         roster: Arc<dyn Roster>,
     ) -> PlanOutcome {
-        let _ = (plugin, input, roster);
-        std::future::pending().await
+        let (shared, digest) = (Arc::clone(&self.inner.shared), plugin.clone());
+        let done = self.inner.workers.run(move || shared.plan(&digest, &input, roster)).await;
+        done.unwrap_or_else(|gone| PlanOutcome::failed(gone.into()))
     }
+}
+
+impl Shared {
+    fn import(&self, bytes: &Bytes) -> Result<PluginInfo, PluginError> {
+        if bytes.len() <= limits::COMPONENT_BYTES
+            && let Some(known) = self.catalog.get(&Digest::of(bytes))
+        {
+            return Ok(known.info.clone());
+        }
+        let plugin = Arc::new(import::import(&self.runtime, bytes)?);
+        self.catalog.insert(Arc::clone(&plugin));
+        Ok(plugin.info.clone())
+    }
+
+    fn activate(&self, activate: Activate) -> Activation {
+        match self.plugin(&activate.plugin) {
+            Ok(plugin) => activate::activate(&self.runtime, &plugin, activate),
+            Err(error) => activate::unavailable(error.to_string(), true),
+        }
+    }
+
+    fn plan(&self, digest: &Digest, input: &PlanInput, roster: Arc<dyn Roster>) -> PlanOutcome {
+        match self.plugin(digest) {
+            Ok(plugin) => strategy::plan(&self.runtime, &plugin, input, roster),
+            Err(error) => PlanOutcome::failed(error),
+        }
+    }
+
+    fn plugin(&self, digest: &Digest) -> Result<Arc<Loaded>, PluginError> {
+        self.catalog.get(digest).ok_or_else(|| not_loaded(digest))
+    }
+}
+
+impl From<Gone> for PluginError {
+    fn from(gone: Gone) -> Self {
+        unavailable(gone.to_string())
+    }
+}
+
+fn unavailable(message: String) -> PluginError {
+    PluginError::new("unavailable", message)
+}
+
+fn not_loaded(digest: &Digest) -> PluginError {
+    PluginError::new("not-loaded", format!("the plugin {digest} is not loaded"))
 }

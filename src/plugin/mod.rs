@@ -1,7 +1,31 @@
 //! Plugins: sandboxed Wasm components, run as pure functions.
+//!
+//! [`PluginHost`] is the way in for everything else. A plugin comes in as bytes, and `import` checks
+//! and compiles it into the `catalog`. A step is run by `activate`: its calls go through
+//! `step_imports` to `replay`, which answers them from the journal or unwinds the guest. A strategy
+//! is asked by `strategy`, and asks its roster through `strategy_imports`. `guest` is what the host
+//! keeps for a guest while it lives, `limits` has every limit on it, and `wasi` is what it finds of
+//! a machine. Types of the WIT end at `convert`.
 
+mod activate;
+mod bindings;
+mod builtin;
+mod catalog;
+mod convert;
+mod engine;
 mod error;
+mod grants;
+mod guest;
 mod host;
+mod import;
+mod limits;
+mod log;
+mod replay;
+mod step_imports;
+mod strategy;
+mod strategy_imports;
+mod wasi;
+mod workers;
 
 pub use error::PluginError;
 pub use host::{Builtin, HostConfig, PlanOutcome, PluginHost};

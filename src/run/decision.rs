@@ -5,20 +5,34 @@ use serde_json::Value;
 use super::agent_record::AgentRecord;
 use super::ids::AgentId;
 use super::status::AgentState;
-use super::time::Timestamp;
+use super::time::{Millis, Timestamp};
 
 /// The most agents that one decision may start, so that a decision fits one commit: an agent that
-/// starts is a record and two events, and a commit is bounded to 1,000 documents.
-pub const MAX_START: u32 = 300;
+/// starts is a record and two events, a decision may carry [`MAX_LOG_LINES`], and a commit is
+/// bounded to 1,000 documents.
+pub const MAX_START: u32 = 250;
 
-/// The most agents that one decision may leave out, for the same reason.
-pub const MAX_SKIP: u32 = 400;
+/// The most agents that one decision may start and leave out together, for the same reason.
+pub const MAX_DECIDED: u32 = 260;
+
+/// The most log lines of one activation or decision, for the same reason.
+pub const MAX_LOG_LINES: usize = 200;
+
+/// The most bytes of log lines of one activation or decision: with a journal and a record at their
+/// limits they still fit one commit.
+pub const MAX_LOG_BYTES: usize = 256 * 1024;
 
 /// The most identifiers in one page of the roster.
 pub const MAX_ROSTER_PAGE: u32 = 1_000;
 
 /// The largest memo in bytes: it is written with every commit of the run.
 pub const MAX_MEMO_BYTES: usize = 64 * 1024;
+
+/// The longest label of a batch: it stands in tables.
+pub(super) const MAX_LABEL_CHARS: usize = 63;
+
+/// The shortest wait that a strategy gets with `wait-until`, so that it can't keep the host busy.
+pub(super) const MIN_WAIT: Millis = Millis(100);
 
 /// What a strategy is asked with.
 #[derive(Clone, Debug, PartialEq)]

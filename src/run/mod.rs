@@ -12,6 +12,8 @@ mod document;
 mod history;
 mod ids;
 mod journal;
+mod machine;
+mod start;
 mod status;
 mod time;
 mod transition;
@@ -19,7 +21,8 @@ mod transition;
 pub use agent_record::{AgentRecord, Failure, FailureReason};
 pub use command::{Command, CommandOutcome, Verb};
 pub use decision::{
-    Decision, MAX_MEMO_BYTES, MAX_ROSTER_PAGE, MAX_SKIP, MAX_START, Next, PlanInput, Roster,
+    Decision, MAX_DECIDED, MAX_LOG_BYTES, MAX_LOG_LINES, MAX_MEMO_BYTES, MAX_ROSTER_PAGE,
+    MAX_START, Next, PlanInput, Roster,
 };
 pub use document::{
     Loaded, PlannedNext, Progress, ReasonCode, Run, Snapshot, StageProgress, StatusReason,
@@ -29,6 +32,8 @@ pub use ids::{AgentId, AgentSeq, AttemptKey, CommandId, Digest, DigestError, Eng
 pub use journal::{
     Answer, Answered, Call, CallError, CallName, Journal, NodeInfo, Pending, canonical,
 };
+pub use machine::{IllegalInput, Machine};
+pub use start::new_run;
 pub use status::{AgentState, RunStatus, UnknownWord};
 pub use time::{Millis, Timestamp, TimestampError};
 pub use transition::{

@@ -62,6 +62,8 @@ pub enum Input {
     Woken,
     /// All records but the run itself have their `finish_ts`.
     Stamped,
+    /// Go on with work that was too much for one commit.
+    Continue,
 }
 
 /// One member of a cluster.
@@ -181,6 +183,8 @@ pub enum Effect {
     Abandon(AttemptKey),
     /// Write `finish_ts` to all records of the run, and answer with [`Input::Stamped`].
     Stamp(Timestamp),
+    /// Answer with [`Input::Continue`].
+    Continue,
 }
 
 /// An activation to make.

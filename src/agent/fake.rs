@@ -1,0 +1,421 @@
+//! Agents in memory that follow a script: for tests of the engine and for the simulator.
+//!
+//! They are deterministic: what they do depends on the script, the requests and the clock. And they
+//! keep account: each execution of an action is counted, and two POSTs of one action at once are
+//! noticed, so that a test can prove what the engine promises.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::client::{ActionPhase, ActionRequest, ActionStatus, AgentClient, AgentError, Scheduled};
+use crate::clock::Clock;
+use crate::run::{Millis, NodeInfo, Timestamp};
+
+/// Requests that are remembered of each agent; the oldest go first, so that a simulation of days
+/// does not fill the memory.
+const MAX_REMEMBERED: usize = 10_000;
+
+/// What an agent does with actions.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Script {
+    /// They end in DONE.
+    Succeed {
+        /// When.
+        when: When,
+        /// With this payload.
+        payload: Value,
+    },
+    /// They end in FAILED.
+    Fail {
+        /// When.
+        when: When,
+        /// With this message.
+        message: String,
+    },
+    /// They stay RUNNING. A later script may end them.
+    Stall,
+    /// They are refused.
+    Refuse {
+        /// With this message.
+        message: String,
+    },
+    /// They are accepted and later not known any more.
+    Forget {
+        /// When.
+        when: When,
+    },
+}
+
+/// When an action ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// At the first look after so many looks that found it going on.
+    Looks(u32),
+    /// So long after it was scheduled.
+    After(Millis),
+}
+
+/// What goes wrong with one POST.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It takes effect; its answer is lost.
+    DropAnswer,
+    /// It takes effect so long after its sender gave up.
+    LateEffect(Millis),
+    /// It is lost on its way; its sender cannot know.
+    DropRequest,
+    /// The agent answers 503; no effect.
+    Break,
+}
+
+/// What an agent does with a POST of an action that it knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KnownId {
+    /// Answers that it knows it.
+    #[default]
+    Conflict,
+    /// Runs it again, as older agents do.
+    RunAgain,
+}
+
+/// A request that reached an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// To schedule the action.
+    Post(Uuid),
+    /// How far the action is.
+    Look(Uuid),
+    /// About the node.
+    Node,
+}
+
+/// Agents in memory, named by address. Cheap to clone; clones are the same agents.
+#[derive(Clone)]
+pub struct FakeAgents {
+    clock: Arc<dyn Clock>,
+    agents: Arc<Mutex<BTreeMap<String, FakeAgent>>>,
+}
+
+struct FakeAgent {
+    script: Script,
+    known_id: KnownId,
+    latency: Millis,
+    unreachable_until: Option<Timestamp>,
+    faults: VecDeque<Fault>,
+    status: String,
+    attributes: Map<String, Value>,
+    actions: BTreeMap<Uuid, FakeAction>,
+    executions: BTreeMap<Uuid, u32>,
+    posting: BTreeMap<Uuid, u32>,
+    overlaps: u32,
+    asked: VecDeque<(Timestamp, Asked)>,
+}
+
+struct FakeAction {
+    /// Not known to anybody before this moment.
+    from: Timestamp,
+    looks: u32,
+    end: Option<ActionStatus>,
+}
+
+impl FakeAgents {
+    /// No agents yet.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, agents: Arc::default() }
+    }
+
+    /// Adds an agent, whose node is HEALTHY.
+    pub fn add(&self, address: &str, script: Script) {
+        let agent = FakeAgent {
+            script,
+            known_id: KnownId::default(),
+            latency: Millis(0),
+            unreachable_until: None,
+            faults: VecDeque::new(),
+            status: "HEALTHY".to_owned(),
+            attributes: Map::new(),
+            actions: BTreeMap::new(),
+            executions: BTreeMap::new(),
+            posting: BTreeMap::new(),
+            overlaps: 0,
+            asked: VecDeque::new(),
+        };
+        self.lock().insert(address.to_owned(), agent);
+    }
+
+    /// Changes what an agent does with its actions, also with those that have not ended.
+    pub fn set_script(&self, address: &str, script: Script) {
+        self.change(address, |agent| agent.script = script);
+    }
+
+    /// Changes what an agent does with a POST of an action that it knows.
+    pub fn set_known_id(&self, address: &str, known_id: KnownId) {
+        self.change(address, |agent| agent.known_id = known_id);
+    }
+
+    /// Makes each request take this long, half of it before it arrives.
+    pub fn set_latency(&self, address: &str, latency: Millis) {
+        self.change(address, |agent| agent.latency = latency);
+    }
+
+    /// Lets no connection through until then.
+    pub fn set_unreachable_until(&self, address: &str, until: Timestamp) {
+        self.change(address, |agent| agent.unreachable_until = Some(until));
+    }
+
+    /// Changes the status of the node.
+    pub fn set_status(&self, address: &str, status: &str) {
+        self.change(address, |agent| status.clone_into(&mut agent.status));
+    }
+
+    /// Changes the attributes of the node.
+    pub fn set_attributes(&self, address: &str, attributes: Map<String, Value>) {
+        self.change(address, |agent| agent.attributes = attributes);
+    }
+
+    /// Lets the next POST that has no fault yet go wrong.
+    pub fn add_fault(&self, address: &str, fault: Fault) {
+        self.change(address, |agent| agent.faults.push_back(fault));
+    }
+
+    /// How often each action was executed.
+    pub fn executions(&self, address: &str) -> BTreeMap<Uuid, u32> {
+        self.lock().get(address).map(|agent| agent.executions.clone()).unwrap_or_default()
+    }
+
+    /// The highest number of executions of one action, over all agents.
+    pub fn most_executions(&self) -> u32 {
+        let agents = self.lock();
+        agents.values().flat_map(|agent| agent.executions.values()).max().copied().unwrap_or(0)
+    }
+
+    /// How often a POST arrived while another of the same action was on its way, over all agents.
+    pub fn overlaps(&self) -> u32 {
+        self.lock().values().map(|agent| agent.overlaps).sum()
+    }
+
+    /// The requests that reached an agent, the last ones if they were many.
+    pub fn asked(&self, address: &str) -> Vec<(Timestamp, Asked)> {
+        self.lock()
+            .get(address)
+            .map(|agent| agent.asked.iter().copied().collect())
+            .unwrap_or_default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, FakeAgent>> {
+        self.agents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, address: &str, change: impl FnOnce(&mut FakeAgent)) {
+        if let Some(agent) = self.lock().get_mut(address) {
+            change(agent);
+        }
+    }
+
+    /// Lets a request through to the agent, and remembers it.
+    async fn reach(&self, address: &str, asked: Asked) -> Result<(), AgentError> {
+        let half = self.half_latency(address)?;
+        self.clock.sleep(half.to_std()).await;
+        let now = self.clock.now();
+        self.change(address, |agent| {
+            if agent.asked.len() == MAX_REMEMBERED {
+                agent.asked.pop_front();
+            }
+            agent.asked.push_back((now, asked));
+        });
+        Ok(())
+    }
+
+    fn half_latency(&self, address: &str) -> Result<Millis, AgentError> {
+        let now = self.clock.now();
+        let connect = |message: &str| AgentError::Connect {
+            address: address.to_owned(),
+            message: message.to_owned(),
+        };
+        let agents = self.lock();
+        let agent = agents.get(address).ok_or_else(|| connect("no such agent"))?;
+        match agent.unreachable_until {
+            Some(until) if now < until => Err(connect("connection refused")),
+            Some(_) | None => Ok(Millis(agent.latency.0 / 2)),
+        }
+    }
+
+    async fn answer(&self, address: &str) -> Result<(), AgentError> {
+        let half = self.half_latency(address).map_err(|_| AgentError::NoAnswer {
+            address: address.to_owned(),
+            message: "connection reset".to_owned(),
+        })?;
+        self.clock.sleep(half.to_std()).await;
+        Ok(())
+    }
+
+    /// Runs `ask` on an agent that was reached.
+    fn ask<T>(
+        &self,
+        address: &str,
+        ask: impl FnOnce(&mut FakeAgent) -> T,
+    ) -> Result<T, AgentError> {
+        self.lock().get_mut(address).map(ask).ok_or_else(|| AgentError::NoAnswer {
+            address: address.to_owned(),
+            message: "connection reset".to_owned(),
+        })
+    }
+}
+
+#[async_trait]
+impl AgentClient for FakeAgents {
+    async fn schedule(
+        &self,
+        address: &str,
+        request: &ActionRequest,
+    ) -> Result<Scheduled, AgentError> {
+        let id = request.id;
+        self.change(address, |agent| agent.post_begins(id));
+        let ended = PostEnds { agents: self, address, id };
+        self.reach(address, Asked::Post(id)).await?;
+        let now = self.clock.now();
+        let scheduled = self.ask(address, |agent| agent.schedule(address, id, now))??;
+        self.answer(address).await?;
+        drop(ended);
+        Ok(scheduled)
+    }
+
+    async fn action(&self, address: &str, id: Uuid) -> Result<Option<ActionStatus>, AgentError> {
+        self.reach(address, Asked::Look(id)).await?;
+        let now = self.clock.now();
+        let found = self.ask(address, |agent| agent.look(id, now))?;
+        self.answer(address).await?;
+        Ok(found)
+    }
+
+    async fn node(&self, address: &str) -> Result<NodeInfo, AgentError> {
+        self.reach(address, Asked::Node).await?;
+        let node = self.ask(address, |agent| NodeInfo {
+            status: agent.status.clone(),
+            attributes: agent.attributes.clone(),
+            raw: json!({
+                "node_id": address,
+                "node_status": agent.status,
+                "attributes": agent.attributes,
+            }),
+        })?;
+        self.answer(address).await?;
+        Ok(node)
+    }
+}
+
+/// Notes the end of a POST, also when its future is dropped.
+struct PostEnds<'a> {
+    agents: &'a FakeAgents,
+    address: &'a str,
+    id: Uuid,
+}
+
+impl Drop for PostEnds<'_> {
+    fn drop(&mut self) {
+        self.agents.change(self.address, |agent| {
+            if let Some(count) = agent.posting.get_mut(&self.id) {
+                *count = count.saturating_sub(1);
+            }
+        });
+    }
+}
+
+impl FakeAgent {
+    fn post_begins(&mut self, id: Uuid) {
+        let count = self.posting.entry(id).or_default();
+        *count += 1;
+        if *count > 1 {
+            self.overlaps += 1;
+        }
+    }
+
+    fn schedule(
+        &mut self,
+        address: &str,
+        id: Uuid,
+        now: Timestamp,
+    ) -> Result<Scheduled, AgentError> {
+        let no_answer = || AgentError::NoAnswer {
+            address: address.to_owned(),
+            message: "connection reset".to_owned(),
+        };
+        match self.faults.pop_front() {
+            None => self.effect(address, id, now),
+            Some(Fault::DropAnswer) => {
+                self.effect(address, id, now)?;
+                Err(no_answer())
+            }
+            Some(Fault::LateEffect(late)) => {
+                self.effect(address, id, now.plus(late))?;
+                Err(no_answer())
+            }
+            Some(Fault::DropRequest) => Err(no_answer()),
+            Some(Fault::Break) => Err(AgentError::Broken {
+                address: address.to_owned(),
+                status: 503,
+                message: "the queue is full".to_owned(),
+            }),
+        }
+    }
+
+    fn effect(
+        &mut self,
+        address: &str,
+        id: Uuid,
+        from: Timestamp,
+    ) -> Result<Scheduled, AgentError> {
+        if let Script::Refuse { message } = &self.script {
+            let (address, message) = (address.to_owned(), message.clone());
+            return Err(AgentError::Refused { address, status: 400, message });
+        }
+        if self.actions.contains_key(&id) && self.known_id == KnownId::Conflict {
+            return Ok(Scheduled::Known);
+        }
+        *self.executions.entry(id).or_default() += 1;
+        self.actions.insert(id, FakeAction { from, looks: 0, end: None });
+        Ok(Scheduled::Accepted)
+    }
+
+    fn look(&mut self, id: Uuid, now: Timestamp) -> Option<ActionStatus> {
+        let action = self.actions.get_mut(&id)?;
+        if now < action.from {
+            return None;
+        }
+        if let Some(end) = &action.end {
+            return Some(end.clone());
+        }
+        let ended = |when: &When, looks: u32, from: Timestamp| match when {
+            When::Looks(count) => looks >= *count,
+            When::After(length) => now >= from.plus(*length),
+        };
+        let status = |phase, payload, error| ActionStatus { phase, payload, error };
+        match &self.script {
+            Script::Succeed { when, payload } if ended(when, action.looks, action.from) => {
+                action.end = Some(status(ActionPhase::Done, payload.clone(), None));
+            }
+            Script::Fail { when, message } if ended(when, action.looks, action.from) => {
+                action.end = Some(status(ActionPhase::Failed, Value::Null, Some(message.clone())));
+            }
+            Script::Forget { when } if ended(when, action.looks, action.from) => {
+                self.actions.remove(&id);
+                return None;
+            }
+            Script::Succeed { .. }
+            | Script::Fail { .. }
+            | Script::Forget { .. }
+            | Script::Stall
+            | Script::Refuse { .. } => {}
+        }
+        if action.end.is_some() {
+            return action.end.clone();
+        }
+        let phase = if action.looks == 0 { ActionPhase::New } else { ActionPhase::Running };
+        action.looks = action.looks.saturating_add(1);
+        Some(status(phase, Value::Null, None))
+    }
+}

@@ -1,0 +1,266 @@
+//! Has an agent perform an action, once, and follows it to its end.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use serde_json::Value;
+
+use super::limits::FollowContext;
+use super::pace::{Pace, Patience};
+use crate::agent::{ActionPhase, ActionRequest, ActionStatus, AgentError};
+use crate::run::{CallError, Timestamp};
+
+/// What was committed about a call before it is followed (again).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Start {
+    /// The call may have been performed before: its POST may have been sent.
+    pub again: bool,
+    /// The agent is known to have accepted the action.
+    pub accepted: bool,
+}
+
+/// Has the agent at `address` perform `request`, and returns the payload of the action.
+///
+/// Flow: `may_post` is asked, then the POST is sent, then the agent is looked at in growing waits
+/// until the action is final. When a POST may have been sent before (`start.again`, or an earlier
+/// one got no answer), the agent is looked at first, and the POST is sent only when the agent does
+/// not know the action, seen after the earlier POST can no longer be on its way.
+///
+/// `may_post` is asked right before each POST; while it says no, nothing is sent, without end: the
+/// caller drops this future when the run is lost. `on_accepted` is called at most once: when
+/// the agent is seen to know the action and did not say that it is final. An action that is final at
+/// the first look needs no such note, since its answer follows at once.
+///
+/// Guarantees: there are never two POSTs of one identifier on their way at once; after an acceptance
+/// there is no POST. Assumption: the agent keeps actions until they were looked at.
+///
+/// Errors: `Failed` (the action ended in FAILED, or its payload is too large), `Refused` (the agent
+/// will not do it, or not tell), `Lost` (accepted, and now unknown), `Unreachable` (no progress for
+/// `unreachable_after`; the action may go on). Without end while the action is NEW or RUNNING: a
+/// timeout is the caller's.
+pub async fn run_action<G, F>(
+    ctx: &FollowContext,
+    address: &str,
+    request: &ActionRequest,
+    start: Start,
+    on_accepted: impl FnMut() + Send,
+    may_post: G,
+) -> Result<Value, CallError>
+where
+    G: Fn() -> F + Send + Sync,
+    F: Future<Output = bool> + Send,
+{
+    let now = ctx.clock.now();
+    let known = match (start.accepted, start.again) {
+        (true, _) => Known::Yes,
+        (false, true) => Known::Perhaps { settled: now.plus(ctx.limits.settle) },
+        (false, false) => Known::No,
+    };
+    let mut follow = Follow {
+        ctx,
+        address,
+        request,
+        known,
+        noted: start.accepted,
+        on_accepted,
+        pace: Pace::of_looks(ctx),
+        patience: Patience::new(ctx),
+        seen: None,
+    };
+    loop {
+        match follow.known {
+            Known::No => follow.post(&may_post).await?,
+            Known::Perhaps { settled } => {
+                if let Some(end) = follow.look_before_post(settled).await? {
+                    return end;
+                }
+            }
+            Known::Yes => {
+                if let Some(end) = follow.look().await? {
+                    return end;
+                }
+            }
+        }
+    }
+}
+
+/// Whether the agent knows the action.
+#[derive(Clone, Copy, Debug)]
+enum Known {
+    /// It does not: no POST was sent.
+    No,
+    /// A POST may have been sent, and arrives before `settled` or never.
+    Perhaps { settled: Timestamp },
+    /// It was seen to.
+    Yes,
+}
+
+/// The end of the call, in the sense of the action.
+type End = Option<Result<Value, CallError>>;
+
+struct Follow<'a, A> {
+    ctx: &'a FollowContext,
+    address: &'a str,
+    request: &'a ActionRequest,
+    known: Known,
+    /// Whether `on_accepted` has nothing more to say.
+    noted: bool,
+    on_accepted: A,
+    pace: Pace,
+    patience: Patience,
+    /// Hash of what the last look showed.
+    seen: Option<u64>,
+}
+
+impl<A: FnMut() + Send> Follow<'_, A> {
+    /// Sends the POST, once.
+    async fn post<G, F>(&mut self, may_post: &G) -> Result<(), CallError>
+    where
+        G: Fn() -> F + Send + Sync,
+        F: Future<Output = bool> + Send,
+    {
+        while !may_post().await {
+            self.ctx.clock.sleep(self.ctx.limits.guard_wait.to_std()).await;
+            // Waiting for the guard is not the agent's fault.
+            self.patience.renew(self.ctx);
+        }
+        match self.ctx.client.schedule(self.address, self.request).await {
+            Ok(_accepted_or_known) => {
+                self.known = Known::Yes;
+                self.patience.renew(self.ctx);
+                self.wait().await;
+                Ok(())
+            }
+            Err(AgentError::Refused { message, .. }) => Err(CallError::Refused(message)),
+            Err(error) => {
+                if error.may_have_taken_effect() {
+                    self.known = Known::Perhaps { settled: self.settled_after(&error) };
+                }
+                self.patience.failed(self.ctx, &error).await
+            }
+        }
+    }
+
+    /// Until when the request that ended in `error` may still reach the agent.
+    fn settled_after(&self, error: &AgentError) -> Timestamp {
+        let now = self.ctx.clock.now();
+        match error {
+            AgentError::NoAnswer { .. } => now.plus(self.ctx.limits.settle),
+            // It was answered, or never sent: nothing of it is on its way.
+            AgentError::Connect { .. }
+            | AgentError::Broken { .. }
+            | AgentError::Refused { .. }
+            | AgentError::Malformed { .. } => now,
+        }
+    }
+
+    /// Looks whether an earlier POST arrived. Patience is not renewed by an agent that does not know
+    /// the action: else one that fails at each POST would be asked for ever.
+    async fn look_before_post(&mut self, settled: Timestamp) -> Result<End, CallError> {
+        let asked = self.ctx.clock.now();
+        match self.ctx.client.action(self.address, self.request.id).await {
+            Ok(Some(status)) => {
+                self.known = Known::Yes;
+                Ok(self.take(status).await)
+            }
+            Ok(None) if asked >= settled => {
+                self.known = Known::No;
+                Ok(None)
+            }
+            Ok(None) => {
+                let rest = settled.since(self.ctx.clock.now());
+                self.ctx.clock.sleep(rest.to_std()).await;
+                Ok(None)
+            }
+            Err(error) => self.look_failed(&error).await,
+        }
+    }
+
+    /// Looks at an action that the agent has accepted.
+    async fn look(&mut self) -> Result<End, CallError> {
+        match self.ctx.client.action(self.address, self.request.id).await {
+            Ok(Some(status)) => Ok(self.take(status).await),
+            Ok(None) => {
+                let message = format!(
+                    "{} had accepted {} and does not know it",
+                    self.address, self.request.id
+                );
+                Err(CallError::Lost(message))
+            }
+            Err(error) => {
+                self.note();
+                self.look_failed(&error).await
+            }
+        }
+    }
+
+    /// A look may be repeated whatever came back; only a refusal will come back again. An answer
+    /// that is not understood may be that of a proxy before an agent that restarts.
+    async fn look_failed(&mut self, error: &AgentError) -> Result<End, CallError> {
+        match error {
+            AgentError::Refused { message, .. } => Err(CallError::Refused(message.clone())),
+            AgentError::Connect { .. }
+            | AgentError::NoAnswer { .. }
+            | AgentError::Broken { .. }
+            | AgentError::Malformed { .. } => {
+                self.patience.failed(self.ctx, error).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Takes what a look showed: the end, or a wait until the next look.
+    async fn take(&mut self, status: ActionStatus) -> End {
+        match status.phase {
+            ActionPhase::Done => Some(self.payload(status.payload)),
+            ActionPhase::Failed => {
+                let none = || "(the agent gave no message)".to_owned();
+                Some(Err(CallError::Failed(status.error.unwrap_or_else(none))))
+            }
+            ActionPhase::New | ActionPhase::Running => {
+                self.note();
+                self.patience.renew(self.ctx);
+                let seen = Some(fingerprint(&status));
+                if self.seen != seen {
+                    // The first look is no change: the pace has just begun.
+                    if self.seen.is_some() {
+                        self.pace.changed();
+                    }
+                    self.seen = seen;
+                }
+                self.wait().await;
+                None
+            }
+        }
+    }
+
+    fn payload(&self, payload: Value) -> Result<Value, CallError> {
+        let limit = self.ctx.limits.payload_bytes;
+        let found = payload.to_string().len();
+        if found <= limit {
+            return Ok(payload);
+        }
+        Err(CallError::Failed(format!(
+            "the action ended in DONE, but its payload has {found} bytes; expected at most {limit}"
+        )))
+    }
+
+    fn note(&mut self) {
+        if !self.noted {
+            self.noted = true;
+            (self.on_accepted)();
+        }
+    }
+
+    async fn wait(&mut self) {
+        let wait = self.pace.next();
+        self.ctx.clock.sleep(wait.to_std()).await;
+    }
+}
+
+/// Tells two looks apart, without keeping a payload for each action that is followed.
+fn fingerprint(status: &ActionStatus) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (status.phase == ActionPhase::Running).hash(&mut hasher);
+    status.payload.to_string().hash(&mut hasher);
+    hasher.finish()
+}

@@ -1,0 +1,60 @@
+//! The limits of calls to agents, in one place.
+
+use std::sync::Arc;
+
+use crate::agent::AgentClient;
+use crate::clock::Clock;
+use crate::run::Millis;
+
+/// The limits of calls to agents. [`Default`] has the values for real agents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentLimits {
+    /// Wait before the first look at an action or a node: an agent that does its work at once should
+    /// not be what a run waits for. Default: 50 ms.
+    pub poll_initial: Millis,
+    /// The longest wait between two looks: agents look at their queue every 10 s, and actions that
+    /// take minutes need no more. Default: 5 s.
+    pub poll_max: Millis,
+    /// Wait after the first request that failed; doubled after each further one. Default: 200 ms.
+    pub retry_initial: Millis,
+    /// The longest wait after a request that failed. Default: 5 s.
+    pub retry_max: Millis,
+    /// An agent that gave no good answer for so long is unreachable. Long enough for a restart of
+    /// the agent or its node. Default: 2 min.
+    pub unreachable_after: Millis,
+    /// Wait before the guard of POSTs is asked again: a lease is renewed every few seconds.
+    /// Default: 200 ms.
+    pub guard_wait: Millis,
+    /// How long a POST without an answer may still be on its way: only a look later than this proves
+    /// that the agent does not know the action. Default: 1 s.
+    pub settle: Millis,
+    /// Bytes of JSON that the payload of an action may have: it is kept in the journal and given to
+    /// the step. Default: 1 MiB, as the interface of steps promises.
+    pub payload_bytes: usize,
+}
+
+impl Default for AgentLimits {
+    fn default() -> Self {
+        Self {
+            poll_initial: Millis(50),
+            poll_max: Millis::from_secs(5),
+            retry_initial: Millis(200),
+            retry_max: Millis::from_secs(5),
+            unreachable_after: Millis::from_secs(120),
+            guard_wait: Millis(200),
+            settle: Millis::from_secs(1),
+            payload_bytes: 1024 * 1024,
+        }
+    }
+}
+
+/// What following a call needs. Cheap to clone; one serves all calls.
+#[derive(Clone)]
+pub struct FollowContext {
+    /// Sends the requests.
+    pub client: Arc<dyn AgentClient>,
+    /// Where time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// The limits.
+    pub limits: AgentLimits,
+}

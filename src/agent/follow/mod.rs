@@ -1,0 +1,16 @@
+//! One call of a step, from its first request to its answer.
+//!
+//! The engine crashes, agents restart, networks drop answers: this is where a call survives that and
+//! still takes effect once. All time comes from the clock in [`FollowContext`], and nothing here is
+//! random, so that a call can be replayed in a test.
+
+mod action;
+mod limits;
+mod node;
+mod pace;
+#[cfg(test)]
+mod tests;
+
+pub use action::{Start, run_action};
+pub use limits::{AgentLimits, FollowContext};
+pub use node::{info, wait_status};

@@ -1,0 +1,87 @@
+//! Calls about the node of an agent.
+
+use std::time::Duration;
+
+use super::limits::FollowContext;
+use super::pace::{Pace, Patience};
+use crate::agent::AgentError;
+use crate::run::{CallError, Millis, NodeInfo, Timestamp};
+
+/// What the last look of a wait gets at least, so that a wait that is taken up after its end (the
+/// engine was down) still looks once in earnest.
+const LAST_LOOK: Millis = Millis::from_secs(1);
+
+/// What the agent says about its node, afresh. An agent that does not answer is asked again.
+///
+/// Errors: `Refused`; `Unreachable` after `unreachable_after`, or at once when the answer does not
+/// follow the specification.
+pub async fn info(ctx: &FollowContext, address: &str) -> Result<NodeInfo, CallError> {
+    let mut patience = Patience::new(ctx);
+    loop {
+        match ctx.client.node(address).await {
+            Ok(node) => return Ok(node),
+            Err(AgentError::Refused { message, .. }) => return Err(CallError::Refused(message)),
+            Err(error) if error.retryable() => patience.failed(ctx, &error).await?,
+            Err(error) => return Err(CallError::Unreachable(error.to_string())),
+        }
+    }
+}
+
+/// Waits until the status of the node is one of `statuses`, and returns the status found. The wait
+/// ends `timeout` after `since`, and looks at least once. An agent that does not answer, or not
+/// well, is asked again until then: nodes that restart take their agents with them.
+///
+/// Errors: `TimedOut`, with what was seen last.
+pub async fn wait_status(
+    ctx: &FollowContext,
+    address: &str,
+    statuses: &[String],
+    since: Timestamp,
+    timeout: Millis,
+) -> Result<String, CallError> {
+    let deadline = since.plus(timeout);
+    let mut pace = Pace::of_looks(ctx);
+    let mut seen = None;
+    loop {
+        let rest = deadline.since(ctx.clock.now()).max(LAST_LOOK);
+        let found = look(ctx, address, rest.to_std()).await;
+        if let Ok(status) = &found
+            && statuses.contains(status)
+        {
+            return Ok(status.clone());
+        }
+        let now = ctx.clock.now();
+        if now >= deadline {
+            let wanted = statuses.join(" or ");
+            let last = match found {
+                Ok(status) => format!("its status was {status}"),
+                Err(message) => message,
+            };
+            return Err(CallError::TimedOut(format!(
+                "{address} was not {wanted} within {} ms; at last, {last}",
+                timeout.0
+            )));
+        }
+        let found = found.ok();
+        if found != seen {
+            if seen.is_some() {
+                pace.changed();
+            }
+            seen = found;
+        }
+        let wait = pace.next().min(deadline.since(now));
+        ctx.clock.sleep(wait.to_std()).await;
+    }
+}
+
+/// One look, cut off after `limit`: the status, or what happened instead.
+async fn look(ctx: &FollowContext, address: &str, limit: Duration) -> Result<String, String> {
+    tokio::select! {
+        biased;
+        answer = ctx.client.node(address) => match answer {
+            Ok(node) => Ok(node.status),
+            Err(error) => Err(error.to_string()),
+        },
+        () = ctx.clock.sleep(limit) => Err(format!("{address} did not answer in time")),
+    }
+}

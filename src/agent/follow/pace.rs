@@ -1,0 +1,112 @@
+//! How long to wait: between looks, and after requests that failed.
+
+use super::limits::FollowContext;
+use crate::agent::AgentError;
+use crate::run::{CallError, Millis, Timestamp};
+
+/// Waits that grow by half each time. Deterministic: agents are looked at by so many tasks that
+/// started at different moments that nothing is won by jitter.
+#[derive(Debug)]
+pub(super) struct Pace {
+    first: u64,
+    max: u64,
+    next: u64,
+}
+
+impl Pace {
+    /// The pace of looks.
+    pub(super) fn of_looks(ctx: &FollowContext) -> Self {
+        Self::new(ctx.limits.poll_initial, ctx.limits.poll_max)
+    }
+
+    fn new(first: Millis, max: Millis) -> Self {
+        // A wait of zero would never grow, and keep a processor busy.
+        let first = first.0.max(1);
+        Self { first, max: max.0.max(first), next: first }
+    }
+
+    /// The next wait.
+    pub(super) fn next(&mut self) -> Millis {
+        let wait = self.next;
+        self.next = (wait.saturating_mul(3) / 2).max(wait + 1).min(self.max);
+        Millis(wait)
+    }
+
+    /// Something changed: look more often again, but do not start from the shortest wait, since an
+    /// action that reports its progress all the time would be asked all the time.
+    pub(super) fn changed(&mut self) {
+        self.next = (self.next / 4).max(self.first);
+    }
+}
+
+/// How long an agent that does not answer well is asked again.
+#[derive(Debug)]
+pub(super) struct Patience {
+    since: Timestamp,
+    first: u64,
+    max: u64,
+    next: u64,
+}
+
+impl Patience {
+    /// Patience that starts now.
+    pub(super) fn new(ctx: &FollowContext) -> Self {
+        let first = ctx.limits.retry_initial.0.max(1);
+        let max = ctx.limits.retry_max.0.max(first);
+        Self { since: ctx.clock.now(), first, max, next: first }
+    }
+
+    /// The call came forward: the agent has as long again.
+    pub(super) fn renew(&mut self, ctx: &FollowContext) {
+        self.since = ctx.clock.now();
+        self.next = self.first;
+    }
+
+    /// A request failed. Returns when it is time for the next one.
+    ///
+    /// Errors: `Unreachable` when patience has ended. It never ends before a request that was sent
+    /// at the deadline or later.
+    pub(super) async fn failed(
+        &mut self,
+        ctx: &FollowContext,
+        error: &AgentError,
+    ) -> Result<(), CallError> {
+        let limit = ctx.limits.unreachable_after;
+        let passed = ctx.clock.now().since(self.since);
+        if passed >= limit {
+            let message = format!("{error}; given up after {} s", passed.0 / 1_000);
+            return Err(CallError::Unreachable(message));
+        }
+        let wait = self.next.min(limit.0 - passed.0);
+        self.next = self.next.saturating_mul(2).min(self.max);
+        ctx.clock.sleep(Millis(wait).to_std()).await;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_become_rarer_up_to_the_limit_and_more_often_after_a_change() {
+        let mut pace = Pace::new(Millis(50), Millis(5_000));
+        let waits: Vec<_> = (0..14).map(|_| pace.next().0).collect();
+        let expected =
+            [50, 75, 112, 168, 252, 378, 567, 850, 1_275, 1_912, 2_868, 4_302, 5_000, 5_000];
+        assert_eq!(waits, expected);
+        pace.changed();
+        assert_eq!(pace.next(), Millis(1_250));
+        for _ in 0..9 {
+            pace.changed();
+        }
+        assert_eq!(pace.next(), Millis(50));
+    }
+
+    #[test]
+    fn a_wait_of_zero_grows_too() {
+        let mut pace = Pace::new(Millis(0), Millis(3));
+        let waits: Vec<_> = (0..5).map(|_| pace.next().0).collect();
+        assert_eq!(waits, [1, 2, 3, 3, 3]);
+    }
+}

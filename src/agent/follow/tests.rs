@@ -1,0 +1,315 @@
+//! Calls against scripted agents, in paused time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::*;
+use crate::agent::{ActionRequest, Asked, FakeAgents, Fault, KnownId, Script, When};
+use crate::clock::TokioClock;
+use crate::run::{CallError, Millis, Timestamp};
+
+const AT: &str = "http://node-1";
+const START: Timestamp = Timestamp::from_millis(1_000_000);
+const FRESH: Start = Start { again: false, accepted: false };
+const AGAIN: Start = Start { again: true, accepted: false };
+const ACCEPTED: Start = Start { again: true, accepted: true };
+
+struct World {
+    agents: FakeAgents,
+    ctx: FollowContext,
+    request: ActionRequest,
+    accepted: AtomicU32,
+}
+
+impl World {
+    fn new(script: Script) -> Self {
+        let clock = Arc::new(TokioClock::starting_at(START));
+        let agents = FakeAgents::new(clock.clone());
+        agents.add(AT, script);
+        let client = Arc::new(agents.clone());
+        let request = ActionRequest {
+            id: Uuid::from_u128(7),
+            kind: "demo.example.com/x".to_owned(),
+            args: Value::Null,
+            created_time: START,
+            metadata: Map::new(),
+        };
+        let ctx = FollowContext { client, clock, limits: AgentLimits::default() };
+        Self { agents, ctx, request, accepted: AtomicU32::new(0) }
+    }
+
+    async fn run(&self, start: Start) -> Result<Value, CallError> {
+        let on_accepted = || {
+            self.accepted.fetch_add(1, Ordering::Relaxed);
+        };
+        run_action(&self.ctx, AT, &self.request, start, on_accepted, async || true).await
+    }
+
+    fn passed(&self) -> u64 {
+        self.ctx.clock.now().since(START).0
+    }
+
+    fn accepted(&self) -> u32 {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
+    fn executions(&self) -> u32 {
+        self.agents.executions(AT).get(&self.request.id).copied().unwrap_or(0)
+    }
+
+    /// `P` for a POST, `L` for a look.
+    fn trace(&self) -> String {
+        let letter = |asked: &Asked| match asked {
+            Asked::Post(_) => 'P',
+            Asked::Look(_) => 'L',
+            Asked::Node => 'N',
+        };
+        self.agents.asked(AT).iter().map(|(_, asked)| letter(asked)).collect()
+    }
+}
+
+fn succeed(when: When) -> Script {
+    Script::Succeed { when, payload: json!({"moved": 3}) }
+}
+
+fn at_once() -> Script {
+    succeed(When::Looks(0))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quick_action_is_done_at_the_first_look_and_needs_no_note() {
+    let world = World::new(at_once());
+    assert_eq!(world.run(FRESH).await, Ok(json!({"moved": 3})));
+    assert_eq!((world.trace().as_str(), world.accepted(), world.passed()), ("PL", 0, 50));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_action_is_noted_once_and_looked_at_ever_more_rarely() {
+    let world = World::new(succeed(When::After(Millis::from_secs(600))));
+    assert_eq!(world.run(FRESH).await, Ok(json!({"moved": 3})));
+    assert_eq!(world.accepted(), 1);
+    assert_eq!(world.executions(), 1);
+    let looks = world.agents.asked(AT).len();
+    assert!((125..140).contains(&looks), "{looks} requests in 10 minutes");
+    assert!(world.passed() < 606_000, "{} ms", world.passed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_and_a_refusal_are_told_apart() {
+    let world = World::new(Script::Fail { when: When::Looks(2), message: "disk full".to_owned() });
+    assert_eq!(world.run(FRESH).await, Err(CallError::Failed("disk full".to_owned())));
+    let world = World::new(Script::Refuse { message: "no such kind".to_owned() });
+    assert_eq!(world.run(FRESH).await, Err(CallError::Refused("no such kind".to_owned())));
+    assert_eq!(world.trace(), "P");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_post_whose_answer_was_lost_is_not_sent_again() {
+    for known_id in [KnownId::Conflict, KnownId::RunAgain] {
+        let world = World::new(succeed(When::Looks(1)));
+        world.agents.set_known_id(AT, known_id);
+        world.agents.add_fault(AT, Fault::DropAnswer);
+        assert_eq!(world.run(FRESH).await, Ok(json!({"moved": 3})));
+        assert_eq!((world.trace().as_str(), world.executions()), ("PLL", 1));
+        assert_eq!(world.accepted(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_post_that_was_lost_is_sent_again_after_a_look() {
+    let world = World::new(at_once());
+    world.agents.add_fault(AT, Fault::DropRequest);
+    assert_eq!(world.run(FRESH).await, Ok(json!({"moved": 3})));
+    // Two looks: the first is too early to prove that the POST is not on its way.
+    assert_eq!((world.trace().as_str(), world.executions()), ("PLLPL", 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_post_that_takes_effect_late_is_waited_for() {
+    let world = World::new(at_once());
+    world.agents.set_known_id(AT, KnownId::RunAgain);
+    world.agents.add_fault(AT, Fault::LateEffect(Millis(900)));
+    assert_eq!(world.run(FRESH).await, Ok(json!({"moved": 3})));
+    assert_eq!((world.trace().as_str(), world.executions()), ("PLL", 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_breaks_is_asked_again_and_looked_at_first() {
+    let world = World::new(at_once());
+    world.agents.add_fault(AT, Fault::Break);
+    assert_eq!(world.run(FRESH).await, Ok(json!({"moved": 3})));
+    assert_eq!(world.trace(), "PLPL");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_fails_at_each_post_is_given_up() {
+    let world = World::new(at_once());
+    for _ in 0..1_000 {
+        world.agents.add_fault(AT, Fault::DropRequest);
+    }
+    let error = world.run(FRESH).await.unwrap_err();
+    assert!(matches!(error, CallError::Unreachable(_)), "{error}");
+    assert!((120_000..130_000).contains(&world.passed()), "{} ms", world.passed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_taken_up_after_a_crash_looks_first() {
+    // The POST had arrived.
+    let world = World::new(succeed(When::Looks(1)));
+    world.agents.set_known_id(AT, KnownId::RunAgain);
+    assert_eq!(world.run(FRESH).await, Ok(json!({"moved": 3})));
+    assert_eq!(world.run(AGAIN).await, Ok(json!({"moved": 3})));
+    assert_eq!((world.trace().as_str(), world.executions()), ("PLLL", 1));
+    // The POST had not been sent.
+    let world = World::new(at_once());
+    assert_eq!(world.run(AGAIN).await, Ok(json!({"moved": 3})));
+    assert_eq!((world.trace().as_str(), world.executions()), ("LLPL", 1));
+    assert_eq!(world.passed(), 1_050);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_accepted_and_is_not_known_is_lost_and_never_sent_again() {
+    let world = World::new(at_once());
+    let error = world.run(ACCEPTED).await.unwrap_err();
+    assert!(matches!(error, CallError::Lost(_)), "{error}");
+    assert_eq!((world.trace().as_str(), world.accepted()), ("L", 0));
+    // Accepted in this process.
+    for looks in [0, 2] {
+        let world = World::new(Script::Forget { when: When::Looks(looks) });
+        let error = world.run(FRESH).await.unwrap_err();
+        assert!(matches!(error, CallError::Lost(_)), "{error}");
+        assert_eq!(world.executions(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_acceptance_is_noted_when_the_agent_vanishes_after_it() {
+    let world = World::new(Script::Stall);
+    world.agents.set_latency(AT, Millis(2));
+    let vanish = async {
+        world.ctx.clock.sleep(Millis(10).to_std()).await;
+        world.agents.set_unreachable_until(AT, START.plus(Millis::from_secs(10_000)));
+    };
+    let (end, ()) = tokio::join!(world.run(FRESH), vanish);
+    assert!(matches!(end, Err(CallError::Unreachable(_))), "{end:?}");
+    assert_eq!((world.trace().as_str(), world.accepted()), ("P", 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_is_away_for_a_while_is_waited_for() {
+    let world = World::new(at_once());
+    world.agents.set_unreachable_until(AT, START.plus(Millis::from_secs(100)));
+    assert_eq!(world.run(FRESH).await, Ok(json!({"moved": 3})));
+    // No connection was made, so no look is needed.
+    assert_eq!(world.trace(), "PL");
+    assert!((100_000..106_000).contains(&world.passed()), "{} ms", world.passed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_stays_away_is_unreachable_at_the_deadline() {
+    let world = World::new(at_once());
+    world.agents.set_unreachable_until(AT, START.plus(Millis::from_secs(10_000)));
+    let error = world.run(FRESH).await.unwrap_err();
+    assert!(matches!(error, CallError::Unreachable(_)), "{error}");
+    assert_eq!(world.passed(), 120_000);
+    let error = info(&world.ctx, AT).await.unwrap_err();
+    assert!(matches!(error, CallError::Unreachable(_)), "{error}");
+    assert_eq!(world.passed(), 240_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_sent_while_the_guard_says_no() {
+    let world = World::new(at_once());
+    let clock = &world.ctx.clock;
+    let open_at = START.plus(Millis::from_secs(300));
+    let guard = || async move { clock.now() >= open_at };
+    let end = run_action(&world.ctx, AT, &world.request, FRESH, || (), guard).await;
+    // The wait was longer than agents are waited for, and is not held against this one.
+    assert_eq!(end, Ok(json!({"moved": 3})));
+    assert!(world.agents.asked(AT).iter().all(|(at, _)| *at >= open_at));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_payload_over_the_limit_is_a_failure() {
+    let payload = |bytes: usize| Script::Succeed {
+        when: When::Looks(0),
+        payload: Value::String("x".repeat(bytes - 2)),
+    };
+    let limit = AgentLimits::default().payload_bytes;
+    assert!(World::new(payload(limit)).run(FRESH).await.is_ok());
+    let Err(CallError::Failed(message)) = World::new(payload(limit + 1)).run(FRESH).await else {
+        panic!("expected a failure");
+    };
+    assert!(message.contains("1048577 bytes; expected at most 1048576"), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_posts_are_never_on_their_way_at_once() {
+    let world = World::new(at_once());
+    world.agents.set_latency(AT, Millis(300));
+    for fault in [Fault::DropRequest, Fault::Break, Fault::LateEffect(Millis(500))] {
+        world.agents.add_fault(AT, fault);
+    }
+    assert_eq!(world.run(FRESH).await, Ok(json!({"moved": 3})));
+    assert_eq!((world.agents.overlaps(), world.agents.most_executions()), (0, 1));
+}
+
+fn healthy() -> Vec<String> {
+    vec!["HEALTHY".to_owned(), "DEGRADED".to_owned()]
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_is_waited_for_through_absence() {
+    let world = World::new(at_once());
+    world.agents.set_status(AT, "UNAVAILABLE");
+    world.agents.set_unreachable_until(AT, START.plus(Millis::from_secs(20)));
+    let recover = async {
+        world.ctx.clock.sleep(Millis::from_secs(60).to_std()).await;
+        world.agents.set_status(AT, "DEGRADED");
+    };
+    let timeout = Millis::from_secs(300);
+    let statuses = healthy();
+    let waited = wait_status(&world.ctx, AT, &statuses, START, timeout);
+    let (status, ()) = tokio::join!(waited, recover);
+    assert_eq!(status, Ok("DEGRADED".to_owned()));
+    assert!((60_000..65_001).contains(&world.passed()), "{} ms", world.passed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_a_status_ends_at_its_deadline_with_what_was_seen() {
+    let world = World::new(at_once());
+    world.agents.set_status(AT, "UNAVAILABLE");
+    let since = START;
+    let end = wait_status(&world.ctx, AT, &healthy(), since, Millis(7_777)).await;
+    let Err(CallError::TimedOut(message)) = end else { panic!("{end:?}") };
+    assert_eq!(
+        message,
+        "http://node-1 was not HEALTHY or DEGRADED within 7777 ms; at last, its status was UNAVAILABLE"
+    );
+    assert_eq!(world.passed(), 7_777);
+    // Taken up after its end, it still looks once.
+    world.agents.set_status(AT, "HEALTHY");
+    let end = wait_status(&world.ctx, AT, &healthy(), since, Millis(7_777)).await;
+    assert_eq!(end, Ok("HEALTHY".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_that_hangs_does_not_outlast_the_wait() {
+    let world = World::new(at_once());
+    world.agents.set_latency(AT, Millis::from_secs(3_600));
+    let end = wait_status(&world.ctx, AT, &healthy(), START, Millis(5_000)).await;
+    assert!(matches!(end, Err(CallError::TimedOut(_))), "{end:?}");
+    assert_eq!(world.passed(), 5_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn info_is_fresh_and_whole() {
+    let world = World::new(at_once());
+    let attributes = json!({"role": "SECONDARY"});
+    world.agents.set_attributes(AT, attributes.as_object().cloned().unwrap());
+    let node = info(&world.ctx, AT).await.unwrap();
+    assert_eq!((node.status.as_str(), &node.raw["attributes"]), ("HEALTHY", &attributes));
+}

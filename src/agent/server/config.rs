@@ -1,0 +1,336 @@
+//! The configuration of the reference agent: what its node is, and which commands are actions.
+//!
+//! ```yaml
+//! node_id: node-1
+//! status: HEALTHY                    # or { UNKNOWN: reason }
+//! attributes: { role: SECONDARY, rack: null }
+//! store_id: demo
+//! store_version: 1.2.3
+//! cluster_id: rs0
+//! actions:
+//!   demo.example.com/restart:
+//!     command: [sh, -c, "sleep 1; echo '{\"restarted\": true}'"]
+//!     timeout: 30s
+//! ```
+//!
+//! A command gets the action's arguments as JSON on standard input, and its output, JSON or nothing,
+//! is the action's payload. An end other than 0 fails the action, with the end of standard error as
+//! its message. It runs in the agent's directory and with nothing in its environment but `PATH`,
+//! `REPLIBOOK_ACTION_ID`, `REPLIBOOK_ACTION_KIND`, `REPLIBOOK_NODE_ID` and, where there is one,
+//! `REPLIBOOK_STATUS_FILE`. What it leaves behind in its process group is killed at its end.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
+
+use super::command::{DEFAULT_TIMEOUT, MAX_TIMEOUT};
+use super::router::MAX_KIND_CHARS;
+use crate::agent::wire::is_status_word;
+use crate::playbook::{Problem, Problems};
+
+/// Bytes of a configuration: more is some other file.
+const MAX_CONFIG_BYTES: u64 = 1024 * 1024;
+
+/// Kinds that start so are the agent's own.
+const RESERVED_PREFIX: &str = "agent.replicante.io/";
+
+/// The configuration. Every key may be left out.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AgentConfig {
+    /// Identifier of the node.
+    pub node_id: String,
+    /// Status of the node, while no status file says otherwise.
+    pub status: NodeStatus,
+    /// File that holds the status of the node.
+    pub status_file: Option<PathBuf>,
+    /// Attributes of the node: strings, numbers, booleans or null.
+    pub attributes: Map<String, Value>,
+    /// Which kind of store the node runs.
+    pub store_id: String,
+    /// Its version.
+    pub store_version: String,
+    /// Identifier of the cluster, as the store names it.
+    pub cluster_id: String,
+    /// Attributes of the cluster.
+    pub cluster_attributes: Map<String, Value>,
+    /// Where the store is reached.
+    pub address: NodeAddress,
+    /// Shards on the node.
+    pub shards: Vec<Shard>,
+    /// Actions made of commands, by kind.
+    pub actions: BTreeMap<String, CommandSpec>,
+}
+
+impl Default for AgentConfig {
+    fn default() -> Self {
+        Self {
+            node_id: "node-1".to_owned(),
+            status: NodeStatus::Word("HEALTHY".to_owned()),
+            status_file: None,
+            attributes: Map::new(),
+            store_id: "reference".to_owned(),
+            store_version: "0.0.0".to_owned(),
+            cluster_id: "reference".to_owned(),
+            cluster_attributes: Map::new(),
+            address: NodeAddress::default(),
+            shards: Vec::new(),
+            actions: BTreeMap::new(),
+        }
+    }
+}
+
+/// Status of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "a word in capitals or { UNKNOWN: reason }")]
+pub enum NodeStatus {
+    /// A word in capitals.
+    Word(String),
+    /// None is known.
+    Unknown {
+        /// Why.
+        #[serde(rename = "UNKNOWN")]
+        reason: String,
+    },
+}
+
+/// Where the store of a node is reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NodeAddress {
+    /// By its clients.
+    pub client: Option<String>,
+    /// By the other members of its cluster.
+    pub member: Option<String>,
+}
+
+/// A shard on the node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shard {
+    /// How far its writes are.
+    pub commit_offset: Option<ShardOffset>,
+    /// How far it is behind its primary.
+    pub lag: Option<ShardOffset>,
+    /// What the node is to it.
+    pub role: String,
+    /// Identifier.
+    pub id: String,
+}
+
+/// A position in the writes of a shard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShardOffset {
+    /// What is counted.
+    pub unit: String,
+    /// How many.
+    pub value: i64,
+}
+
+/// An action made of a command.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CommandSpec {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// How long it may take, at most 24 h; then it is killed and the action fails.
+    #[serde(default = "default_timeout", deserialize_with = "length")]
+    pub timeout: Duration,
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It could not be read.
+    #[error("failed to read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What happened.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It is too large to be one.
+    #[error("failed to use {}: found more than {MAX_CONFIG_BYTES} bytes, expected a configuration", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is not YAML of the expected shape.
+    #[error("failed to use {}", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where, what was found and what was expected.
+        #[source]
+        source: serde_yaml::Error,
+    },
+    /// It has the shape, but values that cannot be.
+    #[error("failed to use the agent's configuration:\n{0}")]
+    Invalid(#[from] Problems),
+}
+
+impl AgentConfig {
+    /// Reads a file.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let read = |source| ConfigError::Read { path: path.to_owned(), source };
+        let mut text = String::new();
+        let file = File::open(path).map_err(read)?;
+        file.take(MAX_CONFIG_BYTES + 1).read_to_string(&mut text).map_err(read)?;
+        if text.len() as u64 > MAX_CONFIG_BYTES {
+            return Err(ConfigError::TooLarge { path: path.to_owned() });
+        }
+        serde_yaml::from_str(&text)
+            .map_err(|source| ConfigError::Parse { path: path.to_owned(), source })
+    }
+
+    /// Checks what the shape does not say.
+    pub fn check(&self) -> Result<(), Problems> {
+        let mut problems = Vec::new();
+        let mut add = |path: String, found: String, expected: &str| {
+            problems.push(Problem {
+                code: "invalid-value".to_owned(),
+                path,
+                line: None,
+                column: None,
+                message: "the value cannot be used".to_owned(),
+                found: Some(found),
+                expected: Some(expected.to_owned()),
+            });
+        };
+        if self.node_id.is_empty() {
+            add("/node_id".to_owned(), "nothing".to_owned(), "an identifier");
+        }
+        if let NodeStatus::Word(word) = &self.status
+            && !is_status_word(word)
+        {
+            add("/status".to_owned(), format!("{word:?}"), "a word in capitals");
+        }
+        for (name, value) in &self.attributes {
+            if value.is_object() || value.is_array() {
+                let expected = "a string, a number, a boolean or null";
+                add(format!("/attributes/{name}"), value.to_string(), expected);
+            }
+        }
+        for (kind, spec) in &self.actions {
+            // In a JSON pointer a slash inside a key is written so.
+            let at = format!("/actions/{}", kind.replace('~', "~0").replace('/', "~1"));
+            if kind.is_empty() || kind.chars().count() > MAX_KIND_CHARS {
+                let expected = format!("1 to {MAX_KIND_CHARS} characters");
+                add(at.clone(), format!("{} characters", kind.chars().count()), &expected);
+            }
+            if kind.starts_with(RESERVED_PREFIX) {
+                add(at.clone(), format!("{kind:?}"), "a kind outside of agent.replicante.io");
+            }
+            if spec.command.first().is_none_or(String::is_empty) {
+                add(
+                    format!("{at}/command"),
+                    "no program".to_owned(),
+                    "a program and its arguments",
+                );
+            }
+            if spec.timeout > MAX_TIMEOUT {
+                let found = format!("{} s", spec.timeout.as_secs());
+                add(format!("{at}/timeout"), found, "at most 24h");
+            }
+        }
+        if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
+    }
+}
+
+/// Reads a length of time such as `500ms`, `30s` or `7d`; longer than nothing.
+pub(super) fn read_length(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("found {text:?}, expected a length of time such as 500ms, 30s or 7d");
+    let span: jiff::Span = text.parse().map_err(|_| wrong())?;
+    let days = jiff::SpanRelativeTo::days_are_24_hours();
+    let length = span.to_duration(days).map_err(|_| wrong())?;
+    let length = Duration::try_from(length).map_err(|_| wrong())?;
+    // Below a millisecond nothing here can be told apart.
+    if length < Duration::from_millis(1) { Err(wrong()) } else { Ok(length) }
+}
+
+fn length<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    read_length(&text).map_err(serde::de::Error::custom)
+}
+
+fn default_timeout() -> Duration {
+    DEFAULT_TIMEOUT
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<AgentConfig, serde_yaml::Error> {
+        serde_yaml::from_str(text)
+    }
+
+    /// The example above, as it is written there.
+    fn example() -> String {
+        let source = include_str!("config.rs");
+        let lines = source.lines().filter_map(|line| line.strip_prefix("//!"));
+        let block = lines.skip_while(|line| *line != " ```yaml").skip(1);
+        block
+            .take_while(|line| *line != " ```")
+            .map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(line)))
+            .collect()
+    }
+
+    #[test]
+    fn the_documented_example_is_one() {
+        let config = parse(&example()).unwrap();
+        config.check().unwrap();
+        assert_eq!(config.node_id, "node-1");
+        let restart = &config.actions["demo.example.com/restart"];
+        assert_eq!((restart.command.len(), restart.timeout), (3, Duration::from_secs(30)));
+        assert_eq!(config.attributes["rack"], Value::Null);
+    }
+
+    #[test]
+    fn an_empty_configuration_is_the_default() {
+        assert_eq!(parse("{}").unwrap(), AgentConfig::default());
+        AgentConfig::default().check().unwrap();
+    }
+
+    #[test]
+    fn the_shape_is_checked_with_line_and_column() {
+        let error = parse("node_id: a\ncolour: red\n").unwrap_err().to_string();
+        assert!(error.contains("colour") && error.contains("line 2 column 1"), "{error}");
+        let error = parse("actions: { a/b: { command: [x], timeout: soon } }").unwrap_err();
+        assert!(error.to_string().contains("found \"soon\", expected a length"), "{error}");
+    }
+
+    #[test]
+    fn all_wrong_values_are_reported_at_once() {
+        let text = "node_id: ''\nstatus: fine\nattributes: { a: [1] }\nactions:\n  \
+                    agent.replicante.io/x: { command: [], timeout: 25h }\n";
+        let problems = parse(text).unwrap().check().unwrap_err();
+        let paths: Vec<_> = problems.0.iter().map(|problem| problem.path.as_str()).collect();
+        let at = "/actions/agent.replicante.io~1x";
+        let (command, timeout) = (format!("{at}/command"), format!("{at}/timeout"));
+        assert_eq!(paths, ["/node_id", "/status", "/attributes/a", at, &command, &timeout]);
+    }
+
+    #[test]
+    fn a_file_that_is_too_large_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "#".repeat(MAX_CONFIG_BYTES as usize + 1)).unwrap();
+        let error = AgentConfig::load(file.path()).unwrap_err();
+        assert!(matches!(error, ConfigError::TooLarge { .. }), "{error}");
+    }
+
+    #[test]
+    fn lengths_of_time_have_units() {
+        assert_eq!(read_length("1h30m"), Ok(Duration::from_secs(5_400)));
+        for bad in ["", "5", "-5s", "0s", "1ns", "1 fortnight"] {
+            assert!(read_length(bad).is_err(), "{bad:?}");
+        }
+    }
+}

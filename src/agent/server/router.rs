@@ -1,0 +1,246 @@
+//! The HTTP interface of the reference agent.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::config::AgentConfig;
+use super::node;
+use super::store::{Action, ActionStore, Added, MAX_QUEUED, NewAction, StoreError};
+use super::worker::Kind;
+use crate::agent::ActionPhase;
+use crate::clock::Clock;
+
+/// Bytes of JSON that the arguments of an action may have: what the interface of steps promises.
+const MAX_ARGS_BYTES: usize = 1024 * 1024;
+
+/// Bytes of a body: the arguments, as much again for how they are written, and the rest.
+const MAX_BODY_BYTES: usize = 2 * MAX_ARGS_BYTES + 64 * 1024;
+
+/// Characters of the name of a kind: what the interface of steps promises.
+pub(super) const MAX_KIND_CHARS: usize = 256;
+
+/// What the handlers share.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) store: ActionStore,
+    pub(super) config: Arc<AgentConfig>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+/// The routes. Paths have no slash at their end.
+pub(super) fn router(shared: Shared) -> Router {
+    Router::new()
+        .route("/api/unstable/action", post(schedule))
+        .route("/api/unstable/action/{id}", get(action))
+        .route("/api/unstable/actions/queue", get(queue))
+        .route("/api/unstable/actions/finished", get(finished))
+        .route("/api/unstable/info/node", get(info_node))
+        .route("/api/unstable/info/store", get(info_store))
+        .route("/api/unstable/info/shards", get(info_shards))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .with_state(shared)
+}
+
+#[derive(Deserialize)]
+struct ScheduleBody {
+    kind: String,
+    #[serde(default)]
+    args: Value,
+    id: Option<Uuid>,
+    metadata: Option<Map<String, Value>>,
+    created_time: Option<String>,
+}
+
+async fn schedule(
+    State(shared): State<Shared>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Refusal> {
+    let body = body.map_err(|rejection| Refusal::new(rejection.status(), rejection.body_text()))?;
+    let body: ScheduleBody = serde_json::from_slice(&body).map_err(|error| deserialize(&error))?;
+    let action = check(&shared, body)?;
+    let (id, kind) = (action.id, action.kind.clone());
+    // A known identifier is told before an unknown kind: whoever repeats a request after this agent
+    // got another configuration must learn that it had arrived.
+    if shared.store.get(id).await?.is_some() {
+        return Err(known());
+    }
+    if Kind::of(&shared.config, &kind).is_none() {
+        return Err(Refusal::bad(format!("metadata for action {kind} not found")));
+    }
+    match shared.store.add(action, shared.clock.now()).await? {
+        Added::Queued => Ok(Json(json!({ "id": id })).into_response()),
+        Added::Known => Err(known()),
+        Added::QueueFull => {
+            let message = format!("the queue is full: {MAX_QUEUED} actions wait; try again later");
+            Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, message))
+        }
+    }
+}
+
+fn check(shared: &Shared, body: ScheduleBody) -> Result<NewAction, Refusal> {
+    let chars = body.kind.chars().count();
+    if chars > MAX_KIND_CHARS {
+        let message = format!("kind: found {chars} characters, expected at most {MAX_KIND_CHARS}");
+        return Err(Refusal::bad(message));
+    }
+    let bytes = body.args.to_string().len();
+    if bytes > MAX_ARGS_BYTES {
+        let message =
+            format!("args: found {bytes} bytes of JSON, expected at most {MAX_ARGS_BYTES}");
+        return Err(Refusal::bad(message));
+    }
+    let created_time = match body.created_time {
+        None => shared.clock.now().to_string(),
+        Some(text) => created_time(&text)?,
+    };
+    Ok(NewAction {
+        id: body.id.unwrap_or_else(Uuid::new_v4),
+        kind: body.kind,
+        args: body.args,
+        metadata: body.metadata.unwrap_or_default(),
+        created_time,
+    })
+}
+
+/// Reads a moment, which must be written in UTC.
+fn created_time(text: &str) -> Result<String, Refusal> {
+    let wrong = |error: jiff::Error| deserialize(&format!("created_time: {error}"));
+    let moment: jiff::Timestamp = text.parse().map_err(wrong)?;
+    let pieces = jiff::fmt::temporal::Pieces::parse(text).map_err(wrong)?;
+    if pieces.to_numeric_offset() != Some(jiff::tz::Offset::UTC) {
+        return Err(Refusal::bad("The provided created_time MUST be in UTC".to_owned()));
+    }
+    Ok(moment.to_string())
+}
+
+async fn action(State(shared): State<Shared>, Path(id): Path<String>) -> Result<Response, Refusal> {
+    let Ok(id) = Uuid::parse_str(&id) else {
+        return Ok(text(StatusCode::NOT_FOUND, "UUID parsing failed".to_owned()));
+    };
+    match shared.store.get(id).await? {
+        Some(action) => Ok(Json(view(&action)).into_response()),
+        None => Ok(StatusCode::NOT_FOUND.into_response()),
+    }
+}
+
+/// An action as it is answered. `executions`, how often it was started, is this agent's own field.
+fn view(action: &Action) -> Value {
+    let error = action
+        .error
+        .as_ref()
+        .map(|message| json!({ "error_backtrace": null, "error_msg": message }));
+    json!({
+        "args": action.args,
+        "created_time": action.created_time,
+        "finished_time": action.finished_time,
+        "id": action.id,
+        "kind": action.kind,
+        "metadata": action.metadata,
+        "scheduled_time": action.scheduled_time,
+        "state": {
+            "error": error,
+            "payload": action.payload,
+            "phase": phase(action.phase),
+        },
+        "executions": action.executions,
+    })
+}
+
+fn phase(phase: ActionPhase) -> &'static str {
+    match phase {
+        ActionPhase::New => "NEW",
+        ActionPhase::Running => "RUNNING",
+        ActionPhase::Done => "DONE",
+        ActionPhase::Failed => "FAILED",
+    }
+}
+
+async fn queue(State(shared): State<Shared>) -> Result<Json<Value>, Refusal> {
+    Ok(list(&shared.store.queue().await?))
+}
+
+async fn finished(State(shared): State<Shared>) -> Result<Json<Value>, Refusal> {
+    Ok(list(&shared.store.finished().await?))
+}
+
+fn list(actions: &[Action]) -> Json<Value> {
+    let item = |action: &Action| json!({ "id": action.id, "kind": action.kind, "phase": phase(action.phase) });
+    Json(json!({ "actions": actions.iter().map(item).collect::<Vec<_>>() }))
+}
+
+async fn info_node(State(shared): State<Shared>) -> Json<Value> {
+    Json(node::node(&shared.config))
+}
+
+async fn info_store(State(shared): State<Shared>) -> Json<Value> {
+    Json(node::store(&shared.config))
+}
+
+async fn info_shards(State(shared): State<Shared>) -> Json<Value> {
+    Json(node::shards(&shared.config))
+}
+
+/// A request that is not served.
+struct Refusal {
+    status: StatusCode,
+    body: RefusalBody,
+}
+
+enum RefusalBody {
+    Json(String),
+    Text(String),
+}
+
+impl Refusal {
+    fn new(status: StatusCode, message: String) -> Self {
+        Self { status, body: RefusalBody::Json(message) }
+    }
+
+    fn bad(message: String) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+}
+
+fn known() -> Refusal {
+    let message = "The action ID is already used by another action".to_owned();
+    Refusal::new(StatusCode::CONFLICT, message)
+}
+
+fn deserialize(error: &dyn std::fmt::Display) -> Refusal {
+    let body = RefusalBody::Text(format!("Json deserialize error: {error}"));
+    Refusal { status: StatusCode::BAD_REQUEST, body }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(error = &error as &dyn Error, "failed to serve a request");
+        let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}{cause}"))
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        match self.body {
+            RefusalBody::Text(message) => text(self.status, message),
+            RefusalBody::Json(message) => {
+                (self.status, Json(json!({ "error": true, "error_msg": message }))).into_response()
+            }
+        }
+    }
+}
+
+fn text(status: StatusCode, message: String) -> Response {
+    (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], message).into_response()
+}

@@ -1,0 +1,309 @@
+//! Puts the reference agent together, and stops it.
+
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::serve::ListenerExt as _;
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::args::AgentArgs;
+use super::config::{AgentConfig, ConfigError};
+use super::router::{Shared, router};
+use super::store::{ActionStore, StoreError};
+use super::worker::Worker;
+use crate::clock::{Clock, SystemClock};
+use crate::playbook::Problems;
+use crate::run::Millis;
+
+/// How long the agent may take to stop: requests that go on are short, and a command that was killed
+/// ends at once. What is not done then is dropped.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a reference agent is started with.
+#[derive(Clone, Debug)]
+pub struct AgentSettings {
+    /// The node and the commands.
+    pub config: AgentConfig,
+    /// The SQLite database.
+    pub data: PathBuf,
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Whether to listen where other machines reach it.
+    pub insecure: bool,
+    /// How often it takes a step.
+    pub tick: Duration,
+    /// How long actions are kept after their end.
+    pub retention: Duration,
+}
+
+/// Why the agent did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Its configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Its database cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Other machines would reach it.
+    #[error(
+        "failed to listen on {0}: it has no access control; expected a loopback address, or --insecure"
+    )]
+    NotLoopback(SocketAddr),
+    /// It cannot listen there.
+    #[error("failed to listen on {address}")]
+    Bind {
+        /// Where.
+        address: SocketAddr,
+        /// What happened.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl AgentSettings {
+    /// The settings of a command line. Reads the configuration that it names.
+    pub fn from_args(args: &AgentArgs) -> Result<Self, ServeError> {
+        let mut config = match &args.config {
+            Some(path) => AgentConfig::load(path)?,
+            None => AgentConfig::default(),
+        };
+        if let Some(id) = &args.node_id {
+            config.node_id.clone_from(id);
+        }
+        if args.status_file.is_some() {
+            config.status_file.clone_from(&args.status_file);
+        }
+        for (key, value) in &args.attributes {
+            config.attributes.insert(key.clone(), Value::String(value.clone()));
+        }
+        Ok(Self {
+            config,
+            data: args.data.clone(),
+            listen: SocketAddr::new(args.host, args.port),
+            insecure: args.insecure,
+            tick: args.tick,
+            retention: args.retention,
+        })
+    }
+}
+
+/// An agent that goes on until it is stopped. Dropped without that, it ends as in a crash.
+#[derive(Debug)]
+pub struct RunningAgent {
+    address: SocketAddr,
+    store: ActionStore,
+    stop: CancellationToken,
+    server: AbortOnDropHandle<io::Result<()>>,
+    worker: AbortOnDropHandle<()>,
+}
+
+/// Starts an agent. It listens when this returns.
+pub async fn start(
+    settings: AgentSettings,
+    clock: Arc<dyn Clock>,
+) -> Result<RunningAgent, ServeError> {
+    settings.config.check().map_err(|problems: Problems| ConfigError::from(problems))?;
+    if !settings.listen.ip().is_loopback() && !settings.insecure {
+        return Err(ServeError::NotLoopback(settings.listen));
+    }
+    let data = settings.data.clone();
+    let opened = tokio::task::spawn_blocking(move || ActionStore::open(&data)).await;
+    let store = opened.map_err(StoreError::from)??;
+    let bind = |source| ServeError::Bind { address: settings.listen, source };
+    let listener = TcpListener::bind(settings.listen).await.map_err(bind)?;
+    let address = listener.local_addr().map_err(bind)?;
+    let config = Arc::new(settings.config);
+    let stop = CancellationToken::new();
+    let worker = Worker {
+        store: store.clone(),
+        config: Arc::clone(&config),
+        clock: Arc::clone(&clock),
+        tick: settings.tick,
+        retention: Millis(u64::try_from(settings.retention.as_millis()).unwrap_or(u64::MAX)),
+        stop: stop.clone(),
+    };
+    let shared = Shared { store: store.clone(), config, clock };
+    let listener = listener.tap_io(|stream| {
+        // Small answers should not wait for more to send. Without it the agent is slower, not wrong.
+        let _ = stream.set_nodelay(true);
+    });
+    let server = axum::serve(listener, router(shared))
+        .with_graceful_shutdown(stop.clone().cancelled_owned());
+    Ok(RunningAgent {
+        address,
+        store,
+        stop,
+        server: AbortOnDropHandle::new(tokio::spawn(server.into_future())),
+        worker: AbortOnDropHandle::new(tokio::spawn(worker.run())),
+    })
+}
+
+impl RunningAgent {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops it: no new requests, a running command is killed, and its action ends in FAILED.
+    ///
+    /// Errors: what it was doing did not end in time, or a part of it had ended before.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.stop.cancel();
+        let both = async {
+            (&mut self.worker).await.context("the worker of the agent ended early")?;
+            (&mut self.server).await.context("the server of the agent ended early")??;
+            anyhow::Ok(())
+        };
+        match tokio::time::timeout(STOP_TIMEOUT, both).await {
+            Ok(ended) => ended,
+            Err(_) => anyhow::bail!("failed to stop the agent within {} s", STOP_TIMEOUT.as_secs()),
+        }
+    }
+
+    /// Returns when a part of it has ended by itself, which should not happen.
+    async fn broken(&mut self) -> anyhow::Error {
+        let cause = tokio::select! {
+            ended = &mut self.worker => ended.err().map(anyhow::Error::from),
+            ended = &mut self.server => match ended {
+                Ok(served) => served.err().map(anyhow::Error::from),
+                Err(error) => Some(error.into()),
+            },
+        };
+        let message = "the agent ended by itself";
+        cause.map_or_else(|| anyhow::anyhow!(message), |cause| cause.context(message))
+    }
+}
+
+impl Drop for RunningAgent {
+    /// Connections outlast their server, so they do not decide when another agent may open the
+    /// database.
+    fn drop(&mut self) {
+        self.store.close();
+    }
+}
+
+/// Runs an agent as a program: `replibook agent`. Prints `listening on http://HOST:PORT` to standard
+/// output once it listens, and returns after SIGINT, SIGTERM, or the end of standard input when that
+/// was asked for.
+pub async fn serve(args: AgentArgs) -> anyhow::Result<()> {
+    // Before the agent says that it listens, so that a signal that follows at once is not missed.
+    let mut asked = StopAsked::listen(args.until_stdin_closes)?;
+    let mut agent = start(AgentSettings::from_args(&args)?, Arc::new(SystemClock)).await?;
+    let mut stdout = io::stdout();
+    writeln!(stdout, "listening on http://{}", agent.address())
+        .and_then(|()| stdout.flush())
+        .context("failed to print the address")?;
+    tokio::select! {
+        () = asked.wait() => agent.stop().await,
+        error = agent.broken() => Err(error),
+    }
+}
+
+/// The ways in which a program is asked to stop.
+struct StopAsked {
+    interrupt: Signal,
+    terminate: Signal,
+    stdin_closed: Option<oneshot::Receiver<()>>,
+}
+
+impl StopAsked {
+    fn listen(until_stdin_closes: bool) -> anyhow::Result<Self> {
+        let stdin_closed = until_stdin_closes.then(stdin_closed).transpose()?;
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?,
+            terminate: signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?,
+            stdin_closed,
+        })
+    }
+
+    async fn wait(&mut self) {
+        let closed = async {
+            match &mut self.stdin_closed {
+                // An error means that the thread is gone, which it is only after the end.
+                Some(closed) => drop(closed.await),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            () = closed => {}
+        }
+    }
+}
+
+/// Reads standard input to its end, on a thread of its own: tokio's would keep the runtime from
+/// ending while a read waits.
+fn stdin_closed() -> anyhow::Result<oneshot::Receiver<()>> {
+    let (closed, receiver) = oneshot::channel();
+    std::thread::Builder::new()
+        .name("stdin".to_owned())
+        .spawn(move || {
+            // A failed read ends it as well as the end.
+            let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+            let _ = closed.send(());
+        })
+        .context("failed to watch standard input")?;
+    Ok(receiver)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(folder: &tempfile::TempDir) -> AgentSettings {
+        AgentSettings {
+            config: AgentConfig::default(),
+            data: folder.path().join("agent.sqlite"),
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            insecure: false,
+            tick: Duration::from_millis(10),
+            retention: Duration::from_secs(60),
+        }
+    }
+
+    #[tokio::test]
+    async fn it_does_not_listen_for_other_machines_by_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let listen = SocketAddr::from(([0, 0, 0, 0], 0));
+        let settings = AgentSettings { listen, ..settings(&folder) };
+        let error = start(settings, Arc::new(SystemClock)).await.unwrap_err();
+        assert!(matches!(error, ServeError::NotLoopback(_)), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_configuration_that_is_wrong_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut settings = settings(&folder);
+        settings.config.node_id.clear();
+        let error = start(settings, Arc::new(SystemClock)).await.unwrap_err();
+        assert!(error.to_string().contains("/node_id"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn the_command_line_counts_over_the_configuration() {
+        #[derive(clap::Parser)]
+        struct Cli {
+            #[command(flatten)]
+            agent: AgentArgs,
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "{ node_id: a, attributes: { zone: x, rack: 1 } }").unwrap();
+        let path = file.path().to_str().unwrap();
+        let args = ["agent", "--config", path, "--node-id", "b", "--attribute", "zone=y"];
+        let args = <Cli as clap::Parser>::try_parse_from(args).unwrap().agent;
+        let config = AgentSettings::from_args(&args).unwrap().config;
+        assert_eq!(config.node_id, "b");
+        assert_eq!(Value::Object(config.attributes), serde_json::json!({"zone": "y", "rack": 1}));
+    }
+}

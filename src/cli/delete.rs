@@ -1,0 +1,66 @@
+//! `delete`: removes a playbook, a cluster or a plugin from the server.
+
+use clap::Subcommand;
+
+use super::client::Client;
+use super::error::CliError;
+use super::exit::Exit;
+use super::get::{find_plugins, split_version};
+use super::output::Console;
+
+/// What to remove. Runs stay as they are: each has its whole snapshot.
+#[derive(Debug, Subcommand)]
+pub enum Delete {
+    /// Remove one version of a playbook
+    Playbook {
+        /// The playbook
+        #[arg(value_name = "NAME@VERSION")]
+        name: String,
+    },
+    /// Remove a cluster
+    Cluster {
+        /// Its name
+        name: String,
+    },
+    /// Remove a plugin that no playbook and no run pins
+    Plugin {
+        /// Its digest, at least 6 digits of it, or NAME@VERSION
+        name: String,
+    },
+}
+
+/// Runs `delete`.
+pub(crate) async fn delete(
+    client: &Client,
+    what: &Delete,
+    console: &Console,
+) -> Result<Exit, CliError> {
+    let removed = match what {
+        Delete::Playbook { name } => {
+            let (name, Some(version)) = split_version(name) else {
+                return Err(CliError::Usage(format!(
+                    "found {name:?}, expected NAME@VERSION: versions are removed one by one"
+                )));
+            };
+            client.delete_playbook(name, version).await?;
+            format!("playbook/{name}@{version}")
+        }
+        Delete::Cluster { name } => {
+            client.delete_cluster(name).await?;
+            format!("cluster/{name}")
+        }
+        Delete::Plugin { name } => {
+            let found = find_plugins(client, name).await?;
+            let [plugin] = found.as_slice() else {
+                return Err(CliError::NotFound(format!(
+                    "{} plugins go by {name:?}; give the digest",
+                    found.len()
+                )));
+            };
+            client.delete_plugin(&plugin.info.digest).await?;
+            format!("plugin/{}", plugin.info.digest)
+        }
+    };
+    console.say(&format!("{removed} deleted"));
+    Ok(Exit::Ok)
+}

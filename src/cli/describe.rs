@@ -1,0 +1,169 @@
+//! `describe`: all about one thing, for people.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use clap::Subcommand;
+
+use super::client::Client;
+use super::error::CliError;
+use super::exit::Exit;
+use super::get::split_version;
+use super::output::{Console, Format, table};
+use super::run::find_run;
+use super::text::{clean, counts, moment};
+use crate::api::wire::{Listing, PlaybookView, RunView};
+use crate::playbook::{PluginPin, Vcs};
+use crate::run::{AgentRecord, AgentState};
+
+/// Agents that failed which are shown with a run: the first ones tell what is wrong.
+const SHOWN_FAILED: usize = 20;
+
+/// What to describe.
+#[derive(Debug, Subcommand)]
+pub enum Describe {
+    /// A run: how far it is and why, with what it was started with
+    Run {
+        /// Its identifier, or at least 6 digits of it
+        id: String,
+    },
+    /// A playbook, with its document
+    Playbook {
+        /// The playbook; without a version the highest one
+        #[arg(value_name = "NAME[@VERSION]")]
+        name: String,
+    },
+}
+
+/// Runs `describe`.
+pub(crate) async fn describe(
+    client: &Client,
+    what: &Describe,
+    console: &Console,
+) -> Result<Exit, CliError> {
+    match what {
+        Describe::Run { id } => {
+            let run = client.run(find_run(client, id).await?).await?;
+            if !for_people(console) {
+                console.one(&run)?;
+                return Ok(Exit::Ok);
+            }
+            let failed = client.agents(run.id).only("state", Some(AgentState::Failed));
+            let failed: Listing<AgentRecord> = failed.read(None, SHOWN_FAILED).await?;
+            console.data(&describe_run(&run, &failed.items, console.colour))?;
+        }
+        Describe::Playbook { name } => {
+            let (name, version) = split_version(name);
+            let playbook = client.playbook(name, version).await?;
+            if for_people(console) {
+                console.data(&describe_playbook(&playbook))?;
+            } else {
+                console.one(&playbook)?;
+            }
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+fn for_people(console: &Console) -> bool {
+    match console.format {
+        Format::Table | Format::Wide => true,
+        Format::Json | Format::Yaml | Format::Name => false,
+    }
+}
+
+/// Lines of a label and a text.
+#[derive(Default)]
+struct Lines(String);
+
+impl Lines {
+    fn line(&mut self, label: &str, text: &str) {
+        let _ = writeln!(self.0, "{:<12}{}", format!("{label}:"), clean(text));
+    }
+
+    fn line_if(&mut self, label: &str, text: Option<String>) {
+        if let Some(text) = text {
+            self.line(label, &text);
+        }
+    }
+
+    fn plugins(&mut self, plugins: &BTreeMap<String, PluginPin>) {
+        for (name, pin) in plugins {
+            let text = format!("{name} {} {} {}", pin.version, pin.source, pin.digest);
+            self.line("Plugin", &text);
+        }
+    }
+}
+
+fn describe_run(run: &RunView, failed: &[AgentRecord], colour: bool) -> String {
+    let mut lines = Lines::default();
+    lines.line("Run", &run.id.to_string());
+    lines.line("Playbook", &format!("{}@{}", run.playbook, run.version));
+    lines.line_if("From", run.vcs.as_ref().map(origin));
+    lines.line("Cluster", &run.cluster);
+    lines.line("Status", &format!("{} since {}", run.status, moment(run.since)));
+    lines.line_if("Why", run.reason.as_ref().map(|reason| reason.message.clone()));
+    lines.line("Stage", &run.stage);
+    lines.line("Agents", &format!("{} ({} selected)", counts(&run.counts), run.selected));
+    lines.line_if("Started by", run.started_by.clone());
+    lines.line("Created", &moment(run.created_at));
+    lines.line_if("Started", run.started_at.map(moment));
+    lines.line_if("Finished", run.finish_ts.map(moment));
+    for (name, value) in &run.params {
+        lines.line("Parameter", &format!("{name} = {value}"));
+    }
+    lines.plugins(&run.plugins);
+    if failed.is_empty() {
+        lines.0
+    } else {
+        format!("{}\n{}", lines.0, table(failed, true, colour))
+    }
+}
+
+fn describe_playbook(playbook: &PlaybookView) -> String {
+    let mut lines = Lines::default();
+    lines.line("Playbook", &format!("{}@{}", playbook.name, playbook.version));
+    lines.line_if("Summary", playbook.summary.clone());
+    lines.line_if("From", playbook.vcs.as_ref().map(origin));
+    lines.line("Applied", &moment(playbook.applied_at));
+    lines.line("Stages", &playbook.stages.join(", "));
+    lines.plugins(&playbook.plugins);
+    if let Some(document) = &playbook.document {
+        let text = document.lines().map(clean).collect::<Vec<_>>().join("\n");
+        let _ = write!(lines.0, "\n{text}\n");
+    }
+    lines.0
+}
+
+fn origin(vcs: &Vcs) -> String {
+    let parts = [Some(&vcs.repository), vcs.commit.as_ref(), vcs.path.as_ref()];
+    parts.into_iter().flatten().cloned().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::sample::{record, run_view};
+    use crate::run::RunStatus;
+
+    #[test]
+    fn a_run_is_described_with_where_it_came_from_and_who_failed() {
+        let mut run = run_view(RunStatus::Paused);
+        run.vcs = Some(Vcs {
+            repository: "https://git.example.com/ops".to_owned(),
+            commit: Some("3f2c9ad".to_owned()),
+            path: None,
+        });
+        run.params.insert("grace".to_owned(), serde_json::json!(30));
+        let shown = describe_run(&run, &[record(4, AgentState::Failed)], false);
+        for part in [
+            "From:       https://git.example.com/ops 3f2c9ad\n",
+            "Status:     PAUSED since 2025-11-22T09:00:00Z\n",
+            "Agents:     no agents (12 selected)\n",
+            "Parameter:  grace = 30\n",
+            "node-4",
+        ] {
+            assert!(shown.contains(part), "{part:?} in\n{shown}");
+        }
+    }
+}

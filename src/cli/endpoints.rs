@@ -1,0 +1,228 @@
+//! What can be asked of the server: a method for each endpoint.
+
+use bytes::Bytes;
+use reqwest::{Method, RequestBuilder};
+use serde::de::DeserializeOwned;
+
+use super::client::{Client, Repeat, UPLOAD_TIMEOUT};
+use super::error::ClientError;
+use crate::api::wire::{
+    ApplyCluster, ApplyPlaybook, ClusterView, CommandView, Listing, PlaybookView, PluginView,
+    RunView, StartRun, SubmitCommand,
+};
+use crate::run::{AgentId, AgentRecord, Digest, RunId};
+
+/// The most items in one page, as the server has it too.
+pub const MAX_PAGE: usize = 1_000;
+
+type Result<T> = std::result::Result<T, ClientError>;
+
+/// A list that is read in pages.
+#[derive(Clone, Debug)]
+pub struct Pages<'a> {
+    segments: Vec<String>,
+    filters: Vec<(&'static str, String)>,
+    client: &'a Client,
+}
+
+impl<'a> Pages<'a> {
+    fn new(client: &'a Client, segments: &[&str]) -> Self {
+        let segments = segments.iter().map(|&segment| segment.to_owned()).collect();
+        Self { segments, filters: Vec::new(), client }
+    }
+
+    /// Only items for which the filter `name` is `value`; all when there is no value.
+    #[must_use]
+    pub fn only(mut self, name: &'static str, value: Option<impl ToString>) -> Self {
+        self.filters.extend(value.map(|value| (name, value.to_string())));
+        self
+    }
+
+    /// Reads at most `limit` items after `after`, page by page. `next` of the answer tells where to
+    /// go on.
+    ///
+    /// # Errors
+    /// As for every request. A server that gives the same place to go on twice is malformed.
+    pub async fn read<T: DeserializeOwned>(
+        &self,
+        after: Option<String>,
+        limit: usize,
+    ) -> Result<Listing<T>> {
+        let mut all = Listing { items: Vec::new(), next: after };
+        loop {
+            let wanted = (limit - all.items.len().min(limit)).min(MAX_PAGE);
+            let page: Listing<T> = self.page(all.next.as_deref(), wanted).await?;
+            let stuck = page.next.is_some() && (page.next == all.next || page.items.is_empty());
+            if stuck {
+                return Err(ClientError::Malformed {
+                    server: self.client.server().to_owned(),
+                    request: format!("GET …/{}", self.segments.join("/")),
+                    message: "a page that does not lead on".to_owned(),
+                });
+            }
+            all.items.extend(page.items);
+            all.next = page.next;
+            if all.next.is_none() || all.items.len() >= limit {
+                return Ok(all);
+            }
+        }
+    }
+
+    async fn page<T: DeserializeOwned>(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Listing<T>> {
+        let segments: Vec<&str> = self.segments.iter().map(String::as_str).collect();
+        let mut request = self.client.get(&segments).query(&self.filters);
+        request = request.query(&[("limit", limit)]);
+        if let Some(after) = after {
+            request = request.query(&[("after", after)]);
+        }
+        self.client.json(request, Repeat::Always).await
+    }
+}
+
+impl Client {
+    fn get(&self, segments: &[&str]) -> RequestBuilder {
+        self.request(Method::GET, segments)
+    }
+
+    async fn delete(&self, request: RequestBuilder) -> Result<()> {
+        let request = request.timeout(super::client::REQUEST_TIMEOUT);
+        self.bytes(request, Repeat::Unsent).await.map(|_| ())
+    }
+
+    /// Uploads a plugin. The server checks the digest and that it is a plugin.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] also when the bytes are no plugin.
+    pub async fn upload_plugin(&self, digest: &Digest, bytes: Bytes) -> Result<PluginView> {
+        let request = self.request(Method::PUT, &["plugins"]);
+        let request = request.query(&[("digest", digest.as_str())]);
+        let request = request.header("content-type", "application/wasm").body(bytes);
+        self.json_within(request, Repeat::Always, UPLOAD_TIMEOUT).await
+    }
+
+    /// A plugin.
+    pub async fn plugin(&self, digest: &Digest) -> Result<PluginView> {
+        self.json(self.get(&["plugins", digest.as_str()]), Repeat::Always).await
+    }
+
+    /// All plugins: items are [`PluginView`]s.
+    pub fn plugins(&self) -> Pages<'_> {
+        Pages::new(self, &["plugins"])
+    }
+
+    /// Removes a plugin.
+    pub async fn delete_plugin(&self, digest: &Digest) -> Result<()> {
+        self.delete(self.request(Method::DELETE, &["plugins", digest.as_str()])).await
+    }
+
+    /// Applies a playbook; with `dry_run` it is only validated.
+    pub async fn apply_playbook(
+        &self,
+        apply: &ApplyPlaybook,
+        dry_run: bool,
+    ) -> Result<PlaybookView> {
+        let mut request = self.request(Method::POST, &["playbooks"]).json(apply);
+        if dry_run {
+            request = request.query(&[("dry_run", true)]);
+        }
+        // The same content a second time changes nothing; but the answer would say `unchanged`.
+        self.json(request, Repeat::Unsent).await
+    }
+
+    /// A playbook; without a version the highest one.
+    pub async fn playbook(&self, name: &str, version: Option<&str>) -> Result<PlaybookView> {
+        let mut request = self.get(&["playbooks", name]);
+        if let Some(version) = version {
+            request = request.query(&[("version", version)]);
+        }
+        self.json(request, Repeat::Always).await
+    }
+
+    /// All playbooks: items are [`PlaybookView`]s.
+    pub fn playbooks(&self) -> Pages<'_> {
+        Pages::new(self, &["playbooks"])
+    }
+
+    /// Removes one version of a playbook.
+    pub async fn delete_playbook(&self, name: &str, version: &str) -> Result<()> {
+        let request = self.request(Method::DELETE, &["playbooks", name]);
+        self.delete(request.query(&[("version", version)])).await
+    }
+
+    /// Applies a cluster.
+    pub async fn apply_cluster(&self, apply: &ApplyCluster) -> Result<ClusterView> {
+        self.json(self.request(Method::POST, &["clusters"]).json(apply), Repeat::Unsent).await
+    }
+
+    /// A cluster.
+    pub async fn cluster(&self, name: &str) -> Result<ClusterView> {
+        self.json(self.get(&["clusters", name]), Repeat::Always).await
+    }
+
+    /// All clusters: items are [`ClusterView`]s.
+    pub fn clusters(&self) -> Pages<'_> {
+        Pages::new(self, &["clusters"])
+    }
+
+    /// Removes a cluster.
+    pub async fn delete_cluster(&self, name: &str) -> Result<()> {
+        self.delete(self.request(Method::DELETE, &["clusters", name])).await
+    }
+
+    /// Starts a run. The key makes it safe to ask twice: the second time the same run is returned.
+    pub async fn start_run(&self, start: &StartRun, idempotency_key: &str) -> Result<RunView> {
+        let request = self.request(Method::POST, &["runs"]).json(start);
+        let request = request.header("idempotency-key", idempotency_key);
+        self.json(request, Repeat::Always).await
+    }
+
+    /// A run.
+    pub async fn run(&self, id: RunId) -> Result<RunView> {
+        self.json(self.get(&["runs", &id.to_string()]), Repeat::Always).await
+    }
+
+    /// Runs, newest first: items are [`RunView`]s; filters are `cluster` and `status`.
+    pub fn runs(&self) -> Pages<'_> {
+        Pages::new(self, &["runs"])
+    }
+
+    /// Asks something of a run. The command has an identifier, so that this is safe to repeat and
+    /// tells what became of it.
+    pub async fn submit(&self, run: RunId, command: &SubmitCommand) -> Result<CommandView> {
+        let request = self.request(Method::POST, &["runs", &run.to_string(), "commands"]);
+        let repeat = if command.id.is_some() { Repeat::Always } else { Repeat::Unsent };
+        self.json(request.json(command), repeat).await
+    }
+
+    /// The record of one agent.
+    pub async fn agent(&self, run: RunId, agent: &AgentId) -> Result<AgentRecord> {
+        let request = self.get(&["runs", &run.to_string(), "agents", agent.as_str()]);
+        self.json(request, Repeat::Always).await
+    }
+
+    /// Agent records of a run: items are [`AgentRecord`]s; the filter is `state`.
+    pub fn agents(&self, run: RunId) -> Pages<'_> {
+        Pages::new(self, &["runs", &run.to_string(), "agents"])
+    }
+
+    /// Log lines of a run: items are [`LogLine`](crate::run::LogLine)s; the filter is `agent`.
+    pub fn logs(&self, run: RunId) -> Pages<'_> {
+        Pages::new(self, &["runs", &run.to_string(), "logs"])
+    }
+
+    /// Events of a run: items are [`RunEvent`](crate::run::RunEvent)s.
+    pub fn events(&self, run: RunId) -> Pages<'_> {
+        Pages::new(self, &["runs", &run.to_string(), "events"])
+    }
+
+    /// A request for the events of a run as a stream, after the event `last`.
+    pub(crate) fn event_stream(&self, run: RunId, last: u64) -> RequestBuilder {
+        let request = self.get(&["runs", &run.to_string(), "events"]);
+        let request = request.header("accept", "text/event-stream");
+        if last == 0 { request } else { request.header("last-event-id", last) }
+    }
+}

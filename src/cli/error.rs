@@ -1,0 +1,186 @@
+//! What can go wrong in a command, and the exit code of each.
+
+use std::io;
+
+use super::exit::Exit;
+use crate::api::wire::ProblemDetails;
+use crate::plugin::PluginError;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The command line makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// A file could not be read.
+    #[error("failed to read {path}")]
+    Read {
+        /// The file, or `standard input`.
+        path: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A document is not valid.
+    #[error("{count} {} in {file}", if *count == 1 { "problem" } else { "problems" })]
+    Invalid {
+        /// The file.
+        file: String,
+        /// Number of problems.
+        count: usize,
+        /// All of them, ready to be shown: with places, lines and markers.
+        shown: String,
+    },
+    /// The server could not be asked, or said no.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// Nothing, or more than one thing, goes by what was named.
+    #[error("{0}")]
+    NotFound(String),
+    /// Plugins can't be checked on this machine.
+    #[error("failed to start the plugin host")]
+    PluginHost(#[source] PluginError),
+    /// The output could not be written.
+    #[error("failed to write the output")]
+    Output(#[source] io::Error),
+    /// The output has no form in the format that was asked for.
+    #[error("failed to write the output as {format}: {message}")]
+    Encode {
+        /// The format.
+        format: &'static str,
+        /// What happened.
+        message: String,
+    },
+    /// The process could not be set up.
+    #[error("failed to start")]
+    Setup(#[source] io::Error),
+}
+
+/// Why a request came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The address of the server is not one.
+    #[error("invalid address of the server {server:?}: {message}")]
+    Address {
+        /// What was given.
+        server: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// No connection, or no whole answer in time.
+    #[error("failed to reach the server at {server}: {message}")]
+    Unreachable {
+        /// Base URL of the server.
+        server: String,
+        /// What happened, at the bottom of it.
+        message: String,
+    },
+    /// The server said no.
+    #[error("{}", .0.detail)]
+    Refused(Box<ProblemDetails>),
+    /// The answer is none that a Replibook server gives.
+    #[error("{server} answered something unexpected to {request}: {message}")]
+    Malformed {
+        /// Base URL of the server.
+        server: String,
+        /// What was asked.
+        request: String,
+        /// What was found and what was expected.
+        message: String,
+    },
+}
+
+impl ClientError {
+    /// Whether the same request may go well later.
+    pub fn retryable(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Refused(problem) => is_passing(problem.status),
+            Self::Address { .. } | Self::Malformed { .. } => false,
+        }
+    }
+
+    /// The exit code.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Address { .. } => Exit::Usage,
+            Self::Unreachable { .. } | Self::Malformed { .. } => Exit::Unreachable,
+            Self::Refused(problem) => exit_of_status(problem.status, !problem.problems.is_empty()),
+        }
+    }
+}
+
+/// Whether a status says that the server can't answer just now.
+pub(crate) const fn is_passing(status: u16) -> bool {
+    matches!(status, 429 | 502 | 503 | 504)
+}
+
+const fn exit_of_status(status: u16, has_problems: bool) -> Exit {
+    match status {
+        404 | 409 | 410 | 412 => Exit::NotFound,
+        413 | 422 => Exit::Invalid,
+        400..500 if has_problems => Exit::Invalid,
+        400..500 => Exit::Usage,
+        _ => Exit::Unreachable,
+    }
+}
+
+impl CliError {
+    /// The exit code.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Usage(_) | Self::Setup(_) => Exit::Usage,
+            Self::Read { .. } | Self::Invalid { .. } | Self::PluginHost(_) => Exit::Invalid,
+            Self::Client(error) => error.exit(),
+            Self::NotFound(_) => Exit::NotFound,
+            // Whoever read the output has seen enough.
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Ok,
+            Self::Output(_) | Self::Encode { .. } => Exit::Usage,
+        }
+    }
+
+    /// What to try next, where that is known.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Client(ClientError::Unreachable { .. }) => Some(
+                "`replibook serve` starts a server; --server or REPLIBOOK_SERVER names another one",
+            ),
+            Self::Client(
+                ClientError::Address { .. }
+                | ClientError::Refused(_)
+                | ClientError::Malformed { .. },
+            )
+            | Self::Usage(_)
+            | Self::Read { .. }
+            | Self::Invalid { .. }
+            | Self::NotFound(_)
+            | Self::PluginHost(_)
+            | Self::Output(_)
+            | Self::Encode { .. }
+            | Self::Setup(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_of_the_server_become_exit_codes() {
+        let codes = |status| exit_of_status(status, false).code();
+        assert_eq!([404, 409, 410, 412].map(codes), [4; 4]);
+        assert_eq!([413, 422].map(codes), [3; 2]);
+        assert_eq!([400, 403, 405].map(codes), [2; 3]);
+        assert_eq!([500, 502, 503, 301].map(codes), [8; 4]);
+        assert_eq!(exit_of_status(400, true), Exit::Invalid);
+    }
+
+    #[test]
+    fn a_reader_that_went_away_is_no_failure() {
+        let gone = CliError::Output(io::ErrorKind::BrokenPipe.into());
+        assert_eq!(gone.exit(), Exit::Ok);
+        let full = CliError::Output(io::ErrorKind::StorageFull.into());
+        assert_ne!(full.exit(), Exit::Ok);
+    }
+}

@@ -1,0 +1,120 @@
+//! How a command ends, as the shell sees it.
+
+use std::process::ExitCode;
+
+use crate::api::wire::RunView;
+use crate::run::{AgentState, ReasonCode, RunStatus};
+
+/// The exit codes of `replictl`. Scripts depend on them: a number never changes its meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// All went well.
+    Ok = 0,
+    /// The run failed.
+    RunFailed = 1,
+    /// The command line makes no sense, or the server refused it as such.
+    Usage = 2,
+    /// A document or the parameters of a run are not valid.
+    Invalid = 3,
+    /// Something that was named is not there, or is in the way.
+    NotFound = 4,
+    /// The run is done, but some agents failed within the budget.
+    SomeFailed = 5,
+    /// The run waits for a person's approval.
+    WaitingForApproval = 6,
+    /// The run was cancelled.
+    Cancelled = 7,
+    /// The server did not answer, or not as a server of this kind does.
+    Unreachable = 8,
+    /// The run is paused.
+    Paused = 9,
+    /// A person stopped watching (Ctrl-C); the run goes on. The number is the shells' own for it.
+    Interrupted = 130,
+}
+
+impl Exit {
+    /// The number that the shell gets.
+    pub const fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// The exit code that tells how far a run is; none while it goes on by itself.
+    pub fn of_run(run: &RunView) -> Option<Self> {
+        match run.status {
+            RunStatus::PendingApprove => Some(Self::WaitingForApproval),
+            RunStatus::Paused if reason_of(run) == Some(ReasonCode::Approval) => {
+                Some(Self::WaitingForApproval)
+            }
+            RunStatus::Paused => Some(Self::Paused),
+            RunStatus::Done if some_failed(run) => Some(Self::SomeFailed),
+            RunStatus::Done => Some(Self::Ok),
+            RunStatus::Failed => Some(Self::RunFailed),
+            RunStatus::Cancelled => Some(Self::Cancelled),
+            RunStatus::Pending
+            | RunStatus::Starting
+            | RunStatus::Running
+            | RunStatus::Cancelling
+            | RunStatus::Finishing => None,
+        }
+    }
+}
+
+fn reason_of(run: &RunView) -> Option<ReasonCode> {
+    run.reason.as_ref().map(|reason| reason.code)
+}
+
+fn some_failed(run: &RunView) -> bool {
+    // Each alone could miss a failure: a later stage starts its counts anew, and an agent that is
+    // gone may count as failed.
+    run.failures > 0
+        || run.counts.get(&AgentState::Failed).is_some_and(|count| *count > 0)
+        || reason_of(run) == Some(ReasonCode::SomeFailed)
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::sample::run_view;
+
+    #[test]
+    fn every_status_has_its_code() {
+        let codes = RunStatus::ALL.map(|status| Exit::of_run(&run_view(status)).map(Exit::code));
+        let expected = [
+            Some(6), // PENDING_APPROVE
+            None,    // PENDING
+            None,    // STARTING
+            None,    // RUNNING
+            Some(9), // PAUSED
+            None,    // CANCELLING
+            None,    // FINISHING
+            Some(0), // DONE
+            Some(1), // FAILED
+            Some(7), // CANCELLED
+        ];
+        assert_eq!(codes, expected);
+    }
+
+    #[test]
+    fn failures_within_the_budget_are_not_success() {
+        let mut run = run_view(RunStatus::Done);
+        run.counts = [(AgentState::Done, 10), (AgentState::Failed, 2)].into();
+        assert_eq!(Exit::of_run(&run), Some(Exit::SomeFailed));
+    }
+
+    #[test]
+    fn a_strategy_that_asks_for_approval_is_told_from_a_pause() {
+        let mut run = run_view(RunStatus::Paused);
+        run.reason = Some(crate::run::StatusReason {
+            code: ReasonCode::Approval,
+            message: "canary looks good; go on?".to_owned(),
+        });
+        assert_eq!(Exit::of_run(&run), Some(Exit::WaitingForApproval));
+    }
+}

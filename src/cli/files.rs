@@ -1,0 +1,169 @@
+//! Reads files of documents and of plugins, within limits.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::error::CliError;
+
+/// The largest file of documents in bytes: a cluster of 10,000 listed agents fits.
+pub(crate) const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
+
+/// The most documents in one file, so that a wrong file is refused before anything is sent.
+pub(crate) const MAX_DOCUMENTS: usize = 100;
+
+/// The largest plugin in bytes: those that carry a language runtime have some tens of MiB.
+pub(crate) const MAX_PLUGIN_BYTES: u64 = 256 * 1024 * 1024;
+
+/// One document of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Document {
+    /// Name of the file, as it was given.
+    pub file: String,
+    /// The document's own text.
+    pub text: String,
+    /// Number of lines of the file before the text.
+    pub first_line: u32,
+}
+
+/// Reads the documents of a file, or of standard input for `-`.
+///
+/// # Errors
+/// When it can't be read, is not UTF-8, is too large, or has no document or too many.
+pub(crate) fn read_documents(path: &Path) -> Result<Vec<Document>, CliError> {
+    let (file, bytes) = if path.as_os_str() == "-" {
+        let file = "standard input".to_owned();
+        let bytes = read_within(&mut io::stdin().lock(), MAX_FILE_BYTES);
+        (file, bytes)
+    } else {
+        let bytes = std::fs::File::open(path)
+            .and_then(|mut opened| read_within(&mut opened, MAX_FILE_BYTES));
+        (path.display().to_string(), bytes)
+    };
+    let bytes = bytes.map_err(|source| CliError::Read { path: file.clone(), source })?;
+    let text = String::from_utf8(bytes).map_err(|error| invalid(&file, &error.to_string()))?;
+    let documents = split(&file, &text);
+    match documents.len() {
+        0 => Err(invalid(&file, "found no document")),
+        1..=MAX_DOCUMENTS => Ok(documents),
+        found => Err(invalid(
+            &file,
+            &format!("found {found} documents, expected at most {MAX_DOCUMENTS}"),
+        )),
+    }
+}
+
+/// Reads a plugin that a document in `base` names.
+pub(crate) fn read_plugin(base: &Path, path: &str) -> io::Result<Vec<u8>> {
+    let mut opened = std::fs::File::open(base.join(path))?;
+    let metadata = opened.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "expected an ordinary file"));
+    }
+    if metadata.len() > MAX_PLUGIN_BYTES {
+        return Err(too_large(MAX_PLUGIN_BYTES));
+    }
+    // The file may grow meanwhile.
+    read_within(&mut opened, MAX_PLUGIN_BYTES)
+}
+
+/// The folder that `file:` sources of a document are relative to.
+pub(crate) fn base_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if path.as_os_str() != "-" => parent.to_owned(),
+        Some(_) | None => PathBuf::new(),
+    }
+}
+
+/// Reads all of `from`, and fails past `most` bytes.
+fn read_within(from: &mut dyn Read, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return Err(too_large(most));
+    }
+    Ok(bytes)
+}
+
+fn too_large(most: u64) -> io::Error {
+    let message = format!("found more bytes than {most}");
+    io::Error::new(io::ErrorKind::FileTooLarge, message)
+}
+
+fn invalid(file: &str, message: &str) -> CliError {
+    CliError::Invalid { file: file.to_owned(), count: 1, shown: format!("{file}: {message}\n") }
+}
+
+/// Splits at the lines that begin a YAML document. `---` in the first column is such a line also
+/// inside of a block of text, by YAML's own rules.
+fn split(file: &str, text: &str) -> Vec<Document> {
+    let mut documents = Vec::new();
+    let mut start = Document { file: file.to_owned(), text: String::new(), first_line: 0 };
+    for (line, number) in text.split_inclusive('\n').zip(0_u32..) {
+        let begins = line
+            .strip_prefix("---")
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\n', '\r']));
+        if begins {
+            let next = Document { text: String::new(), first_line: number, ..start.clone() };
+            documents.push(std::mem::replace(&mut start, next));
+        }
+        start.text.push_str(line);
+    }
+    documents.push(start);
+    documents.retain(|document| !is_blank(&document.text));
+    documents
+}
+
+fn is_blank(text: &str) -> bool {
+    text.lines()
+        .map(str::trim)
+        .all(|line| line.is_empty() || line.starts_with('#') || matches!(line, "---" | "..."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_split_into_its_documents_with_their_lines() {
+        let text = "# two\n---\nkind: A\n--- # second\nkind: B\ntext: |\n  ---\n---\n...\n";
+        let documents = split("f", text);
+        let found: Vec<(&str, u32)> =
+            documents.iter().map(|found| (found.text.as_str(), found.first_line)).collect();
+        assert_eq!(found, [("---\nkind: A\n", 1), ("--- # second\nkind: B\ntext: |\n  ---\n", 3)]);
+        assert_eq!(split("f", "kind: A").len(), 1);
+        assert_eq!(split("f", "---x: 1").len(), 1);
+    }
+
+    #[test]
+    fn files_past_the_limits_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("many.yaml");
+        std::fs::write(&file, "---\na: 1\n".repeat(MAX_DOCUMENTS + 1)).unwrap();
+        let CliError::Invalid { shown, .. } = read_documents(&file).unwrap_err() else { panic!() };
+        assert!(shown.contains("found 101 documents, expected at most 100"), "{shown}");
+
+        std::fs::File::create(&file).unwrap().set_len(MAX_FILE_BYTES + 1).unwrap();
+        let CliError::Read { source, .. } = read_documents(&file).unwrap_err() else { panic!() };
+        assert_eq!(source.kind(), io::ErrorKind::FileTooLarge);
+
+        std::fs::File::create(&file).unwrap().set_len(MAX_PLUGIN_BYTES + 1).unwrap();
+        assert!(read_plugin(folder.path(), "many.yaml").is_err());
+        assert!(read_plugin(folder.path(), ".").is_err());
+    }
+
+    #[test]
+    fn a_file_without_a_document_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("empty.yaml");
+        std::fs::write(&file, "# nothing\n").unwrap();
+        assert!(matches!(read_documents(&file), Err(CliError::Invalid { .. })));
+        assert!(matches!(read_documents(folder.path()), Err(CliError::Read { .. })));
+    }
+
+    #[test]
+    fn plugins_are_beside_the_document() {
+        assert_eq!(base_of(Path::new("a/b.yaml")), Path::new("a"));
+        assert_eq!(base_of(Path::new("b.yaml")), Path::new(""));
+        assert_eq!(base_of(Path::new("-")), Path::new(""));
+    }
+}

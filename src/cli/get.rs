@@ -1,0 +1,143 @@
+//! `get`: shows what the server has.
+
+use clap::ValueEnum;
+
+use super::client::Client;
+use super::error::CliError;
+use super::exit::Exit;
+use super::output::Console;
+use super::page::{MAX_LIMIT, PageArgs, say_if_more};
+use super::run::find_run;
+use crate::api::wire::{ClusterView, Listing, PlaybookView, PluginView, RunView};
+use crate::run::Digest;
+
+/// What can be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Things {
+    /// Playbooks; a name may carry `@VERSION`
+    #[value(alias = "playbook")]
+    Playbooks,
+    /// Clusters
+    #[value(alias = "cluster")]
+    Clusters,
+    /// Plugins, by digest or by their own name
+    #[value(alias = "plugin")]
+    Plugins,
+    /// Runs
+    #[value(alias = "run")]
+    Runs,
+}
+
+/// Arguments of `get`.
+#[derive(Debug, clap::Args)]
+pub struct Get {
+    /// What to show
+    pub things: Things,
+    /// Only the one of this name
+    pub name: Option<String>,
+    #[command(flatten)]
+    pub page: PageArgs,
+}
+
+/// Characters of a digest that suffice to name a plugin.
+const MIN_DIGEST_PREFIX: usize = 6;
+
+/// Runs `get`.
+pub(crate) async fn get(client: &Client, args: &Get, console: &Console) -> Result<Exit, CliError> {
+    match &args.name {
+        Some(name) => get_one(client, args.things, name, console).await?,
+        None => get_all(client, args.things, &args.page, console).await?,
+    }
+    Ok(Exit::Ok)
+}
+
+async fn get_one(
+    client: &Client,
+    things: Things,
+    name: &str,
+    console: &Console,
+) -> Result<(), CliError> {
+    match things {
+        Things::Playbooks => {
+            let (name, version) = split_version(name);
+            console.one(&client.playbook(name, version).await?)
+        }
+        Things::Clusters => console.one(&client.cluster(name).await?),
+        Things::Plugins => {
+            let found = find_plugins(client, name).await?;
+            match found.as_slice() {
+                [plugin] => console.one(plugin),
+                plugins => console.list(plugins),
+            }
+        }
+        Things::Runs => console.one(&client.run(find_run(client, name).await?).await?),
+    }
+}
+
+async fn get_all(
+    client: &Client,
+    things: Things,
+    page: &PageArgs,
+    console: &Console,
+) -> Result<(), CliError> {
+    let (after, limit) = (page.after.clone(), page.limit());
+    let next = match things {
+        Things::Playbooks => {
+            let list: Listing<PlaybookView> = client.playbooks().read(after, limit).await?;
+            console.list(&list.items)?;
+            list.next
+        }
+        Things::Clusters => {
+            let list: Listing<ClusterView> = client.clusters().read(after, limit).await?;
+            console.list(&list.items)?;
+            list.next
+        }
+        Things::Plugins => {
+            let list: Listing<PluginView> = client.plugins().read(after, limit).await?;
+            console.list(&list.items)?;
+            list.next
+        }
+        Things::Runs => {
+            let list: Listing<RunView> = client.runs().read(after, limit).await?;
+            console.list(&list.items)?;
+            list.next
+        }
+    };
+    say_if_more(console, next.as_deref());
+    Ok(())
+}
+
+/// `NAME@VERSION` in its parts.
+pub(crate) fn split_version(name: &str) -> (&str, Option<&str>) {
+    match name.split_once('@') {
+        Some((name, version)) => (name, Some(version)),
+        None => (name, None),
+    }
+}
+
+/// The plugins that go by a digest, the beginning of one, `NAME` or `NAME@VERSION`.
+pub(crate) async fn find_plugins(client: &Client, name: &str) -> Result<Vec<PluginView>, CliError> {
+    if let Ok(digest) = name.parse::<Digest>() {
+        return Ok(vec![client.plugin(&digest).await?]);
+    }
+    let limit = usize::try_from(MAX_LIMIT).unwrap_or(usize::MAX);
+    let all: Listing<PluginView> = client.plugins().read(None, limit).await?;
+    let found: Vec<_> = all.items.into_iter().filter(|plugin| goes_by(plugin, name)).collect();
+    if found.is_empty() {
+        return Err(CliError::NotFound(format!(
+            "found no plugin {name:?}; expected a digest, at least {MIN_DIGEST_PREFIX} digits of \
+             one, NAME or NAME@VERSION"
+        )));
+    }
+    Ok(found)
+}
+
+fn goes_by(plugin: &PluginView, name: &str) -> bool {
+    let digits = name.strip_prefix("sha256:").unwrap_or(name);
+    let by_digest =
+        digits.len() >= MIN_DIGEST_PREFIX && plugin.info.digest.hex().starts_with(digits);
+    let (own_name, version) = split_version(name);
+    let by_name = plugin.info.name == own_name
+        && version.is_none_or(|version| version == plugin.info.version);
+    by_digest || by_name
+}

@@ -1,0 +1,215 @@
+//! Data on standard output, in the format that was asked for; everything else on standard error.
+
+use std::io::{self, IsTerminal, Write};
+
+use clap::ValueEnum;
+use comfy_table::{Cell, Table, presets};
+use serde::Serialize;
+
+use super::error::CliError;
+use super::text::{Paint, clean};
+
+/// How data is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A table for people
+    #[default]
+    Table,
+    /// A table with more columns
+    Wide,
+    /// JSON; a list is an array
+    Json,
+    /// YAML; a list is a sequence
+    Yaml,
+    /// Only names, one a line, as `kind/name`
+    Name,
+}
+
+/// Something that has a row in a table, and a name.
+pub trait Row: Serialize {
+    /// Headings of the columns.
+    fn headings(wide: bool) -> Vec<&'static str>;
+    /// The cells, as many as there are headings.
+    fn cells(&self, wide: bool) -> Vec<String>;
+    /// The word among the cells that is coloured, and its colour.
+    fn paint(&self) -> (&str, Paint) {
+        ("", Paint::Plain)
+    }
+    /// `kind/name`.
+    fn name(&self) -> String;
+}
+
+/// Where a command writes, and how.
+#[derive(Clone, Debug)]
+pub struct Console {
+    /// The format of data.
+    pub format: Format,
+    /// Whether data is coloured.
+    pub colour: bool,
+    /// Whether messages are coloured.
+    pub colour_messages: bool,
+    /// Whether messages go to a terminal, so that a progress bar can be drawn.
+    pub live: bool,
+    /// Whether a person can be asked.
+    pub can_ask: bool,
+}
+
+impl Console {
+    /// The console of this process: coloured on terminals, unless `NO_COLOR` is set to anything.
+    pub fn of_process(format: Format) -> Self {
+        let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        let live = io::stderr().is_terminal();
+        Self {
+            format,
+            colour: colour && io::stdout().is_terminal(),
+            colour_messages: colour && live,
+            live,
+            can_ask: io::stdin().is_terminal() && live,
+        }
+    }
+
+    /// Writes data, and a line feed if there is none at its end.
+    pub fn data(&self, text: &str) -> Result<(), CliError> {
+        let mut out = io::stdout().lock();
+        let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+        write!(out, "{text}{end}").and_then(|()| out.flush()).map_err(CliError::Output)
+    }
+
+    /// Says something to the person.
+    pub fn say(&self, text: &str) {
+        // Without standard error there is nobody to tell, which is no reason to stop.
+        let _ = writeln!(io::stderr().lock(), "{text}");
+    }
+
+    /// Writes a list.
+    pub fn list<T: Row>(&self, items: &[T]) -> Result<(), CliError> {
+        match self.format {
+            Format::Table => self.data(&table(items, false, self.colour)),
+            Format::Wide => self.data(&table(items, true, self.colour)),
+            Format::Json => self.data(&to_json(items)?),
+            Format::Yaml => self.data(&to_yaml(items)?),
+            Format::Name => {
+                let names = items.iter().map(|item| clean(&item.name()) + "\n");
+                self.data(&names.collect::<String>())
+            }
+        }
+    }
+
+    /// Writes one thing: as a table of one row, or whole.
+    pub fn one<T: Row>(&self, item: &T) -> Result<(), CliError> {
+        match self.format {
+            Format::Table => self.data(&table(std::slice::from_ref(item), false, self.colour)),
+            Format::Wide => self.data(&table(std::slice::from_ref(item), true, self.colour)),
+            Format::Json => self.data(&to_json(item)?),
+            Format::Yaml => self.data(&to_yaml(item)?),
+            Format::Name => self.data(&clean(&item.name())),
+        }
+    }
+}
+
+/// `value` as JSON for people and programs.
+pub(crate) fn to_json(value: &(impl Serialize + ?Sized)) -> Result<String, CliError> {
+    serde_json::to_string_pretty(value)
+        .map_err(|error| CliError::Encode { format: "JSON", message: error.to_string() })
+}
+
+/// `value` as YAML.
+pub(crate) fn to_yaml(value: &(impl Serialize + ?Sized)) -> Result<String, CliError> {
+    serde_yaml::to_string(value)
+        .map_err(|error| CliError::Encode { format: "YAML", message: error.to_string() })
+}
+
+/// The space between two columns.
+const GAP: u16 = 2;
+
+/// A table without lines, its columns as wide as they have to be.
+pub fn table<T: Row>(items: &[T], wide: bool, colour: bool) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(T::headings(wide));
+    for item in items {
+        table.add_row(item.cells(wide).iter().map(|cell| Cell::new_owned(clean(cell))));
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, GAP));
+    }
+    let lines = table.lines().map(|line| line.trim_end().to_owned());
+    let lines = lines.enumerate().map(|(index, line)| match index.checked_sub(1) {
+        None => Paint::Bold.on(&line, colour),
+        Some(row) => match items.get(row) {
+            Some(item) => paint_word(&line, item.paint(), colour),
+            None => line,
+        },
+    });
+    lines.map(|line| line + "\n").collect()
+}
+
+/// Colours one word of a line. The table could not measure a coloured cell, hence afterwards.
+fn paint_word(line: &str, (word, paint): (&str, Paint), colour: bool) -> String {
+    if !colour || word.is_empty() {
+        return line.to_owned();
+    }
+    let found = line.match_indices(word).find(|(start, _)| {
+        let before = line[..*start].chars().next_back().is_none_or(|c| c == ' ');
+        let after = line[start + word.len()..].chars().next().is_none_or(|c| c == ' ');
+        before && after
+    });
+    match found {
+        None => line.to_owned(),
+        Some((start, _)) => {
+            let (before, rest) = line.split_at(start);
+            let (word, after) = rest.split_at(word.len());
+            format!("{before}{}{after}", paint.on(word, true))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Serialize)]
+    struct Node(&'static str, &'static str);
+
+    impl Row for Node {
+        fn headings(wide: bool) -> Vec<&'static str> {
+            if wide { vec!["NODE", "STATE", "MORE"] } else { vec!["NODE", "STATE"] }
+        }
+
+        fn cells(&self, wide: bool) -> Vec<String> {
+            let mut cells = vec![self.0.to_owned(), self.1.to_owned()];
+            cells.extend(wide.then(|| "x".to_owned()));
+            cells
+        }
+
+        fn paint(&self) -> (&str, Paint) {
+            (self.1, Paint::Good)
+        }
+
+        fn name(&self) -> String {
+            format!("node/{}", self.0)
+        }
+    }
+
+    #[test]
+    fn a_table_has_its_columns_aligned_and_nothing_at_the_ends() {
+        let nodes = [Node("node-1", "DONE"), Node("a", "FAILED")];
+        assert_eq!(table(&nodes, false, false), "NODE    STATE\nnode-1  DONE\na       FAILED\n");
+        assert_eq!(table(&nodes[1..], true, false), "NODE  STATE   MORE\na     FAILED  x\n");
+        assert_eq!(table::<Node>(&[], false, false), "NODE  STATE\n");
+    }
+
+    #[test]
+    fn a_cell_stays_in_its_line() {
+        let nodes = [Node("a\nb\x1b[31m", "DONE")];
+        assert_eq!(table(&nodes, false, false), "NODE      STATE\na b [31m  DONE\n");
+    }
+
+    #[test]
+    fn only_the_word_itself_is_coloured() {
+        let nodes = [Node("DONE-1", "DONE")];
+        let shown = table(&nodes, false, true);
+        assert!(shown.ends_with("DONE-1  \x1b[32mDONE\x1b[0m\n"), "{shown:?}");
+        assert!(shown.starts_with("\x1b[1mNODE    STATE\x1b[0m\n"), "{shown:?}");
+    }
+}

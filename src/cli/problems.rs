@@ -1,0 +1,178 @@
+//! Shows what is wrong with a document: place, line and a marker below it.
+
+use std::fmt::Write as _;
+
+use super::files::Document;
+use super::text::{Paint, clean, plural, shorten};
+use crate::playbook::Problem;
+
+/// The most problems that are shown: with more, a person mends the first ones and looks again.
+pub(crate) const MAX_SHOWN: usize = 50;
+
+/// Characters of a line that are shown: it should fit a terminal.
+const LINE_WIDTH: usize = 100;
+
+/// Characters before the marker that are shown of a line that is too long.
+const LEAD: usize = 60;
+
+/// Characters of a message, of what was found and of what was expected.
+const MAX_TEXT: usize = 500;
+
+/// All problems of a document, in the order of their places.
+pub(crate) fn show(document: &Document, problems: &[Problem], colour: bool) -> String {
+    let mut sorted: Vec<&Problem> = problems.iter().collect();
+    sorted.sort_by_key(|problem| (problem.line.unwrap_or(0), problem.column.unwrap_or(0)));
+    let mut shown = String::new();
+    for problem in sorted.iter().take(MAX_SHOWN) {
+        show_one(&mut shown, document, problem, colour);
+    }
+    if let Some(more) = sorted.len().checked_sub(MAX_SHOWN).filter(|more| *more > 0) {
+        let _ = writeln!(shown, "… and {}", plural(more as u64, "more problem"));
+    }
+    shown
+}
+
+/// Problems of something that has no text of its own, such as the parameters of a run.
+pub(crate) fn show_without_text(problems: &[Problem], colour: bool) -> String {
+    let document = Document { file: String::new(), text: String::new(), first_line: 0 };
+    let unplaced = problems.iter().map(|problem| Problem { line: None, ..problem.clone() });
+    show(&document, &unplaced.collect::<Vec<_>>(), colour)
+}
+
+fn show_one(shown: &mut String, document: &Document, problem: &Problem, colour: bool) {
+    let mut place: Vec<String> = Vec::new();
+    if !document.file.is_empty() {
+        place.push(document.file.clone());
+    }
+    if let Some(line) = problem.line {
+        place.push((line + document.first_line).to_string());
+        place.extend(problem.column.map(|column| column.to_string()));
+    }
+    let place = place.join(":");
+    let message = shorten(&clean(&problem.message), MAX_TEXT);
+    let message = Paint::Bad.on(&message, colour);
+    let parts =
+        [Paint::Bold.on(&place, colour && !place.is_empty()), clean(&problem.path), message];
+    let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    let _ = writeln!(shown, "{}", parts.join(": "));
+    let margin = show_line(shown, document, problem, colour);
+    for (label, text) in [("found", &problem.found), ("expected", &problem.expected)] {
+        if let Some(text) = text {
+            let text = shorten(&clean(text), MAX_TEXT);
+            let _ = writeln!(shown, "{margin} {label}: {text}");
+        }
+    }
+}
+
+/// Shows the line with the marker, and returns the margin for what follows.
+fn show_line(shown: &mut String, document: &Document, problem: &Problem, colour: bool) -> String {
+    let text = problem.line.and_then(|line| {
+        let index = usize::try_from(line).ok()?.checked_sub(1)?;
+        Some((line + document.first_line, document.text.lines().nth(index)?))
+    });
+    let Some((number, text)) = text else { return "   =".to_owned() };
+    let number = number.to_string();
+    let margin = " ".repeat(number.len());
+    let (text, marker) = window(text, problem.column);
+    let bar = Paint::Faint.on("|", colour);
+    let _ = writeln!(shown, " {} {bar} {text}", Paint::Faint.on(&number, colour));
+    if let Some(marker) = marker {
+        let caret = Paint::Bad.on("^", colour);
+        let _ = writeln!(shown, " {margin} {bar} {}{caret}", " ".repeat(marker));
+    }
+    format!(" {margin} =")
+}
+
+/// The part of a line that is shown, and the number of characters before the marker.
+fn window(line: &str, column: Option<u32>) -> (String, Option<usize>) {
+    let line = clean(line);
+    let marker = column.and_then(|column| usize::try_from(column).ok()?.checked_sub(1));
+    if line.chars().count() <= LINE_WIDTH {
+        return (line, marker);
+    }
+    let skipped = marker.map_or(0, |marker| marker.saturating_sub(LEAD));
+    let rest: String = line.chars().skip(skipped).collect();
+    let rest = shorten(&rest, LINE_WIDTH);
+    if skipped == 0 {
+        (rest, marker)
+    } else {
+        (format!("…{rest}"), marker.map(|marker| marker - skipped + 1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(line: u32, column: u32, message: &str) -> Problem {
+        Problem {
+            code: "unknown-key".to_owned(),
+            path: "/spec/stages/0".to_owned(),
+            line: Some(line),
+            column: Some(column),
+            message: message.to_owned(),
+            found: None,
+            expected: None,
+        }
+    }
+
+    fn document(text: &str) -> Document {
+        Document { file: "p.yaml".to_owned(), text: text.to_owned(), first_line: 0 }
+    }
+
+    #[test]
+    fn each_problem_has_its_place_its_line_and_a_marker() {
+        let text = "kind: Playbook\nspec:\n\tstages: x\n";
+        let mut second = problem(3, 2, "unknown key \"stagess\"");
+        second.found = Some("\"stagess\"".to_owned());
+        second.expected = Some("one of stages,\nplugins".to_owned());
+        let shown = show(&document(text), &[second, problem(1, 7, "no such kind")], false);
+        let expected = "\
+p.yaml:1:7: /spec/stages/0: no such kind
+ 1 | kind: Playbook
+   |       ^
+p.yaml:3:2: /spec/stages/0: unknown key \"stagess\"
+ 3 |  stages: x
+   |  ^
+   = found: \"stagess\"
+   = expected: one of stages, plugins
+";
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn lines_are_those_of_the_file_also_for_its_later_documents() {
+        let later = Document { first_line: 40, ..document("a\nb\n") };
+        let shown = show(&later, &[problem(2, 1, "x")], false);
+        assert!(shown.starts_with("p.yaml:42:1: "), "{shown}");
+        assert!(shown.contains(" 42 | b\n"), "{shown}");
+    }
+
+    #[test]
+    fn a_place_that_is_not_in_the_text_is_no_trouble() {
+        for (line, column) in [(9, 9), (1, 99), (0, 0), (u32::MAX - 1, u32::MAX)] {
+            let shown = show(&document("a\n"), &[problem(line, column, "m")], false);
+            assert!(shown.contains("m\n"), "{shown}");
+        }
+        let nowhere = Problem { line: None, column: None, ..problem(1, 1, "m") };
+        assert_eq!(show_without_text(&[nowhere], false), "/spec/stages/0: m\n");
+    }
+
+    #[test]
+    fn long_lines_are_cut_around_the_marker() {
+        let text = format!("{}X{}", "a".repeat(300), "b".repeat(300));
+        let shown = show(&document(&text), &[problem(1, 301, "m")], false);
+        let lines: Vec<&str> = shown.lines().collect();
+        let marker = lines[2].chars().position(|c| c == '^').unwrap();
+        assert_eq!(lines[1].chars().nth(marker), Some('X'), "{shown}");
+        assert!(lines[1].chars().count() < LINE_WIDTH + 10, "{shown}");
+    }
+
+    #[test]
+    fn many_problems_are_counted_and_not_all_shown() {
+        let many = vec![problem(1, 1, "m"); MAX_SHOWN + 2];
+        let shown = show(&document("a"), &many, false);
+        assert_eq!(shown.matches(": m\n").count(), MAX_SHOWN);
+        assert!(shown.ends_with("… and 2 more problems\n"), "{shown}");
+    }
+}

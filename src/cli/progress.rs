@@ -1,0 +1,129 @@
+//! How far a run is, live: a bar on a terminal, plain lines otherwise.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::output::Console;
+use super::run::{Detail, line_of};
+use super::text::{clean, shorten};
+use crate::api::wire::RunView;
+use crate::run::{AgentState, Happened, RunEvent};
+
+/// How often the bar is drawn anew while nothing happens, so that the clock in it goes.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Characters of the text beside the bar.
+const MAX_TEXT: usize = 60;
+
+const TEMPLATE: &str = "{spinner} {bar:24} {pos}/{len} {msg} {elapsed_precise}";
+
+const COLOUR_TEMPLATE: &str =
+    "{spinner:.yellow} {bar:24.green/dim} {pos}/{len} {msg} {elapsed_precise:.dim}";
+
+/// Shows how far a run is, on standard error.
+pub(crate) struct Progress {
+    bar: Option<ProgressBar>,
+    console: Console,
+    batch: Option<String>,
+}
+
+impl Progress {
+    /// A progress for this console.
+    pub(crate) fn new(console: &Console) -> Self {
+        let bar = console.live.then(|| {
+            let template = if console.colour_messages { COLOUR_TEMPLATE } else { TEMPLATE };
+            let style = ProgressStyle::with_template(template)
+                .unwrap_or_else(|_| ProgressStyle::default_bar());
+            let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
+            bar.set_style(style.progress_chars("━╸─"));
+            bar.enable_steady_tick(TICK);
+            bar
+        });
+        Self { bar, console: console.clone(), batch: None }
+    }
+
+    /// Says something; a bar stays below it.
+    pub(crate) fn say(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| self.console.say(text)),
+            None => self.console.say(text),
+        }
+    }
+
+    /// Tells of an event, as far as it matters here.
+    pub(crate) fn event(&mut self, event: &RunEvent) {
+        if let Happened::Decision { batch: Some(batch), label, .. } = &event.what {
+            self.batch = Some(super::run::batch_name(*batch, label.as_deref()));
+        }
+        let detail = if self.bar.is_some() { Detail::Main } else { Detail::Agents };
+        if let Some(line) = line_of(event, detail) {
+            self.say(&line);
+        }
+    }
+
+    /// Shows where the run is now.
+    pub(crate) fn show(&self, run: &RunView) {
+        let Some(bar) = &self.bar else { return };
+        let (settled, all) = settled(run);
+        bar.set_length(all);
+        bar.set_position(settled);
+        bar.set_message(beside_bar(run, self.batch.as_deref()));
+    }
+
+    /// Removes the bar.
+    pub(crate) fn end(self) {
+        if let Some(bar) = self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// How many agents of the selected ones have ended, and how many there are.
+fn settled(run: &RunView) -> (u64, u64) {
+    let count = |state| u64::from(run.counts.get(&state).copied().unwrap_or(0));
+    let ended = count(AgentState::Done) + count(AgentState::Failed);
+    (ended, u64::from(run.selected).max(ended))
+}
+
+fn beside_bar(run: &RunView, batch: Option<&str>) -> String {
+    let count = |state: AgentState| match run.counts.get(&state) {
+        None | Some(0) => None,
+        Some(count) => Some(format!("{count} {}", state.as_str().to_lowercase())),
+    };
+    let mut parts = vec![run.status.as_str().to_lowercase()];
+    parts.extend(count(AgentState::Failed));
+    parts.extend(count(AgentState::Running).filter(|_| run.status.holds_cluster()));
+    parts.extend(batch.map(str::to_owned));
+    shorten(&clean(&parts.join(" · ")), MAX_TEXT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::sample::run_view;
+    use crate::run::RunStatus;
+
+    #[test]
+    fn the_bar_counts_what_has_ended_of_what_was_selected() {
+        let mut run = run_view(RunStatus::Running);
+        run.counts = [
+            (AgentState::Done, 3),
+            (AgentState::Failed, 1),
+            (AgentState::Running, 2),
+            (AgentState::Pending, 6),
+            (AgentState::Skipped, 5),
+        ]
+        .into();
+        assert_eq!(settled(&run), (4, 12));
+        let text = beside_bar(&run, Some("batch 2 (zone\u{1b} a)"));
+        assert_eq!(text, "running · 1 failed · 2 running · batch 2 (zone  a)");
+    }
+
+    #[test]
+    fn the_templates_are_valid() {
+        for template in [TEMPLATE, COLOUR_TEMPLATE] {
+            ProgressStyle::with_template(template).unwrap();
+        }
+    }
+}

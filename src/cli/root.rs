@@ -1,0 +1,162 @@
+//! `replictl` as a whole: its arguments, and from an error to an exit code.
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use super::apply::{Apply, apply};
+use super::client::{Client, DEFAULT_SERVER};
+use super::completion::{Completion, completion};
+use super::delete::{Delete, delete};
+use super::describe::{Describe, describe};
+use super::error::{CliError, ClientError};
+use super::exit::Exit;
+use super::get::{Get, get};
+use super::output::{Console, Format};
+use super::problems;
+use super::run::{RunCommand, run_command};
+use super::text::{Paint, clean};
+use super::validate::{Validate, validate};
+
+/// Steers a Replibook server.
+///
+/// Data goes to standard output, all else to standard error.
+#[derive(Debug, Parser)]
+#[command(name = "replictl", version, max_term_width = 100, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// Base URL of the server
+    #[arg(long, global = true, env = SERVER_VARIABLE, default_value = DEFAULT_SERVER,
+          value_name = "URL")]
+    pub server: String,
+    /// How to write data
+    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    pub output: Format,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The variable of the environment that names the server.
+pub const SERVER_VARIABLE: &str = "REPLIBOOK_SERVER";
+
+const EXIT_CODES: &str = "Exit codes: 0 ok · 1 the run failed · 2 usage · 3 invalid document · \
+    4 not found or conflict · 5 done, but some agents failed within the budget · 6 waiting for \
+    approval · 7 cancelled · 8 server unreachable · 9 paused · 130 watching was interrupted";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Apply playbooks and clusters, and upload the plugins beside them
+    Apply(Apply),
+    /// Check playbooks, clusters and the plugins beside them, without a server
+    Validate(Validate),
+    /// Show playbooks, clusters, plugins or runs
+    Get(Get),
+    /// Show all about one thing
+    #[command(subcommand)]
+    Describe(Describe),
+    /// Remove a playbook, a cluster or a plugin
+    #[command(subcommand)]
+    Delete(Delete),
+    /// Start, watch and steer runs
+    #[command(subcommand)]
+    Run(RunCommand),
+    /// Write the completion script of a shell
+    Completion(Completion),
+}
+
+/// Runs `replictl` with these arguments, the first of which is the program's own name.
+pub fn replictl(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nobody is left to tell when this can't be written.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code()));
+        }
+    };
+    let console = Console::of_process(cli.output);
+    match start(&cli, &console) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            report(&error, &console);
+            error.exit().into()
+        }
+    }
+}
+
+fn start(cli: &Cli, console: &Console) -> Result<Exit, CliError> {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().build().map_err(CliError::Setup)?.block_on(perform(cli, console))
+}
+
+async fn perform(cli: &Cli, console: &Console) -> Result<Exit, CliError> {
+    let client = || Client::new(&cli.server);
+    match &cli.command {
+        Command::Apply(args) => apply(&client()?, args, console).await,
+        Command::Validate(args) => validate(args, console).await,
+        Command::Get(args) => get(&client()?, args, console).await,
+        Command::Describe(what) => describe(&client()?, what, console).await,
+        Command::Delete(what) => delete(&client()?, what, console).await,
+        Command::Run(command) => run_command(&client()?, command, console).await,
+        Command::Completion(args) => completion(args, console),
+    }
+}
+
+/// Says what went wrong, down to its cause, and what to try next.
+pub fn report(error: &CliError, console: &Console) {
+    if error.exit() == Exit::Ok {
+        return;
+    }
+    let colour = console.colour_messages;
+    match error {
+        CliError::Invalid { shown, .. } => console.say(shown.trim_end()),
+        CliError::Client(ClientError::Refused(refusal)) if !refusal.problems.is_empty() => {
+            console.say(problems::show_without_text(&refusal.problems, colour).trim_end());
+        }
+        CliError::Client(_)
+        | CliError::Usage(_)
+        | CliError::NotFound(_)
+        | CliError::Read { .. }
+        | CliError::PluginHost(_)
+        | CliError::Output(_)
+        | CliError::Encode { .. }
+        | CliError::Setup(_) => {}
+    }
+    let mut message = error.to_string();
+    let mut cause = error.source();
+    while let Some(deeper) = cause {
+        message = format!("{message}: {deeper}");
+        cause = deeper.source();
+    }
+    console.say(&format!("{} {}", Paint::Bad.on("error:", colour), clean(&message)));
+    if let Some(hint) = error.hint() {
+        console.say(&format!("hint: {hint}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_and_argument_has_a_help_text() {
+        fn check(command: &clap::Command) {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+            for argument in command.get_arguments() {
+                let name = (command.get_name(), argument.get_id());
+                assert!(argument.get_help().is_some(), "{name:?}");
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
+    }
+}

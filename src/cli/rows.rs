@@ -1,0 +1,252 @@
+//! How the things of the API look in tables.
+
+use super::output::Row;
+use super::text::{Paint, clean, counts, length, moment, plural, shorten};
+use crate::api::wire::{ClusterView, PlaybookView, PluginView, RunView};
+use crate::run::{AgentRecord, AgentState};
+
+/// Characters of a result or a message in a table.
+const MAX_CELL: usize = 60;
+
+/// The same in a wide table.
+const MAX_WIDE_CELL: usize = 300;
+
+fn or_dash(text: Option<&str>) -> String {
+    text.unwrap_or("-").to_owned()
+}
+
+impl Row for PlaybookView {
+    fn headings(wide: bool) -> Vec<&'static str> {
+        let mut headings = vec!["NAME", "VERSION", "APPLIED", "SUMMARY"];
+        if wide {
+            headings.extend(["STAGES", "PLUGINS", "REPOSITORY", "COMMIT"]);
+        }
+        headings
+    }
+
+    fn cells(&self, wide: bool) -> Vec<String> {
+        let summary = self.summary.as_deref().map(|text| shorten(text, MAX_CELL));
+        let mut cells = vec![
+            self.name.clone(),
+            self.version.clone(),
+            moment(self.applied_at),
+            or_dash(summary.as_deref()),
+        ];
+        if wide {
+            let vcs = self.vcs.as_ref();
+            let plugins = self.plugins.iter();
+            let plugins = plugins.map(|(name, pin)| format!("{name}={}", pin.digest.short()));
+            cells.extend([
+                self.stages.join(","),
+                plugins.collect::<Vec<_>>().join(","),
+                or_dash(vcs.map(|vcs| vcs.repository.as_str())),
+                or_dash(vcs.and_then(|vcs| vcs.commit.as_deref())),
+            ]);
+        }
+        cells
+    }
+
+    fn name(&self) -> String {
+        format!("playbook/{}@{}", self.name, self.version)
+    }
+}
+
+impl Row for ClusterView {
+    fn headings(_: bool) -> Vec<&'static str> {
+        vec!["NAME", "AGENTS", "APPLIED"]
+    }
+
+    fn cells(&self, _: bool) -> Vec<String> {
+        vec![self.name.clone(), self.agents.to_string(), moment(self.applied_at)]
+    }
+
+    fn name(&self) -> String {
+        format!("cluster/{}", self.name)
+    }
+}
+
+impl Row for PluginView {
+    fn headings(wide: bool) -> Vec<&'static str> {
+        let mut headings = vec!["DIGEST", "NAME", "VERSION", "KIND", "SIZE", "ADDED"];
+        if wide {
+            headings.push("SUMMARY");
+        }
+        headings
+    }
+
+    fn cells(&self, wide: bool) -> Vec<String> {
+        let digest = &self.info.digest;
+        let mut cells = vec![
+            if wide { digest.to_string() } else { digest.short().to_owned() },
+            self.info.name.clone(),
+            self.info.version.clone(),
+            self.info.kind.as_str().to_owned(),
+            format!("{} KiB", self.info.size.div_ceil(1024)),
+            moment(self.added_at),
+        ];
+        if wide {
+            cells.push(shorten(&self.info.summary, MAX_WIDE_CELL));
+        }
+        cells
+    }
+
+    fn name(&self) -> String {
+        format!("plugin/{}", self.info.digest)
+    }
+}
+
+impl Row for RunView {
+    fn headings(wide: bool) -> Vec<&'static str> {
+        let mut headings = vec!["RUN", "PLAYBOOK", "CLUSTER", "STATUS", "AGENTS", "CREATED"];
+        if wide {
+            headings.extend(["FINISHED", "STAGE", "BY", "WHY"]);
+        }
+        headings
+    }
+
+    fn cells(&self, wide: bool) -> Vec<String> {
+        let mut cells = vec![
+            self.id.to_string(),
+            format!("{}@{}", self.playbook, self.version),
+            self.cluster.clone(),
+            self.status.as_str().to_owned(),
+            counts(&self.counts),
+            moment(self.created_at),
+        ];
+        if wide {
+            let why = self.reason.as_ref().map(|reason| shorten(&reason.message, MAX_WIDE_CELL));
+            cells.extend([
+                or_dash(self.finish_ts.map(moment).as_deref()),
+                self.stage.clone(),
+                or_dash(self.started_by.as_deref()),
+                or_dash(why.as_deref()),
+            ]);
+        }
+        cells
+    }
+
+    fn paint(&self) -> (&str, Paint) {
+        (self.status.as_str(), Paint::of_run(self.status))
+    }
+
+    fn name(&self) -> String {
+        format!("run/{}", self.id)
+    }
+}
+
+impl Row for AgentRecord {
+    fn headings(wide: bool) -> Vec<&'static str> {
+        if wide {
+            vec!["AGENT", "BATCH", "STATE", "RESULT", "TIME", "ATTEMPTS", "STARTED", "ADDRESS"]
+        } else {
+            vec!["AGENT", "BATCH", "STATE", "RESULT", "TIME"]
+        }
+    }
+
+    fn cells(&self, wide: bool) -> Vec<String> {
+        let most = if wide { MAX_WIDE_CELL } else { MAX_CELL };
+        let time = match (self.started_at, self.ended_at) {
+            (Some(started), Some(ended)) => length(ended.since(started)),
+            (None, _) | (_, None) => "-".to_owned(),
+        };
+        let mut cells = vec![
+            self.agent.to_string(),
+            batch_of(self),
+            self.state.as_str().to_owned(),
+            shorten(&clean(&result_of(self)), most),
+            time,
+        ];
+        if wide {
+            let attempts: Vec<String> = self.attempts.iter().map(u32::to_string).collect();
+            cells.extend([
+                attempts.join(","),
+                or_dash(self.started_at.map(moment).as_deref()),
+                self.address.clone(),
+            ]);
+        }
+        cells
+    }
+
+    fn paint(&self) -> (&str, Paint) {
+        (self.state.as_str(), Paint::of_agent(self.state))
+    }
+
+    fn name(&self) -> String {
+        format!("agent/{}", self.agent)
+    }
+}
+
+fn batch_of(record: &AgentRecord) -> String {
+    match (record.batch, &record.batch_label) {
+        (None, _) => "-".to_owned(),
+        (Some(batch), Some(label)) if *label != batch.to_string() => format!("{batch} ({label})"),
+        (Some(batch), Some(_) | None) => batch.to_string(),
+    }
+}
+
+/// What came of an agent, in one line: why it failed or was left out, or the results of its steps.
+fn result_of(record: &AgentRecord) -> String {
+    if let Some(failure) = &record.error
+        && record.state == AgentState::Failed
+    {
+        return format!("{} in {}: {}", failure.reason, failure.step, failure.message);
+    }
+    if let Some(reason) = &record.skip_reason
+        && record.state == AgentState::Skipped
+    {
+        return reason.clone();
+    }
+    let results = record.results.iter().filter(|(_, value)| !value.is_null());
+    let results: Vec<String> = results.map(|(step, value)| format!("{step}: {value}")).collect();
+    if results.is_empty() { "-".to_owned() } else { results.join(", ") }
+}
+
+/// How many agents a run is about, in words.
+pub(crate) fn size_of(run: &RunView) -> String {
+    let all: u64 = run.counts.values().map(|count| u64::from(*count)).sum();
+    plural(all, "agent")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::output::table;
+    use crate::cli::sample::{moment, record, run_view};
+    use crate::run::{Failure, FailureReason, RunStatus};
+
+    #[test]
+    fn agents_show_batch_state_result_and_time() {
+        let mut failed = record(2, AgentState::Failed);
+        failed.batch_label = Some("zone a".to_owned());
+        failed.error = Some(Failure {
+            reason: FailureReason::ActionFailed,
+            message: "no\nspace".to_owned(),
+            step: "drain".to_owned(),
+            at: moment(),
+        });
+        let mut skipped = record(3, AgentState::Skipped);
+        skipped.skip_reason = Some("not selected".to_owned());
+        (skipped.batch, skipped.started_at) = (None, None);
+        let shown = table(&[record(1, AgentState::Done), failed, skipped], false, false);
+        let expected = "\
+AGENT   BATCH       STATE    RESULT                            TIME
+node-1  1           DONE     drain: {\"moved\":3}                1.2s
+node-2  1 (zone a)  FAILED   action-failed in drain: no space  1.2s
+node-3  -           SKIPPED  not selected                      -
+";
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn runs_show_how_far_they_are() {
+        let mut run = run_view(RunStatus::Running);
+        run.counts = [(AgentState::Done, 3), (AgentState::Running, 2)].into();
+        let shown = table(&[run.clone()], false, false);
+        assert!(shown.contains("rolling-restart@1.4.0  mongo-eu  RUNNING"), "{shown}");
+        assert!(shown.contains("3 done, 2 running"), "{shown}");
+        assert_eq!(size_of(&run), "5 agents");
+        assert_eq!(run.cells(true).len(), RunView::headings(true).len());
+        let agent = record(1, AgentState::Done);
+        assert_eq!(agent.cells(true).len(), AgentRecord::headings(true).len());
+    }
+}

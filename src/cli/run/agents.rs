@@ -1,0 +1,84 @@
+//! `run agents`, and the table of agents at the end of a run.
+
+use super::find::find_run;
+use crate::api::wire::{Listing, RunView};
+use crate::cli::client::Client;
+use crate::cli::error::CliError;
+use crate::cli::exit::Exit;
+use crate::cli::output::{Console, Format};
+use crate::cli::page::{PageArgs, say_if_more};
+use crate::cli::text::{Paint, counts, plural};
+use crate::run::{AgentId, AgentRecord, AgentState};
+
+/// The most agents in the table at the end of a run; of a larger run only those that failed are
+/// shown, since nobody reads more.
+pub(crate) const MAX_SHOWN: u32 = 200;
+
+/// Arguments of `run agents`.
+#[derive(Debug, clap::Args)]
+pub struct Agents {
+    /// The run
+    pub run: String,
+    /// Only this agent
+    pub agent: Option<String>,
+    /// Only agents in this state, for example FAILED
+    #[arg(long, value_name = "STATE", conflicts_with = "agent")]
+    pub state: Option<AgentState>,
+    #[command(flatten)]
+    pub page: PageArgs,
+}
+
+/// Runs `run agents`.
+pub(crate) async fn agents(
+    client: &Client,
+    args: &Agents,
+    console: &Console,
+) -> Result<Exit, CliError> {
+    let run = find_run(client, &args.run).await?;
+    if let Some(agent) = &args.agent {
+        console.one(&client.agent(run, &AgentId(agent.clone())).await?)?;
+        return Ok(Exit::Ok);
+    }
+    let agents = client.agents(run).only("state", args.state);
+    let agents: Listing<AgentRecord> =
+        agents.read(args.page.after.clone(), args.page.limit()).await?;
+    console.list(&agents.items)?;
+    say_if_more(console, agents.next.as_deref());
+    Ok(Exit::Ok)
+}
+
+/// Writes the table of a run's agents and the line that sums it up, such as `10 done, 2 failed`;
+/// in other formats than tables the run itself.
+///
+/// # Errors
+/// As for every request, and when the output can't be written.
+pub async fn print_agents(
+    client: &Client,
+    run: &RunView,
+    console: &Console,
+) -> Result<(), CliError> {
+    match console.format {
+        Format::Json | Format::Yaml | Format::Name => return console.one(run),
+        Format::Table | Format::Wide => {}
+    }
+    let all = run.counts.values().fold(0_u32, |sum, count| sum.saturating_add(*count));
+    let only = (all > MAX_SHOWN).then_some(AgentState::Failed);
+    let limit = usize::try_from(MAX_SHOWN).unwrap_or(usize::MAX);
+    let agents: Listing<AgentRecord> =
+        client.agents(run.id).only("state", only).read(None, limit).await?;
+    if !agents.items.is_empty() {
+        console.list(&agents.items)?;
+        console.data("\n")?;
+    }
+    let left_out = u64::from(all).saturating_sub(agents.items.len() as u64);
+    if left_out > 0 {
+        console.say(&format!(
+            "{} not shown; `replictl run agents {}` shows them",
+            plural(left_out, "agent"),
+            run.id
+        ));
+    }
+    let failed = run.counts.get(&AgentState::Failed).is_some_and(|count| *count > 0);
+    let paint = if failed { Paint::Bad } else { Paint::Good };
+    console.data(&paint.on(&counts(&run.counts), console.colour))
+}

@@ -1,0 +1,64 @@
+//! The commands on runs.
+
+use clap::Subcommand;
+
+use super::agents::{Agents, agents};
+use super::events::{Events, events};
+use super::list::{List, list};
+use super::logs::{Logs, logs};
+use super::start::{Start, start};
+use super::steer::{Cancel, GoOn, Steer, cancel, go_on, steer};
+use super::watch::{Watch, watch_command};
+use crate::cli::client::Client;
+use crate::cli::error::CliError;
+use crate::cli::exit::Exit;
+use crate::cli::output::Console;
+use crate::run::Verb;
+
+/// Commands on runs. A run is named by its identifier, or by 6 digits of its beginning or more.
+#[derive(Debug, Subcommand)]
+pub enum RunCommand {
+    /// Start a run of a playbook against a cluster
+    Start(Start),
+    /// List runs, newest first
+    List(List),
+    /// Follow a run until it ends, pauses or waits for approval
+    Watch(Watch),
+    /// Show the agents of a run
+    Agents(Agents),
+    /// Show what the steps and the strategy of a run wrote to their logs
+    Logs(Logs),
+    /// Show the history of a run
+    Events(Events),
+    /// Let a run go that waits for approval
+    Approve(GoOn),
+    /// Refuse a run that waits for approval: it is cancelled
+    Reject(Steer),
+    /// Start no new agent; those that have started finish their steps
+    Pause(Steer),
+    /// Go on after a pause; this accepts the failures so far
+    Resume(GoOn),
+    /// End a run after what is in flight
+    Cancel(Cancel),
+}
+
+/// Runs one of the commands.
+pub(crate) async fn run_command(
+    client: &Client,
+    command: &RunCommand,
+    console: &Console,
+) -> Result<Exit, CliError> {
+    match command {
+        RunCommand::Start(args) => start(client, args, console).await,
+        RunCommand::List(args) => list(client, args, console).await,
+        RunCommand::Watch(args) => watch_command(client, args, console).await,
+        RunCommand::Agents(args) => agents(client, args, console).await,
+        RunCommand::Logs(args) => logs(client, args, console).await,
+        RunCommand::Events(args) => events(client, args, console).await,
+        RunCommand::Approve(args) => go_on(client, Verb::Approve, args, console).await,
+        RunCommand::Reject(args) => steer(client, Verb::Reject, args, console).await,
+        RunCommand::Pause(args) => steer(client, Verb::Pause, args, console).await,
+        RunCommand::Resume(args) => go_on(client, Verb::Resume, args, console).await,
+        RunCommand::Cancel(args) => cancel(client, args, console).await,
+    }
+}

@@ -1,0 +1,93 @@
+//! `run events`.
+
+use futures::StreamExt;
+
+use super::find::find_run;
+use super::lines::{Detail, line_of, tell};
+use crate::api::wire::Listing;
+use crate::cli::client::Client;
+use crate::cli::error::CliError;
+use crate::cli::exit::Exit;
+use crate::cli::feed::{FeedLimits, Update, follow};
+use crate::cli::output::{Console, Format, Row, to_yaml};
+use crate::cli::page::{PageArgs, say_if_more};
+use crate::cli::text::moment;
+use crate::run::{RunEvent, RunId};
+
+/// Arguments of `run events`.
+#[derive(Debug, clap::Args)]
+pub struct Events {
+    /// The run
+    pub run: String,
+    /// Write events as they happen, from the first one until the run has ended; JSON is one event
+    /// a line then
+    #[arg(long, conflicts_with_all = ["limit", "after"])]
+    pub follow: bool,
+    #[command(flatten)]
+    pub page: PageArgs,
+}
+
+impl Row for RunEvent {
+    fn headings(wide: bool) -> Vec<&'static str> {
+        if wide { vec!["SEQ", "TIME", "BY", "WHAT"] } else { vec!["SEQ", "TIME", "WHAT"] }
+    }
+
+    fn cells(&self, wide: bool) -> Vec<String> {
+        let mut cells = vec![self.seq.to_string(), moment(self.at)];
+        cells.extend(wide.then(|| self.actor.clone().unwrap_or_else(|| "-".to_owned())));
+        cells.push(tell(&self.what).1);
+        cells
+    }
+
+    fn name(&self) -> String {
+        format!("event/{}/{}", self.run, self.seq)
+    }
+}
+
+/// Runs `run events`.
+pub(crate) async fn events(
+    client: &Client,
+    args: &Events,
+    console: &Console,
+) -> Result<Exit, CliError> {
+    let run = find_run(client, &args.run).await?;
+    if args.follow {
+        return follow_events(client, run, console).await;
+    }
+    let events: Listing<RunEvent> =
+        client.events(run).read(args.page.after.clone(), args.page.limit()).await?;
+    console.list(&events.items)?;
+    say_if_more(console, events.next.as_deref());
+    Ok(Exit::Ok)
+}
+
+async fn follow_events(client: &Client, run: RunId, console: &Console) -> Result<Exit, CliError> {
+    let mut feed = std::pin::pin!(follow(client.clone(), run, FeedLimits::default()));
+    while let Some(update) = feed.next().await {
+        match update? {
+            Update::Event(event) => write_event(&event, console)?,
+            Update::Lost { message } => {
+                console.say(&format!("connection lost ({message}); trying again"));
+            }
+            Update::Back => console.say("connected again"),
+            Update::Ended(_) => {}
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+fn write_event(event: &RunEvent, console: &Console) -> Result<(), CliError> {
+    match console.format {
+        Format::Table | Format::Wide => {
+            line_of(event, Detail::All).map_or(Ok(()), |line| console.data(&line))
+        }
+        Format::Json => {
+            let line = serde_json::to_string(event);
+            let line = line
+                .map_err(|error| CliError::Encode { format: "JSON", message: error.to_string() })?;
+            console.data(&line)
+        }
+        Format::Yaml => console.data(&format!("---\n{}", to_yaml(event)?)),
+        Format::Name => console.data(&event.name()),
+    }
+}

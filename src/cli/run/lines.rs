@@ -1,0 +1,145 @@
+//! Events of a run as lines for people.
+
+use crate::cli::text::{clean, plural, time_of_day};
+use crate::run::{AgentState, Happened, RunEvent};
+
+/// How much is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Detail {
+    /// What a person must know beside a progress bar: statuses, batches, failures, commands.
+    Main,
+    /// Also what becomes of each agent.
+    Agents,
+    /// Everything.
+    All,
+}
+
+/// The line of an event, with its time of day; none when `detail` leaves it out.
+pub(crate) fn line_of(event: &RunEvent, detail: Detail) -> Option<String> {
+    let (least, text) = tell(&event.what);
+    let by = event.actor.as_ref().map(|actor| format!(" (by {actor})")).unwrap_or_default();
+    let line = format!("{}  {text}{by}", time_of_day(event.at));
+    (detail >= least).then(|| clean(&line))
+}
+
+/// What an event says, and the least detail that shows it.
+pub(crate) fn tell(what: &Happened) -> (Detail, String) {
+    match what {
+        Happened::Status { from: _, to, reason } => {
+            let why = reason.as_ref().map(|reason| format!(": {}", reason.message));
+            (Detail::Main, format!("run is {to}{}", why.unwrap_or_default()))
+        }
+        Happened::Decision { batch, label, started, skipped, next, roster: _ } => {
+            decision(*batch, label.as_deref(), *started, *skipped, next)
+        }
+        Happened::Agent { agent, from, to, batch: _, why } => {
+            let least = match (from, to) {
+                (_, AgentState::Failed) => Detail::Main,
+                // Every agent has such an event when the run starts.
+                (None, _) => Detail::All,
+                (Some(_), _) => Detail::Agents,
+            };
+            let why = why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+            (least, format!("{agent} is {to}{why}"))
+        }
+        Happened::StepStarted { agent, step, attempt } => {
+            let attempt = if *attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
+            (Detail::All, format!("{agent} started {step}{attempt}"))
+        }
+        Happened::StepSkipped { agent, step } => {
+            (Detail::All, format!("{agent} left out {step}: its condition does not hold"))
+        }
+        Happened::StepEnded { agent, step, attempt, failure } => match failure {
+            None => (Detail::All, format!("{agent} ended {step}")),
+            Some(failure) => {
+                let what = format!("{}: {}", failure.reason, failure.message);
+                (Detail::Agents, format!("{agent} failed {step}, attempt {attempt}: {what}"))
+            }
+        },
+        Happened::Command { id: _, command, why, refused } => {
+            let why = why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+            let refused = refused.as_ref().map(|refused| format!(", refused: {refused}"));
+            (Detail::Main, format!("asked to {command}{why}{}", refused.unwrap_or_default()))
+        }
+    }
+}
+
+fn decision(
+    batch: Option<u32>,
+    label: Option<&str>,
+    started: u32,
+    skipped: u32,
+    next: &str,
+) -> (Detail, String) {
+    let mut parts = Vec::new();
+    if started > 0 {
+        parts.push(format!("{} started", plural(started.into(), "agent")));
+    }
+    if skipped > 0 {
+        parts.push(format!("{} left out", plural(skipped.into(), "agent")));
+    }
+    let what = parts.join(", ");
+    match batch {
+        Some(batch) => (Detail::Main, format!("{}: {what}", batch_name(batch, label))),
+        None if what.is_empty() => (Detail::All, format!("strategy decided to {next}")),
+        None => (Detail::Main, format!("strategy decided: {what}")),
+    }
+}
+
+/// `batch 2 (zone a)`.
+pub(crate) fn batch_name(batch: u32, label: Option<&str>) -> String {
+    match label {
+        Some(label) if label != batch.to_string() => format!("batch {batch} ({label})"),
+        Some(_) | None => format!("batch {batch}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::sample::{moment, run_view};
+    use crate::run::{AgentId, ReasonCode, RunStatus, StatusReason};
+
+    fn event(what: Happened) -> RunEvent {
+        let run = run_view(RunStatus::Running).id;
+        RunEvent { run, seq: 1, at: moment(), actor: None, what, finish_ts: None }
+    }
+
+    fn agent(from: Option<AgentState>, to: AgentState, why: Option<&str>) -> RunEvent {
+        let (agent, why) = (AgentId::from("node-1"), why.map(str::to_owned));
+        event(Happened::Agent { agent, from, to, batch: Some(1), why })
+    }
+
+    #[test]
+    fn events_read_like_a_report() {
+        let reason = Some(StatusReason {
+            code: ReasonCode::BudgetExceeded,
+            message: "2 agents failed,\nat most 1 may".to_owned(),
+        });
+        let from = Some(RunStatus::Running);
+        let paused = event(Happened::Status { from, to: RunStatus::Paused, reason });
+        let line = line_of(&paused, Detail::Main).unwrap();
+        assert_eq!(line, "09:00:00  run is PAUSED: 2 agents failed, at most 1 may");
+
+        let label = Some("zone a".to_owned());
+        let (batch, started, skipped) = (Some(2), 3, 1);
+        let next = "wait".to_owned();
+        let batch = Happened::Decision { roster: 9, batch, label, started, skipped, next };
+        let mut batch = event(batch);
+        batch.actor = Some("ada".to_owned());
+        let line = line_of(&batch, Detail::Main).unwrap();
+        assert_eq!(line, "09:00:00  batch 2 (zone a): 3 agents started, 1 agent left out (by ada)");
+    }
+
+    #[test]
+    fn what_is_told_depends_on_the_detail() {
+        let failed = agent(Some(AgentState::Running), AgentState::Failed, Some("no space"));
+        assert!(line_of(&failed, Detail::Main).unwrap().ends_with("FAILED: no space"));
+        let done = agent(Some(AgentState::Running), AgentState::Done, None);
+        assert_eq!(line_of(&done, Detail::Main), None);
+        assert!(line_of(&done, Detail::Agents).unwrap().ends_with("node-1 is DONE"));
+        let made = agent(None, AgentState::Pending, None);
+        assert_eq!(line_of(&made, Detail::Agents), None);
+        assert!(line_of(&made, Detail::All).is_some());
+    }
+}

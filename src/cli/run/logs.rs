@@ -1,0 +1,74 @@
+//! `run logs`.
+
+use super::find::find_run;
+use crate::api::wire::Listing;
+use crate::cli::client::Client;
+use crate::cli::error::CliError;
+use crate::cli::exit::Exit;
+use crate::cli::output::{Console, Row};
+use crate::cli::page::{PageArgs, say_if_more};
+use crate::cli::text::{Paint, moment};
+use crate::run::{LogLevel, LogLine};
+
+/// Arguments of `run logs`.
+#[derive(Debug, clap::Args)]
+pub struct Logs {
+    /// The run
+    pub run: String,
+    /// Only lines of this agent's steps
+    #[arg(long, value_name = "AGENT")]
+    pub agent: Option<String>,
+    #[command(flatten)]
+    pub page: PageArgs,
+}
+
+impl Row for LogLine {
+    fn headings(wide: bool) -> Vec<&'static str> {
+        if wide {
+            vec!["TIME", "AGENT", "FROM", "ATTEMPT", "LEVEL", "MESSAGE"]
+        } else {
+            vec!["TIME", "AGENT", "FROM", "LEVEL", "MESSAGE"]
+        }
+    }
+
+    fn cells(&self, wide: bool) -> Vec<String> {
+        let agent = self.agent.as_ref().map_or("-", |agent| agent.as_str());
+        let attempt = self.attempt.map_or("-".to_owned(), |key| key.attempt.to_string());
+        let mut cells = vec![moment(self.at), agent.to_owned(), self.source.clone()];
+        cells.extend(wide.then_some(attempt));
+        cells.extend([level(self.level).0.to_owned(), self.message.clone()]);
+        cells
+    }
+
+    fn paint(&self) -> (&str, Paint) {
+        level(self.level)
+    }
+
+    fn name(&self) -> String {
+        let agent = self.agent.as_ref().map_or("", |agent| agent.as_str());
+        format!("log/{}/{agent}/{}", self.event, self.line)
+    }
+}
+
+fn level(level: LogLevel) -> (&'static str, Paint) {
+    match level {
+        LogLevel::Debug => ("debug", Paint::Faint),
+        LogLevel::Info => ("info", Paint::Plain),
+        LogLevel::Warn => ("warn", Paint::Busy),
+        LogLevel::Error => ("error", Paint::Bad),
+    }
+}
+
+/// Runs `run logs`.
+pub(crate) async fn logs(
+    client: &Client,
+    args: &Logs,
+    console: &Console,
+) -> Result<Exit, CliError> {
+    let run = find_run(client, &args.run).await?;
+    let lines = client.logs(run).only("agent", args.agent.as_ref());
+    let lines: Listing<LogLine> = lines.read(args.page.after.clone(), args.page.limit()).await?;
+    console.list(&lines.items)?;
+    say_if_more(console, lines.next.as_deref());
+    Ok(Exit::Ok)
+}

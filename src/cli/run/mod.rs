@@ -1,0 +1,23 @@
+//! `run …`: starts, watches and steers runs.
+
+mod agents;
+mod command;
+mod events;
+mod find;
+mod lines;
+mod list;
+mod logs;
+mod params;
+#[cfg(test)]
+mod scripted;
+mod start;
+mod steer;
+mod watch;
+
+pub use agents::print_agents;
+pub(crate) use command::{RunCommand, run_command};
+pub(crate) use find::find_run;
+pub(crate) use lines::batch_name;
+pub(crate) use lines::{Detail, line_of};
+pub use start::start_run;
+pub use watch::{Watched, watch};

@@ -1,0 +1,277 @@
+//! `run watch`: follows a run until there is nothing more to wait for.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use tokio::time::{Instant, sleep_until};
+
+use super::agents::print_agents;
+use super::find::find_run;
+use crate::api::wire::RunView;
+use crate::cli::client::{Client, DEFAULT_SERVER};
+use crate::cli::error::{CliError, ClientError};
+use crate::cli::exit::Exit;
+use crate::cli::feed::{FeedLimits, Update, follow};
+use crate::cli::output::Console;
+use crate::cli::progress::Progress;
+use crate::cli::root::SERVER_VARIABLE;
+use crate::cli::rows::size_of;
+use crate::cli::text::{Paint, clean};
+use crate::run::{AgentState, Happened, RunId};
+
+/// How long after an event the run is looked at: many events that come together cost one look.
+const LOOK_AFTER: Duration = Duration::from_millis(200);
+
+/// How long a watch stays with a paused run until the agents that have started are through. Longer
+/// would keep a script from learning of the pause.
+pub(crate) const MAX_SETTLING: Duration = Duration::from_secs(10);
+
+/// How long the last events may take when the run is known to have ended.
+const MAX_LAST_EVENTS: Duration = Duration::from_secs(2);
+
+/// How long a watch waits for what.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// [`MAX_SETTLING`].
+    pub settling: Duration,
+    /// [`MAX_LAST_EVENTS`].
+    pub last_events: Duration,
+    /// The limits of the feed.
+    pub feed: FeedLimits,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        let feed = FeedLimits::default();
+        Self { settling: MAX_SETTLING, last_events: MAX_LAST_EVENTS, feed }
+    }
+}
+
+/// Arguments of `run watch`.
+#[derive(Debug, clap::Args)]
+pub struct Watch {
+    /// The run
+    pub run: String,
+}
+
+/// What a watch came to.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    /// The run as it was last seen.
+    pub run: RunView,
+    /// The exit code that tells how far it is.
+    pub exit: Exit,
+}
+
+/// Runs `run watch`.
+pub(crate) async fn watch_command(
+    client: &Client,
+    args: &Watch,
+    console: &Console,
+) -> Result<Exit, CliError> {
+    let run = find_run(client, &args.run).await?;
+    Ok(watch(client, run, console).await?.exit)
+}
+
+/// Follows a run with live progress, until it ends, pauses or waits for approval, or a person
+/// presses Ctrl-C. At the end it writes the table of the agents, and says what to type next where
+/// the run waits for somebody.
+///
+/// Lost connections are made anew, for at most [`MAX_AWAY`](crate::cli::MAX_AWAY).
+///
+/// # Errors
+/// As for every request.
+pub async fn watch(client: &Client, run: RunId, console: &Console) -> Result<Watched, CliError> {
+    let mut view = client.run(run).await?;
+    let mut progress = Progress::new(console);
+    let patience = Patience::default();
+    let interrupted = tokio::select! {
+        result = observe(client, &mut view, &mut progress, patience) => result.map(|()| false),
+        // Where Ctrl-C can't be listened for, it ends the process as ever.
+        Ok(()) = tokio::signal::ctrl_c() => Ok(true),
+    };
+    progress.end();
+    if interrupted? {
+        say_interrupted(client, run, console);
+        return Ok(Watched { run: view, exit: Exit::Interrupted });
+    }
+    print_agents(client, &view, console).await?;
+    let exit = Exit::of_run(&view).unwrap_or(Exit::Interrupted);
+    say_how_it_is(client, &view, exit, console);
+    Ok(Watched { run: view, exit })
+}
+
+/// Follows the run until there is nothing more to wait for, and keeps `view` as it was last seen.
+pub(crate) async fn observe(
+    client: &Client,
+    view: &mut RunView,
+    progress: &mut Progress,
+    patience: Patience,
+) -> Result<(), CliError> {
+    progress.show(view);
+    let mut leave_by = match patience.with(view) {
+        None => None,
+        Some(Duration::ZERO) => return Ok(()),
+        Some(_) if view.status.is_final() => return Ok(()),
+        Some(patience) => Some(Instant::now() + patience),
+    };
+    let mut look_at: Option<Instant> = None;
+    let mut feed = std::pin::pin!(follow(client.clone(), view.id, patience.feed));
+    loop {
+        tokio::select! {
+            update = feed.next() => match update {
+                Some(Ok(Update::Event(event))) => {
+                    progress.event(&event);
+                    let urgent = matches!(event.what, Happened::Status { .. });
+                    let wait = if urgent { Duration::ZERO } else { LOOK_AFTER };
+                    let look = Instant::now() + wait;
+                    look_at = Some(look_at.map_or(look, |earlier| earlier.min(look)));
+                }
+                Some(Ok(Update::Lost { message })) => {
+                    progress.say(&format!("connection lost ({message}); trying again"));
+                }
+                Some(Ok(Update::Back)) => progress.say("connected again"),
+                Some(Ok(Update::Ended(ended))) => {
+                    *view = *ended;
+                    return Ok(());
+                }
+                Some(Err(error)) => return Err(error.into()),
+                None => return Ok(()),
+            },
+            () = at(look_at) => {
+                look_at = None;
+                // While the server is away, the feed is who tells and who gives up.
+                if !look(client, view).await? {
+                    continue;
+                }
+                progress.show(view);
+                leave_by = match patience.with(view) {
+                    None => None,
+                    Some(Duration::ZERO) => return Ok(()),
+                    Some(patience) => Some(leave_by.unwrap_or(Instant::now() + patience)),
+                };
+            }
+            () = at(leave_by) => {
+                look(client, view).await?;
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Patience {
+    /// How long to stay with a run that does not go on by itself; none for one that does.
+    fn with(self, run: &RunView) -> Option<Duration> {
+        Exit::of_run(run)?;
+        let in_flight = run.counts.get(&AgentState::Running).is_some_and(|count| *count > 0);
+        if run.status.is_final() {
+            Some(self.last_events)
+        } else if in_flight {
+            Some(self.settling)
+        } else {
+            Some(Duration::ZERO)
+        }
+    }
+}
+
+/// Looks at the run; false when the server is away.
+async fn look(client: &Client, view: &mut RunView) -> Result<bool, ClientError> {
+    match client.run(view.id).await {
+        Ok(now) => {
+            *view = now;
+            Ok(true)
+        }
+        Err(error) if error.retryable() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn say_interrupted(client: &Client, run: RunId, console: &Console) {
+    console.say("\nstopped watching; the run goes on");
+    console.say(&format!("  watch it again:  {}", again(client, &format!("run watch {run}"))));
+    console.say(&format!("  pause it:        {}", again(client, &format!("run pause {run}"))));
+    console.say(&format!("  cancel it:       {}", again(client, &format!("run cancel {run}"))));
+}
+
+/// Says why a run that did not just go well is as it is, and what to type next.
+fn say_how_it_is(client: &Client, run: &RunView, exit: Exit, console: &Console) {
+    let why = run.reason.as_ref().map(|reason| format!(": {}", clean(&reason.message)));
+    let why = why.unwrap_or_default();
+    let head = |words: &str| Paint::Bold.on(words, console.colour_messages);
+    let type_next = |label: &str, words: &str| {
+        let command = again(client, &format!("run {words} {}", run.id));
+        console.say(&format!("  {:<11} {command}", format!("{label}:")));
+    };
+    match exit {
+        Exit::Paused => {
+            console.say(&format!("{}{why}", head(&format!("run {} is paused", run.id))));
+            type_next("go on", "resume");
+            type_next("give up", "cancel");
+        }
+        Exit::WaitingForApproval => {
+            console.say(&format!("{}{why}", head(&format!("run {} waits for approval", run.id))));
+            type_next("let it go", "approve");
+            type_next("refuse it", "reject");
+        }
+        Exit::RunFailed => console.say(&format!("{}{why}", head("the run failed"))),
+        Exit::Cancelled => console.say(&format!("{}{why}", head("the run was cancelled"))),
+        Exit::SomeFailed => {
+            let words = format!("the run over {} is done, but some failed", size_of(run));
+            console.say(&head(&words));
+        }
+        Exit::Ok
+        | Exit::Usage
+        | Exit::Invalid
+        | Exit::NotFound
+        | Exit::Unreachable
+        | Exit::Interrupted => {}
+    }
+}
+
+/// The command line that a person types next, also for a server that is not where it usually is.
+pub(crate) fn again(client: &Client, words: &str) -> String {
+    let server = client.server();
+    let of_environment = std::env::var(SERVER_VARIABLE).ok();
+    let usual = of_environment.as_deref().unwrap_or(DEFAULT_SERVER).trim_end_matches('/');
+    if server == usual {
+        format!("replictl {words}")
+    } else {
+        format!("replictl --server {server} {words}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::sample::run_view;
+    use crate::run::RunStatus;
+
+    fn patience(run: &RunView) -> Option<Duration> {
+        Patience::default().with(run)
+    }
+
+    #[test]
+    fn a_watch_stays_while_the_run_goes_on_or_settles() {
+        for status in [RunStatus::Pending, RunStatus::Running, RunStatus::Finishing] {
+            assert_eq!(patience(&run_view(status)), None, "{status}");
+        }
+        let mut paused = run_view(RunStatus::Paused);
+        assert_eq!(patience(&paused), Some(Duration::ZERO));
+        paused.counts.insert(AgentState::Running, 1);
+        assert_eq!(patience(&paused), Some(MAX_SETTLING));
+        assert_eq!(patience(&run_view(RunStatus::Done)), Some(MAX_LAST_EVENTS));
+    }
+
+    #[test]
+    fn the_next_command_names_a_server_that_is_elsewhere() {
+        let client = Client::new("http://10.1.2.3:1/").unwrap();
+        assert_eq!(again(&client, "run list"), "replictl --server http://10.1.2.3:1 run list");
+    }
+}

@@ -1,0 +1,62 @@
+//! Things to show, for the tests of this folder.
+
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use crate::api::wire::RunView;
+use crate::run::{AgentId, AgentRecord, AgentSeq, AgentState, RunId, RunStatus, Timestamp};
+
+/// A moment in November 2025.
+pub(crate) fn moment() -> Timestamp {
+    Timestamp::from_millis(1_763_802_000_123)
+}
+
+/// A run without agents.
+pub(crate) fn run_view(status: RunStatus) -> RunView {
+    RunView {
+        id: RunId(Uuid::from_u128(0x0192_0000_0000_7000_8000_0000_0000_0001)),
+        playbook: "rolling-restart".to_owned(),
+        version: "1.4.0".to_owned(),
+        vcs: None,
+        cluster: "mongo-eu".to_owned(),
+        status,
+        reason: None,
+        since: moment(),
+        stage: "restart".to_owned(),
+        selected: 12,
+        counts: [].into(),
+        failures: 0,
+        params: Map::new(),
+        plugins: [].into(),
+        started_by: None,
+        created_at: moment(),
+        started_at: Some(moment()),
+        finish_ts: None,
+    }
+}
+
+/// The record of agent `node-<seq>`.
+pub(crate) fn record(seq: u32, state: AgentState) -> AgentRecord {
+    AgentRecord {
+        run: run_view(RunStatus::Running).id,
+        seq: AgentSeq(seq),
+        agent: AgentId(format!("node-{seq}")),
+        address: format!("http://127.0.0.1:{}", 8_000 + seq),
+        attributes: Map::new(),
+        node: Value::Null,
+        state,
+        stage: 0,
+        step: 0,
+        attempts: vec![1],
+        batch: Some(1),
+        batch_label: None,
+        results: [("drain".to_owned(), json!({"moved": 3}))].into(),
+        error: None,
+        skip_reason: None,
+        started_at: Some(moment()),
+        ended_at: Some(Timestamp::from_millis(moment().as_millis() + 1_240)),
+        joined_at: None,
+        left_at: None,
+        finish_ts: None,
+    }
+}

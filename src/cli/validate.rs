@@ -1,0 +1,150 @@
+//! `validate`: checks documents on this machine, without a server.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::error::CliError;
+use super::exit::Exit;
+use super::output::{Console, Row};
+use super::prepare::{PluginFile, Prepared, What, Wrong, plugin_problem, prepare};
+use super::text::Paint;
+use crate::playbook::{PlaybookDocument, PluginInfo, Problems, Source, resolve};
+use crate::plugin::{HostConfig, PluginHost};
+
+/// Arguments of `validate`.
+#[derive(Debug, clap::Args)]
+pub struct Validate {
+    /// File of playbooks and clusters, in YAML or JSON; `-` is standard input
+    #[arg(short = 'f', long = "file", required = true, num_args = 1.., value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Serialize)]
+struct Valid {
+    file: String,
+    kind: &'static str,
+    name: String,
+    version: Option<String>,
+    valid: bool,
+}
+
+impl Row for Valid {
+    fn headings(_: bool) -> Vec<&'static str> {
+        vec!["FILE", "KIND", "NAME", "VERSION", "CHECKED"]
+    }
+
+    fn cells(&self, _: bool) -> Vec<String> {
+        vec![
+            self.file.clone(),
+            self.kind.to_owned(),
+            self.name.clone(),
+            self.version.clone().unwrap_or_else(|| "-".to_owned()),
+            "valid".to_owned(),
+        ]
+    }
+
+    fn paint(&self) -> (&str, Paint) {
+        ("valid", Paint::Good)
+    }
+
+    fn name(&self) -> String {
+        let version = self.version.as_ref().map(|version| format!("@{version}"));
+        format!("{}/{}{}", self.kind, self.name, version.unwrap_or_default())
+    }
+}
+
+/// Runs `validate`.
+pub(crate) async fn validate(args: &Validate, console: &Console) -> Result<Exit, CliError> {
+    let prepared = prepare(&args.files, console.colour_messages)?;
+    let mut host = None;
+    let mut valid = Vec::new();
+    let mut wrong = Wrong::default();
+    for document in &prepared {
+        match check(document, &mut host).await? {
+            Ok(checked) => valid.push(checked),
+            Err(problems) => wrong.add(&document.document, &problems, console.colour_messages),
+        }
+    }
+    wrong.none_or_error()?;
+    console.list(&valid)?;
+    Ok(Exit::Ok)
+}
+
+async fn check(
+    prepared: &Prepared,
+    host: &mut Option<PluginHost>,
+) -> Result<Result<Valid, Problems>, CliError> {
+    let file = prepared.document.file.clone();
+    match &prepared.what {
+        What::Cluster(cluster) => {
+            let name = cluster.name.clone();
+            Ok(Ok(Valid { file, kind: "cluster", name, version: None, valid: true }))
+        }
+        What::Playbook { playbook, files } => {
+            only_files(&file, playbook)?;
+            let host = match host {
+                Some(host) => host,
+                // Starting it compiles the built-in plugins: not done for clusters alone.
+                None => host.insert(
+                    PluginHost::start(HostConfig::default()).map_err(CliError::PluginHost)?,
+                ),
+            };
+            let plugins = match import(prepared, files, host).await {
+                Ok(plugins) => plugins,
+                Err(problems) => return Ok(Err(problems)),
+            };
+            let builtins: Vec<PluginInfo> =
+                host.builtins().iter().map(|builtin| builtin.info.clone()).collect();
+            Ok(resolve(playbook, &plugins, &builtins).map(|resolved| Valid {
+                file,
+                kind: "playbook",
+                name: resolved.name,
+                version: Some(resolved.version.to_string()),
+                valid: true,
+            }))
+        }
+    }
+}
+
+/// Refuses plugins that only a server knows.
+fn only_files(file: &str, playbook: &PlaybookDocument) -> Result<(), CliError> {
+    for plugin in playbook.plugins() {
+        match plugin.source {
+            Source::File(_) => {}
+            Source::Store { .. } | Source::Oci(_) => {
+                return Err(CliError::Usage(format!(
+                    "plugin {:?} of {file} is not a file, so it can't be checked without a server; \
+                     `replictl apply --dry-run` checks it with one",
+                    plugin.name
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn import(
+    prepared: &Prepared,
+    files: &[PluginFile],
+    host: &PluginHost,
+) -> Result<BTreeMap<String, PluginInfo>, Problems> {
+    let mut plugins = BTreeMap::new();
+    let mut problems = Vec::new();
+    for file in files {
+        match host.import(file.bytes.clone()).await {
+            Ok(info) => {
+                plugins.insert(file.name.clone(), info);
+            }
+            Err(error) => problems.push(plugin_problem(
+                &prepared.document,
+                &file.name,
+                &file.source,
+                error.code,
+                error.message,
+            )),
+        }
+    }
+    if problems.is_empty() { Ok(plugins) } else { Err(Problems(problems)) }
+}

@@ -1,0 +1,273 @@
+//! The engine: claims runs, keeps their leases, hands out commands, one driver for each run.
+
+use std::collections::{HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::World;
+use super::admission::Admission;
+use super::lease::LeaseGuard;
+use super::run_driver::{DriveError, RunDriver};
+use crate::playbook::Concurrency;
+use crate::run::{Command, CommandId, EngineId, Input, RunId, RunStatus};
+use crate::store::{Lease, StoreError};
+
+/// How often the engine looks for runs and commands when nobody wakes it.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// How often leases are renewed: several times in the life of one.
+const RENEW: Duration = Duration::from_secs(4);
+
+/// How often expired documents are swept away.
+const SWEEP: Duration = Duration::from_secs(30);
+
+/// Documents that one look sweeps away at most, so that it stays short.
+const SWEPT_AT_ONCE: u32 = 1_000;
+
+/// Runs that are claimed by one look.
+const CLAIMED_AT_ONCE: u32 = 100;
+
+/// Commands that are read by one look, of all runs together.
+const COMMANDS_AT_ONCE: u32 = 1_000;
+
+/// Commands that wait for one run's driver. What does not fit stays in the store for the next look.
+const COMMANDS: usize = 64;
+
+/// How long a run rests after its driver failed, so that a run that can't be driven doesn't keep
+/// the engine busy.
+const REST: Duration = Duration::from_secs(10);
+
+/// How long a stop waits for the drivers. They only have to end their commit.
+const STOPPING: Duration = Duration::from_secs(10);
+
+/// Settings of an engine.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// Identifies this engine among those that share the store; another one for each process.
+    pub id: EngineId,
+    /// The most runs that this engine drives at the same time; others wait for a place.
+    pub max_runs: usize,
+}
+
+impl EngineConfig {
+    /// The most runs at the same time unless said otherwise: each holds its records in memory.
+    pub const MAX_RUNS: usize = 1_000;
+}
+
+/// Drives all runs that it can claim.
+pub struct Engine {
+    world: World,
+    config: EngineConfig,
+    admission: Admission,
+    drivers: HashMap<RunId, Driver>,
+    tasks: JoinSet<RunId>,
+    stop: CancellationToken,
+}
+
+struct Driver {
+    cluster: String,
+    lease: LeaseGuard,
+    commands: mpsc::Sender<Input>,
+    /// Commands that were handed over; they stay in the store until the driver has committed them.
+    sent: HashSet<CommandId>,
+}
+
+impl Engine {
+    /// An engine; it does nothing until it [`run`](Self::run)s.
+    pub fn new(world: World, config: EngineConfig) -> Self {
+        Self {
+            world,
+            config,
+            admission: Admission::default(),
+            drivers: HashMap::new(),
+            tasks: JoinSet::new(),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    /// Drives runs until `stop` is cancelled; then every driver ends its commit and the leases are
+    /// given back, so that the next engine can go on at once.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let clock = self.world.clock.clone();
+        let mut renewed = clock.now();
+        let mut swept = clock.now();
+        while !stop.is_cancelled() {
+            if clock.now().since(renewed).to_std() >= RENEW {
+                renewed = clock.now();
+                log(self.renew().await);
+            }
+            if clock.now().since(swept).to_std() >= SWEEP {
+                swept = clock.now();
+                log(self.world.store.sweep(SWEPT_AT_ONCE).await.map(drop));
+            }
+            log(self.claim().await);
+            log(self.hand_out_commands().await);
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = clock.sleep(LOOK) => {}
+                () = self.world.signals.wait_for_work() => {}
+                Some(ended) = self.tasks.join_next() => self.ended(ended).await,
+            }
+        }
+        self.end().await;
+    }
+
+    async fn claim(&mut self) -> Result<(), StoreError> {
+        loop {
+            let places = self.config.max_runs.saturating_sub(self.drivers.len());
+            let limit = CLAIMED_AT_ONCE.min(u32::try_from(places).unwrap_or(u32::MAX));
+            if limit == 0 {
+                return Ok(());
+            }
+            let leases = self.world.store.claim(&self.config.id, limit).await?;
+            let all = leases.len() < limit as usize;
+            let mut claimed = Vec::new();
+            for lease in leases {
+                match self.register(&lease).await {
+                    Ok(Some(cluster)) => claimed.push((lease, cluster)),
+                    Ok(None) => {}
+                    Err(error) => {
+                        log(self.world.store.release(lease.run, lease.epoch).await);
+                        log(Err(error));
+                    }
+                }
+            }
+            // Only now: a run that waits must not overtake one that holds the cluster already.
+            for (lease, cluster) in claimed {
+                self.start(&lease, cluster);
+            }
+            if all {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes notice of the cluster that a claimed run holds or waits for.
+    async fn register(&self, lease: &Lease) -> Result<Option<String>, StoreError> {
+        let Some(run) = self.world.store.run(lease.run).await? else { return Ok(None) };
+        let cluster = run.snapshot.cluster.clone();
+        let status = run.progress.status;
+        if run.snapshot.playbook.concurrency != Concurrency::Allow {
+            if status.holds_cluster() {
+                self.admission.hold(&cluster, lease.run);
+            } else if status == RunStatus::Pending {
+                self.admission.wait(&cluster, lease.run);
+            }
+        }
+        Ok(Some(cluster))
+    }
+
+    fn start(&mut self, lease: &Lease, cluster: String) {
+        let guard = LeaseGuard::new(lease, self.world.clock.clone());
+        let (sender, receiver) = mpsc::channel(COMMANDS);
+        let driver = RunDriver {
+            world: self.world.clone(),
+            lease: guard.clone(),
+            admission: self.admission.clone(),
+            stop: self.stop.clone(),
+            commands: receiver,
+        };
+        let (run, clock, stop) = (lease.run, self.world.clock.clone(), self.stop.clone());
+        self.tasks.spawn(async move {
+            let driven = AssertUnwindSafe(driver.drive()).catch_unwind().await;
+            let failed = match driven {
+                Ok(result) => result.err(),
+                Err(_) => Some(DriveError::Panicked),
+            };
+            if let Some(error) = failed {
+                match &error {
+                    DriveError::Store(StoreError::Fenced { .. }) => {
+                        tracing::warn!(%run, "the run is another engine's now");
+                    }
+                    DriveError::Store(_)
+                    | DriveError::Input(_)
+                    | DriveError::Gone(_)
+                    | DriveError::Panicked => {
+                        let error = anyhow::Error::new(error);
+                        tracing::error!(%run, "failed to drive the run: {error:#}");
+                        tokio::select! {
+                            () = stop.cancelled() => {}
+                            () = clock.sleep(REST) => {}
+                        }
+                    }
+                }
+            }
+            run
+        });
+        let driver = Driver { cluster, lease: guard, commands: sender, sent: HashSet::new() };
+        self.drivers.insert(run, driver);
+    }
+
+    async fn ended(&mut self, ended: Result<RunId, JoinError>) {
+        let Ok(run) = ended else { return };
+        let Some(driver) = self.drivers.remove(&run) else { return };
+        self.admission.release(&driver.cluster, run);
+        log(self.world.store.release(run, driver.lease.epoch()).await);
+    }
+
+    async fn renew(&mut self) -> Result<(), StoreError> {
+        if self.drivers.is_empty() {
+            return Ok(());
+        }
+        let renewed = self.world.store.renew(&self.config.id).await?;
+        let renewed: HashMap<RunId, Lease> =
+            renewed.into_iter().map(|lease| (lease.run, lease)).collect();
+        for (run, driver) in &self.drivers {
+            match renewed.get(run) {
+                Some(lease) if lease.epoch == driver.lease.epoch() => driver.lease.prolong(lease),
+                Some(_) | None => driver.lease.lose(),
+            }
+        }
+        Ok(())
+    }
+
+    async fn hand_out_commands(&mut self) -> Result<(), StoreError> {
+        if self.drivers.is_empty() {
+            return Ok(());
+        }
+        let waiting = self.world.store.waiting_commands(&self.config.id, COMMANDS_AT_ONCE).await?;
+        for command in waiting {
+            self.hand_out(command);
+        }
+        Ok(())
+    }
+
+    fn hand_out(&mut self, command: Command) {
+        let Some(driver) = self.drivers.get_mut(&command.run) else { return };
+        let id = command.id;
+        if !driver.sent.contains(&id) && driver.commands.try_send(Input::Command(command)).is_ok() {
+            driver.sent.insert(id);
+        }
+    }
+
+    async fn end(mut self) {
+        self.stop.cancel();
+        let clock = self.world.clock.clone();
+        let deadline = clock.sleep(STOPPING);
+        tokio::pin!(deadline);
+        while !self.drivers.is_empty() {
+            tokio::select! {
+                ended = self.tasks.join_next() => match ended {
+                    Some(ended) => self.ended(ended).await,
+                    None => break,
+                },
+                () = &mut deadline => {
+                    tracing::warn!(runs = self.drivers.len(), "runs did not stop in time");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// A store that does not answer is said and tried again with the next look.
+fn log(result: Result<(), StoreError>) {
+    if let Err(error) = result {
+        tracing::warn!("{:#}", anyhow::Error::new(error));
+    }
+}

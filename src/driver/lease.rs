@@ -1,0 +1,96 @@
+//! The engine's right to a run, as its driver and its calls to agents see it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::run::{Millis, RunId, Timestamp};
+use crate::store::Lease;
+
+/// What must be left of a lease for an action to be scheduled under it: longer than a request to
+/// an agent takes, so that a request is never on its way when another engine takes the run over.
+const MARGIN: Millis = Millis::from_secs(3);
+
+/// A lease that is prolonged by the engine and looked at by everything that acts for the run.
+#[derive(Clone)]
+pub(super) struct LeaseGuard {
+    run: RunId,
+    epoch: u64,
+    until: Arc<AtomicI64>,
+    lost: CancellationToken,
+    clock: Arc<dyn Clock>,
+}
+
+impl LeaseGuard {
+    pub(super) fn new(lease: &Lease, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            run: lease.run,
+            epoch: lease.epoch,
+            until: Arc::new(AtomicI64::new(lease.until.as_millis())),
+            lost: CancellationToken::new(),
+            clock,
+        }
+    }
+
+    pub(super) fn run(&self) -> RunId {
+        self.run
+    }
+
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Takes notice of a lease that was renewed.
+    pub(super) fn prolong(&self, lease: &Lease) {
+        if lease.epoch == self.epoch {
+            self.until.store(lease.until.as_millis(), Ordering::Release);
+        }
+    }
+
+    /// Takes notice that the run is another engine's now.
+    pub(super) fn lose(&self) {
+        self.lost.cancel();
+    }
+
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.is_cancelled()
+    }
+
+    /// Returns when the run is another engine's.
+    pub(super) async fn lost(&self) {
+        self.lost.cancelled().await;
+    }
+
+    /// Whether enough of the lease is left to schedule an action under it.
+    pub(super) fn may_act(&self) -> bool {
+        let until = Timestamp::from_millis(self.until.load(Ordering::Acquire));
+        !self.is_lost() && until > self.clock.now().plus(MARGIN)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::TokioClock;
+    use uuid::Uuid;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_runs_out_stops_actions_until_it_is_renewed() {
+        let start = Timestamp::from_millis(0);
+        let clock = Arc::new(TokioClock::starting_at(start));
+        let run = RunId(Uuid::from_u128(1));
+        let lease = Lease { run, epoch: 1, until: start.plus(Millis::from_secs(10)) };
+        let guard = LeaseGuard::new(&lease, clock.clone());
+        assert!(guard.may_act());
+        clock.sleep(Millis::from_secs(7).to_std()).await;
+        assert!(!guard.may_act());
+        guard.prolong(&Lease { until: start.plus(Millis::from_secs(30)), ..lease.clone() });
+        assert!(guard.may_act());
+        guard.prolong(&Lease { epoch: 2, until: start, ..lease });
+        assert!(guard.may_act(), "another epoch is another engine's");
+        guard.lose();
+        assert!(!guard.may_act());
+    }
+}

@@ -1,0 +1,293 @@
+//! One run: inputs to the machine, its writes to the store, its effects to the world.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::World;
+use super::admission::Admission;
+use super::committer::Committer;
+use super::effects::{self, Effects, INBOX};
+use super::lease::LeaseGuard;
+use super::members;
+use crate::playbook::Concurrency;
+use crate::run::{
+    AgentState, AttemptKey, Digest, Effect, Input, Journal, Loaded, Machine, PlanInput, Roster, Run,
+    RunId, RunStatus, Timestamp, Transition,
+};
+use crate::store::{MAX_COMMIT_DOCUMENTS, MAX_PAGE, Page, RunFilter, StoreError};
+
+/// How often a run that waits for its cluster asks for it.
+const CLUSTER_LOOK: std::time::Duration = std::time::Duration::from_millis(250);
+
+/// Why a driver stopped before its run ended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DriveError {
+    #[error("failed to use the store")]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Input(#[from] crate::run::IllegalInput),
+    #[error("failed to find run {0}")]
+    Gone(RunId),
+    #[error("the driver panicked")]
+    Panicked,
+}
+
+/// Drives one run until it ends, the lease is lost, or `stop` is asked for.
+pub(super) struct RunDriver {
+    pub(super) world: World,
+    pub(super) lease: LeaseGuard,
+    pub(super) admission: Admission,
+    pub(super) stop: CancellationToken,
+    /// Commands, from the engine.
+    pub(super) commands: mpsc::Receiver<Input>,
+}
+
+/// A strategy to ask, once the commit is done.
+type Question = (Digest, PlanInput);
+
+impl RunDriver {
+    /// # Flow
+    /// Loads the run; then, again and again: takes all inputs that have come, applies them, commits
+    /// what they change, and performs what follows. While a strategy is asked inputs wait.
+    ///
+    /// # Guarantees
+    /// Nothing is performed before what led to it is committed. After an error nothing further is
+    /// committed or performed: the run can be loaded anew, by this engine or another.
+    pub(super) async fn drive(mut self) -> Result<(), DriveError> {
+        let committer = Committer {
+            store: self.world.store.clone(),
+            clock: self.world.clock.clone(),
+            lease: self.lease.clone(),
+        };
+        let loaded = self.load(&committer).await?;
+        let (sender, mut inbox) = mpsc::channel(INBOX);
+        let mut effects = Effects::new(self.world.clone(), self.lease.clone(), sender);
+        let (mut machine, first) = Machine::load(loaded, self.now());
+        let mut transitions = vec![first, machine.settle(self.now())];
+        let mut waiting: VecDeque<Input> = VecDeque::new();
+        loop {
+            if committer.commit(&mut transitions).await? {
+                self.world.signals.changed(self.lease.run());
+            }
+            let question = self.perform(&mut transitions, &mut effects, &machine, &mut waiting);
+            if machine.run().progress.status.is_final() || self.lease.is_lost() {
+                return Ok(());
+            }
+            if let Some(question) = question {
+                let (back, decision) = self.ask(machine, question).await;
+                machine = back;
+                waiting.push_back(decision);
+            }
+            if waiting.is_empty() {
+                match self.next(&mut inbox).await {
+                    Some(input) => waiting.push_back(input),
+                    None => return Ok(()),
+                }
+            }
+            self.take_all(&mut waiting, &mut inbox);
+            transitions = self.apply(&mut machine, &mut waiting)?;
+            effects.tidy();
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.world.clock.now()
+    }
+
+    /// The next input; none when the driver is to stop.
+    async fn next(&mut self, inbox: &mut mpsc::Receiver<Input>) -> Option<Input> {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => None,
+            () = self.lease.lost() => None,
+            Some(command) = self.commands.recv() => Some(command),
+            input = inbox.recv() => input,
+        }
+    }
+
+    /// Takes what else has come, as much as one commit may hold.
+    fn take_all(&mut self, waiting: &mut VecDeque<Input>, inbox: &mut mpsc::Receiver<Input>) {
+        while waiting.len() < MAX_COMMIT_DOCUMENTS {
+            match self.commands.try_recv().or_else(|_| inbox.try_recv()) {
+                Ok(input) => waiting.push_back(input),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Applies inputs until there is as much to write as one commit may hold; the rest waits.
+    fn apply(
+        &self,
+        machine: &mut Machine,
+        waiting: &mut VecDeque<Input>,
+    ) -> Result<Vec<Transition>, DriveError> {
+        let now = self.now();
+        let mut transitions = Vec::new();
+        let mut documents = 0;
+        while let Some(input) = waiting.pop_front() {
+            let transition = machine.apply(input, now)?;
+            documents += transition.writes.documents();
+            transitions.push(transition);
+            if documents >= MAX_COMMIT_DOCUMENTS {
+                break;
+            }
+        }
+        transitions.push(machine.settle(now));
+        Ok(transitions)
+    }
+
+    /// Performs the effects of committed transitions. What must wait for the strategy is returned.
+    fn perform(
+        &self,
+        transitions: &mut [Transition],
+        effects: &mut Effects,
+        machine: &Machine,
+        waiting: &mut VecDeque<Input>,
+    ) -> Option<Question> {
+        let mut question = None;
+        for effect in transitions.iter_mut().flat_map(|t| std::mem::take(&mut t.effects)) {
+            match effect {
+                Effect::Activate(activate) => effects.activate(*activate),
+                Effect::Perform(perform) => effects.perform(*perform),
+                Effect::Abandon(key) => effects.abandon(key),
+                Effect::WakeAt(at) => effects.wake_at(at),
+                Effect::Plan { plugin, input } => question = Some((plugin, input)),
+                Effect::Continue => waiting.push_back(Input::Continue),
+                Effect::AwaitCluster => {
+                    effects.answer(self.cluster(machine));
+                }
+                Effect::LoadMembers => {
+                    let world = self.world.clone();
+                    let cluster = machine.run().snapshot.cluster.clone();
+                    effects.answer(async move { members::load(&world, &cluster).await });
+                }
+                Effect::Stamp(at) => {
+                    let committer = Committer {
+                        store: self.world.store.clone(),
+                        clock: self.world.clock.clone(),
+                        lease: self.lease.clone(),
+                    };
+                    effects.answer(stamp(committer, at));
+                }
+            }
+        }
+        question
+    }
+
+    /// Lends the machine to the strategy as its roster, and gets it back with the decision.
+    async fn ask(&self, machine: Machine, (plugin, input): Question) -> (Machine, Input) {
+        let mut lent = Arc::new(machine);
+        let roster: Arc<dyn Roster> = lent.clone();
+        let decision = effects::plan(&self.world, &plugin, input, roster).await;
+        loop {
+            // The thread that ran the plugin may be about to let go of its share.
+            match Arc::try_unwrap(lent) {
+                Ok(machine) => return (machine, decision),
+                Err(shared) => lent = shared,
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Waits until the run may hold its cluster.
+    fn cluster(&self, machine: &Machine) -> impl Future<Output = Input> + Send + 'static {
+        let (world, admission) = (self.world.clone(), self.admission.clone());
+        let snapshot = machine.run().snapshot.clone();
+        let known = machine.run().progress.reason.as_ref().map(|reason| reason.message.clone());
+        async move {
+            if snapshot.playbook.concurrency == Concurrency::Allow {
+                return Input::ClusterFree;
+            }
+            admission.wait(&snapshot.cluster, snapshot.id);
+            loop {
+                let holder = match admission.acquire(&snapshot.cluster, snapshot.id) {
+                    Ok(()) => match other_holder(&world, &snapshot.cluster, snapshot.id).await {
+                        Ok(None) => return Input::ClusterFree,
+                        Ok(holder) => holder,
+                        // Not known is as good as held, until the store answers.
+                        Err(_) => None,
+                    },
+                    Err(holder) => Some(holder),
+                };
+                if let Some(holder) = holder
+                    && !known.as_ref().is_some_and(|known| known.contains(&holder.to_string()))
+                {
+                    return Input::ClusterBusy { holder };
+                }
+                world.clock.sleep(CLUSTER_LOOK).await;
+            }
+        }
+    }
+
+    async fn load(&self, committer: &Committer) -> Result<Loaded, DriveError> {
+        let id = self.lease.run();
+        let store = &self.world.store;
+        let run = committer.until_answered(|| store.run(id)).await?.ok_or(DriveError::Gone(id))?;
+        let mut records = Vec::new();
+        loop {
+            let after = records.last().map(|record: &crate::run::AgentRecord| record.seq);
+            let page =
+                committer.until_answered(|| store.records(id, None, after, MAX_PAGE)).await?;
+            let last = page.len() < MAX_PAGE as usize;
+            records.extend(page);
+            if last {
+                break;
+            }
+        }
+        let running = records.iter().filter(|record| record.state == AgentState::Running);
+        let mut journals = Vec::new();
+        for record in running {
+            let attempt = record.attempts.get(usize::from(record.step)).copied().unwrap_or(0);
+            let key =
+                AttemptKey { agent: record.seq, stage: record.stage, step: record.step, attempt };
+            journals.extend(self.journal(committer, key).await?);
+        }
+        Ok(Loaded { run, records, journals })
+    }
+
+    /// The journal of one attempt, if it has got as far as to have one.
+    async fn journal(
+        &self,
+        committer: &Committer,
+        key: AttemptKey,
+    ) -> Result<Option<Journal>, DriveError> {
+        let (id, store) = (self.lease.run(), &self.world.store);
+        let before = AttemptKey { attempt: key.attempt.saturating_sub(1), ..key };
+        let page = committer
+            .until_answered(|| store.journals(id, Some(key.agent), Some(before), 1))
+            .await?;
+        Ok(page.into_iter().find(|journal| journal.key == key))
+    }
+}
+
+/// Another run that holds the cluster according to the store: one that another engine drives.
+async fn other_holder(
+    world: &World,
+    cluster: &str,
+    run: RunId,
+) -> Result<Option<RunId>, StoreError> {
+    let statuses = RunStatus::ALL.into_iter().filter(|status| status.holds_cluster()).collect();
+    let filter = RunFilter { cluster: Some(cluster.to_owned()), statuses };
+    let runs = world.store.runs(&filter, &Page { after: None, limit: MAX_PAGE }).await?;
+    let locks = |run: &&Run| run.snapshot.playbook.concurrency != Concurrency::Allow;
+    Ok(runs.iter().filter(locks).map(Run::id).find(|other| *other != run))
+}
+
+async fn stamp(committer: Committer, at: Timestamp) -> Input {
+    let (run, epoch) = (committer.lease.run(), committer.lease.epoch());
+    loop {
+        match committer.until_answered(|| committer.store.stamp(run, epoch, at)).await {
+            Ok(0) => return Input::Stamped,
+            Ok(_) => {}
+            Err(error) => {
+                // Fenced: the engine that has the run now goes on with it.
+                tracing::warn!(%run, %error, "failed to stamp the records of the run");
+                committer.lease.lose();
+                return std::future::pending().await;
+            }
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Arguments of plugins against the schema that the plugin gives.
+
+use jsonschema::ValidationError;
+use jsonschema::error::ValidationErrorKind as Kind;
+
+use super::problem::Problem;
+use super::schema::Schema;
+use super::template::{Placed, Template};
+
+/// What is wrong with the arguments as far as they are known before the run; the paths are within
+/// them. What depends on the value of an expression is left to the run.
+pub(super) fn check(schema: &Schema, arguments: &Template) -> Vec<Problem> {
+    let unknown = arguments.unknown();
+    schema.check_where(arguments.source(), |error| is_certain(error, &unknown))
+}
+
+fn is_certain(error: &ValidationError<'_>, unknown: &[Placed<bool>]) -> bool {
+    let at = error.instance_path().as_str();
+    let schema_path = error.schema_path().as_str();
+    let is_conditional = schema_path.contains("/then/") || schema_path.contains("/else/");
+    unknown.iter().all(|place| {
+        if is_at_or_below(at, &place.pointer) {
+            // Of text with expressions in it only the type is known, and it is a string.
+            return place.value && matches!(error.kind(), Kind::Type { .. });
+        }
+        if is_conditional {
+            return false;
+        }
+        !is_at_or_below(&place.pointer, at) || !looks_inside(error.kind())
+    })
+}
+
+fn is_at_or_below(pointer: &str, around: &str) -> bool {
+    pointer.strip_prefix(around).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Whether an error of this kind, at a collection, may be due to a value within it.
+fn looks_inside(kind: &Kind) -> bool {
+    match kind {
+        Kind::AnyOf { .. }
+        | Kind::OneOfNotValid { .. }
+        | Kind::OneOfMultipleValid { .. }
+        | Kind::Not { .. }
+        | Kind::Contains
+        | Kind::UniqueItems
+        | Kind::Constant { .. }
+        | Kind::Enum { .. }
+        | Kind::UnevaluatedItems { .. }
+        | Kind::UnevaluatedProperties { .. }
+        | Kind::Custom { .. } => true,
+        Kind::AdditionalItems { .. }
+        | Kind::AdditionalProperties { .. }
+        | Kind::BacktrackLimitExceeded { .. }
+        | Kind::RegexEngineFailure { .. }
+        | Kind::ContentEncoding { .. }
+        | Kind::ContentMediaType { .. }
+        | Kind::ExclusiveMaximum { .. }
+        | Kind::ExclusiveMinimum { .. }
+        | Kind::FalseSchema
+        | Kind::Format { .. }
+        | Kind::FromUtf8 { .. }
+        | Kind::MaxItems { .. }
+        | Kind::Maximum { .. }
+        | Kind::MaxLength { .. }
+        | Kind::MaxProperties { .. }
+        | Kind::MinItems { .. }
+        | Kind::Minimum { .. }
+        | Kind::MinLength { .. }
+        | Kind::MinProperties { .. }
+        | Kind::MultipleOf { .. }
+        | Kind::Pattern { .. }
+        | Kind::PropertyNames { .. }
+        | Kind::Required { .. }
+        | Kind::Type { .. }
+        | Kind::Referencing(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn problems(schema: Value, arguments: Value) -> Vec<String> {
+        let schema = Schema::compile(&schema).map_err(|_| "schema").unwrap();
+        let arguments = Template::parse(arguments).unwrap();
+        check(&schema, &arguments).into_iter().map(|p| format!("{} {}", p.code, p.path)).collect()
+    }
+
+    #[test]
+    fn literal_parts_are_checked_and_expressions_are_left_to_the_run() {
+        let schema = json!({"type": "object", "required": ["batch"], "additionalProperties": false,
+            "properties": {"batch": {"type": "integer"}, "mode": {"enum": ["batch", "window"]}}});
+        let fits = json!({"batch": "${{ params.batch }}", "mode": "${{ params.mode }}"});
+        assert_eq!(problems(schema.clone(), fits), [""; 0]);
+        let text = json!({"batch": "${{ params.batch }}%", "mode": "all"});
+        assert_eq!(problems(schema.clone(), text), ["wrong-type /batch", "bad-value /mode"]);
+        let unknown = json!({"bach": "${{ params.batch }}"});
+        assert_eq!(problems(schema, unknown), ["unknown-key /bach", "missing-key "]);
+    }
+
+    #[test]
+    fn an_error_around_an_expression_counts_only_when_it_cannot_be_due_to_it() {
+        let schema = json!({"anyOf": [
+            {"properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}},
+            {"required": ["c"]},
+        ]});
+        assert_eq!(problems(schema.clone(), json!({"a": "${{ params.a }}", "b": 1})), [""; 0]);
+        assert_eq!(problems(schema, json!({"a": "x", "b": 1})).len(), 1);
+        let unique = json!({"properties": {"list": {"uniqueItems": true, "maxItems": 2}}});
+        let same = json!({"list": ["${{ params.a }}", "${{ params.a }}", 1]});
+        assert_eq!(problems(unique, same), ["bad-value /list"]);
+        let when = json!({"if": {"properties": {"mode": {"const": "window"}}},
+            "else": {"required": ["batch"]}});
+        assert_eq!(problems(when.clone(), json!({"mode": "${{ params.mode }}"})), [""; 0]);
+        assert_eq!(problems(when, json!({"mode": "other"})), ["missing-key "]);
+    }
+}

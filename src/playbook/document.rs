@@ -1,0 +1,358 @@
+//! Documents as they are authored. The JSON Schemas of the kinds are made from these types, and
+//! their comments become its descriptions.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::model::{Approval, BudgetScope, Concurrency, OnAdded, OnError, OnExceeded, OnRemoved};
+use super::names::{LABEL_PATTERN, PLAYBOOK_NAME_PATTERN};
+use super::units::{DURATION_PATTERN, amount_schema};
+
+/// The kinds of document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum Kind {
+    /// A playbook: what to do.
+    Playbook,
+    /// A cluster: a named set of agents.
+    Cluster,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 2] = [Self::Playbook, Self::Cluster];
+
+    /// The word used in documents.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Playbook => "Playbook",
+            Self::Cluster => "Cluster",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The one version of the formats.
+pub(super) const API_VERSION: &str = "replicante.io/v1";
+
+/// A playbook: which plugins do what to which agents, in which order.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "Playbook")]
+pub(super) struct PlaybookFile {
+    /// Version of this format.
+    #[serde(rename = "apiVersion")]
+    #[schemars(extend("const" = API_VERSION))]
+    #[expect(dead_code, reason = "it is checked before the document is read")]
+    api_version: String,
+    /// Kind of the document.
+    #[schemars(extend("const" = "Playbook"))]
+    #[expect(dead_code, reason = "it is checked before the document is read")]
+    kind: String,
+    /// What the playbook is called.
+    pub(super) metadata: PlaybookMetadata,
+    /// What the playbook does.
+    pub(super) spec: PlaybookSpec,
+}
+
+/// What a playbook is called and where it comes from.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PlaybookMetadata {
+    /// Name: lowercase letters, digits and dashes; a `team/` prefix is allowed.
+    #[schemars(extend("pattern" = PLAYBOOK_NAME_PATTERN))]
+    pub(super) name: String,
+    /// Semantic version. Changed content under a known name and version is a conflict.
+    pub(super) version: String,
+    /// Where the document is kept under version control. Shown, never followed.
+    #[serde(default)]
+    pub(super) vcs: Option<VcsFile>,
+}
+
+/// Where a document is kept under version control.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct VcsFile {
+    /// URL of the repository.
+    pub(super) repository: String,
+    /// The commit.
+    #[serde(default)]
+    pub(super) commit: Option<String>,
+    /// Path of the document in the repository.
+    #[serde(default)]
+    pub(super) path: Option<String>,
+}
+
+/// What a playbook does.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PlaybookSpec {
+    /// One line for people.
+    #[serde(default)]
+    pub(super) summary: Option<String>,
+    /// Whether a run waits for a person before it starts; `granted` when absent.
+    #[serde(default)]
+    pub(super) approval: Option<Approval>,
+    /// What happens when another run holds the cluster; `queue` when absent.
+    #[serde(default)]
+    pub(super) concurrency: Option<Concurrency>,
+    /// JSON Schema (2020-12) of the run's parameters, an object; none are taken when absent.
+    #[serde(default)]
+    pub(super) params: Option<Map<String, Value>>,
+    /// Plugins by the name that is used in the stages. Built-in ones need no entry.
+    #[serde(default)]
+    #[schemars(extend("propertyNames" = {"pattern": LABEL_PATTERN}))]
+    pub(super) plugins: BTreeMap<String, PluginFile>,
+    /// The stages in order.
+    #[schemars(length(min = 1))]
+    pub(super) stages: Vec<StageFile>,
+}
+
+/// One plugin.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PluginFile {
+    /// `file:PATH` (uploaded by the client), `store:NAME@VERSION` or `oci:REFERENCE`.
+    pub(super) source: String,
+    /// `sha256:` and 64 hex digits that the bytes must have. Always pinned at import.
+    #[serde(default)]
+    pub(super) digest: Option<String>,
+    /// What the plugin may reach; nothing when absent.
+    #[serde(default)]
+    pub(super) grants: GrantsFile,
+}
+
+/// What a plugin may reach.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GrantsFile {
+    /// Kinds of action; a `*` at the end stands for any rest.
+    #[serde(default)]
+    pub(super) actions: Vec<String>,
+    /// Origins (`https://host:port`) that HTTP requests may go to.
+    #[serde(default)]
+    pub(super) http: Vec<String>,
+}
+
+/// One part of a playbook.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StageFile {
+    /// Name, unique in the playbook.
+    #[schemars(extend("pattern" = LABEL_PATTERN))]
+    pub(super) name: String,
+    /// Expression: which agents take part; all when absent.
+    #[serde(default)]
+    pub(super) select: Option<String>,
+    /// Who goes next.
+    pub(super) strategy: StrategyFile,
+    /// How many agents may fail; none when absent.
+    #[serde(default)]
+    pub(super) budget: BudgetFile,
+    /// What to do with agents that join or leave.
+    #[serde(default)]
+    pub(super) membership: MembershipFile,
+    /// What is done on each agent, in order.
+    #[schemars(length(min = 1))]
+    pub(super) steps: Vec<StepFile>,
+}
+
+/// The strategy of a stage.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StrategyFile {
+    /// A name in `plugins`, or of a built-in strategy.
+    #[serde(rename = "use")]
+    pub(super) uses: String,
+    /// Its arguments; may hold `${{ expression }}`.
+    #[serde(default)]
+    pub(super) with: Map<String, Value>,
+}
+
+/// How many agents may fail before the run stops.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BudgetFile {
+    /// A number of agents such as `2`, or a share of the selected ones such as `10%`; 0 when absent.
+    #[serde(default)]
+    #[schemars(schema_with = "amount_schema")]
+    pub(super) max_failed: Option<Value>,
+    /// Over which agents failures are counted; `stage` when absent.
+    #[serde(default)]
+    pub(super) scope: Option<BudgetScope>,
+    /// What happens when more fail; `pause` when absent.
+    #[serde(default)]
+    pub(super) on_exceeded: Option<OnExceeded>,
+}
+
+/// What a stage does with agents that join or leave while it goes.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MembershipFile {
+    /// For an agent that joins; `include` when absent.
+    #[serde(default)]
+    pub(super) added: Option<OnAdded>,
+    /// For an agent that leaves; `ignore` when absent.
+    #[serde(default)]
+    pub(super) removed: Option<OnRemoved>,
+}
+
+/// One step of a stage: exactly one of `use` and `action`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StepFile {
+    /// Name, unique in the stage; `steps.NAME.result` refers to it.
+    #[schemars(extend("pattern" = LABEL_PATTERN))]
+    pub(super) name: String,
+    /// A name in `plugins`, or of a built-in step.
+    #[serde(default, rename = "use")]
+    pub(super) uses: Option<String>,
+    /// Arguments of `use`; may hold `${{ expression }}`.
+    #[serde(default)]
+    pub(super) with: Option<Map<String, Value>>,
+    /// A kind of action to run: short for `use: action`, with the grant of that kind.
+    #[serde(default)]
+    pub(super) action: Option<String>,
+    /// Arguments of `action`; may hold `${{ expression }}`.
+    #[serde(default)]
+    pub(super) args: Option<Value>,
+    /// Expression: the step is left out where it is false.
+    #[serde(default)]
+    pub(super) when: Option<String>,
+    /// Expression: what must hold just before the step, on fresh information.
+    #[serde(default)]
+    pub(super) require: Option<String>,
+    /// How long one attempt may take, for example `5m`.
+    #[serde(default)]
+    #[schemars(extend("pattern" = DURATION_PATTERN))]
+    pub(super) timeout: Option<String>,
+    /// How often and when it is tried again; not at all when absent.
+    #[serde(default)]
+    pub(super) retry: Option<RetryFile>,
+    /// What a failure means for the agent; `fail` when absent.
+    #[serde(default)]
+    pub(super) on_error: Option<OnError>,
+}
+
+/// How often and when a step is tried again.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RetryFile {
+    /// Attempts in all.
+    #[schemars(range(min = 1, max = 1000))]
+    pub(super) attempts: u32,
+    /// Wait before the second attempt; `1s` when absent.
+    #[serde(default)]
+    #[schemars(extend("pattern" = DURATION_PATTERN))]
+    pub(super) initial: Option<String>,
+    /// Each further wait is the one before times this; 2 when absent.
+    #[serde(default)]
+    #[schemars(range(min = 1.0, max = 100.0))]
+    pub(super) factor: Option<f64>,
+    /// No wait is longer; `1m` when absent.
+    #[serde(default)]
+    #[schemars(extend("pattern" = DURATION_PATTERN))]
+    pub(super) max: Option<String>,
+}
+
+/// A cluster: a named set of agents.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "Cluster")]
+pub(super) struct ClusterFile {
+    /// Version of this format.
+    #[serde(rename = "apiVersion")]
+    #[schemars(extend("const" = API_VERSION))]
+    #[expect(dead_code, reason = "it is checked before the document is read")]
+    api_version: String,
+    /// Kind of the document.
+    #[schemars(extend("const" = "Cluster"))]
+    #[expect(dead_code, reason = "it is checked before the document is read")]
+    kind: String,
+    /// What the cluster is called.
+    pub(super) metadata: ClusterMetadata,
+    /// Its agents.
+    pub(super) spec: ClusterSpec,
+}
+
+/// What a cluster is called.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ClusterMetadata {
+    /// Name: lowercase letters, digits and dashes.
+    #[schemars(extend("pattern" = LABEL_PATTERN))]
+    pub(super) name: String,
+}
+
+/// The agents of a cluster.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ClusterSpec {
+    /// The agents that are known by hand.
+    #[serde(default)]
+    pub(super) agents: Vec<AgentFile>,
+    /// The platform that knows the others.
+    #[serde(default)]
+    pub(super) discovery: Option<DiscoveryFile>,
+    /// How connections to agents are secured.
+    #[serde(default)]
+    pub(super) tls: Option<TlsFile>,
+}
+
+/// One agent of a cluster.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AgentFile {
+    /// Identifier, unique in the cluster.
+    pub(super) id: String,
+    /// Base URL of its API; may carry a path.
+    pub(super) address: String,
+    /// Attributes that count over those that the agent reports.
+    #[serde(default)]
+    #[schemars(schema_with = "attributes_schema")]
+    pub(super) attributes: Map<String, Value>,
+}
+
+fn attributes_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": "object",
+        "additionalProperties": {"type": ["string", "number", "boolean", "null"]},
+    })
+}
+
+/// A platform that is asked for the agents of a cluster.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DiscoveryFile {
+    /// Base URL of the platform.
+    pub(super) url: String,
+    /// Identifier of the cluster on the platform.
+    pub(super) cluster: String,
+    /// How often it is asked; `10s` when absent.
+    #[serde(default)]
+    #[schemars(extend("pattern" = DURATION_PATTERN))]
+    pub(super) interval: Option<String>,
+}
+
+/// Paths, on the server, of the files that secure connections to agents.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TlsFile {
+    /// Certificates that agents are checked against.
+    #[serde(default)]
+    pub(super) ca: Option<String>,
+    /// The engine's own certificate.
+    #[serde(default)]
+    pub(super) cert: Option<String>,
+    /// Its key.
+    #[serde(default)]
+    pub(super) key: Option<String>,
+}

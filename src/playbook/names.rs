@@ -1,0 +1,103 @@
+//! Names of things, and addresses of agents.
+
+/// What a name looks like: a DNS label.
+pub(super) const LABEL_PATTERN: &str = "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$";
+
+/// The same for people.
+pub(super) const LABEL_EXPECTED: &str =
+    "lowercase letters, digits and dashes, at most 63, with no dash at either end";
+
+/// What the name of a playbook looks like: a label, perhaps with another one as prefix.
+pub(super) const PLAYBOOK_NAME_PATTERN: &str =
+    "^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/)?[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$";
+
+/// The same for people.
+pub(super) const PLAYBOOK_NAME_EXPECTED: &str = "lowercase letters, digits and dashes, at most 63, \
+     with no dash at either end, perhaps after a prefix of that kind and a slash: team/name";
+
+/// The longest identifier of an agent, and the longest kind of an action, in characters: they go
+/// into identifiers, log lines and addresses of the API.
+pub(super) const MAX_IDENTIFIER: usize = 256;
+
+/// What an identifier of an agent and a kind of action may be, for people.
+pub(super) const IDENTIFIER_EXPECTED: &str = "1 to 256 characters without white space";
+
+/// The longest address of an agent in bytes; servers refuse longer ones.
+const MAX_ADDRESS: usize = 2_048;
+
+/// What the address of an agent may be, for people.
+pub(super) const ADDRESS_EXPECTED: &str =
+    "http:// or https://, a host, perhaps a port and a path, and nothing else";
+
+/// Whether `text` can be an identifier of an agent or a kind of action.
+pub(super) fn is_identifier(text: &str) -> bool {
+    let fits = |c: char| !c.is_whitespace() && !c.is_control();
+    !text.is_empty() && text.chars().count() <= MAX_IDENTIFIER && text.chars().all(fits)
+}
+
+/// Whether `text` can be a kind of action. A `*` would turn the grant of the kind into one of many.
+pub(super) fn is_action_kind(text: &str) -> bool {
+    is_identifier(text) && !text.contains('*')
+}
+
+/// Whether `text` can be a pattern of kinds of action: a `*` only at its end.
+pub(super) fn is_action_pattern(text: &str) -> bool {
+    text == "*" || is_action_kind(text.strip_suffix('*').unwrap_or(text))
+}
+
+/// Reads the base URL of an agent's API, without a slash at its end.
+pub(super) fn parse_address(text: &str) -> Option<String> {
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"))?;
+    let fits = |b: u8| b.is_ascii_graphic() && !b"?#@\"<>\\^`{|}".contains(&b);
+    if text.len() > MAX_ADDRESS || !rest.bytes().all(fits) {
+        return None;
+    }
+    let authority = rest.split('/').next().unwrap_or_default();
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(bracketed) => {
+            let (host, after) = bracketed.split_once(']')?;
+            host.parse::<std::net::Ipv6Addr>().ok()?;
+            (host, after)
+        }
+        None => match authority.find(':') {
+            Some(colon) => authority.split_at(colon),
+            None => (authority, ""),
+        },
+    };
+    let port_fits = match port.strip_prefix(':') {
+        Some(number) => number.parse::<u16>().is_ok_and(|n| n > 0 && !number.starts_with('+')),
+        None => port.is_empty(),
+    };
+    (!host.is_empty() && port_fits).then(|| text.trim_end_matches('/').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_plain_base_urls() {
+        let same = ["http://10.0.0.11:8000", "https://a.example/agents/1", "http://[::1]:80"];
+        for good in same {
+            assert_eq!(parse_address(good).as_deref(), Some(good));
+        }
+        assert_eq!(parse_address("http://a/b//").as_deref(), Some("http://a/b"));
+        let bad = ["", "a:80", "ftp://a", "http://", "http:///x", "http://a:0", "http://a:99999"];
+        let worse =
+            ["http://u@a", "http://a?x", "http://a#x", "http://a b", "http://[x]", "http://a:+1"];
+        for bad in bad.into_iter().chain(worse).chain(["http://[::1]80", "http://a:1:2"]) {
+            assert_eq!(parse_address(bad), None, "{bad}");
+        }
+        assert_eq!(parse_address(&format!("http://a/{}", "x".repeat(MAX_ADDRESS))), None);
+    }
+
+    #[test]
+    fn a_star_stands_only_at_the_end_of_a_pattern() {
+        assert!(is_action_pattern("*") && is_action_pattern("mongodb.replicante.io/*"));
+        assert!(is_action_pattern("a.example/x"));
+        for bad in ["", "a*b", "**", "a b", &"x".repeat(MAX_IDENTIFIER + 1)] {
+            assert!(!is_action_pattern(bad), "{bad}");
+        }
+        assert!(!is_action_kind("a/*"));
+    }
+}

@@ -1,0 +1,162 @@
+//! From a playbook that was read, and what is known of its plugins, to one that can be run.
+
+use std::collections::BTreeMap;
+
+use super::arguments;
+use super::draft::{Declared, PluginUse};
+use super::model::{Grants, Playbook, PluginPin};
+use super::plugin_info::PluginInfo;
+use super::problem::{Problem, Problems, code, did_you_mean};
+use super::read::PlaybookDocument;
+use super::schema::Schema;
+use super::spans::push_segment;
+
+/// Resolves a playbook: pins its plugins, gives them what the document grants, and checks that each
+/// is of the right kind and that its arguments fit it.
+///
+/// `plugins` holds what is known of the plugins that the document names, by the name in the
+/// document; built-in ones need no entry there. A name in the document counts over that of a
+/// built-in plugin, so that a new built-in one never changes an old playbook.
+pub fn resolve(
+    doc: &PlaybookDocument,
+    plugins: &BTreeMap<String, PluginInfo>,
+    builtins: &[PluginInfo],
+) -> Result<Playbook, Problems> {
+    let draft = doc.draft();
+    let mut resolver = Resolver {
+        declared: &draft.plugins,
+        plugins,
+        builtins,
+        schemas: BTreeMap::new(),
+        problems: vec![],
+    };
+    let mut playbook = draft.playbook.clone();
+    for (name, declared) in &draft.plugins {
+        resolver.check_declared(name, declared);
+    }
+    for used in &draft.uses {
+        let Some(pin) = resolver.pin(used) else { continue };
+        let stage = &mut playbook.stages[used.stage];
+        let with = match used.step {
+            Some(step) => {
+                let step = &mut stage.steps[step];
+                if draft.plugins.contains_key(&used.name) {
+                    step.grants = pin.grants.clone();
+                }
+                &step.with
+            }
+            None => &stage.strategy.with,
+        };
+        resolver.check_arguments(used, with);
+        playbook.plugins.insert(used.name.clone(), pin);
+    }
+    doc.check(resolver.problems)?;
+    Ok(playbook)
+}
+
+struct Resolver<'a> {
+    declared: &'a BTreeMap<String, Declared>,
+    plugins: &'a BTreeMap<String, PluginInfo>,
+    builtins: &'a [PluginInfo],
+    /// Compiled once for each plugin; none where that failed.
+    schemas: BTreeMap<String, Option<Schema>>,
+    problems: Vec<Problem>,
+}
+
+impl<'a> Resolver<'a> {
+    fn check_declared(&mut self, name: &str, declared: &Declared) {
+        let mut path = "/spec/plugins".to_owned();
+        push_segment(&mut path, name);
+        let Some(info) = self.plugins.get(name) else {
+            let source = &declared.source.source;
+            let message =
+                format!("nothing is known of this plugin: {source} was not found or uploaded");
+            self.problems.push(Problem::new(code::UNKNOWN_PLUGIN, path, message));
+            return;
+        };
+        if let Some(pinned) = &declared.source.digest
+            && *pinned != info.digest
+        {
+            let message = "the plugin is not the one that the document pins";
+            let problem = Problem::new(code::DIGEST_DIFFERS, format!("{path}/digest"), message);
+            // Digests are compared by eye, so they are not cut.
+            let found = Some(info.digest.to_string());
+            self.problems.push(Problem { found, ..problem.expected(pinned.as_str()) });
+        }
+    }
+
+    /// What is known of the plugin of this name, and where it comes from.
+    fn find(&self, name: &str) -> Option<(&'a PluginInfo, String, Grants)> {
+        match self.declared.get(name) {
+            Some(declared) => {
+                let info = self.plugins.get(name)?;
+                Some((info, declared.source.source.to_string(), declared.grants.clone()))
+            }
+            None => {
+                let info = self.builtins.iter().find(|info| info.name == name)?;
+                Some((info, format!("builtin:{name}"), Grants::default()))
+            }
+        }
+    }
+
+    fn pin(&mut self, used: &PluginUse) -> Option<PluginPin> {
+        let path = used.name_pointer();
+        let wanted = used.kind.as_str();
+        let Some((info, source, grants)) = self.find(&used.name) else {
+            // A declared plugin of which nothing is known is reported where it is declared.
+            if !self.declared.contains_key(&used.name) {
+                let builtins = self.builtins.iter().filter(|info| info.kind == used.kind);
+                let known: Vec<&str> = self
+                    .declared
+                    .keys()
+                    .map(String::as_str)
+                    .chain(builtins.map(|b| b.name.as_str()))
+                    .collect();
+                let message = match did_you_mean(&used.name, known.iter().copied()) {
+                    Some(meant) => {
+                        format!("there is no {wanted} {:?}: did you mean {meant:?}?", used.name)
+                    }
+                    None => format!("there is no {wanted} {:?}", used.name),
+                };
+                let expected = format!("one of {}", known.join(", "));
+                let problem = Problem::new(code::UNKNOWN_PLUGIN, path, message);
+                self.problems.push(problem.expected(expected));
+            }
+            return None;
+        };
+        if info.kind != used.kind {
+            let message = format!("{:?} can't be used here", used.name);
+            let problem = Problem::new(code::WRONG_PLUGIN_KIND, path, message);
+            let problem = problem.found(format!("a {}", info.kind.as_str()));
+            self.problems.push(problem.expected(format!("a {wanted}")));
+            return None;
+        }
+        Some(PluginPin {
+            source,
+            digest: info.digest.clone(),
+            kind: info.kind,
+            name: info.name.clone(),
+            version: info.version.clone(),
+            grants,
+        })
+    }
+
+    fn check_arguments(&mut self, used: &PluginUse, with: &super::Template) {
+        if !self.schemas.contains_key(&used.name) {
+            let Some((info, ..)) = self.find(&used.name) else { return };
+            let schema = Schema::compile(&info.arguments);
+            let schema = schema.map_err(|bad| {
+                let why = bad.first().map(|problem| problem.message.as_str()).unwrap_or_default();
+                let message =
+                    format!("the schema that plugin {:?} gives of its arguments: {why}", used.name);
+                self.problems.push(Problem::new(code::BAD_SCHEMA, used.name_pointer(), message));
+            });
+            self.schemas.insert(used.name.clone(), schema.ok());
+        }
+        if let Some(Some(schema)) = self.schemas.get(&used.name) {
+            let placed = arguments::check(schema, with).into_iter();
+            let placed = placed.map(|p| Problem { path: used.argument_pointer(&p.path), ..p });
+            self.problems.extend(placed);
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! What can be known of a CEL expression without a scope: names, functions, depth, cost, and which
+//! parts of the scope it looks at.
+
+use std::collections::BTreeMap;
+
+use cel::common::ast::{
+    CallExpr, ComprehensionExpr, EntryExpr, Expr as Ast, IdedExpr, LiteralValue, operators,
+};
+
+use super::problem::did_you_mean;
+
+/// The names that expressions know.
+pub(super) const ROOTS: [&str; 5] = ["params", "agent", "steps", "run", "cluster"];
+
+/// The deepest nesting of an expression: evaluation is recursive.
+pub const MAX_EXPR_DEPTH: u32 = 64;
+
+/// The deepest nesting of loops (`map`, `filter`, `all`, …): each multiplies the work.
+pub const MAX_LOOP_DEPTH: u32 = 2;
+
+/// Functions called by name, with their number of arguments.
+const FUNCTIONS: [(&str, usize); 10] = [
+    ("size", 1),
+    ("type", 1),
+    ("dyn", 1),
+    ("int", 1),
+    ("uint", 1),
+    ("double", 1),
+    ("string", 1),
+    ("bool", 1),
+    ("bytes", 1),
+    ("matches", 2),
+];
+
+/// Functions called on a value, with their number of further arguments.
+const METHODS: [(&str, usize); 9] = [
+    ("size", 0),
+    ("contains", 1),
+    ("startsWith", 1),
+    ("endsWith", 1),
+    ("matches", 1),
+    ("value", 0),
+    ("hasValue", 0),
+    ("or", 1),
+    ("orValue", 1),
+];
+
+/// Functions called on the name `optional`.
+const OPTIONAL: [(&str, usize); 3] = [("of", 1), ("none", 0), ("ofNonZeroValue", 1)];
+
+/// Macros, for suggestions; the parser has replaced all that are used well.
+const MACROS: [&str; 6] = ["has", "all", "exists", "exists_one", "map", "filter"];
+
+/// Names of types: `type(x) == string`.
+const TYPES: [&str; 11] = [
+    "bool",
+    "bytes",
+    "double",
+    "int",
+    "list",
+    "map",
+    "null_type",
+    "string",
+    "type",
+    "uint",
+    "optional_type",
+];
+
+/// Which part of a value an expression looks at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    /// All of it.
+    Whole,
+    /// Only these keys, and of each only so much.
+    Keys(BTreeMap<String, Use>),
+}
+
+impl Use {
+    fn add(&mut self, path: &[String]) {
+        match (self, path) {
+            (Self::Whole, _) => {}
+            (whole @ Self::Keys(_), []) => *whole = Self::Whole,
+            (Self::Keys(keys), [first, rest @ ..]) => {
+                keys.entry(first.clone()).or_insert_with(|| Self::Keys(BTreeMap::new())).add(rest);
+            }
+        }
+    }
+
+    /// The paths to what is used whole.
+    pub(super) fn paths(&self) -> Vec<Vec<&str>> {
+        match self {
+            Self::Whole => vec![vec![]],
+            Self::Keys(keys) => {
+                let mut paths = Vec::new();
+                for (key, uses) in keys {
+                    for mut path in uses.paths() {
+                        path.insert(0, key.as_str());
+                        paths.push(path);
+                    }
+                }
+                paths
+            }
+        }
+    }
+}
+
+/// What is known of an expression.
+#[derive(Clone, Debug)]
+pub(super) struct Facts {
+    /// Which parts of the scope it looks at.
+    pub(super) uses: Use,
+    /// Number of nodes of its syntax tree.
+    pub(super) nodes: u64,
+    /// Number of elements of the lists and maps that are written out in it.
+    pub(super) elements: u64,
+    /// Number of `+` in it: by each of them a list may grow.
+    pub(super) additions: u64,
+    /// The work grows with the size of the scope to this power.
+    pub(super) power: u32,
+}
+
+/// Checks an expression and gathers what is to be known of it.
+pub(super) fn scan(expr: &IdedExpr) -> Result<Facts, String> {
+    let uses = Use::Keys(BTreeMap::new());
+    let mut scan = Scan { locals: Vec::new(), uses, nodes: 0, elements: 0, additions: 0 };
+    let cost = scan.visit(expr, 0)?;
+    let Scan { uses, nodes, elements, additions, .. } = scan;
+    Ok(Facts { uses, nodes, elements, additions, power: cost.power })
+}
+
+struct Scan<'a> {
+    /// Variables of the loops around.
+    locals: Vec<&'a str>,
+    uses: Use,
+    nodes: u64,
+    elements: u64,
+    additions: u64,
+}
+
+/// How the work of a part grows with the size of the scope.
+#[derive(Clone, Copy, Default)]
+struct Cost {
+    /// The power in which it grows.
+    power: u32,
+    /// Nesting of loops.
+    loops: u32,
+    /// It reads the scope.
+    reads: bool,
+    /// It makes a value out of the scope, so that its copy costs as much as the scope is large.
+    copies: bool,
+    /// Loops in it that make more than they were given.
+    growing: u32,
+}
+
+impl Cost {
+    fn and(self, other: Self) -> Self {
+        Self {
+            power: self.power.max(other.power),
+            loops: self.loops.max(other.loops),
+            reads: self.reads || other.reads,
+            copies: self.copies || other.copies,
+            growing: self.growing + other.growing,
+        }
+    }
+
+    fn copying(self) -> Self {
+        Self { copies: self.copies || self.reads, ..self }
+    }
+}
+
+impl<'a> Scan<'a> {
+    fn visit(&mut self, expr: &'a IdedExpr, depth: u32) -> Result<Cost, String> {
+        self.nodes += 1;
+        if depth > MAX_EXPR_DEPTH {
+            return Err(format!("it is nested more than {MAX_EXPR_DEPTH} deep"));
+        }
+        if let Some(path) = self.static_path(expr) {
+            self.uses.add(&path);
+            return Ok(Cost { reads: true, ..Cost::default() });
+        }
+        match &expr.expr {
+            Ast::Unspecified => Err("it has a part without a meaning".to_owned()),
+            Ast::Literal(_) => Ok(Cost::default()),
+            Ast::Ident(name) => self.name(name),
+            Ast::Select(select) => self.visit(&select.operand, depth + 1),
+            Ast::Call(call) => self.call(call, depth),
+            Ast::List(list) => {
+                self.elements += list.elements.len() as u64;
+                Ok(self.all(&list.elements, depth)?.copying())
+            }
+            Ast::Map(map) => {
+                self.elements += map.entries.len() as u64;
+                let mut cost = Cost::default();
+                for entry in &map.entries {
+                    let EntryExpr::MapEntry(entry) = &entry.expr else {
+                        return Err("a map has a field in place of an entry".to_owned());
+                    };
+                    let key = self.visit(&entry.key, depth + 1)?;
+                    cost = cost.and(key).and(self.visit(&entry.value, depth + 1)?);
+                }
+                Ok(cost.copying())
+            }
+            Ast::Struct(message) => Err(format!("there is no type {:?}", message.type_name)),
+            Ast::Comprehension(comprehension) => self.comprehension(comprehension, depth),
+        }
+    }
+
+    fn all(&mut self, exprs: &'a [IdedExpr], depth: u32) -> Result<Cost, String> {
+        let mut cost = Cost::default();
+        for expr in exprs {
+            cost = cost.and(self.visit(expr, depth + 1)?);
+        }
+        Ok(cost)
+    }
+
+    fn name(&mut self, name: &str) -> Result<Cost, String> {
+        if self.locals.contains(&name) || TYPES.contains(&name) {
+            return Ok(Cost::default());
+        }
+        let candidates = ROOTS.into_iter().chain(self.locals.iter().copied());
+        Err(match did_you_mean(name, candidates) {
+            Some(known) => format!("unknown name {name:?}: did you mean {known:?}?"),
+            None => format!("unknown name {name:?}, expected one of {}", ROOTS.join(", ")),
+        })
+    }
+
+    fn call(&mut self, call: &'a CallExpr, depth: u32) -> Result<Cost, String> {
+        let name = call.func_name.as_str();
+        let mut cost = Cost::default();
+        if is_operator(name) {
+            cost = cost.and(self.all(&call.args, depth)?);
+            if name == operators::ADD {
+                // The addition to the result of a loop is the loop's own.
+                let of_loop = matches!(&call.args[..], [first, _] if is_result(first));
+                self.additions += u64::from(!of_loop);
+                cost = cost.copying();
+            }
+            return Ok(cost);
+        }
+        let known: &[(&str, usize)] = match &call.target {
+            None => &FUNCTIONS,
+            Some(target) if matches!(&target.expr, Ast::Ident(name) if name == "optional") => {
+                &OPTIONAL
+            }
+            Some(target) => {
+                cost = self.visit(target, depth + 1)?;
+                &METHODS
+            }
+        };
+        check_function(name, call.args.len(), known)?;
+        if name == "matches" {
+            check_regex(call)?;
+        }
+        Ok(cost.and(self.all(&call.args, depth)?))
+    }
+
+    fn comprehension(&mut self, of: &'a ComprehensionExpr, depth: u32) -> Result<Cost, String> {
+        let range =
+            self.visit(&of.iter_range, depth + 1)?.and(self.visit(&of.accu_init, depth + 1)?);
+        let variables = [Some(of.iter_var.as_str()), of.iter_var2.as_deref()];
+        for variable in variables.into_iter().flatten() {
+            if ROOTS.contains(&variable) {
+                return Err(format!("the name {variable:?} is taken, expected another one"));
+            }
+        }
+        let before = self.locals.len();
+        self.locals.extend(variables.into_iter().flatten());
+        self.locals.push(&of.accu_var);
+        let mut body = Cost::default();
+        for part in [&of.loop_cond, &of.loop_step, &of.result] {
+            body = body.and(self.visit(part, depth + 1)?);
+        }
+        self.locals.truncate(before);
+        let loops = body.loops + 1;
+        if loops > MAX_LOOP_DEPTH {
+            return Err(format!("loops are nested more than {MAX_LOOP_DEPTH} deep"));
+        }
+        let power = 1 + body.power + u32::from(body.copies) + range.growing;
+        Ok(Cost {
+            power: power.max(range.power),
+            loops: loops.max(range.loops),
+            reads: range.reads || body.reads,
+            copies: range.copies,
+            growing: range.growing + body.growing + u32::from(body.copies),
+        })
+    }
+
+    /// The path that `expr` spells, when it is one into the scope: `agent.attributes["role"]`.
+    fn static_path(&self, expr: &IdedExpr) -> Option<Vec<String>> {
+        let mut path = Vec::new();
+        let mut expr = expr;
+        loop {
+            match &expr.expr {
+                Ast::Ident(name) if ROOTS.contains(&name.as_str()) => {
+                    path.push(name.clone());
+                    path.reverse();
+                    return Some(path);
+                }
+                Ast::Select(select) => {
+                    path.push(select.field.clone());
+                    expr = &select.operand;
+                }
+                Ast::Call(call) if is_index(&call.func_name) => {
+                    let [operand, index] = &call.args[..] else { return None };
+                    let Ast::Literal(LiteralValue::String(key)) = &index.expr else { return None };
+                    path.push(key.inner().to_owned());
+                    expr = operand;
+                }
+                Ast::Unspecified
+                | Ast::Call(_)
+                | Ast::Comprehension(_)
+                | Ast::Ident(_)
+                | Ast::List(_)
+                | Ast::Literal(_)
+                | Ast::Map(_)
+                | Ast::Struct(_) => return None,
+            }
+        }
+    }
+}
+
+fn is_index(function: &str) -> bool {
+    [operators::INDEX, operators::OPT_INDEX, operators::OPT_SELECT].contains(&function)
+}
+
+fn is_operator(function: &str) -> bool {
+    !function.starts_with(|c: char| c.is_ascii_alphabetic()) || function == operators::IN
+}
+
+fn is_result(expr: &IdedExpr) -> bool {
+    matches!(&expr.expr, Ast::Ident(name) if name.starts_with('@'))
+}
+
+fn check_function(name: &str, given: usize, known: &[(&str, usize)]) -> Result<(), String> {
+    let Some((_, expected)) = known.iter().find(|(function, _)| *function == name) else {
+        let names = known.iter().map(|(function, _)| *function);
+        let names: Vec<&str> = names.chain(MACROS).collect();
+        return Err(match did_you_mean(name, names.iter().copied()) {
+            Some(known) => format!("unknown function {name:?}: did you mean {known:?}?"),
+            None => format!("unknown function {name:?}, expected one of {}", names.join(", ")),
+        });
+    };
+    if given == *expected {
+        return Ok(());
+    }
+    Err(format!("{name} takes {expected} argument(s), found {given}"))
+}
+
+/// A regular expression that is written down is tried once, rather than on every agent.
+fn check_regex(call: &CallExpr) -> Result<(), String> {
+    let Some(pattern) = call.args.last() else { return Ok(()) };
+    if !matches!(pattern.expr, Ast::Literal(LiteralValue::String(_))) {
+        return Ok(());
+    }
+    let empty = Ast::Literal(LiteralValue::String(String::new().into()));
+    let empty = IdedExpr { id: 0, expr: empty };
+    let probe = CallExpr {
+        func_name: call.func_name.clone(),
+        target: None,
+        args: vec![empty, pattern.clone()],
+    };
+    let probe = IdedExpr { id: 0, expr: Ast::Call(probe) };
+    let tried = cel::Value::resolve(&probe, &super::expr::empty_context());
+    tried.map(drop).map_err(|error| format!("invalid regular expression: {error}"))
+}

@@ -1,0 +1,173 @@
+//! JSON Schemas: those of the kinds, made from their types, and those that documents and plugins
+//! bring along. None ever fetches anything.
+
+use std::sync::LazyLock;
+
+use jsonschema::{PatternOptions, Validator};
+use schemars::generate::SchemaSettings;
+use serde_json::Value;
+
+use super::document::{ClusterFile, Kind, PlaybookFile};
+use super::explain::explain;
+use super::problem::{Problem, code};
+
+/// The largest schema that a document or plugin may bring along, in bytes.
+pub const MAX_SCHEMA_BYTES: usize = 64 * 1024;
+
+/// The largest compiled regular expression of a schema in bytes; the engine's time is linear in the
+/// text, so this is what a hostile one can cost.
+const MAX_REGEX_BYTES: usize = 1024 * 1024;
+
+/// The JSON Schema (2020-12) of a kind of document, for editors and for checking.
+pub fn json_schema(kind: Kind) -> Value {
+    let generator = SchemaSettings::draft2020_12().into_generator();
+    let schema = match kind {
+        Kind::Playbook => generator.into_root_schema_for::<PlaybookFile>(),
+        Kind::Cluster => generator.into_root_schema_for::<ClusterFile>(),
+    };
+    let mut schema = Value::from(schema);
+    refuse_null(&mut schema);
+    schema
+}
+
+/// A key without a value is a slip more often than a wish for the default: where a type is
+/// optional, its key may be left out, but not be null.
+fn refuse_null(schema: &mut Value) {
+    match schema {
+        Value::Object(object) => {
+            if let Some(Value::Array(types)) = object.get_mut("type")
+                && types.len() == 2
+            {
+                types.retain(|name| name != "null");
+                if let [only] = &types[..] {
+                    let only = only.clone();
+                    object.insert("type".to_owned(), only);
+                }
+            }
+            let null = serde_json::json!({"type": "null"});
+            let either = object.get("anyOf").and_then(Value::as_array);
+            if let Some([Value::Object(other), last]) = either.map(Vec::as_slice)
+                && *last == null
+            {
+                let other = other.clone();
+                object.shift_remove("anyOf");
+                object.extend(other);
+            }
+            object.values_mut().for_each(refuse_null);
+        }
+        Value::Array(items) => items.iter_mut().for_each(refuse_null),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// A schema that is ready to check values.
+pub(super) struct Schema {
+    source: Value,
+    validator: Validator,
+}
+
+impl Schema {
+    /// Makes a schema ready. The paths of the problems are within the schema.
+    pub(super) fn compile(source: &Value) -> Result<Self, Vec<Problem>> {
+        let bad = |message: String| Problem::new(code::BAD_SCHEMA, "", message);
+        let size = source.to_string().len();
+        if size > MAX_SCHEMA_BYTES {
+            let problem = bad("the schema is too large".to_owned()).found(format!("{size} bytes"));
+            return Err(vec![problem.expected(format!("at most {MAX_SCHEMA_BYTES} bytes"))]);
+        }
+        Self::build(source)
+    }
+
+    fn build(source: &Value) -> Result<Self, Vec<Problem>> {
+        let patterns =
+            PatternOptions::regex().size_limit(MAX_REGEX_BYTES).dfa_size_limit(MAX_REGEX_BYTES);
+        let options = jsonschema::options().offline().with_pattern_options(patterns);
+        let validator = options.build(source).map_err(|error| {
+            let path = error.instance_path().as_str().to_owned();
+            let message = format!("not a valid JSON Schema: {error}");
+            vec![Problem::new(code::BAD_SCHEMA, path, super::problem::excerpt(&message))]
+        })?;
+        Ok(Self { source: source.clone(), validator })
+    }
+
+    /// What is wrong with `value`; paths are within the value.
+    pub(super) fn check(&self, value: &Value) -> Vec<Problem> {
+        let errors = self.validator.iter_errors(value).take(super::problem::MAX_PROBLEMS + 1);
+        errors.flat_map(|error| explain(&error, &self.source)).collect()
+    }
+
+    /// The same, where only some of the errors count.
+    pub(super) fn check_where(
+        &self,
+        value: &Value,
+        counts: impl Fn(&jsonschema::ValidationError<'_>) -> bool,
+    ) -> Vec<Problem> {
+        let errors = self.validator.iter_errors(value).filter(counts);
+        let errors = errors.take(super::problem::MAX_PROBLEMS + 1);
+        errors.flat_map(|error| explain(&error, &self.source)).collect()
+    }
+}
+
+static PLAYBOOK: LazyLock<Result<Schema, Vec<Problem>>> =
+    LazyLock::new(|| Schema::build(&json_schema(Kind::Playbook)));
+static CLUSTER: LazyLock<Result<Schema, Vec<Problem>>> =
+    LazyLock::new(|| Schema::build(&json_schema(Kind::Cluster)));
+
+/// What the schema of its kind finds wrong with a document.
+pub(super) fn check_document(kind: Kind, document: &Value) -> Vec<Problem> {
+    let schema = match kind {
+        Kind::Playbook => &PLAYBOOK,
+        Kind::Cluster => &CLUSTER,
+    };
+    match &**schema {
+        Ok(schema) => schema.check(document),
+        Err(problems) => problems.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_schemas_of_the_kinds_are_valid_and_described() {
+        for kind in Kind::ALL {
+            let schema = json_schema(kind);
+            assert!(Schema::build(&schema).is_ok());
+            assert_eq!(schema["title"], kind.as_str());
+            let text = schema.to_string();
+            assert!(text.contains("Name: lowercase letters") && !text.contains("anyOf"), "{text}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_fetched() {
+        for remote in ["https://example.com/s.json", "file:///etc/passwd", "other.json"] {
+            assert!(Schema::compile(&json!({"$ref": remote})).is_err());
+        }
+        assert!(Schema::compile(&json!({"$schema": "https://example.com/s.json"})).is_err());
+        let local = json!({"$defs": {"a": {"type": "string"}}, "$ref": "#/$defs/a"});
+        assert_eq!(Schema::compile(&local).map(|s| s.check(&json!(1)).len()).unwrap(), 1);
+    }
+
+    #[test]
+    fn schemas_have_limits() {
+        let large = json!({"description": "x".repeat(MAX_SCHEMA_BYTES)});
+        let problems = Schema::compile(&large).map(drop).unwrap_err();
+        assert_eq!(problems[0].expected.as_deref(), Some("at most 65536 bytes"));
+        let hungry = json!({"pattern": "(x{1000}){1000}"});
+        assert!(Schema::compile(&hungry).is_err());
+        let problems = Schema::compile(&json!({"properties": {"a": {"type": 5}}}));
+        assert_eq!(problems.map(drop).unwrap_err()[0].path, "/properties/a/type");
+    }
+
+    #[test]
+    fn a_schema_that_refers_to_itself_ends() {
+        for endless in [json!({"$ref": "#"}), json!({"allOf": [{"$ref": "#"}, {"$ref": "#"}]})] {
+            if let Ok(schema) = Schema::compile(&endless) {
+                schema.check(&json!({"a": 1}));
+            }
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! JSON values whose strings may hold `${{ expression }}`.
+//!
+//! An expression alone in a string keeps its type; inside text it is rendered: a string as it is,
+//! anything else as JSON. `$${{` stands for `${{` itself. Keys are never templates.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::bind::MAX_VALUE_BYTES;
+use super::expr::{Expr, ExprError, Scope};
+use super::spans::push_segment;
+
+/// The most expressions in one template: each is compiled and kept in memory.
+pub const MAX_EXPRESSIONS: usize = 256;
+
+/// The largest rendered template in bytes: arguments are written with every attempt.
+pub const MAX_RENDERED_BYTES: usize = 1024 * 1024;
+
+const OPEN: &str = "${{";
+
+/// A JSON value whose strings may hold `${{ … }}`.
+#[derive(Clone, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(try_from = "Value", into = "Value")]
+pub struct Template {
+    source: Value,
+    node: Arc<Node>,
+}
+
+enum Node {
+    /// Nothing in it is an expression; it is taken from the source.
+    Literal(Value),
+    Alone(Expr),
+    Text(Vec<Part>),
+    Array(Vec<Node>),
+    Object(Vec<(String, Node)>),
+}
+
+enum Part {
+    Text(String),
+    Expr(Expr),
+}
+
+/// An expression or string of a template with the JSON pointer of its place in it.
+#[derive(Debug)]
+pub(super) struct Placed<T> {
+    pub(super) pointer: String,
+    pub(super) value: T,
+}
+
+impl Template {
+    /// Reads a template and checks every expression in it.
+    pub fn parse(source: Value) -> Result<Self, ExprError> {
+        Self::read(source).map_err(|mut errors| errors.swap_remove(0).value)
+    }
+
+    /// The same with all errors (at least one), each with its place.
+    pub(super) fn read(source: Value) -> Result<Self, Vec<Placed<ExprError>>> {
+        let mut reader = Reader { path: String::new(), expressions: 0, errors: Vec::new() };
+        let node = reader.node(&source);
+        match reader.errors.is_empty() {
+            true => Ok(Self { source, node: Arc::new(node) }),
+            false => Err(reader.errors),
+        }
+    }
+
+    /// The value as it was written.
+    pub fn source(&self) -> &Value {
+        &self.source
+    }
+
+    /// The value with every expression filled in. An expression alone in a string keeps its type.
+    pub fn render(&self, scope: &Scope<'_>) -> Result<Value, ExprError> {
+        let mut left = MAX_RENDERED_BYTES;
+        self.node.render(scope, &mut left)
+    }
+
+    /// All expressions with their places.
+    pub(super) fn expressions(&self) -> Vec<Placed<&Expr>> {
+        let mut all = Vec::new();
+        self.node.visit(&mut String::new(), &mut |node, path| {
+            let mut add = |value| all.push(Placed { pointer: path.to_owned(), value });
+            match node {
+                Node::Alone(expr) => add(expr),
+                Node::Text(parts) => parts.iter().for_each(|part| match part {
+                    Part::Expr(expr) => add(expr),
+                    Part::Text(_) => {}
+                }),
+                Node::Literal(_) | Node::Array(_) | Node::Object(_) => {}
+            }
+        });
+        all
+    }
+
+    /// The places of the values that are not known before the run, and whether each is a string.
+    pub(super) fn unknown(&self) -> Vec<Placed<bool>> {
+        let mut all = Vec::new();
+        self.node.visit(&mut String::new(), &mut |node, path| {
+            let mut add = |value| all.push(Placed { pointer: path.to_owned(), value });
+            match node {
+                Node::Alone(_) => add(false),
+                Node::Text(_) => add(true),
+                Node::Literal(_) | Node::Array(_) | Node::Object(_) => {}
+            }
+        });
+        all
+    }
+}
+
+struct Reader {
+    path: String,
+    expressions: usize,
+    errors: Vec<Placed<ExprError>>,
+}
+
+impl Reader {
+    fn node(&mut self, source: &Value) -> Node {
+        match source {
+            Value::Null | Value::Bool(_) | Value::Number(_) => Node::Literal(source.clone()),
+            Value::String(text) => self.string(text),
+            Value::Array(items) => {
+                let items = items.iter().enumerate();
+                let nodes = items.map(|(index, item)| self.below(&index.to_string(), item));
+                let nodes: Vec<Node> = nodes.collect();
+                match nodes.iter().all(Node::is_literal) {
+                    true => Node::Literal(nodes.into_iter().map(Node::into_literal).collect()),
+                    false => Node::Array(nodes),
+                }
+            }
+            Value::Object(entries) => {
+                let nodes = entries.iter().map(|(key, value)| {
+                    if key.contains(OPEN) {
+                        let error = ExprError::invalid(key, "a key can't hold an expression");
+                        self.error(error);
+                    }
+                    (key.clone(), self.below(key, value))
+                });
+                let nodes: Vec<(String, Node)> = nodes.collect();
+                match nodes.iter().all(|(_, node)| node.is_literal()) {
+                    true => Node::Literal(Value::Object(
+                        nodes.into_iter().map(|(key, node)| (key, node.into_literal())).collect(),
+                    )),
+                    false => Node::Object(nodes),
+                }
+            }
+        }
+    }
+
+    fn below(&mut self, segment: &str, value: &Value) -> Node {
+        let length = self.path.len();
+        push_segment(&mut self.path, segment);
+        let node = self.node(value);
+        self.path.truncate(length);
+        node
+    }
+
+    fn error(&mut self, value: ExprError) {
+        self.errors.push(Placed { pointer: self.path.clone(), value });
+    }
+
+    fn string(&mut self, text: &str) -> Node {
+        let mut parts = Vec::new();
+        let mut literal = String::new();
+        let mut rest = text;
+        while let Some(start) = rest.find(OPEN) {
+            let (before, after) = (&rest[..start], &rest[start + OPEN.len()..]);
+            if let Some(escaped) = before.strip_suffix('$') {
+                literal.push_str(escaped);
+                literal.push_str(OPEN);
+                rest = after;
+                continue;
+            }
+            literal.push_str(before);
+            let Some(length) = expression_length(after) else {
+                self.error(ExprError::invalid(text, "found ${{ without }} after it"));
+                return Node::Literal(Value::Null);
+            };
+            if !literal.is_empty() {
+                parts.push(Part::Text(std::mem::take(&mut literal)));
+            }
+            self.expressions += 1;
+            if self.expressions == MAX_EXPRESSIONS + 1 {
+                let message = format!("found more than {MAX_EXPRESSIONS} expressions in one value");
+                self.error(ExprError::invalid(text, message));
+            }
+            if self.expressions > MAX_EXPRESSIONS {
+                return Node::Literal(Value::Null);
+            }
+            match Expr::parse(after[..length].trim()) {
+                Ok(expr) => parts.push(Part::Expr(expr)),
+                Err(error) => self.error(error),
+            }
+            rest = &after[length + 2..];
+        }
+        literal.push_str(rest);
+        if !literal.is_empty() {
+            parts.push(Part::Text(literal));
+        }
+        match parts.pop() {
+            None => Node::Literal(Value::String(String::new())),
+            Some(Part::Text(text)) if parts.is_empty() => Node::Literal(Value::String(text)),
+            Some(Part::Expr(expr)) if parts.is_empty() => Node::Alone(expr),
+            Some(last) => {
+                parts.push(last);
+                Node::Text(parts)
+            }
+        }
+    }
+}
+
+/// The length of the expression that `text` begins with, up to its `}}`. Braces and quotes of the
+/// expression itself are stepped over.
+fn expression_length(text: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let mut depth = 0_u32;
+    let mut at = 0;
+    while at < bytes.len() {
+        match bytes[at] {
+            b'{' => depth += 1,
+            b'}' if depth > 0 => depth -= 1,
+            b'}' if bytes.get(at + 1) == Some(&b'}') => return Some(at),
+            b'"' | b'\'' => {
+                at = string_end(bytes, at)?;
+                continue;
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    None
+}
+
+/// Where the string literal that begins at `start` ends.
+fn string_end(bytes: &[u8], start: usize) -> Option<usize> {
+    let quote = bytes[start];
+    let raw = start > 0 && matches!(bytes[start - 1], b'r' | b'R');
+    let width = if bytes[start..].starts_with(&[quote; 3]) { 3 } else { 1 };
+    let mut at = start + width;
+    while at < bytes.len() {
+        if bytes[at] == b'\\' && !raw {
+            at += 2;
+        } else if bytes[at..].starts_with(&[quote; 3][..width]) {
+            return Some(at + width);
+        } else {
+            at += 1;
+        }
+    }
+    None
+}
+
+impl Node {
+    fn is_literal(&self) -> bool {
+        matches!(self, Self::Literal(_))
+    }
+
+    fn into_literal(self) -> Value {
+        match self {
+            Self::Literal(value) => value,
+            Self::Alone(_) | Self::Text(_) | Self::Array(_) | Self::Object(_) => Value::Null,
+        }
+    }
+
+    fn visit<'a>(&'a self, path: &mut String, on: &mut impl FnMut(&'a Self, &str)) {
+        on(self, path);
+        let mut below = |segment: &str, node: &'a Self| {
+            let length = path.len();
+            push_segment(path, segment);
+            node.visit(path, on);
+            path.truncate(length);
+        };
+        match self {
+            Self::Literal(_) | Self::Alone(_) | Self::Text(_) => {}
+            Self::Array(nodes) => {
+                nodes.iter().enumerate().for_each(|(index, node)| below(&index.to_string(), node));
+            }
+            Self::Object(nodes) => nodes.iter().for_each(|(key, node)| below(key, node)),
+        }
+    }
+
+    fn render(&self, scope: &Scope<'_>, left: &mut usize) -> Result<Value, ExprError> {
+        match self {
+            Self::Literal(value) => Ok(value.clone()),
+            Self::Alone(expr) => {
+                let value = expr.eval(scope)?;
+                take(left, json_size(&value), expr)?;
+                Ok(value)
+            }
+            Self::Text(parts) => {
+                let mut text = String::new();
+                for part in parts {
+                    match part {
+                        Part::Text(literal) => text.push_str(literal),
+                        Part::Expr(expr) => {
+                            let rendered = match expr.eval(scope)? {
+                                Value::String(string) => string,
+                                other => other.to_string(),
+                            };
+                            take(left, rendered.len(), expr)?;
+                            text.push_str(&rendered);
+                        }
+                    }
+                }
+                Ok(Value::String(text))
+            }
+            Self::Array(nodes) => {
+                let items = nodes.iter().map(|node| node.render(scope, left));
+                items.collect::<Result<_, _>>().map(Value::Array)
+            }
+            Self::Object(nodes) => {
+                let mut object = Map::with_capacity(nodes.len());
+                for (key, node) in nodes {
+                    object.insert(key.clone(), node.render(scope, left)?);
+                }
+                Ok(Value::Object(object))
+            }
+        }
+    }
+}
+
+fn take(left: &mut usize, size: usize, expr: &Expr) -> Result<(), ExprError> {
+    let message = || format!("the rendered value is larger than {MAX_RENDERED_BYTES} bytes");
+    *left = left.checked_sub(size).ok_or_else(|| ExprError::failed(expr.source(), message()))?;
+    Ok(())
+}
+
+/// About the number of bytes of `value` as JSON; exact enough for a limit.
+fn json_size(value: &Value) -> usize {
+    const _: () = assert!(MAX_VALUE_BYTES <= MAX_RENDERED_BYTES);
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 4,
+        Value::String(text) => text.len() + 2,
+        Value::Array(items) => 2 + items.iter().map(json_size).sum::<usize>(),
+        Value::Object(entries) => {
+            2 + entries.iter().map(|(key, value)| key.len() + 4 + json_size(value)).sum::<usize>()
+        }
+    }
+}
+
+impl std::fmt::Debug for Template {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Template").field(&self.source).finish()
+    }
+}
+
+impl PartialEq for Template {
+    fn eq(&self, other: &Self) -> bool {
+        self.source == other.source
+    }
+}
+
+impl Default for Template {
+    /// An object without entries.
+    fn default() -> Self {
+        let source = Value::Object(Map::new());
+        Self { node: Arc::new(Node::Literal(source.clone())), source }
+    }
+}
+
+impl TryFrom<Value> for Template {
+    type Error = ExprError;
+
+    fn try_from(source: Value) -> Result<Self, ExprError> {
+        Self::parse(source)
+    }
+}
+
+impl From<Template> for Value {
+    fn from(template: Template) -> Self {
+        template.source
+    }
+}
+
+#[cfg(test)]
+#[path = "template_tests.rs"]
+mod tests;

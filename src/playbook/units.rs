@@ -1,0 +1,100 @@
+//! Lengths of time and numbers of agents, as they are written in documents.
+
+use serde_json::Value;
+
+use super::model::Amount;
+use crate::run::Millis;
+
+/// What a length of time looks like.
+pub(super) const DURATION_PATTERN: &str = "^[0-9]+(ms|s|m|h|d)$";
+
+/// The same for people.
+pub(super) const DURATION_EXPECTED: &str =
+    "a length of time such as 250ms, 30s, 5m or 1h, of more than zero and at most 49 days";
+
+/// The longest length of time: plugins count milliseconds in 32 bits.
+pub(super) const MAX_DURATION: Millis = Millis(u32::MAX as u64);
+
+/// What a share of the agents looks like.
+pub(super) const SHARE_PATTERN: &str = r"^(100(\.0{1,2})?|[0-9]{1,2}(\.[0-9]{1,2})?)%$";
+
+/// What a number of agents may be, for people.
+pub(super) const AMOUNT_EXPECTED: &str =
+    "a number of agents such as 2, or a share of them such as 10% or 0.5%";
+
+/// Reads a length of time: a whole number and its unit.
+pub(super) fn parse_duration(text: &str) -> Option<Millis> {
+    let split = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at(split);
+    let unit = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    let millis = Millis(number.parse::<u64>().ok()?.checked_mul(unit)?);
+    (millis > Millis(0) && millis <= MAX_DURATION).then_some(millis)
+}
+
+/// Reads a number of agents: a count, or a percentage with at most two decimals.
+pub(super) fn parse_amount(value: &Value) -> Option<Amount> {
+    let Some(text) = value.as_str() else {
+        return u32::try_from(value.as_u64()?).ok().map(Amount::Count);
+    };
+    let percent = text.strip_suffix('%')?;
+    let (whole, decimals) = percent.split_once('.').unwrap_or((percent, "0"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if !digits(whole) || !digits(decimals) || decimals.len() > 2 {
+        return None;
+    }
+    let decimals = decimals.parse::<u32>().ok()? * if decimals.len() == 1 { 10 } else { 1 };
+    let hundredths = whole.parse::<u32>().ok()?.checked_mul(100)?.checked_add(decimals)?;
+    (hundredths <= 10_000).then_some(Amount::Share(hundredths))
+}
+
+/// The JSON Schema of a number of agents. One schema with two types, rather than two schemas, so
+/// that an error says what is wrong and not just that nothing fits.
+pub(super) fn amount_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": ["integer", "string"],
+        "minimum": 0,
+        "maximum": u32::MAX,
+        "pattern": SHARE_PATTERN,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn durations() {
+        assert_eq!(parse_duration("250ms"), Some(Millis(250)));
+        assert_eq!(parse_duration("30s"), Some(Millis(30_000)));
+        assert_eq!(parse_duration("5m"), Some(Millis(300_000)));
+        assert_eq!(parse_duration("1h"), Some(Millis(3_600_000)));
+        assert_eq!(parse_duration("49d"), Some(Millis(49 * 86_400_000)));
+        let bad = ["", "5", "m", "-5m", "5 m", "5min", "1h30m", "0s", "50d", "1.5h", "٣s"];
+        for bad in bad.into_iter().chain(["99999999999999999999h", "9999999999999999d"]) {
+            assert_eq!(parse_duration(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn amounts() {
+        assert_eq!(parse_amount(&json!(2)), Some(Amount::Count(2)));
+        assert_eq!(parse_amount(&json!("10%")), Some(Amount::Share(1_000)));
+        assert_eq!(parse_amount(&json!("0.5%")), Some(Amount::Share(50)));
+        assert_eq!(parse_amount(&json!("12.05%")), Some(Amount::Share(1_205)));
+        assert_eq!(parse_amount(&json!("100%")), Some(Amount::Share(10_000)));
+        let bad = [json!(-1), json!(1.5), json!(4_294_967_296_u64), json!("2"), json!("101%")];
+        let worse =
+            [json!("%"), json!(".5%"), json!("1.%"), json!("1.234%"), json!("+1%"), json!(null)];
+        for bad in bad.iter().chain(&worse) {
+            assert_eq!(parse_amount(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The built-in plugins: components like any other, compiled into the binary.
+
+/// Their bytes, as `build.rs` made them from `plugins/`.
+pub(super) const COMPONENTS: [&[u8]; 4] = [
+    include_bytes!(concat!(env!("OUT_DIR"), "/action.wasm")),
+    include_bytes!(concat!(env!("OUT_DIR"), "/all-at-once.wasm")),
+    include_bytes!(concat!(env!("OUT_DIR"), "/rolling.wasm")),
+    include_bytes!(concat!(env!("OUT_DIR"), "/wait-healthy.wasm")),
+];

@@ -1,0 +1,219 @@
+//! Between the types of the WIT and those of the domain. Nowhere else.
+
+use serde_json::{Map, Value};
+
+use super::bindings::step::exports::replicante::playbook::working::{StepError, StepInput};
+use super::bindings::step::replicante::playbook::agent::{AgentError, NodeInfo};
+use super::bindings::step::replicante::playbook::logging::Level;
+use super::bindings::strategy::exports::replicante::playbook::planning::{
+    Decision, Next, PlanInput,
+};
+use super::bindings::strategy::replicante::playbook::roster::{AgentDetails, AgentState};
+use super::error::{PluginError, cut};
+use super::limits;
+use crate::run::{
+    self, Activate, AgentId, AgentRecord, CallError, LogLevel, MAX_MEMO_BYTES, MAX_DECIDED, Timestamp,
+};
+
+/// A moment as guests know it. Exact until the year 287396.
+pub(super) fn moment(at: Timestamp) -> f64 {
+    at.as_millis() as f64
+}
+
+fn timestamp(moment: f64) -> Option<Timestamp> {
+    // The largest number below which every whole number has an f64 of its own.
+    const MOST: f64 = 9_007_199_254_740_991.0;
+    (0.0..=MOST).contains(&moment).then(|| Timestamp::from_millis(moment as i64))
+}
+
+pub(super) fn level(level: Level) -> LogLevel {
+    match level {
+        Level::Debug => LogLevel::Debug,
+        Level::Info => LogLevel::Info,
+        Level::Warn => LogLevel::Warn,
+        Level::Error => LogLevel::Error,
+    }
+}
+
+pub(super) fn step_input(activate: &Activate) -> StepInput {
+    StepInput {
+        arguments: activate.journal.arguments.to_string(),
+        run: activate.journal.run.to_string(),
+        cluster: activate.cluster.clone(),
+        agent: activate.agent.0.clone(),
+        stage: activate.stage.clone(),
+        step: activate.journal.step_name.clone(),
+        attempt: activate.key.attempt,
+        attributes: object(&activate.attributes),
+    }
+}
+
+/// The message of a step's error, and whether another attempt may go well.
+pub(super) fn step_error(error: StepError) -> (String, bool) {
+    let (message, retryable) = match error {
+        StepError::Retryable(message) => (message, true),
+        StepError::Permanent(message) => (message, false),
+    };
+    (cut(message, limits::MESSAGE_BYTES), retryable)
+}
+
+/// What a guest sees of a node: the attributes of the Cluster object count over its own.
+pub(super) fn node_info(
+    agent: &AgentId,
+    attributes: &Map<String, Value>,
+    node: run::NodeInfo,
+) -> NodeInfo {
+    let mut all = node.attributes;
+    all.extend(attributes.clone());
+    NodeInfo {
+        id: agent.0.clone(),
+        attributes: object(&all),
+        status: node.status,
+        node: node.raw.to_string(),
+    }
+}
+
+pub(super) fn agent_error(error: CallError) -> AgentError {
+    match error {
+        CallError::Failed(message) => AgentError::Failed(message),
+        CallError::Refused(message) => AgentError::Refused(message),
+        CallError::Unreachable(message) => AgentError::Unreachable(message),
+        CallError::Lost(message) => AgentError::Lost(message),
+        CallError::TimedOut(message) => AgentError::TimedOut(message),
+    }
+}
+
+pub(super) fn agent_state(state: AgentState) -> run::AgentState {
+    match state {
+        AgentState::Added => run::AgentState::Added,
+        AgentState::Pending => run::AgentState::Pending,
+        AgentState::Running => run::AgentState::Running,
+        AgentState::Done => run::AgentState::Done,
+        AgentState::Failed => run::AgentState::Failed,
+        AgentState::Skipped => run::AgentState::Skipped,
+        AgentState::Removed => run::AgentState::Removed,
+    }
+}
+
+pub(super) fn agent_details(record: &AgentRecord) -> AgentDetails {
+    let state = match record.state {
+        run::AgentState::Added => AgentState::Added,
+        run::AgentState::Pending => AgentState::Pending,
+        run::AgentState::Running => AgentState::Running,
+        run::AgentState::Done => AgentState::Done,
+        run::AgentState::Failed => AgentState::Failed,
+        run::AgentState::Skipped => AgentState::Skipped,
+        run::AgentState::Removed => AgentState::Removed,
+    };
+    let failure = record.error.as_ref().map(|failure| failure.message.clone());
+    AgentDetails {
+        id: record.agent.0.clone(),
+        state,
+        batch: record.batch,
+        attributes: object(&record.attributes),
+        reason: failure.or_else(|| record.skip_reason.clone()),
+        started_at: record.started_at.map(moment),
+        ended_at: record.ended_at.map(moment),
+    }
+}
+
+pub(super) fn plan_input(input: &run::PlanInput) -> PlanInput {
+    PlanInput {
+        stage: input.stage.clone(),
+        arguments: input.arguments.to_string(),
+        memo: input.memo.clone(),
+        now: moment(input.now),
+        max_start: input.max_start,
+    }
+}
+
+/// A decision of the domain, its sizes checked. Whether it fits the roster is for others to check.
+pub(super) fn decision(decision: Decision) -> Result<run::Decision, PluginError> {
+    let Decision { start, skip, next, memo, label } = decision;
+    let bad = |message: String| PluginError::new("bad-decision", message);
+    if memo.len() > MAX_MEMO_BYTES {
+        let bytes = memo.len();
+        return Err(bad(format!(
+            "found a memo of {bytes} bytes, expected at most {MAX_MEMO_BYTES}"
+        )));
+    }
+    if skip.len() > MAX_DECIDED as usize {
+        let agents = skip.len();
+        return Err(bad(format!("found {agents} agents to leave out, expected at most {MAX_DECIDED}")));
+    }
+    if let Some(agent) = skip.iter().find(|agent| agent.reason.len() > limits::REASON_BYTES) {
+        let (bytes, most) = (agent.reason.len(), limits::REASON_BYTES);
+        return Err(bad(format!("found a reason of {bytes} bytes, expected at most {most}")));
+    }
+    let label_chars = label.as_ref().map_or(0, |label| label.chars().count());
+    if label_chars > limits::LABEL_CHARS {
+        let most = limits::LABEL_CHARS;
+        return Err(bad(format!(
+            "found a label of {label_chars} characters, expected at most {most}"
+        )));
+    }
+    let next = match next {
+        Next::Wait => run::Next::Wait,
+        Next::WaitUntil(at) => match timestamp(at) {
+            Some(at) => run::Next::WaitUntil(at),
+            None => {
+                let expected = "expected milliseconds since the Unix epoch";
+                return Err(bad(format!("found {at} as the moment to ask again, {expected}")));
+            }
+        },
+        Next::Approval(message) => run::Next::Approval(cut(message, limits::MESSAGE_BYTES)),
+        Next::Complete => run::Next::Complete,
+        Next::Abort(reason) => run::Next::Abort(cut(reason, limits::MESSAGE_BYTES)),
+    };
+    Ok(run::Decision {
+        start: start.into_iter().map(AgentId).collect(),
+        skip: skip.into_iter().map(|agent| (AgentId(agent.id), agent.reason)).collect(),
+        next,
+        memo,
+        label,
+    })
+}
+
+fn object(map: &Map<String, Value>) -> String {
+    // Maps of JSON values always have a text.
+    serde_json::to_string(map).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugin::bindings::strategy::exports::replicante::playbook::planning::Skipped;
+
+    fn empty() -> Decision {
+        let (start, skip, memo) = (vec![], vec![], String::new());
+        Decision { start, skip, next: Next::Wait, memo, label: None }
+    }
+
+    #[test]
+    fn a_decision_that_is_too_large_is_refused() {
+        assert!(decision(empty()).is_ok());
+        let memo = |bytes| Decision { memo: "m".repeat(bytes), ..empty() };
+        assert!(decision(memo(MAX_MEMO_BYTES)).is_ok());
+        assert!(decision(memo(MAX_MEMO_BYTES + 1)).is_err());
+        let label = |chars| Decision { label: Some("ä".repeat(chars)), ..empty() };
+        assert!(decision(label(63)).is_ok());
+        assert!(decision(label(64)).is_err());
+        let skip = |count, bytes| {
+            let agent = Skipped { id: "a".to_owned(), reason: "r".repeat(bytes) };
+            Decision { skip: vec![agent; count], ..empty() }
+        };
+        assert!(decision(skip(400, 1_024)).is_ok());
+        assert!(decision(skip(401, 1)).is_err());
+        assert!(decision(skip(1, 1_025)).is_err());
+    }
+
+    #[test]
+    fn a_moment_must_be_one() {
+        for at in [f64::NAN, f64::INFINITY, -1.0, 1e300] {
+            assert!(decision(Decision { next: Next::WaitUntil(at), ..empty() }).is_err(), "{at}");
+        }
+        let later = Decision { next: Next::WaitUntil(1_763_802_000_123.0), ..empty() };
+        let at = Timestamp::from_millis(1_763_802_000_123);
+        assert_eq!(decision(later).unwrap().next, run::Next::WaitUntil(at));
+    }
+}

@@ -1,0 +1,110 @@
+//! Every limit of plugins, each with its reason. What goes past one gets an error of its own.
+
+use std::time::Duration;
+
+/// CPU time of one activation, plan or description: a thousand times what a guest in Rust needs, and
+/// hundreds of times what one in Python needs.
+pub(super) const CPU_TIME: Duration = Duration::from_secs(1);
+
+/// How often a running guest is looked at: it may run longer than [`CPU_TIME`] by this much. Ten
+/// milliseconds cost nothing that can be measured.
+pub(super) const EPOCH_TICK: Duration = Duration::from_millis(10);
+
+/// Memory of one instance, all its linear memories together: a guest in Python needs about 40 MiB.
+pub(super) const MEMORY_BYTES: usize = 128 << 20;
+
+/// Linear memories of one instance: QuickJS brings three.
+pub(super) const MEMORIES: u32 = 4;
+
+/// Elements of one table: the largest known guest, Python, has about 15,000 functions.
+pub(super) const TABLE_ELEMENTS: usize = 100_000;
+
+/// Tables of one instance: each of its modules may bring one.
+pub(super) const TABLES: u32 = 64;
+
+/// Core modules of one instance: a guest in Python brings 38.
+pub(super) const CORE_INSTANCES: u32 = 64;
+
+/// Bytes that the runtime keeps about one instance: a guest in Python needs about 200 KiB.
+pub(super) const INSTANCE_BYTES: usize = 1 << 20;
+
+/// Stack of the guest: interpreters nest deep.
+pub(super) const STACK_BYTES: usize = 1 << 20;
+
+/// Stack of a thread that runs guests: the guest's, and room for the host's own calls below it.
+pub(super) const THREAD_STACK_BYTES: usize = STACK_BYTES + (3 << 20);
+
+/// Memory that stays mapped in a slot of the pool for the next guest: what an ordinary guest touches.
+pub(super) const KEEP_RESIDENT_BYTES: usize = 1 << 20;
+
+/// The same where the kernel cannot tell which pages were touched, and all of it has to be cleared.
+pub(super) const KEEP_RESIDENT_BYTES_BLIND: usize = 64 << 10;
+
+/// Bytes that one call may carry between guest and host: a few times the largest valid argument or
+/// result, so that those get an error that names them, and no call can fill the host's memory.
+pub(super) const CALL_BYTES: usize = 16 << 20;
+
+/// Effects of one attempt: each is a document written and, once for each later effect, read again.
+pub(super) const CALLS: usize = 256;
+
+/// Arguments of one call as JSON text: they are kept and sent over HTTP.
+pub(super) const ARGUMENT_BYTES: usize = 1 << 20;
+
+/// Result of a step as JSON text: it is kept in the agent's record.
+pub(super) const RESULT_BYTES: usize = 1 << 20;
+
+/// Characters in a kind of action.
+pub(super) const KIND_CHARS: usize = 256;
+
+/// Statuses that one call may wait for.
+pub(super) const STATUSES: usize = 16;
+
+/// Characters in a status.
+pub(super) const STATUS_CHARS: usize = 64;
+
+/// Random bytes of one call: plenty for identifiers and jitter.
+pub(super) const RANDOM_BYTES: u64 = 64 << 10;
+
+/// Lines that one activation may log after the last recorded answer, and as many before each
+/// answer that it repeats. They are committed with what the activation did.
+pub(super) const LOG_LINES: usize = crate::run::MAX_LOG_LINES;
+
+/// Bytes in one line of the log.
+pub(super) const LOG_LINE_BYTES: usize = 8 << 10;
+
+/// Bytes of those lines, for the same reason.
+pub(super) const LOG_BYTES: usize = crate::run::MAX_LOG_BYTES;
+
+/// Bytes of an error message from a guest; what is longer is cut. It is kept in the agent's record.
+pub(super) const MESSAGE_BYTES: usize = 4 << 10;
+
+/// Handles of WASI resources that one guest may hold: ordinary runtimes hold some tens.
+pub(super) const WASI_HANDLES: usize = 1_024;
+
+/// Characters in the name of a plugin, and in the label of a batch: those of a DNS label.
+pub(super) const LABEL_CHARS: usize = 63;
+
+/// Bytes in the summary of a plugin.
+pub(super) const SUMMARY_BYTES: usize = 1 << 10;
+
+/// Bytes in the JSON Schema of a plugin's arguments.
+pub(super) const SCHEMA_BYTES: usize = 64 << 10;
+
+/// Bytes in the reason why a strategy leaves an agent out.
+pub(super) const REASON_BYTES: usize = 1 << 10;
+
+/// Bytes in a component: a guest in Python has 18 MiB.
+pub(super) const COMPONENT_BYTES: usize = 32 << 20;
+
+/// Compiled plugins that are kept; the one that was not used for longest goes first. A guest in Rust
+/// takes about 0.3 MiB, one in Python 60 MiB.
+pub(super) const LOADED_PLUGINS: usize = 256;
+
+/// Activations and plans that may wait for a thread; who asks for more waits before it is queued.
+pub(super) const QUEUED_CALLS: usize = 1_024;
+
+/// Imports that may wait for the thread that compiles: each holds the bytes of a component.
+pub(super) const QUEUED_IMPORTS: usize = 4;
+
+/// Threads that run plugins at most: each takes [`MEMORIES`] slots of 4 GiB of address space.
+pub(super) const THREADS: usize = 256;

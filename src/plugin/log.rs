@@ -1,0 +1,219 @@
+//! What a guest writes: to its log, and to its standard streams.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
+
+use super::error::Stop;
+use super::limits::{LOG_BYTES, LOG_LINE_BYTES, LOG_LINES};
+use crate::run::{LogLevel, PluginLine};
+
+/// The log of one activation. It is shared with the guest's standard streams.
+#[derive(Clone, Default)]
+pub(super) struct Log(Arc<Mutex<Lines>>);
+
+#[derive(Default)]
+struct Lines {
+    /// Those after the last recorded answer.
+    kept: Vec<PluginLine>,
+    /// How many those are.
+    lines: usize,
+    bytes: usize,
+    /// Lines of the standard streams that have no end yet.
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+}
+
+impl Lines {
+    fn push(&mut self, level: LogLevel, message: String) -> Result<(), Stop> {
+        self.lines += 1;
+        self.bytes += message.len();
+        if self.lines > LOG_LINES {
+            return Err(limit(format!("the plugin wrote more than {LOG_LINES} lines to its log")));
+        }
+        if self.bytes > LOG_BYTES {
+            let most = LOG_BYTES >> 10;
+            return Err(limit(format!("the plugin wrote more than {most} KiB to its log")));
+        }
+        self.kept.push(PluginLine { level, message });
+        Ok(())
+    }
+
+    fn push_bytes(&mut self, level: LogLevel, bytes: &[u8]) -> Result<(), Stop> {
+        self.push(level, String::from_utf8_lossy(bytes).trim_end_matches('\r').to_owned())
+    }
+
+    fn partial(&mut self, stream: Stream) -> &mut Vec<u8> {
+        match stream {
+            Stream::Stdout => &mut self.stdout,
+            Stream::Stderr => &mut self.stderr,
+        }
+    }
+}
+
+fn limit(message: String) -> Stop {
+    Stop::Limit { code: "log-limit", message }
+}
+
+impl Log {
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a line.
+    pub(super) fn push(&self, level: LogLevel, message: String) -> Result<(), Stop> {
+        if message.len() > LOG_LINE_BYTES {
+            let most = LOG_LINE_BYTES >> 10;
+            let message =
+                format!("found a line of {} bytes, expected at most {most} KiB", message.len());
+            return Err(limit(message));
+        }
+        self.lines().push(level, message)
+    }
+
+    /// Forgets the lines so far: a recorded answer was consumed, and they were committed with it.
+    pub(super) fn forget(&self) {
+        let mut lines = self.lines();
+        lines.kept.clear();
+        lines.lines = 0;
+        lines.bytes = 0;
+    }
+
+    /// The lines after the last recorded answer. A line without an end counts as one.
+    pub(super) fn take(&self) -> Vec<PluginLine> {
+        let mut lines = self.lines();
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            let rest = std::mem::take(lines.partial(stream));
+            if !rest.is_empty() {
+                // The guest is gone: a line too many is just dropped.
+                let _ = lines.push_bytes(stream.level(), &rest);
+            }
+        }
+        std::mem::take(&mut lines.kept)
+    }
+
+    /// A standard stream that writes here.
+    pub(super) fn stream(&self, stream: Stream) -> Box<dyn OutputStream> {
+        Box::new(Writer { log: self.clone(), stream })
+    }
+
+    fn write(&self, stream: Stream, bytes: &[u8]) -> Result<(), Stop> {
+        let mut lines = self.lines();
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let mut line = std::mem::take(lines.partial(stream));
+            line.extend_from_slice(part);
+            let ended = line.last() == Some(&b'\n');
+            if ended {
+                line.pop();
+            }
+            let mut rest = line.as_slice();
+            while rest.len() > LOG_LINE_BYTES {
+                let (head, tail) = rest.split_at(LOG_LINE_BYTES);
+                lines.push_bytes(stream.level(), head)?;
+                rest = tail;
+            }
+            if ended {
+                lines.push_bytes(stream.level(), rest)?;
+            } else {
+                *lines.partial(stream) = rest.to_vec();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A standard stream of a guest.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Stream {
+    Stdout,
+    Stderr,
+}
+
+impl Stream {
+    fn level(self) -> LogLevel {
+        match self {
+            Self::Stdout => LogLevel::Info,
+            Self::Stderr => LogLevel::Warn,
+        }
+    }
+}
+
+struct Writer {
+    log: Log,
+    stream: Stream,
+}
+
+#[async_trait]
+impl Pollable for Writer {
+    async fn ready(&mut self) {}
+}
+
+impl OutputStream for Writer {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.log.write(self.stream, &bytes).map_err(|stop| StreamError::Trap(stop.into()))
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(LOG_LINE_BYTES)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(log: &Log) -> Vec<String> {
+        log.take().into_iter().map(|line| line.message).collect()
+    }
+
+    #[test]
+    fn streams_become_lines_whatever_the_pieces() {
+        let log = Log::default();
+        log.write(Stream::Stdout, b"one\ntw").unwrap();
+        log.write(Stream::Stderr, b"warn\r\n").unwrap();
+        log.write(Stream::Stdout, b"o\n\nrest").unwrap();
+        assert_eq!(texts(&log), ["one", "warn", "two", "", "rest"]);
+        assert!(texts(&log).is_empty());
+    }
+
+    #[test]
+    fn a_line_that_began_before_an_answer_is_kept_whole() {
+        let log = Log::default();
+        log.write(Stream::Stdout, b"gone\nbegun ").unwrap();
+        log.forget();
+        log.write(Stream::Stdout, b"before\n").unwrap();
+        assert_eq!(texts(&log), ["begun before"]);
+    }
+
+    #[test]
+    fn a_stream_without_ends_is_cut_and_a_log_has_its_limits() {
+        let log = Log::default();
+        log.write(Stream::Stderr, &vec![b'x'; LOG_LINE_BYTES * 2 + 1]).unwrap();
+        assert_eq!(
+            texts(&log).iter().map(String::len).collect::<Vec<_>>(),
+            [LOG_LINE_BYTES, LOG_LINE_BYTES, 1]
+        );
+
+        let log = Log::default();
+        assert!(log.push(LogLevel::Info, "x".repeat(LOG_LINE_BYTES)).is_ok());
+        assert!(log.push(LogLevel::Info, "x".repeat(LOG_LINE_BYTES + 1)).is_err());
+        let log = Log::default();
+        for _ in 0..LOG_LINES {
+            log.push(LogLevel::Info, String::new()).unwrap();
+        }
+        assert!(log.push(LogLevel::Info, String::new()).is_err());
+        log.forget();
+        log.push(LogLevel::Info, String::new()).unwrap();
+        let log = Log::default();
+        for _ in 0..LOG_BYTES / LOG_LINE_BYTES {
+            log.push(LogLevel::Info, "x".repeat(LOG_LINE_BYTES)).unwrap();
+        }
+        assert!(log.push(LogLevel::Info, "x".to_owned()).is_err());
+    }
+}

@@ -1,0 +1,131 @@
+//! What one input changes, gathered until it becomes a transition.
+
+use std::collections::BTreeSet;
+
+use super::state::Machine;
+use crate::run::{
+    AgentId, AgentSeq, AgentState, Command, Effect, Happened, Journal, LogLine, PluginLine,
+    RunEvent, RunStatus, StatusReason, Timestamp, Transition, Writes,
+};
+
+/// What one input changed so far.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    /// The moment of the input.
+    pub(super) now: Timestamp,
+    /// Who asked, where somebody did.
+    pub(super) actor: Option<String>,
+    /// Whether the run itself changed.
+    pub(super) progress: bool,
+    /// Agent records that changed.
+    pub(super) records: BTreeSet<AgentSeq>,
+    /// Journals that changed, as they are now.
+    pub(super) journals: Vec<Journal>,
+    logs: Vec<LogLine>,
+    events: Vec<RunEvent>,
+    pub(super) commands: Vec<Command>,
+    pub(super) effects: Vec<Effect>,
+}
+
+impl Changes {
+    pub(super) fn at(now: Timestamp) -> Self {
+        Self { now, ..Self::default() }
+    }
+
+    /// Appends an event to the history.
+    pub(super) fn event(&mut self, machine: &mut Machine, what: Happened) {
+        let progress = &mut machine.run.progress;
+        let seq = progress.next_event;
+        progress.next_event += 1;
+        self.progress = true;
+        self.events.push(RunEvent {
+            run: machine.run.snapshot.id,
+            seq,
+            at: self.now,
+            actor: self.actor.clone(),
+            what,
+            finish_ts: progress.finishing_at,
+        });
+    }
+
+    /// Gives the run another status. A step that the transition table does not hold is not taken.
+    pub(super) fn status(
+        &mut self,
+        machine: &mut Machine,
+        to: RunStatus,
+        reason: Option<StatusReason>,
+    ) {
+        let progress = &mut machine.run.progress;
+        let from = progress.status;
+        debug_assert!(from.next().contains(&to), "{from} → {to}");
+        progress.status = to;
+        progress.since = self.now;
+        progress.reason.clone_from(&reason);
+        self.event(machine, Happened::Status { from: Some(from), to, reason });
+    }
+
+    /// Gives an agent another state, with the counts and the index that go with it.
+    pub(super) fn agent(
+        &mut self,
+        machine: &mut Machine,
+        seq: AgentSeq,
+        to: AgentState,
+        why: Option<String>,
+    ) {
+        let Some((agent, from, batch)) = machine.move_agent(seq, to) else { return };
+        self.records.insert(seq);
+        self.event(machine, Happened::Agent { agent, from: Some(from), to, batch, why });
+    }
+
+    /// Appends the lines that a plugin wrote: of an attempt when there is a journal, else of the
+    /// strategy. The line counter of the journal goes with it.
+    pub(super) fn logs(
+        &mut self,
+        machine: &Machine,
+        lines: Vec<PluginLine>,
+        source: &str,
+        mut of: Option<(&mut Journal, &AgentId)>,
+    ) {
+        for (index, line) in lines.into_iter().enumerate() {
+            let number = match &mut of {
+                Some((journal, _)) => {
+                    journal.log_lines += 1;
+                    journal.log_lines
+                }
+                None => u32::try_from(index + 1).unwrap_or(u32::MAX),
+            };
+            self.progress = true;
+            self.logs.push(LogLine {
+                run: machine.run.snapshot.id,
+                attempt: of.as_ref().map(|(journal, _)| journal.key),
+                agent: of.as_ref().map(|(_, agent)| (*agent).clone()),
+                source: source.to_owned(),
+                line: number,
+                event: machine.run.progress.next_event.saturating_sub(1),
+                at: self.now,
+                level: line.level,
+                message: line.message,
+                finish_ts: machine.run.progress.finishing_at,
+            });
+        }
+    }
+
+    /// The transition.
+    pub(super) fn done(self, machine: &Machine) -> Transition {
+        let records: Vec<_> =
+            self.records.iter().filter_map(|seq| machine.record(*seq)).cloned().collect();
+        let written = self.progress
+            || !records.is_empty()
+            || !self.journals.is_empty()
+            || !self.commands.is_empty();
+        let writes = Writes {
+            progress: written.then(|| machine.run.progress.clone()),
+            records,
+            journals: self.journals,
+            logs: self.logs,
+            events: self.events,
+            commands: self.commands,
+        };
+        Transition { writes, effects: self.effects }
+    }
+}

@@ -1,0 +1,216 @@
+//! Asking the strategy, checking what it decided, and obeying it.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::changes::Changes;
+use super::state::{IllegalInput, Machine};
+use crate::run::decision::{MAX_LABEL_CHARS, MIN_WAIT};
+use crate::run::{
+    AgentSeq, AgentState, Decision, Effect, Happened, MAX_DECIDED, MAX_MEMO_BYTES, MAX_START, Next,
+    PlanFailure, PlanInput, PlannedNext, PluginLine, ReasonCode, RunStatus, StatusReason,
+};
+
+/// A decision that was checked.
+struct Checked {
+    start: Vec<AgentSeq>,
+    skip: Vec<(AgentSeq, String)>,
+}
+
+impl Machine {
+    /// Asks the strategy, if it is due and may be asked.
+    pub(super) fn ask_strategy(&mut self, changes: &mut Changes) {
+        let settled = match &self.run.progress.stage.next {
+            Some(PlannedNext::Complete | PlannedNext::Abort { .. }) => true,
+            Some(PlannedNext::Wait | PlannedNext::WaitUntil { .. }) | None => false,
+        };
+        if !self.plan_due || self.planning || settled {
+            return;
+        }
+        if self.run.progress.status != RunStatus::Running {
+            return;
+        }
+        let Some((plugin, input)) = self.plan_question(changes) else { return };
+        self.plan_due = false;
+        self.planning = true;
+        changes.effects.push(Effect::Plan { plugin, input });
+    }
+
+    fn plan_question(&mut self, changes: &mut Changes) -> Option<(crate::run::Digest, PlanInput)> {
+        let stage = self.stage()?;
+        let pin = self.run.snapshot.playbook.plugins.get(&stage.strategy.plugin)?;
+        let arguments =
+            self.with_scope(Value::Null, Value::Null, |scope| stage.strategy.with.render(scope));
+        match arguments {
+            Ok(arguments) => {
+                let input = PlanInput {
+                    stage: stage.name.clone(),
+                    arguments,
+                    memo: self.run.progress.stage.memo.clone(),
+                    now: changes.now,
+                    max_start: MAX_START,
+                };
+                Some((pin.digest.clone(), input))
+            }
+            Err(error) => {
+                self.pause(ReasonCode::StrategyFailed, error.to_string(), changes);
+                None
+            }
+        }
+    }
+
+    pub(super) fn planned(
+        &mut self,
+        result: Result<Decision, PlanFailure>,
+        logs: Vec<PluginLine>,
+        changes: &mut Changes,
+    ) -> Result<(), IllegalInput> {
+        if !self.planning {
+            return Err(IllegalInput::new("a decision", "the strategy was not asked"));
+        }
+        self.planning = false;
+        let stage = self.stage().map(|stage| stage.name.clone()).unwrap_or_default();
+        changes.logs(self, logs, &stage, None);
+        if self.run.progress.status != RunStatus::Running {
+            return Ok(());
+        }
+        let strategy = self.stage().map(|stage| stage.strategy.plugin.clone()).unwrap_or_default();
+        match result {
+            Err(PlanFailure { code, message }) => {
+                let message = format!("strategy {strategy} gave no decision ({code}): {message}");
+                self.pause(ReasonCode::StrategyFailed, message, changes);
+            }
+            Ok(decision) => match self.check(&decision) {
+                Ok(checked) => self.obey(decision, checked, changes),
+                Err(why) => {
+                    let message = format!("refused the decision of strategy {strategy}: {why}");
+                    self.pause(ReasonCode::DecisionRefused, message, changes);
+                }
+            },
+        }
+        Ok(())
+    }
+
+    /// Checks a decision against the roster. It is obeyed as a whole or not at all.
+    fn check(&self, decision: &Decision) -> Result<Checked, String> {
+        let Decision { start, skip, next, memo, label } = decision;
+        if memo.len() > MAX_MEMO_BYTES {
+            return Err(format!("its memo has {} bytes, at most {MAX_MEMO_BYTES}", memo.len()));
+        }
+        if label.as_ref().is_some_and(|label| label.chars().count() > MAX_LABEL_CHARS) {
+            return Err(format!("its label is longer than {MAX_LABEL_CHARS} characters"));
+        }
+        if start.len() > MAX_START as usize {
+            return Err(format!("it starts {} agents, at most {MAX_START}", start.len()));
+        }
+        let decided = start.len() + skip.len();
+        if decided > MAX_DECIDED as usize {
+            return Err(format!("it names {decided} agents, at most {MAX_DECIDED}"));
+        }
+        if !start.is_empty() && self.budget_exceeded() {
+            return Err("it starts agents though the budget is exceeded".to_owned());
+        }
+        let mut named = BTreeSet::new();
+        let mut startable = |id: &crate::run::AgentId| {
+            let seq = self.seq_of(id).ok_or_else(|| format!("agent {id} is unknown"))?;
+            let state = self.record(seq).map(|record| record.state);
+            if state != Some(AgentState::Pending) {
+                let state = state.map_or("unknown", AgentState::as_str);
+                return Err(format!("agent {id} is {state}, expected PENDING"));
+            }
+            if named.insert(seq) { Ok(seq) } else { Err(format!("agent {id} is named twice")) }
+        };
+        let start_seqs = start.iter().map(&mut startable).collect::<Result<Vec<_>, _>>()?;
+        let skip_seqs = skip
+            .iter()
+            .map(|(id, reason)| startable(id).map(|seq| (seq, reason.clone())))
+            .collect::<Result<Vec<_>, String>>()?;
+        let waits_for_nothing = start.is_empty() && self.attempts.is_empty();
+        if *next == Next::Wait && waits_for_nothing {
+            return Err("it waits though nothing is in flight".to_owned());
+        }
+        Ok(Checked { start: start_seqs, skip: skip_seqs })
+    }
+
+    fn obey(&mut self, decision: Decision, checked: Checked, changes: &mut Changes) {
+        let roster = self.run.progress.next_event - 1;
+        let stage = &mut self.run.progress.stage;
+        stage.memo = decision.memo;
+        let started = u32::try_from(checked.start.len()).unwrap_or(u32::MAX);
+        if started > 0 {
+            stage.batches += 1;
+        }
+        let batch = stage.batches;
+        changes.event(
+            self,
+            Happened::Decision {
+                roster,
+                batch: (started > 0).then_some(batch),
+                label: decision.label.clone(),
+                started,
+                skipped: u32::try_from(checked.skip.len()).unwrap_or(u32::MAX),
+                next: in_words(&decision.next),
+            },
+        );
+        for (seq, reason) in checked.skip {
+            if let Some(record) = self.record_mut(seq) {
+                record.skip_reason = Some(reason.clone());
+                record.ended_at = Some(changes.now);
+            }
+            changes.agent(self, seq, AgentState::Skipped, Some(reason));
+        }
+        self.run.progress.stage.next = None;
+        for seq in checked.start {
+            if let Some(record) = self.record_mut(seq) {
+                record.batch = Some(batch);
+                record.batch_label.clone_from(&decision.label);
+                record.started_at = Some(changes.now);
+            }
+            changes.agent(self, seq, AgentState::Running, None);
+            self.begin_step(seq, changes);
+        }
+        self.go_on_after(decision.next, started == MAX_START, changes);
+    }
+
+    /// Acts on what the strategy wants to happen next. The start of the agents may have paused the
+    /// run already, when their expressions failed; then that stays.
+    fn go_on_after(&mut self, next: Next, ask_again: bool, changes: &mut Changes) {
+        let planned = match next {
+            Next::Wait => PlannedNext::Wait,
+            Next::WaitUntil(at) => {
+                let at = at.max(changes.now.plus(MIN_WAIT));
+                changes.effects.push(Effect::WakeAt(at));
+                PlannedNext::WaitUntil { at }
+            }
+            Next::Approval(message) => {
+                if self.run.progress.status == RunStatus::Running {
+                    self.pause(ReasonCode::Approval, message, changes);
+                }
+                return;
+            }
+            Next::Complete => PlannedNext::Complete,
+            Next::Abort(reason) => PlannedNext::Abort { reason },
+        };
+        changes.progress = true;
+        if !matches!(self.run.progress.stage.next, Some(PlannedNext::Abort { .. })) {
+            self.run.progress.stage.next = Some(planned);
+        }
+        self.plan_due |= ask_again;
+        self.end_stage_if_over(changes);
+    }
+
+    pub(super) fn pause(&mut self, code: ReasonCode, message: String, changes: &mut Changes) {
+        changes.status(self, RunStatus::Paused, Some(StatusReason { code, message }));
+    }
+}
+
+fn in_words(next: &Next) -> String {
+    match next {
+        Next::Wait => "wait".to_owned(),
+        Next::WaitUntil(at) => format!("wait until {at}"),
+        Next::Approval(message) => format!("approval: {message}"),
+        Next::Complete => "complete".to_owned(),
+        Next::Abort(reason) => format!("abort: {reason}"),
+    }
+}

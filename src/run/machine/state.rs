@@ -1,0 +1,308 @@
+//! What the machine holds in memory, how it is loaded, and where inputs are sent.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use serde_json::{Value, json};
+
+use super::changes::Changes;
+use crate::playbook::{Scope, Stage, Step};
+use crate::run::{
+    AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, CommandId, Effect, Input, Journal,
+    Loaded, Member, PlannedNext, Roster, Run, RunStatus, Timestamp, Transition,
+};
+
+/// A run in memory. It is changed by [`apply`](Self::apply) alone.
+///
+/// # Guarantees
+/// - The same loaded run and the same inputs at the same moments give the same transitions.
+/// - Every effect is safe to perform again, so a machine that is loaded anew after a crash goes on
+///   with [`load`](Self::load)'s effects where the last commit left it.
+/// - One transition never holds more documents than one commit may.
+///
+/// # Assumptions
+/// The driver commits the writes of a transition before it performs its effects, applies inputs
+/// one after another, and drops the machine when a commit is refused.
+#[derive(Debug)]
+pub struct Machine {
+    pub(super) run: Run,
+    records: Vec<AgentRecord>,
+    by_id: BTreeMap<AgentId, AgentSeq>,
+    by_state: BTreeMap<AgentState, BTreeSet<AgentSeq>>,
+    /// Attempts in flight.
+    pub(super) attempts: BTreeMap<AgentSeq, Attempt>,
+    /// Members whose record is still to be made.
+    pub(super) joining: VecDeque<(Member, bool)>,
+    /// Agents whose attempt is still to be ended because the run is cancelled.
+    pub(super) stopping: VecDeque<AgentSeq>,
+    /// Commands that were applied or refused since the machine was loaded.
+    pub(super) handled: BTreeSet<CommandId>,
+    /// Something changed since the strategy was asked.
+    pub(super) plan_due: bool,
+    /// The strategy is being asked.
+    pub(super) planning: bool,
+}
+
+/// An attempt in flight.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub(super) journal: Journal,
+    pub(super) doing: Doing,
+    /// Bytes of the answers in the journal.
+    pub(super) bytes: usize,
+}
+
+/// What an attempt in flight waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Doing {
+    /// The end of an activation.
+    Activation,
+    /// The answer to the pending call.
+    Answer,
+}
+
+/// The input does not fit the state: a mistake of the driver.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to apply {input}: {why}")]
+pub struct IllegalInput {
+    input: &'static str,
+    why: String,
+}
+
+impl IllegalInput {
+    pub(super) fn new(input: &'static str, why: impl Into<String>) -> Self {
+        Self { input, why: why.into() }
+    }
+}
+
+impl Machine {
+    /// A machine for a run as it was loaded, and what it does first: all that was going on when
+    /// the run was last committed to is taken up again.
+    pub fn load(loaded: Loaded, now: Timestamp) -> (Self, Transition) {
+        let Loaded { run, mut records, journals } = loaded;
+        records.sort_by_key(|record| record.seq);
+        let mut machine = Self {
+            run,
+            records: Vec::with_capacity(records.len()),
+            by_id: BTreeMap::new(),
+            by_state: BTreeMap::new(),
+            attempts: BTreeMap::new(),
+            joining: VecDeque::new(),
+            stopping: VecDeque::new(),
+            handled: BTreeSet::new(),
+            plan_due: false,
+            planning: false,
+        };
+        for record in records {
+            machine.insert(record);
+        }
+        let mut journals: BTreeMap<AttemptKey, Journal> =
+            journals.into_iter().map(|journal| (journal.key, journal)).collect();
+        let mut changes = Changes::at(now);
+        match machine.run.progress.status {
+            RunStatus::PendingApprove => {}
+            RunStatus::Pending => changes.effects.push(Effect::AwaitCluster),
+            RunStatus::Starting => changes.effects.push(Effect::LoadMembers),
+            RunStatus::Running | RunStatus::Paused | RunStatus::Cancelling => {
+                machine.take_up(&mut journals, &mut changes);
+            }
+            RunStatus::Finishing => {
+                let at = machine.run.progress.finishing_at.unwrap_or(now);
+                changes.effects.push(Effect::Stamp(at));
+            }
+            RunStatus::Done | RunStatus::Failed | RunStatus::Cancelled => {}
+        }
+        let transition = changes.done(&machine);
+        (machine, transition)
+    }
+
+    fn take_up(&mut self, journals: &mut BTreeMap<AttemptKey, Journal>, changes: &mut Changes) {
+        for seq in self.in_state(AgentState::Running) {
+            self.take_up_attempt(seq, journals, changes);
+        }
+        match (self.run.progress.status, &self.run.progress.stage.next) {
+            (RunStatus::Cancelling, _) => self.stop_all(changes),
+            (RunStatus::Running, Some(PlannedNext::Complete | PlannedNext::Abort { .. })) => {}
+            (RunStatus::Running, next) => {
+                if let Some(PlannedNext::WaitUntil { at }) = next {
+                    changes.effects.push(Effect::WakeAt(*at));
+                }
+                self.plan_due = true;
+            }
+            _ => {}
+        }
+        self.end_stage_if_over(changes);
+    }
+
+    /// Takes notice of one input.
+    ///
+    /// # Errors
+    /// [`IllegalInput`] for an input that answers nothing that was asked; nothing has changed then.
+    /// What merely comes too late (an answer for an attempt that was given up) changes nothing.
+    pub fn apply(&mut self, input: Input, now: Timestamp) -> Result<Transition, IllegalInput> {
+        let mut changes = Changes::at(now);
+        match input {
+            Input::ClusterFree => self.cluster_free(&mut changes),
+            Input::ClusterBusy { holder } => self.cluster_busy(holder, &mut changes),
+            Input::Members(members) => self.members(members, &mut changes),
+            Input::MembersFailed(message) => self.members_failed(message, &mut changes),
+            Input::Planned { result, logs } => self.planned(result, logs, &mut changes)?,
+            Input::Activated { key, activation } => self.activated(key, activation, &mut changes),
+            Input::Accepted { key, call } => self.accepted(key, call, &mut changes),
+            Input::Answered { key, call, answer } => {
+                self.answered(key, call, answer, &mut changes)?;
+            }
+            Input::Command(command) => self.command(command, &mut changes),
+            Input::Woken => self.woken(&mut changes),
+            Input::Stamped => self.stamped(&mut changes)?,
+            Input::Continue => self.go_on(&mut changes),
+        }
+        Ok(changes.done(self))
+    }
+
+    /// Asks the strategy if something changed since it was asked last. To be called after a batch
+    /// of inputs, so that many changes cost one decision.
+    pub fn settle(&mut self, now: Timestamp) -> Transition {
+        let mut changes = Changes::at(now);
+        self.ask_strategy(&mut changes);
+        changes.done(self)
+    }
+
+    fn go_on(&mut self, changes: &mut Changes) {
+        if !self.joining.is_empty() {
+            self.make_records(changes);
+        }
+        if !self.stopping.is_empty() {
+            self.stop_some(changes);
+        }
+    }
+
+    /// The run.
+    pub fn run(&self) -> &Run {
+        &self.run
+    }
+
+    /// The record of an agent.
+    pub fn record(&self, seq: AgentSeq) -> Option<&AgentRecord> {
+        self.records.get(seq.0 as usize)
+    }
+
+    /// All agent records, by sequence.
+    pub fn records(&self) -> &[AgentRecord] {
+        &self.records
+    }
+
+    /// Number of attempts in flight.
+    pub fn in_flight(&self) -> usize {
+        self.attempts.len()
+    }
+
+    pub(super) fn record_mut(&mut self, seq: AgentSeq) -> Option<&mut AgentRecord> {
+        self.records.get_mut(seq.0 as usize)
+    }
+
+    pub(super) fn seq_of(&self, agent: &AgentId) -> Option<AgentSeq> {
+        self.by_id.get(agent).copied()
+    }
+
+    pub(super) fn in_state(&self, state: AgentState) -> Vec<AgentSeq> {
+        self.by_state.get(&state).into_iter().flatten().copied().collect()
+    }
+
+    /// Takes a record in whose sequence is the next one.
+    pub(super) fn insert(&mut self, record: AgentRecord) {
+        debug_assert_eq!(record.seq.0 as usize, self.records.len());
+        self.by_id.insert(record.agent.clone(), record.seq);
+        self.by_state.entry(record.state).or_default().insert(record.seq);
+        self.records.push(record);
+    }
+
+    /// Changes the state of an agent with the index and the counts; what it was before.
+    pub(super) fn move_agent(
+        &mut self,
+        seq: AgentSeq,
+        to: AgentState,
+    ) -> Option<(AgentId, AgentState, Option<u32>)> {
+        let record = self.records.get_mut(seq.0 as usize)?;
+        let from = record.state;
+        debug_assert!(from.next().contains(&to), "{from} → {to}");
+        record.state = to;
+        let agent = record.agent.clone();
+        let batch = record.batch;
+        if let Some(set) = self.by_state.get_mut(&from) {
+            set.remove(&seq);
+        }
+        self.by_state.entry(to).or_default().insert(seq);
+        let counts = &mut self.run.progress.counts;
+        if let Some(count) = counts.get_mut(&from) {
+            *count = count.saturating_sub(1);
+        }
+        *counts.entry(to).or_insert(0) += 1;
+        Some((agent, from, batch))
+    }
+
+    pub(super) fn stage(&self) -> Option<&Stage> {
+        self.run.snapshot.playbook.stages.get(usize::from(self.run.progress.stage.index))
+    }
+
+    pub(super) fn step(&self, index: u16) -> Option<&Step> {
+        self.stage()?.steps.get(usize::from(index))
+    }
+
+    /// Lets `f` see the scope of expressions, for an agent or for none.
+    pub(super) fn with_scope<T>(
+        &self,
+        agent: Value,
+        steps: Value,
+        f: impl Fn(&Scope<'_>) -> T,
+    ) -> T {
+        let snapshot = &self.run.snapshot;
+        let params = Value::Object(snapshot.params.clone());
+        let run = json!({"id": snapshot.id, "started_by": snapshot.started_by});
+        let cluster = json!({"name": snapshot.cluster});
+        f(&Scope { params: &params, agent: &agent, steps: &steps, run: &run, cluster: &cluster })
+    }
+
+    /// Lets `f` see the scope of expressions for an agent's next step.
+    pub(super) fn with_record_scope<T>(
+        &self,
+        record: &AgentRecord,
+        f: impl Fn(&Scope<'_>) -> T,
+    ) -> T {
+        let results = record.results.iter();
+        let steps = results.map(|(name, result)| (name.clone(), json!({"result": result})));
+        let agent = json!({
+            "id": record.agent,
+            "address": record.address,
+            "attributes": record.attributes,
+            "node": record.node,
+        });
+        self.with_scope(agent, Value::Object(steps.collect()), f)
+    }
+}
+
+impl Roster for Machine {
+    fn count(&self, state: AgentState) -> u32 {
+        self.run.progress.count(state)
+    }
+
+    fn selected(&self) -> u32 {
+        self.run.progress.stage.selected
+    }
+
+    fn page(&self, state: AgentState, after: Option<&AgentId>, limit: u32) -> Vec<AgentId> {
+        let Some(set) = self.by_state.get(&state) else { return Vec::new() };
+        let from = match after {
+            None => AgentSeq(0),
+            Some(id) => match self.seq_of(id) {
+                Some(seq) => AgentSeq(seq.0.saturating_add(1)),
+                None => return Vec::new(),
+            },
+        };
+        let records = set.range(from..).take(limit as usize).filter_map(|seq| self.record(*seq));
+        records.map(|record| record.agent.clone()).collect()
+    }
+
+    fn record(&self, id: &AgentId) -> Option<&AgentRecord> {
+        self.seq_of(id).and_then(|seq| Self::record(self, seq))
+    }
+}

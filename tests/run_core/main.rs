@@ -1,0 +1,194 @@
+//! The run's state machine under random histories: decisions good and bad, actions that fail,
+//! commands at any moment, crashes between any two commits.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::wildcard_enum_match_arm)]
+
+mod world;
+
+use proptest::prelude::*;
+use replibook::run::{AgentState, Happened, RunStatus, Verb};
+use world::{Choice, Setup, World, playbook};
+
+fn choices() -> impl Strategy<Value = Vec<Choice>> {
+    let choice = prop_oneof![
+        8 => any::<u16>().prop_map(Choice::Perform),
+        6 => any::<u16>().prop_map(Choice::PerformWell),
+        1 => Just(Choice::Crash),
+        1 => prop::sample::select(Verb::ALL.to_vec()).prop_map(Choice::Command),
+        1 => any::<u16>().prop_map(Choice::BadDecision),
+    ];
+    prop::collection::vec(choice, 0..200)
+}
+
+fn setups() -> impl Strategy<Value = Setup> {
+    (1_usize..9, 0_u32..4, any::<bool>(), 1_usize..3, any::<bool>(), 1_u32..5).prop_map(
+        |(agents, max_failed, abort, steps, approval, batch)| Setup {
+            agents,
+            max_failed,
+            abort,
+            steps,
+            approval,
+            batch,
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    /// Whatever happens, every invariant holds after every commit, and once nothing more goes wrong
+    /// the run ends or says what it waits for.
+    #[test]
+    fn invariants_hold_in_every_history(setup in setups(), choices in choices()) {
+        let mut world = World::new(setup);
+        for choice in &choices {
+            world.choose(choice);
+        }
+        world.run_dry();
+        world.check_the_end();
+    }
+
+    /// The same history gives the same writes.
+    #[test]
+    fn the_same_input_gives_the_same_output(setup in setups(), choices in choices()) {
+        let written = |choices: &[Choice]| {
+            let mut world = World::new(setup.clone());
+            for choice in choices {
+                world.choose(choice);
+            }
+            world.run_dry();
+            world.written
+        };
+        prop_assert_eq!(written(&choices), written(&choices));
+    }
+}
+
+fn plain(agents: usize, max_failed: u32) -> Setup {
+    Setup { agents, max_failed, abort: false, steps: 1, approval: false, batch: 2 }
+}
+
+#[test]
+fn a_run_without_mishaps_is_done() {
+    let mut world = World::new(plain(5, 0));
+    world.run_dry();
+    assert_eq!(world.progress().status, RunStatus::Done);
+    assert_eq!(world.progress().count(AgentState::Done), 5);
+    assert_eq!(world.progress().finish_ts, world.progress().finishing_at);
+    let batches = world.records().map(|record| record.batch.unwrap()).collect::<Vec<_>>();
+    assert_eq!(batches, [1, 1, 2, 3, 4]);
+}
+
+#[test]
+fn a_budget_that_is_exceeded_pauses_and_a_resume_accepts_the_failures() {
+    let mut world = World::new(plain(6, 1));
+    world.fail_next(2);
+    world.run_dry();
+    assert_eq!(world.progress().status, RunStatus::Paused);
+    let reason = world.progress().reason.clone().unwrap();
+    assert_eq!(reason.message, "2 agents failed, the budget allows 1");
+    world.choose(&Choice::Command(Verb::Resume));
+    world.run_dry();
+    assert_eq!(world.progress().status, RunStatus::Failed, "more failed than the budget allows");
+    assert_eq!(world.progress().count(AgentState::Done), 4);
+}
+
+#[test]
+fn a_failure_after_a_resume_pauses_again() {
+    let mut world = World::new(plain(6, 0));
+    world.fail_next(1);
+    world.run_dry();
+    world.choose(&Choice::Command(Verb::Resume));
+    world.fail_next(1);
+    world.run_dry();
+    assert_eq!(world.progress().status, RunStatus::Paused);
+}
+
+#[test]
+fn failures_within_the_budget_end_in_done_and_say_so() {
+    let mut world = World::new(plain(4, 1));
+    world.fail_next(1);
+    world.run_dry();
+    assert_eq!(world.progress().status, RunStatus::Done);
+    let reason = world.progress().reason.clone().unwrap();
+    assert_eq!(reason.message, "1 of 4 agents failed, the budget allows 1");
+}
+
+#[test]
+fn an_exceeded_budget_can_abort() {
+    let mut world = World::new(Setup { abort: true, ..plain(4, 0) });
+    world.fail_next(1);
+    world.run_dry();
+    assert_eq!(world.progress().status, RunStatus::Failed);
+    assert!(world.progress().count(AgentState::Pending) >= 2, "the rest was not started");
+}
+
+#[test]
+fn a_refused_decision_pauses_and_names_the_strategy() {
+    for (kind, expected) in [
+        (0, "agent nobody is unknown"),
+        (1, "is named twice"),
+        (2, "waits though nothing is in flight"),
+        (3, "its memo has"),
+        (4, "its label is longer"),
+        (5, "starts 251 agents, at most 250"),
+        (6, "names 261 agents, at most 260"),
+    ] {
+        let mut world = World::new(plain(3, 0));
+        world.start();
+        world.choose(&Choice::BadDecision(kind));
+        assert_eq!(world.progress().status, RunStatus::Paused, "{expected}");
+        let message = world.progress().reason.clone().unwrap().message;
+        assert!(message.contains("strategy rolling") && message.contains(expected), "{message}");
+        assert_eq!(world.progress().count(AgentState::Running), 0, "it was not obeyed");
+    }
+}
+
+#[test]
+fn a_cluster_of_ten_thousand_is_taken_in_chunks_and_survives_a_crash_in_between() {
+    let mut world = World::new(plain(10_000, 0));
+    for _ in 0..7 {
+        world.choose(&Choice::Perform(0));
+    }
+    assert_eq!(world.progress().status, RunStatus::Starting);
+    let made = world.records().count();
+    assert!(made > 0 && made < 10_000, "{made}");
+    world.choose(&Choice::Crash);
+    world.start();
+    assert_eq!(world.progress().stage.selected, 10_000);
+}
+
+#[test]
+fn commands_that_do_not_fit_are_refused_with_a_reason() {
+    let mut world = World::new(plain(2, 0));
+    world.choose(&Choice::Command(Verb::Resume));
+    world.run_dry();
+    world.choose(&Choice::Command(Verb::Cancel));
+    let refusals: Vec<String> = world
+        .events()
+        .filter_map(|event| match &event.what {
+            Happened::Command { refused, .. } => refused.clone(),
+            _ => None,
+        })
+        .collect();
+    assert!(refusals[0].ends_with("is PENDING: it is not paused"), "{refusals:?}");
+    assert!(refusals[1].ends_with("is DONE: it has ended"), "{refusals:?}");
+}
+
+#[test]
+fn cancelling_waits_for_the_actions_that_are_out() {
+    let mut world = World::new(plain(4, 0));
+    world.start();
+    world.until_in_flight(2);
+    world.choose(&Choice::Command(Verb::Cancel));
+    assert_eq!(world.progress().status, RunStatus::Cancelling);
+    world.run_dry();
+    assert_eq!(world.progress().status, RunStatus::Cancelled);
+    assert_eq!(world.progress().count(AgentState::Pending), 2, "what had not started stays");
+}
+
+#[test]
+fn the_snapshot_survives_json() {
+    let playbook = playbook(&plain(1, 1));
+    let text = serde_json::to_string(&playbook).unwrap();
+    assert_eq!(serde_json::from_str::<replibook::playbook::Playbook>(&text).unwrap(), playbook);
+}
