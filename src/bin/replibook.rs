@@ -4,9 +4,9 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use replibook::agent::server::{self as agent, AgentArgs};
+use replibook::agent::server::AgentArgs;
 use replibook::cli::demo::{DemoArgs, demo};
-use replibook::cli::{ServeArgs, log_to_stderr};
+use replibook::cli::{ServeArgs, log_to_stderr, serve};
 
 /// Runs playbooks over the agents of a cluster, with WebAssembly plugins.
 #[derive(Debug, Parser)]
@@ -16,14 +16,11 @@ struct Cli {
     command: Command,
 }
 
-/// What an agent logs: it has little to say.
-const AGENT_LOG: &str = "info";
-
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the server: it keeps playbooks and clusters, and drives runs
     Serve(ServeArgs),
-    /// Run the reference agent: it runs the commands that its configuration declares
+    /// Run the reference agent: it does actions on one node
     Agent(AgentArgs),
     /// Show a whole run: start a server and a dozen agents, and restart them zone by zone
     Demo(DemoArgs),
@@ -49,12 +46,11 @@ async fn run(command: Command) -> anyhow::Result<u8> {
     match command {
         Command::Serve(args) => {
             log_to_stderr(&args.log)?;
-            anyhow::bail!("this build has no server yet")
+            serve(args).await.map(|()| 0)
         }
         Command::Agent(args) => {
-            log_to_stderr(AGENT_LOG)?;
-            agent::serve(args).await?;
-            Ok(0)
+            log_to_stderr(&std::env::var("REPLIBOOK_LOG").unwrap_or_else(|_| "info".to_owned()))?;
+            replibook::agent::server::serve(args).await.map(|()| 0)
         }
         Command::Demo(args) => demo(args).await,
     }

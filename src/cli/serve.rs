@@ -1,9 +1,22 @@
 //! `replibook serve`: the server's command line.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use crate::run::Millis;
+use anyhow::Context as _;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::agent::{AgentHttpConfig, AgentLimits, HttpAgents};
+use crate::api::{self, ApiState};
+use crate::clock::{Clock, SystemClock};
+use crate::driver::{CrashPoints, Engine, EngineConfig, Signals, World};
+use crate::plugin::{HostConfig, PluginHost};
+use crate::run::{EngineId, Millis};
+use crate::stop::StopAsked;
+use crate::store::{SqliteStore, Store, StoreOptions};
 
 /// The longest retention: about ten years. A longer one is more likely a slip than a wish.
 const MAX_RETENTION: Millis = Millis::from_secs(3_660 * 24 * 3_600);
@@ -44,6 +57,70 @@ fn parse_retention(text: &str) -> Result<Millis, String> {
     let length = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours());
     let millis = u64::try_from(length.map_err(|_| refuse())?.as_millis()).map(Millis);
     millis.ok().filter(|length| *length <= MAX_RETENTION).ok_or_else(refuse)
+}
+
+/// Runs the server as a program: `replibook serve`. Prints `listening on http://ADDRESS` to standard
+/// output once it serves, and returns after SIGINT, SIGTERM, or the end of standard input when that
+/// was asked for.
+///
+/// # Errors
+/// When it can't start, or the socket can't be served any more. The data directory is released
+/// either way, and runs go on with the next server.
+pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
+    // Before the server says that it listens, so that a signal that follows at once is not missed.
+    let mut asked = StopAsked::listen(args.until_stdin_closes)?;
+    api::check_bind(args.listen, args.insecure)?;
+    let world = world(&args)?;
+    api::install_builtins(world.store.as_ref(), &world.plugins, world.clock.as_ref())
+        .await
+        .context("failed to keep the built-in plugins")?;
+    let listener = tokio::net::TcpListener::bind(args.listen)
+        .await
+        .with_context(|| format!("failed to listen on {}", args.listen))?;
+    let address = listener.local_addr().context("failed to tell the address")?;
+    let mut stdout = std::io::stdout();
+    writeln!(stdout, "listening on http://{address}")
+        .and_then(|()| stdout.flush())
+        .context("failed to print the address")?;
+    tracing::info!(%address, data = %args.data.display(), "serving");
+
+    let stop = CancellationToken::new();
+    let id = EngineId(Uuid::new_v4().to_string());
+    let config = EngineConfig { id, max_runs: EngineConfig::MAX_RUNS };
+    let engine = tokio::spawn(Engine::new(world.clone(), config).run(stop.clone()));
+    let served = api::serve(listener, state(&world, args.insecure), async move {
+        asked.wait().await;
+    })
+    .await;
+    stop.cancel();
+    engine.await.context("the engine ended abnormally")?;
+    served.context("failed to serve the API")
+}
+
+fn world(args: &ServeArgs) -> anyhow::Result<World> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let options = StoreOptions { retention: args.retention, ..StoreOptions::default() };
+    let store: Arc<dyn Store> = Arc::new(
+        SqliteStore::open(&args.data, options, clock.clone())
+            .with_context(|| format!("failed to open the store in {}", args.data.display()))?,
+    );
+    let agents = HttpAgents::new(&AgentHttpConfig::default())
+        .context("failed to make the client for agents")?;
+    Ok(World {
+        store,
+        agents: CrashPoints::from_env(Arc::new(agents)),
+        plugins: PluginHost::start(HostConfig::default())
+            .context("failed to start the plugin host")?,
+        clock,
+        signals: Signals::new(),
+        agent_limits: AgentLimits::default(),
+    })
+}
+
+fn state(world: &World, any_host: bool) -> ApiState {
+    let World { store, plugins, signals, clock, .. } = world.clone();
+    let state = ApiState::new(store, plugins, signals, clock);
+    if any_host { state.with_any_host() } else { state }
 }
 
 #[cfg(test)]
