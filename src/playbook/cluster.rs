@@ -93,7 +93,9 @@ mod tests {
         let mut text = "apiVersion: replicante.io/v1\nkind: Cluster\nmetadata: {name: big}\nspec:\n  agents:\n".to_owned();
         for n in 0..100_000 {
             let address = format!("http://10.{}.{}.{}:8000", n / 65_536, n / 256 % 256, n % 256);
-            text.push_str(&format!("  - {{id: node-{n}, address: '{address}', attributes: {{zone: a, rack: {n}}}}}\n"));
+            text.push_str(&format!(
+                "  - {{id: node-{n}, address: '{address}', attributes: {{zone: a, rack: {n}}}}}\n"
+            ));
         }
         let cluster = parse_cluster(text.as_bytes()).unwrap();
         assert_eq!(cluster.agents.len(), 100_000);

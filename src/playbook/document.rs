@@ -8,9 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::model::{
-    Approval, BudgetScope, Concurrency, OnAdded, OnError, OnExceeded, OnRemoved,
-};
+use super::model::{Approval, BudgetScope, Concurrency, OnAdded, OnError, OnExceeded, OnRemoved};
 use super::names::{LABEL_PATTERN, PLAYBOOK_NAME_PATTERN};
 use super::units::{DURATION_PATTERN, amount_schema};
 

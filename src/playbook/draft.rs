@@ -79,7 +79,8 @@ impl PluginUse {
 /// Makes the draft, and adds what is wrong. The draft counts only when nothing is.
 pub(super) fn draft(file: PlaybookFile, problems: &mut Vec<Problem>) -> Draft {
     let PlaybookFile { metadata, spec, .. } = file;
-    let mut drafter = Drafter { problems: Vec::new(), uses: Vec::new(), params: params::no_params() };
+    let mut drafter =
+        Drafter { problems: Vec::new(), uses: Vec::new(), params: params::no_params() };
     if let Some(params) = spec.params {
         drafter.params = Value::Object(params);
         let bad = params::check_schema(&drafter.params).into_iter();
@@ -92,7 +93,8 @@ pub(super) fn draft(file: PlaybookFile, problems: &mut Vec<Problem>) -> Draft {
     });
     let plugins = plugins.collect::<BTreeMap<_, _>>();
     drafter.unique("/spec/stages", "stage", spec.stages.iter().map(|stage| &stage.name));
-    let stages: Vec<Stage> = spec.stages.into_iter().enumerate().map(|(i, s)| drafter.stage(i, s)).collect();
+    let stages: Vec<Stage> =
+        spec.stages.into_iter().enumerate().map(|(i, s)| drafter.stage(i, s)).collect();
     if stages.len() > 1 {
         let message = "more than one stage is not supported by this version yet";
         drafter.add(code::NOT_SUPPORTED, "/spec/stages/1", message);
@@ -110,7 +112,11 @@ pub(super) fn draft(file: PlaybookFile, problems: &mut Vec<Problem>) -> Draft {
         stages,
     };
     problems.append(&mut drafter.problems);
-    Draft { playbook, plugins: plugins.into_iter().filter_map(|(n, d)| Some((n, d?))).collect(), uses: drafter.uses }
+    Draft {
+        playbook,
+        plugins: plugins.into_iter().filter_map(|(n, d)| Some((n, d?))).collect(),
+        uses: drafter.uses,
+    }
 }
 
 struct Drafter {
@@ -130,7 +136,11 @@ impl Drafter {
     }
 
     fn not_supported(&mut self, path: String, what: &str) {
-        self.add(code::NOT_SUPPORTED, &path, &format!("{what} is not supported by this version yet"));
+        self.add(
+            code::NOT_SUPPORTED,
+            &path,
+            &format!("{what} is not supported by this version yet"),
+        );
     }
 
     fn unique<'a>(&mut self, path: &str, what: &str, names: impl Iterator<Item = &'a String>) {
@@ -215,7 +225,12 @@ impl Drafter {
         let budget = Budget {
             max_failed: units::parse_amount(&max_failed).unwrap_or_else(|| {
                 let path = format!("{path}/budget/max_failed");
-                self.bad(&path, "number of agents", &max_failed.to_string(), units::AMOUNT_EXPECTED);
+                self.bad(
+                    &path,
+                    "number of agents",
+                    &max_failed.to_string(),
+                    units::AMOUNT_EXPECTED,
+                );
                 Amount::Count(0)
             }),
             scope: file.budget.scope.unwrap_or(BudgetScope::Stage),
@@ -232,7 +247,8 @@ impl Drafter {
         if both || (file.uses.is_none() && !is_short) {
             let expected = "exactly one of \"use\" and \"action\"";
             let found = if both { "both" } else { "none of them" };
-            let problem = Problem::new(code::BAD_VALUE, &path, "it is not clear what the step does");
+            let problem =
+                Problem::new(code::BAD_VALUE, &path, "it is not clear what the step does");
             self.problems.push(problem.found(found).expected(expected));
         }
         let (misplaced, right) = if is_short { ("with", "args") } else { ("args", "with") };
@@ -254,7 +270,8 @@ impl Drafter {
         let name = plugin.clone();
         let step = Some(index);
         let used = PluginUse { name, kind: PluginKind::Step, stage, step, pointer, is_short };
-        let grants = if plugin == ACTION { self.action_grants(&used, &with) } else { Grants::default() };
+        let grants =
+            if plugin == ACTION { self.action_grants(&used, &with) } else { Grants::default() };
         let with = self.template(&used, Value::Object(with), scope);
         self.uses.push(used);
         if file.timeout.is_some() {
@@ -268,7 +285,9 @@ impl Drafter {
         }
         let retry = file.retry.map_or(Retry::NONE, |retry| Retry {
             attempts: retry.attempts,
-            initial: self.duration(format!("{path}/retry/initial"), retry.initial).unwrap_or(Retry::NONE.initial),
+            initial: self
+                .duration(format!("{path}/retry/initial"), retry.initial)
+                .unwrap_or(Retry::NONE.initial),
             factor: retry.factor.unwrap_or(Retry::NONE.factor),
             max: self.duration(format!("{path}/retry/max"), retry.max).unwrap_or(Retry::NONE.max),
         });
@@ -348,11 +367,11 @@ impl Drafter {
 
     fn bad_expression(&mut self, path: &str, error: &ExprError) {
         let (expression, message) = match error {
-            ExprError::Invalid { expression, message } | ExprError::Failed { expression, message } => {
-                (expression, message)
-            }
+            ExprError::Invalid { expression, message }
+            | ExprError::Failed { expression, message } => (expression, message),
         };
-        let problem = Problem::new(code::BAD_EXPRESSION, path, format!("invalid expression: {message}"));
+        let problem =
+            Problem::new(code::BAD_EXPRESSION, path, format!("invalid expression: {message}"));
         self.problems.push(problem.found(excerpt(expression)));
     }
 }

@@ -4,9 +4,7 @@ use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
 use jsonschema::{JsonType, ValidationError};
 use serde_json::Value;
 
-use super::names::{
-    LABEL_EXPECTED, LABEL_PATTERN, PLAYBOOK_NAME_EXPECTED, PLAYBOOK_NAME_PATTERN,
-};
+use super::names::{LABEL_EXPECTED, LABEL_PATTERN, PLAYBOOK_NAME_EXPECTED, PLAYBOOK_NAME_PATTERN};
 use super::problem::{Problem, code, did_you_mean, excerpt};
 use super::spans::push_segment;
 use super::units::{AMOUNT_EXPECTED, DURATION_EXPECTED, DURATION_PATTERN, SHARE_PATTERN};
@@ -139,9 +137,9 @@ fn wrong_type(error: &ValidationError<'_>, kind: &TypeKind, schema: Option<&Valu
 fn one_of(error: &ValidationError<'_>, options: &[Value]) -> Problem {
     let names: Vec<String> = options.iter().take(MAX_LISTED).map(plain).collect();
     let found = error.instance();
-    let meant = found.as_str().and_then(|word| {
-        did_you_mean(&word.to_lowercase(), names.iter().map(String::as_str))
-    });
+    let meant = found
+        .as_str()
+        .and_then(|word| did_you_mean(&word.to_lowercase(), names.iter().map(String::as_str)));
     let message = match meant {
         Some(meant) => format!("this value is not allowed: did you mean {meant:?}?"),
         None => "this value is not allowed".to_owned(),

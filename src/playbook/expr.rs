@@ -102,7 +102,9 @@ impl Expr {
         let invalid = |message: String| ExprError::invalid(source, message);
         if source.len() > MAX_EXPR_BYTES {
             let found = source.len();
-            return Err(invalid(format!("found {found} bytes, at most {MAX_EXPR_BYTES} are allowed")));
+            return Err(invalid(format!(
+                "found {found} bytes, at most {MAX_EXPR_BYTES} are allowed"
+            )));
         }
         if source.trim().is_empty() {
             return Err(invalid("it is empty".to_owned()));
@@ -139,7 +141,9 @@ impl Expr {
             }
         }
         let size = size.saturating_mul(facts.additions + 1);
-        if facts.power > 0 && size.saturating_pow(facts.power).saturating_mul(facts.nodes) > MAX_WORK {
+        if facts.power > 0
+            && size.saturating_pow(facts.power).saturating_mul(facts.nodes) > MAX_WORK
+        {
             let message = format!("it would take too long: it loops over about {size} values");
             return Err(failed(message));
         }
@@ -153,7 +157,10 @@ impl Expr {
             Value::Bool(value) => Ok(value),
             other => {
                 let found = excerpt(&other.to_string());
-                Err(ExprError::failed(&self.source, format!("found {found}, expected true or false")))
+                Err(ExprError::failed(
+                    &self.source,
+                    format!("found {found}, expected true or false"),
+                ))
             }
         }
     }

@@ -100,11 +100,30 @@ fn limits_hold_on_a_small_stack() {
         format!("{}{middle}{}", open.repeat(n), close.repeat(n))
     };
     let shapes = [
-        ("1+", "1", ""), ("1-", "1", ""), ("", "params", ".a"), ("", "params", "[0]"), ("!", "true", ""),
-        ("- ", "1", ""), ("(", "1", ")"), ("[", "1", "]"), ("{1:", "1", "}"), ("true?1:", "1", ""),
-        ("", "params", ".a()"), ("true&&", "true", ""), ("true||", "true", ""), ("size(", "1", ")"),
-        ("1<", "1", ""), ("[1].map(x,", "1", ")"), ("[", "", ""), ("(", "", ""), ("\"", "", ""),
-        ("", "params", ".?a"), ("1 in ", "[1]", ""), ("{", "", ""), ("a?", "", ""), ("x{", "", ""),
+        ("1+", "1", ""),
+        ("1-", "1", ""),
+        ("", "params", ".a"),
+        ("", "params", "[0]"),
+        ("!", "true", ""),
+        ("- ", "1", ""),
+        ("(", "1", ")"),
+        ("[", "1", "]"),
+        ("{1:", "1", "}"),
+        ("true?1:", "1", ""),
+        ("", "params", ".a()"),
+        ("true&&", "true", ""),
+        ("true||", "true", ""),
+        ("size(", "1", ")"),
+        ("1<", "1", ""),
+        ("[1].map(x,", "1", ")"),
+        ("[", "", ""),
+        ("(", "", ""),
+        ("\"", "", ""),
+        ("", "params", ".?a"),
+        ("1 in ", "[1]", ""),
+        ("{", "", ""),
+        ("a?", "", ""),
+        ("x{", "", ""),
     ];
     let work = move || {
         for (open, middle, close) in shapes {
@@ -167,7 +186,10 @@ fn a_result_has_a_largest_size() {
 #[test]
 fn only_what_is_used_is_converted() {
     let expr = Expr::parse("agent.attributes.zone == \"a\" && steps[\"x\"].result.ok").unwrap();
-    assert_eq!(expr.paths(), [vec!["agent", "attributes", "zone"], vec!["steps", "x", "result", "ok"]]);
+    assert_eq!(
+        expr.paths(),
+        [vec!["agent", "attributes", "zone"], vec!["steps", "x", "result", "ok"]]
+    );
     let whole = Expr::parse("size(params) > params.a").unwrap();
     assert_eq!(whole.paths(), [vec!["params"]]);
 }

@@ -83,7 +83,8 @@ mod tests {
         }
         assert_eq!(parse_address("http://a/b//").as_deref(), Some("http://a/b"));
         let bad = ["", "a:80", "ftp://a", "http://", "http:///x", "http://a:0", "http://a:99999"];
-        let worse = ["http://u@a", "http://a?x", "http://a#x", "http://a b", "http://[x]", "http://a:+1"];
+        let worse =
+            ["http://u@a", "http://a?x", "http://a#x", "http://a b", "http://[x]", "http://a:+1"];
         for bad in bad.into_iter().chain(worse).chain(["http://[::1]80", "http://a:1:2"]) {
             assert_eq!(parse_address(bad), None, "{bad}");
         }

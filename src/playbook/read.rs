@@ -107,7 +107,8 @@ fn read_head(text: &Text) -> Result<Kind, Problems> {
     let kinds = "one of Playbook, Cluster";
     let version = head("apiVersion", API_VERSION)?;
     if version != API_VERSION {
-        let problem = Problem::new(code::UNKNOWN_KIND, "/apiVersion", "unknown version of the format");
+        let problem =
+            Problem::new(code::UNKNOWN_KIND, "/apiVersion", "unknown version of the format");
         fail(problem.found(format!("{version:?}")).expected(API_VERSION))?;
     }
     let word = head("kind", kinds)?;

@@ -49,7 +49,9 @@ impl Names<'_> {
             return known("steps", rest, &["result"]);
         }
         if self.steps.iter().any(|step| step == name) {
-            return Some(format!("step {name:?} has no result yet: it does not come before this place"));
+            return Some(format!(
+                "step {name:?} has no result yet: it does not come before this place"
+            ));
         }
         Some(match did_you_mean(name, self.earlier.iter().map(String::as_str)) {
             Some(meant) => format!("there is no step {name:?}: did you mean {meant:?}?"),
@@ -62,8 +64,15 @@ impl Names<'_> {
         let name = path.first()?;
         let keywords = self.params.as_object()?;
         const OPEN: [&str; 9] = [
-            "$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "if", "patternProperties",
-            "dependentSchemas", "unevaluatedProperties",
+            "$ref",
+            "$dynamicRef",
+            "allOf",
+            "anyOf",
+            "oneOf",
+            "if",
+            "patternProperties",
+            "dependentSchemas",
+            "unevaluatedProperties",
         ];
         let closed = keywords.get("additionalProperties") == Some(&Value::Bool(false));
         if !closed || OPEN.iter().any(|keyword| keywords.contains_key(*keyword)) {

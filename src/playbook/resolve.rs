@@ -23,8 +23,13 @@ pub fn resolve(
     builtins: &[PluginInfo],
 ) -> Result<Playbook, Problems> {
     let draft = doc.draft();
-    let mut resolver =
-        Resolver { declared: &draft.plugins, plugins, builtins, schemas: BTreeMap::new(), problems: vec![] };
+    let mut resolver = Resolver {
+        declared: &draft.plugins,
+        plugins,
+        builtins,
+        schemas: BTreeMap::new(),
+        problems: vec![],
+    };
     let mut playbook = draft.playbook.clone();
     for (name, declared) in &draft.plugins {
         resolver.check_declared(name, declared);
@@ -64,7 +69,8 @@ impl<'a> Resolver<'a> {
         push_segment(&mut path, name);
         let Some(info) = self.plugins.get(name) else {
             let source = &declared.source.source;
-            let message = format!("nothing is known of this plugin: {source} was not found or uploaded");
+            let message =
+                format!("nothing is known of this plugin: {source} was not found or uploaded");
             self.problems.push(Problem::new(code::UNKNOWN_PLUGIN, path, message));
             return;
         };
@@ -100,10 +106,16 @@ impl<'a> Resolver<'a> {
             // A declared plugin of which nothing is known is reported where it is declared.
             if !self.declared.contains_key(&used.name) {
                 let builtins = self.builtins.iter().filter(|info| info.kind == used.kind);
-                let known: Vec<&str> =
-                    self.declared.keys().map(String::as_str).chain(builtins.map(|b| b.name.as_str())).collect();
+                let known: Vec<&str> = self
+                    .declared
+                    .keys()
+                    .map(String::as_str)
+                    .chain(builtins.map(|b| b.name.as_str()))
+                    .collect();
                 let message = match did_you_mean(&used.name, known.iter().copied()) {
-                    Some(meant) => format!("there is no {wanted} {:?}: did you mean {meant:?}?", used.name),
+                    Some(meant) => {
+                        format!("there is no {wanted} {:?}: did you mean {meant:?}?", used.name)
+                    }
                     None => format!("there is no {wanted} {:?}", used.name),
                 };
                 let expected = format!("one of {}", known.join(", "));
@@ -135,7 +147,8 @@ impl<'a> Resolver<'a> {
             let schema = Schema::compile(&info.arguments);
             let schema = schema.map_err(|bad| {
                 let why = bad.first().map(|problem| problem.message.as_str()).unwrap_or_default();
-                let message = format!("the schema that plugin {:?} gives of its arguments: {why}", used.name);
+                let message =
+                    format!("the schema that plugin {:?} gives of its arguments: {why}", used.name);
                 self.problems.push(Problem::new(code::BAD_SCHEMA, used.name_pointer(), message));
             });
             self.schemas.insert(used.name.clone(), schema.ok());

@@ -53,7 +53,16 @@ const MACROS: [&str; 6] = ["has", "all", "exists", "exists_one", "map", "filter"
 
 /// Names of types: `type(x) == string`.
 const TYPES: [&str; 11] = [
-    "bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint",
+    "bool",
+    "bytes",
+    "double",
+    "int",
+    "list",
+    "map",
+    "null_type",
+    "string",
+    "type",
+    "uint",
     "optional_type",
 ];
 
@@ -238,7 +247,8 @@ impl<'a> Scan<'a> {
     }
 
     fn comprehension(&mut self, of: &'a ComprehensionExpr, depth: u32) -> Result<Cost, String> {
-        let range = self.visit(&of.iter_range, depth + 1)?.and(self.visit(&of.accu_init, depth + 1)?);
+        let range =
+            self.visit(&of.iter_range, depth + 1)?.and(self.visit(&of.accu_init, depth + 1)?);
         let variables = [Some(of.iter_var.as_str()), of.iter_var2.as_deref()];
         for variable in variables.into_iter().flatten() {
             if ROOTS.contains(&variable) {

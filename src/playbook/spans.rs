@@ -85,9 +85,14 @@ struct Frame {
 }
 
 enum Place {
-    Sequence { next: usize },
+    Sequence {
+        next: usize,
+    },
     /// `key`: the key whose value comes next.
-    Mapping { keys: HashSet<String>, key: Option<(String, Position)> },
+    Mapping {
+        keys: HashSet<String>,
+        key: Option<(String, Position)>,
+    },
 }
 
 /// How much an alias stands for.
@@ -105,7 +110,11 @@ impl Walk<'_, '_> {
             Event::DocumentStart(_) => {
                 self.documents += 1;
                 if self.documents > 1 {
-                    self.problem(code::SYNTAX, "found a second document in the text, expected one", at);
+                    self.problem(
+                        code::SYNTAX,
+                        "found a second document in the text, expected one",
+                        at,
+                    );
                 }
                 self.documents == 1
             }
@@ -318,7 +327,9 @@ mod tests {
             seen.push((path.to_owned(), key.map(|k| (k.line, k.column)), (at.line, at.column)));
         });
         assert_eq!(problems, []);
-        let has = |path: &str, key, at| assert!(seen.contains(&(path.into(), key, at)), "{path} {seen:?}");
+        let has = |path: &str, key, at| {
+            assert!(seen.contains(&(path.into(), key, at)), "{path} {seen:?}")
+        };
         has("/a", Some((1, 1)), (1, 4));
         has("/b/0", None, (3, 5));
         has("/b/1/c~1d", Some((4, 6)), (4, 11));
@@ -344,7 +355,8 @@ mod tests {
         assert_eq!(codes(&nested(MAX_DEPTH + 1)), [code::TOO_DEEP]);
         assert_eq!(codes(&"[".repeat(1_000_000)), [code::TOO_DEEP]);
         let half = MAX_DEPTH / 2;
-        let text = format!("a: &a {}\nb: {}*a{}\n", nested(half), "[".repeat(half), "]".repeat(half));
+        let text =
+            format!("a: &a {}\nb: {}*a{}\n", nested(half), "[".repeat(half), "]".repeat(half));
         assert_eq!(codes(&text), [code::TOO_DEEP]);
     }
 

@@ -15,8 +15,14 @@ fn an_expression_alone_keeps_its_type_and_in_text_it_is_rendered() {
         (json!("${{params.list}}"), json!([1, "a"])),
         (json!(" ${{ params.n }}"), json!(" 3")),
         (json!("${{ params.n }}${{ params.s }}"), json!("3text")),
-        (json!("n=${{ params.n }}, l=${{ params.list }}, ${{ params.none }}"), json!("n=3, l=[1,\"a\"], null")),
-        (json!({"a": ["${{ params.map }}", 1], "b": null}), json!({"a": [{"k": true}, 1], "b": null})),
+        (
+            json!("n=${{ params.n }}, l=${{ params.list }}, ${{ params.none }}"),
+            json!("n=3, l=[1,\"a\"], null"),
+        ),
+        (
+            json!({"a": ["${{ params.map }}", 1], "b": null}),
+            json!({"a": [{"k": true}, 1], "b": null}),
+        ),
         (json!("${{ {\"a\": {\"b\": params.n}} }}"), json!({"a": {"b": 3}})),
         (json!("${{ \"}}\" + 'x\\'}}' + r\"\\\" + \"\"\"\"}}\"\"\" }}!"), json!("}}x'}}\\\"}}!")),
         (json!("$${{ params.n }} and $5 {{x}}"), json!("${{ params.n }} and $5 {{x}}")),
@@ -35,7 +41,9 @@ fn every_error_is_found_with_its_place() {
     let places: Vec<&str> = errors.iter().map(|error| error.pointer.as_str()).collect();
     assert_eq!(places, ["/a/1", "/b~1c", ""]);
     assert!(render(json!("${{ }}")).unwrap_err().to_string().contains("it is empty"));
-    assert!(render(json!("${{ params.missing }}")).unwrap_err().to_string().contains("there is no"));
+    assert!(
+        render(json!("${{ params.missing }}")).unwrap_err().to_string().contains("there is no")
+    );
 }
 
 #[test]
@@ -46,7 +54,8 @@ fn the_number_of_expressions_and_the_size_of_the_result_are_bounded() {
     assert!(error.contains("more than 256 expressions"), "{error}");
     let (params, none) = (json!({"big": "x".repeat(MAX_RENDERED_BYTES / 3)}), json!({}));
     let scope = Scope { params: &params, agent: &none, steps: &none, run: &none, cluster: &none };
-    let render = |n: usize| Template::parse(json!(vec!["${{ params.big }}"; n])).unwrap().render(&scope);
+    let render =
+        |n: usize| Template::parse(json!(vec!["${{ params.big }}"; n])).unwrap().render(&scope);
     assert!(render(2).is_ok());
     assert!(render(4).unwrap_err().to_string().contains("larger than 1048576 bytes"));
 }

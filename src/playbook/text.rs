@@ -132,7 +132,8 @@ fn to_json(value: serde_yaml::Value, path: &mut String, problems: &mut Vec<Probl
                         let key = serde_yaml::to_string(&other).unwrap_or_default();
                         let key = key.trim().to_owned();
                         spans::push_segment(path, &key);
-                        let problem = Problem::new(code::NOT_JSON, path.clone(), "a key is not a string");
+                        let problem =
+                            Problem::new(code::NOT_JSON, path.clone(), "a key is not a string");
                         problems.push(problem.found(&key).expected("a string: put it in quotes"));
                         path.truncate(length);
                         key
@@ -163,11 +164,17 @@ mod tests {
     fn read(text: impl AsRef<[u8]>) -> Result<Value, Vec<(String, Option<u32>, Option<u32>)>> {
         match Text::read(text.as_ref(), Limits::PLAYBOOK) {
             Ok(text) => Ok(text.value),
-            Err(Problems(all)) => Err(all.into_iter().map(|p| (p.code, p.line, p.column)).collect()),
+            Err(Problems(all)) => {
+                Err(all.into_iter().map(|p| (p.code, p.line, p.column)).collect())
+            }
         }
     }
 
-    fn one(code: &str, line: u32, column: u32) -> Result<Value, Vec<(String, Option<u32>, Option<u32>)>> {
+    fn one(
+        code: &str,
+        line: u32,
+        column: u32,
+    ) -> Result<Value, Vec<(String, Option<u32>, Option<u32>)>> {
         Err(vec![(code.to_owned(), Some(line), Some(column))])
     }
 
@@ -202,7 +209,10 @@ mod tests {
         assert!(read(fill(MAX_PLAYBOOK_BYTES)).is_ok());
         let error = Text::read(fill(MAX_PLAYBOOK_BYTES + 1).as_bytes(), Limits::PLAYBOOK);
         let message = error.unwrap_err().to_string();
-        assert!(message.ends_with("found 1048577 bytes; expected at most 1048576 bytes"), "{message}");
+        assert!(
+            message.ends_with("found 1048577 bytes; expected at most 1048576 bytes"),
+            "{message}"
+        );
         let many = "- 1\n".repeat(60_000);
         assert_eq!(read(many).unwrap_err()[0].0, code::TOO_LARGE);
     }

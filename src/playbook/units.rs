@@ -16,8 +16,7 @@ pub(super) const DURATION_EXPECTED: &str =
 pub(super) const MAX_DURATION: Millis = Millis(u32::MAX as u64);
 
 /// What a share of the agents looks like.
-pub(super) const SHARE_PATTERN: &str =
-    r"^(100(\.0{1,2})?|[0-9]{1,2}(\.[0-9]{1,2})?)%$";
+pub(super) const SHARE_PATTERN: &str = r"^(100(\.0{1,2})?|[0-9]{1,2}(\.[0-9]{1,2})?)%$";
 
 /// What a number of agents may be, for people.
 pub(super) const AMOUNT_EXPECTED: &str =
@@ -92,7 +91,8 @@ mod tests {
         assert_eq!(parse_amount(&json!("12.05%")), Some(Amount::Share(1_205)));
         assert_eq!(parse_amount(&json!("100%")), Some(Amount::Share(10_000)));
         let bad = [json!(-1), json!(1.5), json!(4_294_967_296_u64), json!("2"), json!("101%")];
-        let worse = [json!("%"), json!(".5%"), json!("1.%"), json!("1.234%"), json!("+1%"), json!(null)];
+        let worse =
+            [json!("%"), json!(".5%"), json!("1.%"), json!("1.234%"), json!("+1%"), json!(null)];
         for bad in bad.iter().chain(&worse) {
             assert_eq!(parse_amount(bad), None, "{bad}");
         }

@@ -133,11 +133,15 @@ pub(super) fn decision(decision: Decision) -> Result<run::Decision, PluginError>
     let bad = |message: String| PluginError::new("bad-decision", message);
     if memo.len() > MAX_MEMO_BYTES {
         let bytes = memo.len();
-        return Err(bad(format!("found a memo of {bytes} bytes, expected at most {MAX_MEMO_BYTES}")));
+        return Err(bad(format!(
+            "found a memo of {bytes} bytes, expected at most {MAX_MEMO_BYTES}"
+        )));
     }
     if skip.len() > MAX_SKIP as usize {
         let agents = skip.len();
-        return Err(bad(format!("found {agents} agents to leave out, expected at most {MAX_SKIP}")));
+        return Err(bad(format!(
+            "found {agents} agents to leave out, expected at most {MAX_SKIP}"
+        )));
     }
     if let Some(agent) = skip.iter().find(|agent| agent.reason.len() > limits::REASON_BYTES) {
         let (bytes, most) = (agent.reason.len(), limits::REASON_BYTES);
@@ -146,7 +150,9 @@ pub(super) fn decision(decision: Decision) -> Result<run::Decision, PluginError>
     let label_chars = label.as_ref().map_or(0, |label| label.chars().count());
     if label_chars > limits::LABEL_CHARS {
         let most = limits::LABEL_CHARS;
-        return Err(bad(format!("found a label of {label_chars} characters, expected at most {most}")));
+        return Err(bad(format!(
+            "found a label of {label_chars} characters, expected at most {most}"
+        )));
     }
     let next = match next {
         Next::Wait => run::Next::Wait,

@@ -28,12 +28,16 @@ impl Runtime {
             Ok(engine) => engine,
             Err(error) => {
                 // The pool reserves address space, which some machines do not have to give.
-                tracing::warn!("failed to reserve memory for plugins, so they start slower: {error:#}");
+                tracing::warn!(
+                    "failed to reserve memory for plugins, so they start slower: {error:#}"
+                );
                 Engine::new(&config(None))?
             }
         };
         let mut step = Linker::new(&engine);
-        step::Step::add_to_linker::<_, wasmtime::component::HasSelf<Guest>>(&mut step, |guest| guest)?;
+        step::Step::add_to_linker::<_, wasmtime::component::HasSelf<Guest>>(&mut step, |guest| {
+            guest
+        })?;
         wasi::link(&mut step)?;
         let mut strategy = Linker::new(&engine);
         strategy::Strategy::add_to_linker::<_, wasmtime::component::HasSelf<Guest>>(

@@ -12,7 +12,9 @@ pub(super) fn action(grants: &Grants, kind: &str) -> Result<(), String> {
         [] => "nothing".to_owned(),
         actions => actions.join(", "),
     };
-    Err(format!("the playbook does not grant the action {kind} to this plugin; it grants {granted}"))
+    Err(format!(
+        "the playbook does not grant the action {kind} to this plugin; it grants {granted}"
+    ))
 }
 
 /// Checks an HTTP request against the grants: in this version none can be granted.

@@ -13,8 +13,8 @@ use super::limits;
 use super::log::Log;
 use super::replay::{Replay, word};
 use super::wasi::Wasi;
-use crate::run::{AgentId, Answer, Call, Roster, Timestamp};
 use crate::playbook::Grants;
+use crate::run::{AgentId, Answer, Call, Roster, Timestamp};
 use serde_json::{Map, Value};
 
 /// What a guest is asked for, and so what it may call.
@@ -169,10 +169,17 @@ impl ResourceLimiter for Memory {
         Ok(true)
     }
 
-    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+    fn table_growing(
+        &mut self,
+        _: usize,
+        desired: usize,
+        _: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         if desired > limits::TABLE_ELEMENTS {
             let most = limits::TABLE_ELEMENTS;
-            let message = format!("the plugin asked for a table of {desired} elements, expected at most {most}");
+            let message = format!(
+                "the plugin asked for a table of {desired} elements, expected at most {most}"
+            );
             return Err(Stop::Limit { code: "table-limit", message }.into());
         }
         Ok(true)

@@ -96,8 +96,7 @@ impl PluginHost {
         });
         let builtins = builtins.collect();
         let shared = Arc::new(Shared { runtime, catalog: Catalog::new(loaded) });
-        let workers =
-            Workers::start("plugin", threads, limits::QUEUED_CALLS).map_err(no_thread)?;
+        let workers = Workers::start("plugin", threads, limits::QUEUED_CALLS).map_err(no_thread)?;
         let importer =
             Workers::start("plugin-import", 1, limits::QUEUED_IMPORTS).map_err(no_thread)?;
         Ok(Self { inner: Arc::new(Inner { shared, workers, importer, builtins }) })

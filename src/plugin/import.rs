@@ -88,8 +88,9 @@ fn kind(runtime: &Runtime, component: &Component) -> Result<PluginKind, PluginEr
                 _ if both => "both".to_owned(),
                 list => list,
             };
-            let message =
-                format!("found the exports {found}; expected {step} of a step or {strategy} of a strategy");
+            let message = format!(
+                "found the exports {found}; expected {step} of a step or {strategy} of a strategy"
+            );
             Err(PluginError::new("wrong-world", message))
         }
     }
@@ -199,8 +200,9 @@ fn check_description(description: &Description) -> Result<Value, PluginError> {
         let (found, most) = (arguments.len(), limits::SCHEMA_BYTES);
         return Err(bad(format!("found a schema of {found} bytes, expected at most {most}")));
     }
-    let schema: Value = serde_json::from_str(arguments)
-        .map_err(|error| bad(format!("found a schema of the arguments that is not JSON: {error}")))?;
+    let schema: Value = serde_json::from_str(arguments).map_err(|error| {
+        bad(format!("found a schema of the arguments that is not JSON: {error}"))
+    })?;
     if let Some(reference) = remote_reference(&schema) {
         let expected = "expected one inside of the schema, such as #/$defs/…";
         return Err(bad(format!("found the reference {reference:?} in the schema, {expected}")));
@@ -209,7 +211,9 @@ fn check_description(description: &Description) -> Result<Value, PluginError> {
         Ok(()) => Ok(schema),
         Err(error) => {
             let place = error.instance_path().to_string();
-            Err(bad(format!("found a schema of the arguments that is not valid at {place:?}: {error}")))
+            Err(bad(format!(
+                "found a schema of the arguments that is not valid at {place:?}: {error}"
+            )))
         }
     }
 }
@@ -225,12 +229,14 @@ fn is_label(name: &str) -> bool {
 /// A `$ref` that leaves the schema: checking arguments must never fetch anything.
 fn remote_reference(schema: &Value) -> Option<&str> {
     match schema {
-        Value::Object(members) => members.iter().find_map(|(key, value)| {
-            match (key.as_str(), value) {
-                ("$ref" | "$dynamicRef", Value::String(to)) if !to.starts_with('#') => Some(to.as_str()),
+        Value::Object(members) => {
+            members.iter().find_map(|(key, value)| match (key.as_str(), value) {
+                ("$ref" | "$dynamicRef", Value::String(to)) if !to.starts_with('#') => {
+                    Some(to.as_str())
+                }
                 _ => remote_reference(value),
-            }
-        }),
+            })
+        }
         Value::Array(items) => items.iter().find_map(remote_reference),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
     }
@@ -253,7 +259,8 @@ pub(super) fn import_all(
             .collect();
         let gone = |message: String| PluginError::new("unavailable", message);
         let finish = |thread: std::io::Result<std::thread::ScopedJoinHandle<'_, _>>| {
-            let thread = thread.map_err(|error| gone(format!("failed to start a thread: {error}")))?;
+            let thread =
+                thread.map_err(|error| gone(format!("failed to start a thread: {error}")))?;
             thread.join().map_err(|_| gone("the host panicked in an import".to_owned()))?
         };
         started.into_iter().map(finish).map(|loaded| loaded.map(Arc::new)).collect()
@@ -275,7 +282,8 @@ mod tests {
 
     #[test]
     fn a_description_is_checked() {
-        let check = |name, version, arguments| check_description(&description(name, version, arguments));
+        let check =
+            |name, version, arguments| check_description(&description(name, version, arguments));
         assert!(check("step-1", "1.0.0", "{}").is_ok());
         assert!(check("s", "1.0.0-rc.1", r#"{"type": "object"}"#).is_ok());
         for name in ["", "Step", "-s", "s-", "s_1", &"s".repeat(64)] {
@@ -287,7 +295,11 @@ mod tests {
         let large = format!("{}{{}}", " ".repeat(limits::SCHEMA_BYTES));
         let remote = r#"{"properties": {"a": {"$ref": "https://example.com/schema.json"}}}"#;
         for schema in ["", "{", r#"{"type": "objekt"}"#, "7", remote, &large] {
-            assert_eq!(check("s", "1.0.0", schema).unwrap_err().code, "bad-description", "{schema}");
+            assert_eq!(
+                check("s", "1.0.0", schema).unwrap_err().code,
+                "bad-description",
+                "{schema}"
+            );
         }
         let long = Description { summary: "x".repeat(1_025), ..description("s", "1.0.0", "{}") };
         assert!(check_description(&long).is_err());

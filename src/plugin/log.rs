@@ -66,7 +66,8 @@ impl Log {
     pub(super) fn push(&self, level: LogLevel, message: String) -> Result<(), Stop> {
         if message.len() > LOG_LINE_BYTES {
             let most = LOG_LINE_BYTES >> 10;
-            let message = format!("found a line of {} bytes, expected at most {most} KiB", message.len());
+            let message =
+                format!("found a line of {} bytes, expected at most {most} KiB", message.len());
             return Err(limit(message));
         }
         self.lines().push(level, message)
@@ -194,11 +195,10 @@ mod tests {
     fn a_stream_without_ends_is_cut_and_a_log_has_its_limits() {
         let log = Log::default();
         log.write(Stream::Stderr, &vec![b'x'; LOG_LINE_BYTES * 2 + 1]).unwrap();
-        assert_eq!(texts(&log).iter().map(String::len).collect::<Vec<_>>(), [
-            LOG_LINE_BYTES,
-            LOG_LINE_BYTES,
-            1
-        ]);
+        assert_eq!(
+            texts(&log).iter().map(String::len).collect::<Vec<_>>(),
+            [LOG_LINE_BYTES, LOG_LINE_BYTES, 1]
+        );
 
         let log = Log::default();
         assert!(log.push(LogLevel::Info, "x".repeat(LOG_LINE_BYTES)).is_ok());

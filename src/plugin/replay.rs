@@ -160,7 +160,8 @@ mod tests {
 
     #[test]
     fn time_moves_with_the_answers_and_the_first_call_without_one_unwinds() {
-        let mut replay = Replay::new(journal(vec![answered(&sleep(5), 2_000, Answer::Sleep)], None));
+        let mut replay =
+            Replay::new(journal(vec![answered(&sleep(5), 2_000, Answer::Sleep)], None));
         assert_eq!(replay.now(), Timestamp::from_millis(1_000));
         assert_eq!(replay.call(sleep(5)).unwrap(), Answer::Sleep);
         assert_eq!(replay.now(), Timestamp::from_millis(2_000));
@@ -206,7 +207,8 @@ mod tests {
     #[test]
     fn only_the_last_answer_explains_an_error() {
         let lost = Answer::Info(Err(CallError::Lost("gone".to_owned())));
-        let answers = vec![answered(&Call::Info, 2_000, lost), answered(&sleep(1), 3_000, Answer::Sleep)];
+        let answers =
+            vec![answered(&Call::Info, 2_000, lost), answered(&sleep(1), 3_000, Answer::Sleep)];
         let mut replay = Replay::new(journal(answers, None));
         replay.call(Call::Info).unwrap();
         assert_eq!(replay.trouble(), Some(FailureReason::ActionLost));
