@@ -4,7 +4,7 @@ pub mod agent;
 pub mod api;
 pub mod cli;
 pub mod clock;
-// pub mod driver;
+pub mod driver;
 pub mod playbook;
 pub mod plugin;
 pub mod run;

@@ -1,3 +1,45 @@
-//! The HTTP API.
+//! The HTTP API: playbooks, plugins, clusters and runs under `/api/v1`, and what operations need
+//! beside it.
+//!
+//! Each resource is one file that ends in a list of [`Endpoint`](endpoint::Endpoint)s: a handler
+//! together with its description. [`router`] and `/openapi.json` are both made from these lists,
+//! so neither can have what the other lacks. What goes over the wire is in [`wire`]; every error
+//! is a problem document with one of the codes of [`Code`].
+//!
+//! The API reads and writes the store and never talks to an agent: whoever drives the runs finds
+//! new runs and commands in the store, and is only woken through [`Signals`](crate::driver::Signals).
 
+mod agents;
+mod apply;
+mod bodies;
+mod builtins;
+mod clusters;
+mod commands;
+mod endpoint;
+mod error;
+mod events;
+mod follow;
+mod guard;
+mod health;
+mod journals;
+mod limits;
+mod logs;
+mod metrics;
+mod openapi;
+mod params;
+mod playbooks;
+mod plugins;
+mod router;
+mod runs;
+mod serve;
+mod start;
+mod state;
 pub mod wire;
+
+pub use builtins::install_builtins;
+pub use error::{ApiError, Code};
+pub use limits::{MAX_CLUSTER_BODY, MAX_JSON_BODY, MAX_PLAYBOOK_BODY, MAX_PLUGIN_BODY};
+pub use openapi::document as openapi_document;
+pub use router::router;
+pub use serve::{BindError, check_bind, serve};
+pub use state::ApiState;

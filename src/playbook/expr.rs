@@ -17,6 +17,10 @@ pub const MAX_EXPR_BYTES: usize = 2 * 1024;
 /// The deepest nesting of brackets and operators that is read.
 const MAX_PARSE_DEPTH: u16 = 32;
 
+/// The most question marks in an expression: reading a chain of optional selections (`a.?b`) takes
+/// far more stack than any other shape of the same length.
+const MAX_OPTIONAL: usize = 32;
+
 /// The most work of one evaluation: about a second. The size of what an expression looks at is
 /// known before it is evaluated, so that one which would run for hours is refused.
 pub const MAX_WORK: u64 = 20_000_000;
@@ -106,6 +110,12 @@ impl Expr {
                 "found {found} bytes, at most {MAX_EXPR_BYTES} are allowed"
             )));
         }
+        let optional = source.bytes().filter(|byte| *byte == b'?').count();
+        if optional > MAX_OPTIONAL {
+            let message =
+                format!("found {optional} question marks, at most {MAX_OPTIONAL} are allowed");
+            return Err(invalid(message));
+        }
         if source.trim().is_empty() {
             return Err(invalid("it is empty".to_owned()));
         }
@@ -132,7 +142,7 @@ impl Expr {
         let failed = |message: String| ExprError::failed(&self.source, message);
         let Compiled { ast, facts } = &*self.compiled;
         let mut context = empty_context();
-        let mut size = facts.nodes;
+        let mut size = facts.elements + 1;
         if let Use::Keys(roots) = &facts.uses {
             for (name, uses) in roots {
                 if let Some(value) = scope.root(name) {

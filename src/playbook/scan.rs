@@ -111,6 +111,8 @@ pub(super) struct Facts {
     pub(super) uses: Use,
     /// Number of nodes of its syntax tree.
     pub(super) nodes: u64,
+    /// Number of elements of the lists and maps that are written out in it.
+    pub(super) elements: u64,
     /// Number of `+` in it: by each of them a list may grow.
     pub(super) additions: u64,
     /// The work grows with the size of the scope to this power.
@@ -120,9 +122,10 @@ pub(super) struct Facts {
 /// Checks an expression and gathers what is to be known of it.
 pub(super) fn scan(expr: &IdedExpr) -> Result<Facts, String> {
     let uses = Use::Keys(BTreeMap::new());
-    let mut scan = Scan { locals: Vec::new(), uses, nodes: 0, additions: 0 };
+    let mut scan = Scan { locals: Vec::new(), uses, nodes: 0, elements: 0, additions: 0 };
     let cost = scan.visit(expr, 0)?;
-    Ok(Facts { uses: scan.uses, nodes: scan.nodes, additions: scan.additions, power: cost.power })
+    let Scan { uses, nodes, elements, additions, .. } = scan;
+    Ok(Facts { uses, nodes, elements, additions, power: cost.power })
 }
 
 struct Scan<'a> {
@@ -130,6 +133,7 @@ struct Scan<'a> {
     locals: Vec<&'a str>,
     uses: Use,
     nodes: u64,
+    elements: u64,
     additions: u64,
 }
 
@@ -180,8 +184,12 @@ impl<'a> Scan<'a> {
             Ast::Ident(name) => self.name(name),
             Ast::Select(select) => self.visit(&select.operand, depth + 1),
             Ast::Call(call) => self.call(call, depth),
-            Ast::List(list) => Ok(self.all(&list.elements, depth)?.copying()),
+            Ast::List(list) => {
+                self.elements += list.elements.len() as u64;
+                Ok(self.all(&list.elements, depth)?.copying())
+            }
             Ast::Map(map) => {
+                self.elements += map.entries.len() as u64;
                 let mut cost = Cost::default();
                 for entry in &map.entries {
                     let EntryExpr::MapEntry(entry) = &entry.expr else {

@@ -2,6 +2,7 @@
 //!
 //! One document in UTF-8; no tags of one's own, no merge keys, no keys that are not strings.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde_json::{Map, Number, Value};
@@ -33,6 +34,7 @@ impl Limits {
 /// A text with the value that it stands for.
 #[derive(Clone, Debug)]
 pub(super) struct Text {
+    /// The text as far as places in it are concerned.
     text: Arc<str>,
     pub(super) value: Value,
 }
@@ -46,9 +48,10 @@ impl Text {
             return Err(problem.found(format!("{} bytes", bytes.len())).expected(expected).into());
         }
         let text = decode(bytes)?;
-        Problems::check(spans::walk(text, limits.nodes, &mut |_, _, _| {}))?;
+        let walkable = walkable(text);
+        Problems::check(spans::walk(&walkable, limits.nodes, &mut |_, _, _| {}))?;
         let value = read_value(text)?;
-        let mut read = Self { text: text.into(), value: Value::Null };
+        let mut read = Self { text: walkable.into(), value: Value::Null };
         let mut problems = Vec::new();
         read.value = to_json(value, &mut String::new(), &mut problems);
         read.check(problems)?;
@@ -82,9 +85,44 @@ fn decode(bytes: &[u8]) -> Result<&str, Problem> {
     Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
 }
 
+fn is_json(text: &str) -> bool {
+    text.trim_start().starts_with('{')
+}
+
+/// The text as the walk takes it. JSON has two things that it does not: tabs as white space, and
+/// escapes of half a character (a pair of them makes one). Others of the same length stand for them,
+/// so that every place stays where it is.
+fn walkable(text: &str) -> Cow<'_, str> {
+    if !is_json(text) || !text.contains(['\t', '\\']) {
+        return Cow::Borrowed(text);
+    }
+    let mut rest = text;
+    let mut walkable = String::with_capacity(text.len());
+    while let Some(at) = rest.find(['\t', '\\']) {
+        walkable.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let half = rest.get(2..6).is_some_and(|hex| {
+            let code = u32::from_str_radix(hex, 16).unwrap_or(0);
+            rest.starts_with("\\u") && (0xd800..0xe000).contains(&code)
+        });
+        let (taken, instead) = match rest.as_bytes() {
+            [b'\t', ..] => (1, " "),
+            _ if half => (6, "\\ufffd"),
+            // Whatever comes after a backslash does not begin an escape of its own.
+            _ => {
+                let taken = 1 + rest[1..].chars().next().map_or(0, char::len_utf8);
+                (taken, &rest[..taken])
+            }
+        };
+        walkable.push_str(instead);
+        rest = &rest[taken..];
+    }
+    walkable.push_str(rest);
+    Cow::Owned(walkable)
+}
+
 fn read_value(text: &str) -> Result<serde_yaml::Value, Problem> {
-    // JSON has escapes (pairs of surrogates) that readers of YAML do not know.
-    if text.trim_start().starts_with('{')
+    if is_json(text)
         && let Ok(value) = serde_json::from_str::<serde_yaml::Value>(text)
     {
         return Ok(value);

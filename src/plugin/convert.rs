@@ -12,7 +12,7 @@ use super::bindings::strategy::replicante::playbook::roster::{AgentDetails, Agen
 use super::error::{PluginError, cut};
 use super::limits;
 use crate::run::{
-    self, Activate, AgentId, AgentRecord, CallError, LogLevel, MAX_MEMO_BYTES, MAX_SKIP, Timestamp,
+    self, Activate, AgentId, AgentRecord, CallError, LogLevel, MAX_MEMO_BYTES, MAX_DECIDED, Timestamp,
 };
 
 /// A moment as guests know it. Exact until the year 287396.
@@ -59,14 +59,14 @@ pub(super) fn step_error(error: StepError) -> (String, bool) {
 
 /// What a guest sees of a node: the attributes of the Cluster object count over its own.
 pub(super) fn node_info(
-    agent: AgentId,
-    attributes: Map<String, Value>,
+    agent: &AgentId,
+    attributes: &Map<String, Value>,
     node: run::NodeInfo,
 ) -> NodeInfo {
     let mut all = node.attributes;
-    all.extend(attributes);
+    all.extend(attributes.clone());
     NodeInfo {
-        id: agent.0,
+        id: agent.0.clone(),
         attributes: object(&all),
         status: node.status,
         node: node.raw.to_string(),
@@ -137,11 +137,9 @@ pub(super) fn decision(decision: Decision) -> Result<run::Decision, PluginError>
             "found a memo of {bytes} bytes, expected at most {MAX_MEMO_BYTES}"
         )));
     }
-    if skip.len() > MAX_SKIP as usize {
+    if skip.len() > MAX_DECIDED as usize {
         let agents = skip.len();
-        return Err(bad(format!(
-            "found {agents} agents to leave out, expected at most {MAX_SKIP}"
-        )));
+        return Err(bad(format!("found {agents} agents to leave out, expected at most {MAX_DECIDED}")));
     }
     if let Some(agent) = skip.iter().find(|agent| agent.reason.len() > limits::REASON_BYTES) {
         let (bytes, most) = (agent.reason.len(), limits::REASON_BYTES);

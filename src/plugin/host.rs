@@ -136,12 +136,13 @@ impl PluginHost {
         done.unwrap_or_else(|gone| activate::unavailable(gone.to_string(), true))
     }
 
-    /// The same on the calling thread, which needs 2 MiB of stack and must not drive other work.
+    /// The same on the calling thread, which needs 2 MiB of stack and must be outside of any async
+    /// runtime. At most one thread may do so at a time.
     pub fn activate_blocking(&self, activate: Activate) -> Activation {
         self.inner.shared.activate(activate)
     }
 
-    /// Asks a loaded plugin again what it says about itself, on the calling thread as
+    /// Has a loaded plugin describe itself again, on the calling thread as
     /// [`activate_blocking`](Self::activate_blocking): the least that any call of it costs.
     ///
     /// # Errors

@@ -286,10 +286,11 @@ mod tests {
             |name, version, arguments| check_description(&description(name, version, arguments));
         assert!(check("step-1", "1.0.0", "{}").is_ok());
         assert!(check("s", "1.0.0-rc.1", r#"{"type": "object"}"#).is_ok());
-        for name in ["", "Step", "-s", "s-", "s_1", &"s".repeat(64)] {
+        let long = ("s".repeat(64), format!("1.0.0-{}", "x".repeat(60)));
+        for name in ["", "Step", "-s", "s-", "s_1", &long.0] {
             assert!(check(name, "1.0.0", "{}").is_err(), "{name}");
         }
-        for version in ["", "1", "v1.0.0", &format!("1.0.0-{}", "x".repeat(60))] {
+        for version in ["", "1", "v1.0.0", &long.1] {
             assert!(check("s", version, "{}").is_err(), "{version}");
         }
         let large = format!("{}{{}}", " ".repeat(limits::SCHEMA_BYTES));

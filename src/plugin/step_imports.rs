@@ -14,7 +14,8 @@ use super::error::Stop;
 use super::grants;
 use super::guest::{Guest, Role, forbidden};
 use super::limits;
-use crate::run::{Answer, Call, FailureReason, Millis};
+use super::replay::word;
+use crate::run::{Answer, Call, CallName, FailureReason, Millis};
 
 impl types::Host for Guest {}
 
@@ -29,13 +30,13 @@ impl logging::Host for Guest {
 
 impl agent::Host for Guest {
     fn info(&mut self) -> wasmtime::Result<Result<NodeInfo, AgentError>> {
+        let Answer::Info(answer) = self.effect(Call::Info)? else {
+            return Err(mismatch(CallName::Info).into());
+        };
         let attempt = self.attempt("agent.info")?;
-        let (agent, attributes) = (attempt.agent.clone(), attempt.attributes.clone());
-        match self.effect(Call::Info)? {
-            Answer::Info(Ok(node)) => Ok(Ok(convert::node_info(agent, attributes, node))),
-            Answer::Info(Err(error)) => Ok(Err(convert::agent_error(error))),
-            answer => Err(mismatch(&answer).into()),
-        }
+        let answer =
+            answer.map(|node| convert::node_info(&attempt.agent, &attempt.attributes, node));
+        Ok(answer.map_err(convert::agent_error))
     }
 
     fn run_action(
@@ -55,11 +56,10 @@ impl agent::Host for Guest {
             attempt.replay.refused(FailureReason::NotGranted);
             return Ok(Err(AgentError::NotGranted(message)));
         }
-        match self.effect(Call::RunAction { kind, arguments })? {
-            Answer::RunAction(Ok(payload)) => Ok(Ok(payload.to_string())),
-            Answer::RunAction(Err(error)) => Ok(Err(convert::agent_error(error))),
-            answer => Err(mismatch(&answer).into()),
-        }
+        let Answer::RunAction(answer) = self.effect(Call::RunAction { kind, arguments })? else {
+            return Err(mismatch(CallName::RunAction).into());
+        };
+        Ok(answer.map(|payload| payload.to_string()).map_err(convert::agent_error))
     }
 
     fn wait_status(
@@ -73,11 +73,11 @@ impl agent::Host for Guest {
             return Ok(Err(AgentError::Invalid(message)));
         }
         let timeout = Millis(u64::from(timeout));
-        match self.effect(Call::WaitStatus { statuses, timeout })? {
-            Answer::WaitStatus(Ok(status)) => Ok(Ok(status)),
-            Answer::WaitStatus(Err(error)) => Ok(Err(convert::agent_error(error))),
-            answer => Err(mismatch(&answer).into()),
-        }
+        let Answer::WaitStatus(answer) = self.effect(Call::WaitStatus { statuses, timeout })?
+        else {
+            return Err(mismatch(CallName::WaitStatus).into());
+        };
+        Ok(answer.map_err(convert::agent_error))
     }
 }
 
@@ -89,10 +89,10 @@ impl timer::Host for Guest {
 
     fn sleep(&mut self, milliseconds: u32) -> wasmtime::Result<()> {
         let length = Millis(u64::from(milliseconds));
-        match self.effect(Call::Sleep { length })? {
-            Answer::Sleep => Ok(()),
-            answer => Err(mismatch(&answer).into()),
-        }
+        let Answer::Sleep = self.effect(Call::Sleep { length })? else {
+            return Err(mismatch(CallName::Sleep).into());
+        };
+        Ok(())
     }
 }
 
@@ -120,8 +120,8 @@ impl signal::Host for Guest {
 }
 
 /// The replay hands out an answer of the call's own kind only; this says so if it ever did not.
-fn mismatch(answer: &Answer) -> Stop {
-    Stop::NotDeterministic(format!("the journal answers with {:?}", answer.name()))
+fn mismatch(call: CallName) -> Stop {
+    Stop::NotDeterministic(format!("the journal has no answer for {}", word(call)))
 }
 
 fn check_action(kind: &str, arguments: &str) -> Result<Value, String> {

@@ -13,6 +13,7 @@ mod history;
 mod ids;
 mod journal;
 mod machine;
+mod start;
 mod status;
 mod time;
 mod transition;
@@ -32,6 +33,7 @@ pub use journal::{
     Answer, Answered, Call, CallError, CallName, Journal, NodeInfo, Pending, canonical,
 };
 pub use machine::{IllegalInput, Machine};
+pub use start::new_run;
 pub use status::{AgentState, RunStatus, UnknownWord};
 pub use time::{Millis, Timestamp, TimestampError};
 pub use transition::{

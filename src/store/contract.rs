@@ -22,7 +22,8 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 /// its pause unnoticeable.
 pub const MAX_COMMIT_DOCUMENTS: usize = 1_000;
 
-/// The most bytes that one commit writes, for the same reason.
+/// The most bytes that one commit writes, for the same reason: those of its documents besides the
+/// run, as JSON. The largest of them is not counted, since it can't be split.
 pub const MAX_COMMIT_BYTES: usize = 4 * 1024 * 1024;
 
 /// The most documents in one page of any read, whatever is asked for.
@@ -47,7 +48,10 @@ pub struct Lease {
 ///   is not the run's present one. It counts documents, not states: whether the transition makes
 ///   sense is the core's matter.
 /// - A document whose `finish_ts` is longer ago than the retention is never returned, even before
-///   it was removed. Time is the store's own.
+///   it was removed; it is as if it were not there. Time is the store's own.
+/// - An engine *holds* a run while it has an unexpired lease on it and the run is unfinished (has no
+///   `finish_ts`).
+/// - Pages are full as long as there is more, and never larger than [`MAX_PAGE`].
 /// - Nothing but what is documented here shows of how a back end keeps things.
 ///
 /// # Errors
@@ -75,13 +79,18 @@ pub trait Store: Send + Sync + 'static {
         version: Option<&Version>,
     ) -> Result<Option<StoredPlaybook>>;
 
-    /// All playbooks in order of (name, version), after `page.after` (`name@version`).
+    /// All playbooks in order of name and then of semantic version, after `page.after`
+    /// (`name@version`).
+    ///
+    /// # Errors
+    /// [`StoreError::BadCursor`] when `page.after` is no such key; so for the other lists.
     async fn playbooks(&self, page: &Page) -> Result<Vec<StoredPlaybook>>;
 
     /// Removes one version of a playbook. Runs are not affected. Whether it was there.
     async fn delete_playbook(&self, name: &str, version: &Version) -> Result<bool>;
 
-    /// Keeps a cluster under its name; the last one put counts.
+    /// Keeps a cluster under its name; the last one put counts. [`Put::Unchanged`] when text and
+    /// content are those that are kept; they keep their `applied_at` then.
     async fn put_cluster(&self, cluster: &Cluster) -> Result<Put>;
 
     /// A cluster.
@@ -93,13 +102,14 @@ pub trait Store: Send + Sync + 'static {
     /// Removes a cluster. Whether it was there.
     async fn delete_cluster(&self, name: &str) -> Result<bool>;
 
-    /// Keeps a plugin and its bytes under its digest.
+    /// Keeps a plugin and its bytes under its digest. A known digest is [`Put::Unchanged`].
     async fn put_plugin(&self, plugin: &Plugin, bytes: Bytes) -> Result<Put>;
 
     /// What is known of a plugin.
     async fn plugin(&self, digest: &Digest) -> Result<Option<Plugin>>;
 
-    /// The plugin that was put last under the name and version that it gives itself.
+    /// The plugin with this name and version, which it gives itself; of several the one with the
+    /// latest `added_at`.
     async fn plugin_by_name(&self, name: &str, version: &str) -> Result<Option<Plugin>>;
 
     /// The bytes of a plugin.
@@ -116,12 +126,13 @@ pub trait Store: Send + Sync + 'static {
     /// [`put_playbook`](Self::put_playbook).
     async fn delete_plugin(&self, digest: &Digest) -> Result<bool>;
 
-    /// Creates a run with its first events. With an idempotency key that is known already, for an
-    /// unexpired run, it returns that run and creates nothing.
+    /// Creates a run with its first events. With an idempotency key or an identifier that is known
+    /// already, of an unexpired run, it returns that run and creates nothing.
     ///
     /// # Errors
     /// [`StoreError::MissingPlugin`] when a pinned digest is not in the store;
-    /// [`StoreError::Conflict`] when the key is known with another request.
+    /// [`StoreError::Conflict`] when the key or identifier is known with another request;
+    /// [`StoreError::TooLarge`] when the events are too many for one transaction.
     async fn create_run(&self, new: &NewRun) -> Result<Created>;
 
     /// A run.
@@ -130,30 +141,34 @@ pub trait Store: Send + Sync + 'static {
     /// Runs that fit `filter`, newest first, after `page.after` (a run's identifier).
     async fn runs(&self, filter: &RunFilter, page: &Page) -> Result<Vec<Run>>;
 
-    /// Takes the leases of at most `limit` unfinished runs (those without `finish_ts`) that no
-    /// engine holds or whose lease has expired, oldest run first, and returns them.
+    /// Takes the leases of at most `limit` unfinished runs (and at most [`MAX_PAGE`]) that no engine
+    /// holds, oldest run first, and returns them. A lease whose answer was lost shows up in
+    /// [`renew`](Self::renew).
     async fn claim(&self, engine: &EngineId, limit: u32) -> Result<Vec<Lease>>;
 
-    /// Prolongs all unexpired leases that `engine` holds on unfinished runs, and returns them.
+    /// Prolongs the leases of all runs that `engine` holds, and returns them, oldest run first.
     async fn renew(&self, engine: &EngineId) -> Result<Vec<Lease>>;
 
     /// Gives a lease back, so that another engine may claim the run at once. A lease that is no
     /// longer held is left alone.
     async fn release(&self, run: RunId, epoch: u64) -> Result<()>;
 
-    /// Writes what a transition says, all or nothing. Documents replace those of the same key;
-    /// events and log lines are new. Repeating a commit that took effect changes nothing.
+    /// Writes what a transition says, all or nothing. Documents replace those of the same key: the
+    /// sequence of an agent record, the key of a journal, the place of a log line, the sequence of an
+    /// event, the identifier of a command. Repeating the last commit changes nothing.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`] when `epoch` is not the run's; [`StoreError::TooLarge`] past
-    /// [`MAX_COMMIT_DOCUMENTS`] or [`MAX_COMMIT_BYTES`] (never for a single document).
+    /// [`StoreError::Fenced`] when `epoch` is not that of the run's lease. An expired lease that no
+    /// engine has taken yet still counts, also for the last commit of a run; a released one does
+    /// not. [`StoreError::TooLarge`] past [`MAX_COMMIT_DOCUMENTS`] or [`MAX_COMMIT_BYTES`] (never for
+    /// a single document); [`commit_bytes`](super::commit_bytes) tells beforehand.
     async fn commit(&self, run: RunId, epoch: u64, writes: &Writes) -> Result<()>;
 
     /// Gives `finish_ts` to at most [`MAX_COMMIT_DOCUMENTS`] agent records, journals, log lines,
     /// events and commands of the run that have none, and returns how many that were. Zero: all have theirs.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`] when `epoch` is not the run's.
+    /// [`StoreError::Fenced`] as in [`commit`](Self::commit).
     async fn stamp(&self, run: RunId, epoch: u64, finish_ts: Timestamp) -> Result<u64>;
 
     /// Agent records of a run by sequence, after `after`; with a state only those in it.
@@ -190,15 +205,18 @@ pub trait Store: Send + Sync + 'static {
     async fn events(&self, run: RunId, after: u64, limit: u32) -> Result<Vec<RunEvent>>;
 
     /// Keeps a command. The same identifier again is [`Put::Unchanged`], whatever became of it.
+    ///
+    /// A command without `finish_ts` to a run that is finishing gets the run's `finishing_at`, and one
+    /// to a run that is not there gets the present moment, so that none outlives its run for ever.
     async fn submit(&self, command: &Command) -> Result<Put>;
 
     /// A command.
     async fn command(&self, id: CommandId) -> Result<Option<Command>>;
 
-    /// Commands without an outcome, of the runs that `engine` holds, oldest first.
+    /// Commands without an outcome, of the runs that `engine` holds, in order of (`at`, `id`).
     async fn waiting_commands(&self, engine: &EngineId, limit: u32) -> Result<Vec<Command>>;
 
-    /// Removes at most `limit` expired documents and returns how many; nothing where the back end
-    /// does so by itself.
+    /// Removes at most `limit` expired documents (and at most [`MAX_PAGE`]) and returns how many;
+    /// nothing where the back end does so by itself. Which go first is not promised.
     async fn sweep(&self, limit: u32) -> Result<u64>;
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::playbook::{Playbook, PluginInfo};
-use crate::run::{Digest, Run, RunEvent, RunId, RunStatus, Timestamp};
+use crate::run::{Digest, LogLine, Run, RunEvent, RunId, RunStatus, Timestamp};
 
 /// A playbook as it is kept: as it was written, and as it was resolved.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -99,4 +99,12 @@ pub struct LogCursor {
     pub agent: String,
     /// [`LogLine::line`](crate::run::LogLine::line)
     pub line: u32,
+}
+
+impl LogCursor {
+    /// The place of `line`.
+    pub fn of(line: &LogLine) -> Self {
+        let agent = line.agent.as_ref().map_or_else(String::new, |agent| agent.0.clone());
+        Self { event: line.event, agent, line: line.line }
+    }
 }

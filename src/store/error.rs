@@ -42,6 +42,14 @@ pub enum StoreError {
         /// What pins it, for people.
         by: String,
     },
+    /// The key after which a page was asked for is none.
+    #[error("failed to go on after {found:?}: expected {expected}")]
+    BadCursor {
+        /// What was given.
+        found: String,
+        /// What such a key looks like.
+        expected: &'static str,
+    },
     /// The commit is larger than a commit may be.
     #[error("failed to commit {found} {unit}: at most {limit} are allowed")]
     TooLarge {
@@ -80,6 +88,7 @@ impl StoreError {
             | Self::Conflict { .. }
             | Self::MissingPlugin { .. }
             | Self::Pinned { .. }
+            | Self::BadCursor { .. }
             | Self::TooLarge { .. }
             | Self::Corrupt { .. }
             | Self::NewerSchema { .. } => false,

@@ -1,11 +1,24 @@
 //! The primary store: one trait that promises behaviour, and its back ends.
+//!
+//! [`Store`] is the promise, [`memory`] its reference model and [`sqlite`] the embedded back end.
+//! `tests/store_conformance.rs` holds every back end to the same list of cases.
 
 mod contract;
 mod documents;
 mod error;
+mod finish;
+mod keys;
+pub mod memory;
+mod options;
+mod size;
+pub mod sqlite;
 
 pub use contract::{Lease, MAX_COMMIT_BYTES, MAX_COMMIT_DOCUMENTS, MAX_PAGE, Result, Store};
 pub use documents::{
     Cluster, Created, LogCursor, NewRun, Page, Plugin, Put, RunFilter, StoredPlaybook,
 };
 pub use error::StoreError;
+pub use memory::MemoryStore;
+pub use options::{DEFAULT_LEASE, DEFAULT_RETENTION, StoreOptions};
+pub use size::commit_bytes;
+pub use sqlite::SqliteStore;

@@ -48,10 +48,10 @@ fn status_in(path: &Path) -> Option<NodeStatus> {
         File::open(path).and_then(|file| file.take(MAX_STATUS_BYTES).read_to_string(&mut text));
     let unknown = |reason: &str| Some(NodeStatus::Unknown { reason: reason.to_owned() });
     if let Err(error) = read {
-        return match error.kind() {
-            ErrorKind::NotFound => None,
-            _ => unknown(&format!("failed to read the status file: {error}")),
-        };
+        if error.kind() == ErrorKind::NotFound {
+            return None;
+        }
+        return unknown(&format!("failed to read the status file: {error}"));
     }
     let text = text.trim();
     match text.strip_prefix("UNKNOWN:") {

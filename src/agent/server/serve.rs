@@ -101,6 +101,7 @@ impl AgentSettings {
 #[derive(Debug)]
 pub struct RunningAgent {
     address: SocketAddr,
+    store: ActionStore,
     stop: CancellationToken,
     server: AbortOnDropHandle<io::Result<()>>,
     worker: AbortOnDropHandle<()>,
@@ -115,7 +116,9 @@ pub async fn start(
     if !settings.listen.ip().is_loopback() && !settings.insecure {
         return Err(ServeError::NotLoopback(settings.listen));
     }
-    let store = ActionStore::open(&settings.data)?;
+    let data = settings.data.clone();
+    let opened = tokio::task::spawn_blocking(move || ActionStore::open(&data)).await;
+    let store = opened.map_err(StoreError::from)??;
     let bind = |source| ServeError::Bind { address: settings.listen, source };
     let listener = TcpListener::bind(settings.listen).await.map_err(bind)?;
     let address = listener.local_addr().map_err(bind)?;
@@ -129,14 +132,16 @@ pub async fn start(
         retention: Millis(u64::try_from(settings.retention.as_millis()).unwrap_or(u64::MAX)),
         stop: stop.clone(),
     };
+    let shared = Shared { store: store.clone(), config, clock };
     let listener = listener.tap_io(|stream| {
         // Small answers should not wait for more to send. Without it the agent is slower, not wrong.
         let _ = stream.set_nodelay(true);
     });
-    let server = axum::serve(listener, router(Shared { store, config, clock }))
+    let server = axum::serve(listener, router(shared))
         .with_graceful_shutdown(stop.clone().cancelled_owned());
     Ok(RunningAgent {
         address,
+        store,
         stop,
         server: AbortOnDropHandle::new(tokio::spawn(server.into_future())),
         worker: AbortOnDropHandle::new(tokio::spawn(worker.run())),
@@ -152,11 +157,11 @@ impl RunningAgent {
     /// Stops it: no new requests, a running command is killed, and its action ends in FAILED.
     ///
     /// Errors: what it was doing did not end in time, or a part of it had ended before.
-    pub async fn stop(self) -> anyhow::Result<()> {
+    pub async fn stop(mut self) -> anyhow::Result<()> {
         self.stop.cancel();
         let both = async {
-            self.worker.await.context("the worker of the agent ended early")?;
-            self.server.await.context("the server of the agent ended early")??;
+            (&mut self.worker).await.context("the worker of the agent ended early")?;
+            (&mut self.server).await.context("the server of the agent ended early")??;
             anyhow::Ok(())
         };
         match tokio::time::timeout(STOP_TIMEOUT, both).await {
@@ -166,11 +171,24 @@ impl RunningAgent {
     }
 
     /// Returns when a part of it has ended by itself, which should not happen.
-    async fn broken(&mut self) {
-        tokio::select! {
-            _ = &mut self.worker => {}
-            _ = &mut self.server => {}
-        }
+    async fn broken(&mut self) -> anyhow::Error {
+        let cause = tokio::select! {
+            ended = &mut self.worker => ended.err().map(anyhow::Error::from),
+            ended = &mut self.server => match ended {
+                Ok(served) => served.err().map(anyhow::Error::from),
+                Err(error) => Some(error.into()),
+            },
+        };
+        let message = "the agent ended by itself";
+        cause.map_or_else(|| anyhow::anyhow!(message), |cause| cause.context(message))
+    }
+}
+
+impl Drop for RunningAgent {
+    /// Connections outlast their server, so they do not decide when another agent may open the
+    /// database.
+    fn drop(&mut self) {
+        self.store.close();
     }
 }
 
@@ -187,10 +205,7 @@ pub async fn serve(args: AgentArgs) -> anyhow::Result<()> {
         .context("failed to print the address")?;
     tokio::select! {
         () = asked.wait() => agent.stop().await,
-        () = agent.broken() => {
-            let cause = agent.stop().await.err();
-            Err(cause.unwrap_or_else(|| anyhow::anyhow!("the agent ended by itself")))
-        }
+        error = agent.broken() => Err(error),
     }
 }
 

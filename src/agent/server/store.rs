@@ -70,9 +70,12 @@ pub enum StoreError {
         /// Its version.
         found: i64,
     },
-    /// The work could not be handed to a thread: the agent stops.
-    #[error("failed to reach the agent's database: the agent stops")]
-    Stopping(#[from] tokio::task::JoinError),
+    /// The agent stops, and has closed the database.
+    #[error("failed to use the agent's database: it is closed, since the agent stops")]
+    Closed,
+    /// The thread that did the work ended early.
+    #[error("failed to finish the work on the agent's database")]
+    Thread(#[from] tokio::task::JoinError),
 }
 
 /// An action as it is kept.
@@ -119,11 +122,13 @@ pub(super) enum ActionEnd {
 /// The database. Cheap to clone; calls run one after another on threads for blocking work.
 #[derive(Clone, Debug)]
 pub(super) struct ActionStore {
-    connection: Arc<Mutex<Connection>>,
+    /// None once it is closed.
+    connection: Arc<Mutex<Option<Connection>>>,
 }
 
 impl ActionStore {
-    /// Opens the database, or makes it. It stays locked for others until all clones are gone.
+    /// Opens the database, or makes it. It stays locked for others until it is closed, or all clones
+    /// are gone. Blocks.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         let mut connection = Connection::open(path)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
@@ -134,7 +139,12 @@ impl ActionStore {
             return Err(StoreError::InUse { path: path.to_owned() });
         }
         prepared?;
-        Ok(Self { connection: Arc::new(Mutex::new(connection)) })
+        Ok(Self { connection: Arc::new(Mutex::new(Some(connection))) })
+    }
+
+    /// Closes the database for all clones, after the call that goes on, if there is one. Blocks.
+    pub(super) fn close(&self) {
+        drop(self.connection.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     /// Adds an action to the queue, if its identifier is new and there is room.
@@ -271,7 +281,10 @@ impl ActionStore {
         let connection = Arc::clone(&self.connection);
         tokio::task::spawn_blocking(move || {
             // A panic in the middle of a transaction rolls it back, so the connection stays good.
-            work(&mut connection.lock().unwrap_or_else(PoisonError::into_inner))
+            match connection.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+                Some(connection) => work(connection),
+                None => Err(StoreError::Closed),
+            }
         })
         .await?
     }
@@ -358,7 +371,7 @@ mod tests {
                     INSERT INTO actions (id, kind, args, metadata, created_time, scheduled_time, phase)
                     SELECT printf('00000000-0000-0000-0001-%012d', i), 'k', 'null', '{}', '', '', 'NEW'
                     FROM n";
-        store.connection.lock().unwrap().execute(fill, [MAX_QUEUED]).unwrap();
+        store.connection.lock().unwrap().as_mut().unwrap().execute(fill, [MAX_QUEUED]).unwrap();
         assert_eq!(store.queue().await.unwrap().len(), MAX_QUEUED as usize);
         assert_eq!(store.add(new_action(2), now).await.unwrap(), Added::QueueFull);
         assert_eq!(store.add(new_action(1), now).await.unwrap(), Added::Known);
@@ -384,15 +397,17 @@ mod tests {
         assert_eq!((action.phase, action.executions), (ActionPhase::Running, 1));
     }
 
-    #[test]
-    fn one_agent_at_a_time_uses_a_database() {
+    #[tokio::test]
+    async fn one_agent_at_a_time_uses_a_database() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("agent.sqlite");
         let first = ActionStore::open(&path).unwrap();
         let error = ActionStore::open(&path).unwrap_err();
         assert!(matches!(error, StoreError::InUse { .. }), "{error}");
-        drop(first);
+        let clone = first.clone();
+        first.close();
         ActionStore::open(&path).unwrap();
+        assert!(matches!(clone.take().await, Err(StoreError::Closed)));
     }
 
     #[test]

@@ -1,0 +1,61 @@
+//! `/api/v1/runs/{id}/agents`: the agent records of a run.
+
+use axum::Json;
+use axum::extract::State;
+
+use super::endpoint::Endpoint;
+use super::error::{ApiError, Code};
+use super::params::{InPath, InQuery, listing};
+use super::runs;
+use super::state::ApiState;
+use super::wire::Listing;
+use crate::run::{AgentId, AgentRecord, AgentSeq, AgentState, RunId};
+
+const ALL: &str = "/api/v1/runs/{id}/agents";
+const ONE: &str = "/api/v1/runs/{id}/agents/{agent}";
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get(ALL, "listAgentRecords", "Lists the agent records of a run.", list)
+            .path::<RunId>("id", "The run.")
+            .query::<AgentState>("state", "Only agents in this state.")
+            .paged()
+            .answers::<Listing<AgentRecord>>(200, "A page, in the order of the run's sequence."),
+        Endpoint::get(ONE, "getAgentRecord", "Shows the record of one agent of a run.", get)
+            .path::<RunId>("id", "The run.")
+            .path::<AgentId>("agent", "The agent; a slash in it is written as `%2F`.")
+            .answers::<AgentRecord>(200, "The record."),
+    ]
+}
+
+async fn list(
+    State(state): State<ApiState>,
+    InPath(run): InPath<RunId>,
+    mut query: InQuery,
+) -> Result<Json<Listing<AgentRecord>>, ApiError> {
+    let expected = AgentState::ALL.map(AgentState::as_str).join(", ");
+    let agent_state = query.take("state", &format!("one of {expected}"))?;
+    let after = query.take("after", "a whole number")?.map(AgentSeq);
+    let limit = query.limit()?;
+    query.finish()?;
+    let found = state.store.records(run, agent_state, after, limit).await?;
+    runs::check_known(&state, run, found.is_empty()).await?;
+    Ok(Json(listing(found, limit, |record| record.seq.0.to_string(), |record| record)))
+}
+
+async fn get(
+    State(state): State<ApiState>,
+    InPath((run, agent)): InPath<(RunId, AgentId)>,
+    query: InQuery,
+) -> Result<Json<AgentRecord>, ApiError> {
+    query.finish()?;
+    if let Some(record) = state.store.record(run, &agent).await? {
+        return Ok(Json(record));
+    }
+    runs::find(&state, run).await?;
+    Err(not_found(run, &agent))
+}
+
+pub(super) fn not_found(run: RunId, agent: &AgentId) -> ApiError {
+    ApiError::new(Code::AgentNotFound, format!("run {run} has no agent {:?}", agent.as_str()))
+}

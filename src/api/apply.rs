@@ -1,0 +1,195 @@
+//! Applying a playbook: from the document's text to a playbook in the store, every plugin pinned.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use super::bodies::{InJson, off_loop};
+use super::error::{ApiError, Code};
+use super::params::InQuery;
+use super::playbooks::view;
+use super::state::ApiState;
+use super::wire::{ApplyPlaybook, PlaybookView};
+use crate::playbook::{
+    Playbook, PlaybookDocument, PluginInfo, PluginSource, Problem, Problems, Source,
+    parse_playbook, resolve,
+};
+use crate::run::{Digest, canonical};
+use crate::store::{Put, StoredPlaybook};
+
+pub(super) async fn playbook(
+    State(state): State<ApiState>,
+    mut query: InQuery,
+    InJson(request): InJson<ApplyPlaybook>,
+) -> Result<Response, ApiError> {
+    let dry_run = query.take("dry_run", "true or false")?.unwrap_or(false);
+    query.finish()?;
+    let stored = read(&state, request).await?;
+    if dry_run {
+        return check(&state, stored).await;
+    }
+    let put = state.store.put_playbook(&stored).await?;
+    let (status, change) = match put {
+        Put::Created => (StatusCode::CREATED, "created"),
+        Put::Unchanged | Put::Updated => (StatusCode::OK, "unchanged"),
+    };
+    // What was there already keeps the moment at which it was first applied.
+    let (name, version) = (&stored.playbook.name, &stored.playbook.version);
+    let kept = state.store.playbook(name, Some(version)).await?.unwrap_or(stored);
+    let name = kept.playbook.name.replace('/', "%2F");
+    let location = format!("/api/v1/playbooks/{name}?version={}", kept.playbook.version);
+    let body = PlaybookView { change: Some(change.to_owned()), ..view(&kept) };
+    Ok((status, [(header::LOCATION, location)], Json(body)).into_response())
+}
+
+/// Ends a dry run: says also what only the store knows.
+async fn check(state: &ApiState, stored: StoredPlaybook) -> Result<Response, ApiError> {
+    let (name, version) = (&stored.playbook.name, &stored.playbook.version);
+    if let Some(known) = state.store.playbook(name, Some(version)).await?
+        && known.content != stored.content
+    {
+        let detail = format!("playbook {name} version {version} is known with another content");
+        return Err(ApiError::new(Code::Conflict, detail));
+    }
+    let body = PlaybookView { change: Some("valid".to_owned()), ..view(&stored) };
+    Ok(Json(body).into_response())
+}
+
+/// Reads, pins and resolves the document; all its problems are reported at once.
+async fn read(state: &ApiState, request: ApplyPlaybook) -> Result<StoredPlaybook, ApiError> {
+    let ApplyPlaybook { document: text, uploads } = request;
+    let (text, document) = off_loop(move || {
+        let document = parse_playbook(text.as_bytes());
+        document.map(|document| (text, document)).map_err(ApiError::invalid_document)
+    })
+    .await??;
+    let Found { plugins, problems } = find_plugins(state, &document, &uploads).await?;
+    let builtins: Vec<_> = state.plugins.builtins().iter().map(|one| one.info.clone()).collect();
+    let (document, resolved) = off_loop(move || {
+        let resolved = resolve(&document, &plugins, &builtins);
+        (document, resolved)
+    })
+    .await?;
+    let playbook = merge(resolved, problems).map_err(ApiError::invalid_document)?;
+    let content = content_digest(&document, &playbook);
+    let applied_at = state.clock.now();
+    Ok(StoredPlaybook { text, playbook, content, applied_at })
+}
+
+/// The digest of what the playbook does: neither comments and layout nor the moment count, and the
+/// digests of its plugins do.
+fn content_digest(document: &PlaybookDocument, playbook: &Playbook) -> Digest {
+    let pins = playbook.plugins.iter().map(|(name, pin)| (name.as_str(), pin.digest.as_str()));
+    let pins: BTreeMap<_, _> = pins.collect();
+    let content = json!({ "document": document.content(), "plugins": pins });
+    Digest::of(canonical(&content).as_bytes())
+}
+
+/// What the store knows of the plugins of a document.
+#[derive(Default)]
+struct Found {
+    plugins: BTreeMap<String, PluginInfo>,
+    problems: Vec<Problem>,
+}
+
+async fn find_plugins(
+    state: &ApiState,
+    document: &PlaybookDocument,
+    uploads: &BTreeMap<String, Digest>,
+) -> Result<Found, ApiError> {
+    let mut found = Found::default();
+    let sources = document.plugins();
+    for name in uploads.keys().filter(|name| !sources.iter().any(|one| one.name == **name)) {
+        let message = format!("an upload is given for plugin {name:?}, which is not listed here");
+        found.problems.push(document.problem_at("/spec/plugins", "unknown-upload", message));
+    }
+    for source in sources {
+        match find_plugin(state, &source, uploads).await? {
+            Ok(info) => {
+                found.plugins.insert(source.name, info);
+            }
+            Err((code, message)) => {
+                let pointer = format!("{}/source", pointer(&source.name));
+                found.problems.push(document.problem_at(&pointer, code, message));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// A code and a message for people.
+type Missing = (&'static str, String);
+
+async fn find_plugin(
+    state: &ApiState,
+    source: &PluginSource,
+    uploads: &BTreeMap<String, Digest>,
+) -> Result<Result<PluginInfo, Missing>, ApiError> {
+    let found = match &source.source {
+        Source::File(path) => {
+            // The server never opens the path. A digest in the document is as good as an upload
+            // when the store has the bytes.
+            let Some(digest) = uploads.get(&source.name).or(source.digest.as_ref()) else {
+                let message = format!("the bytes of {path:?} were not uploaded");
+                return Ok(Err(("plugin-not-uploaded", message)));
+            };
+            let found = state.store.plugin(digest).await?;
+            found.ok_or_else(|| {
+                ("plugin-missing", format!("the store has no plugin {digest}; upload it first"))
+            })
+        }
+        Source::Store { name, version } => {
+            let pinned = match &source.digest {
+                Some(digest) => state.store.plugin(digest).await?,
+                None => None,
+            };
+            // The pinned bytes are still found after others were uploaded under the same name.
+            let named = |info: &PluginInfo| info.name == *name && info.version == *version;
+            let found = match pinned.filter(|plugin| named(&plugin.info)) {
+                Some(plugin) => Some(plugin),
+                None => state.store.plugin_by_name(name, version).await?,
+            };
+            found.ok_or_else(|| {
+                ("plugin-missing", format!("the store has no plugin {name:?} version {version:?}"))
+            })
+        }
+        Source::Oci(reference) => {
+            let message = format!("{reference:?}: plugins from registries are not supported yet");
+            Err(("not-supported", message))
+        }
+    };
+    Ok(found.map(|plugin| plugin.info))
+}
+
+/// Puts problems of both kinds into one list. A plugin that was not found has its problem already;
+/// that it is missing when the document is resolved says nothing more.
+fn merge(
+    resolved: Result<Playbook, Problems>,
+    mut problems: Vec<Problem>,
+) -> Result<Playbook, Problems> {
+    let further = match resolved {
+        Ok(playbook) if problems.is_empty() => return Ok(playbook),
+        Ok(_) => Vec::new(),
+        Err(Problems(further)) => further,
+    };
+    let known: Vec<_> = problems.iter().map(|problem| problem.path.clone()).collect();
+    let said = |problem: &Problem| {
+        let own = |path: &String| {
+            let plugin = path.strip_suffix("/source").unwrap_or(path);
+            problem.path == plugin || problem.path == *path
+        };
+        known.iter().any(own)
+    };
+    problems.extend(further.into_iter().filter(|problem| !said(problem)));
+    problems.sort_by_key(|problem| (problem.line, problem.column));
+    Err(Problems(problems))
+}
+
+/// The JSON pointer of a plugin in the document.
+fn pointer(name: &str) -> String {
+    format!("/spec/plugins/{}", name.replace('~', "~0").replace('/', "~1"))
+}

@@ -1,0 +1,111 @@
+//! `/api/v1/clusters`
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::bodies::{InJson, off_loop};
+use super::endpoint::Endpoint;
+use super::error::{ApiError, Code};
+use super::params::{InPath, InQuery, listing};
+use super::state::ApiState;
+use super::wire::{ApplyCluster, ClusterView, Listing};
+use crate::playbook::parse_cluster;
+use crate::store::{Cluster, Put};
+
+const ALL: &str = "/api/v1/clusters";
+const ONE: &str = "/api/v1/clusters/{name}";
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::post(ALL, "applyCluster", "Applies a cluster; the last one counts.", apply)
+            .query::<bool>("dry_run", "With `true` the document is checked and nothing is kept.")
+            .takes::<ApplyCluster>()
+            .answers::<ClusterView>(201, "It is new.")
+            .answers::<ClusterView>(200, "It is updated or was there already, or it is valid."),
+        Endpoint::get(ALL, "listClusters", "Lists clusters by name.", list)
+            .paged()
+            .answers::<Listing<ClusterView>>(200, "A page."),
+        Endpoint::get(ONE, "getCluster", "Shows a cluster with its document.", get)
+            .path::<String>("name", "The name.")
+            .answers::<ClusterView>(200, "The cluster."),
+        Endpoint::delete(ONE, "deleteCluster", "Removes a cluster.", delete)
+            .path::<String>("name", "The name.")
+            .answers_nothing(204, "It is removed; runs that have started go on."),
+    ]
+}
+
+async fn apply(
+    State(state): State<ApiState>,
+    mut query: InQuery,
+    InJson(ApplyCluster { document: text }): InJson<ApplyCluster>,
+) -> Result<Response, ApiError> {
+    let dry_run = query.take("dry_run", "true or false")?.unwrap_or(false);
+    query.finish()?;
+    let (text, spec) = off_loop(move || {
+        let spec = parse_cluster(text.as_bytes());
+        spec.map(|spec| (text, spec)).map_err(ApiError::invalid_document)
+    })
+    .await??;
+    let cluster = Cluster { text, spec, applied_at: state.clock.now() };
+    if dry_run {
+        let body = ClusterView { change: Some("valid".to_owned()), ..view(&cluster) };
+        return Ok(Json(body).into_response());
+    }
+    let (status, change) = match state.store.put_cluster(&cluster).await? {
+        Put::Created => (StatusCode::CREATED, "created"),
+        Put::Updated => (StatusCode::OK, "updated"),
+        Put::Unchanged => (StatusCode::OK, "unchanged"),
+    };
+    let kept = state.store.cluster(&cluster.spec.name).await?.unwrap_or(cluster);
+    let location = format!("{ALL}/{}", kept.spec.name);
+    let body = ClusterView { change: Some(change.to_owned()), ..view(&kept) };
+    Ok((status, [(header::LOCATION, location)], Json(body)).into_response())
+}
+
+async fn list(
+    State(state): State<ApiState>,
+    mut query: InQuery,
+) -> Result<Json<Listing<ClusterView>>, ApiError> {
+    let page = query.page()?;
+    query.finish()?;
+    let found = state.store.clusters(&page).await?;
+    Ok(Json(listing(found, page.limit, |one| one.spec.name.clone(), |one| view(&one))))
+}
+
+async fn get(
+    State(state): State<ApiState>,
+    InPath(name): InPath<String>,
+    query: InQuery,
+) -> Result<Json<ClusterView>, ApiError> {
+    query.finish()?;
+    let found = state.store.cluster(&name).await?.ok_or_else(|| not_found(&name))?;
+    Ok(Json(ClusterView { document: Some(found.text.clone()), ..view(&found) }))
+}
+
+async fn delete(
+    State(state): State<ApiState>,
+    InPath(name): InPath<String>,
+    query: InQuery,
+) -> Result<StatusCode, ApiError> {
+    query.finish()?;
+    match state.store.delete_cluster(&name).await? {
+        true => Ok(StatusCode::NO_CONTENT),
+        false => Err(not_found(&name)),
+    }
+}
+
+pub(super) fn not_found(name: &str) -> ApiError {
+    ApiError::new(Code::ClusterNotFound, format!("there is no cluster {name:?}"))
+}
+
+fn view(cluster: &Cluster) -> ClusterView {
+    ClusterView {
+        name: cluster.spec.name.clone(),
+        agents: u32::try_from(cluster.spec.agents.len()).unwrap_or(u32::MAX),
+        applied_at: cluster.applied_at,
+        change: None,
+        document: None,
+    }
+}

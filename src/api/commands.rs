@@ -1,0 +1,134 @@
+//! `/api/v1/runs/{id}/commands`: asking something of a run.
+//!
+//! A command is kept as a document and is applied by whoever drives the run. The answer is held
+//! back for its outcome, for a while.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use uuid::Uuid;
+
+use super::bodies::{InJson, check_length};
+use super::endpoint::Endpoint;
+use super::error::{ApiError, Code};
+use super::limits::{COMMAND_POLL, COMMAND_WAIT, MAX_ACTOR, MAX_REASON};
+use super::params::{InPath, InQuery};
+use super::runs;
+use super::state::ApiState;
+use super::wire::{CommandView, SubmitCommand};
+use crate::run::{Command, CommandId, CommandOutcome, Millis, Run, RunId};
+
+const ALL: &str = "/api/v1/runs/{id}/commands";
+const ONE: &str = "/api/v1/runs/{id}/commands/{command}";
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::post(ALL, "submitCommand", "Asks something of a run.", submit)
+            .path::<RunId>("id", "The run.")
+            .takes::<SubmitCommand>()
+            .answers::<CommandView>(200, "It was applied.")
+            .answers::<CommandView>(202, "It is kept, and has no outcome yet."),
+        Endpoint::get(ONE, "getCommand", "Shows a command and its outcome.", get)
+            .path::<RunId>("id", "The run.")
+            .path::<CommandId>("command", "The command.")
+            .answers::<CommandView>(200, "The command."),
+    ]
+}
+
+async fn submit(
+    State(state): State<ApiState>,
+    InPath(run): InPath<RunId>,
+    query: InQuery,
+    InJson(request): InJson<SubmitCommand>,
+) -> Result<Response, ApiError> {
+    query.finish()?;
+    check_length("actor", request.actor.as_deref(), MAX_ACTOR)?;
+    check_length("reason", request.reason.as_deref(), MAX_REASON)?;
+    let command = Command {
+        id: request.id.unwrap_or_else(|| CommandId(Uuid::new_v4())),
+        run,
+        verb: request.command,
+        actor: request.actor,
+        why: request.reason,
+        at: state.clock.now(),
+        outcome: None,
+        finish_ts: None,
+    };
+    if let Some(known) = known(&state, &command).await? {
+        return answer(wait(&state, known).await?);
+    }
+    refuse_ended(&runs::find(&state, run).await?)?;
+    state.store.submit(&command).await?;
+    state.metrics.command_submitted(command.verb);
+    state.signals.work();
+    answer(wait(&state, command).await?)
+}
+
+async fn get(
+    State(state): State<ApiState>,
+    InPath((run, id)): InPath<(RunId, CommandId)>,
+    query: InQuery,
+) -> Result<Json<CommandView>, ApiError> {
+    query.finish()?;
+    match state.store.command(id).await? {
+        Some(command) if command.run == run => Ok(Json(view(command))),
+        Some(_) | None => {
+            let detail = format!("run {run} has no command {}", id.0);
+            Err(ApiError::new(Code::CommandNotFound, detail))
+        }
+    }
+}
+
+/// The command that was submitted with this identifier before, if it is the same one.
+async fn known(state: &ApiState, command: &Command) -> Result<Option<Command>, ApiError> {
+    let Some(known) = state.store.command(command.id).await? else { return Ok(None) };
+    if known.run == command.run && known.verb == command.verb {
+        return Ok(Some(known));
+    }
+    let detail =
+        format!("command {} is known as {} of run {}", command.id.0, known.verb, known.run);
+    Err(ApiError::new(Code::CommandIdReused, detail))
+}
+
+fn refuse_ended(run: &Run) -> Result<(), ApiError> {
+    if !run.progress.status.is_final() {
+        return Ok(());
+    }
+    let detail = format!("run {} has ended as {}", run.id(), run.progress.status);
+    Err(ApiError::new(Code::CommandRefused, detail))
+}
+
+/// Waits until the command has its outcome, or for [`COMMAND_WAIT`].
+async fn wait(state: &ApiState, mut command: Command) -> Result<Command, ApiError> {
+    let from = state.clock.now();
+    while command.outcome.is_none() {
+        if state.clock.now().since(from) >= Millis(COMMAND_WAIT.as_millis() as u64) {
+            // A run that ended in the meantime applies no command any more.
+            refuse_ended(&runs::find(state, command.run).await?)?;
+            break;
+        }
+        state.clock.sleep(COMMAND_POLL).await;
+        command = state.store.command(command.id).await?.unwrap_or(command);
+    }
+    Ok(command)
+}
+
+fn answer(command: Command) -> Result<Response, ApiError> {
+    match &command.outcome {
+        Some(CommandOutcome::Refused { reason }) => {
+            Err(ApiError::new(Code::CommandRefused, reason.clone()))
+        }
+        Some(CommandOutcome::Applied) => Ok((StatusCode::OK, Json(view(command))).into_response()),
+        None => Ok((StatusCode::ACCEPTED, Json(view(command))).into_response()),
+    }
+}
+
+fn view(command: Command) -> CommandView {
+    CommandView {
+        id: command.id,
+        run: command.run,
+        command: command.verb,
+        outcome: command.outcome,
+    }
+}

@@ -1,0 +1,208 @@
+//! An endpoint: a handler together with its description.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use axum::handler::Handler;
+use axum::routing::{self, MethodRouter};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+
+use super::limits::REQUEST_TIMEOUT;
+use super::state::ApiState;
+
+/// Makes the schema of one type, or a reference to it.
+pub(super) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
+
+/// One handler, with all that a person or a program has to know of it.
+pub(super) struct Endpoint {
+    pub(super) method: &'static str,
+    pub(super) path: &'static str,
+    /// `operationId`: unique, in camel case.
+    pub(super) id: &'static str,
+    pub(super) summary: &'static str,
+    pub(super) parameters: Vec<Parameter>,
+    pub(super) body: Option<Content>,
+    pub(super) answers: Vec<Answer>,
+    pub(super) timeout: Duration,
+    pub(super) handler: MethodRouter<ApiState>,
+}
+
+/// A parameter in the path, the query or a header.
+pub(super) struct Parameter {
+    pub(super) name: &'static str,
+    pub(super) place: &'static str,
+    pub(super) required: bool,
+    pub(super) description: Cow<'static, str>,
+    pub(super) schema: SchemaOf,
+}
+
+/// What a body is.
+pub(super) struct Content {
+    pub(super) media_type: &'static str,
+    pub(super) schema: Option<SchemaOf>,
+}
+
+/// An answer other than an error.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) description: &'static str,
+    pub(super) content: Vec<Content>,
+}
+
+fn schema_of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<T>()
+}
+
+fn json<T: JsonSchema>() -> Content {
+    Content { media_type: "application/json", schema: Some(schema_of::<T>) }
+}
+
+macro_rules! method {
+    ($name:ident) => {
+        /// An endpoint of this method.
+        pub(super) fn $name<H, T>(
+            path: &'static str,
+            id: &'static str,
+            summary: &'static str,
+            handler: H,
+        ) -> Self
+        where
+            H: Handler<T, ApiState>,
+            T: 'static,
+        {
+            Self::new(stringify!($name), path, id, summary, routing::$name(handler))
+        }
+    };
+}
+
+impl Endpoint {
+    method!(get);
+    method!(put);
+    method!(post);
+    method!(delete);
+
+    fn new(
+        method: &'static str,
+        path: &'static str,
+        id: &'static str,
+        summary: &'static str,
+        handler: MethodRouter<ApiState>,
+    ) -> Self {
+        Self {
+            method,
+            path,
+            id,
+            summary,
+            parameters: Vec::new(),
+            body: None,
+            answers: Vec::new(),
+            timeout: REQUEST_TIMEOUT,
+            handler,
+        }
+    }
+
+    /// A part of the path.
+    pub(super) fn path<T: JsonSchema>(self, name: &'static str, description: &'static str) -> Self {
+        self.parameter::<T>(name, "path", true, description)
+    }
+
+    /// A parameter of the query that may be left out.
+    pub(super) fn query<T: JsonSchema>(
+        self,
+        name: &'static str,
+        description: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        self.parameter::<T>(name, "query", false, description)
+    }
+
+    /// A parameter of the query that must be there.
+    pub(super) fn required_query<T: JsonSchema>(
+        self,
+        name: &'static str,
+        description: &'static str,
+    ) -> Self {
+        self.parameter::<T>(name, "query", true, description)
+    }
+
+    /// A header that may be left out.
+    pub(super) fn header<T: JsonSchema>(
+        self,
+        name: &'static str,
+        description: &'static str,
+    ) -> Self {
+        self.parameter::<T>(name, "header", false, description)
+    }
+
+    /// `after` and `limit`.
+    pub(super) fn paged(self) -> Self {
+        use super::limits::DEFAULT_PAGE;
+        use crate::store::MAX_PAGE;
+        let limit = format!("How many items at most: 1 to {MAX_PAGE}, by default {DEFAULT_PAGE}.");
+        self.query::<String>("after", "Only what comes after this: `next` of the page before.")
+            .query::<u32>("limit", limit)
+    }
+
+    /// The body that the request has, in JSON.
+    pub(super) fn takes<T: JsonSchema>(mut self) -> Self {
+        self.body = Some(json::<T>());
+        self
+    }
+
+    /// The body that the request has, as bytes.
+    pub(super) fn takes_bytes(mut self, media_type: &'static str) -> Self {
+        self.body = Some(Content { media_type, schema: None });
+        self
+    }
+
+    /// An answer in JSON.
+    pub(super) fn answers<T: JsonSchema>(self, status: u16, description: &'static str) -> Self {
+        self.answer(status, description, vec![json::<T>()])
+    }
+
+    /// An answer of another type.
+    pub(super) fn answers_other(
+        self,
+        status: u16,
+        description: &'static str,
+        media_type: &'static str,
+    ) -> Self {
+        self.answer(status, description, vec![Content { media_type, schema: None }])
+    }
+
+    /// A further type of the last answer.
+    pub(super) fn or_as(mut self, media_type: &'static str) -> Self {
+        if let Some(answer) = self.answers.last_mut() {
+            answer.content.push(Content { media_type, schema: None });
+        }
+        self
+    }
+
+    /// An answer without a body.
+    pub(super) fn answers_nothing(self, status: u16, description: &'static str) -> Self {
+        self.answer(status, description, Vec::new())
+    }
+
+    /// How long it may take until its answer begins.
+    pub(super) fn within(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    fn answer(mut self, status: u16, description: &'static str, content: Vec<Content>) -> Self {
+        self.answers.push(Answer { status, description, content });
+        self
+    }
+
+    fn parameter<T: JsonSchema>(
+        mut self,
+        name: &'static str,
+        place: &'static str,
+        required: bool,
+        description: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        let description = description.into();
+        let schema = schema_of::<T>;
+        self.parameters.push(Parameter { name, place, required, description, schema });
+        self
+    }
+}

@@ -1,0 +1,345 @@
+//! The one error of the API: a problem document (RFC 9457) with a stable code.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::wire::ProblemDetails;
+use crate::playbook::{Problem, Problems};
+use crate::plugin::PluginError;
+use crate::store::StoreError;
+
+/// Media type of problem documents.
+pub(super) const PROBLEM_JSON: &str = "application/problem+json";
+
+/// The kinds of error. Programs may rely on their words and statuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "`entry` says what each means, also to the readers of the API")]
+pub enum Code {
+    BadParameter,
+    BadHeader,
+    BadBody,
+    DigestMismatch,
+    HostRefused,
+    RouteNotFound,
+    PlaybookNotFound,
+    ClusterNotFound,
+    PluginNotFound,
+    RunNotFound,
+    AgentNotFound,
+    CommandNotFound,
+    MethodNotAllowed,
+    Conflict,
+    IdempotencyKeyReused,
+    CommandIdReused,
+    CommandRefused,
+    ClusterBusy,
+    PluginMissing,
+    PluginPinned,
+    BodyTooLarge,
+    UnsupportedMediaType,
+    InvalidDocument,
+    InvalidParams,
+    InvalidPlugin,
+    Internal,
+    StoreUnavailable,
+    PluginsUnavailable,
+    NotReady,
+    TooManyStreams,
+    TimedOut,
+}
+
+impl Code {
+    /// Every code.
+    pub const ALL: [Self; 31] = [
+        Self::BadParameter,
+        Self::BadHeader,
+        Self::BadBody,
+        Self::DigestMismatch,
+        Self::HostRefused,
+        Self::RouteNotFound,
+        Self::PlaybookNotFound,
+        Self::ClusterNotFound,
+        Self::PluginNotFound,
+        Self::RunNotFound,
+        Self::AgentNotFound,
+        Self::CommandNotFound,
+        Self::MethodNotAllowed,
+        Self::Conflict,
+        Self::IdempotencyKeyReused,
+        Self::CommandIdReused,
+        Self::CommandRefused,
+        Self::ClusterBusy,
+        Self::PluginMissing,
+        Self::PluginPinned,
+        Self::BodyTooLarge,
+        Self::UnsupportedMediaType,
+        Self::InvalidDocument,
+        Self::InvalidParams,
+        Self::InvalidPlugin,
+        Self::Internal,
+        Self::StoreUnavailable,
+        Self::PluginsUnavailable,
+        Self::NotReady,
+        Self::TooManyStreams,
+        Self::TimedOut,
+    ];
+
+    /// The table: word, HTTP status, meaning.
+    const fn entry(self) -> (&'static str, u16, &'static str) {
+        match self {
+            Self::BadParameter => ("bad-parameter", 400, "a part of the path or query is wrong"),
+            Self::BadHeader => ("bad-header", 400, "a header is wrong"),
+            Self::BadBody => ("bad-body", 400, "the body is not the JSON that is expected"),
+            Self::DigestMismatch => ("digest-mismatch", 400, "the bytes have another digest"),
+            Self::HostRefused => ("host-refused", 403, "the server is not known by this name"),
+            Self::RouteNotFound => ("route-not-found", 404, "there is nothing at this path"),
+            Self::PlaybookNotFound => ("playbook-not-found", 404, "there is no such playbook"),
+            Self::ClusterNotFound => ("cluster-not-found", 404, "there is no such cluster"),
+            Self::PluginNotFound => ("plugin-not-found", 404, "there is no such plugin"),
+            Self::RunNotFound => ("run-not-found", 404, "there is no such run, or it has expired"),
+            Self::AgentNotFound => ("agent-not-found", 404, "the run has no such agent"),
+            Self::CommandNotFound => ("command-not-found", 404, "the run has no such command"),
+            Self::MethodNotAllowed => {
+                ("method-not-allowed", 405, "the path is known, the method is not")
+            }
+            Self::Conflict => ("conflict", 409, "the name is known with another content"),
+            Self::IdempotencyKeyReused => {
+                ("idempotency-key-reused", 409, "the key was used for another request")
+            }
+            Self::CommandIdReused => {
+                ("command-id-reused", 409, "the identifier was used for another command")
+            }
+            Self::CommandRefused => ("command-refused", 409, "the command does not fit the run"),
+            Self::ClusterBusy => (
+                "cluster-busy",
+                409,
+                "another run holds the cluster, and the playbook rejects that",
+            ),
+            Self::PluginMissing => ("plugin-missing", 409, "a pinned plugin is not in the store"),
+            Self::PluginPinned => ("plugin-pinned", 409, "a playbook or run pins the plugin"),
+            Self::BodyTooLarge => ("body-too-large", 413, "the body is larger than allowed"),
+            Self::UnsupportedMediaType => {
+                ("unsupported-media-type", 415, "the body has another media type than expected")
+            }
+            Self::InvalidDocument => {
+                ("invalid-document", 422, "the document is not valid; `problems` says where")
+            }
+            Self::InvalidParams => {
+                ("invalid-params", 422, "the parameters do not fit the playbook")
+            }
+            Self::InvalidPlugin => ("invalid-plugin", 422, "the bytes are no usable plugin"),
+            Self::Internal => ("internal", 500, "the server failed; its log says more"),
+            Self::StoreUnavailable => ("store-unavailable", 503, "the store does not answer now"),
+            Self::PluginsUnavailable => {
+                ("plugins-unavailable", 503, "no plugin can be taken now: too many wait")
+            }
+            Self::NotReady => ("not-ready", 503, "the server can't do its work now"),
+            Self::TooManyStreams => ("too-many-streams", 503, "too many event streams are open"),
+            Self::TimedOut => ("timed-out", 503, "the request took too long"),
+        }
+    }
+
+    /// The word in `code`.
+    pub const fn as_str(self) -> &'static str {
+        self.entry().0
+    }
+
+    /// What it means.
+    pub const fn meaning(self) -> &'static str {
+        self.entry().2
+    }
+
+    /// The HTTP status that it goes with.
+    pub fn status(self) -> StatusCode {
+        StatusCode::from_u16(self.entry().1).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// Whether the same request may go well later.
+    pub const fn retryable(self) -> bool {
+        self.entry().1 == 503
+    }
+}
+
+/// Why a request was not answered as asked.
+#[derive(Debug, thiserror::Error)]
+#[error("{detail}")]
+pub struct ApiError {
+    /// The kind.
+    pub code: Code,
+    /// What happened, what was found and what was expected.
+    pub detail: String,
+    /// What is wrong with a document, where that is the cause.
+    pub problems: Vec<Problem>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl ApiError {
+    /// An error of this kind.
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), problems: Vec::new(), source: None }
+    }
+
+    /// Whether the same request may go well later.
+    pub const fn retryable(&self) -> bool {
+        self.code.retryable()
+    }
+
+    /// The problem document.
+    pub fn details(&self) -> ProblemDetails {
+        let status = self.code.status();
+        ProblemDetails {
+            kind: "about:blank".to_owned(),
+            title: status.canonical_reason().unwrap_or_default().to_owned(),
+            status: status.as_u16(),
+            detail: self.detail.clone(),
+            code: self.code.as_str().to_owned(),
+            problems: self.problems.clone(),
+        }
+    }
+
+    pub(super) fn caused_by(
+        mut self,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    pub(super) fn internal(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::new(Code::Internal, "the server failed; its log says more").caused_by(source)
+    }
+
+    /// A wrong `place`, for example ``query parameter `limit` ``.
+    pub(super) fn bad_parameter(place: &str, found: &str, expected: &str) -> Self {
+        let detail = format!("{place}: found {found:?}, expected {expected}");
+        Self::new(Code::BadParameter, detail)
+    }
+
+    pub(super) fn invalid_document(problems: Problems) -> Self {
+        let detail = format!("the document has {}", count(problems.0.len()));
+        Self { problems: problems.0, ..Self::new(Code::InvalidDocument, detail) }
+    }
+
+    pub(super) fn invalid_params(problems: Problems) -> Self {
+        let detail = format!("the parameters have {}", count(problems.0.len()));
+        Self { problems: problems.0, ..Self::new(Code::InvalidParams, detail) }
+    }
+}
+
+fn count(problems: usize) -> String {
+    if problems == 1 { "1 problem".to_owned() } else { format!("{problems} problems") }
+}
+
+impl From<PluginError> for ApiError {
+    fn from(error: PluginError) -> Self {
+        let problem = Problem {
+            code: error.code.to_owned(),
+            path: String::new(),
+            line: None,
+            column: None,
+            message: error.message.clone(),
+            found: None,
+            expected: None,
+        };
+        // This one says nothing about the plugin.
+        let code = match error.code {
+            "unavailable" => Code::PluginsUnavailable,
+            _ => Code::InvalidPlugin,
+        };
+        Self { problems: vec![problem], ..Self::new(code, error.to_string()) }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        let code = match &error {
+            StoreError::Unavailable { .. } => Code::StoreUnavailable,
+            StoreError::Conflict { .. } => Code::Conflict,
+            StoreError::MissingPlugin { .. } => Code::PluginMissing,
+            StoreError::Pinned { .. } => Code::PluginPinned,
+            StoreError::TooLarge { .. } => Code::BodyTooLarge,
+            StoreError::Fenced { .. }
+            | StoreError::Corrupt { .. }
+            | StoreError::NewerSchema { .. } => Code::Internal,
+        };
+        Self::new(code, error.to_string()).caused_by(error)
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status = self.code.status();
+        if status.is_server_error() {
+            let cause = self.source.as_deref().map(chain).unwrap_or_default();
+            tracing::error!(code = self.code.as_str(), detail = %self.detail, %cause, "a request failed");
+        }
+        let mut response = (status, Json(self.details())).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        if self.retryable() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+/// The error and its causes in one line.
+fn chain(error: &(dyn std::error::Error + Send + Sync + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn codes_are_stable_words_with_an_error_status() {
+        let words: BTreeSet<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(words.len(), Code::ALL.len());
+        for code in Code::ALL {
+            assert!(code.as_str().chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{code:?}");
+            assert!(code.status().is_client_error() || code.status().is_server_error());
+            assert!(!code.meaning().is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn an_error_is_a_problem_document() {
+        let error = ApiError::from(PluginError {
+            code: "unknown-import",
+            message: "found wasi:sockets".to_owned(),
+        });
+        let response = error.into_response();
+        assert_eq!(response.status(), 422);
+        assert_eq!(response.headers()[header::CONTENT_TYPE], PROBLEM_JSON);
+        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        let details: ProblemDetails = serde_json::from_slice(&body).unwrap();
+        assert_eq!(details.kind, "about:blank");
+        assert_eq!((details.status, details.title.as_str()), (422, "Unprocessable Entity"));
+        assert_eq!(details.code, "invalid-plugin");
+        assert_eq!(details.problems[0].code, "unknown-import");
+    }
+
+    #[test]
+    fn a_store_that_does_not_answer_is_worth_another_try_and_a_conflict_is_not() {
+        let down = StoreError::Unavailable { message: "down".to_owned(), source: None };
+        let response = ApiError::from(down).into_response();
+        assert_eq!(
+            (response.status(), &response.headers()["retry-after"]),
+            (StatusCode::SERVICE_UNAVAILABLE, &HeaderValue::from_static("1"))
+        );
+        let conflict = ApiError::from(StoreError::Conflict { what: "playbook a".to_owned() });
+        assert_eq!(conflict.code, Code::Conflict);
+        assert!(!conflict.retryable());
+    }
+}

@@ -1,0 +1,118 @@
+//! `/api/v1/runs/{id}/events`: the history of a run, as pages or as a stream that goes on.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use axum::response::sse::{KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+
+use super::endpoint::Endpoint;
+use super::error::{ApiError, Code};
+use super::follow::follow;
+use super::limits::STREAM_KEEP_ALIVE;
+use super::params::{self, InPath, InQuery, listing};
+use super::runs;
+use super::state::ApiState;
+use super::wire::Listing;
+use crate::run::{RunEvent, RunId};
+
+const ALL: &str = "/api/v1/runs/{id}/events";
+const EVENT_STREAM: &str = "text/event-stream";
+const LAST_EVENT_ID: &str = "last-event-id";
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    let summary =
+        "Lists the events of a run; as `text/event-stream` it goes on until the run ends.";
+    vec![
+        Endpoint::get(ALL, "listEvents", summary, list)
+            .path::<RunId>("id", "The run.")
+            .header::<u64>("Last-Event-ID", "For a stream: only what comes after this sequence.")
+            .query::<u64>("after", "Only what comes after this sequence.")
+            .query::<u32>("limit", "How many items a page has at most; not for a stream.")
+            .answers::<Listing<RunEvent>>(
+                200,
+                "A page; or a stream, where `id` is the sequence, `event` the kind and `data` the \
+                 event in JSON. It ends with an `end` whose data is the run, or with an `error` \
+                 whose data is a problem.",
+            )
+            .or_as(EVENT_STREAM),
+    ]
+}
+
+async fn list(
+    State(state): State<ApiState>,
+    InPath(run): InPath<RunId>,
+    headers: HeaderMap,
+    mut query: InQuery,
+) -> Result<Response, ApiError> {
+    let after = query.take("after", "a whole number")?.unwrap_or(0);
+    if wants_stream(&headers) {
+        query.finish()?;
+        let after = last_event(&headers)?.unwrap_or(after);
+        return stream(state, run, after).await;
+    }
+    let limit = query.limit()?;
+    query.finish()?;
+    let found = state.store.events(run, after, limit).await?;
+    runs::check_known(&state, run, found.is_empty()).await?;
+    let page = listing(found, limit, |event| event.seq.to_string(), |event| event);
+    Ok(Json(page).into_response())
+}
+
+async fn stream(state: ApiState, run: RunId, after: u64) -> Result<Response, ApiError> {
+    runs::find(&state, run).await?;
+    let Ok(place) = state.streams.clone().try_acquire_owned() else {
+        let detail = "too many event streams are open; read pages, or try again later";
+        return Err(ApiError::new(Code::TooManyStreams, detail));
+    };
+    let keep_alive = KeepAlive::new().interval(STREAM_KEEP_ALIVE).text("keep-alive");
+    Ok(Sse::new(follow(state, run, after, place)).keep_alive(keep_alive).into_response())
+}
+
+fn wants_stream(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut types = accepted.flat_map(|text| text.split(','));
+    types.any(|one| {
+        let essence = one.split(';').next().unwrap_or_default().trim();
+        essence.eq_ignore_ascii_case(EVENT_STREAM)
+    })
+}
+
+/// A client that lost its stream says which event it saw last; that counts over `after`.
+fn last_event(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
+    let Some(text) = params::header(headers, LAST_EVENT_ID)? else { return Ok(None) };
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| {
+        let detail = format!("header `{LAST_EVENT_ID}`: found {text:?}, expected a whole number");
+        ApiError::new(Code::BadHeader, detail)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: &'static str, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(header::HeaderName::from_static(name), value.parse().unwrap())])
+    }
+
+    #[test]
+    fn a_stream_is_given_to_those_who_accept_it() {
+        for yes in ["text/event-stream", "text/html, TEXT/event-stream;q=0.9"] {
+            assert!(wants_stream(&headers("accept", yes)), "{yes}");
+        }
+        for no in ["application/json", "*/*", "text/*"] {
+            assert!(!wants_stream(&headers("accept", no)), "{no}");
+        }
+        assert!(!wants_stream(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn the_last_event_is_a_number() {
+        assert_eq!(last_event(&headers(LAST_EVENT_ID, "17")).unwrap(), Some(17));
+        assert_eq!(last_event(&headers(LAST_EVENT_ID, "")).unwrap(), None);
+        assert_eq!(last_event(&headers(LAST_EVENT_ID, "x")).unwrap_err().code, Code::BadHeader);
+    }
+}

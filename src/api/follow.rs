@@ -1,0 +1,222 @@
+//! Following a run: its events as server-sent events, until it has ended.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+
+use axum::response::sse::Event;
+use futures::Stream;
+use futures::stream::unfold;
+use serde::Serialize;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::error::{ApiError, Code};
+use super::limits::{STREAM_FAILURES, STREAM_PAGE, STREAM_POLL};
+use super::runs;
+use super::state::ApiState;
+use super::wire::RunView;
+use crate::run::{RunEvent, RunId};
+
+/// The events of `run` after sequence `after`, in order and without gaps, then an `end` with the
+/// run as it ended.
+///
+/// # Flow
+/// It sends what the store has, then waits to be woken by a commit of this process, or looks again
+/// after [`STREAM_POLL`]. Nothing is read ahead of what the client takes but one page.
+///
+/// # Errors
+/// The stream ends with an `error` whose data is a problem, when the run expires or the store fails
+/// [`STREAM_FAILURES`] times in a row. It just ends when the server stops: a client comes back with
+/// `Last-Event-ID` then.
+pub(super) fn follow(
+    state: ApiState,
+    run: RunId,
+    after: u64,
+    place: OwnedSemaphorePermit,
+) -> impl Stream<Item = Result<Event, Infallible>> {
+    // Listening starts before the first read, so that no commit falls between the two.
+    let changes = state.signals.listen();
+    state.metrics.stream_opened();
+    let follower =
+        Follower { state, run, after, changes, queue: VecDeque::new(), failures: 0, _place: place };
+    unfold(Some(follower), |follower| async move {
+        let mut follower = follower?;
+        match follower.next().await {
+            Next::Send(event) => Some((Ok(event), Some(follower))),
+            Next::Last(event) => Some((Ok(event), None)),
+            Next::Stop => None,
+        }
+    })
+}
+
+struct Follower {
+    state: ApiState,
+    run: RunId,
+    /// Sequence of the last event in the queue, or of the last that was sent.
+    after: u64,
+    changes: Receiver<RunId>,
+    queue: VecDeque<RunEvent>,
+    failures: u32,
+    _place: OwnedSemaphorePermit,
+}
+
+enum Next {
+    Send(Event),
+    Last(Event),
+    Stop,
+}
+
+enum Found {
+    Events,
+    Nothing,
+    End(Box<RunView>),
+}
+
+impl Follower {
+    async fn next(&mut self) -> Next {
+        loop {
+            if let Some(event) = self.queue.pop_front() {
+                return frame(&event).map_or_else(give_up, Next::Send);
+            }
+            match self.read().await {
+                Ok(Found::Events) => continue,
+                Ok(Found::End(view)) => {
+                    return message("end", &*view).map_or_else(give_up, Next::Last);
+                }
+                Ok(Found::Nothing) => self.failures = 0,
+                Err(error) if error.retryable() && self.failures < STREAM_FAILURES => {
+                    self.failures += 1;
+                }
+                Err(error) => return give_up(error),
+            }
+            tokio::select! {
+                () = self.state.stopping.cancelled() => return Next::Stop,
+                () = self.state.clock.sleep(STREAM_POLL) => {}
+                () = changed(&mut self.changes, self.run) => {}
+            }
+        }
+    }
+
+    async fn read(&mut self) -> Result<Found, ApiError> {
+        if self.fill().await? {
+            return Ok(Found::Events);
+        }
+        let run = runs::find(&self.state, self.run).await?;
+        if !run.progress.status.is_final() {
+            return Ok(Found::Nothing);
+        }
+        // The last events may have come between the two reads.
+        match self.fill().await? {
+            true => Ok(Found::Events),
+            false => Ok(Found::End(Box::new(runs::view(&run)))),
+        }
+    }
+
+    /// Whether there were further events.
+    async fn fill(&mut self) -> Result<bool, ApiError> {
+        let found = self.state.store.events(self.run, self.after, STREAM_PAGE).await?;
+        self.failures = 0;
+        self.after = found.last().map_or(self.after, |event| event.seq);
+        self.queue = found.into();
+        Ok(!self.queue.is_empty())
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.state.metrics.stream_closed();
+    }
+}
+
+/// Returns when the run was committed to, or when that can't be told.
+async fn changed(changes: &mut Receiver<RunId>, run: RunId) {
+    loop {
+        match changes.recv().await {
+            Ok(changed) if changed != run => {}
+            Ok(_) | Err(RecvError::Lagged(_)) => return,
+            // Nobody will ever say so again.
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
+
+/// One event as it is sent: `id` its sequence, `event` its kind, `data` all of it in JSON.
+fn frame(event: &RunEvent) -> Result<Event, ApiError> {
+    let value = serde_json::to_value(event).map_err(ApiError::internal)?;
+    let kind = value["event"].as_str().unwrap_or("message").to_owned();
+    Ok(Event::default().id(event.seq.to_string()).event(kind).data(value.to_string()))
+}
+
+fn message(kind: &str, data: &impl Serialize) -> Result<Event, ApiError> {
+    Event::default().event(kind).json_data(data).map_err(ApiError::internal)
+}
+
+fn give_up(error: ApiError) -> Next {
+    if error.code == Code::Internal {
+        tracing::error!(%error, "an event stream failed");
+    }
+    message("error", &error.details()).map_or(Next::Stop, Next::Last)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::response::IntoResponse;
+    use axum::response::sse::Sse;
+    use serde_json::Value;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::run::{AgentId, AgentState, Happened, Timestamp};
+
+    async fn text(event: Event) -> String {
+        let stream = futures::stream::iter([Ok::<_, Infallible>(event)]);
+        let body = Sse::new(stream).into_response().into_body();
+        let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        String::from_utf8(bytes.to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_event_is_sent_with_its_sequence_and_kind_and_is_read_back() {
+        let event = RunEvent {
+            run: RunId(Uuid::from_u128(7)),
+            seq: 12,
+            at: Timestamp::from_millis(0),
+            actor: None,
+            what: Happened::Agent {
+                agent: AgentId::from("node\n1"),
+                from: None,
+                to: AgentState::Pending,
+                batch: None,
+                why: None,
+            },
+            finish_ts: None,
+        };
+        let sent = text(frame(&event).unwrap()).await;
+        let data = sent.strip_prefix("id: 12\nevent: agent\ndata: ").unwrap();
+        let data = data.strip_suffix("\n\n").unwrap();
+        assert_eq!(data.lines().count(), 1);
+        assert_eq!(serde_json::from_str::<RunEvent>(data).unwrap(), event);
+    }
+
+    #[tokio::test]
+    async fn the_last_message_of_a_stream_that_fails_is_a_problem() {
+        let Next::Last(event) = give_up(ApiError::new(Code::RunNotFound, "gone")) else {
+            panic!("the stream goes on");
+        };
+        let sent = text(event).await;
+        let data: Value =
+            serde_json::from_str(sent.strip_prefix("event: error\ndata: ").unwrap()).unwrap();
+        assert_eq!((&data["code"], &data["status"]), (&"run-not-found".into(), &404.into()));
+    }
+
+    #[tokio::test]
+    async fn a_listener_that_fell_behind_looks_for_itself() {
+        let signals = crate::driver::Signals::new();
+        let mut changes = signals.listen();
+        for number in 0..2_000 {
+            signals.changed(RunId(Uuid::from_u128(number)));
+        }
+        changed(&mut changes, RunId(Uuid::from_u128(9_999))).await;
+    }
+}

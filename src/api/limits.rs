@@ -1,0 +1,80 @@
+//! Every limit of the API, in one place.
+
+use std::time::Duration;
+
+/// The largest body with a playbook in it, in bytes. A playbook may be 1 MiB of text; written as a
+/// JSON string it grows, since line ends and quotes take two bytes each.
+pub const MAX_PLAYBOOK_BODY: usize = 4 * 1024 * 1024;
+
+/// The largest body with a cluster in it, in bytes: a cluster may be 16 MiB of text, which is some
+/// 100,000 agents.
+pub const MAX_CLUSTER_BODY: usize = 32 * 1024 * 1024;
+
+/// The largest body of any other request in JSON, in bytes: enough for the parameters of a run,
+/// which are kept in its snapshot.
+pub const MAX_JSON_BODY: usize = 1024 * 1024;
+
+/// The largest plugin, in bytes: components with a whole language runtime in them stay below.
+pub const MAX_PLUGIN_BODY: usize = 64 * 1024 * 1024;
+
+/// Bytes of all bodies that are in memory at once; requests past that wait for their turn.
+pub(super) const MAX_BODIES: usize = 256 * 1024 * 1024;
+
+/// JSON bodies above this are read beside the event loop, which they would hold up for longer than
+/// a millisecond or so.
+pub(super) const INLINE_JSON: usize = 128 * 1024;
+
+/// Items in a page when the request does not say how many.
+pub(super) const DEFAULT_PAGE: u32 = 100;
+
+/// How long a request may take until its answer begins, the body that it sends included.
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The same for the upload of a plugin, which may wait for its turn and is compiled.
+pub(super) const UPLOAD_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// How long the answer to a command is held back for its outcome. An engine looks for commands
+/// several times a second, so more than this means that none holds the run.
+pub(super) const COMMAND_WAIT: Duration = Duration::from_secs(5);
+
+/// How often a command that waits is looked at: well below what a person notices.
+pub(super) const COMMAND_POLL: Duration = Duration::from_millis(50);
+
+/// The longest `Idempotency-Key` in bytes.
+pub(super) const MAX_IDEMPOTENCY_KEY: usize = 255;
+
+/// The longest name of a person in bytes: it is in every event that the person caused.
+pub(super) const MAX_ACTOR: usize = 256;
+
+/// The longest reason that a person gives, in bytes: it is written to the run's history.
+pub(super) const MAX_REASON: usize = 4 * 1024;
+
+/// Event streams that are open at once. Each looks at the store every [`STREAM_POLL`].
+pub(super) const MAX_STREAMS: usize = 1_000;
+
+/// How often a stream looks at the store by itself: engines in other processes can't wake it.
+pub(super) const STREAM_POLL: Duration = Duration::from_millis(500);
+
+/// Events that a stream reads at once, and so holds in memory.
+pub(super) const STREAM_PAGE: u32 = 200;
+
+/// How often a silent stream says that it is alive: below the usual 30 s of proxies.
+pub(super) const STREAM_KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Reads in a row that may fail before a stream gives up; with [`STREAM_POLL`] that is 10 s.
+pub(super) const STREAM_FAILURES: u32 = 20;
+
+/// How long the store may take to answer that it is there.
+pub(super) const READY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long the counts of runs in the metrics are kept: reading them costs a page of the store.
+pub(super) const METRICS_AGE: Duration = Duration::from_secs(10);
+
+/// Connections that are open at once; further ones wait to be accepted.
+pub(super) const MAX_CONNECTIONS: usize = 4_096;
+
+/// How long requests may go on once the server is told to stop.
+pub(super) const STOP_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Runs read at once when a busy cluster is looked for.
+pub(super) const BUSY_PAGE: u32 = 50;

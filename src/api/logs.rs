@@ -1,0 +1,82 @@
+//! `/api/v1/runs/{id}/logs`: what the plugins of a run wrote.
+
+use axum::Json;
+use axum::extract::State;
+
+use super::endpoint::Endpoint;
+use super::error::ApiError;
+use super::journals::NotACursor;
+use super::params::{InPath, InQuery, listing};
+use super::runs;
+use super::state::ApiState;
+use super::wire::Listing;
+use crate::run::{AgentId, LogLine, RunId};
+use crate::store::LogCursor;
+
+const ALL: &str = "/api/v1/runs/{id}/logs";
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get(ALL, "listLogLines", "Lists the log lines of a run in order.", list)
+            .path::<RunId>("id", "The run.")
+            .query::<AgentId>("agent", "Only lines of this agent.")
+            .paged()
+            .answers::<Listing<LogLine>>(200, "A page."),
+    ]
+}
+
+async fn list(
+    State(state): State<ApiState>,
+    InPath(run): InPath<RunId>,
+    mut query: InQuery,
+) -> Result<Json<Listing<LogLine>>, ApiError> {
+    let agent = query.take::<String>("agent", "an agent")?.map(AgentId);
+    let after = query.take::<Cursor>("after", "`next` of the page before")?.map(|cursor| cursor.0);
+    let limit = query.limit()?;
+    query.finish()?;
+    let found = state.store.logs(run, agent.as_ref(), after.as_ref(), limit).await?;
+    runs::check_known(&state, run, found.is_empty()).await?;
+    Ok(Json(listing(found, limit, write, |line| line)))
+}
+
+/// The place of a line as text: `EVENT.LINE.AGENT`; the agent comes last since it may hold dots.
+fn write(line: &LogLine) -> String {
+    let agent = line.agent.as_ref().map(AgentId::as_str).unwrap_or_default();
+    format!("{}.{}.{agent}", line.event, line.line)
+}
+
+#[derive(Debug)]
+struct Cursor(LogCursor);
+
+impl std::str::FromStr for Cursor {
+    type Err = NotACursor;
+
+    fn from_str(text: &str) -> Result<Self, NotACursor> {
+        let mut parts = text.splitn(3, '.');
+        let (Some(event), Some(line), Some(agent)) = (parts.next(), parts.next(), parts.next())
+        else {
+            return Err(NotACursor);
+        };
+        Ok(Self(LogCursor {
+            event: event.parse().map_err(|_| NotACursor)?,
+            agent: agent.to_owned(),
+            line: line.parse().map_err(|_| NotACursor)?,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_read_also_with_dots_in_the_agent_and_without_one() {
+        let read = |text: &str| text.parse::<Cursor>().map(|cursor| cursor.0);
+        let cursor = |agent: &str| LogCursor { event: 12, agent: agent.to_owned(), line: 3 };
+        assert_eq!(read("12.3.node-1.example").unwrap(), cursor("node-1.example"));
+        assert_eq!(read("12.3.").unwrap(), cursor(""));
+        for bad in ["", "12", "12.3", "x.3.a", "12.-3.a"] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! `/metrics`: numbers for a monitoring system, in the OpenMetrics text format.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::header;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
+
+use super::endpoint::Endpoint;
+use super::error::ApiError;
+use super::limits::{METRICS_AGE, READY_TIMEOUT};
+use super::state::ApiState;
+use crate::run::{RunStatus, Verb};
+use crate::store::{MAX_PAGE, Page, RunFilter};
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Seconds: from an answer out of memory to one that waited for a command's outcome.
+const BUCKETS: [f64; 9] = [0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 2.5, 5.0, 30.0];
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get("/metrics", "getMetrics", "Numbers for a monitoring system.", get)
+            .answers_other(200, "OpenMetrics text.", OPEN_METRICS),
+    ]
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RequestLabels {
+    method: String,
+    route: String,
+    status: u16,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RouteLabels {
+    method: String,
+    route: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct CommandLabels {
+    command: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct StatusLabels {
+    status: &'static str,
+}
+
+/// The numbers.
+pub(super) struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    durations: Family<RouteLabels, Histogram>,
+    streams: Gauge,
+    started: Counter,
+    commands: Family<CommandLabels, Counter>,
+    unfinished: Family<StatusLabels, Gauge<u64, AtomicU64>>,
+    /// When the unfinished runs were counted last.
+    counted: Mutex<Option<Instant>>,
+}
+
+impl Metrics {
+    pub(super) fn new() -> Self {
+        let metrics = Self {
+            registry: Registry::with_prefix("replibook"),
+            requests: Family::default(),
+            durations: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
+            streams: Gauge::default(),
+            started: Counter::default(),
+            commands: Family::default(),
+            unfinished: Family::default(),
+            counted: Mutex::new(None),
+        };
+        metrics.registered()
+    }
+
+    fn registered(mut self) -> Self {
+        let registry = &mut self.registry;
+        registry.register("http_requests", "Requests answered", self.requests.clone());
+        let help = "Time until the answer began";
+        let durations = self.durations.clone();
+        registry.register_with_unit("http_request_duration", help, Unit::Seconds, durations);
+        registry.register("event_streams", "Event streams open now", self.streams.clone());
+        registry.register("runs_started", "Runs started by this server", self.started.clone());
+        registry.register("commands", "Commands taken by this server", self.commands.clone());
+        let help = format!("Runs that have not ended, by status, of the newest {MAX_PAGE}");
+        registry.register("unfinished_runs", help, self.unfinished.clone());
+        self
+    }
+
+    pub(super) fn run_started(&self) {
+        self.started.inc();
+    }
+
+    pub(super) fn command_submitted(&self, verb: Verb) {
+        self.commands.get_or_create(&CommandLabels { command: verb.as_str() }).inc();
+    }
+
+    pub(super) fn stream_opened(&self) {
+        self.streams.inc();
+    }
+
+    pub(super) fn stream_closed(&self) {
+        self.streams.dec();
+    }
+
+    fn answered(&self, method: &str, route: &str, status: u16, took: Duration) {
+        let (method, route) = (method.to_owned(), route.to_owned());
+        let labels = RouteLabels { method: method.clone(), route: route.clone() };
+        self.durations.get_or_create(&labels).observe(took.as_secs_f64());
+        self.requests.get_or_create(&RequestLabels { method, route, status }).inc();
+    }
+}
+
+/// Counts every request under the route that it matched, so that there are as many series as
+/// routes, whatever is asked for.
+pub(super) async fn observe(
+    State(state): State<ApiState>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let begun = Instant::now();
+    let method = known_method(request.method().as_str());
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let response = next.run(request).await;
+    let route = matched.as_ref().map_or("none", MatchedPath::as_str);
+    let (status, took) = (response.status().as_u16(), begun.elapsed());
+    state.metrics.answered(method, route, status, took);
+    tracing::debug!(method, route, status, ?took, "answered");
+    response
+}
+
+/// A client may make up methods; those are one.
+fn known_method(method: &str) -> &'static str {
+    const KNOWN: [&str; 7] = ["GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS"];
+    KNOWN.into_iter().find(|known| *known == method).unwrap_or("other")
+}
+
+async fn get(State(state): State<ApiState>) -> Result<Response, ApiError> {
+    count_runs(&state).await;
+    let mut text = String::new();
+    encode(&mut text, &state.metrics.registry).map_err(ApiError::internal)?;
+    Ok(([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response())
+}
+
+/// Counts the unfinished runs, at most once in [`METRICS_AGE`]. The other numbers are worth having
+/// also while the store does not answer, so a failure is left to `/readyz`.
+async fn count_runs(state: &ApiState) {
+    let mut counted = state.metrics.counted.lock().await;
+    if counted.is_some_and(|at| at.elapsed() < METRICS_AGE) {
+        return;
+    }
+    let statuses = RunStatus::ALL.into_iter().filter(|status| !status.is_final());
+    let filter = RunFilter { cluster: None, statuses: statuses.clone().collect() };
+    let page = Page { after: None, limit: MAX_PAGE };
+    let Ok(Ok(runs)) = timeout(READY_TIMEOUT, state.store.runs(&filter, &page)).await else {
+        return;
+    };
+    let mut counts: BTreeMap<_, u64> = statuses.map(|status| (status.as_str(), 0)).collect();
+    for run in runs {
+        *counts.entry(run.progress.status.as_str()).or_default() += 1;
+    }
+    for (status, count) in counts {
+        state.metrics.unfinished.get_or_create(&StatusLabels { status }).set(count);
+    }
+    *counted = Some(Instant::now());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_counted_by_route_and_status() {
+        let metrics = Metrics::new();
+        for status in [200, 200, 404] {
+            metrics.answered("GET", "/api/v1/runs/{id}", status, Duration::from_millis(3));
+        }
+        metrics.command_submitted(Verb::Resume);
+        metrics.stream_opened();
+        let mut text = String::new();
+        encode(&mut text, &metrics.registry).unwrap();
+        for line in [
+            "replibook_http_requests_total{method=\"GET\",route=\"/api/v1/runs/{id}\",status=\"200\"} 2",
+            "replibook_http_requests_total{method=\"GET\",route=\"/api/v1/runs/{id}\",status=\"404\"} 1",
+            "replibook_http_request_duration_seconds_count{method=\"GET\",route=\"/api/v1/runs/{id}\"} 3",
+            "replibook_commands_total{command=\"resume\"} 1",
+            "replibook_event_streams 1",
+            "replibook_runs_started_total 0",
+            "# EOF",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+    }
+
+    #[test]
+    fn made_up_methods_are_one() {
+        assert_eq!(known_method("GET"), "GET");
+        assert_eq!(known_method("GETT"), "other");
+    }
+}

@@ -1,0 +1,198 @@
+//! `/openapi.json`: what the API offers, made from the endpoints and the types on the wire.
+
+use std::sync::OnceLock;
+
+use axum::http::header;
+use axum::response::IntoResponse;
+use bytes::Bytes;
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, SchemaGenerator};
+use serde_json::{Map, Value, json};
+
+use super::endpoint::{Answer, Content, Endpoint, Parameter};
+use super::error::{Code, PROBLEM_JSON};
+use super::router;
+use super::wire::ProblemDetails;
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get("/openapi.json", "getOpenApi", "This document, OpenAPI 3.1.", get)
+            .answers_other(200, "The document.", "application/json"),
+    ]
+}
+
+async fn get() -> impl IntoResponse {
+    static TEXT: OnceLock<Bytes> = OnceLock::new();
+    let text = TEXT.get_or_init(|| Bytes::from(document().to_string()));
+    ([(header::CONTENT_TYPE, "application/json")], text.clone())
+}
+
+/// The OpenAPI 3.1 document of the whole API.
+pub fn document() -> Value {
+    let mut settings = SchemaSettings::draft2020_12();
+    settings.definitions_path = "/components/schemas".into();
+    let mut generator = settings.into_generator();
+    let mut paths: Map<String, Value> = Map::new();
+    for endpoint in router::endpoints() {
+        let operation = operation(&endpoint, &mut generator);
+        let item = paths.entry(endpoint.path).or_insert_with(|| json!({}));
+        item[endpoint.method] = operation;
+    }
+    let problem = reference::<ProblemDetails>(&mut generator);
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Replibook",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": env!("CARGO_PKG_DESCRIPTION"),
+            "license": { "name": "MIT OR Apache-2.0", "identifier": env!("CARGO_PKG_LICENSE") },
+        },
+        "servers": [{ "url": "/" }],
+        "paths": paths,
+        "components": {
+            "schemas": generator.take_definitions(true),
+            "responses": { "Problem": {
+                "description": problem_text(),
+                "content": { PROBLEM_JSON: { "schema": problem } },
+            }},
+        },
+    })
+}
+
+fn operation(endpoint: &Endpoint, generator: &mut SchemaGenerator) -> Value {
+    let mut answers: Map<String, Value> = Map::new();
+    for answer in &endpoint.answers {
+        answers.insert(answer.status.to_string(), response(answer, generator));
+    }
+    answers.insert("default".to_owned(), json!({ "$ref": "#/components/responses/Problem" }));
+    let mut operation = json!({
+        "operationId": endpoint.id,
+        "tags": [tag(endpoint.path)],
+        "summary": endpoint.summary,
+        "responses": answers,
+    });
+    if !endpoint.parameters.is_empty() {
+        let all = endpoint.parameters.iter().map(|one| parameter(one, generator));
+        operation["parameters"] = all.collect();
+    }
+    if let Some(body) = &endpoint.body {
+        operation["requestBody"] =
+            json!({ "required": true, "content": contents([body].into_iter(), generator) });
+    }
+    operation
+}
+
+/// The resource that a path is about; all that is not under `/api/v1` is for operations.
+fn tag(path: &str) -> &str {
+    let rest = path.strip_prefix("/api/v1/").unwrap_or("operations");
+    rest.split('/').next().unwrap_or(rest)
+}
+
+fn parameter(parameter: &Parameter, generator: &mut SchemaGenerator) -> Value {
+    json!({
+        "name": parameter.name,
+        "in": parameter.place,
+        "required": parameter.required,
+        "description": parameter.description,
+        "schema": (parameter.schema)(generator),
+    })
+}
+
+fn response(answer: &Answer, generator: &mut SchemaGenerator) -> Value {
+    let mut response = json!({ "description": answer.description });
+    if !answer.content.is_empty() {
+        response["content"] = contents(answer.content.iter(), generator);
+    }
+    response
+}
+
+fn contents<'c>(all: impl Iterator<Item = &'c Content>, generator: &mut SchemaGenerator) -> Value {
+    let one = |content: &'c Content| {
+        let schema = content.schema.map(|schema| schema(generator));
+        let described = schema.map_or_else(|| json!({}), |schema| json!({ "schema": schema }));
+        (content.media_type.to_owned(), described)
+    };
+    Value::Object(all.map(one).collect())
+}
+
+fn reference<T: JsonSchema>(generator: &mut SchemaGenerator) -> Value {
+    generator.subschema_for::<T>().to_value()
+}
+
+fn problem_text() -> String {
+    let line = |code: &Code| {
+        format!("- `{}` ({}): {}", code.as_str(), code.status().as_u16(), code.meaning())
+    };
+    let lines: Vec<_> = Code::ALL.iter().map(line).collect();
+    format!("An error. The values of `code`:\n\n{}", lines.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_endpoint_is_described_once_and_has_a_good_answer() {
+        let mut ids = BTreeSet::new();
+        let mut routes = BTreeSet::new();
+        for endpoint in router::endpoints() {
+            assert!(ids.insert(endpoint.id), "{}", endpoint.id);
+            assert!(routes.insert((endpoint.path, endpoint.method)), "{}", endpoint.path);
+            assert!(!endpoint.answers.is_empty(), "{}", endpoint.id);
+            assert!(endpoint.summary.ends_with('.'), "{}", endpoint.id);
+        }
+        let document = document();
+        let paths = document["paths"].as_object().unwrap();
+        let documented = paths.iter().flat_map(|(path, item)| {
+            item.as_object().unwrap().keys().map(move |method| (path.as_str(), method.as_str()))
+        });
+        assert_eq!(documented.collect::<BTreeSet<_>>(), routes);
+    }
+
+    #[test]
+    fn the_parts_of_a_path_are_described() {
+        for endpoint in router::endpoints() {
+            let parts = endpoint.path.split('/').filter_map(|part| part.strip_prefix('{'));
+            let parts: BTreeSet<_> = parts.map(|part| part.trim_end_matches('}')).collect();
+            let described = endpoint.parameters.iter().filter(|one| one.place == "path");
+            assert_eq!(described.map(|one| one.name).collect::<BTreeSet<_>>(), parts);
+        }
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere_and_no_schema_stands_alone() {
+        fn references<'v>(value: &'v Value, found: &mut BTreeSet<&'v str>) {
+            match value {
+                Value::Object(map) => {
+                    found.extend(map.get("$ref").and_then(Value::as_str));
+                    map.values().for_each(|value| references(value, found));
+                }
+                Value::Array(items) => items.iter().for_each(|value| references(value, found)),
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+            }
+        }
+        let document = document();
+        let mut found = BTreeSet::new();
+        references(&document, &mut found);
+        for reference in &found {
+            let pointer = reference.strip_prefix('#').unwrap();
+            assert!(document.pointer(pointer).is_some(), "{reference}");
+        }
+        for name in document["components"]["schemas"].as_object().unwrap().keys() {
+            assert!(found.contains(format!("#/components/schemas/{name}").as_str()), "{name}");
+        }
+        for name in ["RunView", "PlaybookView", "AgentRecord", "RunEvent", "ProblemDetails"] {
+            assert!(document["components"]["schemas"][name].is_object(), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_schema_is_valid_json_schema() {
+        let document = document();
+        for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+            assert!(jsonschema::meta::is_valid(schema), "{name}: {schema}");
+        }
+    }
+}

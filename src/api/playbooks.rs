@@ -1,0 +1,113 @@
+//! `/api/v1/playbooks`
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use semver::Version;
+
+use super::apply;
+use super::endpoint::Endpoint;
+use super::error::{ApiError, Code};
+use super::params::{InPath, InQuery, listing};
+use super::state::ApiState;
+use super::wire::{ApplyPlaybook, Listing, PlaybookView};
+use crate::store::StoredPlaybook;
+
+const ALL: &str = "/api/v1/playbooks";
+const ONE: &str = "/api/v1/playbooks/{name}";
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    let name = "The name; a slash in it is written as `%2F`.";
+    vec![
+        Endpoint::post(ALL, "applyPlaybook", "Applies a playbook.", apply::playbook)
+            .query::<bool>("dry_run", "With `true` the document is checked and nothing is kept.")
+            .takes::<ApplyPlaybook>()
+            .answers::<PlaybookView>(201, "It is new.")
+            .answers::<PlaybookView>(200, "It was there already, or it is valid (dry run)."),
+        Endpoint::get(ALL, "listPlaybooks", "Lists playbooks by name and version.", list)
+            .paged()
+            .answers::<Listing<PlaybookView>>(200, "A page."),
+        Endpoint::get(ONE, "getPlaybook", "Shows a playbook with its document.", get)
+            .path::<String>("name", name)
+            .query::<String>("version", "The version; by default the highest one.")
+            .answers::<PlaybookView>(200, "The playbook."),
+        Endpoint::delete(ONE, "deletePlaybook", "Removes one version of a playbook.", delete)
+            .path::<String>("name", name)
+            .required_query::<String>("version", "The version.")
+            .answers_nothing(204, "It is removed; its runs are not affected."),
+    ]
+}
+
+async fn list(
+    State(state): State<ApiState>,
+    mut query: InQuery,
+) -> Result<Json<Listing<PlaybookView>>, ApiError> {
+    let page = query.page()?;
+    query.finish()?;
+    let found = state.store.playbooks(&page).await?;
+    let key = |one: &StoredPlaybook| format!("{}@{}", one.playbook.name, one.playbook.version);
+    Ok(Json(listing(found, page.limit, key, |one| view(&one))))
+}
+
+async fn get(
+    State(state): State<ApiState>,
+    InPath(name): InPath<String>,
+    mut query: InQuery,
+) -> Result<Json<PlaybookView>, ApiError> {
+    let version = take_version(&mut query)?;
+    query.finish()?;
+    let found = find(&state, &name, version.as_ref()).await?;
+    Ok(Json(PlaybookView { document: Some(found.text.clone()), ..view(&found) }))
+}
+
+async fn delete(
+    State(state): State<ApiState>,
+    InPath(name): InPath<String>,
+    mut query: InQuery,
+) -> Result<StatusCode, ApiError> {
+    let version = take_version(&mut query)?;
+    query.finish()?;
+    let Some(version) = version else {
+        let place = "query parameter `version`";
+        return Err(ApiError::bad_parameter(place, "", "the version to remove"));
+    };
+    if state.store.delete_playbook(&name, &version).await? {
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    Err(not_found(&name, Some(&version)))
+}
+
+fn take_version(query: &mut InQuery) -> Result<Option<Version>, ApiError> {
+    query.take("version", "a semantic version, for example 1.4.0")
+}
+
+/// The playbook; without a version the highest one.
+pub(super) async fn find(
+    state: &ApiState,
+    name: &str,
+    version: Option<&Version>,
+) -> Result<StoredPlaybook, ApiError> {
+    let found = state.store.playbook(name, version).await?;
+    found.ok_or_else(|| not_found(name, version))
+}
+
+fn not_found(name: &str, version: Option<&Version>) -> ApiError {
+    let version = version.map(|version| format!(" version {version}")).unwrap_or_default();
+    ApiError::new(Code::PlaybookNotFound, format!("there is no playbook {name:?}{version}"))
+}
+
+/// The playbook as it is shown, without its document.
+pub(super) fn view(stored: &StoredPlaybook) -> PlaybookView {
+    let playbook = &stored.playbook;
+    PlaybookView {
+        name: playbook.name.clone(),
+        version: playbook.version.to_string(),
+        summary: playbook.summary.clone(),
+        vcs: playbook.vcs.clone(),
+        stages: playbook.stages.iter().map(|stage| stage.name.clone()).collect(),
+        plugins: playbook.plugins.clone(),
+        applied_at: stored.applied_at,
+        change: None,
+        document: None,
+    }
+}

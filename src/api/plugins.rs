@@ -1,0 +1,117 @@
+//! `/api/v1/plugins`
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::bodies::{self, off_loop};
+use super::endpoint::Endpoint;
+use super::error::{ApiError, Code};
+use super::limits::{MAX_PLUGIN_BODY, UPLOAD_TIMEOUT};
+use super::params::{InPath, InQuery, listing};
+use super::state::ApiState;
+use super::wire::{Listing, PluginView};
+use crate::run::Digest;
+use crate::store::{Plugin, Put};
+
+const ALL: &str = "/api/v1/plugins";
+const ONE: &str = "/api/v1/plugins/{digest}";
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    let digest = "`sha256:` and 64 lowercase hex digits.";
+    vec![
+        Endpoint::put(ALL, "uploadPlugin", "Uploads a plugin.", put)
+            .query::<String>("digest", "The digest that the bytes must have.")
+            .takes_bytes("application/wasm")
+            .within(UPLOAD_TIMEOUT)
+            .answers::<PluginView>(201, "It is new.")
+            .answers::<PluginView>(200, "It was there already."),
+        Endpoint::get(ALL, "listPlugins", "Lists plugins by digest.", list)
+            .paged()
+            .answers::<Listing<PluginView>>(200, "A page."),
+        Endpoint::get(ONE, "getPlugin", "Shows a plugin.", get)
+            .path::<String>("digest", digest)
+            .answers::<PluginView>(200, "The plugin."),
+        Endpoint::delete(ONE, "deletePlugin", "Removes a plugin that nothing pins.", delete)
+            .path::<String>("digest", digest)
+            .answers_nothing(204, "It is removed."),
+    ]
+}
+
+async fn put(
+    State(state): State<ApiState>,
+    mut query: InQuery,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let expected: Option<Digest> =
+        query.take("digest", "\"sha256:\" and 64 lowercase hex digits")?;
+    query.finish()?;
+    let received = bodies::read(request, MAX_PLUGIN_BODY, &state.bodies).await?;
+    let bytes = received.bytes.clone();
+    let hashed = bytes.clone();
+    let digest = off_loop(move || Digest::of(&hashed)).await?;
+    if let Some(expected) = expected.filter(|expected| *expected != digest) {
+        let detail = format!("the bytes have digest {digest}, expected {expected}");
+        return Err(ApiError::new(Code::DigestMismatch, detail));
+    }
+    // Compiling takes long, and a plugin never changes under its digest.
+    if let Some(known) = state.store.plugin(&digest).await? {
+        return Ok(answer(StatusCode::OK, "unchanged", known));
+    }
+    let info = state.plugins.import(bytes.clone()).await?;
+    let plugin = Plugin { info, added_at: state.clock.now() };
+    let put = state.store.put_plugin(&plugin, bytes).await?;
+    Ok(match put {
+        Put::Created => answer(StatusCode::CREATED, "created", plugin),
+        Put::Unchanged | Put::Updated => answer(StatusCode::OK, "unchanged", plugin),
+    })
+}
+
+fn answer(status: StatusCode, change: &str, plugin: Plugin) -> Response {
+    let location = format!("{ALL}/{}", plugin.info.digest);
+    let body = PluginView { change: Some(change.to_owned()), ..view(plugin) };
+    (status, [(header::LOCATION, location)], Json(body)).into_response()
+}
+
+async fn list(
+    State(state): State<ApiState>,
+    mut query: InQuery,
+) -> Result<Json<Listing<PluginView>>, ApiError> {
+    let page = query.page()?;
+    query.finish()?;
+    let found = state.store.plugins(&page).await?;
+    Ok(Json(listing(found, page.limit, |one| one.info.digest.to_string(), view)))
+}
+
+async fn get(
+    State(state): State<ApiState>,
+    InPath(digest): InPath<Digest>,
+    query: InQuery,
+) -> Result<Json<PluginView>, ApiError> {
+    query.finish()?;
+    match state.store.plugin(&digest).await? {
+        Some(plugin) => Ok(Json(view(plugin))),
+        None => Err(not_found(&digest)),
+    }
+}
+
+async fn delete(
+    State(state): State<ApiState>,
+    InPath(digest): InPath<Digest>,
+    query: InQuery,
+) -> Result<StatusCode, ApiError> {
+    query.finish()?;
+    match state.store.delete_plugin(&digest).await? {
+        true => Ok(StatusCode::NO_CONTENT),
+        false => Err(not_found(&digest)),
+    }
+}
+
+fn not_found(digest: &Digest) -> ApiError {
+    ApiError::new(Code::PluginNotFound, format!("there is no plugin {digest}"))
+}
+
+fn view(plugin: Plugin) -> PluginView {
+    PluginView { info: plugin.info, added_at: plugin.added_at, change: None }
+}

@@ -1,0 +1,65 @@
+//! The router: the endpoints, and around them what holds for every request.
+
+use std::convert::Infallible;
+
+use axum::http::{Method, Uri};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::{Extension, Router};
+
+use super::endpoint::Endpoint;
+use super::error::{ApiError, Code};
+use super::guard::{self, Timeout};
+use super::state::ApiState;
+use super::{
+    agents, clusters, commands, events, health, journals, logs, metrics, openapi, playbooks,
+    plugins, runs, start,
+};
+
+/// Every endpoint of the API.
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    [
+        playbooks::endpoints(),
+        plugins::endpoints(),
+        clusters::endpoints(),
+        start::endpoints(),
+        runs::endpoints(),
+        commands::endpoints(),
+        agents::endpoints(),
+        journals::endpoints(),
+        logs::endpoints(),
+        events::endpoints(),
+        health::endpoints(),
+        metrics::endpoints(),
+        openapi::endpoints(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// The whole API over `state`.
+pub fn router(state: ApiState) -> Router {
+    let mut router = Router::new();
+    for endpoint in endpoints() {
+        let timeout = Extension(Timeout(endpoint.timeout));
+        let limited = endpoint.handler.layer::<_, Infallible>(from_fn(guard::limit));
+        let handler = limited.layer::<_, Infallible>(timeout);
+        router = router.route(endpoint.path, handler);
+    }
+    router
+        .fallback(not_found)
+        .method_not_allowed_fallback(not_allowed)
+        .layer(from_fn_with_state(state.clone(), guard::check_host))
+        .layer(from_fn_with_state(state.clone(), metrics::observe))
+        .with_state(state)
+}
+
+async fn not_found(method: Method, uri: Uri) -> ApiError {
+    let detail = format!("there is nothing at {method} {}; see /openapi.json", uri.path());
+    ApiError::new(Code::RouteNotFound, detail)
+}
+
+async fn not_allowed(method: Method, uri: Uri) -> ApiError {
+    let detail = format!("{method} is not allowed at {}; see the header `allow`", uri.path());
+    ApiError::new(Code::MethodNotAllowed, detail)
+}

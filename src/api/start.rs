@@ -1,0 +1,235 @@
+//! Starting a run: `POST /api/v1/runs`.
+//!
+//! Nothing here depends on the number of agents: their records are made by whoever drives the run.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use semver::Version;
+use serde_json::to_value;
+use sha2::{Digest as _, Sha256};
+use uuid::Builder;
+
+use super::bodies::{InJson, check_length, off_loop};
+use super::endpoint::Endpoint;
+use super::error::{ApiError, Code};
+use super::limits::{BUSY_PAGE, MAX_ACTOR, MAX_IDEMPOTENCY_KEY};
+use super::params::{self, InQuery};
+use super::state::ApiState;
+use super::wire::{RunView, StartRun};
+use super::{clusters, playbooks, runs};
+use crate::playbook::{Concurrency, Playbook, check_params};
+use crate::run::{Digest, Run, RunId, RunStatus, Timestamp, canonical, new_run};
+use crate::store::{Created, NewRun, Page, RunFilter, StoreError, StoredPlaybook};
+
+/// The header that names a request, so that it can be repeated.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// The statuses of a run that holds its cluster, or will as soon as the cluster is free.
+const BUSY: [RunStatus; 6] = [
+    RunStatus::Pending,
+    RunStatus::Starting,
+    RunStatus::Running,
+    RunStatus::Paused,
+    RunStatus::Cancelling,
+    RunStatus::Finishing,
+];
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    let key = "Names the request: repeating it returns the run that it started.";
+    vec![
+        Endpoint::post(runs::ALL, "startRun", "Starts a run.", start)
+            .header::<String>("Idempotency-Key", key)
+            .takes::<StartRun>()
+            .answers::<RunView>(201, "It is created.")
+            .answers::<RunView>(200, "An earlier request with the same key had created it."),
+    ]
+}
+
+async fn start(
+    State(state): State<ApiState>,
+    headers: HeaderMap,
+    query: InQuery,
+    InJson(request): InJson<StartRun>,
+) -> Result<Response, ApiError> {
+    query.finish()?;
+    let key = read_key(&headers)?;
+    check_length("started_by", request.started_by.as_deref(), MAX_ACTOR)?;
+    let (name, version) = read_reference(&request.playbook)?;
+    let asked = to_value(&request).map_err(ApiError::internal)?;
+    let asked = Digest::of(canonical(&asked).as_bytes());
+    let stored = playbooks::find(&state, name, version.as_ref()).await?;
+    if state.store.cluster(&request.cluster).await?.is_none() {
+        return Err(clusters::not_found(&request.cluster));
+    }
+    let StartRun { cluster, params, started_by, .. } = request;
+    let (playbook, params) = off_loop(move || {
+        let StoredPlaybook { playbook, .. } = stored;
+        let params = check_params(&playbook, params);
+        params.map(|params| (playbook, params)).map_err(ApiError::invalid_params)
+    })
+    .await??;
+    let gate = enter(&state, &playbook, &cluster, key.as_deref()).await?;
+    let now = state.clock.now();
+    let id = new_id(now, key.as_deref());
+    let (run, events) = new_run(id, &playbook, params, &cluster, started_by, now);
+    let new = NewRun { run, events, idempotency_key: key, request: asked };
+    let created = state.store.create_run(&new).await;
+    drop(gate);
+    answer(&state, new, created).await
+}
+
+async fn answer(
+    state: &ApiState,
+    new: NewRun,
+    created: Result<Created, StoreError>,
+) -> Result<Response, ApiError> {
+    let (status, run) = match created {
+        Ok(Created::New(_)) => {
+            state.metrics.run_started();
+            state.signals.work();
+            (StatusCode::CREATED, new.run)
+        }
+        Ok(Created::Before(id)) => (StatusCode::OK, runs::find(state, id).await?),
+        Err(StoreError::Conflict { .. }) => {
+            let key = new.idempotency_key.unwrap_or_default();
+            let detail = format!("the idempotency key {key:?} was used for another request");
+            return Err(ApiError::new(Code::IdempotencyKeyReused, detail));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let location = format!("{}/{}", runs::ALL, run.id());
+    Ok((status, [(header::LOCATION, location)], Json(runs::view(&run))).into_response())
+}
+
+/// Refuses a run whose playbook rejects a busy cluster. Such starts go one after another until the
+/// guard is dropped, so that two at once can't both find the cluster free.
+async fn enter<'s>(
+    state: &'s ApiState,
+    playbook: &Playbook,
+    cluster: &str,
+    key: Option<&str>,
+) -> Result<Option<tokio::sync::MutexGuard<'s, ()>>, ApiError> {
+    match playbook.concurrency {
+        Concurrency::Queue | Concurrency::Allow => return Ok(None),
+        Concurrency::Reject => {}
+    }
+    let gate = state.start_gate.lock().await;
+    let Some(holder) = find_holder(state, cluster, key).await? else { return Ok(Some(gate)) };
+    let detail = format!(
+        "cluster {cluster:?} is held by run {} of playbook {}, which is {}",
+        holder.id(),
+        holder.snapshot.playbook.name,
+        holder.progress.status,
+    );
+    Err(ApiError::new(Code::ClusterBusy, detail))
+}
+
+/// The run that keeps others from the cluster. A run that this very request has created before does
+/// not count: the request is answered with that run then.
+async fn find_holder(
+    state: &ApiState,
+    cluster: &str,
+    key: Option<&str>,
+) -> Result<Option<Run>, ApiError> {
+    let filter = RunFilter { cluster: Some(cluster.to_owned()), statuses: BUSY.to_vec() };
+    let mut page = Page { after: None, limit: BUSY_PAGE };
+    loop {
+        let found = state.store.runs(&filter, &page).await?;
+        let last = found.last().map(Run::id);
+        let full = found.len() >= BUSY_PAGE as usize;
+        let holds = |run: &Run| match run.snapshot.playbook.concurrency {
+            Concurrency::Allow => false,
+            Concurrency::Queue | Concurrency::Reject => !is_named(run, key),
+        };
+        if let Some(holder) = found.into_iter().find(holds) {
+            return Ok(Some(holder));
+        }
+        match last {
+            Some(last) if full => page.after = Some(last.to_string()),
+            Some(_) | None => return Ok(None),
+        }
+    }
+}
+
+/// The identifier of a new run. With an idempotency key everything in it but the moment comes from
+/// the key, so that the run tells which request made it.
+fn new_id(now: Timestamp, key: Option<&str>) -> RunId {
+    let rest: [u8; 10] = match key {
+        None => rand::random(),
+        Some(key) => {
+            let digest = Sha256::digest(format!("run/{key}").as_bytes());
+            std::array::from_fn(|index| digest[index])
+        }
+    };
+    let millis = u64::try_from(now.as_millis()).unwrap_or(0);
+    RunId(Builder::from_unix_timestamp_millis(millis, &rest).into_uuid())
+}
+
+/// Whether the run was made by a request with this key.
+fn is_named(run: &Run, key: Option<&str>) -> bool {
+    key.is_some() && new_id(run.snapshot.created_at, key) == run.id()
+}
+
+fn read_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let Some(key) = params::header(headers, IDEMPOTENCY_KEY)? else { return Ok(None) };
+    if key.is_empty() || key.len() > MAX_IDEMPOTENCY_KEY {
+        let found = key.len();
+        let detail = format!(
+            "header `{IDEMPOTENCY_KEY}`: found {found} bytes, expected 1 to {MAX_IDEMPOTENCY_KEY}"
+        );
+        return Err(ApiError::new(Code::BadHeader, detail));
+    }
+    Ok(Some(key.to_owned()))
+}
+
+/// `NAME` or `NAME@VERSION`.
+fn read_reference(text: &str) -> Result<(&str, Option<Version>), ApiError> {
+    let Some((name, version)) = text.split_once('@') else { return Ok((text, None)) };
+    match version.parse() {
+        Ok(version) => Ok((name, Some(version))),
+        Err(error) => {
+            let detail =
+                format!("`playbook`: found {text:?}, expected NAME or NAME@VERSION: {error}");
+            Err(ApiError::new(Code::BadBody, detail))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reference_names_a_playbook_and_perhaps_a_version() {
+        assert_eq!(read_reference("team/restart").unwrap(), ("team/restart", None));
+        let version = Some(Version::new(1, 4, 0));
+        assert_eq!(read_reference("restart@1.4.0").unwrap(), ("restart", version));
+        let error = read_reference("restart@new").unwrap_err();
+        assert!(error.detail.contains("expected NAME or NAME@VERSION"), "{error}");
+    }
+
+    #[test]
+    fn identifiers_sort_by_the_moment_and_tell_the_key() {
+        let at = |millis| Timestamp::from_millis(millis);
+        assert!(new_id(at(1_000), None) < new_id(at(1_001), None));
+        assert_ne!(new_id(at(1_000), None), new_id(at(1_000), None));
+        assert_eq!(new_id(at(1_000), Some("a")), new_id(at(1_000), Some("a")));
+        assert_ne!(new_id(at(1_000), Some("a")), new_id(at(1_000), Some("b")));
+        assert_eq!(new_id(at(1_000), Some("a")).0.get_version_num(), 7);
+    }
+
+    #[test]
+    fn a_key_has_a_longest_length() {
+        let key = |length: usize| {
+            let mut headers = HeaderMap::new();
+            headers.insert(IDEMPOTENCY_KEY, "k".repeat(length).parse().unwrap());
+            read_key(&headers)
+        };
+        assert_eq!(key(MAX_IDEMPOTENCY_KEY).unwrap().map(|key| key.len()), Some(255));
+        assert_eq!(key(MAX_IDEMPOTENCY_KEY + 1).unwrap_err().code, Code::BadHeader);
+        assert_eq!(key(0).unwrap_err().code, Code::BadHeader);
+        assert_eq!(read_key(&HeaderMap::new()).unwrap(), None);
+    }
+}

@@ -1,0 +1,63 @@
+//! What every handler works with.
+
+use std::sync::Arc;
+
+use tokio::sync::{Mutex, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use super::bodies::Budget;
+use super::limits::MAX_STREAMS;
+use super::metrics::Metrics;
+use crate::clock::Clock;
+use crate::driver::Signals;
+use crate::plugin::PluginHost;
+use crate::store::Store;
+
+/// What every handler works with. Cheap to clone.
+#[derive(Clone)]
+pub struct ApiState {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) plugins: PluginHost,
+    pub(super) signals: Signals,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: Arc<Metrics>,
+    /// One start at a time of runs that are refused while their cluster is busy.
+    pub(super) start_gate: Arc<Mutex<()>>,
+    pub(super) bodies: Budget,
+    pub(super) streams: Arc<Semaphore>,
+    /// Ends the event streams, which would never end by themselves.
+    pub(super) stopping: CancellationToken,
+    pub(super) any_host: bool,
+}
+
+impl ApiState {
+    /// State over these parts, which the driver of the same process shares.
+    pub fn new(
+        store: Arc<dyn Store>,
+        plugins: PluginHost,
+        signals: Signals,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            store,
+            plugins,
+            signals,
+            clock,
+            metrics: Arc::new(Metrics::new()),
+            start_gate: Arc::new(Mutex::new(())),
+            bodies: Budget::new(),
+            streams: Arc::new(Semaphore::new(MAX_STREAMS)),
+            stopping: CancellationToken::new(),
+            any_host: false,
+        }
+    }
+
+    /// Answers requests for any host name: for a server that listens on more than loopback. Without
+    /// this only `localhost` and addresses are answered, so that a web page that a person looks at
+    /// can't reach the server through a name of its own.
+    #[must_use]
+    pub fn with_any_host(mut self) -> Self {
+        self.any_host = true;
+        self
+    }
+}

@@ -1,0 +1,100 @@
+//! How a run begins.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::document::{Progress, ReasonCode, Run, Snapshot, StatusReason};
+use super::history::{Happened, RunEvent};
+use super::ids::RunId;
+use super::status::RunStatus;
+use super::time::Timestamp;
+use crate::playbook::{Approval, Playbook};
+
+/// Makes a run and its first event. It holds the whole playbook, so nothing that is applied later
+/// changes it, and nothing of it depends on the size of the cluster: agent records are made once
+/// the run starts.
+///
+/// `params` fit the playbook's schema, with the defaults filled in; `started_by` is who asked, as
+/// they said.
+pub fn new_run(
+    id: RunId,
+    playbook: &Playbook,
+    params: Map<String, Value>,
+    cluster: &str,
+    started_by: Option<String>,
+    now: Timestamp,
+) -> (Run, Vec<RunEvent>) {
+    let (status, reason) = match playbook.approval {
+        Approval::Granted => (RunStatus::Pending, None),
+        Approval::Required => (RunStatus::PendingApprove, Some(approval_required())),
+    };
+    let first = RunEvent {
+        run: id,
+        seq: 1,
+        at: now,
+        actor: started_by.clone(),
+        what: Happened::Status { from: None, to: status, reason: reason.clone() },
+        finish_ts: None,
+    };
+    let snapshot = Snapshot {
+        id,
+        playbook: playbook.clone(),
+        params,
+        cluster: cluster.to_owned(),
+        started_by,
+        created_at: now,
+    };
+    let progress = Progress { reason, next_event: first.seq + 1, ..Progress::new(status, now) };
+    (Run { snapshot: Arc::new(snapshot), progress }, vec![first])
+}
+
+fn approval_required() -> StatusReason {
+    StatusReason {
+        code: ReasonCode::ApprovalRequired,
+        message: "the playbook asks for approval before it starts".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn playbook(approval: &str) -> Playbook {
+        let document = json!({
+            "name": "restart", "version": "1.0.0", "summary": null, "vcs": null,
+            "approval": approval, "concurrency": "queue", "params": {}, "plugins": {},
+            "stages": [],
+        });
+        serde_json::from_value(document).unwrap()
+    }
+
+    fn start(approval: &str) -> (Run, Vec<RunEvent>) {
+        let now = Timestamp::from_millis(1_000);
+        let by = Some("ada".to_owned());
+        new_run(RunId(Uuid::from_u128(7)), &playbook(approval), Map::new(), "eu", by, now)
+    }
+
+    #[test]
+    fn a_run_waits_in_the_queue_and_its_first_event_says_who_started_it() {
+        let (run, events) = start("granted");
+        assert_eq!(run.progress.status, RunStatus::Pending);
+        assert_eq!(run.progress.reason, None);
+        assert_eq!(run.progress.next_event, 2);
+        assert_eq!(events.len(), 1);
+        assert_eq!(events[0].actor.as_deref(), Some("ada"));
+        let what = Happened::Status { from: None, to: RunStatus::Pending, reason: None };
+        assert_eq!((events[0].seq, &events[0].what), (1, &what));
+    }
+
+    #[test]
+    fn a_run_that_needs_approval_says_so() {
+        let (run, _) = start("required");
+        assert_eq!(run.progress.status, RunStatus::PendingApprove);
+        let reason = run.progress.reason.map(|reason| reason.code);
+        assert_eq!(reason, Some(ReasonCode::ApprovalRequired));
+    }
+}

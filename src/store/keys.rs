@@ -1,0 +1,132 @@
+//! Keys: how they sort, and how the places in lists that are named by them are read.
+
+use semver::Version;
+
+use super::contract::{MAX_PAGE, Result};
+use super::documents::Page;
+use super::error::StoreError;
+use crate::run::{Digest, RunId};
+
+/// Number of documents in a page, whatever is asked for.
+pub(super) fn page_limit(limit: u32) -> u32 {
+    limit.min(MAX_PAGE)
+}
+
+/// A place in the list of playbooks: `name@version`.
+pub(super) fn playbook_cursor(page: &Page) -> Result<Option<(&str, Version)>> {
+    let expected = "NAME@VERSION with a semantic version";
+    cursor(page, expected, |text| {
+        let (name, version) = text.rsplit_once('@')?;
+        Some((name, Version::parse(version).ok()?))
+    })
+}
+
+/// A place in the list of runs: a run's identifier.
+pub(super) fn run_cursor(page: &Page) -> Result<Option<RunId>> {
+    cursor(page, "the identifier of a run, a UUID", |text| text.parse().ok())
+}
+
+/// A place in the list of plugins: a digest.
+pub(super) fn plugin_cursor(page: &Page) -> Result<Option<Digest>> {
+    let expected = "the digest of a plugin: \"sha256:\" and 64 lowercase hex digits";
+    cursor(page, expected, |text| text.parse().ok())
+}
+
+fn cursor<'a, T>(
+    page: &'a Page,
+    expected: &'static str,
+    read: impl Fn(&'a str) -> Option<T>,
+) -> Result<Option<T>> {
+    let Some(text) = &page.after else { return Ok(None) };
+    match read(text) {
+        Some(key) => Ok(Some(key)),
+        None => Err(StoreError::BadCursor { found: text.clone(), expected }),
+    }
+}
+
+/// Ends an identifier of a version; sorts before every character that an identifier may have.
+const END: char = '!';
+/// Stands for "no further identifier"; sorts before [`NUMBER`] and [`WORD`].
+const NONE: char = ' ';
+/// Comes before an identifier of digits alone.
+const NUMBER: char = '0';
+/// Comes before any other identifier; sorts after [`NUMBER`].
+const WORD: char = '1';
+/// Stands for "no pre-release"; sorts after all others, since a release follows its pre-releases.
+const RELEASE: char = '~';
+
+/// A text that sorts, byte by byte, as versions do, so that databases can order by it. Different
+/// versions have different texts.
+pub(super) fn version_key(version: &Version) -> String {
+    let Version { major, minor, patch, pre, build } = version;
+    let mut key = format!("{major:020}{minor:020}{patch:020}");
+    if pre.is_empty() {
+        key.push(RELEASE);
+    } else {
+        identifiers(&mut key, pre.as_str());
+    }
+    identifiers(&mut key, build.as_str());
+    key
+}
+
+fn identifiers(key: &mut String, text: &str) {
+    for identifier in text.split('.').filter(|identifier| !identifier.is_empty()) {
+        if identifier.bytes().all(|byte| byte.is_ascii_digit()) {
+            // Numbers have any length and, in build metadata, zeros in front: by value, then by length.
+            let digits = identifier.trim_start_matches('0');
+            key.push(NUMBER);
+            key.push_str(&format!("{:010}{digits}{:010}", digits.len(), identifier.len()));
+        } else {
+            key.push(WORD);
+            key.push_str(identifier);
+        }
+        key.push(END);
+    }
+    key.push(NONE);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn version() -> impl Strategy<Value = Version> {
+        let number = prop_oneof![0..3_u64, 8..12_u64, Just(u64::MAX)];
+        let identifier = prop_oneof!["[0-9a-b-]{1,3}", "(0|[1-9][0-9]{0,2})"];
+        let list = prop::collection::vec(identifier, 0..3);
+        (number.clone(), number.clone(), number, list.clone(), list).prop_map(
+            |(major, minor, patch, pre, build)| {
+                let mut version = Version::new(major, minor, patch);
+                version.pre = pre.join(".").parse().unwrap_or_default();
+                version.build = build.join(".").parse().unwrap_or_default();
+                version
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn keys_sort_as_versions_do(a in version(), b in version()) {
+            prop_assert_eq!(a.cmp(&b), version_key(&a).cmp(&version_key(&b)), "{} {}", a, b);
+        }
+    }
+
+    #[test]
+    fn cursors_that_are_none_are_refused_with_what_is_expected() {
+        let page = |text: &str| Page { after: Some(text.to_owned()), limit: 1 };
+        let at = page("team/restart@1.2.3-rc.1");
+        let (name, version) = playbook_cursor(&at).unwrap().unwrap();
+        assert_eq!((name, version.to_string().as_str()), ("team/restart", "1.2.3-rc.1"));
+        assert!(playbook_cursor(&Page::default()).unwrap().is_none());
+        for error in [
+            playbook_cursor(&page("restart")).unwrap_err().to_string(),
+            playbook_cursor(&page("restart@one")).unwrap_err().to_string(),
+            run_cursor(&page("7")).unwrap_err().to_string(),
+            plugin_cursor(&page("sha256:0")).unwrap_err().to_string(),
+        ] {
+            assert!(error.contains("expected "), "{error}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Faults on demand, for tests of what stands on a store.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::store::contract::Result;
+use crate::store::error::StoreError;
+
+/// When a call fails that is to fail. A caller can't tell the two apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultMoment {
+    /// Before it took effect: the request was lost.
+    Before,
+    /// After it took effect: the answer was lost.
+    After,
+}
+
+/// Which calls of a [`MemoryStore`](super::MemoryStore) fail with
+/// [`StoreError::Unavailable`]. At first none does.
+#[derive(Debug, Default)]
+pub struct Faults(Mutex<Plan>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Plan {
+    commits: Option<(u32, FaultMoment)>,
+    calls: Option<FaultMoment>,
+}
+
+impl Faults {
+    /// Makes the next `count` commits fail, in place of what was asked for commits before.
+    pub fn fail_commits(&self, count: u32, moment: FaultMoment) {
+        self.plan().commits = Some((count, moment));
+    }
+
+    /// Makes every call fail until [`heal`](Self::heal).
+    pub fn fail_calls(&self, moment: FaultMoment) {
+        self.plan().calls = Some(moment);
+    }
+
+    /// Ends all faults.
+    pub fn heal(&self) {
+        *self.plan() = Plan::default();
+    }
+
+    /// Makes one call, failing before or after `work` if a fault says so.
+    pub(super) fn around<T>(&self, commit: bool, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        match self.take(commit) {
+            None => work(),
+            Some(FaultMoment::Before) => Err(fault("the request was lost, as asked")),
+            Some(FaultMoment::After) => {
+                let _ = work()?;
+                Err(fault("the answer was lost, as asked"))
+            }
+        }
+    }
+
+    fn take(&self, commit: bool) -> Option<FaultMoment> {
+        let mut plan = self.plan();
+        if plan.calls.is_some() || !commit {
+            return plan.calls;
+        }
+        let (count, moment) = plan.commits?;
+        plan.commits = count.checked_sub(1).map(|left| (left, moment));
+        (count > 0).then_some(moment)
+    }
+
+    fn plan(&self) -> MutexGuard<'_, Plan> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn fault(message: &str) -> StoreError {
+    StoreError::Unavailable { message: message.to_owned(), source: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commits_fail_as_often_as_asked_and_nothing_else_does() {
+        let faults = Faults::default();
+        faults.fail_commits(2, FaultMoment::Before);
+        let call = |commit| {
+            let mut done = false;
+            let result = faults.around(commit, || {
+                done = true;
+                Ok(())
+            });
+            (done, result.is_ok())
+        };
+        assert_eq!(call(false), (true, true));
+        assert_eq!(
+            [call(true), call(true), call(true)],
+            [(false, false), (false, false), (true, true)]
+        );
+
+        faults.fail_commits(1, FaultMoment::After);
+        assert_eq!([call(true), call(true)], [(true, false), (true, true)]);
+
+        faults.fail_calls(FaultMoment::Before);
+        assert_eq!([call(false), call(true)], [(false, false), (false, false)]);
+        faults.heal();
+        assert_eq!(call(false), (true, true));
+    }
+}

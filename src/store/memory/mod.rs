@@ -1,0 +1,13 @@
+//! The reference model: everything in memory, nothing clever, and faults on demand.
+//!
+//! It says what the promise of [`Store`](super::Store) means; the other back ends are compared
+//! with it. Nothing survives the process.
+
+mod faults;
+mod objects;
+mod runs;
+mod state;
+mod store;
+
+pub use faults::{FaultMoment, Faults};
+pub use store::MemoryStore;

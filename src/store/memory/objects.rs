@@ -1,0 +1,123 @@
+//! Playbooks, clusters and plugins.
+
+use std::ops::Bound;
+
+use bytes::Bytes;
+use semver::Version;
+
+use super::state::State;
+use crate::playbook::Playbook;
+use crate::run::Digest;
+use crate::store::contract::Result;
+use crate::store::documents::{Cluster, Page, Plugin, Put, StoredPlaybook};
+use crate::store::error::StoreError;
+use crate::store::keys::{page_limit, playbook_cursor, plugin_cursor};
+use crate::store::options::Moment;
+
+impl State {
+    pub(super) fn put_playbook(&mut self, new: &StoredPlaybook) -> Result<Put> {
+        let Playbook { name, version, plugins, .. } = &new.playbook;
+        let key = (name.clone(), version.clone());
+        if let Some(known) = self.playbooks.get(&key) {
+            return if known.content == new.content {
+                Ok(Put::Unchanged)
+            } else {
+                Err(StoreError::Conflict { what: format!("playbook {name} version {version}") })
+            };
+        }
+        self.pinned_are_there(plugins.values().map(|pin| &pin.digest))?;
+        self.playbooks.insert(key, new.clone());
+        Ok(Put::Created)
+    }
+
+    /// Refuses digests that are not in the store; the least one is named.
+    pub(super) fn pinned_are_there<'a>(
+        &self,
+        digests: impl Iterator<Item = &'a Digest>,
+    ) -> Result<()> {
+        match digests.filter(|digest| !self.plugins.contains_key(*digest)).min() {
+            Some(digest) => Err(StoreError::MissingPlugin { digest: digest.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn playbook(&self, name: &str, version: Option<&Version>) -> Option<StoredPlaybook> {
+        self.playbooks
+            .iter()
+            .rfind(|((n, v), _)| n == name && version.is_none_or(|version| v == version))
+            .map(|(_, playbook)| playbook.clone())
+    }
+
+    pub(super) fn playbooks(&self, page: &Page) -> Result<Vec<StoredPlaybook>> {
+        let after = match playbook_cursor(page)? {
+            Some((name, version)) => Bound::Excluded((name.to_owned(), version)),
+            None => Bound::Unbounded,
+        };
+        let found = self.playbooks.range((after, Bound::Unbounded)).map(|(_, found)| found);
+        Ok(found.take(page_limit(page.limit) as usize).cloned().collect())
+    }
+
+    pub(super) fn delete_playbook(&mut self, name: &str, version: &Version) -> bool {
+        self.playbooks.remove(&(name.to_owned(), version.clone())).is_some()
+    }
+
+    pub(super) fn put_cluster(&mut self, new: &Cluster) -> Put {
+        let name = &new.spec.name;
+        match self.clusters.get(name) {
+            Some(known) if known.text == new.text && known.spec == new.spec => {
+                return Put::Unchanged;
+            }
+            Some(_) | None => {}
+        }
+        match self.clusters.insert(name.clone(), new.clone()) {
+            Some(_) => Put::Updated,
+            None => Put::Created,
+        }
+    }
+
+    pub(super) fn clusters(&self, page: &Page) -> Vec<Cluster> {
+        let after = match &page.after {
+            Some(name) => Bound::Excluded(name.clone()),
+            None => Bound::Unbounded,
+        };
+        let found = self.clusters.range((after, Bound::Unbounded)).map(|(_, found)| found);
+        found.take(page_limit(page.limit) as usize).cloned().collect()
+    }
+
+    pub(super) fn put_plugin(&mut self, plugin: &Plugin, bytes: Bytes) -> Put {
+        let digest = &plugin.info.digest;
+        if self.plugins.contains_key(digest) {
+            return Put::Unchanged;
+        }
+        self.plugins.insert(digest.clone(), (plugin.clone(), bytes));
+        Put::Created
+    }
+
+    pub(super) fn plugin_by_name(&self, name: &str, version: &str) -> Option<Plugin> {
+        let named = self.plugins.values().map(|(plugin, _)| plugin);
+        let named = named.filter(|p| p.info.name == name && p.info.version == version);
+        named.max_by_key(|plugin| (plugin.added_at, &plugin.info.digest)).cloned()
+    }
+
+    pub(super) fn plugins(&self, page: &Page) -> Result<Vec<Plugin>> {
+        let after = match plugin_cursor(page)? {
+            Some(digest) => Bound::Excluded(digest),
+            None => Bound::Unbounded,
+        };
+        let found = self.plugins.range((after, Bound::Unbounded)).map(|(_, (plugin, _))| plugin);
+        Ok(found.take(page_limit(page.limit) as usize).cloned().collect())
+    }
+
+    pub(super) fn delete_plugin(&mut self, digest: &Digest, at: &Moment) -> Result<bool> {
+        let pinned = |by| Err(StoreError::Pinned { digest: digest.clone(), by });
+        let pins = |playbook: &Playbook| playbook.plugins.values().any(|p| p.digest == *digest);
+        if let Some(found) = self.playbooks.values().find(|found| pins(&found.playbook)) {
+            let Playbook { name, version, .. } = &found.playbook;
+            return pinned(format!("playbook {name} version {version}"));
+        }
+        if let Some(entry) = self.all_live(at).find(|entry| pins(&entry.run.snapshot.playbook)) {
+            return pinned(format!("run {}", entry.run.id()));
+        }
+        Ok(self.plugins.remove(digest).is_some())
+    }
+}

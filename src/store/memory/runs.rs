@@ -1,0 +1,204 @@
+//! Runs, their leases and their records.
+
+use std::collections::BTreeMap;
+
+use super::state::{PerRun, RunEntry, State};
+use crate::run::{Command, EngineId, Run, RunId, Timestamp, Writes};
+use crate::store::contract::{Lease, MAX_COMMIT_DOCUMENTS, Result};
+use crate::store::documents::{Created, LogCursor, NewRun, Page, Put, RunFilter};
+use crate::store::error::StoreError;
+use crate::store::finish::Finishes;
+use crate::store::keys::{page_limit, run_cursor};
+use crate::store::options::Moment;
+use crate::store::size::commit_size;
+
+impl State {
+    pub(super) fn create_run(&mut self, new: &NewRun, at: &Moment) -> Result<Created> {
+        let key = new.idempotency_key.as_ref();
+        let named = |entry: &&RunEntry| key.is_some() && entry.idempotency_key.as_ref() == key;
+        let id = new.run.id();
+        let known = self.all_live(at).find(named).or_else(|| self.live(id, at));
+        if let Some(known) = known {
+            let before = known.run.id();
+            return if known.request == new.request {
+                Ok(Created::Before(before))
+            } else {
+                Err(StoreError::Conflict { what: format!("the request that made run {before}") })
+            };
+        }
+        self.pinned_are_there(new.run.snapshot.pins().into_iter())?;
+        let entry = RunEntry {
+            run: new.run.clone(),
+            idempotency_key: new.idempotency_key.clone(),
+            request: new.request.clone(),
+            engine: None,
+            epoch: 0,
+            until: Timestamp::default(),
+        };
+        self.runs.insert(id, entry);
+        let events = new.events.iter().map(|event| (event.seq, event.clone()));
+        self.events.entry(id).or_default().extend(events);
+        Ok(Created::New(id))
+    }
+
+    pub(super) fn list_runs(
+        &self,
+        filter: &RunFilter,
+        page: &Page,
+        at: &Moment,
+    ) -> Result<Vec<Run>> {
+        let after = run_cursor(page)?;
+        let RunFilter { cluster, statuses } = filter;
+        let found = self.all_live(at).rev().map(|entry| &entry.run);
+        let found = found
+            .filter(|run| after.is_none_or(|after| run.id() < after))
+            .filter(|run| cluster.as_ref().is_none_or(|name| run.snapshot.cluster == *name))
+            .filter(|run| statuses.is_empty() || statuses.contains(&run.progress.status));
+        Ok(found.take(page_limit(page.limit) as usize).cloned().collect())
+    }
+
+    pub(super) fn claim(&mut self, engine: &EngineId, limit: u32, at: &Moment) -> Vec<Lease> {
+        let free = |entry: &RunEntry| entry.engine.is_none() || entry.until <= at.now;
+        let found = self.runs.values_mut().filter(|entry| !entry.finished() && free(entry));
+        let found = found.take(page_limit(limit) as usize);
+        let lease = found.map(|entry| {
+            entry.engine = Some(engine.clone());
+            entry.epoch += 1;
+            entry.until = at.lease_until;
+            Lease { run: entry.run.id(), epoch: entry.epoch, until: entry.until }
+        });
+        lease.collect()
+    }
+
+    pub(super) fn renew(&mut self, engine: &EngineId, at: &Moment) -> Vec<Lease> {
+        let held = self.runs.values_mut().filter(|entry| entry.held_by(engine, at));
+        let lease = held.map(|entry| {
+            entry.until = at.lease_until;
+            Lease { run: entry.run.id(), epoch: entry.epoch, until: entry.until }
+        });
+        lease.collect()
+    }
+
+    pub(super) fn release(&mut self, run: RunId, epoch: u64) {
+        if let Some(entry) = self.runs.get_mut(&run)
+            && entry.epoch == epoch
+        {
+            entry.engine = None;
+        }
+    }
+
+    pub(super) fn commit(
+        &mut self,
+        run: RunId,
+        epoch: u64,
+        writes: &Writes,
+        at: &Moment,
+    ) -> Result<()> {
+        commit_size(writes).check()?;
+        self.check_fence(run, epoch, at)?;
+        let Writes { progress, records, journals, logs, events, commands } = writes;
+        if let (Some(progress), Some(entry)) = (progress, self.runs.get_mut(&run)) {
+            entry.run.progress = progress.clone();
+        }
+        let records = records.iter().map(|record| (record.seq, record.clone()));
+        self.records.entry(run).or_default().extend(records);
+        let journals = journals.iter().map(|journal| (journal.key, journal.clone()));
+        self.journals.entry(run).or_default().extend(journals);
+        let logs = logs.iter().map(|line| (LogCursor::of(line), line.clone()));
+        self.logs.entry(run).or_default().extend(logs);
+        let events = events.iter().map(|event| (event.seq, event.clone()));
+        self.events.entry(run).or_default().extend(events);
+        self.commands.extend(commands.iter().map(|command| (command.id, command.clone())));
+        Ok(())
+    }
+
+    fn check_fence(&self, run: RunId, epoch: u64, at: &Moment) -> Result<()> {
+        match self.live(run, at) {
+            Some(entry) if entry.engine.is_some() && entry.epoch == epoch => Ok(()),
+            Some(_) | None => Err(StoreError::Fenced { run, epoch }),
+        }
+    }
+
+    pub(super) fn stamp(
+        &mut self,
+        run: RunId,
+        epoch: u64,
+        finish_ts: Timestamp,
+        at: &Moment,
+    ) -> Result<u64> {
+        self.check_fence(run, epoch, at)?;
+        let commands = self.commands.values_mut().filter(|command| command.run == run);
+        let all = of_run(&mut self.records, run)
+            .chain(of_run(&mut self.journals, run))
+            .chain(of_run(&mut self.logs, run))
+            .chain(of_run(&mut self.events, run))
+            .chain(commands.map(|command| command as &mut dyn Finishes));
+        let unstamped = all.filter(|record| record.finish_ts().is_none());
+        let stamp = |record: &mut dyn Finishes| record.set_finish_ts(Some(finish_ts));
+        Ok(unstamped.take(MAX_COMMIT_DOCUMENTS).map(stamp).count() as u64)
+    }
+
+    pub(super) fn submit(&mut self, new: &Command, at: &Moment) -> Put {
+        if self.commands.get(&new.id).is_some_and(|known| at.shows(known.finish_ts)) {
+            return Put::Unchanged;
+        }
+        let mut command = new.clone();
+        if command.finish_ts.is_none() {
+            let run = self.live(command.run, at);
+            command.finish_ts = run.map_or(Some(at.now), |entry| entry.run.progress.finishing_at);
+        }
+        self.commands.insert(command.id, command);
+        Put::Created
+    }
+
+    pub(super) fn waiting_commands(
+        &self,
+        engine: &EngineId,
+        limit: u32,
+        at: &Moment,
+    ) -> Vec<Command> {
+        let held = |run| self.runs.get(&run).is_some_and(|entry| entry.held_by(engine, at));
+        let mut found: Vec<_> = self
+            .commands
+            .values()
+            .filter(|c| c.outcome.is_none() && at.shows(c.finish_ts) && held(c.run))
+            .collect();
+        found.sort_by_key(|command| (command.at, command.id));
+        found.into_iter().take(page_limit(limit) as usize).cloned().collect()
+    }
+
+    pub(super) fn sweep(&mut self, limit: u32, at: &Moment) -> u64 {
+        let mut left = page_limit(limit);
+        let mut expired = |finish_ts: Option<Timestamp>| {
+            let remove = left > 0 && !at.shows(finish_ts);
+            left -= u32::from(remove);
+            remove
+        };
+        sweep_each(&mut self.records, &mut expired);
+        sweep_each(&mut self.journals, &mut expired);
+        sweep_each(&mut self.logs, &mut expired);
+        sweep_each(&mut self.events, &mut expired);
+        self.commands.retain(|_, command| !expired(command.finish_ts));
+        self.runs.retain(|_, entry| !expired(entry.run.progress.finish_ts));
+        u64::from(page_limit(limit) - left)
+    }
+}
+
+/// All documents of one kind of a run.
+fn of_run<K, D: Finishes>(
+    documents: &mut PerRun<K, D>,
+    run: RunId,
+) -> impl Iterator<Item = &mut dyn Finishes> {
+    let documents = documents.get_mut(&run).into_iter().flat_map(BTreeMap::values_mut);
+    documents.map(|document| document as &mut dyn Finishes)
+}
+
+fn sweep_each<K: Ord, D: Finishes>(
+    documents: &mut PerRun<K, D>,
+    expired: &mut impl FnMut(Option<Timestamp>) -> bool,
+) {
+    for documents in documents.values_mut() {
+        documents.retain(|_, document| !expired(document.finish_ts()));
+    }
+    documents.retain(|_, documents| !documents.is_empty());
+}

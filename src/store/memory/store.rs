@@ -1,0 +1,224 @@
+//! The store itself: each call is one step under one lock.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use semver::Version;
+
+use super::faults::Faults;
+use super::state::{State, page};
+use crate::clock::Clock;
+use crate::run::{
+    AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, Command, CommandId, Digest, EngineId,
+    Journal, LogLine, Run, RunEvent, RunId, Timestamp, Writes,
+};
+use crate::store::contract::{Lease, Result, Store};
+use crate::store::documents::{
+    Cluster, Created, LogCursor, NewRun, Page, Plugin, Put, RunFilter, StoredPlaybook,
+};
+use crate::store::options::{Moment, StoreOptions};
+use crate::store::size::check_new_run;
+
+/// A store in memory.
+pub struct MemoryStore {
+    state: Mutex<State>,
+    faults: Faults,
+    options: StoreOptions,
+    clock: Arc<dyn Clock>,
+}
+
+impl MemoryStore {
+    /// An empty store that takes time from `clock`.
+    pub fn new(options: StoreOptions, clock: Arc<dyn Clock>) -> Self {
+        Self { state: Mutex::default(), faults: Faults::default(), options, clock }
+    }
+
+    /// Which calls fail.
+    pub fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    fn call<T>(&self, work: impl FnOnce(&mut State, &Moment) -> Result<T>) -> Result<T> {
+        self.work(false, work)
+    }
+
+    fn work<T>(
+        &self,
+        commit: bool,
+        work: impl FnOnce(&mut State, &Moment) -> Result<T>,
+    ) -> Result<T> {
+        let at = self.options.at(self.clock.now());
+        // A panic of one test must not hide behind another's.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        self.faults.around(commit, || work(&mut state, &at))
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.call(|_, _| Ok(()))
+    }
+
+    async fn put_playbook(&self, playbook: &StoredPlaybook) -> Result<Put> {
+        self.call(|state, _| state.put_playbook(playbook))
+    }
+
+    async fn playbook(
+        &self,
+        name: &str,
+        version: Option<&Version>,
+    ) -> Result<Option<StoredPlaybook>> {
+        self.call(|state, _| Ok(state.playbook(name, version)))
+    }
+
+    async fn playbooks(&self, page: &Page) -> Result<Vec<StoredPlaybook>> {
+        self.call(|state, _| state.playbooks(page))
+    }
+
+    async fn delete_playbook(&self, name: &str, version: &Version) -> Result<bool> {
+        self.call(|state, _| Ok(state.delete_playbook(name, version)))
+    }
+
+    async fn put_cluster(&self, cluster: &Cluster) -> Result<Put> {
+        self.call(|state, _| Ok(state.put_cluster(cluster)))
+    }
+
+    async fn cluster(&self, name: &str) -> Result<Option<Cluster>> {
+        self.call(|state, _| Ok(state.clusters.get(name).cloned()))
+    }
+
+    async fn clusters(&self, page: &Page) -> Result<Vec<Cluster>> {
+        self.call(|state, _| Ok(state.clusters(page)))
+    }
+
+    async fn delete_cluster(&self, name: &str) -> Result<bool> {
+        self.call(|state, _| Ok(state.clusters.remove(name).is_some()))
+    }
+
+    async fn put_plugin(&self, plugin: &Plugin, bytes: Bytes) -> Result<Put> {
+        self.call(|state, _| Ok(state.put_plugin(plugin, bytes)))
+    }
+
+    async fn plugin(&self, digest: &Digest) -> Result<Option<Plugin>> {
+        self.call(|state, _| Ok(state.plugins.get(digest).map(|(plugin, _)| plugin.clone())))
+    }
+
+    async fn plugin_by_name(&self, name: &str, version: &str) -> Result<Option<Plugin>> {
+        self.call(|state, _| Ok(state.plugin_by_name(name, version)))
+    }
+
+    async fn plugin_bytes(&self, digest: &Digest) -> Result<Option<Bytes>> {
+        self.call(|state, _| Ok(state.plugins.get(digest).map(|(_, bytes)| bytes.clone())))
+    }
+
+    async fn plugins(&self, page: &Page) -> Result<Vec<Plugin>> {
+        self.call(|state, _| state.plugins(page))
+    }
+
+    async fn delete_plugin(&self, digest: &Digest) -> Result<bool> {
+        self.call(|state, at| state.delete_plugin(digest, at))
+    }
+
+    async fn create_run(&self, new: &NewRun) -> Result<Created> {
+        check_new_run(new)?;
+        self.call(|state, at| state.create_run(new, at))
+    }
+
+    async fn run(&self, id: RunId) -> Result<Option<Run>> {
+        self.call(|state, at| Ok(state.live(id, at).map(|entry| entry.run.clone())))
+    }
+
+    async fn runs(&self, filter: &RunFilter, page: &Page) -> Result<Vec<Run>> {
+        self.call(|state, at| state.list_runs(filter, page, at))
+    }
+
+    async fn claim(&self, engine: &EngineId, limit: u32) -> Result<Vec<Lease>> {
+        self.call(|state, at| Ok(state.claim(engine, limit, at)))
+    }
+
+    async fn renew(&self, engine: &EngineId) -> Result<Vec<Lease>> {
+        self.call(|state, at| Ok(state.renew(engine, at)))
+    }
+
+    async fn release(&self, run: RunId, epoch: u64) -> Result<()> {
+        self.call(|state, _| {
+            state.release(run, epoch);
+            Ok(())
+        })
+    }
+
+    async fn commit(&self, run: RunId, epoch: u64, writes: &Writes) -> Result<()> {
+        self.work(true, |state, at| state.commit(run, epoch, writes, at))
+    }
+
+    async fn stamp(&self, run: RunId, epoch: u64, finish_ts: Timestamp) -> Result<u64> {
+        self.call(|state, at| state.stamp(run, epoch, finish_ts, at))
+    }
+
+    async fn records(
+        &self,
+        run: RunId,
+        agent_state: Option<AgentState>,
+        after: Option<AgentSeq>,
+        limit: u32,
+    ) -> Result<Vec<AgentRecord>> {
+        let fits = |record: &AgentRecord| agent_state.is_none_or(|state| record.state == state);
+        self.call(|state, at| Ok(page(&state.records, run, after.as_ref(), limit, at, fits)))
+    }
+
+    async fn record(&self, run: RunId, agent: &AgentId) -> Result<Option<AgentRecord>> {
+        let fits = |record: &AgentRecord| record.agent == *agent;
+        self.call(|state, at| Ok(page(&state.records, run, None, 1, at, fits).pop()))
+    }
+
+    async fn journals(
+        &self,
+        run: RunId,
+        agent: Option<AgentSeq>,
+        after: Option<AttemptKey>,
+        limit: u32,
+    ) -> Result<Vec<Journal>> {
+        let fits = |journal: &Journal| agent.is_none_or(|agent| journal.key.agent == agent);
+        self.call(|state, at| Ok(page(&state.journals, run, after.as_ref(), limit, at, fits)))
+    }
+
+    async fn logs(
+        &self,
+        run: RunId,
+        agent: Option<&AgentId>,
+        after: Option<&LogCursor>,
+        limit: u32,
+    ) -> Result<Vec<LogLine>> {
+        let fits = |line: &LogLine| agent.is_none_or(|agent| line.agent.as_ref() == Some(agent));
+        self.call(|state, at| Ok(page(&state.logs, run, after, limit, at, fits)))
+    }
+
+    async fn events(&self, run: RunId, after: u64, limit: u32) -> Result<Vec<RunEvent>> {
+        self.call(|state, at| Ok(page(&state.events, run, Some(&after), limit, at, |_| true)))
+    }
+
+    async fn submit(&self, command: &Command) -> Result<Put> {
+        self.call(|state, at| Ok(state.submit(command, at)))
+    }
+
+    async fn command(&self, id: CommandId) -> Result<Option<Command>> {
+        self.call(|state, at| {
+            let command = state.commands.get(&id);
+            Ok(command.filter(|command| at.shows(command.finish_ts)).cloned())
+        })
+    }
+
+    async fn waiting_commands(&self, engine: &EngineId, limit: u32) -> Result<Vec<Command>> {
+        self.call(|state, at| Ok(state.waiting_commands(engine, limit, at)))
+    }
+
+    async fn sweep(&self, limit: u32) -> Result<u64> {
+        self.call(|state, at| Ok(state.sweep(limit, at)))
+    }
+}

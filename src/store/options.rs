@@ -1,0 +1,78 @@
+//! What every back end is told: how long things are kept, and how long a lease lasts.
+
+use crate::run::{Millis, Timestamp};
+
+/// How long a finished run is kept when nothing else is said: long enough to look into last
+/// month's maintenance.
+pub const DEFAULT_RETENTION: Millis = Millis::from_secs(30 * 24 * 60 * 60);
+
+/// How long a lease lasts when nothing else is said: an engine may miss several renewals, and the
+/// runs of one that died are taken over before people notice.
+pub const DEFAULT_LEASE: Millis = Millis::from_secs(15);
+
+/// Settings that all back ends have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreOptions {
+    /// How long the records of a run are kept, from its `finish_ts`.
+    pub retention: Millis,
+    /// How long a lease lasts unless it is renewed.
+    pub lease: Millis,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self { retention: DEFAULT_RETENTION, lease: DEFAULT_LEASE }
+    }
+}
+
+impl StoreOptions {
+    /// What these settings mean at the moment `now`.
+    pub(super) fn at(&self, now: Timestamp) -> Moment {
+        let millis = |length: Millis| i64::try_from(length.0).unwrap_or(i64::MAX);
+        Moment {
+            now,
+            cutoff: Timestamp::from_millis(now.as_millis().saturating_sub(millis(self.retention))),
+            lease_until: Timestamp::from_millis(now.as_millis().saturating_add(millis(self.lease))),
+        }
+    }
+}
+
+/// The moment at which one call to a store is made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    /// The moment.
+    pub(super) now: Timestamp,
+    /// What finished before this has expired.
+    pub(super) cutoff: Timestamp,
+    /// When a lease that is taken or renewed now expires.
+    pub(super) lease_until: Timestamp,
+}
+
+impl Moment {
+    /// Whether a document with this `finish_ts` is still there for readers.
+    pub(super) fn shows(&self, finish_ts: Option<Timestamp>) -> bool {
+        finish_ts.is_none_or(|finish_ts| finish_ts >= self.cutoff)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_expires_when_the_retention_has_passed_and_not_before() {
+        let options = StoreOptions { retention: Millis(100), lease: Millis(10) };
+        let finished = Some(Timestamp::from_millis(1_000));
+        assert!(options.at(Timestamp::from_millis(1_100)).shows(finished));
+        assert!(!options.at(Timestamp::from_millis(1_101)).shows(finished));
+        assert!(options.at(Timestamp::from_millis(i64::MAX)).shows(None));
+    }
+
+    #[test]
+    fn lengths_past_the_end_of_time_are_held_there() {
+        let options = StoreOptions { retention: Millis(u64::MAX), lease: Millis(u64::MAX) };
+        let moment = options.at(Timestamp::from_millis(5));
+        assert!(moment.shows(Some(Timestamp::from_millis(0))));
+        assert_eq!(moment.lease_until, Timestamp::from_millis(i64::MAX));
+    }
+}

@@ -1,0 +1,115 @@
+//! How large a commit is, and whether it may be so large.
+
+use std::io;
+
+use serde::Serialize;
+
+use super::contract::{MAX_COMMIT_BYTES, MAX_COMMIT_DOCUMENTS, Result};
+use super::documents::NewRun;
+use super::error::StoreError;
+use crate::run::Writes;
+
+/// Number and bytes of the documents that a commit writes besides the run.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct CommitSize {
+    documents: usize,
+    bytes: usize,
+    largest: usize,
+}
+
+impl CommitSize {
+    /// Counts one more document.
+    pub(super) fn add(&mut self, bytes: usize) {
+        self.documents += 1;
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.largest = self.largest.max(bytes);
+    }
+
+    /// Bytes of all documents together.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Refuses what is too large. The largest document is not counted: it can't be split, and a run
+    /// must not get stuck on it, whatever else the same transition writes.
+    pub(super) fn check(&self) -> Result<()> {
+        let too_large = |found, unit, limit| Err(StoreError::TooLarge { found, unit, limit });
+        if self.documents > MAX_COMMIT_DOCUMENTS {
+            return too_large(self.documents, "documents", MAX_COMMIT_DOCUMENTS);
+        }
+        if self.bytes - self.largest > MAX_COMMIT_BYTES {
+            return too_large(self.bytes, "bytes", MAX_COMMIT_BYTES);
+        }
+        Ok(())
+    }
+}
+
+/// Bytes that a commit of `writes` counts as: those of its documents besides the run, as JSON.
+pub fn commit_bytes(writes: &Writes) -> usize {
+    commit_size(writes).bytes()
+}
+
+/// The size of a commit of `writes`.
+pub(super) fn commit_size(writes: &Writes) -> CommitSize {
+    let Writes { progress: _, records, journals, logs, events, commands } = writes;
+    let mut size = CommitSize::default();
+    records.iter().for_each(|record| size.add(json_bytes(record)));
+    journals.iter().for_each(|journal| size.add(json_bytes(journal)));
+    logs.iter().for_each(|line| size.add(json_bytes(line)));
+    events.iter().for_each(|event| size.add(json_bytes(event)));
+    commands.iter().for_each(|command| size.add(json_bytes(command)));
+    size
+}
+
+/// Refuses a run with more first events than one transaction may write.
+pub(super) fn check_new_run(new: &NewRun) -> Result<()> {
+    let mut size = CommitSize::default();
+    new.events.iter().for_each(|event| size.add(json_bytes(event)));
+    size.check()
+}
+
+fn json_bytes(document: &impl Serialize) -> usize {
+    let mut count = Count(0);
+    // Counting does not fail; a document that is no JSON fails where it is written.
+    let _ = serde_json::to_writer(&mut count, document);
+    count.0
+}
+
+struct Count(usize);
+
+impl io::Write for Count {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size(documents: &[usize]) -> CommitSize {
+        let mut size = CommitSize::default();
+        documents.iter().for_each(|bytes| size.add(*bytes));
+        size
+    }
+
+    #[test]
+    fn the_limits_hold_except_for_the_largest_document() {
+        assert!(size(&[]).check().is_ok());
+        assert!(size(&vec![1; MAX_COMMIT_DOCUMENTS]).check().is_ok());
+        assert!(size(&vec![1; MAX_COMMIT_DOCUMENTS + 1]).check().is_err());
+        assert!(size(&[MAX_COMMIT_BYTES * 3]).check().is_ok());
+        assert!(size(&[MAX_COMMIT_BYTES * 3, MAX_COMMIT_BYTES]).check().is_ok());
+        assert!(size(&[MAX_COMMIT_BYTES * 3, MAX_COMMIT_BYTES, 1]).check().is_err());
+    }
+
+    #[test]
+    fn bytes_are_those_of_the_json() {
+        assert_eq!(json_bytes(&serde_json::json!({"a": "é"})), r#"{"a":"é"}"#.len());
+    }
+}

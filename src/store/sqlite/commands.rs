@@ -1,0 +1,72 @@
+//! Commands, from their submission until an engine takes them up.
+
+use rusqlite::{Connection, params};
+
+use super::rows::{all, change, column, command_key, encode, first, millis, record, run_key};
+use crate::run::{Command, CommandId, EngineId};
+use crate::store::contract::Result;
+use crate::store::documents::Put;
+use crate::store::keys::page_limit;
+use crate::store::options::Moment;
+
+const COMMAND: &str = "a command";
+
+pub(super) fn submit(connection: &Connection, new: &Command, at: &Moment) -> Result<Put> {
+    let finish_ts = match new.finish_ts {
+        Some(finish_ts) => Some(finish_ts.as_millis()),
+        None => finish_ts_of_late(connection, new, at)?,
+    };
+    let sql = "INSERT INTO commands (id, run, at, waiting, finish_ts, body) \
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (id) DO UPDATE SET \
+               run = ?2, at = ?3, waiting = ?4, finish_ts = ?5, body = ?6 \
+               WHERE finish_ts < ?7";
+    let changed = change(
+        connection,
+        COMMAND,
+        sql,
+        params![
+            command_key(new.id),
+            run_key(new.run),
+            new.at.as_millis(),
+            new.outcome.is_none(),
+            finish_ts,
+            encode(COMMAND, new)?,
+            at.cutoff.as_millis(),
+        ],
+    )?;
+    Ok(if changed == 0 { Put::Unchanged } else { Put::Created })
+}
+
+/// What a command gets as `finish_ts` when it may come too late to be stamped with its run.
+fn finish_ts_of_late(connection: &Connection, new: &Command, at: &Moment) -> Result<Option<i64>> {
+    let sql = "SELECT finishing_at FROM runs \
+               WHERE id = ?1 AND (finish_ts IS NULL OR finish_ts >= ?2)";
+    let row = params![run_key(new.run), at.cutoff.as_millis()];
+    let finishing = first(connection, COMMAND, sql, row, |row| column(COMMAND, row, 0))?;
+    Ok(finishing.unwrap_or(millis(Some(at.now))))
+}
+
+pub(super) fn command(
+    connection: &Connection,
+    id: CommandId,
+    at: &Moment,
+) -> Result<Option<Command>> {
+    let sql = "SELECT body, finish_ts FROM commands \
+               WHERE id = ?1 AND (finish_ts IS NULL OR finish_ts >= ?2)";
+    let row = params![command_key(id), at.cutoff.as_millis()];
+    first(connection, COMMAND, sql, row, |row| record(COMMAND, row))
+}
+
+pub(super) fn waiting_commands(
+    connection: &Connection,
+    engine: &EngineId,
+    limit: u32,
+    at: &Moment,
+) -> Result<Vec<Command>> {
+    let sql = "SELECT c.body, c.finish_ts FROM commands c JOIN runs r ON r.id = c.run \
+               WHERE c.waiting = 1 AND (c.finish_ts IS NULL OR c.finish_ts >= ?1) \
+               AND r.engine = ?2 AND r.lease_until > ?3 AND r.finish_ts IS NULL \
+               ORDER BY c.at, c.id LIMIT ?4";
+    let row = params![at.cutoff.as_millis(), engine.0, at.now.as_millis(), page_limit(limit)];
+    all(connection, COMMAND, sql, row, |row| record(COMMAND, row))
+}

@@ -1,0 +1,137 @@
+//! Reading what belongs to a run: agent records, journals, log lines and events.
+
+use rusqlite::{Connection, params};
+
+use super::rows::{all, first, integer, record, run_key};
+use crate::run::{
+    AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, Journal, LogLine, RunEvent, RunId,
+};
+use crate::store::contract::Result;
+use crate::store::documents::LogCursor;
+use crate::store::keys::page_limit;
+use crate::store::options::Moment;
+
+pub(super) fn records(
+    connection: &Connection,
+    run: RunId,
+    state: Option<AgentState>,
+    after: Option<AgentSeq>,
+    limit: u32,
+    at: &Moment,
+) -> Result<Vec<AgentRecord>> {
+    const WHAT: &str = "an agent record";
+    let after = after.map_or(-1, |seq| i64::from(seq.0));
+    let (id, cutoff, limit) = (run_key(run), at.cutoff.as_millis(), page_limit(limit));
+    match state {
+        Some(state) => {
+            let sql = "SELECT body, finish_ts FROM agent_records \
+                       WHERE run = ?1 AND state = ?2 AND seq > ?3 \
+                       AND (finish_ts IS NULL OR finish_ts >= ?4) ORDER BY seq LIMIT ?5";
+            let row = params![id, state.as_str(), after, cutoff, limit];
+            all(connection, WHAT, sql, row, |row| record(WHAT, row))
+        }
+        None => {
+            let sql = "SELECT body, finish_ts FROM agent_records WHERE run = ?1 AND seq > ?2 \
+                       AND (finish_ts IS NULL OR finish_ts >= ?3) ORDER BY seq LIMIT ?4";
+            let row = params![id, after, cutoff, limit];
+            all(connection, WHAT, sql, row, |row| record(WHAT, row))
+        }
+    }
+}
+
+pub(super) fn agent_record(
+    connection: &Connection,
+    run: RunId,
+    agent: &AgentId,
+    at: &Moment,
+) -> Result<Option<AgentRecord>> {
+    const WHAT: &str = "an agent record";
+    let sql = "SELECT body, finish_ts FROM agent_records WHERE run = ?1 AND agent = ?2 \
+               AND (finish_ts IS NULL OR finish_ts >= ?3) ORDER BY seq LIMIT 1";
+    let row = params![run_key(run), agent.0, at.cutoff.as_millis()];
+    first(connection, WHAT, sql, row, |row| record(WHAT, row))
+}
+
+pub(super) fn journals(
+    connection: &Connection,
+    run: RunId,
+    agent: Option<AgentSeq>,
+    after: Option<AttemptKey>,
+    limit: u32,
+    at: &Moment,
+) -> Result<Vec<Journal>> {
+    const WHAT: &str = "a journal";
+    let (id, cutoff, limit) = (run_key(run), at.cutoff.as_millis(), page_limit(limit));
+    // Attempts count from 1, so no key comes before the one of zeros.
+    let key =
+        after.map_or([0; 4], |key| [key.agent.0, key.stage.into(), key.step.into(), key.attempt]);
+    match agent {
+        Some(agent) => {
+            let sql = "SELECT body, finish_ts FROM journals WHERE run = ?1 AND agent = ?2 \
+                       AND (agent, stage, step, attempt) > (?3, ?4, ?5, ?6) \
+                       AND (finish_ts IS NULL OR finish_ts >= ?7) \
+                       ORDER BY stage, step, attempt LIMIT ?8";
+            let row = params![id, agent.0, key[0], key[1], key[2], key[3], cutoff, limit];
+            all(connection, WHAT, sql, row, |row| record(WHAT, row))
+        }
+        None => {
+            let sql = "SELECT body, finish_ts FROM journals WHERE run = ?1 \
+                       AND (agent, stage, step, attempt) > (?2, ?3, ?4, ?5) \
+                       AND (finish_ts IS NULL OR finish_ts >= ?6) \
+                       ORDER BY agent, stage, step, attempt LIMIT ?7";
+            let row = params![id, key[0], key[1], key[2], key[3], cutoff, limit];
+            all(connection, WHAT, sql, row, |row| record(WHAT, row))
+        }
+    }
+}
+
+pub(super) fn logs(
+    connection: &Connection,
+    run: RunId,
+    agent: Option<&AgentId>,
+    after: Option<&LogCursor>,
+    limit: u32,
+    at: &Moment,
+) -> Result<Vec<LogLine>> {
+    const WHAT: &str = "a log line";
+    let (id, cutoff, limit) = (run_key(run), at.cutoff.as_millis(), page_limit(limit));
+    let (event, from, line) = match after {
+        Some(LogCursor { event, agent, line }) => {
+            (integer(*event), agent.as_str(), i64::from(*line))
+        }
+        None => (-1, "", -1),
+    };
+    match agent {
+        Some(agent) => {
+            let sql = "SELECT body, finish_ts FROM logs INDEXED BY logs_by_agent \
+                       WHERE run = ?1 AND agent = ?2 \
+                       AND event >= ?3 AND (event, agent, line) > (?3, ?4, ?5) \
+                       AND (finish_ts IS NULL OR finish_ts >= ?6) \
+                       ORDER BY event, line LIMIT ?7";
+            let row = params![id, agent.0, event, from, line, cutoff, limit];
+            all(connection, WHAT, sql, row, |row| record(WHAT, row))
+        }
+        None => {
+            let sql = "SELECT body, finish_ts FROM logs WHERE run = ?1 \
+                       AND (event, agent, line) > (?2, ?3, ?4) \
+                       AND (finish_ts IS NULL OR finish_ts >= ?5) \
+                       ORDER BY event, agent, line LIMIT ?6";
+            let row = params![id, event, from, line, cutoff, limit];
+            all(connection, WHAT, sql, row, |row| record(WHAT, row))
+        }
+    }
+}
+
+pub(super) fn events(
+    connection: &Connection,
+    run: RunId,
+    after: u64,
+    limit: u32,
+    at: &Moment,
+) -> Result<Vec<RunEvent>> {
+    const WHAT: &str = "an event";
+    let sql = "SELECT body, finish_ts FROM events WHERE run = ?1 AND seq > ?2 \
+               AND (finish_ts IS NULL OR finish_ts >= ?3) ORDER BY seq LIMIT ?4";
+    let row = params![run_key(run), integer(after), at.cutoff.as_millis(), page_limit(limit)];
+    all(connection, WHAT, sql, row, |row| record(WHAT, row))
+}

@@ -1,0 +1,126 @@
+//! Playbooks and clusters.
+
+use rusqlite::{Connection, Row, params};
+use semver::Version;
+
+use super::plugins::check_pins;
+use super::rows::{all, change, column, decode, encode, first};
+use crate::store::contract::Result;
+use crate::store::documents::{Cluster, Page, Put, StoredPlaybook};
+use crate::store::error::StoreError;
+use crate::store::keys::{page_limit, version_key};
+
+const PLAYBOOK: &str = "a playbook";
+const CLUSTER: &str = "a cluster";
+
+pub(super) fn put_playbook(connection: &Connection, new: &StoredPlaybook) -> Result<Put> {
+    let (name, version) = (&new.playbook.name, &new.playbook.version);
+    let key = version_key(version);
+    let sql = "SELECT content FROM playbooks WHERE name = ?1 AND version_key = ?2";
+    let known: Option<String> =
+        first(connection, PLAYBOOK, sql, params![name, key], |row| column(PLAYBOOK, row, 0))?;
+    match known {
+        Some(content) if content == new.content.as_str() => return Ok(Put::Unchanged),
+        Some(_) => {
+            return Err(StoreError::Conflict {
+                what: format!("playbook {name} version {version}"),
+            });
+        }
+        None => {}
+    }
+    let pins = new.playbook.plugins.values().map(|pin| &pin.digest).collect();
+    check_pins(connection, &pins)?;
+    let sql = "INSERT INTO playbooks (name, version_key, content, body) VALUES (?1, ?2, ?3, ?4)";
+    let body = encode(PLAYBOOK, new)?;
+    change(connection, PLAYBOOK, sql, params![name, key, new.content.as_str(), body])?;
+    for digest in pins {
+        let sql = "INSERT INTO playbook_pins (digest, name, version_key, version) \
+                   VALUES (?1, ?2, ?3, ?4)";
+        let row = params![digest.as_str(), name, key, version.to_string()];
+        change(connection, PLAYBOOK, sql, row)?;
+    }
+    Ok(Put::Created)
+}
+
+pub(super) fn playbook(
+    connection: &Connection,
+    name: &str,
+    version: Option<&Version>,
+) -> Result<Option<StoredPlaybook>> {
+    match version {
+        Some(version) => {
+            let sql = "SELECT body FROM playbooks WHERE name = ?1 AND version_key = ?2";
+            let key = version_key(version);
+            first(connection, PLAYBOOK, sql, params![name, key], read_playbook)
+        }
+        None => {
+            let sql = "SELECT body FROM playbooks WHERE name = ?1 \
+                       ORDER BY version_key DESC LIMIT 1";
+            first(connection, PLAYBOOK, sql, params![name], read_playbook)
+        }
+    }
+}
+
+pub(super) fn playbooks(
+    connection: &Connection,
+    after: Option<(String, Version)>,
+    limit: u32,
+) -> Result<Vec<StoredPlaybook>> {
+    let (name, key) = match after {
+        Some((name, version)) => (name, version_key(&version)),
+        None => (String::new(), String::new()),
+    };
+    let sql = "SELECT body FROM playbooks WHERE (name, version_key) > (?1, ?2) \
+               ORDER BY name, version_key LIMIT ?3";
+    all(connection, PLAYBOOK, sql, params![name, key, page_limit(limit)], read_playbook)
+}
+
+pub(super) fn delete_playbook(
+    connection: &Connection,
+    name: &str,
+    version: &Version,
+) -> Result<bool> {
+    let key = version_key(version);
+    for sql in [
+        "DELETE FROM playbook_pins WHERE name = ?1 AND version_key = ?2",
+        "DELETE FROM playbooks WHERE name = ?1 AND version_key = ?2",
+    ] {
+        change(connection, PLAYBOOK, sql, params![name, key])?;
+    }
+    Ok(connection.changes() > 0)
+}
+
+fn read_playbook(row: &Row<'_>) -> Result<StoredPlaybook> {
+    decode(PLAYBOOK, row, 0)
+}
+
+pub(super) fn put_cluster(connection: &Connection, new: &Cluster) -> Result<Put> {
+    let known = cluster(connection, &new.spec.name)?;
+    let put = match known {
+        Some(known) if known.text == new.text && known.spec == new.spec => {
+            return Ok(Put::Unchanged);
+        }
+        Some(_) => Put::Updated,
+        None => Put::Created,
+    };
+    let sql = "INSERT OR REPLACE INTO clusters (name, body) VALUES (?1, ?2)";
+    change(connection, CLUSTER, sql, params![new.spec.name, encode(CLUSTER, new)?])?;
+    Ok(put)
+}
+
+pub(super) fn cluster(connection: &Connection, name: &str) -> Result<Option<Cluster>> {
+    let sql = "SELECT body FROM clusters WHERE name = ?1";
+    first(connection, CLUSTER, sql, params![name], |row| decode(CLUSTER, row, 0))
+}
+
+pub(super) fn clusters(connection: &Connection, page: &Page) -> Result<Vec<Cluster>> {
+    let sql = "SELECT body FROM clusters WHERE name > ?1 ORDER BY name LIMIT ?2";
+    let after = page.after.as_deref().unwrap_or_default();
+    let row = params![after, page_limit(page.limit)];
+    all(connection, CLUSTER, sql, row, |row| decode(CLUSTER, row, 0))
+}
+
+pub(super) fn delete_cluster(connection: &Connection, name: &str) -> Result<bool> {
+    let sql = "DELETE FROM clusters WHERE name = ?1";
+    Ok(change(connection, CLUSTER, sql, params![name])? > 0)
+}

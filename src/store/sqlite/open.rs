@@ -1,0 +1,60 @@
+//! Connections, set up for how they are used.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::failure::failed;
+use crate::store::contract::Result;
+
+/// How long a connection waits for another one of this process: far longer than any of our
+/// transactions, and short enough to be noticed if something else holds the file.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Prepared statements that a connection keeps: more than there are.
+const STATEMENTS: usize = 128;
+
+/// Pages of the write-ahead log after which they are moved to the database. A group of commits
+/// should not have to do that each time.
+const CHECKPOINT_PAGES: u32 = 4_000;
+
+/// Bytes to which the write-ahead log is cut back after a burst.
+const LOG_BYTES: u32 = 64 * 1024 * 1024;
+
+/// Memory for pages, in KiB, of the connection that writes.
+const WRITER_CACHE_KIB: i32 = 16 * 1024;
+
+/// The connection that writes. Every commit is on the disk when it returns.
+pub(super) fn writer(path: &Path) -> Result<Connection> {
+    let failed = |error| failed(&format!("open {}", path.display()), error);
+    let connection = connect(path)?;
+    let setup = || {
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+        connection.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
+        connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)
+    };
+    setup().map_err(failed)?;
+    Ok(connection)
+}
+
+/// A connection that only reads. It may still clean up the log when it is the last to close.
+pub(super) fn reader(path: &Path) -> Result<Connection> {
+    let connection = connect(path)?;
+    connection
+        .pragma_update(None, "query_only", true)
+        .map_err(|error| failed(&format!("open {}", path.display()), error))?;
+    Ok(connection)
+}
+
+fn connect(path: &Path) -> Result<Connection> {
+    let failed = |error| failed(&format!("open {}", path.display()), error);
+    // Each connection is used by one thread at a time, so SQLite needs no locks of its own.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(connection)
+}

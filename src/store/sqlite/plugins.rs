@@ -1,0 +1,113 @@
+//! Plugins, their bytes, and what pins them.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use rusqlite::{Connection, Row, params};
+
+use super::rows::{all, change, column, decode, encode, first, run_id};
+use crate::run::Digest;
+use crate::store::contract::Result;
+use crate::store::documents::{Plugin, Put};
+use crate::store::error::StoreError;
+use crate::store::keys::page_limit;
+use crate::store::options::Moment;
+
+const PLUGIN: &str = "a plugin";
+
+pub(super) fn put_plugin(connection: &Connection, new: &Plugin, bytes: &[u8]) -> Result<Put> {
+    let info = &new.info;
+    let digest = info.digest.as_str();
+    if is_there(connection, digest)? {
+        return Ok(Put::Unchanged);
+    }
+    let sql = "INSERT INTO plugins (digest, name, version, added_at, body) \
+               VALUES (?1, ?2, ?3, ?4, ?5)";
+    let body = encode(PLUGIN, new)?;
+    let row = params![digest, info.name, info.version, new.added_at.as_millis(), body];
+    change(connection, PLUGIN, sql, row)?;
+    let sql = "INSERT INTO plugin_bytes (digest, bytes) VALUES (?1, ?2)";
+    change(connection, PLUGIN, sql, params![digest, bytes])?;
+    Ok(Put::Created)
+}
+
+fn is_there(connection: &Connection, digest: &str) -> Result<bool> {
+    let sql = "SELECT 1 FROM plugins WHERE digest = ?1";
+    Ok(first(connection, PLUGIN, sql, params![digest], |_| Ok(()))?.is_some())
+}
+
+/// Refuses digests that are not in the store; the least one is named.
+pub(super) fn check_pins(connection: &Connection, digests: &BTreeSet<&Digest>) -> Result<()> {
+    for digest in digests {
+        if !is_there(connection, digest.as_str())? {
+            return Err(StoreError::MissingPlugin { digest: (*digest).clone() });
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn plugin(connection: &Connection, digest: &Digest) -> Result<Option<Plugin>> {
+    let sql = "SELECT body FROM plugins WHERE digest = ?1";
+    first(connection, PLUGIN, sql, params![digest.as_str()], read_plugin)
+}
+
+pub(super) fn plugin_by_name(
+    connection: &Connection,
+    name: &str,
+    version: &str,
+) -> Result<Option<Plugin>> {
+    let sql = "SELECT body FROM plugins WHERE name = ?1 AND version = ?2 \
+               ORDER BY added_at DESC, digest DESC LIMIT 1";
+    first(connection, PLUGIN, sql, params![name, version], read_plugin)
+}
+
+pub(super) fn plugin_bytes(connection: &Connection, digest: &Digest) -> Result<Option<Bytes>> {
+    let sql = "SELECT bytes FROM plugin_bytes WHERE digest = ?1";
+    first(connection, PLUGIN, sql, params![digest.as_str()], |row| {
+        column::<Vec<u8>>(PLUGIN, row, 0).map(Bytes::from)
+    })
+}
+
+pub(super) fn plugins(
+    connection: &Connection,
+    after: Option<&Digest>,
+    limit: u32,
+) -> Result<Vec<Plugin>> {
+    let sql = "SELECT body FROM plugins WHERE digest > ?1 ORDER BY digest LIMIT ?2";
+    let after = after.map(Digest::as_str).unwrap_or_default();
+    all(connection, PLUGIN, sql, params![after, page_limit(limit)], read_plugin)
+}
+
+fn read_plugin(row: &Row<'_>) -> Result<Plugin> {
+    decode(PLUGIN, row, 0)
+}
+
+pub(super) fn delete_plugin(connection: &Connection, digest: &Digest, at: &Moment) -> Result<bool> {
+    if let Some(by) = pinned_by(connection, digest, at)? {
+        return Err(StoreError::Pinned { digest: digest.clone(), by });
+    }
+    for sql in
+        ["DELETE FROM plugin_bytes WHERE digest = ?1", "DELETE FROM plugins WHERE digest = ?1"]
+    {
+        change(connection, PLUGIN, sql, params![digest.as_str()])?;
+    }
+    Ok(connection.changes() > 0)
+}
+
+fn pinned_by(connection: &Connection, digest: &Digest, at: &Moment) -> Result<Option<String>> {
+    let sql = "SELECT name, version FROM playbook_pins WHERE digest = ?1 \
+               ORDER BY name, version_key LIMIT 1";
+    let by = first(connection, PLUGIN, sql, params![digest.as_str()], |row| {
+        let (name, version): (String, String) = (column(PLUGIN, row, 0)?, column(PLUGIN, row, 1)?);
+        Ok(format!("playbook {name} version {version}"))
+    })?;
+    if by.is_some() {
+        return Ok(by);
+    }
+    let sql = "SELECT run FROM run_pins JOIN runs ON id = run \
+               WHERE digest = ?1 AND (finish_ts IS NULL OR finish_ts >= ?2) \
+               ORDER BY run LIMIT 1";
+    first(connection, PLUGIN, sql, params![digest.as_str(), at.cutoff.as_millis()], |row| {
+        Ok(format!("run {}", run_id(PLUGIN, row, 0)?))
+    })
+}

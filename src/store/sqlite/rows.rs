@@ -1,0 +1,108 @@
+//! Between documents and rows.
+
+use rusqlite::{Connection, OptionalExtension, Params, Row};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::failure::{corrupt, failed};
+use crate::run::{CommandId, RunId, Timestamp};
+use crate::store::contract::Result;
+use crate::store::finish::Finishes;
+
+/// A document as text.
+pub(super) fn encode(what: &str, document: &impl Serialize) -> Result<String> {
+    serde_json::to_string(document).map_err(|error| corrupt(what, error))
+}
+
+/// The document in a column.
+pub(super) fn decode<T: DeserializeOwned>(what: &str, row: &Row<'_>, column: usize) -> Result<T> {
+    let text = row.get_ref(column).and_then(|value| Ok(value.as_str()?));
+    let text = text.map_err(|error| failed(&format!("read {what}"), error))?;
+    serde_json::from_str(text).map_err(|error| corrupt(what, error))
+}
+
+/// The record in column 0, with the `finish_ts` in column 1.
+pub(super) fn record<T: DeserializeOwned + Finishes>(what: &str, row: &Row<'_>) -> Result<T> {
+    let mut record: T = decode(what, row, 0)?;
+    let finish_ts: Option<i64> = column(what, row, 1)?;
+    record.set_finish_ts(finish_ts.map(Timestamp::from_millis));
+    Ok(record)
+}
+
+/// The plain value in a column.
+pub(super) fn column<T: rusqlite::types::FromSql>(
+    what: &str,
+    row: &Row<'_>,
+    column: usize,
+) -> Result<T> {
+    row.get(column).map_err(|error| failed(&format!("read {what}"), error))
+}
+
+/// All rows of a question.
+pub(super) fn all<T>(
+    connection: &Connection,
+    what: &str,
+    sql: &str,
+    params: impl Params,
+    mut read: impl FnMut(&Row<'_>) -> Result<T>,
+) -> Result<Vec<T>> {
+    let failed = |error| failed(&format!("read {what}"), error);
+    let mut statement = connection.prepare_cached(sql).map_err(failed)?;
+    let mut rows = statement.query(params).map_err(failed)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next().map_err(failed)? {
+        found.push(read(row)?);
+    }
+    Ok(found)
+}
+
+/// The first row of a question.
+pub(super) fn first<T>(
+    connection: &Connection,
+    what: &str,
+    sql: &str,
+    params: impl Params,
+    mut read: impl FnMut(&Row<'_>) -> Result<T>,
+) -> Result<Option<T>> {
+    let failed = |error| failed(&format!("read {what}"), error);
+    let mut statement = connection.prepare_cached(sql).map_err(failed)?;
+    let found = statement.query_row(params, |row| Ok(read(row))).optional().map_err(failed)?;
+    found.transpose()
+}
+
+/// Changes rows and returns how many.
+pub(super) fn change(
+    connection: &Connection,
+    what: &str,
+    sql: &str,
+    params: impl Params,
+) -> Result<usize> {
+    let failed = |error| failed(&format!("write {what}"), error);
+    let mut statement = connection.prepare_cached(sql).map_err(failed)?;
+    statement.execute(params).map_err(failed)
+}
+
+/// A run's identifier as it is kept.
+pub(super) fn run_key(id: RunId) -> [u8; 16] {
+    id.0.into_bytes()
+}
+
+/// The run's identifier in a column.
+pub(super) fn run_id(what: &str, row: &Row<'_>, index: usize) -> Result<RunId> {
+    column(what, row, index).map(|bytes| RunId(uuid::Uuid::from_bytes(bytes)))
+}
+
+/// A command's identifier as it is kept.
+pub(super) fn command_key(id: CommandId) -> [u8; 16] {
+    id.0.into_bytes()
+}
+
+/// A moment as it is kept.
+pub(super) fn millis(moment: Option<Timestamp>) -> Option<i64> {
+    moment.map(Timestamp::as_millis)
+}
+
+/// A number as it is kept: SQLite's integers have a sign. What is past the largest is held there.
+pub(super) fn integer(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,121 @@
+//! Runs: their creation, and reading them.
+
+use std::sync::Arc;
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, Row, params, params_from_iter};
+
+use super::commit::write_event;
+use super::leases::FREE;
+use super::plugins::check_pins;
+use super::rows::{all, change, column, decode, encode, first, millis, run_id, run_key};
+use crate::run::{Run, RunId};
+use crate::store::contract::Result;
+use crate::store::documents::{Created, NewRun, RunFilter};
+use crate::store::error::StoreError;
+use crate::store::keys::page_limit;
+use crate::store::options::Moment;
+
+const RUN: &str = "a run";
+
+pub(super) fn create_run(connection: &Connection, new: &NewRun, at: &Moment) -> Result<Created> {
+    let id = new.run.id();
+    if let Some((before, request)) = known(connection, new, at)? {
+        return if request == new.request.as_str() {
+            Ok(Created::Before(before))
+        } else {
+            Err(StoreError::Conflict { what: format!("the request that made run {before}") })
+        };
+    }
+    let pins = new.run.snapshot.pins();
+    check_pins(connection, &pins)?;
+
+    // An expired run that is still in the file gives up its key.
+    let sql = "UPDATE snapshots SET idempotency_key = NULL WHERE idempotency_key = ?1";
+    change(connection, RUN, sql, params![new.idempotency_key])?;
+    let sql = "INSERT OR REPLACE INTO snapshots (run, idempotency_key, request, body) \
+               VALUES (?1, ?2, ?3, ?4)";
+    let body = encode(RUN, &new.run.snapshot)?;
+    let row = params![run_key(id), new.idempotency_key, new.request.as_str(), body];
+    change(connection, RUN, sql, row)?;
+
+    let progress = &new.run.progress;
+    let sql = "INSERT OR REPLACE INTO runs (id, cluster, status, engine, epoch, lease_until, \
+               finishing_at, finish_ts, progress) VALUES (?1, ?2, ?3, NULL, 0, ?4, ?5, ?6, ?7)";
+    let row = params![
+        run_key(id),
+        new.run.snapshot.cluster,
+        progress.status.as_str(),
+        FREE,
+        millis(progress.finishing_at),
+        millis(progress.finish_ts),
+        encode(RUN, progress)?,
+    ];
+    change(connection, RUN, sql, row)?;
+    for digest in pins {
+        let sql = "INSERT OR REPLACE INTO run_pins (digest, run) VALUES (?1, ?2)";
+        change(connection, RUN, sql, params![digest.as_str(), run_key(id)])?;
+    }
+    for event in &new.events {
+        let body = encode("an event", event)?;
+        write_event(connection, id, event.seq, millis(event.finish_ts), &body)?;
+    }
+    Ok(Created::New(id))
+}
+
+/// The unexpired run that was made with this key, or else with this identifier, and its request.
+fn known(connection: &Connection, new: &NewRun, at: &Moment) -> Result<Option<(RunId, String)>> {
+    let cutoff = at.cutoff.as_millis();
+    let read = |row: &Row<'_>| Ok((run_id(RUN, row, 0)?, column(RUN, row, 1)?));
+    if let Some(key) = &new.idempotency_key {
+        let sql = "SELECT run, request FROM snapshots JOIN runs ON id = run \
+                   WHERE idempotency_key = ?1 AND (finish_ts IS NULL OR finish_ts >= ?2)";
+        let known = first(connection, RUN, sql, params![key, cutoff], read)?;
+        if known.is_some() {
+            return Ok(known);
+        }
+    }
+    let sql = "SELECT run, request FROM snapshots JOIN runs ON id = run \
+               WHERE run = ?1 AND (finish_ts IS NULL OR finish_ts >= ?2)";
+    first(connection, RUN, sql, params![run_key(new.run.id()), cutoff], read)
+}
+
+pub(super) fn run(connection: &Connection, id: RunId, at: &Moment) -> Result<Option<Run>> {
+    let sql = "SELECT body, progress FROM runs JOIN snapshots ON run = id \
+               WHERE id = ?1 AND (finish_ts IS NULL OR finish_ts >= ?2)";
+    first(connection, RUN, sql, params![run_key(id), at.cutoff.as_millis()], read_run)
+}
+
+pub(super) fn runs(
+    connection: &Connection,
+    filter: &RunFilter,
+    after: Option<RunId>,
+    limit: u32,
+    at: &Moment,
+) -> Result<Vec<Run>> {
+    let mut sql = "SELECT body, progress FROM runs JOIN snapshots ON run = id \
+                   WHERE (finish_ts IS NULL OR finish_ts >= ?)"
+        .to_owned();
+    let mut values = vec![Value::Integer(at.cutoff.as_millis())];
+    if let Some(after) = after {
+        sql.push_str(" AND id < ?");
+        values.push(Value::Blob(run_key(after).to_vec()));
+    }
+    if let Some(cluster) = &filter.cluster {
+        sql.push_str(" AND cluster = ?");
+        values.push(Value::Text(cluster.clone()));
+    }
+    if !filter.statuses.is_empty() {
+        let marks = vec!["?"; filter.statuses.len()].join(", ");
+        sql.push_str(&format!(" AND status IN ({marks})"));
+        let words = filter.statuses.iter().map(|status| status.as_str().to_owned());
+        values.extend(words.map(Value::Text));
+    }
+    sql.push_str(" ORDER BY id DESC LIMIT ?");
+    values.push(Value::Integer(page_limit(limit).into()));
+    all(connection, RUN, &sql, params_from_iter(values), read_run)
+}
+
+fn read_run(row: &Row<'_>) -> Result<Run> {
+    Ok(Run { snapshot: Arc::new(decode(RUN, row, 0)?), progress: decode(RUN, row, 1)? })
+}

@@ -1,0 +1,277 @@
+//! The store itself: each call is one write or one read.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use rusqlite::Connection;
+use semver::Version;
+
+use super::commit::Commit;
+use super::directory::Directory;
+use super::readers::Readers;
+use super::writer::Writer;
+use super::{commands, finishing, history, leases, objects, open, plugins, runs, schema};
+use crate::clock::Clock;
+use crate::run::{
+    AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, Command, CommandId, Digest, EngineId,
+    Journal, LogLine, Run, RunEvent, RunId, Timestamp, Writes,
+};
+use crate::store::contract::{Lease, Result, Store};
+use crate::store::documents::{
+    Cluster, Created, LogCursor, NewRun, Page, Plugin, Put, RunFilter, StoredPlaybook,
+};
+use crate::store::keys::{playbook_cursor, plugin_cursor, run_cursor};
+use crate::store::options::{Moment, StoreOptions};
+use crate::store::size::check_new_run;
+
+/// A store in one SQLite file, for one engine.
+///
+/// Every call must be made on a tokio runtime, of any kind. Dropping the store waits for the write
+/// that is being made, and unlocks the data directory.
+pub struct SqliteStore {
+    // Readers close first: the last connection to close tidies up the file, and should be the writer's.
+    readers: Readers,
+    writer: Writer,
+    options: StoreOptions,
+    clock: Arc<dyn Clock>,
+}
+
+impl SqliteStore {
+    /// Opens the store in a data directory, which is made when it is not there. Blocks while it
+    /// reads and writes files.
+    ///
+    /// # Guarantees
+    /// - While the store is open, no other one opens the same directory.
+    /// - Leases of engines that used the directory before are void: their runs can be claimed.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`](crate::store::StoreError::Unavailable) when the directory is in
+    /// use or can't be used; [`StoreError::NewerSchema`](crate::store::StoreError::NewerSchema).
+    pub fn open(
+        directory: impl AsRef<Path>,
+        options: StoreOptions,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self> {
+        let directory = Directory::open(directory.as_ref())?;
+        let path = directory.database();
+        let connection = open::writer(&path)?;
+        schema::migrate(&connection)?;
+        leases::release_all(&connection)?;
+        let readers = Readers::open(&path)?;
+        let writer = Writer::start(connection, directory)?;
+        Ok(Self { readers, writer, options, clock })
+    }
+
+    /// Time is taken where the call is made: an injected clock need not work on other threads.
+    fn now(&self) -> Moment {
+        self.options.at(self.clock.now())
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.readers.read(work).await
+    }
+
+    /// Makes a small write.
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.writer.write(0, work).await
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    fn name(&self) -> &'static str {
+        "sqlite"
+    }
+
+    async fn ping(&self) -> Result<()> {
+        // Through the writer: if it has ended, the store answers no more.
+        self.write(|_| Ok(())).await
+    }
+
+    async fn put_playbook(&self, playbook: &StoredPlaybook) -> Result<Put> {
+        let playbook = playbook.clone();
+        self.write(move |c| objects::put_playbook(c, &playbook)).await
+    }
+
+    async fn playbook(
+        &self,
+        name: &str,
+        version: Option<&Version>,
+    ) -> Result<Option<StoredPlaybook>> {
+        let (name, version) = (name.to_owned(), version.cloned());
+        self.read(move |c| objects::playbook(c, &name, version.as_ref())).await
+    }
+
+    async fn playbooks(&self, page: &Page) -> Result<Vec<StoredPlaybook>> {
+        let after = playbook_cursor(page)?.map(|(name, version)| (name.to_owned(), version));
+        let limit = page.limit;
+        self.read(move |c| objects::playbooks(c, after, limit)).await
+    }
+
+    async fn delete_playbook(&self, name: &str, version: &Version) -> Result<bool> {
+        let (name, version) = (name.to_owned(), version.clone());
+        self.write(move |c| objects::delete_playbook(c, &name, &version)).await
+    }
+
+    async fn put_cluster(&self, cluster: &Cluster) -> Result<Put> {
+        let cluster = cluster.clone();
+        self.write(move |c| objects::put_cluster(c, &cluster)).await
+    }
+
+    async fn cluster(&self, name: &str) -> Result<Option<Cluster>> {
+        let name = name.to_owned();
+        self.read(move |c| objects::cluster(c, &name)).await
+    }
+
+    async fn clusters(&self, page: &Page) -> Result<Vec<Cluster>> {
+        let page = page.clone();
+        self.read(move |c| objects::clusters(c, &page)).await
+    }
+
+    async fn delete_cluster(&self, name: &str) -> Result<bool> {
+        let name = name.to_owned();
+        self.write(move |c| objects::delete_cluster(c, &name)).await
+    }
+
+    async fn put_plugin(&self, plugin: &Plugin, bytes: Bytes) -> Result<Put> {
+        let plugin = plugin.clone();
+        self.writer.write(bytes.len(), move |c| plugins::put_plugin(c, &plugin, &bytes)).await
+    }
+
+    async fn plugin(&self, digest: &Digest) -> Result<Option<Plugin>> {
+        let digest = digest.clone();
+        self.read(move |c| plugins::plugin(c, &digest)).await
+    }
+
+    async fn plugin_by_name(&self, name: &str, version: &str) -> Result<Option<Plugin>> {
+        let (name, version) = (name.to_owned(), version.to_owned());
+        self.read(move |c| plugins::plugin_by_name(c, &name, &version)).await
+    }
+
+    async fn plugin_bytes(&self, digest: &Digest) -> Result<Option<Bytes>> {
+        let digest = digest.clone();
+        self.read(move |c| plugins::plugin_bytes(c, &digest)).await
+    }
+
+    async fn plugins(&self, page: &Page) -> Result<Vec<Plugin>> {
+        let (after, limit) = (plugin_cursor(page)?, page.limit);
+        self.read(move |c| plugins::plugins(c, after.as_ref(), limit)).await
+    }
+
+    async fn delete_plugin(&self, digest: &Digest) -> Result<bool> {
+        let (digest, at) = (digest.clone(), self.now());
+        self.write(move |c| plugins::delete_plugin(c, &digest, &at)).await
+    }
+
+    async fn create_run(&self, new: &NewRun) -> Result<Created> {
+        check_new_run(new)?;
+        let (new, at) = (new.clone(), self.now());
+        self.write(move |c| runs::create_run(c, &new, &at)).await
+    }
+
+    async fn run(&self, id: RunId) -> Result<Option<Run>> {
+        let at = self.now();
+        self.read(move |c| runs::run(c, id, &at)).await
+    }
+
+    async fn runs(&self, filter: &RunFilter, page: &Page) -> Result<Vec<Run>> {
+        let (after, limit) = (run_cursor(page)?, page.limit);
+        let (filter, at) = (filter.clone(), self.now());
+        self.read(move |c| runs::runs(c, &filter, after, limit, &at)).await
+    }
+
+    async fn claim(&self, engine: &EngineId, limit: u32) -> Result<Vec<Lease>> {
+        let (engine, at) = (engine.clone(), self.now());
+        self.write(move |c| leases::claim(c, &engine, limit, &at)).await
+    }
+
+    async fn renew(&self, engine: &EngineId) -> Result<Vec<Lease>> {
+        let (engine, at) = (engine.clone(), self.now());
+        self.write(move |c| leases::renew(c, &engine, &at)).await
+    }
+
+    async fn release(&self, run: RunId, epoch: u64) -> Result<()> {
+        self.write(move |c| leases::release(c, run, epoch)).await
+    }
+
+    async fn commit(&self, run: RunId, epoch: u64, writes: &Writes) -> Result<()> {
+        let (commit, at) = (Commit::of(writes)?, self.now());
+        self.writer.write(commit.bytes(), move |c| commit.write(c, run, epoch, &at)).await
+    }
+
+    async fn stamp(&self, run: RunId, epoch: u64, finish_ts: Timestamp) -> Result<u64> {
+        let at = self.now();
+        self.write(move |c| finishing::stamp(c, run, epoch, finish_ts, &at)).await
+    }
+
+    async fn records(
+        &self,
+        run: RunId,
+        state: Option<AgentState>,
+        after: Option<AgentSeq>,
+        limit: u32,
+    ) -> Result<Vec<AgentRecord>> {
+        let at = self.now();
+        self.read(move |c| history::records(c, run, state, after, limit, &at)).await
+    }
+
+    async fn record(&self, run: RunId, agent: &AgentId) -> Result<Option<AgentRecord>> {
+        let (agent, at) = (agent.clone(), self.now());
+        self.read(move |c| history::agent_record(c, run, &agent, &at)).await
+    }
+
+    async fn journals(
+        &self,
+        run: RunId,
+        agent: Option<AgentSeq>,
+        after: Option<AttemptKey>,
+        limit: u32,
+    ) -> Result<Vec<Journal>> {
+        let at = self.now();
+        self.read(move |c| history::journals(c, run, agent, after, limit, &at)).await
+    }
+
+    async fn logs(
+        &self,
+        run: RunId,
+        agent: Option<&AgentId>,
+        after: Option<&LogCursor>,
+        limit: u32,
+    ) -> Result<Vec<LogLine>> {
+        let (agent, after, at) = (agent.cloned(), after.cloned(), self.now());
+        self.read(move |c| history::logs(c, run, agent.as_ref(), after.as_ref(), limit, &at)).await
+    }
+
+    async fn events(&self, run: RunId, after: u64, limit: u32) -> Result<Vec<RunEvent>> {
+        let at = self.now();
+        self.read(move |c| history::events(c, run, after, limit, &at)).await
+    }
+
+    async fn submit(&self, command: &Command) -> Result<Put> {
+        let (command, at) = (command.clone(), self.now());
+        self.write(move |c| commands::submit(c, &command, &at)).await
+    }
+
+    async fn command(&self, id: CommandId) -> Result<Option<Command>> {
+        let at = self.now();
+        self.read(move |c| commands::command(c, id, &at)).await
+    }
+
+    async fn waiting_commands(&self, engine: &EngineId, limit: u32) -> Result<Vec<Command>> {
+        let (engine, at) = (engine.clone(), self.now());
+        self.read(move |c| commands::waiting_commands(c, &engine, limit, &at)).await
+    }
+
+    async fn sweep(&self, limit: u32) -> Result<u64> {
+        let at = self.now();
+        self.write(move |c| finishing::sweep(c, limit, &at)).await
+    }
+}

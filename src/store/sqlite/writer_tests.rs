@@ -1,0 +1,107 @@
+//! The writer when the disk does not do what it should.
+
+use std::sync::Arc;
+
+use rusqlite::Connection;
+
+use super::directory::Directory;
+use super::failure::failed;
+use super::open;
+use super::writer::Writer;
+use crate::store::contract::Result;
+use crate::store::error::StoreError;
+
+fn writer() -> (tempfile::TempDir, Arc<Writer>) {
+    let parent = tempfile::tempdir().unwrap();
+    let directory = Directory::open(parent.path()).unwrap();
+    let connection = open::writer(&directory.database()).unwrap();
+    connection.execute_batch("CREATE TABLE t (x INTEGER, y BLOB)").unwrap();
+    (parent, Arc::new(Writer::start(connection, directory).unwrap()))
+}
+
+fn insert(connection: &Connection, x: u32, bytes: usize) -> Result<()> {
+    let sql = "INSERT INTO t (x, y) VALUES (?1, zeroblob(?2))";
+    let run = connection.execute(sql, rusqlite::params![x, bytes as i64]);
+    run.map(drop).map_err(|error| failed("insert", error))
+}
+
+async fn sum(writer: &Writer) -> u32 {
+    let sum = |connection: &Connection| {
+        let sql = "SELECT coalesce(sum(x), 0) FROM t";
+        connection.query_row(sql, [], |row| row.get(0)).map_err(|error| failed("sum", error))
+    };
+    writer.write(0, sum).await.unwrap()
+}
+
+async fn pragma(writer: &Writer, name: &'static str, value: i64) {
+    let set = move |connection: &Connection| {
+        let set = connection.pragma_update(None, name, value);
+        set.map_err(|error| failed("set", error))
+    };
+    writer.write(0, set).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_full_disk_is_said_and_the_writer_goes_on() {
+    let (_parent, writer) = writer();
+    writer.write(0, |connection| insert(connection, 1, 1)).await.unwrap();
+    pragma(&writer, "max_page_count", 10).await;
+    let large = writer.write(0, |connection| insert(connection, 2, 1_000_000));
+    let error = large.await.unwrap_err();
+    assert!(error.retryable(), "{error}");
+    assert!(error.to_string().contains("the disk is full"), "{error}");
+    assert_eq!(sum(&writer).await, 1);
+    pragma(&writer, "max_page_count", 100_000).await;
+    writer.write(0, |connection| insert(connection, 4, 1_000_000)).await.unwrap();
+    assert_eq!(sum(&writer).await, 5);
+}
+
+#[tokio::test]
+async fn a_read_only_database_is_said() {
+    let (_parent, writer) = writer();
+    pragma(&writer, "query_only", 1).await;
+    let error = writer.write(0, |connection| insert(connection, 1, 1)).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
+    assert!(error.to_string().contains("read-only"), "{error}");
+}
+
+#[tokio::test]
+async fn a_transaction_that_is_lost_fails_all_that_share_it_and_nothing_after() {
+    let (_parent, writer) = writer();
+    // The first write holds the thread until the others wait behind it: they share its transaction.
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let held = writer.write(0, move |connection| {
+        let _ = wait.recv();
+        insert(connection, 1, 1)
+    });
+    let second = writer.write(0, |connection| insert(connection, 2, 1));
+    let lost = writer.write(0, |connection| {
+        connection.execute_batch("ROLLBACK").map_err(|error| failed("roll back", error))?;
+        Err::<(), _>(failed("write to the broken disk", rusqlite::Error::InvalidQuery))
+    });
+    let after = writer.write(0, |connection| insert(connection, 4, 1));
+    let release = async { go.send(()).unwrap() };
+    let (held, second, lost, after, ()) = tokio::join!(biased; held, second, lost, after, release);
+    for result in [held, second, lost] {
+        let error = result.unwrap_err();
+        assert!(error.retryable(), "{error}");
+        assert!(error.to_string().contains("write to the broken disk"), "{error}");
+    }
+    after.unwrap();
+    assert_eq!(sum(&writer).await, 4);
+}
+
+#[tokio::test]
+async fn without_a_transaction_nothing_is_written() {
+    let (parent, writer) = writer();
+    let path = parent.path().join(super::DATABASE_FILE);
+    pragma(&writer, "busy_timeout", 0).await;
+    let other = Connection::open(path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let error = writer.write(0, |connection| insert(connection, 1, 1)).await.unwrap_err();
+    assert!(error.retryable(), "{error}");
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(sum(&writer).await, 0);
+    writer.write(0, |connection| insert(connection, 2, 1)).await.unwrap();
+    assert_eq!(sum(&writer).await, 2);
+}

@@ -1,0 +1,198 @@
+//! The reference agent as a process: killed at bad moments, and stopped in each way there is.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use replibook::agent::server::{AgentArgs, serve};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::support::{DEADLINE, ID, post, until, until_final};
+
+/// Carries the command line of an agent, separated by newlines, to [`agent_process`].
+const ARGS: &str = "REPLIBOOK_TEST_AGENT_ARGS";
+
+const STALL: &str = "demo.example.com/stall";
+const QUICK: &str = "demo.example.com/quick";
+
+/// Not a test: the agent that the tests below start, in a process of its own.
+#[test]
+#[ignore = "started by other tests"]
+fn agent_process() {
+    #[derive(clap::Parser)]
+    struct Cli {
+        #[command(flatten)]
+        agent: AgentArgs,
+    }
+    let Ok(args) = std::env::var(ARGS) else { return };
+    let args = std::iter::once("agent").chain(args.lines());
+    let args = <Cli as clap::Parser>::parse_from(args).agent;
+    tokio::runtime::Runtime::new().unwrap().block_on(serve(args)).unwrap();
+}
+
+/// An agent in a process; killed when dropped.
+struct Agent {
+    process: Child,
+    address: String,
+}
+
+impl Agent {
+    fn start(folder: &Path, more: &[&str]) -> Self {
+        let config = folder.join("agent.yaml");
+        let log = folder.join("log");
+        let (start, stall) = (log.display(), "echo $$ >> LOG; sleep 1000");
+        let stall = stall.replace("LOG", &start.to_string());
+        let yaml = format!(
+            "actions:\n  {STALL}: {{ command: [sh, -c, '{stall}'] }}\n  \
+             {QUICK}: {{ command: [sh, -c, 'echo quick >> {start}'] }}\n"
+        );
+        std::fs::write(&config, yaml).unwrap();
+        let data = folder.join("agent.sqlite");
+        let config = config.to_str().unwrap();
+        let mut args = vec!["--port", "0", "--tick", "5ms", "--config", config];
+        args.extend(["--data", data.to_str().unwrap()]);
+        args.extend(more);
+        let mut process = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "process::agent_process", "--ignored", "--nocapture"])
+            .env(ARGS, args.join("\n"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let mut lines = lines.map(Result::unwrap);
+        let line = lines.find_map(|line| {
+            line.split_once("listening on ").map(|(_, address)| address.to_owned())
+        });
+        let address = line.expect("the agent ended before it listened");
+        // Reads on, so that the process never waits for its output to be read.
+        std::thread::spawn(move || lines.count());
+        Self { process, address }
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.process.id().try_into().unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                return status;
+            }
+            assert!(start.elapsed() < DEADLINE, "the agent did not stop");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn log(folder: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
+}
+
+/// Starts the command that does not end, and waits until it runs. Returns its process.
+async fn stall(agent: &Agent, folder: &Path) -> Pid {
+    post(&agent.address, ID, STALL, Value::Null).await;
+    let start = Instant::now();
+    loop {
+        if let Some(pid) = log(folder).first() {
+            return Pid::from_raw(pid.parse().unwrap()).unwrap();
+        }
+        assert!(start.elapsed() < DEADLINE, "the command did not start");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Waits until a process is gone, or dead and only not yet reaped.
+fn gone(pid: Pid) {
+    let start = Instant::now();
+    let path = format!("/proc/{}/stat", pid.as_raw_nonzero());
+    while std::fs::read_to_string(&path).is_ok_and(|stat| !stat.contains(") Z")) {
+        assert!(start.elapsed() < DEADLINE, "{pid:?} is still there");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[tokio::test]
+async fn killed_in_a_command_it_does_not_run_it_again_and_goes_on_with_the_queue() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut agent = Agent::start(folder.path(), &[]);
+    let left = stall(&agent, folder.path()).await;
+    let waiting = Uuid::from_u128(2);
+    assert_eq!(post(&agent.address, waiting, QUICK, Value::Null).await.status, 200);
+    agent.signal(Signal::KILL);
+    agent.wait();
+    // Nothing can end a command in the moment in which its agent is killed.
+    rustix::process::kill_process_group(left, Signal::KILL).unwrap();
+
+    let agent = Agent::start(folder.path(), &[]);
+    let interrupted = until_final(&agent.address, ID).await;
+    assert_eq!(interrupted["state"]["phase"], "FAILED");
+    let message = interrupted["state"]["error"]["error_msg"].as_str().unwrap();
+    assert!(message.starts_with("interrupted: "), "{message}");
+    let done = until_final(&agent.address, waiting).await;
+    assert_eq!((&done["state"]["phase"], &done["executions"]), (&json!("DONE"), &json!(1)));
+    assert_eq!(interrupted["executions"], 1);
+    // The commands' own record says the same.
+    let log = log(folder.path());
+    assert_eq!((log.len(), log[1].as_str()), (2, "quick"));
+}
+
+#[tokio::test]
+async fn killed_over_and_over_it_runs_each_action_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let count = 12;
+    for round in 0..count {
+        let agent = Agent::start(folder.path(), &[]);
+        let id = Uuid::from_u128(round);
+        assert_eq!(post(&agent.address, id, QUICK, Value::Null).await.status, 200);
+        // At another moment in each round: with the action new, running or ended.
+        std::thread::sleep(Duration::from_millis(u64::try_from(round).unwrap()));
+        agent.signal(Signal::KILL);
+    }
+    let agent = Agent::start(folder.path(), &[]);
+    for round in 0..count {
+        let action = until_final(&agent.address, Uuid::from_u128(round)).await;
+        assert_eq!(action["executions"], 1, "{action}");
+    }
+    let ran = log(folder.path()).len();
+    assert!(ran <= usize::try_from(count).unwrap(), "{ran} runs of {count} actions");
+}
+
+#[tokio::test]
+async fn asked_to_stop_it_kills_its_command_and_says_so_in_the_action() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut agent = Agent::start(folder.path(), &[]);
+        let command = stall(&agent, folder.path()).await;
+        agent.signal(signal);
+        assert!(agent.wait().success());
+        gone(command);
+        let agent = Agent::start(folder.path(), &[]);
+        let action = until(&agent.address, ID, |_| true).await;
+        let message = "interrupted: the agent was stopped and killed the command";
+        assert_eq!(action["state"]["error"]["error_msg"], message);
+    }
+}
+
+#[tokio::test]
+async fn it_ends_with_the_program_that_started_it_when_told_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut agent = Agent::start(folder.path(), &["--until-stdin-closes"]);
+    let command = stall(&agent, folder.path()).await;
+    drop(agent.process.stdin.take());
+    assert!(agent.wait().success());
+    gone(command);
+}

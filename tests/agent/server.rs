@@ -1,0 +1,220 @@
+//! The reference agent: against raw requests, and with the client and the following of calls.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use replibook::agent::{
+    AgentClient as _, AgentLimits, FollowContext, Scheduled, Start, info, run_action, wait_status,
+};
+use replibook::clock::SystemClock;
+use replibook::run::{CallError, Millis};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::support::{ID, agent, client, post, raw, request, until, until_final};
+
+const SUCCESS: &str = "agent.replicante.io/test.success";
+const FAIL: &str = "agent.replicante.io/test.fail";
+const LOOP: &str = "agent.replicante.io/test.loop";
+
+#[tokio::test]
+async fn the_conversation_is_as_recorded() {
+    let folder = tempfile::tempdir().unwrap();
+    let (agent, address) = agent(folder.path(), "{}").await;
+    let empty = raw(&address, "GET", "/api/unstable/actions/queue", "").await;
+    assert_eq!((empty.status, empty.body.as_str()), (200, r#"{"actions":[]}"#));
+
+    let answer = post(&address, ID, LOOP, json!({"target": 3})).await;
+    assert_eq!((answer.status, answer.body), (200, format!(r#"{{"id":"{ID}"}}"#)));
+    let answer = post(&address, ID, LOOP, json!({"target": 3})).await;
+    let used = r#"{"error":true,"error_msg":"The action ID is already used by another action"}"#;
+    assert_eq!((answer.status, answer.body.as_str()), (409, used));
+
+    let action = until_final(&address, ID).await;
+    let keys: Vec<_> = action.as_object().unwrap().keys().map(String::as_str).collect();
+    let recorded = [
+        "args",
+        "created_time",
+        "finished_time",
+        "id",
+        "kind",
+        "metadata",
+        "scheduled_time",
+        "state",
+    ];
+    assert_eq!(keys[..8], recorded);
+    assert_eq!((keys[8], &action["executions"]), ("executions", &json!(1)));
+    assert_eq!(action["created_time"], "2026-11-22T09:00:00Z");
+    assert_eq!(action["metadata"], json!({"run": "r1"}));
+    let state = r#"{"error":null,"payload":{"count":3,"target":3},"phase":"DONE"}"#;
+    assert_eq!(action["state"].to_string(), state);
+
+    let failed = Uuid::from_u128(2);
+    post(&address, failed, FAIL, Value::Null).await;
+    let action = until_final(&address, failed).await;
+    assert_eq!(action["state"]["phase"], "FAILED");
+    assert_eq!(action["state"]["error"]["error_msg"], "Test action failed as expected");
+    let finished = raw(&address, "GET", "/api/unstable/actions/finished", "").await.json();
+    let item = |id: Uuid, kind, phase| json!({"id": id, "kind": kind, "phase": phase});
+    let expected = json!([item(failed, FAIL, "FAILED"), item(ID, LOOP, "DONE")]);
+    assert_eq!(finished["actions"], expected);
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn refusals_are_as_recorded() {
+    let folder = tempfile::tempdir().unwrap();
+    let (agent, address) = agent(folder.path(), "{}").await;
+    let answer = post(&address, ID, "nope/x", Value::Null).await;
+    let message = r#"{"error":true,"error_msg":"metadata for action nope/x not found"}"#;
+    assert_eq!((answer.status, answer.body.as_str()), (400, message));
+
+    let path = "/api/unstable/action";
+    let offset =
+        r#"{"kind":"agent.replicante.io/test.success","created_time":"2026-11-22T09:00:00+01:00"}"#;
+    let answer = raw(&address, "POST", path, offset).await;
+    let message = r#"{"error":true,"error_msg":"The provided created_time MUST be in UTC"}"#;
+    assert_eq!((answer.status, answer.body.as_str()), (400, message));
+
+    let answer = raw(&address, "POST", path, "{").await;
+    let message = "Json deserialize error: EOF while parsing an object at line 1 column 1";
+    assert_eq!((answer.status, answer.body.as_str()), (400, message));
+    assert!(answer.head.contains("content-type: text/plain"), "{}", answer.head);
+
+    let answer = raw(&address, "GET", &format!("{path}/{ID}"), "").await;
+    assert_eq!((answer.status, answer.body.as_str()), (404, ""));
+    let answer = raw(&address, "GET", &format!("{path}/nope"), "").await;
+    assert!(answer.status == 404 && answer.head.contains("content-type: text/plain"));
+    let answer = raw(&address, "POST", &format!("{path}/"), "{}").await;
+    assert_eq!(answer.status, 404);
+
+    // Without identifier and times the agent gives its own.
+    let answer = raw(&address, "POST", path, &json!({"kind": SUCCESS}).to_string()).await;
+    let id = answer.json()["id"].as_str().unwrap().parse().unwrap();
+    assert_eq!(until_final(&address, id).await["metadata"], json!({}));
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_too_large_is_refused_with_the_limit() {
+    let folder = tempfile::tempdir().unwrap();
+    let (agent, address) = agent(folder.path(), "{}").await;
+    let text = |bytes: usize| Value::String("x".repeat(bytes - 2));
+    assert_eq!(post(&address, ID, SUCCESS, text(1_048_576)).await.status, 200);
+    let answer = post(&address, Uuid::from_u128(2), SUCCESS, text(1_048_577)).await;
+    assert_eq!(answer.status, 400);
+    let message = "args: found 1048577 bytes of JSON, expected at most 1048576";
+    assert_eq!(answer.json()["error_msg"], message);
+    let answer = post(&address, Uuid::from_u128(3), &"k".repeat(257), Value::Null).await;
+    let message = "kind: found 257 characters, expected at most 256";
+    assert_eq!(answer.json()["error_msg"], message);
+    let body = "x".repeat(3 * 1024 * 1024);
+    let answer = raw(&address, "POST", "/api/unstable/action", &body).await;
+    assert_eq!((answer.status, &answer.json()["error"]), (413, &json!(true)));
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn one_action_at_a_time_and_the_others_wait() {
+    let folder = tempfile::tempdir().unwrap();
+    let (agent, address) = agent(folder.path(), "{}").await;
+    let (first, second) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    post(&address, first, LOOP, json!({"target": 1_000_000})).await;
+    post(&address, second, SUCCESS, Value::Null).await;
+    // Many ticks later the second one still waits.
+    until(&address, first, |action| action["state"]["payload"]["count"].as_u64() > Some(5)).await;
+    let queue = raw(&address, "GET", "/api/unstable/actions/queue", "").await.json();
+    let phases = [&queue["actions"][0]["phase"], &queue["actions"][1]["phase"]];
+    assert_eq!(phases, ["RUNNING", "NEW"]);
+    agent.stop().await.unwrap();
+}
+
+fn context() -> FollowContext {
+    FollowContext {
+        client: Arc::new(client()),
+        clock: Arc::new(SystemClock),
+        limits: AgentLimits::default(),
+    }
+}
+
+#[tokio::test]
+async fn a_command_is_followed_to_its_payload_and_runs_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = "actions: { demo.example.com/move: { command: [sh, -c, \
+                  'sleep 0.2; printf \"{\\\"got\\\": %s, \\\"on\\\": \\\"$REPLIBOOK_NODE_ID\\\"}\" \"$(cat)\"'] } }";
+    let (agent, address) = agent(folder.path(), config).await;
+    let ctx = context();
+    let request = request(ID, "demo.example.com/move", json!([1, 2]));
+    let accepted = AtomicU32::new(0);
+    let note = || {
+        accepted.fetch_add(1, Ordering::SeqCst);
+    };
+    let fresh = Start::default();
+    let payload = run_action(&ctx, &address, &request, fresh, note, async || true).await;
+    let expected = json!({"got": [1, 2], "on": "node-1"});
+    assert_eq!(payload, Ok(expected.clone()));
+    assert_eq!(accepted.load(Ordering::SeqCst), 1);
+    // An engine that crashed after that takes the call up again.
+    let again = Start { again: true, accepted: false };
+    let payload = run_action(&ctx, &address, &request, again, || (), async || true).await;
+    assert_eq!(payload, Ok(expected));
+    assert_eq!(until_final(&address, ID).await["executions"], 1);
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn failures_refusals_and_losses_arrive_as_such() {
+    let folder = tempfile::tempdir().unwrap();
+    let config =
+        "actions: { demo.example.com/no: { command: [sh, -c, 'echo no disk >&2; exit 4'] } }";
+    let (agent, address) = agent(folder.path(), config).await;
+    let ctx = context();
+    let run = async |id: u128, kind: &str, accepted: bool| {
+        let request = request(Uuid::from_u128(id), kind, Value::Null);
+        let start = Start { again: accepted, accepted };
+        run_action(&ctx, &address, &request, start, || (), async || true).await.unwrap_err()
+    };
+    let failed = "the command ended with exit status: 4: no disk".to_owned();
+    assert_eq!(run(1, "demo.example.com/no", false).await, CallError::Failed(failed));
+    let refused = "metadata for action demo.example.com/what not found".to_owned();
+    assert_eq!(run(2, "demo.example.com/what", false).await, CallError::Refused(refused));
+    assert!(matches!(run(3, "demo.example.com/no", true).await, CallError::Lost(_)));
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_node_is_told_and_its_status_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let status = folder.path().join("status");
+    let config = format!("{{ attributes: {{ zone: a }}, status_file: {} }}", status.display());
+    std::fs::write(&status, "UNKNOWN: starting").unwrap();
+    let (agent, address) = agent(folder.path(), &config).await;
+    let ctx = context();
+    let node = info(&ctx, &address).await.unwrap();
+    assert_eq!((node.status.as_str(), &node.attributes["zone"]), ("UNKNOWN", &json!("a")));
+    let healthy = vec!["HEALTHY".to_owned()];
+    let now = ctx.clock.now();
+    let waited = wait_status(&ctx, &address, &healthy, now, Millis::from_secs(60));
+    let change = async { std::fs::write(&status, "HEALTHY").unwrap() };
+    assert_eq!(tokio::join!(waited, change).0, Ok("HEALTHY".to_owned()));
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn actions_outlast_the_agent() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, address) = agent(folder.path(), "{}").await;
+    post(&address, ID, LOOP, json!({"target": 40})).await;
+    let counted = |action: &Value| action["state"]["payload"]["count"].as_u64() > Some(3);
+    until(&address, ID, counted).await;
+    // As in a crash: nothing is ended, only dropped.
+    drop(first);
+    let (second, address) = agent(folder.path(), "{}").await;
+    let agents = client();
+    let scheduled = agents.schedule(&address, &request(ID, LOOP, Value::Null)).await;
+    assert_eq!(scheduled.unwrap(), Scheduled::Known);
+    let action = until_final(&address, ID).await;
+    assert_eq!(action["state"]["payload"], json!({"count": 40, "target": 40}));
+    assert_eq!(action["executions"], 1);
+    second.stop().await.unwrap();
+}

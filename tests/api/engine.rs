@@ -1,0 +1,100 @@
+//! What an engine does to the store, by hand.
+
+use replibook::run::{
+    AgentId, AgentRecord, AgentSeq, AgentState, CommandOutcome, EngineId, Happened, RunEvent,
+    RunId, RunStatus, Timestamp, Writes,
+};
+use replibook::store::Store;
+use serde_json::{Map, Value};
+
+use crate::server::Server;
+
+/// Holds the lease of one run.
+pub struct Engine<'s> {
+    server: &'s Server,
+    id: EngineId,
+    run: RunId,
+    epoch: u64,
+}
+
+/// The identifier in an answer.
+pub fn id_of(run: &Value) -> RunId {
+    run["id"].as_str().unwrap().parse().unwrap()
+}
+
+impl<'s> Engine<'s> {
+    pub async fn hold(server: &'s Server, run: RunId) -> Self {
+        let id = EngineId("test".to_owned());
+        let leases = server.store.claim(&id, 100).await.unwrap();
+        let lease = leases.into_iter().find(|lease| lease.run == run).unwrap();
+        Self { server, id, run, epoch: lease.epoch }
+    }
+
+    /// Commits a change of status, which is one event, and whatever else `more` writes.
+    pub async fn set(&self, status: RunStatus, more: impl FnOnce(&mut Writes)) {
+        let mut progress = self.server.store.run(self.run).await.unwrap().unwrap().progress;
+        let (from, seq, at) = (progress.status, progress.next_event, Timestamp::from_millis(0));
+        progress.status = status;
+        progress.next_event += 1;
+        if status.is_final() {
+            progress.finish_ts = Some(progress.since);
+        }
+        let what = Happened::Status { from: Some(from), to: status, reason: None };
+        let event = RunEvent { run: self.run, seq, at, actor: None, what, finish_ts: None };
+        let mut writes =
+            Writes { progress: Some(progress), events: vec![event], ..Writes::default() };
+        more(&mut writes);
+        self.server.store.commit(self.run, self.epoch, &writes).await.unwrap();
+    }
+
+    /// Sets a status, and says so to those who listen.
+    pub async fn set_and_tell(&self, status: RunStatus) {
+        self.set(status, |_| {}).await;
+        self.server.signals.changed(self.run);
+    }
+
+    /// Gives the next command this outcome, once there is one.
+    pub async fn answer_next(&self, outcome: CommandOutcome) {
+        let mut command = loop {
+            self.server.signals.wait_for_work().await;
+            let waiting = self.server.store.waiting_commands(&self.id, 10).await.unwrap();
+            if let Some(command) = waiting.into_iter().next() {
+                break command;
+            }
+        };
+        command.outcome = Some(outcome);
+        let progress = self.server.store.run(self.run).await.unwrap().unwrap().progress;
+        let writes = Writes {
+            progress: Some(progress),
+            commands: vec![command],
+            ..Writes::default()
+        };
+        self.server.store.commit(self.run, self.epoch, &writes).await.unwrap();
+    }
+
+    /// The record of an agent.
+    pub fn record(&self, seq: u32, state: AgentState) -> AgentRecord {
+        AgentRecord {
+            run: self.run,
+            seq: AgentSeq(seq),
+            agent: AgentId(format!("rack/node-{seq}")),
+            address: "http://127.0.0.1:1".to_owned(),
+            attributes: Map::new(),
+            node: Value::Null,
+            state,
+            stage: 0,
+            step: 0,
+            attempts: vec![0],
+            batch: None,
+            batch_label: None,
+            results: Default::default(),
+            error: None,
+            skip_reason: None,
+            started_at: None,
+            ended_at: None,
+            joined_at: None,
+            left_at: None,
+            finish_ts: None,
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Plugins, and playbooks that use uploaded ones.
+
+use replibook::run::Digest;
+use serde_json::{Value, json};
+
+use crate::server::{PLUGINS, Server, playbook};
+
+/// A plugin of its own: a built-in strategy with a custom section behind it.
+fn strategy(tag: &str) -> Vec<u8> {
+    let rolling = PLUGINS.builtins().iter().find(|one| one.info.name == "rolling").unwrap();
+    let mut bytes = rolling.bytes.to_vec();
+    let length = u8::try_from(tag.len()).unwrap();
+    bytes.extend([0, length + 1, length]);
+    bytes.extend(tag.as_bytes());
+    bytes
+}
+
+fn using(source: &str) -> String {
+    let spec = format!("plugins: {{ own/one: {{ source: '{source}' }} }}");
+    playbook("restart", "1.0.0", &spec).replace("use: rolling", "use: own/one")
+}
+
+#[tokio::test]
+async fn a_plugin_is_uploaded_once_and_shown() {
+    let server = Server::start().await;
+    let bytes = strategy("a");
+    let digest = Digest::of(&bytes);
+    let path = format!("/api/v1/plugins?digest={digest}");
+    let reply = server.put(&path, bytes.clone()).await;
+    assert_eq!(reply.header("location"), format!("/api/v1/plugins/{digest}"));
+    let created = reply.ok(201);
+    assert_eq!(created["change"], "created");
+    assert_eq!((&created["name"], &created["kind"]), (&json!("rolling"), &json!("strategy")));
+    assert_eq!(created["size"], bytes.len());
+    assert_eq!(server.put("/api/v1/plugins", bytes).await.ok(200)["change"], "unchanged");
+
+    let shown = server.get(&format!("/api/v1/plugins/{digest}")).await.ok(200);
+    assert_eq!((&shown["digest"], &shown["change"]), (&json!(digest), &Value::Null));
+    let list = server.get("/api/v1/plugins").await.ok(200);
+    assert_eq!(list["items"].as_array().unwrap().len(), PLUGINS.builtins().len() + 1);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_plugin_or_not_the_expected_one_are_refused() {
+    let server = Server::start().await;
+    let problem = server.put("/api/v1/plugins", "hello").await.problem(422, "invalid-plugin");
+    assert_eq!(problem["problems"].as_array().unwrap().len(), 1);
+    server.put("/api/v1/plugins", "").await.problem(422, "invalid-plugin");
+    let other = Digest::of(b"other");
+    let path = format!("/api/v1/plugins?digest={other}");
+    let problem = server.put(&path, strategy("a")).await.problem(400, "digest-mismatch");
+    assert!(problem["detail"].as_str().unwrap().contains(other.as_str()), "{problem}");
+    server.put("/api/v1/plugins?digest=sha256:1", "").await.problem(400, "bad-parameter");
+    server.get("/api/v1/plugins/sha256:1").await.problem(400, "bad-parameter");
+    server.get(&format!("/api/v1/plugins/{other}")).await.problem(404, "plugin-not-found");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_playbook_uses_uploaded_plugins_and_keeps_them() {
+    let server = Server::start().await;
+    let document = using("file:one.wasm");
+    let problem = server.apply(&document).await.problem(422, "invalid-document");
+    let problems = problem["problems"].as_array().unwrap();
+    assert_eq!(problems.len(), 1, "{problem}");
+    assert_eq!(problems[0]["path"], "/spec/plugins/own~1one/source");
+    assert_eq!(problems[0]["code"], "plugin-not-uploaded");
+    assert_eq!(problems[0]["line"], 5);
+
+    let bytes = strategy("b");
+    let digest = Digest::of(&bytes);
+    let uploaded = json!({ "document": document, "uploads": { "own/one": digest } });
+    let problem = server.post("/api/v1/playbooks", uploaded.clone()).await;
+    let problem = problem.problem(422, "invalid-document");
+    assert_eq!(problem["problems"][0]["code"], "plugin-missing");
+
+    server.put("/api/v1/plugins", bytes).await.ok(201);
+    let created = server.post("/api/v1/playbooks", uploaded).await.ok(201);
+    assert_eq!(created["plugins"]["own/one"]["digest"], json!(digest));
+
+    let path = format!("/api/v1/plugins/{digest}");
+    let problem = server.delete(&path).await.problem(409, "plugin-pinned");
+    assert!(problem["detail"].as_str().unwrap().contains("restart"), "{problem}");
+    server.delete("/api/v1/playbooks/restart?version=1.0.0").await.ok(204);
+    server.delete(&path).await.ok(204);
+    server.delete(&path).await.problem(404, "plugin-not-found");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_plugin_in_the_store_is_found_by_name_and_version() {
+    let server = Server::start().await;
+    let rolling = PLUGINS.builtins().iter().find(|one| one.info.name == "rolling").unwrap();
+    let source = format!("store:rolling@{}", rolling.info.version);
+    let created = server.apply(&using(&source)).await.ok(201);
+    assert_eq!(created["plugins"]["own/one"]["digest"], rolling.info.digest.as_str());
+    assert_eq!(created["plugins"]["own/one"]["source"], source);
+    let problem = server.apply(&using("store:rolling@99.0.0")).await;
+    let problem = problem.problem(422, "invalid-document");
+    assert_eq!(problem["problems"][0]["code"], "plugin-missing");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_upload_that_the_document_does_not_name_is_a_mistake() {
+    let server = Server::start().await;
+    let document = playbook("restart", "1.0.0", "");
+    let uploads = json!({ "other": PLUGINS.builtins()[0].info.digest });
+    let reply = server.post("/api/v1/playbooks", json!({ "document": document, "uploads": uploads }));
+    let problem = reply.await.problem(422, "invalid-document");
+    assert_eq!(problem["problems"][0]["code"], "unknown-upload");
+    server.stop().await;
+}

@@ -1,0 +1,262 @@
+//! Starting runs, looking at them, and asking something of them.
+
+use std::sync::Arc;
+
+use replibook::run::{AgentState, CommandOutcome, RunStatus};
+use reqwest::header::HeaderMap;
+use serde_json::{Value, json};
+
+use crate::engine::{Engine, id_of};
+use crate::server::{CLUSTER, JumpingClock, Reply, Server, playbook, send};
+
+/// A server with a cluster and a playbook that has these lines in its `spec`.
+async fn server(spec: &str) -> Server {
+    prepare(Server::start().await, spec).await
+}
+
+async fn prepare(server: Server, spec: &str) -> Server {
+    server.apply_cluster(CLUSTER).await.ok(201);
+    server.apply(&playbook("restart", "1.0.0", spec)).await.ok(201);
+    server
+}
+
+async fn start(server: &Server, body: Value) -> Reply {
+    server.post("/api/v1/runs", body).await
+}
+
+fn restart() -> Value {
+    json!({ "playbook": "restart", "cluster": "eu" })
+}
+
+async fn start_as(server: &Server, key: &str, body: Value) -> Reply {
+    let headers = HeaderMap::from_iter([(
+        "idempotency-key".parse().unwrap(),
+        key.parse().unwrap(),
+    )]);
+    send(server.request("POST", "/api/v1/runs").headers(headers).json(&body)).await
+}
+
+const PARAMS: &str = "params:
+    type: object
+    properties: { grace: { type: integer, minimum: 0, default: 30 } }
+    additionalProperties: false";
+
+#[tokio::test]
+async fn a_run_is_created_with_its_snapshot_and_first_event() {
+    let server = server(PARAMS).await;
+    let body = json!({ "playbook": "restart@1.0.0", "cluster": "eu", "started_by": "ada" });
+    let reply = start(&server, body).await;
+    let location = reply.header("location").to_owned();
+    let run = reply.ok(201);
+    assert_eq!((&run["status"], &run["stage"]), (&json!("PENDING"), &json!("restart")));
+    assert_eq!((&run["params"], &run["started_by"]), (&json!({ "grace": 30 }), &json!("ada")));
+    assert_eq!(server.get(&location).await.ok(200), run);
+
+    let snapshot = server.get(&format!("{location}/snapshot")).await.ok(200);
+    assert_eq!(snapshot["playbook"]["stages"][0]["name"], "restart");
+    assert_eq!(snapshot["playbook"]["plugins"], run["plugins"]);
+    let events = server.get(&format!("{location}/events")).await.ok(200);
+    assert_eq!(events["items"].as_array().unwrap().len(), 1);
+    assert_eq!((&events["items"][0]["seq"], &events["items"][0]["actor"]), (&json!(1), &json!("ada")));
+    assert_eq!(events["items"][0]["to"], "PENDING");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_run_needs_a_playbook_a_cluster_and_parameters_that_fit() {
+    let server = server(PARAMS).await;
+    let with = |key: &str, value: Value| {
+        let mut body = restart();
+        body[key] = value;
+        start(&server, body)
+    };
+    with("playbook", json!("other")).await.problem(404, "playbook-not-found");
+    with("playbook", json!("restart@2.0.0")).await.problem(404, "playbook-not-found");
+    with("playbook", json!("restart@x")).await.problem(400, "bad-body");
+    with("cluster", json!("us")).await.problem(404, "cluster-not-found");
+    with("started_by", json!("a".repeat(257))).await.problem(400, "bad-body");
+    let problem = with("params", json!({ "grace": -1, "gracee": 2 })).await;
+    let problem = problem.problem(422, "invalid-params");
+    assert_eq!(problem["problems"].as_array().unwrap().len(), 2, "{problem}");
+    assert_eq!(server.get("/api/v1/runs").await.ok(200)["items"], json!([]));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_playbook_that_asks_for_approval_waits_for_it() {
+    let server = server("approval: required").await;
+    let run = start(&server, restart()).await.ok(201);
+    assert_eq!(run["status"], "PENDING_APPROVE");
+    assert_eq!(run["reason"]["code"], "approval-required");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_repeated_request_returns_the_run_that_it_created() {
+    // Even where a busy cluster refuses others: the run itself is what keeps it busy.
+    let server = server("concurrency: reject").await;
+    let run = start_as(&server, "key-1", restart()).await.ok(201);
+    let again = start_as(&server, "key-1", restart()).await.ok(200);
+    assert_eq!(again["id"], run["id"]);
+    let mut other = restart();
+    other["started_by"] = json!("ada");
+    start_as(&server, "key-1", other).await.problem(409, "idempotency-key-reused");
+    start_as(&server, "key-2", restart()).await.problem(409, "cluster-busy");
+    start_as(&server, &"k".repeat(256), restart()).await.problem(400, "bad-header");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_busy_cluster_is_refused_when_the_playbook_says_so() {
+    let server = server("concurrency: reject").await;
+    server.apply(&playbook("beside", "1.0.0", "concurrency: allow")).await.ok(201);
+    // A run that goes beside the others holds nothing.
+    start(&server, json!({ "playbook": "beside", "cluster": "eu" })).await.ok(201);
+    let starts = (0..4).map(|_| start(&server, restart()));
+    let replies = futures::future::join_all(starts).await;
+    let (created, refused): (Vec<_>, Vec<_>) =
+        replies.into_iter().partition(|reply| reply.status == 201);
+    assert_eq!((created.len(), refused.len()), (1, 3));
+    let run = id_of(&created[0].body);
+    for reply in refused {
+        let problem = reply.problem(409, "cluster-busy");
+        assert!(problem["detail"].as_str().unwrap().contains(&run.to_string()), "{problem}");
+    }
+    let engine = Engine::hold(&server, run).await;
+    engine.set(RunStatus::Done, |_| {}).await;
+    start(&server, restart()).await.ok(201);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn runs_are_listed_newest_first_and_by_status() {
+    let server = server("").await;
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(id_of(&start(&server, restart()).await.ok(201)));
+    }
+    ids.sort();
+    ids.reverse();
+    let list = |query: String| {
+        let server = &server;
+        async move {
+            let page = server.get(&format!("/api/v1/runs?{query}")).await.ok(200);
+            let found = page["items"].as_array().unwrap().iter().map(id_of).collect::<Vec<_>>();
+            (found, page["next"].as_str().map(str::to_owned))
+        }
+    };
+    assert_eq!(list(String::new()).await, (ids.clone(), None));
+    let (first, next) = list("limit=2".to_owned()).await;
+    assert_eq!(first, ids[..2]);
+    let (second, next) = list(format!("limit=2&after={}", next.unwrap())).await;
+    assert_eq!((second.as_slice(), next), (&ids[2..], None));
+
+    let engine = Engine::hold(&server, ids[1]).await;
+    engine.set(RunStatus::Running, |_| {}).await;
+    let running = vec![ids[1]];
+    assert_eq!(list("status=running,paused".to_owned()).await.0, running);
+    assert_eq!(list("cluster=eu&status=RUNNING".to_owned()).await.0, running);
+    assert_eq!(list("cluster=us".to_owned()).await.0, []);
+    server.get("/api/v1/runs?status=GONE").await.problem(400, "bad-parameter");
+    server.get("/api/v1/runs?after=x").await.problem(400, "bad-parameter");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_command_is_answered_with_its_outcome() {
+    let server = server("").await;
+    let run = id_of(&start(&server, restart()).await.ok(201));
+    let engine = Engine::hold(&server, run).await;
+    let path = format!("/api/v1/runs/{run}/commands");
+    let pause = json!({ "command": "pause", "actor": "ada", "reason": "lunch" });
+    let (reply, ()) =
+        tokio::join!(server.post(&path, pause), engine.answer_next(CommandOutcome::Applied));
+    let applied = reply.ok(200);
+    assert_eq!(applied["outcome"], json!({ "outcome": "applied" }));
+    let one = format!("{path}/{}", applied["id"].as_str().unwrap());
+    assert_eq!(server.get(&one).await.ok(200), applied);
+
+    let resume = json!({ "command": "resume" });
+    let refused = CommandOutcome::Refused { reason: "the run is not paused".to_owned() };
+    let (reply, ()) = tokio::join!(server.post(&path, resume), engine.answer_next(refused));
+    assert_eq!(reply.problem(409, "command-refused")["detail"], "the run is not paused");
+
+    // Repeating a command changes nothing, also after the run has ended.
+    engine.set(RunStatus::Done, |_| {}).await;
+    let again = json!({ "id": applied["id"], "command": "pause" });
+    assert_eq!(server.post(&path, again).await.ok(200), applied);
+    let reused = json!({ "id": applied["id"], "command": "cancel" });
+    server.post(&path, reused).await.problem(409, "command-id-reused");
+    let late = server.post(&path, json!({ "command": "cancel" })).await;
+    let problem = late.problem(409, "command-refused");
+    assert!(problem["detail"].as_str().unwrap().ends_with("has ended as DONE"), "{problem}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_command_that_nobody_picks_up_is_kept() {
+    let clock = Arc::new(JumpingClock::default());
+    let server = prepare(Server::with_clock(clock).await, "").await;
+    let run = id_of(&start(&server, restart()).await.ok(201));
+    let path = format!("/api/v1/runs/{run}/commands");
+    let waiting = server.post(&path, json!({ "command": "cancel" })).await.ok(202);
+    assert_eq!(waiting["outcome"], Value::Null);
+    let unknown = json!({ "command": "stop" });
+    server.post(&path, unknown).await.problem(400, "bad-body");
+    let long = json!({ "command": "cancel", "reason": "x".repeat(4097) });
+    server.post(&path, long).await.problem(400, "bad-body");
+    let nowhere = format!("/api/v1/runs/{}/commands", uuid::Uuid::from_u128(7));
+    server.post(&nowhere, json!({ "command": "cancel" })).await.problem(404, "run-not-found");
+    let missing = format!("{path}/{}", uuid::Uuid::from_u128(7));
+    server.get(&missing).await.problem(404, "command-not-found");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn agent_records_are_read_in_pages_and_by_state() {
+    let server = server("").await;
+    let run = id_of(&start(&server, restart()).await.ok(201));
+    let engine = Engine::hold(&server, run).await;
+    let states = [AgentState::Done, AgentState::Failed, AgentState::Done, AgentState::Pending];
+    let records = (0..).zip(states).map(|(seq, state)| engine.record(seq, state)).collect();
+    engine.set(RunStatus::Running, |writes| writes.records = records).await;
+    let path = format!("/api/v1/runs/{run}/agents");
+    let list = |query: &str| {
+        let path = format!("{path}?{query}");
+        let server = &server;
+        async move {
+            let page = server.get(&path).await.ok(200);
+            let seqs = page["items"].as_array().unwrap().iter();
+            (seqs.map(|one| one["seq"].as_u64().unwrap()).collect::<Vec<_>>(), page["next"].clone())
+        }
+    };
+    assert_eq!(list("limit=3").await, (vec![0, 1, 2], json!("2")));
+    assert_eq!(list("limit=3&after=2").await, (vec![3], Value::Null));
+    assert_eq!(list("state=done").await.0, [0, 2]);
+    let one = server.get(&format!("{path}/rack%2Fnode-1")).await.ok(200);
+    assert_eq!((&one["agent"], &one["state"]), (&json!("rack/node-1"), &json!("FAILED")));
+    server.get(&format!("{path}/node-9")).await.problem(404, "agent-not-found");
+    server.get(&format!("{path}?state=GONE")).await.problem(400, "bad-parameter");
+    server.get(&format!("{path}?after=x")).await.problem(400, "bad-parameter");
+    for rest in ["journals", "logs"] {
+        let path = format!("/api/v1/runs/{run}/{rest}");
+        assert_eq!(server.get(&path).await.ok(200)["items"], json!([]));
+        server.get(&format!("{path}?after=x")).await.problem(400, "bad-parameter");
+    }
+    let path = format!("/api/v1/runs/{run}/journals?agent=node-9");
+    server.get(&path).await.problem(404, "agent-not-found");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_run_that_is_not_there_is_said_to_be_so_everywhere() {
+    let server = Server::start().await;
+    let run = uuid::Uuid::from_u128(7);
+    for rest in ["", "/snapshot", "/agents", "/agents/a", "/journals", "/logs", "/events"] {
+        let reply = server.get(&format!("/api/v1/runs/{run}{rest}")).await;
+        reply.problem(404, "run-not-found");
+        let reply = server.get(&format!("/api/v1/runs/last{rest}")).await;
+        reply.problem(400, "bad-parameter");
+    }
+    server.stop().await;
+}

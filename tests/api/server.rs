@@ -1,0 +1,184 @@
+//! A server on a port of its own, and a client for it.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use replibook::api::{ApiState, install_builtins, serve};
+use replibook::clock::{Clock, SystemClock};
+use replibook::driver::Signals;
+use replibook::plugin::{HostConfig, PluginHost};
+use replibook::run::Timestamp;
+use replibook::store::{MemoryStore, StoreOptions};
+use reqwest::RequestBuilder;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// Compiling the built-in plugins takes a moment; all tests share them.
+pub static PLUGINS: LazyLock<PluginHost> = LazyLock::new(|| {
+    PluginHost::start(HostConfig { threads: Some(1) }).expect("the plugin host should start")
+});
+
+/// How long a test waits for what must come.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+pub struct Server {
+    pub address: String,
+    pub store: Arc<MemoryStore>,
+    pub signals: Signals,
+    client: reqwest::Client,
+    stop: oneshot::Sender<()>,
+    served: JoinHandle<std::io::Result<()>>,
+}
+
+/// An answer with a body in JSON, or without one.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub headers: reqwest::header::HeaderMap,
+    pub body: Value,
+}
+
+impl Server {
+    pub async fn start() -> Self {
+        Self::with_clock(Arc::new(SystemClock)).await
+    }
+
+    pub async fn with_clock(clock: Arc<dyn Clock>) -> Self {
+        // Fails when another test was first.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let store = Arc::new(MemoryStore::new(StoreOptions::default(), Arc::clone(&clock)));
+        install_builtins(&*store, &PLUGINS, &*clock).await.unwrap();
+        let signals = Signals::new();
+        let state = ApiState::new(store.clone(), PLUGINS.clone(), signals.clone(), clock);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let served = tokio::spawn(serve(listener, state, async move {
+            let _ = stopped.await;
+        }));
+        let client = reqwest::Client::builder().no_proxy().timeout(DEADLINE).build().unwrap();
+        Self { address, store, signals, client, stop, served }
+    }
+
+    /// Tells the server to stop and waits until it did.
+    pub async fn stop(self) {
+        drop(self.stop);
+        tokio::time::timeout(DEADLINE, self.served).await.unwrap().unwrap().unwrap();
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub fn request(&self, method: &str, path: &str) -> RequestBuilder {
+        self.client.request(method.parse().unwrap(), self.url(path))
+    }
+
+    pub async fn get(&self, path: &str) -> Reply {
+        send(self.request("GET", path)).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Reply {
+        send(self.request("DELETE", path)).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Reply {
+        send(self.request("POST", path).json(&body)).await
+    }
+
+    pub async fn put(&self, path: &str, bytes: impl Into<Bytes>) -> Reply {
+        send(self.request("PUT", path).body(bytes.into())).await
+    }
+
+    pub async fn apply(&self, document: &str) -> Reply {
+        self.post("/api/v1/playbooks", json!({ "document": document })).await
+    }
+
+    pub async fn apply_cluster(&self, document: &str) -> Reply {
+        self.post("/api/v1/clusters", json!({ "document": document })).await
+    }
+}
+
+pub async fn send(request: RequestBuilder) -> Reply {
+    let response = request.send().await.unwrap();
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let bytes = response.bytes().await.unwrap();
+    let body = match bytes.is_empty() {
+        true => Value::Null,
+        false => serde_json::from_slice(&bytes).unwrap(),
+    };
+    Reply { status, headers, body }
+}
+
+impl Reply {
+    /// The body of an answer that must have this status.
+    #[track_caller]
+    pub fn ok(self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", self.body);
+        self.body
+    }
+
+    /// The body of an error, which must be a problem with this status and code.
+    #[track_caller]
+    pub fn problem(self, status: u16, code: &str) -> Value {
+        assert_eq!((self.status, &self.body["code"]), (status, &json!(code)), "{}", self.body);
+        assert_eq!(self.headers["content-type"], "application/problem+json");
+        assert_eq!(self.body["status"], status);
+        assert_eq!(self.body["type"], "about:blank");
+        assert!(self.body["detail"].as_str().is_some_and(|detail| !detail.is_empty()));
+        self.body
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers[name].to_str().unwrap()
+    }
+}
+
+/// A clock that jumps to where somebody wants to sleep to, so that nobody waits for it.
+#[derive(Debug, Default)]
+pub struct JumpingClock(AtomicI64);
+
+#[async_trait]
+impl Clock for JumpingClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(1_700_000_000_000 + self.0.load(Ordering::SeqCst))
+    }
+
+    async fn sleep(&self, length: Duration) {
+        tokio::task::yield_now().await;
+        self.0.fetch_add(i64::try_from(length.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+}
+
+pub const CLUSTER: &str = "
+apiVersion: replicante.io/v1
+kind: Cluster
+metadata: { name: eu }
+spec:
+  agents:
+    - { id: node-1, address: 'http://127.0.0.1:1' }
+    - { id: node-2, address: 'http://127.0.0.1:2' }
+";
+
+/// A playbook with these lines in its `spec`, in front of its one stage.
+pub fn playbook(name: &str, version: &str, spec: &str) -> String {
+    format!(
+        "apiVersion: replicante.io/v1
+kind: Playbook
+metadata: {{ name: {name}, version: {version} }}
+spec:
+  {spec}
+  stages:
+    - name: restart
+      strategy: {{ use: rolling }}
+      steps:
+        - name: drain
+          action: agent.replicante.io/test.success
+"
+    )
+}

@@ -1,0 +1,70 @@
+//! The plugins of `examples/plugins/rust`, built from source as their authors would.
+
+use replibook::playbook::PluginKind;
+use replibook::run::{
+    ActivationEnd, AgentState, Answer, Call, FailureReason, Millis, Next, NodeInfo,
+};
+use serde_json::json;
+
+use crate::fixtures::*;
+
+fn info(status: &str) -> Answer {
+    let (status, attributes, raw) = (status.to_owned(), object(json!({})), json!({}));
+    Answer::Info(Ok(NodeInfo { status, attributes, raw }))
+}
+
+#[tokio::test]
+async fn the_step_restarts_a_healthy_node_and_waits() {
+    let plugin = example("safe-restart").await;
+    assert_eq!((plugin.kind, plugin.name.as_str()), (PluginKind::Step, "safe-restart"));
+    let mut start = activate(&plugin.digest, json!({ "kind": "demo/restart", "settle_ms": 50 }));
+    start.grants = grants(&["demo/*"]);
+    let (calls, lines, end) = drive(start.clone(), |call| match call {
+        Call::Info => info("HEALTHY"),
+        Call::RunAction { .. } => Answer::RunAction(Ok(json!("restarted"))),
+        Call::Sleep { length } => {
+            assert_eq!(*length, Millis(50));
+            Answer::Sleep
+        }
+        Call::WaitStatus { .. } => Answer::WaitStatus(Ok("HEALTHY".to_owned())),
+    })
+    .await;
+    assert_eq!(calls.len(), 4);
+    assert_eq!(lines, ["node-1 is HEALTHY; restarting it", "node-1 is HEALTHY after 4000 ms"]);
+    let expected = json!({
+        "before": "HEALTHY", "after": "HEALTHY", "restart": "restarted", "took_ms": 4000.0,
+    });
+    assert_eq!(end, ActivationEnd::Done(expected));
+
+    let (_, _, end) = drive(start, |_| info("UNAVAILABLE")).await;
+    let ActivationEnd::Failed { reason, message, retryable } = end else { panic!("found {end:?}") };
+    assert_eq!((reason, retryable), (FailureReason::StepFailed, true));
+    assert!(message.contains("UNAVAILABLE"), "{message}");
+}
+
+#[tokio::test]
+async fn the_strategy_goes_through_one_zone_after_the_other() {
+    let plugin = example("zone-by-zone").await;
+    assert_eq!((plugin.kind, plugin.name.as_str()), (PluginKind::Strategy, "zone-by-zone"));
+    let mut agents = Agents::waiting(12);
+    let (mut memo, mut zones) = (String::new(), Vec::new());
+    let arguments = json!({ "max_parallel": 3 });
+    loop {
+        let outcome = plan(&plugin.digest, arguments.clone(), &memo, 300, &agents).await;
+        let decision = outcome.result.unwrap();
+        memo = decision.memo;
+        for agent in &decision.start {
+            zones.push(agents.zone(agent));
+            agents.set(agent, AgentState::Running);
+        }
+        let running = agents.in_state(AgentState::Running);
+        assert!(running.len() <= 3);
+        assert!(running.iter().all(|agent| agents.zone(agent) == *zones.last().unwrap()));
+        match decision.next {
+            Next::Complete => break,
+            Next::Wait => agents.set(&running[0], AgentState::Done),
+            next => panic!("found {next:?}"),
+        }
+    }
+    assert_eq!(zones, ["a", "a", "a", "a", "b", "b", "b", "b", "c", "c", "c", "c"]);
+}

@@ -1,0 +1,225 @@
+//! One host and the guests for all tests, and what activations and plans are made of.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock};
+
+use replibook::playbook::{Grants, PluginInfo};
+use replibook::plugin::{HostConfig, PlanOutcome, PluginHost};
+use replibook::run::{
+    Activate, Activation, ActivationEnd, AgentId, AgentRecord, AgentSeq, AgentState, Answer,
+    Answered, AttemptKey, Call, Digest, FailureReason, Journal, Pending, PlanInput, Roster, RunId,
+    Timestamp,
+};
+use serde_json::{Map, Value, json};
+
+use crate::plugins;
+
+/// When attempts start, and when strategies are asked.
+pub(crate) const START: Timestamp = Timestamp::from_millis(1_763_802_000_000);
+
+static HOST: LazyLock<PluginHost> =
+    LazyLock::new(|| PluginHost::start(HostConfig { threads: Some(2) }).unwrap());
+
+static GUESTS: LazyLock<PathBuf> = LazyLock::new(|| plugins::build("tests/plugins"));
+
+static EXAMPLES: LazyLock<PathBuf> = LazyLock::new(|| plugins::build("examples/plugins/rust"));
+
+pub(crate) fn host() -> &'static PluginHost {
+    &HOST
+}
+
+/// A built-in plugin.
+pub(crate) fn builtin(name: &str) -> Digest {
+    let plugin = host().builtins().iter().find(|plugin| plugin.info.name == name);
+    plugin.unwrap().info.digest.clone()
+}
+
+/// A guest of `tests/plugins`.
+pub(crate) fn guest(name: &str) -> bytes::Bytes {
+    plugins::component(&GUESTS, name)
+}
+
+/// A guest that is imported.
+pub(crate) async fn imported(name: &str) -> Digest {
+    host().import(guest(name)).await.unwrap().digest
+}
+
+/// A plugin of `examples/plugins/rust`, imported.
+pub(crate) async fn example(name: &str) -> PluginInfo {
+    host().import(plugins::component(&EXAMPLES, name)).await.unwrap()
+}
+
+/// An activation to make: of the first attempt on node-1, with nothing granted and an empty journal.
+pub(crate) fn activate(plugin: &Digest, arguments: Value) -> Activate {
+    let key = AttemptKey { agent: AgentSeq(0), stage: 0, step: 0, attempt: 1 };
+    let agent = AgentId::from("node-1");
+    let journal = Journal {
+        run: RunId(uuid::Uuid::from_u128(7)),
+        key,
+        agent: agent.clone(),
+        step_name: "restart".to_owned(),
+        started_at: START,
+        arguments,
+        answers: Vec::new(),
+        pending: None,
+        log_lines: 0,
+        finish_ts: None,
+    };
+    Activate {
+        key,
+        plugin: plugin.clone(),
+        grants: Grants::default(),
+        journal,
+        agent,
+        attributes: object(json!({ "zone": "a" })),
+        cluster: "demo".to_owned(),
+        stage: "all".to_owned(),
+    }
+}
+
+pub(crate) fn object(value: Value) -> Map<String, Value> {
+    let Value::Object(map) = value else { panic!("found {value}, expected an object") };
+    map
+}
+
+pub(crate) fn grants(actions: &[&str]) -> Grants {
+    let actions = actions.iter().map(|action| (*action).to_owned()).collect();
+    Grants { actions, http: Vec::new() }
+}
+
+/// An answer as the engine records it, a second after each other.
+pub(crate) fn answered(number: i64, call: &Call, answer: Answer) -> Answered {
+    let at = Timestamp::from_millis(START.as_millis() + 1_000 * (number + 1));
+    Answered { name: call.name(), arguments_hash: call.arguments_hash(), at, answer }
+}
+
+pub(crate) fn pending(call: &Call) -> Pending {
+    let arguments_hash = call.arguments_hash();
+    Pending { name: call.name(), arguments_hash, at: START, accepted: false }
+}
+
+/// Activates again and again, with the answers of `answer`, until the attempt ends. Returns the
+/// calls, all lines of the log, and the end.
+pub(crate) async fn drive(
+    mut activate: Activate,
+    mut answer: impl FnMut(&Call) -> Answer,
+) -> (Vec<Call>, Vec<String>, ActivationEnd) {
+    let (mut calls, mut lines) = (Vec::new(), Vec::new());
+    loop {
+        let Activation { end, logs } = host().activate(activate.clone()).await;
+        lines.extend(logs.into_iter().map(|line| line.message));
+        let ActivationEnd::Blocked(call) = end else { return (calls, lines, end) };
+        let answers = &mut activate.journal.answers;
+        answers.push(answered(answers.len() as i64, &call, answer(&call)));
+        calls.push(call);
+    }
+}
+
+/// One activation of a guest that must end in a failure.
+pub(crate) async fn failure(activate: Activate) -> (FailureReason, String) {
+    match host().activate(activate).await.end {
+        ActivationEnd::Failed { reason, message, .. } => (reason, message),
+        end => panic!("found {end:?}, expected a failure"),
+    }
+}
+
+/// One activation of a guest that must come to its end.
+pub(crate) async fn result(activate: Activate) -> Value {
+    match host().activate(activate).await.end {
+        ActivationEnd::Done(result) => result,
+        end => panic!("found {end:?}, expected a result"),
+    }
+}
+
+/// The agents of a stage, in memory.
+#[derive(Clone, Default)]
+pub(crate) struct Agents {
+    records: Vec<AgentRecord>,
+}
+
+impl Agents {
+    /// Agents `node-0` and so on, all of them waiting, in the zones a, b and c by turns.
+    pub(crate) fn waiting(number: u32) -> Self {
+        let records = (0..number).map(record).collect();
+        Self { records }
+    }
+
+    pub(crate) fn set(&mut self, agent: &AgentId, state: AgentState) {
+        let record = self.records.iter_mut().find(|record| record.agent == *agent);
+        record.unwrap().state = state;
+    }
+
+    pub(crate) fn zone(&self, agent: &AgentId) -> String {
+        self.record(agent).unwrap().attributes["zone"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn in_state(&self, state: AgentState) -> Vec<AgentId> {
+        self.page(state, None, u32::MAX)
+    }
+}
+
+impl Roster for Agents {
+    fn count(&self, state: AgentState) -> u32 {
+        self.in_state(state).len() as u32
+    }
+
+    fn selected(&self) -> u32 {
+        self.records.len() as u32
+    }
+
+    fn page(&self, state: AgentState, after: Option<&AgentId>, limit: u32) -> Vec<AgentId> {
+        let skip = match after {
+            None => 0,
+            Some(after) => match self.records.iter().position(|record| record.agent == *after) {
+                Some(place) => place + 1,
+                None => self.records.len(),
+            },
+        };
+        let records = self.records[skip..].iter().filter(|record| record.state == state);
+        records.take(limit as usize).map(|record| record.agent.clone()).collect()
+    }
+
+    fn record(&self, id: &AgentId) -> Option<&AgentRecord> {
+        self.records.iter().find(|record| record.agent == *id)
+    }
+}
+
+fn record(number: u32) -> AgentRecord {
+    let zone = ["a", "b", "c"][number as usize % 3];
+    AgentRecord {
+        run: RunId(uuid::Uuid::from_u128(7)),
+        seq: AgentSeq(number),
+        agent: AgentId(format!("node-{number}")),
+        address: String::new(),
+        attributes: object(json!({ "zone": zone })),
+        node: Value::Null,
+        state: AgentState::Pending,
+        stage: 0,
+        step: 0,
+        attempts: vec![0],
+        batch: None,
+        batch_label: None,
+        results: BTreeMap::new(),
+        error: None,
+        skip_reason: None,
+        started_at: None,
+        ended_at: None,
+        joined_at: None,
+        left_at: None,
+        finish_ts: None,
+    }
+}
+
+/// Asks a strategy.
+pub(crate) async fn plan(
+    plugin: &Digest,
+    arguments: Value,
+    memo: &str,
+    max_start: u32,
+    agents: &Agents,
+) -> PlanOutcome {
+    let (stage, memo) = ("all".to_owned(), memo.to_owned());
+    let input = PlanInput { stage, arguments, memo, now: START, max_start };
+    host().plan(plugin, input, Arc::new(agents.clone())).await
+}

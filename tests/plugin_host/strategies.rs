@@ -1,0 +1,164 @@
+//! Strategies: the built-in ones against a roster in memory, and ones that misbehave.
+
+use replibook::run::{AgentState, Decision, Digest, Next, Timestamp};
+use serde_json::{Value, json};
+
+use crate::fixtures::*;
+
+/// Plays a stage: starts what the strategy says, and lets `ends` of those in flight end when it
+/// waits. Returns the decisions that started agents, as label and number.
+async fn play(
+    plugin: &Digest,
+    arguments: Value,
+    agents: &mut Agents,
+    max_start: u32,
+    ends: usize,
+) -> Vec<(String, usize)> {
+    let (mut memo, mut started) = (String::new(), Vec::new());
+    for _ in 0..1_000 {
+        let outcome = plan(plugin, arguments.clone(), &memo, max_start, agents).await;
+        let Decision { start, skip, next, memo: new, label } = outcome.result.unwrap();
+        assert!(skip.is_empty());
+        memo = new;
+        for agent in &start {
+            assert!(agents.in_state(AgentState::Pending).contains(agent));
+            agents.set(agent, AgentState::Running);
+        }
+        if !start.is_empty() {
+            started.push((label.unwrap(), start.len()));
+        }
+        match next {
+            Next::Complete => return started,
+            // The host asks again at once after a full decision.
+            Next::Wait if start.len() == max_start as usize => {}
+            Next::Wait => {
+                let running = agents.in_state(AgentState::Running);
+                assert!(!running.is_empty(), "waits for nothing");
+                for agent in running.iter().take(ends) {
+                    agents.set(agent, AgentState::Done);
+                }
+            }
+            next => panic!("found {next:?}"),
+        }
+    }
+    panic!("the stage never ends")
+}
+
+fn numbers(started: &[(String, usize)]) -> Vec<usize> {
+    started.iter().map(|(_, number)| *number).collect()
+}
+
+#[tokio::test]
+async fn rolling_starts_the_next_batch_when_the_last_is_done() {
+    let plugin = builtin("rolling");
+    let played = play(&plugin, json!({ "batch": 5 }), &mut Agents::waiting(12), 300, 2).await;
+    let expected = [("batch 1", 5), ("batch 2", 5), ("batch 3", 2)];
+    assert_eq!(played, expected.map(|(label, number)| (label.to_owned(), number)));
+    let played = play(&plugin, json!({}), &mut Agents::waiting(3), 300, 1).await;
+    assert_eq!(numbers(&played), [1, 1, 1]);
+    let played = play(&plugin, json!({}), &mut Agents::waiting(0), 300, 1).await;
+    assert!(played.is_empty());
+}
+
+#[tokio::test]
+async fn a_share_is_rounded_down_and_never_to_nothing() {
+    let plugin = builtin("rolling");
+    for (batch, agents, first) in [
+        ("10%", 12, 1),
+        ("10%", 3, 1),
+        ("25%", 12, 3),
+        ("100%", 12, 12),
+        ("0%", 3, 1),
+        ("12.5%", 16, 2),
+    ] {
+        let arguments = json!({ "batch": batch });
+        let played = play(&plugin, arguments, &mut Agents::waiting(agents), 300, 300).await;
+        assert_eq!(played[0].1, first, "{batch} of {agents}");
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_is_larger_than_a_decision_goes_on_in_the_next() {
+    let plugin = builtin("rolling");
+    let played = play(&plugin, json!({ "batch": 10 }), &mut Agents::waiting(14), 4, 300).await;
+    let expected = [("batch 1", 4), ("batch 1", 4), ("batch 1", 2), ("batch 2", 4)];
+    assert_eq!(played, expected.map(|(label, number)| (label.to_owned(), number)));
+    // A batch of exactly what one decision may start is whole.
+    let played = play(&plugin, json!({ "batch": 4 }), &mut Agents::waiting(8), 4, 1).await;
+    assert_eq!(numbers(&played), [4, 4]);
+}
+
+#[tokio::test]
+async fn a_window_fills_places_as_they_free_up() {
+    let plugin = builtin("rolling");
+    let arguments = json!({ "batch": 3, "mode": "window" });
+    let played = play(&plugin, arguments, &mut Agents::waiting(6), 300, 1).await;
+    assert_eq!(numbers(&played), [3, 1, 1, 1]);
+}
+
+#[tokio::test]
+async fn all_at_once_starts_all_within_what_a_decision_may_start() {
+    let plugin = builtin("all-at-once");
+    let played = play(&plugin, json!({}), &mut Agents::waiting(10), 4, 300).await;
+    assert_eq!(numbers(&played), [4, 4, 2]);
+}
+
+#[tokio::test]
+async fn bad_arguments_are_an_error_that_names_them() {
+    let agents = Agents::waiting(1);
+    let bad = [
+        json!({ "batch": 0 }),
+        json!({ "batch": "150%" }),
+        json!({ "mode": "x" }),
+        json!({ "a": 1 }),
+    ];
+    for arguments in bad {
+        let outcome = plan(&builtin("rolling"), arguments.clone(), "", 300, &agents).await;
+        let error = outcome.result.unwrap_err();
+        assert_eq!(error.code, "strategy-failed", "{arguments}");
+        assert!(error.message.contains("failed to read the arguments"), "{error}");
+    }
+    let outcome = plan(&builtin("rolling"), json!({}), "what", 300, &agents).await;
+    assert!(outcome.result.unwrap_err().message.contains("memo"));
+}
+
+#[tokio::test]
+async fn a_strategy_that_misbehaves_gives_an_error_of_its_own() {
+    let plugin = imported("hostile-strategy").await;
+    let cases = [
+        ("trap", "trapped"),
+        ("loop", "out-of-time"),
+        ("refuse", "strategy-failed"),
+        ("sleep", "forbidden-call"),
+        ("memo", "bad-decision"),
+        ("flood", "data-limit"),
+    ];
+    for (what, code) in cases {
+        let outcome = plan(&plugin, json!({ "do": what }), "", 300, &Agents::waiting(1)).await;
+        let error = outcome.result.unwrap_err();
+        assert_eq!(error.code, code, "{what}: {error}");
+    }
+    let step = imported("hostile").await;
+    let outcome = plan(&step, json!({}), "", 300, &Agents::waiting(1)).await;
+    assert_eq!(outcome.result.unwrap_err().code, "wrong-world");
+    let unknown = Digest::of(b"nothing");
+    let outcome = plan(&unknown, json!({}), "", 300, &Agents::waiting(1)).await;
+    assert_eq!(outcome.result.unwrap_err().code, "not-loaded");
+}
+
+#[tokio::test]
+async fn a_strategy_sees_its_roster_in_pages() {
+    let plugin = imported("hostile-strategy").await;
+    let agents = Agents::waiting(1_200);
+    let outcome = plan(&plugin, json!({ "do": "look" }), "", 300, &agents).await;
+    assert_eq!(outcome.logs.len(), 1);
+    let decision = outcome.result.unwrap();
+    assert_eq!(decision.label.as_deref(), Some("1000"));
+    assert_eq!(decision.start, ["node-1".into()]);
+    assert_eq!(decision.next, Next::WaitUntil(Timestamp::from_millis(START.as_millis() + 1_000)));
+    assert!(
+        decision.memo.starts_with("true ") && decision.memo.contains("zone"),
+        "{}",
+        decision.memo
+    );
+}

@@ -1,0 +1,54 @@
+//! A strategy that does what its argument `do` says, mostly bad things.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+wit_bindgen::generate!({ path: "../../../wit", world: "strategy" });
+
+use exports::replicante::playbook::planning::{Decision, Description, Guest, Next, PlanInput};
+use replicante::playbook::logging::{Level, log};
+use replicante::playbook::roster::{AgentState, details, page};
+
+struct Hostile;
+
+impl Guest for Hostile {
+    fn describe() -> Description {
+        Description {
+            name: "hostile-strategy".to_owned(),
+            version: "0.1.0".to_owned(),
+            summary: "Misbehaves.".to_owned(),
+            arguments: "{}".to_owned(),
+        }
+    }
+
+    fn plan(input: PlanInput) -> Result<Decision, String> {
+        let arguments: Value = serde_json::from_str(&input.arguments).unwrap();
+        let (start, skip, memo) = (vec![], vec![], String::new());
+        let mut decision = Decision { start, skip, next: Next::Wait, memo, label: None };
+        match arguments["do"].as_str().unwrap() {
+            "trap" => panic!("boom"),
+            "loop" => loop {
+                std::hint::black_box(0);
+            },
+            "refuse" => return Err("no reason".to_owned()),
+            "sleep" => std::thread::sleep(Duration::from_secs(1)),
+            "memo" => decision.memo = "m".repeat(65_537),
+            "flood" => decision.start = vec![String::new(); 4_000_000],
+            "look" => {
+                log(Level::Debug, "looking");
+                let ids = page(AgentState::Pending, None, u32::MAX);
+                decision.label = Some(ids.len().to_string());
+                let after = page(AgentState::Pending, ids.first().map(String::as_str), 1);
+                decision.start = after;
+                let unknown = details("nobody").is_none();
+                decision.memo = format!("{unknown} {:?}", details(&ids[0]));
+                decision.next = Next::WaitUntil(input.now + 1_000.0);
+            }
+            other => panic!("found {other}"),
+        }
+        Ok(decision)
+    }
+}
+
+export!(Hostile);

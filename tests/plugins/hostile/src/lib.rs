@@ -1,0 +1,146 @@
+//! A step that does what its argument `do` says, mostly bad things.
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+wit_bindgen::generate!({ path: "../../../wit", world: "step" });
+
+use exports::replicante::playbook::working::{Description, Guest, StepError, StepInput};
+use replicante::playbook::logging::{Level, log};
+use replicante::playbook::{agent, entropy, http, signal, timer};
+
+struct Hostile;
+
+impl Guest for Hostile {
+    fn describe() -> Description {
+        Description {
+            name: "hostile".to_owned(),
+            version: "0.1.0".to_owned(),
+            summary: "Misbehaves.".to_owned(),
+            arguments: "{}".to_owned(),
+        }
+    }
+
+    fn run(input: StepInput) -> Result<String, StepError> {
+        let arguments: Value = serde_json::from_str(&input.arguments).unwrap();
+        let permanent = |error: agent::AgentError| StepError::Permanent(error.to_string());
+        let done = |value: Value| Ok(value.to_string());
+        match arguments["do"].as_str().unwrap() {
+            "ok" => done(json!({ "agent": input.agent, "attempt": input.attempt })),
+            "trap" => panic!("boom"),
+            "loop" => loop {
+                std::hint::black_box(0);
+            },
+            "memory" => {
+                let mut hoard = Vec::new();
+                loop {
+                    hoard.push(vec![1_u8; 1 << 20]);
+                    std::hint::black_box(&hoard);
+                }
+            }
+            "recursion" => done(json!(deeper(1))),
+            "result" => Ok(format!("\"{}\"", "x".repeat(number(&arguments)))),
+            "not-json" => Ok("{".to_owned()),
+            "log" => {
+                for line in 0..number(&arguments) {
+                    log(Level::Info, &format!("line {line}"));
+                }
+                done(json!(null))
+            }
+            "long-line" => {
+                log(Level::Info, &"x".repeat(number(&arguments)));
+                done(json!(null))
+            }
+            "print" => {
+                for line in 0..number(&arguments) {
+                    println!("line {line}");
+                }
+                done(json!(null))
+            }
+            "sleeps" => {
+                for call in 0..number(&arguments) {
+                    log(Level::Info, &format!("before {call}"));
+                    timer::sleep(call as u32);
+                }
+                println!("out");
+                eprint!("err");
+                done(json!(null))
+            }
+            "exit" => std::process::exit(3),
+            "retryable" => Err(StepError::Retryable("later".to_owned())),
+            "permanent" => Err(StepError::Permanent("x".repeat(10_000))),
+            "random" => {
+                let bytes = entropy::bytes(8);
+                let state = RandomState::new().hash_one("a");
+                done(json!([bytes, state.to_string()]))
+            }
+            "random-flood" => done(json!(entropy::bytes(65_537).len())),
+            "time" => done(times()),
+            "machine" => {
+                let files = std::fs::read_dir("/").map(Iterator::count);
+                done(json!({
+                    "arguments": std::env::args().count(),
+                    "variables": std::env::vars().count(),
+                    "files": files.map_err(|error| error.to_string()).is_ok(),
+                }))
+            }
+            "info" => {
+                let info = agent::info().map_err(permanent)?;
+                let attributes: Value = serde_json::from_str(&info.attributes).unwrap();
+                done(json!({ "id": info.id, "status": info.status, "attributes": attributes }))
+            }
+            "action" => {
+                let kind = arguments["kind"].as_str().unwrap();
+                agent::run_action(kind, &arguments["args"].to_string()).map_err(permanent)
+            }
+            "action-ignored" => {
+                let _ = agent::run_action("not/granted", "null");
+                timer::sleep(1);
+                Err(StepError::Permanent("for another reason".to_owned()))
+            }
+            "invalid" => {
+                agent::run_action("a/b", "{").map_err(permanent)
+            }
+            "wait" => agent::wait_status(&["HEALTHY".to_owned()], 1_000)
+                .map(|status| json!(status).to_string())
+                .map_err(permanent),
+            "http" => {
+                let (method, url) = ("GET".to_owned(), "https://example.com".to_owned());
+                let (headers, body, timeout) = (vec![], vec![], 1_000);
+                let request = http::Request { method, url, headers, body, timeout };
+                let error = http::send(&request).unwrap_err();
+                Err(StepError::Permanent(format!("{error:?}")))
+            }
+            "signal" => {
+                let error = signal::wait("go", 1_000).unwrap_err();
+                Err(StepError::Permanent(format!("{error:?}")))
+            }
+            other => panic!("found {other}"),
+        }
+    }
+}
+
+fn number(arguments: &Value) -> usize {
+    arguments["number"].as_u64().unwrap() as usize
+}
+
+/// Logical time and the clocks of WASI, around a sleep of the language's own.
+fn times() -> Value {
+    let wall = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as f64;
+    let begin = Instant::now();
+    let before = (timer::now(), wall());
+    std::thread::sleep(Duration::from_millis(250));
+    let after = (timer::now(), wall());
+    json!({ "before": before, "after": after, "passed": begin.elapsed().as_millis() as u64 })
+}
+
+#[allow(unconditional_recursion)]
+fn deeper(depth: u64) -> u64 {
+    let block = std::hint::black_box([depth; 64]);
+    deeper(block[1] + 1) + std::hint::black_box(block)[2]
+}
+
+export!(Hostile);

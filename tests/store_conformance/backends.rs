@@ -1,0 +1,82 @@
+//! A fresh store of each back end, on a clock that the test sets.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use replibook::clock::Clock;
+use replibook::run::{EngineId, Millis, Timestamp};
+use replibook::store::{Lease, MemoryStore, SqliteStore, Store, StoreOptions};
+
+/// How long the stores of these tests keep what has finished.
+pub(crate) const RETENTION: Millis = Millis(60_000);
+
+/// How long a lease lasts in these tests.
+pub(crate) const LEASE: Millis = Millis(10_000);
+
+/// When the clocks of these tests start.
+pub(crate) const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+/// A clock that moves only when it is told to.
+#[derive(Debug)]
+pub(crate) struct ManualClock(AtomicI64);
+
+impl ManualClock {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self(AtomicI64::new(START.as_millis())))
+    }
+
+    pub(crate) fn advance(&self, length: Millis) {
+        self.0.fetch_add(i64::try_from(length.0).unwrap(), Ordering::SeqCst);
+    }
+}
+
+#[async_trait]
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
+    }
+
+    async fn sleep(&self, length: Duration) {
+        self.advance(Millis(u64::try_from(length.as_millis()).unwrap()));
+    }
+}
+
+/// A fresh, empty store.
+pub(crate) struct Fixture {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<ManualClock>,
+    /// Removed with everything in it after the store is closed.
+    _directory: Option<tempfile::TempDir>,
+}
+
+impl Fixture {
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Claims the one run that is free.
+    pub(crate) async fn claim(&self, engine: &str) -> Lease {
+        let mut leases = self.store.claim(&EngineId(engine.to_owned()), 2).await.unwrap();
+        assert_eq!(leases.len(), 1, "{leases:?}");
+        leases.pop().unwrap()
+    }
+}
+
+pub(crate) fn options() -> StoreOptions {
+    StoreOptions { retention: RETENTION, lease: LEASE }
+}
+
+pub(crate) fn memory() -> Fixture {
+    let clock = ManualClock::new();
+    let store = Arc::new(MemoryStore::new(options(), clock.clone()));
+    Fixture { store, clock, _directory: None }
+}
+
+pub(crate) fn sqlite() -> Fixture {
+    let clock = ManualClock::new();
+    let directory = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(directory.path(), options(), clock.clone()).unwrap();
+    Fixture { store: Arc::new(store), clock, _directory: Some(directory) }
+}

@@ -1,0 +1,128 @@
+//! Leases.
+
+use std::collections::BTreeSet;
+
+use replibook::run::{EngineId, Millis, RunStatus};
+use replibook::store::{Lease, StoreError};
+
+use crate::backends::{Fixture, LEASE};
+use crate::samples::{finished, new_run, only, progress, run_id};
+
+fn engine(name: &str) -> EngineId {
+    EngineId(name.to_owned())
+}
+
+async fn create(on: &Fixture, runs: impl IntoIterator<Item = u128>) {
+    for n in runs {
+        on.store.create_run(&new_run(n)).await.unwrap();
+    }
+}
+
+fn numbers(leases: &[Lease]) -> Vec<u128> {
+    leases.iter().map(|lease| lease.run.0.as_u128()).collect()
+}
+
+async fn fenced(on: &Fixture, lease: &Lease) -> bool {
+    let writes = only(progress(RunStatus::Running, on.now()));
+    match on.store.commit(lease.run, lease.epoch, &writes).await {
+        Ok(()) => false,
+        Err(StoreError::Fenced { run, epoch }) => {
+            assert_eq!((run, epoch), (lease.run, lease.epoch));
+            true
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+pub(crate) async fn runs_are_claimed_oldest_first(on: Fixture) {
+    create(&on, [4, 2, 1, 3]).await;
+    let first = on.store.claim(&engine("a"), 3).await.unwrap();
+    assert_eq!(numbers(&first), [1, 2, 3]);
+    assert!(first.iter().all(|lease| lease.until == on.now().plus(LEASE)));
+    assert_eq!(numbers(&on.store.claim(&engine("b"), 3).await.unwrap()), [4]);
+    assert_eq!(on.store.claim(&engine("a"), 3).await.unwrap(), []);
+    for lease in &first {
+        assert!(!fenced(&on, lease).await);
+    }
+}
+
+pub(crate) async fn a_lease_is_renewed_until_it_expires(on: Fixture) {
+    create(&on, [2, 1]).await;
+    let claimed = on.store.claim(&engine("a"), 10).await.unwrap();
+    on.clock.advance(Millis(LEASE.0 - 1));
+    let renewed = on.store.renew(&engine("a")).await.unwrap();
+    assert_eq!(numbers(&renewed), [1, 2]);
+    for (before, after) in claimed.iter().zip(&renewed) {
+        assert_eq!((after.run, after.epoch), (before.run, before.epoch));
+        assert_eq!(after.until, on.now().plus(LEASE));
+    }
+    assert_eq!(on.store.renew(&engine("b")).await.unwrap(), []);
+    assert_eq!(on.store.claim(&engine("b"), 10).await.unwrap(), []);
+    on.clock.advance(LEASE);
+    assert_eq!(on.store.renew(&engine("a")).await.unwrap(), []);
+}
+
+pub(crate) async fn a_run_is_taken_over_when_its_lease_has_expired(on: Fixture) {
+    create(&on, [1]).await;
+    let first = on.claim("a").await;
+    on.clock.advance(Millis(LEASE.0 - 1));
+    assert_eq!(on.store.claim(&engine("b"), 1).await.unwrap(), []);
+    on.clock.advance(Millis(1));
+    assert!(!fenced(&on, &first).await, "nobody has taken it");
+
+    let second = on.claim("b").await;
+    assert!(second.epoch > first.epoch);
+    assert!(fenced(&on, &first).await);
+    assert!(!fenced(&on, &second).await);
+    assert_eq!(on.store.renew(&engine("a")).await.unwrap(), []);
+
+    // An engine that comes back to its own run gets a new epoch as well.
+    on.clock.advance(LEASE);
+    let third = on.claim("b").await;
+    assert!(third.epoch > second.epoch);
+    assert!(fenced(&on, &second).await);
+}
+
+pub(crate) async fn a_released_run_is_free_at_once(on: Fixture) {
+    create(&on, [1]).await;
+    let unclaimed = Lease { run: run_id(1), epoch: 0, until: on.now() };
+    assert!(fenced(&on, &unclaimed).await);
+    assert!(fenced(&on, &Lease { run: run_id(9), ..unclaimed }).await);
+
+    let first = on.claim("a").await;
+    on.store.release(first.run, first.epoch).await.unwrap();
+    on.store.release(first.run, first.epoch).await.unwrap();
+    assert!(fenced(&on, &first).await);
+    assert_eq!(on.store.renew(&engine("a")).await.unwrap(), []);
+
+    let second = on.claim("b").await;
+    assert!(second.epoch > first.epoch);
+    on.store.release(first.run, first.epoch).await.unwrap();
+    assert!(!fenced(&on, &second).await, "the old lease is not this one");
+    on.store.release(run_id(9), 1).await.unwrap();
+}
+
+pub(crate) async fn finished_runs_are_neither_claimed_nor_renewed(on: Fixture) {
+    create(&on, [1]).await;
+    let lease = on.claim("a").await;
+    on.store.commit(lease.run, lease.epoch, &only(finished(on.now()))).await.unwrap();
+    assert_eq!(on.store.renew(&engine("a")).await.unwrap(), []);
+    on.clock.advance(LEASE);
+    assert_eq!(on.store.claim(&engine("b"), 10).await.unwrap(), []);
+    // The last commit can still be repeated when its answer was lost.
+    on.store.commit(lease.run, lease.epoch, &only(finished(on.now()))).await.unwrap();
+}
+
+pub(crate) async fn two_engines_never_claim_the_same_run(on: Fixture) {
+    create(&on, 0..40).await;
+    let claims = (0..20).map(|n| {
+        let store = on.store.clone();
+        tokio::spawn(async move { store.claim(&engine(&format!("e{n}")), 3).await.unwrap() })
+    });
+    let mut claimed = vec![];
+    for claim in claims.collect::<Vec<_>>() {
+        claimed.extend(numbers(&claim.await.unwrap()));
+    }
+    assert_eq!(claimed.len(), 40);
+    assert_eq!(claimed.into_iter().collect::<BTreeSet<_>>(), (0..40).collect());
+}

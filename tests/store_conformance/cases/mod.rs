@@ -1,0 +1,19 @@
+//! The cases. Each gets a fresh store; each name says what is promised.
+
+mod commands;
+mod commits;
+mod finishing;
+mod history;
+mod leases;
+mod objects;
+mod plugins;
+mod runs;
+
+pub(crate) use commands::*;
+pub(crate) use commits::*;
+pub(crate) use finishing::*;
+pub(crate) use history::*;
+pub(crate) use leases::*;
+pub(crate) use objects::*;
+pub(crate) use plugins::*;
+pub(crate) use runs::*;

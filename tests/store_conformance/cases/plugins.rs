@@ -1,0 +1,91 @@
+//! Plugins, and what pins them.
+
+use bytes::Bytes;
+use replibook::run::{Digest, Millis};
+use replibook::store::{Created, Put, StoreError};
+
+use crate::backends::{Fixture, RETENTION};
+use crate::samples::{asking_for, finished, only, page, playbook, plugin, run, run_id};
+
+pub(crate) async fn a_plugin_is_kept_under_its_digest(on: Fixture) {
+    let store = &on.store;
+    let mut sorted = vec![];
+    for n in 0..5 {
+        let (plugin, bytes) = plugin(n);
+        assert_eq!(store.put_plugin(&plugin, bytes.clone()).await.unwrap(), Put::Created);
+        let digest = &plugin.info.digest;
+        assert_eq!(store.plugin(digest).await.unwrap().as_ref(), Some(&plugin));
+        assert_eq!(store.plugin_bytes(digest).await.unwrap(), Some(bytes.clone()));
+
+        let mut later = plugin.clone();
+        later.added_at = plugin.added_at.plus(Millis(1));
+        assert_eq!(store.put_plugin(&later, bytes).await.unwrap(), Put::Unchanged);
+        assert_eq!(store.plugin(digest).await.unwrap().as_ref(), Some(&plugin));
+        sorted.push(plugin);
+    }
+    sorted.sort_by(|a, b| a.info.digest.cmp(&b.info.digest));
+    assert_eq!(store.plugins(&page(None, 100)).await.unwrap(), sorted);
+    let second = sorted[1].info.digest.as_str();
+    assert_eq!(store.plugins(&page(Some(second), 2)).await.unwrap(), sorted[2..4]);
+
+    let unknown = Digest::of(b"unknown");
+    assert_eq!(store.plugin(&unknown).await.unwrap(), None);
+    assert_eq!(store.plugin_bytes(&unknown).await.unwrap(), None);
+    assert!(!store.delete_plugin(&unknown).await.unwrap());
+}
+
+pub(crate) async fn a_plugin_is_found_by_the_name_that_it_gives_itself(on: Fixture) {
+    let store = &on.store;
+    let (mut first, _) = plugin(1);
+    for (n, added) in [(1_u8, 5), (2, 9), (3, 7)] {
+        let bytes = Bytes::from(vec![n]);
+        first.info.digest = Digest::of(&bytes);
+        first.added_at = first.added_at.plus(Millis(added));
+        store.put_plugin(&first, bytes).await.unwrap();
+    }
+    let found = store.plugin_by_name("plugin-1", "1.0.0").await.unwrap();
+    assert_eq!(found, Some(first), "the one that was added last");
+    assert_eq!(store.plugin_by_name("plugin-1", "1.0.1").await.unwrap(), None);
+    assert_eq!(store.plugin_by_name("plugin-2", "1.0.0").await.unwrap(), None);
+}
+
+pub(crate) async fn a_plugin_is_not_removed_while_a_playbook_pins_it(on: Fixture) {
+    let store = &on.store;
+    let (plugin, bytes) = plugin(1);
+    let digest = &plugin.info.digest;
+    store.put_plugin(&plugin, bytes).await.unwrap();
+    let pinning = playbook("restart", "1.0.0", &[&plugin]);
+    store.put_playbook(&pinning).await.unwrap();
+
+    let error = store.delete_plugin(digest).await.unwrap_err();
+    assert!(matches!(error, StoreError::Pinned { .. }), "{error}");
+    assert!(error.to_string().contains("playbook restart version 1.0.0"), "{error}");
+    assert!(store.plugin_bytes(digest).await.unwrap().is_some());
+
+    store.delete_playbook("restart", &pinning.playbook.version).await.unwrap();
+    assert!(store.delete_plugin(digest).await.unwrap());
+    assert!(!store.delete_plugin(digest).await.unwrap());
+    assert_eq!(store.plugin(digest).await.unwrap(), None);
+    assert_eq!(store.plugin_bytes(digest).await.unwrap(), None);
+}
+
+pub(crate) async fn a_plugin_is_not_removed_while_an_unexpired_run_pins_it(on: Fixture) {
+    let store = &on.store;
+    let (plugin, bytes) = plugin(1);
+    let digest = &plugin.info.digest;
+    store.put_plugin(&plugin, bytes).await.unwrap();
+    let new = asking_for(run(1, &playbook("restart", "1.0.0", &[&plugin])));
+    assert_eq!(store.create_run(&new).await.unwrap(), Created::New(run_id(1)));
+    let pinned = async || {
+        let error = store.delete_plugin(digest).await.unwrap_err();
+        assert!(matches!(error, StoreError::Pinned { .. }), "{error}");
+        assert!(error.to_string().contains(&run_id(1).to_string()), "{error}");
+    };
+    pinned().await;
+    let lease = on.claim("e").await;
+    store.commit(lease.run, lease.epoch, &only(finished(on.now()))).await.unwrap();
+    on.clock.advance(RETENTION);
+    pinned().await;
+    on.clock.advance(Millis(1));
+    assert!(store.delete_plugin(digest).await.unwrap(), "the run has expired");
+}

@@ -1,0 +1,136 @@
+//! Runs: creating and listing them.
+
+use std::sync::Arc;
+
+use replibook::run::{Digest, Millis, RunStatus};
+use replibook::store::{Created, MAX_COMMIT_DOCUMENTS, RunFilter, StoreError};
+
+use crate::backends::{Fixture, RETENTION};
+use crate::samples::{
+    asking_for, event, finished, new_run, only, page, playbook, plugin, progress, run, run_id,
+};
+
+pub(crate) async fn a_run_is_created_with_its_first_events(on: Fixture) {
+    let mut new = new_run(1);
+    new.events.push(event(run_id(1), 2));
+    assert_eq!(on.store.create_run(&new).await.unwrap(), Created::New(run_id(1)));
+    assert_eq!(on.store.run(run_id(1)).await.unwrap(), Some(new.run.clone()));
+    assert_eq!(on.store.events(run_id(1), 0, 100).await.unwrap(), new.events);
+    assert_eq!(on.store.run(run_id(2)).await.unwrap(), None);
+
+    // Without a key it is the identifier that tells a repeated request.
+    assert_eq!(on.store.create_run(&new).await.unwrap(), Created::Before(run_id(1)));
+    new.request = Digest::of(b"another");
+    let error = on.store.create_run(&new).await.unwrap_err();
+    assert!(matches!(error, StoreError::Conflict { .. }), "{error}");
+}
+
+pub(crate) async fn a_request_with_a_known_key_creates_nothing(on: Fixture) {
+    let store = &on.store;
+    let with_key = |n| {
+        let mut new = new_run(n);
+        new.idempotency_key = Some("key".to_owned());
+        new.request = Digest::of(b"the request");
+        new
+    };
+    assert_eq!(store.create_run(&with_key(1)).await.unwrap(), Created::New(run_id(1)));
+    assert_eq!(store.create_run(&with_key(2)).await.unwrap(), Created::Before(run_id(1)));
+    assert_eq!(store.run(run_id(2)).await.unwrap(), None);
+    assert_eq!(store.events(run_id(2), 0, 100).await.unwrap(), []);
+
+    let mut another = with_key(2);
+    another.request = Digest::of(b"another request");
+    let error = store.create_run(&another).await.unwrap_err();
+    assert!(matches!(error, StoreError::Conflict { .. }), "{error}");
+    assert_eq!(store.run(run_id(2)).await.unwrap(), None);
+
+    // Repeating the request does not take the run back.
+    let lease = on.claim("e").await;
+    store.commit(lease.run, lease.epoch, &only(finished(on.now()))).await.unwrap();
+    assert_eq!(store.create_run(&with_key(1)).await.unwrap(), Created::Before(run_id(1)));
+    let found = store.run(run_id(1)).await.unwrap().unwrap();
+    assert_eq!(found.progress, finished(on.now()));
+
+    on.clock.advance(Millis(RETENTION.0 + 1));
+    assert_eq!(store.create_run(&another).await.unwrap(), Created::New(run_id(2)));
+    assert_eq!(store.create_run(&another).await.unwrap(), Created::Before(run_id(2)));
+}
+
+pub(crate) async fn a_run_is_not_created_when_a_plugin_is_missing(on: Fixture) {
+    let (plugin, _) = plugin(1);
+    let new = asking_for(run(1, &playbook("restart", "1.0.0", &[&plugin])));
+    let error = on.store.create_run(&new).await.unwrap_err();
+    assert!(matches!(error, StoreError::MissingPlugin { .. }), "{error}");
+    assert_eq!(on.store.run(run_id(1)).await.unwrap(), None);
+    assert_eq!(on.store.events(run_id(1), 0, 100).await.unwrap(), []);
+}
+
+pub(crate) async fn a_run_is_not_created_with_too_many_events(on: Fixture) {
+    let mut new = new_run(1);
+    new.events = (1..=MAX_COMMIT_DOCUMENTS as u64 + 1).map(|seq| event(run_id(1), seq)).collect();
+    let error = on.store.create_run(&new).await.unwrap_err();
+    assert!(matches!(error, StoreError::TooLarge { unit: "documents", .. }), "{error}");
+    assert_eq!(on.store.run(run_id(1)).await.unwrap(), None);
+}
+
+pub(crate) async fn a_snapshot_is_untouched_by_what_is_applied_later(on: Fixture) {
+    let store = &on.store;
+    let (first_plugin, first_bytes) = plugin(1);
+    store.put_plugin(&first_plugin, first_bytes.clone()).await.unwrap();
+    let first = playbook("restart", "1.0.0", &[&first_plugin]);
+    store.put_playbook(&first).await.unwrap();
+    let new = asking_for(run(1, &first));
+    store.create_run(&new).await.unwrap();
+    let lease = on.claim("e").await;
+    let going = progress(RunStatus::Running, on.now());
+    store.commit(lease.run, lease.epoch, &only(going)).await.unwrap();
+
+    // A new version of both, in the middle of the run, and the old playbook goes.
+    let (mut second_plugin, second_bytes) = plugin(2);
+    second_plugin.info.name.clone_from(&first_plugin.info.name);
+    second_plugin.info.version.clone_from(&first_plugin.info.version);
+    store.put_plugin(&second_plugin, second_bytes).await.unwrap();
+    let mut second = playbook("restart", "1.1.0", &[&second_plugin]);
+    second.playbook.stages[0].name = "renamed".to_owned();
+    store.put_playbook(&second).await.unwrap();
+    store.delete_playbook("restart", &first.playbook.version).await.unwrap();
+    assert!(store.delete_plugin(&first_plugin.info.digest).await.is_err());
+
+    let going_on = progress(RunStatus::Paused, on.now());
+    store.commit(lease.run, lease.epoch, &only(going_on.clone())).await.unwrap();
+    let found = store.run(run_id(1)).await.unwrap().unwrap();
+    assert_eq!(found.snapshot, new.run.snapshot);
+    assert_eq!(found.progress, going_on);
+    for digest in found.snapshot.pins() {
+        assert_eq!(store.plugin_bytes(digest).await.unwrap(), Some(first_bytes.clone()));
+    }
+}
+
+pub(crate) async fn runs_are_listed_newest_first(on: Fixture) {
+    let store = &on.store;
+    for n in [3, 1, 5, 2, 4] {
+        let mut new = new_run(n);
+        let snapshot = Arc::make_mut(&mut new.run.snapshot);
+        snapshot.cluster = if n % 2 == 0 { "even" } else { "odd" }.to_owned();
+        store.create_run(&new).await.unwrap();
+    }
+    let first = store.claim(&replibook::run::EngineId("e".to_owned()), 1).await.unwrap().remove(0);
+    let going = progress(RunStatus::Running, on.now());
+    store.commit(first.run, first.epoch, &only(going)).await.unwrap();
+
+    let list = async |cluster: Option<&str>, statuses: &[RunStatus], after: Option<u128>, limit| {
+        let filter = RunFilter { cluster: cluster.map(str::to_owned), statuses: statuses.to_vec() };
+        let after = after.map(|n| run_id(n).to_string());
+        let found = store.runs(&filter, &page(after.as_deref(), limit)).await.unwrap();
+        found.iter().map(|run| run.id().0.as_u128()).collect::<Vec<_>>()
+    };
+    let (pending, running) = (RunStatus::Pending, RunStatus::Running);
+    assert_eq!(list(None, &[], None, 100).await, [5, 4, 3, 2, 1]);
+    assert_eq!(list(None, &[], None, 2).await, [5, 4]);
+    assert_eq!(list(None, &[], Some(4), 2).await, [3, 2]);
+    assert_eq!(list(Some("odd"), &[], None, 100).await, [5, 3, 1]);
+    assert_eq!(list(Some("odd"), &[pending], Some(5), 100).await, [3]);
+    assert_eq!(list(None, &[running], None, 100).await, [1]);
+    assert_eq!(list(None, &[running, pending], None, 100).await, [5, 4, 3, 2, 1]);
+    assert_eq!(list(Some("none"), &[], None, 100).await, [0; 0]);
+}

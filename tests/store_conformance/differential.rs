@@ -1,0 +1,260 @@
+//! Random operations on a back end and on the reference model give the same answers.
+
+use std::fmt::Debug;
+
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+use replibook::run::{
+    AgentId, AgentSeq, AgentState, Command, CommandOutcome, EngineId, Millis, RunStatus, Timestamp,
+    Writes,
+};
+use replibook::store::{LogCursor, Page, Result, RunFilter};
+
+use crate::backends::{Fixture, LEASE, RETENTION, memory, sqlite};
+use crate::samples::{
+    asking_for, cluster, command, event, finished, finishing, journal, key, line, page, playbook,
+    plugin, progress, record, run, run_id,
+};
+
+/// Names the seed to run again.
+const SEED: &str = "REPLIBOOK_SEED";
+
+/// Operations in one comparison: enough for runs to be made, lost, finished and swept.
+const OPERATIONS: usize = 1_500;
+
+#[tokio::test]
+async fn sqlite_answers_as_the_model_does() {
+    let seed = match std::env::var(SEED) {
+        Ok(seed) => seed.parse().unwrap(),
+        Err(_) => rand::random(),
+    };
+    eprintln!("to run this again: {SEED}={seed}");
+    let mut pair = Pair { model: memory(), other: sqlite(), random: StdRng::seed_from_u64(seed) };
+    for number in 0..OPERATIONS {
+        let (operation, model, other) = pair.operate().await;
+        assert_eq!(model, other, "operation {number} with {SEED}={seed}: {operation}");
+    }
+}
+
+struct Pair {
+    model: Fixture,
+    other: Fixture,
+    random: StdRng,
+}
+
+/// The same call on both; its text and both answers.
+macro_rules! both {
+    ($pair:ident, $($call:tt)*) => {{
+        let model = $pair.model.store.$($call)*.await;
+        let other = $pair.other.store.$($call)*.await;
+        (stringify!($($call)*), said(model), said(other))
+    }};
+}
+
+fn said<T: Debug>(result: Result<T>) -> String {
+    match result {
+        Ok(value) => format!("{value:#?}"),
+        Err(error) => format!("error: {error}"),
+    }
+}
+
+impl Pair {
+    async fn operate(&mut self) -> (&'static str, String, String) {
+        match self.random.random_range(0..100) {
+            0..12 => self.objects().await,
+            12..22 => self.runs().await,
+            22..38 => self.leases().await,
+            38..62 => self.commit().await,
+            62..72 => self.commands().await,
+            72..94 => self.history().await,
+            // All at once: which ones go first is not promised.
+            94..96 => both!(self, sweep(1_000)),
+            _ => {
+                let length = *[Millis(1), Millis(LEASE.0 / 2), Millis(RETENTION.0 / 3)]
+                    .choose(&mut self.random)
+                    .unwrap();
+                self.model.clock.advance(length);
+                self.other.clock.advance(length);
+                ("time passes", String::new(), String::new())
+            }
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.model.now()
+    }
+
+    fn pick(&mut self, below: u32) -> u32 {
+        self.random.random_range(0..below)
+    }
+
+    fn chance(&mut self) -> bool {
+        self.random.random()
+    }
+
+    fn run(&mut self) -> replibook::run::RunId {
+        run_id(self.pick(12).into())
+    }
+
+    fn engine(&mut self) -> EngineId {
+        EngineId(["a", "b"].choose(&mut self.random).unwrap().to_string())
+    }
+
+    fn epoch(&mut self) -> u64 {
+        self.pick(5).into()
+    }
+
+    fn page(&mut self, after: &[&str]) -> Page {
+        let after = if self.chance() { None } else { after.choose(&mut self.random).copied() };
+        page(after, self.pick(4))
+    }
+
+    async fn objects(&mut self) -> (&'static str, String, String) {
+        let (plugin, bytes) = plugin(u8::try_from(self.pick(3)).unwrap());
+        let digest = plugin.info.digest.clone();
+        let name = *["a", "a/b", "b"].choose(&mut self.random).unwrap();
+        let version = *["1.0.0", "1.0.0-rc.1", "10.0.0", "9.0.0"].choose(&mut self.random).unwrap();
+        let pins = if self.chance() { vec![&plugin] } else { vec![] };
+        let sample = playbook(name, version, &pins);
+        let version = sample.playbook.version.clone();
+        match self.pick(12) {
+            0 | 1 => both!(self, put_plugin(&plugin, bytes.clone())),
+            2 => both!(self, delete_plugin(&digest)),
+            3 => both!(self, plugin_bytes(&digest)),
+            4 => both!(self, plugin_by_name(&plugin.info.name, "1.0.0")),
+            5 => {
+                let page = self.page(&[digest.as_str(), "?"]);
+                both!(self, plugins(&page))
+            }
+            6 | 7 => both!(self, put_playbook(&sample)),
+            8 => both!(self, delete_playbook(name, &version)),
+            9 => {
+                let version = if self.chance() { Some(&version) } else { None };
+                both!(self, playbook(name, version))
+            }
+            10 => {
+                let page = self.page(&["a@1.0.0", "a/b@9.0.0-x", "b@8.0.0", "?"]);
+                both!(self, playbooks(&page))
+            }
+            _ => {
+                let sample = cluster(name, if self.chance() { "one" } else { "two" });
+                let page = self.page(&["a", "b", ""]);
+                match self.pick(3) {
+                    0 => both!(self, put_cluster(&sample)),
+                    1 => both!(self, delete_cluster(name)),
+                    _ => both!(self, clusters(&page)),
+                }
+            }
+        }
+    }
+
+    async fn runs(&mut self) -> (&'static str, String, String) {
+        let id = self.run();
+        match self.pick(4) {
+            0 | 1 => {
+                let (plugin, _) = plugin(u8::try_from(self.pick(3)).unwrap());
+                let pins = if self.chance() { vec![&plugin] } else { vec![] };
+                let mut new = asking_for(run(id.0.as_u128(), &playbook("restart", "1.0.0", &pins)));
+                if self.chance() {
+                    new.idempotency_key = Some(self.pick(4).to_string());
+                }
+                both!(self, create_run(&new))
+            }
+            2 => both!(self, run(id)),
+            _ => {
+                let statuses = [RunStatus::Pending, RunStatus::Running, RunStatus::Done];
+                let statuses = &statuses[..self.pick(4) as usize];
+                let cluster = if self.chance() { Some("mongo-eu".to_owned()) } else { None };
+                let filter = RunFilter { cluster, statuses: statuses.to_vec() };
+                let after = id.to_string();
+                let page = self.page(&[&after, "?"]);
+                both!(self, runs(&filter, &page))
+            }
+        }
+    }
+
+    async fn leases(&mut self) -> (&'static str, String, String) {
+        let (engine, run, epoch) = (self.engine(), self.run(), self.epoch());
+        let limit = self.pick(4);
+        match self.pick(6) {
+            0..=2 => both!(self, claim(&engine, limit)),
+            3 => both!(self, release(run, epoch)),
+            _ => both!(self, renew(&engine)),
+        }
+    }
+
+    async fn commit(&mut self) -> (&'static str, String, String) {
+        let (run, epoch, now) = (self.run(), self.epoch(), self.now());
+        if self.pick(5) == 0 {
+            return both!(self, stamp(run, epoch, now));
+        }
+        let progress = match self.pick(8) {
+            0 => finished(now),
+            1 => finishing(now),
+            _ => progress(RunStatus::Running, now),
+        };
+        let stamp = progress.finish_ts;
+        let state = *AgentState::ALL.choose(&mut self.random).unwrap();
+        let agent = self.pick(4);
+        let (step, attempt) = (u16::try_from(self.pick(2)).unwrap(), self.pick(2) + 1);
+        let agent_or_none = if self.chance() { Some(agent) } else { None };
+        let mut writes = Writes {
+            progress: Some(progress),
+            records: vec![record(run, agent, state)],
+            journals: vec![journal(run, key(agent, step, attempt))],
+            logs: vec![line(run, self.pick(4).into(), agent_or_none, self.pick(3))],
+            events: vec![event(run, self.pick(9).into())],
+            commands: vec![Command {
+                outcome: Some(CommandOutcome::Applied),
+                ..command(self.pick(20).into(), run, now)
+            }],
+        };
+        if self.chance() {
+            writes.commands.clear();
+        }
+        writes.records[0].finish_ts = stamp;
+        writes.events[0].finish_ts = stamp;
+        both!(self, commit(run, epoch, &writes))
+    }
+
+    async fn commands(&mut self) -> (&'static str, String, String) {
+        let (engine, run, now, limit) = (self.engine(), self.run(), self.now(), self.pick(5));
+        let command = command(self.pick(20).into(), run, now);
+        match self.pick(4) {
+            0 | 1 => both!(self, submit(&command)),
+            2 => both!(self, command(command.id)),
+            _ => both!(self, waiting_commands(&engine, limit)),
+        }
+    }
+
+    async fn history(&mut self) -> (&'static str, String, String) {
+        let (run, agent, limit) = (self.run(), self.pick(4), self.pick(6));
+        let name = AgentId(format!("node-{agent}"));
+        let one = self.chance();
+        let from_start = self.chance();
+        match self.pick(5) {
+            0 => {
+                let state = if one { None } else { Some(AgentState::Running) };
+                let after = if from_start { None } else { Some(AgentSeq(agent)) };
+                both!(self, records(run, state, after, limit))
+            }
+            1 => both!(self, record(run, &name)),
+            2 => {
+                let of = if one { Some(AgentSeq(self.pick(4))) } else { None };
+                let after = if from_start { None } else { Some(key(agent, 0, 1)) };
+                both!(self, journals(run, of, after, limit))
+            }
+            3 => {
+                let of = if one { Some(&name) } else { None };
+                let at = line(run, self.pick(4).into(), Some(self.pick(4)), 1);
+                let after = if from_start { None } else { Some(LogCursor::of(&at)) };
+                both!(self, logs(run, of, after.as_ref(), limit))
+            }
+            _ => {
+                let after = self.pick(9).into();
+                both!(self, events(run, after, limit))
+            }
+        }
+    }
+}

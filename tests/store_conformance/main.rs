@@ -1,0 +1,84 @@
+//! One list of cases that every back end of the store passes, unchanged, and a comparison of the
+//! back ends with the reference model.
+//!
+//! A back end joins by a factory in `backends.rs` and one line below.
+
+// Helpers of tests are tests, which Clippy can't see in a test target of its own.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+mod backends;
+mod cases;
+mod differential;
+mod samples;
+mod sqlite;
+
+/// Makes a test of each case of the list, on one back end.
+macro_rules! on {
+    ($backend:ident: $($case:ident),* $(,)?) => {
+        $(#[tokio::test]
+        async fn $case() {
+            crate::cases::$case(crate::backends::$backend()).await;
+        })*
+    };
+}
+
+/// The list of cases.
+macro_rules! all_cases_on {
+    ($backend:ident) => {
+        on! { $backend:
+            a_store_says_its_name_and_that_it_answers,
+            a_playbook_is_kept_once,
+            changed_content_under_a_known_name_and_version_conflicts,
+            a_playbook_pins_only_plugins_that_are_there,
+            playbooks_are_listed_by_name_and_semantic_version,
+            a_cluster_is_replaced_by_the_last_one_put,
+            a_plugin_is_kept_under_its_digest,
+            a_plugin_is_found_by_the_name_that_it_gives_itself,
+            a_plugin_is_not_removed_while_a_playbook_pins_it,
+            a_plugin_is_not_removed_while_an_unexpired_run_pins_it,
+            keys_that_are_none_are_refused,
+            a_run_is_created_with_its_first_events,
+            a_request_with_a_known_key_creates_nothing,
+            a_run_is_not_created_when_a_plugin_is_missing,
+            a_run_is_not_created_with_too_many_events,
+            a_snapshot_is_untouched_by_what_is_applied_later,
+            runs_are_listed_newest_first,
+            runs_are_claimed_oldest_first,
+            a_lease_is_renewed_until_it_expires,
+            a_run_is_taken_over_when_its_lease_has_expired,
+            a_released_run_is_free_at_once,
+            finished_runs_are_neither_claimed_nor_renewed,
+            two_engines_never_claim_the_same_run,
+            a_commit_writes_every_kind_of_document,
+            a_commit_replaces_documents_of_the_same_key,
+            repeating_a_commit_changes_nothing,
+            a_commit_without_the_lease_writes_nothing,
+            a_commit_that_is_too_large_writes_nothing,
+            one_document_may_have_any_size,
+            commits_at_the_same_time_do_not_disturb_each_other,
+            values_survive_as_they_are,
+            every_kind_of_record_gets_its_finish_ts_and_the_run_last,
+            stamping_goes_in_bounded_chunks,
+            stamping_needs_the_lease,
+            expired_documents_are_never_returned,
+            expired_documents_are_swept_within_the_limit,
+            a_command_is_kept_once,
+            waiting_commands_are_those_of_the_runs_that_an_engine_holds,
+            a_command_with_an_outcome_no_longer_waits,
+            a_command_that_comes_late_expires_with_its_run,
+            agent_records_are_read_by_state_and_page,
+            journals_are_read_in_order_of_their_keys,
+            log_lines_are_read_in_order,
+            events_are_read_by_sequence,
+            no_page_is_larger_than_the_largest,
+        }
+    };
+}
+
+mod on_memory {
+    all_cases_on!(memory);
+}
+
+mod on_sqlite {
+    all_cases_on!(sqlite);
+}

@@ -1,0 +1,217 @@
+//! What SQLite alone promises: files, durability, groups.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use replibook::run::{AgentState, EngineId, Writes};
+use replibook::store::sqlite::DATABASE_FILE;
+use replibook::store::{SqliteStore, Store, StoreError};
+
+use crate::backends::{ManualClock, options};
+use crate::samples::{
+    cluster, command, event, finishing, new_run, one_of_each, only, playbook, plugin, record,
+    run_id,
+};
+
+fn open(directory: &Path, clock: &Arc<ManualClock>) -> Result<SqliteStore, StoreError> {
+    SqliteStore::open(directory, options(), clock.clone())
+}
+
+#[tokio::test]
+async fn everything_is_there_after_a_restart() {
+    let (directory, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+    let store = open(directory.path(), &clock).unwrap();
+    let run = run_id(1);
+    let (plugin, bytes) = plugin(1);
+    let playbook = playbook("restart", "1.0.0", &[&plugin]);
+    let cluster = cluster("mongo-eu", "text");
+    store.put_plugin(&plugin, bytes.clone()).await.unwrap();
+    store.put_playbook(&playbook).await.unwrap();
+    store.put_cluster(&cluster).await.unwrap();
+    let mut new = new_run(1);
+    new.idempotency_key = Some("key".to_owned());
+    store.create_run(&new).await.unwrap();
+    let lease = store.claim(&EngineId("a".to_owned()), 1).await.unwrap().remove(0);
+    let writes = one_of_each(run);
+    store.commit(run, lease.epoch, &writes).await.unwrap();
+    let late = command(2, run, writes.commands[0].at);
+    store.submit(&late).await.unwrap();
+    drop(store);
+
+    let store = open(directory.path(), &clock).unwrap();
+    assert_eq!(store.plugin_bytes(&plugin.info.digest).await.unwrap(), Some(bytes));
+    assert_eq!(store.playbook("restart", None).await.unwrap(), Some(playbook));
+    assert_eq!(store.cluster("mongo-eu").await.unwrap(), Some(cluster));
+    assert_eq!(store.create_run(&new).await.unwrap(), replibook::store::Created::Before(run));
+    let found = store.run(run).await.unwrap().unwrap();
+    assert_eq!(Some(found.progress), writes.progress);
+    assert_eq!(found.snapshot, new.run.snapshot);
+    assert_eq!(store.records(run, None, None, 9).await.unwrap(), writes.records);
+    assert_eq!(store.journals(run, None, None, 9).await.unwrap(), writes.journals);
+    assert_eq!(store.logs(run, None, None, 9).await.unwrap(), writes.logs);
+    assert_eq!(store.events(run, 1, 9).await.unwrap(), writes.events);
+    assert_eq!(store.command(late.id).await.unwrap(), Some(late));
+
+    // The lease of the engine before is void at once, without waiting for it to expire.
+    assert_eq!(store.renew(&EngineId("a".to_owned())).await.unwrap(), []);
+    let error = store.commit(run, lease.epoch, &writes).await.unwrap_err();
+    assert!(matches!(error, StoreError::Fenced { .. }), "{error}");
+    let next = store.claim(&EngineId("b".to_owned()), 9).await.unwrap();
+    assert_eq!(next.len(), 1);
+    assert!(next[0].epoch > lease.epoch);
+}
+
+#[tokio::test]
+async fn a_second_engine_is_refused() {
+    let (directory, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+    let store = open(directory.path(), &clock).unwrap();
+    let error = open(directory.path(), &clock).err().unwrap();
+    let text = error.to_string();
+    assert!(text.contains("in use by another engine"), "{text}");
+    assert!(text.contains(&directory.path().display().to_string()), "{text}");
+    store.ping().await.unwrap();
+    drop(store);
+    open(directory.path(), &clock).unwrap();
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_version_is_refused_and_left_alone() {
+    let (directory, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+    drop(open(directory.path(), &clock).unwrap());
+    let database = rusqlite::Connection::open(directory.path().join(DATABASE_FILE)).unwrap();
+    database.pragma_update(None, "user_version", 99).unwrap();
+    drop(database);
+    for _ in 0..2 {
+        let error = open(directory.path(), &clock).err().unwrap();
+        assert!(matches!(error, StoreError::NewerSchema { found: 99, .. }), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_refused() {
+    let (directory, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+    std::fs::write(directory.path().join(DATABASE_FILE), vec![b'x'; 8_192]).unwrap();
+    let error = open(directory.path(), &clock).err().unwrap();
+    assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_commit_that_fails_part_way_writes_nothing_and_spoils_no_other() {
+    let (directory, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+    let store = open(directory.path(), &clock).unwrap();
+    for n in 0..8 {
+        store.create_run(&new_run(n)).await.unwrap();
+    }
+    let leases = store.claim(&EngineId("e".to_owned()), 8).await.unwrap();
+    let database = rusqlite::Connection::open(directory.path().join(DATABASE_FILE)).unwrap();
+    let trigger = "CREATE TRIGGER t BEFORE INSERT ON events WHEN NEW.seq = 99 \
+                   BEGIN SELECT RAISE(ABORT, 'the disk said no'); END";
+    database.execute_batch(trigger).unwrap();
+
+    let commits = leases.iter().map(async |lease| {
+        let mut writes = one_of_each(lease.run);
+        writes.commands.clear();
+        if lease.run.0.as_u128() % 2 == 0 {
+            writes.events.push(event(lease.run, 99));
+        }
+        store.commit(lease.run, lease.epoch, &writes).await
+    });
+    for (n, result) in (0..).zip(futures::future::join_all(commits).await) {
+        let fails = n % 2 == 0;
+        match result {
+            Ok(()) => assert!(!fails, "{n}"),
+            Err(error) => {
+                assert!(fails && error.retryable(), "{n}: {error}");
+                assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
+            }
+        }
+        let events = store.events(run_id(n), 0, 9).await.unwrap().len();
+        let records = store.records(run_id(n), None, None, 9).await.unwrap().len();
+        assert_eq!((events, records), if fails { (1, 0) } else { (2, 1) }, "{n}");
+    }
+}
+
+#[tokio::test]
+async fn more_writes_than_the_queue_holds_are_all_made() {
+    let (directory, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+    let store = Arc::new(open(directory.path(), &clock).unwrap());
+    store.create_run(&new_run(1)).await.unwrap();
+    let lease = store.claim(&EngineId("e".to_owned()), 1).await.unwrap().remove(0);
+    let commits = (0..3_000).map(|seq| {
+        let (store, lease) = (store.clone(), lease.clone());
+        let mut writes = only(finishing(lease.until));
+        writes.records = vec![record(lease.run, seq, AgentState::Done)];
+        async move { store.commit(lease.run, lease.epoch, &writes).await }
+    });
+    for result in futures::future::join_all(commits).await {
+        result.unwrap();
+    }
+    let mut found = 0;
+    loop {
+        let after = (found > 0).then(|| replibook::run::AgentSeq(found - 1));
+        let page = store.records(lease.run, None, after, 1_000).await.unwrap();
+        if page.is_empty() {
+            break;
+        }
+        found += u32::try_from(page.len()).unwrap();
+    }
+    assert_eq!(found, 3_000);
+}
+
+#[tokio::test]
+async fn commits_that_are_large_together_are_all_made() {
+    let (directory, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+    let store = open(directory.path(), &clock).unwrap();
+    for n in 0..6 {
+        store.create_run(&new_run(n)).await.unwrap();
+    }
+    let leases = store.claim(&EngineId("e".to_owned()), 6).await.unwrap();
+    let large = "x".repeat(6 * 1024 * 1024);
+    let commits = leases.iter().map(async |lease| {
+        let mut writes = one_of_each(lease.run);
+        writes.commands.clear();
+        writes.records[0].address.clone_from(&large);
+        store.commit(lease.run, lease.epoch, &writes).await
+    });
+    for result in futures::future::join_all(commits).await {
+        result.unwrap();
+    }
+    for lease in &leases {
+        let found = store.records(lease.run, None, None, 9).await.unwrap();
+        assert!(found.len() == 1 && found[0].address == large);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_wait_for_their_turn_on_any_runtime() {
+    let (directory, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+    let store = Arc::new(open(directory.path(), &clock).unwrap());
+    store.create_run(&new_run(1)).await.unwrap();
+    let reads = (0..200).map(|_| {
+        let store = store.clone();
+        tokio::spawn(async move { store.run(run_id(1)).await.unwrap().is_some() })
+    });
+    for read in reads.collect::<Vec<_>>() {
+        assert!(read.await.unwrap());
+    }
+}
+
+#[test]
+fn a_write_whose_caller_goes_away_is_made() {
+    let (directory, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let store = open(directory.path(), &clock).unwrap();
+    runtime.block_on(async {
+        let new = new_run(1);
+        // One poll hands the write over; then the caller loses interest.
+        let mut asking = Box::pin(store.create_run(&new));
+        assert!(futures::poll!(asking.as_mut()).is_pending());
+    });
+    drop(store);
+    let store = open(directory.path(), &clock).unwrap();
+    let writes: Writes = runtime.block_on(async {
+        let events = store.events(run_id(1), 0, 9).await.unwrap();
+        Writes { events, ..Writes::default() }
+    });
+    assert_eq!(writes.events.len(), 1);
+}
