@@ -259,6 +259,7 @@ impl From<StoreError> for ApiError {
             StoreError::MissingPlugin { .. } => Code::PluginMissing,
             StoreError::Pinned { .. } => Code::PluginPinned,
             StoreError::TooLarge { .. } => Code::BodyTooLarge,
+            StoreError::BadCursor { .. } => Code::BadParameter,
             StoreError::Fenced { .. }
             | StoreError::Corrupt { .. }
             | StoreError::NewerSchema { .. } => Code::Internal,
