@@ -87,4 +87,6 @@ wasm-targets: ## add the compiler's WebAssembly targets where they are missing
 	done
 
 $(DENY):
-	$(CARGO) install --locked cargo-deny --version $(DENY_VERSION) --root $(OUT)/tools/cargo-deny-$(DENY_VERSION)
+	$(CARGO) install --locked cargo-deny --version $(DENY_VERSION) \
+		--root $(OUT)/tools/cargo-deny-$(DENY_VERSION) --target-dir $(OUT)/tools/build
+	rm -rf $(OUT)/tools/build

@@ -225,7 +225,6 @@ async fn a_server_that_is_killed_ten_times_finishes_the_run_and_does_nothing_twi
     let moments = moments(seed);
     println!("REPLIBOOK_SEED={seed}: {moments:?}");
 
-    examples::build_plugins();
     let dir = tempfile::tempdir().unwrap();
     let client = Client::new();
     let program = Path::new(env!("CARGO_BIN_EXE_replibook"));

@@ -20,7 +20,6 @@ const LIMIT: Duration = Duration::from_secs(240);
 const GONE_LIMIT: Duration = Duration::from_secs(20);
 
 fn demo(temp: &Path, arguments: &[&str]) -> Command {
-    examples::build_plugins();
     let mut command = Command::new(env!("CARGO_BIN_EXE_replibook"));
     command.arg("demo").args(arguments).arg("--example").arg(examples::rolling_restart());
     command.env("TMPDIR", temp).env("NO_COLOR", "1").kill_on_drop(true);
