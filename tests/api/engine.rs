@@ -64,11 +64,8 @@ impl<'s> Engine<'s> {
         };
         command.outcome = Some(outcome);
         let progress = self.server.store.run(self.run).await.unwrap().unwrap().progress;
-        let writes = Writes {
-            progress: Some(progress),
-            commands: vec![command],
-            ..Writes::default()
-        };
+        let writes =
+            Writes { progress: Some(progress), commands: vec![command], ..Writes::default() };
         self.server.store.commit(self.run, self.epoch, &writes).await.unwrap();
     }
 

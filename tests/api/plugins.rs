@@ -107,7 +107,8 @@ async fn an_upload_that_the_document_does_not_name_is_a_mistake() {
     let server = Server::start().await;
     let document = playbook("restart", "1.0.0", "");
     let uploads = json!({ "other": PLUGINS.builtins()[0].info.digest });
-    let reply = server.post("/api/v1/playbooks", json!({ "document": document, "uploads": uploads }));
+    let reply =
+        server.post("/api/v1/playbooks", json!({ "document": document, "uploads": uploads }));
     let problem = reply.await.problem(422, "invalid-document");
     assert_eq!(problem["problems"][0]["code"], "unknown-upload");
     server.stop().await;
