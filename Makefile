@@ -16,8 +16,9 @@ FAIL ?= 0
 
 WASM_TARGETS := wasm32-unknown-unknown wasm32-wasip2
 
-# Workspaces apart from the main one: their crates are built for WebAssembly. Each keeps its own
-# target directory, also when CARGO_TARGET_DIR is set: playbooks name the files in it.
+# Workspaces apart from the main one: their crates are built for WebAssembly, in a target directory
+# that does not follow CARGO_TARGET_DIR: playbooks name the files in it. The guests of the tests share
+# that of the examples, so that what both depend on is built once.
 WASM_BUILTIN := plugins
 WASM_EXAMPLES := examples/plugins/rust
 WASM_GUESTS := tests/plugins
@@ -44,17 +45,17 @@ check: wasm-targets $(DENY) ## formatting, lints, documentation, licences
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --locked
-	$(call check-wasm,$(WASM_BUILTIN),wasm32-unknown-unknown)
-	$(call check-wasm,$(WASM_EXAMPLES),wasm32-wasip2)
-	$(call check-wasm,$(WASM_GUESTS),wasm32-unknown-unknown)
+	$(call check-wasm,$(WASM_BUILTIN),wasm32-unknown-unknown,$(WASM_BUILTIN)/target)
+	$(call check-wasm,$(WASM_EXAMPLES),wasm32-wasip2,$(WASM_EXAMPLES)/target)
+	$(call check-wasm,$(WASM_GUESTS),wasm32-wasip2,$(WASM_EXAMPLES)/target)
 	$(DENY) check bans licenses sources
 
-# Formatting, lints and licences of the workspace $(1), which is built for the target $(2). Not
-# every licence that we allow is in each of the small workspaces.
+# Formatting, lints and licences of the workspace $(1), which is built for the target $(2) in the
+# folder $(3). Not every licence that we allow is in each of the small workspaces.
 define check-wasm
 	$(CARGO) fmt --manifest-path $(1)/Cargo.toml --all --check
-	$(CARGO) clippy --manifest-path $(1)/Cargo.toml --target-dir $(1)/target --target $(2) --workspace --locked -- -D warnings
-	$(DENY) --manifest-path $(1)/Cargo.toml check --config deny.toml --allow license-not-encountered bans licenses sources
+	$(CARGO) clippy --manifest-path $(1)/Cargo.toml --target-dir $(3) --target $(2) --workspace --locked -- -D warnings
+	$(DENY) --manifest-path $(1)/Cargo.toml --config deny.toml check --allow license-not-encountered bans licenses sources
 endef
 
 .PHONY: bench
@@ -64,7 +65,7 @@ bench: wasm-targets ## measure, in a release build
 .PHONY: clean
 clean: ## remove everything that was built
 	$(CARGO) clean
-	rm -rf $(WASM_BUILTIN)/target $(WASM_EXAMPLES)/target $(WASM_GUESTS)/target
+	rm -rf $(WASM_BUILTIN)/target $(WASM_EXAMPLES)/target
 
 .PHONY: example-plugins
 example-plugins: wasm-targets ## build the example plugins that the example playbooks use
