@@ -72,10 +72,10 @@ async fn all_problems_of_a_document_are_reported_with_their_places() {
     let problem = problem.problem(422, "invalid-document");
     let problems = problem["problems"].as_array().unwrap();
     let place = |one: &Value| (one["path"].clone(), one["line"].clone());
-    assert_eq!(problems.iter().map(place).collect::<Vec<_>>(), [
-        (json!("/spec/sumary"), json!(5)),
-        (json!("/spec/approval"), json!(6)),
-    ]);
+    assert_eq!(
+        problems.iter().map(place).collect::<Vec<_>>(),
+        [(json!("/spec/sumary"), json!(5)), (json!("/spec/approval"), json!(6)),]
+    );
     assert_eq!(problem["detail"], "the document has 2 problems");
     server.apply("").await.problem(422, "invalid-document");
     server.stop().await;
@@ -93,7 +93,9 @@ async fn a_dry_run_keeps_nothing_and_says_what_the_store_would() {
     assert_eq!(dry(first).await.ok(200)["change"], "valid");
     let other = playbook("restart", "1.0.0", "summary: Something else.");
     dry(other).await.problem(409, "conflict");
-    server.post("/api/v1/playbooks?dry_run=yes", json!({ "document": "" })).await
+    server
+        .post("/api/v1/playbooks?dry_run=yes", json!({ "document": "" }))
+        .await
         .problem(400, "bad-parameter");
     server.stop().await;
 }

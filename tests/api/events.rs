@@ -67,7 +67,10 @@ impl Reader {
     async fn expect(&mut self, seq: u64) -> Value {
         let message = self.next().await.unwrap();
         assert_eq!(message.id, Some(seq.to_string()));
-        assert_eq!((&message.event, &message.data["event"]), (&"status".to_owned(), &json!("status")));
+        assert_eq!(
+            (&message.event, &message.data["event"]),
+            (&"status".to_owned(), &json!("status"))
+        );
         assert_eq!(message.data["seq"], seq);
         message.data
     }
@@ -137,7 +140,10 @@ async fn a_stream_over_a_store_that_fails_ends_with_a_problem() {
     reader.expect(1).await;
     server.store.faults().fail_calls(FaultMoment::Before);
     let message = reader.next().await.unwrap();
-    assert_eq!((message.event.as_str(), &message.data["code"]), ("error", &json!("store-unavailable")));
+    assert_eq!(
+        (message.event.as_str(), &message.data["code"]),
+        ("error", &json!("store-unavailable"))
+    );
     assert_eq!(reader.next().await, None);
     server.stop().await;
 }

@@ -29,10 +29,8 @@ fn restart() -> Value {
 }
 
 async fn start_as(server: &Server, key: &str, body: Value) -> Reply {
-    let headers = HeaderMap::from_iter([(
-        "idempotency-key".parse().unwrap(),
-        key.parse().unwrap(),
-    )]);
+    let headers =
+        HeaderMap::from_iter([("idempotency-key".parse().unwrap(), key.parse().unwrap())]);
     send(server.request("POST", "/api/v1/runs").headers(headers).json(&body)).await
 }
 
@@ -57,7 +55,10 @@ async fn a_run_is_created_with_its_snapshot_and_first_event() {
     assert_eq!(snapshot["playbook"]["plugins"], run["plugins"]);
     let events = server.get(&format!("{location}/events")).await.ok(200);
     assert_eq!(events["items"].as_array().unwrap().len(), 1);
-    assert_eq!((&events["items"][0]["seq"], &events["items"][0]["actor"]), (&json!(1), &json!("ada")));
+    assert_eq!(
+        (&events["items"][0]["seq"], &events["items"][0]["actor"]),
+        (&json!(1), &json!("ada"))
+    );
     assert_eq!(events["items"][0]["to"], "PENDING");
     server.stop().await;
 }
