@@ -8,4 +8,5 @@ pub mod driver;
 pub mod playbook;
 pub mod plugin;
 pub mod run;
+pub mod stop;
 pub mod store;

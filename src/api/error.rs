@@ -258,6 +258,7 @@ impl From<StoreError> for ApiError {
             StoreError::Conflict { .. } => Code::Conflict,
             StoreError::MissingPlugin { .. } => Code::PluginMissing,
             StoreError::Pinned { .. } => Code::PluginPinned,
+            StoreError::BadCursor { .. } => Code::BadParameter,
             StoreError::TooLarge { .. } => Code::BodyTooLarge,
             StoreError::BadCursor { .. } => Code::BadParameter,
             StoreError::Fenced { .. }

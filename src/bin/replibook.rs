@@ -1,3 +1,57 @@
-//! `replibook`
+//! `replibook`: the server, the reference agent and the demonstration.
 
-fn main() {}
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use replibook::agent::server::AgentArgs;
+use replibook::cli::demo::{DemoArgs, demo};
+use replibook::cli::{ServeArgs, log_to_stderr, serve};
+
+/// Runs playbooks over the agents of a cluster, with WebAssembly plugins.
+#[derive(Debug, Parser)]
+#[command(name = "replibook", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server: it keeps playbooks and clusters, and drives runs
+    Serve(ServeArgs),
+    /// Run the reference agent: it does actions on one node
+    Agent(AgentArgs),
+    /// Show a whole run: start a server and a dozen agents, and restart them zone by zone
+    Demo(DemoArgs),
+}
+
+fn main() -> ExitCode {
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| runtime.block_on(run(Cli::parse().command)));
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            // With stderr closed the exit code still says that it failed.
+            let _ = writeln!(std::io::stderr(), "replibook: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<u8> {
+    match command {
+        Command::Serve(args) => {
+            log_to_stderr(&args.log)?;
+            serve(args).await.map(|()| 0)
+        }
+        Command::Agent(args) => {
+            log_to_stderr(&std::env::var("REPLIBOOK_LOG").unwrap_or_else(|_| "info".to_owned()))?;
+            replibook::agent::server::serve(args).await.map(|()| 0)
+        }
+        Command::Demo(args) => demo(args).await,
+    }
+}

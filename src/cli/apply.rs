@@ -12,7 +12,7 @@ use super::output::{Console, Row};
 use super::prepare::{PluginFile, Prepared, What, Wrong, plugin_problem, prepare};
 use super::text::Paint;
 use crate::api::wire::{ApplyCluster, ApplyPlaybook};
-use crate::playbook::Problems;
+use crate::playbook::{PlaybookDocument, Problems};
 use crate::run::Digest;
 
 /// Arguments of `apply`.
@@ -125,25 +125,24 @@ async fn apply_one(
 ) -> Result<(), CliError> {
     let text = prepared.document.text.clone();
     match &prepared.what {
-        What::Cluster(cluster) => {
-            let change = if dry_run {
-                "valid".to_owned()
-            } else {
-                let request = ApplyCluster { document: text };
-                let answer = client.apply_cluster(&request).await;
-                let view = answer.map_err(|error| in_document(error, prepared, console))?;
-                view.change.unwrap_or_default()
-            };
-            let name = cluster.name.clone();
-            let (version, source, digest) = (None, None, None);
-            applied.push(Applied { kind: "cluster", name, version, source, digest, change });
+        What::Cluster(_) => {
+            let answer = client.apply_cluster(&ApplyCluster { document: text }, dry_run).await;
+            let view = answer.map_err(|error| in_document(error, prepared, console))?;
+            applied.push(Applied {
+                kind: "cluster",
+                name: view.name,
+                version: None,
+                source: None,
+                digest: None,
+                change: view.change.unwrap_or_default(),
+            });
             Ok(())
         }
-        What::Playbook { files, .. } => {
+        What::Playbook { playbook, files } => {
             let mut uploads = BTreeMap::new();
             let mut uploaded = BTreeMap::new();
             for file in files {
-                let change = upload(client, prepared, file, console).await?;
+                let change = upload(client, prepared, playbook, file, console).await?;
                 uploads.insert(file.name.clone(), file.digest.clone());
                 uploaded.insert(file.name.as_str(), change);
             }
@@ -178,6 +177,7 @@ async fn apply_one(
 async fn upload(
     client: &Client,
     prepared: &Prepared,
+    playbook: &PlaybookDocument,
     file: &PluginFile,
     console: &Console,
 ) -> Result<&'static str, CliError> {
@@ -189,13 +189,7 @@ async fn upload(
     match client.upload_plugin(&file.digest, file.bytes.clone()).await {
         Ok(_) => Ok("uploaded"),
         Err(ClientError::Refused(refusal)) if matches!(refusal.status, 400 | 413 | 422) => {
-            let problem = plugin_problem(
-                &prepared.document,
-                &file.name,
-                &file.source,
-                &refusal.code,
-                refusal.detail,
-            );
+            let problem = plugin_problem(playbook, &file.name, &refusal.code, refusal.detail);
             Err(invalid(prepared, Problems(vec![problem]), console))
         }
         Err(error) => Err(error.into()),

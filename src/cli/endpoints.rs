@@ -125,10 +125,8 @@ impl Client {
         apply: &ApplyPlaybook,
         dry_run: bool,
     ) -> Result<PlaybookView> {
-        let mut request = self.request(Method::POST, &["playbooks"]).json(apply);
-        if dry_run {
-            request = request.query(&[("dry_run", true)]);
-        }
+        let request = self.request(Method::POST, &["playbooks"]).json(apply);
+        let request = if dry_run { request.query(&[("dry_run", true)]) } else { request };
         // The same content a second time changes nothing; but the answer would say `unchanged`.
         self.json(request, Repeat::Unsent).await
     }
@@ -153,9 +151,11 @@ impl Client {
         self.delete(request.query(&[("version", version)])).await
     }
 
-    /// Applies a cluster.
-    pub async fn apply_cluster(&self, apply: &ApplyCluster) -> Result<ClusterView> {
-        self.json(self.request(Method::POST, &["clusters"]).json(apply), Repeat::Unsent).await
+    /// Applies a cluster; with `dry_run` it is only validated.
+    pub async fn apply_cluster(&self, apply: &ApplyCluster, dry_run: bool) -> Result<ClusterView> {
+        let request = self.request(Method::POST, &["clusters"]).json(apply);
+        let request = if dry_run { request.query(&[("dry_run", true)]) } else { request };
+        self.json(request, Repeat::Unsent).await
     }
 
     /// A cluster.

@@ -9,8 +9,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::client::{Client, REQUEST_TIMEOUT, name_of};
 use super::error::ClientError;
-use super::sse::{Message, Parser};
-use crate::api::wire::RunView;
+use super::sse::{Message, Parser, SseError};
+use crate::api::wire::{ProblemDetails, RunView};
 use crate::run::{RunEvent, RunId};
 
 /// How long a stream may be silent before it counts as broken. The server sends a comment every
@@ -107,8 +107,10 @@ struct Away {
 enum Broken {
     /// Another one may do better.
     Passing(String),
-    /// Nothing will.
+    /// Nothing will: the server refuses.
     ForGood(ClientError),
+    /// Nothing will: this is no stream of events.
+    Unreadable(SseError),
 }
 
 impl Feed {
@@ -166,6 +168,7 @@ impl Feed {
         let message = match broken {
             Broken::Passing(message) => message,
             Broken::ForGood(error) => return Err(error),
+            Broken::Unreadable(error) => return Err(self.malformed(&error)),
         };
         let Some(away) = &self.away else {
             self.away = Some(Away { since: Instant::now(), wait: FIRST_WAIT });
@@ -178,15 +181,23 @@ impl Feed {
         Ok(None)
     }
 
-    fn understand(&mut self, message: &Message) -> Result<Option<Update>, ClientError> {
-        let malformed = |error: serde_json::Error| ClientError::Malformed {
+    fn malformed(&self, error: &dyn std::error::Error) -> ClientError {
+        ClientError::Malformed {
             server: self.client.server().to_owned(),
             request: format!("GET /api/v1/runs/{}/events", self.run),
-            message: format!("{error} in a message of the stream"),
-        };
+            message: format!("{error} in the stream of events"),
+        }
+    }
+
+    fn understand(&mut self, message: &Message) -> Result<Option<Update>, ClientError> {
+        let malformed = |error: serde_json::Error| self.malformed(&error);
         if message.event == "end" {
             let run = serde_json::from_str(&message.data).map_err(malformed)?;
             return Ok(Some(Update::Ended(run)));
+        }
+        if message.event == "error" {
+            let problem = serde_json::from_str(&message.data).map_err(malformed)?;
+            return self.refused(problem);
         }
         let event: Box<RunEvent> = serde_json::from_str(&message.data).map_err(malformed)?;
         if event.seq <= self.last {
@@ -194,6 +205,12 @@ impl Feed {
         }
         self.last = event.seq;
         Ok(Some(Update::Event(event)))
+    }
+
+    /// The server broke the stream off and says why. The feed goes on where another try may help.
+    fn refused(&mut self, problem: Box<ProblemDetails>) -> Result<Option<Update>, ClientError> {
+        self.open = None;
+        self.lose(broken(ClientError::Refused(problem)))
     }
 }
 
@@ -203,9 +220,7 @@ async fn read(
     silence: Duration,
 ) -> Result<Vec<Message>, Broken> {
     match timeout(silence, answer.chunk()).await {
-        Ok(Ok(Some(bytes))) => {
-            parser.feed(&bytes).map_err(|error| Broken::Passing(error.to_string()))
-        }
+        Ok(Ok(Some(bytes))) => parser.feed(&bytes).map_err(Broken::Unreadable),
         Ok(Ok(None)) => Err(Broken::Passing("the server closed the connection".to_owned())),
         Ok(Err(_)) => Err(Broken::Passing("the connection broke".to_owned())),
         Err(_) => Err(Broken::Passing(format!("silence for {silence:?}"))),

@@ -4,15 +4,17 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::error::CliError;
+use crate::playbook::MAX_CLUSTER_BYTES;
 
-/// The largest file of documents in bytes: a cluster of 10,000 listed agents fits.
-pub(crate) const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
+/// The largest file of documents in bytes: the largest document, a cluster of 100,000 listed agents.
+pub(crate) const MAX_FILE_BYTES: u64 = MAX_CLUSTER_BYTES as u64;
 
 /// The most documents in one file, so that a wrong file is refused before anything is sent.
 pub(crate) const MAX_DOCUMENTS: usize = 100;
 
-/// The largest plugin in bytes: those that carry a language runtime have some tens of MiB.
-pub(crate) const MAX_PLUGIN_BYTES: u64 = 256 * 1024 * 1024;
+/// The largest plugin in bytes, as the server has it too: those that carry a language runtime have
+/// some tens of MiB.
+pub(crate) const MAX_PLUGIN_BYTES: u64 = 64 * 1024 * 1024;
 
 /// One document of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,9 +116,9 @@ fn split(file: &str, text: &str) -> Vec<Document> {
 }
 
 fn is_blank(text: &str) -> bool {
-    text.lines()
-        .map(str::trim)
-        .all(|line| line.is_empty() || line.starts_with('#') || matches!(line, "---" | "..."))
+    text.lines().map(str::trim).all(|line| {
+        line.is_empty() || line.starts_with(['#', '%']) || matches!(line, "---" | "...")
+    })
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use super::error::CliError;
 use super::files::{Document, base_of, read_documents, read_plugin};
 use super::problems;
 use crate::playbook::{
-    Cluster, Kind, PlaybookDocument, PluginSource, Problem, Problems, Source, kind_of,
-    parse_cluster, parse_playbook,
+    Cluster, Kind, PlaybookDocument, Problem, Problems, Source, kind_of, parse_cluster,
+    parse_playbook,
 };
 use crate::run::Digest;
 
@@ -41,8 +41,6 @@ pub(crate) enum What {
 pub(crate) struct PluginFile {
     /// Name in the document.
     pub name: String,
-    /// The source as it is written in the document.
-    pub source: String,
     /// Digest of the bytes.
     pub digest: Digest,
     /// The bytes.
@@ -75,31 +73,26 @@ fn understand(document: &Document, base: &Path) -> Result<What, Problems> {
         Kind::Cluster => Ok(What::Cluster(Box::new(parse_cluster(bytes)?))),
         Kind::Playbook => {
             let playbook = parse_playbook(bytes)?;
-            let files = read_files(document, base, &playbook.plugins())?;
+            let files = read_files(&playbook, base)?;
             Ok(What::Playbook { playbook: Box::new(playbook), files })
         }
     }
 }
 
-fn read_files(
-    document: &Document,
-    base: &Path,
-    plugins: &[PluginSource],
-) -> Result<Vec<PluginFile>, Problems> {
+fn read_files(playbook: &PlaybookDocument, base: &Path) -> Result<Vec<PluginFile>, Problems> {
     let mut files = Vec::new();
     let mut problems = Vec::new();
-    for plugin in plugins {
+    for plugin in playbook.plugins() {
         let Source::File(path) = &plugin.source else { continue };
-        let source = format!("file:{path}");
         match read_plugin(base, path) {
             Ok(bytes) => {
                 let (digest, bytes) = (Digest::of(&bytes), Bytes::from(bytes));
-                files.push(PluginFile { name: plugin.name.clone(), source, digest, bytes });
+                files.push(PluginFile { name: plugin.name.clone(), digest, bytes });
             }
             Err(error) => {
                 let message = format!("failed to read the plugin: {error}");
                 let mut problem =
-                    plugin_problem(document, &plugin.name, &source, "plugin-unreadable", message);
+                    plugin_problem(playbook, &plugin.name, "plugin-unreadable", message);
                 problem.found = Some(base.join(path).display().to_string());
                 problems.push(problem);
             }
@@ -108,27 +101,15 @@ fn read_files(
     if problems.is_empty() { Ok(files) } else { Err(Problems(problems)) }
 }
 
-/// A problem with a plugin that a document names, at the place where it does.
+/// A problem with a plugin that a playbook names, at the place where it does.
 pub(crate) fn plugin_problem(
-    document: &Document,
+    playbook: &PlaybookDocument,
     name: &str,
-    source: &str,
     code: &str,
     message: String,
 ) -> Problem {
-    let place = document.text.lines().zip(1_u32..).find_map(|(line, number)| {
-        let start = line.find(source)?;
-        Some((number, u32::try_from(line[..start].chars().count()).ok()? + 1))
-    });
-    Problem {
-        code: code.to_owned(),
-        path: format!("/spec/plugins/{}/source", name.replace('~', "~0").replace('/', "~1")),
-        line: place.map(|(line, _)| line),
-        column: place.map(|(_, column)| column),
-        message,
-        found: None,
-        expected: None,
-    }
+    let name = name.replace('~', "~0").replace('/', "~1");
+    playbook.problem_at(&format!("/spec/plugins/{name}/source"), code, message)
 }
 
 /// Collects what is wrong with several documents.
@@ -155,24 +136,5 @@ impl Wrong {
             return Ok(());
         }
         Err(CliError::Invalid { file: self.files.join(", "), count: self.count, shown: self.shown })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_problem_with_a_plugin_is_shown_where_it_is_named() {
-        let document = Document {
-            file: "p.yaml".to_owned(),
-            text: "spec:\n  plugins:\n    a/b: { source: file:x.wasm }\n".to_owned(),
-            first_line: 0,
-        };
-        let problem = plugin_problem(&document, "a/b", "file:x.wasm", "c", "m".to_owned());
-        assert_eq!((problem.line, problem.column), (Some(3), Some(20)));
-        assert_eq!(problem.path, "/spec/plugins/a~1b/source");
-        let nowhere = plugin_problem(&document, "a", "file:y", "c", "m".to_owned());
-        assert_eq!(nowhere.line, None);
     }
 }

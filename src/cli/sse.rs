@@ -22,13 +22,13 @@ pub(crate) struct Message {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SseError {
     /// A line is too long.
-    #[error("found a line of more than {MAX_LINE_BYTES} bytes in the stream of events")]
+    #[error("found a line of more than {MAX_LINE_BYTES} bytes")]
     LineTooLong,
     /// A message is too large.
-    #[error("found a message of more than {MAX_DATA_BYTES} bytes in the stream of events")]
+    #[error("found a message of more than {MAX_DATA_BYTES} bytes")]
     MessageTooLarge,
     /// A line is not UTF-8.
-    #[error("found a line that is not UTF-8 in the stream of events")]
+    #[error("found a line that is not UTF-8")]
     NotUtf8,
 }
 

@@ -10,7 +10,7 @@ use super::exit::Exit;
 use super::output::{Console, Row};
 use super::prepare::{PluginFile, Prepared, What, Wrong, plugin_problem, prepare};
 use super::text::Paint;
-use crate::playbook::{PlaybookDocument, PluginInfo, Problems, Source, resolve};
+use crate::playbook::{PlaybookDocument, PluginInfo, Problem, Problems, Source, resolve};
 use crate::plugin::{HostConfig, PluginHost};
 
 /// Arguments of `validate`.
@@ -91,21 +91,32 @@ async fn check(
                     PluginHost::start(HostConfig::default()).map_err(CliError::PluginHost)?,
                 ),
             };
-            let plugins = match import(prepared, files, host).await {
-                Ok(plugins) => plugins,
-                Err(problems) => return Ok(Err(problems)),
-            };
+            let (plugins, mut problems) = import(playbook, files, host).await;
             let builtins: Vec<PluginInfo> =
                 host.builtins().iter().map(|builtin| builtin.info.clone()).collect();
-            Ok(resolve(playbook, &plugins, &builtins).map(|resolved| Valid {
-                file,
-                kind: "playbook",
-                name: resolved.name,
-                version: Some(resolved.version.to_string()),
-                valid: true,
-            }))
+            match resolve(playbook, &plugins, &builtins) {
+                Ok(resolved) if problems.is_empty() => Ok(Ok(Valid {
+                    file,
+                    kind: "playbook",
+                    name: resolved.name,
+                    version: Some(resolved.version.to_string()),
+                    valid: true,
+                })),
+                Ok(_) => Ok(Err(Problems(problems))),
+                Err(Problems(more)) => {
+                    // That nothing is known of a plugin which was refused goes without saying.
+                    let refused: Vec<String> =
+                        problems.iter().map(|problem| parent(&problem.path).to_owned()).collect();
+                    problems.extend(more.into_iter().filter(|one| !refused.contains(&one.path)));
+                    Ok(Err(Problems(problems)))
+                }
+            }
         }
     }
+}
+
+fn parent(pointer: &str) -> &str {
+    pointer.rsplit_once('/').map_or(pointer, |(parent, _)| parent)
 }
 
 /// Refuses plugins that only a server knows.
@@ -126,10 +137,10 @@ fn only_files(file: &str, playbook: &PlaybookDocument) -> Result<(), CliError> {
 }
 
 async fn import(
-    prepared: &Prepared,
+    playbook: &PlaybookDocument,
     files: &[PluginFile],
     host: &PluginHost,
-) -> Result<BTreeMap<String, PluginInfo>, Problems> {
+) -> (BTreeMap<String, PluginInfo>, Vec<Problem>) {
     let mut plugins = BTreeMap::new();
     let mut problems = Vec::new();
     for file in files {
@@ -137,14 +148,10 @@ async fn import(
             Ok(info) => {
                 plugins.insert(file.name.clone(), info);
             }
-            Err(error) => problems.push(plugin_problem(
-                &prepared.document,
-                &file.name,
-                &file.source,
-                error.code,
-                error.message,
-            )),
+            Err(error) => {
+                problems.push(plugin_problem(playbook, &file.name, error.code, error.message));
+            }
         }
     }
-    if problems.is_empty() { Ok(plugins) } else { Err(Problems(problems)) }
+    (plugins, problems)
 }

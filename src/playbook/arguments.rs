@@ -96,7 +96,7 @@ mod tests {
         let text = json!({"batch": "${{ params.batch }}%", "mode": "all"});
         assert_eq!(problems(schema.clone(), text), ["wrong-type /batch", "bad-value /mode"]);
         let unknown = json!({"bach": "${{ params.batch }}"});
-        assert_eq!(problems(schema, unknown), ["unknown-key /bach", "missing-key "]);
+        assert_eq!(problems(schema, unknown), ["unknown-key /bach", "missing-key /batch"]);
     }
 
     #[test]
@@ -113,6 +113,6 @@ mod tests {
         let when = json!({"if": {"properties": {"mode": {"const": "window"}}},
             "else": {"required": ["batch"]}});
         assert_eq!(problems(when.clone(), json!({"mode": "${{ params.mode }}"})), [""; 0]);
-        assert_eq!(problems(when, json!({"mode": "other"})), ["missing-key "]);
+        assert_eq!(problems(when, json!({"mode": "other"})), ["missing-key /batch"]);
     }
 }

@@ -66,10 +66,7 @@ pub(super) fn to_json(value: &cel::Value) -> Result<Value, String> {
 }
 
 fn convert(value: &cel::Value, left: &mut usize) -> Result<Value, String> {
-    let size = match value {
-        cel::Value::String(text) => text.len() + 2,
-        _ => 4,
-    };
+    let size = if let cel::Value::String(text) = value { text.len() + 2 } else { 4 };
     *left = left
         .checked_sub(size)
         .ok_or_else(|| format!("the value is larger than {MAX_VALUE_BYTES} bytes"))?;
@@ -97,8 +94,11 @@ fn convert(value: &cel::Value, left: &mut usize) -> Result<Value, String> {
             object.sort_keys();
             Ok(Value::Object(object))
         }
-        other => {
-            Err(format!("found a value of type {}, expected one that JSON has", other.type_of()))
+        cel::Value::Function(..)
+        | cel::Value::Bytes(_)
+        | cel::Value::Opaque(_)
+        | cel::Value::Struct(_) => {
+            Err(format!("found a value of type {}, expected one that JSON has", value.type_of()))
         }
     }
 }

@@ -79,13 +79,20 @@ impl PluginUse {
 /// Makes the draft, and adds what is wrong. The draft counts only when nothing is.
 pub(super) fn draft(file: PlaybookFile, problems: &mut Vec<Problem>) -> Draft {
     let PlaybookFile { metadata, spec, .. } = file;
-    let mut drafter =
-        Drafter { problems: Vec::new(), uses: Vec::new(), params: params::no_params() };
+    let mut drafter = Drafter {
+        problems: Vec::new(),
+        uses: Vec::new(),
+        params: params::no_params(),
+        known_params: Value::Null,
+    };
     if let Some(params) = spec.params {
         drafter.params = Value::Object(params);
         let bad = params::check_schema(&drafter.params).into_iter();
         let placed = bad.map(|p| Problem { path: format!("/spec/params{}", p.path), ..p });
         drafter.problems.extend(placed);
+    }
+    if drafter.problems.is_empty() {
+        drafter.known_params = drafter.params.clone();
     }
     let plugins = spec.plugins.into_iter().map(|(name, plugin)| {
         let declared = drafter.plugin(&name, plugin);
@@ -123,6 +130,8 @@ struct Drafter {
     problems: Vec<Problem>,
     uses: Vec<PluginUse>,
     params: Value,
+    /// The same for checking names; null, which says nothing, when it is not a valid schema.
+    known_params: Value,
 }
 
 impl Drafter {
@@ -201,7 +210,7 @@ impl Drafter {
         let path = format!("/spec/stages/{index}");
         let names: Vec<String> = file.steps.iter().map(|step| step.name.clone()).collect();
         self.unique(&format!("{path}/steps"), "step", names.iter());
-        let params = self.params.clone();
+        let params = self.known_params.clone();
         let scope = Names { roots: IN_SELECT, earlier: &[], steps: &names, params: &params };
         let select = self.expr(&format!("{path}/select"), file.select, scope);
         let pointer = format!("{path}/strategy");
@@ -344,16 +353,14 @@ impl Drafter {
     }
 
     fn template(&mut self, used: &PluginUse, source: Value, names: Names<'_>) -> Template {
-        let found = Template::read(source);
-        match &found {
-            Ok(template) => template.expressions().into_iter().for_each(|placed| {
-                self.names(&used.argument_pointer(&placed.pointer), placed.value, names);
-            }),
-            Err(errors) => errors.iter().for_each(|placed| {
-                self.bad_expression(&used.argument_pointer(&placed.pointer), &placed.value);
-            }),
+        let (template, errors) = Template::read(source);
+        for placed in template.expressions() {
+            self.names(&used.argument_pointer(&placed.pointer), placed.value, names);
         }
-        found.unwrap_or_default()
+        for placed in errors {
+            self.bad_expression(&used.argument_pointer(&placed.pointer), &placed.value);
+        }
+        template
     }
 
     fn names(&mut self, path: &str, expr: &Expr, names: Names<'_>) {

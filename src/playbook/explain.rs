@@ -37,7 +37,9 @@ pub(super) fn explain(error: &ValidationError<'_>, schema: &Value) -> Vec<Proble
         }
         Kind::Required { property } => {
             let key = property.as_str().unwrap_or_default();
-            problem(code::MISSING_KEY, &format!("the key {key:?} is missing"))
+            let mut path = path.to_owned();
+            push_segment(&mut path, key);
+            Problem::new(code::MISSING_KEY, path, format!("the key {key:?} is missing"))
         }
         Kind::Type { kind } => wrong_type(error, kind, around),
         Kind::Enum { options } => one_of(error, options.as_array().map_or(&[], Vec::as_slice)),
@@ -57,7 +59,12 @@ pub(super) fn explain(error: &ValidationError<'_>, schema: &Value) -> Vec<Proble
         Kind::MaxProperties { limit } => bad(format!("at most {limit} key(s)")),
         Kind::UniqueItems => bad("items that differ from each other".to_owned()),
         Kind::Format { format } => bad(format!("text in the format {format:?}")),
-        Kind::AnyOf { context } | Kind::OneOfNotValid { context } => bad(either(context)),
+        Kind::AnyOf { context } | Kind::OneOfNotValid { context } => {
+            match around.and_then(constants) {
+                Some(options) => one_of(error, &options),
+                None => bad(either(context)),
+            }
+        }
         Kind::OneOfMultipleValid { .. } => {
             bad("a value that fits exactly one of the forms".to_owned())
         }
@@ -65,11 +72,10 @@ pub(super) fn explain(error: &ValidationError<'_>, schema: &Value) -> Vec<Proble
             let key = of_name.instance().as_str().unwrap_or_default();
             let mut path = path.to_owned();
             push_segment(&mut path, key);
-            let expected = match of_name.kind() {
-                Kind::Pattern { pattern } => known_pattern(pattern),
-                _ => None,
-            };
-            let expected = expected.map_or_else(|| excerpt(&of_name.to_string()), str::to_owned);
+            let mut expected = excerpt(&of_name.to_string());
+            if let Kind::Pattern { pattern } = of_name.kind() {
+                expected = known_pattern(pattern).map_or(expected, str::to_owned);
+            }
             let problem = Problem::new(code::UNKNOWN_KEY, path, "this key is not allowed");
             problem.found(format!("{key:?}")).expected(expected)
         }
@@ -124,9 +130,12 @@ fn wrong_type(error: &ValidationError<'_>, kind: &TypeKind, schema: Option<&Valu
     };
     let mut expected = types.iter().map(|name| type_name(*name)).collect::<Vec<_>>().join(" or ");
     let found = error.instance();
-    if types == [JsonType::String] && (found.is_number() || found.is_boolean()) {
+    let of_pattern = schema.and_then(pattern_expected);
+    let is_bare = types == [JsonType::String] && (found.is_number() || found.is_boolean());
+    // A number in quotes is still no length of time.
+    if is_bare && of_pattern != Some(DURATION_EXPECTED) {
         expected.push_str(": put it in quotes");
-    } else if let Some(of_pattern) = schema.and_then(pattern_expected) {
+    } else if let Some(of_pattern) = of_pattern {
         expected = of_pattern.to_owned();
     }
     Problem::new(code::WRONG_TYPE, error.instance_path().as_str(), "wrong type of value")
@@ -151,6 +160,12 @@ fn one_of(error: &ValidationError<'_>, options: &[Value]) -> Problem {
     Problem::new(code::BAD_VALUE, error.instance_path().as_str(), message)
         .found(describe(found))
         .expected(expected)
+}
+
+/// The values of a schema that allows one of several constants, each with its own description.
+fn constants(schema: &Value) -> Option<Vec<Value>> {
+    let forms = schema.get("oneOf").or_else(|| schema.get("anyOf"))?.as_array()?;
+    forms.iter().map(|form| form.get("const").cloned()).collect()
 }
 
 /// What each of several forms misses, once.

@@ -163,16 +163,11 @@ impl Expr {
 
     /// Its value, which must be true or false.
     pub fn eval_bool(&self, scope: &Scope<'_>) -> Result<bool, ExprError> {
-        match self.eval(scope)? {
-            Value::Bool(value) => Ok(value),
-            other => {
-                let found = excerpt(&other.to_string());
-                Err(ExprError::failed(
-                    &self.source,
-                    format!("found {found}, expected true or false"),
-                ))
-            }
-        }
+        let value = self.eval(scope)?;
+        value.as_bool().ok_or_else(|| {
+            let found = excerpt(&value.to_string());
+            ExprError::failed(&self.source, format!("found {found}, expected true or false"))
+        })
     }
 
     /// The paths into the scope that it looks at: `["agent", "attributes", "role"]`.
@@ -198,10 +193,10 @@ fn first_error(errors: &cel::ParseErrors) -> String {
 }
 
 fn explain(error: &cel::ExecutionError) -> String {
-    match error {
-        cel::ExecutionError::NoSuchKey(key) => format!("there is no {key:?}"),
-        other => excerpt(&other.to_string()),
+    if let cel::ExecutionError::NoSuchKey(key) = error {
+        return format!("there is no {key:?}");
     }
+    excerpt(&error.to_string())
 }
 
 impl fmt::Debug for Expr {

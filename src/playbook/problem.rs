@@ -165,7 +165,12 @@ impl fmt::Display for Problems {
 
 /// `text`, cut to [`MAX_EXCERPT`] characters.
 pub(super) fn excerpt(text: &str) -> String {
-    match text.char_indices().nth(MAX_EXCERPT) {
+    cut(text, MAX_EXCERPT)
+}
+
+/// `text`, cut to `length` characters.
+pub(super) fn cut(text: &str, length: usize) -> String {
+    match text.char_indices().nth(length) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     }

@@ -1,7 +1,7 @@
 //! From text to documents that are known to be well-formed.
 
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::document::{API_VERSION, Kind, PlaybookFile};
 use super::draft::{self, Draft};
@@ -29,7 +29,7 @@ pub fn parse_playbook(text: &[u8]) -> Result<PlaybookDocument, Problems> {
     let (file, mut problems, repaired) = read_as::<PlaybookFile>(&text, Kind::Playbook)?;
     let mut rules = Vec::new();
     let draft = file.map(|file| draft::draft(file, &mut rules));
-    // Where a wrong value was left out, a rule may miss it.
+    // A rule may miss a value that was left out, or mind one that stands in for another.
     problems.extend(rules.into_iter().filter(|problem| !repaired.contains(&problem.path)));
     text.check(problems)?;
     match draft {
@@ -124,8 +124,8 @@ fn read_head(text: &Text) -> Result<Kind, Problems> {
     Ok(Kind::Playbook)
 }
 
-/// A document as authored, what its schema finds wrong with it, and the places around what was
-/// left out of it for that.
+/// A document as authored, what its schema finds wrong with it, and the places of what was left out
+/// or replaced for that, and around them.
 type Read<T> = (Option<T>, Vec<Problem>, Vec<String>);
 
 /// Reads a document as the type of its kind. What its schema finds wrong is left out, so that the
@@ -146,13 +146,31 @@ pub(super) fn read_as<T: DeserializeOwned>(text: &Text, kind: Kind) -> Result<Re
         return Ok((None, problems, vec![]));
     }
     let mut rest = text.value.clone();
-    let mut around = Vec::new();
-    for problem in problems.iter().filter(|problem| problem.code != code::MISSING_KEY) {
+    let mut repaired = Vec::new();
+    for problem in &problems {
         let Some((parent, key)) = problem.path.rsplit_once('/') else { continue };
-        if let Some(Value::Object(object)) = rest.pointer_mut(parent) {
-            object.shift_remove(&key.replace("~1", "/").replace("~0", "~"));
-            around.push(parent.to_owned());
+        let Some(Value::Object(object)) = rest.pointer_mut(parent) else { continue };
+        object.shift_remove(&key.replace("~1", "/").replace("~0", "~"));
+        if problem.code != code::UNKNOWN_KEY
+            && let Some(value) = stand_in(parent, key)
+        {
+            object.insert(key.to_owned(), value);
         }
+        repaired.extend([parent.to_owned(), problem.path.clone()]);
     }
-    Ok((T::deserialize(&rest).ok(), problems, around))
+    Ok((T::deserialize(&rest).ok(), problems, repaired))
+}
+
+/// What stands in for a value that is missing or wrong and without which nothing can be read.
+fn stand_in(parent: &str, key: &str) -> Option<Value> {
+    match key {
+        "version" => Some("0.0.0".into()),
+        "name" | "repository" | "source" | "id" | "address" | "url" | "cluster" => Some("".into()),
+        "use" if parent.ends_with("/strategy") => Some("".into()),
+        "strategy" => Some(json!({"use": ""})),
+        "stages" | "steps" => Some(json!([])),
+        "params" => Some(json!({})),
+        "attempts" => Some(1.into()),
+        _ => None,
+    }
 }

@@ -3,13 +3,15 @@
 
 use std::sync::LazyLock;
 
+use jsonschema::error::ValidationErrorKind;
 use jsonschema::{PatternOptions, Validator};
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
 use super::document::{ClusterFile, Kind, PlaybookFile};
 use super::explain::explain;
-use super::problem::{Problem, code};
+use super::problem::{Problem, code, cut};
+use super::spans::push_segment;
 
 /// The largest schema that a document or plugin may bring along, in bytes.
 pub const MAX_SCHEMA_BYTES: usize = 64 * 1024;
@@ -17,6 +19,9 @@ pub const MAX_SCHEMA_BYTES: usize = 64 * 1024;
 /// The largest compiled regular expression of a schema in bytes; the engine's time is linear in the
 /// text, so this is what a hostile one can cost.
 const MAX_REGEX_BYTES: usize = 1024 * 1024;
+
+/// The longest message of another library that is passed on, in characters.
+const MAX_MESSAGE: usize = 200;
 
 /// The JSON Schema (2020-12) of a kind of document, for editors and for checking.
 pub fn json_schema(kind: Kind) -> Value {
@@ -60,6 +65,32 @@ fn refuse_null(schema: &mut Value) {
     }
 }
 
+/// The references of a schema that lead out of it.
+fn find_remote(schema: &Value, path: &mut String, found: &mut Vec<Problem>) {
+    let mut below = |key: &str, value: &Value, found: &mut Vec<Problem>| {
+        let length = path.len();
+        push_segment(path, key);
+        let is_reference = ["$ref", "$dynamicRef", "$schema"].contains(&key);
+        if let Value::String(to) = value
+            && is_reference
+            && !to.starts_with('#')
+        {
+            let problem = Problem::new(code::BAD_SCHEMA, path.clone(), "nothing is fetched");
+            let expected = "a reference within the schema: #/…, and no $schema but the known ones";
+            found.push(problem.found(format!("{to:?}")).expected(expected));
+        }
+        find_remote(value, path, found);
+        path.truncate(length);
+    };
+    match schema {
+        Value::Object(object) => object.iter().for_each(|(key, value)| below(key, value, found)),
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(at, item)| below(&at.to_string(), item, found));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
 /// A schema that is ready to check values.
 pub(super) struct Schema {
     source: Value,
@@ -83,9 +114,16 @@ impl Schema {
             PatternOptions::regex().size_limit(MAX_REGEX_BYTES).dfa_size_limit(MAX_REGEX_BYTES);
         let options = jsonschema::options().offline().with_pattern_options(patterns);
         let validator = options.build(source).map_err(|error| {
+            let mut remote = Vec::new();
+            if matches!(error.kind(), ValidationErrorKind::Referencing(_)) {
+                find_remote(source, &mut String::new(), &mut remote);
+            }
+            if !remote.is_empty() {
+                return remote;
+            }
             let path = error.instance_path().as_str().to_owned();
-            let message = format!("not a valid JSON Schema: {error}");
-            vec![Problem::new(code::BAD_SCHEMA, path, super::problem::excerpt(&message))]
+            let message = cut(&format!("not a valid JSON Schema: {error}"), MAX_MESSAGE);
+            vec![Problem::new(code::BAD_SCHEMA, path, message)]
         })?;
         Ok(Self { source: source.clone(), validator })
     }

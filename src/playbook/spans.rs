@@ -296,6 +296,8 @@ pub(super) fn locate(text: &str, problems: &mut [Problem]) {
             *place = Some((key, value));
         }
     });
+    // A text without any value begins where it begins.
+    wanted.entry(String::new()).or_default().get_or_insert((None, Position { line: 1, column: 1 }));
     for problem in problems.iter_mut().filter(|problem| problem.line.is_none()) {
         let places = ancestors(&problem.path).filter_map(|p| wanted.get(p).copied().flatten());
         if let Some((key, value)) = { places }.next() {

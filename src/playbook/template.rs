@@ -52,17 +52,16 @@ pub(super) struct Placed<T> {
 impl Template {
     /// Reads a template and checks every expression in it.
     pub fn parse(source: Value) -> Result<Self, ExprError> {
-        Self::read(source).map_err(|mut errors| errors.swap_remove(0).value)
+        let (template, errors) = Self::read(source);
+        errors.into_iter().next().map_or(Ok(template), |first| Err(first.value))
     }
 
-    /// The same with all errors (at least one), each with its place.
-    pub(super) fn read(source: Value) -> Result<Self, Vec<Placed<ExprError>>> {
+    /// The same with all errors, each with its place. The template counts only when there is none;
+    /// otherwise it has what is valid in it.
+    pub(super) fn read(source: Value) -> (Self, Vec<Placed<ExprError>>) {
         let mut reader = Reader { path: String::new(), expressions: 0, errors: Vec::new() };
         let node = reader.node(&source);
-        match reader.errors.is_empty() {
-            true => Ok(Self { source, node: Arc::new(node) }),
-            false => Err(reader.errors),
-        }
+        (Self { source, node: Arc::new(node) }, reader.errors)
     }
 
     /// The value as it was written.
@@ -292,10 +291,9 @@ impl Node {
                     match part {
                         Part::Text(literal) => text.push_str(literal),
                         Part::Expr(expr) => {
-                            let rendered = match expr.eval(scope)? {
-                                Value::String(string) => string,
-                                other => other.to_string(),
-                            };
+                            let value = expr.eval(scope)?;
+                            let rendered =
+                                value.as_str().map_or_else(|| value.to_string(), str::to_owned);
                             take(left, rendered.len(), expr)?;
                             text.push_str(&rendered);
                         }
@@ -346,14 +344,6 @@ impl std::fmt::Debug for Template {
 impl PartialEq for Template {
     fn eq(&self, other: &Self) -> bool {
         self.source == other.source
-    }
-}
-
-impl Default for Template {
-    /// An object without entries.
-    fn default() -> Self {
-        let source = Value::Object(Map::new());
-        Self { node: Arc::new(Node::Literal(source.clone())), source }
     }
 }
 

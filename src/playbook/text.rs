@@ -70,17 +70,17 @@ impl Text {
     }
 }
 
-fn decode(bytes: &[u8]) -> Result<&str, Problem> {
+fn decode(bytes: &[u8]) -> Result<&str, Problems> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let before = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
         let at = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let byte = bytes.get(error.valid_up_to()).copied().unwrap_or_default();
-        Problem::new(code::ENCODING, "", "the document is not UTF-8")
-            .found(format!("the byte 0x{byte:02x}"))
-            .expected("a document in UTF-8")
-            .at(Position { line: at(line), column: at(column) })
+        let problem = Problem::new(code::ENCODING, "", "the document is not UTF-8");
+        let problem =
+            problem.found(format!("the byte 0x{byte:02x}")).expected("a document in UTF-8");
+        Problems::from(problem.at(Position { line: at(line), column: at(column) }))
     })?;
     Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
 }
@@ -121,7 +121,7 @@ fn walkable(text: &str) -> Cow<'_, str> {
     Cow::Owned(walkable)
 }
 
-fn read_value(text: &str) -> Result<serde_yaml::Value, Problem> {
+fn read_value(text: &str) -> Result<serde_yaml::Value, Problems> {
     if is_json(text)
         && let Ok(value) = serde_json::from_str::<serde_yaml::Value>(text)
     {
@@ -129,13 +129,14 @@ fn read_value(text: &str) -> Result<serde_yaml::Value, Problem> {
     }
     serde_yaml::from_str(text).map_err(|error| {
         let problem = Problem::new(code::SYNTAX, "", error.to_string());
-        match error.location() {
+        let problem = match error.location() {
             Some(at) => {
                 let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
                 problem.at(Position { line: number(at.line()), column: number(at.column()) })
             }
             None => problem,
-        }
+        };
+        Problems::from(problem)
     })
 }
 
@@ -164,10 +165,10 @@ fn to_json(value: serde_yaml::Value, path: &mut String, problems: &mut Vec<Probl
             let mut object = Map::with_capacity(entries.len());
             for (key, value) in entries {
                 let length = path.len();
-                let key = match key {
-                    serde_yaml::Value::String(key) => key,
-                    other => {
-                        let key = serde_yaml::to_string(&other).unwrap_or_default();
+                let key = match key.as_str() {
+                    Some(key) => key.to_owned(),
+                    None => {
+                        let key = serde_yaml::to_string(&key).unwrap_or_default();
                         let key = key.trim().to_owned();
                         spans::push_segment(path, &key);
                         let problem =
@@ -199,7 +200,9 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn read(text: impl AsRef<[u8]>) -> Result<Value, Vec<(String, Option<u32>, Option<u32>)>> {
+    type Read = Result<Value, Vec<(String, Option<u32>, Option<u32>)>>;
+
+    fn read(text: impl AsRef<[u8]>) -> Read {
         match Text::read(text.as_ref(), Limits::PLAYBOOK) {
             Ok(text) => Ok(text.value),
             Err(Problems(all)) => {
@@ -208,11 +211,7 @@ mod tests {
         }
     }
 
-    fn one(
-        code: &str,
-        line: u32,
-        column: u32,
-    ) -> Result<Value, Vec<(String, Option<u32>, Option<u32>)>> {
+    fn one(code: &str, line: u32, column: u32) -> Read {
         Err(vec![(code.to_owned(), Some(line), Some(column))])
     }
 

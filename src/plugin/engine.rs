@@ -102,3 +102,18 @@ fn pool(guests: u32) -> PoolingAllocationConfig {
     pool.total_tables(guests * limits::TABLES);
     pool
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugin::{builtin, import};
+
+    #[test]
+    fn without_address_space_for_a_pool_plugins_still_run() {
+        // Slots for so many guests take more address space than a processor has.
+        assert!(Engine::new(&config(Some(pool(40_000)))).is_err());
+        let runtime = Runtime::new(40_000).unwrap();
+        let plugin = import::import(&runtime, builtin::COMPONENTS[0]).unwrap();
+        assert_eq!(plugin.info.name, "action");
+    }
+}

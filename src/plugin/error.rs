@@ -85,6 +85,12 @@ impl Unwound {
         if let Some(trap) = error.downcast_ref::<wasmtime::Trap>() {
             return Self::Fault(Fault::from_trap(*trap));
         }
+        if error.is::<wasmtime::component::ResourceTableError>() {
+            let most = limits::WASI_HANDLES;
+            let message =
+                format!("the plugin misused the handles of WASI, or held more than {most}");
+            return Self::Fault(Fault::new("handle-limit", FailureReason::PluginLimit, message));
+        }
         let text = format!("{error:#}");
         // The runtime keeps the type of this error to itself.
         if text.contains("allocated for hostcalls has been exhausted") {

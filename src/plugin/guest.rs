@@ -197,3 +197,39 @@ impl ResourceLimiter for Memory {
         limits::CORE_INSTANCES as usize
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_memories_of_a_guest_count_together() {
+        let mut memory = Memory::default();
+        let half = limits::MEMORY_BYTES / 2;
+        assert!(memory.memory_growing(0, half, None).unwrap());
+        assert!(memory.memory_growing(0, half, None).unwrap());
+        let error = memory.memory_growing(half, half + 65_536, None).unwrap_err();
+        assert!(matches!(error.downcast_ref(), Some(Stop::OutOfMemory)));
+    }
+
+    #[test]
+    fn a_table_has_a_size() {
+        let mut memory = Memory::default();
+        assert!(memory.table_growing(0, limits::TABLE_ELEMENTS, None).unwrap());
+        let error = memory.table_growing(0, limits::TABLE_ELEMENTS + 1, None).unwrap_err();
+        assert!(matches!(error.downcast_ref(), Some(Stop::Limit { code: "table-limit", .. })));
+    }
+
+    #[test]
+    fn random_bytes_follow_the_seed_alone() {
+        let bytes = |seed| {
+            let mut guest = Guest::new(Role::Describe, Timestamp::default(), seed);
+            (guest.random_bytes(16).unwrap(), guest.random_u64())
+        };
+        assert_eq!(bytes([1; 32]), bytes([1; 32]));
+        assert_ne!(bytes([1; 32]), bytes([2; 32]));
+        let mut guest = Guest::new(Role::Describe, Timestamp::default(), [0; 32]);
+        assert!(guest.random_bytes(limits::RANDOM_BYTES).is_ok());
+        assert!(guest.random_bytes(limits::RANDOM_BYTES + 1).is_err());
+    }
+}

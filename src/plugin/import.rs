@@ -51,7 +51,7 @@ pub(super) fn import(runtime: &Runtime, bytes: &[u8]) -> Result<Loaded, PluginEr
         arguments,
         size: bytes.len() as u64,
     };
-    Ok(Loaded::new(info, compiled))
+    Ok(Loaded { info, compiled })
 }
 
 fn check_bytes(bytes: &[u8]) -> Result<(), PluginError> {

@@ -267,3 +267,45 @@ impl stderr::Host for Guest {
         Ok(self.wasi.table.push(self.log.stream(Stream::Stderr))?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugin::error::{Stop, Unwound};
+    use crate::plugin::guest::Role;
+    use crate::run::Timestamp;
+
+    fn guest() -> Guest {
+        Guest::new(Role::Describe, Timestamp::from_millis(1_500), [0; 32])
+    }
+
+    #[test]
+    fn timers_that_are_due_are_ready_and_others_are_an_effect() {
+        let mut guest = guest();
+        let due = monotonic_clock::Host::subscribe_instant(&mut guest, 1_500 * NANOS).unwrap();
+        let later = monotonic_clock::Host::subscribe_duration(&mut guest, NANOS).unwrap();
+        let (first, second) = (due.rep(), later.rep());
+        assert_eq!(poll::Host::poll(&mut guest, vec![later, due]).unwrap(), [1]);
+        let later = Resource::new_borrow(second);
+        let error = poll::HostPollable::block(&mut guest, later).unwrap_err();
+        assert!(matches!(error.downcast_ref(), Some(Stop::Forbidden { call: "timer.sleep", .. })));
+        for rep in [first, second] {
+            poll::HostPollable::drop(&mut guest, Resource::new_own(rep)).unwrap();
+        }
+        assert!(guest.wasi.timers.is_empty());
+        assert!(poll::Host::poll(&mut guest, vec![]).is_err());
+    }
+
+    #[test]
+    fn the_handles_of_a_guest_have_a_number() {
+        let mut guest = guest();
+        let error = loop {
+            if let Err(error) = monotonic_clock::Host::subscribe_duration(&mut guest, 1) {
+                break error;
+            }
+            assert!(guest.wasi.timers.len() <= limits::WASI_HANDLES);
+        };
+        let Unwound::Fault(fault) = Unwound::from(error) else { panic!("not a fault") };
+        assert_eq!(fault.code, "handle-limit");
+    }
+}

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 /// A request as it came.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// Number of the request, from 0.
     pub number: usize,
     pub method: String,
@@ -28,21 +28,21 @@ pub struct Seen {
 }
 
 impl Seen {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap()
     }
 
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", String::as_str)
     }
 
-    pub fn parameter(&self, name: &str) -> Option<&str> {
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
         self.query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
     }
 }
 
 /// A server on a port of its own, which ends with the value.
-pub struct Server {
+pub(crate) struct Server {
     pub url: String,
     seen: Arc<Mutex<Vec<Seen>>>,
     stop: Option<oneshot::Sender<()>>,
@@ -50,7 +50,7 @@ pub struct Server {
 }
 
 impl Server {
-    pub fn start(answer: impl Fn(&Seen) -> Response + Send + Sync + 'static) -> Self {
+    pub(crate) fn start(answer: impl Fn(&Seen) -> Response + Send + Sync + 'static) -> Self {
         let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
         let kept = seen.clone();
         let answer = Arc::new(answer);
@@ -80,12 +80,12 @@ impl Server {
         Self { url, seen, stop: Some(stop), thread: Some(thread) }
     }
 
-    pub fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
 
     /// Returns once a request was seen for which `wanted` holds.
-    pub async fn wait_for(&self, wanted: impl Fn(&Seen) -> bool) {
+    pub(crate) async fn wait_for(&self, wanted: impl Fn(&Seen) -> bool) {
         let found = async {
             while !self.seen().iter().any(&wanted) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -123,18 +123,18 @@ async fn keep(kept: &Mutex<Vec<Seen>>, request: Request) -> Seen {
     seen
 }
 
-pub fn problem(status: u16, code: &str, detail: &str) -> Response {
+pub(crate) fn problem(status: u16, code: &str, detail: &str) -> Response {
     let body = json!({"type": "about:blank", "title": "x", "status": status, "detail": detail,
         "code": code});
     let kind = [(header::CONTENT_TYPE, "application/problem+json")];
     (StatusCode::from_u16(status).unwrap(), kind, body.to_string()).into_response()
 }
 
-pub fn run_id() -> String {
+pub(crate) fn run_id() -> String {
     "01920000-0000-7000-8000-000000000001".to_owned()
 }
 
-pub fn run(status: RunStatus, counts: &[(&str, u32)]) -> Value {
+pub(crate) fn run(status: RunStatus, counts: &[(&str, u32)]) -> Value {
     let reason = match status {
         RunStatus::Paused | RunStatus::Failed => {
             json!({"code": "budget-exceeded", "message": "2 agents failed, at most 1 may"})
@@ -151,7 +151,7 @@ pub fn run(status: RunStatus, counts: &[(&str, u32)]) -> Value {
 }
 
 /// One message of a stream: the run became `what`, or the agent `what` became DONE.
-pub fn event(seq: u64, what: &str) -> String {
+pub(crate) fn event(seq: u64, what: &str) -> String {
     let happened = if what.starts_with("node") {
         json!({"event": "agent", "agent": what, "from": "RUNNING", "to": "DONE", "batch": 1})
     } else {
@@ -165,33 +165,38 @@ pub fn event(seq: u64, what: &str) -> String {
 
 /// Answers what a watch asks: for the run, its agents, and the stream of its events, which breaks
 /// off after each part of the script.
-pub struct EventScript {
+pub(crate) struct EventScript {
     parts: Vec<Vec<String>>,
     next: AtomicUsize,
     hanging: bool,
 }
 
 impl EventScript {
-    pub fn new(parts: Vec<Vec<String>>) -> Self {
+    pub(crate) fn new(parts: Vec<Vec<String>>) -> Self {
         Self { parts, next: AtomicUsize::new(0), hanging: false }
     }
 
     /// The stream stays open after each part.
-    pub fn hanging(self) -> Self {
+    pub(crate) fn hanging(self) -> Self {
         Self { hanging: true, ..self }
     }
 
     /// The last message of a stream.
-    pub fn end(status: RunStatus, counts: &[(&str, u32)]) -> String {
+    pub(crate) fn end(status: RunStatus, counts: &[(&str, u32)]) -> String {
         format!("event: end\ndata: {}\n\n", run(status, counts))
     }
 
     /// Whether a stream was opened.
-    pub fn streamed(&self) -> bool {
+    pub(crate) fn streamed(&self) -> bool {
         self.next.load(Ordering::SeqCst) > 0
     }
 
-    pub fn answer(&self, seen: &Seen, status: RunStatus, counts: &[(&str, u32)]) -> Response {
+    pub(crate) fn answer(
+        &self,
+        seen: &Seen,
+        status: RunStatus,
+        counts: &[(&str, u32)],
+    ) -> Response {
         if seen.header("accept") == "text/event-stream" {
             return self.stream();
         }

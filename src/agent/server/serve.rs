@@ -10,8 +10,6 @@ use anyhow::Context as _;
 use axum::serve::ListenerExt as _;
 use serde_json::Value;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -20,6 +18,7 @@ use super::config::{AgentConfig, ConfigError};
 use super::router::{Shared, router};
 use super::store::{ActionStore, StoreError};
 use super::worker::Worker;
+use crate::stop::StopAsked;
 use crate::clock::{Clock, SystemClock};
 use crate::playbook::Problems;
 use crate::run::Millis;
@@ -207,54 +206,6 @@ pub async fn serve(args: AgentArgs) -> anyhow::Result<()> {
         () = asked.wait() => agent.stop().await,
         error = agent.broken() => Err(error),
     }
-}
-
-/// The ways in which a program is asked to stop.
-struct StopAsked {
-    interrupt: Signal,
-    terminate: Signal,
-    stdin_closed: Option<oneshot::Receiver<()>>,
-}
-
-impl StopAsked {
-    fn listen(until_stdin_closes: bool) -> anyhow::Result<Self> {
-        let stdin_closed = until_stdin_closes.then(stdin_closed).transpose()?;
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?,
-            terminate: signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?,
-            stdin_closed,
-        })
-    }
-
-    async fn wait(&mut self) {
-        let closed = async {
-            match &mut self.stdin_closed {
-                // An error means that the thread is gone, which it is only after the end.
-                Some(closed) => drop(closed.await),
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            () = closed => {}
-        }
-    }
-}
-
-/// Reads standard input to its end, on a thread of its own: tokio's would keep the runtime from
-/// ending while a read waits.
-fn stdin_closed() -> anyhow::Result<oneshot::Receiver<()>> {
-    let (closed, receiver) = oneshot::channel();
-    std::thread::Builder::new()
-        .name("stdin".to_owned())
-        .spawn(move || {
-            // A failed read ends it as well as the end.
-            let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
-            let _ = closed.send(());
-        })
-        .context("failed to watch standard input")?;
-    Ok(receiver)
 }
 
 #[cfg(test)]

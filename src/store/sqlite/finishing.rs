@@ -40,7 +40,8 @@ pub(super) fn stamp(
         let Kind { table, key } = kind;
         let sql = format!(
             "UPDATE {table} SET finish_ts = ?1 WHERE ({key}) IN \
-             (SELECT {key} FROM {table} WHERE run = ?2 AND finish_ts IS NULL LIMIT ?3)"
+             (SELECT {key} FROM {table} INDEXED BY {table}_unfinished \
+             WHERE run = ?2 AND finish_ts IS NULL LIMIT ?3)"
         );
         stamped += change(connection, RECORDS, &sql, row)? as u64;
     }

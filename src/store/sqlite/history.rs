@@ -46,7 +46,8 @@ pub(super) fn agent_record(
     at: &Moment,
 ) -> Result<Option<AgentRecord>> {
     const WHAT: &str = "an agent record";
-    let sql = "SELECT body, finish_ts FROM agent_records WHERE run = ?1 AND agent = ?2 \
+    let sql = "SELECT body, finish_ts FROM agent_records INDEXED BY agent_records_by_agent \
+               WHERE run = ?1 AND agent = ?2 \
                AND (finish_ts IS NULL OR finish_ts >= ?3) ORDER BY seq LIMIT 1";
     let row = params![run_key(run), agent.0, at.cutoff.as_millis()];
     first(connection, WHAT, sql, row, |row| record(WHAT, row))
@@ -61,25 +62,36 @@ pub(super) fn journals(
     at: &Moment,
 ) -> Result<Vec<Journal>> {
     const WHAT: &str = "a journal";
+    const BEFORE_ALL: (u16, u16, i64) = (0, 0, -1);
     let (id, cutoff, limit) = (run_key(run), at.cutoff.as_millis(), page_limit(limit));
-    // Attempts count from 1, so no key comes before the one of zeros.
-    let key =
-        after.map_or([0; 4], |key| [key.agent.0, key.stage.into(), key.step.into(), key.attempt]);
     match agent {
         Some(agent) => {
+            let (stage, step, attempt) = match after {
+                Some(after) if after.agent > agent => return Ok(Vec::new()),
+                Some(AttemptKey { agent: of, stage, step, attempt }) if of == agent => {
+                    (stage, step, i64::from(attempt))
+                }
+                Some(_) | None => BEFORE_ALL,
+            };
             let sql = "SELECT body, finish_ts FROM journals WHERE run = ?1 AND agent = ?2 \
-                       AND (agent, stage, step, attempt) > (?3, ?4, ?5, ?6) \
-                       AND (finish_ts IS NULL OR finish_ts >= ?7) \
-                       ORDER BY stage, step, attempt LIMIT ?8";
-            let row = params![id, agent.0, key[0], key[1], key[2], key[3], cutoff, limit];
+                       AND (stage, step, attempt) > (?3, ?4, ?5) \
+                       AND (finish_ts IS NULL OR finish_ts >= ?6) \
+                       ORDER BY stage, step, attempt LIMIT ?7";
+            let row = params![id, agent.0, stage, step, attempt, cutoff, limit];
             all(connection, WHAT, sql, row, |row| record(WHAT, row))
         }
         None => {
+            let (agent, (stage, step, attempt)) = match after {
+                Some(AttemptKey { agent, stage, step, attempt }) => {
+                    (agent.0, (stage, step, i64::from(attempt)))
+                }
+                None => (0, BEFORE_ALL),
+            };
             let sql = "SELECT body, finish_ts FROM journals WHERE run = ?1 \
                        AND (agent, stage, step, attempt) > (?2, ?3, ?4, ?5) \
                        AND (finish_ts IS NULL OR finish_ts >= ?6) \
                        ORDER BY agent, stage, step, attempt LIMIT ?7";
-            let row = params![id, key[0], key[1], key[2], key[3], cutoff, limit];
+            let row = params![id, agent, stage, step, attempt, cutoff, limit];
             all(connection, WHAT, sql, row, |row| record(WHAT, row))
         }
     }

@@ -13,9 +13,11 @@ const LEASE: &str = "a lease";
 /// When a lease that nobody holds expires: it always has.
 pub(super) const FREE: i64 = i64::MIN;
 
-/// Voids all leases: they were of engines that no longer use this data directory.
+/// Voids the leases of all unfinished runs: they were of engines that no longer use this data
+/// directory.
 pub(super) fn release_all(connection: &Connection) -> Result<()> {
-    let sql = "UPDATE runs SET engine = NULL, lease_until = ?1 WHERE engine IS NOT NULL";
+    let sql = "UPDATE runs INDEXED BY runs_by_engine SET engine = NULL, lease_until = ?1 \
+               WHERE engine IS NOT NULL AND finish_ts IS NULL";
     change(connection, LEASE, sql, params![FREE]).map(drop)
 }
 
@@ -25,8 +27,8 @@ pub(super) fn claim(
     limit: u32,
     at: &Moment,
 ) -> Result<Vec<Lease>> {
-    let sql = "SELECT id, epoch FROM runs WHERE finish_ts IS NULL AND lease_until <= ?1 \
-               ORDER BY id LIMIT ?2";
+    let sql = "SELECT id, epoch FROM runs INDEXED BY runs_by_lease \
+               WHERE finish_ts IS NULL AND lease_until <= ?1 ORDER BY id LIMIT ?2";
     let row = params![at.now.as_millis(), page_limit(limit)];
     let leases = all(connection, LEASE, sql, row, |row| {
         let epoch: i64 = column(LEASE, row, 1)?;

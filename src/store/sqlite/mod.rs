@@ -1,10 +1,10 @@
 //! The embedded back end: one SQLite file in a data directory, used by one engine.
 //!
-//! Writes go through one thread ([`writer`]), which puts what is waiting into one transaction, so
+//! Writes go through one thread (`writer.rs`), which puts what is waiting into one transaction, so
 //! that many commits share one write to the disk; within it each has a savepoint of its own, so
 //! that one that is refused leaves the others alone. Reads go to a few connections beside it
-//! ([`readers`]). Documents are kept as JSON, with what they are found by in columns beside it
-//! (`schema_1.sql`). The data directory is locked ([`directory`]), so an earlier engine's leases
+//! (`readers.rs`). Documents are kept as JSON, with what they are found by in columns beside it
+//! (`schema_1.sql`). The data directory is locked (`directory.rs`), so an earlier engine's leases
 //! are void once it is open.
 
 mod commands;

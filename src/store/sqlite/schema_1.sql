@@ -1,7 +1,8 @@
 -- Documents are JSON in `body`; the columns beside it are what they are found by.
 -- Moments are milliseconds since the Unix epoch; identifiers of runs and commands are 16 bytes.
 -- Where there is a column `finish_ts`, it counts and what the body says of it does not: stamping
--- rewrites a number and not a document.
+-- rewrites a number and not a document. Queries name their index where SQLite, which knows nothing of
+-- how the values are spread, would choose another.
 
 CREATE TABLE playbooks (
     name TEXT NOT NULL,
@@ -37,6 +38,7 @@ CREATE TABLE playbook_pins (
     version TEXT NOT NULL,
     PRIMARY KEY (digest, name, version_key)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX playbook_pins_by_playbook ON playbook_pins (name, version_key);
 
 CREATE TABLE run_pins (
     digest TEXT NOT NULL,
@@ -58,6 +60,7 @@ CREATE TABLE runs (
     progress TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX runs_by_cluster ON runs (cluster, id);
+CREATE INDEX runs_by_cluster_and_status ON runs (cluster, status, id);
 CREATE INDEX runs_by_status ON runs (status, id);
 CREATE INDEX runs_by_lease ON runs (lease_until) WHERE finish_ts IS NULL;
 CREATE INDEX runs_by_engine ON runs (engine) WHERE engine IS NOT NULL AND finish_ts IS NULL;
@@ -79,7 +82,7 @@ CREATE TABLE agent_records (
     body TEXT NOT NULL,
     UNIQUE (run, seq)
 ) STRICT;
-CREATE INDEX agent_records_by_agent ON agent_records (run, agent);
+CREATE INDEX agent_records_by_agent ON agent_records (run, agent, seq);
 CREATE INDEX agent_records_by_state ON agent_records (run, state, seq);
 CREATE INDEX agent_records_unfinished ON agent_records (run) WHERE finish_ts IS NULL;
 CREATE INDEX agent_records_finished ON agent_records (finish_ts) WHERE finish_ts IS NOT NULL;

@@ -174,6 +174,7 @@ pub(crate) async fn values_survive_as_they_are(on: Fixture) {
     let mut writes = one_of_each(run);
     let value = json!({
         "least": i64::MIN, "most": u64::MAX, "null": null, "float": 1.5, "exp": 1e300,
+        "floats": [0.1 + 0.2, f64::MIN_POSITIVE, f64::MAX, 5e-324, 123_456.789_012_345_67, 1.0 / 3.0],
         "text": "a\u{0}b \u{1F680} \"quoted\" \\ é", "": [[], {}, [null, false]],
         "z": 1, "a": 2,
     });

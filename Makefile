@@ -1,0 +1,92 @@
+# Everything that a contributor types. `make help` shows the targets.
+#
+# `make test` and `make demo` share one profile (Cargo.toml, profile.dev), so that the large
+# dependencies are compiled once. CARGO_TARGET_DIR is honoured.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+OUT := $(or $(CARGO_TARGET_DIR),target)
+
+# Number of agents of the demonstration, and how many of them fail.
+AGENTS ?= 12
+FAIL ?= 0
+
+WASM_TARGETS := wasm32-unknown-unknown wasm32-wasip2
+
+# Workspaces apart from the main one: their crates are built for WebAssembly. Each keeps its own
+# target directory, also when CARGO_TARGET_DIR is set: playbooks name the files in it.
+WASM_BUILTIN := plugins
+WASM_EXAMPLES := examples/plugins/rust
+WASM_GUESTS := tests/plugins
+
+# The version is fixed, so that a check which passes today passes tomorrow.
+DENY_VERSION := 0.20.2
+DENY := $(OUT)/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
+
+.PHONY: help
+help: ## show this help
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 28
+
+.PHONY: demo
+demo: example-plugins ## show a whole run over AGENTS=12 agents; FAIL=2 makes two of them fail
+	$(CARGO) build --locked --bins
+	$(OUT)/debug/replibook demo --agents $(AGENTS) --fail $(FAIL)
+
+.PHONY: test
+test: example-plugins ## build everything and run all tests
+	$(CARGO) test --locked
+
+.PHONY: check
+check: wasm-targets $(DENY) ## formatting, lints, documentation, licences
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --locked
+	$(call check-wasm,$(WASM_BUILTIN),wasm32-unknown-unknown)
+	$(call check-wasm,$(WASM_EXAMPLES),wasm32-wasip2)
+	$(call check-wasm,$(WASM_GUESTS),wasm32-unknown-unknown)
+	$(DENY) check bans licenses sources
+
+# Formatting, lints and licences of the workspace $(1), which is built for the target $(2). Not
+# every licence that we allow is in each of the small workspaces.
+define check-wasm
+	$(CARGO) fmt --manifest-path $(1)/Cargo.toml --all --check
+	$(CARGO) clippy --manifest-path $(1)/Cargo.toml --target-dir $(1)/target --target $(2) --workspace --locked -- -D warnings
+	$(DENY) --manifest-path $(1)/Cargo.toml check --config deny.toml --allow license-not-encountered bans licenses sources
+endef
+
+.PHONY: bench
+bench: wasm-targets ## measure, in a release build
+	$(CARGO) bench --locked
+
+.PHONY: clean
+clean: ## remove everything that was built
+	$(CARGO) clean
+	rm -rf $(WASM_BUILTIN)/target $(WASM_EXAMPLES)/target $(WASM_GUESTS)/target
+
+.PHONY: example-plugins
+example-plugins: wasm-targets ## build the example plugins that the example playbooks use
+	$(CARGO) build --locked --release --target wasm32-wasip2 \
+		--manifest-path $(WASM_EXAMPLES)/Cargo.toml --target-dir $(WASM_EXAMPLES)/target
+
+.PHONY: wasm-targets
+wasm-targets: ## add the compiler's WebAssembly targets where they are missing
+	@for target in $(WASM_TARGETS); do \
+		if [ -d "$$(rustc --print target-libdir --target $$target)" ]; then continue; fi; \
+		if ! command -v rustup >/dev/null; then \
+			echo "found no $$target standard library for $$(rustc --version), and no rustup to add it." >&2; \
+			echo "install rustup (https://rustup.rs), or the target with your distribution's tools." >&2; \
+			exit 1; \
+		fi; \
+		if ! rustup target add $$target; then \
+			echo "failed to add the target $$target; plugins are built for it. is there a network?" >&2; \
+			exit 1; \
+		fi; \
+	done
+
+$(DENY):
+	$(CARGO) install --locked cargo-deny --version $(DENY_VERSION) \
+		--root $(OUT)/tools/cargo-deny-$(DENY_VERSION) --target-dir $(OUT)/tools/build
+	rm -rf $(OUT)/tools/build

@@ -1,0 +1,237 @@
+//! The agents of the demonstration: a process, a port and a directory each.
+
+use std::path::{Path, PathBuf};
+
+use futures::future::{join_all, try_join_all};
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use super::process::{Process, ProcessError};
+
+/// The most agents of one fleet: each is a process, and a demonstration must leave the machine usable.
+pub const MAX_AGENTS: u16 = 100;
+
+/// Values of the attribute `zone`, given to the agents in turn.
+const ZONES: [&str; 3] = ["a", "b", "c"];
+
+/// What an agent does for `demo.example.com/drain`. `$1` is a file with one line for each time that
+/// a command was really executed.
+const DRAIN: &str = r#"echo drain >> "$1"; sleep 0.1; echo '{"moved": 3}'"#;
+
+/// What an agent does for `demo.example.com/restart`.
+const RESTART: &str = r#"echo restart >> "$1"; sleep 0.3; echo '{"restarted": true}'"#;
+
+/// The same, for an agent whose service does not come back.
+const RESTART_FAILS: &str =
+    r#"echo restart >> "$1"; sleep 0.3; echo 'the service did not come back' >&2; exit 1"#;
+
+/// How often an agent looks at its queue: nobody wants to watch a demonstration wait.
+const TICK: &str = "50ms";
+
+/// Name of the file that [`DRAIN`] and [`RESTART`] write to, in the agent's directory.
+const EFFECTS: &str = "effects";
+
+/// Why there is no fleet.
+#[derive(Debug, thiserror::Error)]
+pub enum FleetError {
+    /// The number of agents is out of bounds.
+    #[error("found {found} agents, expected 1 to {MAX_AGENTS}")]
+    Agents {
+        /// How many were asked for.
+        found: u16,
+    },
+    /// More agents are to fail than there are.
+    #[error("found {fail} agents that are to fail, expected at most {agents}: all of them")]
+    Fail {
+        /// How many are to fail.
+        fail: u16,
+        /// How many there are.
+        agents: u16,
+    },
+    /// A file could not be written.
+    #[error("failed to write {path}")]
+    Write {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The configuration could not be put into YAML.
+    #[error("failed to write a document as YAML")]
+    Yaml(#[from] serde_yaml::Error),
+    /// An agent did not come up.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+}
+
+/// What one agent of a fleet is like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Identifier: `node-1` and so on.
+    pub id: String,
+    /// Attribute `zone`.
+    pub zone: &'static str,
+    /// Attribute `role`.
+    pub role: &'static str,
+    /// Whether its restart fails.
+    pub fails: bool,
+}
+
+/// Plans `agents` agents in three zones, `fail` of which will fail to restart. The first to fail are
+/// those of zone b, so that a run zone by zone gets through the first zone.
+pub fn plan(agents: u16, fail: u16) -> Result<Vec<Node>, FleetError> {
+    if agents == 0 || agents > MAX_AGENTS {
+        return Err(FleetError::Agents { found: agents });
+    }
+    if fail > agents {
+        return Err(FleetError::Fail { fail, agents });
+    }
+    let node = |(index, zone): (u16, &&'static str)| Node {
+        id: format!("node-{}", index + 1),
+        zone,
+        role: if index == 0 { "PRIMARY" } else { "SECONDARY" },
+        fails: false,
+    };
+    let mut nodes: Vec<Node> = (0..agents).zip(ZONES.iter().cycle()).map(node).collect();
+    let mut first_to_fail: Vec<usize> = (0..nodes.len()).collect();
+    first_to_fail.sort_by_key(|index| (index + ZONES.len() - 1) % ZONES.len());
+    for index in first_to_fail.into_iter().take(usize::from(fail)) {
+        if let Some(node) = nodes.get_mut(index) {
+            node.fails = true;
+        }
+    }
+    Ok(nodes)
+}
+
+impl Node {
+    /// The agent's configuration, as `replibook agent` reads it.
+    fn config(&self, dir: &Path) -> Value {
+        let command = |script: &str| {
+            let effects = dir.join(EFFECTS);
+            json!({ "command": ["sh", "-c", script, "sh", effects], "timeout": "30s" })
+        };
+        json!({
+            "node_id": self.id,
+            "attributes": { "zone": self.zone, "role": self.role },
+            "status": "HEALTHY",
+            "actions": {
+                "demo.example.com/drain": command(DRAIN),
+                "demo.example.com/restart": command(if self.fails { RESTART_FAILS } else { RESTART }),
+            },
+        })
+    }
+
+    async fn start(self, program: &Path, dir: PathBuf) -> Result<Member, FleetError> {
+        write(&dir, |path| std::fs::create_dir_all(path))?;
+        let config = dir.join("agent.yaml");
+        let text = serde_yaml::to_string(&self.config(&dir))?;
+        write(&config, |path| std::fs::write(path, text))?;
+        let mut command = Command::new(program);
+        command.arg("agent").arg("--config").arg(&config);
+        command.arg("--data").arg(dir.join("agent.sqlite"));
+        command.args(["--port", "0", "--tick", TICK, "--until-stdin-closes"]);
+        let process = Process::start(&self.id, command, &dir.join("log")).await?;
+        Ok(Member { node: self, dir, process })
+    }
+}
+
+/// Agents that run, each a process of its own.
+#[derive(Debug)]
+pub struct Fleet {
+    members: Vec<Member>,
+}
+
+#[derive(Debug)]
+struct Member {
+    node: Node,
+    dir: PathBuf,
+    process: Process,
+}
+
+impl Fleet {
+    /// Starts an agent for each of `nodes` with the binary `program` (`replibook`); each keeps its
+    /// files in a directory of its own in `dir`.
+    pub async fn start(program: &Path, dir: &Path, nodes: Vec<Node>) -> Result<Self, FleetError> {
+        let starting = nodes.into_iter().map(|node| {
+            let own = dir.join(&node.id);
+            node.start(program, own)
+        });
+        Ok(Self { members: try_join_all(starting).await? })
+    }
+
+    /// Each agent with the address that it listens on.
+    pub fn agents(&self) -> impl Iterator<Item = (&Node, &str)> {
+        self.members.iter().map(|member| (&member.node, member.process.address()))
+    }
+
+    /// The commands that the agent really executed, in order: `drain` and `restart`.
+    pub fn effects(&self, id: &str) -> std::io::Result<Vec<String>> {
+        let Some(member) = self.members.iter().find(|member| member.node.id == id) else {
+            return Ok(Vec::new());
+        };
+        match std::fs::read_to_string(member.dir.join(EFFECTS)) {
+            Ok(text) => Ok(text.lines().map(str::to_owned).collect()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The `Cluster` document with all agents.
+    pub fn cluster_document(&self, name: &str) -> Result<String, FleetError> {
+        let agent = |(node, address): (&Node, &str)| {
+            let attributes = json!({ "zone": node.zone, "role": node.role });
+            json!({ "id": node.id, "address": address, "attributes": attributes })
+        };
+        let document = json!({
+            "apiVersion": "replicante.io/v1",
+            "kind": "Cluster",
+            "metadata": { "name": name },
+            "spec": { "agents": self.agents().map(agent).collect::<Vec<Value>>() },
+        });
+        Ok(serde_yaml::to_string(&document)?)
+    }
+
+    /// Stops all agents and waits until they are gone.
+    pub async fn stop(self) {
+        join_all(self.members.into_iter().map(|member| member.process.stop())).await;
+    }
+}
+
+fn write(path: &Path, how: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<(), FleetError> {
+    how(path).map_err(|source| FleetError::Write { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agents_are_spread_over_the_zones_and_those_of_zone_b_fail_first() {
+        let nodes = plan(12, 2).unwrap();
+        let failing: Vec<&str> = nodes.iter().filter(|n| n.fails).map(|n| n.id.as_str()).collect();
+        assert_eq!(failing, ["node-2", "node-5"]);
+        assert!(nodes.iter().filter(|node| node.fails).all(|node| node.zone == "b"));
+        assert_eq!(nodes.iter().filter(|node| node.zone == "c").count(), 4);
+        assert_eq!(plan(1, 1).unwrap().iter().filter(|node| node.fails).count(), 1);
+    }
+
+    #[test]
+    fn numbers_out_of_bounds_are_refused() {
+        assert!(plan(MAX_AGENTS, 0).is_ok());
+        assert!(matches!(plan(0, 0), Err(FleetError::Agents { found: 0 })));
+        assert!(matches!(plan(MAX_AGENTS + 1, 0), Err(FleetError::Agents { .. })));
+        let error = plan(2, 3).unwrap_err().to_string();
+        assert_eq!(error, "found 3 agents that are to fail, expected at most 2: all of them");
+    }
+
+    #[test]
+    fn the_configuration_names_both_commands_and_the_file_of_their_effects() {
+        let node = plan(1, 1).unwrap().remove(0);
+        let config = node.config(Path::new("d"));
+        let restart = &config["actions"]["demo.example.com/restart"]["command"];
+        assert_eq!(restart[2], RESTART_FAILS);
+        assert_eq!(restart[4], "d/effects");
+        assert_eq!(config["actions"]["demo.example.com/drain"]["command"][2], DRAIN);
+    }
+}

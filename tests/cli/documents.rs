@@ -1,0 +1,162 @@
+//! Documents: validated, applied, and what is wrong with them.
+
+use std::path::Path;
+
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use replibook::run::Digest;
+use serde_json::{Value, json};
+
+use super::server::{Seen, Server, problem};
+use super::{NOWHERE, replictl};
+
+fn write(folder: &Path, name: &str, text: &str) -> String {
+    let path = folder.join(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+const CLUSTER: &str = "\
+apiVersion: replicante.io/v1
+kind: Cluster
+metadata: { name: mongo-eu }
+spec:
+  agents:
+    - { id: node-1, address: http://10.0.0.11:8000 }
+";
+
+const PLAYBOOK: &str = "\
+apiVersion: replicante.io/v1
+kind: Playbook
+metadata: { name: rolling-restart, version: 1.4.0 }
+spec:
+  plugins:
+    zones: { source: file:plugins/zones.wasm }
+  stages:
+    - name: restart
+      strategy: { use: zones }
+      steps:
+        - { name: ok, action: agent.replicante.io/test.success }
+";
+
+#[tokio::test]
+async fn an_invalid_document_is_exit_3_without_a_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let sandwich = write(folder.path(), "sandwich.yaml", "apiVersion: x\nkind: Sandwich\n");
+    for args in [["validate", "-f", &sandwich], ["apply", "-f", &sandwich]] {
+        let (code, out, err) = replictl(NOWHERE, &args).await;
+        assert_eq!((code, out.as_str()), (3, ""), "{err}");
+        assert!(err.contains("sandwich.yaml"), "{err}");
+    }
+    let missing = folder.path().join("none.yaml");
+    let (code, _, err) = replictl(NOWHERE, &["validate", "-f", missing.to_str().unwrap()]).await;
+    assert_eq!(code, 3, "{err}");
+    assert!(err.contains("failed to read") && err.contains("No such file"), "{err}");
+}
+
+#[tokio::test]
+async fn a_plugin_that_can_not_be_read_is_shown_where_it_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let playbook = write(folder.path(), "p.yaml", PLAYBOOK);
+    let (code, _, err) = replictl(NOWHERE, &["apply", "-f", &playbook]).await;
+    assert_eq!(code, 3, "{err}");
+    assert!(err.contains("p.yaml:6:22: /spec/plugins/zones/source: failed to read"), "{err}");
+    assert!(err.contains("error: 1 problem in "), "{err}");
+}
+
+#[tokio::test]
+async fn a_valid_cluster_is_exit_0_without_a_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let cluster = write(folder.path(), "c.yaml", CLUSTER);
+    let (code, out, err) = replictl(NOWHERE, &["validate", "-o", "name", "-f", &cluster]).await;
+    assert_eq!((code, out.as_str(), err.as_str()), (0, "cluster/mongo-eu\n", ""));
+}
+
+#[tokio::test]
+async fn problems_that_the_server_finds_are_shown_at_their_lines() {
+    let server = Server::start(|_| {
+        let found = json!({"code": "duplicate", "path": "/spec/agents/0/id", "line": 7,
+            "column": 13, "message": "duplicate agent", "found": "node-1", "expected": null});
+        let body = json!({"type": "about:blank", "title": "x", "status": 422,
+            "detail": "1 problem", "code": "invalid-document", "problems": [found]});
+        (StatusCode::UNPROCESSABLE_ENTITY, axum::Json(body)).into_response()
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let file = write(folder.path(), "c.yaml", &format!("# clusters\n---\n{CLUSTER}"));
+    let (code, _, err) = replictl(&server.url, &["apply", "-f", &file]).await;
+    assert_eq!(code, 3, "{err}");
+    assert!(err.contains("c.yaml:8:13: /spec/agents/0/id: duplicate agent\n"), "{err}");
+    assert!(err.contains(" 8 |     - { id: node-1"), "{err}");
+    let marker = err.lines().find(|line| line.ends_with('^')).unwrap();
+    assert_eq!(marker, "   |             ^");
+}
+
+fn applied(seen: &Seen, digest: &Digest, known: bool) -> Response {
+    let info = json!({"digest": digest, "kind": "strategy", "name": "zones", "version": "0.1.0",
+        "summary": "", "arguments": {}, "size": 4, "added_at": "2026-11-22T09:00:00Z",
+        "change": null});
+    let pin = json!({"source": "file:plugins/zones.wasm", "digest": digest, "kind": "strategy",
+        "name": "zones", "version": "0.1.0", "grants": {"actions": [], "http": []}});
+    match (seen.method.as_str(), seen.path.as_str()) {
+        ("GET", path) if path.starts_with("/api/v1/plugins/") && !known => {
+            problem(404, "not-found", "no such plugin")
+        }
+        ("GET" | "PUT", path) if path.starts_with("/api/v1/plugins") => {
+            axum::Json(info).into_response()
+        }
+        ("POST", "/api/v1/playbooks") => axum::Json(json!({
+            "name": "rolling-restart", "version": "1.4.0", "summary": null, "vcs": null,
+            "stages": ["restart"], "plugins": {"zones": pin},
+            "applied_at": "2026-11-22T09:00:00Z", "change": "created", "document": null}))
+        .into_response(),
+        ("POST", "/api/v1/clusters") => axum::Json(json!({
+            "name": "mongo-eu", "agents": 1, "applied_at": "2026-11-22T09:00:00Z",
+            "change": "updated", "document": null}))
+        .into_response(),
+        _ => problem(500, "unexpected", &format!("{} {}", seen.method, seen.path)),
+    }
+}
+
+#[tokio::test]
+async fn apply_uploads_the_plugins_beside_the_playbook_and_shows_their_digests() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("plugins")).unwrap();
+    write(folder.path(), "plugins/zones.wasm", "wasm");
+    let file = write(folder.path(), "all.yaml", &format!("{PLAYBOOK}---\n{CLUSTER}"));
+    let digest = Digest::of(b"wasm");
+
+    for known in [false, true] {
+        let answer = digest.clone();
+        let server = Server::start(move |seen| applied(seen, &answer, known));
+        let (code, out, err) = replictl(&server.url, &["apply", "-f", &file]).await;
+        assert_eq!(code, 0, "{err}");
+        let change = if known { "unchanged" } else { "uploaded" };
+        let lines: Vec<&str> = out.lines().collect();
+        assert!(lines[1].starts_with("plugin    zones"), "{out}");
+        assert!(lines[1].contains(change) && lines[1].contains(digest.short()), "{out}");
+        assert!(lines[2].contains("rolling-restart  1.4.0    created"), "{out}");
+        assert!(lines[3].contains("mongo-eu") && lines[3].contains("updated"), "{out}");
+        assert!(!out.contains('\x1b'), "a pipe is not coloured: {out}");
+
+        let seen = server.seen();
+        let put: Vec<&Seen> = seen.iter().filter(|seen| seen.method == "PUT").collect();
+        assert_eq!(put.len(), usize::from(!known));
+        if let Some(put) = put.first() {
+            assert_eq!(put.body.as_ref(), b"wasm");
+            assert_eq!(put.query, format!("digest={}", digest.as_str().replace(':', "%3A")));
+        }
+        let apply = seen.iter().find(|seen| seen.path == "/api/v1/playbooks").unwrap();
+        assert_eq!(apply.json()["uploads"], json!({"zones": digest}));
+        assert_eq!(apply.json()["document"], PLAYBOOK);
+    }
+
+    let server = Server::start(move |seen| applied(seen, &digest, true));
+    let args = ["apply", "--dry-run", "-o", "json", "-f", &file];
+    let (code, out, err) = replictl(&server.url, &args).await;
+    assert_eq!(code, 0, "{err}");
+    let shown: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(shown[2]["change"], "valid", "{out}");
+    let seen = server.seen();
+    assert!(!seen.iter().any(|seen| seen.path == "/api/v1/clusters"));
+    assert!(seen.iter().any(|seen| seen.query == "dry_run=true"));
+}

@@ -1,0 +1,148 @@
+//! Runs: watched and steered.
+
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use replibook::run::RunStatus;
+use serde_json::{Value, json};
+
+use super::server::{EventScript, Server, event, problem, run_id};
+use super::{command, read, replictl};
+
+#[tokio::test]
+async fn a_watch_goes_on_after_lost_connections_where_it_was() {
+    let script = EventScript::new(vec![
+        vec![event(1, "RUNNING"), event(2, "node-1")],
+        vec![],
+        // An event that came already is not told again.
+        vec![
+            event(2, "node-1"),
+            event(3, "node-2"),
+            EventScript::end(RunStatus::Done, &[("DONE", 2)]),
+        ],
+    ]);
+    let server = Server::start(move |seen| script.answer(seen, RunStatus::Running, &[]));
+    let (code, out, err) = replictl(&server.url, &["run", "watch", &run_id()]).await;
+    assert_eq!(code, 0, "{err}");
+    assert!(out.ends_with("\n2 done\n"), "{out}");
+    assert!(out.contains("node-1  1      DONE"), "{out}");
+    for line in ["run is RUNNING", "node-1 is DONE", "node-2 is DONE"] {
+        assert_eq!(err.matches(line).count(), 1, "{line} in\n{err}");
+    }
+    assert!(err.contains("connection lost (the server closed the connection)"), "{err}");
+    let streams: Vec<String> = server
+        .seen()
+        .iter()
+        .filter(|seen| seen.header("accept") == "text/event-stream")
+        .map(|seen| seen.header("last-event-id").to_owned())
+        .collect();
+    assert_eq!(streams, ["", "2", "2"]);
+}
+
+#[tokio::test]
+async fn a_run_that_pauses_while_it_is_watched_is_exit_9() {
+    let script = EventScript::new(vec![vec![event(1, "PAUSED")]]).hanging();
+    let counts = [("DONE", 10), ("FAILED", 2)];
+    let server = Server::start(move |seen| {
+        let status = if script.streamed() { RunStatus::Paused } else { RunStatus::Running };
+        script.answer(seen, status, &counts)
+    });
+    let (code, out, err) = replictl(&server.url, &["run", "watch", &run_id()]).await;
+    assert_eq!(code, 9, "{err}");
+    assert!(out.ends_with("10 done, 2 failed\n"), "{out}");
+    assert!(err.contains("is paused: 2 agents failed, at most 1 may\n"), "{err}");
+    assert!(err.contains(&format!("go on:      replictl run resume {}\n", run_id())), "{err}");
+    assert!(err.contains(&format!("give up:    replictl run cancel {}\n", run_id())), "{err}");
+}
+
+#[tokio::test]
+async fn every_end_of_a_run_has_its_exit_code() {
+    for (status, counts, expected, said) in [
+        (RunStatus::Done, ("DONE", 12), 0, ""),
+        (RunStatus::Failed, ("FAILED", 12), 1, "the run failed: 2 agents failed"),
+        (RunStatus::Done, ("FAILED", 2), 5, "is done, but some failed"),
+        (RunStatus::PendingApprove, ("PENDING", 1), 6, "run approve"),
+        (RunStatus::Cancelled, ("PENDING", 3), 7, "the run was cancelled"),
+    ] {
+        let script = EventScript::new(vec![]);
+        let server = Server::start(move |seen| script.answer(seen, status, &[counts]));
+        let args = ["run", "start", "p", "--cluster", "c", "--watch"];
+        let (code, out, err) = replictl(&server.url, &args).await;
+        assert_eq!(code, expected, "{status}: {err}");
+        let summary = format!("{} {}\n", counts.1, counts.0.to_lowercase());
+        assert!(out.ends_with(&summary), "{out}");
+        assert!(err.contains(said), "{err}");
+    }
+}
+
+#[tokio::test]
+async fn of_a_large_run_only_the_failures_are_shown() {
+    let script = EventScript::new(vec![]);
+    let counts = [("DONE", 200), ("FAILED", 1)];
+    let server = Server::start(move |seen| script.answer(seen, RunStatus::Done, &counts));
+    let (code, out, err) = replictl(&server.url, &["run", "watch", &run_id()]).await;
+    assert_eq!(code, 5, "{err}");
+    assert!(out.ends_with("200 done, 1 failed\n"), "{out}");
+    let asked = server.seen().into_iter().find(|seen| seen.path.ends_with("/agents")).unwrap();
+    assert_eq!(asked.query, "state=FAILED&limit=200");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn ctrl_c_stops_the_watching_only() {
+    let script = EventScript::new(vec![vec![event(1, "RUNNING")]]).hanging();
+    let server = Server::start(move |seen| script.answer(seen, RunStatus::Running, &[]));
+    let child = command(&server.url, &["run", "watch", &run_id()]).spawn().unwrap();
+    server.wait_for(|seen| seen.header("accept") == "text/event-stream").await;
+    // The look at the run after the event tells that the event has come.
+    server.wait_for(|seen| seen.number >= 2).await;
+    let pid = child.id().unwrap().to_string();
+    std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap();
+    let (code, _, err) = read(child.wait_with_output()).await;
+    assert_eq!(code, 130, "{err}");
+    assert!(err.contains("stopped watching; the run goes on"), "{err}");
+    assert!(err.contains(&format!("replictl run watch {}", run_id())), "{err}");
+    assert!(!server.seen().iter().any(|seen| seen.method == "POST"), "nothing was asked of it");
+}
+
+#[tokio::test]
+async fn events_are_followed_as_lines_of_json() {
+    let end = EventScript::end(RunStatus::Done, &[]);
+    let script = EventScript::new(vec![vec![event(1, "RUNNING"), event(2, "node-1"), end]]);
+    let server = Server::start(move |seen| script.answer(seen, RunStatus::Running, &[]));
+    let args = ["run", "events", &run_id(), "--follow", "-o", "json"];
+    let (code, out, err) = replictl(&server.url, &args).await;
+    assert_eq!(code, 0, "{err}");
+    let events: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(events.len(), 2, "{out}");
+    assert_eq!(events[1]["agent"], "node-1");
+}
+
+#[tokio::test]
+async fn a_command_is_asked_about_until_it_has_its_outcome() {
+    let server = Server::start(|seen| {
+        let command = seen.json();
+        let outcome = (seen.number > 1).then(|| json!({"outcome": "applied"}));
+        let status = if outcome.is_some() { StatusCode::OK } else { StatusCode::ACCEPTED };
+        let view = json!({"id": command["id"], "run": run_id(), "command": command["command"],
+            "outcome": outcome});
+        (status, axum::Json(view)).into_response()
+    });
+    // Nobody can be asked here, so cancelling does not ask.
+    let args = ["run", "cancel", &run_id(), "--reason", "wrong cluster"];
+    let (code, out, err) = replictl(&server.url, &args).await;
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("cancel   applied"), "{out}");
+    let seen = server.seen();
+    assert_eq!(seen.len(), 3);
+    assert_eq!(seen[0].path, format!("/api/v1/runs/{}/commands", run_id()));
+    assert_eq!(seen[0].json(), seen[2].json(), "the identifier makes it one command");
+    assert_eq!(seen[0].json()["reason"], "wrong cluster");
+    assert_eq!(seen[0].json()["actor"], "ada");
+}
+
+#[tokio::test]
+async fn a_command_that_does_not_fit_is_exit_4() {
+    let server = Server::start(|_| problem(409, "command-refused", "the run is not paused"));
+    let (code, _, err) = replictl(&server.url, &["run", "resume", &run_id()]).await;
+    assert_eq!((code, err.as_str()), (4, "error: the run is not paused\n"));
+}

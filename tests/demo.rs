@@ -1,0 +1,142 @@
+//! The demonstration as a user sees it: the real binaries, real agents, real HTTP.
+
+#[path = "support/examples.rs"]
+mod examples;
+#[path = "support/wait.rs"]
+mod wait;
+
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+/// Far beyond what the demonstration takes, also on a busy machine.
+const LIMIT: Duration = Duration::from_secs(240);
+
+/// How long a process may take to be gone.
+const GONE_LIMIT: Duration = Duration::from_secs(20);
+
+fn demo(temp: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_replibook"));
+    command.arg("demo").args(arguments).arg("--example").arg(examples::rolling_restart());
+    command.env("TMPDIR", temp).env("NO_COLOR", "1").kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+async fn play(temp: &Path, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = tokio::time::timeout(LIMIT, demo(temp, arguments).output()).await;
+    let Output { status, stdout, stderr } = output.expect("the demonstration ends").unwrap();
+    let text = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    (status.code(), text)
+}
+
+/// Every `127.0.0.1:PORT` that the demonstration named.
+fn addresses(text: &str) -> Vec<&str> {
+    let after = text.split("http://").skip(1);
+    let ends = |c: char| !(c.is_ascii_digit() || c == '.' || c == ':');
+    let mut found: Vec<&str> = after.filter_map(|rest| rest.split(ends).next()).collect();
+    found.retain(|address| address.starts_with("127.0.0.1:"));
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// Waits until nobody listens on any of the addresses.
+async fn gone(addresses: &[&str]) {
+    wait::until("all processes to be gone", GONE_LIMIT, async || {
+        addresses.iter().all(|address| TcpStream::connect(*address).is_err()).then_some(())
+    })
+    .await;
+}
+
+fn assert_empty(temp: &Path) {
+    let left: Vec<_> = std::fs::read_dir(temp).unwrap().map(|e| e.unwrap().path()).collect();
+    assert!(left.is_empty(), "left behind: {left:?}");
+}
+
+#[tokio::test]
+async fn twelve_agents_are_restarted_and_nothing_is_left_behind() {
+    let temp = tempfile::tempdir().unwrap();
+    let (code, text) = play(temp.path(), &[]).await;
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("12 done"), "{text}");
+    assert!(text.matches("sha256:").count() >= 2, "shows the pinned digests: {text}");
+    for node in 1..=12 {
+        assert!(text.contains(&format!("node-{node} ")), "names every agent: {text}");
+    }
+    let addresses = addresses(&text);
+    assert_eq!(addresses.len(), 13, "a server and twelve agents: {text}");
+    gone(&addresses).await;
+    assert_empty(temp.path());
+}
+
+#[tokio::test]
+async fn two_failures_pause_the_run_and_it_says_what_to_type() {
+    let temp = tempfile::tempdir().unwrap();
+    let (code, text) = play(temp.path(), &["--fail", "2"]).await;
+    assert_eq!(code, Some(9), "{text}");
+    assert!(text.contains("replictl run resume "), "{text}");
+    assert!(text.contains("replictl run cancel "), "{text}");
+    assert!(text.contains("stop now"), "{text}");
+    gone(&addresses(&text)).await;
+    assert_empty(temp.path());
+}
+
+/// Starts the demonstration and returns it with what it said until the run was started.
+async fn started(temp: &Path) -> (Child, String) {
+    let mut child = demo(temp, &[]).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut text = String::new();
+    let reading = async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            text.push_str(&line);
+            text.push('\n');
+            if line.starts_with("$ replictl run start") {
+                return;
+            }
+        }
+        panic!("ended before it started a run: {text}");
+    };
+    tokio::time::timeout(LIMIT, reading).await.expect("the demonstration starts a run");
+    // Whoever goes on writes into a pipe that is read.
+    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    (child, text)
+}
+
+async fn send(signal: &str, child: &Child) {
+    let id = child.id().unwrap().to_string();
+    let sent = Command::new("kill").args([signal, &id]).status().await.unwrap();
+    assert!(sent.success());
+}
+
+#[tokio::test]
+async fn an_interrupted_demonstration_leaves_nothing_behind() {
+    let temp = tempfile::tempdir().unwrap();
+    let (mut child, text) = started(temp.path()).await;
+    assert_eq!(addresses(&text).len(), 13, "{text}");
+    send("-INT", &child).await;
+    let status = tokio::time::timeout(LIMIT, child.wait()).await.unwrap().unwrap();
+    assert_eq!(status.code(), Some(130));
+    gone(&addresses(&text)).await;
+    assert_empty(temp.path());
+}
+
+#[tokio::test]
+async fn a_killed_demonstration_leaves_no_process_behind() {
+    let temp = tempfile::tempdir().unwrap();
+    let (mut child, text) = started(temp.path()).await;
+    child.kill().await.unwrap();
+    gone(&addresses(&text)).await;
+}
+
+#[tokio::test]
+async fn impossible_numbers_are_refused() {
+    let temp = tempfile::tempdir().unwrap();
+    let (code, text) = play(temp.path(), &["--agents", "3", "--fail", "4"]).await;
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("expected at most 3"), "{text}");
+}

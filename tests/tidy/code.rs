@@ -1,0 +1,246 @@
+//! Rules about what code may use.
+
+use crate::source::{Finding, Source, imports, lines_with};
+
+/// Folders without I/O, clock, randomness, async, locks and Wasm: what goes in decides what comes
+/// out, so that a run can be simulated and replayed.
+const PURE: [&str; 2] = ["src/playbook/", "src/run/"];
+
+/// Paths that pure code neither imports nor names.
+const IMPURE_PATHS: [&str; 31] = [
+    "std::env",
+    "std::fs",
+    "std::io",
+    "std::net::TcpListener",
+    "std::net::TcpStream",
+    "std::net::ToSocketAddrs",
+    "std::net::UdpSocket",
+    "std::process",
+    "std::sync::Condvar",
+    "std::sync::Mutex",
+    "std::sync::RwLock",
+    "std::sync::mpsc",
+    "std::thread",
+    "std::time::Instant",
+    "std::time::SystemTime",
+    "tokio",
+    "futures",
+    "rand",
+    "wasmtime",
+    "wasmtime_wasi",
+    "axum",
+    "reqwest",
+    "rusqlite",
+    "tracing",
+    "crate::agent",
+    "crate::api",
+    "crate::cli",
+    "crate::clock",
+    "crate::driver",
+    "crate::plugin",
+    "crate::store",
+];
+
+/// Words that pure code does not have, however they were imported.
+const IMPURE_WORDS: [&str; 9] = [
+    "async",
+    ".await",
+    "Instant",
+    "SystemTime",
+    "Mutex",
+    "RwLock",
+    "Uuid::new_v4",
+    "Uuid::now_v7",
+    "Timestamp::now",
+];
+
+/// Where each large dependency lives. Everything else reaches it through what those folders offer.
+const HOMES: [(&str, &[&str]); 11] = [
+    ("wasmtime", &["src/plugin/"]),
+    ("wasmtime_wasi", &["src/plugin/"]),
+    ("bindgen!", &["src/plugin/bindings.rs"]),
+    ("axum", &["src/api/", "src/agent/server/", "src/cli/serve"]),
+    ("reqwest", &["src/agent/", "src/cli/"]),
+    ("rusqlite", &["src/store/sqlite/", "src/agent/server/"]),
+    ("cel", &["src/playbook/"]),
+    ("jsonschema", &["src/playbook/", "src/plugin/import.rs"]),
+    ("saphyr_parser", &["src/playbook/"]),
+    ("indicatif", &["src/cli/"]),
+    ("comfy_table", &["src/cli/"]),
+];
+
+/// Files that may sleep, and why. Everything else waits for a condition, or asks the clock that it
+/// was given.
+const SLEEPERS: [(&str, &str); 9] = [
+    ("src/agent/server/command.rs", "its test looks for a process until a deadline"),
+    ("src/api/serve.rs", "requests get a deadline when the process stops"),
+    ("src/cli/client.rs", "a client waits before it tries again"),
+    ("src/cli/feed.rs", "a client waits before it connects again"),
+    ("src/cli/run/steer.rs", "a client asks again and again until a deadline"),
+    ("src/clock.rs", "it is the clock"),
+    ("src/plugin/engine.rs", "its thread makes the epochs of the plugins' engine"),
+    ("tests/crash.rs", "a random moment of a run is what it waits for"),
+    ("tests/support/wait.rs", "it looks for a condition again and again until a deadline"),
+];
+
+/// `playbook/` and `run/` are pure.
+pub(crate) fn purity(sources: &[Source]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for source in sources.iter().filter(|source| source.is_rust() && source.is_in(&PURE)) {
+        let shipped = source.shipped();
+        let used = IMPURE_PATHS.iter().flat_map(|path| uses(&shipped, path));
+        let words = IMPURE_WORDS.iter().flat_map(|word| {
+            lines_with(&shipped, word).into_iter().map(move |line| (line, (*word).to_owned()))
+        });
+        for (line, what) in used.chain(words) {
+            findings.push(source.finding(line, format!("found `{what}` in pure code")));
+        }
+    }
+    findings
+}
+
+/// Large dependencies are used where they live, and nowhere else.
+pub(crate) fn boundaries(sources: &[Source]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for source in sources.iter().filter(|source| source.is_rust() && source.is_in(&["src/"])) {
+        let shipped = source.shipped();
+        for (dependency, home) in HOMES.iter().filter(|(_, home)| !source.is_in(home)) {
+            for (line, what) in uses(&shipped, dependency) {
+                let expected = home.join(", ");
+                findings.push(
+                    source.finding(line, format!("found `{what}`, expected only in {expected}")),
+                );
+            }
+        }
+    }
+    findings
+}
+
+/// Lines where code imports `path` or something in it, or names it.
+fn uses(code: &str, path: &str) -> Vec<(usize, String)> {
+    let within = |found: &str| {
+        let rest = found.strip_prefix("::").unwrap_or(found).strip_prefix(path);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::") || rest.starts_with(' '))
+    };
+    let mut found = imports(code);
+    found.retain(|(_, import)| within(import));
+    let named = if path.ends_with('!') { path.to_owned() } else { format!("{path}::") };
+    for line in lines_with(code, &named) {
+        let other = !path.ends_with('!') && is_a_tail(code, line, &named);
+        if !other && !found.iter().any(|(known, _)| *known == line) {
+            found.push((line, path.to_owned()));
+        }
+    }
+    found
+}
+
+/// Whether each `name` on the line belongs to another path, like the `store::` in `other::store::`.
+fn is_a_tail(code: &str, line: usize, name: &str) -> bool {
+    let text = code.lines().nth(line - 1).unwrap_or_default();
+    text.match_indices(name)
+        .all(|(at, _)| text[..at].ends_with("::") && !text[..at].ends_with(" ::"))
+}
+
+/// Nothing says that it is to be done later: an unfinished thing is an error or is not there.
+pub(crate) fn leftovers(sources: &[Source]) -> Vec<Finding> {
+    // In pieces, so that this file is not found.
+    let words = ["TO", "FIX", "XX"].iter().zip(["DO", "ME", "X"]).map(|(a, b)| format!("{a}{b}"));
+    let macros = ["todo", "unimplemented"].map(|name| format!("{name}!"));
+    let ignored = [["#[ig", "nore"].concat()];
+    let leftovers: Vec<String> = words.chain(macros).chain(ignored).collect();
+    let mut findings = Vec::new();
+    for source in sources {
+        for word in &leftovers {
+            for line in lines_with(&source.text, word) {
+                findings.push(source.finding(line, format!("found `{word}`")));
+            }
+        }
+    }
+    findings
+}
+
+/// Nothing sleeps but the files in [`SLEEPERS`], and each of those does.
+pub(crate) fn sleeps(sources: &[Source]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for source in sources.iter().filter(|source| source.is_rust()) {
+        let code = source.code();
+        let mut lines = Vec::new();
+        for call in ["thread::sleep", "time::sleep", "time::sleep_until"] {
+            lines.extend(lines_with(&code, call));
+        }
+        lines
+            .extend(imports(&code).iter().filter(|(_, p)| p.ends_with("::sleep")).map(|(l, _)| *l));
+        lines.sort_unstable();
+        lines.dedup();
+        match SLEEPERS.iter().find(|(path, _)| *path == source.path) {
+            Some((_, why)) if lines.is_empty() => {
+                let what = format!("does not sleep, but is allowed to because {why}");
+                findings.push(source.finding(1, what));
+            }
+            Some(_) => {}
+            None => findings.extend(lines.into_iter().map(|line| {
+                source.finding(line, "found a sleep, expected a wait for a condition")
+            })),
+        }
+    }
+    findings
+}
+
+#[cfg(test)]
+fn found(rule: fn(&[Source]) -> Vec<Finding>, path: &str, text: &str) -> Vec<String> {
+    rule(&[Source::new(path, text)]).iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn impure_code_is_found() {
+    for bad in [
+        "use std::{collections::BTreeMap, fs};",
+        "use std::time::{Duration, Instant};",
+        "use std::net::{IpAddr, TcpStream};",
+        "fn a() { let x = std::fs::read(b); }",
+        "async fn a() {}",
+        "use tokio::sync::Notify;",
+        "fn a() -> Uuid { Uuid::now_v7() }",
+        "use crate::store::Store;",
+        "fn a() { crate::driver::go() }",
+    ] {
+        assert!(!found(purity, "src/run/a.rs", bad).is_empty(), "{bad}");
+        assert!(found(purity, "src/driver/a.rs", bad).is_empty(), "{bad}");
+    }
+    let good = "//! No async, no tokio::x.\nuse std::time::Duration;\nuse super::store::X;\n\
+                #[cfg(test)]\nmod tests { use std::fs; }\n";
+    assert!(found(purity, "src/run/a.rs", good).is_empty());
+}
+
+#[test]
+fn a_dependency_outside_of_its_home_is_found() {
+    let wasm = "use wasmtime::Engine;";
+    assert!(found(boundaries, "src/plugin/engine.rs", wasm).is_empty());
+    let expected = "src/driver/a.rs:1: found `wasmtime::Engine`, expected only in src/plugin/";
+    assert_eq!(found(boundaries, "src/driver/a.rs", wasm), [expected]);
+    let bindgen = "wasmtime::component::bindgen!({});";
+    assert_eq!(found(boundaries, "src/plugin/host.rs", bindgen).len(), 1);
+    assert!(found(boundaries, "src/plugin/bindings.rs", bindgen).is_empty());
+    assert_eq!(found(boundaries, "src/cli/a.rs", "fn a(x: ::axum::Router) {}").len(), 1);
+    assert!(found(boundaries, "src/cli/a.rs", "use crate::cel::X; mod axum_like {}").is_empty());
+}
+
+#[test]
+fn leftovers_are_found_in_code_and_in_comments() {
+    for word in ["TO\tDO", "FIX\tME", "XX\tX", "to\tdo!()", "unimple\tmented!()", "#[ig\tnore]"] {
+        let bad = format!("// {}\n", word.replace('\t', ""));
+        assert_eq!(found(leftovers, "src/a.rs", &bad).len(), 1, "{bad}");
+    }
+    let good = format!("mktemp {}", "X".repeat(6));
+    assert!(found(leftovers, ".ci/run", &good).is_empty());
+}
+
+#[test]
+fn a_sleep_is_found_unless_it_is_allowed() {
+    let tokio = "async fn a() { tokio::time::sleep(b).await }";
+    assert_eq!(found(sleeps, "tests/a.rs", tokio).len(), 1);
+    assert_eq!(found(sleeps, "src/a.rs", "use std::thread::sleep;").len(), 1);
+    assert!(found(sleeps, "src/clock.rs", tokio).is_empty());
+    assert_eq!(found(sleeps, "src/clock.rs", "fn a() {}").len(), 1, "a stale permission");
+    assert!(found(sleeps, "tests/a.rs", "async fn a() { clock.sleep(b).await }").is_empty());
+}

@@ -1,0 +1,125 @@
+//! Rules about documents and other text.
+
+use crate::source::{Finding, Source, root};
+
+/// What a declaration in WIT begins with that needs documentation; functions have `: func(`.
+const WIT_ITEMS: [&str; 6] = ["interface ", "world ", "record ", "variant ", "enum ", "resource "];
+
+/// No file says where somebody's machine keeps things.
+pub(crate) fn machine_paths(sources: &[Source]) -> Vec<Finding> {
+    // In pieces, so that this file is not found.
+    let homes = ["root", "home", "Users", "work"].map(|name| format!("/{name}/"));
+    let mut findings = Vec::new();
+    for source in sources {
+        for (text, line) in source.text.lines().zip(1..) {
+            for home in homes.iter().filter(|home| starts_a_path(text, home)) {
+                findings.push(source.finding(line, format!("found a path in {home}")));
+            }
+        }
+    }
+    findings
+}
+
+/// Whether `home` stands at the beginning of a path: `x/home/y` is a path of something else.
+fn starts_a_path(text: &str, home: &str) -> bool {
+    text.match_indices(home).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        !before.is_some_and(|c| c.is_alphanumeric() || "._-/}".contains(c))
+    })
+}
+
+/// Every function and type in `wit/` has a documentation comment just above it.
+pub(crate) fn wit_docs(sources: &[Source]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for source in sources.iter().filter(|s| s.is_in(&["wit/"]) && s.path.ends_with(".wit")) {
+        let mut documented = false;
+        for (text, line) in source.text.lines().zip(1..) {
+            let text = text.trim();
+            let declares = WIT_ITEMS.iter().any(|item| text.starts_with(item));
+            if (declares || text.contains(": func(")) && !documented {
+                findings.push(source.finding(line, format!("found no documentation of `{text}`")));
+            }
+            documented = text.starts_with("///") || (documented && text.starts_with('@'));
+        }
+    }
+    findings
+}
+
+/// A link from a document to a file of the project leads to a file that is there.
+pub(crate) fn links(sources: &[Source]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for source in sources.iter().filter(|source| source.path.ends_with(".md")) {
+        let folder = root().join(&source.path);
+        let folder = folder.parent().unwrap();
+        for (text, line) in source.text.lines().zip(1..) {
+            for target in link_targets(text) {
+                if !folder.join(target).exists() {
+                    findings.push(source.finding(line, format!("found nothing at {target}")));
+                }
+            }
+        }
+    }
+    findings
+}
+
+/// Targets of links in one line, without those to the web and within the page.
+fn link_targets(text: &str) -> impl Iterator<Item = &str> {
+    let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    let files = targets.map(|target| target.split('#').next().unwrap());
+    files.filter(|target| !target.is_empty() && !target.contains("://"))
+}
+
+/// Every folder in `src/` stands in ARCHITECTURE.md; what is in them, their `mod.rs` tells.
+pub(crate) fn code_map(sources: &[Source]) -> Vec<Finding> {
+    let Some(map) = sources.iter().find(|source| source.path == "ARCHITECTURE.md") else {
+        let missing = Source { path: "ARCHITECTURE.md".to_owned(), text: String::new() };
+        return vec![missing.finding(1, "found no such file")];
+    };
+    let folder = |source: &Source| {
+        let mut parts = source.path.splitn(3, '/');
+        let (src, folder, _file) = (parts.next()?, parts.next()?, parts.next()?);
+        (src == "src").then(|| format!("src/{folder}/"))
+    };
+    let mut folders: Vec<String> = sources.iter().filter_map(folder).collect();
+    folders.sort();
+    folders.dedup();
+    folders.retain(|folder| !map.text.contains(&format!("`{folder}`")));
+    folders.iter().map(|folder| map.finding(1, format!("found no `{folder}`"))).collect()
+}
+
+#[test]
+fn a_path_of_a_machine_is_found() {
+    let bad = format!("let a = \"/{}/me/x\";", "home");
+    assert_eq!(machine_paths(&[Source::new("src/a.rs", &bad)]).len(), 1);
+    let good = format!("GET http://example.com/a/{}/b and /tmp/x", "home");
+    assert_eq!(machine_paths(&[Source::new("README.md", &good)]), []);
+}
+
+#[test]
+fn an_undocumented_function_is_found() {
+    let good = "/// A.\ninterface a {\n    /// B.\n    b: func() -> u32;\n}\n";
+    assert_eq!(wit_docs(&[Source::new("wit/a.wit", good)]), []);
+    let bad = "/// A.\ninterface a {\n    /// B.\n    b: func() -> u32;\n    c: func();\n}\n";
+    let found = wit_docs(&[Source::new("wit/a.wit", bad)]);
+    assert_eq!(found[0].to_string(), "wit/a.wit:5: found no documentation of `c: func();`");
+    assert_eq!(wit_docs(&[Source::new("wit/a.wit", "interface a {\n}\n")]).len(), 1);
+}
+
+#[test]
+fn a_dead_link_is_found() {
+    let text = "[a](Cargo.toml#x) [b](https://example.com/c) [d](#e) [f](no/such/file.md)";
+    let found = links(&[Source::new("README.md", text)]);
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].to_string(), "README.md:1: found nothing at no/such/file.md");
+}
+
+#[test]
+fn a_folder_that_is_not_in_the_map_is_found() {
+    let map = Source::new("ARCHITECTURE.md", "- `src/run/` the core");
+    let run = Source::new("src/run/a.rs", "");
+    let driver = Source::new("src/driver/a.rs", "");
+    let found = code_map(&[map, run, driver]);
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].to_string(), "ARCHITECTURE.md:1: found no `src/driver/`");
+    assert_eq!(code_map(&[]).len(), 1);
+}
