@@ -260,7 +260,6 @@ impl From<StoreError> for ApiError {
             StoreError::Pinned { .. } => Code::PluginPinned,
             StoreError::BadCursor { .. } => Code::BadParameter,
             StoreError::TooLarge { .. } => Code::BodyTooLarge,
-            StoreError::BadCursor { .. } => Code::BadParameter,
             StoreError::Fenced { .. }
             | StoreError::Corrupt { .. }
             | StoreError::NewerSchema { .. } => Code::Internal,
