@@ -20,31 +20,9 @@ mod lease;
 mod members;
 mod run_driver;
 mod signals;
+mod world;
 
 pub use crash::CrashPoints;
 pub use engine::{Engine, EngineConfig};
 pub use signals::Signals;
-
-use std::sync::Arc;
-
-use crate::agent::{AgentClient, AgentLimits};
-use crate::clock::Clock;
-use crate::plugin::PluginHost;
-use crate::store::Store;
-
-/// All that a driver reaches the world through.
-#[derive(Clone)]
-pub struct World {
-    /// The primary store.
-    pub store: Arc<dyn Store>,
-    /// The way to agents.
-    pub agents: Arc<dyn AgentClient>,
-    /// The way to plugins.
-    pub plugins: PluginHost,
-    /// The source of time.
-    pub clock: Arc<dyn Clock>,
-    /// Wakes the engine and those who listen to it.
-    pub signals: Signals,
-    /// Timeouts of calls to agents.
-    pub agent_limits: AgentLimits,
-}
+pub use world::World;

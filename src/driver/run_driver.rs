@@ -14,8 +14,8 @@ use super::lease::LeaseGuard;
 use super::members;
 use crate::playbook::Concurrency;
 use crate::run::{
-    AgentState, AttemptKey, Digest, Effect, Input, Journal, Loaded, Machine, PlanInput, Roster, Run,
-    RunId, RunStatus, Timestamp, Transition,
+    AgentState, AttemptKey, Digest, Effect, Input, Journal, Loaded, Machine, PlanInput, Roster,
+    Run, RunId, RunStatus, Timestamp, Transition,
 };
 use crate::store::{MAX_COMMIT_DOCUMENTS, MAX_PAGE, Page, RunFilter, StoreError};
 

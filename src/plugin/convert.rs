@@ -12,7 +12,8 @@ use super::bindings::strategy::replicante::playbook::roster::{AgentDetails, Agen
 use super::error::{PluginError, cut};
 use super::limits;
 use crate::run::{
-    self, Activate, AgentId, AgentRecord, CallError, LogLevel, MAX_MEMO_BYTES, MAX_DECIDED, Timestamp,
+    self, Activate, AgentId, AgentRecord, CallError, LogLevel, MAX_DECIDED, MAX_MEMO_BYTES,
+    Timestamp,
 };
 
 /// A moment as guests know it. Exact until the year 287396.
@@ -139,7 +140,9 @@ pub(super) fn decision(decision: Decision) -> Result<run::Decision, PluginError>
     }
     if skip.len() > MAX_DECIDED as usize {
         let agents = skip.len();
-        return Err(bad(format!("found {agents} agents to leave out, expected at most {MAX_DECIDED}")));
+        return Err(bad(format!(
+            "found {agents} agents to leave out, expected at most {MAX_DECIDED}"
+        )));
     }
     if let Some(agent) = skip.iter().find(|agent| agent.reason.len() > limits::REASON_BYTES) {
         let (bytes, most) = (agent.reason.len(), limits::REASON_BYTES);

@@ -5,33 +5,14 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use replibook::agent::server::{AgentArgs, serve};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::support::{DEADLINE, ID, post, until, until_final};
 
-/// Carries the command line of an agent, separated by newlines, to [`agent_process`].
-const ARGS: &str = "REPLIBOOK_TEST_AGENT_ARGS";
-
 const STALL: &str = "demo.example.com/stall";
 const QUICK: &str = "demo.example.com/quick";
-
-/// Not a test: the agent that the tests below start, in a process of its own.
-#[test]
-#[ignore = "started by other tests"]
-fn agent_process() {
-    #[derive(clap::Parser)]
-    struct Cli {
-        #[command(flatten)]
-        agent: AgentArgs,
-    }
-    let Ok(args) = std::env::var(ARGS) else { return };
-    let args = std::iter::once("agent").chain(args.lines());
-    let args = <Cli as clap::Parser>::parse_from(args).agent;
-    tokio::runtime::Runtime::new().unwrap().block_on(serve(args)).unwrap();
-}
 
 /// An agent in a process; killed when dropped.
 struct Agent {
@@ -55,9 +36,9 @@ impl Agent {
         let mut args = vec!["--port", "0", "--tick", "5ms", "--config", config];
         args.extend(["--data", data.to_str().unwrap()]);
         args.extend(more);
-        let mut process = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "process::agent_process", "--ignored", "--nocapture"])
-            .env(ARGS, args.join("\n"))
+        let mut process = Command::new(env!("CARGO_BIN_EXE_replibook"))
+            .arg("agent")
+            .args(args)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -1,6 +1,6 @@
 //! The plugin host with real components: what they may do, and what happens when they do not.
 
-// Helpers of tests may give up as tests do.
+// What tests share may give up as tests do.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::wildcard_enum_match_arm)]
 
 mod activations;

@@ -43,8 +43,7 @@ impl Guest for Action {
     }
 
     fn run(input: StepInput) -> Result<String, StepError> {
-        let arguments: Arguments<'_> =
-            arguments(&input.arguments).map_err(StepError::Permanent)?;
+        let arguments: Arguments<'_> = arguments(&input.arguments).map_err(StepError::Permanent)?;
         let args = arguments.args.map_or("null", RawValue::get);
         run_action(&arguments.kind, args).map_err(step_error)
     }

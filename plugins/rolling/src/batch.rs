@@ -58,7 +58,9 @@ impl<'de> serde::Deserialize<'de> for Size {
             fn visit_u64<E: Error>(self, count: u64) -> Result<Size, E> {
                 match u32::try_from(count) {
                     Ok(count) if count > 0 => Ok(Size::Count(count)),
-                    Ok(_) | Err(_) => Err(E::invalid_value(serde::de::Unexpected::Unsigned(count), &self)),
+                    Ok(_) | Err(_) => {
+                        Err(E::invalid_value(serde::de::Unexpected::Unsigned(count), &self))
+                    }
                 }
             }
 

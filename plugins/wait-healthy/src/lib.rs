@@ -55,8 +55,7 @@ impl Guest for WaitHealthy {
     }
 
     fn run(input: StepInput) -> Result<String, StepError> {
-        let arguments: Arguments =
-            arguments(&input.arguments).map_err(StepError::Permanent)?;
+        let arguments: Arguments = arguments(&input.arguments).map_err(StepError::Permanent)?;
         let timeout = arguments.timeout_seconds.saturating_mul(1_000);
         let status = wait_status(&arguments.statuses, timeout).map_err(step_error)?;
         serde_json::to_string(&Found { status })

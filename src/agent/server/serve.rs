@@ -18,10 +18,10 @@ use super::config::{AgentConfig, ConfigError};
 use super::router::{Shared, router};
 use super::store::{ActionStore, StoreError};
 use super::worker::Worker;
-use crate::stop::StopAsked;
 use crate::clock::{Clock, SystemClock};
 use crate::playbook::Problems;
 use crate::run::Millis;
+use crate::stop::StopAsked;
 
 /// How long the agent may take to stop: requests that go on are short, and a command that was killed
 /// ends at once. What is not done then is dropped.

@@ -101,9 +101,7 @@ impl Guest for Hostile {
                 timer::sleep(1);
                 Err(StepError::Permanent("for another reason".to_owned()))
             }
-            "invalid" => {
-                agent::run_action("a/b", "{").map_err(permanent)
-            }
+            "invalid" => agent::run_action("a/b", "{").map_err(permanent),
             "wait" => agent::wait_status(&["HEALTHY".to_owned()], 1_000)
                 .map(|status| json!(status).to_string())
                 .map_err(permanent),
