@@ -47,5 +47,5 @@ pub use feed::{FeedLimits, MAX_AWAY, MAX_SILENCE, Update, follow};
 pub use logging::log_to_stderr;
 pub use output::{Console, Format, Row, table};
 pub use root::{Cli, SERVER_VARIABLE, replictl, report};
-pub use serve::{ServeArgs, serve};
 pub use run::{Watched, print_agents, start_run, watch};
+pub use serve::{ServeArgs, serve};
