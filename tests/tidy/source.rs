@@ -33,6 +33,8 @@ pub(crate) struct Source {
     pub(crate) path: String,
     /// Its text.
     pub(crate) text: String,
+    /// Whether the whole file is only there for tests.
+    for_tests: bool,
 }
 
 /// The project's folder, as cargo tells it when it runs the test.
@@ -44,6 +46,7 @@ pub(crate) fn root() -> PathBuf {
 pub(crate) fn project() -> Vec<Source> {
     let mut sources = Vec::new();
     walk(&root(), "", &mut sources);
+    mark_test_modules(&mut sources);
     sources.sort_by(|a, b| a.path.cmp(&b.path));
     sources
 }
@@ -59,16 +62,44 @@ fn walk(folder: &Path, prefix: &str, into: &mut Vec<Source>) {
                 walk(&entry.path(), &format!("{path}/"), into);
             }
         } else if TEXT.contains(&name.rsplit('.').next().unwrap()) || prefix == ".ci/" {
-            into.push(Source { path, text: std::fs::read_to_string(entry.path()).unwrap() });
+            into.push(Source::new(&path, &std::fs::read_to_string(entry.path()).unwrap()));
         }
     }
 }
 
+/// Marks the files of modules that are declared for tests only: `#[cfg(test)] mod name;`.
+fn mark_test_modules(sources: &mut [Source]) {
+    let mut modules = Vec::new();
+    for source in sources.iter().filter(|source| source.is_rust()) {
+        let code = source.code();
+        for after in code.split("#[cfg(test)]").skip(1) {
+            let item = after.split(';').next().unwrap().trim();
+            if let Some((_, name)) = item.split_once("mod ").filter(|_| !item.contains('{')) {
+                modules.push(format!("{}{}", source.module_folder(), name.trim()));
+            }
+        }
+    }
+    for source in sources {
+        let is = |module: &String| {
+            let rest = source.path.strip_prefix(module.as_str());
+            rest.is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
+        };
+        source.for_tests |= modules.iter().any(is);
+    }
+}
+
 impl Source {
-    /// A file for the tests of the rules.
-    #[cfg(test)]
     pub(crate) fn new(path: &str, text: &str) -> Self {
-        Self { path: path.to_owned(), text: text.to_owned() }
+        let for_tests = path.starts_with("tests/") || path.contains("/tests/");
+        Self { path: path.to_owned(), text: text.to_owned(), for_tests }
+    }
+
+    /// The folder of the modules that this file declares, with a slash at its end.
+    fn module_folder(&self) -> String {
+        let stem = self.path.strip_suffix(".rs").unwrap_or(&self.path);
+        let (folder, name) = stem.rsplit_once('/').unwrap_or(("", stem));
+        let own = ["mod", "lib", "main"].contains(&name);
+        if own { format!("{folder}/") } else { format!("{stem}/") }
     }
 
     pub(crate) fn is_rust(&self) -> bool {
@@ -91,12 +122,7 @@ impl Source {
 
     /// [`code`](Self::code) without what is only there for tests.
     pub(crate) fn shipped(&self) -> String {
-        let name = self.path.rsplit('/').next().unwrap();
-        let for_tests = self.path.starts_with("tests/")
-            || self.path.contains("/tests/")
-            || name == "tests.rs"
-            || name.ends_with("_tests.rs");
-        if for_tests { String::new() } else { blank_test_items(&self.code()) }
+        if self.for_tests { String::new() } else { blank_test_items(&self.code()) }
     }
 }
 
@@ -249,7 +275,18 @@ fn items_for_tests_are_not_shipped() {
         "fn a() {}\n#[cfg(test)]\nmod tests { fn b() { {} } }\nfn c() {}\n#[cfg(test)]\nuse d;\n";
     let shipped = Source::new("src/a.rs", text).shipped();
     assert_eq!(shipped.split_whitespace().collect::<String>(), "fna(){}fnc(){}");
-    assert_eq!(Source::new("src/a/tests.rs", text).shipped(), "");
+    assert_eq!(Source::new("tests/a.rs", text).shipped(), "");
+}
+
+#[test]
+fn modules_for_tests_are_not_shipped() {
+    let folder = "mod b;\n#[cfg(test)]\nmod c;\n#[cfg(test)]\nmod d { mod b; }\n";
+    let paths =
+        ["src/a/mod.rs", "src/a/b.rs", "src/a/c.rs", "src/a/c/e.rs", "src/f.rs", "src/f/c.rs"];
+    let mut sources: Vec<Source> = paths.iter().map(|path| Source::new(path, folder)).collect();
+    mark_test_modules(&mut sources);
+    let shipped: Vec<bool> = sources.iter().map(|source| !source.for_tests).collect();
+    assert_eq!(shipped, [true, true, false, false, true, false]);
 }
 
 #[test]

@@ -72,8 +72,7 @@ fn link_targets(text: &str) -> impl Iterator<Item = &str> {
 /// Every folder in `src/` stands in ARCHITECTURE.md; what is in them, their `mod.rs` tells.
 pub(crate) fn code_map(sources: &[Source]) -> Vec<Finding> {
     let Some(map) = sources.iter().find(|source| source.path == "ARCHITECTURE.md") else {
-        let missing = Source { path: "ARCHITECTURE.md".to_owned(), text: String::new() };
-        return vec![missing.finding(1, "found no such file")];
+        return vec![Source::new("ARCHITECTURE.md", "").finding(1, "found no such file")];
     };
     let folder = |source: &Source| {
         let mut parts = source.path.splitn(3, '/');
