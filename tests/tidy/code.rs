@@ -88,9 +88,6 @@ const SLEEPERS: [(&str, &str); 14] = [
     ("tests/support/wait.rs", "it looks for a condition again and again until a deadline"),
 ];
 
-/// An ignored test that is none: the process that the other tests of its file start.
-const HELPER: (&str, &str) = ("tests/agent/process.rs", "\"started by other tests\"");
-
 /// `playbook/` and `run/` are pure.
 pub(crate) fn purity(sources: &[Source]) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -155,16 +152,11 @@ pub(crate) fn leftovers(sources: &[Source]) -> Vec<Finding> {
     let words = ["TO", "FIX", "XX"].iter().zip(["DO", "ME", "X"]).map(|(a, b)| format!("{a}{b}"));
     let macros = ["todo", "unimplemented"].map(|name| format!("{name}!"));
     let ignored = [["#[ig", "nore"].concat()];
-    let helper = |source: &Source, line: usize| {
-        let text = source.text.lines().nth(line - 1).unwrap_or_default();
-        source.path == HELPER.0 && text.contains(HELPER.1)
-    };
     let leftovers: Vec<String> = words.chain(macros).chain(ignored).collect();
     let mut findings = Vec::new();
     for source in sources {
         for word in &leftovers {
-            let lines = lines_with(&source.text, word).into_iter();
-            for line in lines.filter(|line| !helper(source, *line)) {
+            for line in lines_with(&source.text, word) {
                 findings.push(source.finding(line, format!("found `{word}`")));
             }
         }

@@ -90,7 +90,8 @@ fn mark_test_modules(sources: &mut [Source]) {
 
 impl Source {
     pub(crate) fn new(path: &str, text: &str) -> Self {
-        let for_tests = path.starts_with("tests/") || path.contains("/tests/");
+        let for_tests = path.starts_with("tests/")
+            || ["/tests/", "/tests.rs", "_tests.rs"].iter().any(|part| path.contains(part));
         Self { path: path.to_owned(), text: text.to_owned(), for_tests }
     }
 
