@@ -3,6 +3,8 @@
 //!
 //! `REPLIBOOK_SEED` repeats the moments of an earlier run of this test.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 #[path = "support/examples.rs"]
 mod examples;
 #[path = "support/wait.rs"]

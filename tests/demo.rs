@@ -1,5 +1,7 @@
 //! The demonstration as a user sees it: the real binaries, real agents, real HTTP.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 #[path = "support/examples.rs"]
 mod examples;
 #[path = "support/wait.rs"]

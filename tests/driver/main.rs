@@ -1,7 +1,7 @@
 //! The engine whole, on one thread and in virtual time: the real core, driver and built-in plugins,
 //! over the store in memory and scripted agents.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::wildcard_enum_match_arm)]
 
 mod scene;
 
