@@ -5,6 +5,7 @@
 //! the floor: an instance that only describes itself. Beside them how many first activations all
 //! threads of the host make together.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 // Figures are what this program is for.
 #![allow(clippy::print_stdout)]
 

@@ -3,7 +3,6 @@
 //!
 //! `REPLIBOOK_SEED` repeats the moments of an earlier run of this test.
 
-// The configuration of clippy allows these inside test functions only, not in their helpers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "support/examples.rs"]

@@ -1,6 +1,5 @@
 //! The demonstration as a user sees it: the real binaries, real agents, real HTTP.
 
-// The configuration of clippy allows these inside test functions only, not in their helpers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "support/examples.rs"]

@@ -32,14 +32,15 @@ pub(super) async fn playbook(
     if dry_run {
         return check(&state, stored).await;
     }
-    let put = state.store.put_playbook(&stored).await?;
-    let (status, change) = match put {
-        Put::Created => (StatusCode::CREATED, "created"),
-        Put::Unchanged | Put::Updated => (StatusCode::OK, "unchanged"),
+    let (status, change, kept) = match state.store.put_playbook(&stored).await? {
+        Put::Created => (StatusCode::CREATED, "created", stored),
+        Put::Unchanged | Put::Updated => {
+            // What was there already keeps the moment at which it was first applied.
+            let (name, version) = (&stored.playbook.name, &stored.playbook.version);
+            let kept = state.store.playbook(name, Some(version)).await?;
+            (StatusCode::OK, "unchanged", kept.unwrap_or(stored))
+        }
     };
-    // What was there already keeps the moment at which it was first applied.
-    let (name, version) = (&stored.playbook.name, &stored.playbook.version);
-    let kept = state.store.playbook(name, Some(version)).await?.unwrap_or(stored);
     let name = kept.playbook.name.replace('/', "%2F");
     let location = format!("/api/v1/playbooks/{name}?version={}", kept.playbook.version);
     let body = PlaybookView { change: Some(change.to_owned()), ..view(&kept) };

@@ -53,12 +53,14 @@ async fn apply(
         let body = ClusterView { change: Some("valid".to_owned()), ..view(&cluster) };
         return Ok(Json(body).into_response());
     }
-    let (status, change) = match state.store.put_cluster(&cluster).await? {
-        Put::Created => (StatusCode::CREATED, "created"),
-        Put::Updated => (StatusCode::OK, "updated"),
-        Put::Unchanged => (StatusCode::OK, "unchanged"),
+    let (status, change, kept) = match state.store.put_cluster(&cluster).await? {
+        Put::Created => (StatusCode::CREATED, "created", cluster),
+        Put::Updated => (StatusCode::OK, "updated", cluster),
+        Put::Unchanged => {
+            let kept = state.store.cluster(&cluster.spec.name).await?;
+            (StatusCode::OK, "unchanged", kept.unwrap_or(cluster))
+        }
     };
-    let kept = state.store.cluster(&cluster.spec.name).await?.unwrap_or(cluster);
     let location = format!("{ALL}/{}", kept.spec.name);
     let body = ClusterView { change: Some(change.to_owned()), ..view(&kept) };
     Ok((status, [(header::LOCATION, location)], Json(body)).into_response())

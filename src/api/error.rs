@@ -242,10 +242,10 @@ impl From<PluginError> for ApiError {
             found: None,
             expected: None,
         };
-        // This one says nothing about the plugin.
-        let code = match error.code {
-            "unavailable" => Code::PluginsUnavailable,
-            _ => Code::InvalidPlugin,
+        // What is worth another try says nothing about the plugin.
+        let code = match error.retryable() {
+            true => Code::PluginsUnavailable,
+            false => Code::InvalidPlugin,
         };
         Self { problems: vec![problem], ..Self::new(code, error.to_string()) }
     }

@@ -92,7 +92,16 @@ fn last_event(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use super::super::limits::MAX_STREAMS;
     use super::*;
+    use crate::clock::SystemClock;
+    use crate::driver::Signals;
+    use crate::playbook::Playbook;
+    use crate::plugin::{HostConfig, PluginHost};
+    use crate::run::{Digest, Timestamp, new_run};
+    use crate::store::{MemoryStore, NewRun, Store, StoreOptions};
 
     fn headers(name: &'static str, value: &str) -> HeaderMap {
         HeaderMap::from_iter([(header::HeaderName::from_static(name), value.parse().unwrap())])
@@ -114,5 +123,33 @@ mod tests {
         assert_eq!(last_event(&headers(LAST_EVENT_ID, "17")).unwrap(), Some(17));
         assert_eq!(last_event(&headers(LAST_EVENT_ID, "")).unwrap(), None);
         assert_eq!(last_event(&headers(LAST_EVENT_ID, "x")).unwrap_err().code, Code::BadHeader);
+    }
+
+    #[tokio::test]
+    async fn a_stream_past_the_limit_is_refused_until_another_has_ended() {
+        let clock = Arc::new(SystemClock);
+        let store = Arc::new(MemoryStore::new(StoreOptions::default(), clock.clone()));
+        let playbook: Playbook = serde_json::from_value(serde_json::json!({
+            "name": "restart", "version": "1.0.0", "summary": null, "vcs": null, "params": {},
+            "approval": "granted", "concurrency": "queue", "plugins": {}, "stages": [],
+        }))
+        .unwrap();
+        let id = RunId(uuid::Uuid::from_u128(7));
+        let now = Timestamp::from_millis(0);
+        let (run, events) = new_run(id, &playbook, Default::default(), "eu", None, now);
+        let request = Digest::of(b"");
+        let new = NewRun { run, events, idempotency_key: None, request };
+        store.create_run(&new).await.unwrap();
+        let plugins = PluginHost::start(HostConfig { threads: Some(1) }).unwrap();
+        let state = ApiState::new(store, plugins, Signals::new(), clock);
+
+        let mut open = Vec::new();
+        for _ in 0..MAX_STREAMS {
+            open.push(stream(state.clone(), id, 0).await.unwrap());
+        }
+        let refused = stream(state.clone(), id, 0).await.unwrap_err();
+        assert_eq!(refused.code, Code::TooManyStreams);
+        open.pop();
+        assert!(stream(state, id, 0).await.is_ok());
     }
 }

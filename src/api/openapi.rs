@@ -183,7 +183,7 @@ mod tests {
         for name in document["components"]["schemas"].as_object().unwrap().keys() {
             assert!(found.contains(format!("#/components/schemas/{name}").as_str()), "{name}");
         }
-        for name in ["RunView", "PlaybookView", "AgentRecord", "RunEvent", "ProblemDetails"] {
+        for name in ["RunView", "RunViewListing", "AgentRecord", "RunEvent", "ProblemDetails"] {
             assert!(document["components"]["schemas"][name].is_object(), "{name}");
         }
     }

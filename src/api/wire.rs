@@ -15,6 +15,7 @@ use crate::run::{
 
 /// A page of a list.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "{T}Listing")]
 pub struct Listing<T> {
     /// The items.
     pub items: Vec<T>,

@@ -16,7 +16,8 @@ use crate::run::{Activate, Activation, Decision, Digest, PlanInput, PluginLine, 
 /// Settings of the host.
 #[derive(Clone, Debug, Default)]
 pub struct HostConfig {
-    /// Threads that run plugins; none: one per processor.
+    /// Threads that run plugins; none: one per processor. Zero: the thread that asks, which is for a
+    /// simulator that has to have everything on one, and needs 2 MiB of stack.
     pub threads: Option<usize>,
 }
 
@@ -59,11 +60,16 @@ pub struct PluginHost {
 
 struct Inner {
     shared: Arc<Shared>,
+    /// None where the thread that asks runs plugins.
+    threads: Option<Threads>,
+    builtins: Vec<Builtin>,
+}
+
+struct Threads {
     /// They run plugins.
     workers: Workers,
     /// It compiles plugins: that takes seconds for large ones, and must not hold up activations.
     importer: Workers,
-    builtins: Vec<Builtin>,
 }
 
 /// What the threads work with.
@@ -80,7 +86,7 @@ impl PluginHost {
     /// `unavailable` when the runtime or its threads could not be started.
     pub fn start(config: HostConfig) -> Result<Self, PluginError> {
         let threads = config.threads.or_else(|| available_parallelism().ok().map(Into::into));
-        let threads = threads.unwrap_or(1).clamp(1, limits::THREADS);
+        let threads = threads.unwrap_or(1).min(limits::THREADS);
         // One guest for each thread, one for the importer, one for a caller that blocks; but at
         // least one for each of the built-in plugins, which are imported all at once.
         let guests = (threads + 2).max(builtin::COMPONENTS.len());
@@ -96,10 +102,15 @@ impl PluginHost {
         });
         let builtins = builtins.collect();
         let shared = Arc::new(Shared { runtime, catalog: Catalog::new(loaded) });
-        let workers = Workers::start("plugin", threads, limits::QUEUED_CALLS).map_err(no_thread)?;
-        let importer =
-            Workers::start("plugin-import", 1, limits::QUEUED_IMPORTS).map_err(no_thread)?;
-        Ok(Self { inner: Arc::new(Inner { shared, workers, importer, builtins }) })
+        let start = |name, threads, queue| Workers::start(name, threads, queue).map_err(no_thread);
+        let threads = match threads {
+            0 => None,
+            threads => Some(Threads {
+                workers: start("plugin", threads, limits::QUEUED_CALLS)?,
+                importer: start("plugin-import", 1, limits::QUEUED_IMPORTS)?,
+            }),
+        };
+        Ok(Self { inner: Arc::new(Inner { shared, threads, builtins }) })
     }
 
     /// The built-in plugins.
@@ -117,7 +128,11 @@ impl PluginHost {
     /// `forbidden-call`, `data-limit`, `exited`. `unavailable` says nothing about the plugin.
     pub async fn import(&self, bytes: Bytes) -> Result<PluginInfo, PluginError> {
         let shared = Arc::clone(&self.inner.shared);
-        let done = self.inner.importer.run(move || shared.import(&bytes)).await;
+        let work = move || shared.import(&bytes);
+        let done = match &self.inner.threads {
+            Some(threads) => threads.importer.run(work).await,
+            None => Ok(work()),
+        };
         done.unwrap_or_else(|gone| Err(gone.into()))
     }
 
@@ -132,7 +147,7 @@ impl PluginHost {
     /// A plugin that is not loaded, or no longer, fails as `plugin-unavailable`, which is retryable.
     pub async fn activate(&self, activate: Activate) -> Activation {
         let shared = Arc::clone(&self.inner.shared);
-        let done = self.inner.workers.run(move || shared.activate(activate)).await;
+        let done = self.run(move || shared.activate(activate)).await;
         done.unwrap_or_else(|gone| activate::unavailable(gone.to_string(), true))
     }
 
@@ -166,8 +181,18 @@ impl PluginHost {
         roster: Arc<dyn Roster>,
     ) -> PlanOutcome {
         let (shared, digest) = (Arc::clone(&self.inner.shared), plugin.clone());
-        let done = self.inner.workers.run(move || shared.plan(&digest, &input, roster)).await;
+        let done = self.run(move || shared.plan(&digest, &input, roster)).await;
         done.unwrap_or_else(|gone| PlanOutcome::failed(gone.into()))
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Gone> {
+        match &self.inner.threads {
+            Some(threads) => threads.workers.run(work).await,
+            None => Ok(work()),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use crate::server::Server;
 
 /// Holds the lease of one run.
-pub struct Engine<'s> {
+pub(crate) struct Engine<'s> {
     server: &'s Server,
     id: EngineId,
     run: RunId,
@@ -18,12 +18,12 @@ pub struct Engine<'s> {
 }
 
 /// The identifier in an answer.
-pub fn id_of(run: &Value) -> RunId {
+pub(crate) fn id_of(run: &Value) -> RunId {
     run["id"].as_str().unwrap().parse().unwrap()
 }
 
 impl<'s> Engine<'s> {
-    pub async fn hold(server: &'s Server, run: RunId) -> Self {
+    pub(crate) async fn hold(server: &'s Server, run: RunId) -> Self {
         let id = EngineId("test".to_owned());
         let leases = server.store.claim(&id, 100).await.unwrap();
         let lease = leases.into_iter().find(|lease| lease.run == run).unwrap();
@@ -31,7 +31,7 @@ impl<'s> Engine<'s> {
     }
 
     /// Commits a change of status, which is one event, and whatever else `more` writes.
-    pub async fn set(&self, status: RunStatus, more: impl FnOnce(&mut Writes)) {
+    pub(crate) async fn set(&self, status: RunStatus, more: impl FnOnce(&mut Writes)) {
         let mut progress = self.server.store.run(self.run).await.unwrap().unwrap().progress;
         let (from, seq, at) = (progress.status, progress.next_event, Timestamp::from_millis(0));
         progress.status = status;
@@ -48,13 +48,13 @@ impl<'s> Engine<'s> {
     }
 
     /// Sets a status, and says so to those who listen.
-    pub async fn set_and_tell(&self, status: RunStatus) {
+    pub(crate) async fn set_and_tell(&self, status: RunStatus) {
         self.set(status, |_| {}).await;
         self.server.signals.changed(self.run);
     }
 
     /// Gives the next command this outcome, once there is one.
-    pub async fn answer_next(&self, outcome: CommandOutcome) {
+    pub(crate) async fn answer_next(&self, outcome: CommandOutcome) {
         let mut command = loop {
             self.server.signals.wait_for_work().await;
             let waiting = self.server.store.waiting_commands(&self.id, 10).await.unwrap();
@@ -70,7 +70,7 @@ impl<'s> Engine<'s> {
     }
 
     /// The record of an agent.
-    pub fn record(&self, seq: u32, state: AgentState) -> AgentRecord {
+    pub(crate) fn record(&self, seq: u32, state: AgentState) -> AgentRecord {
         AgentRecord {
             run: self.run,
             seq: AgentSeq(seq),

@@ -1,5 +1,8 @@
 //! The API over a real socket: the real router, plugins and documents, on the store in memory.
 
+// The configuration of clippy allows these inside test functions only, not in their helpers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod documents;
 mod engine;
 mod errors;

@@ -16,8 +16,8 @@ fn strategy(tag: &str) -> Vec<u8> {
 }
 
 fn using(source: &str) -> String {
-    let spec = format!("plugins: {{ own/one: {{ source: '{source}' }} }}");
-    playbook("restart", "1.0.0", &spec).replace("use: rolling", "use: own/one")
+    let spec = format!("plugins: {{ own: {{ source: '{source}' }} }}");
+    playbook("restart", "1.0.0", &spec).replace("use: rolling", "use: own")
 }
 
 #[tokio::test]
@@ -64,20 +64,20 @@ async fn a_playbook_uses_uploaded_plugins_and_keeps_them() {
     let problem = server.apply(&document).await.problem(422, "invalid-document");
     let problems = problem["problems"].as_array().unwrap();
     assert_eq!(problems.len(), 1, "{problem}");
-    assert_eq!(problems[0]["path"], "/spec/plugins/own~1one/source");
+    assert_eq!(problems[0]["path"], "/spec/plugins/own/source");
     assert_eq!(problems[0]["code"], "plugin-not-uploaded");
     assert_eq!(problems[0]["line"], 5);
 
     let bytes = strategy("b");
     let digest = Digest::of(&bytes);
-    let uploaded = json!({ "document": document, "uploads": { "own/one": digest } });
+    let uploaded = json!({ "document": document, "uploads": { "own": digest } });
     let problem = server.post("/api/v1/playbooks", uploaded.clone()).await;
     let problem = problem.problem(422, "invalid-document");
     assert_eq!(problem["problems"][0]["code"], "plugin-missing");
 
     server.put("/api/v1/plugins", bytes).await.ok(201);
     let created = server.post("/api/v1/playbooks", uploaded).await.ok(201);
-    assert_eq!(created["plugins"]["own/one"]["digest"], json!(digest));
+    assert_eq!(created["plugins"]["own"]["digest"], json!(digest));
 
     let path = format!("/api/v1/plugins/{digest}");
     let problem = server.delete(&path).await.problem(409, "plugin-pinned");
@@ -94,8 +94,8 @@ async fn a_plugin_in_the_store_is_found_by_name_and_version() {
     let rolling = PLUGINS.builtins().iter().find(|one| one.info.name == "rolling").unwrap();
     let source = format!("store:rolling@{}", rolling.info.version);
     let created = server.apply(&using(&source)).await.ok(201);
-    assert_eq!(created["plugins"]["own/one"]["digest"], rolling.info.digest.as_str());
-    assert_eq!(created["plugins"]["own/one"]["source"], source);
+    assert_eq!(created["plugins"]["own"]["digest"], rolling.info.digest.as_str());
+    assert_eq!(created["plugins"]["own"]["source"], source);
     let problem = server.apply(&using("store:rolling@99.0.0")).await;
     let problem = problem.problem(422, "invalid-document");
     assert_eq!(problem["problems"][0]["code"], "plugin-missing");

@@ -19,17 +19,17 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 /// Compiling the built-in plugins takes a moment; all tests share them.
-pub static PLUGINS: LazyLock<PluginHost> = LazyLock::new(|| {
+pub(crate) static PLUGINS: LazyLock<PluginHost> = LazyLock::new(|| {
     PluginHost::start(HostConfig { threads: Some(1) }).expect("the plugin host should start")
 });
 
 /// How long a test waits for what must come.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
-pub struct Server {
-    pub address: String,
-    pub store: Arc<MemoryStore>,
-    pub signals: Signals,
+pub(crate) struct Server {
+    pub(crate) address: String,
+    pub(crate) store: Arc<MemoryStore>,
+    pub(crate) signals: Signals,
     client: reqwest::Client,
     stop: oneshot::Sender<()>,
     served: JoinHandle<std::io::Result<()>>,
@@ -37,18 +37,18 @@ pub struct Server {
 
 /// An answer with a body in JSON, or without one.
 #[derive(Debug)]
-pub struct Reply {
-    pub status: u16,
-    pub headers: reqwest::header::HeaderMap,
-    pub body: Value,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) body: Value,
 }
 
 impl Server {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with_clock(Arc::new(SystemClock)).await
     }
 
-    pub async fn with_clock(clock: Arc<dyn Clock>) -> Self {
+    pub(crate) async fn with_clock(clock: Arc<dyn Clock>) -> Self {
         // Fails when another test was first.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let store = Arc::new(MemoryStore::new(StoreOptions::default(), Arc::clone(&clock)));
@@ -66,45 +66,45 @@ impl Server {
     }
 
     /// Tells the server to stop and waits until it did.
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         drop(self.stop);
         tokio::time::timeout(DEADLINE, self.served).await.unwrap().unwrap().unwrap();
     }
 
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    pub fn request(&self, method: &str, path: &str) -> RequestBuilder {
+    pub(crate) fn request(&self, method: &str, path: &str) -> RequestBuilder {
         self.client.request(method.parse().unwrap(), self.url(path))
     }
 
-    pub async fn get(&self, path: &str) -> Reply {
+    pub(crate) async fn get(&self, path: &str) -> Reply {
         send(self.request("GET", path)).await
     }
 
-    pub async fn delete(&self, path: &str) -> Reply {
+    pub(crate) async fn delete(&self, path: &str) -> Reply {
         send(self.request("DELETE", path)).await
     }
 
-    pub async fn post(&self, path: &str, body: Value) -> Reply {
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Reply {
         send(self.request("POST", path).json(&body)).await
     }
 
-    pub async fn put(&self, path: &str, bytes: impl Into<Bytes>) -> Reply {
+    pub(crate) async fn put(&self, path: &str, bytes: impl Into<Bytes>) -> Reply {
         send(self.request("PUT", path).body(bytes.into())).await
     }
 
-    pub async fn apply(&self, document: &str) -> Reply {
+    pub(crate) async fn apply(&self, document: &str) -> Reply {
         self.post("/api/v1/playbooks", json!({ "document": document })).await
     }
 
-    pub async fn apply_cluster(&self, document: &str) -> Reply {
+    pub(crate) async fn apply_cluster(&self, document: &str) -> Reply {
         self.post("/api/v1/clusters", json!({ "document": document })).await
     }
 }
 
-pub async fn send(request: RequestBuilder) -> Reply {
+pub(crate) async fn send(request: RequestBuilder) -> Reply {
     let response = request.send().await.unwrap();
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let bytes = response.bytes().await.unwrap();
@@ -118,14 +118,14 @@ pub async fn send(request: RequestBuilder) -> Reply {
 impl Reply {
     /// The body of an answer that must have this status.
     #[track_caller]
-    pub fn ok(self, status: u16) -> Value {
+    pub(crate) fn ok(self, status: u16) -> Value {
         assert_eq!(self.status, status, "{}", self.body);
         self.body
     }
 
     /// The body of an error, which must be a problem with this status and code.
     #[track_caller]
-    pub fn problem(self, status: u16, code: &str) -> Value {
+    pub(crate) fn problem(self, status: u16, code: &str) -> Value {
         assert_eq!((self.status, &self.body["code"]), (status, &json!(code)), "{}", self.body);
         assert_eq!(self.headers["content-type"], "application/problem+json");
         assert_eq!(self.body["status"], status);
@@ -134,14 +134,14 @@ impl Reply {
         self.body
     }
 
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers[name].to_str().unwrap()
     }
 }
 
 /// A clock that jumps to where somebody wants to sleep to, so that nobody waits for it.
 #[derive(Debug, Default)]
-pub struct JumpingClock(AtomicI64);
+pub(crate) struct JumpingClock(AtomicI64);
 
 #[async_trait]
 impl Clock for JumpingClock {
@@ -155,7 +155,7 @@ impl Clock for JumpingClock {
     }
 }
 
-pub const CLUSTER: &str = "
+pub(crate) const CLUSTER: &str = "
 apiVersion: replicante.io/v1
 kind: Cluster
 metadata: { name: eu }
@@ -166,7 +166,7 @@ spec:
 ";
 
 /// A playbook with these lines in its `spec`, in front of its one stage.
-pub fn playbook(name: &str, version: &str, spec: &str) -> String {
+pub(crate) fn playbook(name: &str, version: &str, spec: &str) -> String {
     format!(
         "apiVersion: replicante.io/v1
 kind: Playbook

@@ -73,6 +73,35 @@ async fn a_valid_cluster_is_exit_0_without_a_server() {
 }
 
 #[tokio::test]
+async fn a_playbook_of_built_in_plugins_is_checked_without_a_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let plugins = "  plugins:\n    zones: { source: file:plugins/zones.wasm }\n";
+    let playbook = PLAYBOOK.replace(plugins, "").replace("use: zones", "use: rolling");
+    let file = write(folder.path(), "p.yaml", &playbook);
+    let (code, out, err) = replictl(NOWHERE, &["validate", "-f", &file]).await;
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("playbook  rolling-restart  1.4.0    valid"), "{out}");
+
+    let file = write(folder.path(), "p.yaml", &playbook.replace("use: rolling", "use: roling"));
+    let (code, _, err) = replictl(NOWHERE, &["validate", "-f", &file]).await;
+    assert_eq!(code, 3, "{err}");
+    assert!(err.contains("p.yaml:7:24: /spec/stages/0/strategy/use: "), "{err}");
+    assert!(err.contains("did you mean \"rolling\"?"), "{err}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_plugin_is_shown_where_it_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("plugins")).unwrap();
+    write(folder.path(), "plugins/zones.wasm", "not wasm");
+    let file = write(folder.path(), "p.yaml", PLAYBOOK);
+    let (code, _, err) = replictl(NOWHERE, &["validate", "-f", &file]).await;
+    assert_eq!(code, 3, "{err}");
+    assert!(err.contains("p.yaml:6:22: /spec/plugins/zones/source: "), "{err}");
+    assert!(err.contains("error: 1 problem in"), "what follows from it is not told: {err}");
+}
+
+#[tokio::test]
 async fn problems_that_the_server_finds_are_shown_at_their_lines() {
     let server = Server::start(|_| {
         let found = json!({"code": "duplicate", "path": "/spec/agents/0/id", "line": 7,
@@ -111,7 +140,8 @@ fn applied(seen: &Seen, digest: &Digest, known: bool) -> Response {
         .into_response(),
         ("POST", "/api/v1/clusters") => axum::Json(json!({
             "name": "mongo-eu", "agents": 1, "applied_at": "2026-11-22T09:00:00Z",
-            "change": "updated", "document": null}))
+            "change": if seen.query == "dry_run=true" { "valid" } else { "updated" },
+            "document": null}))
         .into_response(),
         _ => problem(500, "unexpected", &format!("{} {}", seen.method, seen.path)),
     }
@@ -157,6 +187,8 @@ async fn apply_uploads_the_plugins_beside_the_playbook_and_shows_their_digests()
     let shown: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(shown[2]["change"], "valid", "{out}");
     let seen = server.seen();
-    assert!(!seen.iter().any(|seen| seen.path == "/api/v1/clusters"));
-    assert!(seen.iter().any(|seen| seen.query == "dry_run=true"));
+    let posts = seen.iter().filter(|seen| seen.method == "POST");
+    assert!(
+        posts.clone().count() == 2 && posts.into_iter().all(|seen| seen.query == "dry_run=true")
+    );
 }

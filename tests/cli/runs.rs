@@ -39,6 +39,18 @@ async fn a_watch_goes_on_after_lost_connections_where_it_was() {
 }
 
 #[tokio::test]
+async fn a_watch_ends_when_the_server_says_that_the_run_is_gone() {
+    let body = json!({"type": "about:blank", "title": "Not Found", "status": 404,
+        "detail": "there is no such run", "code": "run-not-found"});
+    let gone = format!("event: error\ndata: {body}\n\n");
+    let script = EventScript::new(vec![vec![event(1, "RUNNING"), gone]]);
+    let server = Server::start(move |seen| script.answer(seen, RunStatus::Running, &[]));
+    let (code, _, err) = replictl(&server.url, &["run", "watch", &run_id()]).await;
+    assert_eq!(code, 4, "{err}");
+    assert!(err.ends_with("error: there is no such run\n"), "{err}");
+}
+
+#[tokio::test]
 async fn a_run_that_pauses_while_it_is_watched_is_exit_9() {
     let script = EventScript::new(vec![vec![event(1, "PAUSED")]]).hanging();
     let counts = [("DONE", 10), ("FAILED", 2)];

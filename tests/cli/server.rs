@@ -1,9 +1,8 @@
 //! A server that answers as a test says, and keeps what it was asked.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -13,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use futures::{StreamExt, stream};
 use replibook::run::RunStatus;
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// A request as it came.
 #[derive(Clone, Debug)]
@@ -44,14 +43,14 @@ impl Seen {
 /// A server on a port of its own, which ends with the value.
 pub(crate) struct Server {
     pub url: String,
-    seen: Arc<Mutex<Vec<Seen>>>,
+    seen: watch::Sender<Vec<Seen>>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Server {
     pub(crate) fn start(answer: impl Fn(&Seen) -> Response + Send + Sync + 'static) -> Self {
-        let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
+        let seen = watch::Sender::<Vec<Seen>>::default();
         let kept = seen.clone();
         let answer = Arc::new(answer);
         let app = Router::new().fallback(move |request: Request| {
@@ -81,17 +80,14 @@ impl Server {
     }
 
     pub(crate) fn seen(&self) -> Vec<Seen> {
-        self.seen.lock().unwrap().clone()
+        self.seen.borrow().clone()
     }
 
     /// Returns once a request was seen for which `wanted` holds.
     pub(crate) async fn wait_for(&self, wanted: impl Fn(&Seen) -> bool) {
-        let found = async {
-            while !self.seen().iter().any(&wanted) {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(super::DEADLINE, found).await.expect("the request in time");
+        let mut seen = self.seen.subscribe();
+        let found = seen.wait_for(|all| all.iter().any(&wanted));
+        tokio::time::timeout(super::DEADLINE, found).await.expect("the request in time").unwrap();
     }
 }
 
@@ -104,22 +100,24 @@ impl Drop for Server {
     }
 }
 
-async fn keep(kept: &Mutex<Vec<Seen>>, request: Request) -> Seen {
+async fn keep(kept: &watch::Sender<Vec<Seen>>, request: Request) -> Seen {
     let (head, body) = request.into_parts();
     let body = axum::body::to_bytes(body, 1024 * 1024).await.unwrap();
     let headers = head.headers.iter();
     let headers =
         headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()));
-    let mut kept = kept.lock().unwrap();
-    let seen = Seen {
-        number: kept.len(),
+    let mut seen = Seen {
+        number: 0,
         method: head.method.to_string(),
         path: head.uri.path().to_owned(),
         query: head.uri.query().unwrap_or_default().to_owned(),
         headers: headers.collect(),
         body,
     };
-    kept.push(seen.clone());
+    kept.send_modify(|all| {
+        seen.number = all.len();
+        all.push(seen.clone());
+    });
     seen
 }
 
@@ -135,12 +133,9 @@ pub(crate) fn run_id() -> String {
 }
 
 pub(crate) fn run(status: RunStatus, counts: &[(&str, u32)]) -> Value {
-    let reason = match status {
-        RunStatus::Paused | RunStatus::Failed => {
-            json!({"code": "budget-exceeded", "message": "2 agents failed, at most 1 may"})
-        }
-        _ => Value::Null,
-    };
+    let why = json!({"code": "budget-exceeded", "message": "2 agents failed, at most 1 may"});
+    let stopped = [RunStatus::Paused, RunStatus::Failed].contains(&status);
+    let reason = if stopped { why } else { Value::Null };
     let counts: serde_json::Map<String, Value> =
         counts.iter().map(|(state, count)| ((*state).to_owned(), json!(count))).collect();
     json!({"id": run_id(), "playbook": "rolling-restart", "version": "1.4.0", "vcs": null,

@@ -1,7 +1,6 @@
 //! House rules that no compiler checks. Each rule is tested on a bad snippet beside it; here they
 //! are put to the whole project.
 
-// The configuration of clippy allows these inside test functions only, not in their helpers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod code;

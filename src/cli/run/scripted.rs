@@ -2,13 +2,10 @@
 
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Body;
-use axum::extract::Request;
-use axum::http::{Method, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use futures::{StreamExt, stream};
-use serde_json::json;
+use futures::StreamExt;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::steer::submit;
 use super::watch::{Patience, observe};
@@ -27,36 +24,49 @@ const CONSOLE: Console = Console {
     can_ask: false,
 };
 
-/// A server that lasts as long as the test's runtime.
-async fn serve(answer: fn(&Method, &str) -> Response) -> Client {
-    let app = Router::new().fallback(move |request: Request| async move {
-        answer(request.method(), request.uri().path())
-    });
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+/// A server that lasts as long as the test's runtime. It answers each request with this value, but
+/// one for events with a stream that begins and then stays silent.
+async fn serve(answer: Value) -> Client {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, app).await });
+    tokio::spawn(async move {
+        while let Ok((connection, _)) = listener.accept().await {
+            tokio::spawn(serve_one(connection, answer.clone()));
+        }
+    });
     Client::new(&format!("http://{address}")).unwrap()
 }
 
-/// A stream of events that begins and then stays silent.
-fn silent() -> Response {
-    let first = stream::iter([Ok::<_, std::io::Error>(": hello\n\n")]);
-    let body = Body::from_stream(first.chain(stream::pending()));
-    ([(header::CONTENT_TYPE, "text/event-stream")], body).into_response()
+async fn serve_one(connection: TcpStream, answer: Value) -> std::io::Result<()> {
+    let mut connection = BufReader::new(connection);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        connection.read_line(&mut head).await?;
+    }
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+    connection.read_exact(&mut body).await?;
+    if head.contains("/events ") {
+        let begin = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n: hello\n\n";
+        connection.write_all(begin.as_bytes()).await?;
+        std::future::pending::<()>().await;
+    }
+    let answer = answer.to_string();
+    let length = answer.len();
+    let text =
+        format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{answer}");
+    connection.write_all(text.as_bytes()).await
 }
 
-fn never_settled(_: &Method, path: &str) -> Response {
-    if path.ends_with("/events") {
-        return silent();
-    }
+fn unsettled() -> Value {
     let mut run = run_view(RunStatus::Paused);
     run.counts.insert(AgentState::Running, 1);
-    axum::Json(run).into_response()
+    json!(run)
 }
 
 #[tokio::test]
 async fn a_paused_run_that_does_not_settle_is_left() {
-    let client = serve(never_settled).await;
+    let client = serve(unsettled()).await;
     let mut run = run_view(RunStatus::Paused);
     run.counts.insert(AgentState::Running, 2);
     let settling = Duration::from_millis(50);
@@ -67,7 +77,7 @@ async fn a_paused_run_that_does_not_settle_is_left() {
 
 #[tokio::test]
 async fn a_silent_stream_counts_as_lost() {
-    let client = serve(never_settled).await;
+    let client = serve(unsettled()).await;
     let limits = FeedLimits { silence: Duration::from_millis(50), ..FeedLimits::default() };
     let feed = follow(client, run_view(RunStatus::Running).id, limits);
     let updates: Vec<_> = feed.take(3).collect().await;
@@ -83,13 +93,9 @@ async fn a_silent_stream_counts_as_lost() {
 
 #[tokio::test]
 async fn a_command_that_no_engine_takes_is_not_waited_for_without_end() {
-    let client = serve(|_, _| {
-        let (id, run) = (uuid::Uuid::nil(), run_view(RunStatus::Running).id);
-        let view = json!({"id": id, "run": run, "command": "pause", "outcome": null});
-        (StatusCode::ACCEPTED, axum::Json(view)).into_response()
-    })
-    .await;
-    let run = run_view(RunStatus::Running).id;
+    let (id, run) = (uuid::Uuid::nil(), run_view(RunStatus::Running).id);
+    let waiting = json!({"id": id, "run": run, "command": "pause", "outcome": null});
+    let client = serve(waiting).await;
     let view = submit(&client, run, Verb::Pause, None, Duration::from_millis(50)).await.unwrap();
     assert_eq!(view.outcome, None);
 }

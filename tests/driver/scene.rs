@@ -1,0 +1,170 @@
+//! A store, agents and plugins for one test, and engines that can be stopped and killed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use replibook::agent::{AgentLimits, FakeAgents, Fault, KnownId, Script, When};
+use replibook::api::install_builtins;
+use replibook::clock::{Clock, TokioClock};
+use replibook::driver::{Engine, EngineConfig, Signals, World};
+use replibook::playbook::{parse_cluster, parse_playbook, resolve};
+use replibook::plugin::{HostConfig, PluginHost};
+use replibook::run::{
+    Command, CommandId, Digest, EngineId, Millis, Run, RunEvent, RunId, Timestamp, Verb, new_run,
+};
+use replibook::store::{Cluster, MemoryStore, NewRun, Store, StoreOptions};
+use serde_json::{Map, json};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// Virtual time after which a run that has not got where it should is stuck.
+const PATIENCE: Millis = Millis::from_secs(3_600);
+
+pub(crate) struct Scene {
+    pub(crate) memory: Arc<MemoryStore>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) agents: FakeAgents,
+    clock: Arc<dyn Clock>,
+    plugins: PluginHost,
+    count: usize,
+}
+
+impl Scene {
+    pub(crate) async fn new(count: usize) -> Self {
+        let start = Timestamp::from_millis(1_763_802_000_000);
+        let clock: Arc<dyn Clock> = Arc::new(TokioClock::starting_at(start));
+        let memory = Arc::new(MemoryStore::new(StoreOptions::default(), clock.clone()));
+        let plugins = PluginHost::start(HostConfig { threads: Some(0) }).unwrap();
+        install_builtins(memory.as_ref(), &plugins, clock.as_ref()).await.unwrap();
+        let agents = FakeAgents::new(clock.clone());
+        let mut list = Vec::new();
+        for index in 0..count {
+            let payload = json!({"ok": true});
+            agents.add(&address(index), Script::Succeed { when: When::Looks(2), payload });
+            list.push(json!({"id": format!("node-{index}"), "address": address(index)}));
+        }
+        let text = json!({
+            "apiVersion": "replicante.io/v1", "kind": "Cluster", "metadata": {"name": "c"},
+            "spec": {"agents": list},
+        })
+        .to_string();
+        let spec = parse_cluster(text.as_bytes()).unwrap();
+        memory.put_cluster(&Cluster { text, spec, applied_at: start }).await.unwrap();
+        Self { store: memory.clone(), memory, agents, clock, plugins, count }
+    }
+
+    /// Creates a run of a rolling playbook with one action, a quarter of the agents at a time.
+    pub(crate) async fn start_run(&self, name: &str, budget: &str) -> RunId {
+        let text = format!(
+            "apiVersion: replicante.io/v1\nkind: Playbook\n\
+             metadata: {{ name: {name}, version: 1.0.0 }}\n\
+             spec:\n  stages:\n    - name: only\n      budget: {{ {budget} }}\n      \
+             strategy: {{ use: rolling, with: {{ batch: 25% }} }}\n      \
+             steps:\n        - name: act\n          action: test.example.com/act\n"
+        );
+        let builtins: Vec<_> = self.plugins.builtins().iter().map(|b| b.info.clone()).collect();
+        let document = parse_playbook(text.as_bytes()).unwrap();
+        let playbook = resolve(&document, &BTreeMap::new(), &builtins).unwrap();
+        let id = RunId(Uuid::now_v7());
+        let (run, events) = new_run(id, &playbook, Map::new(), "c", None, self.clock.now());
+        let request = Digest::of(name.as_bytes());
+        let new = NewRun { run, events, idempotency_key: None, request };
+        self.store.create_run(&new).await.unwrap();
+        id
+    }
+
+    pub(crate) fn engine(&self, name: &str) -> RunningEngine {
+        let world = World {
+            store: self.store.clone(),
+            agents: Arc::new(self.agents.clone()),
+            plugins: self.plugins.clone(),
+            clock: self.clock.clone(),
+            signals: Signals::new(),
+            agent_limits: AgentLimits::default(),
+        };
+        let config = EngineConfig { id: EngineId(name.to_owned()), max_runs: 10 };
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(Engine::new(world, config).run(stop.clone()));
+        RunningEngine { stop, task }
+    }
+
+    pub(crate) fn script(&self, agent: usize, script: Script) {
+        self.agents.set_script(&address(agent), script);
+    }
+
+    pub(crate) fn known_id(&self, agent: usize, known_id: KnownId) {
+        self.agents.set_known_id(&address(agent), known_id);
+    }
+
+    pub(crate) fn fault(&self, agent: usize, fault: Fault) {
+        self.agents.add_fault(&address(agent), fault);
+    }
+
+    pub(crate) async fn command(&self, run: RunId, verb: Verb) {
+        let command = Command {
+            id: CommandId(Uuid::new_v4()),
+            run,
+            verb,
+            actor: Some("ann".to_owned()),
+            why: None,
+            at: self.clock.now(),
+            outcome: None,
+            finish_ts: None,
+        };
+        self.store.submit(&command).await.unwrap();
+    }
+
+    pub(crate) async fn wait(&self, length: Millis) {
+        self.clock.sleep(length.to_std()).await;
+    }
+
+    pub(crate) async fn until(&self, id: RunId, wanted: impl Fn(&Run) -> bool) -> Run {
+        let start = self.clock.now();
+        loop {
+            let run = self.store.run(id).await.unwrap().unwrap();
+            if wanted(&run) {
+                return run;
+            }
+            let progress = &run.progress;
+            assert!(self.clock.now().since(start) < PATIENCE, "the run is stuck: {progress:?}");
+            self.wait(Millis(50)).await;
+        }
+    }
+
+    pub(crate) async fn until_final(&self, id: RunId) -> Run {
+        self.until(id, |run| run.progress.status.is_final()).await
+    }
+
+    pub(crate) async fn events(&self, run: RunId) -> Vec<RunEvent> {
+        self.store.events(run, 0, 1_000).await.unwrap()
+    }
+
+    /// How often each agent executed its one action.
+    pub(crate) fn executions(&self) -> Vec<u32> {
+        (0..self.count).map(|i| self.agents.executions(&address(i)).values().sum()).collect()
+    }
+}
+
+fn address(index: usize) -> String {
+    format!("http://127.0.0.1:{}", 10_000 + index)
+}
+
+pub(crate) struct RunningEngine {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl RunningEngine {
+    /// Stops it as a signal does: its leases are given back.
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        self.task.await.unwrap();
+    }
+
+    /// Ends it where it is, with nothing given back.
+    pub(crate) async fn kill(self) {
+        self.task.abort();
+        let _ = self.task.await;
+    }
+}
