@@ -71,7 +71,7 @@ const HOMES: [(&str, &[&str]); 11] = [
 
 /// Files that may sleep, and why. Everything else waits for a condition, or asks the clock that it
 /// was given.
-const SLEEPERS: [(&str, &str); 14] = [
+const SLEEPERS: [(&str, &str); 13] = [
     ("src/agent/server/command.rs", "its test looks for a process until a deadline"),
     ("src/api/serve.rs", "requests get a deadline when the process stops"),
     ("src/cli/client.rs", "a client waits before it tries again"),
@@ -81,7 +81,6 @@ const SLEEPERS: [(&str, &str); 14] = [
     ("src/plugin/engine.rs", "its thread makes the epochs of the plugins' engine"),
     ("tests/agent/process.rs", "it looks for processes until a deadline, and kills at odd moments"),
     ("tests/agent/support.rs", "it looks at an action until a deadline"),
-    ("tests/cli/server.rs", "it looks for a request until a deadline"),
     ("tests/crash.rs", "a random moment of a run is what it waits for"),
     ("tests/plugins/hostile-strategy/src/lib.rs", "the host has to refuse it"),
     ("tests/plugins/hostile/src/lib.rs", "the host has to make it a journaled wait"),
