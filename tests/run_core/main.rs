@@ -192,3 +192,9 @@ fn the_snapshot_survives_json() {
     let text = serde_json::to_string(&playbook).unwrap();
     assert_eq!(serde_json::from_str::<replibook::playbook::Playbook>(&text).unwrap(), playbook);
 }
+
+#[test]
+fn an_input_that_nobody_asked_for_is_a_typed_error() {
+    let error = World::new(plain(2, 0)).refuse(replibook::run::Input::Stamped);
+    assert!(error.contains("does not go with PENDING"), "{error}");
+}

@@ -318,6 +318,11 @@ impl World {
         self.settle();
     }
 
+    /// Applies an input that must be refused; the refusal in words.
+    pub(crate) fn refuse(&mut self, input: Input) -> String {
+        self.machine.apply(input, self.now()).unwrap_err().to_string()
+    }
+
     fn settle(&mut self) {
         let transition = self.machine.settle(self.now());
         self.commit(transition);
