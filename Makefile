@@ -60,7 +60,7 @@ endef
 
 .PHONY: bench
 bench: wasm-targets ## measure, in a release build
-	$(CARGO) bench --locked
+	$(CARGO) bench --locked --bench activation --bench fleet
 
 .PHONY: clean
 clean: ## remove everything that was built

@@ -26,8 +26,11 @@ const RENEW: Duration = Duration::from_secs(4);
 /// How often expired documents are swept away.
 const SWEEP: Duration = Duration::from_secs(30);
 
-/// Documents that one look sweeps away at most, so that it stays short.
+/// Documents that one write sweeps away at most, so that commits don't wait for it.
 const SWEPT_AT_ONCE: u32 = 1_000;
+
+/// Writes of one sweep at most; what is left goes with the next one. Nothing reads it meanwhile.
+const SWEEPS: u32 = 20;
 
 /// Runs that are claimed by one look.
 const CLAIMED_AT_ONCE: u32 = 100;
@@ -103,7 +106,7 @@ impl Engine {
             }
             if clock.now().since(swept).to_std() >= SWEEP {
                 swept = clock.now();
-                log(self.world.store.sweep(SWEPT_AT_ONCE).await.map(drop));
+                log(self.sweep().await);
             }
             log(self.claim().await);
             log(self.hand_out_commands().await);
@@ -115,6 +118,15 @@ impl Engine {
             }
         }
         self.end().await;
+    }
+
+    async fn sweep(&self) -> Result<(), StoreError> {
+        for _ in 0..SWEEPS {
+            if self.world.store.sweep(SWEPT_AT_ONCE).await? < u64::from(SWEPT_AT_ONCE) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     async fn claim(&mut self) -> Result<(), StoreError> {

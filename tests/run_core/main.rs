@@ -6,8 +6,8 @@
 mod world;
 
 use proptest::prelude::*;
-use replibook::run::{AgentState, Happened, RunStatus, Verb};
-use world::{Choice, Setup, World, playbook};
+use replibook::run::{AgentState, FailureReason, Happened, RunStatus, Verb};
+use world::{Choice, Setup, Work, World, playbook};
 
 fn choices() -> impl Strategy<Value = Vec<Choice>> {
     let choice = prop_oneof![
@@ -191,4 +191,61 @@ fn the_snapshot_survives_json() {
     let playbook = playbook(&plain(1, 1));
     let text = serde_json::to_string(&playbook).unwrap();
     assert_eq!(serde_json::from_str::<replibook::playbook::Playbook>(&text).unwrap(), playbook);
+}
+
+#[test]
+fn an_input_that_nobody_asked_for_is_a_typed_error() {
+    let error = World::new(plain(2, 0)).refuse(replibook::run::Input::Stamped);
+    assert!(error.contains("does not go with PENDING"), "{error}");
+}
+
+#[test]
+fn answers_and_results_that_are_too_large_fail_the_agent_and_not_the_run() {
+    for (work, expected) in [
+        (Work::LargeAnswers, "the answers of the attempt have"),
+        (Work::LargeResult, "the results of the agent have"),
+    ] {
+        let mut world = World::new(plain(1, 1));
+        world.work = work;
+        world.run_dry();
+        assert_eq!(world.progress().status, RunStatus::Done, "{work:?}");
+        let failure = world.records().next().unwrap().error.clone().unwrap();
+        assert_eq!(failure.reason, FailureReason::PluginLimit);
+        assert!(failure.message.starts_with(expected), "{}", failure.message);
+    }
+}
+
+#[test]
+fn cancelling_gives_up_what_is_no_action_in_chunks() {
+    let mut world = World::new(Setup { batch: 1_000, ..plain(1_000, 0) });
+    world.work = Work::Sleep;
+    world.start();
+    world.until_in_flight(1_000);
+    world.choose(&Choice::Command(Verb::Cancel));
+    assert_eq!(world.progress().status, RunStatus::Cancelling, "the first chunk is not all");
+    world.run_dry();
+    assert_eq!(world.progress().status, RunStatus::Cancelled);
+    assert_eq!(world.progress().count(AgentState::Failed), 1_000);
+    assert_eq!(world.progress().stage.failures, 0, "being cancelled is no failure");
+}
+
+#[test]
+fn a_cancelled_run_gives_up_actions_after_the_deadline() {
+    let mut world = World::new(plain(2, 0));
+    world.start();
+    world.until_in_flight(2);
+    world.choose(&Choice::Command(Verb::Cancel));
+    world.wake();
+    world.run_dry();
+    assert_eq!(world.progress().status, RunStatus::Cancelled);
+    let failures = world.records().map(|record| record.error.clone().unwrap().reason);
+    assert!(failures.into_iter().all(|reason| reason == FailureReason::Cancelled));
+}
+
+#[test]
+fn a_strategy_that_asks_for_no_time_gets_some() {
+    let mut world = World::new(plain(2, 0));
+    world.start();
+    let (now, at) = world.wait_for_nothing();
+    assert_eq!(at.since(now).0, 100);
 }

@@ -40,7 +40,24 @@ pub(crate) enum Choice {
     BadDecision(u16),
 }
 
+/// What the step does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// One action.
+    Action,
+    /// One action after another, each with an answer of a megabyte.
+    LargeAnswers,
+    /// No call, and a result of more than a megabyte.
+    LargeResult,
+    /// One sleep.
+    Sleep,
+}
+
+/// Somewhat more than a megabyte of text.
+const LARGE: usize = 1024 * 1024 + 1;
+
 pub(crate) struct World {
+    pub(crate) work: Work,
     setup: Setup,
     run: Run,
     records: BTreeMap<AgentSeq, AgentRecord>,
@@ -124,6 +141,7 @@ impl World {
         let loaded = Loaded { run: run.clone(), records: vec![], journals: vec![] };
         let (machine, first) = Machine::load(loaded, Timestamp::from_millis(0));
         let mut world = Self {
+            work: Work::Action,
             setup,
             run,
             records: BTreeMap::new(),
@@ -249,16 +267,12 @@ impl World {
             Effect::Plan { .. } => Some(Input::Planned { result: Ok(self.decide()), logs: vec![] }),
             Effect::Activate(activate) => {
                 let key = activate.key;
-                Some(Input::Activated { key, activation: activation(&activate, badly) })
+                Some(Input::Activated { key, activation: activation(self.work, &activate, badly) })
             }
             Effect::Perform(perform) => {
                 let pending = self.journals[&perform.key].pending.as_ref();
                 assert!(pending.is_some(), "performed before it was committed");
-                let fails = badly || self.failures_to_come > 0;
-                self.failures_to_come = self.failures_to_come.saturating_sub(1);
-                let result =
-                    if fails { Err(CallError::Failed("no".to_owned())) } else { Ok(json!(1)) };
-                let answer = Answer::RunAction(result);
+                let answer = self.answer(&perform.what, badly);
                 Some(Input::Answered { key: perform.key, call: perform.call, answer })
             }
             Effect::WakeAt(at) => {
@@ -273,6 +287,43 @@ impl World {
             }
             Effect::Stamp(_) => Some(Input::Stamped),
             Effect::Continue => Some(Input::Continue),
+        }
+    }
+
+    fn answer(&mut self, what: &Call, badly: bool) -> Answer {
+        if matches!(what, Call::Sleep { .. }) {
+            return Answer::Sleep;
+        }
+        let fails = badly || self.failures_to_come > 0;
+        self.failures_to_come = self.failures_to_come.saturating_sub(1);
+        Answer::RunAction(match self.work {
+            _ if fails => Err(CallError::Failed("no".to_owned())),
+            Work::LargeAnswers => Ok(Value::String("x".repeat(LARGE))),
+            Work::Action | Work::LargeResult | Work::Sleep => Ok(json!(1)),
+        })
+    }
+
+    /// Lets the next moment that the run waits for come, with nothing else.
+    pub(crate) fn wake(&mut self) {
+        let wakes = |effect: &Effect| matches!(effect, Effect::WakeAt(_));
+        let index = self.effects.iter().position(wakes).unwrap();
+        self.now += 10;
+        let effect = self.effects.remove(index);
+        let input = self.outcome(effect, false).unwrap();
+        self.apply(input);
+    }
+
+    /// Answers the strategy's question with a wait until the present moment; until when it got.
+    pub(crate) fn wait_for_nothing(&mut self) -> (Timestamp, Timestamp) {
+        let asked = self.effects.iter().position(|e| matches!(e, Effect::Plan { .. })).unwrap();
+        self.effects.remove(asked);
+        let mut decision = self.decide();
+        decision.start.clear();
+        decision.next = Next::WaitUntil(Timestamp::from_millis(0));
+        self.apply(Input::Planned { result: Ok(decision), logs: vec![] });
+        match self.effects.as_slice() {
+            [Effect::WakeAt(at)] => (self.now(), *at),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -316,6 +367,11 @@ impl World {
         let transition = self.machine.apply(input, self.now()).unwrap();
         self.commit(transition);
         self.settle();
+    }
+
+    /// Applies an input that must be refused; the refusal in words.
+    pub(crate) fn refuse(&mut self, input: Input) -> String {
+        self.machine.apply(input, self.now()).unwrap_err().to_string()
     }
 
     fn settle(&mut self) {
@@ -399,20 +455,27 @@ fn members(count: usize) -> Vec<Member> {
     (0..count).map(member).collect()
 }
 
-/// What the `action` step does: one call, and its result.
-fn activation(activate: &Activate, badly: bool) -> Activation {
+/// What the step does.
+fn activation(work: Work, activate: &Activate, badly: bool) -> Activation {
     let failed = |message: &str| ActivationEnd::Failed {
         reason: replibook::run::FailureReason::ActionFailed,
         message: message.to_owned(),
         retryable: false,
     };
-    let end = match activate.journal.answers.first().map(|answered| &answered.answer) {
-        None => {
-            ActivationEnd::Blocked(Call::RunAction { kind: "k".to_owned(), arguments: Value::Null })
+    let action =
+        || ActivationEnd::Blocked(Call::RunAction { kind: "k".to_owned(), arguments: Value::Null });
+    let answer = activate.journal.answers.last().map(|answered| &answered.answer);
+    let end = match (work, answer) {
+        (Work::LargeAnswers, _) => action(),
+        (Work::LargeResult, _) => ActivationEnd::Done(Value::String("x".repeat(LARGE))),
+        (Work::Sleep, None) => {
+            ActivationEnd::Blocked(Call::Sleep { length: replibook::run::Millis::from_secs(60) })
         }
-        Some(Answer::RunAction(Ok(_))) if badly => failed("trapped"),
-        Some(Answer::RunAction(Ok(value))) => ActivationEnd::Done(value.clone()),
-        Some(_) => failed("the action failed"),
+        (Work::Sleep, Some(_)) => ActivationEnd::Done(Value::Null),
+        (Work::Action, None) => action(),
+        (Work::Action, Some(Answer::RunAction(Ok(_)))) if badly => failed("trapped"),
+        (Work::Action, Some(Answer::RunAction(Ok(value)))) => ActivationEnd::Done(value.clone()),
+        (Work::Action, Some(_)) => failed("the action failed"),
     };
     Activation { end, logs: vec![] }
 }

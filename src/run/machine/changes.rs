@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::state::Machine;
+use super::state::{IllegalInput, Machine};
 use crate::run::{
     AgentId, AgentSeq, AgentState, Command, Effect, Happened, Journal, LogLine, PluginLine,
     RunEvent, RunStatus, StatusReason, Timestamp, Transition, Writes,
@@ -25,6 +25,8 @@ pub(super) struct Changes {
     events: Vec<RunEvent>,
     pub(super) commands: Vec<Command>,
     pub(super) effects: Vec<Effect>,
+    /// The first change of a state that its transition table does not hold.
+    pub(super) illegal: Option<IllegalInput>,
 }
 
 impl Changes {
@@ -48,7 +50,7 @@ impl Changes {
         });
     }
 
-    /// Gives the run another status. A step that the transition table does not hold is not taken.
+    /// Gives the run another status, if its transition table holds the step.
     pub(super) fn status(
         &mut self,
         machine: &mut Machine,
@@ -57,14 +59,18 @@ impl Changes {
     ) {
         let progress = &mut machine.run.progress;
         let from = progress.status;
-        debug_assert!(from.next().contains(&to), "{from} → {to}");
+        if !from.next().contains(&to) {
+            self.illegal = Some(IllegalInput::new("a change of the run's status", from, to));
+            return;
+        }
         progress.status = to;
         progress.since = self.now;
         progress.reason.clone_from(&reason);
         self.event(machine, Happened::Status { from: Some(from), to, reason });
     }
 
-    /// Gives an agent another state, with the counts and the index that go with it.
+    /// Gives an agent another state, if its transition table holds the step, with the counts and the
+    /// index that go with it.
     pub(super) fn agent(
         &mut self,
         machine: &mut Machine,
@@ -72,6 +78,11 @@ impl Changes {
         to: AgentState,
         why: Option<String>,
     ) {
+        let from = machine.record(seq).map(|record| record.state);
+        if let Some(from) = from.filter(|from| !from.next().contains(&to)) {
+            self.illegal = Some(IllegalInput::new("a change of an agent's state", from, to));
+            return;
+        }
         let Some((agent, from, batch)) = machine.move_agent(seq, to) else { return };
         self.records.insert(seq);
         self.event(machine, Happened::Agent { agent, from: Some(from), to, batch, why });

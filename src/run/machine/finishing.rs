@@ -117,10 +117,7 @@ impl Machine {
                 self.run.progress.finish_ts = Some(at);
                 Ok(())
             }
-            (status, _, _) => Err(IllegalInput::new(
-                "the end of stamping",
-                format!("the run is {status}, expected FINISHING"),
-            )),
+            (status, _, _) => Err(IllegalInput::new("the end of stamping", "it", status)),
         }
     }
 }

@@ -67,7 +67,7 @@ impl Machine {
         changes: &mut Changes,
     ) -> Result<(), IllegalInput> {
         if !self.planning {
-            return Err(IllegalInput::new("a decision", "the strategy was not asked"));
+            return Err(IllegalInput::new("a decision", "one", "a strategy that was not asked"));
         }
         self.planning = false;
         let stage = self.stage().map(|stage| stage.name.clone()).unwrap_or_default();

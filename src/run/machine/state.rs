@@ -60,17 +60,23 @@ pub(super) enum Doing {
     Answer,
 }
 
-/// The input does not fit the state: a mistake of the driver.
+/// An input that does not fit the state, or a step that a transition table does not hold: a mistake
+/// of the program, not of its users. The machine must be dropped and loaded anew.
 #[derive(Debug, thiserror::Error)]
-#[error("failed to apply {input}: {why}")]
+#[error("failed to apply {what}: found {found}, which does not go with {with}")]
 pub struct IllegalInput {
-    input: &'static str,
-    why: String,
+    what: &'static str,
+    found: String,
+    with: String,
 }
 
 impl IllegalInput {
-    pub(super) fn new(input: &'static str, why: impl Into<String>) -> Self {
-        Self { input, why: why.into() }
+    pub(super) fn new(
+        what: &'static str,
+        found: impl std::fmt::Display,
+        with: impl std::fmt::Display,
+    ) -> Self {
+        Self { what, found: found.to_string(), with: with.to_string() }
     }
 }
 
@@ -136,8 +142,8 @@ impl Machine {
     /// Takes notice of one input.
     ///
     /// # Errors
-    /// [`IllegalInput`] for an input that answers nothing that was asked; nothing has changed then.
-    /// What merely comes too late (an answer for an attempt that was given up) changes nothing.
+    /// [`IllegalInput`] for an input that answers nothing that was asked. What merely comes too late
+    /// (an answer for an attempt that was given up) is no error and changes nothing.
     pub fn apply(&mut self, input: Input, now: Timestamp) -> Result<Transition, IllegalInput> {
         let mut changes = Changes::at(now);
         match input {
@@ -156,7 +162,10 @@ impl Machine {
             Input::Stamped => self.stamped(&mut changes)?,
             Input::Continue => self.go_on(&mut changes),
         }
-        Ok(changes.done(self))
+        match changes.illegal.take() {
+            Some(illegal) => Err(illegal),
+            None => Ok(changes.done(self)),
+        }
     }
 
     /// Asks the strategy if something changed since it was asked last. To be called after a batch
@@ -224,7 +233,6 @@ impl Machine {
     ) -> Option<(AgentId, AgentState, Option<u32>)> {
         let record = self.records.get_mut(seq.0 as usize)?;
         let from = record.state;
-        debug_assert!(from.next().contains(&to), "{from} → {to}");
         record.state = to;
         let agent = record.agent.clone();
         let batch = record.batch;

@@ -283,9 +283,9 @@ impl Machine {
         }
         let Some(pending) = attempt.journal.pending.take() else { return Ok(()) };
         if pending.name != answer.name() {
-            let why = format!("found {:?}, expected {:?}", answer.name(), pending.name);
+            let (found, asked) = (answer.name(), pending.name);
             attempt.journal.pending = Some(pending);
-            return Err(IllegalInput::new("an answer", why));
+            return Err(IllegalInput::new("an answer", format!("{found:?}"), format!("{asked:?}")));
         }
         let answered = Answered {
             name: pending.name,
