@@ -8,7 +8,7 @@ use super::output::Console;
 use super::run::{Detail, line_of};
 use super::text::{clean, shorten};
 use crate::api::wire::RunView;
-use crate::run::{AgentState, Happened, RunEvent};
+use crate::run::{AgentState, Happened, RunEvent, RunStatus, Timestamp};
 
 /// How often the bar is drawn anew while nothing happens, so that the clock in it goes.
 const TICK: Duration = Duration::from_millis(250);
@@ -16,31 +16,39 @@ const TICK: Duration = Duration::from_millis(250);
 /// Characters of the text beside the bar.
 const MAX_TEXT: usize = 60;
 
-const TEMPLATE: &str = "{spinner} {bar:24} {pos}/{len} {msg} {elapsed_precise}";
-
-const COLOUR_TEMPLATE: &str =
-    "{spinner:.yellow} {bar:24.green/dim} {pos}/{len} {msg} {elapsed_precise:.dim}";
+/// Without and with colours; the first of each while it is not known how many agents there are.
+const TEMPLATES: [[&str; 2]; 2] = [
+    ["{spinner} {msg} {elapsed_precise}", "{spinner} {bar:24} {pos}/{len} {msg} {elapsed_precise}"],
+    [
+        "{spinner:.yellow} {msg} {elapsed_precise:.dim}",
+        "{spinner:.yellow} {bar:24.green/dim} {pos}/{len} {msg} {elapsed_precise:.dim}",
+    ],
+];
 
 /// Shows how far a run is, on standard error.
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     console: Console,
     batch: Option<String>,
+    after: Option<Timestamp>,
+    waits_for: Option<String>,
 }
 
 impl Progress {
     /// A progress for this console.
     pub(crate) fn new(console: &Console) -> Self {
         let bar = console.live.then(|| {
-            let template = if console.colour_messages { COLOUR_TEMPLATE } else { TEMPLATE };
-            let style = ProgressStyle::with_template(template)
-                .unwrap_or_else(|_| ProgressStyle::default_bar());
             let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
-            bar.set_style(style.progress_chars("━╸─"));
+            bar.set_style(style(console.colour_messages, false));
             bar.enable_steady_tick(TICK);
             bar
         });
-        Self { bar, console: console.clone(), batch: None }
+        Self { bar, console: console.clone(), batch: None, after: None, waits_for: None }
+    }
+
+    /// The same, but silent about what happened until `after`.
+    pub(crate) fn after(self, after: Option<Timestamp>) -> Self {
+        Self { after, ..self }
     }
 
     /// Says something; a bar stays below it.
@@ -56,6 +64,9 @@ impl Progress {
         if let Happened::Decision { batch: Some(batch), label, .. } = &event.what {
             self.batch = Some(super::run::batch_name(*batch, label.as_deref()));
         }
+        if self.after.is_some_and(|after| event.at <= after) {
+            return;
+        }
         let detail = if self.bar.is_some() { Detail::Main } else { Detail::Agents };
         if let Some(line) = line_of(event, detail) {
             self.say(&line);
@@ -63,12 +74,26 @@ impl Progress {
     }
 
     /// Shows where the run is now.
-    pub(crate) fn show(&self, run: &RunView) {
+    pub(crate) fn show(&mut self, run: &RunView) {
+        self.say_if_queued(run);
         let Some(bar) = &self.bar else { return };
         let (settled, all) = settled(run);
+        bar.set_style(style(self.console.colour_messages, all > 0));
         bar.set_length(all);
         bar.set_position(settled);
         bar.set_message(beside_bar(run, self.batch.as_deref()));
+    }
+
+    /// Says what a queued run waits for, once: it has no event of its own.
+    fn say_if_queued(&mut self, run: &RunView) {
+        let waits_for = match (run.status, &run.reason) {
+            (RunStatus::Pending, Some(reason)) => Some(reason.message.clone()),
+            (_, Some(_) | None) => None,
+        };
+        if let Some(what) = waits_for.as_ref().filter(|_| waits_for != self.waits_for) {
+            self.say(&format!("the run is queued: {}", clean(what)));
+        }
+        self.waits_for = waits_for;
     }
 
     /// Removes the bar.
@@ -77,6 +102,13 @@ impl Progress {
             bar.finish_and_clear();
         }
     }
+}
+
+fn style(colour: bool, with_bar: bool) -> ProgressStyle {
+    let [without, with] = TEMPLATES[usize::from(colour)];
+    ProgressStyle::with_template(if with_bar { with } else { without })
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("━╸─")
 }
 
 /// How many agents of the selected ones have ended, and how many there are.
@@ -102,7 +134,6 @@ fn beside_bar(run: &RunView, batch: Option<&str>) -> String {
 mod tests {
     use super::*;
     use crate::cli::sample::run_view;
-    use crate::run::RunStatus;
 
     #[test]
     fn the_bar_counts_what_has_ended_of_what_was_selected() {
@@ -122,7 +153,7 @@ mod tests {
 
     #[test]
     fn the_templates_are_valid() {
-        for template in [TEMPLATE, COLOUR_TEMPLATE] {
+        for template in TEMPLATES.as_flattened() {
             ProgressStyle::with_template(template).unwrap();
         }
     }

@@ -177,10 +177,10 @@ impl Row for AgentRecord {
 }
 
 fn batch_of(record: &AgentRecord) -> String {
-    match (record.batch, &record.batch_label) {
-        (None, _) => "-".to_owned(),
-        (Some(batch), Some(label)) if *label != batch.to_string() => format!("{batch} ({label})"),
-        (Some(batch), Some(_) | None) => batch.to_string(),
+    let Some(batch) = record.batch else { return "-".to_owned() };
+    match telling_label(batch, record.batch_label.as_deref()) {
+        Some(label) => format!("{batch} ({label})"),
+        None => batch.to_string(),
     }
 }
 
@@ -199,6 +199,12 @@ fn result_of(record: &AgentRecord) -> String {
     let results = record.results.iter().filter(|(_, value)| !value.is_null());
     let results: Vec<String> = results.map(|(step, value)| format!("{step}: {value}")).collect();
     if results.is_empty() { "-".to_owned() } else { results.join(", ") }
+}
+
+/// The label of a batch, if it says more than the batch's number does.
+pub(crate) fn telling_label(batch: u32, label: Option<&str>) -> Option<&str> {
+    let number = batch.to_string();
+    label.filter(|label| label.strip_prefix("batch ").unwrap_or(label) != number)
 }
 
 /// How many agents a run is about, in words.
@@ -245,6 +251,8 @@ node-3  -           SKIPPED  not selected                      -
         assert!(shown.contains("rolling-restart@1.4.0  mongo-eu  RUNNING"), "{shown}");
         assert!(shown.contains("3 done, 2 running"), "{shown}");
         assert_eq!(size_of(&run), "5 agents");
+        assert_eq!(telling_label(3, Some("batch 3")), None);
+        assert_eq!(telling_label(3, Some("batch 4")), Some("batch 4"));
         assert_eq!(run.cells(true).len(), RunView::headings(true).len());
         let agent = record(1, AgentState::Done);
         assert_eq!(agent.cells(true).len(), AgentRecord::headings(true).len());

@@ -51,6 +51,17 @@ async fn a_watch_ends_when_the_server_says_that_the_run_is_gone() {
 }
 
 #[tokio::test]
+async fn a_queued_run_says_what_it_waits_for() {
+    let end = EventScript::end(RunStatus::Cancelled, &[]);
+    let script = EventScript::new(vec![vec![], vec![event(1, "PENDING"), end]]);
+    let server = Server::start(move |seen| script.answer(seen, RunStatus::Pending, &[]));
+    let (code, _, err) = replictl(&server.url, &["run", "watch", &run_id()]).await;
+    assert_eq!(code, 7, "{err}");
+    let told = "the run is queued: 2 agents failed, at most 1 may\n";
+    assert_eq!(err.matches(told).count(), 1, "{err}");
+}
+
+#[tokio::test]
 async fn a_run_that_pauses_while_it_is_watched_is_exit_9() {
     let script = EventScript::new(vec![vec![event(1, "PAUSED")]]).hanging();
     let counts = [("DONE", 10), ("FAILED", 2)];

@@ -134,7 +134,7 @@ pub(crate) fn run_id() -> String {
 
 pub(crate) fn run(status: RunStatus, counts: &[(&str, u32)]) -> Value {
     let why = json!({"code": "budget-exceeded", "message": "2 agents failed, at most 1 may"});
-    let stopped = [RunStatus::Paused, RunStatus::Failed].contains(&status);
+    let stopped = [RunStatus::Pending, RunStatus::Paused, RunStatus::Failed].contains(&status);
     let reason = if stopped { why } else { Value::Null };
     let counts: serde_json::Map<String, Value> =
         counts.iter().map(|(state, count)| ((*state).to_owned(), json!(count))).collect();

@@ -1,5 +1,6 @@
 //! Events of a run as lines for people.
 
+use crate::cli::rows::telling_label;
 use crate::cli::text::{clean, plural, time_of_day};
 use crate::run::{AgentState, Happened, RunEvent};
 
@@ -53,7 +54,7 @@ pub(crate) fn tell(what: &Happened) -> (Detail, String) {
             None => (Detail::All, format!("{agent} ended {step}")),
             Some(failure) => {
                 let what = format!("{}: {}", failure.reason, failure.message);
-                (Detail::Agents, format!("{agent} failed {step}, attempt {attempt}: {what}"))
+                (Detail::Agents, format!("{agent}: attempt {attempt} of {step} failed: {what}"))
             }
         },
         Happened::Command { id: _, command, why, refused } => {
@@ -88,9 +89,9 @@ fn decision(
 
 /// `batch 2 (zone a)`.
 pub(crate) fn batch_name(batch: u32, label: Option<&str>) -> String {
-    match label {
-        Some(label) if label != batch.to_string() => format!("batch {batch} ({label})"),
-        Some(_) | None => format!("batch {batch}"),
+    match telling_label(batch, label) {
+        Some(label) => format!("batch {batch} ({label})"),
+        None => format!("batch {batch}"),
     }
 }
 

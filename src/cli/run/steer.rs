@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::find::find_run;
 use super::start::who;
-use super::watch::watch;
+use super::watch::watch_after;
 use crate::api::wire::{CommandView, SubmitCommand};
 use crate::cli::client::Client;
 use crate::cli::error::CliError;
@@ -114,10 +114,12 @@ pub(crate) async fn go_on(
         return steer(client, verb, &args.steer, console).await;
     }
     let run = find_run(client, &args.steer.run).await?;
+    // What led to the pause was told when it happened.
+    let before = client.run(run).await?;
     let view = submit(client, run, verb, args.steer.reason.clone(), MAX_WAIT).await?;
     if view.outcome == Some(CommandOutcome::Applied) {
         console.say(&format!("{verb} applied"));
-        return Ok(watch(client, run, console).await?.exit);
+        return Ok(watch_after(client, run, Some(before.since), console).await?.exit);
     }
     tell(view, console)
 }

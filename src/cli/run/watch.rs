@@ -17,10 +17,13 @@ use crate::cli::progress::Progress;
 use crate::cli::root::SERVER_VARIABLE;
 use crate::cli::rows::size_of;
 use crate::cli::text::{Paint, clean};
-use crate::run::{AgentState, Happened, RunId};
+use crate::run::{AgentState, Happened, RunId, Timestamp};
 
 /// How long after an event the run is looked at: many events that come together cost one look.
 const LOOK_AFTER: Duration = Duration::from_millis(200);
+
+/// How often the run is looked at while nothing happens: not all that is shown has an event.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// How long a watch stays with a paused run until the agents that have started are through. Longer
 /// would keep a script from learning of the pause.
@@ -82,8 +85,18 @@ pub(crate) async fn watch_command(
 /// # Errors
 /// As for every request.
 pub async fn watch(client: &Client, run: RunId, console: &Console) -> Result<Watched, CliError> {
+    watch_after(client, run, None, console).await
+}
+
+/// The same, but silent about what happened until `after`.
+pub(crate) async fn watch_after(
+    client: &Client,
+    run: RunId,
+    after: Option<Timestamp>,
+    console: &Console,
+) -> Result<Watched, CliError> {
     let mut view = client.run(run).await?;
-    let mut progress = Progress::new(console);
+    let mut progress = Progress::new(console).after(after);
     let patience = Patience::default();
     let interrupted = tokio::select! {
         result = observe(client, &mut view, &mut progress, patience) => result.map(|()| false),
@@ -115,7 +128,7 @@ pub(crate) async fn observe(
         Some(_) if view.status.is_final() => return Ok(()),
         Some(patience) => Some(Instant::now() + patience),
     };
-    let mut look_at: Option<Instant> = None;
+    let mut look_at = Instant::now() + LOOK_EVERY;
     let mut feed = std::pin::pin!(follow(client.clone(), view.id, patience.feed));
     loop {
         tokio::select! {
@@ -124,8 +137,7 @@ pub(crate) async fn observe(
                     progress.event(&event);
                     let urgent = matches!(event.what, Happened::Status { .. });
                     let wait = if urgent { Duration::ZERO } else { LOOK_AFTER };
-                    let look = Instant::now() + wait;
-                    look_at = Some(look_at.map_or(look, |earlier| earlier.min(look)));
+                    look_at = look_at.min(Instant::now() + wait);
                 }
                 Some(Ok(Update::Lost { message })) => {
                     progress.say(&format!("connection lost ({message}); trying again"));
@@ -138,8 +150,8 @@ pub(crate) async fn observe(
                 Some(Err(error)) => return Err(error.into()),
                 None => return Ok(()),
             },
-            () = at(look_at) => {
-                look_at = None;
+            () = sleep_until(look_at) => {
+                look_at = Instant::now() + LOOK_EVERY;
                 // While the server is away, the feed is who tells and who gives up.
                 if !look(client, view).await? {
                     continue;
