@@ -82,9 +82,11 @@ async fn read(state: &ApiState, request: ApplyPlaybook) -> Result<StoredPlaybook
 }
 
 /// The digest of what the playbook does: neither comments and layout nor the moment count, and the
-/// digests of its plugins do.
+/// digests of its plugins do. Those of built-in plugins don't: a newer binary brings others, and a
+/// playbook that nobody changed must not be in conflict with itself.
 fn content_digest(document: &PlaybookDocument, playbook: &Playbook) -> Digest {
-    let pins = playbook.plugins.iter().map(|(name, pin)| (name.as_str(), pin.digest.as_str()));
+    let own = playbook.plugins.iter().filter(|(_, pin)| !pin.source.starts_with("builtin:"));
+    let pins = own.map(|(name, pin)| (name.as_str(), pin.digest.as_str()));
     let pins: BTreeMap<_, _> = pins.collect();
     let content = json!({ "document": document.content(), "plugins": pins });
     Digest::of(canonical(&content).as_bytes())

@@ -1,8 +1,8 @@
 //! The HTTP API: playbooks, plugins, clusters and runs under `/api/v1`, and what operations need
 //! beside it.
 //!
-//! Each resource is one file that ends in a list of [`Endpoint`](endpoint::Endpoint)s: a handler
-//! together with its description. [`router`] and `/openapi.json` are both made from these lists,
+//! Each resource is one file that ends in a list of `Endpoint`s: a handler
+//! together with its description. [`router()`] and `/openapi.json` are both made from these lists,
 //! so neither can have what the other lacks. What goes over the wire is in [`wire`]; every error
 //! is a problem document with one of the codes of [`Code`].
 //!

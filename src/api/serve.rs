@@ -39,7 +39,7 @@ pub fn check_bind(address: SocketAddr, insecure: bool) -> Result<(), BindError> 
 ///
 /// # Flow
 /// On `shutdown` no new connection is accepted, event streams end, and requests may go on for
-/// [`STOP_DEADLINE`]; then this returns whatever still goes on.
+/// `STOP_DEADLINE`; then this returns whatever still goes on.
 ///
 /// # Errors
 /// What the listener says, when it can't go on. A connection that fails is its own matter.

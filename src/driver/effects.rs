@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::World;
-use super::lease::LeaseGuard;
+use super::lease::{LeaseGuard, LeasedAgents};
 use crate::agent::{self, ActionRequest, FollowContext, Start};
 use crate::plugin::PluginError;
 use crate::run::{
@@ -19,8 +19,12 @@ use crate::run::{
 /// Inputs that wait for the driver of a run. Tasks wait when it is full, so nothing is lost.
 pub(super) const INBOX: usize = 1_024;
 
-/// How long a call waits for the lease to be renewed before it looks again.
-const LEASE_LOOK: std::time::Duration = std::time::Duration::from_millis(500);
+/// How long a host or a store that can't serve a plugin now is left alone.
+const PLUGIN_WAIT: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// How often an activation is tried that the host could not make, because a pool or a queue of it
+/// was full: for half a minute, longer than such a peak lasts.
+const ACTIVATION_TRIES: u32 = 60;
 
 /// Performs the effects of one run.
 pub(super) struct Effects {
@@ -28,29 +32,36 @@ pub(super) struct Effects {
     lease: LeaseGuard,
     inbox: mpsc::Sender<Input>,
     follow: FollowContext,
-    /// The tasks of attempts, to be ended when an attempt is given up or the run is.
-    tasks: HashMap<AttemptKey, AbortHandle>,
+    /// All that goes on for the run.
+    tasks: JoinSet<()>,
+    /// The tasks of attempts, to be ended when an attempt is given up.
+    attempts: HashMap<AttemptKey, AbortHandle>,
     timer: Option<AbortHandle>,
 }
 
 impl Effects {
     pub(super) fn new(world: World, lease: LeaseGuard, inbox: mpsc::Sender<Input>) -> Self {
         let follow = FollowContext {
-            client: world.agents.clone(),
+            client: Arc::new(LeasedAgents::new(world.agents.clone(), lease.clone())),
             clock: world.clock.clone(),
             limits: world.agent_limits.clone(),
         };
-        Self { world, lease, inbox, follow, tasks: HashMap::new(), timer: None }
+        Self {
+            world,
+            lease,
+            inbox,
+            follow,
+            tasks: JoinSet::new(),
+            attempts: HashMap::new(),
+            timer: None,
+        }
     }
 
     /// Activates a step.
     pub(super) fn activate(&mut self, activate: Activate) {
         let (world, key) = (self.world.clone(), activate.key);
         self.start(key, async move {
-            let activation = match ensure_loaded(&world, &activate.plugin).await {
-                Ok(()) => world.plugins.activate(activate).await,
-                Err(error) => unavailable(&error),
-            };
+            let activation = activate_until_available(&world, activate).await;
             Input::Activated { key, activation }
         });
     }
@@ -71,7 +82,7 @@ impl Effects {
 
     /// Gives up what is performed for an attempt.
     pub(super) fn abandon(&mut self, key: AttemptKey) {
-        if let Some(task) = self.tasks.remove(&key) {
+        if let Some(task) = self.attempts.remove(&key) {
             task.abort();
         }
     }
@@ -82,40 +93,43 @@ impl Effects {
             timer.abort();
         }
         let (clock, inbox) = (self.world.clock.clone(), self.inbox.clone());
-        let timer = tokio::spawn(async move {
+        let timer = self.tasks.spawn(async move {
             clock.sleep(at.since(clock.now()).to_std()).await;
             // The driver is gone when nobody takes it.
             let _ = inbox.send(Input::Woken).await;
         });
-        self.timer = Some(timer.abort_handle());
+        self.timer = Some(timer);
     }
 
     /// Sends what a task works out.
-    pub(super) fn answer(&self, task: impl Future<Output = Input> + Send + 'static) -> AbortHandle {
-        let inbox = self.inbox.clone();
-        tokio::spawn(async move {
-            let input = task.await;
-            let _ = inbox.send(input).await;
-        })
-        .abort_handle()
+    pub(super) fn answer(&mut self, task: impl Future<Output = Input> + Send + 'static) {
+        self.spawn(task);
     }
 
     fn start(&mut self, key: AttemptKey, task: impl Future<Output = Input> + Send + 'static) {
-        let handle = self.answer(task);
-        self.tasks.insert(key, handle);
+        let handle = self.spawn(task);
+        self.attempts.insert(key, handle);
+    }
+
+    fn spawn(&mut self, task: impl Future<Output = Input> + Send + 'static) -> AbortHandle {
+        let inbox = self.inbox.clone();
+        self.tasks.spawn(async move {
+            let input = task.await;
+            let _ = inbox.send(input).await;
+        })
     }
 
     /// Forgets the tasks that have ended.
     pub(super) fn tidy(&mut self) {
-        self.tasks.retain(|_, task| !task.is_finished());
-    }
-}
-
-impl Drop for Effects {
-    fn drop(&mut self) {
-        for task in self.tasks.values().chain(&self.timer) {
-            task.abort();
+        while self.tasks.try_join_next().is_some() {}
+        if self.attempts.len() > 2 * self.tasks.len() {
+            self.attempts.retain(|_, task| !task.is_finished());
         }
+    }
+
+    /// Ends everything, and returns once nothing goes on.
+    pub(super) async fn stop(&mut self) {
+        self.tasks.shutdown().await;
     }
 }
 
@@ -177,16 +191,35 @@ impl Performing {
                 let _ = inbox.send(Input::Accepted { key, call }).await;
             });
         };
-        let may_post = || async {
-            while !self.lease.may_act() {
-                self.follow.clock.sleep(LEASE_LOOK).await;
-            }
-            true
-        };
+        let may_post = || async { self.lease.may_act() };
         let address = &perform.address;
         Answer::RunAction(
             agent::run_action(&self.follow, address, request, start, on_accepted, may_post).await,
         )
+    }
+}
+
+/// Makes an activation; again when the host, and not the plugin, is why there is none.
+async fn activate_until_available(world: &World, activate: Activate) -> Activation {
+    let mut tries = 1;
+    loop {
+        let activation = match ensure_loaded(world, &activate.plugin).await {
+            Ok(()) => world.plugins.activate(activate.clone()).await,
+            Err(error) => unavailable(&error),
+        };
+        match &activation.end {
+            ActivationEnd::Failed {
+                reason: FailureReason::PluginUnavailable,
+                retryable: true,
+                ..
+            } if tries < ACTIVATION_TRIES => {
+                tries += 1;
+                world.clock.sleep(PLUGIN_WAIT).await;
+            }
+            ActivationEnd::Failed { .. } | ActivationEnd::Blocked(_) | ActivationEnd::Done(_) => {
+                return activation;
+            }
+        }
     }
 }
 
@@ -207,7 +240,7 @@ async fn plugin_bytes(world: &World, digest: &Digest) -> Result<Bytes, PluginErr
                 let message = format!("plugin {digest} is not in the store");
                 return Err(PluginError { code: "plugin-unavailable", message });
             }
-            Err(error) if error.retryable() => world.clock.sleep(LEASE_LOOK).await,
+            Err(error) if error.retryable() => world.clock.sleep(PLUGIN_WAIT).await,
             Err(error) => {
                 let message = error.to_string();
                 return Err(PluginError { code: "plugin-unavailable", message });
@@ -221,7 +254,7 @@ fn unavailable(error: &PluginError) -> Activation {
         end: ActivationEnd::Failed {
             reason: FailureReason::PluginUnavailable,
             message: error.to_string(),
-            retryable: false,
+            retryable: error.retryable(),
         },
         logs: Vec::new(),
     }

@@ -68,7 +68,7 @@ pub struct Engine {
     config: EngineConfig,
     admission: Admission,
     drivers: HashMap<RunId, Driver>,
-    tasks: JoinSet<RunId>,
+    tasks: JoinSet<(RunId, u64)>,
     stop: CancellationToken,
 }
 
@@ -140,6 +140,13 @@ impl Engine {
             let all = leases.len() < limit as usize;
             let mut claimed = Vec::new();
             for lease in leases {
+                if let Some(driver) = self.drivers.get(&lease.run) {
+                    // The lease ran out while the driver was at work: it has to end before another
+                    // one may begin.
+                    driver.lease.lose();
+                    log(self.world.store.release(lease.run, lease.epoch).await);
+                    continue;
+                }
                 match self.register(&lease).await {
                     Ok(Some(cluster)) => claimed.push((lease, cluster)),
                     Ok(None) => {}
@@ -161,7 +168,10 @@ impl Engine {
 
     /// Takes notice of the cluster that a claimed run holds or waits for.
     async fn register(&self, lease: &Lease) -> Result<Option<String>, StoreError> {
-        let Some(run) = self.world.store.run(lease.run).await? else { return Ok(None) };
+        let Some(run) = self.world.store.run(lease.run).await? else {
+            self.world.store.release(lease.run, lease.epoch).await?;
+            return Ok(None);
+        };
         let cluster = run.snapshot.cluster.clone();
         let status = run.progress.status;
         if run.snapshot.playbook.concurrency != Concurrency::Allow {
@@ -184,7 +194,8 @@ impl Engine {
             stop: self.stop.clone(),
             commands: receiver,
         };
-        let (run, clock, stop) = (lease.run, self.world.clock.clone(), self.stop.clone());
+        let (run, epoch) = (lease.run, lease.epoch);
+        let (clock, stop) = (self.world.clock.clone(), self.stop.clone());
         self.tasks.spawn(async move {
             let driven = AssertUnwindSafe(driver.drive()).catch_unwind().await;
             let failed = match driven {
@@ -209,23 +220,23 @@ impl Engine {
                     }
                 }
             }
-            run
+            (run, epoch)
         });
         let driver = Driver { cluster, lease: guard, commands: sender, sent: HashSet::new() };
         self.drivers.insert(run, driver);
     }
 
-    async fn ended(&mut self, ended: Result<RunId, JoinError>) {
-        let Ok(run) = ended else { return };
+    async fn ended(&mut self, ended: Result<(RunId, u64), JoinError>) {
+        let Ok((run, epoch)) = ended else { return };
+        if self.drivers.get(&run).is_none_or(|driver| driver.lease.epoch() != epoch) {
+            return;
+        }
         let Some(driver) = self.drivers.remove(&run) else { return };
         self.admission.release(&driver.cluster, run);
         log(self.world.store.release(run, driver.lease.epoch()).await);
     }
 
     async fn renew(&mut self) -> Result<(), StoreError> {
-        if self.drivers.is_empty() {
-            return Ok(());
-        }
         let renewed = self.world.store.renew(&self.config.id).await?;
         let renewed: HashMap<RunId, Lease> =
             renewed.into_iter().map(|lease| (lease.run, lease)).collect();
@@ -234,6 +245,10 @@ impl Engine {
                 Some(lease) if lease.epoch == driver.lease.epoch() => driver.lease.prolong(lease),
                 Some(_) | None => driver.lease.lose(),
             }
+        }
+        // A claim whose answer got lost, or a release that did not arrive: nobody drives these.
+        for lease in renewed.values().filter(|lease| !self.drivers.contains_key(&lease.run)) {
+            self.world.store.release(lease.run, lease.epoch).await?;
         }
         Ok(())
     }

@@ -3,15 +3,21 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
+use crate::agent::{ActionRequest, ActionStatus, AgentClient, AgentError, Scheduled};
 use crate::clock::Clock;
-use crate::run::{Millis, RunId, Timestamp};
+use crate::run::{Millis, NodeInfo, RunId, Timestamp};
 use crate::store::Lease;
 
-/// What must be left of a lease for an action to be scheduled under it: longer than a request to
-/// an agent takes, so that a request is never on its way when another engine takes the run over.
+/// What must be left of a lease for an action to be scheduled under it: time for the request.
 const MARGIN: Millis = Millis::from_secs(3);
+
+/// What must be left of it while the request is on its way. A request that takes longer is given up,
+/// so that none is on its way when another engine takes the run over.
+const RESERVE: Millis = Millis::from_secs(1);
 
 /// A lease that is prolonged by the engine and looked at by everything that acts for the run.
 #[derive(Clone)]
@@ -65,8 +71,62 @@ impl LeaseGuard {
 
     /// Whether enough of the lease is left to schedule an action under it.
     pub(super) fn may_act(&self) -> bool {
-        let until = Timestamp::from_millis(self.until.load(Ordering::Acquire));
-        !self.is_lost() && until > self.clock.now().plus(MARGIN)
+        !self.is_lost() && self.until() > self.clock.now().plus(MARGIN)
+    }
+
+    fn until(&self) -> Timestamp {
+        Timestamp::from_millis(self.until.load(Ordering::Acquire))
+    }
+
+    /// Returns when the lease is lost, or so little of it is left that nothing may be on its way.
+    async fn ending(&self) {
+        loop {
+            let rest = self.until().since(self.clock.now().plus(RESERVE));
+            if rest == Millis(0) || self.is_lost() {
+                return;
+            }
+            tokio::select! {
+                () = self.lost() => {}
+                () = self.clock.sleep(rest.to_std()) => {}
+            }
+        }
+    }
+}
+
+/// Agents under a lease: no request to schedule an action outlives it.
+pub(super) struct LeasedAgents {
+    inner: Arc<dyn AgentClient>,
+    lease: LeaseGuard,
+}
+
+impl LeasedAgents {
+    pub(super) fn new(inner: Arc<dyn AgentClient>, lease: LeaseGuard) -> Self {
+        Self { inner, lease }
+    }
+}
+
+#[async_trait]
+impl AgentClient for LeasedAgents {
+    async fn schedule(
+        &self,
+        address: &str,
+        request: &ActionRequest,
+    ) -> Result<Scheduled, AgentError> {
+        tokio::select! {
+            scheduled = self.inner.schedule(address, request) => scheduled,
+            () = self.lease.ending() => Err(AgentError::NoAnswer {
+                address: address.to_owned(),
+                message: "the lease of the run ran out first".to_owned(),
+            }),
+        }
+    }
+
+    async fn action(&self, address: &str, id: Uuid) -> Result<Option<ActionStatus>, AgentError> {
+        self.inner.action(address, id).await
+    }
+
+    async fn node(&self, address: &str) -> Result<NodeInfo, AgentError> {
+        self.inner.node(address).await
     }
 }
 
@@ -74,7 +134,6 @@ impl LeaseGuard {
 mod tests {
     use super::*;
     use crate::clock::TokioClock;
-    use uuid::Uuid;
 
     #[tokio::test(start_paused = true)]
     async fn a_lease_that_runs_out_stops_actions_until_it_is_renewed() {

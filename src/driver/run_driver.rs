@@ -65,6 +65,19 @@ impl RunDriver {
         let loaded = self.load(&committer).await?;
         let (sender, mut inbox) = mpsc::channel(INBOX);
         let mut effects = Effects::new(self.world.clone(), self.lease.clone(), sender);
+        let result = self.go(loaded, &committer, &mut inbox, &mut effects).await;
+        // No task of this driver may act once another one has the run.
+        effects.stop().await;
+        result
+    }
+
+    async fn go(
+        &mut self,
+        loaded: Loaded,
+        committer: &Committer,
+        inbox: &mut mpsc::Receiver<Input>,
+        effects: &mut Effects,
+    ) -> Result<(), DriveError> {
         let (mut machine, first) = Machine::load(loaded, self.now());
         let mut transitions = vec![first, machine.settle(self.now())];
         let mut waiting: VecDeque<Input> = VecDeque::new();
@@ -72,22 +85,23 @@ impl RunDriver {
             if committer.commit(&mut transitions).await? {
                 self.world.signals.changed(self.lease.run());
             }
-            let question = self.perform(&mut transitions, &mut effects, &machine, &mut waiting);
+            let question = self.perform(&mut transitions, effects, &machine, &mut waiting);
             if machine.run().progress.status.is_final() || self.lease.is_lost() {
                 return Ok(());
             }
             if let Some(question) = question {
                 let (back, decision) = self.ask(machine, question).await;
                 machine = back;
-                waiting.push_back(decision);
+                // Before anything that the strategy did not see.
+                waiting.push_front(decision);
             }
             if waiting.is_empty() {
-                match self.next(&mut inbox).await {
+                match self.next(inbox).await {
                     Some(input) => waiting.push_back(input),
                     None => return Ok(()),
                 }
             }
-            self.take_all(&mut waiting, &mut inbox);
+            self.take_all(&mut waiting, inbox);
             transitions = self.apply(&mut machine, &mut waiting)?;
             effects.tidy();
         }
@@ -135,7 +149,9 @@ impl RunDriver {
                 break;
             }
         }
-        transitions.push(machine.settle(now));
+        if waiting.is_empty() {
+            transitions.push(machine.settle(now));
+        }
         Ok(transitions)
     }
 
@@ -156,9 +172,7 @@ impl RunDriver {
                 Effect::WakeAt(at) => effects.wake_at(at),
                 Effect::Plan { plugin, input } => question = Some((plugin, input)),
                 Effect::Continue => waiting.push_back(Input::Continue),
-                Effect::AwaitCluster => {
-                    effects.answer(self.cluster(machine));
-                }
+                Effect::AwaitCluster => effects.answer(self.cluster(machine)),
                 Effect::LoadMembers => {
                     let world = self.world.clone();
                     let cluster = machine.run().snapshot.cluster.clone();
@@ -201,14 +215,16 @@ impl RunDriver {
             if snapshot.playbook.concurrency == Concurrency::Allow {
                 return Input::ClusterFree;
             }
-            admission.wait(&snapshot.cluster, snapshot.id);
             loop {
+                admission.wait(&snapshot.cluster, snapshot.id);
                 let holder = match admission.acquire(&snapshot.cluster, snapshot.id) {
                     Ok(()) => match other_holder(&world, &snapshot.cluster, snapshot.id).await {
                         Ok(None) => return Input::ClusterFree,
-                        Ok(holder) => holder,
                         // Not known is as good as held, until the store answers.
-                        Err(_) => None,
+                        held => {
+                            admission.release(&snapshot.cluster, snapshot.id);
+                            held.unwrap_or(None)
+                        }
                     },
                     Err(holder) => Some(holder),
                 };

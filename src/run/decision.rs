@@ -31,8 +31,18 @@ pub const MAX_MEMO_BYTES: usize = 64 * 1024;
 /// The longest label of a batch: it stands in tables.
 pub(super) const MAX_LABEL_CHARS: usize = 63;
 
-/// The shortest wait that a strategy gets with `wait-until`, so that it can't keep the host busy.
-pub(super) const MIN_WAIT: Millis = Millis(100);
+/// The shortest wait that a strategy gets with `wait-until`, so that it can't keep the host busy. It
+/// doubles with each decision in a row that changed nothing.
+const MIN_WAIT: Millis = Millis(100);
+
+/// How often the shortest wait doubles: to 6.4 s, so that a strategy that asks for ever costs the
+/// store some events a minute.
+const MAX_DOUBLINGS: u32 = 6;
+
+/// The shortest wait after `idle` decisions in a row that changed nothing.
+pub(super) fn shortest_wait(idle: u32) -> Millis {
+    Millis(MIN_WAIT.0 << idle.min(MAX_DOUBLINGS))
+}
 
 /// What a strategy is asked with.
 #[derive(Clone, Debug, PartialEq)]

@@ -112,6 +112,8 @@ pub struct StageProgress {
     pub batches: u32,
     /// What the strategy asked for after its last decision.
     pub next: Option<PlannedNext>,
+    /// Decisions in a row that neither started an agent nor left one out.
+    pub idle: u32,
     /// Failures that count for the budget.
     pub failures: u32,
     /// Failures that a person has accepted by resuming the run.
@@ -133,6 +135,8 @@ pub enum PlannedNext {
     Complete,
     /// The run fails once nothing is in flight.
     Abort {
+        /// What it is that ends the run.
+        code: ReasonCode,
         /// Why.
         reason: String,
     },

@@ -21,9 +21,22 @@ pub struct TimestampError {
 }
 
 impl Timestamp {
-    /// The moment `millis` milliseconds after the Unix epoch.
+    /// The first moment that can be written: the start of the year 1.
+    pub const MIN: Self = Self(-62_135_596_800_000);
+
+    /// The last moment that can be written, at the end of the year 9999.
+    pub const MAX: Self = Self(253_402_207_200_999);
+
+    /// The moment `millis` milliseconds after the Unix epoch; the nearest one that can be written,
+    /// when that is too far from it.
     pub const fn from_millis(millis: i64) -> Self {
-        Self(millis)
+        if millis < Self::MIN.0 {
+            Self::MIN
+        } else if millis > Self::MAX.0 {
+            Self::MAX
+        } else {
+            Self(millis)
+        }
     }
 
     /// Milliseconds since the Unix epoch.
@@ -33,7 +46,7 @@ impl Timestamp {
 
     /// The moment `length` later; the latest moment there is when that is too far.
     pub const fn plus(self, length: Millis) -> Self {
-        Self(self.0.saturating_add(length.0 as i64))
+        Self::from_millis(self.0.saturating_add_unsigned(length.0))
     }
 
     /// The time from `earlier` until this moment; zero when `earlier` is not earlier.
@@ -57,7 +70,7 @@ impl FromStr for Timestamp {
 
     fn from_str(text: &str) -> Result<Self, TimestampError> {
         match text.parse::<jiff::Timestamp>() {
-            Ok(moment) => Ok(Self(moment.as_millisecond())),
+            Ok(moment) => Ok(Self::from_millis(moment.as_millisecond())),
             Err(_) => Err(TimestampError { found: text.to_owned() }),
         }
     }
@@ -126,5 +139,22 @@ mod tests {
         assert_eq!(moment.to_string(), "2025-11-22T09:00:00.123Z");
         assert_eq!(moment.to_string().parse::<Timestamp>().unwrap(), moment);
         assert!("yesterday".parse::<Timestamp>().is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn every_moment_is_read_back(millis: i64, length: u64) {
+            let moment = Timestamp::from_millis(millis).plus(Millis(length));
+            proptest::prop_assert_eq!(moment.to_string().parse::<Timestamp>().unwrap(), moment);
+        }
+    }
+
+    #[test]
+    fn moments_that_can_not_be_written_become_the_nearest_that_can() {
+        for (far, expected) in [(i64::MIN, Timestamp::MIN), (i64::MAX, Timestamp::MAX)] {
+            let moment = Timestamp::from_millis(far);
+            assert_eq!(moment, expected);
+            assert_eq!(moment.to_string().parse::<Timestamp>().unwrap(), moment);
+        }
     }
 }

@@ -96,6 +96,23 @@ async fn runs_on_one_cluster_go_one_after_another() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_run_that_is_cancelled_in_the_queue_holds_up_nobody() {
+    let scene = Scene::new(4).await;
+    let first = scene.start_run("first", PLAIN).await;
+    let second = scene.start_run("second", PLAIN).await;
+    let third = scene.start_run("third", PLAIN).await;
+    let engine = scene.engine("engine-1");
+    scene.until(second, |run| run.progress.reason.is_some()).await;
+    scene.command(second, Verb::Cancel).await;
+    let second = scene.until_final(second).await;
+    assert_eq!(second.progress.status, RunStatus::Cancelled);
+    for run in [first, third] {
+        assert_eq!(scene.until_final(run).await.progress.status, RunStatus::Done);
+    }
+    engine.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_store_that_is_away_for_a_minute_costs_a_minute_and_nothing_else() {
     for moment in [FaultMoment::Before, FaultMoment::After] {
         let scene = Scene::new(8).await;
@@ -112,6 +129,7 @@ async fn a_store_that_is_away_for_a_minute_costs_a_minute_and_nothing_else() {
         let done = scene.until_final(run).await;
         assert_eq!(done.progress.status, RunStatus::Done, "{moment:?}");
         assert_eq!(scene.executions(), vec![1; 8], "{moment:?}");
+        assert_eq!(scene.agents.overlaps(), 0, "{moment:?}");
         engine.stop().await;
     }
 }

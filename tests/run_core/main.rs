@@ -7,7 +7,7 @@ mod world;
 
 use proptest::prelude::*;
 use replibook::run::{AgentState, FailureReason, Happened, RunStatus, Verb};
-use world::{Choice, Setup, Work, World, playbook};
+use world::{Choice, First, Setup, Work, World, playbook};
 
 fn choices() -> impl Strategy<Value = Vec<Choice>> {
     let choice = prop_oneof![
@@ -21,14 +21,16 @@ fn choices() -> impl Strategy<Value = Vec<Choice>> {
 }
 
 fn setups() -> impl Strategy<Value = Setup> {
-    (1_usize..9, 0_u32..4, any::<bool>(), 1_usize..3, any::<bool>(), 1_u32..5).prop_map(
-        |(agents, max_failed, abort, steps, approval, batch)| Setup {
+    let first = prop::sample::select(vec![First::Goes, First::Goes, First::LeftOut, First::Fails]);
+    (1_usize..9, 0_u32..4, any::<bool>(), 1_usize..3, any::<bool>(), 1_u32..5, first).prop_map(
+        |(agents, max_failed, abort, steps, approval, batch, first)| Setup {
             agents,
             max_failed,
             abort,
             steps,
             approval,
             batch,
+            first,
         },
     )
 }
@@ -64,7 +66,15 @@ proptest! {
 }
 
 fn plain(agents: usize, max_failed: u32) -> Setup {
-    Setup { agents, max_failed, abort: false, steps: 1, approval: false, batch: 2 }
+    Setup {
+        agents,
+        max_failed,
+        abort: false,
+        steps: 1,
+        approval: false,
+        batch: 2,
+        first: First::Goes,
+    }
 }
 
 #[test]
@@ -248,4 +258,41 @@ fn a_strategy_that_asks_for_no_time_gets_some() {
     world.start();
     let (now, at) = world.wait_for_nothing();
     assert_eq!(at.since(now).0, 100);
+}
+
+#[test]
+fn a_full_decision_fits_its_commits_whatever_becomes_of_the_first_step() {
+    for first in [First::LeftOut, First::Fails] {
+        let setup = Setup { batch: 250, steps: 3, first, ..plain(500, 500) };
+        let mut world = World::new(setup);
+        world.run_dry();
+        assert_eq!(world.progress().status, RunStatus::Done, "{first:?}");
+    }
+}
+
+#[test]
+fn agents_that_fail_at_once_do_not_end_the_run_before_the_others_of_their_decision() {
+    let mut world = World::new(Setup { abort: true, batch: 4, first: First::Fails, ..plain(8, 0) });
+    world.run_dry();
+    assert_eq!(world.progress().status, RunStatus::Failed);
+    assert_eq!(world.progress().count(AgentState::Failed), 4);
+    assert_eq!(world.progress().count(AgentState::Pending), 4);
+    let reason = world.progress().reason.clone().unwrap().code;
+    assert_eq!(reason, replibook::run::ReasonCode::BudgetExceeded);
+}
+
+#[test]
+fn failures_during_a_pause_are_not_accepted_by_whoever_ends_it() {
+    let mut world = World::new(plain(4, 0));
+    world.start();
+    world.until_in_flight(2);
+    world.choose(&Choice::Command(Verb::Pause));
+    world.fail_next(1);
+    world.run_dry();
+    world.choose(&Choice::Command(Verb::Resume));
+    assert_eq!(world.progress().status, RunStatus::Paused, "it has to be said first");
+    let reason = world.progress().reason.clone().unwrap().code;
+    assert_eq!(reason, replibook::run::ReasonCode::BudgetExceeded);
+    world.choose(&Choice::Command(Verb::Resume));
+    assert_eq!(world.progress().status, RunStatus::Running);
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use replibook::playbook::{
-    Amount, Approval, Budget, BudgetScope, Concurrency, Grants, Membership, OnAdded, OnError,
+    Amount, Approval, Budget, BudgetScope, Concurrency, Expr, Grants, Membership, OnAdded, OnError,
     OnExceeded, OnRemoved, Playbook, PluginKind, PluginPin, Retry, Stage, Step, StrategyUse,
     Template,
 };
@@ -25,6 +25,17 @@ pub(crate) struct Setup {
     pub(crate) steps: usize,
     pub(crate) approval: bool,
     pub(crate) batch: u32,
+    pub(crate) first: First,
+}
+
+/// What becomes of the first step, whatever the world does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum First {
+    Goes,
+    /// Its `when` is false.
+    LeftOut,
+    /// Its arguments can't be worked out.
+    Fails,
 }
 
 #[derive(Clone, Debug)]
@@ -81,12 +92,15 @@ pub(crate) fn playbook(setup: &Setup) -> Playbook {
         version: "0.1.0".to_owned(),
         grants: Grants::default(),
     };
+    let first = |index: usize, what| index == 0 && setup.first == what;
+    let kind =
+        |index| if first(index, First::Fails) { "${{ agent.attributes.nothing }}" } else { "k" };
     let step = |index| Step {
         name: format!("step-{index}"),
         plugin: "action".to_owned(),
-        with: Template::parse(json!({"kind": "k"})).unwrap(),
+        with: Template::parse(json!({"kind": kind(index)})).unwrap(),
         grants: Grants::default(),
-        when: None,
+        when: first(index, First::LeftOut).then(|| Expr::parse("false").unwrap()),
         require: None,
         timeout: None,
         retry: Retry::NONE,

@@ -144,12 +144,12 @@ impl<A: FnMut() + Send> Follow<'_, A> {
     fn settled_after(&self, error: &AgentError) -> Timestamp {
         let now = self.ctx.clock.now();
         match error {
-            AgentError::NoAnswer { .. } => now.plus(self.ctx.limits.settle),
-            // It was answered, or never sent: nothing of it is on its way.
-            AgentError::Connect { .. }
+            // A proxy that gives up answers as if it were the agent, which may still get the request.
+            AgentError::NoAnswer { .. }
             | AgentError::Broken { .. }
-            | AgentError::Refused { .. }
-            | AgentError::Malformed { .. } => now,
+            | AgentError::Malformed { .. } => now.plus(self.ctx.limits.settle),
+            // It was refused, or never sent: nothing of it is on its way.
+            AgentError::Connect { .. } | AgentError::Refused { .. } => now,
         }
     }
 

@@ -4,7 +4,7 @@
 //! in SQLite, so that a restart forgets none and repeats none. What it can do beyond the actions of
 //! the specification's test set is declared in its configuration, as commands.
 //!
-//! A request goes `router` → [`ActionStore`](store::ActionStore); the `worker` takes the actions from
+//! A request goes `router` → `ActionStore`; the `worker` takes the actions from
 //! there, one step per tick, and gives commands to `command`. `serve` puts them together and stops
 //! them.
 

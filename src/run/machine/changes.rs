@@ -121,6 +121,15 @@ impl Changes {
         }
     }
 
+    /// Documents so far, besides the run.
+    pub(super) fn documents(&self) -> usize {
+        self.records.len()
+            + self.journals.len()
+            + self.logs.len()
+            + self.events.len()
+            + self.commands.len()
+    }
+
     /// The transition.
     pub(super) fn done(self, machine: &Machine) -> Transition {
         let records: Vec<_> =

@@ -32,7 +32,8 @@ impl Machine {
                 self.pause(ReasonCode::BudgetExceeded, message, changes);
             }
             (Some(OnExceeded::Abort), RunStatus::Running | RunStatus::Paused) => {
-                self.run.progress.stage.next = Some(PlannedNext::Abort { reason: message });
+                let code = ReasonCode::BudgetExceeded;
+                self.run.progress.stage.next = Some(PlannedNext::Abort { code, reason: message });
                 changes.progress = true;
             }
             // A run that is paused says why already, and one that is ending ends.
@@ -56,13 +57,8 @@ impl Machine {
                 let (outcome, reason) = self.verdict();
                 self.finish(outcome, reason, changes);
             }
-            (RunStatus::Running, Some(PlannedNext::Abort { reason })) => {
-                let code = if self.budget_exceeded() {
-                    ReasonCode::BudgetExceeded
-                } else {
-                    ReasonCode::StrategyAborted
-                };
-                let reason = StatusReason { code, message: reason.clone() };
+            (RunStatus::Running, Some(PlannedNext::Abort { code, reason })) => {
+                let reason = StatusReason { code: *code, message: reason.clone() };
                 self.finish(RunStatus::Failed, reason, changes);
             }
             _ => {}

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::changes::Changes;
 use super::state::Machine;
+use super::stepping::json_bytes;
 use crate::run::{
     AgentRecord, AgentSeq, AgentState, Effect, Happened, Member, ReasonCode, RunId, RunStatus,
     StatusReason,
@@ -12,6 +13,9 @@ use crate::run::{
 /// Records that are made by one commit: each is a record and an event, and a commit is bounded to
 /// 1,000 documents.
 const RECORDS_AT_ONCE: usize = 400;
+
+/// Bytes of what agents say about themselves after which such a commit takes no further record.
+const RECORD_BYTES_AT_ONCE: usize = 1024 * 1024;
 
 impl Machine {
     pub(super) fn cluster_free(&mut self, changes: &mut Changes) {
@@ -95,9 +99,12 @@ impl Machine {
             return;
         }
         let steps = self.stage().map_or(0, |stage| stage.steps.len());
-        let chunk = self.joining.len().min(RECORDS_AT_ONCE);
-        let members: Vec<_> = self.joining.drain(..chunk).collect();
-        for (member, selected) in members {
+        let (mut made, mut bytes) = (0, 0);
+        while made < RECORDS_AT_ONCE && bytes < RECORD_BYTES_AT_ONCE {
+            let Some((member, selected)) = self.joining.pop_front() else { break };
+            made += 1;
+            bytes += json_bytes(&member.node);
+            bytes += member.attributes.values().map(json_bytes).sum::<usize>();
             self.make_record(member, selected, steps, changes);
         }
         if !self.joining.is_empty() {

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::changes::Changes;
 use super::state::{IllegalInput, Machine};
-use crate::run::decision::{MAX_LABEL_CHARS, MIN_WAIT};
+use crate::run::decision::{MAX_LABEL_CHARS, shortest_wait};
 use crate::run::{
     AgentSeq, AgentState, Decision, Effect, Happened, MAX_DECIDED, MAX_MEMO_BYTES, MAX_START, Next,
     PlanFailure, PlanInput, PlannedNext, PluginLine, ReasonCode, RunStatus, StatusReason,
@@ -25,7 +25,8 @@ impl Machine {
             Some(PlannedNext::Complete | PlannedNext::Abort { .. }) => true,
             Some(PlannedNext::Wait | PlannedNext::WaitUntil { .. }) | None => false,
         };
-        if !self.plan_due || self.planning || settled {
+        let busy = self.planning || !self.starting.is_empty() || !self.joining.is_empty();
+        if !self.plan_due || busy || settled {
             return;
         }
         if self.run.progress.status != RunStatus::Running {
@@ -138,9 +139,9 @@ impl Machine {
         let stage = &mut self.run.progress.stage;
         stage.memo = decision.memo;
         let started = u32::try_from(checked.start.len()).unwrap_or(u32::MAX);
-        if started > 0 {
-            stage.batches += 1;
-        }
+        stage.batches += u32::from(started > 0);
+        let idle = started == 0 && checked.skip.is_empty();
+        stage.idle = if idle { stage.idle.saturating_add(1) } else { 0 };
         let batch = stage.batches;
         changes.event(
             self,
@@ -168,34 +169,33 @@ impl Machine {
                 record.started_at = Some(changes.now);
             }
             changes.agent(self, seq, AgentState::Running, None);
-            self.begin_step(seq, changes);
+            self.starting.push_back(seq);
+        }
+        if started > 0 {
+            changes.effects.push(Effect::Continue);
         }
         self.go_on_after(decision.next, started == MAX_START, changes);
     }
 
-    /// Acts on what the strategy wants to happen next. The start of the agents may have paused the
-    /// run already, when their expressions failed; then that stays.
+    /// Acts on what the strategy wants to happen next.
     fn go_on_after(&mut self, next: Next, ask_again: bool, changes: &mut Changes) {
         let planned = match next {
             Next::Wait => PlannedNext::Wait,
             Next::WaitUntil(at) => {
-                let at = at.max(changes.now.plus(MIN_WAIT));
+                let idle = self.run.progress.stage.idle.saturating_sub(1);
+                let at = at.max(changes.now.plus(shortest_wait(idle)));
                 changes.effects.push(Effect::WakeAt(at));
                 PlannedNext::WaitUntil { at }
             }
             Next::Approval(message) => {
-                if self.run.progress.status == RunStatus::Running {
-                    self.pause(ReasonCode::Approval, message, changes);
-                }
+                self.pause(ReasonCode::Approval, message, changes);
                 return;
             }
             Next::Complete => PlannedNext::Complete,
-            Next::Abort(reason) => PlannedNext::Abort { reason },
+            Next::Abort(reason) => PlannedNext::Abort { code: ReasonCode::StrategyAborted, reason },
         };
         changes.progress = true;
-        if !matches!(self.run.progress.stage.next, Some(PlannedNext::Abort { .. })) {
-            self.run.progress.stage.next = Some(planned);
-        }
+        self.run.progress.stage.next = Some(planned);
         self.plan_due |= ask_again;
         self.end_stage_if_over(changes);
     }

@@ -32,6 +32,8 @@ pub struct Machine {
     pub(super) attempts: BTreeMap<AgentSeq, Attempt>,
     /// Members whose record is still to be made.
     pub(super) joining: VecDeque<(Member, bool)>,
+    /// Agents that were started and whose first step is still to begin.
+    pub(super) starting: VecDeque<AgentSeq>,
     /// Agents whose attempt is still to be ended because the run is cancelled.
     pub(super) stopping: VecDeque<AgentSeq>,
     /// Commands that were applied or refused since the machine was loaded.
@@ -93,6 +95,7 @@ impl Machine {
             by_state: BTreeMap::new(),
             attempts: BTreeMap::new(),
             joining: VecDeque::new(),
+            starting: VecDeque::new(),
             stopping: VecDeque::new(),
             handled: BTreeSet::new(),
             plan_due: false,
@@ -123,7 +126,14 @@ impl Machine {
 
     fn take_up(&mut self, journals: &mut BTreeMap<AttemptKey, Journal>, changes: &mut Changes) {
         for seq in self.in_state(AgentState::Running) {
-            self.take_up_attempt(seq, journals, changes);
+            if self.has_begun(seq) {
+                self.take_up_attempt(seq, journals, changes);
+            } else {
+                self.starting.push_back(seq);
+            }
+        }
+        if !self.starting.is_empty() {
+            changes.effects.push(Effect::Continue);
         }
         match (self.run.progress.status, &self.run.progress.stage.next) {
             (RunStatus::Cancelling, _) => self.stop_all(changes),
@@ -180,6 +190,9 @@ impl Machine {
         if !self.joining.is_empty() {
             self.make_records(changes);
         }
+        if !self.starting.is_empty() {
+            self.begin_some(changes);
+        }
         if !self.stopping.is_empty() {
             self.stop_some(changes);
         }
@@ -203,6 +216,13 @@ impl Machine {
     /// Number of attempts in flight.
     pub fn in_flight(&self) -> usize {
         self.attempts.len()
+    }
+
+    /// Whether the agent's present step has had an attempt.
+    fn has_begun(&self, seq: AgentSeq) -> bool {
+        Self::record(self, seq).is_some_and(|record| {
+            record.step > 0 || record.attempts.first().is_some_and(|attempt| *attempt > 0)
+        })
     }
 
     pub(super) fn record_mut(&mut self, seq: AgentSeq) -> Option<&mut AgentRecord> {

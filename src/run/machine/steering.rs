@@ -2,9 +2,10 @@
 
 use super::changes::Changes;
 use super::state::{Doing, Machine};
+use super::stepping::json_bytes;
 use crate::run::{
-    AgentSeq, AgentState, AttemptKey, CallName, Command, CommandOutcome, Effect, Happened, Millis,
-    PlannedNext, ReasonCode, RunStatus, StatusReason, Verb,
+    AgentRecord, AgentState, AttemptKey, CallName, Command, CommandOutcome, Effect, Happened,
+    Millis, PlannedNext, ReasonCode, RunStatus, StatusReason, Verb,
 };
 
 /// How long a cancelled run waits for actions that are out. Agents look at their queue every 10
@@ -13,6 +14,9 @@ pub(super) const CANCEL_DEADLINE: Millis = Millis::from_secs(5 * 60);
 
 /// Agents that are cut off by one commit: each is a record, a journal and an event.
 const STOPS_AT_ONCE: usize = 300;
+
+/// Bytes after which such a chunk takes no further agent: one more still fits the commit.
+const CHUNK_BYTES: usize = 1024 * 1024;
 
 /// What a command does to a run.
 #[derive(Clone, Copy)]
@@ -116,9 +120,14 @@ impl Machine {
     }
 
     fn resume(&mut self, reason: StatusReason, changes: &mut Changes) {
-        let stage = &mut self.run.progress.stage;
-        stage.accepted_failures = stage.failures;
+        // Who goes on after another pause has not been told of failures past the budget.
+        let paused_for = self.run.progress.reason.as_ref().map(|reason| reason.code);
+        if paused_for == Some(ReasonCode::BudgetExceeded) {
+            let stage = &mut self.run.progress.stage;
+            stage.accepted_failures = stage.failures;
+        }
         changes.status(self, RunStatus::Running, Some(reason));
+        self.check_budget(changes);
         if let Some(PlannedNext::WaitUntil { at }) = &self.run.progress.stage.next {
             changes.effects.push(Effect::WakeAt(*at));
         }
@@ -144,10 +153,13 @@ impl Machine {
 
     /// Cuts off the next chunk of agents.
     pub(super) fn stop_some(&mut self, changes: &mut Changes) {
-        let chunk = self.stopping.len().min(STOPS_AT_ONCE);
-        let agents: Vec<AgentSeq> = self.stopping.drain(..chunk).collect();
-        for seq in agents {
+        let (mut stopped, mut bytes) = (0, 0);
+        while stopped < STOPS_AT_ONCE && bytes < CHUNK_BYTES {
+            let Some(seq) = self.stopping.pop_front() else { break };
             let Some(attempt) = self.attempts.remove(&seq) else { continue };
+            stopped += 1;
+            bytes += attempt.bytes + json_bytes(&attempt.journal.arguments);
+            bytes += Machine::record(self, seq).map_or(0, record_bytes);
             let key: AttemptKey = attempt.journal.key;
             let step = attempt.journal.step_name.clone();
             changes.journals.push(attempt.journal);
@@ -169,10 +181,15 @@ impl Machine {
                     changes.effects.push(Effect::WakeAt(*at));
                 }
             }
-            (RunStatus::Cancelling, _) if changes.now >= progress.since.plus(CANCEL_DEADLINE) => {
-                self.stopping = self.attempts.keys().copied().collect();
-                self.stop_some(changes);
-                self.end_stage_if_over(changes);
+            (RunStatus::Cancelling, _) => {
+                let deadline = progress.since.plus(CANCEL_DEADLINE);
+                if changes.now < deadline {
+                    changes.effects.push(Effect::WakeAt(deadline));
+                } else {
+                    self.stopping = self.attempts.keys().copied().collect();
+                    self.stop_some(changes);
+                    self.end_stage_if_over(changes);
+                }
             }
             _ => {}
         }
@@ -182,6 +199,12 @@ impl Machine {
     pub(super) fn nothing_in_flight(&self) -> bool {
         self.attempts.is_empty() && self.run.progress.count(AgentState::Running) == 0
     }
+}
+
+fn record_bytes(record: &AgentRecord) -> usize {
+    let attributes = record.attributes.values().map(json_bytes);
+    record.results.values().map(json_bytes).chain(attributes).sum::<usize>()
+        + json_bytes(&record.node)
 }
 
 fn asked(command: &Command) -> StatusReason {

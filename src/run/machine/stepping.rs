@@ -9,8 +9,8 @@ use super::state::{Attempt, Doing, IllegalInput, Machine};
 use crate::playbook::OnError;
 use crate::run::{
     Activate, Activation, ActivationEnd, AgentSeq, AgentState, Answer, Answered, AttemptKey, Call,
-    CallName, Effect, Failure, FailureReason, Happened, Journal, Pending, Perform, PluginLine,
-    RunStatus,
+    CallError, CallName, Effect, Failure, FailureReason, Happened, Journal, Pending, Perform,
+    PluginLine, RunStatus,
 };
 
 /// The most bytes of answers in one journal: a journal is one document and fits one commit.
@@ -25,7 +25,22 @@ struct Why {
     message: String,
 }
 
+/// Documents after which a transition begins no further agent: what one agent may add, with every
+/// step left out or failed, still fits the commit.
+const BEGIN_DOCUMENTS: usize = 500;
+
 impl Machine {
+    /// Begins the first step of the agents that were started, as many as fit one commit.
+    pub(super) fn begin_some(&mut self, changes: &mut Changes) {
+        while changes.documents() < BEGIN_DOCUMENTS {
+            let Some(seq) = self.starting.pop_front() else { return };
+            self.begin_step(seq, changes);
+        }
+        if !self.starting.is_empty() {
+            changes.effects.push(Effect::Continue);
+        }
+    }
+
     /// Starts the next step of a running agent, or ends the agent when there is none.
     pub(super) fn begin_step(&mut self, seq: AgentSeq, changes: &mut Changes) {
         loop {
@@ -189,8 +204,15 @@ impl Machine {
                 self.step_done(key.agent, value, changes);
             }
             ActivationEnd::Failed { reason, message, retryable: _ } => {
+                let why = Why { reason, message };
+                if self.action_is_out(key.agent) {
+                    // Nothing further may be sent to the agent while its action may still run.
+                    self.close_journal(key, logs, changes);
+                    self.fail_step(key.agent, why, OnError::Fail, changes);
+                    return;
+                }
                 self.close_journal(key, logs, changes);
-                if self.step_failed(key.agent, Why { reason, message }, changes) {
+                if self.step_failed(key.agent, why, changes) {
                     self.begin_step(key.agent, changes);
                 }
             }
@@ -216,6 +238,16 @@ impl Machine {
             self.cut_off(seq, &step, changes);
             return;
         }
+        if what.name() == CallName::RunAction && !again && has_unreachable_action(&attempt.journal)
+        {
+            self.attempts.insert(seq, attempt);
+            let message = "an action before could not be followed to its end and may still run";
+            let why = Why { reason: FailureReason::Unreachable, message: message.to_owned() };
+            self.close_journal(key, logs, changes);
+            self.fail_step(seq, why, OnError::Fail, changes);
+            return;
+        }
+        let cancelling = self.run.progress.status == RunStatus::Cancelling;
         let journal = &mut attempt.journal;
         if !again {
             let step = journal.step_name.clone();
@@ -239,7 +271,8 @@ impl Machine {
                 what,
                 since: pending.at,
                 again,
-                accepted: pending.accepted,
+                // A run that is being cancelled looks at what is out, and sends nothing any more.
+                accepted: pending.accepted || cancelling,
             })));
         }
         attempt.doing = Doing::Answer;
@@ -324,8 +357,8 @@ impl Machine {
         let Some(record) = Machine::record(self, seq) else { return };
         let index = record.step;
         let step = self.step(index).map(|step| step.name.clone()).unwrap_or_default();
-        let held: usize = record.results.values().map(json_size).sum();
-        let bytes = held + json_size(&value);
+        let held: usize = record.results.values().map(json_bytes).sum();
+        let bytes = held + json_bytes(&value);
         if bytes > MAX_RESULTS_BYTES {
             let message =
                 format!("the results of the agent have {bytes} bytes, at most {MAX_RESULTS_BYTES}");
@@ -343,17 +376,39 @@ impl Machine {
         self.begin_step(seq, changes);
     }
 
+    /// Whether an action of the attempt in flight may still be running: it is pending, in an attempt
+    /// that failed when it was taken up again, or its agent could not be reached any more.
+    fn action_is_out(&self, seq: AgentSeq) -> bool {
+        self.attempts.get(&seq).is_some_and(|attempt| {
+            let pending = attempt.journal.pending.as_ref();
+            pending.is_some_and(|pending| pending.name == CallName::RunAction)
+                || has_unreachable_action(&attempt.journal)
+        })
+    }
+
     /// Takes notice that the present step failed. True when the agent goes on with the next one.
     fn step_failed(&mut self, seq: AgentSeq, why: Why, changes: &mut Changes) -> bool {
         let Some(record) = Machine::record(self, seq) else { return false };
-        let Some(step) = self.step(record.step).cloned() else { return false };
+        let Some(on_error) = self.step(record.step).map(|step| step.on_error) else { return false };
+        self.fail_step(seq, why, on_error, changes)
+    }
+
+    fn fail_step(
+        &mut self,
+        seq: AgentSeq,
+        why: Why,
+        on_error: OnError,
+        changes: &mut Changes,
+    ) -> bool {
+        let Some(record) = Machine::record(self, seq) else { return false };
+        let step = self.step(record.step).map(|step| step.name.clone()).unwrap_or_default();
         let Why { reason, message } = why;
-        let failure = Failure { reason, message, step: step.name, at: changes.now };
+        let failure = Failure { reason, message, step, at: changes.now };
         self.step_ended(seq, Some(failure.clone()), changes);
         if let Some(record) = self.record_mut(seq) {
             record.error = Some(failure);
         }
-        match step.on_error {
+        match on_error {
             OnError::Continue => {
                 self.advance(seq, changes);
                 true
@@ -412,19 +467,26 @@ impl Machine {
     }
 }
 
+fn has_unreachable_action(journal: &Journal) -> bool {
+    journal.answers.iter().any(|answered| {
+        matches!(answered.answer, Answer::RunAction(Err(CallError::Unreachable(_))))
+    })
+}
+
 /// Number of the call that an attempt is at: the number of answers that it has.
 pub(super) fn call_number(journal: &Journal) -> u32 {
     u32::try_from(journal.answers.len()).unwrap_or(u32::MAX)
 }
 
-fn json_size(value: &Value) -> usize {
+/// Bytes of a value as JSON text.
+pub(super) fn json_bytes(value: &Value) -> usize {
     value.to_string().len()
 }
 
 fn size_of_answered(answered: &Answered) -> usize {
     match &answered.answer {
-        Answer::RunAction(Ok(value)) => json_size(value),
-        Answer::Info(Ok(node)) => json_size(&node.raw),
+        Answer::RunAction(Ok(value)) => json_bytes(value),
+        Answer::Info(Ok(node)) => json_bytes(&node.raw),
         Answer::WaitStatus(Ok(text)) => text.len(),
         Answer::Info(Err(error))
         | Answer::RunAction(Err(error))
