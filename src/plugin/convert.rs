@@ -199,15 +199,16 @@ mod tests {
         assert!(decision(memo(MAX_MEMO_BYTES)).is_ok());
         assert!(decision(memo(MAX_MEMO_BYTES + 1)).is_err());
         let label = |chars| Decision { label: Some("ä".repeat(chars)), ..empty() };
-        assert!(decision(label(63)).is_ok());
-        assert!(decision(label(64)).is_err());
+        assert!(decision(label(limits::LABEL_CHARS)).is_ok());
+        assert!(decision(label(limits::LABEL_CHARS + 1)).is_err());
         let skip = |count, bytes| {
             let agent = Skipped { id: "a".to_owned(), reason: "r".repeat(bytes) };
             Decision { skip: vec![agent; count], ..empty() }
         };
-        assert!(decision(skip(400, 1_024)).is_ok());
-        assert!(decision(skip(401, 1)).is_err());
-        assert!(decision(skip(1, 1_025)).is_err());
+        let most = MAX_DECIDED as usize;
+        assert!(decision(skip(most, limits::REASON_BYTES)).is_ok());
+        assert!(decision(skip(most + 1, 1)).is_err());
+        assert!(decision(skip(1, limits::REASON_BYTES + 1)).is_err());
     }
 
     #[test]

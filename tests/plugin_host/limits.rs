@@ -1,6 +1,6 @@
 //! Guests that go past every limit: each gets an error of its own, and the host goes on.
 
-use replibook::run::{Activate, ActivationEnd, Answer, FailureReason};
+use replibook::run::{Activate, ActivationEnd, Answer, FailureReason, MAX_LOG_LINES};
 use serde_json::{Value, json};
 
 use crate::fixtures::*;
@@ -68,11 +68,13 @@ async fn a_result_has_a_size_and_must_be_json() {
 
 #[tokio::test]
 async fn a_log_has_a_length() {
-    let activation = host().activate(hostile("log", 500).await).await;
-    assert_eq!((activation.end, activation.logs.len()), (ActivationEnd::Done(Value::Null), 500));
+    let most = MAX_LOG_LINES as u64;
+    let activation = host().activate(hostile("log", most).await).await;
+    let found = (activation.end, activation.logs.len());
+    assert_eq!(found, (ActivationEnd::Done(Value::Null), MAX_LOG_LINES));
     for what in ["log", "print"] {
-        let activation = host().activate(hostile(what, 501).await).await;
-        assert_eq!(activation.logs.len(), 500);
+        let activation = host().activate(hostile(what, most + 1).await).await;
+        assert_eq!(activation.logs.len(), MAX_LOG_LINES);
         let ActivationEnd::Failed { reason, .. } = activation.end else { panic!("not stopped") };
         assert_eq!(reason, FailureReason::PluginLimit);
     }
