@@ -203,3 +203,12 @@ async fn standard_streams_are_lines_of_the_log() {
     let lines: Vec<_> = logs.iter().map(|line| (line.level, line.message.as_str())).collect();
     assert_eq!(lines, [(LogLevel::Info, "out"), (LogLevel::Warn, "err")]);
 }
+
+#[tokio::test]
+async fn a_line_that_was_not_ended_before_a_call_appears_once() {
+    let plugin = imported("hostile").await;
+    let start = activate(&plugin, json!({ "do": "unfinished", "number": 2 }));
+    let (_, lines, end) = drive(start, |_| Answer::Sleep).await;
+    assert_eq!(end, ActivationEnd::Done(Value::Null));
+    assert_eq!(lines, ["moving 0 ", "moving 1 ", "ok"]);
+}

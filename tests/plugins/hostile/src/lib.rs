@@ -69,6 +69,14 @@ impl Guest for Hostile {
                 eprint!("err");
                 done(json!(null))
             }
+            "unfinished" => {
+                for call in 0..number(&arguments) {
+                    eprint!("moving {call} ");
+                    timer::sleep(call as u32);
+                }
+                eprintln!("ok");
+                done(json!(null))
+            }
             "exit" => std::process::exit(3),
             "retryable" => Err(StepError::Retryable("later".to_owned())),
             "permanent" => Err(StepError::Permanent("x".repeat(10_000))),
