@@ -8,6 +8,7 @@ use super::convert;
 use super::engine::Runtime;
 use super::error::{Fault, Unwound};
 use super::guest::{Attempt, Guest, Role};
+use super::json::{self, Refused};
 use super::limits;
 use super::replay::Replay;
 use crate::run::{Activate, Activation, ActivationEnd, FailureReason};
@@ -67,14 +68,14 @@ fn ended(guest: &Guest, returned: Result<String, (String, bool)>) -> ActivationE
 }
 
 fn read_result(text: &str) -> Result<Value, Fault> {
-    let (found, most) = (text.len(), limits::RESULT_BYTES);
-    if found > most {
-        let message = format!("found a result of {found} bytes, expected at most {most}");
-        return Err(Fault::new("result-limit", FailureReason::PluginLimit, message));
-    }
-    serde_json::from_str(text).map_err(|error| {
-        let message = format!("found a result that is not JSON: {error}");
-        Fault::new("bad-result", FailureReason::StepFailed, message)
+    json::read(text, limits::RESULT_BYTES).map_err(|refused| {
+        let message = format!("found a result {refused}");
+        match refused {
+            Refused::TooLong { .. } | Refused::TooDeep { .. } => {
+                Fault::new("result-limit", FailureReason::PluginLimit, message)
+            }
+            Refused::NotJson(_) => Fault::new("bad-result", FailureReason::StepFailed, message),
+        }
     })
 }
 

@@ -43,6 +43,10 @@ impl Guest for Hostile {
             }
             "recursion" => done(json!(deeper(1))),
             "result" => Ok(format!("\"{}\"", "x".repeat(number(&arguments)))),
+            "deep-result" => Ok(nested(number(&arguments))),
+            "deep-arguments" => {
+                agent::run_action("a/b", &nested(number(&arguments))).map_err(permanent)
+            }
             "not-json" => Ok("{".to_owned()),
             "log" => {
                 for line in 0..number(&arguments) {
@@ -127,6 +131,10 @@ impl Guest for Hostile {
             other => panic!("found {other}"),
         }
     }
+}
+
+fn nested(depth: usize) -> String {
+    format!("{}{}", "[".repeat(depth), "]".repeat(depth))
 }
 
 fn number(arguments: &Value) -> usize {
