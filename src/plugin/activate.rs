@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::catalog::{Compiled, Loaded};
 use super::convert;
 use super::engine::Runtime;
-use super::error::{Fault, Unwound};
+use super::error::{Fault, PluginError, Unwound};
 use super::guest::{Attempt, Guest, Role};
 use super::json::{self, Refused};
 use super::limits;
@@ -82,7 +82,9 @@ fn read_result(text: &str) -> Result<Value, Fault> {
 fn failed(fault: Fault) -> ActivationEnd {
     // Another attempt starts from nothing, but with the same plugin and arguments.
     let retryable = fault.reason == FailureReason::PluginUnavailable;
-    ActivationEnd::Failed { reason: fault.reason, message: fault.message, retryable }
+    let reason = fault.reason;
+    // With its code, which is finer than the reason and what the WIT promises.
+    ActivationEnd::Failed { reason, message: PluginError::from(fault).to_string(), retryable }
 }
 
 /// An activation that could not be made.
