@@ -129,6 +129,9 @@ fn check_action(kind: &str, arguments: &str) -> Result<Value, String> {
     if chars == 0 || chars > most {
         return Err(format!("found a kind of {chars} characters, expected 1 to {most}"));
     }
+    if kind.chars().any(char::is_control) {
+        return Err(format!("found the kind {kind:?}, expected one without control characters"));
+    }
     json::read(arguments, limits::ARGUMENT_BYTES)
         .map_err(|refused| format!("found a text of arguments {refused}"))
 }
@@ -158,6 +161,10 @@ mod tests {
         assert!(check_action(&"k".repeat(256), "{\"a\": 1}").is_ok());
         assert!(check_action(&"k".repeat(257), "null").is_err());
         assert!(check_action("", "null").is_err());
+        for kind in ["a\n", "\0", "a\u{85}b", "\u{1b}[2J"] {
+            let message = check_action(kind, "null").unwrap_err();
+            assert!(!message.contains(kind), "{message}");
+        }
         assert!(check_action("k", "{").is_err());
         let text = |bytes: usize| format!("\"{}\"", "x".repeat(bytes - 2));
         assert!(check_action("k", &text(limits::ARGUMENT_BYTES)).is_ok());
