@@ -50,6 +50,9 @@ async fn a_memory_bomb_is_out_of_memory() {
 async fn deep_recursion_traps() {
     let (reason, message) = reason("recursion", 0).await;
     assert_eq!(reason, FailureReason::PluginTrapped, "{message}");
+    let (reason, message) = super::limits::reason("lean-recursion", 0).await;
+    assert_eq!(reason, FailureReason::PluginTrapped, "{message}");
+    assert!(message.starts_with("stack-overflow: "), "{message}");
 }
 
 #[tokio::test]

@@ -42,6 +42,7 @@ impl Guest for Hostile {
                 }
             }
             "recursion" => done(json!(deeper(1))),
+            "lean-recursion" => done(json!(leaner(1))),
             "result" => Ok(format!("\"{}\"", "x".repeat(number(&arguments)))),
             "deep-result" => Ok(nested(number(&arguments))),
             "deep-arguments" => {
@@ -155,6 +156,13 @@ fn times() -> Value {
 fn deeper(depth: u64) -> u64 {
     let block = std::hint::black_box([depth; 64]);
     deeper(block[1] + 1) + std::hint::black_box(block)[2]
+}
+
+/// Recursion that keeps next to nothing in memory, so that the stack of the machine ends first.
+#[inline(never)]
+#[allow(unconditional_recursion)]
+fn leaner(depth: u64) -> u64 {
+    (leaner(depth + 1) ^ depth).rotate_left(7).wrapping_mul(depth | 1)
 }
 
 export!(Hostile);
