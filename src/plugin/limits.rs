@@ -13,7 +13,7 @@ pub(super) const EPOCH_TICK: Duration = Duration::from_millis(10);
 /// Memory of one instance, all its linear memories together: a guest in Python needs about 40 MiB.
 pub(super) const MEMORY_BYTES: usize = 128 << 20;
 
-/// Linear memories of one instance: QuickJS brings three.
+/// Linear memories of one instance, one to a module: QuickJS brings three.
 pub(super) const MEMORIES: u32 = 4;
 
 /// Elements of one table: the largest known guest, Python, has about 15,000 functions.
