@@ -6,8 +6,9 @@ use serde_json::Value;
 use super::catalog::{Compiled, Loaded};
 use super::convert;
 use super::engine::Runtime;
-use super::error::{Fault, Unwound};
+use super::error::{Fault, PluginError, Unwound};
 use super::guest::{Attempt, Guest, Role};
+use super::json::{self, Refused};
 use super::limits;
 use super::replay::Replay;
 use crate::run::{Activate, Activation, ActivationEnd, FailureReason};
@@ -67,21 +68,23 @@ fn ended(guest: &Guest, returned: Result<String, (String, bool)>) -> ActivationE
 }
 
 fn read_result(text: &str) -> Result<Value, Fault> {
-    let (found, most) = (text.len(), limits::RESULT_BYTES);
-    if found > most {
-        let message = format!("found a result of {found} bytes, expected at most {most}");
-        return Err(Fault::new("result-limit", FailureReason::PluginLimit, message));
-    }
-    serde_json::from_str(text).map_err(|error| {
-        let message = format!("found a result that is not JSON: {error}");
-        Fault::new("bad-result", FailureReason::StepFailed, message)
+    json::read(text, limits::RESULT_BYTES).map_err(|refused| {
+        let message = format!("found a result {refused}");
+        match refused {
+            Refused::TooLong { .. } | Refused::TooDeep { .. } => {
+                Fault::new("result-limit", FailureReason::PluginLimit, message)
+            }
+            Refused::NotJson(_) => Fault::new("bad-result", FailureReason::StepFailed, message),
+        }
     })
 }
 
 fn failed(fault: Fault) -> ActivationEnd {
     // Another attempt starts from nothing, but with the same plugin and arguments.
     let retryable = fault.reason == FailureReason::PluginUnavailable;
-    ActivationEnd::Failed { reason: fault.reason, message: fault.message, retryable }
+    let reason = fault.reason;
+    // With its code, which is finer than the reason and what the WIT promises.
+    ActivationEnd::Failed { reason, message: PluginError::from(fault).to_string(), retryable }
 }
 
 /// An activation that could not be made.

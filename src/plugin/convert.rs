@@ -21,10 +21,14 @@ pub(super) fn moment(at: Timestamp) -> f64 {
     at.as_millis() as f64
 }
 
+/// A moment from a guest; none unless it can be written, and read again, as RFC 3339.
 fn timestamp(moment: f64) -> Option<Timestamp> {
-    // The largest number below which every whole number has an f64 of its own.
-    const MOST: f64 = 9_007_199_254_740_991.0;
-    (0.0..=MOST).contains(&moment).then(|| Timestamp::from_millis(moment as i64))
+    if !(0.0..).contains(&moment) {
+        return None;
+    }
+    // Numbers that are too large become the largest one, which is no moment either.
+    let millis = moment as i64;
+    jiff::Timestamp::from_millisecond(millis).is_ok().then(|| Timestamp::from_millis(millis))
 }
 
 pub(super) fn level(level: Level) -> LogLevel {
@@ -160,7 +164,7 @@ pub(super) fn decision(decision: Decision) -> Result<run::Decision, PluginError>
         Next::WaitUntil(at) => match timestamp(at) {
             Some(at) => run::Next::WaitUntil(at),
             None => {
-                let expected = "expected milliseconds since the Unix epoch";
+                let expected = "expected milliseconds since the Unix epoch, up to the year 9999";
                 return Err(bad(format!("found {at} as the moment to ask again, {expected}")));
             }
         },
@@ -199,24 +203,29 @@ mod tests {
         assert!(decision(memo(MAX_MEMO_BYTES)).is_ok());
         assert!(decision(memo(MAX_MEMO_BYTES + 1)).is_err());
         let label = |chars| Decision { label: Some("ä".repeat(chars)), ..empty() };
-        assert!(decision(label(63)).is_ok());
-        assert!(decision(label(64)).is_err());
+        assert!(decision(label(limits::LABEL_CHARS)).is_ok());
+        assert!(decision(label(limits::LABEL_CHARS + 1)).is_err());
         let skip = |count, bytes| {
             let agent = Skipped { id: "a".to_owned(), reason: "r".repeat(bytes) };
             Decision { skip: vec![agent; count], ..empty() }
         };
-        assert!(decision(skip(400, 1_024)).is_ok());
-        assert!(decision(skip(401, 1)).is_err());
-        assert!(decision(skip(1, 1_025)).is_err());
+        let most = MAX_DECIDED as usize;
+        assert!(decision(skip(most, limits::REASON_BYTES)).is_ok());
+        assert!(decision(skip(most + 1, 1)).is_err());
+        assert!(decision(skip(1, limits::REASON_BYTES + 1)).is_err());
     }
 
     #[test]
     fn a_moment_must_be_one() {
-        for at in [f64::NAN, f64::INFINITY, -1.0, 1e300] {
+        let last = 253_402_207_200_000.0;
+        for at in [f64::NAN, f64::INFINITY, -1.0, 1e300, last + 1.0] {
             assert!(decision(Decision { next: Next::WaitUntil(at), ..empty() }).is_err(), "{at}");
         }
-        let later = Decision { next: Next::WaitUntil(1_763_802_000_123.0), ..empty() };
-        let at = Timestamp::from_millis(1_763_802_000_123);
-        assert_eq!(decision(later).unwrap().next, run::Next::WaitUntil(at));
+        for at in [0.0, 1_763_802_000_123.0, last] {
+            let later = Decision { next: Next::WaitUntil(at), ..empty() };
+            let at = Timestamp::from_millis(at as i64);
+            assert_eq!(decision(later).unwrap().next, run::Next::WaitUntil(at));
+            assert_eq!(at.to_string().parse::<Timestamp>().unwrap(), at);
+        }
     }
 }

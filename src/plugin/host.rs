@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::catalog::{Catalog, Loaded};
 use super::engine::Runtime;
 use super::error::PluginError;
-use super::workers::{Gone, Workers};
+use super::workers::{Gone, Workers, run_alone};
 use super::{activate, builtin, import, limits, strategy};
 use crate::playbook::PluginInfo;
 use crate::run::{Activate, Activation, Decision, Digest, PlanInput, PluginLine, Roster};
@@ -16,8 +16,9 @@ use crate::run::{Activate, Activation, Decision, Digest, PlanInput, PluginLine, 
 /// Settings of the host.
 #[derive(Clone, Debug, Default)]
 pub struct HostConfig {
-    /// Threads that run plugins; none: one per processor. Zero: the thread that asks, which is for a
-    /// simulator that has to have everything on one, and needs 2 MiB of stack.
+    /// Threads that run plugins; none: one per processor. Zero: none are kept, and who asks is
+    /// blocked until a thread made for that call is done. That is for a simulator, where everything
+    /// has to happen in one order.
     pub threads: Option<usize>,
 }
 
@@ -50,7 +51,8 @@ impl PlanOutcome {
 /// # Guarantees
 /// - Nothing of a plugin is kept between two calls: each gets an instance of its own.
 /// - A plugin that traps, does not end, or goes past any other limit fails its own call only.
-/// - No call computes or blocks on the thread that awaits it, so that any runtime will do.
+/// - No call computes or blocks on the thread that awaits it, so that any runtime will do; only with
+///   zero [`HostConfig::threads`] it blocks that thread, on any runtime too.
 ///
 /// The threads end once the last clone is dropped and what they work on is done.
 #[derive(Clone)]
@@ -60,7 +62,7 @@ pub struct PluginHost {
 
 struct Inner {
     shared: Arc<Shared>,
-    /// None where the thread that asks runs plugins.
+    /// None where each call gets a thread for itself.
     threads: Option<Threads>,
     builtins: Vec<Builtin>,
 }
@@ -131,7 +133,7 @@ impl PluginHost {
         let work = move || shared.import(&bytes);
         let done = match &self.inner.threads {
             Some(threads) => threads.importer.run(work).await,
-            None => Ok(work()),
+            None => run_alone("plugin-import", work),
         };
         done.unwrap_or_else(|gone| Err(gone.into()))
     }
@@ -191,7 +193,7 @@ impl PluginHost {
     ) -> Result<T, Gone> {
         match &self.inner.threads {
             Some(threads) => threads.workers.run(work).await,
-            None => Ok(work()),
+            None => run_alone("plugin", work),
         }
     }
 }

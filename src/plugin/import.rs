@@ -13,7 +13,7 @@ use super::catalog::{Compiled, Loaded};
 use super::engine::Runtime;
 use super::error::{Fault, PluginError, Unwound};
 use super::guest::{Guest, Role};
-use super::{limits, wasi};
+use super::{json, limits, wasi};
 use crate::playbook::{PluginInfo, PluginKind};
 use crate::run::{Digest, FailureReason, Timestamp};
 
@@ -196,13 +196,8 @@ fn check_description(description: &Description) -> Result<Value, PluginError> {
         let (found, most) = (summary.len(), limits::SUMMARY_BYTES);
         return Err(bad(format!("found a summary of {found} bytes, expected at most {most}")));
     }
-    if arguments.len() > limits::SCHEMA_BYTES {
-        let (found, most) = (arguments.len(), limits::SCHEMA_BYTES);
-        return Err(bad(format!("found a schema of {found} bytes, expected at most {most}")));
-    }
-    let schema: Value = serde_json::from_str(arguments).map_err(|error| {
-        bad(format!("found a schema of the arguments that is not JSON: {error}"))
-    })?;
+    let schema = json::read(arguments, limits::SCHEMA_BYTES)
+        .map_err(|refused| bad(format!("found a schema of the arguments {refused}")))?;
     if let Some(reference) = remote_reference(&schema) {
         let expected = "expected one inside of the schema, such as #/$defs/…";
         return Err(bad(format!("found the reference {reference:?} in the schema, {expected}")));
@@ -295,7 +290,8 @@ mod tests {
         }
         let large = format!("{}{{}}", " ".repeat(limits::SCHEMA_BYTES));
         let remote = r#"{"properties": {"a": {"$ref": "https://example.com/schema.json"}}}"#;
-        for schema in ["", "{", r#"{"type": "objekt"}"#, "7", remote, &large] {
+        let deep = format!("{}{{}}{}", r#"{"not": "#.repeat(64), "}".repeat(64));
+        for schema in ["", "{", r#"{"type": "objekt"}"#, "7", remote, &large, &deep] {
             assert_eq!(
                 check("s", "1.0.0", schema).unwrap_err().code,
                 "bad-description",

@@ -13,7 +13,7 @@ pub(super) const EPOCH_TICK: Duration = Duration::from_millis(10);
 /// Memory of one instance, all its linear memories together: a guest in Python needs about 40 MiB.
 pub(super) const MEMORY_BYTES: usize = 128 << 20;
 
-/// Linear memories of one instance: QuickJS brings three.
+/// Linear memories of one instance, one to a module: QuickJS brings three.
 pub(super) const MEMORIES: u32 = 4;
 
 /// Elements of one table: the largest known guest, Python, has about 15,000 functions.
@@ -52,6 +52,10 @@ pub(super) const ARGUMENT_BYTES: usize = 1 << 20;
 
 /// Result of a step as JSON text: it is kept in the agent's record.
 pub(super) const RESULT_BYTES: usize = 1 << 20;
+
+/// How deep lists and objects may be nested in results, arguments and schemas: as deep as in a
+/// document of people. The reader of what is kept stops at 127, and each is kept inside of a record.
+pub(super) const NESTING: usize = crate::playbook::MAX_DEPTH;
 
 /// Characters in a kind of action.
 pub(super) const KIND_CHARS: usize = 256;

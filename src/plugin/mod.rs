@@ -18,6 +18,7 @@ mod grants;
 mod guest;
 mod host;
 mod import;
+mod json;
 mod limits;
 mod log;
 mod replay;

@@ -13,8 +13,8 @@ use super::convert;
 use super::error::Stop;
 use super::grants;
 use super::guest::{Guest, Role, forbidden};
-use super::limits;
 use super::replay::word;
+use super::{json, limits};
 use crate::run::{Answer, Call, CallName, FailureReason, Millis};
 
 impl types::Host for Guest {}
@@ -129,12 +129,11 @@ fn check_action(kind: &str, arguments: &str) -> Result<Value, String> {
     if chars == 0 || chars > most {
         return Err(format!("found a kind of {chars} characters, expected 1 to {most}"));
     }
-    let (bytes, most) = (arguments.len(), limits::ARGUMENT_BYTES);
-    if bytes > most {
-        return Err(format!("found arguments of {bytes} bytes, expected at most {most}"));
+    if kind.chars().any(char::is_control) {
+        return Err(format!("found the kind {kind:?}, expected one without control characters"));
     }
-    serde_json::from_str(arguments)
-        .map_err(|error| format!("found arguments that are not JSON: {error}"))
+    json::read(arguments, limits::ARGUMENT_BYTES)
+        .map_err(|refused| format!("found a text of arguments {refused}"))
 }
 
 fn check_statuses(statuses: &[String]) -> Result<(), String> {
@@ -162,10 +161,18 @@ mod tests {
         assert!(check_action(&"k".repeat(256), "{\"a\": 1}").is_ok());
         assert!(check_action(&"k".repeat(257), "null").is_err());
         assert!(check_action("", "null").is_err());
+        for kind in ["a\n", "\0", "a\u{85}b", "\u{1b}[2J"] {
+            let message = check_action(kind, "null").unwrap_err();
+            assert!(!message.contains(kind), "{message}");
+        }
         assert!(check_action("k", "{").is_err());
         let text = |bytes: usize| format!("\"{}\"", "x".repeat(bytes - 2));
         assert!(check_action("k", &text(limits::ARGUMENT_BYTES)).is_ok());
         assert!(check_action("k", &text(limits::ARGUMENT_BYTES + 1)).is_err());
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(check_action("k", &nested(limits::NESTING)).is_ok());
+        let message = check_action("k", &nested(limits::NESTING + 1)).unwrap_err();
+        assert!(message.contains("nested 65 deep"), "{message}");
     }
 
     #[test]

@@ -53,8 +53,45 @@ impl Workers {
     }
 }
 
+/// Does `job` on a thread that lives for it alone, and blocks the calling one until it is done: the
+/// order of things is as if the caller did it. It can not, where it drives an async runtime: the
+/// WASI streams block on theirs, which is a panic there.
+pub(super) fn run_alone<T: Send>(name: &str, job: impl FnOnce() -> T + Send) -> Result<T, Gone> {
+    thread::scope(|scope| {
+        let started = thread::Builder::new()
+            .name(name.to_owned())
+            .stack_size(THREAD_STACK_BYTES)
+            .spawn_scoped(scope, || in_context(job));
+        match started {
+            Ok(thread) => thread.join().map_err(|_| {
+                tracing::error!("a call of a plugin panicked in the host");
+                Gone
+            }),
+            Err(error) => {
+                tracing::warn!("failed to start a plugin thread: {error}");
+                Err(Gone)
+            }
+        }
+    })
+}
+
 fn work(jobs: &Mutex<mpsc::Receiver<Job>>) {
-    // The WASI streams look for a runtime, and would start one with many threads if there was none.
+    in_context(|| {
+        loop {
+            // One thread waits for the queue, the others for the lock.
+            let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
+            let Some(job) = job else { return };
+            if catch_unwind(AssertUnwindSafe(job)).is_err() {
+                // Who asked learns it from the answer that does not come; the thread goes on.
+                tracing::error!("a call of a plugin panicked in the host");
+            }
+        }
+    });
+}
+
+/// Does `job` with a runtime at hand: the WASI streams look for one, and would start one with many
+/// threads if there was none.
+fn in_context<T>(job: impl FnOnce() -> T) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let _context = match &runtime {
         Ok(runtime) => Some(runtime.enter()),
@@ -63,15 +100,7 @@ fn work(jobs: &Mutex<mpsc::Receiver<Job>>) {
             None
         }
     };
-    loop {
-        // One thread waits for the queue, the others for the lock.
-        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
-        let Some(job) = job else { return };
-        if catch_unwind(AssertUnwindSafe(job)).is_err() {
-            // Who asked learns it from the answer that does not come; the thread goes on.
-            tracing::error!("a call of a plugin panicked in the host");
-        }
-    }
+    job()
 }
 
 #[cfg(test)]
@@ -83,6 +112,13 @@ mod tests {
         let workers = Workers::start("test", 1, 1).unwrap();
         assert!(workers.run(|| panic!("on purpose")).await.is_err());
         assert_eq!(workers.run(|| 1 + 1).await.unwrap(), 2);
+    }
+
+    #[tokio::test]
+    async fn work_alone_may_block_and_its_panic_is_an_error() {
+        let blocks = || tokio::runtime::Handle::current().block_on(async { 1 + 1 });
+        assert_eq!(run_alone("test", blocks).unwrap(), 2);
+        assert!(run_alone("test", || panic!("on purpose")).is_err());
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
 //! Activations: replay, logical time, random bytes, grants, the built-in steps.
 
+use replibook::plugin::{HostConfig, PluginHost};
 use replibook::run::{
     ActivationEnd, AgentId, Answer, AttemptKey, Call, CallError, FailureReason, LogLevel, Millis,
     NodeInfo,
@@ -202,4 +203,24 @@ async fn standard_streams_are_lines_of_the_log() {
         host().activate(activate(&plugin, json!({ "do": "sleeps", "number": 0 }))).await.logs;
     let lines: Vec<_> = logs.iter().map(|line| (line.level, line.message.as_str())).collect();
     assert_eq!(lines, [(LogLevel::Info, "out"), (LogLevel::Warn, "err")]);
+}
+
+#[tokio::test]
+async fn a_line_that_was_not_ended_before_a_call_appears_once() {
+    let plugin = imported("hostile").await;
+    let start = activate(&plugin, json!({ "do": "unfinished", "number": 2 }));
+    let (_, lines, end) = drive(start, |_| Answer::Sleep).await;
+    assert_eq!(end, ActivationEnd::Done(Value::Null));
+    assert_eq!(lines, ["moving 0 ", "moving 1 ", "ok"]);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_host_without_threads_runs_guests_that_print() {
+    let host = PluginHost::start(HostConfig { threads: Some(0) }).unwrap();
+    let plugin = host.import(guest("hostile")).await.unwrap().digest;
+    let start = activate(&plugin, json!({ "do": "print", "number": 2 }));
+    let activation = host.activate(start).await;
+    assert_eq!(activation.end, ActivationEnd::Done(Value::Null));
+    let lines: Vec<_> = activation.logs.iter().map(|line| line.message.as_str()).collect();
+    assert_eq!(lines, ["line 0", "line 1"]);
 }

@@ -71,6 +71,51 @@ async fn what_is_no_component_of_a_world_is_refused() {
     assert_eq!(refused(vec![0; (32 << 20) + 1].into()).await.0, "too-large");
 }
 
+/// A component of so many instances of one module, which holds so many tables and memories.
+fn component(instances: u8, tables: u8, memories: u8) -> Bytes {
+    let section = |id: u8, content: Vec<u8>| {
+        let size = u8::try_from(content.len()).unwrap();
+        // A size of two bytes, as LEB128 allows.
+        [vec![id, size & 0x7f | 0x80, size >> 7], content].concat()
+    };
+    let entries = |count: u8, entry: &[u8]| [vec![count], entry.repeat(count.into())].concat();
+    let module = [
+        b"\0asm\x01\0\0\0".to_vec(),
+        section(4, entries(tables, &[0x70, 0, 0])),
+        section(5, entries(memories, &[0, 0])),
+    ];
+    // Each instantiates module 0, with no arguments.
+    let instances = section(2, entries(instances, &[0, 0, 0]));
+    [b"\0asm\x0d\0\x01\0".to_vec(), section(1, module.concat()), instances].concat().into()
+}
+
+#[tokio::test]
+async fn a_component_has_a_number_of_instances_tables_and_memories() {
+    for (instances, tables, memories) in [(64, 1, 0), (4, 1, 1)] {
+        let (code, message) = refused(component(instances, tables, memories)).await;
+        assert_eq!(code, "wrong-world", "{message}");
+    }
+    let cases = [
+        (65, 0, 0, "65 core"),
+        (5, 0, 1, "5 Wasm linear"),
+        (1, 2, 0, "tables count of 2"),
+        (1, 0, 2, "memories count of 2"),
+    ];
+    for (instances, tables, memories, found) in cases {
+        let (code, message) = refused(component(instances, tables, memories)).await;
+        assert_eq!(code, "invalid-component", "{message}");
+        assert!(message.contains(found), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn more_imports_than_may_wait_are_all_answered() {
+    let imports = (0..50).map(|_| refused(component(1, 0, 0)));
+    for (code, message) in futures::future::join_all(imports).await {
+        assert_eq!(code, "wrong-world", "{message}");
+    }
+}
+
 #[tokio::test]
 async fn a_plugin_must_describe_itself_well_and_alone() {
     let (code, message) = refused(guest("describe-badly")).await;

@@ -1,6 +1,6 @@
 //! Guests that go past every limit: each gets an error of its own, and the host goes on.
 
-use replibook::run::{Activate, ActivationEnd, Answer, FailureReason};
+use replibook::run::{Activate, ActivationEnd, Answer, FailureReason, MAX_LOG_LINES};
 use serde_json::{Value, json};
 
 use crate::fixtures::*;
@@ -36,6 +36,7 @@ async fn an_endless_loop_is_out_of_time_and_holds_up_nobody_else() {
         panic!("the loop came to an end")
     };
     assert_eq!(reason, FailureReason::PluginOutOfTime, "{message}");
+    assert!(message.starts_with("out-of-time: "), "{message}");
 }
 
 #[tokio::test]
@@ -49,6 +50,9 @@ async fn a_memory_bomb_is_out_of_memory() {
 async fn deep_recursion_traps() {
     let (reason, message) = reason("recursion", 0).await;
     assert_eq!(reason, FailureReason::PluginTrapped, "{message}");
+    let (reason, message) = super::limits::reason("lean-recursion", 0).await;
+    assert_eq!(reason, FailureReason::PluginTrapped, "{message}");
+    assert!(message.starts_with("stack-overflow: "), "{message}");
 }
 
 #[tokio::test]
@@ -61,6 +65,13 @@ async fn a_result_has_a_size_and_must_be_json() {
     assert!(message.contains("1048577 bytes"), "{message}");
     let (why, message) = reason("result", 30 << 20).await;
     assert_eq!(why, FailureReason::PluginLimit, "{message}");
+    assert!(result(hostile("deep-result", 64).await).await.is_array());
+    // The second is deeper than a reader of JSON goes.
+    for depth in [65, 500] {
+        let (why, message) = reason("deep-result", depth).await;
+        assert_eq!(why, FailureReason::PluginLimit);
+        assert!(message.contains(&format!("nested {depth} deep")), "{message}");
+    }
     let (why, message) = reason("not-json", 0).await;
     assert_eq!(why, FailureReason::StepFailed);
     assert!(message.contains("not JSON"), "{message}");
@@ -68,13 +79,18 @@ async fn a_result_has_a_size_and_must_be_json() {
 
 #[tokio::test]
 async fn a_log_has_a_length() {
-    let activation = host().activate(hostile("log", 500).await).await;
-    assert_eq!((activation.end, activation.logs.len()), (ActivationEnd::Done(Value::Null), 500));
+    let most = MAX_LOG_LINES as u64;
+    let activation = host().activate(hostile("log", most).await).await;
+    let found = (activation.end, activation.logs.len());
+    assert_eq!(found, (ActivationEnd::Done(Value::Null), MAX_LOG_LINES));
     for what in ["log", "print"] {
-        let activation = host().activate(hostile(what, 501).await).await;
-        assert_eq!(activation.logs.len(), 500);
-        let ActivationEnd::Failed { reason, .. } = activation.end else { panic!("not stopped") };
+        let activation = host().activate(hostile(what, most + 1).await).await;
+        assert_eq!(activation.logs.len(), MAX_LOG_LINES);
+        let ActivationEnd::Failed { reason, message, .. } = activation.end else {
+            panic!("not stopped")
+        };
         assert_eq!(reason, FailureReason::PluginLimit);
+        assert!(message.starts_with("log-limit: "), "{message}");
     }
     assert!(result(hostile("long-line", 8_192).await).await.is_null());
     assert_eq!(reason("long-line", 8_193).await.0, FailureReason::PluginLimit);
@@ -93,7 +109,9 @@ async fn an_attempt_has_a_number_of_calls() {
 
 #[tokio::test]
 async fn random_bytes_have_a_number_and_messages_a_length() {
-    assert_eq!(reason("random-flood", 0).await.0, FailureReason::PluginLimit);
+    let (why, message) = reason("random-flood", 0).await;
+    assert_eq!(why, FailureReason::PluginLimit);
+    assert!(message.starts_with("random-limit: "), "{message}");
     let (why, message) = reason("permanent", 0).await;
     assert_eq!(why, FailureReason::StepFailed);
     assert_eq!(message.chars().count(), 4_097);
@@ -110,6 +128,9 @@ async fn errors_of_a_step_are_its_own() {
     let (why, message) = super::limits::reason("invalid", 0).await;
     assert_eq!(why, FailureReason::StepFailed);
     assert!(message.contains("not JSON"), "{message}");
+    let (why, message) = super::limits::reason("deep-arguments", 65).await;
+    assert_eq!(why, FailureReason::StepFailed);
+    assert!(message.contains("nested 65 deep"), "{message}");
 }
 
 #[tokio::test]

@@ -42,7 +42,12 @@ impl Guest for Hostile {
                 }
             }
             "recursion" => done(json!(deeper(1))),
+            "lean-recursion" => done(json!(leaner(1))),
             "result" => Ok(format!("\"{}\"", "x".repeat(number(&arguments)))),
+            "deep-result" => Ok(nested(number(&arguments))),
+            "deep-arguments" => {
+                agent::run_action("a/b", &nested(number(&arguments))).map_err(permanent)
+            }
             "not-json" => Ok("{".to_owned()),
             "log" => {
                 for line in 0..number(&arguments) {
@@ -67,6 +72,14 @@ impl Guest for Hostile {
                 }
                 println!("out");
                 eprint!("err");
+                done(json!(null))
+            }
+            "unfinished" => {
+                for call in 0..number(&arguments) {
+                    eprint!("moving {call} ");
+                    timer::sleep(call as u32);
+                }
+                eprintln!("ok");
                 done(json!(null))
             }
             "exit" => std::process::exit(3),
@@ -121,6 +134,10 @@ impl Guest for Hostile {
     }
 }
 
+fn nested(depth: usize) -> String {
+    format!("{}{}", "[".repeat(depth), "]".repeat(depth))
+}
+
 fn number(arguments: &Value) -> usize {
     arguments["number"].as_u64().unwrap() as usize
 }
@@ -139,6 +156,13 @@ fn times() -> Value {
 fn deeper(depth: u64) -> u64 {
     let block = std::hint::black_box([depth; 64]);
     deeper(block[1] + 1) + std::hint::black_box(block)[2]
+}
+
+/// Recursion that keeps next to nothing in memory, so that the stack of the machine ends first.
+#[inline(never)]
+#[allow(unconditional_recursion)]
+fn leaner(depth: u64) -> u64 {
+    (leaner(depth + 1) ^ depth).rotate_left(7).wrapping_mul(depth | 1)
 }
 
 export!(Hostile);
