@@ -11,6 +11,7 @@
 mod arguments;
 mod bind;
 mod cluster;
+mod depth;
 mod document;
 mod draft;
 mod explain;
@@ -33,6 +34,7 @@ mod units;
 
 pub use bind::MAX_VALUE_BYTES;
 pub use cluster::parse_cluster;
+pub use depth::{MAX_JSON_DEPTH, json_depth_ok};
 pub use document::Kind;
 pub use expr::{Expr, ExprError, MAX_EXPR_BYTES, MAX_WORK, Scope};
 pub use model::{
