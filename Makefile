@@ -32,9 +32,9 @@ help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 28
 
 .PHONY: demo
-demo: example-plugins ## show a whole run over AGENTS=12 agents; FAIL=2 makes two of them fail
+demo: example-plugins ## show a whole run over AGENTS=12 agents; FAIL=2 makes two fail, KEEP=1 lets all go on
 	$(CARGO) build --locked --bins
-	$(OUT)/debug/replibook demo --agents $(AGENTS) --fail $(FAIL)
+	$(OUT)/debug/replibook demo --agents $(AGENTS) --fail $(FAIL) $(if $(KEEP),--keep)
 
 .PHONY: test
 test: example-plugins ## build everything and run all tests

@@ -1,4 +1,25 @@
-//! Replibook: a playbook engine for clusters of agents, with WebAssembly plugins.
+//! Replibook runs playbooks over the agents of a cluster, with WebAssembly plugins that decide who
+//! goes next and what is done on one node.
+//!
+//! # The path of the data
+//!
+//! A person applies a document. [`playbook`] reads the YAML, reports everything that is wrong with it,
+//! and resolves it into a [`Playbook`] that is valid by construction, with each plugin pinned by its
+//! digest. The [`store`] keeps it.
+//!
+//! A person starts a run. [`run`] makes a snapshot of all that it needs, and from then on turns one
+//! input after another into transitions: what to write, and what to perform once it is written. It is
+//! pure; the [`driver`] gives it time, commits what it writes, and performs its effects:
+//!
+//! - it asks a strategy for a decision, and activates steps, through the [`plugin`] host;
+//! - it has agents perform actions, through a client of [`agent`];
+//! - it waits, by the [`clock`] that it was given.
+//!
+//! What comes of an effect is the next input. When nothing is left, everything that belongs to the run
+//! gets one `finish_ts`, the run last.
+//!
+//! [`api`] is the way in from outside, and [`cli`] has the two programs: `replibook`, which serves all
+//! of this, and `replictl`, which knows the API alone.
 
 pub mod agent;
 pub mod api;
@@ -10,3 +31,9 @@ pub mod plugin;
 pub mod run;
 pub mod stop;
 pub mod store;
+
+pub use driver::{Engine, World};
+pub use playbook::Playbook;
+pub use plugin::PluginHost;
+pub use run::{Machine, Run};
+pub use store::Store;

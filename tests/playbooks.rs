@@ -222,7 +222,7 @@ prop_compose! {
         batch in 1..50_u32,
         steps in prop::collection::vec((label(), step()), 1..6),
         modes in (one_of(&["granted", "required"]), one_of(&["queue", "reject", "allow"]),
-            one_of(&["include", "skip", "abort"]), one_of(&["ignore", "fail", "abort"])),
+            one_of(&["include"]), one_of(&["ignore"])),
         budget in (one_of(&["stage", "run"]), one_of(&["pause", "abort"])),
         select in prop::option::of(one_of(&["agent.id.startsWith('a')", "params.n == 1"])),
     ) -> Value {

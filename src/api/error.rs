@@ -117,7 +117,9 @@ impl Code {
                 "another run holds the cluster, and the playbook rejects that",
             ),
             Self::PluginMissing => ("plugin-missing", 409, "a pinned plugin is not in the store"),
-            Self::PluginPinned => ("plugin-pinned", 409, "a playbook or run pins the plugin"),
+            Self::PluginPinned => {
+                ("plugin-pinned", 409, "a playbook or run pins the plugin, or it is built in")
+            }
             Self::BodyTooLarge => ("body-too-large", 413, "the body is larger than allowed"),
             Self::UnsupportedMediaType => {
                 ("unsupported-media-type", 415, "the body has another media type than expected")

@@ -102,6 +102,10 @@ async fn delete(
     query: InQuery,
 ) -> Result<StatusCode, ApiError> {
     query.finish()?;
+    if state.plugins.builtins().iter().any(|builtin| builtin.info.digest == digest) {
+        let detail = format!("failed to delete plugin {digest}: it is built in");
+        return Err(ApiError::new(Code::PluginPinned, detail));
+    }
     match state.store.delete_plugin(&digest).await? {
         true => Ok(StatusCode::NO_CONTENT),
         false => Err(not_found(&digest)),

@@ -4,7 +4,7 @@ use futures::StreamExt as _;
 use serde_json::{Map, Value};
 
 use super::World;
-use crate::playbook::ClusterAgent;
+use crate::playbook::{ClusterAgent, json_depth_ok};
 use crate::run::{Input, Member};
 
 /// Agents that are asked at the same time, so that a large cluster doesn't open all its
@@ -61,7 +61,8 @@ async fn ask(world: &World, agent: ClusterAgent) -> Member {
     };
     let mut attributes = reported;
     attributes.extend(agent.attributes.clone());
-    if json_bytes(&attributes) + json_bytes(&node) <= MAX_ABOUT_BYTES {
+    let readable = json_depth_ok(&node) && attributes.values().all(json_depth_ok);
+    if readable && json_bytes(&attributes) + json_bytes(&node) <= MAX_ABOUT_BYTES {
         return Member { agent: agent.id, address: agent.address, attributes, node };
     }
     tracing::warn!(agent = %agent.id, "the agent says more about its node than is kept");

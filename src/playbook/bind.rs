@@ -59,6 +59,21 @@ pub(super) fn bind<'v>(value: &'v Value, uses: &Use, size: &mut u64) -> Box<dyn 
     }
 }
 
+/// The size of the part of `value` that is used, counted as [`bind`] counts.
+pub(super) fn size(value: &Value, uses: &Use) -> u64 {
+    let whole = |value| size(value, &Use::Whole);
+    match (value, uses) {
+        (Value::Null | Value::Bool(_) | Value::Number(_), _) => 1,
+        (Value::String(text), _) => 1 + text.len() as u64 / BYTES_PER_VALUE,
+        (Value::Array(items), _) => 1 + items.iter().map(whole).sum::<u64>(),
+        (Value::Object(object), Use::Whole) => 1 + object.values().map(whole).sum::<u64>(),
+        (Value::Object(object), Use::Keys(keys)) => {
+            let used = keys.iter().filter_map(|(key, uses)| Some(size(object.get(key)?, uses)));
+            used.sum()
+        }
+    }
+}
+
 /// Makes JSON of the result of an expression.
 pub(super) fn to_json(value: &cel::Value) -> Result<Value, String> {
     let mut left = MAX_VALUE_BYTES;

@@ -226,6 +226,12 @@ impl Drafter {
             self.step((index, at), step, scope)
         });
         let steps = steps.collect();
+        if !matches!(file.membership.added, None | Some(OnAdded::Include)) {
+            self.not_supported(format!("{path}/membership/added"), "anything but include");
+        }
+        if !matches!(file.membership.removed, None | Some(OnRemoved::Ignore)) {
+            self.not_supported(format!("{path}/membership/removed"), "anything but ignore");
+        }
         let membership = Membership {
             added: file.membership.added.unwrap_or(OnAdded::Include),
             removed: file.membership.removed.unwrap_or(OnRemoved::Ignore),

@@ -151,14 +151,23 @@ impl Expr {
             }
         }
         let size = size.saturating_mul(facts.additions + 1);
-        if facts.power > 0
-            && size.saturating_pow(facts.power).saturating_mul(facts.nodes) > MAX_WORK
-        {
+        let work = size.saturating_pow(facts.power).saturating_mul(facts.nodes);
+        if facts.power > 0 && work.saturating_mul(self.repeated(scope)) > MAX_WORK {
             let message = format!("it would take too long: it loops over about {size} values");
             return Err(failed(message));
         }
         let value = cel::Value::resolve(ast, &context).map_err(|error| failed(explain(&error)))?;
         bind::to_json(&value).map_err(failed)
+    }
+
+    /// The size of what its loops go through each time, at least 1.
+    fn repeated(&self, scope: &Scope<'_>) -> u64 {
+        let Use::Keys(roots) = &self.compiled.facts.repeated else { return u64::MAX };
+        let sizes = roots.iter().filter_map(|(name, uses)| {
+            let value = scope.root(name)?;
+            Some(bind::size(value, uses))
+        });
+        sizes.sum::<u64>().max(1)
     }
 
     /// Its value, which must be true or false.

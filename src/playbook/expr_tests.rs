@@ -167,12 +167,28 @@ fn work_that_would_never_end_is_refused_and_plain_loops_are_not() {
         "params.hosts.map(h, params.hosts)",
         "params.hosts.map(h, h + agent.id).map(h, params.hosts)",
         "params.hosts.map(a, params.hosts).map(l, params.hosts.map(c, l))",
+        "params.hosts.all(h, h in params.hosts)",
+        "params.hosts.exists(h, params.hosts != params.hosts)",
+        "params.hosts.exists(h, [h] == (true ? params.hosts : []))",
+        "params.hosts.exists(h, h.matches(\"[a-z]{100}[0-9]{100}x\"))",
     ];
     for source in bad {
         let error = with_hosts(source, 20_000).unwrap_err().to_string();
         assert!(error.contains("it would take too long"), "{source}: {error}");
         assert!(with_hosts(source, 10).is_ok(), "{source}");
     }
+}
+
+#[test]
+fn regular_expressions_are_written_down_and_bounded() {
+    assert!(message("agent.id.matches(params.hosts[0])").contains("has to be written down"));
+    assert!(message("matches(agent.id, agent.id)").contains("has to be written down"));
+    let long = format!("agent.id.matches(\"{}\")", "x".repeat(scan::MAX_REGEX_BYTES + 1));
+    assert!(message(&long).contains("at most 256 are allowed"));
+    assert!(message("agent.id.matches(\"(x{100}){100}\")").contains("larger than 131072 bytes"));
+    assert_eq!(eval("matches(agent.id, \"^node-[0-9]+$\")"), Ok(json!(true)));
+    let plain = "params.hosts.exists(h, h.matches(\"^host-77$\"))";
+    assert_eq!(with_hosts(plain, 5_000), Ok(json!(true)));
 }
 
 #[test]

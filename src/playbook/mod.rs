@@ -11,6 +11,7 @@
 mod arguments;
 mod bind;
 mod cluster;
+mod depth;
 mod document;
 mod draft;
 mod explain;
@@ -25,6 +26,7 @@ mod references;
 mod resolve;
 mod scan;
 mod schema;
+mod schema_limits;
 mod source;
 mod spans;
 mod template;
@@ -33,6 +35,7 @@ mod units;
 
 pub use bind::MAX_VALUE_BYTES;
 pub use cluster::parse_cluster;
+pub use depth::{MAX_JSON_DEPTH, json_depth_ok};
 pub use document::Kind;
 pub use expr::{Expr, ExprError, MAX_EXPR_BYTES, MAX_WORK, Scope};
 pub use model::{
@@ -46,7 +49,7 @@ pub use problem::{MAX_EXCERPT, MAX_PROBLEMS, Problem, Problems, code};
 pub use read::{PlaybookDocument, kind_of, parse_playbook};
 pub use resolve::resolve;
 pub use scan::{MAX_EXPR_DEPTH, MAX_LOOP_DEPTH};
-pub use schema::{MAX_SCHEMA_BYTES, json_schema};
+pub use schema::{MAX_SCHEMA_BYTES, check_arguments_schema, json_schema};
 pub use source::{PluginSource, Source};
 pub use spans::MAX_DEPTH;
 pub use template::{MAX_EXPRESSIONS, MAX_RENDERED_BYTES, Template};

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::depth::{MAX_JSON_DEPTH, json_depth_ok};
 use super::model::Playbook;
 use super::problem::{Problem, Problems, code};
 use super::schema::Schema;
@@ -12,23 +13,27 @@ pub const MAX_PARAMS_BYTES: usize = 256 * 1024;
 /// How deep defaults are looked for, and local references followed, in a schema of parameters.
 const MAX_DEFAULT_DEPTH: u32 = 16;
 
+/// The most defaults that are filled in. Defaults can hold objects that have defaults in turn, so
+/// that a schema of a few lines would fill in more than any memory holds.
+const MAX_DEFAULTS: usize = 10_000;
+
+/// The most properties that are looked at for a default: well below a second of work.
+const MAX_DEFAULT_WORK: usize = 500_000;
+
 /// Checks the parameters that a run is started with, and fills in the defaults, also those of
 /// objects within objects. The paths of the problems are within the parameters.
 pub fn check_params(
     playbook: &Playbook,
     given: Map<String, Value>,
 ) -> Result<Map<String, Value>, Problems> {
-    let schema = Schema::compile(&playbook.params).map_err(Problems)?;
-    let mut params = given;
-    fill_defaults(&playbook.params, &playbook.params, &mut params, 0);
+    let given = Value::Object(given);
+    check_limits(&given)?;
+    let Value::Object(mut params) = given else { return Ok(Map::new()) };
+    Defaults::fill(&playbook.params, &mut params)?;
     let params = Value::Object(params);
-    let mut problems = schema.check(&params);
-    let size = params.to_string().len();
-    if size > MAX_PARAMS_BYTES {
-        let problem = Problem::new(code::TOO_LARGE, "", "the parameters are too large");
-        let expected = format!("at most {MAX_PARAMS_BYTES} bytes");
-        problems.push(problem.found(format!("{size} bytes")).expected(expected));
-    }
+    check_limits(&params)?;
+    let schema = Schema::compile(&playbook.params).map_err(Problems)?;
+    let problems = schema.check(&params);
     Problems::check(problems)?;
     match params {
         Value::Object(params) => Ok(params),
@@ -36,6 +41,21 @@ pub fn check_params(
             Ok(Map::new())
         }
     }
+}
+
+/// Checks what must hold before any recursive work is done on parameters.
+fn check_limits(params: &Value) -> Result<(), Problem> {
+    if !json_depth_ok(params) {
+        let problem = Problem::new(code::TOO_DEEP, "", "the parameters are nested too deep");
+        return Err(problem.expected(format!("at most {MAX_JSON_DEPTH} levels")));
+    }
+    let size = params.to_string().len();
+    if size > MAX_PARAMS_BYTES {
+        let problem = Problem::new(code::TOO_LARGE, "", "the parameters are too large");
+        let expected = format!("at most {MAX_PARAMS_BYTES} bytes");
+        return Err(problem.found(format!("{size} bytes")).expected(expected));
+    }
+    Ok(())
 }
 
 /// The schema when a playbook has none: no parameters.
@@ -57,7 +77,9 @@ pub(super) fn check_schema(source: &Value) -> Vec<Problem> {
         return vec![problem.found(found).expected("object")];
     }
     let mut defaults = Map::new();
-    fill_defaults(source, source, &mut defaults, 0);
+    if let Err(problem) = Defaults::fill(source, &mut defaults) {
+        return vec![Problem { code: code::BAD_SCHEMA.to_owned(), ..problem }];
+    }
     let problems = schema.check(&Value::Object(defaults)).into_iter();
     // That something is missing without a value is what required parameters are for.
     let of_defaults = problems.filter(|p| p.code != code::MISSING_KEY && !p.path.is_empty());
@@ -70,22 +92,61 @@ pub(super) fn check_schema(source: &Value) -> Vec<Problem> {
     placed.collect()
 }
 
-fn fill_defaults(root: &Value, schema: &Value, object: &mut Map<String, Value>, depth: u32) {
-    if depth > MAX_DEFAULT_DEPTH {
-        return;
+/// Fills in defaults, within limits.
+struct Defaults<'a> {
+    root: &'a Value,
+    /// How many may still be filled in, and of how many bytes in all.
+    count: usize,
+    bytes: usize,
+    /// How many properties may still be looked at.
+    work: usize,
+}
+
+impl<'a> Defaults<'a> {
+    /// Fills in what `object` lacks. What is filled in when it fails does not count.
+    fn fill(root: &'a Value, object: &mut Map<String, Value>) -> Result<(), Problem> {
+        let (count, bytes, work) = (MAX_DEFAULTS, MAX_PARAMS_BYTES, MAX_DEFAULT_WORK);
+        Self { root, count, bytes, work }.object(root, object, 0)
     }
-    let properties = schema.get("properties").and_then(Value::as_object);
-    for (name, property) in properties.into_iter().flatten() {
-        let Some(property) = follow(root, property) else { continue };
-        if !object.contains_key(name)
-            && let Some(default) = property.get("default")
-        {
-            object.insert(name.clone(), default.clone());
+
+    fn object(
+        &mut self,
+        schema: &'a Value,
+        object: &mut Map<String, Value>,
+        depth: u32,
+    ) -> Result<(), Problem> {
+        if depth > MAX_DEFAULT_DEPTH {
+            return Ok(());
         }
-        if let Some(Value::Object(below)) = object.get_mut(name) {
-            fill_defaults(root, property, below, depth + 1);
+        let properties = schema.get("properties").and_then(Value::as_object);
+        for (name, property) in properties.into_iter().flatten() {
+            take(&mut self.work, 1, || {
+                format!("at most {MAX_DEFAULT_WORK} properties that may have a default")
+            })?;
+            let Some(property) = follow(self.root, property) else { continue };
+            if !object.contains_key(name)
+                && let Some(default) = property.get("default")
+            {
+                take(&mut self.count, 1, || format!("at most {MAX_DEFAULTS} defaults"))?;
+                let size = name.len() + default.to_string().len();
+                let most = || format!("at most {MAX_PARAMS_BYTES} bytes of defaults");
+                take(&mut self.bytes, size, most)?;
+                object.insert(name.clone(), default.clone());
+            }
+            if let Some(Value::Object(below)) = object.get_mut(name) {
+                self.object(property, below, depth + 1)?;
+            }
         }
+        Ok(())
     }
+}
+
+fn take(left: &mut usize, size: usize, expected: impl Fn() -> String) -> Result<(), Problem> {
+    *left = left.checked_sub(size).ok_or_else(|| {
+        let message = "filling in the defaults makes the parameters too large";
+        Problem::new(code::TOO_LARGE, "", message).expected(expected())
+    })?;
+    Ok(())
 }
 
 /// The schema that a local reference stands for.
@@ -107,7 +168,7 @@ mod tests {
 
     fn fill(schema: &Value, given: Value) -> Value {
         let mut object = given.as_object().unwrap().clone();
-        fill_defaults(schema, schema, &mut object, 0);
+        Defaults::fill(schema, &mut object).unwrap();
         Value::Object(object)
     }
 
@@ -132,6 +193,41 @@ mod tests {
         let own = json!({"default": {}, "properties": {"a": {"$ref": "#/x"}}});
         let schema = json!({"x": own, "properties": {"a": {"$ref": "#/x"}}});
         assert!(fill(&schema, json!({})).to_string().len() < 1_000);
+    }
+
+    #[test]
+    fn what_defaults_add_is_bounded() {
+        let spent = |schema: &Value, given: Value| {
+            let mut object = given.as_object().unwrap().clone();
+            let problem = Defaults::fill(schema, &mut object).unwrap_err();
+            assert_eq!(problem.code, code::TOO_LARGE);
+            problem.expected.unwrap()
+        };
+        let ten = |to: &str| -> Map<String, Value> {
+            (0..10).map(|n| (format!("a{n}"), json!({"$ref": to}))).collect()
+        };
+        let wide =
+            json!({"properties": ten("#/x"), "x": {"default": {}, "properties": ten("#/x")}});
+        assert_eq!(spent(&wide, json!({})), "at most 10000 defaults");
+        assert_eq!(check_schema(&wide)[0].code, code::BAD_SCHEMA);
+        let large = json!({"default": "x".repeat(MAX_PARAMS_BYTES / 9)});
+        let large = json!({"properties": ten("#/x"), "x": large});
+        assert_eq!(spent(&large, json!({})), "at most 262144 bytes of defaults");
+        let many: Map<String, Value> =
+            (0..1_000).map(|n| (format!("a{n}"), json!({"$ref": "#"}))).collect();
+        let given: Map<String, Value> = (0..1_000).map(|n| (format!("a{n}"), json!({}))).collect();
+        let expected = "at most 500000 properties that may have a default";
+        assert_eq!(spent(&json!({ "properties": many }), Value::Object(given)), expected);
+    }
+
+    #[test]
+    fn parameters_have_a_largest_size_and_depth() {
+        let nested = |depth| (0..depth).fold(json!(1), |value, _| json!({"a": value}));
+        assert_eq!(check_limits(&nested(MAX_JSON_DEPTH)), Ok(()));
+        let problem = check_limits(&nested(MAX_JSON_DEPTH + 1)).unwrap_err();
+        assert_eq!(problem.code, code::TOO_DEEP);
+        let problem = check_limits(&json!("x".repeat(MAX_PARAMS_BYTES))).unwrap_err();
+        assert_eq!(problem.code, code::TOO_LARGE);
     }
 
     #[test]

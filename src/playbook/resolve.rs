@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::arguments;
 use super::draft::{Declared, PluginUse};
-use super::model::{Grants, Playbook, PluginPin};
+use super::model::{Grants, Playbook, PluginKind, PluginPin};
 use super::plugin_info::PluginInfo;
 use super::problem::{Problem, Problems, code, did_you_mean};
 use super::read::PlaybookDocument;
@@ -82,6 +82,11 @@ impl<'a> Resolver<'a> {
             // Digests are compared by eye, so they are not cut.
             let found = Some(info.digest.to_string());
             self.problems.push(Problem { found, ..problem.expected(pinned.as_str()) });
+        }
+        if info.kind == PluginKind::Strategy && declared.grants != Grants::default() {
+            let message = "a strategy decides and does nothing, so there is nothing to grant to it";
+            let problem = Problem::new(code::NOT_GRANTED, format!("{path}/grants"), message);
+            self.problems.push(problem.expected("grants only where the plugin is a step"));
         }
     }
 

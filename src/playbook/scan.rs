@@ -18,6 +18,32 @@ pub const MAX_EXPR_DEPTH: u32 = 64;
 /// The deepest nesting of loops (`map`, `filter`, `all`, …): each multiplies the work.
 pub const MAX_LOOP_DEPTH: u32 = 2;
 
+/// The longest regular expression in bytes.
+pub(super) const MAX_REGEX_BYTES: usize = 256;
+
+/// The sizes in bytes of a compiled regular expression that are told apart: an expression is charged
+/// for the first that suffices. It is compiled anew on every call.
+const REGEX_SIZES: [usize; 6] =
+    [4 * 1024, 8 * 1024, 16 * 1024, 32 * 1024, 64 * 1024, MAX_REGEX_SIZE];
+
+/// The largest one.
+const MAX_REGEX_SIZE: usize = 128 * 1024;
+
+/// So many bytes of a compiled regular expression cost as much as one node of an expression.
+const REGEX_BYTES_PER_NODE: u64 = 8;
+
+/// Operators that look at their operands without going through them.
+const CHEAP: [&str; 8] = [
+    operators::LOGICAL_AND,
+    operators::LOGICAL_OR,
+    operators::LOGICAL_NOT,
+    operators::NOT_STRICTLY_FALSE,
+    operators::CONDITIONAL,
+    operators::INDEX,
+    operators::OPT_INDEX,
+    operators::OPT_SELECT,
+];
+
 /// Functions called by name, with their number of arguments.
 const FUNCTIONS: [(&str, usize); 10] = [
     ("size", 1),
@@ -109,7 +135,9 @@ impl Use {
 pub(super) struct Facts {
     /// Which parts of the scope it looks at.
     pub(super) uses: Use,
-    /// Number of nodes of its syntax tree.
+    /// Which of them a loop goes through each time: `h in params.hosts`, `h == params.other`.
+    pub(super) repeated: Use,
+    /// Number of nodes of its syntax tree, with what else costs as much as one.
     pub(super) nodes: u64,
     /// Number of elements of the lists and maps that are written out in it.
     pub(super) elements: u64,
@@ -122,16 +150,21 @@ pub(super) struct Facts {
 /// Checks an expression and gathers what is to be known of it.
 pub(super) fn scan(expr: &IdedExpr) -> Result<Facts, String> {
     let uses = Use::Keys(BTreeMap::new());
-    let mut scan = Scan { locals: Vec::new(), uses, nodes: 0, elements: 0, additions: 0 };
+    let repeated = uses.clone();
+    let mut scan =
+        Scan { locals: Vec::new(), uses, repeated, within: 0, nodes: 0, elements: 0, additions: 0 };
     let cost = scan.visit(expr, 0)?;
-    let Scan { uses, nodes, elements, additions, .. } = scan;
-    Ok(Facts { uses, nodes, elements, additions, power: cost.power })
+    let Scan { uses, repeated, nodes, elements, additions, .. } = scan;
+    Ok(Facts { uses, repeated, nodes, elements, additions, power: cost.power })
 }
 
 struct Scan<'a> {
     /// Variables of the loops around.
     locals: Vec<&'a str>,
     uses: Use,
+    repeated: Use,
+    /// Nesting, within loops, of calls that go through their operands.
+    within: u32,
     nodes: u64,
     elements: u64,
     additions: u64,
@@ -176,6 +209,9 @@ impl<'a> Scan<'a> {
         }
         if let Some(path) = self.static_path(expr) {
             self.uses.add(&path);
+            if self.within > 0 {
+                self.repeated.add(&path);
+            }
             return Ok(Cost { reads: true, ..Cost::default() });
         }
         match &expr.expr {
@@ -225,6 +261,14 @@ impl<'a> Scan<'a> {
     }
 
     fn call(&mut self, call: &'a CallExpr, depth: u32) -> Result<Cost, String> {
+        let goes_through = !self.locals.is_empty() && !CHEAP.contains(&call.func_name.as_str());
+        self.within += u32::from(goes_through);
+        let cost = self.call_cost(call, depth);
+        self.within -= u32::from(goes_through);
+        cost
+    }
+
+    fn call_cost(&mut self, call: &'a CallExpr, depth: u32) -> Result<Cost, String> {
         let name = call.func_name.as_str();
         let mut cost = Cost::default();
         if is_operator(name) {
@@ -249,7 +293,10 @@ impl<'a> Scan<'a> {
         };
         check_function(name, call.args.len(), known)?;
         if name == "matches" {
-            check_regex(call)?;
+            let size = regex_size(call)?;
+            if !self.locals.is_empty() {
+                self.nodes += size as u64 / REGEX_BYTES_PER_NODE;
+            }
         }
         Ok(cost.and(self.all(&call.args, depth)?))
     }
@@ -346,20 +393,27 @@ fn check_function(name: &str, given: usize, known: &[(&str, usize)]) -> Result<(
     Err(format!("{name} takes {expected} argument(s), found {given}"))
 }
 
-/// A regular expression that is written down is tried once, rather than on every agent.
-fn check_regex(call: &CallExpr) -> Result<(), String> {
-    let Some(pattern) = call.args.last() else { return Ok(()) };
-    if !matches!(pattern.expr, Ast::Literal(LiteralValue::String(_))) {
-        return Ok(());
-    }
-    let empty = Ast::Literal(LiteralValue::String(String::new().into()));
-    let empty = IdedExpr { id: 0, expr: empty };
-    let probe = CallExpr {
-        func_name: call.func_name.clone(),
-        target: None,
-        args: vec![empty, pattern.clone()],
+/// About the size of the compiled regular expression of a call of `matches`. It must be written
+/// down: what another costs is not known before the run.
+fn regex_size(call: &CallExpr) -> Result<usize, String> {
+    let Some(IdedExpr { expr: Ast::Literal(LiteralValue::String(pattern)), .. }) = call.args.last()
+    else {
+        return Err("the pattern of \"matches\" has to be written down as a string".to_owned());
     };
-    let probe = IdedExpr { id: 0, expr: Ast::Call(probe) };
-    let tried = cel::Value::resolve(&probe, &super::expr::empty_context());
-    tried.map(drop).map_err(|error| format!("invalid regular expression: {error}"))
+    let pattern = pattern.inner();
+    if pattern.len() > MAX_REGEX_BYTES {
+        let found = pattern.len();
+        return Err(format!(
+            "found a regular expression of {found} bytes, at most {MAX_REGEX_BYTES} are allowed"
+        ));
+    }
+    let compile = |size| regex::RegexBuilder::new(pattern).size_limit(size).build();
+    for size in REGEX_SIZES {
+        match compile(size) {
+            Ok(_) => return Ok(size),
+            Err(regex::Error::CompiledTooBig(_)) => {}
+            Err(error) => return Err(format!("invalid regular expression: {error}")),
+        }
+    }
+    Err(format!("the regular expression is larger than {MAX_REGEX_SIZE} bytes when compiled"))
 }

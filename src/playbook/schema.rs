@@ -8,17 +8,19 @@ use jsonschema::{PatternOptions, Validator};
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
+use super::depth::{MAX_JSON_DEPTH, json_depth_ok};
 use super::document::{ClusterFile, Kind, PlaybookFile};
 use super::explain::explain;
-use super::problem::{Problem, code, cut};
+use super::problem::{Problem, Problems, code, cut};
+use super::schema_limits;
 use super::spans::push_segment;
 
 /// The largest schema that a document or plugin may bring along, in bytes.
 pub const MAX_SCHEMA_BYTES: usize = 64 * 1024;
 
 /// The largest compiled regular expression of a schema in bytes; the engine's time is linear in the
-/// text, so this is what a hostile one can cost.
-const MAX_REGEX_BYTES: usize = 1024 * 1024;
+/// text, so this is what a hostile one can cost. A schema can have some two hundred of them.
+const MAX_REGEX_BYTES: usize = 256 * 1024;
 
 /// The longest message of another library that is passed on, in characters.
 const MAX_MESSAGE: usize = 200;
@@ -91,6 +93,13 @@ fn find_remote(schema: &Value, path: &mut String, found: &mut Vec<Problem>) {
     }
 }
 
+/// Checks the schema that a plugin gives of its arguments, as [`resolve`](super::resolve) will when
+/// a playbook uses the plugin. The error says what is wrong with it, and where.
+pub fn check_arguments_schema(schema: &Value) -> Result<(), String> {
+    let problems = Schema::compile(schema).map(drop);
+    problems.map_err(|problems| Problems(problems).to_string())
+}
+
 /// A schema that is ready to check values.
 pub(super) struct Schema {
     source: Value,
@@ -101,11 +110,16 @@ impl Schema {
     /// Makes a schema ready. The paths of the problems are within the schema.
     pub(super) fn compile(source: &Value) -> Result<Self, Vec<Problem>> {
         let bad = |message: String| Problem::new(code::BAD_SCHEMA, "", message);
+        if !json_depth_ok(source) {
+            let problem = bad("the schema is nested too deep".to_owned());
+            return Err(vec![problem.expected(format!("at most {MAX_JSON_DEPTH} levels"))]);
+        }
         let size = source.to_string().len();
         if size > MAX_SCHEMA_BYTES {
             let problem = bad("the schema is too large".to_owned()).found(format!("{size} bytes"));
             return Err(vec![problem.expected(format!("at most {MAX_SCHEMA_BYTES} bytes"))]);
         }
+        schema_limits::check(source).map_err(|problem| vec![problem])?;
         Self::build(source)
     }
 
@@ -198,6 +212,17 @@ mod tests {
         assert!(Schema::compile(&hungry).is_err());
         let problems = Schema::compile(&json!({"properties": {"a": {"type": 5}}}));
         assert_eq!(problems.map(drop).unwrap_err()[0].path, "/properties/a/type");
+    }
+
+    #[test]
+    fn the_schema_of_arguments_is_checked_as_a_whole() {
+        assert_eq!(check_arguments_schema(&json!({"type": "object"})), Ok(()));
+        let nested = |depth| (0..depth).fold(json!({}), |below, _| json!({"not": below}));
+        assert_eq!(check_arguments_schema(&nested(MAX_JSON_DEPTH - 1)), Ok(()));
+        let bad = [nested(MAX_JSON_DEPTH), json!({"$ref": "x"}), json!({"pattern": "("}), json!(7)];
+        for schema in bad {
+            assert!(check_arguments_schema(&schema).is_err(), "{schema}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::bind::MAX_VALUE_BYTES;
+use super::depth::{self, MAX_JSON_DEPTH};
 use super::expr::{Expr, ExprError, Scope};
 use super::spans::push_segment;
 
@@ -71,7 +72,7 @@ impl Template {
 
     /// The value with every expression filled in. An expression alone in a string keeps its type.
     pub fn render(&self, scope: &Scope<'_>) -> Result<Value, ExprError> {
-        let mut left = MAX_RENDERED_BYTES;
+        let mut left = Left { bytes: MAX_RENDERED_BYTES, levels: MAX_JSON_DEPTH };
         self.node.render(scope, &mut left)
     }
 
@@ -277,12 +278,13 @@ impl Node {
         }
     }
 
-    fn render(&self, scope: &Scope<'_>, left: &mut usize) -> Result<Value, ExprError> {
+    fn render(&self, scope: &Scope<'_>, left: &mut Left) -> Result<Value, ExprError> {
         match self {
             Self::Literal(value) => Ok(value.clone()),
             Self::Alone(expr) => {
                 let value = expr.eval(scope)?;
-                take(left, json_size(&value), expr)?;
+                left.take(json_size(&value), expr)?;
+                left.check_depth(&value, expr)?;
                 Ok(value)
             }
             Self::Text(parts) => {
@@ -294,7 +296,7 @@ impl Node {
                             let value = expr.eval(scope)?;
                             let rendered =
                                 value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-                            take(left, rendered.len(), expr)?;
+                            left.take(rendered.len(), expr)?;
                             text.push_str(&rendered);
                         }
                     }
@@ -302,13 +304,14 @@ impl Node {
                 Ok(Value::String(text))
             }
             Self::Array(nodes) => {
-                let items = nodes.iter().map(|node| node.render(scope, left));
+                let items = nodes.iter().map(|node| left.below(|left| node.render(scope, left)));
                 items.collect::<Result<_, _>>().map(Value::Array)
             }
             Self::Object(nodes) => {
                 let mut object = Map::with_capacity(nodes.len());
                 for (key, node) in nodes {
-                    object.insert(key.clone(), node.render(scope, left)?);
+                    let value = left.below(|left| node.render(scope, left))?;
+                    object.insert(key.clone(), value);
                 }
                 Ok(Value::Object(object))
             }
@@ -316,10 +319,36 @@ impl Node {
     }
 }
 
-fn take(left: &mut usize, size: usize, expr: &Expr) -> Result<(), ExprError> {
-    let message = || format!("the rendered value is larger than {MAX_RENDERED_BYTES} bytes");
-    *left = left.checked_sub(size).ok_or_else(|| ExprError::failed(expr.source(), message()))?;
-    Ok(())
+/// What a rendered value may still have.
+struct Left {
+    bytes: usize,
+    levels: usize,
+}
+
+impl Left {
+    fn take(&mut self, size: usize, expr: &Expr) -> Result<(), ExprError> {
+        let message = || format!("the rendered value is larger than {MAX_RENDERED_BYTES} bytes");
+        let left = self.bytes.checked_sub(size);
+        self.bytes = left.ok_or_else(|| ExprError::failed(expr.source(), message()))?;
+        Ok(())
+    }
+
+    /// A value is nested deep by what is filled in, step after step: a text never is by itself.
+    fn check_depth(&self, value: &Value, expr: &Expr) -> Result<(), ExprError> {
+        if depth::fits(value, self.levels) {
+            return Ok(());
+        }
+        let message = format!("the rendered value is nested more than {MAX_JSON_DEPTH} deep");
+        Err(ExprError::failed(expr.source(), message))
+    }
+
+    fn below<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        let levels = self.levels;
+        self.levels = levels.saturating_sub(1);
+        let result = work(self);
+        self.levels = levels;
+        result
+    }
 }
 
 /// About the number of bytes of `value` as JSON; exact enough for a limit.

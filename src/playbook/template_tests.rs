@@ -72,3 +72,21 @@ fn expressions_and_what_is_unknown_are_listed() {
     assert_eq!(unknown, [("/a".into(), false), ("/b/0".into(), true)]);
     assert_eq!(serde_json::to_value(&template).unwrap(), source);
 }
+
+#[test]
+fn the_depth_of_the_result_is_bounded() {
+    let nested = |depth| (0..depth).fold(json!(1), |value, _| json!([value]));
+    let none = json!({});
+    let render = |source: Value, depth: usize| {
+        let params = json!({"deep": nested(depth)});
+        let scope =
+            Scope { params: &params, agent: &none, steps: &none, run: &none, cluster: &none };
+        Template::parse(source).unwrap().render(&scope)
+    };
+    let source = json!({"a": ["${{ params.deep }}"], "b": "${{ [params.deep] }}"});
+    let rendered = render(source.clone(), MAX_JSON_DEPTH - 2).unwrap();
+    assert!(super::depth::json_depth_ok(&rendered));
+    let error = render(source, MAX_JSON_DEPTH - 1).unwrap_err().to_string();
+    assert!(error.contains("nested more than 64 deep"), "{error}");
+    assert!(render(json!("${{ [[params.deep]] }}"), MAX_JSON_DEPTH - 1).is_err());
+}

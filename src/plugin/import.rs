@@ -14,7 +14,7 @@ use super::engine::Runtime;
 use super::error::{Fault, PluginError, Unwound};
 use super::guest::{Guest, Role};
 use super::{json, limits, wasi};
-use crate::playbook::{PluginInfo, PluginKind};
+use crate::playbook::{PluginInfo, PluginKind, check_arguments_schema};
 use crate::run::{Digest, FailureReason, Timestamp};
 
 /// The package of both worlds, and the version that this host speaks.
@@ -202,14 +202,15 @@ fn check_description(description: &Description) -> Result<Value, PluginError> {
         let expected = "expected one inside of the schema, such as #/$defs/…";
         return Err(bad(format!("found the reference {reference:?} in the schema, {expected}")));
     }
-    match jsonschema::draft202012::meta::validate(&schema) {
+    if let Err(error) = jsonschema::draft202012::meta::validate(&schema) {
+        let place = error.instance_path().to_string();
+        let message = "found a schema of the arguments that is not valid at";
+        return Err(bad(format!("{message} {place:?}: {error}")));
+    }
+    // What no playbook could use is refused here rather than there.
+    match check_arguments_schema(&schema) {
         Ok(()) => Ok(schema),
-        Err(error) => {
-            let place = error.instance_path().to_string();
-            Err(bad(format!(
-                "found a schema of the arguments that is not valid at {place:?}: {error}"
-            )))
-        }
+        Err(why) => Err(bad(format!("found a schema of the arguments that can't be used: {why}"))),
     }
 }
 
@@ -291,7 +292,8 @@ mod tests {
         let large = format!("{}{{}}", " ".repeat(limits::SCHEMA_BYTES));
         let remote = r#"{"properties": {"a": {"$ref": "https://example.com/schema.json"}}}"#;
         let deep = format!("{}{{}}{}", r#"{"not": "#.repeat(64), "}".repeat(64));
-        for schema in ["", "{", r#"{"type": "objekt"}"#, "7", remote, &large, &deep] {
+        let regex = r#"{"pattern": "("}"#;
+        for schema in ["", "{", r#"{"type": "objekt"}"#, "7", remote, regex, &large, &deep] {
             assert_eq!(
                 check("s", "1.0.0", schema).unwrap_err().code,
                 "bad-description",

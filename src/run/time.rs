@@ -25,7 +25,7 @@ impl Timestamp {
     pub const MIN: Self = Self(-62_135_596_800_000);
 
     /// The last moment that can be written, at the end of the year 9999.
-    pub const MAX: Self = Self(253_402_207_200_999);
+    pub const MAX: Self = Self(253_402_207_200_000);
 
     /// The moment `millis` milliseconds after the Unix epoch; the nearest one that can be written,
     /// when that is too far from it.

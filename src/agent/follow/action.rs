@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::limits::FollowContext;
 use super::pace::{Pace, Patience};
 use crate::agent::{ActionPhase, ActionRequest, ActionStatus, AgentError};
+use crate::playbook::{MAX_JSON_DEPTH, json_depth_ok};
 use crate::run::{CallError, Timestamp};
 
 /// What was committed about a call before it is followed (again).
@@ -234,6 +235,11 @@ impl<A: FnMut() + Send> Follow<'_, A> {
     }
 
     fn payload(&self, payload: Value) -> Result<Value, CallError> {
+        if !json_depth_ok(&payload) {
+            return Err(CallError::Failed(format!(
+                "the action ended in DONE, but its payload is nested more than {MAX_JSON_DEPTH} deep"
+            )));
+        }
         let limit = self.ctx.limits.payload_bytes;
         let found = payload.to_string().len();
         if found <= limit {

@@ -105,16 +105,16 @@ async fn play(args: &DemoArgs, scene: &mut Scene) -> anyhow::Result<u8> {
 /// Says what comes next after `replictl` ended with `code`.
 async fn conclude(args: &DemoArgs, server: &str, code: u8) -> anyhow::Result<u8> {
     if args.keep {
-        say("\nthe server and the agents go on until Ctrl-C; in another terminal type first");
+        say("\nthe server and the agents go on until Ctrl-C. replictl is beside replibook; before");
+        say("you use it in another terminal, type:");
         say(&format!("  export REPLIBOOK_SERVER={server}"));
         std::future::pending::<()>().await;
     }
     if code == PAUSED {
-        say("\nthe run is paused, and waits until a person resumes or cancels it. this is a");
-        say(
-            "demonstration: its server and its agents stop now, and the run with them. with --keep",
-        );
-        say("they go on, and you can type one of the commands above.");
+        say("\nthe run is paused, and waits until a person resumes or cancels it with one of the");
+        say("commands above. this is a demonstration: its server and its agents stop now, and the");
+        say("run with them. to have them go on, so that you can type the commands:");
+        say(&format!("  make demo FAIL={} KEEP=1        (replibook demo --keep)", args.fail));
     }
     Ok(code)
 }

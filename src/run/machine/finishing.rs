@@ -24,8 +24,9 @@ impl Machine {
             return;
         }
         let failures = self.run.progress.stage.failures;
+        let noun = if failures == 1 { "agent" } else { "agents" };
         let message =
-            format!("{failures} agents failed, the budget allows {}", self.allowed_failures());
+            format!("{failures} {noun} failed, the budget allows {}", self.allowed_failures());
         let on_exceeded = self.stage().map(|stage| stage.budget.on_exceeded);
         match (on_exceeded, self.run.progress.status) {
             (Some(OnExceeded::Pause), RunStatus::Running) => {

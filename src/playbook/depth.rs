@@ -1,0 +1,38 @@
+//! How deeply JSON may be nested.
+
+use serde_json::Value;
+
+/// The deepest nesting of a value that comes from outside or is made of such values. The store
+/// reads at most 127 levels back, of which a run's document, or a journal's, takes some of its own.
+pub const MAX_JSON_DEPTH: usize = 64;
+
+/// Whether `value` is nested at most [`MAX_JSON_DEPTH`] deep: a number is 0 deep, `[]` is 1.
+pub fn json_depth_ok(value: &Value) -> bool {
+    fits(value, MAX_JSON_DEPTH)
+}
+
+/// Whether `value` is nested at most `levels` deep. It looks no deeper than that, so recursion is
+/// bounded however deep the value is.
+pub(super) fn fits(value: &Value, levels: usize) -> bool {
+    let below = |item: &Value| fits(item, levels - 1);
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
+        Value::Array(items) => levels > 0 && items.iter().all(below),
+        Value::Object(entries) => levels > 0 && entries.values().all(below),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn depth_is_counted_in_collections() {
+        assert!(fits(&json!("x"), 0) && !fits(&json!([]), 0) && !fits(&json!({}), 0));
+        assert!(fits(&json!([{"a": 1}, 2]), 2) && !fits(&json!([1, {"a": []}]), 2));
+        let nested = |depth| (0..depth).fold(json!(1), |value, _| json!([value]));
+        assert!(json_depth_ok(&nested(MAX_JSON_DEPTH)));
+        assert!(!json_depth_ok(&nested(MAX_JSON_DEPTH + 1)));
+    }
+}
