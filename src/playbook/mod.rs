@@ -51,6 +51,6 @@ pub use resolve::resolve;
 pub use scan::{MAX_EXPR_DEPTH, MAX_LOOP_DEPTH};
 pub use schema::{MAX_SCHEMA_BYTES, check_arguments_schema, json_schema};
 pub use source::{PluginSource, Source};
-pub use spans::MAX_DEPTH;
+pub use spans::{MAX_DEPTH, MAX_KEY_BYTES};
 pub use template::{MAX_EXPRESSIONS, MAX_RENDERED_BYTES, Template};
 pub use text::{MAX_CLUSTER_BYTES, MAX_PLAYBOOK_BYTES};

@@ -44,16 +44,16 @@ pub fn check_params(
 }
 
 /// Checks what must hold before any recursive work is done on parameters.
-fn check_limits(params: &Value) -> Result<(), Problem> {
+fn check_limits(params: &Value) -> Result<(), Problems> {
     if !json_depth_ok(params) {
         let problem = Problem::new(code::TOO_DEEP, "", "the parameters are nested too deep");
-        return Err(problem.expected(format!("at most {MAX_JSON_DEPTH} levels")));
+        return Err(problem.expected(format!("at most {MAX_JSON_DEPTH} levels")).into());
     }
     let size = params.to_string().len();
     if size > MAX_PARAMS_BYTES {
         let problem = Problem::new(code::TOO_LARGE, "", "the parameters are too large");
         let expected = format!("at most {MAX_PARAMS_BYTES} bytes");
-        return Err(problem.found(format!("{size} bytes")).expected(expected));
+        return Err(problem.found(format!("{size} bytes")).expected(expected).into());
     }
     Ok(())
 }
@@ -77,8 +77,9 @@ pub(super) fn check_schema(source: &Value) -> Vec<Problem> {
         return vec![problem.found(found).expected("object")];
     }
     let mut defaults = Map::new();
-    if let Err(problem) = Defaults::fill(source, &mut defaults) {
-        return vec![Problem { code: code::BAD_SCHEMA.to_owned(), ..problem }];
+    if let Err(Problems(problems)) = Defaults::fill(source, &mut defaults) {
+        let bad = |problem| Problem { code: code::BAD_SCHEMA.to_owned(), ..problem };
+        return problems.into_iter().map(bad).collect();
     }
     let problems = schema.check(&Value::Object(defaults)).into_iter();
     // That something is missing without a value is what required parameters are for.
@@ -104,7 +105,7 @@ struct Defaults<'a> {
 
 impl<'a> Defaults<'a> {
     /// Fills in what `object` lacks. What is filled in when it fails does not count.
-    fn fill(root: &'a Value, object: &mut Map<String, Value>) -> Result<(), Problem> {
+    fn fill(root: &'a Value, object: &mut Map<String, Value>) -> Result<(), Problems> {
         let (count, bytes, work) = (MAX_DEFAULTS, MAX_PARAMS_BYTES, MAX_DEFAULT_WORK);
         Self { root, count, bytes, work }.object(root, object, 0)
     }
@@ -114,7 +115,7 @@ impl<'a> Defaults<'a> {
         schema: &'a Value,
         object: &mut Map<String, Value>,
         depth: u32,
-    ) -> Result<(), Problem> {
+    ) -> Result<(), Problems> {
         if depth > MAX_DEFAULT_DEPTH {
             return Ok(());
         }
@@ -141,10 +142,10 @@ impl<'a> Defaults<'a> {
     }
 }
 
-fn take(left: &mut usize, size: usize, expected: impl Fn() -> String) -> Result<(), Problem> {
+fn take(left: &mut usize, size: usize, expected: impl Fn() -> String) -> Result<(), Problems> {
     *left = left.checked_sub(size).ok_or_else(|| {
         let message = "filling in the defaults makes the parameters too large";
-        Problem::new(code::TOO_LARGE, "", message).expected(expected())
+        Problems::from(Problem::new(code::TOO_LARGE, "", message).expected(expected()))
     })?;
     Ok(())
 }
@@ -199,7 +200,7 @@ mod tests {
     fn what_defaults_add_is_bounded() {
         let spent = |schema: &Value, given: Value| {
             let mut object = given.as_object().unwrap().clone();
-            let problem = Defaults::fill(schema, &mut object).unwrap_err();
+            let problem = Defaults::fill(schema, &mut object).unwrap_err().0.remove(0);
             assert_eq!(problem.code, code::TOO_LARGE);
             problem.expected.unwrap()
         };
@@ -224,9 +225,9 @@ mod tests {
     fn parameters_have_a_largest_size_and_depth() {
         let nested = |depth| (0..depth).fold(json!(1), |value, _| json!({"a": value}));
         assert_eq!(check_limits(&nested(MAX_JSON_DEPTH)), Ok(()));
-        let problem = check_limits(&nested(MAX_JSON_DEPTH + 1)).unwrap_err();
+        let problem = check_limits(&nested(MAX_JSON_DEPTH + 1)).unwrap_err().0.remove(0);
         assert_eq!(problem.code, code::TOO_DEEP);
-        let problem = check_limits(&json!("x".repeat(MAX_PARAMS_BYTES))).unwrap_err();
+        let problem = check_limits(&json!("x".repeat(MAX_PARAMS_BYTES))).unwrap_err().0.remove(0);
         assert_eq!(problem.code, code::TOO_LARGE);
     }
 

@@ -3,7 +3,6 @@
 
 use std::sync::LazyLock;
 
-use jsonschema::error::ValidationErrorKind;
 use jsonschema::{PatternOptions, Validator};
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
@@ -13,7 +12,6 @@ use super::document::{ClusterFile, Kind, PlaybookFile};
 use super::explain::explain;
 use super::problem::{Problem, Problems, code, cut};
 use super::schema_limits;
-use super::spans::push_segment;
 
 /// The largest schema that a document or plugin may bring along, in bytes.
 pub const MAX_SCHEMA_BYTES: usize = 64 * 1024;
@@ -67,32 +65,6 @@ fn refuse_null(schema: &mut Value) {
     }
 }
 
-/// The references of a schema that lead out of it.
-fn find_remote(schema: &Value, path: &mut String, found: &mut Vec<Problem>) {
-    let mut below = |key: &str, value: &Value, found: &mut Vec<Problem>| {
-        let length = path.len();
-        push_segment(path, key);
-        let is_reference = ["$ref", "$dynamicRef", "$schema"].contains(&key);
-        if let Value::String(to) = value
-            && is_reference
-            && !to.starts_with('#')
-        {
-            let problem = Problem::new(code::BAD_SCHEMA, path.clone(), "nothing is fetched");
-            let expected = "a reference within the schema: #/…, and no $schema but the known ones";
-            found.push(problem.found(format!("{to:?}")).expected(expected));
-        }
-        find_remote(value, path, found);
-        path.truncate(length);
-    };
-    match schema {
-        Value::Object(object) => object.iter().for_each(|(key, value)| below(key, value, found)),
-        Value::Array(items) => {
-            items.iter().enumerate().for_each(|(at, item)| below(&at.to_string(), item, found));
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
-}
-
 /// Checks the schema that a plugin gives of its arguments, as [`resolve`](super::resolve) will when
 /// a playbook uses the plugin. The error says what is wrong with it, and where.
 pub fn check_arguments_schema(schema: &Value) -> Result<(), String> {
@@ -119,7 +91,7 @@ impl Schema {
             let problem = bad("the schema is too large".to_owned()).found(format!("{size} bytes"));
             return Err(vec![problem.expected(format!("at most {MAX_SCHEMA_BYTES} bytes"))]);
         }
-        schema_limits::check(source).map_err(|problem| vec![problem])?;
+        schema_limits::check(source).map_err(|problems| problems.0)?;
         Self::build(source)
     }
 
@@ -128,13 +100,6 @@ impl Schema {
             PatternOptions::regex().size_limit(MAX_REGEX_BYTES).dfa_size_limit(MAX_REGEX_BYTES);
         let options = jsonschema::options().offline().with_pattern_options(patterns);
         let validator = options.build(source).map_err(|error| {
-            let mut remote = Vec::new();
-            if matches!(error.kind(), ValidationErrorKind::Referencing(_)) {
-                find_remote(source, &mut String::new(), &mut remote);
-            }
-            if !remote.is_empty() {
-                return remote;
-            }
             let path = error.instance_path().as_str().to_owned();
             let message = cut(&format!("not a valid JSON Schema: {error}"), MAX_MESSAGE);
             vec![Problem::new(code::BAD_SCHEMA, path, message)]

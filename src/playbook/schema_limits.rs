@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::problem::{Problem, code};
+use super::problem::{Problem, Problems, code};
 use super::spans::push_segment;
 
 /// The most values in a schema with its references written out. A reference to what is just being
@@ -29,15 +29,21 @@ const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
 
 /// Checks what a schema may cost. Its own nesting must be bounded. The path of the problem is
 /// within the schema.
-pub(super) fn check(schema: &Value) -> Result<(), Problem> {
+pub(super) fn check(schema: &Value) -> Result<(), Problems> {
     let mut limits =
         Limits { root: schema, anchors: HashMap::new(), values: 0, patterns: 0, open: Vec::new() };
     limits.gather(schema, &mut String::new())?;
     limits.write_out(schema, 0)
 }
 
-fn bad(path: &str, message: &str, expected: impl Into<String>) -> Problem {
-    Problem::new(code::BAD_SCHEMA, path, message).expected(expected)
+fn bad(path: &str, message: &str, expected: impl Into<String>) -> Problems {
+    Problem::new(code::BAD_SCHEMA, path, message).expected(expected).into()
+}
+
+/// The same with what was found, quoted.
+fn bad_text(path: &str, message: &str, expected: &str, found: &str) -> Problems {
+    let problem = Problem::new(code::BAD_SCHEMA, path, message).expected(expected);
+    problem.found(format!("{found:?}")).into()
 }
 
 struct Limits<'a> {
@@ -51,7 +57,7 @@ struct Limits<'a> {
 
 impl<'a> Limits<'a> {
     /// Goes once over the schema as it is: anchors, regular expressions, and what is not known here.
-    fn gather(&mut self, value: &'a Value, path: &mut String) -> Result<(), Problem> {
+    fn gather(&mut self, value: &'a Value, path: &mut String) -> Result<(), Problems> {
         let length = path.len();
         match value {
             Value::Object(object) => {
@@ -87,18 +93,18 @@ impl<'a> Limits<'a> {
         text: &'a str,
         around: &'a Value,
         path: &str,
-    ) -> Result<(), Problem> {
+    ) -> Result<(), Problems> {
         match key {
             "$anchor" | "$dynamicAnchor" => match self.anchors.insert(text, around) {
                 Some(other) if !std::ptr::eq(other, around) => {
                     let message = "there is another anchor of this name";
-                    Err(bad(path, message, "each name once").found(format!("{text:?}")))
+                    Err(bad_text(path, message, "each name once", text))
                 }
                 Some(_) | None => Ok(()),
             },
             "$ref" | "$dynamicRef" if !text.starts_with('#') => {
                 let expected = "a reference within the schema: #/…";
-                Err(bad(path, "nothing is fetched", expected).found(format!("{text:?}")))
+                Err(bad_text(path, "nothing is fetched", expected, text))
             }
             "$id" if !std::ptr::eq(around, self.root) => {
                 let message = "a part of a schema can't have a base of its own";
@@ -106,14 +112,14 @@ impl<'a> Limits<'a> {
             }
             "$schema" if text.trim_end_matches('#') != DIALECT => {
                 let message = "the dialect is not known";
-                Err(bad(path, message, DIALECT).found(format!("{text:?}")))
+                Err(bad_text(path, message, DIALECT, text))
             }
             "pattern" => self.pattern(text.len(), path),
             _ => Ok(()),
         }
     }
 
-    fn pattern(&mut self, bytes: usize, path: &str) -> Result<(), Problem> {
+    fn pattern(&mut self, bytes: usize, path: &str) -> Result<(), Problems> {
         self.patterns += bytes;
         if self.patterns > MAX_PATTERNS_BYTES {
             let expected = format!("at most {MAX_PATTERNS_BYTES} bytes of them in a schema");
@@ -124,7 +130,7 @@ impl<'a> Limits<'a> {
 
     /// Counts `value` with its references written out. It ends with the limits, so that it never
     /// takes longer than they allow.
-    fn write_out(&mut self, value: &'a Value, depth: usize) -> Result<(), Problem> {
+    fn write_out(&mut self, value: &'a Value, depth: usize) -> Result<(), Problems> {
         self.values += 1;
         if self.values > MAX_SCHEMA_VALUES {
             let message = "the schema is too large with its references written out";
@@ -156,7 +162,7 @@ impl<'a> Limits<'a> {
         }
     }
 
-    fn target(&self, reference: &str) -> Result<&'a Value, Problem> {
+    fn target(&self, reference: &str) -> Result<&'a Value, Problems> {
         let to = reference.strip_prefix('#').unwrap_or(reference);
         // An encoded one could mean something else to the validator.
         let found = match to.starts_with('/') || to.is_empty() {
@@ -167,7 +173,7 @@ impl<'a> Limits<'a> {
         found.ok_or_else(|| {
             let expected = "one to a place in it: #/…, without percent-encoding";
             let message = "a reference leads nowhere in the schema";
-            bad("", message, expected).found(format!("{reference:?}"))
+            bad_text("", message, expected, reference)
         })
     }
 }
@@ -178,7 +184,7 @@ mod tests {
     use serde_json::{Map, json};
 
     fn expected(schema: Value) -> String {
-        check(&schema).unwrap_err().expected.unwrap()
+        check(&schema).unwrap_err().0.remove(0).expected.unwrap()
     }
 
     fn doubling(levels: usize) -> Value {

@@ -11,6 +11,11 @@ use super::problem::{MAX_PROBLEMS, Problem, code};
 /// reader could not bear.
 pub const MAX_DEPTH: usize = 64;
 
+/// The longest key in bytes, and the longest path of keys: paths are kept with every problem, and
+/// compared with that of every value to place it.
+pub const MAX_KEY_BYTES: usize = 1024;
+const MAX_PATH_BYTES: usize = 4 * MAX_KEY_BYTES;
+
 /// A place in a text, from 1, in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Position {
@@ -121,8 +126,8 @@ impl Walk<'_, '_> {
             Event::Scalar(text, style, anchor, tag) => {
                 self.check_tag(tag.as_deref(), at);
                 if self.is_key() {
-                    self.key(&text, style, at);
-                    return self.count(Extent { nodes: 1, height: 0 }, anchor, at);
+                    return self.key(&text, style, at)
+                        && self.count(Extent { nodes: 1, height: 0 }, anchor, at);
                 }
                 self.value(at);
                 let goes_on = self.count(Extent { nodes: 1, height: 0 }, anchor, at);
@@ -167,7 +172,17 @@ impl Walk<'_, '_> {
         matches!(place, Some(Place::Mapping { key: None, .. }))
     }
 
-    fn key(&mut self, text: &str, style: ScalarStyle, at: Position) {
+    /// Takes a key; false: there is no point in going on.
+    fn key(&mut self, text: &str, style: ScalarStyle, at: Position) -> bool {
+        if text.len() > MAX_KEY_BYTES || self.path.len() + text.len() > MAX_PATH_BYTES {
+            let message = format!(
+                "a key of {} bytes is too long, expected at most {MAX_KEY_BYTES} bytes, and \
+                 {MAX_PATH_BYTES} bytes with the keys around it",
+                text.len()
+            );
+            self.problem(code::TOO_LARGE, &message, at);
+            return false;
+        }
         let known = match self.frames.last_mut().map(|frame| &mut frame.place) {
             Some(Place::Mapping { keys, key }) => {
                 *key = Some((text.to_owned(), at));
@@ -185,6 +200,7 @@ impl Walk<'_, '_> {
             self.problem(code::SYNTAX, message, at);
         }
         self.path.truncate(length);
+        true
     }
 
     /// Enters the path of the next value and tells of it.
@@ -291,8 +307,12 @@ pub(super) fn locate(text: &str, problems: &mut [Problem]) {
     if wanted.is_empty() {
         return;
     }
+    // To hash every path would take as long as all of them are together.
+    let lengths: HashSet<usize> = wanted.keys().map(String::len).collect();
     walk(text, u64::MAX, &mut |path, key, value| {
-        if let Some(place) = wanted.get_mut(path) {
+        if lengths.contains(&path.len())
+            && let Some(place) = wanted.get_mut(path)
+        {
             *place = Some((key, value));
         }
     });
@@ -360,6 +380,17 @@ mod tests {
         let text =
             format!("a: &a {}\nb: {}*a{}\n", nested(half), "[".repeat(half), "]".repeat(half));
         assert_eq!(codes(&text), [code::TOO_DEEP]);
+    }
+
+    #[test]
+    fn keys_and_paths_have_a_largest_size() {
+        let key = |size: usize| format!("? {}\n: 1\n", "k".repeat(size));
+        assert_eq!(codes(&key(MAX_KEY_BYTES)), [""; 0]);
+        assert_eq!(codes(&key(MAX_KEY_BYTES + 1)), [code::TOO_LARGE]);
+        let keys = |number: usize| format!("{{ {}: ", "k".repeat(1_000)).repeat(number);
+        let nested = |number: usize| format!("{}1{}", keys(number), "}".repeat(number));
+        assert_eq!(codes(&nested(4)), [""; 0]);
+        assert_eq!(codes(&nested(5)), [code::TOO_LARGE]);
     }
 
     #[test]

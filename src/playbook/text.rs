@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Number, Value};
 
-use super::problem::{Problem, Problems, code};
+use super::problem::{MAX_PROBLEMS, Problem, Problems, code};
 use super::spans::{self, Position};
 
 /// The largest text of a playbook: a person can't read a larger one, and it is kept in every run.
@@ -148,7 +148,7 @@ fn to_json(value: serde_yaml::Value, path: &mut String, problems: &mut Vec<Probl
         serde_yaml::Value::String(value) => Value::String(value),
         serde_yaml::Value::Number(number) => number_to_json(&number).unwrap_or_else(|| {
             let problem = Problem::new(code::NOT_JSON, path.clone(), "not a number of JSON");
-            problems.push(problem.found(number).expected("a finite number"));
+            add(problems, problem.found(number).expected("a finite number"));
             Value::Null
         }),
         serde_yaml::Value::Sequence(items) => {
@@ -173,7 +173,7 @@ fn to_json(value: serde_yaml::Value, path: &mut String, problems: &mut Vec<Probl
                         spans::push_segment(path, &key);
                         let problem =
                             Problem::new(code::NOT_JSON, path.clone(), "a key is not a string");
-                        problems.push(problem.found(&key).expected("a string: put it in quotes"));
+                        add(problems, problem.found(&key).expected("a string: put it in quotes"));
                         path.truncate(length);
                         key
                     }
@@ -186,6 +186,13 @@ fn to_json(value: serde_yaml::Value, path: &mut String, problems: &mut Vec<Probl
             Value::Object(object)
         }
         serde_yaml::Value::Tagged(tagged) => to_json(tagged.value, path, problems),
+    }
+}
+
+/// Adds a problem, but not one for each of a million values.
+fn add(problems: &mut Vec<Problem>, problem: Problem) {
+    if problems.len() <= MAX_PROBLEMS {
+        problems.push(problem);
     }
 }
 
@@ -252,5 +259,7 @@ mod tests {
         );
         let many = "- 1\n".repeat(60_000);
         assert_eq!(read(many).unwrap_err()[0].0, code::TOO_LARGE);
+        let wrong = read("- .nan\n".repeat(1_000)).unwrap_err();
+        assert_eq!(wrong.len(), MAX_PROBLEMS + 1);
     }
 }
