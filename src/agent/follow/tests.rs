@@ -141,7 +141,7 @@ async fn an_agent_that_breaks_is_asked_again_and_looked_at_first() {
     let world = World::new(at_once());
     world.agents.add_fault(AT, Fault::Break);
     assert_eq!(world.run(FRESH).await, Ok(json!({"moved": 3})));
-    assert_eq!(world.trace(), "PLPL");
+    assert_eq!(world.trace(), "PLLPL");
 }
 
 #[tokio::test(start_paused = true)]
