@@ -92,6 +92,7 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         asked.wait().await;
     })
     .await;
+    tracing::info!("stopping; runs go on with the next server");
     stop.cancel();
     engine.await.context("the engine ended abnormally")?;
     served.context("failed to serve the API")

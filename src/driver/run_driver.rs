@@ -81,12 +81,20 @@ impl RunDriver {
         let (mut machine, first) = Machine::load(loaded, self.now());
         let mut transitions = vec![first, machine.settle(self.now())];
         let mut waiting: VecDeque<Input> = VecDeque::new();
+        let mut told = machine.run().progress.status;
+        tracing::info!(run = %self.lease.run(), status = %told, "taking up the run");
         loop {
             if committer.commit(&mut transitions).await? {
                 self.world.signals.changed(self.lease.run());
             }
             let question = self.perform(&mut transitions, effects, &machine, &mut waiting);
-            if machine.run().progress.status.is_final() || self.lease.is_lost() {
+            let progress = &machine.run().progress;
+            if progress.status != told {
+                told = progress.status;
+                let why = progress.reason.as_ref().map_or("", |reason| reason.message.as_str());
+                tracing::info!(run = %self.lease.run(), status = %told, "{why}");
+            }
+            if told.is_final() || self.lease.is_lost() {
                 return Ok(());
             }
             if let Some(question) = question {
