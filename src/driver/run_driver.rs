@@ -57,11 +57,7 @@ impl RunDriver {
     /// Nothing is performed before what led to it is committed. After an error nothing further is
     /// committed or performed: the run can be loaded anew, by this engine or another.
     pub(super) async fn drive(mut self) -> Result<(), DriveError> {
-        let committer = Committer {
-            store: self.world.store.clone(),
-            clock: self.world.clock.clone(),
-            lease: self.lease.clone(),
-        };
+        let committer = self.committer();
         let loaded = self.load(&committer).await?;
         let (sender, mut inbox) = mpsc::channel(INBOX);
         let mut effects = Effects::new(self.world.clone(), self.lease.clone(), sender);
@@ -112,6 +108,14 @@ impl RunDriver {
             self.take_all(&mut waiting, inbox);
             transitions = self.apply(&mut machine, &mut waiting)?;
             effects.tidy();
+        }
+    }
+
+    fn committer(&self) -> Committer {
+        Committer {
+            store: self.world.store.clone(),
+            clock: self.world.clock.clone(),
+            lease: self.lease.clone(),
         }
     }
 
@@ -186,14 +190,7 @@ impl RunDriver {
                     let cluster = machine.run().snapshot.cluster.clone();
                     effects.answer(async move { members::load(&world, &cluster).await });
                 }
-                Effect::Stamp(at) => {
-                    let committer = Committer {
-                        store: self.world.store.clone(),
-                        clock: self.world.clock.clone(),
-                        lease: self.lease.clone(),
-                    };
-                    effects.answer(stamp(committer, at));
-                }
+                Effect::Stamp(at) => effects.answer(stamp(self.committer(), at)),
             }
         }
         question
@@ -264,10 +261,7 @@ impl RunDriver {
         let running = records.iter().filter(|record| record.state == AgentState::Running);
         let mut journals = Vec::new();
         for record in running {
-            let attempt = record.attempts.get(usize::from(record.step)).copied().unwrap_or(0);
-            let key =
-                AttemptKey { agent: record.seq, stage: record.stage, step: record.step, attempt };
-            journals.extend(self.journal(committer, key).await?);
+            journals.extend(self.journal(committer, record.present_attempt()).await?);
         }
         Ok(Loaded { run, records, journals })
     }

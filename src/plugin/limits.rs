@@ -55,7 +55,7 @@ pub(super) const RESULT_BYTES: usize = 1 << 20;
 
 /// How deep lists and objects may be nested in results, arguments and schemas: as deep as in a
 /// document of people. The reader of what is kept stops at 127, and each is kept inside of a record.
-pub(super) const NESTING: usize = crate::playbook::MAX_DEPTH;
+pub(super) const NESTING: usize = crate::playbook::MAX_JSON_DEPTH;
 
 /// Characters in a kind of action.
 pub(super) const KIND_CHARS: usize = 256;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::ids::{AgentId, AgentSeq, RunId};
+use super::ids::{AgentId, AgentSeq, AttemptKey, RunId};
 use super::status::AgentState;
 use super::time::Timestamp;
 
@@ -52,6 +52,14 @@ pub struct AgentRecord {
     pub left_at: Option<Timestamp>,
     /// When the run finished, once it has. Retention counts from here.
     pub finish_ts: Option<Timestamp>,
+}
+
+impl AgentRecord {
+    /// The last attempt of the present step; its number is 0 when the step had none yet.
+    pub fn present_attempt(&self) -> AttemptKey {
+        let attempt = self.attempts.get(usize::from(self.step)).copied().unwrap_or(0);
+        AttemptKey { agent: self.seq, stage: self.stage, step: self.step, attempt }
+    }
 }
 
 /// Why an agent failed.

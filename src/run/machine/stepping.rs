@@ -107,8 +107,7 @@ impl Machine {
     fn activate_anew(&mut self, seq: AgentSeq, changes: &mut Changes) -> bool {
         let Some(record) = Machine::record(self, seq) else { return false };
         let Some(step) = self.step(record.step) else { return false };
-        let attempt = record.attempts.get(usize::from(record.step)).copied().unwrap_or(1);
-        let key = AttemptKey { agent: seq, stage: record.stage, step: record.step, attempt };
+        let key = record.present_attempt();
         match self.with_record_scope(record, |scope| step.with.render(scope)) {
             Ok(arguments) => {
                 let journal = Journal {
@@ -166,9 +165,7 @@ impl Machine {
         changes: &mut Changes,
     ) {
         let Some(record) = Machine::record(self, seq) else { return };
-        let attempt = record.attempts.get(usize::from(record.step)).copied().unwrap_or(0);
-        let key = AttemptKey { agent: seq, stage: record.stage, step: record.step, attempt };
-        match journals.remove(&key) {
+        match journals.remove(&record.present_attempt()) {
             Some(journal) => {
                 let bytes = journal.answers.iter().map(size_of_answered).sum();
                 self.activate(seq, Attempt { journal, doing: Doing::Activation, bytes }, changes);
@@ -422,7 +419,7 @@ impl Machine {
 
     fn step_ended(&mut self, seq: AgentSeq, failure: Option<Failure>, changes: &mut Changes) {
         let Some(record) = Machine::record(self, seq) else { return };
-        let attempt = record.attempts.get(usize::from(record.step)).copied().unwrap_or(0);
+        let attempt = record.present_attempt().attempt;
         let agent = record.agent.clone();
         let step = self.step(record.step).map(|step| step.name.clone()).unwrap_or_default();
         changes.event(self, Happened::StepEnded { agent, step, attempt, failure });
