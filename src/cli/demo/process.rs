@@ -113,6 +113,11 @@ impl Process {
         &self.name
     }
 
+    /// Its process id; none once it has ended.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Where it listens, as it said: `http://127.0.0.1:PORT`.
     pub fn address(&self) -> &str {
         &self.address

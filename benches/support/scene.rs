@@ -1,0 +1,177 @@
+//! A server on a store of its own, and a process that answers for its agents.
+
+use std::time::{Duration, Instant};
+
+use replibook::api::wire::{Listing, RunView};
+use replibook::cli::demo::Process;
+use replibook::run::{AgentRecord, RunStatus};
+use reqwest::Client;
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use super::simulator;
+
+/// Far beyond what any run takes.
+const LIMIT: Duration = Duration::from_secs(900);
+
+/// Time between two looks at a run: a look costs the server about as much as one agent does.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// A server, the simulated agents, and a client for both.
+pub(crate) struct Scene {
+    pub(crate) server: Process,
+    pub(crate) agents: Process,
+    pub(crate) client: Client,
+    dir: TempDir,
+}
+
+impl Scene {
+    /// Starts both; an action of the agents takes `takes`.
+    pub(crate) async fn start(takes: Duration) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let agents = Self::start_agents(&dir, takes).await;
+        let server = Self::start_server(&dir).await;
+        Self { server, agents, client: client(), dir }
+    }
+
+    async fn start_agents(dir: &TempDir, takes: Duration) -> Process {
+        let log = dir.path().join("agents.log");
+        Process::start("the agents", simulator::command(takes), &log).await.unwrap()
+    }
+
+    async fn start_server(dir: &TempDir) -> Process {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_replibook"));
+        command.args(["serve", "--until-stdin-closes", "--listen", "127.0.0.1:0", "--data"]);
+        command.arg(dir.path().join("data"));
+        let log = dir.path().join("server.log");
+        Process::start("the server", command, &log).await.unwrap()
+    }
+
+    /// Kills the server as a crash would, and starts it again on the same data.
+    pub(crate) async fn crash(self) -> Self {
+        let Self { server, agents, client, dir } = self;
+        server.kill().await.unwrap();
+        let server = Self::start_server(&dir).await;
+        Self { server, agents, client, dir }
+    }
+
+    /// Ends both.
+    pub(crate) async fn stop(self) {
+        self.server.stop().await;
+        self.agents.stop().await;
+    }
+
+    /// Process id of the server.
+    pub(crate) fn server_id(&self) -> u32 {
+        self.server.id().unwrap()
+    }
+
+    /// Process id of the simulated agents.
+    pub(crate) fn agents_id(&self) -> u32 {
+        self.agents.id().unwrap()
+    }
+
+    /// Puts a cluster of that many agents; each has a path of its own at one address.
+    pub(crate) async fn put_cluster(&self, name: &str, agents: usize) {
+        let base = self.agents.address();
+        let agent = |n: usize| json!({"id": format!("node-{n}"), "address": format!("{base}/{n}")});
+        let cluster = json!({
+            "apiVersion": "replicante.io/v1", "kind": "Cluster", "metadata": {"name": name},
+            "spec": {"agents": (0..agents).map(agent).collect::<Vec<_>>()},
+        });
+        self.put("clusters", &cluster.to_string()).await;
+    }
+
+    /// Puts a playbook of one `action` step, which has at most `window` agents in flight.
+    pub(crate) async fn put_playbook(&self, name: &str, window: usize) {
+        let playbook = json!({
+            "apiVersion": "replicante.io/v1", "kind": "Playbook",
+            "metadata": {"name": name, "version": "1.0.0"},
+            "spec": {"stages": [{
+                "name": "all",
+                "strategy": {"use": "rolling", "with": {"batch": window, "mode": "window"}},
+                "steps": [{"name": "act", "action": "bench.example.com/act"}],
+            }]},
+        });
+        self.put("playbooks", &playbook.to_string()).await;
+    }
+
+    /// Puts a document of that kind.
+    pub(crate) async fn put(&self, kind: &str, document: &str) {
+        let url = format!("{}/api/v1/{kind}", self.server.address());
+        let body = json!({"document": document});
+        let answer = self.client.post(url).json(&body).send().await.unwrap();
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+    }
+
+    /// Starts a run; how long it took until it was accepted.
+    pub(crate) async fn start_run(&self, playbook: &str, cluster: &str) -> (RunView, Duration) {
+        let start = Instant::now();
+        let body = json!({"playbook": playbook, "cluster": cluster});
+        let url = format!("{}/api/v1/runs", self.server.address());
+        let answer = self.client.post(url).json(&body).send().await.unwrap();
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+        (answer.json().await.unwrap(), start.elapsed())
+    }
+
+    /// The run as it is now.
+    pub(crate) async fn run(&self, run: &RunView) -> RunView {
+        let url = format!("{}/api/v1/runs/{}", self.server.address(), run.id);
+        self.client.get(&url).send().await.unwrap().json().await.unwrap()
+    }
+
+    /// Waits until `done` holds of the run, which must go well until then.
+    pub(crate) async fn wait_until(
+        &self,
+        run: &RunView,
+        done: impl Fn(&RunView) -> bool,
+    ) -> RunView {
+        let start = Instant::now();
+        loop {
+            let view = self.run(run).await;
+            if done(&view) {
+                return view;
+            }
+            let bad = [RunStatus::Failed, RunStatus::Cancelled, RunStatus::Paused];
+            let log = || self.server.log_tail();
+            assert!(!bad.contains(&view.status), "{view:?}\n{}", log());
+            assert!(start.elapsed() < LIMIT, "{view:?}\n{}", log());
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Waits until all agents have ended well.
+    pub(crate) async fn wait_done(&self, run: &RunView) -> RunView {
+        let view = self.wait_until(run, |view| view.status.is_final()).await;
+        assert_eq!(view.status, RunStatus::Done, "{view:?}\n{}", self.server.log_tail());
+        view
+    }
+
+    /// Milliseconds from the start of an agent to its result, of all agents of a run, in order.
+    pub(crate) async fn latencies(&self, run: &RunView) -> Vec<i64> {
+        let base = format!("{}/api/v1/runs/{}/agents?limit=1000", self.server.address(), run.id);
+        let mut times = Vec::new();
+        let mut after = String::new();
+        loop {
+            let answer = self.client.get(format!("{base}{after}")).send().await.unwrap();
+            let page: Listing<AgentRecord> = answer.json().await.unwrap();
+            times.extend(page.items.iter().filter_map(|record| {
+                Some(record.ended_at?.as_millis() - record.started_at?.as_millis())
+            }));
+            match page.next {
+                Some(next) => after = format!("&after={next}"),
+                None => break,
+            }
+        }
+        times.sort_unstable();
+        times
+    }
+}
+
+/// A client that goes straight to where it is told.
+pub(crate) fn client() -> Client {
+    // Another part of this process may have installed it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder().no_proxy().build().unwrap()
+}

@@ -1,0 +1,151 @@
+//! A process that answers for all agents: the benchmark's own binary, started again.
+//!
+//! It speaks as much HTTP as the engine and the floor need, by hand and on one thread: what the
+//! agents cost is not what is measured, and it shares the processors with what is.
+
+use std::collections::HashMap;
+use std::io;
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::Command;
+use uuid::Uuid;
+
+/// Tells the benchmark's binary to be the simulator; its value is how long an action takes, in
+/// milliseconds.
+const VARIABLE: &str = "REPLIBOOK_BENCH_SIMULATOR";
+
+/// The largest request: a head and an action without arguments.
+const MAX_REQUEST: usize = 64 * 1024;
+
+/// When the actions were accepted, by their identifier.
+type Accepted = HashMap<Uuid, Instant>;
+
+/// How this binary is started as the simulator, with actions that take `takes`.
+pub(crate) fn command(takes: Duration) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.env(VARIABLE, takes.as_millis().to_string());
+    command
+}
+
+/// Is the simulator if this process was started as it, and then never returns. To be called first.
+pub(crate) fn run_if_asked() {
+    let Ok(takes) = std::env::var(VARIABLE) else { return };
+    let takes = Duration::from_millis(takes.parse().unwrap());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let served = runtime.block_on(tokio::task::LocalSet::new().run_until(serve(takes)));
+    served.unwrap();
+    std::process::exit(0);
+}
+
+/// Serves until stdin closes, so that it ends with the benchmark, however that ends.
+async fn serve(takes: Duration) -> io::Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    println!("listening on http://{}", listener.local_addr()?);
+    io::stdout().flush()?;
+    let accepted = std::rc::Rc::new(std::cell::RefCell::new(Accepted::new()));
+    // Tokio's stdin would keep the process from ending; a thread that blocks does not.
+    let (closed, mut is_closed) = tokio::sync::oneshot::channel::<()>();
+    std::thread::spawn(move || {
+        let _ = io::copy(&mut io::stdin(), &mut io::sink());
+        drop(closed);
+    });
+    loop {
+        let stream = tokio::select! {
+            _ = &mut is_closed => return Ok(()),
+            stream = listener.accept() => stream?.0,
+        };
+        let accepted = accepted.clone();
+        tokio::task::spawn_local(async move {
+            // A client that goes away is its own matter.
+            let _ = answer_all(stream, takes, &accepted).await;
+        });
+    }
+}
+
+async fn answer_all(
+    mut stream: TcpStream,
+    takes: Duration,
+    accepted: &std::cell::RefCell<Accepted>,
+) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut held = Vec::with_capacity(2_048);
+    loop {
+        while let Some((head, length)) = whole(&held) {
+            let request = std::str::from_utf8(&held[..head]).unwrap();
+            let (status, body) =
+                answer(request, &held[head..length], takes, &mut accepted.borrow_mut());
+            let size = body.len();
+            let answer = format!(
+                "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {size}\r\n\r\n{body}"
+            );
+            stream.write_all(answer.as_bytes()).await?;
+            held.drain(..length);
+        }
+        assert!(held.len() < MAX_REQUEST, "found a request of more than {MAX_REQUEST} bytes");
+        if stream.read_buf(&mut held).await? == 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// Where the head and the whole of the first request end, if all of it is there.
+fn whole(held: &[u8]) -> Option<(usize, usize)> {
+    let head = held.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
+    let text = std::str::from_utf8(&held[..head]).ok()?;
+    let is_length = |line: &&str| {
+        line.get(..15).is_some_and(|name| name.eq_ignore_ascii_case("content-length:"))
+    };
+    let length = text.lines().find(is_length).map_or(0, |line| line[15..].trim().parse().unwrap());
+    (held.len() >= head + length).then_some((head, head + length))
+}
+
+/// Status line and body for one request; the path is that of the agent, and of its API.
+fn answer(
+    request: &str,
+    body: &[u8],
+    takes: Duration,
+    accepted: &mut Accepted,
+) -> (&'static str, String) {
+    #[derive(Deserialize)]
+    struct Action {
+        id: Uuid,
+    }
+    let path = request.split(' ').nth(1).unwrap_or_default();
+    let (agent, call) = path.split_once("/api/unstable/").unwrap_or(("", ""));
+    if call == "action" {
+        let Action { id } = serde_json::from_slice(body).unwrap();
+        accepted.entry(id).or_insert_with(Instant::now);
+        return ("200 OK", format!(r#"{{"id":"{id}"}}"#));
+    }
+    if call == "info/node" {
+        return ("200 OK", node(agent.trim_matches('/')));
+    }
+    let id = call.strip_prefix("action/").and_then(|id| id.parse().ok());
+    match id.and_then(|id| accepted.get(&id).map(|since| (id, since))) {
+        Some((id, since)) => ("200 OK", action(id, since.elapsed() >= takes)),
+        None => ("404 Not Found", String::new()),
+    }
+}
+
+fn node(agent: &str) -> String {
+    let version = r#"{"number":"1.0.0","checkout":null,"extra":null}"#;
+    format!(
+        r#"{{"node_id":"{agent}","node_status":"HEALTHY","attributes":{{"role":"SECONDARY"}},"store_id":"bench","agent_version":{version},"store_version":{version},"address":{{"client":null,"member":null}}}}"#
+    )
+}
+
+fn action(id: Uuid, done: bool) -> String {
+    let at = "2026-01-01T00:00:00.123456789Z";
+    let (phase, finished, payload) = if done {
+        ("DONE", format!("\"{at}\""), r#"{"ok":true}"#)
+    } else {
+        ("RUNNING", "null".to_owned(), "null")
+    };
+    format!(
+        r#"{{"args":null,"created_time":"{at}","finished_time":{finished},"id":"{id}","kind":"bench.example.com/act","metadata":{{}},"scheduled_time":"{at}","state":{{"error":null,"payload":{payload},"phase":"{phase}"}}}}"#
+    )
+}
