@@ -58,9 +58,20 @@ define check-wasm
 	$(DENY) --manifest-path $(1)/Cargo.toml --config deny.toml check --allow license-not-encountered bans licenses sources
 endef
 
+# The benchmarks, in this order; `make bench BENCHES="commit plan"` runs some of them.
+BENCHES ?= activation commit fleet
+
+# The dependencies of the development profile are built as for a release already. Only our own code
+# is built anew, as a release has it, so that nothing large is compiled a second time.
+BENCH_ENV := CARGO_PROFILE_DEV_OPT_LEVEL=3 CARGO_PROFILE_DEV_DEBUG_ASSERTIONS=false \
+	CARGO_PROFILE_DEV_OVERFLOW_CHECKS=false
+
 .PHONY: bench
-bench: wasm-targets ## measure, in a release build
-	$(CARGO) bench --locked --bench activation --bench fleet
+bench: example-plugins ## measure speed and print tables; BENCHES="commit plan" runs some only
+	$(BENCH_ENV) $(CARGO) build --locked --profile dev --bins
+	for bench in $(BENCHES); do \
+		$(BENCH_ENV) $(CARGO) bench --quiet --locked --profile dev --bench "$$bench"; \
+	done
 
 .PHONY: clean
 clean: ## remove everything that was built

@@ -1,0 +1,132 @@
+//! The documents that are committed: an attempt of a step begins, ends, and the next one begins.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use replibook::playbook::Playbook;
+use replibook::run::{
+    AgentId, AgentRecord, AgentSeq, AgentState, Answer, Answered, AttemptKey, Call, Digest,
+    Happened, Journal, Pending, Progress, Run, RunEvent, RunId, RunStatus, Snapshot, Timestamp,
+    Writes,
+};
+use replibook::store::NewRun;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+const START: Timestamp = Timestamp::from_millis(1_763_802_000_000);
+
+/// Run number `n`, of a playbook without stages: a store does not look into it.
+pub(crate) fn new_run(n: u32) -> NewRun {
+    let playbook: Playbook = serde_json::from_value(json!({
+        "name": "bench", "version": "1.0.0", "summary": null, "vcs": null, "approval": "granted",
+        "concurrency": "allow", "params": {}, "plugins": {}, "stages": [],
+    }))
+    .unwrap();
+    let snapshot = Snapshot {
+        id: RunId(Uuid::from_u128(0x0194_0000_0000_7000_8000_0000_0000_0000 | u128::from(n))),
+        playbook,
+        params: Map::new(),
+        cluster: "bench".to_owned(),
+        started_by: None,
+        created_at: START,
+    };
+    let request = Digest::of(&n.to_le_bytes());
+    let run =
+        Run { snapshot: Arc::new(snapshot), progress: Progress::new(RunStatus::Pending, START) };
+    NewRun { run, events: Vec::new(), idempotency_key: None, request }
+}
+
+/// What the driver commits when attempt `number / 2 + 1` of an agent begins (`number` even) or ends.
+pub(crate) fn transition(run: RunId, agent: u32, number: u32, event: u64) -> Writes {
+    let (attempt, ends) = (number / 2 + 1, number % 2 == 1);
+    let at = START.plus(replibook::run::Millis(u64::from(number) * 60));
+    let state = if ends { AgentState::Done } else { AgentState::Running };
+    let progress = Progress {
+        next_event: event + 1,
+        counts: BTreeMap::from([(AgentState::Pending, 400), (state, 100)]),
+        started_at: Some(START),
+        ..Progress::new(RunStatus::Running, START)
+    };
+    Writes {
+        progress: Some(progress),
+        records: vec![record(run, agent, attempt, state)],
+        journals: vec![journal(run, agent, attempt, ends, at)],
+        events: vec![RunEvent {
+            run,
+            seq: event,
+            at,
+            actor: None,
+            what: happened(agent, attempt, ends),
+            finish_ts: None,
+        }],
+        ..Writes::default()
+    }
+}
+
+fn name(agent: u32) -> AgentId {
+    AgentId(format!("node-{agent}"))
+}
+
+fn happened(agent: u32, attempt: u32, ends: bool) -> Happened {
+    let (agent, step) = (name(agent), "restart".to_owned());
+    match ends {
+        true => Happened::StepEnded { agent, step, attempt, failure: None },
+        false => Happened::StepStarted { agent, step, attempt },
+    }
+}
+
+fn record(run: RunId, agent: u32, attempt: u32, state: AgentState) -> AgentRecord {
+    let version = json!({"number": "1.0.0", "checkout": null, "extra": null});
+    AgentRecord {
+        run,
+        seq: AgentSeq(agent),
+        agent: name(agent),
+        address: format!("http://10.0.0.1:{agent}"),
+        attributes: Map::from_iter([("zone".to_owned(), json!("a"))]),
+        node: json!({
+            "node_id": name(agent), "node_status": "HEALTHY", "attributes": {},
+            "store_id": "bench", "agent_version": version, "store_version": version,
+            "address": {"client": null, "member": null},
+        }),
+        state,
+        stage: 0,
+        step: 0,
+        attempts: vec![attempt],
+        batch: Some(1),
+        batch_label: None,
+        results: BTreeMap::from([("restart".to_owned(), json!({"moved": attempt}))]),
+        error: None,
+        skip_reason: None,
+        started_at: Some(START),
+        ended_at: None,
+        joined_at: None,
+        left_at: None,
+        finish_ts: None,
+    }
+}
+
+fn journal(run: RunId, agent: u32, attempt: u32, ends: bool, at: Timestamp) -> Journal {
+    let kind = "agent.replicante.io/test.success".to_owned();
+    let arguments = json!({ "grace": 30 });
+    let call = Call::RunAction { kind: kind.clone(), arguments: arguments.clone() };
+    let (name_of_call, arguments_hash) = (call.name(), call.arguments_hash());
+    let answered = Answered {
+        name: name_of_call,
+        arguments_hash: arguments_hash.clone(),
+        at,
+        answer: Answer::RunAction(Ok(json!({ "moved": 3 }))),
+    };
+    let pending = Pending { name: name_of_call, arguments_hash, at, accepted: false };
+    Journal {
+        run,
+        key: AttemptKey { agent: AgentSeq(agent), stage: 0, step: 0, attempt },
+        agent: name(agent),
+        step_name: "restart".to_owned(),
+        started_at: at,
+        arguments: json!({ "kind": kind, "args": arguments }) as Value,
+        answers: if ends { vec![answered] } else { Vec::new() },
+        pending: (!ends).then_some(pending),
+        log_lines: 0,
+        finish_ts: None,
+    }
+}

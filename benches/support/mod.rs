@@ -1,0 +1,16 @@
+//! What all benchmarks share: tables in Markdown, the machine and its load, samples, and what a
+//! process uses.
+
+// Figures are what a benchmark is for, and not each of them needs all of this.
+#![allow(dead_code, unused_imports, clippy::print_stdout)]
+
+mod machine;
+mod process;
+mod sample;
+mod table;
+
+pub(crate) use process::{
+    Usage, cpu_by_thread, cpu_time, peak_memory, reset_peak_memory, thread_cpu_time, written,
+};
+pub(crate) use sample::{Sample, interleaved};
+pub(crate) use table::{Table, heading, mib, ms, note, rate, times, us};

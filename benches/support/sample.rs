@@ -1,0 +1,64 @@
+//! Many times of one thing.
+
+use std::time::{Duration, Instant};
+
+/// Times of one thing, sorted when they are asked for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sample(Vec<Duration>);
+
+impl Sample {
+    pub(crate) fn push(&mut self, time: Duration) {
+        self.0.push(time);
+    }
+
+    /// Takes the time of one call.
+    pub(crate) fn time<T>(&mut self, call: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        let done = call();
+        self.push(start.elapsed());
+        done
+    }
+
+    /// The time that this part of all times (0 to 1) is not longer than; zero without any.
+    pub(crate) fn quantile(&self, part: f64) -> Duration {
+        let mut times = self.0.clone();
+        times.sort_unstable();
+        let last = times.len().saturating_sub(1);
+        let index = (part.clamp(0.0, 1.0) * last as f64).round() as usize;
+        times.get(index).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn median(&self) -> Duration {
+        self.quantile(0.5)
+    }
+
+    pub(crate) fn p99(&self) -> Duration {
+        self.quantile(0.99)
+    }
+}
+
+impl FromIterator<Duration> for Sample {
+    fn from_iter<I: IntoIterator<Item = Duration>>(times: I) -> Self {
+        Self(times.into_iter().collect())
+    }
+}
+
+/// Times two things in turn, so that whatever else the machine does falls on both. The first rounds
+/// do not count.
+pub(crate) fn interleaved(
+    warm_up: usize,
+    rounds: usize,
+    mut one: impl FnMut(),
+    mut other: impl FnMut(),
+) -> (Sample, Sample) {
+    for _ in 0..warm_up {
+        one();
+        other();
+    }
+    let (mut ones, mut others) = (Sample::default(), Sample::default());
+    for _ in 0..rounds {
+        ones.time(&mut one);
+        others.time(&mut other);
+    }
+    (ones, others)
+}
