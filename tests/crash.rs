@@ -220,6 +220,19 @@ async fn assert_done_once(client: &Client, fleet: &Fleet) {
     }
 }
 
+/// The last server compiled nothing: it found what those before it had compiled.
+async fn assert_loaded(client: &Client, server: &Server) {
+    let metrics = client.0.get(format!("http://{}/metrics", server.address)).send().await.unwrap();
+    let metrics = metrics.text().await.unwrap();
+    let number = |name: &str| -> u64 {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_else(|| panic!("no {name} in {metrics}")).trim().parse().unwrap()
+    };
+    assert_eq!(number("replibook_plugins_compiled_total"), 0);
+    // The strategy of the run is asked by the last server too, beside the built-in plugins.
+    assert!(number("replibook_plugins_loaded_total") > 4);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_killed_ten_times_finishes_the_run_and_does_nothing_twice() {
     let seed = std::env::var("REPLIBOOK_SEED").ok().map(|text| text.parse().unwrap());
@@ -251,6 +264,7 @@ async fn a_server_that_is_killed_ten_times_finishes_the_run_and_does_nothing_twi
     assert_eq!(run.counts.get(&AgentState::Done), Some(&u32::from(AGENTS)), "{run:?}");
     assert!(run.finish_ts.is_some());
     assert_done_once(&client, &fleet).await;
+    assert_loaded(&client, &server).await;
 
     server.process.stop().await;
     fleet.stop().await;

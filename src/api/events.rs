@@ -140,7 +140,8 @@ mod tests {
         let request = Digest::of(b"");
         let new = NewRun { run, events, idempotency_key: None, request };
         store.create_run(&new).await.unwrap();
-        let plugins = PluginHost::start(HostConfig { threads: Some(1) }).unwrap();
+        let plugins =
+            PluginHost::start(HostConfig { threads: Some(1), ..HostConfig::default() }).unwrap();
         let state = ApiState::new(store, plugins, Signals::new(), clock);
 
         let mut open = Vec::new();

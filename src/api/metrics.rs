@@ -1,7 +1,7 @@
 //! `/metrics`: numbers for a monitoring system, in the OpenMetrics text format.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::extract::{MatchedPath, Request, State};
@@ -22,6 +22,7 @@ use super::endpoint::Endpoint;
 use super::error::ApiError;
 use super::limits::{METRICS_AGE, READY_TIMEOUT};
 use super::state::ApiState;
+use crate::plugin::PluginCounts;
 use crate::run::{RunStatus, Verb};
 use crate::store::{MAX_PAGE, Page, RunFilter};
 
@@ -69,6 +70,8 @@ pub(super) struct Metrics {
     started: Counter,
     commands: Family<CommandLabels, Counter>,
     unfinished: Family<StatusLabels, Gauge<u64, AtomicU64>>,
+    compiled: Counter,
+    loaded: Counter,
     /// When the unfinished runs were counted last.
     counted: Mutex<Option<Instant>>,
 }
@@ -83,6 +86,8 @@ impl Metrics {
             started: Counter::default(),
             commands: Family::default(),
             unfinished: Family::default(),
+            compiled: Counter::default(),
+            loaded: Counter::default(),
             counted: Mutex::new(None),
         };
         metrics.registered()
@@ -99,6 +104,10 @@ impl Metrics {
         registry.register("commands", "Commands taken by this server", self.commands.clone());
         let help = format!("Runs that have not ended, by status, of the newest {MAX_PAGE}");
         registry.register("unfinished_runs", help, self.unfinished.clone());
+        let help = "Plugins compiled since the start, the built-in ones too";
+        registry.register("plugins_compiled", help, self.compiled.clone());
+        let help = "Plugins whose compiled code was found in the cache";
+        registry.register("plugins_loaded", help, self.loaded.clone());
         self
     }
 
@@ -116,6 +125,11 @@ impl Metrics {
 
     pub(super) fn stream_closed(&self) {
         self.streams.dec();
+    }
+
+    fn count_plugins(&self, counts: PluginCounts) {
+        self.compiled.inner().store(counts.compiled, Ordering::Relaxed);
+        self.loaded.inner().store(counts.loaded, Ordering::Relaxed);
     }
 
     fn answered(&self, method: &str, route: &str, status: u16, took: Duration) {
@@ -152,6 +166,7 @@ fn known_method(method: &str) -> &'static str {
 
 async fn get(State(state): State<ApiState>) -> Result<Response, ApiError> {
     count_runs(&state).await;
+    state.metrics.count_plugins(state.plugins.counts());
     let mut text = String::new();
     encode(&mut text, &state.metrics.registry).map_err(ApiError::internal)?;
     Ok(([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response())
@@ -192,6 +207,7 @@ mod tests {
         }
         metrics.command_submitted(Verb::Resume);
         metrics.stream_opened();
+        metrics.count_plugins(PluginCounts { compiled: 4, loaded: 2 });
         let mut text = String::new();
         encode(&mut text, &metrics.registry).unwrap();
         for line in [
@@ -201,6 +217,8 @@ mod tests {
             "replibook_commands_total{command=\"resume\"} 1",
             "replibook_event_streams 1",
             "replibook_runs_started_total 0",
+            "replibook_plugins_compiled_total 4",
+            "replibook_plugins_loaded_total 2",
             "# EOF",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");

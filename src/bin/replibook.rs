@@ -27,6 +27,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = replibook::plugin::compile_if_asked(std::env::args_os()) {
+        return code;
+    }
     let outcome = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

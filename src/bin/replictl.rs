@@ -3,5 +3,8 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if let Some(code) = replibook::plugin::compile_if_asked(std::env::args_os()) {
+        return code;
+    }
     replibook::cli::replictl(std::env::args_os())
 }

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -13,7 +13,7 @@ use crate::agent::{AgentHttpConfig, AgentLimits, HttpAgents};
 use crate::api::{self, ApiState};
 use crate::clock::{Clock, SystemClock};
 use crate::driver::{CrashPoints, Engine, EngineConfig, Signals, World};
-use crate::plugin::{HostConfig, PluginHost};
+use crate::plugin::{Compile, CompileApart, HostConfig, PluginHost};
 use crate::run::{EngineId, Millis};
 use crate::stop::StopAsked;
 use crate::store::{SqliteStore, Store, StoreOptions};
@@ -110,12 +110,19 @@ fn world(args: &ServeArgs) -> anyhow::Result<World> {
     Ok(World {
         store,
         agents: CrashPoints::from_env(Arc::new(agents)),
-        plugins: PluginHost::start(HostConfig::default())
+        plugins: PluginHost::start(host_config(&args.data)?)
             .context("failed to start the plugin host")?,
         clock,
         signals: Signals::new(),
         agent_limits: AgentLimits::default(),
     })
+}
+
+/// Strangers send plugins to a server, so they are compiled apart.
+fn host_config(data: &Path) -> anyhow::Result<HostConfig> {
+    let apart = CompileApart::this_program().context("failed to find this program")?;
+    let cache = Some(data.join("plugin-cache"));
+    Ok(HostConfig { compile: Compile::Apart(apart), cache, ..HostConfig::default() })
 }
 
 fn state(world: &World, any_host: bool) -> ApiState {

@@ -11,7 +11,7 @@ use super::output::{Console, Row};
 use super::prepare::{PluginFile, Prepared, What, Wrong, plugin_problem, prepare};
 use super::text::Paint;
 use crate::playbook::{PlaybookDocument, PluginInfo, Problem, Problems, Source, resolve};
-use crate::plugin::{HostConfig, PluginHost};
+use crate::plugin::{Compile, CompileApart, HostConfig, PluginError, PluginHost};
 
 /// Arguments of `validate`.
 #[derive(Debug, clap::Args)]
@@ -87,9 +87,7 @@ async fn check(
             let host = match host {
                 Some(host) => host,
                 // Starting it compiles the built-in plugins: not done for clusters alone.
-                None => host.insert(
-                    PluginHost::start(HostConfig::default()).map_err(CliError::PluginHost)?,
-                ),
+                None => host.insert(start_host().map_err(CliError::PluginHost)?),
             };
             let (plugins, mut problems) = import(playbook, files, host).await;
             let builtins: Vec<PluginInfo> =
@@ -113,6 +111,33 @@ async fn check(
             }
         }
     }
+}
+
+/// A file that somebody was sent may be there to be looked at, so it is compiled apart, as a server
+/// does it.
+fn start_host() -> Result<PluginHost, PluginError> {
+    let compile = match CompileApart::this_program() {
+        Ok(apart) => Compile::Apart(apart),
+        Err(error) => {
+            let message = format!("failed to find this program: {error}");
+            return Err(PluginError { code: "unavailable", message });
+        }
+    };
+    let config = HostConfig { compile, cache: cache_folder(), ..HostConfig::default() };
+    match PluginHost::start(config.clone()) {
+        // The cache only saves time.
+        Err(error) if error.code == "unsafe-cache" => {
+            PluginHost::start(HostConfig { cache: None, ..config })
+        }
+        started => started,
+    }
+}
+
+/// Where this user's programs keep what they can make again.
+fn cache_folder() -> Option<PathBuf> {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|it| it.is_absolute());
+    let caches = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
+    Some(caches.join("replibook").join("plugins"))
 }
 
 fn parent(pointer: &str) -> &str {

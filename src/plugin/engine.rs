@@ -62,6 +62,11 @@ impl Runtime {
     }
 }
 
+/// An engine whose code runs in that of a [`Runtime`], for a process that only compiles.
+pub(super) fn for_compiling() -> wasmtime::Result<Engine> {
+    Engine::new(&config(None))
+}
+
 fn config(pool: Option<PoolingAllocationConfig>) -> Config {
     let mut config = Config::new();
     // An activation must come out the same on every machine that repeats it.
@@ -106,6 +111,7 @@ fn pool(guests: u32) -> PoolingAllocationConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plugin::code::{Compile, Compiler};
     use crate::plugin::{builtin, import};
 
     #[test]
@@ -113,7 +119,8 @@ mod tests {
         // Slots for so many guests take more address space than a processor has.
         assert!(Engine::new(&config(Some(pool(40_000)))).is_err());
         let runtime = Runtime::new(40_000).unwrap();
-        let plugin = import::import(&runtime, builtin::COMPONENTS[0]).unwrap();
+        let compiler = Compiler::new(&runtime.engine, Compile::Here, None).unwrap();
+        let plugin = import::import(&runtime, &compiler, builtin::COMPONENTS[0]).unwrap();
         assert_eq!(plugin.info.name, "action");
     }
 }

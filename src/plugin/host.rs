@@ -1,11 +1,13 @@
 //! The host: the one way to plugins for everything else.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use bytes::Bytes;
 
 use super::catalog::{Catalog, Loaded};
+use super::code::{Compile, Compiler};
 use super::engine::Runtime;
 use super::error::PluginError;
 use super::workers::{Gone, Workers, run_alone};
@@ -20,6 +22,20 @@ pub struct HostConfig {
     /// blocked until a thread made for that call is done. That is for a simulator, where everything
     /// has to happen in one order.
     pub threads: Option<usize>,
+    /// Where plugins are compiled.
+    pub compile: Compile,
+    /// Folder for compiled code, so that another start need not compile again. It is made, and
+    /// refused when others than this user can reach it. None: nothing is kept.
+    pub cache: Option<PathBuf>,
+}
+
+/// What the host did since it started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PluginCounts {
+    /// Plugins that were compiled, the built-in ones too.
+    pub compiled: u64,
+    /// Plugins whose compiled code was found in the cache.
+    pub loaded: u64,
 }
 
 /// A plugin that is compiled into the binary.
@@ -70,45 +86,51 @@ struct Inner {
 struct Threads {
     /// They run plugins.
     workers: Workers,
-    /// It compiles plugins: that takes seconds for large ones, and must not hold up activations.
+    /// It loads plugins whose code is kept, which must not wait for one that compiles.
+    loader: Workers,
+    /// It compiles plugins, one at a time: that takes seconds for large ones.
     importer: Workers,
 }
 
 /// What the threads work with.
 struct Shared {
     runtime: Runtime,
+    compiler: Compiler,
     catalog: Catalog,
 }
 
 impl PluginHost {
-    /// Starts a host with the built-in plugins loaded. Compiles them, so it blocks for some tens of
-    /// milliseconds.
+    /// Starts a host with the built-in plugins loaded. Compiles them where they are not in the cache,
+    /// so it blocks for some tens of milliseconds.
     ///
     /// # Errors
-    /// `unavailable` when the runtime or its threads could not be started.
+    /// `unavailable` when the runtime or its threads could not be started, `unsafe-cache` when the
+    /// folder for compiled code is no place for it.
     pub fn start(config: HostConfig) -> Result<Self, PluginError> {
         let threads = config.threads.or_else(|| available_parallelism().ok().map(Into::into));
         let threads = threads.unwrap_or(1).min(limits::THREADS);
-        // One guest for each thread, one for the importer, one for a caller that blocks; but at
-        // least one for each of the built-in plugins, which are imported all at once.
-        let guests = (threads + 2).max(builtin::COMPONENTS.len());
+        // One guest for each thread, one each for loader and importer, one for a caller that blocks;
+        // but at least one for each of the built-in plugins, which are imported all at once.
+        let guests = (threads + 3).max(builtin::COMPONENTS.len());
         let runtime = Runtime::new(u32::try_from(guests).unwrap_or(u32::MAX))
             .map_err(|error| unavailable(format!("failed to start the runtime: {error:#}")))?;
         let no_thread = |error| unavailable(format!("failed to start a thread: {error}"));
         runtime.start_ticking().map_err(no_thread)?;
 
-        let loaded = import::import_all(&runtime, &builtin::COMPONENTS)?;
+        let compiler = Compiler::new(&runtime.engine, config.compile, config.cache)?;
+        let loaded = import::import_all(&runtime, &compiler, &builtin::COMPONENTS)?;
         let builtins = loaded.iter().zip(builtin::COMPONENTS).map(|(plugin, bytes)| Builtin {
             info: plugin.info.clone(),
             bytes: Bytes::from_static(bytes),
         });
         let builtins = builtins.collect();
-        let shared = Arc::new(Shared { runtime, catalog: Catalog::new(loaded) });
+        let shared = Arc::new(Shared { runtime, compiler, catalog: Catalog::new(loaded) });
         let start = |name, threads, queue| Workers::start(name, threads, queue).map_err(no_thread);
         let threads = match threads {
             0 => None,
             threads => Some(Threads {
                 workers: start("plugin", threads, limits::QUEUED_CALLS)?,
+                loader: start("plugin-load", 1, limits::QUEUED_IMPORTS)?,
                 importer: start("plugin-import", 1, limits::QUEUED_IMPORTS)?,
             }),
         };
@@ -121,21 +143,34 @@ impl PluginHost {
     }
 
     /// Checks that the bytes are a plugin, compiles and keeps it, and asks what it says about
-    /// itself. Bytes that are loaded already are not compiled again.
+    /// itself. Bytes that are loaded already, or whose code is in the cache, are not compiled again.
     ///
     /// # Errors
-    /// `too-large`, `not-a-component`, `invalid-component`, `wrong-world`, `unknown-import` (with the
+    /// `too-large`, `not-a-component`, `too-complex`, `invalid-component`, `compile-time`,
+    /// `compile-memory`, `compile-size`, `compile-crashed`, `wrong-world`, `unknown-export`, `unknown-import` (with the
     /// list of what was asked for), `wrong-type`, `bad-description`, or what went wrong while the
     /// plugin described itself: `trapped`, `stack-overflow`, `out-of-time`, `out-of-memory`,
     /// `forbidden-call`, `data-limit`, `exited`. `unavailable` says nothing about the plugin.
     pub async fn import(&self, bytes: Bytes) -> Result<PluginInfo, PluginError> {
-        let shared = Arc::clone(&self.inner.shared);
-        let work = move || shared.import(&bytes);
+        let [shared, again] = [(); 2].map(|()| Arc::clone(&self.inner.shared));
+        let wanted = bytes.clone();
+        let find = move || shared.find(&wanted);
+        let import = move || again.import(&bytes);
         let done = match &self.inner.threads {
-            Some(threads) => threads.importer.run(work).await,
-            None => run_alone("plugin-import", work),
+            Some(threads) => match threads.loader.run(find).await {
+                Ok(Some(found)) => Ok(found),
+                Ok(None) => threads.importer.run(import).await,
+                Err(gone) => Err(gone),
+            },
+            None => run_alone("plugin-import", || find().unwrap_or_else(import)),
         };
         done.unwrap_or_else(|gone| Err(gone.into()))
+    }
+
+    /// What the host did since it started.
+    pub fn counts(&self) -> PluginCounts {
+        let (compiled, loaded) = self.inner.shared.compiler.counts();
+        PluginCounts { compiled, loaded }
     }
 
     /// Whether the plugin is compiled and ready; if not, [`import`](Self::import) its bytes.
@@ -199,15 +234,31 @@ impl PluginHost {
 }
 
 impl Shared {
-    fn import(&self, bytes: &Bytes) -> Result<PluginInfo, PluginError> {
-        if bytes.len() <= limits::COMPONENT_BYTES
-            && let Some(known) = self.catalog.get(&Digest::of(bytes))
-        {
-            return Ok(known.info.clone());
+    /// A plugin that is loaded, or whose code is kept; none if it has to be compiled.
+    fn find(&self, bytes: &Bytes) -> Option<Result<PluginInfo, PluginError>> {
+        if bytes.len() > limits::COMPONENT_BYTES {
+            return None;
         }
-        let plugin = Arc::new(import::import(&self.runtime, bytes)?);
-        self.catalog.insert(Arc::clone(&plugin));
-        Ok(plugin.info.clone())
+        let digest = Digest::of(bytes);
+        if let Some(known) = self.catalog.get(&digest) {
+            return Some(Ok(known.info.clone()));
+        }
+        let loaded = import::load(&self.runtime, &self.compiler, &digest, bytes.len())?;
+        Some(loaded.map(|plugin| self.add(plugin)))
+    }
+
+    fn import(&self, bytes: &Bytes) -> Result<PluginInfo, PluginError> {
+        // Another import of the same bytes may have been ahead of this one.
+        if let Some(found) = self.find(bytes) {
+            return found;
+        }
+        import::import(&self.runtime, &self.compiler, bytes).map(|plugin| self.add(plugin))
+    }
+
+    fn add(&self, plugin: Loaded) -> PluginInfo {
+        let info = plugin.info.clone();
+        self.catalog.insert(Arc::new(plugin));
+        info
     }
 
     fn activate(&self, activate: Activate) -> Activation {

@@ -10,8 +10,9 @@ use super::bindings::step::StepPre;
 use super::bindings::step::replicante::playbook::types::Description;
 use super::bindings::strategy::StrategyPre;
 use super::catalog::{Compiled, Loaded};
+use super::code::Compiler;
 use super::engine::Runtime;
-use super::error::{Fault, PluginError, Unwound};
+use super::error::{Fault, PluginError, Unwound, cut};
 use super::guest::{Guest, Role};
 use super::{json, limits, wasi};
 use crate::playbook::{PluginInfo, PluginKind, check_arguments_schema};
@@ -32,26 +33,63 @@ const COMPONENT_MAGIC: &[u8] = b"\0asm\x0d\0\x01\0";
 const MODULE_MAGIC: &[u8] = b"\0asm\x01\0\0\0";
 
 /// Checks, compiles and links a plugin, and asks it to describe itself.
-pub(super) fn import(runtime: &Runtime, bytes: &[u8]) -> Result<Loaded, PluginError> {
+pub(super) fn import(
+    runtime: &Runtime,
+    compiler: &Compiler,
+    bytes: &[u8],
+) -> Result<Loaded, PluginError> {
     check_bytes(bytes)?;
-    let component = Component::from_binary(&runtime.engine, bytes).map_err(|error| {
-        PluginError::new("invalid-component", format!("failed to compile the component: {error:#}"))
-    })?;
-    let kind = kind(runtime, &component)?;
-    check_imports(runtime, &component, kind)?;
-    let compiled = link(runtime, &component, kind)?;
+    let digest = Digest::of(bytes);
+    let component = compiler.compile(&runtime.engine, &digest, bytes)?;
+    ready(runtime, &component, digest, bytes.len())
+}
+
+/// The same for a plugin whose compiled code is kept; none if it is not.
+pub(super) fn load(
+    runtime: &Runtime,
+    compiler: &Compiler,
+    digest: &Digest,
+    size: usize,
+) -> Option<Result<Loaded, PluginError>> {
+    let component = compiler.load(&runtime.engine, digest)?;
+    Some(ready(runtime, &component, digest.clone(), size))
+}
+
+/// A plugin that came with this program.
+fn import_own(runtime: &Runtime, compiler: &Compiler, bytes: &[u8]) -> Result<Loaded, PluginError> {
+    let digest = Digest::of(bytes);
+    if let Some(loaded) = load(runtime, compiler, &digest, bytes.len()) {
+        return loaded;
+    }
+    let component = compiler.compile_own(&runtime.engine, &digest, bytes)?;
+    ready(runtime, &component, digest, bytes.len())
+}
+
+/// Everything that follows compiling: `size` is that of the component.
+fn ready(
+    runtime: &Runtime,
+    component: &Component,
+    digest: Digest,
+    size: usize,
+) -> Result<Loaded, PluginError> {
+    let kind = kind(runtime, component)?;
+    check_exports(runtime, component, kind)?;
+    check_imports(runtime, component, kind)?;
+    let compiled = link(runtime, component, kind)?;
     let description = describe(runtime, &compiled)?;
     let arguments = check_description(&description)?;
     let info = PluginInfo {
-        digest: Digest::of(bytes),
+        digest,
         kind,
         name: description.name,
         version: description.version,
         summary: description.summary,
         arguments,
-        size: bytes.len() as u64,
+        size: size as u64,
     };
-    Ok(Loaded { info, compiled })
+    let code = component.image_range();
+    let code_bytes = (code.end as usize).saturating_sub(code.start as usize) as u64;
+    Ok(Loaded { info, compiled, code_bytes })
 }
 
 fn check_bytes(bytes: &[u8]) -> Result<(), PluginError> {
@@ -96,6 +134,28 @@ fn kind(runtime: &Runtime, component: &Component) -> Result<PluginKind, PluginEr
     }
 }
 
+/// A component implements its world and nothing more: what we would never call is a mistake, or waits
+/// for a host that does.
+fn check_exports(
+    runtime: &Runtime,
+    component: &Component,
+    kind: PluginKind,
+) -> Result<(), PluginError> {
+    let expected = match kind {
+        PluginKind::Step => interface(STEP_EXPORT),
+        PluginKind::Strategy => interface(STRATEGY_EXPORT),
+    };
+    let component = component.component_type();
+    let exports = component.exports(&runtime.engine).map(|(name, _)| name);
+    let others: Vec<_> = exports.filter(|name| *name != expected).map(str::to_owned).collect();
+    if others.is_empty() {
+        return Ok(());
+    }
+    let (kind, found) = (kind.as_str(), list(others));
+    let message = format!("the component exports {found}; a {kind} exports {expected} only");
+    Err(PluginError::new("unknown-export", message))
+}
+
 fn check_imports(
     runtime: &Runtime,
     component: &Component,
@@ -131,7 +191,8 @@ fn list(mut names: Vec<String>) -> String {
     names.sort();
     match names.as_slice() {
         [] => "nothing".to_owned(),
-        names => names.join(", "),
+        // A message is for people, however many names a component has.
+        names => cut(names.join(", "), limits::MESSAGE_BYTES),
     }
 }
 
@@ -182,14 +243,14 @@ fn check_description(description: &Description) -> Result<Value, PluginError> {
     let Description { name, version, summary, arguments } = description;
     let bad = |message: String| PluginError::new("bad-description", message);
     if !is_label(name) {
-        let name = super::error::cut(name.clone(), limits::LABEL_CHARS);
+        let name = cut(name.clone(), limits::LABEL_CHARS);
         return Err(bad(format!(
             "found the name {name:?}; expected 1 to {} lowercase letters, digits and inner hyphens",
             limits::LABEL_CHARS
         )));
     }
     if version.len() > limits::LABEL_CHARS || Version::parse(version).is_err() {
-        let version = super::error::cut(version.clone(), limits::LABEL_CHARS);
+        let version = cut(version.clone(), limits::LABEL_CHARS);
         return Err(bad(format!("found the version {version:?}, expected one such as 1.4.0")));
     }
     if summary.len() > limits::SUMMARY_BYTES {
@@ -238,9 +299,10 @@ fn remote_reference(schema: &Value) -> Option<&str> {
     }
 }
 
-/// Imports several plugins at once, each on a thread of its own.
+/// Imports the plugins that came with this program, each on a thread of its own.
 pub(super) fn import_all(
     runtime: &Runtime,
+    compiler: &Compiler,
     plugins: &[&[u8]],
 ) -> Result<Vec<Arc<Loaded>>, PluginError> {
     std::thread::scope(|scope| {
@@ -250,7 +312,7 @@ pub(super) fn import_all(
                 std::thread::Builder::new()
                     .name("plugin-import".to_owned())
                     .stack_size(limits::THREAD_STACK_BYTES)
-                    .spawn_scoped(scope, || import(runtime, bytes))
+                    .spawn_scoped(scope, || import_own(runtime, compiler, bytes))
             })
             .collect();
         let gone = |message: String| PluginError::new("unavailable", message);

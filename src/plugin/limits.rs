@@ -100,6 +100,46 @@ pub(super) const REASON_BYTES: usize = 1 << 10;
 /// Bytes in a component: a guest in Python has 18 MiB.
 pub(super) const COMPONENT_BYTES: usize = 32 << 20;
 
+/// Components inside of components: one in Python has three levels.
+pub(super) const COMPONENT_NESTING: usize = 16;
+
+/// Functions of all modules of a component: a guest in Python has about 40,000.
+pub(super) const FUNCTIONS: usize = 200_000;
+
+/// Bytes of one function: the largest known, the loop of an interpreter, have about 200 KiB, and a
+/// compiler's time and memory grow faster than this.
+pub(super) const FUNCTION_BYTES: usize = 1 << 20;
+
+/// CPU time of compiling one plugin: a guest in Python needs 10 s on a slow machine.
+pub(super) const COMPILE_CPU_TIME: Duration = Duration::from_secs(60);
+
+/// Time of compiling one plugin by the clock, so that a process that hangs without computing ends:
+/// as long as the CPU time takes on a machine that is ten times too busy.
+pub(super) const COMPILE_WALL_TIME: Duration = Duration::from_secs(600);
+
+/// Address space of a process that compiles, of which a part is used.
+pub(super) const COMPILE_MEMORY_BYTES: u64 = 4 << 30;
+
+/// Threads of a process that compiles: with more, a large machine would run past the limit on memory,
+/// which their stacks and heaps take.
+pub(super) const COMPILE_THREADS: usize = 4;
+
+/// How much a process that compiles stands back for others that compute: as much as there is.
+pub(super) const COMPILE_NICE: i32 = 19;
+
+/// What is read of the messages of a process that compiles: an error, which it has cut already, or
+/// the last words of a crash.
+pub(super) const COMPILER_SAYS_BYTES: u64 = 16 << 10;
+
+/// Bytes of the compiled code of one plugin: a guest in Python has 60 MiB.
+pub(super) const CODE_BYTES: u64 = 256 << 20;
+
+/// Bytes of all compiled code on disk: some tens of the largest plugins.
+pub(super) const CACHE_BYTES: u64 = 2 << 30;
+
+/// Bytes of compiled code that is ready to run, besides [`LOADED_PLUGINS`].
+pub(super) const LOADED_BYTES: u64 = 1 << 30;
+
 /// Compiled plugins that are kept; the one that was not used for longest goes first. A guest in Rust
 /// takes about 0.3 MiB, one in Python 60 MiB.
 pub(super) const LOADED_PLUGINS: usize = 256;
@@ -107,7 +147,8 @@ pub(super) const LOADED_PLUGINS: usize = 256;
 /// Activations and plans that may wait for a thread; who asks for more waits before it is queued.
 pub(super) const QUEUED_CALLS: usize = 1_024;
 
-/// Imports that may wait for the thread that compiles: each holds the bytes of a component.
+/// Imports that may wait for each of the threads that load and compile: each holds the bytes of a
+/// component.
 pub(super) const QUEUED_IMPORTS: usize = 4;
 
 /// Threads that run plugins at most: each takes [`MEMORIES`] slots of 4 GiB of address space.

@@ -1,7 +1,7 @@
 //! Plugins: sandboxed Wasm components, run as pure functions.
 //!
 //! [`PluginHost`] is the way in for everything else. A plugin comes in as bytes, and `import` checks
-//! and compiles it into the `catalog`. A step is run by `activate`: its calls go through
+//! it, has `code` compile it, and puts it into the `catalog`. A step is run by `activate`: its calls go through
 //! `step_imports` to `replay`, which answers them from the journal or unwinds the guest. A strategy
 //! is asked by `strategy`, and asks its roster through `strategy_imports`. `guest` is what the host
 //! keeps for a guest while it lives, `limits` has every limit on it, and `wasi` is what it finds of
@@ -11,6 +11,7 @@ mod activate;
 mod bindings;
 mod builtin;
 mod catalog;
+mod code;
 mod convert;
 mod engine;
 mod error;
@@ -28,5 +29,6 @@ mod strategy_imports;
 mod wasi;
 mod workers;
 
+pub use code::{Compile, CompileApart, CompileLimits, compile_if_asked};
 pub use error::PluginError;
-pub use host::{Builtin, HostConfig, PlanOutcome, PluginHost};
+pub use host::{Builtin, HostConfig, PlanOutcome, PluginCounts, PluginHost};

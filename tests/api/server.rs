@@ -20,7 +20,8 @@ use tokio::task::JoinHandle;
 
 /// Compiling the built-in plugins takes a moment; all tests share them.
 pub(crate) static PLUGINS: LazyLock<PluginHost> = LazyLock::new(|| {
-    PluginHost::start(HostConfig { threads: Some(1) }).expect("the plugin host should start")
+    PluginHost::start(HostConfig { threads: Some(1), ..HostConfig::default() })
+        .expect("the plugin host should start")
 });
 
 /// How long a test waits for what must come.

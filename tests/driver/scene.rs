@@ -35,7 +35,8 @@ impl Scene {
         let start = Timestamp::from_millis(1_763_802_000_000);
         let clock: Arc<dyn Clock> = Arc::new(TokioClock::starting_at(start));
         let memory = Arc::new(MemoryStore::new(StoreOptions::default(), clock.clone()));
-        let plugins = PluginHost::start(HostConfig { threads: Some(0) }).unwrap();
+        let plugins =
+            PluginHost::start(HostConfig { threads: Some(0), ..HostConfig::default() }).unwrap();
         install_builtins(memory.as_ref(), &plugins, clock.as_ref()).await.unwrap();
         let agents = FakeAgents::new(clock.clone());
         let mut list = Vec::new();

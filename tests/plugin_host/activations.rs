@@ -216,7 +216,7 @@ async fn a_line_that_was_not_ended_before_a_call_appears_once() {
 
 #[tokio::test(flavor = "current_thread")]
 async fn a_host_without_threads_runs_guests_that_print() {
-    let host = PluginHost::start(HostConfig { threads: Some(0) }).unwrap();
+    let host = PluginHost::start(HostConfig { threads: Some(0), ..HostConfig::default() }).unwrap();
     let plugin = host.import(guest("hostile")).await.unwrap().digest;
     let start = activate(&plugin, json!({ "do": "print", "number": 2 }));
     let activation = host.activate(start).await;

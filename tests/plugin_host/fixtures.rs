@@ -18,8 +18,9 @@ use crate::plugins;
 /// When attempts start, and when strategies are asked.
 pub(crate) const START: Timestamp = Timestamp::from_millis(1_763_802_000_000);
 
-static HOST: LazyLock<PluginHost> =
-    LazyLock::new(|| PluginHost::start(HostConfig { threads: Some(2) }).unwrap());
+static HOST: LazyLock<PluginHost> = LazyLock::new(|| {
+    PluginHost::start(HostConfig { threads: Some(2), ..HostConfig::default() }).unwrap()
+});
 
 static GUESTS: LazyLock<PathBuf> = LazyLock::new(|| plugins::build("tests/plugins"));
 

@@ -6,6 +6,7 @@ use replibook::plugin::{HostConfig, PluginHost};
 use replibook::run::{Digest, FailureReason};
 use serde_json::json;
 
+use crate::bytes::component;
 use crate::fixtures::*;
 
 async fn refused(bytes: Bytes) -> (&'static str, String) {
@@ -29,7 +30,7 @@ async fn the_builtins_describe_themselves() {
 
 #[tokio::test]
 async fn a_plugin_is_known_by_its_digest_once_it_is_imported() {
-    let host = PluginHost::start(HostConfig { threads: Some(1) }).unwrap();
+    let host = PluginHost::start(HostConfig { threads: Some(1), ..HostConfig::default() }).unwrap();
     let bytes = guest("hostile");
     let digest = Digest::of(&bytes);
     assert!(!host.is_loaded(&digest));
@@ -69,24 +70,6 @@ async fn what_is_no_component_of_a_world_is_refused() {
         "invalid-component"
     );
     assert_eq!(refused(vec![0; (32 << 20) + 1].into()).await.0, "too-large");
-}
-
-/// A component of so many instances of one module, which holds so many tables and memories.
-fn component(instances: u8, tables: u8, memories: u8) -> Bytes {
-    let section = |id: u8, content: Vec<u8>| {
-        let size = u8::try_from(content.len()).unwrap();
-        // A size of two bytes, as LEB128 allows.
-        [vec![id, size & 0x7f | 0x80, size >> 7], content].concat()
-    };
-    let entries = |count: u8, entry: &[u8]| [vec![count], entry.repeat(count.into())].concat();
-    let module = [
-        b"\0asm\x01\0\0\0".to_vec(),
-        section(4, entries(tables, &[0x70, 0, 0])),
-        section(5, entries(memories, &[0, 0])),
-    ];
-    // Each instantiates module 0, with no arguments.
-    let instances = section(2, entries(instances, &[0, 0, 0]));
-    [b"\0asm\x0d\0\x01\0".to_vec(), section(1, module.concat()), instances].concat().into()
 }
 
 #[tokio::test]

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::wildcard_enum_match_arm)]
 
 mod activations;
+mod bytes;
+mod compiling;
 mod examples;
 mod fixtures;
 mod imports;

@@ -55,7 +55,8 @@ const IMPURE_WORDS: [&str; 9] = [
 ];
 
 /// Where each large dependency lives. Everything else reaches it through what those folders offer.
-const HOMES: [(&str, &[&str]); 11] = [
+const HOMES: [(&str, &[&str]); 12] = [
+    ("wasmparser", &["src/plugin/code/shape.rs"]),
     ("wasmtime", &["src/plugin/"]),
     ("wasmtime_wasi", &["src/plugin/"]),
     ("bindgen!", &["src/plugin/bindings.rs"]),

@@ -1,0 +1,122 @@
+//! Compiling apart, with limits, and what is kept of it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use replibook::plugin::{
+    Compile, CompileApart, CompileLimits, HostConfig, PluginCounts, PluginHost,
+};
+use replibook::run::ActivationEnd;
+use serde_json::json;
+
+use crate::bytes::*;
+use crate::fixtures::*;
+
+/// A host that compiles in another process, within these limits.
+fn apart(limits: CompileLimits, cache: Option<PathBuf>) -> PluginHost {
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_replibook"));
+    let compile = Compile::Apart(CompileApart { program, limits });
+    PluginHost::start(HostConfig { threads: Some(1), compile, cache }).unwrap()
+}
+
+/// Imports the hostile guest and has it do something harmless.
+async fn works(host: &PluginHost) {
+    let plugin = host.import(guest("hostile")).await.unwrap().digest;
+    let end = host.activate(activate(&plugin, json!({ "do": "ok" }))).await.end;
+    assert!(matches!(end, ActivationEnd::Done(_)), "{end:?}");
+}
+
+fn counts(host: &PluginHost) -> (u64, u64) {
+    let PluginCounts { compiled, loaded } = host.counts();
+    (compiled, loaded)
+}
+
+fn files(cache: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<_> =
+        std::fs::read_dir(cache).unwrap().map(|it| it.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+#[tokio::test]
+async fn what_was_compiled_apart_works_with_a_cache_and_without() {
+    let host = apart(CompileLimits::default(), None);
+    works(&host).await;
+    assert_eq!(counts(&host), (5, 0));
+    let error = host.import(component(1, 0, 1)).await.unwrap_err();
+    assert_eq!(error.code, "wrong-world", "{error}");
+    let error = host.import(b"\0asm\x0d\0\x01\0garbage".as_slice().into()).await.unwrap_err();
+    assert_eq!(error.code, "invalid-component", "{error}");
+    assert!(error.message.starts_with("failed to compile the component: "), "{error}");
+    let error = host.import(component(65, 0, 0)).await.unwrap_err();
+    assert_eq!(error.code, "invalid-component", "{error}");
+}
+
+#[tokio::test]
+async fn a_host_that_starts_again_loads_and_does_not_compile() {
+    let cache = tempfile::tempdir().unwrap();
+    let cache = cache.path().join("made");
+    let start = || apart(CompileLimits::default(), Some(cache.clone()));
+    let host = start();
+    works(&host).await;
+    assert_eq!(counts(&host), (5, 0));
+    drop(host);
+    let host = start();
+    works(&host).await;
+    assert_eq!(counts(&host), (0, 5));
+    drop(host);
+
+    // A file that is damaged is compiled again, and nobody notices.
+    let kept = files(&cache);
+    assert_eq!(kept.len(), 5);
+    let largest = kept.iter().max_by_key(|it| it.metadata().unwrap().len()).unwrap();
+    let mut code = std::fs::read(largest).unwrap();
+    let middle = code.len() / 2;
+    code[middle] ^= 1;
+    std::fs::write(largest, code).unwrap();
+    let host = start();
+    works(&host).await;
+    assert_eq!(counts(&host), (1, 4));
+    assert_eq!(files(&cache), kept);
+}
+
+#[tokio::test]
+async fn a_component_that_compiles_for_ever_is_stopped_and_holds_up_nobody() {
+    let cpu = Duration::from_secs(1);
+    let host = apart(CompileLimits { cpu, ..CompileLimits::default() }, None);
+    let bytes = endless_to_compile();
+    assert!(bytes.len() < 1 << 20, "found {} bytes", bytes.len());
+    let import = tokio::spawn({
+        let host = host.clone();
+        async move { host.import(bytes.into()).await }
+    });
+    let plugin = host.builtins()[0].info.digest.clone();
+    for _ in 0..20 {
+        host.activate(activate(&plugin, json!({ "kind": "a/b" }))).await;
+    }
+    let error = import.await.unwrap().unwrap_err();
+    assert_eq!(error.code, "compile-time", "{error}");
+    works(&host).await;
+}
+
+#[tokio::test]
+async fn compiling_has_limits_on_memory_and_code() {
+    let refused = async |limits: CompileLimits| {
+        let error = apart(limits, None).import(guest("hostile")).await.unwrap_err();
+        assert!(!error.retryable(), "{error}");
+        error.code
+    };
+    let limits = CompileLimits::default();
+    let (memory, code) = (64 << 20, 64 << 10);
+    assert_eq!(refused(CompileLimits { memory, ..limits }).await, "compile-memory");
+    assert_eq!(refused(CompileLimits { code, ..limits }).await, "compile-size");
+}
+
+#[tokio::test]
+async fn a_compiler_that_can_not_start_says_nothing_about_the_plugin() {
+    let program = PathBuf::from("/does/not/exist");
+    let compile = Compile::Apart(CompileApart { program, limits: CompileLimits::default() });
+    let config = HostConfig { compile, threads: Some(1), ..HostConfig::default() };
+    let error = PluginHost::start(config).unwrap().import(guest("hostile")).await.unwrap_err();
+    assert_eq!((error.code, error.retryable()), ("unavailable", true));
+}
