@@ -91,7 +91,7 @@ fn documents() -> Vec<PathBuf> {
 fn documents_resolve_to_their_golden_answers() {
     let update = std::env::var_os("UPDATE_GOLDEN").is_some();
     let paths = documents();
-    assert!(paths.len() >= 20, "found {} documents", paths.len());
+    assert!(paths.len() >= 40, "found {} documents", paths.len());
     let mut wrong = Vec::new();
     for path in paths {
         let (golden, other, found) = match answer(&fs::read(&path).unwrap()) {
@@ -174,6 +174,18 @@ fn others_can_place_their_problems() {
     let doc = parse_playbook(text.as_bytes()).unwrap();
     let problem = doc.problem_at("/spec/plugins/x/source", "not-uploaded", "no bytes".to_owned());
     assert_eq!(problem.to_string(), "6:27: /spec/plugins/x/source: no bytes");
+}
+
+/// Not kept as a file of ten megabytes.
+#[test]
+fn ten_megabytes_are_refused_at_once() {
+    let text = format!("{MINIMAL}# {}", "x".repeat(10 << 20));
+    let found = answer(text.as_bytes()).unwrap_err().to_string();
+    let expected = format!(
+        "the document is too large; found {} bytes; expected at most 1048576 bytes",
+        text.len()
+    );
+    assert_eq!(found, expected);
 }
 
 fn label() -> impl Strategy<Value = String> {

@@ -161,7 +161,7 @@ async fn find_plugin(
             })
         }
         Source::Oci(reference) => {
-            let message = format!("{reference:?}: plugins from registries are not supported yet");
+            let message = format!("{reference}: plugins from registries are not supported yet");
             Err(("not-supported", message))
         }
     };

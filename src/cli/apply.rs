@@ -11,8 +11,9 @@ use super::exit::Exit;
 use super::output::{Console, Row};
 use super::prepare::{PluginFile, Prepared, What, Wrong, plugin_problem, prepare};
 use super::text::Paint;
+use super::validate::check_all;
 use crate::api::wire::{ApplyCluster, ApplyPlaybook};
-use crate::playbook::{PlaybookDocument, Problems};
+use crate::playbook::{PlaybookDocument, Problem, Problems};
 use crate::run::Digest;
 
 /// Arguments of `apply`.
@@ -83,15 +84,7 @@ pub(crate) async fn apply(
     args: &Apply,
     console: &Console,
 ) -> Result<Exit, CliError> {
-    let prepared = prepare(&args.files, console.colour_messages)?;
-    let mut applied = Vec::new();
-    let mut result = Ok(());
-    for document in &prepared {
-        result = apply_one(client, document, args.dry_run, console, &mut applied).await;
-        if result.is_err() {
-            break;
-        }
-    }
+    let (applied, result) = apply_files(client, &args.files, args.dry_run, console).await;
     // What was applied before an error stays so, and is shown.
     if result.is_ok() || !applied.is_empty() {
         console.list(&applied)?;
@@ -109,115 +102,177 @@ pub async fn apply_file(
     path: &Path,
     console: &Console,
 ) -> Result<Vec<Applied>, CliError> {
-    let mut applied = Vec::new();
-    for document in &prepare(&[path.to_owned()], console.colour_messages)? {
-        apply_one(client, document, false, console, &mut applied).await?;
-    }
-    Ok(applied)
+    let (applied, result) = apply_files(client, &[path.to_owned()], false, console).await;
+    result.map(|()| applied)
 }
 
-async fn apply_one(
+/// Applies the documents in their order. After the first that is not valid the rest is only checked,
+/// so that all problems are reported and nothing is applied that may need what was not.
+async fn apply_files(
     client: &Client,
-    prepared: &Prepared,
+    files: &[PathBuf],
     dry_run: bool,
     console: &Console,
-    applied: &mut Vec<Applied>,
-) -> Result<(), CliError> {
-    let text = prepared.document.text.clone();
-    match &prepared.what {
-        What::Cluster(_) => {
-            let answer = client.apply_cluster(&ApplyCluster { document: text }, dry_run).await;
-            let view = answer.map_err(|error| in_document(error, prepared, console))?;
-            applied.push(Applied {
-                kind: "cluster",
-                name: view.name,
-                version: None,
-                source: None,
-                digest: None,
-                change: view.change.unwrap_or_default(),
-            });
-            Ok(())
-        }
-        What::Playbook { playbook, files } => {
-            let mut uploads = BTreeMap::new();
-            let mut uploaded = BTreeMap::new();
-            for file in files {
-                let change = upload(client, prepared, playbook, file, console).await?;
-                uploads.insert(file.name.clone(), file.digest.clone());
-                uploaded.insert(file.name.as_str(), change);
+) -> (Vec<Applied>, Result<(), CliError>) {
+    let mut wrong = Wrong::new(console.colour_messages);
+    let prepared = prepare(files, &mut wrong);
+    if !wrong.is_empty() || prepared.iter().any(Prepared::has_problems) {
+        let checked = check_all(&prepared, &mut wrong).await;
+        return (Vec::new(), checked.and_then(|_| wrong.none_or_error()));
+    }
+    let mut applied = Vec::new();
+    let mut refused = None;
+    for prepared in &prepared {
+        let goes_well = wrong.is_empty() && refused.is_none();
+        let mut one = One { client, prepared, dry_run: dry_run || !goes_well, wrong: &mut wrong };
+        match one.apply().await {
+            Ok(rows) if goes_well => applied.extend(rows),
+            Ok(_) => {}
+            // It says no to this one and would say something to the next.
+            Err(CliError::Client(ClientError::Refused(refusal))) if refusal.status < 500 => {
+                let error = CliError::Client(ClientError::Refused(refusal));
+                if let Some(other) = refused.replace(error) {
+                    console.say(&format!("{}: {other}", prepared.document.file));
+                }
             }
-            let request = ApplyPlaybook { document: text, uploads };
-            let answer = client.apply_playbook(&request, dry_run).await;
-            let view = answer.map_err(|error| in_document(error, prepared, console))?;
-            for (name, pin) in &view.plugins {
-                let change = uploaded.get(name.as_str()).copied().unwrap_or("pinned");
-                applied.push(Applied {
-                    kind: "plugin",
-                    name: name.clone(),
-                    version: Some(pin.version.clone()),
-                    source: Some(pin.source.clone()),
-                    digest: Some(pin.digest.clone()),
-                    change: change.to_owned(),
-                });
+            Err(error) => {
+                refused = Some(error);
+                break;
             }
+        }
+    }
+    let result = match (wrong.none_or_error(), refused) {
+        (Ok(()), None) => Ok(()),
+        (Ok(()), Some(refused)) => Err(refused),
+        (invalid, None) => invalid,
+        (invalid, Some(refused)) => {
+            console.say(&format!("also: {refused}"));
+            invalid
+        }
+    };
+    (applied, result)
+}
+
+/// One document on its way to the server.
+struct One<'a> {
+    client: &'a Client,
+    prepared: &'a Prepared,
+    dry_run: bool,
+    wrong: &'a mut Wrong,
+}
+
+impl One<'_> {
+    /// What was applied: nothing when the document is not valid, of which `wrong` knows.
+    async fn apply(&mut self) -> Result<Vec<Applied>, CliError> {
+        match &self.prepared.what {
+            What::Cluster(_) => self.cluster().await,
+            What::Playbook { playbook, files, .. } => self.playbook(playbook, files).await,
+        }
+    }
+
+    async fn cluster(&mut self) -> Result<Vec<Applied>, CliError> {
+        let request = ApplyCluster { document: self.prepared.document.text.clone() };
+        let answer = self.client.apply_cluster(&request, self.dry_run).await;
+        let Some(view) = self.valid(answer, Vec::new())? else { return Ok(Vec::new()) };
+        Ok(vec![Applied {
+            kind: "cluster",
+            name: view.name,
+            version: None,
+            source: None,
+            digest: None,
+            change: view.change.unwrap_or_default(),
+        }])
+    }
+
+    async fn playbook(
+        &mut self,
+        playbook: &PlaybookDocument,
+        files: &[PluginFile],
+    ) -> Result<Vec<Applied>, CliError> {
+        let mut uploads = BTreeMap::new();
+        let mut uploaded = BTreeMap::new();
+        let mut refused = Vec::new();
+        for file in files {
+            match self.upload(playbook, file).await? {
+                Ok(change) => {
+                    uploads.insert(file.name.clone(), file.digest.clone());
+                    uploaded.insert(file.name.as_str(), change);
+                }
+                Err(problem) => refused.push(problem),
+            }
+        }
+        let document = self.prepared.document.text.clone();
+        let request = ApplyPlaybook { document, uploads };
+        let dry_run = self.dry_run || !refused.is_empty();
+        let answer = self.client.apply_playbook(&request, dry_run).await;
+        let Some(view) = self.valid(answer, refused)? else { return Ok(Vec::new()) };
+        let mut applied = Vec::new();
+        for (name, pin) in &view.plugins {
+            let change = uploaded.get(name.as_str()).copied().unwrap_or("pinned");
             applied.push(Applied {
-                kind: "playbook",
-                name: view.name,
-                version: Some(view.version),
-                source: None,
-                digest: None,
-                change: view.change.unwrap_or_default(),
+                kind: "plugin",
+                name: name.clone(),
+                version: Some(pin.version.clone()),
+                source: Some(pin.source.clone()),
+                digest: Some(pin.digest.clone()),
+                change: change.to_owned(),
             });
-            Ok(())
+        }
+        applied.push(Applied {
+            kind: "playbook",
+            name: view.name,
+            version: Some(view.version),
+            source: None,
+            digest: None,
+            change: view.change.unwrap_or_default(),
+        });
+        Ok(applied)
+    }
+
+    /// Sends a plugin, unless the server has it: plugins are large and known by their digest.
+    async fn upload(
+        &self,
+        playbook: &PlaybookDocument,
+        file: &PluginFile,
+    ) -> Result<Result<&'static str, Problem>, CliError> {
+        match self.client.plugin(&file.digest).await {
+            Ok(_) => return Ok(Ok("unchanged")),
+            Err(ClientError::Refused(problem)) if problem.status == 404 => {}
+            Err(error) => return Err(error.into()),
+        }
+        match self.client.upload_plugin(&file.digest, file.bytes.clone()).await {
+            Ok(_) => Ok(Ok("uploaded")),
+            Err(ClientError::Refused(refusal)) if matches!(refusal.status, 400 | 413 | 422) => {
+                Ok(Err(plugin_problem(playbook, &file.name, &refusal.code, refusal.detail)))
+            }
+            Err(error) => Err(error.into()),
         }
     }
-}
 
-/// Sends a plugin, unless the server has it: plugins are large and known by their digest.
-async fn upload(
-    client: &Client,
-    prepared: &Prepared,
-    playbook: &PlaybookDocument,
-    file: &PluginFile,
-    console: &Console,
-) -> Result<&'static str, CliError> {
-    match client.plugin(&file.digest).await {
-        Ok(_) => return Ok("unchanged"),
-        Err(ClientError::Refused(problem)) if problem.status == 404 => {}
-        Err(error) => return Err(error.into()),
-    }
-    match client.upload_plugin(&file.digest, file.bytes.clone()).await {
-        Ok(_) => Ok("uploaded"),
-        Err(ClientError::Refused(refusal)) if matches!(refusal.status, 400 | 413 | 422) => {
-            let problem = plugin_problem(playbook, &file.name, &refusal.code, refusal.detail);
-            Err(invalid(prepared, Problems(vec![problem]), console))
+    /// Puts the problems that the server found, after those of refused uploads, to their places in
+    /// the document. The view that it answered, if there are none.
+    fn valid<V>(
+        &mut self,
+        answer: Result<V, ClientError>,
+        mut problems: Vec<Problem>,
+    ) -> Result<Option<V>, CliError> {
+        match answer {
+            Ok(view) if problems.is_empty() => return Ok(Some(view)),
+            Ok(_) => {}
+            Err(ClientError::Refused(refusal)) if !refusal.problems.is_empty() => {
+                // That the bytes of a refused upload are not there goes without saying.
+                let said = |problem: &Problem| problems.iter().any(|one| one.path == problem.path);
+                let (_, further): (Vec<_>, Vec<_>) = refusal.problems.into_iter().partition(said);
+                problems.extend(further);
+            }
+            Err(error) => {
+                if !problems.is_empty() {
+                    self.wrong.add(&self.prepared.document, &Problems(problems));
+                }
+                return Err(error.into());
+            }
         }
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Puts the problems that the server found to their places in the document.
-fn in_document(error: ClientError, prepared: &Prepared, console: &Console) -> CliError {
-    match error {
-        ClientError::Refused(refusal) if !refusal.problems.is_empty() => {
-            invalid(prepared, Problems(refusal.problems), console)
-        }
-        ClientError::Refused(_)
-        | ClientError::Address { .. }
-        | ClientError::Unreachable { .. }
-        | ClientError::Malformed { .. } => error.into(),
-    }
-}
-
-fn invalid(prepared: &Prepared, problems: Problems, console: &Console) -> CliError {
-    let mut wrong = Wrong::default();
-    wrong.add(&prepared.document, &problems, console.colour_messages);
-    match wrong.none_or_error() {
-        Err(error) => error,
-        Ok(()) => CliError::Invalid {
-            file: prepared.document.file.clone(),
-            count: 0,
-            shown: String::new(),
-        },
+        self.wrong.add(&self.prepared.document, &Problems(problems));
+        Ok(None)
     }
 }

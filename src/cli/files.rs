@@ -4,7 +4,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::error::CliError;
-use crate::playbook::MAX_CLUSTER_BYTES;
+use super::problems;
+use crate::playbook::{MAX_CLUSTER_BYTES, Problems, kind_of};
 
 /// The largest file of documents in bytes: the largest document, a cluster of 100,000 listed agents.
 pub(crate) const MAX_FILE_BYTES: u64 = MAX_CLUSTER_BYTES as u64;
@@ -42,7 +43,7 @@ pub(crate) fn read_documents(path: &Path) -> Result<Vec<Document>, CliError> {
         (path.display().to_string(), bytes)
     };
     let bytes = bytes.map_err(|source| CliError::Read { path: file.clone(), source })?;
-    let text = String::from_utf8(bytes).map_err(|error| invalid(&file, &error.to_string()))?;
+    let text = decode(&file, bytes)?;
     let documents = split(&file, &text);
     match documents.len() {
         0 => Err(invalid(&file, "found no document")),
@@ -51,6 +52,23 @@ pub(crate) fn read_documents(path: &Path) -> Result<Vec<Document>, CliError> {
             &file,
             &format!("found {found} documents, expected at most {MAX_DOCUMENTS}"),
         )),
+    }
+}
+
+/// The text without a byte order mark, which would move every marker below its first line.
+fn decode(file: &str, bytes: Vec<u8>) -> Result<String, CliError> {
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text)),
+        Err(error) => {
+            let problems = match kind_of(error.as_bytes()) {
+                Err(Problems(problems)) => problems,
+                Ok(_) => Vec::new(),
+            };
+            let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+            let document = Document { file: file.to_owned(), text, first_line: 0 };
+            let shown = problems::show(&document, &problems, false);
+            Err(CliError::Invalid { file: file.to_owned(), count: problems.len(), shown })
+        }
     }
 }
 

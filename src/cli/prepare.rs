@@ -1,5 +1,6 @@
 //! Reads documents and the plugins beside them, and finds all that is wrong before anything is sent.
 
+use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use crate::playbook::{
 };
 use crate::run::Digest;
 
-/// A document that was read well.
+/// A document of which something could be read.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     /// Its text.
@@ -31,6 +32,8 @@ pub(crate) enum What {
         playbook: Box<PlaybookDocument>,
         /// The plugins that lie beside it.
         files: Vec<PluginFile>,
+        /// What is wrong with the files of its plugins.
+        problems: Vec<Problem>,
     },
     /// A cluster.
     Cluster(Box<Cluster>),
@@ -47,24 +50,38 @@ pub(crate) struct PluginFile {
     pub bytes: Bytes,
 }
 
-/// Reads all documents of all files.
-///
-/// # Errors
-/// [`CliError::Invalid`] with the problems of all of them, when there are any; [`CliError::Read`]
-/// for the first file that can't be read.
-pub(crate) fn prepare(paths: &[PathBuf], colour: bool) -> Result<Vec<Prepared>, CliError> {
+impl Prepared {
+    /// Whether something is wrong with the document or its files, as far as it is known by now.
+    pub(crate) fn has_problems(&self) -> bool {
+        match &self.what {
+            What::Playbook { playbook, problems, .. } => {
+                !problems.is_empty() || playbook.check().is_err()
+            }
+            What::Cluster(_) => false,
+        }
+    }
+}
+
+/// Reads all documents of all files. What can't be read at all is added to `wrong`, and hides nothing
+/// of the rest.
+pub(crate) fn prepare(paths: &[PathBuf], wrong: &mut Wrong) -> Vec<Prepared> {
     let mut prepared = Vec::new();
-    let mut wrong = Wrong::default();
     for path in paths {
-        for document in read_documents(path)? {
+        let documents = match read_documents(path) {
+            Ok(documents) => documents,
+            Err(unreadable) => {
+                wrong.add_file(unreadable);
+                continue;
+            }
+        };
+        for document in documents {
             match understand(&document, &base_of(path)) {
                 Ok(what) => prepared.push(Prepared { document, what }),
-                Err(problems) => wrong.add(&document, &problems, colour),
+                Err(problems) => wrong.add(&document, &problems),
             }
         }
     }
-    wrong.none_or_error()?;
-    Ok(prepared)
+    prepared
 }
 
 fn understand(document: &Document, base: &Path) -> Result<What, Problems> {
@@ -72,14 +89,14 @@ fn understand(document: &Document, base: &Path) -> Result<What, Problems> {
     match kind_of(bytes)? {
         Kind::Cluster => Ok(What::Cluster(Box::new(parse_cluster(bytes)?))),
         Kind::Playbook => {
-            let playbook = parse_playbook(bytes)?;
-            let files = read_files(&playbook, base)?;
-            Ok(What::Playbook { playbook: Box::new(playbook), files })
+            let playbook = Box::new(parse_playbook(bytes)?);
+            let (files, problems) = read_files(&playbook, base);
+            Ok(What::Playbook { playbook, files, problems })
         }
     }
 }
 
-fn read_files(playbook: &PlaybookDocument, base: &Path) -> Result<Vec<PluginFile>, Problems> {
+fn read_files(playbook: &PlaybookDocument, base: &Path) -> (Vec<PluginFile>, Vec<Problem>) {
     let mut files = Vec::new();
     let mut problems = Vec::new();
     for plugin in playbook.plugins() {
@@ -98,7 +115,7 @@ fn read_files(playbook: &PlaybookDocument, base: &Path) -> Result<Vec<PluginFile
             }
         }
     }
-    if problems.is_empty() { Ok(files) } else { Err(Problems(problems)) }
+    (files, problems)
 }
 
 /// A problem with a plugin that a playbook names, at the place where it does.
@@ -113,26 +130,52 @@ pub(crate) fn plugin_problem(
 }
 
 /// Collects what is wrong with several documents.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Wrong {
+    colour: bool,
     files: Vec<String>,
     count: usize,
     shown: String,
 }
 
 impl Wrong {
+    /// Nothing is wrong yet. `colour`: whether what is wrong is shown in colours.
+    pub(crate) fn new(colour: bool) -> Self {
+        Self { colour, files: Vec::new(), count: 0, shown: String::new() }
+    }
+
     /// Adds the problems of a document.
-    pub(crate) fn add(&mut self, document: &Document, problems: &Problems, colour: bool) {
-        self.shown.push_str(&problems::show(document, &problems.0, colour));
-        self.count += problems.0.len();
-        if !self.files.contains(&document.file) {
-            self.files.push(document.file.clone());
+    pub(crate) fn add(&mut self, document: &Document, problems: &Problems) {
+        let shown = problems::show(document, &problems.0, self.colour);
+        self.add_shown(&document.file, problems.0.len(), &shown);
+    }
+
+    /// Adds a file that can't be read as documents.
+    pub(crate) fn add_file(&mut self, error: CliError) {
+        if let CliError::Invalid { file, count, shown } = error {
+            return self.add_shown(&file, count, &shown);
         }
+        let path = if let CliError::Read { path, .. } = &error { path.as_str() } else { "" };
+        let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+        self.add_shown(path, 1, &format!("{error}{cause}\n"));
+    }
+
+    fn add_shown(&mut self, file: &str, count: usize, shown: &str) {
+        self.shown.push_str(shown);
+        self.count += count;
+        if !self.files.iter().any(|known| known == file) {
+            self.files.push(file.to_owned());
+        }
+    }
+
+    /// Whether there is anything.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count == 0
     }
 
     /// An error if there was anything.
     pub(crate) fn none_or_error(self) -> Result<(), CliError> {
-        if self.count == 0 {
+        if self.is_empty() {
             return Ok(());
         }
         Err(CliError::Invalid { file: self.files.join(", "), count: self.count, shown: self.shown })

@@ -88,15 +88,45 @@ fn window(line: &str, column: Option<u32>) -> (String, Option<usize>) {
     let line = clean(line);
     let marker = column.and_then(|column| usize::try_from(column).ok()?.checked_sub(1));
     if line.chars().count() <= LINE_WIDTH {
+        let marker = marker.map(|marker| columns(&line, marker));
         return (line, marker);
     }
     let skipped = marker.map_or(0, |marker| marker.saturating_sub(LEAD));
     let rest: String = line.chars().skip(skipped).collect();
     let rest = shorten(&rest, LINE_WIDTH);
-    if skipped == 0 {
-        (rest, marker)
-    } else {
-        (format!("…{rest}"), marker.map(|marker| marker - skipped + 1))
+    let (shown, marker) = match skipped {
+        0 => (rest, marker),
+        _ => (format!("…{rest}"), marker.map(|marker| marker - skipped + 1)),
+    };
+    let marker = marker.map(|marker| columns(&shown, marker));
+    (shown, marker)
+}
+
+/// The columns of a terminal that the first characters of a line take.
+fn columns(line: &str, characters: usize) -> usize {
+    let taken = line.chars().take(characters).map(width).sum::<usize>();
+    taken + characters.saturating_sub(line.chars().count())
+}
+
+/// The columns that a terminal gives to a character: near enough to the tables of Unicode for a
+/// marker. Marks that go over the letter before them take none, and the scripts of East Asia and
+/// pictures two.
+fn width(c: char) -> usize {
+    match u32::from(c) {
+        0x0300..=0x036f | 0x200b..=0x200f | 0xfe00..=0xfe0f | 0xfeff => 0,
+        0x1100..=0x115f
+        | 0x2e80..=0x303e
+        | 0x3041..=0xa4cf
+        | 0xac00..=0xd7a3
+        | 0xf900..=0xfaff
+        | 0xfe30..=0xfe6f
+        | 0xff00..=0xff60
+        | 0xffe0..=0xffe6
+        | 0x1f300..=0x1f64f
+        | 0x1f680..=0x1f6ff
+        | 0x1f900..=0x1f9ff
+        | 0x20000..=0x3fffd => 2,
+        _ => 1,
     }
 }
 
@@ -166,6 +196,21 @@ p.yaml:3:2: /spec/stages/0: unknown key \"stagess\"
         let marker = lines[2].chars().position(|c| c == '^').unwrap();
         assert_eq!(lines[1].chars().nth(marker), Some('X'), "{shown}");
         assert!(lines[1].chars().count() < LINE_WIDTH + 10, "{shown}");
+    }
+
+    #[test]
+    fn the_marker_is_below_its_character_whatever_is_before_it() {
+        let marker = |text: &str, column| {
+            let shown = show(&document(text), &[problem(1, column, "m")], false);
+            let line = shown.lines().nth(2).unwrap().to_owned();
+            line.trim_end_matches('^').trim_start_matches("   | ").len()
+        };
+        assert_eq!(marker("name: é x", 9), 8);
+        assert_eq!(marker("name: e\u{301} x", 9), 7);
+        assert_eq!(marker("name: 日本 x", 10), 11);
+        assert_eq!(marker("name: 🚀 x", 9), 9);
+        assert_eq!(marker("\tname:\tx", 8), 7);
+        assert_eq!(marker(&format!("{}X", "日".repeat(300)), 301), 1 + 2 * LEAD);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::exit::Exit;
 use super::output::{Console, Row};
 use super::prepare::{PluginFile, Prepared, What, Wrong, plugin_problem, prepare};
 use super::text::Paint;
-use crate::playbook::{PlaybookDocument, PluginInfo, Problem, Problems, Source, resolve};
+use crate::playbook::{PlaybookDocument, PluginInfo, Problem, Problems, Source, code, resolve};
 use crate::plugin::{Compile, CompileApart, HostConfig, PluginError, PluginHost};
 
 /// Arguments of `validate`.
@@ -22,12 +22,14 @@ pub struct Validate {
 }
 
 #[derive(Debug, Serialize)]
-struct Valid {
+pub(super) struct Valid {
     file: String,
     kind: &'static str,
     name: String,
     version: Option<String>,
     valid: bool,
+    /// Names of plugins that only a server knows: how they are used was not checked.
+    unchecked: Vec<String>,
 }
 
 impl Row for Valid {
@@ -41,12 +43,15 @@ impl Row for Valid {
             self.kind.to_owned(),
             self.name.clone(),
             self.version.clone().unwrap_or_else(|| "-".to_owned()),
-            "valid".to_owned(),
+            if self.unchecked.is_empty() { "valid" } else { "in part" }.to_owned(),
         ]
     }
 
     fn paint(&self) -> (&str, Paint) {
-        ("valid", Paint::Good)
+        match self.unchecked.is_empty() {
+            true => ("valid", Paint::Good),
+            false => ("in part", Paint::Busy),
+        }
     }
 
     fn name(&self) -> String {
@@ -57,14 +62,16 @@ impl Row for Valid {
 
 /// Runs `validate`.
 pub(crate) async fn validate(args: &Validate, console: &Console) -> Result<Exit, CliError> {
-    let prepared = prepare(&args.files, console.colour_messages)?;
-    let mut host = None;
-    let mut valid = Vec::new();
-    let mut wrong = Wrong::default();
-    for document in &prepared {
-        match check(document, &mut host).await? {
-            Ok(checked) => valid.push(checked),
-            Err(problems) => wrong.add(&document.document, &problems, console.colour_messages),
+    let mut wrong = Wrong::new(console.colour_messages);
+    let prepared = prepare(&args.files, &mut wrong);
+    let valid = check_all(&prepared, &mut wrong).await?;
+    for one in &valid {
+        for plugin in &one.unchecked {
+            console.say(&format!(
+                "warning: {}: plugin {plugin:?} is known only to a server, so its kind and its \
+                 arguments were not checked; `replictl apply --dry-run` checks them",
+                one.file
+            ));
         }
     }
     wrong.none_or_error()?;
@@ -72,45 +79,67 @@ pub(crate) async fn validate(args: &Validate, console: &Console) -> Result<Exit,
     Ok(Exit::Ok)
 }
 
+/// Checks documents as far as that goes without a server, and adds what is wrong with them.
+pub(super) async fn check_all(
+    prepared: &[Prepared],
+    wrong: &mut Wrong,
+) -> Result<Vec<Valid>, CliError> {
+    let mut host = None;
+    let mut valid = Vec::new();
+    for document in prepared {
+        match check(document, &mut host).await? {
+            Ok(checked) => valid.push(checked),
+            Err(problems) => wrong.add(&document.document, &problems),
+        }
+    }
+    Ok(valid)
+}
+
 async fn check(
     prepared: &Prepared,
     host: &mut Option<PluginHost>,
 ) -> Result<Result<Valid, Problems>, CliError> {
     let file = prepared.document.file.clone();
-    match &prepared.what {
+    let (playbook, files, unreadable) = match &prepared.what {
+        What::Playbook { playbook, files, problems } => (playbook, files, problems),
         What::Cluster(cluster) => {
-            let name = cluster.name.clone();
-            Ok(Ok(Valid { file, kind: "cluster", name, version: None, valid: true }))
+            let (name, unchecked) = (cluster.name.clone(), Vec::new());
+            let valid =
+                Valid { file, kind: "cluster", name, version: None, valid: true, unchecked };
+            return Ok(Ok(valid));
         }
-        What::Playbook { playbook, files } => {
-            only_files(&file, playbook)?;
-            let host = match host {
-                Some(host) => host,
-                // Starting it compiles the built-in plugins: not done for clusters alone.
-                None => host.insert(start_host().map_err(CliError::PluginHost)?),
-            };
-            let (plugins, mut problems) = import(playbook, files, host).await;
-            let builtins: Vec<PluginInfo> =
-                host.builtins().iter().map(|builtin| builtin.info.clone()).collect();
-            match resolve(playbook, &plugins, &builtins) {
-                Ok(resolved) if problems.is_empty() => Ok(Ok(Valid {
-                    file,
-                    kind: "playbook",
-                    name: resolved.name,
-                    version: Some(resolved.version.to_string()),
-                    valid: true,
-                })),
-                Ok(_) => Ok(Err(Problems(problems))),
-                Err(Problems(more)) => {
-                    // That nothing is known of a plugin which was refused goes without saying.
-                    let refused: Vec<String> =
-                        problems.iter().map(|problem| parent(&problem.path).to_owned()).collect();
-                    problems.extend(more.into_iter().filter(|one| !refused.contains(&one.path)));
-                    Ok(Err(Problems(problems)))
-                }
-            }
-        }
+    };
+    let host = match host {
+        Some(host) => host,
+        // Starting it compiles the built-in plugins: not done for clusters alone.
+        None => host.insert(start_host().map_err(CliError::PluginHost)?),
+    };
+    let (plugins, mut problems) = import(playbook, files, host).await;
+    problems.extend(unreadable.iter().cloned());
+    let builtins: Vec<PluginInfo> =
+        host.builtins().iter().map(|builtin| builtin.info.clone()).collect();
+    if let Err(Problems(found)) = resolve(playbook, &plugins, &builtins) {
+        // Of a plugin that was refused, or that only a server has, it goes without saying that
+        // nothing is known.
+        problems.extend(found.into_iter().filter(|problem| {
+            problem.code != code::UNKNOWN_PLUGIN || !is_declaration(&problem.path)
+        }));
     }
+    if !problems.is_empty() {
+        return Ok(Err(Problems(problems)));
+    }
+    let unchecked = playbook.plugins().into_iter().filter(|plugin| match plugin.source {
+        Source::File(_) => false,
+        Source::Store { .. } | Source::Oci(_) => true,
+    });
+    Ok(Ok(Valid {
+        file,
+        kind: "playbook",
+        name: playbook.name().to_owned(),
+        version: Some(playbook.version().to_string()),
+        valid: true,
+        unchecked: unchecked.map(|plugin| plugin.name).collect(),
+    }))
 }
 
 /// A file that somebody was sent may be there to be looked at, so it is compiled apart, as a server
@@ -140,25 +169,10 @@ fn cache_folder() -> Option<PathBuf> {
     Some(caches.join("replibook").join("plugins"))
 }
 
-fn parent(pointer: &str) -> &str {
-    pointer.rsplit_once('/').map_or(pointer, |(parent, _)| parent)
-}
-
-/// Refuses plugins that only a server knows.
-fn only_files(file: &str, playbook: &PlaybookDocument) -> Result<(), CliError> {
-    for plugin in playbook.plugins() {
-        match plugin.source {
-            Source::File(_) => {}
-            Source::Store { .. } | Source::Oci(_) => {
-                return Err(CliError::Usage(format!(
-                    "plugin {:?} of {file} is not a file, so it can't be checked without a server; \
-                     `replictl apply --dry-run` checks it with one",
-                    plugin.name
-                )));
-            }
-        }
-    }
-    Ok(())
+/// Whether a pointer is that of an entry in `plugins`. Every one of which nothing is known has been
+/// reported there, or is not to be.
+fn is_declaration(pointer: &str) -> bool {
+    pointer.strip_prefix("/spec/plugins/").is_some_and(|name| !name.contains('/'))
 }
 
 async fn import(

@@ -2,27 +2,32 @@
 
 use std::collections::HashMap;
 
-use super::document::{ClusterFile, Kind};
+use super::document::{ClusterFile, DiscoveryFile, Kind, TlsFile};
 use super::model::{Cluster, ClusterAgent, Discovery, Tls};
 use super::names;
 use super::problem::{Problem, Problems, code};
-use super::read::read_as;
+use super::read::{Read, read_as};
 use super::text::{Limits, Text};
 use super::units;
+use super::unsupported;
 use crate::run::{AgentId, Millis};
 
 /// How often a platform is asked when a cluster does not say.
 const DEFAULT_INTERVAL: Millis = Millis::from_secs(10);
 
+/// The shortest time between two questions to a platform: many clusters ask the same one.
+const MIN_INTERVAL: Millis = Millis::from_secs(1);
+
 /// Reads a cluster and reports everything that is wrong with it at once.
 pub fn parse_cluster(text: &[u8]) -> Result<Cluster, Problems> {
     let text = Text::read(text, Limits::CLUSTER)?;
-    let (file, mut problems, repaired) = read_as::<ClusterFile>(&text, Kind::Cluster)?;
+    let Read { file, mut problems, suspects } = read_as::<ClusterFile>(&text, Kind::Cluster)?;
     let mut rules = Vec::new();
-    let cluster = file.map(|file| resolve(file, &mut rules));
-    problems.extend(rules.into_iter().filter(|problem| !repaired.contains(&problem.path)));
+    let cluster = resolve(file, &mut rules);
+    rules.extend(unsupported::in_cluster(&cluster));
+    problems.extend(rules.into_iter().filter(|problem| !suspects.explain(problem)));
     text.check(problems)?;
-    cluster.ok_or_else(|| Problem::new(code::BAD_VALUE, "", "the document can't be read").into())
+    Ok(cluster)
 }
 
 fn resolve(file: ClusterFile, problems: &mut Vec<Problem>) -> Cluster {
@@ -57,30 +62,54 @@ fn resolve(file: ClusterFile, problems: &mut Vec<Problem>) -> Cluster {
         ClusterAgent { id: AgentId(agent.id), address, attributes: agent.attributes }
     });
     let agents = agents.collect();
-    let discovery = spec.discovery.map(|discovery| {
-        let text = discovery.interval;
-        let interval = text.as_deref().map_or(Some(DEFAULT_INTERVAL), units::parse_duration);
-        if interval.is_none() {
-            let path = "/spec/discovery/interval";
-            let problem = Problem::new(code::BAD_VALUE, path, "not a valid length of time");
-            let found = text.unwrap_or_default();
-            problems.push(problem.found(format!("{found:?}")).expected(units::DURATION_EXPECTED));
-        }
-        not_supported(problems, "discovery");
-        let interval = interval.unwrap_or(DEFAULT_INTERVAL);
-        Discovery { url: discovery.url, cluster: discovery.cluster, interval }
-    });
-    let tls = spec.tls.map(|tls| {
-        not_supported(problems, "tls");
-        Tls { ca: tls.ca, cert: tls.cert, key: tls.key }
-    });
+    let discovery = spec.discovery.map(|file| discovery(file, problems));
+    let tls = spec.tls.map(|file| tls(file, problems));
     Cluster { name: file.metadata.name, agents, discovery, tls }
 }
 
-/// What is written down and not performed would be worse than refused.
-fn not_supported(problems: &mut Vec<Problem>, key: &str) {
-    let message = format!("{key} is not supported by this version yet");
-    problems.push(Problem::new(code::NOT_SUPPORTED, format!("/spec/{key}"), message));
+fn discovery(file: DiscoveryFile, problems: &mut Vec<Problem>) -> Discovery {
+    let mut bad = |key: &str, message: &str, found: &str, expected: &str| {
+        let problem = Problem::new(code::BAD_VALUE, format!("/spec/discovery/{key}"), message);
+        problems.push(problem.found(format!("{found:?}")).expected(expected));
+    };
+    let url = names::parse_address(&file.url).unwrap_or_else(|| {
+        bad("url", "not a valid address", &file.url, names::ADDRESS_EXPECTED);
+        String::new()
+    });
+    if !names::is_identifier(&file.cluster) {
+        bad("cluster", "not a valid identifier", &file.cluster, names::IDENTIFIER_EXPECTED);
+    }
+    let mut interval = DEFAULT_INTERVAL;
+    if let Some(text) = file.interval {
+        match units::parse_duration(&text) {
+            Some(asked) if asked >= MIN_INTERVAL => interval = asked,
+            Some(_) => bad("interval", "this is too often", &text, "at least 1s"),
+            None => bad("interval", "not a valid length of time", &text, units::DURATION_EXPECTED),
+        }
+    }
+    Discovery { url, cluster: file.cluster, interval }
+}
+
+fn tls(file: TlsFile, problems: &mut Vec<Problem>) -> Tls {
+    for (key, path) in [("ca", &file.ca), ("cert", &file.cert), ("key", &file.key)] {
+        if let Some(path) = path
+            && !names::is_file_path(path)
+        {
+            let problem =
+                Problem::new(code::BAD_VALUE, format!("/spec/tls/{key}"), "not a valid path");
+            problems.push(problem.found(format!("{path:?}")).expected(names::FILE_EXPECTED));
+        }
+    }
+    let missing = match (&file.cert, &file.key) {
+        (Some(_), None) => Some(("cert", "key")),
+        (None, Some(_)) => Some(("key", "cert")),
+        (Some(_), Some(_)) | (None, None) => None,
+    };
+    if let Some((given, missing)) = missing {
+        let message = format!("{given:?} is of no use without {missing:?}");
+        problems.push(Problem::new(code::MISSING_KEY, format!("/spec/tls/{missing}"), message));
+    }
+    Tls { ca: file.ca, cert: file.cert, key: file.key }
 }
 
 #[cfg(test)]

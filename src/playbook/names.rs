@@ -71,6 +71,28 @@ pub(super) fn parse_address(text: &str) -> Option<String> {
     (!host.is_empty() && port_fits).then(|| text.trim_end_matches('/').to_owned())
 }
 
+/// What the origin of an HTTP server may be, for people.
+pub(super) const ORIGIN_EXPECTED: &str = "http:// or https://, a host, and perhaps a port";
+
+/// Reads the origin of an HTTP server: an address without a path.
+pub(super) fn parse_origin(text: &str) -> Option<String> {
+    let origin = parse_address(text)?;
+    let (_, authority) = origin.split_once("//")?;
+    (!authority.contains(['/', '*'])).then(|| origin.to_ascii_lowercase())
+}
+
+/// The longest path of a file, as systems have it.
+const MAX_FILE_PATH: usize = 4_096;
+
+/// What the path of a file on the server may be, for people.
+pub(super) const FILE_EXPECTED: &str = "an absolute path on the server, without ..";
+
+/// Whether `text` can be the path of a file on the server.
+pub(super) fn is_file_path(text: &str) -> bool {
+    let plain = !text.chars().any(char::is_control) && text.split('/').all(|part| part != "..");
+    text.starts_with('/') && !text.ends_with('/') && text.len() <= MAX_FILE_PATH && plain
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,5 +121,24 @@ mod tests {
             assert!(!is_action_pattern(bad), "{bad}");
         }
         assert!(!is_action_kind("a/*"));
+    }
+
+    #[test]
+    fn an_origin_has_no_path() {
+        assert_eq!(
+            parse_origin("https://Hooks.example:8443/").unwrap(),
+            "https://hooks.example:8443"
+        );
+        for bad in ["https://a/b", "https://*", "a.example", "ftp://a", "https://u@a"] {
+            assert_eq!(parse_origin(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn files_of_the_server_have_absolute_paths() {
+        assert!(is_file_path("/etc/replibook/ca.pem"));
+        for bad in ["", "ca.pem", "/etc/../ca.pem", "/etc/", "/a\nb", &"/x".repeat(2_049)] {
+            assert!(!is_file_path(bad), "{bad}");
+        }
     }
 }

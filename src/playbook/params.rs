@@ -81,7 +81,11 @@ pub(super) fn check_schema(source: &Value) -> Vec<Problem> {
         let bad = |problem| Problem { code: code::BAD_SCHEMA.to_owned(), ..problem };
         return problems.into_iter().map(bad).collect();
     }
-    let problems = schema.check(&Value::Object(defaults)).into_iter();
+    let problems = schema.check(&Value::Object(defaults));
+    if let Some(costly) = problems.iter().find(|problem| problem.code == code::TOO_LARGE) {
+        return vec![Problem { code: code::BAD_SCHEMA.to_owned(), ..costly.clone() }];
+    }
+    let problems = problems.into_iter();
     // That something is missing without a value is what required parameters are for.
     let of_defaults = problems.filter(|p| p.code != code::MISSING_KEY && !p.path.is_empty());
     let placed = of_defaults.map(|problem| {

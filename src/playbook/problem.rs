@@ -130,10 +130,12 @@ pub struct Problems(pub Vec<Problem>);
 impl Problems {
     /// Nothing when there are none; otherwise all of them in the order of the text, bounded to
     /// [`MAX_PROBLEMS`].
-    pub(super) fn check(mut problems: Vec<Problem>) -> Result<(), Self> {
-        if problems.is_empty() {
-            return Ok(());
-        }
+    pub(super) fn check(problems: Vec<Problem>) -> Result<(), Self> {
+        if problems.is_empty() { Ok(()) } else { Err(Self::of(problems)) }
+    }
+
+    /// All of them in the order of the text, bounded to [`MAX_PROBLEMS`]; there is at least one.
+    pub(super) fn of(mut problems: Vec<Problem>) -> Self {
         problems.sort_by_key(|problem| (problem.line, problem.column));
         problems.dedup();
         let more = problems.len().saturating_sub(MAX_PROBLEMS);
@@ -141,7 +143,7 @@ impl Problems {
         if more > 0 {
             problems.push(Problem::new(code::MORE, "", format!("and {more} more problems")));
         }
-        Err(Self(problems))
+        Self(problems)
     }
 }
 

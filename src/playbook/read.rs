@@ -1,47 +1,51 @@
 //! From text to documents that are known to be well-formed.
 
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::document::{API_VERSION, Kind, PlaybookFile};
 use super::draft::{self, Draft};
 use super::explain::describe;
 use super::problem::{Problem, Problems, code, did_you_mean};
+use super::repair::Repair;
 use super::schema;
 use super::source::PluginSource;
+use super::suspects::Suspects;
 use super::text::{Limits, Text};
+use super::unsupported;
 
 /// A playbook's document, parsed and checked as far as that goes without its plugins.
 #[derive(Clone, Debug)]
 pub struct PlaybookDocument {
     text: Text,
     draft: Draft,
+    problems: Vec<Problem>,
+    suspects: Suspects,
 }
 
-/// Reads a playbook. Everything that is wrong with it, and can be known without its plugins, is
-/// reported at once; [`resolve`](super::resolve) reports the rest.
+/// Reads a playbook. What is wrong with it is kept with what could be read, so that
+/// [`resolve`](super::resolve) reports it together with what is wrong with its plugins and their
+/// arguments; [`PlaybookDocument::check`] reports what is known without them.
 ///
 /// # Errors
-/// The problems, each with path, line and column. What has the wrong structure is not examined
-/// further; the rest of the document is.
+/// The problems, each with path, line and column, when nothing more can be said of the document: it
+/// is no YAML, passes a limit, or is of another kind.
 pub fn parse_playbook(text: &[u8]) -> Result<PlaybookDocument, Problems> {
     let text = Text::read(text, Limits::PLAYBOOK)?;
-    let (file, mut problems, repaired) = read_as::<PlaybookFile>(&text, Kind::Playbook)?;
+    let Read { file, mut problems, suspects } = read_as::<PlaybookFile>(&text, Kind::Playbook)?;
     let mut rules = Vec::new();
-    let draft = file.map(|file| draft::draft(file, &mut rules));
-    // A rule may miss a value that was left out, or mind one that stands in for another.
-    problems.extend(rules.into_iter().filter(|problem| !repaired.contains(&problem.path)));
-    text.check(problems)?;
-    match draft {
-        Some(draft) => Ok(PlaybookDocument { text, draft }),
-        None => Err(Problem::new(code::BAD_VALUE, "", "the document can't be read").into()),
-    }
+    let draft = draft::draft(file, &suspects, &mut rules);
+    rules.extend(unsupported::in_playbook(&draft));
+    problems.extend(rules.into_iter().filter(|problem| !suspects.explain(problem)));
+    text.locate(&mut problems);
+    Ok(PlaybookDocument { text, draft, problems, suspects })
 }
 
-/// Tells which kind of document a text is, without checking the rest of it.
+/// Tells which kind of document a text is, without checking the rest of it. A kind that is misspelled
+/// is taken for the one that was probably meant.
 pub fn kind_of(text: &[u8]) -> Result<Kind, Problems> {
     let text = Text::read(text, Limits::CLUSTER)?;
-    read_head(&text)
+    read_head(&text).map(|(kind, _)| kind)
 }
 
 impl PlaybookDocument {
@@ -74,103 +78,124 @@ impl PlaybookDocument {
         problem
     }
 
+    /// Everything that is wrong with the document and can be known without its plugins.
+    ///
+    /// # Errors
+    /// The problems, when there are any.
+    pub fn check(&self) -> Result<(), Problems> {
+        Problems::check(self.problems.clone())
+    }
+
     pub(super) fn draft(&self) -> &Draft {
         &self.draft
     }
 
-    /// Gives the problems their line and column. No problems, no error.
-    pub(super) fn check(&self, problems: Vec<Problem>) -> Result<(), Problems> {
+    /// Whether the document has an entry for a plugin of this name, or may have one.
+    pub(super) fn may_declare(&self, name: &str) -> bool {
+        let declared = self.text.value.pointer("/spec/plugins").and_then(|all| all.get(name));
+        declared.is_some() || self.suspects.has("/spec/plugins")
+    }
+
+    /// All problems: those of the document, and those that were found later and do not follow from
+    /// them. No problems, no error.
+    pub(super) fn check_with(&self, further: Vec<Problem>) -> Result<(), Problems> {
+        let further = further.into_iter().filter(|problem| !self.suspects.explain(problem));
+        let mut problems = self.problems.clone();
+        problems.extend(further);
         self.text.check(problems)
     }
 }
 
-fn read_head(text: &Text) -> Result<Kind, Problems> {
-    let fail = |problem: Problem| text.check(vec![problem]);
-    let head = |key: &str, expected: &str| -> Result<&str, Problems> {
-        let found = text.value.get(key);
-        if let Some(Value::String(word)) = found {
-            return Ok(word);
-        }
-        let problem = match found {
-            None => Problem::new(code::MISSING_KEY, "", format!("the key {key:?} is missing")),
-            Some(other) => Problem::new(code::WRONG_TYPE, format!("/{key}"), "wrong type of value")
-                .found(describe(other)),
-        };
-        fail(problem.expected(expected))?;
-        Ok("")
-    };
+/// The kind of a document, and what is wrong with its head.
+fn read_head(text: &Text) -> Result<(Kind, Vec<Problem>), Problems> {
     if !text.value.is_object() {
         let problem = Problem::new(code::WRONG_TYPE, "", "this is no document");
         let expected = "a mapping with apiVersion, kind, metadata and spec";
-        fail(problem.found(describe(&text.value)).expected(expected))?;
+        return fail(text, vec![problem.found(describe(&text.value)).expected(expected)]);
+    }
+    let mut problems = Vec::new();
+    match word(text, "apiVersion", API_VERSION) {
+        Ok(API_VERSION) => {}
+        Ok(other) => {
+            let problem =
+                Problem::new(code::UNKNOWN_KIND, "/apiVersion", "unknown version of the format");
+            problems.push(problem.found(format!("{other:?}")).expected(API_VERSION));
+        }
+        Err(problem) => problems.push(*problem),
     }
     let kinds = "one of Playbook, Cluster";
-    let version = head("apiVersion", API_VERSION)?;
-    if version != API_VERSION {
-        let problem =
-            Problem::new(code::UNKNOWN_KIND, "/apiVersion", "unknown version of the format");
-        fail(problem.found(format!("{version:?}")).expected(API_VERSION))?;
+    let found = match word(text, "kind", kinds) {
+        Ok(found) => found,
+        Err(problem) => {
+            problems.push(*problem);
+            return fail(text, problems);
+        }
+    };
+    let named = |word: &str| Kind::ALL.into_iter().find(|kind| kind.as_str() == word);
+    if let Some(kind) = named(found) {
+        return Ok((kind, problems));
     }
-    let word = head("kind", kinds)?;
-    if let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.as_str() == word) {
-        return Ok(kind);
-    }
-    let message = match did_you_mean(word, Kind::ALL.map(Kind::as_str)) {
+    let meant = did_you_mean(found, Kind::ALL.map(Kind::as_str));
+    let message = match meant {
         Some(meant) => format!("unknown kind of document: did you mean {meant:?}?"),
         None => "unknown kind of document".to_owned(),
     };
     let problem = Problem::new(code::UNKNOWN_KIND, "/kind", message);
-    fail(problem.found(format!("{word:?}")).expected(kinds))?;
-    Ok(Kind::Playbook)
+    problems.push(problem.found(format!("{found:?}")).expected(kinds));
+    match meant.and_then(named) {
+        Some(kind) => Ok((kind, problems)),
+        None => fail(text, problems),
+    }
 }
 
-/// A document as authored, what its schema finds wrong with it, and the places of what was left out
-/// or replaced for that, and around them.
-type Read<T> = (Option<T>, Vec<Problem>, Vec<String>);
+/// Ends with these problems and those of the text.
+fn fail<T>(text: &Text, mut problems: Vec<Problem>) -> Result<T, Problems> {
+    problems.extend(text.problems.iter().cloned());
+    text.locate(&mut problems);
+    Err(Problems::of(problems))
+}
 
-/// Reads a document as the type of its kind. What its schema finds wrong is left out, so that the
-/// rest can be examined, where it makes sense without.
+fn word<'t>(text: &'t Text, key: &str, expected: &str) -> Result<&'t str, Box<Problem>> {
+    let problem = match text.value.get(key) {
+        Some(Value::String(word)) => return Ok(word),
+        None => Problem::new(code::MISSING_KEY, "", format!("the key {key:?} is missing")),
+        Some(other) => Problem::new(code::WRONG_TYPE, format!("/{key}"), "wrong type of value")
+            .found(describe(other)),
+    };
+    Err(Box::new(problem.expected(expected)))
+}
+
+/// A document as authored, and what its text and its schema find wrong with it.
+pub(super) struct Read<T> {
+    pub(super) file: T,
+    pub(super) problems: Vec<Problem>,
+    pub(super) suspects: Suspects,
+}
+
+/// Reads a document as the type of its kind. What is wrong with its structure is left out, or has
+/// something stand in for it, so that the rest can be examined.
 pub(super) fn read_as<T: DeserializeOwned>(text: &Text, kind: Kind) -> Result<Read<T>, Problems> {
-    let found = read_head(text)?;
+    let (found, mut problems) = read_head(text)?;
     if found != kind {
         let problem = Problem::new(code::UNKNOWN_KIND, "/kind", "this is another kind of document");
-        text.check(vec![problem.found(found).expected(kind.as_str())])?;
+        problems.push(problem.found(found).expected(kind.as_str()));
+        return fail(text, problems);
     }
-    let mut problems = schema::check_document(kind, &text.value);
-    if problems.is_empty() {
+    problems.extend(text.problems.iter().cloned());
+    let structure = schema::check_document(kind, &text.value);
+    if structure.is_empty() && text.suspects.is_empty() {
         match T::deserialize(&text.value) {
-            Ok(file) => return Ok((Some(file), problems, vec![])),
+            Ok(file) => return Ok(Read { file, problems, suspects: Suspects::default() }),
             // The types and the schema made from them would have to differ.
             Err(error) => problems.push(Problem::new(code::BAD_VALUE, "", error.to_string())),
         }
-        return Ok((None, problems, vec![]));
+        return fail(text, problems);
     }
-    let mut rest = text.value.clone();
-    let mut repaired = Vec::new();
-    for problem in &problems {
-        let Some((parent, key)) = problem.path.rsplit_once('/') else { continue };
-        let Some(Value::Object(object)) = rest.pointer_mut(parent) else { continue };
-        object.shift_remove(&key.replace("~1", "/").replace("~0", "~"));
-        if problem.code != code::UNKNOWN_KEY
-            && let Some(value) = stand_in(parent, key)
-        {
-            object.insert(key.to_owned(), value);
-        }
-        repaired.extend([parent.to_owned(), problem.path.clone()]);
-    }
-    Ok((T::deserialize(&rest).ok(), problems, repaired))
-}
-
-/// What stands in for a value that is missing or wrong and without which nothing can be read.
-fn stand_in(parent: &str, key: &str) -> Option<Value> {
-    match key {
-        "version" => Some("0.0.0".into()),
-        "name" | "repository" | "source" | "id" | "address" | "url" | "cluster" => Some("".into()),
-        "use" if parent.ends_with("/strategy") => Some("".into()),
-        "strategy" => Some(json!({"use": ""})),
-        "stages" | "steps" => Some(json!([])),
-        "params" => Some(json!({})),
-        "attempts" => Some(1.into()),
-        _ => None,
+    let mut repair = Repair::of(kind, text);
+    problems.extend(repair.repair(structure));
+    match T::deserialize(&repair.value) {
+        Ok(file) => Ok(Read { file, problems, suspects: repair.suspects }),
+        // There was too much to repair.
+        Err(_) => fail(text, problems),
     }
 }

@@ -13,6 +13,8 @@ pub(super) struct Names<'a> {
     pub(super) earlier: &'a [String],
     /// All steps of the stage.
     pub(super) steps: &'a [String],
+    /// The steps of every stage, with the name of it.
+    pub(super) all: &'a [(String, String)],
     /// JSON Schema of the parameters.
     pub(super) params: &'a Value,
 }
@@ -51,6 +53,15 @@ impl Names<'_> {
         if self.steps.iter().any(|step| step == name) {
             return Some(format!(
                 "step {name:?} has no result yet: it does not come before this place"
+            ));
+        }
+        // A step whose own name is missing or wrong may be the one.
+        if self.steps.iter().any(String::is_empty) {
+            return None;
+        }
+        if let Some((stage, _)) = self.all.iter().find(|(_, step)| step == name) {
+            return Some(format!(
+                "step {name:?} belongs to stage {stage:?}: results are known only within their stage"
             ));
         }
         Some(match did_you_mean(name, self.earlier.iter().map(String::as_str)) {

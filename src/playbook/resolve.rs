@@ -24,6 +24,7 @@ pub fn resolve(
 ) -> Result<Playbook, Problems> {
     let draft = doc.draft();
     let mut resolver = Resolver {
+        doc,
         declared: &draft.plugins,
         plugins,
         builtins,
@@ -50,11 +51,12 @@ pub fn resolve(
         resolver.check_arguments(used, with);
         playbook.plugins.insert(used.name.clone(), pin);
     }
-    doc.check(resolver.problems)?;
+    doc.check_with(resolver.problems)?;
     Ok(playbook)
 }
 
 struct Resolver<'a> {
+    doc: &'a PlaybookDocument,
     declared: &'a BTreeMap<String, Declared>,
     plugins: &'a BTreeMap<String, PluginInfo>,
     builtins: &'a [PluginInfo],
@@ -109,7 +111,7 @@ impl<'a> Resolver<'a> {
         let wanted = used.kind.as_str();
         let Some((info, source, grants)) = self.find(&used.name) else {
             // A declared plugin of which nothing is known is reported where it is declared.
-            if !self.declared.contains_key(&used.name) {
+            if !self.doc.may_declare(&used.name) {
                 let builtins = self.builtins.iter().filter(|info| info.kind == used.kind);
                 let known: Vec<&str> = self
                     .declared

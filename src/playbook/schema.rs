@@ -12,6 +12,7 @@ use super::document::{ClusterFile, Kind, PlaybookFile};
 use super::explain::explain;
 use super::problem::{Problem, Problems, code, cut};
 use super::schema_limits;
+use super::schema_work;
 
 /// The largest schema that a document or plugin may bring along, in bytes.
 pub const MAX_SCHEMA_BYTES: usize = 64 * 1024;
@@ -76,6 +77,8 @@ pub fn check_arguments_schema(schema: &Value) -> Result<(), String> {
 pub(super) struct Schema {
     source: Value,
     validator: Validator,
+    /// Whether it is from outside, so that the work of checking with it is counted.
+    is_foreign: bool,
 }
 
 impl Schema {
@@ -92,7 +95,7 @@ impl Schema {
             return Err(vec![problem.expected(format!("at most {MAX_SCHEMA_BYTES} bytes"))]);
         }
         schema_limits::check(source).map_err(|problems| problems.0)?;
-        Self::build(source)
+        Ok(Self { is_foreign: true, ..Self::build(source)? })
     }
 
     fn build(source: &Value) -> Result<Self, Vec<Problem>> {
@@ -104,13 +107,12 @@ impl Schema {
             let message = cut(&format!("not a valid JSON Schema: {error}"), MAX_MESSAGE);
             vec![Problem::new(code::BAD_SCHEMA, path, message)]
         })?;
-        Ok(Self { source: source.clone(), validator })
+        Ok(Self { source: source.clone(), validator, is_foreign: false })
     }
 
     /// What is wrong with `value`; paths are within the value.
     pub(super) fn check(&self, value: &Value) -> Vec<Problem> {
-        let errors = self.validator.iter_errors(value).take(super::problem::MAX_PROBLEMS + 1);
-        errors.flat_map(|error| explain(&error, &self.source)).collect()
+        self.check_where(value, |_| true)
     }
 
     /// The same, where only some of the errors count.
@@ -119,22 +121,36 @@ impl Schema {
         value: &Value,
         counts: impl Fn(&jsonschema::ValidationError<'_>) -> bool,
     ) -> Vec<Problem> {
+        if self.is_foreign
+            && let Some(problem) = schema_work::check(&self.source, value)
+        {
+            return vec![problem];
+        }
         let errors = self.validator.iter_errors(value).filter(counts);
         let errors = errors.take(super::problem::MAX_PROBLEMS + 1);
         errors.flat_map(|error| explain(&error, &self.source)).collect()
     }
 }
 
-static PLAYBOOK: LazyLock<Result<Schema, Vec<Problem>>> =
-    LazyLock::new(|| Schema::build(&json_schema(Kind::Playbook)));
-static CLUSTER: LazyLock<Result<Schema, Vec<Problem>>> =
-    LazyLock::new(|| Schema::build(&json_schema(Kind::Cluster)));
+static PLAYBOOK: LazyLock<Value> = LazyLock::new(|| json_schema(Kind::Playbook));
+static CLUSTER: LazyLock<Value> = LazyLock::new(|| json_schema(Kind::Cluster));
+static PLAYBOOKS: LazyLock<Result<Schema, Vec<Problem>>> =
+    LazyLock::new(|| Schema::build(&PLAYBOOK));
+static CLUSTERS: LazyLock<Result<Schema, Vec<Problem>>> = LazyLock::new(|| Schema::build(&CLUSTER));
+
+/// The JSON Schema of a kind, made once.
+pub(super) fn of(kind: Kind) -> &'static Value {
+    match kind {
+        Kind::Playbook => &PLAYBOOK,
+        Kind::Cluster => &CLUSTER,
+    }
+}
 
 /// What the schema of its kind finds wrong with a document.
 pub(super) fn check_document(kind: Kind, document: &Value) -> Vec<Problem> {
     let schema = match kind {
-        Kind::Playbook => &PLAYBOOK,
-        Kind::Cluster => &CLUSTER,
+        Kind::Playbook => &PLAYBOOKS,
+        Kind::Cluster => &CLUSTERS,
     };
     match &**schema {
         Ok(schema) => schema.check(document),

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::problem::{Problem, Problems, code};
+use super::problem::{MAX_PROBLEMS, Problem, Problems, code};
 use super::spans::push_segment;
 
 /// The most values in a schema with its references written out. A reference to what is just being
@@ -30,9 +30,18 @@ const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
 /// Checks what a schema may cost. Its own nesting must be bounded. The path of the problem is
 /// within the schema.
 pub(super) fn check(schema: &Value) -> Result<(), Problems> {
-    let mut limits =
-        Limits { root: schema, anchors: HashMap::new(), values: 0, patterns: 0, open: Vec::new() };
-    limits.gather(schema, &mut String::new())?;
+    let mut limits = Limits {
+        root: schema,
+        anchors: HashMap::new(),
+        values: 0,
+        patterns: 0,
+        open: Vec::new(),
+        problems: Vec::new(),
+    };
+    limits.gather(schema, &mut String::new());
+    if !limits.problems.is_empty() {
+        return Err(Problems(limits.problems));
+    }
     limits.write_out(schema, 0)
 }
 
@@ -53,38 +62,43 @@ struct Limits<'a> {
     patterns: usize,
     /// What is being written out, by address.
     open: Vec<*const Value>,
+    problems: Vec<Problem>,
 }
 
 impl<'a> Limits<'a> {
     /// Goes once over the schema as it is: anchors, regular expressions, and what is not known here.
-    fn gather(&mut self, value: &'a Value, path: &mut String) -> Result<(), Problems> {
+    fn gather(&mut self, value: &'a Value, path: &mut String) {
         let length = path.len();
         match value {
             Value::Object(object) => {
                 for (key, below) in object {
                     push_segment(path, key);
-                    match below {
-                        Value::String(text) => self.keyword(key, text, value, path)?,
+                    let checked = match below {
+                        Value::String(text) => self.keyword(key, text, value, path),
                         Value::Object(of) if key == "patternProperties" => {
-                            self.pattern(of.keys().map(String::len).sum(), path)?;
+                            self.pattern(of.keys().map(String::len).sum(), path)
                         }
-                        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-                        Value::Array(_) | Value::Object(_) => {}
+                        Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
+                        Value::Array(_) | Value::Object(_) => Ok(()),
+                    };
+                    if let Err(Problems(found)) = checked
+                        && self.problems.len() < MAX_PROBLEMS
+                    {
+                        self.problems.extend(found);
                     }
-                    self.gather(below, path)?;
+                    self.gather(below, path);
                     path.truncate(length);
                 }
             }
             Value::Array(items) => {
                 for (index, item) in items.iter().enumerate() {
                     push_segment(path, &index.to_string());
-                    self.gather(item, path)?;
+                    self.gather(item, path);
                     path.truncate(length);
                 }
             }
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
         }
-        Ok(())
     }
 
     fn keyword(
@@ -120,8 +134,10 @@ impl<'a> Limits<'a> {
     }
 
     fn pattern(&mut self, bytes: usize, path: &str) -> Result<(), Problems> {
+        let before = self.patterns;
         self.patterns += bytes;
-        if self.patterns > MAX_PATTERNS_BYTES {
+        // It is said once, where it happens.
+        if self.patterns > MAX_PATTERNS_BYTES && before <= MAX_PATTERNS_BYTES {
             let expected = format!("at most {MAX_PATTERNS_BYTES} bytes of them in a schema");
             return Err(bad(path, "the regular expressions are too long", expected));
         }

@@ -16,6 +16,9 @@ pub const MAX_DEPTH: usize = 64;
 pub const MAX_KEY_BYTES: usize = 1024;
 const MAX_PATH_BYTES: usize = 4 * MAX_KEY_BYTES;
 
+/// The key that merges a mapping into another one, in YAML 1.1.
+pub(super) const MERGE_KEY: &str = "<<";
+
 /// A place in a text, from 1, in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Position {
@@ -39,9 +42,16 @@ impl Problem {
 /// What a pass meets: the pointer of a value, where its key is (none in a sequence), where it is.
 pub(super) type OnNode<'a> = dyn FnMut(&str, Option<Position>, Position) + 'a;
 
+/// What a pass found.
+pub(super) struct Walked {
+    pub(super) problems: Vec<Problem>,
+    /// Whether a value can be read in spite of the problems: the pass came to the end of the document.
+    pub(super) is_readable: bool,
+}
+
 /// Goes over `text` and returns what is wrong with its structure. `max_nodes` bounds the number of
 /// values, with aliases written out: a text of a few lines can stand for billions of values.
-pub(super) fn walk(text: &str, max_nodes: u64, on_node: &mut OnNode<'_>) -> Vec<Problem> {
+pub(super) fn walk(text: &str, max_nodes: u64, on_node: &mut OnNode<'_>) -> Walked {
     let mut walk = Walk {
         path: String::new(),
         frames: Vec::new(),
@@ -62,10 +72,12 @@ pub(super) fn walk(text: &str, max_nodes: u64, on_node: &mut OnNode<'_>) -> Vec<
             }
         };
         if !goes_on || walk.problems.len() > MAX_PROBLEMS {
-            break;
+            // What comes after the first document is not looked at.
+            let is_readable = walk.documents > 1;
+            return Walked { problems: walk.problems, is_readable };
         }
     }
-    walk.problems
+    Walked { problems: walk.problems, is_readable: true }
 }
 
 struct Walk<'a, 'f> {
@@ -124,12 +136,13 @@ impl Walk<'_, '_> {
                 self.documents == 1
             }
             Event::Scalar(text, style, anchor, tag) => {
-                self.check_tag(tag.as_deref(), at);
                 if self.is_key() {
+                    self.check_tag(tag.as_deref(), at);
                     return self.key(&text, style, at)
                         && self.count(Extent { nodes: 1, height: 0 }, anchor, at);
                 }
                 self.value(at);
+                self.check_tag(tag.as_deref(), at);
                 let goes_on = self.count(Extent { nodes: 1, height: 0 }, anchor, at);
                 self.end_value();
                 goes_on
@@ -195,7 +208,7 @@ impl Walk<'_, '_> {
         if known {
             self.problem(code::DUPLICATE_KEY, &format!("found the key {text:?} twice"), at);
         }
-        if text == "<<" && style == ScalarStyle::Plain {
+        if text == MERGE_KEY && style == ScalarStyle::Plain {
             let message = "merge keys (<<) are not part of YAML 1.2; write the keys out";
             self.problem(code::SYNTAX, message, at);
         }
@@ -227,12 +240,12 @@ impl Walk<'_, '_> {
     }
 
     fn start(&mut self, place: Place, anchor: usize, tag: Option<&Tag>, at: Position) -> bool {
-        self.check_tag(tag, at);
         if self.is_key() {
             self.problem(code::NOT_JSON, "found a collection as a key, expected a string", at);
             return false;
         }
         self.value(at);
+        self.check_tag(tag, at);
         let frame =
             Frame { place, path_len: self.path.len(), anchor, nodes_before: self.nodes, height: 0 };
         self.frames.push(frame);
@@ -313,7 +326,8 @@ pub(super) fn locate(text: &str, problems: &mut [Problem]) {
         if lengths.contains(&path.len())
             && let Some(place) = wanted.get_mut(path)
         {
-            *place = Some((key, value));
+            // Of two values of one key the first is the one that was looked at.
+            place.get_or_insert((key, value));
         }
     });
     // A text without any value begins where it begins.
@@ -328,7 +342,7 @@ pub(super) fn locate(text: &str, problems: &mut [Problem]) {
 }
 
 /// `pointer` and all pointers around it, the innermost first.
-fn ancestors(pointer: &str) -> impl Iterator<Item = &str> {
+pub(super) fn ancestors(pointer: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(pointer), |path| path.rfind('/').map(|end| &path[..end]))
 }
 
@@ -337,7 +351,7 @@ mod tests {
     use super::*;
 
     fn codes(text: &str) -> Vec<String> {
-        let problems = walk(text, 1_000, &mut |_, _, _| {});
+        let problems = walk(text, 1_000, &mut |_, _, _| {}).problems;
         problems.into_iter().map(|problem| problem.code).collect()
     }
 
@@ -347,7 +361,8 @@ mod tests {
         let text = "a: 1\nb:\n  - x\n  - {c/d: é, e: [2]}\n";
         let problems = walk(text, 1_000, &mut |path, key, at| {
             seen.push((path.to_owned(), key.map(|k| (k.line, k.column)), (at.line, at.column)));
-        });
+        })
+        .problems;
         assert_eq!(problems, []);
         let has = |path: &str, key, at| {
             assert!(seen.contains(&(path.into(), key, at)), "{path} {seen:?}")

@@ -32,6 +32,8 @@ pub struct Template {
 enum Node {
     /// Nothing in it is an expression; it is taken from the source.
     Literal(Value),
+    /// Something in it is not a valid expression, so its value is not known; the rest is here.
+    Bad(Vec<Part>),
     Alone(Expr),
     Text(Vec<Part>),
     Array(Vec<Node>),
@@ -83,7 +85,7 @@ impl Template {
             let mut add = |value| all.push(Placed { pointer: path.to_owned(), value });
             match node {
                 Node::Alone(expr) => add(expr),
-                Node::Text(parts) => parts.iter().for_each(|part| match part {
+                Node::Text(parts) | Node::Bad(parts) => parts.iter().for_each(|part| match part {
                     Part::Expr(expr) => add(expr),
                     Part::Text(_) => {}
                 }),
@@ -99,7 +101,7 @@ impl Template {
         self.node.visit(&mut String::new(), &mut |node, path| {
             let mut add = |value| all.push(Placed { pointer: path.to_owned(), value });
             match node {
-                Node::Alone(_) => add(false),
+                Node::Alone(_) | Node::Bad(_) => add(false),
                 Node::Text(_) => add(true),
                 Node::Literal(_) | Node::Array(_) | Node::Object(_) => {}
             }
@@ -163,6 +165,7 @@ impl Reader {
         let mut parts = Vec::new();
         let mut literal = String::new();
         let mut rest = text;
+        let errors = self.errors.len();
         while let Some(start) = rest.find(OPEN) {
             let (before, after) = (&rest[..start], &rest[start + OPEN.len()..]);
             if let Some(escaped) = before.strip_suffix('$') {
@@ -174,7 +177,7 @@ impl Reader {
             literal.push_str(before);
             let Some(length) = expression_length(after) else {
                 self.error(ExprError::invalid(text, "found ${{ without }} after it"));
-                return Node::Literal(Value::Null);
+                return Node::Bad(parts);
             };
             if !literal.is_empty() {
                 parts.push(Part::Text(std::mem::take(&mut literal)));
@@ -185,13 +188,16 @@ impl Reader {
                 self.error(ExprError::invalid(text, message));
             }
             if self.expressions > MAX_EXPRESSIONS {
-                return Node::Literal(Value::Null);
+                return Node::Bad(parts);
             }
             match Expr::parse(after[..length].trim()) {
                 Ok(expr) => parts.push(Part::Expr(expr)),
                 Err(error) => self.error(error),
             }
             rest = &after[length + 2..];
+        }
+        if self.errors.len() > errors {
+            return Node::Bad(parts);
         }
         literal.push_str(rest);
         if !literal.is_empty() {
@@ -257,7 +263,9 @@ impl Node {
     fn into_literal(self) -> Value {
         match self {
             Self::Literal(value) => value,
-            Self::Alone(_) | Self::Text(_) | Self::Array(_) | Self::Object(_) => Value::Null,
+            Self::Bad(_) | Self::Alone(_) | Self::Text(_) | Self::Array(_) | Self::Object(_) => {
+                Value::Null
+            }
         }
     }
 
@@ -270,7 +278,7 @@ impl Node {
             path.truncate(length);
         };
         match self {
-            Self::Literal(_) | Self::Alone(_) | Self::Text(_) => {}
+            Self::Literal(_) | Self::Bad(_) | Self::Alone(_) | Self::Text(_) => {}
             Self::Array(nodes) => {
                 nodes.iter().enumerate().for_each(|(index, node)| below(&index.to_string(), node));
             }
@@ -281,6 +289,8 @@ impl Node {
     fn render(&self, scope: &Scope<'_>, left: &mut Left) -> Result<Value, ExprError> {
         match self {
             Self::Literal(value) => Ok(value.clone()),
+            // A template with one of these does not count.
+            Self::Bad(_) => Ok(Value::Null),
             Self::Alone(expr) => {
                 let value = expr.eval(scope)?;
                 left.take(json_size(&value), expr)?;

@@ -5,10 +5,12 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use serde_json::{Map, Number, Value};
+use serde_json::Value;
 
-use super::problem::{MAX_PROBLEMS, Problem, Problems, code};
-use super::spans::{self, Position};
+use super::problem::{Problem, Problems, code};
+use super::spans::{self, MERGE_KEY, Position};
+use super::suspects::Suspects;
+use super::values;
 
 /// The largest text of a playbook: a person can't read a larger one, and it is kept in every run.
 pub const MAX_PLAYBOOK_BYTES: usize = 1024 * 1024;
@@ -37,10 +39,15 @@ pub(super) struct Text {
     /// The text as far as places in it are concerned.
     text: Arc<str>,
     pub(super) value: Value,
+    /// What is wrong with the text where a value could be read all the same.
+    pub(super) problems: Vec<Problem>,
+    /// The places that those are about.
+    pub(super) suspects: Suspects,
 }
 
 impl Text {
-    /// Reads a text.
+    /// Reads a text. Problems that leave a value to look at are kept with it; the others, past which
+    /// there is no value or none within the limits, are the error.
     pub(super) fn read(bytes: &[u8], limits: Limits) -> Result<Self, Problems> {
         if bytes.len() > limits.bytes {
             let expected = format!("at most {} bytes", limits.bytes);
@@ -49,12 +56,20 @@ impl Text {
         }
         let text = decode(bytes)?;
         let walkable = walkable(text);
-        Problems::check(spans::walk(&walkable, limits.nodes, &mut |_, _, _| {}))?;
-        let value = read_value(text)?;
-        let mut read = Self { text: walkable.into(), value: Value::Null };
-        let mut problems = Vec::new();
-        read.value = to_json(value, &mut String::new(), &mut problems);
-        read.check(problems)?;
+        let walked = spans::walk(&walkable, limits.nodes, &mut |_, _, _| {});
+        if !walked.is_readable {
+            return Err(Problems::of(walked.problems));
+        }
+        let values::Values { value, problems, suspects } = values::read(text, is_json(text))?;
+        let mut read = Self { text: walkable.into(), value, problems, suspects };
+        for problem in &walked.problems {
+            if let Some(around) = read.suspects.of_text(problem)
+                && let Some(Value::Object(object)) = read.value.pointer_mut(around)
+            {
+                object.shift_remove(MERGE_KEY);
+            }
+        }
+        read.problems.extend(walked.problems);
         Ok(read)
     }
 
@@ -121,97 +136,18 @@ fn walkable(text: &str) -> Cow<'_, str> {
     Cow::Owned(walkable)
 }
 
-fn read_value(text: &str) -> Result<serde_yaml::Value, Problems> {
-    if is_json(text)
-        && let Ok(value) = serde_json::from_str::<serde_yaml::Value>(text)
-    {
-        return Ok(value);
-    }
-    serde_yaml::from_str(text).map_err(|error| {
-        let problem = Problem::new(code::SYNTAX, "", error.to_string());
-        let problem = match error.location() {
-            Some(at) => {
-                let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-                problem.at(Position { line: number(at.line()), column: number(at.column()) })
-            }
-            None => problem,
-        };
-        Problems::from(problem)
-    })
-}
-
-/// Recursion is bounded: the text was walked before.
-fn to_json(value: serde_yaml::Value, path: &mut String, problems: &mut Vec<Problem>) -> Value {
-    match value {
-        serde_yaml::Value::Null => Value::Null,
-        serde_yaml::Value::Bool(value) => Value::Bool(value),
-        serde_yaml::Value::String(value) => Value::String(value),
-        serde_yaml::Value::Number(number) => number_to_json(&number).unwrap_or_else(|| {
-            let problem = Problem::new(code::NOT_JSON, path.clone(), "not a number of JSON");
-            add(problems, problem.found(number).expected("a finite number"));
-            Value::Null
-        }),
-        serde_yaml::Value::Sequence(items) => {
-            let items = items.into_iter().enumerate().map(|(index, item)| {
-                let length = path.len();
-                spans::push_segment(path, &index.to_string());
-                let item = to_json(item, path, problems);
-                path.truncate(length);
-                item
-            });
-            Value::Array(items.collect())
-        }
-        serde_yaml::Value::Mapping(entries) => {
-            let mut object = Map::with_capacity(entries.len());
-            for (key, value) in entries {
-                let length = path.len();
-                let key = match key.as_str() {
-                    Some(key) => key.to_owned(),
-                    None => {
-                        let key = serde_yaml::to_string(&key).unwrap_or_default();
-                        let key = key.trim().to_owned();
-                        spans::push_segment(path, &key);
-                        let problem =
-                            Problem::new(code::NOT_JSON, path.clone(), "a key is not a string");
-                        add(problems, problem.found(&key).expected("a string: put it in quotes"));
-                        path.truncate(length);
-                        key
-                    }
-                };
-                spans::push_segment(path, &key);
-                let value = to_json(value, path, problems);
-                path.truncate(length);
-                object.insert(key, value);
-            }
-            Value::Object(object)
-        }
-        serde_yaml::Value::Tagged(tagged) => to_json(tagged.value, path, problems),
-    }
-}
-
-/// Adds a problem, but not one for each of a million values.
-fn add(problems: &mut Vec<Problem>, problem: Problem) {
-    if problems.len() <= MAX_PROBLEMS {
-        problems.push(problem);
-    }
-}
-
-fn number_to_json(number: &serde_yaml::Number) -> Option<Value> {
-    let integer = number.as_i64().map(Number::from).or_else(|| number.as_u64().map(Number::from));
-    let number = integer.or_else(|| number.as_f64().and_then(Number::from_f64));
-    number.map(Value::Number)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::problem::MAX_PROBLEMS;
     use super::*;
     use serde_json::json;
 
     type Read = Result<Value, Vec<(String, Option<u32>, Option<u32>)>>;
 
     fn read(text: impl AsRef<[u8]>) -> Read {
-        match Text::read(text.as_ref(), Limits::PLAYBOOK) {
-            Ok(text) => Ok(text.value),
+        let text = Text::read(text.as_ref(), Limits::PLAYBOOK);
+        match text.and_then(|text| text.check(text.problems.clone()).map(|()| text.value)) {
+            Ok(value) => Ok(value),
             Err(Problems(all)) => {
                 Err(all.into_iter().map(|p| (p.code, p.line, p.column)).collect())
             }

@@ -192,3 +192,83 @@ async fn apply_uploads_the_plugins_beside_the_playbook_and_shows_their_digests()
         posts.clone().count() == 2 && posts.into_iter().all(|seen| seen.query == "dry_run=true")
     );
 }
+
+fn invalid(code: &str, path: &str, line: u32) -> Response {
+    let found = json!({"code": code, "path": path, "line": line, "column": 3,
+        "message": format!("{code} here"), "found": null, "expected": null});
+    let body = json!({"type": "about:blank", "title": "x", "status": 422, "detail": "1 problem",
+        "code": "invalid-document", "problems": [found]});
+    (StatusCode::UNPROCESSABLE_ENTITY, axum::Json(body)).into_response()
+}
+
+#[tokio::test]
+async fn a_refused_upload_does_not_hide_the_problems_of_the_rest() {
+    let digest = Digest::of(b"wasm");
+    let server = Server::start(move |seen| match (seen.method.as_str(), seen.path.as_str()) {
+        ("PUT", _) => problem(422, "no-component", "this is no component"),
+        ("POST", "/api/v1/playbooks") => {
+            invalid("plugin-not-uploaded", "/spec/plugins/zones/source", 6)
+        }
+        ("POST", "/api/v1/clusters") => invalid("duplicate", "/spec/agents/0/id", 6),
+        _ => applied(seen, &digest, false),
+    });
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("plugins")).unwrap();
+    write(folder.path(), "plugins/zones.wasm", "wasm");
+    let file = write(folder.path(), "all.yaml", &format!("{PLAYBOOK}---\n{CLUSTER}"));
+    let (code, out, err) = replictl(&server.url, &["apply", "-f", &file]).await;
+    assert_eq!((code, out.as_str()), (3, ""), "{err}");
+    assert!(
+        err.contains("all.yaml:6:22: /spec/plugins/zones/source: this is no component"),
+        "{err}"
+    );
+    assert!(!err.contains("plugin-not-uploaded here"), "it goes without saying: {err}");
+    assert!(err.contains("/spec/agents/0/id: duplicate here"), "{err}");
+    assert!(err.contains("error: 2 problems in "), "{err}");
+    let posts = server.seen().into_iter().filter(|seen| seen.method == "POST");
+    assert!(posts.into_iter().all(|seen| seen.query == "dry_run=true"), "nothing is applied");
+}
+
+#[tokio::test]
+async fn all_problems_of_all_files_are_told_at_once_and_before_anything_is_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let playbook =
+        PLAYBOOK.replace("use: zones", "use: roling").replace("- { name: ok,", "- { naem: ok,");
+    let playbook = write(folder.path(), "p.yaml", &playbook);
+    let cluster = write(folder.path(), "c.yaml", &CLUSTER.replace("http:", "ftp:"));
+    let bytes = folder.path().join("b.yaml");
+    std::fs::write(&bytes, b"kind: \xff\n").unwrap();
+    let bytes = bytes.to_str().unwrap();
+    let missing = folder.path().join("none.yaml");
+    let missing = missing.to_str().unwrap();
+    for command in ["validate", "apply"] {
+        let args = [command, "-f", &playbook, "-f", missing, "-f", &cluster, "-f", bytes];
+        let (code, out, err) = replictl(NOWHERE, &args).await;
+        assert_eq!((code, out.as_str()), (3, ""), "{err}");
+        for expected in [
+            "p.yaml:6:22: /spec/plugins/zones/source: failed to read the plugin",
+            "p.yaml:9:24: /spec/stages/0/strategy/use: there is no strategy",
+            "p.yaml:11:13: /spec/stages/0/steps/0/naem: unknown key",
+            "none.yaml: No such file",
+            "c.yaml:6:30: /spec/agents/0/address: not a valid address",
+            "b.yaml:1:7: the document is not UTF-8",
+        ] {
+            assert!(err.contains(expected), "{expected}: {err}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_only_a_server_has_is_left_out_of_the_check_with_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let playbook = PLAYBOOK.replace("file:plugins/zones.wasm", "store:zones@1.0.0");
+    let file = write(folder.path(), "p.yaml", &playbook);
+    let (code, out, err) = replictl(NOWHERE, &["validate", "-f", &file]).await;
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("rolling-restart  1.4.0    in part"), "{out}");
+    assert!(err.contains("plugin \"zones\" is known only to a server"), "{err}");
+    let file = write(folder.path(), "p.yaml", &playbook.replace("use: zones", "use: roling"));
+    let (code, _, err) = replictl(NOWHERE, &["validate", "-f", &file]).await;
+    assert_eq!(code, 3, "{err}");
+    assert!(err.contains("there is no strategy \"roling\""), "{err}");
+}

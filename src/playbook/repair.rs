@@ -1,0 +1,98 @@
+//! A document without what is wrong with its structure, so that the rest of it can be examined.
+
+use serde_json::Value;
+
+use super::document::{API_VERSION, Kind};
+use super::problem::{Problem, code, did_you_mean};
+use super::schema;
+use super::schema_path;
+use super::suspects::Suspects;
+use super::text::Text;
+
+/// How often a document is repaired and checked again. Once is enough, unless it has more problems
+/// than are looked for at a time.
+const MAX_ROUNDS: usize = 3;
+
+/// A document that is being repaired.
+pub(super) struct Repair {
+    kind: Kind,
+    /// What is left of it.
+    pub(super) value: Value,
+    /// The places where it is not what it was.
+    pub(super) suspects: Suspects,
+}
+
+impl Repair {
+    /// A document of this kind.
+    pub(super) fn of(kind: Kind, text: &Text) -> Self {
+        Self { kind, value: text.value.clone(), suspects: text.suspects.clone() }
+    }
+
+    /// Repairs what the schema has found, and returns what of it is to be reported.
+    pub(super) fn repair(&mut self, mut found: Vec<Problem>) -> Vec<Problem> {
+        // What is wrong with the head was said before anything else.
+        for (key, word) in [("apiVersion", API_VERSION), ("kind", self.kind.as_str())] {
+            if let Value::Object(document) = &mut self.value {
+                document.insert(key.to_owned(), word.into());
+            }
+            found.retain(|problem| problem.path.strip_prefix('/') != Some(key));
+        }
+        let mut reported = Vec::new();
+        for _ in 0..MAX_ROUNDS {
+            let (known, new): (Vec<_>, Vec<_>) =
+                found.into_iter().partition(|problem| self.suspects.explain(problem));
+            known.iter().chain(&new).for_each(|problem| self.repair_one(problem));
+            reported.extend(new);
+            found = schema::check_document(self.kind, &self.value);
+            // An empty text is what stands in for text.
+            found.retain(|problem| !self.suspects.has(&problem.path) || !self.is_typed(problem));
+            if found.is_empty() {
+                break;
+            }
+        }
+        reported
+    }
+
+    /// Whether the value at the place of a problem has the right type at least.
+    fn is_typed(&self, problem: &Problem) -> bool {
+        problem.code == code::BAD_VALUE && self.value.pointer(&problem.path).is_some()
+    }
+
+    fn repair_one(&mut self, problem: &Problem) {
+        let Some((around, segment)) = problem.path.rsplit_once('/') else { return };
+        let key = segment.replace("~1", "/").replace("~0", "~");
+        let root = schema::of(self.kind);
+        let schema_around = schema_path::at(root, around);
+        let stand_in =
+            schema_path::at(root, &problem.path).map(|schema| schema_path::stand_in(root, schema));
+        match self.value.pointer_mut(around) {
+            Some(Value::Object(object)) => {
+                object.shift_remove(&key);
+                self.suspects.open(around);
+                if problem.code == code::UNKNOWN_KEY {
+                    let known = schema_around.map(|schema| schema_path::keys(root, schema));
+                    let known =
+                        known.into_iter().flatten().filter(|known| !object.contains_key(*known));
+                    if let Some(meant) = did_you_mean(&key, known) {
+                        self.suspects.add(format!("{around}/{meant}"));
+                    }
+                    return;
+                }
+                if let Some(schema) = schema_around
+                    && schema_path::requires(root, schema, &key)
+                    && let Some(value) = stand_in
+                {
+                    object.insert(key, value);
+                }
+            }
+            Some(Value::Array(items)) => {
+                let item = key.parse::<usize>().ok().and_then(|index| items.get_mut(index));
+                if let (Some(item), Some(value)) = (item, stand_in) {
+                    *item = value;
+                }
+            }
+            Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) | None => {}
+        }
+        self.suspects.add(problem.path.clone());
+    }
+}

@@ -1,0 +1,148 @@
+//! What it costs to check one value with one schema, counted before it is done.
+//!
+//! A schema that refers to itself twice for the same part of a value doubles the work with each level
+//! of the value: one of a few lines would be checked for ever with a value that is nested deep.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use super::problem::{Problem, code};
+
+/// The most pairs of a schema and a value that are compared to check one value: about a second. The
+/// largest parameters with a plain schema have some hundred thousand.
+pub(super) const MAX_CHECK_WORK: usize = 1_000_000;
+
+/// Keywords whose schema applies to the same value.
+const SAME: [&str; 4] = ["if", "then", "else", "not"];
+/// Keywords with a list of such schemas.
+const SAME_LISTS: [&str; 3] = ["allOf", "anyOf", "oneOf"];
+/// Keywords whose schema applies to the entries that `properties` does not list.
+const OTHER_ENTRIES: [&str; 2] = ["additionalProperties", "unevaluatedProperties"];
+/// Keywords whose schema applies to the items after those that `prefixItems` lists.
+const OTHER_ITEMS: [&str; 2] = ["items", "unevaluatedItems"];
+
+/// Nothing, when `value` can be checked with the schema within [`MAX_CHECK_WORK`].
+pub(super) fn check(schema: &Value, value: &Value) -> Option<Problem> {
+    let mut anchors = HashMap::new();
+    gather(schema, &mut anchors);
+    let mut work = Work { root: schema, anchors, left: vec![(schema, value)] };
+    for _ in 0..MAX_CHECK_WORK {
+        let (schema, value) = work.left.pop()?;
+        work.apply(schema, value);
+        if work.left.len() > MAX_CHECK_WORK {
+            break;
+        }
+    }
+    let message = "checking this with its schema takes too much work";
+    let problem = Problem::new(code::TOO_LARGE, "", message);
+    (!work.left.is_empty())
+        .then(|| problem.expected(format!("at most {MAX_CHECK_WORK} comparisons")))
+}
+
+/// The places that have a name. The nesting of the schema is bounded.
+fn gather<'a>(schema: &'a Value, anchors: &mut HashMap<&'a str, &'a Value>) {
+    match schema {
+        Value::Object(object) => {
+            for name in ["$anchor", "$dynamicAnchor"] {
+                if let Some(Value::String(name)) = object.get(name) {
+                    anchors.insert(name, schema);
+                }
+            }
+            object.values().for_each(|below| gather(below, anchors));
+        }
+        Value::Array(items) => items.iter().for_each(|below| gather(below, anchors)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Pairs that are still to be compared: a list, as a schema can refer to itself without end.
+struct Work<'a> {
+    root: &'a Value,
+    anchors: HashMap<&'a str, &'a Value>,
+    left: Vec<(&'a Value, &'a Value)>,
+}
+
+impl<'a> Work<'a> {
+    fn apply(&mut self, schema: &'a Value, value: &'a Value) {
+        let Value::Object(keywords) = schema else { return };
+        for key in ["$ref", "$dynamicRef"] {
+            let target = keywords.get(key).and_then(Value::as_str).and_then(|to| self.target(to));
+            self.left.extend(target.map(|target| (target, value)));
+        }
+        let same = SAME.iter().filter_map(|key| keywords.get(*key));
+        let lists = SAME_LISTS.iter().filter_map(|key| keywords.get(*key)?.as_array()).flatten();
+        let dependent = keywords.get("dependentSchemas").and_then(Value::as_object);
+        let dependent = dependent.into_iter().flatten().map(|(_, schema)| schema);
+        self.left.extend(same.chain(lists).chain(dependent).map(|schema| (schema, value)));
+        match value {
+            Value::Object(entries) => {
+                let listed = keywords.get("properties").and_then(Value::as_object);
+                let patterns = keywords.get("patternProperties").and_then(Value::as_object);
+                for (key, entry) in entries {
+                    let named = listed.and_then(|listed| listed.get(key));
+                    let others = OTHER_ENTRIES.iter().filter_map(|other| keywords.get(*other));
+                    let others = others.filter(|_| named.is_none());
+                    let patterns = patterns.into_iter().flatten().map(|(_, schema)| schema);
+                    let all = named.into_iter().chain(others).chain(patterns);
+                    self.left.extend(all.map(|schema| (schema, entry)));
+                }
+            }
+            Value::Array(items) => {
+                let first = keywords.get("prefixItems").and_then(Value::as_array);
+                for (index, item) in items.iter().enumerate() {
+                    let own = first.and_then(|first| first.get(index));
+                    let others = OTHER_ITEMS.iter().filter_map(|other| keywords.get(*other));
+                    let others = others.filter(|_| own.is_none()).chain(keywords.get("contains"));
+                    self.left.extend(own.into_iter().chain(others).map(|schema| (schema, item)));
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+
+    fn target(&self, reference: &str) -> Option<&'a Value> {
+        let to = reference.strip_prefix('#')?;
+        match to.starts_with('/') || to.is_empty() {
+            true => self.root.pointer(to),
+            false => self.anchors.get(to).copied(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn nested(depth: usize) -> Value {
+        (0..depth).fold(json!(1), |value, _| json!({"a": value}))
+    }
+
+    #[test]
+    fn a_schema_that_branches_into_itself_is_not_followed_for_ever() {
+        let twice = json!({"properties": {"a": {"allOf": [{"$ref": "#"}, {"$ref": "#"}]}}});
+        assert_eq!(check(&twice, &nested(10)), None);
+        let problem = check(&twice, &nested(60)).unwrap();
+        assert_eq!(problem.expected.as_deref(), Some("at most 1000000 comparisons"));
+        let named = json!({"$anchor": "x", "additionalProperties": {"anyOf": [
+            {"$ref": "#x"}, {"$ref": "#x"}, {"not": {"$dynamicRef": "#x"}}]}});
+        assert!(check(&named, &nested(60)).is_some());
+        let items = json!({"items": {"$ref": "#"}, "contains": {"$ref": "#"}});
+        let list = (0..60).fold(json!([]), |below, _| json!([below]));
+        assert!(check(&items, &list).is_some());
+        assert!(check(&json!({"$ref": "#"}), &json!(1)).is_some());
+    }
+
+    #[test]
+    fn a_schema_of_a_tree_costs_what_the_tree_is_large() {
+        let tree = json!({"properties": {"a": {"$ref": "#"}, "b": {"$ref": "#"}},
+            "additionalProperties": {"$ref": "#"}, "prefixItems": [{"$ref": "#"}],
+            "items": {"$ref": "#"}});
+        let mut value = json!([]);
+        for _ in 0..14 {
+            value = json!({"a": value, "c": [value]});
+        }
+        assert_eq!(check(&tree, &value), None);
+    }
+}

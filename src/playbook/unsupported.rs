@@ -1,0 +1,74 @@
+//! What the format has and this version can't perform yet. It is looked for in what was read, apart
+//! from all rules, so that performing it takes no more than its lines here. What is written down and
+//! not performed would be worse than refused.
+
+use super::draft::{Declared, Draft};
+use super::model::{Cluster, Membership, OnAdded, OnRemoved, Step};
+use super::problem::{Problem, code};
+use super::source::Source;
+use super::spans::push_segment;
+
+fn not_yet(path: impl Into<String>, what: &str) -> Problem {
+    let message = format!("{what} is not supported by this version yet");
+    Problem::new(code::NOT_SUPPORTED, path, message)
+}
+
+/// What of a playbook can't be performed yet.
+pub(super) fn in_playbook(draft: &Draft) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (name, declared) in &draft.plugins {
+        let mut path = "/spec/plugins".to_owned();
+        push_segment(&mut path, name);
+        in_plugin(&path, declared, &mut problems);
+    }
+    let stages = &draft.playbook.stages;
+    if stages.len() > 1 {
+        problems.push(not_yet("/spec/stages/1", "more than one stage"));
+    }
+    for (index, stage) in stages.iter().enumerate() {
+        let path = format!("/spec/stages/{index}");
+        in_membership(&path, stage.membership, &mut problems);
+        for (index, step) in stage.steps.iter().enumerate() {
+            in_step(&format!("{path}/steps/{index}"), step, &mut problems);
+        }
+    }
+    problems
+}
+
+fn in_plugin(path: &str, declared: &Declared, problems: &mut Vec<Problem>) {
+    match &declared.source.source {
+        Source::Oci(_) => problems.push(not_yet(format!("{path}/source"), "oci:")),
+        Source::File(_) | Source::Store { .. } => {}
+    }
+    if !declared.grants.http.is_empty() {
+        problems.push(not_yet(format!("{path}/grants/http"), "a grant of http"));
+    }
+}
+
+fn in_membership(path: &str, membership: Membership, problems: &mut Vec<Problem>) {
+    if membership.added != OnAdded::Include {
+        problems.push(not_yet(format!("{path}/membership/added"), "anything but include"));
+    }
+    if membership.removed != OnRemoved::Ignore {
+        problems.push(not_yet(format!("{path}/membership/removed"), "anything but ignore"));
+    }
+}
+
+fn in_step(path: &str, step: &Step, problems: &mut Vec<Problem>) {
+    if step.timeout.is_some() {
+        problems.push(not_yet(format!("{path}/timeout"), "timeout"));
+    }
+    if step.require.is_some() {
+        problems.push(not_yet(format!("{path}/require"), "require"));
+    }
+    if step.retry.attempts > 1 {
+        problems.push(not_yet(format!("{path}/retry"), "retry"));
+    }
+}
+
+/// What of a cluster can't be performed yet.
+pub(super) fn in_cluster(cluster: &Cluster) -> Vec<Problem> {
+    let discovery = cluster.discovery.as_ref().map(|_| not_yet("/spec/discovery", "discovery"));
+    let tls = cluster.tls.as_ref().map(|_| not_yet("/spec/tls", "tls"));
+    discovery.into_iter().chain(tls).collect()
+}
