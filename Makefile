@@ -22,6 +22,7 @@ WASM_TARGETS := wasm32-unknown-unknown wasm32-wasip2
 WASM_BUILTIN := plugins
 WASM_EXAMPLES := examples/plugins/rust
 WASM_GUESTS := tests/plugins
+WASM_C_TOOL := examples/plugins/c/tool
 
 # The version is fixed, so that a check which passes today passes tomorrow.
 DENY_VERSION := 0.20.2
@@ -32,7 +33,7 @@ help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 28
 
 .PHONY: demo
-demo: example-plugins ## show a whole run over AGENTS=12 agents; FAIL=2 makes two fail, KEEP=1 lets all go on
+demo: rust-plugins ## show a whole run over AGENTS=12 agents; FAIL=2 makes two fail, KEEP=1 lets all go on
 	$(CARGO) build --locked --bins
 	$(OUT)/debug/replibook demo --agents $(AGENTS) --fail $(FAIL) $(if $(KEEP),--keep)
 
@@ -48,6 +49,7 @@ check: wasm-targets $(DENY) ## formatting, lints, documentation, licences
 	$(call check-wasm,$(WASM_BUILTIN),wasm32-unknown-unknown,$(WASM_BUILTIN)/target)
 	$(call check-wasm,$(WASM_EXAMPLES),wasm32-wasip2,$(WASM_EXAMPLES)/target)
 	$(call check-wasm,$(WASM_GUESTS),wasm32-wasip2,$(WASM_EXAMPLES)/target)
+	$(call check-wasm,$(WASM_C_TOOL),$(shell rustc -vV | sed -n 's/host: //p'),.tools/c)
 	$(DENY) check bans licenses sources
 
 # Formatting, lints and licences of the workspace $(1), which is built for the target $(2) in the
@@ -76,12 +78,16 @@ bench: example-plugins ## measure speed and print tables; BENCHES="commit plan" 
 .PHONY: clean
 clean: ## remove everything that was built
 	$(CARGO) clean
-	rm -rf $(WASM_BUILTIN)/target $(WASM_EXAMPLES)/target
+	rm -rf $(WASM_BUILTIN)/target
+	$(MAKE) -C examples/plugins clean
 
 .PHONY: example-plugins
-example-plugins: wasm-targets ## build the example plugins that the example playbooks use
-	$(CARGO) build --locked --release --target wasm32-wasip2 \
-		--manifest-path $(WASM_EXAMPLES)/Cargo.toml --target-dir $(WASM_EXAMPLES)/target
+example-plugins: wasm-targets ## build the example plugins, in Rust, JavaScript, Python and C
+	$(MAKE) --no-print-directory -C examples/plugins -j2
+
+.PHONY: rust-plugins
+rust-plugins: wasm-targets ## build those in Rust, which the example playbooks use
+	$(MAKE) --no-print-directory -C examples/plugins rust
 
 .PHONY: wasm-targets
 wasm-targets: ## add the compiler's WebAssembly targets where they are missing

@@ -41,6 +41,7 @@ pub(super) fn activate(runtime: &Runtime, plugin: &Loaded, activate: Activate) -
         Ok(returned) => ended(&guest, returned.map_err(convert::step_error)),
         Err(error) => match Unwound::from(error) {
             Unwound::Blocked(call) => ActivationEnd::Blocked(call),
+            Unwound::GaveUp(message) => ended(&guest, Err((message, false))),
             Unwound::Fault(fault) => failed(fault),
         },
     };

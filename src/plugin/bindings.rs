@@ -17,6 +17,7 @@ pub(super) mod strategy {
         world: "strategy",
         imports: { default: trappable },
         with: {
+            "replicante:playbook/failing": super::step::replicante::playbook::failing,
             "replicante:playbook/logging": super::step::replicante::playbook::logging,
             "replicante:playbook/types": super::step::replicante::playbook::types,
         },

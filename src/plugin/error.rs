@@ -32,6 +32,9 @@ pub(super) enum Stop {
     Blocked(Box<Call>),
     #[error("{0}")]
     NotDeterministic(String),
+    /// The guest asked to be ended with this message, as if it had returned it.
+    #[error("{0}")]
+    GaveUp(String),
     #[error("the plugin used more than {} ms of CPU time", limits::CPU_TIME.as_millis())]
     OutOfTime,
     #[error("the plugin asked for more than {} MiB of memory", limits::MEMORY_BYTES >> 20)]
@@ -66,6 +69,8 @@ impl From<Fault> for PluginError {
 pub(super) enum Unwound {
     /// At a call that has no answer yet.
     Blocked(Call),
+    /// By its own wish, with this message.
+    GaveUp(String),
     /// By an error.
     Fault(Fault),
 }
@@ -75,6 +80,9 @@ impl Unwound {
     pub(super) fn from(error: wasmtime::Error) -> Self {
         let error = match error.downcast::<Stop>() {
             Ok(Stop::Blocked(call)) => return Self::Blocked(*call),
+            Ok(Stop::GaveUp(message)) => {
+                return Self::GaveUp(cut(message, limits::MESSAGE_BYTES));
+            }
             Ok(stop) => return Self::Fault(stop.into()),
             Err(error) => error,
         };
@@ -116,6 +124,7 @@ impl From<Stop> for Fault {
             Stop::OutOfMemory => {
                 Self::new("out-of-memory", FailureReason::PluginOutOfMemory, message)
             }
+            Stop::GaveUp(_) => Self::new("trapped", FailureReason::PluginTrapped, message),
             Stop::Limit { code, .. } => Self::new(code, FailureReason::PluginLimit, message),
             Stop::Blocked(_) | Stop::Forbidden { .. } => {
                 Self::new("forbidden-call", FailureReason::PluginTrapped, message)
@@ -166,6 +175,9 @@ mod tests {
     fn a_stop_comes_out_of_a_guest_as_itself() {
         let error = wasmtime::Error::new(Stop::Blocked(Box::new(Call::Info))).context("outer");
         assert!(matches!(Unwound::from(error), Unwound::Blocked(Call::Info)));
+        let error = wasmtime::Error::new(Stop::GaveUp("x".repeat(limits::MESSAGE_BYTES + 1)));
+        let Unwound::GaveUp(message) = Unwound::from(error) else { panic!("not given up") };
+        assert!(message.len() > limits::MESSAGE_BYTES && message.ends_with('…'));
         let error = wasmtime::Error::new(Stop::OutOfTime);
         let Unwound::Fault(fault) = Unwound::from(error) else { panic!("not a fault") };
         assert_eq!((fault.code, fault.reason), ("out-of-time", FailureReason::PluginOutOfTime));

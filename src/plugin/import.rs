@@ -12,7 +12,7 @@ use super::bindings::strategy::StrategyPre;
 use super::catalog::{Compiled, Loaded};
 use super::code::Compiler;
 use super::engine::Runtime;
-use super::error::{Fault, PluginError, Unwound, cut};
+use super::error::{Fault, PluginError, Stop, Unwound, cut};
 use super::guest::{Guest, Role};
 use super::{json, limits, wasi};
 use crate::playbook::{PluginInfo, PluginKind, check_arguments_schema};
@@ -25,8 +25,13 @@ const VERSION: &str = "0.1.0";
 /// What a step and a strategy export, and what they may import beside WASI.
 const STEP_EXPORT: &str = "working";
 const STRATEGY_EXPORT: &str = "planning";
-const STEP_IMPORTS: [&str; 7] = ["agent", "entropy", "http", "logging", "signal", "timer", "types"];
-const STRATEGY_IMPORTS: [&str; 3] = ["logging", "roster", "types"];
+const STEP_IMPORTS: [&str; 8] =
+    ["agent", "entropy", "failing", "http", "logging", "signal", "timer", "types"];
+const STRATEGY_IMPORTS: [&str; 4] = ["failing", "logging", "roster", "types"];
+
+/// What builds of guests leave behind and nobody calls: through these QuickJS and Python are started
+/// before their memory becomes that of the component.
+const LEFT_OVER_EXPORTS: [&str; 2] = ["init", "exports"];
 
 /// First bytes of a component, and of a module, which many tools make on the way to one.
 const COMPONENT_MAGIC: &[u8] = b"\0asm\x0d\0\x01\0";
@@ -147,7 +152,8 @@ fn check_exports(
     };
     let component = component.component_type();
     let exports = component.exports(&runtime.engine).map(|(name, _)| name);
-    let others: Vec<_> = exports.filter(|name| *name != expected).map(str::to_owned).collect();
+    let unknown = |name: &&str| *name != expected && !LEFT_OVER_EXPORTS.contains(name);
+    let others: Vec<_> = exports.filter(unknown).map(str::to_owned).collect();
     if others.is_empty() {
         return Ok(());
     }
@@ -231,6 +237,7 @@ pub(super) fn describe(runtime: &Runtime, compiled: &Compiled) -> Result<Descrip
     };
     described.map_err(|error| match Unwound::from(error) {
         Unwound::Fault(fault) => fault.into(),
+        Unwound::GaveUp(message) => Fault::from(Stop::GaveUp(message)).into(),
         Unwound::Blocked(_) => {
             let message = "the plugin waited while it described itself".to_owned();
             Fault::new("forbidden-call", FailureReason::PluginTrapped, message).into()

@@ -7,7 +7,7 @@ use super::bindings::step::replicante::playbook::http::{HttpError, Request, Resp
 use super::bindings::step::replicante::playbook::logging::Level;
 use super::bindings::step::replicante::playbook::signal::SignalError;
 use super::bindings::step::replicante::playbook::{
-    agent, entropy, http, logging, signal, timer, types,
+    agent, entropy, failing, http, logging, signal, timer, types,
 };
 use super::convert;
 use super::error::Stop;
@@ -25,6 +25,12 @@ impl logging::Host for Guest {
             return Err(forbidden("logging.log", "describe").into());
         }
         Ok(self.log.push(convert::level(level), message)?)
+    }
+}
+
+impl failing::Host for Guest {
+    fn fail(&mut self, message: String) -> wasmtime::Result<()> {
+        Err(Stop::GaveUp(message).into())
     }
 }
 

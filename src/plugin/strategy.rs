@@ -38,6 +38,7 @@ pub(super) fn plan(
             Err(PluginError::new("strategy-failed", cut(message, limits::MESSAGE_BYTES)))
         }
         Err(error) => match Unwound::from(error) {
+            Unwound::GaveUp(message) => Err(PluginError::new("strategy-failed", message)),
             Unwound::Fault(fault) => Err(fault.into()),
             Unwound::Blocked(_) => {
                 let message = "the strategy waited, which it must not do".to_owned();

@@ -32,7 +32,7 @@ async fn the_step_restarts_a_healthy_node_and_waits() {
     assert_eq!(calls.len(), 4);
     assert_eq!(lines, ["node-1 is HEALTHY; restarting it", "node-1 is HEALTHY after 4000 ms"]);
     let expected = json!({
-        "before": "HEALTHY", "after": "HEALTHY", "restart": "restarted", "took_ms": 4000.0,
+        "before": "HEALTHY", "after": "HEALTHY", "restart": "restarted", "took_ms": 4000,
     });
     assert_eq!(end, ActivationEnd::Done(expected));
 

@@ -146,6 +146,15 @@ impl Agents {
         Self { records }
     }
 
+    /// Agents `node-0` and so on, all of them waiting, with these attributes.
+    pub(crate) fn with(attributes: Vec<Value>) -> Self {
+        let mut agents = Self::waiting(attributes.len() as u32);
+        for (record, attributes) in agents.records.iter_mut().zip(attributes) {
+            record.attributes = object(attributes);
+        }
+        agents
+    }
+
     pub(crate) fn set(&mut self, agent: &AgentId, state: AgentState) {
         let record = self.records.iter_mut().find(|record| record.agent == *agent);
         record.unwrap().state = state;

@@ -7,6 +7,7 @@ mod activations;
 mod bytes;
 mod compiling;
 mod examples;
+#[allow(dead_code, reason = "the conformance suite uses them too")]
 mod fixtures;
 mod imports;
 mod limits;

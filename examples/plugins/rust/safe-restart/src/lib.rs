@@ -58,7 +58,7 @@ struct Outcome {
     before: String,
     after: String,
     restart: Value,
-    took_ms: f64,
+    took_ms: u64,
 }
 
 struct SafeRestart;
@@ -91,7 +91,7 @@ impl Guest for SafeRestart {
         let wanted = ["HEALTHY".to_owned()];
         let timeout = arguments.timeout_seconds.saturating_mul(1_000);
         let after = agent::wait_status(&wanted, timeout).map_err(step_error)?;
-        let took_ms = timer::now() - started;
+        let took_ms = (timer::now() - started) as u64;
         log(Level::Info, &format!("{} is {after} after {took_ms} ms", input.agent));
 
         let restart = serde_json::from_str(&restart).map_err(permanent)?;

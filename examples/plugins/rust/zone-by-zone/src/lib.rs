@@ -116,8 +116,9 @@ fn zone(attributes: &str, attribute: &str) -> String {
     let attributes: Map<String, Value> = serde_json::from_str(attributes).unwrap_or_default();
     match attributes.get(attribute) {
         Some(Value::String(zone)) => zone.clone(),
-        Some(Value::Null) | None => String::new(),
-        Some(other) => other.to_string(),
+        Some(Value::Bool(zone)) => zone.to_string(),
+        Some(Value::Number(zone)) => zone.to_string(),
+        Some(Value::Null | Value::Object(_) | Value::Array(_)) | None => String::new(),
     }
 }
 

@@ -1,0 +1,49 @@
+// JSON as it was written. `JSON.parse` makes 1 of 1.0, and other digits of a number with many.
+
+/** The members of a JSON object: by name, the text of each as it stands there. */
+export function members(text) {
+  const found = new Map();
+  let depth = 0;
+  let name;
+  let start = 0;
+  const end = (at) => {
+    if (name !== undefined) found.set(name, text.slice(start, at).trim());
+    name = undefined;
+  };
+  for (let at = 0; at < text.length; at++) {
+    switch (text[at]) {
+      case '"': {
+        const from = at;
+        at = stringEnd(text, at);
+        if (depth === 1 && name === undefined) name = JSON.parse(text.slice(from, at + 1));
+        break;
+      }
+      case "{":
+      case "[":
+        depth++;
+        break;
+      case "}":
+      case "]":
+        depth--;
+        if (depth === 0) end(at);
+        break;
+      case ":":
+        if (depth === 1) start = at + 1;
+        break;
+      case ",":
+        if (depth === 1) end(at);
+        break;
+    }
+  }
+  return found;
+}
+
+/** Where the string ends that begins at `at`. */
+function stringEnd(text, at) {
+  for (;;) {
+    at = text.indexOf('"', at + 1);
+    let backslashes = 0;
+    while (text[at - 1 - backslashes] === "\\") backslashes++;
+    if (backslashes % 2 === 0) return at;
+  }
+}

@@ -1,0 +1,41 @@
+//! The components of all languages, built by `make example-plugins`.
+
+use std::path::Path;
+
+use replibook::playbook::PluginInfo;
+
+use crate::fixtures::host;
+use crate::plugins;
+
+/// A language, and where its components are.
+pub(crate) const LANGUAGES: [(&str, &str); 4] = [
+    ("Rust", "examples/plugins/rust/target/wasm32-wasip2/release"),
+    ("C", "examples/plugins/c/target"),
+    ("JavaScript", "examples/plugins/javascript/target"),
+    ("Python", "examples/plugins/python/target"),
+];
+
+/// A plugin in every language, Rust first. They are compiled once for all tests.
+pub(crate) async fn all(name: &str) -> Vec<(&'static str, PluginInfo)> {
+    let mut all = Vec::new();
+    for (language, folder) in LANGUAGES {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+        let file = folder.join(format!("{}.wasm", name.replace('-', "_")));
+        assert!(file.exists(), "found no {}; `make example-plugins` builds it", file.display());
+        let info = host().import(plugins::component(&folder, name)).await;
+        all.push((language, info.unwrap_or_else(|error| panic!("{name} in {language}: {error}"))));
+    }
+    all
+}
+
+/// Every language describes the plugin in the same words, with the same schema of arguments.
+pub(crate) fn same_description(all: &[(&'static str, PluginInfo)]) {
+    let (_, first) = &all[0];
+    for (language, info) in all {
+        let described = |info: &PluginInfo| {
+            (info.kind, info.name.clone(), info.version.clone(), info.summary.clone())
+        };
+        assert_eq!(described(info), described(first), "{language}");
+        assert_eq!(info.arguments, first.arguments, "{language}");
+    }
+}
