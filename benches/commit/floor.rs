@@ -61,6 +61,7 @@ fn open(dir: &Path) -> Connection {
         ("synchronous", "FULL"),
         ("wal_autocheckpoint", "4000"),
         ("cache_size", "-16384"),
+        ("temp_store", "MEMORY"),
     ] {
         connection.pragma_update(None, name, value).unwrap();
     }

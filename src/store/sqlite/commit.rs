@@ -91,20 +91,11 @@ impl Commit {
             None => check_fence(connection, run, epoch, at)?,
         }
         let id = run_key(run);
-        for Body { key: (seq, agent, state), finish_ts, text } in &self.records {
-            let sql = "INSERT INTO agent_records (run, seq, agent, state, finish_ts, body) \
-                       VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (run, seq) DO UPDATE SET \
-                       agent = ?3, state = ?4, finish_ts = ?5, body = ?6";
-            let row = params![id, seq, agent, state, finish_ts, text];
-            change(connection, "an agent record", sql, row)?;
+        for record in &self.records {
+            write_record(connection, &id, record)?;
         }
-        for Body { key: [agent, stage, step, attempt], finish_ts, text } in &self.journals {
-            let sql = "INSERT INTO journals (run, agent, stage, step, attempt, finish_ts, body) \
-                       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
-                       ON CONFLICT (run, agent, stage, step, attempt) DO UPDATE SET \
-                       finish_ts = ?6, body = ?7";
-            let row = params![id, agent, stage, step, attempt, finish_ts, text];
-            change(connection, "a journal", sql, row)?;
+        for journal in &self.journals {
+            write_journal(connection, &id, journal)?;
         }
         for Body { key: LogCursor { event, agent, line }, finish_ts, text } in &self.logs {
             let sql = "INSERT OR REPLACE INTO logs (run, event, agent, line, finish_ts, body) \
@@ -157,15 +148,66 @@ fn write_progress(
     progress: &ProgressRow,
 ) -> Result<()> {
     let ProgressRow { status, finishing_at, finish_ts, body } = progress;
+    let cutoff = at.cutoff.as_millis();
+    let id = run_key(run);
+    let sql = "UPDATE runs SET finishing_at = ?5, progress = ?7 \
+               WHERE id = ?1 AND epoch = ?2 AND engine IS NOT NULL \
+               AND (finish_ts IS NULL OR finish_ts >= ?3) AND status = ?4 AND finish_ts IS ?6";
+    let row = params![id, integer(epoch), cutoff, status, finishing_at, finish_ts, body];
+    if change(connection, "a run", sql, row)? > 0 {
+        return Ok(());
+    }
     let sql = "UPDATE runs SET status = ?4, finishing_at = ?5, finish_ts = ?6, progress = ?7 \
                WHERE id = ?1 AND epoch = ?2 AND engine IS NOT NULL \
                AND (finish_ts IS NULL OR finish_ts >= ?3)";
-    let cutoff = at.cutoff.as_millis();
-    let row = params![run_key(run), integer(epoch), cutoff, status, finishing_at, finish_ts, body];
+    let row = params![id, integer(epoch), cutoff, status, finishing_at, finish_ts, body];
     match change(connection, "a run", sql, row)? {
         0 => Err(StoreError::Fenced { run, epoch }),
         _ => Ok(()),
     }
+}
+
+// SQLite rewrites the entry of a row in each index over a column that a statement sets, also when it
+// sets what was there. So each document is written twice over: by a statement that leaves alone what
+// hardly ever changes and writes nothing if it did change, and only then by one that sets everything.
+
+fn write_record(
+    connection: &Connection,
+    run: &[u8; 16],
+    record: &Body<(u32, String, &'static str)>,
+) -> Result<()> {
+    let Body { key: (seq, agent, state), finish_ts, text } = record;
+    for sql in [
+        "INSERT INTO agent_records (run, seq, agent, state, finish_ts, body) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (run, seq) DO UPDATE SET \
+         state = ?4, body = ?6 WHERE agent = ?3 AND finish_ts IS ?5",
+        "UPDATE agent_records SET agent = ?3, state = ?4, finish_ts = ?5, body = ?6 \
+         WHERE run = ?1 AND seq = ?2",
+    ] {
+        let row = params![run, seq, agent, state, finish_ts, text];
+        if change(connection, "an agent record", sql, row)? > 0 {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn write_journal(connection: &Connection, run: &[u8; 16], journal: &Body<[u32; 4]>) -> Result<()> {
+    let Body { key: [agent, stage, step, attempt], finish_ts, text } = journal;
+    for sql in [
+        "INSERT INTO journals (run, agent, stage, step, attempt, finish_ts, body) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
+         ON CONFLICT (run, agent, stage, step, attempt) DO UPDATE SET \
+         body = ?7 WHERE finish_ts IS ?6",
+        "UPDATE journals SET finish_ts = ?6, body = ?7 \
+         WHERE run = ?1 AND agent = ?2 AND stage = ?3 AND step = ?4 AND attempt = ?5",
+    ] {
+        let row = params![run, agent, stage, step, attempt, finish_ts, text];
+        if change(connection, "a journal", sql, row)? > 0 {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Refuses an epoch that is not that of the run's lease.

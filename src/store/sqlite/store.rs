@@ -79,7 +79,7 @@ impl SqliteStore {
     /// Makes a small write.
     async fn write<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+        work: impl FnMut(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         self.writer.write(0, work).await
     }

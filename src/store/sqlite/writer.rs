@@ -31,21 +31,45 @@ pub(super) struct Writer {
 /// One write, and how large it is about.
 struct Write {
     bytes: usize,
-    work: Box<dyn FnOnce(Opened<'_>) -> Written + Send>,
+    work: Box<dyn Work>,
 }
 
-/// The connection within a savepoint, or why there is none.
-type Opened<'a> = std::result::Result<&'a Connection, String>;
+/// What a write does. It may be made again, when the transaction that it was made in is undone.
+trait Work: Send {
+    /// Makes the write and keeps its result; why it failed, if it did. Without a transaction it
+    /// writes nothing.
+    fn make(&mut self, open: Open<'_>) -> Option<String>;
 
-/// A write that was made within a transaction that is still open.
-struct Written {
-    /// Why it failed, in which case what it did is undone.
-    failure: Option<String>,
     /// Answers who asked, once it is known what became of the transaction.
-    answer: Answer,
+    fn answer(self: Box<Self>, group: std::result::Result<(), &str>);
 }
 
-type Answer = Box<dyn FnOnce(std::result::Result<(), &str>) + Send>;
+/// The connection within a transaction, or why there is none.
+type Open<'a> = std::result::Result<&'a Connection, String>;
+
+struct Task<T, F> {
+    work: F,
+    result: Option<Result<T>>,
+    reply: oneshot::Sender<Result<T>>,
+}
+
+impl<T: Send, F: FnMut(&Connection) -> Result<T> + Send> Work for Task<T, F> {
+    fn make(&mut self, open: Open<'_>) -> Option<String> {
+        let result = open.map_err(unavailable).and_then(&mut self.work);
+        let failure = result.as_ref().err().map(reason);
+        self.result = Some(result);
+        failure
+    }
+
+    fn answer(self: Box<Self>, group: std::result::Result<(), &str>) {
+        let lost = || Err(unavailable("the write was not made"));
+        // Nobody waiting is fine.
+        let _ = self.reply.send(match group {
+            Ok(()) => self.result.unwrap_or_else(lost),
+            Err(message) => Err(unavailable(message)),
+        });
+    }
+}
 
 impl Writer {
     /// Starts the thread. It keeps `directory` locked until its connection is closed.
@@ -65,7 +89,7 @@ impl Writer {
     }
 
     /// Makes a write and returns when it is on the disk. `bytes` is its size, about. A caller that
-    /// goes away does not stop it.
+    /// goes away does not stop it. `work` may be called again, after what it did was undone.
     ///
     /// # Errors
     /// What `work` returns, in which case nothing was written; [`StoreError::Unavailable`] when
@@ -73,24 +97,13 @@ impl Writer {
     pub(super) async fn write<T: Send + 'static>(
         &self,
         bytes: usize,
-        work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+        work: impl FnMut(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let stopped = || unavailable("the thread that writes has ended");
         let (reply, answer) = oneshot::channel();
-        let work = move |opened: Opened<'_>| {
-            let result = opened.map_err(unavailable).and_then(work);
-            let failure = result.as_ref().err().map(reason);
-            let answer = move |group: std::result::Result<(), &str>| {
-                // Nobody waiting is fine.
-                let _ = reply.send(match group {
-                    Ok(()) => result,
-                    Err(message) => Err(unavailable(message)),
-                });
-            };
-            Written { failure, answer: Box::new(answer) }
-        };
+        let work = Box::new(Task { work, result: None, reply });
         let queue = self.queue.as_ref().ok_or_else(stopped)?;
-        queue.send(Write { bytes, work: Box::new(work) }).await.map_err(|_| stopped())?;
+        queue.send(Write { bytes, work }).await.map_err(|_| stopped())?;
         answer.await.unwrap_or_else(|_| Err(stopped()))
     }
 }
@@ -113,48 +126,79 @@ fn serve(connection: &Connection, mut writes: mpsc::Receiver<Write>) {
 
 /// Makes one transaction of `first` and of what waits behind it.
 fn group(connection: &Connection, first: Write, writes: &mut mpsc::Receiver<Write>) {
-    let mut answers = Vec::new();
-    let made = make_group(connection, first, writes, &mut answers);
-    let made = made.and_then(|()| statement(connection, "COMMIT"));
-    if made.is_err() && !connection.is_autocommit() {
+    let mut made = Vec::new();
+    let mut outcome = make_together(connection, first, writes, &mut made);
+    if let Ok(Whole::Spoilt) = outcome {
+        outcome = statement(connection, "ROLLBACK")
+            .and_then(|()| make_apart(connection, &mut made))
+            .map(|()| Whole::Made);
+    }
+    let outcome = outcome.and_then(|_| statement(connection, "COMMIT"));
+    if outcome.is_err() && !connection.is_autocommit() {
         // If this fails too, so does the next BEGIN, and its callers are told.
         let _ = statement(connection, "ROLLBACK");
     }
-    let made = match &made {
-        Ok(()) => Ok(()),
-        Err(message) => Err(message.as_str()),
-    };
-    for answer in answers {
-        answer(made);
+    for work in made {
+        work.answer(outcome.as_ref().copied().map_err(String::as_str));
     }
 }
 
-fn make_group(
+/// What became of writes that were made without savepoints.
+enum Whole {
+    Made,
+    /// One failed half way, so that all have to be undone.
+    Spoilt,
+}
+
+/// Makes the writes one after another. A savepoint for each would cost several times what the write
+/// itself does, and hardly any fails after it changed something: one that is refused does not.
+fn make_together(
     connection: &Connection,
     first: Write,
     writes: &mut mpsc::Receiver<Write>,
-    answers: &mut Vec<Answer>,
-) -> std::result::Result<(), String> {
-    let mut open = statement(connection, "BEGIN IMMEDIATE");
+    made: &mut Vec<Box<dyn Work>>,
+) -> std::result::Result<Whole, String> {
+    let open = statement(connection, "BEGIN IMMEDIATE");
     let mut bytes = 0_usize;
     let mut next = Some(first);
-    while let Some(Write { bytes: size, work }) = next {
+    let mut whole = Whole::Made;
+    while let Some(Write { bytes: size, mut work }) = next {
         bytes = bytes.saturating_add(size);
-        open = open.and_then(|()| statement(connection, "SAVEPOINT one"));
-        // Without a savepoint nothing may be written: it would not be undone.
-        let Written { failure, answer } = work(open.clone().map(|()| connection));
-        answers.push(answer);
+        let before = connection.total_changes();
+        let failure = work.make(open.clone().map(|()| connection));
+        made.push(work);
         open.clone()?;
         if let Some(failure) = failure {
             if connection.is_autocommit() {
                 // Some errors, a full disk among them, undo the whole transaction.
                 return Err(failure);
             }
+            if connection.total_changes() != before {
+                whole = Whole::Spoilt;
+                break;
+            }
+        }
+        let room = made.len() < GROUP_WRITES && bytes < GROUP_BYTES;
+        next = if room { writes.try_recv().ok() } else { None };
+    }
+    Ok(whole)
+}
+
+/// Makes writes again, each within a savepoint, so that one that fails is undone alone.
+fn make_apart(
+    connection: &Connection,
+    writes: &mut [Box<dyn Work>],
+) -> std::result::Result<(), String> {
+    statement(connection, "BEGIN IMMEDIATE")?;
+    for work in writes {
+        statement(connection, "SAVEPOINT one")?;
+        if let Some(failure) = work.make(Ok(connection)) {
+            if connection.is_autocommit() {
+                return Err(failure);
+            }
             statement(connection, "ROLLBACK TO one")?;
         }
         statement(connection, "RELEASE one")?;
-        let room = answers.len() < GROUP_WRITES && bytes < GROUP_BYTES;
-        next = if room { writes.try_recv().ok() } else { None };
     }
     Ok(())
 }

@@ -92,6 +92,33 @@ async fn a_transaction_that_is_lost_fails_all_that_share_it_and_nothing_after() 
 }
 
 #[tokio::test]
+async fn a_write_that_fails_half_way_is_undone_alone() {
+    let (_parent, writer) = writer();
+    // As above, all four share a transaction.
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let held = writer.write(0, move |connection| {
+        // The second time nobody sends any more.
+        let _ = wait.recv();
+        insert(connection, 1, 1)
+    });
+    let refused =
+        writer.write(0, |_| Err::<(), _>(failed("find it", rusqlite::Error::InvalidQuery)));
+    let half = writer.write(0, |connection| {
+        insert(connection, 2, 1)?;
+        Err::<(), _>(failed("write the other half", rusqlite::Error::InvalidQuery))
+    });
+    let after = writer.write(0, |connection| insert(connection, 4, 1));
+    let release = async move { go.send(()).unwrap() };
+    let (held, refused, half, after, ()) =
+        tokio::join!(biased; held, refused, half, after, release);
+    held.unwrap();
+    assert!(refused.unwrap_err().to_string().contains("find it"));
+    assert!(half.unwrap_err().to_string().contains("write the other half"));
+    after.unwrap();
+    assert_eq!(sum(&writer).await, 5);
+}
+
+#[tokio::test]
 async fn without_a_transaction_nothing_is_written() {
     let (parent, writer) = writer();
     let path = parent.path().join(super::DATABASE_FILE);
