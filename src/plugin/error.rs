@@ -99,6 +99,10 @@ impl Unwound {
                 format!("the plugin misused the handles of WASI, or held more than {most}");
             return Self::Fault(Fault::new("handle-limit", FailureReason::PluginLimit, message));
         }
+        if let Some(broken) = error.downcast_ref::<std::str::Utf8Error>() {
+            let message = format!("the plugin gave the host a text that is not UTF-8: {broken}");
+            return Self::Fault(Fault::new("bad-text", FailureReason::PluginTrapped, message));
+        }
         let text = format!("{error:#}");
         // The runtime keeps the type of this error to itself.
         if text.contains("allocated for hostcalls has been exhausted") {

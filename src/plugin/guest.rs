@@ -221,6 +221,16 @@ mod tests {
     }
 
     #[test]
+    fn waiting_is_no_cpu_time() {
+        let (start, begun) = (cpu_time(), std::time::Instant::now());
+        let (_nobody, wait) = std::sync::mpsc::channel::<()>();
+        let waited = Duration::from_millis(300);
+        assert!(wait.recv_timeout(waited).is_err());
+        assert!(begun.elapsed() >= waited);
+        assert!(cpu_time().saturating_sub(start) < waited / 2);
+    }
+
+    #[test]
     fn random_bytes_follow_the_seed_alone() {
         let bytes = |seed| {
             let mut guest = Guest::new(Role::Describe, Timestamp::default(), seed);

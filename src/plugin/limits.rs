@@ -110,15 +110,15 @@ pub(super) const FUNCTIONS: usize = 200_000;
 /// compiler's time and memory grow faster than this.
 pub(super) const FUNCTION_BYTES: usize = 1 << 20;
 
-/// CPU time of compiling one plugin: a guest in Python needs 10 s on a slow machine.
+/// CPU time of compiling one plugin: a guest in Python needs 10 s.
 pub(super) const COMPILE_CPU_TIME: Duration = Duration::from_secs(60);
 
 /// Time of compiling one plugin by the clock, so that a process that hangs without computing ends:
 /// as long as the CPU time takes on a machine that is ten times too busy.
 pub(super) const COMPILE_WALL_TIME: Duration = Duration::from_secs(600);
 
-/// Address space of a process that compiles, of which a part is used.
-pub(super) const COMPILE_MEMORY_BYTES: u64 = 4 << 30;
+/// Address space of a process that compiles: a guest in Python needs less than half.
+pub(super) const COMPILE_MEMORY_BYTES: u64 = 2 << 30;
 
 /// Threads of a process that compiles: with more, a large machine would run past the limit on memory,
 /// which their stacks and heaps take.
@@ -131,7 +131,7 @@ pub(super) const COMPILE_NICE: i32 = 19;
 /// the last words of a crash.
 pub(super) const COMPILER_SAYS_BYTES: u64 = 16 << 10;
 
-/// Bytes of the compiled code of one plugin: a guest in Python has 60 MiB.
+/// Bytes of the compiled code of one plugin: a guest in Python has 31 MiB.
 pub(super) const CODE_BYTES: u64 = 256 << 20;
 
 /// Bytes of all compiled code on disk: some tens of the largest plugins.

@@ -63,3 +63,71 @@ pub(crate) fn endless_to_compile() -> Vec<u8> {
     body.extend([0x20, 0]);
     function(LOCALS, &body)
 }
+
+/// Components inside of each other.
+pub(crate) fn deep(levels: usize) -> Vec<u8> {
+    let empty = b"\0asm\x0d\0\x01\0".to_vec();
+    (0..levels).fold(empty.clone(), |inner, _| [empty.clone(), section(4, &inner)].concat())
+}
+
+/// A component that exports an empty instance under each of these names.
+pub(crate) fn exporting(names: &[&str]) -> Vec<u8> {
+    let instance = section(5, &[1, 1, 0]);
+    let exports = names
+        .iter()
+        .flat_map(|name| [&[0][..], &leb(name.len()), name.as_bytes(), &[0x05, 0, 0]].concat());
+    let exports = [leb(names.len()), exports.collect()].concat();
+    [b"\0asm\x0d\0\x01\0".to_vec(), instance, section(11, &exports)].concat()
+}
+
+/// The component, which exports its first module too.
+pub(crate) fn exporting_module(component: &[u8]) -> Vec<u8> {
+    [component, section(11, b"\x01\0\x05extra\0\x11\0\0").as_slice()].concat()
+}
+
+/// `(loop br 0)`
+pub(crate) const LOOPS: &[u8] = &[0x03, 0x40, 0x0c, 0, 0x0b];
+
+/// `(loop (drop (table.grow (ref.null func) (i32.const 4096))) br 0)`
+pub(crate) const GROWS_ITS_TABLE: &[u8] =
+    &[0x03, 0x40, 0xd0, 0x70, 0x41, 0x80, 0x20, 0xfc, 0x0f, 0, 0x1a, 0x0c, 0, 0x0b];
+
+/// `(loop (drop (memory.grow (i32.const 16))) br 0)`
+pub(crate) const GROWS: &[u8] = &[0x03, 0x40, 0x41, 0x10, 0x40, 0, 0x1a, 0x0c, 0, 0x0b];
+
+/// The component with one more module in it, which has a table and a memory, and does this when it
+/// starts.
+pub(crate) fn starting(component: &[u8], body: &[u8]) -> Vec<u8> {
+    let body = [&[0], body, &[0x0b]].concat();
+    let module = [
+        b"\0asm\x01\0\0\0".to_vec(),
+        section(1, &[1, 0x60, 0, 0]),
+        section(3, &[1, 0]),
+        section(4, &[1, 0x70, 0, 0]),
+        section(5, &[1, 0, 0]),
+        section(8, &[0]),
+        section(10, &[&[1][..], &leb(body.len()), &body].concat()),
+    ];
+    let instance = [vec![1, 0], leb(modules(component)), vec![0]].concat();
+    [component, &section(1, &module.concat()), &section(2, &instance)].concat()
+}
+
+/// How many modules stand in the component itself.
+fn modules(component: &[u8]) -> usize {
+    let (mut at, mut count) = (8, 0);
+    while at < component.len() {
+        let id = component[at];
+        let (mut size, mut shift) = (0, 0);
+        loop {
+            at += 1;
+            size |= usize::from(component[at] & 0x7f) << shift;
+            shift += 7;
+            if component[at] & 0x80 == 0 {
+                break;
+            }
+        }
+        count += usize::from(id == 1);
+        at += 1 + size;
+    }
+    count
+}

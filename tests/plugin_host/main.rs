@@ -9,6 +9,7 @@ mod compiling;
 mod examples;
 #[allow(dead_code, reason = "the conformance suite uses them too")]
 mod fixtures;
+mod hostile;
 mod imports;
 mod limits;
 #[path = "../support/plugins.rs"]

@@ -306,3 +306,42 @@ fn engine_key(engine: &Engine) -> String {
     engine.precompile_compatibility_hash().hash(&mut sum);
     hex::encode(&sum.0.finalize()[..8])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_end_of_a_compiler_has_its_code() {
+        let killed = |signal: Signal| Some(ExitStatus::from_raw(signal.as_raw()));
+        let exit = |code: u8| Some(ExitStatus::from_raw(i32::from(code) << 8));
+        let starved = "memory allocation of 7 bytes failed";
+        let cases = [
+            (None, "", "compile-time"),
+            (killed(Signal::XCPU), "", "compile-time"),
+            (killed(Signal::XFSZ), "", "compile-size"),
+            (killed(Signal::ABORT), starved, "compile-memory"),
+            (killed(Signal::ABORT), "", "compile-crashed"),
+            (killed(Signal::SEGV), "", "compile-crashed"),
+            (exit(101), "panicked at …", "compile-crashed"),
+            (exit(child::INVALID), starved, "invalid-component"),
+            (exit(child::FAILED), "failed to read", "unavailable"),
+            (killed(Signal::KILL), "", "unavailable"),
+        ];
+        for (status, said, code) in cases {
+            let error = CompileLimits::default().outcome(status, said).unwrap_err();
+            assert_eq!(error.code, code, "{status:?} {said}");
+        }
+        assert!(CompileLimits::default().outcome(exit(0), "").is_ok());
+    }
+
+    #[test]
+    fn a_compiler_that_hangs_is_killed() {
+        let mut hangs = Command::new("sleep");
+        hangs.arg("1000").stdin(Stdio::piped()).stderr(Stdio::piped());
+        let process = hangs.spawn().unwrap();
+        // More than a pipe holds, and nobody reads it.
+        let (status, said) = wait(process, &[0; 1 << 20], Duration::from_millis(1)).unwrap();
+        assert_eq!((status, said.as_str()), (None, ""));
+    }
+}

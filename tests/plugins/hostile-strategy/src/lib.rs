@@ -6,7 +6,9 @@ use serde_json::Value;
 
 wit_bindgen::generate!({ path: "../../../wit", world: "strategy" });
 
-use exports::replicante::playbook::planning::{Decision, Description, Guest, Next, PlanInput};
+use exports::replicante::playbook::planning::{
+    Decision, Description, Guest, Next, PlanInput, Skipped,
+};
 use replicante::playbook::logging::{Level, log};
 use replicante::playbook::roster::{AgentState, details, page};
 
@@ -35,6 +37,25 @@ impl Guest for Hostile {
             "sleep" => std::thread::sleep(Duration::from_secs(1)),
             "memo" => decision.memo = "m".repeat(65_537),
             "flood" => decision.start = vec![String::new(); 4_000_000],
+            "giant-memo" => decision.memo = "m".repeat(20 << 20),
+            "giant-details" => drop(details(&"x".repeat(20 << 20))),
+            "giant-page" => drop(page(AgentState::Pending, Some(&"x".repeat(20 << 20)), 1)),
+            "skip" => {
+                let skipped = Skipped { id: "node-0".to_owned(), reason: "r".repeat(1_025) };
+                decision.skip = vec![skipped];
+            }
+            "recursion" => decision.label = Some(deeper(1).to_string()),
+            "memory" => {
+                let mut hoard = Vec::new();
+                loop {
+                    hoard.push(vec![1_u8; 1 << 20]);
+                    std::hint::black_box(&hoard);
+                }
+            }
+            "log" => (0..1_000_000).for_each(|line| log(Level::Debug, &line.to_string())),
+            "calls" => loop {
+                std::hint::black_box(page(AgentState::Pending, None, u32::MAX));
+            },
             "look" => {
                 log(Level::Debug, "looking");
                 let ids = page(AgentState::Pending, None, u32::MAX);
@@ -49,6 +70,13 @@ impl Guest for Hostile {
         }
         Ok(decision)
     }
+}
+
+/// Recursion that keeps next to nothing in memory, so that the stack of the machine ends first.
+#[inline(never)]
+#[allow(unconditional_recursion)]
+fn deeper(depth: u64) -> u64 {
+    (deeper(depth + 1) ^ depth).rotate_left(7).wrapping_mul(depth | 1)
 }
 
 export!(Hostile);

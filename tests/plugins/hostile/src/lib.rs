@@ -6,11 +6,42 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-wit_bindgen::generate!({ path: "../../../wit", world: "step" });
+wit_bindgen::generate!({
+    path: "../../../wit",
+    // Of WASI, what the standard library does not show.
+    inline: "
+        package test:timers;
+        world timers {
+            include replicante:playbook/step@0.1.0;
+            import wasi:clocks/monotonic-clock@0.2.6;
+        }
+        package wasi:io@0.2.6 {
+            interface poll {
+                resource pollable { ready: func() -> bool; block: func(); }
+                poll: func(in: list<borrow<pollable>>) -> list<u32>;
+            }
+        }
+        package wasi:clocks@0.2.6 {
+            interface monotonic-clock {
+                use wasi:io/poll@0.2.6.{pollable};
+                type instant = u64;
+                type duration = u64;
+                now: func() -> instant;
+                resolution: func() -> duration;
+                subscribe-instant: func(when: instant) -> pollable;
+                subscribe-duration: func(when: duration) -> pollable;
+            }
+        }
+    ",
+    world: "test:timers/timers",
+    generate_all,
+});
 
 use exports::replicante::playbook::working::{Description, Guest, StepError, StepInput};
 use replicante::playbook::logging::{Level, log};
 use replicante::playbook::{agent, entropy, http, signal, timer};
+use wasi::clocks::monotonic_clock::subscribe_duration;
+use wasi::io::poll::poll;
 
 struct Hostile;
 
@@ -129,9 +160,87 @@ impl Guest for Hostile {
                 let error = signal::wait("go", 1_000).unwrap_err();
                 Err(StepError::Permanent(format!("{error:?}")))
             }
+            "giant" => Err(StepError::Permanent(giant(arguments["to"].as_str().unwrap()))),
+            "not-utf8" => Ok(not_utf8()),
+            "log-not-utf8" => {
+                log(Level::Info, &not_utf8());
+                done(json!(null))
+            }
+            "calls" => loop {
+                std::hint::black_box(timer::now());
+            },
+            "refused-calls" => loop {
+                let _ = std::hint::black_box(agent::run_action("not/granted", "null"));
+            },
+            "many-calls" => {
+                for _ in 0..number(&arguments) {
+                    std::hint::black_box(timer::now());
+                }
+                done(json!(null))
+            }
+            "endless-line" => loop {
+                eprint!("{}", "x".repeat(4_096));
+            },
+            "endless-stdout" => loop {
+                print!("{}", "x".repeat(4_096));
+            },
+            "handles" => loop {
+                std::mem::forget(subscribe_duration(1));
+            },
+            "poll" => {
+                let ready = subscribe_duration(0);
+                loop {
+                    std::hint::black_box(poll(&[&ready]));
+                }
+            }
+            "block" => {
+                subscribe_duration(u64::MAX).block();
+                done(json!(null))
+            }
+            "dice" => {
+                let mut thrown = Vec::new();
+                for _ in 0..number(&arguments) {
+                    let state = RandomState::new().hash_one(Instant::now().elapsed());
+                    let dice =
+                        state as u32 ^ SystemTime::now().elapsed().unwrap().as_nanos() as u32;
+                    timer::sleep(dice);
+                    thrown.push(dice);
+                }
+                done(json!(thrown))
+            }
             other => panic!("found {other}"),
         }
     }
+}
+
+/// Gives one function of the host more than it takes in a call.
+fn giant(to: &str) -> String {
+    let text = "x".repeat(20 << 20);
+    match to {
+        "log" => log(Level::Info, &text),
+        "kind" => drop(agent::run_action(&text, "null")),
+        "arguments" => drop(agent::run_action("a/b", &text)),
+        "statuses" => drop(agent::wait_status(&vec![String::new(); 4_000_000], 1)),
+        "status" => drop(agent::wait_status(&[text], 1)),
+        "signal" => drop(signal::wait(&text, 1)),
+        "url" | "body" => {
+            let (mut url, mut body, method) = (String::new(), vec![], "GET".to_owned());
+            match to {
+                "url" => url = text,
+                _ => body = text.into_bytes(),
+            }
+            let request = http::Request { method, url, headers: vec![], body, timeout: 1 };
+            drop(http::send(&request));
+        }
+        "error" => return text,
+        other => panic!("found {other}"),
+    }
+    "the host took it".to_owned()
+}
+
+fn not_utf8() -> String {
+    // What another language may do by mistake.
+    unsafe { String::from_utf8_unchecked(vec![b'"', 0xff, b'"']) }
 }
 
 fn nested(depth: usize) -> String {
