@@ -108,7 +108,7 @@ fn activate(plugin: &Digest, answers: usize) -> Activate {
         grants: Grants { actions: vec!["*".to_owned()], http: Vec::new() },
         journal,
         agent,
-        attributes: Map::new(),
+        attributes: Map::new().into(),
         cluster: "bench".to_owned(),
         stage: "all".to_owned(),
     }

@@ -1,4 +1,4 @@
-//! What a run over many agents costs: `cargo bench --bench fleet`.
+//! What a run over many agents costs: `make bench`, or `make bench BENCHES=fleet`.
 //!
 //! A real server on SQLite drives one `action` step over agents for which one other process answers
 //! over loopback HTTP, 500 at a time. Beside it, in the same run, the floor: a bare client (this
@@ -11,17 +11,12 @@
 //! `1000,10000,50000`).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-// Figures are what this program is for.
-#![allow(clippy::print_stdout)]
 
-#[allow(dead_code, reason = "each benchmark uses a part of it")]
 #[path = "support/scene.rs"]
 mod scene;
 #[path = "support/simulator.rs"]
 mod simulator;
-#[allow(dead_code, reason = "each benchmark uses a part of it")]
-#[path = "support/usage.rs"]
-mod usage;
+mod support;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -29,6 +24,7 @@ use std::time::{Duration, Instant};
 use futures::StreamExt as _;
 use scene::Scene;
 use serde_json::{Value, json};
+use support::{Table, cpu_by_thread, cpu_time, heading, mib, note, peak_memory, rate};
 
 /// Agents in flight.
 const WINDOW: usize = 500;
@@ -49,7 +45,7 @@ struct Cost {
     latencies: Vec<i64>,
     /// Of who drives the agents, and of the simulated agents.
     cpu: [Duration; 2],
-    peak: f64,
+    peak: u64,
 }
 
 fn main() {
@@ -58,60 +54,77 @@ fn main() {
 }
 
 async fn measure() {
+    heading("fleet");
     let sizes = std::env::var("REPLIBOOK_BENCH_AGENTS").unwrap_or("1000,10000,50000".to_owned());
     let sizes: Vec<usize> = sizes.split(',').map(|size| size.trim().parse().unwrap()).collect();
-    head();
+    let mut table = Table::new([
+        "what",
+        "agents",
+        "took",
+        "agents/s",
+        "start to result p50",
+        "p99",
+        "CPU of the driver per agent",
+        "CPU of the simulated agents",
+        "peak memory of the driver",
+    ]);
+    let mut notes = Vec::new();
     for &agents in &sizes {
         let scene = Scene::start(Duration::ZERO).await;
         let floor = floor(&scene, agents).await;
-        floor.report();
-        let before = usage::cpu_by_thread(scene.server_id());
+        floor.report(&mut table);
+        let before = cpu_by_thread(scene.server_id());
         let (cost, accepted) = run(&scene, agents, WINDOW).await;
-        cost.report();
+        cost.report(&mut table);
         let share = floor.took.as_secs_f64() / cost.took.as_secs_f64();
-        println!("{share:.2} of the floor's rate; accepted in {} ms", accepted.as_millis());
-        threads(&scene, &before, agents);
+        notes.push(format!(
+            "{agents} agents: {share:.2} of the floor's rate; the run was accepted in {} ms; CPU of \
+             the server per agent by thread: {}",
+            accepted.as_millis(),
+            threads(&scene, &before, agents)
+        ));
         scene.stop().await;
     }
     let many = MANY.min(sizes.iter().copied().max().unwrap_or(MANY));
     let scene = Scene::start(LONG).await;
     let (cost, _) = run(&scene, many, many).await;
-    Cost { what: "all in flight", ..cost }.report();
+    Cost { what: "all in flight", ..cost }.report(&mut table);
     scene.stop().await;
-}
-
-fn head() {
-    println!(
-        "| what | agents | s | agents/s | p50 ms | p99 ms | driver CPU µs/agent | agents CPU µs/agent | driver peak MiB |"
-    );
-    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
+    table.print();
+    notes.iter().for_each(|text| note(text));
 }
 
 impl Cost {
-    fn report(&self) {
+    fn report(&self, table: &mut Table) {
         let Self { what, agents, took, latencies, cpu, peak } = self;
-        let seconds = took.as_secs_f64();
-        let rate = *agents as f64 / seconds;
-        let at = |share: usize| latencies[(latencies.len() - 1) * share / 100];
-        let [driver, simulated] = cpu.map(|time| time.as_secs_f64() * 1e6 / *agents as f64);
-        println!(
-            "| {what} | {agents} | {seconds:.2} | {rate:.0} | {} | {} | {driver:.0} | {simulated:.0} | {peak:.0} |",
+        let at = |share: usize| format!("{} ms", latencies[(latencies.len() - 1) * share / 100]);
+        let [driver, simulated] = cpu.map(|time| each(time, *agents));
+        table.row([
+            (*what).to_owned(),
+            agents.to_string(),
+            format!("{:.2} s", took.as_secs_f64()),
+            rate(*agents, *took),
             at(50),
             at(99),
-        );
+            driver,
+            simulated,
+            mib(*peak),
+        ]);
     }
 }
 
+fn each(time: Duration, agents: usize) -> String {
+    format!("{:.0} µs", time.as_secs_f64() * 1e6 / agents as f64)
+}
+
 /// The CPU time of the server by threads.
-fn threads(scene: &Scene, before: &BTreeMap<String, Duration>, agents: usize) {
-    let now = usage::cpu_by_thread(scene.server_id());
+fn threads(scene: &Scene, before: &BTreeMap<String, Duration>, agents: usize) -> String {
+    let now = cpu_by_thread(scene.server_id());
     let share = |(name, time): (&String, &Duration)| {
         let used = time.saturating_sub(before.get(name).copied().unwrap_or_default());
-        let each = used.as_secs_f64() * 1e6 / agents as f64;
-        (each >= 0.5).then(|| format!("{name} {each:.0}"))
+        (!used.is_zero()).then(|| format!("{name} {}", each(used, agents)))
     };
-    let shares: Vec<_> = now.iter().filter_map(share).collect();
-    println!("CPU of the server by thread, µs/agent: {}", shares.join(", "));
+    now.iter().filter_map(share).collect::<Vec<_>>().join(", ")
 }
 
 /// The same requests with nothing around them.
@@ -134,27 +147,27 @@ async fn floor(scene: &Scene, agents: usize) -> Cost {
         }
     };
     let own = std::process::id();
-    let cpu = || [usage::cpu(own), usage::cpu(scene.agents_id())];
+    let cpu = || [cpu_time(own), cpu_time(scene.agents_id())];
     let (before, start) = (cpu(), Instant::now());
     let acts = futures::stream::iter(0..agents).map(one).buffer_unordered(WINDOW);
     let mut latencies: Vec<i64> = acts.collect().await;
     let took = start.elapsed();
     latencies.sort_unstable();
     let cpu = used(before, cpu());
-    Cost { what: "floor: bare client", agents, took, latencies, cpu, peak: usage::memory(own) }
+    Cost { what: "floor: bare client", agents, took, latencies, cpu, peak: peak_memory(own) }
 }
 
 /// A run over that many agents, and how long it took until it was accepted.
 async fn run(scene: &Scene, agents: usize, window: usize) -> (Cost, Duration) {
     scene.put_cluster("fleet", agents).await;
     scene.put_playbook("fleet", window).await;
-    let cpu = || [usage::cpu(scene.server_id()), usage::cpu(scene.agents_id())];
+    let cpu = || [cpu_time(scene.server_id()), cpu_time(scene.agents_id())];
     let (before, start) = (cpu(), Instant::now());
     let (run, accepted) = scene.start_run("fleet", "fleet").await;
     scene.wait_done(&run).await;
     let took = start.elapsed();
     let cpu = used(before, cpu());
-    let peak = usage::peak_memory(scene.server_id());
+    let peak = peak_memory(scene.server_id());
     let latencies = scene.latencies(&run).await;
     assert_eq!(latencies.len(), agents);
     (Cost { what: "a run on SQLite", agents, took, latencies, cpu, peak }, accepted)

@@ -82,12 +82,13 @@ fn record(run: RunId, agent: u32, attempt: u32, state: AgentState) -> AgentRecor
         seq: AgentSeq(agent),
         agent: name(agent),
         address: format!("http://10.0.0.1:{agent}"),
-        attributes: Map::from_iter([("zone".to_owned(), json!("a"))]),
+        attributes: Map::from_iter([("zone".to_owned(), json!("a"))]).into(),
         node: json!({
             "node_id": name(agent), "node_status": "HEALTHY", "attributes": {},
             "store_id": "bench", "agent_version": version, "store_version": version,
             "address": {"client": null, "member": null},
-        }),
+        })
+        .into(),
         state,
         stage: 0,
         step: 0,

@@ -1,5 +1,8 @@
 //! A server on a store of its own, and a process that answers for its agents.
 
+// Not each benchmark needs all of it.
+#![allow(dead_code)]
+
 use std::time::{Duration, Instant};
 
 use replibook::api::wire::{Listing, RunView};
@@ -48,12 +51,22 @@ impl Scene {
         Process::start("the server", command, &log).await.unwrap()
     }
 
-    /// Kills the server as a crash would, and starts it again on the same data.
-    pub(crate) async fn crash(self) -> Self {
+    /// Kills the server as a crash would, and starts it again on the same data. With it the moment at
+    /// which the next one was started.
+    pub(crate) async fn crash(self) -> (Self, Instant) {
         let Self { server, agents, client, dir } = self;
         server.kill().await.unwrap();
+        let forget = format!("{}{}", agents.address(), simulator::FORGET);
+        client.get(forget).send().await.unwrap();
+        let start = Instant::now();
         let server = Self::start_server(&dir).await;
-        Self { server, agents, client, dir }
+        (Self { server, agents, client, dir }, start)
+    }
+
+    /// Actions that were posted or looked at since the server crashed.
+    pub(crate) async fn touched(&self) -> usize {
+        let url = format!("{}{}", self.agents.address(), simulator::TOUCHED);
+        self.client.get(url).send().await.unwrap().json().await.unwrap()
     }
 
     /// Ends both.

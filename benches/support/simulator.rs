@@ -3,9 +3,11 @@
 //! It speaks as much HTTP as the engine and the floor need, by hand and on one thread: what the
 //! agents cost is not what is measured, and it shares the processors with what is.
 
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::io::Write as _;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
@@ -21,8 +23,19 @@ const VARIABLE: &str = "REPLIBOOK_BENCH_SIMULATOR";
 /// The largest request: a head and an action without arguments.
 const MAX_REQUEST: usize = 64 * 1024;
 
-/// When the actions were accepted, by their identifier.
-type Accepted = HashMap<Uuid, Instant>;
+/// The path that answers with the number of actions that were posted or looked at, from when the other
+/// one was asked for.
+pub(crate) const TOUCHED: &str = "/touched";
+pub(crate) const FORGET: &str = "/forget";
+
+/// What the simulated agents know.
+#[derive(Default)]
+struct Known {
+    /// When the actions were accepted.
+    accepted: HashMap<Uuid, Instant>,
+    /// Those that were posted or looked at since somebody asked for [`FORGET`].
+    touched: HashSet<Uuid>,
+}
 
 /// How this binary is started as the simulator, with actions that take `takes`.
 pub(crate) fn command(takes: Duration) -> Command {
@@ -44,9 +57,10 @@ pub(crate) fn run_if_asked() {
 /// Serves until stdin closes, so that it ends with the benchmark, however that ends.
 async fn serve(takes: Duration) -> io::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    println!("listening on http://{}", listener.local_addr()?);
+    let address = listener.local_addr()?;
+    writeln!(io::stdout(), "listening on http://{address}")?;
     io::stdout().flush()?;
-    let accepted = std::rc::Rc::new(std::cell::RefCell::new(Accepted::new()));
+    let known = Rc::new(RefCell::new(Known::default()));
     // Tokio's stdin would keep the process from ending; a thread that blocks does not.
     let (closed, mut is_closed) = tokio::sync::oneshot::channel::<()>();
     std::thread::spawn(move || {
@@ -58,10 +72,10 @@ async fn serve(takes: Duration) -> io::Result<()> {
             _ = &mut is_closed => return Ok(()),
             stream = listener.accept() => stream?.0,
         };
-        let accepted = accepted.clone();
+        let known = Rc::clone(&known);
         tokio::task::spawn_local(async move {
             // A client that goes away is its own matter.
-            let _ = answer_all(stream, takes, &accepted).await;
+            let _ = answer_all(stream, takes, &known).await;
         });
     }
 }
@@ -69,7 +83,7 @@ async fn serve(takes: Duration) -> io::Result<()> {
 async fn answer_all(
     mut stream: TcpStream,
     takes: Duration,
-    accepted: &std::cell::RefCell<Accepted>,
+    known: &RefCell<Known>,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut held = Vec::with_capacity(2_048);
@@ -77,7 +91,7 @@ async fn answer_all(
         while let Some((head, length)) = whole(&held) {
             let request = std::str::from_utf8(&held[..head]).unwrap();
             let (status, body) =
-                answer(request, &held[head..length], takes, &mut accepted.borrow_mut());
+                answer(request, &held[head..length], takes, &mut known.borrow_mut());
             let size = body.len();
             let answer = format!(
                 "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {size}\r\n\r\n{body}"
@@ -108,7 +122,7 @@ fn answer(
     request: &str,
     body: &[u8],
     takes: Duration,
-    accepted: &mut Accepted,
+    known: &mut Known,
 ) -> (&'static str, String) {
     #[derive(Deserialize)]
     struct Action {
@@ -118,14 +132,22 @@ fn answer(
     let (agent, call) = path.split_once("/api/unstable/").unwrap_or(("", ""));
     if call == "action" {
         let Action { id } = serde_json::from_slice(body).unwrap();
-        accepted.entry(id).or_insert_with(Instant::now);
+        known.accepted.entry(id).or_insert_with(Instant::now);
+        known.touched.insert(id);
         return ("200 OK", format!(r#"{{"id":"{id}"}}"#));
     }
     if call == "info/node" {
         return ("200 OK", node(agent.trim_matches('/')));
     }
+    if path == FORGET {
+        known.touched.clear();
+    }
+    if path == FORGET || path == TOUCHED {
+        return ("200 OK", known.touched.len().to_string());
+    }
     let id = call.strip_prefix("action/").and_then(|id| id.parse().ok());
-    match id.and_then(|id| accepted.get(&id).map(|since| (id, since))) {
+    known.touched.extend(id);
+    match id.and_then(|id| known.accepted.get(&id).map(|since| (id, since))) {
         Some((id, since)) => ("200 OK", action(id, since.elapsed() >= takes)),
         None => ("404 Not Found", String::new()),
     }

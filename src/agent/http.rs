@@ -24,8 +24,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 /// action, so that following one uses one connection.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Unused connections kept for each agent: one agent has one call in flight in a run.
-const IDLE_CONNECTIONS: usize = 2;
+/// Unused connections kept for each host. An agent has one call in flight in a run, but many agents may
+/// be behind one address, and a connection that is not kept is made anew for each call.
+const IDLE_CONNECTIONS: usize = 1_024;
 
 /// Bytes of an answer that are read: a payload of 1 MiB, as much again for arguments, and room for
 /// the backtraces that agents put in.

@@ -1,6 +1,6 @@
 //! From transitions to commits: as many in one as fit, tried again until the store answers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use rand::Rng as _;
 
 use super::lease::LeaseGuard;
 use crate::clock::Clock;
-use crate::run::{Transition, Writes};
+use crate::run::{AgentRecord, AgentSeq, AttemptKey, Journal, Transition, Writes};
 use crate::store::{MAX_COMMIT_DOCUMENTS, Store, StoreError};
 
 /// The first wait after a store that did not answer.
@@ -33,33 +33,34 @@ impl Committer {
     ///
     /// Whether there was anything to commit.
     pub(super) async fn commit(&self, transitions: &mut [Transition]) -> Result<bool, StoreError> {
-        let mut group: Vec<Writes> = Vec::new();
-        let mut documents = 0;
+        let mut group = Group::default();
         let mut anything = false;
         for transition in transitions {
             let writes = std::mem::take(&mut transition.writes);
             if writes.is_empty() {
                 continue;
             }
-            if documents + writes.documents() > MAX_COMMIT_DOCUMENTS && !group.is_empty() {
-                self.commit_group(std::mem::take(&mut group)).await?;
-                documents = 0;
-            }
-            documents += writes.documents();
             anything = true;
-            group.push(writes);
+            // The limits of the core let a single one fit.
+            if !group.writes.is_empty() && !group.has_room_for(&writes) {
+                self.commit_group(std::mem::take(&mut group)).await?;
+            }
+            group.add(writes);
         }
-        if !group.is_empty() {
+        if !group.writes.is_empty() {
             self.commit_group(group).await?;
         }
         Ok(anything)
     }
 
-    async fn commit_group(&self, group: Vec<Writes>) -> Result<(), StoreError> {
-        match self.write(&merge(&group)).await {
-            Err(StoreError::TooLarge { .. }) if group.len() > 1 => {
+    async fn commit_group(&self, group: Group) -> Result<(), StoreError> {
+        if let [only] = group.writes.as_slice() {
+            return self.write(only).await;
+        }
+        match self.write(&merge(&group.writes)).await {
+            Err(StoreError::TooLarge { .. }) => {
                 // Together they are too many bytes; each alone fits, by the limits of the core.
-                for writes in group {
+                for writes in group.writes {
                     self.write(&writes).await?;
                 }
                 Ok(())
@@ -94,6 +95,39 @@ impl Committer {
     }
 }
 
+/// Writes that go into one commit.
+#[derive(Default)]
+struct Group {
+    writes: Vec<Writes>,
+    /// Documents that are written whole, and so once however often they are in it.
+    records: HashSet<AgentSeq>,
+    journals: HashSet<AttemptKey>,
+    /// All others.
+    documents: usize,
+}
+
+impl Group {
+    fn has_room_for(&self, writes: &Writes) -> bool {
+        let new = |record: &&AgentRecord| !self.records.contains(&record.seq);
+        let records = writes.records.iter().filter(new).count();
+        let new = |journal: &&Journal| !self.journals.contains(&journal.key);
+        let journals = writes.journals.iter().filter(new).count();
+        let held = self.records.len() + self.journals.len() + self.documents;
+        held + records + journals + others(writes) <= MAX_COMMIT_DOCUMENTS
+    }
+
+    fn add(&mut self, writes: Writes) {
+        self.records.extend(writes.records.iter().map(|record| record.seq));
+        self.journals.extend(writes.journals.iter().map(|journal| journal.key));
+        self.documents += others(&writes);
+        self.writes.push(writes);
+    }
+}
+
+fn others(writes: &Writes) -> usize {
+    writes.logs.len() + writes.events.len() + writes.commands.len()
+}
+
 /// One commit for several: of each document the last version, all events and lines.
 fn merge(group: &[Writes]) -> Writes {
     let mut merged = Writes::default();
@@ -110,4 +144,65 @@ fn merge(group: &[Writes]) -> Writes {
     merged.records = records.into_values().cloned().collect();
     merged.journals = journals.into_values().cloned().collect();
     merged
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    use crate::run::{AgentId, AgentState, LogLevel, LogLine, RunId, Timestamp};
+
+    fn lines(count: usize) -> Writes {
+        let line = LogLine {
+            run: RunId(Uuid::nil()),
+            attempt: None,
+            agent: None,
+            source: "all".to_owned(),
+            line: 1,
+            event: 1,
+            at: Timestamp::from_millis(0),
+            level: LogLevel::Info,
+            message: String::new(),
+            finish_ts: None,
+        };
+        Writes { logs: vec![line; count], ..Writes::default() }
+    }
+
+    fn records(seqs: std::ops::Range<u32>) -> Writes {
+        let record = |seq| AgentRecord {
+            run: RunId(Uuid::nil()),
+            seq: AgentSeq(seq),
+            agent: AgentId(seq.to_string()),
+            address: String::new(),
+            attributes: Arc::default(),
+            node: Arc::default(),
+            state: AgentState::Pending,
+            stage: 0,
+            step: 0,
+            attempts: Vec::new(),
+            batch: None,
+            batch_label: None,
+            results: BTreeMap::new(),
+            error: None,
+            skip_reason: None,
+            started_at: None,
+            ended_at: None,
+            joined_at: None,
+            left_at: None,
+            finish_ts: None,
+        };
+        Writes { records: seqs.map(record).collect(), ..Writes::default() }
+    }
+
+    #[test]
+    fn a_group_has_as_many_documents_as_a_commit_may_and_counts_a_record_once() {
+        let mut group = Group::default();
+        for writes in [records(0..600), records(100..600), lines(400), records(0..600)] {
+            assert!(group.has_room_for(&writes));
+            group.add(writes);
+        }
+        assert!(!group.has_room_for(&records(600..601)), "one too many");
+        assert_eq!(merge(&group.writes).documents(), MAX_COMMIT_DOCUMENTS);
+    }
 }

@@ -17,6 +17,7 @@ mod crash;
 mod effects;
 mod engine;
 mod lease;
+mod load;
 mod members;
 mod run_driver;
 mod signals;

@@ -11,11 +11,11 @@ use super::admission::Admission;
 use super::committer::Committer;
 use super::effects::{self, Effects, INBOX};
 use super::lease::LeaseGuard;
-use super::members;
+use super::{load, members};
 use crate::playbook::Concurrency;
 use crate::run::{
-    AgentState, AttemptKey, Digest, Effect, Input, Journal, Loaded, Machine, PlanInput, Roster,
-    Run, RunId, RunStatus, Timestamp, Transition,
+    Digest, Effect, Input, Loaded, Machine, PlanInput, Roster, Run, RunId, RunStatus, Timestamp,
+    Transition,
 };
 use crate::store::{MAX_COMMIT_DOCUMENTS, MAX_PAGE, Page, RunFilter, StoreError};
 
@@ -58,7 +58,7 @@ impl RunDriver {
     /// committed or performed: the run can be loaded anew, by this engine or another.
     pub(super) async fn drive(mut self) -> Result<(), DriveError> {
         let committer = self.committer();
-        let loaded = self.load(&committer).await?;
+        let loaded = load::load(&self.world, &committer).await?;
         let (sender, mut inbox) = mpsc::channel(INBOX);
         let mut effects = Effects::new(self.world.clone(), self.lease.clone(), sender);
         let result = self.go(loaded, &committer, &mut inbox, &mut effects).await;
@@ -154,8 +154,13 @@ impl RunDriver {
         let mut transitions = Vec::new();
         let mut documents = 0;
         while let Some(input) = waiting.pop_front() {
-            let transition = machine.apply(input, now)?;
+            let mut transition = machine.apply(input, now)?;
             documents += transition.writes.documents();
+            if let Some(index) = transition.effects.iter().position(is_continue) {
+                // It acts on nothing outside, so it may share the commit with what led to it.
+                transition.effects.remove(index);
+                waiting.push_front(Input::Continue);
+            }
             transitions.push(transition);
             if documents >= MAX_COMMIT_DOCUMENTS {
                 break;
@@ -242,43 +247,6 @@ impl RunDriver {
             }
         }
     }
-
-    async fn load(&self, committer: &Committer) -> Result<Loaded, DriveError> {
-        let id = self.lease.run();
-        let store = &self.world.store;
-        let run = committer.until_answered(|| store.run(id)).await?.ok_or(DriveError::Gone(id))?;
-        let mut records = Vec::new();
-        loop {
-            let after = records.last().map(|record: &crate::run::AgentRecord| record.seq);
-            let page =
-                committer.until_answered(|| store.records(id, None, after, MAX_PAGE)).await?;
-            let last = page.len() < MAX_PAGE as usize;
-            records.extend(page);
-            if last {
-                break;
-            }
-        }
-        let running = records.iter().filter(|record| record.state == AgentState::Running);
-        let mut journals = Vec::new();
-        for record in running {
-            journals.extend(self.journal(committer, record.present_attempt()).await?);
-        }
-        Ok(Loaded { run, records, journals })
-    }
-
-    /// The journal of one attempt, if it has got as far as to have one.
-    async fn journal(
-        &self,
-        committer: &Committer,
-        key: AttemptKey,
-    ) -> Result<Option<Journal>, DriveError> {
-        let (id, store) = (self.lease.run(), &self.world.store);
-        let before = AttemptKey { attempt: key.attempt.saturating_sub(1), ..key };
-        let page = committer
-            .until_answered(|| store.journals(id, Some(key.agent), Some(before), 1))
-            .await?;
-        Ok(page.into_iter().find(|journal| journal.key == key))
-    }
 }
 
 /// Another run that holds the cluster according to the store: one that another engine drives.
@@ -292,6 +260,10 @@ async fn other_holder(
     let runs = world.store.runs(&filter, &Page { after: None, limit: MAX_PAGE }).await?;
     let locks = |run: &&Run| run.snapshot.playbook.concurrency != Concurrency::Allow;
     Ok(runs.iter().filter(locks).map(Run::id).find(|other| *other != run))
+}
+
+fn is_continue(effect: &Effect) -> bool {
+    matches!(effect, Effect::Continue)
 }
 
 async fn stamp(committer: Committer, at: Timestamp) -> Input {

@@ -72,6 +72,11 @@ impl Template {
         &self.source
     }
 
+    /// Whether there is no expression in it: then it renders the same in every scope.
+    pub fn is_literal(&self) -> bool {
+        self.node.is_literal()
+    }
+
     /// The value with every expression filled in. An expression alone in a string keeps its type.
     pub fn render(&self, scope: &Scope<'_>) -> Result<Value, ExprError> {
         let mut left = Left { bytes: MAX_RENDERED_BYTES, levels: MAX_JSON_DEPTH };

@@ -30,7 +30,7 @@ pub(super) enum Role {
 /// What a step works on.
 pub(super) struct Attempt {
     pub(super) agent: AgentId,
-    pub(super) attributes: Map<String, Value>,
+    pub(super) attributes: Arc<Map<String, Value>>,
     pub(super) grants: Grants,
     pub(super) replay: Replay,
 }

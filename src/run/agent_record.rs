@@ -1,6 +1,7 @@
 //! The agent record: the state of one agent in one run.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -21,9 +22,11 @@ pub struct AgentRecord {
     /// Base URL of the agent's API.
     pub address: String,
     /// Attributes: those of the Cluster object over those that the agent reports.
-    pub attributes: Map<String, Value>,
+    ///
+    /// They and `node` never change in a stage, and a record is copied for each commit that it is in.
+    pub attributes: Arc<Map<String, Value>>,
     /// What `info/node` said when the stage started; null when the agent did not answer.
-    pub node: Value,
+    pub node: Arc<Value>,
     /// State in the present stage.
     pub state: AgentState,
     /// Index of the present stage.

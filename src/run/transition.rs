@@ -1,5 +1,7 @@
 //! What the core is told and what it answers: inputs, and transitions with effects.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use super::agent_record::{AgentRecord, FailureReason};
@@ -201,7 +203,7 @@ pub struct Activate {
     /// The agent, as the step's input and as `agent.info` need it.
     pub agent: AgentId,
     /// Attributes of the agent.
-    pub attributes: Map<String, Value>,
+    pub attributes: Arc<Map<String, Value>>,
     /// Name of the cluster.
     pub cluster: String,
     /// Name of the stage.

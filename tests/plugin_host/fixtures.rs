@@ -73,7 +73,7 @@ pub(crate) fn activate(plugin: &Digest, arguments: Value) -> Activate {
         grants: Grants::default(),
         journal,
         agent,
-        attributes: object(json!({ "zone": "a" })),
+        attributes: object(json!({ "zone": "a" })).into(),
         cluster: "demo".to_owned(),
         stage: "all".to_owned(),
     }
@@ -150,7 +150,7 @@ impl Agents {
     pub(crate) fn with(attributes: Vec<Value>) -> Self {
         let mut agents = Self::waiting(attributes.len() as u32);
         for (record, attributes) in agents.records.iter_mut().zip(attributes) {
-            record.attributes = object(attributes);
+            record.attributes = object(attributes).into();
         }
         agents
     }
@@ -202,8 +202,8 @@ fn record(number: u32) -> AgentRecord {
         seq: AgentSeq(number),
         agent: AgentId(format!("node-{number}")),
         address: String::new(),
-        attributes: object(json!({ "zone": zone })),
-        node: Value::Null,
+        attributes: object(json!({ "zone": zone })).into(),
+        node: Value::Null.into(),
         state: AgentState::Pending,
         stage: 0,
         step: 0,

@@ -1,5 +1,7 @@
 //! From a queued run to one that goes: the cluster's lock, and one record for each member.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::changes::Changes;
@@ -126,8 +128,8 @@ impl Machine {
             seq,
             agent: member.agent,
             address: member.address,
-            attributes: member.attributes,
-            node: member.node,
+            attributes: Arc::new(member.attributes),
+            node: Arc::new(member.node),
             state,
             stage: self.run.progress.stage.index,
             step: 0,

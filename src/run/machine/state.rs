@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use serde_json::{Value, json};
 
 use super::changes::Changes;
-use crate::playbook::{Scope, Stage, Step};
+use crate::playbook::{ExprError, Scope, Stage, Step};
 use crate::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, CommandId, Effect, Input, Journal,
     Loaded, Member, PlannedNext, Roster, Run, RunStatus, Timestamp, Transition,
@@ -288,6 +288,15 @@ impl Machine {
         let run = json!({"id": snapshot.id, "started_by": snapshot.started_by});
         let cluster = json!({"name": snapshot.cluster});
         f(&Scope { params: &params, agent: &agent, steps: &steps, run: &run, cluster: &cluster })
+    }
+
+    /// Works out the arguments of a step. The scope has copies of all that is known of the agent, so
+    /// it is made only where an expression looks at it.
+    pub(super) fn arguments(&self, record: &AgentRecord, step: &Step) -> Result<Value, ExprError> {
+        if step.with.is_literal() {
+            return self.with_scope(Value::Null, Value::Null, |scope| step.with.render(scope));
+        }
+        self.with_record_scope(record, |scope| step.with.render(scope))
     }
 
     /// Lets `f` see the scope of expressions for an agent's next step.

@@ -1,6 +1,7 @@
 //! One agent's way through its steps: attempts, calls, answers, results.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -45,8 +46,11 @@ impl Machine {
     pub(super) fn begin_step(&mut self, seq: AgentSeq, changes: &mut Changes) {
         loop {
             let Some(record) = Machine::record(self, seq) else { return };
-            let index = record.step;
-            let Some(step) = self.step(index).cloned() else {
+            let snapshot = Arc::clone(&self.run.snapshot);
+            let stage = usize::from(self.run.progress.stage.index);
+            let stage = snapshot.playbook.stages.get(stage);
+            let Some(step) = stage.and_then(|stage| stage.steps.get(usize::from(record.step)))
+            else {
                 self.end_agent(seq, AgentState::Done, changes);
                 return;
             };
@@ -61,7 +65,7 @@ impl Machine {
                 Ok(true) => {}
                 Ok(false) => {
                     let agent = record.agent.clone();
-                    changes.event(self, Happened::StepSkipped { agent, step: step.name });
+                    changes.event(self, Happened::StepSkipped { agent, step: step.name.clone() });
                     self.advance(seq, changes);
                     continue;
                 }
@@ -108,7 +112,7 @@ impl Machine {
         let Some(record) = Machine::record(self, seq) else { return false };
         let Some(step) = self.step(record.step) else { return false };
         let key = record.present_attempt();
-        match self.with_record_scope(record, |scope| step.with.render(scope)) {
+        match self.arguments(record, step) {
             Ok(arguments) => {
                 let journal = Journal {
                     run: record.run,

@@ -178,7 +178,7 @@ pub(crate) async fn values_survive_as_they_are(on: Fixture) {
         "text": "a\u{0}b \u{1F680} \"quoted\" \\ é", "": [[], {}, [null, false]],
         "z": 1, "a": 2,
     });
-    writes.records[0].node = value.clone();
+    writes.records[0].node = value.clone().into();
     writes.records[0].results.insert("drain".to_owned(), value.clone());
     writes.records[0].agent.0 = "node \u{1F680} 'quoted'".to_owned();
     writes.journals = vec![journal(run, key(u32::MAX, u16::MAX, u32::MAX))];

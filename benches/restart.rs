@@ -1,0 +1,107 @@
+//! How long a server takes to go on after a crash: `make bench`, or `make bench BENCHES=restart`.
+//!
+//! A run over 10,000 agents is half way, with 500 or with 5,000 of them in flight, when the server is
+//! killed (SIGKILL). The clock runs from the start of the next server's process on the same data. It
+//! *listens* once it says so; it is *going again* when the first action that was out is asked for; all
+//! is *taken up* when as many actions as there were agents in flight have been asked for or posted.
+//! `REPLIBOOK_BENCH_AGENTS` sets another number of agents.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "support/scene.rs"]
+mod scene;
+#[path = "support/simulator.rs"]
+mod simulator;
+mod support;
+
+use std::time::Duration;
+
+use replibook::api::wire::RunView;
+use replibook::run::AgentState;
+use scene::Scene;
+use support::{Table, cpu_time, heading, mib, ms, peak_memory};
+
+/// Agents of a run, and how many of them are in flight.
+const AGENTS: usize = 10_000;
+const WINDOWS: [usize; 2] = [500, 5_000];
+
+/// How long an action takes: most of those that are out when the server is killed are still going on
+/// when the next one looks.
+const TAKES: Duration = Duration::from_secs(3);
+
+/// Time between two looks at what the server has come to: what the figures are accurate to.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Far beyond what a restart takes.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Rounds of each; the table has each of them.
+const ROUNDS: usize = 3;
+
+fn main() {
+    simulator::run_if_asked();
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(measure());
+}
+
+async fn measure() {
+    heading("restart");
+    let agents = std::env::var("REPLIBOOK_BENCH_AGENTS").unwrap_or(AGENTS.to_string());
+    let agents: usize = agents.trim().parse().unwrap();
+    let mut table = Table::new([
+        "agents",
+        "done before",
+        "in flight",
+        "listens",
+        "going again",
+        "all taken up",
+        "CPU until then",
+        "peak memory until then",
+    ]);
+    for window in WINDOWS.map(|window| window.min(agents)) {
+        for _ in 0..ROUNDS {
+            round(agents, window, &mut table).await;
+        }
+    }
+    table.print();
+}
+
+async fn round(agents: usize, window: usize, table: &mut Table) {
+    let scene = Scene::start(TAKES).await;
+    scene.put_cluster("fleet", agents).await;
+    scene.put_playbook("fleet", window).await;
+    let (run, _) = scene.start_run("fleet", "fleet").await;
+    let half = |view: &RunView| {
+        2 * count(view, AgentState::Done) + count(view, AgentState::Running) >= agents
+    };
+    let view = scene.wait_until(&run, half).await;
+    let in_flight = count(&view, AgentState::Running);
+    let (scene, start) = scene.crash().await;
+    let listens = start.elapsed();
+    let (mut touched, mut going) = (0, None);
+    while touched < in_flight {
+        assert!(start.elapsed() < LIMIT, "{touched} of {in_flight}\n{}", scene.server.log_tail());
+        touched = scene.touched().await;
+        if touched > 0 && going.is_none() {
+            going = Some(start.elapsed());
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    let taken_up = start.elapsed();
+    table.row([
+        agents.to_string(),
+        count(&view, AgentState::Done).to_string(),
+        in_flight.to_string(),
+        ms(listens),
+        ms(going.unwrap_or(taken_up)),
+        ms(taken_up),
+        ms(cpu_time(scene.server_id())),
+        mib(peak_memory(scene.server_id())),
+    ]);
+    // It goes on to its end as if nothing had happened.
+    scene.wait_done(&run).await;
+    scene.stop().await;
+}
+
+fn count(view: &RunView, state: AgentState) -> usize {
+    view.counts.get(&state).map_or(0, |count| *count as usize)
+}

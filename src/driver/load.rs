@@ -1,0 +1,139 @@
+//! A run with all that is needed to go on with it, in pages.
+
+use super::World;
+use super::committer::Committer;
+use super::run_driver::DriveError;
+use crate::run::{AgentRecord, AgentState, AttemptKey, Journal, Loaded};
+use crate::store::{MAX_PAGE, StoreError};
+
+/// Journals in the first page, and the fewest in any: where attempts that go on are rare among those
+/// that are over, a page with few of them costs as much as a single journal.
+const FEWEST_JOURNALS: u32 = 16;
+
+/// The next page has so many times the journals that were of use in the one before.
+const PAGE_GROWTH: u32 = 4;
+
+/// Loads the run whose lease `committer` holds. A store that does not answer is waited for.
+pub(super) async fn load(world: &World, committer: &Committer) -> Result<Loaded, DriveError> {
+    let id = committer.lease.run();
+    let store = world.store.as_ref();
+    let run = committer.until_answered(|| store.run(id)).await?.ok_or(DriveError::Gone(id))?;
+    let mut records: Vec<AgentRecord> = Vec::new();
+    loop {
+        let after = records.last().map(|record| record.seq);
+        let page = committer.until_answered(|| store.records(id, None, after, MAX_PAGE)).await?;
+        let last = page.len() < MAX_PAGE as usize;
+        records.extend(page);
+        if last {
+            break;
+        }
+    }
+    let running = records.iter().filter(|record| record.state == AgentState::Running);
+    let keys = running.map(AgentRecord::present_attempt).filter(|key| key.attempt > 0);
+    let read = |before, limit| {
+        committer.until_answered(move || store.journals(id, None, Some(before), limit))
+    };
+    let journals = wanted(keys.collect(), read).await?;
+    Ok(Loaded { run, records, journals })
+}
+
+/// The journals of these attempts, as far as they have got as far as to have one. `read` returns at
+/// most so many journals after a key, in order. The keys are in order too; agents that go on are mostly
+/// neighbours, so a page holds many of them.
+async fn wanted<F>(
+    keys: Vec<AttemptKey>,
+    read: impl Fn(AttemptKey, u32) -> F,
+) -> Result<Vec<Journal>, StoreError>
+where
+    F: Future<Output = Result<Vec<Journal>, StoreError>>,
+{
+    let mut found = Vec::new();
+    let mut keys = keys.into_iter().peekable();
+    let mut limit = FEWEST_JOURNALS;
+    while let Some(first) = keys.peek().copied() {
+        let before = AttemptKey { attempt: first.attempt.saturating_sub(1), ..first };
+        let page = read(before, limit).await?;
+        let was_last = page.len() < limit as usize;
+        let held = found.len();
+        for journal in page {
+            // Attempts before this one have no journal.
+            while keys.next_if(|key| *key < journal.key).is_some() {}
+            if keys.next_if(|key| *key == journal.key).is_some() {
+                found.push(journal);
+            }
+        }
+        if was_last {
+            break;
+        }
+        let useful = u32::try_from(found.len() - held).unwrap_or(MAX_PAGE);
+        limit = useful.saturating_mul(PAGE_GROWTH).clamp(FEWEST_JOURNALS, MAX_PAGE);
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use serde_json::Value;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::run::{AgentId, AgentSeq, RunId, Timestamp};
+
+    fn key(agent: u32, attempt: u32) -> AttemptKey {
+        AttemptKey { agent: AgentSeq(agent), stage: 0, step: 0, attempt }
+    }
+
+    fn journal(key: AttemptKey) -> Journal {
+        Journal {
+            run: RunId(Uuid::from_u128(1)),
+            key,
+            agent: AgentId(key.agent.0.to_string()),
+            step_name: "act".to_owned(),
+            started_at: Timestamp::from_millis(0),
+            arguments: Value::Null,
+            answers: Vec::new(),
+            pending: None,
+            log_lines: 0,
+            finish_ts: None,
+        }
+    }
+
+    /// What is found of `keys` in a store that holds `stored`, and in how many pages.
+    async fn find(stored: &[AttemptKey], keys: &[AttemptKey]) -> (Vec<AttemptKey>, u32) {
+        let pages = Cell::new(0);
+        let read = |before, limit: u32| {
+            pages.set(pages.get() + 1);
+            let after = stored.iter().filter(move |key| **key > before);
+            let page = after.take(limit as usize).copied().map(journal).collect();
+            std::future::ready(Ok(page))
+        };
+        let found = wanted(keys.to_vec(), read).await.unwrap();
+        (found.iter().map(|journal| journal.key).collect(), pages.get())
+    }
+
+    #[tokio::test]
+    async fn journals_of_neighbours_come_in_few_pages() {
+        let all: Vec<_> = (0..5_000).map(|agent| key(agent, 1)).collect();
+        let (found, pages) = find(&all, &all[1_000..4_000]).await;
+        assert_eq!(found, all[1_000..4_000]);
+        assert!(pages < 10, "{pages}");
+    }
+
+    #[tokio::test]
+    async fn only_the_present_attempts_are_taken_and_some_have_no_journal() {
+        let stored = [key(1, 1), key(1, 2), key(3, 1), key(4, 1), key(4, 2), key(4, 3)];
+        let keys = [key(0, 1), key(1, 2), key(2, 1), key(4, 3), key(5, 1)];
+        assert_eq!(find(&stored, &keys).await.0, [key(1, 2), key(4, 3)]);
+        assert_eq!(find(&[], &keys).await.0, []);
+        assert_eq!(find(&stored, &[]).await, (Vec::new(), 0));
+    }
+
+    #[tokio::test]
+    async fn attempts_that_are_far_apart_are_found_too() {
+        let stored: Vec<_> = (0..10_000).map(|agent| key(agent, 1)).collect();
+        let keys: Vec<_> = stored.iter().copied().step_by(700).collect();
+        assert_eq!(find(&stored, &keys).await.0, keys);
+    }
+}
