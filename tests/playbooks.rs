@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use replibook::playbook::{
-    Kind, Playbook, PlaybookDocument, PluginInfo, PluginKind, Problems, check_params, kind_of,
-    parse_cluster, parse_playbook, resolve,
+    Kind, Playbook, PlaybookDocument, PluginInfo, PluginKind, Problems, check_params, json_schema,
+    kind_of, parse_cluster, parse_playbook, resolve,
 };
 use replibook::run::Digest;
 use serde_json::{Value, json};
@@ -174,6 +174,22 @@ fn others_can_place_their_problems() {
     let doc = parse_playbook(text.as_bytes()).unwrap();
     let problem = doc.problem_at("/spec/plugins/x/source", "not-uploaded", "no bytes".to_owned());
     assert_eq!(problem.to_string(), "6:27: /spec/plugins/x/source: no bytes");
+}
+
+/// Editors read the schemas from these files.
+#[test]
+fn the_published_schemas_are_those_of_the_types() {
+    for kind in Kind::ALL {
+        let file = format!("schemas/{}.json", kind.as_str().to_lowercase());
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+        let schema = format!("{:#}\n", json_schema(kind));
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(&file, &schema).unwrap();
+        }
+        let published = fs::read_to_string(&file).unwrap_or_default();
+        assert!(published == schema, "UPDATE_GOLDEN=1 writes {} anew", file.display());
+    }
 }
 
 /// Not kept as a file of ten megabytes.

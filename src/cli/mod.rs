@@ -16,6 +16,7 @@ mod describe;
 mod endpoints;
 mod error;
 mod exit;
+mod explain;
 mod feed;
 mod files;
 mod get;

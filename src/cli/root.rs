@@ -13,6 +13,7 @@ use super::delete::{Delete, delete};
 use super::describe::{Describe, describe};
 use super::error::{CliError, ClientError};
 use super::exit::Exit;
+use super::explain::{Explain, explain};
 use super::get::{Get, get};
 use super::output::{Console, Format};
 use super::problems;
@@ -52,6 +53,8 @@ pub enum Command {
     Apply(Apply),
     /// Check playbooks, clusters and the plugins beside them, without a server
     Validate(Validate),
+    /// Explain the fields of documents, without a server
+    Explain(Explain),
     /// Show playbooks, clusters, plugins or runs
     Get(Get),
     /// Show all about one thing
@@ -97,6 +100,7 @@ async fn perform(cli: &Cli, console: &Console) -> Result<Exit, CliError> {
     match &cli.command {
         Command::Apply(args) => apply(&client()?, args, console).await,
         Command::Validate(args) => validate(args, console).await,
+        Command::Explain(args) => explain(args, console),
         Command::Get(args) => get(&client()?, args, console).await,
         Command::Describe(what) => describe(&client()?, what, console).await,
         Command::Delete(what) => delete(&client()?, what, console).await,

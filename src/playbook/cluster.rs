@@ -20,14 +20,21 @@ const MIN_INTERVAL: Millis = Millis::from_secs(1);
 
 /// Reads a cluster and reports everything that is wrong with it at once.
 pub fn parse_cluster(text: &[u8]) -> Result<Cluster, Problems> {
+    let (cluster, problems) = parse_cluster_whole(text)?;
+    Problems::check(problems)?;
+    Ok(cluster)
+}
+
+/// The same with what could be read of a cluster in spite of the problems.
+pub(super) fn parse_cluster_whole(text: &[u8]) -> Result<(Cluster, Vec<Problem>), Problems> {
     let text = Text::read(text, Limits::CLUSTER)?;
     let Read { file, mut problems, suspects } = read_as::<ClusterFile>(&text, Kind::Cluster)?;
     let mut rules = Vec::new();
     let cluster = resolve(file, &mut rules);
     rules.extend(unsupported::in_cluster(&cluster));
     problems.extend(rules.into_iter().filter(|problem| !suspects.explain(problem)));
-    text.check(problems)?;
-    Ok(cluster)
+    text.locate(&mut problems);
+    Ok((cluster, problems))
 }
 
 fn resolve(file: ClusterFile, problems: &mut Vec<Problem>) -> Cluster {

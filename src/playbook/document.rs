@@ -100,9 +100,11 @@ pub(super) struct PlaybookSpec {
     pub(super) summary: Option<String>,
     /// Whether a run waits for a person before it starts; `granted` when absent.
     #[serde(default)]
+    #[schemars(extend("default" = "granted"))]
     pub(super) approval: Option<Approval>,
     /// What happens when another run holds the cluster; `queue` when absent.
     #[serde(default)]
+    #[schemars(extend("default" = "queue"))]
     pub(super) concurrency: Option<Concurrency>,
     /// JSON Schema (2020-12) of the run's parameters, an object; none are taken when absent.
     #[serde(default)]
@@ -120,7 +122,8 @@ pub(super) struct PlaybookSpec {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PluginFile {
-    /// `file:PATH` (uploaded by the client), `store:NAME@VERSION` or `oci:REFERENCE`.
+    /// `file:PATH` (uploaded by the client), `store:NAME@VERSION`, `oci://HOST/REPOSITORY:TAG` or
+    /// `oci://HOST/REPOSITORY@sha256:DIGEST`.
     pub(super) source: String,
     /// `sha256:` and 64 hex digits that the bytes must have. Always pinned at import.
     #[serde(default)]
@@ -184,12 +187,15 @@ pub(super) struct BudgetFile {
     /// A number of agents such as `2`, or a share of the selected ones such as `10%`; 0 when absent.
     #[serde(default)]
     #[schemars(schema_with = "amount_schema")]
+    #[schemars(extend("default" = 0))]
     pub(super) max_failed: Option<Value>,
     /// Over which agents failures are counted; `stage` when absent.
     #[serde(default)]
+    #[schemars(extend("default" = "stage"))]
     pub(super) scope: Option<BudgetScope>,
     /// What happens when more fail; `pause` when absent.
     #[serde(default)]
+    #[schemars(extend("default" = "pause"))]
     pub(super) on_exceeded: Option<OnExceeded>,
 }
 
@@ -199,9 +205,11 @@ pub(super) struct BudgetFile {
 pub(super) struct MembershipFile {
     /// For an agent that joins; `include` when absent.
     #[serde(default)]
+    #[schemars(extend("default" = "include"))]
     pub(super) added: Option<OnAdded>,
     /// For an agent that leaves; `ignore` when absent.
     #[serde(default)]
+    #[schemars(extend("default" = "ignore"))]
     pub(super) removed: Option<OnRemoved>,
 }
 
@@ -239,6 +247,7 @@ pub(super) struct StepFile {
     pub(super) retry: Option<RetryFile>,
     /// What a failure means for the agent; `fail` when absent.
     #[serde(default)]
+    #[schemars(extend("default" = "fail"))]
     pub(super) on_error: Option<OnError>,
 }
 
@@ -249,17 +258,20 @@ pub(super) struct RetryFile {
     /// Attempts in all.
     #[schemars(range(min = 1, max = 1000))]
     pub(super) attempts: u32,
-    /// Wait before the second attempt; `1s` when absent.
+    /// Wait before the second attempt, at most `max`; `1s` when absent.
     #[serde(default)]
     #[schemars(extend("pattern" = DURATION_PATTERN))]
+    #[schemars(extend("default" = "1s"))]
     pub(super) initial: Option<String>,
     /// Each further wait is the one before times this; 2 when absent.
     #[serde(default)]
     #[schemars(range(min = 1.0, max = 100.0))]
+    #[schemars(extend("default" = 2))]
     pub(super) factor: Option<f64>,
     /// No wait is longer; `1m` when absent.
     #[serde(default)]
     #[schemars(extend("pattern" = DURATION_PATTERN))]
+    #[schemars(extend("default" = "1m"))]
     pub(super) max: Option<String>,
 }
 
@@ -336,9 +348,10 @@ pub(super) struct DiscoveryFile {
     pub(super) url: String,
     /// Identifier of the cluster on the platform.
     pub(super) cluster: String,
-    /// How often it is asked; `10s` when absent.
+    /// How often it is asked, at most once a second; `10s` when absent.
     #[serde(default)]
     #[schemars(extend("pattern" = DURATION_PATTERN))]
+    #[schemars(extend("default" = "10s"))]
     pub(super) interval: Option<String>,
 }
 

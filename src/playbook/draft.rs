@@ -34,7 +34,7 @@ pub(super) struct Draft {
 }
 
 /// A plugin that the document names.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Declared {
     pub(super) source: PluginSource,
     pub(super) grants: Grants,

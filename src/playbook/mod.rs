@@ -18,6 +18,7 @@ mod draft_plugin;
 mod draft_stage;
 mod explain;
 mod expr;
+mod fields;
 mod model;
 mod names;
 mod params;
@@ -27,6 +28,8 @@ mod read;
 mod references;
 mod repair;
 mod resolve;
+#[cfg(test)]
+mod roundtrip_tests;
 mod scan;
 mod schema;
 mod schema_limits;
@@ -46,6 +49,7 @@ pub use cluster::parse_cluster;
 pub use depth::{MAX_JSON_DEPTH, json_depth_ok};
 pub use document::Kind;
 pub use expr::{Expr, ExprError, MAX_EXPR_BYTES, MAX_WORK, Scope};
+pub use fields::{Allowed, Field, UnknownField, explain_field};
 pub use model::{
     Amount, Approval, Budget, BudgetScope, Cluster, ClusterAgent, Concurrency, Discovery, Grants,
     Membership, OnAdded, OnError, OnExceeded, OnRemoved, Playbook, PluginKind, PluginPin, Retry,

@@ -50,6 +50,9 @@ fn refuse_null(schema: &mut Value) {
                     object.insert("type".to_owned(), only);
                 }
             }
+            if object.get("default") == Some(&Value::Null) {
+                object.shift_remove("default");
+            }
             let null = serde_json::json!({"type": "null"});
             let either = object.get("anyOf").and_then(Value::as_array);
             if let Some([Value::Object(other), last]) = either.map(Vec::as_slice)

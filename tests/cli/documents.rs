@@ -272,3 +272,27 @@ async fn what_only_a_server_has_is_left_out_of_the_check_with_a_warning() {
     assert_eq!(code, 3, "{err}");
     assert!(err.contains("there is no strategy \"roling\""), "{err}");
 }
+
+#[tokio::test]
+async fn fields_are_explained_without_a_server() {
+    let (code, out, err) =
+        replictl(NOWHERE, &["explain", "playbook.spec.stages.steps.retry"]).await;
+    assert_eq!(code, 0, "{err}");
+    assert!(out.starts_with("playbook.spec.stages.steps.retry: a mapping\n"), "{out}");
+    assert!(out.contains("  attempts: a whole number, required\n      Attempts in all."), "{out}");
+    assert!(out.contains("  initial: a text, 1s when absent\n"), "{out}");
+
+    let args = ["explain", "cluster", "--recursive", "-o", "json"];
+    let (_, out, err) = replictl(NOWHERE, &args).await;
+    let shown: Value = serde_json::from_str(&out).expect(&err);
+    assert_eq!(shown["fields"][3]["fields"][0]["fields"][0]["path"], "cluster.spec.agents.id");
+
+    let (code, _, err) = replictl(NOWHERE, &["explain", "cluster.spec.agent"]).await;
+    assert_eq!(code, 4, "{err}");
+    assert!(err.contains("did you mean \"agents\"?"), "{err}");
+
+    let (code, out, _) = replictl(NOWHERE, &["explain", "playbook", "--schema"]).await;
+    assert_eq!((code, out.as_str()), (0, include_str!("../../schemas/playbook.json")));
+    let args = ["explain", "playbook.spec", "--schema"];
+    assert_eq!(replictl(NOWHERE, &args).await.0, 2);
+}

@@ -1,0 +1,272 @@
+//! What the fields of documents are, for people: read out of the JSON Schemas of the kinds.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::document::Kind;
+use super::problem::did_you_mean;
+use super::{schema, schema_path};
+
+/// The deepest nesting of fields that is gone through; documents have seven levels.
+const MAX_LEVELS: usize = 16;
+
+/// One field of a kind of document.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Field {
+    /// Its path: `playbook.spec.stages.steps.retry`. Lists and names of entries are left out.
+    pub path: String,
+    /// Its type in words: `a list of mappings`.
+    #[serde(rename = "type")]
+    pub type_name: String,
+    /// Whether it has to be there, where the mapping around it is.
+    pub required: bool,
+    /// What it is when it is absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default: Option<Value>,
+    /// The values that are allowed, where there are only a few.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allowed: Vec<Allowed>,
+    /// What else a value has to be: `at least 1`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<String>,
+    /// What it means.
+    pub description: String,
+    /// The fields below it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<Field>,
+}
+
+/// One value that is allowed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Allowed {
+    /// The value.
+    pub value: Value,
+    /// What it means, where that is written down.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+}
+
+/// There is no such field.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no {what} {name:?}{hint}")]
+pub struct UnknownField {
+    what: String,
+    name: String,
+    hint: String,
+}
+
+/// Explains the field at a path such as `playbook.spec.stages.steps.retry`, with the fields below it:
+/// one level of them, or all.
+///
+/// # Errors
+/// When there is no such kind or field, with the one that was probably meant.
+pub fn explain_field(path: &str, recursive: bool) -> Result<Field, UnknownField> {
+    let mut names = path.split('.');
+    let kind = kind_named(names.next().unwrap_or_default())?;
+    let root = schema::of(kind);
+    let mut at = Place { root, schema: root, path: kind.as_str().to_lowercase(), required: true };
+    for name in names {
+        at = at.below(name)?;
+    }
+    Ok(at.explain(if recursive { MAX_LEVELS } else { 1 }))
+}
+
+/// The kind of this name, in upper or lower case, perhaps in the plural.
+fn kind_named(name: &str) -> Result<Kind, UnknownField> {
+    let word = name.to_lowercase();
+    let names = Kind::ALL.map(|kind| kind.as_str().to_lowercase());
+    let found = names.iter().position(|known| *known == word.trim_end_matches('s'));
+    match found {
+        Some(index) => Ok(Kind::ALL[index]),
+        None => Err(unknown("kind of document".to_owned(), name, names.iter().map(String::as_str))),
+    }
+}
+
+fn unknown<'a>(
+    what: String,
+    name: &str,
+    known: impl Iterator<Item = &'a str> + Clone,
+) -> UnknownField {
+    let hint = match did_you_mean(name, known.clone()) {
+        Some(meant) => format!(": did you mean {meant:?}?"),
+        None => match known.collect::<Vec<_>>().join(", ") {
+            none if none.is_empty() => ": it has no fields".to_owned(),
+            all => format!(", expected one of {all}"),
+        },
+    };
+    UnknownField { what, name: name.to_owned(), hint }
+}
+
+/// A place in the schema of a kind.
+struct Place {
+    root: &'static Value,
+    schema: &'static Value,
+    path: String,
+    required: bool,
+}
+
+impl Place {
+    /// The schema of the mapping that has the fields: of an item of a list, or of an entry.
+    fn mapping(&self) -> &'static Value {
+        let mut schema = schema_path::target(self.root, self.schema);
+        while let Some(below) = contained(schema) {
+            schema = schema_path::target(self.root, below);
+        }
+        schema
+    }
+
+    fn below(&self, name: &str) -> Result<Self, UnknownField> {
+        let mapping = self.mapping();
+        let keys = schema_path::keys(self.root, mapping);
+        match mapping.get("properties").and_then(|all| all.get(name)) {
+            Some(schema) => Ok(Self {
+                root: self.root,
+                schema,
+                path: format!("{}.{name}", self.path),
+                required: schema_path::requires(self.root, mapping, name),
+            }),
+            None => Err(unknown(format!("field of {}", self.path), name, keys.into_iter())),
+        }
+    }
+
+    fn explain(&self, levels: usize) -> Field {
+        let target = schema_path::target(self.root, self.schema);
+        // What is said of the field counts over what is said of its type.
+        let said = |key: &str| self.schema.get(key).or_else(|| target.get(key));
+        let keys = schema_path::keys(self.root, self.mapping());
+        let below = keys.into_iter().filter(|_| levels > 0).filter_map(|key| self.below(key).ok());
+        Field {
+            path: self.path.clone(),
+            type_name: type_name(self.root, self.schema),
+            required: self.required,
+            default: said("default").cloned(),
+            allowed: allowed(target),
+            rules: rules(target),
+            description: said("description")
+                .and_then(Value::as_str)
+                .map(one_line)
+                .unwrap_or_default(),
+            fields: below.map(|field| field.explain(levels - 1)).collect(),
+        }
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// What a list or a mapping of named entries holds.
+fn contained(schema: &'static Value) -> Option<&'static Value> {
+    let entries =
+        || schema.get("additionalProperties").filter(|_| schema.get("properties").is_none());
+    schema.get("items").or_else(entries).filter(|below| below.is_object())
+}
+
+fn type_name(root: &'static Value, schema: &'static Value) -> String {
+    let schema = schema_path::target(root, schema);
+    if schema.get("oneOf").is_some() || schema.get("enum").is_some() {
+        return "a word".to_owned();
+    }
+    let names: Vec<&str> = match schema.get("type") {
+        Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
+        Some(Value::String(name)) => vec![name.as_str()],
+        Some(_) | None => return "anything".to_owned(),
+    };
+    let words = names.into_iter().map(|name| match (name, contained(schema)) {
+        ("array", Some(items)) => format!("a list, of each: {}", type_name(root, items)),
+        ("object", Some(entries)) => {
+            format!("a mapping of names, to each: {}", type_name(root, entries))
+        }
+        ("array", None) => "a list".to_owned(),
+        ("object", None) => "a mapping".to_owned(),
+        ("string", _) => "a text".to_owned(),
+        ("integer", _) => "a whole number".to_owned(),
+        ("number", _) => "a number".to_owned(),
+        ("boolean", _) => "true or false".to_owned(),
+        (other, _) => other.to_owned(),
+    });
+    words.collect::<Vec<_>>().join(" or ")
+}
+
+fn allowed(schema: &Value) -> Vec<Allowed> {
+    let described = |form: &Value| {
+        let description = form.get("description").and_then(Value::as_str).map(one_line);
+        Some(Allowed { value: form.get("const")?.clone(), description })
+    };
+    let plain = |value: &Value| Allowed { value: value.clone(), description: None };
+    let list = |key: &str| schema.get(key).and_then(Value::as_array).into_iter().flatten();
+    let only = schema.get("const").map(plain);
+    list("oneOf").filter_map(described).chain(list("enum").map(plain)).chain(only).collect()
+}
+
+fn rules(schema: &Value) -> Vec<String> {
+    const RULES: [(&str, &str); 5] = [
+        ("minimum", "at least"),
+        ("maximum", "at most"),
+        ("minItems", "items: at least"),
+        ("pattern", "matches"),
+        ("format", "has the format"),
+    ];
+    let rules = RULES.iter().filter_map(|(key, words)| {
+        let value = schema.get(*key)?;
+        // That a number fits into memory is no rule of ours.
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        (!["uint32", "double"].contains(&text.as_str())).then(|| format!("{words} {text}"))
+    });
+    rules.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(field: &Field) -> Vec<&Field> {
+        let below = field.fields.iter().flat_map(all);
+        std::iter::once(field).chain(below).collect()
+    }
+
+    #[test]
+    fn every_field_and_every_value_is_described() {
+        for (kind, at_least) in [("playbook", 40), ("cluster", 15)] {
+            let whole = explain_field(kind, true).unwrap();
+            let fields = all(&whole);
+            assert!(fields.len() >= at_least, "{}", fields.len());
+            for field in fields {
+                assert!(!field.description.is_empty(), "{}", field.path);
+                let described =
+                    |one: &Allowed| one.description.is_some() || field.allowed.len() == 1;
+                assert!(field.allowed.iter().all(described), "{}", field.path);
+                assert_eq!(explain_field(&field.path, false).unwrap().path, field.path);
+            }
+        }
+    }
+
+    #[test]
+    fn a_field_has_its_type_its_default_and_what_is_allowed() {
+        let field = explain_field("Playbook.spec.stages.budget.on_exceeded", false).unwrap();
+        assert_eq!((field.type_name.as_str(), field.required), ("a word", false));
+        assert_eq!(field.default, Some("pause".into()));
+        let allowed: Vec<&Value> = field.allowed.iter().map(|one| &one.value).collect();
+        assert_eq!(allowed, ["pause", "abort"]);
+        let retry = explain_field("playbooks.spec.stages.steps.retry", false).unwrap();
+        assert_eq!(retry.fields.len(), 4);
+        assert!(
+            retry.fields[0].required && retry.fields[0].rules.contains(&"at least 1".to_owned())
+        );
+        let grants = explain_field("playbook.spec.plugins.grants", false).unwrap();
+        assert_eq!(grants.fields[1].type_name, "a list, of each: a text");
+        assert!(explain_field("playbook.spec", false).unwrap().fields[5].fields.is_empty());
+    }
+
+    #[test]
+    fn what_is_not_there_has_a_suggestion() {
+        let message = |path: &str| explain_field(path, false).unwrap_err().to_string();
+        let expected =
+            "there is no field of playbook.spec.stages.steps \"retries\": did you mean \"retry\"?";
+        assert_eq!(message("playbook.spec.stages.steps.retries"), expected);
+        assert!(message("playbok").contains("did you mean \"playbook\"?"));
+        assert!(message("playbook.metadata.xyz").contains("expected one of name, version, vcs"));
+        assert!(message("playbook.kind.x").ends_with(": it has no fields"));
+        assert!(message("").contains("expected one of playbook, cluster"));
+    }
+}
