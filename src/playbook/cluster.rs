@@ -137,4 +137,22 @@ mod tests {
         assert_eq!(cluster.agents.len(), 100_000);
         assert_eq!(cluster.agents[99_999].attributes["rack"], 99_999);
     }
+
+    /// However much is wrong, the work grows with the size of the text alone.
+    #[test]
+    fn problems_without_number_are_cut() {
+        let head = "apiVersion: replicante.io/v1\nkind: Cluster\nmetadata: {name: big}\nspec:\n  agents:\n    - id: a b\n";
+        let numbers = format!("{head}      attributes:\n{}", "        ? .nan\n        : .nan\n");
+        let keys = (0..100_000).map(|n| format!("      k{n}: 1\n")).collect::<String>();
+        for text in
+            [format!("{head}{keys}"), format!("{numbers}  x: [{}]\n", ".nan, ".repeat(100_000))]
+        {
+            let Problems(problems) = parse_cluster(text.as_bytes()).unwrap_err();
+            assert_eq!(problems.len(), super::super::problem::MAX_PROBLEMS + 1);
+            assert!(
+                problems.iter().any(|problem| problem.path == "/spec/agents/0/id"),
+                "{problems:?}"
+            );
+        }
+    }
 }

@@ -5,7 +5,7 @@ use jsonschema::{JsonType, ValidationError};
 use serde_json::Value;
 
 use super::names::{LABEL_EXPECTED, LABEL_PATTERN, PLAYBOOK_NAME_EXPECTED, PLAYBOOK_NAME_PATTERN};
-use super::problem::{Problem, code, did_you_mean, excerpt};
+use super::problem::{MAX_PROBLEMS, Problem, code, did_you_mean, excerpt};
 use super::spans::push_segment;
 use super::units::{AMOUNT_EXPECTED, DURATION_EXPECTED, DURATION_PATTERN, SHARE_PATTERN};
 
@@ -33,7 +33,9 @@ pub(super) fn explain(error: &ValidationError<'_>, schema: &Value) -> Vec<Proble
     };
     let one = match error.kind() {
         Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
-            return unexpected.iter().map(|key| unknown_key(path, key, around)).collect();
+            // A mapping can have a million of them.
+            let some = unexpected.iter().take(MAX_PROBLEMS + 1);
+            return some.map(|key| unknown_key(path, key, around)).collect();
         }
         Kind::Required { property } => {
             let key = property.as_str().unwrap_or_default();

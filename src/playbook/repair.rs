@@ -67,17 +67,22 @@ impl Repair {
             schema_path::at(root, &problem.path).map(|schema| schema_path::stand_in(root, schema));
         match self.value.pointer_mut(around) {
             Some(Value::Object(object)) => {
-                object.shift_remove(&key);
                 self.suspects.open(around);
+                let known = schema_around.map(|schema| schema_path::keys(root, schema));
+                let known = known.unwrap_or_default();
                 if problem.code == code::UNKNOWN_KEY {
-                    let known = schema_around.map(|schema| schema_path::keys(root, schema));
-                    let known =
-                        known.into_iter().flatten().filter(|known| !object.contains_key(*known));
-                    if let Some(meant) = did_you_mean(&key, known) {
+                    // All of them at once: there may be more than were reported.
+                    match known.is_empty() {
+                        true => drop(object.shift_remove(&key)),
+                        false => object.retain(|key, _| known.contains(&key.as_str())),
+                    }
+                    let missing = known.into_iter().filter(|known| !object.contains_key(*known));
+                    if let Some(meant) = did_you_mean(&key, missing) {
                         self.suspects.add(format!("{around}/{meant}"));
                     }
                     return;
                 }
+                object.shift_remove(&key);
                 if let Some(schema) = schema_around
                     && schema_path::requires(root, schema, &key)
                     && let Some(value) = stand_in

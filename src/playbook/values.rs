@@ -65,11 +65,10 @@ impl Values {
         Reader { path: &mut String::new(), values: self }.deserialize(from)
     }
 
-    /// Adds a problem, but not one for each of a million values.
-    fn add(&mut self, problem: Problem) {
-        if self.problems.len() <= MAX_PROBLEMS {
-            self.problems.push(problem);
-        }
+    /// Whether there are so many problems that no further one is kept: there could be one for each
+    /// of a million values, with its path.
+    fn is_full(&self) -> bool {
+        self.problems.len() > MAX_PROBLEMS
     }
 }
 
@@ -89,20 +88,26 @@ impl Reader<'_> {
 
     /// Nothing stands in for a number that JSON does not have.
     fn no_number(self, found: impl fmt::Display) -> Value {
-        let problem = Problem::new(code::NOT_JSON, self.path.clone(), "not a number of JSON");
-        self.values.add(problem.found(found).expected("a finite number of at most 64 bits"));
-        self.values.suspects.add(self.path.clone());
+        if !self.values.is_full() {
+            let problem = Problem::new(code::NOT_JSON, self.path.clone(), "not a number of JSON");
+            let problem = problem.found(found).expected("a finite number of at most 64 bits");
+            self.values.problems.push(problem);
+            self.values.suspects.add(self.path.clone());
+        }
         Value::Null
     }
 
     /// A key that is left out.
     fn odd_key(&mut self, key: &serde_yaml::Value) {
+        if self.values.is_full() {
+            return;
+        }
         let key = serde_yaml::to_string(key).unwrap_or_default();
         self.within(key.trim(), |reader| {
             let problem =
                 Problem::new(code::NOT_JSON, reader.path.clone(), "a key is not a string");
             let problem = problem.found(key.trim()).expected("a string: put it in quotes");
-            reader.values.add(problem);
+            reader.values.problems.push(problem);
         });
         self.values.suspects.open(self.path.clone());
     }
