@@ -39,6 +39,7 @@ demo: rust-plugins ## show a whole run over AGENTS=12 agents; FAIL=2 makes two f
 
 .PHONY: test
 test: example-plugins ## build everything and run all tests
+	$(CARGO) test --locked --manifest-path $(WASM_BUILTIN)/Cargo.toml -p replibook-plugin-sdk --target-dir $(WASM_BUILTIN)/target
 	$(CARGO) test --locked
 
 .PHONY: check

@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let plugins = root.join("plugins");
-    for path in ["Cargo.toml", "Cargo.lock", "kit"].iter().chain(&PLUGINS) {
+    for path in ["Cargo.toml", "Cargo.lock", "sdk"].iter().chain(&PLUGINS) {
         println!("cargo::rerun-if-changed={}", plugins.join(path).display());
     }
     println!("cargo::rerun-if-changed={}", root.join("wit").display());

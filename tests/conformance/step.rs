@@ -131,7 +131,8 @@ fn scenarios() -> Vec<Scenario> {
 
 /// Every error of the agent, at every call that may have it.
 fn failures() -> Vec<Scenario> {
-    let errors: [(fn(String) -> CallError, FailureReason, bool); 5] = [
+    type Kind = (fn(String) -> CallError, FailureReason, bool);
+    let errors: [Kind; 5] = [
         (CallError::Failed, FailureReason::ActionFailed, true),
         (CallError::Refused, FailureReason::ActionFailed, false),
         (CallError::Unreachable, FailureReason::Unreachable, true),

@@ -25,6 +25,20 @@ async fn a_trap_fails_the_attempt_and_its_message_is_in_the_log() {
 }
 
 #[tokio::test]
+async fn a_panic_of_the_sdk_is_an_error_of_the_step() {
+    let plugin = imported("panics").await;
+    let step = |numbers: &[u32]| activate(&plugin, json!({ "numbers": numbers }));
+    let (_, _, end) = drive(step(&[7]), |_| Answer::Sleep).await;
+    assert_eq!(end, ActivationEnd::Done(json!(7)));
+    let (calls, _, end) = drive(step(&[]), |_| Answer::Sleep).await;
+    assert_eq!(calls.len(), 1);
+    let ActivationEnd::Failed { reason, message, retryable } = end else { panic!("found {end:?}") };
+    assert_eq!((reason, retryable), (FailureReason::StepFailed, false));
+    assert!(message.starts_with("the plugin panicked at "), "{message}");
+    assert!(message.contains("boom: found no number"), "{message}");
+}
+
+#[tokio::test]
 async fn an_endless_loop_is_out_of_time_and_holds_up_nobody_else() {
     let plugin = imported("hostile").await;
     let endless = tokio::spawn(host().activate(activate(&plugin, json!({ "do": "loop" }))));

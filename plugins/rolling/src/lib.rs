@@ -2,14 +2,9 @@
 
 mod batch;
 
-use replibook_plugin_kit::arguments;
-use serde::Deserialize;
-
-wit_bindgen::generate!({ path: "../../wit", world: "strategy" });
-
 use batch::{Memo, Size};
-use exports::replicante::playbook::planning::{Decision, Description, Guest, Next, PlanInput};
-use replicante::playbook::roster::{AgentState, counts, page};
+use replibook_plugin_sdk::strategy::{Decision, Input, Next, Roster, State};
+use serde::Deserialize;
 
 const ARGUMENTS: &str = r#"{
   "type": "object",
@@ -50,55 +45,43 @@ enum Mode {
     Window,
 }
 
-struct Rolling;
-
-impl Guest for Rolling {
-    fn describe() -> Description {
-        Description {
-            name: "rolling".to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            summary: "Starts agents in batches, or as places free up.".to_owned(),
-            arguments: ARGUMENTS.to_owned(),
-        }
-    }
-
-    fn plan(input: PlanInput) -> Result<Decision, String> {
-        let arguments: Arguments = arguments(&input.arguments)?;
-        let memo = Memo::read(&input.memo)?;
-        let counts = counts();
-        let size = arguments.batch.of(counts.selected);
-
-        // What this decision may start, and what it leaves of its batch for the next: a batch that
-        // is larger than one decision goes on in the decisions right after it.
-        let (number, wanted) = match arguments.mode {
-            Mode::Window => (memo.number + 1, size.saturating_sub(counts.running)),
-            Mode::Batch if memo.left > 0 => (memo.number, memo.left),
-            Mode::Batch if counts.running == 0 => (memo.number + 1, size),
-            Mode::Batch => (memo.number, 0),
-        };
-        let limit = wanted.min(counts.pending).min(input.max_start);
-        let start = match limit {
-            0 => Vec::new(),
-            _ => page(AgentState::Pending, None, limit),
-        };
-        let started = start.len() as u32;
-
-        if started == 0 {
-            let next = match counts.pending == 0 && counts.running == 0 {
-                true => Next::Complete,
-                false => Next::Wait,
-            };
-            let memo = Memo { number: memo.number, left: 0 }.write();
-            return Ok(Decision { start, skip: Vec::new(), next, memo, label: None });
-        }
-        let left = match arguments.mode {
-            Mode::Batch if started == input.max_start => wanted - started,
-            Mode::Batch | Mode::Window => 0,
-        };
-        let label = Some(format!("batch {number}"));
-        let memo = Memo { number, left }.write();
-        Ok(Decision { start, skip: Vec::new(), next: Next::Wait, memo, label })
-    }
+replibook_plugin_sdk::arena!();
+replibook_plugin_sdk::strategy! {
+    name: "rolling",
+    summary: "Starts agents in batches, or as places free up.",
+    arguments: ARGUMENTS,
+    plan: plan,
 }
 
-export!(Rolling);
+fn plan(roster: &Roster<'_>, input: &Input, arguments: Arguments) -> Result<Decision, String> {
+    let memo = Memo::read(&input.memo)?;
+    let counts = roster.counts();
+    let size = arguments.batch.of(counts.selected);
+
+    // What this decision may start, and what it leaves of its batch for the next: a batch that
+    // is larger than one decision goes on in the decisions right after it.
+    let (number, wanted) = match arguments.mode {
+        Mode::Window => (memo.number + 1, size.saturating_sub(counts.running)),
+        Mode::Batch if memo.left > 0 => (memo.number, memo.left),
+        Mode::Batch if counts.running == 0 => (memo.number + 1, size),
+        Mode::Batch => (memo.number, 0),
+    };
+    let limit = wanted.min(counts.pending).min(input.max_start);
+    let start = roster.first(State::Pending, limit);
+    let started = start.len() as u32;
+
+    if started == 0 {
+        let next = match counts.pending == 0 && counts.running == 0 {
+            true => Next::Complete,
+            false => Next::Wait,
+        };
+        let memo = Memo { number: memo.number, left: 0 }.write();
+        return Ok(Decision::new(next).memo(memo));
+    }
+    let left = match arguments.mode {
+        Mode::Batch if started == input.max_start => wanted - started,
+        Mode::Batch | Mode::Window => 0,
+    };
+    let decision = Decision::new(Next::Wait).start(start, &format!("batch {number}"));
+    Ok(decision.memo(Memo { number, left }.write()))
+}

@@ -1,12 +1,9 @@
 //! The step `wait-healthy`: waits until the node has a wanted status, and returns the status found.
 
-use replibook_plugin_kit::arguments;
+use std::time::Duration;
+
+use replibook_plugin_sdk::step::{Agent, StepError};
 use serde::{Deserialize, Serialize};
-
-wit_bindgen::generate!({ path: "../../wit", world: "step" });
-
-use exports::replicante::playbook::working::{Description, Guest, StepError, StepInput};
-use replicante::playbook::agent::{AgentError, wait_status};
 
 const ARGUMENTS: &str = r#"{
   "type": "object",
@@ -42,37 +39,15 @@ struct Found {
     status: String,
 }
 
-struct WaitHealthy;
-
-impl Guest for WaitHealthy {
-    fn describe() -> Description {
-        Description {
-            name: "wait-healthy".to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            summary: "Waits until the node has a wanted status.".to_owned(),
-            arguments: ARGUMENTS.to_owned(),
-        }
-    }
-
-    fn run(input: StepInput) -> Result<String, StepError> {
-        let arguments: Arguments = arguments(&input.arguments).map_err(StepError::Permanent)?;
-        let timeout = arguments.timeout_seconds.saturating_mul(1_000);
-        let status = wait_status(&arguments.statuses, timeout).map_err(step_error)?;
-        serde_json::to_string(&Found { status })
-            .map_err(|error| StepError::Permanent(error.to_string()))
-    }
+replibook_plugin_sdk::arena!();
+replibook_plugin_sdk::step! {
+    name: "wait-healthy",
+    summary: "Waits until the node has a wanted status.",
+    arguments: ARGUMENTS,
+    run: wait,
 }
 
-fn step_error(error: AgentError) -> StepError {
-    match error {
-        AgentError::Failed(message)
-        | AgentError::Unreachable(message)
-        | AgentError::Lost(message)
-        | AgentError::TimedOut(message) => StepError::Retryable(message),
-        AgentError::Refused(message)
-        | AgentError::NotGranted(message)
-        | AgentError::Invalid(message) => StepError::Permanent(message),
-    }
+fn wait(agent: &Agent<'_>, arguments: Arguments) -> Result<Found, StepError> {
+    let timeout = Duration::from_secs(arguments.timeout_seconds.into());
+    Ok(Found { status: agent.wait_status(&arguments.statuses, timeout)? })
 }
-
-export!(WaitHealthy);

@@ -4,15 +4,12 @@
 //! the start after every answer, with the answers that it got before; so it keeps nothing anywhere,
 //! and does nothing but through the calls of its world.
 
+use std::time::Duration;
+
+use replibook_plugin_sdk::Level;
+use replibook_plugin_sdk::step::{Agent, StepError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-
-wit_bindgen::generate!({ path: "../../../../wit", world: "step" });
-
-use exports::replicante::playbook::working::{Description, Guest, StepError, StepInput};
-use replicante::playbook::agent::{self, AgentError};
-use replicante::playbook::logging::{Level, log};
-use replicante::playbook::timer;
 
 const ARGUMENTS: &str = r#"{
   "type": "object",
@@ -61,60 +58,29 @@ struct Outcome {
     took_ms: u64,
 }
 
-struct SafeRestart;
-
-impl Guest for SafeRestart {
-    fn describe() -> Description {
-        Description {
-            name: "safe-restart".to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            summary: "Restarts a node and waits until it is healthy again.".to_owned(),
-            arguments: ARGUMENTS.to_owned(),
-        }
-    }
-
-    fn run(input: StepInput) -> Result<String, StepError> {
-        let arguments: Arguments = serde_json::from_str(&input.arguments).map_err(permanent)?;
-        let started = timer::now();
-
-        let before = agent::info().map_err(step_error)?.status;
-        if arguments.only_healthy && before != "HEALTHY" {
-            let message = format!("found the node {before} before the restart, expected HEALTHY");
-            return Err(StepError::Retryable(message));
-        }
-        log(Level::Info, &format!("{} is {before}; restarting it", input.agent));
-
-        let args = arguments.args.to_string();
-        let restart = agent::run_action(&arguments.kind, &args).map_err(step_error)?;
-        timer::sleep(arguments.settle_ms);
-
-        let wanted = ["HEALTHY".to_owned()];
-        let timeout = arguments.timeout_seconds.saturating_mul(1_000);
-        let after = agent::wait_status(&wanted, timeout).map_err(step_error)?;
-        let took_ms = (timer::now() - started) as u64;
-        log(Level::Info, &format!("{} is {after} after {took_ms} ms", input.agent));
-
-        let restart = serde_json::from_str(&restart).map_err(permanent)?;
-        let outcome = Outcome { before, after, restart, took_ms };
-        serde_json::to_string(&outcome).map_err(permanent)
-    }
+replibook_plugin_sdk::step! {
+    name: "safe-restart",
+    summary: "Restarts a node and waits until it is healthy again.",
+    arguments: ARGUMENTS,
+    run: restart,
 }
 
-fn permanent(error: serde_json::Error) -> StepError {
-    StepError::Permanent(error.to_string())
-}
+fn restart(agent: &Agent<'_>, arguments: Arguments) -> Result<Outcome, StepError> {
+    let (id, started) = (agent.id(), agent.now());
 
-/// What the agent or the playbook refuses will be refused again; the rest may go well next time.
-fn step_error(error: AgentError) -> StepError {
-    match error {
-        AgentError::Failed(message)
-        | AgentError::Unreachable(message)
-        | AgentError::Lost(message)
-        | AgentError::TimedOut(message) => StepError::Retryable(message),
-        AgentError::Refused(message)
-        | AgentError::NotGranted(message)
-        | AgentError::Invalid(message) => StepError::Permanent(message),
+    let before = agent.info()?.status;
+    if arguments.only_healthy && before != "HEALTHY" {
+        let message = format!("found the node {before} before the restart, expected HEALTHY");
+        return Err(StepError::Retryable(message));
     }
-}
+    agent.log(Level::Info, &format!("{id} is {before}; restarting it"));
 
-export!(SafeRestart);
+    let restart = agent.run_action(&arguments.kind, &arguments.args)?;
+    agent.sleep(Duration::from_millis(arguments.settle_ms.into()));
+
+    let timeout = Duration::from_secs(arguments.timeout_seconds.into());
+    let after = agent.wait_status(&["HEALTHY".to_owned()], timeout)?;
+    let took_ms = agent.now() - started;
+    agent.log(Level::Info, &format!("{id} is {after} after {took_ms} ms"));
+    Ok(Outcome { before, after, restart, took_ms })
+}

@@ -6,14 +6,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use replibook_plugin_sdk::Level;
+use replibook_plugin_sdk::strategy::{Decision, Input, Next, Roster, State};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-
-wit_bindgen::generate!({ path: "../../../../wit", world: "strategy" });
-
-use exports::replicante::playbook::planning::{Decision, Description, Guest, Next, PlanInput};
-use replicante::playbook::logging::{Level, log};
-use replicante::playbook::roster::{AgentState, counts, details, page};
 
 const ARGUMENTS: &str = r#"{
   "type": "object",
@@ -23,9 +19,6 @@ const ARGUMENTS: &str = r#"{
   },
   "additionalProperties": false
 }"#;
-
-/// Identifiers that are asked for at a time.
-const PAGE: u32 = 1_000;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -46,72 +39,56 @@ struct Memo {
     zones: VecDeque<String>,
 }
 
-struct ZoneByZone;
+replibook_plugin_sdk::strategy! {
+    name: "zone-by-zone",
+    summary: "Goes through a cluster one zone after the other.",
+    arguments: ARGUMENTS,
+    plan: plan,
+}
 
-impl Guest for ZoneByZone {
-    fn describe() -> Description {
-        Description {
-            name: "zone-by-zone".to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            summary: "Goes through a cluster one zone after the other.".to_owned(),
-            arguments: ARGUMENTS.to_owned(),
-        }
+fn plan(roster: &Roster<'_>, input: &Input, arguments: Arguments) -> Result<Decision, String> {
+    let counts = roster.counts();
+    if counts.pending == 0 {
+        let next = if counts.running == 0 { Next::Complete } else { Next::Wait };
+        return Ok(Decision::new(next).memo(input.memo.clone()));
     }
 
-    fn plan(input: PlanInput) -> Result<Decision, String> {
-        let arguments: Arguments = serde_json::from_str(&input.arguments).map_err(text)?;
-        let counts = counts();
-        if counts.pending == 0 {
-            let next = if counts.running == 0 { Next::Complete } else { Next::Wait };
-            return Ok(decision(Vec::new(), next, input.memo, None));
+    let free = arguments.max_parallel.saturating_sub(counts.running).min(input.max_start);
+    let waiting = by_zone(roster, &arguments.attribute);
+    let all = || Memo { zones: waiting.keys().cloned().collect() };
+    let mut memo = input.memo()?.unwrap_or_else(all);
+    // A zone is left only once nothing of it is in flight. One that turned up later comes last.
+    while let Some(zone) = memo.zones.front() {
+        if waiting.contains_key(zone) {
+            break;
         }
-
-        let free = arguments.max_parallel.saturating_sub(counts.running).min(input.max_start);
-        let waiting = by_zone(&arguments.attribute);
-        let mut memo = match input.memo.as_str() {
-            "" => Memo { zones: waiting.keys().cloned().collect() },
-            memo => serde_json::from_str(memo).map_err(text)?,
-        };
-        // A zone is left only once nothing of it is in flight. One that turned up later comes last.
-        while let Some(zone) = memo.zones.front() {
-            if waiting.contains_key(zone) {
-                break;
-            }
-            if counts.running > 0 {
-                return Ok(decision(Vec::new(), Next::Wait, write(&memo)?, None));
-            }
-            log(Level::Info, &format!("zone {zone} is done"));
-            memo.zones.pop_front();
+        if counts.running > 0 {
+            return Decision::new(Next::Wait).remember(&memo);
         }
-        if memo.zones.is_empty() {
-            memo.zones.extend(waiting.keys().cloned());
-        }
-
-        let zone = memo.zones.front().cloned().unwrap_or_default();
-        let agents = waiting.get(&zone).into_iter().flatten();
-        let start: Vec<_> = agents.take(free as usize).cloned().collect();
-        let label = (!start.is_empty()).then(|| format!("zone {zone}").chars().take(63).collect());
-        Ok(decision(start, Next::Wait, write(&memo)?, label))
+        roster.log(Level::Info, &format!("zone {zone} is done"));
+        memo.zones.pop_front();
     }
+    if memo.zones.is_empty() {
+        memo = all();
+    }
+
+    let zone = memo.zones.front().cloned().unwrap_or_default();
+    let agents = waiting.get(&zone).into_iter().flatten();
+    let start = agents.take(free as usize).cloned().collect();
+    Decision::new(Next::Wait).start(start, &format!("zone {zone}")).remember(&memo)
 }
 
 /// The agents that wait, by zone; those without one are a zone of their own with an empty name.
-fn by_zone(attribute: &str) -> BTreeMap<String, Vec<String>> {
+fn by_zone(roster: &Roster<'_>, attribute: &str) -> BTreeMap<String, Vec<String>> {
     let mut zones: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let mut after: Option<String> = None;
-    loop {
-        let ids = page(AgentState::Pending, after.as_deref(), PAGE);
-        after = ids.last().cloned();
-        for id in ids {
-            let zone = details(&id).map(|agent| zone(&agent.attributes, attribute));
-            zones.entry(zone.unwrap_or_default()).or_default().push(id);
-        }
-        if after.is_none() {
-            return zones;
-        }
+    for id in roster.agents(State::Pending) {
+        let zone = roster.details(&id).map(|agent| zone(&agent.attributes, attribute));
+        zones.entry(zone.unwrap_or_default()).or_default().push(id);
     }
+    zones
 }
 
+/// A text as it is, a number or truth value as it is written, and nothing for all else.
 fn zone(attributes: &str, attribute: &str) -> String {
     let attributes: Map<String, Value> = serde_json::from_str(attributes).unwrap_or_default();
     match attributes.get(attribute) {
@@ -121,17 +98,3 @@ fn zone(attributes: &str, attribute: &str) -> String {
         Some(Value::Null | Value::Object(_) | Value::Array(_)) | None => String::new(),
     }
 }
-
-fn decision(start: Vec<String>, next: Next, memo: String, label: Option<String>) -> Decision {
-    Decision { start, skip: Vec::new(), next, memo, label }
-}
-
-fn write(memo: &Memo) -> Result<String, String> {
-    serde_json::to_string(memo).map_err(text)
-}
-
-fn text(error: serde_json::Error) -> String {
-    error.to_string()
-}
-
-export!(ZoneByZone);

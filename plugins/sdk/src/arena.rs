@@ -14,7 +14,7 @@ struct First(UnsafeCell<[u8; FIRST_BYTES]>);
 
 /// Hands out memory from one end to the other. Only the block that was handed out last is freed or
 /// resized in place.
-pub(crate) struct Arena {
+pub struct Arena {
     first: First,
     next: Cell<usize>,
     end: Cell<usize>,
@@ -23,8 +23,15 @@ pub(crate) struct Arena {
 // SAFETY: a plugin has one thread: the target has no others.
 unsafe impl Sync for Arena {}
 
+impl Default for Arena {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Arena {
-    pub(crate) const fn new() -> Self {
+    /// An arena of which nothing is handed out.
+    pub const fn new() -> Self {
         let first = First(UnsafeCell::new([0; FIRST_BYTES]));
         Self { first, next: Cell::new(0), end: Cell::new(0) }
     }

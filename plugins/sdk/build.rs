@@ -1,0 +1,36 @@
+//! Puts the WIT package into macros, so that the crate of a plugin needs no copy of it.
+
+use std::error::Error;
+use std::fmt::Write;
+use std::path::Path;
+use std::{env, fs};
+
+const WIT: &str = "../../wit";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed={WIT}");
+    let mut files: Vec<_> =
+        fs::read_dir(WIT)?.map(|entry| entry.map(|it| it.path())).collect::<Result<_, _>>()?;
+    files.sort();
+    // One text is one file, which says once of which package it is.
+    let mut wit = String::new();
+    for file in files.iter().filter(|file| file.extension().is_some_and(|it| it == "wit")) {
+        let text = fs::read_to_string(file)?;
+        let (package, rest) = text.split_once('\n').ok_or("found an empty file in wit/")?;
+        if wit.is_empty() {
+            writeln!(wit, "{package}")?;
+        }
+        wit.push_str(rest);
+    }
+    let mut macros = String::new();
+    for world in ["step", "strategy"] {
+        write!(
+            macros,
+            "#[doc(hidden)]\n#[macro_export]\nmacro_rules! __{world}_bindings {{\n    () => {{\n        \
+             $crate::wit_bindgen::generate!({{\n            inline: {wit:?},\n            world: \"{world}\",\n            \
+             runtime_path: \"::replibook_plugin_sdk::wit_bindgen::rt\",\n        }});\n    }};\n}}\n"
+        )?;
+    }
+    fs::write(Path::new(&env::var("OUT_DIR")?).join("bindings.rs"), macros)?;
+    Ok(())
+}

@@ -1,0 +1,235 @@
+//! What makes a component of a function.
+
+/// Makes the step of this crate of the function `run: fn(&Agent, Arguments) -> Result<R, StepError>`.
+/// The version is that of the crate; `arguments` is the JSON Schema of the arguments.
+#[macro_export]
+macro_rules! step {
+    (name: $name:expr, summary: $summary:expr, arguments: $arguments:expr, run: $run:expr $(,)?) => {
+        #[doc(hidden)]
+        mod __bindings {
+            $crate::__step_bindings!();
+        }
+
+        const _: () = {
+            use __bindings::exports::replicante::playbook::working;
+            use __bindings::replicante::playbook::{agent, entropy, failing, logging, timer};
+            use $crate::step::{AgentError, Calls, Input, NodeInfo, StepError};
+
+            struct Plugin;
+
+            impl Calls for Plugin {
+                fn info(&self) -> Result<NodeInfo, AgentError> {
+                    let info = agent::info().map_err(agent_error)?;
+                    let agent::NodeInfo { id, attributes, status, node } = info;
+                    Ok(NodeInfo { id, attributes, status, node })
+                }
+                fn run_action(&self, kind: &str, arguments: &str) -> Result<String, AgentError> {
+                    agent::run_action(kind, arguments).map_err(agent_error)
+                }
+                fn wait_status(
+                    &self,
+                    statuses: &[String],
+                    timeout: u32,
+                ) -> Result<String, AgentError> {
+                    agent::wait_status(statuses, timeout).map_err(agent_error)
+                }
+                fn now(&self) -> f64 {
+                    timer::now()
+                }
+                fn sleep(&self, milliseconds: u32) {
+                    timer::sleep(milliseconds)
+                }
+                fn random(&self, length: u32) -> Vec<u8> {
+                    entropy::bytes(length)
+                }
+                fn log(&self, level: $crate::Level, message: &str) {
+                    logging::log($crate::__level!(logging, level), message)
+                }
+            }
+
+            fn agent_error(error: agent::AgentError) -> AgentError {
+                match error {
+                    agent::AgentError::Failed(message) => AgentError::Failed(message),
+                    agent::AgentError::Refused(message) => AgentError::Refused(message),
+                    agent::AgentError::Unreachable(message) => AgentError::Unreachable(message),
+                    agent::AgentError::Lost(message) => AgentError::Lost(message),
+                    agent::AgentError::TimedOut(message) => AgentError::TimedOut(message),
+                    agent::AgentError::NotGranted(message) => AgentError::NotGranted(message),
+                    agent::AgentError::Invalid(message) => AgentError::Invalid(message),
+                }
+            }
+
+            impl working::Guest for Plugin {
+                fn describe() -> working::Description {
+                    $crate::on_panic(failing::fail);
+                    $crate::__description!(working, $name, $summary, $arguments)
+                }
+
+                fn run(input: working::StepInput) -> Result<String, working::StepError> {
+                    $crate::on_panic(failing::fail);
+                    let working::StepInput {
+                        arguments,
+                        run,
+                        cluster,
+                        agent,
+                        stage,
+                        step,
+                        attempt,
+                        attributes,
+                    } = input;
+                    let input =
+                        Input { arguments, run, cluster, agent, stage, step, attempt, attributes };
+                    let agent = $crate::step::Agent::new(&input, &Plugin);
+                    $crate::step::run(&agent, $run).map_err(|error| match error {
+                        StepError::Retryable(message) => working::StepError::Retryable(message),
+                        StepError::Permanent(message) => working::StepError::Permanent(message),
+                    })
+                }
+            }
+
+    __bindings::export!(Plugin with_types_in __bindings);
+        };
+    };
+}
+
+/// Makes the strategy of this crate of the function
+/// `plan: fn(&Roster, &Input, Arguments) -> Result<Decision, String>`. The version is that of the
+/// crate; `arguments` is the JSON Schema of the arguments.
+#[macro_export]
+macro_rules! strategy {
+    (name: $name:expr, summary: $summary:expr, arguments: $arguments:expr, plan: $plan:expr $(,)?) => {
+        #[doc(hidden)]
+        mod __bindings {
+            $crate::__strategy_bindings!();
+        }
+
+        const _: () = {
+            use __bindings::exports::replicante::playbook::planning;
+            use __bindings::replicante::playbook::{failing, logging, roster};
+            use roster::AgentState;
+            use $crate::strategy::{Calls, Counts, Decision, Details, Input, Next, State};
+
+            struct Plugin;
+
+            impl Calls for Plugin {
+                fn counts(&self) -> Counts {
+                    let roster::StateCounts {
+                        added,
+                        pending,
+                        running,
+                        done,
+                        failed,
+                        skipped,
+                        removed,
+                        selected,
+                    } = roster::counts();
+                    Counts { added, pending, running, done, failed, skipped, removed, selected }
+                }
+                fn page(&self, state: State, after: Option<&str>, limit: u32) -> Vec<String> {
+                    let state = match state {
+                        State::Added => AgentState::Added,
+                        State::Pending => AgentState::Pending,
+                        State::Running => AgentState::Running,
+                        State::Done => AgentState::Done,
+                        State::Failed => AgentState::Failed,
+                        State::Skipped => AgentState::Skipped,
+                        State::Removed => AgentState::Removed,
+                    };
+                    roster::page(state, after, limit)
+                }
+                fn details(&self, id: &str) -> Option<Details> {
+                    let found = roster::details(id)?;
+                    let state = match found.state {
+                        AgentState::Added => State::Added,
+                        AgentState::Pending => State::Pending,
+                        AgentState::Running => State::Running,
+                        AgentState::Done => State::Done,
+                        AgentState::Failed => State::Failed,
+                        AgentState::Skipped => State::Skipped,
+                        AgentState::Removed => State::Removed,
+                    };
+                    let roster::AgentDetails {
+                        id,
+                        batch,
+                        attributes,
+                        reason,
+                        started_at,
+                        ended_at,
+                        ..
+                    } = found;
+                    Some(Details { id, state, batch, attributes, reason, started_at, ended_at })
+                }
+                fn log(&self, level: $crate::Level, message: &str) {
+                    logging::log($crate::__level!(logging, level), message)
+                }
+            }
+
+            fn decided(decision: Decision) -> planning::Decision {
+                let Decision { start, skip, next, memo, label } = decision;
+                let next = match next {
+                    Next::Wait => planning::Next::Wait,
+                    Next::WaitUntil(at) => planning::Next::WaitUntil(at),
+                    Next::Approval(message) => planning::Next::Approval(message),
+                    Next::Complete => planning::Next::Complete,
+                    Next::Abort(reason) => planning::Next::Abort(reason),
+                };
+                let skipped = |(id, reason)| planning::Skipped { id, reason };
+                let skip = skip.into_iter().map(skipped).collect();
+                planning::Decision { start, skip, next, memo, label }
+            }
+
+            impl planning::Guest for Plugin {
+                fn describe() -> planning::Description {
+                    $crate::on_panic(failing::fail);
+                    $crate::__description!(planning, $name, $summary, $arguments)
+                }
+
+                fn plan(input: planning::PlanInput) -> Result<planning::Decision, String> {
+                    $crate::on_panic(failing::fail);
+                    let planning::PlanInput { stage, arguments, memo, now, max_start } = input;
+                    let input = Input { stage, arguments, memo, now, max_start };
+                    let roster = $crate::strategy::Roster::new(&Plugin);
+                    $crate::strategy::plan(&roster, &input, $plan).map(decided)
+                }
+            }
+
+    __bindings::export!(Plugin with_types_in __bindings);
+        };
+    };
+}
+
+/// Takes memory from an arena that frees little, as a plugin lives for some tens of microseconds:
+/// growing the memory costs more than the whole of such a life. For plugins that work on little.
+#[macro_export]
+macro_rules! arena {
+    () => {
+        #[global_allocator]
+        static ALLOCATOR: $crate::arena::Arena = $crate::arena::Arena::new();
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __level {
+    ($logging:ident, $level:expr) => {
+        match $level {
+            $crate::Level::Debug => $logging::Level::Debug,
+            $crate::Level::Info => $logging::Level::Info,
+            $crate::Level::Warn => $logging::Level::Warn,
+            $crate::Level::Error => $logging::Level::Error,
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __description {
+    ($exports:ident, $name:expr, $summary:expr, $arguments:expr) => {
+        $exports::Description {
+            name: String::from($name),
+            version: String::from(env!("CARGO_PKG_VERSION")),
+            summary: String::from($summary),
+            arguments: String::from($arguments),
+        }
+    };
+}

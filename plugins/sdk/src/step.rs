@@ -1,0 +1,265 @@
+//! What a step is given, and what it returns.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::{Deserialize, DeserializeOwned};
+
+use crate::Level;
+
+/// What a step is activated with: the same at every activation of one attempt.
+#[derive(Clone, Debug, Default)]
+pub struct Input {
+    /// Arguments from the playbook: JSON.
+    pub arguments: String,
+    /// Identifier of the run.
+    pub run: String,
+    /// Name of the cluster.
+    pub cluster: String,
+    /// Identifier of the agent.
+    pub agent: String,
+    /// Name of the stage.
+    pub stage: String,
+    /// Name of the step.
+    pub step: String,
+    /// Number of this attempt, from 1.
+    pub attempt: u32,
+    /// Attributes of the agent: a JSON object.
+    pub attributes: String,
+}
+
+/// What is known about the agent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeInfo {
+    /// Identifier of the agent in the cluster.
+    pub id: String,
+    /// Attributes: a JSON object.
+    pub attributes: String,
+    /// Status of the node, for example `HEALTHY`.
+    pub status: String,
+    /// The whole of what the agent says about its node: a JSON object.
+    pub node: String,
+}
+
+/// Why a call to the agent gave no result, with the agent's or the host's words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AgentError {
+    /// The action ended in `FAILED`.
+    Failed(String),
+    /// The agent refused the call.
+    Refused(String),
+    /// The agent could not be reached until the deadline of the host.
+    Unreachable(String),
+    /// The agent had accepted the action and no longer knows it.
+    Lost(String),
+    /// The time of the call ran out.
+    TimedOut(String),
+    /// The playbook does not grant this call.
+    NotGranted(String),
+    /// The arguments of the call are not valid, or its payload is not of the type asked for.
+    Invalid(String),
+}
+
+/// Why a step failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StepError {
+    /// May go well when tried again.
+    Retryable(String),
+    /// Will not go well when tried again.
+    Permanent(String),
+}
+
+/// What happened to a call may not happen to the next one; what was refused will be again.
+impl From<AgentError> for StepError {
+    fn from(error: AgentError) -> Self {
+        match error {
+            AgentError::Failed(message)
+            | AgentError::Unreachable(message)
+            | AgentError::Lost(message)
+            | AgentError::TimedOut(message) => Self::Retryable(message),
+            AgentError::Refused(message)
+            | AgentError::NotGranted(message)
+            | AgentError::Invalid(message) => Self::Permanent(message),
+        }
+    }
+}
+
+impl From<serde_json::Error> for StepError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Permanent(error.to_string())
+    }
+}
+
+/// The imports of the world `step`, as the WIT has them.
+pub trait Calls {
+    /// `agent.info`.
+    fn info(&self) -> Result<NodeInfo, AgentError>;
+    /// `agent.run-action`, with arguments and payload as JSON.
+    fn run_action(&self, kind: &str, arguments: &str) -> Result<String, AgentError>;
+    /// `agent.wait-status`, with a timeout in milliseconds.
+    fn wait_status(&self, statuses: &[String], timeout: u32) -> Result<String, AgentError>;
+    /// `timer.now`: milliseconds since the Unix epoch.
+    fn now(&self) -> f64;
+    /// `timer.sleep`, in milliseconds.
+    fn sleep(&self, milliseconds: u32);
+    /// `entropy.bytes`.
+    fn random(&self, length: u32) -> Vec<u8>;
+    /// `logging.log`.
+    fn log(&self, level: Level, message: &str);
+}
+
+/// The agent that a step works on, and all that the step may do.
+#[derive(Clone, Copy)]
+pub struct Agent<'a> {
+    /// What the step is activated with.
+    pub input: &'a Input,
+    calls: &'a dyn Calls,
+}
+
+impl<'a> Agent<'a> {
+    /// The agent of `input`, whose calls are answered by `calls`.
+    pub fn new(input: &'a Input, calls: &'a dyn Calls) -> Self {
+        Self { input, calls }
+    }
+
+    /// Identifier of the agent.
+    pub fn id(&self) -> &'a str {
+        &self.input.agent
+    }
+
+    /// Asks the agent about its node, afresh.
+    ///
+    /// # Errors
+    /// `Refused`, `Unreachable`.
+    pub fn info(&self) -> Result<NodeInfo, AgentError> {
+        self.calls.info()
+    }
+
+    /// Has the agent perform an action, waits for its end, and reads its payload.
+    ///
+    /// # Errors
+    /// `Failed`, `Refused`, `Unreachable`, `Lost`, `NotGranted`, `Invalid`.
+    pub fn run_action<T: DeserializeOwned>(
+        &self,
+        kind: &str,
+        arguments: &impl Serialize,
+    ) -> Result<T, AgentError> {
+        let invalid = |what: &str, error| AgentError::Invalid(format!("failed to {what}: {error}"));
+        let arguments = serde_json::to_string(arguments)
+            .map_err(|error| invalid("write the arguments of the action", error))?;
+        let payload = self.calls.run_action(kind, &arguments)?;
+        serde_json::from_str(&payload)
+            .map_err(|error| invalid("read the payload of the action", error))
+    }
+
+    /// Waits until the status of the node is one of `statuses`, and returns the status found.
+    ///
+    /// # Errors
+    /// `TimedOut`, `Invalid`.
+    pub fn wait_status(
+        &self,
+        statuses: &[String],
+        timeout: Duration,
+    ) -> Result<String, AgentError> {
+        self.calls.wait_status(statuses, millis(timeout))
+    }
+
+    /// The present moment of the attempt, in milliseconds since the Unix epoch.
+    pub fn now(&self) -> u64 {
+        self.calls.now() as u64
+    }
+
+    /// Waits. What is longer than 49 days is cut.
+    pub fn sleep(&self, length: Duration) {
+        self.calls.sleep(millis(length));
+    }
+
+    /// The next bytes of the attempt's random stream, at most 64 KiB a call.
+    pub fn random(&self, length: u32) -> Vec<u8> {
+        self.calls.random(length)
+    }
+
+    /// Writes one line to the log.
+    pub fn log(&self, level: Level, message: &str) {
+        self.calls.log(level, message);
+    }
+}
+
+fn millis(length: Duration) -> u32 {
+    u32::try_from(length.as_millis()).unwrap_or(u32::MAX)
+}
+
+/// Reads the arguments, does the step, and writes its result.
+#[doc(hidden)]
+pub fn run<'a, A: Deserialize<'a>, R: Serialize>(
+    agent: &'a Agent<'a>,
+    step: impl FnOnce(&'a Agent<'a>, A) -> Result<R, StepError>,
+) -> Result<String, StepError> {
+    let arguments = crate::arguments(&agent.input.arguments).map_err(StepError::Permanent)?;
+    Ok(serde_json::to_string(&step(agent, arguments)?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Answers(Result<String, AgentError>);
+
+    impl Calls for Answers {
+        fn info(&self) -> Result<NodeInfo, AgentError> {
+            Ok(NodeInfo::default())
+        }
+        fn run_action(&self, _: &str, arguments: &str) -> Result<String, AgentError> {
+            assert_eq!(arguments, "[1]");
+            self.0.clone()
+        }
+        fn wait_status(&self, _: &[String], timeout: u32) -> Result<String, AgentError> {
+            Ok(timeout.to_string())
+        }
+        fn now(&self) -> f64 {
+            1.0
+        }
+        fn sleep(&self, _: u32) {}
+        fn random(&self, _: u32) -> Vec<u8> {
+            Vec::new()
+        }
+        fn log(&self, _: Level, _: &str) {}
+    }
+
+    fn act(answer: Result<&str, AgentError>, arguments: &str) -> Result<String, StepError> {
+        let input = Input { arguments: arguments.to_owned(), ..Input::default() };
+        let answers = Answers(answer.map(str::to_owned));
+        let agent = Agent::new(&input, &answers);
+        run(&agent, |agent, numbers: Vec<u32>| Ok(agent.run_action::<bool>("a", &numbers)?))
+    }
+
+    #[test]
+    fn a_step_is_a_function_of_typed_arguments() {
+        assert_eq!(act(Ok("true"), "[1]").as_deref(), Ok("true"));
+        for (answer, arguments) in [(Ok("true"), "{}"), (Ok("7"), "[1]")] {
+            let Err(StepError::Permanent(message)) = act(answer, arguments) else {
+                panic!("not permanent")
+            };
+            assert!(message.starts_with("failed to read the"), "{message}");
+        }
+    }
+
+    #[test]
+    fn what_was_refused_is_not_tried_again() {
+        let text = || "m".to_owned();
+        let failed =
+            [AgentError::Failed, AgentError::Unreachable, AgentError::Lost, AgentError::TimedOut];
+        for error in failed {
+            assert_eq!(act(Err(error(text())), "[1]"), Err(StepError::Retryable(text())));
+        }
+        for error in [AgentError::Refused, AgentError::NotGranted, AgentError::Invalid] {
+            assert_eq!(act(Err(error(text())), "[1]"), Err(StepError::Permanent(text())));
+        }
+    }
+
+    #[test]
+    fn a_time_that_is_too_long_is_cut() {
+        assert_eq!(millis(Duration::from_millis(1_500)), 1_500);
+        assert_eq!(millis(Duration::MAX), u32::MAX);
+    }
+}

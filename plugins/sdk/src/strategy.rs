@@ -1,0 +1,282 @@
+//! What a strategy is given, and what it returns.
+
+use serde::Serialize;
+use serde::de::{Deserialize, DeserializeOwned};
+
+use crate::Level;
+
+/// Identifiers that the roster gives at a time, at most.
+const PAGE: u32 = 1_000;
+
+/// What a strategy is asked with.
+#[derive(Clone, Debug, Default)]
+pub struct Input {
+    /// Name of the stage.
+    pub stage: String,
+    /// Arguments from the playbook: JSON.
+    pub arguments: String,
+    /// What this strategy remembered last time; empty at first.
+    pub memo: String,
+    /// Now, in milliseconds since the Unix epoch.
+    pub now: f64,
+    /// The most agents that one decision may start.
+    pub max_start: u32,
+}
+
+impl Input {
+    /// What [`Decision::remember`] kept last time; none at first.
+    ///
+    /// # Errors
+    /// When the memo is not one of this type.
+    pub fn memo<T: DeserializeOwned>(&self) -> Result<Option<T>, String> {
+        match self.memo.as_str() {
+            "" => Ok(None),
+            memo => serde_json::from_str(memo)
+                .map(Some)
+                .map_err(|error| format!("failed to read the memo: {error}")),
+        }
+    }
+}
+
+/// State of an agent in the stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Joined while the run goes; not yet taken into the stage.
+    Added,
+    /// Waits to be started.
+    Pending,
+    /// Its steps are going on.
+    Running,
+    /// All its steps ended well.
+    Done,
+    /// A step failed.
+    Failed,
+    /// Left out.
+    Skipped,
+    /// Left the cluster while the run goes.
+    Removed,
+}
+
+/// How many agents are in each state.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// Joined, and not yet taken into the stage.
+    pub added: u32,
+    /// Wait to be started.
+    pub pending: u32,
+    /// In flight.
+    pub running: u32,
+    /// Ended well.
+    pub done: u32,
+    /// Failed.
+    pub failed: u32,
+    /// Left out.
+    pub skipped: u32,
+    /// Left the cluster.
+    pub removed: u32,
+    /// Selected when the stage started; percentages are of this number.
+    pub selected: u32,
+}
+
+/// One agent, in full.
+#[derive(Clone, Debug)]
+pub struct Details {
+    /// Identifier of the agent.
+    pub id: String,
+    /// Its state.
+    pub state: State,
+    /// Number of the decision that started it, from 1.
+    pub batch: Option<u32>,
+    /// Its attributes: a JSON object.
+    pub attributes: String,
+    /// Why it failed or was skipped.
+    pub reason: Option<String>,
+    /// When it started, in milliseconds since the Unix epoch.
+    pub started_at: Option<f64>,
+    /// When it reached its end.
+    pub ended_at: Option<f64>,
+}
+
+/// The imports of the world `strategy`, as the WIT has them.
+pub trait Calls {
+    /// `roster.counts`.
+    fn counts(&self) -> Counts;
+    /// `roster.page`.
+    fn page(&self, state: State, after: Option<&str>, limit: u32) -> Vec<String>;
+    /// `roster.details`.
+    fn details(&self, id: &str) -> Option<Details>;
+    /// `logging.log`.
+    fn log(&self, level: Level, message: &str);
+}
+
+/// The agents of the stage. It does not change while a plan is made.
+#[derive(Clone, Copy)]
+pub struct Roster<'a> {
+    calls: &'a dyn Calls,
+}
+
+impl<'a> Roster<'a> {
+    /// The roster that `calls` answers for.
+    pub fn new(calls: &'a dyn Calls) -> Self {
+        Self { calls }
+    }
+
+    /// How many agents are in each state.
+    pub fn counts(&self) -> Counts {
+        self.calls.counts()
+    }
+
+    /// The first agents in a state, at most `limit` and never more than 1,000.
+    pub fn first(&self, state: State, limit: u32) -> Vec<String> {
+        match limit {
+            0 => Vec::new(),
+            limit => self.calls.page(state, None, limit),
+        }
+    }
+
+    /// All agents in a state, in the order of the run; the host is asked for a page when it is
+    /// needed.
+    pub fn agents(&self, state: State) -> impl Iterator<Item = String> + use<'a> {
+        let calls = self.calls;
+        let mut after: Option<String> = None;
+        let pages = std::iter::from_fn(move || {
+            let page = calls.page(state, after.as_deref(), PAGE);
+            after = Some(page.last()?.clone());
+            Some(page)
+        });
+        pages.flatten()
+    }
+
+    /// One agent in full; none for an identifier that is not of this stage.
+    pub fn details(&self, id: &str) -> Option<Details> {
+        self.calls.details(id)
+    }
+
+    /// Writes one line to the log.
+    pub fn log(&self, level: Level, message: &str) {
+        self.calls.log(level, message);
+    }
+}
+
+/// What happens after the agents of the decision were started.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Next {
+    /// Ask again when something changed.
+    Wait,
+    /// Ask again at that moment, in milliseconds since the Unix epoch.
+    WaitUntil(f64),
+    /// Pause the run with this message.
+    Approval(String),
+    /// The stage is complete once the agents in flight have ended.
+    Complete,
+    /// The run fails with this reason.
+    Abort(String),
+}
+
+/// The answer of a strategy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// Agents to start now.
+    pub start: Vec<String>,
+    /// Agents to leave out, and why.
+    pub skip: Vec<(String, String)>,
+    /// What happens then.
+    pub next: Next,
+    /// What is handed back at the next plan.
+    pub memo: String,
+    /// Label of the batch.
+    pub label: Option<String>,
+}
+
+impl Decision {
+    /// Starts nobody.
+    pub fn new(next: Next) -> Self {
+        Self { start: Vec::new(), skip: Vec::new(), next, memo: String::new(), label: None }
+    }
+
+    /// Starts these agents, in a batch of this label; it is cut after 63 characters.
+    #[must_use]
+    pub fn start(mut self, agents: Vec<String>, label: &str) -> Self {
+        if !agents.is_empty() {
+            self.label = Some(label.chars().take(63).collect());
+        }
+        self.start = agents;
+        self
+    }
+
+    /// Leaves an agent out.
+    #[must_use]
+    pub fn skip(mut self, agent: String, reason: String) -> Self {
+        self.skip.push((agent, reason));
+        self
+    }
+
+    /// Keeps this text for the next plan.
+    #[must_use]
+    pub fn memo(mut self, memo: String) -> Self {
+        self.memo = memo;
+        self
+    }
+
+    /// Keeps this value for the next plan, which reads it with [`Input::memo`].
+    ///
+    /// # Errors
+    /// When it can't be written as JSON.
+    pub fn remember(self, memo: &impl Serialize) -> Result<Self, String> {
+        let memo = serde_json::to_string(memo);
+        Ok(self.memo(memo.map_err(|error| format!("failed to write the memo: {error}"))?))
+    }
+}
+
+/// Reads the arguments and decides.
+#[doc(hidden)]
+pub fn plan<'a, A: Deserialize<'a>>(
+    roster: &Roster<'_>,
+    input: &'a Input,
+    plan: impl FnOnce(&Roster<'_>, &'a Input, A) -> Result<Decision, String>,
+) -> Result<Decision, String> {
+    plan(roster, input, crate::arguments(&input.arguments)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Waiting(u32);
+
+    impl Calls for Waiting {
+        fn counts(&self) -> Counts {
+            Counts::default()
+        }
+        fn page(&self, _: State, after: Option<&str>, limit: u32) -> Vec<String> {
+            let start = after.map_or(0, |after| after.parse::<u32>().unwrap() + 1);
+            (start..self.0).take(limit as usize).map(|number| number.to_string()).collect()
+        }
+        fn details(&self, _: &str) -> Option<Details> {
+            None
+        }
+        fn log(&self, _: Level, _: &str) {}
+    }
+
+    #[test]
+    fn pages_are_one_sequence() {
+        for number in [0, 1, 999, 1_000, 1_001, 2_500] {
+            let waiting = Waiting(number);
+            let agents: Vec<_> = Roster::new(&waiting).agents(State::Pending).collect();
+            let expected: Vec<_> = (0..number).map(|number| number.to_string()).collect();
+            assert_eq!(agents, expected);
+        }
+        assert_eq!(Roster::new(&Waiting(5)).first(State::Pending, 0), [""; 0]);
+    }
+
+    #[test]
+    fn a_memo_comes_back_and_a_label_is_cut() {
+        let decision = Decision::new(Next::Wait).start(vec!["a".to_owned()], &"ä".repeat(70));
+        assert_eq!(decision.label.as_deref().unwrap().chars().count(), 63);
+        let decision = decision.remember(&[1, 2]).unwrap();
+        let input = Input { memo: decision.memo, ..Input::default() };
+        assert_eq!(input.memo::<Vec<u32>>(), Ok(Some(vec![1, 2])));
+        assert!(input.memo::<String>().unwrap_err().starts_with("failed to read the memo"));
+        assert_eq!(Input::default().memo::<String>(), Ok(None));
+    }
+}
