@@ -1,115 +1,181 @@
-//! What one activation costs: `cargo bench --bench activation`.
+//! What one activation costs, in each language: `make bench BENCHES=activation`.
 //!
-//! Prints the median in microseconds for the built-in step `action` on one thread: its first
-//! activation, which ends at its call, and its second, which has the answer and returns. Below them
-//! the floor: an instance that only describes itself. Beside them how many first activations all
-//! threads of the host make together.
+//! The step `safe-restart` is activated with two answers in its journal, which brings it to its third
+//! call; the built-in step `action` with the one answer that it needs. Beside each, in turns, the
+//! floor: bare wasmtime that makes an instance of the same component and calls it, with host functions
+//! that return the same answers and nothing else.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-// Figures are what this program is for.
-#![allow(clippy::print_stdout)]
+
+mod support;
+
+#[path = "activation/floor.rs"]
+mod floor;
+#[path = "activation/journal.rs"]
+mod journal;
 
 use std::hint::black_box;
+use std::path::Path;
+use std::process::id;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use replibook::playbook::Grants;
-use replibook::plugin::{HostConfig, PluginError, PluginHost};
-use replibook::run::{
-    Activate, ActivationEnd, AgentId, AgentSeq, Answer, Answered, AttemptKey, Call, Digest,
-    Journal, RunId, Timestamp,
+use bytes::Bytes;
+use replibook::plugin::{HostConfig, PluginHost};
+use replibook::run::{Activate, ActivationEnd};
+use support::{
+    Table, heading, interleaved, mib, ms, note, peak_memory, reset_peak_memory, times, us,
 };
-use serde_json::{Map, json};
 
-/// Rounds before the clock runs, and rounds that count.
-const WARM_UP: usize = 2_000;
-const ROUNDS: usize = 20_000;
+/// How long one side of one comparison may take, and the most rounds of it.
+const BUDGET: Duration = Duration::from_secs(3);
+const MOST_ROUNDS: usize = 10_000;
 
-/// Activations that wait for the host at a time.
-const IN_FLIGHT: usize = 64;
+/// The plugins that are built by `make example-plugins`.
+const EXAMPLES: [(&str, &str); 4] = [
+    ("Rust", "examples/plugins/rust/target/wasm32-wasip2/release/safe_restart.wasm"),
+    ("C", "examples/plugins/c/target/safe_restart.wasm"),
+    ("JavaScript", "examples/plugins/javascript/target/safe_restart.wasm"),
+    ("Python", "examples/plugins/python/target/safe_restart.wasm"),
+];
 
-fn main() -> Result<(), PluginError> {
-    let host = PluginHost::start(HostConfig::default())?;
-    let find = |name: &str| host.builtins().iter().find(|plugin| plugin.info.name == name);
-    let Some(plugin) = find("action").map(|plugin| plugin.info.digest.clone()) else {
-        return Ok(());
-    };
-    let floor = median(|| black_box(host.describe_blocking(&plugin).is_ok()));
-    report("floor: instance and describe", floor);
-    let first = activate(&plugin, 0);
-    let blocks = || matches!(host.activate_blocking(first.clone()).end, ActivationEnd::Blocked(_));
-    report("activation of action, no answer yet", median(blocks));
-    let second = activate(&plugin, 1);
-    let returns = || matches!(host.activate_blocking(second.clone()).end, ActivationEnd::Done(_));
-    report("activation of action, with its answer", median(returns));
-    throughput(&host, &plugin);
-    Ok(())
+struct Plugin {
+    name: String,
+    bytes: Bytes,
+    answers: usize,
 }
 
-/// The median time of a call that must go well.
-fn median(mut call: impl FnMut() -> bool) -> Duration {
-    let mut times = Vec::with_capacity(ROUNDS);
-    for round in 0..WARM_UP + ROUNDS {
-        let start = Instant::now();
-        assert!(call(), "the call failed");
-        if round >= WARM_UP {
-            times.push(start.elapsed());
-        }
+fn main() {
+    heading("activation");
+    let plugins = plugins();
+    let cache = tempfile::tempdir().unwrap();
+    let (hosts, runtime) = (hosts(cache.path()), tokio::runtime::Runtime::new().unwrap());
+    let mut table = Table::new([
+        "plugin",
+        "size",
+        "compile",
+        "load from cache",
+        "activation",
+        "p99",
+        "floor",
+        "of the floor",
+        "1 thread",
+        "2 threads",
+        "gain",
+        "gain of the floor",
+        "memory",
+    ]);
+    for plugin in &plugins {
+        let import = |host: &PluginHost| {
+            let start = Instant::now();
+            let info = runtime.block_on(host.import(plugin.bytes.clone())).unwrap();
+            (info.digest, start.elapsed())
+        };
+        let (digest, compile) = import(&hosts[0]);
+        let (_, load) = import(&hosts[1]);
+        let host = &hosts[1];
+        let make = || journal::activate(&digest, plugin.answers);
+        let floor = floor::Floor::new(&plugin.bytes);
+        check(host, make(), plugin.answers);
+
+        reset_peak_memory(id());
+        let before = peak_memory(id());
+        let rounds = rounds(|| drop(black_box(host.activate_blocking(make()))));
+        let memory = peak_memory(id()).saturating_sub(before);
+        let warm_up = rounds / 10;
+        let mut made: Vec<Activate> = (0..rounds + warm_up).map(|_| make()).collect();
+        let ours = || drop(black_box(host.activate_blocking(made.pop().unwrap())));
+        let (ours, bare) = interleaved(warm_up, rounds, ours, || floor.run());
+        let (one, two) = threads(rounds, || drop(black_box(host.activate_blocking(make()))));
+        let (bare_one, bare_two) = threads(rounds, || floor.run());
+        table.row([
+            plugin.name.clone(),
+            format!("{:.0} KiB", plugin.bytes.len() as f64 / 1024.0),
+            if plugin.answers == 1 { "–".to_owned() } else { ms(compile) },
+            if plugin.answers == 1 { "–".to_owned() } else { ms(load) },
+            us(ours.median()),
+            us(ours.p99()),
+            us(bare.median()),
+            times(ours.median(), bare.median()),
+            format!("{one:.0}/s"),
+            format!("{two:.0}/s"),
+            format!("{:.2}×", two / one),
+            format!("{:.2}×", bare_two / bare_one),
+            mib(memory),
+        ]);
     }
-    times.sort_unstable();
-    times[ROUNDS / 2]
+    table.print();
+    note("activation, floor: medians on one thread, in turns; 1 and 2 threads: activations by all");
+    note("memory: what the process had more at its peak, while it made the first activations");
 }
 
-fn report(what: &str, time: Duration) {
-    println!("{what:<40} {:>8.1} µs", time.as_secs_f64() * 1e6);
+fn plugins() -> Vec<Plugin> {
+    let host = PluginHost::start(HostConfig::default()).unwrap();
+    let action = host.builtins().iter().find(|plugin| plugin.info.name == "action").unwrap();
+    let mut plugins = vec![Plugin {
+        name: "built-in action".to_owned(),
+        bytes: action.bytes.clone(),
+        answers: 1,
+    }];
+    for (name, path) in EXAMPLES {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+        let bytes = std::fs::read(&path).unwrap_or_else(|error| {
+            panic!("failed to read {}: {error}; `make example-plugins` builds it", path.display())
+        });
+        plugins.push(Plugin { name: name.to_owned(), bytes: bytes.into(), answers: 2 });
+    }
+    plugins
 }
 
-fn throughput(host: &PluginHost, plugin: &Digest) {
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().build() else { return };
-    let activate = activate(plugin, 0);
+/// Two hosts that share a cache: what the first compiles the second finds there.
+fn hosts(cache: &Path) -> [PluginHost; 2] {
+    [0, 1].map(|_| {
+        let cache = Some(cache.join("compiled"));
+        PluginHost::start(HostConfig { cache, ..HostConfig::default() }).unwrap()
+    })
+}
+
+/// An activation that does not come as far as it should would be fast.
+fn check(host: &PluginHost, activate: Activate, answers: usize) {
+    let activation = host.activate_blocking(activate);
+    match (answers, &activation.end) {
+        (1, ActivationEnd::Done(_)) | (2, ActivationEnd::Blocked(_)) => {}
+        _ => panic!("found {activation:?}"),
+    }
+}
+
+/// How many calls fit into the budget.
+fn rounds(mut call: impl FnMut()) -> usize {
     let start = Instant::now();
-    runtime.block_on(async {
-        for _ in 0..ROUNDS / IN_FLIGHT {
-            let calls = (0..IN_FLIGHT).map(|_| host.activate(activate.clone()));
-            black_box(futures::future::join_all(calls).await);
-        }
-    });
-    let rate = (ROUNDS / IN_FLIGHT * IN_FLIGHT) as f64 / start.elapsed().as_secs_f64();
-    println!("{:<40} {rate:>8.0} /s", "all threads together");
+    let mut calls = 0;
+    while calls < 20 || (start.elapsed() < BUDGET / 10 && calls < MOST_ROUNDS) {
+        call();
+        calls += 1;
+    }
+    let each = start.elapsed().as_secs_f64() / calls as f64;
+    ((BUDGET.as_secs_f64() / each) as usize).clamp(20, MOST_ROUNDS)
 }
 
-/// An activation of `action` whose journal has so many answers: 0, or 1 for the one call it makes.
-fn activate(plugin: &Digest, answers: usize) -> Activate {
-    let key = AttemptKey { agent: AgentSeq(0), stage: 0, step: 0, attempt: 1 };
-    let agent = AgentId::from("node-1");
-    let kind = "agent.replicante.io/test.success".to_owned();
-    let arguments = json!({ "grace": 30, "reason": "restart of the week" });
-    let call = Call::RunAction { kind: kind.clone(), arguments: arguments.clone() };
-    let answered = Answered {
-        name: call.name(),
-        arguments_hash: call.arguments_hash(),
-        at: Timestamp::from_millis(1_763_802_000_000),
-        answer: Answer::RunAction(Ok(json!({ "moved": 3 }))),
+/// Calls each second on one thread, and on two together: medians of five turns.
+fn threads(rounds: usize, call: impl Fn() + Sync) -> (f64, f64) {
+    let rounds = (rounds / 5).max(10);
+    let turn = |threads: usize| {
+        let start = Instant::now();
+        thread::scope(|scope| {
+            for _ in 0..threads {
+                let work = || (0..rounds).for_each(|_| call());
+                // The stack of a thread that runs guests.
+                thread::Builder::new().stack_size(4 << 20).spawn_scoped(scope, work).unwrap();
+            }
+        });
+        (threads * rounds) as f64 / start.elapsed().as_secs_f64()
     };
-    let journal = Journal {
-        run: RunId(uuid::Uuid::nil()),
-        key,
-        agent: agent.clone(),
-        step_name: "restart".to_owned(),
-        started_at: Timestamp::from_millis(1_763_802_000_000),
-        arguments: json!({ "kind": kind, "args": arguments }),
-        answers: vec![answered; answers],
-        pending: None,
-        log_lines: 0,
-        finish_ts: None,
-    };
-    Activate {
-        key,
-        plugin: plugin.clone(),
-        grants: Grants { actions: vec!["*".to_owned()], http: Vec::new() },
-        journal,
-        agent,
-        attributes: Map::new().into(),
-        cluster: "bench".to_owned(),
-        stage: "all".to_owned(),
+    let (mut one, mut two) = (Vec::new(), Vec::new());
+    for _ in 0..5 {
+        one.push(turn(1));
+        two.push(turn(2));
     }
+    one.sort_by(f64::total_cmp);
+    two.sort_by(f64::total_cmp);
+    (one[2], two[2])
 }

@@ -1,0 +1,67 @@
+//! Activations to make.
+
+use replibook::playbook::Grants;
+use replibook::run::{
+    Activate, AgentId, AgentSeq, Answer, Answered, AttemptKey, Call, Digest, Journal, NodeInfo,
+    RunId, Timestamp,
+};
+use serde_json::{Map, Value, json};
+
+/// The kind of action that is run.
+pub(crate) const KIND: &str = "agent.replicante.io/test.success";
+
+/// The action's arguments.
+pub(crate) fn arguments() -> Value {
+    json!({ "grace": 30, "reason": "restart of the week" })
+}
+
+/// The arguments of the step: `action` and `safe-restart` have these two alike.
+pub(crate) fn step_arguments() -> Value {
+    json!({ "kind": KIND, "args": arguments() })
+}
+
+/// What the action returned.
+pub(crate) fn payload() -> Value {
+    json!({ "moved": 3 })
+}
+
+/// An activation with one answer, of the action; or with two, of the agent's information before it.
+pub(crate) fn activate(plugin: &Digest, answers: usize) -> Activate {
+    let key = AttemptKey { agent: AgentSeq(0), stage: 0, step: 0, attempt: 1 };
+    let (agent, start) = (AgentId::from("node-1"), Timestamp::from_millis(1_763_802_000_000));
+    let node = NodeInfo { status: "HEALTHY".to_owned(), attributes: Map::new(), raw: json!({}) };
+    let answered = |call: Call, answer| Answered {
+        name: call.name(),
+        arguments_hash: call.arguments_hash(),
+        at: start,
+        answer,
+    };
+    let run_action = Call::RunAction { kind: KIND.to_owned(), arguments: arguments() };
+    let mut journaled = vec![
+        answered(Call::Info, Answer::Info(Ok(node))),
+        answered(run_action, Answer::RunAction(Ok(payload()))),
+    ];
+    let answers = journaled.split_off(journaled.len() - answers);
+    let journal = Journal {
+        run: RunId(uuid::Uuid::nil()),
+        key,
+        agent: agent.clone(),
+        step_name: "restart".to_owned(),
+        started_at: start,
+        arguments: step_arguments(),
+        answers,
+        pending: None,
+        log_lines: 0,
+        finish_ts: None,
+    };
+    Activate {
+        key,
+        plugin: plugin.clone(),
+        grants: Grants { actions: vec!["*".to_owned()], http: Vec::new() },
+        journal,
+        agent,
+        attributes: Map::new().into(),
+        cluster: "bench".to_owned(),
+        stage: "all".to_owned(),
+    }
+}
