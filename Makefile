@@ -62,7 +62,7 @@ define check-wasm
 endef
 
 # The benchmarks, in this order; `make bench BENCHES="commit plan"` runs some of them.
-BENCHES ?= activation plan commit fleet restart
+BENCHES ?= activation plan commit fleet restart neighbour
 
 # The dependencies of the development profile are built as for a release already. Only our own code
 # is built anew, as a release has it, so that nothing large is compiled a second time.

@@ -8,6 +8,7 @@ use super::bindings::step::StepPre;
 use super::bindings::strategy::StrategyPre;
 use super::guest::Guest;
 use super::limits::{LOADED_BYTES, LOADED_PLUGINS};
+use super::pace::Pace;
 use crate::playbook::PluginInfo;
 use crate::run::Digest;
 
@@ -21,6 +22,7 @@ pub(super) enum Compiled {
 pub(super) struct Loaded {
     pub(super) info: PluginInfo,
     pub(super) compiled: Compiled,
+    pub(super) pace: Pace,
     /// Bytes of its compiled code.
     pub(super) code_bytes: u64,
 }

@@ -141,7 +141,7 @@ pub(super) fn forbidden(call: &'static str, during: &'static str) -> Stop {
 }
 
 /// CPU time of this thread so far.
-fn cpu_time() -> Duration {
+pub(super) fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))

@@ -10,6 +10,7 @@ use super::catalog::{Catalog, Loaded};
 use super::code::{Compile, Compiler};
 use super::engine::Runtime;
 use super::error::PluginError;
+use super::guest::cpu_time;
 use super::workers::{Gone, Workers, run_alone};
 use super::{activate, builtin, import, limits, strategy};
 use crate::playbook::PluginInfo;
@@ -67,6 +68,7 @@ impl PlanOutcome {
 /// # Guarantees
 /// - Nothing of a plugin is kept between two calls: each gets an instance of its own.
 /// - A plugin that traps, does not end, or goes past any other limit fails its own call only.
+/// - A plugin that takes long is kept to threads of its own, which stand back for all others.
 /// - No call computes or blocks on the thread that awaits it, so that any runtime will do; only with
 ///   zero [`HostConfig::threads`] it blocks that thread, on any runtime too.
 ///
@@ -86,6 +88,8 @@ struct Inner {
 struct Threads {
     /// They run plugins.
     workers: Workers,
+    /// They run plugins that took long lately, behind everything else.
+    slow: Workers,
     /// It loads plugins whose code is kept, which must not wait for one that compiles.
     loader: Workers,
     /// It compiles plugins, one at a time: that takes seconds for large ones.
@@ -109,9 +113,11 @@ impl PluginHost {
     pub fn start(config: HostConfig) -> Result<Self, PluginError> {
         let threads = config.threads.or_else(|| available_parallelism().ok().map(Into::into));
         let threads = threads.unwrap_or(1).min(limits::THREADS);
+        // Half of what there is for slow ones, who get more of it when nobody else wants it.
+        let slow = (threads / 2).max(1);
         // One guest for each thread, one each for loader and importer, one for a caller that blocks;
         // but at least one for each of the built-in plugins, which are imported all at once.
-        let guests = (threads + 3).max(builtin::COMPONENTS.len());
+        let guests = (threads + slow + 3).max(builtin::COMPONENTS.len());
         let runtime = Runtime::new(u32::try_from(guests).unwrap_or(u32::MAX))
             .map_err(|error| unavailable(format!("failed to start the runtime: {error:#}")))?;
         let no_thread = |error| unavailable(format!("failed to start a thread: {error}"));
@@ -130,6 +136,13 @@ impl PluginHost {
             0 => None,
             threads => Some(Threads {
                 workers: start("plugin", threads, limits::QUEUED_CALLS)?,
+                slow: Workers::start_behind(
+                    "plugin-slow",
+                    slow,
+                    limits::QUEUED_CALLS,
+                    limits::SLOW_NICE,
+                )
+                .map_err(no_thread)?,
                 loader: start("plugin-load", 1, limits::QUEUED_IMPORTS)?,
                 importer: start("plugin-import", 1, limits::QUEUED_IMPORTS)?,
             }),
@@ -184,7 +197,8 @@ impl PluginHost {
     /// A plugin that is not loaded, or no longer, fails as `plugin-unavailable`, which is retryable.
     pub async fn activate(&self, activate: Activate) -> Activation {
         let shared = Arc::clone(&self.inner.shared);
-        let done = self.run(move || shared.activate(activate)).await;
+        let digest = activate.plugin.clone();
+        let done = self.run(&digest, activate, move |activate| shared.activate(activate)).await;
         done.unwrap_or_else(|gone| activate::unavailable(gone.to_string(), true))
     }
 
@@ -218,17 +232,35 @@ impl PluginHost {
         roster: Arc<dyn Roster>,
     ) -> PlanOutcome {
         let (shared, digest) = (Arc::clone(&self.inner.shared), plugin.clone());
-        let done = self.run(move || shared.plan(&digest, &input, roster)).await;
+        let plan = move |(input, roster)| shared.plan(&digest, &input, roster);
+        let done = self.run(plugin, (input, roster), plan).await;
         done.unwrap_or_else(|gone| PlanOutcome::failed(gone.into()))
     }
 
-    async fn run<T: Send + 'static>(
+    /// Does a call of a plugin, `work` on `question`, with the threads that are right for its pace.
+    async fn run<Q: Send + 'static, T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> T + Send + 'static,
+        plugin: &Digest,
+        question: Q,
+        work: impl FnOnce(Q) -> T + Send + 'static,
     ) -> Result<T, Gone> {
-        match &self.inner.threads {
-            Some(threads) => threads.workers.run(work).await,
-            None => run_alone("plugin", work),
+        let Some(threads) = &self.inner.threads else {
+            return run_alone("plugin", || work(question));
+        };
+        let [shared, pacing] = [(); 2].map(|()| Arc::clone(&self.inner.shared));
+        let [plugin, paced] = [(); 2].map(|()| plugin.clone());
+        let call = move |question| pacing.paced(&paced, || work(question));
+        if shared.is_slow(&plugin) {
+            return threads.slow.run(move || call(question)).await;
+        }
+        // It may turn out to be slow while this call waits: then it waits with its like.
+        let unless_slow = move || match shared.is_slow(&plugin) {
+            true => Err((call, question)),
+            false => Ok(call(question)),
+        };
+        match threads.workers.run(unless_slow).await? {
+            Ok(done) => Ok(done),
+            Err((call, question)) => threads.slow.run(move || call(question)).await,
         }
     }
 }
@@ -259,6 +291,20 @@ impl Shared {
         let info = plugin.info.clone();
         self.catalog.insert(Arc::new(plugin));
         info
+    }
+
+    fn is_slow(&self, plugin: &Digest) -> bool {
+        self.catalog.get(plugin).is_some_and(|plugin| plugin.pace.is_slow())
+    }
+
+    /// Does a call of a plugin, and notes how long it took.
+    fn paced<T>(&self, plugin: &Digest, call: impl FnOnce() -> T) -> T {
+        let start = cpu_time();
+        let done = call();
+        if let Some(plugin) = self.catalog.get(plugin) {
+            plugin.pace.took(cpu_time().saturating_sub(start));
+        }
+        done
     }
 
     fn activate(&self, activate: Activate) -> Activation {

@@ -14,6 +14,7 @@ use super::code::Compiler;
 use super::engine::Runtime;
 use super::error::{Fault, PluginError, Stop, Unwound, cut};
 use super::guest::{Guest, Role};
+use super::pace::Pace;
 use super::{json, limits, wasi};
 use crate::playbook::{PluginInfo, PluginKind, check_arguments_schema};
 use crate::run::{Digest, FailureReason, Timestamp};
@@ -94,7 +95,7 @@ fn ready(
     };
     let code = component.image_range();
     let code_bytes = (code.end as usize).saturating_sub(code.start as usize) as u64;
-    Ok(Loaded { info, compiled, code_bytes })
+    Ok(Loaded { info, compiled, pace: Pace::new(), code_bytes })
 }
 
 fn check_bytes(bytes: &[u8]) -> Result<(), PluginError> {

@@ -147,6 +147,17 @@ pub(super) const LOADED_PLUGINS: usize = 256;
 /// Activations and plans that may wait for a thread; who asks for more waits before it is queued.
 pub(super) const QUEUED_CALLS: usize = 1_024;
 
+/// CPU time of a call that is slow: ten times what a guest in Python needs.
+pub(super) const SLOW_CALL: Duration = Duration::from_millis(50);
+
+/// How long a plugin counts as slow after such a call: long enough that one which takes turns between
+/// slow and quick holds up others for a small part of the time.
+pub(super) const SLOW_TIME: Duration = Duration::from_secs(60);
+
+/// How far the threads of slow plugins stand back for all others: as far as it goes. Their limit on
+/// CPU time does not run while they wait.
+pub(super) const SLOW_NICE: i32 = 19;
+
 /// Imports that may wait for each of the threads that load and compile: each holds the bytes of a
 /// component.
 pub(super) const QUEUED_IMPORTS: usize = 4;

@@ -24,6 +24,16 @@ pub(super) struct Gone;
 impl Workers {
     /// Starts `threads` threads; at most `queued` jobs wait for them.
     pub(super) fn start(name: &str, threads: usize, queued: usize) -> io::Result<Self> {
+        Self::start_behind(name, threads, queued, 0)
+    }
+
+    /// The same, with threads that stand back so far for others: the nice value is raised by that.
+    pub(super) fn start_behind(
+        name: &str,
+        threads: usize,
+        queued: usize,
+        back: i32,
+    ) -> io::Result<Self> {
         let (queue, jobs) = mpsc::channel::<Job>(queued);
         let jobs = Arc::new(Mutex::new(jobs));
         for number in 0..threads {
@@ -31,7 +41,15 @@ impl Workers {
             thread::Builder::new()
                 .name(format!("{name}-{number}"))
                 .stack_size(THREAD_STACK_BYTES)
-                .spawn(move || work(&jobs))?;
+                .spawn(move || {
+                    // On Linux this is for the thread alone, and going back is not allowed.
+                    if back > 0
+                        && let Err(error) = rustix::process::nice(back)
+                    {
+                        tracing::warn!("failed to have a thread stand back: {error}");
+                    }
+                    work(&jobs);
+                })?;
         }
         Ok(Self { queue })
     }
