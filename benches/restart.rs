@@ -27,7 +27,7 @@ const WINDOWS: [usize; 2] = [500, 5_000];
 
 /// How long an action takes: most of those that are out when the server is killed are still going on
 /// when the next one looks.
-const TAKES: Duration = Duration::from_secs(3);
+const TAKES: Duration = Duration::from_secs(1);
 
 /// Time between two looks at what the server has come to: what the figures are accurate to.
 const LOOK: Duration = Duration::from_millis(5);
@@ -36,7 +36,7 @@ const LOOK: Duration = Duration::from_millis(5);
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Rounds of each; the table has each of them.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 2;
 
 fn main() {
     simulator::run_if_asked();
@@ -97,8 +97,6 @@ async fn round(agents: usize, window: usize, table: &mut Table) {
         ms(cpu_time(scene.server_id())),
         mib(peak_memory(scene.server_id())),
     ]);
-    // It goes on to its end as if nothing had happened.
-    scene.wait_done(&run).await;
     scene.stop().await;
 }
 
