@@ -134,7 +134,7 @@ impl Code {
             Self::Internal => ("internal", 500, "the server failed; its log says more"),
             Self::StoreUnavailable => ("store-unavailable", 503, "the store does not answer now"),
             Self::PluginsUnavailable => {
-                ("plugins-unavailable", 503, "no plugin can be taken now: too many wait")
+                ("plugins-unavailable", 503, "no plugin can be taken now; `detail` says why")
             }
             Self::NotReady => ("not-ready", 503, "the server can't do its work now"),
             Self::TooManyStreams => ("too-many-streams", 503, "too many event streams are open"),

@@ -81,6 +81,14 @@ async fn a_host_that_starts_again_loads_and_does_not_compile() {
 }
 
 #[tokio::test]
+async fn a_cache_that_somebody_removed_only_costs_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = apart(CompileLimits::default(), Some(folder.path().join("made")));
+    folder.close().unwrap();
+    works(&host).await;
+}
+
+#[tokio::test]
 async fn a_component_that_compiles_for_ever_is_stopped_and_holds_up_nobody() {
     let cpu = Duration::from_secs(1);
     let host = apart(CompileLimits { cpu, ..CompileLimits::default() }, None);

@@ -82,6 +82,7 @@ impl Cache {
         let name = Name { engine: self.engine.clone(), plugin: plugin.hex().to_owned(), sum };
         draft.as_file().sync_all()?;
         let file = draft.persist(self.folder.join(name.to_string()))?;
+        self.sweep();
         self.trim();
         Ok(file)
     }
@@ -341,7 +342,7 @@ mod tests {
         let scene = Scene::new();
         let (old, new) = (scene.cache.draft().unwrap(), scene.cache.draft().unwrap());
         old.as_file().set_modified(SystemTime::UNIX_EPOCH).unwrap();
-        scene.cache.sweep();
+        scene.keep(&Digest::of(b"1"), b"code");
         assert!(!old.path().exists());
         assert!(new.path().exists());
     }

@@ -99,6 +99,10 @@ fn confine(limits: CompileLimits) -> rustix::io::Result<()> {
     set(Resource::Cpu, limits.cpu.as_secs(), limits.cpu.as_secs() + GRACE)?;
     // Whoever uses the server comes first.
     nice(limits::COMPILE_NICE)?;
+    // Should memory run out, it is this process that the system ends, and not the server. Where it
+    // does not ask, nothing can be told.
+    #[cfg(target_os = "linux")]
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     Ok(())

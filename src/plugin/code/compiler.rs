@@ -160,11 +160,13 @@ impl Compiler {
     }
 
     fn draft(&self) -> Result<NamedTempFile, PluginError> {
-        let draft = match &self.cache {
-            Some(cache) => cache.draft(),
-            None => NamedTempFile::new(),
-        };
-        draft.map_err(|error| unavailable("make a file for compiled code", &error))
+        match self.cache.as_ref().map(Cache::draft) {
+            Some(Ok(draft)) => return Ok(draft),
+            // The cache only saves time, and somebody may have removed its folder.
+            Some(Err(error)) => tracing::warn!("failed to write to the cache of plugins: {error}"),
+            None => {}
+        }
+        NamedTempFile::new().map_err(|error| unavailable("make a file for compiled code", &error))
     }
 
     fn finish(
@@ -236,9 +238,10 @@ impl CompileLimits {
     /// What it means that the process ended in this way: none, that it was killed for its time.
     fn outcome(&self, status: Option<ExitStatus>, said: &str) -> Result<(), PluginError> {
         let Some(status) = status else {
+            // It had CPU time left, so this says more about the machine than about the plugin.
             let most = limits::COMPILE_WALL_TIME.as_secs();
-            let message = format!("the compiler was not done after {most} s");
-            return Err(PluginError::new("compile-time", message));
+            let busy = format!("the compiler was not done after {most} s; the machine may be busy");
+            return Err(unavailable("compile", &busy));
         };
         let killed = |signal: Signal| status.signal() == Some(signal.as_raw());
         let refused = |code, message: String| Err(PluginError::new(code, message));
@@ -317,7 +320,7 @@ mod tests {
         let exit = |code: u8| Some(ExitStatus::from_raw(i32::from(code) << 8));
         let starved = "memory allocation of 7 bytes failed";
         let cases = [
-            (None, "", "compile-time"),
+            (None, "", "unavailable"),
             (killed(Signal::XCPU), "", "compile-time"),
             (killed(Signal::XFSZ), "", "compile-size"),
             (killed(Signal::ABORT), starved, "compile-memory"),
