@@ -46,15 +46,18 @@ fn calls(kind: &str, arguments: Value, settle: u64, timeout: u64) -> Vec<Call> {
 
 /// Values that a language could lose something of on their way through it.
 fn treacherous() -> Value {
-    let deep = (0..60).fold(json!("bottom"), |inner, _| json!([inner]));
     json!({
         "whole": 1.0, "zero": 0, "minus": -0.5, "tiny": 5e-324, "huge": 1.797e308, "tenth": 0.1,
         "unsigned": u64::MAX, "signed": i64::MIN, "beyond": 9_007_199_254_740_993_u64,
         "10": "keys that look like numbers", "9": "in this order", "": "an empty key",
         "text": "\"\\/\u{8}\u{c}\n\r\t\u{1f}\u{7f}\u{2028}äß\u{ffff}😀{[]},:", "escape\\\"d": null,
         "__proto__": { "constructor": [] }, "nothing": [{}, [], "", null, true, false],
-        "deep": deep,
+        "deep": nested(60),
     })
+}
+
+fn nested(depth: usize) -> Value {
+    (0..depth).fold(json!("bottom"), |inner, _| json!([inner]))
 }
 
 fn scenarios() -> Vec<Scenario> {
@@ -119,10 +122,16 @@ fn scenarios() -> Vec<Scenario> {
             end: Expected::Failed(FailureReason::NotGranted, "other/restart", false),
         },
         Scenario {
-            name: "arguments of the action that are too deep",
+            name: "a kind that is not valid",
             arguments: json!({ "kind": "demo/\u{7}" }),
             answers: vec![info("HEALTHY")],
             end: Expected::Failed(FailureReason::StepFailed, "control characters", false),
+        },
+        Scenario {
+            name: "arguments of the action that are too deep",
+            arguments: json!({ "kind": "demo/restart", "args": nested(65) }),
+            answers: vec![info("HEALTHY")],
+            end: Expected::Failed(FailureReason::StepFailed, "nested 65 deep", false),
         },
     ];
     all.extend(failures());

@@ -126,6 +126,7 @@ async fn each_strategy_that_misbehaves_has_its_code() {
         ("memory", "out-of-memory"),
         ("recursion", "stack-overflow"),
         ("refuse", "strategy-failed"),
+        ("give-up", "strategy-failed"),
         ("sleep", "forbidden-call"),
         ("memo", "bad-decision"),
         ("skip", "bad-decision"),

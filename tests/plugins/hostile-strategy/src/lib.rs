@@ -9,6 +9,7 @@ wit_bindgen::generate!({ path: "../../../wit", world: "strategy" });
 use exports::replicante::playbook::planning::{
     Decision, Description, Guest, Next, PlanInput, Skipped,
 };
+use replicante::playbook::failing::fail;
 use replicante::playbook::logging::{Level, log};
 use replicante::playbook::roster::{AgentState, details, page};
 
@@ -34,6 +35,7 @@ impl Guest for Hostile {
                 std::hint::black_box(0);
             },
             "refuse" => return Err("no reason".to_owned()),
+            "give-up" => fail("no way on"),
             "sleep" => std::thread::sleep(Duration::from_secs(1)),
             "memo" => decision.memo = "m".repeat(65_537),
             "flood" => decision.start = vec![String::new(); 4_000_000],
