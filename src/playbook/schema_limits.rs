@@ -11,11 +11,16 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::problem::{MAX_PROBLEMS, Problem, Problems, code};
+use super::schema_work::UNEVALUATED;
 use super::spans::push_segment;
 
 /// The most values in a schema with its references written out. A reference to what is just being
 /// written out ends there: a schema that refers to itself is fine.
 pub(super) const MAX_SCHEMA_VALUES: usize = 20_000;
+
+/// So many times a value counts in a schema that has to know what its parts look at: the validator
+/// builds those parts once more, and within them the parts of such schemas once more again.
+const UNEVALUATED_FACTOR: usize = 3;
 
 /// The deepest nesting of a schema with its references written out: building and checking recurse.
 pub(super) const MAX_SCHEMA_DEPTH: usize = 128;
@@ -42,7 +47,7 @@ pub(super) fn check(schema: &Value) -> Result<(), Problems> {
     if !limits.problems.is_empty() {
         return Err(Problems(limits.problems));
     }
-    limits.write_out(schema, 0)
+    limits.write_out(schema, 0, 1)
 }
 
 fn bad(path: &str, message: &str, expected: impl Into<String>) -> Problems {
@@ -144,10 +149,10 @@ impl<'a> Limits<'a> {
         Ok(())
     }
 
-    /// Counts `value` with its references written out. It ends with the limits, so that it never
-    /// takes longer than they allow.
-    fn write_out(&mut self, value: &'a Value, depth: usize) -> Result<(), Problems> {
-        self.values += 1;
+    /// Counts `value`, `times` over, with its references written out. It ends with the limits, so that
+    /// it never takes longer than they allow.
+    fn write_out(&mut self, value: &'a Value, depth: usize, times: usize) -> Result<(), Problems> {
+        self.values = self.values.saturating_add(times);
         if self.values > MAX_SCHEMA_VALUES {
             let message = "the schema is too large with its references written out";
             return Err(bad("", message, format!("at most {MAX_SCHEMA_VALUES} values")));
@@ -159,12 +164,14 @@ impl<'a> Limits<'a> {
         match value {
             Value::Object(object) => {
                 self.open.push(value);
+                let unevaluated = UNEVALUATED.iter().filter(|key| object.contains_key(**key));
+                let times = unevaluated.fold(times, |n, _| n.saturating_mul(UNEVALUATED_FACTOR));
                 for (key, below) in object {
-                    self.write_out(below, depth + 1)?;
+                    self.write_out(below, depth + 1, times)?;
                     if let ("$ref" | "$dynamicRef", Value::String(to)) = (key.as_str(), below) {
                         let target = self.target(to)?;
                         if !self.open.iter().any(|open| std::ptr::eq(*open, target)) {
-                            self.write_out(target, depth + 1)?;
+                            self.write_out(target, depth + 1, times)?;
                         }
                     }
                 }
@@ -172,7 +179,7 @@ impl<'a> Limits<'a> {
                 Ok(())
             }
             Value::Array(items) => {
-                items.iter().try_for_each(|item| self.write_out(item, depth + 1))
+                items.iter().try_for_each(|item| self.write_out(item, depth + 1, times))
             }
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),
         }
@@ -229,6 +236,22 @@ mod tests {
             (0..15).map(|n| (n.to_string(), json!({"allOf": all}))).collect();
         assert_eq!(expected(json!({ "$defs": defs })), "at most 20000 values");
         assert_eq!(expected(json!({"enum": vec![1; MAX_SCHEMA_VALUES]})), "at most 20000 values");
+    }
+
+    #[test]
+    fn schemas_that_are_built_again_for_what_they_look_at_are_bounded() {
+        let nested = |parts: fn(Value) -> Value, depth: usize| {
+            (0..depth).fold(json!({"type": "integer"}), |below, _| parts(below))
+        };
+        let forms: [fn(Value) -> Value; 3] = [
+            |below| json!({"allOf": [below], "unevaluatedProperties": false}),
+            |below| json!({"additionalProperties": below, "unevaluatedProperties": false}),
+            |below| json!({"if": below, "unevaluatedItems": false}),
+        ];
+        for form in forms {
+            assert_eq!(check(&nested(form, 5)), Ok(()));
+            assert_eq!(expected(nested(form, 20)), "at most 20000 values");
+        }
     }
 
     #[test]

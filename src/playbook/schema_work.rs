@@ -1,11 +1,12 @@
 //! What it costs to check one value with one schema, counted before it is done.
 //!
 //! A schema that refers to itself twice for the same part of a value doubles the work with each level
-//! of the value: one of a few lines would be checked for ever with a value that is nested deep.
+//! of the value: one of a few lines would be checked for ever with a value that is nested deep. What is
+//! unevaluated is found by checking with all parts of the schema once more, which doubles it too.
 
 use std::collections::HashMap;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::problem::{Problem, code};
 
@@ -21,17 +22,25 @@ const SAME_LISTS: [&str; 3] = ["allOf", "anyOf", "oneOf"];
 const OTHER_ENTRIES: [&str; 2] = ["additionalProperties", "unevaluatedProperties"];
 /// Keywords whose schema applies to the items after those that `prefixItems` lists.
 const OTHER_ITEMS: [&str; 2] = ["items", "unevaluatedItems"];
+/// Keywords that have to know what the parts of their schema have looked at.
+pub(super) const UNEVALUATED: [&str; 2] = ["unevaluatedProperties", "unevaluatedItems"];
+
+/// Values of an `enum` that are compared in the time of one pair.
+const ENUM_VALUES: usize = 16;
 
 /// Nothing, when `value` can be checked with the schema within [`MAX_CHECK_WORK`].
 pub(super) fn check(schema: &Value, value: &Value) -> Option<Problem> {
     let mut anchors = HashMap::new();
     gather(schema, &mut anchors);
-    let mut work = Work { root: schema, anchors, left: vec![(schema, value)] };
-    for _ in 0..MAX_CHECK_WORK {
-        let (schema, value) = work.left.pop()?;
-        work.apply(schema, value);
-        if work.left.len() > MAX_CHECK_WORK {
-            break;
+    let mut work = Work { root: schema, anchors, left: vec![(Task::Check, schema, value)] };
+    let mut done = 0;
+    while done < MAX_CHECK_WORK && work.left.len() <= MAX_CHECK_WORK {
+        let (task, schema, value) = work.left.pop()?;
+        let options = schema.get("enum").and_then(Value::as_array).map_or(0, Vec::len);
+        done += 1 + options / ENUM_VALUES;
+        match task {
+            Task::Check => work.check(schema, value),
+            Task::Mark => work.mark(schema, value),
         }
     }
     let message = "checking this with its schema takes too much work";
@@ -56,25 +65,62 @@ fn gather<'a>(schema: &'a Value, anchors: &mut HashMap<&'a str, &'a Value>) {
     }
 }
 
+/// What is done with a schema and a value.
+#[derive(Clone, Copy)]
+enum Task {
+    /// Checks the value.
+    Check,
+    /// Finds out what of the value the schema looks at.
+    Mark,
+}
+
 /// Pairs that are still to be compared: a list, as a schema can refer to itself without end.
 struct Work<'a> {
     root: &'a Value,
     anchors: HashMap<&'a str, &'a Value>,
-    left: Vec<(&'a Value, &'a Value)>,
+    left: Vec<(Task, &'a Value, &'a Value)>,
 }
 
 impl<'a> Work<'a> {
-    fn apply(&mut self, schema: &'a Value, value: &'a Value) {
+    fn check(&mut self, schema: &'a Value, value: &'a Value) {
         let Value::Object(keywords) = schema else { return };
-        for key in ["$ref", "$dynamicRef"] {
-            let target = keywords.get(key).and_then(Value::as_str).and_then(|to| self.target(to));
-            self.left.extend(target.map(|target| (target, value)));
+        let unevaluated = UNEVALUATED.iter().filter(|key| keywords.contains_key(**key));
+        self.left.extend(unevaluated.map(|_| (Task::Mark, schema, value)));
+        let parts = self.parts(keywords);
+        self.left.extend(parts.map(|schema| (Task::Check, schema, value)));
+        self.check_below(keywords, value);
+    }
+
+    /// Of each part is found out whether the value fits, and if so what that looks at.
+    fn mark(&mut self, schema: &'a Value, value: &'a Value) {
+        let Value::Object(keywords) = schema else { return };
+        let parts = self.parts(keywords);
+        let tasks = parts.flat_map(|part| [(Task::Check, part, value), (Task::Mark, part, value)]);
+        self.left.extend(tasks);
+        let below = ["contains", UNEVALUATED[0], UNEVALUATED[1]];
+        let below = below.iter().filter_map(|key| keywords.get(*key));
+        let values: Vec<&Value> = match value {
+            Value::Object(entries) => entries.values().collect(),
+            Value::Array(items) => items.iter().collect(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return,
+        };
+        for schema in below {
+            self.left.extend(values.iter().map(|value| (Task::Check, schema, *value)));
         }
+    }
+
+    /// The schemas that apply to the same value.
+    fn parts(&self, keywords: &'a Map<String, Value>) -> impl Iterator<Item = &'a Value> + use<'a> {
+        let target = |key| self.target(keywords.get(key)?.as_str()?);
+        let targets = ["$ref", "$dynamicRef"].map(target).into_iter().flatten();
         let same = SAME.iter().filter_map(|key| keywords.get(*key));
         let lists = SAME_LISTS.iter().filter_map(|key| keywords.get(*key)?.as_array()).flatten();
         let dependent = keywords.get("dependentSchemas").and_then(Value::as_object);
         let dependent = dependent.into_iter().flatten().map(|(_, schema)| schema);
-        self.left.extend(same.chain(lists).chain(dependent).map(|schema| (schema, value)));
+        targets.chain(same).chain(lists).chain(dependent)
+    }
+
+    fn check_below(&mut self, keywords: &'a Map<String, Value>, value: &'a Value) {
         match value {
             Value::Object(entries) => {
                 let listed = keywords.get("properties").and_then(Value::as_object);
@@ -85,7 +131,7 @@ impl<'a> Work<'a> {
                     let others = others.filter(|_| named.is_none());
                     let patterns = patterns.into_iter().flatten().map(|(_, schema)| schema);
                     let all = named.into_iter().chain(others).chain(patterns);
-                    self.left.extend(all.map(|schema| (schema, entry)));
+                    self.left.extend(all.map(|schema| (Task::Check, schema, entry)));
                 }
             }
             Value::Array(items) => {
@@ -94,7 +140,8 @@ impl<'a> Work<'a> {
                     let own = first.and_then(|first| first.get(index));
                     let others = OTHER_ITEMS.iter().filter_map(|other| keywords.get(*other));
                     let others = others.filter(|_| own.is_none()).chain(keywords.get("contains"));
-                    self.left.extend(own.into_iter().chain(others).map(|schema| (schema, item)));
+                    let all = own.into_iter().chain(others);
+                    self.left.extend(all.map(|schema| (Task::Check, schema, item)));
                 }
             }
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
@@ -132,6 +179,27 @@ mod tests {
         let list = (0..60).fold(json!([]), |below, _| json!([below]));
         assert!(check(&items, &list).is_some());
         assert!(check(&json!({"$ref": "#"}), &json!(1)).is_some());
+    }
+
+    #[test]
+    fn what_is_unevaluated_is_found_by_checking_again() {
+        for parts in ["anyOf", "allOf", "oneOf"] {
+            let below = json!({"properties": {"a": {"$ref": "#"}}});
+            let again = json!({parts: [below], "unevaluatedProperties": false});
+            assert_eq!(check(&again, &nested(5)), None);
+            assert!(check(&again, &nested(40)).is_some(), "{parts}");
+        }
+        let again = json!({"anyOf": [{"prefixItems": [{"$ref": "#"}]}], "unevaluatedItems": false});
+        let list = (0..40).fold(json!([]), |below, _| json!([below]));
+        assert!(check(&again, &list).is_some());
+    }
+
+    #[test]
+    fn a_long_enumeration_counts_for_more_than_one_comparison() {
+        let schema = |values| json!({"items": {"enum": vec![json!(1); values]}});
+        let list = json!(vec![2; 100_000]);
+        assert_eq!(check(&schema(15), &list), None);
+        assert!(check(&schema(16 * ENUM_VALUES), &list).is_some());
     }
 
     #[test]
