@@ -13,6 +13,9 @@ use super::text::Text;
 /// than are looked for at a time.
 const MAX_ROUNDS: usize = 3;
 
+/// Keys of which a step has one: where one of them is wrong, nothing can be said of the other.
+const EITHER: [&str; 2] = ["use", "action"];
+
 /// A document that is being repaired.
 pub(super) struct Repair {
     kind: Kind,
@@ -67,7 +70,6 @@ impl Repair {
             schema_path::at(root, &problem.path).map(|schema| schema_path::stand_in(root, schema));
         match self.value.pointer_mut(around) {
             Some(Value::Object(object)) => {
-                self.suspects.open(around);
                 let known = schema_around.map(|schema| schema_path::keys(root, schema));
                 let known = known.unwrap_or_default();
                 if problem.code == code::UNKNOWN_KEY {
@@ -77,10 +79,17 @@ impl Repair {
                         false => object.retain(|key, _| known.contains(&key.as_str())),
                     }
                     let missing = known.into_iter().filter(|known| !object.contains_key(*known));
-                    if let Some(meant) = did_you_mean(&key, missing) {
+                    let meant = did_you_mean(&key, missing);
+                    if meant.is_none_or(|meant| EITHER.contains(&meant)) {
+                        self.suspects.open(around);
+                    }
+                    if let Some(meant) = meant {
                         self.suspects.add(format!("{around}/{meant}"));
                     }
                     return;
+                }
+                if EITHER.contains(&key.as_str()) {
+                    self.suspects.open(around);
                 }
                 object.shift_remove(&key);
                 if let Some(schema) = schema_around
