@@ -128,16 +128,18 @@ async fn apply_files(
         match one.apply().await {
             Ok(rows) if goes_well => applied.extend(rows),
             Ok(_) => {}
-            // It says no to this one and would say something to the next.
-            Err(CliError::Client(ClientError::Refused(refusal))) if refusal.status < 500 => {
-                let error = CliError::Client(ClientError::Refused(refusal));
-                if let Some(other) = refused.replace(error) {
-                    console.say(&format!("{}: {other}", prepared.document.file));
-                }
-            }
             Err(error) => {
-                refused = Some(error);
-                break;
+                let is_answer = matches!(&error, CliError::Client(ClientError::Refused(refusal))
+                    if refusal.status < 500);
+                match &refused {
+                    // The command ends with the first one.
+                    None => refused = Some(error),
+                    Some(_) => console.say(&format!("{}: {error}", prepared.document.file)),
+                }
+                // A server that says no to this one would say something to the next.
+                if !is_answer {
+                    break;
+                }
             }
         }
     }

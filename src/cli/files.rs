@@ -74,8 +74,9 @@ fn decode(file: &str, bytes: Vec<u8>) -> Result<String, CliError> {
 
 /// Reads a plugin that a document in `base` names.
 pub(crate) fn read_plugin(base: &Path, path: &str) -> io::Result<Vec<u8>> {
-    let mut opened = std::fs::File::open(base.join(path))?;
-    let metadata = opened.metadata()?;
+    let path = base.join(path);
+    // To open a pipe would wait for somebody to write to it.
+    let metadata = std::fs::metadata(&path)?;
     if !metadata.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "expected an ordinary file"));
     }
@@ -83,7 +84,7 @@ pub(crate) fn read_plugin(base: &Path, path: &str) -> io::Result<Vec<u8>> {
         return Err(too_large(MAX_PLUGIN_BYTES));
     }
     // The file may grow meanwhile.
-    read_within(&mut opened, MAX_PLUGIN_BYTES)
+    read_within(&mut std::fs::File::open(path)?, MAX_PLUGIN_BYTES)
 }
 
 /// The folder that `file:` sources of a document are relative to.

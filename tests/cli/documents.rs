@@ -230,6 +230,23 @@ async fn a_refused_upload_does_not_hide_the_problems_of_the_rest() {
 }
 
 #[tokio::test]
+async fn each_refusal_is_told_of_the_document_that_it_is_of() {
+    let server = Server::start(|seen| {
+        let document = seen.json()["document"].as_str().unwrap().to_owned();
+        let name = if document.contains("mongo-eu") { "mongo-eu" } else { "mongo-us" };
+        problem(409, "conflict", &format!("{name} is in use"))
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let eu = write(folder.path(), "eu.yaml", CLUSTER);
+    let us = write(folder.path(), "us.yaml", &CLUSTER.replace("mongo-eu", "mongo-us"));
+    let (code, out, err) = replictl(&server.url, &["apply", "-f", &eu, "-f", &us]).await;
+    assert_eq!((code, out.as_str()), (4, ""), "{err}");
+    let lines: Vec<&str> = err.lines().collect();
+    assert!(lines[0].contains("us.yaml: ") && lines[0].contains("mongo-us is in use"), "{err}");
+    assert!(lines[1].starts_with("error: ") && lines[1].contains("mongo-eu is in use"), "{err}");
+}
+
+#[tokio::test]
 async fn all_problems_of_all_files_are_told_at_once_and_before_anything_is_sent() {
     let folder = tempfile::tempdir().unwrap();
     let playbook =
