@@ -54,19 +54,7 @@ impl Committer {
     }
 
     async fn commit_group(&self, group: Group) -> Result<(), StoreError> {
-        if let [only] = group.writes.as_slice() {
-            return self.write(only).await;
-        }
-        match self.write(&merge(&group.writes)).await {
-            Err(StoreError::TooLarge { .. }) => {
-                // Together they are too many bytes; each alone fits, by the limits of the core.
-                for writes in group.writes {
-                    self.write(&writes).await?;
-                }
-                Ok(())
-            }
-            other => other,
-        }
+        in_parts(group.writes, |writes| async move { self.write(&writes).await }).await
     }
 
     async fn write(&self, writes: &Writes) -> Result<(), StoreError> {
@@ -93,6 +81,31 @@ impl Committer {
             }
         }
     }
+}
+
+/// Commits a group in order, in halves where together they are too many bytes. Each write alone fits,
+/// by the limits of the core.
+async fn in_parts<F>(group: Vec<Writes>, commit: impl Fn(Writes) -> F) -> Result<(), StoreError>
+where
+    F: Future<Output = Result<(), StoreError>>,
+{
+    let mut parts = vec![group];
+    while let Some(mut part) = parts.pop() {
+        if part.len() <= 1 {
+            for only in part {
+                commit(only).await?;
+            }
+            continue;
+        }
+        match commit(merge(&part)).await {
+            Err(StoreError::TooLarge { .. }) => {
+                let later = part.split_off(part.len() / 2);
+                parts.extend([later, part]);
+            }
+            other => other?,
+        }
+    }
+    Ok(())
 }
 
 /// Writes that go into one commit.
@@ -193,6 +206,33 @@ mod tests {
             finish_ts: None,
         };
         Writes { records: seqs.map(record).collect(), ..Writes::default() }
+    }
+
+    #[tokio::test]
+    async fn what_is_too_large_together_is_committed_in_few_parts_and_in_order() {
+        let group = (0..16_u64).map(|event| {
+            let mut writes = lines(1);
+            writes.logs[0].event = event;
+            writes
+        });
+        let committed = std::cell::RefCell::new(Vec::new());
+        let commit = |writes: Writes| {
+            let events: Vec<u64> = writes.logs.iter().map(|line| line.event).collect();
+            let fits = events.len() <= 5;
+            if fits {
+                committed.borrow_mut().push(events);
+            }
+            let too_large = StoreError::TooLarge { found: 6, unit: "bytes", limit: 5 };
+            std::future::ready(fits.then_some(()).ok_or(too_large))
+        };
+        in_parts(group.collect(), commit).await.unwrap();
+        let committed = committed.into_inner();
+        assert_eq!(committed.len(), 4);
+        assert_eq!(committed.concat(), (0..16).collect::<Vec<_>>());
+        let alone = in_parts(vec![lines(6)], |_| {
+            std::future::ready(Err(StoreError::TooLarge { found: 6, unit: "bytes", limit: 5 }))
+        });
+        assert!(matches!(alone.await, Err(StoreError::TooLarge { .. })));
     }
 
     #[test]
