@@ -83,9 +83,8 @@ fn main() {
         let rounds = rounds(|| drop(black_box(host.activate_blocking(make()))));
         let memory = peak_memory(id()).saturating_sub(before);
         let warm_up = rounds / 10;
-        let mut made: Vec<Activate> = (0..rounds + warm_up).map(|_| make()).collect();
-        let ours = || drop(black_box(host.activate_blocking(made.pop().unwrap())));
-        let (ours, bare) = interleaved(warm_up, rounds, ours, || floor.run());
+        let ours = |activate| drop(black_box(host.activate_blocking(activate)));
+        let (ours, bare) = interleaved(warm_up, rounds, make, ours, || floor.run());
         let (one, two) = threads(rounds, || drop(black_box(host.activate_blocking(make()))));
         let (bare_one, bare_two) = threads(rounds, || floor.run());
         table.row([

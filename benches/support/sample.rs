@@ -43,21 +43,23 @@ impl FromIterator<Duration> for Sample {
     }
 }
 
-/// Times two things in turn, so that whatever else the machine does falls on both. The first rounds
-/// do not count.
-pub(crate) fn interleaved(
+/// Times two things in turn, so that whatever else the machine does falls on both. What the first is
+/// given is made before its time counts. The first rounds do not count.
+pub(crate) fn interleaved<T>(
     warm_up: usize,
     rounds: usize,
-    mut one: impl FnMut(),
+    mut prepare: impl FnMut() -> T,
+    mut one: impl FnMut(T),
     mut other: impl FnMut(),
 ) -> (Sample, Sample) {
     for _ in 0..warm_up {
-        one();
+        one(prepare());
         other();
     }
     let (mut ones, mut others) = (Sample::default(), Sample::default());
     for _ in 0..rounds {
-        ones.time(&mut one);
+        let given = prepare();
+        ones.time(|| one(given));
         others.time(&mut other);
     }
     (ones, others)

@@ -7,7 +7,7 @@ use super::catalog::{Compiled, Loaded};
 use super::convert;
 use super::engine::Runtime;
 use super::error::{Fault, PluginError, Unwound};
-use super::guest::{Attempt, Guest, Role};
+use super::guest::{Attempt, Guest, Role, Seed};
 use super::json::{self, Refused};
 use super::limits;
 use super::replay::Replay;
@@ -25,7 +25,7 @@ pub(super) fn activate(runtime: &Runtime, plugin: &Loaded, activate: Activate) -
     };
     let input = convert::step_input(&activate);
     let Activate { key, journal, agent, attributes, grants, .. } = activate;
-    let seed = key.seed(journal.run);
+    let seed = Seed::Attempt(key, journal.run);
     let started_at = journal.started_at;
     let replay = Replay::new(journal);
     let attempt = Box::new(Attempt { agent, attributes, grants, replay });

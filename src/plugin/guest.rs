@@ -14,7 +14,7 @@ use super::log::Log;
 use super::replay::{Replay, word};
 use super::wasi::Wasi;
 use crate::playbook::Grants;
-use crate::run::{AgentId, Answer, Call, Roster, Timestamp};
+use crate::run::{AgentId, Answer, AttemptKey, Call, Roster, RunId, Timestamp};
 use serde_json::{Map, Value};
 
 /// What a guest is asked for, and so what it may call.
@@ -35,6 +35,15 @@ pub(super) struct Attempt {
     pub(super) replay: Replay,
 }
 
+/// Where the random bytes of a guest come from. Few guests ask for any.
+#[derive(Clone, Copy)]
+pub(super) enum Seed {
+    /// These bytes.
+    Of([u8; 32]),
+    /// Those of an attempt of this run.
+    Attempt(AttemptKey, RunId),
+}
+
 /// What the host keeps for a guest while it runs.
 pub(super) struct Guest {
     pub(super) role: Role,
@@ -42,14 +51,14 @@ pub(super) struct Guest {
     pub(super) wasi: Wasi,
     /// The moment that a guest without a journal sees.
     asked_at: Timestamp,
-    seed: [u8; 32],
+    seed: Seed,
     random: Option<ChaCha20Rng>,
     memory: Memory,
 }
 
 impl Guest {
     /// A guest that sees the time `asked_at`, or that of its journal, and random bytes from `seed`.
-    pub(super) fn new(role: Role, asked_at: Timestamp, seed: [u8; 32]) -> Self {
+    pub(super) fn new(role: Role, asked_at: Timestamp, seed: Seed) -> Self {
         let (log, wasi) = (Log::default(), Wasi::default());
         Self { role, log, wasi, asked_at, seed, random: None, memory: Memory::default() }
     }
@@ -60,10 +69,12 @@ impl Guest {
         store.limiter(|guest| &mut guest.memory);
         store.set_hostcall_fuel(limits::CALL_BYTES);
         store.set_epoch_deadline(1);
-        let start = cpu_time();
+        // Counts from the first look, since most guests are gone by then and asking takes time.
+        let mut start = None;
         store.epoch_deadline_callback(move |_| {
             // Wall time would punish a good plugin for a busy machine.
-            match cpu_time().saturating_sub(start) > limits::CPU_TIME {
+            let now = cpu_time();
+            match now.saturating_sub(*start.get_or_insert(now)) > limits::CPU_TIME {
                 true => Err(Stop::OutOfTime.into()),
                 false => Ok(UpdateDeadline::Continue(1)),
             }
@@ -101,7 +112,13 @@ impl Guest {
     }
 
     fn stream(&mut self) -> &mut ChaCha20Rng {
-        self.random.get_or_insert_with(|| ChaCha20Rng::from_seed(self.seed))
+        let seed = self.seed;
+        self.random.get_or_insert_with(|| {
+            ChaCha20Rng::from_seed(match seed {
+                Seed::Of(bytes) => bytes,
+                Seed::Attempt(key, run) => key.seed(run),
+            })
+        })
     }
 
     /// An effect: answered from the journal, or the end of this activation.
@@ -233,12 +250,12 @@ mod tests {
     #[test]
     fn random_bytes_follow_the_seed_alone() {
         let bytes = |seed| {
-            let mut guest = Guest::new(Role::Describe, Timestamp::default(), seed);
+            let mut guest = Guest::new(Role::Describe, Timestamp::default(), Seed::Of(seed));
             (guest.random_bytes(16).unwrap(), guest.random_u64())
         };
         assert_eq!(bytes([1; 32]), bytes([1; 32]));
         assert_ne!(bytes([1; 32]), bytes([2; 32]));
-        let mut guest = Guest::new(Role::Describe, Timestamp::default(), [0; 32]);
+        let mut guest = Guest::new(Role::Describe, Timestamp::default(), Seed::Of([0; 32]));
         assert!(guest.random_bytes(limits::RANDOM_BYTES).is_ok());
         assert!(guest.random_bytes(limits::RANDOM_BYTES + 1).is_err());
     }

@@ -13,7 +13,7 @@ use super::catalog::{Compiled, Loaded};
 use super::code::Compiler;
 use super::engine::Runtime;
 use super::error::{Fault, PluginError, Stop, Unwound, cut};
-use super::guest::{Guest, Role};
+use super::guest::{Guest, Role, Seed};
 use super::pace::Pace;
 use super::{json, limits, wasi};
 use crate::playbook::{PluginInfo, PluginKind, check_arguments_schema};
@@ -226,7 +226,7 @@ fn link(
 
 /// Asks a plugin what it says about itself. It may call nothing but WASI.
 pub(super) fn describe(runtime: &Runtime, compiled: &Compiled) -> Result<Description, PluginError> {
-    let guest = Guest::new(Role::Describe, Timestamp::default(), [0; 32]);
+    let guest = Guest::new(Role::Describe, Timestamp::default(), Seed::Of([0; 32]));
     let mut store = guest.into_store(&runtime.engine);
     let described = match compiled {
         Compiled::Step(step) => step

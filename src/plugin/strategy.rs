@@ -6,13 +6,13 @@ use super::catalog::{Compiled, Loaded};
 use super::convert;
 use super::engine::Runtime;
 use super::error::{Fault, PluginError, Unwound, cut};
-use super::guest::{Guest, Role};
+use super::guest::{Guest, Role, Seed};
 use super::host::PlanOutcome;
 use super::limits;
 use crate::run::{FailureReason, PlanInput, Roster};
 
 /// Random bytes are the same for every plan: the same question must get the same decision.
-const SEED: [u8; 32] = [0; 32];
+const SEED: Seed = Seed::Of([0; 32]);
 
 /// Asks a strategy.
 pub(super) fn plan(

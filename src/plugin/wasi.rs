@@ -272,11 +272,11 @@ impl stderr::Host for Guest {
 mod tests {
     use super::*;
     use crate::plugin::error::{Stop, Unwound};
-    use crate::plugin::guest::Role;
+    use crate::plugin::guest::{Role, Seed};
     use crate::run::Timestamp;
 
     fn guest() -> Guest {
-        Guest::new(Role::Describe, Timestamp::from_millis(1_500), [0; 32])
+        Guest::new(Role::Describe, Timestamp::from_millis(1_500), Seed::Of([0; 32]))
     }
 
     #[test]

@@ -114,7 +114,11 @@ impl Call {
     pub fn arguments_hash(&self) -> String {
         let text = match self {
             Self::Info => String::new(),
-            Self::RunAction { kind, arguments } => format!("{kind}\n{}", canonical(arguments)),
+            Self::RunAction { kind, arguments } => {
+                let mut text = format!("{kind}\n");
+                write_canonical(arguments, &mut text);
+                text
+            }
             Self::WaitStatus { statuses, timeout } => format!("{timeout:?}\n{statuses:?}"),
             Self::Sleep { length } => format!("{length:?}"),
         };
@@ -124,19 +128,49 @@ impl Call {
 
 /// The JSON text of `value` with the keys of objects in order, so that equal values have one text.
 pub fn canonical(value: &Value) -> String {
+    let mut text = String::new();
+    write_canonical(value, &mut text);
+    text
+}
+
+/// Appends that text. Every activation does this for each call that it repeats.
+fn write_canonical(value: &Value, text: &mut String) {
     match value {
         Value::Object(map) => {
-            let mut keys: Vec<_> = map.iter().collect();
-            keys.sort_by_key(|(key, _)| key.as_str());
-            let members = keys
-                .into_iter()
-                .map(|(key, value)| format!("{}:{}", Value::String(key.clone()), canonical(value)));
-            format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+            let mut members: Vec<_> = map.iter().collect();
+            members.sort_unstable_by_key(|(key, _)| key.as_str());
+            let mut before = '{';
+            for (key, value) in members {
+                text.push(before);
+                write_string(key, text);
+                text.push(':');
+                write_canonical(value, text);
+                before = ',';
+            }
+            text.push_str(if map.is_empty() { "{}" } else { "}" });
         }
         Value::Array(items) => {
-            format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(","))
+            let mut before = '[';
+            for item in items {
+                text.push(before);
+                write_canonical(item, text);
+                before = ',';
+            }
+            text.push_str(if items.is_empty() { "[]" } else { "]" });
         }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.to_string(),
+        Value::String(string) => write_string(string, text),
+        Value::Null | Value::Bool(_) | Value::Number(_) => text.push_str(&value.to_string()),
+    }
+}
+
+fn write_string(string: &str, text: &mut String) {
+    // Most have nothing to escape: then their text is what they are, in quotes.
+    if string.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
+        text.push('"');
+        text.push_str(string);
+        text.push('"');
+    } else {
+        text.push_str(&Value::from(string).to_string());
     }
 }
 
@@ -226,6 +260,16 @@ mod tests {
             Call::Sleep { length: Millis(1) }.arguments_hash(),
             Call::Sleep { length: Millis(2) }.arguments_hash()
         );
+    }
+
+    #[test]
+    fn the_canonical_text_is_json_with_its_keys_in_order() {
+        let text = r#"{"":{},"a\"b":[],"a\u0001":["\\",null,1.5,{"a":1,"b":[true,"\u007fä"]}],"z":"\n"}"#;
+        let value: Value = serde_json::from_str(text).unwrap();
+        let sorted: std::collections::BTreeMap<String, Value> =
+            serde_json::from_str(text).unwrap();
+        assert_eq!(canonical(&value), serde_json::to_string(&sorted).unwrap());
+        assert_eq!(serde_json::from_str::<Value>(&canonical(&value)).unwrap(), value);
     }
 
     #[test]
