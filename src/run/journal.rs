@@ -264,10 +264,10 @@ mod tests {
 
     #[test]
     fn the_canonical_text_is_json_with_its_keys_in_order() {
-        let text = r#"{"":{},"a\"b":[],"a\u0001":["\\",null,1.5,{"a":1,"b":[true,"\u007fä"]}],"z":"\n"}"#;
+        let text =
+            r#"{"":{},"a\"b":[],"a\u0001":["\\",null,1.5,{"a":1,"b":[true,"\u007fä"]}],"z":"\n"}"#;
         let value: Value = serde_json::from_str(text).unwrap();
-        let sorted: std::collections::BTreeMap<String, Value> =
-            serde_json::from_str(text).unwrap();
+        let sorted: std::collections::BTreeMap<String, Value> = serde_json::from_str(text).unwrap();
         assert_eq!(canonical(&value), serde_json::to_string(&sorted).unwrap());
         assert_eq!(serde_json::from_str::<Value>(&canonical(&value)).unwrap(), value);
     }
