@@ -42,8 +42,9 @@ impl Workers {
                 .name(format!("{name}-{number}"))
                 .stack_size(THREAD_STACK_BYTES)
                 .spawn(move || {
-                    // On Linux this is for the thread alone, and going back is not allowed.
+                    // On Linux this is for the thread alone, elsewhere for the whole process.
                     if back > 0
+                        && cfg!(target_os = "linux")
                         && let Err(error) = rustix::process::nice(back)
                     {
                         tracing::warn!("failed to have a thread stand back: {error}");

@@ -1,5 +1,6 @@
 //! Guests that go past every limit: each gets an error of its own, and the host goes on.
 
+use replibook::plugin::{HostConfig, PluginHost};
 use replibook::run::{Activate, ActivationEnd, Answer, FailureReason, MAX_LOG_LINES};
 use serde_json::{Value, json};
 
@@ -40,17 +41,27 @@ async fn a_panic_of_the_sdk_is_an_error_of_the_step() {
 
 #[tokio::test]
 async fn an_endless_loop_is_out_of_time_and_holds_up_nobody_else() {
-    let plugin = imported("hostile").await;
-    let endless = tokio::spawn(host().activate(activate(&plugin, json!({ "do": "loop" }))));
-    // The other thread of the host still answers, and so does this one.
-    for _ in 0..20 {
-        assert!(result(activate(&plugin, json!({ "do": "ok" }))).await.is_object());
-    }
-    let ActivationEnd::Failed { reason, message, .. } = endless.await.unwrap().end else {
+    let host = PluginHost::start(HostConfig { threads: Some(1), ..HostConfig::default() }).unwrap();
+    let plugin = host.import(guest("hostile")).await.unwrap().digest;
+    let endless = activate(&plugin, json!({ "do": "loop" }));
+    let ActivationEnd::Failed { reason, message, .. } = host.activate(endless.clone()).await.end
+    else {
         panic!("the loop came to an end")
     };
     assert_eq!(reason, FailureReason::PluginOutOfTime, "{message}");
     assert!(message.starts_with("out-of-time: "), "{message}");
+
+    // Now it is known to take long: all but the first of the others would have to wait for it, if
+    // there was one queue for all.
+    let loops = [(); 3].map(|()| {
+        let (host, endless) = (host.clone(), endless.clone());
+        tokio::spawn(async move { host.activate(endless).await })
+    });
+    for _ in 0..20 {
+        host.activate(activate(&builtin("action"), json!({ "kind": "a/b" }))).await;
+    }
+    assert!(!loops.iter().all(tokio::task::JoinHandle::is_finished));
+    loops.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
 #[tokio::test]
