@@ -192,6 +192,19 @@ fn the_published_schemas_are_those_of_the_types() {
     }
 }
 
+#[test]
+fn a_long_list_of_plugins_is_not_repeated_with_each_problem() {
+    let expected = |plugins: usize| {
+        let entries = (0..plugins).map(|n| format!("own-{n}: {{ source: 'file:x.wasm' }}"));
+        let entries = entries.collect::<Vec<_>>().join(", ");
+        let text = MINIMAL.replace("params: PARAMS", &format!("plugins: {{ {entries} }}"));
+        let text = text.replace("use: wait-healthy", "use: nope");
+        resolved(text.as_bytes()).unwrap_err().0.remove(0).expected
+    };
+    assert!(expected(18).unwrap().starts_with("one of own-0, own-1, own-10, "));
+    assert_eq!(expected(19), None);
+}
+
 /// Not kept as a file of ten megabytes.
 #[test]
 fn ten_megabytes_are_refused_at_once() {

@@ -18,7 +18,7 @@ const PATTERNS: [(&str, &str); 4] = [
 ];
 
 /// The most alternatives that are listed in a message.
-const MAX_LISTED: usize = 20;
+pub(super) const MAX_LISTED: usize = 20;
 
 /// The problems that an error of `schema` stands for: one, or one for each unknown key.
 pub(super) fn explain(error: &ValidationError<'_>, schema: &Value) -> Vec<Problem> {

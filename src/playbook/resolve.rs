@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::arguments;
 use super::draft::{Declared, PluginUse};
+use super::explain::MAX_LISTED;
 use super::model::{Grants, Playbook, PluginKind, PluginPin};
 use super::plugin_info::PluginInfo;
 use super::problem::{Problem, Problems, code, did_you_mean};
@@ -125,9 +126,12 @@ impl<'a> Resolver<'a> {
                     }
                     None => format!("there is no {wanted} {:?}", used.name),
                 };
-                let expected = format!("one of {}", known.join(", "));
-                let problem = Problem::new(code::UNKNOWN_PLUGIN, path, message);
-                self.problems.push(problem.expected(expected));
+                let mut problem = Problem::new(code::UNKNOWN_PLUGIN, path, message);
+                // Thousands of names with each of thousands of problems would fill the memory.
+                if known.len() <= MAX_LISTED {
+                    problem = problem.expected(format!("one of {}", known.join(", ")));
+                }
+                self.problems.push(problem);
             }
             return None;
         };
