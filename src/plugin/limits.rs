@@ -6,8 +6,8 @@ use std::time::Duration;
 /// hundreds of times what one in Python needs.
 pub(super) const CPU_TIME: Duration = Duration::from_secs(1);
 
-/// How often a running guest is looked at: it may run longer than [`CPU_TIME`] by this much. Ten
-/// milliseconds cost nothing that can be measured.
+/// How often a running guest is looked at: it may run longer than [`CPU_TIME`] by twice this much, as
+/// that counts from the first look. Ten milliseconds cost nothing that can be measured.
 pub(super) const EPOCH_TICK: Duration = Duration::from_millis(10);
 
 /// Memory of one instance, all its linear memories together: a guest in Python needs about 40 MiB.
@@ -114,7 +114,7 @@ pub(super) const FUNCTION_BYTES: usize = 1 << 20;
 pub(super) const COMPILE_CPU_TIME: Duration = Duration::from_secs(60);
 
 /// Time of compiling one plugin by the clock, so that a process that hangs without computing ends:
-/// as long as the CPU time takes on a machine that is ten times too busy.
+/// as long as the CPU time takes on a machine that is ten times too busy. It is no fault of the plugin.
 pub(super) const COMPILE_WALL_TIME: Duration = Duration::from_secs(600);
 
 /// Address space of a process that compiles: a guest in Python needs less than half.
