@@ -37,9 +37,9 @@ pub(super) async fn load(world: &World, committer: &Committer) -> Result<Loaded,
     Ok(Loaded { run, records, journals })
 }
 
-/// The journals of these attempts, as far as they have got as far as to have one. `read` returns at
-/// most so many journals after a key, in order. The keys are in order too; agents that go on are mostly
-/// neighbours, so a page holds many of them.
+/// The journals of these attempts; one that has just begun has none. `read` returns at most so many
+/// journals after a key, in order. The keys are in order too; agents that go on are mostly neighbours,
+/// so a page holds many of them.
 async fn wanted<F>(
     keys: Vec<AttemptKey>,
     read: impl Fn(AttemptKey, u32) -> F,

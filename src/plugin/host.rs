@@ -160,9 +160,9 @@ impl PluginHost {
     ///
     /// # Errors
     /// `too-large`, `not-a-component`, `too-complex`, `invalid-component`, `compile-time`,
-    /// `compile-memory`, `compile-size`, `compile-crashed`, `wrong-world`, `unknown-export`, `unknown-import` (with the
-    /// list of what was asked for), `wrong-type`, `bad-description`, or what went wrong while the
-    /// plugin described itself: `trapped`, `stack-overflow`, `out-of-time`, `out-of-memory`,
+    /// `compile-memory`, `compile-size`, `compile-crashed`, `wrong-world`, `unknown-export`,
+    /// `unknown-import` (with the list of what was asked for), `wrong-type`, `bad-description`, or
+    /// what went wrong while the plugin described itself: `trapped`, `stack-overflow`, `out-of-time`, `out-of-memory`,
     /// `forbidden-call`, `data-limit`, `exited`. `unavailable` says nothing about the plugin.
     pub async fn import(&self, bytes: Bytes) -> Result<PluginInfo, PluginError> {
         let [shared, again] = [(); 2].map(|()| Arc::clone(&self.inner.shared));
