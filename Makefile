@@ -14,6 +14,9 @@ OUT := $(or $(CARGO_TARGET_DIR),target)
 AGENTS ?= 12
 FAIL ?= 0
 
+# Its store: sqlite, or mongodb, for which the server of the tests is started and stopped again.
+STORE ?= sqlite
+
 WASM_TARGETS := wasm32-unknown-unknown wasm32-wasip2
 
 # Workspaces apart from the main one: their crates are built for WebAssembly, in a target directory
@@ -28,17 +31,28 @@ WASM_C_TOOL := examples/plugins/c/tool
 DENY_VERSION := 0.20.2
 DENY := $(OUT)/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 
+# The MongoDB server of the tests, for this machine and not for this clone: building it takes minutes.
+# It is a program of its own, under another licence, that is never linked or shipped. Where its build
+# tools are missing, a slower one in Python takes its place. A real one, a replica set, is used when
+# REPLIBOOK_TEST_MONGODB has its address.
+TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/replibook/tools
+TEST_SERVER := $(TOOLS)/mongodb-test-server
+SECANTUS_RS_VERSION := 0.5.3-beta.196
+SECANTUS_RS := $(TOOLS)/secantus-mdb-$(SECANTUS_RS_VERSION)
+SECANTUS_PY_VERSION := 0.7.0b3
+SECANTUS_PY := $(TOOLS)/secantusdb-$(SECANTUS_PY_VERSION)
+
 .PHONY: help
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 28
 
 .PHONY: demo
-demo: rust-plugins ## show a whole run over AGENTS=12 agents; FAIL=2 makes two fail, KEEP=1 lets all go on
+demo: rust-plugins $(if $(filter mongodb,$(STORE)),test-server) ## show a whole run over AGENTS=12 agents; FAIL=2 makes two fail, KEEP=1 lets all go on, STORE=mongodb
 	$(CARGO) build --locked --bins
-	$(OUT)/debug/replibook demo --agents $(AGENTS) --fail $(FAIL) $(if $(KEEP),--keep)
+	$(if $(filter mongodb,$(STORE)),tests/support/with-mongodb.sh $(TEST_SERVER)) $(OUT)/debug/replibook demo --agents $(AGENTS) --fail $(FAIL) $(if $(KEEP),--keep)
 
 .PHONY: test
-test: example-plugins ## build everything and run all tests
+test: example-plugins test-server ## build everything and run all tests
 	$(CARGO) test --locked --manifest-path $(WASM_BUILTIN)/Cargo.toml -p replibook-plugin-sdk --target-dir $(WASM_BUILTIN)/target
 	$(CARGO) test --locked
 
@@ -89,6 +103,32 @@ example-plugins: wasm-targets ## build the example plugins, in Rust, JavaScript,
 .PHONY: rust-plugins
 rust-plugins: wasm-targets ## build those in Rust, which the example playbooks use
 	$(MAKE) --no-print-directory -C examples/plugins rust
+
+.PHONY: test-server
+test-server: ## install the MongoDB server that tests use, once for this machine
+ifndef REPLIBOOK_TEST_MONGODB
+	@if [ -x $(SECANTUS_RS)/bin/secantusd-rs ]; then \
+		ln -sfn $(SECANTUS_RS)/bin/secantusd-rs $(TEST_SERVER); \
+	elif command -v cmake >/dev/null && command -v c++ >/dev/null; then \
+		echo "installing a MongoDB server for tests in $(TOOLS); this takes some minutes, once" >&2; \
+		$(CARGO) install --locked secantus-mdb --version $(SECANTUS_RS_VERSION) --ignore-rust-version \
+			--root $(SECANTUS_RS) --target-dir $(TOOLS)/build; \
+		rm -rf $(TOOLS)/build; \
+		ln -sfn $(SECANTUS_RS)/bin/secantusd-rs $(TEST_SERVER); \
+	elif [ -x $(SECANTUS_PY)/bin/secantusd-py ]; then \
+		ln -sfn $(SECANTUS_PY)/bin/secantusd-py $(TEST_SERVER); \
+	elif command -v python3 >/dev/null; then \
+		echo "found no cmake and c++: installing the slower MongoDB server for tests in $(TOOLS)" >&2; \
+		mkdir -p $(TOOLS); \
+		python3 -m venv $(SECANTUS_PY); \
+		$(SECANTUS_PY)/bin/pip --quiet install secantusdb==$(SECANTUS_PY_VERSION); \
+		ln -sfn $(SECANTUS_PY)/bin/secantusd-py $(TEST_SERVER); \
+	else \
+		echo "found no MongoDB server for tests, and neither cmake with c++ nor python3 to install one." >&2; \
+		echo "install cmake and a C++ compiler, or set REPLIBOOK_TEST_MONGODB to a replica set's address." >&2; \
+		exit 1; \
+	fi
+endif
 
 .PHONY: wasm-targets
 wasm-targets: ## add the compiler's WebAssembly targets where they are missing

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use replibook::agent::server::AgentArgs;
 use replibook::cli::demo::{DemoArgs, demo};
-use replibook::cli::{ServeArgs, log_to_stderr, serve};
+use replibook::cli::{ServeArgs, StoreCommand, log_to_stderr, look_after, serve};
 
 /// Runs playbooks over the agents of a cluster, with WebAssembly plugins.
 #[derive(Debug, Parser)]
@@ -22,6 +22,9 @@ enum Command {
     Serve(ServeArgs),
     /// Run the reference agent: it does actions on one node
     Agent(AgentArgs),
+    /// Look after the store
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Show a whole run: start a server and a dozen agents, and restart them zone by zone
     Demo(DemoArgs),
 }
@@ -55,6 +58,7 @@ async fn run(command: Command) -> anyhow::Result<u8> {
             log_to_stderr(&std::env::var("REPLIBOOK_LOG").unwrap_or_else(|_| "info".to_owned()))?;
             replibook::agent::server::serve(args).await.map(|()| 0)
         }
+        Command::Store(command) => look_after(command).await,
         Command::Demo(args) => demo(args).await,
     }
 }

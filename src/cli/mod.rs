@@ -33,6 +33,7 @@ mod run;
 mod sample;
 mod serve;
 mod sse;
+mod store;
 mod text;
 mod validate;
 
@@ -50,3 +51,4 @@ pub use output::{Console, Format, Row, table};
 pub use root::{Cli, SERVER_VARIABLE, replictl, report};
 pub use run::{Watched, print_agents, start_run, watch};
 pub use serve::{ServeArgs, serve};
+pub use store::{Place, StoreArgs, StoreCommand, look_after};

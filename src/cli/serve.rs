@@ -2,24 +2,21 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::store::StoreArgs;
 use crate::agent::{AgentHttpConfig, AgentLimits, HttpAgents};
 use crate::api::{self, ApiState};
 use crate::clock::{Clock, SystemClock};
 use crate::driver::{CrashPoints, Engine, EngineConfig, Signals, World};
 use crate::plugin::{Compile, CompileApart, HostConfig, PluginHost};
-use crate::run::{EngineId, Millis};
+use crate::run::EngineId;
 use crate::stop::StopAsked;
-use crate::store::{SqliteStore, Store, StoreOptions};
-
-/// The longest retention: about ten years. A longer one is more likely a slip than a wish.
-const MAX_RETENTION: Millis = Millis::from_secs(3_660 * 24 * 3_600);
 
 /// Arguments of `replibook serve`.
 #[derive(Clone, Debug, clap::Args)]
@@ -28,17 +25,13 @@ pub struct ServeArgs {
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8900")]
     pub listen: SocketAddr,
 
-    /// Directory of the store; it is made when it is missing, and one server uses it at a time
-    #[arg(long, value_name = "DIR", default_value = "./replibook-data")]
-    pub data: PathBuf,
+    /// Which store
+    #[command(flatten)]
+    pub store: StoreArgs,
 
     /// Listen on an address that is not loopback, though anybody who reaches it may do anything
     #[arg(long)]
     pub insecure: bool,
-
-    /// How long a run is kept after it has finished, for example 12h or 30d
-    #[arg(long, value_name = "TIME", default_value = "30d", value_parser = parse_retention)]
-    pub retention: Millis,
 
     /// What to log to stderr: a level (error, warn, info, debug), or levels by part
     #[arg(long, value_name = "FILTER", env = "REPLIBOOK_LOG", default_value = "info")]
@@ -49,28 +42,18 @@ pub struct ServeArgs {
     pub until_stdin_closes: bool,
 }
 
-/// Reads a length of time such as `30d`; a day is 24 hours.
-fn parse_retention(text: &str) -> Result<Millis, String> {
-    let expected = "expected a length of time of at most 3660d, for example 12h or 30d";
-    let refuse = || format!("found {text:?}, {expected}");
-    let span: jiff::Span = text.parse().map_err(|_| refuse())?;
-    let length = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours());
-    let millis = u64::try_from(length.map_err(|_| refuse())?.as_millis()).map(Millis);
-    millis.ok().filter(|length| *length <= MAX_RETENTION).ok_or_else(refuse)
-}
-
 /// Runs the server as a program: `replibook serve`. Prints `listening on http://ADDRESS` to standard
 /// output once it serves, and returns after SIGINT, SIGTERM, or the end of standard input when that
 /// was asked for.
 ///
 /// # Errors
-/// When it can't start, or the socket can't be served any more. The data directory is released
+/// When it can't start, or the socket can't be served any more. The store is released
 /// either way, and runs go on with the next server.
 pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     // Before the server says that it listens, so that a signal that follows at once is not missed.
     let mut asked = StopAsked::listen(args.until_stdin_closes)?;
     api::check_bind(args.listen, args.insecure)?;
-    let world = world(&args)?;
+    let world = world(&args).await?;
     api::install_builtins(world.store.as_ref(), &world.plugins, world.clock.as_ref())
         .await
         .context("failed to keep the built-in plugins")?;
@@ -82,7 +65,7 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     writeln!(stdout, "listening on http://{address}")
         .and_then(|()| stdout.flush())
         .context("failed to print the address")?;
-    tracing::info!(%address, data = %args.data.display(), "serving");
+    tracing::info!(%address, store = world.store.name(), "serving");
 
     let stop = CancellationToken::new();
     let id = EngineId(Uuid::new_v4().to_string());
@@ -98,19 +81,15 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     served.context("failed to serve the API")
 }
 
-fn world(args: &ServeArgs) -> anyhow::Result<World> {
+async fn world(args: &ServeArgs) -> anyhow::Result<World> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let options = StoreOptions { retention: args.retention, ..StoreOptions::default() };
-    let store: Arc<dyn Store> = Arc::new(
-        SqliteStore::open(&args.data, options, clock.clone())
-            .with_context(|| format!("failed to open the store in {}", args.data.display()))?,
-    );
+    let store = args.store.open(clock.clone()).await?;
     let agents = HttpAgents::new(&AgentHttpConfig::default())
         .context("failed to make the client for agents")?;
     Ok(World {
         store,
         agents: CrashPoints::from_env(Arc::new(agents)),
-        plugins: PluginHost::start(host_config(&args.data)?)
+        plugins: PluginHost::start(host_config(&args.store.data)?)
             .context("failed to start the plugin host")?,
         clock,
         signals: Signals::new(),
@@ -129,19 +108,4 @@ fn state(world: &World, any_host: bool) -> ApiState {
     let World { store, plugins, signals, clock, .. } = world.clone();
     let state = ApiState::new(store, plugins, signals, clock);
     if any_host { state.with_any_host() } else { state }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_retention_is_a_length_of_time_with_a_unit() {
-        assert_eq!(parse_retention("30d"), Ok(Millis::from_secs(30 * 24 * 3_600)));
-        assert_eq!(parse_retention("90m"), Ok(Millis::from_secs(5_400)));
-        assert_eq!(parse_retention("3660d"), Ok(MAX_RETENTION));
-        for bad in ["", "30", "3661d", "-1d", "1 fortnight", "1mo"] {
-            assert!(parse_retention(bad).is_err_and(|e| e.contains("expected")), "{bad}");
-        }
-    }
 }

@@ -21,6 +21,9 @@ pub struct TimestampError {
 }
 
 impl Timestamp {
+    /// What formats that tell types apart know a moment by.
+    pub const NAME: &'static str = "Timestamp";
+
     /// The first moment that can be written: the start of the year 1.
     pub const MIN: Self = Self(-62_135_596_800_000);
 
@@ -86,14 +89,23 @@ impl schemars::JsonSchema for Timestamp {
     }
 }
 
+/// A moment is a type of its own also in formats that tell types apart: one that is not for people
+/// gets a [`Timestamp::NAME`] of milliseconds, and may keep it as a date.
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        if serializer.is_human_readable() {
+            serializer.collect_str(self)
+        } else {
+            serializer.serialize_newtype_struct(Self::NAME, &self.0)
+        }
     }
 }
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if !deserializer.is_human_readable() {
+            return i64::deserialize(deserializer).map(Self::from_millis);
+        }
         let text = String::deserialize(deserializer)?;
         text.parse().map_err(serde::de::Error::custom)
     }

@@ -36,7 +36,8 @@ pub struct Lease {
     pub run: RunId,
     /// Grows each time the run changes hands; a commit with an older epoch is fenced.
     pub epoch: u64,
-    /// When it expires, by the store's clock, unless it is renewed.
+    /// When it expires, unless it is renewed: by the clock that the store was given, and not later
+    /// than by the clock that the store decides with.
     pub until: Timestamp,
 }
 
@@ -160,8 +161,9 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::Fenced`] when `epoch` is not that of the run's lease. An expired lease that no
     /// engine has taken yet still counts, also for the last commit of a run; a released one does
-    /// not. [`StoreError::TooLarge`] past [`MAX_COMMIT_DOCUMENTS`] or [`MAX_COMMIT_BYTES`] (never for
-    /// a single document); [`commit_bytes`](super::commit_bytes) tells beforehand.
+    /// not. [`StoreError::TooLarge`] past [`MAX_COMMIT_DOCUMENTS`] or [`MAX_COMMIT_BYTES`] (for a
+    /// single document only when the back end can't hold it at all: MongoDB, past 16 MiB);
+    /// [`commit_bytes`](super::commit_bytes) tells beforehand.
     async fn commit(&self, run: RunId, epoch: u64, writes: &Writes) -> Result<()>;
 
     /// Gives `finish_ts` to at most [`MAX_COMMIT_DOCUMENTS`] agent records, journals, log lines,

@@ -1,6 +1,7 @@
 //! The primary store: one trait that promises behaviour, and its back ends.
 //!
-//! [`Store`] is the promise, [`memory`] its reference model and [`sqlite`] the embedded back end.
+//! [`Store`] is the promise, [`memory`] its reference model, [`sqlite`] the embedded back end and
+//! [`mongodb`] the one for several engines.
 //! `tests/store_conformance.rs` holds every back end to the same list of cases.
 
 mod contract;
@@ -9,10 +10,12 @@ mod error;
 mod finish;
 mod keys;
 pub mod memory;
+pub mod mongodb;
 mod options;
 mod size;
 pub mod sqlite;
 
+pub use self::mongodb::MongoStore;
 pub use contract::{Lease, MAX_COMMIT_BYTES, MAX_COMMIT_DOCUMENTS, MAX_PAGE, Result, Store};
 pub use documents::{
     Cluster, Created, LogCursor, NewRun, Page, Plugin, Put, RunFilter, StoredPlaybook,

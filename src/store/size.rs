@@ -30,6 +30,11 @@ impl CommitSize {
         self.bytes
     }
 
+    /// Bytes of the largest document.
+    pub(super) fn largest(&self) -> usize {
+        self.largest
+    }
+
     /// Refuses what is too large. The largest document is not counted: it can't be split, and a run
     /// must not get stuck on it, whatever else the same transition writes.
     pub(super) fn check(&self) -> Result<()> {

@@ -7,7 +7,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use replibook::clock::Clock;
 use replibook::run::{EngineId, Millis, Timestamp};
-use replibook::store::{Lease, MemoryStore, SqliteStore, Store, StoreOptions};
+use replibook::store::mongodb::{MongoOptions, TimeSource};
+use replibook::store::{Lease, MemoryStore, MongoStore, SqliteStore, Store, StoreOptions};
+
+use crate::server;
 
 /// How long the stores of these tests keep what has finished.
 pub(crate) const RETENTION: Millis = Millis(60_000);
@@ -48,7 +51,14 @@ pub(crate) struct Fixture {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<ManualClock>,
     /// Removed with everything in it after the store is closed.
-    _directory: Option<tempfile::TempDir>,
+    _home: Home,
+}
+
+/// What a store lives in.
+enum Home {
+    Memory,
+    Directory { _directory: tempfile::TempDir },
+    Database { _database: server::Database },
 }
 
 impl Fixture {
@@ -68,15 +78,38 @@ pub(crate) fn options() -> StoreOptions {
     StoreOptions { retention: RETENTION, lease: LEASE }
 }
 
-pub(crate) fn memory() -> Fixture {
+pub(crate) async fn memory() -> Fixture {
     let clock = ManualClock::new();
     let store = Arc::new(MemoryStore::new(options(), clock.clone()));
-    Fixture { store, clock, _directory: None }
+    Fixture { store, clock, _home: Home::Memory }
 }
 
-pub(crate) fn sqlite() -> Fixture {
+pub(crate) async fn sqlite() -> Fixture {
     let clock = ManualClock::new();
     let directory = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(directory.path(), options(), clock.clone()).unwrap();
-    Fixture { store: Arc::new(store), clock, _directory: Some(directory) }
+    let home = Home::Directory { _directory: directory };
+    Fixture { store: Arc::new(store), clock, _home: home }
+}
+
+/// A database of its own, with one command for a commit where the server has it.
+pub(crate) async fn mongodb() -> Fixture {
+    on_mongodb(true).await
+}
+
+/// The same with one command for each collection, as for older servers.
+pub(crate) async fn mongodb_by_collection() -> Fixture {
+    on_mongodb(false).await
+}
+
+async fn on_mongodb(bulk_write: bool) -> Fixture {
+    let clock = ManualClock::new();
+    let database = server::Database::new();
+    let mongo = MongoOptions {
+        time: TimeSource::Clock,
+        bulk_write,
+        ..MongoOptions::new(database.address())
+    };
+    let store = MongoStore::open(&mongo, options(), clock.clone()).await.unwrap();
+    Fixture { store: Arc::new(store), clock, _home: Home::Database { _database: database } }
 }

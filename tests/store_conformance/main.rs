@@ -9,7 +9,10 @@
 mod backends;
 mod cases;
 mod differential;
+mod mongodb;
+mod mongodb_plans;
 mod samples;
+mod server;
 mod sqlite;
 
 /// Makes a test of each case of the list, on one back end.
@@ -17,7 +20,7 @@ macro_rules! on {
     ($backend:ident: $($case:ident),* $(,)?) => {
         $(#[tokio::test]
         async fn $case() {
-            crate::cases::$case(crate::backends::$backend()).await;
+            crate::cases::$case(crate::backends::$backend().await).await;
         })*
     };
 }
@@ -81,4 +84,12 @@ mod on_memory {
 
 mod on_sqlite {
     all_cases_on!(sqlite);
+}
+
+mod on_mongodb {
+    all_cases_on!(mongodb);
+}
+
+mod on_mongodb_by_collection {
+    all_cases_on!(mongodb_by_collection);
 }

@@ -7,7 +7,7 @@ use crate::source::{Finding, Source, imports, lines_with};
 const PURE: [&str; 2] = ["src/playbook/", "src/run/"];
 
 /// Paths that pure code neither imports nor names.
-const IMPURE_PATHS: [&str; 31] = [
+const IMPURE_PATHS: [&str; 32] = [
     "std::env",
     "std::fs",
     "std::io",
@@ -31,6 +31,7 @@ const IMPURE_PATHS: [&str; 31] = [
     "axum",
     "reqwest",
     "rusqlite",
+    "mongodb",
     "tracing",
     "crate::agent",
     "crate::api",
@@ -55,7 +56,7 @@ const IMPURE_WORDS: [&str; 9] = [
 ];
 
 /// Where each large dependency lives. Everything else reaches it through what those folders offer.
-const HOMES: [(&str, &[&str]); 12] = [
+const HOMES: [(&str, &[&str]); 13] = [
     ("wasmparser", &["src/plugin/code/shape.rs"]),
     ("wasmtime", &["src/plugin/"]),
     ("wasmtime_wasi", &["src/plugin/"]),
@@ -63,6 +64,7 @@ const HOMES: [(&str, &[&str]); 12] = [
     ("axum", &["src/api/", "src/agent/server/", "src/cli/serve"]),
     ("reqwest", &["src/agent/", "src/cli/"]),
     ("rusqlite", &["src/store/sqlite/", "src/agent/server/"]),
+    ("mongodb", &["src/store/mongodb/"]),
     ("cel", &["src/playbook/"]),
     ("jsonschema", &["src/playbook/", "src/plugin/import.rs"]),
     ("saphyr_parser", &["src/playbook/"]),
@@ -72,7 +74,7 @@ const HOMES: [(&str, &[&str]); 12] = [
 
 /// Files that may sleep, and why. Everything else waits for a condition, or asks the clock that it
 /// was given.
-const SLEEPERS: [(&str, &str); 13] = [
+const SLEEPERS: [(&str, &str); 15] = [
     ("src/agent/server/command.rs", "its test looks for a process until a deadline"),
     ("src/api/serve.rs", "requests get a deadline when the process stops"),
     ("src/cli/client.rs", "a client waits before it tries again"),
@@ -80,11 +82,13 @@ const SLEEPERS: [(&str, &str); 13] = [
     ("src/cli/run/steer.rs", "a client asks again and again until a deadline"),
     ("src/clock.rs", "it is the clock"),
     ("src/plugin/engine.rs", "its thread makes the epochs of the plugins' engine"),
+    ("src/store/mongodb/transaction.rs", "two transactions that met wait before they try again"),
     ("tests/agent/process.rs", "it looks for processes until a deadline, and kills at odd moments"),
     ("tests/agent/support.rs", "it looks at an action until a deadline"),
     ("tests/crash.rs", "a random moment of a run is what it waits for"),
     ("tests/plugins/hostile-strategy/src/lib.rs", "the host has to refuse it"),
     ("tests/plugins/hostile/src/lib.rs", "the host has to make it a journaled wait"),
+    ("tests/support/mongodb.rs", "it looks until a deadline whether the server listens"),
     ("tests/support/wait.rs", "it looks for a condition again and again until a deadline"),
 ];
 

@@ -36,6 +36,10 @@ pub struct DemoArgs {
     #[arg(long, value_name = "DIR", default_value = "examples/rolling-restart")]
     pub example: PathBuf,
 
+    /// The server's store, as for `replibook serve`; without it a file in a temporary directory
+    #[arg(long, value_name = "STORE")]
+    pub store: Option<String>,
+
     /// After the run keep the server and the agents going until Ctrl-C
     #[arg(long)]
     pub keep: bool,
@@ -75,7 +79,7 @@ async fn play(args: &DemoArgs, scene: &mut Scene) -> anyhow::Result<u8> {
     }
 
     say(&format!("starting a server and {} agents, a process and a port each", args.agents));
-    let server = scene.start_server().await?;
+    let server = scene.start_server(args.store.as_deref()).await?;
     say(&format!("  server   {server}"));
     let fleet = scene.start_agents(nodes).await?;
     for (node, address) in fleet.agents() {

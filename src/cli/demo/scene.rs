@@ -61,10 +61,14 @@ impl Scene {
     }
 
     /// Starts the server and returns its address.
-    pub(super) async fn start_server(&mut self) -> anyhow::Result<String> {
+    pub(super) async fn start_server(&mut self, store: Option<&str>) -> anyhow::Result<String> {
         let mut command = Command::new(&self.programs.replibook);
         command.args(["serve", "--listen", "127.0.0.1:0", "--until-stdin-closes", "--data"]);
         command.arg(self.dir().join("server"));
+        if let Some(store) = store {
+            // Not as an argument: an address may have a password in it.
+            command.env("REPLIBOOK_STORE", store);
+        }
         let log = self.dir().join("server.log");
         let server = Process::start("the server", command, &log).await?;
         Ok(self.server.insert(server).address().to_owned())

@@ -1,0 +1,232 @@
+//! Which store a server uses, and `replibook store`: looking after it.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use crate::clock::{Clock, SystemClock};
+use crate::run::Millis;
+use crate::store::mongodb::{MongoCredentials, MongoOptions, StoreReport};
+use crate::store::{MongoStore, SqliteStore, Store, StoreOptions};
+
+/// The longest retention: about ten years. A longer one is more likely a slip than a wish.
+const MAX_RETENTION: Millis = Millis::from_secs(3_660 * 24 * 3_600);
+
+/// Runs with orphans that a report names; there is no use in more.
+const NAMED: usize = 20;
+
+/// Exit code of a check that found something to do.
+const NOT_FINE: u8 = 1;
+
+/// Which store.
+#[derive(Clone, Debug, clap::Args)]
+pub struct StoreArgs {
+    /// The store: sqlite (a file in --data), or mongodb://HOST:PORT/DATABASE of a replica set
+    #[arg(
+        long,
+        value_name = "STORE",
+        env = "REPLIBOOK_STORE",
+        default_value = "sqlite",
+        hide_env_values = true,
+        value_parser = parse_place
+    )]
+    pub store: Place,
+
+    /// File with user and password for MongoDB: YAML with username, password and perhaps source
+    #[arg(long, value_name = "FILE", env = "REPLIBOOK_STORE_CREDENTIALS")]
+    pub store_credentials: Option<PathBuf>,
+
+    /// Directory for the sqlite store and compiled plugins; it is made when it is missing, and one
+    /// server uses it at a time
+    #[arg(long, value_name = "DIR", default_value = "./replibook-data")]
+    pub data: PathBuf,
+
+    /// How long a run is kept after it has finished, for example 12h or 30d
+    #[arg(long, value_name = "TIME", default_value = "30d", value_parser = parse_retention)]
+    pub retention: Millis,
+}
+
+/// Where a store is.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Place {
+    /// In a file in the data directory.
+    Sqlite,
+    /// In MongoDB, at this address.
+    Mongodb(String),
+}
+
+/// An address may have a password in it.
+impl std::fmt::Debug for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sqlite => f.write_str("sqlite"),
+            Self::Mongodb(_) => f.write_str("mongodb"),
+        }
+    }
+}
+
+fn parse_place(text: &str) -> Result<Place, String> {
+    const EXPECTED: &str = "expected sqlite, or mongodb://HOST:PORT/DATABASE";
+    match text.split_once("://").map(|(scheme, _)| scheme) {
+        Some("mongodb") => Ok(Place::Mongodb(text.to_owned())),
+        Some("mongodb+srv") => Err(format!(
+            "found mongodb+srv, {EXPECTED}: name the members of the replica set instead"
+        )),
+        None if text == "sqlite" => Ok(Place::Sqlite),
+        // What it is may be a mistyped address with a password.
+        Some(_) | None => Err(format!("found something else, {EXPECTED}")),
+    }
+}
+
+/// Reads a length of time such as `30d`; a day is 24 hours.
+fn parse_retention(text: &str) -> Result<Millis, String> {
+    let expected = "expected a length of time of at most 3660d, for example 12h or 30d";
+    let refuse = || format!("found {text:?}, {expected}");
+    let span: jiff::Span = text.parse().map_err(|_| refuse())?;
+    let length = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours());
+    let millis = u64::try_from(length.map_err(|_| refuse())?.as_millis()).map(Millis);
+    millis.ok().filter(|length| *length <= MAX_RETENTION).ok_or_else(refuse)
+}
+
+impl StoreArgs {
+    /// Opens the store.
+    ///
+    /// # Errors
+    /// When it can't be used; it is named, without any password.
+    pub(super) async fn open(&self, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<dyn Store>> {
+        match &self.store {
+            Place::Sqlite => {
+                let store = SqliteStore::open(&self.data, self.options(), clock);
+                let failed = || format!("failed to open the store in {}", self.data.display());
+                Ok(Arc::new(store.with_context(failed)?))
+            }
+            Place::Mongodb(address) => {
+                let options = self.mongo_options(address)?;
+                let store = MongoStore::open(&options, self.options(), clock).await;
+                Ok(Arc::new(store.context("failed to open the store in MongoDB")?))
+            }
+        }
+    }
+
+    fn options(&self) -> StoreOptions {
+        StoreOptions { retention: self.retention, ..StoreOptions::default() }
+    }
+
+    fn mongo_options(&self, address: &str) -> anyhow::Result<MongoOptions> {
+        let credentials = self.store_credentials.as_deref();
+        let credentials = credentials.map(MongoCredentials::read).transpose()?;
+        Ok(MongoOptions { credentials, ..MongoOptions::new(address) })
+    }
+}
+
+/// Looks after the store.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum StoreCommand {
+    /// Say whether the store is as it should be, and change nothing (MongoDB only)
+    Check(StoreArgs),
+    /// Bring the store to the shape that this version uses, as serve does when it starts
+    Migrate(StoreArgs),
+}
+
+/// Runs a command of `replibook store`, and returns its exit code: 1 when a check found something
+/// to do.
+///
+/// # Errors
+/// When the store can't be used.
+pub async fn look_after(command: StoreCommand) -> anyhow::Result<u8> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    match command {
+        StoreCommand::Check(args) => {
+            let Place::Mongodb(address) = &args.store else {
+                anyhow::bail!(
+                    "found a store in SQLite, which is one file and checks itself; expected \
+                     --store mongodb://…"
+                );
+            };
+            let options = args.mongo_options(address)?;
+            let store = MongoStore::look(&options, args.options(), clock).await;
+            let report = store.context("failed to look at the store")?.check().await;
+            let report = report.context("failed to check the store")?;
+            say(&lines(&report))?;
+            Ok(if report.is_fine() { 0 } else { NOT_FINE })
+        }
+        StoreCommand::Migrate(args) => {
+            let store = args.open(clock).await?;
+            say(&[format!("the store in {} is ready for this version", store.name())])?;
+            Ok(0)
+        }
+    }
+}
+
+fn lines(report: &StoreReport) -> Vec<String> {
+    let StoreReport { schema, missing_indexes, orphans, files_left_behind } = report;
+    let mut lines = match schema {
+        Some(version) => vec![format!("schema version {version}")],
+        None => {
+            vec!["the database was never used; `replibook store migrate` sets it up".to_owned()]
+        }
+    };
+    if schema.is_some() {
+        lines.extend(missing_indexes.iter().map(|index| {
+            format!("the index {index} is missing; `replibook store migrate` makes it")
+        }));
+    }
+    lines.extend(orphans.iter().take(NAMED).map(|found| {
+        let (records, collection, run) = (found.records, &found.collection, found.run);
+        format!(
+            "{records} documents in {collection} have no finish_ts, and their run {run} is over"
+        )
+    }));
+    if orphans.len() > NAMED {
+        lines.push(format!("and {} more like these", orphans.len() - NAMED));
+    }
+    if *files_left_behind > 0 {
+        lines.push(format!(
+            "{files_left_behind} files in plugins.files are named by no plugin; the next start of a \
+             server removes them"
+        ));
+    }
+    if report.is_fine() {
+        lines.push("all indexes are there, and no record is left without its run".to_owned());
+    }
+    lines
+}
+
+fn say(lines: &[String]) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout();
+    let write = |stdout: &mut std::io::Stdout| {
+        lines.iter().try_for_each(|line| writeln!(stdout, "{line}"))?;
+        stdout.flush()
+    };
+    write(&mut stdout).context("failed to print")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_retention_is_a_length_of_time_with_a_unit() {
+        assert_eq!(parse_retention("30d"), Ok(Millis::from_secs(30 * 24 * 3_600)));
+        assert_eq!(parse_retention("90m"), Ok(Millis::from_secs(5_400)));
+        assert_eq!(parse_retention("3660d"), Ok(MAX_RETENTION));
+        for bad in ["", "30", "3661d", "-1d", "1 fortnight", "1mo"] {
+            assert!(parse_retention(bad).is_err_and(|e| e.contains("expected")), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_store_is_a_file_or_an_address_and_passwords_are_not_repeated() {
+        assert_eq!(parse_place("sqlite"), Ok(Place::Sqlite));
+        let address = "mongodb://ada:secret@a,b/books?replicaSet=rs0";
+        let place = parse_place(address).unwrap();
+        assert!(place == Place::Mongodb(address.to_owned()));
+        assert!(!format!("{place:?}").contains("secret"));
+        for bad in ["", "mongo://ada:secret@a", "mongodb+srv://ada:secret@a", "ada:secret@a"] {
+            let error = parse_place(bad).unwrap_err();
+            assert!(error.contains("expected") && !error.contains("secret"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The database: its collections, and calls to it with a time limit.
+
+use std::time::Duration;
+
+use mongodb::bson::{Binary, Bson, Document};
+use mongodb::options::{Acknowledgment, WriteConcern};
+use mongodb::{Client, Collection, Database};
+use uuid::Uuid;
+
+use super::failure::{failed, unavailable};
+use super::time::date;
+use crate::run::Timestamp;
+use crate::store::contract::Result;
+
+/// How long a call may take: less than a lease, so that an engine whose store is slow still notices
+/// in time that it may have lost its runs.
+pub(super) const LIMIT: Duration = Duration::from_secs(10);
+
+/// How long the server waits for a majority to have a write. Past it the write may or may not stay.
+const MAJORITY_LIMIT: Duration = Duration::from_secs(5);
+
+/// The database and its collections.
+pub(super) struct Base {
+    pub(super) client: Client,
+    pub(super) database: Database,
+    /// Whether one command may write to several collections.
+    pub(super) bulk_write: bool,
+    pub(super) meta: Collection<Document>,
+    pub(super) playbooks: Collection<Document>,
+    pub(super) clusters: Collection<Document>,
+    pub(super) plugins: Collection<Document>,
+    pub(super) runs: Collection<Document>,
+    pub(super) agent_records: Collection<Document>,
+    pub(super) journals: Collection<Document>,
+    pub(super) logs: Collection<Document>,
+    pub(super) events: Collection<Document>,
+    pub(super) commands: Collection<Document>,
+}
+
+impl Base {
+    pub(super) fn new(client: Client, database: Database, bulk_write: bool) -> Self {
+        let collection = |name| database.collection(name);
+        Self {
+            meta: collection("meta"),
+            playbooks: collection("playbooks"),
+            clusters: collection("clusters"),
+            plugins: collection("plugins"),
+            runs: collection("runs"),
+            agent_records: collection("agent_records"),
+            journals: collection("journals"),
+            logs: collection("logs"),
+            events: collection("events"),
+            commands: collection("commands"),
+            client,
+            database,
+            bulk_write,
+        }
+    }
+
+    /// What belongs to runs and gets their `finish_ts`.
+    pub(super) fn of_runs(&self) -> [&Collection<Document>; 5] {
+        [&self.agent_records, &self.journals, &self.logs, &self.events, &self.commands]
+    }
+}
+
+/// Makes a call, for at most [`LIMIT`].
+pub(super) async fn call<T>(
+    doing: &str,
+    call: impl IntoFuture<Output = mongodb::error::Result<T>>,
+) -> Result<T> {
+    match tokio::time::timeout(LIMIT, call.into_future()).await {
+        Ok(result) => result.map_err(|error| failed(doing, error)),
+        Err(_) => Err(unavailable(format!(
+            "failed to {doing}: the server did not answer within {} s",
+            LIMIT.as_secs()
+        ))),
+    }
+}
+
+/// What is written is on the disks of most servers, so that no election takes it back.
+pub(super) fn majority() -> WriteConcern {
+    WriteConcern::builder()
+        .w(Acknowledgment::Majority)
+        .journal(true)
+        .w_timeout(MAJORITY_LIMIT)
+        .build()
+}
+
+/// An identifier as it is kept.
+pub(super) fn uuid(id: Uuid) -> Bson {
+    Bson::Binary(Binary {
+        subtype: mongodb::bson::spec::BinarySubtype::Uuid,
+        bytes: id.into_bytes().to_vec(),
+    })
+}
+
+/// A number as it is kept: short where it fits, and as large as the server's integers get, which have
+/// a sign.
+pub(super) fn integer(number: u64) -> Bson {
+    match i32::try_from(number) {
+        Ok(number) => Bson::Int32(number),
+        Err(_) => Bson::Int64(i64::try_from(number).unwrap_or(i64::MAX)),
+    }
+}
+
+/// A number as it was kept, or as the server counted.
+pub(super) fn whole(value: &Bson) -> Option<i64> {
+    value.as_i64().or_else(|| value.as_i32().map(i64::from))
+}
+
+/// Fits `finish_ts` of what has not expired.
+pub(super) fn live(cutoff: Timestamp) -> Bson {
+    Bson::Document(mongodb::bson::doc! { "$not": { "$lt": date(cutoff) } })
+}

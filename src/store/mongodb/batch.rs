@@ -1,0 +1,147 @@
+//! Several writes at once: one command where the server has it, else one for each collection.
+
+use mongodb::bson::{Document, RawArrayBuf, RawDocumentBuf, doc, rawdoc};
+use mongodb::options::{ReplaceOneModel, UpdateOneModel, WriteModel};
+use mongodb::{ClientSession, Collection};
+
+use super::base::{Base, whole};
+use super::failure::Refused;
+
+/// Bytes of one command: a server takes 16 MiB, the document that is larger than this not counted.
+const COMMAND_BYTES: usize = 12 * 1024 * 1024;
+
+/// Writes, each to one document.
+#[derive(Default)]
+pub(super) struct Batch(Vec<Write>);
+
+struct Write {
+    collection: Collection<Document>,
+    filter: Document,
+    change: Change,
+}
+
+enum Change {
+    Update(Document),
+    Replace(Document),
+}
+
+impl Batch {
+    /// Changes fields of the document that fits.
+    pub(super) fn update(
+        &mut self,
+        collection: &Collection<Document>,
+        filter: Document,
+        update: Document,
+    ) {
+        let change = Change::Update(update);
+        self.0.push(Write { collection: collection.clone(), filter, change });
+    }
+
+    /// Replaces the document that fits, or makes it.
+    pub(super) fn replace(
+        &mut self,
+        collection: &Collection<Document>,
+        filter: Document,
+        document: Document,
+    ) {
+        let change = Change::Replace(document);
+        self.0.push(Write { collection: collection.clone(), filter, change });
+    }
+
+    /// Number of writes.
+    pub(super) fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    /// Makes the writes, and returns how many documents were found or made.
+    pub(super) async fn send(
+        &self,
+        base: &Base,
+        session: &mut ClientSession,
+    ) -> mongodb::error::Result<u64> {
+        if self.0.is_empty() {
+            return Ok(0);
+        }
+        if base.bulk_write {
+            let result = base.client.bulk_write(self.0.iter().map(Write::model)).session(session);
+            let result = result.await?;
+            let count = result.matched_count.saturating_add(result.upserted_count);
+            return Ok(u64::try_from(count).unwrap_or_default());
+        }
+        let mut found = 0;
+        for writes in self.0.chunk_by(|a, b| a.collection.name() == b.collection.name()) {
+            found += send_to_one(base, writes, session).await?;
+        }
+        Ok(found)
+    }
+}
+
+impl Write {
+    fn model(&self) -> WriteModel {
+        let (namespace, filter) = (self.collection.namespace(), self.filter.clone());
+        match &self.change {
+            Change::Update(update) => UpdateOneModel::builder()
+                .namespace(namespace)
+                .filter(filter)
+                .update(update.clone())
+                .build()
+                .into(),
+            Change::Replace(document) => ReplaceOneModel::builder()
+                .namespace(namespace)
+                .filter(filter)
+                .replacement(document.clone())
+                .upsert(true)
+                .build()
+                .into(),
+        }
+    }
+
+    fn statement(&self) -> mongodb::error::Result<RawDocumentBuf> {
+        let (update, upsert) = match &self.change {
+            Change::Update(update) => (update, false),
+            Change::Replace(document) => (document, true),
+        };
+        Ok(RawDocumentBuf::try_from(&doc! { "q": &self.filter, "u": update, "upsert": upsert })?)
+    }
+}
+
+async fn send_to_one(
+    base: &Base,
+    writes: &[Write],
+    session: &mut ClientSession,
+) -> mongodb::error::Result<u64> {
+    let Some(first) = writes.first() else { return Ok(0) };
+    let collection = first.collection.name();
+    let (mut found, mut bytes, mut statements) = (0, 0, RawArrayBuf::new());
+    for write in writes {
+        let statement = write.statement()?;
+        let size = statement.as_bytes().len();
+        if bytes > 0 && bytes + size > COMMAND_BYTES {
+            let full = std::mem::take(&mut statements);
+            found += update(base, collection, full, session).await?;
+            bytes = 0;
+        }
+        bytes += size;
+        statements.push(statement);
+    }
+    Ok(found + update(base, collection, statements, session).await?)
+}
+
+async fn update(
+    base: &Base,
+    collection: &str,
+    statements: RawArrayBuf,
+    session: &mut ClientSession,
+) -> mongodb::error::Result<u64> {
+    let command = rawdoc! { "update": collection, "updates": statements, "ordered": true };
+    let answer = base.database.run_raw_command(command).session(session).await?;
+    // A command of one's own is answered with these as if it had gone well.
+    let errors = answer.get_array("writeErrors").ok();
+    if let Some(error) = errors.and_then(|errors| errors.first()?.as_document()) {
+        let code = error.get_i32("code").unwrap_or_default();
+        let message = error.get_str("errmsg").unwrap_or_default().to_owned();
+        return Err(mongodb::error::Error::custom(Refused { code, message }));
+    }
+    let found = answer.get("n").and_then(whole);
+    Ok(found.and_then(|n| u64::try_from(n).ok()).unwrap_or_default())
+}

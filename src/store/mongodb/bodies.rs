@@ -1,0 +1,114 @@
+//! What each kind of document looks like, beside what it says itself: what it is found by.
+
+use std::sync::Arc;
+
+use mongodb::bson::{Bson, DateTime, Document, doc};
+use serde::Serialize;
+
+use super::base::{integer, uuid};
+use super::codec::{to_document, to_fields};
+use super::failure::corrupt;
+use super::rows::read;
+use crate::run::{Command, Journal, LogLine, Progress, Run};
+use crate::store::contract::Result;
+use crate::store::documents::{LogCursor, NewRun, StoredPlaybook};
+use crate::store::keys::version_key;
+
+/// When a lease that nobody holds runs out: it has.
+pub(super) const FREE: DateTime = DateTime::from_millis(0);
+
+/// A document as it is kept.
+pub(super) fn body(what: &str, value: &impl Serialize) -> Result<Document> {
+    to_document(value).map_err(|error| corrupt(what, error))
+}
+
+/// A playbook: its `_id` is `name@version`.
+pub(super) fn playbook(new: &StoredPlaybook) -> Result<Document> {
+    let (name, version) = (&new.playbook.name, &new.playbook.version);
+    let pins = new.playbook.plugins.values().map(|pin| pin.digest.as_str());
+    let pins: std::collections::BTreeSet<_> = pins.collect();
+    let mut document = doc! {
+        "_id": format!("{name}@{version}"),
+        "name": name,
+        "version": version.to_string(),
+        "version_key": version_key(version),
+        "pins": pins.into_iter().map(str::to_owned).collect::<Vec<_>>(),
+    };
+    document.extend(body("a playbook", new)?);
+    Ok(document)
+}
+
+/// A run that no engine has claimed yet: its snapshot, and its progress beside it.
+pub(super) fn new_run(new: &NewRun) -> Result<Document> {
+    let snapshot = &new.run.snapshot;
+    let pins: Vec<_> = snapshot.pins().into_iter().map(|pin| pin.as_str().to_owned()).collect();
+    let mut document = doc! { "_id": uuid(snapshot.id.0), "cluster": &snapshot.cluster };
+    document.extend(progress(&new.run.progress)?);
+    document.extend(doc! {
+        "lease": { "engine": Bson::Null, "epoch": 0_i64, "until": FREE, "token": Bson::Null },
+        "commits": 0_i64,
+        "request": new.request.as_str(),
+        "pins": pins,
+        "snapshot": body("a run", &**snapshot)?,
+    });
+    if let Some(key) = &new.idempotency_key {
+        document.insert("idempotency_key", key);
+    }
+    Ok(document)
+}
+
+/// The fields of a run that a commit writes.
+pub(super) fn progress(progress: &Progress) -> Result<Document> {
+    to_fields(progress).map_err(|error| corrupt("a run", error))
+}
+
+/// A run as it was kept.
+pub(super) fn read_run(mut document: Document) -> Result<Run> {
+    const RUN: &str = "a run";
+    let snapshot = match document.remove("snapshot") {
+        Some(Bson::Document(snapshot)) => snapshot,
+        Some(_) | None => Document::new(),
+    };
+    Ok(Run { snapshot: Arc::new(read(RUN, snapshot)?), progress: read(RUN, document)? })
+}
+
+/// The key of a journal within its run.
+pub(super) fn journal_key(journal: &Journal) -> Result<Document> {
+    body("a journal", &journal.key)
+}
+
+/// A line of the log, with its place.
+pub(super) fn log_line(line: &LogLine) -> Result<Document> {
+    let mut document = body("a log line", line)?;
+    document.insert("place", place(&LogCursor::of(line)));
+    Ok(document)
+}
+
+/// A place in the log of a run: it sorts as [`LogCursor`] does.
+pub(super) fn place(cursor: &LogCursor) -> Document {
+    let LogCursor { event, agent, line } = cursor;
+    doc! { "event": integer(*event), "agent": agent, "line": integer((*line).into()) }
+}
+
+/// A command: its `_id` is its identifier.
+pub(super) fn command(command: &Command) -> Result<Document> {
+    let mut document = doc! { "_id": uuid(command.id.0) };
+    let mut rest = body("a command", command)?;
+    rest.remove("id");
+    document.extend(rest);
+    Ok(document)
+}
+
+/// A command as it was kept.
+pub(super) fn read_command(mut document: Document) -> Result<Command> {
+    if let Some(id) = document.remove("_id") {
+        document.insert("id", id);
+    }
+    read("a command", document)
+}
+
+/// An identifier as it was kept.
+pub(super) fn read_uuid(value: &Bson) -> Option<uuid::Uuid> {
+    let Bson::Binary(binary) = value else { return None };
+    uuid::Uuid::from_slice(&binary.bytes).ok()
+}

@@ -1,0 +1,71 @@
+//! Looking whether everything in the database is as it should be.
+
+use futures::TryStreamExt as _;
+use mongodb::bson::{Bson, doc};
+
+use super::base::{Base, call, whole};
+use super::bodies::read_uuid;
+use super::time::ServerTime;
+use super::{files, indexes, schema};
+use crate::run::RunId;
+use crate::store::contract::Result;
+
+/// What [`MongoStore::check`](super::MongoStore::check) found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreReport {
+    /// Version of the documents' shape; none in a database that was never used.
+    pub schema: Option<u32>,
+    /// Indexes that are missing, as `collection.index`.
+    pub missing_indexes: Vec<String>,
+    /// Records without a `finish_ts` whose run is finished or gone: they would stay for ever.
+    pub orphans: Vec<Orphans>,
+    /// Files with bytes that no plugin names.
+    pub files_left_behind: usize,
+}
+
+/// Records of one kind that would stay for ever.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Orphans {
+    /// The collection.
+    pub collection: String,
+    /// Their run.
+    pub run: RunId,
+    /// How many there are.
+    pub records: u64,
+}
+
+impl StoreReport {
+    /// Whether nothing needs to be done.
+    pub fn is_fine(&self) -> bool {
+        self.schema.is_some() && self.missing_indexes.is_empty() && self.orphans.is_empty()
+    }
+}
+
+pub(super) async fn check(base: &Base, time: &ServerTime) -> Result<StoreReport> {
+    let mut orphans = Vec::new();
+    for collection in base.of_runs() {
+        let name = collection.name();
+        let unfinished = [
+            doc! { "$match": { "finish_ts": Bson::Null } },
+            doc! { "$group": { "_id": "$run", "records": { "$sum": 1_i64 } } },
+        ];
+        let doing = format!("look for orphans in {name}");
+        let mut runs = call(&doing, collection.aggregate(unfinished)).await?;
+        while let Some(group) = call(&doing, runs.try_next()).await? {
+            let Some(run) = group.get("_id").and_then(read_uuid) else { continue };
+            let going = doc! { "_id": super::base::uuid(run), "finish_ts": Bson::Null };
+            let going = base.runs.find_one(going).projection(doc! { "_id": 1 });
+            if call(&doing, going).await?.is_none() {
+                let records = group.get("records").and_then(whole).unwrap_or_default();
+                let (collection, run) = (name.to_owned(), RunId(run));
+                orphans.push(Orphans { collection, run, records: records.unsigned_abs() });
+            }
+        }
+    }
+    Ok(StoreReport {
+        schema: schema::version(base).await?,
+        missing_indexes: indexes::missing(base).await?,
+        orphans,
+        files_left_behind: files::left_behind(base, time).await?.len(),
+    })
+}

@@ -1,0 +1,20 @@
+//! Why a document could not be turned into BSON, or back.
+
+use std::fmt::Display;
+
+/// Why a document could not be turned into BSON, or back.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct CodecError(pub(super) String);
+
+impl serde::ser::Error for CodecError {
+    fn custom<T: Display>(message: T) -> Self {
+        Self(message.to_string())
+    }
+}
+
+impl serde::de::Error for CodecError {
+    fn custom<T: Display>(message: T) -> Self {
+        Self(message.to_string())
+    }
+}

@@ -1,0 +1,152 @@
+//! Commands, from their submission until an engine takes them up.
+
+use std::collections::HashSet;
+
+use async_trait::async_trait;
+use mongodb::ClientSession;
+use mongodb::bson::{Bson, Document, doc};
+
+use super::base::{Base, live, uuid};
+use super::bodies;
+use super::rows::Question;
+use super::time::date;
+use super::transaction::{self, Failure, Transaction};
+use crate::run::{Command, CommandId, EngineId};
+use crate::store::contract::{MAX_PAGE, Result};
+use crate::store::documents::Put;
+use crate::store::keys::page_limit;
+use crate::store::options::Moment;
+
+const COMMAND: &str = "a command";
+
+struct Submit<'a> {
+    new: &'a Command,
+    document: Document,
+    at: &'a Moment,
+}
+
+pub(super) async fn submit(base: &Base, new: &Command, at: &Moment) -> Result<Put> {
+    let document = bodies::command(new)?;
+    transaction::make(base, &Submit { new, document, at }).await
+}
+
+#[async_trait]
+impl Transaction for Submit<'_> {
+    type Output = Put;
+
+    const DOING: &'static str = "submit a command";
+
+    async fn attempt(
+        &self,
+        base: &Base,
+        session: &mut ClientSession,
+    ) -> std::result::Result<Put, Failure> {
+        let Self { new, document, at } = self;
+        let id = doc! { "_id": uuid(new.id.0) };
+        let mut known = id.clone();
+        known.insert("finish_ts", live(at.cutoff));
+        let known = base.commands.find_one(known).projection(doc! { "_id": 1 });
+        if known.session(&mut *session).await?.is_some() {
+            return Ok(Put::Unchanged);
+        }
+        let mut document = document.clone();
+        if new.finish_ts.is_none()
+            && let Some(finish_ts) = finish_ts_of_late(base, new, at, session).await?
+        {
+            document.insert("finish_ts", finish_ts);
+        }
+        base.commands.replace_one(id, document).upsert(true).session(session).await?;
+        Ok(Put::Created)
+    }
+}
+
+/// What a command gets as `finish_ts` when it may come too late to be stamped with its run. The run
+/// is written to, so that it can't begin to finish at the same time.
+async fn finish_ts_of_late(
+    base: &Base,
+    new: &Command,
+    at: &Moment,
+    session: &mut ClientSession,
+) -> mongodb::error::Result<Option<Bson>> {
+    let run = doc! { "_id": uuid(new.run.0), "finish_ts": live(at.cutoff) };
+    let touched = base.runs.find_one_and_update(run, doc! { "$inc": { "commands": 1_i64 } });
+    let touched = touched.projection(doc! { "finishing_at": 1 }).session(session).await?;
+    Ok(match touched {
+        Some(run) => run.get("finishing_at").filter(|at| **at != Bson::Null).cloned(),
+        None => Some(date(at.now)),
+    })
+}
+
+pub(super) async fn command(base: &Base, id: CommandId, at: &Moment) -> Result<Option<Command>> {
+    let filter = doc! { "_id": uuid(id.0), "finish_ts": live(at.cutoff) };
+    let question =
+        Question { collection: &base.commands, what: COMMAND, filter, order: doc! {}, limit: 1 };
+    question.documents(None).await?.pop().map(bodies::read_command).transpose()
+}
+
+/// Commands that wait are few, so the question begins with them: mostly that is the one query.
+pub(super) async fn waiting_commands(
+    base: &Base,
+    engine: &EngineId,
+    limit: u32,
+    at: &Moment,
+) -> Result<Vec<Command>> {
+    let limit = page_limit(limit) as usize;
+    let mut waiting = Vec::new();
+    let mut after: Option<(Bson, Bson)> = None;
+    while waiting.len() < limit {
+        let found = waiting_page(base, after.as_ref(), at).await?;
+        let last = found.len() < MAX_PAGE as usize;
+        after =
+            found.last().and_then(|last| Some((last.get("at")?.clone(), last.get("_id")?.clone())));
+        let held = held(base, engine, &found, at).await?;
+        let is_held = |command: &&Document| {
+            command.get("run").and_then(bodies::read_uuid).is_some_and(|run| held.contains(&run))
+        };
+        for command in found.iter().filter(is_held).take(limit - waiting.len()) {
+            waiting.push(bodies::read_command(command.clone())?);
+        }
+        if last {
+            break;
+        }
+    }
+    Ok(waiting)
+}
+
+async fn waiting_page(
+    base: &Base,
+    after: Option<&(Bson, Bson)>,
+    moment: &Moment,
+) -> Result<Vec<Document>> {
+    let mut filter = doc! { "outcome": Bson::Null, "finish_ts": live(moment.cutoff) };
+    if let Some((at, id)) = after {
+        filter.insert("at", doc! { "$gte": at });
+        filter
+            .insert("$or", [doc! { "at": { "$gt": at } }, doc! { "_id": { "$gt": id } }].to_vec());
+    }
+    let (collection, order) = (&base.commands, doc! { "at": 1, "_id": 1 });
+    Question { collection, what: COMMAND, filter, order, limit: MAX_PAGE }.documents(None).await
+}
+
+/// Those of the runs of these commands that the engine holds.
+async fn held(
+    base: &Base,
+    engine: &EngineId,
+    commands: &[Document],
+    at: &Moment,
+) -> Result<HashSet<::uuid::Uuid>> {
+    let runs: HashSet<_> =
+        commands.iter().filter_map(|c| c.get("run").and_then(bodies::read_uuid)).collect();
+    if runs.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let filter = doc! {
+        "_id": { "$in": runs.into_iter().map(uuid).collect::<Vec<_>>() },
+        "lease.engine": &engine.0,
+        "lease.until": { "$gt": date(at.now) },
+        "finish_ts": Bson::Null,
+    };
+    let (collection, order) = (&base.runs, doc! { "_id": 1 });
+    let question = Question { collection, what: "a lease", filter, order, limit: MAX_PAGE };
+    Ok(question.ids().await?.iter().filter_map(bodies::read_uuid).collect())
+}

@@ -1,0 +1,125 @@
+//! Commits: one transaction, whose first write is that of the run, if its lease is still ours.
+
+use async_trait::async_trait;
+use mongodb::ClientSession;
+use mongodb::bson::{Bson, Document, doc};
+
+use super::base::{Base, integer, live, uuid};
+use super::batch::Batch;
+use super::bodies;
+use super::failure::is_too_large;
+use super::transaction::{self, Failure, Transaction};
+use crate::run::{RunId, Writes};
+use crate::store::contract::Result;
+use crate::store::error::StoreError;
+use crate::store::options::Moment;
+use crate::store::size::{CommitSize, commit_size};
+
+/// The largest document that a server holds.
+const MAX_DOCUMENT: usize = 16 * 1024 * 1024;
+
+struct Commit {
+    run: RunId,
+    epoch: u64,
+    batch: Batch,
+    size: CommitSize,
+}
+
+/// Writes what a transition says, if `epoch` is that of the run's lease.
+pub(super) async fn commit(
+    base: &Base,
+    run: RunId,
+    epoch: u64,
+    writes: &Writes,
+    at: &Moment,
+) -> Result<()> {
+    let size = commit_size(writes);
+    size.check()?;
+    let batch = batch(base, run, epoch, writes, at)?;
+    transaction::make(base, &Commit { run, epoch, batch, size }).await
+}
+
+#[async_trait]
+impl Transaction for Commit {
+    type Output = ();
+
+    const DOING: &'static str = "commit to a run";
+
+    async fn attempt(
+        &self,
+        base: &Base,
+        session: &mut ClientSession,
+    ) -> std::result::Result<(), Failure> {
+        let Self { run, epoch, batch, size } = self;
+        match batch.send(base, session).await {
+            // Every other write finds a document or makes it, so the one that is missing is the run.
+            Ok(found) if found == batch.len() => Ok(()),
+            Ok(_) => Err(StoreError::Fenced { run: *run, epoch: *epoch }.into()),
+            Err(error) if is_too_large(&error) => {
+                let found = size.largest();
+                Err(StoreError::TooLarge { found, unit: "bytes", limit: MAX_DOCUMENT }.into())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Fits the run while `epoch` is that of its lease.
+pub(super) fn fence(run: RunId, epoch: u64, at: &Moment) -> Document {
+    doc! {
+        "_id": uuid(run.0),
+        "lease.epoch": integer(epoch),
+        "lease.engine": { "$ne": Bson::Null },
+        "finish_ts": live(at.cutoff),
+    }
+}
+
+/// A write of the run that no other may miss: without a change the server would not notice that two
+/// transactions write to it.
+pub(super) fn counted() -> Document {
+    doc! { "commits": 1_i64 }
+}
+
+fn batch(base: &Base, run: RunId, epoch: u64, writes: &Writes, at: &Moment) -> Result<Batch> {
+    let Writes { progress, records, journals, logs, events, commands } = writes;
+    let id = uuid(run.0);
+    let mut batch = Batch::default();
+    let mut update = doc! { "$inc": counted() };
+    if let Some(progress) = progress {
+        update.insert("$set", bodies::progress(progress)?);
+    }
+    batch.update(&base.runs, fence(run, epoch, at), update);
+    for record in records {
+        let filter = doc! { "run": &id, "seq": integer(record.seq.0.into()) };
+        batch.replace(&base.agent_records, filter, bodies::body("an agent record", record)?);
+    }
+    for journal in journals {
+        let filter = doc! { "run": &id, "key": bodies::journal_key(journal)? };
+        batch.replace(&base.journals, filter, bodies::body("a journal", journal)?);
+    }
+    for line in logs {
+        let document = bodies::log_line(line)?;
+        let filter = doc! { "run": &id, "place": document.get("place").cloned() };
+        batch.replace(&base.logs, filter, document);
+    }
+    add_events(&mut batch, base, &id, events)?;
+    for command in commands {
+        let filter = doc! { "_id": uuid(command.id.0) };
+        batch.replace(&base.commands, filter, bodies::command(command)?);
+    }
+    Ok(batch)
+}
+
+/// Adds events of a run.
+pub(super) fn add_events(
+    batch: &mut Batch,
+    base: &Base,
+    run: &Bson,
+    events: &[crate::run::RunEvent],
+) -> Result<()> {
+    for event in events {
+        let filter = doc! { "run": run, "seq": integer(event.seq) };
+        batch.replace(&base.events, filter, bodies::body("an event", event)?);
+    }
+    Ok(())
+}

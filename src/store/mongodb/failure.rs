@@ -1,0 +1,71 @@
+//! What the driver says went wrong, in the words of the store.
+
+use mongodb::error::{Error, ErrorKind, WriteFailure};
+
+use super::codec::CodecError;
+use crate::store::error::StoreError;
+
+/// A document with this key is there already.
+const DUPLICATE_KEY: i32 = 11_000;
+
+/// Another transaction wrote to the document.
+const WRITE_CONFLICT: i32 = 112;
+
+/// A document is larger than the server holds: when it is stored, and when it is sent.
+const TOO_LARGE: [i32; 3] = [10_334, 10_003, 17_280];
+
+/// The error for a call that the server refused, or did not answer, while `doing` something.
+pub(super) fn failed(doing: &str, error: Error) -> StoreError {
+    let message = match error.get_custom::<Refused>() {
+        Some(refused) => format!("failed to {doing}: {}", refused.message),
+        None => format!("failed to {doing}"),
+    };
+    StoreError::Unavailable { message, source: Some(Box::new(error)) }
+}
+
+/// The error of something that is out of order for now and has no cause in the driver.
+pub(super) fn unavailable(message: impl Into<String>) -> StoreError {
+    StoreError::Unavailable { message: message.into(), source: None }
+}
+
+/// The error of a document that can't be read, or, on its way in, written.
+pub(super) fn corrupt(what: &str, error: CodecError) -> StoreError {
+    StoreError::Corrupt { what: what.to_owned(), source: Box::new(error) }
+}
+
+/// Whether a document could not be made because there is one with its key.
+pub(super) fn is_duplicate(error: &Error) -> bool {
+    codes(error).contains(&DUPLICATE_KEY)
+}
+
+/// Whether another transaction was faster. Mostly a label says so, but not where the server tells
+/// of each write apart.
+pub(super) fn is_conflict(error: &Error) -> bool {
+    codes(error).contains(&WRITE_CONFLICT)
+}
+
+/// A write that the server refused in its answer to a command of our own.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) code: i32,
+    pub(super) message: String,
+}
+
+/// Whether a document is too large for the server.
+pub(super) fn is_too_large(error: &Error) -> bool {
+    codes(error).iter().any(|code| TOO_LARGE.contains(code))
+}
+
+/// The server's numbers for what went wrong.
+#[allow(clippy::wildcard_enum_match_arm, reason = "the driver may add kinds; these have numbers")]
+fn codes(error: &Error) -> Vec<i32> {
+    if let Some(refused) = error.get_custom::<Refused>() {
+        return vec![refused.code];
+    }
+    match error.kind.as_ref() {
+        ErrorKind::Command(error) => vec![error.code],
+        ErrorKind::Write(WriteFailure::WriteError(error)) => vec![error.code],
+        ErrorKind::BulkWrite(error) => error.write_errors.values().map(|e| e.code).collect(),
+        _ => vec![],
+    }
+}

@@ -1,0 +1,119 @@
+//! The bytes of plugins: compressed, in GridFS, which is outside of transactions.
+//!
+//! A file is written under a new identifier before the plugin's document names it, and removed after
+//! no document names it any more. So a plugin that is there has its bytes, whatever happens in
+//! between; what a crash leaves behind is a file that no plugin names, and is removed later.
+
+use futures::{AsyncReadExt as _, AsyncWriteExt as _, TryStreamExt as _};
+use mongodb::bson::oid::ObjectId;
+use mongodb::bson::{Bson, DateTime, doc};
+use mongodb::error::{ErrorKind, GridFsErrorKind};
+use mongodb::gridfs::GridFsBucket;
+use mongodb::options::GridFsBucketOptions;
+
+use super::base::{Base, call, majority};
+use super::failure::unavailable;
+use super::options::read_concern;
+use super::time::ServerTime;
+use crate::run::Millis;
+use crate::store::contract::Result;
+use crate::store::error::StoreError;
+
+/// Name of the bucket: the files are in `plugins.files`, their bytes in `plugins.chunks`.
+const BUCKET: &str = "plugins";
+
+/// How much to compress, of 10: most of the gain at a fraction of the time.
+const LEVEL: u8 = 6;
+
+/// Bytes of the largest plugin that is read back: above what may be uploaded, so that a damaged file
+/// can't fill the memory.
+const MAX_BYTES: usize = 256 * 1024 * 1024;
+
+/// How old a file is before it counts as left behind: far longer than an upload takes.
+const LEFT_BEHIND: Millis = Millis::from_secs(24 * 3_600);
+
+fn bucket(base: &Base) -> GridFsBucket {
+    let options = GridFsBucketOptions::builder()
+        .bucket_name(BUCKET.to_owned())
+        .write_concern(majority())
+        .read_concern(read_concern())
+        .build();
+    base.database.gridfs_bucket(options)
+}
+
+/// Writes a file, and gives its identifier.
+pub(super) async fn write(base: &Base, name: &str, bytes: bytes::Bytes) -> Result<ObjectId> {
+    let compress = move || miniz_oxide::deflate::compress_to_vec_zlib(&bytes, LEVEL);
+    let compressed = tokio::task::spawn_blocking(compress).await;
+    let compressed = compressed.map_err(|_| unavailable("failed to compress a plugin"))?;
+    let (id, bucket) = (ObjectId::new(), bucket(base));
+    call("write the bytes of a plugin", async {
+        let mut file = bucket.open_upload_stream(name).id(Bson::ObjectId(id)).await?;
+        file.write_all(&compressed).await?;
+        file.close().await?;
+        Ok(())
+    })
+    .await?;
+    Ok(id)
+}
+
+/// Reads a file; none when there is none with this identifier.
+pub(super) async fn read(base: &Base, id: ObjectId) -> Result<Option<bytes::Bytes>> {
+    let bucket = bucket(base);
+    let compressed = call("read the bytes of a plugin", async {
+        let mut compressed = Vec::new();
+        let mut file = match bucket.open_download_stream(Bson::ObjectId(id)).await {
+            Ok(file) => file,
+            Err(error) if is_not_found(&error) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        file.read_to_end(&mut compressed).await?;
+        Ok(Some(compressed))
+    })
+    .await?;
+    let Some(compressed) = compressed else { return Ok(None) };
+    let inflate =
+        move || miniz_oxide::inflate::decompress_to_vec_zlib_with_limit(&compressed, MAX_BYTES);
+    let bytes = tokio::task::spawn_blocking(inflate).await;
+    let bytes = bytes.map_err(|_| unavailable("failed to read a plugin"))?;
+    let corrupt = |error: miniz_oxide::inflate::DecompressError| StoreError::Corrupt {
+        what: format!("the bytes of a plugin, file {id}"),
+        source: error.to_string().into(),
+    };
+    bytes.map(|bytes| Some(bytes.into())).map_err(corrupt)
+}
+
+fn is_not_found(error: &mongodb::error::Error) -> bool {
+    matches!(&*error.kind, ErrorKind::GridFs(GridFsErrorKind::FileNotFound { .. }))
+}
+
+/// Removes a file, if it is there.
+pub(super) async fn remove(base: &Base, id: ObjectId) -> Result<()> {
+    let bucket = bucket(base);
+    call("remove the bytes of a plugin", async {
+        match bucket.delete(Bson::ObjectId(id)).await {
+            Err(error) if is_not_found(&error) => Ok(()),
+            other => other,
+        }
+    })
+    .await
+}
+
+/// Files that no plugin names though their upload must be over: a crash left them behind.
+pub(super) async fn left_behind(base: &Base, time: &ServerTime) -> Result<Vec<ObjectId>> {
+    let before = time.there().as_millis().saturating_sub_unsigned(LEFT_BEHIND.0);
+    let bucket = bucket(base);
+    call("look for files that no plugin names", async {
+        let old = doc! { "uploadDate": { "$lt": DateTime::from_millis(before) } };
+        let mut files = bucket.find(old).await?;
+        let mut found = Vec::new();
+        while let Some(file) = files.try_next().await? {
+            let named = base.plugins.find_one(doc! { "file": &file.id }).await?;
+            if let (None, Bson::ObjectId(id)) = (named, file.id) {
+                found.push(id);
+            }
+        }
+        Ok(found)
+    })
+    .await
+}

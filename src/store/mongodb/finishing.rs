@@ -1,0 +1,70 @@
+//! The end of a run's records: they get their `finish_ts`, from which the server counts.
+
+use async_trait::async_trait;
+use mongodb::ClientSession;
+use mongodb::bson::{Bson, doc};
+
+use super::base::{Base, uuid};
+use super::commit::{counted, fence};
+use super::rows::ids_within;
+use super::time::date;
+use super::transaction::{self, Failure, Transaction};
+use crate::run::{RunId, Timestamp};
+use crate::store::contract::{MAX_COMMIT_DOCUMENTS, Result};
+use crate::store::error::StoreError;
+use crate::store::options::Moment;
+
+struct Stamp<'a> {
+    run: RunId,
+    epoch: u64,
+    finish_ts: Timestamp,
+    at: &'a Moment,
+}
+
+/// Gives `finish_ts` to a bounded number of records, and returns how many that were.
+pub(super) async fn stamp(
+    base: &Base,
+    run: RunId,
+    epoch: u64,
+    finish_ts: Timestamp,
+    at: &Moment,
+) -> Result<u64> {
+    transaction::make(base, &Stamp { run, epoch, finish_ts, at }).await
+}
+
+#[async_trait]
+impl Transaction for Stamp<'_> {
+    type Output = u64;
+
+    const DOING: &'static str = "stamp the records of a run";
+
+    async fn attempt(
+        &self,
+        base: &Base,
+        session: &mut ClientSession,
+    ) -> std::result::Result<u64, Failure> {
+        let Self { run, epoch, finish_ts, at } = *self;
+        let held = base.runs.update_one(fence(run, epoch, at), doc! { "$inc": counted() });
+        if held.session(&mut *session).await?.matched_count == 0 {
+            return Err(StoreError::Fenced { run, epoch }.into());
+        }
+        let mut left = u32::try_from(MAX_COMMIT_DOCUMENTS).unwrap_or(u32::MAX);
+        let mut stamped = 0;
+        for collection in base.of_runs() {
+            let unfinished = doc! { "run": uuid(run.0), "finish_ts": Bson::Null };
+            let found = ids_within(collection, unfinished, left, session).await?;
+            if found.is_empty() {
+                continue;
+            }
+            left -= u32::try_from(found.len()).unwrap_or(left).min(left);
+            let set = doc! { "$set": { "finish_ts": date(finish_ts) } };
+            let changed = collection.update_many(doc! { "_id": { "$in": found } }, set);
+            stamped += changed.session(&mut *session).await?.matched_count;
+            // A limit of zero would be none.
+            if left == 0 {
+                break;
+            }
+        }
+        Ok(stamped)
+    }
+}

@@ -1,0 +1,259 @@
+//! The indexes that the store needs, made at every start. Those that others made are left alone.
+
+use std::time::Duration;
+
+use futures::TryStreamExt as _;
+use mongodb::IndexModel;
+use mongodb::bson::{Document, doc};
+use mongodb::options::IndexOptions;
+
+use super::base::{Base, call};
+use super::failure::unavailable;
+use super::time::TimeSource;
+use crate::run::Millis;
+use crate::store::contract::Result;
+use crate::store::error::StoreError;
+
+/// Name of the indexes by which the server removes what has expired.
+const EXPIRY: &str = "expiry";
+
+/// The longest that a server can be told to keep a document, in seconds.
+const MAX_EXPIRY: u64 = i32::MAX as u64;
+
+/// An index: the collection, its name, its keys, and what it is limited to.
+struct Index {
+    collection: &'static str,
+    name: &'static str,
+    keys: Document,
+    unique: bool,
+    only: Option<Document>,
+}
+
+fn index(collection: &'static str, name: &'static str, keys: Document) -> Index {
+    Index { collection, name, keys, unique: false, only: None }
+}
+
+impl Index {
+    fn unique(self) -> Self {
+        Self { unique: true, ..self }
+    }
+
+    fn only(self, only: Document) -> Self {
+        Self { only: Some(only), ..self }
+    }
+}
+
+/// All indexes but those of the expiry. Keys of documents are compared field by field, so one index
+/// on `key` or `place` gives an order of several numbers.
+fn indexes() -> Vec<Index> {
+    let unfinished = || doc! { "finish_ts": null };
+    let mut all = vec![
+        index("playbooks", "name_version", doc! { "name": 1, "version_key": 1 }).unique(),
+        index("playbooks", "pins", doc! { "pins": 1 }),
+        index(
+            "plugins",
+            "name_version",
+            doc! { "info.name": 1, "info.version": 1, "added_at": -1, "_id": -1 },
+        ),
+        index("plugins", "file", doc! { "file": 1 }),
+        // Those of GridFS have the names that drivers give them.
+        index("plugins.files", "filename_1_uploadDate_1", doc! { "filename": 1, "uploadDate": 1 }),
+        index("plugins.chunks", "files_id_1_n_1", doc! { "files_id": 1, "n": 1 }),
+        index("runs", "cluster", doc! { "cluster": 1, "_id": -1 }),
+        index("runs", "cluster_status", doc! { "cluster": 1, "status": 1, "_id": -1 }),
+        index("runs", "status", doc! { "status": 1, "_id": -1 }),
+        index("runs", "lease", doc! { "lease.until": 1, "_id": 1 }).only(unfinished()),
+        index("runs", "engine", doc! { "lease.engine": 1 }).only(unfinished()),
+        index("runs", "pins", doc! { "pins": 1, "_id": 1 }),
+        index("runs", "idempotency_key", doc! { "idempotency_key": 1 })
+            .unique()
+            .only(doc! { "idempotency_key": { "$exists": true } }),
+        index("agent_records", "seq", doc! { "run": 1, "seq": 1 }).unique(),
+        index("agent_records", "agent", doc! { "run": 1, "agent": 1, "seq": 1 }),
+        index("agent_records", "state", doc! { "run": 1, "state": 1, "seq": 1 }),
+        index("journals", "key", doc! { "run": 1, "key": 1 }).unique(),
+        index("logs", "place", doc! { "run": 1, "place": 1 }).unique(),
+        index("logs", "agent", doc! { "run": 1, "agent": 1, "place": 1 }),
+        index("events", "seq", doc! { "run": 1, "seq": 1 }).unique(),
+        index("commands", "waiting", doc! { "at": 1, "_id": 1 }).only(doc! { "outcome": null }),
+    ];
+    for collection in EXPIRING.into_iter().filter(|name| *name != "runs") {
+        all.push(index(collection, "unfinished", doc! { "run": 1 }).only(unfinished()));
+    }
+    all
+}
+
+/// The collections whose documents expire.
+const EXPIRING: [&str; 6] = ["runs", "agent_records", "journals", "logs", "events", "commands"];
+
+/// Makes what is missing, and has the server remove what has expired for as long as `retention`.
+///
+/// # Errors
+/// [`StoreError::Unavailable`] when an index of the same name is another one.
+pub(super) async fn ensure(base: &Base, retention: Millis, time: TimeSource) -> Result<()> {
+    for collection in COLLECTIONS {
+        make_collection(base, collection).await?;
+    }
+    for Index { collection, name, keys, unique, only } in indexes() {
+        let options = IndexOptions::builder()
+            .name(name.to_owned())
+            .unique(unique.then_some(true))
+            .partial_filter_expression(only)
+            .build();
+        create(base, collection, IndexModel::builder().keys(keys).options(options).build()).await?;
+    }
+    let seconds = match time {
+        TimeSource::Server => retention.0.div_ceil(1_000).min(MAX_EXPIRY),
+        TimeSource::Clock => MAX_EXPIRY,
+    };
+    for collection in EXPIRING {
+        expire(base, collection, seconds).await?;
+    }
+    Ok(())
+}
+
+/// All collections. A transaction should not have to make one.
+const COLLECTIONS: [&str; 12] = [
+    "meta",
+    "playbooks",
+    "clusters",
+    "plugins",
+    "plugins.files",
+    "plugins.chunks",
+    "runs",
+    "agent_records",
+    "journals",
+    "logs",
+    "events",
+    "commands",
+];
+
+async fn make_collection(base: &Base, name: &str) -> Result<()> {
+    /// The collection is there.
+    const EXISTS: i32 = 48;
+    let made = base.database.create_collection(name).await;
+    match made {
+        Err(error) if code(&error) == Some(EXISTS) => Ok(()),
+        made => call(&format!("make the collection {name}"), async { made }).await,
+    }
+}
+
+async fn create(base: &Base, collection: &str, index: IndexModel) -> Result<()> {
+    /// There is an index of that name, or of those keys, that is another one.
+    const CONFLICTS: [i32; 2] = [85, 86];
+    let name = index.options.as_ref().and_then(|options| options.name.clone()).unwrap_or_default();
+    let created = base.database.collection::<Document>(collection).create_index(index).await;
+    match created {
+        Err(error) if code(&error).is_some_and(|code| CONFLICTS.contains(&code)) => {
+            Err(StoreError::Unavailable {
+                message: format!(
+                    "found an index in {collection} that stands in the way of our index {name:?}; \
+                     drop or rename it, and start again"
+                ),
+                source: Some(Box::new(error)),
+            })
+        }
+        created => call(&format!("make the index {name} of {collection}"), async { created })
+            .await
+            .map(drop),
+    }
+}
+
+/// Makes the index by which documents are removed, or changes it to this retention.
+async fn expire(base: &Base, collection: &str, seconds: u64) -> Result<()> {
+    match expiry(base, collection).await? {
+        Some(found) if found == seconds => Ok(()),
+        Some(_) => {
+            let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+            let change = doc! {
+                "collMod": collection,
+                "index": { "name": EXPIRY, "expireAfterSeconds": seconds },
+            };
+            let doing = format!("change the retention of {collection}");
+            call(&doing, base.database.run_command(change)).await.map(drop)
+        }
+        None => {
+            let options = IndexOptions::builder()
+                .name(EXPIRY.to_owned())
+                .expire_after(Duration::from_secs(seconds))
+                .partial_filter_expression(doc! { "finish_ts": { "$type": "date" } })
+                .build();
+            let index =
+                IndexModel::builder().keys(doc! { "finish_ts": 1 }).options(options).build();
+            create(base, collection, index).await
+        }
+    }
+}
+
+/// The retention that the server has for a collection, in seconds; none when it has none from us.
+pub(super) async fn expiry(base: &Base, collection: &str) -> Result<Option<u64>> {
+    let found = found(base, collection).await?;
+    let Some(index) = found.into_iter().find(|index| name(index) == EXPIRY) else {
+        return Ok(None);
+    };
+    match index.options.and_then(|options| options.expire_after) {
+        Some(after) => Ok(Some(after.as_secs())),
+        None => Err(unavailable(format!(
+            "found an index {EXPIRY:?} in {collection} that removes nothing; drop or rename it, and \
+             start again"
+        ))),
+    }
+}
+
+/// What is missing of our indexes, as `collection.name`.
+pub(super) async fn missing(base: &Base) -> Result<Vec<String>> {
+    let mut missing = Vec::new();
+    for collection in COLLECTIONS {
+        let found = found(base, collection).await?;
+        let is_there = |wanted: &str| found.iter().any(|index| name(index) == wanted);
+        let wanted = indexes().into_iter().filter(|index| index.collection == collection);
+        let wanted = wanted.map(|index| index.name);
+        let expiry = EXPIRING.contains(&collection).then_some(EXPIRY);
+        for wanted in wanted.chain(expiry).filter(|wanted| !is_there(wanted)) {
+            missing.push(format!("{collection}.{wanted}"));
+        }
+    }
+    Ok(missing)
+}
+
+fn name(index: &IndexModel) -> &str {
+    index.options.as_ref().and_then(|options| options.name.as_deref()).unwrap_or_default()
+}
+
+async fn found(base: &Base, collection: &str) -> Result<Vec<IndexModel>> {
+    /// The collection is not there.
+    const MISSING: i32 = 26;
+    let collection = base.database.collection::<Document>(collection);
+    call(&format!("list the indexes of {}", collection.name()), async {
+        match collection.list_indexes().await {
+            Ok(indexes) => indexes.try_collect().await,
+            Err(error) if code(&error) == Some(MISSING) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    })
+    .await
+}
+
+#[allow(clippy::wildcard_enum_match_arm, reason = "the driver may add kinds")]
+fn code(error: &mongodb::error::Error) -> Option<i32> {
+    match error.kind.as_ref() {
+        mongodb::error::ErrorKind::Command(error) => Some(error.code),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn indexes_have_a_name_of_their_own_in_a_collection_that_is_made() {
+        let mut names: Vec<_> = indexes().iter().map(|i| (i.collection, i.name)).collect();
+        assert!(names.iter().all(|(collection, _)| COLLECTIONS.contains(collection)));
+        assert!(names.iter().all(|(_, name)| *name != EXPIRY));
+        names.sort_unstable();
+        let all = names.len();
+        names.dedup();
+        assert_eq!(names.len(), all);
+    }
+}

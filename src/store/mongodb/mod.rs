@@ -1,0 +1,43 @@
+//! The primary back end: MongoDB, a replica set, since a commit is a transaction.
+//!
+//! Documents are typed and meant to be read in a shell: dates are dates, identifiers UUIDs, states
+//! the words that are used everywhere (`codec/`, `bodies.rs`). What a run is made of is in a
+//! collection of its own for each kind, and removed by the server itself some time after
+//! `finish_ts` (`indexes.rs`).
+//!
+//! - Every write that depends on something is a transaction, tried again while the server says so
+//!   (`transaction.rs`). Each writes to the document that it depends on, since transactions that only
+//!   read it would not meet: a commit to its run (`commit.rs`), a pin to its plugin (`pins.rs`), a
+//!   command to its run (`commands.rs`).
+//! - Leases are decided by the server's clock (`leases.rs`, `time.rs`).
+//! - The bytes of plugins are in GridFS, which knows no transactions (`files.rs`).
+
+mod base;
+mod batch;
+mod bodies;
+mod check;
+mod codec;
+mod commands;
+mod commit;
+mod connect;
+mod failure;
+mod files;
+mod finishing;
+mod history;
+mod indexes;
+mod leases;
+mod objects;
+mod options;
+mod pins;
+mod plugins;
+mod rows;
+mod runs;
+mod schema;
+mod store;
+mod time;
+mod transaction;
+
+pub use check::{Orphans, StoreReport};
+pub use options::{MongoCredentials, MongoOptions, Watch};
+pub use store::MongoStore;
+pub use time::TimeSource;

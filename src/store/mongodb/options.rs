@@ -1,0 +1,193 @@
+//! Where the database is, and who we are there.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use mongodb::bson::Document;
+use mongodb::event::EventHandler;
+use mongodb::event::command::CommandEvent;
+use mongodb::options::{ClientOptions, Credential, ReadConcern, ReadPreference, SelectionCriteria};
+use serde::Deserialize;
+
+use super::base::majority;
+use super::failure::{failed, unavailable};
+use super::time::TimeSource;
+use crate::store::contract::Result;
+use crate::store::error::StoreError;
+
+/// Name of the database when the address has none.
+const DATABASE: &str = "replibook";
+
+/// Connections when the address does not say: enough for the commits of many runs at once, and few
+/// enough that a dozen engines don't trouble a small server.
+const CONNECTIONS: u32 = 32;
+
+/// How long to look for a primary when the address does not say: an election takes a few seconds.
+/// Shorter than a call may take, so that the error says what is the matter.
+const SELECTION: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Bytes of a file with credentials: far more than it needs.
+const MAX_CREDENTIALS: u64 = 64 * 1024;
+
+/// Where the database is, and who we are there.
+#[derive(Clone)]
+pub struct MongoOptions {
+    /// A connection string, `mongodb://host:port/database?options`; without a database
+    /// `replibook`. What it says about read and write concerns does not count: the promises of a
+    /// store depend on those.
+    pub address: String,
+    /// User and password, in place of those in the address.
+    pub credentials: Option<MongoCredentials>,
+    /// Whose time counts.
+    pub time: TimeSource,
+    /// Whether one command may write to several collections, where the server is able to.
+    pub bulk_write: bool,
+    /// Is told of every command, its name and what is sent, before it is sent: for tests.
+    pub watch: Option<Watch>,
+}
+
+/// Is told of commands.
+pub type Watch = Arc<dyn Fn(&str, &Document) + Send + Sync>;
+
+impl MongoOptions {
+    /// A database at `address`, with everything else as usual.
+    pub fn new(address: impl Into<String>) -> Self {
+        Self {
+            address: address.into(),
+            credentials: None,
+            time: TimeSource::default(),
+            bulk_write: true,
+            watch: None,
+        }
+    }
+
+    /// What the driver is told.
+    pub(super) async fn client_options(&self) -> Result<ClientOptions> {
+        let parsed = ClientOptions::parse(&self.address).await;
+        // The address may have a password in it, so it is not shown.
+        let mut options = parsed.map_err(|error| failed("read the address of the store", error))?;
+        if let Some(credentials) = &self.credentials {
+            if options.credential.is_some() {
+                return Err(unavailable(
+                    "found credentials in the address of the store and in a file as well; expected \
+                     them in one place",
+                ));
+            }
+            options.credential = Some(credentials.credential());
+        }
+        options.app_name.get_or_insert_with(|| "replibook".to_owned());
+        options.default_database.get_or_insert_with(|| DATABASE.to_owned());
+        options.max_pool_size.get_or_insert(CONNECTIONS);
+        options.server_selection_timeout.get_or_insert(SELECTION);
+        options.connect_timeout.get_or_insert(SELECTION);
+        options.selection_criteria =
+            Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
+        options.read_concern = None;
+        options.write_concern = Some(majority());
+        if let Some(watch) = self.watch.clone() {
+            options.command_event_handler = Some(EventHandler::callback(move |event| {
+                if let CommandEvent::Started(started) = event {
+                    watch(&started.command_name, &started.command);
+                }
+            }));
+        }
+        Ok(options)
+    }
+}
+
+/// What is read was written to a majority, so that no election takes it back.
+pub(super) fn read_concern() -> ReadConcern {
+    ReadConcern::majority()
+}
+
+/// User and password.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MongoCredentials {
+    username: String,
+    password: String,
+    /// The database that knows the user; `admin` unless it is said.
+    source: Option<String>,
+}
+
+impl fmt::Debug for MongoCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MongoCredentials({:?})", self.username)
+    }
+}
+
+impl MongoCredentials {
+    /// Reads them from a file: YAML or JSON with `username`, `password` and perhaps `source`. Blocks.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the file can't be read, or is none of that.
+    pub fn read(path: &Path) -> Result<Self> {
+        let read = || -> std::io::Result<String> {
+            use std::io::Read as _;
+            let mut text = String::new();
+            std::fs::File::open(path)?.take(MAX_CREDENTIALS).read_to_string(&mut text)?;
+            Ok(text)
+        };
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Unavailable {
+            message: format!("failed to read the credentials in {}", path.display()),
+            source: Some(source),
+        };
+        let text = read().map_err(|error| failed(Box::new(error)))?;
+        serde_yaml::from_str(&text).map_err(|error| failed(Box::new(error)))
+    }
+
+    fn credential(&self) -> Credential {
+        Credential::builder()
+            .username(self.username.clone())
+            .password(self.password.clone())
+            .source(self.source.clone())
+            .build()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_the_address_does_not_say_is_filled_in_and_promises_are_kept() {
+        let options = MongoOptions::new("mongodb://a.example:1/?w=1&readPreference=nearest");
+        let options = options.client_options().await.unwrap();
+        assert_eq!(options.default_database.as_deref(), Some(DATABASE));
+        assert_eq!(options.max_pool_size, Some(CONNECTIONS));
+        assert_eq!(options.write_concern, Some(majority()));
+        assert_eq!(
+            options.selection_criteria,
+            Some(SelectionCriteria::ReadPreference(ReadPreference::Primary))
+        );
+
+        let address = "mongodb://a.example/books?maxPoolSize=5&serverSelectionTimeoutMS=7";
+        let options = MongoOptions::new(address).client_options().await.unwrap();
+        assert_eq!(options.default_database.as_deref(), Some("books"));
+        assert_eq!(options.max_pool_size, Some(5));
+        assert_eq!(options.server_selection_timeout, Some(std::time::Duration::from_millis(7)));
+    }
+
+    #[tokio::test]
+    async fn credentials_come_from_one_place_and_are_not_shown() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("credentials");
+        std::fs::write(&path, "username: ada\npassword: 'p: @/'\n").unwrap();
+        let credentials = MongoCredentials::read(&path).unwrap();
+        assert!(!format!("{credentials:?}").contains("p:"));
+
+        let mut options = MongoOptions::new("mongodb://a.example");
+        options.credentials = Some(credentials);
+        let credential = options.client_options().await.unwrap().credential.unwrap();
+        assert_eq!(credential.username.as_deref(), Some("ada"));
+        assert_eq!(credential.password.as_deref(), Some("p: @/"));
+        options.address = "mongodb://bob:secret@a.example".to_owned();
+        let error = options.client_options().await.unwrap_err().to_string();
+        assert!(error.contains("one place") && !error.contains("secret"), "{error}");
+
+        std::fs::write(&path, "user: ada").unwrap();
+        let error = MongoCredentials::read(&path).unwrap_err();
+        assert!(error.to_string().contains("credentials"), "{error}");
+    }
+}

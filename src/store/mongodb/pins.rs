@@ -1,0 +1,58 @@
+//! What pins a plugin.
+//!
+//! Who pins a plugin and who removes it must meet: both write to the plugin's document, so that of
+//! two transactions at the same time one is made again, and sees what the other did.
+
+use std::collections::BTreeSet;
+
+use mongodb::ClientSession;
+use mongodb::bson::doc;
+
+use super::base::{Base, live};
+use super::bodies;
+use super::transaction::Failure;
+use crate::run::Digest;
+use crate::store::error::StoreError;
+use crate::store::options::Moment;
+
+/// Writes to the plugins that are to be pinned.
+///
+/// # Errors
+/// [`StoreError::MissingPlugin`] for the least that is not in the store.
+pub(super) async fn touch(
+    base: &Base,
+    pins: &BTreeSet<&Digest>,
+    session: &mut ClientSession,
+) -> Result<(), Failure> {
+    for digest in pins {
+        let plugin = doc! { "_id": digest.as_str() };
+        let touched = base.plugins.update_one(plugin, doc! { "$inc": { "pinned": 1_i64 } });
+        if touched.session(&mut *session).await?.matched_count == 0 {
+            return Err(StoreError::MissingPlugin { digest: (*digest).clone() }.into());
+        }
+    }
+    Ok(())
+}
+
+/// What pins a plugin, for people: a playbook, or a run that has not expired.
+pub(super) async fn pinned_by(
+    base: &Base,
+    digest: &Digest,
+    at: &Moment,
+    session: &mut ClientSession,
+) -> mongodb::error::Result<Option<String>> {
+    let pinning = doc! { "pins": digest.as_str() };
+    let playbook = base.playbooks.find_one(pinning.clone());
+    let playbook = playbook.sort(doc! { "name": 1, "version_key": 1 });
+    let playbook = playbook.projection(doc! { "name": 1, "version": 1 });
+    if let Some(playbook) = playbook.session(&mut *session).await? {
+        let text = |key| playbook.get_str(key).unwrap_or_default();
+        return Ok(Some(format!("playbook {} version {}", text("name"), text("version"))));
+    }
+    let mut pinning = pinning;
+    pinning.insert("finish_ts", live(at.cutoff));
+    let run = base.runs.find_one(pinning).sort(doc! { "_id": 1 }).projection(doc! { "_id": 1 });
+    let run = run.session(&mut *session).await?;
+    let id = run.and_then(|run| run.get("_id").and_then(bodies::read_uuid));
+    Ok(id.map(|id| format!("run {id}")))
+}

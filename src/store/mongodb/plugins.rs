@@ -1,0 +1,145 @@
+//! Plugins, whose bytes are beside them in files.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use mongodb::ClientSession;
+use mongodb::bson::oid::ObjectId;
+use mongodb::bson::{Document, doc};
+
+use super::base::{Base, call};
+use super::bodies;
+use super::failure::{failed, is_duplicate};
+use super::files;
+use super::pins::pinned_by;
+use super::rows::Question;
+use super::transaction::{self, Failure, Transaction};
+use crate::run::Digest;
+use crate::store::contract::Result;
+use crate::store::documents::{Plugin, Put};
+use crate::store::error::StoreError;
+use crate::store::options::Moment;
+
+const PLUGIN: &str = "a plugin";
+
+/// Times that the bytes are looked for: in between the plugin may be removed and put again.
+const LOOKS: u32 = 3;
+
+/// # Flow
+/// The bytes go to a file that nobody knows; then the plugin's document names it, which is the moment
+/// from which the plugin is there. Who comes second removes the file again.
+pub(super) async fn put_plugin(base: &Base, new: &Plugin, bytes: Bytes) -> Result<Put> {
+    let digest = &new.info.digest;
+    if file(base, digest).await?.is_some() {
+        return Ok(Put::Unchanged);
+    }
+    let mut document = doc! { "_id": digest.as_str() };
+    document.extend(bodies::body(PLUGIN, new)?);
+    let file = files::write(base, digest.as_str(), bytes).await?;
+    document.insert("file", file);
+    let insert = tokio::time::timeout(super::base::LIMIT, base.plugins.insert_one(document)).await;
+    match insert {
+        Ok(Ok(_)) => Ok(Put::Created),
+        Ok(Err(error)) if is_duplicate(&error) => {
+            // The insert may have been made twice by the driver, and the first one be our own.
+            if self::file(base, digest).await? == Some(file) {
+                return Ok(Put::Created);
+            }
+            files::remove(base, file).await?;
+            Ok(Put::Unchanged)
+        }
+        Ok(Err(error)) => Err(failed("keep a plugin", error)),
+        Err(_) => Err(super::failure::unavailable("failed to keep a plugin in time")),
+    }
+}
+
+/// The file of a plugin.
+async fn file(base: &Base, digest: &Digest) -> Result<Option<ObjectId>> {
+    let found = base.plugins.find_one(by_digest(digest)).projection(doc! { "file": 1 });
+    let found = call("read a plugin", found).await?;
+    Ok(found.and_then(|found| found.get_object_id("file").ok()))
+}
+
+fn by_digest(digest: &Digest) -> Document {
+    doc! { "_id": digest.as_str() }
+}
+
+pub(super) async fn plugin(base: &Base, digest: &Digest) -> Result<Option<Plugin>> {
+    let (collection, filter, order) = (&base.plugins, by_digest(digest), doc! {});
+    Question { collection, what: PLUGIN, filter, order, limit: 1 }.first().await
+}
+
+pub(super) async fn plugin_by_name(
+    base: &Base,
+    name: &str,
+    version: &str,
+) -> Result<Option<Plugin>> {
+    let filter = doc! { "info.name": name, "info.version": version };
+    let (collection, order) = (&base.plugins, doc! { "added_at": -1, "_id": -1 });
+    Question { collection, what: PLUGIN, filter, order, limit: 1 }.first().await
+}
+
+pub(super) async fn plugin_bytes(base: &Base, digest: &Digest) -> Result<Option<Bytes>> {
+    for _ in 0..LOOKS {
+        let Some(file) = file(base, digest).await? else { return Ok(None) };
+        if let Some(bytes) = files::read(base, file).await? {
+            return Ok(Some(bytes));
+        }
+    }
+    Err(StoreError::Corrupt {
+        what: format!("plugin {digest}"),
+        source: "its bytes are not there".into(),
+    })
+}
+
+pub(super) async fn plugins(
+    base: &Base,
+    after: Option<&Digest>,
+    limit: u32,
+) -> Result<Vec<Plugin>> {
+    let filter = match after {
+        Some(after) => doc! { "_id": { "$gt": after.as_str() } },
+        None => doc! {},
+    };
+    let (collection, order) = (&base.plugins, doc! { "_id": 1 });
+    Question { collection, what: PLUGIN, filter, order, limit }.all().await
+}
+
+struct DeletePlugin<'a> {
+    digest: &'a Digest,
+    at: &'a Moment,
+}
+
+pub(super) async fn delete_plugin(base: &Base, digest: &Digest, at: &Moment) -> Result<bool> {
+    match transaction::make(base, &DeletePlugin { digest, at }).await? {
+        Some(file) => {
+            // If this fails the file is one that no plugin names, and goes later.
+            if let Err(error) = files::remove(base, file).await {
+                tracing::warn!(%digest, %error, "the bytes of a plugin stay for now");
+            }
+            Ok(true)
+        }
+        None => Ok(false),
+    }
+}
+
+#[async_trait]
+impl Transaction for DeletePlugin<'_> {
+    type Output = Option<ObjectId>;
+
+    const DOING: &'static str = "remove a plugin";
+
+    async fn attempt(
+        &self,
+        base: &Base,
+        session: &mut ClientSession,
+    ) -> std::result::Result<Option<ObjectId>, Failure> {
+        let Self { digest, at } = *self;
+        // Written first: whoever is about to pin it has to wait or to begin anew.
+        let removed = base.plugins.find_one_and_delete(by_digest(digest));
+        let removed = removed.projection(doc! { "file": 1 }).session(&mut *session).await?;
+        if let Some(by) = pinned_by(base, digest, at, session).await? {
+            return Err(StoreError::Pinned { digest: digest.clone(), by }.into());
+        }
+        Ok(removed.and_then(|removed| removed.get_object_id("file").ok()))
+    }
+}

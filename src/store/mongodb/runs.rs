@@ -1,0 +1,123 @@
+//! Runs: their creation, and reading them.
+
+use async_trait::async_trait;
+use mongodb::ClientSession;
+use mongodb::bson::{Bson, Document, doc};
+
+use super::base::{Base, live, uuid};
+use super::batch::Batch;
+use super::bodies;
+use super::commit::add_events;
+use super::pins::touch;
+use super::rows::Question;
+use super::time::date;
+use super::transaction::{self, Failure, Transaction};
+use crate::run::{Run, RunId};
+use crate::store::contract::Result;
+use crate::store::documents::{Created, NewRun, RunFilter};
+use crate::store::error::StoreError;
+use crate::store::options::Moment;
+
+const RUN: &str = "a run";
+
+struct CreateRun<'a> {
+    new: &'a NewRun,
+    document: Document,
+    at: &'a Moment,
+}
+
+pub(super) async fn create_run(base: &Base, new: &NewRun, at: &Moment) -> Result<Created> {
+    let document = bodies::new_run(new)?;
+    transaction::make(base, &CreateRun { new, document, at }).await
+}
+
+#[async_trait]
+impl Transaction for CreateRun<'_> {
+    type Output = Created;
+
+    const DOING: &'static str = "create a run";
+
+    async fn attempt(
+        &self,
+        base: &Base,
+        session: &mut ClientSession,
+    ) -> std::result::Result<Created, Failure> {
+        let Self { new, document, at } = self;
+        let id = new.run.id();
+        if let Some((before, request)) = known(base, new, at, session).await? {
+            return if request == new.request.as_str() {
+                Ok(Created::Before(before))
+            } else {
+                let what = format!("the request that made run {before}");
+                Err(StoreError::Conflict { what }.into())
+            };
+        }
+        touch(base, &new.run.snapshot.pins(), session).await?;
+        // What has expired is not there, also before the server has removed it.
+        let mut taken = vec![doc! { "_id": uuid(id.0) }];
+        taken.extend(new.idempotency_key.as_ref().map(|key| doc! { "idempotency_key": key }));
+        for mut taken in taken {
+            taken.insert("finish_ts", doc! { "$lt": date(at.cutoff) });
+            base.runs.delete_one(taken).session(&mut *session).await?;
+        }
+        let mut batch = Batch::default();
+        batch.replace(&base.runs, doc! { "_id": uuid(id.0) }, document.clone());
+        add_events(&mut batch, base, &uuid(id.0), &new.events)?;
+        batch.send(base, session).await?;
+        Ok(Created::New(id))
+    }
+}
+
+/// The unexpired run that was made with this key, or else with this identifier, and its request.
+async fn known(
+    base: &Base,
+    new: &NewRun,
+    at: &Moment,
+    session: &mut ClientSession,
+) -> mongodb::error::Result<Option<(RunId, String)>> {
+    let by_key = new.idempotency_key.as_ref().map(|key| doc! { "idempotency_key": key });
+    let by_id = doc! { "_id": uuid(new.run.id().0) };
+    for mut filter in by_key.into_iter().chain([by_id]) {
+        filter.insert("finish_ts", live(at.cutoff));
+        let found = base.runs.find_one(filter).projection(doc! { "request": 1 });
+        if let Some(found) = found.session(&mut *session).await? {
+            let id = found.get("_id").and_then(bodies::read_uuid).map(RunId);
+            let request = found.get_str("request").unwrap_or_default().to_owned();
+            return Ok(id.map(|id| (id, request)));
+        }
+    }
+    Ok(None)
+}
+
+pub(super) async fn run(base: &Base, id: RunId, at: &Moment) -> Result<Option<Run>> {
+    let filter = doc! { "_id": uuid(id.0), "finish_ts": live(at.cutoff) };
+    Ok(list(base, filter, 1).await?.pop())
+}
+
+pub(super) async fn runs(
+    base: &Base,
+    filter: &RunFilter,
+    after: Option<RunId>,
+    limit: u32,
+    at: &Moment,
+) -> Result<Vec<Run>> {
+    let RunFilter { cluster, statuses } = filter;
+    let mut filter = doc! { "finish_ts": live(at.cutoff) };
+    if let Some(after) = after {
+        filter.insert("_id", doc! { "$lt": uuid(after.0) });
+    }
+    if let Some(cluster) = cluster {
+        filter.insert("cluster", cluster);
+    }
+    if !statuses.is_empty() {
+        let words = statuses.iter().map(|status| Bson::String(status.as_str().to_owned()));
+        filter.insert("status", doc! { "$in": words.collect::<Vec<_>>() });
+    }
+    list(base, filter, limit).await
+}
+
+async fn list(base: &Base, filter: Document, limit: u32) -> Result<Vec<Run>> {
+    let (collection, order) = (&base.runs, doc! { "_id": -1 });
+    let found = Question { collection, what: RUN, filter, order, limit }.documents(None).await?;
+    found.into_iter().map(bodies::read_run).collect()
+}

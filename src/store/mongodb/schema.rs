@@ -1,0 +1,63 @@
+//! The version of the documents' shape, and how a database of an earlier one gets to it.
+
+use mongodb::bson::{Document, doc};
+
+use super::base::{Base, call, whole};
+use super::failure::unavailable;
+use crate::store::contract::Result;
+use crate::store::error::StoreError;
+
+/// The version that this program writes. A change of shape adds one, and a step in [`step`].
+const VERSION: u32 = 1;
+
+/// What the document with the version is known by.
+const SCHEMA: &str = "schema";
+
+/// The version of the database; none of one that was never used.
+///
+/// # Errors
+/// [`StoreError::NewerSchema`] when it was made by a newer program.
+pub(super) async fn version(base: &Base) -> Result<Option<u32>> {
+    let found = call("read the schema version", base.meta.find_one(doc! { "_id": SCHEMA })).await?;
+    let Some(found) = found else { return Ok(None) };
+    let number = number(&found).ok_or_else(|| {
+        unavailable("found a document without a version where the schema version is kept")
+    })?;
+    if number > VERSION {
+        return Err(StoreError::NewerSchema { found: number, known: VERSION });
+    }
+    Ok(Some(number))
+}
+
+fn number(schema: &Document) -> Option<u32> {
+    schema.get("version").and_then(whole).and_then(|version| u32::try_from(version).ok())
+}
+
+/// Brings the database to the newest version, a step at a time. Each step may be taken twice, since
+/// several engines may start at once.
+pub(super) async fn migrate(base: &Base) -> Result<()> {
+    let mut at = version(base).await?.unwrap_or(0);
+    while at < VERSION {
+        step(at).await?;
+        let next = doc! { "$max": { "version": i64::from(at + 1) } };
+        let update = base.meta.update_one(doc! { "_id": SCHEMA }, next).upsert(true);
+        match update.await {
+            // Another engine was faster to make the first one.
+            Err(error) if super::failure::is_duplicate(&error) => {}
+            other => {
+                call("write the schema version", async { other }).await?;
+            }
+        }
+        at += 1;
+    }
+    Ok(())
+}
+
+/// The step from a version to the next one.
+async fn step(from: u32) -> Result<()> {
+    match from {
+        // Collections and indexes are made at every start.
+        0 => Ok(()),
+        other => Err(unavailable(format!("found no step from schema version {other}"))),
+    }
+}

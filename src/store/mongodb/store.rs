@@ -1,0 +1,250 @@
+//! The store itself.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use semver::Version;
+
+use super::base::Base;
+use super::check::StoreReport;
+use super::options::MongoOptions;
+use super::time::ServerTime;
+use super::{
+    check, commands, commit, connect, files, finishing, history, indexes, leases, objects, plugins,
+    runs, schema,
+};
+use crate::clock::Clock;
+use crate::run::{
+    AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, Command, CommandId, Digest, EngineId,
+    Journal, LogLine, Run, RunEvent, RunId, Timestamp, Writes,
+};
+use crate::store::contract::{Lease, Result, Store};
+use crate::store::documents::{
+    Cluster, Created, LogCursor, NewRun, Page, Plugin, Put, RunFilter, StoredPlaybook,
+};
+use crate::store::keys::{playbook_cursor, plugin_cursor, run_cursor};
+use crate::store::options::{Moment, StoreOptions};
+use crate::store::size::check_new_run;
+
+/// A store in a MongoDB database, for any number of engines.
+///
+/// Every call must be made on a tokio runtime with timers.
+pub struct MongoStore {
+    base: Base,
+    time: ServerTime,
+    options: StoreOptions,
+}
+
+impl MongoStore {
+    /// Connects, brings the database to the present shape, and makes what indexes are missing.
+    /// `clock` is the engine's own: by it an engine knows how long it has a lease.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`](crate::store::StoreError::Unavailable) when the server does not
+    /// answer, or is not fit: a standalone one, or one that is too old.
+    /// [`StoreError::NewerSchema`](crate::store::StoreError::NewerSchema).
+    pub async fn open(
+        options: &MongoOptions,
+        store: StoreOptions,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self> {
+        let opened = Self::look(options, store, clock).await?;
+        schema::migrate(&opened.base).await?;
+        indexes::ensure(&opened.base, store.retention, options.time).await?;
+        for file in files::left_behind(&opened.base, &opened.time).await? {
+            files::remove(&opened.base, file).await?;
+        }
+        Ok(opened)
+    }
+
+    /// Connects and changes nothing.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn look(
+        options: &MongoOptions,
+        store: StoreOptions,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self> {
+        let base = connect::connect(options).await?;
+        schema::version(&base).await?;
+        let time = ServerTime::new(options.time, clock);
+        connect::ask_time(&base, &time).await?;
+        Ok(Self { base, time, options: store })
+    }
+
+    /// Looks whether everything is as it should be.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`](crate::store::StoreError::Unavailable).
+    pub async fn check(&self) -> Result<StoreReport> {
+        check::check(&self.base, &self.time).await
+    }
+
+    fn now(&self) -> Moment {
+        self.options.at(self.time.there())
+    }
+}
+
+#[async_trait]
+impl Store for MongoStore {
+    fn name(&self) -> &'static str {
+        "mongodb"
+    }
+
+    async fn ping(&self) -> Result<()> {
+        connect::ask_time(&self.base, &self.time).await
+    }
+
+    async fn put_playbook(&self, playbook: &StoredPlaybook) -> Result<Put> {
+        objects::put_playbook(&self.base, playbook).await
+    }
+
+    async fn playbook(
+        &self,
+        name: &str,
+        version: Option<&Version>,
+    ) -> Result<Option<StoredPlaybook>> {
+        objects::playbook(&self.base, name, version).await
+    }
+
+    async fn playbooks(&self, page: &Page) -> Result<Vec<StoredPlaybook>> {
+        objects::playbooks(&self.base, playbook_cursor(page)?, page.limit).await
+    }
+
+    async fn delete_playbook(&self, name: &str, version: &Version) -> Result<bool> {
+        objects::delete_playbook(&self.base, name, version).await
+    }
+
+    async fn put_cluster(&self, cluster: &Cluster) -> Result<Put> {
+        objects::put_cluster(&self.base, cluster).await
+    }
+
+    async fn cluster(&self, name: &str) -> Result<Option<Cluster>> {
+        objects::cluster(&self.base, name).await
+    }
+
+    async fn clusters(&self, page: &Page) -> Result<Vec<Cluster>> {
+        objects::clusters(&self.base, page).await
+    }
+
+    async fn delete_cluster(&self, name: &str) -> Result<bool> {
+        objects::delete_cluster(&self.base, name).await
+    }
+
+    async fn put_plugin(&self, plugin: &Plugin, bytes: Bytes) -> Result<Put> {
+        plugins::put_plugin(&self.base, plugin, bytes).await
+    }
+
+    async fn plugin(&self, digest: &Digest) -> Result<Option<Plugin>> {
+        plugins::plugin(&self.base, digest).await
+    }
+
+    async fn plugin_by_name(&self, name: &str, version: &str) -> Result<Option<Plugin>> {
+        plugins::plugin_by_name(&self.base, name, version).await
+    }
+
+    async fn plugin_bytes(&self, digest: &Digest) -> Result<Option<Bytes>> {
+        plugins::plugin_bytes(&self.base, digest).await
+    }
+
+    async fn plugins(&self, page: &Page) -> Result<Vec<Plugin>> {
+        plugins::plugins(&self.base, plugin_cursor(page)?.as_ref(), page.limit).await
+    }
+
+    async fn delete_plugin(&self, digest: &Digest) -> Result<bool> {
+        plugins::delete_plugin(&self.base, digest, &self.now()).await
+    }
+
+    async fn create_run(&self, new: &NewRun) -> Result<Created> {
+        check_new_run(new)?;
+        runs::create_run(&self.base, new, &self.now()).await
+    }
+
+    async fn run(&self, id: RunId) -> Result<Option<Run>> {
+        runs::run(&self.base, id, &self.now()).await
+    }
+
+    async fn runs(&self, filter: &RunFilter, page: &Page) -> Result<Vec<Run>> {
+        let after = run_cursor(page)?;
+        runs::runs(&self.base, filter, after, page.limit, &self.now()).await
+    }
+
+    async fn claim(&self, engine: &EngineId, limit: u32) -> Result<Vec<Lease>> {
+        leases::claim(&self.base, &self.time, self.options.lease, engine, limit).await
+    }
+
+    async fn renew(&self, engine: &EngineId) -> Result<Vec<Lease>> {
+        let renewed = leases::renew(&self.base, &self.time, self.options.lease, engine).await?;
+        connect::ask_time(&self.base, &self.time).await?;
+        Ok(renewed)
+    }
+
+    async fn release(&self, run: RunId, epoch: u64) -> Result<()> {
+        leases::release(&self.base, run, epoch).await
+    }
+
+    async fn commit(&self, run: RunId, epoch: u64, writes: &Writes) -> Result<()> {
+        commit::commit(&self.base, run, epoch, writes, &self.now()).await
+    }
+
+    async fn stamp(&self, run: RunId, epoch: u64, finish_ts: Timestamp) -> Result<u64> {
+        finishing::stamp(&self.base, run, epoch, finish_ts, &self.now()).await
+    }
+
+    async fn records(
+        &self,
+        run: RunId,
+        state: Option<AgentState>,
+        after: Option<AgentSeq>,
+        limit: u32,
+    ) -> Result<Vec<AgentRecord>> {
+        history::records(&self.base, run, state, after, limit, &self.now()).await
+    }
+
+    async fn record(&self, run: RunId, agent: &AgentId) -> Result<Option<AgentRecord>> {
+        history::record(&self.base, run, agent, &self.now()).await
+    }
+
+    async fn journals(
+        &self,
+        run: RunId,
+        agent: Option<AgentSeq>,
+        after: Option<AttemptKey>,
+        limit: u32,
+    ) -> Result<Vec<Journal>> {
+        history::journals(&self.base, run, agent, after, limit, &self.now()).await
+    }
+
+    async fn logs(
+        &self,
+        run: RunId,
+        agent: Option<&AgentId>,
+        after: Option<&LogCursor>,
+        limit: u32,
+    ) -> Result<Vec<LogLine>> {
+        history::logs(&self.base, run, agent, after, limit, &self.now()).await
+    }
+
+    async fn events(&self, run: RunId, after: u64, limit: u32) -> Result<Vec<RunEvent>> {
+        history::events(&self.base, run, after, limit, &self.now()).await
+    }
+
+    async fn submit(&self, command: &Command) -> Result<Put> {
+        commands::submit(&self.base, command, &self.now()).await
+    }
+
+    async fn command(&self, id: CommandId) -> Result<Option<Command>> {
+        commands::command(&self.base, id, &self.now()).await
+    }
+
+    async fn waiting_commands(&self, engine: &EngineId, limit: u32) -> Result<Vec<Command>> {
+        commands::waiting_commands(&self.base, engine, limit, &self.now()).await
+    }
+
+    /// The server removes what has expired by itself.
+    async fn sweep(&self, _: u32) -> Result<u64> {
+        Ok(0)
+    }
+}

@@ -1,0 +1,152 @@
+//! Transactions, made again while the server says that another try may go well.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use mongodb::ClientSession;
+use mongodb::error::{Error, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT};
+use mongodb::options::{ReadPreference, SelectionCriteria};
+use rand::Rng as _;
+
+use super::base::{Base, majority};
+use super::failure::{failed, is_conflict, is_duplicate, unavailable};
+use crate::store::contract::Result;
+use crate::store::error::StoreError;
+
+/// How long one call may try its transaction: less than a lease, so that an engine whose store is
+/// slow still notices in time that it may have lost its runs.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Tries of one transaction. Two that write the same document take turns; a dozen may meet at one
+/// plugin when many runs are created at once.
+const TRIES: u32 = 30;
+
+/// Tries to have a commit confirmed whose answer was lost, beside the driver's own.
+const COMMIT_TRIES: u32 = 5;
+
+/// The first wait before a transaction is tried again: about as long as the other one takes.
+const BACKOFF_START: Duration = Duration::from_millis(4);
+
+/// The longest wait before a transaction is tried again.
+const BACKOFF_MAX: Duration = Duration::from_millis(250);
+
+/// What a transaction does. It may be done several times; only the last one counts.
+#[async_trait]
+pub(super) trait Transaction: Sync {
+    /// What it gives.
+    type Output: Send;
+
+    /// What it is for, as in "failed to …".
+    const DOING: &'static str;
+
+    /// Reads and writes within `session`.
+    async fn attempt(
+        &self,
+        base: &Base,
+        session: &mut ClientSession,
+    ) -> std::result::Result<Self::Output, Failure>;
+}
+
+/// Why a transaction was not made.
+pub(super) enum Failure {
+    /// It is not to be made.
+    Store(StoreError),
+    /// The server refused something, or does not answer.
+    Server(Error),
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Server(error)
+    }
+}
+
+/// Makes a transaction: all of it is durable with a majority of the servers, or nothing of it is.
+///
+/// # Errors
+/// What [`attempt`](Transaction::attempt) says, in which case nothing was written.
+/// [`StoreError::Unavailable`] when the server does not let it through within [`LIMIT`]; then it may
+/// have been written.
+pub(super) async fn make<T: Transaction>(base: &Base, transaction: &T) -> Result<T::Output> {
+    match tokio::time::timeout(LIMIT, tries(base, transaction)).await {
+        Ok(result) => result,
+        Err(_) => Err(unavailable(format!(
+            "failed to {}: the server did not answer within {} s",
+            T::DOING,
+            LIMIT.as_secs()
+        ))),
+    }
+}
+
+async fn tries<T: Transaction>(base: &Base, transaction: &T) -> Result<T::Output> {
+    let failed = |error| failed(T::DOING, error);
+    // Nothing here reads on from what another session wrote, and a bulk write takes no read concern.
+    let session = base.client.start_session().causal_consistency(false);
+    let mut session = session.await.map_err(failed)?;
+    let mut wait = BACKOFF_START;
+    let mut number = 1;
+    loop {
+        let error = match once(base, &mut session, transaction).await {
+            Ok(output) => return Ok(output),
+            Err(Failure::Store(error)) => return Err(error),
+            Err(Failure::Server(error)) => error,
+        };
+        if number == TRIES || !worth_another_try(&error) {
+            return Err(failed(error));
+        }
+        number += 1;
+        let jitter = rand::rng().random_range(0.5..1.5);
+        tokio::time::sleep(wait.mul_f64(jitter)).await;
+        wait = (wait * 2).min(BACKOFF_MAX);
+    }
+}
+
+async fn once<T: Transaction>(
+    base: &Base,
+    session: &mut ClientSession,
+    transaction: &T,
+) -> std::result::Result<T::Output, Failure> {
+    // A transaction sees one snapshot of the primary; what it read is with a majority when it is.
+    session
+        .start_transaction()
+        .write_concern(majority())
+        .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
+        .await?;
+    match transaction.attempt(base, session).await {
+        Ok(output) => {
+            commit(session).await?;
+            Ok(output)
+        }
+        Err(failure) => {
+            // The server ends it by itself when it does not hear of it.
+            let _ = session.abort_transaction().await;
+            Err(failure)
+        }
+    }
+}
+
+async fn commit(session: &mut ClientSession) -> mongodb::error::Result<()> {
+    let mut number = 1;
+    loop {
+        match session.commit_transaction().await {
+            Err(error)
+                if number < COMMIT_TRIES
+                    && error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT) =>
+            {
+                number += 1;
+            }
+            other => return other,
+        }
+    }
+}
+
+/// A key that came to be known meanwhile is found by the next try.
+fn worth_another_try(error: &Error) -> bool {
+    error.contains_label(TRANSIENT_TRANSACTION_ERROR) || is_conflict(error) || is_duplicate(error)
+}

@@ -1,0 +1,208 @@
+//! What MongoDB alone promises when a store is opened, and what its server has to be for these tests
+//! to mean something.
+
+use std::sync::Arc;
+
+use mongodb::bson::{Bson, Document, doc, spec::ElementType};
+use mongodb::error::TRANSIENT_TRANSACTION_ERROR;
+use replibook::clock::SystemClock;
+use replibook::run::Millis;
+use replibook::store::mongodb::{MongoOptions, TimeSource};
+use replibook::store::{MongoStore, Store, StoreError, StoreOptions};
+
+use crate::backends::{ManualClock, options};
+use crate::samples::{
+    command, finished, finishing, new_run, one_of_each, only, playbook, plugin, run_id,
+};
+use crate::server::{Database, TestServer};
+
+/// A store on the server's own time.
+pub(crate) async fn open(
+    database: &Database,
+    options: StoreOptions,
+) -> Result<MongoStore, StoreError> {
+    MongoStore::open(&MongoOptions::new(database.address()), options, Arc::new(SystemClock)).await
+}
+
+/// Without this nothing else here would mean much.
+#[tokio::test]
+async fn two_transactions_that_write_one_document_conflict() {
+    let database = Database::new();
+    let database = database.open().await;
+    let things = database.collection::<Document>("things");
+    things.insert_one(doc! { "_id": 1, "n": 0 }).await.unwrap();
+    let client = database.client();
+    let (mut first, mut second) =
+        (client.start_session().await.unwrap(), client.start_session().await.unwrap());
+    first.start_transaction().await.unwrap();
+    second.start_transaction().await.unwrap();
+    // Both see the document as it is now.
+    for session in [&mut first, &mut second] {
+        things.find_one(doc! { "_id": 1 }).session(session).await.unwrap().unwrap();
+    }
+    let add = doc! { "$inc": { "n": 1 } };
+    things.update_one(doc! { "_id": 1 }, add.clone()).session(&mut first).await.unwrap();
+    let late = async {
+        things.update_one(doc! { "_id": 1 }, add).session(&mut second).await?;
+        second.commit_transaction().await
+    };
+    let error = late.await.unwrap_err();
+    assert!(error.contains_label(TRANSIENT_TRANSACTION_ERROR), "{error}");
+    first.commit_transaction().await.unwrap();
+    let found = things.find_one(doc! { "_id": 1 }).await.unwrap().unwrap();
+    assert_eq!(found.get_i32("n").unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_standalone_server_is_refused_with_what_to_do() {
+    let server = TestServer::start(&["--standalone"]);
+    let mongo = MongoOptions::new(server.address());
+    let opened = MongoStore::open(&mongo, options(), Arc::new(SystemClock)).await;
+    let error = opened.err().unwrap().to_string();
+    assert!(error.contains("standalone") && error.contains("rs.initiate()"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_said_in_time() {
+    let address = "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=200";
+    let opened =
+        MongoStore::open(&MongoOptions::new(address), options(), Arc::new(SystemClock)).await;
+    let error = opened.err().unwrap();
+    assert!(error.retryable() && error.to_string().contains("reach the server"), "{error}");
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_version_is_refused_and_left_alone() {
+    let database = Database::new();
+    drop(open(&database, options()).await.unwrap());
+    let meta = database.open().await.collection::<Document>("meta");
+    let newer = doc! { "$set": { "version": 99_i64 } };
+    meta.update_one(doc! { "_id": "schema" }, newer).await.unwrap();
+    for _ in 0..2 {
+        let error = open(&database, options()).await.err().unwrap();
+        assert!(matches!(error, StoreError::NewerSchema { found: 99, .. }), "{error}");
+    }
+}
+
+/// The retention of a collection, as the server has it.
+async fn expiry(database: &mongodb::Database, collection: &str) -> u64 {
+    use futures::TryStreamExt as _;
+    let indexes = database.collection::<Document>(collection).list_indexes().await.unwrap();
+    let indexes: Vec<_> = indexes.try_collect().await.unwrap();
+    let after = indexes.into_iter().find_map(|index| index.options?.expire_after);
+    after.unwrap().as_secs()
+}
+
+#[tokio::test]
+async fn retention_follows_the_settings_and_indexes_of_others_stay() {
+    let database = Database::new();
+    let raw = database.open().await;
+    let lasting = |seconds| StoreOptions { retention: Millis::from_secs(seconds), ..options() };
+    drop(open(&database, lasting(60)).await.unwrap());
+    let mine = mongodb::IndexModel::builder().keys(doc! { "address": 1 }).build();
+    let records = raw.collection::<Document>("agent_records");
+    records.create_index(mine).await.unwrap();
+    for seconds in [3_600, 3_600, 1] {
+        drop(open(&database, lasting(seconds)).await.unwrap());
+        for collection in ["runs", "agent_records", "journals", "logs", "events", "commands"] {
+            assert_eq!(expiry(&raw, collection).await, seconds, "{collection}");
+        }
+    }
+    let names = records.list_index_names().await.unwrap();
+    assert!(names.contains(&"address_1".to_owned()), "{names:?}");
+}
+
+#[tokio::test]
+async fn an_index_that_stands_in_the_way_is_named() {
+    let database = Database::new();
+    let raw = database.open().await;
+    let other = mongodb::IndexModel::builder()
+        .keys(doc! { "something": 1 })
+        .options(mongodb::options::IndexOptions::builder().name("seq".to_owned()).build())
+        .build();
+    raw.collection::<Document>("events").create_index(other).await.unwrap();
+    let error = open(&database, options()).await.err().unwrap().to_string();
+    assert!(error.contains("events") && error.contains("\"seq\""), "{error}");
+}
+
+#[tokio::test]
+async fn documents_are_pleasant_in_a_shell() {
+    let database = Database::new();
+    let store = open(&database, options()).await.unwrap();
+    let (plugin, bytes) = plugin(1);
+    store.put_plugin(&plugin, bytes).await.unwrap();
+    store.put_playbook(&playbook("restart", "1.0.0", &[&plugin])).await.unwrap();
+    store.create_run(&new_run(1)).await.unwrap();
+    let engine = replibook::run::EngineId("e".to_owned());
+    let lease = store.claim(&engine, 1).await.unwrap().remove(0);
+    store.commit(lease.run, lease.epoch, &one_of_each(lease.run)).await.unwrap();
+
+    let raw = database.open().await;
+    let types = |document: &Document, path: &str| {
+        let mut value = Bson::Document(document.clone());
+        for key in path.split('.') {
+            value =
+                value.as_document().and_then(|d| d.get(key)).cloned().unwrap_or(Bson::Undefined);
+        }
+        value.element_type()
+    };
+    use ElementType::{Binary, DateTime, Int32, String as Text};
+    for (collection, path, expected) in [
+        ("runs", "_id", Binary),
+        ("runs", "status", Text),
+        ("runs", "since", DateTime),
+        ("runs", "lease.until", DateTime),
+        ("runs", "snapshot.created_at", DateTime),
+        ("agent_records", "run", Binary),
+        ("agent_records", "seq", Int32),
+        ("agent_records", "state", Text),
+        ("agent_records", "started_at", DateTime),
+        ("journals", "pending.at", DateTime),
+        ("logs", "at", DateTime),
+        ("logs", "level", Text),
+        ("events", "at", DateTime),
+        ("events", "to", Text),
+        ("commands", "_id", Binary),
+        ("commands", "verb", Text),
+        ("plugins", "added_at", DateTime),
+        ("playbooks", "applied_at", DateTime),
+    ] {
+        let found = raw.collection::<Document>(collection).find_one(doc! {}).await.unwrap();
+        let found = found.unwrap();
+        assert_eq!(types(&found, path), expected, "{collection}.{path}: {found}");
+    }
+}
+
+#[tokio::test]
+async fn records_that_would_stay_for_ever_are_found() {
+    let database = Database::new();
+    let clock = ManualClock::new();
+    let mongo = MongoOptions { time: TimeSource::Clock, ..MongoOptions::new(database.address()) };
+    let empty = MongoStore::look(&mongo, options(), clock.clone()).await.unwrap();
+    assert!(!empty.check().await.unwrap().is_fine(), "it was never used");
+
+    let store = MongoStore::open(&mongo, options(), clock.clone()).await.unwrap();
+    store.create_run(&new_run(1)).await.unwrap();
+    let engine = replibook::run::EngineId("e".to_owned());
+    let lease = store.claim(&engine, 1).await.unwrap().remove(0);
+    store.commit(lease.run, lease.epoch, &one_of_each(lease.run)).await.unwrap();
+    assert!(store.check().await.unwrap().is_fine());
+
+    // The engine would stamp them first.
+    let at = lease.until;
+    store.commit(lease.run, lease.epoch, &only(finishing(at))).await.unwrap();
+    store.commit(lease.run, lease.epoch, &only(finished(at))).await.unwrap();
+    let report = store.check().await.unwrap();
+    let found: u64 = report.orphans.iter().map(|orphans| orphans.records).sum();
+    assert_eq!(found, 6, "{report:?}");
+    assert!(report.orphans.iter().all(|orphans| orphans.run == run_id(1)));
+
+    while store.stamp(lease.run, lease.epoch, at).await.unwrap() > 0 {}
+    assert!(store.check().await.unwrap().is_fine());
+    store.submit(&command(9, run_id(1), at)).await.unwrap();
+    assert!(store.check().await.unwrap().is_fine(), "what comes late has its finish_ts");
+
+    let raw = database.open().await;
+    raw.collection::<Document>("logs").drop_index("place").await.unwrap();
+    assert_eq!(store.check().await.unwrap().missing_indexes, ["logs.place"]);
+}

@@ -1,0 +1,191 @@
+//! How MongoDB is asked: no question scans a collection, and a commit is two round trips.
+
+use std::sync::{Arc, Mutex};
+
+use mongodb::bson::{Bson, Document, doc};
+use replibook::run::{AgentId, AgentSeq, AgentState, EngineId, RunStatus};
+use replibook::store::mongodb::MongoOptions;
+use replibook::store::{LogCursor, MongoStore, RunFilter, Store};
+
+use crate::backends::{ManualClock, options};
+use crate::samples::{
+    cluster, command, key, line, new_run, one_of_each, page, playbook, plugin, run_id,
+};
+use crate::server::Database;
+
+/// Commands that were sent, in order.
+type Sent = Arc<Mutex<Vec<(String, Document)>>>;
+
+async fn watched(database: &Database) -> (MongoStore, Sent) {
+    let sent = Sent::default();
+    let watch = sent.clone();
+    let mut mongo = MongoOptions::new(database.address());
+    mongo.time = replibook::store::mongodb::TimeSource::Clock;
+    mongo.watch = Some(Arc::new(move |name: &str, command: &Document| {
+        watch.lock().unwrap().push((name.to_owned(), command.clone()));
+    }));
+    let store = MongoStore::open(&mongo, options(), ManualClock::new()).await.unwrap();
+    (store, sent)
+}
+
+#[tokio::test]
+async fn a_commit_is_two_round_trips() {
+    let database = Database::new();
+    let (store, sent) = watched(&database).await;
+    store.create_run(&new_run(1)).await.unwrap();
+    let lease = store.claim(&EngineId("e".to_owned()), 1).await.unwrap().remove(0);
+    sent.lock().unwrap().clear();
+    store.commit(lease.run, lease.epoch, &one_of_each(lease.run)).await.unwrap();
+    let sent = sent.lock().unwrap();
+    let names: Vec<_> = sent.iter().map(|(name, _)| name.as_str()).collect();
+    // An older server needs one command for each kind of document.
+    let old = ["update", "update", "update", "update", "update", "update", "commitTransaction"];
+    assert!(names == ["bulkWrite", "commitTransaction"] || names == old, "{names:?}");
+}
+
+/// Asks everything that can be asked, in each of its forms.
+async fn ask_everything(store: &MongoStore) {
+    let run = run_id(1);
+    let (plugin, bytes) = plugin(1);
+    let sample = playbook("restart", "1.0.0", &[&plugin]);
+    let engine = EngineId("e".to_owned());
+    store.put_plugin(&plugin, bytes).await.unwrap();
+    store.put_playbook(&sample).await.unwrap();
+    store.put_cluster(&cluster("a", "")).await.unwrap();
+    let mut new = new_run(1);
+    new.idempotency_key = Some("key".to_owned());
+    store.create_run(&new).await.unwrap();
+    let lease = store.claim(&engine, 10).await.unwrap().remove(0);
+    store.renew(&engine).await.unwrap();
+    store.commit(run, lease.epoch, &one_of_each(run)).await.unwrap();
+    store.submit(&command(2, run, lease.until)).await.unwrap();
+
+    let digest = &plugin.info.digest;
+    store.playbook("restart", None).await.unwrap();
+    store.playbook("restart", Some(&sample.playbook.version)).await.unwrap();
+    for after in [None, Some("a@1.0.0")] {
+        store.playbooks(&page(after, 10)).await.unwrap();
+    }
+    for after in [None, Some("a")] {
+        store.clusters(&page(after, 10)).await.unwrap();
+    }
+    for after in [None, Some(digest.as_str())] {
+        store.plugins(&page(after, 10)).await.unwrap();
+    }
+    store.cluster("a").await.unwrap();
+    store.plugin(digest).await.unwrap();
+    store.plugin_bytes(digest).await.unwrap();
+    store.plugin_by_name("plugin-1", "1.0.0").await.unwrap();
+    store.delete_plugin(digest).await.unwrap_err();
+    let text = run.to_string();
+    for cluster in [None, Some("mongo-eu".to_owned())] {
+        for statuses in [vec![], vec![RunStatus::Running], RunStatus::ALL.to_vec()] {
+            for after in [None, Some(text.as_str())] {
+                let filter = RunFilter { cluster: cluster.clone(), statuses: statuses.clone() };
+                store.runs(&filter, &page(after, 10)).await.unwrap();
+            }
+        }
+    }
+    store.run(run).await.unwrap();
+    for after in [None, Some(AgentSeq(3))] {
+        store.records(run, None, after, 10).await.unwrap();
+        store.records(run, Some(AgentState::Done), after, 10).await.unwrap();
+    }
+    let agent = AgentId::from("node-0");
+    store.record(run, &agent).await.unwrap();
+    for after in [None, Some(key(0, 0, 1))] {
+        store.journals(run, None, after, 10).await.unwrap();
+        store.journals(run, Some(AgentSeq(0)), after, 10).await.unwrap();
+    }
+    for after in [None, Some(LogCursor::of(&line(run, 1, Some(0), 0)))] {
+        store.logs(run, None, after.as_ref(), 10).await.unwrap();
+        store.logs(run, Some(&agent), after.as_ref(), 10).await.unwrap();
+    }
+    store.events(run, 3, 10).await.unwrap();
+    store.command(command(2, run, lease.until).id).await.unwrap();
+    store.waiting_commands(&engine, 10).await.unwrap();
+    store.stamp(run, lease.epoch, lease.until).await.unwrap();
+    store.release(run, lease.epoch).await.unwrap();
+    store.delete_playbook("restart", &sample.playbook.version).await.unwrap();
+    store.delete_plugin(digest).await.unwrap();
+    store.delete_cluster("a").await.unwrap();
+}
+
+#[tokio::test]
+async fn no_question_scans_a_collection() {
+    let database = Database::new();
+    let (store, sent) = watched(&database).await;
+    // Enough of others that looking at all of them would not be as good.
+    for n in 2..30 {
+        store.create_run(&new_run(n)).await.unwrap();
+    }
+    for lease in store.claim(&EngineId("other".to_owned()), 100).await.unwrap() {
+        let mut writes = one_of_each(lease.run);
+        writes.commands = vec![command(lease.run.0.as_u128() + 100, lease.run, lease.until)];
+        store.commit(lease.run, lease.epoch, &writes).await.unwrap();
+    }
+    sent.lock().unwrap().clear();
+    ask_everything(&store).await;
+
+    let raw = database.open().await;
+    let sent = std::mem::take(&mut *sent.lock().unwrap());
+    let mut asked = 0;
+    for (name, command) in sent {
+        for question in questions(&name, &command) {
+            let plan = raw.run_command(doc! { "explain": &question }).await.unwrap();
+            let mut stages = Vec::new();
+            collect_stages(&Bson::Document(plan.clone()), &mut stages);
+            assert!(!stages.is_empty(), "{question}: {plan}");
+            // A page of a whole list without a filter goes along an index too.
+            if stages.iter().any(|stage| stage == "COLLSCAN") {
+                let collection = question.values().next().and_then(Bson::as_str).unwrap();
+                let indexes = raw.collection::<Document>(collection).list_index_names().await;
+                panic!("{question}: {stages:?} in spite of {indexes:?}");
+            }
+            asked += 1;
+        }
+    }
+    assert!(asked > 80, "only {asked} were looked at");
+}
+
+/// What of a command can be explained, without what belongs to its session.
+fn questions(name: &str, command: &Document) -> Vec<Document> {
+    let of = |names: &[&str]| {
+        let known = |(key, _): &(&String, &Bson)| names.contains(&key.as_str());
+        command.iter().filter(known).map(|(k, v)| (k.clone(), v.clone())).collect::<Document>()
+    };
+    match name {
+        "find" => vec![of(&["find", "filter", "sort", "limit", "projection"])],
+        "update" => vec![of(&["update", "updates"])],
+        "delete" => vec![of(&["delete", "deletes"])],
+        "findAndModify" => vec![of(&["findAndModify", "query", "sort", "update", "remove"])],
+        "bulkWrite" => {
+            let namespaces = command.get_array("nsInfo").unwrap();
+            let ops = command.get_array("ops").unwrap().iter().filter_map(Bson::as_document);
+            ops.map(|op| {
+                let number = op.get_i32("update").unwrap();
+                let namespace = namespaces[usize::try_from(number).unwrap()].as_document().unwrap();
+                let collection = namespace.get_str("ns").unwrap().split_once('.').unwrap().1;
+                let update = doc! { "q": op.get("filter"), "u": op.get("updateMods") };
+                doc! { "update": collection, "updates": [update] }
+            })
+            .collect()
+        }
+        _ => vec![],
+    }
+}
+
+fn collect_stages(plan: &Bson, stages: &mut Vec<String>) {
+    for item in plan.as_array().into_iter().flatten() {
+        collect_stages(item, stages);
+    }
+    for (key, value) in plan.as_document().into_iter().flatten() {
+        if let (true, Bson::String(stage)) = (key == "stage", value) {
+            stages.push(stage.clone());
+        }
+        // What was considered and not chosen does not matter.
+        if key != "rejectedPlans" {
+            collect_stages(value, stages);
+        }
+    }
+}

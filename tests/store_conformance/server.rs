@@ -1,0 +1,47 @@
+//! Databases on the MongoDB server of these tests.
+
+#[path = "../support/mongodb.rs"]
+mod support;
+
+use mongodb::Client;
+use uuid::Uuid;
+
+pub(crate) use support::{TestServer, shared};
+
+/// A database of its own, until this is dropped.
+pub(crate) struct Database(String);
+
+impl Database {
+    pub(crate) fn new() -> Self {
+        Self(format!("replibook_test_{}", Uuid::new_v4().simple()))
+    }
+
+    pub(crate) fn address(&self) -> String {
+        support::with_database(shared(), &self.0)
+    }
+
+    /// The database as its server has it.
+    pub(crate) async fn open(&self) -> mongodb::Database {
+        Client::with_uri_str(shared()).await.unwrap().database(&self.0)
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        // A server of our own goes with everything in it.
+        if support::real().is_none() {
+            return;
+        }
+        let name = self.0.clone();
+        // The test's own runtime may be about to end.
+        let dropping = std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let client = Client::with_uri_str(shared()).await.unwrap();
+                let _ = client.database(&name).drop().await;
+            });
+        });
+        let _ = dropping.join();
+    }
+}

@@ -1,0 +1,122 @@
+//! A MongoDB server for tests: the real one that `REPLIBOOK_TEST_MONGODB` names, or one that speaks
+//! its protocol, which `make test-server` installs. One for each test program, on a free port.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// The address of a real server, a replica set, to use in place of one of our own.
+const ADDRESS: &str = "REPLIBOOK_TEST_MONGODB";
+
+/// How long the server may take to listen: the machine may be busy.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// Runs the server until stdin closes, which it does when this process ends, however it ends; then
+/// it removes what the server left. Arguments: the program, the directory, more arguments.
+const GUARD: &str = r#"
+trap '' TERM INT HUP
+program=$1 directory=$2; shift 2
+cd "$directory" || exit 1
+"$program" --port 0 --storage-path "$directory/data" "$@" >log 2>&1 </dev/null &
+server=$!
+cat >/dev/null
+kill -9 $server; wait $server 2>/dev/null
+cd / && rm -rf "$directory"
+"#;
+
+/// A server, until this is dropped or the process ends.
+pub(crate) struct TestServer {
+    address: String,
+    guard: Child,
+}
+
+impl TestServer {
+    /// Starts a server with more arguments.
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let program = program();
+        let directory = tempfile::Builder::new().prefix("replibook-mongodb-").tempdir().unwrap();
+        // The guard removes it: it outlives this process.
+        let directory = directory.keep();
+        let guard = Command::new("sh")
+            .args(["-c", GUARD, "guard"])
+            .arg(&program)
+            .arg(&directory)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut server = Self { address: String::new(), guard };
+        let port = listening(&directory.join("log"));
+        server.address = format!("mongodb://127.0.0.1:{port}/?directConnection=true");
+        server
+    }
+
+    /// Its address, without a database.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        drop(self.guard.stdin.take());
+        let _ = self.guard.wait();
+    }
+}
+
+/// The address of the server that all tests of this program share; each has a database of its own.
+pub(crate) fn shared() -> &'static str {
+    static SERVER: OnceLock<TestServer> = OnceLock::new();
+    match real() {
+        Some(address) => address,
+        None => SERVER.get_or_init(|| TestServer::start(&["--enable-test-commands"])).address(),
+    }
+}
+
+/// The address of a real server, where the tests are to use one.
+pub(crate) fn real() -> Option<&'static str> {
+    static REAL: OnceLock<Option<String>> = OnceLock::new();
+    REAL.get_or_init(|| std::env::var(ADDRESS).ok()).as_deref()
+}
+
+/// The same address with a database.
+pub(crate) fn with_database(address: &str, database: &str) -> String {
+    let (host, options) = address.split_once('?').unwrap_or((address, ""));
+    let host = host.strip_suffix('/').unwrap_or(host);
+    format!("{host}/{database}?{options}")
+}
+
+fn program() -> PathBuf {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
+    let program =
+        cache.or_else(home).unwrap_or_default().join("replibook/tools/mongodb-test-server");
+    assert!(
+        program.is_file(),
+        "found no MongoDB server for tests: expected the address of a replica set in {ADDRESS}, or \
+         {}, which `make test-server` installs",
+        program.display()
+    );
+    program
+}
+
+/// The port in `… listening on 127.0.0.1:PORT`, once that is in the log.
+fn listening(log: &Path) -> u16 {
+    let deadline = Instant::now() + START_LIMIT;
+    loop {
+        let mut text = String::new();
+        if let Ok(mut file) = std::fs::File::open(log) {
+            let _ = file.read_to_string(&mut text);
+        }
+        let lines = text.lines().filter(|line| line.contains("listening on"));
+        let port = lines.filter_map(|line| line.trim().rsplit_once(':')?.1.parse().ok()).next();
+        if let (Some(port), true) = (port, text.ends_with('\n')) {
+            return port;
+        }
+        assert!(Instant::now() < deadline, "the MongoDB server does not listen:\n{text}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
