@@ -9,9 +9,9 @@ use super::base::{integer, uuid};
 use super::codec::{to_document, to_fields};
 use super::failure::corrupt;
 use super::rows::read;
-use crate::run::{Command, Journal, LogLine, Progress, Run};
+use crate::run::{AttemptKey, Command, Progress, Run};
 use crate::store::contract::Result;
-use crate::store::documents::{LogCursor, NewRun, StoredPlaybook};
+use crate::store::documents::{NewRun, StoredPlaybook};
 use crate::store::keys::version_key;
 
 /// When a lease that nobody holds runs out: it has.
@@ -72,22 +72,21 @@ pub(super) fn read_run(mut document: Document) -> Result<Run> {
     Ok(Run { snapshot: Arc::new(read(RUN, snapshot)?), progress: read(RUN, document)? })
 }
 
-/// The key of a journal within its run.
-pub(super) fn journal_key(journal: &Journal) -> Result<Document> {
-    body("a journal", &journal.key)
+/// What a journal is found by, beside its run.
+pub(super) fn journal_key(key: &AttemptKey) -> Document {
+    let AttemptKey { agent, stage, step, attempt } = *key;
+    doc! {
+        "key.agent": integer(agent.0.into()),
+        "key.stage": integer(stage.into()),
+        "key.step": integer(step.into()),
+        "key.attempt": integer(attempt.into()),
+    }
 }
 
-/// A line of the log, with its place.
-pub(super) fn log_line(line: &LogLine) -> Result<Document> {
-    let mut document = body("a log line", line)?;
-    document.insert("place", place(&LogCursor::of(line)));
-    Ok(document)
-}
-
-/// A place in the log of a run: it sorts as [`LogCursor`] does.
-pub(super) fn place(cursor: &LogCursor) -> Document {
-    let LogCursor { event, agent, line } = cursor;
-    doc! { "event": integer(*event), "agent": agent, "line": integer((*line).into()) }
+/// The agent of a log line, by its name in a place of the log: a line of the strategy has none, and
+/// comes before all others.
+pub(super) fn agent_of_line(agent: &str) -> Bson {
+    if agent.is_empty() { Bson::Null } else { Bson::String(agent.to_owned()) }
 }
 
 /// A command: its `_id` is its identifier.

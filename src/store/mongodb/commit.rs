@@ -11,6 +11,7 @@ use super::failure::is_too_large;
 use super::transaction::{self, Failure, Transaction};
 use crate::run::{RunId, Writes};
 use crate::store::contract::Result;
+use crate::store::documents::LogCursor;
 use crate::store::error::StoreError;
 use crate::store::options::Moment;
 use crate::store::size::{CommitSize, commit_size};
@@ -94,13 +95,19 @@ fn batch(base: &Base, run: RunId, epoch: u64, writes: &Writes, at: &Moment) -> R
         batch.replace(&base.agent_records, filter, bodies::body("an agent record", record)?);
     }
     for journal in journals {
-        let filter = doc! { "run": &id, "key": bodies::journal_key(journal)? };
+        let mut filter = doc! { "run": &id };
+        filter.extend(bodies::journal_key(&journal.key));
         batch.replace(&base.journals, filter, bodies::body("a journal", journal)?);
     }
     for line in logs {
-        let document = bodies::log_line(line)?;
-        let filter = doc! { "run": &id, "place": document.get("place").cloned() };
-        batch.replace(&base.logs, filter, document);
+        let LogCursor { event, agent, line: number } = LogCursor::of(line);
+        let filter = doc! {
+            "run": &id,
+            "event": integer(event),
+            "agent": bodies::agent_of_line(&agent),
+            "line": integer(number.into()),
+        };
+        batch.replace(&base.logs, filter, bodies::body("a log line", line)?);
     }
     add_events(&mut batch, base, &id, events)?;
     for command in commands {

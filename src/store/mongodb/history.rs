@@ -57,28 +57,24 @@ pub(super) async fn journals(
     limit: u32,
     at: &Moment,
 ) -> Result<Vec<Journal>> {
-    const WHAT: &str = "a journal";
     let mut filter = of_run(run, at);
-    let mut range = Document::new();
-    if let Some(after) = &after {
-        range.insert("$gt", bodies::body(WHAT, after)?);
+    let agent = agent.map(|agent| integer(agent.0.into()));
+    if let Some(AttemptKey { agent, stage, step, attempt }) = after {
+        let key = [
+            ("key.agent", integer(agent.0.into())),
+            ("key.stage", integer(stage.into())),
+            ("key.step", integer(step.into())),
+            ("key.attempt", integer(attempt.into())),
+        ];
+        filter.extend(after_key(&key));
     }
     if let Some(agent) = agent {
-        let number = integer(agent.0.into());
-        if after.is_some_and(|after| after.agent > agent) {
-            return Ok(Vec::new());
-        }
-        if after.is_none_or(|after| after.agent < agent) {
-            // A document with fewer fields comes before those that go on.
-            range.insert("$gt", doc! { "agent": &number });
-        }
-        range.insert("$lt", doc! { "agent": number, "stage": Bson::MaxKey });
+        let is = doc! { "key.agent": agent };
+        filter = doc! { "$and": [is, filter] };
     }
-    if !range.is_empty() {
-        filter.insert("key", range);
-    }
-    let (collection, order) = (&base.journals, doc! { "key": 1 });
-    Question { collection, what: WHAT, filter, order, limit }.all().await
+    let collection = &base.journals;
+    let order = doc! { "key.agent": 1, "key.stage": 1, "key.step": 1, "key.attempt": 1 };
+    Question { collection, what: "a journal", filter, order, limit }.all().await
 }
 
 pub(super) async fn logs(
@@ -90,14 +86,45 @@ pub(super) async fn logs(
     at: &Moment,
 ) -> Result<Vec<LogLine>> {
     let mut filter = of_run(run, at);
-    if let Some(agent) = agent {
-        filter.insert("agent", &agent.0);
+    if let Some(LogCursor { event, agent, line }) = after {
+        let key = [
+            ("event", integer(*event)),
+            ("agent", bodies::agent_of_line(agent)),
+            ("line", integer((*line).into())),
+        ];
+        filter.extend(after_key(&key));
     }
-    if let Some(after) = after {
-        filter.insert("place", doc! { "$gt": bodies::place(after) });
-    }
-    let (collection, order) = (&base.logs, doc! { "place": 1 });
+    let order = match agent {
+        Some(agent) => {
+            let is = doc! { "agent": &agent.0 };
+            filter = doc! { "$and": [is, filter] };
+            doc! { "event": 1, "line": 1 }
+        }
+        None => doc! { "event": 1, "agent": 1, "line": 1 },
+    };
+    let collection = &base.logs;
     Question { collection, what: "a log line", filter, order, limit }.all().await
+}
+
+/// Fits what comes after a key of several fields, in their order. The first field alone bounds what
+/// the server looks at.
+fn after_key(key: &[(&str, Bson)]) -> Document {
+    let mut later = Vec::new();
+    for (index, (field, value)) in key.iter().enumerate() {
+        let same = key.iter().take(index).map(|(field, value)| (*field, value.clone()));
+        let mut one: Document = same.map(|(field, value)| (field.to_owned(), value)).collect();
+        // Nothing is greater than null; everything that is not null comes after it.
+        let greater = match value {
+            Bson::Null => doc! { "$ne": Bson::Null },
+            value => doc! { "$gt": value },
+        };
+        one.insert(*field, greater);
+        later.push(one);
+    }
+    let first = key.first().map(|(field, value)| ((*field).to_owned(), doc! { "$gte": value }));
+    let mut after: Document = first.into_iter().map(|(k, v)| (k, Bson::Document(v))).collect();
+    after.insert("$or", later);
+    after
 }
 
 pub(super) async fn events(

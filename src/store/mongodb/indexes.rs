@@ -43,8 +43,7 @@ impl Index {
     }
 }
 
-/// All indexes but those of the expiry. Keys of documents are compared field by field, so one index
-/// on `key` or `place` gives an order of several numbers.
+/// All indexes but those of the expiry.
 fn indexes() -> Vec<Index> {
     let unfinished = || doc! { "finish_ts": null };
     let mut all = vec![
@@ -71,9 +70,14 @@ fn indexes() -> Vec<Index> {
         index("agent_records", "seq", doc! { "run": 1, "seq": 1 }).unique(),
         index("agent_records", "agent", doc! { "run": 1, "agent": 1, "seq": 1 }),
         index("agent_records", "state", doc! { "run": 1, "state": 1, "seq": 1 }),
-        index("journals", "key", doc! { "run": 1, "key": 1 }).unique(),
-        index("logs", "place", doc! { "run": 1, "place": 1 }).unique(),
-        index("logs", "agent", doc! { "run": 1, "agent": 1, "place": 1 }),
+        index(
+            "journals",
+            "key",
+            doc! { "run": 1, "key.agent": 1, "key.stage": 1, "key.step": 1, "key.attempt": 1 },
+        )
+        .unique(),
+        index("logs", "place", doc! { "run": 1, "event": 1, "agent": 1, "line": 1 }).unique(),
+        index("logs", "agent", doc! { "run": 1, "agent": 1, "event": 1, "line": 1 }),
         index("events", "seq", doc! { "run": 1, "seq": 1 }).unique(),
         index("commands", "waiting", doc! { "at": 1, "_id": 1 }).only(doc! { "outcome": null }),
     ];
