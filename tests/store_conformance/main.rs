@@ -10,10 +10,15 @@ mod backends;
 mod cases;
 mod differential;
 mod mongodb;
+mod mongodb_faults;
 mod mongodb_plans;
+mod mongodb_races;
+mod mongodb_time;
 mod samples;
 mod server;
 mod sqlite;
+#[path = "../support/wait.rs"]
+mod wait;
 
 /// Makes a test of each case of the list, on one back end.
 macro_rules! on {

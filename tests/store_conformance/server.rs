@@ -9,30 +9,40 @@ use uuid::Uuid;
 pub(crate) use support::{TestServer, shared};
 
 /// A database of its own, until this is dropped.
-pub(crate) struct Database(String);
+pub(crate) struct Database {
+    server: String,
+    name: String,
+}
 
 impl Database {
+    /// On the server that all tests share.
     pub(crate) fn new() -> Self {
-        Self(format!("replibook_test_{}", Uuid::new_v4().simple()))
+        Self::on(shared())
+    }
+
+    /// On a server of the test's own.
+    pub(crate) fn on(server: &str) -> Self {
+        let name = format!("replibook_test_{}", Uuid::new_v4().simple());
+        Self { server: server.to_owned(), name }
     }
 
     pub(crate) fn address(&self) -> String {
-        support::with_database(shared(), &self.0)
+        support::with_database(&self.server, &self.name)
     }
 
     /// The database as its server has it.
     pub(crate) async fn open(&self) -> mongodb::Database {
-        Client::with_uri_str(shared()).await.unwrap().database(&self.0)
+        Client::with_uri_str(&self.server).await.unwrap().database(&self.name)
     }
 }
 
 impl Drop for Database {
     fn drop(&mut self) {
         // A server of our own goes with everything in it.
-        if support::real().is_none() {
+        if support::real().is_none_or(|real| real != self.server) {
             return;
         }
-        let name = self.0.clone();
+        let name = self.name.clone();
         // The test's own runtime may be about to end.
         let dropping = std::thread::spawn(move || {
             let runtime =

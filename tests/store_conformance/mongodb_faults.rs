@@ -1,0 +1,123 @@
+//! Commits while the server closes connections, refuses writes and loses answers: nothing is lost, and
+//! nothing is there twice.
+//!
+//! `REPLIBOOK_SEED` repeats the faults of an earlier run of this test.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mongodb::Client;
+use mongodb::bson::{Document, doc};
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
+use rand::{Rng as _, SeedableRng as _};
+use replibook::run::{AgentState, EngineId, RunStatus, Writes};
+use replibook::store::{MongoStore, Store};
+
+use crate::backends::options;
+use crate::mongodb::open;
+use crate::samples::{event, new_run, progress, record};
+use crate::server::{Database, TestServer};
+
+/// Runs at once, and commits to each of them.
+const RUNS: u128 = 4;
+const COMMITS: u32 = 25;
+
+/// Far more tries than the faults of one test last for.
+const TRIES: u32 = 200;
+
+/// One fault, as `configureFailPoint` wants it: for the next few commands.
+fn fault(random: &mut StdRng) -> Document {
+    let (closed, conflict, not_primary) = (
+        doc! { "closeConnection": true },
+        doc! { "errorCode": 112, "errorLabels": ["TransientTransactionError"] },
+        doc! { "errorCode": 10_107 },
+    );
+    let unknown = doc! { "errorCode": 91, "errorLabels": ["UnknownTransactionCommitResult"] };
+    // Writes and commits that never arrive; commits whose answer says that it is not known.
+    let mut data = [closed, conflict, not_primary].choose(random).unwrap().clone();
+    let commands = *[&["bulkWrite", "update"][..], &["commitTransaction"], &["find", "update"]]
+        .choose(random)
+        .unwrap();
+    if commands == ["commitTransaction"] && random.random() {
+        data = unknown;
+    }
+    data.insert("failCommands", commands.to_vec());
+    let times: i32 = random.random_range(1..=3);
+    doc! { "configureFailPoint": "failCommand", "mode": { "times": times }, "data": data }
+}
+
+async fn commit_until_it_is_made(store: &MongoStore, run: replibook::run::RunId, seq: u32) {
+    let mut writes = Writes {
+        progress: Some(progress(RunStatus::Running, crate::backends::START)),
+        records: vec![record(run, seq % 3, AgentState::Running)],
+        events: vec![event(run, u64::from(seq) + 2)],
+        ..Writes::default()
+    };
+    writes.records[0].attempts = vec![seq];
+    for _ in 0..TRIES {
+        // The lease may have run out meanwhile; nobody else takes it.
+        match store.commit(run, 1, &writes).await {
+            Ok(()) => return,
+            Err(error) => assert!(error.retryable(), "{error}"),
+        }
+    }
+    panic!("commit {seq} was never made");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_and_nothing_is_there_twice_whatever_fails() {
+    let seed = std::env::var("REPLIBOOK_SEED").ok().map(|seed| seed.parse().unwrap());
+    let seed = seed.unwrap_or_else(rand::random::<u64>);
+    eprintln!("to run this again: REPLIBOOK_SEED={seed}");
+    // Fail points are the whole server's, so this test has one of its own.
+    let server = TestServer::start(&["--enable-test-commands"]);
+    let admin = Client::with_uri_str(server.address()).await.unwrap().database("admin");
+    let database = Database::on(server.address());
+    let store = Arc::new(open(&database, options()).await.unwrap());
+    for n in 0..RUNS {
+        store.create_run(&new_run(n)).await.unwrap();
+    }
+    let leases = store.claim(&EngineId("e".to_owned()), 100).await.unwrap();
+
+    let commits = leases.iter().map(|lease| {
+        let (store, run) = (store.clone(), lease.run);
+        tokio::spawn(async move {
+            for seq in 0..COMMITS {
+                commit_until_it_is_made(&store, run, seq).await;
+            }
+        })
+    });
+    let mut commits = futures::future::join_all(commits.collect::<Vec<_>>());
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut faults = 0_u32;
+    let results = loop {
+        let pause = Duration::from_millis(random.random_range(1..40));
+        match tokio::time::timeout(pause, &mut commits).await {
+            Ok(results) => break results,
+            // The fail point itself may close the connection that sets the next one.
+            Err(_) => faults += u32::from(admin.run_command(fault(&mut random)).await.is_ok()),
+        }
+    };
+    results.into_iter().for_each(|result| result.unwrap());
+    let off = doc! { "configureFailPoint": "failCommand", "mode": "off" };
+    let _ = admin.run_command(off).await;
+    assert!(faults > 0, "no fault was set");
+
+    for lease in &leases {
+        let events = store.events(lease.run, 0, 1_000).await.unwrap();
+        let found: Vec<_> = events.iter().map(|event| event.seq).collect();
+        assert_eq!(found, (1..=u64::from(COMMITS) + 1).collect::<Vec<_>>());
+        let records = store.records(lease.run, None, None, 1_000).await.unwrap();
+        let last: Vec<_> = records.iter().map(|record| record.attempts[0]).collect();
+        let expected = |n: u32| (0..COMMITS).rfind(|seq| seq % 3 == n).unwrap();
+        assert_eq!(last, [expected(0), expected(1), expected(2)]);
+    }
+    let raw = database.open().await;
+    for (collection, expected) in
+        [("events", u64::from(COMMITS + 1)), ("agent_records", 3), ("runs", 1)]
+    {
+        let documents = raw.collection::<Document>(collection).count_documents(doc! {}).await;
+        assert_eq!(documents.unwrap(), expected * u64::try_from(RUNS).unwrap(), "{collection}");
+    }
+}
