@@ -1,5 +1,6 @@
 //! Databases on the MongoDB server of these tests.
 
+#[allow(dead_code, reason = "each test binary uses a part of it")]
 #[path = "../support/mongodb.rs"]
 mod support;
 

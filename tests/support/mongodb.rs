@@ -14,14 +14,14 @@ const ADDRESS: &str = "REPLIBOOK_TEST_MONGODB";
 const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// Runs the server until stdin closes, which it does when this process ends, however it ends; then
-/// it removes what the server left. Arguments: the program, the directory, more arguments.
+/// it removes what the server left. Each line on stdin is a signal for the server. Arguments: the program, the directory, more arguments.
 const GUARD: &str = r#"
 trap '' TERM INT HUP
 program=$1 directory=$2; shift 2
 cd "$directory" || exit 1
 "$program" --port 0 --storage-path "$directory/data" "$@" >log 2>&1 </dev/null &
 server=$!
-cat >/dev/null
+while read -r signal; do kill -"$signal" $server; done
 kill -9 $server; wait $server 2>/dev/null
 cd / && rm -rf "$directory"
 "#;
@@ -52,6 +52,21 @@ impl TestServer {
         let port = listening(&directory.join("log"));
         server.address = format!("mongodb://127.0.0.1:{port}/?directConnection=true");
         server
+    }
+
+    /// Has it answer nothing, with all its connections open.
+    pub(crate) fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    /// Has it answer again.
+    pub(crate) fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        use std::io::Write as _;
+        writeln!(self.guard.stdin.as_ref().unwrap(), "{name}").unwrap();
     }
 
     /// Its address, without a database.

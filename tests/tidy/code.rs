@@ -85,7 +85,7 @@ const SLEEPERS: [(&str, &str); 15] = [
     ("src/store/mongodb/transaction.rs", "two transactions that met wait before they try again"),
     ("tests/agent/process.rs", "it looks for processes until a deadline, and kills at odd moments"),
     ("tests/agent/support.rs", "it looks at an action until a deadline"),
-    ("tests/crash.rs", "a random moment of a run is what it waits for"),
+    ("tests/crash/server.rs", "a random moment of a run is what it waits for"),
     ("tests/plugins/hostile-strategy/src/lib.rs", "the host has to refuse it"),
     ("tests/plugins/hostile/src/lib.rs", "the host has to make it a journaled wait"),
     ("tests/support/mongodb.rs", "it looks until a deadline whether the server listens"),

@@ -114,11 +114,10 @@ fn after_key(key: &[(&str, Bson)]) -> Document {
         let same = key.iter().take(index).map(|(field, value)| (*field, value.clone()));
         let mut one: Document = same.map(|(field, value)| (field.to_owned(), value)).collect();
         // Nothing is greater than null; everything that is not null comes after it.
-        let greater = match value {
-            Bson::Null => doc! { "$ne": Bson::Null },
-            value => doc! { "$gt": value },
-        };
-        one.insert(*field, greater);
+        let greater = if *value == Bson::Null { "$ne" } else { "$gt" };
+        let mut than = Document::new();
+        than.insert(greater, value.clone());
+        one.insert(*field, than);
         later.push(one);
     }
     let first = key.first().map(|(field, value)| ((*field).to_owned(), doc! { "$gte": value }));
