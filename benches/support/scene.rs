@@ -47,6 +47,13 @@ impl Scene {
         let mut command = Command::new(env!("CARGO_BIN_EXE_replibook"));
         command.args(["serve", "--until-stdin-closes", "--listen", "127.0.0.1:0", "--data"]);
         command.arg(dir.path().join("data"));
+        if let Ok(store) = std::env::var("REPLIBOOK_STORE")
+            && let Some((host, options)) = store.split_once("/replibook?")
+        {
+            // Each scene has a database of its own, as it has a directory.
+            let name = dir.path().file_name().unwrap().to_str().unwrap().replace('.', "");
+            command.env("REPLIBOOK_STORE", format!("{host}/{name}?{options}"));
+        }
         let log = dir.path().join("server.log");
         Process::start("the server", command, &log).await.unwrap()
     }

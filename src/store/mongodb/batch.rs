@@ -55,7 +55,7 @@ impl Batch {
 
     /// Makes the writes, and returns how many documents were found or made.
     pub(super) async fn send(
-        &self,
+        self,
         base: &Base,
         session: &mut ClientSession,
     ) -> mongodb::error::Result<u64> {
@@ -63,7 +63,8 @@ impl Batch {
             return Ok(0);
         }
         if base.bulk_write {
-            let result = base.client.bulk_write(self.0.iter().map(Write::model)).session(session);
+            let result =
+                base.client.bulk_write(self.0.into_iter().map(Write::model)).session(session);
             let result = result.await?;
             let count = result.matched_count.saturating_add(result.upserted_count);
             return Ok(u64::try_from(count).unwrap_or_default());
@@ -77,22 +78,18 @@ impl Batch {
 }
 
 impl Write {
-    fn model(&self) -> WriteModel {
-        let (namespace, filter) = (self.collection.namespace(), self.filter.clone());
-        match &self.change {
-            Change::Update(update) => UpdateOneModel::builder()
-                .namespace(namespace)
-                .filter(filter)
-                .update(update.clone())
-                .build()
-                .into(),
-            Change::Replace(document) => ReplaceOneModel::builder()
-                .namespace(namespace)
-                .filter(filter)
-                .replacement(document.clone())
-                .upsert(true)
-                .build()
-                .into(),
+    fn model(self) -> WriteModel {
+        let Self { collection, filter, change } = self;
+        let namespace = collection.namespace();
+        match change {
+            Change::Update(update) => {
+                let update = UpdateOneModel::builder().namespace(namespace).update(update);
+                update.filter(filter).build().into()
+            }
+            Change::Replace(document) => {
+                let replace = ReplaceOneModel::builder().namespace(namespace).replacement(document);
+                replace.filter(filter).upsert(true).build().into()
+            }
         }
     }
 

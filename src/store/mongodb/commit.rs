@@ -19,10 +19,11 @@ use crate::store::size::{CommitSize, commit_size};
 /// The largest document that a server holds.
 const MAX_DOCUMENT: usize = 16 * 1024 * 1024;
 
-struct Commit {
+struct Commit<'a> {
     run: RunId,
     epoch: u64,
-    batch: Batch,
+    writes: &'a Writes,
+    at: &'a Moment,
     size: CommitSize,
 }
 
@@ -36,12 +37,11 @@ pub(super) async fn commit(
 ) -> Result<()> {
     let size = commit_size(writes);
     size.check()?;
-    let batch = batch(base, run, epoch, writes, at)?;
-    transaction::make(base, &Commit { run, epoch, batch, size }).await
+    transaction::make(base, &Commit { run, epoch, writes, at, size }).await
 }
 
 #[async_trait]
-impl Transaction for Commit {
+impl Transaction for Commit<'_> {
     type Output = ();
 
     const DOING: &'static str = "commit to a run";
@@ -51,11 +51,14 @@ impl Transaction for Commit {
         base: &Base,
         session: &mut ClientSession,
     ) -> std::result::Result<(), Failure> {
-        let Self { run, epoch, batch, size } = self;
+        let Self { run, epoch, writes, at, ref size } = *self;
+        // Made anew for each try: mostly there is one, and then nothing has to be copied.
+        let batch = batch(base, run, epoch, writes, at)?;
+        let wanted = batch.len();
         match batch.send(base, session).await {
             // Every other write finds a document or makes it, so the one that is missing is the run.
-            Ok(found) if found == batch.len() => Ok(()),
-            Ok(_) => Err(StoreError::Fenced { run: *run, epoch: *epoch }.into()),
+            Ok(found) if found == wanted => Ok(()),
+            Ok(_) => Err(StoreError::Fenced { run, epoch }.into()),
             Err(error) if is_too_large(&error) => {
                 let found = size.largest();
                 Err(StoreError::TooLarge { found, unit: "bytes", limit: MAX_DOCUMENT }.into())
