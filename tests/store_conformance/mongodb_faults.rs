@@ -21,7 +21,7 @@ use crate::server::{Database, TestServer};
 
 /// Runs at once, and commits to each of them.
 const RUNS: u128 = 4;
-const COMMITS: u32 = 25;
+const COMMITS: u32 = 12;
 
 /// Far more tries than the faults of one test last for.
 const TRIES: u32 = 200;
