@@ -21,7 +21,7 @@ use crate::server::{Database, TestServer};
 
 /// Runs at once, and commits to each of them.
 const RUNS: u128 = 4;
-const COMMITS: u32 = 12;
+const COMMITS: u32 = 25;
 
 /// Far more tries than the faults of one test last for.
 const TRIES: u32 = 200;
@@ -73,6 +73,10 @@ async fn nothing_is_lost_and_nothing_is_there_twice_whatever_fails() {
     // Fail points are the whole server's, so this test has one of its own.
     let server = TestServer::start(&["--enable-test-commands"]);
     let admin = Client::with_uri_str(server.address()).await.unwrap().database("admin");
+    // A transaction whose end never arrived keeps its documents for a minute otherwise.
+    let brief = doc! { "setParameter": 1, "transactionLifetimeLimitSeconds": 2 };
+    let set = admin.run_command(brief).await;
+    eprintln!("transactions end after two seconds: {}", set.is_ok());
     let database = Database::on(server.address());
     let store = Arc::new(open(&database, options()).await.unwrap());
     for n in 0..RUNS {
