@@ -207,6 +207,7 @@ fn record(run: RunId, seq: u32) -> AgentRecord {
         address: format!("http://10.0.0.1:{seq}"),
         attributes: Arc::new(Map::from_iter([("zone".to_owned(), json!("a"))])),
         node: Arc::new(Value::Null),
+        node_seen_at: None,
         state: AgentState::Pending,
         stage: 0,
         step: 0,

@@ -89,6 +89,7 @@ fn record(run: RunId, agent: u32, attempt: u32, state: AgentState) -> AgentRecor
             "address": {"client": null, "member": null},
         })
         .into(),
+        node_seen_at: Some(START),
         state,
         stage: 0,
         step: 0,

@@ -44,6 +44,7 @@ pub(crate) fn record(seq: u32, state: AgentState) -> AgentRecord {
         address: format!("http://127.0.0.1:{}", 8_000 + seq),
         attributes: Map::new().into(),
         node: Value::Null.into(),
+        node_seen_at: None,
         state,
         stage: 0,
         step: 0,

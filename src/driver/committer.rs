@@ -190,6 +190,7 @@ mod tests {
             address: String::new(),
             attributes: Arc::default(),
             node: Arc::default(),
+            node_seen_at: None,
             state: AgentState::Pending,
             stage: 0,
             step: 0,

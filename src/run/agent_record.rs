@@ -23,10 +23,13 @@ pub struct AgentRecord {
     pub address: String,
     /// Attributes: those of the Cluster object over those that the agent reports.
     ///
-    /// They and `node` never change in a stage, and a record is copied for each commit that it is in.
+    /// They and `node` rarely change, and a record is copied for each commit that it is in.
     pub attributes: Arc<Map<String, Value>>,
-    /// What `info/node` said when the stage started; null when the agent did not answer.
+    /// What `info/node` said when the agent was asked last; null when it did not answer.
     pub node: Arc<Value>,
+    /// When that was, whether or not the agent answered; none when it was never asked.
+    #[serde(default)]
+    pub node_seen_at: Option<Timestamp>,
     /// State in the present stage.
     pub state: AgentState,
     /// Index of the present stage.
@@ -63,6 +66,71 @@ impl AgentRecord {
         let attempt = self.attempts.get(usize::from(self.step)).copied().unwrap_or(0);
         AttemptKey { agent: self.seq, stage: self.stage, step: self.step, attempt }
     }
+
+    /// What is known about the agent.
+    pub fn about(&self) -> About {
+        About {
+            attributes: Arc::clone(&self.attributes),
+            node: Arc::clone(&self.node),
+            seen_at: self.node_seen_at,
+        }
+    }
+}
+
+/// What is known about an agent, and since when. A run remembers what it was before each change
+/// ([`Happened::AgentInfo`](super::Happened::AgentInfo)), so what it was at any event is found by
+/// going back from the record.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct About {
+    /// Attributes, as in the record.
+    pub attributes: Arc<Map<String, Value>>,
+    /// What `info/node` said; null when the agent did not answer.
+    pub node: Arc<Value>,
+    /// When the agent was asked, whether or not it answered; none when it never was.
+    pub seen_at: Option<Timestamp>,
+}
+
+impl About {
+    /// What of this is not the same in `new`.
+    pub fn changed(&self, new: &Self) -> Option<Was> {
+        (self != new).then(|| Was {
+            attributes: (self.attributes != new.attributes).then(|| self.attributes.clone()),
+            node: (self.node != new.node).then(|| self.node.clone()),
+            node_seen_at: self.seen_at,
+        })
+    }
+
+    /// Goes back to before the change that `was` tells of. To get to what was known at an event, the
+    /// changes after it are taken back, the last one first.
+    pub fn take_back(&mut self, was: &Was) {
+        let Was { attributes, node, node_seen_at } = was;
+        if let Some(attributes) = attributes {
+            self.attributes.clone_from(attributes);
+        }
+        if let Some(node) = node {
+            self.node.clone_from(node);
+        }
+        self.seen_at = *node_seen_at;
+    }
+}
+
+/// What was known about an agent before it changed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Was {
+    /// The attributes; left out when they did not change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attributes: Option<Arc<Map<String, Value>>>,
+    /// What `info/node` had said: null when the agent had not answered, left out when that did not
+    /// change.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub node: Option<Arc<Value>>,
+    /// When the agent had been asked; none when it never was.
+    pub node_seen_at: Option<Timestamp>,
+}
+
+/// Reads a value that is there: null is a value.
+fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Arc<Value>>, D::Error> {
+    Arc::deserialize(from).map(Some)
 }
 
 /// Why an agent failed.
@@ -159,5 +227,43 @@ impl FailureReason {
 impl std::fmt::Display for FailureReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn about(zone: &str, node: Value, seen: i64) -> About {
+        let attributes = Map::from_iter([("zone".to_owned(), json!(zone))]);
+        let seen_at = Some(Timestamp::from_millis(seen));
+        About { attributes: attributes.into(), node: node.into(), seen_at }
+    }
+
+    /// What is kept of a change, read back.
+    fn kept(from: &About, to: &About) -> Was {
+        let text = serde_json::to_string(&from.changed(to).unwrap()).unwrap();
+        serde_json::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn what_was_known_at_any_event_is_found_by_going_back() {
+        let known = [
+            about("a", Value::Null, 1),
+            about("a", json!({"node_status": "HEALTHY"}), 2),
+            about("a", json!({"node_status": "HEALTHY"}), 3),
+            about("b", Value::Null, 4),
+        ];
+        let changes: Vec<_> = known.windows(2).map(|pair| kept(&pair[0], &pair[1])).collect();
+        for (at, expected) in known.iter().enumerate() {
+            let mut about = known[3].clone();
+            changes[at..].iter().rev().for_each(|was| about.take_back(was));
+            assert_eq!(about, *expected, "{at}");
+        }
+        assert_eq!(known[0].changed(&known[0]), None);
+        let same = kept(&known[1], &known[2]);
+        assert_eq!((same.attributes, same.node), (None, None), "only what changed is kept");
     }
 }

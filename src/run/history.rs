@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::agent_record::Failure;
+use super::agent_record::{Failure, Was};
 use super::document::StatusReason;
 use super::ids::{AgentId, AttemptKey, CommandId, RunId};
 use super::status::{AgentState, RunStatus};
@@ -67,6 +67,13 @@ pub enum Happened {
         /// Why it failed or was skipped.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         why: Option<String>,
+    },
+    /// What is known about an agent changed. The record has what it is now; this has what it was.
+    AgentInfo {
+        /// The agent.
+        agent: AgentId,
+        /// What it was before.
+        was: Was,
     },
     /// An attempt of a step began on an agent.
     StepStarted {

@@ -18,7 +18,7 @@ mod status;
 mod time;
 mod transition;
 
-pub use agent_record::{AgentRecord, Failure, FailureReason};
+pub use agent_record::{About, AgentRecord, Failure, FailureReason, Was};
 pub use command::{Command, CommandOutcome, Verb};
 pub use decision::{
     Decision, MAX_DECIDED, MAX_LOG_BYTES, MAX_LOG_LINES, MAX_MEMO_BYTES, MAX_ROSTER_PAGE,

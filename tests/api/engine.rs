@@ -78,6 +78,7 @@ impl<'s> Engine<'s> {
             address: "http://127.0.0.1:1".to_owned(),
             attributes: Map::new().into(),
             node: Value::Null.into(),
+            node_seen_at: None,
             state,
             stage: 0,
             step: 0,

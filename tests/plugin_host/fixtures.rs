@@ -204,6 +204,7 @@ fn record(number: u32) -> AgentRecord {
         address: String::new(),
         attributes: object(json!({ "zone": zone })).into(),
         node: Value::Null.into(),
+        node_seen_at: None,
         state: AgentState::Pending,
         stage: 0,
         step: 0,

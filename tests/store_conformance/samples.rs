@@ -170,6 +170,7 @@ pub(crate) fn record(run: RunId, seq: u32, state: AgentState) -> AgentRecord {
         address: format!("http://127.0.0.1:{seq}"),
         attributes: Map::from_iter([("zone".to_owned(), json!("a"))]).into(),
         node: Value::Null.into(),
+        node_seen_at: Some(START),
         state,
         stage: 0,
         step: 0,

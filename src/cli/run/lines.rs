@@ -2,7 +2,7 @@
 
 use crate::cli::rows::telling_label;
 use crate::cli::text::{clean, plural, time_of_day};
-use crate::run::{AgentState, Happened, RunEvent};
+use crate::run::{AgentId, AgentState, Happened, RunEvent, Was};
 
 /// How much is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,6 +43,7 @@ pub(crate) fn tell(what: &Happened) -> (Detail, String) {
             let why = why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
             (least, format!("{agent} is {to}{why}"))
         }
+        Happened::AgentInfo { agent, was } => (Detail::All, asked_again(agent, was)),
         Happened::StepStarted { agent, step, attempt } => {
             let attempt = if *attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
             (Detail::All, format!("{agent} started {step}{attempt}"))
@@ -63,6 +64,16 @@ pub(crate) fn tell(what: &Happened) -> (Detail, String) {
             (Detail::Main, format!("asked to {command}{why}{}", refused.unwrap_or_default()))
         }
     }
+}
+
+fn asked_again(agent: &AgentId, was: &Was) -> String {
+    let news = match (&was.attributes, &was.node) {
+        (None, None) => "nothing changed",
+        (None, Some(_)) => "what it says about its node changed",
+        (Some(_), None) => "its attributes changed",
+        (Some(_), Some(_)) => "its attributes and what it says about its node changed",
+    };
+    format!("{agent} was asked again: {news}")
 }
 
 fn decision(
@@ -99,7 +110,7 @@ pub(crate) fn batch_name(batch: u32, label: Option<&str>) -> String {
 mod tests {
     use super::*;
     use crate::cli::sample::{moment, run_view};
-    use crate::run::{AgentId, ReasonCode, RunStatus, StatusReason};
+    use crate::run::{ReasonCode, RunStatus, StatusReason};
 
     fn event(what: Happened) -> RunEvent {
         let run = run_view(RunStatus::Running).id;
@@ -130,6 +141,23 @@ mod tests {
         batch.actor = Some("ada".to_owned());
         let line = line_of(&batch, Detail::Main).unwrap();
         assert_eq!(line, "09:00:00  batch 2 (zone a): 3 agents started, 1 agent left out (by ada)");
+    }
+
+    #[test]
+    fn a_look_at_an_agent_says_what_is_new() {
+        let tell = |attributes: bool, node: bool| {
+            let was = Was {
+                attributes: attributes.then(Default::default),
+                node: node.then(Default::default),
+                node_seen_at: Some(moment()),
+            };
+            let event = event(Happened::AgentInfo { agent: AgentId::from("node-1"), was });
+            assert_eq!(line_of(&event, Detail::Agents), None);
+            line_of(&event, Detail::All).unwrap()
+        };
+        assert!(tell(false, false).ends_with("node-1 was asked again: nothing changed"));
+        assert!(tell(true, false).ends_with(": its attributes changed"));
+        assert!(tell(true, true).ends_with("about its node changed"));
     }
 
     #[test]

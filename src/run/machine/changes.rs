@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::state::{IllegalInput, Machine};
 use crate::run::{
-    AgentId, AgentSeq, AgentState, Command, Effect, Happened, Journal, LogLine, PluginLine,
+    About, AgentId, AgentSeq, AgentState, Command, Effect, Happened, Journal, LogLine, PluginLine,
     RunEvent, RunStatus, StatusReason, Timestamp, Transition, Writes,
 };
 
@@ -86,6 +86,21 @@ impl Changes {
         let Some((agent, from, batch)) = machine.move_agent(seq, to) else { return };
         self.records.insert(seq);
         self.event(machine, Happened::Agent { agent, from: Some(from), to, batch, why });
+    }
+
+    /// Takes over what is now known about an agent, and remembers what it was: one record and one
+    /// event, or nothing where all is as it was.
+    #[allow(dead_code, reason = "called once stages and strategies ask agents anew")]
+    pub(super) fn about(&mut self, machine: &mut Machine, seq: AgentSeq, new: About) {
+        let Some(record) = machine.record_mut(seq) else { return };
+        let Some(was) = record.about().changed(&new) else { return };
+        let agent = record.agent.clone();
+        let About { attributes, node, seen_at } = new;
+        record.attributes = attributes;
+        record.node = node;
+        record.node_seen_at = seen_at;
+        self.records.insert(seq);
+        self.event(machine, Happened::AgentInfo { agent, was });
     }
 
     /// Appends the lines that a plugin wrote: of an attempt when there is a journal, else of the

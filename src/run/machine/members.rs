@@ -130,6 +130,7 @@ impl Machine {
             address: member.address,
             attributes: Arc::new(member.attributes),
             node: Arc::new(member.node),
+            node_seen_at: Some(changes.now),
             state,
             stage: self.run.progress.stage.index,
             step: 0,

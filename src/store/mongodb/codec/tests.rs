@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::{from_document, to_document, to_fields};
 use crate::run::{
-    Answer, Answered, CallError, CallName, CommandId, Happened, Progress, RunEvent, RunId,
-    RunStatus, Timestamp,
+    AgentId, Answer, Answered, CallError, CallName, CommandId, Happened, Progress, RunEvent, RunId,
+    RunStatus, Timestamp, Was,
 };
 
 const AT: Timestamp = Timestamp::from_millis(1_700_000_000_123);
@@ -60,6 +60,16 @@ fn identifiers_and_moments_survive_in_tagged_and_in_nested_values() {
         let answered = Answered { name, arguments_hash: "00".to_owned(), at: AT, answer };
         let back: Answered = from_document(to_document(&answered).unwrap()).unwrap();
         assert_eq!(back, answered);
+    }
+}
+
+#[test]
+fn null_and_nothing_are_told_apart_in_what_an_agent_had_said() {
+    for node in [None, Some(Value::Null.into()), Some(json!({"attributes": {"rack": null}}).into())]
+    {
+        let was = Was { attributes: None, node, node_seen_at: Some(AT) };
+        let event = event(Happened::AgentInfo { agent: AgentId::from("node-1"), was });
+        assert_eq!(from_document::<RunEvent>(to_document(&event).unwrap()).unwrap(), event);
     }
 }
 
