@@ -136,6 +136,7 @@ fn snapshot(rolling: &PluginInfo, action: &PluginInfo) -> Snapshot {
         playbook,
         params: Map::new(),
         cluster: "bench".to_owned(),
+        retry_of: None,
         started_by: None,
         created_at: NOW,
     }
@@ -201,26 +202,13 @@ fn machine(snapshot: &Arc<Snapshot>, records: Vec<AgentRecord>) -> Machine {
 
 fn record(run: RunId, seq: u32) -> AgentRecord {
     AgentRecord {
-        run,
-        seq: AgentSeq(seq),
-        agent: AgentId(format!("node-{seq:06}")),
-        address: format!("http://10.0.0.1:{seq}"),
         attributes: Arc::new(Map::from_iter([("zone".to_owned(), json!("a"))])),
-        node: Arc::new(Value::Null),
-        node_seen_at: None,
-        state: AgentState::Pending,
-        stage: 0,
-        step: 0,
-        attempts: vec![0],
-        batch: None,
-        batch_label: None,
-        results: BTreeMap::new(),
-        error: None,
-        skip_reason: None,
-        started_at: None,
-        ended_at: None,
-        joined_at: None,
-        left_at: None,
-        finish_ts: None,
+        ..AgentRecord::new(
+            run,
+            AgentSeq(seq),
+            AgentId(format!("node-{seq:06}")),
+            format!("http://10.0.0.1:{seq}"),
+            1,
+        )
     }
 }

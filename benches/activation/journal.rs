@@ -43,16 +43,15 @@ pub(crate) fn activate(plugin: &Digest, answers: usize) -> Activate {
     ];
     let answers = journaled.split_off(journaled.len() - answers);
     let journal = Journal {
-        run: RunId(uuid::Uuid::nil()),
-        key,
-        agent: agent.clone(),
-        step_name: "restart".to_owned(),
-        started_at: start,
-        arguments: step_arguments(),
         answers,
-        pending: None,
-        log_lines: 0,
-        finish_ts: None,
+        ..Journal::new(
+            RunId(uuid::Uuid::nil()),
+            key,
+            agent.clone(),
+            "restart".to_owned(),
+            start,
+            step_arguments(),
+        )
     };
     Activate {
         key,

@@ -27,6 +27,7 @@ pub(crate) fn new_run(n: u32) -> NewRun {
         playbook,
         params: Map::new(),
         cluster: "bench".to_owned(),
+        retry_of: None,
         started_by: None,
         created_at: START,
     };
@@ -78,10 +79,6 @@ fn happened(agent: u32, attempt: u32, ends: bool) -> Happened {
 fn record(run: RunId, agent: u32, attempt: u32, state: AgentState) -> AgentRecord {
     let version = json!({"number": "1.0.0", "checkout": null, "extra": null});
     AgentRecord {
-        run,
-        seq: AgentSeq(agent),
-        agent: name(agent),
-        address: format!("http://10.0.0.1:{agent}"),
         attributes: Map::from_iter([("zone".to_owned(), json!("a"))]).into(),
         node: json!({
             "node_id": name(agent), "node_status": "HEALTHY", "attributes": {},
@@ -91,19 +88,11 @@ fn record(run: RunId, agent: u32, attempt: u32, state: AgentState) -> AgentRecor
         .into(),
         node_seen_at: Some(START),
         state,
-        stage: 0,
-        step: 0,
         attempts: vec![attempt],
         batch: Some(1),
-        batch_label: None,
         results: BTreeMap::from([("restart".to_owned(), json!({"moved": attempt}))]),
-        error: None,
-        skip_reason: None,
         started_at: Some(START),
-        ended_at: None,
-        joined_at: None,
-        left_at: None,
-        finish_ts: None,
+        ..AgentRecord::new(run, AgentSeq(agent), name(agent), format!("http://10.0.0.1:{agent}"), 1)
     }
 }
 
@@ -120,15 +109,15 @@ fn journal(run: RunId, agent: u32, attempt: u32, ends: bool, at: Timestamp) -> J
     };
     let pending = Pending { name: name_of_call, arguments_hash, at, accepted: false };
     Journal {
-        run,
-        key: AttemptKey { agent: AgentSeq(agent), stage: 0, step: 0, attempt },
-        agent: name(agent),
-        step_name: "restart".to_owned(),
-        started_at: at,
-        arguments: json!({ "kind": kind, "args": arguments }) as Value,
         answers: if ends { vec![answered] } else { Vec::new() },
         pending: (!ends).then_some(pending),
-        log_lines: 0,
-        finish_ts: None,
+        ..Journal::new(
+            run,
+            AttemptKey { agent: AgentSeq(agent), stage: 0, step: 0, attempt },
+            name(agent),
+            "restart".to_owned(),
+            at,
+            json!({ "kind": kind, "args": arguments }) as Value,
+        )
     }
 }

@@ -49,6 +49,7 @@ async fn submit(
         id: request.id.unwrap_or_else(|| CommandId(Uuid::new_v4())),
         run,
         verb: request.command,
+        agent: request.agent,
         actor: request.actor,
         why: request.reason,
         at: state.clock.now(),
@@ -83,7 +84,8 @@ async fn get(
 /// The command that was submitted with this identifier before, if it is the same one.
 async fn known(state: &ApiState, command: &Command) -> Result<Option<Command>, ApiError> {
     let Some(known) = state.store.command(command.id).await? else { return Ok(None) };
-    if known.run == command.run && known.verb == command.verb {
+    let is_same = known.verb == command.verb && known.agent == command.agent;
+    if known.run == command.run && is_same {
         return Ok(Some(known));
     }
     let detail =
@@ -129,6 +131,7 @@ fn view(command: Command) -> CommandView {
         id: command.id,
         run: command.run,
         command: command.verb,
+        agent: command.agent,
         outcome: command.outcome,
     }
 }

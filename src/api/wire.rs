@@ -10,7 +10,8 @@ use serde_json::{Map, Value};
 
 use crate::playbook::{PluginInfo, PluginPin, Problem, Vcs};
 use crate::run::{
-    AgentState, CommandId, CommandOutcome, Digest, RunId, RunStatus, StatusReason, Timestamp, Verb,
+    AgentId, AgentState, CommandId, CommandOutcome, Digest, RunId, RunStatus, StatusReason,
+    Timestamp, Verb,
 };
 
 /// A page of a list.
@@ -158,6 +159,9 @@ pub struct SubmitCommand {
     pub id: Option<CommandId>,
     /// What is asked.
     pub command: Verb,
+    /// The agent that it is about: needed for `give-up`, and for `retry` of one agent only.
+    #[serde(default)]
+    pub agent: Option<AgentId>,
     /// Who asks.
     #[serde(default)]
     pub actor: Option<String>,
@@ -176,6 +180,9 @@ pub struct CommandView {
     pub run: RunId,
     /// What was asked.
     pub command: Verb,
+    /// The agent that it is about, where it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentId>,
     /// What became of it; none while it waits.
     pub outcome: Option<CommandOutcome>,
 }

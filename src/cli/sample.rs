@@ -1,6 +1,6 @@
 //! Things to show, for the tests of this folder.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 use uuid::Uuid;
 
 use crate::api::wire::RunView;
@@ -38,26 +38,18 @@ pub(crate) fn run_view(status: RunStatus) -> RunView {
 /// The record of agent `node-<seq>`.
 pub(crate) fn record(seq: u32, state: AgentState) -> AgentRecord {
     AgentRecord {
-        run: run_view(RunStatus::Running).id,
-        seq: AgentSeq(seq),
-        agent: AgentId(format!("node-{seq}")),
-        address: format!("http://127.0.0.1:{}", 8_000 + seq),
-        attributes: Map::new().into(),
-        node: Value::Null.into(),
-        node_seen_at: None,
         state,
-        stage: 0,
-        step: 0,
         attempts: vec![1],
         batch: Some(1),
-        batch_label: None,
         results: [("drain".to_owned(), json!({"moved": 3}))].into(),
-        error: None,
-        skip_reason: None,
         started_at: Some(moment()),
         ended_at: Some(Timestamp::from_millis(moment().as_millis() + 1_240)),
-        joined_at: None,
-        left_at: None,
-        finish_ts: None,
+        ..AgentRecord::new(
+            run_view(RunStatus::Running).id,
+            AgentSeq(seq),
+            AgentId(format!("node-{seq}")),
+            format!("http://127.0.0.1:{}", 8_000 + seq),
+            1,
+        )
     }
 }

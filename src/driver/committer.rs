@@ -164,7 +164,7 @@ mod tests {
     use super::*;
     use uuid::Uuid;
 
-    use crate::run::{AgentId, AgentState, LogLevel, LogLine, RunId, Timestamp};
+    use crate::run::{AgentId, LogLevel, LogLine, RunId, Timestamp};
 
     fn lines(count: usize) -> Writes {
         let line = LogLine {
@@ -183,28 +183,14 @@ mod tests {
     }
 
     fn records(seqs: std::ops::Range<u32>) -> Writes {
-        let record = |seq| AgentRecord {
-            run: RunId(Uuid::nil()),
-            seq: AgentSeq(seq),
-            agent: AgentId(seq.to_string()),
-            address: String::new(),
-            attributes: Arc::default(),
-            node: Arc::default(),
-            node_seen_at: None,
-            state: AgentState::Pending,
-            stage: 0,
-            step: 0,
-            attempts: Vec::new(),
-            batch: None,
-            batch_label: None,
-            results: BTreeMap::new(),
-            error: None,
-            skip_reason: None,
-            started_at: None,
-            ended_at: None,
-            joined_at: None,
-            left_at: None,
-            finish_ts: None,
+        let record = |seq| {
+            AgentRecord::new(
+                RunId(Uuid::nil()),
+                AgentSeq(seq),
+                AgentId(seq.to_string()),
+                String::new(),
+                0,
+            )
         };
         Writes { records: seqs.map(record).collect(), ..Writes::default() }
     }

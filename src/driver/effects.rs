@@ -80,6 +80,14 @@ impl Effects {
         });
     }
 
+    /// Asks an agent about its node, before an attempt.
+    pub(super) fn check(&mut self, key: AttemptKey, address: String) {
+        let follow = self.follow.clone();
+        self.start(key, async move {
+            Input::Checked { key, info: agent::info(&follow, &address).await }
+        });
+    }
+
     /// Gives up what is performed for an attempt.
     pub(super) fn abandon(&mut self, key: AttemptKey) {
         if let Some(task) = self.attempts.remove(&key) {
@@ -182,7 +190,11 @@ impl Performing {
     }
 
     async fn run_action(&self, perform: &Perform, request: &ActionRequest) -> Answer {
-        let start = Start { again: perform.again, accepted: perform.accepted };
+        let start = Start {
+            again: perform.again,
+            accepted: perform.accepted,
+            look_only: perform.look_only,
+        };
         let (key, call) = (perform.key, perform.call);
         let on_accepted = || {
             let inbox = self.inbox.clone();

@@ -3,7 +3,7 @@
 use super::World;
 use super::committer::Committer;
 use super::run_driver::DriveError;
-use crate::run::{AgentRecord, AgentState, AttemptKey, Journal, Loaded};
+use crate::run::{AgentRecord, AttemptKey, Journal, Loaded};
 use crate::store::{MAX_PAGE, StoreError};
 
 /// Journals in the first page, and the fewest in any: where attempts that go on are rare among those
@@ -28,8 +28,7 @@ pub(super) async fn load(world: &World, committer: &Committer) -> Result<Loaded,
             break;
         }
     }
-    let running = records.iter().filter(|record| record.state == AgentState::Running);
-    let keys = running.map(AgentRecord::present_attempt).filter(|key| key.attempt > 0);
+    let keys = records.iter().filter_map(AgentRecord::open_attempt);
     let read = |before, limit| {
         committer.until_answered(move || store.journals(id, None, Some(before), limit))
     };
@@ -86,18 +85,14 @@ mod tests {
     }
 
     fn journal(key: AttemptKey) -> Journal {
-        Journal {
-            run: RunId(Uuid::from_u128(1)),
+        Journal::new(
+            RunId(Uuid::from_u128(1)),
             key,
-            agent: AgentId(key.agent.0.to_string()),
-            step_name: "act".to_owned(),
-            started_at: Timestamp::from_millis(0),
-            arguments: Value::Null,
-            answers: Vec::new(),
-            pending: None,
-            log_lines: 0,
-            finish_ts: None,
-        }
+            AgentId(key.agent.0.to_string()),
+            "act".to_owned(),
+            Timestamp::from_millis(0),
+            Value::Null,
+        )
     }
 
     /// What is found of `keys` in a store that holds `stored`, and in how many pages.

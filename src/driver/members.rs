@@ -1,11 +1,14 @@
 //! The members of a cluster, with what their agents say about themselves.
 
+use std::collections::HashSet;
+
 use futures::StreamExt as _;
 use serde_json::{Map, Value};
 
 use super::World;
 use crate::playbook::{ClusterAgent, json_depth_ok};
-use crate::run::{Input, Member};
+use crate::run::{AgentId, Input, Member, RetryOf, Snapshot};
+use crate::store::{MAX_PAGE, StoreError};
 
 /// Agents that are asked at the same time, so that a large cluster doesn't open all its
 /// connections at once.
@@ -22,28 +25,66 @@ const STORE_WAIT: std::time::Duration = std::time::Duration::from_millis(500);
 /// of its record, hundreds of which are written by one commit.
 const MAX_ABOUT_BYTES: usize = 8 * 1024;
 
-/// Works out the members of a cluster.
-pub(super) async fn load(world: &World, cluster: &str) -> Input {
-    let stored = loop {
-        match world.store.cluster(cluster).await {
-            Ok(Some(stored)) => break stored,
-            Ok(None) => return Input::MembersFailed(format!("cluster {cluster} does not exist")),
-            Err(error) if error.retryable() => world.clock.sleep(STORE_WAIT).await,
-            Err(error) => return Input::MembersFailed(error.to_string()),
-        }
-    };
-    for agent in &stored.spec.agents {
+/// Works out the members of a run's cluster: all of them, or, where the run goes over agents of
+/// another one again, those.
+pub(super) async fn load(world: &World, snapshot: &Snapshot) -> Input {
+    match members(world, snapshot).await {
+        Ok(members) => Input::Members(members),
+        Err(message) => Input::MembersFailed(message),
+    }
+}
+
+async fn members(world: &World, snapshot: &Snapshot) -> Result<Vec<Member>, String> {
+    let name = &snapshot.cluster;
+    let stored = answered(world, || world.store.cluster(name)).await?;
+    let mut agents = stored.ok_or_else(|| format!("cluster {name} does not exist"))?.spec.agents;
+    if let Some(of) = &snapshot.retry_of {
+        let wanted = agents_of(world, of).await?;
+        agents.retain(|agent| wanted.contains(&agent.id));
+    }
+    for agent in &agents {
         let bytes = json_bytes(&agent.attributes);
         if bytes > MAX_ABOUT_BYTES {
             let id = &agent.id;
-            let message = format!(
+            return Err(format!(
                 "the attributes of agent {id} have {bytes} bytes, at most {MAX_ABOUT_BYTES}"
-            );
-            return Input::MembersFailed(message);
+            ));
         }
     }
-    let asked = futures::stream::iter(stored.spec.agents).map(|agent| ask(world, agent));
-    Input::Members(asked.buffered(ASKED_AT_ONCE).collect().await)
+    let asked = futures::stream::iter(agents).map(|agent| ask(world, agent));
+    Ok(asked.buffered(ASKED_AT_ONCE).collect().await)
+}
+
+/// The agents of a finished run that are gone over again.
+async fn agents_of(world: &World, of: &RetryOf) -> Result<HashSet<AgentId>, String> {
+    if answered(world, || world.store.run(of.run)).await?.is_none() {
+        return Err(format!("run {}, whose agents it goes over again, is gone", of.run));
+    }
+    let mut wanted = HashSet::new();
+    let mut after = None;
+    loop {
+        let page = answered(world, || world.store.records(of.run, None, after, MAX_PAGE)).await?;
+        after = page.last().map(|record| record.seq);
+        let is_last = page.len() < MAX_PAGE as usize;
+        wanted.extend(page.into_iter().filter(|record| of.takes(record)).map(|r| r.agent));
+        if is_last {
+            return Ok(wanted);
+        }
+    }
+}
+
+/// Asks the store until it answers.
+async fn answered<T, F>(world: &World, call: impl Fn() -> F) -> Result<T, String>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    loop {
+        match call().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) if error.retryable() => world.clock.sleep(STORE_WAIT).await,
+            Err(error) => return Err(error.to_string()),
+        }
+    }
 }
 
 fn json_bytes(value: &impl serde::Serialize) -> usize {
@@ -61,11 +102,12 @@ async fn ask(world: &World, agent: ClusterAgent) -> Member {
     };
     let mut attributes = reported;
     attributes.extend(agent.attributes.clone());
+    let declared = agent.attributes;
     let readable = json_depth_ok(&node) && attributes.values().all(json_depth_ok);
     if readable && json_bytes(&attributes) + json_bytes(&node) <= MAX_ABOUT_BYTES {
-        return Member { agent: agent.id, address: agent.address, attributes, node };
+        return Member { agent: agent.id, address: agent.address, attributes, declared, node };
     }
     tracing::warn!(agent = %agent.id, "the agent says more about its node than is kept");
-    let attributes = agent.attributes;
-    Member { agent: agent.id, address: agent.address, attributes, node: Value::Null }
+    let (attributes, node) = (declared.clone(), Value::Null);
+    Member { agent: agent.id, address: agent.address, attributes, declared, node }
 }

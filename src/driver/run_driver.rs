@@ -185,6 +185,7 @@ impl RunDriver {
             match effect {
                 Effect::Activate(activate) => effects.activate(*activate),
                 Effect::Perform(perform) => effects.perform(*perform),
+                Effect::Check { key, address } => effects.check(key, address),
                 Effect::Abandon(key) => effects.abandon(key),
                 Effect::WakeAt(at) => effects.wake_at(at),
                 Effect::Plan { plugin, input } => question = Some((plugin, input)),
@@ -192,8 +193,8 @@ impl RunDriver {
                 Effect::AwaitCluster => effects.answer(self.cluster(machine)),
                 Effect::LoadMembers => {
                     let world = self.world.clone();
-                    let cluster = machine.run().snapshot.cluster.clone();
-                    effects.answer(async move { members::load(&world, &cluster).await });
+                    let snapshot = machine.run().snapshot.clone();
+                    effects.answer(async move { members::load(&world, &snapshot).await });
                 }
                 Effect::Stamp(at) => effects.answer(stamp(self.committer(), at)),
             }

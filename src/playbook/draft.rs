@@ -87,6 +87,7 @@ pub(super) fn draft(file: PlaybookFile, suspects: &Suspects, problems: &mut Vec<
         uses: Vec::new(),
         params: Arc::new(Value::Null),
         all_steps: spec.stages.iter().flat_map(steps_of).collect(),
+        steps_before: 0,
     };
     let params = spec.params.map_or_else(params::no_params, Value::Object);
     drafter.params(&params, suspects);
@@ -127,6 +128,8 @@ pub(super) struct Drafter {
     pub(super) params: Arc<Value>,
     /// The steps of every stage, with the name of it.
     pub(super) all_steps: Arc<[(String, String)]>,
+    /// How many of them belong to stages that were drafted already.
+    pub(super) steps_before: usize,
 }
 
 impl Drafter {

@@ -21,8 +21,10 @@ impl Drafter {
         let names: Vec<String> = file.steps.iter().map(|step| step.name.clone()).collect();
         self.unique(&format!("{path}/steps"), "step", names.iter());
         let (params, all) = (Arc::clone(&self.params), Arc::clone(&self.all_steps));
-        let all = &all;
-        let scope = Names { roots: IN_SELECT, earlier: &[], steps: &names, all, params: &params };
+        let before = all.get(..self.steps_before).unwrap_or_default();
+        self.steps_before += names.len();
+        let (earlier, all, params) = (&[][..], &all[..], &*params);
+        let scope = Names { roots: IN_SELECT, earlier, before, steps: &names, all, params };
         let select = self.expr(&format!("{path}/select"), file.select, scope);
         let pointer = format!("{path}/strategy");
         let plugin = file.strategy.uses;

@@ -253,12 +253,18 @@ pub struct Step {
     pub when: Option<Expr>,
     /// What must hold just before the step, on fresh information.
     pub require: Option<Expr>,
-    /// How long one attempt may take.
+    /// How long one attempt may take; absent: [`Step::DEFAULT_TIMEOUT`].
     pub timeout: Option<Millis>,
     /// How often and when it is tried again.
     pub retry: Retry,
     /// What a failure of the step means for the agent.
     pub on_error: OnError,
+}
+
+impl Step {
+    /// How long an attempt may take when the playbook does not say: a wait without any end would
+    /// hold its cluster for ever.
+    pub const DEFAULT_TIMEOUT: Millis = Millis::from_secs(24 * 60 * 60);
 }
 
 /// How often and when a step is tried again.

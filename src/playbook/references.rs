@@ -9,8 +9,10 @@ use super::problem::did_you_mean;
 pub(super) struct Names<'a> {
     /// The roots that there are.
     pub(super) roots: &'static [&'static str],
-    /// The steps before this place.
+    /// The steps of the stage before this place.
     pub(super) earlier: &'a [String],
+    /// The steps of the stages before.
+    pub(super) before: &'a [(String, String)],
     /// All steps of the stage.
     pub(super) steps: &'a [String],
     /// The steps of every stage, with the name of it.
@@ -47,7 +49,8 @@ impl Names<'_> {
 
     fn step(&self, path: &[&str]) -> Option<String> {
         let (name, rest) = path.split_first()?;
-        if self.earlier.iter().any(|step| step == name) {
+        let before = self.before.iter().map(|(_, step)| step);
+        if self.earlier.iter().chain(before).any(|step| step == name) {
             return known("steps", rest, &["result"]);
         }
         if self.steps.iter().any(|step| step == name) {
@@ -61,10 +64,12 @@ impl Names<'_> {
         }
         if let Some((stage, _)) = self.all.iter().find(|(_, step)| step == name) {
             return Some(format!(
-                "step {name:?} belongs to stage {stage:?}: results are known only within their stage"
+                "step {name:?} belongs to stage {stage:?}, which does not come before this one"
             ));
         }
-        Some(match did_you_mean(name, self.earlier.iter().map(String::as_str)) {
+        let before = self.before.iter().map(|(_, step)| step);
+        let known = self.earlier.iter().chain(before).map(String::as_str);
+        Some(match did_you_mean(name, known) {
             Some(meant) => format!("there is no step {name:?}: did you mean {meant:?}?"),
             None => format!("there is no step {name:?} before this place"),
         })

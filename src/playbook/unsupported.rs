@@ -3,7 +3,7 @@
 //! not performed would be worse than refused.
 
 use super::draft::{Declared, Draft};
-use super::model::{Cluster, Membership, OnAdded, OnRemoved, Step};
+use super::model::{Cluster, Membership, OnAdded, OnRemoved};
 use super::problem::{Problem, code};
 use super::source::Source;
 use super::spans::push_segment;
@@ -21,16 +21,8 @@ pub(super) fn in_playbook(draft: &Draft) -> Vec<Problem> {
         push_segment(&mut path, name);
         in_plugin(&path, declared, &mut problems);
     }
-    let stages = &draft.playbook.stages;
-    if stages.len() > 1 {
-        problems.push(not_yet("/spec/stages/1", "more than one stage"));
-    }
-    for (index, stage) in stages.iter().enumerate() {
-        let path = format!("/spec/stages/{index}");
-        in_membership(&path, stage.membership, &mut problems);
-        for (index, step) in stage.steps.iter().enumerate() {
-            in_step(&format!("{path}/steps/{index}"), step, &mut problems);
-        }
+    for (index, stage) in draft.playbook.stages.iter().enumerate() {
+        in_membership(&format!("/spec/stages/{index}"), stage.membership, &mut problems);
     }
     problems
 }
@@ -51,18 +43,6 @@ fn in_membership(path: &str, membership: Membership, problems: &mut Vec<Problem>
     }
     if membership.removed != OnRemoved::Ignore {
         problems.push(not_yet(format!("{path}/membership/removed"), "anything but ignore"));
-    }
-}
-
-fn in_step(path: &str, step: &Step, problems: &mut Vec<Problem>) {
-    if step.timeout.is_some() {
-        problems.push(not_yet(format!("{path}/timeout"), "timeout"));
-    }
-    if step.require.is_some() {
-        problems.push(not_yet(format!("{path}/require"), "require"));
-    }
-    if step.retry.attempts > 1 {
-        problems.push(not_yet(format!("{path}/retry"), "retry"));
     }
 }
 

@@ -140,12 +140,6 @@ mod tests {
 
     fn journal(answers: Vec<Answered>, pending: Option<&Call>) -> Journal {
         Journal {
-            run: RunId(uuid::Uuid::nil()),
-            key: AttemptKey { agent: AgentSeq(0), stage: 0, step: 0, attempt: 1 },
-            agent: AgentId::from("node-1"),
-            step_name: "step".to_owned(),
-            started_at: Timestamp::from_millis(1_000),
-            arguments: Value::Null,
             answers,
             pending: pending.map(|call| Pending {
                 name: call.name(),
@@ -153,8 +147,14 @@ mod tests {
                 at: Timestamp::from_millis(1_500),
                 accepted: false,
             }),
-            log_lines: 0,
-            finish_ts: None,
+            ..Journal::new(
+                RunId(uuid::Uuid::nil()),
+                AttemptKey { agent: AgentSeq(0), stage: 0, step: 0, attempt: 1 },
+                AgentId::from("node-1"),
+                "step".to_owned(),
+                Timestamp::from_millis(1_000),
+                Value::Null,
+            )
         }
     }
 

@@ -30,12 +30,23 @@ pub struct AgentRecord {
     /// When that was, whether or not the agent answered; none when it was never asked.
     #[serde(default)]
     pub node_seen_at: Option<Timestamp>,
+    /// Of `attributes`, those that the Cluster object gives: what the agent reports anew goes beneath
+    /// them.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub declared: Arc<Map<String, Value>>,
     /// State in the present stage.
     pub state: AgentState,
     /// Index of the present stage.
     pub stage: u16,
     /// Index of the step that is going on, or that comes next.
     pub step: u16,
+    /// What a running agent does in that step.
+    #[serde(default)]
+    pub phase: StepPhase,
+    /// Attempts of that step since it was begun, or since a person had it tried again: what its
+    /// retries are counted by.
+    #[serde(default)]
+    pub tries: u32,
     /// Number of the last attempt of each step of the stage; 0: none yet. They only ever grow.
     pub attempts: Vec<u32>,
     /// Number of the decision that started the agent, from 1.
@@ -46,6 +57,13 @@ pub struct AgentRecord {
     pub results: BTreeMap<String, Value>,
     /// Why the agent failed, or what went wrong in a step that was allowed to.
     pub error: Option<Failure>,
+    /// An action that may still be running although its attempt is over. Nothing further is sent to
+    /// the agent until it is known how that ended, or a person gives it up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outstanding: Option<Outstanding>,
+    /// How the agent came through the stages before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub past: Vec<PastStage>,
     /// Why it was skipped.
     pub skip_reason: Option<String>,
     /// When its first step started.
@@ -60,7 +78,118 @@ pub struct AgentRecord {
     pub finish_ts: Option<Timestamp>,
 }
 
+fn is_empty(map: &Arc<Map<String, Value>>) -> bool {
+    map.is_empty()
+}
+
+/// What a running agent does in its present step.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "kebab-case", tag = "phase")]
+pub enum StepPhase {
+    /// Nothing yet: the step begins next.
+    #[default]
+    Waiting,
+    /// The last attempt of the step goes on.
+    Trying,
+    /// The last attempt failed, and the next one begins at a moment.
+    RetryAt {
+        /// The moment.
+        at: Timestamp,
+    },
+    /// The last attempt is over, and its action may still be running: it is waited for.
+    Settling {
+        /// When the agent is failed instead.
+        until: Timestamp,
+    },
+}
+
+/// An action that may still be running although its attempt is over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Outstanding {
+    /// The attempt.
+    pub key: AttemptKey,
+    /// Number of the call that scheduled the action.
+    pub call: u32,
+    /// When that call was committed.
+    pub since: Timestamp,
+}
+
+impl Outstanding {
+    /// Whether that call scheduled it.
+    pub(super) fn is_call(&self, key: AttemptKey, call: u32) -> bool {
+        self.key == key && self.call == call
+    }
+}
+
+/// How an agent came through a stage that is over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct PastStage {
+    /// Index of the stage.
+    pub stage: u16,
+    /// The state that the agent ended it in.
+    pub state: AgentState,
+    /// Number of the decision that started it.
+    pub batch: Option<u32>,
+    /// Why it failed, or what went wrong in a step that was allowed to.
+    pub error: Option<Failure>,
+    /// Why it was skipped.
+    pub skip_reason: Option<String>,
+    /// When its first step started.
+    pub started_at: Option<Timestamp>,
+    /// When it reached that state.
+    pub ended_at: Option<Timestamp>,
+}
+
 impl AgentRecord {
+    /// The record of an agent that waits in the first stage, which has so many steps.
+    pub fn new(run: RunId, seq: AgentSeq, agent: AgentId, address: String, steps: usize) -> Self {
+        Self {
+            run,
+            seq,
+            agent,
+            address,
+            attributes: Arc::default(),
+            node: Arc::default(),
+            node_seen_at: None,
+            declared: Arc::default(),
+            state: AgentState::Pending,
+            stage: 0,
+            step: 0,
+            phase: StepPhase::Waiting,
+            tries: 0,
+            attempts: vec![0; steps],
+            batch: None,
+            batch_label: None,
+            results: BTreeMap::new(),
+            error: None,
+            outstanding: None,
+            past: Vec::new(),
+            skip_reason: None,
+            started_at: None,
+            ended_at: None,
+            joined_at: None,
+            left_at: None,
+            finish_ts: None,
+        }
+    }
+
+    /// The attempt whose journal is needed to go on with the agent, if there is one.
+    pub fn open_attempt(&self) -> Option<AttemptKey> {
+        let of_action = self.outstanding.as_ref().map(|outstanding| outstanding.key);
+        let present = Some(self.present_attempt()).filter(|key| key.attempt > 0);
+        match self.state {
+            AgentState::Running => of_action.or(present),
+            AgentState::Added
+            | AgentState::Pending
+            | AgentState::Done
+            | AgentState::Failed
+            | AgentState::Skipped
+            | AgentState::Removed => of_action,
+        }
+    }
+
     /// The last attempt of the present step; its number is 0 when the step had none yet.
     pub fn present_attempt(&self) -> AttemptKey {
         let attempt = self.attempts.get(usize::from(self.step)).copied().unwrap_or(0);

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{CommandId, RunId};
+use super::ids::{AgentId, CommandId, RunId};
 use super::time::Timestamp;
 
 /// A command to a run. It is applied once, by the engine that holds the run.
@@ -14,6 +14,9 @@ pub struct Command {
     pub run: RunId,
     /// What is asked.
     pub verb: Verb,
+    /// The agent that it is about: for [`Verb::GiveUp`], and for a [`Verb::Retry`] of one agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentId>,
     /// Who asks, as they said.
     pub actor: Option<String>,
     /// Why, as they said.
@@ -34,18 +37,32 @@ pub enum Verb {
     Approve,
     /// Cancel a run that waits for approval.
     Reject,
-    /// Start no new agent.
+    /// Start no new agent; those that have started finish their steps.
     Pause,
+    /// Start no new agent, and stop each that has started after its present call.
+    PauseNow,
     /// Go on after a pause; accepts the failures so far.
     Resume,
+    /// Put the failed agents of a paused run back in the queue, or one of them.
+    Retry,
+    /// Wait no longer for the action of an agent, which may never end.
+    GiveUp,
     /// End the run after what is in flight.
     Cancel,
 }
 
 impl Verb {
     /// Every verb.
-    pub const ALL: [Self; 5] =
-        [Self::Approve, Self::Reject, Self::Pause, Self::Resume, Self::Cancel];
+    pub const ALL: [Self; 8] = [
+        Self::Approve,
+        Self::Reject,
+        Self::Pause,
+        Self::PauseNow,
+        Self::Resume,
+        Self::Retry,
+        Self::GiveUp,
+        Self::Cancel,
+    ];
 
     /// The word used everywhere.
     pub const fn as_str(self) -> &'static str {
@@ -53,7 +70,10 @@ impl Verb {
             Self::Approve => "approve",
             Self::Reject => "reject",
             Self::Pause => "pause",
+            Self::PauseNow => "pause-now",
             Self::Resume => "resume",
+            Self::Retry => "retry",
+            Self::GiveUp => "give-up",
             Self::Cancel => "cancel",
         }
     }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::ids::{Digest, RunId};
+use super::agent_record::{AgentRecord, FailureReason};
+use super::ids::{AgentSeq, Digest, RunId};
 use super::status::{AgentState, RunStatus};
 use super::time::Timestamp;
 use crate::playbook::Playbook;
@@ -38,10 +39,42 @@ pub struct Snapshot {
     pub params: Map<String, Value>,
     /// Name of the cluster.
     pub cluster: String,
+    /// The finished run whose agents this one goes over again, and which of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_of: Option<RetryOf>,
     /// Who started it, as they said.
     pub started_by: Option<String>,
     /// When it was created.
     pub created_at: Timestamp,
+}
+
+/// Which agents of a finished run are gone over again. At least one kind is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct RetryOf {
+    /// The finished run.
+    pub run: RunId,
+    /// Those that failed in any of its stages.
+    pub failed: bool,
+    /// Those that were skipped in its last stage.
+    pub skipped: bool,
+    /// Those that were not started, or were cut off.
+    pub unfinished: bool,
+}
+
+impl RetryOf {
+    /// Whether it takes the agent with this record of the finished run.
+    pub fn takes(&self, record: &AgentRecord) -> bool {
+        let cut_off = record.error.as_ref().is_some_and(|f| f.reason == FailureReason::Cancelled);
+        let failed_before = record.past.iter().any(|past| past.state == AgentState::Failed);
+        match record.state {
+            AgentState::Failed if cut_off => self.unfinished,
+            AgentState::Failed => self.failed,
+            AgentState::Skipped if failed_before => self.failed,
+            AgentState::Skipped => self.skipped,
+            AgentState::Pending | AgentState::Running | AgentState::Added => self.unfinished,
+            AgentState::Done | AgentState::Removed => false,
+        }
+    }
 }
 
 impl Snapshot {
@@ -66,6 +99,19 @@ pub struct Progress {
     pub counts: BTreeMap<AgentState, u32>,
     /// The present stage.
     pub stage: StageProgress,
+    /// Whether agents that have started stop after their present call, while the run is paused.
+    #[serde(default)]
+    pub hold: bool,
+    /// Failures of the whole run that count for a budget.
+    #[serde(default)]
+    pub failures: u32,
+    /// Of those, how many a person has accepted by resuming the run.
+    #[serde(default)]
+    pub accepted_failures: u32,
+    /// What a stage ended with whose budget was exceeded, and which a person let go on: the run ends
+    /// in FAILED then.
+    #[serde(default)]
+    pub exceeded: Option<String>,
     /// When it began to go (left PENDING).
     pub started_at: Option<Timestamp>,
     /// How the run ends, once that is settled (from FINISHING on): DONE, FAILED or CANCELLED.
@@ -86,6 +132,10 @@ impl Progress {
             next_event: 1,
             counts: BTreeMap::new(),
             stage: StageProgress::default(),
+            hold: false,
+            failures: 0,
+            accepted_failures: 0,
+            exceeded: None,
             started_at: None,
             outcome: None,
             finishing_at: None,
@@ -114,10 +164,15 @@ pub struct StageProgress {
     pub next: Option<PlannedNext>,
     /// Decisions in a row that neither started an agent nor left one out.
     pub idle: u32,
-    /// Failures that count for the budget.
+    /// Failures in this stage that count for the budget.
     pub failures: u32,
-    /// Failures that a person has accepted by resuming the run.
-    pub accepted_failures: u32,
+    /// Whether agents are still being taken into the stage. Not used for the first one, which has
+    /// the status STARTING for that.
+    #[serde(default)]
+    pub entering: bool,
+    /// The next agent that a person's retry looks at, until it has looked at all.
+    #[serde(default)]
+    pub retrying: Option<AgentSeq>,
 }
 
 /// What a strategy asked for after its last decision, as far as the host still has to act on it.

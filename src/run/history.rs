@@ -39,6 +39,15 @@ pub enum Happened {
         /// Why.
         reason: Option<StatusReason>,
     },
+    /// A stage began: its agents are known.
+    Stage {
+        /// Name of the stage.
+        stage: String,
+        /// Its index in the playbook, from 0.
+        index: u16,
+        /// How many agents it has selected.
+        selected: u32,
+    },
     /// The strategy decided. The agents that it started follow as `agent` events of the same batch.
     Decision {
         /// Sequence of the last event that the strategy's roster reflected.
@@ -102,12 +111,27 @@ pub enum Happened {
         /// Why it failed; none when it ended well.
         failure: Option<Failure>,
     },
+    /// An action ended whose attempt was over already, because its time had run out or its agent
+    /// could not be reached.
+    LateAction {
+        /// The agent.
+        agent: AgentId,
+        /// Name of the step.
+        step: String,
+        /// Number of the attempt.
+        attempt: u32,
+        /// How it ended, in words; or that nobody waits for it any more.
+        outcome: String,
+    },
     /// A person's command was applied or refused.
     Command {
         /// The command.
         id: CommandId,
         /// Its word, for example `resume`.
         command: String,
+        /// The agent that it is about, where it is about one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        agent: Option<AgentId>,
         /// Why, as the person said.
         why: Option<String>,
         /// Why it was refused; none when it was applied.

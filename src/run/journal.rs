@@ -26,10 +26,43 @@ pub struct Journal {
     pub answers: Vec<Answered>,
     /// The call that is being performed.
     pub pending: Option<Pending>,
+    /// How the pending call ended after the attempt was over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late: Option<Answered>,
+    /// Time on hold (`pause --now`), which the timeout of the step does not count.
+    #[serde(default)]
+    pub held: Millis,
     /// Lines in the log so far.
     pub log_lines: u32,
     /// When the run finished, once it has.
     pub finish_ts: Option<Timestamp>,
+}
+
+impl Journal {
+    /// The journal of an attempt that has made no call yet.
+    pub fn new(
+        run: RunId,
+        key: AttemptKey,
+        agent: AgentId,
+        step_name: String,
+        started_at: Timestamp,
+        arguments: Value,
+    ) -> Self {
+        Self {
+            run,
+            key,
+            agent,
+            step_name,
+            started_at,
+            arguments,
+            answers: Vec::new(),
+            pending: None,
+            late: None,
+            held: Millis(0),
+            log_lines: 0,
+            finish_ts: None,
+        }
+    }
 }
 
 /// A call that has its answer.
@@ -56,6 +89,13 @@ pub struct Pending {
     pub at: Timestamp,
     /// Whether the agent is known to have accepted the action; then "not known" means lost.
     pub accepted: bool,
+}
+
+impl Pending {
+    /// The call with its answer.
+    pub(super) fn answered(self, at: Timestamp, answer: Answer) -> Answered {
+        Answered { name: self.name, arguments_hash: self.arguments_hash, at, answer }
+    }
 }
 
 /// The functions whose answers are journaled.

@@ -18,14 +18,16 @@ mod status;
 mod time;
 mod transition;
 
-pub use agent_record::{About, AgentRecord, Failure, FailureReason, Was};
+pub use agent_record::{
+    About, AgentRecord, Failure, FailureReason, Outstanding, PastStage, StepPhase, Was,
+};
 pub use command::{Command, CommandOutcome, Verb};
 pub use decision::{
     Decision, MAX_DECIDED, MAX_LOG_BYTES, MAX_LOG_LINES, MAX_MEMO_BYTES, MAX_ROSTER_PAGE,
     MAX_START, Next, PlanInput, Roster,
 };
 pub use document::{
-    Loaded, PlannedNext, Progress, ReasonCode, Run, Snapshot, StageProgress, StatusReason,
+    Loaded, PlannedNext, Progress, ReasonCode, RetryOf, Run, Snapshot, StageProgress, StatusReason,
 };
 pub use history::{Happened, LogLevel, LogLine, PluginLine, RunEvent};
 pub use ids::{AgentId, AgentSeq, AttemptKey, CommandId, Digest, DigestError, EngineId, RunId};

@@ -42,6 +42,7 @@ pub fn new_run(
         playbook: playbook.clone(),
         params,
         cluster: cluster.to_owned(),
+        retry_of: None,
         started_by,
         created_at: now,
     };

@@ -10,7 +10,7 @@ use super::decision::{Decision, PlanInput};
 use super::document::Progress;
 use super::history::{LogLine, PluginLine, RunEvent};
 use super::ids::{AgentId, AttemptKey, Digest, RunId};
-use super::journal::{Answer, Call, Journal};
+use super::journal::{Answer, Call, CallError, Journal, NodeInfo};
 use super::time::Timestamp;
 use crate::playbook::Grants;
 
@@ -58,6 +58,13 @@ pub enum Input {
         /// The answer.
         answer: Answer,
     },
+    /// What the agent says, asked by [`Effect::Check`].
+    Checked {
+        /// The attempt.
+        key: AttemptKey,
+        /// What it says about its node.
+        info: Result<NodeInfo, CallError>,
+    },
     /// A person's command.
     Command(Command),
     /// The moment that was asked for with [`Effect::WakeAt`] has come.
@@ -77,6 +84,8 @@ pub struct Member {
     pub address: String,
     /// Attributes: those of the Cluster object over those that the agent reports.
     pub attributes: Map<String, Value>,
+    /// Of these, those of the Cluster object.
+    pub declared: Map<String, Value>,
     /// What `info/node` said; null when the agent did not answer.
     pub node: Value,
 }
@@ -177,6 +186,13 @@ pub enum Effect {
     },
     /// Activate a step and answer with [`Input::Activated`].
     Activate(Box<Activate>),
+    /// Ask the agent about its node, just before an attempt, and answer with [`Input::Checked`].
+    Check {
+        /// The attempt.
+        key: AttemptKey,
+        /// Base URL of the agent's API.
+        address: String,
+    },
     /// Perform a call and answer with [`Input::Answered`].
     Perform(Box<Perform>),
     /// Answer with [`Input::Woken`] at that moment. A later one of these replaces this.
@@ -229,4 +245,6 @@ pub struct Perform {
     pub again: bool,
     /// Whether the agent is known to have accepted the action.
     pub accepted: bool,
+    /// Whether an action may only be looked at: one that the agent does not know is lost then.
+    pub look_only: bool,
 }

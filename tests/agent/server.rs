@@ -155,7 +155,7 @@ async fn a_command_is_followed_to_its_payload_and_runs_once() {
     assert_eq!(payload, Ok(expected.clone()));
     assert_eq!(accepted.load(Ordering::SeqCst), 1);
     // An engine that crashed after that takes the call up again.
-    let again = Start { again: true, accepted: false };
+    let again = Start { again: true, accepted: false, look_only: false };
     let payload = run_action(&ctx, &address, &request, again, || (), async || true).await;
     assert_eq!(payload, Ok(expected));
     assert_eq!(until_final(&address, ID).await["executions"], 1);
@@ -171,7 +171,7 @@ async fn failures_refusals_and_losses_arrive_as_such() {
     let ctx = context();
     let run = async |id: u128, kind: &str, accepted: bool| {
         let request = request(Uuid::from_u128(id), kind, Value::Null);
-        let start = Start { again: accepted, accepted };
+        let start = Start { again: accepted, accepted, look_only: false };
         run_action(&ctx, &address, &request, start, || (), async || true).await.unwrap_err()
     };
     let failed = "the command ended with exit status: 4: no disk".to_owned();

@@ -5,7 +5,7 @@ use replibook::run::{
     RunId, RunStatus, Timestamp, Writes,
 };
 use replibook::store::Store;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::server::Server;
 
@@ -72,27 +72,14 @@ impl<'s> Engine<'s> {
     /// The record of an agent.
     pub(crate) fn record(&self, seq: u32, state: AgentState) -> AgentRecord {
         AgentRecord {
-            run: self.run,
-            seq: AgentSeq(seq),
-            agent: AgentId(format!("rack/node-{seq}")),
-            address: "http://127.0.0.1:1".to_owned(),
-            attributes: Map::new().into(),
-            node: Value::Null.into(),
-            node_seen_at: None,
             state,
-            stage: 0,
-            step: 0,
-            attempts: vec![0],
-            batch: None,
-            batch_label: None,
-            results: Default::default(),
-            error: None,
-            skip_reason: None,
-            started_at: None,
-            ended_at: None,
-            joined_at: None,
-            left_at: None,
-            finish_ts: None,
+            ..AgentRecord::new(
+                self.run,
+                AgentSeq(seq),
+                AgentId(format!("rack/node-{seq}")),
+                "http://127.0.0.1:1".to_owned(),
+                1,
+            )
         }
     }
 }

@@ -1,6 +1,5 @@
 //! One host and the guests for all tests, and what activations and plans are made of.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
@@ -55,18 +54,14 @@ pub(crate) async fn example(name: &str) -> PluginInfo {
 pub(crate) fn activate(plugin: &Digest, arguments: Value) -> Activate {
     let key = AttemptKey { agent: AgentSeq(0), stage: 0, step: 0, attempt: 1 };
     let agent = AgentId::from("node-1");
-    let journal = Journal {
-        run: RunId(uuid::Uuid::from_u128(7)),
+    let journal = Journal::new(
+        RunId(uuid::Uuid::from_u128(7)),
         key,
-        agent: agent.clone(),
-        step_name: "restart".to_owned(),
-        started_at: START,
+        agent.clone(),
+        "restart".to_owned(),
+        START,
         arguments,
-        answers: Vec::new(),
-        pending: None,
-        log_lines: 0,
-        finish_ts: None,
-    };
+    );
     Activate {
         key,
         plugin: plugin.clone(),
@@ -198,27 +193,14 @@ impl Roster for Agents {
 fn record(number: u32) -> AgentRecord {
     let zone = ["a", "b", "c"][number as usize % 3];
     AgentRecord {
-        run: RunId(uuid::Uuid::from_u128(7)),
-        seq: AgentSeq(number),
-        agent: AgentId(format!("node-{number}")),
-        address: String::new(),
         attributes: object(json!({ "zone": zone })).into(),
-        node: Value::Null.into(),
-        node_seen_at: None,
-        state: AgentState::Pending,
-        stage: 0,
-        step: 0,
-        attempts: vec![0],
-        batch: None,
-        batch_label: None,
-        results: BTreeMap::new(),
-        error: None,
-        skip_reason: None,
-        started_at: None,
-        ended_at: None,
-        joined_at: None,
-        left_at: None,
-        finish_ts: None,
+        ..AgentRecord::new(
+            RunId(uuid::Uuid::from_u128(7)),
+            AgentSeq(number),
+            AgentId(format!("node-{number}")),
+            String::new(),
+            1,
+        )
     }
 }
 

@@ -3,17 +3,20 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::wildcard_enum_match_arm)]
 
+mod parts;
 mod world;
 
+use parts::{First, Setup, Work, playbook};
 use proptest::prelude::*;
 use replibook::run::{AgentState, FailureReason, Happened, RunStatus, Verb};
-use world::{Choice, First, Setup, Work, World, playbook};
+use world::{Choice, World};
 
 fn choices() -> impl Strategy<Value = Vec<Choice>> {
     let choice = prop_oneof![
         8 => any::<u16>().prop_map(Choice::Perform),
         6 => any::<u16>().prop_map(Choice::PerformWell),
         1 => Just(Choice::Crash),
+        1 => Just(Choice::Wake),
         1 => prop::sample::select(Verb::ALL.to_vec()).prop_map(Choice::Command),
         1 => any::<u16>().prop_map(Choice::BadDecision),
     ];
@@ -22,17 +25,19 @@ fn choices() -> impl Strategy<Value = Vec<Choice>> {
 
 fn setups() -> impl Strategy<Value = Setup> {
     let first = prop::sample::select(vec![First::Goes, First::Goes, First::LeftOut, First::Fails]);
-    (1_usize..9, 0_u32..4, any::<bool>(), 1_usize..3, any::<bool>(), 1_u32..5, first).prop_map(
-        |(agents, max_failed, abort, steps, approval, batch, first)| Setup {
-            agents,
-            max_failed,
-            abort,
-            steps,
-            approval,
-            batch,
-            first,
-        },
-    )
+    let timeout = prop::option::of(1_u64..30);
+    let budget = (0_u32..4, any::<bool>(), any::<bool>());
+    let steps = (1_usize..3, 1_u32..4, timeout, any::<bool>(), any::<bool>());
+    let stages = (1_usize..9, 1_usize..4, any::<bool>(), 1_u32..5);
+    (first, budget, steps, stages).prop_map(|(first, budget, steps, stages)| {
+        let (max_failed, abort, run_scope) = budget;
+        let (steps, attempts, timeout, require, continues) = steps;
+        let (agents, stages, approval, batch) = stages;
+        let timeout = timeout.filter(|minutes| *minutes < 20);
+        let plain = Setup::plain(agents, max_failed);
+        let plain = Setup { abort, run_scope, steps, attempts, timeout, require, ..plain };
+        Setup { continues, stages, approval, batch, first, ..plain }
+    })
 }
 
 proptest! {
@@ -65,21 +70,9 @@ proptest! {
     }
 }
 
-fn plain(agents: usize, max_failed: u32) -> Setup {
-    Setup {
-        agents,
-        max_failed,
-        abort: false,
-        steps: 1,
-        approval: false,
-        batch: 2,
-        first: First::Goes,
-    }
-}
-
 #[test]
 fn a_run_without_mishaps_is_done() {
-    let mut world = World::new(plain(5, 0));
+    let mut world = World::new(Setup::plain(5, 0));
     world.run_dry();
     assert_eq!(world.progress().status, RunStatus::Done);
     assert_eq!(world.progress().count(AgentState::Done), 5);
@@ -90,7 +83,7 @@ fn a_run_without_mishaps_is_done() {
 
 #[test]
 fn a_budget_that_is_exceeded_pauses_and_a_resume_accepts_the_failures() {
-    let mut world = World::new(plain(6, 1));
+    let mut world = World::new(Setup::plain(6, 1));
     world.fail_next(2);
     world.run_dry();
     assert_eq!(world.progress().status, RunStatus::Paused);
@@ -104,7 +97,7 @@ fn a_budget_that_is_exceeded_pauses_and_a_resume_accepts_the_failures() {
 
 #[test]
 fn a_failure_after_a_resume_pauses_again() {
-    let mut world = World::new(plain(6, 0));
+    let mut world = World::new(Setup::plain(6, 0));
     world.fail_next(1);
     world.run_dry();
     world.choose(&Choice::Command(Verb::Resume));
@@ -115,7 +108,7 @@ fn a_failure_after_a_resume_pauses_again() {
 
 #[test]
 fn failures_within_the_budget_end_in_done_and_say_so() {
-    let mut world = World::new(plain(4, 1));
+    let mut world = World::new(Setup::plain(4, 1));
     world.fail_next(1);
     world.run_dry();
     assert_eq!(world.progress().status, RunStatus::Done);
@@ -125,7 +118,7 @@ fn failures_within_the_budget_end_in_done_and_say_so() {
 
 #[test]
 fn an_exceeded_budget_can_abort() {
-    let mut world = World::new(Setup { abort: true, ..plain(4, 0) });
+    let mut world = World::new(Setup { abort: true, ..Setup::plain(4, 0) });
     world.fail_next(1);
     world.run_dry();
     assert_eq!(world.progress().status, RunStatus::Failed);
@@ -143,7 +136,7 @@ fn a_refused_decision_pauses_and_names_the_strategy() {
         (5, "starts 251 agents, at most 250"),
         (6, "names 261 agents, at most 260"),
     ] {
-        let mut world = World::new(plain(3, 0));
+        let mut world = World::new(Setup::plain(3, 0));
         world.start();
         world.choose(&Choice::BadDecision(kind));
         assert_eq!(world.progress().status, RunStatus::Paused, "{expected}");
@@ -155,7 +148,7 @@ fn a_refused_decision_pauses_and_names_the_strategy() {
 
 #[test]
 fn a_cluster_of_ten_thousand_is_taken_in_chunks_and_survives_a_crash_in_between() {
-    let mut world = World::new(plain(10_000, 0));
+    let mut world = World::new(Setup::plain(10_000, 0));
     for _ in 0..7 {
         world.choose(&Choice::Perform(0));
     }
@@ -169,7 +162,7 @@ fn a_cluster_of_ten_thousand_is_taken_in_chunks_and_survives_a_crash_in_between(
 
 #[test]
 fn commands_that_do_not_fit_are_refused_with_a_reason() {
-    let mut world = World::new(plain(2, 0));
+    let mut world = World::new(Setup::plain(2, 0));
     world.choose(&Choice::Command(Verb::Resume));
     world.run_dry();
     world.choose(&Choice::Command(Verb::Cancel));
@@ -186,7 +179,7 @@ fn commands_that_do_not_fit_are_refused_with_a_reason() {
 
 #[test]
 fn cancelling_waits_for_the_actions_that_are_out() {
-    let mut world = World::new(plain(4, 0));
+    let mut world = World::new(Setup::plain(4, 0));
     world.start();
     world.until_in_flight(2);
     world.choose(&Choice::Command(Verb::Cancel));
@@ -198,14 +191,14 @@ fn cancelling_waits_for_the_actions_that_are_out() {
 
 #[test]
 fn the_snapshot_survives_json() {
-    let playbook = playbook(&plain(1, 1));
+    let playbook = playbook(&Setup::plain(1, 1));
     let text = serde_json::to_string(&playbook).unwrap();
     assert_eq!(serde_json::from_str::<replibook::playbook::Playbook>(&text).unwrap(), playbook);
 }
 
 #[test]
 fn an_input_that_nobody_asked_for_is_a_typed_error() {
-    let error = World::new(plain(2, 0)).refuse(replibook::run::Input::Stamped);
+    let error = World::new(Setup::plain(2, 0)).refuse(replibook::run::Input::Stamped);
     assert!(error.contains("does not go with PENDING"), "{error}");
 }
 
@@ -215,7 +208,7 @@ fn answers_and_results_that_are_too_large_fail_the_agent_and_not_the_run() {
         (Work::LargeAnswers, "the answers of the attempt have"),
         (Work::LargeResult, "the results of the agent have"),
     ] {
-        let mut world = World::new(plain(1, 1));
+        let mut world = World::new(Setup::plain(1, 1));
         world.work = work;
         world.run_dry();
         assert_eq!(world.progress().status, RunStatus::Done, "{work:?}");
@@ -227,7 +220,7 @@ fn answers_and_results_that_are_too_large_fail_the_agent_and_not_the_run() {
 
 #[test]
 fn cancelling_gives_up_what_is_no_action_in_chunks() {
-    let mut world = World::new(Setup { batch: 1_000, ..plain(1_000, 0) });
+    let mut world = World::new(Setup { batch: 1_000, ..Setup::plain(1_000, 0) });
     world.work = Work::Sleep;
     world.start();
     world.until_in_flight(1_000);
@@ -241,7 +234,7 @@ fn cancelling_gives_up_what_is_no_action_in_chunks() {
 
 #[test]
 fn a_cancelled_run_gives_up_actions_after_the_deadline() {
-    let mut world = World::new(plain(2, 0));
+    let mut world = World::new(Setup::plain(2, 0));
     world.start();
     world.until_in_flight(2);
     world.choose(&Choice::Command(Verb::Cancel));
@@ -254,7 +247,7 @@ fn a_cancelled_run_gives_up_actions_after_the_deadline() {
 
 #[test]
 fn a_strategy_that_asks_for_no_time_gets_some() {
-    let mut world = World::new(plain(2, 0));
+    let mut world = World::new(Setup::plain(2, 0));
     world.start();
     let (now, at) = world.wait_for_nothing();
     assert_eq!(at.since(now).0, 100);
@@ -263,7 +256,7 @@ fn a_strategy_that_asks_for_no_time_gets_some() {
 #[test]
 fn a_full_decision_fits_its_commits_whatever_becomes_of_the_first_step() {
     for first in [First::LeftOut, First::Fails] {
-        let setup = Setup { batch: 250, steps: 3, first, ..plain(500, 500) };
+        let setup = Setup { batch: 250, steps: 3, first, ..Setup::plain(500, 500) };
         let mut world = World::new(setup);
         world.run_dry();
         assert_eq!(world.progress().status, RunStatus::Done, "{first:?}");
@@ -272,7 +265,8 @@ fn a_full_decision_fits_its_commits_whatever_becomes_of_the_first_step() {
 
 #[test]
 fn agents_that_fail_at_once_do_not_end_the_run_before_the_others_of_their_decision() {
-    let mut world = World::new(Setup { abort: true, batch: 4, first: First::Fails, ..plain(8, 0) });
+    let mut world =
+        World::new(Setup { abort: true, batch: 4, first: First::Fails, ..Setup::plain(8, 0) });
     world.run_dry();
     assert_eq!(world.progress().status, RunStatus::Failed);
     assert_eq!(world.progress().count(AgentState::Failed), 4);
@@ -283,7 +277,7 @@ fn agents_that_fail_at_once_do_not_end_the_run_before_the_others_of_their_decisi
 
 #[test]
 fn failures_during_a_pause_are_not_accepted_by_whoever_ends_it() {
-    let mut world = World::new(plain(4, 0));
+    let mut world = World::new(Setup::plain(4, 0));
     world.start();
     world.until_in_flight(2);
     world.choose(&Choice::Command(Verb::Pause));

@@ -3,40 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use replibook::playbook::{
-    Amount, Approval, Budget, BudgetScope, Concurrency, Expr, Grants, Membership, OnAdded, OnError,
-    OnExceeded, OnRemoved, Playbook, PluginKind, PluginPin, Retry, Stage, Step, StrategyUse,
-    Template,
-};
 use replibook::run::{
-    Activate, Activation, ActivationEnd, AgentId, AgentRecord, AgentSeq, AgentState, Answer,
-    AttemptKey, Call, CallError, Command, CommandId, Decision, Digest, Effect, Happened, Input,
-    Journal, Loaded, Machine, Member, Next, Progress, Roster, Run, RunEvent, RunId, RunStatus,
-    Snapshot, Timestamp, Transition, Verb,
+    AgentId, AgentRecord, AgentSeq, AgentState, Answer, AttemptKey, Call, CallError, Command,
+    CommandId, Decision, Effect, Happened, Input, Journal, Loaded, Machine, Next, NodeInfo,
+    Progress, Roster, Run, RunEvent, RunId, RunStatus, Snapshot, Timestamp, Transition, Verb,
 };
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-#[derive(Clone, Debug)]
-pub(crate) struct Setup {
-    pub(crate) agents: usize,
-    pub(crate) max_failed: u32,
-    pub(crate) abort: bool,
-    pub(crate) steps: usize,
-    pub(crate) approval: bool,
-    pub(crate) batch: u32,
-    pub(crate) first: First,
-}
-
-/// What becomes of the first step, whatever the world does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum First {
-    Goes,
-    /// Its `when` is false.
-    LeftOut,
-    /// Its arguments can't be worked out.
-    Fails,
-}
+use super::parts::{LARGE, Setup, Work, activation, members, playbook};
 
 #[derive(Clone, Debug)]
 pub(crate) enum Choice {
@@ -47,25 +22,11 @@ pub(crate) enum Choice {
     /// Lose everything that is not committed.
     Crash,
     Command(Verb),
+    /// The moment comes that the run waits for.
+    Wake,
     /// Answer the strategy's next question wrongly.
     BadDecision(u16),
 }
-
-/// What the step does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Work {
-    /// One action.
-    Action,
-    /// One action after another, each with an answer of a megabyte.
-    LargeAnswers,
-    /// No call, and a result of more than a megabyte.
-    LargeResult,
-    /// One sleep.
-    Sleep,
-}
-
-/// Somewhat more than a megabyte of text.
-const LARGE: usize = 1024 * 1024 + 1;
 
 pub(crate) struct World {
     pub(crate) work: Work,
@@ -76,66 +37,13 @@ pub(crate) struct World {
     events: Vec<RunEvent>,
     machine: Machine,
     effects: Vec<Effect>,
+    /// When the machine is woken: the last moment that it asked for.
+    wake: Option<Timestamp>,
     now: i64,
     commands: u128,
     failures_to_come: u32,
     /// All writes so far, as text.
     pub(crate) written: Vec<String>,
-}
-
-pub(crate) fn playbook(setup: &Setup) -> Playbook {
-    let pin = |kind, name: &str| PluginPin {
-        source: format!("builtin:{name}"),
-        digest: Digest::of(name.as_bytes()),
-        kind,
-        name: name.to_owned(),
-        version: "0.1.0".to_owned(),
-        grants: Grants::default(),
-    };
-    let first = |index: usize, what| index == 0 && setup.first == what;
-    let kind =
-        |index| if first(index, First::Fails) { "${{ agent.attributes.nothing }}" } else { "k" };
-    let step = |index| Step {
-        name: format!("step-{index}"),
-        plugin: "action".to_owned(),
-        with: Template::parse(json!({"kind": kind(index)})).unwrap(),
-        grants: Grants::default(),
-        when: first(index, First::LeftOut).then(|| Expr::parse("false").unwrap()),
-        require: None,
-        timeout: None,
-        retry: Retry::NONE,
-        on_error: OnError::Fail,
-    };
-    let on_exceeded = if setup.abort { OnExceeded::Abort } else { OnExceeded::Pause };
-    Playbook {
-        name: "p".to_owned(),
-        version: semver::Version::new(1, 0, 0),
-        summary: None,
-        vcs: None,
-        approval: if setup.approval { Approval::Required } else { Approval::Granted },
-        concurrency: Concurrency::Queue,
-        params: json!({}),
-        plugins: [
-            ("rolling".to_owned(), pin(PluginKind::Strategy, "rolling")),
-            ("action".to_owned(), pin(PluginKind::Step, "action")),
-        ]
-        .into(),
-        stages: vec![Stage {
-            name: "stage".to_owned(),
-            select: None,
-            strategy: StrategyUse {
-                plugin: "rolling".to_owned(),
-                with: Template::parse(json!({})).unwrap(),
-            },
-            budget: Budget {
-                max_failed: Amount::Count(setup.max_failed),
-                scope: BudgetScope::Stage,
-                on_exceeded,
-            },
-            membership: Membership { added: OnAdded::Include, removed: OnRemoved::Ignore },
-            steps: (0..setup.steps).map(step).collect(),
-        }],
-    }
 }
 
 impl World {
@@ -147,6 +55,7 @@ impl World {
                 playbook: playbook(&setup),
                 params: Map::new(),
                 cluster: "c".to_owned(),
+                retry_of: None,
                 started_by: None,
                 created_at: Timestamp::from_millis(0),
             }),
@@ -163,6 +72,7 @@ impl World {
             events: Vec::new(),
             machine,
             effects: Vec::new(),
+            wake: None,
             now: 0,
             commands: 0,
             failures_to_come: 0,
@@ -200,6 +110,8 @@ impl World {
             Choice::PerformWell(index) => self.perform(usize::from(*index), false),
             Choice::Crash => self.crash(),
             Choice::Command(verb) => self.command(*verb),
+            Choice::Wake if self.wake.is_some() => self.wake(),
+            Choice::Wake => {}
             Choice::BadDecision(kind) => self.decide_badly(*kind),
         }
     }
@@ -207,11 +119,12 @@ impl World {
     /// Performs effects, all well, until there are none.
     pub(crate) fn run_dry(&mut self) {
         for _ in 0..200_000 {
-            if self.effects.is_empty() {
-                return;
-            }
             self.now += 10;
-            self.perform(0, false);
+            match (self.effects.is_empty(), self.wake) {
+                (false, _) => self.perform(0, false),
+                (true, Some(_)) => self.wake(),
+                (true, None) => return,
+            }
         }
         panic!("the run does not come to rest: {:?}", self.progress());
     }
@@ -241,6 +154,7 @@ impl World {
             journals: self.journals.values().cloned().collect(),
         };
         self.effects.clear();
+        self.wake = None;
         let (machine, first) = Machine::load(loaded, self.now());
         self.machine = machine;
         self.commit(first);
@@ -253,6 +167,7 @@ impl World {
             id: CommandId(Uuid::from_u128(self.commands)),
             run: self.run.id(),
             verb,
+            agent: (verb == Verb::GiveUp).then(|| AgentId::from("node-0")),
             actor: Some("ann".to_owned()),
             why: None,
             at: self.now(),
@@ -285,18 +200,25 @@ impl World {
             }
             Effect::Perform(perform) => {
                 let pending = self.journals[&perform.key].pending.as_ref();
-                assert!(pending.is_some(), "performed before it was committed");
+                let known = pending.is_some() || perform.look_only;
+                assert!(known, "performed before it was committed");
                 let answer = self.answer(&perform.what, badly);
                 Some(Input::Answered { key: perform.key, call: perform.call, answer })
             }
+            Effect::Check { key, .. } => {
+                let raw = json!({"ok": !badly});
+                let info = NodeInfo { status: "UP".to_owned(), attributes: Map::new(), raw };
+                Some(Input::Checked { key, info: Ok(info) })
+            }
             Effect::WakeAt(at) => {
-                self.now = self.now.max(at.as_millis());
-                Some(Input::Woken)
+                self.wake = Some(at);
+                None
             }
             Effect::Abandon(key) => {
-                self.effects.retain(
-                    |effect| !matches!(effect, Effect::Perform(perform) if perform.key == key),
-                );
+                self.effects.retain(|effect| {
+                    !matches!(effect, Effect::Perform(perform) if perform.key == key)
+                        && !matches!(effect, Effect::Check { key: of, .. } if *of == key)
+                });
                 None
             }
             Effect::Stamp(_) => Some(Input::Stamped),
@@ -319,12 +241,9 @@ impl World {
 
     /// Lets the next moment that the run waits for come, with nothing else.
     pub(crate) fn wake(&mut self) {
-        let wakes = |effect: &Effect| matches!(effect, Effect::WakeAt(_));
-        let index = self.effects.iter().position(wakes).unwrap();
-        self.now += 10;
-        let effect = self.effects.remove(index);
-        let input = self.outcome(effect, false).unwrap();
-        self.apply(input);
+        let at = self.wake.take().unwrap();
+        self.now = self.now.max(at.as_millis());
+        self.apply(Input::Woken);
     }
 
     /// Answers the strategy's question with a wait until the present moment; until when it got.
@@ -335,10 +254,7 @@ impl World {
         decision.start.clear();
         decision.next = Next::WaitUntil(Timestamp::from_millis(0));
         self.apply(Input::Planned { result: Ok(decision), logs: vec![] });
-        match self.effects.as_slice() {
-            [Effect::WakeAt(at)] => (self.now(), *at),
-            other => panic!("{other:?}"),
-        }
+        (self.now(), self.wake.unwrap())
     }
 
     /// A plain rolling strategy.
@@ -407,7 +323,14 @@ impl World {
             self.journals.insert(journal.key, journal);
         }
         self.events.extend(writes.events);
-        self.effects.extend(effects);
+        for effect in effects {
+            match effect {
+                Effect::WakeAt(at) => self.wake = Some(at),
+                // It takes effect at once: what it gives up is not answered any more.
+                Effect::Abandon(_) => drop(self.outcome(effect, false)),
+                other => self.effects.push(other),
+            }
+        }
         if self.records.len() < 100 {
             self.check();
         }
@@ -422,25 +345,34 @@ impl World {
         for (index, event) in self.events.iter().enumerate() {
             assert_eq!(event.seq, index as u64 + 1, "no gap in the history");
         }
-        let (mut decided, mut started) = (0, BTreeSet::new());
+        let (mut decided, mut runs, mut started) = (0, 0, BTreeSet::new());
         for event in &self.events {
             match &event.what {
                 Happened::Decision { started, .. } => decided += *started as usize,
                 Happened::Agent { agent, to: AgentState::Running, .. } => {
+                    runs += 1;
                     assert!(started.insert(agent), "{agent} was started twice");
+                }
+                // It was put back, or taken into the next stage.
+                Happened::Agent { agent, to: AgentState::Pending, .. } => {
+                    started.remove(agent);
                 }
                 _ => {}
             }
         }
-        assert_eq!(started.len(), decided, "only what was decided is started");
+        assert_eq!(runs, decided, "only what was decided is started");
         let stage = &progress.stage;
         let failed = self.records().filter(|record| {
             let failure = record.error.as_ref();
             record.state == AgentState::Failed
                 && failure.is_some_and(|f| f.reason.as_str() != "cancelled")
         });
-        assert_eq!(failed.count(), stage.failures as usize);
-        let exceeded = stage.failures > self.setup.max_failed.max(stage.accepted_failures);
+        if !stage.entering {
+            assert_eq!(failed.count(), stage.failures as usize);
+        }
+        let counted = if self.setup.run_scope { progress.failures } else { stage.failures };
+        let exceeded =
+            counted > self.setup.max_failed && progress.failures > progress.accepted_failures;
         let unnoticed = progress.status == RunStatus::Running && !self.setup.abort;
         assert!(!(exceeded && unnoticed), "the budget was passed unnoticed");
         assert_eq!(progress.finish_ts.is_some(), progress.status.is_final());
@@ -457,39 +389,4 @@ impl World {
             assert_eq!(progress.count(AgentState::Running), 0);
         }
     }
-}
-
-fn members(count: usize) -> Vec<Member> {
-    let member = |n| Member {
-        agent: AgentId(format!("node-{n}")),
-        address: "http://127.0.0.1:1".to_owned(),
-        attributes: Map::new(),
-        node: Value::Null,
-    };
-    (0..count).map(member).collect()
-}
-
-/// What the step does.
-fn activation(work: Work, activate: &Activate, badly: bool) -> Activation {
-    let failed = |message: &str| ActivationEnd::Failed {
-        reason: replibook::run::FailureReason::ActionFailed,
-        message: message.to_owned(),
-        retryable: false,
-    };
-    let action =
-        || ActivationEnd::Blocked(Call::RunAction { kind: "k".to_owned(), arguments: Value::Null });
-    let answer = activate.journal.answers.last().map(|answered| &answered.answer);
-    let end = match (work, answer) {
-        (Work::LargeAnswers, _) => action(),
-        (Work::LargeResult, _) => ActivationEnd::Done(Value::String("x".repeat(LARGE))),
-        (Work::Sleep, None) => {
-            ActivationEnd::Blocked(Call::Sleep { length: replibook::run::Millis::from_secs(60) })
-        }
-        (Work::Sleep, Some(_)) => ActivationEnd::Done(Value::Null),
-        (Work::Action, None) => action(),
-        (Work::Action, Some(Answer::RunAction(Ok(_)))) if badly => failed("trapped"),
-        (Work::Action, Some(Answer::RunAction(Ok(value)))) => ActivationEnd::Done(value.clone()),
-        (Work::Action, Some(_)) => failed("the action failed"),
-    };
-    Activation { end, logs: vec![] }
 }

@@ -15,7 +15,7 @@ use replibook::run::{
     Snapshot, Timestamp, Verb, Writes,
 };
 use replibook::store::{Cluster, NewRun, Page, Plugin, StoredPlaybook};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 use uuid::Uuid;
 
 use crate::backends::START;
@@ -118,6 +118,7 @@ pub(crate) fn run(n: u128, playbook: &StoredPlaybook) -> Run {
         playbook: playbook.playbook.clone(),
         params: Map::from_iter([("grace".to_owned(), json!(30))]),
         cluster: "mongo-eu".to_owned(),
+        retry_of: None,
         started_by: Some("ada".to_owned()),
         created_at: START,
     };
@@ -164,27 +165,18 @@ pub(crate) fn finishing(at: Timestamp) -> Progress {
 
 pub(crate) fn record(run: RunId, seq: u32, state: AgentState) -> AgentRecord {
     AgentRecord {
-        run,
-        seq: AgentSeq(seq),
-        agent: AgentId(format!("node-{seq}")),
-        address: format!("http://127.0.0.1:{seq}"),
         attributes: Map::from_iter([("zone".to_owned(), json!("a"))]).into(),
-        node: Value::Null.into(),
-        node_seen_at: Some(START),
         state,
-        stage: 0,
-        step: 0,
         attempts: vec![1],
         batch: Some(1),
-        batch_label: None,
-        results: BTreeMap::new(),
-        error: None,
-        skip_reason: None,
         started_at: Some(START),
-        ended_at: None,
-        joined_at: None,
-        left_at: None,
-        finish_ts: None,
+        ..AgentRecord::new(
+            run,
+            AgentSeq(seq),
+            AgentId(format!("node-{seq}")),
+            format!("http://127.0.0.1:{seq}"),
+            1,
+        )
     }
 }
 
@@ -194,12 +186,6 @@ pub(crate) fn key(agent: u32, step: u16, attempt: u32) -> AttemptKey {
 
 pub(crate) fn journal(run: RunId, key: AttemptKey) -> Journal {
     Journal {
-        run,
-        key,
-        agent: AgentId(format!("node-{}", key.agent.0)),
-        step_name: "drain".to_owned(),
-        started_at: START,
-        arguments: json!({"grace": 30}),
         answers: vec![],
         pending: Some(Pending {
             name: CallName::RunAction,
@@ -207,8 +193,14 @@ pub(crate) fn journal(run: RunId, key: AttemptKey) -> Journal {
             at: START,
             accepted: false,
         }),
-        log_lines: 0,
-        finish_ts: None,
+        ..Journal::new(
+            run,
+            key,
+            AgentId(format!("node-{}", key.agent.0)),
+            "drain".to_owned(),
+            START,
+            json!({"grace": 30}),
+        )
     }
 }
 
@@ -238,6 +230,7 @@ pub(crate) fn command(n: u128, run: RunId, at: Timestamp) -> Command {
         id: CommandId(Uuid::from_u128(n)),
         run,
         verb: Verb::Pause,
+        agent: None,
         actor: None,
         why: Some("lunch".to_owned()),
         at,

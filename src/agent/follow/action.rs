@@ -17,6 +17,9 @@ pub struct Start {
     pub again: bool,
     /// The agent is known to have accepted the action.
     pub accepted: bool,
+    /// No POST may be sent: an action that the agent does not know, after an earlier POST can no
+    /// longer be on its way, is lost.
+    pub look_only: bool,
 }
 
 /// Has the agent at `address` perform `request`, and returns the payload of the action.
@@ -51,7 +54,7 @@ where
     F: Future<Output = bool> + Send,
 {
     let now = ctx.clock.now();
-    let known = match (start.accepted, start.again) {
+    let known = match (start.accepted, start.again || start.look_only) {
         (true, _) => Known::Yes,
         (false, true) => Known::Perhaps { settled: now.plus(ctx.limits.settle) },
         (false, false) => Known::No,
@@ -69,6 +72,7 @@ where
     };
     loop {
         match follow.known {
+            Known::No if start.look_only => return Err(follow.lost()),
             Known::No => follow.post(&may_post).await?,
             Known::Perhaps { settled } => {
                 if let Some(end) = follow.look_before_post(settled).await? {
@@ -180,18 +184,16 @@ impl<A: FnMut() + Send> Follow<'_, A> {
     async fn look(&mut self) -> Result<End, CallError> {
         match self.ctx.client.action(self.address, self.request.id).await {
             Ok(Some(status)) => Ok(self.take(status).await),
-            Ok(None) => {
-                let message = format!(
-                    "{} had accepted {} and does not know it",
-                    self.address, self.request.id
-                );
-                Err(CallError::Lost(message))
-            }
+            Ok(None) => Err(self.lost()),
             Err(error) => {
                 self.note();
                 self.look_failed(&error).await
             }
         }
+    }
+
+    fn lost(&self) -> CallError {
+        CallError::Lost(format!("{} does not know {} any more", self.address, self.request.id))
     }
 
     /// A look may be repeated whatever came back; only a refusal will come back again. An answer

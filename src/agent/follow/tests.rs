@@ -13,9 +13,9 @@ use crate::run::{CallError, Millis, Timestamp};
 
 const AT: &str = "http://node-1";
 const START: Timestamp = Timestamp::from_millis(1_000_000);
-const FRESH: Start = Start { again: false, accepted: false };
-const AGAIN: Start = Start { again: true, accepted: false };
-const ACCEPTED: Start = Start { again: true, accepted: true };
+const FRESH: Start = Start { again: false, accepted: false, look_only: false };
+const AGAIN: Start = Start { again: true, accepted: false, look_only: false };
+const ACCEPTED: Start = Start { again: true, accepted: true, look_only: false };
 
 struct World {
     agents: FakeAgents,

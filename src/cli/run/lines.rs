@@ -58,7 +58,19 @@ pub(crate) fn tell(what: &Happened) -> (Detail, String) {
                 (Detail::Agents, format!("{agent}: attempt {attempt} of {step} failed: {what}"))
             }
         },
-        Happened::Command { id: _, command, why, refused } => {
+        Happened::Stage { stage, index: _, selected } => (
+            Detail::Main,
+            format!("stage {stage}: {} selected", plural((*selected).into(), "agent")),
+        ),
+        Happened::LateAction { agent, step, attempt, outcome } => (
+            Detail::Agents,
+            format!("{agent}: the action of attempt {attempt} of {step} ended late: {outcome}"),
+        ),
+        Happened::Command { id: _, command, agent, why, refused } => {
+            let command = match agent {
+                Some(agent) => format!("{command} {agent}"),
+                None => command.clone(),
+            };
             let why = why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
             let refused = refused.as_ref().map(|refused| format!(", refused: {refused}"));
             (Detail::Main, format!("asked to {command}{why}{}", refused.unwrap_or_default()))

@@ -171,7 +171,7 @@ pub(crate) async fn submit(
     max_wait: Duration,
 ) -> Result<CommandView, CliError> {
     let id = Some(CommandId(Uuid::new_v4()));
-    let command = SubmitCommand { id, command: verb, actor: who(), reason };
+    let command = SubmitCommand { id, command: verb, agent: None, actor: who(), reason };
     let give_up = Instant::now() + max_wait;
     loop {
         let view = client.submit(run, &command).await?;

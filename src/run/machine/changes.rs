@@ -90,7 +90,6 @@ impl Changes {
 
     /// Takes over what is now known about an agent, and remembers what it was: one record and one
     /// event, or nothing where all is as it was.
-    #[allow(dead_code, reason = "called once stages and strategies ask agents anew")]
     pub(super) fn about(&mut self, machine: &mut Machine, seq: AgentSeq, new: About) {
         let Some(record) = machine.record_mut(seq) else { return };
         let Some(was) = record.about().changed(&new) else { return };

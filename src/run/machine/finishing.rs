@@ -2,10 +2,21 @@
 
 use super::changes::Changes;
 use super::state::{IllegalInput, Machine};
-use crate::playbook::OnExceeded;
-use crate::run::{AgentState, Effect, PlannedNext, ReasonCode, RunStatus, StatusReason};
+use crate::playbook::{BudgetScope, OnExceeded};
+use crate::run::{
+    AgentState, Effect, PlannedNext, ReasonCode, RunStatus, StageProgress, StatusReason,
+};
 
 impl Machine {
+    /// The failures that the budget of the stage counts.
+    fn counted_failures(&self) -> u32 {
+        let progress = &self.run.progress;
+        match self.stage().map(|stage| stage.budget.scope) {
+            Some(BudgetScope::Run) => progress.failures,
+            Some(BudgetScope::Stage) | None => progress.stage.failures,
+        }
+    }
+
     /// The failures that the budget allows.
     fn allowed_failures(&self) -> u32 {
         let selected = self.run.progress.stage.selected;
@@ -14,8 +25,9 @@ impl Machine {
 
     /// Whether more agents failed than the budget allows and a person has accepted.
     pub(super) fn budget_exceeded(&self) -> bool {
-        let stage = &self.run.progress.stage;
-        stage.failures > self.allowed_failures().max(stage.accepted_failures)
+        let progress = &self.run.progress;
+        self.counted_failures() > self.allowed_failures()
+            && progress.failures > progress.accepted_failures
     }
 
     /// Acts on a budget that is exceeded. The host does, whatever the strategy thinks of it.
@@ -23,7 +35,7 @@ impl Machine {
         if !self.budget_exceeded() {
             return;
         }
-        let failures = self.run.progress.stage.failures;
+        let failures = self.counted_failures();
         let noun = if failures == 1 { "agent" } else { "agents" };
         let message =
             format!("{failures} {noun} failed, the budget allows {}", self.allowed_failures());
@@ -42,7 +54,8 @@ impl Machine {
         }
     }
 
-    /// Ends the stage, and with it the run, once nothing is in flight and nothing more is to come.
+    /// Ends the stage once nothing is in flight and nothing more is to come: the next one begins, or
+    /// the run ends.
     pub(super) fn end_stage_if_over(&mut self, changes: &mut Changes) {
         if !self.nothing_in_flight() {
             return;
@@ -54,10 +67,7 @@ impl Machine {
                 let reason = reason.unwrap_or(StatusReason { code: ReasonCode::Operator, message });
                 self.finish(RunStatus::Cancelled, reason, changes);
             }
-            (RunStatus::Running, Some(PlannedNext::Complete)) => {
-                let (outcome, reason) = self.verdict();
-                self.finish(outcome, reason, changes);
-            }
+            (RunStatus::Running, Some(PlannedNext::Complete)) => self.end_stage(changes),
             (RunStatus::Running, Some(PlannedNext::Abort { code, reason })) => {
                 let reason = StatusReason { code: *code, message: reason.clone() };
                 self.finish(RunStatus::Failed, reason, changes);
@@ -66,28 +76,55 @@ impl Machine {
         }
     }
 
-    /// How a stage ends that its strategy called complete. Failures within the budget end in DONE;
-    /// more than it allows end in FAILED, also when a person let the run go on after them.
-    fn verdict(&self) -> (RunStatus, StatusReason) {
-        let failures = self.run.progress.stage.failures;
+    fn end_stage(&mut self, changes: &mut Changes) {
+        let (failures, allowed) = (self.counted_failures(), self.allowed_failures());
+        if failures > allowed && self.run.progress.exceeded.is_none() {
+            self.run.progress.exceeded = Some(self.how_the_stage_ended());
+        }
+        let next = self.run.progress.stage.index.saturating_add(1);
+        if usize::from(next) < self.run.snapshot.playbook.stages.len() {
+            self.run.progress.stage =
+                StageProgress { index: next, entering: true, ..StageProgress::default() };
+            changes.progress = true;
+            self.plan_due = false;
+            changes.effects.push(Effect::LoadMembers);
+            return;
+        }
+        let (outcome, reason) = self.verdict();
+        self.finish(outcome, reason, changes);
+    }
+
+    fn how_the_stage_ended(&self) -> String {
+        let failures = self.counted_failures();
         let selected = self.run.progress.stage.selected;
-        let allowed = self.allowed_failures();
         let left = self.run.progress.count(AgentState::Pending);
         let mut message = if failures == 0 {
             format!("{} of {selected} agents done", self.run.progress.count(AgentState::Done))
         } else {
+            let allowed = self.allowed_failures();
             format!("{failures} of {selected} agents failed, the budget allows {allowed}")
         };
         if left > 0 {
             message.push_str(&format!("; {left} were not started"));
         }
-        if failures > allowed {
-            (RunStatus::Failed, StatusReason { code: ReasonCode::BudgetExceeded, message })
-        } else if failures > 0 {
-            (RunStatus::Done, StatusReason { code: ReasonCode::SomeFailed, message })
-        } else {
-            (RunStatus::Done, StatusReason { code: ReasonCode::AllDone, message })
+        message
+    }
+
+    /// How a run ends whose last stage its strategy called complete. Failures within the budgets end
+    /// in DONE; more than one of them allows end in FAILED, also when a person let the run go on
+    /// after them.
+    fn verdict(&self) -> (RunStatus, StatusReason) {
+        if let Some(message) = self.run.progress.exceeded.clone() {
+            return (RunStatus::Failed, StatusReason { code: ReasonCode::BudgetExceeded, message });
         }
+        let failures = self.run.progress.failures;
+        let stages = self.run.snapshot.playbook.stages.len();
+        let mut message = self.how_the_stage_ended();
+        if failures > self.counted_failures() {
+            message.push_str(&format!("; {failures} failed in all {stages} stages"));
+        }
+        let code = if failures > 0 { ReasonCode::SomeFailed } else { ReasonCode::AllDone };
+        (RunStatus::Done, StatusReason { code, message })
     }
 
     /// Enters FINISHING: the outcome is settled and the one finish time is fixed.

@@ -1,23 +1,38 @@
-//! From a queued run to one that goes: the cluster's lock, and one record for each member.
+//! From a queued run to one that goes, and from stage to stage: the cluster's lock, and a record for
+//! each member.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::changes::Changes;
 use super::state::Machine;
-use super::stepping::json_bytes;
+use super::steering::record_bytes;
+use super::steps::json_bytes;
 use crate::run::{
-    AgentRecord, AgentSeq, AgentState, Effect, Happened, Member, ReasonCode, RunId, RunStatus,
-    StatusReason,
+    About, AgentRecord, AgentSeq, AgentState, Effect, Happened, Member, PastStage, ReasonCode,
+    RunId, RunStatus, StatusReason, StepPhase,
 };
 
-/// Records that are made by one commit: each is a record and an event, and a commit is bounded to
-/// 1,000 documents.
-const RECORDS_AT_ONCE: usize = 400;
+/// Agents that are taken in by one commit: each is a record and up to two events, and a commit is
+/// bounded to 1,000 documents.
+const RECORDS_AT_ONCE: usize = 300;
 
 /// Bytes of what agents say about themselves after which such a commit takes no further record.
 const RECORD_BYTES_AT_ONCE: usize = 1024 * 1024;
+
+const NOT_SELECTED: &str = "not selected by the stage";
+
+/// An agent that is taken into a stage.
+#[derive(Debug)]
+pub(super) struct Joining {
+    /// Its number, where the run knows it.
+    seq: Option<AgentSeq>,
+    /// What is known of it; none when it left the cluster.
+    member: Option<Member>,
+    selected: bool,
+}
 
 impl Machine {
     pub(super) fn cluster_free(&mut self, changes: &mut Changes) {
@@ -42,42 +57,97 @@ impl Machine {
         changes.effects.push(Effect::AwaitCluster);
     }
 
+    /// The members could not be worked out. Before anything was done that ends the run; between two
+    /// stages a person may mend it and resume.
     pub(super) fn members_failed(&mut self, message: String, changes: &mut Changes) {
-        if self.run.progress.status == RunStatus::Starting {
-            self.fail_start(message, changes);
+        match self.run.progress.status {
+            RunStatus::Starting => {
+                let reason = StatusReason { code: ReasonCode::StartFailed, message };
+                self.finish(RunStatus::Failed, reason, changes);
+            }
+            RunStatus::Running if self.run.progress.stage.entering => {
+                let stage = self.stage().map(|stage| stage.name.clone()).unwrap_or_default();
+                let message = format!("failed to begin stage {stage}: {message}");
+                self.pause(ReasonCode::StartFailed, message, changes);
+            }
+            RunStatus::PendingApprove
+            | RunStatus::Pending
+            | RunStatus::Running
+            | RunStatus::Paused
+            | RunStatus::Cancelling
+            | RunStatus::Finishing
+            | RunStatus::Done
+            | RunStatus::Failed
+            | RunStatus::Cancelled => {}
         }
     }
 
-    fn fail_start(&mut self, message: String, changes: &mut Changes) {
-        let reason = StatusReason { code: ReasonCode::StartFailed, message };
-        self.finish(RunStatus::Failed, reason, changes);
+    /// Whether agents are being taken into the stage.
+    pub(super) fn is_entering(&self) -> bool {
+        self.run.progress.status == RunStatus::Starting || self.run.progress.stage.entering
     }
 
-    /// Fixes the members of the run. The selection is worked out for all of them before the first
-    /// record is made, so that an expression that fails ends the run before anything was touched.
+    /// Fixes the agents of the stage. The selection is worked out for all of them before the first
+    /// record is written, so that an expression that fails stops the run before anything was touched.
     pub(super) fn members(&mut self, members: Vec<Member>, changes: &mut Changes) {
-        if self.run.progress.status != RunStatus::Starting || !self.joining.is_empty() {
+        let may_enter = match self.run.progress.status {
+            RunStatus::Starting => true,
+            RunStatus::Running | RunStatus::Paused => self.run.progress.stage.entering,
+            RunStatus::PendingApprove
+            | RunStatus::Pending
+            | RunStatus::Cancelling
+            | RunStatus::Finishing
+            | RunStatus::Done
+            | RunStatus::Failed
+            | RunStatus::Cancelled => false,
+        };
+        if !may_enter || !self.joining.is_empty() {
             return;
         }
         if members.is_empty() {
             let cluster = &self.run.snapshot.cluster;
-            self.fail_start(format!("cluster {cluster} has no agents"), changes);
+            let message = match &self.run.snapshot.retry_of {
+                Some(of) => format!("run {} left no such agents in cluster {cluster}", of.run),
+                None => format!("cluster {cluster} has no agents"),
+            };
+            self.members_failed(message, changes);
             return;
         }
-        let new = members.into_iter().filter(|member| self.seq_of(&member.agent).is_none());
-        let selected: Result<Vec<_>, String> = new
-            .map(|member| match self.is_selected(&member) {
-                Ok(selected) => Ok((member, selected)),
-                Err(message) => Err(format!("agent {}: {message}", member.agent)),
-            })
-            .collect();
-        match selected {
+        match self.who_joins(members) {
             Ok(joining) => {
-                self.joining = joining.into();
-                self.make_records(changes);
+                self.joining = joining;
+                self.take_in(changes);
             }
-            Err(message) => self.fail_start(format!("failed to select agents: {message}"), changes),
+            Err(message) => {
+                self.members_failed(format!("failed to select agents: {message}"), changes);
+            }
         }
+    }
+
+    /// What is to be done for each agent: those that the run knows, in its own order, then the others.
+    fn who_joins(&self, members: Vec<Member>) -> Result<VecDeque<Joining>, String> {
+        let mut known: BTreeMap<AgentSeq, Member> = BTreeMap::new();
+        let mut new = Vec::new();
+        for member in members {
+            match self.seq_of(&member.agent) {
+                Some(seq) => {
+                    known.insert(seq, member);
+                }
+                None => new.push(member),
+            }
+        }
+        let index = self.run.progress.stage.index;
+        let mut joining = VecDeque::new();
+        for record in self.records().iter().filter(|record| record.stage < index) {
+            let member = known.remove(&record.seq);
+            let selected = member.as_ref().map_or(Ok(false), |member| self.is_selected(member))?;
+            joining.push_back(Joining { seq: Some(record.seq), member, selected });
+        }
+        for member in new {
+            let selected = self.is_selected(&member)?;
+            joining.push_back(Joining { seq: None, member: Some(member), selected });
+        }
+        Ok(joining)
     }
 
     fn is_selected(&self, member: &Member) -> Result<bool, String> {
@@ -91,63 +161,150 @@ impl Machine {
             "node": member.node,
         });
         self.with_scope(agent, Value::Null, |scope| select.eval_bool(scope))
-            .map_err(|error| error.to_string())
+            .map_err(|error| format!("agent {}: {error}", member.agent))
     }
 
-    /// Makes the next chunk of records; after the last one the run goes.
-    pub(super) fn make_records(&mut self, changes: &mut Changes) {
-        if self.run.progress.status != RunStatus::Starting {
+    /// Takes the next chunk of agents in; after the last one the stage goes.
+    pub(super) fn take_in(&mut self, changes: &mut Changes) {
+        if !self.is_entering() {
             self.joining.clear();
             return;
         }
         let steps = self.stage().map_or(0, |stage| stage.steps.len());
         let (mut made, mut bytes) = (0, 0);
         while made < RECORDS_AT_ONCE && bytes < RECORD_BYTES_AT_ONCE {
-            let Some((member, selected)) = self.joining.pop_front() else { break };
+            let Some(Joining { seq, member, selected }) = self.joining.pop_front() else { break };
             made += 1;
-            bytes += json_bytes(&member.node);
-            bytes += member.attributes.values().map(json_bytes).sum::<usize>();
-            self.make_record(member, selected, steps, changes);
+            match (seq, member) {
+                (Some(seq), member) => {
+                    bytes += Self::record(self, seq).map_or(0, record_bytes);
+                    self.enter(seq, member, selected, steps, changes);
+                }
+                (None, Some(member)) => {
+                    bytes += json_bytes(&member.node);
+                    bytes += member.attributes.values().map(json_bytes).sum::<usize>();
+                    self.make_record(member, selected, steps, changes);
+                }
+                (None, None) => {}
+            }
         }
         if !self.joining.is_empty() {
             changes.effects.push(Effect::Continue);
             return;
         }
-        self.run.progress.stage.selected = self.run.progress.count(AgentState::Pending);
-        changes.status(self, RunStatus::Running, None);
+        self.begin_stage(changes);
+    }
+
+    fn begin_stage(&mut self, changes: &mut Changes) {
+        let selected = self.run.progress.count(AgentState::Pending);
+        let progress = &mut self.run.progress;
+        progress.stage.selected = selected;
+        progress.stage.entering = false;
+        let (index, is_first) = (progress.stage.index, progress.status == RunStatus::Starting);
+        if is_first {
+            changes.status(self, RunStatus::Running, None);
+        }
+        let stage = self.stage().map(|stage| stage.name.clone()).unwrap_or_default();
+        changes.event(self, Happened::Stage { stage, index, selected });
         self.plan_due = true;
     }
 
     fn make_record(&mut self, member: Member, selected: bool, steps: usize, changes: &mut Changes) {
         let seq = AgentSeq(u32::try_from(self.records().len()).unwrap_or(u32::MAX));
+        let index = self.run.progress.stage.index;
         let state = if selected { AgentState::Pending } else { AgentState::Skipped };
-        let why = (!selected).then(|| "not selected by the stage".to_owned());
-        let agent = member.agent.clone();
+        let why = (!selected).then(|| NOT_SELECTED.to_owned());
+        let Member { agent, address, attributes, declared, node } = member;
+        let run = self.run.snapshot.id;
         self.insert(AgentRecord {
-            run: self.run.snapshot.id,
-            seq,
-            agent: member.agent,
-            address: member.address,
-            attributes: Arc::new(member.attributes),
-            node: Arc::new(member.node),
+            attributes: Arc::new(attributes),
+            declared: Arc::new(declared),
+            node: Arc::new(node),
             node_seen_at: Some(changes.now),
             state,
-            stage: self.run.progress.stage.index,
-            step: 0,
-            attempts: vec![0; steps],
-            batch: None,
-            batch_label: None,
-            results: std::collections::BTreeMap::new(),
-            error: None,
+            stage: index,
             skip_reason: why.clone(),
-            started_at: None,
             ended_at: (!selected).then_some(changes.now),
-            joined_at: None,
-            left_at: None,
-            finish_ts: None,
+            // Those of the first stage were there before the run.
+            joined_at: (index > 0).then_some(changes.now),
+            ..AgentRecord::new(run, seq, agent.clone(), address, steps)
         });
         *self.run.progress.counts.entry(state).or_insert(0) += 1;
         changes.records.insert(seq);
         changes.event(self, Happened::Agent { agent, from: None, to: state, batch: None, why });
+    }
+
+    /// Takes an agent into the next stage. How it came through the one before is kept, and so are the
+    /// results of its steps.
+    fn enter(
+        &mut self,
+        seq: AgentSeq,
+        member: Option<Member>,
+        selected: bool,
+        steps: usize,
+        changes: &mut Changes,
+    ) {
+        let index = self.run.progress.stage.index;
+        let (state, why) = self.state_in_next(seq, member.is_some(), selected);
+        let Some(record) = self.record_mut(seq) else { return };
+        record.past.push(PastStage {
+            stage: record.stage,
+            state: record.state,
+            batch: record.batch,
+            error: record.error.take(),
+            skip_reason: record.skip_reason.take(),
+            started_at: record.started_at.take(),
+            ended_at: record.ended_at.take(),
+        });
+        record.stage = index;
+        record.step = 0;
+        record.phase = StepPhase::Waiting;
+        record.tries = 0;
+        record.attempts = vec![0; steps];
+        (record.batch, record.batch_label) = (None, None);
+        record.skip_reason.clone_from(&why);
+        record.ended_at = (state != AgentState::Pending).then_some(changes.now);
+        match member {
+            Some(Member { agent: _, address, attributes, declared, node }) => {
+                record.address = address;
+                record.declared = Arc::new(declared);
+                let seen_at = Some(changes.now);
+                let about = About { attributes: attributes.into(), node: node.into(), seen_at };
+                changes.about(self, seq, about);
+            }
+            None => record.left_at = record.left_at.or(Some(changes.now)),
+        }
+        let Some((agent, ..)) = self.move_agent(seq, state) else { return };
+        changes.records.insert(seq);
+        changes.event(self, Happened::Agent { agent, from: None, to: state, batch: None, why });
+    }
+
+    /// The state in which an agent that the run knows begins the next stage, and why.
+    fn state_in_next(
+        &self,
+        seq: AgentSeq,
+        is_member: bool,
+        selected: bool,
+    ) -> (AgentState, Option<String>) {
+        if !is_member {
+            return (AgentState::Removed, Some("left the cluster".to_owned()));
+        }
+        if let Some(stage) = self.failed_in(seq) {
+            return (AgentState::Skipped, Some(format!("failed in stage {stage}")));
+        }
+        match selected {
+            true => (AgentState::Pending, None),
+            false => (AgentState::Skipped, Some(NOT_SELECTED.to_owned())),
+        }
+    }
+
+    /// The stage in which an agent failed, if it did in any. Nothing further is done to such an agent.
+    fn failed_in(&self, seq: AgentSeq) -> Option<String> {
+        let record = Self::record(self, seq)?;
+        let before = record.past.iter().map(|past| (past.stage, past.state));
+        let mut all = before.chain([(record.stage, record.state)]);
+        let (stage, _) = all.find(|(_, state)| *state == AgentState::Failed)?;
+        let stage = self.run.snapshot.playbook.stages.get(usize::from(stage))?;
+        Some(stage.name.clone())
     }
 }

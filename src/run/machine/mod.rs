@@ -2,20 +2,28 @@
 //!
 //! ```text
 //! Command, ClusterFree ─▶ admission     PENDING_APPROVE, PENDING → STARTING
-//! Members              ─▶ members       records made in chunks, STARTING → RUNNING
+//! Members              ─▶ members       records made in chunks, STARTING → RUNNING; the next stage
 //! Planned              ─▶ planning      a decision checked and obeyed: agents start
-//! Activated, Answered  ─▶ stepping      calls, answers, results; an agent ends
-//!                         budget        failures counted; the run pauses or fails
-//! Command              ─▶ steering      pause, resume, cancel
+//!                         steps         which step is next, its attempts and retries; an agent ends
+//! Activated, Answered  ─▶ calls         calls and answers of an attempt, its precondition
+//! Woken                ─▶ alarms        what is due: time-outs, retries, the strategy
+//!                         settling      actions that outlive their attempt
+//!                         finishing     budgets; the end of a stage and of the run
+//! Command              ─▶ steering      pause, resume, cancel, retry, give up
+//!                         holding       agents on hold, agents that are put back
 //! Stamped              ─▶ finishing     FINISHING → DONE | FAILED | CANCELLED
 //! ```
 
+mod alarms;
+mod calls;
 mod changes;
 mod finishing;
+mod holding;
 mod members;
 mod planning;
+mod settling;
 mod state;
 mod steering;
-mod stepping;
+mod steps;
 
 pub use state::{IllegalInput, Machine};

@@ -25,7 +25,11 @@ impl Machine {
             Some(PlannedNext::Complete | PlannedNext::Abort { .. }) => true,
             Some(PlannedNext::Wait | PlannedNext::WaitUntil { .. }) | None => false,
         };
-        let busy = self.planning || !self.starting.is_empty() || !self.joining.is_empty();
+        let stage = &self.run.progress.stage;
+        let busy = self.planning
+            || !self.starting.is_empty()
+            || stage.entering
+            || stage.retrying.is_some();
         if !self.plan_due || busy || settled {
             return;
         }
@@ -127,7 +131,7 @@ impl Machine {
             .iter()
             .map(|(id, reason)| startable(id).map(|seq| (seq, reason.clone())))
             .collect::<Result<Vec<_>, String>>()?;
-        let waits_for_nothing = start.is_empty() && self.attempts.is_empty();
+        let waits_for_nothing = start.is_empty() && self.nothing_in_flight();
         if *next == Next::Wait && waits_for_nothing {
             return Err("it waits though nothing is in flight".to_owned());
         }
@@ -184,7 +188,6 @@ impl Machine {
             Next::WaitUntil(at) => {
                 let idle = self.run.progress.stage.idle.saturating_sub(1);
                 let at = at.max(changes.now.plus(shortest_wait(idle)));
-                changes.effects.push(Effect::WakeAt(at));
                 PlannedNext::WaitUntil { at }
             }
             Next::Approval(message) => {

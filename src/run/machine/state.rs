@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde_json::{Value, json};
 
+use super::alarms::Alarms;
 use super::changes::Changes;
+use super::members::Joining;
+use super::settling::Settling;
 use crate::playbook::{ExprError, Scope, Stage, Step};
 use crate::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, CommandId, Effect, Input, Journal,
-    Loaded, Member, PlannedNext, Roster, Run, RunStatus, Timestamp, Transition,
+    Loaded, PlannedNext, Roster, Run, RunStatus, StepPhase, Timestamp, Transition,
 };
 
 /// A run in memory. It is changed by [`apply`](Self::apply) alone.
@@ -30,9 +33,15 @@ pub struct Machine {
     by_state: BTreeMap<AgentState, BTreeSet<AgentSeq>>,
     /// Attempts in flight.
     pub(super) attempts: BTreeMap<AgentSeq, Attempt>,
-    /// Members whose record is still to be made.
-    pub(super) joining: VecDeque<(Member, bool)>,
-    /// Agents that were started and whose first step is still to begin.
+    /// Actions that are looked at although their attempt is over.
+    pub(super) settling: BTreeMap<AgentSeq, Settling>,
+    /// When something is due for an agent: its time is over, or it is tried again.
+    pub(super) alarms: Alarms,
+    /// The moment that was asked for with [`Effect::WakeAt`] last.
+    pub(super) wake: Option<Timestamp>,
+    /// Agents that are still to be taken into the stage.
+    pub(super) joining: VecDeque<Joining>,
+    /// Running agents whose next step is still to begin.
     pub(super) starting: VecDeque<AgentSeq>,
     /// Agents whose attempt is still to be ended because the run is cancelled.
     pub(super) stopping: VecDeque<AgentSeq>,
@@ -60,6 +69,10 @@ pub(super) enum Doing {
     Activation,
     /// The answer to the pending call.
     Answer,
+    /// What the agent says, for the precondition of the step.
+    Checking,
+    /// A person who lets the run go on.
+    Held,
 }
 
 /// An input that does not fit the state, or a step that a transition table does not hold: a mistake
@@ -94,6 +107,9 @@ impl Machine {
             by_id: BTreeMap::new(),
             by_state: BTreeMap::new(),
             attempts: BTreeMap::new(),
+            settling: BTreeMap::new(),
+            alarms: Alarms::default(),
+            wake: None,
             joining: VecDeque::new(),
             starting: VecDeque::new(),
             stopping: VecDeque::new(),
@@ -120,28 +136,37 @@ impl Machine {
             }
             RunStatus::Done | RunStatus::Failed | RunStatus::Cancelled => {}
         }
+        machine.keep_awake(&mut changes);
         let transition = changes.done(&machine);
         (machine, transition)
     }
 
     fn take_up(&mut self, journals: &mut BTreeMap<AttemptKey, Journal>, changes: &mut Changes) {
         for seq in self.in_state(AgentState::Running) {
-            if self.has_begun(seq) {
-                self.take_up_attempt(seq, journals, changes);
-            } else {
-                self.starting.push_back(seq);
+            match Self::record(self, seq).map(|record| record.phase) {
+                Some(StepPhase::Waiting) => self.starting.push_back(seq),
+                Some(StepPhase::Trying) => self.take_up_attempt(seq, journals, changes),
+                Some(StepPhase::RetryAt { at }) => self.alarms.set(seq, at),
+                Some(StepPhase::Settling { .. }) => self.take_up_settling(seq, journals, changes),
+                None => {}
             }
         }
-        if !self.starting.is_empty() {
+        for seq in self.in_state(AgentState::Failed) {
+            self.take_up_settling(seq, journals, changes);
+        }
+        if !self.starting.is_empty() || self.run.progress.stage.retrying.is_some() {
             changes.effects.push(Effect::Continue);
+        }
+        if self.run.progress.stage.entering {
+            changes.effects.push(Effect::LoadMembers);
         }
         match (self.run.progress.status, &self.run.progress.stage.next) {
             (RunStatus::Cancelling, _) => self.stop_all(changes),
             (RunStatus::Running, Some(PlannedNext::Complete | PlannedNext::Abort { .. })) => {}
-            (RunStatus::Running, next) => {
-                if let Some(PlannedNext::WaitUntil { at }) = next {
-                    changes.effects.push(Effect::WakeAt(*at));
-                }
+            (
+                RunStatus::Running,
+                Some(PlannedNext::Wait | PlannedNext::WaitUntil { .. }) | None,
+            ) => {
                 self.plan_due = true;
             }
             _ => {}
@@ -167,6 +192,7 @@ impl Machine {
             Input::Answered { key, call, answer } => {
                 self.answered(key, call, answer, &mut changes)?;
             }
+            Input::Checked { key, info } => self.checked(key, info, &mut changes),
             Input::Command(command) => self.command(command, &mut changes),
             Input::Woken => self.woken(&mut changes),
             Input::Stamped => self.stamped(&mut changes)?,
@@ -174,7 +200,10 @@ impl Machine {
         }
         match changes.illegal.take() {
             Some(illegal) => Err(illegal),
-            None => Ok(changes.done(self)),
+            None => {
+                self.keep_awake(&mut changes);
+                Ok(changes.done(self))
+            }
         }
     }
 
@@ -183,12 +212,16 @@ impl Machine {
     pub fn settle(&mut self, now: Timestamp) -> Transition {
         let mut changes = Changes::at(now);
         self.ask_strategy(&mut changes);
+        self.keep_awake(&mut changes);
         changes.done(self)
     }
 
     fn go_on(&mut self, changes: &mut Changes) {
         if !self.joining.is_empty() {
-            self.make_records(changes);
+            self.take_in(changes);
+        }
+        if self.run.progress.stage.retrying.is_some() {
+            self.retry_some(changes);
         }
         if !self.starting.is_empty() {
             self.begin_some(changes);
@@ -216,13 +249,6 @@ impl Machine {
     /// Number of attempts in flight.
     pub fn in_flight(&self) -> usize {
         self.attempts.len()
-    }
-
-    /// Whether the agent's present step has had an attempt.
-    fn has_begun(&self, seq: AgentSeq) -> bool {
-        Self::record(self, seq).is_some_and(|record| {
-            record.step > 0 || record.attempts.first().is_some_and(|attempt| *attempt > 0)
-        })
     }
 
     pub(super) fn record_mut(&mut self, seq: AgentSeq) -> Option<&mut AgentRecord> {

@@ -1,11 +1,12 @@
 //! Commands of people: which fit which status, and what they do.
 
+use super::calls::pending_action;
 use super::changes::Changes;
 use super::state::{Doing, Machine};
-use super::stepping::json_bytes;
+use super::steps::json_bytes;
 use crate::run::{
-    AgentRecord, AgentState, AttemptKey, CallName, Command, CommandOutcome, Effect, Happened,
-    Millis, PlannedNext, ReasonCode, RunStatus, StatusReason, Verb,
+    AgentRecord, AgentSeq, AgentState, Command, CommandOutcome, Effect, Happened, Millis,
+    ReasonCode, RunStatus, StatusReason, StepPhase, Verb,
 };
 
 /// How long a cancelled run waits for actions that are out. Agents look at their queue every 10
@@ -19,52 +20,91 @@ const STOPS_AT_ONCE: usize = 300;
 const CHUNK_BYTES: usize = 1024 * 1024;
 
 /// What a command does to a run.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Act {
     Approve,
     Resume,
     Pause,
+    /// Pause, and stop each agent after its present call.
+    Hold,
+    /// Put failed agents back.
+    Retry,
+    /// Wait no longer for an action.
+    GiveUp,
     /// End at once: nothing was started.
     Drop,
     /// End after what is in flight.
     Stop,
 }
 
-/// What `verb` does in `status`: the one table; an error says why it does not fit.
-fn act(status: RunStatus, verb: Verb, waits_for_approval: bool) -> Result<Act, &'static str> {
-    match (status, verb) {
-        (RunStatus::PendingApprove, Verb::Approve) => Ok(Act::Approve),
-        (RunStatus::PendingApprove, Verb::Reject | Verb::Cancel) => Ok(Act::Drop),
-        (RunStatus::PendingApprove, Verb::Pause | Verb::Resume) => {
-            Err("it waits for approval: approve or reject it")
+/// What of a run decides, beside its status, whether a command fits.
+#[derive(Clone, Copy, Debug)]
+struct Situation {
+    status: RunStatus,
+    /// The strategy asked for approval.
+    for_approval: bool,
+    /// Agents stop after their present call.
+    on_hold: bool,
+}
+
+/// What `verb` does: the one table; an error says why it does not fit.
+fn act(situation: Situation, verb: Verb) -> Result<Act, &'static str> {
+    let Situation { status, for_approval, on_hold } = situation;
+    match status {
+        RunStatus::PendingApprove => match verb {
+            Verb::Approve => Ok(Act::Approve),
+            Verb::Reject | Verb::Cancel => Ok(Act::Drop),
+            Verb::Pause | Verb::PauseNow | Verb::Resume => {
+                Err("it waits for approval: approve or reject it")
+            }
+            Verb::Retry | Verb::GiveUp => Err(NOT_STARTED),
+        },
+        RunStatus::Pending | RunStatus::Starting => match verb {
+            Verb::Cancel => Ok(Act::Drop),
+            Verb::Pause | Verb::PauseNow => {
+                Err("it has not started: cancel it, or pause it once it runs")
+            }
+            Verb::Resume => Err("it is not paused"),
+            Verb::Approve | Verb::Reject => Err("it does not wait for approval"),
+            Verb::Retry | Verb::GiveUp => Err(NOT_STARTED),
+        },
+        RunStatus::Running => match verb {
+            Verb::Pause => Ok(Act::Pause),
+            Verb::PauseNow => Ok(Act::Hold),
+            Verb::Cancel => Ok(Act::Stop),
+            Verb::GiveUp => Ok(Act::GiveUp),
+            Verb::Resume => Err("it is not paused"),
+            Verb::Retry => Err("it is not paused: pause it first"),
+            Verb::Approve | Verb::Reject => Err("it does not wait for approval"),
+        },
+        RunStatus::Paused => match verb {
+            Verb::Resume => Ok(Act::Resume),
+            Verb::Approve if for_approval => Ok(Act::Resume),
+            Verb::Reject if for_approval => Ok(Act::Stop),
+            Verb::Cancel => Ok(Act::Stop),
+            Verb::PauseNow if !on_hold => Ok(Act::Hold),
+            Verb::Retry => Ok(Act::Retry),
+            Verb::GiveUp => Ok(Act::GiveUp),
+            Verb::Pause | Verb::PauseNow => Err("it is paused already"),
+            Verb::Approve | Verb::Reject => Err("it does not wait for approval"),
+        },
+        RunStatus::Cancelling => match verb {
+            Verb::GiveUp => Ok(Act::GiveUp),
+            Verb::Approve
+            | Verb::Reject
+            | Verb::Pause
+            | Verb::PauseNow
+            | Verb::Resume
+            | Verb::Retry
+            | Verb::Cancel => Err("it is being cancelled"),
+        },
+        RunStatus::Finishing | RunStatus::Done | RunStatus::Failed | RunStatus::Cancelled => {
+            Err("it has ended")
         }
-        (RunStatus::Pending | RunStatus::Starting, Verb::Cancel) => Ok(Act::Drop),
-        (RunStatus::Pending | RunStatus::Starting, Verb::Pause) => {
-            Err("it has not started: cancel it, or pause it once it runs")
-        }
-        (RunStatus::Running, Verb::Pause) => Ok(Act::Pause),
-        (RunStatus::Running | RunStatus::Paused, Verb::Cancel) => Ok(Act::Stop),
-        (RunStatus::Paused, Verb::Resume) => Ok(Act::Resume),
-        (RunStatus::Paused, Verb::Approve) if waits_for_approval => Ok(Act::Resume),
-        (RunStatus::Paused, Verb::Reject) if waits_for_approval => Ok(Act::Stop),
-        (RunStatus::Paused, Verb::Pause) => Err("it is paused already"),
-        (RunStatus::Pending | RunStatus::Starting | RunStatus::Running, Verb::Resume) => {
-            Err("it is not paused")
-        }
-        (
-            RunStatus::Pending | RunStatus::Starting | RunStatus::Running | RunStatus::Paused,
-            Verb::Approve | Verb::Reject,
-        ) => Err("it does not wait for approval"),
-        (
-            RunStatus::Cancelling,
-            Verb::Approve | Verb::Reject | Verb::Pause | Verb::Resume | Verb::Cancel,
-        ) => Err("it is being cancelled"),
-        (
-            RunStatus::Finishing | RunStatus::Done | RunStatus::Failed | RunStatus::Cancelled,
-            Verb::Approve | Verb::Reject | Verb::Pause | Verb::Resume | Verb::Cancel,
-        ) => Err("it has ended"),
     }
 }
+
+const NOT_STARTED: &str = "it has not started";
 
 impl Machine {
     pub(super) fn command(&mut self, mut command: Command, changes: &mut Changes) {
@@ -72,17 +112,16 @@ impl Machine {
             return;
         }
         changes.actor.clone_from(&command.actor);
-        let progress = &self.run.progress;
-        let for_approval =
-            progress.reason.as_ref().is_some_and(|reason| reason.code == ReasonCode::Approval);
-        let act = act(progress.status, command.verb, for_approval)
-            .map_err(|why| format!("run {} is {}: {why}", self.run.snapshot.id, progress.status));
+        let (id, status) = (self.run.snapshot.id, self.run.progress.status);
+        let act =
+            self.check_command(&command).map_err(|why| format!("run {id} is {status}: {why}"));
         let refused = act.as_ref().err().cloned();
         changes.event(
             self,
             Happened::Command {
                 id: command.id,
                 command: command.verb.as_str().to_owned(),
+                agent: command.agent.clone(),
                 why: command.why.clone(),
                 refused: refused.clone(),
             },
@@ -92,26 +131,93 @@ impl Machine {
             None => CommandOutcome::Applied,
         });
         let reason = asked(&command);
-        if let Ok(act) = act {
-            self.act(act, reason, changes);
+        if let Ok((act, agent)) = act {
+            self.act(act, agent, reason, changes);
         }
         command.finish_ts = self.run.progress.finishing_at;
         changes.commands.push(command);
     }
 
-    fn act(&mut self, act: Act, reason: StatusReason, changes: &mut Changes) {
+    /// What the command does, and to which agent; an error says why it does not fit.
+    fn check_command(&self, command: &Command) -> Result<(Act, Option<AgentSeq>), String> {
+        let progress = &self.run.progress;
+        let for_approval =
+            progress.reason.as_ref().is_some_and(|reason| reason.code == ReasonCode::Approval);
+        let situation = Situation { status: progress.status, for_approval, on_hold: progress.hold };
+        let act = act(situation, command.verb)?;
+        let agent = match &command.agent {
+            Some(agent) => {
+                Some(self.seq_of(agent).ok_or_else(|| format!("it has no agent {agent}"))?)
+            }
+            None => None,
+        };
+        match (act, agent) {
+            (Act::GiveUp, None) => return Err("name the agent to give up".to_owned()),
+            (Act::GiveUp, Some(seq)) => {
+                if let Some(why) = self.not_given_up(seq) {
+                    return Err(why);
+                }
+            }
+            (Act::Retry, None) if progress.count(AgentState::Failed) == 0 => {
+                return Err("no agent has failed".to_owned());
+            }
+            (Act::Retry, Some(seq)) => {
+                let state = Machine::record(self, seq).map(|record| record.state);
+                if let Some(state) = state.filter(|state| *state != AgentState::Failed) {
+                    return Err(format!("the agent is {state}, expected FAILED"));
+                }
+            }
+            (
+                Act::Approve | Act::Resume | Act::Pause | Act::Hold | Act::Drop | Act::Stop,
+                Some(_),
+            ) => return Err(format!("{} is about the whole run", command.verb)),
+            (
+                Act::Approve
+                | Act::Resume
+                | Act::Pause
+                | Act::Hold
+                | Act::Drop
+                | Act::Stop
+                | Act::Retry,
+                None,
+            ) => {}
+        }
+        Ok((act, agent))
+    }
+
+    fn act(
+        &mut self,
+        act: Act,
+        agent: Option<AgentSeq>,
+        reason: StatusReason,
+        changes: &mut Changes,
+    ) {
         match act {
             Act::Approve => {
                 changes.status(self, RunStatus::Pending, Some(reason));
                 changes.effects.push(Effect::AwaitCluster);
             }
             Act::Pause => changes.status(self, RunStatus::Paused, Some(reason)),
+            Act::Hold => {
+                self.run.progress.hold = true;
+                changes.progress = true;
+                if self.run.progress.status == RunStatus::Running {
+                    changes.status(self, RunStatus::Paused, Some(reason));
+                }
+            }
             Act::Resume => self.resume(reason, changes),
+            Act::Retry => self.retry(agent, changes),
+            Act::GiveUp => {
+                if let Some(seq) = agent {
+                    self.give_up(seq, &reason.message, changes);
+                }
+            }
             Act::Drop => {
                 self.joining.clear();
                 self.finish(RunStatus::Cancelled, reason, changes);
             }
             Act::Stop => {
+                self.joining.clear();
                 changes.status(self, RunStatus::Cancelling, Some(reason));
                 self.stop_all(changes);
                 self.end_stage_if_over(changes);
@@ -123,32 +229,41 @@ impl Machine {
         // Who goes on after another pause has not been told of failures past the budget.
         let paused_for = self.run.progress.reason.as_ref().map(|reason| reason.code);
         if paused_for == Some(ReasonCode::BudgetExceeded) {
-            let stage = &mut self.run.progress.stage;
-            stage.accepted_failures = stage.failures;
+            self.run.progress.accepted_failures = self.run.progress.failures;
         }
+        self.let_go(changes);
         changes.status(self, RunStatus::Running, Some(reason));
         self.check_budget(changes);
-        if let Some(PlannedNext::WaitUntil { at }) = &self.run.progress.stage.next {
-            changes.effects.push(Effect::WakeAt(*at));
+        if self.run.progress.stage.entering && self.joining.is_empty() {
+            changes.effects.push(Effect::LoadMembers);
         }
         self.plan_due = true;
         self.end_stage_if_over(changes);
     }
 
-    /// Gives up the calls that are not actions at once; actions that are out are waited for, up to
-    /// the deadline.
+    /// Gives up all that is not an action at once; actions that are out are waited for, up to the
+    /// deadline.
     pub(super) fn stop_all(&mut self, changes: &mut Changes) {
-        let deadline = self.run.progress.since.plus(CANCEL_DEADLINE);
-        changes.effects.push(Effect::WakeAt(deadline));
-        let waits = |journal: &crate::run::Journal| {
-            journal.pending.as_ref().is_some_and(|pending| pending.name != CallName::RunAction)
+        let may_stop = |seq: &AgentSeq| match self.attempts.get(seq) {
+            // What comes of it is cut off then.
+            Some(attempt) if attempt.doing == Doing::Activation => false,
+            Some(attempt) => pending_action(&attempt.journal).is_none(),
+            None => match Self::record(self, *seq).map(|record| record.phase) {
+                Some(StepPhase::Waiting | StepPhase::RetryAt { .. } | StepPhase::Trying) => true,
+                Some(StepPhase::Settling { .. }) | None => false,
+            },
         };
-        let stopping = self
-            .attempts
-            .iter()
-            .filter(|(_, attempt)| attempt.doing == Doing::Answer && waits(&attempt.journal));
-        self.stopping = stopping.map(|(seq, _)| *seq).collect();
+        let running = self.in_state(AgentState::Running);
+        self.stopping = running.into_iter().filter(may_stop).collect();
+        self.starting.clear();
         self.stop_some(changes);
+    }
+
+    /// Waits no longer for actions that are out: the time for that is over.
+    pub(super) fn stop_waiting(&mut self, changes: &mut Changes) {
+        self.stopping = self.in_state(AgentState::Running).into();
+        self.stop_some(changes);
+        self.end_stage_if_over(changes);
     }
 
     /// Cuts off the next chunk of agents.
@@ -156,42 +271,22 @@ impl Machine {
         let (mut stopped, mut bytes) = (0, 0);
         while stopped < STOPS_AT_ONCE && bytes < CHUNK_BYTES {
             let Some(seq) = self.stopping.pop_front() else { break };
-            let Some(attempt) = self.attempts.remove(&seq) else { continue };
+            let Some(record) = Machine::record(self, seq) else { continue };
+            if record.state != AgentState::Running {
+                continue;
+            }
             stopped += 1;
-            bytes += attempt.bytes + json_bytes(&attempt.journal.arguments);
-            bytes += Machine::record(self, seq).map_or(0, record_bytes);
-            let key: AttemptKey = attempt.journal.key;
-            let step = attempt.journal.step_name.clone();
-            changes.journals.push(attempt.journal);
-            changes.effects.push(Effect::Abandon(key));
+            bytes += record_bytes(record);
+            let step = self.step(record.step).map(|step| step.name.clone()).unwrap_or_default();
+            if let Some(attempt) = self.attempts.remove(&seq) {
+                bytes += attempt.bytes + json_bytes(&attempt.journal.arguments);
+                changes.effects.push(Effect::Abandon(attempt.journal.key));
+                changes.journals.push(attempt.journal);
+            }
             self.cut_off(seq, &step, changes);
         }
         if !self.stopping.is_empty() {
             changes.effects.push(Effect::Continue);
-        }
-    }
-
-    pub(super) fn woken(&mut self, changes: &mut Changes) {
-        let progress = &self.run.progress;
-        match (progress.status, &progress.stage.next) {
-            (RunStatus::Running, Some(PlannedNext::WaitUntil { at })) => {
-                if *at <= changes.now {
-                    self.plan_due = true;
-                } else {
-                    changes.effects.push(Effect::WakeAt(*at));
-                }
-            }
-            (RunStatus::Cancelling, _) => {
-                let deadline = progress.since.plus(CANCEL_DEADLINE);
-                if changes.now < deadline {
-                    changes.effects.push(Effect::WakeAt(deadline));
-                } else {
-                    self.stopping = self.attempts.keys().copied().collect();
-                    self.stop_some(changes);
-                    self.end_stage_if_over(changes);
-                }
-            }
-            _ => {}
         }
     }
 
@@ -201,7 +296,7 @@ impl Machine {
     }
 }
 
-fn record_bytes(record: &AgentRecord) -> usize {
+pub(super) fn record_bytes(record: &AgentRecord) -> usize {
     let attributes = record.attributes.values().map(json_bytes);
     record.results.values().map(json_bytes).chain(attributes).sum::<usize>()
         + json_bytes(&record.node)

@@ -45,7 +45,8 @@ fn fields_without_a_value_are_null_where_they_have_to_be_taken_back() {
 fn identifiers_and_moments_survive_in_tagged_and_in_nested_values() {
     let command = Happened::Command {
         id: CommandId(Uuid::from_u128(u128::MAX)),
-        command: "pause".to_owned(),
+        command: "give-up".to_owned(),
+        agent: Some(AgentId::from("node-1")),
         why: Some("lunch".to_owned()),
         refused: None,
     };

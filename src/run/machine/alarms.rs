@@ -1,0 +1,124 @@
+//! Moments at which something is due: one for each agent, and one timer for all of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::changes::Changes;
+use super::state::Machine;
+use super::steering::CANCEL_DEADLINE;
+use super::steps::BEGIN_DOCUMENTS;
+use crate::run::{AgentSeq, Effect, PlannedNext, RunStatus, StepPhase, Timestamp};
+
+/// For each agent at most one moment at which something is due.
+#[derive(Debug, Default)]
+pub(super) struct Alarms {
+    of: BTreeMap<AgentSeq, Timestamp>,
+    order: BTreeSet<(Timestamp, AgentSeq)>,
+}
+
+impl Alarms {
+    /// Sets the moment of an agent, in place of the one it had.
+    pub(super) fn set(&mut self, seq: AgentSeq, at: Timestamp) {
+        self.clear(seq);
+        self.of.insert(seq, at);
+        self.order.insert((at, seq));
+    }
+
+    pub(super) fn clear(&mut self, seq: AgentSeq) {
+        if let Some(at) = self.of.remove(&seq) {
+            self.order.remove(&(at, seq));
+        }
+    }
+
+    fn first(&self) -> Option<Timestamp> {
+        self.order.first().map(|(at, _)| *at)
+    }
+
+    /// Takes the agent out whose moment came first, if it has come.
+    fn take_due(&mut self, now: Timestamp) -> Option<AgentSeq> {
+        let (_, seq) = *self.order.first().filter(|(at, _)| *at <= now)?;
+        self.clear(seq);
+        Some(seq)
+    }
+}
+
+impl Machine {
+    /// Asks to be woken when the next thing is due, unless that was asked for already.
+    pub(super) fn keep_awake(&mut self, changes: &mut Changes) {
+        let wanted = self.next_due();
+        if wanted == self.wake {
+            return;
+        }
+        self.wake = wanted;
+        changes.effects.extend(wanted.map(Effect::WakeAt));
+    }
+
+    fn next_due(&self) -> Option<Timestamp> {
+        let progress = &self.run.progress;
+        let of_run = match (progress.status, &progress.stage.next) {
+            (RunStatus::Running, Some(PlannedNext::WaitUntil { at }))
+                if !self.plan_due && !self.planning =>
+            {
+                Some(*at)
+            }
+            (RunStatus::Cancelling, _) => Some(progress.since.plus(CANCEL_DEADLINE)),
+            (RunStatus::Running | RunStatus::Paused, _) => None,
+            _ => return None,
+        };
+        of_run.into_iter().chain(self.alarms.first()).min()
+    }
+
+    pub(super) fn woken(&mut self, changes: &mut Changes) {
+        self.wake = None;
+        let progress = &self.run.progress;
+        match (progress.status, &progress.stage.next) {
+            (RunStatus::Running, Some(PlannedNext::WaitUntil { at })) if *at <= changes.now => {
+                self.plan_due = true;
+            }
+            (RunStatus::Cancelling, _) if changes.now >= progress.since.plus(CANCEL_DEADLINE) => {
+                self.stop_waiting(changes);
+            }
+            _ => {}
+        }
+        self.ring(changes);
+    }
+
+    /// Does what is due for agents, as much as fits one commit; what is left is due at once again.
+    fn ring(&mut self, changes: &mut Changes) {
+        let status = self.run.progress.status;
+        if !matches!(status, RunStatus::Running | RunStatus::Paused | RunStatus::Cancelling) {
+            return;
+        }
+        while changes.documents() < BEGIN_DOCUMENTS {
+            let Some(seq) = self.alarms.take_due(changes.now) else { return };
+            match Self::record(self, seq).map(|record| record.phase) {
+                Some(StepPhase::Trying) => self.attempt_timed_out(seq, changes),
+                // A run on hold begins it when it is resumed.
+                Some(StepPhase::RetryAt { .. }) if !self.run.progress.hold => {
+                    self.try_again(seq, changes);
+                }
+                Some(StepPhase::Settling { .. }) => self.settling_timed_out(seq, changes),
+                Some(StepPhase::RetryAt { .. } | StepPhase::Waiting) | None => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_has_one_moment_and_the_first_that_is_due_goes_first() {
+        let mut alarms = Alarms::default();
+        let at = Timestamp::from_millis;
+        alarms.set(AgentSeq(1), at(30));
+        alarms.set(AgentSeq(2), at(20));
+        alarms.set(AgentSeq(1), at(10));
+        alarms.set(AgentSeq(3), at(40));
+        alarms.clear(AgentSeq(3));
+        assert_eq!(alarms.first(), Some(at(10)));
+        assert_eq!(alarms.take_due(at(25)), Some(AgentSeq(1)));
+        assert_eq!(alarms.take_due(at(25)), Some(AgentSeq(2)));
+        assert_eq!(alarms.take_due(at(99)), None);
+    }
+}

@@ -1,0 +1,368 @@
+//! The calls of an attempt: activations, what they are blocked on, and the answers.
+
+use std::collections::BTreeMap;
+
+use super::changes::Changes;
+use super::state::{Attempt, Doing, IllegalInput, Machine};
+use super::steps::{Why, deadline, json_bytes};
+use crate::run::{
+    Activate, Activation, ActivationEnd, AgentSeq, AgentState, Answer, Answered, AttemptKey, Call,
+    CallError, CallName, Effect, FailureReason, Journal, NodeInfo, Outstanding, Pending, Perform,
+    PluginLine, RunStatus,
+};
+
+/// The most bytes of answers in one journal: a journal is one document and fits one commit.
+pub(super) const MAX_JOURNAL_BYTES: usize = 1536 * 1024;
+
+impl Machine {
+    pub(super) fn activate(&mut self, seq: AgentSeq, mut attempt: Attempt, changes: &mut Changes) {
+        attempt.doing = if self.run.progress.hold && attempt.journal.pending.is_none() {
+            Doing::Held
+        } else {
+            Doing::Activation
+        };
+        if attempt.doing == Doing::Held {
+            self.alarms.clear(seq);
+        } else {
+            let effect = Machine::record(self, seq).and_then(|record| {
+                let stage = self.stage()?;
+                let step = self.step(attempt.journal.key.step)?;
+                let pin = self.run.snapshot.playbook.plugins.get(&step.plugin)?;
+                let effect = Effect::Activate(Box::new(Activate {
+                    key: attempt.journal.key,
+                    plugin: pin.digest.clone(),
+                    grants: step.grants.clone(),
+                    journal: attempt.journal.clone(),
+                    agent: record.agent.clone(),
+                    attributes: record.attributes.clone(),
+                    cluster: self.run.snapshot.cluster.clone(),
+                    stage: stage.name.clone(),
+                }));
+                Some((deadline(&attempt.journal, step), effect))
+            });
+            if let Some((deadline, effect)) = effect {
+                self.alarms.set(seq, deadline);
+                changes.effects.push(effect);
+            }
+        }
+        self.attempts.insert(seq, attempt);
+    }
+
+    /// Takes up the attempt of an agent that was running when the run was last committed to.
+    pub(super) fn take_up_attempt(
+        &mut self,
+        seq: AgentSeq,
+        journals: &mut BTreeMap<AttemptKey, Journal>,
+        changes: &mut Changes,
+    ) {
+        let Some(record) = Machine::record(self, seq) else { return };
+        match journals.remove(&record.present_attempt()) {
+            Some(journal) => {
+                let bytes = journal.answers.iter().map(size_of_answered).sum();
+                self.activate(seq, Attempt { journal, doing: Doing::Activation, bytes }, changes);
+            }
+            None => {
+                let Some(step) = self.step(record.step).cloned() else { return };
+                self.begin_anew(seq, &step, changes);
+                self.begin_step(seq, changes);
+            }
+        }
+    }
+
+    /// The attempt of that key, if it is in flight and does that.
+    fn attempt_mut(&mut self, key: AttemptKey, doing: Doing) -> Option<&mut Attempt> {
+        let attempt = self.attempts.get_mut(&key.agent)?;
+        (attempt.journal.key == key && attempt.doing == doing).then_some(attempt)
+    }
+
+    /// Takes what the agent says just before a step whose precondition looks at it.
+    pub(super) fn checked(
+        &mut self,
+        key: AttemptKey,
+        info: Result<NodeInfo, CallError>,
+        changes: &mut Changes,
+    ) {
+        let seq = key.agent;
+        if self.attempt_mut(key, Doing::Checking).is_none() {
+            return;
+        }
+        let Some(attempt) = self.attempts.remove(&seq) else { return };
+        if self.run.progress.status == RunStatus::Cancelling {
+            self.cut_off(seq, &attempt.journal.step_name, changes);
+            return;
+        }
+        match self.precondition(key, info) {
+            Ok(()) => self.activate(seq, attempt, changes),
+            Err(why) => {
+                self.step_failed(seq, why, changes);
+                self.begin_step(seq, changes);
+            }
+        }
+    }
+
+    fn precondition(&self, key: AttemptKey, info: Result<NodeInfo, CallError>) -> Result<(), Why> {
+        let require = self.step(key.step).and_then(|step| step.require.as_ref());
+        let (Some(require), Some(record)) = (require, Machine::record(self, key.agent)) else {
+            return Ok(());
+        };
+        let info = info.map_err(|error| {
+            let message = format!("failed to look at the node before the step: {error}");
+            Why::retryable(FailureReason::Unreachable, message)
+        })?;
+        let mut fresh = record.clone();
+        let mut attributes = info.attributes;
+        attributes.extend(record.declared.as_ref().clone());
+        (fresh.attributes, fresh.node) = (attributes.into(), info.raw.into());
+        match self.with_record_scope(&fresh, |scope| require.eval_bool(scope)) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                let message =
+                    format!("{} does not hold: the node is {}", require.source(), info.status);
+                Err(Why::retryable(FailureReason::Precondition, message))
+            }
+            Err(error) => Err(Why::permanent(FailureReason::BadArguments, error.to_string())),
+        }
+    }
+
+    pub(super) fn activated(
+        &mut self,
+        key: AttemptKey,
+        activation: Activation,
+        changes: &mut Changes,
+    ) {
+        if self.attempt_mut(key, Doing::Activation).is_none() {
+            return;
+        }
+        let Activation { end, logs } = activation;
+        match end {
+            ActivationEnd::Blocked(call) => self.blocked(key, call, logs, changes),
+            ActivationEnd::Done(value) => {
+                self.close_journal(key, logs, changes);
+                self.step_done(key.agent, value, changes);
+            }
+            ActivationEnd::Failed { reason, message, retryable } => {
+                let why = Why { reason, message, retryable };
+                if let Some(outstanding) = self.action_out(key.agent) {
+                    // Nothing further may be sent to the agent while its action may still run.
+                    self.close_journal(key, logs, changes);
+                    self.fail_with_action_out(key.agent, outstanding, why, changes);
+                    return;
+                }
+                self.close_journal(key, logs, changes);
+                self.step_failed(key.agent, why, changes);
+                self.begin_step(key.agent, changes);
+            }
+        }
+    }
+
+    /// Commits the call as pending before it is performed. A call that is pending already was
+    /// committed before a crash: then nothing is written, and it is performed again.
+    fn blocked(
+        &mut self,
+        key: AttemptKey,
+        what: Call,
+        logs: Vec<PluginLine>,
+        changes: &mut Changes,
+    ) {
+        let seq = key.agent;
+        let Some(mut attempt) = self.attempts.remove(&seq) else { return };
+        let again = attempt.journal.pending.is_some();
+        let is_action = what.name() == CallName::RunAction;
+        let cancelling = self.run.progress.status == RunStatus::Cancelling;
+        if cancelling && !(again && is_action) {
+            let step = attempt.journal.step_name.clone();
+            changes.journals.push(attempt.journal);
+            self.cut_off(seq, &step, changes);
+            return;
+        }
+        if !again && self.run.progress.hold {
+            // The answer that led here was not written yet. What follows it is made anew.
+            changes.journals.push(attempt.journal.clone());
+            self.hold(seq, attempt);
+            return;
+        }
+        let step = self.step(key.step);
+        if step.is_some_and(|step| deadline(&attempt.journal, step) <= changes.now) {
+            attempt.doing = Doing::Answer;
+            self.attempts.insert(seq, attempt);
+            self.attempt_timed_out(seq, changes);
+            return;
+        }
+        if is_action
+            && !again
+            && let Some(outstanding) = unreachable_action(&attempt.journal)
+        {
+            self.attempts.insert(seq, attempt);
+            let message = "an action before could not be followed to its end and may still run";
+            self.close_journal(key, logs, changes);
+            let why = Why::permanent(FailureReason::Unreachable, message);
+            self.fail_with_action_out(seq, outstanding, why, changes);
+            return;
+        }
+        if !again {
+            self.make_pending(&mut attempt.journal, &what, logs, changes);
+        }
+        let address = Machine::record(self, seq).map(|record| record.address.clone());
+        if let (Some(pending), Some(address)) = (&attempt.journal.pending, address) {
+            changes.effects.push(Effect::Perform(Box::new(Perform {
+                key,
+                call: call_number(&attempt.journal),
+                agent: attempt.journal.agent.clone(),
+                address,
+                what,
+                since: pending.at,
+                again,
+                accepted: pending.accepted,
+                // A run that is being cancelled looks at what is out, and sends nothing any more.
+                look_only: cancelling,
+            })));
+        }
+        attempt.doing = Doing::Answer;
+        self.attempts.insert(seq, attempt);
+    }
+
+    fn make_pending(
+        &self,
+        journal: &mut Journal,
+        what: &Call,
+        logs: Vec<PluginLine>,
+        changes: &mut Changes,
+    ) {
+        let (step, agent) = (journal.step_name.clone(), journal.agent.clone());
+        changes.logs(self, logs, &step, Some((&mut *journal, &agent)));
+        journal.pending = Some(Pending {
+            name: what.name(),
+            arguments_hash: what.arguments_hash(),
+            at: changes.now,
+            accepted: false,
+        });
+        changes.journals.push(journal.clone());
+    }
+
+    /// Ends the attempt's journal: its last answer and its last lines are written.
+    fn close_journal(&mut self, key: AttemptKey, logs: Vec<PluginLine>, changes: &mut Changes) {
+        let Some(mut attempt) = self.attempts.remove(&key.agent) else { return };
+        let step = attempt.journal.step_name.clone();
+        let agent = attempt.journal.agent.clone();
+        changes.logs(self, logs, &step, Some((&mut attempt.journal, &agent)));
+        attempt.journal.pending = None;
+        changes.journals.push(attempt.journal);
+    }
+
+    pub(super) fn accepted(&mut self, key: AttemptKey, call: u32, changes: &mut Changes) {
+        let Some(attempt) = self.attempt_mut(key, Doing::Answer) else { return };
+        if call_number(&attempt.journal) != call {
+            return;
+        }
+        if let Some(pending) = &mut attempt.journal.pending
+            && !pending.accepted
+        {
+            pending.accepted = true;
+            changes.journals.push(attempt.journal.clone());
+        }
+    }
+
+    /// Records an answer and activates the step again. The answer is written with what comes next.
+    pub(super) fn answered(
+        &mut self,
+        key: AttemptKey,
+        call: u32,
+        answer: Answer,
+        changes: &mut Changes,
+    ) -> Result<(), IllegalInput> {
+        let seq = key.agent;
+        if self.settling.get(&seq).is_some_and(|settling| settling.action.is_call(key, call)) {
+            self.settled(seq, answer, changes);
+            return Ok(());
+        }
+        let Some(attempt) = self.attempt_mut(key, Doing::Answer) else { return Ok(()) };
+        if call_number(&attempt.journal) != call {
+            return Ok(());
+        }
+        let Some(pending) = attempt.journal.pending.take() else { return Ok(()) };
+        if pending.name != answer.name() {
+            let (found, asked) = (answer.name(), pending.name);
+            attempt.journal.pending = Some(pending);
+            return Err(IllegalInput::new("an answer", format!("{found:?}"), format!("{asked:?}")));
+        }
+        let answered = pending.answered(changes.now, answer);
+        let Some(mut attempt) = self.attempts.remove(&seq) else { return Ok(()) };
+        attempt.bytes += size_of_answered(&answered);
+        if attempt.bytes > MAX_JOURNAL_BYTES {
+            let message = format!(
+                "the answers of the attempt have {} bytes, at most {MAX_JOURNAL_BYTES}",
+                attempt.bytes
+            );
+            changes.journals.push(attempt.journal);
+            self.step_failed(seq, Why::permanent(FailureReason::PluginLimit, message), changes);
+            self.begin_step(seq, changes);
+            return Ok(());
+        }
+        attempt.journal.answers.push(answered);
+        if self.run.progress.status == RunStatus::Cancelling {
+            let step = attempt.journal.step_name.clone();
+            changes.journals.push(attempt.journal);
+            self.cut_off(seq, &step, changes);
+        } else if self.run.progress.hold {
+            changes.journals.push(attempt.journal.clone());
+            self.hold(seq, attempt);
+        } else {
+            self.activate(seq, attempt, changes);
+        }
+        Ok(())
+    }
+
+    /// The action of the attempt in flight that may still be running: it is pending, in an attempt
+    /// that failed when it was taken up again, or its agent could not be reached any more.
+    fn action_out(&self, seq: AgentSeq) -> Option<Outstanding> {
+        let journal = &self.attempts.get(&seq)?.journal;
+        pending_action(journal).or_else(|| unreachable_action(journal))
+    }
+
+    /// Fails an agent whose action may still be running, whatever its playbook says about errors.
+    fn fail_with_action_out(
+        &mut self,
+        seq: AgentSeq,
+        outstanding: Outstanding,
+        why: Why,
+        changes: &mut Changes,
+    ) {
+        self.attempt_failed(seq, why, changes);
+        if let Some(record) = self.record_mut(seq) {
+            record.outstanding = Some(outstanding);
+        }
+        self.end_agent(seq, AgentState::Failed, changes);
+    }
+}
+
+/// The action that a journal waits for.
+pub(super) fn pending_action(journal: &Journal) -> Option<Outstanding> {
+    let pending = journal.pending.as_ref().filter(|p| p.name == CallName::RunAction)?;
+    Some(Outstanding { key: journal.key, call: call_number(journal), since: pending.at })
+}
+
+/// The action in a journal whose agent could not be reached any more.
+fn unreachable_action(journal: &Journal) -> Option<Outstanding> {
+    let mut answers = (0..).zip(&journal.answers);
+    let (call, answered) = answers.find(|(_, answered)| {
+        matches!(answered.answer, Answer::RunAction(Err(CallError::Unreachable(_))))
+    })?;
+    Some(Outstanding { key: journal.key, call, since: answered.at })
+}
+
+/// Number of the call that an attempt is at: the number of answers that it has.
+pub(super) fn call_number(journal: &Journal) -> u32 {
+    u32::try_from(journal.answers.len()).unwrap_or(u32::MAX)
+}
+
+pub(super) fn size_of_answered(answered: &Answered) -> usize {
+    match &answered.answer {
+        Answer::RunAction(Ok(value)) => json_bytes(value),
+        Answer::Info(Ok(node)) => json_bytes(&node.raw),
+        Answer::WaitStatus(Ok(text)) => text.len(),
+        Answer::Info(Err(error))
+        | Answer::RunAction(Err(error))
+        | Answer::WaitStatus(Err(error)) => error.to_string().len(),
+        Answer::Sleep => 0,
+    }
+}

@@ -1,0 +1,105 @@
+//! Runs that a person holds: agents that stop after their present call, and those that are put back.
+
+use std::collections::BTreeSet;
+
+use super::changes::Changes;
+use super::state::{Attempt, Doing, Machine};
+use super::steering::record_bytes;
+use crate::run::{AgentSeq, AgentState, Effect, FailureReason, PlannedNext, StepPhase};
+
+/// Agents that are put back by one commit: each is a record and an event.
+const RETRIES_AT_ONCE: usize = 400;
+
+/// Bytes of records after which such a chunk takes no further agent: one more still fits the commit.
+const RETRY_BYTES: usize = 1024 * 1024;
+
+impl Machine {
+    /// Keeps an attempt where it is until the run is resumed.
+    pub(super) fn hold(&mut self, seq: AgentSeq, mut attempt: Attempt) {
+        attempt.doing = Doing::Held;
+        self.alarms.clear(seq);
+        self.attempts.insert(seq, attempt);
+    }
+
+    /// Lets all agents go on that stopped after a call. Their time on hold is not counted.
+    pub(super) fn let_go(&mut self, changes: &mut Changes) {
+        if !self.run.progress.hold {
+            return;
+        }
+        self.run.progress.hold = false;
+        changes.progress = true;
+        let held = changes.now.since(self.run.progress.since);
+        let known: BTreeSet<AgentSeq> = self.starting.iter().copied().collect();
+        for seq in self.in_state(AgentState::Running) {
+            if self.attempts.get(&seq).is_some_and(|attempt| attempt.doing == Doing::Held) {
+                if let Some(mut attempt) = self.attempts.remove(&seq) {
+                    attempt.journal.held.0 = attempt.journal.held.0.saturating_add(held.0);
+                    self.activate(seq, attempt, changes);
+                }
+                continue;
+            }
+            match Self::record(self, seq).map(|record| record.phase) {
+                Some(StepPhase::RetryAt { at }) => self.alarms.set(seq, at),
+                Some(StepPhase::Waiting) if !known.contains(&seq) => self.starting.push_back(seq),
+                Some(StepPhase::Waiting | StepPhase::Trying | StepPhase::Settling { .. })
+                | None => {}
+            }
+        }
+        if !self.starting.is_empty() {
+            changes.effects.push(Effect::Continue);
+        }
+    }
+
+    /// Puts failed agents back to be started again: one, or all.
+    pub(super) fn retry(&mut self, agent: Option<AgentSeq>, changes: &mut Changes) {
+        // A strategy that saw all agents end has to be asked again.
+        if self.run.progress.stage.next == Some(PlannedNext::Complete) {
+            self.run.progress.stage.next = None;
+        }
+        changes.progress = true;
+        match agent {
+            Some(seq) => self.put_back(seq, changes),
+            None => {
+                self.run.progress.stage.retrying = Some(AgentSeq(0));
+                self.retry_some(changes);
+            }
+        }
+    }
+
+    /// Puts the next chunk of them back.
+    pub(super) fn retry_some(&mut self, changes: &mut Changes) {
+        let Some(from) = self.run.progress.stage.retrying else { return };
+        let failed = self.in_state(AgentState::Failed);
+        let mut failed = failed.into_iter().filter(|seq| *seq >= from).peekable();
+        let (mut done, mut bytes) = (0, 0);
+        while done < RETRIES_AT_ONCE && bytes < RETRY_BYTES {
+            let Some(seq) = failed.next() else { break };
+            done += 1;
+            bytes += Self::record(self, seq).map_or(0, record_bytes);
+            self.put_back(seq, changes);
+        }
+        self.run.progress.stage.retrying = failed.peek().copied();
+        changes.progress = true;
+        if self.run.progress.stage.retrying.is_some() {
+            changes.effects.push(Effect::Continue);
+        }
+    }
+
+    /// Puts a failed agent back to be started again. It goes on with the step that failed, in a new
+    /// attempt: what it did before is not done again.
+    fn put_back(&mut self, seq: AgentSeq, changes: &mut Changes) {
+        let Some(record) = self.record_mut(seq) else { return };
+        let counted = record.error.take().is_some_and(|f| f.reason != FailureReason::Cancelled);
+        record.tries = 0;
+        record.phase = StepPhase::Waiting;
+        (record.batch, record.batch_label) = (None, None);
+        (record.started_at, record.ended_at) = (None, None);
+        changes.agent(self, seq, AgentState::Pending, Some("to be tried again".to_owned()));
+        if counted {
+            let progress = &mut self.run.progress;
+            progress.stage.failures = progress.stage.failures.saturating_sub(1);
+            progress.failures = progress.failures.saturating_sub(1);
+            progress.accepted_failures = progress.accepted_failures.min(progress.failures);
+        }
+    }
+}

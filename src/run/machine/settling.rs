@@ -1,0 +1,255 @@
+//! Time that runs out, and actions that outlive their attempt: nothing further is sent to an agent
+//! until it is known how its action ended.
+
+use std::collections::BTreeMap;
+
+use super::calls::pending_action;
+use super::changes::Changes;
+use super::state::{Doing, Machine};
+use super::steps::Why;
+use crate::playbook::{OnError, Step};
+use crate::run::{
+    AgentSeq, AgentState, Answer, AttemptKey, Call, CallError, Effect, FailureReason, Happened,
+    Journal, Millis, Outstanding, Perform, RunStatus, StepPhase,
+};
+
+/// An action that is looked at although its attempt is over.
+#[derive(Debug)]
+pub(super) struct Settling {
+    pub(super) action: Outstanding,
+    /// The journal of that attempt, where the action still stands in it as pending.
+    journal: Option<Journal>,
+}
+
+impl Settling {
+    /// Writes down how the action ended.
+    fn close(self, answer: Answer, changes: &mut Changes) {
+        let Some(mut journal) = self.journal else { return };
+        let Some(pending) = journal.pending.take() else { return };
+        journal.late = Some(pending.answered(changes.now, answer));
+        changes.journals.push(journal);
+    }
+}
+
+impl Machine {
+    /// Ends an attempt whose time is over. An activation that goes on is over soon; what comes of it
+    /// is looked at then.
+    pub(super) fn attempt_timed_out(&mut self, seq: AgentSeq, changes: &mut Changes) {
+        let Some(attempt) = self.attempts.get(&seq) else { return };
+        let is_out = pending_action(&attempt.journal);
+        if attempt.doing == Doing::Activation {
+            return;
+        }
+        let Some(attempt) = self.attempts.remove(&seq) else { return };
+        let key = attempt.journal.key;
+        let timeout = self.step(key.step).map(|step| step.timeout.unwrap_or(Step::DEFAULT_TIMEOUT));
+        let length = in_words(timeout.unwrap_or_default());
+        changes.effects.push(Effect::Abandon(key));
+        let Some(outstanding) = is_out else {
+            let mut journal = attempt.journal;
+            journal.pending = None;
+            changes.journals.push(journal);
+            let message = format!("the step did not end within {length}");
+            self.step_failed(seq, Why::retryable(FailureReason::TimedOut, message), changes);
+            self.begin_step(seq, changes);
+            return;
+        };
+        changes.journals.push(attempt.journal.clone());
+        let message = format!("the step did not end within {length}; its action may still run");
+        self.attempt_failed(seq, Why::retryable(FailureReason::TimedOut, message), changes);
+        self.look_at(seq, outstanding.clone(), Some(attempt.journal), changes);
+        let goes_on = self.goes_on_after_timeout(seq);
+        if let Some(record) = self.record_mut(seq) {
+            record.outstanding = Some(outstanding);
+        }
+        match goes_on {
+            Some(patience) => self.wait_for_end(seq, patience, changes),
+            None => self.end_agent(seq, AgentState::Failed, changes),
+        }
+    }
+
+    /// How long the action is waited for where something is to follow it on its agent.
+    fn goes_on_after_timeout(&self, seq: AgentSeq) -> Option<Millis> {
+        let record = Machine::record(self, seq)?;
+        let step = self.step(record.step)?;
+        let again = record.tries < step.retry.attempts;
+        let goes_on = again || step.on_error == OnError::Continue;
+        goes_on.then(|| step.timeout.unwrap_or(Step::DEFAULT_TIMEOUT))
+    }
+
+    /// Waits for the end of an action before the step of an agent that a person put back.
+    pub(super) fn settle_first(&mut self, seq: AgentSeq, step: &Step, changes: &mut Changes) {
+        let record = Machine::record(self, seq);
+        let Some(outstanding) = record.and_then(|record| record.outstanding.clone()) else {
+            return;
+        };
+        if !self.settling.contains_key(&seq) {
+            self.look_at(seq, outstanding, None, changes);
+        }
+        self.wait_for_end(seq, step.timeout.unwrap_or(Step::DEFAULT_TIMEOUT), changes);
+    }
+
+    fn wait_for_end(&mut self, seq: AgentSeq, patience: Millis, changes: &mut Changes) {
+        let until = changes.now.plus(patience);
+        self.set_phase(seq, StepPhase::Settling { until }, changes);
+        self.alarms.set(seq, until);
+    }
+
+    /// Looks at an action until it is final, and sends nothing.
+    fn look_at(
+        &mut self,
+        seq: AgentSeq,
+        action: Outstanding,
+        journal: Option<Journal>,
+        changes: &mut Changes,
+    ) {
+        let Some(record) = Machine::record(self, seq) else { return };
+        let Outstanding { key, call, since } = action;
+        changes.effects.push(Effect::Perform(Box::new(Perform {
+            key,
+            call,
+            agent: record.agent.clone(),
+            address: record.address.clone(),
+            // Looking needs no more than the identifier of the action.
+            what: Call::RunAction { kind: String::new(), arguments: serde_json::Value::Null },
+            since,
+            again: true,
+            accepted: false,
+            look_only: true,
+        })));
+        self.settling.insert(seq, Settling { action, journal });
+    }
+
+    /// Takes up the actions that were looked at when the run was last committed to.
+    pub(super) fn take_up_settling(
+        &mut self,
+        seq: AgentSeq,
+        journals: &mut BTreeMap<AttemptKey, Journal>,
+        changes: &mut Changes,
+    ) {
+        let Some(record) = Machine::record(self, seq) else { return };
+        let Some(outstanding) = record.outstanding.clone() else { return };
+        let journal = journals.remove(&outstanding.key).filter(|j| j.pending.is_some());
+        let is_pending = journal.is_some();
+        match record.phase {
+            StepPhase::Settling { until } => self.alarms.set(seq, until),
+            StepPhase::Waiting | StepPhase::Trying | StepPhase::RetryAt { .. } if !is_pending => {
+                return;
+            }
+            StepPhase::Waiting | StepPhase::Trying | StepPhase::RetryAt { .. } => {}
+        }
+        self.look_at(seq, outstanding, journal, changes);
+    }
+
+    /// Takes notice of how an action ended whose attempt is over.
+    pub(super) fn settled(&mut self, seq: AgentSeq, answer: Answer, changes: &mut Changes) {
+        let Some(settling) = self.settling.remove(&seq) else { return };
+        if self.run.progress.status == RunStatus::Finishing {
+            return;
+        }
+        let outcome = match &answer {
+            Answer::RunAction(Ok(_)) => "DONE".to_owned(),
+            Answer::RunAction(Err(error)) => error.to_string(),
+            Answer::Info(_) | Answer::WaitStatus(_) | Answer::Sleep => return,
+        };
+        let unknown = matches!(answer, Answer::RunAction(Err(CallError::Unreachable(_))));
+        self.say_late(seq, &settling.action, outcome, changes);
+        settling.close(answer, changes);
+        let phase = Machine::record(self, seq).map(|record| record.phase);
+        let waits = matches!(phase, Some(StepPhase::Settling { .. }));
+        match (unknown, waits) {
+            (true, true) => self.end_agent(seq, AgentState::Failed, changes),
+            (true, false) => {}
+            (false, _) => self.forget_action(seq, changes),
+        }
+    }
+
+    fn say_late(
+        &mut self,
+        seq: AgentSeq,
+        outstanding: &Outstanding,
+        outcome: String,
+        changes: &mut Changes,
+    ) {
+        let Some(agent) = Machine::record(self, seq).map(|record| record.agent.clone()) else {
+            return;
+        };
+        let AttemptKey { stage, step, attempt, .. } = outstanding.key;
+        let stage = self.run.snapshot.playbook.stages.get(usize::from(stage));
+        let step = stage.and_then(|stage| stage.steps.get(usize::from(step)));
+        let step = step.map(|step| step.name.clone()).unwrap_or_default();
+        changes.event(self, Happened::LateAction { agent, step, attempt, outcome });
+    }
+
+    /// The action is out no more: what waited for that goes on.
+    fn forget_action(&mut self, seq: AgentSeq, changes: &mut Changes) {
+        let Some(record) = self.record_mut(seq) else { return };
+        record.outstanding = None;
+        changes.records.insert(seq);
+        if !matches!(record.phase, StepPhase::Settling { .. }) {
+            return;
+        }
+        let begun = record.tries > 0;
+        record.phase = StepPhase::Waiting;
+        self.alarms.clear(seq);
+        if begun {
+            self.after_failure(seq, true, changes);
+        }
+        self.begin_step(seq, changes);
+    }
+
+    /// The action is still out at the end of our patience: the agent has failed.
+    pub(super) fn settling_timed_out(&mut self, seq: AgentSeq, changes: &mut Changes) {
+        let Some(record) = self.record_mut(seq) else { return };
+        if let Some(error) = &mut record.error {
+            error
+                .message
+                .push_str("; it did not end in that time again, and nothing more was sent");
+        }
+        self.end_agent(seq, AgentState::Failed, changes);
+    }
+
+    /// Why the action of an agent can't be given up; nothing: it can.
+    pub(super) fn not_given_up(&self, seq: AgentSeq) -> Option<String> {
+        let record = Machine::record(self, seq)?;
+        let attempt = self.attempts.get(&seq).filter(|attempt| attempt.doing == Doing::Answer);
+        let in_flight = attempt.and_then(|attempt| pending_action(&attempt.journal));
+        let out = record.outstanding.is_some() || in_flight.is_some();
+        (!out).then(|| format!("agent {} is {} and has no action out", record.agent, record.state))
+    }
+
+    /// Waits no longer for the action of an agent. An attempt that waits for it is told that it is
+    /// lost; of an attempt that is over nothing is left.
+    pub(super) fn give_up(&mut self, seq: AgentSeq, why: &str, changes: &mut Changes) {
+        let answer = || Answer::RunAction(Err(CallError::Lost(why.to_owned())));
+        if let Some(attempt) = self.attempts.get(&seq) {
+            if let Some(Outstanding { key, call, .. }) = pending_action(&attempt.journal) {
+                changes.effects.push(Effect::Abandon(key));
+                // The name of the answer is that of the call, so it is not refused.
+                let _ = self.answered(key, call, answer(), changes);
+            }
+            return;
+        }
+        let record = Machine::record(self, seq);
+        let Some(outstanding) = record.and_then(|record| record.outstanding.clone()) else {
+            return;
+        };
+        changes.effects.push(Effect::Abandon(outstanding.key));
+        self.say_late(seq, &outstanding, why.to_owned(), changes);
+        if let Some(settling) = self.settling.remove(&seq) {
+            settling.close(answer(), changes);
+        }
+        self.forget_action(seq, changes);
+    }
+}
+
+/// A length of time for people, as playbooks have it.
+fn in_words(length: Millis) -> String {
+    let (seconds, rest) = (length.0 / 1_000, length.0 % 1_000);
+    match (seconds, rest) {
+        (_, 1..) => format!("{} ms", length.0),
+        (s, 0) if s >= 3_600 && s % 3_600 == 0 => format!("{}h", s / 3_600),
+        (s, 0) if s >= 60 && s % 60 == 0 => format!("{}m", s / 60),
+        (s, 0) => format!("{s}s"),
+    }
+}

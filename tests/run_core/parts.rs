@@ -1,0 +1,170 @@
+//! What a history is made of: the playbook, the members, and what the step does.
+
+use replibook::playbook::{
+    Amount, Approval, Budget, BudgetScope, Concurrency, Expr, Grants, Membership, OnAdded, OnError,
+    OnExceeded, OnRemoved, Playbook, PluginKind, PluginPin, Retry, Stage, Step, StrategyUse,
+    Template,
+};
+use replibook::run::{
+    Activate, Activation, ActivationEnd, AgentId, Answer, Call, Digest, Member, Millis,
+};
+use serde_json::{Map, Value, json};
+
+#[derive(Clone, Debug)]
+pub(crate) struct Setup {
+    pub(crate) agents: usize,
+    pub(crate) max_failed: u32,
+    pub(crate) abort: bool,
+    pub(crate) steps: usize,
+    pub(crate) approval: bool,
+    pub(crate) batch: u32,
+    pub(crate) first: First,
+    pub(crate) stages: usize,
+    /// Attempts of each step.
+    pub(crate) attempts: u32,
+    /// Minutes that an attempt may take.
+    pub(crate) timeout: Option<u64>,
+    /// Whether each step has a precondition.
+    pub(crate) require: bool,
+    pub(crate) continues: bool,
+    pub(crate) run_scope: bool,
+}
+
+impl Setup {
+    /// One stage of one plain step, two agents at a time.
+    pub(crate) fn plain(agents: usize, max_failed: u32) -> Self {
+        Self {
+            agents,
+            max_failed,
+            abort: false,
+            steps: 1,
+            approval: false,
+            batch: 2,
+            first: First::Goes,
+            stages: 1,
+            attempts: 1,
+            timeout: None,
+            require: false,
+            continues: false,
+            run_scope: false,
+        }
+    }
+}
+
+/// What becomes of the first step, whatever the world does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum First {
+    Goes,
+    /// Its `when` is false.
+    LeftOut,
+    /// Its arguments can't be worked out.
+    Fails,
+}
+
+/// What the step does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// One action.
+    Action,
+    /// One action after another, each with an answer of a megabyte.
+    LargeAnswers,
+    /// No call, and a result of more than a megabyte.
+    LargeResult,
+    /// One sleep.
+    Sleep,
+}
+
+/// Somewhat more than a megabyte of text.
+pub(crate) const LARGE: usize = 1024 * 1024 + 1;
+
+pub(crate) fn playbook(setup: &Setup) -> Playbook {
+    let pin = |kind, name: &str| PluginPin {
+        source: format!("builtin:{name}"),
+        digest: Digest::of(name.as_bytes()),
+        kind,
+        name: name.to_owned(),
+        version: "0.1.0".to_owned(),
+        grants: Grants::default(),
+    };
+    let first = |index: usize, what| index == 0 && setup.first == what;
+    let kind =
+        |index| if first(index, First::Fails) { "${{ agent.attributes.nothing }}" } else { "k" };
+    let step = |index| Step {
+        name: format!("step-{index}"),
+        plugin: "action".to_owned(),
+        with: Template::parse(json!({"kind": kind(index)})).unwrap(),
+        grants: Grants::default(),
+        when: first(index, First::LeftOut).then(|| Expr::parse("false").unwrap()),
+        require: setup.require.then(|| Expr::parse("agent.node.ok").unwrap()),
+        timeout: setup.timeout.map(|minutes| Millis::from_secs(60 * minutes)),
+        retry: Retry { attempts: setup.attempts, ..Retry::NONE },
+        on_error: if setup.continues { OnError::Continue } else { OnError::Fail },
+    };
+    let on_exceeded = if setup.abort { OnExceeded::Abort } else { OnExceeded::Pause };
+    let stage = |index| Stage {
+        name: format!("stage-{index}"),
+        select: None,
+        strategy: StrategyUse {
+            plugin: "rolling".to_owned(),
+            with: Template::parse(json!({})).unwrap(),
+        },
+        budget: Budget {
+            max_failed: Amount::Count(setup.max_failed),
+            scope: if setup.run_scope { BudgetScope::Run } else { BudgetScope::Stage },
+            on_exceeded,
+        },
+        membership: Membership { added: OnAdded::Include, removed: OnRemoved::Ignore },
+        steps: (0..setup.steps).map(step).collect(),
+    };
+    Playbook {
+        name: "p".to_owned(),
+        version: semver::Version::new(1, 0, 0),
+        summary: None,
+        vcs: None,
+        approval: if setup.approval { Approval::Required } else { Approval::Granted },
+        concurrency: Concurrency::Queue,
+        params: json!({}),
+        plugins: [
+            ("rolling".to_owned(), pin(PluginKind::Strategy, "rolling")),
+            ("action".to_owned(), pin(PluginKind::Step, "action")),
+        ]
+        .into(),
+        stages: (0..setup.stages).map(stage).collect(),
+    }
+}
+
+pub(crate) fn members(count: usize) -> Vec<Member> {
+    let member = |n| Member {
+        agent: AgentId(format!("node-{n}")),
+        address: "http://127.0.0.1:1".to_owned(),
+        attributes: Map::new(),
+        declared: Map::new(),
+        node: Value::Null,
+    };
+    (0..count).map(member).collect()
+}
+
+/// What the step does.
+pub(crate) fn activation(work: Work, activate: &Activate, badly: bool) -> Activation {
+    let failed = |message: &str| ActivationEnd::Failed {
+        reason: replibook::run::FailureReason::ActionFailed,
+        message: message.to_owned(),
+        retryable: false,
+    };
+    let action =
+        || ActivationEnd::Blocked(Call::RunAction { kind: "k".to_owned(), arguments: Value::Null });
+    let answer = activate.journal.answers.last().map(|answered| &answered.answer);
+    let end = match (work, answer) {
+        (Work::LargeAnswers, _) => action(),
+        (Work::LargeResult, _) => ActivationEnd::Done(Value::String("x".repeat(LARGE))),
+        (Work::Sleep, None) => {
+            ActivationEnd::Blocked(Call::Sleep { length: replibook::run::Millis::from_secs(60) })
+        }
+        (Work::Sleep, Some(_)) => ActivationEnd::Done(Value::Null),
+        (Work::Action, None) => action(),
+        (Work::Action, Some(Answer::RunAction(Ok(_)))) if badly => failed("trapped"),
+        (Work::Action, Some(Answer::RunAction(Ok(value)))) => ActivationEnd::Done(value.clone()),
+        (Work::Action, Some(_)) => failed("the action failed"),
+    };
+    Activation { end, logs: vec![] }
+}
