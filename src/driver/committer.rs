@@ -1,10 +1,9 @@
 //! From transitions to commits: as many in one as fit, tried again until the store answers.
 
 use std::collections::{BTreeMap, HashSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
-
-use rand::Rng as _;
 
 use super::lease::LeaseGuard;
 use crate::clock::Clock;
@@ -73,13 +72,22 @@ impl Committer {
             match call().await {
                 Err(error) if error.retryable() && !self.lease.is_lost() => {
                     tracing::warn!(run = %self.lease.run(), %error, "store does not answer");
-                    let jitter = rand::rng().random_range(0.5..1.0);
-                    self.clock.sleep(wait.mul_f64(jitter)).await;
+                    // Runs that wait for one store must not all come back at once.
+                    self.clock.sleep(self.part_of(wait)).await;
                     wait = (wait * 2).min(BACKOFF_MAX);
                 }
                 other => return other,
             }
         }
+    }
+
+    /// Between a half of `wait` and all of it: another part for each lease, yet the same one when
+    /// the same history is repeated.
+    fn part_of(&self, wait: Duration) -> Duration {
+        let mut hasher = DefaultHasher::new();
+        (self.lease.run(), self.lease.epoch(), wait).hash(&mut hasher);
+        let part = u32::try_from(hasher.finish() % 1_000).unwrap_or_default();
+        wait / 2 + wait * part / 2_000
     }
 }
 

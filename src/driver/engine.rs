@@ -1,6 +1,6 @@
 //! The engine: claims runs, keeps their leases, hands out commands, one driver for each run.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
@@ -67,7 +67,8 @@ pub struct Engine {
     world: World,
     config: EngineConfig,
     admission: Admission,
-    drivers: HashMap<RunId, Driver>,
+    /// In order, so that the same history always goes the same way.
+    drivers: BTreeMap<RunId, Driver>,
     tasks: JoinSet<(RunId, u64)>,
     stop: CancellationToken,
 }
@@ -87,7 +88,7 @@ impl Engine {
             world,
             config,
             admission: Admission::default(),
-            drivers: HashMap::new(),
+            drivers: BTreeMap::new(),
             tasks: JoinSet::new(),
             stop: CancellationToken::new(),
         }
@@ -111,10 +112,11 @@ impl Engine {
             log(self.claim().await);
             log(self.hand_out_commands().await);
             tokio::select! {
+                biased;
                 () = stop.cancelled() => {}
-                () = clock.sleep(LOOK) => {}
-                () = self.world.signals.wait_for_work() => {}
                 Some(ended) = self.tasks.join_next() => self.ended(ended).await,
+                () = self.world.signals.wait_for_work() => {}
+                () = clock.sleep(LOOK) => {}
             }
         }
         self.end().await;
@@ -196,6 +198,7 @@ impl Engine {
         };
         let (run, epoch) = (lease.run, lease.epoch);
         let (clock, stop) = (self.world.clock.clone(), self.stop.clone());
+        let held = guard.clone();
         self.tasks.spawn(async move {
             let driven = AssertUnwindSafe(driver.drive()).catch_unwind().await;
             let failed = match driven {
@@ -207,6 +210,10 @@ impl Engine {
                     DriveError::Store(StoreError::Fenced { .. }) => {
                         tracing::warn!(%run, "the run is another engine's now");
                     }
+                    // A store that does not answer is waited for only as long as the run is ours.
+                    DriveError::Store(StoreError::Unavailable { .. }) if held.is_lost() => {
+                        tracing::warn!(%run, "lost the run while the store did not answer");
+                    }
                     DriveError::Store(_)
                     | DriveError::Input(_)
                     | DriveError::Gone(_)
@@ -214,6 +221,7 @@ impl Engine {
                         let error = anyhow::Error::new(error);
                         tracing::error!(%run, "failed to drive the run: {error:#}");
                         tokio::select! {
+                            biased;
                             () = stop.cancelled() => {}
                             () = clock.sleep(REST) => {}
                         }
@@ -238,7 +246,7 @@ impl Engine {
 
     async fn renew(&mut self) -> Result<(), StoreError> {
         let renewed = self.world.store.renew(&self.config.id).await?;
-        let renewed: HashMap<RunId, Lease> =
+        let renewed: BTreeMap<RunId, Lease> =
             renewed.into_iter().map(|lease| (lease.run, lease)).collect();
         for (run, driver) in &self.drivers {
             match renewed.get(run) {
@@ -279,6 +287,7 @@ impl Engine {
         tokio::pin!(deadline);
         while !self.drivers.is_empty() {
             tokio::select! {
+                biased;
                 ended = self.tasks.join_next() => match ended {
                     Some(ended) => self.ended(ended).await,
                     None => break,

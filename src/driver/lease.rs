@@ -86,6 +86,7 @@ impl LeaseGuard {
                 return;
             }
             tokio::select! {
+                biased;
                 () = self.lost() => {}
                 () = self.clock.sleep(rest.to_std()) => {}
             }
@@ -113,11 +114,14 @@ impl AgentClient for LeasedAgents {
         request: &ActionRequest,
     ) -> Result<Scheduled, AgentError> {
         tokio::select! {
-            scheduled = self.inner.schedule(address, request) => scheduled,
+            // The lease first: of a process that was stopped right here, and goes on when the lease
+            // is over, no request may leave.
+            biased;
             () = self.lease.ending() => Err(AgentError::NoAnswer {
                 address: address.to_owned(),
                 message: "the lease of the run ran out first".to_owned(),
             }),
+            scheduled = self.inner.schedule(address, request) => scheduled,
         }
     }
 

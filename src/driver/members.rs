@@ -93,6 +93,7 @@ fn json_bytes(value: &impl serde::Serialize) -> usize {
 
 async fn ask(world: &World, agent: ClusterAgent) -> Member {
     let answer = tokio::select! {
+        biased;
         answer = world.agents.node(&agent.address) => answer.ok(),
         () = world.clock.sleep(PATIENCE) => None,
     };
