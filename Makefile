@@ -75,6 +75,19 @@ define check-wasm
 	$(DENY) --manifest-path $(1)/Cargo.toml --config deny.toml check --allow license-not-encountered bans licenses sources
 endef
 
+# The simulator: `make simulate SEED=7` plays and shows one history, `make simulate SEEDS=100000` so many
+# of them. A single one is played by what `make test` has built, many by our code as a release has it.
+SEEDS ?= 10000
+
+.PHONY: simulate
+simulate: ## play many random histories; SEEDS=100000 says how many, SEED=7 repeats and shows one
+ifdef SEED
+	REPLIBOOK_SEED=$(SEED) $(CARGO) test --locked --test simulation -- --nocapture nothing_is_lost
+else
+	REPLIBOOK_SEEDS=$(SEEDS) $(BENCH_ENV) CARGO_PROFILE_DEV_DEBUG_ASSERTIONS=true \
+		CARGO_PROFILE_DEV_OVERFLOW_CHECKS=true $(CARGO) test --locked --test simulation -- nothing_is_lost
+endif
+
 # The benchmarks, in this order; `make bench BENCHES="commit plan"` runs some of them.
 BENCHES ?= activation plan commit fleet restart neighbour
 

@@ -1,13 +1,11 @@
 //! The engine whole, on one thread and in virtual time: the real core, driver and built-in plugins,
-//! over the store in memory and scripted agents.
+//! over the store in memory and scripted agents. What goes wrong at random is in `tests/simulation/`.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::wildcard_enum_match_arm)]
 
 mod scene;
 
-use rand::rngs::StdRng;
-use rand::{Rng as _, SeedableRng as _};
-use replibook::agent::{Fault, KnownId, Script, When};
+use replibook::agent::{Fault, Script, When};
 use replibook::run::{AgentState, Happened, Millis, ReasonCode, RunStatus, Verb};
 use replibook::store::memory::FaultMoment;
 use scene::Scene;
@@ -146,37 +144,4 @@ async fn a_lost_answer_is_not_asked_for_twice() {
     assert_eq!(done.progress.status, RunStatus::Done);
     assert_eq!(scene.executions(), vec![1; 4]);
     engine.stop().await;
-}
-
-/// Engines that die at any moment: another one takes the run over when the lease has expired. The
-/// agents are of the kind that would run an action again.
-#[tokio::test(start_paused = true)]
-async fn engines_that_die_at_random_moments_do_nothing_twice() {
-    let seed = std::env::var("REPLIBOOK_SEED").ok().and_then(|text| text.parse().ok());
-    let seed = seed.unwrap_or_else(rand::random::<u64>);
-    println!("REPLIBOOK_SEED={seed}");
-    let mut random = StdRng::seed_from_u64(seed);
-    for history in 0..40 {
-        let scene = Scene::new(6).await;
-        for agent in 0..6 {
-            scene.known_id(agent, KnownId::RunAgain);
-            let when = When::After(Millis(random.random_range(0..400)));
-            scene.script(agent, Script::Succeed { when, payload: json!({"ok": true}) });
-        }
-        let run = scene.start_run("first", PLAIN).await;
-        for life in 0..8 {
-            let engine = scene.engine(&format!("engine-{life}"));
-            scene.wait(Millis(random.random_range(0..700))).await;
-            engine.kill().await;
-            if random.random_bool(0.8) {
-                scene.wait(Millis::from_secs(16)).await;
-            }
-        }
-        let engine = scene.engine("engine-last");
-        let done = scene.until_final(run).await;
-        assert_eq!(done.progress.status, RunStatus::Done, "history {history}");
-        assert_eq!(scene.executions(), vec![1; 6], "history {history}");
-        assert_eq!(scene.agents.overlaps(), 0, "history {history}");
-        engine.stop().await;
-    }
 }

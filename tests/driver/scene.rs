@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use replibook::agent::{AgentLimits, FakeAgents, Fault, KnownId, Script, When};
+use replibook::agent::{AgentLimits, FakeAgents, Fault, Script, When};
 use replibook::api::install_builtins;
 use replibook::clock::{Clock, TokioClock};
 use replibook::driver::{Engine, EngineConfig, Signals, World};
@@ -94,10 +94,6 @@ impl Scene {
         self.agents.set_script(&address(agent), script);
     }
 
-    pub(crate) fn known_id(&self, agent: usize, known_id: KnownId) {
-        self.agents.set_known_id(&address(agent), known_id);
-    }
-
     pub(crate) fn fault(&self, agent: usize, fault: Fault) {
         self.agents.add_fault(&address(agent), fault);
     }
@@ -162,11 +158,5 @@ impl RunningEngine {
     pub(crate) async fn stop(self) {
         self.stop.cancel();
         self.task.await.unwrap();
-    }
-
-    /// Ends it where it is, with nothing given back.
-    pub(crate) async fn kill(self) {
-        self.task.abort();
-        let _ = self.task.await;
     }
 }

@@ -1,0 +1,266 @@
+//! The agents of a history, the network between them and the engines, and what of it is checked.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use replibook::agent::{
+    ActionPhase, ActionRequest, ActionStatus, AgentClient, AgentError, Scheduled,
+};
+use replibook::clock::Clock;
+use replibook::run::{Millis, NodeInfo, Timestamp};
+use serde_json::{Map, Value, json};
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use crate::gate::{Gate, lock};
+use crate::ledger::SharedLedger;
+use crate::plan::{AgentPlan, CALM, End, Point, PostFault, Side};
+
+/// All agents. They live as long as the history, whatever becomes of engines.
+pub(crate) struct Agents {
+    clock: Arc<dyn Clock>,
+    start: Timestamp,
+    plans: Vec<AgentPlan>,
+    known: Mutex<BTreeMap<Uuid, Action>>,
+    posts: Mutex<BTreeMap<Uuid, usize>>,
+    ledger: SharedLedger,
+}
+
+/// An action that an agent knows.
+struct Action {
+    agent: usize,
+    step: usize,
+    /// Nobody can know of it before this moment.
+    from: Timestamp,
+    ends: Timestamp,
+}
+
+/// Kind of the action of a step.
+pub(crate) fn kind(step: usize) -> String {
+    format!("sim.example.com/step-{step}")
+}
+
+/// Address of an agent.
+pub(crate) fn address(agent: usize) -> String {
+    format!("http://sim.example.com/{agent}")
+}
+
+/// What the action of a step returns when it ends well.
+pub(crate) fn payload(agent: usize, step: usize) -> Value {
+    json!({"agent": agent, "step": step})
+}
+
+fn index(text: &str, separator: char) -> usize {
+    text.rsplit(separator).next().unwrap().parse().unwrap()
+}
+
+impl Agents {
+    pub(crate) fn new(
+        plans: &[AgentPlan],
+        clock: Arc<dyn Clock>,
+        start: Timestamp,
+        ledger: SharedLedger,
+    ) -> Arc<Self> {
+        let plans = plans.to_vec();
+        let (known, posts) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { clock, start, plans, known, posts, ledger })
+    }
+
+    fn at(&self) -> u64 {
+        self.clock.now().since(self.start).0
+    }
+
+    /// Half of the way of a request or its answer; whether it got through.
+    async fn travel(&self, agent: usize) -> bool {
+        let plan = &self.plans[agent];
+        if plan.latency > 0 {
+            self.clock.sleep(Millis(plan.latency / 2).to_std()).await;
+        }
+        !plan.away.is_some_and(|away| away.holds(self.at()))
+    }
+
+    async fn post(&self, address: &str, request: &ActionRequest) -> Result<Scheduled, AgentError> {
+        let (agent, step) = (index(address, '/'), index(&request.kind, '-'));
+        let plan = &self.plans[agent];
+        if plan.away.is_some_and(|away| away.holds(self.at())) {
+            return Err(refused_connection(address));
+        }
+        if !self.travel(agent).await {
+            return Err(no_answer(address));
+        }
+        let nth = {
+            let mut posts = lock(&self.posts);
+            let count = posts.entry(request.id).or_default();
+            *count += 1;
+            *count - 1
+        };
+        let now = self.clock.now();
+        let scheduled = match plan.actions[step].posts.get(nth) {
+            None => self.effect(address, agent, step, request.id, now)?,
+            Some(PostFault::AnswerLost) => {
+                self.effect(address, agent, step, request.id, now)?;
+                return Err(no_answer(address));
+            }
+            Some(PostFault::Late(late)) => {
+                self.effect(address, agent, step, request.id, now.plus(Millis(*late)))?;
+                return Err(no_answer(address));
+            }
+            Some(PostFault::Lost) => return Err(no_answer(address)),
+            Some(PostFault::Broken) => {
+                let (address, message) = (address.to_owned(), "the queue is full".to_owned());
+                return Err(AgentError::Broken { address, status: 503, message });
+            }
+        };
+        match self.travel(agent).await {
+            true => Ok(scheduled),
+            false => Err(no_answer(address)),
+        }
+    }
+
+    fn effect(
+        &self,
+        address: &str,
+        agent: usize,
+        step: usize,
+        id: Uuid,
+        from: Timestamp,
+    ) -> Result<Scheduled, AgentError> {
+        let plan = &self.plans[agent];
+        let action = &plan.actions[step];
+        if action.end == End::Refused {
+            let (address, message) = (address.to_owned(), "not here".to_owned());
+            return Err(AgentError::Refused { address, status: 400, message });
+        }
+        self.forget(id);
+        let mut known = lock(&self.known);
+        if known.contains_key(&id) && !plan.runs_again {
+            return Ok(Scheduled::Known);
+        }
+        let calm = self.start.plus(Millis(CALM));
+        let begins = if action.end == End::Stalled { from.max(calm) } else { from };
+        let ends = begins.plus(Millis(action.takes));
+        known.insert(id, Action { agent, step, from, ends });
+        self.ledger.executed(id);
+        Ok(Scheduled::Accepted)
+    }
+
+    /// Lets go of an action that its agent knows no longer.
+    fn forget(&self, id: Uuid) {
+        let now = self.clock.now();
+        let mut known = lock(&self.known);
+        let Some(action) = known.get(&id) else { return };
+        let plan = &self.plans[action.agent];
+        let forgotten = plan.actions[action.step].end == End::Forgotten;
+        let kept = if forgotten { Some(0) } else { plan.purges };
+        if kept.is_some_and(|kept| now >= action.ends.plus(Millis(kept))) {
+            known.remove(&id);
+            self.ledger.forgot(id);
+        }
+    }
+
+    fn look(&self, id: Uuid) -> Option<ActionStatus> {
+        self.forget(id);
+        let now = self.clock.now();
+        let known = lock(&self.known);
+        let action = known.get(&id).filter(|action| now >= action.from)?;
+        let status = |phase, payload, error| Some(ActionStatus { phase, payload, error });
+        if now < action.ends {
+            return status(ActionPhase::Running, Value::Null, None);
+        }
+        match self.plans[action.agent].actions[action.step].end {
+            End::Failed => status(ActionPhase::Failed, Value::Null, Some("broken".to_owned())),
+            End::Done | End::Stalled | End::Refused | End::Forgotten => {
+                status(ActionPhase::Done, payload(action.agent, action.step), None)
+            }
+        }
+    }
+
+    /// Whether the agent still works on an action.
+    pub(crate) fn goes_on(&self, id: Uuid) -> bool {
+        self.forget(id);
+        let now = self.clock.now();
+        lock(&self.known).get(&id).is_some_and(|action| now < action.ends)
+    }
+
+    async fn ask<T>(&self, address: &str, ask: impl FnOnce(usize) -> T) -> Result<T, AgentError> {
+        let agent = index(address, '/');
+        if self.plans[agent].away.is_some_and(|away| away.holds(self.at())) {
+            return Err(refused_connection(address));
+        }
+        if !self.travel(agent).await {
+            return Err(no_answer(address));
+        }
+        let answer = ask(agent);
+        match self.travel(agent).await {
+            true => Ok(answer),
+            false => Err(no_answer(address)),
+        }
+    }
+
+    fn node(&self, agent: usize) -> NodeInfo {
+        let ill = self.plans[agent].ill.is_some_and(|ill| ill.holds(self.at()));
+        let status = if ill { "UNAVAILABLE" } else { "HEALTHY" };
+        let raw = json!({"node_id": address(agent), "node_status": status, "attributes": {}});
+        NodeInfo { status: status.to_owned(), attributes: Map::new(), raw }
+    }
+}
+
+fn refused_connection(address: &str) -> AgentError {
+    let message = "connection refused".to_owned();
+    AgentError::Connect { address: address.to_owned(), message }
+}
+
+fn no_answer(address: &str) -> AgentError {
+    let message = "connection reset".to_owned();
+    AgentError::NoAnswer { address: address.to_owned(), message }
+}
+
+/// The agents, from within one life of an engine.
+pub(crate) struct EngineAgents {
+    pub(crate) agents: Arc<Agents>,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) ledger: SharedLedger,
+}
+
+#[async_trait]
+impl AgentClient for EngineAgents {
+    /// A request that is on its way arrives, even when its sender dies meanwhile.
+    async fn schedule(
+        &self,
+        address: &str,
+        request: &ActionRequest,
+    ) -> Result<Scheduled, AgentError> {
+        self.gate.at(Point::Post, Side::Before).await;
+        self.ledger.post_begins(self.gate.engine, request, &self.agents);
+        let (answer, answered) = oneshot::channel();
+        let (agents, ledger) = (Arc::clone(&self.agents), self.ledger.clone());
+        let (to, request) = (address.to_owned(), request.clone());
+        tokio::spawn(async move {
+            let scheduled = agents.post(&to, &request).await;
+            ledger.post_ends(request.id, &scheduled);
+            // Nobody waits for it when the sender died or gave up.
+            let _ = answer.send(scheduled);
+        });
+        let scheduled = answered.await.unwrap_or_else(|_| Err(no_answer(address)));
+        self.gate.at(Point::Post, Side::After).await;
+        scheduled
+    }
+
+    async fn action(&self, address: &str, id: Uuid) -> Result<Option<ActionStatus>, AgentError> {
+        self.gate.at(Point::Look, Side::Before).await;
+        let asked = self.agents.ask(address, |_| self.agents.look(id)).await;
+        self.gate.at(Point::Look, Side::After).await;
+        if let Ok(found) = &asked {
+            self.ledger.looked(id, found.is_some());
+        }
+        asked
+    }
+
+    async fn node(&self, address: &str) -> Result<NodeInfo, AgentError> {
+        self.gate.at(Point::Other, Side::Before).await;
+        let asked = self.agents.ask(address, |agent| self.agents.node(agent)).await;
+        self.gate.at(Point::Other, Side::After).await;
+        asked
+    }
+}

@@ -1,0 +1,118 @@
+//! Many seeds, one after another, on a few threads.
+
+use std::io::Write as _;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{LazyLock, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use replibook::plugin::{HostConfig, PluginHost};
+
+use crate::gate::lock;
+use crate::history::play;
+use crate::ledger::Violation;
+use crate::plan::Plan;
+use crate::shrink::shrink;
+
+/// The most threads: so many guests at once does a host without threads of its own have places for.
+const MAX_THREADS: usize = 4;
+
+/// How often a long campaign says how far it is.
+const PROGRESS: Duration = Duration::from_secs(20);
+
+/// Lines of the trace that a failure shows.
+const SHOWN: usize = 60;
+
+/// The plugins, compiled once for all histories of this process.
+pub(crate) static PLUGINS: LazyLock<PluginHost> = LazyLock::new(|| {
+    PluginHost::start(HostConfig { threads: Some(0), ..HostConfig::default() }).unwrap()
+});
+
+/// A seed whose history goes wrong.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    pub(crate) seed: u64,
+    pub(crate) violation: Violation,
+}
+
+/// Plays a plan and, where its end must not depend on what disturbs it, plays it without as well.
+pub(crate) fn trial(plan: &Plan) -> Option<Violation> {
+    let told = play(plan, &PLUGINS, false);
+    if told.violation.is_some() || !plan.timeless {
+        return told.violation;
+    }
+    let undisturbed = play(&plan.undisturbed(), &PLUGINS, false);
+    undisturbed.violation.or_else(|| {
+        (told.outcome != undisturbed.outcome).then(|| Violation {
+            rule: "what disturbs a run does not show in its end",
+            what: format!("{:?}\ninstead of\n{:?}", told.outcome, undisturbed.outcome),
+            at: 0,
+        })
+    })
+}
+
+/// Plays the seeds until one fails. `each` is called on every thread before it begins.
+pub(crate) fn search(seeds: Range<u64>, each: impl Fn() + Sync) -> (Option<Failure>, u64) {
+    let threads = thread::available_parallelism().map_or(1, Into::into).min(MAX_THREADS);
+    let next = AtomicU64::new(seeds.start);
+    let failure: Mutex<Option<Failure>> = Mutex::new(None);
+    let start = Instant::now();
+    let told = Mutex::new(start);
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                each();
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    // Earlier seeds are still being played: the first failure is the one to show.
+                    if seed >= seeds.end || lock(&failure).as_ref().is_some_and(|f| f.seed < seed) {
+                        return;
+                    }
+                    if let Some(violation) = trial(&Plan::from_seed(seed)) {
+                        let mut failure = lock(&failure);
+                        if failure.as_ref().is_none_or(|known| seed < known.seed) {
+                            *failure = Some(Failure { seed, violation });
+                        }
+                    }
+                    let mut told = lock(&told);
+                    if told.elapsed() > PROGRESS {
+                        *told = Instant::now();
+                        say(&rate(seed + 1 - seeds.start, start));
+                    }
+                }
+            });
+        }
+    });
+    let played = next.load(Ordering::Relaxed).min(seeds.end) - seeds.start;
+    let failure = lock(&failure).take();
+    (failure, played)
+}
+
+/// How many histories there were, and how many in a second.
+pub(crate) fn rate(played: u64, start: Instant) -> String {
+    let seconds = start.elapsed().as_secs_f64();
+    format!("{played} histories in {seconds:.1} s: {:.0} a second", played as f64 / seconds)
+}
+
+/// Says something at once, also from a test whose output is kept back.
+pub(crate) fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "simulation: {text}");
+}
+
+/// All that helps to understand a failure: what went wrong, how to repeat it, and the smallest plan
+/// that fails in the same way with its trace.
+pub(crate) fn explain(failure: &Failure) -> String {
+    let Failure { seed, violation } = failure;
+    let rule = violation.rule;
+    let fails = |plan: &Plan| trial(plan).is_some_and(|violation| violation.rule == rule);
+    let shrunk = shrink(Plan::from_seed(*seed), fails);
+    let trace = play(&shrunk, &PLUGINS, true).trace;
+    let shown = trace[trace.len().saturating_sub(SHOWN)..].join("\n");
+    format!(
+        "seed {seed} breaks the rule \"{rule}\" after {} ms: {}\n\
+         repeat it with: make simulate SEED={seed}\n\n\
+         the smallest plan that breaks it: {shrunk:#?}\n\nthe end of its trace:\n{shown}",
+        violation.at, violation.what
+    )
+}

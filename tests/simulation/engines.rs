@@ -1,0 +1,101 @@
+//! Engines as processes: started, killed, and started again.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use replibook::agent::AgentLimits;
+use replibook::clock::Clock;
+use replibook::driver::{Engine, EngineConfig, Signals, World};
+use replibook::plugin::PluginHost;
+use replibook::run::{EngineId, Millis, Timestamp};
+use replibook::store::MemoryStore;
+use tokio_util::sync::CancellationToken;
+
+use crate::agents::{Agents, EngineAgents};
+use crate::gate::{EngineClock, Fate, Gate, lock};
+use crate::ledger::SharedLedger;
+use crate::plan::{CALM, EnginePlan, Outage};
+use crate::store::{EngineStore, Faults};
+
+/// What all engines of a history share.
+#[derive(Clone)]
+pub(crate) struct Surroundings {
+    pub(crate) memory: Arc<MemoryStore>,
+    pub(crate) agents: Arc<Agents>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) start: Timestamp,
+    pub(crate) plugins: PluginHost,
+    pub(crate) outages: Arc<[Outage]>,
+    pub(crate) ledger: SharedLedger,
+    pub(crate) unreachable_after: Millis,
+}
+
+/// Lives one life of an engine after another, until `stop`.
+pub(crate) async fn live(
+    around: Surroundings,
+    number: usize,
+    plan: EnginePlan,
+    stop: CancellationToken,
+) {
+    let fate = Arc::new(Mutex::new(Fate::new(&plan.troubles)));
+    let faults = Faults::new(&plan.faults);
+    let calm = calm_down(around.clock.clone(), Arc::clone(&fate));
+    let calm = tokio::spawn(calm);
+    around.clock.sleep(Duration::from_millis(plan.at)).await;
+    for life in 0.. {
+        let gate =
+            Gate::new(number, Arc::clone(&fate), around.clock.clone(), around.ledger.clone());
+        let engine = engine(&around, &gate, &faults, &format!("engine-{number}.{life}"));
+        let task = tokio::spawn(engine.run(stop.clone()));
+        let abort = task.abort_handle();
+        tokio::select! {
+            biased;
+            _ = task => break,
+            back_after = gate.died() => {
+                abort.abort();
+                around.clock.sleep(Duration::from_millis(back_after)).await;
+            }
+        }
+        if stop.is_cancelled() {
+            break;
+        }
+    }
+    calm.abort();
+}
+
+/// Nothing happens to an engine any more when it is to be calm.
+async fn calm_down(clock: Arc<dyn Clock>, fate: Arc<Mutex<Fate>>) {
+    clock.sleep(Duration::from_millis(CALM)).await;
+    lock(&fate).troubles.clear();
+}
+
+fn engine(around: &Surroundings, gate: &Arc<Gate>, faults: &Arc<Faults>, id: &str) -> Engine {
+    let store = EngineStore {
+        inner: Arc::clone(&around.memory),
+        gate: Arc::clone(gate),
+        faults: Arc::clone(faults),
+        outages: Arc::clone(&around.outages),
+        clock: around.clock.clone(),
+        start: around.start,
+        ledger: around.ledger.clone(),
+    };
+    let agents = EngineAgents {
+        agents: Arc::clone(&around.agents),
+        gate: Arc::clone(gate),
+        ledger: around.ledger.clone(),
+    };
+    let limits = AgentLimits {
+        unreachable_after: around.unreachable_after,
+        poll_max: Millis::from_secs(2),
+        ..AgentLimits::default()
+    };
+    let world = World {
+        store: Arc::new(store),
+        agents: Arc::new(agents),
+        plugins: around.plugins.clone(),
+        clock: Arc::new(EngineClock { gate: Arc::clone(gate) }),
+        signals: Signals::new(),
+        agent_limits: limits,
+    };
+    Engine::new(world, EngineConfig { id: EngineId(id.to_owned()), max_runs: 10 })
+}

@@ -1,0 +1,242 @@
+//! From a seed to a plan. Each history has some kinds of trouble and not others, so that one kind
+//! does not always hide another.
+
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use replibook::run::Verb;
+
+use crate::plan::{
+    ActionPlan, AgentPlan, CommandPlan, End, EnginePlan, Interruption, Outage, Plan, Point,
+    PostFault, RunPlan, Side, Size, StepPlan, StoreFault, StrategyPlan, Trouble, Window, Work,
+};
+
+/// The most agents of a history.
+const AGENTS: u32 = 20;
+
+/// The most steps of a stage.
+pub(crate) const STEPS: usize = 3;
+
+/// Troubles begin within this time, so that most of them meet a run that goes on.
+const LIVELY: u64 = 40_000;
+
+/// Which kinds of trouble a history has.
+struct Kinds {
+    kills: bool,
+    freezes: bool,
+    faults: bool,
+    outages: bool,
+    commands: bool,
+    posts: bool,
+    away: bool,
+    oblivion: bool,
+    failures: bool,
+}
+
+struct Dice(StdRng);
+
+impl Plan {
+    /// The plan of a seed.
+    pub(crate) fn from_seed(seed: u64) -> Self {
+        let mut dice = Dice(StdRng::seed_from_u64(seed));
+        let kinds = dice.kinds();
+        let most = dice.one_of([4, 8, AGENTS]);
+        let agents = dice.0.random_range(1..=most);
+        let runs = if dice.chance(25) { 2 } else { 1 };
+        // Engines do not know yet of each other's queues.
+        let engines = if runs == 1 && dice.chance(40) { 2 } else { 1 };
+        let mut plan = Self {
+            agents: (0..agents).map(|_| dice.agent(&kinds)).collect(),
+            runs: (0..runs).map(|index| dice.run(index, &kinds)).collect(),
+            engines: (0..engines).map(|index| dice.engine(index, &kinds)).collect(),
+            outages: if kinds.outages { dice.outages() } else { Vec::new() },
+            commands: if kinds.commands { dice.commands(runs) } else { Vec::new() },
+            patience: dice.one_of([1_000, 5_000, 30_000]),
+            agent_patience: dice.one_of([5_000, 30_000, 45_000]),
+            timeless: false,
+        };
+        if dice.chance(25) {
+            plan.make_timeless();
+        }
+        plan
+    }
+}
+
+impl Dice {
+    /// Whether something happens that does in so many percent of all cases.
+    fn chance(&mut self, percent: u32) -> bool {
+        self.0.random_ratio(percent, 100)
+    }
+
+    fn one_of<T: Copy, const N: usize>(&mut self, choices: [T; N]) -> T {
+        choices[self.0.random_range(0..N)]
+    }
+
+    fn up_to(&mut self, most: u64) -> u64 {
+        self.0.random_range(0..=most)
+    }
+
+    fn kinds(&mut self) -> Kinds {
+        Kinds {
+            kills: self.chance(50),
+            freezes: self.chance(40),
+            faults: self.chance(40),
+            outages: self.chance(25),
+            commands: self.chance(40),
+            posts: self.chance(50),
+            away: self.chance(30),
+            oblivion: self.chance(20),
+            failures: self.chance(70),
+        }
+    }
+
+    fn agent(&mut self, kinds: &Kinds) -> AgentPlan {
+        let latency = self.one_of([0, 2, 20, 200, 700]);
+        AgentPlan {
+            actions: (0..STEPS).map(|_| self.action(kinds)).collect(),
+            runs_again: self.chance(50),
+            latency: self.up_to(latency),
+            purges: (kinds.oblivion && self.chance(20)).then(|| self.up_to(8_000)),
+            away: (kinds.away && self.chance(30)).then(|| self.window(60_000)),
+            ill: self.chance(20).then(|| self.window(30_000)),
+        }
+    }
+
+    fn window(&mut self, longest: u64) -> Window {
+        let from = self.up_to(LIVELY);
+        Window { from, to: from + self.up_to(longest) }
+    }
+
+    fn action(&mut self, kinds: &Kinds) -> ActionPlan {
+        let longest = self.one_of([0, 100, 1_000, 5_000, 20_000]);
+        let posts = if kinds.posts && self.chance(40) { self.up_to(2) } else { 0 };
+        ActionPlan {
+            posts: (0..posts).map(|_| self.post_fault()).collect(),
+            takes: self.up_to(longest),
+            end: self.end(kinds),
+        }
+    }
+
+    fn post_fault(&mut self) -> PostFault {
+        match self.up_to(3) {
+            0 => PostFault::AnswerLost,
+            // Less than the time after which the engine believes an agent that knows nothing.
+            1 => PostFault::Late(self.up_to(900)),
+            2 => PostFault::Lost,
+            _ => PostFault::Broken,
+        }
+    }
+
+    fn end(&mut self, kinds: &Kinds) -> End {
+        match self.up_to(99) {
+            0..=9 if kinds.failures => End::Failed,
+            10..=12 if kinds.failures => End::Refused,
+            13..=15 if kinds.failures => End::Stalled,
+            16..=25 if kinds.oblivion => End::Forgotten,
+            _ => End::Done,
+        }
+    }
+
+    fn size(&mut self, percents: [u32; 3]) -> Size {
+        match self.chance(50) {
+            true => Size::Count(self.0.random_range(1..=4)),
+            false => Size::Percent(self.one_of(percents)),
+        }
+    }
+
+    fn run(&mut self, index: u64, kinds: &Kinds) -> RunPlan {
+        let strategy = match self.up_to(3) {
+            0 => StrategyPlan::AllAtOnce,
+            1 => StrategyPlan::Window(self.size([10, 25, 50])),
+            _ => StrategyPlan::Batches(self.size([10, 25, 50])),
+        };
+        let none = !kinds.failures || self.chance(30);
+        let max_failed = if none { Size::Count(0) } else { self.size([5, 10, 40]) };
+        let steps = self.up_to(STEPS as u64 - 1) + 1;
+        RunPlan {
+            at: if index == 0 { 0 } else { self.up_to(LIVELY) },
+            approval: self.chance(10),
+            strategy,
+            max_failed,
+            aborts: self.chance(30),
+            steps: (0..steps).map(|_| self.step()).collect(),
+        }
+    }
+
+    fn step(&mut self) -> StepPlan {
+        let work = match self.chance(80) {
+            true => Work::Action,
+            false => Work::WaitHealthy(self.one_of([5, 60])),
+        };
+        StepPlan { work, goes_on: self.chance(20) }
+    }
+
+    fn engine(&mut self, index: u64, kinds: &Kinds) -> EnginePlan {
+        let mut troubles = Vec::new();
+        for (on, killed) in [(kinds.kills, true), (kinds.freezes, false)] {
+            let count = if on { self.up_to(3) } else { 0 };
+            troubles.extend((0..count).map(|_| self.trouble(killed)));
+        }
+        let faults = if kinds.faults { self.up_to(3) } else { 0 };
+        EnginePlan {
+            at: if index == 0 { 0 } else { self.up_to(10_000) },
+            troubles,
+            faults: (0..faults).map(|_| self.store_fault()).collect(),
+        }
+    }
+
+    fn trouble(&mut self, killed: bool) -> Trouble {
+        let (point, most) = self.one_of([
+            (Point::Load, 4),
+            (Point::Commit, 30),
+            (Point::Commit, 8),
+            (Point::Post, 12),
+            (Point::Post, 4),
+            (Point::Look, 20),
+            (Point::Stamp, 2),
+            (Point::Lease, 20),
+            (Point::Other, 20),
+        ]);
+        let what = match killed {
+            true => Interruption::Killed { back_after: self.one_of([0, 1_000, 16_000, 25_000]) },
+            false => {
+                Interruption::Frozen { length: self.one_of([100, 5_000, 14_500, 17_000, 40_000]) }
+            }
+        };
+        let nth = self.0.random_range(1..=most);
+        Trouble { point, side: self.side(), nth, what }
+    }
+
+    fn side(&mut self) -> Side {
+        self.one_of([Side::Before, Side::After])
+    }
+
+    fn store_fault(&mut self) -> StoreFault {
+        StoreFault { nth: self.0.random_range(1..=30), side: self.side() }
+    }
+
+    fn outages(&mut self) -> Vec<Outage> {
+        let count = self.up_to(1) + 1;
+        (0..count).map(|_| Outage { window: self.window(30_000), side: self.side() }).collect()
+    }
+
+    fn commands(&mut self, runs: u64) -> Vec<CommandPlan> {
+        let count = self.up_to(4) + 1;
+        let soon = self.one_of([2_000, 10_000, LIVELY]);
+        let command = |_| CommandPlan {
+            at: self.up_to(soon),
+            run: usize::try_from(self.up_to(runs - 1)).unwrap(),
+            verb: self.verb(),
+        };
+        (0..count).map(command).collect()
+    }
+
+    fn verb(&mut self) -> Verb {
+        match self.up_to(9) {
+            0..=3 => Verb::Pause,
+            4..=6 => Verb::Resume,
+            7 => Verb::Cancel,
+            8 => Verb::Approve,
+            _ => Verb::Reject,
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Runs one history, from its plan to what came of it.
+
+use std::sync::Arc;
+
+use replibook::clock::{Clock, TokioClock};
+use replibook::playbook::PluginInfo;
+use replibook::plugin::PluginHost;
+use replibook::run::{
+    Command, CommandId, Digest, Millis, RunId, RunStatus, Timestamp, Verb, new_run,
+};
+use replibook::store::{Cluster, MemoryStore, NewRun, Store as _, StoreOptions};
+use serde_json::Map;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::agents::Agents;
+use crate::alarm::Alarm;
+use crate::documents;
+use crate::engines::{self, Surroundings};
+use crate::ledger::{SharedLedger, Violation};
+use crate::outcome::Outcome;
+use crate::plan::{CALM, Plan};
+
+/// How long everything may take once nothing goes wrong any more: a cancelled run waits five minutes
+/// for what is out, and an operator waits too.
+const PATIENCE: u64 = 30 * 60_000;
+
+/// How often the history is looked at from outside.
+const LOOK: Millis = Millis(500);
+
+/// What came of a history.
+pub(crate) struct Told {
+    pub(crate) violation: Option<Violation>,
+    pub(crate) outcome: Outcome,
+    pub(crate) trace: Vec<String>,
+}
+
+/// Plays a plan, on this thread.
+pub(crate) fn play(plan: &Plan, plugins: &PluginHost, traced: bool) -> Told {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    let told = runtime.block_on(async {
+        let start = Timestamp::from_millis(1_763_802_000_000);
+        let clock: Arc<dyn Clock> = Arc::new(TokioClock::starting_at(start));
+        let ledger = SharedLedger::new(clock.clone(), start, traced);
+        let _alarm = tracing::subscriber::set_default(Alarm::new(ledger.clone()));
+        History::new(plan, plugins, clock, start, ledger).await.play().await
+    });
+    // What is frozen or dead is still there.
+    runtime.shutdown_background();
+    told
+}
+
+struct History<'a> {
+    plan: &'a Plan,
+    around: Surroundings,
+    builtins: Vec<PluginInfo>,
+    commands: u128,
+}
+
+impl<'a> History<'a> {
+    async fn new(
+        plan: &'a Plan,
+        plugins: &PluginHost,
+        clock: Arc<dyn Clock>,
+        start: Timestamp,
+        ledger: SharedLedger,
+    ) -> Self {
+        let memory = Arc::new(MemoryStore::new(StoreOptions::default(), clock.clone()));
+        replibook::api::install_builtins(memory.as_ref(), plugins, clock.as_ref()).await.unwrap();
+        let (text, spec) = documents::cluster(plan.agents.len());
+        memory.put_cluster(&Cluster { text, spec, applied_at: start }).await.unwrap();
+        let builtins = plugins.builtins().iter().map(|builtin| builtin.info.clone()).collect();
+        let around = Surroundings {
+            memory,
+            agents: Agents::new(&plan.agents, clock.clone(), start, ledger.clone()),
+            clock,
+            start,
+            plugins: plugins.clone(),
+            outages: plan.outages.clone().into(),
+            ledger,
+            unreachable_after: Millis(plan.agent_patience),
+        };
+        Self { plan, around, builtins, commands: 0 }
+    }
+
+    async fn play(mut self) -> Told {
+        let stop = CancellationToken::new();
+        let engines: Vec<_> = self
+            .plan
+            .engines
+            .iter()
+            .enumerate()
+            .map(|(number, plan)| {
+                let live = engines::live(self.around.clone(), number, plan.clone(), stop.clone());
+                tokio::spawn(live)
+            })
+            .collect();
+        self.watch().await;
+        stop.cancel();
+        let ledger = self.around.ledger.clone();
+        for engine in engines {
+            let patience = Millis::from_secs(120).to_std();
+            if !ledger.is_over() && tokio::time::timeout(patience, engine).await.is_err() {
+                ledger.fail("an engine stops when it is asked to", String::new());
+            }
+        }
+        if !ledger.is_over() {
+            ledger.close(self.plan);
+        }
+        let outcome = ledger.read(Outcome::of);
+        let (violation, trace) = ledger.conclusion();
+        Told { violation, outcome, trace }
+    }
+
+    /// Does what people do, until all runs have ended or something is wrong.
+    async fn watch(&mut self) {
+        let mut runs: Vec<usize> = (0..self.plan.runs.len()).collect();
+        runs.sort_by_key(|run| self.plan.runs[*run].at);
+        let mut runs = runs.into_iter().peekable();
+        let mut commands = self.plan.commands.clone();
+        commands.sort_by_key(|command| command.at);
+        let mut commands = commands.into_iter().peekable();
+        let ledger = self.around.ledger.clone();
+        loop {
+            let at = self.around.clock.now().since(self.around.start).0;
+            while let Some(run) = runs.next_if(|run| self.plan.runs[*run].at <= at) {
+                self.start_run(run).await;
+            }
+            while let Some(command) = commands.next_if(|command| command.at <= at) {
+                self.command(run_id(command.run), command.verb).await;
+            }
+            if ledger.is_over() || runs.peek().is_none() && ledger.read(|l| l.all_ended()) {
+                return;
+            }
+            self.operate().await;
+            if at > CALM + PATIENCE {
+                let left = ledger.read(|ledger| {
+                    let left = ledger.runs.values().filter(|run| !run.status.is_final());
+                    left.map(|run| (run.status, run.progress.reason.clone())).collect::<Vec<_>>()
+                });
+                ledger.fail("a run ends", format!("{left:?}"));
+            }
+            let due = runs.peek().map(|run| self.plan.runs[*run].at);
+            let next = due.into_iter().chain(commands.peek().map(|command| command.at)).min();
+            let wait = next.map_or(LOOK.0, |next| LOOK.0.min(next.saturating_sub(at)));
+            self.around.clock.sleep(Millis(wait).to_std()).await;
+        }
+    }
+
+    async fn start_run(&mut self, index: usize) {
+        let plan = &self.plan.runs[index];
+        let playbook = documents::playbook(plan, &self.builtins);
+        let (id, now) = (run_id(index), self.around.clock.now());
+        let (run, events) = new_run(id, &playbook, Map::new(), documents::CLUSTER, None, now);
+        self.around.ledger.created(&run, &events, plan);
+        let request = Digest::of(b"simulated");
+        let new = NewRun { run, events, idempotency_key: None, request };
+        self.around.memory.create_run(&new).await.unwrap();
+    }
+
+    /// Lets runs go on that have waited for a person for long enough.
+    async fn operate(&mut self) {
+        let now = self.around.clock.now();
+        for (run, status, since) in self.around.ledger.read(|ledger| ledger.waiting()) {
+            let asked = self.commands;
+            if now.since(since).0 < self.plan.patience {
+                continue;
+            }
+            let verb = match status {
+                RunStatus::PendingApprove => Verb::Approve,
+                _ => Verb::Resume,
+            };
+            // A store that is away, or an engine, makes it wait; one command at a time is enough.
+            let engine = CommandId(Uuid::from_u128(COMMANDS + asked));
+            if asked > 0 && self.is_waiting(engine).await {
+                continue;
+            }
+            self.command(run, verb).await;
+        }
+    }
+
+    async fn is_waiting(&self, id: CommandId) -> bool {
+        let command = self.around.memory.command(id).await.unwrap();
+        command.is_some_and(|command| command.outcome.is_none() && command.finish_ts.is_none())
+    }
+
+    async fn command(&mut self, run: RunId, verb: Verb) {
+        self.commands += 1;
+        let command = Command {
+            id: CommandId(Uuid::from_u128(COMMANDS + self.commands)),
+            run,
+            verb,
+            actor: Some("ann".to_owned()),
+            why: None,
+            at: self.around.clock.now(),
+            outcome: None,
+            finish_ts: None,
+        };
+        self.around.memory.submit(&command).await.unwrap();
+    }
+}
+
+/// Where identifiers of commands begin.
+const COMMANDS: u128 = 2 << 64;
+
+fn run_id(index: usize) -> RunId {
+    RunId(Uuid::from_u128((1 << 64) + index as u128))
+}

@@ -1,0 +1,73 @@
+//! Journals grow by one answer at a time, and what a step returned is what its journal says.
+
+use replibook::run::{Answer, AttemptKey, Happened, Journal, RunEvent};
+
+use crate::ledger::{Check, expect};
+use crate::run_model::RunModel;
+
+/// Whether a journal may follow what was committed of it before.
+pub(crate) fn follows(old: Option<&Journal>, new: &Journal) -> Check {
+    let key = new.key;
+    let Some(old) = old else {
+        return expect(new.answers.is_empty(), "an answer has a call before it", || {
+            format!("{key:?} begins with {} answers", new.answers.len())
+        });
+    };
+    let kept = new.answers.starts_with(&old.answers) && old.log_lines <= new.log_lines;
+    expect(kept, "what a journal holds stays", || format!("{old:?} became {new:?}"))?;
+    match &new.answers[old.answers.len()..] {
+        [] => {
+            let (was, is) = (old.pending.as_ref(), new.pending.as_ref());
+            let same = match (was, is) {
+                (Some(was), Some(is)) => {
+                    let same = was.name == is.name && was.arguments_hash == is.arguments_hash;
+                    same && was.at == is.at && was.accepted <= is.accepted
+                }
+                (Some(_), None) | (None, None) => true,
+                // Its call was given up, or it is over.
+                (None, Some(_)) => false,
+            };
+            expect(same, "a pending call stays as it was committed", || format!("{was:?}, {is:?}"))
+        }
+        [answer] => {
+            let asked = old.pending.as_ref();
+            let fits = asked.is_some_and(|asked| {
+                asked.name == answer.name && asked.arguments_hash == answer.arguments_hash
+            });
+            expect(fits, "an answer has a call before it", || format!("{asked:?}, {answer:?}"))
+        }
+        more => Err(("an answer has a call before it", format!("{key:?} got {more:?} at once"))),
+    }
+}
+
+/// Whether each step that ended well has its last answer in its journal, and in the record.
+pub(crate) fn ended_well(model: &RunModel, events: &[RunEvent]) -> Check {
+    for event in events {
+        let Happened::StepEnded { agent, step, attempt, failure: None } = &event.what else {
+            continue;
+        };
+        let rule = "what a step returned is in its journal";
+        let record = model.records.values().find(|record| record.agent == *agent);
+        let record = record.ok_or_else(|| (rule, format!("{agent} has no record")))?;
+        let stage = &model.snapshot.playbook.stages[usize::from(record.stage)];
+        let index = stage.steps.iter().position(|known| known.name == *step);
+        let index = index.ok_or_else(|| (rule, format!("{step} is no step")))?;
+        let key = AttemptKey {
+            agent: record.seq,
+            stage: record.stage,
+            step: u16::try_from(index).unwrap(),
+            attempt: *attempt,
+        };
+        let journal = model.journals.get(&key);
+        let last = journal.filter(|journal| journal.pending.is_none());
+        let last = last.and_then(|journal| journal.answers.last()).map(|last| &last.answer);
+        let result = record.results.get(step);
+        let fits = match last {
+            Some(Answer::RunAction(Ok(value))) => result == Some(value),
+            Some(Answer::WaitStatus(Ok(_))) => result.is_some(),
+            _ => false,
+        };
+        expect(fits, rule, || format!("{step} on {agent}: {result:?}, and {journal:?}"))?;
+    }
+    Ok(())
+}

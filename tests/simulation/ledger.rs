@@ -1,0 +1,249 @@
+//! What really happened in a history, told by store and agents as it happens, and whether that may be.
+//!
+//! The ledger knows nothing from the engines but what they wrote and sent. The first thing that may
+//! not be ends the history.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use replibook::agent::{ActionRequest, AgentError, Scheduled};
+use replibook::clock::Clock;
+use replibook::run::{Run, RunEvent, RunId, RunStatus, Timestamp, Writes};
+use replibook::store::{Lease, MemoryStore};
+use uuid::Uuid;
+
+use crate::agents::Agents;
+use crate::gate::lock;
+use crate::outcome;
+use crate::plan::{Plan, RunPlan};
+use crate::post_model::Posts;
+use crate::run_model::RunModel;
+
+/// Something happened that may not.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Violation {
+    /// The rule, the same for each violation of it.
+    pub(crate) rule: &'static str,
+    pub(crate) what: String,
+    /// Virtual milliseconds from the start.
+    pub(crate) at: u64,
+}
+
+/// What a check says.
+pub(crate) type Check = Result<(), (&'static str, String)>;
+
+/// `Err` unless `holds`.
+pub(crate) fn expect(holds: bool, rule: &'static str, what: impl FnOnce() -> String) -> Check {
+    if holds { Ok(()) } else { Err((rule, what())) }
+}
+
+/// Calls to store and agents after which a history that does not end is stopped: several times what
+/// the longest ones need.
+const MAX_CALLS: u64 = 400_000;
+
+/// Who has the lease of a run according to the store.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Holder {
+    pub(crate) engine: usize,
+    epoch: u64,
+    pub(crate) until: Timestamp,
+}
+
+pub(crate) struct Ledger {
+    pub(crate) runs: BTreeMap<RunId, RunModel>,
+    pub(crate) posts: Posts,
+    pub(crate) holders: BTreeMap<RunId, Holder>,
+    violation: Option<Violation>,
+    calls: u64,
+    /// What happened in words, where somebody wants to read it.
+    trace: Option<Vec<String>>,
+}
+
+#[derive(Clone)]
+pub(crate) struct SharedLedger {
+    ledger: Arc<Mutex<Ledger>>,
+    clock: Arc<dyn Clock>,
+    start: Timestamp,
+}
+
+impl SharedLedger {
+    pub(crate) fn new(clock: Arc<dyn Clock>, start: Timestamp, traced: bool) -> Self {
+        let ledger = Ledger {
+            runs: BTreeMap::new(),
+            posts: Posts::default(),
+            holders: BTreeMap::new(),
+            violation: None,
+            calls: 0,
+            trace: traced.then(Vec::new),
+        };
+        Self { ledger: Arc::new(Mutex::new(ledger)), clock, start }
+    }
+
+    fn at(&self) -> u64 {
+        self.clock.now().since(self.start).0
+    }
+
+    /// Looks at the books, or writes in them; a check that fails ends the history.
+    fn with(&self, say: impl FnOnce() -> String, check: impl FnOnce(&mut Ledger) -> Check) {
+        let at = self.at();
+        let mut ledger = lock(&self.ledger);
+        if let Some(trace) = &mut ledger.trace {
+            trace.push(format!("{at:>7} {}", say()));
+        }
+        let checked = check(&mut ledger);
+        ledger.conclude(checked, at);
+    }
+
+    /// Reads the books.
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&Ledger) -> T) -> T {
+        read(&lock(&self.ledger))
+    }
+
+    /// Whether nothing is to happen any more.
+    pub(crate) fn is_over(&self) -> bool {
+        let at = self.at();
+        let mut ledger = lock(&self.ledger);
+        ledger.calls += 1;
+        if ledger.calls > MAX_CALLS {
+            let what = format!("{MAX_CALLS} calls were made and it is not over");
+            ledger.conclude(Err(("a run ends", what)), at);
+        }
+        ledger.violation.is_some()
+    }
+
+    /// Something outside of the rules here went wrong.
+    pub(crate) fn fail(&self, rule: &'static str, what: String) {
+        self.with(|| what.clone(), |_| Err((rule, what.clone())));
+    }
+
+    pub(crate) fn note(&self, engine: usize, what: &str) {
+        self.with(|| format!("engine {engine} {what}"), |_| Ok(()));
+    }
+
+    pub(crate) fn created(&self, run: &Run, events: &[RunEvent], plan: &RunPlan) {
+        let say = || format!("run {} is created", run.id());
+        self.with(say, |ledger| {
+            ledger.runs.insert(run.id(), RunModel::new(run, events, plan));
+            Ok(())
+        });
+    }
+
+    pub(crate) fn committed(&self, engine: usize, run: RunId, epoch: u64, writes: &Writes) {
+        let say = || format!("engine {engine} commits {epoch}: {}", outcome::in_words(writes));
+        self.with(say, |ledger| {
+            let Ledger { runs, posts, .. } = ledger;
+            let model = runs.get_mut(&run).ok_or(("runs are created first", run.to_string()))?;
+            model.commit(writes)?;
+            posts.committed(model, &writes.journals);
+            ledger.one_holder()
+        });
+    }
+
+    /// Looks through all that the store has of a run whose end was just committed.
+    pub(crate) async fn finished(&self, run: RunId, store: &MemoryStore) {
+        let checked = outcome::check_stamps(run, store).await;
+        self.with(|| format!("run {run} is over"), |_| checked);
+    }
+
+    pub(crate) fn leased(&self, engine: usize, leases: &[Lease]) {
+        let mut ledger = lock(&self.ledger);
+        for lease in leases {
+            let holder = Holder { engine, epoch: lease.epoch, until: lease.until };
+            ledger.holders.insert(lease.run, holder);
+        }
+    }
+
+    pub(crate) fn released(&self, run: RunId, epoch: u64) {
+        let mut ledger = lock(&self.ledger);
+        if ledger.holders.get(&run).is_some_and(|holder| holder.epoch == epoch) {
+            ledger.holders.remove(&run);
+        }
+    }
+
+    pub(crate) fn post_begins(&self, engine: usize, request: &ActionRequest, agents: &Agents) {
+        let now = self.clock.now();
+        // Asked first: the agents write in the books too.
+        let busy: Vec<Uuid> = {
+            let others = self.read(|ledger| ledger.posts.others_of_attempt(request.id));
+            others.into_iter().filter(|id| agents.goes_on(*id)).collect()
+        };
+        let say = || format!("engine {engine} posts {} {}", request.kind, request.id);
+        self.with(say, |ledger| {
+            let Ledger { runs, posts, holders, .. } = ledger;
+            posts.begins(engine, request, runs, holders, now, &busy)
+        });
+    }
+
+    pub(crate) fn post_ends(&self, id: Uuid, scheduled: &Result<Scheduled, AgentError>) {
+        let say = || format!("post of {id} ended: {scheduled:?}");
+        self.with(say, |ledger| {
+            ledger.posts.ends(id, scheduled);
+            Ok(())
+        });
+    }
+
+    pub(crate) fn looked(&self, id: Uuid, found: bool) {
+        let say = || format!("look at {id}: {}", if found { "known" } else { "unknown" });
+        self.with(say, |ledger| {
+            ledger.posts.looked(id, found);
+            Ok(())
+        });
+    }
+
+    pub(crate) fn executed(&self, id: Uuid) {
+        self.with(|| format!("execution of {id}"), |ledger| ledger.posts.executed(id));
+    }
+
+    pub(crate) fn forgot(&self, id: Uuid) {
+        self.with(
+            || format!("{id} is forgotten"),
+            |ledger| {
+                ledger.posts.forgot(id);
+                Ok(())
+            },
+        );
+    }
+
+    /// Checks what has to hold once everything is over.
+    pub(crate) fn close(&self, plan: &Plan) {
+        self.with(|| "the end".to_owned(), |ledger| outcome::check_end(ledger, plan));
+    }
+
+    /// What went wrong, and the trace.
+    pub(crate) fn conclusion(&self) -> (Option<Violation>, Vec<String>) {
+        let mut ledger = lock(&self.ledger);
+        (ledger.violation.clone(), ledger.trace.take().unwrap_or_default())
+    }
+}
+
+impl Ledger {
+    fn conclude(&mut self, checked: Check, at: u64) {
+        if let (Err((rule, what)), None) = (checked, &self.violation) {
+            if let Some(trace) = &mut self.trace {
+                trace.push(format!("{at:>7} VIOLATION of \"{rule}\": {what}"));
+            }
+            self.violation = Some(Violation { rule, what, at });
+        }
+    }
+
+    /// All runs of a history are on one cluster. A run that ends in the queue never held it.
+    fn one_holder(&self) -> Check {
+        let holds =
+            |run: &&RunModel| run.status.holds_cluster() && run.progress.started_at.is_some();
+        let holding = self.runs.values().filter(holds).count();
+        expect(holding <= 1, "one run holds a cluster", || format!("{holding} runs hold it"))
+    }
+
+    /// Whether all runs have ended.
+    pub(crate) fn all_ended(&self) -> bool {
+        self.runs.values().all(|run| run.status.is_final())
+    }
+
+    /// Runs that wait for a person, and since when.
+    pub(crate) fn waiting(&self) -> Vec<(RunId, RunStatus, Timestamp)> {
+        let waits =
+            |run: &&RunModel| matches!(run.status, RunStatus::Paused | RunStatus::PendingApprove);
+        let waiting = self.runs.values().filter(waits);
+        waiting.map(|run| (run.id, run.status, run.progress.since)).collect()
+    }
+}

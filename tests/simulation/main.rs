@@ -1,0 +1,77 @@
+//! The simulator: the real core, driver and built-in plugins over the store in memory, on one thread
+//! and in virtual time, with everything random taken from a seed.
+//!
+//! A seed becomes a [plan](plan::Plan): agents and what becomes of their actions, playbooks, engines
+//! that are killed or stand still, a store that fails, commands of people. The plan is played, and a
+//! [ledger](ledger::Ledger) checks every commit and every request to an agent as it happens. In the
+//! end nothing goes wrong any more, and every run has to end. A plan that fails is made smaller and
+//! shown with its seed. Some plans are played a second time without what disturbs them, and have to
+//! end in the same way.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::wildcard_enum_match_arm)]
+
+mod agents;
+mod alarm;
+mod campaign;
+mod documents;
+mod engines;
+mod gate;
+mod generate;
+mod history;
+mod journal_checks;
+mod ledger;
+mod outcome;
+mod plan;
+mod post_model;
+mod run_model;
+mod shrink;
+mod store;
+
+use std::time::Instant;
+
+use campaign::{Failure, PLUGINS, explain, rate, say, search, trial};
+use history::play;
+use plan::Plan;
+
+/// Histories of one run of the tests.
+const SEEDS: u64 = 2_000;
+
+fn from_environment(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("found {name}={text}, expected a number")))
+}
+
+/// With `REPLIBOOK_SEED` only that one, which is shown; `REPLIBOOK_SEEDS` says how many else.
+#[test]
+fn nothing_is_lost_and_nothing_happens_twice() {
+    if let Some(seed) = from_environment("REPLIBOOK_SEED") {
+        let plan = Plan::from_seed(seed);
+        say(&format!("{plan:#?}\n{}", play(&plan, &PLUGINS, true).trace.join("\n")));
+        if let Some(violation) = trial(&plan) {
+            panic!("{}", explain(&Failure { seed, violation }));
+        }
+        return;
+    }
+    let seeds = from_environment("REPLIBOOK_SEEDS").unwrap_or(SEEDS);
+    let start = Instant::now();
+    let (failure, played) = search(0..seeds, || {});
+    say(&rate(played, start));
+    if let Some(failure) = failure {
+        panic!("{}", explain(&failure));
+    }
+}
+
+#[test]
+fn a_seed_always_gives_the_same_history() {
+    for seed in 0..40 {
+        let plan = Plan::from_seed(seed);
+        let [first, again] = [(); 2].map(|()| play(&plan, &PLUGINS, true));
+        let pairs = first.trace.iter().zip(&again.trace).enumerate();
+        for (line, (first, again)) in pairs {
+            assert_eq!(first, again, "line {line} of seed {seed}");
+        }
+        assert_eq!(first.trace.len(), again.trace.len(), "seed {seed}");
+        assert!(first.trace.len() > 2, "seed {seed} has a history");
+        assert_eq!(first.outcome, again.outcome, "seed {seed}");
+    }
+}

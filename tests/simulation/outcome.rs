@@ -1,0 +1,161 @@
+//! What came of a history: the checks at its end, and what two histories are compared by.
+
+use std::collections::BTreeMap;
+
+use replibook::run::{
+    AgentId, AgentState, Answer, CallError, FailureReason, Happened, RunId, RunStatus, Timestamp,
+    Writes,
+};
+use replibook::store::{MAX_PAGE, MemoryStore, Store as _};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::agents::payload;
+use crate::ledger::{Check, Ledger, expect};
+use crate::plan::{End, Plan};
+use crate::post_model::Post;
+
+/// What came of everything, without when.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Outcome {
+    pub(crate) runs: BTreeMap<RunId, RunOutcome>,
+    /// How often each action took effect.
+    pub(crate) executions: BTreeMap<Uuid, u32>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct RunOutcome {
+    pub(crate) status: RunStatus,
+    pub(crate) agents: BTreeMap<AgentId, AgentOutcome>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct AgentOutcome {
+    state: AgentState,
+    attempts: Vec<u32>,
+    results: BTreeMap<String, Value>,
+    failed: Option<FailureReason>,
+}
+
+impl Outcome {
+    pub(crate) fn of(ledger: &Ledger) -> Self {
+        let mut outcome = Self::default();
+        for (id, run) in &ledger.runs {
+            let agents = run.records.values().map(|record| {
+                let agent = AgentOutcome {
+                    state: record.state,
+                    attempts: record.attempts.clone(),
+                    results: record.results.clone(),
+                    failed: record.error.as_ref().map(|error| error.reason),
+                };
+                (record.agent.clone(), agent)
+            });
+            let agents = agents.collect();
+            outcome.runs.insert(*id, RunOutcome { status: run.status, agents });
+        }
+        let posts = ledger.posts.by_id.iter().filter(|(_, post)| post.executions > 0);
+        outcome.executions = posts.map(|(id, post)| (*id, post.executions)).collect();
+        outcome
+    }
+}
+
+/// What a commit says, for the trace.
+pub(crate) fn in_words(writes: &Writes) -> String {
+    let mut words: Vec<String> = Vec::new();
+    for event in &writes.events {
+        words.push(match &event.what {
+            Happened::Status { to, .. } => format!("{}: {to}", event.seq),
+            Happened::Agent { agent, to, .. } => format!("{}: {agent} {to}", event.seq),
+            Happened::Decision { started, next, .. } => {
+                format!("{}: decision starts {started}, {next}", event.seq)
+            }
+            other => format!("{}: {other:?}", event.seq),
+        });
+    }
+    for journal in &writes.journals {
+        let pending = journal.pending.as_ref().map(|pending| (pending.name, pending.accepted));
+        let (agent, step, answers) = (&journal.agent, &journal.step_name, journal.answers.len());
+        words.push(format!("journal {agent} {step} {answers} answers, then {pending:?}"));
+    }
+    words.join("; ")
+}
+
+/// Everything that belongs to a run that is over has its `finish_ts`.
+pub(crate) async fn check_stamps(run: RunId, store: &MemoryStore) -> Check {
+    let rule = "finish_ts is on the run last";
+    let failed = |error: replibook::store::StoreError| (rule, error.to_string());
+    let found = store.run(run).await.map_err(failed)?;
+    let finish_ts = found.and_then(|run| run.progress.finish_ts);
+    let mut stamps: Vec<Option<Timestamp>> = vec![finish_ts];
+    let records = store.records(run, None, None, MAX_PAGE).await.map_err(failed)?;
+    stamps.extend(records.iter().map(|record| record.finish_ts));
+    let journals = store.journals(run, None, None, MAX_PAGE).await.map_err(failed)?;
+    stamps.extend(journals.iter().map(|journal| journal.finish_ts));
+    let logs = store.logs(run, None, None, MAX_PAGE).await.map_err(failed)?;
+    stamps.extend(logs.iter().map(|line| line.finish_ts));
+    let mut after = 0;
+    loop {
+        let events = store.events(run, after, MAX_PAGE).await.map_err(failed)?;
+        let Some(last) = events.last() else { break };
+        after = last.seq;
+        stamps.extend(events.iter().map(|event| event.finish_ts));
+    }
+    let other = stamps.iter().filter(|stamp| **stamp != finish_ts || stamp.is_none()).count();
+    expect(other == 0, rule, || format!("{other} documents have another one than {finish_ts:?}"))
+}
+
+/// What has to hold once all runs have ended: no action was lost, and no answer is another's.
+pub(crate) fn check_end(ledger: &Ledger, plan: &Plan) -> Check {
+    for (id, post) in &ledger.posts.by_id {
+        check_action(ledger, plan, *id, post)?;
+    }
+    for run in ledger.runs.values() {
+        for record in run.records.values() {
+            let rule = "a run that ended has no agent in flight";
+            let going = record.state == AgentState::Running;
+            expect(!going, rule, || format!("{} of {}", record.agent, run.id))?;
+        }
+    }
+    Ok(())
+}
+
+fn check_action(ledger: &Ledger, plan: &Plan, id: Uuid, post: &Post) -> Check {
+    let run = &ledger.runs[&post.run];
+    let record = &run.records[&post.key.agent];
+    let journal = &run.journals[&post.key];
+    let agent = usize::try_from(post.key.agent.0).unwrap();
+    let step = usize::from(post.key.step);
+    let end = plan.agents[agent].actions[step].end;
+    let ran = post.executions > 0;
+    let say = || format!("{id}, step {step} of {}: {journal:?}", post.agent);
+    let Some(answer) = journal.answers.get(post.call) else {
+        // Cut off, or given up: its agent must not pass for one whose steps went well.
+        let failed = record.state == AgentState::Failed;
+        return expect(failed, "no action is lost", say);
+    };
+    let (right, rule) = match &answer.answer {
+        Answer::RunAction(Ok(value)) => {
+            let ends = matches!(end, End::Done | End::Stalled);
+            (ran && ends && *value == payload(agent, step), "an answer is that of its action")
+        }
+        Answer::RunAction(Err(CallError::Failed(_))) => {
+            (ran && end == End::Failed, "an answer is that of its action")
+        }
+        Answer::RunAction(Err(CallError::Refused(_))) => {
+            (!ran && end == End::Refused, "only what was refused counts as refused")
+        }
+        Answer::RunAction(Err(CallError::Lost(_))) => {
+            let forgets = end == End::Forgotten || plan.agents[agent].purges.is_some();
+            // A run that is cancelled only looks at what it may have sent.
+            (
+                ran && forgets || run.status == RunStatus::Cancelled,
+                "only what an agent forgot counts as lost",
+            )
+        }
+        Answer::RunAction(Err(CallError::Unreachable(_) | CallError::TimedOut(_)))
+        | Answer::Info(_)
+        | Answer::WaitStatus(_)
+        | Answer::Sleep => (true, ""),
+    };
+    expect(right, rule, say)
+}

@@ -1,0 +1,240 @@
+//! What happens in one history, as plain data: made from a seed, run, and made smaller when it fails.
+//!
+//! All times are milliseconds of virtual time from the start of the history, or lengths in such.
+
+/// One history.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Plan {
+    pub(crate) agents: Vec<AgentPlan>,
+    pub(crate) runs: Vec<RunPlan>,
+    pub(crate) engines: Vec<EnginePlan>,
+    pub(crate) outages: Vec<Outage>,
+    pub(crate) commands: Vec<CommandPlan>,
+    /// How long a run that waits for a person does so before the operator lets it go on.
+    pub(crate) patience: u64,
+    /// After how long without a good answer an agent counts as unreachable.
+    pub(crate) agent_patience: u64,
+    /// Its end does not depend on when things happen: without what disturbs it between engine, store
+    /// and agents it has to end in the same way.
+    pub(crate) timeless: bool,
+}
+
+/// From then on nothing goes wrong any more, and every run has to end.
+pub(crate) const CALM: u64 = 150_000;
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct AgentPlan {
+    /// What becomes of its actions, one for each step.
+    pub(crate) actions: Vec<ActionPlan>,
+    /// It is of the kind that runs an action again when it is sent again.
+    pub(crate) runs_again: bool,
+    /// How long a request takes, both ways together.
+    pub(crate) latency: u64,
+    /// It forgets actions so long after they ended.
+    pub(crate) purges: Option<u64>,
+    /// Nothing gets through to it then.
+    pub(crate) away: Option<Window>,
+    /// Its node is not healthy then.
+    pub(crate) ill: Option<Window>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ActionPlan {
+    /// What happens to the first requests to schedule it.
+    pub(crate) posts: Vec<PostFault>,
+    pub(crate) takes: u64,
+    pub(crate) end: End,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PostFault {
+    /// It takes effect; the answer is lost.
+    AnswerLost,
+    /// It takes effect so long after its sender was told that it failed.
+    Late(u64),
+    /// It is lost on its way.
+    Lost,
+    /// The agent answers 503, without effect.
+    Broken,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Done,
+    Failed,
+    Refused,
+    /// The agent no longer knows it, in place of an end.
+    Forgotten,
+    /// It does not end before everything is calm.
+    Stalled,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Window {
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+}
+
+impl Window {
+    pub(crate) fn holds(&self, at: u64) -> bool {
+        self.from <= at && at < self.to
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct RunPlan {
+    pub(crate) at: u64,
+    pub(crate) approval: bool,
+    pub(crate) strategy: StrategyPlan,
+    pub(crate) max_failed: Size,
+    /// Whether too many failures end the run; otherwise they pause it.
+    pub(crate) aborts: bool,
+    pub(crate) steps: Vec<StepPlan>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StrategyPlan {
+    AllAtOnce,
+    Batches(Size),
+    Window(Size),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Size {
+    Count(u32),
+    Percent(u32),
+}
+
+impl Size {
+    pub(crate) fn of(self, agents: u32) -> u32 {
+        match self {
+            Self::Count(count) => count,
+            Self::Percent(percent) => agents * percent / 100,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StepPlan {
+    pub(crate) work: Work,
+    /// Whether its failure lets the agent go on.
+    pub(crate) goes_on: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    Action,
+    /// Waits for a healthy node, up to so many seconds.
+    WaitHealthy(u32),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct EnginePlan {
+    /// When it is started for the first time.
+    pub(crate) at: u64,
+    /// What happens to it, one after the other.
+    pub(crate) troubles: Vec<Trouble>,
+    pub(crate) faults: Vec<StoreFault>,
+}
+
+/// At the `nth` passage of a point, counted from the trouble before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Trouble {
+    pub(crate) point: Point,
+    pub(crate) side: Side,
+    pub(crate) nth: u32,
+    pub(crate) what: Interruption,
+}
+
+/// Where an engine reaches out of its process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Point {
+    /// A run, its records or its journals are read.
+    Load,
+    Commit,
+    /// An action is sent to an agent.
+    Post,
+    /// An agent is asked how far an action is.
+    Look,
+    /// Records get their `finish_ts`.
+    Stamp,
+    /// Leases are taken, renewed and given back.
+    Lease,
+    /// Everything else that is asked of the store or of agents.
+    Other,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// Nothing of it has happened.
+    Before,
+    /// It took effect, but its answer was not seen.
+    After,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Interruption {
+    /// The process dies, and another one is there so much later.
+    Killed { back_after: u64 },
+    /// The process stands still for so long, and goes on.
+    Frozen { length: u64 },
+}
+
+/// The `nth` commit of an engine fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StoreFault {
+    pub(crate) nth: u32,
+    pub(crate) side: Side,
+}
+
+/// Every call to the store fails for a while, for all engines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Outage {
+    pub(crate) window: Window,
+    pub(crate) side: Side,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CommandPlan {
+    pub(crate) at: u64,
+    /// Index of the run.
+    pub(crate) run: usize,
+    pub(crate) verb: replibook::run::Verb,
+}
+
+impl Plan {
+    /// The same without anything that goes wrong between engine, store and agents.
+    pub(crate) fn undisturbed(&self) -> Self {
+        let mut plan = self.clone();
+        plan.outages.clear();
+        for engine in &mut plan.engines {
+            engine.troubles.clear();
+            engine.faults.clear();
+        }
+        for action in plan.agents.iter_mut().flat_map(|agent| &mut agent.actions) {
+            action.posts.clear();
+        }
+        plan
+    }
+
+    /// Makes it one whose end does not depend on when things happen.
+    pub(crate) fn make_timeless(&mut self) {
+        self.timeless = true;
+        self.commands.clear();
+        // Longer than all that may come together before an agent answers well.
+        self.agent_patience = 600_000;
+        for agent in &mut self.agents {
+            (agent.away, agent.ill, agent.purges) = (None, None, None);
+            for action in &mut agent.actions {
+                if matches!(action.end, End::Forgotten | End::Stalled) {
+                    action.end = End::Failed;
+                }
+            }
+        }
+        for run in &mut self.runs {
+            if let StrategyPlan::Window(size) = run.strategy {
+                run.strategy = StrategyPlan::Batches(size);
+            }
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Requests to agents: each at the right time, under a lease, and none that could run an action again.
+
+use std::collections::BTreeMap;
+
+use replibook::agent::{ActionRequest, AgentError, Scheduled};
+use replibook::run::{
+    AgentId, AgentState, AttemptKey, CallName, Journal, RunId, RunStatus, Timestamp,
+};
+use uuid::Uuid;
+
+use crate::ledger::{Check, Holder, expect};
+use crate::run_model::RunModel;
+
+/// An action whose call was committed.
+#[derive(Clone, Debug)]
+pub(crate) struct Post {
+    pub(crate) run: RunId,
+    pub(crate) key: AttemptKey,
+    pub(crate) agent: AgentId,
+    pub(crate) call: usize,
+    /// Requests that are on their way.
+    under_way: u32,
+    /// A request may have taken effect, and since then nobody has heard that the agent knows nothing.
+    may_be_known: bool,
+    pub(crate) executions: u32,
+    forgotten: u32,
+}
+
+#[derive(Default)]
+pub(crate) struct Posts {
+    pub(crate) by_id: BTreeMap<Uuid, Post>,
+    /// Something that no commit announced.
+    unannounced: u32,
+}
+
+impl Posts {
+    /// Takes notice of the calls that a commit announced.
+    pub(crate) fn committed(&mut self, model: &RunModel, journals: &[Journal]) {
+        for journal in journals {
+            let pending = journal.pending.as_ref();
+            if pending.is_none_or(|pending| pending.name != CallName::RunAction) {
+                continue;
+            }
+            let call = journal.answers.len();
+            let number = u32::try_from(call).unwrap();
+            let id = journal.key.action_id(model.id, &journal.agent, number);
+            self.by_id.entry(id).or_insert(Post {
+                run: model.id,
+                key: journal.key,
+                agent: journal.agent.clone(),
+                call,
+                under_way: 0,
+                may_be_known: false,
+                executions: 0,
+                forgotten: 0,
+            });
+        }
+    }
+
+    /// Other actions that the same run had the same agent do.
+    pub(crate) fn others_of_attempt(&self, id: Uuid) -> Vec<Uuid> {
+        let Some(post) = self.by_id.get(&id) else { return Vec::new() };
+        let same = |other: &Post| other.run == post.run && other.agent == post.agent;
+        let others = self.by_id.iter().filter(|(other, post)| **other != id && same(post));
+        others.map(|(other, _)| *other).collect()
+    }
+
+    /// A request leaves an engine. `busy` are actions of the same run that its agent still works on.
+    pub(crate) fn begins(
+        &mut self,
+        engine: usize,
+        request: &ActionRequest,
+        runs: &BTreeMap<RunId, RunModel>,
+        holders: &BTreeMap<RunId, Holder>,
+        now: Timestamp,
+        busy: &[Uuid],
+    ) -> Check {
+        let id = request.id;
+        let post = self.by_id.get_mut(&id).ok_or_else(|| {
+            ("a call is committed before it is performed", format!("{id} is not in a commit"))
+        })?;
+        let model = &runs[&post.run];
+        let journal = &model.journals[&post.key];
+        let pending = journal.pending.as_ref().filter(|_| journal.answers.len() == post.call);
+        let say = || format!("{id} of {}", post.agent);
+        expect(pending.is_some(), "a call that has its answer is not performed", say)?;
+        let holder = holders.get(&post.run);
+        let holds = holder.is_some_and(|holder| holder.engine == engine && now < holder.until);
+        expect(holds, "actions are sent under a lease", || format!("{}: {holder:?}", say()))?;
+        let goes =
+            matches!(model.status, RunStatus::Running | RunStatus::Paused | RunStatus::Cancelling);
+        let state = model.state_of(&post.agent);
+        let running = state == Some(AgentState::Running);
+        expect(goes && running, "only agents that run get actions", || {
+            format!("{}: {state:?} in {}", say(), model.status)
+        })?;
+        expect(post.under_way == 0, "never two requests of one action at once", say)?;
+        expect(
+            !post.may_be_known,
+            "an action that may be known is looked at before it is sent",
+            say,
+        )?;
+        let accepted = pending.is_some_and(|pending| pending.accepted);
+        expect(!accepted, "an accepted action is not sent again", say)?;
+        expect(busy.is_empty(), "an agent gets one action of a run at a time", || {
+            format!("{} while it works on {busy:?}", say())
+        })?;
+        post.under_way += 1;
+        Ok(())
+    }
+
+    pub(crate) fn ends(&mut self, id: Uuid, scheduled: &Result<Scheduled, AgentError>) {
+        let Some(post) = self.by_id.get_mut(&id) else { return };
+        post.under_way = post.under_way.saturating_sub(1);
+        post.may_be_known |= match scheduled {
+            Ok(Scheduled::Accepted | Scheduled::Known) => true,
+            Err(error) => error.may_have_taken_effect(),
+        };
+    }
+
+    pub(crate) fn looked(&mut self, id: Uuid, found: bool) {
+        if let Some(post) = self.by_id.get_mut(&id).filter(|post| !found && post.under_way == 0) {
+            post.may_be_known = false;
+        }
+    }
+
+    pub(crate) fn executed(&mut self, id: Uuid) -> Check {
+        let Some(post) = self.by_id.get_mut(&id) else {
+            self.unannounced += 1;
+            return Ok(());
+        };
+        post.executions += 1;
+        // What an agent has forgotten it may be asked for again, unless its acceptance was committed.
+        let once = post.executions <= 1 + post.forgotten;
+        expect(once, "an action takes effect once", || format!("{id} of {} ran again", post.agent))
+    }
+
+    pub(crate) fn forgot(&mut self, id: Uuid) {
+        if let Some(post) = self.by_id.get_mut(&id) {
+            post.forgotten += 1;
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Makes a plan that fails smaller, as long as it fails in the same way.
+
+use std::time::{Duration, Instant};
+
+use crate::plan::{End, Plan, StrategyPlan, Work};
+
+/// How long a plan is made smaller at most: who waits for it wants to see the failure.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The smallest plan that was found for which `fails` holds.
+pub(crate) fn shrink(plan: Plan, fails: impl Fn(&Plan) -> bool) -> Plan {
+    let start = Instant::now();
+    let mut smallest = plan;
+    loop {
+        let (mut at, mut changed) = (0, false);
+        while let Some(candidate) = simpler(&smallest).get(at) {
+            if start.elapsed() > PATIENCE {
+                return smallest;
+            }
+            if fails(candidate) {
+                smallest = candidate.clone();
+                changed = true;
+            } else {
+                at += 1;
+            }
+        }
+        if !changed {
+            return smallest;
+        }
+    }
+}
+
+/// Plans that lack one thing of this one, from those that lack much to those that lack little.
+fn simpler(plan: &Plan) -> Vec<Plan> {
+    let mut plans = Vec::new();
+    let mut add = |change: &dyn Fn(&mut Plan)| {
+        let mut changed = plan.clone();
+        change(&mut changed);
+        if changed != *plan {
+            plans.push(changed);
+        }
+    };
+    let several = |count: usize| if count > 1 { count } else { 0 };
+    for run in (0..several(plan.runs.len())).rev() {
+        add(&|plan| remove_run(plan, run));
+    }
+    for engine in (0..several(plan.engines.len())).rev() {
+        add(&|plan| remove(&mut plan.engines, engine));
+    }
+    for agent in (0..several(plan.agents.len())).rev() {
+        add(&|plan| remove(&mut plan.agents, agent));
+    }
+    for outage in (0..plan.outages.len()).rev() {
+        add(&|plan| remove(&mut plan.outages, outage));
+    }
+    for command in (0..plan.commands.len()).rev() {
+        add(&|plan| remove(&mut plan.commands, command));
+    }
+    simpler_engines(plan, &mut add);
+    simpler_runs(plan, &mut add);
+    simpler_agents(plan, &mut add);
+    plans
+}
+
+type Add<'a> = dyn FnMut(&dyn Fn(&mut Plan)) + 'a;
+
+fn remove<T>(list: &mut Vec<T>, at: usize) {
+    list.remove(at);
+}
+
+fn remove_run(plan: &mut Plan, run: usize) {
+    plan.runs.remove(run);
+    plan.commands.retain(|command| command.run != run);
+    for command in plan.commands.iter_mut().filter(|command| command.run > run) {
+        command.run -= 1;
+    }
+}
+
+fn simpler_engines(plan: &Plan, add: &mut Add<'_>) {
+    for (index, engine) in plan.engines.iter().enumerate() {
+        for trouble in (0..engine.troubles.len()).rev() {
+            add(&|plan| remove(&mut plan.engines[index].troubles, trouble));
+        }
+        for fault in (0..engine.faults.len()).rev() {
+            add(&|plan| remove(&mut plan.engines[index].faults, fault));
+        }
+        add(&|plan| plan.engines[index].at = 0);
+    }
+}
+
+fn simpler_runs(plan: &Plan, add: &mut Add<'_>) {
+    for (index, run) in plan.runs.iter().enumerate() {
+        if run.steps.len() > 1 {
+            add(&|plan| plan.runs[index].steps.truncate(1));
+        }
+        add(&|plan| plan.runs[index].strategy = StrategyPlan::AllAtOnce);
+        add(&|plan| plan.runs[index].approval = false);
+        add(&|plan| plan.runs[index].aborts = false);
+        add(&|plan| plan.runs[index].at = 0);
+        for step in 0..run.steps.len() {
+            add(&|plan| plan.runs[index].steps[step].goes_on = false);
+            add(&|plan| plan.runs[index].steps[step].work = Work::Action);
+        }
+    }
+}
+
+fn simpler_agents(plan: &Plan, add: &mut Add<'_>) {
+    for (index, agent) in plan.agents.iter().enumerate() {
+        add(&|plan| plan.agents[index].latency = 0);
+        add(&|plan| plan.agents[index].runs_again = false);
+        add(&|plan| plan.agents[index].purges = None);
+        add(&|plan| plan.agents[index].away = None);
+        add(&|plan| plan.agents[index].ill = None);
+        for action in 0..agent.actions.len() {
+            add(&|plan| plan.agents[index].actions[action].end = End::Done);
+            add(&|plan| plan.agents[index].actions[action].takes = 0);
+            for post in (0..agent.actions[action].posts.len()).rev() {
+                add(&|plan| remove(&mut plan.agents[index].actions[action].posts, post));
+            }
+        }
+    }
+}
+
+#[test]
+fn only_what_matters_is_left() {
+    let stalls = |plan: &Plan| {
+        plan.agents.iter().any(|agent| agent.actions[0].end == End::Stalled)
+            && plan.commands.len() > 1
+    };
+    let plan = (0..).map(Plan::from_seed).find(|plan| stalls(plan) && plan.agents.len() > 5);
+    let shrunk = shrink(plan.unwrap(), stalls);
+    assert_eq!((shrunk.agents.len(), shrunk.commands.len(), shrunk.runs.len()), (1, 2, 1));
+    assert!(shrunk.engines.len() == 1 && shrunk.engines[0].troubles.is_empty(), "{shrunk:#?}");
+    assert_eq!(shrunk.agents[0].actions[0].end, End::Stalled);
+    assert_eq!(shrunk.agents[0].actions[1].end, End::Done);
+}

@@ -1,0 +1,163 @@
+//! The store as one engine reaches it: calls are held up, fail or kill on the way, and every commit is
+//! looked at once it took effect.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use replibook::clock::Clock;
+use replibook::run::{
+    AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, Command, CommandId, Digest, EngineId,
+    Journal, LogLine, Run, RunEvent, RunId, Timestamp, Writes,
+};
+use replibook::store::{
+    Cluster, Created, Lease, LogCursor, MemoryStore, NewRun, Page, Plugin, Put, Result, RunFilter,
+    Store, StoreError, StoredPlaybook,
+};
+use semver::Version;
+
+use crate::gate::{Gate, lock};
+use crate::ledger::SharedLedger;
+use crate::plan::{Outage, Point, Side, StoreFault};
+
+/// What goes wrong with the commits of one engine, in all of its lives.
+pub(crate) struct Faults {
+    left: Mutex<BTreeMap<u32, Side>>,
+    commits: AtomicU32,
+}
+
+impl Faults {
+    pub(crate) fn new(faults: &[StoreFault]) -> Arc<Self> {
+        let left = faults.iter().map(|fault| (fault.nth, fault.side)).collect();
+        Arc::new(Self { left: Mutex::new(left), commits: AtomicU32::new(0) })
+    }
+
+    fn next(&self) -> Option<Side> {
+        let number = self.commits.fetch_add(1, Ordering::Relaxed) + 1;
+        lock(&self.left).remove(&number)
+    }
+}
+
+/// The store, from within one life of an engine.
+pub(crate) struct EngineStore {
+    pub(crate) inner: Arc<MemoryStore>,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) faults: Arc<Faults>,
+    pub(crate) outages: Arc<[Outage]>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) start: Timestamp,
+    pub(crate) ledger: SharedLedger,
+}
+
+impl EngineStore {
+    /// One call: whether and when it fails, and where the engine is interrupted.
+    async fn call<T>(&self, point: Point, work: impl Future<Output = Result<T>> + Send) -> Result<T>
+    where
+        T: Send,
+    {
+        self.gate.at(point, Side::Before).await;
+        let at = self.clock.now().since(self.start).0;
+        let outage = self.outages.iter().find(|outage| outage.window.holds(at));
+        let own = if point == Point::Commit { self.faults.next() } else { None };
+        let fault = outage.map(|outage| outage.side).or(own);
+        if fault == Some(Side::Before) {
+            return Err(unavailable("the request was lost"));
+        }
+        let result = work.await;
+        self.gate.at(point, Side::After).await;
+        match (fault, &result) {
+            (Some(Side::After), Ok(_)) => Err(unavailable("the answer was lost")),
+            (Some(Side::Before | Side::After) | None, _) => result,
+        }
+    }
+
+    async fn committed(&self, run: RunId, epoch: u64, writes: &Writes) -> Result<()> {
+        self.inner.commit(run, epoch, writes).await?;
+        self.ledger.committed(self.gate.engine, run, epoch, writes);
+        if writes.progress.as_ref().is_some_and(|progress| progress.finish_ts.is_some()) {
+            self.ledger.finished(run, self.inner.as_ref()).await;
+        }
+        Ok(())
+    }
+
+    async fn leased(&self, leases: Result<Vec<Lease>>) -> Result<Vec<Lease>> {
+        let leases = leases?;
+        self.ledger.leased(self.gate.engine, &leases);
+        Ok(leases)
+    }
+}
+
+fn unavailable(message: &str) -> StoreError {
+    StoreError::Unavailable { message: message.to_owned(), source: None }
+}
+
+/// Hands calls on that need nothing else.
+macro_rules! through {
+    ($($point:ident $name:ident($($arg:ident: $type:ty),*) -> $returned:ty;)*) => {
+        #[async_trait]
+        impl Store for EngineStore {
+            fn name(&self) -> &'static str {
+                "simulated"
+            }
+
+            async fn commit(&self, run: RunId, epoch: u64, writes: &Writes) -> Result<()> {
+                self.call(Point::Commit, self.committed(run, epoch, writes)).await
+            }
+
+            async fn claim(&self, engine: &EngineId, limit: u32) -> Result<Vec<Lease>> {
+                let claim = async { self.leased(self.inner.claim(engine, limit).await).await };
+                self.call(Point::Lease, claim).await
+            }
+
+            async fn renew(&self, engine: &EngineId) -> Result<Vec<Lease>> {
+                let renew = async { self.leased(self.inner.renew(engine).await).await };
+                self.call(Point::Lease, renew).await
+            }
+
+            async fn release(&self, run: RunId, epoch: u64) -> Result<()> {
+                let release = async {
+                    self.ledger.released(run, epoch);
+                    self.inner.release(run, epoch).await
+                };
+                self.call(Point::Lease, release).await
+            }
+
+            $(async fn $name(&self, $($arg: $type),*) -> Result<$returned> {
+                self.call(Point::$point, self.inner.$name($($arg),*)).await
+            })*
+        }
+    };
+}
+
+through! {
+    Other ping() -> ();
+    Other put_playbook(playbook: &StoredPlaybook) -> Put;
+    Other playbook(name: &str, version: Option<&Version>) -> Option<StoredPlaybook>;
+    Other playbooks(page: &Page) -> Vec<StoredPlaybook>;
+    Other delete_playbook(name: &str, version: &Version) -> bool;
+    Other put_cluster(cluster: &Cluster) -> Put;
+    Other cluster(name: &str) -> Option<Cluster>;
+    Other clusters(page: &Page) -> Vec<Cluster>;
+    Other delete_cluster(name: &str) -> bool;
+    Other put_plugin(plugin: &Plugin, bytes: Bytes) -> Put;
+    Other plugin(digest: &Digest) -> Option<Plugin>;
+    Other plugin_by_name(name: &str, version: &str) -> Option<Plugin>;
+    Other plugin_bytes(digest: &Digest) -> Option<Bytes>;
+    Other plugins(page: &Page) -> Vec<Plugin>;
+    Other delete_plugin(digest: &Digest) -> bool;
+    Other create_run(new: &NewRun) -> Created;
+    Load run(id: RunId) -> Option<Run>;
+    Other runs(filter: &RunFilter, page: &Page) -> Vec<Run>;
+    Stamp stamp(run: RunId, epoch: u64, finish_ts: Timestamp) -> u64;
+    Load records(run: RunId, state: Option<AgentState>, after: Option<AgentSeq>, limit: u32) -> Vec<AgentRecord>;
+    Load record(run: RunId, agent: &AgentId) -> Option<AgentRecord>;
+    Load journals(run: RunId, agent: Option<AgentSeq>, after: Option<AttemptKey>, limit: u32) -> Vec<Journal>;
+    Other logs(run: RunId, agent: Option<&AgentId>, after: Option<&LogCursor>, limit: u32) -> Vec<LogLine>;
+    Other events(run: RunId, after: u64, limit: u32) -> Vec<RunEvent>;
+    Other submit(command: &Command) -> Put;
+    Other command(id: CommandId) -> Option<Command>;
+    Other waiting_commands(engine: &EngineId, limit: u32) -> Vec<Command>;
+    Other sweep(limit: u32) -> u64;
+}
