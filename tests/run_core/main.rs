@@ -4,11 +4,14 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::wildcard_enum_match_arm)]
 
 mod parts;
+mod stages;
+mod steering;
+mod steps;
 mod world;
 
 use parts::{First, Setup, Work, playbook};
 use proptest::prelude::*;
-use replibook::run::{AgentState, FailureReason, Happened, RunStatus, Verb};
+use replibook::run::{AgentState, FailureReason, RunStatus, Verb};
 use world::{Choice, World};
 
 fn choices() -> impl Strategy<Value = Vec<Choice>> {
@@ -166,13 +169,7 @@ fn commands_that_do_not_fit_are_refused_with_a_reason() {
     world.choose(&Choice::Command(Verb::Resume));
     world.run_dry();
     world.choose(&Choice::Command(Verb::Cancel));
-    let refusals: Vec<String> = world
-        .events()
-        .filter_map(|event| match &event.what {
-            Happened::Command { refused, .. } => refused.clone(),
-            _ => None,
-        })
-        .collect();
+    let refusals = world.refusals();
     assert!(refusals[0].ends_with("is PENDING: it is not paused"), "{refusals:?}");
     assert!(refusals[1].ends_with("is DONE: it has ended"), "{refusals:?}");
 }

@@ -145,11 +145,16 @@ pub(crate) fn members(count: usize) -> Vec<Member> {
 }
 
 /// What the step does.
-pub(crate) fn activation(work: Work, activate: &Activate, badly: bool) -> Activation {
+pub(crate) fn activation(
+    work: Work,
+    activate: &Activate,
+    badly: bool,
+    retryable: bool,
+) -> Activation {
     let failed = |message: &str| ActivationEnd::Failed {
         reason: replibook::run::FailureReason::ActionFailed,
         message: message.to_owned(),
-        retryable: false,
+        retryable,
     };
     let action =
         || ActivationEnd::Blocked(Call::RunAction { kind: "k".to_owned(), arguments: Value::Null });

@@ -30,6 +30,12 @@ pub(crate) enum Choice {
 
 pub(crate) struct World {
     pub(crate) work: Work,
+    /// Whether a failed action is worth another attempt.
+    pub(crate) retryable: bool,
+    /// Whether the nodes are as the preconditions want them.
+    pub(crate) nodes_ok: bool,
+    /// Members from now on.
+    pub(crate) members: usize,
     setup: Setup,
     run: Run,
     records: BTreeMap<AgentSeq, AgentRecord>,
@@ -65,6 +71,9 @@ impl World {
         let (machine, first) = Machine::load(loaded, Timestamp::from_millis(0));
         let mut world = Self {
             work: Work::Action,
+            retryable: false,
+            nodes_ok: true,
+            members: setup.agents,
             setup,
             run,
             records: BTreeMap::new(),
@@ -99,6 +108,48 @@ impl World {
         self.failures_to_come = count;
     }
 
+    /// Performs all effects but calls to agents, until only those are left.
+    pub(crate) fn until_calls(&mut self) {
+        let is_call = |effect: &Effect| matches!(effect, Effect::Perform(_));
+        while let Some(next) = self.effects.iter().position(|effect| !is_call(effect)) {
+            self.perform(next, false);
+        }
+    }
+
+    /// Performs all that is outstanding now, and not what comes of it.
+    pub(crate) fn perform_all(&mut self) {
+        for _ in 0..self.effects.len() {
+            self.now += 10;
+            self.perform(0, false);
+        }
+    }
+
+    pub(crate) fn pass_minutes(&mut self, minutes: i64) {
+        self.now += minutes * 60_000;
+    }
+
+    /// The calls to agents that go on: whether each may only look.
+    pub(crate) fn calls(&self) -> Vec<bool> {
+        let calls = self.effects.iter().filter_map(|effect| match effect {
+            Effect::Perform(perform) => Some(perform.look_only),
+            _ => None,
+        });
+        calls.collect()
+    }
+
+    /// Why commands were refused.
+    pub(crate) fn refusals(&self) -> Vec<String> {
+        let refusals = self.events.iter().filter_map(|event| match &event.what {
+            Happened::Command { refused, .. } => refused.clone(),
+            _ => None,
+        });
+        refusals.collect()
+    }
+
+    pub(crate) fn crash_now(&mut self) {
+        self.crash();
+    }
+
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.now)
     }
@@ -109,7 +160,9 @@ impl World {
             Choice::Perform(index) => self.perform(usize::from(*index), index % 5 == 0),
             Choice::PerformWell(index) => self.perform(usize::from(*index), false),
             Choice::Crash => self.crash(),
-            Choice::Command(verb) => self.command(*verb),
+            Choice::Command(verb) => {
+                self.command(*verb, (*verb == Verb::GiveUp).then_some("node-0"));
+            }
             Choice::Wake if self.wake.is_some() => self.wake(),
             Choice::Wake => {}
             Choice::BadDecision(kind) => self.decide_badly(*kind),
@@ -161,13 +214,13 @@ impl World {
         self.settle();
     }
 
-    fn command(&mut self, verb: Verb) {
+    pub(crate) fn command(&mut self, verb: Verb, agent: Option<&str>) {
         self.commands += 1;
         let command = Command {
             id: CommandId(Uuid::from_u128(self.commands)),
             run: self.run.id(),
             verb,
-            agent: (verb == Verb::GiveUp).then(|| AgentId::from("node-0")),
+            agent: agent.map(AgentId::from),
             actor: Some("ann".to_owned()),
             why: None,
             at: self.now(),
@@ -192,11 +245,14 @@ impl World {
     fn outcome(&mut self, effect: Effect, badly: bool) -> Option<Input> {
         match effect {
             Effect::AwaitCluster => Some(Input::ClusterFree),
-            Effect::LoadMembers => Some(Input::Members(members(self.setup.agents))),
+            Effect::LoadMembers => Some(Input::Members(members(self.members))),
             Effect::Plan { .. } => Some(Input::Planned { result: Ok(self.decide()), logs: vec![] }),
             Effect::Activate(activate) => {
                 let key = activate.key;
-                Some(Input::Activated { key, activation: activation(self.work, &activate, badly) })
+                Some(Input::Activated {
+                    key,
+                    activation: activation(self.work, &activate, badly, self.retryable),
+                })
             }
             Effect::Perform(perform) => {
                 let pending = self.journals[&perform.key].pending.as_ref();
@@ -206,7 +262,7 @@ impl World {
                 Some(Input::Answered { key: perform.key, call: perform.call, answer })
             }
             Effect::Check { key, .. } => {
-                let raw = json!({"ok": !badly});
+                let raw = json!({"ok": !badly && self.nodes_ok});
                 let info = NodeInfo { status: "UP".to_owned(), attributes: Map::new(), raw };
                 Some(Input::Checked { key, info: Ok(info) })
             }

@@ -1,0 +1,126 @@
+//! Stages one after another, and budgets over them.
+
+use replibook::run::{AgentState, Happened, PastStage, ReasonCode, RunStatus, Verb};
+
+use crate::parts::Setup;
+use crate::world::{Choice, World};
+
+fn stages(world: &World) -> Vec<(String, u32)> {
+    let stages = world.events().filter_map(|event| match &event.what {
+        Happened::Stage { stage, selected, .. } => Some((stage.clone(), *selected)),
+        _ => None,
+    });
+    stages.collect()
+}
+
+#[test]
+fn stages_follow_each_other_over_all_agents() {
+    let mut world = World::new(Setup { stages: 3, ..Setup::plain(4, 0) });
+    world.run_dry();
+    assert_eq!(world.progress().status, RunStatus::Done);
+    let expected = [("stage-0", 4), ("stage-1", 4), ("stage-2", 4)];
+    assert_eq!(stages(&world), expected.map(|(name, n)| (name.to_owned(), n)));
+    for record in world.records() {
+        let past: Vec<_> = record.past.iter().map(|past| (past.stage, past.state)).collect();
+        assert_eq!(past, [(0, AgentState::Done), (1, AgentState::Done)]);
+    }
+}
+
+#[test]
+fn an_agent_that_failed_takes_no_part_in_later_stages() {
+    let mut world = World::new(Setup { stages: 2, ..Setup::plain(3, 1) });
+    world.fail_next(1);
+    world.run_dry();
+    assert_eq!(world.progress().status, RunStatus::Done);
+    assert_eq!(world.progress().reason.clone().unwrap().code, ReasonCode::SomeFailed);
+    let skipped: Vec<_> =
+        world.records().filter(|record| record.state == AgentState::Skipped).collect();
+    assert_eq!(skipped.len(), 1);
+    assert_eq!(skipped[0].skip_reason.as_deref(), Some("failed in stage stage-0"));
+    let PastStage { state, error, .. } = &skipped[0].past[0];
+    assert!(*state == AgentState::Failed && error.is_some());
+    assert_eq!(world.progress().stage.selected, 2);
+}
+
+#[test]
+fn a_budget_of_the_run_counts_the_failures_of_all_stages() {
+    for (run_scope, status) in [(true, RunStatus::Paused), (false, RunStatus::Done)] {
+        let mut world = World::new(Setup { stages: 2, run_scope, ..Setup::plain(6, 1) });
+        world.fail_next(1);
+        while world.progress().stage.index == 0 {
+            world.choose(&Choice::PerformWell(0));
+        }
+        world.fail_next(1);
+        world.run_dry();
+        assert_eq!(world.progress().status, status);
+    }
+}
+
+#[test]
+fn failures_that_a_person_accepted_let_the_run_go_on_but_not_end_well() {
+    let mut world = World::new(Setup { stages: 2, ..Setup::plain(4, 0) });
+    world.fail_next(1);
+    world.run_dry();
+    assert_eq!(world.progress().status, RunStatus::Paused);
+    world.choose(&Choice::Command(Verb::Resume));
+    world.run_dry();
+    assert_eq!(world.progress().status, RunStatus::Failed);
+    assert_eq!(stages(&world).len(), 2);
+    let reason = world.progress().reason.clone().unwrap();
+    assert_eq!(reason.message, "1 of 4 agents failed, the budget allows 0");
+}
+
+#[test]
+fn ten_thousand_agents_enter_a_stage_in_chunks_also_after_a_crash() {
+    let mut world = World::new(Setup { stages: 2, batch: 5_000, ..Setup::plain(5_000, 0) });
+    while !world.progress().stage.entering {
+        world.perform_all();
+    }
+    for _ in 0..4 {
+        world.choose(&Choice::PerformWell(0));
+    }
+    let entered = world.records().filter(|record| record.stage == 1).count();
+    assert!(entered > 0 && entered < 5_000, "{entered}");
+    world.crash_now();
+    world.run_dry();
+    assert_eq!(world.progress().status, RunStatus::Done);
+    assert!(world.records().all(|record| record.past.len() == 1));
+    assert_eq!(world.progress().stage.selected, 5_000);
+}
+
+#[test]
+fn members_that_came_or_went_between_two_stages_are_told_apart() {
+    let mut world = World::new(Setup { stages: 2, ..Setup::plain(3, 0) });
+    while !world.progress().stage.entering {
+        world.perform_all();
+    }
+    world.members = 2;
+    world.run_dry();
+    assert_eq!(world.progress().count(AgentState::Removed), 1);
+    let mut world = World::new(Setup { stages: 2, ..Setup::plain(3, 0) });
+    while !world.progress().stage.entering {
+        world.perform_all();
+    }
+    world.members = 4;
+    world.run_dry();
+    let joined: Vec<_> = world.records().filter(|record| record.joined_at.is_some()).collect();
+    assert_eq!((joined.len(), joined[0].state, joined[0].stage), (1, AgentState::Done, 1));
+    assert_eq!(world.progress().status, RunStatus::Done);
+}
+
+#[test]
+fn a_stage_whose_agents_can_not_be_worked_out_pauses_the_run_until_it_is_resumed() {
+    let mut world = World::new(Setup { stages: 2, ..Setup::plain(3, 0) });
+    while !world.progress().stage.entering {
+        world.perform_all();
+    }
+    world.members = 0;
+    world.run_dry();
+    assert_eq!(world.progress().status, RunStatus::Paused);
+    let reason = world.progress().reason.clone().unwrap();
+    assert_eq!(reason.message, "failed to begin stage stage-1: cluster c has no agents");
+    world.members = 3;
+    world.choose(&Choice::Command(Verb::Resume));
+    world.run_dry();
+    assert_eq!(world.progress().status, RunStatus::Done);
+}

@@ -1,0 +1,178 @@
+//! Runs that people hold, put back and give up.
+
+use replibook::run::{AgentState, FailureReason, RunStatus, Verb};
+
+use crate::parts::{Setup, Work};
+use crate::world::{Choice, World};
+
+fn done(world: &World) -> u32 {
+    world.progress().count(AgentState::Done)
+}
+
+/// Two agents whose only action is out.
+fn two_out(setup: Setup) -> World {
+    let mut world = World::new(setup);
+    world.until_in_flight(2);
+    world
+}
+
+#[test]
+fn a_run_on_hold_stops_each_agent_after_its_present_call() {
+    let mut world = two_out(Setup { steps: 2, ..Setup::plain(4, 0) });
+    world.choose(&Choice::Command(Verb::PauseNow));
+    world.run_dry();
+    assert_eq!(world.progress().status, RunStatus::Paused);
+    assert!(world.records().all(|record| record.results.is_empty()), "not even the step ended");
+    world.crash_now();
+    world.run_dry();
+    assert!(world.records().all(|record| record.results.is_empty()), "nor after a crash");
+    world.choose(&Choice::Command(Verb::Resume));
+    world.run_dry();
+    assert_eq!((world.progress().status, done(&world)), (RunStatus::Done, 4));
+}
+
+#[test]
+fn a_pause_lets_agents_finish_and_may_become_a_hold() {
+    let mut world = two_out(Setup { steps: 2, ..Setup::plain(4, 0) });
+    world.choose(&Choice::Command(Verb::Pause));
+    world.choose(&Choice::Command(Verb::PauseNow));
+    world.run_dry();
+    assert_eq!(done(&world), 0);
+    world.choose(&Choice::Command(Verb::PauseNow));
+    assert!(world.refusals()[0].ends_with("it is paused already"), "{:?}", world.refusals());
+    world.choose(&Choice::Command(Verb::Cancel));
+    world.run_dry();
+    assert_eq!(world.progress().status, RunStatus::Cancelled);
+}
+
+#[test]
+fn time_on_hold_does_not_count_for_a_step() {
+    let mut world = two_out(Setup { timeout: Some(5), ..Setup::plain(2, 0) });
+    world.choose(&Choice::Command(Verb::PauseNow));
+    world.run_dry();
+    world.pass_minutes(60);
+    world.choose(&Choice::Command(Verb::Resume));
+    world.run_dry();
+    assert_eq!((world.progress().status, done(&world)), (RunStatus::Done, 2));
+}
+
+#[test]
+fn failed_agents_of_a_paused_run_are_put_back_and_go_on_where_they_failed() {
+    let mut world = World::new(Setup { steps: 2, batch: 1, ..Setup::plain(3, 0) });
+    world.until_in_flight(1);
+    world.perform_all();
+    world.until_calls();
+    world.fail_next(1);
+    world.run_dry();
+    assert_eq!(world.progress().status, RunStatus::Paused);
+    world.choose(&Choice::Command(Verb::Retry));
+    assert_eq!(world.progress().count(AgentState::Failed), 0);
+    assert_eq!(world.progress().failures, 0, "the failure is undone");
+    world.choose(&Choice::Command(Verb::Resume));
+    world.run_dry();
+    assert_eq!((world.progress().status, done(&world)), (RunStatus::Done, 3));
+    let attempts: Vec<_> = world.records().map(|record| record.attempts.clone()).collect();
+    assert_eq!(attempts, [vec![1, 2], vec![1, 1], vec![1, 1]]);
+}
+
+#[test]
+fn a_thousand_failed_agents_are_put_back_in_chunks_also_after_a_crash() {
+    let mut world = World::new(Setup { batch: 250, ..Setup::plain(1_000, 999) });
+    world.fail_next(1_000);
+    world.run_dry();
+    assert_eq!(world.progress().status, RunStatus::Paused);
+    world.choose(&Choice::Command(Verb::Retry));
+    let left = world.progress().count(AgentState::Failed);
+    assert!(left > 0 && left < 1_000, "{left}");
+    world.crash_now();
+    world.run_dry();
+    assert_eq!(world.progress().count(AgentState::Pending), 1_000);
+    world.choose(&Choice::Command(Verb::Resume));
+    world.run_dry();
+    assert_eq!((world.progress().status, done(&world)), (RunStatus::Done, 1_000));
+}
+
+#[test]
+fn one_agent_alone_can_be_put_back() {
+    let mut world = World::new(Setup { batch: 3, ..Setup::plain(3, 1) });
+    world.fail_next(2);
+    world.run_dry();
+    world.command(Verb::Retry, Some("node-2"));
+    world.command(Verb::Retry, Some("node-9"));
+    let refusals = world.refusals();
+    assert!(refusals[0].ends_with("the agent is DONE, expected FAILED"), "{refusals:?}");
+    assert!(refusals[1].ends_with("it has no agent node-9"), "{refusals:?}");
+    world.command(Verb::Retry, Some("node-0"));
+    assert_eq!(world.progress().count(AgentState::Failed), 1);
+}
+
+#[test]
+fn an_action_that_is_given_up_is_lost_for_its_step() {
+    let mut world = two_out(Setup::plain(2, 2));
+    world.command(Verb::GiveUp, Some("node-0"));
+    world.run_dry();
+    assert_eq!(world.progress().status, RunStatus::Done);
+    let failed = world.records().find(|record| record.state == AgentState::Failed).unwrap();
+    assert_eq!(failed.agent.as_str(), "node-0");
+}
+
+#[test]
+fn an_action_that_is_given_up_lets_its_agent_be_tried_again() {
+    let setup = Setup { timeout: Some(5), attempts: 2, agents: 1, ..Setup::plain(1, 0) };
+    let mut world = World::new(setup);
+    world.until_calls();
+    world.wake();
+    assert_eq!(world.calls(), [true]);
+    world.command(Verb::GiveUp, Some("node-0"));
+    assert!(world.calls().is_empty(), "nobody looks at it any more");
+    world.run_dry();
+    assert_eq!((world.progress().status, done(&world)), (RunStatus::Done, 1));
+    world.command(Verb::GiveUp, Some("node-0"));
+    assert!(world.refusals()[0].ends_with("it has ended"), "{:?}", world.refusals());
+}
+
+#[test]
+fn an_agent_that_is_put_back_first_waits_for_the_action_that_is_out() {
+    let mut world = World::new(Setup { timeout: Some(5), ..Setup::plain(1, 0) });
+    world.until_calls();
+    world.wake();
+    assert_eq!(world.progress().status, RunStatus::Paused);
+    world.choose(&Choice::Command(Verb::Retry));
+    world.choose(&Choice::Command(Verb::Resume));
+    world.until_calls();
+    assert_eq!(world.calls(), [true], "only looked at, and only once");
+    world.perform_all();
+    world.until_calls();
+    assert_eq!(world.calls(), [false], "now it is tried again");
+    world.run_dry();
+    assert_eq!((world.progress().status, done(&world)), (RunStatus::Done, 1));
+}
+
+#[test]
+fn what_has_no_action_out_can_not_be_given_up() {
+    let mut world = World::new(Setup::plain(2, 0));
+    world.work = Work::Sleep;
+    world.until_calls();
+    world.command(Verb::GiveUp, Some("node-0"));
+    world.command(Verb::GiveUp, None);
+    world.command(Verb::Pause, Some("node-0"));
+    let refusals = world.refusals();
+    assert!(refusals[0].ends_with("agent node-0 is RUNNING and has no action out"), "{refusals:?}");
+    assert!(refusals[1].ends_with("name the agent to give up"), "{refusals:?}");
+    assert!(refusals[2].ends_with("pause is about the whole run"), "{refusals:?}");
+}
+
+#[test]
+fn agents_that_wait_for_another_attempt_are_cut_off_when_the_run_is_cancelled() {
+    let mut world = World::new(Setup { attempts: 3, ..Setup::plain(1, 0) });
+    world.retryable = true;
+    world.until_calls();
+    world.fail_next(1);
+    world.perform_all();
+    world.until_calls();
+    world.choose(&Choice::Command(Verb::Cancel));
+    world.run_dry();
+    assert_eq!(world.progress().status, RunStatus::Cancelled);
+    let failure = world.records().next().unwrap().error.clone().unwrap();
+    assert_eq!(failure.reason, FailureReason::Cancelled);
+}
