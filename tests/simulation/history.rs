@@ -195,6 +195,7 @@ impl<'a> History<'a> {
             run,
             verb,
             actor: Some("ann".to_owned()),
+            agent: None,
             why: None,
             at: self.around.clock.now(),
             outcome: None,
