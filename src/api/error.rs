@@ -114,7 +114,7 @@ impl Code {
             Self::ClusterBusy => (
                 "cluster-busy",
                 409,
-                "another run holds the cluster, and the playbook rejects that",
+                "another run holds the cluster or is queued for it, and the playbook rejects that",
             ),
             Self::PluginMissing => ("plugin-missing", 409, "a pinned plugin is not in the store"),
             Self::PluginPinned => {
@@ -258,6 +258,7 @@ impl From<StoreError> for ApiError {
         let code = match &error {
             StoreError::Unavailable { .. } => Code::StoreUnavailable,
             StoreError::Conflict { .. } => Code::Conflict,
+            StoreError::ClusterBusy { .. } => Code::ClusterBusy,
             StoreError::MissingPlugin { .. } => Code::PluginMissing,
             StoreError::Pinned { .. } => Code::PluginPinned,
             StoreError::BadCursor { .. } => Code::BadParameter,

@@ -161,7 +161,7 @@ pub async fn look_after(command: StoreCommand) -> anyhow::Result<u8> {
 }
 
 fn lines(report: &StoreReport) -> Vec<String> {
-    let StoreReport { schema, missing_indexes, orphans, files_left_behind } = report;
+    let StoreReport { schema, missing_indexes, orphans, unlocked, files_left_behind } = report;
     let mut lines = match schema {
         Some(version) => vec![format!("schema version {version}")],
         None => {
@@ -181,6 +181,14 @@ fn lines(report: &StoreReport) -> Vec<String> {
     }));
     if orphans.len() > NAMED {
         lines.push(format!("and {} more like these", orphans.len() - NAMED));
+    }
+    lines.extend(unlocked.iter().take(NAMED).map(|run| {
+        format!(
+            "run {run} goes on without the lock of its cluster; cancel it, or the run beside it"
+        )
+    }));
+    if unlocked.len() > NAMED {
+        lines.push(format!("and {} more such runs", unlocked.len() - NAMED));
     }
     if *files_left_behind > 0 {
         lines.push(format!(

@@ -10,7 +10,7 @@ use super::agent_record::{AgentRecord, FailureReason};
 use super::ids::{AgentSeq, Digest, RunId};
 use super::status::{AgentState, RunStatus};
 use super::time::Timestamp;
-use crate::playbook::Playbook;
+use crate::playbook::{Concurrency, Playbook};
 
 /// One execution of a playbook against a cluster.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -78,6 +78,15 @@ impl RetryOf {
 }
 
 impl Snapshot {
+    /// Whether the run needs its cluster for itself, and so the cluster's lock: unless its playbook
+    /// allows others beside it.
+    pub fn locks_cluster(&self) -> bool {
+        match self.playbook.concurrency {
+            Concurrency::Queue | Concurrency::Reject => true,
+            Concurrency::Allow => false,
+        }
+    }
+
     /// Digests of all plugins that the run pins: their bytes are kept as long as the run.
     pub fn pins(&self) -> BTreeSet<&Digest> {
         self.playbook.plugins.values().map(|pin| &pin.digest).collect()
@@ -206,6 +215,19 @@ pub struct StatusReason {
     pub message: String,
 }
 
+impl StatusReason {
+    /// Why a run is still queued: `holder` and, besides, `queued` others come first.
+    pub fn cluster_busy(holder: RunId, queued: u32) -> Self {
+        let others = match queued {
+            0 => String::new(),
+            1 => "; 1 more is queued before it".to_owned(),
+            _ => format!("; {queued} more are queued before it"),
+        };
+        let message = format!("waits for run {holder} to end{others}");
+        Self { code: ReasonCode::ClusterBusy, message }
+    }
+}
+
 /// The kinds of reason for a status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -224,7 +246,7 @@ pub enum ReasonCode {
     DecisionRefused,
     /// The strategy ended the run.
     StrategyAborted,
-    /// Another run holds the cluster.
+    /// Another run comes first on the cluster.
     ClusterBusy,
     /// The cluster, its agents or the selection of the stage could not be worked out.
     StartFailed,

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use semver::Version;
 
 use super::documents::{
-    Cluster, Created, LogCursor, NewRun, Page, Plugin, Put, RunFilter, StoredPlaybook,
+    Cluster, Created, Locked, LogCursor, NewRun, Page, Plugin, Put, RunFilter, StoredPlaybook,
 };
 use super::error::StoreError;
 use crate::run::{
@@ -28,6 +28,10 @@ pub const MAX_COMMIT_BYTES: usize = 4 * 1024 * 1024;
 
 /// The most documents in one page of any read, whatever is asked for.
 pub const MAX_PAGE: u32 = 1_000;
+
+/// The most runs that [`Locked::Waits`] counts: whoever waits behind a hundred others does not need
+/// to know the number, and counting them costs each of those that wait.
+pub const MAX_QUEUED: u32 = 100;
 
 /// An engine's right to commit to a run, until it expires or another engine takes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +56,11 @@ pub struct Lease {
 ///   it was removed; it is as if it were not there. Time is the store's own.
 /// - An engine *holds* a run while it has an unexpired lease on it and the run is unfinished (has no
 ///   `finish_ts`).
+/// - At most one run *holds the lock* of a cluster: from the answer that gave it to the run's
+///   `finish_ts`, also while no engine holds the run. Nothing else ends it.
+/// - A run is *queued* while its status is PENDING, unless its playbook allows others beside it
+///   ([`Snapshot::locks_cluster`](crate::run::Snapshot::locks_cluster)). One that waits for approval is
+///   not queued yet; once approved, it has its place by its creation, as all others.
 /// - Pages are full as long as there is more, and never larger than [`MAX_PAGE`].
 /// - Nothing but what is documented here shows of how a back end keeps things.
 ///
@@ -130,7 +139,12 @@ pub trait Store: Send + Sync + 'static {
     /// Creates a run with its first events. With an idempotency key or an identifier that is known
     /// already, of an unexpired run, it returns that run and creates nothing.
     ///
+    /// A run whose playbook rejects a busy cluster gets the cluster's lock with its creation, if it is
+    /// PENDING then.
+    ///
     /// # Errors
+    /// [`StoreError::ClusterBusy`] when the playbook rejects a busy cluster, and another run holds
+    /// its lock or is queued for it. Of two such runs that are created at once, one is;
     /// [`StoreError::MissingPlugin`] when a pinned digest is not in the store;
     /// [`StoreError::Conflict`] when the key or identifier is known with another request;
     /// [`StoreError::TooLarge`] when the events are too many for one transaction.
@@ -153,6 +167,16 @@ pub trait Store: Send + Sync + 'static {
     /// Gives a lease back, so that another engine may claim the run at once. A lease that is no
     /// longer held is left alone.
     async fn release(&self, run: RunId, epoch: u64) -> Result<()>;
+
+    /// Gives the lock of the run's cluster to the run, if no other unfinished run holds it and no older
+    /// one is queued for it: identifiers sort by creation. Else says which run comes first, and
+    /// writes nothing. Who holds the lock already is told so.
+    ///
+    /// A run whose playbook allows others beside it does not need the lock, and should not ask.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] as in [`commit`](Self::commit).
+    async fn lock_cluster(&self, run: RunId, epoch: u64) -> Result<Locked>;
 
     /// Writes what a transition says, all or nothing. Documents replace those of the same key: the
     /// sequence of an agent record, the key of a journal, the place of a log line, the sequence of an

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::contract::MAX_QUEUED;
 use crate::playbook::{Playbook, PluginInfo};
 use crate::run::{Digest, LogLine, Run, RunEvent, RunId, RunStatus, Timestamp};
 
@@ -59,6 +60,33 @@ pub enum Created {
     New(RunId),
     /// It had been created by an earlier request with this key.
     Before(RunId),
+}
+
+/// What became of the wish for a cluster's lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Locked {
+    /// The run holds the lock, until it has its `finish_ts`.
+    Held,
+    /// Another run comes first.
+    Waits {
+        /// The run that holds the lock; when none does, the oldest one that is queued.
+        run: RunId,
+        /// How many other runs are queued before this one; [`MAX_QUEUED`] stands
+        /// for so many or more.
+        queued: u32,
+    },
+}
+
+impl Locked {
+    /// What a run is told that does not hold the lock: `holder` does, where there is one, and these
+    /// are queued before it, oldest first, of which [`MAX_QUEUED`] + 2 are enough.
+    pub(super) fn behind(holder: Option<RunId>, before: &[RunId]) -> Self {
+        // A run may hold the lock and not have started yet.
+        let mut before = before.iter().copied().filter(|run| Some(*run) != holder);
+        let Some(run) = holder.or_else(|| before.next()) else { return Self::Held };
+        let queued = u32::try_from(before.count()).unwrap_or(MAX_QUEUED).min(MAX_QUEUED);
+        Self::Waits { run, queued }
+    }
 }
 
 /// What became of a document that was put.

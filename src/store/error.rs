@@ -28,6 +28,14 @@ pub enum StoreError {
         /// What was put, for example `playbook restart version 1.4.0`.
         what: String,
     },
+    /// The playbook rejects a busy cluster, and it is.
+    #[error("cluster {cluster:?} is held or queued for by run {run}")]
+    ClusterBusy {
+        /// The cluster.
+        cluster: String,
+        /// The run that holds its lock, or else the oldest one that is queued for it.
+        run: RunId,
+    },
     /// A digest that is to be pinned is not in the store.
     #[error("plugin {digest} is not in the store")]
     MissingPlugin {
@@ -86,6 +94,7 @@ impl StoreError {
             Self::Unavailable { .. } => true,
             Self::Fenced { .. }
             | Self::Conflict { .. }
+            | Self::ClusterBusy { .. }
             | Self::MissingPlugin { .. }
             | Self::Pinned { .. }
             | Self::BadCursor { .. }

@@ -13,8 +13,8 @@ use replibook::run::{
     Journal, LogLine, Run, RunEvent, RunId, Timestamp, Writes,
 };
 use replibook::store::{
-    Cluster, Created, Lease, LogCursor, MemoryStore, NewRun, Page, Plugin, Put, Result, RunFilter,
-    Store, StoreError, StoredPlaybook,
+    Cluster, Created, Lease, Locked, LogCursor, MemoryStore, NewRun, Page, Plugin, Put, Result,
+    RunFilter, Store, StoreError, StoredPlaybook,
 };
 use semver::Version;
 
@@ -150,6 +150,7 @@ through! {
     Other create_run(new: &NewRun) -> Created;
     Load run(id: RunId) -> Option<Run>;
     Other runs(filter: &RunFilter, page: &Page) -> Vec<Run>;
+    Other lock_cluster(run: RunId, epoch: u64) -> Locked;
     Stamp stamp(run: RunId, epoch: u64, finish_ts: Timestamp) -> u64;
     Load records(run: RunId, state: Option<AgentState>, after: Option<AgentSeq>, limit: u32) -> Vec<AgentRecord>;
     Load record(run: RunId, agent: &AgentId) -> Option<AgentRecord>;

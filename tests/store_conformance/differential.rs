@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
+use replibook::playbook::Concurrency;
 use replibook::run::{
     AgentId, AgentSeq, AgentState, Command, CommandOutcome, EngineId, Millis, RunStatus, Timestamp,
     Writes,
@@ -169,7 +170,13 @@ impl Pair {
             0 | 1 => {
                 let (plugin, _) = plugin(u8::try_from(self.pick(3)).unwrap());
                 let pins = if self.chance() { vec![&plugin] } else { vec![] };
-                let mut new = asking_for(run(id.0.as_u128(), &playbook("restart", "1.0.0", &pins)));
+                let mut playbook = playbook("restart", "1.0.0", &pins);
+                let concurrency = [Concurrency::Queue, Concurrency::Reject, Concurrency::Allow];
+                playbook.playbook.concurrency = *concurrency.choose(&mut self.random).unwrap();
+                let mut new = asking_for(run(id.0.as_u128(), &playbook));
+                if self.pick(4) == 0 {
+                    new.run.progress.status = RunStatus::PendingApprove;
+                }
                 if self.chance() {
                     new.idempotency_key = Some(self.pick(4).to_string());
                 }
@@ -191,8 +198,9 @@ impl Pair {
     async fn leases(&mut self) -> (&'static str, String, String) {
         let (engine, run, epoch) = (self.engine(), self.run(), self.epoch());
         let limit = self.pick(4);
-        match self.pick(6) {
+        match self.pick(8) {
             0..=2 => both!(self, claim(&engine, limit)),
+            6 | 7 => both!(self, lock_cluster(run, epoch)),
             3 => both!(self, release(run, epoch)),
             _ => both!(self, renew(&engine)),
         }
@@ -206,6 +214,7 @@ impl Pair {
         let progress = match self.pick(8) {
             0 => finished(now),
             1 => finishing(now),
+            2 => progress(RunStatus::Pending, now),
             _ => progress(RunStatus::Running, now),
         };
         let stamp = progress.finish_ts;

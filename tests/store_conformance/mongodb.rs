@@ -6,13 +6,15 @@ use std::sync::Arc;
 use mongodb::bson::{Bson, Document, doc, spec::ElementType};
 use mongodb::error::TRANSIENT_TRANSACTION_ERROR;
 use replibook::clock::SystemClock;
-use replibook::run::Millis;
+use replibook::playbook::Concurrency;
+use replibook::run::{EngineId, Millis, RunStatus};
 use replibook::store::mongodb::{MongoOptions, TimeSource};
-use replibook::store::{MongoStore, Store, StoreError, StoreOptions};
+use replibook::store::{Locked, MongoStore, Store, StoreError, StoreOptions};
 
 use crate::backends::{ManualClock, options};
 use crate::samples::{
-    command, finished, finishing, new_run, one_of_each, only, playbook, plugin, run_id,
+    command, finished, finishing, new_run, new_run_on, one_of_each, only, playbook, plugin,
+    progress, run_id,
 };
 use crate::server::{Database, TestServer};
 
@@ -186,6 +188,9 @@ async fn records_that_would_stay_for_ever_are_found() {
     let engine = replibook::run::EngineId("e".to_owned());
     let lease = store.claim(&engine, 1).await.unwrap().remove(0);
     store.commit(lease.run, lease.epoch, &one_of_each(lease.run)).await.unwrap();
+    // No engine would start it without the lock.
+    assert_eq!(store.check().await.unwrap().unlocked, [run_id(1)]);
+    assert_eq!(store.lock_cluster(lease.run, lease.epoch).await.unwrap(), Locked::Held);
     assert!(store.check().await.unwrap().is_fine());
 
     // The engine would stamp them first.
@@ -205,4 +210,33 @@ async fn records_that_would_stay_for_ever_are_found() {
     let raw = database.open().await;
     raw.collection::<Document>("logs").drop_index("place").await.unwrap();
     assert_eq!(store.check().await.unwrap().missing_indexes, ["logs.place"]);
+}
+
+#[tokio::test]
+async fn a_database_of_the_first_version_gives_the_runs_that_go_on_their_locks() {
+    use Concurrency::{Allow, Queue};
+    let database = Database::new();
+    let store = open(&database, options()).await.unwrap();
+    for (cluster, n, concurrency) in [("a", 1, Queue), ("a", 2, Queue), ("b", 3, Allow)] {
+        let new = new_run_on(cluster, n, concurrency, RunStatus::Pending);
+        store.create_run(&new).await.unwrap();
+    }
+    let leases = store.claim(&EngineId("e".to_owned()), 10).await.unwrap();
+    for n in [0, 2] {
+        let going = only(progress(RunStatus::Running, leases[n].until));
+        store.commit(leases[n].run, leases[n].epoch, &going).await.unwrap();
+    }
+    // The first version had no locks.
+    let raw = database.open().await;
+    raw.collection::<Document>("locks").drop().await.unwrap();
+    let old = doc! { "$set": { "version": 1_i64 } };
+    raw.collection::<Document>("meta").update_one(doc! { "_id": "schema" }, old).await.unwrap();
+    for _ in 0..2 {
+        let store = open(&database, options()).await.unwrap();
+        let report = store.check().await.unwrap();
+        assert!(report.is_fine() && report.schema == Some(2), "{report:?}");
+        let waits = Locked::Waits { run: run_id(1), queued: 0 };
+        assert_eq!(store.lock_cluster(run_id(2), leases[1].epoch).await.unwrap(), waits);
+    }
+    assert_eq!(raw.collection::<Document>("locks").count_documents(doc! {}).await.unwrap(), 1);
 }

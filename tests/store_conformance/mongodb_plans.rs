@@ -3,13 +3,14 @@
 use std::sync::{Arc, Mutex};
 
 use mongodb::bson::{Bson, Document, doc};
+use replibook::playbook::Concurrency;
 use replibook::run::{AgentId, AgentSeq, AgentState, EngineId, RunStatus};
 use replibook::store::mongodb::MongoOptions;
 use replibook::store::{LogCursor, MongoStore, RunFilter, Store};
 
 use crate::backends::{ManualClock, options};
 use crate::samples::{
-    cluster, command, key, line, new_run, one_of_each, page, playbook, plugin, run_id,
+    cluster, command, key, line, new_run, new_run_on, one_of_each, page, playbook, plugin, run_id,
 };
 use crate::server::Database;
 
@@ -57,6 +58,9 @@ async fn ask_everything(store: &MongoStore) {
     store.create_run(&new).await.unwrap();
     let lease = store.claim(&engine, 10).await.unwrap().remove(0);
     store.renew(&engine).await.unwrap();
+    store.lock_cluster(run, lease.epoch).await.unwrap();
+    let rejecting = new_run_on("elsewhere", 50, Concurrency::Reject, RunStatus::Pending);
+    store.create_run(&rejecting).await.unwrap();
     store.commit(run, lease.epoch, &one_of_each(run)).await.unwrap();
     store.submit(&command(2, run, lease.until)).await.unwrap();
 

@@ -7,7 +7,7 @@ use mongodb::Client;
 use mongodb::bson::{Document, doc};
 use replibook::run::{EngineId, Millis, Timestamp};
 use replibook::store::mongodb::MongoOptions;
-use replibook::store::{MongoStore, Store, StoreOptions};
+use replibook::store::{Locked, MongoStore, Store, StoreOptions};
 
 use crate::backends::{ManualClock, options};
 use crate::mongodb::open;
@@ -91,6 +91,8 @@ async fn finished_runs_and_all_their_records_go_and_unfinished_ones_stay() {
     for lease in store.claim(&engine("e"), 9).await.unwrap() {
         let mut writes = one_of_each(lease.run);
         writes.commands = vec![command(lease.run.0.as_u128(), lease.run, now)];
+        // As an engine would; the second run has it after the first.
+        assert_eq!(store.lock_cluster(lease.run, lease.epoch).await.unwrap(), Locked::Held);
         store.commit(lease.run, lease.epoch, &writes).await.unwrap();
         if lease.run == run_id(1) {
             store.commit(lease.run, lease.epoch, &only(finishing(now))).await.unwrap();

@@ -130,6 +130,22 @@ pub(crate) fn new_run(n: u128) -> NewRun {
     asking_for(run(n, &playbook("restart", "1.0.0", &[])))
 }
 
+/// Asks for run number `n` on `cluster` of a playbook with this concurrency, in this status.
+pub(crate) fn new_run_on(
+    cluster: &str,
+    n: u128,
+    concurrency: Concurrency,
+    status: RunStatus,
+) -> NewRun {
+    let mut playbook = playbook("restart", "1.0.0", &[]);
+    playbook.playbook.concurrency = concurrency;
+    let mut run = run(n, &playbook);
+    // Nobody else has it yet.
+    Arc::make_mut(&mut run.snapshot).cluster = cluster.to_owned();
+    run.progress.status = status;
+    asking_for(run)
+}
+
 /// Asks for `run`.
 pub(crate) fn asking_for(run: Run) -> NewRun {
     let request = Digest::of(run.id().to_string().as_bytes());

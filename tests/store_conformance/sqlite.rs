@@ -3,14 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use replibook::run::{AgentState, EngineId, Writes};
+use replibook::playbook::Concurrency;
+use replibook::run::{AgentState, EngineId, RunStatus, Writes};
 use replibook::store::sqlite::DATABASE_FILE;
-use replibook::store::{SqliteStore, Store, StoreError};
+use replibook::store::{Locked, NewRun, SqliteStore, Store, StoreError};
 
-use crate::backends::{ManualClock, options};
+use crate::backends::{ManualClock, START, options};
 use crate::samples::{
-    cluster, command, event, finishing, new_run, one_of_each, only, playbook, plugin, record,
-    run_id,
+    cluster, command, event, finishing, new_run, new_run_on, one_of_each, only, playbook, plugin,
+    progress, record, run_id,
 };
 
 fn open(directory: &Path, clock: &Arc<ManualClock>) -> Result<SqliteStore, StoreError> {
@@ -214,4 +215,56 @@ fn a_write_whose_caller_goes_away_is_made() {
         Writes { events, ..Writes::default() }
     });
     assert_eq!(writes.events.len(), 1);
+}
+
+/// A database as the first version made it, with these runs; none of them has a lock.
+fn old_database(directory: &Path, runs: &[(NewRun, RunStatus)]) {
+    let database = rusqlite::Connection::open(directory.join(DATABASE_FILE)).unwrap();
+    database.execute_batch(include_str!("../../src/store/sqlite/schema_1.sql")).unwrap();
+    database.pragma_update(None, "user_version", 1).unwrap();
+    for (new, status) in runs {
+        let snapshot = &new.run.snapshot;
+        let id = snapshot.id.0.into_bytes();
+        let progress = serde_json::to_string(&progress(*status, START)).unwrap();
+        let row = rusqlite::params![id, snapshot.cluster, status.as_str(), i64::MIN, progress];
+        let sql = "INSERT INTO runs (id, cluster, status, epoch, lease_until, progress) \
+                   VALUES (?1, ?2, ?3, 0, ?4, ?5)";
+        database.execute(sql, row).unwrap();
+        let body = serde_json::to_string(&**snapshot).unwrap();
+        let row = rusqlite::params![id, new.request.as_str(), body];
+        let sql = "INSERT INTO snapshots (run, request, body) VALUES (?1, ?2, ?3)";
+        database.execute(sql, row).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_database_of_the_first_version_is_brought_to_the_present_one() {
+    use Concurrency::{Allow, Queue, Reject};
+    use RunStatus::{Finishing, Paused, Pending, Running};
+    let (directory, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+    let runs = [
+        ("a", 1, Queue, Finishing),
+        ("a", 2, Queue, Paused),
+        ("a", 3, Queue, Pending),
+        ("b", 4, Allow, Running),
+        ("b", 5, Allow, Pending),
+        ("b", 6, Reject, Pending),
+        ("c", 7, Queue, Finishing),
+        ("c", 8, Queue, Pending),
+    ];
+    let runs = runs.map(|(cluster, n, concurrency, status)| {
+        (new_run_on(cluster, n, concurrency, Pending), status)
+    });
+    old_database(directory.path(), &runs);
+    for _ in 0..2 {
+        let store = open(directory.path(), &clock).unwrap();
+        let leases = store.claim(&EngineId("e".to_owned()), 10).await.unwrap();
+        let lease = |n: u128| leases.iter().find(|lease| lease.run == run_id(n)).unwrap();
+        let lock = async |n| store.lock_cluster(run_id(n), lease(n).epoch).await.unwrap();
+        let waits = |n| Locked::Waits { run: run_id(n), queued: 0 };
+        assert_eq!(lock(3).await, waits(2), "what goes on holds its cluster");
+        assert_eq!(lock(2).await, Locked::Held);
+        assert_eq!(lock(6).await, Locked::Held, "others go beside it");
+        assert_eq!(lock(8).await, waits(7));
+    }
 }

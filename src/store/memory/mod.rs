@@ -4,6 +4,7 @@
 //! with it. Nothing survives the process.
 
 mod faults;
+mod locks;
 mod objects;
 mod runs;
 mod state;

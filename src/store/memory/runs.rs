@@ -27,6 +27,7 @@ impl State {
             };
         }
         self.pinned_are_there(new.run.snapshot.pins().into_iter())?;
+        self.lock_at_once(&new.run.snapshot, new.run.progress.status)?;
         let entry = RunEntry {
             run: new.run.clone(),
             idempotency_key: new.idempotency_key.clone(),
@@ -112,9 +113,10 @@ impl State {
         Ok(())
     }
 
-    fn check_fence(&self, run: RunId, epoch: u64, at: &Moment) -> Result<()> {
+    /// The run, if `epoch` is that of its lease.
+    pub(super) fn check_fence(&self, run: RunId, epoch: u64, at: &Moment) -> Result<&RunEntry> {
         match self.live(run, at) {
-            Some(entry) if entry.engine.is_some() && entry.epoch == epoch => Ok(()),
+            Some(entry) if entry.engine.is_some() && entry.epoch == epoch => Ok(entry),
             Some(_) | None => Err(StoreError::Fenced { run, epoch }),
         }
     }

@@ -29,6 +29,8 @@ pub(super) struct State {
     pub(super) logs: PerRun<LogCursor, LogLine>,
     pub(super) events: PerRun<u64, RunEvent>,
     pub(super) commands: BTreeMap<CommandId, Command>,
+    /// Which run got the lock of a cluster last.
+    pub(super) locks: BTreeMap<String, RunId>,
 }
 
 /// A run with what the store itself knows of it.

@@ -15,7 +15,7 @@ use crate::run::{
 };
 use crate::store::contract::{Lease, Result, Store};
 use crate::store::documents::{
-    Cluster, Created, LogCursor, NewRun, Page, Plugin, Put, RunFilter, StoredPlaybook,
+    Cluster, Created, Locked, LogCursor, NewRun, Page, Plugin, Put, RunFilter, StoredPlaybook,
 };
 use crate::store::options::{Moment, StoreOptions};
 use crate::store::size::check_new_run;
@@ -151,6 +151,10 @@ impl Store for MemoryStore {
             state.release(run, epoch);
             Ok(())
         })
+    }
+
+    async fn lock_cluster(&self, run: RunId, epoch: u64) -> Result<Locked> {
+        self.call(|state, at| state.lock_cluster(run, epoch, at))
     }
 
     async fn commit(&self, run: RunId, epoch: u64, writes: &Writes) -> Result<()> {

@@ -35,6 +35,7 @@ pub(super) struct Base {
     pub(super) logs: Collection<Document>,
     pub(super) events: Collection<Document>,
     pub(super) commands: Collection<Document>,
+    pub(super) locks: Collection<Document>,
 }
 
 impl Base {
@@ -51,6 +52,7 @@ impl Base {
             logs: collection("logs"),
             events: collection("events"),
             commands: collection("commands"),
+            locks: collection("locks"),
             client,
             database,
             bulk_write,

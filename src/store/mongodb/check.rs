@@ -6,7 +6,7 @@ use mongodb::bson::{Bson, doc};
 use super::base::{Base, call, whole};
 use super::bodies::read_uuid;
 use super::time::ServerTime;
-use super::{files, indexes, schema};
+use super::{files, indexes, locks, schema};
 use crate::run::RunId;
 use crate::store::contract::Result;
 
@@ -19,6 +19,8 @@ pub struct StoreReport {
     pub missing_indexes: Vec<String>,
     /// Records without a `finish_ts` whose run is finished or gone: they would stay for ever.
     pub orphans: Vec<Orphans>,
+    /// Runs that go on without the lock that they need: another run may go on beside them.
+    pub unlocked: Vec<RunId>,
     /// Files with bytes that no plugin names.
     pub files_left_behind: usize,
 }
@@ -37,7 +39,10 @@ pub struct Orphans {
 impl StoreReport {
     /// Whether nothing needs to be done.
     pub fn is_fine(&self) -> bool {
-        self.schema.is_some() && self.missing_indexes.is_empty() && self.orphans.is_empty()
+        self.schema.is_some()
+            && self.missing_indexes.is_empty()
+            && self.orphans.is_empty()
+            && self.unlocked.is_empty()
     }
 }
 
@@ -66,6 +71,7 @@ pub(super) async fn check(base: &Base, time: &ServerTime) -> Result<StoreReport>
         schema: schema::version(base).await?,
         missing_indexes: indexes::missing(base).await?,
         orphans,
+        unlocked: locks::unlocked(base).await?,
         files_left_behind: files::left_behind(base, time).await?.len(),
     })
 }

@@ -9,8 +9,9 @@ use mongodb::options::IndexOptions;
 
 use super::base::{Base, call};
 use super::failure::unavailable;
+use super::locks::CONCURRENCY;
 use super::time::TimeSource;
-use crate::run::Millis;
+use crate::run::{Millis, RunStatus};
 use crate::store::contract::Result;
 use crate::store::error::StoreError;
 
@@ -63,6 +64,9 @@ fn indexes() -> Vec<Index> {
         index("runs", "status", doc! { "status": 1, "_id": -1 }),
         index("runs", "lease", doc! { "lease.until": 1, "_id": 1 }).only(unfinished()),
         index("runs", "engine", doc! { "lease.engine": 1 }).only(unfinished()),
+        // All of a question about the queue of a cluster, so that no run has to be read for it.
+        index("runs", "queue", doc! { "cluster": 1, "status": 1, CONCURRENCY: 1, "_id": 1 })
+            .only(doc! { "status": RunStatus::Pending.as_str() }),
         index("runs", "pins", doc! { "pins": 1, "_id": 1 }),
         index("runs", "idempotency_key", doc! { "idempotency_key": 1 })
             .unique()
@@ -117,7 +121,7 @@ pub(super) async fn ensure(base: &Base, retention: Millis, time: TimeSource) -> 
 }
 
 /// All collections. A transaction should not have to make one.
-const COLLECTIONS: [&str; 12] = [
+const COLLECTIONS: [&str; 13] = [
     "meta",
     "playbooks",
     "clusters",
@@ -130,6 +134,7 @@ const COLLECTIONS: [&str; 12] = [
     "logs",
     "events",
     "commands",
+    "locks",
 ];
 
 async fn make_collection(base: &Base, name: &str) -> Result<()> {

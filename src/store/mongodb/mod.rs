@@ -8,7 +8,7 @@
 //! - Every write that depends on something is a transaction, tried again while the server says so
 //!   (`transaction.rs`). Each writes to the document that it depends on, since transactions that only
 //!   read it would not meet: a commit to its run (`commit.rs`), a pin to its plugin (`pins.rs`), a
-//!   command to its run (`commands.rs`).
+//!   command to its run (`commands.rs`), who gets a cluster to its lock (`locks.rs`).
 //! - Leases are decided by the server's clock (`leases.rs`, `time.rs`).
 //! - The bytes of plugins are in GridFS, which knows no transactions (`files.rs`).
 
@@ -26,6 +26,7 @@ mod finishing;
 mod history;
 mod indexes;
 mod leases;
+mod locks;
 mod objects;
 mod options;
 mod pins;

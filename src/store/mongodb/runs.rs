@@ -8,6 +8,7 @@ use super::base::{Base, live, uuid};
 use super::batch::Batch;
 use super::bodies;
 use super::commit::add_events;
+use super::locks::lock_at_once;
 use super::pins::touch;
 use super::rows::Question;
 use super::time::date;
@@ -53,6 +54,7 @@ impl Transaction for CreateRun<'_> {
             };
         }
         touch(base, &new.run.snapshot.pins(), session).await?;
+        lock_at_once(base, &new.run, session).await?;
         // What has expired is not there, also before the server has removed it.
         let mut taken = vec![doc! { "_id": uuid(id.0) }];
         taken.extend(new.idempotency_key.as_ref().map(|key| doc! { "idempotency_key": key }));

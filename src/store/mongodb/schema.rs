@@ -4,11 +4,12 @@ use mongodb::bson::{Document, doc};
 
 use super::base::{Base, call, whole};
 use super::failure::unavailable;
+use super::locks;
 use crate::store::contract::Result;
 use crate::store::error::StoreError;
 
 /// The version that this program writes. A change of shape adds one, and a step in [`step`].
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What the document with the version is known by.
 const SCHEMA: &str = "schema";
@@ -38,7 +39,7 @@ fn number(schema: &Document) -> Option<u32> {
 pub(super) async fn migrate(base: &Base) -> Result<()> {
     let mut at = version(base).await?.unwrap_or(0);
     while at < VERSION {
-        step(at).await?;
+        step(base, at).await?;
         let next = doc! { "$max": { "version": i64::from(at + 1) } };
         let update = base.meta.update_one(doc! { "_id": SCHEMA }, next).upsert(true);
         match update.await {
@@ -54,10 +55,11 @@ pub(super) async fn migrate(base: &Base) -> Result<()> {
 }
 
 /// The step from a version to the next one.
-async fn step(from: u32) -> Result<()> {
+async fn step(base: &Base, from: u32) -> Result<()> {
     match from {
         // Collections and indexes are made at every start.
         0 => Ok(()),
+        1 => locks::give_to_going(base).await,
         other => Err(unavailable(format!("found no step from schema version {other}"))),
     }
 }

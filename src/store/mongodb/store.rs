@@ -11,8 +11,8 @@ use super::check::StoreReport;
 use super::options::MongoOptions;
 use super::time::ServerTime;
 use super::{
-    check, commands, commit, connect, files, finishing, history, indexes, leases, objects, plugins,
-    runs, schema,
+    check, commands, commit, connect, files, finishing, history, indexes, leases, locks, objects,
+    plugins, runs, schema,
 };
 use crate::clock::Clock;
 use crate::run::{
@@ -21,7 +21,7 @@ use crate::run::{
 };
 use crate::store::contract::{Lease, Result, Store};
 use crate::store::documents::{
-    Cluster, Created, LogCursor, NewRun, Page, Plugin, Put, RunFilter, StoredPlaybook,
+    Cluster, Created, Locked, LogCursor, NewRun, Page, Plugin, Put, RunFilter, StoredPlaybook,
 };
 use crate::store::keys::{playbook_cursor, plugin_cursor, run_cursor};
 use crate::store::options::{Moment, StoreOptions};
@@ -183,6 +183,10 @@ impl Store for MongoStore {
 
     async fn release(&self, run: RunId, epoch: u64) -> Result<()> {
         leases::release(&self.base, run, epoch).await
+    }
+
+    async fn lock_cluster(&self, run: RunId, epoch: u64) -> Result<Locked> {
+        locks::lock_cluster(&self.base, run, epoch, &self.now()).await
     }
 
     async fn commit(&self, run: RunId, epoch: u64, writes: &Writes) -> Result<()> {

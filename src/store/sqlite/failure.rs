@@ -37,6 +37,7 @@ pub(super) fn reason(error: &StoreError) -> String {
         StoreError::Unavailable { message, .. } => message.clone(),
         StoreError::Fenced { .. }
         | StoreError::Conflict { .. }
+        | StoreError::ClusterBusy { .. }
         | StoreError::MissingPlugin { .. }
         | StoreError::Pinned { .. }
         | StoreError::BadCursor { .. }

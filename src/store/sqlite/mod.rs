@@ -14,6 +14,7 @@ mod failure;
 mod finishing;
 mod history;
 mod leases;
+mod locks;
 mod objects;
 mod open;
 mod plugins;

@@ -7,6 +7,7 @@ use rusqlite::{Connection, Row, params, params_from_iter};
 
 use super::commit::write_event;
 use super::leases::FREE;
+use super::locks::lock_at_once;
 use super::plugins::check_pins;
 use super::rows::{all, change, column, decode, encode, first, millis, run_id, run_key};
 use crate::run::{Run, RunId};
@@ -29,6 +30,7 @@ pub(super) fn create_run(connection: &Connection, new: &NewRun, at: &Moment) -> 
     }
     let pins = new.run.snapshot.pins();
     check_pins(connection, &pins)?;
+    lock_at_once(connection, &new.run)?;
 
     // An expired run that is still in the file gives up its key.
     let sql = "UPDATE snapshots SET idempotency_key = NULL WHERE idempotency_key = ?1";
@@ -41,7 +43,8 @@ pub(super) fn create_run(connection: &Connection, new: &NewRun, at: &Moment) -> 
 
     let progress = &new.run.progress;
     let sql = "INSERT OR REPLACE INTO runs (id, cluster, status, engine, epoch, lease_until, \
-               finishing_at, finish_ts, progress) VALUES (?1, ?2, ?3, NULL, 0, ?4, ?5, ?6, ?7)";
+               finishing_at, finish_ts, locks_cluster, progress) \
+               VALUES (?1, ?2, ?3, NULL, 0, ?4, ?5, ?6, ?7, ?8)";
     let row = params![
         run_key(id),
         new.run.snapshot.cluster,
@@ -49,6 +52,7 @@ pub(super) fn create_run(connection: &Connection, new: &NewRun, at: &Moment) -> 
         FREE,
         millis(progress.finishing_at),
         millis(progress.finish_ts),
+        new.run.snapshot.locks_cluster(),
         encode(RUN, progress)?,
     ];
     change(connection, RUN, sql, row)?;

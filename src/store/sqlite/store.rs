@@ -12,7 +12,7 @@ use super::commit::Commit;
 use super::directory::Directory;
 use super::readers::Readers;
 use super::writer::Writer;
-use super::{commands, finishing, history, leases, objects, open, plugins, runs, schema};
+use super::{commands, finishing, history, leases, locks, objects, open, plugins, runs, schema};
 use crate::clock::Clock;
 use crate::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, Command, CommandId, Digest, EngineId,
@@ -20,7 +20,7 @@ use crate::run::{
 };
 use crate::store::contract::{Lease, Result, Store};
 use crate::store::documents::{
-    Cluster, Created, LogCursor, NewRun, Page, Plugin, Put, RunFilter, StoredPlaybook,
+    Cluster, Created, Locked, LogCursor, NewRun, Page, Plugin, Put, RunFilter, StoredPlaybook,
 };
 use crate::store::keys::{playbook_cursor, plugin_cursor, run_cursor};
 use crate::store::options::{Moment, StoreOptions};
@@ -200,6 +200,14 @@ impl Store for SqliteStore {
 
     async fn release(&self, run: RunId, epoch: u64) -> Result<()> {
         self.write(move |c| leases::release(c, run, epoch)).await
+    }
+
+    async fn lock_cluster(&self, run: RunId, epoch: u64) -> Result<Locked> {
+        let at = self.now();
+        match self.read(move |c| locks::look(c, run, epoch, &at)).await? {
+            waits @ Locked::Waits { .. } => Ok(waits),
+            Locked::Held => self.write(move |c| locks::lock_cluster(c, run, epoch, &at)).await,
+        }
     }
 
     async fn commit(&self, run: RunId, epoch: u64, writes: &Writes) -> Result<()> {

@@ -1,0 +1,59 @@
+//! The locks of clusters.
+
+use super::state::{RunEntry, State};
+use crate::playbook::Concurrency;
+use crate::run::{RunId, RunStatus, Snapshot};
+use crate::store::contract::Result;
+use crate::store::documents::Locked;
+use crate::store::error::StoreError;
+use crate::store::options::Moment;
+
+impl State {
+    pub(super) fn lock_cluster(&mut self, run: RunId, epoch: u64, at: &Moment) -> Result<Locked> {
+        let cluster = self.check_fence(run, epoch, at)?.run.snapshot.cluster.clone();
+        let holder = self.holder(&cluster);
+        if holder == Some(run) {
+            return Ok(Locked::Held);
+        }
+        let before: Vec<_> = self.queued(&cluster).filter(|queued| *queued < run).collect();
+        let answer = Locked::behind(holder, &before);
+        if answer == Locked::Held {
+            self.locks.insert(cluster, run);
+        }
+        Ok(answer)
+    }
+
+    /// Refuses a new run that rejects a busy cluster, or gives it the lock.
+    pub(super) fn lock_at_once(&mut self, snapshot: &Snapshot, status: RunStatus) -> Result<()> {
+        match snapshot.playbook.concurrency {
+            Concurrency::Queue | Concurrency::Allow => return Ok(()),
+            Concurrency::Reject => {}
+        }
+        let cluster = snapshot.cluster.clone();
+        let first = self.holder(&cluster).or_else(|| self.queued(&cluster).next());
+        if let Some(run) = first {
+            return Err(StoreError::ClusterBusy { cluster, run });
+        }
+        if status == RunStatus::Pending {
+            self.locks.insert(cluster, snapshot.id);
+        }
+        Ok(())
+    }
+
+    /// The unfinished run that holds the lock of a cluster.
+    fn holder(&self, cluster: &str) -> Option<RunId> {
+        let holder = self.locks.get(cluster)?;
+        self.runs.get(holder).is_some_and(|entry| !entry.finished()).then_some(*holder)
+    }
+
+    /// The runs that are queued for a cluster, oldest first.
+    fn queued(&self, cluster: &str) -> impl Iterator<Item = RunId> {
+        let waits = move |entry: &&RunEntry| {
+            let RunEntry { run, .. } = entry;
+            run.progress.status == RunStatus::Pending
+                && run.snapshot.cluster == cluster
+                && run.snapshot.locks_cluster()
+        };
+        self.runs.values().filter(waits).map(|entry| entry.run.id())
+    }
+}

@@ -1,0 +1,202 @@
+//! The locks of clusters: one document for each, with the run that got the lock last. It holds the lock
+//! while it is there and unfinished.
+//!
+//! Whoever gets the lock writes to that document, so that of two transactions at the same time one is
+//! made again, and sees what the other did. What else is read needs no such meeting: a run that is
+//! finished or gone stays so, and a run that is queued meanwhile might as well have come a moment later.
+
+use async_trait::async_trait;
+use futures::TryStreamExt as _;
+use mongodb::ClientSession;
+use mongodb::bson::{Bson, Document, doc};
+
+use super::base::{Base, call, uuid};
+use super::bodies::read_uuid;
+use super::commit::fence;
+use super::failure::is_duplicate;
+use super::transaction::{self, Failure, Transaction};
+use crate::playbook::Concurrency;
+use crate::run::{Run, RunId, RunStatus};
+use crate::store::contract::{MAX_QUEUED, Result};
+use crate::store::documents::Locked;
+use crate::store::error::StoreError;
+use crate::store::options::Moment;
+
+struct Lock<'a> {
+    run: RunId,
+    epoch: u64,
+    at: &'a Moment,
+}
+
+/// Gives the lock of its cluster to a run, or says which run comes first.
+pub(super) async fn lock_cluster(
+    base: &Base,
+    run: RunId,
+    epoch: u64,
+    at: &Moment,
+) -> Result<Locked> {
+    transaction::make(base, &Lock { run, epoch, at }).await
+}
+
+#[async_trait]
+impl Transaction for Lock<'_> {
+    type Output = Locked;
+
+    const DOING: &'static str = "lock a cluster";
+
+    async fn attempt(
+        &self,
+        base: &Base,
+        session: &mut ClientSession,
+    ) -> std::result::Result<Locked, Failure> {
+        let Self { run, epoch, at } = *self;
+        // It need not be written to: if the run changes hands meanwhile, the lock is still the run's.
+        let found = base.runs.find_one(fence(run, epoch, at)).projection(doc! { "cluster": 1 });
+        let Some(found) = found.session(&mut *session).await? else {
+            return Err(StoreError::Fenced { run, epoch }.into());
+        };
+        let cluster = found.get_str("cluster").unwrap_or_default();
+        let holder = holder(base, cluster, session).await?;
+        if holder == Some(run) {
+            return Ok(Locked::Held);
+        }
+        // Beside those that are counted: the holder, and the one that is named.
+        let before = queued(base, cluster, Some(run), MAX_QUEUED + 2, session).await?;
+        let answer = Locked::behind(holder, &before);
+        match answer {
+            Locked::Held => give(base, cluster, run, session).await?,
+            Locked::Waits { .. } => {}
+        }
+        Ok(answer)
+    }
+}
+
+/// Refuses a new run that rejects a busy cluster, or gives it the lock.
+pub(super) async fn lock_at_once(
+    base: &Base,
+    run: &Run,
+    session: &mut ClientSession,
+) -> std::result::Result<(), Failure> {
+    match run.snapshot.playbook.concurrency {
+        Concurrency::Queue | Concurrency::Allow => return Ok(()),
+        Concurrency::Reject => {}
+    }
+    let cluster = &run.snapshot.cluster;
+    let before = match holder(base, cluster, session).await? {
+        Some(holder) => Some(holder),
+        None => queued(base, cluster, None, 1, session).await?.pop(),
+    };
+    if let Some(run) = before {
+        return Err(StoreError::ClusterBusy { cluster: cluster.clone(), run }.into());
+    }
+    if run.progress.status == RunStatus::Pending {
+        give(base, cluster, run.id(), session).await?;
+    }
+    Ok(())
+}
+
+/// The unfinished run that holds the lock of a cluster.
+async fn holder(
+    base: &Base,
+    cluster: &str,
+    session: &mut ClientSession,
+) -> mongodb::error::Result<Option<RunId>> {
+    let lock = base.locks.find_one(doc! { "_id": cluster }).session(&mut *session).await?;
+    let Some(id) = lock.and_then(|lock| lock.get("run").and_then(read_uuid)) else {
+        return Ok(None);
+    };
+    let going = base.runs.find_one(doc! { "_id": uuid(id), "finish_ts": Bson::Null });
+    let going = going.projection(doc! { "_id": 1 }).session(session).await?;
+    Ok(going.map(|_| RunId(id)))
+}
+
+/// At most `limit` of the runs that are queued for a cluster, oldest first; of those before a run when
+/// there is one.
+async fn queued(
+    base: &Base,
+    cluster: &str,
+    before: Option<RunId>,
+    limit: u32,
+    session: &mut ClientSession,
+) -> mongodb::error::Result<Vec<RunId>> {
+    let mut filter = needs_lock();
+    filter.extend(doc! { "cluster": cluster, "status": RunStatus::Pending.as_str() });
+    if let Some(before) = before {
+        filter.insert("_id", doc! { "$lt": uuid(before.0) });
+    }
+    let found = base.runs.find(filter).sort(doc! { "_id": 1 }).projection(doc! { "_id": 1 });
+    let found = found.limit(i64::from(limit)).batch_size(limit);
+    let mut found = found.session(&mut *session).await?;
+    let mut runs = Vec::new();
+    while let Some(run) = found.next(session).await.transpose()? {
+        runs.extend(run.get("_id").and_then(read_uuid).map(RunId));
+    }
+    Ok(runs)
+}
+
+async fn give(
+    base: &Base,
+    cluster: &str,
+    run: RunId,
+    session: &mut ClientSession,
+) -> mongodb::error::Result<()> {
+    let set = doc! { "$set": { "run": uuid(run.0) } };
+    let given = base.locks.update_one(doc! { "_id": cluster }, set).upsert(true);
+    given.session(session).await.map(drop)
+}
+
+/// Where a run says whether it needs the lock.
+pub(super) const CONCURRENCY: &str = "snapshot.playbook.concurrency";
+
+/// Fits runs that need the lock of their cluster.
+fn needs_lock() -> Document {
+    doc! { CONCURRENCY: { "$in": ["queue", "reject"] } }
+}
+
+/// The runs that go on and need their cluster's lock, with what is known of them beside the snapshot.
+pub(super) async fn going(base: &Base) -> Result<Vec<Document>> {
+    let statuses = RunStatus::ALL.into_iter().filter(|status| status.holds_cluster());
+    let statuses: Vec<_> = statuses.map(RunStatus::as_str).collect();
+    let mut filter = needs_lock();
+    filter.extend(doc! { "status": { "$in": statuses }, "finish_ts": Bson::Null });
+    let only = doc! { "cluster": 1, "status": 1 };
+    call("read the runs that hold a cluster", async {
+        base.runs.find(filter).projection(only).sort(doc! { "_id": 1 }).await?.try_collect().await
+    })
+    .await
+}
+
+/// Gives clusters to the runs that went on before there were locks. May be done twice.
+pub(super) async fn give_to_going(base: &Base) -> Result<()> {
+    let mut going = going(base).await?;
+    // One that is finishing comes last: it may never have started.
+    going.sort_by_key(|run| run.get_str("status").ok() == Some(RunStatus::Finishing.as_str()));
+    for run in going {
+        let (Ok(cluster), Some(id)) = (run.get_str("cluster"), run.get("_id")) else { continue };
+        let first = doc! { "$setOnInsert": { "run": id } };
+        let given = base.locks.update_one(doc! { "_id": cluster }, first).upsert(true);
+        match given.await {
+            // Another engine was faster.
+            Err(error) if is_duplicate(&error) => {}
+            other => {
+                call("write the lock of a cluster", async { other }).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The runs that go on without the lock that they need.
+pub(super) async fn unlocked(base: &Base) -> Result<Vec<RunId>> {
+    let mut unlocked = Vec::new();
+    for run in going(base).await? {
+        let (Ok(cluster), Some(id)) = (run.get_str("cluster"), run.get("_id")) else { continue };
+        // One that is finishing may never have started.
+        let finishing = run.get_str("status").ok() == Some(RunStatus::Finishing.as_str());
+        let lock = base.locks.find_one(doc! { "_id": cluster, "run": id });
+        if !finishing && call("read the lock of a cluster", lock).await?.is_none() {
+            unlocked.extend(read_uuid(id).map(RunId));
+        }
+    }
+    Ok(unlocked)
+}

@@ -1,0 +1,97 @@
+//! The locks of clusters.
+
+use rusqlite::{Connection, params};
+
+use super::rows::{all, change, column, first, integer, run_id, run_key};
+use crate::playbook::Concurrency;
+use crate::run::{Run, RunId, RunStatus};
+use crate::store::contract::{MAX_QUEUED, Result};
+use crate::store::documents::Locked;
+use crate::store::error::StoreError;
+use crate::store::options::Moment;
+
+const LOCK: &str = "the lock of a cluster";
+
+/// What [`lock_cluster`] would answer now: most of those who ask wait, and need to write nothing.
+pub(super) fn look(connection: &Connection, run: RunId, epoch: u64, at: &Moment) -> Result<Locked> {
+    let cluster = cluster_of(connection, run, epoch, at)?;
+    answer(connection, &cluster, run)
+}
+
+/// Gives the lock of its cluster to a run, or says which run comes first.
+pub(super) fn lock_cluster(
+    connection: &Connection,
+    run: RunId,
+    epoch: u64,
+    at: &Moment,
+) -> Result<Locked> {
+    let cluster = cluster_of(connection, run, epoch, at)?;
+    let answer = answer(connection, &cluster, run)?;
+    match answer {
+        Locked::Held => give(connection, &cluster, run)?,
+        Locked::Waits { .. } => {}
+    }
+    Ok(answer)
+}
+
+/// Refuses a new run that rejects a busy cluster, or gives it the lock.
+pub(super) fn lock_at_once(connection: &Connection, run: &Run) -> Result<()> {
+    match run.snapshot.playbook.concurrency {
+        Concurrency::Queue | Concurrency::Allow => return Ok(()),
+        Concurrency::Reject => {}
+    }
+    let cluster = &run.snapshot.cluster;
+    let before = match holder(connection, cluster)? {
+        Some(holder) => Some(holder),
+        None => queued(connection, cluster, None)?.first().copied(),
+    };
+    if let Some(run) = before {
+        return Err(StoreError::ClusterBusy { cluster: cluster.clone(), run });
+    }
+    if run.progress.status == RunStatus::Pending {
+        give(connection, cluster, run.id())?;
+    }
+    Ok(())
+}
+
+fn answer(connection: &Connection, cluster: &str, run: RunId) -> Result<Locked> {
+    let holder = holder(connection, cluster)?;
+    if holder == Some(run) {
+        return Ok(Locked::Held);
+    }
+    let before = queued(connection, cluster, Some(run))?;
+    Ok(Locked::behind(holder, &before))
+}
+
+/// The unfinished run that holds the lock of a cluster.
+fn holder(connection: &Connection, cluster: &str) -> Result<Option<RunId>> {
+    let sql = "SELECT l.run FROM locks l JOIN runs r ON r.id = l.run \
+               WHERE l.cluster = ?1 AND r.finish_ts IS NULL";
+    first(connection, LOCK, sql, params![cluster], |row| run_id(LOCK, row, 0))
+}
+
+/// The runs that are queued for a cluster, oldest first, as many as have to be known; of those before
+/// a run when there is one.
+fn queued(connection: &Connection, cluster: &str, before: Option<RunId>) -> Result<Vec<RunId>> {
+    let sql = "SELECT id FROM runs INDEXED BY runs_queued \
+               WHERE status = 'PENDING' AND locks_cluster = 1 AND cluster = ?1 AND id < ?2 \
+               ORDER BY id LIMIT ?3";
+    let before = before.map_or([u8::MAX; 16], run_key);
+    // Beside those that are counted: the holder, and the one that is named.
+    let row = params![cluster, before, MAX_QUEUED + 2];
+    all(connection, LOCK, sql, row, |row| run_id(LOCK, row, 0))
+}
+
+fn give(connection: &Connection, cluster: &str, run: RunId) -> Result<()> {
+    let sql = "INSERT OR REPLACE INTO locks (cluster, run) VALUES (?1, ?2)";
+    change(connection, LOCK, sql, params![cluster, run_key(run)]).map(drop)
+}
+
+/// The cluster of a run, if `epoch` is that of its lease.
+fn cluster_of(connection: &Connection, run: RunId, epoch: u64, at: &Moment) -> Result<String> {
+    let sql = "SELECT cluster FROM runs WHERE id = ?1 AND epoch = ?2 AND engine IS NOT NULL \
+               AND (finish_ts IS NULL OR finish_ts >= ?3)";
+    let row = params![run_key(run), integer(epoch), at.cutoff.as_millis()];
+    let cluster = first(connection, LOCK, sql, row, |row| column(LOCK, row, 0))?;
+    cluster.ok_or(StoreError::Fenced { run, epoch })
+}

@@ -1,0 +1,281 @@
+//! The locks of clusters.
+
+use std::sync::Arc;
+
+use replibook::playbook::Concurrency::{Allow, Queue, Reject};
+use replibook::run::{EngineId, Millis, RunId, RunStatus};
+use replibook::store::{Created, Lease, Locked, MAX_QUEUED, StoreError};
+
+use crate::backends::{Fixture, LEASE, RETENTION};
+use crate::samples::{finished, finishing, new_run_on, only, progress, run_id};
+
+const CLUSTER: &str = "mongo-eu";
+
+fn engine(name: &str) -> EngineId {
+    EngineId(name.to_owned())
+}
+
+/// Creates queued runs with these numbers, and claims them all; oldest first.
+async fn queue(on: &Fixture, runs: impl IntoIterator<Item = u128>) -> Vec<Lease> {
+    for n in runs {
+        create(on, n, Queue, RunStatus::Pending).await.unwrap();
+    }
+    on.store.claim(&engine("e"), 1_000).await.unwrap()
+}
+
+async fn create(
+    on: &Fixture,
+    n: u128,
+    concurrency: replibook::playbook::Concurrency,
+    status: RunStatus,
+) -> Result<Created, StoreError> {
+    on.store.create_run(&new_run_on(CLUSTER, n, concurrency, status)).await
+}
+
+async fn lock(on: &Fixture, lease: &Lease) -> Locked {
+    on.store.lock_cluster(lease.run, lease.epoch).await.unwrap()
+}
+
+fn waits(run: u128, queued: u32) -> Locked {
+    Locked::Waits { run: run_id(run), queued }
+}
+
+async fn set(on: &Fixture, lease: &Lease, status: RunStatus) {
+    let writes = only(progress(status, on.now()));
+    on.store.commit(lease.run, lease.epoch, &writes).await.unwrap();
+}
+
+async fn finish(on: &Fixture, lease: &Lease) {
+    on.store.commit(lease.run, lease.epoch, &only(finished(on.now()))).await.unwrap();
+}
+
+pub(crate) async fn a_cluster_is_locked_by_one_run_until_it_is_finished(on: Fixture) {
+    let leases = queue(&on, [1, 2]).await;
+    assert_eq!(lock(&on, &leases[1]).await, waits(1, 0), "the older one comes first");
+    assert_eq!(lock(&on, &leases[0]).await, Locked::Held);
+    assert_eq!(lock(&on, &leases[0]).await, Locked::Held, "asking again is fine");
+    assert_eq!(lock(&on, &leases[1]).await, waits(1, 0), "it has not started, but it will");
+    for status in [RunStatus::Starting, RunStatus::Running, RunStatus::Paused] {
+        set(&on, &leases[0], status).await;
+        assert_eq!(lock(&on, &leases[1]).await, waits(1, 0), "{status}");
+    }
+    on.store.commit(run_id(1), leases[0].epoch, &only(finishing(on.now()))).await.unwrap();
+    assert_eq!(lock(&on, &leases[1]).await, waits(1, 0), "not before it has its finish_ts");
+    finish(&on, &leases[0]).await;
+    assert_eq!(lock(&on, &leases[1]).await, Locked::Held);
+}
+
+pub(crate) async fn queued_runs_get_a_cluster_in_the_order_of_their_creation(on: Fixture) {
+    let leases = queue(&on, [3, 1, 4, 2]).await;
+    assert_eq!(lock(&on, &leases[3]).await, waits(1, 2));
+    assert_eq!(lock(&on, &leases[1]).await, waits(1, 0));
+    assert_eq!(lock(&on, &leases[0]).await, Locked::Held);
+    set(&on, &leases[0], RunStatus::Running).await;
+    // The one that goes is not counted with those that are queued.
+    assert_eq!(lock(&on, &leases[3]).await, waits(1, 2));
+    finish(&on, &leases[0]).await;
+    assert_eq!(lock(&on, &leases[3]).await, waits(2, 1));
+    // One that is cancelled in the queue holds up nobody, whether it had the lock or not.
+    on.store.commit(run_id(3), leases[2].epoch, &only(finishing(on.now()))).await.unwrap();
+    assert_eq!(lock(&on, &leases[3]).await, waits(2, 0));
+    assert_eq!(lock(&on, &leases[1]).await, Locked::Held);
+    finish(&on, &leases[1]).await;
+    assert_eq!(lock(&on, &leases[3]).await, Locked::Held);
+}
+
+pub(crate) async fn only_runs_that_wait_for_the_same_cluster_are_queued_before_one(on: Fixture) {
+    create(&on, 1, Queue, RunStatus::PendingApprove).await.unwrap();
+    create(&on, 2, Allow, RunStatus::Pending).await.unwrap();
+    let elsewhere = new_run_on("other", 3, Queue, RunStatus::Pending);
+    on.store.create_run(&elsewhere).await.unwrap();
+    let leases = queue(&on, [4, 5]).await;
+    // Not approved yet, no need of the lock, another cluster, younger.
+    assert_eq!(lock(&on, &leases[3]).await, Locked::Held);
+    assert_eq!(lock(&on, &leases[2]).await, Locked::Held);
+    // Once approved, it has its place by its creation, behind the one that has the lock.
+    set(&on, &leases[0], RunStatus::Pending).await;
+    assert_eq!(lock(&on, &leases[0]).await, waits(4, 0));
+    assert_eq!(lock(&on, &leases[4]).await, waits(4, 1));
+    finish(&on, &leases[3]).await;
+    assert_eq!(lock(&on, &leases[4]).await, waits(1, 0));
+    assert_eq!(lock(&on, &leases[0]).await, Locked::Held);
+}
+
+pub(crate) async fn a_lock_outlives_the_lease_and_goes_with_the_run(on: Fixture) {
+    let leases = queue(&on, [1, 2]).await;
+    assert_eq!(lock(&on, &leases[0]).await, Locked::Held);
+    // The engine dies; another one takes over both.
+    on.clock.advance(LEASE);
+    let taken = on.store.claim(&engine("b"), 10).await.unwrap();
+    assert_eq!(lock(&on, &taken[1]).await, waits(1, 0));
+    assert_eq!(lock(&on, &taken[0]).await, Locked::Held);
+    on.store.release(run_id(1), taken[0].epoch).await.unwrap();
+    assert_eq!(lock(&on, &taken[1]).await, waits(1, 0));
+    let again = on.claim("c").await;
+    finish(&on, &again).await;
+
+    // Retention removes the run that had the lock last.
+    on.clock.advance(Millis(RETENTION.0 + 1));
+    on.store.sweep(100).await.unwrap();
+    assert_eq!(on.store.run(run_id(1)).await.unwrap(), None);
+    let taken = on.claim("d").await;
+    assert_eq!(lock(&on, &taken).await, Locked::Held);
+}
+
+pub(crate) async fn a_lock_is_given_only_under_the_lease(on: Fixture) {
+    create(&on, 1, Queue, RunStatus::Pending).await.unwrap();
+    let fenced = async |run: RunId, epoch: u64| {
+        let error = on.store.lock_cluster(run, epoch).await.unwrap_err();
+        assert!(matches!(error, StoreError::Fenced { .. }), "{error}");
+    };
+    fenced(run_id(1), 0).await;
+    fenced(run_id(9), 1).await;
+    let first = on.claim("a").await;
+    fenced(run_id(1), first.epoch + 1).await;
+    on.clock.advance(LEASE);
+    let second = on.claim("b").await;
+    fenced(run_id(1), first.epoch).await;
+    on.store.release(run_id(1), second.epoch).await.unwrap();
+    fenced(run_id(1), second.epoch).await;
+    // None of these took it.
+    let third = queue(&on, [0]).await;
+    assert_eq!(lock(&on, &third[0]).await, Locked::Held);
+}
+
+pub(crate) async fn no_more_than_so_many_that_are_queued_are_counted(on: Fixture) {
+    let most = u128::from(MAX_QUEUED);
+    let leases = queue(&on, 0..most + 4).await;
+    assert_eq!(lock(&on, &leases[0]).await, Locked::Held);
+    let asked = [2, MAX_QUEUED, MAX_QUEUED + 1, MAX_QUEUED + 3];
+    for (n, expected) in asked.into_iter().zip([1, MAX_QUEUED - 1, MAX_QUEUED, MAX_QUEUED]) {
+        assert_eq!(lock(&on, &leases[n as usize]).await, waits(0, expected), "{n}");
+    }
+    set(&on, &leases[0], RunStatus::Running).await;
+    assert_eq!(lock(&on, &leases[MAX_QUEUED as usize + 3]).await, waits(0, MAX_QUEUED));
+}
+
+/// Engines that ask at once: the lock is given to one run after another, each of them once.
+pub(crate) async fn engines_that_ask_at_once_never_get_a_lock_twice(on: Fixture) {
+    const RUNS: u128 = 6;
+    let leases = queue(&on, 0..RUNS).await;
+    let on = Arc::new(on);
+    for turn in 0..RUNS {
+        let asks = leases.iter().cloned().flat_map(|lease| [lease.clone(), lease]).map(|lease| {
+            let on = on.clone();
+            tokio::spawn(async move { (lease.run, lock(&on, &lease).await) })
+        });
+        let mut held = vec![];
+        for ask in asks.collect::<Vec<_>>() {
+            let (run, answer) = ask.await.unwrap();
+            held.extend((answer == Locked::Held).then_some(run));
+        }
+        // Who had it before has finished, and may ask as well as it likes.
+        held.retain(|run| run.0.as_u128() >= turn);
+        assert_eq!(held, [run_id(turn); 2]);
+        finish(&on, &leases[usize::try_from(turn).unwrap()]).await;
+    }
+}
+
+pub(crate) async fn a_run_that_rejects_a_busy_cluster_is_created_with_its_lock_or_not_at_all(
+    on: Fixture,
+) {
+    let refused = async |n: u128, by: u128, why: &str| {
+        let error = create(&on, n, Reject, RunStatus::Pending).await.unwrap_err();
+        let expected = (CLUSTER, run_id(by));
+        assert!(
+            matches!(&error, StoreError::ClusterBusy { cluster, run } if (cluster.as_str(), *run) == expected),
+            "{why}: {error}"
+        );
+        assert_eq!(on.store.run(run_id(n)).await.unwrap(), None, "{why}");
+    };
+    create(&on, 1, Allow, RunStatus::Pending).await.unwrap();
+    create(&on, 2, Queue, RunStatus::PendingApprove).await.unwrap();
+    let new = new_run_on(CLUSTER, 5, Reject, RunStatus::Pending);
+    assert_eq!(on.store.create_run(&new).await.unwrap(), Created::New(run_id(5)));
+    assert_eq!(on.store.create_run(&new).await.unwrap(), Created::Before(run_id(5)));
+    refused(6, 5, "another one that rejects was created").await;
+
+    // An older one that is approved now can't overtake it.
+    let leases = on.store.claim(&engine("e"), 10).await.unwrap();
+    set(&on, &leases[1], RunStatus::Pending).await;
+    assert_eq!(lock(&on, &leases[1]).await, waits(5, 0));
+    assert_eq!(lock(&on, &leases[2]).await, Locked::Held);
+    set(&on, &leases[2], RunStatus::Running).await;
+    refused(6, 5, "it goes").await;
+    finish(&on, &leases[2]).await;
+    refused(6, 2, "one is queued").await;
+    refused(0, 2, "a younger one is queued").await;
+    assert_eq!(lock(&on, &leases[1]).await, Locked::Held);
+    finish(&on, &leases[1]).await;
+    create(&on, 6, Reject, RunStatus::Pending).await.unwrap();
+    // On another cluster nobody is in the way.
+    on.store.create_run(&new_run_on("other", 7, Reject, RunStatus::Pending)).await.unwrap();
+}
+
+pub(crate) async fn a_run_that_rejects_a_busy_cluster_has_no_lock_before_it_is_approved(
+    on: Fixture,
+) {
+    create(&on, 1, Reject, RunStatus::PendingApprove).await.unwrap();
+    create(&on, 2, Reject, RunStatus::Pending).await.unwrap();
+    let leases = on.store.claim(&engine("e"), 10).await.unwrap();
+    set(&on, &leases[0], RunStatus::Pending).await;
+    assert_eq!(lock(&on, &leases[0]).await, waits(2, 0));
+    let error = create(&on, 3, Reject, RunStatus::PendingApprove).await.unwrap_err();
+    assert!(matches!(error, StoreError::ClusterBusy { .. }), "{error}");
+}
+
+pub(crate) async fn of_runs_that_reject_each_other_and_are_created_at_once_one_is(on: Fixture) {
+    let on = Arc::new(on);
+    for round in 0..6_u128 {
+        let creates = (0..4).map(|n| {
+            let on = on.clone();
+            tokio::spawn(
+                async move { create(&on, round * 10 + n, Reject, RunStatus::Pending).await },
+            )
+        });
+        let (mut created, mut refused) = (vec![], vec![]);
+        for create in creates.collect::<Vec<_>>() {
+            match create.await.unwrap() {
+                Ok(Created::New(run)) => created.push(run),
+                Err(StoreError::ClusterBusy { run, .. }) => refused.push(run),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(created.len(), 1, "round {round}");
+        assert_eq!(refused, [created[0]; 3], "round {round}");
+        let lease = on.claim("e").await;
+        assert_eq!(lock(&on, &lease).await, Locked::Held);
+        finish(&on, &lease).await;
+    }
+}
+
+/// One that is queued asks for the lock while one that rejects a busy cluster is created.
+pub(crate) async fn a_lock_is_not_given_twice_by_its_creation_and_by_asking_for_it(on: Fixture) {
+    let on = Arc::new(on);
+    for round in 0..8_u128 {
+        let (queued, rejecting) = (round * 10 + 2, round * 10 + 1);
+        let asking = on.clone();
+        let asks = tokio::spawn(async move {
+            create(&asking, queued, Queue, RunStatus::Pending).await.unwrap();
+            let lease = asking.store.claim(&engine("e"), 10).await.unwrap();
+            let lease = lease.into_iter().find(|lease| lease.run == run_id(queued)).unwrap();
+            (lock(&asking, &lease).await, lease)
+        });
+        let created = create(&on, rejecting, Reject, RunStatus::Pending).await;
+        let (locked, lease) = asks.await.unwrap();
+        match created {
+            Ok(Created::New(run)) => {
+                assert_eq!(locked, Locked::Waits { run, queued: 0 }, "round {round}");
+                on.clock.advance(LEASE);
+                for lease in on.store.claim(&engine("f"), 10).await.unwrap() {
+                    finish(&on, &lease).await;
+                }
+            }
+            Err(StoreError::ClusterBusy { run, .. }) => {
+                assert_eq!((run, locked), (run_id(queued), Locked::Held), "round {round}");
+                finish(&on, &lease).await;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
