@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -10,11 +12,9 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::World;
-use super::admission::Admission;
 use super::lease::LeaseGuard;
 use super::run_driver::{DriveError, RunDriver};
-use crate::playbook::Concurrency;
-use crate::run::{Command, CommandId, EngineId, Input, RunId, RunStatus};
+use crate::run::{Command, CommandId, EngineId, Input, RunId, Timestamp};
 use crate::store::{Lease, StoreError};
 
 /// How often the engine looks for runs and commands when nobody wakes it.
@@ -34,6 +34,11 @@ const SWEEPS: u32 = 20;
 
 /// Runs that are claimed by one look.
 const CLAIMED_AT_ONCE: u32 = 100;
+
+/// How often an engine without a free place looks whether there is a run that nobody drives, while some
+/// of its own only wait: theirs may be the run that those wait for. Half as long as it takes to notice
+/// that an engine has died.
+const EXCHANGE: Duration = Duration::from_secs(7);
 
 /// Commands that are read by one look, of all runs together.
 const COMMANDS_AT_ONCE: u32 = 1_000;
@@ -66,16 +71,17 @@ impl EngineConfig {
 pub struct Engine {
     world: World,
     config: EngineConfig,
-    admission: Admission,
     /// In order, so that the same history always goes the same way.
     drivers: BTreeMap<RunId, Driver>,
     tasks: JoinSet<(RunId, u64)>,
+    exchanged: Timestamp,
     stop: CancellationToken,
 }
 
 struct Driver {
-    cluster: String,
     lease: LeaseGuard,
+    /// Whether the run has not started yet, so that giving it back costs little.
+    waits: Arc<AtomicBool>,
     commands: mpsc::Sender<Input>,
     /// Commands that were handed over; they stay in the store until the driver has committed them.
     sent: HashSet<CommandId>,
@@ -87,9 +93,9 @@ impl Engine {
         Self {
             world,
             config,
-            admission: Admission::default(),
             drivers: BTreeMap::new(),
             tasks: JoinSet::new(),
+            exchanged: Timestamp::default(),
             stop: CancellationToken::new(),
         }
     }
@@ -136,63 +142,56 @@ impl Engine {
             let places = self.config.max_runs.saturating_sub(self.drivers.len());
             let limit = CLAIMED_AT_ONCE.min(u32::try_from(places).unwrap_or(u32::MAX));
             if limit == 0 {
-                return Ok(());
+                return self.exchange().await;
             }
-            let leases = self.world.store.claim(&self.config.id, limit).await?;
-            let all = leases.len() < limit as usize;
-            let mut claimed = Vec::new();
-            for lease in leases {
-                if let Some(driver) = self.drivers.get(&lease.run) {
-                    // The lease ran out while the driver was at work: it has to end before another
-                    // one may begin.
-                    driver.lease.lose();
-                    log(self.world.store.release(lease.run, lease.epoch).await);
-                    continue;
-                }
-                match self.register(&lease).await {
-                    Ok(Some(cluster)) => claimed.push((lease, cluster)),
-                    Ok(None) => {}
-                    Err(error) => {
-                        log(self.world.store.release(lease.run, lease.epoch).await);
-                        log(Err(error));
-                    }
-                }
-            }
-            // Only now: a run that waits must not overtake one that holds the cluster already.
-            for (lease, cluster) in claimed {
-                self.start(&lease, cluster);
-            }
-            if all {
+            if self.claim_some(limit).await? < limit {
                 return Ok(());
             }
         }
     }
 
-    /// Takes notice of the cluster that a claimed run holds or waits for.
-    async fn register(&self, lease: &Lease) -> Result<Option<String>, StoreError> {
-        let Some(run) = self.world.store.run(lease.run).await? else {
-            self.world.store.release(lease.run, lease.epoch).await?;
-            return Ok(None);
-        };
-        let cluster = run.snapshot.cluster.clone();
-        let status = run.progress.status;
-        if run.snapshot.playbook.concurrency != Concurrency::Allow {
-            if status.holds_cluster() {
-                self.admission.hold(&cluster, lease.run);
-            } else if status == RunStatus::Pending {
-                self.admission.wait(&cluster, lease.run);
+    /// Claims at most `limit` runs and begins to drive them. How many there were.
+    async fn claim_some(&mut self, limit: u32) -> Result<u32, StoreError> {
+        let leases = self.world.store.claim(&self.config.id, limit).await?;
+        let claimed = u32::try_from(leases.len()).unwrap_or(limit);
+        for lease in leases {
+            if let Some(driver) = self.drivers.get(&lease.run) {
+                // The lease ran out while the driver was at work: it has to end before another one
+                // may begin.
+                driver.lease.lose();
+                log(self.world.store.release(lease.run, lease.epoch).await);
+            } else {
+                self.start(&lease);
             }
         }
-        Ok(Some(cluster))
+        Ok(claimed)
     }
 
-    fn start(&mut self, lease: &Lease, cluster: String) {
+    /// Without this, engines whose places are all taken by runs that wait for one which nobody drives
+    /// any more would wait for ever: one of those is given back in exchange, the youngest.
+    async fn exchange(&mut self) -> Result<(), StoreError> {
+        let now = self.world.clock.now();
+        let waits = |driver: &&Driver| driver.waits.load(Ordering::Acquire);
+        let Some(youngest) = self.drivers.values().rfind(waits) else { return Ok(()) };
+        let lease = youngest.lease.clone();
+        if now.since(self.exchanged).to_std() < EXCHANGE {
+            return Ok(());
+        }
+        self.exchanged = now;
+        if self.claim_some(1).await? > 0 {
+            lease.lose();
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, lease: &Lease) {
         let guard = LeaseGuard::new(lease, self.world.clock.clone());
         let (sender, receiver) = mpsc::channel(COMMANDS);
+        let waits = Arc::new(AtomicBool::new(false));
         let driver = RunDriver {
             world: self.world.clone(),
             lease: guard.clone(),
-            admission: self.admission.clone(),
+            waits: waits.clone(),
             stop: self.stop.clone(),
             commands: receiver,
         };
@@ -230,7 +229,7 @@ impl Engine {
             }
             (run, epoch)
         });
-        let driver = Driver { cluster, lease: guard, commands: sender, sent: HashSet::new() };
+        let driver = Driver { lease: guard, waits, commands: sender, sent: HashSet::new() };
         self.drivers.insert(run, driver);
     }
 
@@ -240,7 +239,6 @@ impl Engine {
             return;
         }
         let Some(driver) = self.drivers.remove(&run) else { return };
-        self.admission.release(&driver.cluster, run);
         log(self.world.store.release(run, driver.lease.epoch()).await);
     }
 

@@ -11,7 +11,7 @@
 //! Everything that it touches is injected: store, agents, clock and plugins. It needs no more than
 //! a current-thread runtime.
 
-mod admission;
+mod cluster;
 mod committer;
 mod crash;
 mod effects;

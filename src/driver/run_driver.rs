@@ -2,25 +2,20 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::World;
-use super::admission::Admission;
 use super::committer::Committer;
 use super::effects::{self, Effects, INBOX};
 use super::lease::LeaseGuard;
-use super::{load, members};
-use crate::playbook::Concurrency;
+use super::{cluster, load, members};
 use crate::run::{
-    Digest, Effect, Input, Loaded, Machine, PlanInput, Roster, Run, RunId, RunStatus, Timestamp,
-    Transition,
+    Digest, Effect, Input, Loaded, Machine, PlanInput, Roster, Run, RunId, Timestamp, Transition,
 };
-use crate::store::{MAX_COMMIT_DOCUMENTS, MAX_PAGE, Page, RunFilter, StoreError};
-
-/// How often a run that waits for its cluster asks for it.
-const CLUSTER_LOOK: std::time::Duration = std::time::Duration::from_millis(250);
+use crate::store::{MAX_COMMIT_DOCUMENTS, StoreError};
 
 /// Why a driver stopped before its run ended.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +34,8 @@ pub(super) enum DriveError {
 pub(super) struct RunDriver {
     pub(super) world: World,
     pub(super) lease: LeaseGuard,
-    pub(super) admission: Admission,
+    /// Says whether the run has not started yet.
+    pub(super) waits: Arc<AtomicBool>,
     pub(super) stop: CancellationToken,
     /// Commands, from the engine.
     pub(super) commands: mpsc::Receiver<Input>,
@@ -89,6 +85,10 @@ impl RunDriver {
                 told = progress.status;
                 let why = progress.reason.as_ref().map_or("", |reason| reason.message.as_str());
                 tracing::info!(run = %self.lease.run(), status = %told, "{why}");
+            }
+            self.waits.store(!told.holds_cluster() && !told.is_final(), Ordering::Release);
+            if told.is_final() {
+                self.world.signals.ended(self.lease.run());
             }
             if told.is_final() || self.lease.is_lost() {
                 return Ok(());
@@ -190,7 +190,7 @@ impl RunDriver {
                 Effect::WakeAt(at) => effects.wake_at(at),
                 Effect::Plan { plugin, input } => question = Some((plugin, input)),
                 Effect::Continue => waiting.push_back(Input::Continue),
-                Effect::AwaitCluster => effects.answer(self.cluster(machine)),
+                Effect::AwaitCluster => effects.answer(self.cluster(machine.run())),
                 Effect::LoadMembers => {
                     let world = self.world.clone();
                     let snapshot = machine.run().snapshot.clone();
@@ -218,49 +218,17 @@ impl RunDriver {
     }
 
     /// Waits until the run may hold its cluster.
-    fn cluster(&self, machine: &Machine) -> impl Future<Output = Input> + Send + 'static {
-        let (world, admission) = (self.world.clone(), self.admission.clone());
-        let snapshot = machine.run().snapshot.clone();
-        let known = machine.run().progress.reason.as_ref().map(|reason| reason.message.clone());
+    fn cluster(&self, run: &Run) -> impl Future<Output = Input> + Send + 'static {
+        let (world, committer) = (self.world.clone(), self.committer());
+        let told = run.progress.reason.clone();
+        let needs_lock = run.snapshot.locks_cluster();
         async move {
-            if snapshot.playbook.concurrency == Concurrency::Allow {
-                return Input::ClusterFree;
-            }
-            loop {
-                admission.wait(&snapshot.cluster, snapshot.id);
-                let holder = match admission.acquire(&snapshot.cluster, snapshot.id) {
-                    Ok(()) => match other_holder(&world, &snapshot.cluster, snapshot.id).await {
-                        Ok(None) => return Input::ClusterFree,
-                        // Not known is as good as held, until the store answers.
-                        held => {
-                            admission.release(&snapshot.cluster, snapshot.id);
-                            held.unwrap_or(None)
-                        }
-                    },
-                    Err(holder) => Some(holder),
-                };
-                if let Some(holder) = holder
-                    && !known.as_ref().is_some_and(|known| known.contains(&holder.to_string()))
-                {
-                    return Input::ClusterBusy { holder };
-                }
-                world.clock.sleep(CLUSTER_LOOK).await;
+            match needs_lock {
+                true => cluster::wait(world, committer, told).await,
+                false => Input::ClusterFree,
             }
         }
     }
-}
-
-/// Another run that holds the cluster according to the store: one that another engine drives.
-async fn other_holder(
-    world: &World,
-    cluster: &str,
-    run: RunId,
-) -> Result<Option<RunId>, StoreError> {
-    let statuses = RunStatus::ALL.into_iter().filter(|status| status.holds_cluster()).collect();
-    let filter = RunFilter { cluster: Some(cluster.to_owned()), statuses };
-    let runs = world.store.runs(&filter, &Page { after: None, limit: MAX_PAGE }).await?;
-    let locks = |run: &&Run| run.snapshot.playbook.concurrency != Concurrency::Allow;
-    Ok(runs.iter().filter(locks).map(Run::id).find(|other| *other != run))
 }
 
 fn is_continue(effect: &Effect) -> bool {

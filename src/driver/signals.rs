@@ -10,17 +10,25 @@ use crate::run::RunId;
 /// Changes that a slow listener may fall behind before it has to look for itself.
 const CHANGES: usize = 1_024;
 
-/// Wakes the driver when there is a new run or command, and listeners when a run changed.
+/// Ends of runs that a run which waits for its cluster may fall behind; past that it looks for itself.
+const ENDS: usize = 64;
+
+/// Wakes the driver when there is a new run or command, and listeners when a run changed or ended.
 #[derive(Clone, Debug)]
 pub struct Signals {
     work: Arc<Notify>,
     changes: broadcast::Sender<RunId>,
+    ends: broadcast::Sender<RunId>,
 }
 
 impl Signals {
     /// New signals.
     pub fn new() -> Self {
-        Self { work: Arc::new(Notify::new()), changes: broadcast::Sender::new(CHANGES) }
+        Self {
+            work: Arc::new(Notify::new()),
+            changes: broadcast::Sender::new(CHANGES),
+            ends: broadcast::Sender::new(ENDS),
+        }
     }
 
     /// Says that there is a new run or command in the store.
@@ -42,6 +50,16 @@ impl Signals {
     /// Listens to commits. After `Lagged` the listener looks at the store.
     pub fn listen(&self) -> broadcast::Receiver<RunId> {
         self.changes.subscribe()
+    }
+
+    /// Says that a run has ended: its cluster is free.
+    pub(super) fn ended(&self, run: RunId) {
+        let _ = self.ends.send(run);
+    }
+
+    /// Listens to the ends of runs. After `Lagged` the listener looks at the store.
+    pub(super) fn listen_to_ends(&self) -> broadcast::Receiver<RunId> {
+        self.ends.subscribe()
     }
 }
 

@@ -19,10 +19,12 @@ use crate::playbook::Grants;
 pub enum Input {
     /// The cluster is free for this run.
     ClusterFree,
-    /// Another run holds the cluster.
+    /// Another run comes first on the cluster.
     ClusterBusy {
-        /// That run.
+        /// The run that holds the cluster; when none does, the oldest one that is queued for it.
         holder: RunId,
+        /// How many other runs are queued before this one.
+        queued: u32,
     },
     /// The members of the cluster, as they are now.
     Members(Vec<Member>),
@@ -172,8 +174,8 @@ impl Writes {
 /// Something for the driver to perform after the commit. Each is safe to perform again after a crash.
 #[derive(Clone, Debug)]
 pub enum Effect {
-    /// Find out whether the cluster is free, and answer with [`Input::ClusterFree`] or
-    /// [`Input::ClusterBusy`]; ask again later in the second case.
+    /// Ask for the lock of the cluster until the run has it, and answer with [`Input::ClusterFree`];
+    /// or with [`Input::ClusterBusy`] once what it waits for is another than its reason says.
     AwaitCluster,
     /// Work out the members and answer with [`Input::Members`] or [`Input::MembersFailed`].
     LoadMembers,

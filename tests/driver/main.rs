@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::wildcard_enum_match_arm)]
 
+mod queue;
 mod scene;
 
 use replibook::agent::{Fault, Script, When};

@@ -12,7 +12,7 @@ use replibook::plugin::{HostConfig, PluginHost};
 use replibook::run::{
     Command, CommandId, Digest, EngineId, Millis, Run, RunEvent, RunId, Timestamp, Verb, new_run,
 };
-use replibook::store::{Cluster, MemoryStore, NewRun, Store, StoreOptions};
+use replibook::store::{Cluster, MemoryStore, NewRun, Store, StoreError, StoreOptions};
 use serde_json::{Map, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -57,10 +57,20 @@ impl Scene {
 
     /// Creates a run of a rolling playbook with one action, a quarter of the agents at a time.
     pub(crate) async fn start_run(&self, name: &str, budget: &str) -> RunId {
+        self.start_run_with(name, budget, "approval: granted").await.unwrap()
+    }
+
+    /// The same with another line in the playbook's `spec`.
+    pub(crate) async fn start_run_with(
+        &self,
+        name: &str,
+        budget: &str,
+        spec: &str,
+    ) -> Result<RunId, StoreError> {
         let text = format!(
             "apiVersion: replicante.io/v1\nkind: Playbook\n\
              metadata: {{ name: {name}, version: 1.0.0 }}\n\
-             spec:\n  stages:\n    - name: only\n      budget: {{ {budget} }}\n      \
+             spec:\n  {spec}\n  stages:\n    - name: only\n      budget: {{ {budget} }}\n      \
              strategy: {{ use: rolling, with: {{ batch: 25% }} }}\n      \
              steps:\n        - name: act\n          action: test.example.com/act\n"
         );
@@ -71,11 +81,15 @@ impl Scene {
         let (run, events) = new_run(id, &playbook, Map::new(), "c", None, self.clock.now());
         let request = Digest::of(name.as_bytes());
         let new = NewRun { run, events, idempotency_key: None, request };
-        self.store.create_run(&new).await.unwrap();
-        id
+        self.store.create_run(&new).await.map(|_| id)
     }
 
     pub(crate) fn engine(&self, name: &str) -> RunningEngine {
+        self.engine_with(name, 10)
+    }
+
+    /// An engine that drives at most so many runs.
+    pub(crate) fn engine_with(&self, name: &str, max_runs: usize) -> RunningEngine {
         let world = World {
             store: self.store.clone(),
             agents: Arc::new(self.agents.clone()),
@@ -84,7 +98,7 @@ impl Scene {
             signals: Signals::new(),
             agent_limits: AgentLimits::default(),
         };
-        let config = EngineConfig { id: EngineId(name.to_owned()), max_runs: 10 };
+        let config = EngineConfig { id: EngineId(name.to_owned()), max_runs };
         let stop = CancellationToken::new();
         let task = tokio::spawn(Engine::new(world, config).run(stop.clone()));
         RunningEngine { stop, task }
@@ -158,5 +172,11 @@ impl RunningEngine {
     pub(crate) async fn stop(self) {
         self.stop.cancel();
         self.task.await.unwrap();
+    }
+
+    /// Ends it where it is, with nothing given back.
+    pub(crate) async fn kill(self) {
+        self.task.abort();
+        let _ = self.task.await;
     }
 }

@@ -42,8 +42,7 @@ impl Plan {
         let most = dice.one_of([4, 8, AGENTS]);
         let agents = dice.0.random_range(1..=most);
         let runs = if dice.chance(25) { 2 } else { 1 };
-        // Engines do not know yet of each other's queues.
-        let engines = if runs == 1 && dice.chance(40) { 2 } else { 1 };
+        let engines = if dice.chance(40) { 2 } else { 1 };
         let mut plan = Self {
             agents: (0..agents).map(|_| dice.agent(&kinds)).collect(),
             runs: (0..runs).map(|index| dice.run(index, &kinds)).collect(),

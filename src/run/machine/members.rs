@@ -10,6 +10,7 @@ use super::changes::Changes;
 use super::state::Machine;
 use super::steering::record_bytes;
 use super::steps::json_bytes;
+use crate::playbook::Concurrency;
 use crate::run::{
     About, AgentRecord, AgentSeq, AgentState, Effect, Happened, Member, PastStage, ReasonCode,
     RunId, RunStatus, StatusReason, StepPhase,
@@ -43,18 +44,27 @@ impl Machine {
         }
     }
 
-    pub(super) fn cluster_busy(&mut self, holder: RunId, changes: &mut Changes) {
-        let progress = &mut self.run.progress;
-        if progress.status != RunStatus::Pending {
+    /// A run that rejects a busy cluster was created with the lock, unless it had to be approved first:
+    /// then it is here that it finds the cluster busy.
+    pub(super) fn cluster_busy(&mut self, holder: RunId, queued: u32, changes: &mut Changes) {
+        if self.run.progress.status != RunStatus::Pending {
             return;
         }
-        let message = format!("waits for run {holder}, which holds the cluster");
-        let reason = Some(StatusReason { code: ReasonCode::ClusterBusy, message });
-        if progress.reason != reason {
-            progress.reason = reason;
-            changes.progress = true;
+        match self.run.snapshot.playbook.concurrency {
+            Concurrency::Reject => {
+                let message = format!("run {holder} comes first, and the playbook rejects that");
+                let reason = StatusReason { code: ReasonCode::ClusterBusy, message };
+                self.finish(RunStatus::Failed, reason, changes);
+            }
+            Concurrency::Queue | Concurrency::Allow => {
+                let reason = Some(StatusReason::cluster_busy(holder, queued));
+                if self.run.progress.reason != reason {
+                    self.run.progress.reason = reason;
+                    changes.progress = true;
+                }
+                changes.effects.push(Effect::AwaitCluster);
+            }
         }
-        changes.effects.push(Effect::AwaitCluster);
     }
 
     /// The members could not be worked out. Before anything was done that ends the run; between two

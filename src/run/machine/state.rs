@@ -183,7 +183,9 @@ impl Machine {
         let mut changes = Changes::at(now);
         match input {
             Input::ClusterFree => self.cluster_free(&mut changes),
-            Input::ClusterBusy { holder } => self.cluster_busy(holder, &mut changes),
+            Input::ClusterBusy { holder, queued } => {
+                self.cluster_busy(holder, queued, &mut changes);
+            }
             Input::Members(members) => self.members(members, &mut changes),
             Input::MembersFailed(message) => self.members_failed(message, &mut changes),
             Input::Planned { result, logs } => self.planned(result, logs, &mut changes)?,
