@@ -75,6 +75,3 @@ pub(super) const MAX_CONNECTIONS: usize = 4_096;
 
 /// How long requests may go on once the server is told to stop.
 pub(super) const STOP_DEADLINE: Duration = Duration::from_secs(10);
-
-/// Runs read at once when a busy cluster is looked for.
-pub(super) const BUSY_PAGE: u32 = 50;

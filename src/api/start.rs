@@ -8,33 +8,22 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use semver::Version;
 use serde_json::to_value;
-use sha2::{Digest as _, Sha256};
 use uuid::Builder;
 
 use super::bodies::{InJson, check_length, off_loop};
 use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
-use super::limits::{BUSY_PAGE, MAX_ACTOR, MAX_IDEMPOTENCY_KEY};
+use super::limits::{MAX_ACTOR, MAX_IDEMPOTENCY_KEY};
 use super::params::{self, InQuery};
 use super::state::ApiState;
 use super::wire::{RunView, StartRun};
 use super::{clusters, playbooks, runs};
-use crate::playbook::{Concurrency, Playbook, check_params};
-use crate::run::{Digest, Run, RunId, RunStatus, Timestamp, canonical, new_run};
-use crate::store::{Created, NewRun, Page, RunFilter, StoreError, StoredPlaybook};
+use crate::playbook::check_params;
+use crate::run::{Digest, RunId, RunStatus, Timestamp, canonical, new_run};
+use crate::store::{Created, NewRun, StoreError, StoredPlaybook};
 
 /// The header that names a request, so that it can be repeated.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
-
-/// The statuses of a run that holds its cluster, or will as soon as the cluster is free.
-const BUSY: [RunStatus; 6] = [
-    RunStatus::Pending,
-    RunStatus::Starting,
-    RunStatus::Running,
-    RunStatus::Paused,
-    RunStatus::Cancelling,
-    RunStatus::Finishing,
-];
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     let key = "Names the request: repeating it returns the run that it started.";
@@ -70,13 +59,11 @@ async fn start(
         params.map(|params| (playbook, params)).map_err(ApiError::invalid_params)
     })
     .await??;
-    let gate = enter(&state, &playbook, &cluster, key.as_deref()).await?;
     let now = state.clock.now();
-    let id = new_id(now, key.as_deref());
+    let id = new_id(now);
     let (run, events) = new_run(id, &playbook, params, &cluster, started_by, now);
     let new = NewRun { run, events, idempotency_key: key, request: asked };
     let created = state.store.create_run(&new).await;
-    drop(gate);
     answer(&state, new, created).await
 }
 
@@ -97,79 +84,35 @@ async fn answer(
             let detail = format!("the idempotency key {key:?} was used for another request");
             return Err(ApiError::new(Code::IdempotencyKeyReused, detail));
         }
+        Err(StoreError::ClusterBusy { cluster, run }) => {
+            return Err(busy(state, &cluster, run).await);
+        }
         Err(error) => return Err(error.into()),
     };
     let location = format!("{}/{}", runs::ALL, run.id());
     Ok((status, [(header::LOCATION, location)], Json(runs::view(&run))).into_response())
 }
 
-/// Refuses a run whose playbook rejects a busy cluster. Such starts go one after another until the
-/// guard is dropped, so that two at once can't both find the cluster free.
-async fn enter<'s>(
-    state: &'s ApiState,
-    playbook: &Playbook,
-    cluster: &str,
-    key: Option<&str>,
-) -> Result<Option<tokio::sync::MutexGuard<'s, ()>>, ApiError> {
-    match playbook.concurrency {
-        Concurrency::Queue | Concurrency::Allow => return Ok(None),
-        Concurrency::Reject => {}
-    }
-    let gate = state.start_gate.lock().await;
-    let Some(holder) = find_holder(state, cluster, key).await? else { return Ok(Some(gate)) };
-    let detail = format!(
-        "cluster {cluster:?} is held by run {} of playbook {}, which is {}",
-        holder.id(),
-        holder.snapshot.playbook.name,
-        holder.progress.status,
-    );
-    Err(ApiError::new(Code::ClusterBusy, detail))
-}
-
-/// The run that keeps others from the cluster. A run that this very request has created before does
-/// not count: the request is answered with that run then.
-async fn find_holder(
-    state: &ApiState,
-    cluster: &str,
-    key: Option<&str>,
-) -> Result<Option<Run>, ApiError> {
-    let filter = RunFilter { cluster: Some(cluster.to_owned()), statuses: BUSY.to_vec() };
-    let mut page = Page { after: None, limit: BUSY_PAGE };
-    loop {
-        let found = state.store.runs(&filter, &page).await?;
-        let last = found.last().map(Run::id);
-        let full = found.len() >= BUSY_PAGE as usize;
-        let holds = |run: &Run| match run.snapshot.playbook.concurrency {
-            Concurrency::Allow => false,
-            Concurrency::Queue | Concurrency::Reject => !is_named(run, key),
-        };
-        if let Some(holder) = found.into_iter().find(holds) {
-            return Ok(Some(holder));
+/// A cluster that is held or queued for by `run`, and a playbook that rejects that.
+async fn busy(state: &ApiState, cluster: &str, run: RunId) -> ApiError {
+    let detail = match state.store.run(run).await {
+        Ok(Some(found)) => {
+            let (playbook, status) = (&found.snapshot.playbook.name, found.progress.status);
+            let does = if status == RunStatus::Pending { "queued for" } else { "held" };
+            format!(
+                "cluster {cluster:?} is {does} by run {run} of playbook {playbook}, which is {status}"
+            )
         }
-        match last {
-            Some(last) if full => page.after = Some(last.to_string()),
-            Some(_) | None => return Ok(None),
-        }
-    }
-}
-
-/// The identifier of a new run. With an idempotency key everything in it but the moment comes from
-/// the key, so that the run tells which request made it.
-fn new_id(now: Timestamp, key: Option<&str>) -> RunId {
-    let rest: [u8; 10] = match key {
-        None => rand::random(),
-        Some(key) => {
-            let digest = Sha256::digest(format!("run/{key}").as_bytes());
-            std::array::from_fn(|index| digest[index])
-        }
+        // It is over by now, which the caller may find out.
+        Ok(None) | Err(_) => format!("cluster {cluster:?} is held by run {run}"),
     };
-    let millis = u64::try_from(now.as_millis()).unwrap_or(0);
-    RunId(Builder::from_unix_timestamp_millis(millis, &rest).into_uuid())
+    ApiError::new(Code::ClusterBusy, detail)
 }
 
-/// Whether the run was made by a request with this key.
-fn is_named(run: &Run, key: Option<&str>) -> bool {
-    key.is_some() && new_id(run.snapshot.created_at, key) == run.id()
+/// The identifier of a new run: it sorts by the moment.
+fn new_id(now: Timestamp) -> RunId {
+    let millis = u64::try_from(now.as_millis()).unwrap_or(0);
+    RunId(Builder::from_unix_timestamp_millis(millis, &rand::random()).into_uuid())
 }
 
 fn read_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
@@ -211,13 +154,11 @@ mod tests {
     }
 
     #[test]
-    fn identifiers_sort_by_the_moment_and_tell_the_key() {
+    fn identifiers_sort_by_the_moment() {
         let at = |millis| Timestamp::from_millis(millis);
-        assert!(new_id(at(1_000), None) < new_id(at(1_001), None));
-        assert_ne!(new_id(at(1_000), None), new_id(at(1_000), None));
-        assert_eq!(new_id(at(1_000), Some("a")), new_id(at(1_000), Some("a")));
-        assert_ne!(new_id(at(1_000), Some("a")), new_id(at(1_000), Some("b")));
-        assert_eq!(new_id(at(1_000), Some("a")).0.get_version_num(), 7);
+        assert!(new_id(at(1_000)) < new_id(at(1_001)));
+        assert_ne!(new_id(at(1_000)), new_id(at(1_000)));
+        assert_eq!(new_id(at(1_000)).0.get_version_num(), 7);
     }
 
     #[test]

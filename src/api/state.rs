@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::bodies::Budget;
@@ -21,8 +21,6 @@ pub struct ApiState {
     pub(super) signals: Signals,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<Metrics>,
-    /// One start at a time of runs that are refused while their cluster is busy.
-    pub(super) start_gate: Arc<Mutex<()>>,
     pub(super) bodies: Budget,
     pub(super) streams: Arc<Semaphore>,
     /// Ends the event streams, which would never end by themselves.
@@ -44,7 +42,6 @@ impl ApiState {
             signals,
             clock,
             metrics: Arc::new(Metrics::new()),
-            start_gate: Arc::new(Mutex::new(())),
             bodies: Budget::new(),
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             stopping: CancellationToken::new(),

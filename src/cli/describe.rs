@@ -144,7 +144,7 @@ fn origin(vcs: &Vcs) -> String {
 mod tests {
     use super::*;
     use crate::cli::sample::{record, run_view};
-    use crate::run::RunStatus;
+    use crate::run::{RunStatus, StatusReason};
 
     #[test]
     fn a_run_is_described_with_where_it_came_from_and_who_failed() {
@@ -165,5 +165,15 @@ mod tests {
         ] {
             assert!(shown.contains(part), "{part:?} in\n{shown}");
         }
+    }
+
+    #[test]
+    fn a_queued_run_is_described_with_what_it_waits_for() {
+        let mut run = run_view(RunStatus::Pending);
+        run.reason = Some(StatusReason::cluster_busy(run.id, 1));
+        let shown = describe_run(&run, &[], false);
+        let why =
+            format!("Why:        waits for run {} to end; 1 more is queued before it\n", run.id);
+        assert!(shown.contains(&why), "{why} in\n{shown}");
     }
 }

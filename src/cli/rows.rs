@@ -110,7 +110,7 @@ impl Row for RunView {
             format!("{}@{}", self.playbook, self.version),
             self.cluster.clone(),
             self.status.as_str().to_owned(),
-            counts(&self.counts),
+            if wide { counts(&self.counts) } else { agents_or_why(self) },
             moment(self.created_at),
         ];
         if wide {
@@ -201,6 +201,16 @@ fn result_of(record: &AgentRecord) -> String {
     if results.is_empty() { "-".to_owned() } else { results.join(", ") }
 }
 
+/// How many agents a run has in which state; while it has none, why: what it waits for, mostly.
+fn agents_or_why(run: &RunView) -> String {
+    match &run.reason {
+        Some(reason) if run.counts.values().all(|count| *count == 0) => {
+            shorten(&clean(&reason.message), MAX_CELL)
+        }
+        Some(_) | None => counts(&run.counts),
+    }
+}
+
 /// The label of a batch, if it says more than the batch's number does.
 pub(crate) fn telling_label(batch: u32, label: Option<&str>) -> Option<&str> {
     let number = batch.to_string();
@@ -218,7 +228,7 @@ mod tests {
     use super::*;
     use crate::cli::output::table;
     use crate::cli::sample::{moment, record, run_view};
-    use crate::run::{Failure, FailureReason, RunStatus};
+    use crate::run::{Failure, FailureReason, RunStatus, StatusReason};
 
     #[test]
     fn agents_show_batch_state_result_and_time() {
@@ -256,5 +266,20 @@ node-3  -           SKIPPED  not selected                      -
         assert_eq!(run.cells(true).len(), RunView::headings(true).len());
         let agent = record(1, AgentState::Done);
         assert_eq!(agent.cells(true).len(), AgentRecord::headings(true).len());
+    }
+
+    #[test]
+    fn a_queued_run_shows_what_it_waits_for() {
+        let holder = run_view(RunStatus::Running).id;
+        let mut run = run_view(RunStatus::Pending);
+        run.counts.clear();
+        run.reason = Some(StatusReason::cluster_busy(holder, 3));
+        let shown = table(&[run.clone()], false, false);
+        assert!(shown.contains(&format!("PENDING  waits for run {holder} to end")), "{shown}");
+        let shown = table(&[run], true, false);
+        assert!(
+            shown.contains(&format!("{holder} to end; 3 more are queued before it")),
+            "{shown}"
+        );
     }
 }

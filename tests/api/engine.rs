@@ -4,7 +4,7 @@ use replibook::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, CommandOutcome, EngineId, Happened, RunEvent,
     RunId, RunStatus, Timestamp, Writes,
 };
-use replibook::store::Store;
+use replibook::store::{Locked, Store};
 use serde_json::Value;
 
 use crate::server::Server;
@@ -28,6 +28,12 @@ impl<'s> Engine<'s> {
         let leases = server.store.claim(&id, 100).await.unwrap();
         let lease = leases.into_iter().find(|lease| lease.run == run).unwrap();
         Self { server, id, run, epoch: lease.epoch }
+    }
+
+    /// Gets the lock of the cluster for the run.
+    pub(crate) async fn lock_cluster(&self) {
+        let locked = self.server.store.lock_cluster(self.run, self.epoch).await.unwrap();
+        assert_eq!(locked, Locked::Held);
     }
 
     /// Commits a change of status, which is one event, and whatever else `more` writes.

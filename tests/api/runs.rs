@@ -130,6 +130,31 @@ async fn a_busy_cluster_is_refused_when_the_playbook_says_so() {
 }
 
 #[tokio::test]
+async fn a_cluster_is_busy_for_a_playbook_that_rejects_it_while_another_run_is_queued_or_goes() {
+    let server = server("concurrency: reject").await;
+    for (name, spec) in [("queued", ""), ("asks", "approval: required")] {
+        server.apply(&playbook(name, "1.0.0", spec)).await.ok(201);
+    }
+    let other = |name: &str| json!({ "playbook": name, "cluster": "eu" });
+    // One that waits for approval is not queued yet.
+    start(&server, other("asks")).await.ok(201);
+    let run = id_of(&start(&server, other("queued")).await.ok(201));
+    let detail = async |does: &str| {
+        let problem = start(&server, restart()).await.problem(409, "cluster-busy");
+        let expected = format!("cluster \"eu\" is {does} by run {run} of playbook queued");
+        assert!(problem["detail"].as_str().unwrap().starts_with(&expected), "{problem}");
+    };
+    detail("queued for").await;
+    let engine = Engine::hold(&server, run).await;
+    engine.lock_cluster().await;
+    engine.set(RunStatus::Paused, |_| {}).await;
+    detail("held").await;
+    // Others are queued behind it, or go beside it, as ever.
+    start(&server, other("queued")).await.ok(201);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn runs_are_listed_newest_first_and_by_status() {
     let server = server("").await;
     let mut ids = Vec::new();
