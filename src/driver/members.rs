@@ -1,13 +1,14 @@
 //! The members of a cluster, with what their agents say about themselves.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use futures::StreamExt as _;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::World;
 use crate::playbook::{ClusterAgent, json_depth_ok};
-use crate::run::{AgentId, Input, Member, RetryOf, Snapshot};
+use crate::run::{About, AgentId, AskAgain, Input, Member, NodeInfo, Refreshed, RetryOf, Snapshot};
 use crate::store::{MAX_PAGE, StoreError};
 
 /// Agents that are asked at the same time, so that a large cluster doesn't open all its
@@ -92,23 +93,67 @@ fn json_bytes(value: &impl serde::Serialize) -> usize {
 }
 
 async fn ask(world: &World, agent: ClusterAgent) -> Member {
-    let answer = tokio::select! {
-        biased;
-        answer = world.agents.node(&agent.address) => answer.ok(),
-        () = world.clock.sleep(PATIENCE) => None,
-    };
-    let (reported, node) = match answer {
+    let (reported, node) = match answer(world, &agent.address).await {
         Some(info) => (info.attributes, info.raw),
         None => (Map::new(), Value::Null),
     };
     let mut attributes = reported;
     attributes.extend(agent.attributes.clone());
     let declared = agent.attributes;
-    let readable = json_depth_ok(&node) && attributes.values().all(json_depth_ok);
-    if readable && json_bytes(&attributes) + json_bytes(&node) <= MAX_ABOUT_BYTES {
-        return Member { agent: agent.id, address: agent.address, attributes, declared, node };
-    }
-    tracing::warn!(agent = %agent.id, "the agent says more about its node than is kept");
-    let (attributes, node) = (declared.clone(), Value::Null);
+    let (attributes, node) = match fits(&attributes, &node) {
+        true => (attributes, node),
+        false => (declared.clone(), status_alone(&agent.id, &node)),
+    };
     Member { agent: agent.id, address: agent.address, attributes, declared, node }
+}
+
+/// What the agent at `address` says about its node, if it does so in time.
+async fn answer(world: &World, address: &str) -> Option<NodeInfo> {
+    tokio::select! {
+        biased;
+        answer = world.agents.node(address) => answer.ok(),
+        () = world.clock.sleep(PATIENCE) => None,
+    }
+}
+
+/// Whether this is not more than is kept of one agent.
+fn fits(attributes: &Map<String, Value>, node: &Value) -> bool {
+    let readable = json_depth_ok(node) && attributes.values().all(json_depth_ok);
+    readable && json_bytes(attributes) + json_bytes(node) <= MAX_ABOUT_BYTES
+}
+
+/// What is kept of an agent that says more than that.
+fn status_alone(agent: &AgentId, node: &Value) -> Value {
+    tracing::warn!(%agent, "the agent says more about its node than is kept");
+    match node.get("node_status") {
+        Some(Value::String(word)) => json!({"node_status": word}),
+        Some(_) => json!({"node_status": {"UNKNOWN": "the agent says too much to keep it"}}),
+        None => Value::Null,
+    }
+}
+
+/// Asks agents again, for a strategy.
+pub(super) async fn refresh(world: &World, agents: Vec<AskAgain>) -> Input {
+    let asked = futures::stream::iter(agents).map(|agent| ask_again(world, agent));
+    let mut answers: Vec<_> = asked.buffer_unordered(ASKED_AT_ONCE).collect().await;
+    // The same answers give the same history, whoever was quicker.
+    answers.sort_by_key(|answer| answer.agent);
+    Input::Refreshed(answers)
+}
+
+async fn ask_again(world: &World, asked: AskAgain) -> Refreshed {
+    let AskAgain { seq: agent, agent: id, address, attributes: known, declared } = asked;
+    let info = answer(world, &address).await;
+    let seen_at = Some(world.clock.now());
+    let Some(NodeInfo { attributes, raw, .. }) = info else {
+        let about = About { attributes: known, node: Arc::default(), seen_at };
+        return Refreshed { agent, about };
+    };
+    let mut attributes = attributes;
+    attributes.extend(Map::clone(&declared));
+    let about = match fits(&attributes, &raw) {
+        true => About { attributes: attributes.into(), node: raw.into(), seen_at },
+        false => About { attributes: known, node: status_alone(&id, &raw).into(), seen_at },
+    };
+    Refreshed { agent, about }
 }

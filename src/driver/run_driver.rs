@@ -196,6 +196,10 @@ impl RunDriver {
                     let snapshot = machine.run().snapshot.clone();
                     effects.answer(async move { members::load(&world, &snapshot).await });
                 }
+                Effect::Refresh(agents) => {
+                    let world = self.world.clone();
+                    effects.answer(async move { members::refresh(&world, agents).await });
+                }
                 Effect::Stamp(at) => effects.answer(stamp(self.committer(), at)),
             }
         }

@@ -179,6 +179,11 @@ impl Expr {
         })
     }
 
+    /// Whether it looks at this part of the scope, or at something in it: `["agent", "node"]`.
+    pub fn looks_at(&self, path: &[&str]) -> bool {
+        self.compiled.facts.uses.touches(path)
+    }
+
     /// The paths into the scope that it looks at: `["agent", "attributes", "role"]`.
     pub(super) fn paths(&self) -> Vec<Vec<&str>> {
         self.compiled.facts.uses.paths()

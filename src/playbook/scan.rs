@@ -112,6 +112,16 @@ impl Use {
         }
     }
 
+    /// Whether what is at `path`, or something in it, is used.
+    pub(super) fn touches(&self, path: &[&str]) -> bool {
+        match (self, path) {
+            (Self::Whole, _) | (Self::Keys(_), []) => true,
+            (Self::Keys(keys), [first, rest @ ..]) => {
+                keys.get(*first).is_some_and(|uses| uses.touches(rest))
+            }
+        }
+    }
+
     /// The paths to what is used whole.
     pub(super) fn paths(&self) -> Vec<Vec<&str>> {
         match self {

@@ -1,5 +1,7 @@
 //! Between the types of the WIT and those of the domain. Nowhere else.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use super::bindings::step::exports::replicante::playbook::working::{StepError, StepInput};
@@ -8,7 +10,7 @@ use super::bindings::step::replicante::playbook::logging::Level;
 use super::bindings::strategy::exports::replicante::playbook::planning::{
     Decision, Next, PlanInput,
 };
-use super::bindings::strategy::replicante::playbook::roster::{AgentDetails, AgentState};
+use super::bindings::strategy::replicante::playbook::roster::{AgentDetails, AgentState, NodeView};
 use super::error::{PluginError, cut};
 use super::limits;
 use crate::run::{
@@ -122,6 +124,15 @@ pub(super) fn agent_details(record: &AgentRecord) -> AgentDetails {
     }
 }
 
+/// What an agent said about its node when it was asked last.
+pub(super) fn node_view(record: &AgentRecord) -> NodeView {
+    NodeView {
+        status: record.node_status().map(str::to_owned),
+        node: record.node_status().map(|_| record.node.to_string()),
+        seen_at: record.node_seen_at.map(moment),
+    }
+}
+
 pub(super) fn plan_input(input: &run::PlanInput) -> PlanInput {
     PlanInput {
         stage: input.stage.clone(),
@@ -133,7 +144,10 @@ pub(super) fn plan_input(input: &run::PlanInput) -> PlanInput {
 }
 
 /// A decision of the domain, its sizes checked. Whether it fits the roster is for others to check.
-pub(super) fn decision(decision: Decision) -> Result<run::Decision, PluginError> {
+pub(super) fn decision(
+    decision: Decision,
+    refresh: BTreeSet<AgentId>,
+) -> Result<run::Decision, PluginError> {
     let Decision { start, skip, next, memo, label } = decision;
     let bad = |message: String| PluginError::new("bad-decision", message);
     if memo.len() > MAX_MEMO_BYTES {
@@ -178,6 +192,7 @@ pub(super) fn decision(decision: Decision) -> Result<run::Decision, PluginError>
         next,
         memo,
         label,
+        refresh: refresh.into_iter().collect(),
     })
 }
 
@@ -190,6 +205,10 @@ fn object(map: &Map<String, Value>) -> String {
 mod tests {
     use super::*;
     use crate::plugin::bindings::strategy::exports::replicante::playbook::planning::Skipped;
+
+    fn decision(decision: Decision) -> Result<run::Decision, PluginError> {
+        super::decision(decision, BTreeSet::new())
+    }
 
     fn empty() -> Decision {
         let (start, skip, memo) = (vec![], vec![], String::new());

@@ -1,5 +1,6 @@
 //! One guest: the state of a store that lives for one call, and the limits on it.
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use super::limits;
 use super::log::Log;
 use super::replay::{Replay, word};
 use super::wasi::Wasi;
-use crate::playbook::Grants;
+use crate::playbook::{Expr, ExprError, Grants};
 use crate::run::{AgentId, Answer, AttemptKey, Call, Roster, RunId, Timestamp};
 use serde_json::{Map, Value};
 
@@ -24,7 +25,22 @@ pub(super) enum Role {
     /// To do a step.
     Step(Box<Attempt>),
     /// To decide.
-    Strategy(Arc<dyn Roster>),
+    Strategy(Box<Plan>),
+}
+
+/// What a strategy looks at, and what it wishes while it does.
+pub(super) struct Plan {
+    pub(super) roster: Arc<dyn Roster>,
+    /// Agents to be asked afresh before the next plan.
+    pub(super) refresh: BTreeSet<AgentId>,
+    /// Expressions that were asked about, each read once.
+    pub(super) expressions: HashMap<String, Result<Expr, ExprError>>,
+}
+
+impl Plan {
+    pub(super) fn new(roster: Arc<dyn Roster>) -> Self {
+        Self { roster, refresh: BTreeSet::new(), expressions: HashMap::new() }
+    }
 }
 
 /// What a step works on.
@@ -146,7 +162,16 @@ impl Guest {
     /// The roster of a strategy.
     pub(super) fn roster(&self, call: &'static str) -> Result<&dyn Roster, Stop> {
         match &self.role {
-            Role::Strategy(roster) => Ok(roster.as_ref()),
+            Role::Strategy(plan) => Ok(plan.roster.as_ref()),
+            Role::Describe => Err(forbidden(call, "describe")),
+            Role::Step(_) => Err(forbidden(call, "run")),
+        }
+    }
+
+    /// The plan that a strategy makes.
+    pub(super) fn plan(&mut self, call: &'static str) -> Result<&mut Plan, Stop> {
+        match &mut self.role {
+            Role::Strategy(plan) => Ok(plan),
             Role::Describe => Err(forbidden(call, "describe")),
             Role::Step(_) => Err(forbidden(call, "run")),
         }

@@ -66,6 +66,13 @@ pub(super) const STATUSES: usize = 16;
 /// Characters in a status.
 pub(super) const STATUS_CHARS: usize = 64;
 
+/// Agents that one plan may have asked afresh.
+pub(super) const REFRESHED: usize = crate::run::MAX_REFRESH;
+
+/// Different expressions of one plan: they are kept while it is made. One for each of the most groups
+/// that a person would tell apart.
+pub(super) const EXPRESSIONS: usize = 64;
+
 /// Random bytes of one call: plenty for identifiers and jitter.
 pub(super) const RANDOM_BYTES: u64 = 64 << 10;
 

@@ -1,12 +1,13 @@
 //! Plans: a pure function from what a strategy is asked with, and its roster, to a decision.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::catalog::{Compiled, Loaded};
 use super::convert;
 use super::engine::Runtime;
 use super::error::{Fault, PluginError, Unwound, cut};
-use super::guest::{Guest, Role, Seed};
+use super::guest::{Guest, Plan, Role, Seed};
 use super::host::PlanOutcome;
 use super::limits;
 use crate::run::{FailureReason, PlanInput, Roster};
@@ -26,14 +27,19 @@ pub(super) fn plan(
         return PlanOutcome::failed(PluginError::new("wrong-world", message));
     };
     let plan_input = convert::plan_input(input);
-    let guest = Guest::new(Role::Strategy(roster), input.now, SEED);
+    let guest = Guest::new(Role::Strategy(Box::new(Plan::new(roster))), input.now, SEED);
     let mut store = guest.into_store(&runtime.engine);
     let returned = strategy
         .instantiate(&mut store)
         .and_then(|it| it.replicante_playbook_planning().call_plan(&mut store, &plan_input));
-    let logs = store.into_data().log.take();
+    let guest = store.into_data();
+    let logs = guest.log.take();
+    let refresh = match guest.role {
+        Role::Strategy(plan) => plan.refresh,
+        Role::Describe | Role::Step(_) => BTreeSet::new(),
+    };
     let result = match returned {
-        Ok(Ok(decision)) => convert::decision(decision),
+        Ok(Ok(decision)) => convert::decision(decision, refresh),
         Ok(Err(message)) => {
             Err(PluginError::new("strategy-failed", cut(message, limits::MESSAGE_BYTES)))
         }

@@ -196,6 +196,12 @@ impl AgentRecord {
         AttemptKey { agent: self.seq, stage: self.stage, step: self.step, attempt }
     }
 
+    /// Status of its node: a word in capitals, `UNKNOWN` when the agent gave a reason instead; none
+    /// when the agent did not answer.
+    pub fn node_status(&self) -> Option<&str> {
+        Some(self.node.get("node_status")?.as_str().unwrap_or("UNKNOWN"))
+    }
+
     /// What is known about the agent.
     pub fn about(&self) -> About {
         About {

@@ -6,6 +6,7 @@ use super::agent_record::AgentRecord;
 use super::ids::AgentId;
 use super::status::AgentState;
 use super::time::{Millis, Timestamp};
+use crate::playbook::{Expr, ExprError};
 
 /// The most agents that one decision may start, so that a decision fits one commit: an agent that
 /// starts is a record and two events, a decision may carry [`MAX_LOG_LINES`], and a commit is
@@ -25,15 +26,22 @@ pub const MAX_LOG_BYTES: usize = 256 * 1024;
 /// The most identifiers in one page of the roster.
 pub const MAX_ROSTER_PAGE: u32 = 1_000;
 
+/// The most agents that one decision may have asked afresh: a page of the roster. Asking them all takes
+/// some seconds where they answer, and their numbers are written with every commit of the run.
+pub const MAX_REFRESH: usize = 1_000;
+
 /// The largest memo in bytes: it is written with every commit of the run.
 pub const MAX_MEMO_BYTES: usize = 64 * 1024;
 
 /// The longest label of a batch: it stands in tables.
 pub(super) const MAX_LABEL_CHARS: usize = 63;
 
-/// The shortest wait that a strategy gets with `wait-until`, so that it can't keep the host busy. It
-/// doubles with each decision in a row that changed nothing.
+/// The shortest wait that a strategy gets with `wait-until`, so that it can't keep the host busy.
 const MIN_WAIT: Millis = Millis(100);
+
+/// Decisions in a row that may change nothing before the shortest wait doubles with each further one.
+/// A strategy that looks at every agent of a large cluster, some thousands at a time, gets through.
+const QUICK_WAITS: u32 = 40;
 
 /// How often the shortest wait doubles: to 6.4 s, so that a strategy that asks for ever costs the
 /// store some events a minute.
@@ -41,7 +49,7 @@ const MAX_DOUBLINGS: u32 = 6;
 
 /// The shortest wait after `idle` decisions in a row that changed nothing.
 pub(super) fn shortest_wait(idle: u32) -> Millis {
-    Millis(MIN_WAIT.0 << idle.min(MAX_DOUBLINGS))
+    Millis(MIN_WAIT.0 << idle.saturating_sub(QUICK_WAITS).min(MAX_DOUBLINGS))
 }
 
 /// What a strategy is asked with.
@@ -72,6 +80,8 @@ pub struct Decision {
     pub memo: String,
     /// Label of the batch.
     pub label: Option<String>,
+    /// Agents to be asked about their nodes just before the strategy is asked the next time.
+    pub refresh: Vec<AgentId>,
 }
 
 /// What happens after a decision.
@@ -102,4 +112,8 @@ pub trait Roster: Send + Sync {
 
     /// The record of an agent.
     fn record(&self, id: &AgentId) -> Option<&AgentRecord>;
+
+    /// Whether an expression holds for an agent, which it sees as the selection of a stage does; none
+    /// for an agent that is not of the run.
+    fn matches(&self, id: &AgentId, expression: &Expr) -> Option<Result<bool, ExprError>>;
 }

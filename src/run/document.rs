@@ -171,6 +171,9 @@ pub struct StageProgress {
     pub batches: u32,
     /// What the strategy asked for after its last decision.
     pub next: Option<PlannedNext>,
+    /// Agents that the strategy wants asked about their nodes before it is asked the next time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refresh: Vec<AgentSeq>,
     /// Decisions in a row that neither started an agent nor left one out.
     pub idle: u32,
     /// Failures in this stage that count for the budget.

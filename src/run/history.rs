@@ -62,6 +62,9 @@ pub enum Happened {
         skipped: u32,
         /// What it asked for next, in words.
         next: String,
+        /// Agents that it wants asked about their nodes before it is asked the next time.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        refresh: Vec<AgentId>,
     },
     /// An agent changed its state.
     Agent {

@@ -23,8 +23,8 @@ pub use agent_record::{
 };
 pub use command::{Command, CommandOutcome, Verb};
 pub use decision::{
-    Decision, MAX_DECIDED, MAX_LOG_BYTES, MAX_LOG_LINES, MAX_MEMO_BYTES, MAX_ROSTER_PAGE,
-    MAX_START, Next, PlanInput, Roster,
+    Decision, MAX_DECIDED, MAX_LOG_BYTES, MAX_LOG_LINES, MAX_MEMO_BYTES, MAX_REFRESH,
+    MAX_ROSTER_PAGE, MAX_START, Next, PlanInput, Roster,
 };
 pub use document::{
     Loaded, PlannedNext, Progress, ReasonCode, RetryOf, Run, Snapshot, StageProgress, StatusReason,
@@ -39,6 +39,6 @@ pub use start::new_run;
 pub use status::{AgentState, RunStatus, UnknownWord};
 pub use time::{Millis, Timestamp, TimestampError};
 pub use transition::{
-    Activate, Activation, ActivationEnd, Effect, Input, Member, Perform, PlanFailure, Transition,
-    Writes,
+    Activate, Activation, ActivationEnd, AskAgain, Effect, Input, Member, Perform, PlanFailure,
+    Refreshed, Transition, Writes,
 };

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::agent_record::{AgentRecord, FailureReason};
+use super::agent_record::{About, AgentRecord, FailureReason};
 use super::command::Command;
 use super::decision::{Decision, PlanInput};
 use super::document::Progress;
 use super::history::{LogLine, PluginLine, RunEvent};
-use super::ids::{AgentId, AttemptKey, Digest, RunId};
+use super::ids::{AgentId, AgentSeq, AttemptKey, Digest, RunId};
 use super::journal::{Answer, Call, CallError, Journal, NodeInfo};
 use super::time::Timestamp;
 use crate::playbook::Grants;
@@ -30,6 +30,8 @@ pub enum Input {
     Members(Vec<Member>),
     /// The members could not be worked out.
     MembersFailed(String),
+    /// What the agents of [`Effect::Refresh`] say now: each of them once, in any order.
+    Refreshed(Vec<Refreshed>),
     /// The strategy's decision, or why there is none.
     Planned {
         /// The decision.
@@ -90,6 +92,31 @@ pub struct Member {
     pub declared: Map<String, Value>,
     /// What `info/node` said; null when the agent did not answer.
     pub node: Value,
+}
+
+/// An agent to ask about its node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AskAgain {
+    /// Its record.
+    pub seq: AgentSeq,
+    /// The agent.
+    pub agent: AgentId,
+    /// Base URL of its API.
+    pub address: String,
+    /// Its attributes so far.
+    pub attributes: Arc<Map<String, Value>>,
+    /// Of these, those that count over what the agent reports.
+    pub declared: Arc<Map<String, Value>>,
+}
+
+/// What is known about an agent that was asked again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refreshed {
+    /// Its record.
+    pub agent: AgentSeq,
+    /// What is known now. Of an agent that did not answer the node is null, and the attributes are
+    /// what they were.
+    pub about: About,
 }
 
 /// Why a strategy gave no decision.
@@ -179,6 +206,8 @@ pub enum Effect {
     AwaitCluster,
     /// Work out the members and answer with [`Input::Members`] or [`Input::MembersFailed`].
     LoadMembers,
+    /// Ask these agents about their nodes, and answer with [`Input::Refreshed`].
+    Refresh(Vec<AskAgain>),
     /// Ask the strategy. While it thinks, no other input is applied.
     Plan {
         /// Digest of the plugin.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
-use replibook::playbook::{Grants, PluginInfo};
+use replibook::playbook::{Expr, ExprError, Grants, PluginInfo, Scope};
 use replibook::plugin::{HostConfig, PlanOutcome, PluginHost};
 use replibook::run::{
     Activate, Activation, ActivationEnd, AgentId, AgentRecord, AgentSeq, AgentState, Answer,
@@ -155,6 +155,13 @@ impl Agents {
         record.unwrap().state = state;
     }
 
+    /// What the node of an agent said when it was asked.
+    pub(crate) fn say(&mut self, agent: &str, node: Value, at: Option<Timestamp>) {
+        let record = self.records.iter_mut().find(|record| record.agent.as_str() == agent);
+        let record = record.unwrap();
+        (record.node, record.node_seen_at) = (node.into(), at);
+    }
+
     pub(crate) fn zone(&self, agent: &AgentId) -> String {
         self.record(agent).unwrap().attributes["zone"].as_str().unwrap().to_owned()
     }
@@ -187,6 +194,15 @@ impl Roster for Agents {
 
     fn record(&self, id: &AgentId) -> Option<&AgentRecord> {
         self.records.iter().find(|record| record.agent == *id)
+    }
+
+    fn matches(&self, id: &AgentId, expression: &Expr) -> Option<Result<bool, ExprError>> {
+        let record = self.record(id)?;
+        let agent = json!({ "id": id, "attributes": *record.attributes, "node": *record.node });
+        let (params, steps, run, cluster) = (json!({}), json!({}), json!({}), json!({}));
+        let scope =
+            Scope { params: &params, agent: &agent, steps: &steps, run: &run, cluster: &cluster };
+        Some(expression.eval_bool(&scope))
     }
 }
 

@@ -134,10 +134,15 @@ async fn each_strategy_that_misbehaves_has_its_code() {
         ("giant-memo", "data-limit"),
         ("giant-details", "data-limit"),
         ("giant-page", "data-limit"),
+        ("giant-expression", "data-limit"),
+        ("giant-refresh", "data-limit"),
+        ("refresh", "refresh-limit"),
+        ("expressions", "expression-limit"),
+        ("evaluations", "out-of-time"),
         ("log", "log-limit"),
     ];
     for (what, code) in cases {
-        let outcome = plan(&plugin, json!({ "do": what }), "", 300, &Agents::waiting(1)).await;
+        let outcome = plan(&plugin, json!({ "do": what }), "", 300, &Agents::waiting(1_001)).await;
         assert_eq!(outcome.result.unwrap_err().code, code, "{what}");
         works_on().await;
     }

@@ -17,7 +17,7 @@ async fn play(
     let (mut memo, mut started) = (String::new(), Vec::new());
     for _ in 0..1_000 {
         let outcome = plan(plugin, arguments.clone(), &memo, max_start, agents).await;
-        let Decision { start, skip, next, memo: new, label } = outcome.result.unwrap();
+        let Decision { start, skip, next, memo: new, label, refresh: _ } = outcome.result.unwrap();
         assert!(skip.is_empty());
         memo = new;
         for agent in &start {
@@ -147,4 +147,32 @@ async fn a_strategy_sees_its_roster_in_pages() {
         "{}",
         decision.memo
     );
+}
+
+#[tokio::test]
+async fn a_strategy_sees_what_nodes_said_and_has_them_asked_afresh() {
+    let plugin = imported("hostile-strategy").await;
+    let mut agents = Agents::waiting(3);
+    let node = json!({ "node_status": { "UNKNOWN": "starting" }, "node_id": "node-0" });
+    agents.say("node-0", node, Some(START));
+    agents.say("node-1", Value::Null, Some(START));
+    let outcome = plan(&plugin, json!({ "do": "fresh" }), "", 300, &agents).await;
+    let decision = outcome.result.unwrap();
+    assert_eq!(decision.start, ["node-1".into()]);
+    assert_eq!(decision.refresh, ["node-1".into(), "node-2".into()], "each once");
+    let lines: Vec<_> = decision.memo.lines().collect();
+    assert_eq!(lines[0], "agent nobody is not in the run");
+    assert!(lines[1].contains("invalid expression"), "{}", lines[1]);
+    assert!(lines[2].contains("there is no \\\"rack\\\""), "{}", lines[2]);
+    assert!(lines[3].contains("expected true or false"), "{}", lines[3]);
+    assert_eq!(lines[4], "Ok(true)");
+    assert_eq!(lines[5], lines[0]);
+    let views: Vec<_> = lines[6].split("NodeView").collect();
+    assert!(views[1].contains(r#"Some("UNKNOWN")"#), "it gave a reason: {}", views[1]);
+    assert!(views[1].contains("starting") && views[1].contains("seen-at: Some("), "{}", views[1]);
+    let silent = r#"status: None, node: None, seen-at: Some("#;
+    assert!(views[2].contains(silent), "it did not answer: {}", views[2]);
+    let never = "status: None, node: None, seen-at: None";
+    assert!(views[3].contains(never), "it was never asked: {}", views[3]);
+    assert_eq!(lines[7], "true");
 }

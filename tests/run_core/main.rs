@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::wildcard_enum_match_arm)]
 
 mod parts;
+mod refresh;
 mod stages;
 mod steering;
 mod steps;

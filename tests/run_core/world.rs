@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::parts::{LARGE, Setup, Work, activation, members, playbook};
+use super::refresh::{Looks, answers, some_agents};
 
 #[derive(Clone, Debug)]
 pub(crate) enum Choice {
@@ -48,6 +49,7 @@ pub(crate) struct World {
     now: i64,
     commands: u128,
     failures_to_come: u32,
+    looks: Looks,
     /// All writes so far, as text.
     pub(crate) written: Vec<String>,
 }
@@ -85,6 +87,7 @@ impl World {
             now: 0,
             commands: 0,
             failures_to_come: 0,
+            looks: Looks::default(),
             written: Vec::new(),
         };
         world.commit(first);
@@ -97,6 +100,10 @@ impl World {
 
     pub(crate) fn records(&self) -> impl Iterator<Item = &AgentRecord> {
         self.records.values()
+    }
+
+    pub(crate) fn effects(&self) -> impl Iterator<Item = &Effect> {
+        self.effects.iter()
     }
 
     pub(crate) fn events(&self) -> impl Iterator<Item = &RunEvent> {
@@ -189,6 +196,13 @@ impl World {
         }
     }
 
+    /// Goes on until agents are to be asked afresh.
+    pub(crate) fn until_asked_afresh(&mut self) {
+        while !self.effects.iter().any(|effect| matches!(effect, Effect::Refresh(_))) {
+            self.perform(0, false);
+        }
+    }
+
     /// Goes on until so many actions are out.
     pub(crate) fn until_in_flight(&mut self, count: usize) {
         let out = |effects: &[Effect]| {
@@ -246,6 +260,7 @@ impl World {
         match effect {
             Effect::AwaitCluster => Some(Input::ClusterFree),
             Effect::LoadMembers => Some(Input::Members(members(self.members))),
+            Effect::Refresh(agents) => Some(answers(agents, self.now(), badly)),
             Effect::Plan { .. } => Some(Input::Planned { result: Ok(self.decide()), logs: vec![] }),
             Effect::Activate(activate) => {
                 let key = activate.key;
@@ -304,24 +319,38 @@ impl World {
 
     /// Answers the strategy's question with a wait until the present moment; until when it got.
     pub(crate) fn wait_for_nothing(&mut self) -> (Timestamp, Timestamp) {
-        let asked = self.effects.iter().position(|e| matches!(e, Effect::Plan { .. })).unwrap();
-        self.effects.remove(asked);
-        let mut decision = self.decide();
-        decision.start.clear();
-        decision.next = Next::WaitUntil(Timestamp::from_millis(0));
-        self.apply(Input::Planned { result: Ok(decision), logs: vec![] });
+        self.decide_to(|decision, _| {
+            decision.start.clear();
+            decision.next = Next::WaitUntil(Timestamp::from_millis(0));
+        });
         (self.now(), self.wake.unwrap())
     }
 
     /// A plain rolling strategy.
-    fn decide(&self) -> Decision {
+    fn decide(&mut self) -> Decision {
+        self.looks.asked(&self.machine);
         let roster: &dyn Roster = &self.machine;
         let running = roster.count(AgentState::Running);
         let free = self.setup.batch.saturating_sub(running);
         let start = roster.page(AgentState::Pending, None, free.min(250));
         let idle = running == 0 && start.is_empty();
         let next = if idle { Next::Complete } else { Next::Wait };
-        Decision { start, skip: vec![], next, memo: String::new(), label: None }
+        let (memo, refresh) = (String::new(), vec![]);
+        let mut decision = Decision { start, skip: vec![], next, memo, label: None, refresh };
+        if self.setup.batch == 3 {
+            decision.refresh = some_agents(&self.machine);
+        }
+        decision
+    }
+
+    /// Answers the strategy's question with a changed decision; why the run has its status then.
+    pub(crate) fn decide_to(&mut self, change: impl Fn(&mut Decision, &Machine)) -> String {
+        let asked = self.effects.iter().position(|e| matches!(e, Effect::Plan { .. })).unwrap();
+        self.effects.remove(asked);
+        let mut decision = self.decide();
+        change(&mut decision, &self.machine);
+        self.apply(Input::Planned { result: Ok(decision), logs: vec![] });
+        self.progress().reason.clone().map(|reason| reason.message).unwrap_or_default()
     }
 
     fn decide_badly(&mut self, kind: u16) {
@@ -331,7 +360,7 @@ impl World {
         self.effects.remove(asked);
         let mut decision = self.decide();
         let nobody = AgentId::from("nobody");
-        match kind % 7 {
+        match kind % 8 {
             0 => decision.start = vec![nobody],
             1 => {
                 let id = self.records.values().next().unwrap().agent.clone();
@@ -341,9 +370,10 @@ impl World {
             3 => decision.memo = "x".repeat(70_000),
             4 => decision.label = Some("x".repeat(64)),
             5 => decision.start = vec![nobody; 251],
+            7 => decision.refresh = vec![nobody],
             _ => decision.skip = vec![(nobody, String::new()); 261],
         }
-        if kind % 7 == 6 {
+        if kind % 8 == 6 {
             decision.start.clear();
         }
         self.apply(Input::Planned { result: Ok(decision), logs: vec![] });
@@ -378,6 +408,7 @@ impl World {
         for journal in writes.journals {
             self.journals.insert(journal.key, journal);
         }
+        writes.events.iter().for_each(|event| self.looks.event(event));
         self.events.extend(writes.events);
         for effect in effects {
             match effect {
@@ -436,6 +467,7 @@ impl World {
 
     /// Nothing is outstanding: the run has ended, or a person has to do something and it says what.
     pub(crate) fn check_the_end(&self) {
+        self.looks.check_the_past(&self.records, &self.events);
         let progress = self.progress();
         let settled = progress.status.is_final()
             || progress.status == RunStatus::PendingApprove

@@ -107,7 +107,9 @@ macro_rules! strategy {
             use __bindings::exports::replicante::playbook::planning;
             use __bindings::replicante::playbook::{failing, logging, roster};
             use roster::AgentState;
-            use $crate::strategy::{Calls, Counts, Decision, Details, Input, Next, State};
+            use $crate::strategy::{
+                Calls, Counts, Decision, Details, Input, Next, NodeView, State,
+            };
 
             struct Plugin;
 
@@ -158,6 +160,16 @@ macro_rules! strategy {
                         ..
                     } = found;
                     Some(Details { id, state, batch, attributes, reason, started_at, ended_at })
+                }
+                fn node(&self, id: &str) -> Option<NodeView> {
+                    let roster::NodeView { status, node, seen_at } = roster::node(id)?;
+                    Some(NodeView { status, node, seen_at })
+                }
+                fn refresh(&self, ids: &[String]) -> Result<(), String> {
+                    roster::refresh(ids)
+                }
+                fn matches(&self, id: &str, expression: &str) -> Result<bool, String> {
+                    roster::matches(id, expression)
                 }
                 fn log(&self, level: $crate::Level, message: &str) {
                     logging::log($crate::__level!(logging, level), message)

@@ -97,6 +97,19 @@ pub struct Details {
     pub ended_at: Option<f64>,
 }
 
+/// What an agent said about its node when it was asked last.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NodeView {
+    /// Status of the node, for example `HEALTHY`; none when the agent did not answer, or was never
+    /// asked.
+    pub status: Option<String>,
+    /// The whole of what it said: a JSON object; none when the status is none.
+    pub node: Option<String>,
+    /// When it was asked, whether or not it answered, in milliseconds since the Unix epoch; none
+    /// when it never was.
+    pub seen_at: Option<f64>,
+}
+
 /// The imports of the world `strategy`, as the WIT has them.
 pub trait Calls {
     /// `roster.counts`.
@@ -105,6 +118,12 @@ pub trait Calls {
     fn page(&self, state: State, after: Option<&str>, limit: u32) -> Vec<String>;
     /// `roster.details`.
     fn details(&self, id: &str) -> Option<Details>;
+    /// `roster.node`.
+    fn node(&self, id: &str) -> Option<NodeView>;
+    /// `roster.refresh`.
+    fn refresh(&self, ids: &[String]) -> Result<(), String>;
+    /// `roster.matches`.
+    fn matches(&self, id: &str, expression: &str) -> Result<bool, String>;
     /// `logging.log`.
     fn log(&self, level: Level, message: &str);
 }
@@ -150,6 +169,30 @@ impl<'a> Roster<'a> {
     /// One agent in full; none for an identifier that is not of this stage.
     pub fn details(&self, id: &str) -> Option<Details> {
         self.calls.details(id)
+    }
+
+    /// What an agent said about its node when it was asked last; none for an identifier that is not
+    /// in the run.
+    pub fn node(&self, id: &str) -> Option<NodeView> {
+        self.calls.node(id)
+    }
+
+    /// Has the host ask these agents about their nodes just before the next plan; at most 1,000 in
+    /// one plan.
+    ///
+    /// # Errors
+    /// For an identifier that is not in the run.
+    pub fn refresh(&self, ids: &[String]) -> Result<(), String> {
+        self.calls.refresh(ids)
+    }
+
+    /// Whether a CEL expression holds for an agent, which it sees as the `select` of a stage does.
+    ///
+    /// # Errors
+    /// When the expression is not valid, has no value for this agent, or one that is not true or
+    /// false, and for an identifier that is not in the run.
+    pub fn matches(&self, id: &str, expression: &str) -> Result<bool, String> {
+        self.calls.matches(id, expression)
     }
 
     /// Writes one line to the log.
@@ -254,6 +297,15 @@ mod tests {
         }
         fn details(&self, _: &str) -> Option<Details> {
             None
+        }
+        fn node(&self, _: &str) -> Option<NodeView> {
+            None
+        }
+        fn refresh(&self, _: &[String]) -> Result<(), String> {
+            Ok(())
+        }
+        fn matches(&self, _: &str, _: &str) -> Result<bool, String> {
+            Ok(true)
         }
         fn log(&self, _: Level, _: &str) {}
     }

@@ -30,7 +30,7 @@ pub(crate) fn tell(what: &Happened) -> (Detail, String) {
             let why = reason.as_ref().map(|reason| format!(": {}", reason.message));
             (Detail::Main, format!("run is {to}{}", why.unwrap_or_default()))
         }
-        Happened::Decision { batch, label, started, skipped, next, roster: _ } => {
+        Happened::Decision { batch, label, started, skipped, next, roster: _, refresh: _ } => {
             decision(*batch, label.as_deref(), *started, *skipped, next)
         }
         Happened::Agent { agent, from, to, batch: _, why } => {
@@ -148,7 +148,8 @@ mod tests {
         let label = Some("zone a".to_owned());
         let (batch, started, skipped) = (Some(2), 3, 1);
         let next = "wait".to_owned();
-        let batch = Happened::Decision { roster: 9, batch, label, started, skipped, next };
+        let refresh = Vec::new();
+        let batch = Happened::Decision { roster: 9, batch, label, started, skipped, next, refresh };
         let mut batch = event(batch);
         batch.actor = Some("ada".to_owned());
         let line = line_of(&batch, Detail::Main).unwrap();

@@ -21,6 +21,7 @@ mod finishing;
 mod holding;
 mod members;
 mod planning;
+mod refreshing;
 mod settling;
 mod state;
 mod steering;

@@ -5,17 +5,20 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::changes::Changes;
+use super::refreshing::Refreshing;
 use super::state::{IllegalInput, Machine};
 use crate::run::decision::{MAX_LABEL_CHARS, shortest_wait};
 use crate::run::{
-    AgentSeq, AgentState, Decision, Effect, Happened, MAX_DECIDED, MAX_MEMO_BYTES, MAX_START, Next,
-    PlanFailure, PlanInput, PlannedNext, PluginLine, ReasonCode, RunStatus, StatusReason,
+    AgentId, AgentSeq, AgentState, Decision, Effect, Happened, MAX_DECIDED, MAX_MEMO_BYTES,
+    MAX_REFRESH, MAX_START, Next, PlanFailure, PlanInput, PlannedNext, PluginLine, ReasonCode,
+    RunStatus, StatusReason,
 };
 
 /// A decision that was checked.
 struct Checked {
     start: Vec<AgentSeq>,
     skip: Vec<(AgentSeq, String)>,
+    refresh: Vec<AgentSeq>,
 }
 
 impl Machine {
@@ -30,10 +33,10 @@ impl Machine {
             || !self.starting.is_empty()
             || stage.entering
             || stage.retrying.is_some();
-        if !self.plan_due || busy || settled {
+        if !self.plan_due || busy || settled || self.refreshing != Refreshing::No {
             return;
         }
-        if self.run.progress.status != RunStatus::Running {
+        if self.run.progress.status != RunStatus::Running || self.asks_afresh(changes) {
             return;
         }
         let Some((plugin, input)) = self.plan_question(changes) else { return };
@@ -99,7 +102,7 @@ impl Machine {
 
     /// Checks a decision against the roster. It is obeyed as a whole or not at all.
     fn check(&self, decision: &Decision) -> Result<Checked, String> {
-        let Decision { start, skip, next, memo, label } = decision;
+        let Decision { start, skip, next, memo, label, refresh } = decision;
         if memo.len() > MAX_MEMO_BYTES {
             return Err(format!("its memo has {} bytes, at most {MAX_MEMO_BYTES}", memo.len()));
         }
@@ -113,12 +116,17 @@ impl Machine {
         if decided > MAX_DECIDED as usize {
             return Err(format!("it names {decided} agents, at most {MAX_DECIDED}"));
         }
+        if refresh.len() > MAX_REFRESH {
+            let asked = refresh.len();
+            return Err(format!("it has {asked} agents asked afresh, at most {MAX_REFRESH}"));
+        }
         if !start.is_empty() && self.budget_exceeded() {
             return Err("it starts agents though the budget is exceeded".to_owned());
         }
+        let known = |id: &AgentId| self.seq_of(id).ok_or_else(|| format!("agent {id} is unknown"));
         let mut named = BTreeSet::new();
-        let mut startable = |id: &crate::run::AgentId| {
-            let seq = self.seq_of(id).ok_or_else(|| format!("agent {id} is unknown"))?;
+        let mut startable = |id: &AgentId| {
+            let seq = known(id)?;
             let state = self.record(seq).map(|record| record.state);
             if state != Some(AgentState::Pending) {
                 let state = state.map_or("unknown", AgentState::as_str);
@@ -135,13 +143,18 @@ impl Machine {
         if *next == Next::Wait && waits_for_nothing {
             return Err("it waits though nothing is in flight".to_owned());
         }
-        Ok(Checked { start: start_seqs, skip: skip_seqs })
+        let refresh_seqs = refresh.iter().map(known).collect::<Result<BTreeSet<_>, _>>()?;
+        let refresh = refresh_seqs.into_iter().collect();
+        Ok(Checked { start: start_seqs, skip: skip_seqs, refresh })
     }
 
     fn obey(&mut self, decision: Decision, checked: Checked, changes: &mut Changes) {
         let roster = self.run.progress.next_event - 1;
         let stage = &mut self.run.progress.stage;
         stage.memo = decision.memo;
+        // After its last decision a strategy is not asked again.
+        let is_last = matches!(decision.next, Next::Complete | Next::Abort(_));
+        stage.refresh = if is_last { Vec::new() } else { checked.refresh };
         let started = u32::try_from(checked.start.len()).unwrap_or(u32::MAX);
         stage.batches += u32::from(started > 0);
         let idle = started == 0 && checked.skip.is_empty();
@@ -156,6 +169,7 @@ impl Machine {
                 started,
                 skipped: u32::try_from(checked.skip.len()).unwrap_or(u32::MAX),
                 next: in_words(&decision.next),
+                refresh: decision.refresh,
             },
         );
         for (seq, reason) in checked.skip {

@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use super::alarms::Alarms;
 use super::changes::Changes;
 use super::members::Joining;
+use super::refreshing::Refreshing;
 use super::settling::Settling;
-use crate::playbook::{ExprError, Scope, Stage, Step};
+use crate::playbook::{Expr, ExprError, Scope, Stage, Step};
 use crate::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, CommandId, Effect, Input, Journal,
     Loaded, PlannedNext, Roster, Run, RunStatus, StepPhase, Timestamp, Transition,
@@ -51,6 +52,8 @@ pub struct Machine {
     pub(super) plan_due: bool,
     /// The strategy is being asked.
     pub(super) planning: bool,
+    /// Agents are being asked afresh, for the strategy.
+    pub(super) refreshing: Refreshing,
 }
 
 /// An attempt in flight.
@@ -116,6 +119,7 @@ impl Machine {
             handled: BTreeSet::new(),
             plan_due: false,
             planning: false,
+            refreshing: Refreshing::No,
         };
         for record in records {
             machine.insert(record);
@@ -188,6 +192,7 @@ impl Machine {
             }
             Input::Members(members) => self.members(members, &mut changes),
             Input::MembersFailed(message) => self.members_failed(message, &mut changes),
+            Input::Refreshed(answers) => self.refreshed(answers, &mut changes)?,
             Input::Planned { result, logs } => self.planned(result, logs, &mut changes)?,
             Input::Activated { key, activation } => self.activated(key, activation, &mut changes),
             Input::Accepted { key, call } => self.accepted(key, call, &mut changes),
@@ -231,6 +236,7 @@ impl Machine {
         if !self.stopping.is_empty() {
             self.stop_some(changes);
         }
+        self.take_refreshed(changes);
     }
 
     /// The run.
@@ -369,5 +375,9 @@ impl Roster for Machine {
 
     fn record(&self, id: &AgentId) -> Option<&AgentRecord> {
         self.seq_of(id).and_then(|seq| Self::record(self, seq))
+    }
+
+    fn matches(&self, id: &AgentId, expression: &Expr) -> Option<Result<bool, ExprError>> {
+        Some(self.holds_for(Roster::record(self, id)?, expression))
     }
 }

@@ -17,7 +17,7 @@ pub(super) const CANCEL_DEADLINE: Millis = Millis::from_secs(5 * 60);
 const STOPS_AT_ONCE: usize = 300;
 
 /// Bytes after which such a chunk takes no further agent: one more still fits the commit.
-const CHUNK_BYTES: usize = 1024 * 1024;
+pub(super) const CHUNK_BYTES: usize = 1024 * 1024;
 
 /// What a command does to a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use exports::replicante::playbook::planning::{
 };
 use replicante::playbook::failing::fail;
 use replicante::playbook::logging::{Level, log};
-use replicante::playbook::roster::{AgentState, details, page};
+use replicante::playbook::roster::{AgentState, details, matches, node, page, refresh};
 
 struct Hostile;
 
@@ -42,6 +42,36 @@ impl Guest for Hostile {
             "giant-memo" => decision.memo = "m".repeat(20 << 20),
             "giant-details" => drop(details(&"x".repeat(20 << 20))),
             "giant-page" => drop(page(AgentState::Pending, Some(&"x".repeat(20 << 20)), 1)),
+            "giant-expression" => drop(matches("node-0", &"x".repeat(20 << 20))),
+            "giant-refresh" => drop(refresh(&["x".repeat(20 << 20)])),
+            "refresh" => {
+                let ids = page(AgentState::Pending, None, 1_000);
+                let last = ids.last().cloned();
+                refresh(&ids).unwrap();
+                refresh(&ids).unwrap();
+                refresh(&page(AgentState::Pending, last.as_deref(), 1)).unwrap();
+            }
+            "expressions" => (0..65).for_each(|number| {
+                matches("node-0", &format!("{number} == 1")).unwrap();
+            }),
+            "evaluations" => loop {
+                std::hint::black_box(matches("node-0", "agent.id == 'a'").unwrap());
+            },
+            "fresh" => {
+                let ids = page(AgentState::Pending, None, 3);
+                let of_zone_b = |id| matches(id, "agent.attributes.zone == 'b'");
+                decision.start = ids.iter().filter(|id| of_zone_b(id) == Ok(true)).cloned().collect();
+                refresh(&ids[1..]).unwrap();
+                refresh(&ids[1..2]).unwrap();
+                let unknown = refresh(&[ids[0].clone(), "nobody".to_owned()]).unwrap_err();
+                let wrong = ["agent.", "agent.attributes.rack", "agent.id", "agent.id == 'node-0'"]
+                    .map(|expression| format!("{:?}", matches("node-0", expression)));
+                let nobody = matches("nobody", "true").unwrap_err();
+                let views: Vec<_> = ids.iter().map(|id| node(id).unwrap()).collect();
+                let none = node("nobody").is_none();
+                decision.memo = format!("{unknown}\n{}\n{nobody}\n{views:?}\n{none}", wrong.join("\n"));
+                decision.next = Next::WaitUntil(input.now);
+            }
             "skip" => {
                 let skipped = Skipped { id: "node-0".to_owned(), reason: "r".repeat(1_025) };
                 decision.skip = vec![skipped];

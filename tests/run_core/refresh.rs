@@ -1,0 +1,186 @@
+//! Strategies that have agents asked afresh: what they see then, and that it can be worked out later.
+
+use std::collections::BTreeMap;
+
+use replibook::run::{
+    About, AgentId, AgentRecord, AgentSeq, AgentState, AskAgain, Effect, Happened, Input, Machine,
+    Millis, Next, Refreshed, Roster, RunEvent, RunStatus, Timestamp, Verb,
+};
+use serde_json::{Map, Value, json};
+
+use super::parts::Setup;
+use super::world::{Choice, World};
+
+/// What strategies saw, and what they wished.
+#[derive(Default)]
+pub(crate) struct Looks {
+    /// What was known of each agent after so many events.
+    seen: Vec<(u64, Vec<About>)>,
+    /// The agents of the last wish, and its moment.
+    wished: Option<(Vec<AgentId>, Timestamp)>,
+}
+
+impl Looks {
+    /// The strategy is asked: what it wished for is there.
+    pub(crate) fn asked(&mut self, machine: &Machine) {
+        let events = machine.run().progress.next_event - 1;
+        self.seen.push((events, machine.records().iter().map(AgentRecord::about).collect()));
+        let Some((agents, at)) = self.wished.take() else { return };
+        for id in agents {
+            let seen_at = Roster::record(machine, &id).unwrap().node_seen_at;
+            assert!(seen_at > Some(at), "{id} was wished for at {at} and asked at {seen_at:?}");
+        }
+    }
+
+    /// Takes notice of a decision that was obeyed.
+    pub(crate) fn event(&mut self, event: &RunEvent) {
+        if let Happened::Decision { refresh, .. } = &event.what {
+            self.wished = Some((refresh.clone(), event.at));
+        }
+    }
+
+    /// What a strategy saw at any moment follows from the records and the events after it.
+    pub(crate) fn check_the_past(
+        &self,
+        records: &BTreeMap<AgentSeq, AgentRecord>,
+        events: &[RunEvent],
+    ) {
+        for (after, seen) in &self.seen {
+            for (record, expected) in records.values().zip(seen) {
+                let mut about = record.about();
+                for event in events.iter().rev().filter(|event| event.seq > *after) {
+                    if let Happened::AgentInfo { agent, was } = &event.what
+                        && *agent == record.agent
+                    {
+                        about.take_back(was);
+                    }
+                }
+                assert_eq!(about, *expected, "{} after {after} events", record.agent);
+            }
+        }
+    }
+}
+
+/// Some agents of every state.
+pub(crate) fn some_agents(roster: &dyn Roster) -> Vec<AgentId> {
+    AgentState::ALL.into_iter().flat_map(|state| roster.page(state, None, 2)).collect()
+}
+
+/// The answers of agents; none when it goes badly.
+pub(crate) fn answers(agents: Vec<AskAgain>, now: Timestamp, badly: bool) -> Input {
+    let answer = |asked: AskAgain| {
+        let seen_at = Some(now);
+        let about = if badly {
+            About { attributes: asked.attributes, node: Value::Null.into(), seen_at }
+        } else {
+            let attributes = Map::from_iter([("looked".to_owned(), json!(now.as_millis()))]);
+            let node = json!({"node_status": "HEALTHY", "looked": now.as_millis()});
+            About { attributes: attributes.into(), node: node.into(), seen_at }
+        };
+        Refreshed { agent: asked.seq, about }
+    };
+    Input::Refreshed(agents.into_iter().map(answer).collect())
+}
+
+/// Three agents at a time: such a world wishes with each decision.
+fn wishing(agents: usize) -> World {
+    World::new(Setup { batch: 3, ..Setup::plain(agents, 0) })
+}
+
+fn asked(world: &World) -> Option<usize> {
+    world.effects().find_map(|effect| match effect {
+        Effect::Refresh(agents) => Some(agents.len()),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_strategy_is_asked_once_the_agents_that_it_wished_for_were() {
+    let mut world = wishing(9);
+    world.run_dry();
+    assert_eq!(world.progress().status, RunStatus::Done);
+    assert!(world.progress().stage.refresh.is_empty());
+    let looked = world.records().filter(|record| record.node_status() == Some("HEALTHY"));
+    assert!(looked.count() >= 4, "those that the last decisions wished for");
+    let events = world.events().filter(|e| matches!(e.what, Happened::AgentInfo { .. })).count();
+    assert!(events >= 9);
+    world.check_the_end();
+}
+
+#[test]
+fn a_paused_run_asks_again_when_it_goes_on() {
+    let mut world = wishing(9);
+    world.until_asked_afresh();
+    let wish = asked(&world).unwrap();
+    world.choose(&Choice::Command(Verb::Pause));
+    world.run_dry();
+    assert_eq!(world.progress().status, RunStatus::Paused);
+    assert_eq!(world.progress().stage.refresh.len(), wish, "the wish stands");
+    world.choose(&Choice::Command(Verb::Resume));
+    assert_eq!(asked(&world), Some(wish));
+    world.run_dry();
+    assert_eq!(world.progress().status, RunStatus::Done);
+    world.check_the_end();
+}
+
+#[test]
+fn a_machine_that_is_loaded_anew_asks_again() {
+    let mut world = wishing(9);
+    world.until_asked_afresh();
+    let wish = asked(&world);
+    world.choose(&Choice::Crash);
+    assert_eq!(asked(&world), wish);
+    world.run_dry();
+    assert_eq!(world.progress().status, RunStatus::Done);
+}
+
+#[test]
+fn as_many_answers_as_there_may_be_are_taken_over_in_parts() {
+    let mut world = World::new(Setup::plain(1_200, 0));
+    world.start();
+    let page = |machine: &Machine, most| Roster::page(machine, AgentState::Pending, None, most);
+    let message = world.decide_to(|decision, machine| {
+        decision.start.clear();
+        decision.refresh = page(machine, 1_001);
+    });
+    assert!(message.contains("1001 agents asked afresh, at most 1000"), "{message}");
+
+    world.choose(&Choice::Command(Verb::Resume));
+    world.decide_to(|decision, machine| {
+        decision.start.clear();
+        decision.next = Next::WaitUntil(Timestamp::from_millis(0));
+        decision.refresh = page(machine, 1_000);
+    });
+    world.wake();
+    assert_eq!(asked(&world), Some(1_000));
+    let commits = world.written.len();
+    world.start();
+    assert!(world.written.len() - commits >= 4, "a commit is bounded");
+    let seen = world.records().filter(|record| record.node_status().is_some()).count();
+    assert_eq!(seen, 1_000);
+    assert!(world.progress().stage.refresh.is_empty());
+}
+
+#[test]
+fn answers_that_nobody_asked_for_are_a_mistake_of_the_program() {
+    let mut world = wishing(3);
+    world.start();
+    let message = world.refuse(Input::Refreshed(Vec::new()));
+    assert!(message.contains("fresh information"), "{message}");
+}
+
+#[test]
+fn a_strategy_that_asks_for_ever_waits_longer_and_longer() {
+    let mut world = World::new(Setup::plain(2, 0));
+    world.start();
+    let mut waits = Vec::new();
+    for _ in 0..50 {
+        let (now, until) = world.wait_for_nothing();
+        waits.push(until.since(now));
+        world.wake();
+        world.start();
+    }
+    assert!(waits[..41].iter().all(|wait| *wait == Millis(100)), "{waits:?}");
+    let later = [200, 400, 800, 1_600, 3_200, 6_400, 6_400, 6_400, 6_400].map(Millis);
+    assert_eq!(waits[41..], later);
+}
