@@ -178,7 +178,7 @@ fn malformed(address: &str, message: String) -> AgentError {
 }
 
 /// The causes of an error, which say more than the error itself ("error sending request").
-fn describe(error: &reqwest::Error) -> String {
+pub(super) fn describe(error: &reqwest::Error) -> String {
     let mut causes = Vec::new();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -4,12 +4,13 @@
 //! [`AgentClient`] is one request and its answer. [`HttpAgents`] sends it over HTTP, [`FakeAgents`]
 //! answers it from a script. [`run_action`], [`wait_status`] and [`info`] make whole calls of a step
 //! from such requests: they decide what is sent when, and what a failure means. [`server`] is the
-//! other side: an agent that runs commands.
+//! other side: an agent that runs commands. [`platform`] is about those who know which agents there are.
 
 mod client;
 mod fake;
 mod follow;
 mod http;
+pub mod platform;
 pub mod server;
 mod tls;
 mod wire;

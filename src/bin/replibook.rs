@@ -1,9 +1,10 @@
-//! `replibook`: the server, the reference agent and the demonstration.
+//! `replibook`: the server, the reference agent, a platform and the demonstration.
 
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use replibook::agent::platform::server::PlatformArgs;
 use replibook::agent::server::AgentArgs;
 use replibook::cli::demo::{DemoArgs, demo};
 use replibook::cli::{ServeArgs, StoreCommand, log_to_stderr, look_after, serve};
@@ -22,6 +23,8 @@ enum Command {
     Serve(ServeArgs),
     /// Run the reference agent: it does actions on one node
     Agent(AgentArgs),
+    /// Serve a file of nodes as a platform, which clusters follow that have `discovery`
+    Platform(PlatformArgs),
     /// Look after the store
     #[command(subcommand)]
     Store(StoreCommand),
@@ -55,10 +58,18 @@ async fn run(command: Command) -> anyhow::Result<u8> {
             serve(args).await.map(|()| 0)
         }
         Command::Agent(args) => {
-            log_to_stderr(&std::env::var("REPLIBOOK_LOG").unwrap_or_else(|_| "info".to_owned()))?;
+            log_to_stderr(&log_filter())?;
             replibook::agent::server::serve(args).await.map(|()| 0)
+        }
+        Command::Platform(args) => {
+            log_to_stderr(&log_filter())?;
+            replibook::agent::platform::server::serve(args).await.map(|()| 0)
         }
         Command::Store(command) => look_after(command).await,
         Command::Demo(args) => demo(args).await,
     }
+}
+
+fn log_filter() -> String {
+    std::env::var("REPLIBOOK_LOG").unwrap_or_else(|_| "info".to_owned())
 }

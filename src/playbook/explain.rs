@@ -203,7 +203,7 @@ fn type_name(name: JsonType) -> &'static str {
 }
 
 /// What a value is, for people.
-pub(super) fn describe(value: &Value) -> String {
+pub(crate) fn describe(value: &Value) -> String {
     match value {
         Value::Null => "null (nothing)".to_owned(),
         Value::Bool(_) | Value::Number(_) | Value::String(_) => excerpt(&value.to_string()),

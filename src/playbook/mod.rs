@@ -48,6 +48,7 @@ pub use bind::MAX_VALUE_BYTES;
 pub use cluster::parse_cluster;
 pub use depth::{MAX_JSON_DEPTH, json_depth_ok};
 pub use document::Kind;
+pub(crate) use explain::describe;
 pub use expr::{Expr, ExprError, MAX_EXPR_BYTES, MAX_WORK, Scope};
 pub use fields::{Allowed, Field, UnknownField, explain_field};
 pub use model::{
@@ -55,6 +56,7 @@ pub use model::{
     Membership, OnAdded, OnError, OnExceeded, OnRemoved, Playbook, PluginKind, PluginPin, Retry,
     Stage, Step, StrategyUse, Tls, Vcs,
 };
+pub(crate) use names::{ADDRESS_EXPECTED, IDENTIFIER_EXPECTED, is_identifier, parse_address};
 pub use params::{MAX_PARAMS_BYTES, check_params};
 pub use plugin_info::PluginInfo;
 pub use problem::{MAX_EXCERPT, MAX_PROBLEMS, Problem, Problems, code};
@@ -65,4 +67,5 @@ pub use schema::{MAX_SCHEMA_BYTES, check_arguments_schema, json_schema};
 pub use source::{OciReference, OciVersion, PluginSource, Source};
 pub use spans::{MAX_DEPTH, MAX_KEY_BYTES};
 pub use template::{MAX_EXPRESSIONS, MAX_RENDERED_BYTES, Template};
+pub(crate) use text::{Limits, Text};
 pub use text::{MAX_CLUSTER_BYTES, MAX_PLAYBOOK_BYTES};

@@ -20,17 +20,17 @@ pub(super) const PLAYBOOK_NAME_EXPECTED: &str = "lowercase letters, digits and d
 pub(super) const MAX_IDENTIFIER: usize = 256;
 
 /// What an identifier of an agent and a kind of action may be, for people.
-pub(super) const IDENTIFIER_EXPECTED: &str = "1 to 256 characters without white space";
+pub(crate) const IDENTIFIER_EXPECTED: &str = "1 to 256 characters without white space";
 
 /// The longest address of an agent in bytes; servers refuse longer ones.
 const MAX_ADDRESS: usize = 2_048;
 
 /// What the address of an agent may be, for people.
-pub(super) const ADDRESS_EXPECTED: &str =
+pub(crate) const ADDRESS_EXPECTED: &str =
     "http:// or https://, a host, perhaps a port and a path, and nothing else";
 
 /// Whether `text` can be an identifier of an agent or a kind of action.
-pub(super) fn is_identifier(text: &str) -> bool {
+pub(crate) fn is_identifier(text: &str) -> bool {
     let fits = |c: char| !c.is_whitespace() && !c.is_control();
     !text.is_empty() && text.chars().count() <= MAX_IDENTIFIER && text.chars().all(fits)
 }
@@ -46,7 +46,7 @@ pub(super) fn is_action_pattern(text: &str) -> bool {
 }
 
 /// Reads the base URL of an agent's API, without a slash at its end.
-pub(super) fn parse_address(text: &str) -> Option<String> {
+pub(crate) fn parse_address(text: &str) -> Option<String> {
     let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"))?;
     let fits = |b: u8| b.is_ascii_graphic() && !b"?#@\"<>\\^`{|}".contains(&b);
     if text.len() > MAX_ADDRESS || !rest.bytes().all(fits) {

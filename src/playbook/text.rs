@@ -20,7 +20,7 @@ pub const MAX_CLUSTER_BYTES: usize = 16 * 1024 * 1024;
 
 /// What a text may be.
 #[derive(Clone, Copy)]
-pub(super) struct Limits {
+pub(crate) struct Limits {
     bytes: usize,
     nodes: u64,
 }
@@ -30,17 +30,17 @@ impl Limits {
     pub(super) const PLAYBOOK: Self = Self { bytes: MAX_PLAYBOOK_BYTES, nodes: 50_000 };
 
     /// Those of a cluster.
-    pub(super) const CLUSTER: Self = Self { bytes: MAX_CLUSTER_BYTES, nodes: 2_000_000 };
+    pub(crate) const CLUSTER: Self = Self { bytes: MAX_CLUSTER_BYTES, nodes: 2_000_000 };
 }
 
 /// A text with the value that it stands for.
 #[derive(Clone, Debug)]
-pub(super) struct Text {
+pub(crate) struct Text {
     /// The text as far as places in it are concerned.
     text: Arc<str>,
-    pub(super) value: Value,
+    pub(crate) value: Value,
     /// What is wrong with the text where a value could be read all the same.
-    pub(super) problems: Vec<Problem>,
+    pub(crate) problems: Vec<Problem>,
     /// The places that those are about.
     pub(super) suspects: Suspects,
 }
@@ -48,7 +48,7 @@ pub(super) struct Text {
 impl Text {
     /// Reads a text. Problems that leave a value to look at are kept with it; the others, past which
     /// there is no value or none within the limits, are the error.
-    pub(super) fn read(bytes: &[u8], limits: Limits) -> Result<Self, Problems> {
+    pub(crate) fn read(bytes: &[u8], limits: Limits) -> Result<Self, Problems> {
         if bytes.len() > limits.bytes {
             let expected = format!("at most {} bytes", limits.bytes);
             let problem = Problem::new(code::TOO_LARGE, "", "the document is too large");
@@ -74,7 +74,7 @@ impl Text {
     }
 
     /// Gives the problems their line and column. No problems, no error.
-    pub(super) fn check(&self, mut problems: Vec<Problem>) -> Result<(), Problems> {
+    pub(crate) fn check(&self, mut problems: Vec<Problem>) -> Result<(), Problems> {
         self.locate(&mut problems);
         Problems::check(problems)
     }

@@ -13,6 +13,7 @@ mod history;
 mod ids;
 mod journal;
 mod machine;
+mod membership;
 mod start;
 mod status;
 mod time;
@@ -35,6 +36,11 @@ pub use journal::{
     Answer, Answered, Call, CallError, CallName, Journal, NodeInfo, Pending, canonical,
 };
 pub use machine::{IllegalInput, Machine};
+pub use membership::{
+    ABSENCES, Difference, Follower, Heard, KnownAgent, LastAnswer, LeftOut, MASS_PERCENT,
+    MAX_ATTRIBUTE_CHARS, MAX_CHANGED, MAX_FOUND, MAX_TOLD, MassAbsence, Members, Membership,
+    MembershipChange, Outcome, Phase, PlatformNode, Source, difference,
+};
 pub use start::new_run;
 pub use status::{AgentState, RunStatus, UnknownWord};
 pub use time::{Millis, Timestamp, TimestampError};

@@ -1,0 +1,44 @@
+//! The command line of `replibook platform`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// What a file looks like, as the help text shows it.
+pub(super) const EXAMPLE: &str = "\
+clusters:
+  - cluster_id: mongo-eu                       # as `discovery.cluster` of a Cluster names it
+    nodes:
+      - node_id: node-1                        # identifier of the agent
+        agent_address: http://10.0.0.11:8000   # base URL of its API, which may carry a path
+        node_class: m5.large                   # these two may be left out; they become
+        node_group: eu-west-1a                 # attributes of the agent
+";
+
+fn about_the_file() -> String {
+    format!(
+        "It answers `GET /discover`. The file is watched and may be replaced, also atomically. While \
+         it can't be used, the last good content is served, and the log says what is wrong, with line \
+         and column. It has the shape of the answer:\n\n{EXAMPLE}"
+    )
+}
+
+/// Serves a file of nodes as a Replicante platform, which clusters follow that have `discovery`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = about_the_file())]
+pub struct PlatformArgs {
+    /// The nodes, in YAML or JSON
+    #[arg(long, value_name = "FILE")]
+    pub file: PathBuf,
+
+    /// Address to listen on; port 0 takes a free one. The address is printed once it is bound
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8100")]
+    pub listen: SocketAddr,
+
+    /// Listen on an address that is not loopback, though anybody who reaches it may read the file
+    #[arg(long)]
+    pub insecure: bool,
+
+    /// Stop when stdin closes: with the program that started the platform
+    #[arg(long)]
+    pub until_stdin_closes: bool,
+}

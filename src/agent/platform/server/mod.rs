@@ -1,0 +1,13 @@
+//! A platform that serves a file: `replibook platform`, for tests, demonstrations and small sites.
+//!
+//! `file` reads the file; `watch` looks again and again whether it changed; `serve` answers
+//! `GET /discover` with the last content that was good.
+
+mod args;
+mod file;
+mod serve;
+mod watch;
+
+pub use args::PlatformArgs;
+pub use serve::{PlatformServeError, RunningPlatform, serve, start};
+pub use watch::FileError;

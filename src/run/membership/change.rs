@@ -1,0 +1,153 @@
+//! What changed between two moments.
+
+use std::iter::Peekable;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::view::{KnownAgent, Members};
+use crate::run::{AgentId, Member};
+
+/// Agents that one [`MembershipChange`] names at most: each may become a record and two events, and a
+/// commit is bounded to 1,000 documents.
+pub const MAX_CHANGED: usize = 300;
+
+/// More of the discovered members were missing in one answer than is believed without a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct MassAbsence {
+    /// Members that are absent and are not taken for gone.
+    pub absent: u32,
+    /// Discovered members in all, with the absent ones.
+    pub known: u32,
+}
+
+/// How the members of a cluster differ from those that a run knows. It is put to the core as
+/// [`Input::Membership`](crate::run::Input::Membership).
+///
+/// # Guarantees
+/// - No agent is named twice, and no two agents of the cluster have the same address.
+/// - Applied one after another, changes lead from the agents of the run's records to the members of
+///   the cluster.
+///
+/// # Assumptions
+/// After a restart the members are compared with the run's records anew: an agent that the core made
+/// no record for joins again, and one whose record is not REMOVED leaves again.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MembershipChange {
+    /// Agents that are new, with what they say about themselves.
+    pub joined: Vec<Member>,
+    /// Agents that are gone for good: taken out of the Cluster object, or absent from three answers
+    /// of the platform in a row.
+    pub left: Vec<AgentId>,
+    /// Agents that have another address now.
+    pub moved: Vec<(AgentId, String)>,
+    /// As it is now; each change has it. It ends by itself when all who are absent have returned.
+    pub mass_absence: Option<MassAbsence>,
+}
+
+impl MembershipChange {
+    /// The same change in parts that name at most [`MAX_CHANGED`] agents each; at least one part.
+    pub fn split(self) -> Vec<Self> {
+        let Self { joined, left, moved, mass_absence } = self;
+        let mut parts = vec![Self { mass_absence, ..Self::default() }];
+        // Who leaves goes first: whoever takes over an address finds it free.
+        for one in left {
+            room_in(&mut parts).left.push(one);
+        }
+        for one in moved {
+            room_in(&mut parts).moved.push(one);
+        }
+        for one in joined {
+            room_in(&mut parts).joined.push(one);
+        }
+        parts
+    }
+
+    fn named(&self) -> usize {
+        self.joined.len() + self.left.len() + self.moved.len()
+    }
+}
+
+/// The last part, if there is room in it, or a new one.
+fn room_in(parts: &mut Vec<MembershipChange>) -> &mut MembershipChange {
+    let full = parts.last().is_none_or(|part| part.named() >= MAX_CHANGED);
+    if full {
+        let mass_absence = parts.last().and_then(|part| part.mass_absence);
+        parts.push(MembershipChange { mass_absence, ..MembershipChange::default() });
+    }
+    let last = parts.len() - 1;
+    &mut parts[last]
+}
+
+/// How some members differ from others. The agents that joined were not asked about themselves yet.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Difference {
+    /// Who is new.
+    pub joined: Vec<(AgentId, Arc<KnownAgent>)>,
+    /// Who is gone.
+    pub left: Vec<AgentId>,
+    /// Who has another address.
+    pub moved: Vec<(AgentId, String)>,
+}
+
+impl Difference {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.joined.is_empty() && self.left.is_empty() && self.moved.is_empty()
+    }
+}
+
+/// How `after` differs from `before`. Agents that did not change cost the comparison of a pointer.
+pub fn difference(before: &Members, after: &Members) -> Difference {
+    let mut found = Difference::default();
+    let (mut old, mut new) = (before.iter().peekable(), after.iter().peekable());
+    while let Some(id) = first(&mut old, &mut new) {
+        let was = old.next_if(|(other, _)| **other == id);
+        let is = new.next_if(|(other, _)| **other == id);
+        match (was, is) {
+            (Some((_, was)), Some((_, is))) => {
+                if !Arc::ptr_eq(was, is) && was.address != is.address {
+                    found.moved.push((id, is.address.clone()));
+                }
+            }
+            (None, Some((_, is))) => found.joined.push((id, Arc::clone(is))),
+            (Some(_), None) => found.left.push(id),
+            (None, None) => break,
+        }
+    }
+    found
+}
+
+type Entries<'m> = std::collections::btree_map::Iter<'m, AgentId, Arc<KnownAgent>>;
+
+/// The lesser of the next identifiers.
+fn first(old: &mut Peekable<Entries<'_>>, new: &mut Peekable<Entries<'_>>) -> Option<AgentId> {
+    let ids = [old.peek(), new.peek()].into_iter().flatten().map(|(id, _)| *id);
+    ids.min().cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_change_comes_in_parts_and_who_leaves_goes_first() {
+        let id = |n: usize| AgentId(format!("node-{n:04}"));
+        let mass_absence = Some(MassAbsence { absent: 3, known: 9 });
+        let change = MembershipChange {
+            joined: Vec::new(),
+            left: (0..MAX_CHANGED).map(id).collect(),
+            moved: (0..=MAX_CHANGED).map(|n| (id(1_000 + n), String::new())).collect(),
+            mass_absence,
+        };
+        let parts = change.clone().split();
+        let sizes: Vec<usize> = parts.iter().map(MembershipChange::named).collect();
+        assert_eq!(sizes, [MAX_CHANGED, MAX_CHANGED, 1]);
+        assert_eq!(parts[0].left, change.left);
+        assert!(parts.iter().all(|part| part.mass_absence == mass_absence));
+        let moved: Vec<_> = parts.into_iter().flat_map(|part| part.moved).collect();
+        assert_eq!(moved, change.moved);
+        // The end of a mass absence is a change too, though it names nobody.
+        assert_eq!(MembershipChange::default().split(), [MembershipChange::default()]);
+    }
+}
