@@ -186,6 +186,8 @@ impl RunDriver {
                 Effect::Activate(activate) => effects.activate(*activate),
                 Effect::Perform(perform) => effects.perform(*perform),
                 Effect::Check { key, address } => effects.check(key, address),
+                // Nobody follows clusters yet, so no absence is reported either.
+                Effect::AcceptAbsence => {}
                 Effect::Abandon(key) => effects.abandon(key),
                 Effect::WakeAt(at) => effects.wake_at(at),
                 Effect::Plan { plugin, input } => question = Some((plugin, input)),

@@ -74,6 +74,12 @@ pub struct AgentRecord {
     pub joined_at: Option<Timestamp>,
     /// When it left, for one that did.
     pub left_at: Option<Timestamp>,
+    /// Whether it is no member any more, and is REMOVED once its call in flight has ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaving: bool,
+    /// The state that it was in when it left last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removed_from: Option<AgentState>,
     /// When the run finished, once it has. Retention counts from here.
     pub finish_ts: Option<Timestamp>,
 }
@@ -171,6 +177,8 @@ impl AgentRecord {
             ended_at: None,
             joined_at: None,
             left_at: None,
+            leaving: false,
+            removed_from: None,
             finish_ts: None,
         }
     }
@@ -313,13 +321,15 @@ pub enum FailureReason {
     NotGranted,
     /// An expression of the playbook failed, or the arguments do not fit the plugin's schema.
     BadArguments,
+    /// The agent left the cluster before its steps ended, and the stage counts that as a failure.
+    LeftCluster,
     /// The run was cancelled before the agent's steps ended; this alone never counts for a budget.
     Cancelled,
 }
 
 impl FailureReason {
     /// Every reason.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::ActionFailed,
         Self::Unreachable,
         Self::ActionLost,
@@ -334,6 +344,7 @@ impl FailureReason {
         Self::Precondition,
         Self::NotGranted,
         Self::BadArguments,
+        Self::LeftCluster,
         Self::Cancelled,
     ];
 
@@ -354,6 +365,7 @@ impl FailureReason {
             Self::Precondition => "precondition",
             Self::NotGranted => "not-granted",
             Self::BadArguments => "bad-arguments",
+            Self::LeftCluster => "left-cluster",
             Self::Cancelled => "cancelled",
         }
     }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::agent_record::{AgentRecord, FailureReason};
 use super::ids::{AgentSeq, Digest, RunId};
+use super::membership::MassAbsence;
 use super::status::{AgentState, RunStatus};
 use super::time::Timestamp;
 use crate::playbook::{Concurrency, Playbook};
@@ -108,6 +109,9 @@ pub struct Progress {
     pub counts: BTreeMap<AgentState, u32>,
     /// The present stage.
     pub stage: StageProgress,
+    /// More members of the cluster are absent at once than is believed without a person.
+    #[serde(default)]
+    pub mass_absence: Option<MassAbsence>,
     /// Whether agents that have started stop after their present call, while the run is paused.
     #[serde(default)]
     pub hold: bool,
@@ -141,6 +145,7 @@ impl Progress {
             next_event: 1,
             counts: BTreeMap::new(),
             stage: StageProgress::default(),
+            mass_absence: None,
             hold: false,
             failures: 0,
             accepted_failures: 0,
@@ -253,6 +258,10 @@ pub enum ReasonCode {
     ClusterBusy,
     /// The cluster, its agents or the selection of the stage could not be worked out.
     StartFailed,
+    /// An agent joined or left, and the stage aborts the run then.
+    MembershipChanged,
+    /// Too many members of the cluster are absent at once.
+    MassAbsence,
     /// Agents failed, within the budget.
     SomeFailed,
     /// All went well.

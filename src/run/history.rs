@@ -80,6 +80,15 @@ pub enum Happened {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         why: Option<String>,
     },
+    /// An agent has another address.
+    Moved {
+        /// The agent.
+        agent: AgentId,
+        /// Base URL before.
+        from: String,
+        /// Base URL now.
+        to: String,
+    },
     /// What is known about an agent changed. The record has what it is now; this has what it was.
     AgentInfo {
         /// The agent.

@@ -11,6 +11,7 @@ use super::document::Progress;
 use super::history::{LogLine, PluginLine, RunEvent};
 use super::ids::{AgentId, AgentSeq, AttemptKey, Digest, RunId};
 use super::journal::{Answer, Call, CallError, Journal, NodeInfo};
+use super::membership::MembershipChange;
 use super::time::Timestamp;
 use crate::playbook::Grants;
 
@@ -69,6 +70,8 @@ pub enum Input {
         /// What it says about its node.
         info: Result<NodeInfo, CallError>,
     },
+    /// How the members of the cluster differ from those that the run knows.
+    Membership(MembershipChange),
     /// A person's command.
     Command(Command),
     /// The moment that was asked for with [`Effect::WakeAt`] has come.
@@ -230,6 +233,8 @@ pub enum Effect {
     WakeAt(Timestamp),
     /// Give up performing the call of this attempt; it will not be answered any more.
     Abandon(AttemptKey),
+    /// A person takes the members for gone that are absent: say so to whoever follows the cluster.
+    AcceptAbsence,
     /// Write `finish_ts` to all records of the run, and answer with [`Input::Stamped`].
     Stamp(Timestamp),
     /// Answer with [`Input::Continue`].

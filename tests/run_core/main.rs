@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::wildcard_enum_match_arm)]
 
+mod membership;
 mod parts;
 mod refresh;
 mod stages;
@@ -12,6 +13,7 @@ mod world;
 
 use parts::{First, Setup, Work, playbook};
 use proptest::prelude::*;
+use replibook::playbook::{Membership, OnAdded, OnRemoved};
 use replibook::run::{AgentState, FailureReason, RunStatus, Verb};
 use world::{Choice, World};
 
@@ -22,6 +24,7 @@ fn choices() -> impl Strategy<Value = Vec<Choice>> {
         1 => Just(Choice::Crash),
         1 => Just(Choice::Wake),
         1 => prop::sample::select(Verb::ALL.to_vec()).prop_map(Choice::Command),
+        1 => any::<u16>().prop_map(Choice::Membership),
         1 => any::<u16>().prop_map(Choice::BadDecision),
     ];
     prop::collection::vec(choice, 0..200)
@@ -32,15 +35,18 @@ fn setups() -> impl Strategy<Value = Setup> {
     let timeout = prop::option::of(1_u64..30);
     let budget = (0_u32..4, any::<bool>(), any::<bool>());
     let steps = (1_usize..3, 1_u32..4, timeout, any::<bool>(), any::<bool>());
+    let added = prop::sample::select(vec![OnAdded::Include, OnAdded::Skip, OnAdded::Abort]);
+    let removed = prop::sample::select(vec![OnRemoved::Ignore, OnRemoved::Fail, OnRemoved::Abort]);
     let stages = (1_usize..9, 1_usize..4, any::<bool>(), 1_u32..5);
-    (first, budget, steps, stages).prop_map(|(first, budget, steps, stages)| {
+    let policy = (added, removed).prop_map(|(added, removed)| Membership { added, removed });
+    (first, budget, steps, stages, policy).prop_map(|(first, budget, steps, stages, membership)| {
         let (max_failed, abort, run_scope) = budget;
         let (steps, attempts, timeout, require, continues) = steps;
         let (agents, stages, approval, batch) = stages;
         let timeout = timeout.filter(|minutes| *minutes < 20);
         let plain = Setup::plain(agents, max_failed);
         let plain = Setup { abort, run_scope, steps, attempts, timeout, require, ..plain };
-        Setup { continues, stages, approval, batch, first, ..plain }
+        Setup { continues, stages, approval, batch, first, membership, ..plain }
     })
 }
 

@@ -28,6 +28,7 @@ pub(crate) struct Setup {
     pub(crate) require: bool,
     pub(crate) continues: bool,
     pub(crate) run_scope: bool,
+    pub(crate) membership: Membership,
 }
 
 impl Setup {
@@ -47,6 +48,7 @@ impl Setup {
             require: false,
             continues: false,
             run_scope: false,
+            membership: Membership { added: OnAdded::Include, removed: OnRemoved::Ignore },
         }
     }
 }
@@ -113,7 +115,7 @@ pub(crate) fn playbook(setup: &Setup) -> Playbook {
             scope: if setup.run_scope { BudgetScope::Run } else { BudgetScope::Stage },
             on_exceeded,
         },
-        membership: Membership { added: OnAdded::Include, removed: OnRemoved::Ignore },
+        membership: setup.membership,
         steps: (0..setup.steps).map(step).collect(),
     };
     Playbook {
@@ -134,14 +136,17 @@ pub(crate) fn playbook(setup: &Setup) -> Playbook {
 }
 
 pub(crate) fn members(count: usize) -> Vec<Member> {
-    let member = |n| Member {
-        agent: AgentId(format!("node-{n}")),
+    (0..count).map(|n| member(&format!("node-{n}"))).collect()
+}
+
+pub(crate) fn member(agent: &str) -> Member {
+    Member {
+        agent: AgentId::from(agent),
         address: "http://127.0.0.1:1".to_owned(),
         attributes: Map::new(),
         declared: Map::new(),
         node: Value::Null,
-    };
-    (0..count).map(member).collect()
+    }
 }
 
 /// What the step does.

@@ -25,6 +25,8 @@ pub(crate) enum Choice {
     Command(Verb),
     /// The moment comes that the run waits for.
     Wake,
+    /// Agents join, leave, move, or are absent in large numbers.
+    Membership(u16),
     /// Answer the strategy's next question wrongly.
     BadDecision(u16),
 }
@@ -35,6 +37,7 @@ pub(crate) struct World {
     pub(crate) retryable: bool,
     /// Whether the nodes are as the preconditions want them.
     pub(crate) nodes_ok: bool,
+    pub(crate) accepted_absences: u32,
     /// Members from now on.
     pub(crate) members: usize,
     setup: Setup,
@@ -75,6 +78,7 @@ impl World {
             work: Work::Action,
             retryable: false,
             nodes_ok: true,
+            accepted_absences: 0,
             members: setup.agents,
             setup,
             run,
@@ -144,6 +148,15 @@ impl World {
         calls.collect()
     }
 
+    /// The calls to agents that go on: where, and whether each may be the second one.
+    pub(crate) fn addresses(&self) -> Vec<(String, bool)> {
+        let calls = self.effects.iter().filter_map(|effect| match effect {
+            Effect::Perform(perform) => Some((perform.address.clone(), perform.again)),
+            _ => None,
+        });
+        calls.collect()
+    }
+
     /// Why commands were refused.
     pub(crate) fn refusals(&self) -> Vec<String> {
         let refusals = self.events.iter().filter_map(|event| match &event.what {
@@ -172,6 +185,7 @@ impl World {
             }
             Choice::Wake if self.wake.is_some() => self.wake(),
             Choice::Wake => {}
+            Choice::Membership(kind) => self.change_members(*kind),
             Choice::BadDecision(kind) => self.decide_badly(*kind),
         }
     }
@@ -292,6 +306,10 @@ impl World {
                 });
                 None
             }
+            Effect::AcceptAbsence => {
+                self.accepted_absences += 1;
+                None
+            }
             Effect::Stamp(_) => Some(Input::Stamped),
             Effect::Continue => Some(Input::Continue),
         }
@@ -379,7 +397,7 @@ impl World {
         self.apply(Input::Planned { result: Ok(decision), logs: vec![] });
     }
 
-    fn apply(&mut self, input: Input) {
+    pub(crate) fn apply(&mut self, input: Input) {
         let transition = self.machine.apply(input, self.now()).unwrap();
         self.commit(transition);
         self.settle();
@@ -454,9 +472,13 @@ impl World {
             record.state == AgentState::Failed
                 && failure.is_some_and(|f| f.reason.as_str() != "cancelled")
         });
-        if !stage.entering {
-            assert_eq!(failed.count(), stage.failures as usize);
+        let failed = failed.count();
+        // Those that failed and then left stay counted.
+        let nobody_left = self.records().all(|record| record.left_at.is_none());
+        if !stage.entering && nobody_left {
+            assert_eq!(failed, stage.failures as usize);
         }
+        assert!(stage.entering || failed <= stage.failures as usize);
         let counted = if self.setup.run_scope { progress.failures } else { stage.failures };
         let exceeded =
             counted > self.setup.max_failed && progress.failures > progress.accepted_failures;

@@ -62,6 +62,9 @@ pub(crate) fn tell(what: &Happened) -> (Detail, String) {
             Detail::Main,
             format!("stage {stage}: {} selected", plural((*selected).into(), "agent")),
         ),
+        Happened::Moved { agent, from, to } => {
+            (Detail::Agents, format!("{agent} moved from {from} to {to}"))
+        }
         Happened::LateAction { agent, step, attempt, outcome } => (
             Detail::Agents,
             format!("{agent}: the action of attempt {attempt} of {step} ended late: {outcome}"),

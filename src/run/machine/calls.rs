@@ -91,6 +91,10 @@ impl Machine {
             self.cut_off(seq, &attempt.journal.step_name, changes);
             return;
         }
+        if self.is_leaving(seq) {
+            self.leave(seq, changes);
+            return;
+        }
         match self.precondition(key, info) {
             Ok(()) => self.activate(seq, attempt, changes),
             Err(why) => {
@@ -173,6 +177,11 @@ impl Machine {
             let step = attempt.journal.step_name.clone();
             changes.journals.push(attempt.journal);
             self.cut_off(seq, &step, changes);
+            return;
+        }
+        if !(again && is_action) && self.is_leaving(seq) {
+            self.attempts.insert(seq, attempt);
+            self.leave(seq, changes);
             return;
         }
         if !again && self.run.progress.hold {
@@ -303,6 +312,9 @@ impl Machine {
             let step = attempt.journal.step_name.clone();
             changes.journals.push(attempt.journal);
             self.cut_off(seq, &step, changes);
+        } else if self.is_leaving(seq) {
+            self.attempts.insert(seq, attempt);
+            self.leave(seq, changes);
         } else if self.run.progress.hold {
             changes.journals.push(attempt.journal.clone());
             self.hold(seq, attempt);

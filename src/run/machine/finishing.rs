@@ -57,7 +57,7 @@ impl Machine {
     /// Ends the stage once nothing is in flight and nothing more is to come: the next one begins, or
     /// the run ends.
     pub(super) fn end_stage_if_over(&mut self, changes: &mut Changes) {
-        if !self.nothing_in_flight() {
+        if !self.nothing_in_flight() || self.admitting || !self.meanwhile.is_empty() {
             return;
         }
         match (self.run.progress.status, &self.run.progress.stage.next) {

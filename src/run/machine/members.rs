@@ -23,7 +23,7 @@ const RECORDS_AT_ONCE: usize = 300;
 /// Bytes of what agents say about themselves after which such a commit takes no further record.
 const RECORD_BYTES_AT_ONCE: usize = 1024 * 1024;
 
-const NOT_SELECTED: &str = "not selected by the stage";
+pub(super) const NOT_SELECTED: &str = "not selected by the stage";
 
 /// An agent that is taken into a stage.
 #[derive(Debug)]
@@ -160,7 +160,7 @@ impl Machine {
         Ok(joining)
     }
 
-    fn is_selected(&self, member: &Member) -> Result<bool, String> {
+    pub(super) fn is_selected(&self, member: &Member) -> Result<bool, String> {
         let Some(select) = self.stage().and_then(|stage| stage.select.as_ref()) else {
             return Ok(true);
         };
@@ -217,6 +217,9 @@ impl Machine {
         let stage = self.stage().map(|stage| stage.name.clone()).unwrap_or_default();
         changes.event(self, Happened::Stage { stage, index, selected });
         self.plan_due = true;
+        if !self.meanwhile.is_empty() {
+            changes.effects.push(Effect::Continue);
+        }
     }
 
     fn make_record(&mut self, member: Member, selected: bool, steps: usize, changes: &mut Changes) {
@@ -266,6 +269,9 @@ impl Machine {
             started_at: record.started_at.take(),
             ended_at: record.ended_at.take(),
         });
+        if member.is_some() {
+            record.removed_from = None;
+        }
         record.stage = index;
         record.step = 0;
         record.phase = StepPhase::Waiting;
@@ -309,7 +315,7 @@ impl Machine {
     }
 
     /// The stage in which an agent failed, if it did in any. Nothing further is done to such an agent.
-    fn failed_in(&self, seq: AgentSeq) -> Option<String> {
+    pub(super) fn failed_in(&self, seq: AgentSeq) -> Option<String> {
         let record = Self::record(self, seq)?;
         let before = record.past.iter().map(|past| (past.stage, past.state));
         let mut all = before.chain([(record.stage, record.state)]);

@@ -3,6 +3,7 @@
 //! ```text
 //! Command, ClusterFree ─▶ admission     PENDING_APPROVE, PENDING → STARTING
 //! Members              ─▶ members       records made in chunks, STARTING → RUNNING; the next stage
+//! Membership           ─▶ membership    agents that join, leave and move while a stage goes
 //! Planned              ─▶ planning      a decision checked and obeyed: agents start
 //!                         steps         which step is next, its attempts and retries; an agent ends
 //! Activated, Answered  ─▶ calls         calls and answers of an attempt, its precondition
@@ -20,6 +21,7 @@ mod changes;
 mod finishing;
 mod holding;
 mod members;
+mod membership;
 mod planning;
 mod refreshing;
 mod settling;

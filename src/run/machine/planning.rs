@@ -32,6 +32,8 @@ impl Machine {
         let busy = self.planning
             || !self.starting.is_empty()
             || stage.entering
+            || self.admitting
+            || !self.meanwhile.is_empty()
             || stage.retrying.is_some();
         if !self.plan_due || busy || settled || self.refreshing != Refreshing::No {
             return;
@@ -125,21 +127,30 @@ impl Machine {
         }
         let known = |id: &AgentId| self.seq_of(id).ok_or_else(|| format!("agent {id} is unknown"));
         let mut named = BTreeSet::new();
-        let mut startable = |id: &AgentId| {
+        let mut named_in = |id: &AgentId, states: &[AgentState]| {
             let seq = known(id)?;
             let state = self.record(seq).map(|record| record.state);
-            if state != Some(AgentState::Pending) {
+            if state.is_none_or(|state| !states.contains(&state)) {
                 let state = state.map_or("unknown", AgentState::as_str);
-                return Err(format!("agent {id} is {state}, expected PENDING"));
+                let expected: Vec<_> = states.iter().map(|state| state.as_str()).collect();
+                let expected = expected.join(" or ");
+                return Err(format!("agent {id} is {state}, expected {expected}"));
             }
             if named.insert(seq) { Ok(seq) } else { Err(format!("agent {id} is named twice")) }
         };
-        let start_seqs = start.iter().map(&mut startable).collect::<Result<Vec<_>, _>>()?;
+        let start_seqs = start
+            .iter()
+            .map(|id| named_in(id, &[AgentState::Pending]))
+            .collect::<Result<Vec<_>, _>>()?;
         let skip_seqs = skip
             .iter()
-            .map(|(id, reason)| startable(id).map(|seq| (seq, reason.clone())))
+            .map(|(id, reason)| {
+                let seq = named_in(id, &[AgentState::Pending, AgentState::Added])?;
+                Ok((seq, reason.clone()))
+            })
             .collect::<Result<Vec<_>, String>>()?;
-        let waits_for_nothing = start.is_empty() && self.nothing_in_flight();
+        let waits_for_nothing =
+            start.is_empty() && self.nothing_in_flight() && !self.has_to_admit();
         if *next == Next::Wait && waits_for_nothing {
             return Err("it waits though nothing is in flight".to_owned());
         }
@@ -173,12 +184,9 @@ impl Machine {
             },
         );
         for (seq, reason) in checked.skip {
-            if let Some(record) = self.record_mut(seq) {
-                record.skip_reason = Some(reason.clone());
-                record.ended_at = Some(changes.now);
-            }
-            changes.agent(self, seq, AgentState::Skipped, Some(reason));
+            self.leave_out(seq, reason, changes);
         }
+        self.admitting = self.has_to_admit();
         self.run.progress.stage.next = None;
         for seq in checked.start {
             if let Some(record) = self.record_mut(seq) {
@@ -189,7 +197,7 @@ impl Machine {
             changes.agent(self, seq, AgentState::Running, None);
             self.starting.push_back(seq);
         }
-        if started > 0 {
+        if started > 0 || self.admitting {
             changes.effects.push(Effect::Continue);
         }
         self.go_on_after(decision.next, started == MAX_START, changes);
@@ -208,6 +216,8 @@ impl Machine {
                 self.pause(ReasonCode::Approval, message, changes);
                 return;
             }
+            // It is asked again once those who joined are in the stage.
+            Next::Complete if self.admitting => PlannedNext::Wait,
             Next::Complete => PlannedNext::Complete,
             Next::Abort(reason) => PlannedNext::Abort { code: ReasonCode::StrategyAborted, reason },
         };

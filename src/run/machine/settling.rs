@@ -120,6 +120,11 @@ impl Machine {
         self.settling.insert(seq, Settling { action, journal });
     }
 
+    /// Looks at an action of an agent that has another address now.
+    pub(super) fn look_again(&mut self, seq: AgentSeq, settling: Settling, changes: &mut Changes) {
+        self.look_at(seq, settling.action, settling.journal, changes);
+    }
+
     /// Takes up the actions that were looked at when the run was last committed to.
     pub(super) fn take_up_settling(
         &mut self,
@@ -192,6 +197,10 @@ impl Machine {
         let begun = record.tries > 0;
         record.phase = StepPhase::Waiting;
         self.alarms.clear(seq);
+        if self.is_leaving(seq) {
+            self.leave(seq, changes);
+            return;
+        }
         if begun {
             self.after_failure(seq, true, changes);
         }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::alarms::Alarms;
 use super::changes::Changes;
 use super::members::Joining;
+use super::membership::Changed;
 use super::refreshing::Refreshing;
 use super::settling::Settling;
 use crate::playbook::{Expr, ExprError, Scope, Stage, Step};
@@ -42,6 +43,10 @@ pub struct Machine {
     pub(super) wake: Option<Timestamp>,
     /// Agents that are still to be taken into the stage.
     pub(super) joining: VecDeque<Joining>,
+    /// What became of memberships while the stage was being entered.
+    pub(super) meanwhile: BTreeMap<AgentId, Changed>,
+    /// Agents that joined are being taken into the stage.
+    pub(super) admitting: bool,
     /// Running agents whose next step is still to begin.
     pub(super) starting: VecDeque<AgentSeq>,
     /// Agents whose attempt is still to be ended because the run is cancelled.
@@ -114,6 +119,8 @@ impl Machine {
             alarms: Alarms::default(),
             wake: None,
             joining: VecDeque::new(),
+            meanwhile: BTreeMap::new(),
+            admitting: false,
             starting: VecDeque::new(),
             stopping: VecDeque::new(),
             handled: BTreeSet::new(),
@@ -199,6 +206,7 @@ impl Machine {
             Input::Answered { key, call, answer } => {
                 self.answered(key, call, answer, &mut changes)?;
             }
+            Input::Membership(change) => self.membership(change, &mut changes),
             Input::Checked { key, info } => self.checked(key, info, &mut changes),
             Input::Command(command) => self.command(command, &mut changes),
             Input::Woken => self.woken(&mut changes),
@@ -226,6 +234,12 @@ impl Machine {
     fn go_on(&mut self, changes: &mut Changes) {
         if !self.joining.is_empty() {
             self.take_in(changes);
+        }
+        if !self.meanwhile.is_empty() && !self.is_entering() {
+            self.catch_up(changes);
+        }
+        if self.admitting {
+            self.admit(changes);
         }
         if self.run.progress.stage.retrying.is_some() {
             self.retry_some(changes);

@@ -218,6 +218,8 @@ impl Machine {
             }
             Act::Stop => {
                 self.joining.clear();
+                self.meanwhile.clear();
+                self.admitting = false;
                 changes.status(self, RunStatus::Cancelling, Some(reason));
                 self.stop_all(changes);
                 self.end_stage_if_over(changes);
@@ -231,8 +233,14 @@ impl Machine {
         if paused_for == Some(ReasonCode::BudgetExceeded) {
             self.run.progress.accepted_failures = self.run.progress.failures;
         }
+        if paused_for == Some(ReasonCode::MassAbsence)
+            && self.run.progress.mass_absence.take().is_some()
+        {
+            changes.effects.push(Effect::AcceptAbsence);
+        }
         self.let_go(changes);
         changes.status(self, RunStatus::Running, Some(reason));
+        self.check_absence(changes);
         self.check_budget(changes);
         if self.run.progress.stage.entering && self.joining.is_empty() {
             changes.effects.push(Effect::LoadMembers);

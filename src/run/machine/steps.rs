@@ -57,6 +57,10 @@ impl Machine {
             if !self.waits_for_step(seq) {
                 return;
             }
+            if self.is_leaving(seq) {
+                self.leave(seq, changes);
+                return;
+            }
             let Some(record) = Machine::record(self, seq) else { return };
             let snapshot = Arc::clone(&self.run.snapshot);
             let stage = snapshot.playbook.stages.get(usize::from(self.run.progress.stage.index));
@@ -195,6 +199,10 @@ impl Machine {
     pub(super) fn after_failure(&mut self, seq: AgentSeq, retryable: bool, changes: &mut Changes) {
         let Some(record) = Machine::record(self, seq) else { return };
         let Some(step) = self.step(record.step) else { return };
+        if record.leaving {
+            self.leave(seq, changes);
+            return;
+        }
         let (on_error, retry) = (step.on_error, step.retry);
         let again = retryable && record.tries < retry.attempts;
         if again && self.run.progress.status != RunStatus::Cancelling {
@@ -281,6 +289,9 @@ impl Machine {
             self.run.progress.stage.failures += 1;
             self.run.progress.failures += 1;
             self.check_budget(changes);
+        }
+        if self.is_leaving(seq) {
+            self.leave(seq, changes);
         }
         self.end_stage_if_over(changes);
     }

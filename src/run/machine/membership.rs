@@ -1,0 +1,357 @@
+//! Agents that join and leave while a stage goes, and what its playbook says about them.
+
+use std::sync::Arc;
+
+use super::calls::pending_action;
+use super::changes::Changes;
+use super::members::NOT_SELECTED;
+use super::state::{Doing, Machine};
+use super::steering::record_bytes;
+use crate::playbook::{OnAdded, OnRemoved};
+use crate::run::{
+    About, AgentId, AgentRecord, AgentSeq, AgentState, Effect, Failure, FailureReason, Happened,
+    MassAbsence, Member, MembershipChange, PlannedNext, ReasonCode, RunStatus, StepPhase,
+};
+
+/// Agents that are admitted to the stage by one commit: each is a record and an event.
+const ADMITTED_AT_ONCE: usize = 300;
+
+/// Bytes of records after which such a chunk takes no further agent: one more still fits the commit.
+const ADMITTED_BYTES: usize = 1024 * 1024;
+
+/// What became of the membership of one agent while its stage was being entered.
+#[derive(Debug)]
+pub(super) enum Changed {
+    Joined(Member),
+    Left,
+    Moved(String),
+}
+
+impl Machine {
+    /// Takes notice of who joined, left or moved.
+    pub(super) fn membership(&mut self, change: MembershipChange, changes: &mut Changes) {
+        match self.run.progress.status {
+            RunStatus::Running | RunStatus::Paused | RunStatus::Cancelling => {}
+            // Its members are yet to be loaded, or nothing is done to them any more.
+            RunStatus::PendingApprove
+            | RunStatus::Pending
+            | RunStatus::Finishing
+            | RunStatus::Done
+            | RunStatus::Failed
+            | RunStatus::Cancelled => return,
+            RunStatus::Starting => {}
+        }
+        let MembershipChange { joined, left, moved, mass_absence } = change;
+        let left = left.into_iter().map(|agent| (agent, Changed::Left));
+        let moved = moved.into_iter().map(|(agent, to)| (agent, Changed::Moved(to)));
+        let joined = joined.into_iter().map(|m| (m.agent.clone(), Changed::Joined(m)));
+        for (agent, changed) in left.chain(moved).chain(joined) {
+            if self.is_entering() {
+                // The stage takes its members in first. Of what happens meanwhile the last counts.
+                self.meanwhile.insert(agent, changed);
+            } else {
+                self.change(&agent, changed, changes);
+            }
+        }
+        self.absence(mass_absence, changes);
+        self.end_stage_if_over(changes);
+    }
+
+    /// Does what was put off while the stage was being entered, as much as fits one commit.
+    pub(super) fn catch_up(&mut self, changes: &mut Changes) {
+        let mut bytes = 0;
+        for _ in 0..ADMITTED_AT_ONCE {
+            if bytes >= ADMITTED_BYTES {
+                break;
+            }
+            let Some((agent, changed)) = self.meanwhile.pop_first() else { break };
+            bytes +=
+                self.seq_of(&agent).and_then(|seq| Self::record(self, seq)).map_or(0, record_bytes);
+            self.change(&agent, changed, changes);
+        }
+        if !self.meanwhile.is_empty() {
+            changes.effects.push(Effect::Continue);
+        }
+        self.end_stage_if_over(changes);
+    }
+
+    fn change(&mut self, agent: &AgentId, changed: Changed, changes: &mut Changes) {
+        let seq = self.seq_of(agent);
+        match (changed, seq) {
+            (Changed::Joined(member), None) => self.joined(member, changes),
+            (Changed::Joined(member), Some(seq)) => self.returned(seq, member, changes),
+            (Changed::Left, Some(seq)) => self.left(seq, changes),
+            (Changed::Moved(address), Some(seq)) => self.moved(seq, address, changes),
+            (Changed::Left | Changed::Moved(_), None) => {}
+        }
+    }
+
+    /// A new agent: its record begins in ADDED.
+    fn joined(&mut self, member: Member, changes: &mut Changes) {
+        let seq = AgentSeq(u32::try_from(self.records().len()).unwrap_or(u32::MAX));
+        let steps = self.stage().map_or(0, |stage| stage.steps.len());
+        let Member { agent, address, attributes, declared, node } = member.clone();
+        let run = self.run.snapshot.id;
+        self.insert(AgentRecord {
+            attributes: Arc::new(attributes),
+            declared: Arc::new(declared),
+            node: Arc::new(node),
+            node_seen_at: Some(changes.now),
+            state: AgentState::Added,
+            stage: self.run.progress.stage.index,
+            joined_at: Some(changes.now),
+            ..AgentRecord::new(run, seq, agent.clone(), address, steps)
+        });
+        *self.run.progress.counts.entry(AgentState::Added).or_insert(0) += 1;
+        changes.records.insert(seq);
+        let to = AgentState::Added;
+        changes.event(self, Happened::Agent { agent, from: None, to, batch: None, why: None });
+        self.receive(seq, &member, changes);
+    }
+
+    /// An agent that the run knows is a member again.
+    fn returned(&mut self, seq: AgentSeq, member: Member, changes: &mut Changes) {
+        let Some(record) = self.record_mut(seq) else { return };
+        if record.state != AgentState::Removed {
+            // It had not gone yet.
+            let was_leaving = std::mem::take(&mut record.leaving);
+            if was_leaving {
+                changes.records.insert(seq);
+            }
+            self.moved(seq, member.address, changes);
+            return;
+        }
+        record.joined_at = Some(changes.now);
+        record.address.clone_from(&member.address);
+        record.declared = Arc::new(member.declared.clone());
+        let about = About {
+            attributes: Arc::new(member.attributes.clone()),
+            node: Arc::new(member.node.clone()),
+            seen_at: Some(changes.now),
+        };
+        changes.about(self, seq, about);
+        changes.agent(self, seq, AgentState::Added, Some("is a member again".to_owned()));
+        self.receive(seq, &member, changes);
+    }
+
+    /// What the stage says about an agent that joined. One that is to take part stays ADDED until the
+    /// strategy, which may leave it out, has seen it.
+    fn receive(&mut self, seq: AgentSeq, member: &Member, changes: &mut Changes) {
+        let policy = self.stage().map(|stage| stage.membership.added);
+        let selected = self.is_selected(member);
+        let out = match (policy, selected, self.ended_before_it_left(seq)) {
+            (_, _, Some(why)) => Some(why),
+            (_, Err(message), None) => Some(format!("failed to select it: {message}")),
+            (_, Ok(false), None) => Some(NOT_SELECTED.to_owned()),
+            (Some(OnAdded::Skip), Ok(true), None) => Some("joined while the stage went".to_owned()),
+            (Some(OnAdded::Abort), Ok(true), None) => {
+                self.abort_for_members(format!("agent {} joined", member.agent), changes);
+                None
+            }
+            (Some(OnAdded::Include) | None, Ok(true), None) => {
+                if self.run.progress.stage.next == Some(PlannedNext::Complete) {
+                    self.run.progress.stage.next = None;
+                }
+                None
+            }
+        };
+        if let Some(why) = out {
+            self.leave_out(seq, why, changes);
+        }
+        self.plan_due = true;
+    }
+
+    /// Why an agent that is a member again takes no further part: nothing is done to it twice.
+    fn ended_before_it_left(&self, seq: AgentSeq) -> Option<String> {
+        let record = Self::record(self, seq)?;
+        if let Some(stage) = self.failed_in(seq) {
+            return Some(format!("failed in stage {stage}"));
+        }
+        match record.removed_from? {
+            AgentState::Done => Some("was done before it left".to_owned()),
+            AgentState::Failed => Some("failed before it left".to_owned()),
+            AgentState::Skipped => record.skip_reason.clone(),
+            AgentState::Added | AgentState::Pending | AgentState::Running | AgentState::Removed => {
+                None
+            }
+        }
+    }
+
+    pub(super) fn leave_out(&mut self, seq: AgentSeq, why: String, changes: &mut Changes) {
+        if let Some(record) = self.record_mut(seq) {
+            record.skip_reason = Some(why.clone());
+            record.ended_at = Some(changes.now);
+        }
+        changes.agent(self, seq, AgentState::Skipped, Some(why));
+    }
+
+    /// Takes those into the stage that the strategy has seen as ADDED and did not leave out, as many
+    /// as fit one commit.
+    pub(super) fn admit(&mut self, changes: &mut Changes) {
+        let mut bytes = 0;
+        let added = self.in_state(AgentState::Added);
+        let left = added.len().saturating_sub(ADMITTED_AT_ONCE);
+        for seq in added.into_iter().take(ADMITTED_AT_ONCE) {
+            if bytes >= ADMITTED_BYTES {
+                changes.effects.push(Effect::Continue);
+                return;
+            }
+            bytes += Self::record(self, seq).map_or(0, record_bytes);
+            changes.agent(self, seq, AgentState::Pending, None);
+        }
+        if left > 0 {
+            changes.effects.push(Effect::Continue);
+            return;
+        }
+        self.admitting = false;
+        self.plan_due = true;
+    }
+
+    /// Whether agents that joined are still to be taken into the stage.
+    pub(super) fn has_to_admit(&self) -> bool {
+        let included = self.stage().map(|stage| stage.membership.added) == Some(OnAdded::Include);
+        included && self.run.progress.count(AgentState::Added) > 0
+    }
+
+    /// An agent is no member any more. One that is at work is gone once its call has ended.
+    fn left(&mut self, seq: AgentSeq, changes: &mut Changes) {
+        let Some(record) = self.record_mut(seq) else { return };
+        match record.state {
+            AgentState::Removed => {}
+            AgentState::Running => {
+                record.leaving = true;
+                changes.records.insert(seq);
+                let waits = match self.attempts.get(&seq) {
+                    // What comes of it is looked at then.
+                    Some(attempt) if attempt.doing == Doing::Activation => true,
+                    Some(attempt) => pending_action(&attempt.journal).is_some(),
+                    None => self.settling.contains_key(&seq),
+                };
+                if !waits {
+                    self.leave(seq, changes);
+                }
+            }
+            AgentState::Added
+            | AgentState::Pending
+            | AgentState::Done
+            | AgentState::Failed
+            | AgentState::Skipped => self.leave(seq, changes),
+        }
+    }
+
+    /// Whether the agent is to go as soon as its call has ended.
+    pub(super) fn is_leaving(&self, seq: AgentSeq) -> bool {
+        Self::record(self, seq).is_some_and(|record| record.leaving)
+    }
+
+    /// The agent is gone: REMOVED, and what the stage says about that.
+    pub(super) fn leave(&mut self, seq: AgentSeq, changes: &mut Changes) {
+        if let Some(attempt) = self.attempts.remove(&seq) {
+            changes.effects.push(Effect::Abandon(attempt.journal.key));
+            let mut journal = attempt.journal;
+            journal.pending = None;
+            changes.journals.push(journal);
+        }
+        self.alarms.clear(seq);
+        let Some(record) = self.record_mut(seq) else { return };
+        let from = record.state;
+        record.leaving = false;
+        record.phase = StepPhase::Waiting;
+        record.removed_from = Some(from);
+        record.left_at = Some(changes.now);
+        let agent = record.agent.clone();
+        changes.agent(self, seq, AgentState::Removed, Some("left the cluster".to_owned()));
+        self.plan_due = true;
+        let was_to_come = match from {
+            AgentState::Added | AgentState::Pending | AgentState::Running => true,
+            AgentState::Done | AgentState::Failed | AgentState::Skipped | AgentState::Removed => {
+                false
+            }
+        };
+        match self.stage().map(|stage| stage.membership.removed).filter(|_| was_to_come) {
+            Some(OnRemoved::Fail) => self.count_as_failed(seq, changes),
+            Some(OnRemoved::Abort) => {
+                self.abort_for_members(format!("agent {agent} left"), changes)
+            }
+            Some(OnRemoved::Ignore) | None => {}
+        }
+        self.end_stage_if_over(changes);
+    }
+
+    fn count_as_failed(&mut self, seq: AgentSeq, changes: &mut Changes) {
+        let step = Self::record(self, seq).and_then(|record| self.step(record.step));
+        let step = step.map(|step| step.name.clone()).unwrap_or_default();
+        let reason = FailureReason::LeftCluster;
+        let message = "the agent left the cluster before its steps ended".to_owned();
+        if let Some(record) = self.record_mut(seq) {
+            record.error = Some(Failure { reason, message, step, at: changes.now });
+        }
+        self.run.progress.stage.failures += 1;
+        self.run.progress.failures += 1;
+        self.check_budget(changes);
+    }
+
+    fn abort_for_members(&mut self, what: String, changes: &mut Changes) {
+        if matches!(self.run.progress.stage.next, Some(PlannedNext::Abort { .. })) {
+            return;
+        }
+        let reason = format!("{what}, and the stage aborts the run then");
+        let code = ReasonCode::MembershipChanged;
+        self.run.progress.stage.next = Some(PlannedNext::Abort { code, reason });
+        changes.progress = true;
+    }
+
+    /// An agent has another address: what was asked of it is asked there.
+    fn moved(&mut self, seq: AgentSeq, to: String, changes: &mut Changes) {
+        let Some(record) = self.record_mut(seq) else { return };
+        if record.address == to {
+            return;
+        }
+        let from = std::mem::replace(&mut record.address, to.clone());
+        let agent = record.agent.clone();
+        changes.records.insert(seq);
+        changes.event(self, Happened::Moved { agent, from, to: to.clone() });
+        if let Some(settling) = self.settling.remove(&seq) {
+            changes.effects.push(Effect::Abandon(settling.action.key));
+            self.look_again(seq, settling, changes);
+        }
+        match self.attempts.get(&seq).map(|attempt| attempt.doing) {
+            Some(Doing::Answer) => {
+                if let Some(attempt) = self.attempts.remove(&seq) {
+                    changes.effects.push(Effect::Abandon(attempt.journal.key));
+                    // It is blocked on the same call again, which goes to the new address then.
+                    self.activate(seq, attempt, changes);
+                }
+            }
+            Some(Doing::Checking) => {
+                if let Some(attempt) = self.attempts.get(&seq) {
+                    let key = attempt.journal.key;
+                    changes.effects.push(Effect::Abandon(key));
+                    changes.effects.push(Effect::Check { key, address: to });
+                }
+            }
+            Some(Doing::Activation | Doing::Held) | None => {}
+        }
+    }
+
+    /// More members are absent than is believed: a person has to look before the run goes on.
+    fn absence(&mut self, found: Option<MassAbsence>, changes: &mut Changes) {
+        if self.run.progress.mass_absence == found {
+            return;
+        }
+        self.run.progress.mass_absence = found;
+        changes.progress = true;
+        self.check_absence(changes);
+    }
+
+    pub(super) fn check_absence(&mut self, changes: &mut Changes) {
+        let Some(MassAbsence { absent, known }) = self.run.progress.mass_absence else { return };
+        if self.run.progress.status == RunStatus::Running {
+            let message = format!(
+                "{absent} of {known} agents of the cluster are absent at once; resume to take them \
+                 for gone"
+            );
+            self.pause(ReasonCode::MassAbsence, message, changes);
+        }
+    }
+}

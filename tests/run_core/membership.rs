@@ -1,0 +1,251 @@
+//! Agents that join, leave, move and return while a stage goes.
+
+use replibook::playbook::{Membership, OnAdded, OnRemoved};
+use replibook::run::{
+    AgentId, AgentRecord, AgentState, FailureReason, Happened, Input, MassAbsence,
+    MembershipChange, ReasonCode, RunStatus, Verb,
+};
+
+use crate::parts::{Setup, Work, member};
+use crate::world::{Choice, World};
+
+impl World {
+    /// A change of any kind, as a number says.
+    pub(crate) fn change_members(&mut self, kind: u16) {
+        let agent = format!("node-{}", kind / 8 % 12);
+        let absent = MassAbsence { absent: 3, known: 9 };
+        let mut change = MembershipChange::default();
+        match kind % 8 {
+            0..=2 => change.joined.push(member(&agent)),
+            3..=5 => change.left.push(AgentId(agent)),
+            6 => change.moved.push((AgentId(agent), format!("http://127.0.0.1:{kind}"))),
+            _ => change.mass_absence = Some(absent),
+        }
+        self.apply(Input::Membership(change));
+    }
+
+    fn joins(&mut self, agent: &str) {
+        let joined = vec![member(agent)];
+        self.apply(Input::Membership(MembershipChange { joined, ..MembershipChange::default() }));
+    }
+
+    fn leaves(&mut self, agent: &str) {
+        let left = vec![AgentId::from(agent)];
+        self.apply(Input::Membership(MembershipChange { left, ..MembershipChange::default() }));
+    }
+
+    fn of(&self, agent: &str) -> &AgentRecord {
+        self.records().find(|record| record.agent.as_str() == agent).unwrap()
+    }
+
+    fn states_of(&self, agent: &str) -> Vec<AgentState> {
+        let states = self.events().filter_map(|event| match &event.what {
+            Happened::Agent { agent: of, to, .. } if of.as_str() == agent => Some(*to),
+            _ => None,
+        });
+        states.collect()
+    }
+}
+
+fn policy(added: OnAdded, removed: OnRemoved) -> Setup {
+    Setup { membership: Membership { added, removed }, ..Setup::plain(3, 0) }
+}
+
+const IGNORED: OnRemoved = OnRemoved::Ignore;
+
+/// Two of three agents at work.
+fn at_work(setup: Setup) -> World {
+    let mut world = World::new(setup);
+    world.until_in_flight(2);
+    world
+}
+
+#[test]
+fn an_agent_that_joins_is_added_and_then_takes_part() {
+    let mut world = at_work(policy(OnAdded::Include, IGNORED));
+    world.joins("node-9");
+    assert_eq!(world.of("node-9").state, AgentState::Added);
+    assert_eq!(world.progress().stage.selected, 3, "percentages stay those of the start");
+    world.run_dry();
+    use AgentState::{Added, Done, Pending, Running};
+    assert_eq!(world.states_of("node-9"), [Added, Pending, Running, Done]);
+    assert!(world.of("node-9").joined_at.is_some());
+    assert_eq!((world.progress().status, world.progress().count(Done)), (RunStatus::Done, 4));
+}
+
+#[test]
+fn an_agent_that_joins_in_the_last_batch_takes_part_too() {
+    let mut world = at_work(Setup { agents: 2, ..policy(OnAdded::Include, IGNORED) });
+    world.joins("node-9");
+    world.crash_now();
+    world.run_dry();
+    assert_eq!(world.progress().count(AgentState::Done), 3);
+}
+
+#[test]
+fn an_agent_that_joins_is_left_out_or_ends_the_run_where_the_stage_says_so() {
+    let mut world = at_work(policy(OnAdded::Skip, IGNORED));
+    world.joins("node-9");
+    world.run_dry();
+    assert_eq!(world.of("node-9").state, AgentState::Skipped);
+    assert_eq!(world.progress().status, RunStatus::Done);
+    let mut world = at_work(policy(OnAdded::Abort, IGNORED));
+    world.joins("node-9");
+    world.run_dry();
+    assert_eq!(world.progress().status, RunStatus::Failed);
+    let reason = world.progress().reason.clone().unwrap();
+    assert_eq!(reason.code, ReasonCode::MembershipChanged);
+    assert!(reason.message.starts_with("agent node-9 joined"), "{}", reason.message);
+    assert_eq!(world.progress().count(AgentState::Pending), 1, "nobody else was started");
+}
+
+#[test]
+fn an_agent_at_work_is_removed_once_its_call_has_ended() {
+    let mut world = at_work(Setup { steps: 2, ..policy(OnAdded::Include, IGNORED) });
+    world.leaves("node-0");
+    assert_eq!(world.of("node-0").state, AgentState::Running);
+    world.run_dry();
+    assert_eq!(world.of("node-0").state, AgentState::Removed);
+    assert_eq!(world.of("node-0").attempts, [1, 0], "nothing further was asked of it");
+    assert!(world.of("node-0").left_at.is_some());
+    assert_eq!(world.progress().status, RunStatus::Done);
+}
+
+#[test]
+fn an_agent_at_work_is_removed_once_its_action_is_given_up() {
+    let mut world = at_work(policy(OnAdded::Include, IGNORED));
+    world.leaves("node-0");
+    world.command(Verb::GiveUp, Some("node-0"));
+    assert_eq!(world.of("node-0").state, AgentState::Removed);
+}
+
+#[test]
+fn what_is_no_action_is_given_up_when_its_agent_leaves() {
+    let mut world = World::new(policy(OnAdded::Include, IGNORED));
+    world.work = Work::Sleep;
+    world.until_in_flight(2);
+    world.leaves("node-0");
+    assert_eq!(world.of("node-0").state, AgentState::Removed);
+}
+
+#[test]
+fn an_agent_that_leaves_counts_as_failed_or_ends_the_run_where_the_stage_says_so() {
+    let mut world = at_work(policy(OnAdded::Include, OnRemoved::Fail));
+    world.leaves("node-2");
+    assert_eq!(world.progress().status, RunStatus::Paused);
+    assert_eq!(world.progress().reason.clone().unwrap().code, ReasonCode::BudgetExceeded);
+    let failure = world.of("node-2").error.clone().unwrap();
+    assert_eq!(failure.reason, FailureReason::LeftCluster);
+    let mut world = at_work(policy(OnAdded::Include, OnRemoved::Abort));
+    world.leaves("node-2");
+    world.run_dry();
+    assert_eq!(world.progress().status, RunStatus::Failed);
+    assert_eq!(world.progress().reason.clone().unwrap().code, ReasonCode::MembershipChanged);
+}
+
+#[test]
+fn an_agent_that_was_done_may_leave_whatever_the_stage_says() {
+    for removed in [OnRemoved::Ignore, OnRemoved::Fail, OnRemoved::Abort] {
+        let mut world = World::new(Setup { batch: 1, ..policy(OnAdded::Include, removed) });
+        while world.progress().count(AgentState::Done) == 0 {
+            world.choose(&Choice::PerformWell(0));
+        }
+        world.leaves("node-0");
+        world.run_dry();
+        assert_eq!(world.of("node-0").state, AgentState::Removed);
+        assert_eq!(world.progress().status, RunStatus::Done, "{removed:?}");
+    }
+}
+
+#[test]
+fn an_agent_that_returns_is_added_again_and_nothing_is_done_to_it_twice() {
+    let mut world = World::new(Setup { batch: 1, ..policy(OnAdded::Include, IGNORED) });
+    while world.progress().count(AgentState::Done) == 0 {
+        world.choose(&Choice::PerformWell(0));
+    }
+    world.leaves("node-0");
+    world.leaves("node-2");
+    world.joins("node-2");
+    world.joins("node-0");
+    assert_eq!(world.of("node-0").skip_reason.as_deref(), Some("was done before it left"));
+    world.run_dry();
+    use AgentState::{Added, Done, Pending, Removed, Running, Skipped};
+    assert_eq!(world.states_of("node-0"), [Pending, Running, Done, Removed, Added, Skipped]);
+    assert_eq!(world.states_of("node-2"), [Pending, Removed, Added, Pending, Running, Done]);
+    let record = world.of("node-2");
+    assert!(record.left_at.is_some() && record.joined_at.is_some(), "both stay");
+}
+
+#[test]
+fn an_agent_that_comes_back_before_it_was_gone_goes_on() {
+    let mut world = at_work(Setup { steps: 2, ..policy(OnAdded::Include, IGNORED) });
+    world.leaves("node-0");
+    world.joins("node-0");
+    world.run_dry();
+    assert_eq!(world.of("node-0").state, AgentState::Done);
+}
+
+#[test]
+fn an_agent_that_moves_is_asked_at_its_new_address_and_nothing_is_sent_twice() {
+    let mut world = at_work(policy(OnAdded::Include, IGNORED));
+    let to = "http://127.0.0.1:2".to_owned();
+    let moved = vec![(AgentId::from("node-0"), to.clone())];
+    world.apply(Input::Membership(MembershipChange { moved, ..MembershipChange::default() }));
+    world.until_calls();
+    assert_eq!(world.addresses(), [("http://127.0.0.1:1".to_owned(), false), (to, true)]);
+    world.run_dry();
+    assert_eq!(world.progress().status, RunStatus::Done);
+}
+
+#[test]
+fn many_that_are_absent_at_once_pause_the_run_until_a_person_has_looked() {
+    let mut world = at_work(policy(OnAdded::Include, IGNORED));
+    let mass_absence = Some(MassAbsence { absent: 2, known: 3 });
+    let change = MembershipChange { mass_absence, ..MembershipChange::default() };
+    world.choose(&Choice::Command(Verb::Pause));
+    world.apply(Input::Membership(change));
+    world.choose(&Choice::Command(Verb::Resume));
+    let reason = world.progress().reason.clone().unwrap();
+    assert_eq!(
+        (world.progress().status, reason.code),
+        (RunStatus::Paused, ReasonCode::MassAbsence)
+    );
+    assert!(reason.message.starts_with("2 of 3 agents"), "{}", reason.message);
+    assert_eq!(world.accepted_absences, 0, "whoever resumed had not been told");
+    world.choose(&Choice::Command(Verb::Resume));
+    world.run_dry();
+    assert_eq!((world.progress().status, world.accepted_absences), (RunStatus::Done, 1));
+}
+
+#[test]
+fn what_changes_while_a_stage_is_entered_counts_once_it_is() {
+    let setup = Setup { stages: 2, ..policy(OnAdded::Include, IGNORED) };
+    let mut world = World::new(setup);
+    while !world.progress().stage.entering {
+        world.perform_all();
+    }
+    world.joins("node-8");
+    world.joins("node-9");
+    world.leaves("node-9");
+    world.leaves("node-1");
+    world.run_dry();
+    assert_eq!(world.of("node-1").state, AgentState::Removed);
+    assert_eq!(world.of("node-8").state, AgentState::Done);
+    assert!(world.records().all(|record| record.agent.as_str() != "node-9"));
+    assert_eq!(world.progress().status, RunStatus::Done);
+}
+
+#[test]
+fn a_thousand_that_join_are_taken_in_chunks() {
+    let mut world = at_work(policy(OnAdded::Include, IGNORED));
+    world.choose(&Choice::Command(Verb::Pause));
+    for part in 0..4 {
+        let joined = (0..300).map(|n| member(&format!("new-{part}-{n}"))).collect();
+        world.apply(Input::Membership(MembershipChange { joined, ..MembershipChange::default() }));
+    }
+    assert_eq!(world.progress().count(AgentState::Added), 1_200);
+    world.crash_now();
+    world.choose(&Choice::Command(Verb::Resume));
+    world.run_dry();
+    assert_eq!(world.progress().count(AgentState::Done), 1_203);
+}
