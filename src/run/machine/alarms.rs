@@ -42,14 +42,14 @@ impl Alarms {
 }
 
 impl Machine {
-    /// Asks to be woken when the next thing is due, unless that was asked for already.
+    /// Asks to be woken when the next thing is due, or earlier where that was asked for already: most
+    /// attempts end long before their time is over, and each would set the timer anew.
     pub(super) fn keep_awake(&mut self, changes: &mut Changes) {
-        let wanted = self.next_due();
-        if wanted == self.wake {
-            return;
+        let Some(wanted) = self.next_due() else { return };
+        if self.wake.is_none_or(|asked| wanted < asked) {
+            self.wake = Some(wanted);
+            changes.effects.push(Effect::WakeAt(wanted));
         }
-        self.wake = wanted;
-        changes.effects.extend(wanted.map(Effect::WakeAt));
     }
 
     fn next_due(&self) -> Option<Timestamp> {

@@ -136,6 +136,7 @@ impl Machine {
     ) {
         self.run.progress.outcome = Some(outcome);
         self.run.progress.finishing_at = Some(changes.now);
+        self.run.progress.stage.refresh.clear();
         self.plan_due = false;
         changes.status(self, RunStatus::Finishing, Some(reason));
         changes.effects.push(Effect::Stamp(changes.now));

@@ -163,9 +163,8 @@ impl Machine {
         let roster = self.run.progress.next_event - 1;
         let stage = &mut self.run.progress.stage;
         stage.memo = decision.memo;
-        // After its last decision a strategy is not asked again.
-        let is_last = matches!(decision.next, Next::Complete | Next::Abort(_));
-        stage.refresh = if is_last { Vec::new() } else { checked.refresh };
+        // Also after a last decision: agents that join may make the strategy be asked again.
+        stage.refresh = checked.refresh;
         let started = u32::try_from(checked.start.len()).unwrap_or(u32::MAX);
         stage.batches += u32::from(started > 0);
         let idle = started == 0 && checked.skip.is_empty();
