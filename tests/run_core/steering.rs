@@ -176,3 +176,18 @@ fn agents_that_wait_for_another_attempt_are_cut_off_when_the_run_is_cancelled() 
     let failure = world.records().next().unwrap().error.clone().unwrap();
     assert_eq!(failure.reason, FailureReason::Cancelled);
 }
+
+#[test]
+fn an_agent_that_is_put_back_and_whose_action_stays_out_fails_for_that_and_counts() {
+    let mut world = World::new(Setup { timeout: Some(5), ..Setup::plain(1, 0) });
+    world.until_calls();
+    world.wake();
+    world.choose(&Choice::Command(Verb::Retry));
+    assert_eq!(world.progress().failures, 0);
+    world.choose(&Choice::Command(Verb::Resume));
+    world.until_calls();
+    world.wake();
+    assert_eq!((world.progress().status, world.progress().failures), (RunStatus::Paused, 1));
+    let failure = world.records().next().unwrap().error.clone().unwrap();
+    assert_eq!((failure.reason, failure.step.as_str()), (FailureReason::TimedOut, "step-0"));
+}

@@ -220,6 +220,9 @@ impl Machine {
         if !self.meanwhile.is_empty() {
             changes.effects.push(Effect::Continue);
         }
+        // The failures of stages before may be too many for this one's budget.
+        self.check_budget(changes);
+        self.end_stage_if_over(changes);
     }
 
     fn make_record(&mut self, member: Member, selected: bool, steps: usize, changes: &mut Changes) {

@@ -9,8 +9,8 @@ use super::state::{Doing, Machine};
 use super::steps::Why;
 use crate::playbook::{OnError, Step};
 use crate::run::{
-    AgentSeq, AgentState, Answer, AttemptKey, Call, CallError, Effect, FailureReason, Happened,
-    Journal, Millis, Outstanding, Perform, RunStatus, StepPhase,
+    AgentSeq, AgentState, Answer, AttemptKey, Call, CallError, Effect, Failure, FailureReason,
+    Happened, Journal, Millis, Outstanding, Perform, RunStatus, StepPhase,
 };
 
 /// An action that is looked at although its attempt is over.
@@ -163,7 +163,7 @@ impl Machine {
         let phase = Machine::record(self, seq).map(|record| record.phase);
         let waits = matches!(phase, Some(StepPhase::Settling { .. }));
         match (unknown, waits) {
-            (true, true) => self.end_agent(seq, AgentState::Failed, changes),
+            (true, true) => self.fail_unsettled(seq, FailureReason::Unreachable, changes),
             (true, false) => {}
             (false, _) => self.forget_action(seq, changes),
         }
@@ -209,11 +209,25 @@ impl Machine {
 
     /// The action is still out at the end of our patience: the agent has failed.
     pub(super) fn settling_timed_out(&mut self, seq: AgentSeq, changes: &mut Changes) {
+        self.fail_unsettled(seq, FailureReason::TimedOut, changes);
+    }
+
+    /// Fails an agent whose action is still out. An agent that a person put back has no failure of its
+    /// own yet: it gets that `reason`, so that it counts like any other.
+    fn fail_unsettled(&mut self, seq: AgentSeq, reason: FailureReason, changes: &mut Changes) {
+        let Some(record) = Machine::record(self, seq) else { return };
+        let step = self.step(record.step).map(|step| step.name.clone()).unwrap_or_default();
         let Some(record) = self.record_mut(seq) else { return };
-        if let Some(error) = &mut record.error {
-            error
+        match (&mut record.error, reason) {
+            (Some(error), FailureReason::TimedOut) => error
                 .message
-                .push_str("; it did not end in that time again, and nothing more was sent");
+                .push_str("; it did not end in that time again, and nothing more was sent"),
+            (Some(_), _) => {}
+            (None, _) => {
+                let message = "an action of an attempt before may still run, and nothing was sent";
+                let message = message.to_owned();
+                record.error = Some(Failure { reason, message, step, at: changes.now });
+            }
         }
         self.end_agent(seq, AgentState::Failed, changes);
     }
