@@ -55,11 +55,19 @@ demo: rust-plugins $(if $(filter mongodb,$(STORE)),test-server) ## show a whole 
 test: example-plugins test-server ## build everything and run all tests
 	$(CARGO) test --locked --manifest-path $(WASM_BUILTIN)/Cargo.toml -p replibook-plugin-sdk --target-dir $(WASM_BUILTIN)/target
 	$(CARGO) test --locked
+	$(MAKE) --no-print-directory mutants
+
+# Mistakes that the feature `mutants` can make on purpose, each of which the simulator has to notice.
+# Only our own crate is built again for it.
+.PHONY: mutants
+mutants: ## check that the simulator notices each mistake that is made on purpose
+	$(CARGO) test --locked --test simulation --features mutants -- mutants::
 
 .PHONY: check
 check: wasm-targets $(DENY) ## formatting, lints, documentation, licences
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --all-targets --locked -- -D warnings
+	$(CARGO) clippy --test simulation --features mutants --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --locked
 	$(call check-wasm,$(WASM_BUILTIN),wasm32-unknown-unknown,$(WASM_BUILTIN)/target)
 	$(call check-wasm,$(WASM_EXAMPLES),wasm32-wasip2,$(WASM_EXAMPLES)/target)
@@ -89,7 +97,7 @@ else
 endif
 
 # The benchmarks, in this order; `make bench BENCHES="commit plan"` runs some of them.
-BENCHES ?= activation plan commit fleet restart neighbour
+BENCHES ?= activation plan commit fleet restart neighbour simulate
 
 # The dependencies of the development profile are built as for a release already. Only our own code
 # is built anew, as a release has it, so that nothing large is compiled a second time.

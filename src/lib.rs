@@ -26,6 +26,7 @@ pub mod api;
 pub mod cli;
 pub mod clock;
 pub mod driver;
+pub mod mutants;
 pub mod playbook;
 pub mod plugin;
 pub mod run;

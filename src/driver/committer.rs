@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::lease::LeaseGuard;
 use crate::clock::Clock;
+use crate::mutants::mutant;
 use crate::run::{AgentRecord, AgentSeq, AttemptKey, Journal, Transition, Writes};
 use crate::store::{MAX_COMMIT_DOCUMENTS, Store, StoreError};
 
@@ -58,6 +59,10 @@ impl Committer {
 
     async fn write(&self, writes: &Writes) -> Result<(), StoreError> {
         let (run, epoch) = (self.lease.run(), self.lease.epoch());
+        if mutant!(TornCommit) {
+            let part = Writes { events: Vec::new(), ..writes.clone() };
+            self.until_answered(|| self.store.commit(run, epoch, &part)).await?;
+        }
         self.until_answered(|| self.store.commit(run, epoch, writes)).await
     }
 

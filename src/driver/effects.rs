@@ -10,6 +10,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use super::World;
 use super::lease::{LeaseGuard, LeasedAgents};
 use crate::agent::{self, ActionRequest, FollowContext, Start};
+use crate::mutants::mutant;
 use crate::plugin::PluginError;
 use crate::run::{
     Activate, Activation, ActivationEnd, Answer, AttemptKey, Call, Digest, FailureReason, Input,
@@ -191,8 +192,8 @@ impl Performing {
 
     async fn run_action(&self, perform: &Perform, request: &ActionRequest) -> Answer {
         let start = Start {
-            again: perform.again,
-            accepted: perform.accepted,
+            again: perform.again && !mutant!(PostWithoutLook),
+            accepted: perform.accepted && !mutant!(AcceptanceForgotten),
             look_only: perform.look_only,
         };
         let (key, call) = (perform.key, perform.call);

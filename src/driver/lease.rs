@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::agent::{ActionRequest, ActionStatus, AgentClient, AgentError, Scheduled};
 use crate::clock::Clock;
+use crate::mutants::mutant;
 use crate::run::{Millis, NodeInfo, RunId, Timestamp};
 use crate::store::Lease;
 
@@ -71,7 +72,7 @@ impl LeaseGuard {
 
     /// Whether enough of the lease is left to schedule an action under it.
     pub(super) fn may_act(&self) -> bool {
-        !self.is_lost() && self.until() > self.clock.now().plus(MARGIN)
+        mutant!(LeaseNotChecked) || !self.is_lost() && self.until() > self.clock.now().plus(MARGIN)
     }
 
     fn until(&self) -> Timestamp {
@@ -82,6 +83,9 @@ impl LeaseGuard {
     async fn ending(&self) {
         loop {
             let rest = self.until().since(self.clock.now().plus(RESERVE));
+            if mutant!(LeaseNotChecked) {
+                std::future::pending::<()>().await;
+            }
             if rest == Millis(0) || self.is_lost() {
                 return;
             }

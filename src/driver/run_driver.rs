@@ -12,6 +12,7 @@ use super::committer::Committer;
 use super::effects::{self, Effects, INBOX};
 use super::lease::LeaseGuard;
 use super::{cluster, load, members};
+use crate::mutants::mutant;
 use crate::run::{
     Digest, Effect, Input, Loaded, Machine, PlanInput, Roster, Run, RunId, Timestamp, Transition,
 };
@@ -76,10 +77,16 @@ impl RunDriver {
         let mut told = machine.run().progress.status;
         tracing::info!(run = %self.lease.run(), status = %told, "taking up the run");
         loop {
+            let mut question = None;
+            if mutant!(PerformBeforeCommit) {
+                question = self.perform(&mut transitions, effects, &machine, &mut waiting);
+                tokio::task::yield_now().await;
+            }
             if committer.commit(&mut transitions).await? {
                 self.world.signals.changed(self.lease.run());
             }
-            let question = self.perform(&mut transitions, effects, &machine, &mut waiting);
+            let asked = self.perform(&mut transitions, effects, &machine, &mut waiting);
+            question = asked.or(question);
             let progress = &machine.run().progress;
             if progress.status != told {
                 told = progress.status;
@@ -227,7 +234,7 @@ impl RunDriver {
     fn cluster(&self, run: &Run) -> impl Future<Output = Input> + Send + 'static {
         let (world, committer) = (self.world.clone(), self.committer());
         let told = run.progress.reason.clone();
-        let needs_lock = run.snapshot.locks_cluster();
+        let needs_lock = run.snapshot.locks_cluster() && !mutant!(ClusterNotLocked);
         async move {
             match needs_lock {
                 true => cluster::wait(world, committer, told).await,

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::gate::{Gate, lock};
 use crate::ledger::SharedLedger;
-use crate::plan::{AgentPlan, CALM, End, Point, PostFault, Side};
+use crate::plan::{AgentPlan, CALM, End, Point, PostFault, STEPS, Side};
 
 /// All agents. They live as long as the history, whatever becomes of engines.
 pub(crate) struct Agents {
@@ -31,12 +31,27 @@ pub(crate) struct Agents {
 struct Action {
     agent: usize,
     step: usize,
+    /// How it ends.
+    end: End,
     /// Nobody can know of it before this moment.
     from: Timestamp,
     ends: Timestamp,
 }
 
-/// Kind of the action of a step.
+/// Number of a step among those of all stages.
+pub(crate) fn place(stage: usize, step: usize) -> usize {
+    stage * STEPS + step
+}
+
+/// What is asked of whom, and how it will end.
+#[derive(Clone, Copy)]
+struct To {
+    agent: usize,
+    step: usize,
+    end: End,
+}
+
+/// Kind of the action of a step, by its number among those of all stages.
 pub(crate) fn kind(step: usize) -> String {
     format!("sim.example.com/step-{step}")
 }
@@ -82,6 +97,8 @@ impl Agents {
 
     async fn post(&self, address: &str, request: &ActionRequest) -> Result<Scheduled, AgentError> {
         let (agent, step) = (index(address, '/'), index(&request.kind, '-'));
+        let attempt = request.metadata["replibook.attempt"].as_str().unwrap().parse().unwrap();
+        let to = To { agent, step, end: self.plans[agent].actions[step].end_of(attempt) };
         let plan = &self.plans[agent];
         if plan.away.is_some_and(|away| away.holds(self.at())) {
             return Err(refused_connection(address));
@@ -97,13 +114,13 @@ impl Agents {
         };
         let now = self.clock.now();
         let scheduled = match plan.actions[step].posts.get(nth) {
-            None => self.effect(address, agent, step, request.id, now)?,
+            None => self.effect(address, to, request.id, now)?,
             Some(PostFault::AnswerLost) => {
-                self.effect(address, agent, step, request.id, now)?;
+                self.effect(address, to, request.id, now)?;
                 return Err(no_answer(address));
             }
             Some(PostFault::Late(late)) => {
-                self.effect(address, agent, step, request.id, now.plus(Millis(*late)))?;
+                self.effect(address, to, request.id, now.plus(Millis(*late)))?;
                 return Err(no_answer(address));
             }
             Some(PostFault::Lost) => return Err(no_answer(address)),
@@ -121,14 +138,14 @@ impl Agents {
     fn effect(
         &self,
         address: &str,
-        agent: usize,
-        step: usize,
+        to: To,
         id: Uuid,
         from: Timestamp,
     ) -> Result<Scheduled, AgentError> {
+        let To { agent, step, end } = to;
         let plan = &self.plans[agent];
         let action = &plan.actions[step];
-        if action.end == End::Refused {
+        if end == End::Refused {
             let (address, message) = (address.to_owned(), "not here".to_owned());
             return Err(AgentError::Refused { address, status: 400, message });
         }
@@ -138,9 +155,9 @@ impl Agents {
             return Ok(Scheduled::Known);
         }
         let calm = self.start.plus(Millis(CALM));
-        let begins = if action.end == End::Stalled { from.max(calm) } else { from };
+        let begins = if end == End::Stalled { from.max(calm) } else { from };
         let ends = begins.plus(Millis(action.takes));
-        known.insert(id, Action { agent, step, from, ends });
+        known.insert(id, Action { agent, step, end, from, ends });
         self.ledger.executed(id);
         Ok(Scheduled::Accepted)
     }
@@ -151,8 +168,7 @@ impl Agents {
         let mut known = lock(&self.known);
         let Some(action) = known.get(&id) else { return };
         let plan = &self.plans[action.agent];
-        let forgotten = plan.actions[action.step].end == End::Forgotten;
-        let kept = if forgotten { Some(0) } else { plan.purges };
+        let kept = if action.end == End::Forgotten { Some(0) } else { plan.purges };
         if kept.is_some_and(|kept| now >= action.ends.plus(Millis(kept))) {
             known.remove(&id);
             self.ledger.forgot(id);
@@ -168,7 +184,7 @@ impl Agents {
         if now < action.ends {
             return status(ActionPhase::Running, Value::Null, None);
         }
-        match self.plans[action.agent].actions[action.step].end {
+        match action.end {
             End::Failed => status(ActionPhase::Failed, Value::Null, Some("broken".to_owned())),
             End::Done | End::Stalled | End::Refused | End::Forgotten => {
                 status(ActionPhase::Done, payload(action.agent, action.step), None)

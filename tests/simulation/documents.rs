@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use replibook::playbook::{Cluster, Playbook, PluginInfo, parse_cluster, parse_playbook, resolve};
 use serde_json::{Value, json};
 
-use crate::agents::{address, kind};
-use crate::plan::{RunPlan, Size, StepPlan, StrategyPlan, Work};
+use crate::agents::{address, kind, place};
+use crate::plan::{RunPlan, Size, StagePlan, StepPlan, StrategyPlan, Work};
 
 /// Name of the one cluster.
 pub(crate) const CLUSTER: &str = "simulated";
@@ -23,31 +23,38 @@ pub(crate) fn cluster(agents: usize) -> (String, Cluster) {
 }
 
 pub(crate) fn playbook(plan: &RunPlan, builtins: &[PluginInfo]) -> Playbook {
-    let strategy = match plan.strategy {
-        StrategyPlan::AllAtOnce => json!({"use": "all-at-once"}),
-        StrategyPlan::Batches(batch) => rolling(batch, "batch"),
-        StrategyPlan::Window(batch) => rolling(batch, "window"),
-    };
-    let steps: Vec<Value> = plan.steps.iter().enumerate().map(|(n, s)| step(n, *s)).collect();
+    let stages: Vec<Value> = plan.stages.iter().enumerate().map(|(n, s)| stage(n, s)).collect();
     let text = json!({
         "apiVersion": "replicante.io/v1", "kind": "Playbook",
         "metadata": {"name": "simulated", "version": "1.0.0"},
         "spec": {
             "approval": if plan.approval { "required" } else { "granted" },
-            "stages": [{
-                "name": "only",
-                "strategy": strategy,
-                "budget": {
-                    "max_failed": size(plan.max_failed),
-                    "on_exceeded": if plan.aborts { "abort" } else { "pause" },
-                },
-                "steps": steps,
-            }],
+            "stages": stages,
         },
     })
     .to_string();
     let document = parse_playbook(text.as_bytes()).unwrap();
     resolve(&document, &BTreeMap::new(), builtins).unwrap()
+}
+
+fn stage(index: usize, plan: &StagePlan) -> Value {
+    let strategy = match plan.strategy {
+        StrategyPlan::AllAtOnce => json!({"use": "all-at-once"}),
+        StrategyPlan::Batches(batch) => rolling(batch, "batch"),
+        StrategyPlan::Window(batch) => rolling(batch, "window"),
+    };
+    let steps = plan.steps.iter().enumerate();
+    let steps: Vec<Value> = steps.map(|(n, plan)| step(place(index, n), *plan)).collect();
+    json!({
+        "name": format!("stage-{index}"),
+        "strategy": strategy,
+        "budget": {
+            "max_failed": size(plan.max_failed),
+            "scope": if plan.of_run { "run" } else { "stage" },
+            "on_exceeded": if plan.aborts { "abort" } else { "pause" },
+        },
+        "steps": steps,
+    })
 }
 
 fn rolling(batch: Size, mode: &str) -> Value {
@@ -64,11 +71,21 @@ fn size(size: Size) -> Value {
 fn step(index: usize, plan: StepPlan) -> Value {
     let on_error = if plan.goes_on { "continue" } else { "fail" };
     let name = format!("step-{index}");
-    match plan.work {
+    let mut step = match plan.work {
         Work::Action => json!({"name": name, "action": kind(index), "on_error": on_error}),
         Work::WaitHealthy(seconds) => json!({
             "name": name, "use": "wait-healthy", "with": {"timeout_seconds": seconds},
             "on_error": on_error,
         }),
+    };
+    if let Some(timeout) = plan.timeout {
+        step["timeout"] = json!(format!("{timeout}ms"));
     }
+    if let Some((attempts, initial)) = plan.retry {
+        step["retry"] = json!({"attempts": attempts, "initial": format!("{initial}ms")});
+    }
+    if plan.requires {
+        step["require"] = json!("agent.node.node_status == \"HEALTHY\"");
+    }
+    step
 }

@@ -84,11 +84,8 @@ fn engine(around: &Surroundings, gate: &Arc<Gate>, faults: &Arc<Faults>, id: &st
         gate: Arc::clone(gate),
         ledger: around.ledger.clone(),
     };
-    let limits = AgentLimits {
-        unreachable_after: around.unreachable_after,
-        poll_max: Millis::from_secs(2),
-        ..AgentLimits::default()
-    };
+    let limits =
+        AgentLimits { unreachable_after: around.unreachable_after, ..AgentLimits::default() };
     let world = World {
         store: Arc::new(store),
         agents: Arc::new(agents),

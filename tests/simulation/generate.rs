@@ -6,15 +6,13 @@ use rand::{Rng as _, SeedableRng as _};
 use replibook::run::Verb;
 
 use crate::plan::{
-    ActionPlan, AgentPlan, CommandPlan, End, EnginePlan, Interruption, Outage, Plan, Point,
-    PostFault, RunPlan, Side, Size, StepPlan, StoreFault, StrategyPlan, Trouble, Window, Work,
+    ActionPlan, AgentPlan, CALM, CommandPlan, End, EnginePlan, Interruption, Outage, PATIENCE,
+    Plan, Point, PostFault, RunPlan, STAGES, STEPS, Side, Size, StagePlan, StepPlan, StoreFault,
+    StrategyPlan, Trouble, Window, Work,
 };
 
 /// The most agents of a history.
 const AGENTS: u32 = 20;
-
-/// The most steps of a stage.
-pub(crate) const STEPS: usize = 3;
 
 /// Troubles begin within this time, so that most of them meet a run that goes on.
 const LIVELY: u64 = 40_000;
@@ -30,6 +28,8 @@ struct Kinds {
     away: bool,
     oblivion: bool,
     failures: bool,
+    timeouts: bool,
+    retries: bool,
 }
 
 struct Dice(StdRng);
@@ -52,6 +52,7 @@ impl Plan {
             patience: dice.one_of([1_000, 5_000, 30_000]),
             agent_patience: dice.one_of([5_000, 30_000, 45_000]),
             timeless: false,
+            ends_by: CALM + PATIENCE,
         };
         if dice.chance(25) {
             plan.make_timeless();
@@ -85,13 +86,15 @@ impl Dice {
             away: self.chance(30),
             oblivion: self.chance(20),
             failures: self.chance(70),
+            timeouts: self.chance(30),
+            retries: self.chance(40),
         }
     }
 
     fn agent(&mut self, kinds: &Kinds) -> AgentPlan {
         let latency = self.one_of([0, 2, 20, 200, 700]);
         AgentPlan {
-            actions: (0..STEPS).map(|_| self.action(kinds)).collect(),
+            actions: (0..STAGES * STEPS).map(|_| self.action(kinds)).collect(),
             runs_again: self.chance(50),
             latency: self.up_to(latency),
             purges: (kinds.oblivion && self.chance(20)).then(|| self.up_to(8_000)),
@@ -111,6 +114,7 @@ impl Dice {
         ActionPlan {
             posts: (0..posts).map(|_| self.post_fault()).collect(),
             takes: self.up_to(longest),
+            flaky: if kinds.retries && self.chance(25) { self.one_of([1, 1, 2, 4]) } else { 0 },
             end: self.end(kinds),
         }
     }
@@ -143,6 +147,16 @@ impl Dice {
     }
 
     fn run(&mut self, index: u64, kinds: &Kinds) -> RunPlan {
+        let stages = self.one_of([1, 1, 1, 2, STAGES as u64]);
+        RunPlan {
+            at: if index == 0 { 0 } else { self.up_to(LIVELY) },
+            approval: self.chance(10),
+            stages: (0..stages).map(|_| self.stage(kinds)).collect(),
+            retries: if kinds.retries { self.one_of([0, 1, 2]) } else { 0 },
+        }
+    }
+
+    fn stage(&mut self, kinds: &Kinds) -> StagePlan {
         let strategy = match self.up_to(3) {
             0 => StrategyPlan::AllAtOnce,
             1 => StrategyPlan::Window(self.size([10, 25, 50])),
@@ -151,22 +165,28 @@ impl Dice {
         let none = !kinds.failures || self.chance(30);
         let max_failed = if none { Size::Count(0) } else { self.size([5, 10, 40]) };
         let steps = self.up_to(STEPS as u64 - 1) + 1;
-        RunPlan {
-            at: if index == 0 { 0 } else { self.up_to(LIVELY) },
-            approval: self.chance(10),
+        StagePlan {
             strategy,
             max_failed,
+            of_run: self.chance(30),
             aborts: self.chance(30),
-            steps: (0..steps).map(|_| self.step()).collect(),
+            steps: (0..steps).map(|_| self.step(kinds)).collect(),
         }
     }
 
-    fn step(&mut self) -> StepPlan {
+    fn step(&mut self, kinds: &Kinds) -> StepPlan {
         let work = match self.chance(80) {
             true => Work::Action,
             false => Work::WaitHealthy(self.one_of([5, 60])),
         };
-        StepPlan { work, goes_on: self.chance(20) }
+        let tries = kinds.retries && self.chance(50);
+        StepPlan {
+            work,
+            timeout: (kinds.timeouts && self.chance(50)).then(|| self.up_to(15_000) + 500),
+            retry: tries.then(|| (self.one_of([2, 3, 5]), self.one_of([1, 500, 4_000]))),
+            requires: self.chance(15),
+            goes_on: self.chance(20),
+        }
     }
 
     fn engine(&mut self, index: u64, kinds: &Kinds) -> EnginePlan {
@@ -221,20 +241,30 @@ impl Dice {
     fn commands(&mut self, runs: u64) -> Vec<CommandPlan> {
         let count = self.up_to(4) + 1;
         let soon = self.one_of([2_000, 10_000, LIVELY]);
-        let command = |_| CommandPlan {
+        (0..count).map(|_| self.command(runs, soon)).collect()
+    }
+
+    fn command(&mut self, runs: u64, soon: u64) -> CommandPlan {
+        let verb = self.verb();
+        let named = verb == Verb::GiveUp || verb == Verb::Retry && self.chance(50);
+        CommandPlan {
             at: self.up_to(soon),
             run: usize::try_from(self.up_to(runs - 1)).unwrap(),
-            verb: self.verb(),
-        };
-        (0..count).map(command).collect()
+            verb,
+            // There need not be so many.
+            agent: named.then(|| self.0.random_range(0..6)),
+        }
     }
 
     fn verb(&mut self) -> Verb {
-        match self.up_to(9) {
-            0..=3 => Verb::Pause,
-            4..=6 => Verb::Resume,
-            7 => Verb::Cancel,
-            8 => Verb::Approve,
+        match self.up_to(13) {
+            0..=2 => Verb::Pause,
+            3..=4 => Verb::PauseNow,
+            5..=7 => Verb::Resume,
+            8..=9 => Verb::Retry,
+            10 => Verb::GiveUp,
+            11 => Verb::Cancel,
+            12 => Verb::Approve,
             _ => Verb::Reject,
         }
     }

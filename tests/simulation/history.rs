@@ -1,12 +1,13 @@
 //! Runs one history, from its plan to what came of it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use replibook::clock::{Clock, TokioClock};
 use replibook::playbook::PluginInfo;
 use replibook::plugin::PluginHost;
 use replibook::run::{
-    Command, CommandId, Digest, Millis, RunId, RunStatus, Timestamp, Verb, new_run,
+    AgentId, Command, CommandId, Digest, Millis, RunId, RunStatus, Timestamp, Verb, new_run,
 };
 use replibook::store::{Cluster, MemoryStore, NewRun, Store as _, StoreOptions};
 use serde_json::Map;
@@ -19,11 +20,7 @@ use crate::documents;
 use crate::engines::{self, Surroundings};
 use crate::ledger::{SharedLedger, Violation};
 use crate::outcome::Outcome;
-use crate::plan::{CALM, Plan};
-
-/// How long everything may take once nothing goes wrong any more: a cancelled run waits five minutes
-/// for what is out, and an operator waits too.
-const PATIENCE: u64 = 30 * 60_000;
+use crate::plan::Plan;
 
 /// How often the history is looked at from outside.
 const LOOK: Millis = Millis(500);
@@ -32,6 +29,8 @@ const LOOK: Millis = Millis(500);
 pub(crate) struct Told {
     pub(crate) violation: Option<Violation>,
     pub(crate) outcome: Outcome,
+    /// Virtual milliseconds that it took.
+    pub(crate) lasted: u64,
     pub(crate) trace: Vec<String>,
 }
 
@@ -45,7 +44,7 @@ pub(crate) fn play(plan: &Plan, plugins: &PluginHost, traced: bool) -> Told {
     let told = runtime.block_on(async {
         let start = Timestamp::from_millis(1_763_802_000_000);
         let clock: Arc<dyn Clock> = Arc::new(TokioClock::starting_at(start));
-        let ledger = SharedLedger::new(clock.clone(), start, traced);
+        let ledger = SharedLedger::new(clock.clone(), start, plan.ends_by, traced);
         let _alarm = tracing::subscriber::set_default(Alarm::new(ledger.clone()));
         History::new(plan, plugins, clock, start, ledger).await.play().await
     });
@@ -59,6 +58,8 @@ struct History<'a> {
     around: Surroundings,
     builtins: Vec<PluginInfo>,
     commands: u128,
+    /// How often the operator had agents of a run tried again, and in which pause last.
+    retried: BTreeMap<RunId, (u32, Timestamp)>,
 }
 
 impl<'a> History<'a> {
@@ -84,7 +85,7 @@ impl<'a> History<'a> {
             ledger,
             unreachable_after: Millis(plan.agent_patience),
         };
-        Self { plan, around, builtins, commands: 0 }
+        Self { plan, around, builtins, commands: 0, retried: BTreeMap::new() }
     }
 
     async fn play(mut self) -> Told {
@@ -100,6 +101,7 @@ impl<'a> History<'a> {
             })
             .collect();
         self.watch().await;
+        let lasted = self.around.clock.now().since(self.around.start).0;
         stop.cancel();
         let ledger = self.around.ledger.clone();
         for engine in engines {
@@ -113,7 +115,7 @@ impl<'a> History<'a> {
         }
         let outcome = ledger.read(Outcome::of);
         let (violation, trace) = ledger.conclusion();
-        Told { violation, outcome, trace }
+        Told { violation, outcome, lasted, trace }
     }
 
     /// Does what people do, until all runs have ended or something is wrong.
@@ -131,13 +133,14 @@ impl<'a> History<'a> {
                 self.start_run(run).await;
             }
             while let Some(command) = commands.next_if(|command| command.at <= at) {
-                self.command(run_id(command.run), command.verb).await;
+                let agent = command.agent.map(|agent| AgentId(format!("node-{agent}")));
+                self.command(run_id(command.run), command.verb, agent).await;
             }
             if ledger.is_over() || runs.peek().is_none() && ledger.read(|l| l.all_ended()) {
                 return;
             }
             self.operate().await;
-            if at > CALM + PATIENCE {
+            if at > self.plan.ends_by {
                 let left = ledger.read(|ledger| {
                     let left = ledger.runs.values().filter(|run| !run.status.is_final());
                     left.map(|run| (run.status, run.progress.reason.clone())).collect::<Vec<_>>()
@@ -172,15 +175,25 @@ impl<'a> History<'a> {
             }
             let verb = match status {
                 RunStatus::PendingApprove => Verb::Approve,
-                _ => Verb::Resume,
+                _ => self.retry_or_resume(run, since),
             };
             // A store that is away, or an engine, makes it wait; one command at a time is enough.
             let engine = CommandId(Uuid::from_u128(COMMANDS + asked));
             if asked > 0 && self.is_waiting(engine).await {
                 continue;
             }
-            self.command(run, verb).await;
+            self.command(run, verb, None).await;
         }
+    }
+
+    fn retry_or_resume(&mut self, run: RunId, since: Timestamp) -> Verb {
+        let (times, last) = self.retried.get(&run).copied().unwrap_or_default();
+        let index = (0..self.plan.runs.len()).find(|index| run_id(*index) == run).unwrap();
+        if times >= self.plan.runs[index].retries || last == since {
+            return Verb::Resume;
+        }
+        self.retried.insert(run, (times + 1, since));
+        Verb::Retry
     }
 
     async fn is_waiting(&self, id: CommandId) -> bool {
@@ -188,14 +201,14 @@ impl<'a> History<'a> {
         command.is_some_and(|command| command.outcome.is_none() && command.finish_ts.is_none())
     }
 
-    async fn command(&mut self, run: RunId, verb: Verb) {
+    async fn command(&mut self, run: RunId, verb: Verb, agent: Option<AgentId>) {
         self.commands += 1;
         let command = Command {
             id: CommandId(Uuid::from_u128(COMMANDS + self.commands)),
             run,
             verb,
             actor: Some("ann".to_owned()),
-            agent: None,
+            agent,
             why: None,
             at: self.around.clock.now(),
             outcome: None,

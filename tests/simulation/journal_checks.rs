@@ -13,7 +13,8 @@ pub(crate) fn follows(old: Option<&Journal>, new: &Journal) -> Check {
             format!("{key:?} begins with {} answers", new.answers.len())
         });
     };
-    let kept = new.answers.starts_with(&old.answers) && old.log_lines <= new.log_lines;
+    let mut kept = new.answers.starts_with(&old.answers) && old.log_lines <= new.log_lines;
+    kept &= old.late.is_none() || old.late == new.late;
     expect(kept, "what a journal holds stays", || format!("{old:?} became {new:?}"))?;
     match &new.answers[old.answers.len()..] {
         [] => {
@@ -23,9 +24,8 @@ pub(crate) fn follows(old: Option<&Journal>, new: &Journal) -> Check {
                     let same = was.name == is.name && was.arguments_hash == is.arguments_hash;
                     same && was.at == is.at && was.accepted <= is.accepted
                 }
-                (Some(_), None) | (None, None) => true,
-                // Its call was given up, or it is over.
-                (None, Some(_)) => false,
+                // One that is given up or late is gone. One that follows is new: the run was on hold.
+                (Some(_) | None, None) | (None, Some(_)) => true,
             };
             expect(same, "a pending call stays as it was committed", || format!("{was:?}, {is:?}"))
         }
@@ -49,15 +49,9 @@ pub(crate) fn ended_well(model: &RunModel, events: &[RunEvent]) -> Check {
         let rule = "what a step returned is in its journal";
         let record = model.records.values().find(|record| record.agent == *agent);
         let record = record.ok_or_else(|| (rule, format!("{agent} has no record")))?;
-        let stage = &model.snapshot.playbook.stages[usize::from(record.stage)];
-        let index = stage.steps.iter().position(|known| known.name == *step);
-        let index = index.ok_or_else(|| (rule, format!("{step} is no step")))?;
-        let key = AttemptKey {
-            agent: record.seq,
-            stage: record.stage,
-            step: u16::try_from(index).unwrap(),
-            attempt: *attempt,
-        };
+        let place = model.place_of(step);
+        let (stage, index) = place.ok_or_else(|| (rule, format!("{step} is no step")))?;
+        let key = AttemptKey { agent: record.seq, stage, step: index, attempt: *attempt };
         let journal = model.journals.get(&key);
         let last = journal.filter(|journal| journal.pending.is_none());
         let last = last.and_then(|journal| journal.answers.last()).map(|last| &last.answer);

@@ -37,9 +37,9 @@ pub(crate) fn expect(holds: bool, rule: &'static str, what: impl FnOnce() -> Str
     if holds { Ok(()) } else { Err((rule, what())) }
 }
 
-/// Calls to store and agents after which a history that does not end is stopped: several times what
-/// the longest ones need.
-const MAX_CALLS: u64 = 400_000;
+/// Passages of an engine's border for each second that a history may take, after which it is stopped:
+/// many times what the busiest ones need.
+const CALLS_A_SECOND: u64 = 200;
 
 /// Who has the lease of a run according to the store.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +55,7 @@ pub(crate) struct Ledger {
     pub(crate) holders: BTreeMap<RunId, Holder>,
     violation: Option<Violation>,
     calls: u64,
+    max_calls: u64,
     /// What happened in words, where somebody wants to read it.
     trace: Option<Vec<String>>,
 }
@@ -67,13 +68,14 @@ pub(crate) struct SharedLedger {
 }
 
 impl SharedLedger {
-    pub(crate) fn new(clock: Arc<dyn Clock>, start: Timestamp, traced: bool) -> Self {
+    pub(crate) fn new(clock: Arc<dyn Clock>, start: Timestamp, ends_by: u64, traced: bool) -> Self {
         let ledger = Ledger {
             runs: BTreeMap::new(),
             posts: Posts::default(),
             holders: BTreeMap::new(),
             violation: None,
             calls: 0,
+            max_calls: ends_by / 1_000 * CALLS_A_SECOND,
             trace: traced.then(Vec::new),
         };
         Self { ledger: Arc::new(Mutex::new(ledger)), clock, start }
@@ -104,8 +106,8 @@ impl SharedLedger {
         let at = self.at();
         let mut ledger = lock(&self.ledger);
         ledger.calls += 1;
-        if ledger.calls > MAX_CALLS {
-            let what = format!("{MAX_CALLS} calls were made and it is not over");
+        if ledger.calls > ledger.max_calls {
+            let what = format!("{} calls were made and it is not over", ledger.calls);
             ledger.conclude(Err(("a run ends", what)), at);
         }
         ledger.violation.is_some()

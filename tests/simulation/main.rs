@@ -12,14 +12,19 @@
 
 mod agents;
 mod alarm;
+mod budget_model;
 mod campaign;
+mod day;
 mod documents;
 mod engines;
+mod event_model;
 mod gate;
 mod generate;
 mod history;
 mod journal_checks;
 mod ledger;
+#[cfg(feature = "mutants")]
+mod mutants;
 mod outcome;
 mod plan;
 mod post_model;
@@ -30,6 +35,7 @@ mod store;
 use std::time::Instant;
 
 use campaign::{Failure, PLUGINS, explain, rate, say, search, trial};
+use day::{DAY, one_day};
 use history::play;
 use plan::Plan;
 
@@ -74,4 +80,12 @@ fn a_seed_always_gives_the_same_history() {
         assert!(first.trace.len() > 2, "seed {seed} has a history");
         assert_eq!(first.outcome, again.outcome, "seed {seed}");
     }
+}
+
+#[test]
+fn a_rollout_over_a_thousand_agents_takes_its_day() {
+    let told = play(&one_day(1_000), &PLUGINS, false);
+    assert_eq!(told.violation, None);
+    assert!((DAY..DAY + DAY / 20).contains(&told.lasted), "{} ms", told.lasted);
+    assert_eq!(told.outcome.executions.len(), 1_000);
 }

@@ -10,7 +10,7 @@ use replibook::store::{MAX_PAGE, MemoryStore, Store as _};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::agents::payload;
+use crate::agents::{payload, place};
 use crate::ledger::{Check, Ledger, expect};
 use crate::plan::{End, Plan};
 use crate::post_model::Post;
@@ -124,15 +124,18 @@ fn check_action(ledger: &Ledger, plan: &Plan, id: Uuid, post: &Post) -> Check {
     let record = &run.records[&post.key.agent];
     let journal = &run.journals[&post.key];
     let agent = usize::try_from(post.key.agent.0).unwrap();
-    let step = usize::from(post.key.step);
-    let end = plan.agents[agent].actions[step].end;
+    let step = place(usize::from(post.key.stage), usize::from(post.key.step));
+    let end = plan.agents[agent].actions[step].end_of(post.key.attempt);
     let ran = post.executions > 0;
     let say = || format!("{id}, step {step} of {}: {journal:?}", post.agent);
-    let Some(answer) = journal.answers.get(post.call) else {
-        // Cut off, or given up: its agent must not pass for one whose steps went well.
-        let failed = record.state == AgentState::Failed;
-        return expect(failed, "no action is lost", say);
+    let answer = journal.answers.get(post.call).or(journal.late.as_ref());
+    let Some(answer) = answer else {
+        // Its attempt timed out or was cut off: it must not pass for one that went well.
+        let attempt = (post.agent.clone(), journal.step_name.clone(), post.key.attempt);
+        let failed = run.attempts.get(&attempt) == Some(&true);
+        return expect(failed || record.state == AgentState::Failed, "no action is lost", say);
     };
+    let late = journal.late.is_some();
     let (right, rule) = match &answer.answer {
         Answer::RunAction(Ok(value)) => {
             let ends = matches!(end, End::Done | End::Stalled);
@@ -146,11 +149,11 @@ fn check_action(ledger: &Ledger, plan: &Plan, id: Uuid, post: &Post) -> Check {
         }
         Answer::RunAction(Err(CallError::Lost(_))) => {
             let forgets = end == End::Forgotten || plan.agents[agent].purges.is_some();
-            // A run that is cancelled only looks at what it may have sent.
-            (
-                ran && forgets || run.status == RunStatus::Cancelled,
-                "only what an agent forgot counts as lost",
-            )
+            // What is only looked at may never have been sent.
+            let only_looked = run.status == RunStatus::Cancelled || late;
+            let given_up = run.given_up.contains(&post.agent);
+            let right = ran && forgets || only_looked || given_up;
+            (right, "only what an agent forgot counts as lost")
         }
         Answer::RunAction(Err(CallError::Unreachable(_) | CallError::TimedOut(_)))
         | Answer::Info(_)

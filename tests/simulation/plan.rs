@@ -17,14 +17,20 @@ pub(crate) struct Plan {
     /// Its end does not depend on when things happen: without what disturbs it between engine, store
     /// and agents it has to end in the same way.
     pub(crate) timeless: bool,
+    /// By then every run has to have ended.
+    pub(crate) ends_by: u64,
 }
 
 /// From then on nothing goes wrong any more, and every run has to end.
 pub(crate) const CALM: u64 = 150_000;
 
+/// How long everything may take from then on: a cancelled run waits five minutes for what is out, and the
+/// operator waits too.
+pub(crate) const PATIENCE: u64 = 30 * 60_000;
+
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct AgentPlan {
-    /// What becomes of its actions, one for each step.
+    /// What becomes of its actions, one for each step of each stage.
     pub(crate) actions: Vec<ActionPlan>,
     /// It is of the kind that runs an action again when it is sent again.
     pub(crate) runs_again: bool,
@@ -43,7 +49,16 @@ pub(crate) struct ActionPlan {
     /// What happens to the first requests to schedule it.
     pub(crate) posts: Vec<PostFault>,
     pub(crate) takes: u64,
+    /// So many attempts fail before one ends as `end` says.
+    pub(crate) flaky: u32,
     pub(crate) end: End,
+}
+
+impl ActionPlan {
+    /// How an attempt ends, from 1.
+    pub(crate) fn end_of(&self, attempt: u32) -> End {
+        if attempt <= self.flaky { End::Failed } else { self.end }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,8 +100,23 @@ impl Window {
 pub(crate) struct RunPlan {
     pub(crate) at: u64,
     pub(crate) approval: bool,
+    pub(crate) stages: Vec<StagePlan>,
+    /// How often the operator has agents tried again before letting a run go on without them.
+    pub(crate) retries: u32,
+}
+
+/// The most stages of a playbook.
+pub(crate) const STAGES: usize = 3;
+
+/// The most steps of a stage.
+pub(crate) const STEPS: usize = 3;
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct StagePlan {
     pub(crate) strategy: StrategyPlan,
     pub(crate) max_failed: Size,
+    /// Whether the failures of stages before count too.
+    pub(crate) of_run: bool,
     /// Whether too many failures end the run; otherwise they pause it.
     pub(crate) aborts: bool,
     pub(crate) steps: Vec<StepPlan>,
@@ -117,6 +147,12 @@ impl Size {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StepPlan {
     pub(crate) work: Work,
+    /// How long an attempt may take.
+    pub(crate) timeout: Option<u64>,
+    /// Attempts, and the wait before the second.
+    pub(crate) retry: Option<(u32, u64)>,
+    /// Whether the node has to be healthy just before it.
+    pub(crate) requires: bool,
     /// Whether its failure lets the agent go on.
     pub(crate) goes_on: bool,
 }
@@ -200,6 +236,8 @@ pub(crate) struct CommandPlan {
     /// Index of the run.
     pub(crate) run: usize,
     pub(crate) verb: replibook::run::Verb,
+    /// Index of the agent that it is about.
+    pub(crate) agent: Option<usize>,
 }
 
 impl Plan {
@@ -232,8 +270,14 @@ impl Plan {
             }
         }
         for run in &mut self.runs {
-            if let StrategyPlan::Window(size) = run.strategy {
-                run.strategy = StrategyPlan::Batches(size);
+            run.retries = 0;
+            for stage in &mut run.stages {
+                if let StrategyPlan::Window(size) = stage.strategy {
+                    stage.strategy = StrategyPlan::Batches(size);
+                }
+                for step in &mut stage.steps {
+                    step.timeout = None;
+                }
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::plan::{End, Plan, StrategyPlan, Work};
+use crate::plan::{End, Plan, StagePlan, StrategyPlan, Work};
 
 /// How long a plan is made smaller at most: who waits for it wants to see the failure.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -90,17 +90,35 @@ fn simpler_engines(plan: &Plan, add: &mut Add<'_>) {
 
 fn simpler_runs(plan: &Plan, add: &mut Add<'_>) {
     for (index, run) in plan.runs.iter().enumerate() {
-        if run.steps.len() > 1 {
-            add(&|plan| plan.runs[index].steps.truncate(1));
-        }
-        add(&|plan| plan.runs[index].strategy = StrategyPlan::AllAtOnce);
         add(&|plan| plan.runs[index].approval = false);
-        add(&|plan| plan.runs[index].aborts = false);
+        add(&|plan| plan.runs[index].retries = 0);
         add(&|plan| plan.runs[index].at = 0);
-        for step in 0..run.steps.len() {
-            add(&|plan| plan.runs[index].steps[step].goes_on = false);
-            add(&|plan| plan.runs[index].steps[step].work = Work::Action);
+        if run.stages.len() > 1 {
+            add(&|plan| drop(plan.runs[index].stages.pop()));
         }
+        for stage in 0..run.stages.len() {
+            simpler_stage(plan, index, stage, add);
+        }
+    }
+}
+
+fn simpler_stage(plan: &Plan, run: usize, stage: usize, add: &mut Add<'_>) {
+    let steps = plan.runs[run].stages[stage].steps.len();
+    let mut add = |change: &dyn Fn(&mut StagePlan)| {
+        add(&|plan| change(&mut plan.runs[run].stages[stage]));
+    };
+    if steps > 1 {
+        add(&|stage| stage.steps.truncate(steps - 1));
+    }
+    add(&|stage| stage.strategy = StrategyPlan::AllAtOnce);
+    add(&|stage| stage.of_run = false);
+    add(&|stage| stage.aborts = false);
+    for step in 0..steps {
+        add(&|stage| stage.steps[step].goes_on = false);
+        add(&|stage| stage.steps[step].requires = false);
+        add(&|stage| stage.steps[step].timeout = None);
+        add(&|stage| stage.steps[step].retry = None);
+        add(&|stage| stage.steps[step].work = Work::Action);
     }
 }
 
@@ -114,6 +132,7 @@ fn simpler_agents(plan: &Plan, add: &mut Add<'_>) {
         for action in 0..agent.actions.len() {
             add(&|plan| plan.agents[index].actions[action].end = End::Done);
             add(&|plan| plan.agents[index].actions[action].takes = 0);
+            add(&|plan| plan.agents[index].actions[action].flaky = 0);
             for post in (0..agent.actions[action].posts.len()).rev() {
                 add(&|plan| remove(&mut plan.agents[index].actions[action].posts, post));
             }

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::limits::FollowContext;
 use super::pace::{Pace, Patience};
 use crate::agent::{ActionPhase, ActionRequest, ActionStatus, AgentError};
+use crate::mutants::mutant;
 use crate::playbook::{MAX_JSON_DEPTH, json_depth_ok};
 use crate::run::{CallError, Timestamp};
 
@@ -167,7 +168,7 @@ impl<A: FnMut() + Send> Follow<'_, A> {
                 self.known = Known::Yes;
                 Ok(self.take(status).await)
             }
-            Ok(None) if asked >= settled => {
+            Ok(None) if asked >= settled || mutant!(SettleSkipped) => {
                 self.known = Known::No;
                 Ok(None)
             }

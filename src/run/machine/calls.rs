@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::changes::Changes;
 use super::state::{Attempt, Doing, IllegalInput, Machine};
 use super::steps::{Why, deadline, json_bytes};
+use crate::mutants::mutant;
 use crate::run::{
     Activate, Activation, ActivationEnd, AgentSeq, AgentState, Answer, Answered, AttemptKey, Call,
     CallError, CallName, Effect, FailureReason, Journal, NodeInfo, Outstanding, Pending, Perform,
@@ -255,7 +256,9 @@ impl Machine {
         let agent = attempt.journal.agent.clone();
         changes.logs(self, logs, &step, Some((&mut attempt.journal, &agent)));
         attempt.journal.pending = None;
-        changes.journals.push(attempt.journal);
+        if !mutant!(AnswerNotRecorded) {
+            changes.journals.push(attempt.journal);
+        }
     }
 
     pub(super) fn accepted(&mut self, key: AttemptKey, call: u32, changes: &mut Changes) {

@@ -2,6 +2,7 @@
 
 use super::changes::Changes;
 use super::state::{IllegalInput, Machine};
+use crate::mutants::mutant;
 use crate::playbook::{BudgetScope, OnExceeded};
 use crate::run::{
     AgentState, Effect, PlannedNext, ReasonCode, RunStatus, StageProgress, StatusReason,
@@ -26,7 +27,8 @@ impl Machine {
     /// Whether more agents failed than the budget allows and a person has accepted.
     pub(super) fn budget_exceeded(&self) -> bool {
         let progress = &self.run.progress;
-        self.counted_failures() > self.allowed_failures()
+        let late = u32::from(mutant!(BudgetCheckedLate));
+        self.counted_failures() > self.allowed_failures() + late
             && progress.failures > progress.accepted_failures
     }
 
@@ -137,6 +139,9 @@ impl Machine {
         self.run.progress.outcome = Some(outcome);
         self.run.progress.finishing_at = Some(changes.now);
         self.run.progress.stage.refresh.clear();
+        if mutant!(FinishTsOnRunFirst) {
+            self.run.progress.finish_ts = Some(changes.now);
+        }
         self.plan_due = false;
         changes.status(self, RunStatus::Finishing, Some(reason));
         changes.effects.push(Effect::Stamp(changes.now));

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::changes::Changes;
 use super::refreshing::Refreshing;
 use super::state::{IllegalInput, Machine};
+use crate::mutants::mutant;
 use crate::run::decision::{MAX_LABEL_CHARS, shortest_wait};
 use crate::run::{
     AgentId, AgentSeq, AgentState, Decision, Effect, Happened, MAX_DECIDED, MAX_MEMO_BYTES,
@@ -38,13 +39,19 @@ impl Machine {
         if !self.plan_due || busy || settled || self.refreshing != Refreshing::No {
             return;
         }
-        if self.run.progress.status != RunStatus::Running || self.asks_afresh(changes) {
+        if !self.may_plan() || self.asks_afresh(changes) {
             return;
         }
         let Some((plugin, input)) = self.plan_question(changes) else { return };
         self.plan_due = false;
         self.planning = true;
         changes.effects.push(Effect::Plan { plugin, input });
+    }
+
+    /// Whether the run starts agents.
+    fn may_plan(&self) -> bool {
+        let status = self.run.progress.status;
+        status == RunStatus::Running || mutant!(PauseStartsMore) && status == RunStatus::Paused
     }
 
     fn plan_question(&mut self, changes: &mut Changes) -> Option<(crate::run::Digest, PlanInput)> {
@@ -82,7 +89,7 @@ impl Machine {
         self.planning = false;
         let stage = self.stage().map(|stage| stage.name.clone()).unwrap_or_default();
         changes.logs(self, logs, &stage, None);
-        if self.run.progress.status != RunStatus::Running {
+        if !self.may_plan() {
             return Ok(());
         }
         let strategy = self.stage().map(|stage| stage.strategy.plugin.clone()).unwrap_or_default();

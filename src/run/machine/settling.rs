@@ -7,6 +7,7 @@ use super::calls::pending_action;
 use super::changes::Changes;
 use super::state::{Doing, Machine};
 use super::steps::Why;
+use crate::mutants::mutant;
 use crate::playbook::{OnError, Step};
 use crate::run::{
     AgentSeq, AgentState, Answer, AttemptKey, Call, CallError, Effect, Failure, FailureReason,
@@ -36,7 +37,7 @@ impl Machine {
     /// is looked at then.
     pub(super) fn attempt_timed_out(&mut self, seq: AgentSeq, changes: &mut Changes) {
         let Some(attempt) = self.attempts.get(&seq) else { return };
-        let is_out = pending_action(&attempt.journal);
+        let is_out = pending_action(&attempt.journal).filter(|_| !mutant!(OutstandingForgotten));
         if attempt.doing == Doing::Activation {
             return;
         }

@@ -10,6 +10,7 @@ use super::members::Joining;
 use super::membership::Changed;
 use super::refreshing::Refreshing;
 use super::settling::Settling;
+use crate::mutants::mutant;
 use crate::playbook::{Expr, ExprError, Scope, Stage, Step};
 use crate::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, CommandId, Effect, Input, Journal,
@@ -157,6 +158,7 @@ impl Machine {
             match Self::record(self, seq).map(|record| record.phase) {
                 Some(StepPhase::Waiting) => self.starting.push_back(seq),
                 Some(StepPhase::Trying) => self.take_up_attempt(seq, journals, changes),
+                Some(StepPhase::RetryAt { .. }) if mutant!(RetryForgotten) => {}
                 Some(StepPhase::RetryAt { at }) => self.alarms.set(seq, at),
                 Some(StepPhase::Settling { .. }) => self.take_up_settling(seq, journals, changes),
                 None => {}

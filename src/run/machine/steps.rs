@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::changes::Changes;
 use super::state::{Attempt, Doing, Machine};
+use crate::mutants::mutant;
 use crate::playbook::{OnError, Retry, Step};
 use crate::run::{
     AgentSeq, AgentState, AttemptKey, Effect, Failure, FailureReason, Happened, Journal, Millis,
@@ -116,7 +117,7 @@ impl Machine {
     pub(super) fn begin_attempt(&mut self, seq: AgentSeq, step: &Step, changes: &mut Changes) {
         let Some(record) = self.record_mut(seq) else { return };
         let Some(number) = record.attempts.get_mut(usize::from(record.step)) else { return };
-        *number += 1;
+        *number = if mutant!(AttemptReused) { 1 } else { *number + 1 };
         let attempt = *number;
         record.tries = record.tries.saturating_add(1);
         record.phase = StepPhase::Trying;
@@ -285,7 +286,9 @@ impl Machine {
         let why = failure.as_ref().map(|f| format!("{}: {}", f.reason, f.message));
         changes.agent(self, seq, state, why);
         self.plan_due = true;
-        if failure.is_some_and(|f| f.reason != FailureReason::Cancelled) {
+        let uncounted =
+            |reason| mutant!(UnreachableNotCounted) && reason == FailureReason::Unreachable;
+        if failure.is_some_and(|f| f.reason != FailureReason::Cancelled && !uncounted(f.reason)) {
             self.run.progress.stage.failures += 1;
             self.run.progress.failures += 1;
             self.check_budget(changes);

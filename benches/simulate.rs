@@ -1,0 +1,85 @@
+//! How fast the simulator is: `make bench BENCHES=simulate`.
+//!
+//! A rollout over 1,000 agents that takes a day of virtual time, and histories as the tests play them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::wildcard_enum_match_arm)]
+// The tests use more of the simulator.
+#![allow(dead_code)]
+
+mod support;
+
+#[path = "../tests/simulation/agents.rs"]
+mod agents;
+#[path = "../tests/simulation/alarm.rs"]
+mod alarm;
+#[path = "../tests/simulation/budget_model.rs"]
+mod budget_model;
+#[path = "../tests/simulation/campaign.rs"]
+mod campaign;
+#[path = "../tests/simulation/day.rs"]
+mod day;
+#[path = "../tests/simulation/documents.rs"]
+mod documents;
+#[path = "../tests/simulation/engines.rs"]
+mod engines;
+#[path = "../tests/simulation/event_model.rs"]
+mod event_model;
+#[path = "../tests/simulation/gate.rs"]
+mod gate;
+#[path = "../tests/simulation/generate.rs"]
+mod generate;
+#[path = "../tests/simulation/history.rs"]
+mod history;
+#[path = "../tests/simulation/journal_checks.rs"]
+mod journal_checks;
+#[path = "../tests/simulation/ledger.rs"]
+mod ledger;
+#[path = "../tests/simulation/outcome.rs"]
+mod outcome;
+#[path = "../tests/simulation/plan.rs"]
+mod plan;
+#[path = "../tests/simulation/post_model.rs"]
+mod post_model;
+#[path = "../tests/simulation/run_model.rs"]
+mod run_model;
+#[path = "../tests/simulation/shrink.rs"]
+mod shrink;
+#[path = "../tests/simulation/store.rs"]
+mod store;
+
+use std::time::Instant;
+
+use campaign::{search, trial};
+use day::one_day;
+use plan::Plan;
+use support::{Table, heading, ms, note, rate};
+
+const AGENTS: u32 = 1_000;
+const ROLLOUTS: usize = 3;
+const HISTORIES: u64 = 1_000;
+
+fn main() {
+    heading("simulate");
+    let mut table = Table::new(["what", "took", "rate"]);
+    // The first one compiles the plugins.
+    assert_eq!(trial(&one_day(10)), None);
+    for _ in 0..ROLLOUTS {
+        let start = Instant::now();
+        assert_eq!(trial(&one_day(AGENTS)), None);
+        let took = start.elapsed();
+        table.row([format!("a day over {AGENTS} agents"), ms(took), rate(1, took)]);
+    }
+    let start = Instant::now();
+    for seed in 0..HISTORIES {
+        assert_eq!(trial(&Plan::from_seed(seed)), None, "seed {seed}");
+    }
+    let took = start.elapsed();
+    let histories = usize::try_from(HISTORIES).unwrap();
+    table.row([format!("{HISTORIES} histories, one thread"), ms(took), rate(histories, took)]);
+    let start = Instant::now();
+    assert!(search(0..HISTORIES, || {}).0.is_none());
+    let took = start.elapsed();
+    table.row([format!("{HISTORIES} histories, all threads"), ms(took), rate(histories, took)]);
+    table.print();
+    note("a rollout should take at most 5 s, and 50 histories a second should be played");
+}

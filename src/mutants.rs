@@ -1,0 +1,104 @@
+//! Mistakes that are made on purpose, to see that the simulator notices them. They exist only in builds
+//! with the feature `mutants`, which no program is built with: elsewhere [`mutant!`] is `false`.
+//!
+//! One mistake at most is made on a thread. It is chosen before anything runs there and stays, so that
+//! for the pure modules it is a constant like any other.
+
+#[cfg(feature = "mutants")]
+pub use chosen::{Mutant, choose};
+
+/// Whether this mistake is made here.
+#[cfg(feature = "mutants")]
+macro_rules! mutant {
+    ($mutant:ident) => {
+        $crate::mutants::chosen::is_chosen($crate::mutants::Mutant::$mutant)
+    };
+}
+
+/// Whether this mistake is made here.
+#[cfg(not(feature = "mutants"))]
+macro_rules! mutant {
+    ($mutant:ident) => {
+        false
+    };
+}
+
+pub(crate) use mutant;
+
+#[cfg(feature = "mutants")]
+pub(crate) mod chosen {
+    use std::cell::Cell;
+
+    /// The mistakes.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Mutant {
+        /// Effects are performed before what led to them is committed.
+        PerformBeforeCommit,
+        /// A commit is written in two parts, its events last.
+        TornCommit,
+        /// An action that may have been sent is sent again without a look whether it is known.
+        PostWithoutLook,
+        /// A look right after a request counts, though the request may still be on its way.
+        SettleSkipped,
+        /// That an agent accepted an action is forgotten when the run is taken up again.
+        AcceptanceForgotten,
+        /// Each attempt of a step has the same number.
+        AttemptReused,
+        /// Agents that can't be reached count for no budget.
+        UnreachableNotCounted,
+        /// The budget is looked at one failure too late.
+        BudgetCheckedLate,
+        /// A pause lets the strategy start some more agents.
+        PauseStartsMore,
+        /// Requests are sent whatever became of the lease.
+        LeaseNotChecked,
+        /// The store takes commits of engines that lost the run.
+        FenceIgnored,
+        /// A run takes its cluster without asking for the lock.
+        ClusterNotLocked,
+        /// The run gets its `finish_ts` first.
+        FinishTsOnRunFirst,
+        /// The last answer of a step is not written into its journal.
+        AnswerNotRecorded,
+        /// The next attempt does not wait for an action whose time is over.
+        OutstandingForgotten,
+        /// An agent whose next attempt is due later is not woken for it after the run was taken up.
+        RetryForgotten,
+    }
+
+    impl Mutant {
+        /// All of them.
+        pub const ALL: [Self; 16] = [
+            Self::PerformBeforeCommit,
+            Self::TornCommit,
+            Self::PostWithoutLook,
+            Self::SettleSkipped,
+            Self::AcceptanceForgotten,
+            Self::AttemptReused,
+            Self::UnreachableNotCounted,
+            Self::BudgetCheckedLate,
+            Self::PauseStartsMore,
+            Self::LeaseNotChecked,
+            Self::FenceIgnored,
+            Self::ClusterNotLocked,
+            Self::FinishTsOnRunFirst,
+            Self::AnswerNotRecorded,
+            Self::OutstandingForgotten,
+            Self::RetryForgotten,
+        ];
+    }
+
+    thread_local! {
+        static CHOSEN: Cell<Option<Mutant>> = const { Cell::new(None) };
+    }
+
+    /// Makes this mistake on this thread from now on, or none.
+    pub fn choose(mutant: Option<Mutant>) {
+        CHOSEN.set(mutant);
+    }
+
+    /// Whether this mistake is made on this thread.
+    pub(crate) fn is_chosen(mutant: Mutant) -> bool {
+        CHOSEN.get() == Some(mutant)
+    }
+}

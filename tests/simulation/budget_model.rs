@@ -1,0 +1,66 @@
+//! How many agents failed, counted from the events alone, and whether more may start.
+
+use std::collections::BTreeSet;
+
+use replibook::playbook::{Budget, BudgetScope, OnExceeded};
+use replibook::run::AgentId;
+
+#[derive(Default)]
+pub(crate) struct BudgetModel {
+    /// Agents whose failure counts, of the present stage.
+    failed: BTreeSet<AgentId>,
+    /// Failures of the stages before that count for the run.
+    before: usize,
+    /// Failures of the whole run that a person let pass.
+    accepted: usize,
+    /// Agents that the present stage selected.
+    pub(crate) selected: u32,
+}
+
+impl BudgetModel {
+    pub(crate) fn stage_begins(&mut self, selected: u32) {
+        self.before += self.failed.len();
+        self.failed.clear();
+        self.selected = selected;
+    }
+
+    /// An agent failed, not because the run is cancelled.
+    pub(crate) fn failed(&mut self, agent: &AgentId) {
+        self.failed.insert(agent.clone());
+    }
+
+    /// A failed agent is to be tried again.
+    pub(crate) fn put_back(&mut self, agent: &AgentId) {
+        self.failed.remove(agent);
+        self.accepted = self.accepted.min(self.of_run());
+    }
+
+    /// A person let the run go on although the budget was exceeded.
+    pub(crate) fn accepted(&mut self) {
+        self.accepted = self.of_run();
+    }
+
+    fn of_run(&self) -> usize {
+        self.before + self.failed.len()
+    }
+
+    /// Whether no further agent may start under that budget.
+    pub(crate) fn exceeded(&self, budget: &Budget) -> bool {
+        let counted = match budget.scope {
+            BudgetScope::Stage => self.failed.len(),
+            BudgetScope::Run => self.of_run(),
+        };
+        counted > budget.max_failed.of(self.selected) as usize && self.of_run() > self.accepted
+    }
+
+    /// Whether a run that goes has to have been stopped.
+    pub(crate) fn stops(&self, budget: &Budget) -> bool {
+        budget.on_exceeded == OnExceeded::Pause && self.exceeded(budget)
+    }
+
+    pub(crate) fn in_words(&self) -> String {
+        let (of_run, accepted, selected) = (self.of_run(), self.accepted, self.selected);
+        let failed = self.failed.len();
+        format!("{failed} of {selected} failed, {of_run} in all stages, {accepted} accepted")
+    }
+}

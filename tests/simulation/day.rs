@@ -1,0 +1,52 @@
+//! A rollout that takes a day.
+
+use crate::plan::{
+    ActionPlan, AgentPlan, End, EnginePlan, Plan, RunPlan, STAGES, STEPS, Size, StagePlan,
+    StepPlan, StrategyPlan, Work,
+};
+
+/// A day.
+pub(crate) const DAY: u64 = 24 * 60 * 60 * 1_000;
+
+/// Agents at a time.
+const BATCH: u32 = 10;
+
+/// A rollout over so many agents, ten at a time and each batch as long as fits a day. Each agent does
+/// an action and is looked at until its node is healthy.
+pub(crate) fn one_day(agents: u32) -> Plan {
+    let slot = DAY / u64::from(agents.div_ceil(BATCH));
+    let step =
+        |work| StepPlan { work, timeout: None, retry: None, requires: false, goes_on: false };
+    let stage = StagePlan {
+        strategy: StrategyPlan::Batches(Size::Count(BATCH)),
+        max_failed: Size::Count(0),
+        of_run: false,
+        aborts: false,
+        steps: vec![step(Work::Action), step(Work::WaitHealthy(60))],
+    };
+    Plan {
+        agents: (0..agents).map(|agent| in_slot(slot, agent % BATCH)).collect(),
+        runs: vec![RunPlan { at: 0, approval: false, stages: vec![stage], retries: 0 }],
+        engines: vec![EnginePlan { at: 0, troubles: Vec::new(), faults: Vec::new() }],
+        outages: Vec::new(),
+        commands: Vec::new(),
+        patience: 1_000,
+        agent_patience: 120_000,
+        timeless: false,
+        ends_by: DAY + DAY / 10,
+    }
+}
+
+/// An agent whose action takes half of the slot of its batch, up to all of it for the last one.
+fn in_slot(slot: u64, place: u32) -> AgentPlan {
+    let takes = slot / 2 + slot / 2 * u64::from(place + 1) / u64::from(BATCH);
+    let action = ActionPlan { posts: Vec::new(), takes, flaky: 0, end: End::Done };
+    AgentPlan {
+        actions: vec![action; STAGES * STEPS],
+        runs_again: false,
+        latency: 20,
+        purges: None,
+        away: None,
+        ill: None,
+    }
+}
