@@ -106,12 +106,7 @@ fn differs(number: usize, expected: CallName, call: &Call) -> Stop {
 
 /// The name of a call as a plugin's author knows it.
 pub(super) fn word(name: CallName) -> &'static str {
-    match name {
-        CallName::Info => "agent.info",
-        CallName::RunAction => "agent.run-action",
-        CallName::WaitStatus => "agent.wait-status",
-        CallName::Sleep => "timer.sleep",
-    }
+    name.as_str()
 }
 
 fn reason(error: &CallError) -> FailureReason {

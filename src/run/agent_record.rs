@@ -240,13 +240,14 @@ impl About {
             attributes: (self.attributes != new.attributes).then(|| self.attributes.clone()),
             node: (self.node != new.node).then(|| self.node.clone()),
             node_seen_at: self.seen_at,
+            address: None,
         })
     }
 
     /// Goes back to before the change that `was` tells of. To get to what was known at an event, the
     /// changes after it are taken back, the last one first.
     pub fn take_back(&mut self, was: &Was) {
-        let Was { attributes, node, node_seen_at } = was;
+        let Was { attributes, node, node_seen_at, address: _ } = was;
         if let Some(attributes) = attributes {
             self.attributes.clone_from(attributes);
         }
@@ -258,7 +259,7 @@ impl About {
 }
 
 /// What was known about an agent before it changed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Was {
     /// The attributes; left out when they did not change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -269,6 +270,9 @@ pub struct Was {
     pub node: Option<Arc<Value>>,
     /// When the agent had been asked; none when it never was.
     pub node_seen_at: Option<Timestamp>,
+    /// Base URL of its API, where that changed with the rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
 }
 
 /// Reads a value that is there: null is a value.
@@ -287,6 +291,14 @@ pub struct Failure {
     pub step: String,
     /// When.
     pub at: Timestamp,
+}
+
+impl Failure {
+    /// That of an agent which left before its steps ended, where the stage counts that as a failure.
+    pub(super) fn left_cluster(step: String, at: Timestamp) -> Self {
+        let message = "the agent left the cluster before its steps ended".to_owned();
+        Self { reason: FailureReason::LeftCluster, message, step, at }
+    }
 }
 
 /// The reasons for a failure.

@@ -1,6 +1,7 @@
 //! What a strategy is asked and what it answers, in the host's own types.
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::agent_record::AgentRecord;
 use super::ids::AgentId;
@@ -97,6 +98,29 @@ pub enum Next {
     Complete,
     /// The run fails once nothing is in flight.
     Abort(String),
+}
+
+impl Decision {
+    /// sha256 of all of it, in hex: the same decision has the same hash.
+    pub fn hash(&self) -> String {
+        let Self { start, skip, next, memo, label, refresh } = self;
+        // With its keys and lists as JSON has them, so that no two decisions have one text.
+        let all = json!([start, skip, next.to_string(), memo, label, refresh]);
+        hex::encode(Sha256::digest(all.to_string().as_bytes()))
+    }
+}
+
+/// In words, as events have it.
+impl std::fmt::Display for Next {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Wait => f.write_str("wait"),
+            Self::WaitUntil(at) => write!(f, "wait until {at}"),
+            Self::Approval(message) => write!(f, "approval: {message}"),
+            Self::Complete => f.write_str("complete"),
+            Self::Abort(reason) => write!(f, "abort: {reason}"),
+        }
+    }
 }
 
 /// The agents of a stage, as a strategy sees them. Every answer costs what it returns.

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::agent_record::{AgentRecord, FailureReason};
 use super::ids::{AgentSeq, Digest, RunId};
 use super::membership::MassAbsence;
 use super::status::{AgentState, RunStatus};
 use super::time::Timestamp;
-use crate::playbook::{Concurrency, Playbook};
+use crate::playbook::{Concurrency, Expr, ExprError, Playbook, Scope, Stage};
 
 /// One execution of a playbook against a cluster.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -91,6 +91,58 @@ impl Snapshot {
     /// Digests of all plugins that the run pins: their bytes are kept as long as the run.
     pub fn pins(&self) -> BTreeSet<&Digest> {
         self.playbook.plugins.values().map(|pin| &pin.digest).collect()
+    }
+
+    /// The arguments of a stage's strategy, with the expressions filled in: the same each time.
+    ///
+    /// # Errors
+    /// What went wrong in an expression.
+    pub fn strategy_arguments(&self, stage: &Stage) -> Result<Value, ExprError> {
+        self.with_scope(Value::Null, Value::Null, |scope| stage.strategy.with.render(scope))
+    }
+
+    /// Whether an expression holds for an agent, which it sees as the selection of a stage does. A
+    /// strategy may ask that for each of many agents, so only what the expression looks at is copied.
+    pub(super) fn holds_for(
+        &self,
+        record: &AgentRecord,
+        expression: &Expr,
+    ) -> Result<bool, ExprError> {
+        let used = |path: &[&str], value: &dyn Fn() -> Value| match expression.looks_at(path) {
+            true => value(),
+            false => Value::Null,
+        };
+        let of_agent = |name: &str, value: &dyn Fn() -> Value| used(&["agent", name], value);
+        let agent = json!({
+            "id": of_agent("id", &|| json!(record.agent)),
+            "address": of_agent("address", &|| json!(record.address)),
+            "attributes": of_agent("attributes", &|| json!(record.attributes)),
+            "node": of_agent("node", &|| Value::clone(&record.node)),
+        });
+        let params = used(&["params"], &|| Value::Object(self.params.clone()));
+        let run = used(&["run"], &|| json!({"id": self.id, "started_by": self.started_by}));
+        let cluster = used(&["cluster"], &|| json!({"name": self.cluster}));
+        let steps = Value::Null;
+        expression.eval_bool(&Scope {
+            params: &params,
+            agent: &agent,
+            steps: &steps,
+            run: &run,
+            cluster: &cluster,
+        })
+    }
+
+    /// Lets `f` see the scope of expressions, for an agent or for none.
+    pub(super) fn with_scope<T>(
+        &self,
+        agent: Value,
+        steps: Value,
+        f: impl Fn(&Scope<'_>) -> T,
+    ) -> T {
+        let params = Value::Object(self.params.clone());
+        let run = json!({"id": self.id, "started_by": self.started_by});
+        let cluster = json!({"name": self.cluster});
+        f(&Scope { params: &params, agent: &agent, steps: &steps, run: &run, cluster: &cluster })
     }
 }
 

@@ -48,10 +48,13 @@ pub enum Happened {
         /// How many agents it has selected.
         selected: u32,
     },
-    /// The strategy decided. The agents that it started follow as `agent` events of the same batch.
+    /// The strategy decided. The agents that it left out and started follow as `agent` events.
     Decision {
         /// Sequence of the last event that the strategy's roster reflected.
         roster: u64,
+        /// What it was asked with; none in a history that an early version wrote.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        asked: Option<Asked>,
         /// Number of the batch; none when no agent was started.
         batch: Option<u32>,
         /// Label of the batch.
@@ -65,6 +68,25 @@ pub enum Happened {
         /// Agents that it wants asked about their nodes before it is asked the next time.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         refresh: Vec<AgentId>,
+        /// The memo that it returned, at most 64 KiB; left out when it is the one it was asked with,
+        /// which is empty when a stage begins.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        memo: Option<String>,
+    },
+    /// The strategy was asked and there is no decision that could be obeyed. The run pauses.
+    NoDecision {
+        /// Sequence of the last event that the strategy's roster reflected.
+        roster: u64,
+        /// What it was asked with.
+        asked: Asked,
+        /// What stopped the strategy, for example `strategy-failed` or `out-of-time`; none when the
+        /// host refused its decision.
+        code: Option<String>,
+        /// What happened, or why the decision was refused, for people.
+        message: String,
+        /// sha256 of the refused decision, in hex; none when there was none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        decision_hash: Option<String>,
     },
     /// An agent changed its state.
     Agent {
@@ -149,6 +171,17 @@ pub enum Happened {
         /// Why it was refused; none when it was applied.
         refused: Option<String>,
     },
+}
+
+/// What a strategy was asked with, beside what follows from the run's snapshot and its history.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
+pub struct Asked {
+    /// The moment that it was told.
+    pub at: Timestamp,
+    /// The most agents that it was allowed to start.
+    pub max_start: u32,
 }
 
 /// One line in the log of an attempt, or of a decision.

@@ -1,7 +1,9 @@
 //! The journal of an attempt: the calls that its step made and the answers they got.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use super::ids::{AgentId, AttemptKey, RunId};
@@ -32,6 +34,14 @@ pub struct Journal {
     /// Time on hold (`pause --now`), which the timeout of the step does not count.
     #[serde(default)]
     pub held: Millis,
+    /// Attributes that the step sees, where they are not those that the agent had when the attempt
+    /// started, or has no longer: all activations of an attempt see the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attributes: Option<Arc<Map<String, Value>>>,
+    /// Whether the host ended the attempt, which had not come to an end by itself: its time was over,
+    /// the run was cancelled, or an answer was more than is kept.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cut_off: bool,
     /// Lines in the log so far.
     pub log_lines: u32,
     /// When the run finished, once it has.
@@ -59,6 +69,8 @@ impl Journal {
             pending: None,
             late: None,
             held: Millis(0),
+            attributes: None,
+            cut_off: false,
             log_lines: 0,
             finish_ts: None,
         }
@@ -110,6 +122,18 @@ pub enum CallName {
     WaitStatus,
     /// `timer.sleep`
     Sleep,
+}
+
+impl CallName {
+    /// The name as a plugin's author knows it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "agent.info",
+            Self::RunAction => "agent.run-action",
+            Self::WaitStatus => "agent.wait-status",
+            Self::Sleep => "timer.sleep",
+        }
+    }
 }
 
 /// A call with its arguments: an effect for the host to perform.

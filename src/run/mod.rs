@@ -14,6 +14,7 @@ mod ids;
 mod journal;
 mod machine;
 mod membership;
+mod roster_at;
 mod start;
 mod status;
 mod time;
@@ -30,7 +31,7 @@ pub use decision::{
 pub use document::{
     Loaded, PlannedNext, Progress, ReasonCode, RetryOf, Run, Snapshot, StageProgress, StatusReason,
 };
-pub use history::{Happened, LogLevel, LogLine, PluginLine, RunEvent};
+pub use history::{Asked, Happened, LogLevel, LogLine, PluginLine, RunEvent};
 pub use ids::{AgentId, AgentSeq, AttemptKey, CommandId, Digest, DigestError, EngineId, RunId};
 pub use journal::{
     Answer, Answered, Call, CallError, CallName, Journal, NodeInfo, Pending, canonical,
@@ -41,6 +42,7 @@ pub use membership::{
     MAX_ATTRIBUTE_CHARS, MAX_CHANGED, MAX_FOUND, MAX_TOLD, MassAbsence, Members, Membership,
     MembershipChange, Outcome, Phase, PlatformNode, Source, difference,
 };
+pub use roster_at::{Before, HistoryError, InfoChange, RosterAt};
 pub use start::new_run;
 pub use status::{AgentState, RunStatus, UnknownWord};
 pub use time::{Millis, Timestamp, TimestampError};

@@ -6,6 +6,7 @@
 mod membership;
 mod parts;
 mod refresh;
+mod roster;
 mod stages;
 mod steering;
 mod steps;

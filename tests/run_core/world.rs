@@ -1,6 +1,6 @@
 //! A world for the machine: a store that is a few maps, and effects that are performed in any order.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use replibook::run::{
@@ -10,6 +10,11 @@ use replibook::run::{
 };
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
+
+mod checks;
+mod views;
+
+pub(crate) use views::view;
 
 use super::parts::{LARGE, Setup, Work, activation, members, playbook};
 use super::refresh::{Looks, answers, some_agents};
@@ -55,6 +60,14 @@ pub(crate) struct World {
     looks: Looks,
     /// All writes so far, as text.
     pub(crate) written: Vec<String>,
+    /// Whether decisions have labels and memos, and leave agents out.
+    pub(crate) varied: bool,
+    /// What the strategy saw each time that it was asked, with the sequence of the last event.
+    pub(crate) seen: Vec<(u64, String)>,
+    /// Attributes that the step of an attempt saw.
+    pub(crate) attributes: BTreeMap<AttemptKey, Arc<Map<String, Value>>>,
+    /// How often the members were looked at.
+    loads: u32,
 }
 
 impl World {
@@ -93,6 +106,10 @@ impl World {
             failures_to_come: 0,
             looks: Looks::default(),
             written: Vec::new(),
+            varied: false,
+            seen: Vec::new(),
+            attributes: BTreeMap::new(),
+            loads: 0,
         };
         world.commit(first);
         world
@@ -108,6 +125,14 @@ impl World {
 
     pub(crate) fn effects(&self) -> impl Iterator<Item = &Effect> {
         self.effects.iter()
+    }
+
+    pub(crate) fn journals(&self) -> impl Iterator<Item = &Journal> {
+        self.journals.values()
+    }
+
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.run.snapshot.clone()
     }
 
     pub(crate) fn events(&self) -> impl Iterator<Item = &RunEvent> {
@@ -273,11 +298,27 @@ impl World {
     fn outcome(&mut self, effect: Effect, badly: bool) -> Option<Input> {
         match effect {
             Effect::AwaitCluster => Some(Input::ClusterFree),
-            Effect::LoadMembers => Some(Input::Members(members(self.members))),
+            Effect::LoadMembers => {
+                self.loads += 1;
+                let mut members = members(self.members);
+                // Of some agents it is something new each time.
+                for member in members.iter_mut().step_by(2) {
+                    member.node = json!({"looks": self.loads});
+                    let looks = json!(self.loads / 2);
+                    member.attributes.insert("looks".to_owned(), looks);
+                }
+                Some(Input::Members(members))
+            }
             Effect::Refresh(agents) => Some(answers(agents, self.now(), badly)),
             Effect::Plan { .. } => Some(Input::Planned { result: Ok(self.decide()), logs: vec![] }),
             Effect::Activate(activate) => {
                 let key = activate.key;
+                let seen = activate.attributes.clone();
+                let before = self.attributes.insert(key, seen.clone());
+                let journal = &activate.journal;
+                if !journal.answers.is_empty() || journal.pending.is_some() {
+                    assert_eq!(before, Some(seen), "all activations of {key:?} see the same");
+                }
                 Some(Input::Activated {
                     key,
                     activation: activation(self.work, &activate, badly, self.retryable),
@@ -344,20 +385,32 @@ impl World {
         (self.now(), self.wake.unwrap())
     }
 
-    /// A plain rolling strategy.
+    /// A plain rolling strategy, or one that does all that a strategy may.
     fn decide(&mut self) -> Decision {
         self.looks.asked(&self.machine);
         let roster: &dyn Roster = &self.machine;
+        self.seen.push((self.events.len() as u64, view(roster, self.records.values())));
         let running = roster.count(AgentState::Running);
         let free = self.setup.batch.saturating_sub(running);
-        let start = roster.page(AgentState::Pending, None, free.min(250));
+        let mut start = roster.page(AgentState::Pending, None, free.min(250));
         let idle = running == 0 && start.is_empty();
         let next = if idle { Next::Complete } else { Next::Wait };
         let (memo, refresh) = (String::new(), vec![]);
-        let mut decision = Decision { start, skip: vec![], next, memo, label: None, refresh };
+        let mut decision =
+            Decision { start: vec![], skip: vec![], next, memo, label: None, refresh };
         if self.setup.batch == 3 {
             decision.refresh = some_agents(&self.machine);
         }
+        if self.varied {
+            let asked = self.seen.len();
+            decision.memo = format!("memo {}", asked / 2);
+            decision.label = asked.is_multiple_of(2).then(|| format!("label {asked}"));
+            if start.len() > 1 && asked.is_multiple_of(3) {
+                let left_out = start.pop().map(|id| (id, format!("left out by {asked}")));
+                decision.skip = left_out.into_iter().collect();
+            }
+        }
+        decision.start = start;
         decision
     }
 
@@ -438,65 +491,6 @@ impl World {
         }
         if self.records.len() < 100 {
             self.check();
-        }
-    }
-
-    fn check(&self) {
-        let progress = self.progress();
-        for state in AgentState::ALL {
-            let found = self.records().filter(|record| record.state == state).count();
-            assert_eq!(found, progress.count(state) as usize, "{state}");
-        }
-        for (index, event) in self.events.iter().enumerate() {
-            assert_eq!(event.seq, index as u64 + 1, "no gap in the history");
-        }
-        let (mut decided, mut runs, mut started) = (0, 0, BTreeSet::new());
-        for event in &self.events {
-            match &event.what {
-                Happened::Decision { started, .. } => decided += *started as usize,
-                Happened::Agent { agent, to: AgentState::Running, .. } => {
-                    runs += 1;
-                    assert!(started.insert(agent), "{agent} was started twice");
-                }
-                // It was put back, or taken into the next stage.
-                Happened::Agent { agent, to: AgentState::Pending, .. } => {
-                    started.remove(agent);
-                }
-                _ => {}
-            }
-        }
-        assert_eq!(runs, decided, "only what was decided is started");
-        let stage = &progress.stage;
-        let failed = self.records().filter(|record| {
-            let failure = record.error.as_ref();
-            record.state == AgentState::Failed
-                && failure.is_some_and(|f| f.reason.as_str() != "cancelled")
-        });
-        let failed = failed.count();
-        // Those that failed and then left stay counted.
-        let nobody_left = self.records().all(|record| record.left_at.is_none());
-        if !stage.entering && nobody_left {
-            assert_eq!(failed, stage.failures as usize);
-        }
-        assert!(stage.entering || failed <= stage.failures as usize);
-        let counted = if self.setup.run_scope { progress.failures } else { stage.failures };
-        let exceeded =
-            counted > self.setup.max_failed && progress.failures > progress.accepted_failures;
-        let unnoticed = progress.status == RunStatus::Running && !self.setup.abort;
-        assert!(!(exceeded && unnoticed), "the budget was passed unnoticed");
-        assert_eq!(progress.finish_ts.is_some(), progress.status.is_final());
-    }
-
-    /// Nothing is outstanding: the run has ended, or a person has to do something and it says what.
-    pub(crate) fn check_the_end(&self) {
-        self.looks.check_the_past(&self.records, &self.events);
-        let progress = self.progress();
-        let settled = progress.status.is_final()
-            || progress.status == RunStatus::PendingApprove
-            || (progress.status == RunStatus::Paused && progress.reason.is_some());
-        assert!(settled, "{progress:?}");
-        if progress.status.is_final() {
-            assert_eq!(progress.count(AgentState::Running), 0);
         }
     }
 }

@@ -30,8 +30,24 @@ pub(crate) fn tell(what: &Happened) -> (Detail, String) {
             let why = reason.as_ref().map(|reason| format!(": {}", reason.message));
             (Detail::Main, format!("run is {to}{}", why.unwrap_or_default()))
         }
-        Happened::Decision { batch, label, started, skipped, next, roster: _, refresh: _ } => {
-            decision(*batch, label.as_deref(), *started, *skipped, next)
+        Happened::Decision {
+            batch,
+            label,
+            started,
+            skipped,
+            next,
+            roster: _,
+            asked: _,
+            memo: _,
+            refresh: _,
+        } => decision(*batch, label.as_deref(), *started, *skipped, next),
+        Happened::NoDecision { roster: _, asked: _, code, message, decision_hash: _ } => {
+            let what = match code {
+                Some(code) => format!("strategy gave no decision ({code})"),
+                None => "the strategy's decision was refused".to_owned(),
+            };
+            // The status that follows says it to everybody.
+            (Detail::All, format!("{what}: {message}"))
         }
         Happened::Agent { agent, from, to, batch: _, why } => {
             let least = match (from, to) {
@@ -83,6 +99,7 @@ pub(crate) fn tell(what: &Happened) -> (Detail, String) {
 
 fn asked_again(agent: &AgentId, was: &Was) -> String {
     let news = match (&was.attributes, &was.node) {
+        (None, None) if was.address.is_some() => "it has another address",
         (None, None) => "nothing changed",
         (None, Some(_)) => "what it says about its node changed",
         (Some(_), None) => "its attributes changed",
@@ -151,8 +168,18 @@ mod tests {
         let label = Some("zone a".to_owned());
         let (batch, started, skipped) = (Some(2), 3, 1);
         let next = "wait".to_owned();
-        let refresh = Vec::new();
-        let batch = Happened::Decision { roster: 9, batch, label, started, skipped, next, refresh };
+        let (roster, asked, memo, refresh) = (9, None, None, Vec::new());
+        let batch = Happened::Decision {
+            roster,
+            asked,
+            batch,
+            label,
+            started,
+            skipped,
+            next,
+            memo,
+            refresh,
+        };
         let mut batch = event(batch);
         batch.actor = Some("ada".to_owned());
         let line = line_of(&batch, Detail::Main).unwrap();
@@ -166,6 +193,7 @@ mod tests {
                 attributes: attributes.then(Default::default),
                 node: node.then(Default::default),
                 node_seen_at: Some(moment()),
+                address: None,
             };
             let event = event(Happened::AgentInfo { agent: AgentId::from("node-1"), was });
             assert_eq!(line_of(&event, Detail::Agents), None);

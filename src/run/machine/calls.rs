@@ -25,6 +25,7 @@ impl Machine {
         if attempt.doing == Doing::Held {
             self.alarms.clear(seq);
         } else {
+            let seen = attempt.journal.attributes.clone();
             let effect = Machine::record(self, seq).and_then(|record| {
                 let stage = self.stage()?;
                 let step = self.step(attempt.journal.key.step)?;
@@ -35,7 +36,7 @@ impl Machine {
                     grants: step.grants.clone(),
                     journal: attempt.journal.clone(),
                     agent: record.agent.clone(),
-                    attributes: record.attributes.clone(),
+                    attributes: seen.unwrap_or_else(|| record.attributes.clone()),
                     cluster: self.run.snapshot.cluster.clone(),
                     stage: stage.name.clone(),
                 }));
@@ -65,8 +66,17 @@ impl Machine {
             None => {
                 let Some(step) = self.step(record.step).cloned() else { return };
                 self.begin_anew(seq, &step, changes);
+                self.keep_attributes(seq);
                 self.begin_step(seq, changes);
             }
+        }
+    }
+
+    /// Keeps the attributes of an attempt that is begun anew: they may have changed since it started.
+    fn keep_attributes(&mut self, seq: AgentSeq) {
+        let attributes = Machine::record(self, seq).map(|record| record.attributes.clone());
+        if let Some(attempt) = self.attempts.get_mut(&seq) {
+            attempt.journal.attributes = attributes;
         }
     }
 
@@ -175,6 +185,7 @@ impl Machine {
         let is_action = what.name() == CallName::RunAction;
         let cancelling = self.run.progress.status == RunStatus::Cancelling;
         if cancelling && !(again && is_action) {
+            attempt.journal.cut_off = true;
             let step = attempt.journal.step_name.clone();
             changes.journals.push(attempt.journal);
             self.cut_off(seq, &step, changes);
@@ -202,6 +213,7 @@ impl Machine {
             && !again
             && let Some(outstanding) = unreachable_action(&attempt.journal)
         {
+            attempt.journal.cut_off = true;
             self.attempts.insert(seq, attempt);
             let message = "an action before could not be followed to its end and may still run";
             self.close_journal(key, logs, changes);
@@ -305,6 +317,7 @@ impl Machine {
                 "the answers of the attempt have {} bytes, at most {MAX_JOURNAL_BYTES}",
                 attempt.bytes
             );
+            attempt.journal.cut_off = true;
             changes.journals.push(attempt.journal);
             self.step_failed(seq, Why::permanent(FailureReason::PluginLimit, message), changes);
             self.begin_step(seq, changes);
@@ -312,6 +325,7 @@ impl Machine {
         }
         attempt.journal.answers.push(answered);
         if self.run.progress.status == RunStatus::Cancelling {
+            attempt.journal.cut_off = true;
             let step = attempt.journal.step_name.clone();
             changes.journals.push(attempt.journal);
             self.cut_off(seq, &step, changes);

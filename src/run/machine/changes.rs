@@ -1,11 +1,14 @@
 //! What one input changes, gathered until it becomes a transition.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use super::state::{IllegalInput, Machine};
+use serde_json::{Map, Value};
+
+use super::state::{Doing, IllegalInput, Machine};
 use crate::run::{
     About, AgentId, AgentSeq, AgentState, Command, Effect, Happened, Journal, LogLine, PluginLine,
-    RunEvent, RunStatus, StatusReason, Timestamp, Transition, Writes,
+    RunEvent, RunStatus, StatusReason, Timestamp, Transition, Was, Writes,
 };
 
 /// What one input changed so far.
@@ -91,15 +94,58 @@ impl Changes {
     /// Takes over what is now known about an agent, and remembers what it was: one record and one
     /// event, or nothing where all is as it was.
     pub(super) fn about(&mut self, machine: &mut Machine, seq: AgentSeq, new: About) {
+        let address = machine.record(seq).map(|record| record.address.clone());
+        self.about_with_address(machine, seq, new, address.unwrap_or_default());
+    }
+
+    /// The same of an agent that is taken in and may have another address than before.
+    pub(super) fn about_with_address(
+        &mut self,
+        machine: &mut Machine,
+        seq: AgentSeq,
+        new: About,
+        address: String,
+    ) {
         let Some(record) = machine.record_mut(seq) else { return };
-        let Some(was) = record.about().changed(&new) else { return };
+        let known = record.about();
+        let mut was = known.changed(&new);
+        if record.address != address {
+            let unchanged = Was { node_seen_at: known.seen_at, ..Was::default() };
+            let before = std::mem::replace(&mut record.address, address);
+            was.get_or_insert(unchanged).address = Some(before);
+        }
+        let Some(was) = was else { return };
         let agent = record.agent.clone();
         let About { attributes, node, seen_at } = new;
-        record.attributes = attributes;
+        record.attributes = Arc::clone(&attributes);
         record.node = node;
         record.node_seen_at = seen_at;
         self.records.insert(seq);
+        if let Some(before) = &was.attributes {
+            self.keep_attributes(machine, seq, before, attributes);
+        }
         self.event(machine, Happened::AgentInfo { agent, was });
+    }
+
+    /// Keeps for an attempt in flight what its step saw of the agent so far, since all activations of
+    /// an attempt have to see the same. One that is still to be activated sees what is known now.
+    fn keep_attributes(
+        &mut self,
+        machine: &mut Machine,
+        seq: AgentSeq,
+        before: &Arc<Map<String, Value>>,
+        now: Arc<Map<String, Value>>,
+    ) {
+        let Some(attempt) = machine.attempts.get_mut(&seq) else { return };
+        let journal = &mut attempt.journal;
+        if attempt.doing == Doing::Checking {
+            // Nothing of it is written yet.
+            journal.attributes = Some(now);
+        } else if journal.attributes.is_none() {
+            journal.attributes = Some(Arc::clone(before));
+            self.journals.retain(|other| other.key != journal.key);
+            self.journals.push(journal.clone());
+        }
     }
 
     /// Appends the lines that a plugin wrote: of an attempt when there is a journal, else of the

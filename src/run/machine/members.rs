@@ -285,11 +285,10 @@ impl Machine {
         record.ended_at = (state != AgentState::Pending).then_some(changes.now);
         match member {
             Some(Member { agent: _, address, attributes, declared, node }) => {
-                record.address = address;
                 record.declared = Arc::new(declared);
                 let seen_at = Some(changes.now);
                 let about = About { attributes: attributes.into(), node: node.into(), seen_at };
-                changes.about(self, seq, about);
+                changes.about_with_address(self, seq, about, address);
             }
             None => record.left_at = record.left_at.or(Some(changes.now)),
         }

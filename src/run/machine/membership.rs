@@ -9,8 +9,8 @@ use super::state::{Doing, Machine};
 use super::steering::record_bytes;
 use crate::playbook::{OnAdded, OnRemoved};
 use crate::run::{
-    About, AgentId, AgentRecord, AgentSeq, AgentState, Effect, Failure, FailureReason, Happened,
-    MassAbsence, Member, MembershipChange, PlannedNext, ReasonCode, RunStatus, StepPhase,
+    About, AgentId, AgentRecord, AgentSeq, AgentState, Effect, Failure, Happened, MassAbsence,
+    Member, MembershipChange, PlannedNext, ReasonCode, RunStatus, StepPhase,
 };
 
 /// Agents that are admitted to the stage by one commit: each is a record and an event.
@@ -22,7 +22,7 @@ const ADMITTED_BYTES: usize = 1024 * 1024;
 /// What became of the membership of one agent while its stage was being entered.
 #[derive(Debug)]
 pub(super) enum Changed {
-    Joined(Member),
+    Joined(Box<Member>),
     Left,
     Moved(String),
 }
@@ -44,7 +44,7 @@ impl Machine {
         let MembershipChange { joined, left, moved, mass_absence } = change;
         let left = left.into_iter().map(|agent| (agent, Changed::Left));
         let moved = moved.into_iter().map(|(agent, to)| (agent, Changed::Moved(to)));
-        let joined = joined.into_iter().map(|m| (m.agent.clone(), Changed::Joined(m)));
+        let joined = joined.into_iter().map(|m| (m.agent.clone(), Changed::Joined(Box::new(m))));
         for (agent, changed) in left.chain(moved).chain(joined) {
             if self.is_entering() {
                 // The stage takes its members in first. Of what happens meanwhile the last counts.
@@ -78,8 +78,8 @@ impl Machine {
     fn change(&mut self, agent: &AgentId, changed: Changed, changes: &mut Changes) {
         let seq = self.seq_of(agent);
         match (changed, seq) {
-            (Changed::Joined(member), None) => self.joined(member, changes),
-            (Changed::Joined(member), Some(seq)) => self.returned(seq, member, changes),
+            (Changed::Joined(member), None) => self.joined(*member, changes),
+            (Changed::Joined(member), Some(seq)) => self.returned(seq, *member, changes),
             (Changed::Left, Some(seq)) => self.left(seq, changes),
             (Changed::Moved(address), Some(seq)) => self.moved(seq, address, changes),
             (Changed::Left | Changed::Moved(_), None) => {}
@@ -122,14 +122,13 @@ impl Machine {
             return;
         }
         record.joined_at = Some(changes.now);
-        record.address.clone_from(&member.address);
         record.declared = Arc::new(member.declared.clone());
         let about = About {
             attributes: Arc::new(member.attributes.clone()),
             node: Arc::new(member.node.clone()),
             seen_at: Some(changes.now),
         };
-        changes.about(self, seq, about);
+        changes.about_with_address(self, seq, about, member.address.clone());
         changes.agent(self, seq, AgentState::Added, Some("is a member again".to_owned()));
         self.receive(seq, &member, changes);
     }
@@ -249,7 +248,7 @@ impl Machine {
         if let Some(attempt) = self.attempts.remove(&seq) {
             changes.effects.push(Effect::Abandon(attempt.journal.key));
             let mut journal = attempt.journal;
-            journal.pending = None;
+            journal.cut_off = true;
             changes.journals.push(journal);
         }
         self.alarms.clear(seq);
@@ -281,10 +280,8 @@ impl Machine {
     fn count_as_failed(&mut self, seq: AgentSeq, changes: &mut Changes) {
         let step = Self::record(self, seq).and_then(|record| self.step(record.step));
         let step = step.map(|step| step.name.clone()).unwrap_or_default();
-        let reason = FailureReason::LeftCluster;
-        let message = "the agent left the cluster before its steps ended".to_owned();
         if let Some(record) = self.record_mut(seq) {
-            record.error = Some(Failure { reason, message, step, at: changes.now });
+            record.error = Some(Failure::left_cluster(step, changes.now));
         }
         self.run.progress.stage.failures += 1;
         self.run.progress.failures += 1;

@@ -2,15 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
-
 use super::changes::Changes;
 use super::refreshing::Refreshing;
 use super::state::{IllegalInput, Machine};
 use crate::mutants::mutant;
 use crate::run::decision::{MAX_LABEL_CHARS, shortest_wait};
 use crate::run::{
-    AgentId, AgentSeq, AgentState, Decision, Effect, Happened, MAX_DECIDED, MAX_MEMO_BYTES,
+    AgentId, AgentSeq, AgentState, Asked, Decision, Effect, Happened, MAX_DECIDED, MAX_MEMO_BYTES,
     MAX_REFRESH, MAX_START, Next, PlanFailure, PlanInput, PlannedNext, PluginLine, ReasonCode,
     RunStatus, StatusReason,
 };
@@ -45,6 +43,7 @@ impl Machine {
         let Some((plugin, input)) = self.plan_question(changes) else { return };
         self.plan_due = false;
         self.planning = true;
+        self.asked = Asked { at: input.now, max_start: input.max_start };
         changes.effects.push(Effect::Plan { plugin, input });
     }
 
@@ -57,9 +56,7 @@ impl Machine {
     fn plan_question(&mut self, changes: &mut Changes) -> Option<(crate::run::Digest, PlanInput)> {
         let stage = self.stage()?;
         let pin = self.run.snapshot.playbook.plugins.get(&stage.strategy.plugin)?;
-        let arguments =
-            self.with_scope(Value::Null, Value::Null, |scope| stage.strategy.with.render(scope));
-        match arguments {
+        match self.run.snapshot.strategy_arguments(stage) {
             Ok(arguments) => {
                 let input = PlanInput {
                     stage: stage.name.clone(),
@@ -95,18 +92,33 @@ impl Machine {
         let strategy = self.stage().map(|stage| stage.strategy.plugin.clone()).unwrap_or_default();
         match result {
             Err(PlanFailure { code, message }) => {
+                self.say_no_decision(Some(code.clone()), &message, None, changes);
                 let message = format!("strategy {strategy} gave no decision ({code}): {message}");
                 self.pause(ReasonCode::StrategyFailed, message, changes);
             }
             Ok(decision) => match self.check(&decision) {
                 Ok(checked) => self.obey(decision, checked, changes),
                 Err(why) => {
+                    self.say_no_decision(None, &why, Some(decision.hash()), changes);
                     let message = format!("refused the decision of strategy {strategy}: {why}");
                     self.pause(ReasonCode::DecisionRefused, message, changes);
                 }
             },
         }
         Ok(())
+    }
+
+    /// Writes down that the strategy was asked in vain.
+    fn say_no_decision(
+        &mut self,
+        code: Option<String>,
+        message: &str,
+        decision_hash: Option<String>,
+        changes: &mut Changes,
+    ) {
+        let (roster, asked) = (self.run.progress.next_event - 1, self.asked);
+        let message = message.to_owned();
+        changes.event(self, Happened::NoDecision { roster, asked, code, message, decision_hash });
     }
 
     /// Checks a decision against the roster. It is obeyed as a whole or not at all.
@@ -168,7 +180,10 @@ impl Machine {
 
     fn obey(&mut self, decision: Decision, checked: Checked, changes: &mut Changes) {
         let roster = self.run.progress.next_event - 1;
+        let asked = Some(self.asked);
         let stage = &mut self.run.progress.stage;
+        // It may be large, and often is what it was.
+        let memo = (stage.memo != decision.memo).then(|| decision.memo.clone());
         stage.memo = decision.memo;
         // Also after a last decision: agents that join may make the strategy be asked again.
         stage.refresh = checked.refresh;
@@ -181,11 +196,13 @@ impl Machine {
             self,
             Happened::Decision {
                 roster,
+                asked,
                 batch: (started > 0).then_some(batch),
                 label: decision.label.clone(),
                 started,
                 skipped: u32::try_from(checked.skip.len()).unwrap_or(u32::MAX),
-                next: in_words(&decision.next),
+                next: decision.next.to_string(),
+                memo,
                 refresh: decision.refresh,
             },
         );
@@ -235,15 +252,5 @@ impl Machine {
 
     pub(super) fn pause(&mut self, code: ReasonCode, message: String, changes: &mut Changes) {
         changes.status(self, RunStatus::Paused, Some(StatusReason { code, message }));
-    }
-}
-
-fn in_words(next: &Next) -> String {
-    match next {
-        Next::Wait => "wait".to_owned(),
-        Next::WaitUntil(at) => format!("wait until {at}"),
-        Next::Approval(message) => format!("approval: {message}"),
-        Next::Complete => "complete".to_owned(),
-        Next::Abort(reason) => format!("abort: {reason}"),
     }
 }

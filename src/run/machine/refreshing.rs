@@ -2,13 +2,10 @@
 
 use std::collections::VecDeque;
 
-use serde_json::{Value, json};
-
 use super::changes::Changes;
 use super::state::{IllegalInput, Machine};
 use super::steering::{CHUNK_BYTES, record_bytes};
-use crate::playbook::{Expr, ExprError, Scope};
-use crate::run::{AgentRecord, AgentState, AskAgain, Effect, Refreshed, RunStatus};
+use crate::run::{AgentState, AskAgain, Effect, Refreshed, RunStatus};
 
 /// Agents whose answers are taken over by one commit: each is a record and an event, and a commit is
 /// bounded to 1,000 documents.
@@ -101,37 +98,5 @@ impl Machine {
             self.refreshing = Refreshing::Taking(answers);
             changes.effects.push(Effect::Continue);
         }
-    }
-
-    /// Whether an expression holds for an agent, which it sees as the selection of a stage does. A
-    /// strategy may ask that for each of many agents, so only what the expression looks at is copied.
-    pub(super) fn holds_for(
-        &self,
-        record: &AgentRecord,
-        expression: &Expr,
-    ) -> Result<bool, ExprError> {
-        let snapshot = &self.run.snapshot;
-        let used = |path: &[&str], value: &dyn Fn() -> Value| match expression.looks_at(path) {
-            true => value(),
-            false => Value::Null,
-        };
-        let of_agent = |name: &str, value: &dyn Fn() -> Value| used(&["agent", name], value);
-        let agent = json!({
-            "id": of_agent("id", &|| json!(record.agent)),
-            "address": of_agent("address", &|| json!(record.address)),
-            "attributes": of_agent("attributes", &|| json!(record.attributes)),
-            "node": of_agent("node", &|| Value::clone(&record.node)),
-        });
-        let params = used(&["params"], &|| Value::Object(snapshot.params.clone()));
-        let run = used(&["run"], &|| json!({"id": snapshot.id, "started_by": snapshot.started_by}));
-        let cluster = used(&["cluster"], &|| json!({"name": snapshot.cluster}));
-        let steps = Value::Null;
-        expression.eval_bool(&Scope {
-            params: &params,
-            agent: &agent,
-            steps: &steps,
-            run: &run,
-            cluster: &cluster,
-        })
     }
 }

@@ -41,15 +41,15 @@ impl Machine {
         if attempt.doing == Doing::Activation {
             return;
         }
-        let Some(attempt) = self.attempts.remove(&seq) else { return };
+        let Some(mut attempt) = self.attempts.remove(&seq) else { return };
+        attempt.journal.cut_off = true;
         let key = attempt.journal.key;
         let timeout = self.step(key.step).map(|step| step.timeout.unwrap_or(Step::DEFAULT_TIMEOUT));
         let length = in_words(timeout.unwrap_or_default());
         changes.effects.push(Effect::Abandon(key));
         let Some(outstanding) = is_out else {
-            let mut journal = attempt.journal;
-            journal.pending = None;
-            changes.journals.push(journal);
+            // What it waited for stays in it as pending.
+            changes.journals.push(attempt.journal);
             let message = format!("the step did not end within {length}");
             self.step_failed(seq, Why::retryable(FailureReason::TimedOut, message), changes);
             self.begin_step(seq, changes);

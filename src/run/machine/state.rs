@@ -13,8 +13,8 @@ use super::settling::Settling;
 use crate::mutants::mutant;
 use crate::playbook::{Expr, ExprError, Scope, Stage, Step};
 use crate::run::{
-    AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, CommandId, Effect, Input, Journal,
-    Loaded, PlannedNext, Roster, Run, RunStatus, StepPhase, Timestamp, Transition,
+    AgentId, AgentRecord, AgentSeq, AgentState, Asked, AttemptKey, CommandId, Effect, Input,
+    Journal, Loaded, PlannedNext, Roster, Run, RunStatus, StepPhase, Timestamp, Transition,
 };
 
 /// A run in memory. It is changed by [`apply`](Self::apply) alone.
@@ -60,6 +60,8 @@ pub struct Machine {
     pub(super) planning: bool,
     /// Agents are being asked afresh, for the strategy.
     pub(super) refreshing: Refreshing,
+    /// What it was asked with last.
+    pub(super) asked: Asked,
 }
 
 /// An attempt in flight.
@@ -128,6 +130,7 @@ impl Machine {
             plan_due: false,
             planning: false,
             refreshing: Refreshing::No,
+            asked: Asked::default(),
         };
         for record in records {
             machine.insert(record);
@@ -333,11 +336,7 @@ impl Machine {
         steps: Value,
         f: impl Fn(&Scope<'_>) -> T,
     ) -> T {
-        let snapshot = &self.run.snapshot;
-        let params = Value::Object(snapshot.params.clone());
-        let run = json!({"id": snapshot.id, "started_by": snapshot.started_by});
-        let cluster = json!({"name": snapshot.cluster});
-        f(&Scope { params: &params, agent: &agent, steps: &steps, run: &run, cluster: &cluster })
+        self.run.snapshot.with_scope(agent, steps, f)
     }
 
     /// Works out the arguments of a step. The scope has copies of all that is known of the agent, so
@@ -394,6 +393,6 @@ impl Roster for Machine {
     }
 
     fn matches(&self, id: &AgentId, expression: &Expr) -> Option<Result<bool, ExprError>> {
-        Some(self.holds_for(Roster::record(self, id)?, expression))
+        Some(self.run.snapshot.holds_for(Roster::record(self, id)?, expression))
     }
 }

@@ -68,7 +68,7 @@ fn identifiers_and_moments_survive_in_tagged_and_in_nested_values() {
 fn null_and_nothing_are_told_apart_in_what_an_agent_had_said() {
     for node in [None, Some(Value::Null.into()), Some(json!({"attributes": {"rack": null}}).into())]
     {
-        let was = Was { attributes: None, node, node_seen_at: Some(AT) };
+        let was = Was { node, node_seen_at: Some(AT), ..Was::default() };
         let event = event(Happened::AgentInfo { agent: AgentId::from("node-1"), was });
         assert_eq!(from_document::<RunEvent>(to_document(&event).unwrap()).unwrap(), event);
     }

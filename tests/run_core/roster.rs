@@ -1,0 +1,130 @@
+//! The roster at any event is the fold of the events up to it.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use replibook::run::{Happened, InfoChange, Roster as _, RosterAt, RunEvent};
+
+use super::parts::Setup;
+use super::world::{Choice, World, view};
+use super::{choices, setups};
+
+/// The roster of the world's run before its first event, as it is made from what is kept.
+fn roster(world: &World) -> RosterAt {
+    let changes = world.events().filter_map(InfoChange::of).collect();
+    RosterAt::new(world.snapshot(), world.records().cloned(), changes)
+}
+
+/// What a fold of the history shows wherever the strategy was asked, and the memo it was asked with.
+fn check(world: &World) {
+    let mut roster = roster(world);
+    let mut seen = world.seen.iter().peekable();
+    let mut events = world.events();
+    let mut started = BTreeMap::new();
+    loop {
+        while let Some((_, was)) = seen.next_if(|(seq, _)| *seq == roster.seq()) {
+            assert_eq!(&view(&roster, world.records()), was, "after event {}", roster.seq());
+        }
+        let Some(event) = events.next() else { break };
+        roster.apply(event).unwrap();
+        if let Happened::StepStarted { agent, step, attempt } = &event.what {
+            let record = roster.record(agent).unwrap();
+            let key = (record.seq, roster.stage(), step.clone(), *attempt);
+            started.insert(key, record.attributes.clone());
+        }
+    }
+    assert_eq!(seen.next(), None, "all moments were looked at");
+    for journal in world.journals() {
+        let key = journal.key;
+        let of_start = &started[&(key.agent, key.stage, journal.step_name.clone(), key.attempt)];
+        let attributes = journal.attributes.as_ref().unwrap_or(of_start);
+        // One whose time ran out during the look at its precondition was never activated.
+        let seen = world.attributes.get(&key);
+        assert!(seen.is_some() || journal.cut_off, "{key:?} was activated");
+        assert_eq!(seen.unwrap_or(attributes), attributes, "what the step of {key:?} saw");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_fold_shows_what_the_strategy_saw(setup in setups(), choices in choices()) {
+        let mut world = World::new(setup);
+        world.varied = true;
+        for choice in &choices {
+            world.choose(choice);
+        }
+        world.run_dry();
+        check(&world);
+    }
+}
+
+fn done(setup: Setup) -> World {
+    let mut world = World::new(setup);
+    world.varied = true;
+    world.run_dry();
+    world
+}
+
+#[test]
+fn a_decision_is_kept_with_what_it_was_asked_and_its_memo_once() {
+    let world = done(Setup::plain(6, 0));
+    let decisions = world.events().filter_map(|event| match &event.what {
+        Happened::Decision { asked, memo, .. } => Some((asked.unwrap(), event.at, memo.clone())),
+        _ => None,
+    });
+    let mut memos = Vec::new();
+    for (asked, at, memo) in decisions {
+        assert_eq!(asked.max_start, 250);
+        assert!(asked.at < at, "{asked:?} at {at}");
+        memos.extend(memo);
+    }
+    let mut once = memos.clone();
+    once.dedup();
+    assert_eq!(memos, once);
+    assert!(memos.len() > 1, "{memos:?}");
+}
+
+#[test]
+fn a_refused_decision_is_kept_as_such() {
+    let mut world = World::new(Setup::plain(3, 0));
+    world.start();
+    world.choose(&Choice::BadDecision(0));
+    let kept: Vec<_> = world.events().map(|event| &event.what).collect();
+    let [.., refused, Happened::Status { .. }] = kept.as_slice() else { panic!("{kept:?}") };
+    let Happened::NoDecision { code: None, message, decision_hash: Some(hash), .. } = refused
+    else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(message, "agent nobody is unknown");
+    assert_eq!(hash.len(), 64);
+}
+
+#[test]
+fn a_history_that_can_not_be_is_refused_with_its_place() {
+    let world = done(Setup::plain(3, 0));
+    let fold = |events: &[RunEvent]| {
+        let mut roster = roster(&world);
+        events.iter().try_for_each(|event| roster.apply(event)).map_err(|error| error.to_string())
+    };
+    let events: Vec<RunEvent> = world.events().cloned().collect();
+    assert_eq!(fold(&events), Ok(()));
+    let error = fold(&events[1..]).unwrap_err();
+    assert_eq!(error, "event 2: found sequence 2, expected 1");
+    let moved = events
+        .iter()
+        .position(|event| matches!(&event.what, Happened::Agent { from: Some(_), .. }));
+    let mut twice = events.clone();
+    let place = moved.unwrap();
+    twice.insert(place, RunEvent { seq: events[place].seq, ..events[place].clone() });
+    twice[place + 1].seq += 1;
+    let error = fold(&twice).unwrap_err();
+    assert!(error.ends_with("was PENDING, expected RUNNING"), "{error}");
+    let mut stranger = events;
+    if let Happened::Agent { agent, .. } = &mut stranger[place].what {
+        *agent = "nobody".into();
+    }
+    let error = fold(&stranger).unwrap_err();
+    assert!(error.ends_with("found agent nobody, expected one that has a record"), "{error}");
+}

@@ -1,0 +1,68 @@
+//! What holds after every commit, and at the end.
+
+use std::collections::BTreeSet;
+
+use replibook::run::{AgentState, Happened, RunStatus};
+
+use super::World;
+
+impl World {
+    pub(super) fn check(&self) {
+        let progress = self.progress();
+        for state in AgentState::ALL {
+            let found = self.records().filter(|record| record.state == state).count();
+            assert_eq!(found, progress.count(state) as usize, "{state}");
+        }
+        for (index, event) in self.events.iter().enumerate() {
+            assert_eq!(event.seq, index as u64 + 1, "no gap in the history");
+        }
+        let (mut decided, mut runs, mut started) = (0, 0, BTreeSet::new());
+        for event in &self.events {
+            match &event.what {
+                Happened::Decision { started, .. } => decided += *started as usize,
+                Happened::Agent { agent, to: AgentState::Running, .. } => {
+                    runs += 1;
+                    assert!(started.insert(agent), "{agent} was started twice");
+                }
+                // It was put back, or taken into the next stage.
+                Happened::Agent { agent, to: AgentState::Pending, .. } => {
+                    started.remove(agent);
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(runs, decided, "only what was decided is started");
+        let stage = &progress.stage;
+        let failed = self.records().filter(|record| {
+            let failure = record.error.as_ref();
+            record.state == AgentState::Failed
+                && failure.is_some_and(|f| f.reason.as_str() != "cancelled")
+        });
+        let failed = failed.count();
+        // Those that failed and then left stay counted.
+        let nobody_left = self.records().all(|record| record.left_at.is_none());
+        if !stage.entering && nobody_left {
+            assert_eq!(failed, stage.failures as usize);
+        }
+        assert!(stage.entering || failed <= stage.failures as usize);
+        let counted = if self.setup.run_scope { progress.failures } else { stage.failures };
+        let exceeded =
+            counted > self.setup.max_failed && progress.failures > progress.accepted_failures;
+        let unnoticed = progress.status == RunStatus::Running && !self.setup.abort;
+        assert!(!(exceeded && unnoticed), "the budget was passed unnoticed");
+        assert_eq!(progress.finish_ts.is_some(), progress.status.is_final());
+    }
+
+    /// Nothing is outstanding: the run has ended, or a person has to do something and it says what.
+    pub(crate) fn check_the_end(&self) {
+        self.looks.check_the_past(&self.records, &self.events);
+        let progress = self.progress();
+        let settled = progress.status.is_final()
+            || progress.status == RunStatus::PendingApprove
+            || (progress.status == RunStatus::Paused && progress.reason.is_some());
+        assert!(settled, "{progress:?}");
+        if progress.status.is_final() {
+            assert_eq!(progress.count(AgentState::Running), 0);
+        }
+    }
+}
