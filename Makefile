@@ -97,7 +97,7 @@ else
 endif
 
 # The benchmarks, in this order; `make bench BENCHES="commit plan"` runs some of them.
-BENCHES ?= activation plan commit fleet restart neighbour simulate
+BENCHES ?= activation plan commit fleet restart neighbour simulate replay
 
 # The dependencies of the development profile are built as for a release already. Only our own code
 # is built anew, as a release has it, so that nothing large is compiled a second time.

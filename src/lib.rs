@@ -18,6 +18,8 @@
 //! What comes of an effect is the next input. When nothing is left, everything that belongs to the run
 //! gets one `finish_ts`, the run last.
 //!
+//! From what was kept of a finished run, [`replay`] makes all its decisions and activations again.
+//!
 //! [`api`] is the way in from outside, and [`cli`] has the two programs: `replibook`, which serves all
 //! of this, and `replictl`, which knows the API alone.
 
@@ -29,6 +31,7 @@ pub mod driver;
 pub mod mutants;
 pub mod playbook;
 pub mod plugin;
+pub mod replay;
 pub mod run;
 pub mod stop;
 pub mod store;

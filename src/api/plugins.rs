@@ -17,13 +17,16 @@ use crate::store::{Plugin, Put};
 
 const ALL: &str = "/api/v1/plugins";
 const ONE: &str = "/api/v1/plugins/{digest}";
+const BYTES: &str = "/api/v1/plugins/{digest}/bytes";
+
+const WASM: &str = "application/wasm";
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     let digest = "`sha256:` and 64 lowercase hex digits.";
     vec![
         Endpoint::put(ALL, "uploadPlugin", "Uploads a plugin.", put)
             .query::<String>("digest", "The digest that the bytes must have.")
-            .takes_bytes("application/wasm")
+            .takes_bytes(WASM)
             .within(UPLOAD_TIMEOUT)
             .answers::<PluginView>(201, "It is new.")
             .answers::<PluginView>(200, "It was there already."),
@@ -33,6 +36,9 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         Endpoint::get(ONE, "getPlugin", "Shows a plugin.", get)
             .path::<String>("digest", digest)
             .answers::<PluginView>(200, "The plugin."),
+        Endpoint::get(BYTES, "getPluginBytes", "Gives the bytes of a plugin.", bytes)
+            .path::<String>("digest", digest)
+            .answers_other(200, "The component.", WASM),
         Endpoint::delete(ONE, "deletePlugin", "Removes a plugin that nothing pins.", delete)
             .path::<String>("digest", digest)
             .answers_nothing(204, "It is removed."),
@@ -92,6 +98,18 @@ async fn get(
     query.finish()?;
     match state.store.plugin(&digest).await? {
         Some(plugin) => Ok(Json(view(plugin))),
+        None => Err(not_found(&digest)),
+    }
+}
+
+async fn bytes(
+    State(state): State<ApiState>,
+    InPath(digest): InPath<Digest>,
+    query: InQuery,
+) -> Result<Response, ApiError> {
+    query.finish()?;
+    match state.store.plugin_bytes(&digest).await? {
+        Some(bytes) => Ok(([(header::CONTENT_TYPE, WASM)], bytes).into_response()),
         None => Err(not_found(&digest)),
     }
 }

@@ -10,7 +10,7 @@ use crate::api::wire::{
     ApplyCluster, ApplyPlaybook, ClusterView, CommandView, Listing, PlaybookView, PluginView,
     RunView, StartRun, SubmitCommand,
 };
-use crate::run::{AgentId, AgentRecord, Digest, RunId};
+use crate::run::{AgentId, AgentRecord, Digest, RunId, Snapshot};
 
 /// The most items in one page, as the server has it too.
 pub const MAX_PAGE: usize = 1_000;
@@ -109,6 +109,24 @@ impl Client {
         self.json(self.get(&["plugins", digest.as_str()]), Repeat::Always).await
     }
 
+    /// The bytes of a plugin.
+    ///
+    /// # Errors
+    /// [`ClientError::Malformed`] also when they have another digest.
+    pub async fn plugin_bytes(&self, digest: &Digest) -> Result<Bytes> {
+        let request = self.get(&["plugins", digest.as_str(), "bytes"]).timeout(UPLOAD_TIMEOUT);
+        let bytes = self.bytes(request, Repeat::Always).await?;
+        let found = Digest::of(&bytes);
+        if found == *digest {
+            return Ok(bytes);
+        }
+        Err(ClientError::Malformed {
+            server: self.server().to_owned(),
+            request: format!("GET …/plugins/{digest}/bytes"),
+            message: format!("found bytes with digest {found}"),
+        })
+    }
+
     /// All plugins: items are [`PluginView`]s.
     pub fn plugins(&self) -> Pages<'_> {
         Pages::new(self, &["plugins"])
@@ -185,6 +203,11 @@ impl Client {
         self.json(self.get(&["runs", &id.to_string()]), Repeat::Always).await
     }
 
+    /// What a run was started with.
+    pub async fn snapshot(&self, id: RunId) -> Result<Snapshot> {
+        self.json(self.get(&["runs", &id.to_string(), "snapshot"]), Repeat::Always).await
+    }
+
     /// Runs, newest first: items are [`RunView`]s; filters are `cluster` and `status`.
     pub fn runs(&self) -> Pages<'_> {
         Pages::new(self, &["runs"])
@@ -207,6 +230,11 @@ impl Client {
     /// Agent records of a run: items are [`AgentRecord`]s; the filter is `state`.
     pub fn agents(&self, run: RunId) -> Pages<'_> {
         Pages::new(self, &["runs", &run.to_string(), "agents"])
+    }
+
+    /// Journals of a run: items are [`Journal`](crate::run::Journal)s; the filter is `agent`.
+    pub fn journals(&self, run: RunId) -> Pages<'_> {
+        Pages::new(self, &["runs", &run.to_string(), "journals"])
     }
 
     /// Log lines of a run: items are [`LogLine`](crate::run::LogLine)s; the filter is `agent`.

@@ -5,6 +5,7 @@ use std::io;
 use super::exit::Exit;
 use crate::api::wire::ProblemDetails;
 use crate::plugin::PluginError;
+use crate::replay::ReplayError;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +41,9 @@ pub enum CliError {
     /// Plugins can't be checked on this machine.
     #[error("failed to start the plugin host")]
     PluginHost(#[source] PluginError),
+    /// A run could not be exported or replayed.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
     /// The output could not be written.
     #[error("failed to write the output")]
     Output(#[source] io::Error),
@@ -125,12 +129,24 @@ const fn exit_of_status(status: u16, has_problems: bool) -> Exit {
     }
 }
 
+const fn exit_of_replay(error: &ReplayError) -> Exit {
+    match error {
+        ReplayError::NotFound(_) => Exit::NotFound,
+        ReplayError::File { .. }
+        | ReplayError::NotAnExport { .. }
+        | ReplayError::TooLarge { .. }
+        | ReplayError::Malformed { .. }
+        | ReplayError::Plugin(_) => Exit::Invalid,
+    }
+}
+
 impl CliError {
     /// The exit code.
     pub fn exit(&self) -> Exit {
         match self {
             Self::Usage(_) | Self::Setup(_) => Exit::Usage,
             Self::Read { .. } | Self::Invalid { .. } | Self::PluginHost(_) => Exit::Invalid,
+            Self::Replay(error) => exit_of_replay(error),
             Self::Client(error) => error.exit(),
             Self::NotFound(_) => Exit::NotFound,
             // Whoever read the output has seen enough.
@@ -155,6 +171,7 @@ impl CliError {
             | Self::Invalid { .. }
             | Self::NotFound(_)
             | Self::PluginHost(_)
+            | Self::Replay(_)
             | Self::Output(_)
             | Self::Encode { .. }
             | Self::Setup(_) => None,

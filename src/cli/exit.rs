@@ -11,7 +11,7 @@ use crate::run::{AgentState, ReasonCode, RunStatus};
 pub enum Exit {
     /// All went well.
     Ok = 0,
-    /// The run failed.
+    /// The run failed, or comes out otherwise when it is played again.
     RunFailed = 1,
     /// The command line makes no sense, or the server refused it as such.
     Usage = 2,

@@ -1,8 +1,11 @@
 //! Data on standard output, in the format that was asked for; everything else on standard error.
 
+use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
 
 use clap::ValueEnum;
+use clap::builder::{EnumValueParser, PossibleValue, TypedValueParser};
 use comfy_table::{Cell, Table, presets};
 use serde::Serialize;
 
@@ -23,6 +26,42 @@ pub enum Format {
     Yaml,
     /// Only names, one a line, as `kind/name`
     Name,
+}
+
+/// What `--output` says: how data is written, or the file to write for the command that writes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Data in that format.
+    As(Format),
+    /// To that file.
+    To(PathBuf),
+}
+
+/// Reads [`Output`]: what is no format and has a dot or a slash in it is a file.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OutputParser;
+
+impl TypedValueParser for OutputParser {
+    type Value = Output;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<Output, clap::Error> {
+        let format = EnumValueParser::<Format>::new().parse_ref(command, argument, value);
+        match value.to_string_lossy().contains(['.', '/']) {
+            true => Ok(format.map_or_else(|_| Output::To(value.into()), Output::As)),
+            false => format.map(Output::As),
+        }
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let formats = Format::value_variants().iter();
+        let values: Vec<_> = formats.filter_map(ValueEnum::to_possible_value).collect();
+        Some(Box::new(values.into_iter()))
+    }
 }
 
 /// Something that has a row in a table, and a name.

@@ -15,7 +15,7 @@ use super::error::{CliError, ClientError};
 use super::exit::Exit;
 use super::explain::{Explain, explain};
 use super::get::{Get, get};
-use super::output::{Console, Format};
+use super::output::{Console, Format, Output, OutputParser};
 use super::problems;
 use super::run::{RunCommand, run_command};
 use super::text::{Paint, clean};
@@ -31,9 +31,10 @@ pub struct Cli {
     #[arg(long, global = true, env = SERVER_VARIABLE, default_value = DEFAULT_SERVER,
           value_name = "URL")]
     pub server: String,
-    /// How to write data
-    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
-    pub output: Format,
+    /// How to write data; for `run export` the file to write
+    #[arg(short, long, global = true, value_parser = OutputParser, default_value = "table",
+          value_name = "FORMAT")]
+    pub output: Output,
     /// What to do
     #[command(subcommand)]
     pub command: Command,
@@ -42,7 +43,7 @@ pub struct Cli {
 /// The variable of the environment that names the server.
 pub const SERVER_VARIABLE: &str = "REPLIBOOK_SERVER";
 
-const EXIT_CODES: &str = "Exit codes: 0 ok · 1 the run failed · 2 usage · 3 invalid document · \
+const EXIT_CODES: &str = "Exit codes: 0 ok · 1 the run failed, or a replay differs · 2 usage · 3 invalid document · \
     4 not found or conflict · 5 done, but some agents failed within the budget · 6 waiting for \
     approval · 7 cancelled · 8 server unreachable · 9 paused · 130 watching was interrupted";
 
@@ -80,7 +81,10 @@ pub fn replictl(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code()));
         }
     };
-    let console = Console::of_process(cli.output);
+    let console = Console::of_process(match cli.output {
+        Output::As(format) => format,
+        Output::To(_) => Format::Table,
+    });
     match start(&cli, &console) {
         Ok(exit) => exit.into(),
         Err(error) => {
@@ -97,6 +101,14 @@ fn start(cli: &Cli, console: &Console) -> Result<Exit, CliError> {
 
 async fn perform(cli: &Cli, console: &Console) -> Result<Exit, CliError> {
     let client = || Client::new(&cli.server);
+    let to = match (&cli.output, &cli.command) {
+        (Output::As(_), _) => None,
+        (Output::To(file), Command::Run(RunCommand::Export(_))) => Some(file.as_path()),
+        (Output::To(file), _) => {
+            let expected = "expected table, wide, json, yaml or name";
+            return Err(CliError::Usage(format!("--output: found {file:?}, {expected}")));
+        }
+    };
     match &cli.command {
         Command::Apply(args) => apply(&client()?, args, console).await,
         Command::Validate(args) => validate(args, console).await,
@@ -104,7 +116,7 @@ async fn perform(cli: &Cli, console: &Console) -> Result<Exit, CliError> {
         Command::Get(args) => get(&client()?, args, console).await,
         Command::Describe(what) => describe(&client()?, what, console).await,
         Command::Delete(what) => delete(&client()?, what, console).await,
-        Command::Run(command) => run_command(&client()?, command, console).await,
+        Command::Run(command) => run_command(&client()?, command, to, console).await,
         Command::Completion(args) => completion(args, console),
     }
 }
@@ -125,6 +137,7 @@ pub fn report(error: &CliError, console: &Console) {
         | CliError::NotFound(_)
         | CliError::Read { .. }
         | CliError::PluginHost(_)
+        | CliError::Replay(_)
         | CliError::Output(_)
         | CliError::Encode { .. }
         | CliError::Setup(_) => {}

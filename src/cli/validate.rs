@@ -144,7 +144,7 @@ async fn check(
 
 /// A file that somebody was sent may be there to be looked at, so it is compiled apart, as a server
 /// does it.
-fn start_host() -> Result<PluginHost, PluginError> {
+pub(super) fn start_host() -> Result<PluginHost, PluginError> {
     let compile = match CompileApart::this_program() {
         Ok(apart) => Compile::Apart(apart),
         Err(error) => {

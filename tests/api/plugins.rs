@@ -42,6 +42,28 @@ async fn a_plugin_is_uploaded_once_and_shown() {
 }
 
 #[tokio::test]
+async fn the_bytes_of_a_plugin_are_given_as_they_are_kept() {
+    let server = Server::start().await;
+    let bytes = strategy("a");
+    server.put("/api/v1/plugins", bytes.clone()).await.ok(201);
+    let builtin = &PLUGINS.builtins()[0];
+    for (digest, bytes) in
+        [(Digest::of(&bytes), bytes), (builtin.info.digest.clone(), builtin.bytes.to_vec())]
+    {
+        let path = format!("/api/v1/plugins/{digest}/bytes");
+        let answer = server.request("GET", &path).send().await.unwrap();
+        assert_eq!(
+            (answer.status().as_u16(), &answer.headers()["content-type"]),
+            (200, &"application/wasm".parse().unwrap())
+        );
+        assert_eq!(answer.bytes().await.unwrap(), bytes);
+    }
+    let unknown = format!("/api/v1/plugins/{}/bytes", Digest::of(b"unknown"));
+    server.get(&unknown).await.problem(404, "plugin-not-found");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn bytes_that_are_no_plugin_or_not_the_expected_one_are_refused() {
     let server = Server::start().await;
     let problem = server.put("/api/v1/plugins", "hello").await.problem(422, "invalid-plugin");

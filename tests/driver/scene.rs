@@ -26,7 +26,7 @@ pub(crate) struct Scene {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) agents: FakeAgents,
     clock: Arc<dyn Clock>,
-    plugins: PluginHost,
+    pub(crate) plugins: PluginHost,
     count: usize,
 }
 
@@ -74,12 +74,17 @@ impl Scene {
              strategy: {{ use: rolling, with: {{ batch: 25% }} }}\n      \
              steps:\n        - name: act\n          action: test.example.com/act\n"
         );
+        self.start_playbook(&text).await
+    }
+
+    /// Creates a run of that playbook, which uses built-in plugins alone.
+    pub(crate) async fn start_playbook(&self, text: &str) -> Result<RunId, StoreError> {
         let builtins: Vec<_> = self.plugins.builtins().iter().map(|b| b.info.clone()).collect();
         let document = parse_playbook(text.as_bytes()).unwrap();
         let playbook = resolve(&document, &BTreeMap::new(), &builtins).unwrap();
         let id = RunId(Uuid::now_v7());
         let (run, events) = new_run(id, &playbook, Map::new(), "c", None, self.clock.now());
-        let request = Digest::of(name.as_bytes());
+        let request = Digest::of(text.as_bytes());
         let new = NewRun { run, events, idempotency_key: None, request };
         self.store.create_run(&new).await.map(|_| id)
     }

@@ -56,7 +56,7 @@ const IMPURE_WORDS: [&str; 9] = [
 ];
 
 /// Where each large dependency lives. Everything else reaches it through what those folders offer.
-const HOMES: [(&str, &[&str]); 13] = [
+const HOMES: [(&str, &[&str]); 15] = [
     ("wasmparser", &["src/plugin/code/shape.rs"]),
     ("wasmtime", &["src/plugin/"]),
     ("wasmtime_wasi", &["src/plugin/"]),
@@ -68,6 +68,8 @@ const HOMES: [(&str, &[&str]); 13] = [
     ("cel", &["src/playbook/"]),
     ("jsonschema", &["src/playbook/", "src/plugin/import.rs"]),
     ("saphyr_parser", &["src/playbook/"]),
+    ("tar", &["src/replay/archive.rs"]),
+    ("ruzstd", &["src/replay/frames.rs"]),
     ("indicatif", &["src/cli/"]),
     ("comfy_table", &["src/cli/"]),
 ];

@@ -1,11 +1,15 @@
 //! The commands on runs.
 
+use std::path::Path;
+
 use clap::Subcommand;
 
 use super::agents::{Agents, agents};
 use super::events::{Events, events};
+use super::export::{Export, export};
 use super::list::{List, list};
 use super::logs::{Logs, logs};
+use super::replay::{Replay, replay};
 use super::start::{Start, start};
 use super::steer::{Cancel, GoOn, Steer, cancel, go_on, steer};
 use super::watch::{Watch, watch_command};
@@ -30,6 +34,10 @@ pub enum RunCommand {
     Logs(Logs),
     /// Show the history of a run
     Events(Events),
+    /// Make every decision and activation of a run that has ended again, and say where they differ
+    Replay(Replay),
+    /// Write all that is kept of a run that has ended to a file: `-o run.tar.zst`
+    Export(Export),
     /// Let a run go that waits for approval
     Approve(GoOn),
     /// Refuse a run that waits for approval: it is cancelled
@@ -42,10 +50,11 @@ pub enum RunCommand {
     Cancel(Cancel),
 }
 
-/// Runs one of the commands.
+/// Runs one of the commands. `to` is the file that is to be written, for the one that does.
 pub(crate) async fn run_command(
     client: &Client,
     command: &RunCommand,
+    to: Option<&Path>,
     console: &Console,
 ) -> Result<Exit, CliError> {
     match command {
@@ -55,6 +64,8 @@ pub(crate) async fn run_command(
         RunCommand::Agents(args) => agents(client, args, console).await,
         RunCommand::Logs(args) => logs(client, args, console).await,
         RunCommand::Events(args) => events(client, args, console).await,
+        RunCommand::Replay(args) => replay(client, args, console).await,
+        RunCommand::Export(args) => export(client, args, to, console).await,
         RunCommand::Approve(args) => go_on(client, Verb::Approve, args, console).await,
         RunCommand::Reject(args) => steer(client, Verb::Reject, args, console).await,
         RunCommand::Pause(args) => steer(client, Verb::Pause, args, console).await,

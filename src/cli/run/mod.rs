@@ -3,11 +3,14 @@
 mod agents;
 mod command;
 mod events;
+mod export;
+mod fetch;
 mod find;
 mod lines;
 mod list;
 mod logs;
 mod params;
+mod replay;
 #[cfg(test)]
 mod scripted;
 mod start;

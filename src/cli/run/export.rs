@@ -1,0 +1,65 @@
+//! `run export`.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::fetch::fetch;
+use super::find::find_run;
+use crate::cli::client::Client;
+use crate::cli::error::CliError;
+use crate::cli::exit::Exit;
+use crate::cli::output::{Console, Row};
+use crate::replay::{ReplayError, pack};
+use crate::run::RunId;
+
+/// Arguments of `run export`.
+#[derive(Debug, clap::Args)]
+pub struct Export {
+    /// The run, which has ended
+    pub run: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Exported {
+    run: RunId,
+    file: String,
+    bytes: u64,
+}
+
+impl Row for Exported {
+    fn headings(_: bool) -> Vec<&'static str> {
+        vec!["RUN", "FILE", "BYTES"]
+    }
+
+    fn cells(&self, _: bool) -> Vec<String> {
+        vec![self.run.to_string(), self.file.clone(), self.bytes.to_string()]
+    }
+
+    fn name(&self) -> String {
+        format!("run/{}", self.run)
+    }
+}
+
+/// Runs `run export`.
+pub(crate) async fn export(
+    client: &Client,
+    args: &Export,
+    to: Option<&Path>,
+    console: &Console,
+) -> Result<Exit, CliError> {
+    let Some(to) = to else {
+        let expected = "name the file to write, for example `-o run.tar.zst`";
+        return Err(CliError::Usage(expected.to_owned()));
+    };
+    let run = find_run(client, &args.run).await?;
+    let folder = tempfile::tempdir().map_err(CliError::Setup)?;
+    let manifest = fetch(client, run, folder.path()).await?;
+    pack(folder.path(), &manifest, to)?;
+    let bytes = std::fs::metadata(to).map_err(|source| {
+        CliError::Replay(ReplayError::File { what: "read", path: to.to_owned(), source })
+    })?;
+    let exported = Exported { run, file: to.display().to_string(), bytes: bytes.len() };
+    console.one(&exported)?;
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,207 @@
+//! One file that holds the members of a folder: a tar archive, compressed with Zstandard.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::Path;
+
+use tar::{Archive, Builder, Entry, EntryType, Header};
+
+use super::error::ReplayError;
+use super::folder::{MemberWriter, path_of};
+use super::frames::{FrameReader, FrameWriter};
+use super::limits::ArchiveLimits;
+use super::member::{FORMAT, Manifest, Member, MemberName};
+
+/// Packs the members that the manifest lists, which are in `folder`, into the file at `to`. It
+/// replaces a file that is there, once it is complete.
+///
+/// # Errors
+/// When a file can't be read or written.
+pub fn pack(folder: &Path, manifest: &Manifest, to: &Path) -> Result<(), ReplayError> {
+    let failed = |source| ReplayError::file("write", to, source);
+    let beside = to.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let temporary = tempfile::NamedTempFile::new_in(beside.unwrap_or(Path::new(".")));
+    let mut temporary = temporary.map_err(failed)?;
+    write(folder, manifest, temporary.as_file_mut()).map_err(failed)?;
+    temporary.persist(to).map_err(|error| failed(error.error))?;
+    Ok(())
+}
+
+fn write(folder: &Path, manifest: &Manifest, to: &mut File) -> io::Result<()> {
+    let mut tar = Builder::new(FrameWriter::new(BufWriter::new(to)));
+    let members = manifest.members.iter().map(|member| &member.name);
+    for name in [&MemberName::Manifest].into_iter().chain(members) {
+        let file = File::open(path_of(folder, name))?;
+        let mut header = Header::new_ustar();
+        header.set_size(file.metadata()?.len());
+        header.set_mode(0o644);
+        header.set_mtime(u64::try_from(manifest.made_at.as_millis() / 1_000).unwrap_or(0));
+        tar.append_data(&mut header, name.to_string(), BufReader::new(file))?;
+    }
+    tar.into_inner()?.finish()?.flush()
+}
+
+/// Unpacks the file at `from` into `folder`, which is there and empty. Nothing of what it says is
+/// taken as a path. The names of the members whose bytes are not those that the manifest has the
+/// sums of come back with the manifest: those were changed after the export.
+///
+/// # Errors
+/// [`ReplayError::NotAnExport`] when it is none, [`ReplayError::TooLarge`] past one of the limits,
+/// which is noticed before that much is written.
+pub fn unpack(
+    from: &Path,
+    folder: &Path,
+    limits: ArchiveLimits,
+) -> Result<(Manifest, Vec<MemberName>), ReplayError> {
+    let file = File::open(from).map_err(|source| ReplayError::file("read", from, source))?;
+    let plugins = folder.join("plugins");
+    std::fs::create_dir(&plugins).map_err(|source| ReplayError::file("make", plugins, source))?;
+    let unpacking = Unpacking { from, folder, limits };
+    let found = unpacking.members(file)?;
+    let manifest = unpacking.manifest()?;
+    let changed = unpacking.compare(&manifest, &found)?;
+    Ok((manifest, changed))
+}
+
+struct Unpacking<'a> {
+    from: &'a Path,
+    folder: &'a Path,
+    limits: ArchiveLimits,
+}
+
+impl Unpacking<'_> {
+    fn members(&self, file: File) -> Result<Vec<Member>, ReplayError> {
+        let unpacked = FrameReader::new(BufReader::new(file));
+        let mut archive = Archive::new(Bounded { source: unpacked, left: self.limits.total_bytes });
+        // Raw: extensions of the format, which could name any size or path, are refused below.
+        let entries = archive.entries().map_err(|error| self.unreadable(&error))?.raw(true);
+        let mut found: Vec<Member> = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|error| self.unreadable(&error))?;
+            if found.len() >= self.limits.members {
+                return Err(self.too_large(format!(
+                    "found more than {} members, expected at most that many",
+                    self.limits.members
+                )));
+            }
+            let name = self.name_of(&entry)?;
+            if found.is_empty() && name != MemberName::Manifest {
+                return Err(self.wrong(format!("found {name} first, expected manifest.json")));
+            }
+            if found.iter().any(|member| member.name == name) {
+                return Err(self.wrong(format!("found {name} twice, expected it once")));
+            }
+            found.push(self.copy(name, entry)?);
+        }
+        Ok(found)
+    }
+
+    fn name_of<R: Read>(&self, entry: &Entry<'_, R>) -> Result<MemberName, ReplayError> {
+        let kind = entry.header().entry_type();
+        if kind != EntryType::Regular {
+            let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            let message = format!("found {path:?}, which is {kind:?}, expected files alone");
+            return Err(self.wrong(message));
+        }
+        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        name.parse::<MemberName>().map_err(|error| self.wrong(error.to_string()))
+    }
+
+    fn copy<R: Read>(
+        &self,
+        name: MemberName,
+        mut entry: Entry<'_, R>,
+    ) -> Result<Member, ReplayError> {
+        let (size, most) = (entry.size(), name.most_bytes().unwrap_or(self.limits.total_bytes));
+        if size > most {
+            let message = format!("{name} has {size} bytes, expected at most {most}");
+            return Err(self.too_large(message));
+        }
+        let mut member = MemberWriter::create(self.folder, name)?;
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            let read = entry.read(&mut buffer).map_err(|error| self.unreadable(&error))?;
+            match buffer.get(..read) {
+                None | Some([]) => return member.finish(),
+                Some(bytes) => member.add(bytes)?,
+            }
+        }
+    }
+
+    fn manifest(&self) -> Result<Manifest, ReplayError> {
+        let path = path_of(self.folder, &MemberName::Manifest);
+        let text =
+            std::fs::read(&path).map_err(|_| self.wrong("found nothing in it".to_owned()))?;
+        // Of a later version nothing else may be understood.
+        #[derive(serde::Deserialize)]
+        struct Version {
+            format: u32,
+        }
+        let bad = |error: serde_json::Error| self.wrong(format!("manifest.json: {error}"));
+        let Version { format } = serde_json::from_slice(&text).map_err(bad)?;
+        if format != FORMAT {
+            return Err(self.wrong(format!("found format {format}, expected {FORMAT}")));
+        }
+        serde_json::from_slice(&text).map_err(bad)
+    }
+
+    /// The members whose bytes are others than the manifest says.
+    fn compare(
+        &self,
+        manifest: &Manifest,
+        found: &[Member],
+    ) -> Result<Vec<MemberName>, ReplayError> {
+        let listed: BTreeSet<&MemberName> = manifest.members.iter().map(|it| &it.name).collect();
+        let there: BTreeSet<&MemberName> =
+            found.iter().map(|it| &it.name).filter(|name| **name != MemberName::Manifest).collect();
+        if let Some(name) = there.difference(&listed).next() {
+            return Err(self.wrong(format!("found {name}, which its manifest does not list")));
+        }
+        let always = MemberName::ALWAYS;
+        if let Some(name) = listed.iter().copied().chain(&always).find(|it| !there.contains(it)) {
+            return Err(self.wrong(format!("found no {name}, expected one")));
+        }
+        let changed = manifest.members.iter().filter(|member| !found.contains(member));
+        Ok(changed.map(|member| member.name.clone()).collect())
+    }
+
+    fn unreadable(&self, error: &io::Error) -> ReplayError {
+        match error.get_ref().is_some_and(|inner| inner.is::<PastTheEnd>()) {
+            true => self.too_large(format!(
+                "it unpacks to more than {} bytes, expected at most that many",
+                self.limits.total_bytes
+            )),
+            false => self.wrong(error.to_string()),
+        }
+    }
+
+    fn wrong(&self, message: String) -> ReplayError {
+        ReplayError::NotAnExport { path: self.from.to_owned(), message }
+    }
+
+    fn too_large(&self, message: String) -> ReplayError {
+        ReplayError::TooLarge { path: self.from.to_owned(), message }
+    }
+}
+
+/// Reads up to so many bytes; more is an error and not an end.
+struct Bounded<R> {
+    source: R,
+    left: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("there is more than may be read")]
+struct PastTheEnd;
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.source.read(into)?;
+        match self.left.checked_sub(read as u64) {
+            Some(left) => self.left = left,
+            None => return Err(io::Error::other(PastTheEnd)),
+        }
+        Ok(read)
+    }
+}

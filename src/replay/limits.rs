@@ -1,0 +1,48 @@
+//! Every limit of replays, each with its reason.
+
+/// What an archive that is read may hold at most: it may come from anybody, and a small file can
+/// become a large one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ArchiveLimits {
+    /// Bytes of all members together, with what the container takes.
+    pub total_bytes: u64,
+    /// Members, the manifest too.
+    pub members: usize,
+}
+
+impl Default for ArchiveLimits {
+    /// Space for a run over 100,000 agents with some 100 KiB of history each, and for the most plugins
+    /// that a playbook may name.
+    fn default() -> Self {
+        Self { total_bytes: 16 << 30, members: 256 }
+    }
+}
+
+/// Bytes of the manifest: 256 members with their names and sums take less than a tenth.
+pub(super) const MANIFEST_BYTES: u64 = 1 << 20;
+
+/// Bytes of the snapshot and of the run's own view, which have the parameters and a playbook of at
+/// most 1 MiB in them.
+pub(super) const OBJECT_BYTES: u64 = 32 << 20;
+
+/// Bytes of a plugin, as the server has it.
+pub(super) const PLUGIN_BYTES: u64 = 64 << 20;
+
+/// Bytes of one line, which is one document: the largest that a store holds.
+pub(super) const LINE_BYTES: u64 = 16 << 20;
+
+/// Bytes that are compressed as one frame: they are in memory whole, compressed and not.
+pub(super) const FRAME_BYTES: usize = 1 << 20;
+
+/// Differences that a report has: after the first few nobody reads on, and there may be one for each
+/// attempt.
+pub(super) const DIFFERENCES: usize = 100;
+
+/// Of what could not be replayed, what a report lists.
+pub(super) const NOT_REPLAYED: usize = 1_000;
+
+/// Characters of a value that is shown in a difference.
+pub(super) const SHOWN_CHARS: usize = 300;
+
+/// Moments at which another strategy is asked: they are held in memory to be shown side by side.
+pub(super) const COMPARED: usize = 100_000;

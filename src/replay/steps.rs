@@ -1,0 +1,257 @@
+//! The activations of attempts, made again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::report::{Difference, Place, cut, shown};
+use crate::playbook::Grants;
+use crate::plugin::PluginHost;
+use crate::run::{
+    Activate, ActivationEnd, AgentId, Answered, AttemptKey, Call, CallName, Digest, Failure,
+    FailureReason, Journal, Pending, canonical,
+};
+
+/// What the history says of an attempt.
+#[derive(Clone, Debug, Default)]
+pub(super) struct InHistory {
+    /// Attributes of the agent when the attempt started.
+    pub(super) attributes: Arc<Map<String, Value>>,
+    /// How it ended, if it did.
+    pub(super) ended: Option<Result<(), Failure>>,
+}
+
+/// The attempts of a run, as its history tells of them.
+pub(super) type Attempts = BTreeMap<AttemptKey, InHistory>;
+
+/// How an attempt is expected to end.
+#[derive(Clone, Debug)]
+pub(super) enum Expected {
+    /// With this result; none: it was not kept, because another one took its place.
+    Done(Option<Value>),
+    /// With this failure.
+    Failed(Failure),
+    /// Whatever comes is right: the host ended it.
+    Anything,
+}
+
+/// An attempt to make again.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub(super) journal: Journal,
+    pub(super) attributes: Arc<Map<String, Value>>,
+    pub(super) cluster: String,
+    pub(super) stage: String,
+    pub(super) plugin: Digest,
+    pub(super) grants: Grants,
+    pub(super) expected: Expected,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(super) struct Made {
+    /// Activations that were made.
+    pub(super) activations: u64,
+    pub(super) found: Found,
+}
+
+/// Whether it came out as it was recorded.
+#[derive(Debug)]
+pub(super) enum Found {
+    Same,
+    Differs(Difference),
+    NotReplayed(Place, String),
+}
+
+impl Attempt {
+    /// Makes its activations in their order, each with as much of the journal as there was then.
+    pub(super) async fn play(self, host: &PluginHost) -> Made {
+        let answers = self.journal.answers.len();
+        let mut made = Made { activations: 0, found: Found::Same };
+        for answered in 0..=answers {
+            let end = host.activate(self.activation(answered)).await.end;
+            made.activations += 1;
+            let found = match self.call(answered) {
+                Some(call) => self.compare_call(answered, &call, end),
+                None => self.compare_end(answered, end),
+            };
+            match found {
+                Found::Same => {}
+                Found::Differs(_) | Found::NotReplayed(..) => {
+                    made.found = found;
+                    return made;
+                }
+            }
+        }
+        made
+    }
+
+    /// The activation that was made with so many answers.
+    fn activation(&self, answers: usize) -> Activate {
+        let mut journal = self.journal.clone();
+        journal.answers.truncate(answers);
+        (journal.pending, journal.late) = (None, None);
+        Activate {
+            key: journal.key,
+            plugin: self.plugin.clone(),
+            grants: self.grants.clone(),
+            agent: journal.agent.clone(),
+            attributes: Arc::clone(&self.attributes),
+            cluster: self.cluster.clone(),
+            stage: self.stage.clone(),
+            journal,
+        }
+    }
+
+    /// The call that the attempt made then, if it made one.
+    fn call(&self, number: usize) -> Option<Recorded> {
+        let Journal { answers, pending, late, .. } = &self.journal;
+        if let Some(answered) = answers.get(number).or(late.as_ref()) {
+            let Answered { name, arguments_hash, .. } = answered;
+            return Some(Recorded { name: *name, hash: arguments_hash.clone() });
+        }
+        let Pending { name, arguments_hash, .. } = pending.as_ref()?;
+        Some(Recorded { name: *name, hash: arguments_hash.clone() })
+    }
+
+    fn place(&self, call: usize) -> Place {
+        let Journal { agent, step_name, key, .. } = &self.journal;
+        place(agent, &self.stage, step_name, *key, call)
+    }
+
+    fn compare_call(&self, number: usize, recorded: &Recorded, end: ActivationEnd) -> Found {
+        if let ActivationEnd::Blocked(call) = &end
+            && call.name() == recorded.name
+            && call.arguments_hash() == recorded.hash
+        {
+            return Found::Same;
+        }
+        if let ActivationEnd::Failed { reason, message, .. } = &end
+            && is_limit(*reason)
+        {
+            let why = format!("{reason}, which it was not then: {}", cut(message));
+            return Found::NotReplayed(self.place(number), why);
+        }
+        self.differs(number, "call", recorded.to_string(), &end)
+    }
+
+    fn compare_end(&self, answers: usize, end: ActivationEnd) -> Found {
+        match (&self.expected, &end) {
+            (Expected::Anything, _) => Found::Same,
+            (Expected::Failed(failure), _) if is_limit(failure.reason) => {
+                let why = format!("{}: {}", failure.reason, cut(&failure.message));
+                Found::NotReplayed(self.place(answers), why)
+            }
+            (_, ActivationEnd::Failed { reason, message, .. }) if is_limit(*reason) => {
+                let why = format!("{reason}, which it was not then: {}", cut(message));
+                Found::NotReplayed(self.place(answers), why)
+            }
+            (Expected::Done(None), ActivationEnd::Done(_)) => Found::Same,
+            (Expected::Done(Some(result)), ActivationEnd::Done(now)) => {
+                match canonical(result) == canonical(now) {
+                    true => Found::Same,
+                    false => self.differs(answers, "result", shown(result), &end),
+                }
+            }
+            (Expected::Failed(failure), ActivationEnd::Failed { reason, message, .. })
+                if failure.reason == *reason && failure.message == *message =>
+            {
+                Found::Same
+            }
+            (Expected::Done(_), _) => self.differs(answers, "end", "it ended well", &end),
+            (Expected::Failed(Failure { reason, message, .. }), _) => {
+                let recorded = format!("it failed: {reason}: {}", cut(message));
+                self.differs(answers, "end", recorded, &end)
+            }
+        }
+    }
+
+    fn differs(
+        &self,
+        call: usize,
+        what: &'static str,
+        recorded: impl Into<String>,
+        now: &ActivationEnd,
+    ) -> Found {
+        let now = match (what, now) {
+            ("result", ActivationEnd::Done(value)) => shown(value),
+            (_, ActivationEnd::Done(value)) => format!("it ended well: {}", shown(value)),
+            (_, ActivationEnd::Blocked(call)) => in_words(call),
+            (_, ActivationEnd::Failed { reason, message, .. }) => {
+                format!("it failed: {reason}: {}", cut(message))
+            }
+        };
+        Found::Differs(Difference { place: self.place(call), what, recorded: recorded.into(), now })
+    }
+}
+
+/// A place in an attempt.
+pub(super) fn place(
+    agent: &AgentId,
+    stage: &str,
+    step: &str,
+    key: AttemptKey,
+    call: usize,
+) -> Place {
+    Place::Attempt {
+        agent: agent.clone(),
+        stage: stage.to_owned(),
+        step: step.to_owned(),
+        attempt: key.attempt,
+        call: u32::try_from(call).unwrap_or(u32::MAX),
+    }
+}
+
+/// A call as a journal has it.
+struct Recorded {
+    name: CallName,
+    hash: String,
+}
+
+impl std::fmt::Display for Recorded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} with arguments of sum {}", self.name.as_str(), short(&self.hash))
+    }
+}
+
+fn short(hash: &str) -> &str {
+    hash.get(..12).unwrap_or(hash)
+}
+
+/// A call with its arguments and their sum.
+fn in_words(call: &Call) -> String {
+    let arguments = match call {
+        Call::Info => "no arguments".to_owned(),
+        Call::RunAction { kind, arguments } => format!("{kind} {}", shown(arguments)),
+        Call::WaitStatus { statuses, timeout } => {
+            format!("{} for {} ms", statuses.join(", "), timeout.0)
+        }
+        Call::Sleep { length } => format!("{} ms", length.0),
+    };
+    let (name, hash) = (call.name().as_str(), call.arguments_hash());
+    format!("{name} with arguments of sum {}: {arguments}", short(&hash))
+}
+
+/// Whether an attempt that failed for this reason may end otherwise on another machine, or another
+/// time: it went past a limit, or there was no plugin. What was not deterministic can't be repeated.
+pub(super) fn is_limit(reason: FailureReason) -> bool {
+    match reason {
+        FailureReason::PluginOutOfTime
+        | FailureReason::PluginOutOfMemory
+        | FailureReason::PluginLimit
+        | FailureReason::PluginUnavailable
+        | FailureReason::NotDeterministic => true,
+        FailureReason::ActionFailed
+        | FailureReason::Unreachable
+        | FailureReason::ActionLost
+        | FailureReason::StepFailed
+        | FailureReason::TimedOut
+        | FailureReason::PluginTrapped
+        | FailureReason::Precondition
+        | FailureReason::NotGranted
+        | FailureReason::BadArguments
+        | FailureReason::LeftCluster
+        | FailureReason::Cancelled => false,
+    }
+}
