@@ -9,6 +9,8 @@ mod server;
 mod documents;
 #[path = "cli/runs.rs"]
 mod runs;
+#[path = "cli/steering.rs"]
+mod steering;
 
 use std::process::{Output, Stdio};
 use std::time::Duration;

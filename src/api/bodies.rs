@@ -14,7 +14,7 @@ use super::error::{ApiError, Code};
 use super::limits::{INLINE_JSON, MAX_BODIES, MAX_CLUSTER_BODY, MAX_JSON_BODY, MAX_PLAYBOOK_BODY};
 use super::params;
 use super::state::ApiState;
-use super::wire::{ApplyCluster, ApplyPlaybook, StartRun, SubmitCommand};
+use super::wire::{ApplyCluster, ApplyPlaybook, RetryRun, StartRun, SubmitCommand};
 
 /// The memory that bodies may take, all together. Cheap to clone.
 #[derive(Clone)]
@@ -57,6 +57,10 @@ impl RequestBody for ApplyCluster {
 }
 
 impl RequestBody for StartRun {
+    const LIMIT: usize = MAX_JSON_BODY;
+}
+
+impl RequestBody for RetryRun {
     const LIMIT: usize = MAX_JSON_BODY;
 }
 

@@ -12,12 +12,12 @@ use uuid::Uuid;
 use super::bodies::{InJson, check_length};
 use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
-use super::limits::{COMMAND_POLL, COMMAND_WAIT, MAX_ACTOR, MAX_REASON};
+use super::limits::{COMMAND_POLL, COMMAND_WAIT, MAX_ACTOR, MAX_AGENT, MAX_REASON};
 use super::params::{InPath, InQuery};
 use super::runs;
 use super::state::ApiState;
 use super::wire::{CommandView, SubmitCommand};
-use crate::run::{Command, CommandId, CommandOutcome, Millis, Run, RunId};
+use crate::run::{AgentId, Command, CommandId, CommandOutcome, Millis, Run, RunId};
 
 const ALL: &str = "/api/v1/runs/{id}/commands";
 const ONE: &str = "/api/v1/runs/{id}/commands/{command}";
@@ -44,6 +44,7 @@ async fn submit(
 ) -> Result<Response, ApiError> {
     query.finish()?;
     check_length("actor", request.actor.as_deref(), MAX_ACTOR)?;
+    check_length("agent", request.agent.as_ref().map(AgentId::as_str), MAX_AGENT)?;
     check_length("reason", request.reason.as_deref(), MAX_REASON)?;
     let command = Command {
         id: request.id.unwrap_or_else(|| CommandId(Uuid::new_v4())),

@@ -33,6 +33,9 @@ pub enum Code {
     IdempotencyKeyReused,
     CommandIdReused,
     CommandRefused,
+    RunNotFinished,
+    NothingToRetry,
+    ClusterGone,
     ClusterBusy,
     PluginMissing,
     PluginPinned,
@@ -51,7 +54,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 34] = [
         Self::BadParameter,
         Self::BadHeader,
         Self::BadBody,
@@ -69,6 +72,9 @@ impl Code {
         Self::IdempotencyKeyReused,
         Self::CommandIdReused,
         Self::CommandRefused,
+        Self::RunNotFinished,
+        Self::NothingToRetry,
+        Self::ClusterGone,
         Self::ClusterBusy,
         Self::PluginMissing,
         Self::PluginPinned,
@@ -111,6 +117,9 @@ impl Code {
                 ("command-id-reused", 409, "the identifier was used for another command")
             }
             Self::CommandRefused => ("command-refused", 409, "the command does not fit the run"),
+            Self::RunNotFinished => ("run-not-finished", 409, "the run has not finished yet"),
+            Self::NothingToRetry => ("nothing-to-retry", 409, "the run has no such agents"),
+            Self::ClusterGone => ("cluster-gone", 409, "the cluster of the run was removed"),
             Self::ClusterBusy => (
                 "cluster-busy",
                 409,

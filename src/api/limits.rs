@@ -46,6 +46,9 @@ pub(super) const MAX_IDEMPOTENCY_KEY: usize = 255;
 /// The longest name of a person in bytes: it is in every event that the person caused.
 pub(super) const MAX_ACTOR: usize = 256;
 
+/// The longest identifier of an agent in bytes: a cluster may have ones of 256 characters.
+pub(super) const MAX_AGENT: usize = 4 * 256;
+
 /// The longest reason that a person gives, in bytes: it is written to the run's history.
 pub(super) const MAX_REASON: usize = 4 * 1024;
 
@@ -75,3 +78,13 @@ pub(super) const MAX_CONNECTIONS: usize = 4_096;
 
 /// How long requests may go on once the server is told to stop.
 pub(super) const STOP_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Pages of agent records that are looked at for one that may be retried: all of most clusters, and a
+/// fraction of what a request may take. In a larger one the new run finds out for itself.
+pub(super) const RETRY_PAGES: u32 = 20;
+
+/// Records of agents in flight among which an explanation finds those that tell most.
+pub(super) const EXPLAINED_RUNNING: u32 = 100;
+
+/// Records of failed agents that an explanation reads: it names no more than a few.
+pub(super) const EXPLAINED_FAILED: u32 = 10;

@@ -11,8 +11,8 @@ use super::error::{ApiError, Code};
 use super::guard::{self, Timeout};
 use super::state::ApiState;
 use super::{
-    agents, clusters, commands, events, health, journals, logs, metrics, openapi, playbooks,
-    plugins, runs, start,
+    agents, clusters, commands, events, explanation, health, journals, logs, metrics, openapi,
+    playbooks, plugins, retry, runs, start,
 };
 
 /// Every endpoint of the API.
@@ -24,6 +24,8 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         start::endpoints(),
         runs::endpoints(),
         commands::endpoints(),
+        retry::endpoints(),
+        explanation::endpoints(),
         agents::endpoints(),
         journals::endpoints(),
         logs::endpoints(),

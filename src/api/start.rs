@@ -25,11 +25,14 @@ use crate::store::{Created, NewRun, StoreError, StoredPlaybook};
 /// The header that names a request, so that it can be repeated.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
+/// What it means, for the document of the API.
+pub(super) const KEY_MEANS: &str =
+    "Names the request: repeating it returns the run that it started.";
+
 pub(super) fn endpoints() -> Vec<Endpoint> {
-    let key = "Names the request: repeating it returns the run that it started.";
     vec![
         Endpoint::post(runs::ALL, "startRun", "Starts a run.", start)
-            .header::<String>("Idempotency-Key", key)
+            .header::<String>("Idempotency-Key", KEY_MEANS)
             .takes::<StartRun>()
             .answers::<RunView>(201, "It is created.")
             .answers::<RunView>(200, "An earlier request with the same key had created it."),
@@ -62,9 +65,13 @@ async fn start(
     let now = state.clock.now();
     let id = new_id(now);
     let (run, events) = new_run(id, &playbook, params, &cluster, started_by, now);
-    let new = NewRun { run, events, idempotency_key: key, request: asked };
+    create(&state, NewRun { run, events, idempotency_key: key, request: asked }).await
+}
+
+/// Creates the run and answers with it, or with the one that the same request had created before.
+pub(super) async fn create(state: &ApiState, new: NewRun) -> Result<Response, ApiError> {
     let created = state.store.create_run(&new).await;
-    answer(&state, new, created).await
+    answer(state, new, created).await
 }
 
 async fn answer(
@@ -110,12 +117,12 @@ async fn busy(state: &ApiState, cluster: &str, run: RunId) -> ApiError {
 }
 
 /// The identifier of a new run: it sorts by the moment.
-fn new_id(now: Timestamp) -> RunId {
+pub(super) fn new_id(now: Timestamp) -> RunId {
     let millis = u64::try_from(now.as_millis()).unwrap_or(0);
     RunId(Builder::from_unix_timestamp_millis(millis, &rand::random()).into_uuid())
 }
 
-fn read_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+pub(super) fn read_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let Some(key) = params::header(headers, IDEMPOTENCY_KEY)? else { return Ok(None) };
     if key.is_empty() || key.len() > MAX_IDEMPOTENCY_KEY {
         let found = key.len();

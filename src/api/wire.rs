@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 
 use crate::playbook::{PluginInfo, PluginPin, Problem, Vcs};
 use crate::run::{
-    AgentId, AgentState, CommandId, CommandOutcome, Digest, RunId, RunStatus, StatusReason,
-    Timestamp, Verb,
+    AgentId, AgentState, CommandId, CommandOutcome, Digest, RetryOf, RunId, RunStatus,
+    StatusReason, Timestamp, Verb,
 };
 
 /// A page of a list.
@@ -109,6 +109,28 @@ pub struct StartRun {
     pub started_by: Option<String>,
 }
 
+/// Goes over agents of a finished run again: `POST /api/v1/runs/{id}/retry`, with an
+/// `Idempotency-Key` header if it may be repeated. Where no kind is chosen it is those that failed.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RetryRun {
+    /// Those that failed in any of its stages.
+    #[serde(default)]
+    pub failed: bool,
+    /// Those that were skipped in its last stage.
+    #[serde(default)]
+    pub skipped: bool,
+    /// Those that were not started, or were cut off.
+    #[serde(default)]
+    pub unfinished: bool,
+    /// Who starts it.
+    #[serde(default)]
+    pub started_by: Option<String>,
+    /// Why, for the history of the new run.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
 /// A run in answers.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct RunView {
@@ -130,16 +152,31 @@ pub struct RunView {
     pub since: Timestamp,
     /// Name of the present stage.
     pub stage: String,
+    /// Its index in the playbook, from 0.
+    #[serde(default)]
+    pub stage_index: u16,
+    /// Names of the playbook's stages, in order.
+    #[serde(default)]
+    pub stages: Vec<String>,
+    /// Whether agents that have started stop after their present call (`pause-now`).
+    #[serde(default)]
+    pub hold: bool,
     /// Agents that were selected when the stage started.
     pub selected: u32,
     /// Number of agent records by state.
     pub counts: BTreeMap<AgentState, u32>,
-    /// Failures that counted for the budget.
+    /// Failures in the present stage that counted for the budget.
     pub failures: u32,
+    /// The same of the whole run.
+    #[serde(default)]
+    pub all_failures: u32,
     /// The parameters.
     pub params: Map<String, Value>,
     /// The plugins that the run pins.
     pub plugins: BTreeMap<String, PluginPin>,
+    /// The finished run whose agents this one goes over again, and which of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_of: Option<RetryOf>,
     /// Who started it.
     pub started_by: Option<String>,
     /// When it was created.

@@ -5,12 +5,14 @@ use std::fmt::Write as _;
 
 use clap::Subcommand;
 
+use super::agent_rows::Plan;
 use super::client::Client;
 use super::error::CliError;
 use super::exit::Exit;
 use super::get::split_version;
-use super::output::{Console, Format, table};
-use super::run::find_run;
+use super::output::{Console, Format};
+use super::rows::stage_of;
+use super::run::{explain, find_run, paragraph};
 use super::text::{clean, counts, moment};
 use crate::api::wire::{Listing, PlaybookView, RunView};
 use crate::playbook::{PluginPin, Vcs};
@@ -50,7 +52,13 @@ pub(crate) async fn describe(
             }
             let failed = client.agents(run.id).only("state", Some(AgentState::Failed));
             let failed: Listing<AgentRecord> = failed.read(None, SHOWN_FAILED).await?;
-            console.data(&describe_run(&run, &failed.items, console.colour))?;
+            let failed = match failed.items.is_empty() {
+                true => String::new(),
+                false => Plan::of_run(client, run.id).await.table(failed.items, console.colour),
+            };
+            let why = explain(client, run.id).await?;
+            let why = why.map(|why| paragraph(client, &why)).unwrap_or_default();
+            console.data(&describe_run(&run, &why, &failed))?;
         }
         Describe::Playbook { name } => {
             let (name, version) = split_version(name);
@@ -95,7 +103,8 @@ impl Lines {
     }
 }
 
-fn describe_run(run: &RunView, failed: &[AgentRecord], colour: bool) -> String {
+/// All about a run; `why` is its explanation, and `failed` a table of agents, or nothing.
+fn describe_run(run: &RunView, why: &str, failed: &str) -> String {
     let mut lines = Lines::default();
     lines.line("Run", &run.id.to_string());
     lines.line("Playbook", &format!("{}@{}", run.playbook, run.version));
@@ -103,8 +112,9 @@ fn describe_run(run: &RunView, failed: &[AgentRecord], colour: bool) -> String {
     lines.line("Cluster", &run.cluster);
     lines.line("Status", &format!("{} since {}", run.status, moment(run.since)));
     lines.line_if("Why", run.reason.as_ref().map(|reason| reason.message.clone()));
-    lines.line("Stage", &run.stage);
+    lines.line("Stage", &stage_of(run));
     lines.line("Agents", &format!("{} ({} selected)", counts(&run.counts), run.selected));
+    lines.line_if("Retries", run.retry_of.map(|of| format!("the {of} agents of run {}", of.run)));
     lines.line_if("Started by", run.started_by.clone());
     lines.line("Created", &moment(run.created_at));
     lines.line_if("Started", run.started_at.map(moment));
@@ -113,11 +123,11 @@ fn describe_run(run: &RunView, failed: &[AgentRecord], colour: bool) -> String {
         lines.line("Parameter", &format!("{name} = {value}"));
     }
     lines.plugins(&run.plugins);
-    if failed.is_empty() {
-        lines.0
-    } else {
-        format!("{}\n{}", lines.0, table(failed, true, colour))
+    let mut text = lines.0;
+    for part in [why, failed].into_iter().filter(|part| !part.is_empty()) {
+        let _ = write!(text, "\n{part}");
     }
+    text
 }
 
 fn describe_playbook(playbook: &PlaybookView) -> String {
@@ -143,7 +153,7 @@ fn origin(vcs: &Vcs) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::sample::{record, run_view};
+    use crate::cli::sample::run_view;
     use crate::run::{RunStatus, StatusReason};
 
     #[test]
@@ -155,12 +165,12 @@ mod tests {
             path: None,
         });
         run.params.insert("grace".to_owned(), serde_json::json!(30));
-        let shown = describe_run(&run, &[record(4, AgentState::Failed)], false);
+        let shown = describe_run(&run, "It waits.\n", "AGENT\nnode-4\n");
         for part in [
             "From:       https://git.example.com/ops 3f2c9ad\n",
             "Status:     PAUSED since 2025-11-22T09:00:00Z\n",
             "Agents:     no agents (12 selected)\n",
-            "Parameter:  grace = 30\n",
+            "Parameter:  grace = 30\n\nIt waits.\n\n",
             "node-4",
         ] {
             assert!(shown.contains(part), "{part:?} in\n{shown}");
@@ -171,7 +181,7 @@ mod tests {
     fn a_queued_run_is_described_with_what_it_waits_for() {
         let mut run = run_view(RunStatus::Pending);
         run.reason = Some(StatusReason::cluster_busy(run.id, 1));
-        let shown = describe_run(&run, &[], false);
+        let shown = describe_run(&run, "", "");
         let why =
             format!("Why:        waits for run {} to end; 1 more is queued before it\n", run.id);
         assert!(shown.contains(&why), "{why} in\n{shown}");

@@ -8,9 +8,9 @@ use super::client::{Client, Repeat, UPLOAD_TIMEOUT};
 use super::error::ClientError;
 use crate::api::wire::{
     ApplyCluster, ApplyPlaybook, ClusterView, CommandView, Listing, PlaybookView, PluginView,
-    RunView, StartRun, SubmitCommand,
+    RetryRun, RunView, StartRun, SubmitCommand,
 };
-use crate::run::{AgentId, AgentRecord, Digest, RunId, Snapshot};
+use crate::run::{AgentId, AgentRecord, Digest, Explanation, RunId, Snapshot};
 
 /// The most items in one page, as the server has it too.
 pub const MAX_PAGE: usize = 1_000;
@@ -198,6 +198,18 @@ impl Client {
         self.json(request, Repeat::Always).await
     }
 
+    /// Starts a run over agents of a finished one. The key is as for [`start_run`](Self::start_run).
+    pub async fn retry_run(
+        &self,
+        run: RunId,
+        retry: &RetryRun,
+        idempotency_key: &str,
+    ) -> Result<RunView> {
+        let request = self.request(Method::POST, &["runs", &run.to_string(), "retry"]).json(retry);
+        let request = request.header("idempotency-key", idempotency_key);
+        self.json(request, Repeat::Always).await
+    }
+
     /// A run.
     pub async fn run(&self, id: RunId) -> Result<RunView> {
         self.json(self.get(&["runs", &id.to_string()]), Repeat::Always).await
@@ -206,6 +218,12 @@ impl Client {
     /// What a run was started with.
     pub async fn snapshot(&self, id: RunId) -> Result<Snapshot> {
         self.json(self.get(&["runs", &id.to_string(), "snapshot"]), Repeat::Always).await
+    }
+
+    /// What a run waits for, since when, and what would move it.
+    pub async fn explanation(&self, id: RunId) -> Result<Explanation> {
+        let request = self.get(&["runs", &id.to_string(), "explanation"]);
+        self.json(request, Repeat::Always).await
     }
 
     /// Runs, newest first: items are [`RunView`]s; filters are `cluster` and `status`.

@@ -38,6 +38,9 @@ pub enum CliError {
     /// Nothing, or more than one thing, goes by what was named.
     #[error("{0}")]
     NotFound(String),
+    /// What was asked does not fit the thing as it is.
+    #[error("{0}")]
+    Unfit(String),
     /// Plugins can't be checked on this machine.
     #[error("failed to start the plugin host")]
     PluginHost(#[source] PluginError),
@@ -148,7 +151,7 @@ impl CliError {
             Self::Read { .. } | Self::Invalid { .. } | Self::PluginHost(_) => Exit::Invalid,
             Self::Replay(error) => exit_of_replay(error),
             Self::Client(error) => error.exit(),
-            Self::NotFound(_) => Exit::NotFound,
+            Self::NotFound(_) | Self::Unfit(_) => Exit::NotFound,
             // Whoever read the output has seen enough.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Ok,
             Self::Output(_) | Self::Encode { .. } => Exit::Usage,
@@ -170,6 +173,7 @@ impl CliError {
             | Self::Read { .. }
             | Self::Invalid { .. }
             | Self::NotFound(_)
+            | Self::Unfit(_)
             | Self::PluginHost(_)
             | Self::Replay(_)
             | Self::Output(_)

@@ -68,6 +68,7 @@ fn some_failed(run: &RunView) -> bool {
     // Each alone could miss a failure: a later stage starts its counts anew, and an agent that is
     // gone may count as failed.
     run.failures > 0
+        || run.all_failures > 0
         || run.counts.get(&AgentState::Failed).is_some_and(|count| *count > 0)
         || reason_of(run) == Some(ReasonCode::SomeFailed)
 }

@@ -7,6 +7,7 @@
 //! The pieces are there for other programs of this crate: [`apply_file`], [`start_run`], [`watch`]
 //! and [`print_agents`].
 
+mod agent_rows;
 mod apply;
 mod client;
 mod completion;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::output::Console;
+use super::rows::stage_of;
 use super::run::{Detail, line_of};
 use super::text::{clean, shorten};
 use crate::api::wire::RunView;
@@ -63,6 +64,9 @@ impl Progress {
     pub(crate) fn event(&mut self, event: &RunEvent) {
         if let Happened::Decision { batch: Some(batch), label, .. } = &event.what {
             self.batch = Some(super::run::batch_name(*batch, label.as_deref()));
+        }
+        if let Happened::Stage { .. } = &event.what {
+            self.batch = None;
         }
         if self.after.is_some_and(|after| event.at <= after) {
             return;
@@ -124,6 +128,8 @@ fn beside_bar(run: &RunView, batch: Option<&str>) -> String {
         Some(count) => Some(format!("{count} {}", state.as_str().to_lowercase())),
     };
     let mut parts = vec![run.status.as_str().to_lowercase()];
+    parts.extend(run.hold.then(|| "on hold".to_owned()));
+    parts.extend((run.stages.len() > 1).then(|| stage_of(run)));
     parts.extend(count(AgentState::Failed));
     parts.extend(count(AgentState::Running).filter(|_| run.status.holds_cluster()));
     parts.extend(batch.map(str::to_owned));
@@ -149,6 +155,10 @@ mod tests {
         assert_eq!(settled(&run), (4, 12));
         let text = beside_bar(&run, Some("batch 2 (zone\u{1b} a)"));
         assert_eq!(text, "running · 1 failed · 2 running · batch 2 (zone  a)");
+        (run.status, run.hold) = (RunStatus::Paused, true);
+        (run.stages, run.stage_index) = (vec!["drain".to_owned(), "restart".to_owned()], 1);
+        let text = beside_bar(&run, None);
+        assert_eq!(text, "paused · on hold · restart (2 of 2) · 1 failed · 2 running");
     }
 
     #[test]

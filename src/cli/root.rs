@@ -135,6 +135,7 @@ pub fn report(error: &CliError, console: &Console) {
         CliError::Client(_)
         | CliError::Usage(_)
         | CliError::NotFound(_)
+        | CliError::Unfit(_)
         | CliError::Read { .. }
         | CliError::PluginHost(_)
         | CliError::Replay(_)

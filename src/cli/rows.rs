@@ -1,17 +1,16 @@
 //! How the things of the API look in tables.
 
 use super::output::Row;
-use super::text::{Paint, clean, counts, length, moment, plural, shorten};
+use super::text::{Paint, clean, counts, moment, plural, shorten};
 use crate::api::wire::{ClusterView, PlaybookView, PluginView, RunView};
-use crate::run::{AgentRecord, AgentState};
 
 /// Characters of a result or a message in a table.
-const MAX_CELL: usize = 60;
+pub(super) const MAX_CELL: usize = 60;
 
 /// The same in a wide table.
-const MAX_WIDE_CELL: usize = 300;
+pub(super) const MAX_WIDE_CELL: usize = 300;
 
-fn or_dash(text: Option<&str>) -> String {
+pub(crate) fn or_dash(text: Option<&str>) -> String {
     text.unwrap_or("-").to_owned()
 }
 
@@ -117,7 +116,7 @@ impl Row for RunView {
             let why = self.reason.as_ref().map(|reason| shorten(&reason.message, MAX_WIDE_CELL));
             cells.extend([
                 or_dash(self.finish_ts.map(moment).as_deref()),
-                self.stage.clone(),
+                stage_of(self),
                 or_dash(self.started_by.as_deref()),
                 or_dash(why.as_deref()),
             ]);
@@ -134,71 +133,12 @@ impl Row for RunView {
     }
 }
 
-impl Row for AgentRecord {
-    fn headings(wide: bool) -> Vec<&'static str> {
-        if wide {
-            vec!["AGENT", "BATCH", "STATE", "RESULT", "TIME", "ATTEMPTS", "STARTED", "ADDRESS"]
-        } else {
-            vec!["AGENT", "BATCH", "STATE", "RESULT", "TIME"]
-        }
+/// Where a run is: `upgrade (2 of 3)`, or only the name where there is one stage.
+pub(crate) fn stage_of(run: &RunView) -> String {
+    match run.stages.len() {
+        0 | 1 => run.stage.clone(),
+        all => format!("{} ({} of {all})", run.stage, run.stage_index.saturating_add(1)),
     }
-
-    fn cells(&self, wide: bool) -> Vec<String> {
-        let most = if wide { MAX_WIDE_CELL } else { MAX_CELL };
-        let time = match (self.started_at, self.ended_at) {
-            (Some(started), Some(ended)) => length(ended.since(started)),
-            (None, _) | (_, None) => "-".to_owned(),
-        };
-        let mut cells = vec![
-            self.agent.to_string(),
-            batch_of(self),
-            self.state.as_str().to_owned(),
-            shorten(&clean(&result_of(self)), most),
-            time,
-        ];
-        if wide {
-            let attempts: Vec<String> = self.attempts.iter().map(u32::to_string).collect();
-            cells.extend([
-                attempts.join(","),
-                or_dash(self.started_at.map(moment).as_deref()),
-                self.address.clone(),
-            ]);
-        }
-        cells
-    }
-
-    fn paint(&self) -> (&str, Paint) {
-        (self.state.as_str(), Paint::of_agent(self.state))
-    }
-
-    fn name(&self) -> String {
-        format!("agent/{}", self.agent)
-    }
-}
-
-fn batch_of(record: &AgentRecord) -> String {
-    let Some(batch) = record.batch else { return "-".to_owned() };
-    match telling_label(batch, record.batch_label.as_deref()) {
-        Some(label) => format!("{batch} ({label})"),
-        None => batch.to_string(),
-    }
-}
-
-/// What came of an agent, in one line: why it failed or was left out, or the results of its steps.
-fn result_of(record: &AgentRecord) -> String {
-    if let Some(failure) = &record.error
-        && record.state == AgentState::Failed
-    {
-        return format!("{} in {}: {}", failure.reason, failure.step, failure.message);
-    }
-    if let Some(reason) = &record.skip_reason
-        && record.state == AgentState::Skipped
-    {
-        return reason.clone();
-    }
-    let results = record.results.iter().filter(|(_, value)| !value.is_null());
-    let results: Vec<String> = results.map(|(step, value)| format!("{step}: {value}")).collect();
-    if results.is_empty() { "-".to_owned() } else { results.join(", ") }
 }
 
 /// How many agents a run has in which state; while it has none, why: what it waits for, mostly.
@@ -227,31 +167,8 @@ pub(crate) fn size_of(run: &RunView) -> String {
 mod tests {
     use super::*;
     use crate::cli::output::table;
-    use crate::cli::sample::{moment, record, run_view};
-    use crate::run::{Failure, FailureReason, RunStatus, StatusReason};
-
-    #[test]
-    fn agents_show_batch_state_result_and_time() {
-        let mut failed = record(2, AgentState::Failed);
-        failed.batch_label = Some("zone a".to_owned());
-        failed.error = Some(Failure {
-            reason: FailureReason::ActionFailed,
-            message: "no\nspace".to_owned(),
-            step: "drain".to_owned(),
-            at: moment(),
-        });
-        let mut skipped = record(3, AgentState::Skipped);
-        skipped.skip_reason = Some("not selected".to_owned());
-        (skipped.batch, skipped.started_at) = (None, None);
-        let shown = table(&[record(1, AgentState::Done), failed, skipped], false, false);
-        let expected = "\
-AGENT   BATCH       STATE    RESULT                            TIME
-node-1  1           DONE     drain: {\"moved\":3}                1.2s
-node-2  1 (zone a)  FAILED   action-failed in drain: no space  1.2s
-node-3  -           SKIPPED  not selected                      -
-";
-        assert_eq!(shown, expected);
-    }
+    use crate::cli::sample::run_view;
+    use crate::run::{AgentState, RunStatus, StatusReason};
 
     #[test]
     fn runs_show_how_far_they_are() {
@@ -261,11 +178,13 @@ node-3  -           SKIPPED  not selected                      -
         assert!(shown.contains("rolling-restart@1.4.0  mongo-eu  RUNNING"), "{shown}");
         assert!(shown.contains("3 done, 2 running"), "{shown}");
         assert_eq!(size_of(&run), "5 agents");
+        assert_eq!(stage_of(&run), "restart");
+        run.stages = vec!["drain".to_owned(), "restart".to_owned()];
+        run.stage_index = 1;
+        assert_eq!(stage_of(&run), "restart (2 of 2)");
         assert_eq!(telling_label(3, Some("batch 3")), None);
         assert_eq!(telling_label(3, Some("batch 4")), Some("batch 4"));
         assert_eq!(run.cells(true).len(), RunView::headings(true).len());
-        let agent = record(1, AgentState::Done);
-        assert_eq!(agent.cells(true).len(), AgentRecord::headings(true).len());
     }
 
     #[test]

@@ -21,6 +21,29 @@ pub(crate) fn shorten(text: &str, most: usize) -> String {
     }
 }
 
+/// The words of `text` in lines of at most `width` characters, each with its line feed; a word that is
+/// longer has a line of its own.
+pub(crate) fn wrap(text: &str, width: usize) -> String {
+    let (mut lines, mut used) = (String::new(), 0);
+    for word in text.split_whitespace() {
+        let length = word.chars().count();
+        if used > 0 && used + 1 + length > width {
+            lines.push('\n');
+            used = 0;
+        }
+        if used > 0 {
+            lines.push(' ');
+            used += 1;
+        }
+        lines.push_str(word);
+        used += length;
+    }
+    if used > 0 {
+        lines.push('\n');
+    }
+    lines
+}
+
 /// A length of time, as exact as it matters: `0.4s`, `12.0s`, `2m05s`, `1h02m`.
 pub(crate) fn length(length: Millis) -> String {
     let tenths = length.0.saturating_add(50) / 100;
@@ -139,6 +162,13 @@ mod tests {
     fn text_is_shortened_by_characters() {
         assert_eq!(shorten("äöü", 3), "äöü");
         assert_eq!(shorten("äöüß", 3), "äö…");
+    }
+
+    #[test]
+    fn words_go_into_lines() {
+        assert_eq!(wrap("one two  three four", 9), "one two\nthree\nfour\n");
+        assert_eq!(wrap("äöüäöüäöü a", 4), "äöüäöüäöü\na\n");
+        assert_eq!(wrap(" ", 4), "");
     }
 
     #[test]

@@ -63,6 +63,17 @@ pub struct RetryOf {
 }
 
 impl RetryOf {
+    /// Whether an agent that a finished run left in `state` may be one of these: [`Self::takes`] of
+    /// its record says whether it is.
+    pub const fn may_take(&self, state: AgentState) -> bool {
+        match state {
+            AgentState::Failed => self.failed || self.unfinished,
+            AgentState::Skipped => self.failed || self.skipped,
+            AgentState::Pending | AgentState::Running | AgentState::Added => self.unfinished,
+            AgentState::Done | AgentState::Removed => false,
+        }
+    }
+
     /// Whether it takes the agent with this record of the finished run.
     pub fn takes(&self, record: &AgentRecord) -> bool {
         let cut_off = record.error.as_ref().is_some_and(|f| f.reason == FailureReason::Cancelled);
@@ -74,6 +85,20 @@ impl RetryOf {
             AgentState::Skipped => self.skipped,
             AgentState::Pending | AgentState::Running | AgentState::Added => self.unfinished,
             AgentState::Done | AgentState::Removed => false,
+        }
+    }
+}
+
+impl std::fmt::Display for RetryOf {
+    /// The kinds that are chosen, in words: `failed and skipped`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kinds =
+            [(self.failed, "failed"), (self.skipped, "skipped"), (self.unfinished, "unfinished")];
+        let chosen: Vec<_> = kinds.iter().filter(|(is, _)| *is).map(|(_, word)| *word).collect();
+        match chosen.as_slice() {
+            [] => f.write_str("no"),
+            [all @ .., last] if !all.is_empty() => write!(f, "{} and {last}", all.join(", ")),
+            [only, ..] => f.write_str(only),
         }
     }
 }
@@ -329,4 +354,66 @@ pub struct Loaded {
     pub records: Vec<super::AgentRecord>,
     /// The journals of the attempts that are going on.
     pub journals: Vec<super::Journal>,
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::run::{AgentId, Failure, PastStage};
+
+    fn record(state: AgentState) -> AgentRecord {
+        let (run, agent) = (RunId(Uuid::nil()), AgentId::from("node-1"));
+        AgentRecord { state, ..AgentRecord::new(run, AgentSeq(0), agent, String::new(), 1) }
+    }
+
+    fn failed(reason: FailureReason) -> AgentRecord {
+        let (message, step) = (String::new(), "restart".to_owned());
+        let error = Some(Failure { reason, message, step, at: Timestamp::from_millis(0) });
+        AgentRecord { error, ..record(AgentState::Failed) }
+    }
+
+    fn failed_before() -> AgentRecord {
+        let past = PastStage {
+            stage: 0,
+            state: AgentState::Failed,
+            batch: None,
+            error: None,
+            skip_reason: None,
+            started_at: None,
+            ended_at: None,
+        };
+        AgentRecord { past: vec![past], ..record(AgentState::Skipped) }
+    }
+
+    #[test]
+    fn each_agent_is_of_one_kind_and_what_is_taken_may_be() {
+        let cases = [
+            (failed(FailureReason::ActionFailed), "failed"),
+            (failed(FailureReason::Cancelled), "unfinished"),
+            (failed_before(), "failed"),
+            (record(AgentState::Skipped), "skipped"),
+            (record(AgentState::Pending), "unfinished"),
+            (record(AgentState::Running), "unfinished"),
+            (record(AgentState::Added), "unfinished"),
+            (record(AgentState::Done), "no"),
+            (record(AgentState::Removed), "no"),
+        ];
+        let none =
+            RetryOf { run: RunId(Uuid::nil()), failed: false, skipped: false, unfinished: false };
+        let kinds = [
+            RetryOf { failed: true, ..none },
+            RetryOf { skipped: true, ..none },
+            RetryOf { unfinished: true, ..none },
+        ];
+        for (record, kind) in cases {
+            for retry in kinds {
+                assert_eq!(retry.takes(&record), retry.to_string() == kind, "{record:?} {retry}");
+                assert!(retry.may_take(record.state) || !retry.takes(&record), "{record:?}");
+            }
+        }
+        let all = RetryOf { failed: true, skipped: true, unfinished: true, ..none };
+        assert_eq!(all.to_string(), "failed, skipped and unfinished");
+    }
 }

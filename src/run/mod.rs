@@ -19,6 +19,7 @@ mod start;
 mod status;
 mod time;
 mod transition;
+mod why;
 
 pub use agent_record::{
     About, AgentRecord, Failure, FailureReason, Outstanding, PastStage, StepPhase, Was,
@@ -43,10 +44,11 @@ pub use membership::{
     MembershipChange, Outcome, Phase, PlatformNode, Source, difference,
 };
 pub use roster_at::{Before, HistoryError, InfoChange, RosterAt};
-pub use start::new_run;
+pub use start::{new_retry, new_run};
 pub use status::{AgentState, RunStatus, UnknownWord};
 pub use time::{Millis, Timestamp, TimestampError};
 pub use transition::{
     Activate, Activation, ActivationEnd, AskAgain, Effect, Input, Member, Perform, PlanFailure,
     Refreshed, Transition, Writes,
 };
+pub use why::{Explanation, InFlight, Known, NextCommand, OpenAttempt, explain, most_telling};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::document::{Progress, ReasonCode, Run, Snapshot, StatusReason};
+use super::document::{Progress, ReasonCode, RetryOf, Run, Snapshot, StatusReason};
 use super::history::{Happened, RunEvent};
 use super::ids::RunId;
 use super::status::RunStatus;
@@ -25,18 +25,6 @@ pub fn new_run(
     started_by: Option<String>,
     now: Timestamp,
 ) -> (Run, Vec<RunEvent>) {
-    let (status, reason) = match playbook.approval {
-        Approval::Granted => (RunStatus::Pending, None),
-        Approval::Required => (RunStatus::PendingApprove, Some(approval_required())),
-    };
-    let first = RunEvent {
-        run: id,
-        seq: 1,
-        at: now,
-        actor: started_by.clone(),
-        what: Happened::Status { from: None, to: status, reason: reason.clone() },
-        finish_ts: None,
-    };
     let snapshot = Snapshot {
         id,
         playbook: playbook.clone(),
@@ -45,6 +33,50 @@ pub fn new_run(
         retry_of: None,
         started_by,
         created_at: now,
+    };
+    begin(snapshot, None)
+}
+
+/// Makes a run that goes over agents of the finished run `of` again, with the same playbook, plugins
+/// and parameters. Approval and the lock of the cluster are as for any other run.
+///
+/// `of` is the run that `retry` names; `why` is what the person said.
+pub fn new_retry(
+    id: RunId,
+    of: &Snapshot,
+    retry: RetryOf,
+    started_by: Option<String>,
+    why: Option<&str>,
+    now: Timestamp,
+) -> (Run, Vec<RunEvent>) {
+    let snapshot =
+        Snapshot { id, retry_of: Some(retry), started_by, created_at: now, ..of.clone() };
+    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+    let message = format!("goes over the {retry} agents of run {} again{why}", retry.run);
+    begin(snapshot, Some(message))
+}
+
+/// The run, and its first event, in which `cause` stands.
+fn begin(snapshot: Snapshot, cause: Option<String>) -> (Run, Vec<RunEvent>) {
+    let (status, reason) = match snapshot.playbook.approval {
+        Approval::Granted => (RunStatus::Pending, None),
+        Approval::Required => (RunStatus::PendingApprove, Some(approval_required())),
+    };
+    let told = match (&reason, cause) {
+        (reason, None) => reason.clone(),
+        (None, Some(message)) => Some(StatusReason { code: ReasonCode::Operator, message }),
+        (Some(StatusReason { code, message }), Some(cause)) => {
+            Some(StatusReason { code: *code, message: format!("{message}; it {cause}") })
+        }
+    };
+    let now = snapshot.created_at;
+    let first = RunEvent {
+        run: snapshot.id,
+        seq: 1,
+        at: now,
+        actor: snapshot.started_by.clone(),
+        what: Happened::Status { from: None, to: status, reason: told },
+        finish_ts: None,
     };
     let progress = Progress { reason, next_event: first.seq + 1, ..Progress::new(status, now) };
     (Run { snapshot: Arc::new(snapshot), progress }, vec![first])
@@ -97,5 +129,29 @@ mod tests {
         assert_eq!(run.progress.status, RunStatus::PendingApprove);
         let reason = run.progress.reason.map(|reason| reason.code);
         assert_eq!(reason, Some(ReasonCode::ApprovalRequired));
+    }
+
+    #[test]
+    fn a_run_over_the_agents_of_another_one_has_its_snapshot_and_says_so() {
+        for (approval, expected) in [
+            ("granted", "goes over the failed and skipped agents of run 00000000-"),
+            ("required", "approval before it starts; it goes over the failed and skipped"),
+        ] {
+            let (of, _) = start(approval);
+            let retry = RetryOf { run: of.id(), failed: true, skipped: true, unfinished: false };
+            let (id, now) = (RunId(Uuid::from_u128(8)), Timestamp::from_millis(2_000));
+            let by = Some("bob".to_owned());
+            let (run, events) = new_retry(id, &of.snapshot, retry, by, Some("mended"), now);
+            assert_eq!(run.snapshot.retry_of, Some(retry));
+            assert_eq!((run.id(), run.snapshot.created_at, run.progress.since), (id, now, now));
+            assert_eq!(run.snapshot.playbook, of.snapshot.playbook);
+            assert_eq!(run.progress.status, of.progress.status);
+            // The reason of the run is what it waits for, which this is not.
+            assert_eq!(run.progress.reason, of.progress.reason);
+            assert_eq!(events[0].actor.as_deref(), Some("bob"));
+            let Happened::Status { reason: Some(reason), .. } = &events[0].what else { panic!() };
+            assert!(reason.message.contains(expected), "{}", reason.message);
+            assert!(reason.message.ends_with("again: mended"), "{}", reason.message);
+        }
     }
 }

@@ -8,5 +8,6 @@ mod engine;
 mod errors;
 mod events;
 mod plugins;
+mod retry;
 mod runs;
 mod server;

@@ -2,13 +2,14 @@
 
 use super::find::find_run;
 use crate::api::wire::{Listing, RunView};
+use crate::cli::agent_rows::Plan;
 use crate::cli::client::Client;
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::output::{Console, Format};
 use crate::cli::page::{PageArgs, say_if_more};
 use crate::cli::text::{Paint, counts, plural};
-use crate::run::{AgentId, AgentRecord, AgentState};
+use crate::run::{AgentId, AgentRecord, AgentState, RunId};
 
 /// The most agents in the table at the end of a run; of a larger run only those that failed are
 /// shown, since nobody reads more.
@@ -36,15 +37,24 @@ pub(crate) async fn agents(
 ) -> Result<Exit, CliError> {
     let run = find_run(client, &args.run).await?;
     if let Some(agent) = &args.agent {
-        console.one(&client.agent(run, &AgentId(agent.clone())).await?)?;
+        let record = client.agent(run, &AgentId(agent.clone())).await?;
+        plan_for(client, run, console).await.one(record, console)?;
         return Ok(Exit::Ok);
     }
     let agents = client.agents(run).only("state", args.state);
     let agents: Listing<AgentRecord> =
         agents.read(args.page.after.clone(), args.page.limit()).await?;
-    console.list(&agents.items)?;
+    plan_for(client, run, console).await.list(agents.items, console)?;
     say_if_more(console, agents.next.as_deref());
     Ok(Exit::Ok)
+}
+
+/// What a table needs of the playbook; nothing for other formats.
+async fn plan_for(client: &Client, run: RunId, console: &Console) -> Plan {
+    match console.format {
+        Format::Table | Format::Wide => Plan::of_run(client, run).await,
+        Format::Json | Format::Yaml | Format::Name => Plan::default(),
+    }
 }
 
 /// Writes the table of a run's agents and the line that sums it up, such as `10 done, 2 failed`;
@@ -66,11 +76,11 @@ pub async fn print_agents(
     let limit = usize::try_from(MAX_SHOWN).unwrap_or(usize::MAX);
     let agents: Listing<AgentRecord> =
         client.agents(run.id).only("state", only).read(None, limit).await?;
+    let left_out = u64::from(all).saturating_sub(agents.items.len() as u64);
     if !agents.items.is_empty() {
-        console.list(&agents.items)?;
+        Plan::of_run(client, run.id).await.list(agents.items, console)?;
         console.data("\n")?;
     }
-    let left_out = u64::from(all).saturating_sub(agents.items.len() as u64);
     if left_out > 0 {
         console.say(&format!(
             "{} not shown; `replictl run agents {}` shows them",

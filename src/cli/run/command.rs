@@ -10,8 +10,9 @@ use super::export::{Export, export};
 use super::list::{List, list};
 use super::logs::{Logs, logs};
 use super::replay::{Replay, replay};
+use super::retry::{Retry, retry};
 use super::start::{Start, start};
-use super::steer::{Cancel, GoOn, Steer, cancel, go_on, steer};
+use super::steer::{Cancel, GiveUp, GoOn, Pause, Steer, cancel, give_up, go_on, pause, steer};
 use super::watch::{Watch, watch_command};
 use crate::cli::client::Client;
 use crate::cli::error::CliError;
@@ -38,16 +39,27 @@ pub enum RunCommand {
     Replay(Replay),
     /// Write all that is kept of a run that has ended to a file: `-o run.tar.zst`
     Export(Export),
-    /// Let a run go that waits for approval
+    /// Let a run go that waits for approval, before its start or where its strategy asks for it
     Approve(GoOn),
     /// Refuse a run that waits for approval: it is cancelled
     Reject(Steer),
     /// Start no new agent; those that have started finish their steps
-    Pause(Steer),
+    Pause(Pause),
     /// Go on after a pause; this accepts the failures so far
     Resume(GoOn),
     /// End a run after what is in flight
     Cancel(Cancel),
+    /// Try agents again: of a paused run in that run, of a finished one in a new run
+    ///
+    /// The failed agents of a paused run, or one of them, are put back in the queue; they go on with
+    /// the step that failed once the run is resumed. Over agents of a finished run a new run goes,
+    /// with the same playbook, plugins and parameters.
+    Retry(Retry),
+    /// Wait no longer for the action of an agent, which may never end
+    ///
+    /// An agent can't be told to stop an action. This ends the waiting for it: the attempt has failed,
+    /// and further actions are sent to the agent.
+    GiveUp(GiveUp),
 }
 
 /// Runs one of the commands. `to` is the file that is to be written, for the one that does.
@@ -68,8 +80,10 @@ pub(crate) async fn run_command(
         RunCommand::Export(args) => export(client, args, to, console).await,
         RunCommand::Approve(args) => go_on(client, Verb::Approve, args, console).await,
         RunCommand::Reject(args) => steer(client, Verb::Reject, args, console).await,
-        RunCommand::Pause(args) => steer(client, Verb::Pause, args, console).await,
+        RunCommand::Pause(args) => pause(client, args, console).await,
         RunCommand::Resume(args) => go_on(client, Verb::Resume, args, console).await,
         RunCommand::Cancel(args) => cancel(client, args, console).await,
+        RunCommand::Retry(args) => retry(client, args, console).await,
+        RunCommand::GiveUp(args) => give_up(client, args, console).await,
     }
 }

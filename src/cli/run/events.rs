@@ -3,7 +3,7 @@
 use futures::StreamExt;
 
 use super::find::find_run;
-use super::lines::{Detail, line_of, tell};
+use super::lines::{Detail, agent_of, line_of, tell};
 use crate::api::wire::Listing;
 use crate::cli::client::Client;
 use crate::cli::error::CliError;
@@ -11,6 +11,7 @@ use crate::cli::exit::Exit;
 use crate::cli::feed::{FeedLimits, Update, follow};
 use crate::cli::output::{Console, Format, Row, to_yaml};
 use crate::cli::page::{PageArgs, say_if_more};
+use crate::cli::rows::or_dash;
 use crate::cli::text::moment;
 use crate::run::{RunEvent, RunId};
 
@@ -29,13 +30,20 @@ pub struct Events {
 
 impl Row for RunEvent {
     fn headings(wide: bool) -> Vec<&'static str> {
-        if wide { vec!["SEQ", "TIME", "BY", "WHAT"] } else { vec!["SEQ", "TIME", "WHAT"] }
+        if wide { vec!["SEQ", "TIME", "BY", "AGENT", "WHAT"] } else { vec!["SEQ", "TIME", "WHAT"] }
     }
 
     fn cells(&self, wide: bool) -> Vec<String> {
         let mut cells = vec![self.seq.to_string(), moment(self.at)];
-        cells.extend(wide.then(|| self.actor.clone().unwrap_or_else(|| "-".to_owned())));
-        cells.push(tell(&self.what).1);
+        let what = tell(&self.what).1;
+        match (wide, &self.actor) {
+            (true, actor) => {
+                let agent = agent_of(&self.what).map(ToString::to_string);
+                cells.extend([or_dash(actor.as_deref()), or_dash(agent.as_deref()), what]);
+            }
+            (false, Some(actor)) => cells.push(format!("{what} (by {actor})")),
+            (false, None) => cells.push(what),
+        }
         cells
     }
 

@@ -15,6 +15,24 @@ pub(crate) enum Detail {
     All,
 }
 
+/// The agent that an event is about, where it is about one.
+pub(crate) fn agent_of(what: &Happened) -> Option<&AgentId> {
+    match what {
+        Happened::Agent { agent, .. }
+        | Happened::Moved { agent, .. }
+        | Happened::AgentInfo { agent, .. }
+        | Happened::StepStarted { agent, .. }
+        | Happened::StepSkipped { agent, .. }
+        | Happened::StepEnded { agent, .. }
+        | Happened::LateAction { agent, .. } => Some(agent),
+        Happened::Command { agent, .. } => agent.as_ref(),
+        Happened::Status { .. }
+        | Happened::Stage { .. }
+        | Happened::Decision { .. }
+        | Happened::NoDecision { .. } => None,
+    }
+}
+
 /// The line of an event, with its time of day; none when `detail` leaves it out.
 pub(crate) fn line_of(event: &RunEvent, detail: Detail) -> Option<String> {
     let (least, text) = tell(&event.what);
@@ -60,10 +78,10 @@ pub(crate) fn tell(what: &Happened) -> (Detail, String) {
             (least, format!("{agent} is {to}{why}"))
         }
         Happened::AgentInfo { agent, was } => (Detail::All, asked_again(agent, was)),
-        Happened::StepStarted { agent, step, attempt } => {
-            let attempt = if *attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
-            (Detail::All, format!("{agent} started {step}{attempt}"))
-        }
+        Happened::StepStarted { agent, step, attempt } => match *attempt {
+            0 | 1 => (Detail::All, format!("{agent} started {step}")),
+            again => (Detail::Agents, format!("{agent} tries {step} again, attempt {again}")),
+        },
         Happened::StepSkipped { agent, step } => {
             (Detail::All, format!("{agent} left out {step}: its condition does not hold"))
         }
@@ -202,6 +220,38 @@ mod tests {
         assert!(tell(false, false).ends_with("node-1 was asked again: nothing changed"));
         assert!(tell(true, false).ends_with(": its attributes changed"));
         assert!(tell(true, true).ends_with("about its node changed"));
+    }
+
+    #[test]
+    fn an_event_tells_which_agent_it_is_about() {
+        let node = || AgentId::from("node-1");
+        let (step, attempt) = ("drain".to_owned(), 2);
+        let again = event(Happened::StepStarted { agent: node(), step: step.clone(), attempt });
+        let line = line_of(&again, Detail::Agents).unwrap();
+        assert!(line.ends_with("  node-1 tries drain again, attempt 2"), "{line}");
+        let outcome = "DONE".to_owned();
+        let late = Happened::LateAction { agent: node(), step, attempt, outcome };
+        let line = line_of(&event(late.clone()), Detail::Agents).unwrap();
+        assert!(
+            line.ends_with("node-1: the action of attempt 2 of drain ended late: DONE"),
+            "{line}"
+        );
+        let stage = Happened::Stage { stage: "primary".to_owned(), index: 1, selected: 1 };
+        let line = line_of(&event(stage.clone()), Detail::Main).unwrap();
+        assert!(line.ends_with("  stage primary: 1 agent selected"), "{line}");
+        let asked = |agent: Option<AgentId>, refused: Option<&str>| Happened::Command {
+            id: crate::run::CommandId(uuid::Uuid::nil()),
+            command: "give-up".to_owned(),
+            agent,
+            why: Some("gone".to_owned()),
+            refused: refused.map(str::to_owned),
+        };
+        let line = line_of(&event(asked(Some(node()), Some("no"))), Detail::Main).unwrap();
+        assert!(line.ends_with("  asked to give-up node-1: gone, refused: no"), "{line}");
+        assert_eq!(agent_of(&late), Some(&node()));
+        assert_eq!(agent_of(&asked(Some(node()), None)), Some(&node()));
+        assert_eq!(agent_of(&asked(None, None)), None);
+        assert_eq!(agent_of(&stage), None);
     }
 
     #[test]

@@ -11,11 +11,13 @@ mod list;
 mod logs;
 mod params;
 mod replay;
+mod retry;
 #[cfg(test)]
 mod scripted;
 mod start;
 mod steer;
 mod watch;
+mod why;
 
 pub use agents::print_agents;
 pub(crate) use command::{RunCommand, run_command};
@@ -24,3 +26,4 @@ pub(crate) use lines::batch_name;
 pub(crate) use lines::{Detail, line_of};
 pub use start::start_run;
 pub use watch::{Watched, watch};
+pub(crate) use why::{explain, paragraph};

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::steer::submit;
+use super::steer::{Asked, submit};
 use super::watch::{Patience, observe};
 use crate::cli::client::Client;
 use crate::cli::feed::{FeedLimits, Update, follow};
@@ -96,6 +96,8 @@ async fn a_command_that_no_engine_takes_is_not_waited_for_without_end() {
     let (id, run) = (uuid::Uuid::nil(), run_view(RunStatus::Running).id);
     let waiting = json!({"id": id, "run": run, "command": "pause", "outcome": null});
     let client = serve(waiting).await;
-    let view = submit(&client, run, Verb::Pause, None, Duration::from_millis(50)).await.unwrap();
+    let view = submit(&client, run, Asked::new(Verb::Pause, None), Duration::from_millis(50))
+        .await
+        .unwrap();
     assert_eq!(view.outcome, None);
 }

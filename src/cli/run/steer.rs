@@ -1,4 +1,4 @@
-//! `run approve|reject|pause|resume|cancel`.
+//! `run approve|reject|pause|resume|cancel|give-up`. `run retry` is in `retry`.
 
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ use crate::cli::client::Client;
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::output::{Console, Row};
-use crate::cli::text::{Paint, counts};
-use crate::run::{CommandId, CommandOutcome, RunId, Verb};
+use crate::cli::text::{Paint, clean, counts};
+use crate::run::{AgentId, CommandId, CommandOutcome, RunId, Verb};
 
 /// How long to wait for a command to be applied: engines look for commands every 250 ms, and one
 /// that takes over a run of another engine first waits for that one's lease.
@@ -44,6 +44,29 @@ pub struct GoOn {
     pub watch: bool,
 }
 
+/// Arguments of `run pause`.
+#[derive(Debug, clap::Args)]
+pub struct Pause {
+    #[command(flatten)]
+    pub steer: Steer,
+    /// Also stop each agent that has started after its present call
+    #[arg(long)]
+    pub now: bool,
+}
+
+/// Arguments of `run give-up`.
+#[derive(Debug, clap::Args)]
+pub struct GiveUp {
+    #[command(flatten)]
+    pub steer: Steer,
+    /// The agent whose action may never end
+    #[arg(short, long, value_name = "AGENT")]
+    pub agent: String,
+    /// Do not ask whether this is meant
+    #[arg(short = 'y', long, visible_alias = "yes")]
+    pub force: bool,
+}
+
 /// Arguments of `run cancel`.
 #[derive(Debug, clap::Args)]
 pub struct Cancel {
@@ -52,6 +75,21 @@ pub struct Cancel {
     /// Do not ask whether this is meant
     #[arg(short, long)]
     pub yes: bool,
+}
+
+/// What is asked of a run.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) verb: Verb,
+    pub(crate) agent: Option<AgentId>,
+    pub(crate) reason: Option<String>,
+}
+
+impl Asked {
+    /// Something that is asked of the whole run.
+    pub(crate) fn new(verb: Verb, reason: Option<String>) -> Self {
+        Self { verb, agent: None, reason }
+    }
 }
 
 #[derive(Serialize)]
@@ -64,7 +102,11 @@ impl Row for Steered {
 
     fn cells(&self, _: bool) -> Vec<String> {
         let view = &self.0;
-        vec![view.run.to_string(), view.command.to_string(), self.outcome().to_owned()]
+        let command = match &view.agent {
+            Some(agent) => format!("{} {agent}", view.command),
+            None => view.command.to_string(),
+        };
+        vec![view.run.to_string(), command, self.outcome().to_owned()]
     }
 
     fn paint(&self) -> (&str, Paint) {
@@ -91,7 +133,7 @@ impl Steered {
     }
 }
 
-/// Runs `run reject` and `run pause`.
+/// Runs `run reject`.
 pub(crate) async fn steer(
     client: &Client,
     verb: Verb,
@@ -99,8 +141,18 @@ pub(crate) async fn steer(
     console: &Console,
 ) -> Result<Exit, CliError> {
     let run = find_run(client, &args.run).await?;
-    let view = submit(client, run, verb, args.reason.clone(), MAX_WAIT).await?;
+    let view = submit(client, run, Asked::new(verb, args.reason.clone()), MAX_WAIT).await?;
     tell(view, console)
+}
+
+/// Runs `run pause`.
+pub(crate) async fn pause(
+    client: &Client,
+    args: &Pause,
+    console: &Console,
+) -> Result<Exit, CliError> {
+    let verb = if args.now { Verb::PauseNow } else { Verb::Pause };
+    steer(client, verb, &args.steer, console).await
 }
 
 /// Runs `run approve` and `run resume`.
@@ -116,7 +168,8 @@ pub(crate) async fn go_on(
     let run = find_run(client, &args.steer.run).await?;
     // What led to the pause was told when it happened.
     let before = client.run(run).await?;
-    let view = submit(client, run, verb, args.steer.reason.clone(), MAX_WAIT).await?;
+    let asked = Asked::new(verb, args.steer.reason.clone());
+    let view = submit(client, run, asked, MAX_WAIT).await?;
     if view.outcome == Some(CommandOutcome::Applied) {
         console.say(&format!("{verb} applied"));
         return Ok(watch_after(client, run, Some(before.since), console).await?.exit);
@@ -145,8 +198,34 @@ pub(crate) async fn cancel(
             return Ok(Exit::Ok);
         }
     }
-    let view = submit(client, run, Verb::Cancel, args.steer.reason.clone(), MAX_WAIT).await?;
-    tell(view, console)
+    let asked = Asked::new(Verb::Cancel, args.steer.reason.clone());
+    tell(submit(client, run, asked, MAX_WAIT).await?, console)
+}
+
+/// Runs `run give-up`.
+pub(crate) async fn give_up(
+    client: &Client,
+    args: &GiveUp,
+    console: &Console,
+) -> Result<Exit, CliError> {
+    let run = find_run(client, &args.steer.run).await?;
+    let agent = AgentId(args.agent.clone());
+    if console.can_ask && !args.force {
+        let record = client.agent(run, &agent).await?;
+        let question = format!(
+            "wait no longer for the action of {} ({})? it may still be running there, and what is \
+             sent to the agent next runs beside it [y/N] ",
+            clean(agent.as_str()),
+            record.state,
+        );
+        if !ask(&question)? {
+            console.say("not given up");
+            return Ok(Exit::Ok);
+        }
+    }
+    let reason = args.steer.reason.clone();
+    let asked = Asked { verb: Verb::GiveUp, agent: Some(agent), reason };
+    tell(submit(client, run, asked, MAX_WAIT).await?, console)
 }
 
 /// Asks a question; anything but yes is no.
@@ -166,12 +245,12 @@ fn ask(question: &str) -> Result<bool, CliError> {
 pub(crate) async fn submit(
     client: &Client,
     run: RunId,
-    verb: Verb,
-    reason: Option<String>,
+    asked: Asked,
     max_wait: Duration,
 ) -> Result<CommandView, CliError> {
     let id = Some(CommandId(Uuid::new_v4()));
-    let command = SubmitCommand { id, command: verb, agent: None, actor: who(), reason };
+    let Asked { verb, agent, reason } = asked;
+    let command = SubmitCommand { id, command: verb, agent, actor: who(), reason };
     let give_up = Instant::now() + max_wait;
     loop {
         let view = client.submit(run, &command).await?;
@@ -182,7 +261,7 @@ pub(crate) async fn submit(
     }
 }
 
-fn tell(view: CommandView, console: &Console) -> Result<Exit, CliError> {
+pub(super) fn tell(view: CommandView, console: &Console) -> Result<Exit, CliError> {
     let exit = match &view.outcome {
         Some(CommandOutcome::Applied) => Exit::Ok,
         Some(CommandOutcome::Refused { reason }) => {

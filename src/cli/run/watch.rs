@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::agents::print_agents;
 use super::find::find_run;
+use super::why::{explain, paragraph};
 use crate::api::wire::RunView;
 use crate::cli::client::{Client, DEFAULT_SERVER};
 use crate::cli::error::{CliError, ClientError};
@@ -110,7 +111,9 @@ pub(crate) async fn watch_after(
     }
     print_agents(client, &view, console).await?;
     let exit = Exit::of_run(&view).unwrap_or(Exit::Interrupted);
-    say_how_it_is(client, &view, exit, console);
+    if !say_why(client, &view, exit, console).await {
+        say_how_it_is(client, &view, exit, console);
+    }
     Ok(Watched { run: view, exit })
 }
 
@@ -210,6 +213,25 @@ fn say_interrupted(client: &Client, run: RunId, console: &Console) {
     console.say(&format!("  watch it again:  {}", again(client, &format!("run watch {run}"))));
     console.say(&format!("  pause it:        {}", again(client, &format!("run pause {run}"))));
     console.say(&format!("  cancel it:       {}", again(client, &format!("run cancel {run}"))));
+}
+
+/// Says what a run that waits for somebody, or that did not just go well, waits for or came to, and
+/// what would move it. Whether the server could tell.
+async fn say_why(client: &Client, run: &RunView, exit: Exit, console: &Console) -> bool {
+    match exit {
+        Exit::Paused | Exit::WaitingForApproval | Exit::RunFailed | Exit::SomeFailed => {}
+        Exit::Cancelled
+        | Exit::Ok
+        | Exit::Usage
+        | Exit::Invalid
+        | Exit::NotFound
+        | Exit::Unreachable
+        | Exit::Interrupted => return false,
+    }
+    // What is known without it is said where the server can't tell.
+    let Ok(Some(why)) = explain(client, run.id).await else { return false };
+    console.say(paragraph(client, &why).trim_end());
+    true
 }
 
 /// Says why a run that did not just go well is as it is, and what to type next.

@@ -30,3 +30,4 @@ mod steering;
 mod steps;
 
 pub use state::{IllegalInput, Machine};
+pub(crate) use steering::CANCEL_DEADLINE;

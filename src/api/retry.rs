@@ -1,0 +1,132 @@
+//! `POST /api/v1/runs/{id}/retry`: going over agents of a finished run again, in a run of its own.
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use serde_json::json;
+
+use super::bodies::{InJson, check_length};
+use super::endpoint::Endpoint;
+use super::error::{ApiError, Code};
+use super::limits::{MAX_ACTOR, MAX_REASON, RETRY_PAGES};
+use super::params::{InPath, InQuery};
+use super::state::ApiState;
+use super::wire::{RetryRun, RunView};
+use super::{runs, start};
+use crate::run::{AgentState, Digest, RetryOf, Run, RunId, canonical, new_retry};
+use crate::store::{MAX_PAGE, NewRun};
+
+const RETRY: &str = "/api/v1/runs/{id}/retry";
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    let summary = "Starts a run over agents of a finished one, with the same snapshot.";
+    vec![
+        Endpoint::post(RETRY, "retryRun", summary, retry)
+            .path::<RunId>("id", "The finished run.")
+            .header::<String>("Idempotency-Key", start::KEY_MEANS)
+            .takes::<RetryRun>()
+            .answers::<RunView>(201, "The new run is created.")
+            .answers::<RunView>(200, "An earlier request with the same key had created it."),
+    ]
+}
+
+async fn retry(
+    State(state): State<ApiState>,
+    InPath(of): InPath<RunId>,
+    headers: HeaderMap,
+    query: InQuery,
+    InJson(request): InJson<RetryRun>,
+) -> Result<Response, ApiError> {
+    query.finish()?;
+    let key = start::read_key(&headers)?;
+    check_length("started_by", request.started_by.as_deref(), MAX_ACTOR)?;
+    check_length("reason", request.reason.as_deref(), MAX_REASON)?;
+    let retry = chosen(of, &request);
+    let asked = json!({ "retry": retry, "by": request.started_by, "reason": request.reason });
+    let asked = Digest::of(canonical(&asked).as_bytes());
+    let finished = runs::find(&state, of).await?;
+    check(&state, &finished, &retry).await?;
+    let now = state.clock.now();
+    let id = start::new_id(now);
+    let RetryRun { started_by, reason, .. } = request;
+    let (run, events) =
+        new_retry(id, &finished.snapshot, retry, started_by, reason.as_deref(), now);
+    start::create(&state, NewRun { run, events, idempotency_key: key, request: asked }).await
+}
+
+fn chosen(run: RunId, request: &RetryRun) -> RetryOf {
+    let RetryRun { failed, skipped, unfinished, started_by: _, reason: _ } = request;
+    let none = !(*failed || *skipped || *unfinished);
+    RetryOf { run, failed: *failed || none, skipped: *skipped, unfinished: *unfinished }
+}
+
+/// Refuses a run that has not finished, whose cluster is gone, or that has no such agents. That its
+/// plugins are there is checked when the new one is created.
+async fn check(state: &ApiState, run: &Run, retry: &RetryOf) -> Result<(), ApiError> {
+    let (id, status) = (run.id(), run.progress.status);
+    if !status.is_final() {
+        let detail = format!(
+            "run {id} is {status}, expected one that has ended; the command `retry` puts the failed \
+             agents of a paused run back"
+        );
+        return Err(ApiError::new(Code::RunNotFinished, detail));
+    }
+    let cluster = &run.snapshot.cluster;
+    if state.store.cluster(cluster).await?.is_none() {
+        let detail = format!("cluster {cluster:?} of run {id} is no longer there");
+        return Err(ApiError::new(Code::ClusterGone, detail));
+    }
+    if has_such(state, run, retry).await? {
+        return Ok(());
+    }
+    Err(ApiError::new(Code::NothingToRetry, format!("run {id} left no {retry} agents")))
+}
+
+/// Whether the run has an agent that is gone over again. It looks at [`RETRY_PAGES`] of them; where
+/// those don't tell, whoever drives the new run finds out.
+async fn has_such(state: &ApiState, run: &Run, retry: &RetryOf) -> Result<bool, ApiError> {
+    let progress = &run.progress;
+    let only_failed = retry.failed && !retry.skipped;
+    let worth_a_look = |state: AgentState| {
+        // Without a failure none was skipped because of one.
+        let left_out = state == AgentState::Skipped && only_failed && progress.failures == 0;
+        retry.may_take(state) && progress.count(state) > 0 && !left_out
+    };
+    let mut pages = 0;
+    for agents in AgentState::ALL {
+        if !worth_a_look(agents) {
+            continue;
+        }
+        let mut after = None;
+        loop {
+            if pages == RETRY_PAGES {
+                return Ok(true);
+            }
+            pages += 1;
+            let page = state.store.records(run.id(), Some(agents), after, MAX_PAGE).await?;
+            if page.iter().any(|record| retry.takes(record)) {
+                return Ok(true);
+            }
+            after = page.last().map(|record| record.seq);
+            if page.len() < MAX_PAGE as usize {
+                break;
+            }
+        }
+    }
+    Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn where_no_kind_is_chosen_it_is_those_that_failed() {
+        let run = RunId(Uuid::nil());
+        assert_eq!(chosen(run, &RetryRun::default()).to_string(), "failed");
+        let request = RetryRun { skipped: true, unfinished: true, ..RetryRun::default() };
+        assert_eq!(chosen(run, &request).to_string(), "skipped and unfinished");
+    }
+}

@@ -1,0 +1,338 @@
+//! How the agents of a run look in tables.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::client::Client;
+use super::error::CliError;
+use super::output::{Console, Row};
+use super::rows::{MAX_CELL, MAX_WIDE_CELL, or_dash, telling_label};
+use super::text::{Paint, clean, length, moment, shorten, time_of_day};
+use crate::playbook::Playbook;
+use crate::run::{AgentRecord, AgentState, PastStage, RunId, StepPhase};
+
+/// What the playbook of a run says about its stages, as far as a table of its agents needs it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Plan {
+    stages: Vec<PlannedStage>,
+}
+
+#[derive(Clone, Debug)]
+struct PlannedStage {
+    name: String,
+    /// Each step with how often it is tried at most.
+    steps: Vec<(String, u32)>,
+}
+
+impl Plan {
+    /// What a playbook says.
+    pub(crate) fn of(playbook: &Playbook) -> Self {
+        let stages = playbook.stages.iter().map(|stage| PlannedStage {
+            name: stage.name.clone(),
+            steps: stage.steps.iter().map(|s| (s.name.clone(), s.retry.attempts)).collect(),
+        });
+        Self { stages: stages.collect() }
+    }
+
+    /// What the playbook of a run says. Without an answer a table shows less, and nothing wrong.
+    pub(crate) async fn of_run(client: &Client, run: RunId) -> Self {
+        match client.snapshot(run).await {
+            Ok(snapshot) => Self::of(&snapshot.playbook),
+            Err(_) => Self::default(),
+        }
+    }
+
+    fn stage(&self, index: u16) -> Option<&PlannedStage> {
+        self.stages.get(usize::from(index))
+    }
+
+    fn name(&self, index: u16) -> String {
+        self.stage(index).map_or_else(|| (index + 1).to_string(), |stage| stage.name.clone())
+    }
+
+    fn step(&self, record: &AgentRecord) -> Option<&(String, u32)> {
+        self.stage(record.stage)?.steps.get(usize::from(record.step))
+    }
+
+    /// Writes agents as a list, with the stage of each where there are several.
+    pub(crate) fn list(self, agents: Vec<AgentRecord>, console: &Console) -> Result<(), CliError> {
+        match self.rows(agents) {
+            Rows::OneStage(rows) => console.list(&rows),
+            Rows::Stages(rows) => console.list(&rows),
+        }
+    }
+
+    /// Writes one agent.
+    pub(crate) fn one(self, agent: AgentRecord, console: &Console) -> Result<(), CliError> {
+        match self.rows(vec![agent]) {
+            Rows::OneStage(rows) => rows.first().map_or(Ok(()), |row| console.one(row)),
+            Rows::Stages(rows) => rows.first().map_or(Ok(()), |row| console.one(row)),
+        }
+    }
+
+    /// The table of agents, wide.
+    pub(crate) fn table(self, agents: Vec<AgentRecord>, colour: bool) -> String {
+        match self.rows(agents) {
+            Rows::OneStage(rows) => super::output::table(&rows, true, colour),
+            Rows::Stages(rows) => super::output::table(&rows, true, colour),
+        }
+    }
+
+    fn rows(self, agents: Vec<AgentRecord>) -> Rows {
+        let plan = Arc::new(self);
+        let agents = agents.into_iter();
+        match plan.stages.len() {
+            0 | 1 => Rows::OneStage(
+                agents.map(|record| AgentRow { record, plan: Arc::clone(&plan) }).collect(),
+            ),
+            _ => Rows::Stages(
+                agents.map(|record| AgentRow { record, plan: Arc::clone(&plan) }).collect(),
+            ),
+        }
+    }
+}
+
+enum Rows {
+    OneStage(Vec<AgentRow<false>>),
+    Stages(Vec<AgentRow<true>>),
+}
+
+/// An agent of a run, with a column for the stage or without.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct AgentRow<const STAGES: bool> {
+    record: AgentRecord,
+    #[serde(skip)]
+    plan: Arc<Plan>,
+}
+
+impl<const STAGES: bool> Row for AgentRow<STAGES> {
+    fn headings(wide: bool) -> Vec<&'static str> {
+        let mut headings = vec!["AGENT"];
+        headings.extend(STAGES.then_some("STAGE"));
+        headings.extend(["BATCH", "STATE", "RESULT", "TIME"]);
+        if wide {
+            headings.extend(["ATTEMPTS", "STARTED", "JOINED", "LEFT"]);
+            headings.extend(STAGES.then_some("STAGES BEFORE"));
+            headings.push("ADDRESS");
+        }
+        headings
+    }
+
+    fn cells(&self, wide: bool) -> Vec<String> {
+        let record = &self.record;
+        let most = if wide { MAX_WIDE_CELL } else { MAX_CELL };
+        let time = match (record.started_at, record.ended_at) {
+            (Some(started), Some(ended)) => length(ended.since(started)),
+            (None, _) | (_, None) => "-".to_owned(),
+        };
+        let mut cells = vec![record.agent.to_string()];
+        cells.extend(STAGES.then(|| self.plan.name(record.stage)));
+        cells.extend([
+            batch_of(record),
+            record.state.as_str().to_owned(),
+            shorten(&clean(&result_of(record, &self.plan)), most),
+            time,
+        ]);
+        if wide {
+            let attempts: Vec<String> = record.attempts.iter().map(u32::to_string).collect();
+            cells.extend([
+                attempts.join(","),
+                or_dash(record.started_at.map(moment).as_deref()),
+                or_dash(record.joined_at.map(moment).as_deref()),
+                or_dash(record.left_at.map(moment).as_deref()),
+            ]);
+            cells.extend(STAGES.then(|| past_of(&record.past, &self.plan)));
+            cells.push(record.address.clone());
+        }
+        cells
+    }
+
+    fn paint(&self) -> (&str, Paint) {
+        (self.record.state.as_str(), Paint::of_agent(self.record.state))
+    }
+
+    fn name(&self) -> String {
+        format!("agent/{}", self.record.agent)
+    }
+}
+
+fn batch_of(record: &AgentRecord) -> String {
+    let Some(batch) = record.batch else { return "-".to_owned() };
+    match telling_label(batch, record.batch_label.as_deref()) {
+        Some(label) => format!("{batch} ({label})"),
+        None => batch.to_string(),
+    }
+}
+
+/// How the agent came through the stages before: `secondaries DONE, checks SKIPPED`.
+fn past_of(past: &[PastStage], plan: &Plan) -> String {
+    let words = past.iter().map(|past| format!("{} {}", plan.name(past.stage), past.state));
+    let words: Vec<_> = words.collect();
+    if words.is_empty() { "-".to_owned() } else { words.join(", ") }
+}
+
+/// What came of an agent, in one line: why it failed or was left out, what it does just now, or the
+/// results of its steps.
+fn result_of(record: &AgentRecord, plan: &Plan) -> String {
+    let results = record.results.iter().filter(|(_, value)| !value.is_null());
+    let results: Vec<String> = results.map(|(step, value)| format!("{step}: {value}")).collect();
+    let results = if results.is_empty() { "-".to_owned() } else { results.join(", ") };
+    let skipped = |otherwise: &str| record.skip_reason.clone().unwrap_or(otherwise.to_owned());
+    match record.state {
+        AgentState::Failed => {
+            let what = record.error.as_ref().map(|failure| {
+                format!("{} in {}: {}", failure.reason, failure.step, failure.message)
+            });
+            let out = still_out(record).map(|out| format!("{out}; ")).unwrap_or_default();
+            format!("{out}{}", what.unwrap_or(results))
+        }
+        AgentState::Skipped => skipped("-"),
+        AgentState::Running => doing(record, plan),
+        AgentState::Added => "joined, waits to be taken in".to_owned(),
+        AgentState::Removed => skipped("left the cluster"),
+        AgentState::Pending | AgentState::Done => results,
+    }
+}
+
+/// That an action may still be running although its attempt is over.
+fn still_out(record: &AgentRecord) -> Option<String> {
+    let action = record.outstanding.as_ref()?;
+    Some(format!("action still out since {}", time_of_day(action.since)))
+}
+
+/// What a running agent does just now: `drain, attempt 2 of 3, again at 12:03:04`.
+fn doing(record: &AgentRecord, plan: &Plan) -> String {
+    let step = plan.step(record);
+    let name = match step {
+        Some((name, _)) => name.clone(),
+        None => format!("step {}", u32::from(record.step) + 1),
+    };
+    let most = step.map_or(1, |(_, most)| *most);
+    let attempt = |number: u32| match most > 1 || number > 1 {
+        true => format!(", attempt {number} of {}", most.max(number)),
+        false => String::new(),
+    };
+    match record.phase {
+        StepPhase::Waiting => format!("{name} comes next"),
+        StepPhase::Trying => format!("{name}{}", attempt(record.tries)),
+        StepPhase::RetryAt { at } => {
+            let next = record.tries.saturating_add(1);
+            format!("{name}{}, again at {}", attempt(next), time_of_day(at))
+        }
+        StepPhase::Settling { until } => {
+            let out = still_out(record).unwrap_or_else(|| "action still out".to_owned());
+            format!("{name}: {out}, waited for until {}", time_of_day(until))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::output::table;
+    use crate::cli::sample::{moment, record};
+    use crate::run::{AgentSeq, AttemptKey, Failure, FailureReason, Millis, Outstanding};
+
+    fn plan(stages: &[&str]) -> Plan {
+        let steps = vec![("drain".to_owned(), 3), ("restart".to_owned(), 1)];
+        let stage = |name: &&str| PlannedStage { name: (*name).to_owned(), steps: steps.clone() };
+        Plan { stages: stages.iter().map(stage).collect() }
+    }
+
+    fn shown(plan: Plan, agents: Vec<AgentRecord>, wide: bool) -> String {
+        match plan.rows(agents) {
+            Rows::OneStage(rows) => table(&rows, wide, false),
+            Rows::Stages(rows) => table(&rows, wide, false),
+        }
+    }
+
+    #[test]
+    fn agents_show_batch_state_result_and_time() {
+        let mut failed = record(2, AgentState::Failed);
+        failed.batch_label = Some("zone a".to_owned());
+        failed.error = Some(Failure {
+            reason: FailureReason::ActionFailed,
+            message: "no\nspace".to_owned(),
+            step: "drain".to_owned(),
+            at: moment(),
+        });
+        let mut skipped = record(3, AgentState::Skipped);
+        skipped.skip_reason = Some("not selected".to_owned());
+        (skipped.batch, skipped.started_at) = (None, None);
+        let shown =
+            shown(plan(&["all"]), vec![record(1, AgentState::Done), failed, skipped], false);
+        let expected = "\
+AGENT   BATCH       STATE    RESULT                            TIME
+node-1  1           DONE     drain: {\"moved\":3}                1.2s
+node-2  1 (zone a)  FAILED   action-failed in drain: no space  1.2s
+node-3  -           SKIPPED  not selected                      -
+";
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn agents_in_flight_show_what_they_do() {
+        let running = |number: u32, phase: StepPhase| {
+            let mut agent = record(number, AgentState::Running);
+            (agent.phase, agent.tries, agent.ended_at) = (phase, 1, None);
+            agent.stage = 1;
+            agent
+        };
+        let later = moment().plus(Millis::from_secs(65));
+        let mut settling = running(3, StepPhase::Settling { until: later });
+        let key = AttemptKey { agent: AgentSeq(3), stage: 1, step: 0, attempt: 1 };
+        settling.outstanding = Some(Outstanding { key, call: 0, since: moment() });
+        let mut last = running(4, StepPhase::Trying);
+        last.step = 1;
+        let mut added = running(5, StepPhase::Waiting);
+        added.state = AgentState::Added;
+        let agents = vec![
+            running(1, StepPhase::Trying),
+            running(2, StepPhase::RetryAt { at: later }),
+            settling,
+            last,
+            added,
+        ];
+        let expected = "\
+AGENT   STAGE    BATCH  STATE    RESULT                                                        TIME
+node-1  primary  1      RUNNING  drain, attempt 1 of 3                                         -
+node-2  primary  1      RUNNING  drain, attempt 2 of 3, again at 09:01:05                      -
+node-3  primary  1      RUNNING  drain: action still out since 09:00:00, waited for until 09…  -
+node-4  primary  1      RUNNING  restart                                                       -
+node-5  primary  1      ADDED    joined, waits to be taken in                                  -
+";
+        assert_eq!(shown(plan(&["secondaries", "primary"]), agents, false), expected);
+    }
+
+    #[test]
+    fn a_wide_table_has_the_stages_before_and_the_moments() {
+        let mut agent = record(1, AgentState::Removed);
+        (agent.stage, agent.joined_at, agent.left_at) = (1, Some(moment()), Some(moment()));
+        agent.past = vec![PastStage {
+            stage: 0,
+            state: AgentState::Done,
+            batch: None,
+            error: None,
+            skip_reason: None,
+            started_at: None,
+            ended_at: None,
+        }];
+        let shown = shown(plan(&["secondaries", "primary"]), vec![agent], true);
+        for part in
+            ["STAGES BEFORE", "secondaries DONE", "left the cluster", "2025-11-22T09:00:00Z"]
+        {
+            assert!(shown.contains(part), "{part} in\n{shown}");
+        }
+        for wide in [false, true] {
+            let row =
+                AgentRow::<true> { record: record(1, AgentState::Done), plan: Arc::default() };
+            assert_eq!(row.cells(wide).len(), AgentRow::<true>::headings(wide).len());
+            let row =
+                AgentRow::<false> { record: record(1, AgentState::Done), plan: Arc::default() };
+            assert_eq!(row.cells(wide).len(), AgentRow::<false>::headings(wide).len());
+            assert_eq!(serde_json::to_value(&row).unwrap()["agent"], "node-1", "as it was read");
+        }
+    }
+}

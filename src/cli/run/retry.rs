@@ -1,0 +1,121 @@
+//! `run retry`: trying agents again.
+
+use uuid::Uuid;
+
+use super::find::find_run;
+use super::start::who;
+use super::steer::{Asked, MAX_WAIT, submit, tell};
+use super::watch::{again, watch};
+use crate::api::wire::{RetryRun, RunView};
+use crate::cli::client::Client;
+use crate::cli::error::CliError;
+use crate::cli::exit::Exit;
+use crate::cli::output::Console;
+use crate::run::{AgentId, CommandOutcome, Verb};
+
+/// Arguments of `run retry`.
+#[derive(Debug, clap::Args)]
+pub struct Retry {
+    /// The run
+    pub run: String,
+    /// Of a paused run, only this agent
+    #[arg(
+        short, long, value_name = "AGENT",
+        conflicts_with_all = ["failed", "skipped", "unfinished", "watch", "idempotency_key"],
+    )]
+    pub agent: Option<String>,
+    /// Those that failed; also where no kind is named
+    #[arg(long)]
+    pub failed: bool,
+    /// Of a finished run, those that were skipped in its last stage
+    #[arg(long)]
+    pub skipped: bool,
+    /// Of a finished run, those that were not started, or were cut off
+    #[arg(long)]
+    pub unfinished: bool,
+    /// Why, for the history of the run
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Of a finished run, follow the new one, and exit as it ends
+    #[arg(short, long)]
+    pub watch: bool,
+    /// Of a finished run, start at most one new run with this key, however often it is asked for
+    #[arg(long, value_name = "KEY")]
+    pub idempotency_key: Option<String>,
+}
+
+/// Runs `run retry`.
+pub(crate) async fn retry(
+    client: &Client,
+    args: &Retry,
+    console: &Console,
+) -> Result<Exit, CliError> {
+    let run = client.run(find_run(client, &args.run).await?).await?;
+    if run.status.is_final() {
+        retry_finished(client, &run, args, console).await
+    } else {
+        put_back(client, &run, args, console).await
+    }
+}
+
+/// Puts failed agents of a run that goes on back in the queue.
+async fn put_back(
+    client: &Client,
+    run: &RunView,
+    args: &Retry,
+    console: &Console,
+) -> Result<Exit, CliError> {
+    let for_finished = [
+        (args.skipped, "--skipped"),
+        (args.unfinished, "--unfinished"),
+        (args.watch, "--watch"),
+        (args.idempotency_key.is_some(), "--idempotency-key"),
+    ];
+    if let Some((_, option)) = for_finished.iter().find(|(given, _)| *given) {
+        return Err(CliError::Unfit(format!(
+            "run {} is {}: {option} is for a run that has ended",
+            run.id, run.status
+        )));
+    }
+    let (agent, reason) = (args.agent.clone().map(AgentId), args.reason.clone());
+    let asked = Asked { verb: Verb::Retry, agent, reason };
+    let view = submit(client, run.id, asked, MAX_WAIT).await?;
+    let applied = view.outcome == Some(CommandOutcome::Applied);
+    let exit = tell(view, console)?;
+    if applied {
+        let resume = again(client, &format!("run resume {}", run.id));
+        console.say(&format!("they are tried again once the run goes on: {resume}"));
+    }
+    Ok(exit)
+}
+
+/// Starts a run over agents of one that has ended.
+async fn retry_finished(
+    client: &Client,
+    run: &RunView,
+    args: &Retry,
+    console: &Console,
+) -> Result<Exit, CliError> {
+    if args.agent.is_some() {
+        return Err(CliError::Unfit(format!(
+            "run {} has ended as {}: --agent is for a paused run",
+            run.id, run.status
+        )));
+    }
+    let request = RetryRun {
+        failed: args.failed,
+        skipped: args.skipped,
+        unfinished: args.unfinished,
+        started_by: who(),
+        reason: args.reason.clone(),
+    };
+    let key = args.idempotency_key.clone().unwrap_or_else(|| Uuid::new_v4().to_string());
+    let new = client.retry_run(run.id, &request, &key).await?;
+    if args.watch {
+        console.say(&format!("run {} started, over agents of run {}", new.id, run.id));
+        return Ok(watch(client, new.id, console).await?.exit);
+    }
+    console.one(&new)?;
+    console.say(&format!("follow it: {}", again(client, &format!("run watch {}", new.id))));
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,65 @@
+//! Why a run is as it is, as a paragraph and the commands that move it.
+
+use super::watch::again;
+use crate::cli::client::Client;
+use crate::cli::error::ClientError;
+use crate::cli::text::{clean, wrap};
+use crate::run::{Explanation, RunId};
+
+/// Characters of a line.
+const WIDTH: usize = 88;
+
+/// The explanation of a run; none from a server that does not know how.
+///
+/// # Errors
+/// As for every request.
+pub(crate) async fn explain(
+    client: &Client,
+    run: RunId,
+) -> Result<Option<Explanation>, ClientError> {
+    match client.explanation(run).await {
+        Ok(explanation) => Ok(Some(explanation)),
+        Err(ClientError::Refused(problem)) if problem.code == "route-not-found" => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The paragraph with a line for each command, each as it is to be typed.
+pub(crate) fn paragraph(client: &Client, explanation: &Explanation) -> String {
+    let mut text = wrap(&clean(&explanation.text), WIDTH);
+    let effects = explanation.next.iter().map(|next| next.effect.chars().count());
+    let width = effects.max().unwrap_or(0) + 1;
+    for next in &explanation.next {
+        let effect = format!("{}:", clean(&next.effect));
+        let command = again(client, &clean(&next.command));
+        text.push_str(&format!("  {effect:<width$} {command}\n"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::sample::{moment, run_view};
+    use crate::run::{NextCommand, RunStatus};
+
+    #[test]
+    fn commands_stand_below_the_paragraph_in_a_column() {
+        let client = Client::new("http://10.1.2.3:1/").unwrap();
+        let next = |effect: &str, command: &str| NextCommand {
+            effect: effect.to_owned(),
+            command: command.to_owned(),
+        };
+        let explanation = Explanation {
+            status: run_view(RunStatus::Paused).status,
+            since: moment(),
+            text: "It\u{1b} waits.".to_owned(),
+            next: vec![next("go on", "run resume x"), next("give up", "run cancel x")],
+        };
+        let expected = "It  waits.
+  go on:   replictl --server http://10.1.2.3:1 run resume x
+  give up: replictl --server http://10.1.2.3:1 run cancel x
+";
+        assert_eq!(paragraph(&client, &explanation), expected.replace("It  ", "It "));
+    }
+}

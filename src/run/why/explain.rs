@@ -1,0 +1,411 @@
+//! The paragraph: one function for each situation of a run.
+
+use super::agents::{action_out_since, failed, in_flight};
+use super::explanation::{Explanation, InFlight, Known, NextCommand};
+use super::words::{agents, at, counts, length, moment, near, quoted, since, word};
+use crate::run::machine::CANCEL_DEADLINE;
+use crate::run::{
+    AgentState, Millis, PlannedNext, ReasonCode, Run, RunStatus, StatusReason, Timestamp,
+};
+
+/// How long an action may be out in a run that goes on before giving it up is named: most end by
+/// themselves.
+const GIVE_UP_AFTER: Millis = Millis::from_secs(10 * 60);
+
+/// Explains why `run` is as it is at the moment `now`.
+///
+/// `known` has some of its agents: those in flight that [`most_telling`](super::most_telling) keeps,
+/// with their attempts, and some that failed. Which are missing is told by the counts of the run.
+pub fn explain(run: &Run, known: &Known, now: Timestamp) -> Explanation {
+    let mut telling = Telling { run, known, now, text: String::new(), next: Vec::new() };
+    match run.progress.status {
+        RunStatus::PendingApprove => telling.pending_approve(),
+        RunStatus::Pending => telling.pending(),
+        RunStatus::Starting => telling.starting(),
+        RunStatus::Running => telling.running(),
+        RunStatus::Paused => telling.paused(),
+        RunStatus::Cancelling => telling.cancelling(),
+        RunStatus::Finishing => telling.finishing(),
+        RunStatus::Done | RunStatus::Failed | RunStatus::Cancelled => telling.ended(),
+    }
+    let Telling { text, next, .. } = telling;
+    Explanation { status: run.progress.status, since: run.progress.since, text, next }
+}
+
+struct Telling<'a> {
+    run: &'a Run,
+    known: &'a Known,
+    now: Timestamp,
+    text: String,
+    next: Vec<NextCommand>,
+}
+
+impl Telling<'_> {
+    fn say(&mut self, sentence: &str) {
+        if !self.text.is_empty() {
+            self.text.push(' ');
+        }
+        self.text.push_str(sentence);
+        if !sentence.ends_with(['.', '?', '!']) {
+            self.text.push('.');
+        }
+    }
+
+    /// Names a command of `replictl run`, with the run.
+    fn offer(&mut self, effect: &str, command: &str) {
+        let command = match command.split_once(' ') {
+            Some((verb, options)) => format!("run {verb} {} {options}", self.run.id()),
+            None => format!("run {command} {}", self.run.id()),
+        };
+        self.next.push(NextCommand { effect: effect.to_owned(), command });
+    }
+
+    fn count(&self, state: AgentState) -> u32 {
+        self.run.progress.count(state)
+    }
+
+    /// What the run gives as its reason.
+    fn message(&self) -> Option<&str> {
+        self.run.progress.reason.as_ref().map(|reason| quoted(&reason.message))
+    }
+
+    /// `The run has been PAUSED since 09:00:00 (4m05s)`, and where it is.
+    fn begin(&mut self, with_stage: bool) {
+        let progress = &self.run.progress;
+        let (from, lasts) = (moment(progress.since), length(self.now.since(progress.since)));
+        let mut text = format!("The run has been {} since {from} ({lasts})", progress.status);
+        if with_stage {
+            text.push_str(&format!(", in {}", self.stage()));
+        }
+        if let Some(counts) = counts(progress).filter(|_| with_stage) {
+            text.push_str(&format!(": {counts}"));
+        }
+        self.say(&text);
+        if let Some(of) = &self.run.snapshot.retry_of {
+            self.say(&format!("It goes over the {of} agents of run {} again", of.run));
+        }
+    }
+
+    /// `stage upgrade (2 of 3)`.
+    fn stage(&self) -> String {
+        let (stages, index) =
+            (&self.run.snapshot.playbook.stages, usize::from(self.run.progress.stage.index));
+        let name = stages.get(index).map_or("", |stage| stage.name.as_str());
+        match stages.len() {
+            0 | 1 => format!("stage {name}"),
+            all => format!("stage {name} ({} of {all})", index + 1),
+        }
+    }
+
+    fn pending_approve(&mut self) {
+        self.begin(false);
+        let message = self.message().unwrap_or("a person has to approve it").to_owned();
+        self.say(&format!("It waits for a person: {message}"));
+        self.say("Nothing was done yet");
+        self.offer("let it go", "approve");
+        self.offer("refuse it", "reject");
+    }
+
+    fn pending(&mut self) {
+        self.begin(false);
+        let cluster = &self.run.snapshot.cluster;
+        match self.message() {
+            Some(message) => {
+                let queued = format!("It is queued for cluster {cluster}: it {message}");
+                self.say(&queued);
+                self.say("It starts by itself when its turn comes");
+            }
+            None => self.say(&format!(
+                "It is queued for cluster {cluster}, and starts by itself once an engine takes it up"
+            )),
+        }
+        self.offer("take it out of the queue", "cancel");
+    }
+
+    fn starting(&mut self) {
+        self.begin(false);
+        let made: u32 =
+            self.run.progress.counts.values().fold(0, |sum, count| sum.saturating_add(*count));
+        let cluster = &self.run.snapshot.cluster;
+        let made = format!(
+            "It asks the agents of cluster {cluster} about themselves and makes a record for each, {} \
+             so far; then stage {} begins by itself",
+            agents(made),
+            self.run.snapshot.playbook.stages.first().map_or("", |stage| stage.name.as_str()),
+        );
+        self.say(&made);
+        self.offer("end it", "cancel");
+    }
+
+    fn running(&mut self) {
+        self.begin(true);
+        let stage = &self.run.progress.stage;
+        let (entering, retrying) = (stage.entering, stage.retrying.is_some());
+        let asked = u32::try_from(stage.refresh.len()).unwrap_or(u32::MAX);
+        if entering {
+            self.say(
+                "It takes the agents of the cluster into the stage, which begins by itself then",
+            );
+        }
+        if asked > 0 {
+            let asked = agents(asked);
+            self.say(&format!("The strategy wants to know how {asked} are, before it decides"));
+        }
+        if retrying {
+            self.say("It puts failed agents back in the queue");
+        }
+        let busy = self.count(AgentState::Running) > 0;
+        if busy {
+            self.say_in_flight("It waits for agents that are in flight");
+        }
+        if !entering {
+            self.say_planned(busy);
+        }
+        self.say_left_out();
+        self.offer("start no further agent", "pause");
+        self.offer_give_up(GIVE_UP_AFTER);
+        self.offer("end it", "cancel");
+    }
+
+    fn say_in_flight(&mut self, head: &str) {
+        let agents = in_flight(self.run, &self.known.running, self.now);
+        self.say(&format!("{head}: {agents}"));
+    }
+
+    /// What comes after those in flight.
+    fn say_planned(&mut self, busy: bool) {
+        let plugin = &self.run.progress.stage;
+        let index = usize::from(plugin.index);
+        let stages = &self.run.snapshot.playbook.stages;
+        let strategy = stages.get(index).map_or("", |stage| stage.strategy.plugin.as_str());
+        let text = match (&plugin.next, busy) {
+            (Some(PlannedNext::WaitUntil { at: moment }), true) => format!(
+                "Strategy {strategy} is asked who goes next when one of them has ended, or {}",
+                at(*moment, self.now)
+            ),
+            (Some(PlannedNext::WaitUntil { at: moment }), false) => format!(
+                "No agent is in flight: strategy {strategy} wanted to wait, and is asked again {}",
+                at(*moment, self.now)
+            ),
+            (Some(PlannedNext::Wait) | None, true) => {
+                format!("Strategy {strategy} is asked who goes next when one of them has ended")
+            }
+            (Some(PlannedNext::Wait) | None, false) => {
+                format!("No agent is in flight: strategy {strategy} is asked who goes next")
+            }
+            (Some(PlannedNext::Complete), _) => match stages.get(index + 1) {
+                Some(next) => format!(
+                    "Strategy {strategy} has called the stage complete: stage {} comes next",
+                    next.name
+                ),
+                None => format!(
+                    "Strategy {strategy} has called the stage complete, and it is the last one: the \
+                     run ends then"
+                ),
+            },
+            (Some(PlannedNext::Abort { code: _, reason }), _) => {
+                format!("It starts no further agent and ends as FAILED: {}", quoted(reason))
+            }
+        };
+        self.say(&text);
+    }
+
+    fn paused(&mut self) {
+        self.begin(true);
+        self.say_why_paused();
+        if self.run.progress.stage.entering {
+            self.say("The stage has not begun");
+        }
+        if self.count(AgentState::Running) > 0 {
+            let head = match self.run.progress.hold {
+                true => "Agents that have started stop after their present call",
+                false => "Agents that have started still finish their steps",
+            };
+            self.say_in_flight(head);
+        } else {
+            self.say("No agent is in flight");
+        }
+        self.say_failed();
+        self.say_left_out();
+        self.say("It waits for a person");
+        self.offer_after_pause();
+    }
+
+    fn say_why_paused(&mut self) {
+        let Some(StatusReason { code, message }) = &self.run.progress.reason else { return };
+        let message = quoted(message);
+        let text = match code {
+            ReasonCode::BudgetExceeded => format!("Its budget is exceeded: {message}"),
+            ReasonCode::Operator => format!("A person asked for that: {message}"),
+            ReasonCode::Approval => format!("The strategy asks for approval: {message}"),
+            ReasonCode::StrategyFailed | ReasonCode::DecisionRefused => format!(
+                "The strategy is at fault, not an agent: {message}. It is asked again when the run \
+                 goes on"
+            ),
+            ReasonCode::StartFailed => format!(
+                "Something about the cluster has to be mended: {message}. It is looked at again when \
+                 the run goes on"
+            ),
+            ReasonCode::MassAbsence => format!(
+                "Either the cluster has shrunk by much or what tells its members is wrong: {message}"
+            ),
+            ReasonCode::ApprovalRequired
+            | ReasonCode::StrategyAborted
+            | ReasonCode::ClusterBusy
+            | ReasonCode::MembershipChanged
+            | ReasonCode::SomeFailed
+            | ReasonCode::AllDone => format!("The reason is: {message}"),
+        };
+        self.say(&text);
+    }
+
+    fn offer_after_pause(&mut self) {
+        let code = self.run.progress.reason.as_ref().map(|reason| reason.code);
+        let any_failed = self.count(AgentState::Failed) > 0;
+        match code {
+            Some(ReasonCode::Approval) => {
+                self.offer("let it go on", "approve");
+                self.offer("refuse it, which cancels the run", "reject");
+                return;
+            }
+            Some(ReasonCode::BudgetExceeded) => {
+                self.offer("go on, accepting the failures so far", "resume");
+            }
+            Some(ReasonCode::StrategyFailed | ReasonCode::DecisionRefused) => {
+                self.offer("go on, once that is mended", "resume");
+                self.offer("see what the strategy wrote", "logs");
+            }
+            Some(ReasonCode::MassAbsence) => self.offer("take them for gone, and go on", "resume"),
+            Some(ReasonCode::StartFailed) => self.offer("go on, once that is mended", "resume"),
+            Some(
+                ReasonCode::Operator
+                | ReasonCode::ApprovalRequired
+                | ReasonCode::StrategyAborted
+                | ReasonCode::ClusterBusy
+                | ReasonCode::MembershipChanged
+                | ReasonCode::SomeFailed
+                | ReasonCode::AllDone,
+            )
+            | None => self.offer("go on", "resume"),
+        }
+        if any_failed {
+            self.offer("put the failed agents back first", "retry");
+        }
+        self.offer_give_up(GIVE_UP_AFTER);
+        self.offer("give up", "cancel");
+    }
+
+    fn cancelling(&mut self) {
+        self.begin(true);
+        if let Some(message) = self.message() {
+            let asked = format!("A person asked for that: {message}");
+            self.say(&asked);
+        }
+        let until = self.run.progress.since.plus(CANCEL_DEADLINE);
+        if self.count(AgentState::Running) > 0 {
+            let until = near(until, self.now);
+            self.say_in_flight(&format!(
+                "It starts nothing further and waits for actions that are out, until {until} at the \
+                 latest"
+            ));
+        }
+        self.say("Then it ends as CANCELLED, by itself");
+        self.offer_give_up(Millis(0));
+    }
+
+    fn finishing(&mut self) {
+        let outcome = self.run.progress.outcome.unwrap_or(RunStatus::Finishing);
+        let why = self.message().map(|message| format!(" ({message})")).unwrap_or_default();
+        let since = since(self.run.progress.since, self.now);
+        self.say(&format!(
+            "The run is FINISHING {since}: it ends as {outcome}{why}, by itself, once all its records \
+             have their finish time"
+        ));
+    }
+
+    fn ended(&mut self) {
+        let progress = &self.run.progress;
+        let ended = progress.finish_ts.or(progress.finishing_at).unwrap_or(progress.since);
+        let began = progress.started_at.unwrap_or(self.run.snapshot.created_at);
+        let mut text = format!(
+            "The run ended as {} at {}, after {}",
+            progress.status,
+            moment(ended),
+            length(ended.since(began))
+        );
+        if let Some(message) = self.message() {
+            text.push_str(&format!(": {message}"));
+        }
+        self.say(&text);
+        if let Some(of) = &self.run.snapshot.retry_of {
+            self.say(&format!("It went over the {of} agents of run {} again", of.run));
+        }
+        match counts(progress) {
+            Some(counts) => {
+                let stage = self.stage();
+                self.say(&format!("In {stage} it left {counts}"));
+            }
+            None => self.say("It came to no agent"),
+        }
+        self.say_failed();
+        self.say_left_out();
+        self.offer_after_end();
+    }
+
+    fn offer_after_end(&mut self) {
+        let progress = &self.run.progress;
+        let no_agent = progress.counts.values().all(|count| *count == 0);
+        let is_done = progress.status == RunStatus::Done;
+        let failures = progress.failures > 0;
+        let unfinished = [AgentState::Pending, AgentState::Running, AgentState::Added];
+        let left: bool = unfinished.into_iter().any(|state| self.count(state) > 0);
+        let cut_off = self.count(AgentState::Failed) > progress.stage.failures;
+        if no_agent && !is_done {
+            let playbook = &self.run.snapshot.playbook;
+            let (name, version, cluster) =
+                (&playbook.name, &playbook.version, &self.run.snapshot.cluster);
+            let command = format!("run start {name}@{version} --cluster {cluster}");
+            self.next.push(NextCommand { effect: "start it anew".to_owned(), command });
+            return;
+        }
+        if failures {
+            self.offer("go over the failed agents again", "retry");
+        }
+        if left || cut_off {
+            self.offer("go over those that were not finished", "retry --unfinished");
+        }
+    }
+
+    /// Names agents that failed.
+    fn say_failed(&mut self) {
+        if self.count(AgentState::Failed) == 0 || self.known.failed.is_empty() {
+            return;
+        }
+        let text = failed(self.run, &self.known.failed);
+        self.say(&format!("Failed: {text}"));
+    }
+
+    /// Names an action that is still out although its agent has failed.
+    fn say_left_out(&mut self) {
+        let out = self.known.failed.iter().find_map(|record| {
+            record.outstanding.as_ref().map(|action| (record.agent.clone(), action.since))
+        });
+        if let Some((agent, from)) = out {
+            let since = since(from, self.now);
+            self.say(&format!("An action of {agent} may still be running there, {since}"));
+        }
+    }
+
+    /// Offers to give up the actions that are out for longer than `after`.
+    fn offer_give_up(&mut self, after: Millis) {
+        let (known, now) = (self.known, self.now);
+        let is_out = |agent: &&InFlight| {
+            action_out_since(agent).is_some_and(|from| now.since(from) >= after)
+        };
+        for agent in known.running.iter().filter(is_out) {
+            let id = &agent.record.agent;
+            let effect = format!("wait no longer for {id}");
+            self.offer(&effect, &format!("give-up --agent {}", word(id.as_str())));
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! Why a run is as it is, in words: what it waits for, since when, and what would move it.
+//!
+//! [`explain`] is a function of the run, of a few agent records that the caller has read, and of the
+//! moment. What it costs does not depend on how many agents the run has.
+
+mod agents;
+mod explain;
+mod explanation;
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod tests;
+mod words;
+
+pub use explain::explain;
+pub use explanation::{Explanation, InFlight, Known, NextCommand, OpenAttempt, most_telling};

@@ -1,0 +1,165 @@
+//! Steering runs: pauses, retries, giving up, and why a run waits.
+
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use replibook::run::RunStatus;
+use serde_json::{Value, json};
+
+use super::server::{EventScript, Seen, Server, problem, run, run_id};
+use super::{NOWHERE, replictl};
+
+const NEW: &str = "01920000-0000-7000-8000-000000000002";
+
+fn applied(seen: &Seen) -> Response {
+    let command = seen.json();
+    let view = json!({"id": command["id"], "run": run_id(), "command": command["command"],
+        "agent": command["agent"], "outcome": {"outcome": "applied"}});
+    (StatusCode::OK, axum::Json(view)).into_response()
+}
+
+/// A server with one run in this status, which applies every command and retries as run [`NEW`].
+fn with_run(status: RunStatus) -> Server {
+    Server::start(move |seen| match (seen.method.as_str(), seen.path.rsplit('/').next()) {
+        ("POST", Some("retry")) => {
+            let mut new = run(RunStatus::Pending, &[]);
+            new["id"] = json!(NEW);
+            (StatusCode::CREATED, axum::Json(new)).into_response()
+        }
+        ("POST", _) => applied(seen),
+        (_, Some("agents")) => axum::Json(json!({"items": [], "next": null})).into_response(),
+        _ => axum::Json(run(status, &[])).into_response(),
+    })
+}
+
+fn posted(server: &Server) -> Vec<Value> {
+    server.seen().iter().filter(|seen| seen.method == "POST").map(Seen::json).collect()
+}
+
+#[tokio::test]
+async fn each_command_is_sent_with_its_reason_and_actor() {
+    let server = with_run(RunStatus::Paused);
+    let id = run_id();
+    for (args, verb, agent) in [
+        (vec!["pause"], "pause", Value::Null),
+        (vec!["pause", "--now"], "pause-now", Value::Null),
+        (vec!["resume"], "resume", Value::Null),
+        (vec!["cancel", "-y"], "cancel", Value::Null),
+        (vec!["approve"], "approve", Value::Null),
+        (vec!["reject"], "reject", Value::Null),
+        (vec!["retry"], "retry", Value::Null),
+        (vec!["retry", "--failed"], "retry", Value::Null),
+        (vec!["retry", "--agent", "node-1"], "retry", json!("node-1")),
+        (vec!["give-up", "--agent", "node-1"], "give-up", json!("node-1")),
+        (vec!["give-up", "-a", "node-1", "--force"], "give-up", json!("node-1")),
+        (vec!["give-up", "-a", "node-1", "-y"], "give-up", json!("node-1")),
+    ] {
+        let args = [&["run"], &args[..], &[&id, "--reason", "lunch"]].concat();
+        let (code, out, err) = replictl(&server.url, &args).await;
+        assert_eq!(code, 0, "{args:?}: {err}");
+        let shown = out.lines().last().unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+        let about = agent.as_str().map(|agent| format!("{verb} {agent}"));
+        assert_eq!(shown, format!("{id} {} applied", about.as_deref().unwrap_or(verb)));
+        let sent = posted(&server).pop().unwrap();
+        assert_eq!((&sent["command"], &sent["agent"]), (&json!(verb), &agent));
+        assert_eq!((&sent["reason"], &sent["actor"]), (&json!("lunch"), &json!("ada")));
+        let hints_at_resume = err.contains(&format!("replictl run resume {id}"));
+        assert_eq!(hints_at_resume, verb == "retry", "{err}");
+    }
+}
+
+#[tokio::test]
+async fn a_finished_run_is_retried_in_a_new_one() {
+    for (options, kinds) in [
+        (vec![], [false, false, false]),
+        (vec!["--failed"], [true, false, false]),
+        (vec!["--skipped", "--unfinished"], [false, true, true]),
+    ] {
+        let server = with_run(RunStatus::Failed);
+        let id = run_id();
+        let args = [&["run", "retry", &id, "--reason", "mended"], &options[..]].concat();
+        let (code, out, err) = replictl(&server.url, &args).await;
+        assert_eq!(code, 0, "{err}");
+        assert!(out.contains(NEW) && out.contains("PENDING"), "{out}");
+        assert!(err.contains(&format!("replictl run watch {NEW}")), "{err}");
+        let seen = server.seen();
+        let request = seen.iter().find(|seen| seen.method == "POST").unwrap();
+        assert_eq!(request.path, format!("/api/v1/runs/{id}/retry"));
+        assert!(!request.header("idempotency-key").is_empty(), "it may be repeated");
+        let sent = request.json();
+        assert_eq!(["failed", "skipped", "unfinished"].map(|kind| sent[kind] == true), kinds);
+        assert_eq!((&sent["reason"], &sent["started_by"]), (&json!("mended"), &json!("ada")));
+    }
+}
+
+#[tokio::test]
+async fn a_new_run_is_followed_to_its_end() {
+    let script = EventScript::new(vec![vec![EventScript::end(RunStatus::Done, &[("DONE", 2)])]]);
+    let server = Server::start(move |seen| match seen.method.as_str() {
+        "POST" => (StatusCode::CREATED, axum::Json(run(RunStatus::Pending, &[]))).into_response(),
+        _ if script.streamed() => script.answer(seen, RunStatus::Done, &[("DONE", 2)]),
+        _ => script.answer(seen, RunStatus::Failed, &[]),
+    });
+    let args = ["run", "retry", &run_id(), "--watch", "--idempotency-key", "k"];
+    let (code, out, err) = replictl(&server.url, &args).await;
+    assert!(err.contains("started, over agents of run"), "{err}");
+    assert!([0, 1].contains(&code), "{out}{err}");
+    let seen = server.seen();
+    let request = seen.iter().find(|seen| seen.method == "POST").unwrap();
+    assert_eq!(request.header("idempotency-key"), "k");
+}
+
+#[tokio::test]
+async fn what_does_not_fit_the_run_is_exit_4_with_the_reason() {
+    let id = run_id();
+    for (status, options, reason) in [
+        (RunStatus::Paused, vec!["--skipped"], "is PAUSED: --skipped is for a run that has ended"),
+        (RunStatus::Running, vec!["--unfinished"], "is RUNNING: --unfinished is for"),
+        (RunStatus::Paused, vec!["--watch"], "is PAUSED: --watch is for a run that has ended"),
+        (RunStatus::Done, vec!["--agent", "node-1"], "has ended as DONE: --agent is for a paused"),
+    ] {
+        let server = with_run(status);
+        let args = [&["run", "retry", &id], &options[..]].concat();
+        let (code, _, err) = replictl(&server.url, &args).await;
+        assert_eq!(code, 4, "{err}");
+        assert!(err.contains(reason), "{err}");
+        assert_eq!(posted(&server), [] as [Value; 0], "nothing was asked of it");
+    }
+    let server = Server::start(|seen| match seen.method.as_str() {
+        "POST" => problem(409, "nothing-to-retry", "run x left no failed agents"),
+        _ => axum::Json(run(RunStatus::Done, &[])).into_response(),
+    });
+    let (code, _, err) = replictl(&server.url, &["run", "retry", &id]).await;
+    assert_eq!((code, err.as_str()), (4, "error: run x left no failed agents\n"));
+    // What makes no sense at all is wrong usage.
+    for args in [
+        vec!["run", "give-up", &id],
+        vec!["run", "retry", &id, "--agent", "node-1", "--failed"],
+        vec!["run", "resume", &id, "--now"],
+    ] {
+        assert_eq!(replictl(NOWHERE, &args).await.0, 2, "{args:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_run_says_why_it_waits_and_what_to_type() {
+    let explained = |status: RunStatus| {
+        json!({"status": status, "since": "2026-11-22T09:00:00Z",
+            "text": "The strategy asks for approval: go on?",
+            "next": [{"effect": "let it go on", "command": format!("run approve {}", run_id())}]})
+    };
+    let script = EventScript::new(vec![]);
+    let server = Server::start(move |seen| match seen.path.ends_with("/explanation") {
+        true => axum::Json(explained(RunStatus::Paused)).into_response(),
+        false => script.answer(seen, RunStatus::Paused, &[("DONE", 1)]),
+    });
+    let told = format!(
+        "The strategy asks for approval: go on?\n  let it go on: replictl run approve {}\n",
+        run_id()
+    );
+    let (code, _, err) = replictl(&server.url, &["run", "watch", &run_id()]).await;
+    assert_eq!(code, 9, "{err}");
+    assert!(err.ends_with(&told), "{err}");
+    let (code, out, err) = replictl(&server.url, &["describe", "run", &run_id()]).await;
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains(&format!("\n\n{told}")), "{out}");
+}
