@@ -51,6 +51,11 @@ demo: rust-plugins $(if $(filter mongodb,$(STORE)),test-server) ## show a whole 
 	$(CARGO) build --locked --bins
 	$(if $(filter mongodb,$(STORE)),tests/support/with-mongodb.sh $(TEST_SERVER)) $(OUT)/debug/replibook demo --agents $(AGENTS) --fail $(FAIL) $(if $(KEEP),--keep)
 
+.PHONY: demo-approval
+demo-approval: rust-plugins ## show a run that a person approves in its middle; exit codes 6 and 0
+	$(CARGO) build --locked --bins
+	$(OUT)/debug/replibook demo --scene approval --agents $(AGENTS) --fail $(FAIL) $(if $(KEEP),--keep)
+
 .PHONY: test
 test: example-plugins test-server ## build everything and run all tests
 	$(CARGO) test --locked --manifest-path $(WASM_BUILTIN)/Cargo.toml -p replibook-plugin-sdk --target-dir $(WASM_BUILTIN)/target

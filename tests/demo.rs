@@ -23,7 +23,11 @@ const GONE_LIMIT: Duration = Duration::from_secs(20);
 
 fn demo(temp: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_replibook"));
-    command.arg("demo").args(arguments).arg("--example").arg(examples::rolling_restart());
+    let example = match arguments.contains(&"approval") {
+        true => "approval",
+        false => "rolling-restart",
+    };
+    command.arg("demo").args(arguments).arg("--example").arg(examples::all().join(example));
     command.env("TMPDIR", temp).env("NO_COLOR", "1").kill_on_drop(true);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
@@ -74,6 +78,46 @@ async fn twelve_agents_are_restarted_and_nothing_is_left_behind() {
     assert_eq!(addresses.len(), 13, "a server and twelve agents: {text}");
     gone(&addresses).await;
     assert_empty(temp.path());
+}
+
+#[tokio::test]
+async fn a_second_command_approves_a_run_in_its_middle() {
+    let temp = tempfile::tempdir().unwrap();
+    let (code, text) = play(temp.path(), &["--scene", "approval", "--agents", "5"]).await;
+    assert_eq!(code, Some(0), "{text}");
+    let place = |words: &str| text.find(words).unwrap_or_else(|| panic!("{words:?} in {text}"));
+    let order = [
+        "2 done, 0 failed, 3 to go: do the first ones look well?",
+        "exit code 6",
+        "$ replictl run approve ",
+        "--reason 'they look well' --watch",
+        "exit code 0",
+    ];
+    let places = order.map(place);
+    assert!(places.is_sorted(), "{places:?} in {text}");
+    assert!(text.contains("2 done, 3 pending"), "the first command ends half way: {text}");
+    assert!(text.contains("5 done"), "the second one ends with all: {text}");
+    gone(&addresses(&text)).await;
+    assert_empty(temp.path());
+}
+
+#[tokio::test]
+async fn every_example_playbook_is_valid() {
+    let (temp, examples) = (tempfile::tempdir().unwrap(), examples::all());
+    let folders = std::fs::read_dir(&examples).unwrap().map(|entry| entry.unwrap().path());
+    let playbooks = folders.map(|folder| folder.join("playbook.yaml"));
+    let playbooks: Vec<_> = playbooks.filter(|path| path.is_file()).collect();
+    for name in ["approval", "rolling-restart", "upgrade"] {
+        assert!(playbooks.contains(&examples.join(name).join("playbook.yaml")), "{playbooks:?}");
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_replictl"));
+    command.arg("validate").env("XDG_CACHE_HOME", temp.path()).kill_on_drop(true);
+    playbooks.iter().for_each(|path| {
+        command.arg("-f").arg(path);
+    });
+    let output = tokio::time::timeout(LIMIT, command.output()).await.unwrap().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
 }
 
 #[tokio::test]

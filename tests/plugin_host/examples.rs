@@ -68,3 +68,33 @@ async fn the_strategy_goes_through_one_zone_after_the_other() {
     }
     assert_eq!(zones, ["a", "a", "a", "a", "b", "b", "b", "b", "c", "c", "c", "c"]);
 }
+
+#[tokio::test]
+async fn the_strategy_asks_a_person_after_the_first_agents_and_only_once() {
+    let plugin = example("ask-first").await;
+    assert_eq!((plugin.kind, plugin.name.as_str()), (PluginKind::Strategy, "ask-first"));
+    let mut agents = Agents::waiting(5);
+    let arguments = json!({ "first": 2, "max_parallel": 2, "question": "well?" });
+    let (mut memo, mut said, mut started) = (String::new(), Vec::new(), Vec::new());
+    loop {
+        let outcome = plan(&plugin.digest, arguments.clone(), &memo, 300, &agents).await;
+        let decision = outcome.result.unwrap();
+        memo = decision.memo;
+        started.push(decision.start.len());
+        for agent in &decision.start {
+            agents.set(agent, AgentState::Running);
+        }
+        match decision.next {
+            Next::Wait => {
+                // All but one are through: the others are not waited for.
+                let running = agents.in_state(AgentState::Running);
+                agents.set(&running[0], AgentState::Done);
+            }
+            Next::Approval(message) => said.push(message),
+            Next::Complete => break,
+            Next::WaitUntil(_) | Next::Abort(_) => panic!("found {:?}", decision.next),
+        }
+    }
+    assert_eq!(said, ["2 done, 0 failed, 3 to go: well?"]);
+    assert_eq!(started, [2, 0, 0, 2, 1, 0, 0]);
+}

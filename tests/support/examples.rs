@@ -1,4 +1,4 @@
-//! The example playbook, with the plugins that it names by their path.
+//! The example playbooks, with the plugins that they name by their path.
 
 #[allow(dead_code, reason = "each test binary uses a part of it")]
 #[path = "plugins.rs"]
@@ -6,8 +6,14 @@ mod plugins;
 
 use std::path::{Path, PathBuf};
 
-/// Folder of the example, with its plugins built.
-pub(crate) fn rolling_restart() -> PathBuf {
+/// Folder of the examples, with their plugins built.
+pub(crate) fn all() -> PathBuf {
     plugins::build("examples/plugins/rust");
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/rolling-restart")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")
+}
+
+/// Folder of the example that most tests play.
+#[allow(dead_code, reason = "each test binary uses a part of it")]
+pub(crate) fn rolling_restart() -> PathBuf {
+    all().join("rolling-restart")
 }

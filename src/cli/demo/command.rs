@@ -10,6 +10,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::fleet::plan;
 use super::scene::Scene;
+use crate::api::wire::{Listing, RunView};
+use crate::cli::client::Client;
 
 /// Name of the demonstration's cluster.
 const CLUSTER: &str = "demo";
@@ -17,9 +19,31 @@ const CLUSTER: &str = "demo";
 /// Exit code of `replictl` for a run that is paused.
 const PAUSED: u8 = 9;
 
+/// Exit code of `replictl` for a run that waits for approval.
+const WAITS_FOR_APPROVAL: u8 = 6;
+
 /// Exit codes of `replictl` that tell how a run went, not that something is broken: done, done with
 /// failures, waiting, cancelled, paused.
-const TOLD_BY_THE_RUN: [u8; 5] = [0, 5, 6, 7, PAUSED];
+const TOLD_BY_THE_RUN: [u8; 5] = [0, 5, WAITS_FOR_APPROVAL, 7, PAUSED];
+
+/// What is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Shown {
+    /// Every node is restarted, zone by zone
+    Restart,
+    /// Some nodes are restarted, a person approves, the rest follows
+    Approval,
+}
+
+impl Shown {
+    /// The example that it plays, from the root of the project.
+    fn example(self) -> &'static str {
+        match self {
+            Self::Restart => "examples/rolling-restart",
+            Self::Approval => "examples/approval",
+        }
+    }
+}
 
 /// Arguments of `replibook demo`.
 #[derive(Clone, Debug, clap::Args)]
@@ -32,9 +56,13 @@ pub struct DemoArgs {
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     pub fail: u16,
 
-    /// Directory with the playbook.yaml to run
-    #[arg(long, value_name = "DIR", default_value = "examples/rolling-restart")]
-    pub example: PathBuf,
+    /// What to show
+    #[arg(long, value_enum, default_value_t = Shown::Restart)]
+    pub scene: Shown,
+
+    /// Directory with the playbook.yaml to run; without it that of the scene, in `examples`
+    #[arg(long, value_name = "DIR")]
+    pub example: Option<PathBuf>,
 
     /// The server's store, as for `replibook serve`; without it a file in a temporary directory
     #[arg(long, value_name = "STORE")]
@@ -45,8 +73,8 @@ pub struct DemoArgs {
     pub keep: bool,
 }
 
-/// Plays the demonstration and returns the exit code: that of `replictl run start --watch`, or 130
-/// after a Ctrl-C. When it returns, every process is stopped and every file removed.
+/// Plays the demonstration and returns the exit code: that of the last `replictl`, or 130 after a
+/// Ctrl-C. When it returns, every process is stopped and every file removed.
 pub async fn demo(args: DemoArgs) -> anyhow::Result<u8> {
     let mut scene = Scene::new()?;
     let stop = stop_signal()?;
@@ -70,7 +98,8 @@ pub async fn demo(args: DemoArgs) -> anyhow::Result<u8> {
 
 async fn play(args: &DemoArgs, scene: &mut Scene) -> anyhow::Result<u8> {
     let nodes = plan(args.agents, args.fail)?;
-    let playbook = args.example.join("playbook.yaml");
+    let example = args.example.clone().unwrap_or_else(|| args.scene.example().into());
+    let playbook = example.join("playbook.yaml");
     if !playbook.is_file() {
         anyhow::bail!(
             "found no {}: expected the directory of an example; name it with --example",
@@ -95,15 +124,44 @@ async fn play(args: &DemoArgs, scene: &mut Scene) -> anyhow::Result<u8> {
     let apply: [OsString; 3] = ["apply".into(), "-f".into(), cluster.into()];
     let apply = apply.into_iter().chain(["-f".into(), playbook.into()]);
     let start = ["run", "start", &name, "--cluster", CLUSTER, "--watch"].map(OsString::from);
-    for (arguments, last) in [(apply.collect::<Vec<_>>(), false), (start.into(), true)] {
-        let shown: Vec<_> = arguments.iter().map(|word| word.to_string_lossy()).collect();
-        say(&format!("\n$ replictl {}", shown.join(" ")));
-        let code = exit_code(scene.replictl(&arguments).await?);
-        if last || code != 0 {
-            return conclude(args, &server, code).await;
-        }
+    let mut code = type_in(scene, &apply.collect::<Vec<_>>()).await?;
+    if code == 0 {
+        code = type_in(scene, &start).await?;
+        code = match args.scene {
+            Shown::Restart => code,
+            Shown::Approval => approve(scene, &server, code).await?,
+        };
     }
-    Ok(0)
+    conclude(args, &server, code).await
+}
+
+/// Types a `replictl` command and returns its exit code.
+async fn type_in(scene: &mut Scene, arguments: &[OsString]) -> anyhow::Result<u8> {
+    let shown: Vec<_> = arguments.iter().map(|word| shell_word(&word.to_string_lossy())).collect();
+    say(&format!("\n$ replictl {}", shown.join(" ")));
+    Ok(exit_code(scene.replictl(arguments).await?))
+}
+
+/// A word as a person types it.
+fn shell_word(word: &str) -> String {
+    if word.contains(' ') { format!("'{word}'") } else { word.to_owned() }
+}
+
+/// Approves the run that waits for that, as another person in another terminal would, and shows both
+/// exit codes.
+async fn approve(scene: &mut Scene, server: &str, code: u8) -> anyhow::Result<u8> {
+    say(&format!("\nexit code {code}"));
+    if code != WAITS_FOR_APPROVAL {
+        return Ok(code);
+    }
+    let client = Client::new(server)?;
+    let newest: Listing<RunView> = client.runs().read(None, 1).await?;
+    let run = newest.items.first().context("failed to find the run that waits")?.id;
+    let id = run.to_string();
+    let arguments = ["run", "approve", &id, "--reason", "they look well", "--watch"];
+    let code = type_in(scene, &arguments.map(OsString::from)).await?;
+    say(&format!("\nexit code {code}"));
+    Ok(code)
 }
 
 /// Says what comes next after `replictl` ended with `code`.

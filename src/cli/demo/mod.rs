@@ -9,6 +9,6 @@ mod fleet;
 mod process;
 mod scene;
 
-pub use command::{DemoArgs, demo};
+pub use command::{DemoArgs, Shown, demo};
 pub use fleet::{Fleet, FleetError, MAX_AGENTS, Node, plan};
 pub use process::{Process, ProcessError};
