@@ -272,7 +272,8 @@ impl From<StoreError> for ApiError {
             StoreError::Pinned { .. } => Code::PluginPinned,
             StoreError::BadCursor { .. } => Code::BadParameter,
             StoreError::TooLarge { .. } => Code::BodyTooLarge,
-            StoreError::Fenced { .. }
+            StoreError::Unfit { .. }
+            | StoreError::Fenced { .. }
             | StoreError::Corrupt { .. }
             | StoreError::NewerSchema { .. } => Code::Internal,
         };

@@ -1,10 +1,13 @@
 //! Which store a server uses, and `replibook store`: looking after it.
 
+use std::ffi::OsStr;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
 
 use crate::clock::{Clock, SystemClock};
 use crate::run::Millis;
@@ -30,7 +33,7 @@ pub struct StoreArgs {
         env = "REPLIBOOK_STORE",
         default_value = "sqlite",
         hide_env_values = true,
-        value_parser = parse_place
+        value_parser = PlaceParser
     )]
     pub store: Place,
 
@@ -64,6 +67,27 @@ impl std::fmt::Debug for Place {
             Self::Sqlite => f.write_str("sqlite"),
             Self::Mongodb(_) => f.write_str("mongodb"),
         }
+    }
+}
+
+/// Reads a [`Place`]. Clap's own refusal would repeat an address with its password.
+#[derive(Clone)]
+struct PlaceParser;
+
+impl TypedValueParser for PlaceParser {
+    type Value = Place;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        _: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<Place, clap::Error> {
+        let text = value.to_str().ok_or_else(|| "found something that is not UTF-8".to_owned());
+        text.and_then(parse_place).map_err(|found| {
+            let message = format!("invalid value for --store or REPLIBOOK_STORE: {found}\n");
+            clap::Error::raw(ErrorKind::ValueValidation, message).with_cmd(command)
+        })
     }
 }
 

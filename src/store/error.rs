@@ -14,6 +14,16 @@ pub enum StoreError {
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
+    /// The store can't be used before its settings, or the store itself, are changed; said when it is
+    /// opened.
+    #[error("failed to use the store: {message}")]
+    Unfit {
+        /// What was found, and what was expected.
+        message: String,
+        /// Its cause, where there is one.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
     /// The engine has lost the run to another.
     #[error("failed to commit to run {run}: epoch {epoch} is no longer the run's lease")]
     Fenced {
@@ -92,7 +102,8 @@ impl StoreError {
     pub const fn retryable(&self) -> bool {
         match self {
             Self::Unavailable { .. } => true,
-            Self::Fenced { .. }
+            Self::Unfit { .. }
+            | Self::Fenced { .. }
             | Self::Conflict { .. }
             | Self::ClusterBusy { .. }
             | Self::MissingPlugin { .. }

@@ -60,7 +60,9 @@ async fn a_standalone_server_is_refused_with_what_to_do() {
     let server = TestServer::start(&["--standalone"]);
     let mongo = MongoOptions::new(server.address());
     let opened = MongoStore::open(&mongo, options(), Arc::new(SystemClock)).await;
-    let error = opened.err().unwrap().to_string();
+    let error = opened.err().unwrap();
+    assert!(!error.retryable());
+    let error = error.to_string();
     assert!(error.contains("standalone") && error.contains("rs.initiate()"), "{error}");
 }
 
@@ -115,16 +117,53 @@ async fn retention_follows_the_settings_and_indexes_of_others_stay() {
 }
 
 #[tokio::test]
-async fn an_index_that_stands_in_the_way_is_named() {
+async fn an_index_that_stands_in_the_way_is_named_and_left_alone() {
+    let lasting = std::time::Duration::from_secs(77);
+    for (collection, name, expires) in
+        [("events", "seq", None), ("runs", "expiry", None), ("logs", "expiry", Some(lasting))]
+    {
+        let database = Database::new();
+        let raw = database.open().await.collection::<Document>(collection);
+        let named = mongodb::options::IndexOptions::builder()
+            .name(name.to_owned())
+            .expire_after(expires)
+            .build();
+        let other = mongodb::IndexModel::builder().keys(doc! { "something": 1 }).options(named);
+        raw.create_index(other.build()).await.unwrap();
+        let error = open(&database, options()).await.err().unwrap();
+        assert!(matches!(error, StoreError::Unfit { .. }), "{error}");
+        let error = error.to_string();
+        assert!(error.contains(collection) && error.contains(&format!("{name:?}")), "{error}");
+        use futures::TryStreamExt as _;
+        let found: Vec<_> = raw.list_indexes().await.unwrap().try_collect().await.unwrap();
+        let mine = found.iter().find(|index| index.keys == doc! { "something": 1 }).unwrap();
+        assert_eq!(mine.options.as_ref().unwrap().expire_after, expires, "{collection}");
+    }
+}
+
+#[tokio::test]
+async fn a_database_of_an_earlier_version_is_brought_forward_with_all_that_is_in_it() {
     let database = Database::new();
+    let store = open(&database, options()).await.unwrap();
+    store.create_run(&new_run(1)).await.unwrap();
+    let current = store.check().await.unwrap().schema.unwrap();
     let raw = database.open().await;
-    let other = mongodb::IndexModel::builder()
-        .keys(doc! { "something": 1 })
-        .options(mongodb::options::IndexOptions::builder().name("seq".to_owned()).build())
-        .build();
-    raw.collection::<Document>("events").create_index(other).await.unwrap();
-    let error = open(&database, options()).await.err().unwrap().to_string();
-    assert!(error.contains("events") && error.contains("\"seq\""), "{error}");
+    let meta = raw.collection::<Document>("meta");
+    raw.collection::<Document>("events").drop_index("seq").await.unwrap();
+    let before = store.run(run_id(1)).await.unwrap();
+    for earlier in [Some(0_i64), None] {
+        meta.delete_many(doc! {}).await.unwrap();
+        if let Some(version) = earlier {
+            meta.insert_one(doc! { "_id": "schema", "version": version }).await.unwrap();
+        }
+        // Several engines start at once.
+        let opened = futures::future::join_all((0..4).map(|_| open(&database, options()))).await;
+        for store in opened {
+            let report = store.unwrap().check().await.unwrap();
+            assert!(report.is_fine() && report.schema == Some(current), "{report:?}");
+        }
+        assert_eq!(store.run(run_id(1)).await.unwrap(), before);
+    }
 }
 
 #[tokio::test]

@@ -70,13 +70,20 @@ pub(super) async fn call<T>(
     doing: &str,
     call: impl IntoFuture<Output = mongodb::error::Result<T>>,
 ) -> Result<T> {
-    match tokio::time::timeout(LIMIT, call.into_future()).await {
-        Ok(result) => result.map_err(|error| failed(doing, error)),
-        Err(_) => Err(unavailable(format!(
-            "failed to {doing}: the server did not answer within {} s",
-            LIMIT.as_secs()
-        ))),
-    }
+    within(LIMIT, doing, call).await?.map_err(|error| failed(doing, error))
+}
+
+/// Makes a call, for at most that long, and returns the server's answer, also when it refuses.
+pub(super) async fn within<T>(
+    limit: Duration,
+    doing: &str,
+    call: impl IntoFuture<Output = mongodb::error::Result<T>>,
+) -> Result<mongodb::error::Result<T>> {
+    let answer = tokio::time::timeout(limit, call.into_future()).await;
+    answer.map_err(|_| {
+        let seconds = limit.as_secs();
+        unavailable(format!("failed to {doing}: the server did not answer within {seconds} s"))
+    })
 }
 
 /// What is written is on the disks of most servers, so that no election takes it back.

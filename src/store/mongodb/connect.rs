@@ -4,7 +4,7 @@ use mongodb::Client;
 use mongodb::bson::{DateTime, Document, doc};
 
 use super::base::{Base, call};
-use super::failure::{failed, unavailable};
+use super::failure::{Said, unfit, unfit_because};
 use super::options::{MongoOptions, read_concern};
 use super::time::ServerTime;
 use crate::store::contract::Result;
@@ -21,8 +21,9 @@ const BULK_WRITE: i32 = 25;
 pub(super) async fn connect(options: &MongoOptions) -> Result<Base> {
     let settings = options.client_options().await?;
     let name = settings.default_database.clone().unwrap_or_default();
-    let client = Client::with_options(settings)
-        .map_err(|error| failed("set up the connection to the store", error))?;
+    let client = Client::with_options(settings).map_err(|error| {
+        unfit_because("failed to set up the connection to the store", Said::by(&error))
+    })?;
     let hello = hello(&client).await?;
     let protocol = check(&hello)?;
     let database = DatabaseOptions::builder().read_concern(read_concern()).build();
@@ -49,7 +50,7 @@ fn check(hello: &Document) -> Result<i32> {
     let replica_set = hello.get_str("setName").is_ok();
     let router = hello.get_str("msg").is_ok_and(|message| message == "isdbgrid");
     if !replica_set && !router {
-        return Err(unavailable(
+        return Err(unfit(
             "found a standalone MongoDB server, expected a replica set: a commit is a transaction, and \
              only replica sets have those. start mongod with --replSet rs0, type rs.initiate() in \
              mongosh once, and add ?replicaSet=rs0 to the address; one member is enough",
@@ -57,7 +58,7 @@ fn check(hello: &Document) -> Result<i32> {
     }
     let protocol = hello.get_i32("maxWireVersion").unwrap_or_default();
     if protocol < OLDEST {
-        return Err(unavailable(format!(
+        return Err(unfit(format!(
             "found a server with protocol version {protocol}, expected at least {OLDEST} (MongoDB 5.0)"
         )));
     }

@@ -20,12 +20,37 @@ pub(super) fn failed(doing: &str, error: Error) -> StoreError {
         Some(refused) => format!("failed to {doing}: {}", refused.message),
         None => format!("failed to {doing}"),
     };
-    StoreError::Unavailable { message, source: Some(Box::new(error)) }
+    StoreError::Unavailable { message, source: Some(Box::new(Said::by(&error))) }
+}
+
+/// What the driver or the server said, for people. What else the driver's error holds is of no use to
+/// them, down to the bytes of the answer.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Said(String);
+
+impl Said {
+    pub(super) fn by(error: &Error) -> Self {
+        Self(error.kind.to_string())
+    }
 }
 
 /// The error of something that is out of order for now and has no cause in the driver.
 pub(super) fn unavailable(message: impl Into<String>) -> StoreError {
     StoreError::Unavailable { message: message.into(), source: None }
+}
+
+/// The error of settings, or of a server, that have to be changed before the store can be used.
+pub(super) fn unfit(message: impl Into<String>) -> StoreError {
+    StoreError::Unfit { message: message.into(), source: None }
+}
+
+/// The same with its cause.
+pub(super) fn unfit_because(
+    message: impl Into<String>,
+    cause: impl std::error::Error + Send + Sync + 'static,
+) -> StoreError {
+    StoreError::Unfit { message: message.into(), source: Some(Box::new(cause)) }
 }
 
 /// The error of a document that can't be read, or, on its way in, written.

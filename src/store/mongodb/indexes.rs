@@ -7,19 +7,22 @@ use mongodb::IndexModel;
 use mongodb::bson::{Document, doc};
 use mongodb::options::IndexOptions;
 
-use super::base::{Base, call};
-use super::failure::unavailable;
+use super::base::{Base, LIMIT, call, whole, within};
+use super::failure::{Said, failed, unfit, unfit_because};
 use super::locks::CONCURRENCY;
 use super::time::TimeSource;
 use crate::run::{Millis, RunStatus};
 use crate::store::contract::Result;
-use crate::store::error::StoreError;
 
 /// Name of the indexes by which the server removes what has expired.
 const EXPIRY: &str = "expiry";
 
 /// The longest that a server can be told to keep a document, in seconds.
 const MAX_EXPIRY: u64 = i32::MAX as u64;
+
+/// How long a start waits for one index: over millions of documents it takes minutes. Past it the
+/// server goes on with it, and the next start finds it.
+const BUILD: Duration = Duration::from_secs(600);
 
 /// An index: the collection, its name, its keys, and what it is limited to.
 struct Index {
@@ -97,7 +100,8 @@ const EXPIRING: [&str; 6] = ["runs", "agent_records", "journals", "logs", "event
 /// Makes what is missing, and has the server remove what has expired for as long as `retention`.
 ///
 /// # Errors
-/// [`StoreError::Unavailable`] when an index of the same name is another one.
+/// [`StoreError::Unfit`](crate::store::StoreError::Unfit) when an index of others stands in the way
+/// of one of ours.
 pub(super) async fn ensure(base: &Base, retention: Millis, time: TimeSource) -> Result<()> {
     for collection in COLLECTIONS {
         make_collection(base, collection).await?;
@@ -140,10 +144,10 @@ const COLLECTIONS: [&str; 13] = [
 async fn make_collection(base: &Base, name: &str) -> Result<()> {
     /// The collection is there.
     const EXISTS: i32 = 48;
-    let made = base.database.create_collection(name).await;
-    match made {
+    let doing = format!("make the collection {name}");
+    match within(LIMIT, &doing, base.database.create_collection(name)).await? {
         Err(error) if code(&error) == Some(EXISTS) => Ok(()),
-        made => call(&format!("make the collection {name}"), async { made }).await,
+        made => made.map_err(|error| failed(&doing, error)),
     }
 }
 
@@ -151,20 +155,13 @@ async fn create(base: &Base, collection: &str, index: IndexModel) -> Result<()> 
     /// There is an index of that name, or of those keys, that is another one.
     const CONFLICTS: [i32; 2] = [85, 86];
     let name = index.options.as_ref().and_then(|options| options.name.clone()).unwrap_or_default();
-    let created = base.database.collection::<Document>(collection).create_index(index).await;
-    match created {
+    let doing = format!("make the index {name} of {collection}");
+    let documents = base.database.collection::<Document>(collection);
+    match within(BUILD, &doing, documents.create_index(index)).await? {
         Err(error) if code(&error).is_some_and(|code| CONFLICTS.contains(&code)) => {
-            Err(StoreError::Unavailable {
-                message: format!(
-                    "found an index in {collection} that stands in the way of our index {name:?}; \
-                     drop or rename it, and start again"
-                ),
-                source: Some(Box::new(error)),
-            })
+            Err(unfit_because(in_the_way(collection, &name), Said::by(&error)))
         }
-        created => call(&format!("make the index {name} of {collection}"), async { created })
-            .await
-            .map(drop),
+        created => created.map(drop).map_err(|error| failed(&doing, error)),
     }
 }
 
@@ -187,42 +184,65 @@ async fn expire(base: &Base, collection: &str, seconds: u64) -> Result<()> {
                 .expire_after(Duration::from_secs(seconds))
                 .partial_filter_expression(doc! { "finish_ts": { "$type": "date" } })
                 .build();
-            let index =
-                IndexModel::builder().keys(doc! { "finish_ts": 1 }).options(options).build();
+            let index = IndexModel::builder().keys(expiry_keys()).options(options).build();
             create(base, collection, index).await
         }
     }
 }
 
+/// What is said of an index that others made.
+fn in_the_way(collection: &str, name: &str) -> String {
+    format!(
+        "found an index in {collection} that stands in the way of our index {name:?}; drop or rename \
+         it, and start again"
+    )
+}
+
 /// The retention that the server has for a collection, in seconds; none when it has none from us.
-pub(super) async fn expiry(base: &Base, collection: &str) -> Result<Option<u64>> {
+async fn expiry(base: &Base, collection: &str) -> Result<Option<u64>> {
     let found = found(base, collection).await?;
     let Some(index) = found.into_iter().find(|index| name(index) == EXPIRY) else {
         return Ok(None);
     };
-    match index.options.and_then(|options| options.expire_after) {
-        Some(after) => Ok(Some(after.as_secs())),
-        None => Err(unavailable(format!(
-            "found an index {EXPIRY:?} in {collection} that removes nothing; drop or rename it, and \
-             start again"
-        ))),
+    match index.options.as_ref().and_then(|options| options.expire_after) {
+        Some(after) if same_keys(&index.keys, &expiry_keys()) => Ok(Some(after.as_secs())),
+        Some(_) | None => Err(unfit(in_the_way(collection, EXPIRY))),
     }
 }
 
-/// What is missing of our indexes, as `collection.name`.
+fn expiry_keys() -> Document {
+    doc! { "finish_ts": 1 }
+}
+
+/// What is missing of our indexes, as `collection.name`: also where there is one of that name with
+/// other keys.
 pub(super) async fn missing(base: &Base) -> Result<Vec<String>> {
     let mut missing = Vec::new();
     for collection in COLLECTIONS {
         let found = found(base, collection).await?;
-        let is_there = |wanted: &str| found.iter().any(|index| name(index) == wanted);
         let wanted = indexes().into_iter().filter(|index| index.collection == collection);
-        let wanted = wanted.map(|index| index.name);
-        let expiry = EXPIRING.contains(&collection).then_some(EXPIRY);
-        for wanted in wanted.chain(expiry).filter(|wanted| !is_there(wanted)) {
-            missing.push(format!("{collection}.{wanted}"));
+        let mut wanted: Vec<_> = wanted.map(|index| (index.name, index.keys)).collect();
+        if EXPIRING.contains(&collection) {
+            wanted.push((EXPIRY, expiry_keys()));
+        }
+        for (wanted, keys) in wanted {
+            if !found.iter().any(|index| name(index) == wanted && same_keys(&index.keys, &keys)) {
+                missing.push(format!("{collection}.{wanted}"));
+            }
         }
     }
     Ok(missing)
+}
+
+/// Whether two indexes have the same fields in the same order and directions. Shells write the number
+/// of a direction as another type than we do.
+fn same_keys(one: &Document, other: &Document) -> bool {
+    let keys = |keys: &Document| -> Vec<_> {
+        keys.iter()
+            .map(|(field, way)| (field.clone(), whole(way).or(way.as_f64().map(|way| way as i64))))
+            .collect()
+    };
+    keys(one) == keys(other)
 }
 
 fn name(index: &IndexModel) -> &str {

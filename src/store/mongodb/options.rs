@@ -1,20 +1,18 @@
 //! Where the database is, and who we are there.
 
-use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
 
 use mongodb::bson::Document;
 use mongodb::event::EventHandler;
 use mongodb::event::command::CommandEvent;
-use mongodb::options::{ClientOptions, Credential, ReadConcern, ReadPreference, SelectionCriteria};
-use serde::Deserialize;
+use mongodb::options::{ClientOptions, ReadConcern, ReadPreference, SelectionCriteria};
 
 use super::base::majority;
-use super::failure::{failed, unavailable};
+use super::credentials::MongoCredentials;
+use super::failure::{Said, unfit, unfit_because};
 use super::time::TimeSource;
+use super::tls;
 use crate::store::contract::Result;
-use crate::store::error::StoreError;
 
 /// Name of the database when the address has none.
 const DATABASE: &str = "replibook";
@@ -26,9 +24,6 @@ const CONNECTIONS: u32 = 32;
 /// How long to look for a primary when the address does not say: an election takes a few seconds.
 /// Shorter than a call may take, so that the error says what is the matter.
 const SELECTION: std::time::Duration = std::time::Duration::from_secs(5);
-
-/// Bytes of a file with credentials: far more than it needs.
-const MAX_CREDENTIALS: u64 = 64 * 1024;
 
 /// Where the database is, and who we are there.
 #[derive(Clone)]
@@ -66,10 +61,13 @@ impl MongoOptions {
     pub(super) async fn client_options(&self) -> Result<ClientOptions> {
         let parsed = ClientOptions::parse(&self.address).await;
         // The address may have a password in it, so it is not shown.
-        let mut options = parsed.map_err(|error| failed("read the address of the store", error))?;
+        let mut options = parsed.map_err(|error| {
+            unfit_because("failed to read the address of the store", Said::by(&error))
+        })?;
+        tls::check(options.tls.as_ref())?;
         if let Some(credentials) = &self.credentials {
             if options.credential.is_some() {
-                return Err(unavailable(
+                return Err(unfit(
                     "found credentials in the address of the store and in a file as well; expected \
                      them in one place",
                 ));
@@ -101,51 +99,6 @@ pub(super) fn read_concern() -> ReadConcern {
     ReadConcern::majority()
 }
 
-/// User and password.
-#[derive(Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MongoCredentials {
-    username: String,
-    password: String,
-    /// The database that knows the user; `admin` unless it is said.
-    source: Option<String>,
-}
-
-impl fmt::Debug for MongoCredentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MongoCredentials({:?})", self.username)
-    }
-}
-
-impl MongoCredentials {
-    /// Reads them from a file: YAML or JSON with `username`, `password` and perhaps `source`. Blocks.
-    ///
-    /// # Errors
-    /// [`StoreError::Unavailable`] when the file can't be read, or is none of that.
-    pub fn read(path: &Path) -> Result<Self> {
-        let read = || -> std::io::Result<String> {
-            use std::io::Read as _;
-            let mut text = String::new();
-            std::fs::File::open(path)?.take(MAX_CREDENTIALS).read_to_string(&mut text)?;
-            Ok(text)
-        };
-        let failed = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Unavailable {
-            message: format!("failed to read the credentials in {}", path.display()),
-            source: Some(source),
-        };
-        let text = read().map_err(|error| failed(Box::new(error)))?;
-        serde_yaml::from_str(&text).map_err(|error| failed(Box::new(error)))
-    }
-
-    fn credential(&self) -> Credential {
-        Credential::builder()
-            .username(self.username.clone())
-            .password(self.password.clone())
-            .source(self.source.clone())
-            .build()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,20 +127,43 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("credentials");
         std::fs::write(&path, "username: ada\npassword: 'p: @/'\n").unwrap();
-        let credentials = MongoCredentials::read(&path).unwrap();
-        assert!(!format!("{credentials:?}").contains("p:"));
-
         let mut options = MongoOptions::new("mongodb://a.example");
-        options.credentials = Some(credentials);
+        options.credentials = Some(MongoCredentials::read(&path).unwrap());
         let credential = options.client_options().await.unwrap().credential.unwrap();
         assert_eq!(credential.username.as_deref(), Some("ada"));
         assert_eq!(credential.password.as_deref(), Some("p: @/"));
         options.address = "mongodb://bob:secret@a.example".to_owned();
         let error = options.client_options().await.unwrap_err().to_string();
         assert!(error.contains("one place") && !error.contains("secret"), "{error}");
+    }
 
-        std::fs::write(&path, "user: ada").unwrap();
-        let error = MongoCredentials::read(&path).unwrap_err();
-        assert!(error.to_string().contains("credentials"), "{error}");
+    #[tokio::test]
+    async fn a_wrong_address_is_said_without_its_password() {
+        for address in [
+            "mongodb://",
+            "mongodb://ada:s3cret@",
+            "mongodb://ada:s3cret@a.example:port",
+            "mongodb://ada:s3cret@a.example/?maxPoolSize=many",
+            "mongodb://ada:s3c@ret@a.example",
+            "mongodb://ada:s3cret@a.example/?tls=perhaps",
+        ] {
+            let error = MongoOptions::new(address).client_options().await.unwrap_err();
+            let error = format!("{:#}", anyhow::Error::new(error));
+            assert!(error.contains("failed to read the address of the store: "), "{error}");
+            assert!(!error.contains("s3c"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn files_for_tls_are_looked_at_before_anything_is_sent() {
+        let keys = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/agent/tls");
+        let address = |ca: &str| format!("mongodb://a.example/?tls=true&tlsCAFile={keys}/{ca}");
+        let options = MongoOptions::new(address("ca.pem")).client_options().await.unwrap();
+        let Some(mongodb::options::Tls::Enabled(tls)) = options.tls else { panic!("no TLS") };
+        assert!(tls.ca_file_path.unwrap().ends_with("ca.pem"));
+        for wrong in ["gone.pem", "agent.key"] {
+            let error = MongoOptions::new(address(wrong)).client_options().await.unwrap_err();
+            assert!(error.to_string().contains(wrong), "{error}");
+        }
     }
 }

@@ -2,8 +2,8 @@
 
 use mongodb::bson::{Document, doc};
 
-use super::base::{Base, call, whole};
-use super::failure::unavailable;
+use super::base::{Base, LIMIT, call, whole, within};
+use super::failure::{failed, is_duplicate, unavailable};
 use super::locks;
 use crate::store::contract::Result;
 use crate::store::error::StoreError;
@@ -42,12 +42,11 @@ pub(super) async fn migrate(base: &Base) -> Result<()> {
         step(base, at).await?;
         let next = doc! { "$max": { "version": i64::from(at + 1) } };
         let update = base.meta.update_one(doc! { "_id": SCHEMA }, next).upsert(true);
-        match update.await {
+        const DOING: &str = "write the schema version";
+        match within(LIMIT, DOING, update).await? {
             // Another engine was faster to make the first one.
-            Err(error) if super::failure::is_duplicate(&error) => {}
-            other => {
-                call("write the schema version", async { other }).await?;
-            }
+            Err(error) if is_duplicate(&error) => {}
+            other => drop(other.map_err(|error| failed(DOING, error))?),
         }
         at += 1;
     }

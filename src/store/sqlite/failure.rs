@@ -34,7 +34,9 @@ pub(super) fn corrupt(what: &str, error: serde_json::Error) -> StoreError {
 /// An error with its causes in one line, as the message of a [`StoreError::Unavailable`].
 pub(super) fn reason(error: &StoreError) -> String {
     let mut line = match error {
-        StoreError::Unavailable { message, .. } => message.clone(),
+        StoreError::Unavailable { message, .. } | StoreError::Unfit { message, .. } => {
+            message.clone()
+        }
         StoreError::Fenced { .. }
         | StoreError::Conflict { .. }
         | StoreError::ClusterBusy { .. }
