@@ -11,6 +11,7 @@ mod cases;
 mod differential;
 mod mongodb;
 mod mongodb_faults;
+mod mongodb_moments;
 mod mongodb_plans;
 mod mongodb_races;
 mod mongodb_time;

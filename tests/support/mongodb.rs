@@ -13,22 +13,39 @@ const ADDRESS: &str = "REPLIBOOK_TEST_MONGODB";
 /// How long the server may take to listen: the machine may be busy.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
+/// Time between two looks.
+const LOOK: Duration = Duration::from_millis(10);
+
 /// Runs the server until stdin closes, which it does when this process ends, however it ends; then
-/// it removes what the server left. Each line on stdin is a signal for the server. Arguments: the program, the directory, more arguments.
+/// it removes what the server left. Lines on stdin: a signal for the server, that it is to die, that it
+/// is to be started again at a port. Arguments: the program, the directory, more arguments.
 const GUARD: &str = r#"
 trap '' TERM INT HUP
 program=$1 directory=$2; shift 2
 cd "$directory" || exit 1
-"$program" --port 0 --storage-path "$directory/data" "$@" >log 2>&1 </dev/null &
-server=$!
-while read -r signal; do kill -"$signal" $server; done
-kill -9 $server; wait $server 2>/dev/null
+start() {
+    port=$1; shift
+    "$program" --port "$port" --storage-path "$directory/data" "$@" >log 2>&1 </dev/null &
+    server=$!
+}
+die() { kill -9 $server; wait $server 2>/dev/null; }
+start 0 "$@"
+while read -r what which; do
+    case $what in
+        signal) kill -"$which" $server ;;
+        die) die; : >log; : >dead ;;
+        start) start "$which" "$@" ;;
+    esac
+done
+die
 cd / && rm -rf "$directory"
 "#;
 
 /// A server, until this is dropped or the process ends.
 pub(crate) struct TestServer {
     address: String,
+    port: u16,
+    directory: PathBuf,
     guard: Child,
 }
 
@@ -48,25 +65,41 @@ impl TestServer {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        let mut server = Self { address: String::new(), guard };
-        let port = listening(&directory.join("log"));
-        server.address = format!("mongodb://127.0.0.1:{port}/?directConnection=true");
+        let mut server = Self { address: String::new(), port: 0, directory, guard };
+        server.port = listening(&server.directory.join("log"));
+        server.address = format!("mongodb://127.0.0.1:{}/?directConnection=true", server.port);
         server
+    }
+
+    /// Kills it (SIGKILL), and returns once it is dead.
+    pub(crate) fn die(&self) {
+        self.tell("die", "");
+        let (dead, deadline) = (self.directory.join("dead"), Instant::now() + START_LIMIT);
+        while !dead.exists() {
+            assert!(Instant::now() < deadline, "the MongoDB server does not die");
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// Starts one that died again, at the same address and on the same data.
+    pub(crate) fn rise(&self) {
+        self.tell("start", &self.port.to_string());
+        assert_eq!(listening(&self.directory.join("log")), self.port);
     }
 
     /// Has it answer nothing, with all its connections open.
     pub(crate) fn freeze(&self) {
-        self.signal("STOP");
+        self.tell("signal", "STOP");
     }
 
     /// Has it answer again.
     pub(crate) fn thaw(&self) {
-        self.signal("CONT");
+        self.tell("signal", "CONT");
     }
 
-    fn signal(&self, name: &str) {
+    fn tell(&self, what: &str, which: &str) {
         use std::io::Write as _;
-        writeln!(self.guard.stdin.as_ref().unwrap(), "{name}").unwrap();
+        writeln!(self.guard.stdin.as_ref().unwrap(), "{what} {which}").unwrap();
     }
 
     /// Its address, without a database.
@@ -132,6 +165,6 @@ fn listening(log: &Path) -> u16 {
             return port;
         }
         assert!(Instant::now() < deadline, "the MongoDB server does not listen:\n{text}");
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::sleep(LOOK);
     }
 }

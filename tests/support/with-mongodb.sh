@@ -1,5 +1,6 @@
 #!/bin/sh
-# Runs a command with a MongoDB server for tests, whose address it finds in REPLIBOOK_STORE.
+# Runs a command with a MongoDB server for tests, whose address it finds in REPLIBOOK_STORE, and its
+# process id in REPLIBOOK_MONGODB_PID.
 # Usage: with-mongodb.sh SERVER COMMAND …   A real server, in REPLIBOOK_TEST_MONGODB, is used as it is.
 set -eu
 server=$1
@@ -28,5 +29,6 @@ while [ -z "$port" ]; do
     sleep 0.1
 done
 status=0
+export REPLIBOOK_MONGODB_PID=$pid
 REPLIBOOK_STORE="mongodb://127.0.0.1:$port/replibook?directConnection=true" "$@" || status=$?
 exit $status

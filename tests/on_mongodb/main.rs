@@ -1,0 +1,33 @@
+//! Replibook whole on MongoDB: runs while its server fails and loses answers, runs of many agents whose
+//! engine dies, connections that are secured, and `replibook store` as a command line.
+//!
+//! `REPLIBOOK_SEED` repeats the faults of an earlier run of these tests.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
+mod command_line;
+mod fail_points;
+mod many_agents;
+#[allow(dead_code, reason = "each test binary uses a part of it")]
+#[path = "../support/mongodb.rs"]
+mod mongodb;
+#[path = "../support/proxy.rs"]
+mod proxy;
+mod scene;
+mod secured;
+#[path = "../support/wait.rs"]
+mod wait;
+
+/// The address of a database of its own, on the server that the tests of this program share.
+fn database() -> String {
+    let name = format!("replibook_test_{}", uuid::Uuid::new_v4().simple());
+    mongodb::with_database(mongodb::shared(), &name)
+}
+
+/// The seed of what is random, printed so that it can be repeated.
+fn seed() -> u64 {
+    let seed = std::env::var("REPLIBOOK_SEED").ok().map(|text| text.parse().unwrap());
+    let seed = seed.unwrap_or_else(rand::random::<u64>);
+    println!("to run this again: REPLIBOOK_SEED={seed}");
+    seed
+}
