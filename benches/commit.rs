@@ -5,14 +5,17 @@
 //! is on the disk: first each with a run of its own, then all within one run, where what arrived
 //! meanwhile is one commit, as the driver does it. Beside them, in turns, the floor: bare rusqlite
 //! that writes the same rows, as text that is ready, into the same schema with the same settings,
-//! 500 transitions to a transaction.
+//! 500 transitions to a transaction. With `STORE=mongodb` the same is measured on MongoDB, in a table
+//! of its own.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod support;
 
 #[path = "commit/floor.rs"]
 mod floor;
+#[path = "commit/mongodb.rs"]
+mod mongodb;
 #[path = "commit/transitions.rs"]
 mod transitions;
 
@@ -68,6 +71,10 @@ fn main() {
     let (median, p99) = (ms(sync.median()), ms(sync.p99()));
     note(&format!("one fdatasync of 4 KiB on this disk: median {median}, p99 {p99}"));
     note(&format!("p50 and p99: from the call of one of the {count} callers to its answer"));
+    if let Some(address) = support::mongodb() {
+        println!();
+        runtime.block_on(mongodb::measure(&address)).print();
+    }
 }
 
 fn row(table: &mut Table, what: &str, measured: &Measured) {

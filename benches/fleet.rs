@@ -1,7 +1,7 @@
 //! What a run over many agents costs: `make bench`, or `make bench BENCHES=fleet`.
 //!
-//! A real server on SQLite drives one `action` step over agents for which one other process answers
-//! over loopback HTTP, 500 at a time. Beside it, in the same run, the floor: a bare client (this
+//! A real server drives one `action` step over agents for which one other process answers over
+//! loopback HTTP, 500 at a time: on SQLite and, with `STORE=mongodb`, on MongoDB too. Beside it, in the same run, the floor: a bare client (this
 //! process) with the same HTTP library, the same window, the same requests and the same wait before
 //! it looks. Both share the processors with the simulated agents, so the rate of each depends on
 //! how many processors there are; the CPU time that an agent costs does not.
@@ -24,7 +24,9 @@ use std::time::{Duration, Instant};
 use futures::StreamExt as _;
 use scene::Scene;
 use serde_json::{Value, json};
-use support::{Table, cpu_by_thread, cpu_time, heading, mib, note, peak_memory, rate};
+use support::{
+    Backend, Table, cpu_by_thread, cpu_time, heading, mib, mongodb_id, note, peak_memory, rate,
+};
 
 /// Agents in flight.
 const WINDOW: usize = 500;
@@ -39,7 +41,7 @@ const LONG: Duration = Duration::from_secs(30);
 
 /// What one way to have agents act cost.
 struct Cost {
-    what: &'static str,
+    what: String,
     agents: usize,
     took: Duration,
     latencies: Vec<i64>,
@@ -69,29 +71,57 @@ async fn measure() {
         "peak memory of the driver",
     ]);
     let mut notes = Vec::new();
-    for &agents in &sizes {
-        let scene = Scene::start(Duration::ZERO).await;
+    let mut costs = BTreeMap::<usize, Vec<Duration>>::new();
+    for (&agents, backend) in sizes.iter().flat_map(both) {
+        let scene = Scene::start(backend, Duration::ZERO).await;
         let floor = floor(&scene, agents).await;
         floor.report(&mut table);
         let before = cpu_by_thread(scene.server_id());
-        let (cost, accepted) = run(&scene, agents, WINDOW).await;
+        let database = mongodb_id().map(cpu_time).unwrap_or_default();
+        let (cost, accepted) = run(&scene, backend, agents, WINDOW).await;
         cost.report(&mut table);
+        costs.entry(agents).or_default().push(cost.cpu[0]);
         let share = floor.took.as_secs_f64() / cost.took.as_secs_f64();
+        let name = backend.name();
         notes.push(format!(
-            "{agents} agents: {share:.2} of the floor's rate; the run was accepted in {} ms; CPU of \
-             the server per agent by thread: {}",
+            "{agents} agents on {name}: {share:.2} of the floor's rate; the run was accepted in {} ms; \
+             CPU of the server per agent by thread: {}",
             accepted.as_millis(),
             threads(&scene, &before, agents)
         ));
+        if let (Backend::Mongodb, Some(id)) = (backend, mongodb_id()) {
+            let used = cpu_time(id) - database;
+            notes.push(format!(
+                "MongoDB's own CPU for each of {agents} agents: {}; {:.2} of a processor while the run went",
+                each(used, agents),
+                used.as_secs_f64() / cost.took.as_secs_f64()
+            ));
+        }
         scene.stop().await;
     }
+    for (agents, costs) in &costs {
+        if let [sqlite, mongodb] = costs[..] {
+            let times = support::times(mongodb, sqlite);
+            notes.push(format!(
+                "{agents} agents: the server's CPU on MongoDB is {times} that on SQLite"
+            ));
+        }
+    }
     let many = MANY.min(sizes.iter().copied().max().unwrap_or(MANY));
-    let scene = Scene::start(LONG).await;
-    let (cost, _) = run(&scene, many, many).await;
-    Cost { what: "all in flight", ..cost }.report(&mut table);
-    scene.stop().await;
+    for (_, backend) in both(&many) {
+        let scene = Scene::start(backend, LONG).await;
+        let (cost, _) = run(&scene, backend, many, many).await;
+        let what = format!("all in flight, on {}", backend.name());
+        Cost { what, ..cost }.report(&mut table);
+        scene.stop().await;
+    }
     table.print();
     notes.iter().for_each(|text| note(text));
+}
+
+/// A number of agents on each back end.
+fn both(agents: &usize) -> impl Iterator<Item = (&usize, Backend)> {
+    Backend::all().into_iter().map(move |backend| (agents, backend))
 }
 
 impl Cost {
@@ -100,7 +130,7 @@ impl Cost {
         let at = |share: usize| format!("{} ms", latencies[(latencies.len() - 1) * share / 100]);
         let [driver, simulated] = cpu.map(|time| each(time, *agents));
         table.row([
-            (*what).to_owned(),
+            what.clone(),
             agents.to_string(),
             format!("{:.2} s", took.as_secs_f64()),
             rate(*agents, *took),
@@ -154,11 +184,18 @@ async fn floor(scene: &Scene, agents: usize) -> Cost {
     let took = start.elapsed();
     latencies.sort_unstable();
     let cpu = used(before, cpu());
-    Cost { what: "floor: bare client", agents, took, latencies, cpu, peak: peak_memory(own) }
+    Cost {
+        what: "floor: bare client".to_owned(),
+        agents,
+        took,
+        latencies,
+        cpu,
+        peak: peak_memory(own),
+    }
 }
 
 /// A run over that many agents, and how long it took until it was accepted.
-async fn run(scene: &Scene, agents: usize, window: usize) -> (Cost, Duration) {
+async fn run(scene: &Scene, backend: Backend, agents: usize, window: usize) -> (Cost, Duration) {
     scene.put_cluster("fleet", agents).await;
     scene.put_playbook("fleet", window).await;
     let cpu = || [cpu_time(scene.server_id()), cpu_time(scene.agents_id())];
@@ -170,7 +207,8 @@ async fn run(scene: &Scene, agents: usize, window: usize) -> (Cost, Duration) {
     let peak = peak_memory(scene.server_id());
     let latencies = scene.latencies(&run).await;
     assert_eq!(latencies.len(), agents);
-    (Cost { what: "a run on SQLite", agents, took, latencies, cpu, peak }, accepted)
+    let what = format!("a run on {}", backend.name());
+    (Cost { what, agents, took, latencies, cpu, peak }, accepted)
 }
 
 fn used(before: [Duration; 2], after: [Duration; 2]) -> [Duration; 2] {

@@ -21,7 +21,7 @@ use replibook::api::wire::RunView;
 use replibook::run::AgentState;
 use scene::Scene;
 use serde_json::json;
-use support::{Sample, Table, heading, ms, note};
+use support::{Backend, Sample, Table, heading, ms, note};
 
 /// Agents of the run that is measured, and how many of them at a time.
 const AGENTS: usize = 3_000;
@@ -47,7 +47,7 @@ async fn measure() {
     let (mut alone, mut beside) = (Measured::default(), Measured::default());
     let mut failed = 0;
     for _ in 0..ROUNDS {
-        let scene = Scene::start(Duration::ZERO).await;
+        let scene = Scene::start(Backend::Sqlite, Duration::ZERO).await;
         scene.put_cluster("fleet", AGENTS).await;
         scene.put_playbook("fleet", WINDOW).await;
         one(&scene, &mut alone).await;

@@ -4,7 +4,8 @@
 //! killed (SIGKILL). The clock runs from the start of the next server's process on the same data. It
 //! *listens* once it says so; it is *going again* when the first action that was out is asked for; all
 //! is *taken up* when as many actions as there were agents in flight have been asked for or posted.
-//! `REPLIBOOK_BENCH_AGENTS` sets another number of agents.
+//! `REPLIBOOK_BENCH_AGENTS` sets another number of agents. With `STORE=mongodb` it is measured there
+//! too, where the next server waits until the lease of the one that was killed has run out.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -19,7 +20,7 @@ use std::time::Duration;
 use replibook::api::wire::RunView;
 use replibook::run::AgentState;
 use scene::Scene;
-use support::{Table, cpu_time, heading, mib, ms, peak_memory};
+use support::{Backend, Table, cpu_time, heading, mib, ms, peak_memory};
 
 /// Agents of a run, and how many of them are in flight.
 const AGENTS: usize = 10_000;
@@ -48,6 +49,7 @@ async fn measure() {
     let agents = std::env::var("REPLIBOOK_BENCH_AGENTS").unwrap_or(AGENTS.to_string());
     let agents: usize = agents.trim().parse().unwrap();
     let mut table = Table::new([
+        "store",
         "agents",
         "done before",
         "in flight",
@@ -57,16 +59,18 @@ async fn measure() {
         "CPU until then",
         "peak memory until then",
     ]);
-    for window in WINDOWS.map(|window| window.min(agents)) {
-        for _ in 0..ROUNDS {
-            round(agents, window, &mut table).await;
+    for backend in Backend::all() {
+        for window in WINDOWS.map(|window| window.min(agents)) {
+            for _ in 0..ROUNDS {
+                round(backend, agents, window, &mut table).await;
+            }
         }
     }
     table.print();
 }
 
-async fn round(agents: usize, window: usize, table: &mut Table) {
-    let scene = Scene::start(TAKES).await;
+async fn round(backend: Backend, agents: usize, window: usize, table: &mut Table) {
+    let scene = Scene::start(backend, TAKES).await;
     scene.put_cluster("fleet", agents).await;
     scene.put_playbook("fleet", window).await;
     let (run, _) = scene.start_run("fleet", "fleet").await;
@@ -88,6 +92,7 @@ async fn round(agents: usize, window: usize, table: &mut Table) {
     }
     let taken_up = start.elapsed();
     table.row([
+        backend.name().to_owned(),
         agents.to_string(),
         count(&view, AgentState::Done).to_string(),
         in_flight.to_string(),

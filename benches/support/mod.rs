@@ -4,11 +4,13 @@
 // Figures are what a benchmark is for, and not each of them needs all of this.
 #![allow(dead_code, unused_imports, clippy::print_stdout)]
 
+mod backend;
 mod machine;
 mod process;
 mod sample;
 mod table;
 
+pub(crate) use backend::{Backend, mongodb, mongodb_id, with_database};
 pub(crate) use process::{
     Usage, cpu_by_thread, cpu_time, peak_memory, reset_peak_memory, thread_cpu_time, written,
 };

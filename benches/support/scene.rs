@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use super::simulator;
+use super::support::{Backend, mongodb, with_database};
 
 /// Far beyond what any run takes.
 const LIMIT: Duration = Duration::from_secs(900);
@@ -26,16 +27,17 @@ pub(crate) struct Scene {
     pub(crate) server: Process,
     pub(crate) agents: Process,
     pub(crate) client: Client,
+    backend: Backend,
     dir: TempDir,
 }
 
 impl Scene {
     /// Starts both; an action of the agents takes `takes`.
-    pub(crate) async fn start(takes: Duration) -> Self {
+    pub(crate) async fn start(backend: Backend, takes: Duration) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let agents = Self::start_agents(&dir, takes).await;
-        let server = Self::start_server(&dir).await;
-        Self { server, agents, client: client(), dir }
+        let server = Self::start_server(backend, &dir).await;
+        Self { server, agents, client: client(), backend, dir }
     }
 
     async fn start_agents(dir: &TempDir, takes: Duration) -> Process {
@@ -43,17 +45,16 @@ impl Scene {
         Process::start("the agents", simulator::command(takes), &log).await.unwrap()
     }
 
-    async fn start_server(dir: &TempDir) -> Process {
+    async fn start_server(backend: Backend, dir: &TempDir) -> Process {
         let mut command = Command::new(env!("CARGO_BIN_EXE_replibook"));
         command.args(["serve", "--until-stdin-closes", "--listen", "127.0.0.1:0", "--data"]);
         command.arg(dir.path().join("data"));
-        if let Ok(store) = std::env::var("REPLIBOOK_STORE")
-            && let Some((host, options)) = store.split_once("/replibook?")
-        {
-            // Each scene has a database of its own, as it has a directory.
-            let name = dir.path().file_name().unwrap().to_str().unwrap().replace('.', "");
-            command.env("REPLIBOOK_STORE", format!("{host}/{name}?{options}"));
-        }
+        let name = dir.path().file_name().unwrap().to_str().unwrap();
+        let store = match backend {
+            Backend::Sqlite => "sqlite".to_owned(),
+            Backend::Mongodb => with_database(&mongodb().unwrap(), name),
+        };
+        command.env("REPLIBOOK_STORE", store);
         let log = dir.path().join("server.log");
         Process::start("the server", command, &log).await.unwrap()
     }
@@ -61,13 +62,13 @@ impl Scene {
     /// Kills the server as a crash would, and starts it again on the same data. With it the moment at
     /// which the next one was started.
     pub(crate) async fn crash(self) -> (Self, Instant) {
-        let Self { server, agents, client, dir } = self;
+        let Self { server, agents, client, backend, dir } = self;
         server.kill().await.unwrap();
         let forget = format!("{}{}", agents.address(), simulator::FORGET);
         client.get(forget).send().await.unwrap();
         let start = Instant::now();
-        let server = Self::start_server(&dir).await;
-        (Self { server, agents, client, dir }, start)
+        let server = Self::start_server(backend, &dir).await;
+        (Self { server, agents, client, backend, dir }, start)
     }
 
     /// Actions that were posted or looked at since the server crashed.
