@@ -113,6 +113,7 @@ impl Scene {
             id: CommandId(Uuid::new_v4()),
             run,
             verb,
+            agent: None,
             actor: Some("ann".to_owned()),
             why: None,
             at: self.clock.now(),
