@@ -57,9 +57,6 @@ async fn runs_end_well_and_do_everything_once_whatever_the_store_does() {
     // Fail points are the whole server's, so this test has one of its own.
     let server = TestServer::start(&["--enable-test-commands"]);
     let admin = Client::with_uri_str(server.address()).await.unwrap().database("admin");
-    // A transaction whose end never arrived keeps its documents for a minute otherwise.
-    let brief = doc! { "setParameter": 1, "transactionLifetimeLimitSeconds": 2 };
-    let _ = admin.run_command(brief).await;
     let proxy = Proxy::start(server.address()).await;
     // A real server tells at once that it became the primary again; a fail point does not.
     let address = format!("{}&heartbeatFrequencyMS=500", proxy.address());

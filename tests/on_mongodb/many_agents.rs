@@ -40,11 +40,12 @@ impl Watched<'_> {
             engine.kill().await;
             println!("died with {written} of {all}");
             assert!(written < all, "nothing was left to go on with");
-            // Nobody waits here for the lease of the dead one to run out.
+            engine = self.scene.engine(&format!("engine-{death}"));
+            // Nobody waits here for the lease of the dead one to run out. This itself waits for a
+            // transaction that it left, which the next engine ends.
             let runs = self.raw.collection::<Document>("runs");
             let over = doc! { "$set": { "lease.until": DateTime::from_millis(0) } };
             runs.update_one(doc! {}, over).await.unwrap();
-            engine = self.scene.engine(&format!("engine-{death}"));
         }
         engine
     }

@@ -73,11 +73,8 @@ async fn nothing_is_lost_and_nothing_is_there_twice_whatever_fails() {
     // Fail points are the whole server's, so this test has one of its own.
     let server = TestServer::start(&["--enable-test-commands"]);
     let admin = Client::with_uri_str(server.address()).await.unwrap().database("admin");
-    // A transaction whose end never arrived keeps its documents for a minute otherwise.
-    let brief = doc! { "setParameter": 1, "transactionLifetimeLimitSeconds": 2 };
-    let set = admin.run_command(brief).await;
-    eprintln!("transactions end after two seconds: {}", set.is_ok());
-    let database = Database::on(server.address());
+    // A real server tells at once that it became the primary again; a fail point does not.
+    let database = Database::on(&format!("{}&heartbeatFrequencyMS=500", server.address()));
     let store = Arc::new(open(&database, options()).await.unwrap());
     for n in 0..RUNS {
         store.create_run(&new_run(n)).await.unwrap();

@@ -1,21 +1,29 @@
 //! What must not race on MongoDB, where a transaction that only reads does not meet one that writes.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use mongodb::bson::{Document, doc};
-use replibook::run::EngineId;
-use replibook::store::{Created, MongoStore, Put, Store, StoreError};
+use replibook::clock::SystemClock;
+use replibook::run::{EngineId, Millis};
+use replibook::store::mongodb::MongoOptions;
+use replibook::store::{Created, MongoStore, Put, Store, StoreError, StoreOptions};
 
 use crate::backends::options;
 use crate::mongodb::open;
 use crate::samples::{
-    asking_for, command, finished, finishing, new_run, only, playbook, plugin, run, run_id,
+    asking_for, command, finished, finishing, new_run, one_of_each, only, playbook, plugin, run,
+    run_id,
 };
 use crate::server::Database;
+use crate::wait;
 
 /// Rounds of each race: two calls that are made at once mostly meet within a few.
 const ROUNDS: u8 = 12;
+
+/// Well below the minute for which servers keep a transaction that nobody ends.
+const KEPT_OPEN: Duration = Duration::from_secs(40);
 
 async fn store(database: &Database) -> Arc<MongoStore> {
     Arc::new(open(database, options()).await.unwrap())
@@ -123,4 +131,98 @@ async fn a_command_that_comes_while_a_run_finishes_is_not_left_behind() {
     }
     assert!(store.check().await.unwrap().is_fine());
     assert!(store.run(run_id(0)).await.unwrap().is_some());
+}
+
+/// An engine that stands still right before it ends the transaction of a commit, as if it had been
+/// killed there, until it is told to go on.
+struct Stopped {
+    going_on: mpsc::Sender<()>,
+    thread: std::thread::JoinHandle<Result<(), StoreError>>,
+}
+
+impl Stopped {
+    /// Claims the one free run first.
+    fn within_a_commit(address: String, options: StoreOptions) -> Self {
+        let (going_on, held) = mpsc::channel::<()>();
+        let (stopping, stopped) = mpsc::channel();
+        let held = Mutex::new(held);
+        let mut mongo = MongoOptions::new(address);
+        mongo.watch = Some(Arc::new(move |name: &str, _: &Document| {
+            if name == "commitTransaction" {
+                let _ = stopping.send(());
+                let _ = held.lock().unwrap().recv();
+            }
+        }));
+        let commit = async move {
+            let store = MongoStore::open(&mongo, options, Arc::new(SystemClock)).await?;
+            let lease = store.claim(&EngineId("dead".to_owned()), 1).await?.remove(0);
+            store.commit(lease.run, lease.epoch, &one_of_each(lease.run)).await
+        };
+        let thread = std::thread::spawn(move || {
+            tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .build()
+                .unwrap()
+                .block_on(commit)
+        });
+        stopped.recv().unwrap();
+        Self { going_on, thread }
+    }
+
+    fn go_on(self) -> Result<(), StoreError> {
+        drop(self.going_on);
+        self.thread.join().unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_whose_engine_is_gone_holds_up_nobody() {
+    let database = Database::new();
+    let brief = StoreOptions { lease: Millis::from_secs(1), ..options() };
+    let store = open(&database, brief).await.unwrap();
+    store.create_run(&new_run(1)).await.unwrap();
+    let address = database.address();
+    let stopped = tokio::task::spawn_blocking(move || Stopped::within_a_commit(address, brief));
+    let stopped = stopped.await.unwrap();
+    let start = Instant::now();
+    let next = EngineId("next".to_owned());
+    let lease = wait::until("the run to be another engine's", KEPT_OPEN, async || {
+        store.claim(&next, 9).await.unwrap().pop()
+    })
+    .await;
+    assert_eq!((lease.run, lease.epoch), (run_id(1), 2));
+    println!("taken over after {} ms", start.elapsed().as_millis());
+    let late = tokio::task::spawn_blocking(|| stopped.go_on()).await.unwrap();
+    assert!(matches!(late, Err(StoreError::Fenced { .. })), "{late:?}");
+    assert_eq!(store.events(lease.run, 1, 10).await.unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_that_holds_up_a_lease_is_ended_whoever_began_it() {
+    let database = Database::new();
+    let store = open(&database, options()).await.unwrap();
+    let new = new_run(1);
+    store.create_run(&new).await.unwrap();
+    let next = EngineId("next".to_owned());
+    let lease = store.claim(&next, 9).await.unwrap().remove(0);
+    // One that never held a lease: it stands still while it submits a command.
+    let raw = database.open().await;
+    let other = open(&database, options()).await.unwrap();
+    other.submit(&command(1, lease.run, lease.until)).await.unwrap();
+    let mut session = raw.client().start_session().await.unwrap();
+    let meta = raw.collection::<Document>("meta");
+    let known = doc! { "$addToSet": { "sessions": session.id().get("id").unwrap() } };
+    let written = doc! { "sessions_seen": { "$exists": true } };
+    meta.update_many(written, known).await.unwrap();
+    session.start_transaction().await.unwrap();
+    let runs = raw.collection::<Document>("runs");
+    let touch = doc! { "$inc": { "commands": 1_i64 } };
+    runs.update_one(doc! {}, touch).session(&mut session).await.unwrap();
+    let start = Instant::now();
+    let renewed =
+        wait::until("the lease to be renewed", KEPT_OPEN, async || store.renew(&next).await.ok())
+            .await;
+    println!("renewed after {} ms", start.elapsed().as_millis());
+    assert_eq!(renewed.len(), 1);
+    assert!(session.commit_transaction().await.is_err(), "it was ended");
 }

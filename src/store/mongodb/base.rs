@@ -8,6 +8,7 @@ use mongodb::{Client, Collection, Database};
 use uuid::Uuid;
 
 use super::failure::{failed, unavailable};
+use super::sessions::Sessions;
 use super::time::date;
 use crate::run::Timestamp;
 use crate::store::contract::Result;
@@ -25,6 +26,7 @@ pub(super) struct Base {
     pub(super) database: Database,
     /// Whether one command may write to several collections.
     pub(super) bulk_write: bool,
+    pub(super) sessions: Sessions,
     pub(super) meta: Collection<Document>,
     pub(super) playbooks: Collection<Document>,
     pub(super) clusters: Collection<Document>,
@@ -56,6 +58,7 @@ impl Base {
             client,
             database,
             bulk_write,
+            sessions: Sessions::new(),
         }
     }
 

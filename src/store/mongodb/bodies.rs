@@ -45,7 +45,8 @@ pub(super) fn new_run(new: &NewRun) -> Result<Document> {
     let mut document = doc! { "_id": uuid(snapshot.id.0), "cluster": &snapshot.cluster };
     document.extend(progress(&new.run.progress)?);
     document.extend(doc! {
-        "lease": { "engine": Bson::Null, "epoch": 0_i64, "until": FREE, "token": Bson::Null },
+        "lease": { "engine": Bson::Null, "epoch": 0_i64, "until": FREE, "token": Bson::Null,
+            "store": Bson::Null },
         "commits": 0_i64,
         "request": new.request.as_str(),
         "pins": pins,

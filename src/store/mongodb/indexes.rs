@@ -10,6 +10,7 @@ use mongodb::options::IndexOptions;
 use super::base::{Base, LIMIT, call, whole, within};
 use super::failure::{Said, failed, unfit, unfit_because};
 use super::locks::CONCURRENCY;
+use super::sessions::{KEPT, SEEN};
 use super::time::TimeSource;
 use crate::run::{Millis, RunStatus};
 use crate::store::contract::Result;
@@ -31,10 +32,11 @@ struct Index {
     keys: Document,
     unique: bool,
     only: Option<Document>,
+    expires: Option<Duration>,
 }
 
 fn index(collection: &'static str, name: &'static str, keys: Document) -> Index {
-    Index { collection, name, keys, unique: false, only: None }
+    Index { collection, name, keys, unique: false, only: None, expires: None }
 }
 
 impl Index {
@@ -45,12 +47,18 @@ impl Index {
     fn only(self, only: Document) -> Self {
         Self { only: Some(only), ..self }
     }
+
+    /// The server removes a document so many seconds after the time in it.
+    fn expires(self, seconds: u64) -> Self {
+        Self { expires: Some(Duration::from_secs(seconds)), ..self }
+    }
 }
 
 /// All indexes but those of the expiry.
 fn indexes() -> Vec<Index> {
     let unfinished = || doc! { "finish_ts": null };
     let mut all = vec![
+        index("meta", "sessions_seen", doc! { SEEN: 1 }).expires(KEPT),
         index("playbooks", "name_version", doc! { "name": 1, "version_key": 1 }).unique(),
         index("playbooks", "pins", doc! { "pins": 1 }),
         index(
@@ -106,11 +114,12 @@ pub(super) async fn ensure(base: &Base, retention: Millis, time: TimeSource) -> 
     for collection in COLLECTIONS {
         make_collection(base, collection).await?;
     }
-    for Index { collection, name, keys, unique, only } in indexes() {
+    for Index { collection, name, keys, unique, only, expires } in indexes() {
         let options = IndexOptions::builder()
             .name(name.to_owned())
             .unique(unique.then_some(true))
             .partial_filter_expression(only)
+            .expire_after(expires)
             .build();
         create(base, collection, IndexModel::builder().keys(keys).options(options).build()).await?;
     }

@@ -1,10 +1,13 @@
 //! Leases: who may commit to a run. The server decides, by its own clock, in the update itself.
 
+use std::time::Duration;
+
 use mongodb::bson::{Bson, Document, doc};
 use uuid::Uuid;
 
-use super::base::{Base, call, integer, uuid, whole};
+use super::base::{Base, call, integer, uuid, whole, within};
 use super::bodies::{FREE, read_uuid};
+use super::failure::{failed, unavailable};
 use super::rows::Question;
 use super::time::{ServerTime, date};
 use crate::run::{EngineId, Millis, RunId, Timestamp};
@@ -17,6 +20,11 @@ const LEASE: &str = "a lease";
 /// next claim.
 const ROUNDS: u32 = 10;
 
+/// How long the write of a lease may take. It writes to several runs, and waits for transactions that
+/// have one of them: those take milliseconds, unless their engine is gone. Short enough that all is well
+/// again before the leases of others run out.
+const WRITING: Duration = Duration::from_secs(5);
+
 /// The longest lease, in milliseconds: a server's dates end somewhere.
 const MAX_LEASE: u64 = 100 * 366 * 24 * 3_600 * 1_000;
 
@@ -27,14 +35,17 @@ pub(super) async fn claim(
     engine: &EngineId,
     limit: u32,
 ) -> Result<Vec<Lease>> {
+    base.sessions.tidy(base).await?;
     let limit = page_limit(limit) as usize;
     let mut leases = Vec::new();
     for _ in 0..ROUNDS {
         let wanted = u32::try_from(limit - leases.len()).unwrap_or(MAX_PAGE);
-        let candidates = candidates(base, time, wanted).await?;
+        let Candidates { runs: candidates, stores } = candidates(base, time, wanted).await?;
         if candidates.is_empty() {
             break;
         }
+        // Their engines may have died in the middle of a commit.
+        base.sessions.end_of(base, &stores).await?;
         leases.extend(take(base, time, length, engine, candidates).await?);
         if leases.len() == limit {
             break;
@@ -45,10 +56,28 @@ pub(super) async fn claim(
 }
 
 /// Unfinished runs that may be free, oldest first.
-async fn candidates(base: &Base, time: &ServerTime, limit: u32) -> Result<Vec<Bson>> {
+struct Candidates {
+    runs: Vec<Bson>,
+    /// Stores of those who let a lease run out.
+    stores: Vec<Bson>,
+}
+
+async fn candidates(base: &Base, time: &ServerTime, limit: u32) -> Result<Candidates> {
     let free = doc! { "finish_ts": Bson::Null, "lease.until": { "$lte": date(time.there()) } };
     let (collection, order) = (&base.runs, doc! { "_id": 1 });
-    Question { collection, what: LEASE, filter: free, order, limit }.ids().await
+    let question = Question { collection, what: LEASE, filter: free, order, limit };
+    let found = question.documents(Some(doc! { "lease": 1 })).await?;
+    let mut stores: Vec<Bson> = Vec::new();
+    for lease in found.iter().filter_map(|run| run.get_document("lease").ok()) {
+        let held = lease.get("engine").is_some_and(|engine| *engine != Bson::Null);
+        if let (true, Some(store)) = (held, lease.get("store"))
+            && !stores.contains(store)
+        {
+            stores.push(store.clone());
+        }
+    }
+    let runs = found.into_iter().filter_map(|mut run| run.remove("_id")).collect();
+    Ok(Candidates { runs, stores })
 }
 
 /// Takes the leases of those that are free indeed.
@@ -69,6 +98,7 @@ async fn take(
         "epoch": { "$add": ["$lease.epoch", 1_i64] },
         "until": until(time, length),
         "token": uuid(token),
+        "store": uuid(base.sessions.store),
     };
     let runs = doc! { "_id": { "$in": &candidates }, "finish_ts": Bson::Null };
     let these = doc! { "_id": { "$in": candidates }, "lease.token": uuid(token) };
@@ -81,6 +111,7 @@ pub(super) async fn renew(
     length: Millis,
     engine: &EngineId,
 ) -> Result<Vec<Lease>> {
+    base.sessions.tidy(base).await?;
     let held = doc! { "$gt": ["$lease.until", time.now()] };
     let token = Uuid::new_v4();
     let renewed = doc! {
@@ -88,6 +119,7 @@ pub(super) async fn renew(
         "epoch": "$lease.epoch",
         "until": until(time, length),
         "token": uuid(token),
+        "store": uuid(base.sessions.store),
     };
     let runs = doc! { "lease.engine": &engine.0, "finish_ts": Bson::Null };
     let mut these = runs.clone();
@@ -108,7 +140,15 @@ async fn change(
     // we never think that we hold a lease that another engine may take.
     let until = time.here().plus(length);
     let set = doc! { "$set": { "lease": { "$cond": [condition, new, "$lease"] } } };
-    let changed = call("write a lease", base.runs.update_many(runs, vec![set])).await?;
+    let changed = base.runs.update_many(runs, vec![set]);
+    let Ok(changed) = within(WRITING, "write a lease", changed).await else {
+        base.sessions.end_of_all_others(base).await?;
+        return Err(unavailable(format!(
+            "failed to write a lease within {} s, and ended transactions of others",
+            WRITING.as_secs()
+        )));
+    };
+    let changed = changed.map_err(|error| failed("write a lease", error))?;
     if changed.matched_count == 0 {
         return Ok(Vec::new());
     }

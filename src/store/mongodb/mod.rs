@@ -9,6 +9,7 @@
 //!   (`transaction.rs`). Each writes to the document that it depends on, since transactions that only
 //!   read it would not meet: a commit to its run (`commit.rs`), a pin to its plugin (`pins.rs`), a
 //!   command to its run (`commands.rs`), who gets a cluster to its lock (`locks.rs`).
+//!   What a transaction leaves open whose engine is gone is ended by others (`sessions.rs`).
 //! - Leases are decided by the server's clock (`leases.rs`, `time.rs`).
 //! - The bytes of plugins are in GridFS, which knows no transactions (`files.rs`).
 
@@ -35,6 +36,7 @@ mod plugins;
 mod rows;
 mod runs;
 mod schema;
+mod sessions;
 mod store;
 mod time;
 mod tls;

@@ -74,7 +74,23 @@ impl From<Error> for Failure {
 /// [`StoreError::Unavailable`] when the server does not let it through within [`LIMIT`]; then it may
 /// have been written.
 pub(super) async fn make<T: Transaction>(base: &Base, transaction: &T) -> Result<T::Output> {
-    match tokio::time::timeout(LIMIT, tries(base, transaction)).await {
+    let made = async {
+        let mut lent = base.sessions.lend(base).await?;
+        let made = tries(base, lent.session()?, transaction).await;
+        match made {
+            Ok(output) => {
+                lent.give_back();
+                Ok(output)
+            }
+            Err(Failure::Store(error)) => {
+                lent.give_back();
+                Err(error)
+            }
+            // What the server has of it may still be open, so its session is not used again.
+            Err(Failure::Server(error)) => Err(failed(T::DOING, error)),
+        }
+    };
+    match tokio::time::timeout(LIMIT, made).await {
         Ok(result) => result,
         Err(_) => Err(unavailable(format!(
             "failed to {}: the server did not answer within {} s",
@@ -84,21 +100,17 @@ pub(super) async fn make<T: Transaction>(base: &Base, transaction: &T) -> Result
     }
 }
 
-async fn tries<T: Transaction>(base: &Base, transaction: &T) -> Result<T::Output> {
-    let failed = |error| failed(T::DOING, error);
-    // Nothing here reads on from what another session wrote, and a bulk write takes no read concern.
-    let session = base.client.start_session().causal_consistency(false);
-    let mut session = session.await.map_err(failed)?;
+async fn tries<T: Transaction>(
+    base: &Base,
+    session: &mut ClientSession,
+    transaction: &T,
+) -> std::result::Result<T::Output, Failure> {
     let mut wait = BACKOFF_START;
     let mut number = 1;
     loop {
-        let error = match once(base, &mut session, transaction).await {
-            Ok(output) => return Ok(output),
-            Err(Failure::Store(error)) => return Err(error),
-            Err(Failure::Server(error)) => error,
-        };
-        if number == TRIES || !worth_another_try(&error) {
-            return Err(failed(error));
+        match once(base, session, transaction).await {
+            Err(Failure::Server(error)) if number < TRIES && worth_another_try(&error) => {}
+            other => return other,
         }
         number += 1;
         let jitter = rand::rng().random_range(0.5..1.5);
@@ -124,7 +136,7 @@ async fn once<T: Transaction>(
             Ok(output)
         }
         Err(failure) => {
-            // The server ends it by itself when it does not hear of it.
+            // Where the server does not hear of it, the next transaction of this session ends it.
             let _ = session.abort_transaction().await;
             Err(failure)
         }
