@@ -221,7 +221,7 @@ fn doing(record: &AgentRecord, plan: &Plan) -> String {
             let next = record.tries.saturating_add(1);
             format!("{name}{}, again at {}", attempt(next), time_of_day(at))
         }
-        StepPhase::Settling { until } => {
+        StepPhase::Settling { until, again: _ } => {
             let out = still_out(record).unwrap_or_else(|| "action still out".to_owned());
             format!("{name}: {out}, waited for until {}", time_of_day(until))
         }
@@ -281,7 +281,7 @@ node-3  -           SKIPPED  not selected                      -
             agent
         };
         let later = moment().plus(Millis::from_secs(65));
-        let mut settling = running(3, StepPhase::Settling { until: later });
+        let mut settling = running(3, StepPhase::Settling { until: later, again: true });
         let key = AttemptKey { agent: AgentSeq(3), stage: 1, step: 0, attempt: 1 };
         settling.outstanding = Some(Outstanding { key, call: 0, since: moment() });
         let mut last = running(4, StepPhase::Trying);

@@ -28,18 +28,22 @@ const MAX_ABOUT_BYTES: usize = 8 * 1024;
 
 /// Works out the members of a run's cluster: all of them, or, where the run goes over agents of
 /// another one again, those.
-pub(super) async fn load(world: &World, snapshot: &Snapshot) -> Input {
-    match members(world, snapshot).await {
+pub(super) async fn load(world: &World, snapshot: &Snapshot, is_first: bool) -> Input {
+    match members(world, snapshot, is_first).await {
         Ok(members) => Input::Members(members),
         Err(message) => Input::MembersFailed(message),
     }
 }
 
-async fn members(world: &World, snapshot: &Snapshot) -> Result<Vec<Member>, String> {
+async fn members(
+    world: &World,
+    snapshot: &Snapshot,
+    is_first: bool,
+) -> Result<Vec<Member>, String> {
     let name = &snapshot.cluster;
     let stored = answered(world, || world.store.cluster(name)).await?;
     let mut agents = stored.ok_or_else(|| format!("cluster {name} does not exist"))?.spec.agents;
-    if let Some(of) = &snapshot.retry_of {
+    if let Some(of) = snapshot.retry_of.as_ref().filter(|_| is_first) {
         let wanted = agents_of(world, of).await?;
         agents.retain(|agent| wanted.contains(&agent.id));
     }

@@ -203,7 +203,9 @@ impl RunDriver {
                 Effect::LoadMembers => {
                     let world = self.world.clone();
                     let snapshot = machine.run().snapshot.clone();
-                    effects.answer(async move { members::load(&world, &snapshot).await });
+                    // Later stages know the agents that they go over again.
+                    let is_first = machine.run().progress.stage.index == 0;
+                    effects.answer(async move { members::load(&world, &snapshot, is_first).await });
                 }
                 Effect::Refresh(agents) => {
                     let world = self.world.clone();

@@ -108,6 +108,9 @@ pub enum StepPhase {
     Settling {
         /// When the agent is failed instead.
         until: Timestamp,
+        /// Whether the step is tried again then; else the next one follows.
+        #[serde(default)]
+        again: bool,
     },
 }
 

@@ -10,7 +10,7 @@ use super::agent_record::{AgentRecord, FailureReason};
 use super::ids::{AgentSeq, Digest, RunId};
 use super::membership::MassAbsence;
 use super::status::{AgentState, RunStatus};
-use super::time::Timestamp;
+use super::time::{Millis, Timestamp};
 use crate::playbook::{Concurrency, Expr, ExprError, Playbook, Scope, Stage};
 
 /// One execution of a playbook against a cluster.
@@ -77,7 +77,8 @@ impl RetryOf {
     /// Whether it takes the agent with this record of the finished run.
     pub fn takes(&self, record: &AgentRecord) -> bool {
         let cut_off = record.error.as_ref().is_some_and(|f| f.reason == FailureReason::Cancelled);
-        let failed_before = record.past.iter().any(|past| past.state == AgentState::Failed);
+        let failed_before = record.removed_from == Some(AgentState::Failed)
+            || record.past.iter().any(|past| past.state == AgentState::Failed);
         match record.state {
             AgentState::Failed if cut_off => self.unfinished,
             AgentState::Failed => self.failed,
@@ -192,6 +193,12 @@ pub struct Progress {
     /// Whether agents that have started stop after their present call, while the run is paused.
     #[serde(default)]
     pub hold: bool,
+    /// Since when they do.
+    #[serde(default)]
+    pub held_since: Option<Timestamp>,
+    /// How long they did so far, without the present hold.
+    #[serde(default)]
+    pub held: Millis,
     /// Failures of the whole run that count for a budget.
     #[serde(default)]
     pub failures: u32,
@@ -224,6 +231,8 @@ impl Progress {
             stage: StageProgress::default(),
             mass_absence: None,
             hold: false,
+            held_since: None,
+            held: Millis(0),
             failures: 0,
             accepted_failures: 0,
             exceeded: None,

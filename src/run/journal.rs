@@ -31,7 +31,8 @@ pub struct Journal {
     /// How the pending call ended after the attempt was over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late: Option<Answered>,
-    /// Time on hold (`pause --now`), which the timeout of the step does not count.
+    /// How long the run had been on hold (`pause --now`) when the attempt began: what is added to that
+    /// later is not counted by the timeout of the step.
     #[serde(default)]
     pub held: Millis,
     /// Attributes that the step sees, where they are not those that the agent had when the attempt

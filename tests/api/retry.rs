@@ -157,7 +157,7 @@ async fn a_run_is_explained_with_its_agents() {
 
     let engine = Engine::hold(&server, run).await;
     let mut record = engine.record(0, AgentState::Running);
-    record.phase = StepPhase::Settling { until: Timestamp::from_millis(0) };
+    record.phase = StepPhase::Settling { until: Timestamp::from_millis(0), again: false };
     let reason = StatusReason {
         code: ReasonCode::BudgetExceeded,
         message: "2 agents failed, the budget allows 1".to_owned(),

@@ -2,8 +2,8 @@
 
 use replibook::playbook::{Membership, OnAdded, OnRemoved};
 use replibook::run::{
-    AgentId, AgentRecord, AgentState, FailureReason, Happened, Input, MassAbsence,
-    MembershipChange, ReasonCode, RunStatus, Verb,
+    AgentId, AgentRecord, AgentState, Effect, FailureReason, Happened, Input, MassAbsence,
+    MembershipChange, Next, ReasonCode, RunStatus, Verb,
 };
 
 use crate::parts::{Setup, Work, member};
@@ -22,6 +22,15 @@ impl World {
             _ => change.mass_absence = Some(absent),
         }
         self.apply(Input::Membership(change));
+    }
+
+    /// The calls to agents that go on: where, and whether each may be the second one.
+    fn addresses(&self) -> Vec<(String, bool)> {
+        let calls = self.effects().filter_map(|effect| match effect {
+            Effect::Perform(perform) => Some((perform.address.clone(), perform.again)),
+            _ => None,
+        });
+        calls.collect()
     }
 
     fn joins(&mut self, agent: &str) {
@@ -116,6 +125,7 @@ fn an_agent_at_work_is_removed_once_its_action_is_given_up() {
     let mut world = at_work(policy(OnAdded::Include, IGNORED));
     world.leaves("node-0");
     world.command(Verb::GiveUp, Some("node-0"));
+    world.until_calls();
     assert_eq!(world.of("node-0").state, AgentState::Removed);
 }
 
@@ -243,9 +253,105 @@ fn a_thousand_that_join_are_taken_in_chunks() {
         let joined = (0..300).map(|n| member(&format!("new-{part}-{n}"))).collect();
         world.apply(Input::Membership(MembershipChange { joined, ..MembershipChange::default() }));
     }
+    world.until_calls();
     assert_eq!(world.progress().count(AgentState::Added), 1_200);
     world.crash_now();
     world.choose(&Choice::Command(Verb::Resume));
     world.run_dry();
     assert_eq!(world.progress().count(AgentState::Done), 1_203);
+}
+
+#[test]
+fn a_strategy_that_ends_the_run_ends_it_also_when_somebody_has_just_joined() {
+    let mut world = World::new(Setup { batch: 1, ..policy(OnAdded::Include, IGNORED) });
+    world.start();
+    world.joins("node-9");
+    world.decide_to(|decision, _| {
+        decision.start.clear();
+        decision.next = Next::Abort("ill".to_owned());
+    });
+    world.run_dry();
+    assert_eq!(world.progress().status, RunStatus::Failed);
+}
+
+#[test]
+fn a_strategy_that_leaves_the_last_one_out_and_waits_for_nothing_is_refused() {
+    let mut world = World::new(policy(OnAdded::Include, IGNORED));
+    world.start();
+    world.joins("node-9");
+    let said = world.decide_to(|decision, _| {
+        decision.start.clear();
+        decision.skip = vec![(AgentId::from("node-9"), "late".to_owned())];
+        decision.next = Next::Wait;
+    });
+    assert!(said.contains("waits though nothing is in flight"), "{said}");
+}
+
+#[test]
+fn hundreds_that_left_and_return_are_taken_in_parts() {
+    let mut world =
+        World::new(Setup { batch: 250, agents: 300, ..policy(OnAdded::Include, IGNORED) });
+    while world.progress().count(AgentState::Done) < 260 {
+        world.choose(&Choice::PerformWell(0));
+    }
+    world.choose(&Choice::Command(Verb::Pause));
+    let ids = || (0..300).map(|n| format!("node-{n}"));
+    let left = ids().map(AgentId).collect();
+    world.apply(Input::Membership(MembershipChange { left, ..MembershipChange::default() }));
+    world.run_dry();
+    let joined = ids().map(|id| member(&id)).collect();
+    world.apply(Input::Membership(MembershipChange { joined, ..MembershipChange::default() }));
+    world.choose(&Choice::Command(Verb::Resume));
+    world.run_dry();
+    assert_eq!(world.progress().status, RunStatus::Done);
+    assert_eq!(world.progress().count(AgentState::Removed), 0);
+}
+
+#[test]
+fn nothing_is_sent_to_a_returned_agent_whose_action_could_not_be_followed() {
+    let mut world = at_work(policy(OnAdded::Include, IGNORED));
+    world.leaves("node-0");
+    assert!(world.calls().contains(&true), "nothing of it may be sent any more");
+    world.unreachable = true;
+    world.perform_all();
+    world.until_calls();
+    world.unreachable = false;
+    assert_eq!(world.of("node-0").state, AgentState::Removed);
+    assert!(world.of("node-0").outstanding.is_some());
+    world.joins("node-0");
+    world.run_dry();
+    assert_eq!(world.of("node-0").skip_reason.as_deref(), Some("failed in stage stage-0"));
+    assert_eq!(world.of("node-0").attempts, [1], "nothing more was sent to it");
+}
+
+#[test]
+fn an_agent_that_failed_and_left_takes_no_part_in_later_stages() {
+    let setup = Setup { stages: 2, max_failed: 1, batch: 1, ..policy(OnAdded::Include, IGNORED) };
+    let mut world = World::new(setup);
+    world.fail_next(1);
+    while world.progress().count(AgentState::Failed) == 0 {
+        world.choose(&Choice::PerformWell(0));
+    }
+    world.leaves("node-0");
+    world.joins("node-0");
+    world.run_dry();
+    assert_eq!(world.progress().stage.index, 1);
+    assert_eq!(world.of("node-0").skip_reason.as_deref(), Some("failed in stage stage-0"));
+}
+
+#[test]
+fn an_agent_that_was_done_before_it_left_takes_part_in_the_next_stage() {
+    let setup = Setup { stages: 2, batch: 1, ..policy(OnAdded::Include, IGNORED) };
+    let mut world = World::new(setup);
+    while world.progress().count(AgentState::Done) == 0 {
+        world.choose(&Choice::PerformWell(0));
+    }
+    world.leaves("node-0");
+    world.members = 0;
+    while !world.progress().stage.entering {
+        world.perform_all();
+    }
+    world.members = 3;
+    world.run_dry();
+    assert_eq!(world.of("node-0").state, AgentState::Done);
 }

@@ -72,6 +72,10 @@ pub(crate) enum Work {
     LargeAnswers,
     /// No call, and a result of more than a megabyte.
     LargeResult,
+    /// One action; whatever comes of it, the step has a result.
+    Forgiving,
+    /// No call, and a result of 450 kB.
+    SizeableResult,
     /// One sleep.
     Sleep,
 }
@@ -167,11 +171,13 @@ pub(crate) fn activation(
     let end = match (work, answer) {
         (Work::LargeAnswers, _) => action(),
         (Work::LargeResult, _) => ActivationEnd::Done(Value::String("x".repeat(LARGE))),
+        (Work::SizeableResult, _) => ActivationEnd::Done(Value::String("x".repeat(450_000))),
+        (Work::Forgiving, Some(_)) => ActivationEnd::Done(Value::Null),
         (Work::Sleep, None) => {
             ActivationEnd::Blocked(Call::Sleep { length: replibook::run::Millis::from_secs(60) })
         }
         (Work::Sleep, Some(_)) => ActivationEnd::Done(Value::Null),
-        (Work::Action, None) => action(),
+        (Work::Action | Work::Forgiving, None) => action(),
         (Work::Action, Some(Answer::RunAction(Ok(_)))) if badly => failed("trapped"),
         (Work::Action, Some(Answer::RunAction(Ok(value)))) => ActivationEnd::Done(value.clone()),
         (Work::Action, Some(_)) => failed("the action failed"),

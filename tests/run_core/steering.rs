@@ -1,9 +1,29 @@
 //! Runs that people hold, put back and give up.
 
-use replibook::run::{AgentState, FailureReason, RunStatus, Verb};
+use replibook::run::{AgentState, Effect, FailureReason, Happened, RunStatus, Verb};
 
 use crate::parts::{Setup, Work};
 use crate::world::{Choice, World};
+
+impl World {
+    /// The calls to agents that go on: whether each may only look.
+    pub(crate) fn calls(&self) -> Vec<bool> {
+        let calls = self.effects().filter_map(|effect| match effect {
+            Effect::Perform(perform) => Some(perform.look_only),
+            _ => None,
+        });
+        calls.collect()
+    }
+
+    /// Why commands were refused.
+    pub(crate) fn refusals(&self) -> Vec<String> {
+        let refusals = self.events().filter_map(|event| match &event.what {
+            Happened::Command { refused, .. } => refused.clone(),
+            _ => None,
+        });
+        refusals.collect()
+    }
+}
 
 fn done(world: &World) -> u32 {
     world.progress().count(AgentState::Done)
@@ -190,4 +210,45 @@ fn an_agent_that_is_put_back_and_whose_action_stays_out_fails_for_that_and_count
     assert_eq!((world.progress().status, world.progress().failures), (RunStatus::Paused, 1));
     let failure = world.records().next().unwrap().error.clone().unwrap();
     assert_eq!((failure.reason, failure.step.as_str()), (FailureReason::TimedOut, "step-0"));
+}
+
+#[test]
+fn a_retry_takes_back_the_end_that_failures_were_to_bring() {
+    let mut world = World::new(Setup { abort: true, ..Setup::plain(4, 0) });
+    world.until_in_flight(2);
+    world.choose(&Choice::Command(Verb::Pause));
+    world.fail_next(1);
+    world.run_dry();
+    world.choose(&Choice::Command(Verb::Retry));
+    world.choose(&Choice::Command(Verb::Resume));
+    world.run_dry();
+    assert_eq!((world.progress().status, done(&world)), (RunStatus::Done, 4));
+}
+
+#[test]
+fn nothing_is_put_back_while_a_stage_has_not_begun() {
+    let mut world = World::new(Setup { stages: 2, ..Setup::plain(3, 1) });
+    world.fail_next(1);
+    while !world.progress().stage.entering {
+        world.perform_all();
+    }
+    world.members = 0;
+    world.run_dry();
+    world.choose(&Choice::Command(Verb::Retry));
+    assert!(world.refusals()[0].ends_with("its next stage has not begun: resume it"));
+}
+
+#[test]
+fn a_precondition_is_looked_at_anew_after_a_hold() {
+    let mut world = World::new(Setup { require: true, attempts: 1, ..Setup::plain(1, 0) });
+    world.start();
+    world.perform_all();
+    world.choose(&Choice::Command(Verb::PauseNow));
+    world.run_dry();
+    world.nodes_ok = false;
+    world.choose(&Choice::Command(Verb::Resume));
+    world.run_dry();
+    assert_eq!(world.progress().count(AgentState::Failed), 1);
+    let failure = world.records().next().unwrap().error.clone().unwrap();
+    assert_eq!(failure.reason, FailureReason::Precondition);
 }

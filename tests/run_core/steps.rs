@@ -154,3 +154,27 @@ fn a_step_begins_only_on_a_node_that_is_as_the_playbook_requires() {
     world.run_dry();
     assert_eq!((world.progress().status, attempts(&world)), (RunStatus::Done, vec![2]));
 }
+
+#[test]
+fn nothing_follows_an_action_that_could_not_be_followed_whatever_its_step_makes_of_it() {
+    let mut world = one(Setup { steps: 2, ..Setup::plain(1, 0) });
+    world.work = Work::Forgiving;
+    world.unreachable = true;
+    world.until_calls();
+    world.perform_all();
+    world.until_calls();
+    assert!(matches!(phase(&world), StepPhase::Settling { .. }));
+    assert_eq!((world.calls(), attempts(&world)), (vec![true], vec![1, 0]));
+    world.unreachable = false;
+    world.run_dry();
+    assert_eq!((world.progress().status, attempts(&world)), (RunStatus::Done, vec![1, 1]));
+}
+
+#[test]
+fn agents_with_large_results_are_started_a_few_at_a_time() {
+    let mut world = World::new(Setup { stages: 2, batch: 250, ..Setup::plain(12, 0) });
+    world.work = Work::SizeableResult;
+    world.run_dry();
+    assert_eq!(world.progress().status, RunStatus::Done);
+    assert!(world.records().all(|record| record.past.len() == 1));
+}

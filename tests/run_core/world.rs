@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use replibook::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, Answer, AttemptKey, Call, CallError, Command,
-    CommandId, Decision, Effect, Happened, Input, Journal, Loaded, Machine, Next, NodeInfo,
-    Progress, Roster, Run, RunEvent, RunId, RunStatus, Snapshot, Timestamp, Transition, Verb,
+    CommandId, Decision, Effect, Happened, Input, Journal, Loaded, MAX_START, Machine, Next,
+    NodeInfo, Progress, Roster, Run, RunEvent, RunId, RunStatus, Snapshot, Timestamp, Transition,
+    Verb,
 };
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -43,6 +44,7 @@ pub(crate) struct World {
     /// Whether the nodes are as the preconditions want them.
     pub(crate) nodes_ok: bool,
     pub(crate) accepted_absences: u32,
+    pub(crate) unreachable: bool,
     /// Members from now on.
     pub(crate) members: usize,
     setup: Setup,
@@ -92,6 +94,7 @@ impl World {
             retryable: false,
             nodes_ok: true,
             accepted_absences: 0,
+            unreachable: false,
             members: setup.agents,
             setup,
             run,
@@ -162,33 +165,6 @@ impl World {
 
     pub(crate) fn pass_minutes(&mut self, minutes: i64) {
         self.now += minutes * 60_000;
-    }
-
-    /// The calls to agents that go on: whether each may only look.
-    pub(crate) fn calls(&self) -> Vec<bool> {
-        let calls = self.effects.iter().filter_map(|effect| match effect {
-            Effect::Perform(perform) => Some(perform.look_only),
-            _ => None,
-        });
-        calls.collect()
-    }
-
-    /// The calls to agents that go on: where, and whether each may be the second one.
-    pub(crate) fn addresses(&self) -> Vec<(String, bool)> {
-        let calls = self.effects.iter().filter_map(|effect| match effect {
-            Effect::Perform(perform) => Some((perform.address.clone(), perform.again)),
-            _ => None,
-        });
-        calls.collect()
-    }
-
-    /// Why commands were refused.
-    pub(crate) fn refusals(&self) -> Vec<String> {
-        let refusals = self.events.iter().filter_map(|event| match &event.what {
-            Happened::Command { refused, .. } => refused.clone(),
-            _ => None,
-        });
-        refusals.collect()
     }
 
     pub(crate) fn crash_now(&mut self) {
@@ -310,7 +286,10 @@ impl World {
                 Some(Input::Members(members))
             }
             Effect::Refresh(agents) => Some(answers(agents, self.now(), badly)),
-            Effect::Plan { .. } => Some(Input::Planned { result: Ok(self.decide()), logs: vec![] }),
+            Effect::Plan { input, .. } => {
+                let decision = self.decide(input.max_start);
+                Some(Input::Planned { result: Ok(decision), logs: vec![] })
+            }
             Effect::Activate(activate) => {
                 let key = activate.key;
                 let seen = activate.attributes.clone();
@@ -363,9 +342,14 @@ impl World {
         let fails = badly || self.failures_to_come > 0;
         self.failures_to_come = self.failures_to_come.saturating_sub(1);
         Answer::RunAction(match self.work {
+            _ if self.unreachable => Err(CallError::Unreachable("gone".to_owned())),
             _ if fails => Err(CallError::Failed("no".to_owned())),
             Work::LargeAnswers => Ok(Value::String("x".repeat(LARGE))),
-            Work::Action | Work::LargeResult | Work::Sleep => Ok(json!(1)),
+            Work::Action
+            | Work::Forgiving
+            | Work::LargeResult
+            | Work::SizeableResult
+            | Work::Sleep => Ok(json!(1)),
         })
     }
 
@@ -386,13 +370,13 @@ impl World {
     }
 
     /// A plain rolling strategy, or one that does all that a strategy may.
-    fn decide(&mut self) -> Decision {
+    fn decide(&mut self, max_start: u32) -> Decision {
         self.looks.asked(&self.machine);
         let roster: &dyn Roster = &self.machine;
         self.seen.push((self.events.len() as u64, view(roster, self.records.values())));
         let running = roster.count(AgentState::Running);
         let free = self.setup.batch.saturating_sub(running);
-        let mut start = roster.page(AgentState::Pending, None, free.min(250));
+        let mut start = roster.page(AgentState::Pending, None, free.min(max_start));
         let idle = running == 0 && start.is_empty();
         let next = if idle { Next::Complete } else { Next::Wait };
         let (memo, refresh) = (String::new(), vec![]);
@@ -418,7 +402,7 @@ impl World {
     pub(crate) fn decide_to(&mut self, change: impl Fn(&mut Decision, &Machine)) -> String {
         let asked = self.effects.iter().position(|e| matches!(e, Effect::Plan { .. })).unwrap();
         self.effects.remove(asked);
-        let mut decision = self.decide();
+        let mut decision = self.decide(MAX_START);
         change(&mut decision, &self.machine);
         self.apply(Input::Planned { result: Ok(decision), logs: vec![] });
         self.progress().reason.clone().map(|reason| reason.message).unwrap_or_default()
@@ -429,7 +413,7 @@ impl World {
             return;
         };
         self.effects.remove(asked);
-        let mut decision = self.decide();
+        let mut decision = self.decide(MAX_START);
         let nobody = AgentId::from("nobody");
         match kind % 8 {
             0 => decision.start = vec![nobody],
@@ -469,6 +453,8 @@ impl World {
     fn commit(&mut self, transition: Transition) {
         let Transition { writes, effects } = transition;
         assert!(writes.documents() <= 1_000, "{} documents", writes.documents());
+        let bytes = replibook::store::commit_bytes(&writes);
+        assert!(bytes <= replibook::store::MAX_COMMIT_BYTES, "{bytes} bytes");
         self.written.push(format!("{writes:?}"));
         if let Some(progress) = writes.progress {
             self.run.progress = progress;

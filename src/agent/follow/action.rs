@@ -197,19 +197,11 @@ impl<A: FnMut() + Send> Follow<'_, A> {
         CallError::Lost(format!("{} does not know {} any more", self.address, self.request.id))
     }
 
-    /// A look may be repeated whatever came back; only a refusal will come back again. An answer
-    /// that is not understood may be that of a proxy before an agent that restarts.
+    /// A look is repeated whatever came back: a refusal says nothing about the action, which may go on,
+    /// and may be that of a proxy before an agent that restarts.
     async fn look_failed(&mut self, error: &AgentError) -> Result<End, CallError> {
-        match error {
-            AgentError::Refused { message, .. } => Err(CallError::Refused(message.clone())),
-            AgentError::Connect { .. }
-            | AgentError::NoAnswer { .. }
-            | AgentError::Broken { .. }
-            | AgentError::Malformed { .. } => {
-                self.patience.failed(self.ctx, error).await?;
-                Ok(None)
-            }
-        }
+        self.patience.failed(self.ctx, error).await?;
+        Ok(None)
     }
 
     /// Takes what a look showed: the end, or a wait until the next look.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::changes::Changes;
 use super::state::Machine;
-use super::steering::CANCEL_DEADLINE;
+use super::steering::{CANCEL_DEADLINE, CHUNK_BYTES};
 use super::steps::BEGIN_DOCUMENTS;
 use crate::run::{AgentSeq, Effect, PlannedNext, RunStatus, StepPhase, Timestamp};
 
@@ -88,8 +88,10 @@ impl Machine {
         if !matches!(status, RunStatus::Running | RunStatus::Paused | RunStatus::Cancelling) {
             return;
         }
-        while changes.documents() < BEGIN_DOCUMENTS {
+        let mut bytes = 0;
+        while changes.documents() < BEGIN_DOCUMENTS && bytes < CHUNK_BYTES {
             let Some(seq) = self.alarms.take_due(changes.now) else { return };
+            bytes += self.weight(seq);
             match Self::record(self, seq).map(|record| record.phase) {
                 Some(StepPhase::Trying) => self.attempt_timed_out(seq, changes),
                 // A run on hold begins it when it is resumed.

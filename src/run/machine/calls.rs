@@ -7,9 +7,9 @@ use super::state::{Attempt, Doing, IllegalInput, Machine};
 use super::steps::{Why, deadline, json_bytes};
 use crate::mutants::mutant;
 use crate::run::{
-    Activate, Activation, ActivationEnd, AgentSeq, AgentState, Answer, Answered, AttemptKey, Call,
-    CallError, CallName, Effect, FailureReason, Journal, NodeInfo, Outstanding, Pending, Perform,
-    PluginLine, RunStatus,
+    Activate, Activation, ActivationEnd, AgentSeq, Answer, Answered, AttemptKey, Call, CallError,
+    CallName, Effect, FailureReason, Journal, NodeInfo, Outstanding, Pending, Perform, PluginLine,
+    RunStatus,
 };
 
 /// The most bytes of answers in one journal: a journal is one document and fits one commit.
@@ -40,7 +40,7 @@ impl Machine {
                     cluster: self.run.snapshot.cluster.clone(),
                     stage: stage.name.clone(),
                 }));
-                Some((deadline(&attempt.journal, step), effect))
+                Some((deadline(&attempt.journal, step, self.run.progress.held), effect))
             });
             if let Some((deadline, effect)) = effect {
                 self.alarms.set(seq, deadline);
@@ -61,7 +61,8 @@ impl Machine {
         match journals.remove(&record.present_attempt()) {
             Some(journal) => {
                 let bytes = journal.answers.iter().map(size_of_answered).sum();
-                self.activate(seq, Attempt { journal, doing: Doing::Activation, bytes }, changes);
+                let attempt = Attempt { journal, doing: Doing::Activation, bytes };
+                self.go_on_with(seq, attempt, changes);
             }
             None => {
                 let Some(step) = self.step(record.step).cloned() else { return };
@@ -159,8 +160,10 @@ impl Machine {
                 let why = Why { reason, message, retryable };
                 if let Some(outstanding) = self.action_out(key.agent) {
                     // Nothing further may be sent to the agent while its action may still run.
+                    let journal = self.attempts.get(&key.agent).map(|a| a.journal.clone());
                     self.close_journal(key, logs, changes);
-                    self.fail_with_action_out(key.agent, outstanding, why, changes);
+                    let seq = key.agent;
+                    self.end_with_action_out(seq, outstanding, journal, why, changes);
                     return;
                 }
                 self.close_journal(key, logs, changes);
@@ -203,7 +206,8 @@ impl Machine {
             return;
         }
         let step = self.step(key.step);
-        if step.is_some_and(|step| deadline(&attempt.journal, step) <= changes.now) {
+        let held = self.run.progress.held;
+        if step.is_some_and(|step| deadline(&attempt.journal, step, held) <= changes.now) {
             attempt.doing = Doing::Answer;
             self.attempts.insert(seq, attempt);
             self.attempt_timed_out(seq, changes);
@@ -218,7 +222,7 @@ impl Machine {
             let message = "an action before could not be followed to its end and may still run";
             self.close_journal(key, logs, changes);
             let why = Why::permanent(FailureReason::Unreachable, message);
-            self.fail_with_action_out(seq, outstanding, why, changes);
+            self.end_with_action_out(seq, outstanding, None, why, changes);
             return;
         }
         if !again {
@@ -268,14 +272,30 @@ impl Machine {
         let agent = attempt.journal.agent.clone();
         changes.logs(self, logs, &step, Some((&mut attempt.journal, &agent)));
         attempt.journal.pending = None;
+        self.note_unreachable(key.agent, &attempt.journal, changes);
         if !mutant!(AnswerNotRecorded) {
             changes.journals.push(attempt.journal);
         }
     }
 
+    /// Whatever the step made of it: an action whose agent could not be reached may still run.
+    pub(super) fn note_unreachable(
+        &mut self,
+        seq: AgentSeq,
+        journal: &Journal,
+        changes: &mut Changes,
+    ) {
+        let Some(outstanding) = unreachable_action(journal) else { return };
+        if let Some(record) = self.record_mut(seq) {
+            record.outstanding = Some(outstanding);
+            changes.records.insert(seq);
+        }
+    }
+
     pub(super) fn accepted(&mut self, key: AttemptKey, call: u32, changes: &mut Changes) {
-        let Some(attempt) = self.attempt_mut(key, Doing::Answer) else { return };
-        if call_number(&attempt.journal) != call {
+        // Also while it is activated anew, because its agent has moved.
+        let Some(attempt) = self.attempts.get_mut(&key.agent) else { return };
+        if attempt.journal.key != key || call_number(&attempt.journal) != call {
             return;
         }
         if let Some(pending) = &mut attempt.journal.pending
@@ -318,6 +338,7 @@ impl Machine {
                 attempt.bytes
             );
             attempt.journal.cut_off = true;
+            self.note_unreachable(seq, &attempt.journal, changes);
             changes.journals.push(attempt.journal);
             self.step_failed(seq, Why::permanent(FailureReason::PluginLimit, message), changes);
             self.begin_step(seq, changes);
@@ -329,7 +350,7 @@ impl Machine {
             let step = attempt.journal.step_name.clone();
             changes.journals.push(attempt.journal);
             self.cut_off(seq, &step, changes);
-        } else if self.is_leaving(seq) {
+        } else if self.run.progress.hold && self.is_leaving(seq) {
             self.attempts.insert(seq, attempt);
             self.leave(seq, changes);
         } else if self.run.progress.hold {
@@ -347,21 +368,6 @@ impl Machine {
         let journal = &self.attempts.get(&seq)?.journal;
         pending_action(journal).or_else(|| unreachable_action(journal))
     }
-
-    /// Fails an agent whose action may still be running, whatever its playbook says about errors.
-    fn fail_with_action_out(
-        &mut self,
-        seq: AgentSeq,
-        outstanding: Outstanding,
-        why: Why,
-        changes: &mut Changes,
-    ) {
-        self.attempt_failed(seq, why, changes);
-        if let Some(record) = self.record_mut(seq) {
-            record.outstanding = Some(outstanding);
-        }
-        self.end_agent(seq, AgentState::Failed, changes);
-    }
 }
 
 /// The action that a journal waits for.
@@ -371,7 +377,7 @@ pub(super) fn pending_action(journal: &Journal) -> Option<Outstanding> {
 }
 
 /// The action in a journal whose agent could not be reached any more.
-fn unreachable_action(journal: &Journal) -> Option<Outstanding> {
+pub(super) fn unreachable_action(journal: &Journal) -> Option<Outstanding> {
     let mut answers = (0..).zip(&journal.answers);
     let (call, answered) = answers.find(|(_, answered)| {
         matches!(answered.answer, Answer::RunAction(Err(CallError::Unreachable(_))))

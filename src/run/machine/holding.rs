@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::changes::Changes;
 use super::state::{Attempt, Doing, Machine};
 use super::steering::record_bytes;
-use crate::run::{AgentSeq, AgentState, Effect, FailureReason, PlannedNext, StepPhase};
+use crate::run::{AgentSeq, AgentState, FailureReason, PlannedNext, ReasonCode, StepPhase};
 
 /// Agents that are put back by one commit: each is a record and an event.
 const RETRIES_AT_ONCE: usize = 400;
@@ -26,15 +26,17 @@ impl Machine {
         if !self.run.progress.hold {
             return;
         }
-        self.run.progress.hold = false;
+        let progress = &mut self.run.progress;
+        progress.hold = false;
+        if let Some(since) = progress.held_since.take() {
+            progress.held.0 = progress.held.0.saturating_add(changes.now.since(since).0);
+        }
         changes.progress = true;
-        let held = changes.now.since(self.run.progress.since);
         let known: BTreeSet<AgentSeq> = self.starting.iter().copied().collect();
         for seq in self.in_state(AgentState::Running) {
             if self.attempts.get(&seq).is_some_and(|attempt| attempt.doing == Doing::Held) {
-                if let Some(mut attempt) = self.attempts.remove(&seq) {
-                    attempt.journal.held.0 = attempt.journal.held.0.saturating_add(held.0);
-                    self.activate(seq, attempt, changes);
+                if let Some(attempt) = self.attempts.remove(&seq) {
+                    self.go_on_with(seq, attempt, changes);
                 }
                 continue;
             }
@@ -44,9 +46,6 @@ impl Machine {
                 Some(StepPhase::Waiting | StepPhase::Trying | StepPhase::Settling { .. })
                 | None => {}
             }
-        }
-        if !self.starting.is_empty() {
-            changes.effects.push(Effect::Continue);
         }
     }
 
@@ -58,7 +57,10 @@ impl Machine {
         }
         changes.progress = true;
         match agent {
-            Some(seq) => self.put_back(seq, changes),
+            Some(seq) => {
+                self.put_back(seq, changes);
+                self.take_back_abort();
+            }
             None => {
                 self.run.progress.stage.retrying = Some(AgentSeq(0));
                 self.retry_some(changes);
@@ -79,15 +81,15 @@ impl Machine {
             self.put_back(seq, changes);
         }
         self.run.progress.stage.retrying = failed.peek().copied();
+        self.take_back_abort();
         changes.progress = true;
-        if self.run.progress.stage.retrying.is_some() {
-            changes.effects.push(Effect::Continue);
-        }
     }
 
     /// Puts a failed agent back to be started again. It goes on with the step that failed, in a new
     /// attempt: what it did before is not done again.
     fn put_back(&mut self, seq: AgentSeq, changes: &mut Changes) {
+        let weight = Self::record(self, seq).map_or(0, record_bytes);
+        self.heaviest = self.heaviest.max(weight);
         let Some(record) = self.record_mut(seq) else { return };
         let counted = record.error.take().is_some_and(|f| f.reason != FailureReason::Cancelled);
         record.tries = 0;
@@ -96,10 +98,25 @@ impl Machine {
         (record.started_at, record.ended_at) = (None, None);
         changes.agent(self, seq, AgentState::Pending, Some("to be tried again".to_owned()));
         if counted {
-            let progress = &mut self.run.progress;
-            progress.stage.failures = progress.stage.failures.saturating_sub(1);
-            progress.failures = progress.failures.saturating_sub(1);
-            progress.accepted_failures = progress.accepted_failures.min(progress.failures);
+            self.uncount_failure();
+        }
+    }
+
+    /// A failure that was counted is none any more.
+    pub(super) fn uncount_failure(&mut self) {
+        let progress = &mut self.run.progress;
+        progress.stage.failures = progress.stage.failures.saturating_sub(1);
+        progress.failures = progress.failures.saturating_sub(1);
+        progress.accepted_failures = progress.accepted_failures.min(progress.failures);
+    }
+
+    /// A budget that was to end the run may hold again.
+    fn take_back_abort(&mut self) {
+        let next = &self.run.progress.stage.next;
+        let is_abort =
+            matches!(next, Some(PlannedNext::Abort { code: ReasonCode::BudgetExceeded, .. }));
+        if is_abort && !self.budget_exceeded() {
+            self.run.progress.stage.next = None;
         }
     }
 }

@@ -92,6 +92,13 @@ impl Machine {
         }
     }
 
+    /// Bytes of what an agent may add to a commit: its record, and its journal.
+    pub(super) fn weight(&self, seq: AgentSeq) -> usize {
+        let attempt = self.attempts.get(&seq);
+        let journal = attempt.map(|attempt| attempt.bytes + json_bytes(&attempt.journal.arguments));
+        Self::record(self, seq).map_or(0, record_bytes) + journal.unwrap_or(0)
+    }
+
     /// Whether agents are being taken into the stage.
     pub(super) fn is_entering(&self) -> bool {
         self.run.progress.status == RunStatus::Starting || self.run.progress.stage.entering
@@ -153,6 +160,10 @@ impl Machine {
             let selected = member.as_ref().map_or(Ok(false), |member| self.is_selected(member))?;
             joining.push_back(Joining { seq: Some(record.seq), member, selected });
         }
+        // A run that goes over agents of another one again takes no others later.
+        if self.run.snapshot.retry_of.is_some() && index > 0 {
+            new.clear();
+        }
         for member in new {
             let selected = self.is_selected(&member)?;
             joining.push_back(Joining { seq: None, member: Some(member), selected });
@@ -187,7 +198,9 @@ impl Machine {
             made += 1;
             match (seq, member) {
                 (Some(seq), member) => {
-                    bytes += Self::record(self, seq).map_or(0, record_bytes);
+                    let weight = Self::record(self, seq).map_or(0, record_bytes);
+                    self.heaviest = self.heaviest.max(weight);
+                    bytes += weight;
                     self.enter(seq, member, selected, steps, changes);
                 }
                 (None, Some(member)) => {
@@ -199,7 +212,6 @@ impl Machine {
             }
         }
         if !self.joining.is_empty() {
-            changes.effects.push(Effect::Continue);
             return;
         }
         self.begin_stage(changes);
@@ -217,9 +229,7 @@ impl Machine {
         let stage = self.stage().map(|stage| stage.name.clone()).unwrap_or_default();
         changes.event(self, Happened::Stage { stage, index, selected });
         self.plan_due = true;
-        if !self.meanwhile.is_empty() {
-            changes.effects.push(Effect::Continue);
-        }
+        self.check_absence(changes);
         // The failures of stages before may be too many for this one's budget.
         self.check_budget(changes);
         self.end_stage_if_over(changes);
@@ -263,18 +273,16 @@ impl Machine {
         let index = self.run.progress.stage.index;
         let (state, why) = self.state_in_next(seq, member.is_some(), selected);
         let Some(record) = self.record_mut(seq) else { return };
+        let failed = record.removed_from.take() == Some(AgentState::Failed);
         record.past.push(PastStage {
             stage: record.stage,
-            state: record.state,
+            state: if failed { AgentState::Failed } else { record.state },
             batch: record.batch,
             error: record.error.take(),
             skip_reason: record.skip_reason.take(),
             started_at: record.started_at.take(),
             ended_at: record.ended_at.take(),
         });
-        if member.is_some() {
-            record.removed_from = None;
-        }
         record.stage = index;
         record.step = 0;
         record.phase = StepPhase::Waiting;
@@ -290,7 +298,8 @@ impl Machine {
                 let about = About { attributes: attributes.into(), node: node.into(), seen_at };
                 changes.about_with_address(self, seq, about, address);
             }
-            None => record.left_at = record.left_at.or(Some(changes.now)),
+            None if record.state == AgentState::Removed => {}
+            None => record.left_at = Some(changes.now),
         }
         let Some((agent, ..)) = self.move_agent(seq, state) else { return };
         changes.records.insert(seq);
@@ -320,7 +329,8 @@ impl Machine {
     pub(super) fn failed_in(&self, seq: AgentSeq) -> Option<String> {
         let record = Self::record(self, seq)?;
         let before = record.past.iter().map(|past| (past.stage, past.state));
-        let mut all = before.chain([(record.stage, record.state)]);
+        let left_as = record.removed_from.map(|state| (record.stage, state));
+        let mut all = before.chain([(record.stage, record.state)]).chain(left_as);
         let (stage, _) = all.find(|(_, state)| *state == AgentState::Failed)?;
         let stage = self.run.snapshot.playbook.stages.get(usize::from(stage))?;
         Some(stage.name.clone())

@@ -2,22 +2,20 @@
 
 use std::sync::Arc;
 
-use super::calls::pending_action;
+use super::calls::{pending_action, unreachable_action};
 use super::changes::Changes;
 use super::members::NOT_SELECTED;
 use super::state::{Doing, Machine};
-use super::steering::record_bytes;
+use super::steering::{CHUNK_BYTES, record_bytes};
+use super::steps::{BEGIN_DOCUMENTS, json_bytes};
 use crate::playbook::{OnAdded, OnRemoved};
 use crate::run::{
-    About, AgentId, AgentRecord, AgentSeq, AgentState, Effect, Failure, Happened, MassAbsence,
-    Member, MembershipChange, PlannedNext, ReasonCode, RunStatus, StepPhase,
+    About, AgentId, AgentRecord, AgentSeq, AgentState, Effect, Failure, FailureReason, Happened,
+    MassAbsence, Member, MembershipChange, PlannedNext, ReasonCode, RunStatus, StepPhase,
 };
 
 /// Agents that are admitted to the stage by one commit: each is a record and an event.
 const ADMITTED_AT_ONCE: usize = 300;
-
-/// Bytes of records after which such a chunk takes no further agent: one more still fits the commit.
-const ADMITTED_BYTES: usize = 1024 * 1024;
 
 /// What became of the membership of one agent while its stage was being entered.
 #[derive(Debug)]
@@ -46,31 +44,41 @@ impl Machine {
         let moved = moved.into_iter().map(|(agent, to)| (agent, Changed::Moved(to)));
         let joined = joined.into_iter().map(|m| (m.agent.clone(), Changed::Joined(Box::new(m))));
         for (agent, changed) in left.chain(moved).chain(joined) {
-            if self.is_entering() {
-                // The stage takes its members in first. Of what happens meanwhile the last counts.
-                self.meanwhile.insert(agent, changed);
-            } else {
-                self.change(&agent, changed, changes);
-            }
+            self.note(agent, changed);
         }
         self.absence(mass_absence, changes);
-        self.end_stage_if_over(changes);
+        // A stage takes its members in first.
+        if !self.is_entering() {
+            self.catch_up(changes);
+        }
     }
 
-    /// Does what was put off while the stage was being entered, as much as fits one commit.
+    /// Puts a change to those that are to be made: of several of one agent the last counts.
+    fn note(&mut self, agent: AgentId, changed: Changed) {
+        let changed = match (changed, self.meanwhile.remove(&agent)) {
+            (Changed::Moved(address), Some(Changed::Joined(member))) => {
+                Changed::Joined(Box::new(Member { address, ..*member }))
+            }
+            (Changed::Moved(_), Some(Changed::Left)) => Changed::Left,
+            (last, _) => last,
+        };
+        self.meanwhile.insert(agent, changed);
+    }
+
+    /// Makes the changes, as many as fit one commit.
     pub(super) fn catch_up(&mut self, changes: &mut Changes) {
         let mut bytes = 0;
-        for _ in 0..ADMITTED_AT_ONCE {
-            if bytes >= ADMITTED_BYTES {
-                break;
-            }
+        while changes.documents() < BEGIN_DOCUMENTS && bytes < CHUNK_BYTES {
             let Some((agent, changed)) = self.meanwhile.pop_first() else { break };
-            bytes +=
-                self.seq_of(&agent).and_then(|seq| Self::record(self, seq)).map_or(0, record_bytes);
+            bytes += match (&changed, self.seq_of(&agent)) {
+                (_, Some(seq)) => self.weight(seq),
+                (Changed::Joined(member), None) => {
+                    json_bytes(&member.node)
+                        + member.attributes.values().map(json_bytes).sum::<usize>()
+                }
+                (Changed::Left | Changed::Moved(_), None) => 0,
+            };
             self.change(&agent, changed, changes);
-        }
-        if !self.meanwhile.is_empty() {
-            changes.effects.push(Effect::Continue);
         }
         self.end_stage_if_over(changes);
     }
@@ -78,6 +86,8 @@ impl Machine {
     fn change(&mut self, agent: &AgentId, changed: Changed, changes: &mut Changes) {
         let seq = self.seq_of(agent);
         match (changed, seq) {
+            // A run that goes over agents of another one again takes no others.
+            (Changed::Joined(_), None) if self.run.snapshot.retry_of.is_some() => {}
             (Changed::Joined(member), None) => self.joined(*member, changes),
             (Changed::Joined(member), Some(seq)) => self.returned(seq, *member, changes),
             (Changed::Left, Some(seq)) => self.left(seq, changes),
@@ -122,6 +132,11 @@ impl Machine {
             return;
         }
         record.joined_at = Some(changes.now);
+        let counted =
+            record.error.as_ref().is_some_and(|error| error.reason == FailureReason::LeftCluster);
+        if counted {
+            record.error = None;
+        }
         record.declared = Arc::new(member.declared.clone());
         let about = About {
             attributes: Arc::new(member.attributes.clone()),
@@ -129,6 +144,9 @@ impl Machine {
             seen_at: Some(changes.now),
         };
         changes.about_with_address(self, seq, about, member.address.clone());
+        if counted {
+            self.uncount_failure();
+        }
         changes.agent(self, seq, AgentState::Added, Some("is a member again".to_owned()));
         self.receive(seq, &member, changes);
     }
@@ -191,25 +209,25 @@ impl Machine {
         let added = self.in_state(AgentState::Added);
         let left = added.len().saturating_sub(ADMITTED_AT_ONCE);
         for seq in added.into_iter().take(ADMITTED_AT_ONCE) {
-            if bytes >= ADMITTED_BYTES {
-                changes.effects.push(Effect::Continue);
+            if bytes >= CHUNK_BYTES {
                 return;
             }
             bytes += Self::record(self, seq).map_or(0, record_bytes);
             changes.agent(self, seq, AgentState::Pending, None);
         }
         if left > 0 {
-            changes.effects.push(Effect::Continue);
             return;
         }
         self.admitting = false;
         self.plan_due = true;
+        // The strategy may have ended the run with the decision before.
+        self.end_stage_if_over(changes);
     }
 
-    /// Whether agents that joined are still to be taken into the stage.
-    pub(super) fn has_to_admit(&self) -> bool {
+    /// Whether agents that joined are to be taken into the stage once so many of them are left out.
+    pub(super) fn admits_after(&self, left_out: usize) -> bool {
         let included = self.stage().map(|stage| stage.membership.added) == Some(OnAdded::Include);
-        included && self.run.progress.count(AgentState::Added) > 0
+        included && self.run.progress.count(AgentState::Added) as usize > left_out
     }
 
     /// An agent is no member any more. One that is at work is gone once its call has ended.
@@ -226,7 +244,10 @@ impl Machine {
                     Some(attempt) => pending_action(&attempt.journal).is_some(),
                     None => self.settling.contains_key(&seq),
                 };
-                if !waits {
+                if waits {
+                    // Another node may have its address by now.
+                    self.only_look(seq, changes);
+                } else {
                     self.leave(seq, changes);
                 }
             }
@@ -249,7 +270,11 @@ impl Machine {
             changes.effects.push(Effect::Abandon(attempt.journal.key));
             let mut journal = attempt.journal;
             journal.cut_off = true;
+            let out = pending_action(&journal).or_else(|| unreachable_action(&journal));
             changes.journals.push(journal);
+            if let (Some(out), Some(record)) = (out, self.record_mut(seq)) {
+                record.outstanding = Some(out);
+            }
         }
         self.alarms.clear(seq);
         let Some(record) = self.record_mut(seq) else { return };
@@ -338,17 +363,26 @@ impl Machine {
         }
         self.run.progress.mass_absence = found;
         changes.progress = true;
+        let reason = &mut self.run.progress.reason;
+        if let (Some(found), Some(reason)) = (found, reason)
+            && reason.code == ReasonCode::MassAbsence
+        {
+            // Who resumes the run has to know what it is that is accepted.
+            reason.message = in_words(found);
+        }
         self.check_absence(changes);
     }
 
     pub(super) fn check_absence(&mut self, changes: &mut Changes) {
-        let Some(MassAbsence { absent, known }) = self.run.progress.mass_absence else { return };
+        let Some(found) = self.run.progress.mass_absence else { return };
         if self.run.progress.status == RunStatus::Running {
-            let message = format!(
-                "{absent} of {known} agents of the cluster are absent at once; resume to take them \
-                 for gone"
-            );
-            self.pause(ReasonCode::MassAbsence, message, changes);
+            self.pause(ReasonCode::MassAbsence, in_words(found), changes);
         }
     }
+}
+
+fn in_words(MassAbsence { absent, known }: MassAbsence) -> String {
+    format!(
+        "{absent} of {known} agents of the cluster are absent at once; resume to take them for gone"
+    )
 }

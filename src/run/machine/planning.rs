@@ -13,6 +13,9 @@ use crate::run::{
     RunStatus, StatusReason,
 };
 
+/// Bytes of records that one decision may start: they are in one commit, with room for all else.
+const START_BYTES: usize = 2 * 1024 * 1024;
+
 /// A decision that was checked.
 struct Checked {
     start: Vec<AgentSeq>,
@@ -21,6 +24,13 @@ struct Checked {
 }
 
 impl Machine {
+    /// The most agents that one decision may start: each is written whole, with the results of its
+    /// steps so far.
+    fn max_start(&self) -> u32 {
+        let fit = START_BYTES / self.heaviest.max(1);
+        u32::try_from(fit).unwrap_or(MAX_START).clamp(1, MAX_START)
+    }
+
     /// Asks the strategy, if it is due and may be asked.
     pub(super) fn ask_strategy(&mut self, changes: &mut Changes) {
         let settled = match &self.run.progress.stage.next {
@@ -63,7 +73,7 @@ impl Machine {
                     arguments,
                     memo: self.run.progress.stage.memo.clone(),
                     now: changes.now,
-                    max_start: MAX_START,
+                    max_start: self.max_start(),
                 };
                 Some((pin.digest.clone(), input))
             }
@@ -130,8 +140,9 @@ impl Machine {
         if label.as_ref().is_some_and(|label| label.chars().count() > MAX_LABEL_CHARS) {
             return Err(format!("its label is longer than {MAX_LABEL_CHARS} characters"));
         }
-        if start.len() > MAX_START as usize {
-            return Err(format!("it starts {} agents, at most {MAX_START}", start.len()));
+        let max_start = self.max_start();
+        if start.len() > max_start as usize {
+            return Err(format!("it starts {} agents, at most {max_start}", start.len()));
         }
         let decided = start.len() + skip.len();
         if decided > MAX_DECIDED as usize {
@@ -168,8 +179,11 @@ impl Machine {
                 Ok((seq, reason.clone()))
             })
             .collect::<Result<Vec<_>, String>>()?;
+        let left_out = skip_seqs.iter().filter(|(seq, _)| {
+            self.record(*seq).is_some_and(|record| record.state == AgentState::Added)
+        });
         let waits_for_nothing =
-            start.is_empty() && self.nothing_in_flight() && !self.has_to_admit();
+            start.is_empty() && self.nothing_in_flight() && !self.admits_after(left_out.count());
         if *next == Next::Wait && waits_for_nothing {
             return Err("it waits though nothing is in flight".to_owned());
         }
@@ -209,7 +223,7 @@ impl Machine {
         for (seq, reason) in checked.skip {
             self.leave_out(seq, reason, changes);
         }
-        self.admitting = self.has_to_admit();
+        self.admitting = self.admits_after(0);
         self.run.progress.stage.next = None;
         for seq in checked.start {
             if let Some(record) = self.record_mut(seq) {
@@ -220,10 +234,7 @@ impl Machine {
             changes.agent(self, seq, AgentState::Running, None);
             self.starting.push_back(seq);
         }
-        if started > 0 || self.admitting {
-            changes.effects.push(Effect::Continue);
-        }
-        self.go_on_after(decision.next, started == MAX_START, changes);
+        self.go_on_after(decision.next, started == self.max_start(), changes);
     }
 
     /// Acts on what the strategy wants to happen next.

@@ -96,7 +96,6 @@ impl Machine {
             changes.progress = true;
         } else {
             self.refreshing = Refreshing::Taking(answers);
-            changes.effects.push(Effect::Continue);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::calls::pending_action;
 use super::changes::Changes;
 use super::state::{Doing, Machine};
-use super::steps::Why;
+use super::steps::{Why, deadline};
 use crate::mutants::mutant;
 use crate::playbook::{OnError, Step};
 use crate::run::{
@@ -41,14 +41,22 @@ impl Machine {
         if attempt.doing == Doing::Activation {
             return;
         }
+        let key = attempt.journal.key;
+        let held = self.run.progress.held;
+        let due = self.step(key.step).map(|step| deadline(&attempt.journal, step, held));
+        if let Some(due) = due.filter(|due| *due > changes.now) {
+            // The run was on hold meanwhile.
+            self.alarms.set(seq, due);
+            return;
+        }
         let Some(mut attempt) = self.attempts.remove(&seq) else { return };
         attempt.journal.cut_off = true;
-        let key = attempt.journal.key;
         let timeout = self.step(key.step).map(|step| step.timeout.unwrap_or(Step::DEFAULT_TIMEOUT));
         let length = in_words(timeout.unwrap_or_default());
         changes.effects.push(Effect::Abandon(key));
         let Some(outstanding) = is_out else {
             // What it waited for stays in it as pending.
+            self.note_unreachable(seq, &attempt.journal, changes);
             changes.journals.push(attempt.journal);
             let message = format!("the step did not end within {length}");
             self.step_failed(seq, Why::retryable(FailureReason::TimedOut, message), changes);
@@ -57,25 +65,37 @@ impl Machine {
         };
         changes.journals.push(attempt.journal.clone());
         let message = format!("the step did not end within {length}; its action may still run");
-        self.attempt_failed(seq, Why::retryable(FailureReason::TimedOut, message), changes);
-        self.look_at(seq, outstanding.clone(), Some(attempt.journal), changes);
-        let goes_on = self.goes_on_after_timeout(seq);
+        let why = Why::retryable(FailureReason::TimedOut, message);
+        self.end_with_action_out(seq, outstanding, Some(attempt.journal), why, changes);
+    }
+
+    /// Ends an attempt whose action may still be running. What is to follow on its agent waits until
+    /// that is known; where nothing is, the agent has failed at once.
+    pub(super) fn end_with_action_out(
+        &mut self,
+        seq: AgentSeq,
+        outstanding: Outstanding,
+        journal: Option<Journal>,
+        why: Why,
+        changes: &mut Changes,
+    ) {
+        let retryable = why.retryable;
+        self.attempt_failed(seq, why, changes);
+        self.look_at(seq, outstanding.clone(), journal, changes);
         if let Some(record) = self.record_mut(seq) {
             record.outstanding = Some(outstanding);
         }
-        match goes_on {
-            Some(patience) => self.wait_for_end(seq, patience, changes),
-            None => self.end_agent(seq, AgentState::Failed, changes),
+        let leaving = self.is_leaving(seq);
+        let step = Machine::record(self, seq)
+            .and_then(|record| Some((record.tries, self.step(record.step)?)));
+        let Some((tries, step)) = step else { return };
+        let again = retryable && tries < step.retry.attempts;
+        if (again || step.on_error == OnError::Continue) && !leaving {
+            let patience = step.timeout.unwrap_or(Step::DEFAULT_TIMEOUT);
+            self.wait_for_end(seq, patience, again, changes);
+        } else {
+            self.end_agent(seq, AgentState::Failed, changes);
         }
-    }
-
-    /// How long the action is waited for where something is to follow it on its agent.
-    fn goes_on_after_timeout(&self, seq: AgentSeq) -> Option<Millis> {
-        let record = Machine::record(self, seq)?;
-        let step = self.step(record.step)?;
-        let again = record.tries < step.retry.attempts;
-        let goes_on = again || step.on_error == OnError::Continue;
-        goes_on.then(|| step.timeout.unwrap_or(Step::DEFAULT_TIMEOUT))
     }
 
     /// Waits for the end of an action before the step of an agent that a person put back.
@@ -87,12 +107,19 @@ impl Machine {
         if !self.settling.contains_key(&seq) {
             self.look_at(seq, outstanding, None, changes);
         }
-        self.wait_for_end(seq, step.timeout.unwrap_or(Step::DEFAULT_TIMEOUT), changes);
+        let again = Machine::record(self, seq).is_some_and(|record| record.tries > 0);
+        self.wait_for_end(seq, step.timeout.unwrap_or(Step::DEFAULT_TIMEOUT), again, changes);
     }
 
-    fn wait_for_end(&mut self, seq: AgentSeq, patience: Millis, changes: &mut Changes) {
+    fn wait_for_end(
+        &mut self,
+        seq: AgentSeq,
+        patience: Millis,
+        again: bool,
+        changes: &mut Changes,
+    ) {
         let until = changes.now.plus(patience);
-        self.set_phase(seq, StepPhase::Settling { until }, changes);
+        self.set_phase(seq, StepPhase::Settling { until, again }, changes);
         self.alarms.set(seq, until);
     }
 
@@ -104,8 +131,19 @@ impl Machine {
         journal: Option<Journal>,
         changes: &mut Changes,
     ) {
+        self.perform_look(seq, &action, false, changes);
+        self.settling.insert(seq, Settling { action, journal });
+    }
+
+    fn perform_look(
+        &self,
+        seq: AgentSeq,
+        action: &Outstanding,
+        accepted: bool,
+        changes: &mut Changes,
+    ) {
         let Some(record) = Machine::record(self, seq) else { return };
-        let Outstanding { key, call, since } = action;
+        let Outstanding { key, call, since } = *action;
         changes.effects.push(Effect::Perform(Box::new(Perform {
             key,
             call,
@@ -115,10 +153,21 @@ impl Machine {
             what: Call::RunAction { kind: String::new(), arguments: serde_json::Value::Null },
             since,
             again: true,
-            accepted: false,
+            accepted,
             look_only: true,
         })));
-        self.settling.insert(seq, Settling { action, journal });
+    }
+
+    /// Has the pending action of an attempt looked at only: nothing of it may be sent any more.
+    pub(super) fn only_look(&mut self, seq: AgentSeq, changes: &mut Changes) {
+        let Some(attempt) = self.attempts.get(&seq) else { return };
+        if attempt.doing != Doing::Answer {
+            return;
+        }
+        let Some(action) = pending_action(&attempt.journal) else { return };
+        let accepted = attempt.journal.pending.as_ref().is_some_and(|pending| pending.accepted);
+        changes.effects.push(Effect::Abandon(action.key));
+        self.perform_look(seq, &action, accepted, changes);
     }
 
     /// Looks at an action of an agent that has another address now.
@@ -138,7 +187,7 @@ impl Machine {
         let journal = journals.remove(&outstanding.key).filter(|j| j.pending.is_some());
         let is_pending = journal.is_some();
         match record.phase {
-            StepPhase::Settling { until } => self.alarms.set(seq, until),
+            StepPhase::Settling { until, .. } => self.alarms.set(seq, until),
             StepPhase::Waiting | StepPhase::Trying | StepPhase::RetryAt { .. } if !is_pending => {
                 return;
             }
@@ -192,9 +241,7 @@ impl Machine {
         let Some(record) = self.record_mut(seq) else { return };
         record.outstanding = None;
         changes.records.insert(seq);
-        if !matches!(record.phase, StepPhase::Settling { .. }) {
-            return;
-        }
+        let StepPhase::Settling { again, .. } = record.phase else { return };
         let begun = record.tries > 0;
         record.phase = StepPhase::Waiting;
         self.alarms.clear(seq);
@@ -203,7 +250,7 @@ impl Machine {
             return;
         }
         if begun {
-            self.after_failure(seq, true, changes);
+            self.after_failure(seq, again, changes);
         }
         self.begin_step(seq, changes);
     }
@@ -239,6 +286,13 @@ impl Machine {
         let attempt = self.attempts.get(&seq).filter(|attempt| attempt.doing == Doing::Answer);
         let in_flight = attempt.and_then(|attempt| pending_action(&attempt.journal));
         let out = record.outstanding.is_some() || in_flight.is_some();
+        let again = self.attempts.get(&seq).and_then(|attempt| pending_action(&attempt.journal));
+        if !out && again.is_some() {
+            return Some(format!(
+                "agent {} is being asked anew: try again in a moment",
+                record.agent
+            ));
+        }
         (!out).then(|| format!("agent {} is {} and has no action out", record.agent, record.state))
     }
 

@@ -10,6 +10,7 @@ use super::members::Joining;
 use super::membership::Changed;
 use super::refreshing::Refreshing;
 use super::settling::Settling;
+use super::steering::record_bytes;
 use crate::mutants::mutant;
 use crate::playbook::{Expr, ExprError, Scope, Stage, Step};
 use crate::run::{
@@ -58,10 +59,27 @@ pub struct Machine {
     pub(super) plan_due: bool,
     /// The strategy is being asked.
     pub(super) planning: bool,
+    /// [`Input::Continue`] is on its way.
+    continuing: bool,
+    /// Bytes of the heaviest record that may be started: decisions name only as many agents as fit one
+    /// commit.
+    pub(super) heaviest: usize,
     /// Agents are being asked afresh, for the strategy.
     pub(super) refreshing: Refreshing,
     /// What it was asked with last.
     pub(super) asked: Asked,
+}
+
+/// Kinds of work that may be too much for one commit.
+#[derive(Clone, Copy, Debug)]
+enum Work {
+    Join,
+    Refresh,
+    CatchUp,
+    Admit,
+    Retry,
+    Begin,
+    Stop,
 }
 
 /// An attempt in flight.
@@ -129,6 +147,8 @@ impl Machine {
             handled: BTreeSet::new(),
             plan_due: false,
             planning: false,
+            continuing: false,
+            heaviest: 0,
             refreshing: Refreshing::No,
             asked: Asked::default(),
         };
@@ -151,13 +171,25 @@ impl Machine {
             }
             RunStatus::Done | RunStatus::Failed | RunStatus::Cancelled => {}
         }
+        machine.keep_going(&mut changes);
         machine.keep_awake(&mut changes);
         let transition = changes.done(&machine);
         (machine, transition)
     }
 
     fn take_up(&mut self, journals: &mut BTreeMap<AttemptKey, Journal>, changes: &mut Changes) {
+        self.heaviest = self
+            .records
+            .iter()
+            .filter(|r| !r.results.is_empty())
+            .map(record_bytes)
+            .max()
+            .unwrap_or(0);
+        let progress = &mut self.run.progress;
+        // Stores of the first version know the failures of the stage alone.
+        progress.failures = progress.failures.max(progress.stage.failures);
         for seq in self.in_state(AgentState::Running) {
+            self.mend_phase(seq, journals);
             match Self::record(self, seq).map(|record| record.phase) {
                 Some(StepPhase::Waiting) => self.starting.push_back(seq),
                 Some(StepPhase::Trying) => self.take_up_attempt(seq, journals, changes),
@@ -167,11 +199,12 @@ impl Machine {
                 None => {}
             }
         }
-        for seq in self.in_state(AgentState::Failed) {
+        let late = |record: &&AgentRecord| {
+            record.outstanding.is_some() && record.state != AgentState::Running
+        };
+        let late: Vec<_> = self.records.iter().filter(late).map(|record| record.seq).collect();
+        for seq in late {
             self.take_up_settling(seq, journals, changes);
-        }
-        if !self.starting.is_empty() || self.run.progress.stage.retrying.is_some() {
-            changes.effects.push(Effect::Continue);
         }
         if self.run.progress.stage.entering {
             changes.effects.push(Effect::LoadMembers);
@@ -188,6 +221,17 @@ impl Machine {
             _ => {}
         }
         self.end_stage_if_over(changes);
+    }
+
+    /// Stores of the first version do not say what a running agent does: one whose call is out is at an
+    /// attempt.
+    fn mend_phase(&mut self, seq: AgentSeq, journals: &BTreeMap<AttemptKey, Journal>) {
+        let Some(record) = self.record_mut(seq) else { return };
+        let journal = journals.get(&record.present_attempt());
+        let is_out = journal.is_some_and(|journal| journal.pending.is_some() && !journal.cut_off);
+        if record.phase == StepPhase::Waiting && record.outstanding.is_none() && is_out {
+            record.phase = StepPhase::Trying;
+        }
     }
 
     /// Takes notice of one input.
@@ -216,11 +260,15 @@ impl Machine {
             Input::Command(command) => self.command(command, &mut changes),
             Input::Woken => self.woken(&mut changes),
             Input::Stamped => self.stamped(&mut changes)?,
-            Input::Continue => self.go_on(&mut changes),
+            Input::Continue => {
+                self.continuing = false;
+                self.go_on(&mut changes);
+            }
         }
         match changes.illegal.take() {
             Some(illegal) => Err(illegal),
             None => {
+                self.keep_going(&mut changes);
                 self.keep_awake(&mut changes);
                 Ok(changes.done(self))
             }
@@ -236,26 +284,42 @@ impl Machine {
         changes.done(self)
     }
 
+    /// Does the next part of what is too much for one commit: one kind of work at a time, each of which
+    /// keeps to what a commit may hold.
     fn go_on(&mut self, changes: &mut Changes) {
-        if !self.joining.is_empty() {
-            self.take_in(changes);
+        match self.work() {
+            Some(Work::Join) => self.take_in(changes),
+            Some(Work::Refresh) => self.take_refreshed(changes),
+            Some(Work::CatchUp) => self.catch_up(changes),
+            Some(Work::Admit) => self.admit(changes),
+            Some(Work::Retry) => self.retry_some(changes),
+            Some(Work::Begin) => self.begin_some(changes),
+            Some(Work::Stop) => self.stop_some(changes),
+            None => {}
         }
-        if !self.meanwhile.is_empty() && !self.is_entering() {
-            self.catch_up(changes);
+    }
+
+    fn work(&self) -> Option<Work> {
+        let waits = [
+            (Work::Join, !self.joining.is_empty()),
+            (Work::Refresh, matches!(self.refreshing, Refreshing::Taking(_))),
+            (Work::CatchUp, !self.meanwhile.is_empty() && !self.is_entering()),
+            (Work::Admit, self.admitting),
+            (Work::Retry, self.run.progress.stage.retrying.is_some()),
+            (Work::Begin, !self.starting.is_empty()),
+            (Work::Stop, !self.stopping.is_empty()),
+        ];
+        waits.into_iter().find(|(_, waits)| *waits).map(|(work, _)| work)
+    }
+
+    /// Asks to go on where there is more to do than this commit may hold.
+    fn keep_going(&mut self, changes: &mut Changes) {
+        let may_go_on = !self.run.progress.status.is_final()
+            && self.run.progress.status != RunStatus::Finishing;
+        if may_go_on && !self.continuing && self.work().is_some() {
+            self.continuing = true;
+            changes.effects.push(Effect::Continue);
         }
-        if self.admitting {
-            self.admit(changes);
-        }
-        if self.run.progress.stage.retrying.is_some() {
-            self.retry_some(changes);
-        }
-        if !self.starting.is_empty() {
-            self.begin_some(changes);
-        }
-        if !self.stopping.is_empty() {
-            self.stop_some(changes);
-        }
-        self.take_refreshed(changes);
     }
 
     /// The run.

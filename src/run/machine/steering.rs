@@ -13,8 +13,8 @@ use crate::run::{
 /// seconds by default; an action that takes longer than this is left to its agent.
 pub(crate) const CANCEL_DEADLINE: Millis = Millis::from_secs(5 * 60);
 
-/// Agents that are cut off by one commit: each is a record, a journal and an event.
-const STOPS_AT_ONCE: usize = 300;
+/// Agents that are cut off by one commit: each is a record, a journal and up to two events.
+const STOPS_AT_ONCE: usize = 200;
 
 /// Bytes after which such a chunk takes no further agent: one more still fits the commit.
 pub(super) const CHUNK_BYTES: usize = 1024 * 1024;
@@ -158,6 +158,9 @@ impl Machine {
                     return Err(why);
                 }
             }
+            (Act::Retry, _) if progress.stage.entering => {
+                return Err("its next stage has not begun: resume it".to_owned());
+            }
             (Act::Retry, None) if progress.count(AgentState::Failed) == 0 => {
                 return Err("no agent has failed".to_owned());
             }
@@ -200,6 +203,7 @@ impl Machine {
             Act::Pause => changes.status(self, RunStatus::Paused, Some(reason)),
             Act::Hold => {
                 self.run.progress.hold = true;
+                self.run.progress.held_since = Some(changes.now);
                 changes.progress = true;
                 if self.run.progress.status == RunStatus::Running {
                     changes.status(self, RunStatus::Paused, Some(reason));
@@ -241,9 +245,11 @@ impl Machine {
         self.let_go(changes);
         changes.status(self, RunStatus::Running, Some(reason));
         self.check_absence(changes);
-        self.check_budget(changes);
-        if self.run.progress.stage.entering && self.joining.is_empty() {
-            changes.effects.push(Effect::LoadMembers);
+        match (self.run.progress.stage.entering, self.joining.is_empty()) {
+            // The budget of the stage is looked at once its agents are known.
+            (true, true) => changes.effects.push(Effect::LoadMembers),
+            (true, false) => {}
+            (false, _) => self.check_budget(changes),
         }
         self.plan_due = true;
         self.end_stage_if_over(changes);
@@ -252,6 +258,11 @@ impl Machine {
     /// Gives up all that is not an action at once; actions that are out are waited for, up to the
     /// deadline.
     pub(super) fn stop_all(&mut self, changes: &mut Changes) {
+        let running = self.in_state(AgentState::Running);
+        for seq in &running {
+            // What was not delivered yet must not be any more.
+            self.only_look(*seq, changes);
+        }
         let may_stop = |seq: &AgentSeq| match self.attempts.get(seq) {
             // What comes of it is cut off then.
             Some(attempt) if attempt.doing == Doing::Activation => false,
@@ -261,7 +272,6 @@ impl Machine {
                 Some(StepPhase::Settling { .. }) | None => false,
             },
         };
-        let running = self.in_state(AgentState::Running);
         self.stopping = running.into_iter().filter(may_stop).collect();
         self.starting.clear();
         self.stop_some(changes);
@@ -293,9 +303,6 @@ impl Machine {
                 changes.journals.push(attempt.journal);
             }
             self.cut_off(seq, &step, changes);
-        }
-        if !self.stopping.is_empty() {
-            changes.effects.push(Effect::Continue);
         }
     }
 

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::changes::Changes;
 use super::state::{Attempt, Doing, Machine};
+use super::steering::CHUNK_BYTES;
 use crate::mutants::mutant;
 use crate::playbook::{OnError, Retry, Step};
 use crate::run::{
@@ -43,12 +44,11 @@ impl Why {
 impl Machine {
     /// Begins the next step of the agents that wait for that, as many as fit one commit.
     pub(super) fn begin_some(&mut self, changes: &mut Changes) {
-        while changes.documents() < BEGIN_DOCUMENTS {
+        let mut bytes = 0;
+        while changes.documents() < BEGIN_DOCUMENTS && bytes < CHUNK_BYTES {
             let Some(seq) = self.starting.pop_front() else { return };
+            bytes += self.weight(seq);
             self.begin_step(seq, changes);
-        }
-        if !self.starting.is_empty() {
-            changes.effects.push(Effect::Continue);
         }
     }
 
@@ -56,10 +56,6 @@ impl Machine {
     pub(super) fn begin_step(&mut self, seq: AgentSeq, changes: &mut Changes) {
         loop {
             if !self.waits_for_step(seq) {
-                return;
-            }
-            if self.is_leaving(seq) {
-                self.leave(seq, changes);
                 return;
             }
             let Some(record) = Machine::record(self, seq) else { return };
@@ -70,6 +66,10 @@ impl Machine {
                 self.end_agent(seq, AgentState::Done, changes);
                 return;
             };
+            if record.leaving {
+                self.leave(seq, changes);
+                return;
+            }
             if self.run.progress.status == RunStatus::Cancelling {
                 self.cut_off(seq, &step.name, changes);
                 return;
@@ -140,16 +140,26 @@ impl Machine {
             }
         };
         let (key, agent) = (record.present_attempt(), record.agent.clone());
-        let address = record.address.clone();
         let journal =
             Journal::new(record.run, key, agent, step.name.clone(), changes.now, arguments);
+        let journal = Journal { held: self.run.progress.held, ..journal };
         let attempt = Attempt { journal, doing: Doing::Checking, bytes: 0 };
-        if step.require.is_none() {
+        self.go_on_with(seq, attempt, changes);
+    }
+
+    /// Activates an attempt; before its first call the precondition of its step is looked at, anew
+    /// where that was long ago.
+    pub(super) fn go_on_with(&mut self, seq: AgentSeq, attempt: Attempt, changes: &mut Changes) {
+        let Journal { key, answers, pending, .. } = &attempt.journal;
+        let (key, begun) = (*key, !answers.is_empty() || pending.is_some());
+        let step = self.step(key.step).filter(|step| step.require.is_some() && !begun);
+        let (Some(step), Some(record)) = (step, Machine::record(self, seq)) else {
             self.activate(seq, attempt, changes);
             return;
-        }
-        self.alarms.set(seq, deadline(&attempt.journal, step));
-        self.attempts.insert(seq, attempt);
+        };
+        let address = record.address.clone();
+        self.alarms.set(seq, deadline(&attempt.journal, step, self.run.progress.held));
+        self.attempts.insert(seq, Attempt { doing: Doing::Checking, ..attempt });
         changes.effects.push(Effect::Check { key, address });
     }
 
@@ -231,6 +241,10 @@ impl Machine {
             self.cut_off(seq, &step.name, changes);
             return;
         }
+        if record.outstanding.is_some() {
+            self.settle_first(seq, step, changes);
+            return;
+        }
         self.begin_attempt(seq, step, changes);
         // Arguments that can't be worked out may have ended the step at once.
         self.begin_step(seq, changes);
@@ -301,9 +315,12 @@ impl Machine {
 }
 
 /// When the time of an attempt is over.
-pub(super) fn deadline(journal: &Journal, step: &Step) -> crate::run::Timestamp {
+/// `held` is how long the run was on hold so far: what of that came after the beginning of the attempt
+/// is not counted.
+pub(super) fn deadline(journal: &Journal, step: &Step, held: Millis) -> crate::run::Timestamp {
     let timeout = step.timeout.unwrap_or(Step::DEFAULT_TIMEOUT);
-    journal.started_at.plus(timeout).plus(journal.held)
+    let since = Millis(held.0.saturating_sub(journal.held.0));
+    journal.started_at.plus(timeout).plus(since)
 }
 
 /// How long to wait before a step is tried again that was tried `tries` times: it grows with each,

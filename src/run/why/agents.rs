@@ -60,7 +60,7 @@ fn doing(run: &Run, agent: &InFlight, now: Timestamp) -> String {
             let after = after.map(|reason| format!(", after {reason}")).unwrap_or_default();
             format!("{id} tries {name} again {}{tries}{after}", at(moment, now))
         }
-        StepPhase::Settling { until } => {
+        StepPhase::Settling { until, again: _ } => {
             let out = record.outstanding.as_ref().map(|action| since(action.since, now));
             let out = out.unwrap_or_default();
             format!(

@@ -55,7 +55,7 @@ fn a_run_that_goes_with_agents_in_every_phase() {
     let run = running(7, Some(PlannedNext::Wait));
     let mut retried = in_flight(3, StepPhase::RetryAt { at: at(305) }, None);
     retried.record.error = Some(failure("no space"));
-    let mut settling = in_flight(1, StepPhase::Settling { until: at(600) }, None);
+    let mut settling = in_flight(1, StepPhase::Settling { until: at(600), again: true }, None);
     settling.record.outstanding = outstanding();
     let mut silent = in_flight(2, StepPhase::Trying, Some((CallName::RunAction, 70, false)));
     silent.record.node_seen_at = Some(at(5));
@@ -377,7 +377,7 @@ fn those_that_tell_most_are_kept() {
         StepPhase::Waiting,
         StepPhase::RetryAt { at: at(1) },
         StepPhase::Trying,
-        StepPhase::Settling { until: at(1) },
+        StepPhase::Settling { until: at(1), again: true },
         StepPhase::Trying,
         StepPhase::Waiting,
     ];
