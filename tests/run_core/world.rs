@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use replibook::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, Answer, AttemptKey, Call, CallError, Command,
-    CommandId, Decision, Effect, Happened, Input, Journal, Loaded, MAX_START, Machine, Next,
-    NodeInfo, Progress, Roster, Run, RunEvent, RunId, RunStatus, Snapshot, Timestamp, Transition,
-    Verb,
+    CommandId, Decision, Effect, Input, Journal, Loaded, MAX_START, Machine, Next, NodeInfo,
+    Progress, Roster, Run, RunEvent, RunId, RunStatus, Snapshot, Timestamp, Transition, Verb,
 };
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
