@@ -13,7 +13,7 @@ use super::store::StoreArgs;
 use crate::agent::{AgentHttpConfig, AgentLimits, HttpAgents};
 use crate::api::{self, ApiState};
 use crate::clock::{Clock, SystemClock};
-use crate::driver::{CrashPoints, Engine, EngineConfig, Signals, World};
+use crate::driver::{Engine, EngineConfig, Signals, World};
 use crate::plugin::{Compile, CompileApart, HostConfig, PluginHost};
 use crate::run::EngineId;
 use crate::stop::StopAsked;
@@ -88,7 +88,7 @@ async fn world(args: &ServeArgs) -> anyhow::Result<World> {
         .context("failed to make the client for agents")?;
     Ok(World {
         store,
-        agents: CrashPoints::from_env(Arc::new(agents)),
+        agents: Arc::new(agents),
         plugins: PluginHost::start(host_config(&args.store.data)?)
             .context("failed to start the plugin host")?,
         clock,

@@ -5,6 +5,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::crash::{self, Point};
 use super::lease::LeaseGuard;
 use crate::clock::Clock;
 use crate::mutants::mutant;
@@ -63,7 +64,10 @@ impl Committer {
             let part = Writes { events: Vec::new(), ..writes.clone() };
             self.until_answered(|| self.store.commit(run, epoch, &part)).await?;
         }
-        self.until_answered(|| self.store.commit(run, epoch, writes)).await
+        crash::pass(Point::BeforeCommit);
+        self.until_answered(|| self.store.commit(run, epoch, writes)).await?;
+        crash::pass(Point::AfterCommit);
+        Ok(())
     }
 
     /// Calls the store until it answers. Once the lease is lost the last error is returned.

@@ -10,11 +10,12 @@ use tokio::task::{AbortHandle, JoinSet};
 use super::World;
 use super::lease::{LeaseGuard, LeasedAgents};
 use crate::agent::{self, ActionRequest, FollowContext, Start};
+use crate::clock::Clock;
 use crate::mutants::mutant;
 use crate::plugin::PluginError;
 use crate::run::{
     Activate, Activation, ActivationEnd, Answer, AttemptKey, Call, Digest, FailureReason, Input,
-    Perform, Timestamp,
+    Millis, Perform, Timestamp,
 };
 
 /// Inputs that wait for the driver of a run. Tasks wait when it is full, so nothing is lost.
@@ -103,7 +104,7 @@ impl Effects {
         }
         let (clock, inbox) = (self.world.clock.clone(), self.inbox.clone());
         let timer = self.tasks.spawn(async move {
-            clock.sleep(at.since(clock.now()).to_std()).await;
+            sleep_until(clock.as_ref(), at).await;
             // The driver is gone when nobody takes it.
             let _ = inbox.send(Input::Woken).await;
         });
@@ -161,9 +162,7 @@ impl Performing {
                 )
             }
             Call::Sleep { length } => {
-                let clock = &self.follow.clock;
-                let rest = perform.since.plus(*length).since(clock.now());
-                clock.sleep(rest.to_std()).await;
+                sleep_until(self.follow.clock.as_ref(), perform.since.plus(*length)).await;
                 Answer::Sleep
             }
             Call::RunAction { kind, arguments } => {
@@ -209,6 +208,18 @@ impl Performing {
         Answer::RunAction(
             agent::run_action(&self.follow, address, request, start, on_accepted, may_post).await,
         )
+    }
+}
+
+/// Returns at a moment, and never before: a clock that catches up with one that was set back is slower
+/// than the timer that wakes us.
+async fn sleep_until(clock: &dyn Clock, at: Timestamp) {
+    loop {
+        let rest = at.since(clock.now());
+        if rest == Millis(0) {
+            return;
+        }
+        clock.sleep(rest.to_std()).await;
     }
 }
 

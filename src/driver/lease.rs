@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::crash::{self, Point};
 use crate::agent::{ActionRequest, ActionStatus, AgentClient, AgentError, Scheduled};
 use crate::clock::Clock;
 use crate::mutants::mutant;
@@ -108,6 +109,13 @@ impl LeasedAgents {
     pub(super) fn new(inner: Arc<dyn AgentClient>, lease: LeaseGuard) -> Self {
         Self { inner, lease }
     }
+
+    async fn send(&self, address: &str, request: &ActionRequest) -> Result<Scheduled, AgentError> {
+        crash::pass(Point::BeforePost);
+        let scheduled = self.inner.schedule(address, request).await;
+        crash::pass(Point::AfterPost);
+        scheduled
+    }
 }
 
 #[async_trait]
@@ -125,7 +133,7 @@ impl AgentClient for LeasedAgents {
                 address: address.to_owned(),
                 message: "the lease of the run ran out first".to_owned(),
             }),
-            scheduled = self.inner.schedule(address, request) => scheduled,
+            scheduled = self.send(address, request) => scheduled,
         }
     }
 

@@ -2,8 +2,9 @@
 
 use super::World;
 use super::committer::Committer;
+use super::run_clock::last_moment;
 use super::run_driver::DriveError;
-use crate::run::{AgentRecord, AttemptKey, Journal, Loaded};
+use crate::run::{AgentRecord, AttemptKey, Journal, Loaded, Timestamp};
 use crate::store::{MAX_PAGE, StoreError};
 
 /// Journals in the first page, and the fewest in any: where attempts that go on are rare among those
@@ -13,8 +14,12 @@ const FEWEST_JOURNALS: u32 = 16;
 /// The next page has so many times the journals that were of use in the one before.
 const PAGE_GROWTH: u32 = 4;
 
-/// Loads the run whose lease `committer` holds. A store that does not answer is waited for.
-pub(super) async fn load(world: &World, committer: &Committer) -> Result<Loaded, DriveError> {
+/// Loads the run whose lease `committer` holds, and the last moment that it knows of. A store that
+/// does not answer is waited for.
+pub(super) async fn load(
+    world: &World,
+    committer: &Committer,
+) -> Result<(Loaded, Timestamp), DriveError> {
     let id = committer.lease.run();
     let store = world.store.as_ref();
     let run = committer.until_answered(|| store.run(id)).await?.ok_or(DriveError::Gone(id))?;
@@ -33,7 +38,11 @@ pub(super) async fn load(world: &World, committer: &Committer) -> Result<Loaded,
         committer.until_answered(move || store.journals(id, None, Some(before), limit))
     };
     let journals = wanted(keys.collect(), read).await?;
-    Ok(Loaded { run, records, journals })
+    let last = run.progress.next_event.saturating_sub(2);
+    let events = committer.until_answered(|| store.events(id, last, 1)).await?;
+    let loaded = Loaded { run, records, journals };
+    let last = last_moment(&loaded, events.last());
+    Ok((loaded, last))
 }
 
 /// The journals of these attempts; one that has just begun has none. `read` returns at most so many
@@ -78,7 +87,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::run::{AgentId, AgentSeq, RunId, Timestamp};
+    use crate::run::{AgentId, AgentSeq, RunId};
 
     fn key(agent: u32, attempt: u32) -> AttemptKey {
         AttemptKey { agent: AgentSeq(agent), stage: 0, step: 0, attempt }

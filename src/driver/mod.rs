@@ -19,11 +19,11 @@ mod engine;
 mod lease;
 mod load;
 mod members;
+mod run_clock;
 mod run_driver;
 mod signals;
 mod world;
 
-pub use crash::CrashPoints;
 pub use engine::{Engine, EngineConfig};
 pub use signals::Signals;
 pub use world::World;

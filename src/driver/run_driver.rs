@@ -9,9 +9,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::World;
 use super::committer::Committer;
+use super::crash::{self, Point};
 use super::effects::{self, Effects, INBOX};
 use super::lease::LeaseGuard;
-use super::{cluster, load, members};
+use super::{cluster, load, members, run_clock};
 use crate::mutants::mutant;
 use crate::run::{
     Digest, Effect, Input, Loaded, Machine, PlanInput, Roster, Run, RunId, Timestamp, Transition,
@@ -55,7 +56,8 @@ impl RunDriver {
     /// committed or performed: the run can be loaded anew, by this engine or another.
     pub(super) async fn drive(mut self) -> Result<(), DriveError> {
         let committer = self.committer();
-        let loaded = load::load(&self.world, &committer).await?;
+        let (loaded, last) = load::load(&self.world, &committer).await?;
+        self.world.clock = run_clock::not_before(self.world.clock.clone(), last);
         let (sender, mut inbox) = mpsc::channel(INBOX);
         let mut effects = Effects::new(self.world.clone(), self.lease.clone(), sender);
         let result = self.go(loaded, &committer, &mut inbox, &mut effects).await;
@@ -201,6 +203,7 @@ impl RunDriver {
                 Effect::Continue => waiting.push_back(Input::Continue),
                 Effect::AwaitCluster => effects.answer(self.cluster(machine.run())),
                 Effect::LoadMembers => {
+                    crash::pass(Point::EnterStage);
                     let world = self.world.clone();
                     let snapshot = machine.run().snapshot.clone();
                     // Later stages know the agents that they go over again.
@@ -253,6 +256,7 @@ fn is_continue(effect: &Effect) -> bool {
 async fn stamp(committer: Committer, at: Timestamp) -> Input {
     let (run, epoch) = (committer.lease.run(), committer.lease.epoch());
     loop {
+        crash::pass(Point::Stamp);
         match committer.until_answered(|| committer.store.stamp(run, epoch, at)).await {
             Ok(0) => return Input::Stamped,
             Ok(_) => {}

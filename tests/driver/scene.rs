@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use async_trait::async_trait;
 use replibook::agent::{AgentLimits, FakeAgents, Fault, Script, When};
 use replibook::api::install_builtins;
 use replibook::clock::{Clock, TokioClock};
@@ -60,6 +62,11 @@ impl Scene {
         self.start_run_with(name, budget, "approval: granted").await.unwrap()
     }
 
+    /// The same with another line in the playbook's step.
+    pub(crate) async fn start_run_of(&self, name: &str, step: &str) -> RunId {
+        self.create_run(name, "max_failed: 0", "approval: granted", step).await.unwrap()
+    }
+
     /// The same with another line in the playbook's `spec`.
     pub(crate) async fn start_run_with(
         &self,
@@ -67,12 +74,23 @@ impl Scene {
         budget: &str,
         spec: &str,
     ) -> Result<RunId, StoreError> {
+        self.create_run(name, budget, spec, "on_error: fail").await
+    }
+
+    async fn create_run(
+        &self,
+        name: &str,
+        budget: &str,
+        spec: &str,
+        step: &str,
+    ) -> Result<RunId, StoreError> {
         let text = format!(
             "apiVersion: replicante.io/v1\nkind: Playbook\n\
              metadata: {{ name: {name}, version: 1.0.0 }}\n\
              spec:\n  {spec}\n  stages:\n    - name: only\n      budget: {{ {budget} }}\n      \
              strategy: {{ use: rolling, with: {{ batch: 25% }} }}\n      \
-             steps:\n        - name: act\n          action: test.example.com/act\n"
+             steps:\n        - name: act\n          action: test.example.com/act\n          \
+             {step}\n"
         );
         self.start_playbook(&text).await
     }
@@ -93,13 +111,22 @@ impl Scene {
         self.engine_with(name, 10)
     }
 
+    /// An engine that goes by a clock which is behind.
+    pub(crate) fn engine_behind(&self, name: &str, behind: Millis) -> RunningEngine {
+        self.engine_by(name, 10, Arc::new(Behind { clock: self.clock.clone(), behind }))
+    }
+
     /// An engine that drives at most so many runs.
     pub(crate) fn engine_with(&self, name: &str, max_runs: usize) -> RunningEngine {
+        self.engine_by(name, max_runs, self.clock.clone())
+    }
+
+    fn engine_by(&self, name: &str, max_runs: usize, clock: Arc<dyn Clock>) -> RunningEngine {
         let world = World {
             store: self.store.clone(),
             agents: Arc::new(self.agents.clone()),
             plugins: self.plugins.clone(),
-            clock: self.clock.clone(),
+            clock,
             signals: Signals::new(),
             agent_limits: AgentLimits::default(),
         };
@@ -130,6 +157,10 @@ impl Scene {
             finish_ts: None,
         };
         self.store.submit(&command).await.unwrap();
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     pub(crate) async fn wait(&self, length: Millis) {
@@ -165,6 +196,24 @@ impl Scene {
 
 fn address(index: usize) -> String {
     format!("http://127.0.0.1:{}", 10_000 + index)
+}
+
+/// A clock that is behind another one.
+struct Behind {
+    clock: Arc<dyn Clock>,
+    behind: Millis,
+}
+
+#[async_trait]
+impl Clock for Behind {
+    fn now(&self) -> Timestamp {
+        let behind = i64::try_from(self.behind.0).unwrap();
+        Timestamp::from_millis(self.clock.now().as_millis() - behind)
+    }
+
+    async fn sleep(&self, length: Duration) {
+        self.clock.sleep(length).await;
+    }
 }
 
 pub(crate) struct RunningEngine {
