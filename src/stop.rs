@@ -20,6 +20,10 @@ impl StopAsked {
     /// When signals or standard input can't be listened to.
     pub fn listen(until_stdin_closes: bool) -> anyhow::Result<Self> {
         let stdin_closed = until_stdin_closes.then(stdin_closed).transpose()?;
+        // A file that may not grow is an error of the write that meets it, as a full disk is, and not
+        // the end of the program. The handler stays when nobody listens.
+        let too_large = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+        drop(signal(too_large).context("failed to listen for SIGXFSZ")?);
         Ok(Self {
             interrupt: signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?,
             terminate: signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?,

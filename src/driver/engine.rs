@@ -20,6 +20,10 @@ use crate::store::{Lease, StoreError};
 /// How often the engine looks for runs and commands when nobody wakes it.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// How long the engine waits when the store has failed it: what is wrong with it is said in the log
+/// each time. Much shorter than a lease, which must be renewed as soon as the store answers.
+const LOOK_FAILED: Duration = Duration::from_secs(2);
+
 /// How often leases are renewed: several times in the life of one.
 const RENEW: Duration = Duration::from_secs(4);
 
@@ -107,22 +111,23 @@ impl Engine {
         let mut renewed = clock.now();
         let mut swept = clock.now();
         while !stop.is_cancelled() {
+            let mut is_well = true;
             if clock.now().since(renewed).to_std() >= RENEW {
                 renewed = clock.now();
-                log(self.renew().await);
+                is_well &= log(self.renew().await);
             }
             if clock.now().since(swept).to_std() >= SWEEP {
                 swept = clock.now();
-                log(self.sweep().await);
+                is_well &= log(self.sweep().await);
             }
-            log(self.claim().await);
-            log(self.hand_out_commands().await);
+            is_well &= log(self.claim().await);
+            is_well &= log(self.hand_out_commands().await);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}
                 Some(ended) = self.tasks.join_next() => self.ended(ended).await,
                 () = self.world.signals.wait_for_work() => {}
-                () = clock.sleep(LOOK) => {}
+                () = clock.sleep(if is_well { LOOK } else { LOOK_FAILED }) => {}
             }
         }
         self.end().await;
@@ -299,9 +304,13 @@ impl Engine {
     }
 }
 
-/// A store that does not answer is said and tried again with the next look.
-fn log(result: Result<(), StoreError>) {
-    if let Err(error) = result {
-        tracing::warn!("{:#}", anyhow::Error::new(error));
+/// A store that does not answer is said and tried again with the next look. Whether all went well.
+fn log(result: Result<(), StoreError>) -> bool {
+    match result {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::warn!("{:#}", anyhow::Error::new(error));
+            false
+        }
     }
 }

@@ -65,8 +65,25 @@ fn create_private(path: &Path) -> Result<File> {
 
 fn failed(doing: &str, path: &Path, error: io::Error) -> StoreError {
     StoreError::Unavailable {
-        message: format!("failed to {doing} {}", path.display()),
+        message: format!("failed to {doing} {} ({})", path.display(), advice(error.kind())),
         source: Some(Box::new(error)),
+    }
+}
+
+/// What a person can do about a data directory that can't be used.
+fn advice(kind: io::ErrorKind) -> &'static str {
+    use io::ErrorKind::{
+        FileTooLarge, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
+    };
+    if kind == PermissionDenied {
+        "the user of this process must own the data directory and all files in it, or be allowed to \
+         write to them"
+    } else if kind == ReadOnlyFilesystem {
+        "the data directory must be on a file system that is mounted for writing"
+    } else if [StorageFull, QuotaExceeded, FileTooLarge].contains(&kind) {
+        "there is no room; free some, or use another directory"
+    } else {
+        "expected a directory that this process can write to"
     }
 }
 

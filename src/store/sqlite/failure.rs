@@ -1,6 +1,6 @@
 //! What SQLite says went wrong, in the words of the store.
 
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
 
 use crate::store::error::StoreError;
 
@@ -13,12 +13,25 @@ pub(super) fn failed(doing: &str, error: rusqlite::Error) -> StoreError {
                 source: Box::new(error),
             };
         }
-        Some(ErrorCode::DiskFull) => format!("failed to {doing}: the disk is full"),
+        Some(ErrorCode::DiskFull) => {
+            format!("failed to {doing}: the store is full, since the disk is full")
+        }
+        Some(ErrorCode::SystemIoFailure) if takes_no_more(&error) => format!(
+            "failed to {doing}: the store is full, since the disk takes no more: is it full, or at a \
+             quota, or a file as large as the process may make it?"
+        ),
         Some(ErrorCode::ReadOnly) => format!("failed to {doing}: the database is read-only"),
         Some(ErrorCode::CannotOpen) => format!("failed to {doing}: the database can't be opened"),
         Some(_) | None => format!("failed to {doing}"),
     };
     StoreError::Unavailable { message, source: Some(Box::new(error)) }
+}
+
+/// Whether a write came back that is not for a lack of room on the disk by itself. SQLite calls only
+/// that "full"; quotas and limits on files are errors of the system to it.
+fn takes_no_more(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    matches!(code, Some(ffi::SQLITE_IOERR_WRITE | ffi::SQLITE_IOERR_SHMSIZE))
 }
 
 /// The error of something that is out of order for now and has no cause in SQLite.
@@ -54,4 +67,25 @@ pub(super) fn reason(error: &StoreError) -> String {
         source = cause.source();
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_takes_no_more_is_told_from_one_that_fails() {
+        let said = |code| {
+            let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+            let error = failed("write", error);
+            assert!(error.retryable(), "{error}");
+            error.to_string()
+        };
+        for full in [ffi::SQLITE_FULL, ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_IOERR_SHMSIZE] {
+            assert!(said(full).contains("the store is full"), "{full}");
+        }
+        for other in [ffi::SQLITE_IOERR_READ, ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_BUSY] {
+            assert!(!said(other).contains("the store is full"), "{other}");
+        }
+    }
 }

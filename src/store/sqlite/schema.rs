@@ -15,6 +15,15 @@ pub(super) fn migrate(connection: &Connection) -> Result<()> {
     migrate_with(connection, MIGRATIONS)
 }
 
+/// Writes the version that is there already: whoever asks whether the store works wants to know that
+/// it can be written to.
+pub(super) fn touch(connection: &Connection) -> Result<()> {
+    let failed = |error| failed("write", error);
+    let version: u32 =
+        connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
+    connection.pragma_update(None, "user_version", version).map_err(failed)
+}
+
 fn migrate_with(connection: &Connection, migrations: &[&str]) -> Result<()> {
     let failed = |error| failed("bring the database to the present schema", error);
     let found: u32 =
