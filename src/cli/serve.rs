@@ -9,13 +9,13 @@ use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::store::StoreArgs;
+use super::store::{StoreArgs, parse_length};
 use crate::agent::{AgentHttpConfig, AgentLimits, HttpAgents};
 use crate::api::{self, ApiState};
 use crate::clock::{Clock, SystemClock};
 use crate::driver::{Engine, EngineConfig, Signals, World};
 use crate::plugin::{Compile, CompileApart, HostConfig, PluginHost};
-use crate::run::EngineId;
+use crate::run::{EngineId, Millis};
 use crate::stop::StopAsked;
 
 /// Arguments of `replibook serve`.
@@ -28,6 +28,11 @@ pub struct ServeArgs {
     /// Which store
     #[command(flatten)]
     pub store: StoreArgs,
+
+    /// How long an agent that gives no good answer is asked again before it counts as unreachable, and
+    /// so as failed: from 1s to 1d, long enough for a restart of its node
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = parse_patience)]
+    pub agent_patience: Millis,
 
     /// Listen on an address that is not loopback, though anybody who reaches it may do anything
     #[arg(long)]
@@ -81,6 +86,15 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     served.context("failed to serve the API")
 }
 
+/// Shorter, and a single request that gets lost fails its agent; longer, and nobody hears of it.
+fn parse_patience(text: &str) -> Result<Millis, String> {
+    let bounds = Millis::from_secs(1)..=Millis::from_secs(24 * 3_600);
+    let length = parse_length(text).filter(|length| bounds.contains(length));
+    length.ok_or_else(|| {
+        format!("found {text:?}, expected a length of time from 1s to 1d, for example 2m")
+    })
+}
+
 async fn world(args: &ServeArgs) -> anyhow::Result<World> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store = args.store.open(clock.clone()).await?;
@@ -93,7 +107,10 @@ async fn world(args: &ServeArgs) -> anyhow::Result<World> {
             .context("failed to start the plugin host")?,
         clock,
         signals: Signals::new(),
-        agent_limits: AgentLimits::default(),
+        agent_limits: AgentLimits {
+            unreachable_after: args.agent_patience,
+            ..AgentLimits::default()
+        },
     })
 }
 
@@ -108,4 +125,19 @@ fn state(world: &World, any_host: bool) -> ApiState {
     let World { store, plugins, signals, clock, .. } = world.clone();
     let state = ApiState::new(store, plugins, signals, clock);
     if any_host { state.with_any_host() } else { state }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_patience_with_agents_has_bounds() {
+        assert_eq!(parse_patience("2m"), Ok(AgentLimits::default().unreachable_after));
+        assert_eq!(parse_patience("1s"), Ok(Millis::from_secs(1)));
+        assert_eq!(parse_patience("1d"), Ok(Millis::from_secs(86_400)));
+        for bad in ["", "2", "999ms", "25h", "-1s"] {
+            assert!(parse_patience(bad).is_err_and(|e| e.contains("expected")), "{bad}");
+        }
+    }
 }

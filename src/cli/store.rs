@@ -104,14 +104,17 @@ fn parse_place(text: &str) -> Result<Place, String> {
     }
 }
 
-/// Reads a length of time such as `30d`; a day is 24 hours.
 fn parse_retention(text: &str) -> Result<Millis, String> {
     let expected = "expected a length of time of at most 3660d, for example 12h or 30d";
-    let refuse = || format!("found {text:?}, {expected}");
-    let span: jiff::Span = text.parse().map_err(|_| refuse())?;
-    let length = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours());
-    let millis = u64::try_from(length.map_err(|_| refuse())?.as_millis()).map(Millis);
-    millis.ok().filter(|length| *length <= MAX_RETENTION).ok_or_else(refuse)
+    let length = parse_length(text).filter(|length| *length <= MAX_RETENTION);
+    length.ok_or_else(|| format!("found {text:?}, {expected}"))
+}
+
+/// Reads a length of time such as `30d`; a day is 24 hours.
+pub(super) fn parse_length(text: &str) -> Option<Millis> {
+    let span: jiff::Span = text.parse().ok()?;
+    let length = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).ok()?;
+    u64::try_from(length.as_millis()).ok().map(Millis)
 }
 
 impl StoreArgs {
