@@ -1,18 +1,25 @@
-//! A server that is killed again and again in the middle of a run, and a store that goes away: the run
-//! finishes, and no agent did anything twice.
+//! What happens to real processes in the middle of a run: servers and agents are killed again and again,
+//! the store goes away, takes no more, or may not be written to, and the clock is set back. The run goes
+//! on where it can and says what it waits for where it can't, and no agent does anything twice.
 //!
 //! `REPLIBOOK_SEED` repeats the moments of an earlier run of these tests.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+mod agents;
+mod agents_die;
+mod clock_back;
 #[path = "../support/examples.rs"]
 mod examples;
+mod full;
 mod moments;
 #[allow(dead_code, reason = "each test binary uses a part of it")]
 #[path = "../support/mongodb.rs"]
 mod mongodb;
 mod outage;
+mod read_only;
 mod server;
+mod stages;
 #[path = "../support/wait.rs"]
 mod wait;
 
@@ -21,27 +28,42 @@ use std::path::Path;
 use replibook::cli::demo::{Fleet, plan};
 use replibook::run::{AgentState, RunStatus};
 
-use moments::moments;
+use moments::{moments, twenty};
 use server::{Client, LIMIT, Server, assert_done_once, assert_loaded, start_run};
+use stages::Scene;
 
 /// Agents of the run.
 const AGENTS: u16 = 12;
 
+/// The seed that the environment names, or another one.
+fn seed() -> u64 {
+    let seed = std::env::var("REPLIBOOK_SEED").ok().map(|text| text.parse().unwrap());
+    seed.unwrap_or_else(rand::random::<u64>)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_is_killed_ten_times_finishes_the_run_and_does_nothing_twice() {
-    killed_ten_times(None).await;
+async fn a_server_that_is_killed_twenty_times_finishes_three_stages_and_does_nothing_twice() {
+    let seed = seed();
+    let moments = twenty(seed);
+    println!("REPLIBOOK_SEED={seed}: {moments:?}");
+    let begun = std::time::Instant::now();
+    let scene = Scene::new(usize::from(AGENTS)).await;
+    let mut server = Server::start(scene.path(), None, Some(&moments[0])).await;
+    let run = stages::start_run(&scene.client, &server, &scene.agents, str::to_owned).await;
+    for (index, moment) in moments.iter().enumerate() {
+        let remains = server.die(moment, &scene.client, &run).await;
+        println!("{:?}: died {} times; the last was {moment:?}", begun.elapsed(), index + 1);
+        server = Server::again(remains, moments.get(index + 1)).await;
+    }
+    scene.end_well(server, &run).await;
 }
 
 /// Each server has to wait until the lease of the one before has run out.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_same_on_mongodb() {
+async fn a_server_on_mongodb_that_is_killed_ten_times_finishes_the_run_and_does_nothing_twice() {
     let database = format!("replibook_test_{}", uuid::Uuid::new_v4().simple());
-    killed_ten_times(Some(mongodb::with_database(mongodb::shared(), &database))).await;
-}
-
-async fn killed_ten_times(store: Option<String>) {
-    let seed = std::env::var("REPLIBOOK_SEED").ok().map(|text| text.parse().unwrap());
-    let seed = seed.unwrap_or_else(rand::random::<u64>);
+    let store = Some(mongodb::with_database(mongodb::shared(), &database));
+    let seed = seed();
     let moments = moments(seed);
     println!("REPLIBOOK_SEED={seed}: {moments:?}");
 

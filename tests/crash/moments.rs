@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rand::rngs::StdRng;
-use rand::seq::SliceRandom as _;
+use rand::seq::{IndexedRandom as _, SliceRandom as _};
 use rand::{Rng as _, SeedableRng as _};
 
 /// Moments at which the server dies by chance. With the two exact points it dies ten times.
@@ -24,6 +24,35 @@ pub(crate) enum Moment {
     Point(&'static str, u32),
 }
 
+/// Points of which every stage meets two by chance. One at which a stage is entered, and one at its end,
+/// are met in any case.
+const POINTS_OF_STAGES: [(&str, u32); 4] =
+    [("before-post", 3), ("after-post", 3), ("before-commit", 8), ("after-commit", 8)];
+
+/// Twenty moments in a run of three stages, in order. Each stage meets at least five of them: what ends
+/// its moments is the point at which the next one is entered, or at which the run gets its end.
+pub(crate) fn twenty(seed: u64) -> Vec<Moment> {
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut moments = Vec::new();
+    for (by_chance, end) in [(4, "enter-stage"), (4, "enter-stage"), (3, "stamp")] {
+        let mut length = || Duration::from_millis(random.random_range(5..200));
+        let mut of_stage: Vec<Moment> = (0..by_chance)
+            .map(|n| if n == 2 { Moment::Listening(length()) } else { Moment::GoingOn(length()) })
+            .collect();
+        let points = POINTS_OF_STAGES.choose_multiple(&mut random, 2);
+        let points: Vec<_> = points.copied().collect();
+        let passage = |(point, most)| Moment::Point(point, random.random_range(1..=most));
+        of_stage.extend(points.into_iter().map(passage));
+        of_stage.shuffle(&mut random);
+        moments.extend(of_stage);
+        moments.push(Moment::Point(end, 1));
+    }
+    // The first server is asked to start the run, so it must not die before it answered.
+    let first = moments.iter().position(|moment| matches!(moment, Moment::GoingOn(_)));
+    moments.swap(0, first.unwrap_or_default());
+    moments
+}
+
 pub(crate) fn moments(seed: u64) -> Vec<Moment> {
     let mut random = StdRng::seed_from_u64(seed);
     let mut length = || Duration::from_millis(random.random_range(5..500));
@@ -36,6 +65,20 @@ pub(crate) fn moments(seed: u64) -> Vec<Moment> {
     // The first server is asked to start the run, so it must not die before it answered.
     moments.insert(0, first);
     moments
+}
+
+#[test]
+fn the_moments_of_three_stages_are_twenty_and_repeat_with_their_seed() {
+    for seed in 0..100 {
+        let moments = twenty(seed);
+        assert_eq!(moments.len(), 20);
+        assert_eq!(format!("{moments:?}"), format!("{:?}", twenty(seed)));
+        assert!(matches!(moments[0], Moment::GoingOn(_)), "{moments:?}");
+        let ends = [6, 13, 19].map(|index| format!("{:?}", moments[index]));
+        let end = |point| format!("{:?}", Moment::Point(point, 1));
+        assert_eq!(ends, [end("enter-stage"), end("enter-stage"), end("stamp")]);
+    }
+    assert_ne!(format!("{:?}", twenty(7)), format!("{:?}", twenty(8)));
 }
 
 #[test]

@@ -19,11 +19,55 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(240);
 /// SIGKILL.
 const KILLED: i32 = 9;
 
+/// How a server is started, each time.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    /// Its program.
+    pub(crate) program: PathBuf,
+    /// Its store; none: in the data directory.
+    pub(crate) store: Option<String>,
+    pub(crate) data: PathBuf,
+    pub(crate) log: PathBuf,
+    pub(crate) args: Vec<&'static str>,
+    pub(crate) env: Vec<(&'static str, PathBuf)>,
+    /// The user that it runs as, if that is another one.
+    pub(crate) user: Option<u32>,
+}
+
+impl Settings {
+    /// A server with all its files in `dir`.
+    pub(crate) fn in_dir(dir: &Path) -> Self {
+        Self {
+            program: PathBuf::from(env!("CARGO_BIN_EXE_replibook")),
+            store: None,
+            data: dir.join("server"),
+            log: dir.join("server.log"),
+            args: Vec::new(),
+            env: Vec::new(),
+            user: None,
+        }
+    }
+
+    pub(crate) fn command(&self, listen: &str, moment: Option<&Moment>) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(["serve", "--until-stdin-closes", "--listen", listen, "--data"]);
+        command.arg(&self.data).args(&self.args);
+        command.env("REPLIBOOK_STORE", self.store.as_deref().unwrap_or("sqlite"));
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
+        }
+        if let Some(Moment::Point(point, passage)) = moment {
+            command.env("REPLIBOOK_CRASH_POINT", point);
+            command.env("REPLIBOOK_CRASH_AFTER", passage.to_string());
+        }
+        command
+    }
+}
+
 /// The server: killed and started again on the same address and the same data.
 pub(crate) struct Server {
-    store: Option<String>,
-    data: PathBuf,
-    log: PathBuf,
+    settings: Settings,
     pub(crate) address: String,
     pub(crate) process: Process,
 }
@@ -31,23 +75,33 @@ pub(crate) struct Server {
 impl Server {
     /// Starts it, with a store in its own directory or at an address.
     pub(crate) async fn start(dir: &Path, store: Option<&str>, moment: Option<&Moment>) -> Self {
-        let (data, log) = (dir.join("server"), dir.join("server.log"));
-        let store = store.map(str::to_owned);
-        let command = Self::command(&data, store.as_deref(), "127.0.0.1:0", moment);
-        let process = Process::start("the server", command, &log).await.unwrap();
-        let address = process.address().trim_start_matches("http://").to_owned();
-        Self { store, data, log, address, process }
+        let settings = Settings { store: store.map(str::to_owned), ..Settings::in_dir(dir) };
+        Self::start_with(settings, moment).await
     }
 
-    fn command(data: &Path, store: Option<&str>, listen: &str, moment: Option<&Moment>) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_replibook"));
-        command.args(["serve", "--until-stdin-closes", "--listen", listen, "--data"]).arg(data);
-        command.env("REPLIBOOK_STORE", store.unwrap_or("sqlite"));
-        if let Some(Moment::Point(point, passage)) = moment {
-            command.env("REPLIBOOK_CRASH_POINT", point);
-            command.env("REPLIBOOK_CRASH_AFTER", passage.to_string());
-        }
-        command
+    pub(crate) async fn start_with(settings: Settings, moment: Option<&Moment>) -> Self {
+        let command = settings.command("127.0.0.1:0", moment);
+        let process = Process::start("the server", command, &settings.log).await.unwrap();
+        let address = process.address().trim_start_matches("http://").to_owned();
+        Self { settings, address, process }
+    }
+
+    /// All that it and those before it have logged.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.settings.log).unwrap()
+    }
+
+    /// Kills it at once.
+    pub(crate) async fn kill(self) -> Remains {
+        let status = self.process.kill().await.unwrap();
+        assert_eq!(status.signal(), Some(KILLED), "{status}");
+        Remains { settings: self.settings, address: self.address }
+    }
+
+    /// Lets it stop.
+    pub(crate) async fn stop(self) -> Remains {
+        self.process.stop().await;
+        Remains { settings: self.settings, address: self.address }
     }
 
     /// Waits for the moment at which this server dies, and until it is dead.
@@ -62,7 +116,7 @@ impl Server {
         };
         let status = match length {
             Some(length) => {
-                tokio::time::sleep(*length).await;
+                pass(*length).await;
                 self.process.kill().await.unwrap()
             }
             None => tokio::time::timeout(LIMIT, self.process.wait())
@@ -71,31 +125,34 @@ impl Server {
                 .unwrap(),
         };
         assert_eq!(status.signal(), Some(KILLED), "{moment:?}: {status}");
-        Remains { store: self.store, data: self.data, log: self.log, address: self.address }
+        Remains { settings: self.settings, address: self.address }
     }
 
     /// Starts it again where the one before listened.
     pub(crate) async fn again(remains: Remains, moment: Option<&Moment>) -> Self {
-        let Remains { store, data, log, address } = remains;
+        let Remains { settings, address } = remains;
         // For a moment another program may have been given the port for a connection of its own.
         let process = wait::until("the server's own port", LIMIT, async || {
-            let command = Self::command(&data, store.as_deref(), &address, moment);
-            match Process::start("the server", command, &log).await {
+            let command = settings.command(&address, moment);
+            match Process::start("the server", command, &settings.log).await {
                 Ok(process) => Some(process),
                 Err(error) if error.to_string().contains("in use") => None,
                 Err(error) => panic!("{error}"),
             }
         })
         .await;
-        Self { store, data, log, address, process }
+        Self { settings, address, process }
     }
+}
+
+/// Lets a random time pass, after which something is killed.
+pub(crate) async fn pass(length: Duration) {
+    tokio::time::sleep(length).await;
 }
 
 /// What a server that died leaves.
 pub(crate) struct Remains {
-    store: Option<String>,
-    data: PathBuf,
-    log: PathBuf,
+    pub(crate) settings: Settings,
     address: String,
 }
 
@@ -120,16 +177,32 @@ impl Client {
         self.get(&format!("http://{address}/api/v1/runs/{id}")).await
     }
 
+    /// All events of a run.
+    pub(crate) async fn events(&self, address: &str, id: &str) -> Vec<RunEvent> {
+        let url = format!("http://{address}/api/v1/runs/{id}/events?limit=1000");
+        let page: Listing<RunEvent> = self.get(&url).await;
+        assert!(page.next.is_none(), "more events than a page has");
+        page.items
+    }
+
     /// Returns once the run has an event that it did not have.
     pub(crate) async fn wait_until_it_goes_on(&self, address: &str, id: &str) {
-        let url = format!("http://{address}/api/v1/runs/{id}/events?limit=1000");
-        let known: Listing<RunEvent> = self.get(&url).await;
-        let last = known.items.last().map_or(0, |event| event.seq);
+        let last = self.events(address, id).await.last().map_or(0, |event| event.seq);
+        let url = format!("http://{address}/api/v1/runs/{id}/events?limit=1000&after={last}");
         wait::until("the run to go on", LIMIT, async || {
-            let newer: Listing<RunEvent> = self.get(&format!("{url}&after={last}")).await;
+            let newer: Listing<RunEvent> = self.get(&url).await;
             (!newer.items.is_empty()).then_some(())
         })
         .await;
+    }
+
+    /// The run, once it has ended.
+    pub(crate) async fn until_final(&self, address: &str, id: &str) -> RunView {
+        wait::until("the run to end", LIMIT, async || {
+            let run = self.run(address, id).await;
+            run.status.is_final().then_some(run)
+        })
+        .await
     }
 }
 

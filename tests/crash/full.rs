@@ -1,0 +1,147 @@
+//! A data directory that takes no more.
+//!
+//! What limits it here is the size that a file may have (`RLIMIT_FSIZE`), set from outside while the server
+//! runs: its write-ahead log can't grow. To the server that is like a quota. What SQLite itself calls a full
+//! disk is tested beside the thread that writes.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use replibook::run::RunStatus;
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use serde_json::{Value, json};
+
+use crate::server::{Client, LIMIT, Server};
+use crate::stages::Scene;
+use crate::wait;
+
+/// Agents of the run.
+const AGENTS: usize = 3;
+
+/// By how much the log may still grow: less than a few commits.
+const ROOM: u64 = 16 * 1024;
+
+/// How long the store stays full: longer than a lease, which can't be renewed meanwhile.
+const FULL: Duration = Duration::from_secs(17);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_waits_while_the_store_is_full_and_goes_on_when_there_is_room() {
+    let scene = Scene::new(AGENTS).await;
+    let server = Server::start(scene.path(), None, None).await;
+    let run = scene.start_run(&server).await;
+    let kept = fill(&scene, &server).await;
+    says_that_it_is_full(&scene.client, &server, &run).await;
+
+    let begun = Instant::now();
+    let events = scene.client.events(&server.address, &run).await.len();
+    wait::until("the lease to run out", LIMIT, async || {
+        let (status, problem) = ready(&scene.client, &server).await;
+        assert_eq!(status, 503, "{problem}");
+        (begun.elapsed() >= FULL).then_some(())
+    })
+    .await;
+    assert_eq!(scene.client.events(&server.address, &run).await.len(), events, "it went on");
+
+    limit(&server, None);
+    wait::until("the server to be ready", LIMIT, async || {
+        (ready(&scene.client, &server).await.0 == 200).then_some(())
+    })
+    .await;
+    all_are_there(&scene.client, &server, &kept).await;
+    scene.end_well(server, &run).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_killed_while_its_store_is_full_has_lost_nothing() {
+    let scene = Scene::new(AGENTS).await;
+    let server = Server::start(scene.path(), None, None).await;
+    let run = scene.start_run(&server).await;
+    let kept = fill(&scene, &server).await;
+    says_that_it_is_full(&scene.client, &server, &run).await;
+    let remains = server.kill().await;
+    let server = Server::again(remains, None).await;
+    all_are_there(&scene.client, &server, &kept).await;
+    scene.end_well(server, &run).await;
+}
+
+/// Lets the server's files grow no more, and writes until it says so. The clusters that it said it keeps
+/// are returned.
+async fn fill(scene: &Scene, server: &Server) -> Vec<String> {
+    let log = write_ahead_log(scene.path());
+    let used = std::fs::metadata(&log).unwrap().len();
+    limit(server, Some(used + ROOM));
+    let url = format!("http://{}/api/v1/clusters", server.address);
+    let mut kept = Vec::new();
+    for number in 0.. {
+        let name = format!("kept-{number}");
+        let document = json!({
+            "apiVersion": "replicante.io/v1", "kind": "Cluster", "metadata": { "name": name },
+            "spec": { "agents": [{ "id": "a", "address": "http://127.0.0.1:1" }] },
+        });
+        let body = json!({ "document": document.to_string() });
+        let response = scene.client.0.post(&url).json(&body).send().await.unwrap();
+        if response.status() != 201 {
+            assert_full(response, "store-unavailable").await;
+            break;
+        }
+        kept.push(name);
+        assert!(number < 1_000, "the store never became full");
+    }
+    assert!(std::fs::metadata(&log).unwrap().len() <= used + ROOM);
+    kept
+}
+
+fn write_ahead_log(dir: &Path) -> PathBuf {
+    dir.join("server/replibook.db-wal")
+}
+
+/// Sets the size that a file of the server may have.
+fn limit(server: &Server, bytes: Option<u64>) {
+    let id = i32::try_from(server.process.id().unwrap()).unwrap();
+    // Only the soft limit, so that it can be lifted again.
+    let limits = Rlimit { current: bytes, maximum: None };
+    prlimit(Pid::from_raw(id), Resource::Fsize, limits).unwrap();
+}
+
+async fn says_that_it_is_full(client: &Client, server: &Server, run: &str) {
+    wait::until("the server to say that it is not ready", LIMIT, async || {
+        (ready(client, server).await.0 == 503).then_some(())
+    })
+    .await;
+    let url = format!("http://{}/readyz", server.address);
+    assert_full(client.0.get(url).send().await.unwrap(), "not-ready").await;
+    // A command that could not be kept is not acknowledged.
+    let url = format!("http://{}/api/v1/runs/{run}/commands", server.address);
+    let pause = client.0.post(url).json(&json!({ "command": "pause" }));
+    assert_full(pause.send().await.unwrap(), "store-unavailable").await;
+    // What is there is still shown.
+    let view = client.run(&server.address, run).await;
+    assert_eq!(view.status, RunStatus::Running, "{view:?}");
+    wait::until("the log to say why the run waits", LIMIT, async || {
+        let log = server.log();
+        (log.contains("store does not answer") && log.contains("the store is full")).then_some(())
+    })
+    .await;
+}
+
+async fn assert_full(response: reqwest::Response, code: &str) {
+    assert_eq!(response.status(), 503);
+    assert_eq!(response.headers()["content-type"], "application/problem+json");
+    assert!(response.headers().contains_key("retry-after"));
+    let problem: Value = response.json().await.unwrap();
+    assert_eq!(problem["code"], code, "{problem}");
+    assert!(problem["detail"].as_str().unwrap().contains("the store is full"), "{problem}");
+}
+
+async fn ready(client: &Client, server: &Server) -> (u16, String) {
+    let url = format!("http://{}/readyz", server.address);
+    let response = client.0.get(url).send().await.unwrap();
+    (response.status().as_u16(), response.text().await.unwrap())
+}
+
+async fn all_are_there(client: &Client, server: &Server, kept: &[String]) {
+    for name in kept {
+        let url = format!("http://{}/api/v1/clusters/{name}", server.address);
+        let _: Value = client.get(&url).await;
+    }
+}
