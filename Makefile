@@ -73,6 +73,11 @@ demo-approval: rust-plugins ## show a run that a person approves in its middle; 
 	$(CARGO) build --locked --bins
 	$(OUT)/debug/replibook demo --scene approval --agents $(AGENTS) --fail $(FAIL) $(if $(KEEP),--keep)
 
+.PHONY: demo-canary
+demo-canary: wasm-targets ## show a canary that is watched, and growing batches after it
+	$(CARGO) build --locked --bins
+	$(OUT)/debug/replibook demo --scene canary --agents $(AGENTS) --fail $(FAIL) $(if $(KEEP),--keep)
+
 .PHONY: test
 test: example-plugins test-server ## build everything and run all tests
 	$(CARGO) test --locked --manifest-path $(WASM_BUILTIN)/Cargo.toml -p replibook-plugin-sdk --target-dir $(WASM_BUILTIN)/target

@@ -10,7 +10,8 @@ use std::process::Command;
 use wit_component::ComponentEncoder;
 
 /// The plugins, by the names of their crates.
-const PLUGINS: [&str; 4] = ["action", "all-at-once", "rolling", "wait-healthy"];
+const PLUGINS: [&str; 6] =
+    ["action", "all-at-once", "canary", "grouped", "rolling", "wait-healthy"];
 
 const TARGET: &str = "wasm32-unknown-unknown";
 

@@ -23,11 +23,9 @@ const GONE_LIMIT: Duration = Duration::from_secs(20);
 
 fn demo(temp: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_replibook"));
-    let example = match arguments.contains(&"approval") {
-        true => "approval",
-        false => "rolling-restart",
-    };
-    command.arg("demo").args(arguments).arg("--example").arg(examples::all().join(example));
+    let named = ["approval", "canary"].into_iter().find(|scene| arguments.contains(scene));
+    let example = examples::all().join(named.unwrap_or("rolling-restart"));
+    command.arg("demo").args(arguments).arg("--example").arg(example);
     command.env("TMPDIR", temp).env("NO_COLOR", "1").kill_on_drop(true);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
@@ -102,12 +100,36 @@ async fn a_second_command_approves_a_run_in_its_middle() {
 }
 
 #[tokio::test]
+async fn a_canary_soaks_and_growing_batches_are_drawn_as_they_start() {
+    let temp = tempfile::tempdir().unwrap();
+    let (code, text) = play(temp.path(), &["--scene", "canary"]).await;
+    assert_eq!(code, Some(0), "{text}");
+    let lines = [
+        "batch 1 (canary): 1 agent started  ▓···········",
+        "watching 1 agent",
+        "batch 2, 2/4 (20%): 2 agents started  █▓▓·········",
+        "watching 3 agents",
+        "batch 3, 3/4 (35%): 4 agents started  ███▓▓▓▓·····",
+        "watching 5 agents",
+        "batch 4, 4/4 (100%): 5 agents started  ███████▓▓▓▓▓",
+        "watching 6 agents",
+        "12 of 12 agents done",
+    ];
+    let mut rest = text.as_str();
+    for line in lines {
+        rest = rest.split_once(line).unwrap_or_else(|| panic!("{line} is not next: {text}")).1;
+    }
+    gone(&addresses(&text)).await;
+    assert_empty(temp.path());
+}
+
+#[tokio::test]
 async fn every_example_playbook_is_valid() {
     let (temp, examples) = (tempfile::tempdir().unwrap(), examples::all());
     let folders = std::fs::read_dir(&examples).unwrap().map(|entry| entry.unwrap().path());
     let playbooks = folders.map(|folder| folder.join("playbook.yaml"));
     let playbooks: Vec<_> = playbooks.filter(|path| path.is_file()).collect();
-    for name in ["approval", "rolling-restart", "upgrade"] {
+    for name in ["approval", "canary", "rolling-restart", "upgrade"] {
         assert!(playbooks.contains(&examples.join(name).join("playbook.yaml")), "{playbooks:?}");
     }
     let mut command = Command::new(env!("CARGO_BIN_EXE_replictl"));

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::client::Client;
 use super::error::CliError;
 use super::output::{Console, Row};
-use super::rows::{MAX_CELL, MAX_WIDE_CELL, or_dash, telling_label};
+use super::rows::{MAX_CELL, MAX_WIDE_CELL, labelled, or_dash, telling_label};
 use super::text::{Paint, clean, length, moment, shorten, time_of_day};
 use crate::playbook::Playbook;
 use crate::run::{AgentRecord, AgentState, PastStage, RunId, StepPhase};
@@ -160,10 +160,7 @@ impl<const STAGES: bool> Row for AgentRow<STAGES> {
 
 fn batch_of(record: &AgentRecord) -> String {
     let Some(batch) = record.batch else { return "-".to_owned() };
-    match telling_label(batch, record.batch_label.as_deref()) {
-        Some(label) => format!("{batch} ({label})"),
-        None => batch.to_string(),
-    }
+    labelled(batch.to_string(), telling_label(batch, record.batch_label.as_deref()))
 }
 
 /// How the agent came through the stages before: `secondaries DONE, checks SKIPPED`.

@@ -14,6 +14,7 @@ mod completion;
 mod delete;
 pub mod demo;
 mod describe;
+mod drawing;
 mod endpoints;
 mod error;
 mod exit;

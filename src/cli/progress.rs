@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::drawing::Drawing;
 use super::output::Console;
 use super::rows::stage_of;
 use super::run::{Detail, line_of};
-use super::text::{clean, shorten};
+use super::text::{clean, shorten, time_of_day};
 use crate::api::wire::RunView;
 use crate::run::{AgentState, Happened, RunEvent, RunStatus, Timestamp};
 
@@ -31,6 +32,7 @@ pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     console: Console,
     batch: Option<String>,
+    drawing: Drawing,
     after: Option<Timestamp>,
     waits_for: Option<String>,
 }
@@ -44,7 +46,8 @@ impl Progress {
             bar.enable_steady_tick(TICK);
             bar
         });
-        Self { bar, console: console.clone(), batch: None, after: None, waits_for: None }
+        let drawing = Drawing::default();
+        Self { bar, console: console.clone(), batch: None, drawing, after: None, waits_for: None }
     }
 
     /// The same, but silent about what happened until `after`.
@@ -68,12 +71,16 @@ impl Progress {
         if let Happened::Stage { .. } = &event.what {
             self.batch = None;
         }
+        let drawn = self.drawing.event(&event.what);
         if self.after.is_some_and(|after| event.at <= after) {
             return;
         }
         let detail = if self.bar.is_some() { Detail::Main } else { Detail::Agents };
-        if let Some(line) = line_of(event, detail) {
-            self.say(&line);
+        match (line_of(event, detail), drawn) {
+            (Some(line), Some(drawn)) => self.say(&format!("{line}  {drawn}")),
+            (Some(line), None) => self.say(&line),
+            (None, Some(said)) => self.say(&format!("{}  {said}", time_of_day(event.at))),
+            (None, None) => {}
         }
     }
 

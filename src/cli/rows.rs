@@ -157,6 +157,15 @@ pub(crate) fn telling_label(batch: u32, label: Option<&str>) -> Option<&str> {
     label.filter(|label| label.strip_prefix("batch ").unwrap_or(label) != number)
 }
 
+/// `2 (zone a)`, or `2, 3/4 (25%)` for a label that has brackets of its own.
+pub(crate) fn labelled(batch: String, label: Option<&str>) -> String {
+    match label {
+        None => batch,
+        Some(label) if label.contains('(') => format!("{batch}, {label}"),
+        Some(label) => format!("{batch} ({label})"),
+    }
+}
+
 /// How many agents a run is about, in words.
 pub(crate) fn size_of(run: &RunView) -> String {
     let all: u64 = run.counts.values().map(|count| u64::from(*count)).sum();
@@ -184,6 +193,8 @@ mod tests {
         assert_eq!(stage_of(&run), "restart (2 of 2)");
         assert_eq!(telling_label(3, Some("batch 3")), None);
         assert_eq!(telling_label(3, Some("batch 4")), Some("batch 4"));
+        assert_eq!(labelled("3".to_owned(), Some("zone a")), "3 (zone a)");
+        assert_eq!(labelled("3".to_owned(), Some("3/4 (25%)")), "3, 3/4 (25%)");
         assert_eq!(run.cells(true).len(), RunView::headings(true).len());
     }
 

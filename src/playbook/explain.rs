@@ -7,14 +7,19 @@ use serde_json::Value;
 use super::names::{LABEL_EXPECTED, LABEL_PATTERN, PLAYBOOK_NAME_EXPECTED, PLAYBOOK_NAME_PATTERN};
 use super::problem::{MAX_PROBLEMS, Problem, code, did_you_mean, excerpt};
 use super::spans::push_segment;
-use super::units::{AMOUNT_EXPECTED, DURATION_EXPECTED, DURATION_PATTERN, SHARE_PATTERN};
+use super::units::{
+    AMOUNT_EXPECTED, DURATION_EXPECTED, DURATION_PATTERN, PLUGIN_DURATION_PATTERN, SHARE_PATTERN,
+    STATUS_EXPECTED, STATUS_PATTERN,
+};
 
-/// What our own patterns mean to people.
-const PATTERNS: [(&str, &str); 4] = [
+/// What our own patterns, and those of the built-in plugins, mean to people.
+const PATTERNS: [(&str, &str); 6] = [
     (LABEL_PATTERN, LABEL_EXPECTED),
     (PLAYBOOK_NAME_PATTERN, PLAYBOOK_NAME_EXPECTED),
     (DURATION_PATTERN, DURATION_EXPECTED),
     (SHARE_PATTERN, AMOUNT_EXPECTED),
+    (PLUGIN_DURATION_PATTERN, DURATION_EXPECTED),
+    (STATUS_PATTERN, STATUS_EXPECTED),
 ];
 
 /// The most alternatives that are listed in a message.

@@ -12,6 +12,15 @@ pub(super) const DURATION_PATTERN: &str = "^[0-9]+(ms|s|m|h|d)$";
 pub(super) const DURATION_EXPECTED: &str =
     "a length of time such as 250ms, 30s, 5m or 1h, of more than zero and at most 49 days";
 
+/// What a length of time looks like in the JSON Schema of a plugin, where nothing else refuses zero.
+pub(super) const PLUGIN_DURATION_PATTERN: &str = "^0*[1-9][0-9]{0,9}(ms|s|m|h|d)$";
+
+/// What the status of a node looks like there.
+pub(super) const STATUS_PATTERN: &str = "^[A-Z][A-Z0-9_]*$";
+
+/// The same for people.
+pub(super) const STATUS_EXPECTED: &str = "a status of a node: a word in capitals such as HEALTHY";
+
 /// The longest length of time: plugins count milliseconds in 32 bits.
 pub(super) const MAX_DURATION: Millis = Millis(u32::MAX as u64);
 

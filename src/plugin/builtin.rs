@@ -1,9 +1,11 @@
 //! The built-in plugins: components like any other, compiled into the binary.
 
 /// Their bytes, as `build.rs` made them from `plugins/`.
-pub(super) const COMPONENTS: [&[u8]; 4] = [
+pub(super) const COMPONENTS: [&[u8]; 6] = [
     include_bytes!(concat!(env!("OUT_DIR"), "/action.wasm")),
     include_bytes!(concat!(env!("OUT_DIR"), "/all-at-once.wasm")),
+    include_bytes!(concat!(env!("OUT_DIR"), "/canary.wasm")),
+    include_bytes!(concat!(env!("OUT_DIR"), "/grouped.wasm")),
     include_bytes!(concat!(env!("OUT_DIR"), "/rolling.wasm")),
     include_bytes!(concat!(env!("OUT_DIR"), "/wait-healthy.wasm")),
 ];

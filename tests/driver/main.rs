@@ -7,6 +7,7 @@ mod again;
 mod behind;
 mod queue;
 mod scene;
+mod strategies;
 
 use replibook::agent::{Fault, Script, When};
 use replibook::run::{AgentState, Happened, Millis, ReasonCode, RunStatus, Verb};

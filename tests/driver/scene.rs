@@ -194,7 +194,7 @@ impl Scene {
     }
 }
 
-fn address(index: usize) -> String {
+pub(crate) fn address(index: usize) -> String {
     format!("http://127.0.0.1:{}", 10_000 + index)
 }
 

@@ -132,13 +132,15 @@ pub(crate) async fn result(activate: Activate) -> Value {
 #[derive(Clone, Default)]
 pub(crate) struct Agents {
     records: Vec<AgentRecord>,
+    /// Agents of the stage's start.
+    selected: u32,
 }
 
 impl Agents {
     /// Agents `node-0` and so on, all of them waiting, in the zones a, b and c by turns.
     pub(crate) fn waiting(number: u32) -> Self {
         let records = (0..number).map(record).collect();
-        Self { records }
+        Self { records, selected: number }
     }
 
     /// Agents `node-0` and so on, all of them waiting, with these attributes.
@@ -151,14 +153,36 @@ impl Agents {
     }
 
     pub(crate) fn set(&mut self, agent: &AgentId, state: AgentState) {
-        let record = self.records.iter_mut().find(|record| record.agent == *agent);
-        record.unwrap().state = state;
+        self.record_mut(agent.as_str()).state = state;
+    }
+
+    /// Starts an agent, by the decision of that number.
+    pub(crate) fn start(&mut self, agent: &AgentId, batch: u32) {
+        let record = self.record_mut(agent.as_str());
+        (record.state, record.batch) = (AgentState::Running, Some(batch));
+    }
+
+    /// One more agent waits.
+    pub(crate) fn join(&mut self, attributes: Value) {
+        let mut record = record(self.records.len() as u32);
+        record.attributes = object(attributes).into();
+        self.records.push(record);
+    }
+
+    fn record_mut(&mut self, agent: &str) -> &mut AgentRecord {
+        let place = self.place(agent).unwrap();
+        &mut self.records[place]
+    }
+
+    /// Agents have their place in their names.
+    fn place(&self, agent: &str) -> Option<usize> {
+        let place = agent.strip_prefix("node-")?.parse().ok()?;
+        (place < self.records.len()).then_some(place)
     }
 
     /// What the node of an agent said when it was asked.
     pub(crate) fn say(&mut self, agent: &str, node: Value, at: Option<Timestamp>) {
-        let record = self.records.iter_mut().find(|record| record.agent.as_str() == agent);
-        let record = record.unwrap();
+        let record = self.record_mut(agent);
         (record.node, record.node_seen_at) = (node.into(), at);
     }
 
@@ -173,27 +197,24 @@ impl Agents {
 
 impl Roster for Agents {
     fn count(&self, state: AgentState) -> u32 {
-        self.in_state(state).len() as u32
+        self.records.iter().filter(|record| record.state == state).count() as u32
     }
 
     fn selected(&self) -> u32 {
-        self.records.len() as u32
+        self.selected
     }
 
     fn page(&self, state: AgentState, after: Option<&AgentId>, limit: u32) -> Vec<AgentId> {
         let skip = match after {
             None => 0,
-            Some(after) => match self.records.iter().position(|record| record.agent == *after) {
-                Some(place) => place + 1,
-                None => self.records.len(),
-            },
+            Some(after) => self.place(after.as_str()).map_or(self.records.len(), |it| it + 1),
         };
         let records = self.records[skip..].iter().filter(|record| record.state == state);
         records.take(limit as usize).map(|record| record.agent.clone()).collect()
     }
 
     fn record(&self, id: &AgentId) -> Option<&AgentRecord> {
-        self.records.iter().find(|record| record.agent == *id)
+        self.place(id.as_str()).map(|place| &self.records[place])
     }
 
     fn matches(&self, id: &AgentId, expression: &Expr) -> Option<Result<bool, ExprError>> {

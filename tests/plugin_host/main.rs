@@ -5,13 +5,16 @@
 
 mod activations;
 mod bytes;
+mod canary;
 mod compiling;
 mod examples;
 #[allow(dead_code, reason = "the conformance suite uses them too")]
 mod fixtures;
+mod grouped;
 mod hostile;
 mod imports;
 mod limits;
 #[path = "../support/plugins.rs"]
 mod plugins;
+mod stage;
 mod strategies;

@@ -1,5 +1,8 @@
 //! Strategies: the built-in ones against a roster in memory, and ones that misbehave.
 
+use std::collections::BTreeMap;
+
+use replibook::playbook::{parse_playbook, resolve};
 use replibook::run::{AgentState, Decision, Digest, Next, Timestamp};
 use serde_json::{Value, json};
 
@@ -120,6 +123,61 @@ async fn bad_arguments_are_an_error_that_names_them() {
     }
     let outcome = plan(&builtin("rolling"), json!({}), "what", 300, &agents).await;
     assert!(outcome.result.unwrap_err().message.contains("memo"));
+}
+
+/// What is wrong with a playbook whose strategy has these arguments.
+fn problems(strategy: &str, arguments: &str) -> String {
+    let text = format!(
+        "apiVersion: replicante.io/v1\nkind: Playbook\nmetadata: {{ name: p, version: 1.0.0 }}\n\
+         spec:\n  stages:\n    - name: all\n      strategy: {{ use: {strategy}, with: {arguments} }}\n      \
+         steps: [{{ name: wait, use: wait-healthy }}]\n"
+    );
+    let builtins: Vec<_> = host().builtins().iter().map(|plugin| plugin.info.clone()).collect();
+    let document = parse_playbook(text.as_bytes()).unwrap();
+    match resolve(&document, &BTreeMap::new(), &builtins) {
+        Ok(_) => String::new(),
+        Err(problems) => problems.to_string(),
+    }
+}
+
+#[test]
+fn arguments_that_make_no_sense_are_refused_with_the_document() {
+    let good = [
+        ("canary", "{}"),
+        ("canary", "{ canaries: 5%, select: 'agent.attributes.canary', soak: 5m }"),
+        ("canary", "{ approval: Sure?, batches: [1, 2.5%, 100%], on_ill: approval }"),
+        ("grouped", "{ by: zone, order: [a, 2, true, null], others: refuse, batch: 50% }"),
+    ];
+    for (strategy, arguments) in good {
+        assert_eq!(problems(strategy, arguments), "", "{arguments}");
+    }
+    let bad = [
+        ("canary", "{ canaries: 0 }", "/canaries"),
+        ("canary", "{ canaries: 101% }", "/canaries"),
+        ("canary", "{ canaries: [1] }", "/canaries"),
+        ("canary", "{ soak: 5 }", "/soak"),
+        ("canary", "{ soak: 0s }", "/soak"),
+        ("canary", "{ interval: 5 minutes }", "/interval"),
+        ("canary", "{ healthy: [healthy] }", "/healthy/0"),
+        ("canary", "{ healthy: [] }", "/healthy"),
+        ("canary", "{ batches: [] }", "/batches"),
+        ("canary", "{ batches: [1, x] }", "/batches/1"),
+        ("canary", "{ approval: 1 }", "/approval"),
+        ("canary", "{ on_ill: continue }", "/on_ill"),
+        ("canary", "{ canary: 1 }", "canary"),
+        ("grouped", "{}", "by"),
+        ("grouped", "{ by: 1 }", "/by"),
+        ("grouped", "{ by: zone, order: [[a]] }", "/order/0"),
+        ("grouped", "{ by: zone, order: [a, a] }", "/order"),
+        ("grouped", "{ by: zone, others: refuse }", "order"),
+        ("grouped", "{ by: zone, mode: x }", "/mode"),
+    ];
+    for (strategy, arguments, place) in bad {
+        let found = problems(strategy, arguments);
+        assert_eq!(found.lines().count(), 1, "{arguments}: {found}");
+        assert!(found.contains(place), "{arguments}: {found}");
+        assert!(!found.contains("text that matches"), "a pattern is not for people: {found}");
+    }
 }
 
 #[tokio::test]

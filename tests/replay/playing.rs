@@ -2,9 +2,10 @@
 
 use replibook::replay::{Difference, MemberName, Other, Place, Player, ReplayError, Report};
 use replibook::run::AgentId;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::recorded::{FAILS, Recorded};
+use crate::scene::{Scene, address};
 
 fn only(report: &Report) -> &Difference {
     assert!(!report.same);
@@ -40,6 +41,50 @@ async fn a_run_as_it_was_is_the_same_again() {
     assert_eq!((report.attempts, report.activations), (28, 56));
     assert!(report.decisions >= 6, "{report:#?}");
     assert_eq!((report.left_out, report.differing), (0, 0), "{report:#?}");
+}
+
+/// What these strategies decide follows from what nodes said at that moment, which changed later.
+#[tokio::test(start_paused = true)]
+async fn strategies_that_look_at_nodes_decide_the_same_again() {
+    let playbook = |strategy: &str| {
+        format!(
+            "apiVersion: replicante.io/v1\nkind: Playbook\n\
+             metadata: {{ name: watched, version: 1.0.0 }}\nspec:\n  stages:\n    - name: first\n      \
+             strategy: {strategy}\n      steps: [{{ name: act, action: test.example.com/act }}]\n"
+        )
+    };
+    let canary = "{ use: canary, with: { select: agent.attributes.zone == 'b', soak: 30s } }";
+    let grouped = "{ use: grouped, with: { by: zone, batch: 2, soak: 5s } }";
+    for (strategy, decisions) in [(canary, 12), (grouped, 9)] {
+        let scene = Scene::new(9).await;
+        for (agent, zone) in "abcabcabc".chars().enumerate() {
+            let attributes = Map::from_iter([("zone".to_owned(), json!(zone.to_string()))]);
+            scene.agents.set_attributes(&address(agent), attributes);
+        }
+        let recorded = Recorded::of(scene, &playbook(strategy)).await;
+        let report = recorded.replay().await;
+        assert!(report.same, "{strategy}: {report:#?}");
+        assert!(report.decisions >= decisions, "{strategy}: {report:#?}");
+        assert_eq!((report.left_out, report.differing), (0, 0), "{strategy}: {report:#?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_of_a_node_that_was_changed_is_found_where_it_counts() {
+    let playbook = "apiVersion: replicante.io/v1\nkind: Playbook\n\
+        metadata: { name: watched, version: 1.0.0 }\nspec:\n  stages:\n    - name: first\n      \
+        strategy: { use: canary, with: { soak: 30s, batches: [1, 100%] } }\n      \
+        steps: [{ name: act, action: test.example.com/act }]\n";
+    let recorded = Recorded::of(Scene::new(3).await, playbook).await;
+    let ill = |lines: &mut Vec<Value>| {
+        let of_canary =
+            |line: &&mut Value| line["event"] == "agent-info" && line["agent"] == "node-0";
+        let said = lines.iter_mut().rev().find(of_canary).unwrap();
+        said["was"]["node"] = json!({ "node_status": "UNAVAILABLE" });
+    };
+    recorded.change(MemberName::Events, ill);
+    let report = recorded.replay().await;
+    assert!(!report.same && report.differing > 0, "{report:#?}");
 }
 
 #[tokio::test(start_paused = true)]

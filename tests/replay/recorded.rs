@@ -50,7 +50,12 @@ impl Recorded {
         let scene = Scene::new(agents).await;
         let fail = Script::Fail { when: When::Looks(1), message: "disk is full".to_owned() };
         scene.script(FAILS, fail);
-        let run = scene.start_playbook(PLAYBOOK).await.unwrap();
+        Self::of(scene, PLAYBOOK).await
+    }
+
+    /// A run of that playbook.
+    pub(crate) async fn of(scene: Scene, playbook: &str) -> Self {
+        let run = scene.start_playbook(playbook).await.unwrap();
         let engine = scene.engine("engine-1");
         scene.until_final(run).await;
         engine.stop().await;

@@ -92,6 +92,13 @@ fn wishing(agents: usize) -> World {
     World::new(Setup { batch: 3, ..Setup::plain(agents, 0) })
 }
 
+/// Goes on until agents are to be asked afresh.
+fn until_asked_afresh(world: &mut World) {
+    while asked(world).is_none() {
+        world.choose(&Choice::PerformWell(0));
+    }
+}
+
 fn asked(world: &World) -> Option<usize> {
     world.effects().find_map(|effect| match effect {
         Effect::Refresh(agents) => Some(agents.len()),
@@ -115,7 +122,7 @@ fn a_strategy_is_asked_once_the_agents_that_it_wished_for_were() {
 #[test]
 fn a_paused_run_asks_again_when_it_goes_on() {
     let mut world = wishing(9);
-    world.until_asked_afresh();
+    until_asked_afresh(&mut world);
     let wish = asked(&world).unwrap();
     world.choose(&Choice::Command(Verb::Pause));
     world.run_dry();
@@ -131,7 +138,7 @@ fn a_paused_run_asks_again_when_it_goes_on() {
 #[test]
 fn a_machine_that_is_loaded_anew_asks_again() {
     let mut world = wishing(9);
-    world.until_asked_afresh();
+    until_asked_afresh(&mut world);
     let wish = asked(&world);
     world.choose(&Choice::Crash);
     assert_eq!(asked(&world), wish);

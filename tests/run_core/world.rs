@@ -210,13 +210,6 @@ impl World {
         }
     }
 
-    /// Goes on until agents are to be asked afresh.
-    pub(crate) fn until_asked_afresh(&mut self) {
-        while !self.effects.iter().any(|effect| matches!(effect, Effect::Refresh(_))) {
-            self.perform(0, false);
-        }
-    }
-
     /// Goes on until so many actions are out.
     pub(crate) fn until_in_flight(&mut self, count: usize) {
         let out = |effects: &[Effect]| {

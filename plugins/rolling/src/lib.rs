@@ -1,8 +1,7 @@
 //! The strategy `rolling`: starts agents in batches, or one by one as places free up.
 
-mod batch;
-
-use batch::{Memo, Size};
+use replibook_plugin_sdk::arguments::Size;
+use replibook_plugin_sdk::batch::{Batch, Mode};
 use replibook_plugin_sdk::strategy::{Decision, Input, Next, Roster, State};
 use serde::Deserialize;
 
@@ -38,13 +37,6 @@ impl Default for Arguments {
     }
 }
 
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Mode {
-    Batch,
-    Window,
-}
-
 replibook_plugin_sdk::arena!();
 replibook_plugin_sdk::strategy! {
     name: "rolling",
@@ -54,34 +46,19 @@ replibook_plugin_sdk::strategy! {
 }
 
 fn plan(roster: &Roster<'_>, input: &Input, arguments: Arguments) -> Result<Decision, String> {
-    let memo = Memo::read(&input.memo)?;
+    let Arguments { batch: size, mode } = arguments;
+    let memo: Batch = input.memo()?.unwrap_or_default();
     let counts = roster.counts();
-    let size = arguments.batch.of(counts.selected);
-
-    // What this decision may start, and what it leaves of its batch for the next: a batch that
-    // is larger than one decision goes on in the decisions right after it.
-    let (number, wanted) = match arguments.mode {
-        Mode::Window => (memo.number + 1, size.saturating_sub(counts.running)),
-        Mode::Batch if memo.left > 0 => (memo.number, memo.left),
-        Mode::Batch if counts.running == 0 => (memo.number + 1, size),
-        Mode::Batch => (memo.number, 0),
-    };
-    let limit = wanted.min(counts.pending).min(input.max_start);
-    let start = roster.first(State::Pending, limit);
+    let batch = memo.next(mode, size.of(counts.selected), counts.running);
+    let start = roster.first(State::Pending, batch.left.min(counts.pending).min(input.max_start));
     let started = start.len() as u32;
-
     if started == 0 {
         let next = match counts.pending == 0 && counts.running == 0 {
             true => Next::Complete,
             false => Next::Wait,
         };
-        let memo = Memo { number: memo.number, left: 0 }.write();
-        return Ok(Decision::new(next).memo(memo));
+        return Decision::new(next).remember(&Batch { left: 0, ..memo });
     }
-    let left = match arguments.mode {
-        Mode::Batch if started == input.max_start => wanted - started,
-        Mode::Batch | Mode::Window => 0,
-    };
-    let decision = Decision::new(Next::Wait).start(start, &format!("batch {number}"));
-    Ok(decision.memo(Memo { number, left }.write()))
+    let decision = Decision::new(Next::Wait).start(start, &format!("batch {}", batch.number));
+    decision.remember(&batch.started(mode, started, started == input.max_start))
 }

@@ -11,6 +11,8 @@
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 pub mod arena;
+pub mod arguments;
+pub mod batch;
 mod macros;
 pub mod step;
 pub mod strategy;

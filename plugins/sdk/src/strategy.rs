@@ -156,8 +156,17 @@ impl<'a> Roster<'a> {
     /// All agents in a state, in the order of the run; the host is asked for a page when it is
     /// needed.
     pub fn agents(&self, state: State) -> impl Iterator<Item = String> + use<'a> {
+        self.agents_after(state, None)
+    }
+
+    /// The same, of those that come after an agent of the run, whatever its own state: so a strategy
+    /// goes on where it stopped.
+    pub fn agents_after(
+        &self,
+        state: State,
+        mut after: Option<String>,
+    ) -> impl Iterator<Item = String> + use<'a> {
         let calls = self.calls;
-        let mut after: Option<String> = None;
         let pages = std::iter::from_fn(move || {
             let page = calls.page(state, after.as_deref(), PAGE);
             after = Some(page.last()?.clone());
@@ -318,6 +327,8 @@ mod tests {
             let expected: Vec<_> = (0..number).map(|number| number.to_string()).collect();
             assert_eq!(agents, expected);
         }
+        let rest = Roster::new(&Waiting(5)).agents_after(State::Pending, Some("2".to_owned()));
+        assert_eq!(rest.collect::<Vec<_>>(), ["3", "4"]);
         assert_eq!(Roster::new(&Waiting(5)).first(State::Pending, 0), [""; 0]);
     }
 

@@ -33,6 +33,8 @@ pub enum Shown {
     Restart,
     /// Some nodes are restarted, a person approves, the rest follows
     Approval,
+    /// One node is restarted and watched, then more and more of the others
+    Canary,
 }
 
 impl Shown {
@@ -41,6 +43,7 @@ impl Shown {
         match self {
             Self::Restart => "examples/rolling-restart",
             Self::Approval => "examples/approval",
+            Self::Canary => "examples/canary",
         }
     }
 }
@@ -128,7 +131,7 @@ async fn play(args: &DemoArgs, scene: &mut Scene) -> anyhow::Result<u8> {
     if code == 0 {
         code = type_in(scene, &start).await?;
         code = match args.scene {
-            Shown::Restart => code,
+            Shown::Restart | Shown::Canary => code,
             Shown::Approval => approve(scene, &server, code).await?,
         };
     }

@@ -1,6 +1,6 @@
 //! Events of a run as lines for people.
 
-use crate::cli::rows::telling_label;
+use crate::cli::rows::{labelled, telling_label};
 use crate::cli::text::{clean, plural, time_of_day};
 use crate::run::{AgentId, AgentState, Happened, RunEvent, Was};
 
@@ -150,10 +150,7 @@ fn decision(
 
 /// `batch 2 (zone a)`.
 pub(crate) fn batch_name(batch: u32, label: Option<&str>) -> String {
-    match telling_label(batch, label) {
-        Some(label) => format!("batch {batch} ({label})"),
-        None => format!("batch {batch}"),
-    }
+    labelled(format!("batch {batch}"), telling_label(batch, label))
 }
 
 #[cfg(test)]

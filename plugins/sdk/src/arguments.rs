@@ -1,0 +1,202 @@
+//! What arguments often have: numbers of agents and lengths of time, written as in playbooks. Their
+//! errors say what was found and what was expected.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
+
+/// How many agents at a time: a number from 1, or a share of them such as `10%` or `2.5%`.
+///
+/// In a JSON Schema:
+/// ```json
+/// { "type": ["integer", "string"], "minimum": 1, "maximum": 4294967295,
+///   "pattern": "^(100(\\.0{1,2})?|[0-9]{1,2}(\\.[0-9]{1,2})?)%$" }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// So many.
+    Count(u32),
+    /// Hundredths of a percent.
+    Share(u32),
+}
+
+impl Size {
+    /// One agent.
+    pub const ONE: Self = Self::Count(1);
+
+    /// The number of agents that this is, of `all`: rounded down, but never 0, so that a run goes on.
+    pub fn of(self, all: u32) -> u32 {
+        let agents = match self {
+            Self::Count(count) => count,
+            Self::Share(hundredths) => (u64::from(all) * u64::from(hundredths) / 10_000) as u32,
+        };
+        agents.max(1)
+    }
+
+    /// Reads `10%` or `2.5%`.
+    fn share(text: &str) -> Option<Self> {
+        let percent = text.strip_suffix('%')?;
+        let (whole, decimals) = percent.split_once('.').unwrap_or((percent, "0"));
+        let digits = |text: &str| match text.bytes().all(|byte| byte.is_ascii_digit()) {
+            true => text.parse::<u32>().ok(),
+            false => None,
+        };
+        let decimals = match decimals.len() {
+            1 => digits(decimals)? * 10,
+            2 => digits(decimals)?,
+            _ => return None,
+        };
+        let hundredths = digits(whole)?.checked_mul(100)?.checked_add(decimals)?;
+        (hundredths <= 10_000).then_some(Self::Share(hundredths))
+    }
+}
+
+/// As it is written.
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Count(count) => write!(f, "{count}"),
+            Self::Share(hundredths) => {
+                let (whole, decimals) = (hundredths / 100, hundredths % 100);
+                match (decimals / 10, decimals % 10) {
+                    (0, 0) => write!(f, "{whole}%"),
+                    (tenths, 0) => write!(f, "{whole}.{tenths}%"),
+                    (tenths, rest) => write!(f, "{whole}.{tenths}{rest}%"),
+                }
+            }
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl Visitor<'_> for Reader {
+            type Value = Size;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number of agents from 1, or a share such as \"10%\"")
+            }
+
+            fn visit_u64<E: Error>(self, count: u64) -> Result<Size, E> {
+                match u32::try_from(count) {
+                    Ok(count) if count > 0 => Ok(Size::Count(count)),
+                    Ok(_) | Err(_) => Err(E::invalid_value(Unexpected::Unsigned(count), &self)),
+                }
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Size, E> {
+                Size::share(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+            }
+        }
+        deserializer.deserialize_any(Reader)
+    }
+}
+
+/// A length of time in milliseconds: a whole number and its unit, `250ms`, `30s`, `5m`, `1h` or `2d`.
+///
+/// In a JSON Schema: `{ "type": "string", "pattern": "^0*[1-9][0-9]{0,9}(ms|s|m|h|d)$" }`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Length(pub u64);
+
+impl Length {
+    /// The longest one, as in playbooks: 49 days.
+    pub const MAX: Self = Self(u32::MAX as u64);
+
+    /// Reads a length of time of more than zero.
+    fn read(text: &str) -> Option<Self> {
+        let split = text.find(|c: char| !c.is_ascii_digit())?;
+        let (number, unit) = text.split_at(split);
+        let unit = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return None,
+        };
+        let length = Self(number.parse::<u64>().ok()?.checked_mul(unit)?);
+        (length > Self(0) && length <= Self::MAX).then_some(length)
+    }
+}
+
+/// As it is written, in the largest unit that fits.
+impl fmt::Display for Length {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+        let fits = units.iter().find(|(unit, _)| self.0 >= *unit && self.0.is_multiple_of(*unit));
+        match fits {
+            Some((unit, name)) => write!(f, "{}{name}", self.0 / unit),
+            None => write!(f, "{}ms", self.0),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Length {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl Visitor<'_> for Reader {
+            type Value = Length;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a length of time such as 250ms, 30s, 5m or 1h, of at most 49 days")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Length, E> {
+                Length::read(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+            }
+        }
+        deserializer.deserialize_str(Reader)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size(json: &str) -> Result<Size, String> {
+        serde_json::from_str(json).map_err(|error| error.to_string())
+    }
+
+    fn length(text: &str) -> Result<Length, String> {
+        serde_json::from_str(&format!("{text:?}")).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_size_is_read_and_written_as_in_playbooks() {
+        for text in ["1", "4294967295"] {
+            assert_eq!(size(text).unwrap().to_string(), text);
+        }
+        for text in ["0%", "5%", "2.5%", "0.05%", "12.34%", "100%"] {
+            assert_eq!(size(&format!("{text:?}")).unwrap().to_string(), text);
+        }
+        for bad in ["0", "-1", "1.5", "null", r#""2""#, r#""101%""#, r#""1.234%""#, r#""%""#] {
+            let error = size(bad).unwrap_err();
+            assert!(error.contains("a number of agents from 1"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_share_is_rounded_down_and_never_to_nothing() {
+        assert_eq!(Size::Share(1_000).of(12), 1);
+        assert_eq!(Size::Share(1_000).of(3), 1);
+        assert_eq!(Size::Share(2_500).of(12), 3);
+        assert_eq!(Size::Share(10_000).of(u32::MAX), u32::MAX);
+        assert_eq!(Size::Count(7).of(3), 7);
+    }
+
+    #[test]
+    fn a_length_is_read_and_written_as_in_playbooks() {
+        for (text, millis) in
+            [("250ms", 250), ("3s", 3_000), ("90s", 90_000), ("49d", 4_233_600_000)]
+        {
+            let length = length(text).unwrap();
+            assert_eq!((length, length.to_string().as_str()), (Length(millis), text));
+        }
+        assert_eq!(length("60s").unwrap().to_string(), "1m");
+        for bad in ["", "0s", "5", "s", "1.5h", "5 m", "1h30m", "50d", "9999999999999999d"] {
+            let error = length(bad).unwrap_err();
+            assert!(error.contains("a length of time such as"), "{bad}: {error}");
+        }
+    }
+}
