@@ -327,7 +327,11 @@ fn change(
             (record.started_at, record.ended_at) = (None, None);
         }
         AgentState::Pending => {}
-        AgentState::Added => record.joined_at = Some(at),
+        AgentState::Added => {
+            record.joined_at = Some(at);
+            // It is back, so that it left is no failure any more.
+            record.error.take_if(|error| error.reason == FailureReason::LeftCluster);
+        }
         AgentState::Removed => record.left_at = Some(at),
     }
 }

@@ -187,6 +187,19 @@ fn an_agent_that_returns_is_added_again_and_nothing_is_done_to_it_twice() {
 }
 
 #[test]
+fn what_was_wrong_with_an_agent_that_left_is_forgotten_once_it_returns() {
+    let setup = Setup { max_failed: 3, ..policy(OnAdded::Include, OnRemoved::Fail) };
+    let mut world = at_work(setup);
+    world.leaves("node-2");
+    assert!(world.of("node-2").error.is_some());
+    world.joins("node-2");
+    world.run_dry();
+    assert_eq!(world.of("node-2").error, None);
+    // The strategy saw it as it was.
+    crate::roster::check(&world);
+}
+
+#[test]
 fn an_agent_that_comes_back_before_it_was_gone_goes_on() {
     let mut world = at_work(Setup { steps: 2, ..policy(OnAdded::Include, IGNORED) });
     world.leaves("node-0");

@@ -16,7 +16,7 @@ fn roster(world: &World) -> RosterAt {
 }
 
 /// What a fold of the history shows wherever the strategy was asked, and the memo it was asked with.
-fn check(world: &World) {
+pub(crate) fn check(world: &World) {
     let mut roster = roster(world);
     let mut seen = world.seen.iter().peekable();
     let mut events = world.events();
