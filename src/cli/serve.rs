@@ -83,6 +83,7 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     tracing::info!("stopping; runs go on with the next server");
     stop.cancel();
     engine.await.context("the engine ended abnormally")?;
+    world.store.close().await;
     served.context("failed to serve the API")
 }
 

@@ -174,13 +174,16 @@ pub async fn look_after(command: StoreCommand) -> anyhow::Result<u8> {
             };
             let options = args.mongo_options(address)?;
             let store = MongoStore::look(&options, args.options(), clock).await;
-            let report = store.context("failed to look at the store")?.check().await;
+            let store = store.context("failed to look at the store")?;
+            let report = store.check().await;
+            store.close().await;
             let report = report.context("failed to check the store")?;
             say(&lines(&report))?;
             Ok(if report.is_fine() { 0 } else { NOT_FINE })
         }
         StoreCommand::Migrate(args) => {
             let store = args.open(clock).await?;
+            store.close().await;
             say(&[format!("the store in {} is ready for this version", store.name())])?;
             Ok(0)
         }

@@ -245,4 +245,7 @@ pub trait Store: Send + Sync + 'static {
     /// Removes at most `limit` expired documents (and at most [`MAX_PAGE`]) and returns how many;
     /// nothing where the back end does so by itself. Which go first is not promised.
     async fn sweep(&self, limit: u32) -> Result<u64>;
+
+    /// Ends what goes on in the background, before the process ends. No other call may follow.
+    async fn close(&self) {}
 }

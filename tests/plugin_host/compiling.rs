@@ -42,7 +42,7 @@ fn files(cache: &Path) -> Vec<PathBuf> {
 async fn what_was_compiled_apart_works_with_a_cache_and_without() {
     let host = apart(CompileLimits::default(), None);
     works(&host).await;
-    assert_eq!(counts(&host), (5, 0));
+    assert_eq!(counts(&host), (7, 0));
     let error = host.import(component(1, 0, 1)).await.unwrap_err();
     assert_eq!(error.code, "wrong-world", "{error}");
     let error = host.import(b"\0asm\x0d\0\x01\0garbage".as_slice().into()).await.unwrap_err();
@@ -59,16 +59,16 @@ async fn a_host_that_starts_again_loads_and_does_not_compile() {
     let start = || apart(CompileLimits::default(), Some(cache.clone()));
     let host = start();
     works(&host).await;
-    assert_eq!(counts(&host), (5, 0));
+    assert_eq!(counts(&host), (7, 0));
     drop(host);
     let host = start();
     works(&host).await;
-    assert_eq!(counts(&host), (0, 5));
+    assert_eq!(counts(&host), (0, 7));
     drop(host);
 
     // A file that is damaged is compiled again, and nobody notices.
     let kept = files(&cache);
-    assert_eq!(kept.len(), 5);
+    assert_eq!(kept.len(), 7);
     let largest = kept.iter().max_by_key(|it| it.metadata().unwrap().len()).unwrap();
     let mut code = std::fs::read(largest).unwrap();
     let middle = code.len() / 2;
@@ -76,7 +76,7 @@ async fn a_host_that_starts_again_loads_and_does_not_compile() {
     std::fs::write(largest, code).unwrap();
     let host = start();
     works(&host).await;
-    assert_eq!(counts(&host), (1, 4));
+    assert_eq!(counts(&host), (1, 6));
     assert_eq!(files(&cache), kept);
 }
 

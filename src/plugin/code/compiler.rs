@@ -281,9 +281,13 @@ impl CompileLimits {
     }
 }
 
-/// What a process says when it gets no memory: for an allocation, and for a thread.
-const OUT_OF_MEMORY: [&str; 3] =
-    ["memory allocation of", "Cannot allocate memory", "Resource temporarily unavailable"];
+/// What a process says when it gets no memory: for an allocation, for what it reads, and for a thread.
+const OUT_OF_MEMORY: [&str; 4] = [
+    "memory allocation of",
+    "out of memory",
+    "Cannot allocate memory",
+    "Resource temporarily unavailable",
+];
 
 fn invalid(error: &wasmtime::Error) -> PluginError {
     PluginError::new("invalid-component", format!("failed to compile the component: {error:#}"))

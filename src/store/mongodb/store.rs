@@ -27,6 +27,9 @@ use crate::store::keys::{playbook_cursor, plugin_cursor, run_cursor};
 use crate::store::options::{Moment, StoreOptions};
 use crate::store::size::check_new_run;
 
+/// How long closing may take: a server that does not answer forgets the sessions by itself.
+const CLOSE_LIMIT: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// A store in a MongoDB database, for any number of engines.
 ///
 /// Every call must be made on a tokio runtime with timers.
@@ -91,6 +94,12 @@ impl MongoStore {
 impl Store for MongoStore {
     fn name(&self) -> &'static str {
         "mongodb"
+    }
+
+    async fn close(&self) {
+        // The driver's own end of a client is a task that the end of the process would cut off.
+        let shutdown = self.base.client.clone().shutdown().immediate(true);
+        let _ = tokio::time::timeout(CLOSE_LIMIT, shutdown).await;
     }
 
     async fn ping(&self) -> Result<()> {
