@@ -5,6 +5,7 @@
 
 mod again;
 mod behind;
+mod discovery;
 mod queue;
 mod scene;
 mod strategies;
