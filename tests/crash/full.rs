@@ -88,6 +88,8 @@ async fn fill(scene: &Scene, server: &Server) -> Vec<String> {
         assert!(number < 1_000, "the store never became full");
     }
     assert!(std::fs::metadata(&log).unwrap().len() <= used + ROOM);
+    // What did not fit may have been large. From now on not even the smallest write does.
+    limit(server, Some(used / 2));
     kept
 }
 
