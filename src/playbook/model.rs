@@ -265,6 +265,11 @@ impl Step {
     /// How long an attempt may take when the playbook does not say: a wait without any end would
     /// hold its cluster for ever.
     pub const DEFAULT_TIMEOUT: Millis = Millis::from_secs(24 * 60 * 60);
+
+    /// How long one attempt may take.
+    pub fn time_limit(&self) -> Millis {
+        self.timeout.unwrap_or(Self::DEFAULT_TIMEOUT)
+    }
 }
 
 /// How often and when a step is tried again.

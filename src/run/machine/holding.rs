@@ -4,14 +4,11 @@ use std::collections::BTreeSet;
 
 use super::changes::Changes;
 use super::state::{Attempt, Doing, Machine};
-use super::steering::record_bytes;
+use super::steering::{CHUNK_BYTES, record_bytes};
 use crate::run::{AgentSeq, AgentState, FailureReason, PlannedNext, ReasonCode, StepPhase};
 
 /// Agents that are put back by one commit: each is a record and an event.
 const RETRIES_AT_ONCE: usize = 400;
-
-/// Bytes of records after which such a chunk takes no further agent: one more still fits the commit.
-const RETRY_BYTES: usize = 1024 * 1024;
 
 impl Machine {
     /// Keeps an attempt where it is until the run is resumed.
@@ -74,7 +71,7 @@ impl Machine {
         let failed = self.in_state(AgentState::Failed);
         let mut failed = failed.into_iter().filter(|seq| *seq >= from).peekable();
         let (mut done, mut bytes) = (0, 0);
-        while done < RETRIES_AT_ONCE && bytes < RETRY_BYTES {
+        while done < RETRIES_AT_ONCE && bytes < CHUNK_BYTES {
             let Some(seq) = failed.next() else { break };
             done += 1;
             bytes += Self::record(self, seq).map_or(0, record_bytes);
@@ -100,6 +97,13 @@ impl Machine {
         if counted {
             self.uncount_failure();
         }
+    }
+
+    /// Counts a failure for the budgets, and acts on one that is exceeded.
+    pub(super) fn count_failure(&mut self, changes: &mut Changes) {
+        self.run.progress.stage.failures += 1;
+        self.run.progress.failures += 1;
+        self.check_budget(changes);
     }
 
     /// A failure that was counted is none any more.

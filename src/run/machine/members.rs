@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::changes::Changes;
 use super::state::Machine;
-use super::steering::record_bytes;
+use super::steering::{CHUNK_BYTES, record_bytes};
 use super::steps::json_bytes;
 use crate::playbook::Concurrency;
 use crate::run::{
@@ -19,9 +19,6 @@ use crate::run::{
 /// Agents that are taken in by one commit: each is a record and up to two events, and a commit is
 /// bounded to 1,000 documents.
 const RECORDS_AT_ONCE: usize = 300;
-
-/// Bytes of what agents say about themselves after which such a commit takes no further record.
-const RECORD_BYTES_AT_ONCE: usize = 1024 * 1024;
 
 pub(super) const NOT_SELECTED: &str = "not selected by the stage";
 
@@ -193,7 +190,7 @@ impl Machine {
         }
         let steps = self.stage().map_or(0, |stage| stage.steps.len());
         let (mut made, mut bytes) = (0, 0);
-        while made < RECORDS_AT_ONCE && bytes < RECORD_BYTES_AT_ONCE {
+        while made < RECORDS_AT_ONCE && bytes < CHUNK_BYTES {
             let Some(Joining { seq, member, selected }) = self.joining.pop_front() else { break };
             made += 1;
             match (seq, member) {

@@ -303,14 +303,12 @@ impl Machine {
     }
 
     fn count_as_failed(&mut self, seq: AgentSeq, changes: &mut Changes) {
-        let step = Self::record(self, seq).and_then(|record| self.step(record.step));
-        let step = step.map(|step| step.name.clone()).unwrap_or_default();
+        let step = Self::record(self, seq).map(|record| self.step_name(record.step));
+        let step = step.unwrap_or_default();
         if let Some(record) = self.record_mut(seq) {
             record.error = Some(Failure::left_cluster(step, changes.now));
         }
-        self.run.progress.stage.failures += 1;
-        self.run.progress.failures += 1;
-        self.check_budget(changes);
+        self.count_failure(changes);
     }
 
     fn abort_for_members(&mut self, what: String, changes: &mut Changes) {

@@ -51,7 +51,7 @@ impl Machine {
         }
         let Some(mut attempt) = self.attempts.remove(&seq) else { return };
         attempt.journal.cut_off = true;
-        let timeout = self.step(key.step).map(|step| step.timeout.unwrap_or(Step::DEFAULT_TIMEOUT));
+        let timeout = self.step(key.step).map(Step::time_limit);
         let length = in_words(timeout.unwrap_or_default());
         changes.effects.push(Effect::Abandon(key));
         let Some(outstanding) = is_out else {
@@ -91,7 +91,7 @@ impl Machine {
         let Some((tries, step)) = step else { return };
         let again = retryable && tries < step.retry.attempts;
         if (again || step.on_error == OnError::Continue) && !leaving {
-            let patience = step.timeout.unwrap_or(Step::DEFAULT_TIMEOUT);
+            let patience = step.time_limit();
             self.wait_for_end(seq, patience, again, changes);
         } else {
             self.end_agent(seq, AgentState::Failed, changes);
@@ -108,7 +108,7 @@ impl Machine {
             self.look_at(seq, outstanding, None, changes);
         }
         let again = Machine::record(self, seq).is_some_and(|record| record.tries > 0);
-        self.wait_for_end(seq, step.timeout.unwrap_or(Step::DEFAULT_TIMEOUT), again, changes);
+        self.wait_for_end(seq, step.time_limit(), again, changes);
     }
 
     fn wait_for_end(
@@ -264,7 +264,7 @@ impl Machine {
     /// own yet: it gets that `reason`, so that it counts like any other.
     fn fail_unsettled(&mut self, seq: AgentSeq, reason: FailureReason, changes: &mut Changes) {
         let Some(record) = Machine::record(self, seq) else { return };
-        let step = self.step(record.step).map(|step| step.name.clone()).unwrap_or_default();
+        let step = self.step_name(record.step);
         let Some(record) = self.record_mut(seq) else { return };
         match (&mut record.error, reason) {
             (Some(error), FailureReason::TimedOut) => error

@@ -389,6 +389,11 @@ impl Machine {
         self.run.snapshot.playbook.stages.get(usize::from(self.run.progress.stage.index))
     }
 
+    /// Name of a step of the stage; nothing for one that there is not.
+    pub(super) fn step_name(&self, index: u16) -> String {
+        self.step(index).map(|step| step.name.clone()).unwrap_or_default()
+    }
+
     pub(super) fn step(&self, index: u16) -> Option<&Step> {
         self.stage()?.steps.get(usize::from(index))
     }

@@ -294,11 +294,10 @@ impl Machine {
                 continue;
             }
             stopped += 1;
-            bytes += record_bytes(record);
-            let step = self.step(record.step).map(|step| step.name.clone()).unwrap_or_default();
+            bytes += self.weight(seq);
+            let step = self.step_name(record.step);
             if let Some(mut attempt) = self.attempts.remove(&seq) {
                 attempt.journal.cut_off = true;
-                bytes += attempt.bytes + json_bytes(&attempt.journal.arguments);
                 changes.effects.push(Effect::Abandon(attempt.journal.key));
                 changes.journals.push(attempt.journal);
             }

@@ -166,7 +166,7 @@ impl Machine {
     /// Takes notice of the value of a step that ended well, and goes on with the next one.
     pub(super) fn step_done(&mut self, seq: AgentSeq, value: Value, changes: &mut Changes) {
         let Some(record) = Machine::record(self, seq) else { return };
-        let name = self.step(record.step).map(|step| step.name.clone()).unwrap_or_default();
+        let name = self.step_name(record.step);
         let others = record.results.iter().filter(|(step, _)| **step != name);
         let held: usize = others.map(|(_, value)| json_bytes(value)).sum();
         let bytes = held + json_bytes(&value);
@@ -197,7 +197,7 @@ impl Machine {
     pub(super) fn attempt_failed(&mut self, seq: AgentSeq, why: Why, changes: &mut Changes) {
         self.alarms.clear(seq);
         let Some(record) = Machine::record(self, seq) else { return };
-        let step = self.step(record.step).map(|step| step.name.clone()).unwrap_or_default();
+        let step = self.step_name(record.step);
         let Why { reason, message, retryable: _ } = why;
         let failure = Failure { reason, message, step, at: changes.now };
         self.step_ended(seq, Some(failure.clone()), changes);
@@ -254,7 +254,7 @@ impl Machine {
         let Some(record) = Machine::record(self, seq) else { return };
         let attempt = record.present_attempt().attempt;
         let agent = record.agent.clone();
-        let step = self.step(record.step).map(|step| step.name.clone()).unwrap_or_default();
+        let step = self.step_name(record.step);
         changes.event(self, Happened::StepEnded { agent, step, attempt, failure });
         changes.records.insert(seq);
     }
@@ -303,9 +303,7 @@ impl Machine {
         let uncounted =
             |reason| mutant!(UnreachableNotCounted) && reason == FailureReason::Unreachable;
         if failure.is_some_and(|f| f.reason != FailureReason::Cancelled && !uncounted(f.reason)) {
-            self.run.progress.stage.failures += 1;
-            self.run.progress.failures += 1;
-            self.check_budget(changes);
+            self.count_failure(changes);
         }
         if self.is_leaving(seq) {
             self.leave(seq, changes);
@@ -318,7 +316,7 @@ impl Machine {
 /// `held` is how long the run was on hold so far: what of that came after the beginning of the attempt
 /// is not counted.
 pub(super) fn deadline(journal: &Journal, step: &Step, held: Millis) -> crate::run::Timestamp {
-    let timeout = step.timeout.unwrap_or(Step::DEFAULT_TIMEOUT);
+    let timeout = step.time_limit();
     let since = Millis(held.0.saturating_sub(journal.held.0));
     journal.started_at.plus(timeout).plus(since)
 }
