@@ -8,6 +8,8 @@
 
 mod support;
 
+#[path = "../tests/support/engine.rs"]
+mod engine;
 #[path = "../tests/replay/recorded.rs"]
 mod recorded;
 #[path = "../tests/driver/scene.rs"]

@@ -5,6 +5,8 @@
 
 mod again;
 mod behind;
+#[path = "../support/engine.rs"]
+mod engine;
 mod queue;
 mod scene;
 mod strategies;

@@ -8,17 +8,17 @@ use async_trait::async_trait;
 use replibook::agent::{AgentLimits, FakeAgents, Fault, Script, When};
 use replibook::api::install_builtins;
 use replibook::clock::{Clock, TokioClock};
-use replibook::driver::{Engine, EngineConfig, Signals, World};
+use replibook::driver::{Signals, World};
 use replibook::playbook::{parse_cluster, parse_playbook, resolve};
 use replibook::plugin::{HostConfig, PluginHost};
 use replibook::run::{
-    Command, CommandId, Digest, EngineId, Millis, Run, RunEvent, RunId, Timestamp, Verb, new_run,
+    Command, CommandId, Digest, Millis, Run, RunEvent, RunId, Timestamp, Verb, new_run,
 };
 use replibook::store::{Cluster, MemoryStore, NewRun, Store, StoreError, StoreOptions};
 use serde_json::{Map, json};
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+use crate::engine::RunningEngine;
 
 /// Virtual time after which a run that has not got where it should is stuck.
 const PATIENCE: Millis = Millis::from_secs(3_600);
@@ -130,10 +130,7 @@ impl Scene {
             signals: Signals::new(),
             agent_limits: AgentLimits::default(),
         };
-        let config = EngineConfig { id: EngineId(name.to_owned()), max_runs };
-        let stop = CancellationToken::new();
-        let task = tokio::spawn(Engine::new(world, config).run(stop.clone()));
-        RunningEngine { stop, task }
+        RunningEngine::start(world, name, max_runs)
     }
 
     pub(crate) fn script(&self, agent: usize, script: Script) {
@@ -213,24 +210,5 @@ impl Clock for Behind {
 
     async fn sleep(&self, length: Duration) {
         self.clock.sleep(length).await;
-    }
-}
-
-pub(crate) struct RunningEngine {
-    stop: CancellationToken,
-    task: JoinHandle<()>,
-}
-
-impl RunningEngine {
-    /// Stops it as a signal does: its leases are given back.
-    pub(crate) async fn stop(self) {
-        self.stop.cancel();
-        self.task.await.unwrap();
-    }
-
-    /// Ends it where it is, with nothing given back.
-    pub(crate) async fn kill(self) {
-        self.task.abort();
-        let _ = self.task.await;
     }
 }

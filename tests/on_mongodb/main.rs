@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod command_line;
+#[path = "../support/engine.rs"]
+mod engine;
 mod fail_points;
 mod many_agents;
 #[allow(dead_code, reason = "each test binary uses a part of it")]

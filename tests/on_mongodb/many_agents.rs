@@ -5,7 +5,8 @@ use ::mongodb::Client;
 use ::mongodb::bson::{Bson, DateTime, Document, doc};
 use replibook::run::{AgentState, Millis, RunStatus, Verb};
 
-use crate::scene::{LIMIT, RunningEngine, Scene};
+use crate::engine::RunningEngine;
+use crate::scene::{LIMIT, Scene};
 use crate::wait;
 
 /// Enough for several chunks of each kind.

@@ -7,20 +7,18 @@ use std::time::Duration;
 use replibook::agent::{AgentLimits, FakeAgents, KnownId, Script, When};
 use replibook::api::install_builtins;
 use replibook::clock::{Clock, SystemClock};
-use replibook::driver::{Engine, EngineConfig, Signals, World};
+use replibook::driver::{Signals, World};
 use replibook::playbook::{parse_cluster, parse_playbook, resolve};
 use replibook::plugin::{HostConfig, PluginHost};
 use replibook::run::{
-    AgentState, Command, CommandId, Digest, EngineId, Millis, Run, RunEvent, RunId, RunStatus,
-    Verb, new_run,
+    AgentState, Command, CommandId, Digest, Millis, Run, RunEvent, RunId, RunStatus, Verb, new_run,
 };
 use replibook::store::mongodb::MongoOptions;
 use replibook::store::{Cluster, MongoStore, NewRun, Store, StoreOptions};
 use serde_json::{Map, json};
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::engine::RunningEngine;
 use crate::wait;
 
 /// Far beyond what any run of these tests takes, also on a busy machine.
@@ -102,10 +100,7 @@ impl Scene {
             signals: Signals::new(),
             agent_limits: AgentLimits::default(),
         };
-        let config = EngineConfig { id: EngineId(name.to_owned()), max_runs: 10 };
-        let stop = CancellationToken::new();
-        let task = tokio::spawn(Engine::new(world, config).run(stop.clone()));
-        RunningEngine { stop, task }
+        RunningEngine::start(world, name, 10)
     }
 
     pub(crate) async fn command(&self, run: RunId, verb: Verb) {
@@ -171,23 +166,4 @@ impl Scene {
 
 fn address(cluster: &str, n: usize) -> String {
     format!("http://{cluster}-{n}.example.com")
-}
-
-pub(crate) struct RunningEngine {
-    stop: CancellationToken,
-    task: JoinHandle<()>,
-}
-
-impl RunningEngine {
-    /// Stops it as a signal does: its leases are given back.
-    pub(crate) async fn stop(self) {
-        self.stop.cancel();
-        self.task.await.unwrap();
-    }
-
-    /// Ends it where it is, with nothing given back.
-    pub(crate) async fn kill(self) {
-        self.task.abort();
-        let _ = self.task.await;
-    }
 }

@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::wildcard_enum_match_arm)]
 
 mod archives;
+#[allow(dead_code, reason = "each test binary uses a part of it")]
+#[path = "../support/engine.rs"]
+mod engine;
 #[path = "../support/examples.rs"]
 mod examples;
 mod fetched;
