@@ -232,3 +232,44 @@ async fn there_is_a_completion_for_each_shell() {
         assert!(out.contains("replictl") && out.contains("approve"), "{shell}");
     }
 }
+
+#[tokio::test]
+async fn the_agents_of_a_cluster_come_page_by_page_with_what_the_platform_said() {
+    let server = Server::start(|seen| {
+        let ids = match seen.parameter("after") {
+            None => vec!["a", "b"],
+            Some("b") => vec!["c"],
+            Some(other) => panic!("{other}"),
+        };
+        let agent = |id: &str| {
+            json!({"id": id, "address": format!("http://{id}"), "source": "discovered",
+                "attributes": {}, "since": "2026-11-24T09:00:00.000Z"})
+        };
+        let next = (ids.len() == 2).then_some("b");
+        let last =
+            json!({"at": "2026-11-24T09:00:00.000Z", "outcome": "failed", "message": "gone"});
+        let platform = json!({"url": "http://p", "cluster": "x", "interval": 10_000,
+            "last_answer": last});
+        axum::Json(json!({
+            "items": ids.iter().map(|id| agent(id)).collect::<Vec<_>>(), "next": next,
+            "followed": true, "platform": platform, "mass_absence": {"absent": 2, "known": 3},
+        }))
+        .into_response()
+    });
+    let args = ["get", "agents", "--cluster", "eu", "-o", "name"];
+    let (code, out, err) = replictl(&server.url, &args).await;
+    assert_eq!((code, out.as_str()), (0, "agent/a\nagent/b\nagent/c\n"), "{err}");
+    assert!(err.contains("platform http://p, cluster x: failed at "), "{err}");
+    assert!(err.contains("2 agents of 3 are absent at once"), "{err}");
+    assert!(server.seen().iter().all(|seen| seen.path == "/api/v1/clusters/eu/agents"));
+
+    let (code, out, _) = replictl(&server.url, &["get", "agent", "c", "--cluster", "eu"]).await;
+    assert_eq!(code, 0);
+    assert!(out.contains("c      http://c  discovered  -"), "{out}");
+    let (code, _, err) = replictl(&server.url, &["get", "agents", "d", "--cluster", "eu"]).await;
+    assert_eq!((code, err.contains("cluster \"eu\" has no agent \"d\"")), (4, true), "{err}");
+    let (code, ..) = replictl(&server.url, &["get", "agents"]).await;
+    assert_eq!(code, 2);
+    let (code, ..) = replictl(&server.url, &["get", "runs", "--cluster", "eu"]).await;
+    assert_eq!(code, 2);
+}

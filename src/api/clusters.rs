@@ -61,6 +61,7 @@ async fn apply(
             (StatusCode::OK, "unchanged", kept.unwrap_or(cluster))
         }
     };
+    state.followers.changed(&kept.spec.name);
     let location = format!("{ALL}/{}", kept.spec.name);
     let body = ClusterView { change: Some(change.to_owned()), ..view(&kept) };
     Ok((status, [(header::LOCATION, location)], Json(body)).into_response())
@@ -93,7 +94,10 @@ async fn delete(
 ) -> Result<StatusCode, ApiError> {
     query.finish()?;
     match state.store.delete_cluster(&name).await? {
-        true => Ok(StatusCode::NO_CONTENT),
+        true => {
+            state.followers.changed(&name);
+            Ok(StatusCode::NO_CONTENT)
+        }
         false => Err(not_found(&name)),
     }
 }

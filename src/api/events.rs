@@ -96,8 +96,9 @@ mod tests {
 
     use super::super::limits::MAX_STREAMS;
     use super::*;
+    use crate::agent::platform::FakePlatforms;
     use crate::clock::SystemClock;
-    use crate::driver::Signals;
+    use crate::driver::{Followers, Signals};
     use crate::playbook::Playbook;
     use crate::plugin::{HostConfig, PluginHost};
     use crate::run::{Digest, Timestamp, new_run};
@@ -142,7 +143,9 @@ mod tests {
         store.create_run(&new).await.unwrap();
         let plugins =
             PluginHost::start(HostConfig { threads: Some(1), ..HostConfig::default() }).unwrap();
-        let state = ApiState::new(store, plugins, Signals::new(), clock);
+        let platforms = Arc::new(FakePlatforms::new(clock.clone()));
+        let followers = Followers::new(platforms, store.clone(), clock.clone());
+        let state = ApiState::new(store, plugins, Signals::new(), followers, clock);
 
         let mut open = Vec::new();
         for _ in 0..MAX_STREAMS {

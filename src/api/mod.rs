@@ -8,11 +8,14 @@
 //!
 //! The API reads and writes the store and never talks to an agent: whoever drives the runs finds
 //! new runs and commands in the store, and is only woken through [`Signals`](crate::driver::Signals).
+//! The one thing that no store has is who the members of a cluster are at the moment: that is asked of
+//! the driver's [`Followers`](crate::driver::Followers).
 
 mod agents;
 mod apply;
 mod bodies;
 mod builtins;
+mod cluster_agents;
 mod clusters;
 mod commands;
 mod endpoint;

@@ -11,8 +11,8 @@ use super::error::{ApiError, Code};
 use super::guard::{self, Timeout};
 use super::state::ApiState;
 use super::{
-    agents, clusters, commands, events, explanation, health, journals, logs, metrics, openapi,
-    playbooks, plugins, retry, runs, start,
+    agents, cluster_agents, clusters, commands, events, explanation, health, journals, logs,
+    metrics, openapi, playbooks, plugins, retry, runs, start,
 };
 
 /// Every endpoint of the API.
@@ -21,6 +21,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         playbooks::endpoints(),
         plugins::endpoints(),
         clusters::endpoints(),
+        cluster_agents::endpoints(),
         start::endpoints(),
         runs::endpoints(),
         commands::endpoints(),

@@ -9,7 +9,7 @@ use super::bodies::Budget;
 use super::limits::MAX_STREAMS;
 use super::metrics::Metrics;
 use crate::clock::Clock;
-use crate::driver::Signals;
+use crate::driver::{Followers, Signals};
 use crate::plugin::PluginHost;
 use crate::store::Store;
 
@@ -19,6 +19,7 @@ pub struct ApiState {
     pub(super) store: Arc<dyn Store>,
     pub(super) plugins: PluginHost,
     pub(super) signals: Signals,
+    pub(super) followers: Followers,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) bodies: Budget,
@@ -34,12 +35,14 @@ impl ApiState {
         store: Arc<dyn Store>,
         plugins: PluginHost,
         signals: Signals,
+        followers: Followers,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
             store,
             plugins,
             signals,
+            followers,
             clock,
             metrics: Arc::new(Metrics::new()),
             bodies: Budget::new(),

@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 
 use crate::playbook::{PluginInfo, PluginPin, Problem, Vcs};
 use crate::run::{
-    AgentId, AgentState, CommandId, CommandOutcome, Digest, RetryOf, RunId, RunStatus,
-    StatusReason, Timestamp, Verb,
+    AgentId, AgentState, CommandId, CommandOutcome, Digest, LastAnswer, MassAbsence, Millis,
+    RetryOf, RunId, RunStatus, Source, StatusReason, Timestamp, Verb,
 };
 
 /// A page of a list.
@@ -79,6 +79,52 @@ pub struct ClusterView {
     pub change: Option<String>,
     /// The document's text; only in a read of one cluster.
     pub document: Option<String>,
+}
+
+/// One agent of a cluster.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ClusterAgentView {
+    /// Identifier.
+    pub id: AgentId,
+    /// Base URL of its API.
+    pub address: String,
+    /// Where the knowledge of it comes from.
+    pub source: Source,
+    /// Attributes of the Cluster object; of a discovered agent `node_class` and `node_group`, where the
+    /// platform tells them. What the agent says about itself is in the records of runs.
+    pub attributes: Map<String, Value>,
+    /// Since when it is known from there: of an agent that the Cluster object lists, since it was
+    /// applied; of a discovered one, since this server saw it first.
+    pub since: Timestamp,
+}
+
+/// The agents of a cluster as they are known now, a page of them: `GET /api/v1/clusters/{name}/agents`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ClusterAgents {
+    /// The agents, by identifier.
+    pub items: Vec<ClusterAgentView>,
+    /// Pass this as `after` for the next page; none: this was the last.
+    pub next: Option<String>,
+    /// Whether this server follows the cluster, because it drives a run of it. Otherwise the platform
+    /// was asked for this answer, or some seconds before.
+    pub followed: bool,
+    /// The platform that the Cluster object names.
+    pub platform: Option<PlatformView>,
+    /// So many members are absent at once that they are not taken for gone.
+    pub mass_absence: Option<MassAbsence>,
+}
+
+/// A platform that knows members of a cluster.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct PlatformView {
+    /// Base URL.
+    pub url: String,
+    /// Identifier of the cluster there.
+    pub cluster: String,
+    /// Milliseconds from one question to the next.
+    pub interval: Millis,
+    /// What came of the last question; none before the first one has ended.
+    pub last_answer: Option<LastAnswer>,
 }
 
 /// A plugin in answers.

@@ -7,8 +7,8 @@ use serde::de::DeserializeOwned;
 use super::client::{Client, Repeat, UPLOAD_TIMEOUT};
 use super::error::ClientError;
 use crate::api::wire::{
-    ApplyCluster, ApplyPlaybook, ClusterView, CommandView, Listing, PlaybookView, PluginView,
-    RetryRun, RunView, StartRun, SubmitCommand,
+    ApplyCluster, ApplyPlaybook, ClusterAgents, ClusterView, CommandView, Listing, PlaybookView,
+    PluginView, RetryRun, RunView, StartRun, SubmitCommand,
 };
 use crate::run::{AgentId, AgentRecord, Digest, Explanation, RunId, Snapshot};
 
@@ -179,6 +179,20 @@ impl Client {
     /// A cluster.
     pub async fn cluster(&self, name: &str) -> Result<ClusterView> {
         self.json(self.get(&["clusters", name]), Repeat::Always).await
+    }
+
+    /// A page of the agents of a cluster, as they are known now.
+    pub async fn cluster_agents(
+        &self,
+        cluster: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<ClusterAgents> {
+        let mut request = self.get(&["clusters", cluster, "agents"]).query(&[("limit", limit)]);
+        if let Some(after) = after {
+            request = request.query(&[("after", after)]);
+        }
+        self.json(request, Repeat::Always).await
     }
 
     /// All clusters: items are [`ClusterView`]s.

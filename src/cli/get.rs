@@ -3,6 +3,7 @@
 use clap::ValueEnum;
 
 use super::client::Client;
+use super::cluster_agents::{get_agent, get_agents};
 use super::error::CliError;
 use super::exit::Exit;
 use super::output::Console;
@@ -26,6 +27,9 @@ pub enum Things {
     /// Runs
     #[value(alias = "run")]
     Runs,
+    /// Agents of the cluster that --cluster names, as they are known now
+    #[value(alias = "agent")]
+    Agents,
 }
 
 /// Arguments of `get`.
@@ -35,6 +39,9 @@ pub struct Get {
     pub things: Things,
     /// Only the one of this name
     pub name: Option<String>,
+    /// The cluster whose agents are shown
+    #[arg(long, value_name = "CLUSTER", required_if_eq_any([("things", "agents"), ("things", "agent")]))]
+    pub cluster: Option<String>,
     #[command(flatten)]
     pub page: PageArgs,
 }
@@ -44,9 +51,14 @@ const MIN_DIGEST_PREFIX: usize = 6;
 
 /// Runs `get`.
 pub(crate) async fn get(client: &Client, args: &Get, console: &Console) -> Result<Exit, CliError> {
+    let cluster = args.cluster.as_deref();
+    if cluster.is_some() && args.things != Things::Agents {
+        let message = "--cluster goes with `get agents`; `run list` has it for runs";
+        return Err(CliError::Usage(message.to_owned()));
+    }
     match &args.name {
-        Some(name) => get_one(client, args.things, name, console).await?,
-        None => get_all(client, args.things, &args.page, console).await?,
+        Some(name) => get_one(client, args.things, name, cluster, console).await?,
+        None => get_all(client, args.things, cluster, &args.page, console).await?,
     }
     Ok(Exit::Ok)
 }
@@ -55,6 +67,7 @@ async fn get_one(
     client: &Client,
     things: Things,
     name: &str,
+    cluster: Option<&str>,
     console: &Console,
 ) -> Result<(), CliError> {
     match things {
@@ -71,12 +84,14 @@ async fn get_one(
             }
         }
         Things::Runs => console.one(&client.run(find_run(client, name).await?).await?),
+        Things::Agents => get_agent(client, cluster, name, console).await,
     }
 }
 
 async fn get_all(
     client: &Client,
     things: Things,
+    cluster: Option<&str>,
     page: &PageArgs,
     console: &Console,
 ) -> Result<(), CliError> {
@@ -102,6 +117,7 @@ async fn get_all(
             console.list(&list.items)?;
             list.next
         }
+        Things::Agents => get_agents(client, cluster, after, limit, console).await?,
     };
     say_if_more(console, next.as_deref());
     Ok(())

@@ -10,6 +10,7 @@
 mod agent_rows;
 mod apply;
 mod client;
+mod cluster_agents;
 mod completion;
 mod delete;
 pub mod demo;

@@ -56,7 +56,7 @@ pub enum Command {
     Validate(Validate),
     /// Explain the fields of documents, without a server
     Explain(Explain),
-    /// Show playbooks, clusters, plugins or runs
+    /// Show playbooks, clusters, plugins, runs, or the agents of a cluster
     Get(Get),
     /// Show all about one thing
     #[command(subcommand)]

@@ -10,10 +10,11 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::store::{StoreArgs, parse_length};
+use crate::agent::platform::{HttpPlatforms, PlatformHttpConfig};
 use crate::agent::{AgentHttpConfig, AgentLimits, HttpAgents};
 use crate::api::{self, ApiState};
 use crate::clock::{Clock, SystemClock};
-use crate::driver::{Engine, EngineConfig, Signals, World};
+use crate::driver::{Engine, EngineConfig, Followers, Signals, World};
 use crate::plugin::{Compile, CompileApart, HostConfig, PluginHost};
 use crate::run::{EngineId, Millis};
 use crate::stop::StopAsked;
@@ -101,8 +102,11 @@ async fn world(args: &ServeArgs) -> anyhow::Result<World> {
     let store = args.store.open(clock.clone()).await?;
     let agents = HttpAgents::new(&AgentHttpConfig::default())
         .context("failed to make the client for agents")?;
+    let platforms = HttpPlatforms::new(PlatformHttpConfig::default())?;
+    let followers = Followers::new(Arc::new(platforms), store.clone(), clock.clone());
     Ok(World {
         store,
+        followers,
         agents: Arc::new(agents),
         plugins: PluginHost::start(host_config(&args.store.data)?)
             .context("failed to start the plugin host")?,
@@ -123,8 +127,8 @@ fn host_config(data: &Path) -> anyhow::Result<HostConfig> {
 }
 
 fn state(world: &World, any_host: bool) -> ApiState {
-    let World { store, plugins, signals, clock, .. } = world.clone();
-    let state = ApiState::new(store, plugins, signals, clock);
+    let World { store, plugins, signals, followers, clock, .. } = world.clone();
+    let state = ApiState::new(store, plugins, signals, followers, clock);
     if any_host { state.with_any_host() } else { state }
 }
 

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::World;
+use super::discovery::{Following, feed, known_members};
 use super::lease::{LeaseGuard, LeasedAgents};
 use crate::agent::{self, ActionRequest, FollowContext, Start};
 use crate::clock::Clock;
@@ -15,7 +16,7 @@ use crate::mutants::mutant;
 use crate::plugin::PluginError;
 use crate::run::{
     Activate, Activation, ActivationEnd, Answer, AttemptKey, Call, Digest, FailureReason, Input,
-    Millis, Perform, Timestamp,
+    Machine, Millis, Perform, Timestamp,
 };
 
 /// Inputs that wait for the driver of a run. Tasks wait when it is full, so nothing is lost.
@@ -32,6 +33,7 @@ const ACTIVATION_TRIES: u32 = 60;
 pub(super) struct Effects {
     world: World,
     lease: LeaseGuard,
+    following: Following,
     inbox: mpsc::Sender<Input>,
     follow: FollowContext,
     /// All that goes on for the run.
@@ -39,10 +41,16 @@ pub(super) struct Effects {
     /// The tasks of attempts, to be ended when an attempt is given up.
     attempts: HashMap<AttemptKey, AbortHandle>,
     timer: Option<AbortHandle>,
+    feed: Option<AbortHandle>,
 }
 
 impl Effects {
-    pub(super) fn new(world: World, lease: LeaseGuard, inbox: mpsc::Sender<Input>) -> Self {
+    pub(super) fn new(
+        world: World,
+        lease: LeaseGuard,
+        following: Following,
+        inbox: mpsc::Sender<Input>,
+    ) -> Self {
         let follow = FollowContext {
             client: Arc::new(LeasedAgents::new(world.agents.clone(), lease.clone())),
             clock: world.clock.clone(),
@@ -51,11 +59,13 @@ impl Effects {
         Self {
             world,
             lease,
+            following,
             inbox,
             follow,
             tasks: JoinSet::new(),
             attempts: HashMap::new(),
             timer: None,
+            feed: None,
         }
     }
 
@@ -109,6 +119,39 @@ impl Effects {
             let _ = inbox.send(Input::Woken).await;
         });
         self.timer = Some(timer);
+    }
+
+    /// Who follows the cluster of the run.
+    pub(super) fn following(&self) -> Following {
+        self.following.clone()
+    }
+
+    /// Puts changes of the cluster into the inbox from now on, beginning with how it differs from what
+    /// the run knows.
+    pub(super) fn feed(&mut self, machine: &Machine) {
+        self.stop_feeding();
+        let known = known_members(machine.records());
+        let told = machine.run().progress.mass_absence;
+        let feed = feed(self.world.clone(), self.following(), known, told, self.inbox.clone());
+        self.feed = Some(self.tasks.spawn(feed));
+    }
+
+    /// Whether changes of the cluster come in.
+    pub(super) fn is_fed(&self) -> bool {
+        self.feed.is_some()
+    }
+
+    /// Lets no further change of the cluster in.
+    pub(super) fn stop_feeding(&mut self) {
+        if let Some(feed) = self.feed.take() {
+            feed.abort();
+        }
+    }
+
+    /// Tells who follows the cluster that its mass absence is accepted.
+    pub(super) fn accept_absence(&mut self) {
+        let following = self.following();
+        self.tasks.spawn(async move { following.accept().await });
     }
 
     /// Sends what a task works out.

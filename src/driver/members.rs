@@ -7,8 +7,12 @@ use futures::StreamExt as _;
 use serde_json::{Map, Value, json};
 
 use super::World;
-use crate::playbook::{ClusterAgent, json_depth_ok};
-use crate::run::{About, AgentId, AskAgain, Input, Member, NodeInfo, Refreshed, RetryOf, Snapshot};
+use super::discovery::Following;
+use crate::playbook::json_depth_ok;
+use crate::run::{
+    About, AgentId, AskAgain, Input, KnownAgent, Member, NodeInfo, Refreshed, RetryOf, Snapshot,
+    Source, in_order,
+};
 use crate::store::{MAX_PAGE, StoreError};
 
 /// Agents that are asked at the same time, so that a large cluster doesn't open all its
@@ -16,7 +20,7 @@ use crate::store::{MAX_PAGE, StoreError};
 const ASKED_AT_ONCE: usize = 64;
 
 /// How long one agent may take. One that doesn't answer in time takes part with the attributes of
-/// the Cluster object alone: its steps will say what is wrong with it.
+/// the Cluster object and the platform alone: its steps will say what is wrong with it.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// How long a store that does not answer is left alone.
@@ -28,8 +32,13 @@ const MAX_ABOUT_BYTES: usize = 8 * 1024;
 
 /// Works out the members of a run's cluster: all of them, or, where the run goes over agents of
 /// another one again, those.
-pub(super) async fn load(world: &World, snapshot: &Snapshot, is_first: bool) -> Input {
-    match members(world, snapshot, is_first).await {
+pub(super) async fn load(
+    world: &World,
+    following: Following,
+    snapshot: &Snapshot,
+    is_first: bool,
+) -> Input {
+    match members(world, following, snapshot, is_first).await {
         Ok(members) => Input::Members(members),
         Err(message) => Input::MembersFailed(message),
     }
@@ -37,27 +46,31 @@ pub(super) async fn load(world: &World, snapshot: &Snapshot, is_first: bool) -> 
 
 async fn members(
     world: &World,
+    following: Following,
     snapshot: &Snapshot,
     is_first: bool,
 ) -> Result<Vec<Member>, String> {
-    let name = &snapshot.cluster;
-    let stored = answered(world, || world.store.cluster(name)).await?;
-    let mut agents = stored.ok_or_else(|| format!("cluster {name} does not exist"))?.spec.agents;
+    let known = following.members().await?;
+    let mut agents = in_order(&known);
     if let Some(of) = snapshot.retry_of.as_ref().filter(|_| is_first) {
         let wanted = agents_of(world, of).await?;
-        agents.retain(|agent| wanted.contains(&agent.id));
+        agents.retain(|(id, _)| wanted.contains(id));
     }
-    for agent in &agents {
+    for (id, agent) in agents.iter().filter(|(_, agent)| agent.source == Source::Declared) {
         let bytes = json_bytes(&agent.attributes);
         if bytes > MAX_ABOUT_BYTES {
-            let id = &agent.id;
             return Err(format!(
                 "the attributes of agent {id} have {bytes} bytes, at most {MAX_ABOUT_BYTES}"
             ));
         }
     }
-    let asked = futures::stream::iter(agents).map(|agent| ask(world, agent));
-    Ok(asked.buffered(ASKED_AT_ONCE).collect().await)
+    Ok(ask_all(world, agents).await)
+}
+
+/// Asks agents about themselves. The order stays.
+pub(super) async fn ask_all(world: &World, agents: Vec<(AgentId, Arc<KnownAgent>)>) -> Vec<Member> {
+    let asked = futures::stream::iter(agents).map(|(id, agent)| ask(world, id, agent));
+    asked.buffered(ASKED_AT_ONCE).collect().await
 }
 
 /// The agents of a finished run that are gone over again.
@@ -96,19 +109,19 @@ fn json_bytes(value: &impl serde::Serialize) -> usize {
     serde_json::to_vec(value).map_or(usize::MAX, |text| text.len())
 }
 
-async fn ask(world: &World, agent: ClusterAgent) -> Member {
+async fn ask(world: &World, id: AgentId, agent: Arc<KnownAgent>) -> Member {
     let (reported, node) = match answer(world, &agent.address).await {
         Some(info) => (info.attributes, info.raw),
         None => (Map::new(), Value::Null),
     };
     let mut attributes = reported;
     attributes.extend(agent.attributes.clone());
-    let declared = agent.attributes;
+    let (address, declared) = (agent.address.clone(), agent.attributes.clone());
     let (attributes, node) = match fits(&attributes, &node) {
         true => (attributes, node),
-        false => (declared.clone(), status_alone(&agent.id, &node)),
+        false => (declared.clone(), status_alone(&id, &node)),
     };
-    Member { agent: agent.id, address: agent.address, attributes, declared, node }
+    Member { agent: id, address, attributes, declared, node }
 }
 
 /// What the agent at `address` says about its node, if it does so in time.

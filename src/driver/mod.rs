@@ -14,6 +14,7 @@
 mod cluster;
 mod committer;
 mod crash;
+mod discovery;
 mod effects;
 mod engine;
 mod lease;
@@ -24,6 +25,7 @@ mod run_driver;
 mod signals;
 mod world;
 
+pub use discovery::{Followers, Known, LOOK, PLATFORM_TIMEOUT, View};
 pub use engine::{Engine, EngineConfig};
 pub use signals::Signals;
 pub use world::World;

@@ -10,12 +10,14 @@ use tokio_util::sync::CancellationToken;
 use super::World;
 use super::committer::Committer;
 use super::crash::{self, Point};
+use super::discovery::{Following, known_members};
 use super::effects::{self, Effects, INBOX};
 use super::lease::LeaseGuard;
 use super::{cluster, load, members, run_clock};
 use crate::mutants::mutant;
 use crate::run::{
-    Digest, Effect, Input, Loaded, Machine, PlanInput, Roster, Run, RunId, Timestamp, Transition,
+    Digest, Effect, Input, Loaded, Machine, PlanInput, Roster, Run, RunId, RunStatus, Timestamp,
+    Transition,
 };
 use crate::store::{MAX_COMMIT_DOCUMENTS, StoreError};
 
@@ -58,8 +60,9 @@ impl RunDriver {
         let committer = self.committer();
         let (loaded, last) = load::load(&self.world, &committer).await?;
         self.world.clock = run_clock::not_before(self.world.clock.clone(), last);
+        let following = self.follow(&loaded).await;
         let (sender, mut inbox) = mpsc::channel(INBOX);
-        let mut effects = Effects::new(self.world.clone(), self.lease.clone(), sender);
+        let mut effects = Effects::new(self.world.clone(), self.lease.clone(), following, sender);
         let result = self.go(loaded, &committer, &mut inbox, &mut effects).await;
         // No task of this driver may act once another one has the run.
         effects.stop().await;
@@ -102,6 +105,11 @@ impl RunDriver {
             if told.is_final() || self.lease.is_lost() {
                 return Ok(());
             }
+            match takes_changes(machine.run()) {
+                true if !effects.is_fed() => effects.feed(&machine),
+                true => {}
+                false => effects.stop_feeding(),
+            }
             if let Some(question) = question {
                 let (back, decision) = self.ask(machine, question).await;
                 machine = back;
@@ -118,6 +126,14 @@ impl RunDriver {
             transitions = self.apply(&mut machine, &mut waiting)?;
             effects.tidy();
         }
+    }
+
+    /// Follows the cluster of the run while the run is not over: also while it waits, so that its
+    /// members are known when it starts.
+    async fn follow(&self, loaded: &Loaded) -> Following {
+        let known = known_members(&loaded.records);
+        let known = known.iter().map(|(id, agent)| (id.clone(), agent.address.clone()));
+        self.world.followers.follow(&loaded.run.snapshot.cluster, known.collect()).await
     }
 
     fn committer(&self) -> Committer {
@@ -195,8 +211,6 @@ impl RunDriver {
                 Effect::Activate(activate) => effects.activate(*activate),
                 Effect::Perform(perform) => effects.perform(*perform),
                 Effect::Check { key, address } => effects.check(key, address),
-                // Nobody follows clusters yet, so no absence is reported either.
-                Effect::AcceptAbsence => {}
                 Effect::Abandon(key) => effects.abandon(key),
                 Effect::WakeAt(at) => effects.wake_at(at),
                 Effect::Plan { plugin, input } => question = Some((plugin, input)),
@@ -204,16 +218,19 @@ impl RunDriver {
                 Effect::AwaitCluster => effects.answer(self.cluster(machine.run())),
                 Effect::LoadMembers => {
                     crash::pass(Point::EnterStage);
-                    let world = self.world.clone();
+                    let (world, following) = (self.world.clone(), effects.following());
                     let snapshot = machine.run().snapshot.clone();
                     // Later stages know the agents that they go over again.
                     let is_first = machine.run().progress.stage.index == 0;
-                    effects.answer(async move { members::load(&world, &snapshot, is_first).await });
+                    effects.answer(async move {
+                        members::load(&world, following, &snapshot, is_first).await
+                    });
                 }
                 Effect::Refresh(agents) => {
                     let world = self.world.clone();
                     effects.answer(async move { members::refresh(&world, agents).await });
                 }
+                Effect::AcceptAbsence => effects.accept_absence(),
                 Effect::Stamp(at) => effects.answer(stamp(self.committer(), at)),
             }
         }
@@ -246,6 +263,22 @@ impl RunDriver {
                 false => Input::ClusterFree,
             }
         }
+    }
+}
+
+/// Whether changes of the cluster come in. While a stage takes its agents in they do not: what comes in
+/// after that begins with what changed meanwhile.
+fn takes_changes(run: &Run) -> bool {
+    match run.progress.status {
+        RunStatus::Running | RunStatus::Paused => !run.progress.stage.entering,
+        RunStatus::PendingApprove
+        | RunStatus::Pending
+        | RunStatus::Starting
+        | RunStatus::Cancelling
+        | RunStatus::Finishing
+        | RunStatus::Done
+        | RunStatus::Failed
+        | RunStatus::Cancelled => false,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Signals;
+use super::{Followers, Signals};
 use crate::agent::{AgentClient, AgentLimits};
 use crate::clock::Clock;
 use crate::plugin::PluginHost;
@@ -15,6 +15,8 @@ pub struct World {
     pub store: Arc<dyn Store>,
     /// The way to agents.
     pub agents: Arc<dyn AgentClient>,
+    /// Who follows the members of clusters.
+    pub followers: Followers,
     /// The way to plugins.
     pub plugins: PluginHost,
     /// The source of time.

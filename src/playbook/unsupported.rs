@@ -3,7 +3,7 @@
 //! not performed would be worse than refused.
 
 use super::draft::{Declared, Draft};
-use super::model::{Cluster, Membership, OnAdded, OnRemoved};
+use super::model::Cluster;
 use super::problem::{Problem, code};
 use super::source::Source;
 use super::spans::push_segment;
@@ -21,9 +21,6 @@ pub(super) fn in_playbook(draft: &Draft) -> Vec<Problem> {
         push_segment(&mut path, name);
         in_plugin(&path, declared, &mut problems);
     }
-    for (index, stage) in draft.playbook.stages.iter().enumerate() {
-        in_membership(&format!("/spec/stages/{index}"), stage.membership, &mut problems);
-    }
     problems
 }
 
@@ -37,18 +34,8 @@ fn in_plugin(path: &str, declared: &Declared, problems: &mut Vec<Problem>) {
     }
 }
 
-fn in_membership(path: &str, membership: Membership, problems: &mut Vec<Problem>) {
-    if membership.added != OnAdded::Include {
-        problems.push(not_yet(format!("{path}/membership/added"), "anything but include"));
-    }
-    if membership.removed != OnRemoved::Ignore {
-        problems.push(not_yet(format!("{path}/membership/removed"), "anything but ignore"));
-    }
-}
-
 /// What of a cluster can't be performed yet.
 pub(super) fn in_cluster(cluster: &Cluster) -> Vec<Problem> {
-    let discovery = cluster.discovery.as_ref().map(|_| not_yet("/spec/discovery", "discovery"));
     let tls = cluster.tls.as_ref().map(|_| not_yet("/spec/tls", "tls"));
-    discovery.into_iter().chain(tls).collect()
+    tls.into_iter().collect()
 }

@@ -41,7 +41,7 @@ pub use machine::{IllegalInput, Machine};
 pub use membership::{
     ABSENCES, Difference, Follower, Heard, KnownAgent, LastAnswer, LeftOut, MASS_PERCENT,
     MAX_ATTRIBUTE_CHARS, MAX_CHANGED, MAX_FOUND, MAX_TOLD, MassAbsence, Members, Membership,
-    MembershipChange, Outcome, Phase, PlatformNode, Source, difference,
+    MembershipChange, Outcome, Phase, PlatformNode, Source, difference, in_order,
 };
 pub use roster_at::{Before, HistoryError, InfoChange, RosterAt};
 pub use start::{new_retry, new_run};

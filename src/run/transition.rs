@@ -89,9 +89,9 @@ pub struct Member {
     pub agent: AgentId,
     /// Base URL of its API.
     pub address: String,
-    /// Attributes: those of the Cluster object over those that the agent reports.
+    /// Attributes: those of the Cluster object, or of the platform, over those that the agent reports.
     pub attributes: Map<String, Value>,
-    /// Of these, those of the Cluster object.
+    /// Of these, those of the Cluster object or of the platform.
     pub declared: Map<String, Value>,
     /// What `info/node` said; null when the agent did not answer.
     pub node: Value,

@@ -3,6 +3,7 @@
 // The configuration of clippy allows these inside test functions only, not in their helpers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod cluster_agents;
 mod documents;
 mod engine;
 mod errors;

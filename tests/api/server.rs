@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use replibook::agent::platform::FakePlatforms;
 use replibook::api::{ApiState, install_builtins, serve};
 use replibook::clock::{Clock, SystemClock};
-use replibook::driver::Signals;
+use replibook::driver::{Followers, Signals};
 use replibook::plugin::{HostConfig, PluginHost};
 use replibook::run::Timestamp;
 use replibook::store::{MemoryStore, StoreOptions};
@@ -31,6 +32,7 @@ pub(crate) struct Server {
     pub(crate) address: String,
     pub(crate) store: Arc<MemoryStore>,
     pub(crate) signals: Signals,
+    pub(crate) platforms: FakePlatforms,
     client: reqwest::Client,
     stop: oneshot::Sender<()>,
     served: JoinHandle<std::io::Result<()>>,
@@ -55,7 +57,11 @@ impl Server {
         let store = Arc::new(MemoryStore::new(StoreOptions::default(), Arc::clone(&clock)));
         install_builtins(&*store, &PLUGINS, &*clock).await.unwrap();
         let signals = Signals::new();
-        let state = ApiState::new(store.clone(), PLUGINS.clone(), signals.clone(), clock);
+        let platforms = FakePlatforms::new(clock.clone());
+        let client = Arc::new(platforms.clone());
+        let followers = Followers::new(client, store.clone(), clock.clone());
+        let (plugins, signals_too) = (PLUGINS.clone(), signals.clone());
+        let state = ApiState::new(store.clone(), plugins, signals_too, followers, clock);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -63,7 +69,7 @@ impl Server {
             let _ = stopped.await;
         }));
         let client = reqwest::Client::builder().no_proxy().timeout(DEADLINE).build().unwrap();
-        Self { address, store, signals, client, stop, served }
+        Self { address, store, signals, platforms, client, stop, served }
     }
 
     /// Tells the server to stop and waits until it did.

@@ -7,6 +7,7 @@ mod again;
 mod behind;
 #[path = "../support/engine.rs"]
 mod engine;
+mod discovery;
 mod queue;
 mod scene;
 mod strategies;

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use replibook::agent::platform::FakePlatforms;
 use replibook::agent::{AgentLimits, FakeAgents, Fault, Script, When};
 use replibook::api::install_builtins;
 use replibook::clock::{Clock, TokioClock};
-use replibook::driver::{Signals, World};
+use replibook::driver::{Followers, Signals, World};
 use replibook::playbook::{parse_cluster, parse_playbook, resolve};
 use replibook::plugin::{HostConfig, PluginHost};
 use replibook::run::{
@@ -27,7 +28,8 @@ pub(crate) struct Scene {
     pub(crate) memory: Arc<MemoryStore>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) agents: FakeAgents,
-    clock: Arc<dyn Clock>,
+    pub(crate) platforms: FakePlatforms,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) plugins: PluginHost,
     count: usize,
 }
@@ -54,7 +56,8 @@ impl Scene {
         .to_string();
         let spec = parse_cluster(text.as_bytes()).unwrap();
         memory.put_cluster(&Cluster { text, spec, applied_at: start }).await.unwrap();
-        Self { store: memory.clone(), memory, agents, clock, plugins, count }
+        let platforms = FakePlatforms::new(clock.clone());
+        Self { store: memory.clone(), memory, agents, platforms, clock, plugins, count }
     }
 
     /// Creates a run of a rolling playbook with one action, a quarter of the agents at a time.
@@ -107,6 +110,18 @@ impl Scene {
         self.store.create_run(&new).await.map(|_| id)
     }
 
+    /// Applies the cluster anew.
+    pub(crate) async fn apply_cluster(&self, spec: serde_json::Value) {
+        let text = json!({
+            "apiVersion": "replicante.io/v1", "kind": "Cluster", "metadata": {"name": "c"},
+            "spec": spec,
+        })
+        .to_string();
+        let spec = parse_cluster(text.as_bytes()).unwrap();
+        let applied_at = self.clock.now();
+        self.store.put_cluster(&Cluster { text, spec, applied_at }).await.unwrap();
+    }
+
     pub(crate) fn engine(&self, name: &str) -> RunningEngine {
         self.engine_with(name, 10)
     }
@@ -122,8 +137,10 @@ impl Scene {
     }
 
     fn engine_by(&self, name: &str, max_runs: usize, clock: Arc<dyn Clock>) -> RunningEngine {
+        let platforms = Arc::new(self.platforms.clone());
         let world = World {
             store: self.store.clone(),
+            followers: Followers::new(platforms, self.store.clone(), self.clock.clone()),
             agents: Arc::new(self.agents.clone()),
             plugins: self.plugins.clone(),
             clock,

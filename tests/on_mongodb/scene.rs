@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use replibook::agent::platform::FakePlatforms;
 use replibook::agent::{AgentLimits, FakeAgents, KnownId, Script, When};
 use replibook::api::install_builtins;
 use replibook::clock::{Clock, SystemClock};
-use replibook::driver::{Signals, World};
+use replibook::driver::{Followers, Signals, World};
 use replibook::playbook::{parse_cluster, parse_playbook, resolve};
 use replibook::plugin::{HostConfig, PluginHost};
 use replibook::run::{
@@ -92,8 +93,10 @@ impl Scene {
     }
 
     pub(crate) fn engine(&self, name: &str) -> RunningEngine {
+        let platforms = Arc::new(FakePlatforms::new(self.clock.clone()));
         let world = World {
             store: self.store.clone(),
+            followers: Followers::new(platforms, self.store.clone(), self.clock.clone()),
             agents: Arc::new(self.agents.clone()),
             plugins: self.plugins.clone(),
             clock: self.clock.clone(),

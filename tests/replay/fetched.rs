@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use replibook::agent::platform::FakePlatforms;
 use replibook::api::{ApiState, serve};
 use replibook::clock::SystemClock;
-use replibook::driver::Signals;
+use replibook::driver::{Followers, Signals};
 use replibook::replay::{ArchiveLimits, MemberName, unpack};
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -31,7 +32,10 @@ fn an_export_has_every_document_of_the_run_in_order() {
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let (store, plugins) = (recorded.scene.store.clone(), recorded.scene.plugins.clone());
-        let state = ApiState::new(store, plugins, Signals::new(), Arc::new(SystemClock));
+        let clock = Arc::new(SystemClock);
+        let platforms = Arc::new(FakePlatforms::new(clock.clone()));
+        let followers = Followers::new(platforms, store.clone(), clock.clone());
+        let state = ApiState::new(store, plugins, Signals::new(), followers, clock);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel::<()>();

@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use replibook::agent::AgentLimits;
+use replibook::agent::platform::FakePlatforms;
 use replibook::clock::Clock;
-use replibook::driver::{Engine, EngineConfig, Signals, World};
+use replibook::driver::{Engine, EngineConfig, Followers, Signals, World};
 use replibook::plugin::PluginHost;
 use replibook::run::{EngineId, Millis, Timestamp};
 use replibook::store::MemoryStore;
@@ -86,11 +87,14 @@ fn engine(around: &Surroundings, gate: &Arc<Gate>, faults: &Arc<Faults>, id: &st
     };
     let limits =
         AgentLimits { unreachable_after: around.unreachable_after, ..AgentLimits::default() };
+    let (store, clock) = (Arc::new(store), Arc::new(EngineClock { gate: Arc::clone(gate) }));
+    let platforms = Arc::new(FakePlatforms::new(clock.clone()));
     let world = World {
-        store: Arc::new(store),
+        followers: Followers::new(platforms, store.clone(), clock.clone()),
+        store,
         agents: Arc::new(agents),
         plugins: around.plugins.clone(),
-        clock: Arc::new(EngineClock { gate: Arc::clone(gate) }),
+        clock,
         signals: Signals::new(),
         agent_limits: limits,
     };

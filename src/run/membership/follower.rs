@@ -33,9 +33,10 @@ pub const MASS_PERCENT: usize = 20;
 #[derive(Debug)]
 pub struct Follower {
     phase: Phase,
-    /// Whether the Cluster object names a platform; not known before it was read.
-    discovers: Option<bool>,
-    declared: BTreeMap<AgentId, ClusterAgent>,
+    /// The platform that the Cluster object names, and how that one calls the cluster.
+    platform: Option<(String, String)>,
+    /// With their places in the list.
+    declared: BTreeMap<AgentId, (u32, ClusterAgent)>,
     declared_addresses: HashSet<String>,
     found: BTreeMap<AgentId, Found>,
     /// Absent members of a mass absence.
@@ -66,7 +67,7 @@ impl Follower {
     pub fn new() -> Self {
         Self {
             phase: Phase::Reading,
-            discovers: None,
+            platform: None,
             declared: BTreeMap::new(),
             declared_addresses: HashSet::new(),
             found: BTreeMap::new(),
@@ -87,28 +88,25 @@ impl Follower {
         }
     }
 
-    /// Takes notice of the Cluster object as it is now; none: there is no such object. An object that
-    /// is gone changes nobody: what was known of it stays.
+    /// Takes notice of the Cluster object as it is now.
     ///
     /// Who is taken out of the object leaves at once, unless the platform tells of the agent too; with
     /// `discovery` taken out all discovered agents leave. A person has said so; nothing is doubted.
-    pub fn declare(&mut self, object: Option<&Cluster>, at: Timestamp) {
-        let Some(object) = object else {
-            if self.phase == Phase::Reading {
-                self.phase = Phase::Missing;
-            }
-            return;
-        };
-        self.declared = object.agents.iter().map(|a| (a.id.clone(), a.clone())).collect();
+    /// What another platform does not tell of is as absent as it would be from the one before.
+    pub fn declare(&mut self, object: &Cluster, at: Timestamp) {
+        let declared = (0..).zip(&object.agents);
+        self.declared = declared.map(|(place, a)| (a.id.clone(), (place, a.clone()))).collect();
         self.declared_addresses = object.agents.iter().map(|a| a.address.clone()).collect();
-        self.discovers = Some(object.discovery.is_some());
-        if object.discovery.is_none() {
+        let platform = object.discovery.as_ref().map(|d| (d.url.clone(), d.cluster.clone()));
+        if platform.is_none() {
             self.found.clear();
             self.last_answer = None;
             self.phase = Phase::Settled;
-        } else if self.phase != Phase::Settled || self.last_answer.is_none() {
+        } else if self.platform != platform || self.phase == Phase::Reading {
+            self.last_answer = None;
             self.phase = Phase::Asking;
         }
+        self.platform = platform;
         self.update(at);
     }
 
@@ -116,7 +114,7 @@ impl Follower {
     /// cluster, with their addresses. They are members until a platform is without them
     /// [`ABSENCES`] times; where there is none, only those that the Cluster object lists are.
     pub fn know(&mut self, known: Vec<(AgentId, String)>, at: Timestamp) {
-        if self.discovers == Some(false) {
+        if self.phase != Phase::Reading && self.platform.is_none() {
             return;
         }
         let mut taken: HashSet<String> =
@@ -134,7 +132,7 @@ impl Follower {
     /// Takes notice of what came of a question to the platform, and says which nodes can't be used.
     /// An answer that comes when the Cluster object names no platform any more is ignored.
     pub fn hear(&mut self, heard: Heard, at: Timestamp) -> LeftOut {
-        if self.discovers != Some(true) {
+        if self.platform.is_none() {
             return LeftOut::default();
         }
         let (outcome, left_out) = match heard {
@@ -261,22 +259,22 @@ impl Follower {
         let declared = self
             .declared
             .iter()
-            .map(|(id, agent)| (id, &agent.address, &agent.attributes, Source::Declared));
+            .map(|(id, (place, agent))| (id, &agent.address, &agent.attributes, Some(*place)));
         let found = self.found.iter().filter(|(id, found)| !self.is_shadowed(id, found));
-        let found =
-            found.map(|(id, found)| (id, &found.address, &found.attributes, Source::Discovered));
+        let found = found.map(|(id, found)| (id, &found.address, &found.attributes, None));
         let mut same = true;
         let mut members = Members::new();
-        for (id, address, attributes, source) in declared.chain(found) {
+        for (id, address, attributes, place) in declared.chain(found) {
+            let source = if place.is_some() { Source::Declared } else { Source::Discovered };
             let known = self.members.get(id);
             let kept = known.filter(|known| {
-                (&known.address, &known.attributes, known.source) == (address, attributes, source)
+                (&known.address, &known.attributes, known.place) == (address, attributes, place)
             });
             let agent = kept.cloned().unwrap_or_else(|| {
                 same = false;
                 let since = known.filter(|known| known.source == source).map_or(at, |k| k.since);
                 let (address, attributes) = (address.clone(), attributes.clone());
-                Arc::new(KnownAgent { address, attributes, source, since })
+                Arc::new(KnownAgent { address, attributes, source, place, since })
             });
             members.insert(id.clone(), agent);
         }

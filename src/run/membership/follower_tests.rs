@@ -64,7 +64,7 @@ impl Scene {
 
     fn declare(&mut self, agents: &str, discovers: bool) {
         let at = self.tick();
-        self.follower.declare(Some(&cluster(agents, discovers)), at);
+        self.follower.declare(&cluster(agents, discovers), at);
     }
 
     fn hear(&mut self, words: &str) -> LeftOut {
@@ -271,6 +271,20 @@ fn agents_of_the_cluster_object_count_over_discovered_ones() {
 }
 
 #[test]
+fn members_are_taken_in_the_order_of_the_cluster_object_and_then_by_identifier() {
+    let mut scene = Scene::new("z m node-10 node-2");
+    scene.hear("b a y");
+    let members = in_order(&scene.follower.membership().members);
+    let order: Vec<String> = members.into_iter().map(|(id, _)| id.0).collect();
+    assert_eq!(order, ["z", "m", "node-10", "node-2", "a", "b", "y"]);
+    let before = scene.follower.membership().members;
+    scene.declare("m z node-10 node-2", true);
+    let after = scene.follower.membership().members;
+    assert_eq!(in_order(&after)[0].0.as_str(), "m");
+    assert!(difference(&before, &after).is_empty(), "another order is no change of members");
+}
+
+#[test]
 fn an_applied_cluster_counts_at_once() {
     let mut scene = Scene::new("a b");
     scene.hear("a c");
@@ -287,18 +301,19 @@ fn an_applied_cluster_counts_at_once() {
 }
 
 #[test]
-fn a_cluster_object_that_is_removed_changes_nobody() {
+fn another_platform_is_asked_before_all_is_known_and_nobody_leaves_with_the_old_one() {
     let mut scene = Scene::new("s");
-    scene.hear("a");
-    let at = scene.tick();
-    scene.follower.declare(None, at);
-    assert_eq!(
-        (scene.members().as_str(), scene.follower.membership().phase),
-        ("a s", Phase::Settled)
-    );
-    let mut follower = Follower::new();
-    follower.declare(None, at);
-    assert_eq!(follower.membership().phase, Phase::Missing);
+    scene.hear(SIX);
+    let mut object = cluster("s", true);
+    object.discovery.as_mut().unwrap().interval = Millis::from_secs(99);
+    scene.follower.declare(&object, START);
+    assert_eq!(scene.follower.membership().phase, Phase::Settled, "it is the same platform");
+    object.discovery.as_mut().unwrap().cluster = "d".to_owned();
+    scene.follower.declare(&object, START);
+    let now = scene.follower.membership();
+    assert_eq!((now.phase, now.last_answer), (Phase::Asking, None));
+    scene.hear("x y");
+    assert_eq!((scene.members().as_str(), scene.mass()), ("a b c d e f s x y", Some((6, 8))));
 }
 
 #[test]

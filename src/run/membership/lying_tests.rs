@@ -116,7 +116,7 @@ fn check(follower: &mut Follower, happens: &Happens, witness: &mut Witness, at: 
             witness.declared = object.agents.iter().map(|agent| agent.id.clone()).collect();
             witness.declared_places =
                 object.agents.iter().map(|agent| agent.address.clone()).collect();
-            follower.declare(Some(&object), at);
+            follower.declare(&object, at);
         }
         Happens::Know(name, place) => {
             follower.know(vec![(AgentId::from(NAMES[*name]), address(*place))], at);
@@ -186,7 +186,7 @@ proptest! {
     fn no_lie_breaks_a_promise(history in histories()) {
         let mut follower = Follower::new();
         let mut witness = Witness::default();
-        follower.declare(Some(&cluster("", true)), Timestamp::from_millis(0));
+        follower.declare(&cluster("", true), Timestamp::from_millis(0));
         for (index, happens) in (1..).zip(&history) {
             check(&mut follower, happens, &mut witness, Timestamp::from_millis(index * 1_000));
         }
@@ -199,7 +199,7 @@ proptest! {
             let mut follower = Follower::new();
             let mut witness = Witness::default();
             let at = Timestamp::from_millis(0);
-            follower.declare(Some(&cluster("", true)), at);
+            follower.declare(&cluster("", true), at);
             for happens in &history {
                 let mut happens = happens.clone();
                 if let (true, Happens::Answer(nodes)) = (turn, &mut happens) {

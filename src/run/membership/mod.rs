@@ -24,4 +24,6 @@ mod view;
 pub use answer::{LeftOut, MAX_ATTRIBUTE_CHARS, MAX_FOUND, MAX_TOLD, PlatformNode};
 pub use change::{Difference, MAX_CHANGED, MassAbsence, MembershipChange, difference};
 pub use follower::{ABSENCES, Follower, MASS_PERCENT};
-pub use view::{Heard, KnownAgent, LastAnswer, Members, Membership, Outcome, Phase, Source};
+pub use view::{
+    Heard, KnownAgent, LastAnswer, Members, Membership, Outcome, Phase, Source, in_order,
+};

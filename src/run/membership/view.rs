@@ -42,8 +42,20 @@ pub struct KnownAgent {
     pub attributes: Map<String, Value>,
     /// Where the knowledge comes from.
     pub source: Source,
+    /// Its place in the list of the Cluster object, from 0.
+    pub place: Option<u32>,
     /// Since when it is known here, from this source.
     pub since: Timestamp,
+}
+
+/// Members in the order in which a run takes them: those of the Cluster object as it lists them, then
+/// the discovered ones by identifier.
+pub fn in_order(members: &Members) -> Vec<(AgentId, Arc<KnownAgent>)> {
+    let all = members.iter().map(|(id, agent)| (id.clone(), Arc::clone(agent)));
+    let mut all: Vec<_> = all.collect();
+    // It keeps the order of those without a place.
+    all.sort_by_key(|(_, agent)| (agent.place.is_none(), agent.place));
+    all
 }
 
 /// What came of a question to a platform.
@@ -92,8 +104,6 @@ pub enum Outcome {
 pub enum Phase {
     /// The Cluster object was not read yet.
     Reading,
-    /// There is no such Cluster object, and there was none since this began to look.
-    Missing,
     /// The Cluster object is known, and its platform gave no answer with the cluster yet.
     Asking,
     /// All that there is to know.

@@ -1,0 +1,267 @@
+//! The followers of this process, and those who listen to them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::task::{Task, Told, View, ask};
+use crate::agent::platform::Platform;
+use crate::clock::Clock;
+use crate::run::{AgentId, Follower, Members, Millis, Outcome, Phase, Timestamp};
+use crate::store::{Store, StoreError};
+
+/// Things that wait for a task: each run tells one, and each person who resumes one. Who tells more
+/// waits.
+const TOLD: usize = 64;
+
+/// How long the start of a run, or of a stage, waits for a good answer of the platform: a platform that
+/// is just being started again is waited for, and a person who watches is told before long.
+const START_PATIENCE: Millis = Millis::from_secs(30);
+
+/// How long an answer is good for those who only look at a cluster that nobody follows. They come in
+/// pages, each of which would ask the platform.
+const ONCE_AGE: Millis = Millis::from_secs(5);
+
+/// Clusters of which such an answer is kept; past it all are forgotten.
+const MAX_ONCE: usize = 32;
+
+/// The followers of this process. Cheap to clone; clones are the same.
+#[derive(Clone)]
+pub struct Followers {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    platforms: Arc<dyn Platform>,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    clusters: Mutex<HashMap<String, Entry>>,
+    once: Mutex<HashMap<String, (Timestamp, View)>>,
+}
+
+struct Entry {
+    listeners: usize,
+    told: mpsc::Sender<Told>,
+    view: watch::Receiver<View>,
+    stop: CancellationToken,
+}
+
+/// What is known of a cluster.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// The members, and the platform.
+    pub view: View,
+    /// Whether the cluster is followed here; otherwise its platform was asked for this once.
+    pub followed: bool,
+}
+
+impl Followers {
+    /// No followers yet.
+    pub fn new(platforms: Arc<dyn Platform>, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
+        let (clusters, once) = (Mutex::default(), Mutex::default());
+        Self { shared: Arc::new(Shared { platforms, store, clock, clusters, once }) }
+    }
+
+    /// Follows a cluster, until the last one who does drops what this returns. `known` are the agents
+    /// that are members already as far as the caller's run knows, with their addresses.
+    pub(crate) async fn follow(&self, cluster: &str, known: Vec<(AgentId, String)>) -> Following {
+        let (told, view) = {
+            let mut clusters = self.shared.clusters();
+            let entry = clusters.entry(cluster.to_owned()).or_insert_with(|| self.start(cluster));
+            entry.listeners += 1;
+            (entry.told.clone(), entry.view.clone())
+        };
+        let place = Place { shared: Arc::clone(&self.shared), cluster: cluster.to_owned() };
+        let following = Following { view, told, place: Arc::new(place) };
+        if !known.is_empty() {
+            following.tell(Told::Known(known)).await;
+        }
+        following
+    }
+
+    fn start(&self, cluster: &str) -> Entry {
+        let membership = Follower::new().membership();
+        let (sender, view) = watch::channel(View { membership, missing: false, discovery: None });
+        let (told, receiver) = mpsc::channel(TOLD);
+        let stop = CancellationToken::new();
+        let task = Task {
+            cluster: cluster.to_owned(),
+            platforms: Arc::clone(&self.shared.platforms),
+            store: Arc::clone(&self.shared.store),
+            clock: Arc::clone(&self.shared.clock),
+            told: receiver,
+            view: sender,
+            stop: stop.clone(),
+        };
+        tokio::spawn(task.run());
+        Entry { listeners: 0, told, view, stop }
+    }
+
+    /// Says that a Cluster object was changed, so that nobody has to find out.
+    pub fn changed(&self, cluster: &str) {
+        self.shared.once().remove(cluster);
+        if let Some(entry) = self.shared.clusters().get(cluster) {
+            // A task that is busy looks by itself, a little later.
+            let _ = entry.told.try_send(Told::Look(None));
+        }
+    }
+
+    /// The agents of a cluster as they are known now; none: there is no such cluster. When nobody
+    /// follows it here, its platform is asked once, with a timeout.
+    ///
+    /// # Errors
+    /// [`StoreError`]. A platform that does not answer is no error: the answer says so.
+    pub async fn agents(&self, cluster: &str) -> Result<Option<Known>, StoreError> {
+        let followed = self.shared.clusters().get(cluster).map(|entry| entry.view.clone());
+        if let Some(view) = followed.map(|view| view.borrow().clone()) {
+            match view.membership.phase {
+                Phase::Settled if !view.missing => {
+                    return Ok(Some(Known { view, followed: true }));
+                }
+                // The follower has just begun; what is asked here is known at once.
+                Phase::Settled | Phase::Reading | Phase::Asking => {}
+            }
+        }
+        let now = self.shared.clock.now();
+        if let Some((at, view)) = self.shared.once().get(cluster)
+            && now.since(*at) < ONCE_AGE
+        {
+            return Ok(Some(Known { view: view.clone(), followed: false }));
+        }
+        let Some(view) = self.ask_once(cluster).await? else { return Ok(None) };
+        let mut once = self.shared.once();
+        if once.len() >= MAX_ONCE {
+            once.clear();
+        }
+        once.insert(cluster.to_owned(), (self.shared.clock.now(), view.clone()));
+        Ok(Some(Known { view, followed: false }))
+    }
+
+    async fn ask_once(&self, cluster: &str) -> Result<Option<View>, StoreError> {
+        let Some(stored) = self.shared.store.cluster(cluster).await? else { return Ok(None) };
+        let mut follower = Follower::new();
+        follower.declare(&stored.spec, stored.applied_at);
+        let discovery = stored.spec.discovery;
+        if let Some(discovery) = &discovery {
+            let Shared { platforms, clock, .. } = &*self.shared;
+            let heard = ask(&**platforms, &**clock, discovery).await;
+            follower.hear(heard, clock.now());
+        }
+        Ok(Some(View { membership: follower.membership(), missing: false, discovery }))
+    }
+}
+
+impl Shared {
+    fn clusters(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
+        self.clusters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn once(&self) -> MutexGuard<'_, HashMap<String, (Timestamp, View)>> {
+        self.once.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One who listens to a follower.
+#[derive(Clone)]
+pub(crate) struct Following {
+    view: watch::Receiver<View>,
+    told: mpsc::Sender<Told>,
+    place: Arc<Place>,
+}
+
+/// The place of a listener; the last one who leaves ends the follower.
+struct Place {
+    shared: Arc<Shared>,
+    cluster: String,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut clusters = self.shared.clusters();
+        let Some(entry) = clusters.get_mut(&self.cluster) else { return };
+        entry.listeners = entry.listeners.saturating_sub(1);
+        if entry.listeners == 0 {
+            entry.stop.cancel();
+            clusters.remove(&self.cluster);
+        }
+    }
+}
+
+impl Following {
+    /// What is known now.
+    pub(crate) fn now(&mut self) -> View {
+        self.view.borrow_and_update().clone()
+    }
+
+    /// Returns when something changed since the last [`now`](Self::now).
+    pub(crate) async fn changed(&mut self) {
+        if self.view.changed().await.is_err() {
+            // The task has ended, which it does only after all who listen.
+            std::future::pending().await
+        }
+    }
+
+    /// A person accepts that those who are absent are gone. That is a judgement of the platform, so
+    /// it counts for all runs of the cluster.
+    pub(crate) async fn accept(&self) {
+        self.tell(Told::Accept).await;
+    }
+
+    async fn tell(&self, told: Told) {
+        // The task ends only after all who listen.
+        let _ = self.told.send(told).await;
+    }
+
+    /// The members at the start of a run or a stage: those of a platform whose last answer was good.
+    /// What a run goes over must not depend on whether the platform happened to answer, so the agents
+    /// of the Cluster object alone do not suffice where it names a platform.
+    ///
+    /// # Errors
+    /// What is missing, for people. A store that does not answer is waited for.
+    pub(crate) async fn members(mut self) -> Result<Arc<Members>, String> {
+        let clock = Arc::clone(&self.place.shared.clock);
+        let mut deadline: Option<Timestamp> = None;
+        // What was applied before the run was started counts.
+        let (sender, looked) = oneshot::channel();
+        self.tell(Told::Look(Some(sender))).await;
+        // The task ends only after all who listen.
+        let _ = looked.await;
+        loop {
+            let View { membership, missing, discovery } = self.now();
+            if missing {
+                return Err(format!("cluster {} does not exist", self.place.cluster));
+            }
+            let failed = membership.last_answer.as_ref().and_then(|last| match &last.outcome {
+                Outcome::Ok { .. } => None,
+                Outcome::WithoutCluster => Some("it does not know the cluster".to_owned()),
+                Outcome::Failed { message } => Some(message.clone()),
+            });
+            match membership.phase {
+                Phase::Settled if failed.is_none() => return Ok(membership.members),
+                Phase::Settled | Phase::Reading | Phase::Asking => {}
+            }
+            let Some(discovery) = discovery else {
+                self.changed().await;
+                continue;
+            };
+            let until = *deadline.get_or_insert_with(|| clock.now().plus(START_PATIENCE));
+            let rest = until.since(clock.now());
+            if rest == Millis(0) {
+                return Err(format!(
+                    "the platform at {} told no members of its cluster {} within {} s: {}",
+                    discovery.url,
+                    discovery.cluster,
+                    START_PATIENCE.0 / 1_000,
+                    failed.unwrap_or_else(|| "it gave no answer".to_owned()),
+                ));
+            }
+            tokio::select! {
+                biased;
+                () = self.changed() => {}
+                () = clock.sleep(rest.to_std()) => {}
+            }
+        }
+    }
+}

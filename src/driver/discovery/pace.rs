@@ -1,0 +1,117 @@
+//! When a platform is asked next.
+
+use sha2::{Digest as _, Sha256};
+
+use crate::run::{Millis, Timestamp};
+
+/// The wait after the first failure. Each further one is twice as long: a platform that is just being
+/// started again is found soon, and one that is down is left alone.
+const BACKOFF_START: Millis = Millis::from_secs(1);
+
+/// The longest wait after a failure, unless the interval is longer: an outage that ends is noticed
+/// within this.
+const BACKOFF_MAX: Millis = Millis::from_secs(60);
+
+/// What a platform is left alone at least between an answer and the next question, however long it
+/// took for the answer.
+const REST: Millis = Millis(250);
+
+/// When a platform is asked next.
+#[derive(Debug)]
+pub(super) struct Pace {
+    /// Tells this cluster from others, so that not all of them try again at the same moment.
+    name: String,
+    next: Timestamp,
+    asked: Timestamp,
+    failures: u32,
+}
+
+impl Pace {
+    pub(super) fn new(name: &str, now: Timestamp) -> Self {
+        Self { name: name.to_owned(), next: now, asked: now, failures: 0 }
+    }
+
+    /// When it is time for the next question.
+    pub(super) fn next(&self) -> Timestamp {
+        self.next
+    }
+
+    /// A question is asked.
+    pub(super) fn asked(&mut self, now: Timestamp) {
+        self.asked = now;
+    }
+
+    /// It was answered. Intervals are from question to question, so that a change is seen within the
+    /// interval and the time of an answer.
+    pub(super) fn answered(&mut self, interval: Millis, now: Timestamp) {
+        self.failures = 0;
+        self.next = self.asked.plus(interval).max(now.plus(REST));
+    }
+
+    /// It was not answered.
+    pub(super) fn failed(&mut self, interval: Millis, now: Timestamp) {
+        let most = BACKOFF_MAX.max(interval);
+        let doubled = BACKOFF_START.0.saturating_mul(1 << self.failures.min(30)).min(most.0);
+        self.failures = self.failures.saturating_add(1);
+        // Between half of it and all of it.
+        let wait = doubled / 2 + doubled / 2 * u64::from(self.jitter()) / 256;
+        self.next = now.plus(Millis(wait));
+    }
+
+    /// There is another platform to ask, or other settings.
+    pub(super) fn start_anew(&mut self, now: Timestamp) {
+        (self.next, self.failures) = (now, 0);
+    }
+
+    /// It only has to differ from cluster to cluster and from failure to failure; made of these, it
+    /// is the same in each simulation.
+    fn jitter(&self) -> u8 {
+        let digest = Sha256::digest(format!("{}/{}", self.name, self.failures));
+        digest.first().copied().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_000_000);
+    const INTERVAL: Millis = Millis::from_secs(10);
+
+    #[test]
+    fn intervals_are_from_question_to_question() {
+        let mut pace = Pace::new("eu", NOW);
+        assert_eq!(pace.next(), NOW);
+        pace.asked(NOW);
+        pace.answered(INTERVAL, NOW.plus(Millis(3_000)));
+        assert_eq!(pace.next(), NOW.plus(INTERVAL));
+        pace.asked(pace.next());
+        let late = NOW.plus(Millis::from_secs(25));
+        pace.answered(INTERVAL, late);
+        assert_eq!(pace.next(), late.plus(REST), "a platform that is slow gets some rest");
+    }
+
+    #[test]
+    fn after_failures_the_waits_grow_up_to_a_limit_and_differ() {
+        let waits = |name: &str, interval| -> Vec<u64> {
+            let mut pace = Pace::new(name, NOW);
+            let wait = |_| {
+                pace.failed(interval, NOW);
+                pace.next().since(NOW).0
+            };
+            (0..12).map(wait).collect()
+        };
+        let eu = waits("eu", INTERVAL);
+        for (wait, most) in eu.iter().zip([1, 2, 4, 8, 16, 32, 60, 60, 60, 60, 60, 60]) {
+            assert!((most * 500..=most * 1_000).contains(wait), "{eu:?}");
+        }
+        assert_ne!(eu, waits("us", INTERVAL));
+        let rare = waits("eu", Millis::from_secs(3_600));
+        assert!(rare[11] >= 1_000_000, "{rare:?}");
+        let mut pace = Pace::new("eu", NOW);
+        pace.failed(INTERVAL, NOW);
+        pace.answered(INTERVAL, NOW);
+        pace.failed(INTERVAL, NOW);
+        assert!(pace.next().since(NOW) <= BACKOFF_START, "an answer ends the row of failures");
+    }
+}

@@ -1,0 +1,295 @@
+//! The task that follows one cluster.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::pace::Pace;
+use crate::agent::platform::Platform;
+use crate::clock::Clock;
+use crate::playbook;
+use crate::run::{AgentId, Follower, Heard, LeftOut, Membership, Millis, Outcome, Timestamp};
+use crate::store::{Cluster, Store, StoreError};
+
+/// How often the Cluster object is looked at, so that what was applied is seen. Whoever applies it
+/// in this process says so, and is not waited for.
+pub const LOOK: Millis = Millis::from_secs(1);
+
+/// A look rests so many times as long as it took: that of a large cluster takes a while, and it must
+/// not keep the store busy.
+const LOOK_SHARE: u64 = 20;
+
+/// The longest rest between two looks.
+const LOOK_MAX: Millis = Millis::from_secs(30);
+
+/// How long a platform may take to answer.
+pub const PLATFORM_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What is known of a cluster, and from which platform.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// The members and how much is known.
+    pub membership: Membership,
+    /// Whether there was no such Cluster object at the last look. What was known before stays.
+    pub missing: bool,
+    /// The platform that the Cluster object names.
+    pub discovery: Option<playbook::Discovery>,
+}
+
+/// Something that a task is told.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// These were members before, with their addresses.
+    Known(Vec<(AgentId, String)>),
+    /// A person accepts a mass absence.
+    Accept,
+    /// The Cluster object may have changed. Who told it may want to know when it was looked at.
+    Look(Option<oneshot::Sender<()>>),
+}
+
+type Looked = (Timestamp, Result<Option<Cluster>, StoreError>);
+type Pending<T> = Option<Pin<Box<dyn Future<Output = T> + Send>>>;
+
+/// Follows one cluster.
+pub(super) struct Task {
+    pub(super) cluster: String,
+    pub(super) platforms: Arc<dyn Platform>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) told: mpsc::Receiver<Told>,
+    pub(super) view: watch::Sender<View>,
+    pub(super) stop: CancellationToken,
+}
+
+/// What the task knows.
+struct State {
+    follower: Follower,
+    spec: Option<playbook::Cluster>,
+    missing: bool,
+    next_look: Timestamp,
+    /// There is something new, of which the next look has to take notice.
+    look_again: bool,
+    /// Who waits for a look that is still to begin, and for the one that goes on.
+    waiting: Vec<oneshot::Sender<()>>,
+    served: Vec<oneshot::Sender<()>>,
+    /// Whose look is over.
+    looked_for: Vec<oneshot::Sender<()>>,
+    pace: Pace,
+    /// What was logged last, so that the same is not said again and again.
+    said: String,
+}
+
+impl Task {
+    /// # Flow
+    /// Looks at the Cluster object, asks its platform, and puts out what is known, until it is told
+    /// to stop. A question and a look go on beside everything else.
+    pub(super) async fn run(mut self) {
+        let clock = Arc::clone(&self.clock);
+        let now = clock.now();
+        let mut state = State {
+            follower: Follower::new(),
+            spec: None,
+            missing: false,
+            next_look: now,
+            look_again: false,
+            waiting: Vec::new(),
+            served: Vec::new(),
+            looked_for: Vec::new(),
+            pace: Pace::new(&self.cluster, now),
+            said: String::new(),
+        };
+        let mut look: Pending<Looked> = None;
+        let mut question: Pending<Heard> = None;
+        loop {
+            let now = self.clock.now();
+            if look.is_none() && (state.look_again || state.next_look <= now) {
+                state.look_again = false;
+                let waiting = std::mem::take(&mut state.waiting);
+                state.served.extend(waiting);
+                look = Some(self.look(now));
+            }
+            if question.is_none() && state.pace.next() <= now {
+                question = self.question(&mut state, now);
+            }
+            let (look_at, ask_at) = (state.next_look, state.pace.next());
+            let (may_look, may_ask) = (look.is_none(), question.is_none() && state.discovers());
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                Some(told) = self.told.recv() => self.take_notice(&mut state, told),
+                looked = ready(&mut look) => {
+                    look = None;
+                    if self.looked(&mut state, looked) {
+                        // What another platform would have answered is of no interest.
+                        question = None;
+                    }
+                }
+                heard = ready(&mut question) => {
+                    question = None;
+                    self.heard(&mut state, heard);
+                }
+                () = sleep_until(&*clock, look_at), if may_look => {}
+                () = sleep_until(&*clock, ask_at), if may_ask => {}
+            }
+            self.put_out(&mut state);
+        }
+    }
+
+    fn look(&self, now: Timestamp) -> Pin<Box<dyn Future<Output = Looked> + Send>> {
+        let (store, cluster) = (Arc::clone(&self.store), self.cluster.clone());
+        Box::pin(async move { (now, store.cluster(&cluster).await) })
+    }
+
+    fn question(&self, state: &mut State, now: Timestamp) -> Pending<Heard> {
+        let discovery = state.spec.as_ref()?.discovery.clone()?;
+        state.pace.asked(now);
+        let (platforms, clock) = (Arc::clone(&self.platforms), Arc::clone(&self.clock));
+        Some(Box::pin(async move { ask(&*platforms, &*clock, &discovery).await }))
+    }
+
+    fn take_notice(&self, state: &mut State, told: Told) {
+        let now = self.clock.now();
+        match told {
+            Told::Known(known) => state.follower.know(known, now),
+            Told::Accept => state.follower.accept(now),
+            Told::Look(waiting) => {
+                state.look_again = true;
+                state.waiting.extend(waiting);
+            }
+        }
+    }
+
+    /// Takes notice of the Cluster object. Whether it names another platform than before.
+    fn looked(&self, state: &mut State, (since, looked): Looked) -> bool {
+        let now = self.clock.now();
+        let rest = now.since(since).0.saturating_mul(LOOK_SHARE).clamp(LOOK.0, LOOK_MAX.0);
+        state.next_look = now.plus(Millis(rest));
+        let stored = match looked {
+            Ok(stored) => stored,
+            Err(error) => {
+                tracing::warn!(cluster = %self.cluster, %error, "failed to look at the cluster");
+                return false;
+            }
+        };
+        let served = std::mem::take(&mut state.served);
+        state.looked_for.extend(served);
+        state.missing = stored.is_none();
+        let Some(stored) = stored else { return false };
+        if state.spec.as_ref() == Some(&stored.spec) {
+            return false;
+        }
+        state.follower.declare(&stored.spec, stored.applied_at);
+        let before = state.spec.replace(stored.spec).and_then(|spec| spec.discovery);
+        let other = state.discovery() != before.as_ref();
+        if other {
+            state.pace.start_anew(now);
+        }
+        other
+    }
+
+    fn heard(&self, state: &mut State, heard: Heard) {
+        let now = self.clock.now();
+        let interval = state.discovery().map_or(LOOK_MAX, |discovery| discovery.interval);
+        match &heard {
+            Heard::Nodes(_) | Heard::WithoutCluster => state.pace.answered(interval, now),
+            Heard::Failed(_) => state.pace.failed(interval, now),
+        }
+        let left_out = state.follower.hear(heard, now);
+        self.say(state, &left_out);
+    }
+
+    /// Says what is wrong with an answer, when it is something else than last time.
+    fn say(&self, state: &mut State, left_out: &LeftOut) {
+        let membership = state.follower.membership();
+        let mut said = match membership.last_answer.map(|answer| answer.outcome) {
+            None | Some(Outcome::Ok { .. }) => left_out.first.join("; "),
+            Some(Outcome::WithoutCluster) => "it answers without the cluster".to_owned(),
+            Some(Outcome::Failed { message }) => message,
+        };
+        if left_out.count > left_out.first.len() {
+            said.push_str(&format!("; {} nodes in all", left_out.count));
+        }
+        if let Some(mass) = membership.mass_absence {
+            let gone = format!("{} of {} agents are absent at once; ", mass.absent, mass.known);
+            said.insert_str(0, &gone);
+        }
+        if said == state.said {
+            return;
+        }
+        let cluster = &self.cluster;
+        match said.is_empty() {
+            true => tracing::info!(%cluster, "the platform answers as it should again"),
+            false => tracing::warn!(%cluster, "the platform of the cluster: {said}"),
+        }
+        state.said = said;
+    }
+
+    fn put_out(&self, state: &mut State) {
+        let membership = state.follower.membership();
+        self.view.send_if_modified(|view| {
+            let known = &view.membership;
+            let same = Arc::ptr_eq(&known.members, &membership.members)
+                && known.phase == membership.phase
+                && known.mass_absence == membership.mass_absence
+                && known.last_answer == membership.last_answer
+                && view.missing == state.missing
+                && view.discovery.as_ref() == state.discovery();
+            if !same {
+                let (missing, discovery) = (state.missing, state.discovery().cloned());
+                *view = View { membership, missing, discovery };
+            }
+            !same
+        });
+        for waiting in state.looked_for.drain(..) {
+            // Whoever waited may have gone.
+            let _ = waiting.send(());
+        }
+    }
+}
+
+impl State {
+    fn discovery(&self) -> Option<&playbook::Discovery> {
+        self.spec.as_ref()?.discovery.as_ref()
+    }
+
+    fn discovers(&self) -> bool {
+        self.discovery().is_some()
+    }
+}
+
+async fn sleep_until(clock: &dyn Clock, at: Timestamp) {
+    clock.sleep(at.since(clock.now()).to_std()).await;
+}
+
+/// Returns when what is pending is over; never when nothing is.
+async fn ready<T>(pending: &mut Pending<T>) -> T {
+    match pending {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Asks a platform once.
+pub(super) async fn ask(
+    platforms: &dyn Platform,
+    clock: &dyn Clock,
+    discovery: &playbook::Discovery,
+) -> Heard {
+    let answer = tokio::select! {
+        biased;
+        answer = platforms.discover(&discovery.url, &discovery.cluster) => answer,
+        () = clock.sleep(PLATFORM_TIMEOUT) => {
+            let seconds = PLATFORM_TIMEOUT.as_secs();
+            return Heard::Failed(format!("{} gave no answer within {seconds} s", discovery.url));
+        }
+    };
+    match answer {
+        Ok(Some(nodes)) => Heard::Nodes(nodes),
+        Ok(None) => Heard::WithoutCluster,
+        Err(error) => Heard::Failed(error.to_string()),
+    }
+}

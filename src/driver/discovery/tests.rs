@@ -1,0 +1,287 @@
+//! Followers in virtual time, over the store in memory and platforms that a test plays.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::*;
+use crate::agent::platform::FakePlatforms;
+use crate::clock::{Clock, TokioClock};
+use crate::playbook::parse_cluster;
+use crate::run::{AgentId, Members, Millis, Outcome, Timestamp};
+use crate::store::{Cluster, MemoryStore, Store, StoreOptions, memory::FaultMoment};
+
+const URL: &str = "http://platform";
+const INTERVAL: Millis = Millis::from_secs(10);
+const SECOND: Millis = Millis::from_secs(1);
+
+struct Scene {
+    clock: Arc<dyn Clock>,
+    store: Arc<MemoryStore>,
+    platforms: FakePlatforms,
+    followers: Followers,
+}
+
+impl Scene {
+    /// A cluster `c` with these agents, which follows the cluster `p` of the platform.
+    async fn new(agents: &[&str]) -> Self {
+        let start = Timestamp::from_millis(1_000_000);
+        let clock: Arc<dyn Clock> = Arc::new(TokioClock::starting_at(start));
+        let store = Arc::new(MemoryStore::new(StoreOptions::default(), clock.clone()));
+        let platforms = FakePlatforms::new(clock.clone());
+        let followers = Followers::new(Arc::new(platforms.clone()), store.clone(), clock.clone());
+        let scene = Self { clock, store, platforms, followers };
+        scene.apply(agents, Some(URL)).await;
+        scene
+    }
+
+    async fn apply(&self, agents: &[&str], url: Option<&str>) {
+        let agents: Vec<_> = agents.iter().map(|id| json!({"id": id, "address": at(id)})).collect();
+        let discovery = url.map(|url| json!({"url": url, "cluster": "p", "interval": "10s"}));
+        let text = json!({
+            "apiVersion": "replicante.io/v1", "kind": "Cluster", "metadata": {"name": "c"},
+            "spec": {"agents": agents, "discovery": discovery},
+        });
+        let mut text = text.clone();
+        if discovery.is_none() {
+            text["spec"].as_object_mut().unwrap().remove("discovery");
+        }
+        let text = text.to_string();
+        let spec = parse_cluster(text.as_bytes()).unwrap();
+        let cluster = Cluster { text, spec, applied_at: self.clock.now() };
+        self.store.put_cluster(&cluster).await.unwrap();
+    }
+
+    fn tell(&self, ids: &[&str]) {
+        let nodes: Vec<(&str, String)> = ids.iter().map(|id| (*id, at(id))).collect();
+        let nodes: Vec<(&str, &str)> = nodes.iter().map(|(id, at)| (*id, at.as_str())).collect();
+        self.platforms.set(URL, "p", &nodes);
+    }
+
+    async fn follow(&self) -> Following {
+        self.followers.follow("c", Vec::new()).await
+    }
+
+    async fn wait(&self, length: Millis) {
+        self.clock.sleep(length.to_std()).await;
+    }
+}
+
+fn at(id: &str) -> String {
+    format!("http://{id}")
+}
+
+fn ids(members: &Members) -> String {
+    members.keys().map(AgentId::as_str).collect::<Vec<_>>().join(" ")
+}
+
+fn now(following: &mut Following) -> String {
+    ids(&following.now().membership.members)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_membership_is_seen_within_the_interval_and_a_second() {
+    let scene = Scene::new(&[]).await;
+    let names: Vec<String> = (0..40).map(|n| format!("n{n}")).collect();
+    let stay: Vec<&str> = names.iter().map(String::as_str).collect();
+    scene.tell(&stay);
+    // A platform that needs the better part of a second.
+    scene.platforms.set_latency(URL, Millis(900));
+    let mut following = scene.follow().await;
+    following.clone().members().await.unwrap();
+    for (round, shift) in (0..20).zip((0..).step_by(777)) {
+        scene.wait(Millis(shift)).await;
+        let joined = format!("new-{round}");
+        let mut nodes = stay.clone();
+        nodes.push(&joined);
+        scene.tell(&nodes);
+        let took = until(&scene, &mut following, |members| members.contains(&joined)).await;
+        assert!(took.0 <= INTERVAL.0 + SECOND.0, "{took:?}");
+    }
+    // One who leaves is believed gone after three answers.
+    scene.tell(&stay);
+    let took = until(&scene, &mut following, |members| !members.contains("new")).await;
+    assert!(took.0 <= 3 * INTERVAL.0 + SECOND.0, "{took:?}");
+}
+
+/// How long it takes until the members are as wanted.
+async fn until(scene: &Scene, following: &mut Following, wanted: impl Fn(&str) -> bool) -> Millis {
+    let since = scene.clock.now();
+    while !wanted(&now(following)) {
+        let passed = scene.clock.now().since(since);
+        assert!(passed < Millis::from_secs(600), "{}", now(following));
+        following.changed().await;
+    }
+    scene.clock.now().since(since)
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_who_listen_share_one_follower_and_the_last_one_ends_it() {
+    let scene = Scene::new(&["s"]).await;
+    scene.tell(&["a"]);
+    let mut first = scene.follow().await;
+    let second = scene.follow().await;
+    let members = second.clone().members().await.unwrap();
+    assert_eq!(ids(&members), "a s");
+    assert_eq!(now(&mut first), "a s");
+    scene.wait(Millis(INTERVAL.0 * 10 + 1)).await;
+    let asked = scene.platforms.asked(URL).len();
+    assert_eq!(asked, 11, "once for each interval");
+    drop((first, second));
+    scene.wait(Millis(INTERVAL.0 * 10)).await;
+    assert_eq!(scene.platforms.asked(URL).len(), asked);
+    // The next one begins anew.
+    scene.tell(&["b"]);
+    assert_eq!(ids(&scene.follow().await.members().await.unwrap()), "b s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_platform_that_fails_is_asked_ever_more_rarely_and_changes_nobody() {
+    let scene = Scene::new(&[]).await;
+    scene.tell(&["a", "b"]);
+    let mut following = scene.follow().await;
+    following.clone().members().await.unwrap();
+    scene.platforms.fail(URL, Some("connection reset"));
+    let before = scene.platforms.asked(URL).len();
+    scene.wait(Millis::from_secs(600)).await;
+    let asked = scene.platforms.asked(URL).len() - before;
+    assert!((14..30).contains(&asked), "{asked} questions in ten minutes");
+    assert_eq!(now(&mut following), "a b");
+    let Some(Outcome::Failed { message }) =
+        following.now().membership.last_answer.map(|last| last.outcome)
+    else {
+        panic!("expected a failure")
+    };
+    assert!(message.ends_with("failed to get an answer from http://platform: connection reset"));
+    scene.platforms.fail(URL, None);
+    scene.tell(&["a", "b", "c"]);
+    scene.wait(Millis::from_secs(61)).await;
+    assert_eq!(now(&mut following), "a b c");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_platform_that_hangs_is_given_up_and_holds_up_nothing() {
+    let scene = Scene::new(&["s"]).await;
+    scene.tell(&["a"]);
+    scene.platforms.set_latency(URL, Millis::from_secs(3_600));
+    let mut following = scene.follow().await;
+    scene.wait(SECOND).await;
+    scene.apply(&["s", "t"], Some(URL)).await;
+    scene.wait(Millis(LOOK.0 + 100)).await;
+    assert_eq!(now(&mut following), "s t");
+    let start = scene.clock.now();
+    let error = following.members().await.unwrap_err();
+    assert_eq!(
+        error,
+        "the platform at http://platform told no members of its cluster p within 30 s: \
+         http://platform gave no answer within 10 s"
+    );
+    assert_eq!(scene.clock.now().since(start), Millis::from_secs(30));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_needs_a_good_answer_and_waits_for_it() {
+    let scene = Scene::new(&["s"]).await;
+    scene.platforms.set(URL, "other", &[]);
+    let following = scene.follow().await;
+    let error = following.clone().members().await.unwrap_err();
+    assert!(error.ends_with("p within 30 s: it does not know the cluster"), "{error}");
+    // It comes back while the start waits.
+    let late = async {
+        scene.wait(Millis::from_secs(8)).await;
+        scene.tell(&["a"]);
+    };
+    let (members, ()) = tokio::join!(following.clone().members(), late);
+    assert_eq!(ids(&members.unwrap()), "a s");
+    // What is known, but not confirmed by the last answer, does not suffice.
+    scene.platforms.fail(URL, Some("no"));
+    scene.wait(INTERVAL).await;
+    let error = following.clone().members().await.unwrap_err();
+    assert!(error.ends_with("failed to get an answer from http://platform: no"), "{error}");
+    scene.store.delete_cluster("c").await.unwrap();
+    assert_eq!(following.members().await.unwrap_err(), "cluster c does not exist");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_applied_is_seen_and_a_start_sees_it_at_once() {
+    let scene = Scene::new(&["s"]).await;
+    scene.tell(&["a"]);
+    let mut following = scene.follow().await;
+    following.clone().members().await.unwrap();
+    scene.apply(&["s", "t"], Some(URL)).await;
+    assert_eq!(ids(&following.clone().members().await.unwrap()), "a s t");
+    scene.apply(&["u"], Some(URL)).await;
+    scene.wait(Millis(LOOK.0 + 1)).await;
+    assert_eq!(now(&mut following), "a u");
+    // Another platform, and then none.
+    let other = "http://other";
+    scene.platforms.set(other, "p", &[("a", "http://a"), ("b", "http://b")]);
+    scene.apply(&["u"], Some(other)).await;
+    scene.followers.changed("c");
+    scene.wait(Millis(10)).await;
+    assert_eq!((now(&mut following).as_str(), scene.platforms.asked(other).len()), ("a b u", 1));
+    scene.apply(&["u"], None).await;
+    assert_eq!(ids(&following.clone().members().await.unwrap()), "u");
+    // An object that is removed leaves all as it was.
+    scene.store.delete_cluster("c").await.unwrap();
+    scene.wait(Millis::from_secs(60)).await;
+    assert_eq!(now(&mut following), "u");
+    assert!(following.now().missing);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_away_is_waited_for() {
+    let scene = Scene::new(&["s"]).await;
+    scene.tell(&["a"]);
+    scene.store.faults().fail_calls(FaultMoment::Before);
+    let following = scene.follow().await;
+    let heal = async {
+        scene.wait(Millis::from_secs(120)).await;
+        scene.store.faults().heal();
+    };
+    let (members, ()) = tokio::join!(following.members(), heal);
+    assert_eq!(ids(&members.unwrap()), "a s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn members_from_before_are_doubted_and_a_person_may_accept_that_they_are_gone() {
+    let scene = Scene::new(&["s"]).await;
+    scene.tell(&["a"]);
+    let known = ["a", "b", "c", "d"].map(|id| (AgentId::from(id), at(id)));
+    let mut following = scene.followers.follow("c", known.to_vec()).await;
+    scene.wait(Millis(INTERVAL.0 * 5)).await;
+    let mass = following.now().membership.mass_absence.unwrap();
+    assert_eq!((mass.absent, mass.known), (3, 4));
+    assert_eq!(now(&mut following), "a b c d s");
+    following.accept().await;
+    following.changed().await;
+    assert_eq!(
+        (now(&mut following).as_str(), following.now().membership.mass_absence),
+        ("a s", None)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_only_looks_asks_once_for_a_while() {
+    let scene = Scene::new(&["s"]).await;
+    scene.tell(&["a"]);
+    assert!(scene.followers.agents("nothing").await.unwrap().is_none());
+    for _ in 0..5 {
+        let known = scene.followers.agents("c").await.unwrap().unwrap();
+        assert_eq!((ids(&known.view.membership.members).as_str(), known.followed), ("a s", false));
+        assert_eq!(known.view.discovery.unwrap().url, URL);
+    }
+    assert_eq!(scene.platforms.asked(URL).len(), 1);
+    scene.wait(Millis::from_secs(5)).await;
+    scene.platforms.fail(URL, Some("no"));
+    let known = scene.followers.agents("c").await.unwrap().unwrap();
+    assert_eq!(ids(&known.view.membership.members), "s");
+    assert!(matches!(known.view.membership.last_answer.unwrap().outcome, Outcome::Failed { .. }));
+    // Followed, it is known without a question.
+    scene.platforms.fail(URL, None);
+    let following = scene.follow().await;
+    following.clone().members().await.unwrap();
+    let asked = scene.platforms.asked(URL).len();
+    assert!(scene.followers.agents("c").await.unwrap().unwrap().followed);
+    assert_eq!(scene.platforms.asked(URL).len(), asked);
+}

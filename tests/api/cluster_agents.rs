@@ -1,0 +1,84 @@
+//! The agents of a cluster as they are known now.
+
+use replibook::run::PlatformNode;
+use serde_json::{Value, json};
+
+use crate::server::Server;
+
+const URL: &str = "http://platform";
+
+const CLUSTER: &str = "
+apiVersion: replicante.io/v1
+kind: Cluster
+metadata: { name: eu }
+spec:
+  agents:
+    - { id: node-1, address: 'http://127.0.0.1:1', attributes: { zone: a } }
+  discovery: { url: 'http://platform', cluster: p, interval: 30s }
+";
+
+fn ids(page: &Value) -> Vec<&str> {
+    page["items"].as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_cluster_that_nobody_follows_has_its_platform_asked_once_for_all_pages() {
+    let server = Server::start().await;
+    server.apply_cluster(CLUSTER).await.ok(201);
+    let node = |id: &str| PlatformNode {
+        node_id: Some(id.to_owned()),
+        agent_address: Some(format!("http://{id}")),
+        node_class: Some("m5".to_owned()),
+        node_group: None,
+    };
+    let nodes = vec![node("node-1"), node("node-2"), node("node-3"), PlatformNode::default()];
+    server.platforms.set_nodes(URL, "p", nodes);
+    let first = server.get("/api/v1/clusters/eu/agents?limit=2").await.ok(200);
+    assert_eq!((ids(&first), &first["next"]), (vec!["node-1", "node-2"], &json!("node-2")));
+    let second = server.get("/api/v1/clusters/eu/agents?limit=2&after=node-2").await.ok(200);
+    assert_eq!((ids(&second), &second["next"]), (vec!["node-3"], &Value::Null));
+    assert_eq!(server.platforms.asked(URL).len(), 1);
+
+    let (declared, found) = (&first["items"][0], &first["items"][1]);
+    assert_eq!(
+        (&declared["source"], &declared["address"]),
+        (&json!("declared"), &json!("http://127.0.0.1:1"))
+    );
+    assert_eq!(declared["attributes"], json!({"zone": "a"}));
+    assert_eq!(
+        (&found["source"], &found["attributes"]),
+        (&json!("discovered"), &json!({"node_class": "m5"}))
+    );
+    assert!(found["since"].is_string());
+    assert_eq!((&first["followed"], &first["mass_absence"]), (&json!(false), &Value::Null));
+    let platform = &first["platform"];
+    assert_eq!((&platform["url"], &platform["cluster"]), (&json!(URL), &json!("p")));
+    assert_eq!(platform["interval"], 30_000);
+    let last = &platform["last_answer"];
+    assert_eq!(last["outcome"], "ok");
+    assert_eq!((&last["nodes"], &last["left_out"]), (&json!(4), &json!(1)));
+    assert!(last["at"].is_string());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_platform_that_does_not_answer_is_part_of_the_answer() {
+    let server = Server::start().await;
+    server.apply_cluster(CLUSTER).await.ok(201);
+    let page = server.get("/api/v1/clusters/eu/agents").await.ok(200);
+    assert_eq!(ids(&page), ["node-1"]);
+    let last = &page["platform"]["last_answer"];
+    assert_eq!(last["outcome"], "failed");
+    assert!(last["message"].as_str().unwrap().contains("connection refused"), "{last}");
+    // What is applied is not answered from what was known before.
+    server.platforms.set(URL, "other", &[]);
+    let changed = CLUSTER.replace("node-1", "node-9");
+    server.apply_cluster(&changed).await.ok(200);
+    let page = server.get("/api/v1/clusters/eu/agents").await.ok(200);
+    assert_eq!(ids(&page), ["node-9"]);
+    assert_eq!(page["platform"]["last_answer"]["outcome"], "without-cluster");
+    server.delete("/api/v1/clusters/eu").await.ok(204);
+    server.get("/api/v1/clusters/eu/agents").await.problem(404, "cluster-not-found");
+    server.get("/api/v1/clusters/eu/agents?stat=x").await.problem(400, "bad-parameter");
+    server.stop().await;
+}

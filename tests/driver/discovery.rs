@@ -1,0 +1,224 @@
+//! Runs over clusters whose members a platform tells of.
+
+use replibook::agent::{Script, When};
+use replibook::run::{AgentState, Millis, ReasonCode, RunId, RunStatus, Verb};
+use serde_json::json;
+
+use super::PLAIN;
+use super::scene::{Scene, address};
+
+const URL: &str = "http://platform";
+
+impl Scene {
+    /// Applies the cluster anew: the first `declared` agents, and a platform for the others.
+    async fn discover(&self, declared: usize) {
+        let list: Vec<_> = (0..declared)
+            .map(|index| json!({"id": format!("node-{index}"), "address": address(index)}))
+            .collect();
+        let discovery = json!({"url": URL, "cluster": "p", "interval": "10s"});
+        self.apply_cluster(json!({"agents": list, "discovery": discovery})).await;
+    }
+
+    /// Creates a run of a rolling playbook with two stages of one action.
+    async fn start_two_stages(&self) -> RunId {
+        let stage = |number| {
+            format!(
+                "    - name: stage-{number}\n      strategy: {{ use: rolling, with: {{ batch: 25% }} }}\n\
+                 \x20     steps:\n        - {{ name: act, action: test.example.com/act }}\n"
+            )
+        };
+        let text = format!(
+            "apiVersion: replicante.io/v1\nkind: Playbook\n\
+             metadata: {{ name: two, version: 1.0.0 }}\nspec:\n  stages:\n{}{}",
+            stage(1),
+            stage(2)
+        );
+        self.start_playbook(&text).await.unwrap()
+    }
+
+    /// Lets each action take so many seconds.
+    fn slow(&self, seconds: u64) {
+        for agent in 0..self.executions().len() {
+            let when = When::After(Millis::from_secs(seconds));
+            self.script(agent, Script::Succeed { when, payload: json!({"ok": true}) });
+        }
+    }
+
+    /// Has the platform tell of these agents: number of the agent, number of its address.
+    fn tell(&self, nodes: &[(usize, usize)]) {
+        let nodes: Vec<_> =
+            nodes.iter().map(|(id, at)| (format!("node-{id}"), address(*at))).collect();
+        let nodes: Vec<_> = nodes.iter().map(|(id, at)| (id.as_str(), at.as_str())).collect();
+        self.platforms.set(URL, "p", &nodes);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_goes_over_declared_and_discovered_agents() {
+    let scene = Scene::new(4).await;
+    scene.discover(1).await;
+    scene.tell(&[(1, 1), (2, 2), (3, 3)]);
+    let run = scene.start_run("first", PLAIN).await;
+    let engine = scene.engine("engine-1");
+    let done = scene.until_final(run).await;
+    assert_eq!(done.progress.status, RunStatus::Done, "{:?}", done.progress);
+    assert_eq!(scene.executions(), vec![1; 4]);
+    engine.stop().await;
+    // Nobody follows the cluster of a run that is over.
+    let asked = scene.platforms.asked(URL).len();
+    scene.wait(Millis::from_secs(100)).await;
+    assert_eq!(scene.platforms.asked(URL).len(), asked);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_platform_that_does_not_answer_fails_the_start_and_says_so() {
+    let scene = Scene::new(2).await;
+    scene.discover(1).await;
+    let run = scene.start_run("first", PLAIN).await;
+    let engine = scene.engine("engine-1");
+    let failed = scene.until_final(run).await;
+    let reason = failed.progress.reason.unwrap();
+    assert_eq!((failed.progress.status, reason.code), (RunStatus::Failed, ReasonCode::StartFailed));
+    assert_eq!(
+        reason.message,
+        "the platform at http://platform told no members of its cluster p within 30 s: \
+         failed to get an answer from http://platform: connection refused"
+    );
+    assert_eq!(scene.executions(), vec![0; 2], "also not on the agent that is declared");
+    engine.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_moves_while_the_run_goes_is_asked_at_its_new_address() {
+    let scene = Scene::new(6).await;
+    let start = &[(0, 0), (1, 1), (2, 2), (3, 3)];
+    scene.discover(0).await;
+    scene.tell(start);
+    scene.slow(30);
+    let run = scene.start_run("first", PLAIN).await;
+    let engine = scene.engine("engine-1");
+    // One agent at a time: the last two move before it is their turn.
+    scene.until(run, |run| run.progress.count(AgentState::Running) == 1).await;
+    scene.tell(&[(0, 0), (1, 1), (2, 4), (3, 5)]);
+    let done = scene.until_final(run).await;
+    assert_eq!(done.progress.status, RunStatus::Done, "{:?}", done.progress);
+    assert_eq!(scene.executions(), [1, 1, 0, 0, 1, 1]);
+    let records = scene.store.records(run, None, None, 100).await.unwrap();
+    let addresses: Vec<_> = records.iter().map(|record| record.address.clone()).collect();
+    assert_eq!(addresses, [0, 1, 4, 5].map(address));
+    engine.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn runs_of_one_cluster_share_its_follower() {
+    let scene = Scene::new(4).await;
+    scene.discover(0).await;
+    scene.tell(&[(0, 0), (1, 1), (2, 2), (3, 3)]);
+    scene.slow(60);
+    let runs = [scene.start_run("first", PLAIN).await, scene.start_run("second", PLAIN).await];
+    let start = scene.clock.now();
+    let engine = scene.engine("engine-1");
+    for run in runs {
+        assert_eq!(scene.until_final(run).await.progress.status, RunStatus::Done);
+    }
+    engine.stop().await;
+    let asked = scene.platforms.asked(URL).len() as u64;
+    let intervals = scene.clock.now().since(start).0 / 10_000;
+    assert!(asked <= intervals + 2, "{asked} questions in {intervals} intervals");
+}
+
+/// What an engine that died knew of a cluster is not needed: the next one knows the members from the
+/// records of the run, and takes over a change that nobody saw.
+#[tokio::test(start_paused = true)]
+async fn a_move_while_no_engine_runs_is_taken_over_by_the_next_one() {
+    let scene = Scene::new(5).await;
+    scene.discover(0).await;
+    scene.tell(&[(0, 0), (1, 1), (2, 2), (3, 3)]);
+    scene.slow(40);
+    let run = scene.start_run("first", PLAIN).await;
+    let engine = scene.engine("engine-1");
+    scene.until(run, |run| run.progress.count(AgentState::Running) == 1).await;
+    engine.kill().await;
+    scene.tell(&[(0, 0), (1, 1), (2, 2), (3, 4)]);
+    let engine = scene.engine("engine-2");
+    let done = scene.until_final(run).await;
+    assert_eq!(done.progress.status, RunStatus::Done, "{:?}", done.progress);
+    assert_eq!(scene.executions(), [1, 1, 1, 0, 1]);
+    engine.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_stage_begins_with_who_is_there_then() {
+    let scene = Scene::new(5).await;
+    scene.discover(0).await;
+    scene.tell(&[(0, 0), (1, 1), (2, 2)]);
+    scene.slow(30);
+    let run = scene.start_two_stages().await;
+    let engine = scene.engine("engine-1");
+    scene.until(run, |run| run.progress.count(AgentState::Running) == 1).await;
+    // One joins and one moves while the first stage goes.
+    scene.tell(&[(0, 0), (1, 1), (2, 4), (3, 3)]);
+    let done = scene.until_final(run).await;
+    assert_eq!(done.progress.status, RunStatus::Done, "{:?}", done.progress);
+    assert_eq!(scene.executions(), [2, 2, 0, 2, 2], "who joined took part in the first one too");
+    engine.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_joins_and_one_leaves_while_the_stage_goes() {
+    let scene = Scene::new(7).await;
+    scene.discover(0).await;
+    scene.tell(&[(0, 0), (1, 1), (2, 2), (3, 3), (4, 4), (5, 5)]);
+    scene.slow(30);
+    let run = scene.start_run("first", PLAIN).await;
+    let engine = scene.engine("engine-1");
+    scene.until(run, |run| run.progress.count(AgentState::Running) == 1).await;
+    scene.tell(&[(0, 0), (1, 1), (2, 2), (3, 3), (4, 4), (6, 6)]);
+    let since = scene.clock.now();
+    scene.until(run, |run| run.progress.counts.values().sum::<u32>() == 7).await;
+    assert!(scene.clock.now().since(since) <= Millis::from_secs(11), "within interval + 1 s");
+    let done = scene.until_final(run).await;
+    assert_eq!(done.progress.status, RunStatus::Done, "{:?}", done.progress);
+    assert_eq!(done.progress.count(AgentState::Removed), 1);
+    assert_eq!(scene.executions(), [1, 1, 1, 1, 1, 0, 1]);
+    engine.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_absent_at_once_pause_the_run_until_a_person_takes_them_for_gone() {
+    let scene = Scene::new(4).await;
+    let all: &[(usize, usize)] = &[(0, 0), (1, 1), (2, 2), (3, 3)];
+    scene.discover(0).await;
+    scene.tell(all);
+    scene.slow(30);
+    let run = scene.start_run("first", PLAIN).await;
+    let engine = scene.engine("engine-1");
+    scene.until(run, |run| run.progress.count(AgentState::Running) == 1).await;
+    scene.tell(&[(0, 0), (1, 1)]);
+    let paused = scene.until(run, |run| run.progress.status == RunStatus::Paused).await;
+    assert_eq!(paused.progress.reason.unwrap().code, ReasonCode::MassAbsence);
+    scene.wait(Millis::from_secs(100)).await;
+    let still = scene.store.run(run).await.unwrap().unwrap();
+    assert_eq!(still.progress.count(AgentState::Removed), 0);
+    scene.command(run, Verb::Resume).await;
+    let done = scene.until_final(run).await;
+    assert_eq!(done.progress.status, RunStatus::Done, "{:?}", done.progress);
+    assert_eq!(done.progress.count(AgentState::Removed), 2);
+    assert_eq!(scene.executions(), [1, 1, 0, 0]);
+    engine.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_applied_while_the_stage_goes_counts_too() {
+    let scene = Scene::new(4).await;
+    scene.slow(30);
+    let run = scene.start_run("first", PLAIN).await;
+    let engine = scene.engine("engine-1");
+    scene.until(run, |run| run.progress.count(AgentState::Running) == 1).await;
+    let agent = |index: usize| json!({"id": format!("node-{index}"), "address": address(index)});
+    scene.apply_cluster(json!({"agents": [agent(0), agent(1), agent(2)]})).await;
+    let done = scene.until_final(run).await;
+    assert_eq!(done.progress.status, RunStatus::Done, "{:?}", done.progress);
+    assert_eq!(scene.executions(), [1, 1, 1, 0]);
+    engine.stop().await;
+}
