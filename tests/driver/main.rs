@@ -5,9 +5,9 @@
 
 mod again;
 mod behind;
+mod discovery;
 #[path = "../support/engine.rs"]
 mod engine;
-mod discovery;
 mod queue;
 mod scene;
 mod strategies;

@@ -154,6 +154,31 @@ fn an_agent_that_leaves_counts_as_failed_or_ends_the_run_where_the_stage_says_so
 }
 
 #[test]
+fn an_agent_that_fails_as_it_leaves_ends_the_run_where_the_stage_says_so() {
+    let work = |removed| {
+        let setup = Setup { max_failed: 1, batch: 1, ..policy(OnAdded::Include, removed) };
+        let mut world = World::new(Setup { timeout: Some(5), ..setup });
+        world.until_in_flight(1);
+        world.leaves("node-0");
+        world
+    };
+    for (removed, status) in
+        [(OnRemoved::Abort, RunStatus::Failed), (OnRemoved::Fail, RunStatus::Done)]
+    {
+        let mut failed = work(removed);
+        failed.fail_next(1);
+        let mut timed_out = work(removed);
+        timed_out.wake();
+        assert_eq!(timed_out.progress().failures, 1);
+        for mut world in [failed, timed_out] {
+            world.run_dry();
+            assert_eq!(world.of("node-0").state, AgentState::Removed);
+            assert_eq!(world.progress().status, status, "{removed:?}");
+        }
+    }
+}
+
+#[test]
 fn an_agent_that_was_done_may_leave_whatever_the_stage_says() {
     for removed in [OnRemoved::Ignore, OnRemoved::Fail, OnRemoved::Abort] {
         let mut world = World::new(Setup { batch: 1, ..policy(OnAdded::Include, removed) });

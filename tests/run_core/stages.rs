@@ -1,6 +1,6 @@
 //! Stages one after another, and budgets over them.
 
-use replibook::run::{AgentState, Happened, PastStage, ReasonCode, RunStatus, Verb};
+use replibook::run::{AgentState, Effect, Happened, PastStage, ReasonCode, RunStatus, Verb};
 
 use crate::parts::Setup;
 use crate::world::{Choice, World};
@@ -121,6 +121,20 @@ fn a_stage_whose_agents_can_not_be_worked_out_pauses_the_run_until_it_is_resumed
     assert_eq!(reason.message, "failed to begin stage stage-1: cluster c has no agents");
     world.members = 3;
     world.choose(&Choice::Command(Verb::Resume));
+    world.run_dry();
+    assert_eq!(world.progress().status, RunStatus::Done);
+}
+
+#[test]
+fn the_members_are_loaded_once_also_where_the_run_is_paused_and_resumed_meanwhile() {
+    let mut world = World::new(Setup { stages: 2, ..Setup::plain(3, 0) });
+    while !world.progress().stage.entering {
+        world.perform_all();
+    }
+    world.choose(&Choice::Command(Verb::Pause));
+    world.choose(&Choice::Command(Verb::Resume));
+    let loads = world.effects().filter(|effect| matches!(effect, Effect::LoadMembers)).count();
+    assert_eq!(loads, 1);
     world.run_dry();
     assert_eq!(world.progress().status, RunStatus::Done);
 }

@@ -1,6 +1,9 @@
 //! Steps: retries, preconditions, time that runs out, and actions that outlive their attempt.
 
-use replibook::run::{AgentState, FailureReason, Happened, ReasonCode, RunStatus, StepPhase};
+use replibook::run::{
+    Activation, ActivationEnd, AgentState, Effect, FailureReason, Happened, Input, LogLevel,
+    PluginLine, ReasonCode, RunStatus, StepPhase,
+};
 
 use crate::parts::{Setup, Work};
 use crate::world::World;
@@ -177,4 +180,28 @@ fn agents_with_large_results_are_started_a_few_at_a_time() {
     world.run_dry();
     assert_eq!(world.progress().status, RunStatus::Done);
     assert!(world.records().all(|record| record.past.len() == 1));
+}
+
+#[test]
+fn the_lines_of_an_attempt_that_fails_while_its_action_is_out_are_counted() {
+    let mut world = one(Setup::plain(1, 0));
+    world.until_calls();
+    world.crash_now();
+    let asked = world.effects().find_map(|effect| match effect {
+        Effect::Activate(activate) => Some(activate.key),
+        _ => None,
+    });
+    let line = PluginLine { level: LogLevel::Info, message: "again".to_owned() };
+    let end = ActivationEnd::Failed {
+        reason: FailureReason::PluginLimit,
+        message: "out of time".to_owned(),
+        retryable: false,
+    };
+    let activation = Activation { end, logs: vec![line.clone(), line] };
+    world.apply(Input::Activated { key: asked.unwrap(), activation });
+    assert_eq!(reason(&world), FailureReason::PluginLimit);
+    // Its action ends after all.
+    world.run_dry();
+    let journal = world.journals().next().unwrap();
+    assert_eq!((journal.log_lines, journal.late.is_some()), (2, true));
 }

@@ -54,40 +54,59 @@ impl Machine {
 
     fn next_due(&self) -> Option<Timestamp> {
         let progress = &self.run.progress;
-        let of_run = match (progress.status, &progress.stage.next) {
-            (RunStatus::Running, Some(PlannedNext::WaitUntil { at }))
-                if !self.plan_due && !self.planning =>
-            {
-                Some(*at)
-            }
-            (RunStatus::Cancelling, _) => Some(progress.since.plus(CANCEL_DEADLINE)),
-            (RunStatus::Running | RunStatus::Paused, _) => None,
-            _ => return None,
+        let of_run = match progress.status {
+            RunStatus::Running if self.plan_due || self.planning => None,
+            RunStatus::Running => self.next_plan(),
+            RunStatus::Paused => None,
+            RunStatus::Cancelling => Some(progress.since.plus(CANCEL_DEADLINE)),
+            RunStatus::PendingApprove
+            | RunStatus::Pending
+            | RunStatus::Starting
+            | RunStatus::Finishing
+            | RunStatus::Done
+            | RunStatus::Failed
+            | RunStatus::Cancelled => return None,
         };
         of_run.into_iter().chain(self.alarms.first()).min()
     }
 
+    /// When the strategy wants to be asked again at the latest.
+    fn next_plan(&self) -> Option<Timestamp> {
+        match &self.run.progress.stage.next {
+            Some(PlannedNext::WaitUntil { at }) => Some(*at),
+            Some(PlannedNext::Wait | PlannedNext::Complete | PlannedNext::Abort { .. }) | None => {
+                None
+            }
+        }
+    }
+
     pub(super) fn woken(&mut self, changes: &mut Changes) {
         self.wake = None;
-        let progress = &self.run.progress;
-        match (progress.status, &progress.stage.next) {
-            (RunStatus::Running, Some(PlannedNext::WaitUntil { at })) if *at <= changes.now => {
-                self.plan_due = true;
+        match self.run.progress.status {
+            RunStatus::Running => {
+                if self.next_plan().is_some_and(|at| at <= changes.now) {
+                    self.plan_due = true;
+                }
             }
-            (RunStatus::Cancelling, _) if changes.now >= progress.since.plus(CANCEL_DEADLINE) => {
-                self.stop_waiting(changes);
+            RunStatus::Paused => {}
+            RunStatus::Cancelling => {
+                if changes.now >= self.run.progress.since.plus(CANCEL_DEADLINE) {
+                    self.stop_waiting(changes);
+                }
             }
-            _ => {}
+            RunStatus::PendingApprove
+            | RunStatus::Pending
+            | RunStatus::Starting
+            | RunStatus::Finishing
+            | RunStatus::Done
+            | RunStatus::Failed
+            | RunStatus::Cancelled => return,
         }
         self.ring(changes);
     }
 
     /// Does what is due for agents, as much as fits one commit; what is left is due at once again.
     fn ring(&mut self, changes: &mut Changes) {
-        let status = self.run.progress.status;
-        if !matches!(status, RunStatus::Running | RunStatus::Paused | RunStatus::Cancelling) {
-            return;
-        }
         let mut bytes = 0;
         while changes.documents() < BEGIN_DOCUMENTS && bytes < CHUNK_BYTES {
             let Some(seq) = self.alarms.take_due(changes.now) else { return };

@@ -100,16 +100,20 @@ impl Machine {
         }
         let Some(attempt) = self.attempts.remove(&seq) else { return };
         if self.run.progress.status == RunStatus::Cancelling {
-            self.cut_off(seq, &attempt.journal.step_name, changes);
+            let step = attempt.journal.step_name.clone();
+            never_activated(attempt.journal, changes);
+            self.cut_off(seq, &step, changes);
             return;
         }
         if self.is_leaving(seq) {
+            never_activated(attempt.journal, changes);
             self.leave(seq, changes);
             return;
         }
         match self.precondition(key, info) {
             Ok(()) => self.activate(seq, attempt, changes),
             Err(why) => {
+                never_activated(attempt.journal, changes);
                 self.step_failed(seq, why, changes);
                 self.begin_step(seq, changes);
             }
@@ -160,8 +164,7 @@ impl Machine {
                 let why = Why { reason, message, retryable };
                 if let Some(outstanding) = self.action_out(key.agent) {
                     // Nothing further may be sent to the agent while its action may still run.
-                    let journal = self.attempts.get(&key.agent).map(|a| a.journal.clone());
-                    self.close_journal(key, logs, changes);
+                    let journal = self.close_journal(key, logs, changes);
                     let seq = key.agent;
                     self.end_with_action_out(seq, outstanding, journal, why, changes);
                     return;
@@ -265,17 +268,24 @@ impl Machine {
         changes.journals.push(journal.clone());
     }
 
-    /// Ends the attempt's journal: its last answer and its last lines are written.
-    fn close_journal(&mut self, key: AttemptKey, logs: Vec<PluginLine>, changes: &mut Changes) {
-        let Some(mut attempt) = self.attempts.remove(&key.agent) else { return };
-        let step = attempt.journal.step_name.clone();
-        let agent = attempt.journal.agent.clone();
-        changes.logs(self, logs, &step, Some((&mut attempt.journal, &agent)));
-        attempt.journal.pending = None;
-        self.note_unreachable(key.agent, &attempt.journal, changes);
+    /// Ends the attempt's journal: its last answer and its last lines are written. What it waited for
+    /// stands in the journal that is returned alone.
+    fn close_journal(
+        &mut self,
+        key: AttemptKey,
+        logs: Vec<PluginLine>,
+        changes: &mut Changes,
+    ) -> Option<Journal> {
+        let Attempt { mut journal, .. } = self.attempts.remove(&key.agent)?;
+        let step = journal.step_name.clone();
+        let agent = journal.agent.clone();
+        changes.logs(self, logs, &step, Some((&mut journal, &agent)));
+        let pending = journal.pending.take();
+        self.note_unreachable(key.agent, &journal, changes);
         if !mutant!(AnswerNotRecorded) {
-            changes.journals.push(attempt.journal);
+            changes.journals.push(journal.clone());
         }
+        Some(Journal { pending, ..journal })
     }
 
     /// Whatever the step made of it: an action whose agent could not be reached may still run.
@@ -367,6 +377,15 @@ impl Machine {
     fn action_out(&self, seq: AgentSeq) -> Option<Outstanding> {
         let journal = &self.attempts.get(&seq)?.journal;
         pending_action(journal).or_else(|| unreachable_action(journal))
+    }
+}
+
+/// Closes the journal of an attempt that its precondition kept from being activated, where it was
+/// written: for the attributes in it. A replay would expect an activation of one that is not cut off.
+fn never_activated(mut journal: Journal, changes: &mut Changes) {
+    if journal.attributes.is_some() {
+        journal.cut_off = true;
+        changes.journals.push(journal);
     }
 }
 

@@ -52,7 +52,7 @@ impl Machine {
                 changes.progress = true;
             }
             // A run that is paused says why already, and one that is ending ends.
-            _ => {}
+            (Some(OnExceeded::Pause | OnExceeded::Abort) | None, _) => {}
         }
     }
 
@@ -62,19 +62,29 @@ impl Machine {
         if !self.nothing_in_flight() || self.admitting || !self.meanwhile.is_empty() {
             return;
         }
-        match (self.run.progress.status, &self.run.progress.stage.next) {
-            (RunStatus::Cancelling, _) => {
+        match self.run.progress.status {
+            RunStatus::Cancelling => {
                 let message = "cancelled".to_owned();
                 let reason = self.run.progress.reason.clone();
                 let reason = reason.unwrap_or(StatusReason { code: ReasonCode::Operator, message });
                 self.finish(RunStatus::Cancelled, reason, changes);
             }
-            (RunStatus::Running, Some(PlannedNext::Complete)) => self.end_stage(changes),
-            (RunStatus::Running, Some(PlannedNext::Abort { code, reason })) => {
-                let reason = StatusReason { code: *code, message: reason.clone() };
-                self.finish(RunStatus::Failed, reason, changes);
-            }
-            _ => {}
+            RunStatus::Running => match &self.run.progress.stage.next {
+                Some(PlannedNext::Complete) => self.end_stage(changes),
+                Some(PlannedNext::Abort { code, reason }) => {
+                    let reason = StatusReason { code: *code, message: reason.clone() };
+                    self.finish(RunStatus::Failed, reason, changes);
+                }
+                Some(PlannedNext::Wait | PlannedNext::WaitUntil { .. }) | None => {}
+            },
+            RunStatus::PendingApprove
+            | RunStatus::Pending
+            | RunStatus::Starting
+            | RunStatus::Paused
+            | RunStatus::Finishing
+            | RunStatus::Done
+            | RunStatus::Failed
+            | RunStatus::Cancelled => {}
         }
     }
 
@@ -89,7 +99,7 @@ impl Machine {
                 StageProgress { index: next, entering: true, ..StageProgress::default() };
             changes.progress = true;
             self.plan_due = false;
-            changes.effects.push(Effect::LoadMembers);
+            self.load_members(changes);
             return;
         }
         let (outcome, reason) = self.verdict();

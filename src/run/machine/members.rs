@@ -37,6 +37,14 @@ impl Machine {
         if self.run.progress.status == RunStatus::Pending {
             self.run.progress.started_at = Some(changes.now);
             changes.status(self, RunStatus::Starting, None);
+            self.load_members(changes);
+        }
+    }
+
+    /// Asks for the members, unless they are being loaded: a second answer might come when the stage
+    /// after this one waits for its own.
+    pub(super) fn load_members(&mut self, changes: &mut Changes) {
+        if !std::mem::replace(&mut self.loading, true) {
             changes.effects.push(Effect::LoadMembers);
         }
     }
@@ -67,6 +75,7 @@ impl Machine {
     /// The members could not be worked out. Before anything was done that ends the run; between two
     /// stages a person may mend it and resume.
     pub(super) fn members_failed(&mut self, message: String, changes: &mut Changes) {
+        self.loading = false;
         match self.run.progress.status {
             RunStatus::Starting => {
                 let reason = StatusReason { code: ReasonCode::StartFailed, message };
@@ -104,6 +113,7 @@ impl Machine {
     /// Fixes the agents of the stage. The selection is worked out for all of them before the first
     /// record is written, so that an expression that fails stops the run before anything was touched.
     pub(super) fn members(&mut self, members: Vec<Member>, changes: &mut Changes) {
+        self.loading = false;
         let may_enter = match self.run.progress.status {
             RunStatus::Starting => true,
             RunStatus::Running | RunStatus::Paused => self.run.progress.stage.entering,

@@ -279,7 +279,7 @@ impl Machine {
         self.alarms.clear(seq);
         let Some(record) = self.record_mut(seq) else { return };
         let from = record.state;
-        record.leaving = false;
+        let was_at_work = std::mem::take(&mut record.leaving);
         record.phase = StepPhase::Waiting;
         record.removed_from = Some(from);
         record.left_at = Some(changes.now);
@@ -292,12 +292,14 @@ impl Machine {
                 false
             }
         };
-        match self.stage().map(|stage| stage.membership.removed).filter(|_| was_to_come) {
-            Some(OnRemoved::Fail) => self.count_as_failed(seq, changes),
-            Some(OnRemoved::Abort) => {
+        // It left before its end, and counts as failed already.
+        let failed_as_it_left = was_at_work && from == AgentState::Failed;
+        match self.stage().map(|stage| stage.membership.removed) {
+            Some(OnRemoved::Fail) if was_to_come => self.count_as_failed(seq, changes),
+            Some(OnRemoved::Abort) if was_to_come || failed_as_it_left => {
                 self.abort_for_members(format!("agent {agent} left"), changes)
             }
-            Some(OnRemoved::Ignore) | None => {}
+            Some(OnRemoved::Fail | OnRemoved::Abort | OnRemoved::Ignore) | None => {}
         }
         self.end_stage_if_over(changes);
     }

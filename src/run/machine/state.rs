@@ -45,6 +45,8 @@ pub struct Machine {
     pub(super) wake: Option<Timestamp>,
     /// Agents that are still to be taken into the stage.
     pub(super) joining: VecDeque<Joining>,
+    /// The members are being loaded.
+    pub(super) loading: bool,
     /// What became of memberships while the stage was being entered.
     pub(super) meanwhile: BTreeMap<AgentId, Changed>,
     /// Agents that joined are being taken into the stage.
@@ -140,6 +142,7 @@ impl Machine {
             alarms: Alarms::default(),
             wake: None,
             joining: VecDeque::new(),
+            loading: false,
             meanwhile: BTreeMap::new(),
             admitting: false,
             starting: VecDeque::new(),
@@ -161,7 +164,7 @@ impl Machine {
         match machine.run.progress.status {
             RunStatus::PendingApprove => {}
             RunStatus::Pending => changes.effects.push(Effect::AwaitCluster),
-            RunStatus::Starting => changes.effects.push(Effect::LoadMembers),
+            RunStatus::Starting => machine.load_members(&mut changes),
             RunStatus::Running | RunStatus::Paused | RunStatus::Cancelling => {
                 machine.take_up(&mut journals, &mut changes);
             }
@@ -207,18 +210,25 @@ impl Machine {
             self.take_up_settling(seq, journals, changes);
         }
         if self.run.progress.stage.entering {
-            changes.effects.push(Effect::LoadMembers);
+            self.load_members(changes);
         }
-        match (self.run.progress.status, &self.run.progress.stage.next) {
-            (RunStatus::Cancelling, _) => self.stop_all(changes),
-            (RunStatus::Running, Some(PlannedNext::Complete | PlannedNext::Abort { .. })) => {}
-            (
-                RunStatus::Running,
-                Some(PlannedNext::Wait | PlannedNext::WaitUntil { .. }) | None,
-            ) => {
-                self.plan_due = true;
-            }
-            _ => {}
+        match self.run.progress.status {
+            RunStatus::Cancelling => self.stop_all(changes),
+            RunStatus::Running => match &self.run.progress.stage.next {
+                Some(PlannedNext::Complete | PlannedNext::Abort { .. }) => {}
+                Some(PlannedNext::Wait | PlannedNext::WaitUntil { .. }) | None => {
+                    self.plan_due = true;
+                }
+            },
+            // It is asked once the run goes on.
+            RunStatus::Paused => {}
+            RunStatus::PendingApprove
+            | RunStatus::Pending
+            | RunStatus::Starting
+            | RunStatus::Finishing
+            | RunStatus::Done
+            | RunStatus::Failed
+            | RunStatus::Cancelled => {}
         }
         self.end_stage_if_over(changes);
     }

@@ -247,7 +247,7 @@ impl Machine {
         self.check_absence(changes);
         match (self.run.progress.stage.entering, self.joining.is_empty()) {
             // The budget of the stage is looked at once its agents are known.
-            (true, true) => changes.effects.push(Effect::LoadMembers),
+            (true, true) => self.load_members(changes),
             (true, false) => {}
             (false, _) => self.check_budget(changes),
         }
