@@ -11,17 +11,21 @@ use mongodb::bson::{Document, doc};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
-use replibook::run::{AgentState, EngineId, RunStatus, Writes};
-use replibook::store::{MongoStore, Store};
+use replibook::run::{AgentState, EngineId, Millis, RunStatus, Writes};
+use replibook::store::{MongoStore, Store, StoreOptions};
 
 use crate::backends::options;
 use crate::mongodb::open;
-use crate::samples::{event, new_run, progress, record};
+use crate::samples::{event, new_run, one_of_each, progress, record};
 use crate::server::{Database, TestServer};
+use crate::wait;
 
 /// Runs at once, and commits to each of them.
 const RUNS: u128 = 4;
 const COMMITS: u32 = 25;
+
+/// For a lease of a second to run out and be taken over, on a busy machine.
+const TAKE_OVER: Duration = Duration::from_secs(40);
 
 /// Far more tries than the faults of one test last for.
 const TRIES: u32 = 200;
@@ -121,4 +125,31 @@ async fn nothing_is_lost_and_nothing_is_there_twice_whatever_fails() {
         let documents = raw.collection::<Document>(collection).count_documents(doc! {}).await;
         assert_eq!(documents.unwrap(), expected * u64::try_from(RUNS).unwrap(), "{collection}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_is_taken_over_also_where_the_server_refuses_to_end_sessions() {
+    const UNAUTHORIZED: i32 = 13;
+    let server = TestServer::start(&["--enable-test-commands"]);
+    let admin = Client::with_uri_str(server.address()).await.unwrap().database("admin");
+    let database = Database::on(&server.address());
+    let brief = StoreOptions { lease: Millis::from_secs(1), ..options() };
+    let first = open(&database, brief).await.unwrap();
+    first.create_run(&new_run(1)).await.unwrap();
+    let held = first.claim(&EngineId("first".to_owned()), 1).await.unwrap().remove(0);
+    // Its session is known from here on.
+    first.commit(held.run, held.epoch, &one_of_each(held.run)).await.unwrap();
+    // As it is where the engines are different users of the database.
+    let data = doc! { "failCommands": ["killSessions"], "errorCode": UNAUTHORIZED };
+    let refuse = doc! { "configureFailPoint": "failCommand", "mode": "alwaysOn", "data": data };
+    admin.run_command(refuse).await.unwrap();
+    assert!(admin.run_command(doc! { "killSessions": [] }).await.is_err(), "it is refused");
+
+    let second = open(&database, brief).await.unwrap();
+    let engine = EngineId("second".to_owned());
+    let taken = wait::until("the run to be taken over", TAKE_OVER, async || {
+        second.claim(&engine, 1).await.unwrap().pop()
+    })
+    .await;
+    assert_eq!((taken.run, taken.epoch), (held.run, held.epoch + 1));
 }
