@@ -34,27 +34,18 @@ DENY := $(OUT)/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 
 # The MongoDB server of the tests, for this machine and not for this clone: building it takes minutes.
 # It is a program of its own, under another licence (GPL), that is never linked or shipped. It needs
-# cmake, which comes from PyPI where it is missing. Without a C++ compiler a slower server in Python
-# takes its place; MONGODB_SERVER=python asks for that one. When REPLIBOOK_TEST_MONGODB has the address
-# of a real one, a replica set, only tests that start, stop or break their server use this one.
+# cmake, which comes from PyPI where it is missing, and a C++ compiler. When REPLIBOOK_TEST_MONGODB has the
+# address of a real one, a replica set, only tests that start, stop or break their server use this one.
 TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/replibook/tools
 TEST_SERVER := $(TOOLS)/mongodb-test-server
-SECANTUS_RS_VERSION := 0.5.3-beta.196
-SECANTUS_RS := $(TOOLS)/secantus-mdb-$(SECANTUS_RS_VERSION)/bin/secantusd-rs
-SECANTUS_PY_VERSION := 0.7.0b3
-SECANTUS_PY := $(TOOLS)/secantusdb-$(SECANTUS_PY_VERSION)/bin/secantusd-py
+SECANTUS_VERSION := 0.5.3-beta.196
+SECANTUS := $(TOOLS)/secantus-mdb-$(SECANTUS_VERSION)/bin/secantusd-rs
 # The last version that still takes build files written for the first ones.
 CMAKE_VERSION := 3.31.10
 
 # The path of a program; empty where there is none.
 program = $(shell command -v $(1) 2>/dev/null)
 CMAKE := $(or $(call program,cmake),$(if $(call program,python3),$(TOOLS)/cmake-$(CMAKE_VERSION)/bin/cmake))
-MONGODB_SERVER ?= $(if $(or $(wildcard $(SECANTUS_RS)),$(and $(CMAKE),$(call program,c++))),rust,python)
-ifeq ($(MONGODB_SERVER),rust)
-SECANTUS := $(SECANTUS_RS)
-else
-SECANTUS := $(SECANTUS_PY)
-endif
 
 .PHONY: help
 help: ## show this help
@@ -157,38 +148,25 @@ test-server: $(SECANTUS) ## install the MongoDB server that tests use, once for 
 	@ln -sfn $(SECANTUS) $(TEST_SERVER)
 
 # Its licence stays with it: the program is started by tests, and nothing of it is linked.
-$(SECANTUS_RS): | $(CMAKE)
+$(SECANTUS): | $(CMAKE)
 	@if [ -z "$(CMAKE)" ] || ! command -v c++ >/dev/null; then \
-		echo "found no C++ compiler, or neither cmake nor python3 to get it with." >&2; \
-		echo "$(TEST_SERVER_HINT)" >&2; \
+		echo "found no C++ compiler, or neither cmake nor python3 to get it with. $(TEST_SERVER_HINT)" >&2; \
 		exit 1; \
 	fi
 	@echo "building a MongoDB server for tests in $(TOOLS); this takes some minutes, once" >&2
-	@PATH="$(dir $(CMAKE)):$$PATH" $(CARGO) install --locked secantus-mdb --version $(SECANTUS_RS_VERSION) \
-		--ignore-rust-version --root $(TOOLS)/secantus-mdb-$(SECANTUS_RS_VERSION) \
+	@PATH="$(dir $(CMAKE)):$$PATH" $(CARGO) install --locked secantus-mdb --version $(SECANTUS_VERSION) \
+		--ignore-rust-version --root $(TOOLS)/secantus-mdb-$(SECANTUS_VERSION) \
 		--target-dir $(TOOLS)/build \
 		|| { echo "failed to build the MongoDB server for tests. $(TEST_SERVER_HINT)" >&2; exit 1; }
 	@rm -rf $(TOOLS)/build
 
-$(SECANTUS_PY):
-	@if ! command -v python3 >/dev/null; then \
-		echo "found no C++ compiler and no python3. $(TEST_SERVER_HINT)" >&2; \
-		exit 1; \
-	fi
-	@echo "installing the slower MongoDB server for tests in $(TOOLS)" >&2
-	@$(call from-pypi,secantusdb,$(SECANTUS_PY_VERSION))
-
 $(TOOLS)/cmake-$(CMAKE_VERSION)/bin/cmake:
-	@$(call from-pypi,cmake,$(CMAKE_VERSION))
+	@python3 -m venv $(TOOLS)/cmake-$(CMAKE_VERSION) \
+		&& $(TOOLS)/cmake-$(CMAKE_VERSION)/bin/pip --quiet install cmake==$(CMAKE_VERSION) \
+		|| { echo "failed to install cmake $(CMAKE_VERSION) from PyPI. $(TEST_SERVER_HINT)" >&2; exit 1; }
 
-TEST_SERVER_HINT := expected a C++ compiler and python3 (or cmake) for the one that tests use, or python3 \
-	for the slower one, which MONGODB_SERVER=python asks for
-
-# Installs the package $(1) of PyPI, at version $(2), into a folder of its own.
-define from-pypi
-python3 -m venv $(TOOLS)/$(1)-$(2) && $(TOOLS)/$(1)-$(2)/bin/pip --quiet install $(1)==$(2) \
-	|| { echo "failed to install $(1) $(2) from PyPI. $(TEST_SERVER_HINT)" >&2; exit 1; }
-endef
+TEST_SERVER_HINT := expected a C++ compiler, and cmake or python3 with venv (on Debian: apt install g++ \
+	python3-venv)
 
 .PHONY: wasm-targets
 wasm-targets: ## add the compiler's WebAssembly targets where they are missing
