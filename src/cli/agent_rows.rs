@@ -6,11 +6,14 @@ use serde::Serialize;
 
 use super::client::Client;
 use super::error::CliError;
-use super::output::{Console, Row};
+use super::output::{Console, EMPTY, Row};
 use super::rows::{MAX_CELL, MAX_WIDE_CELL, labelled, or_dash, telling_label};
 use super::text::{Paint, clean, length, moment, shorten, time_of_day};
 use crate::playbook::Playbook;
 use crate::run::{AgentRecord, AgentState, PastStage, RunId, StepPhase};
+
+/// Heading of the column that says who joined or left. A wide table has the moments themselves.
+const MEMBER: &str = "MEMBER";
 
 /// What the playbook of a run says about its stages, as far as a table of its agents needs it.
 #[derive(Clone, Debug, Default)]
@@ -112,7 +115,9 @@ impl<const STAGES: bool> Row for AgentRow<STAGES> {
         let mut headings = vec!["AGENT"];
         headings.extend(STAGES.then_some("STAGE"));
         headings.extend(["BATCH", "STATE", "RESULT", "TIME"]);
-        if wide {
+        if !wide {
+            headings.push(MEMBER);
+        } else {
             headings.extend(["ATTEMPTS", "STARTED", "JOINED", "LEFT"]);
             headings.extend(STAGES.then_some("STAGES BEFORE"));
             headings.push("ADDRESS");
@@ -135,7 +140,9 @@ impl<const STAGES: bool> Row for AgentRow<STAGES> {
             shorten(&clean(&result_of(record, &self.plan)), most),
             time,
         ]);
-        if wide {
+        if !wide {
+            cells.push(member_of(record));
+        } else {
             let attempts: Vec<String> = record.attempts.iter().map(u32::to_string).collect();
             cells.extend([
                 attempts.join(","),
@@ -149,6 +156,10 @@ impl<const STAGES: bool> Row for AgentRow<STAGES> {
         cells
     }
 
+    fn optional() -> &'static [&'static str] {
+        &[MEMBER]
+    }
+
     fn paint(&self) -> (&str, Paint) {
         (self.record.state.as_str(), Paint::of_agent(self.record.state))
     }
@@ -156,6 +167,17 @@ impl<const STAGES: bool> Row for AgentRow<STAGES> {
     fn name(&self) -> String {
         format!("agent/{}", self.record.agent)
     }
+}
+
+/// Whether the agent joined or left while the run went, and when: `ADDED 09:00:04`.
+fn member_of(record: &AgentRecord) -> String {
+    let joined = record.joined_at.map(|at| (at, AgentState::Added));
+    let left = record.left_at.map(|at| (at, AgentState::Removed));
+    let mut changes: Vec<_> = joined.into_iter().chain(left).collect();
+    changes.sort_by_key(|(at, _)| *at);
+    let words = changes.into_iter().map(|(at, what)| format!("{what} {}", time_of_day(at)));
+    let words: Vec<_> = words.collect();
+    if words.is_empty() { EMPTY.to_owned() } else { words.join(", ") }
 }
 
 fn batch_of(record: &AgentRecord) -> String {
@@ -301,6 +323,25 @@ node-4  primary  1      RUNNING  restart                                        
 node-5  primary  1      ADDED    joined, waits to be taken in                                  -
 ";
         assert_eq!(shown(plan(&["secondaries", "primary"]), agents, false), expected);
+    }
+
+    #[test]
+    fn who_joined_or_left_is_shown_with_the_moment_where_anybody_did() {
+        let later = moment().plus(Millis::from_secs(4));
+        let mut joined = record(1, AgentState::Done);
+        (joined.joined_at, joined.results) = (Some(moment()), [].into());
+        let mut left = record(2, AgentState::Removed);
+        (left.left_at, left.started_at, left.batch) = (Some(later), None, None);
+        let mut back = left.clone();
+        (back.joined_at, back.left_at, back.state) =
+            (Some(later), Some(moment()), AgentState::Added);
+        let expected = "\
+AGENT   BATCH  STATE    RESULT                        TIME  MEMBER
+node-1  1      DONE     -                             1.2s  ADDED 09:00:00
+node-2  -      REMOVED  left the cluster              -     REMOVED 09:00:04
+node-2  -      ADDED    joined, waits to be taken in  -     REMOVED 09:00:00, ADDED 09:00:04
+";
+        assert_eq!(shown(plan(&["all"]), vec![joined, left, back], false), expected);
     }
 
     #[test]

@@ -64,12 +64,19 @@ impl TypedValueParser for OutputParser {
     }
 }
 
+/// A cell with nothing in it.
+pub(crate) const EMPTY: &str = "-";
+
 /// Something that has a row in a table, and a name.
 pub trait Row: Serialize {
     /// Headings of the columns.
     fn headings(wide: bool) -> Vec<&'static str>;
-    /// The cells, as many as there are headings.
+    /// The cells, as many as there are headings. One with nothing in it is [`EMPTY`].
     fn cells(&self, wide: bool) -> Vec<String>;
+    /// Headings of columns that a table leaves out where they are empty in all its rows.
+    fn optional() -> &'static [&'static str] {
+        &[]
+    }
     /// The word among the cells that is coloured, and its colour.
     fn paint(&self) -> (&str, Paint) {
         ("", Paint::Plain)
@@ -164,10 +171,19 @@ const GAP: u16 = 2;
 
 /// A table without lines, its columns as wide as they have to be.
 pub fn table<T: Row>(items: &[T], wide: bool, colour: bool) -> String {
+    let headings = T::headings(wide);
+    let rows: Vec<Vec<String>> = items.iter().map(|item| item.cells(wide)).collect();
+    let is_empty =
+        |column: usize| rows.iter().all(|row| row.get(column).is_none_or(|it| it == EMPTY));
+    let is_shown: Vec<bool> = (0..)
+        .zip(&headings)
+        .map(|(column, heading)| !T::optional().contains(heading) || !is_empty(column))
+        .collect();
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(T::headings(wide));
-    for item in items {
-        table.add_row(item.cells(wide).iter().map(|cell| Cell::new_owned(clean(cell))));
+    table.load_style(presets::NOTHING).set_header(shown(&is_shown, &headings));
+    for row in &rows {
+        let cells = shown(&is_shown, row);
+        table.add_row(cells.map(|cell| Cell::new_owned(clean(cell))));
     }
     for column in table.column_iter_mut() {
         column.set_padding((0, GAP));
@@ -181,6 +197,11 @@ pub fn table<T: Row>(items: &[T], wide: bool, colour: bool) -> String {
         },
     });
     lines.map(|line| line + "\n").collect()
+}
+
+/// Of the cells of a row, those whose column is shown.
+fn shown<'a, T>(is_shown: &'a [bool], row: &'a [T]) -> impl Iterator<Item = &'a T> {
+    row.iter().zip(is_shown).filter(|(_, shown)| **shown).map(|(cell, _)| cell)
 }
 
 /// Colours one word of a line. The table could not measure a coloured cell, hence afterwards.
@@ -210,6 +231,28 @@ mod tests {
     #[derive(Serialize)]
     struct Node(&'static str, &'static str);
 
+    /// With a column that is left out where it is empty.
+    #[derive(Serialize)]
+    struct Noted(&'static str, &'static str);
+
+    impl Row for Noted {
+        fn headings(_: bool) -> Vec<&'static str> {
+            vec!["NOTE", "NODE"]
+        }
+
+        fn cells(&self, _: bool) -> Vec<String> {
+            vec![self.1.to_owned(), self.0.to_owned()]
+        }
+
+        fn optional() -> &'static [&'static str] {
+            &["NOTE"]
+        }
+
+        fn name(&self) -> String {
+            self.0.to_owned()
+        }
+    }
+
     impl Row for Node {
         fn headings(wide: bool) -> Vec<&'static str> {
             if wide { vec!["NODE", "STATE", "MORE"] } else { vec!["NODE", "STATE"] }
@@ -236,6 +279,14 @@ mod tests {
         assert_eq!(table(&nodes, false, false), "NODE    STATE\nnode-1  DONE\na       FAILED\n");
         assert_eq!(table(&nodes[1..], true, false), "NODE  STATE   MORE\na     FAILED  x\n");
         assert_eq!(table::<Node>(&[], false, false), "NODE  STATE\n");
+    }
+
+    #[test]
+    fn an_optional_column_is_there_where_a_row_has_something_in_it() {
+        let rows = [Noted("a", "-"), Noted("b", "new")];
+        assert_eq!(table(&rows, false, false), "NOTE  NODE\n-     a\nnew   b\n");
+        assert_eq!(table(&rows[..1], false, false), "NODE\na\n");
+        assert_eq!(table::<Noted>(&[], false, false), "NODE\n");
     }
 
     #[test]

@@ -7,7 +7,8 @@ use crate::run::{AgentId, AgentState, Happened, RunEvent, Was};
 /// How much is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Detail {
-    /// What a person must know beside a progress bar: statuses, batches, failures, commands.
+    /// What a person must know beside a progress bar: statuses, batches, failures, who joins and
+    /// leaves, commands.
     Main,
     /// Also what becomes of each agent.
     Agents,
@@ -69,12 +70,18 @@ pub(crate) fn tell(what: &Happened) -> (Detail, String) {
         }
         Happened::Agent { agent, from, to, batch: _, why } => {
             let least = match (from, to) {
-                (_, AgentState::Failed) => Detail::Main,
+                (_, AgentState::Failed | AgentState::Added) | (Some(_), AgentState::Removed) => {
+                    Detail::Main
+                }
                 // Every agent has such an event when the run starts.
                 (None, _) => Detail::All,
                 (Some(_), _) => Detail::Agents,
             };
-            let why = why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+            let why = match (why, from, to) {
+                (Some(why), ..) => format!(": {why}"),
+                (None, None, AgentState::Added) => ": joined the cluster".to_owned(),
+                (None, None | Some(_), _) => String::new(),
+            };
             (least, format!("{agent} is {to}{why}"))
         }
         Happened::AgentInfo { agent, was } => (Detail::All, asked_again(agent, was)),
@@ -258,6 +265,13 @@ mod tests {
         let done = agent(Some(AgentState::Running), AgentState::Done, None);
         assert_eq!(line_of(&done, Detail::Main), None);
         assert!(line_of(&done, Detail::Agents).unwrap().ends_with("node-1 is DONE"));
+        let joined = line_of(&agent(None, AgentState::Added, None), Detail::Main).unwrap();
+        assert!(joined.ends_with("  node-1 is ADDED: joined the cluster"), "{joined}");
+        let (pending, removed) = (Some(AgentState::Pending), AgentState::Removed);
+        let left = line_of(&agent(pending, removed, Some("left")), Detail::Main).unwrap();
+        assert!(left.ends_with("  node-1 is REMOVED: left"), "{left}");
+        // Of one that is gone each further stage says it again.
+        assert_eq!(line_of(&agent(None, removed, Some("left")), Detail::Agents), None);
         let made = agent(None, AgentState::Pending, None);
         assert_eq!(line_of(&made, Detail::Agents), None);
         assert!(line_of(&made, Detail::All).is_some());

@@ -111,7 +111,9 @@ impl Machine {
         let selected = self.run.progress.stage.selected;
         let left = self.run.progress.count(AgentState::Pending);
         let mut message = if failures == 0 {
-            format!("{} of {selected} agents done", self.run.progress.count(AgentState::Done))
+            let done = self.run.progress.count(AgentState::Done);
+            // More than were selected when others joined.
+            format!("{done} of {} agents done", selected.max(done))
         } else {
             let allowed = self.allowed_failures();
             format!("{failures} of {selected} agents failed, the budget allows {allowed}")
