@@ -10,6 +10,9 @@ mod support;
 
 #[path = "../tests/support/engine.rs"]
 mod engine;
+#[allow(dead_code, reason = "the tests use all of it")]
+#[path = "../tests/support/exports.rs"]
+mod exports;
 #[path = "../tests/replay/recorded.rs"]
 mod recorded;
 #[path = "../tests/driver/scene.rs"]

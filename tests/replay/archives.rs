@@ -7,7 +7,8 @@ use serde_json::json;
 use tar::{Builder, EntryType, Header};
 use tempfile::TempDir;
 
-use crate::recorded::{Recorded, change_lines};
+use crate::exports::change_lines;
+use crate::recorded::Recorded;
 
 struct Packed {
     recorded: Recorded,

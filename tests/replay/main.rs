@@ -8,7 +8,10 @@ mod archives;
 mod engine;
 #[path = "../support/examples.rs"]
 mod examples;
+#[path = "../support/exports.rs"]
+mod exports;
 mod fetched;
+mod members;
 mod playing;
 mod programs;
 mod recorded;

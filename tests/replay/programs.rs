@@ -5,12 +5,10 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use replibook::cli::demo::{Fleet, Process, plan};
-use replibook::replay::{ArchiveLimits, MemberName, pack, unpack};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::process::Command;
 
-use crate::recorded::change_lines;
-use crate::{examples, wait};
+use crate::{examples, exports, wait};
 
 /// Far beyond what any of this takes, also on a busy machine.
 const LIMIT: Duration = Duration::from_secs(240);
@@ -96,32 +94,5 @@ async fn a_run_is_replayed_exported_and_replayed_without_a_server() {
     server.stop().await;
     fleet.stop().await;
 
-    let out = ctl.ok(&["run", "replay", name]).await;
-    assert!(out.starts_with("same: "), "{out}");
-    tampered(&ctl, dir.path(), &file).await;
-}
-
-/// A changed answer is noticed by its sum, and found by the replay.
-async fn tampered(ctl: &Ctl<'_>, dir: &Path, file: &Path) {
-    let folder = tempfile::tempdir_in(dir).unwrap();
-    let (manifest, _) = unpack(file, folder.path(), ArchiveLimits::default()).unwrap();
-    change_lines(folder.path(), &MemberName::Journals, |lines| {
-        let journal = lines.iter_mut().find(|journal| journal["step_name"] == "drain").unwrap();
-        journal["answers"][0]["answer"] = json!({"run-action": {"Ok": {"moved": 4}}});
-    });
-    let file = dir.join("tampered.tar.zst");
-    pack(folder.path(), &manifest, &file).unwrap();
-    let name = file.to_str().unwrap();
-    let (code, out, err) = ctl.run(&["run", "replay", name]).await;
-    assert_eq!((code, out.as_str()), (3, ""), "{err}");
-    assert!(err.contains("it was changed after the export: journals.ndjson;"), "{err}");
-
-    let (code, out, err) = ctl.run(&["run", "replay", name, "--force"]).await;
-    assert_eq!(code, 1, "{out}{err}");
-    assert!(out.starts_with("differs: "), "{out}");
-    let place = "agent node-1, stage restart, step drain, attempt 1, call 1: the result differs";
-    assert!(out.contains(place), "{out}");
-    assert!(out.contains(r#"  recorded: {"moved":3}"#), "{out}");
-    assert!(out.contains(r#"  now:      {"moved":4}"#), "{out}");
-    assert!(err.contains("warning: ") && err.contains("journals.ndjson"), "{err}");
+    exports::check(&file, "node-1", dir.path()).await;
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::exports::change_lines;
 use crate::scene::Scene;
 
 /// Two steps, the second of which uses what came of the first; one of them is tried twice.
@@ -55,8 +56,18 @@ impl Recorded {
 
     /// A run of that playbook.
     pub(crate) async fn of(scene: Scene, playbook: &str) -> Self {
+        Self::during(scene, playbook, async |_, _| {}).await
+    }
+
+    /// The same, with something that happens while the run goes.
+    pub(crate) async fn during(
+        scene: Scene,
+        playbook: &str,
+        story: impl AsyncFnOnce(&Scene, RunId),
+    ) -> Self {
         let run = scene.start_playbook(playbook).await.unwrap();
         let engine = scene.engine("engine-1");
+        story(&scene, run).await;
         scene.until_final(run).await;
         engine.stop().await;
         let folder = tempfile::tempdir().unwrap();
@@ -77,17 +88,6 @@ impl Recorded {
     pub(crate) fn change(&self, member: MemberName, change: impl Fn(&mut Vec<Value>)) {
         change_lines(self.folder.path(), &member, change);
     }
-}
-
-/// Changes the lines of a member in a folder.
-pub(crate) fn change_lines(folder: &Path, member: &MemberName, change: impl Fn(&mut Vec<Value>)) {
-    let path = folder.join(member.to_string());
-    let text = std::fs::read_to_string(&path).unwrap();
-    let mut lines: Vec<Value> =
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    change(&mut lines);
-    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-    std::fs::write(path, text).unwrap();
 }
 
 /// Writes a list that is read in pages, each after the last item of the one before.
