@@ -10,9 +10,10 @@ SHELL := bash
 CARGO ?= cargo
 OUT := $(or $(CARGO_TARGET_DIR),target)
 
-# Number of agents of the demonstration, and how many of them fail.
+# Number of agents of the demonstrations, and how many of them fail.
 AGENTS ?= 12
 FAIL ?= 0
+DEMO_ARGS = --agents $(AGENTS) --fail $(FAIL) $(if $(KEEP),--keep) $(if $(EXPORT),--export '$(EXPORT)')
 
 # Its store, and that of the benchmarks: sqlite, or mongodb, for which the server of the tests is
 # started and stopped again.
@@ -55,19 +56,24 @@ help: ## show this help
 ON_MONGODB = $(if $(filter mongodb,$(STORE)),tests/support/with-mongodb.sh $(TEST_SERVER))
 
 .PHONY: demo
-demo: rust-plugins $(if $(filter mongodb,$(STORE)),test-server) ## show a whole run over AGENTS=12 agents; FAIL=2 makes two fail, KEEP=1 lets all go on, STORE=mongodb
+demo: rust-plugins $(if $(filter mongodb,$(STORE)),test-server) ## show a whole run over AGENTS=12 agents; FAIL=2 makes two fail, KEEP=1 lets all go on, EXPORT=FILE writes the run to a file, STORE=mongodb
 	$(CARGO) build --locked --bins
-	$(ON_MONGODB) $(OUT)/debug/replibook demo --agents $(AGENTS) --fail $(FAIL) $(if $(KEEP),--keep)
+	$(ON_MONGODB) $(OUT)/debug/replibook demo $(DEMO_ARGS)
 
 .PHONY: demo-approval
 demo-approval: rust-plugins ## show a run that a person approves in its middle; exit codes 6 and 0
 	$(CARGO) build --locked --bins
-	$(OUT)/debug/replibook demo --scene approval --agents $(AGENTS) --fail $(FAIL) $(if $(KEEP),--keep)
+	$(OUT)/debug/replibook demo --scene approval $(DEMO_ARGS)
 
 .PHONY: demo-canary
 demo-canary: wasm-targets ## show a canary that is watched, and growing batches after it
 	$(CARGO) build --locked --bins
-	$(OUT)/debug/replibook demo --scene canary --agents $(AGENTS) --fail $(FAIL) $(if $(KEEP),--keep)
+	$(OUT)/debug/replibook demo --scene canary $(DEMO_ARGS)
+
+.PHONY: demo-membership
+demo-membership: wasm-targets ## show a cluster that a platform tells of; one agent joins and one leaves in the middle
+	$(CARGO) build --locked --bins
+	$(OUT)/debug/replibook demo --scene membership $(DEMO_ARGS)
 
 .PHONY: test
 test: example-plugins test-server ## build everything and run all tests

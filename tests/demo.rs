@@ -4,6 +4,8 @@
 
 #[path = "support/examples.rs"]
 mod examples;
+#[path = "support/exports.rs"]
+mod exports;
 #[path = "support/wait.rs"]
 mod wait;
 
@@ -23,7 +25,8 @@ const GONE_LIMIT: Duration = Duration::from_secs(20);
 
 fn demo(temp: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_replibook"));
-    let named = ["approval", "canary"].into_iter().find(|scene| arguments.contains(scene));
+    let named =
+        ["approval", "canary", "membership"].into_iter().find(|scene| arguments.contains(scene));
     let example = examples::all().join(named.unwrap_or("rolling-restart"));
     command.arg("demo").args(arguments).arg("--example").arg(example);
     command.env("TMPDIR", temp).env("NO_COLOR", "1").kill_on_drop(true);
@@ -36,6 +39,19 @@ async fn play(temp: &Path, arguments: &[&str]) -> (Option<i32>, String) {
     let Output { status, stdout, stderr } = output.expect("the demonstration ends").unwrap();
     let text = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
     (status.code(), text)
+}
+
+/// Plays a scene that ends well, and then the run again from the file to which it was exported, as it is
+/// and after somebody changed an answer of the agent in it. Returns what the demonstration said.
+async fn play_twice(temp: &Path, arguments: &[&str], agent: &str) -> String {
+    let files = tempfile::tempdir().unwrap();
+    let file = files.path().join("run.tar.zst");
+    let export = ["--export", file.to_str().unwrap()];
+    let (code, text) = play(temp, &[arguments, &export].concat()).await;
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains(&format!("replictl run replay {}", file.display())), "{text}");
+    exports::check(&file, agent, files.path()).await;
+    text
 }
 
 /// Every `127.0.0.1:PORT` that the demonstration named.
@@ -65,8 +81,7 @@ fn assert_empty(temp: &Path) {
 #[tokio::test]
 async fn twelve_agents_are_restarted_and_nothing_is_left_behind() {
     let temp = tempfile::tempdir().unwrap();
-    let (code, text) = play(temp.path(), &[]).await;
-    assert_eq!(code, Some(0), "{text}");
+    let text = play_twice(temp.path(), &[], "node-1").await;
     assert!(text.contains("12 done"), "{text}");
     assert!(text.matches("sha256:").count() >= 2, "shows the pinned digests: {text}");
     for node in 1..=12 {
@@ -81,8 +96,8 @@ async fn twelve_agents_are_restarted_and_nothing_is_left_behind() {
 #[tokio::test]
 async fn a_second_command_approves_a_run_in_its_middle() {
     let temp = tempfile::tempdir().unwrap();
-    let (code, text) = play(temp.path(), &["--scene", "approval", "--agents", "5"]).await;
-    assert_eq!(code, Some(0), "{text}");
+    let arguments = ["--scene", "approval", "--agents", "5"];
+    let text = play_twice(temp.path(), &arguments, "node-4").await;
     let place = |words: &str| text.find(words).unwrap_or_else(|| panic!("{words:?} in {text}"));
     let order = [
         "2 done, 0 failed, 3 to go: do the first ones look well?",
@@ -102,8 +117,7 @@ async fn a_second_command_approves_a_run_in_its_middle() {
 #[tokio::test]
 async fn a_canary_soaks_and_growing_batches_are_drawn_as_they_start() {
     let temp = tempfile::tempdir().unwrap();
-    let (code, text) = play(temp.path(), &["--scene", "canary"]).await;
-    assert_eq!(code, Some(0), "{text}");
+    let text = play_twice(temp.path(), &["--scene", "canary"], "node-7").await;
     let lines = [
         "batch 1 (canary): 1 agent started  ▓···········",
         "watching 1 agent",
@@ -123,18 +137,65 @@ async fn a_canary_soaks_and_growing_batches_are_drawn_as_they_start() {
     assert_empty(temp.path());
 }
 
+/// The cells of an agent's line in a table, of which columns are two spaces apart or more.
+fn row<'a>(table: &'a str, agent: &str) -> Vec<&'a str> {
+    let of = |line: &&str| line.split_whitespace().next() == Some(agent);
+    let line = table.lines().find(of).unwrap_or_else(|| panic!("{agent} in {table}"));
+    line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect()
+}
+
 #[tokio::test]
-async fn every_example_playbook_is_valid() {
+async fn one_agent_joins_and_one_leaves_in_the_middle_of_a_run() {
+    let temp = tempfile::tempdir().unwrap();
+    let text = play_twice(temp.path(), &["--scene", "membership"], "node-13").await;
+    let place = |words: &str| text.find(words).unwrap_or_else(|| panic!("{words:?} in {text}"));
+    let (joins, leaves) = (place("--- node-13 joins"), place("--- node-12 leaves"));
+    assert!(joins < place("node-13 is ADDED"), "{text}");
+    assert!(joins < leaves && leaves < place("node-12 is REMOVED"), "{text}");
+    let tables: Vec<&str> = text.split("AGENT ").skip(1).collect();
+    let [middle, end] = tables.as_slice() else { panic!("two tables in {text}") };
+    for table in [middle, end] {
+        let (joined, left) = (row(table, "node-13"), row(table, "node-12"));
+        assert!(joined.last().unwrap().starts_with("ADDED "), "{joined:?}");
+        assert_eq!(left[2], "REMOVED", "{left:?}");
+        assert!(left.last().unwrap().starts_with("REMOVED "), "{left:?}");
+        assert_eq!(row(table, "node-1").last(), Some(&"-"));
+    }
+    assert_eq!(row(end, "node-13")[2], "DONE");
+    assert!(end.contains("12 done, 1 removed"), "{end}");
+    let addresses = addresses(&text);
+    assert_eq!(addresses.len(), 15, "a server, a platform and thirteen agents: {text}");
+    gone(&addresses).await;
+    assert_empty(temp.path());
+}
+
+#[tokio::test]
+async fn an_agent_that_fails_in_a_cluster_that_changes_pauses_the_run_too() {
+    let temp = tempfile::tempdir().unwrap();
+    let (code, text) =
+        play(temp.path(), &["--scene", "membership", "--fail", "2", "--export", "run.tar.zst"])
+            .await;
+    assert_eq!(code, Some(9), "{text}");
+    assert!(text.contains("no export: the run is PAUSED"), "{text}");
+    assert!(text.contains("make demo-membership FAIL=2 KEEP=1"), "{text}");
+    gone(&addresses(&text)).await;
+    assert_empty(temp.path());
+}
+
+#[tokio::test]
+async fn every_example_document_is_valid() {
     let (temp, examples) = (tempfile::tempdir().unwrap(), examples::all());
     let folders = std::fs::read_dir(&examples).unwrap().map(|entry| entry.unwrap().path());
-    let playbooks = folders.map(|folder| folder.join("playbook.yaml"));
-    let playbooks: Vec<_> = playbooks.filter(|path| path.is_file()).collect();
-    for name in ["approval", "canary", "rolling-restart", "upgrade"] {
-        assert!(playbooks.contains(&examples.join(name).join("playbook.yaml")), "{playbooks:?}");
+    let documents =
+        folders.flat_map(|it| ["playbook.yaml", "cluster.yaml"].map(|name| it.join(name)));
+    let documents: Vec<_> = documents.filter(|path| path.is_file()).collect();
+    for name in ["approval", "canary", "membership", "rolling-restart", "upgrade"] {
+        assert!(documents.contains(&examples.join(name).join("playbook.yaml")), "{documents:?}");
     }
+    assert!(documents.contains(&examples.join("membership/cluster.yaml")), "{documents:?}");
     let mut command = Command::new(env!("CARGO_BIN_EXE_replictl"));
     command.arg("validate").env("XDG_CACHE_HOME", temp.path()).kill_on_drop(true);
-    playbooks.iter().for_each(|path| {
+    documents.iter().for_each(|path| {
         command.arg("-f").arg(path);
     });
     let output = tokio::time::timeout(LIMIT, command.output()).await.unwrap().unwrap();
@@ -154,22 +215,25 @@ async fn two_failures_pause_the_run_and_it_says_what_to_type() {
     assert_empty(temp.path());
 }
 
-/// Starts the demonstration and returns it with what it said until the run was started.
-async fn started(temp: &Path) -> (Child, String) {
-    let mut child = demo(temp, &[]).spawn().unwrap();
+/// Said when the run is started.
+const STARTS: &str = "$ replictl run start";
+
+/// Starts the demonstration and returns it with what it said until a line began so.
+async fn started(temp: &Path, arguments: &[&str], until: &str) -> (Child, String) {
+    let mut child = demo(temp, arguments).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let mut text = String::new();
     let reading = async {
         while let Some(line) = lines.next_line().await.unwrap() {
             text.push_str(&line);
             text.push('\n');
-            if line.starts_with("$ replictl run start") {
+            if line.starts_with(until) {
                 return;
             }
         }
-        panic!("ended before it started a run: {text}");
+        panic!("ended before it said {until:?}: {text}");
     };
-    tokio::time::timeout(LIMIT, reading).await.expect("the demonstration starts a run");
+    tokio::time::timeout(LIMIT, reading).await.expect("the demonstration says that");
     // Whoever goes on writes into a pipe that is read.
     tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
     (child, text)
@@ -183,22 +247,29 @@ async fn send(signal: &str, child: &Child) {
 
 #[tokio::test]
 async fn an_interrupted_demonstration_leaves_nothing_behind() {
-    let temp = tempfile::tempdir().unwrap();
-    let (mut child, text) = started(temp.path()).await;
-    assert_eq!(addresses(&text).len(), 13, "{text}");
-    send("-INT", &child).await;
-    let status = tokio::time::timeout(LIMIT, child.wait()).await.unwrap().unwrap();
-    assert_eq!(status.code(), Some(130));
-    gone(&addresses(&text)).await;
-    assert_empty(temp.path());
+    let leaves = "--- node-12 leaves";
+    for (arguments, until, processes) in
+        [(&[][..], STARTS, 13), (&["--scene", "membership"], leaves, 15)]
+    {
+        let temp = tempfile::tempdir().unwrap();
+        let (mut child, text) = started(temp.path(), arguments, until).await;
+        assert_eq!(addresses(&text).len(), processes, "{text}");
+        send("-INT", &child).await;
+        let status = tokio::time::timeout(LIMIT, child.wait()).await.unwrap().unwrap();
+        assert_eq!(status.code(), Some(130));
+        gone(&addresses(&text)).await;
+        assert_empty(temp.path());
+    }
 }
 
 #[tokio::test]
 async fn a_killed_demonstration_leaves_no_process_behind() {
-    let temp = tempfile::tempdir().unwrap();
-    let (mut child, text) = started(temp.path()).await;
-    child.kill().await.unwrap();
-    gone(&addresses(&text)).await;
+    for arguments in [&[][..], &["--scene", "membership"]] {
+        let temp = tempfile::tempdir().unwrap();
+        let (mut child, text) = started(temp.path(), arguments, STARTS).await;
+        child.kill().await.unwrap();
+        gone(&addresses(&text)).await;
+    }
 }
 
 #[tokio::test]
@@ -207,4 +278,8 @@ async fn impossible_numbers_are_refused() {
     let (code, text) = play(temp.path(), &["--agents", "3", "--fail", "4"]).await;
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("expected at most 3"), "{text}");
+    let (code, text) = play(temp.path(), &["--scene", "membership", "--agents", "4"]).await;
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("expected 5 to 99"), "{text}");
+    assert_empty(temp.path());
 }

@@ -1,52 +1,20 @@
 //! The command itself: what the demonstration shows, in order.
 
 use std::ffi::OsString;
-use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::ExitStatus;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::ending::{TOLD_BY_THE_RUN, approve, check_export, conclude, export, newest_run};
 use super::fleet::plan;
+use super::membership::{Change, NodesFile, cluster_document, tell};
 use super::scene::Scene;
-use crate::api::wire::{Listing, RunView};
-use crate::cli::client::Client;
+use super::shown::Shown;
+use super::terminal::{say, type_in};
 
 /// Name of the demonstration's cluster.
 const CLUSTER: &str = "demo";
-
-/// Exit code of `replictl` for a run that is paused.
-const PAUSED: u8 = 9;
-
-/// Exit code of `replictl` for a run that waits for approval.
-const WAITS_FOR_APPROVAL: u8 = 6;
-
-/// Exit codes of `replictl` that tell how a run went, not that something is broken: done, done with
-/// failures, waiting, cancelled, paused.
-const TOLD_BY_THE_RUN: [u8; 5] = [0, 5, WAITS_FOR_APPROVAL, 7, PAUSED];
-
-/// What is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Shown {
-    /// Every node is restarted, zone by zone
-    Restart,
-    /// Some nodes are restarted, a person approves, the rest follows
-    Approval,
-    /// One node is restarted and watched, then more and more of the others
-    Canary,
-}
-
-impl Shown {
-    /// The example that it plays, from the root of the project.
-    fn example(self) -> &'static str {
-        match self {
-            Self::Restart => "examples/rolling-restart",
-            Self::Approval => "examples/approval",
-            Self::Canary => "examples/canary",
-        }
-    }
-}
 
 /// Arguments of `replibook demo`.
 #[derive(Clone, Debug, clap::Args)]
@@ -70,6 +38,10 @@ pub struct DemoArgs {
     /// The server's store, as for `replibook serve`; without it a file in a temporary directory
     #[arg(long, value_name = "STORE")]
     pub store: Option<String>,
+
+    /// After the run write its export to this file, which `replictl run replay` takes
+    #[arg(long, value_name = "FILE")]
+    pub export: Option<PathBuf>,
 
     /// After the run keep the server and the agents going until Ctrl-C
     #[arg(long)]
@@ -100,7 +72,6 @@ pub async fn demo(args: DemoArgs) -> anyhow::Result<u8> {
 }
 
 async fn play(args: &DemoArgs, scene: &mut Scene) -> anyhow::Result<u8> {
-    let nodes = plan(args.agents, args.fail)?;
     let example = args.example.clone().unwrap_or_else(|| args.scene.example().into());
     let playbook = example.join("playbook.yaml");
     if !playbook.is_file() {
@@ -109,79 +80,101 @@ async fn play(args: &DemoArgs, scene: &mut Scene) -> anyhow::Result<u8> {
             playbook.display()
         );
     }
-
-    say(&format!("starting a server and {} agents, a process and a port each", args.agents));
-    let server = scene.start_server(args.store.as_deref()).await?;
-    say(&format!("  server   {server}"));
-    let fleet = scene.start_agents(nodes).await?;
-    for (node, address) in fleet.agents() {
-        let note = if node.fails { "   its restart will fail" } else { "" };
-        say(&format!("  {:<8} {address}   zone {}{note}", node.id, node.zone));
-    }
-    let document = fleet.cluster_document(CLUSTER)?;
-    let cluster = scene.dir().join("cluster.yaml");
-    std::fs::write(&cluster, document)
-        .with_context(|| format!("failed to write {}", cluster.display()))?;
-
     let name = playbook_name(&playbook)?;
-    let apply: [OsString; 3] = ["apply".into(), "-f".into(), cluster.into()];
+    args.export.as_deref().map_or(Ok(()), check_export)?;
+    let (server, cluster, story) = put_up(args, scene).await?;
+    let path = scene.dir().join("cluster.yaml");
+    std::fs::write(&path, cluster)
+        .with_context(|| format!("failed to write {}", path.display()))?;
+
+    let apply: [OsString; 3] = ["apply".into(), "-f".into(), path.into()];
     let apply = apply.into_iter().chain(["-f".into(), playbook.into()]);
-    let start = ["run", "start", &name, "--cluster", CLUSTER, "--watch"].map(OsString::from);
+    let start = ["run", "start", &name, "--cluster", CLUSTER].map(OsString::from);
     let mut code = type_in(scene, &apply.collect::<Vec<_>>()).await?;
+    let nodes = story.as_ref().map(|(_, file)| file.path().to_owned());
     if code == 0 {
-        code = type_in(scene, &start).await?;
+        code = match story {
+            Some((change, file)) => match type_in(scene, &start).await? {
+                0 => watch_and_change(scene, &server, change, file).await?,
+                failed => failed,
+            },
+            None => {
+                let watched = start.into_iter().chain(["--watch".into()]);
+                type_in(scene, &watched.collect::<Vec<_>>()).await?
+            }
+        };
         code = match args.scene {
-            Shown::Restart | Shown::Canary => code,
+            Shown::Restart | Shown::Canary | Shown::Membership => code,
             Shown::Approval => approve(scene, &server, code).await?,
         };
+        if let Some(file) = &args.export {
+            code = export(scene, &server, file, code).await?;
+        }
     }
-    conclude(args, &server, code).await
+    conclude(args, &server, nodes, code).await
 }
 
-/// Types a `replictl` command and returns its exit code.
-async fn type_in(scene: &mut Scene, arguments: &[OsString]) -> anyhow::Result<u8> {
-    let shown: Vec<_> = arguments.iter().map(|word| shell_word(&word.to_string_lossy())).collect();
-    say(&format!("\n$ replictl {}", shown.join(" ")));
-    Ok(exit_code(scene.replictl(arguments).await?))
+/// How the cluster changes, and the file by which it does.
+type Story = Option<(Change, NodesFile)>;
+
+/// Starts the processes and says where they are. Returns the server's address and the `Cluster`
+/// document.
+async fn put_up(args: &DemoArgs, scene: &mut Scene) -> anyhow::Result<(String, String, Story)> {
+    let (change, nodes) = match args.scene {
+        Shown::Restart | Shown::Approval | Shown::Canary => (None, plan(args.agents, args.fail)?),
+        Shown::Membership => {
+            let (change, nodes) = Change::plan(args.agents, args.fail)?;
+            (Some(change), nodes)
+        }
+    };
+    let and_platform = if change.is_some() { ", a platform" } else { "" };
+    let agents = nodes.len();
+    say(&format!("starting a server{and_platform} and {agents} agents, a process and a port each"));
+    let server = scene.start_server(args.store.as_deref()).await?;
+    say(&format!("  server   {server}"));
+    let file = scene.dir().join("nodes.yaml");
+    let fleet = scene.start_agents(nodes).await?;
+    for (node, address) in fleet.agents() {
+        let fails = if node.fails { "   its restart will fail" } else { "" };
+        let note = change.as_ref().map_or("", |change| change.note(&node.id));
+        say(&format!("  {:<8} {address}   zone {}{fails}{note}", node.id, node.zone));
+    }
+    let Some(change) = change else {
+        let document = fleet.cluster_document(CLUSTER)?;
+        return Ok((server, document, None));
+    };
+    let file = NodesFile::new(file, CLUSTER, fleet);
+    file.write(&[&change.joins])?;
+    let platform = scene.start_platform(file.path()).await?;
+    say(&format!("  platform {platform}   tells of all of them but {}", change.joins));
+    Ok((server, cluster_document(CLUSTER, &platform)?, Some((change, file))))
 }
 
-/// A word as a person types it.
-fn shell_word(word: &str) -> String {
-    if word.contains(' ') { format!("'{word}'") } else { word.to_owned() }
-}
-
-/// Approves the run that waits for that, as another person in another terminal would, and shows both
-/// exit codes.
-async fn approve(scene: &mut Scene, server: &str, code: u8) -> anyhow::Result<u8> {
-    say(&format!("\nexit code {code}"));
-    if code != WAITS_FOR_APPROVAL {
-        return Ok(code);
+/// Types the command that watches the run, and changes the cluster meanwhile.
+async fn watch_and_change(
+    scene: &mut Scene,
+    server: &str,
+    change: Change,
+    file: NodesFile,
+) -> anyhow::Result<u8> {
+    let run = newest_run(server).await?.id;
+    let beside = scene.beside().context("failed to find the server")?;
+    let mut told = std::pin::pin!(tell(run, change, file, beside));
+    let watch = ["run", "watch", &run.to_string()].map(OsString::from);
+    let mut watched = std::pin::pin!(type_in(scene, &watch));
+    tokio::select! {
+        // A run that pauses is over for this command, also before the cluster has changed. One that
+        // has ended is over for both, and this one tells how.
+        biased;
+        code = &mut watched => code,
+        told = &mut told => {
+            let code = watched.await?;
+            if code == 0 {
+                told.context("failed to change the cluster")?;
+            }
+            Ok(code)
+        }
     }
-    let client = Client::new(server)?;
-    let newest: Listing<RunView> = client.runs().read(None, 1).await?;
-    let run = newest.items.first().context("failed to find the run that waits")?.id;
-    let id = run.to_string();
-    let arguments = ["run", "approve", &id, "--reason", "they look well", "--watch"];
-    let code = type_in(scene, &arguments.map(OsString::from)).await?;
-    say(&format!("\nexit code {code}"));
-    Ok(code)
-}
-
-/// Says what comes next after `replictl` ended with `code`.
-async fn conclude(args: &DemoArgs, server: &str, code: u8) -> anyhow::Result<u8> {
-    if args.keep {
-        say("\nthe server and the agents go on until Ctrl-C. replictl is beside replibook; before");
-        say("you use it in another terminal, type:");
-        say(&format!("  export REPLIBOOK_SERVER={server}"));
-        std::future::pending::<()>().await;
-    }
-    if code == PAUSED {
-        say("\nthe run is paused, and waits until a person resumes or cancels it with one of the");
-        say("commands above. this is a demonstration: its server and its agents stop now, and the");
-        say("run with them. to have them go on, so that you can type the commands:");
-        say(&format!("  make demo FAIL={} KEEP=1        (replibook demo --keep)", args.fail));
-    }
-    Ok(code)
 }
 
 /// The name that the playbook gives itself.
@@ -193,13 +186,6 @@ fn playbook_name(path: &std::path::Path) -> anyhow::Result<String> {
         Some(name) => Ok(name.to_owned()),
         None => Err(anyhow::anyhow!("found no name at metadata.name").context(failed())),
     }
-}
-
-/// The exit code as a shell shows it: 128 and the signal for a process that was killed.
-fn exit_code(status: ExitStatus) -> u8 {
-    use std::os::unix::process::ExitStatusExt as _;
-    let killed = || status.signal().map(|number| 128_i32.saturating_add(number));
-    status.code().or_else(killed).and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
 }
 
 /// Resolves to the number of the signal that asks this process to stop.
@@ -217,23 +203,9 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = u8>> {
     })
 }
 
-/// Tells the person at the terminal; stdout is for the commands' own data.
-fn say(text: &str) {
-    // A closed stderr is no reason to stop: the exit code still tells how it went.
-    let _ = writeln!(std::io::stderr(), "{text}");
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::process::ExitStatusExt as _;
-
     use super::*;
-
-    #[test]
-    fn exit_codes_are_those_that_a_shell_shows() {
-        assert_eq!(exit_code(ExitStatus::from_raw(9 << 8)), 9);
-        assert_eq!(exit_code(ExitStatus::from_raw(9)), 137);
-    }
 
     #[test]
     fn a_playbook_without_a_name_is_an_error_that_names_the_file() {

@@ -1,14 +1,19 @@
 //! `replibook demo`: a server and a dozen agents, each a process of its own, and one run over them.
 //!
-//! The demonstration uses nothing that a user has not: it starts `replibook serve` and
-//! `replibook agent`, and types `replictl` commands. [`Process`] and [`Fleet`] are public so that
-//! tests put up the same scene.
+//! The demonstration uses nothing that a user has not: it starts `replibook serve`, `replibook agent`
+//! and, for a cluster that changes, `replibook platform`, and types `replictl` commands. [`Process`] and
+//! [`Fleet`] are public so that tests put up the same scene.
 
 mod command;
+mod ending;
 mod fleet;
+mod membership;
 mod process;
 mod scene;
+mod shown;
+mod terminal;
 
-pub use command::{DemoArgs, Shown, demo};
+pub use command::{DemoArgs, demo};
 pub use fleet::{Fleet, FleetError, MAX_AGENTS, Node, plan};
 pub use process::{Process, ProcessError};
+pub use shown::Shown;

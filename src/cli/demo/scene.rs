@@ -9,6 +9,7 @@ use tokio::process::{Child, Command};
 
 use super::fleet::{Fleet, Node};
 use super::process::Process;
+use super::terminal::{pass_on, say_beside};
 
 /// How long `replictl` may take to stop after a Ctrl-C that it got as well; it only has to tidy up
 /// the terminal.
@@ -20,6 +21,7 @@ pub(super) struct Scene {
     programs: Programs,
     dir: tempfile::TempDir,
     server: Option<Process>,
+    platform: Option<Process>,
     fleet: Option<Fleet>,
     client: Option<Child>,
 }
@@ -52,7 +54,7 @@ impl Scene {
         let programs = Programs::find()?;
         let dir = tempfile::Builder::new().prefix("replibook-demo-").tempdir();
         let dir = dir.context("failed to make a directory for the demonstration")?;
-        Ok(Self { programs, dir, server: None, fleet: None, client: None })
+        Ok(Self { programs, dir, server: None, platform: None, fleet: None, client: None })
     }
 
     /// Where the files are.
@@ -78,6 +80,22 @@ impl Scene {
     pub(super) async fn start_agents(&mut self, nodes: Vec<Node>) -> anyhow::Result<&Fleet> {
         let fleet = Fleet::start(&self.programs.replibook, self.dir.path(), nodes).await?;
         Ok(self.fleet.insert(fleet))
+    }
+
+    /// Starts a platform that serves `file`, and returns its address.
+    pub(super) async fn start_platform(&mut self, file: &Path) -> anyhow::Result<String> {
+        let mut command = Command::new(&self.programs.replibook);
+        command.args(["platform", "--listen", "127.0.0.1:0", "--until-stdin-closes", "--file"]);
+        command.arg(file);
+        let log = self.dir().join("platform.log");
+        let platform = Process::start("the platform", command, &log).await?;
+        Ok(self.platform.insert(platform).address().to_owned())
+    }
+
+    /// What runs commands while another one goes on; none before the server is there.
+    pub(super) fn beside(&self) -> Option<Beside> {
+        let server = self.server.as_ref()?.address().to_owned();
+        Some(Beside { replictl: self.programs.replictl.clone(), server })
     }
 
     /// Runs a `replictl` command to its end; what it writes goes where ours goes.
@@ -113,9 +131,38 @@ impl Scene {
         if let Some(server) = self.server.take() {
             server.stop().await;
         }
+        if let Some(platform) = self.platform.take() {
+            platform.stop().await;
+        }
         if let Some(fleet) = self.fleet.take() {
             fleet.stop().await;
         }
         self.dir.close().context("failed to remove the directory of the demonstration")
+    }
+}
+
+/// Runs `replictl` commands while another one goes on, as in a second terminal.
+#[derive(Debug)]
+pub(super) struct Beside {
+    replictl: PathBuf,
+    server: String,
+}
+
+impl Beside {
+    /// Address of the server.
+    pub(super) fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// Runs a command to its end. What it writes appears in one piece then.
+    pub(super) async fn replictl(&self, arguments: &[&str]) -> anyhow::Result<()> {
+        let mut command = Command::new(&self.replictl);
+        command.args(arguments).env("REPLIBOOK_SERVER", &self.server);
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        let output = command.output().await.context("failed to run replictl")?;
+        say_beside(&format!("\n$ replictl {}", arguments.join(" ")));
+        pass_on(&output.stdout, &output.stderr);
+        say_beside("");
+        Ok(())
     }
 }

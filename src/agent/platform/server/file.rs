@@ -195,10 +195,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_example_is_one_and_the_help_text_shows_one() {
-        let example = include_bytes!("../../../../examples/platform/nodes.yaml");
-        let nodes = read(example).unwrap();
-        assert!(nodes.clusters > 0 && nodes.nodes > 0);
+    fn the_examples_are_some_and_the_help_text_shows_one() {
+        let examples: [&[u8]; 2] = [
+            include_bytes!("../../../../examples/platform/nodes.yaml"),
+            include_bytes!("../../../../examples/membership/nodes.yaml"),
+        ];
+        for example in examples {
+            let nodes = read(example).unwrap();
+            assert!(nodes.clusters > 0 && nodes.nodes > 0);
+        }
         let nodes = read(super::super::args::EXAMPLE.as_bytes()).unwrap();
         let expected = json!({"clusters": [{"cluster_id": "mongo-eu", "nodes": [{
             "node_id": "node-1", "agent_address": "http://10.0.0.11:8000",

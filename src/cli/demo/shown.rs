@@ -1,0 +1,64 @@
+//! The scenes that can be shown.
+
+/// What is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Shown {
+    /// Every node is restarted, zone by zone
+    Restart,
+    /// Some nodes are restarted, a person approves, the rest follows
+    Approval,
+    /// One node is restarted and watched, then more and more of the others
+    Canary,
+    /// A platform tells of the nodes, one of which joins and one leaves while the run goes
+    Membership,
+}
+
+impl Shown {
+    /// The example that it plays, from the root of the project.
+    pub(super) fn example(self) -> &'static str {
+        match self {
+            Self::Restart => "examples/rolling-restart",
+            Self::Approval => "examples/approval",
+            Self::Canary => "examples/canary",
+            Self::Membership => "examples/membership",
+        }
+    }
+
+    /// What shows it, for people who have the project: `make TARGET`.
+    pub(super) fn target(self) -> &'static str {
+        match self {
+            Self::Restart => "demo",
+            Self::Approval => "demo-approval",
+            Self::Canary => "demo-canary",
+            Self::Membership => "demo-membership",
+        }
+    }
+
+    /// Its name on the command line.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Restart => "restart",
+            Self::Approval => "approval",
+            Self::Canary => "canary",
+            Self::Membership => "membership",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum as _;
+
+    use super::*;
+
+    #[test]
+    fn each_scene_has_an_example_a_target_and_the_name_that_is_typed() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let makefile = std::fs::read_to_string(root.join("Makefile")).unwrap();
+        for scene in Shown::value_variants() {
+            assert!(root.join(scene.example()).join("playbook.yaml").is_file(), "{scene:?}");
+            assert!(makefile.contains(&format!("\n{}: ", scene.target())), "{scene:?}");
+            assert_eq!(scene.to_possible_value().unwrap().get_name(), scene.name());
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! What the demonstration types and says; stdout is for the commands' own data.
+
+use std::ffi::OsString;
+use std::io::{IsTerminal, Write};
+use std::process::ExitStatus;
+
+use super::scene::Scene;
+
+/// Takes away what stands in the line of the cursor: a progress bar, which is drawn anew below.
+const CLEAR_LINE: &str = "\r\x1b[2K";
+
+/// Types a `replictl` command and returns its exit code.
+pub(super) async fn type_in(scene: &mut Scene, arguments: &[OsString]) -> anyhow::Result<u8> {
+    let shown: Vec<_> = arguments.iter().map(|word| shell_word(&word.to_string_lossy())).collect();
+    say(&format!("\n$ replictl {}", shown.join(" ")));
+    Ok(exit_code(scene.replictl(arguments).await?))
+}
+
+/// A word as a person types it.
+fn shell_word(word: &str) -> String {
+    if word.contains(' ') { format!("'{word}'") } else { word.to_owned() }
+}
+
+/// The exit code as a shell shows it: 128 and the signal for a process that was killed.
+fn exit_code(status: ExitStatus) -> u8 {
+    use std::os::unix::process::ExitStatusExt as _;
+    let killed = || status.signal().map(|number| 128_i32.saturating_add(number));
+    status.code().or_else(killed).and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
+}
+
+/// Tells the person at the terminal.
+pub(super) fn say(text: &str) {
+    write(std::io::stderr(), "", &format!("{text}\n"));
+}
+
+/// The same, while another command may be drawing a progress bar.
+pub(super) fn say_beside(text: &str) {
+    let stderr = std::io::stderr();
+    let clear = if stderr.is_terminal() { CLEAR_LINE } else { "" };
+    write(stderr, clear, &format!("{text}\n"));
+}
+
+/// Passes on what a command wrote, while another one may be drawing a progress bar.
+pub(super) fn pass_on(stdout: &[u8], stderr: &[u8]) {
+    let bar = if std::io::stderr().is_terminal() { CLEAR_LINE } else { "" };
+    let clear = |is_terminal: bool| if is_terminal { bar } else { "" };
+    let (data, said) = (String::from_utf8_lossy(stdout), String::from_utf8_lossy(stderr));
+    write(std::io::stdout(), clear(std::io::stdout().is_terminal()), &data);
+    write(std::io::stderr(), bar, &said);
+}
+
+/// In one piece, so that nothing comes between.
+fn write(mut to: impl Write, clear: &str, text: &str) {
+    if text.is_empty() {
+        return;
+    }
+    // A closed stream is no reason to stop: the exit code still tells how it went.
+    let _ = to.write_all(format!("{clear}{text}").as_bytes()).and_then(|()| to.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    use super::*;
+
+    #[test]
+    fn exit_codes_are_those_that_a_shell_shows() {
+        assert_eq!(exit_code(ExitStatus::from_raw(9 << 8)), 9);
+        assert_eq!(exit_code(ExitStatus::from_raw(9)), 137);
+    }
+}
