@@ -19,7 +19,8 @@ impl StopAsked {
     /// # Errors
     /// When signals or standard input can't be listened to.
     pub fn listen(until_stdin_closes: bool) -> anyhow::Result<Self> {
-        let stdin_closed = until_stdin_closes.then(stdin_closed).transpose()?;
+        let stdin_closed = until_stdin_closes.then(stdin_closed).transpose();
+        let stdin_closed = stdin_closed.context("failed to watch standard input")?;
         // A file that may not grow is an error of the write that meets it, as a full disk is, and not
         // the end of the program. The handler stays when nobody listens.
         let too_large = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
@@ -48,17 +49,17 @@ impl StopAsked {
     }
 }
 
-/// Reads standard input to its end, on a thread of its own: tokio's would keep the runtime from
+/// Reads standard input to its end, and says so, on a thread of its own: tokio's would keep the runtime from
 /// ending while a read waits.
-fn stdin_closed() -> anyhow::Result<oneshot::Receiver<()>> {
+///
+/// # Errors
+/// When there can be no such thread.
+pub fn stdin_closed() -> io::Result<oneshot::Receiver<()>> {
     let (closed, receiver) = oneshot::channel();
-    std::thread::Builder::new()
-        .name("stdin".to_owned())
-        .spawn(move || {
-            // A failed read ends it as well as the end.
-            let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
-            let _ = closed.send(());
-        })
-        .context("failed to watch standard input")?;
+    std::thread::Builder::new().name("stdin".to_owned()).spawn(move || {
+        // A failed read ends it as well as the end.
+        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        let _ = closed.send(());
+    })?;
     Ok(receiver)
 }

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
 
 /// Far beyond what the demonstration takes, also on a busy machine.
 const LIMIT: Duration = Duration::from_secs(240);
@@ -218,8 +219,9 @@ async fn two_failures_pause_the_run_and_it_says_what_to_type() {
 /// Said when the run is started.
 const STARTS: &str = "$ replictl run start";
 
-/// Starts the demonstration and returns it with what it said until a line began so.
-async fn started(temp: &Path, arguments: &[&str], until: &str) -> (Child, String) {
+/// Starts the demonstration and returns it with what it said until a line began so, and with what ends
+/// when nobody is left who could say more.
+async fn started(temp: &Path, arguments: &[&str], until: &str) -> (Child, String, JoinHandle<()>) {
     let mut child = demo(temp, arguments).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let mut text = String::new();
@@ -235,8 +237,8 @@ async fn started(temp: &Path, arguments: &[&str], until: &str) -> (Child, String
     };
     tokio::time::timeout(LIMIT, reading).await.expect("the demonstration says that");
     // Whoever goes on writes into a pipe that is read.
-    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-    (child, text)
+    let silent = tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    (child, text, silent)
 }
 
 async fn send(signal: &str, child: &Child) {
@@ -252,11 +254,12 @@ async fn an_interrupted_demonstration_leaves_nothing_behind() {
         [(&[][..], STARTS, 13), (&["--scene", "membership"], leaves, 15)]
     {
         let temp = tempfile::tempdir().unwrap();
-        let (mut child, text) = started(temp.path(), arguments, until).await;
+        let (mut child, text, silent) = started(temp.path(), arguments, until).await;
         assert_eq!(addresses(&text).len(), processes, "{text}");
         send("-INT", &child).await;
         let status = tokio::time::timeout(LIMIT, child.wait()).await.unwrap().unwrap();
         assert_eq!(status.code(), Some(130));
+        tokio::time::timeout(GONE_LIMIT, silent).await.expect("nobody says more").unwrap();
         gone(&addresses(&text)).await;
         assert_empty(temp.path());
     }
@@ -264,10 +267,12 @@ async fn an_interrupted_demonstration_leaves_nothing_behind() {
 
 #[tokio::test]
 async fn a_killed_demonstration_leaves_no_process_behind() {
-    for arguments in [&[][..], &["--scene", "membership"]] {
+    let changes = "--- node-13 joins";
+    for (arguments, until) in [(&[][..], STARTS), (&["--scene", "membership"], changes)] {
         let temp = tempfile::tempdir().unwrap();
-        let (mut child, text) = started(temp.path(), arguments, STARTS).await;
+        let (mut child, text, silent) = started(temp.path(), arguments, until).await;
         child.kill().await.unwrap();
+        tokio::time::timeout(GONE_LIMIT, silent).await.expect("nobody says more").unwrap();
         gone(&addresses(&text)).await;
     }
 }

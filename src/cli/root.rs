@@ -20,6 +20,7 @@ use super::problems;
 use super::run::{RunCommand, run_command};
 use super::text::{Paint, clean};
 use super::validate::{Validate, validate};
+use crate::stop::stdin_closed;
 
 /// Steers a Replibook server.
 ///
@@ -35,6 +36,9 @@ pub struct Cli {
     #[arg(short, long, global = true, value_parser = OutputParser, default_value = "table",
           value_name = "FORMAT")]
     pub output: Output,
+    /// Stop when stdin closes: with the program that started this one
+    #[arg(long, global = true, hide = true)]
+    pub until_stdin_closes: bool,
     /// What to do
     #[command(subcommand)]
     pub command: Command,
@@ -96,7 +100,17 @@ pub fn replictl(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn start(cli: &Cli, console: &Console) -> Result<Exit, CliError> {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
-    runtime.enable_all().build().map_err(CliError::Setup)?.block_on(perform(cli, console))
+    let runtime = runtime.enable_all().build().map_err(CliError::Setup)?;
+    if !cli.until_stdin_closes {
+        return runtime.block_on(perform(cli, console));
+    }
+    let closed = stdin_closed().map_err(CliError::Setup)?;
+    runtime.block_on(async {
+        tokio::select! {
+            done = perform(cli, console) => done,
+            _ = closed => Ok(Exit::Interrupted),
+        }
+    })
 }
 
 async fn perform(cli: &Cli, console: &Console) -> Result<Exit, CliError> {

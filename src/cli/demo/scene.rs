@@ -5,7 +5,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 
 use super::fleet::{Fleet, Node};
 use super::process::Process;
@@ -23,7 +23,7 @@ pub(super) struct Scene {
     server: Option<Process>,
     platform: Option<Process>,
     fleet: Option<Fleet>,
-    client: Option<Child>,
+    client: Option<(Child, Option<ChildStdin>)>,
 }
 
 /// The two binaries.
@@ -104,12 +104,16 @@ impl Scene {
         I: IntoIterator<Item: AsRef<std::ffi::OsStr>>,
     {
         let mut command = Command::new(&self.programs.replictl);
-        command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+        // It goes with this process, however that ends.
+        command.arg("--until-stdin-closes").args(arguments);
+        command.stdin(Stdio::piped()).kill_on_drop(true);
         if let Some(server) = &self.server {
             command.env("REPLIBOOK_SERVER", server.address());
         }
         // Kept here and not in this future, so that a Ctrl-C lets it end by itself.
-        let client = self.client.insert(command.spawn().context("failed to start replictl")?);
+        let mut client = command.spawn().context("failed to start replictl")?;
+        let stdin = client.stdin.take();
+        let (client, _) = self.client.insert((client, stdin));
         let status = client.wait().await.context("failed to wait for replictl")?;
         self.client = None;
         Ok(status)
@@ -122,7 +126,7 @@ impl Scene {
 
     /// Stops every process, waits until they are gone, and removes the directory.
     pub(super) async fn take_down(mut self) -> anyhow::Result<()> {
-        if let Some(mut client) = self.client.take()
+        if let Some((mut client, _stdin)) = self.client.take()
             && tokio::time::timeout(CLIENT_STOP_LIMIT, client.wait()).await.is_err()
         {
             client.kill().await.context("failed to stop replictl")?;
