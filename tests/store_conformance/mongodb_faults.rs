@@ -132,7 +132,7 @@ async fn a_run_is_taken_over_also_where_the_server_refuses_to_end_sessions() {
     const UNAUTHORIZED: i32 = 13;
     let server = TestServer::start(&["--enable-test-commands"]);
     let admin = Client::with_uri_str(server.address()).await.unwrap().database("admin");
-    let database = Database::on(&server.address());
+    let database = Database::on(server.address());
     let brief = StoreOptions { lease: Millis::from_secs(1), ..options() };
     let first = open(&database, brief).await.unwrap();
     first.create_run(&new_run(1)).await.unwrap();
