@@ -124,8 +124,9 @@ impl Console {
 
     /// Says something to the person.
     pub fn say(&self, text: &str) {
-        // Without standard error there is nobody to tell, which is no reason to stop.
-        let _ = writeln!(io::stderr().lock(), "{text}");
+        // In one piece, so that no other program's output comes between a line and its end. Without
+        // standard error there is nobody to tell, which is no reason to stop.
+        let _ = io::stderr().lock().write_all(format!("{text}\n").as_bytes());
     }
 
     /// Writes a list.

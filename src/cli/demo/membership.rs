@@ -119,7 +119,8 @@ pub(super) async fn tell(
     until(&mut feed, |_, state| state == AgentState::Done).await?;
     say_beside(&format!("--- {joins} joins: the platform tells of it from now on"));
     file.write(&[])?;
-    until(&mut feed, |agent, state| agent == joins && state == AgentState::Added).await?;
+    // It is ADDED first; by the time of the next change whoever watches has been told of that.
+    until(&mut feed, |agent, state| agent == joins && state != AgentState::Added).await?;
     say_beside(&format!("--- {leaves} leaves: the platform does not tell of it any more"));
     say_beside(&format!(
         "    it is gone after three answers in a row without it, {INTERVAL} apart"
