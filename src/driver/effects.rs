@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::World;
-use super::discovery::{Following, feed, known_members};
+use super::discovery::{Fed, Following, feed, known_members};
 use super::lease::{LeaseGuard, LeasedAgents};
 use crate::agent::{self, ActionRequest, FollowContext, Start};
 use crate::clock::Clock;
@@ -16,7 +16,7 @@ use crate::mutants::mutant;
 use crate::plugin::PluginError;
 use crate::run::{
     Activate, Activation, ActivationEnd, Answer, AttemptKey, Call, Digest, FailureReason, Input,
-    Machine, Millis, Perform, Timestamp,
+    Machine, MassAbsence, Millis, Perform, Timestamp,
 };
 
 /// Inputs that wait for the driver of a run. Tasks wait when it is full, so nothing is lost.
@@ -130,9 +130,15 @@ impl Effects {
     /// the run knows.
     pub(super) fn feed(&mut self, machine: &Machine) {
         self.stop_feeding();
-        let known = known_members(machine.records());
-        let told = machine.run().progress.mass_absence;
-        let feed = feed(self.world.clone(), self.following(), known, told, self.inbox.clone());
+        let records = machine.records();
+        let takes_others = machine.run().snapshot.retry_of.is_none();
+        let only = || records.iter().map(|record| record.agent.clone()).collect();
+        let fed = Fed {
+            known: known_members(records),
+            told: machine.run().progress.mass_absence,
+            only: (!takes_others).then(only),
+        };
+        let feed = feed(self.world.clone(), self.following(), fed, self.inbox.clone());
         self.feed = Some(self.tasks.spawn(feed));
     }
 
@@ -148,10 +154,10 @@ impl Effects {
         }
     }
 
-    /// Tells who follows the cluster that its mass absence is accepted.
-    pub(super) fn accept_absence(&mut self) {
+    /// Tells who follows the cluster that this mass absence is accepted.
+    pub(super) fn accept_absence(&mut self, seen: MassAbsence) {
         let following = self.following();
-        self.tasks.spawn(async move { following.accept().await });
+        self.tasks.spawn(async move { following.accept(seen).await });
     }
 
     /// Sends what a task works out.

@@ -17,7 +17,7 @@ use crate::store::{MAX_PAGE, StoreError};
 
 /// Agents that are asked at the same time, so that a large cluster doesn't open all its
 /// connections at once.
-const ASKED_AT_ONCE: usize = 64;
+pub(super) const ASKED_AT_ONCE: usize = 64;
 
 /// How long one agent may take. One that doesn't answer in time takes part with the attributes of
 /// the Cluster object and the platform alone: its steps will say what is wrong with it.

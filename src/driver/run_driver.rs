@@ -106,7 +106,8 @@ impl RunDriver {
                 return Ok(());
             }
             match takes_changes(machine.run()) {
-                true if !effects.is_fed() => effects.feed(&machine),
+                // What the feed before this one told goes first.
+                true if !effects.is_fed() && !machine.catches_up() => effects.feed(&machine),
                 true => {}
                 false => effects.stop_feeding(),
             }
@@ -131,7 +132,19 @@ impl RunDriver {
     /// Follows the cluster of the run while the run is not over: also while it waits, so that its
     /// members are known when it starts.
     async fn follow(&self, loaded: &Loaded) -> Following {
-        let known = known_members(&loaded.records);
+        let records = match loaded.run.progress.status {
+            RunStatus::Running | RunStatus::Paused => loaded.records.as_slice(),
+            // It takes no changes yet, or none any more: what it knows may be long out of date.
+            RunStatus::PendingApprove
+            | RunStatus::Pending
+            | RunStatus::Starting
+            | RunStatus::Cancelling
+            | RunStatus::Finishing
+            | RunStatus::Done
+            | RunStatus::Failed
+            | RunStatus::Cancelled => &[],
+        };
+        let known = known_members(records);
         let known = known.iter().map(|(id, agent)| (id.clone(), agent.address.clone()));
         self.world.followers.follow(&loaded.run.snapshot.cluster, known.collect()).await
     }
@@ -230,7 +243,7 @@ impl RunDriver {
                     let world = self.world.clone();
                     effects.answer(async move { members::refresh(&world, agents).await });
                 }
-                Effect::AcceptAbsence => effects.accept_absence(),
+                Effect::AcceptAbsence(seen) => effects.accept_absence(seen),
                 Effect::Stamp(at) => effects.answer(stamp(self.committer(), at)),
             }
         }

@@ -11,7 +11,7 @@ use super::document::Progress;
 use super::history::{LogLine, PluginLine, RunEvent};
 use super::ids::{AgentId, AgentSeq, AttemptKey, Digest, RunId};
 use super::journal::{Answer, Call, CallError, Journal, NodeInfo};
-use super::membership::MembershipChange;
+use super::membership::{MassAbsence, MembershipChange};
 use super::time::Timestamp;
 use crate::playbook::Grants;
 
@@ -233,8 +233,9 @@ pub enum Effect {
     WakeAt(Timestamp),
     /// Give up performing the call of this attempt; it will not be answered any more.
     Abandon(AttemptKey),
-    /// A person takes the members for gone that are absent: say so to whoever follows the cluster.
-    AcceptAbsence,
+    /// A person takes these members for gone: say so to whoever follows the cluster. Where others are
+    /// absent meanwhile it does not count.
+    AcceptAbsence(MassAbsence),
     /// Write `finish_ts` to all records of the run, and answer with [`Input::Stamped`].
     Stamp(Timestamp),
     /// Answer with [`Input::Continue`].

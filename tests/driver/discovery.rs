@@ -222,3 +222,63 @@ async fn what_is_applied_while_the_stage_goes_counts_too() {
     assert_eq!(scene.executions(), [1, 1, 1, 0]);
     engine.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_is_back_before_it_was_gone_is_a_member_also_for_the_next_engine() {
+    let scene = Scene::new(6).await;
+    let all: Vec<_> = (0..6).map(|n| (n, n)).collect();
+    scene.discover(0).await;
+    scene.tell(&all);
+    scene.slow(100);
+    let run = scene.start_run("first", PLAIN).await;
+    let engine = scene.engine("engine-1");
+    scene.until(run, |run| run.progress.count(AgentState::Running) == 1).await;
+    scene.tell(&all[1..]);
+    // Three absences: it is to go once its action has ended.
+    scene.wait(Millis::from_secs(45)).await;
+    let records = scene.store.records(run, None, None, 10).await.unwrap();
+    assert!(records[0].leaving, "{:?}", records[0]);
+    engine.kill().await;
+    scene.tell(&all);
+    let engine = scene.engine("engine-2");
+    let done = scene.until_final(run).await;
+    assert_eq!(done.progress.status, RunStatus::Done, "{:?}", done.progress);
+    assert_eq!(done.progress.count(AgentState::Done), 6);
+    assert_eq!(scene.executions(), [1; 6]);
+    engine.stop().await;
+}
+
+/// Sixty-four at a time are asked, for three seconds each.
+#[tokio::test(start_paused = true)]
+async fn newcomers_that_hang_hold_up_no_other_change() {
+    const NEW: usize = 300;
+    let scene = Scene::new(7).await;
+    scene.discover(0).await;
+    let all: Vec<_> = (0..6).map(|n| (n, n)).collect();
+    scene.tell(&all);
+    scene.slow(600);
+    let run = scene.start_run("first", PLAIN).await;
+    let engine = scene.engine("engine-1");
+    scene.until(run, |run| run.progress.count(AgentState::Running) == 1).await;
+    let mut hanging = all.clone();
+    for new in 100..100 + NEW {
+        scene.agents.add(&address(new), Script::Stall);
+        scene.agents.set_latency(&address(new), Millis::from_secs(10));
+        hanging.push((new, new));
+    }
+    scene.tell(&hanging);
+    scene.until(run, |run| run.progress.counts.values().sum::<u32>() > 6).await;
+    // One moves while the others are asked.
+    hanging[5] = (5, 6);
+    scene.tell(&hanging);
+    let moved = loop {
+        scene.wait(Millis(250)).await;
+        let records = scene.store.records(run, None, None, 1_000).await.unwrap();
+        if records[5].address == address(6) {
+            break records.len();
+        }
+        assert!(records.len() < 6 + NEW, "all were asked before it");
+    };
+    assert!(moved < 6 + NEW);
+    engine.kill().await;
+}

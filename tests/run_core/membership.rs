@@ -234,6 +234,34 @@ fn an_agent_that_comes_back_before_it_was_gone_goes_on() {
 }
 
 #[test]
+fn nothing_is_sent_to_an_agent_that_leaves_also_after_a_crash() {
+    let mut world = at_work(policy(OnAdded::Include, IGNORED));
+    world.leaves("node-0");
+    world.leaves("node-1");
+    world.crash_now();
+    world.until_calls();
+    let only_looks = world.effects().filter_map(|effect| match effect {
+        Effect::Perform(perform) => Some(perform.look_only),
+        _ => None,
+    });
+    assert_eq!(only_looks.collect::<Vec<_>>(), [true, true]);
+}
+
+#[test]
+fn the_action_of_an_agent_that_comes_back_in_time_may_be_sent_again() {
+    let mut world = at_work(policy(OnAdded::Include, IGNORED));
+    world.leaves("node-0");
+    world.joins("node-0");
+    world.until_calls();
+    let of_first = world.effects().filter_map(|effect| match effect {
+        Effect::Perform(perform) if perform.agent.as_str() == "node-0" => Some(perform),
+        _ => None,
+    });
+    let last = of_first.last().unwrap();
+    assert_eq!((last.again, last.look_only), (true, false));
+}
+
+#[test]
 fn an_agent_that_moves_is_asked_at_its_new_address_and_nothing_is_sent_twice() {
     let mut world = at_work(policy(OnAdded::Include, IGNORED));
     let to = "http://127.0.0.1:2".to_owned();
@@ -263,6 +291,20 @@ fn many_that_are_absent_at_once_pause_the_run_until_a_person_has_looked() {
     world.choose(&Choice::Command(Verb::Resume));
     world.run_dry();
     assert_eq!((world.progress().status, world.accepted_absences), (RunStatus::Done, 1));
+}
+
+#[test]
+fn a_pause_says_so_once_those_who_were_absent_are_back() {
+    let mut world = at_work(policy(OnAdded::Include, IGNORED));
+    let mass_absence = Some(MassAbsence { absent: 2, known: 3 });
+    world.apply(Input::Membership(MembershipChange { mass_absence, ..Default::default() }));
+    world.apply(Input::Membership(MembershipChange::default()));
+    let reason = world.progress().reason.clone().unwrap();
+    assert_eq!(world.progress().status, RunStatus::Paused);
+    assert!(reason.message.contains("are back"), "{}", reason.message);
+    world.choose(&Choice::Command(Verb::Resume));
+    world.run_dry();
+    assert_eq!((world.progress().status, world.accepted_absences), (RunStatus::Done, 0));
 }
 
 #[test]

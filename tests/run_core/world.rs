@@ -318,7 +318,7 @@ impl World {
                 });
                 None
             }
-            Effect::AcceptAbsence => {
+            Effect::AcceptAbsence(_) => {
                 self.accepted_absences += 1;
                 None
             }

@@ -1,5 +1,6 @@
 //! From changes of a cluster to inputs of one run.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -8,13 +9,19 @@ use super::followers::Following;
 use crate::driver::World;
 use crate::driver::members;
 use crate::run::{
-    AgentRecord, AgentState, Input, KnownAgent, MassAbsence, Members, MembershipChange, Phase,
-    Source, Timestamp, difference,
+    AgentId, AgentRecord, AgentState, Difference, Input, KnownAgent, MassAbsence, Members,
+    MembershipChange, Phase, Source, Timestamp, difference,
 };
 
-/// The members that a run knows from its records.
+/// Agents that joined which are asked about themselves before the run is told of them: it hears of others
+/// that leave meanwhile, also when none of these answers.
+const JOINED_AT_ONCE: usize = members::ASKED_AT_ONCE;
+
+/// The members that a run knows from its records. One that is leaving is none: it is gone once its action
+/// has ended, unless it is found to be back.
 pub(crate) fn known_members(records: &[AgentRecord]) -> Members {
-    let present = records.iter().filter(|record| record.state != AgentState::Removed);
+    let present =
+        records.iter().filter(|record| record.state != AgentState::Removed && !record.leaving);
     let known = present.map(|record| {
         let agent = KnownAgent {
             address: record.address.clone(),
@@ -28,15 +35,25 @@ pub(crate) fn known_members(records: &[AgentRecord]) -> Members {
     known.collect()
 }
 
-/// Puts every change of the cluster into the inbox of a run that knows `known` as members, and of `told`
-/// as a mass absence. Who is gone or has moved is told at once; who is new is asked about itself first.
+/// What a run knows when it is fed.
+pub(crate) struct Fed {
+    /// Those that it takes for members.
+    pub(crate) known: Members,
+    /// The mass absence that it was told of.
+    pub(crate) told: Option<MassAbsence>,
+    /// A run over agents of another one takes no others than these.
+    pub(crate) only: Option<HashSet<AgentId>>,
+}
+
+/// Puts every change of the cluster into the inbox of a run. Who is gone or has moved is told at once; who
+/// is new is asked about itself first, a few at a time.
 pub(crate) async fn feed(
     world: World,
     mut following: Following,
-    known: Members,
-    mut told: Option<MassAbsence>,
+    fed: Fed,
     inbox: mpsc::Sender<Input>,
 ) {
+    let Fed { known, mut told, only } = fed;
     let mut known = Arc::new(known);
     loop {
         let now = following.now().membership;
@@ -44,25 +61,44 @@ pub(crate) async fn feed(
             Phase::Asking | Phase::Settled => true,
             Phase::Reading => false,
         };
-        let same = Arc::ptr_eq(&known, &now.members) && told == now.mass_absence;
-        if is_known && !same {
-            let changed = difference(&known, &now.members);
-            let (mass_absence, joined) = (now.mass_absence, changed.joined);
-            let (left, moved) = (changed.left, changed.moved);
-            let first = MembershipChange { left, moved, mass_absence, joined: Vec::new() };
-            if told != mass_absence || !first.left.is_empty() || !first.moved.is_empty() {
-                send(&inbox, first).await;
-            }
-            if !joined.is_empty() {
-                let joined = members::ask_all(&world, joined).await;
-                let mut second = MembershipChange { mass_absence, ..MembershipChange::default() };
-                second.joined = joined;
-                send(&inbox, second).await;
-            }
-            (known, told) = (now.members, mass_absence);
+        if !is_known || (Arc::ptr_eq(&known, &now.members) && told == now.mass_absence) {
+            following.changed().await;
+            continue;
         }
-        following.changed().await;
+        let Difference { mut joined, left, moved } = difference(&known, &now.members);
+        if let Some(only) = &only {
+            joined.retain(|(id, _)| only.contains(id));
+        }
+        let later = joined.split_off(joined.len().min(JOINED_AT_ONCE));
+        if told != now.mass_absence || !left.is_empty() || !moved.is_empty() {
+            let mass_absence = now.mass_absence;
+            send(&inbox, MembershipChange { left, moved, mass_absence, ..no_change() }).await;
+        }
+        told = now.mass_absence;
+        if !joined.is_empty() {
+            let joined = members::ask_all(&world, joined).await;
+            // It may be over meanwhile, and must not pause a run that a person has resumed.
+            told = following.now().membership.mass_absence;
+            send(&inbox, MembershipChange { joined, mass_absence: told, ..no_change() }).await;
+        }
+        known = match later.is_empty() {
+            true => now.members,
+            false => Arc::new(without(&now.members, &later)),
+        };
     }
+}
+
+fn no_change() -> MembershipChange {
+    MembershipChange::default()
+}
+
+/// The members but for some.
+fn without(members: &Members, some: &[(AgentId, Arc<KnownAgent>)]) -> Members {
+    let mut rest = members.clone();
+    for (id, _) in some {
+        rest.remove(id);
+    }
+    rest
 }
 
 async fn send(inbox: &mpsc::Sender<Input>, change: MembershipChange) {

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::task::{Task, Told, View, ask};
 use crate::agent::platform::Platform;
 use crate::clock::Clock;
-use crate::run::{AgentId, Follower, Members, Millis, Outcome, Phase, Timestamp};
+use crate::run::{AgentId, Follower, MassAbsence, Members, Millis, Outcome, Phase, Timestamp};
 use crate::store::{Store, StoreError};
 
 /// Things that wait for a task: each run tells one, and each person who resumes one. Who tells more
@@ -70,13 +70,20 @@ impl Followers {
         let (told, view) = {
             let mut clusters = self.shared.clusters();
             let entry = clusters.entry(cluster.to_owned()).or_insert_with(|| self.start(cluster));
+            if entry.told.is_closed() {
+                // Its task panicked. Those who listened to it leave this entry.
+                *entry = Entry { listeners: entry.listeners, ..self.start(cluster) };
+            }
             entry.listeners += 1;
             (entry.told.clone(), entry.view.clone())
         };
         let place = Place { shared: Arc::clone(&self.shared), cluster: cluster.to_owned() };
         let following = Following { view, told, place: Arc::new(place) };
         if !known.is_empty() {
-            following.tell(Told::Known(known)).await;
+            let (sender, taken) = oneshot::channel();
+            following.tell(Told::Known(known, sender)).await;
+            // What is put out before says nothing of them. A task that has ended says so later.
+            let _ = taken.await;
         }
         following
     }
@@ -203,14 +210,14 @@ impl Following {
         }
     }
 
-    /// A person accepts that those who are absent are gone. That is a judgement of the platform, so
-    /// it counts for all runs of the cluster.
-    pub(crate) async fn accept(&self) {
-        self.tell(Told::Accept).await;
+    /// A person accepts that those who are absent are gone, as it was seen. That is a judgement of the
+    /// platform, so it counts for all runs of the cluster.
+    pub(crate) async fn accept(&self, seen: MassAbsence) {
+        self.tell(Told::Accept(seen)).await;
     }
 
     async fn tell(&self, told: Told) {
-        // The task ends only after all who listen.
+        // The task ends only after all who listen, unless it panicked.
         let _ = self.told.send(told).await;
     }
 
@@ -226,8 +233,9 @@ impl Following {
         // What was applied before the run was started counts.
         let (sender, looked) = oneshot::channel();
         self.tell(Told::Look(Some(sender))).await;
-        // The task ends only after all who listen.
-        let _ = looked.await;
+        if looked.await.is_err() {
+            return Err(format!("cluster {} is not followed any more", self.place.cluster));
+        }
         loop {
             let View { membership, missing, discovery } = self.now();
             if missing {

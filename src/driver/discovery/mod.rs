@@ -17,7 +17,7 @@ mod task;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use feed::{feed, known_members};
+pub(crate) use feed::{Fed, feed, known_members};
 pub(crate) use followers::Following;
 pub use followers::{Followers, Known};
 pub use task::{LOOK, PLATFORM_TIMEOUT, View};

@@ -23,12 +23,14 @@ pub(super) struct Pace {
     name: String,
     next: Timestamp,
     asked: Timestamp,
+    /// When the last question was over.
+    ended: Timestamp,
     failures: u32,
 }
 
 impl Pace {
     pub(super) fn new(name: &str, now: Timestamp) -> Self {
-        Self { name: name.to_owned(), next: now, asked: now, failures: 0 }
+        Self { name: name.to_owned(), next: now, asked: now, ended: now, failures: 0 }
     }
 
     /// When it is time for the next question.
@@ -45,6 +47,7 @@ impl Pace {
     /// interval and the time of an answer.
     pub(super) fn answered(&mut self, interval: Millis, now: Timestamp) {
         self.failures = 0;
+        self.ended = now;
         self.next = self.asked.plus(interval).max(now.plus(REST));
     }
 
@@ -55,7 +58,13 @@ impl Pace {
         self.failures = self.failures.saturating_add(1);
         // Between half of it and all of it.
         let wait = doubled / 2 + doubled / 2 * u64::from(self.jitter()) / 256;
+        self.ended = now;
         self.next = now.plus(Millis(wait));
+    }
+
+    /// Somebody waits for an answer: it is asked as soon as it has had its rest. Failures still count.
+    pub(super) fn hurry(&mut self, now: Timestamp) {
+        self.next = self.next.min(self.ended.plus(REST).max(now));
     }
 
     /// There is another platform to ask, or other settings.
@@ -113,5 +122,19 @@ mod tests {
         pace.answered(INTERVAL, NOW);
         pace.failed(INTERVAL, NOW);
         assert!(pace.next().since(NOW) <= BACKOFF_START, "an answer ends the row of failures");
+    }
+
+    #[test]
+    fn who_waits_for_an_answer_is_not_kept_waiting_by_failures_before() {
+        let mut pace = Pace::new("eu", NOW);
+        (0..12).for_each(|_| pace.failed(INTERVAL, NOW));
+        pace.hurry(NOW);
+        assert_eq!(pace.next(), NOW.plus(REST));
+        let late = NOW.plus(Millis::from_secs(5));
+        pace.failed(INTERVAL, NOW);
+        pace.hurry(late);
+        assert_eq!(pace.next(), late);
+        pace.failed(INTERVAL, late);
+        assert!(pace.next().since(late).0 >= 30_000, "failures count on");
     }
 }

@@ -12,7 +12,9 @@ use super::pace::Pace;
 use crate::agent::platform::Platform;
 use crate::clock::Clock;
 use crate::playbook;
-use crate::run::{AgentId, Follower, Heard, LeftOut, Membership, Millis, Outcome, Timestamp};
+use crate::run::{
+    AgentId, Follower, Heard, LeftOut, MassAbsence, Membership, Millis, Outcome, Timestamp,
+};
 use crate::store::{Cluster, Store, StoreError};
 
 /// How often the Cluster object is looked at, so that what was applied is seen. Whoever applies it
@@ -43,10 +45,10 @@ pub struct View {
 /// Something that a task is told.
 #[derive(Debug)]
 pub(super) enum Told {
-    /// These were members before, with their addresses.
-    Known(Vec<(AgentId, String)>),
-    /// A person accepts a mass absence.
-    Accept,
+    /// These were members before, with their addresses. Who told it waits until that is put out.
+    Known(Vec<(AgentId, String)>, oneshot::Sender<()>),
+    /// A person accepts this mass absence.
+    Accept(MassAbsence),
     /// The Cluster object may have changed. Who told it may want to know when it was looked at.
     Look(Option<oneshot::Sender<()>>),
 }
@@ -76,7 +78,7 @@ struct State {
     /// Who waits for a look that is still to begin, and for the one that goes on.
     waiting: Vec<oneshot::Sender<()>>,
     served: Vec<oneshot::Sender<()>>,
-    /// Whose look is over.
+    /// Whose look is over, or what they told is known.
     looked_for: Vec<oneshot::Sender<()>>,
     pace: Pace,
     /// What was logged last, so that the same is not said again and again.
@@ -154,10 +156,22 @@ impl Task {
     fn take_notice(&self, state: &mut State, told: Told) {
         let now = self.clock.now();
         match told {
-            Told::Known(known) => state.follower.know(known, now),
-            Told::Accept => state.follower.accept(now),
+            Told::Known(known, waiting) => {
+                state.follower.know(known, now);
+                state.looked_for.push(waiting);
+            }
+            // What a person has not seen is not accepted.
+            Told::Accept(seen) => {
+                if state.follower.membership().mass_absence == Some(seen) {
+                    state.follower.accept(now);
+                }
+            }
             Told::Look(waiting) => {
                 state.look_again = true;
+                if waiting.is_some() && !state.answers_well() {
+                    // Somebody waits for an answer, and the platform may be back.
+                    state.pace.hurry(now);
+                }
                 state.waiting.extend(waiting);
             }
         }
@@ -258,6 +272,14 @@ impl State {
 
     fn discovers(&self) -> bool {
         self.discovery().is_some()
+    }
+
+    /// Whether the last answer of the platform was good, if there was one.
+    fn answers_well(&self) -> bool {
+        match self.follower.membership().last_answer.map(|answer| answer.outcome) {
+            None | Some(Outcome::Ok { .. }) => true,
+            Some(Outcome::WithoutCluster | Outcome::Failed { .. }) => false,
+        }
     }
 }
 

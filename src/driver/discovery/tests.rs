@@ -8,7 +8,7 @@ use super::*;
 use crate::agent::platform::FakePlatforms;
 use crate::clock::{Clock, TokioClock};
 use crate::playbook::parse_cluster;
-use crate::run::{AgentId, Members, Millis, Outcome, Timestamp};
+use crate::run::{AgentId, MassAbsence, Members, Millis, Outcome, Timestamp};
 use crate::store::{Cluster, MemoryStore, Store, StoreOptions, memory::FaultMoment};
 
 const URL: &str = "http://platform";
@@ -203,6 +203,32 @@ async fn a_start_needs_a_good_answer_and_waits_for_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_start_asks_a_platform_anew_that_failed_before() {
+    let scene = Scene::new(&["s"]).await;
+    scene.tell(&["a"]);
+    scene.platforms.fail(URL, Some("no"));
+    let following = scene.follow().await;
+    // By now it is asked once a minute.
+    scene.wait(Millis::from_secs(600)).await;
+    scene.platforms.fail(URL, None);
+    let start = scene.clock.now();
+    let members = following.clone().members().await.unwrap();
+    assert_eq!(ids(&members), "a s");
+    assert!(scene.clock.now().since(start) <= Millis::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn members_from_before_are_known_as_soon_as_they_are_told() {
+    let scene = Scene::new(&["s"]).await;
+    scene.tell(&["a"]);
+    let _first = scene.follow().await.members().await.unwrap();
+    let known = vec![(AgentId::from("b"), at("b"))];
+    let mut following = scene.followers.follow("c", known).await;
+    scene.wait(INTERVAL).await;
+    assert!(now(&mut following).contains('b'), "one answer makes nobody disappear");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_applied_is_seen_and_a_start_sees_it_at_once() {
     let scene = Scene::new(&["s"]).await;
     scene.tell(&["a"]);
@@ -253,7 +279,11 @@ async fn members_from_before_are_doubted_and_a_person_may_accept_that_they_are_g
     let mass = following.now().membership.mass_absence.unwrap();
     assert_eq!((mass.absent, mass.known), (3, 4));
     assert_eq!(now(&mut following), "a b c d s");
-    following.accept().await;
+    // Somebody accepts what was so before.
+    following.accept(MassAbsence { absent: 2, known: 4 }).await;
+    scene.wait(Millis(INTERVAL.0 * 2)).await;
+    assert_eq!(following.now().membership.mass_absence, Some(mass));
+    following.accept(mass).await;
     following.changed().await;
     assert_eq!(
         (now(&mut following).as_str(), following.now().membership.mass_absence),

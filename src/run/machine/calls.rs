@@ -242,8 +242,9 @@ impl Machine {
                 since: pending.at,
                 again,
                 accepted: pending.accepted,
-                // A run that is being cancelled looks at what is out, and sends nothing any more.
-                look_only: cancelling,
+                // What is out is looked at, and nothing is sent any more, where the run is being cancelled
+                // or the agent leaves: another node may have its address by now.
+                look_only: cancelling || self.is_leaving(seq),
             })));
         }
         attempt.doing = Doing::Answer;

@@ -65,6 +65,11 @@ impl Machine {
         self.meanwhile.insert(agent, changed);
     }
 
+    /// Whether there are changes that are still to be made.
+    pub fn catches_up(&self) -> bool {
+        !self.meanwhile.is_empty()
+    }
+
     /// Makes the changes, as many as fit one commit.
     pub(super) fn catch_up(&mut self, changes: &mut Changes) {
         let mut bytes = 0;
@@ -125,8 +130,13 @@ impl Machine {
         if record.state != AgentState::Removed {
             // It had not gone yet.
             let was_leaving = std::mem::take(&mut record.leaving);
+            let stayed = record.address == member.address;
             if was_leaving {
                 changes.records.insert(seq);
+            }
+            if was_leaving && stayed {
+                // Its action was looked at only, and may be sent now where it never was.
+                self.ask_anew(seq, changes);
             }
             self.moved(seq, member.address, changes);
             return;
@@ -338,13 +348,7 @@ impl Machine {
             self.look_again(seq, settling, changes);
         }
         match self.attempts.get(&seq).map(|attempt| attempt.doing) {
-            Some(Doing::Answer) => {
-                if let Some(attempt) = self.attempts.remove(&seq) {
-                    changes.effects.push(Effect::Abandon(attempt.journal.key));
-                    // It is blocked on the same call again, which goes to the new address then.
-                    self.activate(seq, attempt, changes);
-                }
-            }
+            Some(Doing::Answer) => self.ask_anew(seq, changes),
             Some(Doing::Checking) => {
                 if let Some(attempt) = self.attempts.get(&seq) {
                     let key = attempt.journal.key;
@@ -356,6 +360,17 @@ impl Machine {
         }
     }
 
+    /// Activates an attempt that waits for an answer: it is blocked on the same call again, which goes to
+    /// where the agent is now.
+    fn ask_anew(&mut self, seq: AgentSeq, changes: &mut Changes) {
+        if self.attempts.get(&seq).map(|attempt| attempt.doing) != Some(Doing::Answer) {
+            return;
+        }
+        let Some(attempt) = self.attempts.remove(&seq) else { return };
+        changes.effects.push(Effect::Abandon(attempt.journal.key));
+        self.activate(seq, attempt, changes);
+    }
+
     /// More members are absent than is believed: a person has to look before the run goes on.
     fn absence(&mut self, found: Option<MassAbsence>, changes: &mut Changes) {
         if self.run.progress.mass_absence == found {
@@ -363,12 +378,12 @@ impl Machine {
         }
         self.run.progress.mass_absence = found;
         changes.progress = true;
-        let reason = &mut self.run.progress.reason;
-        if let (Some(found), Some(reason)) = (found, reason)
+        let is_paused = self.run.progress.status == RunStatus::Paused;
+        if let Some(reason) = self.run.progress.reason.as_mut().filter(|_| is_paused)
             && reason.code == ReasonCode::MassAbsence
         {
             // Who resumes the run has to know what it is that is accepted.
-            reason.message = in_words(found);
+            reason.message = found.map_or_else(|| NO_LONGER_ABSENT.to_owned(), in_words);
         }
         self.check_absence(changes);
     }
@@ -380,6 +395,9 @@ impl Machine {
         }
     }
 }
+
+const NO_LONGER_ABSENT: &str =
+    "the agents that were absent at once are back or were accepted as gone; resume to go on";
 
 fn in_words(MassAbsence { absent, known }: MassAbsence) -> String {
     format!(

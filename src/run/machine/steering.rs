@@ -238,9 +238,9 @@ impl Machine {
             self.run.progress.accepted_failures = self.run.progress.failures;
         }
         if paused_for == Some(ReasonCode::MassAbsence)
-            && self.run.progress.mass_absence.take().is_some()
+            && let Some(seen) = self.run.progress.mass_absence.take()
         {
-            changes.effects.push(Effect::AcceptAbsence);
+            changes.effects.push(Effect::AcceptAbsence(seen));
         }
         self.let_go(changes);
         changes.status(self, RunStatus::Running, Some(reason));

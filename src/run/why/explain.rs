@@ -246,6 +246,9 @@ impl Telling<'_> {
                 "Something about the cluster has to be mended: {message}. It is looked at again when \
                  the run goes on"
             ),
+            ReasonCode::MassAbsence if self.run.progress.mass_absence.is_none() => {
+                format!("It stopped for a person to look: {message}")
+            }
             ReasonCode::MassAbsence => format!(
                 "Either the cluster has shrunk by much or what tells its members is wrong: {message}"
             ),
@@ -274,6 +277,9 @@ impl Telling<'_> {
             Some(ReasonCode::StrategyFailed | ReasonCode::DecisionRefused) => {
                 self.offer("go on, once that is mended", "resume");
                 self.offer("see what the strategy wrote", "logs");
+            }
+            Some(ReasonCode::MassAbsence) if self.run.progress.mass_absence.is_none() => {
+                self.offer("go on", "resume");
             }
             Some(ReasonCode::MassAbsence) => self.offer("take them for gone, and go on", "resume"),
             Some(ReasonCode::StartFailed) => self.offer("go on, once that is mended", "resume"),

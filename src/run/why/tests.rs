@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::samples::*;
 use super::*;
 use crate::run::{
-    AgentId, AgentRecord, AgentSeq, AgentState, CallName, Millis, PlannedNext, ReasonCode, RetryOf,
-    Run, RunStatus, StepPhase,
+    AgentId, AgentRecord, AgentSeq, AgentState, CallName, MassAbsence, Millis, PlannedNext,
+    ReasonCode, RetryOf, Run, RunStatus, StepPhase,
 };
 
 #[test]
@@ -216,9 +216,8 @@ fn a_paused_run_by_its_reason() {
         ),
         (
             ReasonCode::MassAbsence,
-            "4 of 9 agents are absent at once",
-            "Either the cluster has shrunk by much or what tells its members is wrong: 4 of 9 agents are \
-             absent at once.",
+            "those who were absent are back",
+            "It stopped for a person to look: those who were absent are back.",
             vec![resume, cancel],
         ),
         (
@@ -232,6 +231,13 @@ fn a_paused_run_by_its_reason() {
         let text = format!("{PAUSED}{text} No agent is in flight. It waits for a person.");
         check(&paused(code, message), &NOBODY, &text, &commands);
     }
+    let mut absent = paused(ReasonCode::MassAbsence, "4 of 9 agents are absent at once");
+    absent.progress.mass_absence = Some(MassAbsence { absent: 4, known: 9 });
+    let text = format!(
+        "{PAUSED}Either the cluster has shrunk by much or what tells its members is wrong: 4 of 9 agents \
+         are absent at once. No agent is in flight. It waits for a person."
+    );
+    check(&absent, &NOBODY, &text, &[resume, cancel]);
     // The others are never a reason for a pause; what they say is told all the same.
     for code in [
         ReasonCode::ApprovalRequired,
