@@ -45,8 +45,8 @@ pub(super) fn is_action_pattern(text: &str) -> bool {
     text == "*" || is_action_kind(text.strip_suffix('*').unwrap_or(text))
 }
 
-/// Reads the base URL of an agent's API, without a slash at its end.
-pub(crate) fn parse_address(text: &str) -> Option<String> {
+/// Reads the base URL of an agent's API: the text without a slash at its end.
+pub(crate) fn parse_address(text: &str) -> Option<&str> {
     let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"))?;
     let fits = |b: u8| b.is_ascii_graphic() && !b"?#@\"<>\\^`{|}".contains(&b);
     if text.len() > MAX_ADDRESS || !rest.bytes().all(fits) {
@@ -68,7 +68,7 @@ pub(crate) fn parse_address(text: &str) -> Option<String> {
         Some(number) => number.parse::<u16>().is_ok_and(|n| n > 0 && !number.starts_with('+')),
         None => port.is_empty(),
     };
-    (!host.is_empty() && port_fits).then(|| text.trim_end_matches('/').to_owned())
+    (!host.is_empty() && port_fits).then(|| text.trim_end_matches('/'))
 }
 
 /// What the origin of an HTTP server may be, for people.
@@ -101,9 +101,9 @@ mod tests {
     fn addresses_are_plain_base_urls() {
         let same = ["http://10.0.0.11:8000", "https://a.example/agents/1", "http://[::1]:80"];
         for good in same {
-            assert_eq!(parse_address(good).as_deref(), Some(good));
+            assert_eq!(parse_address(good), Some(good));
         }
-        assert_eq!(parse_address("http://a/b//").as_deref(), Some("http://a/b"));
+        assert_eq!(parse_address("http://a/b//"), Some("http://a/b"));
         let bad = ["", "a:80", "ftp://a", "http://", "http:///x", "http://a:0", "http://a:99999"];
         let worse =
             ["http://u@a", "http://a?x", "http://a#x", "http://a b", "http://[x]", "http://a:+1"];

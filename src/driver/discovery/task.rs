@@ -163,7 +163,7 @@ impl Task {
             // What a person has not seen is not accepted.
             Told::Accept(seen) => {
                 if state.follower.membership().mass_absence == Some(seen) {
-                    state.follower.accept(now);
+                    state.follower.accept();
                 }
             }
             Told::Look(waiting) => {

@@ -68,8 +68,9 @@ impl Machine {
     /// Puts the next chunk of them back.
     pub(super) fn retry_some(&mut self, changes: &mut Changes) {
         let Some(from) = self.run.progress.stage.retrying else { return };
-        let failed = self.in_state(AgentState::Failed);
-        let mut failed = failed.into_iter().filter(|seq| *seq >= from).peekable();
+        // One more than is put back, to know where to go on.
+        let failed = self.some_in(AgentState::Failed, from, RETRIES_AT_ONCE + 1);
+        let mut failed = failed.into_iter().peekable();
         let (mut done, mut bytes) = (0, 0);
         while done < RETRIES_AT_ONCE && bytes < CHUNK_BYTES {
             let Some(seq) = failed.next() else { break };

@@ -216,16 +216,14 @@ impl Machine {
     /// as fit one commit.
     pub(super) fn admit(&mut self, changes: &mut Changes) {
         let mut bytes = 0;
-        let added = self.in_state(AgentState::Added);
-        let left = added.len().saturating_sub(ADMITTED_AT_ONCE);
-        for seq in added.into_iter().take(ADMITTED_AT_ONCE) {
+        for seq in self.some_in(AgentState::Added, AgentSeq(0), ADMITTED_AT_ONCE) {
             if bytes >= CHUNK_BYTES {
                 return;
             }
             bytes += Self::record(self, seq).map_or(0, record_bytes);
             changes.agent(self, seq, AgentState::Pending, None);
         }
-        if left > 0 {
+        if self.run.progress.count(AgentState::Added) > 0 {
             return;
         }
         self.admitting = false;

@@ -364,6 +364,13 @@ impl Machine {
         self.by_state.get(&state).into_iter().flatten().copied().collect()
     }
 
+    /// The first agents in a state from that number on, at most so many: work that goes on from commit to
+    /// commit must not look at all of them each time.
+    pub(super) fn some_in(&self, state: AgentState, from: AgentSeq, most: usize) -> Vec<AgentSeq> {
+        let all = self.by_state.get(&state).into_iter().flat_map(|set| set.range(from..));
+        all.copied().take(most).collect()
+    }
+
     /// Takes a record in whose sequence is the next one.
     pub(super) fn insert(&mut self, record: AgentRecord) {
         debug_assert_eq!(record.seq.0 as usize, self.records.len());

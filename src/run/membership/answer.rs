@@ -52,10 +52,31 @@ impl LeftOut {
 }
 
 /// A node that can be used.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Node {
     pub(super) address: String,
-    pub(super) attributes: Map<String, Value>,
+    class: Option<String>,
+    group: Option<String>,
+}
+
+/// The names of a node's attributes.
+const CLASS: &str = "node_class";
+const GROUP: &str = "node_group";
+
+impl Node {
+    /// The attributes of the agent.
+    pub(super) fn attributes(self) -> Map<String, Value> {
+        let named = [(CLASS, self.class), (GROUP, self.group)].into_iter();
+        named.filter_map(|(name, text)| Some((name.to_owned(), Value::String(text?)))).collect()
+    }
+
+    /// Whether an agent of this address, with attributes that were made here, is as the node says.
+    pub(super) fn is_as(&self, address: &str, attributes: &Map<String, Value>) -> bool {
+        let named = |name| attributes.get(name).and_then(Value::as_str);
+        self.address == address
+            && self.class.as_deref() == named(CLASS)
+            && self.group.as_deref() == named(GROUP)
+    }
 }
 
 /// An answer, sorted.
@@ -83,22 +104,38 @@ impl Sorted {
 /// A node is left out without a readable identifier or address, when another one with the same
 /// identifier has another address, and when another one has the same address: unless the agent is
 /// known under that address already; then the others are left out. The order of nodes plays no part.
-pub(super) fn sort(
+///
+/// An answer may have a node for each of 100,000 agents and comes every few seconds: nothing of a node
+/// that can be used is copied.
+pub(super) fn sort<'a>(
     nodes: Vec<PlatformNode>,
-    address_of: impl Fn(&AgentId) -> Option<String>,
+    address_of: impl Fn(&AgentId) -> Option<&'a str>,
 ) -> Sorted {
     let mut sorted = Sorted::default();
-    for node in nodes {
-        take(node, &mut sorted);
-    }
-    let mut by_address: HashMap<String, Vec<AgentId>> = HashMap::new();
-    for (id, node) in &sorted.usable {
-        by_address.entry(node.address.clone()).or_default().push(id.clone());
-    }
-    let mut shared: Vec<_> = by_address.into_iter().filter(|(_, ids)| ids.len() > 1).collect();
-    shared.sort();
-    for (address, ids) in shared {
-        for id in ids.iter().filter(|id| address_of(id).as_deref() != Some(address.as_str())) {
+    let nodes = nodes.into_iter().filter_map(|node| read(node, &mut sorted.left_out));
+    let mut nodes: Vec<(AgentId, Option<Node>)> = nodes.collect();
+    // Who is named several times is decided on as a whole.
+    nodes.sort();
+    let mut nodes = nodes.into_iter().peekable();
+    let usable = std::iter::from_fn(|| {
+        loop {
+            let (id, mut node) = nodes.next()?;
+            let mut again = Vec::new();
+            while let Some((_, other)) = nodes.next_if(|(other, _)| *other == id) {
+                again.push(other);
+            }
+            if !again.is_empty() {
+                node = one_of(&id, node, again, &mut sorted.left_out);
+            }
+            match node {
+                Some(node) => return Some((id, node)),
+                None => sorted.vague.insert(id),
+            };
+        }
+    });
+    sorted.usable = usable.collect();
+    for (address, ids) in shared(&sorted.usable) {
+        for id in ids.iter().filter(|id| address_of(id) != Some(address.as_str())) {
             let why = || format!("node {id}: {} nodes have the address {address}", ids.len());
             sorted.leave_out(id, why);
         }
@@ -106,53 +143,72 @@ pub(super) fn sort(
     sorted
 }
 
-fn take(node: PlatformNode, sorted: &mut Sorted) {
+/// Reads one node; without an address where that can't be read, and nothing without an identifier.
+fn read(node: PlatformNode, left_out: &mut LeftOut) -> Option<(AgentId, Option<Node>)> {
     let PlatformNode { node_id, agent_address, node_class, node_group } = node;
-    let Some(id) = node_id.as_ref().filter(|id| is_identifier(id)).cloned().map(AgentId) else {
+    let Some(id) = node_id.as_ref().filter(|id| is_identifier(id)) else {
         let found = quote(node_id.as_deref());
         let why = || format!("a node: node_id: found {found}, expected {IDENTIFIER_EXPECTED}");
-        sorted.left_out.add(why);
-        return;
+        left_out.add(why);
+        return None;
     };
-    let Some(address) = agent_address.as_deref().and_then(parse_address) else {
+    let Some(length) = agent_address.as_deref().and_then(parse_address).map(str::len) else {
         let found = quote(agent_address.as_deref());
-        let why =
-            || format!("node {id}: agent_address: found {found}, expected {ADDRESS_EXPECTED}");
-        sorted.left_out.add(why);
-        sorted.usable.remove(&id);
-        sorted.vague.insert(id);
-        return;
+        left_out.add(|| {
+            format!("node {id}: agent_address: found {found}, expected {ADDRESS_EXPECTED}")
+        });
+        return Some((AgentId(node_id?), None));
     };
-    if sorted.vague.contains(&id) {
-        sorted
-            .left_out
-            .add(|| format!("node {id} is named again, and one of the two can't be used"));
-        return;
-    }
-    let named = [("node_class", node_class), ("node_group", node_group)];
-    let fits = |text: &String| text.chars().count() <= MAX_ATTRIBUTE_CHARS;
-    let attributes = named.into_iter().filter_map(|(name, text)| {
-        text.filter(fits).map(|text| (name.to_owned(), Value::String(text)))
-    });
-    let node = Node { address, attributes: attributes.collect() };
-    match sorted.usable.get(&id) {
-        Some(other) if other.address != node.address => {
-            let addresses = [other.address.clone(), node.address];
-            let why =
-                || format!("node {id} is named with the addresses {}", addresses.join(" and "));
-            sorted.leave_out(&id, why);
-        }
-        // Named twice with the same address: of two sets of attributes the lesser one, so that the
-        // order plays no part.
-        Some(other) if text_of(&other.attributes) <= text_of(&node.attributes) => {}
-        Some(_) | None => {
-            sorted.usable.insert(id, node);
-        }
-    }
+    let mut address = agent_address?;
+    address.truncate(length);
+    let fits = |text: &String| {
+        text.len() <= MAX_ATTRIBUTE_CHARS || text.chars().count() <= MAX_ATTRIBUTE_CHARS
+    };
+    let (class, group) = (node_class.filter(fits), node_group.filter(fits));
+    Some((AgentId(node_id?), Some(Node { address, class, group })))
 }
 
-fn text_of(attributes: &Map<String, Value>) -> String {
-    Value::Object(attributes.clone()).to_string()
+/// What counts of nodes that have one identifier, in order: nothing when they contradict each other.
+fn one_of(
+    id: &AgentId,
+    first: Option<Node>,
+    again: Vec<Option<Node>>,
+    left_out: &mut LeftOut,
+) -> Option<Node> {
+    let all = || std::iter::once(&first).chain(&again);
+    if all().any(Option::is_none) {
+        for _ in all().flatten() {
+            left_out.add(|| format!("node {id} is named again, and one of the two can't be used"));
+        }
+        return None;
+    }
+    let mut addresses: Vec<&str> = all().flatten().map(|node| node.address.as_str()).collect();
+    addresses.dedup();
+    if addresses.len() > 1 {
+        let addresses = addresses.join(" and ");
+        left_out.add(|| format!("node {id} is named with the addresses {addresses}"));
+        return None;
+    }
+    // All have the same address: of their attributes the least ones.
+    first
+}
+
+/// The addresses that several nodes have, with those nodes, in order.
+fn shared(usable: &BTreeMap<AgentId, Node>) -> BTreeMap<String, Vec<AgentId>> {
+    let mut owners: HashMap<&str, u32> = HashMap::with_capacity(usable.len());
+    for node in usable.values() {
+        *owners.entry(&node.address).or_default() += 1;
+    }
+    let mut shared: BTreeMap<String, Vec<AgentId>> = BTreeMap::new();
+    if owners.len() == usable.len() {
+        return shared;
+    }
+    for (id, node) in usable {
+        if owners.get(node.address.as_str()).is_some_and(|owners| *owners > 1) {
+            shared.entry(node.address.clone()).or_default().push(id.clone());
+        }
+    }
+    shared
 }
 
 fn quote(text: Option<&str>) -> String {
@@ -207,7 +263,7 @@ mod tests {
         let nodes = vec![node("a", "http://x"), node("b", "http://x"), node("c", "http://x")];
         let sorted = sort(nodes.clone(), |_| None);
         assert!(sorted.usable.is_empty() && sorted.vague.len() == 3);
-        let known = |id: &AgentId| (id.as_str() == "b").then(|| "http://x".to_owned());
+        let known = |id: &AgentId| (id.as_str() == "b").then_some("http://x");
         let sorted = sort(nodes, known);
         assert_eq!(ids(&sorted), ["b"]);
         let why = "node a: 3 nodes have the address http://x";
@@ -223,8 +279,11 @@ mod tests {
             ..node("a", "http://a")
         };
         let sorted = sort(vec![node], |_| None);
-        let attributes = &sorted.usable[&AgentId::from("a")].attributes;
-        assert_eq!(text_of(attributes), r#"{"node_class":"m5.large"}"#);
+        let node = sorted.usable[&AgentId::from("a")].clone();
+        let attributes = node.clone().attributes();
+        assert_eq!(Value::Object(attributes.clone()).to_string(), r#"{"node_class":"m5.large"}"#);
+        assert!(node.is_as("http://a", &attributes) && !node.is_as("http://b", &attributes));
+        assert!(!node.is_as("http://a", &Map::new()));
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! What changed between two moments.
 
-use std::iter::Peekable;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::side_by_side::side_by_side;
 use super::view::{KnownAgent, Members};
 use crate::run::{AgentId, Member};
 
@@ -97,33 +97,23 @@ impl Difference {
     }
 }
 
-/// How `after` differs from `before`. Agents that did not change cost the comparison of a pointer.
+/// How `after` differs from `before`. Agents that did not change cost the comparison of their names
+/// and of a pointer, and no memory.
 pub fn difference(before: &Members, after: &Members) -> Difference {
     let mut found = Difference::default();
-    let (mut old, mut new) = (before.iter().peekable(), after.iter().peekable());
-    while let Some(id) = first(&mut old, &mut new) {
-        let was = old.next_if(|(other, _)| **other == id);
-        let is = new.next_if(|(other, _)| **other == id);
+    for (id, was, is) in side_by_side(before, after) {
         match (was, is) {
-            (Some((_, was)), Some((_, is))) => {
+            (Some(was), Some(is)) => {
                 if !Arc::ptr_eq(was, is) && was.address != is.address {
-                    found.moved.push((id, is.address.clone()));
+                    found.moved.push((id.clone(), is.address.clone()));
                 }
             }
-            (None, Some((_, is))) => found.joined.push((id, Arc::clone(is))),
-            (Some(_), None) => found.left.push(id),
-            (None, None) => break,
+            (None, Some(is)) => found.joined.push((id.clone(), Arc::clone(is))),
+            (Some(_), None) => found.left.push(id.clone()),
+            (None, None) => {}
         }
     }
     found
-}
-
-type Entries<'m> = std::collections::btree_map::Iter<'m, AgentId, Arc<KnownAgent>>;
-
-/// The lesser of the next identifiers.
-fn first(old: &mut Peekable<Entries<'_>>, new: &mut Peekable<Entries<'_>>) -> Option<AgentId> {
-    let ids = [old.peek(), new.peek()].into_iter().flatten().map(|(id, _)| *id);
-    ids.min().cloned()
 }
 
 #[cfg(test)]

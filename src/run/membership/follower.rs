@@ -7,8 +7,9 @@ use serde_json::{Map, Value};
 
 use super::answer::{LeftOut, MAX_FOUND, Node, PlatformNode, Sorted, sort};
 use super::change::MassAbsence;
+use super::side_by_side::side_by_side;
 use super::view::{Heard, KnownAgent, LastAnswer, Members, Membership, Outcome, Phase, Source};
-use crate::playbook::{Cluster, ClusterAgent};
+use crate::playbook::Cluster;
 use crate::run::{AgentId, Timestamp};
 
 /// Answers in a row that must be without an agent for it to be gone.
@@ -30,13 +31,15 @@ pub const MASS_PERCENT: usize = 20;
 /// - Agents of the Cluster object never leave by an answer, and count over a discovered agent that
 ///   has their identifier or their address.
 /// - No two members have the same address: one that is still another member's is not taken over.
+///
+/// An answer is read whole, so it costs what its nodes cost; what is known between two answers costs
+/// nothing to ask for.
 #[derive(Debug)]
 pub struct Follower {
     phase: Phase,
     /// The platform that the Cluster object names, and how that one calls the cluster.
     platform: Option<(String, String)>,
-    /// With their places in the list.
-    declared: BTreeMap<AgentId, (u32, ClusterAgent)>,
+    declared: BTreeMap<AgentId, Arc<KnownAgent>>,
     declared_addresses: HashSet<String>,
     found: BTreeMap<AgentId, Found>,
     /// Absent members of a mass absence.
@@ -44,14 +47,14 @@ pub struct Follower {
     /// Absent members that a person has accepted, and that are not gone yet.
     accepted: BTreeSet<AgentId>,
     members: Arc<Members>,
+    mass_absence: Option<MassAbsence>,
     last_answer: Option<LastAnswer>,
 }
 
 /// An agent that a platform told of.
 #[derive(Debug)]
 struct Found {
-    address: String,
-    attributes: Map<String, Value>,
+    agent: Arc<KnownAgent>,
     /// Answers in a row that were without it.
     absences: u8,
 }
@@ -74,6 +77,7 @@ impl Follower {
             held: BTreeSet::new(),
             accepted: BTreeSet::new(),
             members: Arc::default(),
+            mass_absence: None,
             last_answer: None,
         }
     }
@@ -83,7 +87,7 @@ impl Follower {
         Membership {
             phase: self.phase,
             members: Arc::clone(&self.members),
-            mass_absence: self.mass_absence(),
+            mass_absence: self.mass_absence,
             last_answer: self.last_answer.clone(),
         }
     }
@@ -94,8 +98,23 @@ impl Follower {
     /// `discovery` taken out all discovered agents leave. A person has said so; nothing is doubted.
     /// What another platform does not tell of is as absent as it would be from the one before.
     pub fn declare(&mut self, object: &Cluster, at: Timestamp) {
-        let declared = (0..).zip(&object.agents);
-        self.declared = declared.map(|(place, a)| (a.id.clone(), (place, a.clone()))).collect();
+        let before = std::mem::take(&mut self.declared);
+        let declared = (0..).zip(&object.agents).map(|(place, agent)| {
+            let known = before.get(&agent.id);
+            let kept = known.filter(|known| {
+                known.place == Some(place)
+                    && (&known.address, &known.attributes) == (&agent.address, &agent.attributes)
+            });
+            let made = || KnownAgent {
+                address: agent.address.clone(),
+                attributes: agent.attributes.clone(),
+                source: Source::Declared,
+                place: Some(place),
+                since: known.map_or(at, |known| known.since),
+            };
+            (agent.id.clone(), kept.cloned().unwrap_or_else(|| Arc::new(made())))
+        });
+        self.declared = declared.collect();
         self.declared_addresses = object.agents.iter().map(|a| a.address.clone()).collect();
         let platform = object.discovery.as_ref().map(|d| (d.url.clone(), d.cluster.clone()));
         if platform.is_none() {
@@ -107,7 +126,7 @@ impl Follower {
             self.phase = Phase::Asking;
         }
         self.platform = platform;
-        self.update(at);
+        self.update();
     }
 
     /// Takes notice of agents that a run knows as members since before this began to follow the
@@ -118,15 +137,16 @@ impl Follower {
             return;
         }
         let mut taken: HashSet<String> =
-            self.found.values().map(|found| found.address.clone()).collect();
+            self.found.values().map(|found| found.agent.address.clone()).collect();
         for (id, address) in known {
             // At another one's address the agent is no more.
             let is_new = !self.found.contains_key(&id) && self.found.len() < MAX_FOUND;
             if is_new && taken.insert(address.clone()) {
-                self.found.insert(id, Found { address, attributes: Map::new(), absences: 0 });
+                let attributes = Map::new();
+                self.found.insert(id, Found::new(discovered(address, attributes, at)));
             }
         }
-        self.update(at);
+        self.update();
     }
 
     /// Takes notice of what came of a question to the platform, and says which nodes can't be used.
@@ -152,63 +172,86 @@ impl Follower {
 
     /// A person accepts that the absent members of the mass absence are gone: they leave as others
     /// do, which those who were absent often enough do at once.
-    pub fn accept(&mut self, at: Timestamp) {
+    pub fn accept(&mut self) {
         self.accepted.append(&mut self.held);
         self.remove_the_gone();
-        self.update(at);
-    }
-
-    fn mass_absence(&self) -> Option<MassAbsence> {
-        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let known = self.found.iter().filter(|(id, found)| !self.is_shadowed(id, found)).count();
-        let mass = MassAbsence { absent: count(self.held.len()), known: count(known) };
-        (mass.absent > 0).then_some(mass)
+        self.update();
     }
 
     fn nodes(&mut self, nodes: Vec<PlatformNode>, at: Timestamp) -> LeftOut {
-        let address_of = |id: &AgentId| self.found.get(id).map(|found| found.address.clone());
+        let address_of =
+            |id: &AgentId| self.found.get(id).map(|found| found.agent.address.as_str());
         let mut sorted = sort(nodes, address_of);
         self.leave_out_takeovers(&mut sorted);
         self.leave_out_too_many(&mut sorted);
         self.absences(&sorted);
         let Sorted { usable, left_out, .. } = sorted;
-        for (id, Node { address, attributes }) in usable {
+        let changed = self.take_over(usable, at);
+        if self.remove_the_gone() || changed {
+            self.update();
+        }
+        self.mass_absence = self.mass_absence();
+        left_out
+    }
+
+    /// Takes over what an answer says of its nodes. Whether that is something new.
+    fn take_over(&mut self, usable: BTreeMap<AgentId, Node>, at: Timestamp) -> bool {
+        let mut changed = false;
+        let mut new = Vec::new();
+        let mut known = self.found.iter_mut().peekable();
+        for (id, node) in usable {
             self.held.remove(&id);
             self.accepted.remove(&id);
-            self.found.insert(id, Found { address, attributes, absences: 0 });
+            while known.next_if(|(other, _)| **other < id).is_some() {}
+            let Some((_, found)) = known.next_if(|(other, _)| **other == id) else {
+                new.push((id, Found::new(discovered_node(node, at))));
+                continue;
+            };
+            found.absences = 0;
+            if !node.is_as(&found.agent.address, &found.agent.attributes) {
+                let since = found.agent.since;
+                *found = Found::new(discovered_node(node, since));
+                changed = true;
+            }
         }
-        self.remove_the_gone();
-        self.update(at);
-        left_out
+        changed |= !new.is_empty();
+        self.found.extend(new);
+        changed
     }
 
     /// Leaves out each node whose address belongs to another agent of which the answer says nothing
     /// that can be used. Such an agent may be back with the next answer, and an action that is meant
     /// for it must not be done by another one.
     fn leave_out_takeovers(&self, sorted: &mut Sorted) {
-        let wanted: HashMap<String, AgentId> =
-            sorted.usable.iter().map(|(id, node)| (node.address.clone(), id.clone())).collect();
-        let mut staying: Vec<&AgentId> =
-            self.found.keys().filter(|id| !sorted.usable.contains_key(*id)).collect();
+        let usable = &sorted.usable;
+        let staying = side_by_side(&self.found, usable).filter(|(_, _, node)| node.is_none());
+        let mut staying: Vec<&AgentId> = staying.map(|(id, _, _)| id).collect();
+        if staying.is_empty() {
+            return;
+        }
+        let wanted: HashMap<&str, &AgentId> =
+            usable.iter().map(|(id, node)| (node.address.as_str(), id)).collect();
+        let mut left_out: Vec<(AgentId, String)> = Vec::new();
         while let Some(id) = staying.pop() {
             let Some(found) = self.found.get(id) else { continue };
-            let Some(other) = wanted.get(&found.address).filter(|other| *other != id) else {
-                continue;
-            };
-            let address = &found.address;
-            let why = || format!("node {other}: its address {address} is still that of agent {id}");
-            sorted.leave_out(other, why);
+            let address = found.agent.address.as_str();
+            let Some(other) = wanted.get(address).filter(|other| **other != id) else { continue };
+            let why = format!("node {other}: its address {address} is still that of agent {id}");
+            left_out.push(((*other).clone(), why));
             // It stays where it is, and so may stand in the way of a third one.
-            if let Some((known, _)) = self.found.get_key_value(other) {
+            if let Some((known, _)) = self.found.get_key_value(*other) {
                 staying.push(known);
             }
+        }
+        for (id, why) in left_out {
+            sorted.leave_out(&id, || why);
         }
     }
 
     fn leave_out_too_many(&self, sorted: &mut Sorted) {
         let room = MAX_FOUND.saturating_sub(self.found.len());
-        let new = sorted.usable.keys().filter(|id| !self.found.contains_key(*id));
-        let past: Vec<AgentId> = new.skip(room).cloned().collect();
+        let new = side_by_side(&self.found, &sorted.usable).filter(|(_, found, _)| found.is_none());
+        let past: Vec<AgentId> = new.skip(room).map(|(id, _, _)| id.clone()).collect();
         for id in past {
             sorted.leave_out(&id, || format!("node {id}: more than {MAX_FOUND} agents are known"));
         }
@@ -216,71 +259,86 @@ impl Follower {
 
     /// Counts the absences of an answer, and notes a mass absence.
     fn absences(&mut self, sorted: &Sorted) {
-        let is_absent =
-            |id: &AgentId| !sorted.usable.contains_key(id) && !sorted.vague.contains(id);
-        let (mut known, mut absent) = (0, Vec::new());
-        for (id, found) in &self.found {
+        let (mut known, mut doubted, mut absent) = (0, Vec::new(), Vec::new());
+        for (id, found, node) in side_by_side(&self.found, &sorted.usable) {
+            let Some(found) = found else { continue };
+            let is_absent = node.is_none() && !sorted.vague.contains(id);
+            if is_absent {
+                absent.push(id.clone());
+            }
             // What the Cluster object lists does not depend on the platform.
             if self.is_shadowed(id, found) || self.accepted.contains(id) {
                 continue;
             }
             known += 1;
-            if is_absent(id) {
-                absent.push(id.clone());
+            if is_absent {
+                doubted.push(id.clone());
             }
         }
-        if absent.len() * 100 > known * MASS_PERCENT || !self.held.is_empty() {
-            self.held.extend(absent);
+        if doubted.len() * 100 > known * MASS_PERCENT || !self.held.is_empty() {
+            self.held.extend(doubted);
         }
-        for (_, found) in self.found.iter_mut().filter(|(id, _)| is_absent(id)) {
-            found.absences = found.absences.saturating_add(1);
+        for id in absent {
+            if let Some(found) = self.found.get_mut(&id) {
+                found.absences = found.absences.saturating_add(1);
+            }
         }
     }
 
-    fn remove_the_gone(&mut self) {
-        let held = &self.held;
+    /// Whether anybody is gone.
+    fn remove_the_gone(&mut self) -> bool {
+        let (held, before) = (&self.held, self.found.len());
         self.found.retain(|id, found| found.absences < ABSENCES || held.contains(id));
         let found = &self.found;
         self.accepted.retain(|id| found.contains_key(id));
+        found.len() < before
     }
 
     /// Whether the Cluster object counts over a discovered agent.
     fn is_shadowed(&self, id: &AgentId, found: &Found) -> bool {
-        self.declared.contains_key(id) || self.declared_addresses.contains(&found.address)
+        self.declared.contains_key(id) || self.declared_addresses.contains(&found.agent.address)
     }
 
-    /// Works the members out anew. Who did not change keeps the allocation, and all of them do when
-    /// nobody changed.
-    fn update(&mut self, at: Timestamp) {
+    /// Works the members out anew. They keep the allocation when nobody changed.
+    fn update(&mut self) {
         let held = std::mem::take(&mut self.held);
         let stays =
             |id: &AgentId| self.found.get(id).is_some_and(|found| !self.is_shadowed(id, found));
-        let held = held.into_iter().filter(stays).collect();
-        let declared = self
-            .declared
-            .iter()
-            .map(|(id, (place, agent))| (id, &agent.address, &agent.attributes, Some(*place)));
+        self.held = held.into_iter().filter(stays).collect();
         let found = self.found.iter().filter(|(id, found)| !self.is_shadowed(id, found));
-        let found = found.map(|(id, found)| (id, &found.address, &found.attributes, None));
-        let mut same = true;
-        let mut members = Members::new();
-        for (id, address, attributes, place) in declared.chain(found) {
-            let source = if place.is_some() { Source::Declared } else { Source::Discovered };
-            let known = self.members.get(id);
-            let kept = known.filter(|known| {
-                (&known.address, &known.attributes, known.place) == (address, attributes, place)
-            });
-            let agent = kept.cloned().unwrap_or_else(|| {
-                same = false;
-                let since = known.filter(|known| known.source == source).map_or(at, |k| k.since);
-                let (address, attributes) = (address.clone(), attributes.clone());
-                Arc::new(KnownAgent { address, attributes, source, place, since })
-            });
-            members.insert(id.clone(), agent);
-        }
-        if !same || members.len() != self.members.len() {
+        let found = found.map(|(id, found)| (id, &found.agent));
+        let all = self.declared.iter().chain(found);
+        let members: Members = all.map(|(id, agent)| (id.clone(), Arc::clone(agent))).collect();
+        let same = |(_, one, other): (&AgentId, Option<&Arc<_>>, Option<&Arc<_>>)| {
+            one.zip(other).is_some_and(|(one, other)| Arc::ptr_eq(one, other))
+        };
+        if !side_by_side(&members, &self.members).all(same) {
             self.members = Arc::new(members);
         }
-        self.held = held;
+        self.mass_absence = self.mass_absence();
     }
+
+    fn mass_absence(&self) -> Option<MassAbsence> {
+        if self.held.is_empty() {
+            return None;
+        }
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let known = self.found.iter().filter(|(id, found)| !self.is_shadowed(id, found)).count();
+        Some(MassAbsence { absent: count(self.held.len()), known: count(known) })
+    }
+}
+
+impl Found {
+    fn new(agent: KnownAgent) -> Self {
+        Self { agent: Arc::new(agent), absences: 0 }
+    }
+}
+
+fn discovered_node(mut node: Node, since: Timestamp) -> KnownAgent {
+    let address = std::mem::take(&mut node.address);
+    discovered(address, node.attributes(), since)
+}
+
+fn discovered(address: String, attributes: Map<String, Value>, since: Timestamp) -> KnownAgent {
+    KnownAgent { address, attributes, source: Source::Discovered, place: None, since }
 }

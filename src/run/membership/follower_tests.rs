@@ -80,8 +80,8 @@ impl Scene {
     }
 
     fn accept(&mut self) {
-        let at = self.tick();
-        self.follower.accept(at);
+        self.tick();
+        self.follower.accept();
     }
 
     /// The members in the words of [`nodes`].
@@ -141,6 +141,22 @@ fn a_failed_answer_and_one_without_the_cluster_change_nobody() {
     assert_eq!(scene.members(), SIX);
     scene.hear("a b c d e");
     assert_eq!(scene.members(), "a b c d e");
+}
+
+#[test]
+fn an_answer_with_nothing_new_is_nothing_new() {
+    let mut scene = Scene::new("s");
+    scene.hear(SIX);
+    let before = scene.follower.membership().members;
+    scene.hear("f e d c b a");
+    scene.hear("a b c d e");
+    let after = scene.follower.membership().members;
+    assert!(std::sync::Arc::ptr_eq(&before, &after), "one who is absent once is still a member");
+    scene.hear("a@x b c d e f");
+    let after = scene.follower.membership().members;
+    let (a, b) = (AgentId::from("a"), AgentId::from("b"));
+    assert!(std::sync::Arc::ptr_eq(&before[&b], &after[&b]));
+    assert_eq!((after[&a].address.as_str(), after[&a].since), ("http://x", before[&a].since));
 }
 
 #[test]

@@ -103,7 +103,7 @@ fn check(follower: &mut Follower, happens: &Happens, witness: &mut Witness, at: 
             assert_eq!(before.mass_absence, after.mass_absence);
         }
         Happens::Accept => {
-            follower.accept(at);
+            follower.accept();
             witness.accepted_ever = true;
             assert_eq!(follower.membership().mass_absence, None);
         }

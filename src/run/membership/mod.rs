@@ -19,6 +19,7 @@ mod follower;
 mod follower_tests;
 #[cfg(test)]
 mod lying_tests;
+mod side_by_side;
 mod view;
 
 pub use answer::{LeftOut, MAX_ATTRIBUTE_CHARS, MAX_FOUND, MAX_TOLD, PlatformNode};
