@@ -9,12 +9,17 @@
 //! One node that is no good must not hide the others, so of a node everything is optional. What is
 //! around the nodes has to be right: with less, nothing is known.
 
-use serde::{Deserialize, Deserializer, de::IgnoredAny};
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, de::Error as _};
 
 use crate::run::PlatformNode;
 
 /// Nodes of one cluster that are read: as many as a cluster may have, and as many again that can't
-/// be used.
+/// be used. What an answer holds beyond that, or of other clusters, is never kept: a small text can
+/// stand for a node, so that the limit of its bytes alone would let an answer fill the memory.
 pub(super) const MAX_NODES: usize = 200_000;
 
 /// Why an answer can't be read.
@@ -24,74 +29,215 @@ pub(super) enum Unread {
     TooManyNodes,
 }
 
-#[derive(Deserialize)]
-struct Answer {
-    clusters: Vec<ClusterPart>,
-}
-
-#[derive(Deserialize)]
-struct ClusterPart {
-    cluster_id: String,
-    nodes: Vec<NodePart>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum NodePart {
-    Fields {
-        #[serde(default, deserialize_with = "text")]
-        node_id: Option<String>,
-        #[serde(default, deserialize_with = "text")]
-        agent_address: Option<String>,
-        #[serde(default, deserialize_with = "text")]
-        node_class: Option<String>,
-        #[serde(default, deserialize_with = "text")]
-        node_group: Option<String>,
-    },
-    Other(IgnoredAny),
-}
-
-/// A text; none for anything else.
-fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Part {
-        Text(String),
-        Other(IgnoredAny),
-    }
-    Ok(match Part::deserialize(deserializer)? {
-        Part::Text(text) => Some(text),
-        Part::Other(IgnoredAny) => None,
-    })
-}
-
-impl From<NodePart> for PlatformNode {
-    fn from(part: NodePart) -> Self {
-        match part {
-            NodePart::Fields { node_id, agent_address, node_class, node_group } => {
-                Self { node_id, agent_address, node_class, node_group }
-            }
-            NodePart::Other(IgnoredAny) => Self::default(),
-        }
-    }
-}
-
 /// Reads the nodes of one cluster; none when the answer does not have it. A cluster that is in it
 /// several times has the nodes of all of them.
 pub(super) fn read(body: &[u8], cluster: &str) -> Result<Option<Vec<PlatformNode>>, Unread> {
-    let answer: Answer = serde_json::from_slice(body).map_err(|error| {
+    let malformed = |error: serde_json::Error| {
         let expected = r#"{"clusters": [{"cluster_id": …, "nodes": […]}]}"#;
         Unread::Malformed(format!("the body: expected {expected}: {error}"))
-    })?;
-    let mut found: Option<Vec<PlatformNode>> = None;
-    for part in answer.clusters.into_iter().filter(|part| part.cluster_id == cluster) {
-        let nodes = found.get_or_insert_default();
-        if nodes.len() + part.nodes.len() > MAX_NODES {
-            return Err(Unread::TooManyNodes);
-        }
-        nodes.extend(part.nodes.into_iter().map(PlatformNode::from));
+    };
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let found = AnswerOf(cluster).deserialize(&mut json).map_err(malformed)?;
+    json.end().map_err(malformed)?;
+    match found {
+        Some(Nodes { too_many: true, .. }) => Err(Unread::TooManyNodes),
+        Some(Nodes { read, .. }) => Ok(Some(read)),
+        None => Ok(None),
     }
-    Ok(found)
+}
+
+/// An answer, of which the nodes of this cluster are kept.
+#[derive(Clone, Copy)]
+struct AnswerOf<'c>(&'c str);
+
+impl<'de> DeserializeSeed<'de> for AnswerOf<'_> {
+    type Value = Option<Nodes>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for AnswerOf<'_> {
+    type Value = Option<Nodes>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut found = None;
+        while let Some(key) = map.next_key::<String>()? {
+            match key.as_str() {
+                "clusters" if found.is_some() => return Err(A::Error::duplicate_field("clusters")),
+                "clusters" => found = Some(map.next_value_seed(ClustersOf(self.0))?),
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        found.ok_or_else(|| A::Error::missing_field("clusters"))
+    }
+}
+
+struct ClustersOf<'c>(&'c str);
+
+impl<'de> DeserializeSeed<'de> for ClustersOf<'_> {
+    type Value = Option<Nodes>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ClustersOf<'_> {
+    type Value = Option<Nodes>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of clusters")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        #[derive(Deserialize)]
+        struct Cluster {
+            cluster_id: String,
+            nodes: Nodes,
+        }
+        let mut found: Option<Nodes> = None;
+        while let Some(Cluster { cluster_id, nodes }) = seq.next_element()? {
+            if cluster_id == self.0 {
+                found.get_or_insert_default().add(nodes);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The nodes of one cluster, at most [`MAX_NODES`].
+#[derive(Default)]
+struct Nodes {
+    read: Vec<PlatformNode>,
+    too_many: bool,
+}
+
+impl Nodes {
+    fn add(&mut self, other: Self) {
+        self.too_many |= other.too_many || self.read.len() + other.read.len() > MAX_NODES;
+        if !self.too_many {
+            self.read.extend(other.read);
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Nodes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OfCluster;
+        impl<'de> Visitor<'de> for OfCluster {
+            type Value = Nodes;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of nodes")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Nodes, A::Error> {
+                let mut nodes = Nodes::default();
+                while nodes.read.len() < MAX_NODES {
+                    let Some(Lenient(node)) = seq.next_element()? else { return Ok(nodes) };
+                    nodes.read.push(node);
+                }
+                while seq.next_element::<IgnoredAny>()?.is_some() {
+                    nodes.too_many = true;
+                }
+                Ok(nodes)
+            }
+        }
+        deserializer.deserialize_seq(OfCluster)
+    }
+}
+
+/// A part of a node, which any JSON may stand in place of: that reads as nothing, and is not kept.
+trait Part: Default {
+    fn of_text(_text: String) -> Self {
+        Self::default()
+    }
+
+    fn of_map<'de, A: MapAccess<'de>>(mut map: A) -> Result<Self, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Self::default())
+    }
+}
+
+impl Part for Option<String> {
+    fn of_text(text: String) -> Self {
+        Some(text)
+    }
+}
+
+impl Part for PlatformNode {
+    fn of_map<'de, A: MapAccess<'de>>(mut map: A) -> Result<Self, A::Error> {
+        let mut node = Self::default();
+        while let Some(key) = map.next_key::<String>()? {
+            let place = match key.as_str() {
+                "node_id" => &mut node.node_id,
+                "agent_address" => &mut node.agent_address,
+                "node_class" => &mut node.node_class,
+                "node_group" => &mut node.node_group,
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+            };
+            Lenient(*place) = map.next_value()?;
+        }
+        Ok(node)
+    }
+}
+
+struct Lenient<P>(P);
+
+impl<'de, P: Part> Deserialize<'de> for Lenient<P> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AnyOf<P>(PhantomData<P>);
+        impl<'de, P: Part> Visitor<'de> for AnyOf<P> {
+            type Value = P;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("anything")
+            }
+
+            fn visit_bool<E: de::Error>(self, _: bool) -> Result<P, E> {
+                Ok(P::default())
+            }
+
+            fn visit_i64<E: de::Error>(self, _: i64) -> Result<P, E> {
+                Ok(P::default())
+            }
+
+            fn visit_u64<E: de::Error>(self, _: u64) -> Result<P, E> {
+                Ok(P::default())
+            }
+
+            fn visit_f64<E: de::Error>(self, _: f64) -> Result<P, E> {
+                Ok(P::default())
+            }
+
+            fn visit_unit<E: de::Error>(self) -> Result<P, E> {
+                Ok(P::default())
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<P, E> {
+                Ok(P::of_text(text.to_owned()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<P, A::Error> {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(P::default())
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<P, A::Error> {
+                P::of_map(map)
+            }
+        }
+        deserializer.deserialize_any(AnyOf(PhantomData)).map(Self)
+    }
 }
 
 #[cfg(test)]
@@ -166,5 +312,26 @@ mod tests {
         assert!(read(body(MAX_NODES).as_bytes(), "eu").is_ok());
         assert_eq!(read(body(MAX_NODES + 1).as_bytes(), "eu"), Err(Unread::TooManyNodes));
         assert_eq!(read(body(MAX_NODES + 1).as_bytes(), "us"), Ok(None));
+        let half = vec!["1"; MAX_NODES / 2 + 1].join(",");
+        let part = format!(r#"{{"cluster_id": "eu", "nodes": [{half}]}}"#);
+        let twice = format!(r#"{{"clusters": [{part}, {part}]}}"#);
+        assert_eq!(read(twice.as_bytes(), "eu"), Err(Unread::TooManyNodes));
+    }
+
+    #[test]
+    fn nodes_of_other_clusters_and_what_stands_in_place_of_one_are_not_kept() {
+        let much = vec!["[1,{\"a\":[]}]"; 10_000].join(",");
+        let body = format!(
+            r#"{{"clusters": [{{"nodes": [{much}], "cluster_id": "us"}},
+               {{"nodes": [[{much}], {{"node_id": [{much}], "x": [{much}]}}], "cluster_id": "eu"}}]}}"#
+        );
+        let nodes = read(body.as_bytes(), "eu").unwrap().unwrap();
+        assert_eq!(nodes, [PlatformNode::default(), PlatformNode::default()]);
+    }
+
+    #[test]
+    fn clusters_are_there_once() {
+        let read = read(br#"{"clusters": [], "clusters": []}"#, "eu");
+        assert!(matches!(read, Err(Unread::Malformed(message)) if message.contains("duplicate")));
     }
 }

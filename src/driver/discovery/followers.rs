@@ -1,7 +1,7 @@
 //! The followers of this process, and those who listen to them.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -39,6 +39,8 @@ struct Shared {
     clock: Arc<dyn Clock>,
     clusters: Mutex<HashMap<String, Entry>>,
     once: Mutex<HashMap<String, (Timestamp, View)>>,
+    /// One of those who only look asks, and the others wait for what comes of it.
+    asking: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
 }
 
 struct Entry {
@@ -60,8 +62,8 @@ pub struct Known {
 impl Followers {
     /// No followers yet.
     pub fn new(platforms: Arc<dyn Platform>, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        let (clusters, once) = (Mutex::default(), Mutex::default());
-        Self { shared: Arc::new(Shared { platforms, store, clock, clusters, once }) }
+        let (clusters, once, asking) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { shared: Arc::new(Shared { platforms, store, clock, clusters, once, asking }) }
     }
 
     /// Follows a cluster, until the last one who does drops what this returns. `known` are the agents
@@ -131,6 +133,8 @@ impl Followers {
                 Phase::Settled | Phase::Reading | Phase::Asking => {}
             }
         }
+        let turn = self.shared.turn(cluster);
+        let _one_at_a_time = turn.lock().await;
         let now = self.shared.clock.now();
         if let Some((at, view)) = self.shared.once().get(cluster)
             && now.since(*at) < ONCE_AGE
@@ -163,6 +167,17 @@ impl Followers {
 impl Shared {
     fn clusters(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
         self.clusters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn turn(&self, cluster: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        asking.retain(|_, turn| turn.strong_count() > 0);
+        if let Some(turn) = asking.get(cluster).and_then(Weak::upgrade) {
+            return turn;
+        }
+        let turn = Arc::default();
+        asking.insert(cluster.to_owned(), Arc::downgrade(&turn));
+        turn
     }
 
     fn once(&self) -> MutexGuard<'_, HashMap<String, (Timestamp, View)>> {

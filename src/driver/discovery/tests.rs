@@ -303,6 +303,13 @@ async fn who_only_looks_asks_once_for_a_while() {
     }
     assert_eq!(scene.platforms.asked(URL).len(), 1);
     scene.wait(Millis::from_secs(5)).await;
+    scene.platforms.set_latency(URL, SECOND);
+    let many = (0..50).map(|_| scene.followers.agents("c"));
+    let answers = futures::future::join_all(many).await;
+    assert!(answers.into_iter().all(|answer| answer.unwrap().is_some()));
+    assert_eq!(scene.platforms.asked(URL).len(), 2, "one asks for all");
+    scene.platforms.set_latency(URL, Millis(0));
+    scene.wait(Millis::from_secs(5)).await;
     scene.platforms.fail(URL, Some("no"));
     let known = scene.followers.agents("c").await.unwrap().unwrap();
     assert_eq!(ids(&known.view.membership.members), "s");
