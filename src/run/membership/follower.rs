@@ -182,6 +182,7 @@ impl Follower {
         let address_of =
             |id: &AgentId| self.found.get(id).map(|found| found.agent.address.as_str());
         let mut sorted = sort(nodes, address_of);
+        self.leave_out_declared(&mut sorted);
         self.leave_out_takeovers(&mut sorted);
         self.leave_out_too_many(&mut sorted);
         self.absences(&sorted);
@@ -217,6 +218,24 @@ impl Follower {
         changed |= !new.is_empty();
         self.found.extend(new);
         changed
+    }
+
+    /// Leaves out each node of a member that would be one no more, since its address is now that of an
+    /// agent of the Cluster object: one answer makes nobody disappear.
+    fn leave_out_declared(&self, sorted: &mut Sorted) {
+        if self.declared_addresses.is_empty() {
+            return;
+        }
+        let both = side_by_side(&self.found, &sorted.usable);
+        let hidden = both.filter_map(|(id, found, node)| {
+            let (found, node) = found.zip(node)?;
+            let is_hidden = self.declared_addresses.contains(&node.address);
+            (is_hidden && !self.is_shadowed(id, found)).then(|| (id.clone(), node.address.clone()))
+        });
+        for (id, address) in hidden.collect::<Vec<_>>() {
+            let why = || format!("node {id}: its address {address} is that of a declared agent");
+            sorted.leave_out(&id, why);
+        }
     }
 
     /// Leaves out each node whose address belongs to another agent of which the answer says nothing
@@ -307,8 +326,9 @@ impl Follower {
         self.held = held.into_iter().filter(stays).collect();
         let found = self.found.iter().filter(|(id, found)| !self.is_shadowed(id, found));
         let found = found.map(|(id, found)| (id, &found.agent));
-        let all = self.declared.iter().chain(found);
-        let members: Members = all.map(|(id, agent)| (id.clone(), Arc::clone(agent))).collect();
+        let found = found.map(|(id, agent)| (id.clone(), Arc::clone(agent)));
+        let declared = self.declared.iter().map(|(id, agent)| (id.clone(), self.told(id, agent)));
+        let members: Members = declared.chain(found).collect();
         let same = |(_, one, other): (&AgentId, Option<&Arc<_>>, Option<&Arc<_>>)| {
             one.zip(other).is_some_and(|(one, other)| Arc::ptr_eq(one, other))
         };
@@ -316,6 +336,20 @@ impl Follower {
             self.members = Arc::new(members);
         }
         self.mass_absence = self.mass_absence();
+    }
+
+    /// An agent of the Cluster object with what its platform tells of it, below what the object says. It
+    /// keeps the allocation when nothing changed.
+    fn told(&self, id: &AgentId, declared: &Arc<KnownAgent>) -> Arc<KnownAgent> {
+        let Some(found) = self.found.get(id) else { return Arc::clone(declared) };
+        let mut attributes = found.agent.attributes.clone();
+        attributes.extend(declared.attributes.clone());
+        let told = KnownAgent { attributes, ..(**declared).clone() };
+        match self.members.get(id).filter(|member| ***member == told) {
+            Some(same) => Arc::clone(same),
+            None if told == **declared => Arc::clone(declared),
+            None => Arc::new(told),
+        }
     }
 
     fn mass_absence(&self) -> Option<MassAbsence> {

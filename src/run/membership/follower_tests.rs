@@ -1,6 +1,8 @@
 //! The rules of the follower, one by one.
 
-use serde_json::{Map, json};
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
 
 use super::*;
 use crate::playbook::{Cluster, ClusterAgent, Discovery};
@@ -391,4 +393,38 @@ fn class_and_group_are_attributes_and_their_change_is_no_move() {
     let after = scene.follower.membership().members;
     assert_eq!(after[&AgentId::from("a")].attributes["node_class"], "large");
     assert!(difference(&before, &after).is_empty());
+}
+
+#[test]
+fn a_member_that_is_told_at_the_address_of_a_declared_agent_stays() {
+    let mut scene = Scene::new("s");
+    scene.hear("a b");
+    for _ in 0..2 * ABSENCES {
+        let left_out = scene.hear("a@s b");
+        assert!(left_out.first[0].contains("is that of a declared agent"), "{left_out:?}");
+        assert_eq!(scene.members(), "a b s");
+    }
+    scene.hear("a@x b");
+    assert_eq!(scene.members(), "a@x b s");
+}
+
+#[test]
+fn a_declared_agent_has_what_its_platform_tells_below_what_its_object_says() {
+    let mut scene = Scene::new("s t");
+    let mut object = cluster("s t", true);
+    object.agents[0].attributes.insert("node_group".to_owned(), json!("mine"));
+    scene.follower.declare(&object, START);
+    let grouped = |id: &str| PlatformNode {
+        node_class: Some("m5".to_owned()),
+        node_group: Some("theirs".to_owned()),
+        ..node(id, &format!("http://{id}"))
+    };
+    let told = || Heard::Nodes(vec![grouped("s"), grouped("t")]);
+    scene.follower.hear(told(), START);
+    let members = scene.follower.membership().members;
+    let of = |id: &str| Value::Object(members[&AgentId::from(id)].attributes.clone());
+    assert_eq!(of("s"), json!({"node_class": "m5", "node_group": "mine"}));
+    assert_eq!(of("t"), json!({"node_class": "m5", "node_group": "theirs"}));
+    scene.follower.hear(told(), START);
+    assert!(Arc::ptr_eq(&members, &scene.follower.membership().members), "nothing is new");
 }
