@@ -1,16 +1,16 @@
-//! How fast a recorded run is played again: `make bench BENCHES=replay`.
+//! How fast a recorded run is played again, and what a file of it takes: `make bench BENCHES=replay`.
 //!
-//! A run over 2,000 agents is made in virtual time with scripted agents, and recorded. Then it is
-//! replayed from the files of the recording, which are read each time: every decision is asked for
-//! and every activation made again, with the threads that a host has by itself.
+//! Runs are made in virtual time with scripted agents, recorded, and packed into a file as `replictl run
+//! export` does. Another process, so that its memory can be told, unpacks that file and replays it three
+//! times: the files of the recording are read each time, every decision is asked for and every
+//! activation made again, with the threads that a host has by itself.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, dead_code)]
 
 mod support;
 
 #[path = "../tests/support/engine.rs"]
 mod engine;
-#[allow(dead_code, reason = "the tests use all of it")]
 #[path = "../tests/support/exports.rs"]
 mod exports;
 #[path = "../tests/replay/recorded.rs"]
@@ -18,42 +18,115 @@ mod recorded;
 #[path = "../tests/driver/scene.rs"]
 mod scene;
 
-use std::time::Instant;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use recorded::Recorded;
 use replibook::plugin::{HostConfig, PluginHost};
-use replibook::replay::Player;
-use support::{Table, heading, note};
+use replibook::replay::{ArchiveLimits, Player, Recording, pack, unpack};
+use serde::{Deserialize, Serialize};
+use support::{Table, heading, mib, note, peak_memory};
 
-const AGENTS: usize = 2_000;
+const AGENTS: [usize; 2] = [2_000, 10_000];
+
+/// The file that the other process replays.
+const FILE: &str = "REPLIBOOK_BENCH_REPLAY";
+
+/// What it found.
+#[derive(Serialize, Deserialize)]
+struct Found {
+    events: usize,
+    decisions: u64,
+    activations: u64,
+    unpacked: Duration,
+    replayed: Vec<Duration>,
+    peak: u64,
+}
 
 fn main() {
+    if let Some(file) = std::env::var_os(FILE) {
+        println!("{}", serde_json::to_string(&replay(Path::new(&file))).unwrap());
+        return;
+    }
     heading("replay");
+    let mut speed =
+        Table::new(["agents", "events", "decisions", "activations", "time", "activations/s"]);
+    let mut files =
+        Table::new(["agents", "documents", "file", "packing", "unpacking", "peak memory"]);
+    for agents in AGENTS {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("run.tar.zst");
+        let (documents, packed) = record(agents, &file);
+        let size = std::fs::metadata(&file).unwrap().len();
+        let found = in_another_process(&file);
+        for time in &found.replayed {
+            speed.row([
+                agents.to_string(),
+                found.events.to_string(),
+                found.decisions.to_string(),
+                found.activations.to_string(),
+                seconds(*time),
+                format!("{:.0}/s", found.activations as f64 / time.as_secs_f64()),
+            ]);
+        }
+        files.row([
+            agents.to_string(),
+            mib(documents),
+            mib(size),
+            seconds(packed),
+            seconds(found.unpacked),
+            mib(found.peak),
+        ]);
+    }
+    speed.print();
+    note("one row for each time; the files of the recording are read in it");
+    files.print();
+    note("peak memory is that of the process that unpacks and replays, with all its plugins");
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.2} s", time.as_secs_f64())
+}
+
+/// Makes a run and packs what was recorded of it: its bytes before, and how long packing took.
+fn record(agents: usize, file: &Path) -> (u64, Duration) {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let virtual_time = runtime.enable_all().start_paused(true).build().unwrap();
-    let recorded = virtual_time.block_on(Recorded::new(AGENTS));
+    let recorded = virtual_time.block_on(Recorded::new(agents));
+    let start = Instant::now();
+    pack(recorded.folder.path(), &recorded.manifest, file).unwrap();
+    let took = start.elapsed();
+    (recorded.manifest.members.iter().map(|member| member.bytes).sum(), took)
+}
+
+fn in_another_process(file: &Path) -> Found {
+    let program = std::env::current_exe().unwrap();
+    let output = Command::new(program).env(FILE, file).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn replay(file: &Path) -> Found {
+    let folder = tempfile::tempdir().unwrap();
+    let start = Instant::now();
+    unpack(file, folder.path(), ArchiveLimits::default()).unwrap();
+    let unpacked = start.elapsed();
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().build().unwrap();
     let host = PluginHost::start(HostConfig::default()).unwrap();
-    let mut table =
-        Table::new(["agents", "events", "decisions", "activations", "time", "activations/s"]);
+    let recording = Recording::open(folder.path()).unwrap();
+    let events = recording.events().unwrap().count();
+    let mut found =
+        Found { events, decisions: 0, activations: 0, unpacked, replayed: Vec::new(), peak: 0 };
     for _ in 0..3 {
-        let recording = recorded.recording();
-        let events = recording.events().unwrap().count();
         let start = Instant::now();
         let report = runtime
             .block_on(async { Player::new(&host, &recording).await.replay().await.unwrap() });
-        let time = start.elapsed();
+        found.replayed.push(start.elapsed());
         assert!(report.same && report.left_out == 0, "{report:#?}");
-        table.row([
-            AGENTS.to_string(),
-            events.to_string(),
-            report.decisions.to_string(),
-            report.activations.to_string(),
-            format!("{:.2} s", time.as_secs_f64()),
-            format!("{:.0}/s", report.activations as f64 / time.as_secs_f64()),
-        ]);
+        (found.decisions, found.activations) = (report.decisions, report.activations);
     }
-    table.print();
-    note("one row for each time; the files of the recording are read in it");
+    found.peak = peak_memory(std::process::id());
+    found
 }

@@ -7,6 +7,8 @@ mod server;
 
 #[path = "cli/documents.rs"]
 mod documents;
+#[path = "cli/exports.rs"]
+mod exports;
 #[path = "cli/runs.rs"]
 mod runs;
 #[path = "cli/steering.rs"]

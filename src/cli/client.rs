@@ -188,10 +188,10 @@ impl Client {
         let mut body = BytesMut::new();
         while let Some(chunk) = answer.chunk().await.map_err(|error| self.failure(&error))? {
             if body.len() + chunk.len() > MAX_ANSWER_BYTES {
-                return Err(Failure::answered(ClientError::Malformed {
+                return Err(Failure::answered(ClientError::TooLarge {
                     server: self.server().to_owned(),
                     request: name.to_owned(),
-                    message: format!("more than {MAX_ANSWER_BYTES} bytes"),
+                    limit: MAX_ANSWER_BYTES,
                 }));
             }
             body.extend_from_slice(&chunk);

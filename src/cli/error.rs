@@ -95,6 +95,16 @@ pub enum ClientError {
         /// What was found and what was expected.
         message: String,
     },
+    /// There is more in the answer than is read.
+    #[error("{server} answered {request} with more than {limit} bytes")]
+    TooLarge {
+        /// Base URL of the server.
+        server: String,
+        /// What was asked.
+        request: String,
+        /// The most bytes that are read.
+        limit: usize,
+    },
 }
 
 impl ClientError {
@@ -103,7 +113,7 @@ impl ClientError {
         match self {
             Self::Unreachable { .. } => true,
             Self::Refused(problem) => is_passing(problem.status),
-            Self::Address { .. } | Self::Malformed { .. } => false,
+            Self::Address { .. } | Self::Malformed { .. } | Self::TooLarge { .. } => false,
         }
     }
 
@@ -111,7 +121,9 @@ impl ClientError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Address { .. } => Exit::Usage,
-            Self::Unreachable { .. } | Self::Malformed { .. } => Exit::Unreachable,
+            Self::Unreachable { .. } | Self::Malformed { .. } | Self::TooLarge { .. } => {
+                Exit::Unreachable
+            }
             Self::Refused(problem) => exit_of_status(problem.status, !problem.problems.is_empty()),
         }
     }
@@ -167,7 +179,8 @@ impl CliError {
             Self::Client(
                 ClientError::Address { .. }
                 | ClientError::Refused(_)
-                | ClientError::Malformed { .. },
+                | ClientError::Malformed { .. }
+                | ClientError::TooLarge { .. },
             )
             | Self::Usage(_)
             | Self::Read { .. }

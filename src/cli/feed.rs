@@ -231,9 +231,10 @@ fn broken(error: ClientError) -> Broken {
     match error {
         ClientError::Unreachable { message, .. } => Broken::Passing(message),
         ClientError::Refused(problem) if problem.status >= 500 => Broken::Passing(problem.detail),
-        ClientError::Refused(_) | ClientError::Malformed { .. } | ClientError::Address { .. } => {
-            Broken::ForGood(error)
-        }
+        ClientError::Refused(_)
+        | ClientError::Malformed { .. }
+        | ClientError::TooLarge { .. }
+        | ClientError::Address { .. } => Broken::ForGood(error),
     }
 }
 

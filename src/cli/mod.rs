@@ -39,6 +39,7 @@ mod sse;
 mod store;
 mod text;
 mod validate;
+mod work;
 
 pub use apply::{Applied, apply_file};
 pub use client::{

@@ -108,15 +108,16 @@ impl MemberWriter {
         self.file.write_all(bytes).map_err(|source| self.failed(source))
     }
 
-    /// Adds a document as a line of JSON.
+    /// Adds a document as a line of JSON; how many bytes that are.
     ///
     /// # Errors
     /// When it can't be written.
-    pub fn line(&mut self, document: &impl Serialize) -> Result<(), ReplayError> {
+    pub fn line(&mut self, document: &impl Serialize) -> Result<usize, ReplayError> {
         let mut line = serde_json::to_vec(document)
             .map_err(|error| ReplayError::malformed(&self.name, error))?;
         line.push(b'\n');
-        self.add(&line)
+        self.add(&line)?;
+        Ok(line.len())
     }
 
     pub(super) fn finish(mut self) -> Result<Member, ReplayError> {

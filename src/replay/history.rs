@@ -243,13 +243,15 @@ impl<'a> History<'a> {
     /// Asks at a moment at which the run's strategy was asked.
     async fn meet(&mut self, moment: Moment, report: &mut Report) -> Result<(), ReplayError> {
         match self.other.clone() {
-            Some(other) => self.ask_other(&other, moment).await,
-            None if self.player.only.is_some() => Ok(()),
-            None => {
-                self.ask_again(moment, report).await;
-                Ok(())
+            Some(other) => {
+                self.ask_other(&other, moment).await?;
+                report.decisions += 1;
             }
+            None if self.player.only.is_some() => {}
+            None => self.ask_again(moment, report).await,
         }
+        self.player.tell(report);
+        Ok(())
     }
 
     async fn ask_again(&mut self, moment: Moment, report: &mut Report) {

@@ -30,6 +30,7 @@ pub struct Player<'a> {
     pub(super) only: Option<AgentId>,
     /// Why plugins can't be used.
     pub(super) unavailable: BTreeMap<Digest, String>,
+    told: Option<&'a (dyn Fn(&Report) + Sync)>,
 }
 
 impl<'a> Player<'a> {
@@ -42,7 +43,19 @@ impl<'a> Player<'a> {
                 unavailable.insert(digest.clone(), why);
             }
         }
-        Self { host, recording, only: None, unavailable }
+        Self { host, recording, only: None, unavailable, told: None }
+    }
+
+    /// Tells `told` again and again how far the replay is.
+    #[must_use]
+    pub fn watched(self, told: &'a (dyn Fn(&Report) + Sync)) -> Self {
+        Self { told: Some(told), ..self }
+    }
+
+    pub(super) fn tell(&self, report: &Report) {
+        if let Some(told) = self.told {
+            told(report);
+        }
     }
 
     /// Replays only what was done on this agent, and no decision.
@@ -127,6 +140,7 @@ impl<'a> Player<'a> {
                     Found::Differs(difference) => report.differs(difference),
                     Found::NotReplayed(place, why) => report.leave_out(place, why),
                 }
+                self.tell(report);
             }
         }
         self.without_journal(&attempts, &with_journal, report)

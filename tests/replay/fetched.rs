@@ -1,5 +1,6 @@
 //! An export over a real socket, of more than fits a page.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use replibook::agent::platform::FakePlatforms;
@@ -15,10 +16,10 @@ use tokio::sync::oneshot;
 use crate::programs::Ctl;
 use crate::recorded::Recorded;
 
-/// Agents: their journals are several pages of 16, and their events more than one of 500.
+/// Agents: each of the lists is several pages, the first of 16.
 const AGENTS: usize = 50;
 
-fn documents(folder: &std::path::Path, name: &MemberName) -> Vec<Value> {
+fn documents(folder: &Path, name: &MemberName) -> Vec<Value> {
     let text = std::fs::read_to_string(folder.join(name.to_string())).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
@@ -30,23 +31,7 @@ fn an_export_has_every_document_of_the_run_in_order() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("run.tar.zst");
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(async {
-        let (store, plugins) = (recorded.scene.store.clone(), recorded.scene.plugins.clone());
-        let clock = Arc::new(SystemClock);
-        let platforms = Arc::new(FakePlatforms::new(clock.clone()));
-        let followers = Followers::new(platforms, store.clone(), clock.clone());
-        let state = ApiState::new(store, plugins, Signals::new(), followers, clock);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        let (stop, stopped) = oneshot::channel::<()>();
-        let served = tokio::spawn(serve(listener, state, async move {
-            let _ = stopped.await;
-        }));
-        let ctl = Ctl { server: &address, cache: dir.path() };
-        ctl.ok(&["run", "export", &recorded.run.to_string(), "-o", file.to_str().unwrap()]).await;
-        drop(stop);
-        served.await.unwrap().unwrap();
-    });
+    runtime.block_on(exported(&recorded, &file));
     let into = tempfile::tempdir().unwrap();
     let (manifest, changed) = unpack(&file, into.path(), ArchiveLimits::default()).unwrap();
     assert_eq!((manifest.run, changed), (recorded.run, vec![]));
@@ -60,4 +45,23 @@ fn an_export_has_every_document_of_the_run_in_order() {
         let name = MemberName::Plugin(digest.clone());
         assert!(manifest.members.iter().any(|member| member.name == name), "{name}");
     }
+}
+
+/// Exports a run through the API with the real program.
+pub(crate) async fn exported(recorded: &Recorded, file: &Path) {
+    let (store, plugins) = (recorded.scene.store.clone(), recorded.scene.plugins.clone());
+    let clock = Arc::new(SystemClock);
+    let platforms = Arc::new(FakePlatforms::new(clock.clone()));
+    let followers = Followers::new(platforms, store.clone(), clock.clone());
+    let state = ApiState::new(store, plugins, Signals::new(), followers, clock);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let (stop, stopped) = oneshot::channel::<()>();
+    let served = tokio::spawn(serve(listener, state, async move {
+        let _ = stopped.await;
+    }));
+    let ctl = Ctl { server: &address, cache: file.parent().unwrap() };
+    ctl.ok(&["run", "export", &recorded.run.to_string(), "-o", file.to_str().unwrap()]).await;
+    drop(stop);
+    served.await.unwrap().unwrap();
 }

@@ -11,6 +11,7 @@ mod examples;
 #[path = "../support/exports.rs"]
 mod exports;
 mod fetched;
+mod large;
 mod members;
 mod playing;
 mod programs;

@@ -100,7 +100,9 @@ async fn lines<T: Serialize + Clone>(
     let mut last = None;
     loop {
         let items = page(last).await;
-        items.iter().for_each(|item| member.line(item).unwrap());
+        for item in &items {
+            member.line(item).unwrap();
+        }
         last = items.last().cloned();
         if last.is_none() {
             return writer.end(member).unwrap();

@@ -10,6 +10,7 @@ use crate::cli::client::Client;
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::output::{Console, Row};
+use crate::cli::work::Work;
 use crate::replay::{ReplayError, pack};
 use crate::run::RunId;
 
@@ -54,8 +55,11 @@ pub(crate) async fn export(
     };
     let run = find_run(client, &args.run).await?;
     let folder = tempfile::tempdir().map_err(CliError::Setup)?;
-    let manifest = fetch(client, run, folder.path()).await?;
+    let work = Work::new(console);
+    let manifest = fetch(client, run, folder.path(), &work).await?;
+    work.at(|| "packing".to_owned());
     pack(folder.path(), &manifest, to)?;
+    drop(work);
     let bytes = std::fs::metadata(to).map_err(|source| {
         CliError::Replay(ReplayError::File { what: "read", path: to.to_owned(), source })
     })?;

@@ -8,22 +8,33 @@ use serde::de::DeserializeOwned;
 use crate::api::wire::{Listing, RunView};
 use crate::cli::client::Client;
 use crate::cli::endpoints::Pages;
-use crate::cli::error::CliError;
+use crate::cli::error::{CliError, ClientError};
+use crate::cli::work::Work;
 use crate::clock::{Clock as _, SystemClock};
 use crate::replay::{FolderWriter, Manifest, MemberName};
 use crate::run::{AgentRecord, Journal, LogLine, RunEvent, RunId};
 
-/// Agent records and journals in one page: each may have some MiB, and an answer is in memory whole.
-const LARGE_PAGE: usize = 16;
+/// Items of the first page of a list: agent records and journals may have some MiB each, and an answer
+/// is in memory whole, here and on the server.
+const FIRST_PAGE: usize = 16;
 
-/// Events and log lines in one page: the largest have some 64 KiB.
-const SMALL_PAGE: usize = 500;
+/// Items of the largest page: more save no time.
+const LARGEST_PAGE: usize = 500;
+
+/// Bytes that a page is to have: pages grow, by twice at most, as long as that many of the largest item
+/// so far fit.
+const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
 /// Fetches a run into `folder`, which is there and empty.
 ///
 /// # Errors
 /// [`CliError::NotFound`] for a run that has not ended: what is kept of it still changes.
-pub(crate) async fn fetch(client: &Client, id: RunId, folder: &Path) -> Result<Manifest, CliError> {
+pub(crate) async fn fetch(
+    client: &Client,
+    id: RunId,
+    folder: &Path,
+    work: &Work,
+) -> Result<Manifest, CliError> {
     let run: RunView = client.run(id).await?;
     if run.finish_ts.is_none() {
         let status = run.status;
@@ -34,11 +45,11 @@ pub(crate) async fn fetch(client: &Client, id: RunId, folder: &Path) -> Result<M
     let mut writer = FolderWriter::new(folder)?;
     object(&mut writer, MemberName::Run, &run)?;
     object(&mut writer, MemberName::Snapshot, &client.snapshot(id).await?)?;
-    let (large, small) = (LARGE_PAGE, SMALL_PAGE);
-    list::<AgentRecord>(&mut writer, MemberName::Records, client.agents(id), large).await?;
-    list::<Journal>(&mut writer, MemberName::Journals, client.journals(id), large).await?;
-    list::<RunEvent>(&mut writer, MemberName::Events, client.events(id), small).await?;
-    list::<LogLine>(&mut writer, MemberName::Logs, client.logs(id), small).await?;
+    list::<AgentRecord>(&mut writer, MemberName::Records, client.agents(id), work).await?;
+    list::<Journal>(&mut writer, MemberName::Journals, client.journals(id), work).await?;
+    list::<RunEvent>(&mut writer, MemberName::Events, client.events(id), work).await?;
+    list::<LogLine>(&mut writer, MemberName::Logs, client.logs(id), work).await?;
+    work.at(|| "fetching plugins".to_owned());
     let mut digests: Vec<_> = run.plugins.values().map(|pin| &pin.digest).collect();
     digests.sort_by_key(|digest| digest.as_str());
     digests.dedup();
@@ -65,19 +76,86 @@ async fn list<T: Serialize + DeserializeOwned>(
     writer: &mut FolderWriter,
     name: MemberName,
     pages: Pages<'_>,
-    page: usize,
+    work: &Work,
 ) -> Result<(), CliError> {
-    let mut member = writer.begin(name)?;
-    let mut after = None;
+    let mut member = writer.begin(name.clone())?;
+    let (mut after, mut page, mut fetched) = (None, Page::default(), 0);
     loop {
-        let listing: Listing<T> = pages.read(after, page).await?;
+        work.at(|| format!("fetching {name} · {fetched}"));
+        let listing: Listing<T> = match pages.read(after.clone(), page.items).await {
+            Ok(listing) => listing,
+            Err(ClientError::TooLarge { .. }) if page.shrink() => continue,
+            Err(error) => return Err(error.into()),
+        };
         for item in &listing.items {
-            member.line(item)?;
+            page.largest = page.largest.max(member.line(item)?);
         }
+        page.grow();
+        fetched += listing.items.len();
         after = listing.next;
         if after.is_none() {
             writer.end(member)?;
             return Ok(());
         }
+    }
+}
+
+/// How many items are asked for at a time.
+#[derive(Debug)]
+struct Page {
+    items: usize,
+    /// The most that are asked for from here on.
+    most: usize,
+    /// Bytes of the largest item so far.
+    largest: usize,
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Self { items: FIRST_PAGE, most: LARGEST_PAGE, largest: 1 }
+    }
+}
+
+impl Page {
+    fn grow(&mut self) {
+        let fit = PAGE_BYTES / self.largest;
+        self.items = fit.clamp(1, (2 * self.items).min(self.most));
+    }
+
+    /// Asks for no more than half as many, since items may be larger than those before; false when that
+    /// can't be.
+    fn shrink(&mut self) -> bool {
+        let may = self.items > 1;
+        self.items = (self.items / 2).max(1);
+        self.most = self.items;
+        may
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_grows_while_its_items_are_small_and_shrinks_with_large_ones() {
+        let mut page = Page { largest: 1_000, ..Page::default() };
+        let mut sizes = Vec::new();
+        for _ in 0..7 {
+            sizes.push(page.items);
+            page.grow();
+        }
+        assert_eq!(sizes, [16, 32, 64, 128, 256, 500, 500]);
+        // An answer was too large, and then items were seen that are.
+        assert!(page.shrink());
+        assert_eq!(page.items, 250);
+        page.grow();
+        assert_eq!(page.items, 250, "not again what was too large");
+        page.largest = 3 * 1024 * 1024;
+        page.grow();
+        assert_eq!(page.items, 1);
+        assert!(!page.shrink(), "one item is the least");
+        page.largest = 64 * 1024 * 1024;
+        page.grow();
+        assert_eq!(page.items, 1);
     }
 }

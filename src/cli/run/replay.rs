@@ -12,6 +12,7 @@ use crate::cli::exit::Exit;
 use crate::cli::output::{Console, Format, Row, to_json, to_yaml};
 use crate::cli::text::{Paint, clean, moment, plural};
 use crate::cli::validate::start_host;
+use crate::cli::work::Work;
 use crate::plugin::PluginHost;
 use crate::replay::{
     ArchiveLimits, Compared, Difference, Other, Player, Recording, ReplayError, Report, unpack,
@@ -49,22 +50,31 @@ pub(crate) async fn replay(
 ) -> Result<Exit, CliError> {
     let with: Option<Value> = args.with.as_deref().map(read_with).transpose()?;
     let folder = tempfile::tempdir().map_err(CliError::Setup)?;
+    let work = Work::new(console);
     match file_of(&args.run) {
         Some(file) => {
+            work.at(|| "unpacking".to_owned());
             let (_, changed) = unpack(&file, folder.path(), ArchiveLimits::default())?;
             say_changed(&file, &changed, args.force, console)?;
         }
         None => {
             let run = find_run(client, &args.run).await?;
-            fetch(client, run, folder.path()).await?;
+            fetch(client, run, folder.path(), &work).await?;
         }
     }
     let recording = Recording::open(folder.path())?;
     let host = start_host().map_err(CliError::PluginHost)?;
-    let mut player = Player::new(&host, &recording).await;
+    let told = |report: &Report| {
+        work.at(|| {
+            let decisions = plural(report.decisions, "decision");
+            format!("replaying · {decisions} · {}", plural(report.activations, "activation"))
+        });
+    };
+    let mut player = Player::new(&host, &recording).await.watched(&told);
     if let Some(strategy) = &args.strategy {
         let plugin = other_strategy(&host, &recording, strategy).await?;
         let compared = player.compare(Other { plugin, with }).await?;
+        drop(work);
         console.list(&compared)?;
         return Ok(Exit::Ok);
     }
@@ -72,6 +82,7 @@ pub(crate) async fn replay(
         player = player.only(AgentId(agent.clone()))?;
     }
     let report = player.replay().await?;
+    drop(work);
     show(&report, console)?;
     Ok(if report.same { Exit::Ok } else { Exit::RunFailed })
 }
