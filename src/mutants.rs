@@ -1,5 +1,5 @@
 //! Mistakes that are made on purpose, to see that the simulator notices them. They exist only in builds
-//! with the feature `mutants`, which no program is built with: elsewhere [`mutant!`] is `false`.
+//! with the feature `mutants`, which no program is built with: elsewhere `mutant!` is `false`.
 //!
 //! One mistake at most is made on a thread. It is chosen before anything runs there and stays, so that
 //! for the pure modules it is a constant like any other.

@@ -71,7 +71,7 @@ pub(crate) const EMPTY: &str = "-";
 pub trait Row: Serialize {
     /// Headings of the columns.
     fn headings(wide: bool) -> Vec<&'static str>;
-    /// The cells, as many as there are headings. One with nothing in it is [`EMPTY`].
+    /// The cells, as many as there are headings. One with nothing in it is `EMPTY`.
     fn cells(&self, wide: bool) -> Vec<String>;
     /// Headings of columns that a table leaves out where they are empty in all its rows.
     fn optional() -> &'static [&'static str] {
