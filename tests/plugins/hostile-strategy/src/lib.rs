@@ -60,7 +60,8 @@ impl Guest for Hostile {
             "fresh" => {
                 let ids = page(AgentState::Pending, None, 3);
                 let of_zone_b = |id| matches(id, "agent.attributes.zone == 'b'");
-                decision.start = ids.iter().filter(|id| of_zone_b(id) == Ok(true)).cloned().collect();
+                decision.start =
+                    ids.iter().filter(|id| of_zone_b(id) == Ok(true)).cloned().collect();
                 refresh(&ids[1..]).unwrap();
                 refresh(&ids[1..2]).unwrap();
                 let unknown = refresh(&[ids[0].clone(), "nobody".to_owned()]).unwrap_err();
@@ -69,7 +70,8 @@ impl Guest for Hostile {
                 let nobody = matches("nobody", "true").unwrap_err();
                 let views: Vec<_> = ids.iter().map(|id| node(id).unwrap()).collect();
                 let none = node("nobody").is_none();
-                decision.memo = format!("{unknown}\n{}\n{nobody}\n{views:?}\n{none}", wrong.join("\n"));
+                decision.memo =
+                    format!("{unknown}\n{}\n{nobody}\n{views:?}\n{none}", wrong.join("\n"));
                 decision.next = Next::WaitUntil(input.now);
             }
             "skip" => {
