@@ -15,7 +15,7 @@ use super::World;
 use super::lease::LeaseGuard;
 use super::run_driver::{DriveError, RunDriver};
 use crate::run::{Command, CommandId, EngineId, Input, RunId, Timestamp};
-use crate::store::{Lease, StoreError};
+use crate::store::{Lease, RENEWAL, StoreError};
 
 /// How often the engine looks for runs and commands when nobody wakes it.
 const LOOK: Duration = Duration::from_millis(250);
@@ -23,9 +23,6 @@ const LOOK: Duration = Duration::from_millis(250);
 /// How long the engine waits when the store has failed it: what is wrong with it is said in the log
 /// each time. Much shorter than a lease, which must be renewed as soon as the store answers.
 const LOOK_FAILED: Duration = Duration::from_secs(2);
-
-/// How often leases are renewed: several times in the life of one.
-const RENEW: Duration = Duration::from_secs(4);
 
 /// How often expired documents are swept away.
 const SWEEP: Duration = Duration::from_secs(30);
@@ -112,7 +109,7 @@ impl Engine {
         let mut swept = clock.now();
         while !stop.is_cancelled() {
             let mut is_well = true;
-            if clock.now().since(renewed).to_std() >= RENEW {
+            if clock.now().since(renewed) >= RENEWAL {
                 renewed = clock.now();
                 is_well &= log(self.renew().await);
             }

@@ -24,6 +24,6 @@ pub use documents::{
 };
 pub use error::StoreError;
 pub use memory::MemoryStore;
-pub use options::{DEFAULT_LEASE, DEFAULT_RETENTION, StoreOptions};
+pub use options::{DEFAULT_LEASE, DEFAULT_RETENTION, RENEWAL, StoreOptions};
 pub use size::commit_bytes;
 pub use sqlite::SqliteStore;

@@ -10,6 +10,9 @@ pub const DEFAULT_RETENTION: Millis = Millis::from_secs(30 * 24 * 60 * 60);
 /// runs of one that died are taken over before people notice.
 pub const DEFAULT_LEASE: Millis = Millis::from_secs(15);
 
+/// How often an engine renews its leases: several times in the life of one.
+pub const RENEWAL: Millis = Millis::from_secs(4);
+
 /// Settings that all back ends have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreOptions {

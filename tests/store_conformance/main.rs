@@ -14,6 +14,7 @@ mod mongodb_faults;
 mod mongodb_moments;
 mod mongodb_plans;
 mod mongodb_races;
+mod mongodb_sessions;
 mod mongodb_time;
 mod samples;
 mod server;

@@ -139,7 +139,7 @@ async fn a_run_is_taken_over_also_where_the_server_refuses_to_end_sessions() {
     let held = first.claim(&EngineId("first".to_owned()), 1).await.unwrap().remove(0);
     // Its session is known from here on.
     first.commit(held.run, held.epoch, &one_of_each(held.run)).await.unwrap();
-    // As it is where the engines are different users of the database.
+    // As some services do that speak the protocol.
     let data = doc! { "failCommands": ["killSessions"], "errorCode": UNAUTHORIZED };
     let refuse = doc! { "configureFailPoint": "failCommand", "mode": "alwaysOn", "data": data };
     admin.run_command(refuse).await.unwrap();

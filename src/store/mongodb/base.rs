@@ -18,7 +18,7 @@ use crate::store::contract::Result;
 pub(super) const LIMIT: Duration = Duration::from_secs(10);
 
 /// How long the server waits for a majority to have a write. Past it the write may or may not stay.
-const MAJORITY_LIMIT: Duration = Duration::from_secs(5);
+pub(super) const MAJORITY_LIMIT: Duration = Duration::from_secs(5);
 
 /// The database and its collections.
 pub(super) struct Base {

@@ -5,25 +5,49 @@ use std::time::Duration;
 use mongodb::bson::{Bson, Document, doc};
 use uuid::Uuid;
 
-use super::base::{Base, call, integer, uuid, whole, within};
+use super::base::{Base, MAJORITY_LIMIT, call, integer, uuid, whole, within};
 use super::bodies::{FREE, read_uuid};
-use super::failure::{failed, unavailable};
+use super::failure::failed;
 use super::rows::Question;
+use super::sessions::PATIENCE;
 use super::time::{ServerTime, date};
 use crate::run::{EngineId, Millis, RunId, Timestamp};
 use crate::store::contract::{Lease, MAX_PAGE, Result};
 use crate::store::keys::page_limit;
+use crate::store::options::{DEFAULT_LEASE, RENEWAL};
 
 const LEASE: &str = "a lease";
+
+const WRITE: &str = "write a lease";
 
 /// Rounds of one claim. In each round other engines may be faster; what is left then goes with the
 /// next claim.
 const ROUNDS: u32 = 10;
 
 /// How long the write of a lease may take. It writes to several runs, and waits for transactions that
-/// have one of them: those take milliseconds, unless their engine is gone. Short enough that all is well
-/// again before the leases of others run out.
-const WRITING: Duration = Duration::from_secs(5);
+/// have one of them: those take milliseconds, unless their engine is gone. Longer than the server waits
+/// for a majority: a majority that lags is no transaction that holds it up, and says so in time.
+const WRITING: Duration = Duration::from_secs(6);
+
+/// How long the renewal of leases may take after that: it has nothing to wait for any more.
+const WRITING_AGAIN: Duration = Duration::from_secs(2);
+
+const _: () = assert!(WRITING.as_millis() > MAJORITY_LIMIT.as_millis());
+
+// A renewal that is held up by a transaction is made before the lease is over.
+const _: () = assert!(
+    RENEWAL.to_std().as_millis()
+        + WRITING.as_millis()
+        + PATIENCE.as_millis()
+        + WRITING_AGAIN.as_millis()
+        < DEFAULT_LEASE.to_std().as_millis()
+);
+
+// So is one that comes after a claim that is held up, and can't end what holds it up.
+const _: () = assert!(
+    RENEWAL.to_std().as_millis() + WRITING.as_millis() + 2 * PATIENCE.as_millis()
+        < DEFAULT_LEASE.to_std().as_millis()
+);
 
 /// The longest lease, in milliseconds: a server's dates end somewhere.
 const MAX_LEASE: u64 = 100 * 366 * 24 * 3_600 * 1_000;
@@ -35,7 +59,17 @@ pub(super) async fn claim(
     engine: &EngineId,
     limit: u32,
 ) -> Result<Vec<Lease>> {
-    base.sessions.tidy(base).await?;
+    let claimed = claim_free(base, time, length, engine, limit);
+    tokio::join!(claimed, base.sessions.tidy(base)).0
+}
+
+async fn claim_free(
+    base: &Base,
+    time: &ServerTime,
+    length: Millis,
+    engine: &EngineId,
+    limit: u32,
+) -> Result<Vec<Lease>> {
     let limit = page_limit(limit) as usize;
     let mut leases = Vec::new();
     for _ in 0..ROUNDS {
@@ -45,7 +79,7 @@ pub(super) async fn claim(
             break;
         }
         // Their engines may have died in the middle of a commit.
-        base.sessions.end_of(base, &stores).await?;
+        base.sessions.end_of(base, &stores).await;
         leases.extend(take(base, time, length, engine, candidates).await?);
         if leases.len() == limit {
             break;
@@ -102,7 +136,8 @@ async fn take(
     };
     let runs = doc! { "_id": { "$in": &candidates }, "finish_ts": Bson::Null };
     let these = doc! { "_id": { "$in": candidates }, "lease.token": uuid(token) };
-    change(base, time, length, (runs, free, taken), these).await
+    let change = Change { runs, condition: free, new: taken, these, again: None };
+    change.make(base, time, length).await
 }
 
 pub(super) async fn renew(
@@ -111,7 +146,6 @@ pub(super) async fn renew(
     length: Millis,
     engine: &EngineId,
 ) -> Result<Vec<Lease>> {
-    base.sessions.tidy(base).await?;
     let held = doc! { "$gt": ["$lease.until", time.now()] };
     let token = Uuid::new_v4();
     let renewed = doc! {
@@ -124,34 +158,57 @@ pub(super) async fn renew(
     let runs = doc! { "lease.engine": &engine.0, "finish_ts": Bson::Null };
     let mut these = runs.clone();
     these.insert("lease.token", uuid(token));
-    change(base, time, length, (runs, held, renewed), these).await
+    let again = Some(WRITING_AGAIN);
+    let change = Change { runs, condition: held, new: renewed, these, again };
+    // What this store left itself may be what holds the renewal up, so neither waits for the other.
+    tokio::join!(change.make(base, time, length), base.sessions.tidy(base)).0
 }
 
-/// Gives `runs` the lease `new` where `condition` holds by then, and returns those that have it:
-/// `these`.
-async fn change(
-    base: &Base,
-    time: &ServerTime,
-    length: Millis,
-    (runs, condition, new): (Document, Document, Document),
+/// Gives `runs` the lease `new` where `condition` holds by then. Those that have it are `these`.
+struct Change {
+    runs: Document,
+    condition: Document,
+    new: Document,
     these: Document,
-) -> Result<Vec<Lease>> {
-    // The server's clock says when it ends. We count from before we asked, by our own clock, so that
-    // we never think that we hold a lease that another engine may take.
-    let until = time.here().plus(length);
-    let set = doc! { "$set": { "lease": { "$cond": [condition, new, "$lease"] } } };
-    let changed = base.runs.update_many(runs, vec![set]);
-    let Ok(changed) = within(WRITING, "write a lease", changed).await else {
-        base.sessions.end_of_all_others(base).await?;
-        return Err(unavailable(format!(
-            "failed to write a lease within {} s, and ended transactions of others",
-            WRITING.as_secs()
-        )));
-    };
-    let changed = changed.map_err(|error| failed("write a lease", error))?;
-    if changed.matched_count == 0 {
-        return Ok(Vec::new());
+    /// How long the write may take once more, when it was held up.
+    again: Option<Duration>,
+}
+
+impl Change {
+    /// Makes the change, and returns the new leases.
+    async fn make(self, base: &Base, time: &ServerTime, length: Millis) -> Result<Vec<Lease>> {
+        // The server's clock says when it ends. We count from before we asked, by our own clock, so that
+        // we never think that we hold a lease that another engine may take.
+        let until = time.here().plus(length);
+        match self.write(base, time).await? {
+            0 => Ok(Vec::new()),
+            _ => changed(base, &self.these, until).await,
+        }
     }
+
+    /// Writes it, and returns the number of runs that were found. What holds it up is ended.
+    async fn write(&self, base: &Base, time: &ServerTime) -> Result<u64> {
+        let Self { runs, condition, new, .. } = self;
+        let set = doc! { "$set": { "lease": { "$cond": [condition, new, "$lease"] } } };
+        let write = |limit| {
+            let update = base.runs.update_many(runs.clone(), vec![set.clone()]);
+            within(limit, WRITE, update)
+        };
+        let written = match write(WRITING).await {
+            Ok(written) => written,
+            Err(held_up) => {
+                base.sessions.end_of_all_others(base, time).await;
+                // The first one may still be made too: both write the same lease, with the same token,
+                // and a later end of it than we count with.
+                write(self.again.ok_or(held_up)?).await?
+            }
+        };
+        Ok(written.map_err(|error| failed(WRITE, error))?.matched_count)
+    }
+}
+
+/// The leases of `these` runs.
+async fn changed(base: &Base, these: &Document, until: Timestamp) -> Result<Vec<Lease>> {
     let mut leases = Vec::new();
     let mut after: Option<Bson> = None;
     loop {
@@ -184,5 +241,5 @@ fn until(time: &ServerTime, length: Millis) -> Document {
 pub(super) async fn release(base: &Base, run: RunId, epoch: u64) -> Result<()> {
     let ours = doc! { "_id": uuid(run.0), "lease.epoch": integer(epoch) };
     let free = doc! { "$set": { "lease.engine": Bson::Null, "lease.until": FREE } };
-    call("write a lease", base.runs.update_one(ours, free)).await.map(drop)
+    call(WRITE, base.runs.update_one(ours, free)).await.map(drop)
 }

@@ -9,7 +9,7 @@
 //!   (`transaction.rs`). Each writes to the document that it depends on, since transactions that only
 //!   read it would not meet: a commit to its run (`commit.rs`), a pin to its plugin (`pins.rs`), a
 //!   command to its run (`commands.rs`), who gets a cluster to its lock (`locks.rs`).
-//!   What a transaction leaves open whose engine is gone is ended by others (`sessions.rs`).
+//!   What a transaction leaves open whose engine is gone is ended by others (`sessions.rs`, `pool.rs`).
 //! - Leases are decided by the server's clock (`leases.rs`, `time.rs`).
 //! - The bytes of plugins are in GridFS, which knows no transactions (`files.rs`).
 
@@ -33,6 +33,7 @@ mod objects;
 mod options;
 mod pins;
 mod plugins;
+mod pool;
 mod rows;
 mod runs;
 mod schema;

@@ -97,9 +97,13 @@ impl Store for MongoStore {
     }
 
     async fn close(&self) {
-        // The driver's own end of a client is a task that the end of the process would cut off.
-        let shutdown = self.base.client.clone().shutdown().immediate(true);
-        let _ = tokio::time::timeout(CLOSE_LIMIT, shutdown).await;
+        let closing = async {
+            // What was left a moment ago should hold up nobody else.
+            self.base.sessions.tidy(&self.base).await;
+            // The driver's own end of a client is a task that the end of the process would cut off.
+            self.base.client.clone().shutdown().immediate(true).await;
+        };
+        let _ = tokio::time::timeout(CLOSE_LIMIT, closing).await;
     }
 
     async fn ping(&self) -> Result<()> {

@@ -86,7 +86,7 @@ pub(super) async fn make<T: Transaction>(base: &Base, transaction: &T) -> Result
                 lent.give_back();
                 Err(error)
             }
-            // What the server has of it may still be open, so its session is not used again.
+            // What the server has of it may still be open, so its session counts as left.
             Err(Failure::Server(error)) => Err(failed(T::DOING, error)),
         }
     };
