@@ -10,13 +10,16 @@ use futures::future::join_all;
 use mongodb::Client;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use replibook::clock::SystemClock;
-use replibook::run::{EngineId, RunId};
+use replibook::run::{EngineId, RunId, Writes};
 use replibook::store::mongodb::MongoOptions;
 use replibook::store::{DEFAULT_LEASE, Lease, MongoStore, Put, Store, StoreError, StoreOptions};
 
-use crate::samples::{command, new_run, one_of_each};
+use crate::samples::{command, event, new_run, one_of_each};
 use crate::server::{Database, TestServer};
 use crate::wait;
+
+/// Another operation ended this one.
+const INTERRUPTED: i32 = 11_601;
 
 /// An error of which no label says that another try may go well.
 const REFUSED: i32 = 8_000;
@@ -236,6 +239,48 @@ async fn callers_that_give_up_again_and_again_use_up_no_sessions() {
 async fn events(store: &MongoStore, run: RunId) -> Vec<u64> {
     let events = store.events(run, 0, 100).await.unwrap();
     events.iter().map(|event| event.seq).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_that_others_ended_is_made_once_all_the_same() {
+    let scene = Scene::new().await;
+    for (bulk_write, write, run) in [(true, "bulkWrite", 1), (false, "update", 2)] {
+        let (store, _) = scene.store(bulk_write).await;
+        store.create_run(&new_run(run)).await.unwrap();
+        let lease = store.claim(&engine(), 1).await.unwrap().remove(0);
+        for (n, name) in [(2, write), (3, "commitTransaction")] {
+            scene.fail(once(), &[name], refused(INTERRUPTED)).await;
+            let writes = Writes { events: vec![event(lease.run, n)], ..Writes::default() };
+            store.commit(lease.run, lease.epoch, &writes).await.unwrap();
+        }
+        assert_eq!(events(&store, lease.run).await, [1, 2, 3]);
+        for (n, name) in [(10, "find"), (20, "findAndModify"), (30, "commitTransaction")] {
+            scene.fail(once(), &[name], refused(INTERRUPTED)).await;
+            let submitted = store.submit(&command(run * 100 + n, lease.run, lease.until)).await;
+            assert_eq!(submitted.unwrap(), Put::Created, "{name}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_may_have_been_made_is_asked_about_and_not_made_again() {
+    let scene = Scene::new().await;
+    let (store, sent) = scene.store(true).await;
+    let lease = claimed(&store, 1).await.remove(0);
+    sent.clear();
+    scene.fail("alwaysOn", &["commitTransaction"], refused(INTERRUPTED)).await;
+    let error = store.commit(lease.run, lease.epoch, &one_of_each(lease.run)).await.unwrap_err();
+    assert!(error.retryable(), "{error}");
+    assert_eq!(sent.begun(), 1, "it was begun once");
+    let asked = sent.named("commitTransaction");
+    assert_eq!(asked.len(), 5);
+    let one = |command: &Document| (session(command), command.get_i64("txnNumber").unwrap());
+    assert!(asked.iter().all(|command| one(command) == one(&asked[0])), "{asked:?}");
+    // It may be open, and nobody comes back to it.
+    store.close().await;
+    let ended = sent.named("killSessions");
+    let ids = ended[0].get_array("killSessions").unwrap();
+    assert_eq!(ids, &[Bson::Document(doc! { "id": one(&asked[0]).0.unwrap() })]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

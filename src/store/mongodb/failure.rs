@@ -11,6 +11,9 @@ const DUPLICATE_KEY: i32 = 11_000;
 /// Another transaction wrote to the document.
 const WRITE_CONFLICT: i32 = 112;
 
+/// Somebody ended the operation, mostly by ending its session.
+const INTERRUPTED: i32 = 11_601;
+
 /// A document is larger than the server holds: when it is stored, and when it is sent.
 const TOO_LARGE: [i32; 3] = [10_334, 10_003, 17_280];
 
@@ -67,6 +70,11 @@ pub(super) fn is_duplicate(error: &Error) -> bool {
 /// of each write apart.
 pub(super) fn is_conflict(error: &Error) -> bool {
     codes(error).contains(&WRITE_CONFLICT)
+}
+
+/// Whether somebody ended the operation. It may have been done, and no label says so.
+pub(super) fn is_interrupted(error: &Error) -> bool {
+    codes(error).contains(&INTERRUPTED)
 }
 
 /// A write that the server refused in its answer to a command of our own.

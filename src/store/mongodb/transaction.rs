@@ -9,7 +9,7 @@ use mongodb::options::{ReadPreference, SelectionCriteria};
 use rand::Rng as _;
 
 use super::base::{Base, majority};
-use super::failure::{failed, is_conflict, is_duplicate, unavailable};
+use super::failure::{failed, is_conflict, is_duplicate, is_interrupted, unavailable};
 use crate::store::contract::Result;
 use crate::store::error::StoreError;
 
@@ -109,8 +109,10 @@ async fn tries<T: Transaction>(
     let mut number = 1;
     loop {
         match once(base, session, transaction).await {
-            Err(Failure::Server(error)) if number < TRIES && worth_another_try(&error) => {}
-            other => return other,
+            Try::Made(output) => return Ok(output),
+            Try::Failed(failure) => return Err(failure),
+            Try::Undone(error) if number >= TRIES => return Err(error.into()),
+            Try::Undone(_) => {}
         }
         number += 1;
         let jitter = rand::rng().random_range(0.5..1.5);
@@ -119,46 +121,66 @@ async fn tries<T: Transaction>(
     }
 }
 
+/// What came of one try.
+enum Try<T> {
+    Made(T),
+    /// Nothing of it was written, and another try may go well.
+    Undone(Error),
+    /// It is not tried again: where it failed while it was committed, it may have been written.
+    Failed(Failure),
+}
+
 async fn once<T: Transaction>(
     base: &Base,
     session: &mut ClientSession,
     transaction: &T,
-) -> std::result::Result<T::Output, Failure> {
+) -> Try<T::Output> {
     // A transaction sees one snapshot of the primary; what it read is with a majority when it is.
-    session
+    let started = session
         .start_transaction()
         .write_concern(majority())
-        .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
-        .await?;
+        .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary));
+    if let Err(error) = started.await {
+        return Try::Failed(error.into());
+    }
     match transaction.attempt(base, session).await {
-        Ok(output) => {
-            commit(session).await?;
-            Ok(output)
-        }
+        Ok(output) => match commit(session).await {
+            Ok(()) => Try::Made(output),
+            Err(error) if says_undone(&error) => Try::Undone(error),
+            Err(error) => Try::Failed(error.into()),
+        },
         Err(failure) => {
             // Where the server does not hear of it, the next transaction of this session ends it.
             let _ = session.abort_transaction().await;
-            Err(failure)
+            match failure {
+                // Others end what seems to hold them up, also where it only was slow.
+                Failure::Server(error) if says_undone(&error) || is_interrupted(&error) => {
+                    Try::Undone(error)
+                }
+                Failure::Server(_) | Failure::Store(_) => Try::Failed(failure),
+            }
         }
     }
 }
 
+/// Commits, and asks again whether it is committed where that is not known. The server makes it once.
 async fn commit(session: &mut ClientSession) -> mongodb::error::Result<()> {
     let mut number = 1;
     loop {
         match session.commit_transaction().await {
-            Err(error)
-                if number < COMMIT_TRIES
-                    && error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT) =>
-            {
-                number += 1;
-            }
+            Err(error) if number < COMMIT_TRIES && is_unknown(&error) => number += 1,
             other => return other,
         }
     }
 }
 
-/// A key that came to be known meanwhile is found by the next try.
-fn worth_another_try(error: &Error) -> bool {
+/// Whether a commit may have been made, and the server knows when it is asked again.
+fn is_unknown(error: &Error) -> bool {
+    error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT) || is_interrupted(error)
+}
+
+/// Whether the server says that it has nothing of a transaction, and that another try may go well. A key
+/// that came to be known meanwhile is found by the next try.
+fn says_undone(error: &Error) -> bool {
     error.contains_label(TRANSIENT_TRANSACTION_ERROR) || is_conflict(error) || is_duplicate(error)
 }
