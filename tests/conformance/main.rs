@@ -7,6 +7,7 @@
 #[allow(dead_code, reason = "shared with the tests of the host, which use the rest")]
 #[path = "../plugin_host/fixtures.rs"]
 mod fixtures;
+mod health;
 mod languages;
 #[path = "../support/plugins.rs"]
 mod plugins;

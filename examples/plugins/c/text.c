@@ -149,10 +149,10 @@ text json_text(text string) {
   return (text){to, length};
 }
 
-uint32_t json_number(text number, uint32_t otherwise) {
+uint64_t json_number(text number, uint64_t otherwise) {
   if (number.length == 0) return otherwise;
-  uint32_t value = 0;
-  for (size_t at = 0; at < number.length; at++) value = value * 10 + (uint32_t)(number.at[at] - '0');
+  uint64_t value = 0;
+  for (size_t at = 0; at < number.length; at++) value = value * 10 + (uint64_t)(number.at[at] - '0');
   return value;
 }
 

@@ -46,7 +46,7 @@ text json_next(text list, size_t *place);
 text json_text(text string);
 
 // A JSON number that is whole and not negative, or `otherwise` when there is none.
-uint32_t json_number(text number, uint32_t otherwise);
+uint64_t json_number(text number, uint64_t otherwise);
 
 // Adds a text as a JSON string.
 void json_add(builder *to, text string);

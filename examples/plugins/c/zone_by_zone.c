@@ -3,6 +3,7 @@
 //
 // The order of the zones is worked out once, at the first decision of the stage, and kept in the
 // memo. Each decision looks at every agent that waits, which is simple and good for some thousands.
+// With `healthy` the agents of a zone that is done are asked how they are before the next zone begins.
 // Nothing is freed: the instance ends with the decision.
 
 #include <stdlib.h>
@@ -19,6 +20,12 @@ static const char ARGUMENTS[] = {
 
 // Identifiers that are asked for at a time.
 enum { PAGE = 1000 };
+
+// Agents that are asked at a time: the most that the host asks for one decision.
+enum { ASKED = 1000 };
+
+// Agents that are named when they are not well; of the others only the number is told.
+enum { NAMED = 10 };
 
 // Characters in the label of a batch, at most.
 enum { LABEL = 63 };
@@ -37,6 +44,15 @@ typedef struct {
   text *at;
   size_t number;
 } names;
+
+// Agents that are being asked: when they were asked for, 0 when nobody is, and the last agent that
+// was looked at before them, empty at first.
+typedef struct {
+  uint64_t asked;
+  text after;
+} look;
+
+typedef enum { ASKING, WELL, ILL, FAILED } health;
 
 _Noreturn void plugin_fail(const char *message) {
   strategy_string_t said;
@@ -107,15 +123,140 @@ static names read_memo(text memo) {
   return zones;
 }
 
-static strategy_string_t write_memo(const names *zones, size_t first) {
+static look read_look(text memo) {
+  text found = json_member(memo, "look");
+  return (look){json_number(json_member(found, "asked"), 0), json_text(json_member(found, "after"))};
+}
+
+static strategy_string_t write_memo(const names *zones, size_t first, look now) {
   builder memo = {0};
   add(&memo, LITERAL("{\"zones\":["));
   for (size_t at = first; at < zones->number; at++) {
     if (at > first) add(&memo, LITERAL(","));
     json_add(&memo, zones->at[at]);
   }
-  add(&memo, LITERAL("]}"));
+  add(&memo, LITERAL("]"));
+  if (now.asked != 0) {
+    add(&memo, LITERAL(",\"look\":{\"asked\":"));
+    add_number(&memo, now.asked);
+    add(&memo, LITERAL(",\"after\":"));
+    json_add(&memo, now.after);
+    add(&memo, LITERAL("}"));
+  }
+  add(&memo, LITERAL("}"));
   return give(built(&memo));
+}
+
+// The next agents of a zone that are done, as many as are asked at a time.
+static strategy_list_string_t done_in(text zone, const char *attribute, text after) {
+  strategy_list_string_t found = {reserve(ASKED * sizeof(strategy_string_t)), 0};
+  strategy_string_t first = {(uint8_t *)after.at, after.length};
+  strategy_string_t *last = after.length > 0 ? &first : NULL;
+  strategy_list_string_t page;
+  for (;;) {
+    replicante_playbook_roster_page(
+        REPLICANTE_PLAYBOOK_TYPES_AGENT_STATE_DONE, last, PAGE, &page);
+    if (page.len == 0) return found;
+    for (size_t at = 0; at < page.len; at++) {
+      if (text_is(zone_of(&page.ptr[at], attribute), zone)) found.ptr[found.len++] = page.ptr[at];
+      if (found.len == ASKED) return found;
+    }
+    last = &page.ptr[page.len - 1];
+  }
+}
+
+// Adds an agent that is not well to those that are told; `why` ends with its status, if it has one.
+static void add_ill(builder *told, size_t number, strategy_string_t id, text why, text status) {
+  if (number > NAMED) return;
+  if (number > 1) add(told, LITERAL(", "));
+  add(told, TEXT(id));
+  add(told, why);
+  add(told, status);
+}
+
+// Judges agents that were asked since `asked`, and puts those that were not into `missed`. Who is ill
+// is added to `told`; when the expression can't be worked out, that is why.
+static health judge(
+    strategy_list_string_t *ids, strategy_string_t *healthy, uint64_t asked,
+    strategy_list_string_t *missed, builder *told) {
+  size_t ill = 0;
+  for (size_t at = 0; at < ids->len; at++) {
+    strategy_string_t *id = &ids->ptr[at];
+    replicante_playbook_roster_node_view_t view = {0};
+    bool known = replicante_playbook_roster_node(id, &view);
+    if (!known || !view.seen_at.is_some || view.seen_at.val < (double)asked) {
+      missed->ptr[missed->len++] = *id;
+      continue;
+    }
+    if (!view.status.is_some) {
+      add_ill(told, ++ill, *id, LITERAL(" did not answer"), LITERAL(""));
+      continue;
+    }
+    bool holds = false;
+    strategy_string_t why;
+    if (!replicante_playbook_roster_matches(id, healthy, &holds, &why)) {
+      told->length = 0;
+      add(told, LITERAL("agent "));
+      add(told, TEXT(*id));
+      add(told, LITERAL(": "));
+      add(told, TEXT(why));
+      return FAILED;
+    }
+    if (!holds) add_ill(told, ++ill, *id, LITERAL(" is "), TEXT(view.status.val));
+  }
+  if (ill > NAMED) {
+    add(told, LITERAL(" and "));
+    add_number(told, ill - NAMED);
+    add(told, LITERAL(" more"));
+  }
+  return ill > 0 ? ILL : WELL;
+}
+
+// Goes on with a look at the agents of a zone that are done: judges those that were asked, and has
+// the next ones asked. `told` has who is ill, or why that can't be known.
+static health look_at(
+    text zone, const char *attribute, strategy_string_t healthy, uint64_t now, look *on, builder *told) {
+  for (;;) {
+    strategy_list_string_t ids = done_in(zone, attribute, on->after);
+    if (ids.len == 0) return WELL;
+    strategy_list_string_t missed = {reserve(ids.len * sizeof(strategy_string_t)), 0};
+    if (on->asked != 0) {
+      health found = judge(&ids, &healthy, on->asked, &missed, told);
+      if (found != WELL) return found;
+    }
+    // Nobody was asked yet, or some were done only after the others were asked for.
+    strategy_list_string_t *ask = on->asked == 0 ? &ids : &missed;
+    if (ask->len > 0) {
+      strategy_string_t why;
+      if (on->asked == 0) on->asked = now;
+      if (replicante_playbook_roster_refresh(ask, &why)) return ASKING;
+      add(told, TEXT(why));
+      return FAILED;
+    }
+    *on = (look){0, TEXT(ids.ptr[ids.len - 1])};
+  }
+}
+
+static void stop(decision *made, text arguments, text zone, text ill, uint32_t pending) {
+  builder told = {0};
+  add(&told, LITERAL("zone "));
+  add(&told, zone);
+  add(&told, LITERAL(" is not well: "));
+  add(&told, ill);
+  if (!text_is(json_text(json_member(arguments, "on_ill")), LITERAL("approval"))) {
+    made->next.tag = EXPORTS_REPLICANTE_PLAYBOOK_PLANNING_NEXT_ABORT;
+    made->next.val.abort = give(built(&told));
+    return;
+  }
+  if (pending == 0) {
+    add(&told, LITERAL("; end the stage all the same?"));
+  } else {
+    add(&told, LITERAL("; go on with the other "));
+    add_number(&told, pending);
+    add(&told, LITERAL("?"));
+  }
+  made->next.tag = EXPORTS_REPLICANTE_PLAYBOOK_PLANNING_NEXT_APPROVAL;
+  made->next.val.approval = give(built(&told));
 }
 
 static void log_done(text zone) {
@@ -155,43 +296,73 @@ static uint32_t less(uint32_t one, uint32_t other) { return one < other ? one : 
 
 bool exports_replicante_playbook_planning_plan(
     exports_replicante_playbook_planning_plan_input_t *input, decision *made, strategy_string_t *error) {
-  (void)error;
-  text arguments = TEXT(input->arguments);
+  text arguments = TEXT(input->arguments), memo = TEXT(input->memo);
+  text healthy = json_text(json_member(arguments, "healthy"));
   replicante_playbook_roster_state_counts_t counts;
   replicante_playbook_roster_counts(&counts);
   memset(made, 0, sizeof *made);
   made->next.tag = EXPORTS_REPLICANTE_PLAYBOOK_PLANNING_NEXT_WAIT;
-  if (counts.pending == 0) {
+  if (counts.pending == 0 && (counts.running > 0 || healthy.length == 0)) {
     if (counts.running == 0) made->next.tag = EXPORTS_REPLICANTE_PLAYBOOK_PLANNING_NEXT_COMPLETE;
-    made->memo = give(TEXT(input->memo));
+    made->memo = give(memo);
     return true;
   }
 
-  uint32_t places = json_number(json_member(arguments, "max_parallel"), 1);
-  places = less(places > counts.running ? places - counts.running : 0, input->max_start);
   text attribute = json_member(arguments, "attribute");
   builder name = {0};
   add(&name, attribute.length > 0 ? json_text(attribute) : LITERAL("zone"));
   add(&name, (text){"", 1});
   agents all = waiting(counts.pending, name.at);
   names present = zones_of(&all);
-  names zones = input->memo.len > 0 ? read_memo(TEXT(input->memo)) : present;
+  names zones = memo.length > 0 ? read_memo(memo) : present;
+  look on = read_look(memo), none = {0};
 
   // A zone is left only once nothing of it is in flight. One that turned up later comes last.
   size_t first = 0;
   while (first < zones.number && !is_among(zones.at[first], &present)) {
     if (counts.running > 0) {
-      made->memo = write_memo(&zones, first);
+      made->memo = write_memo(&zones, first, none);
       return true;
     }
-    log_done(zones.at[first++]);
+    text zone = zones.at[first];
+    strategy_string_t expression = {(uint8_t *)healthy.at, healthy.length};
+    builder told = {0};
+    health found = healthy.length == 0
+        ? WELL
+        : look_at(zone, name.at, expression, (uint64_t)input->now, &on, &told);
+    switch (found) {
+      case ASKING:
+        made->next.tag = EXPORTS_REPLICANTE_PLAYBOOK_PLANNING_NEXT_WAIT_UNTIL;
+        made->next.val.wait_until = input->now;
+        made->memo = write_memo(&zones, first, on);
+        return true;
+      case ILL:
+        // A person who lets the run go on is not asked about this zone again.
+        made->memo = write_memo(&zones, first + 1, none);
+        stop(made, arguments, zone, built(&told), counts.pending);
+        return true;
+      case FAILED:
+        *error = give(built(&told));
+        return false;
+      case WELL:
+        break;
+    }
+    on = none;
+    log_done(zone);
+    first++;
   }
   if (first == zones.number) {
     zones = present;
     first = 0;
   }
-  if (first < zones.number) start(made, &all, zones.at[first], places);
-  made->memo = write_memo(&zones, first);
+  if (counts.pending == 0) {
+    made->next.tag = EXPORTS_REPLICANTE_PLAYBOOK_PLANNING_NEXT_COMPLETE;
+  } else {
+    uint32_t places = json_number(json_member(arguments, "max_parallel"), 1);
+    places = less(places > counts.running ? places - counts.running : 0, input->max_start);
+    if (first < zones.number) start(made, &all, zones.at[first], places);
+  }
+  made->memo = write_memo(&zones, first, none);
   return true;
 }
 

@@ -3,9 +3,11 @@
 //
 // The order of the zones is worked out once, at the first decision of the stage, and kept in the
 // memo. Each decision looks at every agent that waits, which is simple and good for some thousands.
+//
+// With `healthy` the agents of a zone that is done are asked how they are before the next zone begins.
 
 import { log } from "replicante:playbook/logging@0.1.0";
-import { counts, details, page } from "replicante:playbook/roster@0.1.0";
+import { counts, details, matches, node, page, refresh } from "replicante:playbook/roster@0.1.0";
 
 import { members } from "./json.js";
 
@@ -20,6 +22,14 @@ const ARGUMENTS = {
       type: "integer", minimum: 1, maximum: 300, default: 1,
       description: "How many agents of the zone go at a time.",
     },
+    healthy: {
+      type: "string", minLength: 1, maxLength: 2048,
+      description: 'A CEL expression that holds for an agent that is well, for example agent.node.node_status == "HEALTHY". Before the next zone begins, and at the end, the agents of the zone that are done are asked afresh. Without it nobody is asked.',
+    },
+    on_ill: {
+      enum: ["abort", "approval"], default: "abort",
+      description: "What happens when an agent of the zone is not well: the run fails, or a person is asked.",
+    },
   },
   additionalProperties: false,
 };
@@ -27,34 +37,117 @@ const ARGUMENTS = {
 /** Identifiers that are asked for at a time. */
 const PAGE = 1000;
 
+/** Agents that are asked at a time: the most that the host asks for one decision. */
+const ASKED = 1000;
+
+/** Agents that are named when they are not well; of the others only the number is told. */
+const NAMED = 10;
+
 /** Characters in the label of a batch, at most. */
 const LABEL = 63;
 
 function decide(input) {
-  const { attribute = "zone", max_parallel = 1 } = JSON.parse(input.arguments);
+  const { attribute = "zone", max_parallel = 1, healthy, on_ill } = JSON.parse(input.arguments);
   const { pending, running } = counts();
-  if (pending === 0) {
-    const next = { tag: running === 0 ? "complete" : "wait" };
-    return { start: [], skip: [], next, memo: input.memo, label: null };
+  if (pending === 0 && (running > 0 || healthy === undefined)) {
+    return decision(running === 0 ? "complete" : "wait", undefined, input.memo);
+  }
+
+  const waiting = byZone(attribute);
+  const names = [...waiting.keys()].sort(byCodePoint);
+  const { zones, look: before } = input.memo === "" ? { zones: [...names] } : JSON.parse(input.memo);
+  const remember = (look) => JSON.stringify({ zones, look });
+  let look = before;
+  // A zone is left only once nothing of it is in flight. One that turned up later comes last.
+  while (zones.length > 0 && !waiting.has(zones[0])) {
+    if (running > 0) return decision("wait", undefined, remember());
+    if (healthy !== undefined) {
+      const { asking, ill } = health(doneIn(zones[0], attribute), healthy, look, input.now);
+      if (asking !== undefined) return decision("wait-until", input.now, remember(asking));
+      // A person who lets the run go on is not asked about this zone again.
+      if (ill !== undefined) return stop(on_ill, `zone ${zones.shift()} is not well: ${ill}`, pending, remember());
+      look = undefined;
+    }
+    log("info", `zone ${zones.shift()} is done`);
+  }
+  if (zones.length === 0) {
+    if (pending === 0) return decision("complete", undefined, remember());
+    zones.push(...names);
   }
 
   const free = Math.min(Math.max(max_parallel - running, 0), input.maxStart);
-  const waiting = byZone(attribute);
-  const names = [...waiting.keys()].sort(byCodePoint);
-  const zones = input.memo === "" ? [...names] : JSON.parse(input.memo).zones;
-  const wait = (start, label) => {
-    return { start, skip: [], next: { tag: "wait" }, memo: JSON.stringify({ zones }), label };
-  };
-  // A zone is left only once nothing of it is in flight. One that turned up later comes last.
-  while (zones.length > 0 && !waiting.has(zones[0])) {
-    if (running > 0) return wait([], null);
-    log("info", `zone ${zones.shift()} is done`);
-  }
-  if (zones.length === 0) zones.push(...names);
-
   const start = waiting.get(zones[0]).slice(0, free);
   const label = [...`zone ${zones[0]}`].slice(0, LABEL).join("");
-  return wait(start, start.length > 0 ? label : null);
+  return { ...decision("wait", undefined, remember()), start, label: start.length > 0 ? label : null };
+}
+
+function decision(tag, val, memo) {
+  return { start: [], skip: [], next: val === undefined ? { tag } : { tag, val }, memo, label: null };
+}
+
+function stop(on_ill, told, pending, memo) {
+  if (on_ill !== "approval") return decision("abort", told, memo);
+  const question = pending === 0 ? "end the stage all the same?" : `go on with the other ${pending}?`;
+  return decision("approval", `${told}; ${question}`, memo);
+}
+
+/**
+ * Goes on with a look at the agents that `agents` gives: judges those that were asked, and has the
+ * next ones asked. What is being asked, or who is ill; neither when all are well.
+ */
+function health(agents, healthy, look, now) {
+  let { asked, after } = look ?? { after: "" };
+  for (;;) {
+    const ids = agents(after);
+    if (ids.length === 0) return {};
+    if (asked === undefined) return ask(ids, now, after);
+    const ill = [];
+    const missed = [];
+    for (const id of ids) {
+      const { status, seenAt } = node(id) ?? {};
+      if ((seenAt ?? -1) < asked) missed.push(id);
+      else if (status == null) ill.push(`${id} did not answer`);
+      else if (!isWell(id, healthy)) ill.push(`${id} is ${status}`);
+    }
+    if (ill.length > 0) return { ill: told(ill) };
+    // They were done only after the others were asked for.
+    if (missed.length > 0) return ask(missed, asked, after);
+    after = ids.at(-1);
+    asked = undefined;
+  }
+}
+
+function ask(ids, asked, after) {
+  refresh(ids);
+  return { asking: { asked, after } };
+}
+
+function isWell(id, healthy) {
+  try {
+    return matches(id, healthy);
+  } catch (error) {
+    throw `agent ${id}: ${error.payload ?? error}`;
+  }
+}
+
+function told(ill) {
+  const named = ill.slice(0, NAMED).join(", ");
+  return ill.length > NAMED ? `${named} and ${ill.length - NAMED} more` : named;
+}
+
+/** Gives the next agents of a zone that are done, after one of them, as many as are asked at a time. */
+function doneIn(zone, attribute) {
+  return (after) => {
+    const found = [];
+    const from = after === "" ? null : after;
+    for (let ids = page("done", from, PAGE); ids.length > 0; ids = page("done", ids.at(-1), PAGE)) {
+      for (const id of ids) {
+        if (zoneOf(id, attribute) === zone) found.push(id);
+        if (found.length === ASKED) return found;
+      }
+    }
+    return found;
+  };
 }
 
 /** The agents that wait, by zone; those without one are a zone of their own with an empty name. */
@@ -62,7 +155,7 @@ function byZone(attribute) {
   const zones = new Map();
   for (let ids = page("pending", null, PAGE); ids.length > 0; ids = page("pending", ids.at(-1), PAGE)) {
     for (const id of ids) {
-      const zone = zoneOf(details(id)?.attributes ?? "{}", attribute);
+      const zone = zoneOf(id, attribute);
       if (!zones.has(zone)) zones.set(zone, []);
       zones.get(zone).push(id);
     }
@@ -71,8 +164,8 @@ function byZone(attribute) {
 }
 
 /** A text as it is, a number or truth value as it is written, and nothing for all else. */
-function zoneOf(attributes, attribute) {
-  const text = members(attributes).get(attribute) ?? "null";
+function zoneOf(id, attribute) {
+  const text = members(details(id)?.attributes ?? "{}").get(attribute) ?? "null";
   if (text.startsWith('"')) return JSON.parse(text);
   return text === "null" || text.startsWith("{") || text.startsWith("[") ? "" : text;
 }
