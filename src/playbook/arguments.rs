@@ -100,6 +100,18 @@ mod tests {
     }
 
     #[test]
+    fn a_length_of_time_that_is_defined_once_is_explained_everywhere() {
+        let pattern = super::super::units::PLUGIN_DURATION_PATTERN;
+        let schema = json!({"$defs": {"length": {"type": "string", "pattern": pattern}},
+            "properties": {"soak": {"$ref": "#/$defs/length"}, "wait": {"$ref": "#/$defs/length"}}});
+        let schema = Schema::compile(&schema).map_err(|_| "schema").unwrap();
+        let arguments = Template::parse(json!({"soak": "50d", "wait": 30})).unwrap();
+        let found = check(&schema, &arguments);
+        let expected: Vec<_> = found.iter().map(|problem| problem.expected.as_deref()).collect();
+        assert_eq!(expected, [Some(super::super::units::DURATION_EXPECTED); 2], "{found:?}");
+    }
+
+    #[test]
     fn an_error_around_an_expression_counts_only_when_it_cannot_be_due_to_it() {
         let schema = json!({"anyOf": [
             {"properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}},

@@ -12,8 +12,15 @@ pub(super) const DURATION_PATTERN: &str = "^[0-9]+(ms|s|m|h|d)$";
 pub(super) const DURATION_EXPECTED: &str =
     "a length of time such as 250ms, 30s, 5m or 1h, of more than zero and at most 49 days";
 
-/// What a length of time looks like in the JSON Schema of a plugin, where nothing else refuses zero.
-pub(super) const PLUGIN_DURATION_PATTERN: &str = "^0*[1-9][0-9]{0,9}(ms|s|m|h|d)$";
+/// What a length of time looks like in the JSON Schema of a plugin, where nothing else refuses zero and
+/// what is too long: the SDK's `length_pattern!`.
+pub(super) const PLUGIN_DURATION_PATTERN: &str = "^0*(([1-9][0-9]{0,8}|[1-3][0-9]{9}|4[01][0-9]{8}|42[0-8][0-9]{7}\
+     |429[0-3][0-9]{6}|4294[0-8][0-9]{5}|42949[0-5][0-9]{4}|429496[0-6][0-9]{3}\
+     |4294967[01][0-9]{2}|42949672[0-8][0-9]|429496729[0-5])ms\
+     |([1-9][0-9]{0,5}|[1-3][0-9]{6}|4[01][0-9]{5}|42[0-8][0-9]{4}\
+     |429[0-3][0-9]{3}|4294[0-8][0-9]{2}|42949[0-5][0-9]|429496[0-7])s\
+     |([1-9][0-9]{0,3}|[1-6][0-9]{4}|70[0-9]{3}|71[0-4][0-9]{2}|715[0-7][0-9]|7158[0-2])m\
+     |([1-9][0-9]{0,2}|10[0-9]{2}|11[0-8][0-9]|119[0-3])h|([1-9]|[1-4][0-9])d)$";
 
 /// What the status of a node looks like there.
 pub(super) const STATUS_PATTERN: &str = "^[A-Z][A-Z0-9_]*$";
@@ -89,6 +96,31 @@ mod tests {
         let bad = ["", "5", "m", "-5m", "5 m", "5min", "1h30m", "0s", "50d", "1.5h", "٣s"];
         for bad in bad.into_iter().chain(["99999999999999999999h", "9999999999999999d"]) {
             assert_eq!(parse_duration(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_pattern_for_plugins_means_the_same() {
+        let pattern = regex::Regex::new(PLUGIN_DURATION_PATTERN).unwrap();
+        let mut random = 1_u64;
+        for (unit, millis) in
+            [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)]
+        {
+            let longest = MAX_DURATION.0 / millis;
+            let edges = [0, 1, longest - 1, longest, longest + 1, longest * 10];
+            let others = std::iter::repeat_with(|| {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (random >> 20) % (longest * 3)
+            });
+            for number in (0..2_000).chain(edges).chain(others.take(5_000)) {
+                for text in [format!("{number}{unit}"), format!("00{number}{unit}")] {
+                    let expected = parse_duration(&text).is_some();
+                    assert_eq!(pattern.is_match(&text), expected, "{text}");
+                }
+            }
+        }
+        for bad in ["", "5", "ms", "-5m", "5 m", "1h30m", "1.5h", "5min"] {
+            assert!(!pattern.is_match(bad), "{bad}");
         }
     }
 

@@ -147,6 +147,8 @@ fn arguments_that_make_no_sense_are_refused_with_the_document() {
         ("canary", "{ canaries: 5%, select: 'agent.attributes.canary', soak: 5m }"),
         ("canary", "{ approval: Sure?, batches: [1, 2.5%, 100%], on_ill: approval }"),
         ("grouped", "{ by: zone, order: [a, 2, true, null], others: refuse, batch: 50% }"),
+        ("canary", "{ soak: 49d, interval: 4294967295ms }"),
+        ("grouped", "{ by: zone, soak: 1193h }"),
     ];
     for (strategy, arguments) in good {
         assert_eq!(problems(strategy, arguments), "", "{arguments}");
@@ -157,6 +159,8 @@ fn arguments_that_make_no_sense_are_refused_with_the_document() {
         ("canary", "{ canaries: [1] }", "/canaries"),
         ("canary", "{ soak: 5 }", "/soak"),
         ("canary", "{ soak: 0s }", "/soak"),
+        ("canary", "{ soak: 50d }", "/soak"),
+        ("canary", "{ interval: 4294967296ms }", "/interval"),
         ("canary", "{ interval: 5 minutes }", "/interval"),
         ("canary", "{ healthy: [healthy] }", "/healthy/0"),
         ("canary", "{ healthy: [] }", "/healthy"),
@@ -171,6 +175,7 @@ fn arguments_that_make_no_sense_are_refused_with_the_document() {
         ("grouped", "{ by: zone, order: [a, a] }", "/order"),
         ("grouped", "{ by: zone, others: refuse }", "order"),
         ("grouped", "{ by: zone, mode: x }", "/mode"),
+        ("grouped", "{ by: zone, soak: 1194h }", "/soak"),
     ];
     for (strategy, arguments, place) in bad {
         let found = problems(strategy, arguments);
@@ -178,6 +183,10 @@ fn arguments_that_make_no_sense_are_refused_with_the_document() {
         assert!(found.contains(place), "{arguments}: {found}");
         assert!(!found.contains("text that matches"), "a pattern is not for people: {found}");
     }
+    let found = problems("canary", "{ soak: 50d }");
+    let told = "/spec/stages/0/strategy/with/soak: this value is not allowed; found \"50d\"; expected a \
+                length of time such as 250ms, 30s, 5m or 1h, of more than zero and at most 49 days";
+    assert!(found.ends_with(told), "{found}");
 }
 
 #[tokio::test]

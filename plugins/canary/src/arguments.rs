@@ -1,9 +1,11 @@
 //! What a playbook may say.
 
 use replibook_plugin_sdk::arguments::{Length, Size};
+use replibook_plugin_sdk::length_pattern;
 use serde::Deserialize;
 
-pub(crate) const ARGUMENTS: &str = r#"{
+pub(crate) const ARGUMENTS: &str = concat!(
+    r#"{
   "type": "object",
   "properties": {
     "canaries": {
@@ -16,7 +18,9 @@ pub(crate) const ARGUMENTS: &str = r#"{
       "description": "A CEL expression as in the select of a stage: which agents may be canaries."
     },
     "soak": {
-      "type": "string", "pattern": "^0*[1-9][0-9]{0,9}(ms|s|m|h|d)$",
+      "type": "string", "pattern": ""#,
+    length_pattern!(),
+    r#"",
       "description": "How long the canaries are watched once they are done, for example 10m. Without it their health is looked at once."
     },
     "healthy": {
@@ -25,7 +29,9 @@ pub(crate) const ARGUMENTS: &str = r#"{
       "description": "Statuses of a node that is well."
     },
     "interval": {
-      "type": "string", "pattern": "^0*[1-9][0-9]{0,9}(ms|s|m|h|d)$", "default": "10s",
+      "type": "string", "pattern": ""#,
+    length_pattern!(),
+    r#"", "default": "10s",
       "description": "How often the canaries are asked while they are watched."
     },
     "approval": {
@@ -46,7 +52,8 @@ pub(crate) const ARGUMENTS: &str = r#"{
     }
   },
   "additionalProperties": false
-}"#;
+}"#
+);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -2,11 +2,13 @@
 
 use replibook_plugin_sdk::arguments::{Length, Size};
 use replibook_plugin_sdk::batch::Mode;
+use replibook_plugin_sdk::length_pattern;
 use serde::Deserialize;
 
 use crate::group::Name;
 
-pub(crate) const ARGUMENTS: &str = r#"{
+pub(crate) const ARGUMENTS: &str = concat!(
+    r#"{
   "type": "object",
   "properties": {
     "by": {
@@ -32,7 +34,9 @@ pub(crate) const ARGUMENTS: &str = r#"{
       "description": "batch: the next batch of a group starts when the last one has ended. window: an agent starts as soon as a place is free."
     },
     "soak": {
-      "type": "string", "pattern": "^0*[1-9][0-9]{0,9}(ms|s|m|h|d)$",
+      "type": "string", "pattern": ""#,
+    length_pattern!(),
+    r#"",
       "description": "How long to wait after a group before the next one, for example 10m."
     }
   },
@@ -40,7 +44,8 @@ pub(crate) const ARGUMENTS: &str = r#"{
   "if": { "properties": { "others": { "const": "refuse" } }, "required": ["others"] },
   "then": { "required": ["order"] },
   "additionalProperties": false
-}"#;
+}"#
+);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -95,7 +95,15 @@ impl<'de> Deserialize<'de> for Size {
 
 /// A length of time in milliseconds: a whole number and its unit, `250ms`, `30s`, `5m`, `1h` or `2d`.
 ///
-/// In a JSON Schema: `{ "type": "string", "pattern": "^0*[1-9][0-9]{0,9}(ms|s|m|h|d)$" }`.
+/// In a JSON Schema it has the type `string` and the pattern [`length_pattern!`](crate::length_pattern),
+/// so that one which is too long is refused with the playbook:
+/// ```
+/// const ARGUMENTS: &str = concat!(
+///     r#"{ "properties": { "soak": { "type": "string", "pattern": ""#,
+///     replibook_plugin_sdk::length_pattern!(),
+///     r#"" } } }"#,
+/// );
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Length(pub u64);
 
@@ -118,6 +126,22 @@ impl Length {
         let length = Self(number.parse::<u64>().ok()?.checked_mul(unit)?);
         (length > Self(0) && length <= Self::MAX).then_some(length)
     }
+}
+
+/// What a [`Length`](crate::arguments::Length) looks like: as a regular expression, up to the longest one
+/// in each unit. It has no character that JSON escapes. The host says in words what it means. A schema may
+/// have 2 KiB of patterns: with more than three lengths, put it into `$defs` once.
+#[macro_export]
+macro_rules! length_pattern {
+    () => {
+        "^0*(([1-9][0-9]{0,8}|[1-3][0-9]{9}|4[01][0-9]{8}|42[0-8][0-9]{7}\
+         |429[0-3][0-9]{6}|4294[0-8][0-9]{5}|42949[0-5][0-9]{4}|429496[0-6][0-9]{3}\
+         |4294967[01][0-9]{2}|42949672[0-8][0-9]|429496729[0-5])ms\
+         |([1-9][0-9]{0,5}|[1-3][0-9]{6}|4[01][0-9]{5}|42[0-8][0-9]{4}\
+         |429[0-3][0-9]{3}|4294[0-8][0-9]{2}|42949[0-5][0-9]|429496[0-7])s\
+         |([1-9][0-9]{0,3}|[1-6][0-9]{4}|70[0-9]{3}|71[0-4][0-9]{2}|715[0-7][0-9]|7158[0-2])m\
+         |([1-9][0-9]{0,2}|10[0-9]{2}|11[0-8][0-9]|119[0-3])h|([1-9]|[1-4][0-9])d)$"
+    };
 }
 
 /// As it is written, in the largest unit that fits.
