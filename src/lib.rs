@@ -28,6 +28,7 @@ pub mod api;
 pub mod cli;
 pub mod clock;
 pub mod driver;
+pub mod listen;
 pub mod mutants;
 pub mod playbook;
 pub mod plugin;

@@ -46,5 +46,5 @@ pub use error::{ApiError, Code};
 pub use limits::{MAX_CLUSTER_BODY, MAX_JSON_BODY, MAX_PLAYBOOK_BODY, MAX_PLUGIN_BODY};
 pub use openapi::document as openapi_document;
 pub use router::router;
-pub use serve::{BindError, check_bind, serve};
+pub use serve::serve;
 pub use state::ApiState;

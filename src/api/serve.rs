@@ -16,25 +16,6 @@ use super::limits::{MAX_CONNECTIONS, STOP_DEADLINE};
 use super::router::router;
 use super::state::ApiState;
 
-/// The address must not be listened on.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "failed to listen on {address}: found an address that others can reach, expected loopback \
-     (127.0.0.1 or [::1]); there is no access control yet, so anything else needs --insecure"
-)]
-pub struct BindError {
-    /// The address.
-    pub address: SocketAddr,
-}
-
-/// Whether the server may listen on `address`: on loopback only, unless `insecure`.
-pub fn check_bind(address: SocketAddr, insecure: bool) -> Result<(), BindError> {
-    if insecure || address.ip().to_canonical().is_loopback() {
-        return Ok(());
-    }
-    Err(BindError { address })
-}
-
 /// Serves the API until `shutdown` is over, then finishes what goes on.
 ///
 /// # Flow
@@ -148,18 +129,6 @@ mod tests {
     use tokio::io::AsyncReadExt;
 
     use super::*;
-
-    #[test]
-    fn only_loopback_is_listened_on_without_insecure() {
-        for good in ["127.0.0.1:8900", "127.8.0.1:0", "[::1]:8900", "[::ffff:127.0.0.1]:1"] {
-            assert!(check_bind(good.parse().unwrap(), false).is_ok(), "{good}");
-        }
-        for bad in ["0.0.0.0:8900", "[::]:8900", "10.0.0.7:8900"] {
-            let error = check_bind(bad.parse().unwrap(), false).unwrap_err();
-            assert!(error.to_string().contains("--insecure"), "{error}");
-            assert!(check_bind(bad.parse().unwrap(), true).is_ok(), "{bad}");
-        }
-    }
 
     #[tokio::test]
     async fn a_connection_past_the_limit_waits_for_a_place() {

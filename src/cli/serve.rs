@@ -15,6 +15,7 @@ use crate::agent::{AgentHttpConfig, AgentLimits, HttpAgents};
 use crate::api::{self, ApiState};
 use crate::clock::{Clock, SystemClock};
 use crate::driver::{Engine, EngineConfig, Followers, Signals, World};
+use crate::listen::check_listen;
 use crate::plugin::{Compile, CompileApart, HostConfig, PluginHost};
 use crate::run::{EngineId, Millis};
 use crate::stop::StopAsked;
@@ -58,7 +59,7 @@ pub struct ServeArgs {
 pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     // Before the server says that it listens, so that a signal that follows at once is not missed.
     let mut asked = StopAsked::listen(args.until_stdin_closes)?;
-    api::check_bind(args.listen, args.insecure)?;
+    check_listen(args.listen, args.insecure)?;
     let world = world(&args).await?;
     api::install_builtins(world.store.as_ref(), &world.plugins, world.clock.as_ref())
         .await

@@ -19,6 +19,7 @@ use super::router::{Shared, router};
 use super::store::{ActionStore, StoreError};
 use super::worker::Worker;
 use crate::clock::{Clock, SystemClock};
+use crate::listen::{NotLoopback, check_listen};
 use crate::playbook::Problems;
 use crate::run::Millis;
 use crate::stop::StopAsked;
@@ -54,10 +55,8 @@ pub enum ServeError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// Other machines would reach it.
-    #[error(
-        "failed to listen on {0}: it has no access control; expected a loopback address, or --insecure"
-    )]
-    NotLoopback(SocketAddr),
+    #[error(transparent)]
+    NotLoopback(#[from] NotLoopback),
     /// It cannot listen there.
     #[error("failed to listen on {address}")]
     Bind {
@@ -112,9 +111,7 @@ pub async fn start(
     clock: Arc<dyn Clock>,
 ) -> Result<RunningAgent, ServeError> {
     settings.config.check().map_err(|problems: Problems| ConfigError::from(problems))?;
-    if !settings.listen.ip().is_loopback() && !settings.insecure {
-        return Err(ServeError::NotLoopback(settings.listen));
-    }
+    check_listen(settings.listen, settings.insecure)?;
     let data = settings.data.clone();
     let opened = tokio::task::spawn_blocking(move || ActionStore::open(&data)).await;
     let store = opened.map_err(StoreError::from)??;

@@ -21,6 +21,7 @@ use super::args::PlatformArgs;
 use super::file::Nodes;
 use super::watch::{FileError, Watcher};
 use crate::clock::{Clock, SystemClock};
+use crate::listen::{NotLoopback, check_listen};
 use crate::stop::StopAsked;
 
 /// How long requests that go on may take once it is to stop: an answer is in memory.
@@ -33,10 +34,8 @@ pub enum PlatformServeError {
     #[error(transparent)]
     File(#[from] FileError),
     /// Other machines would reach it.
-    #[error(
-        "failed to listen on {0}: it has no access control; expected a loopback address, or --insecure"
-    )]
-    NotLoopback(SocketAddr),
+    #[error(transparent)]
+    NotLoopback(#[from] NotLoopback),
     /// It can't listen there.
     #[error("failed to listen on {address}")]
     Bind {
@@ -68,9 +67,7 @@ pub async fn start(
     insecure: bool,
     clock: Arc<dyn Clock>,
 ) -> Result<RunningPlatform, PlatformServeError> {
-    if !listen.ip().to_canonical().is_loopback() && !insecure {
-        return Err(PlatformServeError::NotLoopback(listen));
-    }
+    check_listen(listen, insecure)?;
     let (watcher, nodes) = Watcher::open(file)?;
     tracing::info!(clusters = nodes.clusters, nodes = nodes.nodes, "the file is read");
     let bind = |source| PlatformServeError::Bind { address: listen, source };
