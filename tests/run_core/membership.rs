@@ -179,6 +179,34 @@ fn an_agent_that_fails_as_it_leaves_ends_the_run_where_the_stage_says_so() {
 }
 
 #[test]
+fn a_run_that_members_end_ends_also_when_a_budget_did_and_its_agents_are_tried_again() {
+    for budget_first in [true, false] {
+        let setup = Setup { abort: true, ..policy(OnAdded::Abort, IGNORED) };
+        let mut world = at_work(setup);
+        world.until_calls();
+        world.choose(&Choice::Command(Verb::Pause));
+        if budget_first {
+            world.fail_next(2);
+            world.perform_all();
+            world.until_calls();
+            world.joins("node-9");
+        } else {
+            world.joins("node-9");
+            world.fail_next(2);
+            world.perform_all();
+            world.until_calls();
+        }
+        assert_eq!(world.progress().count(AgentState::Failed), 2);
+        world.choose(&Choice::Command(Verb::Retry));
+        world.choose(&Choice::Command(Verb::Resume));
+        world.run_dry();
+        assert_eq!(world.progress().status, RunStatus::Failed);
+        let code = world.progress().reason.clone().unwrap().code;
+        assert_eq!(code, ReasonCode::MembershipChanged);
+    }
+}
+
+#[test]
 fn an_agent_that_was_done_may_leave_whatever_the_stage_says() {
     for removed in [OnRemoved::Ignore, OnRemoved::Fail, OnRemoved::Abort] {
         let mut world = World::new(Setup { batch: 1, ..policy(OnAdded::Include, removed) });
@@ -402,6 +430,27 @@ fn nothing_is_sent_to_a_returned_agent_whose_action_could_not_be_followed() {
     world.run_dry();
     assert_eq!(world.of("node-0").skip_reason.as_deref(), Some("failed in stage stage-0"));
     assert_eq!(world.of("node-0").attempts, [1], "nothing more was sent to it");
+}
+
+#[test]
+fn an_agent_that_left_on_hold_begins_its_step_anew_once_its_action_has_ended() {
+    let mut world = at_work(policy(OnAdded::Include, OnRemoved::Fail));
+    world.until_calls();
+    world.choose(&Choice::Command(Verb::PauseNow));
+    world.unreachable = true;
+    world.perform_all();
+    world.unreachable = false;
+    world.leaves("node-0");
+    assert_eq!(world.of("node-0").removed_from, Some(AgentState::Running));
+    assert!(world.of("node-0").outstanding.is_some());
+    world.joins("node-0");
+    world.choose(&Choice::Command(Verb::Resume));
+    world.run_dry();
+    // The other one failed: its step was told that the agent could not be reached.
+    world.choose(&Choice::Command(Verb::Resume));
+    world.run_dry();
+    assert_eq!(world.of("node-0").state, AgentState::Done);
+    assert_eq!(world.of("node-0").attempts, [2]);
 }
 
 #[test]

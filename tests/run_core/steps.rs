@@ -136,6 +136,17 @@ fn an_action_that_does_not_end_fails_its_agent_in_the_end() {
 }
 
 #[test]
+fn how_a_late_action_ends_is_not_written_once_the_run_has_ended() {
+    let mut world = one(Setup { timeout: Some(5), ..Setup::plain(1, 1) });
+    time_out(&mut world);
+    world.until_calls();
+    assert_eq!((world.progress().status, world.calls()), (RunStatus::Done, vec![true]));
+    let events = world.events().count();
+    world.run_dry();
+    assert_eq!(world.events().count(), events, "the run has ended");
+}
+
+#[test]
 fn a_step_that_may_fail_goes_on_once_its_action_has_ended() {
     let setup = Setup { timeout: Some(5), continues: true, steps: 2, ..Setup::plain(1, 0) };
     let mut world = one(setup);

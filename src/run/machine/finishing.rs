@@ -47,9 +47,13 @@ impl Machine {
                 self.pause(ReasonCode::BudgetExceeded, message, changes);
             }
             (Some(OnExceeded::Abort), RunStatus::Running | RunStatus::Paused) => {
-                let code = ReasonCode::BudgetExceeded;
-                self.run.progress.stage.next = Some(PlannedNext::Abort { code, reason: message });
-                changes.progress = true;
+                // What ends the run already is not mended by agents that are tried again.
+                if !matches!(self.run.progress.stage.next, Some(PlannedNext::Abort { .. })) {
+                    let code = ReasonCode::BudgetExceeded;
+                    let abort = PlannedNext::Abort { code, reason: message };
+                    self.run.progress.stage.next = Some(abort);
+                    changes.progress = true;
+                }
             }
             // A run that is paused says why already, and one that is ending ends.
             (Some(OnExceeded::Pause | OnExceeded::Abort) | None, _) => {}

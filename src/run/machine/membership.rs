@@ -142,6 +142,8 @@ impl Machine {
             return;
         }
         record.joined_at = Some(changes.now);
+        // The step that it was at is begun anew, as for an agent that a person put back.
+        record.tries = 0;
         let counted =
             record.error.as_ref().is_some_and(|error| error.reason == FailureReason::LeftCluster);
         if counted {
@@ -322,7 +324,10 @@ impl Machine {
     }
 
     fn abort_for_members(&mut self, what: String, changes: &mut Changes) {
-        if matches!(self.run.progress.stage.next, Some(PlannedNext::Abort { .. })) {
+        // A budget that ends the run may hold again once agents are tried again; this stays.
+        if let Some(PlannedNext::Abort { code, .. }) = &self.run.progress.stage.next
+            && *code != ReasonCode::BudgetExceeded
+        {
             return;
         }
         let reason = format!("{what}, and the stage aborts the run then");

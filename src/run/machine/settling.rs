@@ -199,7 +199,8 @@ impl Machine {
     /// Takes notice of how an action ended whose attempt is over.
     pub(super) fn settled(&mut self, seq: AgentSeq, answer: Answer, changes: &mut Changes) {
         let Some(settling) = self.settling.remove(&seq) else { return };
-        if self.run.progress.status == RunStatus::Finishing {
+        let status = self.run.progress.status;
+        if status == RunStatus::Finishing || status.is_final() {
             return;
         }
         let outcome = match &answer {
