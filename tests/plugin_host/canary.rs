@@ -177,6 +177,30 @@ async fn canaries_that_leave_are_replaced_and_agents_that_join_go_last() {
 }
 
 #[tokio::test]
+async fn agents_that_join_when_only_canaries_were_there_wait_for_them_too() {
+    let arguments = json!({ "canaries": 2, "soak": "1m", "approval": true, "batches": ["100%"] });
+    let mut stage = canary(arguments.clone(), 2);
+    assert_eq!(stage.run().await, Next::Complete);
+    stage.agents().join(json!({}));
+    assert_eq!(
+        message(stage.run().await),
+        "the canaries are well after 1m; go on with the other 1?"
+    );
+    assert!(stage.now >= 60_000, "{}", stage.now);
+    assert_eq!(stage.run().await, Next::Complete);
+    assert_eq!(stage.agents_of("2/2 (100%)"), ["node-2"]);
+
+    let mut stage = canary(arguments, 1);
+    stage.run_until(|stage| stage.started.len() == 1).await;
+    stage.end_all();
+    stage.set("node-0", AgentState::Removed);
+    assert_eq!(stage.run().await, Next::Complete);
+    stage.agents().join(json!({}));
+    assert_eq!(stage.run().await, Next::Complete);
+    assert_eq!(stage.agents_of("canary"), ["node-0", "node-1"]);
+}
+
+#[tokio::test]
 async fn little_is_remembered_of_many() {
     let mut stage = canary(json!({ "batches": [1, "5%", "100%"] }), 8_000);
     let mut most = 0;

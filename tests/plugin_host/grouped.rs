@@ -134,6 +134,17 @@ async fn agents_that_join_leave_return_or_fail_half_way() {
 }
 
 #[tokio::test]
+async fn agents_are_counted_again_when_as_many_wait_as_before_and_others() {
+    let mut stage = grouped(json!({ "by": "zone", "soak": "30s" }), &zones("abcc"));
+    stage.run_until(|stage| stage.now > 0).await;
+    // One is put back, and one that waited left and returned without waiting.
+    stage.set("node-0", AgentState::Pending);
+    stage.set("node-3", AgentState::Skipped);
+    stage.run_until(|stage| stage.started.len() == 2).await;
+    assert_eq!(stage.batches()[1], ("zone a 2", 1));
+}
+
+#[tokio::test]
 async fn a_batch_may_be_larger_than_a_decision_and_its_agents_far_apart() {
     let mut all = vec![json!("a"); 12_000];
     (0..12_000).step_by(30).for_each(|index| all[index] = json!("b"));

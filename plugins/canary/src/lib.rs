@@ -185,8 +185,13 @@ impl Planning<'_> {
 
     /// All that was looked at is well.
     fn well(&mut self, agents: u32) -> Result<Option<Decision>, String> {
+        if self.memo.batch == 0 && self.counts.pending == 0 {
+            // Agents that join after all find the canaries still to be watched.
+            self.memo.look = Look::default();
+            return Ok(Some(Decision::new(Next::Complete)));
+        }
         self.memo.phase = Phase::Next;
-        if self.memo.batch > 0 || self.counts.pending == 0 {
+        if self.memo.batch > 0 {
             return Ok(None);
         }
         if agents == 0 {

@@ -37,8 +37,8 @@ struct Memo {
     phase: Phase,
     /// The last agent that was looked at in this phase.
     after: Option<String>,
-    /// How many agents there were, and how many had left, when they were counted.
-    members: (u32, u32),
+    /// What [`members`] said when the agents were counted.
+    members: (u32, u32, u32),
     /// Whether agents were started: groups are refused only before that.
     begun: bool,
 }
@@ -264,8 +264,9 @@ impl Planning<'_> {
     }
 }
 
-/// How many agents there are, and how many have left.
-fn members(counts: &Counts) -> (u32, u32) {
+/// How many agents there are, how many of them have left, and how many are left out: one that waited
+/// and left may return without waiting.
+fn members(counts: &Counts) -> (u32, u32, u32) {
     let Counts { added, pending, running, done, failed, skipped, removed, selected: _ } = *counts;
-    (added + pending + running + done + failed + skipped + removed, removed)
+    (added + pending + running + done + failed + skipped + removed, removed, skipped)
 }
