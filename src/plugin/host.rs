@@ -11,7 +11,7 @@ use super::code::{Compile, Compiler};
 use super::engine::Runtime;
 use super::error::PluginError;
 use super::guest::cpu_time;
-use super::workers::{Gone, Workers, run_alone};
+use super::workers::{Gone, Workers, run_beside};
 use super::{activate, builtin, import, limits, strategy};
 use crate::playbook::PluginInfo;
 use crate::run::{Activate, Activation, Decision, Digest, PlanInput, PluginLine, Roster};
@@ -175,7 +175,7 @@ impl PluginHost {
                 Ok(None) => threads.importer.run(import).await,
                 Err(gone) => Err(gone),
             },
-            None => run_alone("plugin-import", || find().unwrap_or_else(import)),
+            None => run_beside("plugin", move || find().unwrap_or_else(import)),
         };
         done.unwrap_or_else(|gone| Err(gone.into()))
     }
@@ -245,7 +245,7 @@ impl PluginHost {
         work: impl FnOnce(Q) -> T + Send + 'static,
     ) -> Result<T, Gone> {
         let Some(threads) = &self.inner.threads else {
-            return run_alone("plugin", || work(question));
+            return run_beside("plugin", move || work(question));
         };
         let [shared, pacing] = [(); 2].map(|()| Arc::clone(&self.inner.shared));
         let [plugin, paced] = [(); 2].map(|()| plugin.clone());

@@ -1,7 +1,9 @@
 //! Threads of the host's own: guests block and compute, which must never hold up the event loop.
 
+use std::cell::RefCell;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -72,26 +74,48 @@ impl Workers {
     }
 }
 
-/// Does `job` on a thread that lives for it alone, and blocks the calling one until it is done: the
-/// order of things is as if the caller did it. It can not, where it drives an async runtime: the
-/// WASI streams block on theirs, which is a panic there.
-pub(super) fn run_alone<T: Send>(name: &str, job: impl FnOnce() -> T + Send) -> Result<T, Gone> {
-    thread::scope(|scope| {
-        let started = thread::Builder::new()
-            .name(name.to_owned())
-            .stack_size(THREAD_STACK_BYTES)
-            .spawn_scoped(scope, || in_context(job));
-        match started {
-            Ok(thread) => thread.join().map_err(|_| {
-                tracing::error!("a call of a plugin panicked in the host");
-                Gone
-            }),
-            Err(error) => {
+thread_local! {
+    /// The thread beside this one, once there is one.
+    static BESIDE: RefCell<Option<SyncSender<Job>>> = const { RefCell::new(None) };
+}
+
+/// Does `job` on the one thread that lives beside the calling one, and blocks that until it is done: the
+/// order of things is as if the caller did it. It can not, where it drives an async runtime: the WASI
+/// streams block on theirs, which is a panic there. Starting a thread for each job would take longer than
+/// most calls of plugins.
+pub(super) fn run_beside<T: Send + 'static>(
+    name: &str,
+    job: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Gone> {
+    let (answer, answered) = sync_channel(1);
+    // Nobody takes the answer of a job that panicked.
+    let job: Job = Box::new(move || drop(answer.send(job())));
+    BESIDE.with_borrow_mut(|beside| {
+        let jobs = match beside {
+            Some(jobs) => jobs,
+            None => beside.insert(start_beside(name).map_err(|error| {
                 tracing::warn!("failed to start a plugin thread: {error}");
-                Err(Gone)
-            }
-        }
-    })
+                Gone
+            })?),
+        };
+        jobs.send(job).map_err(|_| Gone)
+    })?;
+    answered.recv().map_err(|_| Gone)
+}
+
+/// It ends with the thread that it is beside of, which waits for each job: there is room for one.
+fn start_beside(name: &str) -> io::Result<SyncSender<Job>> {
+    let (queue, jobs) = sync_channel::<Job>(1);
+    let work = move || in_context(|| jobs.into_iter().for_each(guarded));
+    thread::Builder::new().name(name.to_owned()).stack_size(THREAD_STACK_BYTES).spawn(work)?;
+    Ok(queue)
+}
+
+/// Does a job whose panic is its own end only: who asked learns it from the answer that does not come.
+fn guarded(job: Job) {
+    if catch_unwind(AssertUnwindSafe(job)).is_err() {
+        tracing::error!("a call of a plugin panicked in the host");
+    }
 }
 
 fn work(jobs: &Mutex<mpsc::Receiver<Job>>) {
@@ -100,10 +124,7 @@ fn work(jobs: &Mutex<mpsc::Receiver<Job>>) {
             // One thread waits for the queue, the others for the lock.
             let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
             let Some(job) = job else { return };
-            if catch_unwind(AssertUnwindSafe(job)).is_err() {
-                // Who asked learns it from the answer that does not come; the thread goes on.
-                tracing::error!("a call of a plugin panicked in the host");
-            }
+            guarded(job);
         }
     });
 }
@@ -134,10 +155,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn work_alone_may_block_and_its_panic_is_an_error() {
+    async fn work_beside_may_block_and_its_panic_is_an_error() {
         let blocks = || tokio::runtime::Handle::current().block_on(async { 1 + 1 });
-        assert_eq!(run_alone("test", blocks).unwrap(), 2);
-        assert!(run_alone("test", || panic!("on purpose")).is_err());
+        let thread = || thread::current().id();
+        let first = run_beside("test", thread).unwrap();
+        assert_eq!(run_beside("test", blocks).unwrap(), 2);
+        assert!(run_beside("test", || panic!("on purpose")).is_err());
+        assert_eq!(run_beside("test", thread).unwrap(), first, "it is the same one");
+        assert_ne!(first, thread::current().id());
     }
 
     #[tokio::test]
