@@ -16,10 +16,14 @@ mod alarm;
 mod budget_model;
 #[path = "../tests/simulation/campaign.rs"]
 mod campaign;
+#[path = "../tests/simulation/cluster_plan.rs"]
+mod cluster_plan;
 #[path = "../tests/simulation/day.rs"]
 mod day;
 #[path = "../tests/simulation/documents.rs"]
 mod documents;
+#[path = "../tests/simulation/ears.rs"]
+mod ears;
 #[path = "../tests/simulation/engines.rs"]
 mod engines;
 #[path = "../tests/simulation/event_model.rs"]
@@ -28,16 +32,22 @@ mod event_model;
 mod gate;
 #[path = "../tests/simulation/generate.rs"]
 mod generate;
+#[path = "../tests/simulation/generate_cluster.rs"]
+mod generate_cluster;
 #[path = "../tests/simulation/history.rs"]
 mod history;
 #[path = "../tests/simulation/journal_checks.rs"]
 mod journal_checks;
 #[path = "../tests/simulation/ledger.rs"]
 mod ledger;
+#[path = "../tests/simulation/membership_model.rs"]
+mod membership_model;
 #[path = "../tests/simulation/outcome.rs"]
 mod outcome;
 #[path = "../tests/simulation/plan.rs"]
 mod plan;
+#[path = "../tests/simulation/platform.rs"]
+mod platform;
 #[path = "../tests/simulation/post_model.rs"]
 mod post_model;
 #[path = "../tests/simulation/run_model.rs"]
@@ -46,6 +56,8 @@ mod run_model;
 mod shrink;
 #[path = "../tests/simulation/store.rs"]
 mod store;
+#[path = "../tests/simulation/strategy_model.rs"]
+mod strategy_model;
 
 use std::time::Instant;
 

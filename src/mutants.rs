@@ -64,11 +64,17 @@ pub(crate) mod chosen {
         OutstandingForgotten,
         /// An agent whose next attempt is due later is not woken for it after the run was taken up.
         RetryForgotten,
+        /// An agent is gone once a single answer of the platform is without it.
+        RemovedOnFirstAbsence,
+        /// An agent that is ADDED again takes part again, whatever was done to it before it left.
+        AddedStartedTwice,
+        /// Shares are of the agents that there are, not of those that the stage began with.
+        SharesRecomputed,
     }
 
     impl Mutant {
         /// All of them.
-        pub const ALL: [Self; 16] = [
+        pub const ALL: [Self; 19] = [
             Self::PerformBeforeCommit,
             Self::TornCommit,
             Self::PostWithoutLook,
@@ -85,6 +91,9 @@ pub(crate) mod chosen {
             Self::AnswerNotRecorded,
             Self::OutstandingForgotten,
             Self::RetryForgotten,
+            Self::RemovedOnFirstAbsence,
+            Self::AddedStartedTwice,
+            Self::SharesRecomputed,
         ];
     }
 

@@ -8,7 +8,7 @@ use replibook::agent::{
     ActionPhase, ActionRequest, ActionStatus, AgentClient, AgentError, Scheduled,
 };
 use replibook::clock::Clock;
-use replibook::run::{Millis, NodeInfo, Timestamp};
+use replibook::run::{AgentId, Millis, NodeInfo, Timestamp};
 use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -56,9 +56,14 @@ pub(crate) fn kind(step: usize) -> String {
     format!("sim.example.com/step-{step}")
 }
 
-/// Address of an agent.
-pub(crate) fn address(agent: usize) -> String {
-    format!("http://sim.example.com/{agent}")
+/// Address of an agent: one for each of its homes.
+pub(crate) fn address(agent: usize, home: usize) -> String {
+    format!("http://sim.example.com/{home}/{agent}")
+}
+
+/// Number of the agent that has that name; none for one of another cluster.
+pub(crate) fn number(agent: &AgentId) -> Option<usize> {
+    agent.as_str().strip_prefix("node-")?.parse().ok()
 }
 
 /// What the action of a step returns when it ends well.
@@ -66,8 +71,13 @@ pub(crate) fn payload(agent: usize, step: usize) -> Value {
     json!({"agent": agent, "step": step})
 }
 
-fn index(text: &str, separator: char) -> usize {
-    text.rsplit(separator).next().unwrap().parse().unwrap()
+/// Number of the agent that is at an address at some time.
+pub(crate) fn whose(address: &str) -> Option<usize> {
+    address.strip_prefix("http://sim.example.com/")?.split('/').nth(1)?.parse().ok()
+}
+
+fn step_of(kind: &str) -> usize {
+    kind.rsplit('-').next().unwrap().parse().unwrap()
 }
 
 impl Agents {
@@ -86,6 +96,17 @@ impl Agents {
         self.clock.now().since(self.start).0
     }
 
+    /// The agent that is at an address now.
+    fn at_home(&self, at: &str) -> Result<usize, AgentError> {
+        let now = self.at();
+        let here = whose(at).filter(|agent| {
+            let plan = self.plans.get(*agent);
+            plan.is_some_and(|plan| address(*agent, plan.home(now)) == at)
+        });
+        let away = |agent: &usize| self.plans[*agent].away.is_some_and(|away| away.holds(now));
+        here.filter(|agent| !away(agent)).ok_or_else(|| refused_connection(at))
+    }
+
     /// Half of the way of a request or its answer; whether it got through.
     async fn travel(&self, agent: usize) -> bool {
         let plan = &self.plans[agent];
@@ -96,13 +117,10 @@ impl Agents {
     }
 
     async fn post(&self, address: &str, request: &ActionRequest) -> Result<Scheduled, AgentError> {
-        let (agent, step) = (index(address, '/'), index(&request.kind, '-'));
+        let (agent, step) = (self.at_home(address)?, step_of(&request.kind));
         let attempt = request.metadata["replibook.attempt"].as_str().unwrap().parse().unwrap();
         let to = To { agent, step, end: self.plans[agent].actions[step].end_of(attempt) };
         let plan = &self.plans[agent];
-        if plan.away.is_some_and(|away| away.holds(self.at())) {
-            return Err(refused_connection(address));
-        }
         if !self.travel(agent).await {
             return Err(no_answer(address));
         }
@@ -200,10 +218,7 @@ impl Agents {
     }
 
     async fn ask<T>(&self, address: &str, ask: impl FnOnce(usize) -> T) -> Result<T, AgentError> {
-        let agent = index(address, '/');
-        if self.plans[agent].away.is_some_and(|away| away.holds(self.at())) {
-            return Err(refused_connection(address));
-        }
+        let agent = self.at_home(address)?;
         if !self.travel(agent).await {
             return Err(no_answer(address));
         }
@@ -217,7 +232,8 @@ impl Agents {
     fn node(&self, agent: usize) -> NodeInfo {
         let ill = self.plans[agent].ill.is_some_and(|ill| ill.holds(self.at()));
         let status = if ill { "UNAVAILABLE" } else { "HEALTHY" };
-        let raw = json!({"node_id": address(agent), "node_status": status, "attributes": {}});
+        let raw =
+            json!({"node_id": format!("node-{agent}"), "node_status": status, "attributes": {}});
         NodeInfo { status: status.to_owned(), attributes: Map::new(), raw }
     }
 }
@@ -248,7 +264,7 @@ impl AgentClient for EngineAgents {
         request: &ActionRequest,
     ) -> Result<Scheduled, AgentError> {
         self.gate.at(Point::Post, Side::Before).await;
-        self.ledger.post_begins(self.gate.engine, request, &self.agents);
+        self.ledger.post_begins(self.gate.engine, address, request, &self.agents);
         let (answer, answered) = oneshot::channel();
         let (agents, ledger) = (Arc::clone(&self.agents), self.ledger.clone());
         let (to, request) = (address.to_owned(), request.clone());

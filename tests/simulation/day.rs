@@ -1,5 +1,7 @@
 //! A rollout that takes a day.
 
+use replibook::playbook::{Membership, OnAdded, OnRemoved};
+
 use crate::plan::{
     ActionPlan, AgentPlan, End, EnginePlan, Plan, RunPlan, STAGES, STEPS, Size, StagePlan,
     StepPlan, StrategyPlan, Work,
@@ -22,10 +24,12 @@ pub(crate) fn one_day(agents: u32) -> Plan {
         max_failed: Size::Count(0),
         of_run: false,
         aborts: false,
+        membership: Membership { added: OnAdded::Include, removed: OnRemoved::Ignore },
         steps: vec![step(Work::Action), step(Work::WaitHealthy(60))],
     };
     Plan {
         agents: (0..agents).map(|agent| in_slot(slot, agent % BATCH)).collect(),
+        platform: None,
         runs: vec![RunPlan { at: 0, approval: false, stages: vec![stage], retries: 0 }],
         engines: vec![EnginePlan { at: 0, troubles: Vec::new(), faults: Vec::new() }],
         outages: Vec::new(),
@@ -48,5 +52,9 @@ fn in_slot(slot: u64, place: u32) -> AgentPlan {
         purges: None,
         away: None,
         ill: None,
+        group: None,
+        listed: true,
+        gone: Vec::new(),
+        moves: Vec::new(),
     }
 }

@@ -3,23 +3,48 @@
 use std::collections::BTreeMap;
 
 use replibook::playbook::{Cluster, Playbook, PluginInfo, parse_cluster, parse_playbook, resolve};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::agents::{address, kind, place};
-use crate::plan::{RunPlan, Size, StagePlan, StepPlan, StrategyPlan, Work};
+use crate::plan::{Plan, RunPlan, Size, StagePlan, StepPlan, StrategyPlan, WATCHED, Work};
+use crate::platform::URL;
 
 /// Name of the one cluster.
 pub(crate) const CLUSTER: &str = "simulated";
 
-pub(crate) fn cluster(agents: usize) -> (String, Cluster) {
-    let agent = |n: usize| json!({"id": format!("node-{n}"), "address": address(n)});
+/// Name of a group of agents.
+pub(crate) fn group(number: u32) -> String {
+    format!("g{number}")
+}
+
+/// The groups of a history.
+pub(crate) const GROUPS: u32 = 3;
+
+/// The Cluster object as it is at a moment.
+pub(crate) fn cluster(plan: &Plan, at: u64) -> (String, Cluster) {
+    let listed = plan.agents.iter().enumerate().filter(|(_, agent)| plan.lists(agent, at));
+    let agents = listed.map(|(n, agent)| {
+        let groups = agent.group.map(|number| ("node_group".to_owned(), json!(group(number))));
+        let attributes: Map<String, Value> = groups.into_iter().collect();
+        let address = address(n, agent.home(at));
+        json!({"id": format!("node-{n}"), "address": address, "attributes": attributes})
+    });
+    let mut spec = json!({"agents": agents.collect::<Vec<_>>()});
+    if let Some(platform) = plan.named(at) {
+        let interval = milliseconds(platform.interval);
+        spec["discovery"] = json!({"url": URL, "cluster": CLUSTER, "interval": interval});
+    }
     let text = json!({
         "apiVersion": "replicante.io/v1", "kind": "Cluster", "metadata": {"name": CLUSTER},
-        "spec": {"agents": (0..agents).map(agent).collect::<Vec<_>>()},
+        "spec": spec,
     })
     .to_string();
     let cluster = parse_cluster(text.as_bytes()).unwrap();
     (text, cluster)
+}
+
+fn milliseconds(length: u64) -> String {
+    format!("{length}ms")
 }
 
 pub(crate) fn playbook(plan: &RunPlan, builtins: &[PluginInfo]) -> Playbook {
@@ -38,16 +63,12 @@ pub(crate) fn playbook(plan: &RunPlan, builtins: &[PluginInfo]) -> Playbook {
 }
 
 fn stage(index: usize, plan: &StagePlan) -> Value {
-    let strategy = match plan.strategy {
-        StrategyPlan::AllAtOnce => json!({"use": "all-at-once"}),
-        StrategyPlan::Batches(batch) => rolling(batch, "batch"),
-        StrategyPlan::Window(batch) => rolling(batch, "window"),
-    };
     let steps = plan.steps.iter().enumerate();
     let steps: Vec<Value> = steps.map(|(n, plan)| step(place(index, n), *plan)).collect();
     json!({
         "name": format!("stage-{index}"),
-        "strategy": strategy,
+        "strategy": strategy(plan.strategy),
+        "membership": plan.membership,
         "budget": {
             "max_failed": size(plan.max_failed),
             "scope": if plan.of_run { "run" } else { "stage" },
@@ -55,6 +76,36 @@ fn stage(index: usize, plan: &StagePlan) -> Value {
         },
         "steps": steps,
     })
+}
+
+fn strategy(plan: StrategyPlan) -> Value {
+    match plan {
+        StrategyPlan::AllAtOnce => json!({"use": "all-at-once"}),
+        StrategyPlan::Batches(batch) => rolling(batch, "batch"),
+        StrategyPlan::Window(batch) => rolling(batch, "window"),
+        StrategyPlan::Canary { canaries, soak, approval, batches, asks } => {
+            let mut with = json!({
+                "canaries": size(canaries), "interval": milliseconds(WATCHED),
+                "approval": approval, "batches": batches.map(size),
+                "on_ill": if asks { "approval" } else { "abort" },
+            });
+            if soak > 0 {
+                with["soak"] = json!(milliseconds(soak));
+            }
+            json!({"use": "canary", "with": with})
+        }
+        StrategyPlan::Grouped { batch, window, backwards, soak } => {
+            let mode = if window { "window" } else { "batch" };
+            let mut with = json!({"by": "node_group", "batch": size(batch), "mode": mode});
+            if backwards {
+                with["order"] = json!((0..GROUPS).rev().map(group).collect::<Vec<_>>());
+            }
+            if soak > 0 {
+                with["soak"] = json!(milliseconds(soak));
+            }
+            json!({"use": "grouped", "with": with})
+        }
+    }
 }
 
 fn rolling(batch: Size, mode: &str) -> Value {
@@ -79,10 +130,10 @@ fn step(index: usize, plan: StepPlan) -> Value {
         }),
     };
     if let Some(timeout) = plan.timeout {
-        step["timeout"] = json!(format!("{timeout}ms"));
+        step["timeout"] = json!(milliseconds(timeout));
     }
     if let Some((attempts, initial)) = plan.retry {
-        step["retry"] = json!({"attempts": attempts, "initial": format!("{initial}ms")});
+        step["retry"] = json!({"attempts": attempts, "initial": milliseconds(initial)});
     }
     if plan.requires {
         step["require"] = json!("agent.node.node_status == \"HEALTHY\"");

@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use replibook::agent::AgentLimits;
-use replibook::agent::platform::FakePlatforms;
 use replibook::clock::Clock;
 use replibook::driver::{Engine, EngineConfig, Followers, Signals, World};
 use replibook::plugin::PluginHost;
@@ -16,6 +15,7 @@ use crate::agents::{Agents, EngineAgents};
 use crate::gate::{EngineClock, Fate, Gate, lock};
 use crate::ledger::SharedLedger;
 use crate::plan::{CALM, EnginePlan, Outage};
+use crate::platform::{EnginePlatform, Platforms};
 use crate::store::{EngineStore, Faults};
 
 /// What all engines of a history share.
@@ -23,6 +23,7 @@ use crate::store::{EngineStore, Faults};
 pub(crate) struct Surroundings {
     pub(crate) memory: Arc<MemoryStore>,
     pub(crate) agents: Arc<Agents>,
+    pub(crate) platforms: Arc<Platforms>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) start: Timestamp,
     pub(crate) plugins: PluginHost,
@@ -44,8 +45,8 @@ pub(crate) async fn live(
     let calm = tokio::spawn(calm);
     around.clock.sleep(Duration::from_millis(plan.at)).await;
     for life in 0.. {
-        let gate =
-            Gate::new(number, Arc::clone(&fate), around.clock.clone(), around.ledger.clone());
+        let (fate, ledger) = (Arc::clone(&fate), around.ledger.clone());
+        let gate = Gate::new((number, life), fate, around.clock.clone(), ledger);
         let engine = engine(&around, &gate, &faults, &format!("engine-{number}.{life}"));
         let task = tokio::spawn(engine.run(stop.clone()));
         let abort = task.abort_handle();
@@ -88,9 +89,13 @@ fn engine(around: &Surroundings, gate: &Arc<Gate>, faults: &Arc<Faults>, id: &st
     let limits =
         AgentLimits { unreachable_after: around.unreachable_after, ..AgentLimits::default() };
     let (store, clock) = (Arc::new(store), Arc::new(EngineClock { gate: Arc::clone(gate) }));
-    let platforms = Arc::new(FakePlatforms::new(clock.clone()));
+    let platforms = EnginePlatform {
+        platforms: Arc::clone(&around.platforms),
+        gate: Arc::clone(gate),
+        ledger: around.ledger.clone(),
+    };
     let world = World {
-        followers: Followers::new(platforms, store.clone(), clock.clone()),
+        followers: Followers::new(Arc::new(platforms), store.clone(), clock.clone()),
         store,
         agents: Arc::new(agents),
         plugins: around.plugins.clone(),

@@ -4,9 +4,11 @@ use replibook::run::{
     AgentId, AgentState, Happened, ReasonCode, RunEvent, RunStatus, StatusReason, Verb,
 };
 
+use crate::agents::{number, whose};
 use crate::ledger::{Check, expect};
-use crate::plan::StrategyPlan;
+use crate::membership_model::Counts;
 use crate::run_model::RunModel;
+use crate::strategy_model::StrategyModel;
 
 impl RunModel {
     pub(crate) fn take_event(&mut self, event: &RunEvent) -> Check {
@@ -21,21 +23,37 @@ impl RunModel {
         expect(before <= Some(event.at), "events are in order of time", || format!("{event:?}"))?;
         self.events.push(event.clone());
         match &event.what {
-            Happened::Status { from, to, reason } => self.take_status(*from, *to, reason.as_ref()),
+            Happened::Status { from, to, reason } => {
+                self.take_status(event.seq, *from, *to, reason.as_ref())
+            }
             Happened::Stage { index, selected, .. } => {
                 self.stage = usize::from(*index);
                 self.budget.stage_begins(*selected);
                 self.to_start.clear();
-                Ok(())
+                self.strategy = StrategyModel::default();
+                self.stage_since = event.at;
+                self.members.goes_on()
             }
             Happened::Agent { agent, from, to, batch, why } => {
-                self.take_agent(agent, *from, *to, why.as_deref())?;
+                self.take_agent(event.seq, agent, *from, *to, why.as_deref())?;
+                self.note_for_strategy(agent, *from, *to, event.at);
                 match to {
                     AgentState::Running => self.agent_starts(agent, *batch),
                     _ => Ok(()),
                 }
             }
-            Happened::Decision { batch, started, .. } => self.take_decision(*batch, *started),
+            Happened::Decision { batch, started, asked, label, .. } => {
+                self.members.decided();
+                let Some(batch) = batch else {
+                    return expect(*started == 0, "a batch has a number", || started.to_string());
+                };
+                self.to_start.insert(*batch, *started);
+                self.strategy_starts(*started, *asked, label.as_deref())
+            }
+            Happened::Moved { agent, to, .. } => {
+                let known = number(agent).is_some_and(|agent| whose(to) == Some(agent));
+                expect(known, "an agent moves to an address of its own", || format!("{event:?}"))
+            }
             Happened::StepStarted { agent, step, attempt } => {
                 let known = self.attempts.insert((agent.clone(), step.clone(), *attempt), false);
                 expect(known.is_none(), "an attempt has a number of its own", || {
@@ -60,6 +78,7 @@ impl RunModel {
 
     fn take_status(
         &mut self,
+        seq: u64,
         from: Option<RunStatus>,
         to: RunStatus,
         reason: Option<&StatusReason>,
@@ -69,29 +88,58 @@ impl RunModel {
         expect(legal, "a status changes as its table says", || {
             format!("{from:?} to {to} of a run that is {status}")
         })?;
-        if self.paused_for == Some(ReasonCode::BudgetExceeded) && to == RunStatus::Running {
-            self.budget.accepted();
+        let paused_for = self.paused_for.take();
+        if let Some(reason) = paused_for.filter(|_| to == RunStatus::Running) {
+            match reason.code {
+                ReasonCode::BudgetExceeded => self.budget.accepted(),
+                ReasonCode::MassAbsence => drop(self.accepted.insert(seq)),
+                _ => self.resumed_after(&reason),
+            }
         }
         self.status = to;
-        self.paused_for = reason.filter(|_| to == RunStatus::Paused).map(|reason| reason.code);
-        Ok(())
+        self.paused_for = reason.filter(|_| to == RunStatus::Paused).cloned();
+        match to {
+            RunStatus::Done => self.members.goes_on(),
+            _ => Ok(()),
+        }
     }
 
     fn take_agent(
         &mut self,
+        seq: u64,
         agent: &AgentId,
         from: Option<AgentState>,
         to: AgentState,
         why: Option<&str>,
     ) -> Check {
-        // Those that the run knows already begin another stage anew.
-        let enters = from.is_none() && self.progress.stage.index > 0;
-        let state = self.state_of(agent).filter(|_| !enters);
+        // Those that the run knows already begin another stage anew, before its own event.
+        let entering = usize::from(self.progress.stage.index) > self.stage;
+        let was = self.state_of(agent);
+        let state = was.filter(|_| from.is_some() || !entering);
         let legal = state.is_none_or(|state| state.next().contains(&to));
         expect(from == state && legal, "an agent's state changes as its table says", || {
             format!("{agent} from {from:?} to {to}, and it is {state:?}")
         })?;
         self.states.insert(agent.clone(), to);
+        self.running -= u32::from(state == Some(AgentState::Running));
+        self.running += u32::from(to == AgentState::Running);
+        let says = self.stage().membership;
+        let counts = match from {
+            Some(from) => {
+                let leaving = self.leaving.contains(agent);
+                self.members.changes(agent, (from, to), leaving, &says)?
+            }
+            None if to == AgentState::Added => self.members.added(agent, &says),
+            None => {
+                self.members.enters(seq, agent, was, to);
+                Counts::Nothing
+            }
+        };
+        match counts {
+            Counts::Nothing => {}
+            Counts::Failure => self.budget.failed(agent),
+            Counts::Undone => self.budget.put_back(agent),
+        }
         if to == AgentState::Failed && !why.is_some_and(|why| why.starts_with("cancelled")) {
             self.budget.failed(agent);
         }
@@ -105,6 +153,7 @@ impl RunModel {
         let left = batch.and_then(|batch| self.to_start.get_mut(&batch)).filter(|left| **left > 0);
         let rule = "no agent starts without a decision";
         *left.ok_or_else(|| (rule, format!("{agent} in batch {batch:?}")))? -= 1;
+        self.strategy_started(agent)?;
         let status = self.status;
         expect(status == RunStatus::Running, "only a run that goes starts agents", || {
             format!("{agent} started while the run is {status}")
@@ -112,25 +161,6 @@ impl RunModel {
         let exceeded = self.budget.exceeded(&self.stage().budget);
         expect(!exceeded, "the budget holds", || {
             format!("{agent} started: {}", self.budget.in_words())
-        })
-    }
-
-    fn take_decision(&mut self, batch: Option<u32>, started: u32) -> Check {
-        let Some(batch) = batch else {
-            return expect(started == 0, "a batch has a number", || started.to_string());
-        };
-        self.to_start.insert(batch, started);
-        let selected = self.budget.selected;
-        let running = self.states.values().filter(|state| **state == AgentState::Running).count();
-        let running = u32::try_from(running).unwrap();
-        let strategy = self.plan.stages[self.stage].strategy;
-        let fits = match strategy {
-            StrategyPlan::AllAtOnce => true,
-            StrategyPlan::Batches(size) => running == 0 && started <= size.of(selected).max(1),
-            StrategyPlan::Window(size) => running + started <= size.of(selected).max(1),
-        };
-        expect(fits, "the strategy's limits hold", || {
-            format!("{started} start while {running} of {selected} run: {strategy:?}")
         })
     }
 }

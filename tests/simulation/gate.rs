@@ -10,6 +10,7 @@ use replibook::clock::Clock;
 use replibook::run::Timestamp;
 use tokio::sync::Notify;
 
+use crate::ears::Life;
 use crate::ledger::SharedLedger;
 use crate::plan::{Interruption, Point, Side, Trouble};
 
@@ -51,6 +52,7 @@ impl Fate {
 /// it is dead nothing ever does.
 pub(crate) struct Gate {
     pub(crate) engine: usize,
+    pub(crate) life: u32,
     fate: Arc<Mutex<Fate>>,
     mode: Mutex<Mode>,
     thawed: Notify,
@@ -63,13 +65,14 @@ pub(crate) struct Gate {
 
 impl Gate {
     pub(crate) fn new(
-        engine: usize,
+        (engine, life): Life,
         fate: Arc<Mutex<Fate>>,
         clock: Arc<dyn Clock>,
         ledger: SharedLedger,
     ) -> Arc<Self> {
         Arc::new(Self {
             engine,
+            life,
             fate,
             mode: Mutex::new(Mode::Going),
             thawed: Notify::new(),
@@ -78,6 +81,11 @@ impl Gate {
             clock,
             ledger,
         })
+    }
+
+    /// The life of the engine whose border this is.
+    pub(crate) fn whose(&self) -> Life {
+        (self.engine, self.life)
     }
 
     /// Returns once the engine goes.

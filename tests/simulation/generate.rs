@@ -8,14 +8,14 @@ use replibook::run::Verb;
 use crate::plan::{
     ActionPlan, AgentPlan, CALM, CommandPlan, End, EnginePlan, Interruption, Outage, PATIENCE,
     Plan, Point, PostFault, RunPlan, STAGES, STEPS, Side, Size, StagePlan, StepPlan, StoreFault,
-    StrategyPlan, Trouble, Window, Work,
+    Trouble, Window, Work,
 };
 
 /// The most agents of a history.
 const AGENTS: u32 = 20;
 
 /// Troubles begin within this time, so that most of them meet a run that goes on.
-const LIVELY: u64 = 40_000;
+pub(crate) const LIVELY: u64 = 40_000;
 
 /// Which kinds of trouble a history has.
 struct Kinds {
@@ -30,9 +30,10 @@ struct Kinds {
     failures: bool,
     timeouts: bool,
     retries: bool,
+    members: bool,
 }
 
-struct Dice(StdRng);
+pub(crate) struct Dice(StdRng);
 
 impl Plan {
     /// The plan of a seed.
@@ -45,6 +46,7 @@ impl Plan {
         let engines = if dice.chance(40) { 2 } else { 1 };
         let mut plan = Self {
             agents: (0..agents).map(|_| dice.agent(&kinds)).collect(),
+            platform: None,
             runs: (0..runs).map(|index| dice.run(index, &kinds)).collect(),
             engines: (0..engines).map(|index| dice.engine(index, &kinds)).collect(),
             outages: if kinds.outages { dice.outages() } else { Vec::new() },
@@ -54,7 +56,8 @@ impl Plan {
             timeless: false,
             ends_by: CALM + PATIENCE,
         };
-        if dice.chance(25) {
+        dice.cluster(&mut plan, kinds.members);
+        if dice.chance(if kinds.members { 5 } else { 35 }) {
             plan.make_timeless();
         }
         plan
@@ -63,15 +66,15 @@ impl Plan {
 
 impl Dice {
     /// Whether something happens that does in so many percent of all cases.
-    fn chance(&mut self, percent: u32) -> bool {
+    pub(crate) fn chance(&mut self, percent: u32) -> bool {
         self.0.random_ratio(percent, 100)
     }
 
-    fn one_of<T: Copy, const N: usize>(&mut self, choices: [T; N]) -> T {
+    pub(crate) fn one_of<T: Copy, const N: usize>(&mut self, choices: [T; N]) -> T {
         choices[self.0.random_range(0..N)]
     }
 
-    fn up_to(&mut self, most: u64) -> u64 {
+    pub(crate) fn up_to(&mut self, most: u64) -> u64 {
         self.0.random_range(0..=most)
     }
 
@@ -88,6 +91,7 @@ impl Dice {
             failures: self.chance(70),
             timeouts: self.chance(30),
             retries: self.chance(40),
+            members: self.chance(35),
         }
     }
 
@@ -100,10 +104,14 @@ impl Dice {
             purges: (kinds.oblivion && self.chance(20)).then(|| self.up_to(8_000)),
             away: (kinds.away && self.chance(30)).then(|| self.window(60_000)),
             ill: self.chance(20).then(|| self.window(30_000)),
+            group: self.group(),
+            listed: true,
+            gone: Vec::new(),
+            moves: Vec::new(),
         }
     }
 
-    fn window(&mut self, longest: u64) -> Window {
+    pub(crate) fn window(&mut self, longest: u64) -> Window {
         let from = self.up_to(LIVELY);
         Window { from, to: from + self.up_to(longest) }
     }
@@ -139,7 +147,7 @@ impl Dice {
         }
     }
 
-    fn size(&mut self, percents: [u32; 3]) -> Size {
+    pub(crate) fn size(&mut self, percents: [u32; 3]) -> Size {
         match self.chance(50) {
             true => Size::Count(self.0.random_range(1..=4)),
             false => Size::Percent(self.one_of(percents)),
@@ -157,19 +165,15 @@ impl Dice {
     }
 
     fn stage(&mut self, kinds: &Kinds) -> StagePlan {
-        let strategy = match self.up_to(3) {
-            0 => StrategyPlan::AllAtOnce,
-            1 => StrategyPlan::Window(self.size([10, 25, 50])),
-            _ => StrategyPlan::Batches(self.size([10, 25, 50])),
-        };
         let none = !kinds.failures || self.chance(30);
         let max_failed = if none { Size::Count(0) } else { self.size([5, 10, 40]) };
         let steps = self.up_to(STEPS as u64 - 1) + 1;
         StagePlan {
-            strategy,
+            strategy: self.strategy(),
             max_failed,
             of_run: self.chance(30),
             aborts: self.chance(30),
+            membership: self.membership(kinds.members),
             steps: (0..steps).map(|_| self.step(kinds)).collect(),
         }
     }

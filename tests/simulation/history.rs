@@ -7,7 +7,8 @@ use replibook::clock::{Clock, TokioClock};
 use replibook::playbook::PluginInfo;
 use replibook::plugin::PluginHost;
 use replibook::run::{
-    AgentId, Command, CommandId, Digest, Millis, RunId, RunStatus, Timestamp, Verb, new_run,
+    AgentId, Command, CommandId, Digest, Millis, ReasonCode, RunId, RunStatus, Timestamp, Verb,
+    new_run,
 };
 use replibook::store::{Cluster, MemoryStore, NewRun, Store as _, StoreOptions};
 use serde_json::Map;
@@ -20,7 +21,8 @@ use crate::documents;
 use crate::engines::{self, Surroundings};
 use crate::ledger::{SharedLedger, Violation};
 use crate::outcome::Outcome;
-use crate::plan::Plan;
+use crate::plan::{CALM, Plan};
+use crate::platform::Platforms;
 
 /// How often the history is looked at from outside.
 const LOOK: Millis = Millis(500);
@@ -44,7 +46,7 @@ pub(crate) fn play(plan: &Plan, plugins: &PluginHost, traced: bool) -> Told {
     let told = runtime.block_on(async {
         let start = Timestamp::from_millis(1_763_802_000_000);
         let clock: Arc<dyn Clock> = Arc::new(TokioClock::starting_at(start));
-        let ledger = SharedLedger::new(clock.clone(), start, plan.ends_by, traced);
+        let ledger = SharedLedger::new(clock.clone(), start, plan, traced);
         let _alarm = tracing::subscriber::set_default(Alarm::new(ledger.clone()));
         History::new(plan, plugins, clock, start, ledger).await.play().await
     });
@@ -72,12 +74,14 @@ impl<'a> History<'a> {
     ) -> Self {
         let memory = Arc::new(MemoryStore::new(StoreOptions::default(), clock.clone()));
         replibook::api::install_builtins(memory.as_ref(), plugins, clock.as_ref()).await.unwrap();
-        let (text, spec) = documents::cluster(plan.agents.len());
+        let (text, spec) = documents::cluster(plan, 0);
         memory.put_cluster(&Cluster { text, spec, applied_at: start }).await.unwrap();
+        let shared = Arc::new(plan.clone());
         let builtins = plugins.builtins().iter().map(|builtin| builtin.info.clone()).collect();
         let around = Surroundings {
             memory,
             agents: Agents::new(&plan.agents, clock.clone(), start, ledger.clone()),
+            platforms: Platforms::new(shared, clock.clone(), start),
             clock,
             start,
             plugins: plugins.clone(),
@@ -126,9 +130,13 @@ impl<'a> History<'a> {
         let mut commands = self.plan.commands.clone();
         commands.sort_by_key(|command| command.at);
         let mut commands = commands.into_iter().peekable();
+        let mut turns = self.plan.turns().into_iter().peekable();
         let ledger = self.around.ledger.clone();
         loop {
             let at = self.around.clock.now().since(self.around.start).0;
+            while let Some(turn) = turns.next_if(|turn| *turn <= at) {
+                self.apply_cluster(turn).await;
+            }
             while let Some(run) = runs.next_if(|run| self.plan.runs[*run].at <= at) {
                 self.start_run(run).await;
             }
@@ -148,10 +156,18 @@ impl<'a> History<'a> {
                 ledger.fail("a run ends", format!("{left:?}"));
             }
             let due = runs.peek().map(|run| self.plan.runs[*run].at);
-            let next = due.into_iter().chain(commands.peek().map(|command| command.at)).min();
+            let due = due.into_iter().chain(turns.peek().copied());
+            let next = due.chain(commands.peek().map(|command| command.at)).min();
             let wait = next.map_or(LOOK.0, |next| LOOK.0.min(next.saturating_sub(at)));
             self.around.clock.sleep(Millis(wait).to_std()).await;
         }
+    }
+
+    /// Applies the Cluster object as it is then, where it is another.
+    async fn apply_cluster(&mut self, at: u64) {
+        let (text, spec) = documents::cluster(self.plan, at);
+        let applied_at = self.around.clock.now();
+        self.around.memory.put_cluster(&Cluster { text, spec, applied_at }).await.unwrap();
     }
 
     async fn start_run(&mut self, index: usize) {
@@ -168,13 +184,16 @@ impl<'a> History<'a> {
     /// Lets runs go on that have waited for a person for long enough.
     async fn operate(&mut self) {
         let now = self.around.clock.now();
-        for (run, status, since) in self.around.ledger.read(|ledger| ledger.waiting()) {
+        let calm = now.since(self.around.start).0 > CALM;
+        for (run, status, why, since) in self.around.ledger.read(|ledger| ledger.waiting()) {
             let asked = self.commands;
             if now.since(since).0 < self.plan.patience {
                 continue;
             }
             let verb = match status {
                 RunStatus::PendingApprove => Verb::Approve,
+                // A cluster whose agents have all left for good has none for another stage.
+                _ if calm && why == Some(ReasonCode::StartFailed) => Verb::Cancel,
                 _ => self.retry_or_resume(run, since),
             };
             // A store that is away, or an engine, makes it wait; one command at a time is enough.

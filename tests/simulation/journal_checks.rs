@@ -1,6 +1,6 @@
 //! Journals grow by one answer at a time, and what a step returned is what its journal says.
 
-use replibook::run::{Answer, AttemptKey, Happened, Journal, RunEvent};
+use replibook::run::{AgentState, Answer, AttemptKey, CallName, Happened, Journal, RunEvent};
 
 use crate::ledger::{Check, expect};
 use crate::run_model::RunModel;
@@ -40,6 +40,26 @@ pub(crate) fn follows(old: Option<&Journal>, new: &Journal) -> Check {
     }
 }
 
+/// Whether no agent left whose action is out and of which nobody knows that any more.
+pub(crate) fn gone_after_call(model: &RunModel, events: &[RunEvent]) -> Check {
+    for event in events {
+        let Happened::Agent { agent, from: Some(_), to: AgentState::Removed, .. } = &event.what
+        else {
+            continue;
+        };
+        let record = model.record_of(agent);
+        let is_known = record.is_some_and(|record| record.outstanding.is_some());
+        let waits = |journal: &&Journal| {
+            let call = journal.pending.as_ref().map(|pending| pending.name);
+            journal.agent == *agent && call == Some(CallName::RunAction) && !journal.cut_off
+        };
+        let waits = model.journals.values().find(waits);
+        let rule = "an agent is gone once its call has ended";
+        expect(is_known || waits.is_none(), rule, || format!("{agent}: {waits:?}"))?;
+    }
+    Ok(())
+}
+
 /// Whether each step that ended well has its last answer in its journal, and in the record.
 pub(crate) fn ended_well(model: &RunModel, events: &[RunEvent]) -> Check {
     for event in events {
@@ -47,7 +67,7 @@ pub(crate) fn ended_well(model: &RunModel, events: &[RunEvent]) -> Check {
             continue;
         };
         let rule = "what a step returned is in its journal";
-        let record = model.records.values().find(|record| record.agent == *agent);
+        let record = model.record_of(agent);
         let record = record.ok_or_else(|| (rule, format!("{agent} has no record")))?;
         let place = model.place_of(step);
         let (stage, index) = place.ok_or_else(|| (rule, format!("{step} is no step")))?;

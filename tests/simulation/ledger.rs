@@ -6,16 +6,23 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use replibook::agent::platform::PlatformError;
 use replibook::agent::{ActionRequest, AgentError, Scheduled};
 use replibook::clock::Clock;
-use replibook::run::{Run, RunEvent, RunId, RunStatus, Timestamp, Writes};
-use replibook::store::{Lease, MemoryStore};
+use replibook::run::{
+    AgentId, AgentRecord, PlatformNode, ReasonCode, Run, RunEvent, RunId, RunStatus, Timestamp,
+    Writes,
+};
+use replibook::store::{Cluster, Lease, MemoryStore};
 use uuid::Uuid;
 
 use crate::agents::Agents;
-use crate::gate::lock;
+use crate::cluster_plan::STRANGERS;
+use crate::ears::Hearing;
+use crate::gate::{Gate, lock};
 use crate::outcome;
 use crate::plan::{Plan, RunPlan};
+use crate::platform::stranger;
 use crate::post_model::Posts;
 use crate::run_model::RunModel;
 
@@ -52,6 +59,7 @@ pub(crate) struct Holder {
 pub(crate) struct Ledger {
     pub(crate) runs: BTreeMap<RunId, RunModel>,
     pub(crate) posts: Posts,
+    hearing: Hearing,
     pub(crate) holders: BTreeMap<RunId, Holder>,
     violation: Option<Violation>,
     calls: u64,
@@ -68,14 +76,17 @@ pub(crate) struct SharedLedger {
 }
 
 impl SharedLedger {
-    pub(crate) fn new(clock: Arc<dyn Clock>, start: Timestamp, ends_by: u64, traced: bool) -> Self {
+    pub(crate) fn new(clock: Arc<dyn Clock>, start: Timestamp, plan: &Plan, traced: bool) -> Self {
+        let agents = (0..plan.agents.len()).map(|agent| format!("node-{agent}"));
+        let all = agents.chain((0..STRANGERS).map(stranger)).map(AgentId).collect();
         let ledger = Ledger {
             runs: BTreeMap::new(),
             posts: Posts::default(),
+            hearing: Hearing::new(all, plan.is_quiet()),
             holders: BTreeMap::new(),
             violation: None,
             calls: 0,
-            max_calls: ends_by / 1_000 * CALLS_A_SECOND,
+            max_calls: plan.ends_by / 1_000 * CALLS_A_SECOND,
             trace: traced.then(Vec::new),
         };
         Self { ledger: Arc::new(Mutex::new(ledger)), clock, start }
@@ -130,12 +141,19 @@ impl SharedLedger {
         });
     }
 
-    pub(crate) fn committed(&self, engine: usize, run: RunId, epoch: u64, writes: &Writes) {
+    pub(crate) fn committed(&self, gate: &Gate, run: RunId, epoch: u64, writes: &Writes) {
+        let engine = gate.engine;
         let say = || format!("engine {engine} commits {epoch}: {}", outcome::in_words(writes));
+        let now = self.clock.now();
         self.with(say, |ledger| {
-            let Ledger { runs, posts, .. } = ledger;
+            let Ledger { runs, posts, hearing, .. } = ledger;
             let model = runs.get_mut(&run).ok_or(("runs are created first", run.to_string()))?;
-            model.commit(writes)?;
+            let (known, leaving) = (model.events.len(), model.leaving.clone());
+            model.commit(writes, now)?;
+            hearing.committed(gate.whose(), model, known, &leaving, now)?;
+            if model.status.is_final() {
+                hearing.forgets(gate.whose());
+            }
             posts.committed(model, &writes.journals);
             ledger.one_holder()
         });
@@ -147,22 +165,62 @@ impl SharedLedger {
         self.with(|| format!("run {run} is over"), |_| checked);
     }
 
-    pub(crate) fn leased(&self, engine: usize, leases: &[Lease]) {
-        let mut ledger = lock(&self.ledger);
-        for lease in leases {
-            let holder = Holder { engine, epoch: lease.epoch, until: lease.until };
-            ledger.holders.insert(lease.run, holder);
+    /// An engine was told of records as they are stored.
+    pub(crate) fn told(&self, run: RunId, records: &[AgentRecord]) {
+        if let Some(model) = lock(&self.ledger).runs.get_mut(&run) {
+            model.told(records);
         }
     }
 
-    pub(crate) fn released(&self, run: RunId, epoch: u64) {
+    pub(crate) fn read_object(&self, gate: &Gate, object: Option<&Cluster>) {
+        let (now, mut ledger) = (self.clock.now(), lock(&self.ledger));
+        if let Some(object) = object {
+            ledger.hearing.read(gate.whose(), object, now);
+        }
+    }
+
+    /// A platform answered an engine.
+    pub(crate) fn heard(
+        &self,
+        gate: &Gate,
+        answer: &Result<Option<Vec<PlatformNode>>, PlatformError>,
+    ) {
+        let now = self.clock.now();
+        let say = || format!("engine {} hears {}", gate.engine, outcome::heard_in_words(answer));
+        self.with(say, |ledger| {
+            if let Ok(Some(nodes)) = answer {
+                ledger.hearing.answered(gate.whose(), nodes, now);
+            }
+            Ok(())
+        });
+    }
+
+    pub(crate) fn leased(&self, gate: &Gate, leases: &[Lease]) {
         let mut ledger = lock(&self.ledger);
+        for lease in leases {
+            let holder = Holder { engine: gate.engine, epoch: lease.epoch, until: lease.until };
+            let before = ledger.holders.insert(lease.run, holder);
+            if before.is_some_and(|before| before.epoch != lease.epoch) {
+                ledger.hearing.forgets(gate.whose());
+            }
+        }
+    }
+
+    pub(crate) fn released(&self, gate: &Gate, run: RunId, epoch: u64) {
+        let mut ledger = lock(&self.ledger);
+        ledger.hearing.forgets(gate.whose());
         if ledger.holders.get(&run).is_some_and(|holder| holder.epoch == epoch) {
             ledger.holders.remove(&run);
         }
     }
 
-    pub(crate) fn post_begins(&self, engine: usize, request: &ActionRequest, agents: &Agents) {
+    pub(crate) fn post_begins(
+        &self,
+        engine: usize,
+        address: &str,
+        request: &ActionRequest,
+        agents: &Agents,
+    ) {
         let now = self.clock.now();
         // Asked first: the agents write in the books too.
         let busy: Vec<Uuid> = {
@@ -172,7 +230,8 @@ impl SharedLedger {
         let say = || format!("engine {engine} posts {} {}", request.kind, request.id);
         self.with(say, |ledger| {
             let Ledger { runs, posts, holders, .. } = ledger;
-            posts.begins(engine, request, runs, holders, now, &busy)
+            posts.begins(engine, request, runs, holders, now, &busy)?;
+            posts.goes_to(address, request.id, runs)
         });
     }
 
@@ -241,11 +300,12 @@ impl Ledger {
         self.runs.values().all(|run| run.status.is_final())
     }
 
-    /// Runs that wait for a person, and since when.
-    pub(crate) fn waiting(&self) -> Vec<(RunId, RunStatus, Timestamp)> {
+    /// Runs that wait for a person, why, and since when.
+    pub(crate) fn waiting(&self) -> Vec<(RunId, RunStatus, Option<ReasonCode>, Timestamp)> {
         let waits =
             |run: &&RunModel| matches!(run.status, RunStatus::Paused | RunStatus::PendingApprove);
         let waiting = self.runs.values().filter(waits);
-        waiting.map(|run| (run.id, run.status, run.progress.since)).collect()
+        let why = |run: &RunModel| run.progress.reason.as_ref().map(|reason| reason.code);
+        waiting.map(|run| (run.id, run.status, why(run), run.progress.since)).collect()
     }
 }

@@ -2,7 +2,8 @@
 //! and in virtual time, with everything random taken from a seed.
 //!
 //! A seed becomes a [plan](plan::Plan): agents and what becomes of their actions, playbooks, engines
-//! that are killed or stand still, a store that fails, commands of people. The plan is played, and a
+//! that are killed or stand still, a store that fails, commands of people, members of the cluster that
+//! join, leave, move and return, and a platform that tells of them and lies. The plan is played, and a
 //! [ledger](ledger::Ledger) checks every commit and every request to an agent as it happens. In the
 //! end nothing goes wrong any more, and every run has to end. A plan that fails is made smaller and
 //! shown with its seed. Some plans are played a second time without what disturbs them, and have to
@@ -14,23 +15,29 @@ mod agents;
 mod alarm;
 mod budget_model;
 mod campaign;
+mod cluster_plan;
 mod day;
 mod documents;
+mod ears;
 mod engines;
 mod event_model;
 mod gate;
 mod generate;
+mod generate_cluster;
 mod history;
 mod journal_checks;
 mod ledger;
+mod membership_model;
 #[cfg(feature = "mutants")]
 mod mutants;
 mod outcome;
 mod plan;
+mod platform;
 mod post_model;
 mod run_model;
 mod shrink;
 mod store;
+mod strategy_model;
 
 use std::time::Instant;
 

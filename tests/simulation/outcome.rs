@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use replibook::agent::platform::PlatformError;
 use replibook::run::{
-    AgentId, AgentState, Answer, CallError, FailureReason, Happened, RunId, RunStatus, Timestamp,
-    Writes,
+    AgentId, AgentState, Answer, CallError, FailureReason, Happened, PlatformNode, RunId,
+    RunStatus, Timestamp, Writes,
 };
 use replibook::store::{MAX_PAGE, MemoryStore, Store as _};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::agents::{payload, place};
+use crate::agents::{number, payload, place};
 use crate::ledger::{Check, Ledger, expect};
 use crate::plan::{End, Plan};
 use crate::post_model::Post;
@@ -56,6 +57,18 @@ impl Outcome {
         let posts = ledger.posts.by_id.iter().filter(|(_, post)| post.executions > 0);
         outcome.executions = posts.map(|(id, post)| (*id, post.executions)).collect();
         outcome
+    }
+}
+
+/// What a platform answered, for the trace.
+pub(crate) fn heard_in_words(answer: &Result<Option<Vec<PlatformNode>>, PlatformError>) -> String {
+    match answer {
+        Ok(Some(nodes)) => {
+            let name = |node: &PlatformNode| node.node_id.clone().unwrap_or_default();
+            nodes.iter().map(name).collect::<Vec<_>>().join(" ")
+        }
+        Ok(None) => "nothing of the cluster".to_owned(),
+        Err(error) => error.to_string(),
     }
 }
 
@@ -123,17 +136,21 @@ fn check_action(ledger: &Ledger, plan: &Plan, id: Uuid, post: &Post) -> Check {
     let run = &ledger.runs[&post.run];
     let record = &run.records[&post.key.agent];
     let journal = &run.journals[&post.key];
-    let agent = usize::try_from(post.key.agent.0).unwrap();
+    let ran = post.executions > 0;
+    let Some(agent) = number(&post.agent) else {
+        return expect(!ran, "agents of another cluster do nothing", || post.agent.to_string());
+    };
     let step = place(usize::from(post.key.stage), usize::from(post.key.step));
     let end = plan.agents[agent].actions[step].end_of(post.key.attempt);
-    let ran = post.executions > 0;
     let say = || format!("{id}, step {step} of {}: {journal:?}", post.agent);
+    let left = run.members.left.contains(&post.agent);
     let answer = journal.answers.get(post.call).or(journal.late.as_ref());
     let Some(answer) = answer else {
         // Its attempt timed out or was cut off: it must not pass for one that went well.
         let attempt = (post.agent.clone(), journal.step_name.clone(), post.key.attempt);
         let failed = run.attempts.get(&attempt) == Some(&true);
-        return expect(failed || record.state == AgentState::Failed, "no action is lost", say);
+        let over = failed || record.state == AgentState::Failed || left;
+        return expect(over, "no action is lost", say);
     };
     let late = journal.late.is_some();
     let (right, rule) = match &answer.answer {
@@ -150,7 +167,7 @@ fn check_action(ledger: &Ledger, plan: &Plan, id: Uuid, post: &Post) -> Check {
         Answer::RunAction(Err(CallError::Lost(_))) => {
             let forgets = end == End::Forgotten || plan.agents[agent].purges.is_some();
             // What is only looked at may never have been sent.
-            let only_looked = run.status == RunStatus::Cancelled || late;
+            let only_looked = run.status == RunStatus::Cancelled || late || left;
             let given_up = run.given_up.contains(&post.agent);
             let right = ran && forgets || only_looked || given_up;
             (right, "only what an agent forgot counts as lost")

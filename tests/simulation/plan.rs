@@ -2,10 +2,17 @@
 //!
 //! All times are milliseconds of virtual time from the start of the history, or lengths in such.
 
+use replibook::playbook::Membership;
+
+use crate::cluster_plan::PlatformPlan;
+
 /// One history.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Plan {
     pub(crate) agents: Vec<AgentPlan>,
+    /// The platform that tells of agents which the Cluster object does not list; without one that lists
+    /// all agents.
+    pub(crate) platform: Option<PlatformPlan>,
     pub(crate) runs: Vec<RunPlan>,
     pub(crate) engines: Vec<EnginePlan>,
     pub(crate) outages: Vec<Outage>,
@@ -42,6 +49,14 @@ pub(crate) struct AgentPlan {
     pub(crate) away: Option<Window>,
     /// Its node is not healthy then.
     pub(crate) ill: Option<Window>,
+    /// The group that it is in.
+    pub(crate) group: Option<u32>,
+    /// Whether the Cluster object lists it.
+    pub(crate) listed: bool,
+    /// When it is no member of the cluster.
+    pub(crate) gone: Vec<Window>,
+    /// When it gets another address.
+    pub(crate) moves: Vec<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -119,14 +134,52 @@ pub(crate) struct StagePlan {
     pub(crate) of_run: bool,
     /// Whether too many failures end the run; otherwise they pause it.
     pub(crate) aborts: bool,
+    pub(crate) membership: Membership,
     pub(crate) steps: Vec<StepPlan>,
 }
+
+/// How often canaries are asked while they are watched.
+pub(crate) const WATCHED: u64 = 5_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StrategyPlan {
     AllAtOnce,
     Batches(Size),
     Window(Size),
+    Canary {
+        canaries: Size,
+        soak: u64,
+        /// Whether a person is asked after it.
+        approval: bool,
+        /// The batches after it; the last one counts for all that are left.
+        batches: [Size; 2],
+        /// Whether a person is asked when agents are ill; otherwise that ends the run.
+        asks: bool,
+    },
+    Grouped {
+        /// Agents of a group at a time.
+        batch: Size,
+        window: bool,
+        /// Whether the groups go in the reverse order.
+        backwards: bool,
+        soak: u64,
+    },
+}
+
+impl StrategyPlan {
+    /// One that decides the same whenever its agents end and whatever they say.
+    fn timeless(self) -> Self {
+        match self {
+            Self::Window(size) => Self::Batches(size),
+            Self::Canary { canaries, soak, approval, batches, asks: _ } => {
+                Self::Canary { canaries, soak, approval, batches, asks: true }
+            }
+            Self::Grouped { batch, window: _, backwards, soak } => {
+                Self::Grouped { batch, window: false, backwards, soak }
+            }
+            Self::AllAtOnce | Self::Batches(_) => self,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -259,6 +312,12 @@ impl Plan {
     pub(crate) fn make_timeless(&mut self) {
         self.timeless = true;
         self.commands.clear();
+        self.keep_members();
+        // The start of a run waits for a platform so long and no longer, also when its engine was frozen.
+        let frozen = |trouble: &Trouble| matches!(trouble.what, Interruption::Frozen { .. });
+        if self.engines.iter().flat_map(|engine| &engine.troubles).any(frozen) {
+            self.platform = None;
+        }
         // Longer than all that may come together before an agent answers well.
         self.agent_patience = 600_000;
         for agent in &mut self.agents {
@@ -272,9 +331,7 @@ impl Plan {
         for run in &mut self.runs {
             run.retries = 0;
             for stage in &mut run.stages {
-                if let StrategyPlan::Window(size) = stage.strategy {
-                    stage.strategy = StrategyPlan::Batches(size);
-                }
+                stage.strategy = stage.strategy.timeless();
                 for step in &mut stage.steps {
                     step.timeout = None;
                 }

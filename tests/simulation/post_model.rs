@@ -90,7 +90,8 @@ impl Posts {
         let goes =
             matches!(model.status, RunStatus::Running | RunStatus::Paused | RunStatus::Cancelling);
         let state = model.state_of(&post.agent);
-        let running = state == Some(AgentState::Running);
+        let told = model.told.get(&post.key.agent).map(|told| told.state);
+        let running = [state, told].contains(&Some(AgentState::Running));
         expect(goes && running, "only agents that run get actions", || {
             format!("{}: {state:?} in {}", say(), model.status)
         })?;
@@ -108,6 +109,23 @@ impl Posts {
         })?;
         post.under_way += 1;
         Ok(())
+    }
+
+    /// A request is for an agent that stays, and is sent where that is.
+    pub(crate) fn goes_to(
+        &self,
+        address: &str,
+        id: Uuid,
+        runs: &BTreeMap<RunId, RunModel>,
+    ) -> Check {
+        let Some(post) = self.by_id.get(&id) else { return Ok(()) };
+        let model = &runs[&post.run];
+        let Some(told) = model.told.get(&post.key.agent) else { return Ok(()) };
+        let say = || format!("{id} of {} at {address}: {told:?}", post.agent);
+        expect(!told.leaving, "nothing is sent to an agent that leaves", say)?;
+        let now = &model.records[&post.key.agent].address;
+        let there = address == told.address || address == now;
+        expect(there, "an action is sent to the address of its agent", say)
     }
 
     pub(crate) fn ends(&mut self, id: Uuid, scheduled: &Result<Scheduled, AgentError>) {

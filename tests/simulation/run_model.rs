@@ -6,14 +6,24 @@ use std::sync::Arc;
 use replibook::playbook::Stage;
 use replibook::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, CommandId, Happened, Journal, Progress,
-    ReasonCode, Run, RunEvent, RunId, RunStatus, Snapshot, Writes,
+    Run, RunEvent, RunId, RunStatus, Snapshot, StatusReason, Timestamp, Writes,
 };
 use replibook::store::LogCursor;
 
 use crate::budget_model::BudgetModel;
 use crate::journal_checks;
 use crate::ledger::{Check, expect};
+use crate::membership_model::MembershipModel;
 use crate::plan::RunPlan;
+use crate::strategy_model::StrategyModel;
+
+/// What decides whether and where an action is sent.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) address: String,
+    pub(crate) leaving: bool,
+    pub(crate) state: AgentState,
+}
 
 pub(crate) struct RunModel {
     pub(crate) id: RunId,
@@ -21,22 +31,36 @@ pub(crate) struct RunModel {
     pub(crate) plan: RunPlan,
     pub(crate) progress: Progress,
     pub(crate) records: BTreeMap<AgentSeq, AgentRecord>,
+    seqs: BTreeMap<AgentId, AgentSeq>,
+    /// Agents that are to be gone once their call has ended.
+    pub(crate) leaving: BTreeSet<AgentId>,
     pub(crate) journals: BTreeMap<AttemptKey, Journal>,
     pub(crate) events: Vec<RunEvent>,
     /// The status according to the events, and so all that follows.
     pub(crate) status: RunStatus,
     pub(crate) states: BTreeMap<AgentId, AgentState>,
+    /// How many of them are in flight.
+    pub(crate) running: u32,
     /// Index of the stage whose agents are known.
     pub(crate) stage: usize,
     /// Agents that a decision may still start, by its number.
     pub(crate) to_start: BTreeMap<u32, u32>,
     pub(crate) budget: BudgetModel,
-    pub(crate) paused_for: Option<ReasonCode>,
+    pub(crate) paused_for: Option<StatusReason>,
     pub(crate) commands: BTreeSet<CommandId>,
     /// Attempts that began, and whether they are over.
     pub(crate) attempts: BTreeMap<(AgentId, String, u32), bool>,
     /// Agents whose action a person gave up.
     pub(crate) given_up: BTreeSet<AgentId>,
+    pub(crate) members: MembershipModel,
+    pub(crate) strategy: StrategyModel,
+    /// When the present stage began, and until when many agents were absent.
+    pub(crate) stage_since: Timestamp,
+    pub(crate) mass_until: Option<Timestamp>,
+    /// Events by which a person took those for gone who were absent.
+    pub(crate) accepted: BTreeSet<u64>,
+    /// The records as engines know them for certain: a commit may have taken effect without them knowing.
+    pub(crate) told: BTreeMap<AgentSeq, Told>,
     lines: BTreeSet<(LogCursor, Option<AttemptKey>)>,
 }
 
@@ -48,10 +72,13 @@ impl RunModel {
             plan: plan.clone(),
             progress: run.progress.clone(),
             records: BTreeMap::new(),
+            seqs: BTreeMap::new(),
+            leaving: BTreeSet::new(),
             journals: BTreeMap::new(),
             events: events.to_vec(),
             status: run.progress.status,
             states: BTreeMap::new(),
+            running: 0,
             stage: 0,
             to_start: BTreeMap::new(),
             budget: BudgetModel::default(),
@@ -59,12 +86,38 @@ impl RunModel {
             commands: BTreeSet::new(),
             attempts: BTreeMap::new(),
             given_up: BTreeSet::new(),
+            members: MembershipModel::default(),
+            strategy: StrategyModel::default(),
+            stage_since: run.progress.since,
+            mass_until: None,
+            accepted: BTreeSet::new(),
+            told: BTreeMap::new(),
             lines: BTreeSet::new(),
         }
     }
 
     pub(crate) fn state_of(&self, agent: &AgentId) -> Option<AgentState> {
         self.states.get(agent).copied()
+    }
+
+    /// The record of an agent.
+    pub(crate) fn record_of(&self, agent: &AgentId) -> Option<&AgentRecord> {
+        self.records.get(self.seqs.get(agent)?)
+    }
+
+    /// Whether the run takes notice of changes of the cluster as they come.
+    pub(crate) fn takes_changes(&self) -> bool {
+        let goes = matches!(self.status, RunStatus::Running | RunStatus::Paused);
+        goes && !self.progress.stage.entering
+    }
+
+    /// Takes notice that an engine knows of records as they are stored.
+    pub(crate) fn told(&mut self, records: &[AgentRecord]) {
+        for record in records {
+            let AgentRecord { seq, address, leaving, state, .. } = record;
+            let told = Told { address: address.clone(), leaving: *leaving, state: *state };
+            self.told.insert(*seq, told);
+        }
     }
 
     pub(crate) fn stage(&self) -> &Stage {
@@ -81,13 +134,15 @@ impl RunModel {
     }
 
     /// Takes a commit that took effect, perhaps for the second time.
-    pub(crate) fn commit(&mut self, writes: &Writes) -> Check {
+    pub(crate) fn commit(&mut self, writes: &Writes, now: Timestamp) -> Check {
         let progress = writes.progress.as_ref();
         let progress = progress.ok_or(("a commit writes the run", String::new()))?;
         let ended = self.status.is_final();
         let held = self.progress.hold && progress.hold;
         let stage = self.progress.stage.index;
+        let many = self.progress.mass_absence.or(progress.mass_absence);
         self.progress = progress.clone();
+        self.mass_until = many.map(|_| now).or(self.mass_until);
         expect(progress.stage.index >= stage, "stages go in order", || stage.to_string())?;
         let known = self.events.len();
         for event in &writes.events {
@@ -109,6 +164,7 @@ impl RunModel {
             self.take_journal(journal, held && !changed)?;
         }
         journal_checks::ended_well(self, &new)?;
+        journal_checks::gone_after_call(self, &new)?;
         self.take_lines(writes, repeated)?;
         self.take_commands(writes)?;
         self.progress_fits()
@@ -126,6 +182,20 @@ impl RunModel {
             expect(grown, rule, || format!("{:?} to {:?}", old.attempts, record.attempts))?;
             let kept = old.agent == record.agent && old.stage <= record.stage;
             expect(kept, "a record stays that of its agent", || format!("{record:?}"))?;
+            let (joined, left) = (record.joined_at, record.left_at);
+            let kept = old.joined_at <= joined && old.left_at <= left;
+            expect(kept, "when an agent joined and left stays", || format!("{record:?}"))?;
+        } else {
+            let other = self.seqs.insert(record.agent.clone(), record.seq);
+            expect(other.is_none(), "an agent has one record", || {
+                format!("{other:?}, {record:?}")
+            })?;
+        }
+        if record.leaving {
+            self.members.left.insert(record.agent.clone());
+            self.leaving.insert(record.agent.clone());
+        } else {
+            self.leaving.remove(&record.agent);
         }
         self.records.insert(record.seq, record.clone());
         Ok(())
@@ -184,6 +254,15 @@ impl RunModel {
                 format!("{said} said to be {state}, found {count}")
             })?;
         }
+        let Progress { stage, mass_absence, .. } = &self.progress;
+        let is_same = stage.entering
+            || usize::from(stage.index) != self.stage
+            || stage.selected == self.budget.selected;
+        expect(is_same, "shares are of those whom the stage began with", || {
+            format!("{} selected, and {}", stage.selected, self.budget.selected)
+        })?;
+        let many = mass_absence.is_some() && *status == RunStatus::Running;
+        expect(!many, "many absences stop the run", || format!("{mass_absence:?}"))?;
         let waits = matches!(status, RunStatus::Paused | RunStatus::PendingApprove);
         expect(!waits || reason.is_some(), "a run that waits says why", || status.to_string())?;
         let goes = *status == RunStatus::Running && !self.progress.stage.entering;

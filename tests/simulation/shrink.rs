@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use replibook::playbook::{OnAdded, OnRemoved};
+
+use crate::cluster_plan::PlatformPlan;
 use crate::plan::{End, Plan, StagePlan, StrategyPlan, Work};
 
 /// How long a plan is made smaller at most: who waits for it wants to see the failure.
@@ -57,6 +60,7 @@ fn simpler(plan: &Plan) -> Vec<Plan> {
         add(&|plan| remove(&mut plan.commands, command));
     }
     simpler_engines(plan, &mut add);
+    simpler_platform(plan, &mut add);
     simpler_runs(plan, &mut add);
     simpler_agents(plan, &mut add);
     plans
@@ -88,6 +92,20 @@ fn simpler_engines(plan: &Plan, add: &mut Add<'_>) {
     }
 }
 
+fn simpler_platform(plan: &Plan, add: &mut Add<'_>) {
+    add(&|plan| plan.platform = None);
+    let Some(platform) = &plan.platform else { return };
+    let mut add = |change: &dyn Fn(&mut PlatformPlan)| {
+        add(&|plan| plan.platform.iter_mut().for_each(change));
+    };
+    for lie in (0..platform.lies.len()).rev() {
+        add(&|platform| remove(&mut platform.lies, lie));
+    }
+    add(&|platform| platform.dropped = None);
+    add(&|platform| platform.tells_all = true);
+    add(&|platform| platform.latency = 0);
+}
+
 fn simpler_runs(plan: &Plan, add: &mut Add<'_>) {
     for (index, run) in plan.runs.iter().enumerate() {
         add(&|plan| plan.runs[index].approval = false);
@@ -113,6 +131,8 @@ fn simpler_stage(plan: &Plan, run: usize, stage: usize, add: &mut Add<'_>) {
     add(&|stage| stage.strategy = StrategyPlan::AllAtOnce);
     add(&|stage| stage.of_run = false);
     add(&|stage| stage.aborts = false);
+    add(&|stage| stage.membership.added = OnAdded::Include);
+    add(&|stage| stage.membership.removed = OnRemoved::Ignore);
     for step in 0..steps {
         add(&|stage| stage.steps[step].goes_on = false);
         add(&|stage| stage.steps[step].requires = false);
@@ -129,6 +149,14 @@ fn simpler_agents(plan: &Plan, add: &mut Add<'_>) {
         add(&|plan| plan.agents[index].purges = None);
         add(&|plan| plan.agents[index].away = None);
         add(&|plan| plan.agents[index].ill = None);
+        add(&|plan| plan.agents[index].group = None);
+        add(&|plan| plan.agents[index].listed = true);
+        for gone in (0..agent.gone.len()).rev() {
+            add(&|plan| remove(&mut plan.agents[index].gone, gone));
+        }
+        for moved in (0..agent.moves.len()).rev() {
+            add(&|plan| remove(&mut plan.agents[index].moves, moved));
+        }
         for action in 0..agent.actions.len() {
             add(&|plan| plan.agents[index].actions[action].end = End::Done);
             add(&|plan| plan.agents[index].actions[action].takes = 0);
@@ -152,4 +180,19 @@ fn only_what_matters_is_left() {
     assert!(shrunk.engines.len() == 1 && shrunk.engines[0].troubles.is_empty(), "{shrunk:#?}");
     assert_eq!(shrunk.agents[0].actions[0].end, End::Stalled);
     assert_eq!(shrunk.agents[0].actions[1].end, End::Done);
+}
+
+#[test]
+fn what_matters_of_a_cluster_is_left() {
+    let leaves = |plan: &Plan| {
+        let lies = plan.platform.as_ref().is_some_and(|platform| !platform.lies.is_empty());
+        lies && plan.agents.iter().any(|agent| !agent.gone.is_empty() && !agent.listed)
+    };
+    let plan = (0..).map(Plan::from_seed).find(|plan| leaves(plan) && plan.agents.len() > 5);
+    let shrunk = shrink(plan.unwrap(), leaves);
+    let [agent] = &shrunk.agents[..] else { panic!("{shrunk:#?}") };
+    assert_eq!((agent.gone.len(), agent.moves.len(), agent.group), (1, 0, None));
+    let platform = shrunk.platform.unwrap();
+    assert_eq!((platform.lies.len(), platform.dropped), (1, None));
+    assert!(platform.tells_all && platform.latency == 0);
 }

@@ -75,7 +75,7 @@ impl EngineStore {
 
     async fn committed(&self, run: RunId, epoch: u64, writes: &Writes) -> Result<()> {
         self.inner.commit(run, epoch, writes).await?;
-        self.ledger.committed(self.gate.engine, run, epoch, writes);
+        self.ledger.committed(&self.gate, run, epoch, writes);
         if writes.progress.as_ref().is_some_and(|progress| progress.finish_ts.is_some()) {
             self.ledger.finished(run, self.inner.as_ref()).await;
         }
@@ -84,7 +84,7 @@ impl EngineStore {
 
     async fn leased(&self, leases: Result<Vec<Lease>>) -> Result<Vec<Lease>> {
         let leases = leases?;
-        self.ledger.leased(self.gate.engine, &leases);
+        self.ledger.leased(&self.gate, &leases);
         Ok(leases)
     }
 }
@@ -103,7 +103,28 @@ macro_rules! through {
             }
 
             async fn commit(&self, run: RunId, epoch: u64, writes: &Writes) -> Result<()> {
-                self.call(Point::Commit, self.committed(run, epoch, writes)).await
+                self.call(Point::Commit, self.committed(run, epoch, writes)).await?;
+                self.ledger.told(run, &writes.records);
+                Ok(())
+            }
+
+            async fn records(
+                &self,
+                run: RunId,
+                state: Option<AgentState>,
+                after: Option<AgentSeq>,
+                limit: u32,
+            ) -> Result<Vec<AgentRecord>> {
+                let records = self.inner.records(run, state, after, limit);
+                let records = self.call(Point::Load, records).await?;
+                self.ledger.told(run, &records);
+                Ok(records)
+            }
+
+            async fn cluster(&self, name: &str) -> Result<Option<Cluster>> {
+                let object = self.call(Point::Other, self.inner.cluster(name)).await?;
+                self.ledger.read_object(&self.gate, object.as_ref());
+                Ok(object)
             }
 
             async fn claim(&self, engine: &EngineId, limit: u32) -> Result<Vec<Lease>> {
@@ -118,7 +139,7 @@ macro_rules! through {
 
             async fn release(&self, run: RunId, epoch: u64) -> Result<()> {
                 let release = async {
-                    self.ledger.released(run, epoch);
+                    self.ledger.released(&self.gate, run, epoch);
                     self.inner.release(run, epoch).await
                 };
                 self.call(Point::Lease, release).await
@@ -138,7 +159,6 @@ through! {
     Other playbooks(page: &Page) -> Vec<StoredPlaybook>;
     Other delete_playbook(name: &str, version: &Version) -> bool;
     Other put_cluster(cluster: &Cluster) -> Put;
-    Other cluster(name: &str) -> Option<Cluster>;
     Other clusters(page: &Page) -> Vec<Cluster>;
     Other delete_cluster(name: &str) -> bool;
     Other put_plugin(plugin: &Plugin, bytes: Bytes) -> Put;
@@ -152,7 +172,6 @@ through! {
     Other runs(filter: &RunFilter, page: &Page) -> Vec<Run>;
     Other lock_cluster(run: RunId, epoch: u64) -> Locked;
     Stamp stamp(run: RunId, epoch: u64, finish_ts: Timestamp) -> u64;
-    Load records(run: RunId, state: Option<AgentState>, after: Option<AgentSeq>, limit: u32) -> Vec<AgentRecord>;
     Load record(run: RunId, agent: &AgentId) -> Option<AgentRecord>;
     Load journals(run: RunId, agent: Option<AgentSeq>, after: Option<AttemptKey>, limit: u32) -> Vec<Journal>;
     Other logs(run: RunId, agent: Option<&AgentId>, after: Option<&LogCursor>, limit: u32) -> Vec<LogLine>;

@@ -8,6 +8,7 @@ use super::members::NOT_SELECTED;
 use super::state::{Doing, Machine};
 use super::steering::{CHUNK_BYTES, record_bytes};
 use super::steps::{BEGIN_DOCUMENTS, json_bytes};
+use crate::mutants::mutant;
 use crate::playbook::{OnAdded, OnRemoved};
 use crate::run::{
     About, AgentId, AgentRecord, AgentSeq, AgentState, Effect, Failure, FailureReason, Happened,
@@ -84,6 +85,11 @@ impl Machine {
                 (Changed::Left | Changed::Moved(_), None) => 0,
             };
             self.change(&agent, changed, changes);
+        }
+        if mutant!(SharesRecomputed) {
+            let progress = &mut self.run.progress;
+            let away = progress.count(AgentState::Removed) + progress.count(AgentState::Skipped);
+            progress.stage.selected = progress.counts.values().sum::<u32>() - away;
         }
         self.end_stage_if_over(changes);
     }
@@ -193,6 +199,9 @@ impl Machine {
     /// Why an agent that is a member again takes no further part: nothing is done to it twice.
     fn ended_before_it_left(&self, seq: AgentSeq) -> Option<String> {
         let record = Self::record(self, seq)?;
+        if mutant!(AddedStartedTwice) {
+            return None;
+        }
         if let Some(stage) = self.failed_in(seq) {
             return Some(format!("failed in stage {stage}"));
         }

@@ -9,6 +9,7 @@ use super::answer::{LeftOut, MAX_FOUND, Node, PlatformNode, Sorted, sort};
 use super::change::MassAbsence;
 use super::side_by_side::side_by_side;
 use super::view::{Heard, KnownAgent, LastAnswer, Members, Membership, Outcome, Phase, Source};
+use crate::mutants::mutant;
 use crate::playbook::Cluster;
 use crate::run::{AgentId, Timestamp};
 
@@ -307,7 +308,8 @@ impl Follower {
     /// Whether anybody is gone.
     fn remove_the_gone(&mut self) -> bool {
         let (held, before) = (&self.held, self.found.len());
-        self.found.retain(|id, found| found.absences < ABSENCES || held.contains(id));
+        let absences = if mutant!(RemovedOnFirstAbsence) { 1 } else { ABSENCES };
+        self.found.retain(|id, found| found.absences < absences || held.contains(id));
         let found = &self.found;
         self.accepted.retain(|id| found.contains_key(id));
         found.len() < before

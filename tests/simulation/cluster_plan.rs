@@ -1,0 +1,103 @@
+//! How the cluster of a history changes, as plain data, and who belongs to it at any moment.
+
+use crate::plan::{AgentPlan, Plan, Window};
+
+/// A platform that tells of agents.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct PlatformPlan {
+    /// How often it is asked.
+    pub(crate) interval: u64,
+    /// How long an answer takes.
+    pub(crate) latency: u64,
+    /// Whether it tells of agents too that the Cluster object lists.
+    pub(crate) tells_all: bool,
+    /// What else it answers; of several at once the first counts.
+    pub(crate) lies: Vec<Lie>,
+    /// The Cluster object does not name it then.
+    pub(crate) dropped: Option<Window>,
+}
+
+/// Something that a platform answers in place of what is true.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lie {
+    pub(crate) window: Window,
+    pub(crate) what: Lied,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lied {
+    /// Nothing that can be read.
+    Fails,
+    /// Another cluster, and not this one.
+    OtherCluster,
+    /// The cluster without nodes.
+    Empty,
+    /// The cluster without so many hundredths of its nodes.
+    Hides(u32),
+    /// The nodes of another cluster under the name of this one.
+    Strangers,
+    /// Each node twice, some of them with two addresses, and two with the same.
+    Twice,
+    /// Beside the nodes some that say nothing.
+    Unusable,
+}
+
+/// Agents of another cluster that a platform may tell of.
+pub(crate) const STRANGERS: usize = 2;
+
+impl AgentPlan {
+    /// Whether it belongs to the cluster.
+    pub(crate) fn is_member(&self, at: u64) -> bool {
+        !self.gone.iter().any(|gone| gone.holds(at))
+    }
+
+    /// Which of its addresses it has, from 0.
+    pub(crate) fn home(&self, at: u64) -> usize {
+        self.moves.iter().filter(|moved| **moved <= at).count()
+    }
+}
+
+impl Plan {
+    /// Whether the Cluster object lists an agent.
+    pub(crate) fn lists(&self, agent: &AgentPlan, at: u64) -> bool {
+        (self.platform.is_none() || agent.listed) && agent.is_member(at)
+    }
+
+    /// The platform, if the Cluster object names it.
+    pub(crate) fn named(&self, at: u64) -> Option<&PlatformPlan> {
+        let platform = self.platform.as_ref()?;
+        (!platform.dropped.is_some_and(|dropped| dropped.holds(at))).then_some(platform)
+    }
+
+    /// The moments at which the Cluster object changes, in order.
+    pub(crate) fn turns(&self) -> Vec<u64> {
+        let windows = self.agents.iter().flat_map(|agent| &agent.gone);
+        let dropped = self.platform.iter().filter_map(|platform| platform.dropped.as_ref());
+        let edges = windows.chain(dropped).flat_map(|window| [window.from, window.to]);
+        let moves = self.agents.iter().flat_map(|agent| agent.moves.iter().copied());
+        let mut turns: Vec<u64> =
+            edges.chain(moves).filter(|at| (1..u64::MAX).contains(at)).collect();
+        turns.sort_unstable();
+        turns.dedup();
+        turns
+    }
+
+    /// Whether nothing delays what engines do.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let engines = &self.engines;
+        self.outages.is_empty()
+            && engines.iter().all(|engine| engine.troubles.is_empty() && engine.faults.is_empty())
+    }
+
+    /// Leaves the cluster as it is, as far as its runs can see.
+    pub(crate) fn keep_members(&mut self) {
+        for agent in &mut self.agents {
+            agent.gone.clear();
+            agent.moves.clear();
+        }
+        if let Some(platform) = &mut self.platform {
+            platform.lies.clear();
+            platform.dropped = None;
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! What each engine heard of the members of the cluster, and so whom it may take for gone, or for new.
+//!
+//! Where an answer is not clear (a node with two addresses), what was heard here may be either.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use replibook::run::{AgentId, AgentState, Happened, PlatformNode, RunEvent, RunId, Timestamp};
+use replibook::store::Cluster;
+
+use crate::ledger::{Check, expect};
+use crate::run_model::RunModel;
+
+/// Answers in a row that are without an agent which is gone.
+const ABSENCES: u32 = 3;
+
+/// When more of the members are gone at once, a person has to say so.
+const MASS_PERCENT: usize = 20;
+
+/// How long it takes at most, where nothing is in the way, from an answer to what comes of it: an agent
+/// that joined is asked about its node, which may take three seconds.
+const NOTICED: u64 = 5_000;
+
+/// One life of an engine.
+pub(crate) type Life = (usize, u32);
+
+/// What one life of an engine knows about one agent.
+#[derive(Clone, Debug, Default)]
+struct Ear {
+    listed: bool,
+    told: bool,
+    /// Whether the last answer told of it.
+    there: bool,
+    absences: u32,
+    /// Whether it is a member, and since when; none before anything was heard of it.
+    member: Option<(bool, Timestamp)>,
+    /// What was heard when it became a member, and when it ceased to be one.
+    back: Vec<u64>,
+    gone: Vec<u64>,
+    /// Absent with many others, which nobody has accepted.
+    held: bool,
+    accepted: bool,
+    /// What was heard of it was not clear.
+    vague: bool,
+}
+
+/// What one life of an engine heard.
+#[derive(Clone, Debug, Default)]
+struct Ears {
+    agents: BTreeMap<AgentId, Ear>,
+    named: bool,
+    /// When the Cluster object was applied that was read last.
+    applied_at: Option<Timestamp>,
+    /// Agents with a change of which a run may not have taken notice.
+    open: BTreeSet<AgentId>,
+    /// Number of the last thing that was heard.
+    heard: u64,
+    /// Where in what was heard the runs are, for each agent.
+    places: BTreeMap<(RunId, AgentId), u64>,
+    /// Since when many have been absent.
+    mass_since: Option<Timestamp>,
+}
+
+/// What all engines heard.
+#[derive(Default)]
+pub(crate) struct Hearing {
+    of: BTreeMap<Life, Ears>,
+    /// All agents that anybody may tell of.
+    all: BTreeSet<AgentId>,
+    /// Whether nothing delays what engines do.
+    quiet: bool,
+}
+
+impl Hearing {
+    pub(crate) fn new(all: BTreeSet<AgentId>, quiet: bool) -> Self {
+        Self { of: BTreeMap::new(), all, quiet }
+    }
+
+    fn ears(&mut self, life: Life) -> &mut Ears {
+        let all = &self.all;
+        self.of.entry(life).or_insert_with(|| Ears {
+            agents: all.iter().map(|agent| (agent.clone(), Ear::default())).collect(),
+            ..Ears::default()
+        })
+    }
+
+    /// An engine read the Cluster object.
+    pub(crate) fn read(&mut self, life: Life, object: &Cluster, now: Timestamp) {
+        let ears = self.ears(life);
+        if ears.applied_at == Some(object.applied_at) {
+            return;
+        }
+        ears.applied_at = Some(object.applied_at);
+        let object = &object.spec;
+        let listed: BTreeSet<&AgentId> = object.agents.iter().map(|agent| &agent.id).collect();
+        ears.heard += 1;
+        ears.named = object.discovery.is_some();
+        for (id, ear) in &mut ears.agents {
+            let was = std::mem::replace(&mut ear.listed, listed.contains(id));
+            if !ears.named {
+                (ear.told, ear.there, ear.absences) = (false, false, 0);
+            }
+            if !ears.named || ear.listed {
+                (ear.held, ear.accepted) = (false, false);
+            }
+            // Where it was taken out, the platform may tell of it, or not.
+            let is_known = !ears.named || ear.listed || was;
+            if ear.update(ears.named, is_known, ears.heard, now) {
+                ears.open.insert(id.clone());
+            }
+        }
+        ears.count_held(now);
+    }
+
+    /// An engine got an answer with the cluster.
+    pub(crate) fn answered(&mut self, life: Life, nodes: &[PlatformNode], now: Timestamp) {
+        let ears = self.ears(life);
+        ears.heard += 1;
+        let said = said(nodes);
+        let known = |ear: &&mut Ear| !ear.listed && !ear.accepted && ear.absences < ABSENCES;
+        let most = ears.agents.values_mut().filter(known).count();
+        let is_absent = |id: &AgentId| !said.contains_key(id);
+        let missed = |(id, ear): (&AgentId, &Ear)| !ear.listed && ear.there && is_absent(id);
+        let missing = ears.agents.iter().filter(|(id, ear)| missed((*id, *ear))).count();
+        let is_mass = missing * 100 > most * MASS_PERCENT;
+        for (id, ear) in &mut ears.agents {
+            match said.get(id) {
+                None => {
+                    ear.held |= is_mass && missed((id, &*ear));
+                    ear.there = false;
+                    ear.absences += 1;
+                    ear.told &= ear.absences < ABSENCES;
+                    let is_known = ear.absences >= ABSENCES;
+                    if ear.update(ears.named, is_known, ears.heard, now) {
+                        ears.open.insert(id.clone());
+                    }
+                }
+                Some(false) => {
+                    // It may be a member from now on, and its absences may count from here.
+                    (ear.vague, ear.there, ear.member) = (true, false, None);
+                    (ear.held, ear.accepted) = (false, false);
+                    ear.back.push(ears.heard);
+                }
+                Some(true) => {
+                    (ear.told, ear.there, ear.absences) = (true, true, 0);
+                    (ear.held, ear.accepted) = (false, false);
+                    if ear.update(ears.named, true, ears.heard, now) {
+                        ears.open.insert(id.clone());
+                    }
+                }
+            }
+        }
+        ears.count_held(now);
+    }
+
+    /// Nobody may follow the cluster any more for a run that an engine gives back, takes up anew, or has
+    /// brought to its end. Whoever follows it next knows nothing of what was answered before.
+    pub(crate) fn forgets(&mut self, life: Life) {
+        let ears = self.ears(life);
+        for ear in ears.agents.values_mut() {
+            (ear.held, ear.there) = (false, false);
+            if !ear.listed {
+                (ear.told, ear.member) = (false, None);
+            }
+        }
+        ears.mass_since = None;
+    }
+
+    /// A person accepted that those who are absent are gone.
+    fn accepted(&mut self, life: Life) {
+        let ears = self.ears(life);
+        for ear in ears.agents.values_mut() {
+            ear.accepted |= std::mem::take(&mut ear.held);
+        }
+        ears.mass_since = None;
+    }
+
+    /// Checks what a commit says about members. `known` events are older than it; `leaving` are those
+    /// whose leaving was committed before.
+    pub(crate) fn committed(
+        &mut self,
+        life: Life,
+        run: &RunModel,
+        known: usize,
+        leaving: &BTreeSet<AgentId>,
+        now: Timestamp,
+    ) -> Check {
+        for event in &run.events[known..] {
+            self.take(life, run, event, leaving)?;
+        }
+        for agent in run.leaving.difference(leaving) {
+            self.goes(life, run.id, agent)?;
+        }
+        if self.quiet { self.in_time(life, run, now) } else { Ok(()) }
+    }
+
+    fn take(
+        &mut self,
+        life: Life,
+        run: &RunModel,
+        event: &RunEvent,
+        leaving: &BTreeSet<AgentId>,
+    ) -> Check {
+        match &event.what {
+            Happened::Agent { agent, to: AgentState::Removed, .. } => {
+                // It was committed before that it leaves, or that it had left.
+                let told = leaving.contains(agent) || run.members.is_still_gone(event.seq);
+                if told { Ok(()) } else { self.goes(life, run.id, agent) }
+            }
+            Happened::Agent { agent, to: AgentState::Added, .. } => self.comes(life, run.id, agent),
+            Happened::Status { .. } if run.accepted.contains(&event.seq) => {
+                self.accepted(life);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn goes(&mut self, life: Life, run: RunId, agent: &AgentId) -> Check {
+        let (ear, place) = self.ears(life).at(run, agent);
+        let rule = "many that are absent at once are not taken for gone";
+        expect(!ear.held, rule, || format!("{agent}: {ear:?}"))?;
+        let gone = ear.gone.iter().copied().find(|gone| *gone >= *place);
+        let rule = "nobody leaves before three absences in a row";
+        *place = gone.ok_or_else(|| (rule, format!("{agent} from {place}: {ear:?}")))?;
+        Ok(())
+    }
+
+    fn comes(&mut self, life: Life, run: RunId, agent: &AgentId) -> Check {
+        let (ear, place) = self.ears(life).at(run, agent);
+        let back = ear.back.iter().copied().find(|back| *back >= *place);
+        let rule = "nobody joins who was not heard of";
+        *place = back.ok_or_else(|| (rule, format!("{agent} from {place}: {ear:?}")))?;
+        Ok(())
+    }
+
+    /// Whether a run that can take notice of changes has done so.
+    fn in_time(&mut self, life: Life, run: &RunModel, now: Timestamp) -> Check {
+        let long_ago = |since: Timestamp| now.since(since).0 > NOTICED;
+        if !run.takes_changes() || !long_ago(run.stage_since) {
+            return Ok(());
+        }
+        let rule = "a change of the cluster is seen in time";
+        let ears = self.ears(life);
+        let is_mass = ears.mass_since.is_some_and(long_ago);
+        let stopped = run.progress.mass_absence.is_some();
+        expect(!is_mass || stopped, rule, || format!("many are absent: {ears:?}"))?;
+        let mut open = std::mem::take(&mut ears.open);
+        open.retain(|id| ears.is_unnoticed(id, run));
+        let excused = run.mass_until.is_some_and(|until| !long_ago(until));
+        let late = open.iter().find(|id| {
+            let member = ears.agents[*id].member;
+            member.is_some_and(|(is_member, since)| long_ago(since) && (is_member || !excused))
+        });
+        expect(late.is_none(), rule, || {
+            format!("{late:?}: {:?}", late.map(|id| &ears.agents[id]))
+        })?;
+        ears.open = open;
+        Ok(())
+    }
+}
+
+impl Ears {
+    fn at(&mut self, run: RunId, agent: &AgentId) -> (&mut Ear, &mut u64) {
+        let ear = self.agents.entry(agent.clone()).or_default();
+        (ear, self.places.entry((run, agent.clone())).or_default())
+    }
+
+    /// Whether an agent is a member, or not, and a run does not know that.
+    fn is_unnoticed(&self, agent: &AgentId, run: &RunModel) -> bool {
+        let ear = &self.agents[agent];
+        let Some((is_member, _)) = ear.member.filter(|_| !ear.vague) else { return false };
+        let record = run.record_of(agent);
+        let there = record.is_some_and(|r| r.state != AgentState::Removed && !r.leaving);
+        there != is_member
+    }
+
+    fn count_held(&mut self, now: Timestamp) {
+        let held = self.agents.values().any(|ear| ear.held);
+        self.mass_since = held.then(|| self.mass_since.unwrap_or(now));
+    }
+}
+
+impl Ear {
+    /// Works out whether the agent is a member now, if that is known; true when it changed.
+    fn update(&mut self, named: bool, is_known: bool, heard: u64, now: Timestamp) -> bool {
+        let is_member = self.listed || named && self.told;
+        if !is_member && !is_known || self.member.is_some_and(|(was, _)| was == is_member) {
+            return false;
+        }
+        self.member = Some((is_member, now));
+        let turns = if is_member { &mut self.back } else { &mut self.gone };
+        turns.push(heard);
+        true
+    }
+}
+
+/// The agents that an answer names, and whether it is clear where each of them is.
+fn said(nodes: &[PlatformNode]) -> BTreeMap<AgentId, bool> {
+    let mut addresses: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let mut names: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for node in nodes {
+        let Some(id) = &node.node_id else { continue };
+        let address = node.agent_address.as_deref().unwrap_or_default();
+        addresses.entry(id).or_default().insert(address);
+        names.entry(address).or_default().insert(id);
+    }
+    let is_clear = |of: &BTreeSet<&str>| match of.first() {
+        Some(address) => {
+            of.len() == 1 && address.starts_with("http://") && names[address].len() == 1
+        }
+        None => false,
+    };
+    let clear = addresses.iter().map(|(id, of)| (AgentId((*id).to_owned()), is_clear(of)));
+    clear.collect()
+}

@@ -1,0 +1,166 @@
+//! Agents that join, leave and return, and what each stage says about them, by the events alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use replibook::playbook::{Membership, OnAdded, OnRemoved};
+use replibook::run::{AgentId, AgentState};
+
+use crate::ledger::{Check, expect};
+
+/// How an agent comes through the present stage.
+#[derive(Clone, Debug, Default)]
+struct Stay {
+    starts: u32,
+    /// How often it may be started: once, again after a person put it back, and again when it left in
+    /// the middle and returned.
+    again: u32,
+    done: bool,
+    /// What it was when it left; none when it left between stages.
+    left_as: Option<AgentState>,
+    /// Whether its leaving counts as a failure.
+    counted: bool,
+}
+
+/// What a change of a state means for the budget.
+pub(crate) enum Counts {
+    Nothing,
+    Failure,
+    /// The failure that it was is none any more.
+    Undone,
+}
+
+#[derive(Default)]
+pub(crate) struct MembershipModel {
+    stays: BTreeMap<AgentId, Stay>,
+    /// Agents that were ADDED since the strategy was asked.
+    unseen: BTreeSet<AgentId>,
+    failed: BTreeSet<AgentId>,
+    /// Events that say of agents which had left that they have.
+    still_gone: BTreeSet<u64>,
+    /// Everybody who ever left, or was to.
+    pub(crate) left: BTreeSet<AgentId>,
+    /// Why the run has to end.
+    must_end: Option<String>,
+}
+
+impl MembershipModel {
+    /// An agent is taken into a stage.
+    pub(crate) fn enters(
+        &mut self,
+        seq: u64,
+        agent: &AgentId,
+        was: Option<AgentState>,
+        to: AgentState,
+    ) {
+        self.stays.insert(agent.clone(), Stay::default());
+        if to == AgentState::Removed {
+            self.left.insert(agent.clone());
+        }
+        if (was, to) == (Some(AgentState::Removed), AgentState::Removed) {
+            self.still_gone.insert(seq);
+        }
+    }
+
+    /// Whether an event tells only that an agent is still gone.
+    pub(crate) fn is_still_gone(&self, seq: u64) -> bool {
+        self.still_gone.contains(&seq)
+    }
+
+    /// The strategy decided, and so saw everybody.
+    pub(crate) fn decided(&mut self) {
+        self.unseen.clear();
+    }
+
+    /// An agent that is in the stage changes its state; `leaving` where it was to go once its call had
+    /// ended.
+    pub(crate) fn changes(
+        &mut self,
+        agent: &AgentId,
+        (from, to): (AgentState, AgentState),
+        leaving: bool,
+        says: &Membership,
+    ) -> Result<Counts, (&'static str, String)> {
+        match (from, to) {
+            (AgentState::Removed, AgentState::Added) => return Ok(self.added(agent, says)),
+            (_, AgentState::Removed) => return Ok(self.removed(agent, from, leaving, says)),
+            (AgentState::Added, AgentState::Pending) => self.admitted(agent, says)?,
+            (AgentState::Pending, AgentState::Running) => self.started(agent)?,
+            (AgentState::Failed, AgentState::Pending) => {
+                self.failed.remove(agent);
+                self.stay(agent).again += 1;
+            }
+            (_, AgentState::Done) => self.stay(agent).done = true,
+            (_, AgentState::Failed) => drop(self.failed.insert(agent.clone())),
+            _ => {}
+        }
+        Ok(Counts::Nothing)
+    }
+
+    /// An agent joined, for the first time or again.
+    pub(crate) fn added(&mut self, agent: &AgentId, says: &Membership) -> Counts {
+        let failed = self.failed.contains(agent);
+        self.unseen.insert(agent.clone());
+        let stay = self.stay(agent);
+        let left_as = stay.left_as.take();
+        if left_as == Some(AgentState::Running) {
+            stay.again += 1;
+        }
+        let is_over = failed || stay.done || left_as == Some(AgentState::Skipped);
+        let counted = std::mem::take(&mut stay.counted);
+        if says.added == OnAdded::Abort && !is_over {
+            self.must_end.get_or_insert_with(|| format!("{agent} joined"));
+        }
+        if counted { Counts::Undone } else { Counts::Nothing }
+    }
+
+    fn removed(
+        &mut self,
+        agent: &AgentId,
+        from: AgentState,
+        leaving: bool,
+        says: &Membership,
+    ) -> Counts {
+        self.left.insert(agent.clone());
+        let to_come = matches!(from, AgentState::Added | AgentState::Pending | AgentState::Running);
+        let stay = self.stay(agent);
+        stay.left_as = Some(from);
+        match says.removed {
+            OnRemoved::Fail if to_come => {
+                stay.counted = true;
+                Counts::Failure
+            }
+            OnRemoved::Abort if to_come || leaving && from == AgentState::Failed => {
+                self.must_end.get_or_insert_with(|| format!("{agent} left"));
+                Counts::Nothing
+            }
+            OnRemoved::Fail | OnRemoved::Abort | OnRemoved::Ignore => Counts::Nothing,
+        }
+    }
+
+    fn admitted(&mut self, agent: &AgentId, says: &Membership) -> Check {
+        let rule = "who joins takes part where the stage includes it";
+        expect(says.added == OnAdded::Include, rule, || format!("{agent}: {says:?}"))?;
+        let seen = !self.unseen.contains(agent);
+        expect(seen, "the strategy sees who joined first", || agent.to_string())
+    }
+
+    fn started(&mut self, agent: &AgentId) -> Check {
+        let stay = self.stay(agent);
+        stay.starts += 1;
+        let rule = "nobody is started twice";
+        expect(!stay.done && stay.starts <= 1 + stay.again, rule, || format!("{agent}: {stay:?}"))?;
+        self.goes_on()
+    }
+
+    /// Nothing further begins once members changed in a way that ends the run.
+    pub(crate) fn goes_on(&self) -> Check {
+        match &self.must_end {
+            None => Ok(()),
+            Some(why) => Err(("a run ends where its stage says so of members", why.clone())),
+        }
+    }
+
+    fn stay(&mut self, agent: &AgentId) -> &mut Stay {
+        self.stays.entry(agent.clone()).or_default()
+    }
+}
