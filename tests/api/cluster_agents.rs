@@ -44,7 +44,7 @@ async fn a_cluster_that_nobody_follows_has_its_platform_asked_once_for_all_pages
         (&declared["source"], &declared["address"]),
         (&json!("declared"), &json!("http://127.0.0.1:1"))
     );
-    assert_eq!(declared["attributes"], json!({"zone": "a"}));
+    assert_eq!(declared["attributes"], json!({"zone": "a", "node_class": "m5"}));
     assert_eq!(
         (&found["source"], &found["attributes"]),
         (&json!("discovered"), &json!({"node_class": "m5"}))
