@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
@@ -114,6 +115,11 @@ async fn play(args: &DemoArgs, scene: &mut Scene) -> anyhow::Result<u8> {
     conclude(args, &server, nodes, code).await
 }
 
+/// How long the tables may take that are still to be shown once the run has ended: each is a command.
+const SHOWN: Duration = Duration::from_secs(30);
+
+const CHANGE: &str = "failed to change the cluster";
+
 /// How the cluster changes, and the file by which it does.
 type Story = Option<(Change, NodesFile)>;
 
@@ -163,14 +169,21 @@ async fn watch_and_change(
     let watch = ["run", "watch", &run.to_string()].map(OsString::from);
     let mut watched = std::pin::pin!(type_in(scene, &watch));
     tokio::select! {
-        // A run that pauses is over for this command, also before the cluster has changed. One that
-        // has ended is over for both, and this one tells how.
+        // A run that pauses is over for this command, also before the cluster has changed. After one that
+        // has ended well all that was to be seen has to have been shown.
         biased;
-        code = &mut watched => code,
+        code = &mut watched => {
+            let code = code?;
+            if code == 0 {
+                let shown = tokio::time::timeout(SHOWN, told).await;
+                shown.context("failed to show the change of the cluster in time")?.context(CHANGE)?;
+            }
+            Ok(code)
+        }
         told = &mut told => {
             let code = watched.await?;
             if code == 0 {
-                told.context("failed to change the cluster")?;
+                told.context(CHANGE)?;
             }
             Ok(code)
         }

@@ -167,6 +167,12 @@ impl Beside {
         say_beside(&format!("\n$ replictl {}", arguments.join(" ")));
         pass_on(&output.stdout, &output.stderr);
         say_beside("");
+        anyhow::ensure!(
+            output.status.success(),
+            "replictl {}: {}",
+            arguments.join(" "),
+            output.status
+        );
         Ok(())
     }
 }

@@ -18,7 +18,7 @@ const TOLD: usize = 64;
 
 /// How long the start of a run, or of a stage, waits for a good answer of the platform: a platform that
 /// is just being started again is waited for, and a person who watches is told before long.
-const START_PATIENCE: Millis = Millis::from_secs(30);
+pub(super) const START_PATIENCE: Millis = Millis::from_secs(30);
 
 /// How long an answer is good for those who only look at a cluster that nobody follows. They come in
 /// pages, each of which would ask the platform.

@@ -67,6 +67,11 @@ impl Pace {
         self.next = self.next.min(self.ended.plus(REST).max(now));
     }
 
+    /// Somebody still waits after an answer that was no good.
+    pub(super) fn try_soon(&mut self, now: Timestamp) {
+        self.next = self.next.min(now.plus(BACKOFF_START));
+    }
+
     /// There is another platform to ask, or other settings.
     pub(super) fn start_anew(&mut self, now: Timestamp) {
         (self.next, self.failures) = (now, 0);
@@ -136,5 +141,7 @@ mod tests {
         assert_eq!(pace.next(), late);
         pace.failed(INTERVAL, late);
         assert!(pace.next().since(late).0 >= 30_000, "failures count on");
+        pace.try_soon(late);
+        assert_eq!(pace.next(), late.plus(BACKOFF_START));
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::followers::START_PATIENCE;
 use super::pace::Pace;
 use crate::agent::platform::Platform;
 use crate::clock::Clock;
@@ -81,6 +82,8 @@ struct State {
     /// Whose look is over, or what they told is known.
     looked_for: Vec<oneshot::Sender<()>>,
     pace: Pace,
+    /// Until then somebody may wait for a good answer.
+    awaited_until: Timestamp,
     /// What was logged last, so that the same is not said again and again.
     said: String,
 }
@@ -102,6 +105,7 @@ impl Task {
             served: Vec::new(),
             looked_for: Vec::new(),
             pace: Pace::new(&self.cluster, now),
+            awaited_until: now,
             said: String::new(),
         };
         let mut look: Pending<Looked> = None;
@@ -168,9 +172,12 @@ impl Task {
             }
             Told::Look(waiting) => {
                 state.look_again = true;
-                if waiting.is_some() && !state.answers_well() {
-                    // Somebody waits for an answer, and the platform may be back.
-                    state.pace.hurry(now);
+                if waiting.is_some() {
+                    state.awaited_until = now.plus(START_PATIENCE);
+                    if !state.answers_well() {
+                        // The platform may be back.
+                        state.pace.hurry(now);
+                    }
                 }
                 state.waiting.extend(waiting);
             }
@@ -213,6 +220,11 @@ impl Task {
             Heard::Failed(_) => state.pace.failed(interval, now),
         }
         let left_out = state.follower.hear(heard, now);
+        match state.answers_well() {
+            true => state.awaited_until = now,
+            false if now < state.awaited_until => state.pace.try_soon(now),
+            false => {}
+        }
         self.say(state, &left_out);
     }
 

@@ -218,6 +218,23 @@ async fn a_start_asks_a_platform_anew_that_failed_before() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_start_goes_on_asking_a_platform_that_comes_back_a_little_later() {
+    let scene = Scene::new(&["s"]).await;
+    scene.tell(&["a"]);
+    scene.platforms.fail(URL, Some("no"));
+    let following = scene.follow().await;
+    scene.wait(Millis::from_secs(600)).await;
+    let heal = async {
+        scene.wait(Millis::from_secs(20)).await;
+        scene.platforms.fail(URL, None);
+    };
+    let start = scene.clock.now();
+    let (members, ()) = tokio::join!(following.members(), heal);
+    assert_eq!(ids(&members.unwrap()), "a s");
+    assert!(scene.clock.now().since(start) <= Millis::from_secs(22));
+}
+
+#[tokio::test(start_paused = true)]
 async fn members_from_before_are_known_as_soon_as_they_are_told() {
     let scene = Scene::new(&["s"]).await;
     scene.tell(&["a"]);
