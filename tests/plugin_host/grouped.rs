@@ -99,6 +99,16 @@ async fn a_soak_is_between_groups_and_not_after_the_last() {
 }
 
 #[tokio::test]
+async fn agents_that_join_when_nobody_waited_wait_for_the_soak_too() {
+    let mut stage = grouped(json!({ "by": "zone", "batch": 2, "soak": "30s" }), &zones("aa"));
+    assert_eq!(stage.run().await, Next::Complete);
+    assert_eq!(stage.now, 0);
+    stage.agents().join(json!({ "zone": "b" }));
+    assert_eq!(stage.run().await, Next::Complete);
+    assert_eq!((stage.now, stage.batches()[1]), (30_000, ("zone b 1", 1)));
+}
+
+#[tokio::test]
 async fn a_window_is_filled_up_within_a_group() {
     let mut stage = grouped(json!({ "by": "zone", "batch": 2, "mode": "window" }), &zones("aaab"));
     assert_eq!(stage.plan().await, Next::Wait);

@@ -41,6 +41,8 @@ struct Memo {
     members: (u32, u32, u32),
     /// Whether agents were started: groups are refused only before that.
     begun: bool,
+    /// When the soak after the last group is over.
+    soaked: f64,
 }
 
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -140,6 +142,10 @@ impl Planning<'_> {
     fn enter_first(&mut self) -> Option<Decision> {
         self.memo.after = None;
         match self.memo.groups.first() {
+            Some(_) if self.input.now < self.memo.soaked => {
+                self.memo.phase = Phase::Soak(self.memo.soaked);
+                None
+            }
             Some(name) => {
                 let number = self.memo.groups.get_mut(&name).map_or(0, |group| group.batches);
                 self.memo.phase = Phase::Group(name, Batch { number, left: 0 });
@@ -236,11 +242,8 @@ impl Planning<'_> {
             group.waiting = 0;
         }
         self.memo.after = None;
-        let soak = self.arguments.soak.0;
-        if soak > 0 && self.counts.pending > 0 {
-            self.memo.phase = Phase::Soak(self.input.now + soak as f64);
-            return None;
-        }
+        // Also where nobody waits: agents that join after all wait for it too.
+        self.memo.soaked = self.input.now + self.arguments.soak.0 as f64;
         self.next_group()
     }
 
