@@ -152,6 +152,15 @@ async fn agents_are_counted_again_when_as_many_wait_as_before_and_others() {
     stage.set("node-3", AgentState::Skipped);
     stage.run_until(|stage| stage.started.len() == 2).await;
     assert_eq!(stage.batches()[1], ("zone a 2", 1));
+
+    let mut stage = grouped(json!({ "by": "zone", "soak": "30s" }), &zones("abc"));
+    stage.set("node-0", AgentState::Removed);
+    stage.run_until(|stage| stage.now > 0).await;
+    // One that waited left, and another one returned.
+    stage.set("node-2", AgentState::Removed);
+    stage.set("node-0", AgentState::Pending);
+    stage.run_until(|stage| stage.started.len() == 2).await;
+    assert_eq!(stage.batches()[1], ("zone a 1", 1));
 }
 
 #[tokio::test]

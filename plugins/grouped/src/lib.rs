@@ -38,7 +38,7 @@ struct Memo {
     /// The last agent that was looked at in this phase.
     after: Option<String>,
     /// What [`members`] said when the agents were counted.
-    members: (u32, u32, u32),
+    members: (u32, u32),
     /// Whether agents were started: groups are refused only before that.
     begun: bool,
     /// When the soak after the last group is over.
@@ -249,7 +249,9 @@ impl Planning<'_> {
 
     /// Counts again when agents joined, left or returned.
     fn next_group(&mut self) -> Option<Decision> {
-        let as_counted = self.memo.members == members(&self.counts);
+        // While agents are gone, one may have left and another returned: the numbers tell nothing then.
+        let as_counted =
+            self.memo.members == members(&self.counts) && self.counts.removed == 0;
         if as_counted && self.memo.groups.waiting() == self.counts.pending {
             return self.enter_first();
         }
@@ -267,9 +269,9 @@ impl Planning<'_> {
     }
 }
 
-/// How many agents there are, how many of them have left, and how many are left out: one that waited
-/// and left may return without waiting.
-fn members(counts: &Counts) -> (u32, u32, u32) {
+/// How many agents there are, and how many are left out: one that waited and left may return without
+/// waiting.
+fn members(counts: &Counts) -> (u32, u32) {
     let Counts { added, pending, running, done, failed, skipped, removed, selected: _ } = *counts;
-    (added + pending + running + done + failed + skipped + removed, removed, skipped)
+    (added + pending + running + done + failed + skipped + removed, skipped)
 }
