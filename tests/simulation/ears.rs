@@ -36,8 +36,8 @@ struct Ear {
     /// What was heard when it became a member, and when it ceased to be one.
     back: Vec<u64>,
     gone: Vec<u64>,
-    /// Absent with many others, which nobody has accepted.
-    held: bool,
+    /// What was heard when it was absent with many others, which nobody has accepted.
+    held: Option<u64>,
     accepted: bool,
     /// What was heard of it was not clear.
     vague: bool,
@@ -100,7 +100,7 @@ impl Hearing {
                 (ear.told, ear.there, ear.absences) = (false, false, 0);
             }
             if !ears.named || ear.listed {
-                (ear.held, ear.accepted) = (false, false);
+                (ear.held, ear.accepted) = (None, false);
             }
             // Where it was taken out, the platform may tell of it, or not.
             let is_known = !ears.named || ear.listed || was;
@@ -125,7 +125,9 @@ impl Hearing {
         for (id, ear) in &mut ears.agents {
             match said.get(id) {
                 None => {
-                    ear.held |= is_mass && missed((id, &*ear));
+                    if is_mass && missed((id, &*ear)) {
+                        ear.held.get_or_insert(ears.heard);
+                    }
                     ear.there = false;
                     ear.absences += 1;
                     ear.told &= ear.absences < ABSENCES;
@@ -137,12 +139,12 @@ impl Hearing {
                 Some(false) => {
                     // It may be a member from now on, and its absences may count from here.
                     (ear.vague, ear.there, ear.member) = (true, false, None);
-                    (ear.held, ear.accepted) = (false, false);
+                    (ear.held, ear.accepted) = (None, false);
                     ear.back.push(ears.heard);
                 }
                 Some(true) => {
                     (ear.told, ear.there, ear.absences) = (true, true, 0);
-                    (ear.held, ear.accepted) = (false, false);
+                    (ear.held, ear.accepted) = (None, false);
                     if ear.update(ears.named, true, ears.heard, now) {
                         ears.open.insert(id.clone());
                     }
@@ -157,9 +159,9 @@ impl Hearing {
     pub(crate) fn forgets(&mut self, life: Life) {
         let ears = self.ears(life);
         for ear in ears.agents.values_mut() {
-            (ear.held, ear.there) = (false, false);
+            (ear.held, ear.told, ear.there) = (None, false, false);
             if !ear.listed {
-                (ear.told, ear.member) = (false, None);
+                ear.member = None;
             }
         }
         ears.mass_since = None;
@@ -169,7 +171,7 @@ impl Hearing {
     fn accepted(&mut self, life: Life) {
         let ears = self.ears(life);
         for ear in ears.agents.values_mut() {
-            ear.accepted |= std::mem::take(&mut ear.held);
+            ear.accepted |= ear.held.take().is_some();
         }
         ears.mass_since = None;
     }
@@ -217,12 +219,12 @@ impl Hearing {
 
     fn goes(&mut self, life: Life, run: RunId, agent: &AgentId) -> Check {
         let (ear, place) = self.ears(life).at(run, agent);
-        let rule = "many that are absent at once are not taken for gone";
-        expect(!ear.held, rule, || format!("{agent}: {ear:?}"))?;
         let gone = ear.gone.iter().copied().find(|gone| *gone >= *place);
         let rule = "nobody leaves before three absences in a row";
         *place = gone.ok_or_else(|| (rule, format!("{agent} from {place}: {ear:?}")))?;
-        Ok(())
+        let rule = "many that are absent at once are not taken for gone";
+        let believed = ear.held.is_none_or(|held| *place < held);
+        expect(believed, rule, || format!("{agent} at {place}: {ear:?}"))
     }
 
     fn comes(&mut self, life: Life, run: RunId, agent: &AgentId) -> Check {
@@ -275,7 +277,7 @@ impl Ears {
     }
 
     fn count_held(&mut self, now: Timestamp) {
-        let held = self.agents.values().any(|ear| ear.held);
+        let held = self.agents.values().any(|ear| ear.held.is_some());
         self.mass_since = held.then(|| self.mass_since.unwrap_or(now));
     }
 }

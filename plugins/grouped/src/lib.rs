@@ -250,8 +250,7 @@ impl Planning<'_> {
     /// Counts again when agents joined, left or returned.
     fn next_group(&mut self) -> Option<Decision> {
         // While agents are gone, one may have left and another returned: the numbers tell nothing then.
-        let as_counted =
-            self.memo.members == members(&self.counts) && self.counts.removed == 0;
+        let as_counted = self.memo.members == members(&self.counts) && self.counts.removed == 0;
         if as_counted && self.memo.groups.waiting() == self.counts.pending {
             return self.enter_first();
         }
