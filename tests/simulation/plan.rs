@@ -334,6 +334,10 @@ impl Plan {
                 stage.strategy = stage.strategy.timeless();
                 for step in &mut stage.steps {
                     step.timeout = None;
+                    if let Work::WaitHealthy(seconds) = &mut step.work {
+                        // Longer than an engine stands still.
+                        *seconds = 600;
+                    }
                 }
             }
         }
