@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 
-use crate::run::Timestamp;
+use crate::run::{Millis, Timestamp};
 
 /// A source of time.
 #[async_trait]
@@ -17,6 +17,18 @@ pub trait Clock: Send + Sync + 'static {
 
     /// Returns after `length`.
     async fn sleep(&self, length: Duration);
+}
+
+/// Returns at a moment, and never before: a clock that catches up with one that was set back is slower
+/// than the timer that wakes us.
+pub(crate) async fn sleep_until(clock: &dyn Clock, at: Timestamp) {
+    loop {
+        let rest = at.since(clock.now());
+        if rest == Millis(0) {
+            return;
+        }
+        clock.sleep(rest.to_std()).await;
+    }
 }
 
 /// The machine's own clock. When that is set back, this one goes on, a little slower, until the two

@@ -11,12 +11,12 @@ use super::World;
 use super::discovery::{Fed, Following, feed, known_members};
 use super::lease::{LeaseGuard, LeasedAgents};
 use crate::agent::{self, ActionRequest, FollowContext, Start};
-use crate::clock::Clock;
+use crate::clock::sleep_until;
 use crate::mutants::mutant;
 use crate::plugin::PluginError;
 use crate::run::{
     Activate, Activation, ActivationEnd, Answer, AttemptKey, Call, Digest, FailureReason, Input,
-    Machine, MassAbsence, Millis, Perform, Timestamp,
+    Machine, MassAbsence, Perform, Timestamp,
 };
 
 /// Inputs that wait for the driver of a run. Tasks wait when it is full, so nothing is lost.
@@ -257,18 +257,6 @@ impl Performing {
         Answer::RunAction(
             agent::run_action(&self.follow, address, request, start, on_accepted, may_post).await,
         )
-    }
-}
-
-/// Returns at a moment, and never before: a clock that catches up with one that was set back is slower
-/// than the timer that wakes us.
-async fn sleep_until(clock: &dyn Clock, at: Timestamp) {
-    loop {
-        let rest = at.since(clock.now());
-        if rest == Millis(0) {
-            return;
-        }
-        clock.sleep(rest.to_std()).await;
     }
 }
 

@@ -16,8 +16,7 @@ use super::lease::LeaseGuard;
 use super::{cluster, load, members, run_clock};
 use crate::mutants::mutant;
 use crate::run::{
-    Digest, Effect, Input, Loaded, Machine, PlanInput, Roster, Run, RunId, RunStatus, Timestamp,
-    Transition,
+    Digest, Effect, Input, Loaded, Machine, PlanInput, Roster, Run, RunId, Timestamp, Transition,
 };
 use crate::store::{MAX_COMMIT_DOCUMENTS, StoreError};
 
@@ -132,17 +131,10 @@ impl RunDriver {
     /// Follows the cluster of the run while the run is not over: also while it waits, so that its
     /// members are known when it starts.
     async fn follow(&self, loaded: &Loaded) -> Following {
-        let records = match loaded.run.progress.status {
-            RunStatus::Running | RunStatus::Paused => loaded.records.as_slice(),
+        let records = match loaded.run.progress.status.is_under_way() {
+            true => loaded.records.as_slice(),
             // It takes no changes yet, or none any more: what it knows may be long out of date.
-            RunStatus::PendingApprove
-            | RunStatus::Pending
-            | RunStatus::Starting
-            | RunStatus::Cancelling
-            | RunStatus::Finishing
-            | RunStatus::Done
-            | RunStatus::Failed
-            | RunStatus::Cancelled => &[],
+            false => &[],
         };
         let known = known_members(records);
         let known = known.iter().map(|(id, agent)| (id.clone(), agent.address.clone()));
@@ -282,17 +274,7 @@ impl RunDriver {
 /// Whether changes of the cluster come in. While a stage takes its agents in they do not: what comes in
 /// after that begins with what changed meanwhile.
 fn takes_changes(run: &Run) -> bool {
-    match run.progress.status {
-        RunStatus::Running | RunStatus::Paused => !run.progress.stage.entering,
-        RunStatus::PendingApprove
-        | RunStatus::Pending
-        | RunStatus::Starting
-        | RunStatus::Cancelling
-        | RunStatus::Finishing
-        | RunStatus::Done
-        | RunStatus::Failed
-        | RunStatus::Cancelled => false,
-    }
+    run.progress.status.is_under_way() && !run.progress.stage.entering
 }
 
 fn is_continue(effect: &Effect) -> bool {

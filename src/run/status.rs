@@ -62,6 +62,26 @@ impl RunStatus {
         self.next().is_empty()
     }
 
+    /// Whether nothing is done to its agents any more: how the run ends is settled.
+    pub const fn is_settled(self) -> bool {
+        self.is_final() || matches!(self, Self::Finishing)
+    }
+
+    /// Whether its stages go, or would go but for a pause.
+    pub const fn is_under_way(self) -> bool {
+        match self {
+            Self::Running | Self::Paused => true,
+            Self::PendingApprove
+            | Self::Pending
+            | Self::Starting
+            | Self::Cancelling
+            | Self::Finishing
+            | Self::Done
+            | Self::Failed
+            | Self::Cancelled => false,
+        }
+    }
+
     /// Whether the run holds the lock of its cluster.
     pub const fn holds_cluster(self) -> bool {
         match self {

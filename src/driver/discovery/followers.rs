@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::task::{Task, Told, View, ask};
 use crate::agent::platform::Platform;
 use crate::clock::Clock;
-use crate::run::{AgentId, Follower, MassAbsence, Members, Millis, Outcome, Phase, Timestamp};
+use crate::run::{AgentId, Follower, MassAbsence, Members, Millis, Phase, Timestamp};
 use crate::store::{Store, StoreError};
 
 /// Things that wait for a task: each run tells one, and each person who resumes one. Who tells more
@@ -256,13 +256,9 @@ impl Following {
             if missing {
                 return Err(format!("cluster {} does not exist", self.place.cluster));
             }
-            let failed = membership.last_answer.as_ref().and_then(|last| match &last.outcome {
-                Outcome::Ok { .. } => None,
-                Outcome::WithoutCluster => Some("it does not know the cluster".to_owned()),
-                Outcome::Failed { message } => Some(message.clone()),
-            });
+            let problem = membership.problem();
             match membership.phase {
-                Phase::Settled if failed.is_none() => return Ok(membership.members),
+                Phase::Settled if problem.is_none() => return Ok(membership.members),
                 Phase::Settled | Phase::Reading | Phase::Asking => {}
             }
             let Some(discovery) = discovery else {
@@ -277,7 +273,7 @@ impl Following {
                     discovery.url,
                     discovery.cluster,
                     START_PATIENCE.0 / 1_000,
-                    failed.unwrap_or_else(|| "it gave no answer".to_owned()),
+                    problem.unwrap_or("it gave no answer"),
                 ));
             }
             tokio::select! {

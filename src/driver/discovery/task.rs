@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::followers::START_PATIENCE;
 use super::pace::Pace;
 use crate::agent::platform::Platform;
-use crate::clock::Clock;
+use crate::clock::{Clock, sleep_until};
 use crate::playbook;
 use crate::run::{
     AgentId, Follower, Heard, LeftOut, MassAbsence, Membership, Millis, Outcome, Timestamp,
@@ -288,15 +288,8 @@ impl State {
 
     /// Whether the last answer of the platform was good, if there was one.
     fn answers_well(&self) -> bool {
-        match self.follower.membership().last_answer.map(|answer| answer.outcome) {
-            None | Some(Outcome::Ok { .. }) => true,
-            Some(Outcome::WithoutCluster | Outcome::Failed { .. }) => false,
-        }
+        self.follower.membership().problem().is_none()
     }
-}
-
-async fn sleep_until(clock: &dyn Clock, at: Timestamp) {
-    clock.sleep(at.since(clock.now()).to_std()).await;
 }
 
 /// Returns when what is pending is over; never when nothing is.

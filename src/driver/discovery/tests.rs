@@ -37,15 +37,14 @@ impl Scene {
 
     async fn apply(&self, agents: &[&str], url: Option<&str>) {
         let agents: Vec<_> = agents.iter().map(|id| json!({"id": id, "address": at(id)})).collect();
-        let discovery = url.map(|url| json!({"url": url, "cluster": "p", "interval": "10s"}));
+        let mut spec = json!({"agents": agents});
+        if let Some(url) = url {
+            spec["discovery"] = json!({"url": url, "cluster": "p", "interval": "10s"});
+        }
         let text = json!({
             "apiVersion": "replicante.io/v1", "kind": "Cluster", "metadata": {"name": "c"},
-            "spec": {"agents": agents, "discovery": discovery},
+            "spec": spec,
         });
-        let mut text = text.clone();
-        if discovery.is_none() {
-            text["spec"].as_object_mut().unwrap().remove("discovery");
-        }
         let text = text.to_string();
         let spec = parse_cluster(text.as_bytes()).unwrap();
         let cluster = Cluster { text, spec, applied_at: self.clock.now() };

@@ -11,7 +11,7 @@ use crate::mutants::mutant;
 use crate::playbook::{OnError, Step};
 use crate::run::{
     AgentSeq, AgentState, Answer, AttemptKey, Call, CallError, Effect, Failure, FailureReason,
-    Happened, Journal, Millis, Outstanding, Perform, RunStatus, StepPhase,
+    Happened, Journal, Millis, Outstanding, Perform, StepPhase,
 };
 
 /// An action that is looked at although its attempt is over.
@@ -199,8 +199,7 @@ impl Machine {
     /// Takes notice of how an action ended whose attempt is over.
     pub(super) fn settled(&mut self, seq: AgentSeq, answer: Answer, changes: &mut Changes) {
         let Some(settling) = self.settling.remove(&seq) else { return };
-        let status = self.run.progress.status;
-        if status == RunStatus::Finishing || status.is_final() {
+        if self.run.progress.status.is_settled() {
             return;
         }
         let outcome = match &answer {

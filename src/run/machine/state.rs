@@ -324,9 +324,7 @@ impl Machine {
 
     /// Asks to go on where there is more to do than this commit may hold.
     fn keep_going(&mut self, changes: &mut Changes) {
-        let may_go_on = !self.run.progress.status.is_final()
-            && self.run.progress.status != RunStatus::Finishing;
-        if may_go_on && !self.continuing && self.work().is_some() {
+        if !self.run.progress.status.is_settled() && !self.continuing && self.work().is_some() {
             self.continuing = true;
             changes.effects.push(Effect::Continue);
         }

@@ -189,10 +189,10 @@ impl Follower {
         self.absences(&sorted);
         let Sorted { usable, left_out, .. } = sorted;
         let changed = self.take_over(usable, at);
-        if self.remove_the_gone() || changed {
-            self.update();
+        match self.remove_the_gone() || changed {
+            true => self.update(),
+            false => self.mass_absence = self.mass_absence(),
         }
-        self.mass_absence = self.mass_absence();
         left_out
     }
 
@@ -327,8 +327,7 @@ impl Follower {
             |id: &AgentId| self.found.get(id).is_some_and(|found| !self.is_shadowed(id, found));
         self.held = held.into_iter().filter(stays).collect();
         let found = self.found.iter().filter(|(id, found)| !self.is_shadowed(id, found));
-        let found = found.map(|(id, found)| (id, &found.agent));
-        let found = found.map(|(id, agent)| (id.clone(), Arc::clone(agent)));
+        let found = found.map(|(id, found)| (id.clone(), Arc::clone(&found.agent)));
         let declared = self.declared.iter().map(|(id, agent)| (id.clone(), self.told(id, agent)));
         let members: Members = declared.chain(found).collect();
         let same = |(_, one, other): (&AgentId, Option<&Arc<_>>, Option<&Arc<_>>)| {

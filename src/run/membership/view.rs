@@ -99,6 +99,17 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// What is wrong with the answer, for people; nothing where it was good.
+    pub fn problem(&self) -> Option<&str> {
+        match self {
+            Self::Ok { .. } => None,
+            Self::WithoutCluster => Some("it does not know the cluster"),
+            Self::Failed { message } => Some(message),
+        }
+    }
+}
+
 /// How much is known of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -122,4 +133,11 @@ pub struct Membership {
     /// What came of the last question to the platform; none before the first one ended, and where
     /// the Cluster object names no platform.
     pub last_answer: Option<LastAnswer>,
+}
+
+impl Membership {
+    /// What is wrong with the last answer of the platform; nothing where it was good, or there is none.
+    pub fn problem(&self) -> Option<&str> {
+        self.last_answer.as_ref()?.outcome.problem()
+    }
 }
