@@ -175,7 +175,7 @@ impl PluginHost {
                 Ok(None) => threads.importer.run(import).await,
                 Err(gone) => Err(gone),
             },
-            None => run_beside("plugin", move || find().unwrap_or_else(import)),
+            None => run_beside(move || find().unwrap_or_else(import)),
         };
         done.unwrap_or_else(|gone| Err(gone.into()))
     }
@@ -245,7 +245,7 @@ impl PluginHost {
         work: impl FnOnce(Q) -> T + Send + 'static,
     ) -> Result<T, Gone> {
         let Some(threads) = &self.inner.threads else {
-            return run_beside("plugin", move || work(question));
+            return run_beside(move || work(question));
         };
         let [shared, pacing] = [(); 2].map(|()| Arc::clone(&self.inner.shared));
         let [plugin, paced] = [(); 2].map(|()| plugin.clone());

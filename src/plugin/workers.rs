@@ -84,7 +84,6 @@ thread_local! {
 /// streams block on theirs, which is a panic there. Starting a thread for each job would take longer than
 /// most calls of plugins.
 pub(super) fn run_beside<T: Send + 'static>(
-    name: &str,
     job: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Gone> {
     let (answer, answered) = sync_channel(1);
@@ -93,7 +92,7 @@ pub(super) fn run_beside<T: Send + 'static>(
     BESIDE.with_borrow_mut(|beside| {
         let jobs = match beside {
             Some(jobs) => jobs,
-            None => beside.insert(start_beside(name).map_err(|error| {
+            None => beside.insert(start_beside().map_err(|error| {
                 tracing::warn!("failed to start a plugin thread: {error}");
                 Gone
             })?),
@@ -104,10 +103,10 @@ pub(super) fn run_beside<T: Send + 'static>(
 }
 
 /// It ends with the thread that it is beside of, which waits for each job: there is room for one.
-fn start_beside(name: &str) -> io::Result<SyncSender<Job>> {
+fn start_beside() -> io::Result<SyncSender<Job>> {
     let (queue, jobs) = sync_channel::<Job>(1);
     let work = move || in_context(|| jobs.into_iter().for_each(guarded));
-    thread::Builder::new().name(name.to_owned()).stack_size(THREAD_STACK_BYTES).spawn(work)?;
+    thread::Builder::new().name("plugin".to_owned()).stack_size(THREAD_STACK_BYTES).spawn(work)?;
     Ok(queue)
 }
 
@@ -158,10 +157,10 @@ mod tests {
     async fn work_beside_may_block_and_its_panic_is_an_error() {
         let blocks = || tokio::runtime::Handle::current().block_on(async { 1 + 1 });
         let thread = || thread::current().id();
-        let first = run_beside("test", thread).unwrap();
-        assert_eq!(run_beside("test", blocks).unwrap(), 2);
-        assert!(run_beside("test", || panic!("on purpose")).is_err());
-        assert_eq!(run_beside("test", thread).unwrap(), first, "it is the same one");
+        let first = run_beside(thread).unwrap();
+        assert_eq!(run_beside(blocks).unwrap(), 2);
+        assert!(run_beside(|| panic!("on purpose")).is_err());
+        assert_eq!(run_beside(thread).unwrap(), first, "it is the same one");
         assert_ne!(first, thread::current().id());
     }
 
