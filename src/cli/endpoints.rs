@@ -68,11 +68,8 @@ impl<'a> Pages<'a> {
         }
     }
 
-    async fn page<T: DeserializeOwned>(
-        &self,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Listing<T>> {
+    /// One page: a [`Listing`], or what has more beside its items.
+    async fn page<P: DeserializeOwned>(&self, after: Option<&str>, limit: usize) -> Result<P> {
         let segments: Vec<&str> = self.segments.iter().map(String::as_str).collect();
         let mut request = self.client.get(&segments).query(&self.filters);
         request = request.query(&[("limit", limit)]);
@@ -188,11 +185,7 @@ impl Client {
         after: Option<&str>,
         limit: usize,
     ) -> Result<ClusterAgents> {
-        let mut request = self.get(&["clusters", cluster, "agents"]).query(&[("limit", limit)]);
-        if let Some(after) = after {
-            request = request.query(&[("after", after)]);
-        }
-        self.json(request, Repeat::Always).await
+        Pages::new(self, &["clusters", cluster, "agents"]).page(after, limit).await
     }
 
     /// All clusters: items are [`ClusterView`]s.

@@ -27,6 +27,16 @@ const TEMPLATES: [[&str; 2]; 2] = [
     ],
 ];
 
+/// A line on standard error, yet without a bar, whose clock goes; none where nobody looks.
+pub(super) fn live_line(console: &Console, length: Option<u64>) -> Option<ProgressBar> {
+    console.live.then(|| {
+        let line = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr());
+        line.set_style(style(console.colour_messages, false));
+        line.enable_steady_tick(TICK);
+        line
+    })
+}
+
 /// Shows how far a run is, on standard error.
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
@@ -40,12 +50,7 @@ pub(crate) struct Progress {
 impl Progress {
     /// A progress for this console.
     pub(crate) fn new(console: &Console) -> Self {
-        let bar = console.live.then(|| {
-            let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
-            bar.set_style(style(console.colour_messages, false));
-            bar.enable_steady_tick(TICK);
-            bar
-        });
+        let bar = live_line(console, Some(0));
         let drawing = Drawing::default();
         Self { bar, console: console.clone(), batch: None, drawing, after: None, waits_for: None }
     }

@@ -1,17 +1,9 @@
 //! How far work is that may take a while: one line on a terminal, and nothing where there is none.
 
-use std::time::Duration;
-
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 
 use super::output::Console;
-
-/// How often the line is drawn anew, so that the clock in it goes.
-const TICK: Duration = Duration::from_millis(250);
-
-/// Without and with colours.
-const TEMPLATES: [&str; 2] =
-    ["{spinner} {msg} {elapsed_precise}", "{spinner:.yellow} {msg} {elapsed_precise:.dim}"];
+use super::progress::live_line;
 
 /// Shows how far something is, on standard error, until it is dropped.
 pub(crate) struct Work {
@@ -21,15 +13,7 @@ pub(crate) struct Work {
 impl Work {
     /// Begins with nothing to tell.
     pub(crate) fn new(console: &Console) -> Self {
-        let line = console.live.then(|| {
-            let line = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            let template = TEMPLATES[usize::from(console.colour_messages)];
-            let style = ProgressStyle::with_template(template);
-            line.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-            line.enable_steady_tick(TICK);
-            line
-        });
-        Self { line }
+        Self { line: live_line(console, None) }
     }
 
     /// Tells how far it is; the text is made only where somebody sees it.
@@ -53,10 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_templates_are_valid_and_nothing_is_told_to_nobody() {
-        for template in TEMPLATES {
-            ProgressStyle::with_template(template).unwrap();
-        }
+    fn nothing_is_told_to_nobody() {
         let mut console = Console::of_process(Default::default());
         console.live = false;
         Work::new(&console).at(|| panic!("nobody sees it"));

@@ -118,8 +118,6 @@ async fn play(args: &DemoArgs, scene: &mut Scene) -> anyhow::Result<u8> {
 /// How long the tables may take that are still to be shown once the run has ended: each is a command.
 const SHOWN: Duration = Duration::from_secs(30);
 
-const CHANGE: &str = "failed to change the cluster";
-
 /// How the cluster changes, and the file by which it does.
 type Story = Option<(Change, NodesFile)>;
 
@@ -168,26 +166,24 @@ async fn watch_and_change(
     let mut told = std::pin::pin!(tell(run, change, file, beside));
     let watch = ["run", "watch", &run.to_string()].map(OsString::from);
     let mut watched = std::pin::pin!(type_in(scene, &watch));
-    tokio::select! {
-        // A run that pauses is over for this command, also before the cluster has changed. After one that
-        // has ended well all that was to be seen has to have been shown.
+    let (code, told_before) = tokio::select! {
         biased;
-        code = &mut watched => {
-            let code = code?;
-            if code == 0 {
-                let shown = tokio::time::timeout(SHOWN, told).await;
-                shown.context("failed to show the change of the cluster in time")?.context(CHANGE)?;
-            }
-            Ok(code)
-        }
-        told = &mut told => {
-            let code = watched.await?;
-            if code == 0 {
-                told.context(CHANGE)?;
-            }
-            Ok(code)
-        }
+        code = &mut watched => (code?, None),
+        told = &mut told => (watched.await?, Some(told)),
+    };
+    if code != 0 {
+        // A run that pauses is over for this command, also before the cluster has changed.
+        return Ok(code);
     }
+    // After one that has ended well all that was to be seen has to have been shown.
+    let told = match told_before {
+        Some(told) => told,
+        None => tokio::time::timeout(SHOWN, told)
+            .await
+            .context("failed to show the change of the cluster in time")?,
+    };
+    told.context("failed to change the cluster")?;
+    Ok(code)
 }
 
 /// The name that the playbook gives itself.
