@@ -64,6 +64,8 @@ pub(crate) mod chosen {
         OutstandingForgotten,
         /// An agent whose next attempt is due later is not woken for it after the run was taken up.
         RetryForgotten,
+        /// How an agent had ended is forgotten once it has left a second time.
+        EndingForgotten,
         /// An agent is gone once a single answer of the platform is without it.
         RemovedOnFirstAbsence,
         /// An agent that is ADDED again takes part again, whatever was done to it before it left.
@@ -74,7 +76,7 @@ pub(crate) mod chosen {
 
     impl Mutant {
         /// All of them.
-        pub const ALL: [Self; 19] = [
+        pub const ALL: [Self; 20] = [
             Self::PerformBeforeCommit,
             Self::TornCommit,
             Self::PostWithoutLook,
@@ -91,6 +93,7 @@ pub(crate) mod chosen {
             Self::AnswerNotRecorded,
             Self::OutstandingForgotten,
             Self::RetryForgotten,
+            Self::EndingForgotten,
             Self::RemovedOnFirstAbsence,
             Self::AddedStartedTwice,
             Self::SharesRecomputed,

@@ -77,7 +77,8 @@ pub struct AgentRecord {
     /// Whether it is no member any more, and is REMOVED once its call in flight has ended.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub leaving: bool,
-    /// The state that it was in when it left last.
+    /// The state that it was in when it left last; where it had ended before and was left out since it
+    /// returned, how it had ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removed_from: Option<AgentState>,
     /// When the run finished, once it has. Retention counts from here.

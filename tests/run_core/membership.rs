@@ -461,8 +461,13 @@ fn an_agent_that_failed_and_left_takes_no_part_in_later_stages() {
     while world.progress().count(AgentState::Failed) == 0 {
         world.choose(&Choice::PerformWell(0));
     }
+    // Also one that left twice.
+    for _ in 0..2 {
+        world.leaves("node-0");
+        world.joins("node-0");
+        assert_eq!(world.of("node-0").state, AgentState::Skipped);
+    }
     world.leaves("node-0");
-    world.joins("node-0");
     world.run_dry();
     assert_eq!(world.progress().stage.index, 1);
     assert_eq!(world.of("node-0").skip_reason.as_deref(), Some("failed in stage stage-0"));

@@ -40,6 +40,11 @@ impl BudgetModel {
         self.accepted = self.of_run();
     }
 
+    /// The failures of the present stage, and of the whole run.
+    pub(crate) fn counted(&self) -> (usize, usize) {
+        (self.failed.len(), self.of_run())
+    }
+
     fn of_run(&self) -> usize {
         self.before + self.failed.len()
     }

@@ -33,6 +33,8 @@ struct Ear {
     absences: u32,
     /// Whether it is a member, and since when; none before anything was heard of it.
     member: Option<(bool, Timestamp)>,
+    /// Where it is, and since when.
+    address: Option<(String, Timestamp)>,
     /// What was heard when it became a member, and when it ceased to be one.
     back: Vec<u64>,
     gone: Vec<u64>,
@@ -91,11 +93,13 @@ impl Hearing {
         }
         ears.applied_at = Some(object.applied_at);
         let object = &object.spec;
-        let listed: BTreeSet<&AgentId> = object.agents.iter().map(|agent| &agent.id).collect();
+        let listed: BTreeMap<&AgentId, &str> =
+            object.agents.iter().map(|agent| (&agent.id, agent.address.as_str())).collect();
         ears.heard += 1;
         ears.named = object.discovery.is_some();
         for (id, ear) in &mut ears.agents {
-            let was = std::mem::replace(&mut ear.listed, listed.contains(id));
+            let was = std::mem::replace(&mut ear.listed, listed.contains_key(id));
+            let moved = listed.get(id).is_some_and(|address| ear.is_at(address, now));
             if !ears.named {
                 (ear.told, ear.there, ear.absences) = (false, false, 0);
             }
@@ -104,7 +108,7 @@ impl Hearing {
             }
             // Where it was taken out, the platform may tell of it, or not.
             let is_known = !ears.named || ear.listed || was;
-            if ear.update(ears.named, is_known, ears.heard, now) {
+            if ear.update(ears.named, is_known, ears.heard, now) || moved {
                 ears.open.insert(id.clone());
             }
         }
@@ -136,16 +140,17 @@ impl Hearing {
                         ears.open.insert(id.clone());
                     }
                 }
-                Some(false) => {
+                Some(None) => {
                     // It may be a member from now on, and its absences may count from here.
                     (ear.vague, ear.there, ear.member) = (true, false, None);
                     (ear.held, ear.accepted) = (None, false);
                     ear.back.push(ears.heard);
                 }
-                Some(true) => {
+                Some(Some(address)) => {
                     (ear.told, ear.there, ear.absences) = (true, true, 0);
                     (ear.held, ear.accepted) = (None, false);
-                    if ear.update(ears.named, true, ears.heard, now) {
+                    let moved = !ear.listed && ear.is_at(address, now);
+                    if ear.update(ears.named, true, ears.heard, now) || moved {
                         ears.open.insert(id.clone());
                     }
                 }
@@ -247,11 +252,11 @@ impl Hearing {
         let stopped = run.progress.mass_absence.is_some();
         expect(!is_mass || stopped, rule, || format!("many are absent: {ears:?}"))?;
         let mut open = std::mem::take(&mut ears.open);
-        open.retain(|id| ears.is_unnoticed(id, run));
+        open.retain(|id| ears.unnoticed_since(id, run).is_some());
         let excused = run.mass_until.is_some_and(|until| !long_ago(until));
         let late = open.iter().find(|id| {
-            let member = ears.agents[*id].member;
-            member.is_some_and(|(is_member, since)| long_ago(since) && (is_member || !excused))
+            let is_member = ears.agents[*id].member.is_some_and(|(is_member, _)| is_member);
+            ears.unnoticed_since(id, run).is_some_and(long_ago) && (is_member || !excused)
         });
         expect(late.is_none(), rule, || {
             format!("{late:?}: {:?}", late.map(|id| &ears.agents[id]))
@@ -267,13 +272,18 @@ impl Ears {
         (ear, self.places.entry((run, agent.clone())).or_default())
     }
 
-    /// Whether an agent is a member, or not, and a run does not know that.
-    fn is_unnoticed(&self, agent: &AgentId, run: &RunModel) -> bool {
+    /// Since when an agent is a member, or not, or has its address, and a run does not know that.
+    fn unnoticed_since(&self, agent: &AgentId, run: &RunModel) -> Option<Timestamp> {
         let ear = &self.agents[agent];
-        let Some((is_member, _)) = ear.member.filter(|_| !ear.vague) else { return false };
+        let (is_member, since) = ear.member.filter(|_| !ear.vague)?;
         let record = run.record_of(agent);
-        let there = record.is_some_and(|r| r.state != AgentState::Removed && !r.leaving);
-        there != is_member
+        let there = record.filter(|r| r.state != AgentState::Removed && !r.leaving);
+        match (there, &ear.address) {
+            (Some(record), Some((address, since))) if is_member => {
+                (record.address != *address).then_some(*since)
+            }
+            (there, _) => (there.is_some() != is_member).then_some(since),
+        }
     }
 
     fn count_held(&mut self, now: Timestamp) {
@@ -283,6 +293,15 @@ impl Ears {
 }
 
 impl Ear {
+    /// Takes notice of where the agent is; true when that is new.
+    fn is_at(&mut self, address: &str, now: Timestamp) -> bool {
+        if self.address.as_ref().is_some_and(|(known, _)| known == address) {
+            return false;
+        }
+        self.address = Some((address.to_owned(), now));
+        true
+    }
+
     /// Works out whether the agent is a member now, if that is known; true when it changed.
     fn update(&mut self, named: bool, is_known: bool, heard: u64, now: Timestamp) -> bool {
         let is_member = self.listed || named && self.told;
@@ -296,8 +315,8 @@ impl Ear {
     }
 }
 
-/// The agents that an answer names, and whether it is clear where each of them is.
-fn said(nodes: &[PlatformNode]) -> BTreeMap<AgentId, bool> {
+/// The agents that an answer names, and where each of them is, as far as that is clear.
+fn said(nodes: &[PlatformNode]) -> BTreeMap<AgentId, Option<&str>> {
     let mut addresses: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let mut names: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for node in nodes {
@@ -306,12 +325,12 @@ fn said(nodes: &[PlatformNode]) -> BTreeMap<AgentId, bool> {
         addresses.entry(id).or_default().insert(address);
         names.entry(address).or_default().insert(id);
     }
-    let is_clear = |of: &BTreeSet<&str>| match of.first() {
-        Some(address) => {
-            of.len() == 1 && address.starts_with("http://") && names[address].len() == 1
-        }
-        None => false,
+    let is_clear = |address: &&str, of: &BTreeSet<&str>| {
+        of.len() == 1 && address.starts_with("http://") && names[*address].len() == 1
     };
-    let clear = addresses.iter().map(|(id, of)| (AgentId((*id).to_owned()), is_clear(of)));
+    let clear = addresses.iter().map(|(id, of)| {
+        let address = of.first().copied().filter(|address| is_clear(address, of));
+        (AgentId((*id).to_owned()), address)
+    });
     clear.collect()
 }

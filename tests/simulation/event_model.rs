@@ -131,7 +131,7 @@ impl RunModel {
             }
             None if to == AgentState::Added => self.members.added(agent, &says),
             None => {
-                self.members.enters(seq, agent, was, to);
+                self.members.enters(seq, agent, was, to)?;
                 Counts::Nothing
             }
         };

@@ -35,6 +35,8 @@ pub(crate) struct MembershipModel {
     /// Agents that were ADDED since the strategy was asked.
     unseen: BTreeSet<AgentId>,
     failed: BTreeSet<AgentId>,
+    /// Agents that joined, and take no part in the present stage.
+    skipped: BTreeSet<AgentId>,
     /// Events that say of agents which had left that they have.
     still_gone: BTreeSet<u64>,
     /// Everybody who ever left, or was to.
@@ -51,14 +53,18 @@ impl MembershipModel {
         agent: &AgentId,
         was: Option<AgentState>,
         to: AgentState,
-    ) {
+    ) -> Check {
+        let takes_part = self.failed.contains(agent) && to == AgentState::Pending;
+        expect(!takes_part, "who failed is skipped in later stages", || agent.to_string())?;
         self.stays.insert(agent.clone(), Stay::default());
+        self.skipped.remove(agent);
         if to == AgentState::Removed {
             self.left.insert(agent.clone());
         }
         if (was, to) == (Some(AgentState::Removed), AgentState::Removed) {
             self.still_gone.insert(seq);
         }
+        Ok(())
     }
 
     /// Whether an event tells only that an agent is still gone.
@@ -107,10 +113,21 @@ impl MembershipModel {
         }
         let is_over = failed || stay.done || left_as == Some(AgentState::Skipped);
         let counted = std::mem::take(&mut stay.counted);
+        if says.added == OnAdded::Skip || is_over {
+            self.skipped.insert(agent.clone());
+        }
         if says.added == OnAdded::Abort && !is_over {
             self.must_end.get_or_insert_with(|| format!("{agent} joined"));
         }
         if counted { Counts::Undone } else { Counts::Nothing }
+    }
+
+    /// Of those who join and are to be skipped nobody waits to be taken in.
+    pub(crate) fn nobody_is_left_out(&self, states: &BTreeMap<AgentId, AgentState>) -> Check {
+        let waits = |agent: &&AgentId| states.get(*agent) == Some(&AgentState::Added);
+        let left = self.skipped.iter().find(waits);
+        let rule = "who joins is skipped where the stage says so";
+        expect(left.is_none(), rule, || format!("{left:?}"))
     }
 
     fn removed(

@@ -261,6 +261,13 @@ impl RunModel {
         expect(is_same, "shares are of those whom the stage began with", || {
             format!("{} selected, and {}", stage.selected, self.budget.selected)
         })?;
+        if !stage.entering {
+            let said = (stage.failures as usize, self.progress.failures as usize);
+            expect(said == self.budget.counted(), "failures are counted right", || {
+                format!("{said:?} in stage and run, and {}", self.budget.in_words())
+            })?;
+        }
+        self.members.nobody_is_left_out(&self.states)?;
         let many = mass_absence.is_some() && *status == RunStatus::Running;
         expect(!many, "many absences stop the run", || format!("{mass_absence:?}"))?;
         let waits = matches!(status, RunStatus::Paused | RunStatus::PendingApprove);

@@ -300,7 +300,17 @@ impl Machine {
         let from = record.state;
         let was_at_work = std::mem::take(&mut record.leaving);
         record.phase = StepPhase::Waiting;
-        record.removed_from = Some(from);
+        // One that is left out since it had ended when it left before, has still ended like that.
+        let ended = record.removed_from.filter(|before| match before {
+            _ if mutant!(EndingForgotten) => false,
+            AgentState::Done | AgentState::Failed => from == AgentState::Skipped,
+            AgentState::Added
+            | AgentState::Pending
+            | AgentState::Running
+            | AgentState::Skipped
+            | AgentState::Removed => false,
+        });
+        record.removed_from = ended.or(Some(from));
         record.left_at = Some(changes.now);
         let agent = record.agent.clone();
         changes.agent(self, seq, AgentState::Removed, Some("left the cluster".to_owned()));
