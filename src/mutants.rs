@@ -68,6 +68,10 @@ pub(crate) mod chosen {
         EndingForgotten,
         /// An agent is gone once a single answer of the platform is without it.
         RemovedOnFirstAbsence,
+        /// However many agents are absent at once, they are taken for gone.
+        MassAbsenceBelieved,
+        /// A run is not told of new addresses.
+        MoveNotTold,
         /// An agent that is ADDED again takes part again, whatever was done to it before it left.
         AddedStartedTwice,
         /// Shares are of the agents that there are, not of those that the stage began with.
@@ -76,7 +80,7 @@ pub(crate) mod chosen {
 
     impl Mutant {
         /// All of them.
-        pub const ALL: [Self; 20] = [
+        pub const ALL: [Self; 22] = [
             Self::PerformBeforeCommit,
             Self::TornCommit,
             Self::PostWithoutLook,
@@ -95,6 +99,8 @@ pub(crate) mod chosen {
             Self::RetryForgotten,
             Self::EndingForgotten,
             Self::RemovedOnFirstAbsence,
+            Self::MassAbsenceBelieved,
+            Self::MoveNotTold,
             Self::AddedStartedTwice,
             Self::SharesRecomputed,
         ];

@@ -1,7 +1,7 @@
 //! Runs over clusters whose members a platform tells of.
 
 use replibook::agent::{Script, When};
-use replibook::run::{AgentState, Millis, ReasonCode, RunId, RunStatus, Verb};
+use replibook::run::{AgentState, Happened, Millis, ReasonCode, Run, RunId, RunStatus, Verb};
 use serde_json::json;
 
 use super::PLAIN;
@@ -125,6 +125,38 @@ async fn runs_of_one_cluster_share_its_follower() {
     let asked = scene.platforms.asked(URL).len() as u64;
     let intervals = scene.clock.now().since(start).0 / 10_000;
     assert!(asked <= intervals + 2, "{asked} questions in {intervals} intervals");
+}
+
+/// An agent that left while the engine of one run was dead is gone for a run of another engine, and stays
+/// so when that engine takes over the first run, which still knows it.
+#[tokio::test(start_paused = true)]
+async fn who_left_joins_no_run_because_another_one_still_knows_it() {
+    let scene = Scene::new(6).await;
+    // So short that an absent agent is gone before a lease is over.
+    let discovery = json!({"url": URL, "cluster": "p", "interval": "2s"});
+    scene.apply_cluster(json!({"agents": [], "discovery": discovery})).await;
+    let all = [(0, 0), (1, 1), (2, 2), (3, 3), (4, 4), (5, 5)];
+    scene.tell(&all);
+    scene.slow(300);
+    let is_at_work = |run: &Run| run.progress.count(AgentState::Running) > 0;
+    let is_gone = |run: &Run| run.progress.count(AgentState::Removed) == 1;
+    let first = scene.start_run_with("first", PLAIN, "concurrency: allow").await.unwrap();
+    let dies = scene.engine_with("engine-1", 1);
+    scene.until(first, is_at_work).await;
+    let second = scene.start_run_with("second", PLAIN, "concurrency: allow").await.unwrap();
+    let stays = scene.engine("engine-2");
+    scene.until(second, is_at_work).await;
+    dies.kill().await;
+    scene.tell(&all[..5]);
+    scene.until(second, is_gone).await;
+    assert!(!is_gone(&scene.store.run(first).await.unwrap().unwrap()), "nobody goes on with it");
+    scene.until(first, is_gone).await;
+    scene.wait(Millis::from_secs(20)).await;
+    for event in scene.events(second).await {
+        let joined = matches!(event.what, Happened::Agent { to: AgentState::Added, .. });
+        assert!(!joined, "{event:?}");
+    }
+    stays.stop().await;
 }
 
 /// What an engine that died knew of a cluster is not needed: the next one knows the members from the

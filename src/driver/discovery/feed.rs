@@ -8,9 +8,10 @@ use tokio::sync::mpsc;
 use super::followers::Following;
 use crate::driver::World;
 use crate::driver::members;
+use crate::mutants::mutant;
 use crate::run::{
     AgentId, AgentRecord, AgentState, Difference, Input, KnownAgent, MassAbsence, Members,
-    MembershipChange, Phase, Source, Timestamp, difference,
+    Membership, MembershipChange, Phase, Source, Timestamp, difference,
 };
 
 /// Agents that joined which are asked about themselves before the run is told of them: it hears of others
@@ -55,17 +56,28 @@ pub(crate) async fn feed(
 ) {
     let Fed { known, mut told, only } = fed;
     let mut known = Arc::new(known);
+    // What was told completely.
+    let mut seen: Option<Membership> = None;
     loop {
         let now = following.now().membership;
         let is_known = match now.phase {
             Phase::Asking | Phase::Settled => true,
             Phase::Reading => false,
         };
-        if !is_known || (Arc::ptr_eq(&known, &now.members) && told == now.mass_absence) {
+        let is_same = seen.as_ref().is_some_and(|seen| {
+            Arc::ptr_eq(&seen.members, &now.members) && Arc::ptr_eq(&seen.doubtful, &now.doubtful)
+        });
+        if !is_known || (is_same && told == now.mass_absence) {
             following.changed().await;
             continue;
         }
-        let Difference { mut joined, left, moved } = difference(&known, &now.members);
+        let Difference { mut joined, left, mut moved } = difference(&known, &now.members);
+        if mutant!(MoveNotTold) {
+            moved.clear();
+        }
+        // A run may have taken it for gone, on another engine or after a person said so there.
+        let is_doubtful = |(id, _): &mut (AgentId, _)| now.doubtful.contains(id);
+        let mut not_told: Vec<_> = joined.extract_if(.., is_doubtful).collect();
         if let Some(only) = &only {
             joined.retain(|(id, _)| only.contains(id));
         }
@@ -81,10 +93,13 @@ pub(crate) async fn feed(
             told = following.now().membership.mass_absence;
             send(&inbox, MembershipChange { joined, mass_absence: told, ..no_change() }).await;
         }
-        known = match later.is_empty() {
-            true => now.members,
-            false => Arc::new(without(&now.members, &later)),
+        let is_all = later.is_empty();
+        not_told.extend(later);
+        known = match not_told.is_empty() {
+            true => Arc::clone(&now.members),
+            false => Arc::new(without(&now.members, &not_told)),
         };
+        seen = is_all.then_some(now);
     }
 }
 

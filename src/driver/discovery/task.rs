@@ -259,6 +259,7 @@ impl Task {
         self.view.send_if_modified(|view| {
             let known = &view.membership;
             let same = Arc::ptr_eq(&known.members, &membership.members)
+                && Arc::ptr_eq(&known.doubtful, &membership.doubtful)
                 && known.phase == membership.phase
                 && known.mass_absence == membership.mass_absence
                 && known.last_answer == membership.last_answer

@@ -49,6 +49,10 @@ pub struct Follower {
     accepted: BTreeSet<AgentId>,
     members: Arc<Members>,
     mass_absence: Option<MassAbsence>,
+    /// Members that only runs knew so far.
+    unheard: BTreeSet<AgentId>,
+    /// Those of `held`, `accepted` and `unheard`.
+    doubtful: Arc<BTreeSet<AgentId>>,
     last_answer: Option<LastAnswer>,
 }
 
@@ -79,6 +83,8 @@ impl Follower {
             accepted: BTreeSet::new(),
             members: Arc::default(),
             mass_absence: None,
+            unheard: BTreeSet::new(),
+            doubtful: Arc::default(),
             last_answer: None,
         }
     }
@@ -89,6 +95,7 @@ impl Follower {
             phase: self.phase,
             members: Arc::clone(&self.members),
             mass_absence: self.mass_absence,
+            doubtful: Arc::clone(&self.doubtful),
             last_answer: self.last_answer.clone(),
         }
     }
@@ -120,6 +127,7 @@ impl Follower {
         let platform = object.discovery.as_ref().map(|d| (d.url.clone(), d.cluster.clone()));
         if platform.is_none() {
             self.found.clear();
+            self.unheard.clear();
             self.last_answer = None;
             self.phase = Phase::Settled;
         } else if self.platform != platform || self.phase == Phase::Reading {
@@ -132,7 +140,8 @@ impl Follower {
 
     /// Takes notice of agents that a run knows as members since before this began to follow the
     /// cluster, with their addresses. They are members until a platform is without them
-    /// [`ABSENCES`] times; where there is none, only those that the Cluster object lists are.
+    /// [`ABSENCES`] times, but [join](Membership::doubtful) nobody else; where there is none, only those
+    /// that the Cluster object lists are.
     pub fn know(&mut self, known: Vec<(AgentId, String)>, at: Timestamp) {
         if self.phase != Phase::Reading && self.platform.is_none() {
             return;
@@ -144,6 +153,7 @@ impl Follower {
             let is_new = !self.found.contains_key(&id) && self.found.len() < MAX_FOUND;
             if is_new && taken.insert(address.clone()) {
                 let attributes = Map::new();
+                self.unheard.insert(id.clone());
                 self.found.insert(id, Found::new(discovered(address, attributes, at)));
             }
         }
@@ -191,7 +201,7 @@ impl Follower {
         let changed = self.take_over(usable, at);
         match self.remove_the_gone() || changed {
             true => self.update(),
-            false => self.mass_absence = self.mass_absence(),
+            false => self.note_doubts(),
         }
         left_out
     }
@@ -204,6 +214,7 @@ impl Follower {
         for (id, node) in usable {
             self.held.remove(&id);
             self.accepted.remove(&id);
+            self.unheard.remove(&id);
             while known.next_if(|(other, _)| **other < id).is_some() {}
             let Some((_, found)) = known.next_if(|(other, _)| **other == id) else {
                 new.push((id, Found::new(discovered_node(node, at))));
@@ -295,7 +306,8 @@ impl Follower {
                 doubted.push(id.clone());
             }
         }
-        if doubted.len() * 100 > known * MASS_PERCENT || !self.held.is_empty() {
+        let is_mass = doubted.len() * 100 > known * MASS_PERCENT && !mutant!(MassAbsenceBelieved);
+        if is_mass || !self.held.is_empty() {
             self.held.extend(doubted);
         }
         for id in absent {
@@ -312,6 +324,7 @@ impl Follower {
         self.found.retain(|id, found| found.absences < absences || held.contains(id));
         let found = &self.found;
         self.accepted.retain(|id| found.contains_key(id));
+        self.unheard.retain(|id| found.contains_key(id));
         found.len() < before
     }
 
@@ -320,12 +333,15 @@ impl Follower {
         self.declared.contains_key(id) || self.declared_addresses.contains(&found.agent.address)
     }
 
+    /// Whether an agent is a member that the Cluster object says nothing of.
+    fn is_discovered(&self, id: &AgentId) -> bool {
+        self.found.get(id).is_some_and(|found| !self.is_shadowed(id, found))
+    }
+
     /// Works the members out anew. They keep the allocation when nobody changed.
     fn update(&mut self) {
         let held = std::mem::take(&mut self.held);
-        let stays =
-            |id: &AgentId| self.found.get(id).is_some_and(|found| !self.is_shadowed(id, found));
-        self.held = held.into_iter().filter(stays).collect();
+        self.held = held.into_iter().filter(|id| self.is_discovered(id)).collect();
         let found = self.found.iter().filter(|(id, found)| !self.is_shadowed(id, found));
         let found = found.map(|(id, found)| (id.clone(), Arc::clone(&found.agent)));
         let declared = self.declared.iter().map(|(id, agent)| (id.clone(), self.told(id, agent)));
@@ -336,7 +352,7 @@ impl Follower {
         if !side_by_side(&members, &self.members).all(same) {
             self.members = Arc::new(members);
         }
-        self.mass_absence = self.mass_absence();
+        self.note_doubts();
     }
 
     /// An agent of the Cluster object with what its platform tells of it, below what the object says. It
@@ -350,6 +366,16 @@ impl Follower {
             Some(same) => Arc::clone(same),
             None if told == **declared => Arc::clone(declared),
             None => Arc::new(told),
+        }
+    }
+
+    fn note_doubts(&mut self) {
+        self.mass_absence = self.mass_absence();
+        let unheard = self.unheard.iter().filter(|id| self.is_discovered(id));
+        let absent = self.held.iter().chain(&self.accepted);
+        let doubtful: BTreeSet<AgentId> = absent.chain(unheard).cloned().collect();
+        if doubtful != *self.doubtful {
+            self.doubtful = Arc::new(doubtful);
         }
     }
 

@@ -96,6 +96,11 @@ impl Scene {
         members.iter().map(word).collect::<Vec<_>>().join(" ")
     }
 
+    fn doubtful(&self) -> String {
+        let doubtful = self.follower.membership().doubtful;
+        doubtful.iter().map(|id| id.as_str()).collect::<Vec<_>>().join(" ")
+    }
+
     fn mass(&self) -> Option<(u32, u32)> {
         self.follower.membership().mass_absence.map(|mass| (mass.absent, mass.known))
     }
@@ -168,6 +173,7 @@ fn many_at_once_stay_until_they_return() {
     for _ in 0..10 {
         scene.hear("a b c d");
         assert_eq!((scene.members().as_str(), scene.mass()), (SIX, Some((2, 6))));
+        assert_eq!(scene.doubtful(), "e f");
     }
     // One of the two returns, another one is missing for the first time: nobody leaves.
     scene.hear("a b c e");
@@ -177,7 +183,7 @@ fn many_at_once_stay_until_they_return() {
         assert_eq!((scene.members().as_str(), scene.mass()), (SIX, Some((1, 6))));
     }
     scene.hear(SIX);
-    assert_eq!(scene.mass(), None);
+    assert_eq!((scene.mass(), scene.doubtful().as_str()), (None, ""));
     scene.hear("a b c d e");
     assert_eq!(scene.members(), SIX, "absences are counted anew");
 }
@@ -212,8 +218,10 @@ fn a_mass_absence_that_a_person_accepts_is_believed() {
     scene.hear("a b c");
     scene.accept();
     assert_eq!((scene.members().as_str(), scene.mass()), (SIX, None), "after one absence");
+    assert_eq!(scene.doubtful(), "d e f");
     scene.hear("a b c d");
     assert_eq!((scene.members().as_str(), scene.mass()), (SIX, None), "e and f are accepted");
+    assert_eq!(scene.doubtful(), "e f");
     scene.hear("a b c d");
     assert_eq!(scene.members(), "a b c d");
     scene.hear("a b");
@@ -340,16 +348,24 @@ fn what_a_run_knows_is_doubted_as_what_a_platform_told() {
     scene.know(SIX);
     assert_eq!(scene.follower.membership().phase, Phase::Reading);
     scene.declare("s", true);
-    assert_eq!(scene.members(), "a b c d e f s");
+    assert_eq!((scene.members(), scene.doubtful()), ("a b c d e f s".into(), SIX.into()));
     assert_eq!(scene.follower.membership().phase, Phase::Asking);
     for _ in 1..ABSENCES {
         scene.hear("a b c d e@x");
         assert_eq!((scene.members().as_str(), scene.mass()), ("a b c d e@x f s", None));
+        assert_eq!(scene.doubtful(), "f");
     }
     scene.know("e f g@x");
     assert_eq!(scene.members(), "a b c d e@x f s", "e is at the address of g");
     scene.hear("a b c d e@x");
-    assert_eq!(scene.members(), "a b c d e@x s");
+    assert_eq!((scene.members(), scene.doubtful()), ("a b c d e@x s".into(), String::new()));
+    // A run that is taken over later knows one who is gone here.
+    scene.know("f g");
+    assert_eq!(scene.members(), "a b c d e@x f g s");
+    scene.hear("a b c d e@x g");
+    assert_eq!(scene.doubtful(), "f");
+    scene.declare("f s", true);
+    assert_eq!(scene.doubtful(), "", "the Cluster object leaves no doubt");
     // Without a platform only the Cluster object counts.
     scene.declare("s", false);
     scene.know("y z");
@@ -357,6 +373,7 @@ fn what_a_run_knows_is_doubted_as_what_a_platform_told() {
         (scene.members().as_str(), scene.follower.membership().phase),
         ("s", Phase::Settled)
     );
+    assert_eq!(scene.doubtful(), "");
 }
 
 #[test]

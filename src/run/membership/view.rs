@@ -1,6 +1,6 @@
 //! What is known of a cluster at one moment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -130,6 +130,10 @@ pub struct Membership {
     pub members: Arc<Members>,
     /// More members are absent than is believed; they are still among the members.
     pub mass_absence: Option<MassAbsence>,
+    /// Members that join no run which does not know them yet: they are absent with many others, or were
+    /// known by another run and are not confirmed by the platform. The same allocation as long as they
+    /// are the same.
+    pub doubtful: Arc<BTreeSet<AgentId>>,
     /// What came of the last question to the platform; none before the first one ended, and where
     /// the Cluster object names no platform.
     pub last_answer: Option<LastAnswer>,
