@@ -109,7 +109,8 @@ fn json_bytes(value: &impl serde::Serialize) -> usize {
     serde_json::to_vec(value).map_or(usize::MAX, |text| text.len())
 }
 
-async fn ask(world: &World, id: AgentId, agent: Arc<KnownAgent>) -> Member {
+/// Asks an agent about itself.
+pub(super) async fn ask(world: &World, id: AgentId, agent: Arc<KnownAgent>) -> Member {
     let (reported, node) = match answer(world, &agent.address).await {
         Some(info) => (info.attributes, info.raw),
         None => (Map::new(), Value::Null),

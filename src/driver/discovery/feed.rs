@@ -1,8 +1,11 @@
 //! From changes of a cluster to inputs of one run.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::mpsc;
 
 use super::followers::Following;
@@ -10,12 +13,12 @@ use crate::driver::World;
 use crate::driver::members;
 use crate::mutants::mutant;
 use crate::run::{
-    AgentId, AgentRecord, AgentState, Difference, Input, KnownAgent, MassAbsence, Members,
+    AgentId, AgentRecord, AgentState, Difference, Input, KnownAgent, MassAbsence, Member, Members,
     Membership, MembershipChange, Phase, Source, Timestamp, difference,
 };
 
-/// Agents that joined which are asked about themselves before the run is told of them: it hears of others
-/// that leave meanwhile, also when none of these answers.
+/// Agents that joined which are asked about themselves at the same time, so that many who join at once
+/// don't open all their connections at once.
 const JOINED_AT_ONCE: usize = members::ASKED_AT_ONCE;
 
 /// The members that a run knows from its records. One that is leaving is none: it is gone once its action
@@ -47,78 +50,139 @@ pub(crate) struct Fed {
 }
 
 /// Puts every change of the cluster into the inbox of a run. Who is gone or has moved is told at once; who
-/// is new is asked about itself first, a few at a time.
+/// is new is asked about itself first, and told of once it has answered, or has not in time. Nobody waits for
+/// anybody else.
 pub(crate) async fn feed(
     world: World,
     mut following: Following,
     fed: Fed,
     inbox: mpsc::Sender<Input>,
 ) {
-    let Fed { known, mut told, only } = fed;
-    let mut known = Arc::new(known);
-    // What was told completely.
-    let mut seen: Option<Membership> = None;
+    let (asking, answers) = (HashSet::new(), FuturesUnordered::new());
+    let mut feed = Feed { world, inbox, fed, new: VecDeque::new(), asking, answers };
+    // What the run was told of, but for those who joined and have not answered.
+    let mut told: Option<Membership> = None;
     loop {
         let now = following.now().membership;
         let is_known = match now.phase {
             Phase::Asking | Phase::Settled => true,
             Phase::Reading => false,
         };
-        let is_same = seen.as_ref().is_some_and(|seen| {
-            Arc::ptr_eq(&seen.members, &now.members) && Arc::ptr_eq(&seen.doubtful, &now.doubtful)
+        let is_told = told.as_ref().is_some_and(|told| {
+            Arc::ptr_eq(&told.members, &now.members)
+                && Arc::ptr_eq(&told.doubtful, &now.doubtful)
+                && told.mass_absence == now.mass_absence
         });
-        if !is_known || (is_same && told == now.mass_absence) {
-            following.changed().await;
-            continue;
+        if is_known && !is_told {
+            feed.tell(&now).await;
+            told = Some(now.clone());
         }
-        let Difference { mut joined, left, mut moved } = difference(&known, &now.members);
+        feed.ask();
+        tokio::select! {
+            biased;
+            () = following.changed() => {}
+            Some(member) = feed.answers.next() => {
+                if !feed.join(member, &now).await {
+                    told = None;
+                }
+            }
+        }
+    }
+}
+
+/// What a run is told of.
+struct Feed {
+    world: World,
+    inbox: mpsc::Sender<Input>,
+    /// What it was told.
+    fed: Fed,
+    /// Who joined and is to be asked.
+    new: VecDeque<(AgentId, Arc<KnownAgent>)>,
+    /// Who is being asked.
+    asking: HashSet<AgentId>,
+    answers: FuturesUnordered<BoxFuture<'static, Member>>,
+}
+
+impl Feed {
+    /// Tells who left or has moved, and whether many are absent, and notes who joined.
+    async fn tell(&mut self, now: &Membership) {
+        let Difference { mut joined, left, mut moved } = difference(&self.fed.known, &now.members);
         if mutant!(MoveNotTold) {
             moved.clear();
         }
-        // A run may have taken it for gone, on another engine or after a person said so there.
-        let is_doubtful = |(id, _): &mut (AgentId, _)| now.doubtful.contains(id);
-        let mut not_told: Vec<_> = joined.extract_if(.., is_doubtful).collect();
-        if let Some(only) = &only {
-            joined.retain(|(id, _)| only.contains(id));
+        joined.retain(|(id, _)| self.joins(id, now) && !self.asking.contains(id));
+        self.new = joined.into();
+        let mass_absence = now.mass_absence;
+        if self.fed.told == mass_absence && left.is_empty() && moved.is_empty() {
+            return;
         }
-        let later = joined.split_off(joined.len().min(JOINED_AT_ONCE));
-        if told != now.mass_absence || !left.is_empty() || !moved.is_empty() {
-            let mass_absence = now.mass_absence;
-            send(&inbox, MembershipChange { left, moved, mass_absence, ..no_change() }).await;
+        for id in &left {
+            self.fed.known.remove(id);
         }
-        told = now.mass_absence;
+        for (id, _) in &moved {
+            if let Some(agent) = now.members.get(id) {
+                self.fed.known.insert(id.clone(), Arc::clone(agent));
+            }
+        }
+        self.fed.told = mass_absence;
+        self.send(MembershipChange { left, moved, mass_absence, ..no_change() }).await;
+    }
+
+    /// Whether a member that the run does not know joins it.
+    fn joins(&self, id: &AgentId, now: &Membership) -> bool {
+        // A run may have taken a doubtful one for gone, on another engine or after a person said so there.
+        let is_wanted = self.fed.only.as_ref().is_none_or(|only| only.contains(id));
+        is_wanted && !now.doubtful.contains(id)
+    }
+
+    /// Asks who joined, as many at a time as may be.
+    fn ask(&mut self) {
+        while self.asking.len() < JOINED_AT_ONCE {
+            let Some((id, agent)) = self.new.pop_front() else { return };
+            self.asking.insert(id.clone());
+            let world = self.world.clone();
+            let answer = async move { members::ask(&world, id, agent).await };
+            self.answers.push(answer.boxed());
+        }
+    }
+
+    /// Tells who joined, of those that were asked: this one, and all who have answered by now. False when
+    /// something is different by now for one of them, and is to be looked at anew.
+    async fn join(&mut self, first: Member, now: &Membership) -> bool {
+        let mut answered = vec![first];
+        while let Some(Some(member)) = self.answers.next().now_or_never() {
+            answered.push(member);
+        }
+        // The same answers give the same history, whoever was quicker.
+        answered.sort_by(|one, other| one.agent.cmp(&other.agent));
+        let all = answered.len();
+        let mut joined = Vec::with_capacity(all);
+        for member in answered {
+            let id = &member.agent;
+            self.asking.remove(id);
+            let is_there = |agent: &&Arc<KnownAgent>| agent.address == member.address;
+            let agent = now.members.get(id).filter(is_there).filter(|_| self.joins(id, now));
+            if let Some(agent) = agent {
+                self.fed.known.insert(id.clone(), Arc::clone(agent));
+                joined.push(member);
+            }
+        }
+        let are_all = joined.len() == all;
         if !joined.is_empty() {
-            let joined = members::ask_all(&world, joined).await;
-            // It may be over meanwhile, and must not pause a run that a person has resumed.
-            told = following.now().membership.mass_absence;
-            send(&inbox, MembershipChange { joined, mass_absence: told, ..no_change() }).await;
+            let mass_absence = self.fed.told;
+            self.send(MembershipChange { joined, mass_absence, ..no_change() }).await;
         }
-        let is_all = later.is_empty();
-        not_told.extend(later);
-        known = match not_told.is_empty() {
-            true => Arc::clone(&now.members),
-            false => Arc::new(without(&now.members, &not_told)),
-        };
-        seen = is_all.then_some(now);
+        are_all
+    }
+
+    async fn send(&mut self, change: MembershipChange) {
+        for part in change.split() {
+            // The driver is gone when nobody takes it.
+            let _ = self.inbox.send(Input::Membership(part)).await;
+        }
     }
 }
 
 fn no_change() -> MembershipChange {
     MembershipChange::default()
-}
-
-/// The members but for some.
-fn without(members: &Members, some: &[(AgentId, Arc<KnownAgent>)]) -> Members {
-    let mut rest = members.clone();
-    for (id, _) in some {
-        rest.remove(id);
-    }
-    rest
-}
-
-async fn send(inbox: &mpsc::Sender<Input>, change: MembershipChange) {
-    for part in change.split() {
-        // The driver is gone when nobody takes it.
-        let _ = inbox.send(Input::Membership(part)).await;
-    }
 }
