@@ -1,6 +1,7 @@
 //! The followers of this process, and those who listen to them.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -39,6 +40,8 @@ struct Shared {
     clock: Arc<dyn Clock>,
     clusters: Mutex<HashMap<String, Entry>>,
     once: Mutex<HashMap<String, (Timestamp, View)>>,
+    /// How often a Cluster object was changed here.
+    changes: AtomicU64,
     /// One of those who only look asks, and the others wait for what comes of it.
     asking: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
 }
@@ -63,7 +66,9 @@ impl Followers {
     /// No followers yet.
     pub fn new(platforms: Arc<dyn Platform>, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
         let (clusters, once, asking) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { shared: Arc::new(Shared { platforms, store, clock, clusters, once, asking }) }
+        let changes = AtomicU64::new(0);
+        let shared = Shared { platforms, store, clock, clusters, once, changes, asking };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Follows a cluster, until the last one who does drops what this returns. `known` are the agents
@@ -110,6 +115,7 @@ impl Followers {
 
     /// Says that a Cluster object was changed, so that nobody has to find out.
     pub fn changed(&self, cluster: &str) {
+        self.shared.changes.fetch_add(1, Ordering::SeqCst);
         self.shared.once().remove(cluster);
         if let Some(entry) = self.shared.clusters().get(cluster) {
             // A task that is busy looks by itself, a little later.
@@ -141,8 +147,13 @@ impl Followers {
         {
             return Ok(Some(Known { view: view.clone(), followed: false }));
         }
+        let changes = self.shared.changes.load(Ordering::SeqCst);
         let Some(view) = self.ask_once(cluster).await? else { return Ok(None) };
         let mut once = self.shared.once();
+        if self.shared.changes.load(Ordering::SeqCst) != changes {
+            // It may be of the object before, which nobody is to be told of from now on.
+            return Ok(Some(Known { view, followed: false }));
+        }
         if once.len() >= MAX_ONCE {
             once.clear();
         }

@@ -330,6 +330,19 @@ async fn who_only_looks_asks_once_for_a_while() {
     let known = scene.followers.agents("c").await.unwrap().unwrap();
     assert_eq!(ids(&known.view.membership.members), "s");
     assert!(matches!(known.view.membership.last_answer.unwrap().outcome, Outcome::Failed { .. }));
+    // What is answered while the object is changed is told once, and not kept.
+    scene.wait(Millis::from_secs(5)).await;
+    scene.platforms.set_latency(URL, SECOND);
+    let change = async {
+        scene.wait(Millis(500)).await;
+        scene.apply(&["t"], Some(URL)).await;
+        scene.followers.changed("c");
+    };
+    let (before, ()) = tokio::join!(scene.followers.agents("c"), change);
+    assert_eq!(ids(&before.unwrap().unwrap().view.membership.members), "s");
+    let after = scene.followers.agents("c").await.unwrap().unwrap();
+    assert_eq!(ids(&after.view.membership.members), "t");
+    scene.platforms.set_latency(URL, Millis(0));
     // Followed, it is known without a question.
     scene.platforms.fail(URL, None);
     let following = scene.follow().await;
