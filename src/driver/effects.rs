@@ -131,11 +131,12 @@ impl Effects {
     pub(super) fn feed(&mut self, machine: &Machine) {
         self.stop_feeding();
         let records = machine.records();
+        let progress = &machine.run().progress;
         let takes_others = machine.run().snapshot.retry_of.is_none();
         let only = || records.iter().map(|record| record.agent.clone()).collect();
         let fed = Fed {
             known: known_members(records),
-            told: machine.run().progress.mass_absence,
+            told: progress.mass_absence.or(progress.accepted_absence),
             only: (!takes_others).then(only),
         };
         let feed = feed(self.world.clone(), self.following(), fed, self.inbox.clone());

@@ -1,0 +1,51 @@
+//! Many members that are absent at once.
+
+use replibook::playbook::OnAdded;
+use replibook::run::{Input, MassAbsence, MembershipChange, ReasonCode, RunStatus, Verb};
+
+use crate::membership::{IGNORED, at_work, policy};
+use crate::world::Choice;
+
+#[test]
+fn many_that_are_absent_at_once_pause_the_run_until_a_person_has_looked() {
+    let mut world = at_work(policy(OnAdded::Include, IGNORED));
+    let mass_absence = Some(MassAbsence { absent: 2, known: 3 });
+    let change = MembershipChange { mass_absence, ..MembershipChange::default() };
+    world.choose(&Choice::Command(Verb::Pause));
+    world.apply(Input::Membership(change));
+    world.choose(&Choice::Command(Verb::Resume));
+    let reason = world.progress().reason.clone().unwrap();
+    assert_eq!(
+        (world.progress().status, reason.code),
+        (RunStatus::Paused, ReasonCode::MassAbsence)
+    );
+    assert!(reason.message.starts_with("2 of 3 agents"), "{}", reason.message);
+    assert_eq!(world.accepted_absences, 0, "whoever resumed had not been told");
+    world.choose(&Choice::Command(Verb::Resume));
+    assert_eq!(world.progress().status, RunStatus::Running);
+    // What was on its way pauses nobody again, and has it accepted where that was lost.
+    let told = |mass_absence| MembershipChange { mass_absence, ..Default::default() };
+    world.apply(Input::Membership(told(mass_absence)));
+    assert_eq!(world.progress().status, RunStatus::Running);
+    // Once it is over the next one is another one.
+    world.apply(Input::Membership(told(None)));
+    world.apply(Input::Membership(told(mass_absence)));
+    assert_eq!(world.progress().status, RunStatus::Paused);
+    world.choose(&Choice::Command(Verb::Resume));
+    world.run_dry();
+    assert_eq!((world.progress().status, world.accepted_absences), (RunStatus::Done, 3));
+}
+
+#[test]
+fn a_pause_says_so_once_those_who_were_absent_are_back() {
+    let mut world = at_work(policy(OnAdded::Include, IGNORED));
+    let mass_absence = Some(MassAbsence { absent: 2, known: 3 });
+    world.apply(Input::Membership(MembershipChange { mass_absence, ..Default::default() }));
+    world.apply(Input::Membership(MembershipChange::default()));
+    let reason = world.progress().reason.clone().unwrap();
+    assert_eq!(world.progress().status, RunStatus::Paused);
+    assert!(reason.message.contains("are back"), "{}", reason.message);
+    world.choose(&Choice::Command(Verb::Resume));
+    world.run_dry();
+    assert_eq!((world.progress().status, world.accepted_absences), (RunStatus::Done, 0));
+}
