@@ -52,8 +52,6 @@ struct Ears {
     named: bool,
     /// When the Cluster object was applied that was read last.
     applied_at: Option<Timestamp>,
-    /// Agents with a change of which a run may not have taken notice.
-    open: BTreeSet<AgentId>,
     /// Number of the last thing that was heard.
     heard: u64,
     /// Where in what was heard the runs are, for each agent.
@@ -99,7 +97,9 @@ impl Hearing {
         ears.named = object.discovery.is_some();
         for (id, ear) in &mut ears.agents {
             let was = std::mem::replace(&mut ear.listed, listed.contains_key(id));
-            let moved = listed.get(id).is_some_and(|address| ear.is_at(address, now));
+            if let Some(address) = listed.get(id) {
+                ear.is_at(address, now);
+            }
             if !ears.named {
                 (ear.told, ear.there, ear.absences) = (false, false, 0);
             }
@@ -108,9 +108,7 @@ impl Hearing {
             }
             // Where it was taken out, the platform may tell of it, or not.
             let is_known = !ears.named || ear.listed || was;
-            if ear.update(ears.named, is_known, ears.heard, now) || moved {
-                ears.open.insert(id.clone());
-            }
+            ear.update(ears.named, is_known, ears.heard, now);
         }
         ears.count_held(now);
     }
@@ -136,9 +134,7 @@ impl Hearing {
                     ear.absences += 1;
                     ear.told &= ear.absences < ABSENCES;
                     let is_known = ear.absences >= ABSENCES;
-                    if ear.update(ears.named, is_known, ears.heard, now) {
-                        ears.open.insert(id.clone());
-                    }
+                    ear.update(ears.named, is_known, ears.heard, now);
                 }
                 Some(None) => {
                     // It may be a member from now on, and its absences may count from here.
@@ -147,12 +143,17 @@ impl Hearing {
                     ear.back.push(ears.heard);
                 }
                 Some(Some(address)) => {
+                    if ear.is_doubtful() {
+                        // Runs that do not know it are told of it from now on.
+                        ear.member = ear.member.map(|(is_member, _)| (is_member, now));
+                        ear.back.push(ears.heard);
+                    }
                     (ear.told, ear.there, ear.absences) = (true, true, 0);
                     (ear.held, ear.accepted) = (None, false);
-                    let moved = !ear.listed && ear.is_at(address, now);
-                    if ear.update(ears.named, true, ears.heard, now) || moved {
-                        ears.open.insert(id.clone());
+                    if !ear.listed {
+                        ear.is_at(address, now);
                     }
+                    ear.update(ears.named, true, ears.heard, now);
                 }
             }
         }
@@ -196,6 +197,10 @@ impl Hearing {
         }
         for agent in run.leaving.difference(leaving) {
             self.goes(life, run.id, agent)?;
+        }
+        if run.progress.accepted_absence.is_some() {
+            // The engine says so again to whoever follows the cluster, also after a crash.
+            self.accepted(life);
         }
         if self.quiet { self.in_time(life, run, now) } else { Ok(()) }
     }
@@ -251,18 +256,12 @@ impl Hearing {
         let is_mass = ears.mass_since.is_some_and(long_ago);
         let stopped = run.progress.mass_absence.is_some();
         expect(!is_mass || stopped, rule, || format!("many are absent: {ears:?}"))?;
-        let mut open = std::mem::take(&mut ears.open);
-        open.retain(|id| ears.unnoticed_since(id, run).is_some());
         let excused = run.mass_until.is_some_and(|until| !long_ago(until));
-        let late = open.iter().find(|id| {
-            let is_member = ears.agents[*id].member.is_some_and(|(is_member, _)| is_member);
-            ears.unnoticed_since(id, run).is_some_and(long_ago) && (is_member || !excused)
+        let late = ears.agents.iter().find(|(id, ear)| {
+            let is_member = ear.member.is_some_and(|(is_member, _)| is_member);
+            ear.unnoticed_since(id, run).is_some_and(long_ago) && (is_member || !excused)
         });
-        expect(late.is_none(), rule, || {
-            format!("{late:?}: {:?}", late.map(|id| &ears.agents[id]))
-        })?;
-        ears.open = open;
-        Ok(())
+        expect(late.is_none(), rule, || format!("{late:?}"))
     }
 }
 
@@ -272,20 +271,6 @@ impl Ears {
         (ear, self.places.entry((run, agent.clone())).or_default())
     }
 
-    /// Since when an agent is a member, or not, or has its address, and a run does not know that.
-    fn unnoticed_since(&self, agent: &AgentId, run: &RunModel) -> Option<Timestamp> {
-        let ear = &self.agents[agent];
-        let (is_member, since) = ear.member.filter(|_| !ear.vague)?;
-        let record = run.record_of(agent);
-        let there = record.filter(|r| r.state != AgentState::Removed && !r.leaving);
-        match (there, &ear.address) {
-            (Some(record), Some((address, since))) if is_member => {
-                (record.address != *address).then_some(*since)
-            }
-            (there, _) => (there.is_some() != is_member).then_some(since),
-        }
-    }
-
     fn count_held(&mut self, now: Timestamp) {
         let held = self.agents.values().any(|ear| ear.held.is_some());
         self.mass_since = held.then(|| self.mass_since.unwrap_or(now));
@@ -293,25 +278,42 @@ impl Ears {
 }
 
 impl Ear {
-    /// Takes notice of where the agent is; true when that is new.
-    fn is_at(&mut self, address: &str, now: Timestamp) -> bool {
-        if self.address.as_ref().is_some_and(|(known, _)| known == address) {
-            return false;
+    /// Since when the agent is a member, or not, or has its address, and a run does not know that.
+    fn unnoticed_since(&self, agent: &AgentId, run: &RunModel) -> Option<Timestamp> {
+        let (is_member, since) = self.member.filter(|_| !self.vague)?;
+        let record = run.record_of(agent);
+        let there = record.filter(|r| r.state != AgentState::Removed && !r.leaving);
+        match (there, &self.address) {
+            (Some(record), Some((address, since))) if is_member => {
+                (record.address != *address).then_some(*since)
+            }
+            // Who is absent with many others joins nobody.
+            (None, _) if self.is_doubtful() => None,
+            (there, _) => (there.is_some() != is_member).then_some(since),
         }
-        self.address = Some((address.to_owned(), now));
-        true
     }
 
-    /// Works out whether the agent is a member now, if that is known; true when it changed.
-    fn update(&mut self, named: bool, is_known: bool, heard: u64, now: Timestamp) -> bool {
+    /// Whether it is absent with many others.
+    fn is_doubtful(&self) -> bool {
+        self.held.is_some() || self.accepted
+    }
+
+    /// Takes notice of where the agent is.
+    fn is_at(&mut self, address: &str, now: Timestamp) {
+        if self.address.as_ref().is_none_or(|(known, _)| known != address) {
+            self.address = Some((address.to_owned(), now));
+        }
+    }
+
+    /// Works out whether the agent is a member now, if that is known.
+    fn update(&mut self, named: bool, is_known: bool, heard: u64, now: Timestamp) {
         let is_member = self.listed || named && self.told;
         if !is_member && !is_known || self.member.is_some_and(|(was, _)| was == is_member) {
-            return false;
+            return;
         }
         self.member = Some((is_member, now));
         let turns = if is_member { &mut self.back } else { &mut self.gone };
         turns.push(heard);
-        true
     }
 }
 

@@ -43,15 +43,15 @@ pub(crate) fn known_members(records: &[AgentRecord]) -> Members {
 pub(crate) struct Fed {
     /// Those that it takes for members.
     pub(crate) known: Members,
-    /// The mass absence that it was told of.
+    /// The mass absence that it was told of, or that was accepted and that it was not told the end of.
     pub(crate) told: Option<MassAbsence>,
     /// A run over agents of another one takes no others than these.
     pub(crate) only: Option<HashSet<AgentId>>,
 }
 
 /// Puts every change of the cluster into the inbox of a run. Who is gone or has moved is told at once; who
-/// is new is asked about itself first, and told of once it has answered, or has not in time. Nobody waits for
-/// anybody else.
+/// is new is asked about itself first, and told of once it has answered, or has not in time. Leaves and
+/// moves wait for no newcomer.
 pub(crate) async fn feed(
     world: World,
     mut following: Following,
@@ -71,7 +71,7 @@ pub(crate) async fn feed(
         let is_told = told.as_ref().is_some_and(|told| {
             Arc::ptr_eq(&told.members, &now.members)
                 && Arc::ptr_eq(&told.doubtful, &now.doubtful)
-                && told.mass_absence == now.mass_absence
+                && (told.phase, told.mass_absence) == (now.phase, now.mass_absence)
         });
         if is_known && !is_told {
             feed.tell(&now).await;
@@ -106,13 +106,19 @@ struct Feed {
 impl Feed {
     /// Tells who left or has moved, and whether many are absent, and notes who joined.
     async fn tell(&mut self, now: &Membership) {
-        let Difference { mut joined, left, mut moved } = difference(&self.fed.known, &now.members);
+        let changed = difference(&self.fed.known, &now.members);
+        let Difference { mut joined, mut left, mut moved } = changed;
+        self.leave_out_doubtful(&mut left, &mut moved, now);
         if mutant!(MoveNotTold) {
             moved.clear();
         }
         joined.retain(|(id, _)| self.joins(id, now) && !self.asking.contains(id));
         self.new = joined.into();
-        let mass_absence = now.mass_absence;
+        let mass_absence = match now.phase {
+            // What was absent before is not doubted anew, nor over, before the platform has answered.
+            Phase::Reading | Phase::Asking => now.mass_absence.or(self.fed.told),
+            Phase::Settled => now.mass_absence,
+        };
         if self.fed.told == mass_absence && left.is_empty() && moved.is_empty() {
             return;
         }
@@ -128,9 +134,30 @@ impl Feed {
         self.send(MembershipChange { left, moved, mass_absence, ..no_change() }).await;
     }
 
+    /// A doubtful member is where the run knows it: another run, whose records may be older, may have told
+    /// of it elsewhere, at the address of yet another one perhaps.
+    fn leave_out_doubtful(
+        &self,
+        left: &mut Vec<AgentId>,
+        moved: &mut Vec<(AgentId, String)>,
+        now: &Membership,
+    ) {
+        if now.doubtful.is_empty() {
+            return;
+        }
+        moved.retain(|(id, _)| !now.doubtful.contains(id));
+        let members = now.doubtful.iter().filter_map(|id| now.members.get(id));
+        let taken: HashSet<&str> = members.map(|agent| agent.address.as_str()).collect();
+        left.retain(|id| {
+            let known = self.fed.known.get(id);
+            known.is_none_or(|known| !taken.contains(known.address.as_str()))
+        });
+    }
+
     /// Whether a member that the run does not know joins it.
     fn joins(&self, id: &AgentId, now: &Membership) -> bool {
-        // A run may have taken a doubtful one for gone, on another engine or after a person said so there.
+        // The run may have taken a doubtful one for gone already: on another engine, or after a person
+        // accepted that.
         let is_wanted = self.fed.only.as_ref().is_none_or(|only| only.contains(id));
         is_wanted && !now.doubtful.contains(id)
     }
@@ -153,14 +180,16 @@ impl Feed {
         while let Some(Some(member)) = self.answers.next().now_or_never() {
             answered.push(member);
         }
-        // The same answers give the same history, whoever was quicker.
+        // Those who have answered by now are told of in the order of their names.
         answered.sort_by(|one, other| one.agent.cmp(&other.agent));
         let all = answered.len();
         let mut joined = Vec::with_capacity(all);
         for member in answered {
             let id = &member.agent;
             self.asking.remove(id);
-            let is_there = |agent: &&Arc<KnownAgent>| agent.address == member.address;
+            let is_there = |agent: &&Arc<KnownAgent>| {
+                agent.address == member.address && agent.attributes == member.declared
+            };
             let agent = now.members.get(id).filter(is_there).filter(|_| self.joins(id, now));
             if let Some(agent) = agent {
                 self.fed.known.insert(id.clone(), Arc::clone(agent));

@@ -128,6 +128,7 @@ impl Follower {
         if platform.is_none() {
             self.found.clear();
             self.unheard.clear();
+            self.accepted.clear();
             self.last_answer = None;
             self.phase = Phase::Settled;
         } else if self.platform != platform || self.phase == Phase::Reading {
@@ -140,7 +141,7 @@ impl Follower {
 
     /// Takes notice of agents that a run knows as members since before this began to follow the
     /// cluster, with their addresses. They are members until a platform is without them
-    /// [`ABSENCES`] times, but [join](Membership::doubtful) nobody else; where there is none, only those
+    /// [`ABSENCES`] times, but [join](Membership::doubtful) no other run; where there is none, only those
     /// that the Cluster object lists are.
     pub fn know(&mut self, known: Vec<(AgentId, String)>, at: Timestamp) {
         if self.phase != Phase::Reading && self.platform.is_none() {
@@ -371,9 +372,9 @@ impl Follower {
 
     fn note_doubts(&mut self) {
         self.mass_absence = self.mass_absence();
-        let unheard = self.unheard.iter().filter(|id| self.is_discovered(id));
-        let absent = self.held.iter().chain(&self.accepted);
-        let doubtful: BTreeSet<AgentId> = absent.chain(unheard).cloned().collect();
+        let doubtful = self.held.iter().chain(&self.accepted).chain(&self.unheard);
+        let doubtful = doubtful.filter(|id| self.is_discovered(id));
+        let doubtful: BTreeSet<AgentId> = doubtful.cloned().collect();
         if doubtful != *self.doubtful {
             self.doubtful = Arc::new(doubtful);
         }

@@ -234,6 +234,20 @@ fn a_mass_absence_that_a_person_accepts_is_believed() {
 }
 
 #[test]
+fn the_cluster_object_leaves_no_doubt_of_one_who_was_accepted_as_gone() {
+    let mut scene = Scene::new("");
+    scene.hear(SIX);
+    scene.hear("a b c");
+    scene.accept();
+    assert_eq!(scene.doubtful(), "d e f");
+    scene.declare("e", true);
+    assert_eq!(scene.doubtful(), "d f");
+    scene.declare("", false);
+    scene.declare("e f", false);
+    assert_eq!((scene.members(), scene.doubtful()), ("e f".into(), String::new()));
+}
+
+#[test]
 fn a_changed_address_is_taken_over_and_two_may_change_places() {
     let mut scene = Scene::new("");
     scene.hear("a b c");
