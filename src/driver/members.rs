@@ -10,8 +10,8 @@ use super::World;
 use super::discovery::Following;
 use crate::playbook::json_depth_ok;
 use crate::run::{
-    About, AgentId, AskAgain, Input, KnownAgent, Member, NodeInfo, Refreshed, RetryOf, Snapshot,
-    Source, in_order,
+    About, AgentId, AskAgain, Input, KnownAgent, Member, Membership, NodeInfo, Refreshed, RetryOf,
+    Snapshot, Source, in_order,
 };
 use crate::store::{MAX_PAGE, StoreError};
 
@@ -30,15 +30,16 @@ const STORE_WAIT: std::time::Duration = std::time::Duration::from_millis(500);
 /// of its record, hundreds of which are written by one commit.
 const MAX_ABOUT_BYTES: usize = 8 * 1024;
 
-/// Works out the members of a run's cluster: all of them, or, where the run goes over agents of
-/// another one again, those.
+/// Works out the members of a run's cluster at the start of a stage: all of them, or, where the run goes
+/// over agents of another one again, those. A run that has begun, and so knows members, takes no other
+/// doubtful ones.
 pub(super) async fn load(
     world: &World,
     following: Following,
     snapshot: &Snapshot,
-    is_first: bool,
+    knows: Option<HashSet<AgentId>>,
 ) -> Input {
-    match members(world, following, snapshot, is_first).await {
+    match members(world, following, snapshot, knows).await {
         Ok(members) => Input::Members(members),
         Err(message) => Input::MembersFailed(message),
     }
@@ -48,13 +49,17 @@ async fn members(
     world: &World,
     following: Following,
     snapshot: &Snapshot,
-    is_first: bool,
+    knows: Option<HashSet<AgentId>>,
 ) -> Result<Vec<Member>, String> {
-    let known = following.members().await?;
-    let mut agents = in_order(&known);
-    if let Some(of) = snapshot.retry_of.as_ref().filter(|_| is_first) {
-        let wanted = agents_of(world, of).await?;
-        agents.retain(|(id, _)| wanted.contains(id));
+    let Membership { members, doubtful, .. } = following.members().await?;
+    let mut agents = in_order(&members);
+    match (knows, &snapshot.retry_of) {
+        (Some(knows), _) => agents.retain(|(id, _)| knows.contains(id) || !doubtful.contains(id)),
+        (None, Some(of)) => {
+            let wanted = agents_of(world, of).await?;
+            agents.retain(|(id, _)| wanted.contains(id));
+        }
+        (None, None) => {}
     }
     for (id, agent) in agents.iter().filter(|(_, agent)| agent.source == Source::Declared) {
         let bytes = json_bytes(&agent.attributes);

@@ -219,6 +219,9 @@ impl Hearing {
                 if told { Ok(()) } else { self.goes(life, run.id, agent) }
             }
             Happened::Agent { agent, to: AgentState::Added, .. } => self.comes(life, run.id, agent),
+            Happened::Agent { agent, .. } if run.members.is_back(event.seq) => {
+                self.comes(life, run.id, agent)
+            }
             Happened::Status { .. } if run.accepted.contains(&event.seq) => {
                 self.accepted(life);
                 Ok(())

@@ -39,6 +39,8 @@ pub(crate) struct MembershipModel {
     skipped: BTreeSet<AgentId>,
     /// Events that say of agents which had left that they have.
     still_gone: BTreeSet<u64>,
+    /// Events that say of agents which had left that they are back when a stage begins.
+    back: BTreeSet<u64>,
     /// Everybody who ever left, or was to.
     pub(crate) left: BTreeSet<AgentId>,
     /// Why the run has to end.
@@ -61,8 +63,10 @@ impl MembershipModel {
         if to == AgentState::Removed {
             self.left.insert(agent.clone());
         }
-        if (was, to) == (Some(AgentState::Removed), AgentState::Removed) {
-            self.still_gone.insert(seq);
+        match (was, to) {
+            (Some(AgentState::Removed), AgentState::Removed) => drop(self.still_gone.insert(seq)),
+            (Some(AgentState::Removed), _) => drop(self.back.insert(seq)),
+            _ => {}
         }
         Ok(())
     }
@@ -70,6 +74,11 @@ impl MembershipModel {
     /// Whether an event tells only that an agent is still gone.
     pub(crate) fn is_still_gone(&self, seq: u64) -> bool {
         self.still_gone.contains(&seq)
+    }
+
+    /// Whether an event tells that an agent that had left is back when a stage begins.
+    pub(crate) fn is_back(&self, seq: u64) -> bool {
+        self.back.contains(&seq)
     }
 
     /// The strategy decided, and so saw everybody.

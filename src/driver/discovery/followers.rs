@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::task::{Task, Told, View, ask};
 use crate::agent::platform::Platform;
 use crate::clock::Clock;
-use crate::run::{AgentId, Follower, MassAbsence, Members, Millis, Phase, Timestamp};
+use crate::run::{AgentId, Follower, MassAbsence, Membership, Millis, Phase, Timestamp};
 use crate::store::{Store, StoreError};
 
 /// Things that wait for a task: each run tells one, and each person who resumes one. Who tells more
@@ -253,7 +253,7 @@ impl Following {
     ///
     /// # Errors
     /// What is missing, for people. A store that does not answer is waited for.
-    pub(crate) async fn members(mut self) -> Result<Arc<Members>, String> {
+    pub(crate) async fn members(mut self) -> Result<Membership, String> {
         let clock = Arc::clone(&self.place.shared.clock);
         let mut deadline: Option<Timestamp> = None;
         // What was applied before the run was started counts.
@@ -269,7 +269,7 @@ impl Following {
             }
             let problem = membership.problem();
             match membership.phase {
-                Phase::Settled if problem.is_none() => return Ok(membership.members),
+                Phase::Settled if problem.is_none() => return Ok(membership),
                 Phase::Settled | Phase::Reading | Phase::Asking => {}
             }
             let Some(discovery) = discovery else {
