@@ -131,12 +131,11 @@ impl Effects {
     pub(super) fn feed(&mut self, machine: &Machine) {
         self.stop_feeding();
         let records = machine.records();
-        let progress = &machine.run().progress;
         let takes_others = machine.run().snapshot.retry_of.is_none();
         let only = || records.iter().map(|record| record.agent.clone()).collect();
         let fed = Fed {
             known: known_members(records),
-            told: progress.mass_absence.or(progress.accepted_absence),
+            told: machine.run().progress.mass_absence,
             only: (!takes_others).then(only),
         };
         let feed = feed(self.world.clone(), self.following(), fed, self.inbox.clone());

@@ -10,8 +10,8 @@ use super::World;
 use super::discovery::Following;
 use crate::playbook::json_depth_ok;
 use crate::run::{
-    About, AgentId, AskAgain, Input, KnownAgent, Member, Membership, NodeInfo, Refreshed, RetryOf,
-    Snapshot, Source, in_order,
+    About, AgentId, AskAgain, Input, KnownAgent, Member, Members, Membership, NodeInfo, Refreshed,
+    RetryOf, Snapshot, Source, in_order,
 };
 use crate::store::{MAX_PAGE, StoreError};
 
@@ -37,7 +37,7 @@ pub(super) async fn load(
     world: &World,
     following: Following,
     snapshot: &Snapshot,
-    knows: Option<HashSet<AgentId>>,
+    knows: Option<Members>,
 ) -> Input {
     match members(world, following, snapshot, knows).await {
         Ok(members) => Input::Members(members),
@@ -49,12 +49,21 @@ async fn members(
     world: &World,
     following: Following,
     snapshot: &Snapshot,
-    knows: Option<HashSet<AgentId>>,
+    knows: Option<Members>,
 ) -> Result<Vec<Member>, String> {
     let Membership { members, doubtful, .. } = following.members().await?;
     let mut agents = in_order(&members);
     match (knows, &snapshot.retry_of) {
-        (Some(knows), _) => agents.retain(|(id, _)| knows.contains(id) || !doubtful.contains(id)),
+        (Some(knows), _) => agents.retain_mut(|(id, agent)| {
+            let known = doubtful.contains(id).then(|| knows.get(id));
+            if let Some(Some(known)) = known
+                && known.address != agent.address
+            {
+                // Where it is may be on the word of another run, whose records are older.
+                Arc::make_mut(agent).address.clone_from(&known.address);
+            }
+            known.is_none_or(|known| known.is_some())
+        }),
         (None, Some(of)) => {
             let wanted = agents_of(world, of).await?;
             agents.retain(|(id, _)| wanted.contains(id));

@@ -227,8 +227,7 @@ impl RunDriver {
                     let snapshot = machine.run().snapshot.clone();
                     // Later stages know the agents that they go over again.
                     let is_first = machine.run().progress.stage.index == 0;
-                    let knows = || known_members(machine.records()).into_keys().collect();
-                    let knows = (!is_first).then(knows);
+                    let knows = (!is_first).then(|| known_members(machine.records()));
                     effects.answer(async move {
                         members::load(&world, following, &snapshot, knows).await
                     });

@@ -190,10 +190,6 @@ pub struct Progress {
     /// More members of the cluster are absent at once than is believed without a person.
     #[serde(default)]
     pub mass_absence: Option<MassAbsence>,
-    /// The mass absence that a person took for gone by resuming the run, until the run was told that the
-    /// cluster is without it.
-    #[serde(default)]
-    pub accepted_absence: Option<MassAbsence>,
     /// Whether agents that have started stop after their present call, while the run is paused.
     #[serde(default)]
     pub hold: bool,
@@ -234,7 +230,6 @@ impl Progress {
             counts: BTreeMap::new(),
             stage: StageProgress::default(),
             mass_absence: None,
-            accepted_absence: None,
             hold: false,
             held_since: None,
             held: Millis(0),

@@ -308,6 +308,36 @@ async fn a_second_mass_absence_has_to_be_accepted_too() {
     engine.stop().await;
 }
 
+/// Whoever resumes before the next engine has asked the platform can't have seen what it will say.
+#[tokio::test(start_paused = true)]
+async fn a_mass_absence_that_the_next_engine_sees_after_a_resume_has_to_be_accepted_too() {
+    let scene = Scene::new(4).await;
+    let all: &[(usize, usize)] = &[(0, 0), (1, 1), (2, 2), (3, 3)];
+    scene.discover(0).await;
+    scene.tell(all);
+    scene.slow(300);
+    let run = scene.start_run("first", PLAIN).await;
+    let engine = scene.engine("engine-1");
+    scene.until(run, |run| run.progress.count(AgentState::Running) == 1).await;
+    scene.tell(&all[..2]);
+    scene.until(run, |run| run.progress.status == RunStatus::Paused).await;
+    engine.kill().await;
+    scene.platforms.fail(URL, Some("no"));
+    let engine = scene.engine("engine-2");
+    let is_told = |run: &Run| run.progress.mass_absence.is_none();
+    scene.until(run, is_told).await;
+    scene.command(run, Verb::Resume).await;
+    scene.until(run, |run| run.progress.status == RunStatus::Running).await;
+    scene.platforms.fail(URL, None);
+    let paused = scene.until(run, |run| run.progress.status == RunStatus::Paused).await;
+    assert_eq!(paused.progress.reason.unwrap().code, ReasonCode::MassAbsence);
+    scene.command(run, Verb::Resume).await;
+    let done = scene.until_final(run).await;
+    assert_eq!(done.progress.count(AgentState::Removed), 2, "{:?}", done.progress);
+    assert_eq!(scene.executions(), [1, 1, 0, 0]);
+    engine.stop().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_newcomer_that_moves_while_it_is_asked_joins_where_it_is() {
     let scene = Scene::new(8).await;

@@ -198,10 +198,6 @@ impl Hearing {
         for agent in run.leaving.difference(leaving) {
             self.goes(life, run.id, agent)?;
         }
-        if run.progress.accepted_absence.is_some() {
-            // The engine says so again to whoever follows the cluster, also after a crash.
-            self.accepted(life);
-        }
         if self.quiet { self.in_time(life, run, now) } else { Ok(()) }
     }
 

@@ -43,7 +43,7 @@ pub(crate) fn known_members(records: &[AgentRecord]) -> Members {
 pub(crate) struct Fed {
     /// Those that it takes for members.
     pub(crate) known: Members,
-    /// The mass absence that it was told of, or that was accepted and that it was not told the end of.
+    /// The mass absence that it was told of.
     pub(crate) told: Option<MassAbsence>,
     /// A run over agents of another one takes no others than these.
     pub(crate) only: Option<HashSet<AgentId>>,
@@ -71,7 +71,7 @@ pub(crate) async fn feed(
         let is_told = told.as_ref().is_some_and(|told| {
             Arc::ptr_eq(&told.members, &now.members)
                 && Arc::ptr_eq(&told.doubtful, &now.doubtful)
-                && (told.phase, told.mass_absence) == (now.phase, now.mass_absence)
+                && told.mass_absence == now.mass_absence
         });
         if is_known && !is_told {
             feed.tell(&now).await;
@@ -108,17 +108,23 @@ impl Feed {
     async fn tell(&mut self, now: &Membership) {
         let changed = difference(&self.fed.known, &now.members);
         let Difference { mut joined, mut left, mut moved } = changed;
-        self.leave_out_doubtful(&mut left, &mut moved, now);
+        let homes = self.homes(now);
+        if !now.doubtful.is_empty() {
+            moved.retain(|(id, to)| !now.doubtful.contains(id) && !homes.contains(to));
+            let doubtful = now.doubtful.iter().filter_map(|id| now.members.get(id));
+            let taken: HashSet<&str> = doubtful.map(|agent| agent.address.as_str()).collect();
+            let address_of =
+                |id: &AgentId| self.fed.known.get(id).map(|agent| agent.address.as_str());
+            left.retain(|id| address_of(id).is_none_or(|address| !taken.contains(address)));
+        }
         if mutant!(MoveNotTold) {
             moved.clear();
         }
-        joined.retain(|(id, _)| self.joins(id, now) && !self.asking.contains(id));
+        joined.retain(|(id, agent)| {
+            self.joins((id, agent), &homes, now) && !self.asking.contains(id)
+        });
         self.new = joined.into();
-        let mass_absence = match now.phase {
-            // What was absent before is not doubted anew, nor over, before the platform has answered.
-            Phase::Reading | Phase::Asking => now.mass_absence.or(self.fed.told),
-            Phase::Settled => now.mass_absence,
-        };
+        let mass_absence = now.mass_absence;
         if self.fed.told == mass_absence && left.is_empty() && moved.is_empty() {
             return;
         }
@@ -134,32 +140,25 @@ impl Feed {
         self.send(MembershipChange { left, moved, mass_absence, ..no_change() }).await;
     }
 
-    /// A doubtful member is where the run knows it: another run, whose records may be older, may have told
-    /// of it elsewhere, at the address of yet another one perhaps.
-    fn leave_out_doubtful(
-        &self,
-        left: &mut Vec<AgentId>,
-        moved: &mut Vec<(AgentId, String)>,
-        now: &Membership,
-    ) {
-        if now.doubtful.is_empty() {
-            return;
-        }
-        moved.retain(|(id, _)| !now.doubtful.contains(id));
-        let members = now.doubtful.iter().filter_map(|id| now.members.get(id));
-        let taken: HashSet<&str> = members.map(|agent| agent.address.as_str()).collect();
-        left.retain(|id| {
-            let known = self.fed.known.get(id);
-            known.is_none_or(|known| !taken.contains(known.address.as_str()))
-        });
+    /// Where the run knows doubtful members. Another run, whose records may be older, may have told of
+    /// them elsewhere, at the address of yet another one perhaps: until the platform tells more, they stay
+    /// where they are, and nobody else is there.
+    fn homes(&self, now: &Membership) -> HashSet<String> {
+        let known = now.doubtful.iter().filter_map(|id| self.fed.known.get(id));
+        known.map(|agent| agent.address.clone()).collect()
     }
 
     /// Whether a member that the run does not know joins it.
-    fn joins(&self, id: &AgentId, now: &Membership) -> bool {
+    fn joins(
+        &self,
+        (id, agent): (&AgentId, &KnownAgent),
+        homes: &HashSet<String>,
+        now: &Membership,
+    ) -> bool {
         // The run may have taken a doubtful one for gone already: on another engine, or after a person
         // accepted that.
         let is_wanted = self.fed.only.as_ref().is_none_or(|only| only.contains(id));
-        is_wanted && !now.doubtful.contains(id)
+        is_wanted && !now.doubtful.contains(id) && !homes.contains(&agent.address)
     }
 
     /// Asks who joined, as many at a time as may be.
@@ -182,7 +181,7 @@ impl Feed {
         }
         // Those who have answered by now are told of in the order of their names.
         answered.sort_by(|one, other| one.agent.cmp(&other.agent));
-        let all = answered.len();
+        let (all, homes) = (answered.len(), self.homes(now));
         let mut joined = Vec::with_capacity(all);
         for member in answered {
             let id = &member.agent;
@@ -190,7 +189,11 @@ impl Feed {
             let is_there = |agent: &&Arc<KnownAgent>| {
                 agent.address == member.address && agent.attributes == member.declared
             };
-            let agent = now.members.get(id).filter(is_there).filter(|_| self.joins(id, now));
+            let agent = now
+                .members
+                .get(id)
+                .filter(is_there)
+                .filter(|agent| self.joins((id, agent), &homes, now));
             if let Some(agent) = agent {
                 self.fed.known.insert(id.clone(), Arc::clone(agent));
                 joined.push(member);

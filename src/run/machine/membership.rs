@@ -395,15 +395,6 @@ impl Machine {
 
     /// More members are absent than is believed: a person has to look before the run goes on.
     fn absence(&mut self, found: Option<MassAbsence>, changes: &mut Changes) {
-        if let Some(seen) = self.run.progress.accepted_absence {
-            if found == Some(seen) {
-                // It was on its way when a person resumed the run, or that was lost in a crash.
-                changes.effects.push(Effect::AcceptAbsence(seen));
-                return;
-            }
-            self.run.progress.accepted_absence = None;
-            changes.progress = true;
-        }
         if self.run.progress.mass_absence == found {
             return;
         }

@@ -240,7 +240,6 @@ impl Machine {
         if paused_for == Some(ReasonCode::MassAbsence)
             && let Some(seen) = self.run.progress.mass_absence.take()
         {
-            self.run.progress.accepted_absence = Some(seen);
             changes.effects.push(Effect::AcceptAbsence(seen));
         }
         self.let_go(changes);

@@ -141,7 +141,7 @@ impl Follower {
 
     /// Takes notice of agents that a run knows as members since before this began to follow the
     /// cluster, with their addresses. They are members until a platform is without them
-    /// [`ABSENCES`] times, but [join](Membership::doubtful) no other run; where there is none, only those
+    /// [`ABSENCES`] times, but [join](Membership::doubtful) no other run that has begun; where there is none, only those
     /// that the Cluster object lists are.
     pub fn know(&mut self, known: Vec<(AgentId, String)>, at: Timestamp) {
         if self.phase != Phase::Reading && self.platform.is_none() {

@@ -130,9 +130,9 @@ pub struct Membership {
     pub members: Arc<Members>,
     /// More members are absent than is believed; they are still among the members.
     pub mass_absence: Option<MassAbsence>,
-    /// Members of which only those runs should take notice that know them: they are absent with many
-    /// others, which a person may have accepted, or only a run told of them, and the platform did not
-    /// yet. The same allocation as long as they are the same.
+    /// Members that join no run which has begun: they are absent with many others, which a person may have
+    /// accepted, or only a run told of them, and the platform did not yet. The same allocation as long as
+    /// they are the same.
     pub doubtful: Arc<BTreeSet<AgentId>>,
     /// What came of the last question to the platform; none before the first one ended, and where
     /// the Cluster object names no platform.
