@@ -54,16 +54,19 @@ async fn members(
     let Membership { members, doubtful, .. } = following.members().await?;
     let mut agents = in_order(&members);
     match (knows, &snapshot.retry_of) {
-        (Some(knows), _) => agents.retain_mut(|(id, agent)| {
-            let known = doubtful.contains(id).then(|| knows.get(id));
-            if let Some(Some(known)) = known
-                && known.address != agent.address
-            {
-                // Where it is may be on the word of another run, whose records are older.
-                Arc::make_mut(agent).address.clone_from(&known.address);
-            }
-            known.is_none_or(|known| known.is_some())
-        }),
+        (Some(knows), _) => {
+            let homes: HashSet<&str> = members.values().map(|a| a.address.as_str()).collect();
+            agents.retain_mut(|(id, agent)| {
+                let known = doubtful.contains(id).then(|| knows.get(id));
+                if let Some(Some(known)) = known
+                    && !homes.contains(known.address.as_str())
+                {
+                    // Another run, whose records are older, may have told where it is.
+                    Arc::make_mut(agent).address.clone_from(&known.address);
+                }
+                known.is_none_or(|known| known.is_some())
+            });
+        }
         (None, Some(of)) => {
             let wanted = agents_of(world, of).await?;
             agents.retain(|(id, _)| wanted.contains(id));

@@ -323,9 +323,13 @@ async fn a_mass_absence_that_the_next_engine_sees_after_a_resume_has_to_be_accep
     scene.until(run, |run| run.progress.status == RunStatus::Paused).await;
     engine.kill().await;
     scene.platforms.fail(URL, Some("no"));
+    let asked = scene.platforms.asked(URL).len();
     let engine = scene.engine("engine-2");
-    let is_told = |run: &Run| run.progress.mass_absence.is_none();
-    scene.until(run, is_told).await;
+    while scene.platforms.asked(URL).len() < asked + 3 {
+        scene.wait(Millis(100)).await;
+    }
+    let paused = scene.store.run(run).await.unwrap().unwrap();
+    assert!(paused.progress.mass_absence.is_some(), "nobody knows that it is over");
     scene.command(run, Verb::Resume).await;
     scene.until(run, |run| run.progress.status == RunStatus::Running).await;
     scene.platforms.fail(URL, None);

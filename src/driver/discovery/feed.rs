@@ -58,8 +58,8 @@ pub(crate) async fn feed(
     fed: Fed,
     inbox: mpsc::Sender<Input>,
 ) {
-    let (asking, answers) = (HashSet::new(), FuturesUnordered::new());
-    let mut feed = Feed { world, inbox, fed, new: VecDeque::new(), asking, answers };
+    let (new, asking, answers) = (VecDeque::new(), HashSet::new(), FuturesUnordered::new());
+    let mut feed = Feed { world, inbox, fed, is_sure: false, new, asking, answers };
     // What the run was told of, but for those who joined and have not answered.
     let mut told: Option<Membership> = None;
     loop {
@@ -71,7 +71,7 @@ pub(crate) async fn feed(
         let is_told = told.as_ref().is_some_and(|told| {
             Arc::ptr_eq(&told.members, &now.members)
                 && Arc::ptr_eq(&told.doubtful, &now.doubtful)
-                && told.mass_absence == now.mass_absence
+                && (told.phase, told.mass_absence) == (now.phase, now.mass_absence)
         });
         if is_known && !is_told {
             feed.tell(&now).await;
@@ -96,6 +96,8 @@ struct Feed {
     inbox: mpsc::Sender<Input>,
     /// What it was told.
     fed: Fed,
+    /// Whether it was told since the platform has answered, or there is none.
+    is_sure: bool,
     /// Who joined and is to be asked.
     new: VecDeque<(AgentId, Arc<KnownAgent>)>,
     /// Who is being asked.
@@ -108,24 +110,20 @@ impl Feed {
     async fn tell(&mut self, now: &Membership) {
         let changed = difference(&self.fed.known, &now.members);
         let Difference { mut joined, mut left, mut moved } = changed;
-        let homes = self.homes(now);
-        if !now.doubtful.is_empty() {
-            moved.retain(|(id, to)| !now.doubtful.contains(id) && !homes.contains(to));
-            let doubtful = now.doubtful.iter().filter_map(|id| now.members.get(id));
-            let taken: HashSet<&str> = doubtful.map(|agent| agent.address.as_str()).collect();
-            let address_of =
-                |id: &AgentId| self.fed.known.get(id).map(|agent| agent.address.as_str());
-            left.retain(|id| address_of(id).is_none_or(|address| !taken.contains(address)));
-        }
+        self.hold_back(&mut left, &mut moved, now);
         if mutant!(MoveNotTold) {
             moved.clear();
         }
-        joined.retain(|(id, agent)| {
-            self.joins((id, agent), &homes, now) && !self.asking.contains(id)
-        });
+        joined.retain(|(id, _)| self.joins(id, now) && !self.asking.contains(id));
         self.new = joined.into();
-        let mass_absence = now.mass_absence;
-        if self.fed.told == mass_absence && left.is_empty() && moved.is_empty() {
+        let (mass_absence, is_first) = match now.phase {
+            // Whether it is over is known once the platform has answered, and is told then in any case:
+            // somebody may have resumed the run meanwhile.
+            Phase::Reading | Phase::Asking => (now.mass_absence.or(self.fed.told), false),
+            Phase::Settled => (now.mass_absence, !std::mem::replace(&mut self.is_sure, true)),
+        };
+        let is_same = !is_first && self.fed.told == mass_absence;
+        if is_same && left.is_empty() && moved.is_empty() {
             return;
         }
         for id in &left {
@@ -140,25 +138,35 @@ impl Feed {
         self.send(MembershipChange { left, moved, mass_absence, ..no_change() }).await;
     }
 
-    /// Where the run knows doubtful members. Another run, whose records may be older, may have told of
-    /// them elsewhere, at the address of yet another one perhaps: until the platform tells more, they stay
-    /// where they are, and nobody else is there.
-    fn homes(&self, now: &Membership) -> HashSet<String> {
-        let known = now.doubtful.iter().filter_map(|id| self.fed.known.get(id));
-        known.map(|agent| agent.address.clone()).collect()
+    /// Another run, whose records may be older, may have told of doubtful members elsewhere. Until the
+    /// platform tells more, they stay where this run knows them, if nobody else is there, and who was
+    /// where they are said to be stays too.
+    fn hold_back(
+        &self,
+        left: &mut Vec<AgentId>,
+        moved: &mut Vec<(AgentId, String)>,
+        now: &Membership,
+    ) {
+        if now.doubtful.is_empty() || left.is_empty() && moved.is_empty() {
+            return;
+        }
+        let homes: HashSet<&str> = now.members.values().map(|a| a.address.as_str()).collect();
+        let doubtful = now.doubtful.iter().filter_map(|id| now.members.get(id));
+        let doubtful: HashSet<&str> = doubtful.map(|agent| agent.address.as_str()).collect();
+        let is_at = |id: &AgentId, places: &HashSet<&str>| {
+            let known = self.fed.known.get(id);
+            known.is_some_and(|known| places.contains(known.address.as_str()))
+        };
+        moved.retain(|(id, _)| !now.doubtful.contains(id) || is_at(id, &homes));
+        left.retain(|id| !is_at(id, &doubtful));
     }
 
     /// Whether a member that the run does not know joins it.
-    fn joins(
-        &self,
-        (id, agent): (&AgentId, &KnownAgent),
-        homes: &HashSet<String>,
-        now: &Membership,
-    ) -> bool {
+    fn joins(&self, id: &AgentId, now: &Membership) -> bool {
         // The run may have taken a doubtful one for gone already: on another engine, or after a person
         // accepted that.
         let is_wanted = self.fed.only.as_ref().is_none_or(|only| only.contains(id));
-        is_wanted && !now.doubtful.contains(id) && !homes.contains(&agent.address)
+        is_wanted && !now.doubtful.contains(id)
     }
 
     /// Asks who joined, as many at a time as may be.
@@ -181,7 +189,7 @@ impl Feed {
         }
         // Those who have answered by now are told of in the order of their names.
         answered.sort_by(|one, other| one.agent.cmp(&other.agent));
-        let (all, homes) = (answered.len(), self.homes(now));
+        let all = answered.len();
         let mut joined = Vec::with_capacity(all);
         for member in answered {
             let id = &member.agent;
@@ -189,11 +197,7 @@ impl Feed {
             let is_there = |agent: &&Arc<KnownAgent>| {
                 agent.address == member.address && agent.attributes == member.declared
             };
-            let agent = now
-                .members
-                .get(id)
-                .filter(is_there)
-                .filter(|agent| self.joins((id, agent), &homes, now));
+            let agent = now.members.get(id).filter(is_there).filter(|_| self.joins(id, now));
             if let Some(agent) = agent {
                 self.fed.known.insert(id.clone(), Arc::clone(agent));
                 joined.push(member);

@@ -141,8 +141,8 @@ impl Follower {
 
     /// Takes notice of agents that a run knows as members since before this began to follow the
     /// cluster, with their addresses. They are members until a platform is without them
-    /// [`ABSENCES`] times, but [join](Membership::doubtful) no other run that has begun; where there is none, only those
-    /// that the Cluster object lists are.
+    /// [`ABSENCES`] times, but [join](Membership::doubtful) no other run that has begun. Where no platform
+    /// is named, only those are members that the Cluster object lists.
     pub fn know(&mut self, known: Vec<(AgentId, String)>, at: Timestamp) {
         if self.phase != Phase::Reading && self.platform.is_none() {
             return;
