@@ -96,7 +96,7 @@ struct Feed {
     inbox: mpsc::Sender<Input>,
     /// What it was told.
     fed: Fed,
-    /// Whether it was told since the platform has answered, or there is none.
+    /// Whether it was told since the present platform has answered, or there is none.
     is_sure: bool,
     /// Who joined and is to be asked.
     new: VecDeque<(AgentId, Arc<KnownAgent>)>,
@@ -119,7 +119,10 @@ impl Feed {
         let (mass_absence, is_first) = match now.phase {
             // Whether it is over is known once the platform has answered, and is told then in any case:
             // somebody may have resumed the run meanwhile.
-            Phase::Reading | Phase::Asking => (now.mass_absence.or(self.fed.told), false),
+            Phase::Reading | Phase::Asking => {
+                self.is_sure = false;
+                (now.mass_absence.or(self.fed.told), false)
+            }
             Phase::Settled => (now.mass_absence, !std::mem::replace(&mut self.is_sure, true)),
         };
         let is_same = !is_first && self.fed.told == mass_absence;
@@ -152,12 +155,15 @@ impl Feed {
         }
         let homes: HashSet<&str> = now.members.values().map(|a| a.address.as_str()).collect();
         let doubtful = now.doubtful.iter().filter_map(|id| now.members.get(id));
-        let doubtful: HashSet<&str> = doubtful.map(|agent| agent.address.as_str()).collect();
+        let mut doubtful: HashSet<&str> = doubtful.map(|agent| agent.address.as_str()).collect();
         let is_at = |id: &AgentId, places: &HashSet<&str>| {
             let known = self.fed.known.get(id);
             known.is_some_and(|known| places.contains(known.address.as_str()))
         };
         moved.retain(|(id, _)| !now.doubtful.contains(id) || is_at(id, &homes));
+        for (_, to) in &*moved {
+            doubtful.remove(to.as_str());
+        }
         left.retain(|id| !is_at(id, &doubtful));
     }
 
