@@ -51,22 +51,10 @@ async fn members(
     snapshot: &Snapshot,
     knows: Option<Members>,
 ) -> Result<Vec<Member>, String> {
-    let Membership { members, doubtful, .. } = following.members().await?;
-    let mut agents = in_order(&members);
+    let membership = following.members().await?;
+    let mut agents = in_order(&membership.members);
     match (knows, &snapshot.retry_of) {
-        (Some(knows), _) => {
-            let homes: HashSet<&str> = members.values().map(|a| a.address.as_str()).collect();
-            agents.retain_mut(|(id, agent)| {
-                let known = doubtful.contains(id).then(|| knows.get(id));
-                if let Some(Some(known)) = known
-                    && !homes.contains(known.address.as_str())
-                {
-                    // Another run, whose records are older, may have told where it is.
-                    Arc::make_mut(agent).address.clone_from(&known.address);
-                }
-                known.is_none_or(|known| known.is_some())
-            });
-        }
+        (Some(knows), _) => stay_where_known(&mut agents, &membership, &knows),
         (None, Some(of)) => {
             let wanted = agents_of(world, of).await?;
             agents.retain(|(id, _)| wanted.contains(id));
@@ -82,6 +70,29 @@ async fn members(
         }
     }
     Ok(ask_all(world, agents).await)
+}
+
+/// Leaves out the doubtful ones that a run does not know. Those that it does know stay where it knows them,
+/// if nobody else is there: another run, whose records are older, may have told where they are.
+fn stay_where_known(
+    agents: &mut Vec<(AgentId, Arc<KnownAgent>)>,
+    membership: &Membership,
+    knows: &Members,
+) {
+    if membership.doubtful.is_empty() {
+        return;
+    }
+    let homes = membership.addresses();
+    agents.retain_mut(|(id, agent)| {
+        if !membership.doubtful.contains(id) {
+            return true;
+        }
+        let Some(known) = knows.get(id) else { return false };
+        if !homes.contains(known.address.as_str()) {
+            Arc::make_mut(agent).address.clone_from(&known.address);
+        }
+        true
+    });
 }
 
 /// Asks agents about themselves. The order stays.

@@ -12,10 +12,15 @@ const URL: &str = "http://platform";
 impl Scene {
     /// Applies the cluster anew: the first `declared` agents, and a platform for the others.
     async fn discover(&self, declared: usize) {
+        self.discover_each(declared, "10s").await;
+    }
+
+    /// The same with a platform that is asked each such interval.
+    async fn discover_each(&self, declared: usize, interval: &str) {
         let list: Vec<_> = (0..declared)
             .map(|index| json!({"id": format!("node-{index}"), "address": address(index)}))
             .collect();
-        let discovery = json!({"url": URL, "cluster": "p", "interval": "10s"});
+        let discovery = json!({"url": URL, "cluster": "p", "interval": interval});
         self.apply_cluster(json!({"agents": list, "discovery": discovery})).await;
     }
 
@@ -41,6 +46,13 @@ impl Scene {
         for agent in 0..self.executions().len() {
             let when = When::After(Millis::from_secs(seconds));
             self.script(agent, Script::Succeed { when, payload: json!({"ok": true}) });
+        }
+    }
+
+    /// Waits until the platform was asked so many times more than `asked`.
+    async fn until_asked(&self, asked: usize, times: usize) {
+        while self.platforms.asked(URL).len() < asked + times {
+            self.wait(Millis(50)).await;
         }
     }
 
@@ -133,8 +145,7 @@ async fn runs_of_one_cluster_share_its_follower() {
 async fn who_left_joins_no_run_because_another_one_still_knows_it() {
     let scene = Scene::new(6).await;
     // So short that an absent agent is gone before a lease is over.
-    let discovery = json!({"url": URL, "cluster": "p", "interval": "2s"});
-    scene.apply_cluster(json!({"agents": [], "discovery": discovery})).await;
+    scene.discover_each(0, "2s").await;
     let all = [(0, 0), (1, 1), (2, 2), (3, 3), (4, 4), (5, 5)];
     scene.tell(&all);
     scene.slow(300);
@@ -325,9 +336,7 @@ async fn a_mass_absence_that_the_next_engine_sees_after_a_resume_has_to_be_accep
     scene.platforms.fail(URL, Some("no"));
     let asked = scene.platforms.asked(URL).len();
     let engine = scene.engine("engine-2");
-    while scene.platforms.asked(URL).len() < asked + 3 {
-        scene.wait(Millis(100)).await;
-    }
+    scene.until_asked(asked, 3).await;
     let paused = scene.store.run(run).await.unwrap().unwrap();
     assert!(paused.progress.mass_absence.is_some(), "nobody knows that it is over");
     scene.command(run, Verb::Resume).await;
@@ -346,8 +355,7 @@ async fn a_mass_absence_that_the_next_engine_sees_after_a_resume_has_to_be_accep
 async fn a_newcomer_that_moves_while_it_is_asked_joins_where_it_is() {
     let scene = Scene::new(8).await;
     let mut all: Vec<_> = (0..6).map(|n| (n, n)).collect();
-    let discovery = json!({"url": URL, "cluster": "p", "interval": "2s"});
-    scene.apply_cluster(json!({"agents": [], "discovery": discovery})).await;
+    scene.discover_each(0, "2s").await;
     scene.tell(&all);
     scene.slow(60);
     let run = scene.start_run("first", PLAIN).await;
@@ -358,9 +366,7 @@ async fn a_newcomer_that_moves_while_it_is_asked_joins_where_it_is() {
     all.push((6, 6));
     scene.tell(&all);
     let asked = scene.platforms.asked(URL).len();
-    while scene.platforms.asked(URL).len() == asked {
-        scene.wait(Millis(50)).await;
-    }
+    scene.until_asked(asked, 1).await;
     all[6] = (6, 7);
     scene.tell(&all);
     scene.until(run, |run| run.progress.counts.values().sum::<u32>() == 7).await;
@@ -397,9 +403,7 @@ async fn newcomers_that_hang_hold_up_no_other_change() {
     hanging[5] = (5, 6);
     scene.tell(&hanging);
     let asked = scene.platforms.asked(URL).len();
-    while scene.platforms.asked(URL).len() == asked {
-        scene.wait(Millis(50)).await;
-    }
+    scene.until_asked(asked, 1).await;
     scene.wait(Millis(50)).await;
     let records = scene.store.records(run, None, None, 1_000).await.unwrap();
     assert!(records.len() < 6 + NEW, "some are still asked");

@@ -68,11 +68,7 @@ pub(crate) async fn feed(
             Phase::Asking | Phase::Settled => true,
             Phase::Reading => false,
         };
-        let is_told = told.as_ref().is_some_and(|told| {
-            Arc::ptr_eq(&told.members, &now.members)
-                && Arc::ptr_eq(&told.doubtful, &now.doubtful)
-                && (told.phase, told.mass_absence) == (now.phase, now.mass_absence)
-        });
+        let is_told = told.as_ref().is_some_and(|told| told.is_as(&now));
         if is_known && !is_told {
             feed.tell(&now).await;
             told = Some(now.clone());
@@ -153,7 +149,7 @@ impl Feed {
         if now.doubtful.is_empty() || left.is_empty() && moved.is_empty() {
             return;
         }
-        let homes: HashSet<&str> = now.members.values().map(|a| a.address.as_str()).collect();
+        let homes = now.addresses();
         let doubtful = now.doubtful.iter().filter_map(|id| now.members.get(id));
         let mut doubtful: HashSet<&str> = doubtful.map(|agent| agent.address.as_str()).collect();
         let is_at = |id: &AgentId, places: &HashSet<&str>| {

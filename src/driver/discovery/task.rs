@@ -258,10 +258,7 @@ impl Task {
         let membership = state.follower.membership();
         self.view.send_if_modified(|view| {
             let known = &view.membership;
-            let same = Arc::ptr_eq(&known.members, &membership.members)
-                && Arc::ptr_eq(&known.doubtful, &membership.doubtful)
-                && known.phase == membership.phase
-                && known.mass_absence == membership.mass_absence
+            let same = known.is_as(&membership)
                 && known.last_answer == membership.last_answer
                 && view.missing == state.missing
                 && view.discovery.as_ref() == state.discovery();

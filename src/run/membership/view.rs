@@ -1,6 +1,6 @@
 //! What is known of a cluster at one moment.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -140,6 +140,18 @@ pub struct Membership {
 }
 
 impl Membership {
+    /// Whether nothing differs but the last answer of the platform. It costs no look at the members.
+    pub fn is_as(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.members, &other.members)
+            && Arc::ptr_eq(&self.doubtful, &other.doubtful)
+            && (self.phase, self.mass_absence) == (other.phase, other.mass_absence)
+    }
+
+    /// Where the members are.
+    pub fn addresses(&self) -> HashSet<&str> {
+        self.members.values().map(|agent| agent.address.as_str()).collect()
+    }
+
     /// What is wrong with the last answer of the platform; nothing where it was good, or there is none.
     pub fn problem(&self) -> Option<&str> {
         self.last_answer.as_ref()?.outcome.problem()
