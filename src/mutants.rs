@@ -76,11 +76,13 @@ pub(crate) mod chosen {
         AddedStartedTwice,
         /// Shares are of the agents that there are, not of those that the stage began with.
         SharesRecomputed,
+        /// A resume lets a run go on that waits for approval.
+        ResumePassesGate,
     }
 
     impl Mutant {
         /// All of them.
-        pub const ALL: [Self; 22] = [
+        pub const ALL: [Self; 23] = [
             Self::PerformBeforeCommit,
             Self::TornCommit,
             Self::PostWithoutLook,
@@ -103,6 +105,7 @@ pub(crate) mod chosen {
             Self::MoveNotTold,
             Self::AddedStartedTwice,
             Self::SharesRecomputed,
+            Self::ResumePassesGate,
         ];
     }
 

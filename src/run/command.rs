@@ -33,7 +33,7 @@ pub struct Command {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verb {
-    /// Let a run that waits in PENDING_APPROVE go.
+    /// Let a run go that waits for approval: before its start, or where its strategy asks.
     Approve,
     /// Cancel a run that waits for approval.
     Reject,
@@ -41,7 +41,7 @@ pub enum Verb {
     Pause,
     /// Start no new agent, and stop each that has started after its present call.
     PauseNow,
-    /// Go on after a pause; accepts the failures so far.
+    /// Go on after a pause; accepts the failures so far. Refused where the strategy asks for approval.
     Resume,
     /// Put the failed agents of a paused run back in the queue, or one of them.
     Retry,

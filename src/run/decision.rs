@@ -92,7 +92,7 @@ pub enum Next {
     Wait,
     /// Ask again then at the latest.
     WaitUntil(Timestamp),
-    /// Pause until a person resumes the run.
+    /// Pause until a person approves.
     Approval(String),
     /// The stage is complete once nothing is in flight.
     Complete,

@@ -14,7 +14,7 @@ pub enum RunStatus {
     Starting,
     /// Goes over the agents.
     Running,
-    /// Starts no new agent until a person resumes it.
+    /// Starts no new agent until a person resumes it, or approves what its strategy asks.
     Paused,
     /// Waits for what is in flight, then ends as cancelled.
     Cancelling,

@@ -89,6 +89,11 @@ impl RunModel {
             format!("{from:?} to {to} of a run that is {status}")
         })?;
         let paused_for = self.paused_for.take();
+        let approval = paused_for.as_ref().is_some_and(|why| why.code == ReasonCode::Approval);
+        let is_gate = status == RunStatus::PendingApprove && to == RunStatus::Pending
+            || approval && to == RunStatus::Running;
+        let rule = "only an approval opens a gate";
+        expect(!is_gate || self.was_approved(), rule, || format!("{:?}", self.events.last()))?;
         if let Some(reason) = paused_for.filter(|_| to == RunStatus::Running) {
             match reason.code {
                 ReasonCode::BudgetExceeded => self.budget.accepted(),
@@ -102,6 +107,13 @@ impl RunModel {
             RunStatus::Done => self.members.goes_on(),
             _ => Ok(()),
         }
+    }
+
+    /// Whether what happened just before the last event is that a person approved.
+    fn was_approved(&self) -> bool {
+        let before = self.events.len().checked_sub(2).map(|index| &self.events[index].what);
+        let approve = Verb::Approve.as_str();
+        matches!(before, Some(Happened::Command { command, refused: None, .. }) if command == approve)
     }
 
     fn take_agent(

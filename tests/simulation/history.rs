@@ -192,9 +192,12 @@ impl<'a> History<'a> {
             }
             let verb = match status {
                 RunStatus::PendingApprove => Verb::Approve,
+                // Some try what is refused first.
+                _ if why == Some(ReasonCode::Approval) && asked.is_multiple_of(3) => Verb::Resume,
+                _ if why == Some(ReasonCode::Approval) => self.retry_or(Verb::Approve, run, since),
                 // A cluster whose agents have all left for good has none for another stage.
                 _ if calm && why == Some(ReasonCode::StartFailed) => Verb::Cancel,
-                _ => self.retry_or_resume(run, since),
+                _ => self.retry_or(Verb::Resume, run, since),
             };
             // A store that is away, or an engine, makes it wait; one command at a time is enough.
             let engine = CommandId(Uuid::from_u128(COMMANDS + asked));
@@ -205,11 +208,11 @@ impl<'a> History<'a> {
         }
     }
 
-    fn retry_or_resume(&mut self, run: RunId, since: Timestamp) -> Verb {
+    fn retry_or(&mut self, go_on: Verb, run: RunId, since: Timestamp) -> Verb {
         let (times, last) = self.retried.get(&run).copied().unwrap_or_default();
         let index = (0..self.plan.runs.len()).find(|index| run_id(*index) == run).unwrap();
         if times >= self.plan.runs[index].retries || last == since {
-            return Verb::Resume;
+            return go_on;
         }
         self.retried.insert(run, (times + 1, since));
         Verb::Retry

@@ -45,14 +45,14 @@ pub enum RunCommand {
     Reject(Steer),
     /// Start no new agent; those that have started finish their steps
     Pause(Pause),
-    /// Go on after a pause; this accepts the failures so far
+    /// Go on after a pause; this accepts the failures so far. A run that waits for approval wants `approve`
     Resume(GoOn),
     /// End a run after what is in flight
     Cancel(Cancel),
     /// Try agents again: of a paused run in that run, of a finished one in a new run
     ///
     /// The failed agents of a paused run, or one of them, are put back in the queue; they go on with
-    /// the step that failed once the run is resumed. Over agents of a finished run a new run goes,
+    /// the step that failed once the run goes on. Over agents of a finished run a new run goes,
     /// with the same playbook, plugins and parameters.
     Retry(Retry),
     /// Wait no longer for the action of an agent, which may never end

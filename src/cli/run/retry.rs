@@ -11,7 +11,7 @@ use crate::cli::client::Client;
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::output::Console;
-use crate::run::{AgentId, CommandOutcome, Verb};
+use crate::run::{AgentId, CommandOutcome, ReasonCode, Verb};
 
 /// Arguments of `run retry`.
 #[derive(Debug, clap::Args)]
@@ -83,8 +83,10 @@ async fn put_back(
     let applied = view.outcome == Some(CommandOutcome::Applied);
     let exit = tell(view, console)?;
     if applied {
-        let resume = again(client, &format!("run resume {}", run.id));
-        console.say(&format!("they are tried again once the run goes on: {resume}"));
+        let approval = run.reason.as_ref().is_some_and(|why| why.code == ReasonCode::Approval);
+        let verb = if approval { Verb::Approve } else { Verb::Resume };
+        let go_on = again(client, &format!("run {verb} {}", run.id));
+        console.say(&format!("they are tried again once the run goes on: {go_on}"));
     }
     Ok(exit)
 }

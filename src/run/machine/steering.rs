@@ -4,6 +4,7 @@ use super::calls::pending_action;
 use super::changes::Changes;
 use super::state::{Doing, Machine};
 use super::steps::json_bytes;
+use crate::mutants::mutant;
 use crate::run::{
     AgentRecord, AgentSeq, AgentState, Command, CommandOutcome, Effect, Happened, Millis,
     ReasonCode, RunStatus, StatusReason, StepPhase, Verb,
@@ -54,9 +55,7 @@ fn act(situation: Situation, verb: Verb) -> Result<Act, &'static str> {
         RunStatus::PendingApprove => match verb {
             Verb::Approve => Ok(Act::Approve),
             Verb::Reject | Verb::Cancel => Ok(Act::Drop),
-            Verb::Pause | Verb::PauseNow | Verb::Resume => {
-                Err("it waits for approval: approve or reject it")
-            }
+            Verb::Pause | Verb::PauseNow | Verb::Resume => Err(ANSWER_FIRST),
             Verb::Retry | Verb::GiveUp => Err(NOT_STARTED),
         },
         RunStatus::Pending | RunStatus::Starting => match verb {
@@ -78,6 +77,8 @@ fn act(situation: Situation, verb: Verb) -> Result<Act, &'static str> {
             Verb::Approve | Verb::Reject => Err("it does not wait for approval"),
         },
         RunStatus::Paused => match verb {
+            // What happened beneath the question does not answer it: its reason stays the question.
+            Verb::Resume if for_approval && !mutant!(ResumePassesGate) => Err(ANSWER_FIRST),
             Verb::Resume => Ok(Act::Resume),
             Verb::Approve if for_approval => Ok(Act::Resume),
             Verb::Reject if for_approval => Ok(Act::Stop),
@@ -105,6 +106,8 @@ fn act(situation: Situation, verb: Verb) -> Result<Act, &'static str> {
 }
 
 const NOT_STARTED: &str = "it has not started";
+
+const ANSWER_FIRST: &str = "it waits for approval: approve or reject it";
 
 impl Machine {
     pub(super) fn command(&mut self, mut command: Command, changes: &mut Changes) {

@@ -269,6 +269,10 @@ impl Telling<'_> {
             Some(ReasonCode::Approval) => {
                 self.offer("let it go on", "approve");
                 self.offer("refuse it, which cancels the run", "reject");
+                if any_failed {
+                    self.offer("put the failed agents back first", "retry");
+                }
+                self.offer_give_up(GIVE_UP_AFTER);
                 return;
             }
             Some(ReasonCode::BudgetExceeded) => {

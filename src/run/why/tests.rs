@@ -274,6 +274,15 @@ fn a_paused_run_with_agents_that_still_go_and_others_that_failed() {
 }
 
 #[test]
+fn a_run_at_a_gate_with_agents_that_failed() {
+    let mut run = paused(ReasonCode::Approval, "the canary is well; go on?");
+    run.progress.counts.insert(AgentState::Failed, 1);
+    let told = explain(&run, &NOBODY, at(245));
+    let commands: Vec<_> = told.next.iter().map(|next| next.command.as_str()).collect();
+    assert_eq!(commands, ["approve", "reject", "retry"].map(|verb| format!("run {verb} {RUN}")));
+}
+
+#[test]
 fn a_run_on_hold() {
     let mut run = paused(ReasonCode::Operator, "pause-now by ada");
     run.progress.hold = true;
