@@ -36,6 +36,7 @@ pub mod replay;
 pub mod run;
 pub mod stop;
 pub mod store;
+pub mod web;
 
 pub use driver::{Engine, World};
 pub use playbook::Playbook;

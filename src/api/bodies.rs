@@ -1,45 +1,33 @@
 //! Reading the bodies of requests, within limits.
 
-use std::sync::Arc;
-
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use serde::de::DeserializeOwned;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::{ApiError, Code};
 use super::limits::{INLINE_JSON, MAX_BODIES, MAX_CLUSTER_BODY, MAX_JSON_BODY, MAX_PLAYBOOK_BODY};
 use super::params;
 use super::state::ApiState;
 use super::wire::{ApplyCluster, ApplyPlaybook, RetryRun, StartRun, SubmitCommand};
+use crate::web::{Memory, Share, is_json};
 
 /// The memory that bodies may take, all together. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Budget(Arc<Semaphore>);
-
-/// Bytes for each permit, so that the number of permits stays small.
-const SHARE: usize = 1024;
+pub(super) struct Budget(Memory);
 
 impl Budget {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Semaphore::new(MAX_BODIES / SHARE)))
-    }
-
-    /// Takes `bytes` of it, once they are free.
-    async fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, ApiError> {
-        let shares = bytes.min(MAX_BODIES).div_ceil(SHARE);
-        let shares = u32::try_from(shares).unwrap_or(u32::MAX);
-        Arc::clone(&self.0).acquire_many_owned(shares).await.map_err(ApiError::internal)
+        Self(Memory::new(MAX_BODIES))
     }
 }
 
 /// A whole body, with its part of the budget.
 pub(super) struct Received {
     pub(super) bytes: Bytes,
-    _share: OwnedSemaphorePermit,
+    _share: Share,
 }
 
 /// A type that comes as the body of a request.
@@ -98,10 +86,7 @@ async fn read_json<T: RequestBody + Send + 'static>(
 
 fn check_json(headers: &HeaderMap) -> Result<(), ApiError> {
     let found = params::header(headers, header::CONTENT_TYPE.as_str())?.unwrap_or("");
-    let essence = found.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    if essence == "application/json"
-        || (essence.starts_with("application/") && essence.ends_with("+json"))
-    {
+    if is_json(found) {
         return Ok(());
     }
     let detail = format!("header `content-type`: found {found:?}, expected \"application/json\"");
@@ -119,7 +104,7 @@ pub(super) async fn read(
     if declared.is_some_and(|declared| declared > limit) {
         return Err(too_large(limit));
     }
-    let share = budget.take(declared.unwrap_or(limit)).await?;
+    let share = budget.0.take(declared.unwrap_or(limit)).await;
     let bytes = collect(request.into_body(), declared.unwrap_or(0), limit).await?;
     Ok(Received { bytes, _share: share })
 }
@@ -219,13 +204,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_past_the_budget_waits_until_another_is_gone() {
+        const PART: usize = 1024;
         let budget = Budget::new();
         let declared = |bytes: usize| {
             let request = Request::builder().header("content-length", bytes.to_string());
             request.body(Body::empty()).unwrap()
         };
-        let first = read(declared(MAX_BODIES - SHARE), MAX_BODIES, &budget).await.unwrap();
-        let second = read(declared(SHARE + 1), MAX_BODIES, &budget);
+        let first = read(declared(MAX_BODIES - PART), MAX_BODIES, &budget).await.unwrap();
+        let second = read(declared(PART + 1), MAX_BODIES, &budget);
         tokio::pin!(second);
         assert!(futures::poll!(&mut second).is_pending());
         drop(first);

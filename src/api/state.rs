@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::driver::{Followers, Signals};
 use crate::plugin::PluginHost;
 use crate::store::Store;
+use crate::web::OwnNames;
 
 /// What every handler works with. Cheap to clone.
 #[derive(Clone)]
@@ -26,7 +27,7 @@ pub struct ApiState {
     pub(super) streams: Arc<Semaphore>,
     /// Ends the event streams, which would never end by themselves.
     pub(super) stopping: CancellationToken,
-    pub(super) any_host: bool,
+    pub(super) names: OwnNames,
 }
 
 impl ApiState {
@@ -48,7 +49,7 @@ impl ApiState {
             bodies: Budget::new(),
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             stopping: CancellationToken::new(),
-            any_host: false,
+            names: OwnNames::default(),
         }
     }
 
@@ -57,7 +58,7 @@ impl ApiState {
     /// can't reach the server through a name of its own.
     #[must_use]
     pub fn with_any_host(mut self) -> Self {
-        self.any_host = true;
+        self.names = OwnNames::any();
         self
     }
 }

@@ -8,5 +8,6 @@ mod client;
 mod platform;
 mod process;
 mod server;
+mod strangers;
 mod support;
 mod tls;

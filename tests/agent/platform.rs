@@ -109,16 +109,21 @@ async fn a_hundred_thousand_nodes_are_read() {
 }
 
 /// A platform in a process; killed when dropped.
-struct Process {
+pub(crate) struct Process {
     child: Child,
-    address: String,
+    pub(crate) address: String,
     log: mpsc::Receiver<String>,
 }
 
 impl Process {
     fn start(file: &Path) -> Self {
+        Self::start_with(file, &[])
+    }
+
+    pub(crate) fn start_with(file: &Path, more: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_replibook"))
             .args(["platform", "--listen", "127.0.0.1:0", "--file", file.to_str().unwrap()])
+            .args(more)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

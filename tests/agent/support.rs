@@ -84,11 +84,23 @@ impl Answer {
 
 /// One request on a connection of its own, with nothing between it and the wire.
 pub(crate) async fn raw(address: &str, method: &str, path: &str, body: &str) -> Answer {
+    let host = address.strip_prefix("http://").unwrap();
+    let head = format!("host: {host}\r\ncontent-type: application/json\r\n");
+    raw_with(address, method, path, &head, body).await
+}
+
+/// The same, with these lines of the head, and no others but the length of the body.
+pub(crate) async fn raw_with(
+    address: &str,
+    method: &str,
+    path: &str,
+    head: &str,
+    body: &str,
+) -> Answer {
     let mut stream = TcpStream::connect(address.strip_prefix("http://").unwrap()).await.unwrap();
     let length = body.len();
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: agent\r\nconnection: close\r\n\
-         content-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\n{head}connection: close\r\ncontent-length: {length}\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).await.unwrap();
     // A server that refuses a body by its length closes before it has read it.

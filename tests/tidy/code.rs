@@ -61,7 +61,16 @@ const HOMES: [(&str, &[&str]); 15] = [
     ("wasmtime", &["src/plugin/"]),
     ("wasmtime_wasi", &["src/plugin/"]),
     ("bindgen!", &["src/plugin/bindings.rs"]),
-    ("axum", &["src/api/", "src/agent/server/", "src/agent/platform/server/", "src/cli/serve"]),
+    (
+        "axum",
+        &[
+            "src/api/",
+            "src/web/",
+            "src/agent/server/",
+            "src/agent/platform/server/",
+            "src/cli/serve",
+        ],
+    ),
     ("reqwest", &["src/agent/", "src/cli/"]),
     ("rusqlite", &["src/store/sqlite/", "src/agent/server/"]),
     ("mongodb", &["src/store/mongodb/"]),

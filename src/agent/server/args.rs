@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::config::read_length;
+use crate::web::HostName;
 
 /// Runs a reference agent: an agent that answers the Replicante agent API and runs commands.
 #[derive(Clone, Debug, clap::Args)]
@@ -42,6 +43,12 @@ pub struct AgentArgs {
     /// the agent can run its actions.
     #[arg(long)]
     pub insecure: bool,
+
+    /// A host name that requests may be for, with or without a port; `localhost` and addresses always
+    /// are. Added to those of the configuration; may be repeated. `*` is every name, and lets web pages
+    /// reach the agent through browsers of its network.
+    #[arg(long = "allow-host", value_name = "NAME")]
+    pub allow_hosts: Vec<HostName>,
 
     /// How often the agent takes a step: looks at its queue, or counts one in `test.loop`.
     #[arg(long, value_name = "LENGTH", default_value = "1s", value_parser = read_length)]
@@ -89,9 +96,13 @@ mod tests {
         let expected = [("zone", "a"), ("x", "")].map(|(k, v)| (k.to_owned(), v.to_owned()));
         assert_eq!(args.attributes, expected);
         assert_eq!(args.tick, Duration::from_millis(20));
-        for bad in
-            [["--attribute", "zone"], ["--attribute", "=a"], ["--tick", "0s"], ["--tick", "soon"]]
-        {
+        for bad in [
+            ["--attribute", "zone"],
+            ["--attribute", "=a"],
+            ["--tick", "0s"],
+            ["--tick", "soon"],
+            ["--allow-host", "http://a"],
+        ] {
             assert!(Cli::try_parse_from([&["agent"][..], &bad[..]].concat()).is_err(), "{bad:?}");
         }
     }

@@ -7,6 +7,7 @@
 //! store_id: demo
 //! store_version: 1.2.3
 //! cluster_id: rs0
+//! allow_hosts: [node-1.example.com]  # names of this agent; localhost and addresses are some always
 //! actions:
 //!   demo.example.com/restart:
 //!     command: [sh, -c, "sleep 1; echo '{\"restarted\": true}'"]
@@ -32,6 +33,7 @@ use super::command::{DEFAULT_TIMEOUT, MAX_TIMEOUT};
 use super::router::MAX_KIND_CHARS;
 use crate::agent::wire::is_status_word;
 use crate::playbook::{Problem, Problems};
+use crate::web::HostName;
 
 /// Bytes of a configuration: more is some other file.
 const MAX_CONFIG_BYTES: u64 = 1024 * 1024;
@@ -63,6 +65,9 @@ pub struct AgentConfig {
     pub address: NodeAddress,
     /// Shards on the node.
     pub shards: Vec<Shard>,
+    /// Host names that requests may be for, besides `localhost` and addresses: those under which
+    /// clusters name the agent. `*` is every name.
+    pub allow_hosts: Vec<HostName>,
     /// Actions made of commands, by kind.
     pub actions: BTreeMap<String, CommandSpec>,
 }
@@ -80,6 +85,7 @@ impl Default for AgentConfig {
             cluster_attributes: Map::new(),
             address: NodeAddress::default(),
             shards: Vec::new(),
+            allow_hosts: Vec::new(),
             actions: BTreeMap::new(),
         }
     }

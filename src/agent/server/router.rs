@@ -4,8 +4,9 @@ use std::error::Error;
 use std::sync::Arc;
 
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, Path, State};
-use axum::http::{StatusCode, header};
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -20,6 +21,7 @@ use super::store::{Action, ActionStore, Added, MAX_QUEUED, NewAction, StoreError
 use super::worker::Kind;
 use crate::agent::ActionPhase;
 use crate::clock::Clock;
+use crate::web::{OwnNames, check_origin, is_json};
 
 /// Bytes of JSON that the arguments of an action may have: what the interface of steps promises.
 const MAX_ARGS_BYTES: usize = 1024 * 1024;
@@ -49,7 +51,24 @@ pub(super) fn router(shared: Shared) -> Router {
         .route("/api/unstable/info/store", get(info_store))
         .route("/api/unstable/info/shards", get(info_shards))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(from_fn_with_state(Arc::clone(&shared.config), guard))
         .with_state(shared)
+}
+
+/// Refuses what a web page sends, and what is sent to a name that is not this agent's: whoever runs a
+/// browser near the agent would have it run actions for anybody.
+async fn guard(
+    State(config): State<Arc<AgentConfig>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Refusal> {
+    let names = OwnNames::with(config.allow_hosts.clone());
+    names
+        .check(request.headers(), request.uri())
+        .map_err(|stranger| format!("{stranger}, or a name of --allow-host"))
+        .and_then(|()| check_origin(request.headers()).map_err(|stranger| stranger.to_string()))
+        .map_err(|message| Refusal::new(StatusCode::FORBIDDEN, message))?;
+    Ok(next.run(request).await)
 }
 
 #[derive(Deserialize)]
@@ -64,8 +83,10 @@ struct ScheduleBody {
 
 async fn schedule(
     State(shared): State<Shared>,
+    headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
+    check_type(&headers)?;
     let body = body.map_err(|rejection| Refusal::new(rejection.status(), rejection.body_text()))?;
     let body: ScheduleBody = serde_json::from_slice(&body).map_err(|error| deserialize(&error))?;
     let action = check(&shared, body)?;
@@ -86,6 +107,18 @@ async fn schedule(
             Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, message))
         }
     }
+}
+
+/// A web page can't say of a form's content that it is JSON without being asked about it first.
+fn check_type(headers: &HeaderMap) -> Result<(), Refusal> {
+    let found =
+        headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or("(not text)"));
+    if found.is_some_and(is_json) {
+        return Ok(());
+    }
+    let found = found.map_or_else(|| "nothing".to_owned(), |found| format!("{found:?}"));
+    let message = format!("content-type: found {found}, expected application/json");
+    Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message))
 }
 
 fn check(shared: &Shared, body: ScheduleBody) -> Result<NewAction, Refusal> {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use axum::serve::ListenerExt as _;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -23,10 +22,15 @@ use crate::listen::{NotLoopback, check_listen};
 use crate::playbook::Problems;
 use crate::run::Millis;
 use crate::stop::StopAsked;
+use crate::web::Limited;
 
 /// How long the agent may take to stop: requests that go on are short, and a command that was killed
 /// ends at once. What is not done then is dropped.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Connections that are open at once; further ones wait to be accepted. Each run of an engine keeps
+/// one, and there are few engines.
+const MAX_CONNECTIONS: usize = 256;
 
 /// What a reference agent is started with.
 #[derive(Clone, Debug)]
@@ -84,6 +88,7 @@ impl AgentSettings {
         for (key, value) in &args.attributes {
             config.attributes.insert(key.clone(), Value::String(value.clone()));
         }
+        config.allow_hosts.extend(args.allow_hosts.iter().cloned());
         Ok(Self {
             config,
             data: args.data.clone(),
@@ -129,10 +134,7 @@ pub async fn start(
         stop: stop.clone(),
     };
     let shared = Shared { store: store.clone(), config, clock };
-    let listener = listener.tap_io(|stream| {
-        // Small answers should not wait for more to send. Without it the agent is slower, not wrong.
-        let _ = stream.set_nodelay(true);
-    });
+    let listener = Limited::new(listener, MAX_CONNECTIONS);
     let server = axum::serve(listener, router(shared))
         .with_graceful_shutdown(stop.clone().cancelled_owned());
     Ok(RunningAgent {

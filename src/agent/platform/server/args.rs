@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::web::HostName;
+
 /// What a file looks like, as the help text shows it.
 pub(super) const EXAMPLE: &str = "\
 clusters:
@@ -37,6 +39,11 @@ pub struct PlatformArgs {
     /// Listen on an address that is not loopback, though anybody who reaches it may read the file
     #[arg(long)]
     pub insecure: bool,
+
+    /// A host name that requests may be for, with or without a port; `localhost` and addresses always
+    /// are. May be repeated; `*` is every name
+    #[arg(long = "allow-host", value_name = "NAME")]
+    pub allow_hosts: Vec<HostName>,
 
     /// Stop when stdin closes: with the program that started the platform
     #[arg(long)]

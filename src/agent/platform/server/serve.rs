@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
-use axum::extract::State;
-use axum::http::header;
-use axum::response::IntoResponse;
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -23,9 +24,14 @@ use super::watch::{FileError, Watcher};
 use crate::clock::{Clock, SystemClock};
 use crate::listen::{NotLoopback, check_listen};
 use crate::stop::StopAsked;
+use crate::web::{Limited, OwnNames, check_origin};
 
 /// How long requests that go on may take once it is to stop: an answer is in memory.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Connections that are open at once; further ones wait to be accepted. Each cluster of an engine keeps
+/// one.
+const MAX_CONNECTIONS: usize = 256;
 
 /// Why the platform did not start.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +62,7 @@ pub struct RunningPlatform {
     _watcher: AbortOnDropHandle<()>,
 }
 
-/// Starts a platform that serves `file`. It listens when this returns.
+/// Starts a platform that serves `file`, to requests for `names`. It listens when this returns.
 ///
 /// # Errors
 /// [`PlatformServeError`]. A file that can't be used later on is no error: it is said in the log, and
@@ -65,6 +71,7 @@ pub async fn start(
     file: &Path,
     listen: SocketAddr,
     insecure: bool,
+    names: OwnNames,
     clock: Arc<dyn Clock>,
 ) -> Result<RunningPlatform, PlatformServeError> {
     check_listen(listen, insecure)?;
@@ -74,7 +81,11 @@ pub async fn start(
     let listener = TcpListener::bind(listen).await.map_err(bind)?;
     let address = listener.local_addr().map_err(bind)?;
     let (sender, served) = watch::channel(nodes);
-    let router = Router::new().route("/discover", get(discover)).with_state(served);
+    let router = Router::new()
+        .route("/discover", get(discover))
+        .layer(from_fn_with_state(Arc::new(names), guard))
+        .with_state(served);
+    let listener = Limited::new(listener, MAX_CONNECTIONS);
     let stop = CancellationToken::new();
     let server =
         axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
@@ -84,6 +95,19 @@ pub async fn start(
         server: AbortOnDropHandle::new(tokio::spawn(server.into_future())),
         _watcher: AbortOnDropHandle::new(tokio::spawn(watcher.run(clock, sender))),
     })
+}
+
+/// Refuses what a web page sends, and what is sent to a name that is not this platform's: a page of
+/// anybody could read the addresses of all nodes through a browser near it.
+async fn guard(State(names): State<Arc<OwnNames>>, request: Request, next: Next) -> Response {
+    let refused = |message: String| (StatusCode::FORBIDDEN, message).into_response();
+    if let Err(stranger) = names.check(request.headers(), request.uri()) {
+        return refused(format!("{stranger}, or a name of --allow-host"));
+    }
+    match check_origin(request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(stranger) => refused(stranger.to_string()),
+    }
 }
 
 async fn discover(State(served): State<watch::Receiver<Nodes>>) -> impl IntoResponse {
@@ -118,8 +142,9 @@ impl RunningPlatform {
 pub async fn serve(args: PlatformArgs) -> anyhow::Result<()> {
     // Before it says that it listens, so that a signal that follows at once is not missed.
     let mut asked = StopAsked::listen(args.until_stdin_closes)?;
-    let PlatformArgs { file, listen, insecure, .. } = &args;
-    let platform = start(file, *listen, *insecure, Arc::new(SystemClock)).await?;
+    let PlatformArgs { file, listen, insecure, allow_hosts, .. } = args;
+    let names = OwnNames::with(allow_hosts);
+    let platform = start(&file, listen, insecure, names, Arc::new(SystemClock)).await?;
     let mut stdout = io::stdout();
     writeln!(stdout, "listening on http://{}", platform.address())
         .and_then(|()| stdout.flush())

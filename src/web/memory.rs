@@ -1,0 +1,56 @@
+//! Bytes of large bodies and answers, of which there are never more in memory than a server can bear.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Bytes for each permit, so that the number of permits stays small.
+const SHARE: usize = 1024;
+
+/// How much a server holds at once. Whoever wants more waits for others to be done. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Memory {
+    permits: Arc<Semaphore>,
+    most: usize,
+}
+
+/// A part of the memory, given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Share {
+    /// None after the end of the memory, which is never.
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Memory {
+    /// A memory of so many bytes.
+    pub(crate) fn new(most: usize) -> Self {
+        Self { permits: Arc::new(Semaphore::new(most / SHARE)), most }
+    }
+
+    /// Takes `bytes` of it, once they are free; all of it, when they are more.
+    pub(crate) async fn take(&self, bytes: usize) -> Share {
+        let shares = bytes.div_ceil(SHARE).min(self.most / SHARE);
+        let shares = u32::try_from(shares).unwrap_or(u32::MAX);
+        // The semaphore is never closed.
+        Share { _permit: Arc::clone(&self.permits).acquire_many_owned(shares).await.ok() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_wants_more_than_is_left_waits() {
+        let memory = Memory::new(4 * SHARE);
+        let first = memory.take(3 * SHARE).await;
+        let second = memory.take(1).await;
+        assert!(memory.take(1).now_or_never().is_none());
+        drop(first);
+        memory.take(3 * SHARE).await;
+        drop(second);
+        memory.take(usize::MAX).await;
+    }
+}
