@@ -93,6 +93,7 @@ fn row(table: &mut Table, what: &str, measured: &Measured) {
 
 async fn open(dir: &Path, runs: u32) -> (Arc<SqliteStore>, Vec<Lease>) {
     let store = SqliteStore::open(dir, StoreOptions::default(), Arc::new(SystemClock)).unwrap();
+    store.put_cluster(&transitions::cluster()).await.unwrap();
     for run in 0..runs {
         store.create_run(&transitions::new_run(run)).await.unwrap();
     }

@@ -55,6 +55,7 @@ async fn open(address: &str, bulk_write: bool, runs: u32) -> Counted {
     }));
     let store = MongoStore::open(&mongo, StoreOptions::default(), Arc::new(SystemClock)).await;
     let store = Arc::new(store.unwrap());
+    store.put_cluster(&transitions::cluster()).await.unwrap();
     for run in 0..runs {
         store.create_run(&transitions::new_run(run)).await.unwrap();
     }

@@ -3,17 +3,25 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use replibook::playbook::Playbook;
+use replibook::playbook::{Playbook, parse_cluster};
 use replibook::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, Answer, Answered, AttemptKey, Call, Digest,
     Happened, Journal, Pending, Progress, Run, RunEvent, RunId, RunStatus, Snapshot, Timestamp,
     Writes,
 };
-use replibook::store::NewRun;
+use replibook::store::{Cluster, NewRun};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 const START: Timestamp = Timestamp::from_millis(1_763_802_000_000);
+
+/// The cluster of the runs.
+pub(crate) fn cluster() -> Cluster {
+    let text = r#"{"apiVersion": "replicante.io/v1", "kind": "Cluster",
+        "metadata": {"name": "bench"}, "spec": {"agents": []}}"#;
+    let spec = parse_cluster(text.as_bytes()).unwrap();
+    Cluster { text: text.to_owned(), spec, applied_at: START }
+}
 
 /// Run number `n`, of a playbook without stages: a store does not look into it.
 pub(crate) fn new_run(n: u32) -> NewRun {

@@ -49,19 +49,31 @@ pub(super) async fn playbook(
 
 /// Ends a dry run: says also what only the store knows.
 async fn check(state: &ApiState, stored: StoredPlaybook) -> Result<Response, ApiError> {
-    let (name, version) = (&stored.playbook.name, &stored.playbook.version);
-    if let Some(known) = state.store.playbook(name, Some(version)).await?
-        && known.content != stored.content
-    {
-        let detail = format!("playbook {name} version {version} is known with another content");
-        return Err(ApiError::new(Code::Conflict, detail));
-    }
+    check_content(state, &stored).await?;
     let body = PlaybookView { change: Some("valid".to_owned()), ..view(&stored) };
     Ok(Json(body).into_response())
 }
 
+/// Refuses a playbook that is known with another content.
+pub(super) async fn check_content(
+    state: &ApiState,
+    stored: &StoredPlaybook,
+) -> Result<(), ApiError> {
+    let (name, version) = (&stored.playbook.name, &stored.playbook.version);
+    match state.store.playbook(name, Some(version)).await? {
+        Some(known) if known.content != stored.content => {
+            let detail = format!("playbook {name} version {version} is known with another content");
+            Err(ApiError::new(Code::Conflict, detail))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// Reads, pins and resolves the document; all its problems are reported at once.
-async fn read(state: &ApiState, request: ApplyPlaybook) -> Result<StoredPlaybook, ApiError> {
+pub(super) async fn read(
+    state: &ApiState,
+    request: ApplyPlaybook,
+) -> Result<StoredPlaybook, ApiError> {
     let ApplyPlaybook { document: text, uploads } = request;
     let (text, document) = off_loop(move || {
         let document = parse_playbook(text.as_bytes());

@@ -8,10 +8,12 @@ use futures::StreamExt;
 use serde::de::DeserializeOwned;
 
 use super::error::{ApiError, Code};
-use super::limits::{INLINE_JSON, MAX_BODIES, MAX_CLUSTER_BODY, MAX_JSON_BODY, MAX_PLAYBOOK_BODY};
+use super::limits::{
+    INLINE_JSON, MAX_APPLY_BODY, MAX_BODIES, MAX_CLUSTER_BODY, MAX_JSON_BODY, MAX_PLAYBOOK_BODY,
+};
 use super::params;
 use super::state::ApiState;
-use super::wire::{ApplyCluster, ApplyPlaybook, RetryRun, StartRun, SubmitCommand};
+use super::wire::{ApplyCluster, ApplyDocuments, ApplyPlaybook, RetryRun, StartRun, SubmitCommand};
 use crate::web::{Memory, Share, is_json};
 
 /// The memory that bodies may take, all together. Cheap to clone.
@@ -42,6 +44,10 @@ impl RequestBody for ApplyPlaybook {
 
 impl RequestBody for ApplyCluster {
     const LIMIT: usize = MAX_CLUSTER_BODY;
+}
+
+impl RequestBody for ApplyDocuments {
+    const LIMIT: usize = MAX_APPLY_BODY;
 }
 
 impl RequestBody for StartRun {

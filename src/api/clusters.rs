@@ -32,7 +32,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .answers::<ClusterView>(200, "The cluster."),
         Endpoint::delete(ONE, "deleteCluster", "Removes a cluster.", delete)
             .path::<String>("name", "The name.")
-            .answers_nothing(204, "It is removed; runs that have started go on."),
+            .answers_nothing(204, "It is removed. While a run of it has not ended it is not."),
     ]
 }
 
@@ -43,12 +43,7 @@ async fn apply(
 ) -> Result<Response, ApiError> {
     let dry_run = query.take("dry_run", "true or false")?.unwrap_or(false);
     query.finish()?;
-    let (text, spec) = off_loop(move || {
-        let spec = parse_cluster(text.as_bytes());
-        spec.map(|spec| (text, spec)).map_err(ApiError::invalid_document)
-    })
-    .await??;
-    let cluster = Cluster { text, spec, applied_at: state.clock.now() };
+    let cluster = read(&state, text).await?;
     if dry_run {
         let body = ClusterView { change: Some("valid".to_owned()), ..view(&cluster) };
         return Ok(Json(body).into_response());
@@ -65,6 +60,16 @@ async fn apply(
     let location = format!("{ALL}/{}", kept.spec.name);
     let body = ClusterView { change: Some(change.to_owned()), ..view(&kept) };
     Ok((status, [(header::LOCATION, location)], Json(body)).into_response())
+}
+
+/// Reads the document; all its problems are reported at once.
+pub(super) async fn read(state: &ApiState, text: String) -> Result<Cluster, ApiError> {
+    let (text, spec) = off_loop(move || {
+        let spec = parse_cluster(text.as_bytes());
+        spec.map(|spec| (text, spec)).map_err(ApiError::invalid_document)
+    })
+    .await??;
+    Ok(Cluster { text, spec, applied_at: state.clock.now() })
 }
 
 async fn list(
@@ -106,7 +111,7 @@ pub(super) fn not_found(name: &str) -> ApiError {
     ApiError::new(Code::ClusterNotFound, format!("there is no cluster {name:?}"))
 }
 
-fn view(cluster: &Cluster) -> ClusterView {
+pub(super) fn view(cluster: &Cluster) -> ClusterView {
     ClusterView {
         name: cluster.spec.name.clone(),
         agents: u32::try_from(cluster.spec.agents.len()).unwrap_or(u32::MAX),

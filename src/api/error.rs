@@ -4,7 +4,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::wire::ProblemDetails;
+use super::wire::{DocumentProblems, ProblemDetails};
 use crate::playbook::{Problem, Problems};
 use crate::plugin::PluginError;
 use crate::store::StoreError;
@@ -37,6 +37,7 @@ pub enum Code {
     NothingToRetry,
     ClusterGone,
     ClusterBusy,
+    ClusterInUse,
     PluginMissing,
     PluginPinned,
     BodyTooLarge,
@@ -54,7 +55,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::BadParameter,
         Self::BadHeader,
         Self::BadBody,
@@ -76,6 +77,7 @@ impl Code {
         Self::NothingToRetry,
         Self::ClusterGone,
         Self::ClusterBusy,
+        Self::ClusterInUse,
         Self::PluginMissing,
         Self::PluginPinned,
         Self::BodyTooLarge,
@@ -124,6 +126,11 @@ impl Code {
                 "cluster-busy",
                 409,
                 "another run holds the cluster or is queued for it, and the playbook rejects that",
+            ),
+            Self::ClusterInUse => (
+                "cluster-in-use",
+                409,
+                "a run that has not ended goes on the cluster or waits for it",
             ),
             Self::PluginMissing => ("plugin-missing", 409, "a pinned plugin is not in the store"),
             Self::PluginPinned => {
@@ -182,13 +189,21 @@ pub struct ApiError {
     pub detail: String,
     /// What is wrong with a document, where that is the cause.
     pub problems: Vec<Problem>,
+    /// What is wrong with which of several documents, where that is the cause.
+    pub documents: Vec<DocumentProblems>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 impl ApiError {
     /// An error of this kind.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), problems: Vec::new(), source: None }
+        Self {
+            code,
+            detail: detail.into(),
+            problems: Vec::new(),
+            documents: Vec::new(),
+            source: None,
+        }
     }
 
     /// Whether the same request may go well later.
@@ -206,6 +221,7 @@ impl ApiError {
             detail: self.detail.clone(),
             code: self.code.as_str().to_owned(),
             problems: self.problems.clone(),
+            documents: self.documents.clone(),
         }
     }
 
@@ -230,6 +246,12 @@ impl ApiError {
     pub(super) fn invalid_document(problems: Problems) -> Self {
         let detail = format!("the document has {}", count(problems.0.len()));
         Self { problems: problems.0, ..Self::new(Code::InvalidDocument, detail) }
+    }
+
+    pub(super) fn invalid_documents(documents: Vec<DocumentProblems>) -> Self {
+        let problems = documents.iter().map(|document| document.problems.len()).sum();
+        let detail = format!("the documents have {}; nothing was applied", count(problems));
+        Self { documents, ..Self::new(Code::InvalidDocument, detail) }
     }
 
     pub(super) fn invalid_params(problems: Problems) -> Self {
@@ -269,6 +291,8 @@ impl From<StoreError> for ApiError {
             StoreError::Conflict { .. } => Code::Conflict,
             StoreError::ClusterBusy { .. } => Code::ClusterBusy,
             StoreError::MissingPlugin { .. } => Code::PluginMissing,
+            StoreError::MissingCluster { .. } => Code::ClusterNotFound,
+            StoreError::ClusterInUse { .. } => Code::ClusterInUse,
             StoreError::Pinned { .. } => Code::PluginPinned,
             StoreError::BadCursor { .. } => Code::BadParameter,
             StoreError::TooLarge { .. } => Code::BodyTooLarge,

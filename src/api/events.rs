@@ -99,10 +99,10 @@ mod tests {
     use crate::agent::platform::FakePlatforms;
     use crate::clock::SystemClock;
     use crate::driver::{Followers, Signals};
-    use crate::playbook::Playbook;
+    use crate::playbook::{Playbook, parse_cluster};
     use crate::plugin::{HostConfig, PluginHost};
     use crate::run::{Digest, Timestamp, new_run};
-    use crate::store::{MemoryStore, NewRun, Store, StoreOptions};
+    use crate::store::{Cluster, MemoryStore, NewRun, Store, StoreOptions};
 
     fn headers(name: &'static str, value: &str) -> HeaderMap {
         HeaderMap::from_iter([(header::HeaderName::from_static(name), value.parse().unwrap())])
@@ -140,6 +140,10 @@ mod tests {
         let (run, events) = new_run(id, &playbook, Default::default(), "eu", None, now);
         let request = Digest::of(b"");
         let new = NewRun { run, events, idempotency_key: None, request };
+        let text = r#"{"apiVersion": "replicante.io/v1", "kind": "Cluster",
+            "metadata": {"name": "eu"}, "spec": {"agents": []}}"#;
+        let spec = parse_cluster(text.as_bytes()).unwrap();
+        store.put_cluster(&Cluster { text: text.to_owned(), spec, applied_at: now }).await.unwrap();
         store.create_run(&new).await.unwrap();
         let plugins =
             PluginHost::start(HostConfig { threads: Some(1), ..HostConfig::default() }).unwrap();

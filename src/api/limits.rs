@@ -10,6 +10,9 @@ pub const MAX_PLAYBOOK_BODY: usize = 4 * 1024 * 1024;
 /// 100,000 agents.
 pub const MAX_CLUSTER_BODY: usize = 32 * 1024 * 1024;
 
+/// The largest body with several documents in it, in bytes: as large as one with the largest of them.
+pub const MAX_APPLY_BODY: usize = MAX_CLUSTER_BODY;
+
 /// The largest body of any other request in JSON, in bytes: enough for the parameters of a run,
 /// which are kept in its snapshot.
 pub const MAX_JSON_BODY: usize = 1024 * 1024;

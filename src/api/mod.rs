@@ -13,6 +13,7 @@
 
 mod agents;
 mod apply;
+mod apply_all;
 mod bodies;
 mod builtins;
 mod cluster_agents;
@@ -43,7 +44,9 @@ pub mod wire;
 
 pub use builtins::install_builtins;
 pub use error::{ApiError, Code};
-pub use limits::{MAX_CLUSTER_BODY, MAX_JSON_BODY, MAX_PLAYBOOK_BODY, MAX_PLUGIN_BODY};
+pub use limits::{
+    MAX_APPLY_BODY, MAX_CLUSTER_BODY, MAX_JSON_BODY, MAX_PLAYBOOK_BODY, MAX_PLUGIN_BODY,
+};
 pub use openapi::document as openapi_document;
 pub use router::router;
 pub use serve::serve;

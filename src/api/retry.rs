@@ -44,6 +44,9 @@ async fn retry(
     let retry = chosen(of, &request);
     let asked = json!({ "retry": retry, "by": request.started_by, "reason": request.reason });
     let asked = Digest::of(canonical(&asked).as_bytes());
+    if let Some(before) = start::before(&state, key.as_deref(), &asked).await? {
+        return Ok(before);
+    }
     let finished = runs::find(&state, of).await?;
     check(&state, &finished, &retry).await?;
     let now = state.clock.now();
@@ -51,7 +54,14 @@ async fn retry(
     let RetryRun { started_by, reason, .. } = request;
     let (run, events) =
         new_retry(id, &finished.snapshot, retry, started_by, reason.as_deref(), now);
-    start::create(&state, NewRun { run, events, idempotency_key: key, request: asked }).await
+    let new = NewRun { run, events, idempotency_key: key, request: asked };
+    match start::create(&state, new).await {
+        // It was removed meanwhile.
+        Err(error) if error.code == Code::ClusterNotFound => {
+            Err(cluster_gone(of, &finished.snapshot.cluster))
+        }
+        answer => answer,
+    }
 }
 
 fn chosen(run: RunId, request: &RetryRun) -> RetryOf {
@@ -73,13 +83,17 @@ async fn check(state: &ApiState, run: &Run, retry: &RetryOf) -> Result<(), ApiEr
     }
     let cluster = &run.snapshot.cluster;
     if state.store.cluster(cluster).await?.is_none() {
-        let detail = format!("cluster {cluster:?} of run {id} is no longer there");
-        return Err(ApiError::new(Code::ClusterGone, detail));
+        return Err(cluster_gone(id, cluster));
     }
     if has_such(state, run, retry).await? {
         return Ok(());
     }
     Err(ApiError::new(Code::NothingToRetry, format!("run {id} left no {retry} agents")))
+}
+
+fn cluster_gone(run: RunId, cluster: &str) -> ApiError {
+    let detail = format!("cluster {cluster:?} of run {run} is no longer there");
+    ApiError::new(Code::ClusterGone, detail)
 }
 
 /// Whether the run has an agent that is gone over again. It looks at [`RETRY_PAGES`] of them; where

@@ -11,8 +11,8 @@ use super::error::{ApiError, Code};
 use super::guard::{self, Timeout};
 use super::state::ApiState;
 use super::{
-    agents, cluster_agents, clusters, commands, events, explanation, health, journals, logs,
-    metrics, openapi, playbooks, plugins, retry, runs, start,
+    agents, apply_all, cluster_agents, clusters, commands, events, explanation, health, journals,
+    logs, metrics, openapi, playbooks, plugins, retry, runs, start,
 };
 
 /// Every endpoint of the API.
@@ -22,6 +22,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         plugins::endpoints(),
         clusters::endpoints(),
         cluster_agents::endpoints(),
+        apply_all::endpoints(),
         start::endpoints(),
         runs::endpoints(),
         commands::endpoints(),

@@ -19,15 +19,15 @@ use super::state::ApiState;
 use super::wire::{RunView, StartRun};
 use super::{clusters, playbooks, runs};
 use crate::playbook::check_params;
-use crate::run::{Digest, RunId, RunStatus, Timestamp, canonical, new_run};
+use crate::run::{Digest, Run, RunId, RunStatus, Timestamp, canonical, new_run};
 use crate::store::{Created, NewRun, StoreError, StoredPlaybook};
 
 /// The header that names a request, so that it can be repeated.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// What it means, for the document of the API.
-pub(super) const KEY_MEANS: &str =
-    "Names the request: repeating it returns the run that it started.";
+pub(super) const KEY_MEANS: &str = "Names the request: repeating it returns the run that it started, whatever became of the playbook and \
+     the cluster since. With another request it is refused.";
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
@@ -51,6 +51,9 @@ async fn start(
     let (name, version) = read_reference(&request.playbook)?;
     let asked = to_value(&request).map_err(ApiError::internal)?;
     let asked = Digest::of(canonical(&asked).as_bytes());
+    if let Some(before) = before(&state, key.as_deref(), &asked).await? {
+        return Ok(before);
+    }
     let stored = playbooks::find(&state, name, version.as_ref()).await?;
     if state.store.cluster(&request.cluster).await?.is_none() {
         return Err(clusters::not_found(&request.cluster));
@@ -66,6 +69,21 @@ async fn start(
     let id = new_id(now);
     let (run, events) = new_run(id, &playbook, params, &cluster, started_by, now);
     create(&state, NewRun { run, events, idempotency_key: key, request: asked }).await
+}
+
+/// The answer to a request whose key is known: the run that it had created before. Nothing else is looked
+/// at, since the playbook and the cluster may be gone by now, or others.
+pub(super) async fn before(
+    state: &ApiState,
+    key: Option<&str>,
+    asked: &Digest,
+) -> Result<Option<Response>, ApiError> {
+    let Some(key) = key else { return Ok(None) };
+    match state.store.run_of_request(key, asked).await {
+        Ok(run) => Ok(run.map(|run| answer_with(StatusCode::OK, &run))),
+        Err(StoreError::Conflict { .. }) => Err(reused(key)),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Creates the run and answers with it, or with the one that the same request had created before.
@@ -87,17 +105,24 @@ async fn answer(
         }
         Ok(Created::Before(id)) => (StatusCode::OK, runs::find(state, id).await?),
         Err(StoreError::Conflict { .. }) => {
-            let key = new.idempotency_key.unwrap_or_default();
-            let detail = format!("the idempotency key {key:?} was used for another request");
-            return Err(ApiError::new(Code::IdempotencyKeyReused, detail));
+            return Err(reused(&new.idempotency_key.unwrap_or_default()));
         }
         Err(StoreError::ClusterBusy { cluster, run }) => {
             return Err(busy(state, &cluster, run).await);
         }
         Err(error) => return Err(error.into()),
     };
+    Ok(answer_with(status, &run))
+}
+
+fn answer_with(status: StatusCode, run: &Run) -> Response {
     let location = format!("{}/{}", runs::ALL, run.id());
-    Ok((status, [(header::LOCATION, location)], Json(runs::view(&run))).into_response())
+    (status, [(header::LOCATION, location)], Json(runs::view(run))).into_response()
+}
+
+fn reused(key: &str) -> ApiError {
+    let detail = format!("the idempotency key {key:?} was used for another request");
+    ApiError::new(Code::IdempotencyKeyReused, detail)
 }
 
 /// A cluster that is held or queued for by `run`, and a playbook that rejects that.

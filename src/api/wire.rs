@@ -43,6 +43,44 @@ pub struct ApplyCluster {
     pub document: String,
 }
 
+/// Applies several documents, all of them or none: `POST /api/v1/apply`. With `?dry_run=true` they are
+/// only validated.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApplyDocuments {
+    /// The documents, at most 100. Of two clusters of one name the later one counts.
+    pub documents: Vec<ApplyDocument>,
+}
+
+/// One of several documents.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApplyDocument {
+    /// The document's text, YAML or JSON, a playbook or a cluster.
+    pub document: String,
+    /// Of a playbook: digests of the plugins that were uploaded for `file:` sources, by the name in the
+    /// document.
+    #[serde(default)]
+    pub uploads: BTreeMap<String, Digest>,
+}
+
+/// What became of several documents: all of them are applied.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct AppliedDocuments {
+    /// Each, in the order of the request.
+    pub items: Vec<AppliedDocument>,
+}
+
+/// What became of one of several documents.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum AppliedDocument {
+    /// A playbook.
+    Playbook(PlaybookView),
+    /// A cluster.
+    Cluster(ClusterView),
+}
+
 /// A playbook in answers.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct PlaybookView {
@@ -286,5 +324,17 @@ pub struct ProblemDetails {
     pub code: String,
     /// What is wrong with a document, where that is the cause.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<Problem>,
+    /// What is wrong with which of several documents, where that is the cause.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub documents: Vec<DocumentProblems>,
+}
+
+/// What is wrong with one of several documents.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DocumentProblems {
+    /// Which of them, from 0.
+    pub document: u32,
+    /// Its problems.
     pub problems: Vec<Problem>,
 }

@@ -1,4 +1,4 @@
-//! `apply`: plugins are uploaded, then playbooks and clusters are applied, in the order of the files.
+//! `apply`: plugins are uploaded, then playbooks and clusters are applied, all of them or none.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,18 +8,22 @@ use serde::Serialize;
 use super::client::Client;
 use super::error::{CliError, ClientError};
 use super::exit::Exit;
+use super::files::MAX_DOCUMENTS;
 use super::output::{Console, Row};
 use super::prepare::{PluginFile, Prepared, What, Wrong, plugin_problem, prepare};
 use super::text::Paint;
 use super::validate::check_all;
-use crate::api::wire::{ApplyCluster, ApplyPlaybook};
-use crate::playbook::{PlaybookDocument, Problem, Problems};
+use crate::api::wire::{
+    AppliedDocument, AppliedDocuments, ApplyDocument, ApplyDocuments, DocumentProblems,
+};
+use crate::playbook::{PlaybookDocument, PluginPin, Problem, Problems};
 use crate::run::Digest;
 
 /// Arguments of `apply`.
 #[derive(Debug, clap::Args)]
 pub struct Apply {
-    /// File of playbooks and clusters, in YAML or JSON; `-` is standard input
+    /// File of playbooks and clusters, in YAML or JSON; `-` is standard input. All documents of all files
+    /// are applied, or none is
     #[arg(short = 'f', long = "file", required = true, num_args = 1.., value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// Have everything validated, but change nothing (plugins are uploaded all the same)
@@ -84,15 +88,12 @@ pub(crate) async fn apply(
     args: &Apply,
     console: &Console,
 ) -> Result<Exit, CliError> {
-    let (applied, result) = apply_files(client, &args.files, args.dry_run, console).await;
-    // What was applied before an error stays so, and is shown.
-    if result.is_ok() || !applied.is_empty() {
-        console.list(&applied)?;
-    }
-    result.map(|()| Exit::Ok)
+    let applied = apply_files(client, &args.files, args.dry_run, console).await?;
+    console.list(&applied)?;
+    Ok(Exit::Ok)
 }
 
-/// Applies all documents of a file, and uploads the plugins beside it.
+/// Applies all documents of a file, or none of them, and uploads the plugins beside it.
 ///
 /// # Errors
 /// [`CliError::Invalid`] with all problems when a document is not valid, before anything is sent if
@@ -102,179 +103,168 @@ pub async fn apply_file(
     path: &Path,
     console: &Console,
 ) -> Result<Vec<Applied>, CliError> {
-    let (applied, result) = apply_files(client, &[path.to_owned()], false, console).await;
-    result.map(|()| applied)
+    apply_files(client, &[path.to_owned()], false, console).await
 }
 
-/// Applies the documents in their order. After the first that is not valid the rest is only checked,
-/// so that all problems are reported and nothing is applied that may need what was not.
+/// Applies the documents in one request: all of them are kept, or none is. Plugins are uploaded before;
+/// those of documents that are not kept stay, and disturb nobody.
 async fn apply_files(
     client: &Client,
     files: &[PathBuf],
     dry_run: bool,
     console: &Console,
-) -> (Vec<Applied>, Result<(), CliError>) {
+) -> Result<Vec<Applied>, CliError> {
     let mut wrong = Wrong::new(console.colour_messages);
     let prepared = prepare(files, &mut wrong);
+    if prepared.len() > MAX_DOCUMENTS {
+        let found = prepared.len();
+        let most = format!("found {found} documents, expected at most {MAX_DOCUMENTS} at once");
+        return Err(CliError::Usage(most));
+    }
     if !wrong.is_empty() || prepared.iter().any(Prepared::has_problems) {
-        let checked = check_all(&prepared, &mut wrong).await;
-        return (Vec::new(), checked.and_then(|_| wrong.none_or_error()));
+        check_all(&prepared, &mut wrong).await?;
+        return wrong.none_or_error().map(|()| Vec::new());
+    }
+    let mut sent = Vec::with_capacity(prepared.len());
+    for one in &prepared {
+        sent.push(upload(client, one).await?);
+    }
+    // What is wrong with the rest is told too.
+    let refused = sent.iter().any(|one| !one.refused.is_empty());
+    let request =
+        ApplyDocuments { documents: sent.iter().map(|one| one.request.clone()).collect() };
+    match client.apply_all(&request, dry_run || refused).await {
+        Ok(answer) if !refused => return rows(client, &sent, answer),
+        Ok(_) => tell_problems(&prepared, &sent, Vec::new(), &mut wrong),
+        Err(ClientError::Refused(refusal)) if !refusal.documents.is_empty() => {
+            tell_problems(&prepared, &sent, refusal.documents, &mut wrong);
+        }
+        Err(error) if refused => {
+            tell_problems(&prepared, &sent, Vec::new(), &mut wrong);
+            console.say(&format!("also: {error}"));
+        }
+        Err(error) => return Err(error.into()),
+    }
+    console.say("nothing was applied");
+    wrong.none_or_error().map(|()| Vec::new())
+}
+
+/// A document on its way to the server.
+struct Sent {
+    request: ApplyDocument,
+    /// What became of the plugins beside it, by their names in it.
+    uploaded: BTreeMap<String, &'static str>,
+    /// What the server found wrong with them.
+    refused: Vec<Problem>,
+}
+
+/// Uploads the plugins beside a document.
+async fn upload(client: &Client, prepared: &Prepared) -> Result<Sent, CliError> {
+    let document = prepared.document.text.clone();
+    let request = ApplyDocument { document, uploads: BTreeMap::new() };
+    let mut sent = Sent { request, uploaded: BTreeMap::new(), refused: Vec::new() };
+    let What::Playbook { playbook, files, .. } = &prepared.what else { return Ok(sent) };
+    for file in files {
+        match upload_one(client, playbook, file).await? {
+            Ok(change) => {
+                sent.request.uploads.insert(file.name.clone(), file.digest.clone());
+                sent.uploaded.insert(file.name.clone(), change);
+            }
+            Err(problem) => sent.refused.push(problem),
+        }
+    }
+    Ok(sent)
+}
+
+/// Sends a plugin, unless the server has it: plugins are large and known by their digest.
+async fn upload_one(
+    client: &Client,
+    playbook: &PlaybookDocument,
+    file: &PluginFile,
+) -> Result<Result<&'static str, Problem>, CliError> {
+    match client.plugin(&file.digest).await {
+        Ok(_) => return Ok(Ok("unchanged")),
+        Err(ClientError::Refused(problem)) if problem.status == 404 => {}
+        Err(error) => return Err(error.into()),
+    }
+    match client.upload_plugin(&file.digest, file.bytes.clone()).await {
+        Ok(_) => Ok(Ok("uploaded")),
+        Err(ClientError::Refused(refusal)) if matches!(refusal.status, 400 | 413 | 422) => {
+            Ok(Err(plugin_problem(playbook, &file.name, &refusal.code, refusal.detail)))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Puts the problems that the server found, after those of refused uploads, to their places in the
+/// documents.
+fn tell_problems(
+    prepared: &[Prepared],
+    sent: &[Sent],
+    found: Vec<DocumentProblems>,
+    wrong: &mut Wrong,
+) {
+    let mut found: BTreeMap<u32, Vec<Problem>> =
+        found.into_iter().map(|one| (one.document, one.problems)).collect();
+    for (number, (prepared, sent)) in (0..).zip(prepared.iter().zip(sent)) {
+        let mut problems = sent.refused.clone();
+        // That the bytes of a refused upload are not there goes without saying.
+        let said = |problem: &Problem| sent.refused.iter().any(|one| one.path == problem.path);
+        let further = found.remove(&number).unwrap_or_default();
+        problems.extend(further.into_iter().filter(|problem| !said(problem)));
+        if !problems.is_empty() {
+            wrong.add(&prepared.document, &Problems(problems));
+        }
+    }
+}
+
+/// What was applied: each document after its plugins.
+fn rows(
+    client: &Client,
+    sent: &[Sent],
+    answer: AppliedDocuments,
+) -> Result<Vec<Applied>, CliError> {
+    if answer.items.len() != sent.len() {
+        let (found, expected) = (answer.items.len(), sent.len());
+        return Err(CliError::Client(ClientError::Malformed {
+            server: client.server().to_owned(),
+            request: "POST …/apply".to_owned(),
+            message: format!("found {found} answers, expected {expected}"),
+        }));
     }
     let mut applied = Vec::new();
-    let mut refused = None;
-    for prepared in &prepared {
-        let goes_well = wrong.is_empty() && refused.is_none();
-        let mut one = One { client, prepared, dry_run: dry_run || !goes_well, wrong: &mut wrong };
-        match one.apply().await {
-            Ok(rows) if goes_well => applied.extend(rows),
-            Ok(_) => {}
-            Err(error) => {
-                let is_answer = matches!(&error, CliError::Client(ClientError::Refused(refusal))
-                    if refusal.status < 500);
-                match &refused {
-                    // The command ends with the first one.
-                    None => refused = Some(error),
-                    Some(_) => console.say(&format!("{}: {error}", prepared.document.file)),
-                }
-                // A server that says no to this one would say something to the next.
-                if !is_answer {
-                    break;
-                }
+    for (sent, item) in sent.iter().zip(answer.items) {
+        match item {
+            AppliedDocument::Playbook(view) => {
+                applied.extend(view.plugins.iter().map(|(name, pin)| plugin(sent, name, pin)));
+                let version = Some(view.version);
+                applied.push(document("playbook", view.name, version, view.change));
+            }
+            AppliedDocument::Cluster(view) => {
+                applied.push(document("cluster", view.name, None, view.change));
             }
         }
     }
-    let result = match (wrong.none_or_error(), refused) {
-        (Ok(()), None) => Ok(()),
-        (Ok(()), Some(refused)) => Err(refused),
-        (invalid, None) => invalid,
-        (invalid, Some(refused)) => {
-            console.say(&format!("also: {refused}"));
-            invalid
-        }
-    };
-    (applied, result)
+    Ok(applied)
 }
 
-/// One document on its way to the server.
-struct One<'a> {
-    client: &'a Client,
-    prepared: &'a Prepared,
-    dry_run: bool,
-    wrong: &'a mut Wrong,
+fn plugin(sent: &Sent, name: &str, pin: &PluginPin) -> Applied {
+    Applied {
+        kind: "plugin",
+        name: name.to_owned(),
+        version: Some(pin.version.clone()),
+        source: Some(pin.source.clone()),
+        digest: Some(pin.digest.clone()),
+        change: sent.uploaded.get(name).copied().unwrap_or("pinned").to_owned(),
+    }
 }
 
-impl One<'_> {
-    /// What was applied: nothing when the document is not valid, of which `wrong` knows.
-    async fn apply(&mut self) -> Result<Vec<Applied>, CliError> {
-        match &self.prepared.what {
-            What::Cluster(_) => self.cluster().await,
-            What::Playbook { playbook, files, .. } => self.playbook(playbook, files).await,
-        }
-    }
-
-    async fn cluster(&mut self) -> Result<Vec<Applied>, CliError> {
-        let request = ApplyCluster { document: self.prepared.document.text.clone() };
-        let answer = self.client.apply_cluster(&request, self.dry_run).await;
-        let Some(view) = self.valid(answer, Vec::new())? else { return Ok(Vec::new()) };
-        Ok(vec![Applied {
-            kind: "cluster",
-            name: view.name,
-            version: None,
-            source: None,
-            digest: None,
-            change: view.change.unwrap_or_default(),
-        }])
-    }
-
-    async fn playbook(
-        &mut self,
-        playbook: &PlaybookDocument,
-        files: &[PluginFile],
-    ) -> Result<Vec<Applied>, CliError> {
-        let mut uploads = BTreeMap::new();
-        let mut uploaded = BTreeMap::new();
-        let mut refused = Vec::new();
-        for file in files {
-            match self.upload(playbook, file).await? {
-                Ok(change) => {
-                    uploads.insert(file.name.clone(), file.digest.clone());
-                    uploaded.insert(file.name.as_str(), change);
-                }
-                Err(problem) => refused.push(problem),
-            }
-        }
-        let document = self.prepared.document.text.clone();
-        let request = ApplyPlaybook { document, uploads };
-        let dry_run = self.dry_run || !refused.is_empty();
-        let answer = self.client.apply_playbook(&request, dry_run).await;
-        let Some(view) = self.valid(answer, refused)? else { return Ok(Vec::new()) };
-        let mut applied = Vec::new();
-        for (name, pin) in &view.plugins {
-            let change = uploaded.get(name.as_str()).copied().unwrap_or("pinned");
-            applied.push(Applied {
-                kind: "plugin",
-                name: name.clone(),
-                version: Some(pin.version.clone()),
-                source: Some(pin.source.clone()),
-                digest: Some(pin.digest.clone()),
-                change: change.to_owned(),
-            });
-        }
-        applied.push(Applied {
-            kind: "playbook",
-            name: view.name,
-            version: Some(view.version),
-            source: None,
-            digest: None,
-            change: view.change.unwrap_or_default(),
-        });
-        Ok(applied)
-    }
-
-    /// Sends a plugin, unless the server has it: plugins are large and known by their digest.
-    async fn upload(
-        &self,
-        playbook: &PlaybookDocument,
-        file: &PluginFile,
-    ) -> Result<Result<&'static str, Problem>, CliError> {
-        match self.client.plugin(&file.digest).await {
-            Ok(_) => return Ok(Ok("unchanged")),
-            Err(ClientError::Refused(problem)) if problem.status == 404 => {}
-            Err(error) => return Err(error.into()),
-        }
-        match self.client.upload_plugin(&file.digest, file.bytes.clone()).await {
-            Ok(_) => Ok(Ok("uploaded")),
-            Err(ClientError::Refused(refusal)) if matches!(refusal.status, 400 | 413 | 422) => {
-                Ok(Err(plugin_problem(playbook, &file.name, &refusal.code, refusal.detail)))
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Puts the problems that the server found, after those of refused uploads, to their places in
-    /// the document. The view that it answered, if there are none.
-    fn valid<V>(
-        &mut self,
-        answer: Result<V, ClientError>,
-        mut problems: Vec<Problem>,
-    ) -> Result<Option<V>, CliError> {
-        match answer {
-            Ok(view) if problems.is_empty() => return Ok(Some(view)),
-            Ok(_) => {}
-            Err(ClientError::Refused(refusal)) if !refusal.problems.is_empty() => {
-                // That the bytes of a refused upload are not there goes without saying.
-                let said = |problem: &Problem| problems.iter().any(|one| one.path == problem.path);
-                let (_, further): (Vec<_>, Vec<_>) = refusal.problems.into_iter().partition(said);
-                problems.extend(further);
-            }
-            Err(error) => {
-                if !problems.is_empty() {
-                    self.wrong.add(&self.prepared.document, &Problems(problems));
-                }
-                return Err(error.into());
-            }
-        }
-        self.wrong.add(&self.prepared.document, &Problems(problems));
-        Ok(None)
-    }
+fn document(
+    kind: &'static str,
+    name: String,
+    version: Option<String>,
+    change: Option<String>,
+) -> Applied {
+    let change = change.unwrap_or_default();
+    Applied { kind, name, version, source: None, digest: None, change }
 }

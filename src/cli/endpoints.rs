@@ -7,8 +7,8 @@ use serde::de::DeserializeOwned;
 use super::client::{Client, Repeat, UPLOAD_TIMEOUT};
 use super::error::ClientError;
 use crate::api::wire::{
-    ApplyCluster, ApplyPlaybook, ClusterAgents, ClusterView, CommandView, Listing, PlaybookView,
-    PluginView, RetryRun, RunView, StartRun, SubmitCommand,
+    AppliedDocuments, ApplyCluster, ApplyDocuments, ApplyPlaybook, ClusterAgents, ClusterView,
+    CommandView, Listing, PlaybookView, PluginView, RetryRun, RunView, StartRun, SubmitCommand,
 };
 use crate::run::{AgentId, AgentRecord, Digest, Explanation, RunId, Snapshot};
 
@@ -170,6 +170,18 @@ impl Client {
     pub async fn apply_cluster(&self, apply: &ApplyCluster, dry_run: bool) -> Result<ClusterView> {
         let request = self.request(Method::POST, &["clusters"]).json(apply);
         let request = if dry_run { request.query(&[("dry_run", true)]) } else { request };
+        self.json(request, Repeat::Unsent).await
+    }
+
+    /// Applies several documents, all of them or none; with `dry_run` they are only validated.
+    pub async fn apply_all(
+        &self,
+        apply: &ApplyDocuments,
+        dry_run: bool,
+    ) -> Result<AppliedDocuments> {
+        let request = self.request(Method::POST, &["apply"]).json(apply);
+        let request = if dry_run { request.query(&[("dry_run", true)]) } else { request };
+        // The same a second time changes nothing; but the answer would say `unchanged`.
         self.json(request, Repeat::Unsent).await
     }
 

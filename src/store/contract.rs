@@ -6,7 +6,8 @@ use bytes::Bytes;
 use semver::Version;
 
 use super::documents::{
-    Cluster, Created, Locked, LogCursor, NewRun, Page, Plugin, Put, RunFilter, StoredPlaybook,
+    Cluster, Created, Locked, LogCursor, NewRun, Object, Page, Plugin, Put, RunFilter,
+    StoredPlaybook,
 };
 use super::error::StoreError;
 use crate::run::{
@@ -28,6 +29,9 @@ pub const MAX_COMMIT_BYTES: usize = 4 * 1024 * 1024;
 
 /// The most documents in one page of any read, whatever is asked for.
 pub const MAX_PAGE: u32 = 1_000;
+
+/// The most documents that [`Store::put_all`] keeps at once: a person's files, in one transaction.
+pub const MAX_PUT: usize = 100;
 
 /// The most runs that [`Locked::Waits`] counts: whoever waits behind a hundred others does not need
 /// to know the number, and counting them costs each of those that wait.
@@ -110,7 +114,20 @@ pub trait Store: Send + Sync + 'static {
     async fn clusters(&self, page: &Page) -> Result<Vec<Cluster>>;
 
     /// Removes a cluster. Whether it was there.
+    ///
+    /// # Errors
+    /// [`StoreError::ClusterInUse`] while an unfinished run is of it, whether it goes on there or waits
+    /// for that. The check and the removal are one transaction, also against
+    /// [`create_run`](Self::create_run).
     async fn delete_cluster(&self, name: &str) -> Result<bool>;
+
+    /// Keeps several playbooks and clusters, all of them or none; what became of each, in their order.
+    /// Of two clusters of one name the later one counts.
+    ///
+    /// # Errors
+    /// As of [`put_playbook`](Self::put_playbook), for the first of them that can't be kept;
+    /// [`StoreError::TooLarge`] past [`MAX_PUT`].
+    async fn put_all(&self, objects: &[Object]) -> Result<Vec<Put>>;
 
     /// Keeps a plugin and its bytes under its digest. A known digest is [`Put::Unchanged`].
     async fn put_plugin(&self, plugin: &Plugin, bytes: Bytes) -> Result<Put>;
@@ -146,9 +163,17 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::ClusterBusy`] when the playbook rejects a busy cluster, and another run holds
     /// its lock or is queued for it. Of two such runs that are created at once, one is;
     /// [`StoreError::MissingPlugin`] when a pinned digest is not in the store;
+    /// [`StoreError::MissingCluster`] when the cluster is not;
     /// [`StoreError::Conflict`] when the key or identifier is known with another request;
     /// [`StoreError::TooLarge`] when the events are too many for one transaction.
     async fn create_run(&self, new: &NewRun) -> Result<Created>;
+
+    /// The unexpired run that an earlier request with this idempotency key had created, whatever became
+    /// of its playbook and cluster.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when that was another request.
+    async fn run_of_request(&self, key: &str, request: &Digest) -> Result<Option<Run>>;
 
     /// A run.
     async fn run(&self, id: RunId) -> Result<Option<Run>>;

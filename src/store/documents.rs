@@ -31,6 +31,15 @@ pub struct Cluster {
     pub applied_at: Timestamp,
 }
 
+/// Something that is applied.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Object {
+    /// A playbook.
+    Playbook(StoredPlaybook),
+    /// A cluster.
+    Cluster(Cluster),
+}
+
 /// A plugin as it is kept, without its bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plugin {

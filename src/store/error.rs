@@ -52,6 +52,20 @@ pub enum StoreError {
         /// The digest.
         digest: Digest,
     },
+    /// The cluster of a run that is to be created is not in the store.
+    #[error("cluster {cluster:?} is not in the store")]
+    MissingCluster {
+        /// The cluster.
+        cluster: String,
+    },
+    /// The cluster is in use.
+    #[error("failed to delete cluster {cluster:?}: run {run} is of it and has not ended")]
+    ClusterInUse {
+        /// The cluster.
+        cluster: String,
+        /// The oldest such run.
+        run: RunId,
+    },
     /// The plugin is in use.
     #[error("failed to delete plugin {digest}: it is pinned by {by}")]
     Pinned {
@@ -98,6 +112,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// The key of a request is that of another one, which made `run`.
+    pub(super) fn of_another_request(run: RunId) -> Self {
+        Self::Conflict { what: format!("the request that made run {run}") }
+    }
+
     /// Whether the same call may go well later.
     pub const fn retryable(&self) -> bool {
         match self {
@@ -107,6 +126,8 @@ impl StoreError {
             | Self::Conflict { .. }
             | Self::ClusterBusy { .. }
             | Self::MissingPlugin { .. }
+            | Self::MissingCluster { .. }
+            | Self::ClusterInUse { .. }
             | Self::Pinned { .. }
             | Self::BadCursor { .. }
             | Self::TooLarge { .. }

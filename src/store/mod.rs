@@ -17,10 +17,11 @@ pub mod sqlite;
 
 pub use self::mongodb::MongoStore;
 pub use contract::{
-    Lease, MAX_COMMIT_BYTES, MAX_COMMIT_DOCUMENTS, MAX_PAGE, MAX_QUEUED, Result, Store,
+    Lease, MAX_COMMIT_BYTES, MAX_COMMIT_DOCUMENTS, MAX_PAGE, MAX_PUT, MAX_QUEUED, Result, Store,
 };
 pub use documents::{
-    Cluster, Created, Locked, LogCursor, NewRun, Page, Plugin, Put, RunFilter, StoredPlaybook,
+    Cluster, Created, Locked, LogCursor, NewRun, Object, Page, Plugin, Put, RunFilter,
+    StoredPlaybook,
 };
 pub use error::StoreError;
 pub use memory::MemoryStore;

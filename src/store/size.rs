@@ -4,8 +4,8 @@ use std::io;
 
 use serde::Serialize;
 
-use super::contract::{MAX_COMMIT_BYTES, MAX_COMMIT_DOCUMENTS, Result};
-use super::documents::NewRun;
+use super::contract::{MAX_COMMIT_BYTES, MAX_COMMIT_DOCUMENTS, MAX_PUT, Result};
+use super::documents::{NewRun, Object};
 use super::error::StoreError;
 use crate::run::Writes;
 
@@ -71,6 +71,19 @@ pub(super) fn check_new_run(new: &NewRun) -> Result<()> {
     let mut size = CommitSize::default();
     new.events.iter().for_each(|event| size.add(json_bytes(event)));
     size.check()
+}
+
+/// Bytes of the texts of what is to be kept at once; refuses more documents than that may be.
+pub(super) fn check_put(objects: &[Object]) -> Result<usize> {
+    let found = objects.len();
+    if found > MAX_PUT {
+        return Err(StoreError::TooLarge { found, unit: "documents", limit: MAX_PUT });
+    }
+    let texts = objects.iter().map(|object| match object {
+        Object::Playbook(playbook) => playbook.text.len(),
+        Object::Cluster(cluster) => cluster.text.len(),
+    });
+    Ok(texts.sum())
 }
 
 fn json_bytes(document: &impl Serialize) -> usize {

@@ -122,3 +122,75 @@ async fn the_last_cluster_that_was_applied_counts() {
     server.get("/api/v1/clusters/eu").await.problem(404, "cluster-not-found");
     server.stop().await;
 }
+
+/// Applies these, with nothing uploaded.
+async fn apply_all(server: &Server, query: &str, documents: &[&str]) -> crate::server::Reply {
+    let documents: Vec<_> = documents.iter().map(|text| json!({ "document": text })).collect();
+    server.post(&format!("/api/v1/apply{query}"), json!({ "documents": documents })).await
+}
+
+#[tokio::test]
+async fn several_documents_are_applied_together_or_not_at_all() {
+    let server = Server::start().await;
+    let known = playbook("known", "1.0.0", "");
+    server.apply(&known).await.ok(201);
+    let changed = playbook("known", "1.0.0", "summary: Something else.");
+    let other = playbook("other", "1.0.0", "");
+
+    // The second one is in conflict; the third is fine, and so is the first.
+    let problem = apply_all(&server, "", &[CLUSTER, &changed, &other]).await;
+    let problem = problem.problem(409, "conflict");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("playbook known version 1.0.0"), "{detail}");
+    assert!(detail.ends_with("; nothing was applied"), "{detail}");
+    // Two of them are not valid: all problems are told, each with its document.
+    let wrong = CLUSTER.replace("agents:", "agent:");
+    let sandwich = "apiVersion: replicante.io/v1\nkind: Sandwich\n";
+    let problem = apply_all(&server, "", &[&other, &wrong, sandwich]).await;
+    let problem = problem.problem(422, "invalid-document");
+    let of = |index: usize| &problem["documents"][index];
+    assert_eq!((&of(0)["document"], &of(1)["document"]), (&json!(1), &json!(2)), "{problem}");
+    assert!(of(0)["problems"][0]["line"].is_number(), "{problem}");
+    assert!(problem["detail"].as_str().unwrap().ends_with("; nothing was applied"), "{problem}");
+    // Twice the same version, with different contents.
+    let again = other.replace("name: restart", "name: again");
+    let problem = apply_all(&server, "", &[&other, &again]).await.problem(409, "conflict");
+    assert!(problem["detail"].as_str().unwrap().contains("twice"), "{problem}");
+    for gone in ["/api/v1/clusters/eu", "/api/v1/playbooks/other"] {
+        assert_eq!(server.get(gone).await.status, 404, "{gone}");
+    }
+
+    let dry = apply_all(&server, "?dry_run=true", &[CLUSTER, &other]).await.ok(200);
+    assert_eq!(
+        (&dry["items"][0]["change"], &dry["items"][1]["kind"]),
+        (&json!("valid"), &json!("playbook"))
+    );
+    apply_all(&server, "?dry_run=true", &[CLUSTER, &changed]).await.problem(409, "conflict");
+    server.get("/api/v1/clusters/eu").await.problem(404, "cluster-not-found");
+
+    let applied = apply_all(&server, "", &[CLUSTER, &known, &other]).await.ok(200);
+    let items = applied["items"].as_array().unwrap();
+    let told = |item: &Value| format!("{} {} {}", item["kind"], item["name"], item["change"]);
+    assert_eq!(
+        items.iter().map(|item| told(item).replace('"', "")).collect::<Vec<_>>(),
+        ["cluster eu created", "playbook known unchanged", "playbook other created"]
+    );
+    server.get("/api/v1/clusters/eu").await.ok(200);
+    let many = vec![CLUSTER; 101];
+    apply_all(&server, "", &many).await.problem(400, "bad-body");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_cluster_is_not_removed_while_a_run_of_it_has_not_ended() {
+    let server = Server::start().await;
+    server.apply_cluster(CLUSTER).await.ok(201);
+    server.apply(&playbook("restart", "1.0.0", "approval: required")).await.ok(201);
+    let start = json!({"playbook": "restart", "cluster": "eu"});
+    let run = server.post("/api/v1/runs", start).await.ok(201);
+    let problem = server.delete("/api/v1/clusters/eu").await.problem(409, "cluster-in-use");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains(run["id"].as_str().unwrap()), "{detail}");
+    server.get("/api/v1/clusters/eu").await.ok(200);
+    server.stop().await;
+}

@@ -148,6 +148,24 @@ async fn a_repeated_retry_returns_the_run_that_it_started_and_concurrency_is_kep
 }
 
 #[tokio::test]
+async fn a_repeated_retry_is_answered_after_its_cluster_is_gone() {
+    let (server, run) = started("").await;
+    end(&server, run, &MIXED, false).await;
+    let retry_as = |body: Value| {
+        let path = format!("/api/v1/runs/{run}/retry");
+        let headers =
+            HeaderMap::from_iter([("idempotency-key".parse().unwrap(), "key".parse().unwrap())]);
+        send(server.request("POST", &path).headers(headers).json(&body))
+    };
+    let new = retry_as(json!({})).await.ok(201);
+    end(&server, id_of(&new), &[AgentState::Done], false).await;
+    server.delete("/api/v1/clusters/eu").await.ok(204);
+    assert_eq!(retry_as(json!({})).await.ok(200)["id"], new["id"]);
+    retry_as(json!({ "skipped": true })).await.problem(409, "idempotency-key-reused");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_run_is_explained_with_its_agents() {
     let (server, run) = started("").await;
     let path = format!("/api/v1/runs/{run}/explanation");

@@ -107,6 +107,53 @@ async fn a_repeated_request_returns_the_run_that_it_created() {
     server.stop().await;
 }
 
+/// What may become of that which a run was started with, until the same request comes again.
+#[tokio::test]
+async fn a_repeated_request_is_answered_whatever_became_of_the_playbook_and_the_cluster() {
+    let gone = "/api/v1/playbooks/restart?version=1.0.0";
+    for (spec, reference, since) in [
+        ("", "restart@1.0.0", "the version is gone"),
+        ("", "restart", "the playbook is gone"),
+        (PARAMS, "restart", "a newer version refuses the parameters"),
+        ("", "restart@1.0.0", "the cluster is gone"),
+        ("concurrency: reject", "restart", "another run keeps the cluster busy"),
+    ] {
+        let server = server(spec).await;
+        let mut body = json!({ "playbook": reference, "cluster": "eu" });
+        if spec == PARAMS {
+            body["params"] = json!({ "grace": 5 });
+        }
+        let run = start_as(&server, "key-1", body.clone()).await.ok(201);
+        let end =
+            async || Engine::hold(&server, id_of(&run)).await.set(RunStatus::Done, |_| {}).await;
+        match since {
+            "the version is gone" | "the playbook is gone" => {
+                server.delete(gone).await.ok(204);
+            }
+            "a newer version refuses the parameters" => {
+                let newer = PARAMS.replace("grace", "patience");
+                server.apply(&playbook("restart", "2.0.0", &newer)).await.ok(201);
+            }
+            "the cluster is gone" => {
+                end().await;
+                server.delete("/api/v1/clusters/eu").await.ok(204);
+            }
+            _ => {
+                end().await;
+                start_as(&server, "key-2", body.clone()).await.ok(201);
+            }
+        }
+        let again = start_as(&server, "key-1", body.clone()).await;
+        assert_eq!(again.header("location"), format!("/api/v1/runs/{}", id_of(&run)), "{since}");
+        assert_eq!(again.ok(200)["id"], run["id"], "{since}");
+        let mut other = body.clone();
+        other["started_by"] = json!("ada");
+        let reused = start_as(&server, "key-1", other).await;
+        reused.problem(409, "idempotency-key-reused");
+        server.stop().await;
+    }
+}
+
 #[tokio::test]
 async fn a_busy_cluster_is_refused_when_the_playbook_says_so() {
     let server = server("concurrency: reject").await;

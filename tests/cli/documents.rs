@@ -103,18 +103,12 @@ async fn a_file_that_is_no_plugin_is_shown_where_it_is_named() {
 
 #[tokio::test]
 async fn problems_that_the_server_finds_are_shown_at_their_lines() {
-    let server = Server::start(|_| {
-        let found = json!({"code": "duplicate", "path": "/spec/agents/0/id", "line": 7,
-            "column": 13, "message": "duplicate agent", "found": "node-1", "expected": null});
-        let body = json!({"type": "about:blank", "title": "x", "status": 422,
-            "detail": "1 problem", "code": "invalid-document", "problems": [found]});
-        (StatusCode::UNPROCESSABLE_ENTITY, axum::Json(body)).into_response()
-    });
+    let server = Server::start(|_| invalid(&[(0, "duplicate", "/spec/agents/0/id", 7)]));
     let folder = tempfile::tempdir().unwrap();
     let file = write(folder.path(), "c.yaml", &format!("# clusters\n---\n{CLUSTER}"));
     let (code, _, err) = replictl(&server.url, &["apply", "-f", &file]).await;
     assert_eq!(code, 3, "{err}");
-    assert!(err.contains("c.yaml:8:13: /spec/agents/0/id: duplicate agent\n"), "{err}");
+    assert!(err.contains("c.yaml:8:13: /spec/agents/0/id: duplicate here\n"), "{err}");
     assert!(err.contains(" 8 |     - { id: node-1"), "{err}");
     let marker = err.lines().find(|line| line.ends_with('^')).unwrap();
     assert_eq!(marker, "   |             ^");
@@ -133,15 +127,15 @@ fn applied(seen: &Seen, digest: &Digest, known: bool) -> Response {
         ("GET" | "PUT", path) if path.starts_with("/api/v1/plugins") => {
             axum::Json(info).into_response()
         }
-        ("POST", "/api/v1/playbooks") => axum::Json(json!({
-            "name": "rolling-restart", "version": "1.4.0", "summary": null, "vcs": null,
-            "stages": ["restart"], "plugins": {"zones": pin},
-            "applied_at": "2026-11-22T09:00:00Z", "change": "created", "document": null}))
-        .into_response(),
-        ("POST", "/api/v1/clusters") => axum::Json(json!({
-            "name": "mongo-eu", "agents": 1, "applied_at": "2026-11-22T09:00:00Z",
+        ("POST", "/api/v1/apply") => axum::Json(json!({"items": [
+            {"kind": "playbook", "name": "rolling-restart", "version": "1.4.0", "summary": null,
+            "vcs": null, "stages": ["restart"], "plugins": {"zones": pin},
+            "applied_at": "2026-11-22T09:00:00Z", "change": "created", "document": null},
+            {"kind": "cluster", "name": "mongo-eu", "agents": 1,
+            "applied_at": "2026-11-22T09:00:00Z",
             "change": if seen.query == "dry_run=true" { "valid" } else { "updated" },
-            "document": null}))
+            "document": null},
+        ]}))
         .into_response(),
         _ => problem(500, "unexpected", &format!("{} {}", seen.method, seen.path)),
     }
@@ -175,9 +169,12 @@ async fn apply_uploads_the_plugins_beside_the_playbook_and_shows_their_digests()
             assert_eq!(put.body.as_ref(), b"wasm");
             assert_eq!(put.query, format!("digest={}", digest.as_str().replace(':', "%3A")));
         }
-        let apply = seen.iter().find(|seen| seen.path == "/api/v1/playbooks").unwrap();
-        assert_eq!(apply.json()["uploads"], json!({"zones": digest}));
-        assert_eq!(apply.json()["document"], PLAYBOOK);
+        let apply: Vec<&Seen> = seen.iter().filter(|seen| seen.method == "POST").collect();
+        assert!(apply.len() == 1 && apply[0].path == "/api/v1/apply", "all in one request");
+        let sent = apply[0].json();
+        assert_eq!(sent["documents"][0]["uploads"], json!({"zones": digest}));
+        assert_eq!(sent["documents"][0]["document"], PLAYBOOK);
+        assert_eq!(sent["documents"][1]["uploads"], json!({}));
     }
 
     let server = Server::start(move |seen| applied(seen, &digest, true));
@@ -187,17 +184,20 @@ async fn apply_uploads_the_plugins_beside_the_playbook_and_shows_their_digests()
     let shown: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(shown[2]["change"], "valid", "{out}");
     let seen = server.seen();
-    let posts = seen.iter().filter(|seen| seen.method == "POST");
-    assert!(
-        posts.clone().count() == 2 && posts.into_iter().all(|seen| seen.query == "dry_run=true")
-    );
+    let posts: Vec<&Seen> = seen.iter().filter(|seen| seen.method == "POST").collect();
+    assert!(posts.len() == 1 && posts[0].query == "dry_run=true");
 }
 
-fn invalid(code: &str, path: &str, line: u32) -> Response {
-    let found = json!({"code": code, "path": path, "line": line, "column": 3,
-        "message": format!("{code} here"), "found": null, "expected": null});
-    let body = json!({"type": "about:blank", "title": "x", "status": 422, "detail": "1 problem",
-        "code": "invalid-document", "problems": [found]});
+/// What is wrong with which document: a code, a path and a line.
+fn invalid(found: &[(u32, &str, &str, u32)]) -> Response {
+    let documents = found.iter().map(|(document, code, path, line)| {
+        let found = json!({"code": code, "path": path, "line": line, "column": 13,
+            "message": format!("{code} here"), "found": null, "expected": null});
+        json!({"document": document, "problems": [found]})
+    });
+    let body = json!({"type": "about:blank", "title": "x", "status": 422,
+        "detail": "problems; nothing was applied", "code": "invalid-document",
+        "documents": documents.collect::<Vec<_>>()});
     (StatusCode::UNPROCESSABLE_ENTITY, axum::Json(body)).into_response()
 }
 
@@ -206,10 +206,10 @@ async fn a_refused_upload_does_not_hide_the_problems_of_the_rest() {
     let digest = Digest::of(b"wasm");
     let server = Server::start(move |seen| match (seen.method.as_str(), seen.path.as_str()) {
         ("PUT", _) => problem(422, "no-component", "this is no component"),
-        ("POST", "/api/v1/playbooks") => {
-            invalid("plugin-not-uploaded", "/spec/plugins/zones/source", 6)
-        }
-        ("POST", "/api/v1/clusters") => invalid("duplicate", "/spec/agents/0/id", 6),
+        ("POST", "/api/v1/apply") => invalid(&[
+            (0, "plugin-not-uploaded", "/spec/plugins/zones/source", 6),
+            (1, "duplicate", "/spec/agents/0/id", 6),
+        ]),
         _ => applied(seen, &digest, false),
     });
     let folder = tempfile::tempdir().unwrap();
@@ -230,20 +230,25 @@ async fn a_refused_upload_does_not_hide_the_problems_of_the_rest() {
 }
 
 #[tokio::test]
-async fn each_refusal_is_told_of_the_document_that_it_is_of() {
-    let server = Server::start(|seen| {
-        let document = seen.json()["document"].as_str().unwrap().to_owned();
-        let name = if document.contains("mongo-eu") { "mongo-eu" } else { "mongo-us" };
-        problem(409, "conflict", &format!("{name} is in use"))
-    });
+async fn a_refusal_says_that_nothing_was_applied() {
+    let server =
+        Server::start(|_| problem(409, "conflict", "mongo-us is known; nothing was applied"));
     let folder = tempfile::tempdir().unwrap();
     let eu = write(folder.path(), "eu.yaml", CLUSTER);
     let us = write(folder.path(), "us.yaml", &CLUSTER.replace("mongo-eu", "mongo-us"));
     let (code, out, err) = replictl(&server.url, &["apply", "-f", &eu, "-f", &us]).await;
     assert_eq!((code, out.as_str()), (4, ""), "{err}");
-    let lines: Vec<&str> = err.lines().collect();
-    assert!(lines[0].contains("us.yaml: ") && lines[0].contains("mongo-us is in use"), "{err}");
-    assert!(lines[1].starts_with("error: ") && lines[1].contains("mongo-eu is in use"), "{err}");
+    assert_eq!(err, "error: mongo-us is known; nothing was applied\n");
+    assert_eq!(server.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn more_documents_than_may_be_applied_at_once_are_refused_before_anything_is_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let many = write(folder.path(), "many.yaml", &format!("---\n{CLUSTER}").repeat(60));
+    let (code, _, err) = replictl(NOWHERE, &["apply", "-f", &many, "-f", &many]).await;
+    assert_eq!(code, 2, "{err}");
+    assert!(err.contains("found 120 documents, expected at most 100 at once"), "{err}");
 }
 
 #[tokio::test]

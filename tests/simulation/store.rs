@@ -13,8 +13,8 @@ use replibook::run::{
     Journal, LogLine, Run, RunEvent, RunId, Timestamp, Writes,
 };
 use replibook::store::{
-    Cluster, Created, Lease, Locked, LogCursor, MemoryStore, NewRun, Page, Plugin, Put, Result,
-    RunFilter, Store, StoreError, StoredPlaybook,
+    Cluster, Created, Lease, Locked, LogCursor, MemoryStore, NewRun, Object, Page, Plugin, Put,
+    Result, RunFilter, Store, StoreError, StoredPlaybook,
 };
 use semver::Version;
 
@@ -161,6 +161,7 @@ through! {
     Other put_cluster(cluster: &Cluster) -> Put;
     Other clusters(page: &Page) -> Vec<Cluster>;
     Other delete_cluster(name: &str) -> bool;
+    Other put_all(objects: &[Object]) -> Vec<Put>;
     Other put_plugin(plugin: &Plugin, bytes: Bytes) -> Put;
     Other plugin(digest: &Digest) -> Option<Plugin>;
     Other plugin_by_name(name: &str, version: &str) -> Option<Plugin>;
@@ -168,6 +169,7 @@ through! {
     Other plugins(page: &Page) -> Vec<Plugin>;
     Other delete_plugin(digest: &Digest) -> bool;
     Other create_run(new: &NewRun) -> Created;
+    Other run_of_request(key: &str, request: &Digest) -> Option<Run>;
     Load run(id: RunId) -> Option<Run>;
     Other runs(filter: &RunFilter, page: &Page) -> Vec<Run>;
     Other lock_cluster(run: RunId, epoch: u64) -> Locked;

@@ -10,6 +10,7 @@ use replibook::run::{EngineId, Millis, Timestamp};
 use replibook::store::mongodb::{MongoOptions, TimeSource};
 use replibook::store::{Lease, MemoryStore, MongoStore, SqliteStore, Store, StoreOptions};
 
+use crate::samples::put_clusters;
 use crate::server;
 
 /// How long the stores of these tests keep what has finished.
@@ -46,7 +47,7 @@ impl Clock for ManualClock {
     }
 }
 
-/// A fresh, empty store.
+/// A fresh store, in which there is nothing but the clusters of the samples.
 pub(crate) struct Fixture {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<ManualClock>,
@@ -81,6 +82,7 @@ pub(crate) fn options() -> StoreOptions {
 pub(crate) async fn memory() -> Fixture {
     let clock = ManualClock::new();
     let store = Arc::new(MemoryStore::new(options(), clock.clone()));
+    put_clusters(store.as_ref()).await;
     Fixture { store, clock, _home: Home::Memory }
 }
 
@@ -88,6 +90,7 @@ pub(crate) async fn sqlite() -> Fixture {
     let clock = ManualClock::new();
     let directory = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(directory.path(), options(), clock.clone()).unwrap();
+    put_clusters(&store).await;
     let home = Home::Directory { _directory: directory };
     Fixture { store: Arc::new(store), clock, _home: home }
 }
@@ -111,5 +114,6 @@ async fn on_mongodb(bulk_write: bool) -> Fixture {
         ..MongoOptions::new(database.address())
     };
     let store = MongoStore::open(&mongo, options(), clock.clone()).await.unwrap();
+    put_clusters(&store).await;
     Fixture { store: Arc::new(store), clock, _home: Home::Database { _database: database } }
 }

@@ -7,10 +7,10 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use replibook::playbook::Concurrency;
 use replibook::run::{
-    AgentId, AgentSeq, AgentState, Command, CommandOutcome, EngineId, Millis, RunStatus, Timestamp,
-    Writes,
+    AgentId, AgentSeq, AgentState, Command, CommandOutcome, Digest, EngineId, Millis, RunStatus,
+    Timestamp, Writes,
 };
-use replibook::store::{LogCursor, Page, Result, RunFilter};
+use replibook::store::{LogCursor, Object, Page, Result, RunFilter};
 
 use crate::backends::{Fixture, LEASE, RETENTION, memory, mongodb, sqlite};
 use crate::samples::{
@@ -153,11 +153,16 @@ impl Pair {
                 both!(self, playbooks(&page))
             }
             _ => {
-                let sample = cluster(name, if self.chance() { "one" } else { "two" });
+                let name = *["a", "b", "mongo-eu"].choose(&mut self.random).unwrap();
+                let place = cluster(name, if self.chance() { "one" } else { "two" });
                 let page = self.page(&["a", "b", ""]);
-                match self.pick(3) {
-                    0 => both!(self, put_cluster(&sample)),
-                    1 => both!(self, delete_cluster(name)),
+                match self.pick(5) {
+                    0 | 1 => both!(self, put_cluster(&place)),
+                    2 => both!(self, delete_cluster(name)),
+                    3 => {
+                        let all = [Object::Cluster(place), Object::Playbook(sample)];
+                        both!(self, put_all(&all))
+                    }
                     _ => both!(self, clusters(&page)),
                 }
             }
@@ -181,6 +186,11 @@ impl Pair {
                     new.idempotency_key = Some(self.pick(4).to_string());
                 }
                 both!(self, create_run(&new))
+            }
+            2 if self.chance() => {
+                let (key, of) = (self.pick(4).to_string(), self.run());
+                let request = Digest::of(of.to_string().as_bytes());
+                both!(self, run_of_request(&key, &request))
             }
             2 => both!(self, run(id)),
             _ => {

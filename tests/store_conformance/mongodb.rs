@@ -13,8 +13,8 @@ use replibook::store::{Locked, MongoStore, Store, StoreError, StoreOptions};
 
 use crate::backends::{ManualClock, options};
 use crate::samples::{
-    command, finished, finishing, new_run, new_run_on, one_of_each, only, playbook, plugin,
-    progress, run_id,
+    self, command, finished, finishing, new_run, new_run_on, one_of_each, only, playbook, plugin,
+    progress, put_clusters, run_id,
 };
 use crate::server::{Database, TestServer};
 
@@ -145,6 +145,7 @@ async fn an_index_that_stands_in_the_way_is_named_and_left_alone() {
 async fn a_database_of_an_earlier_version_is_brought_forward_with_all_that_is_in_it() {
     let database = Database::new();
     let store = open(&database, options()).await.unwrap();
+    put_clusters(&store).await;
     store.create_run(&new_run(1)).await.unwrap();
     let current = store.check().await.unwrap().schema.unwrap();
     let raw = database.open().await;
@@ -170,6 +171,7 @@ async fn a_database_of_an_earlier_version_is_brought_forward_with_all_that_is_in
 async fn documents_are_pleasant_in_a_shell() {
     let database = Database::new();
     let store = open(&database, options()).await.unwrap();
+    put_clusters(&store).await;
     let (plugin, bytes) = plugin(1);
     store.put_plugin(&plugin, bytes).await.unwrap();
     store.put_playbook(&playbook("restart", "1.0.0", &[&plugin])).await.unwrap();
@@ -223,6 +225,7 @@ async fn records_that_would_stay_for_ever_are_found() {
     assert!(!empty.check().await.unwrap().is_fine(), "it was never used");
 
     let store = MongoStore::open(&mongo, options(), clock.clone()).await.unwrap();
+    put_clusters(&store).await;
     store.create_run(&new_run(1)).await.unwrap();
     let engine = replibook::run::EngineId("e".to_owned());
     let lease = store.claim(&engine, 1).await.unwrap().remove(0);
@@ -256,7 +259,9 @@ async fn a_database_of_the_first_version_gives_the_runs_that_go_on_their_locks()
     use Concurrency::{Allow, Queue};
     let database = Database::new();
     let store = open(&database, options()).await.unwrap();
+    put_clusters(&store).await;
     for (cluster, n, concurrency) in [("a", 1, Queue), ("a", 2, Queue), ("b", 3, Allow)] {
+        store.put_cluster(&samples::cluster(cluster, "")).await.unwrap();
         let new = new_run_on(cluster, n, concurrency, RunStatus::Pending);
         store.create_run(&new).await.unwrap();
     }

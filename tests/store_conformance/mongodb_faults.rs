@@ -16,7 +16,7 @@ use replibook::store::{MongoStore, Store, StoreOptions};
 
 use crate::backends::options;
 use crate::mongodb::open;
-use crate::samples::{event, new_run, one_of_each, progress, record};
+use crate::samples::{event, new_run, one_of_each, progress, put_clusters, record};
 use crate::server::{Database, TestServer};
 use crate::wait;
 
@@ -80,6 +80,7 @@ async fn nothing_is_lost_and_nothing_is_there_twice_whatever_fails() {
     // A real server tells at once that it became the primary again; a fail point does not.
     let database = Database::on(&format!("{}&heartbeatFrequencyMS=500", server.address()));
     let store = Arc::new(open(&database, options()).await.unwrap());
+    put_clusters(store.as_ref()).await;
     for n in 0..RUNS {
         store.create_run(&new_run(n)).await.unwrap();
     }
@@ -135,6 +136,7 @@ async fn a_run_is_taken_over_also_where_the_server_refuses_to_end_sessions() {
     let database = Database::on(server.address());
     let brief = StoreOptions { lease: Millis::from_secs(1), ..options() };
     let first = open(&database, brief).await.unwrap();
+    put_clusters(&first).await;
     first.create_run(&new_run(1)).await.unwrap();
     let held = first.claim(&EngineId("first".to_owned()), 1).await.unwrap().remove(0);
     // Its session is known from here on.

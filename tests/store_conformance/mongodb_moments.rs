@@ -13,7 +13,7 @@ use replibook::store::{MongoStore, NewRun, Plugin, Put, Store, StoreError, Store
 
 use crate::backends::options;
 use crate::mongodb::open;
-use crate::samples::{asking_for, playbook, plugin, run};
+use crate::samples::{asking_for, playbook, plugin, put_clusters, run};
 use crate::server::Database;
 
 /// How long the first call is held for the second one: many times what that takes. One that waits
@@ -128,6 +128,7 @@ impl Scene {
         let mut mongo = MongoOptions::new(database.address());
         mongo.watch = Some(Arc::new(move |_: &str, _: &Document| watch.before_a_command()));
         let held = MongoStore::open(&mongo, options(), Arc::new(SystemClock)).await.unwrap();
+        put_clusters(&held).await;
         let other = Arc::new(open(&database, options()).await.unwrap());
         Self { database, held, other, holder }
     }

@@ -6,11 +6,12 @@ use mongodb::bson::{Bson, Document, doc};
 use replibook::playbook::Concurrency;
 use replibook::run::{AgentId, AgentSeq, AgentState, EngineId, RunStatus};
 use replibook::store::mongodb::MongoOptions;
-use replibook::store::{LogCursor, MongoStore, RunFilter, Store};
+use replibook::store::{LogCursor, MongoStore, Object, RunFilter, Store};
 
 use crate::backends::{ManualClock, options};
 use crate::samples::{
-    cluster, command, key, line, new_run, new_run_on, one_of_each, page, playbook, plugin, run_id,
+    cluster, command, key, line, new_run, new_run_on, one_of_each, page, playbook, plugin,
+    put_clusters, run_id,
 };
 use crate::server::Database;
 
@@ -33,6 +34,7 @@ async fn watched(database: &Database) -> (MongoStore, Sent) {
 async fn a_commit_is_two_round_trips() {
     let database = Database::new();
     let (store, sent) = watched(&database).await;
+    put_clusters(&store).await;
     store.create_run(&new_run(1)).await.unwrap();
     let lease = store.claim(&EngineId("e".to_owned()), 1).await.unwrap().remove(0);
     sent.lock().unwrap().clear();
@@ -53,6 +55,9 @@ async fn ask_everything(store: &MongoStore) {
     store.put_plugin(&plugin, bytes).await.unwrap();
     store.put_playbook(&sample).await.unwrap();
     store.put_cluster(&cluster("a", "")).await.unwrap();
+    let all = [Object::Playbook(sample.clone()), Object::Cluster(cluster("elsewhere", ""))];
+    store.put_all(&all).await.unwrap();
+    put_clusters(store).await;
     let mut new = new_run(1);
     new.idempotency_key = Some("key".to_owned());
     store.create_run(&new).await.unwrap();
@@ -91,6 +96,8 @@ async fn ask_everything(store: &MongoStore) {
         }
     }
     store.run(run).await.unwrap();
+    store.run_of_request("key", &new.request).await.unwrap();
+    store.delete_cluster("mongo-eu").await.unwrap_err();
     for after in [None, Some(AgentSeq(3))] {
         store.records(run, None, after, 10).await.unwrap();
         store.records(run, Some(AgentState::Done), after, 10).await.unwrap();
@@ -119,6 +126,7 @@ async fn ask_everything(store: &MongoStore) {
 async fn no_question_scans_a_collection() {
     let database = Database::new();
     let (store, sent) = watched(&database).await;
+    put_clusters(&store).await;
     // Enough of others that looking at all of them would not be as good.
     for n in 2..30 {
         store.create_run(&new_run(n)).await.unwrap();

@@ -13,8 +13,8 @@ use replibook::store::{Created, MongoStore, Put, Store, StoreError, StoreOptions
 use crate::backends::options;
 use crate::mongodb::open;
 use crate::samples::{
-    asking_for, command, finished, finishing, new_run, one_of_each, only, playbook, plugin, run,
-    run_id,
+    asking_for, command, finished, finishing, new_run, one_of_each, only, playbook, plugin,
+    put_clusters, run, run_id,
 };
 use crate::server::Database;
 use crate::wait;
@@ -39,6 +39,7 @@ async fn count(database: &Database, collection: &str) -> u64 {
 async fn a_plugin_is_never_removed_from_under_a_run_or_a_playbook() {
     let database = Database::new();
     let store = store(&database).await;
+    put_clusters(store.as_ref()).await;
     let mut seen = [0, 0];
     for n in 0..ROUNDS {
         let (plugin, bytes) = plugin(n);
@@ -91,6 +92,7 @@ async fn uploads_and_removals_at_once_leave_a_plugin_with_its_bytes_or_none() {
 async fn many_runs_of_one_plugin_are_created_at_once_and_each_request_once() {
     let database = Database::new();
     let store = store(&database).await;
+    put_clusters(store.as_ref()).await;
     let (plugin, bytes) = plugin(1);
     store.put_plugin(&plugin, bytes).await.unwrap();
     let sample = playbook("restart", "1.0.0", &[&plugin]);
@@ -114,6 +116,7 @@ async fn many_runs_of_one_plugin_are_created_at_once_and_each_request_once() {
 async fn a_command_that_comes_while_a_run_finishes_is_not_left_behind() {
     let database = Database::new();
     let store = store(&database).await;
+    put_clusters(store.as_ref()).await;
     for n in 0..u128::from(ROUNDS) {
         store.create_run(&new_run(n)).await.unwrap();
         let lease = store.claim(&EngineId("e".to_owned()), 1).await.unwrap().remove(0);
@@ -180,6 +183,7 @@ async fn a_transaction_whose_engine_is_gone_holds_up_nobody() {
     let database = Database::new();
     let brief = StoreOptions { lease: Millis::from_secs(1), ..options() };
     let store = open(&database, brief).await.unwrap();
+    put_clusters(&store).await;
     store.create_run(&new_run(1)).await.unwrap();
     let address = database.address();
     let stopped = tokio::task::spawn_blocking(move || Stopped::within_a_commit(address, brief));
@@ -201,6 +205,7 @@ async fn a_transaction_whose_engine_is_gone_holds_up_nobody() {
 async fn a_transaction_that_holds_up_a_lease_is_ended_whoever_began_it() {
     let database = Database::new();
     let store = open(&database, options()).await.unwrap();
+    put_clusters(&store).await;
     let new = new_run(1);
     store.create_run(&new).await.unwrap();
     let next = EngineId("next".to_owned());

@@ -14,7 +14,7 @@ use replibook::run::{EngineId, RunId, Writes};
 use replibook::store::mongodb::MongoOptions;
 use replibook::store::{DEFAULT_LEASE, Lease, MongoStore, Put, Store, StoreError, StoreOptions};
 
-use crate::samples::{command, event, new_run, one_of_each};
+use crate::samples::{command, event, new_run, one_of_each, put_clusters};
 use crate::server::{Database, TestServer};
 use crate::wait;
 
@@ -121,6 +121,7 @@ fn engine() -> EngineId {
 
 /// So many runs, claimed.
 async fn claimed(store: &MongoStore, runs: u128) -> Vec<Lease> {
+    put_clusters(store).await;
     for n in 0..runs {
         store.create_run(&new_run(n)).await.unwrap();
     }
@@ -246,6 +247,7 @@ async fn a_transaction_that_others_ended_is_made_once_all_the_same() {
     let scene = Scene::new().await;
     for (bulk_write, write, run) in [(true, "bulkWrite", 1), (false, "update", 2)] {
         let (store, _) = scene.store(bulk_write).await;
+        put_clusters(&store).await;
         store.create_run(&new_run(run)).await.unwrap();
         let lease = store.claim(&engine(), 1).await.unwrap().remove(0);
         for (n, name) in [(2, write), (3, "commitTransaction")] {

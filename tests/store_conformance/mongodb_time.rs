@@ -11,7 +11,9 @@ use replibook::store::{Locked, MongoStore, Store, StoreOptions};
 
 use crate::backends::{ManualClock, options};
 use crate::mongodb::open;
-use crate::samples::{command, finished, finishing, new_run, one_of_each, only, run_id};
+use crate::samples::{
+    command, finished, finishing, new_run, one_of_each, only, put_clusters, run_id,
+};
 use crate::server::{Database, shared};
 use crate::wait;
 
@@ -31,6 +33,7 @@ async fn the_servers_clock_decides_about_leases_and_not_the_engines() {
     let mongo = MongoOptions::new(database.address());
     let long = lease(Millis::from_secs(3_600));
     let first = MongoStore::open(&mongo, long, behind.clone()).await.unwrap();
+    put_clusters(&first).await;
     let second = open(&database, long).await.unwrap();
     for n in [1, 2] {
         first.create_run(&new_run(n)).await.unwrap();
@@ -83,6 +86,7 @@ async fn finished_runs_and_all_their_records_go_and_unfinished_ones_stay() {
     let database = Database::new();
     let brief = StoreOptions { retention: Millis::from_secs(2), ..options() };
     let store = open(&database, brief).await.unwrap();
+    put_clusters(&store).await;
     let raw = database.open().await;
     for n in [1, 2] {
         store.create_run(&new_run(n)).await.unwrap();

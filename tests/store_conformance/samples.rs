@@ -14,7 +14,7 @@ use replibook::run::{
     Happened, Journal, LogLevel, LogLine, Pending, Progress, Run, RunEvent, RunId, RunStatus,
     Snapshot, Timestamp, Verb, Writes,
 };
-use replibook::store::{Cluster, NewRun, Page, Plugin, StoredPlaybook};
+use replibook::store::{Cluster, NewRun, Page, Plugin, Store, StoredPlaybook};
 use serde_json::{Map, json};
 use uuid::Uuid;
 
@@ -105,6 +105,16 @@ pub(crate) fn cluster(name: &str, text: &str) -> Cluster {
         tls: None,
     };
     Cluster { text: text.to_owned(), spec, applied_at: START }
+}
+
+/// The clusters that the runs of the samples may be of.
+pub(crate) const CLUSTERS: [&str; 2] = ["mongo-eu", "other"];
+
+/// Keeps those clusters.
+pub(crate) async fn put_clusters(store: &dyn Store) {
+    for name in CLUSTERS {
+        store.put_cluster(&cluster(name, "")).await.unwrap();
+    }
 }
 
 pub(crate) fn run_id(n: u128) -> RunId {

@@ -11,7 +11,7 @@ use replibook::store::{Locked, NewRun, SqliteStore, Store, StoreError};
 use crate::backends::{ManualClock, START, options};
 use crate::samples::{
     cluster, command, event, finishing, new_run, new_run_on, one_of_each, only, playbook, plugin,
-    progress, record, run_id,
+    progress, put_clusters, record, run_id,
 };
 
 fn open(directory: &Path, clock: &Arc<ManualClock>) -> Result<SqliteStore, StoreError> {
@@ -22,6 +22,7 @@ fn open(directory: &Path, clock: &Arc<ManualClock>) -> Result<SqliteStore, Store
 async fn everything_is_there_after_a_restart() {
     let (directory, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
     let store = open(directory.path(), &clock).unwrap();
+    put_clusters(&store).await;
     let run = run_id(1);
     let (plugin, bytes) = plugin(1);
     let playbook = playbook("restart", "1.0.0", &[&plugin]);
@@ -100,6 +101,7 @@ async fn a_file_that_is_no_database_is_refused() {
 async fn a_commit_that_fails_part_way_writes_nothing_and_spoils_no_other() {
     let (directory, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
     let store = open(directory.path(), &clock).unwrap();
+    put_clusters(&store).await;
     for n in 0..8 {
         store.create_run(&new_run(n)).await.unwrap();
     }
@@ -136,6 +138,7 @@ async fn a_commit_that_fails_part_way_writes_nothing_and_spoils_no_other() {
 async fn more_writes_than_the_queue_holds_are_all_made() {
     let (directory, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
     let store = Arc::new(open(directory.path(), &clock).unwrap());
+    put_clusters(store.as_ref()).await;
     store.create_run(&new_run(1)).await.unwrap();
     let lease = store.claim(&EngineId("e".to_owned()), 1).await.unwrap().remove(0);
     let commits = (0..3_000).map(|seq| {
@@ -163,6 +166,7 @@ async fn more_writes_than_the_queue_holds_are_all_made() {
 async fn commits_that_are_large_together_are_all_made() {
     let (directory, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
     let store = open(directory.path(), &clock).unwrap();
+    put_clusters(&store).await;
     for n in 0..6 {
         store.create_run(&new_run(n)).await.unwrap();
     }
@@ -187,6 +191,7 @@ async fn commits_that_are_large_together_are_all_made() {
 async fn reads_wait_for_their_turn_on_any_runtime() {
     let (directory, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
     let store = Arc::new(open(directory.path(), &clock).unwrap());
+    put_clusters(store.as_ref()).await;
     store.create_run(&new_run(1)).await.unwrap();
     let reads = (0..200).map(|_| {
         let store = store.clone();
@@ -203,6 +208,7 @@ fn a_write_whose_caller_goes_away_is_made() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let store = open(directory.path(), &clock).unwrap();
     runtime.block_on(async {
+        put_clusters(&store).await;
         let new = new_run(1);
         // One poll hands the write over; then the caller loses interest.
         let mut asking = Box::pin(store.create_run(&new));

@@ -8,10 +8,10 @@ use super::steer::{Asked, MAX_WAIT, submit, tell};
 use super::watch::{again, watch};
 use crate::api::wire::{RetryRun, RunView};
 use crate::cli::client::Client;
-use crate::cli::error::CliError;
+use crate::cli::error::{CliError, ClientError};
 use crate::cli::exit::Exit;
 use crate::cli::output::Console;
-use crate::run::{AgentId, CommandOutcome, ReasonCode, Verb};
+use crate::run::{AgentId, CommandOutcome, ReasonCode, RunId, Verb};
 
 /// Arguments of `run retry`.
 #[derive(Debug, clap::Args)]
@@ -50,7 +50,16 @@ pub(crate) async fn retry(
     args: &Retry,
     console: &Console,
 ) -> Result<Exit, CliError> {
-    let run = client.run(find_run(client, &args.run).await?).await?;
+    let id = find_run(client, &args.run).await?;
+    let run = match client.run(id).await {
+        // A request that is repeated is answered also when that run has expired since.
+        Err(ClientError::Refused(problem))
+            if problem.status == 404 && args.idempotency_key.is_some() =>
+        {
+            return start_over(client, id, args, console).await;
+        }
+        run => run?,
+    };
     if run.status.is_final() {
         retry_finished(client, &run, args, console).await
     } else {
@@ -104,6 +113,15 @@ async fn retry_finished(
             run.id, run.status
         )));
     }
+    start_over(client, run.id, args, console).await
+}
+
+async fn start_over(
+    client: &Client,
+    of: RunId,
+    args: &Retry,
+    console: &Console,
+) -> Result<Exit, CliError> {
     let request = RetryRun {
         failed: args.failed,
         skipped: args.skipped,
@@ -112,9 +130,9 @@ async fn retry_finished(
         reason: args.reason.clone(),
     };
     let key = args.idempotency_key.clone().unwrap_or_else(|| Uuid::new_v4().to_string());
-    let new = client.retry_run(run.id, &request, &key).await?;
+    let new = client.retry_run(of, &request, &key).await?;
     if args.watch {
-        console.say(&format!("run {} started, over agents of run {}", new.id, run.id));
+        console.say(&format!("run {} started, over agents of run {of}", new.id));
         return Ok(watch(client, new.id, console).await?.exit);
     }
     console.one(&new)?;

@@ -5,11 +5,11 @@ use std::ops::Bound;
 use bytes::Bytes;
 use semver::Version;
 
-use super::state::State;
+use super::state::{RunEntry, State};
 use crate::playbook::Playbook;
 use crate::run::Digest;
 use crate::store::contract::Result;
-use crate::store::documents::{Cluster, Page, Plugin, Put, StoredPlaybook};
+use crate::store::documents::{Cluster, Object, Page, Plugin, Put, StoredPlaybook};
 use crate::store::error::StoreError;
 use crate::store::keys::{page_limit, playbook_cursor, plugin_cursor};
 use crate::store::options::Moment;
@@ -82,6 +82,31 @@ impl State {
         };
         let found = self.clusters.range((after, Bound::Unbounded)).map(|(_, found)| found);
         found.take(page_limit(page.limit) as usize).cloned().collect()
+    }
+
+    /// What is applied before one that can't be is taken back.
+    pub(super) fn put_all(&mut self, objects: &[Object]) -> Result<Vec<Put>> {
+        let before = (self.playbooks.clone(), self.clusters.clone());
+        let put = objects.iter().map(|object| match object {
+            Object::Playbook(playbook) => self.put_playbook(playbook),
+            Object::Cluster(cluster) => Ok(self.put_cluster(cluster)),
+        });
+        let put: Result<Vec<Put>> = put.collect();
+        if put.is_err() {
+            (self.playbooks, self.clusters) = before;
+        }
+        put
+    }
+
+    pub(super) fn delete_cluster(&mut self, name: &str) -> Result<bool> {
+        let is_of_it = |entry: &&RunEntry| !entry.finished() && entry.run.snapshot.cluster == name;
+        if let Some(entry) =
+            self.runs.values().find(is_of_it).filter(|_| self.clusters.contains_key(name))
+        {
+            let (cluster, run) = (name.to_owned(), entry.run.id());
+            return Err(StoreError::ClusterInUse { cluster, run });
+        }
+        Ok(self.clusters.remove(name).is_some())
     }
 
     pub(super) fn put_plugin(&mut self, plugin: &Plugin, bytes: Bytes) -> Put {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::state::{PerRun, RunEntry, State};
 use crate::mutants::mutant;
-use crate::run::{Command, EngineId, Run, RunId, Timestamp, Writes};
+use crate::run::{Command, Digest, EngineId, Run, RunId, Timestamp, Writes};
 use crate::store::contract::{Lease, MAX_COMMIT_DOCUMENTS, Result};
 use crate::store::documents::{Created, LogCursor, NewRun, Page, Put, RunFilter};
 use crate::store::error::StoreError;
@@ -24,10 +24,14 @@ impl State {
             return if known.request == new.request {
                 Ok(Created::Before(before))
             } else {
-                Err(StoreError::Conflict { what: format!("the request that made run {before}") })
+                Err(StoreError::of_another_request(before))
             };
         }
         self.pinned_are_there(new.run.snapshot.pins().into_iter())?;
+        let cluster = &new.run.snapshot.cluster;
+        if !self.clusters.contains_key(cluster) {
+            return Err(StoreError::MissingCluster { cluster: cluster.clone() });
+        }
         self.lock_at_once(&new.run.snapshot, new.run.progress.status)?;
         let entry = RunEntry {
             run: new.run.clone(),
@@ -41,6 +45,20 @@ impl State {
         let events = new.events.iter().map(|event| (event.seq, event.clone()));
         self.events.entry(id).or_default().extend(events);
         Ok(Created::New(id))
+    }
+
+    pub(super) fn run_of_request(
+        &self,
+        key: &str,
+        request: &Digest,
+        at: &Moment,
+    ) -> Result<Option<Run>> {
+        let mut all = self.all_live(at);
+        match all.find(|entry| entry.idempotency_key.as_deref() == Some(key)) {
+            Some(entry) if entry.request == *request => Ok(Some(entry.run.clone())),
+            Some(entry) => Err(StoreError::of_another_request(entry.run.id())),
+            None => Ok(None),
+        }
     }
 
     pub(super) fn list_runs(

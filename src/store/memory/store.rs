@@ -15,10 +15,11 @@ use crate::run::{
 };
 use crate::store::contract::{Lease, Result, Store};
 use crate::store::documents::{
-    Cluster, Created, Locked, LogCursor, NewRun, Page, Plugin, Put, RunFilter, StoredPlaybook,
+    Cluster, Created, Locked, LogCursor, NewRun, Object, Page, Plugin, Put, RunFilter,
+    StoredPlaybook,
 };
 use crate::store::options::{Moment, StoreOptions};
-use crate::store::size::check_new_run;
+use crate::store::size::{check_new_run, check_put};
 
 /// A store in memory.
 pub struct MemoryStore {
@@ -98,7 +99,12 @@ impl Store for MemoryStore {
     }
 
     async fn delete_cluster(&self, name: &str) -> Result<bool> {
-        self.call(|state, _| Ok(state.clusters.remove(name).is_some()))
+        self.call(|state, _| state.delete_cluster(name))
+    }
+
+    async fn put_all(&self, objects: &[Object]) -> Result<Vec<Put>> {
+        check_put(objects)?;
+        self.call(|state, _| state.put_all(objects))
     }
 
     async fn put_plugin(&self, plugin: &Plugin, bytes: Bytes) -> Result<Put> {
@@ -128,6 +134,10 @@ impl Store for MemoryStore {
     async fn create_run(&self, new: &NewRun) -> Result<Created> {
         check_new_run(new)?;
         self.call(|state, at| state.create_run(new, at))
+    }
+
+    async fn run_of_request(&self, key: &str, request: &Digest) -> Result<Option<Run>> {
+        self.call(|state, at| state.run_of_request(key, request, at))
     }
 
     async fn run(&self, id: RunId) -> Result<Option<Run>> {

@@ -2,60 +2,130 @@
 
 use async_trait::async_trait;
 use mongodb::ClientSession;
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Bson, Document, doc};
 use semver::Version;
 
 use super::base::{Base, call};
 use super::bodies;
 use super::pins::touch;
-use super::rows::Question;
+use super::rows::{Question, read};
 use super::transaction::{self, Failure, Transaction};
+use crate::run::{RunId, RunStatus};
 use crate::store::contract::Result;
-use crate::store::documents::{Cluster, Page, Put, StoredPlaybook};
+use crate::store::documents::{Cluster, Object, Page, Put, StoredPlaybook};
 use crate::store::error::StoreError;
 use crate::store::keys::version_key;
 
 const PLAYBOOK: &str = "a playbook";
 const CLUSTER: &str = "a cluster";
 
-struct PutPlaybook<'a> {
-    new: &'a StoredPlaybook,
-    document: Document,
+/// What is to be kept, with its document.
+enum New<'a> {
+    Playbook(&'a StoredPlaybook, Document),
+    Cluster(&'a Cluster, Document),
 }
 
+impl<'a> New<'a> {
+    fn playbook(new: &'a StoredPlaybook) -> Result<Self> {
+        Ok(Self::Playbook(new, bodies::playbook(new)?))
+    }
+
+    fn cluster(new: &'a Cluster) -> Result<Self> {
+        let mut document = doc! { "_id": &new.spec.name };
+        document.extend(bodies::body(CLUSTER, new)?);
+        Ok(Self::Cluster(new, document))
+    }
+}
+
+struct PutAll<'a>(Vec<New<'a>>);
+
 pub(super) async fn put_playbook(base: &Base, new: &StoredPlaybook) -> Result<Put> {
-    let document = bodies::playbook(new)?;
-    transaction::make(base, &PutPlaybook { new, document }).await
+    put_one(base, New::playbook(new)?).await
+}
+
+pub(super) async fn put_cluster(base: &Base, new: &Cluster) -> Result<Put> {
+    put_one(base, New::cluster(new)?).await
+}
+
+async fn put_one(base: &Base, new: New<'_>) -> Result<Put> {
+    let put = transaction::make(base, &PutAll(vec![new])).await?;
+    Ok(put.first().copied().unwrap_or(Put::Unchanged))
+}
+
+pub(super) async fn put_all(base: &Base, objects: &[Object]) -> Result<Vec<Put>> {
+    let new = objects.iter().map(|object| match object {
+        Object::Playbook(playbook) => New::playbook(playbook),
+        Object::Cluster(cluster) => New::cluster(cluster),
+    });
+    transaction::make(base, &PutAll(new.collect::<Result<_>>()?)).await
 }
 
 #[async_trait]
-impl Transaction for PutPlaybook<'_> {
-    type Output = Put;
+impl Transaction for PutAll<'_> {
+    type Output = Vec<Put>;
 
-    const DOING: &'static str = "keep a playbook";
+    const DOING: &'static str = "keep what is applied";
 
     async fn attempt(
         &self,
         base: &Base,
         session: &mut ClientSession,
-    ) -> std::result::Result<Put, Failure> {
-        let Self { new, document } = self;
-        let (name, version) = (&new.playbook.name, &new.playbook.version);
-        let known = base.playbooks.find_one(by_version(name, version));
-        let known = known.projection(doc! { "content": 1 }).session(&mut *session).await?;
-        if let Some(known) = known {
-            return if known.get_str("content").is_ok_and(|known| known == new.content.as_str()) {
-                Ok(Put::Unchanged)
-            } else {
-                let what = format!("playbook {name} version {version}");
-                Err(StoreError::Conflict { what }.into())
-            };
+    ) -> std::result::Result<Vec<Put>, Failure> {
+        let mut put = Vec::with_capacity(self.0.len());
+        for new in &self.0 {
+            put.push(match new {
+                New::Playbook(new, document) => keep_playbook(base, new, document, session).await?,
+                New::Cluster(new, document) => keep_cluster(base, new, document, session).await?,
+            });
         }
-        let pins = new.playbook.plugins.values().map(|pin| &pin.digest).collect();
-        touch(base, &pins, session).await?;
-        base.playbooks.insert_one(document).session(session).await?;
-        Ok(Put::Created)
+        Ok(put)
     }
+}
+
+async fn keep_playbook(
+    base: &Base,
+    new: &StoredPlaybook,
+    document: &Document,
+    session: &mut ClientSession,
+) -> std::result::Result<Put, Failure> {
+    let (name, version) = (&new.playbook.name, &new.playbook.version);
+    let known = base.playbooks.find_one(by_version(name, version));
+    let known = known.projection(doc! { "content": 1 }).session(&mut *session).await?;
+    if let Some(known) = known {
+        return if known.get_str("content").is_ok_and(|known| known == new.content.as_str()) {
+            Ok(Put::Unchanged)
+        } else {
+            let what = format!("playbook {name} version {version}");
+            Err(StoreError::Conflict { what }.into())
+        };
+    }
+    let pins = new.playbook.plugins.values().map(|pin| &pin.digest).collect();
+    touch(base, &pins, session).await?;
+    base.playbooks.insert_one(document).session(session).await?;
+    Ok(Put::Created)
+}
+
+async fn keep_cluster(
+    base: &Base,
+    new: &Cluster,
+    document: &Document,
+    session: &mut ClientSession,
+) -> std::result::Result<Put, Failure> {
+    let by_name = doc! { "_id": &new.spec.name };
+    let known = base.clusters.find_one(by_name.clone()).session(&mut *session).await?;
+    let put = match known {
+        Some(known) => {
+            let known: Cluster = read(CLUSTER, known)?;
+            if known.text == new.text && known.spec == new.spec {
+                return Ok(Put::Unchanged);
+            }
+            Put::Updated
+        }
+        None => Put::Created,
+    };
+    let replace = base.clusters.replace_one(by_name, document).upsert(true);
+    replace.session(session).await?;
+    Ok(put)
 }
 
 fn by_version(name: &str, version: &Version) -> Document {
@@ -99,22 +169,6 @@ pub(super) async fn delete_playbook(base: &Base, name: &str, version: &Version) 
     Ok(call("remove a playbook", delete).await?.deleted_count > 0)
 }
 
-pub(super) async fn put_cluster(base: &Base, new: &Cluster) -> Result<Put> {
-    let name = &new.spec.name;
-    let put = match cluster(base, name).await? {
-        Some(known) if known.text == new.text && known.spec == new.spec => {
-            return Ok(Put::Unchanged);
-        }
-        Some(_) => Put::Updated,
-        None => Put::Created,
-    };
-    let mut document = doc! { "_id": name };
-    document.extend(bodies::body(CLUSTER, new)?);
-    let replace = base.clusters.replace_one(doc! { "_id": name }, document).upsert(true);
-    call("keep a cluster", replace).await?;
-    Ok(put)
-}
-
 pub(super) async fn cluster(base: &Base, name: &str) -> Result<Option<Cluster>> {
     let (collection, filter, order) = (&base.clusters, doc! { "_id": name }, doc! {});
     Question { collection, what: CLUSTER, filter, order, limit: 1 }.first().await
@@ -129,7 +183,59 @@ pub(super) async fn clusters(base: &Base, page: &Page) -> Result<Vec<Cluster>> {
     Question { collection, what: CLUSTER, filter, order, limit }.all().await
 }
 
+struct DeleteCluster<'a>(&'a str);
+
 pub(super) async fn delete_cluster(base: &Base, name: &str) -> Result<bool> {
-    let delete = base.clusters.delete_one(doc! { "_id": name });
-    Ok(call("remove a cluster", delete).await?.deleted_count > 0)
+    transaction::make(base, &DeleteCluster(name)).await
+}
+
+#[async_trait]
+impl Transaction for DeleteCluster<'_> {
+    type Output = bool;
+
+    const DOING: &'static str = "remove a cluster";
+
+    async fn attempt(
+        &self,
+        base: &Base,
+        session: &mut ClientSession,
+    ) -> std::result::Result<bool, Failure> {
+        let name = self.0;
+        // Written first: whoever is about to create a run of it has to wait or to begin anew.
+        let removed = base.clusters.delete_one(doc! { "_id": name }).session(&mut *session).await?;
+        if removed.deleted_count == 0 {
+            return Ok(false);
+        }
+        let statuses = RunStatus::ALL.into_iter().filter(|status| !status.is_final());
+        let statuses: Vec<_> = statuses.map(RunStatus::as_str).collect();
+        let unfinished =
+            doc! { "cluster": name, "status": { "$in": statuses }, "finish_ts": Bson::Null };
+        let run = base.runs.find_one(unfinished).sort(doc! { "_id": 1 });
+        let run = run.projection(doc! { "_id": 1 }).session(session).await?;
+        match run.and_then(|run| run.get("_id").and_then(bodies::read_uuid)) {
+            Some(run) => {
+                let (cluster, run) = (name.to_owned(), RunId(run));
+                Err(StoreError::ClusterInUse { cluster, run }.into())
+            }
+            None => Ok(true),
+        }
+    }
+}
+
+/// Writes to the cluster of a run that is created, so that of its creation and the removal of the
+/// cluster at the same time one is made again, and sees what the other did.
+///
+/// # Errors
+/// [`StoreError::MissingCluster`].
+pub(super) async fn touch_cluster(
+    base: &Base,
+    name: &str,
+    session: &mut ClientSession,
+) -> std::result::Result<(), Failure> {
+    let touched =
+        base.clusters.update_one(doc! { "_id": name }, doc! { "$inc": { "runs": 1_i64 } });
+    match touched.session(session).await?.matched_count {
+        0 => Err(StoreError::MissingCluster { cluster: name.to_owned() }.into()),
+        _ => Ok(()),
+    }
 }

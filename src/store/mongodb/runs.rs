@@ -9,11 +9,12 @@ use super::batch::Batch;
 use super::bodies;
 use super::commit::add_events;
 use super::locks::lock_at_once;
+use super::objects::touch_cluster;
 use super::pins::touch;
 use super::rows::Question;
 use super::time::date;
 use super::transaction::{self, Failure, Transaction};
-use crate::run::{Run, RunId};
+use crate::run::{Digest, Run, RunId};
 use crate::store::contract::Result;
 use crate::store::documents::{Created, NewRun, RunFilter};
 use crate::store::error::StoreError;
@@ -49,11 +50,11 @@ impl Transaction for CreateRun<'_> {
             return if request == new.request.as_str() {
                 Ok(Created::Before(before))
             } else {
-                let what = format!("the request that made run {before}");
-                Err(StoreError::Conflict { what }.into())
+                Err(StoreError::of_another_request(before).into())
             };
         }
         touch(base, &new.run.snapshot.pins(), session).await?;
+        touch_cluster(base, &new.run.snapshot.cluster, session).await?;
         lock_at_once(base, &new.run, session).await?;
         // What has expired is not there, also before the server has removed it.
         let mut taken = vec![doc! { "_id": uuid(id.0) }];
@@ -89,6 +90,21 @@ async fn known(
         }
     }
     Ok(None)
+}
+
+pub(super) async fn run_of_request(
+    base: &Base,
+    key: &str,
+    request: &Digest,
+    at: &Moment,
+) -> Result<Option<Run>> {
+    let filter = doc! { "idempotency_key": key, "finish_ts": live(at.cutoff) };
+    let (collection, order) = (&base.runs, doc! {});
+    let question = Question { collection, what: RUN, filter, order, limit: 1 };
+    let Some(found) = question.documents(None).await?.pop() else { return Ok(None) };
+    let is_same = found.get_str("request").is_ok_and(|known| known == request.as_str());
+    let run = bodies::read_run(found)?;
+    if is_same { Ok(Some(run)) } else { Err(StoreError::of_another_request(run.id())) }
 }
 
 pub(super) async fn run(base: &Base, id: RunId, at: &Moment) -> Result<Option<Run>> {

@@ -21,11 +21,12 @@ use crate::run::{
 };
 use crate::store::contract::{Lease, Result, Store};
 use crate::store::documents::{
-    Cluster, Created, Locked, LogCursor, NewRun, Page, Plugin, Put, RunFilter, StoredPlaybook,
+    Cluster, Created, Locked, LogCursor, NewRun, Object, Page, Plugin, Put, RunFilter,
+    StoredPlaybook,
 };
 use crate::store::keys::{playbook_cursor, plugin_cursor, run_cursor};
 use crate::store::options::{Moment, StoreOptions};
-use crate::store::size::check_new_run;
+use crate::store::size::{check_new_run, check_put};
 
 /// How long closing may take: a server that does not answer forgets the sessions by itself.
 const CLOSE_LIMIT: std::time::Duration = std::time::Duration::from_secs(2);
@@ -146,6 +147,11 @@ impl Store for MongoStore {
         objects::delete_cluster(&self.base, name).await
     }
 
+    async fn put_all(&self, objects: &[Object]) -> Result<Vec<Put>> {
+        check_put(objects)?;
+        objects::put_all(&self.base, objects).await
+    }
+
     async fn put_plugin(&self, plugin: &Plugin, bytes: Bytes) -> Result<Put> {
         plugins::put_plugin(&self.base, plugin, bytes).await
     }
@@ -173,6 +179,10 @@ impl Store for MongoStore {
     async fn create_run(&self, new: &NewRun) -> Result<Created> {
         check_new_run(new)?;
         runs::create_run(&self.base, new, &self.now()).await
+    }
+
+    async fn run_of_request(&self, key: &str, request: &Digest) -> Result<Option<Run>> {
+        runs::run_of_request(&self.base, key, request, &self.now()).await
     }
 
     async fn run(&self, id: RunId) -> Result<Option<Run>> {

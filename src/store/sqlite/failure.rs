@@ -58,6 +58,8 @@ pub(super) fn reason(error: &StoreError) -> String {
         | StoreError::BadCursor { .. }
         | StoreError::TooLarge { .. }
         | StoreError::Corrupt { .. }
+        | StoreError::MissingCluster { .. }
+        | StoreError::ClusterInUse { .. }
         | StoreError::NewerSchema { .. } => error.to_string(),
     };
     let mut source = std::error::Error::source(error);

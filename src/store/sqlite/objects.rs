@@ -1,12 +1,14 @@
 //! Playbooks and clusters.
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::types::Value;
+use rusqlite::{Connection, Row, params, params_from_iter};
 use semver::Version;
 
 use super::plugins::check_pins;
-use super::rows::{all, change, column, decode, encode, first};
+use super::rows::{all, change, column, decode, encode, first, run_id};
+use crate::run::RunStatus;
 use crate::store::contract::Result;
-use crate::store::documents::{Cluster, Page, Put, StoredPlaybook};
+use crate::store::documents::{Cluster, Object, Page, Put, StoredPlaybook};
 use crate::store::error::StoreError;
 use crate::store::keys::{page_limit, version_key};
 
@@ -121,6 +123,41 @@ pub(super) fn clusters(connection: &Connection, page: &Page) -> Result<Vec<Clust
 }
 
 pub(super) fn delete_cluster(connection: &Connection, name: &str) -> Result<bool> {
+    if cluster(connection, name)?.is_none() {
+        return Ok(false);
+    }
+    let mut sql = "SELECT id FROM runs INDEXED BY runs_by_cluster_and_status \
+                   WHERE cluster = ? AND finish_ts IS NULL AND status IN ("
+        .to_owned();
+    let mut values = vec![Value::Text(name.to_owned())];
+    for status in RunStatus::ALL.into_iter().filter(|status| !status.is_final()) {
+        sql.push_str(if values.len() > 1 { ", ?" } else { "?" });
+        values.push(Value::Text(status.as_str().to_owned()));
+    }
+    sql.push_str(") ORDER BY id LIMIT 1");
+    let run =
+        first(connection, CLUSTER, &sql, params_from_iter(values), |row| run_id(CLUSTER, row, 0))?;
+    if let Some(run) = run {
+        return Err(StoreError::ClusterInUse { cluster: name.to_owned(), run });
+    }
     let sql = "DELETE FROM clusters WHERE name = ?1";
     Ok(change(connection, CLUSTER, sql, params![name])? > 0)
+}
+
+/// Refuses a cluster that is not in the store.
+pub(super) fn check_cluster(connection: &Connection, name: &str) -> Result<()> {
+    let sql = "SELECT 1 FROM clusters WHERE name = ?1";
+    match first(connection, CLUSTER, sql, params![name], |_| Ok(()))? {
+        Some(()) => Ok(()),
+        None => Err(StoreError::MissingCluster { cluster: name.to_owned() }),
+    }
+}
+
+/// One that can't be kept fails the write, and nothing of it stays.
+pub(super) fn put_all(connection: &Connection, objects: &[Object]) -> Result<Vec<Put>> {
+    let put = objects.iter().map(|object| match object {
+        Object::Playbook(playbook) => put_playbook(connection, playbook),
+        Object::Cluster(cluster) => put_cluster(connection, cluster),
+    });
+    put.collect()
 }

@@ -8,9 +8,10 @@ use rusqlite::{Connection, Row, params, params_from_iter};
 use super::commit::write_event;
 use super::leases::FREE;
 use super::locks::lock_at_once;
+use super::objects::check_cluster;
 use super::plugins::check_pins;
 use super::rows::{all, change, column, decode, encode, first, millis, run_id, run_key};
-use crate::run::{Run, RunId};
+use crate::run::{Digest, Run, RunId};
 use crate::store::contract::Result;
 use crate::store::documents::{Created, NewRun, RunFilter};
 use crate::store::error::StoreError;
@@ -25,11 +26,12 @@ pub(super) fn create_run(connection: &Connection, new: &NewRun, at: &Moment) -> 
         return if request == new.request.as_str() {
             Ok(Created::Before(before))
         } else {
-            Err(StoreError::Conflict { what: format!("the request that made run {before}") })
+            Err(StoreError::of_another_request(before))
         };
     }
     let pins = new.run.snapshot.pins();
     check_pins(connection, &pins)?;
+    check_cluster(connection, &new.run.snapshot.cluster)?;
     lock_at_once(connection, &new.run)?;
 
     // An expired run that is still in the file gives up its key.
@@ -82,6 +84,22 @@ fn known(connection: &Connection, new: &NewRun, at: &Moment) -> Result<Option<(R
     let sql = "SELECT run, request FROM snapshots JOIN runs ON id = run \
                WHERE run = ?1 AND (finish_ts IS NULL OR finish_ts >= ?2)";
     first(connection, RUN, sql, params![run_key(new.run.id()), cutoff], read)
+}
+
+pub(super) fn run_of_request(
+    connection: &Connection,
+    key: &str,
+    request: &Digest,
+    at: &Moment,
+) -> Result<Option<Run>> {
+    let sql = "SELECT body, progress, request FROM snapshots JOIN runs ON id = run \
+               WHERE idempotency_key = ?1 AND (finish_ts IS NULL OR finish_ts >= ?2)";
+    let read = |row: &Row<'_>| Ok((read_run(row)?, column::<String>(RUN, row, 2)?));
+    match first(connection, RUN, sql, params![key, at.cutoff.as_millis()], read)? {
+        Some((run, known)) if known == request.as_str() => Ok(Some(run)),
+        Some((run, _)) => Err(StoreError::of_another_request(run.id())),
+        None => Ok(None),
+    }
 }
 
 pub(super) fn run(connection: &Connection, id: RunId, at: &Moment) -> Result<Option<Run>> {

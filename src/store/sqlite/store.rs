@@ -20,11 +20,12 @@ use crate::run::{
 };
 use crate::store::contract::{Lease, Result, Store};
 use crate::store::documents::{
-    Cluster, Created, Locked, LogCursor, NewRun, Page, Plugin, Put, RunFilter, StoredPlaybook,
+    Cluster, Created, Locked, LogCursor, NewRun, Object, Page, Plugin, Put, RunFilter,
+    StoredPlaybook,
 };
 use crate::store::keys::{playbook_cursor, plugin_cursor, run_cursor};
 use crate::store::options::{Moment, StoreOptions};
-use crate::store::size::check_new_run;
+use crate::store::size::{check_new_run, check_put};
 
 /// A store in one SQLite file, for one engine.
 ///
@@ -141,6 +142,12 @@ impl Store for SqliteStore {
         self.write(move |c| objects::delete_cluster(c, &name)).await
     }
 
+    async fn put_all(&self, objects: &[Object]) -> Result<Vec<Put>> {
+        let bytes = check_put(objects)?;
+        let objects = objects.to_vec();
+        self.writer.write(bytes, move |c| objects::put_all(c, &objects)).await
+    }
+
     async fn put_plugin(&self, plugin: &Plugin, bytes: Bytes) -> Result<Put> {
         let plugin = plugin.clone();
         self.writer.write(bytes.len(), move |c| plugins::put_plugin(c, &plugin, &bytes)).await
@@ -175,6 +182,11 @@ impl Store for SqliteStore {
         check_new_run(new)?;
         let (new, at) = (new.clone(), self.now());
         self.write(move |c| runs::create_run(c, &new, &at)).await
+    }
+
+    async fn run_of_request(&self, key: &str, request: &Digest) -> Result<Option<Run>> {
+        let (key, request, at) = (key.to_owned(), request.clone(), self.now());
+        self.read(move |c| runs::run_of_request(c, &key, &request, &at)).await
     }
 
     async fn run(&self, id: RunId) -> Result<Option<Run>> {

@@ -1,10 +1,10 @@
 //! Playbooks and clusters.
 
 use replibook::run::{Digest, Timestamp};
-use replibook::store::{Put, StoreError};
+use replibook::store::{MAX_PUT, Object, Put, StoreError};
 
 use crate::backends::Fixture;
-use crate::samples::{cluster, page, playbook, plugin};
+use crate::samples::{CLUSTERS, cluster, page, playbook, plugin};
 
 pub(crate) async fn a_store_says_its_name_and_that_it_answers(on: Fixture) {
     assert!(!on.store.name().is_empty());
@@ -102,13 +102,100 @@ pub(crate) async fn a_cluster_is_replaced_by_the_last_one_put(on: Fixture) {
         let found = store.clusters(&page(after, limit)).await.unwrap();
         found.into_iter().map(|cluster| cluster.spec.name).collect::<Vec<_>>()
     };
-    assert_eq!(list(None, 100).await, ["a", "b", "c"]);
+    assert_eq!(list(None, 100).await, ["a", "b", "c", CLUSTERS[0], CLUSTERS[1]]);
     assert_eq!(list(Some("a"), 1).await, ["b"]);
-    assert_eq!(list(Some("aa"), 100).await, ["b", "c"]);
+    assert_eq!(list(Some("aa"), 2).await, ["b", "c"]);
 
     assert!(store.delete_cluster("b").await.unwrap());
     assert!(!store.delete_cluster("b").await.unwrap());
     assert_eq!(store.cluster("b").await.unwrap(), None);
+}
+
+pub(crate) async fn what_is_applied_together_is_kept_whole_or_not_at_all(on: Fixture) {
+    let store = &on.store;
+    let (known, one) = (playbook("known", "1.0.0", &[]), playbook("one", "1.0.0", &[]));
+    store.put_playbook(&known).await.unwrap();
+    store.put_cluster(&cluster("b", "before")).await.unwrap();
+    let (plugin, bytes) = plugin(1);
+    let pinning = playbook("pinning", "1.0.0", &[&plugin]);
+    let mut changed = known.clone();
+    changed.content = Digest::of(b"changed");
+
+    // Each of these comes after some that could be kept.
+    for wrong in [&changed, &pinning] {
+        let all = [
+            Object::Playbook(one.clone()),
+            Object::Cluster(cluster("b", "after")),
+            Object::Cluster(cluster("c", "new")),
+            Object::Playbook(wrong.clone()),
+        ];
+        let error = store.put_all(&all).await.unwrap_err();
+        match error {
+            StoreError::Conflict { what } => assert_eq!(what, "playbook known version 1.0.0"),
+            StoreError::MissingPlugin { digest } => assert_eq!(digest, plugin.info.digest),
+            other => panic!("{other}"),
+        }
+        assert_eq!(store.playbook("one", None).await.unwrap(), None);
+        assert_eq!(store.cluster("b").await.unwrap(), Some(cluster("b", "before")));
+        assert_eq!(store.cluster("c").await.unwrap(), None);
+    }
+
+    store.put_plugin(&plugin, bytes).await.unwrap();
+    let all = [
+        Object::Playbook(one.clone()),
+        Object::Playbook(known.clone()),
+        Object::Cluster(cluster("b", "after")),
+        Object::Cluster(cluster("c", "new")),
+        Object::Cluster(cluster("c", "newer")),
+        Object::Playbook(pinning.clone()),
+    ];
+    let put =
+        [Put::Created, Put::Unchanged, Put::Updated, Put::Created, Put::Updated, Put::Created];
+    assert_eq!(store.put_all(&all).await.unwrap(), put);
+    assert_eq!(store.playbook("pinning", None).await.unwrap(), Some(pinning));
+    assert_eq!(store.cluster("c").await.unwrap(), Some(cluster("c", "newer")));
+    let again = store.put_all(&all[..3]).await.unwrap();
+    assert_eq!(again, [Put::Unchanged; 3]);
+    assert_eq!(store.put_all(&[]).await.unwrap(), []);
+}
+
+pub(crate) async fn no_more_is_applied_together_than_may_be(on: Fixture) {
+    let all = |count| -> Vec<_> {
+        let names = (0..count).map(|n| format!("c-{n:03}"));
+        names.map(|name| Object::Cluster(cluster(&name, ""))).collect()
+    };
+    let error = on.store.put_all(&all(MAX_PUT + 1)).await.unwrap_err();
+    assert!(matches!(
+        error,
+        StoreError::TooLarge { found: 101, unit: "documents", limit: MAX_PUT }
+    ));
+    assert_eq!(on.store.cluster("c-000").await.unwrap(), None);
+    assert_eq!(on.store.put_all(&all(MAX_PUT)).await.unwrap(), [Put::Created; MAX_PUT]);
+}
+
+/// Two people apply the same versions with other contents at once: one's are kept, all of them.
+pub(crate) async fn of_what_is_applied_at_once_and_conflicts_one_is_kept_whole(on: Fixture) {
+    for round in 0..8 {
+        let names = ["a", "b", "c"].map(|name| format!("{name}-{round}"));
+        let all = |who: &str, order: [usize; 3]| {
+            order.map(|index| {
+                let mut book = playbook(&names[index], "1.0.0", &[]);
+                book.content = Digest::of(who.as_bytes());
+                Object::Playbook(book)
+            })
+        };
+        let (ada, bob) = (all("ada", [0, 1, 2]), all("bob", [2, 1, 0]));
+        let (first, second) = tokio::join!(on.store.put_all(&ada), on.store.put_all(&bob));
+        let kept = match (first, second) {
+            (Ok(_), Err(StoreError::Conflict { .. })) => "ada",
+            (Err(StoreError::Conflict { .. }), Ok(_)) => "bob",
+            other => panic!("{other:?}"),
+        };
+        for name in &names {
+            let found = on.store.playbook(name, None).await.unwrap().unwrap();
+            assert_eq!(found.content, Digest::of(kept.as_bytes()), "{name}");
+        }
+    }
 }
 
 pub(crate) async fn keys_that_are_none_are_refused(on: Fixture) {

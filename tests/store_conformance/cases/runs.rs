@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use replibook::run::{Digest, Millis, RunStatus};
+use replibook::playbook::Concurrency;
+use replibook::run::{Digest, EngineId, Millis, RunStatus};
 use replibook::store::{Created, MAX_COMMIT_DOCUMENTS, RunFilter, StoreError};
 
 use crate::backends::{Fixture, RETENTION};
 use crate::samples::{
-    asking_for, event, finished, new_run, only, page, playbook, plugin, progress, run, run_id,
+    asking_for, cluster, event, finished, new_run, new_run_on, only, page, playbook, plugin,
+    progress, run, run_id,
 };
 
 pub(crate) async fn a_run_is_created_with_its_first_events(on: Fixture) {
@@ -65,6 +67,97 @@ pub(crate) async fn a_run_is_not_created_when_a_plugin_is_missing(on: Fixture) {
     assert_eq!(on.store.events(run_id(1), 0, 100).await.unwrap(), []);
 }
 
+pub(crate) async fn a_request_is_found_by_its_key_whatever_became_of_its_cluster(on: Fixture) {
+    let store = &on.store;
+    let request = Digest::of(b"the request");
+    assert_eq!(store.run_of_request("key", &request).await.unwrap(), None);
+    let mut new = new_run(1);
+    new.idempotency_key = Some("key".to_owned());
+    new.request = request.clone();
+    store.create_run(&new).await.unwrap();
+    assert_eq!(store.run_of_request("key", &request).await.unwrap(), Some(new.run.clone()));
+    assert_eq!(store.run_of_request("other", &request).await.unwrap(), None);
+    let another = store.run_of_request("key", &Digest::of(b"another")).await.unwrap_err();
+    assert!(matches!(another, StoreError::Conflict { .. }), "{another}");
+    assert!(another.to_string().contains(&run_id(1).to_string()), "{another}");
+
+    let lease = on.claim("e").await;
+    store.commit(lease.run, lease.epoch, &only(finished(on.now()))).await.unwrap();
+    assert!(store.delete_cluster("mongo-eu").await.unwrap());
+    let found = store.run_of_request("key", &request).await.unwrap().unwrap();
+    assert_eq!(found.progress, finished(on.now()));
+    assert_eq!(store.create_run(&new).await.unwrap(), Created::Before(run_id(1)));
+
+    on.clock.advance(Millis(RETENTION.0 + 1));
+    assert_eq!(store.run_of_request("key", &request).await.unwrap(), None);
+    let error = store.create_run(&new).await.unwrap_err();
+    assert!(matches!(error, StoreError::MissingCluster { .. }), "{error}");
+}
+
+pub(crate) async fn a_run_is_not_created_when_its_cluster_is_missing(on: Fixture) {
+    for concurrency in [Concurrency::Queue, Concurrency::Reject, Concurrency::Allow] {
+        let new = new_run_on("nowhere", 1, concurrency, RunStatus::Pending);
+        let error = on.store.create_run(&new).await.unwrap_err();
+        assert!(
+            matches!(&error, StoreError::MissingCluster { cluster } if cluster == "nowhere"),
+            "{error}"
+        );
+        assert!(!error.retryable());
+        assert_eq!(on.store.run(run_id(1)).await.unwrap(), None);
+        assert_eq!(on.store.events(run_id(1), 0, 100).await.unwrap(), []);
+    }
+}
+
+pub(crate) async fn a_cluster_is_not_removed_while_a_run_of_it_has_not_ended(on: Fixture) {
+    let store = &on.store;
+    let statuses = [RunStatus::PendingApprove, RunStatus::Pending];
+    for (n, status) in (1..).zip(statuses) {
+        store.create_run(&new_run_on("mongo-eu", n, Concurrency::Allow, status)).await.unwrap();
+    }
+    let in_use = async |by: u128| {
+        let error = store.delete_cluster("mongo-eu").await.unwrap_err();
+        assert!(
+            matches!(&error, StoreError::ClusterInUse { cluster, run }
+                if (cluster.as_str(), *run) == ("mongo-eu", run_id(by))),
+            "{error}"
+        );
+        assert!(store.cluster("mongo-eu").await.unwrap().is_some());
+    };
+    in_use(1).await;
+    assert!(store.delete_cluster("other").await.unwrap(), "nothing goes there");
+
+    let leases = store.claim(&EngineId("e".to_owned()), 2).await.unwrap();
+    for status in RunStatus::ALL.into_iter().filter(|status| !status.is_final()) {
+        let writes = only(progress(status, on.now()));
+        store.commit(leases[0].run, leases[0].epoch, &writes).await.unwrap();
+        in_use(1).await;
+    }
+    let finish = only(finished(on.now()));
+    store.commit(leases[0].run, leases[0].epoch, &finish).await.unwrap();
+    in_use(2).await;
+    store.commit(leases[1].run, leases[1].epoch, &finish).await.unwrap();
+    assert!(store.delete_cluster("mongo-eu").await.unwrap());
+    assert!(!store.delete_cluster("mongo-eu").await.unwrap());
+}
+
+pub(crate) async fn of_a_run_and_the_removal_of_its_cluster_at_once_one_happens(on: Fixture) {
+    for n in 0..12_u128 {
+        let name = format!("c-{n}");
+        on.store.put_cluster(&cluster(&name, "")).await.unwrap();
+        let concurrency = [Concurrency::Queue, Concurrency::Reject, Concurrency::Allow];
+        let concurrency = concurrency[usize::try_from(n % 3).unwrap()];
+        let new = new_run_on(&name, n, concurrency, RunStatus::Pending);
+        let (created, removed) =
+            tokio::join!(on.store.create_run(&new), on.store.delete_cluster(&name));
+        let is_there = on.store.cluster(&name).await.unwrap().is_some();
+        match (created, removed) {
+            (Ok(Created::New(_)), Err(StoreError::ClusterInUse { .. })) => assert!(is_there),
+            (Err(StoreError::MissingCluster { .. }), Ok(true)) => assert!(!is_there),
+            other => panic!("round {n}: {other:?}"),
+        }
+    }
+}
+
 pub(crate) async fn a_run_is_not_created_with_too_many_events(on: Fixture) {
     let mut new = new_run(1);
     new.events = (1..=MAX_COMMIT_DOCUMENTS as u64 + 1).map(|seq| event(run_id(1), seq)).collect();
@@ -111,7 +204,9 @@ pub(crate) async fn runs_are_listed_newest_first(on: Fixture) {
     for n in [3, 1, 5, 2, 4] {
         let mut new = new_run(n);
         let snapshot = Arc::make_mut(&mut new.run.snapshot);
-        snapshot.cluster = if n % 2 == 0 { "even" } else { "odd" }.to_owned();
+        let name = if n % 2 == 0 { "even" } else { "odd" };
+        snapshot.cluster = name.to_owned();
+        store.put_cluster(&cluster(name, "")).await.unwrap();
         store.create_run(&new).await.unwrap();
     }
     let first = store.claim(&replibook::run::EngineId("e".to_owned()), 1).await.unwrap().remove(0);

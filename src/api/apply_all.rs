@@ -1,0 +1,194 @@
+//! `POST /api/v1/apply`: several documents, all of them or none.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+
+use super::bodies::{InJson, off_loop};
+use super::endpoint::Endpoint;
+use super::error::{ApiError, Code};
+use super::params::InQuery;
+use super::state::ApiState;
+use super::wire::{
+    AppliedDocument, AppliedDocuments, ApplyDocument, ApplyDocuments, ApplyPlaybook, ClusterView,
+    DocumentProblems, PlaybookView,
+};
+use super::{apply, clusters, playbooks};
+use crate::playbook::{Kind, kind_of};
+use crate::run::Digest;
+use crate::store::{MAX_PUT, Object, Put, StoreError};
+
+const APPLY: &str = "/api/v1/apply";
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    let summary = "Applies playbooks and clusters, all of them or none.";
+    vec![
+        Endpoint::post(APPLY, "applyAll", summary, apply_all)
+            .query::<bool>("dry_run", "With `true` the documents are checked and nothing is kept.")
+            .takes::<ApplyDocuments>()
+            .answers::<AppliedDocuments>(200, "What became of each, in the order of the request."),
+    ]
+}
+
+async fn apply_all(
+    State(state): State<ApiState>,
+    mut query: InQuery,
+    InJson(ApplyDocuments { documents }): InJson<ApplyDocuments>,
+) -> Result<Json<AppliedDocuments>, ApiError> {
+    let dry_run = query.take("dry_run", "true or false")?.unwrap_or(false);
+    query.finish()?;
+    if documents.len() > MAX_PUT {
+        let found = documents.len();
+        let detail = format!("`documents`: found {found}, expected at most {MAX_PUT}");
+        return Err(ApiError::new(Code::BadBody, detail));
+    }
+    let objects = read_all(&state, documents).await?;
+    check_together(&objects)?;
+    let items = match dry_run {
+        true => check_all(&state, objects).await?,
+        false => put_all(&state, objects).await?,
+    };
+    Ok(Json(AppliedDocuments { items }))
+}
+
+/// Reads all documents; the problems of all of them are reported at once.
+async fn read_all(
+    state: &ApiState,
+    documents: Vec<ApplyDocument>,
+) -> Result<Vec<Object>, ApiError> {
+    let mut objects = Vec::with_capacity(documents.len());
+    let mut wrong = Vec::new();
+    for (number, document) in (0..).zip(documents) {
+        match read(state, document).await {
+            Ok(object) => objects.push(object),
+            Err(error) if error.code == Code::InvalidDocument => {
+                wrong.push(DocumentProblems { document: number, problems: error.problems });
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if wrong.is_empty() { Ok(objects) } else { Err(ApiError::invalid_documents(wrong)) }
+}
+
+async fn read(state: &ApiState, document: ApplyDocument) -> Result<Object, ApiError> {
+    let ApplyDocument { document, uploads } = document;
+    let (document, kind) = off_loop(move || {
+        let kind = kind_of(document.as_bytes());
+        kind.map(|kind| (document, kind)).map_err(ApiError::invalid_document)
+    })
+    .await??;
+    match kind {
+        Kind::Playbook => {
+            apply::read(state, ApplyPlaybook { document, uploads }).await.map(Object::Playbook)
+        }
+        Kind::Cluster => clusters::read(state, document).await.map(Object::Cluster),
+    }
+}
+
+/// Refuses a playbook that is there twice, with different contents.
+fn check_together(objects: &[Object]) -> Result<(), ApiError> {
+    let mut contents: BTreeMap<_, &Digest> = BTreeMap::new();
+    for object in objects {
+        let Object::Playbook(stored) = object else { continue };
+        let key = (&stored.playbook.name, &stored.playbook.version);
+        if contents.insert(key, &stored.content).is_some_and(|other| *other != stored.content) {
+            let (name, version) = key;
+            let detail = format!(
+                "playbook {name} version {version} is there twice with different contents; nothing was \
+                 applied"
+            );
+            return Err(ApiError::new(Code::Conflict, detail));
+        }
+    }
+    Ok(())
+}
+
+/// Ends a dry run: says also what only the store knows.
+async fn check_all(
+    state: &ApiState,
+    objects: Vec<Object>,
+) -> Result<Vec<AppliedDocument>, ApiError> {
+    for object in &objects {
+        match object {
+            Object::Playbook(stored) => apply::check_content(state, stored).await?,
+            Object::Cluster(_) => {}
+        }
+    }
+    Ok(objects.iter().map(|object| view(object, "valid")).collect())
+}
+
+async fn put_all(
+    state: &ApiState,
+    mut objects: Vec<Object>,
+) -> Result<Vec<AppliedDocument>, ApiError> {
+    let put = state.store.put_all(&objects).await.map_err(refused)?;
+    let mut applied = Vec::with_capacity(objects.len());
+    for (object, put) in objects.iter_mut().zip(put) {
+        match object {
+            Object::Cluster(cluster) => state.followers.changed(&cluster.spec.name),
+            Object::Playbook(_) => {}
+        }
+        let change = match put {
+            Put::Created => "created",
+            Put::Updated => "updated",
+            Put::Unchanged => {
+                keep_moment(state, object).await?;
+                "unchanged"
+            }
+        };
+        applied.push(view(object, change));
+    }
+    Ok(applied)
+}
+
+/// What was there already keeps the moment at which it was applied.
+async fn keep_moment(state: &ApiState, object: &mut Object) -> Result<(), ApiError> {
+    match object {
+        Object::Playbook(stored) => {
+            let (name, version) = (&stored.playbook.name, &stored.playbook.version);
+            if let Some(kept) = state.store.playbook(name, Some(version)).await? {
+                *stored = kept;
+            }
+        }
+        Object::Cluster(cluster) => {
+            if let Some(kept) = state.store.cluster(&cluster.spec.name).await? {
+                *cluster = kept;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What the store says names the document; that the others were not kept either has to be said.
+fn refused(error: StoreError) -> ApiError {
+    let none = match &error {
+        StoreError::Conflict { .. } | StoreError::MissingPlugin { .. } => "; nothing was applied",
+        StoreError::Unavailable { .. }
+        | StoreError::Unfit { .. }
+        | StoreError::Fenced { .. }
+        | StoreError::ClusterBusy { .. }
+        | StoreError::MissingCluster { .. }
+        | StoreError::ClusterInUse { .. }
+        | StoreError::Pinned { .. }
+        | StoreError::BadCursor { .. }
+        | StoreError::TooLarge { .. }
+        | StoreError::Corrupt { .. }
+        | StoreError::NewerSchema { .. } => "",
+    };
+    let mut refused = ApiError::from(error);
+    refused.detail.push_str(none);
+    refused
+}
+
+fn view(object: &Object, change: &str) -> AppliedDocument {
+    let change = Some(change.to_owned());
+    match object {
+        Object::Playbook(stored) => {
+            AppliedDocument::Playbook(PlaybookView { change, ..playbooks::view(stored) })
+        }
+        Object::Cluster(cluster) => {
+            AppliedDocument::Cluster(ClusterView { change, ..clusters::view(cluster) })
+        }
+    }
+}
