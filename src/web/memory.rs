@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Bytes for each permit, so that the number of permits stays small.
@@ -36,6 +37,24 @@ impl Memory {
     }
 }
 
+impl Share {
+    /// Bytes that keep this part until the last of them is sent.
+    pub(crate) fn around(self, bytes: Vec<u8>) -> Bytes {
+        Bytes::from_owner(Kept { bytes, _share: self })
+    }
+}
+
+struct Kept {
+    bytes: Vec<u8>,
+    _share: Share,
+}
+
+impl AsRef<[u8]> for Kept {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use futures::FutureExt as _;
@@ -43,12 +62,15 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn who_wants_more_than_is_left_waits() {
+    async fn who_wants_more_than_is_left_waits_until_the_bytes_are_sent() {
         let memory = Memory::new(4 * SHARE);
         let first = memory.take(3 * SHARE).await;
         let second = memory.take(1).await;
         assert!(memory.take(1).now_or_never().is_none());
-        drop(first);
+        let bytes = first.around(vec![7; 3]);
+        assert!(memory.take(1).now_or_never().is_none());
+        assert_eq!(bytes[..], [7; 3]);
+        drop(bytes);
         memory.take(3 * SHARE).await;
         drop(second);
         memory.take(usize::MAX).await;

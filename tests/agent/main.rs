@@ -4,7 +4,9 @@
 // The configuration of clippy allows these inside test functions only, not in their helpers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod answers;
 mod client;
+mod memory;
 mod platform;
 mod process;
 mod server;

@@ -15,29 +15,36 @@ const STALL: &str = "demo.example.com/stall";
 const QUICK: &str = "demo.example.com/quick";
 
 /// An agent in a process; killed when dropped.
-struct Agent {
+pub(crate) struct Agent {
     process: Child,
-    address: String,
+    pub(crate) address: String,
+}
+
+/// The actions of the tests. One does not end; the other looks whether that one is still there.
+fn actions(log: &Path) -> Value {
+    let sh = |script: &str| json!({ "command": ["sh", "-c", script, "sh", log] });
+    let stall = "echo $$ >> $1; sleep 1000";
+    let quick = "pid=$(head -n 1 $1); \
+                 if grep -qs ') [^ZX]' /proc/$pid/stat; then echo both; else echo quick; fi >> $1";
+    json!({ STALL: sh(stall), QUICK: sh(quick) })
 }
 
 impl Agent {
     fn start(folder: &Path, more: &[&str]) -> Self {
+        Self::start_with(folder, actions(&folder.join("log")), more)
+    }
+
+    pub(crate) fn start_with(folder: &Path, actions: Value, more: &[&str]) -> Self {
         let config = folder.join("agent.yaml");
-        let log = folder.join("log");
-        let (start, stall) = (log.display(), "echo $$ >> LOG; sleep 1000");
-        let stall = stall.replace("LOG", &start.to_string());
-        let yaml = format!(
-            "actions:\n  {STALL}: {{ command: [sh, -c, '{stall}'] }}\n  \
-             {QUICK}: {{ command: [sh, -c, 'echo quick >> {start}'] }}\n"
-        );
-        std::fs::write(&config, yaml).unwrap();
+        std::fs::write(&config, json!({ "actions": actions }).to_string()).unwrap();
         let data = folder.join("agent.sqlite");
         let config = config.to_str().unwrap();
         let mut args = vec!["--port", "0", "--tick", "5ms", "--config", config];
         args.extend(["--data", data.to_str().unwrap()]);
         args.extend(more);
-        let mut process = Command::new(env!("CARGO_BIN_EXE_replibook"))
-            .arg("agent")
+        // Whatever the one who starts it has for a umask.
+        let mut process = Command::new("sh")
+            .args(["-c", "umask 000; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_replibook"), "agent"])
             .args(args)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -55,8 +62,11 @@ impl Agent {
     }
 
     fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.process.id().try_into().unwrap()).unwrap();
-        kill_process(pid, signal).unwrap();
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_raw(self.process.id().try_into().unwrap()).unwrap()
     }
 
     fn wait(&mut self) -> ExitStatus {
@@ -96,18 +106,31 @@ async fn stall(agent: &Agent, folder: &Path) -> Pid {
     }
 }
 
-/// Waits until a process is gone, or dead and only not yet reaped.
+/// Whether a process is there, and not dead and only not yet reaped.
+fn is_there(pid: Pid) -> bool {
+    let path = format!("/proc/{}/stat", pid.as_raw_nonzero());
+    std::fs::read_to_string(path).is_ok_and(|stat| !stat.contains(") Z"))
+}
+
+/// Waits until a process is gone.
 fn gone(pid: Pid) {
     let start = Instant::now();
-    let path = format!("/proc/{}/stat", pid.as_raw_nonzero());
-    while std::fs::read_to_string(&path).is_ok_and(|stat| !stat.contains(") Z")) {
+    while is_there(pid) {
         assert!(start.elapsed() < DEADLINE, "{pid:?} is still there");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
+/// What the action of the command that was left says.
+async fn interrupted(agent: &Agent) {
+    let action = until_final(&agent.address, ID).await;
+    assert_eq!((&action["state"]["phase"], &action["executions"]), (&json!("FAILED"), &json!(1)));
+    let message = action["state"]["error"]["error_msg"].as_str().unwrap();
+    assert!(message.starts_with("interrupted: the agent was killed while"), "{message}");
+}
+
 #[tokio::test]
-async fn killed_in_a_command_it_does_not_run_it_again_and_goes_on_with_the_queue() {
+async fn killed_in_a_command_it_ends_what_is_left_before_it_goes_on_with_the_queue() {
     let folder = tempfile::tempdir().unwrap();
     let mut agent = Agent::start(folder.path(), &[]);
     let left = stall(&agent, folder.path()).await;
@@ -115,20 +138,53 @@ async fn killed_in_a_command_it_does_not_run_it_again_and_goes_on_with_the_queue
     assert_eq!(post(&agent.address, waiting, QUICK, Value::Null).await.status, 200);
     agent.signal(Signal::KILL);
     agent.wait();
-    // Nothing can end a command in the moment in which its agent is killed.
-    rustix::process::kill_process_group(left, Signal::KILL).unwrap();
+    // Nothing ends a command in the moment in which its agent is killed.
+    assert!(is_there(left));
 
     let agent = Agent::start(folder.path(), &[]);
-    let interrupted = until_final(&agent.address, ID).await;
-    assert_eq!(interrupted["state"]["phase"], "FAILED");
-    let message = interrupted["state"]["error"]["error_msg"].as_str().unwrap();
-    assert!(message.starts_with("interrupted: "), "{message}");
     let done = until_final(&agent.address, waiting).await;
     assert_eq!((&done["state"]["phase"], &done["executions"]), (&json!("DONE"), &json!(1)));
-    assert_eq!(interrupted["executions"], 1);
-    // The commands' own record says the same.
+    gone(left);
+    interrupted(&agent).await;
+    // The command that came after it saw nothing of it.
     let log = log(folder.path());
     assert_eq!((log.len(), log[1].as_str()), (2, "quick"));
+}
+
+#[tokio::test]
+async fn what_is_left_is_ended_also_when_its_kind_is_no_longer_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut agent = Agent::start(folder.path(), &[]);
+    let left = stall(&agent, folder.path()).await;
+    agent.signal(Signal::KILL);
+    agent.wait();
+    let agent = Agent::start_with(folder.path(), json!({}), &[]);
+    interrupted(&agent).await;
+    gone(left);
+}
+
+#[tokio::test]
+async fn the_database_is_private_whatever_the_umask() {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    let folder = tempfile::tempdir().unwrap();
+    let agent = Agent::start(folder.path(), &[]);
+    post(&agent.address, ID, QUICK, Value::Null).await;
+    until_final(&agent.address, ID).await;
+    let mode = |name| {
+        let about = std::fs::metadata(folder.path().join(name)).unwrap();
+        about.permissions().mode() & 0o777
+    };
+    assert_eq!((mode("agent.sqlite"), mode("agent.sqlite-wal")), (0o600, 0o600));
+    let link = folder.path().join("link");
+    symlink(folder.path().join("agent.sqlite"), &link).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_replibook"))
+        .args(["agent", "--port", "0", "--data", link.to_str().unwrap()])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success());
+    assert!(said.contains("link: found a symbolic link, expected a file"), "{said}");
 }
 
 #[tokio::test]

@@ -100,10 +100,14 @@ async fn what_is_too_large_is_refused_with_the_limit() {
     let folder = tempfile::tempdir().unwrap();
     let (agent, address) = agent(folder.path(), "{}").await;
     let text = |bytes: usize| Value::String("x".repeat(bytes - 2));
-    assert_eq!(post(&address, ID, SUCCESS, text(1_048_576)).await.status, 200);
-    let answer = post(&address, Uuid::from_u128(2), SUCCESS, text(1_048_577)).await;
+    assert_eq!(post(&address, ID, SUCCESS, text(2_097_152)).await.status, 200);
+    let action = until_final(&address, ID).await;
+    assert_eq!(action["args"].as_str().unwrap().len(), 2_097_150);
+    // Its own engine reads that.
+    assert!(client().action(&address, ID).await.unwrap().is_some());
+    let answer = post(&address, Uuid::from_u128(2), SUCCESS, text(2_097_153)).await;
     assert_eq!(answer.status, 400);
-    let message = "args: found 1048577 bytes of JSON, expected at most 1048576";
+    let message = "args: found 2097153 bytes of JSON, expected at most 2097152";
     assert_eq!(answer.json()["error_msg"], message);
     let answer = post(&address, Uuid::from_u128(3), &"k".repeat(257), Value::Null).await;
     let message = "kind: found 257 characters, expected at most 256";

@@ -1,14 +1,23 @@
 //! Performs an action that is a command.
+//!
+//! No command runs that is not written down. What is started first is a shell that waits on standard
+//! input for a word from the agent, and becomes the command then: the same process. Its number is
+//! written to the database before the word is given. An agent that dies before that closes the pipe, and
+//! the shell ends; one that dies after it is followed by an agent that knows what to end.
 
-use std::process::{ExitStatus, Stdio};
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
-use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio_util::sync::CancellationToken;
 
 use super::config::CommandSpec;
+use super::output::{Output, Tail};
+use super::process::ProcessId;
 use crate::clock::Clock;
 
 /// How long a command may take unless its declaration says otherwise.
@@ -17,12 +26,6 @@ pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// The longest that a declaration may say: an agent does nothing else meanwhile.
 pub(super) const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3_600);
 
-/// Bytes of output that a command may write: the payload that engines accept.
-const MAX_OUTPUT_BYTES: usize = 1024 * 1024;
-
-/// Bytes of standard error that are kept, the last ones: that is where programs say why they failed.
-const STDERR_BYTES: usize = 2_048;
-
 /// How long output may come after the end of the command, from a process that left its group and
 /// kept its output open.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -30,10 +33,20 @@ const DRAIN: Duration = Duration::from_secs(1);
 /// `PATH` of commands when the agent has none.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
+/// The shell that waits for the word. POSIX wants it to read no byte more than the line.
+const SHELL: &str = "/bin/sh";
+
+/// What it is told: variables that it sets by itself are none of the command's.
+const GATE: &str = "IFS= read -r go || exit 125; unset go PWD OLDPWD SHLVL; exec \"$@\"";
+
+/// The word.
+const GO: &[u8] = b"go\n";
+
 /// A command to perform.
 pub(super) struct Job<'a> {
     pub(super) spec: &'a CommandSpec,
-    pub(super) args: &'a Value,
+    /// Arguments of the action, in JSON.
+    pub(super) args: &'a str,
     /// Environment variables besides `PATH`.
     pub(super) env: Vec<(&'static str, String)>,
 }
@@ -41,31 +54,44 @@ pub(super) struct Job<'a> {
 /// How a command ended.
 #[derive(Debug, PartialEq)]
 pub(super) enum CommandEnd {
-    Done(Value),
+    /// Well, with a payload in JSON.
+    Done(String),
+    /// By itself, or before it began.
     Failed(String),
-    /// The agent stops; the command was killed.
-    Stopped,
+    /// It was killed, and perhaps something of it is still there.
+    Killed(String, ProcessId),
 }
 
-/// Runs a command to its end, its timeout, or the stop of the agent. No process of its group is left
-/// when this returns, nor when its future is dropped.
-pub(super) async fn perform(
+/// Runs a command to its end, its timeout, or the stop of the agent. `record` writes down which process
+/// it is going to be, before it begins. All processes of its group are killed when this returns, or when
+/// its future is dropped.
+///
+/// # Errors
+/// Those of `record`: then the command has not begun.
+pub(super) async fn perform<E>(
     job: &Job<'_>,
     clock: &dyn Clock,
     stop: &CancellationToken,
-) -> CommandEnd {
-    let mut child = match spawn(job) {
-        Ok(child) => child,
-        Err(error) => return CommandEnd::Failed(format!("failed to start the command: {error}")),
+    record: impl AsyncFnOnce(&ProcessId) -> Result<(), E>,
+) -> Result<CommandEnd, E> {
+    let (mut child, process) = match spawn(job) {
+        Ok(started) => started,
+        Err(error) => {
+            return Ok(CommandEnd::Failed(format!("failed to start the command: {error}")));
+        }
     };
     let group = Group::of(&child);
+    record(&process).await?;
+    let killed = |message: String| CommandEnd::Killed(message, process);
     let end = tokio::select! {
         end = run(&mut child, &group, job.args, clock) => end,
         () = clock.sleep(job.spec.timeout) => {
             let seconds = job.spec.timeout.as_secs_f64();
-            CommandEnd::Failed(format!("the command was killed after {seconds} s, its timeout"))
+            killed(format!("the command was killed after {seconds} s, its timeout"))
         }
-        () = stop.cancelled() => CommandEnd::Stopped,
+        () = stop.cancelled() => {
+            killed("interrupted: the agent was stopped and killed the command".to_owned())
+        }
     };
     group.kill();
     // Reaps the process, if that did not happen yet; after the kill it ends at once.
@@ -73,32 +99,65 @@ pub(super) async fn perform(
         _ = child.wait() => {}
         () = clock.sleep(DRAIN) => {}
     }
-    end
+    Ok(end)
 }
 
-fn spawn(job: &Job<'_>) -> std::io::Result<Child> {
+/// Starts the shell that is going to be the command.
+fn spawn(job: &Job<'_>) -> io::Result<(Child, ProcessId)> {
     let mut words = job.spec.command.iter();
-    let program = words.next().map_or("", String::as_str);
-    Command::new(program)
+    let search = std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
+    let program = find(words.next().map_or("", String::as_str), &search)?;
+    let child = Command::new(SHELL)
+        .args(["-c", GATE, "sh"])
+        .arg(program)
         .args(words)
         .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into()))
+        .env("PATH", search)
         .envs(job.env.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true)
-        .spawn()
+        .spawn()?;
+    let pid = child.id().and_then(|id| i32::try_from(id).ok());
+    let process = ProcessId::of(pid.ok_or_else(|| io::Error::other("it has no number"))?)?;
+    Ok((child, process))
 }
 
-async fn run(child: &mut Child, group: &Group, args: &Value, clock: &dyn Clock) -> CommandEnd {
+/// The file of a program, found as a shell finds it. The shell would say so too late that there is none.
+fn find(program: &str, search: &std::ffi::OsStr) -> io::Result<PathBuf> {
+    let runs = |path: &Path| {
+        let about = path.metadata()?;
+        match about.is_file() && about.permissions().mode() & 0o111 != 0 {
+            true => Ok(()),
+            false => Err(io::Error::from(io::ErrorKind::PermissionDenied)),
+        }
+    };
+    if program.contains('/') {
+        // The shell must not take it for one of its own options.
+        let path = if program.starts_with('-') {
+            Path::new(".").join(program)
+        } else {
+            PathBuf::from(program)
+        };
+        let wrong = |error| io::Error::other(format!("{program}: {error}"));
+        return runs(&path).map(|()| path).map_err(wrong);
+    }
+    let found = std::env::split_paths(search).map(|folder| folder.join(program)).find(|path| {
+        // A program of the same name that can't be run does not hide a later one.
+        runs(path).is_ok()
+    });
+    found.ok_or_else(|| io::Error::other(format!("found no program {program:?} in PATH")))
+}
+
+async fn run(child: &mut Child, group: &Group, args: &str, clock: &dyn Clock) -> CommandEnd {
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let (mut output, mut errors) = (Output::default(), Tail::default());
     let status = {
         let talk = async {
             tokio::join!(
-                write_args(stdin, args),
+                let_go(stdin, args),
                 read_all(stdout, |bytes| output.add(bytes)),
                 read_all(stderr, |bytes| errors.add(bytes)),
             )
@@ -122,16 +181,19 @@ async fn run(child: &mut Child, group: &Group, args: &Value, clock: &dyn Clock) 
         status
     };
     match status {
-        Ok(status) if status.success() => output.payload(),
+        Ok(status) if status.success() => CommandEnd::Done(output.payload()),
         Ok(status) => CommandEnd::Failed(errors.message(status)),
         Err(error) => CommandEnd::Failed(format!("failed to wait for the command: {error}")),
     }
 }
 
-/// A command may end without reading its arguments, so a failed write is no error.
-async fn write_args(stdin: Option<ChildStdin>, args: &Value) {
-    if let Some(mut stdin) = stdin {
-        let _ = stdin.write_all(args.to_string().as_bytes()).await;
+/// Lets the command begin, and gives it its arguments. It may end without reading them, so a failed
+/// write is no error.
+async fn let_go(stdin: Option<ChildStdin>, args: &str) {
+    if let Some(mut stdin) = stdin
+        && stdin.write_all(GO).await.is_ok()
+    {
+        let _ = stdin.write_all(args.as_bytes()).await;
     }
 }
 
@@ -141,63 +203,6 @@ async fn read_all(pipe: Option<impl AsyncRead + Unpin>, mut take: impl FnMut(&[u
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(length @ 1..) = pipe.read(&mut buffer).await {
         take(buffer.get(..length).unwrap_or_default());
-    }
-}
-
-/// What a command wrote to standard output. What is over the limit is read, so that the command goes
-/// on, but not kept.
-#[derive(Default)]
-struct Output {
-    kept: Vec<u8>,
-    written: usize,
-}
-
-impl Output {
-    fn add(&mut self, bytes: &[u8]) {
-        self.written = self.written.saturating_add(bytes.len());
-        if self.written <= MAX_OUTPUT_BYTES {
-            self.kept.extend_from_slice(bytes);
-        }
-    }
-
-    fn payload(&self) -> CommandEnd {
-        if self.written > MAX_OUTPUT_BYTES {
-            let found = self.written;
-            return CommandEnd::Failed(format!(
-                "the command wrote {found} bytes, expected at most {MAX_OUTPUT_BYTES}"
-            ));
-        }
-        if self.kept.trim_ascii().is_empty() {
-            return CommandEnd::Done(Value::Null);
-        }
-        match serde_json::from_slice(&self.kept) {
-            Ok(payload) => CommandEnd::Done(payload),
-            Err(error) => CommandEnd::Failed(format!(
-                "the command ended well, but its output is not JSON: {error}"
-            )),
-        }
-    }
-}
-
-/// The last bytes that a command wrote to standard error.
-#[derive(Default)]
-struct Tail {
-    kept: Vec<u8>,
-}
-
-impl Tail {
-    fn add(&mut self, bytes: &[u8]) {
-        self.kept.extend_from_slice(bytes);
-        let excess = self.kept.len().saturating_sub(STDERR_BYTES);
-        self.kept.drain(..excess);
-    }
-
-    fn message(&self, status: ExitStatus) -> String {
-        let text = String::from_utf8_lossy(&self.kept);
-        match text.trim() {
-            "" => format!("the command ended with {status}"),
-            text => format!("the command ended with {status}: {text}"),
-        }
     }
 }
 
@@ -226,16 +231,30 @@ impl Drop for Group {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
+    use serde_json::{Value, json};
+
+    use super::super::output::STDERR_BYTES;
     use super::*;
     use crate::clock::SystemClock;
-    use serde_json::json;
 
-    async fn perform_within(script: &str, timeout: Duration, args: &Value) -> CommandEnd {
-        let command = ["sh", "-c", script].map(str::to_owned).to_vec();
+    async fn recorded(_: &ProcessId) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    async fn performed(command: &[&str], timeout: Duration, args: &Value) -> CommandEnd {
+        let command = command.iter().map(|word| (*word).to_owned()).collect();
         let spec = CommandSpec { command, timeout };
         let env = vec![("REPLIBOOK_NODE_ID", "node-1".to_owned())];
-        let job = Job { spec: &spec, args, env };
-        perform(&job, &SystemClock, &CancellationToken::new()).await
+        let args = args.to_string();
+        let job = Job { spec: &spec, args: &args, env };
+        let Ok(end) = perform(&job, &SystemClock, &CancellationToken::new(), recorded).await;
+        end
+    }
+
+    async fn perform_within(script: &str, timeout: Duration, args: &Value) -> CommandEnd {
+        performed(&["sh", "-c", script], timeout, args).await
     }
 
     async fn sh(script: &str) -> CommandEnd {
@@ -244,29 +263,87 @@ mod tests {
 
     fn message(end: CommandEnd) -> String {
         match end {
-            CommandEnd::Failed(message) => message,
-            CommandEnd::Done(_) | CommandEnd::Stopped => panic!("{end:?}"),
+            CommandEnd::Failed(message) | CommandEnd::Killed(message, _) => message,
+            CommandEnd::Done(_) => panic!("{end:?}"),
+        }
+    }
+
+    fn payload(end: CommandEnd) -> Value {
+        match end {
+            CommandEnd::Done(payload) => serde_json::from_str(&payload).unwrap(),
+            CommandEnd::Failed(_) | CommandEnd::Killed(..) => panic!("{end:?}"),
         }
     }
 
     #[tokio::test]
     async fn arguments_come_in_and_the_payload_goes_out() {
-        assert_eq!(sh("cat").await, CommandEnd::Done(json!({"a": 1})));
-        assert_eq!(sh("true").await, CommandEnd::Done(Value::Null));
-        assert_eq!(
-            sh("printf '\"%s\"' $REPLIBOOK_NODE_ID").await,
-            CommandEnd::Done(json!("node-1"))
-        );
-        assert!(
-            message(sh("echo well").await).starts_with("the command ended well, but its output")
-        );
+        assert_eq!(payload(sh("cat").await), json!({"a": 1}));
+        assert_eq!(payload(sh("true").await), Value::Null);
+        assert_eq!(payload(sh("printf '\"%s\"' $REPLIBOOK_NODE_ID").await), json!("node-1"));
+        assert_eq!(payload(sh("echo well").await), json!({"stdout": "well"}));
+    }
+
+    #[tokio::test]
+    async fn a_command_begins_once_it_is_written_down_and_never_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("effect");
+        let command = vec!["touch".to_owned(), file.display().to_string()];
+        let spec = CommandSpec { command, timeout: DEFAULT_TIMEOUT };
+        let job = Job { spec: &spec, args: "null", env: Vec::new() };
+        let stop = CancellationToken::new();
+        let mut shell = None;
+        let full = async |process: &ProcessId| {
+            shell = Some(process.clone());
+            assert!(!file.exists());
+            Err("the disk is full")
+        };
+        assert_eq!(perform(&job, &SystemClock, &stop, full).await, Err("the disk is full"));
+        // The shell that waited is gone, and was nothing else before.
+        let shell = shell.unwrap();
+        while !shell.end(uuid::Uuid::nil()).unwrap() {
+            tokio::task::yield_now().await;
+        }
+        assert!(!file.exists());
+        assert!(matches!(
+            perform(&job, &SystemClock, &stop, recorded).await,
+            Ok(CommandEnd::Done(_))
+        ));
+        assert!(file.exists());
+    }
+
+    #[tokio::test]
+    async fn the_process_that_is_written_down_is_the_command() {
+        let command = ["sh", "-c", "echo $$"].map(str::to_owned).to_vec();
+        let spec = CommandSpec { command, timeout: DEFAULT_TIMEOUT };
+        let job = Job { spec: &spec, args: "null", env: Vec::new() };
+        let mut written = Value::Null;
+        let record = async |process: &ProcessId| {
+            written = serde_json::to_value(process).unwrap();
+            Ok::<_, Infallible>(())
+        };
+        let Ok(end) = perform(&job, &SystemClock, &CancellationToken::new(), record).await;
+        assert_eq!(payload(end), written["pid"]);
+    }
+
+    #[tokio::test]
+    async fn words_are_the_programs_and_not_the_shells() {
+        let words = ["printf", "%s|", "-n", "$HOME", "a b", "'", "*"];
+        let end = performed(&words, DEFAULT_TIMEOUT, &Value::Null).await;
+        assert_eq!(payload(end), json!({"stdout": "-n|$HOME|a b|'|*|"}));
     }
 
     #[tokio::test]
     async fn the_environment_has_nothing_else() {
         let script = "env | cut -d= -f1 | grep -v -e '^PWD$' -e '^_$' -e '^SHLVL$' | sort \
                       | tr '\\n' ' ' | sed 's/.*/\"&\"/'";
-        assert_eq!(sh(script).await, CommandEnd::Done(json!("PATH REPLIBOOK_NODE_ID ")));
+        assert_eq!(payload(sh(script).await), json!("PATH REPLIBOOK_NODE_ID "));
+        // A program that is no shell sees what the agent gives it, and the shell's last word.
+        let seen = payload(performed(&["env"], DEFAULT_TIMEOUT, &Value::Null).await);
+        let seen = seen["stdout"].as_str().unwrap().to_owned();
+        let names: Vec<_> = seen.lines().filter_map(|line| line.split('=').next()).collect();
+        for name in &names {
+            assert!(["PATH", "REPLIBOOK_NODE_ID", "_"].contains(name), "{names:?}");
+        }
     }
 
     #[tokio::test]
@@ -277,27 +354,35 @@ mod tests {
         );
         let long = message(sh("yes x | head -c 100000 >&2; echo the end >&2; exit 1").await);
         assert!(long.ends_with("the end") && long.len() < STDERR_BYTES + 100, "{}", long.len());
-        let command = vec!["/no/such/program".to_owned()];
-        let spec = CommandSpec { command, timeout: DEFAULT_TIMEOUT };
-        let job = Job { spec: &spec, args: &Value::Null, env: Vec::new() };
-        let end = perform(&job, &SystemClock, &CancellationToken::new()).await;
-        assert!(message(end).starts_with("failed to start the command: "));
+        let program = tempfile::NamedTempFile::new().unwrap();
+        let plain = program.path().to_str().unwrap();
+        for (word, says) in [
+            ("/no/such/program", "/no/such/program: No such file"),
+            ("no-such-program", "found no program \"no-such-program\" in PATH"),
+            (plain, "permission denied"),
+            ("/", "permission denied"),
+            ("-x/y", "-x/y: No such file"),
+        ] {
+            let found = message(performed(&[word], DEFAULT_TIMEOUT, &Value::Null).await);
+            assert!(found.starts_with("failed to start the command: "), "{found}");
+            assert!(found.contains(says), "{found}");
+        }
     }
 
     #[tokio::test]
     async fn arguments_and_output_larger_than_a_pipe_pass() {
         let args = json!("x".repeat(500_000));
         let end = perform_within("cat", Duration::from_secs(30), &args).await;
-        assert_eq!(end, CommandEnd::Done(args.clone()));
+        assert_eq!(payload(end), args);
         // A command that reads nothing.
         let end = perform_within("echo 1", Duration::from_secs(30), &args).await;
-        assert_eq!(end, CommandEnd::Done(json!(1)));
+        assert_eq!(payload(end), json!(1));
     }
 
     #[tokio::test]
-    async fn output_over_the_limit_is_a_failure() {
-        let end = sh("yes | head -c 3000000").await;
-        assert_eq!(message(end), "the command wrote 3000000 bytes, expected at most 1048576");
+    async fn output_over_the_limit_is_read_to_its_end() {
+        let end = payload(sh("yes | head -c 3000000; echo end >&2").await);
+        assert_eq!((&end["cut"], &end["bytes"]), (&json!(true), &json!(3_000_000)));
     }
 
     #[tokio::test]
@@ -313,7 +398,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_command_leaves_behind_is_killed_at_its_end() {
-        let CommandEnd::Done(pid) = sh("sleep 1000 & echo $!").await else { panic!("failed") };
+        let pid = payload(sh("sleep 1000 & echo $!").await);
         gone(&pid.to_string()).await;
     }
 
@@ -333,9 +418,10 @@ mod tests {
     async fn a_stop_of_the_agent_ends_the_command() {
         let command = ["sleep", "1000"].map(str::to_owned).to_vec();
         let spec = CommandSpec { command, timeout: DEFAULT_TIMEOUT };
-        let job = Job { spec: &spec, args: &Value::Null, env: Vec::new() };
+        let job = Job { spec: &spec, args: "null", env: Vec::new() };
         let stop = CancellationToken::new();
         stop.cancel();
-        assert_eq!(perform(&job, &SystemClock, &stop).await, CommandEnd::Stopped);
+        let Ok(end) = perform(&job, &SystemClock, &stop, recorded).await;
+        assert!(message(end).starts_with("interrupted: the agent was stopped"));
     }
 }

@@ -14,8 +14,8 @@
 //!     timeout: 30s
 //! ```
 //!
-//! A command gets the action's arguments as JSON on standard input, and its output, JSON or nothing,
-//! is the action's payload. An end other than 0 fails the action, with the end of standard error as
+//! A command gets the action's arguments as JSON on standard input, and its output is the action's
+//! payload: JSON as it is, other text as `{"stdout": text}`, nothing as null. An end other than 0 fails the action, with the end of standard error as
 //! its message. It runs in the agent's directory and with nothing in its environment but `PATH`,
 //! `REPLIBOOK_ACTION_ID`, `REPLIBOOK_ACTION_KIND`, `REPLIBOOK_NODE_ID` and, where there is one,
 //! `REPLIBOOK_STATUS_FILE`. What it leaves behind in its process group is killed at its end.

@@ -1,17 +1,22 @@
 //! The reference agent: `replibook agent`.
 //!
 //! It answers the agent API as other agents do, works on one action at a time, and keeps its actions
-//! in SQLite, so that a restart forgets none and repeats none. What it can do beyond the actions of
+//! in SQLite, so that a restart forgets none and repeats none, and ends what a crash left running. What it can do beyond the actions of
 //! the specification's test set is declared in its configuration, as commands.
 //!
-//! A request goes `router` → `ActionStore`; the `worker` takes the actions from
-//! there, one step per tick, and gives commands to `command`. `serve` puts them together and stops
-//! them.
+//! A request goes `router` → `ActionStore`, over the file that `database` keeps private; the `worker`
+//! takes the actions from there, one step per tick, and gives commands to `command`. `process` is how
+//! those are found again, `output` makes results of what they print, and `json` looks through JSON that is
+//! handed on as text. `serve` puts all together and stops it. `docs/agent.md` is for those who use it.
 
 mod args;
 mod command;
 mod config;
+mod database;
+mod json;
 mod node;
+mod output;
+mod process;
 mod router;
 mod serve;
 mod store;

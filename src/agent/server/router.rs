@@ -1,33 +1,53 @@
 //! The HTTP interface of the reference agent.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequest as _, Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::config::AgentConfig;
+use super::json::measure;
 use super::node;
-use super::store::{Action, ActionStore, Added, MAX_QUEUED, NewAction, StoreError};
+use super::store::{
+    Action, ActionStore, Added, Listed, MAX_QUEUED, MAX_QUEUED_BYTES, NewAction, StoreError,
+};
 use super::worker::Kind;
 use crate::agent::ActionPhase;
 use crate::clock::Clock;
-use crate::web::{OwnNames, check_origin, is_json};
+use crate::web::{Memory, OwnNames, Share, check_origin, is_json};
 
-/// Bytes of JSON that the arguments of an action may have: what the interface of steps promises.
-const MAX_ARGS_BYTES: usize = 1024 * 1024;
+/// Bytes of JSON that the arguments of an action may have: what agents of the SDK take.
+const MAX_ARGS_BYTES: usize = 2 * 1024 * 1024;
 
-/// Bytes of a body: the arguments, as much again for how they are written, and the rest.
-const MAX_BODY_BYTES: usize = 2 * MAX_ARGS_BYTES + 64 * 1024;
+/// Bytes of a body: the arguments, and room for the rest.
+const MAX_BODY_BYTES: usize = MAX_ARGS_BYTES + 64 * 1024;
+
+/// Bytes of large bodies and answers that are in memory at once: some ten of the largest. Requests past
+/// that wait for their turn.
+const MAX_MEMORY: usize = 64 * 1024 * 1024;
+
+/// Bytes of a body or an answer that are not counted: as many connections as there may be have no
+/// more than 16 MiB of them.
+const SMALL: usize = 64 * 1024;
+
+/// A body is in memory as it came and as it is written to the database, an answer as it is read from
+/// there and as it is sent.
+const COPIES: usize = 2;
+
+/// Until an answer begins, the body of the request and its turn included. Longer than engines wait.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Characters of the name of a kind: what the interface of steps promises.
 pub(super) const MAX_KIND_CHARS: usize = 256;
@@ -38,6 +58,21 @@ pub(super) struct Shared {
     pub(super) store: ActionStore,
     pub(super) config: Arc<AgentConfig>,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) memory: Memory,
+}
+
+impl Shared {
+    pub(super) fn new(store: ActionStore, config: Arc<AgentConfig>, clock: Arc<dyn Clock>) -> Self {
+        Self { store, config, clock, memory: Memory::new(MAX_MEMORY) }
+    }
+
+    /// Waits until there is room for so many bytes.
+    async fn room(&self, bytes: usize) -> Option<Share> {
+        if bytes <= SMALL {
+            return None;
+        }
+        Some(self.memory.take(bytes.saturating_mul(COPIES)).await)
+    }
 }
 
 /// The routes. Paths have no slash at their end.
@@ -68,32 +103,49 @@ async fn guard(
         .map_err(|stranger| format!("{stranger}, or a name of --allow-host"))
         .and_then(|()| check_origin(request.headers()).map_err(|stranger| stranger.to_string()))
         .map_err(|message| Refusal::new(StatusCode::FORBIDDEN, message))?;
-    Ok(next.run(request).await)
+    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+        Ok(response) => Ok(response),
+        Err(_) => {
+            let message = format!("the request took longer than {} s", REQUEST_TIMEOUT.as_secs());
+            Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, message))
+        }
+    }
 }
 
 #[derive(Deserialize)]
-struct ScheduleBody {
+struct ScheduleBody<'a> {
     kind: String,
-    #[serde(default)]
-    args: Value,
+    /// As they came. None is null.
+    #[serde(borrow)]
+    args: Option<&'a RawValue>,
     id: Option<Uuid>,
-    metadata: Option<Map<String, Value>>,
+    #[serde(default)]
+    metadata: BTreeMap<String, String>,
     created_time: Option<String>,
 }
 
 async fn schedule(
     State(shared): State<Shared>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    request: Request,
 ) -> Result<Response, Refusal> {
     check_type(&headers)?;
+    let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    let declared = declared.and_then(|length| length.parse().ok()).unwrap_or(MAX_BODY_BYTES);
+    if declared > MAX_BODY_BYTES {
+        let message =
+            format!("the body: found {declared} bytes, expected at most {MAX_BODY_BYTES}");
+        return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message));
+    }
+    let _room = shared.room(declared).await;
+    let body = Bytes::from_request(request, &shared).await;
     let body = body.map_err(|rejection| Refusal::new(rejection.status(), rejection.body_text()))?;
-    let body: ScheduleBody = serde_json::from_slice(&body).map_err(|error| deserialize(&error))?;
-    let action = check(&shared, body)?;
+    let action = read(&shared, &body)?;
+    drop(body);
     let (id, kind) = (action.id, action.kind.clone());
     // A known identifier is told before an unknown kind: whoever repeats a request after this agent
     // got another configuration must learn that it had arrived.
-    if shared.store.get(id).await?.is_some() {
+    if shared.store.knows(id).await? {
         return Err(known());
     }
     if Kind::of(&shared.config, &kind).is_none() {
@@ -103,7 +155,10 @@ async fn schedule(
         Added::Queued => Ok(Json(json!({ "id": id })).into_response()),
         Added::Known => Err(known()),
         Added::QueueFull => {
-            let message = format!("the queue is full: {MAX_QUEUED} actions wait; try again later");
+            let message = format!(
+                "the queue is full: found {MAX_QUEUED} actions or {MAX_QUEUED_BYTES} bytes of \
+                 arguments that wait; try again later"
+            );
             Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, message))
         }
     }
@@ -121,27 +176,33 @@ fn check_type(headers: &HeaderMap) -> Result<(), Refusal> {
     Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message))
 }
 
-fn check(shared: &Shared, body: ScheduleBody) -> Result<NewAction, Refusal> {
+fn read(shared: &Shared, body: &[u8]) -> Result<NewAction, Refusal> {
+    let body: ScheduleBody<'_> =
+        serde_json::from_slice(body).map_err(|error| deserialize(&error))?;
     let chars = body.kind.chars().count();
     if chars > MAX_KIND_CHARS {
         let message = format!("kind: found {chars} characters, expected at most {MAX_KIND_CHARS}");
         return Err(Refusal::bad(message));
     }
-    let bytes = body.args.to_string().len();
-    if bytes > MAX_ARGS_BYTES {
+    let args = body.args.map_or("null", RawValue::get);
+    if args.len() > MAX_ARGS_BYTES {
+        let found = args.len();
         let message =
-            format!("args: found {bytes} bytes of JSON, expected at most {MAX_ARGS_BYTES}");
+            format!("args: found {found} bytes of JSON, expected at most {MAX_ARGS_BYTES}");
         return Err(Refusal::bad(message));
     }
+    // What can't be read as values could be answered, but not be read by whoever asks.
+    measure(args).map_err(|error| deserialize(&format!("args: {error}")))?;
     let created_time = match body.created_time {
         None => shared.clock.now().to_string(),
         Some(text) => created_time(&text)?,
     };
+    let metadata = serde_json::to_string(&body.metadata).map_err(|error| deserialize(&error))?;
     Ok(NewAction {
         id: body.id.unwrap_or_else(Uuid::new_v4),
         kind: body.kind,
-        args: body.args,
-        metadata: body.metadata.unwrap_or_default(),
+        args: args.to_owned(),
+        metadata,
         created_time,
     })
 }
@@ -161,32 +222,67 @@ async fn action(State(shared): State<Shared>, Path(id): Path<String>) -> Result<
     let Ok(id) = Uuid::parse_str(&id) else {
         return Ok(text(StatusCode::NOT_FOUND, "UUID parsing failed".to_owned()));
     };
-    match shared.store.get(id).await? {
-        Some(action) => Ok(Json(view(&action)).into_response()),
-        None => Ok(StatusCode::NOT_FOUND.into_response()),
-    }
+    let not_found = || StatusCode::NOT_FOUND.into_response();
+    let Some(bytes) = shared.store.weight(id).await? else { return Ok(not_found()) };
+    let room = shared.room(bytes).await;
+    let Some(action) = shared.store.get(id).await? else { return Ok(not_found()) };
+    let body = view(&action)?;
+    let body = match room {
+        Some(room) => room.around(body),
+        None => Bytes::from(body),
+    };
+    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
 /// An action as it is answered. `executions`, how often it was started, is this agent's own field.
-fn view(action: &Action) -> Value {
-    let error = action
-        .error
-        .as_ref()
-        .map(|message| json!({ "error_backtrace": null, "error_msg": message }));
-    json!({
-        "args": action.args,
-        "created_time": action.created_time,
-        "finished_time": action.finished_time,
-        "id": action.id,
-        "kind": action.kind,
-        "metadata": action.metadata,
-        "scheduled_time": action.scheduled_time,
-        "state": {
-            "error": error,
-            "payload": action.payload,
-            "phase": phase(action.phase),
-        },
-        "executions": action.executions,
+#[derive(Serialize)]
+struct View<'a> {
+    args: &'a RawValue,
+    created_time: &'a str,
+    finished_time: Option<&'a str>,
+    id: Uuid,
+    kind: &'a str,
+    metadata: &'a RawValue,
+    scheduled_time: &'a str,
+    state: ViewState<'a>,
+    executions: u32,
+}
+
+#[derive(Serialize)]
+struct ViewState<'a> {
+    error: Option<ViewError<'a>>,
+    payload: &'a RawValue,
+    phase: &'static str,
+}
+
+#[derive(Serialize)]
+struct ViewError<'a> {
+    error_backtrace: Option<&'a str>,
+    error_msg: &'a str,
+}
+
+fn view(action: &Action) -> Result<Vec<u8>, Refusal> {
+    let written = || -> serde_json::Result<Vec<u8>> {
+        let error = action.error.as_deref();
+        serde_json::to_vec(&View {
+            args: serde_json::from_str(&action.args)?,
+            created_time: &action.created_time,
+            finished_time: action.finished_time.as_deref(),
+            id: action.id,
+            kind: &action.kind,
+            metadata: serde_json::from_str(&action.metadata)?,
+            scheduled_time: &action.scheduled_time,
+            state: ViewState {
+                error: error.map(|error_msg| ViewError { error_backtrace: None, error_msg }),
+                payload: serde_json::from_str(&action.payload)?,
+                phase: phase(action.phase),
+            },
+            executions: action.executions,
+        })
+    };
+    written().map_err(|error| {
+        let message = format!("failed to read the action from the agent's database: {error}");
+        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, message)
     })
 }
 
@@ -207,8 +303,9 @@ async fn finished(State(shared): State<Shared>) -> Result<Json<Value>, Refusal> 
     Ok(list(&shared.store.finished().await?))
 }
 
-fn list(actions: &[Action]) -> Json<Value> {
-    let item = |action: &Action| json!({ "id": action.id, "kind": action.kind, "phase": phase(action.phase) });
+fn list(actions: &[Listed]) -> Json<Value> {
+    let item =
+        |action: &Listed| json!({ "id": action.id, "kind": action.kind, "phase": action.phase });
     Json(json!({ "actions": actions.iter().map(item).collect::<Vec<_>>() }))
 }
 

@@ -133,7 +133,7 @@ pub async fn start(
         retention: Millis(u64::try_from(settings.retention.as_millis()).unwrap_or(u64::MAX)),
         stop: stop.clone(),
     };
-    let shared = Shared { store: store.clone(), config, clock };
+    let shared = Shared::new(store.clone(), config, clock);
     let listener = Limited::new(listener, MAX_CONNECTIONS);
     let server = axum::serve(listener, router(shared))
         .with_graceful_shutdown(stop.clone().cancelled_owned());

@@ -5,12 +5,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
-use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::database::{self, VERSION};
+use super::process::ProcessId;
 use crate::agent::ActionPhase;
 use crate::run::Timestamp;
 
@@ -18,37 +18,15 @@ use crate::run::Timestamp;
 /// sends so many should be told.
 pub(super) const MAX_QUEUED: u32 = 1_000;
 
+/// Bytes of arguments and metadata of the actions that wait: what a few of the largest ones have, or
+/// many of the usual ones, and no more than a small disk has left.
+pub(super) const MAX_QUEUED_BYTES: usize = 64 * 1024 * 1024;
+
 /// Finished actions in one list, the last ones: an agent may keep days of them.
-const MAX_LISTED: u32 = 1_000;
-
-/// Version of the tables, kept in the database.
-const VERSION: i64 = 1;
-
-/// How long to wait for a database that another agent is just leaving.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
-
-const SCHEMA: &str = "
-    CREATE TABLE IF NOT EXISTS actions (
-        seq INTEGER PRIMARY KEY AUTOINCREMENT,
-        id TEXT NOT NULL UNIQUE,
-        kind TEXT NOT NULL,
-        args TEXT NOT NULL,
-        metadata TEXT NOT NULL,
-        created_time TEXT NOT NULL,
-        scheduled_time TEXT NOT NULL,
-        finished_time TEXT,
-        finished_at INTEGER,
-        phase TEXT NOT NULL,
-        payload TEXT NOT NULL DEFAULT 'null',
-        error TEXT,
-        executions INTEGER NOT NULL DEFAULT 0
-    ) STRICT;
-    CREATE INDEX IF NOT EXISTS actions_by_phase ON actions (phase, seq);
-    CREATE INDEX IF NOT EXISTS actions_by_end ON actions (finished_at) WHERE finished_at IS NOT NULL;
-";
+pub(super) const MAX_LISTED: u32 = 1_000;
 
 const COLUMNS: &str = "id, kind, args, metadata, created_time, scheduled_time, finished_time, phase, \
-                       payload, error, executions";
+                       payload, error, executions, process";
 
 /// Why the actions could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +48,17 @@ pub enum StoreError {
         /// Its version.
         found: i64,
     },
+    /// Its file cannot be used, or is not the agent's own.
+    #[error("failed to use {}: {message}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+        /// What happened.
+        #[source]
+        source: Option<std::io::Error>,
+    },
     /// The agent stops, and has closed the database.
     #[error("failed to use the agent's database: it is closed, since the agent stops")]
     Closed,
@@ -78,29 +67,49 @@ pub enum StoreError {
     Thread(#[from] tokio::task::JoinError),
 }
 
-/// An action as it is kept.
+/// An action as it is kept. Arguments, metadata and payload are JSON.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Action {
     pub(super) id: Uuid,
     pub(super) kind: String,
-    pub(super) args: Value,
-    pub(super) metadata: Map<String, Value>,
+    pub(super) args: String,
+    pub(super) metadata: String,
     pub(super) created_time: String,
     pub(super) scheduled_time: String,
     pub(super) finished_time: Option<String>,
     pub(super) phase: ActionPhase,
-    pub(super) payload: Value,
+    pub(super) payload: String,
     pub(super) error: Option<String>,
     pub(super) executions: u32,
+    pub(super) process: Started,
 }
 
-/// An action to add.
+/// Whether the command of an action was let go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Started {
+    /// No command of this action has begun.
+    Not,
+    /// This one may have.
+    As(ProcessId),
+    /// One may have, and an earlier version of the agent did not write down which.
+    Somehow,
+}
+
+/// An action as lists have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Listed {
+    pub(super) id: String,
+    pub(super) kind: String,
+    pub(super) phase: String,
+}
+
+/// An action to add. Arguments and metadata are JSON.
 #[derive(Clone, Debug)]
 pub(super) struct NewAction {
     pub(super) id: Uuid,
     pub(super) kind: String,
-    pub(super) args: Value,
-    pub(super) metadata: Map<String, Value>,
+    pub(super) args: String,
+    pub(super) metadata: String,
     pub(super) created_time: String,
 }
 
@@ -109,13 +118,14 @@ pub(super) struct NewAction {
 pub(super) enum Added {
     Queued,
     Known,
+    /// There are too many, or too large ones.
     QueueFull,
 }
 
-/// The end of an action.
+/// The end of an action; the payload is JSON.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum ActionEnd {
-    Done(Value),
+    Done(String),
     Failed(String),
 }
 
@@ -130,15 +140,7 @@ impl ActionStore {
     /// Opens the database, or makes it. It stays locked for others until it is closed, or all clones
     /// are gone. Blocks.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        let mut connection = Connection::open(path)?;
-        connection.busy_timeout(BUSY_TIMEOUT)?;
-        let prepared = prepare(&mut connection, path);
-        if let Err(StoreError::Sqlite(error)) = &prepared
-            && error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
-        {
-            return Err(StoreError::InUse { path: path.to_owned() });
-        }
-        prepared?;
+        let connection = database::open(path)?;
         Ok(Self { connection: Arc::new(Mutex::new(Some(connection))) })
     }
 
@@ -156,20 +158,27 @@ impl ActionStore {
             if tx.query_row(known, [&id], |row| row.get::<_, bool>(0))? {
                 return Ok(Added::Known);
             }
-            let queued = "SELECT count(*) FROM actions WHERE phase IN ('NEW', 'RUNNING')";
-            if tx.query_row(queued, [], |row| row.get::<_, u32>(0))? >= MAX_QUEUED {
+            let bytes = action.args.len().saturating_add(action.metadata.len());
+            let queued = "SELECT count(*), coalesce(sum(bytes), 0) FROM actions
+                          WHERE phase IN ('NEW', 'RUNNING')";
+            let (count, sum) =
+                tx.query_row(queued, [], |row| Ok((row.get::<_, u32>(0)?, row.get::<_, i64>(1)?)))?;
+            let sum = usize::try_from(sum).unwrap_or(usize::MAX).saturating_add(bytes);
+            if count >= MAX_QUEUED || sum > MAX_QUEUED_BYTES {
                 return Ok(Added::QueueFull);
             }
             tx.execute(
-                "INSERT INTO actions (id, kind, args, metadata, created_time, scheduled_time, phase)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'NEW')",
+                "INSERT INTO actions
+                 (id, kind, args, metadata, created_time, scheduled_time, phase, bytes)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'NEW', ?7)",
                 params![
                     id,
                     action.kind,
-                    action.args.to_string(),
-                    Value::Object(action.metadata).to_string(),
+                    action.args,
+                    action.metadata,
                     action.created_time,
                     now.to_string(),
+                    i64::try_from(bytes).unwrap_or(i64::MAX),
                 ],
             )?;
             tx.commit()?;
@@ -187,22 +196,43 @@ impl ActionStore {
         .await
     }
 
+    /// Whether an action is known.
+    pub(super) async fn knows(&self, id: Uuid) -> Result<bool, StoreError> {
+        self.call(move |connection| {
+            let sql = "SELECT EXISTS (SELECT 1 FROM actions WHERE id = ?1)";
+            Ok(connection.query_row(sql, [id.to_string()], |row| row.get(0))?)
+        })
+        .await
+    }
+
+    /// Bytes of the JSON of an action, before it is read.
+    pub(super) async fn weight(&self, id: Uuid) -> Result<Option<usize>, StoreError> {
+        self.call(move |connection| {
+            let sql = "SELECT bytes + octet_length(payload) FROM actions WHERE id = ?1";
+            let bytes = connection.query_row(sql, [id.to_string()], |row| row.get::<_, i64>(0));
+            Ok(bytes.optional()?.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)))
+        })
+        .await
+    }
+
     /// Actions that have not ended, in the order in which they are worked on.
-    pub(super) async fn queue(&self) -> Result<Vec<Action>, StoreError> {
+    pub(super) async fn queue(&self) -> Result<Vec<Listed>, StoreError> {
         self.list("WHERE phase IN ('NEW', 'RUNNING') ORDER BY phase DESC, seq", MAX_QUEUED).await
     }
 
     /// Actions that have ended, the last ones first.
-    pub(super) async fn finished(&self) -> Result<Vec<Action>, StoreError> {
+    pub(super) async fn finished(&self) -> Result<Vec<Listed>, StoreError> {
         self.list("WHERE finished_at IS NOT NULL ORDER BY finished_at DESC, seq DESC", MAX_LISTED)
             .await
     }
 
-    async fn list(&self, rest: &'static str, limit: u32) -> Result<Vec<Action>, StoreError> {
+    async fn list(&self, rest: &'static str, limit: u32) -> Result<Vec<Listed>, StoreError> {
         self.call(move |connection| {
-            let sql = format!("SELECT {COLUMNS} FROM actions {rest} LIMIT {limit}");
+            let sql = format!("SELECT id, kind, phase FROM actions {rest} LIMIT {limit}");
             let mut statement = connection.prepare_cached(&sql)?;
-            let rows = statement.query_map([], read)?;
+            let rows = statement.query_map([], |row| {
+                Ok(Listed { id: row.get(0)?, kind: row.get(1)?, phase: row.get(2)? })
+            })?;
             Ok(rows.collect::<Result<_, _>>()?)
         })
         .await
@@ -233,11 +263,22 @@ impl ActionStore {
         .await
     }
 
+    /// Writes which process is going to be the command of an action.
+    pub(super) async fn starts(&self, id: Uuid, process: &ProcessId) -> Result<(), StoreError> {
+        let process = serde_json::to_string(process).map_err(|error| broken(11, error))?;
+        self.call(move |connection| {
+            let sql = "UPDATE actions SET process = ?2 WHERE id = ?1";
+            connection.execute(sql, params![id.to_string(), process])?;
+            Ok(())
+        })
+        .await
+    }
+
     /// Writes how far an action is.
-    pub(super) async fn progress(&self, id: Uuid, payload: Value) -> Result<(), StoreError> {
+    pub(super) async fn progress(&self, id: Uuid, payload: String) -> Result<(), StoreError> {
         self.call(move |connection| {
             let sql = "UPDATE actions SET payload = ?2 WHERE id = ?1";
-            connection.execute(sql, params![id.to_string(), payload.to_string()])?;
+            connection.execute(sql, params![id.to_string(), payload])?;
             Ok(())
         })
         .await
@@ -252,7 +293,7 @@ impl ActionStore {
     ) -> Result<(), StoreError> {
         self.call(move |connection| {
             let (phase, payload, error) = match end {
-                ActionEnd::Done(payload) => ("DONE", Some(payload.to_string()), None),
+                ActionEnd::Done(payload) => ("DONE", Some(payload), None),
                 ActionEnd::Failed(message) => ("FAILED", None, Some(message)),
             };
             connection.execute(
@@ -290,40 +331,15 @@ impl ActionStore {
     }
 }
 
-fn prepare(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
-    connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    // An action that was acknowledged must not be forgotten, also when the machine loses power.
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    let tx = connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
-    let found: i64 = tx.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if found > VERSION {
-        return Err(StoreError::Version { path: path.to_owned(), found });
-    }
-    tx.execute_batch(SCHEMA)?;
-    tx.pragma_update(None, "user_version", VERSION)?;
-    tx.commit()?;
-    Ok(())
-}
-
 fn read(row: &Row<'_>) -> rusqlite::Result<Action> {
-    let json = |index: usize| -> rusqlite::Result<Value> {
-        let text: String = row.get(index)?;
-        serde_json::from_str(&text).map_err(|error| broken(index, error))
-    };
     let id: String = row.get(0)?;
-    let metadata = match json(3)? {
-        Value::Object(map) => map,
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
-            Map::new()
-        }
-    };
     let phase: String = row.get(7)?;
+    let process: Option<String> = row.get(11)?;
     Ok(Action {
         id: Uuid::parse_str(&id).map_err(|error| broken(0, error))?,
         kind: row.get(1)?,
-        args: json(2)?,
-        metadata,
+        args: row.get(2)?,
+        metadata: row.get(3)?,
         created_time: row.get(4)?,
         scheduled_time: row.get(5)?,
         finished_time: row.get(6)?,
@@ -334,9 +350,15 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Action> {
             "FAILED" => ActionPhase::Failed,
             other => return Err(broken(7, format!("found phase {other:?}"))),
         },
-        payload: json(8)?,
+        payload: row.get(8)?,
         error: row.get(9)?,
         executions: row.get(10)?,
+        process: match process.map(|text| serde_json::from_str::<Option<ProcessId>>(&text)) {
+            None => Started::Not,
+            Some(Ok(Some(process))) => Started::As(process),
+            Some(Ok(None)) => Started::Somehow,
+            Some(Err(error)) => return Err(broken(11, error)),
+        },
     })
 }
 
@@ -355,8 +377,8 @@ mod tests {
         NewAction {
             id: Uuid::from_u128(id),
             kind: "k".to_owned(),
-            args: Value::Null,
-            metadata: Map::new(),
+            args: "null".to_owned(),
+            metadata: "{}".to_owned(),
             created_time: "2026-11-22T09:00:00Z".to_owned(),
         }
     }
@@ -375,10 +397,49 @@ mod tests {
         assert_eq!(store.queue().await.unwrap().len(), MAX_QUEUED as usize);
         assert_eq!(store.add(new_action(2), now).await.unwrap(), Added::QueueFull);
         assert_eq!(store.add(new_action(1), now).await.unwrap(), Added::Known);
-        let end = ActionEnd::Done(Value::Null);
+        let end = ActionEnd::Done("null".to_owned());
         store.finish(Uuid::from_u128(1), end, now).await.unwrap();
         assert_eq!(store.add(new_action(2), now).await.unwrap(), Added::Queued);
         assert_eq!(store.finished().await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_queue_has_no_room_for_more_bytes_than_its_limit() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ActionStore::open(&folder.path().join("agent.sqlite")).unwrap();
+        let now = Timestamp::default();
+        let part = 2 * 1024 * 1024;
+        let large = |id: u128, args: usize| NewAction {
+            args: format!("\"{}\"", "x".repeat(args - 4)),
+            ..new_action(id)
+        };
+        let most = u128::try_from(MAX_QUEUED_BYTES / part).unwrap();
+        for id in 0..most {
+            assert_eq!(store.add(large(id, part), now).await.unwrap(), Added::Queued, "{id}");
+        }
+        assert_eq!(store.add(new_action(most), now).await.unwrap(), Added::QueueFull);
+        assert_eq!(store.weight(Uuid::from_u128(1)).await.unwrap(), Some(part + "null".len()));
+        let end = ActionEnd::Failed("no".to_owned());
+        store.finish(Uuid::from_u128(0), end, now).await.unwrap();
+        assert_eq!(store.add(large(most, part), now).await.unwrap(), Added::Queued);
+    }
+
+    #[tokio::test]
+    async fn lists_read_no_arguments() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ActionStore::open(&folder.path().join("agent.sqlite")).unwrap();
+        store.queue().await.unwrap();
+        let connection = store.connection.lock().unwrap();
+        for rest in [
+            "phase IN ('NEW', 'RUNNING') ORDER BY phase DESC, seq",
+            "finished_at IS NOT NULL ORDER BY finished_at DESC, seq DESC",
+        ] {
+            let sql =
+                format!("EXPLAIN QUERY PLAN SELECT id, kind, phase FROM actions WHERE {rest}");
+            let plan: String =
+                connection.as_ref().unwrap().query_row(&sql, [], |row| row.get(3)).unwrap();
+            assert!(plan.contains("COVERING INDEX"), "{rest}: {plan}");
+        }
     }
 
     #[tokio::test]
@@ -408,16 +469,5 @@ mod tests {
         first.close();
         ActionStore::open(&path).unwrap();
         assert!(matches!(clone.take().await, Err(StoreError::Closed)));
-    }
-
-    #[test]
-    fn a_database_of_a_later_version_is_left_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("agent.sqlite");
-        let later = Connection::open(&path).unwrap();
-        later.pragma_update(None, "user_version", VERSION + 1).unwrap();
-        drop(later);
-        let error = ActionStore::open(&path).unwrap_err();
-        assert!(matches!(error, StoreError::Version { found: 2, .. }), "{error}");
     }
 }

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::command::{CommandEnd, Job, perform};
 use super::config::{AgentConfig, CommandSpec};
-use super::store::{Action, ActionEnd, ActionStore, StoreError};
-use crate::agent::ActionPhase;
+use super::process::{ACTION_ID, ProcessId};
+use super::store::{Action, ActionEnd, ActionStore, Started, StoreError};
 use crate::clock::Clock;
 use crate::run::{Millis, Timestamp};
 
@@ -17,8 +20,16 @@ use crate::run::{Millis, Timestamp};
 /// minutes more make no difference.
 const PURGE_EVERY: Millis = Millis::from_secs(60);
 
+/// How often in a tick it is looked whether what was killed is gone, and how long after each other:
+/// together a second, since processes that end do so at once.
+const SETTLE_LOOKS: u32 = 50;
+const SETTLE_PAUSE: Duration = Duration::from_millis(20);
+
 /// What `test.loop` counts to when it is not told.
 const DEFAULT_LOOP_TARGET: u64 = 10;
+
+/// Characters of arguments that an error quotes.
+const MAX_QUOTED_CHARS: usize = 200;
 
 /// What the agent can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,8 +58,9 @@ impl<'a> Kind<'a> {
 
 /// Takes the actions from the store, one step per tick.
 ///
-/// Guarantee: a command is started at most once for each action. One that was RUNNING when the agent
-/// stopped, in whatever way, ends in FAILED and is not run again: nobody knows how far it came. A
+/// Guarantee: a command is let go at most once for each action, and nothing is started while anything of
+/// the command before is there. One that was let go when the agent stopped, in whatever way, is ended by
+/// the next agent before it does anything else, and FAILED: nobody knows how far it came. A
 /// `test.loop` goes on from its last count, as it does in other agents.
 pub(super) struct Worker {
     pub(super) store: ActionStore,
@@ -62,13 +74,37 @@ pub(super) struct Worker {
 /// What one step did to an action.
 enum Step {
     Ended(ActionEnd),
-    GoesOn(Value),
+    /// Once nothing of the command is there any more.
+    Killed(ActionEnd, ProcessId),
+    GoesOn(String),
+}
+
+/// The end of an action that is not written yet.
+struct Ended {
+    id: Uuid,
+    end: ActionEnd,
+    /// What has to be gone before.
+    left: Option<ProcessId>,
+    /// It was said that it does not go.
+    told: bool,
+}
+
+/// What is kept from one tick to the next.
+pub(super) struct Progress {
+    purge_at: Timestamp,
+    ended: Option<Ended>,
+}
+
+impl Progress {
+    fn starting_at(now: Timestamp) -> Self {
+        Self { purge_at: now, ended: None }
+    }
 }
 
 impl Worker {
     /// Works until the agent stops.
     pub(super) async fn run(self) {
-        let mut purge_at = self.clock.now();
+        let mut progress = Progress::starting_at(self.clock.now());
         loop {
             tokio::select! {
                 biased;
@@ -76,46 +112,111 @@ impl Worker {
                 () = self.clock.sleep(self.tick) => {}
             }
             // The next tick tries again: the queue is in the database.
-            if let Err(error) = self.tick(&mut purge_at).await {
+            if let Err(error) = self.tick(&mut progress).await {
                 tracing::error!(error = &error as &dyn std::error::Error, "failed to take a step");
             }
         }
     }
 
-    async fn tick(&self, purge_at: &mut Timestamp) -> Result<(), StoreError> {
+    async fn tick(&self, progress: &mut Progress) -> Result<(), StoreError> {
         let now = self.clock.now();
-        if now >= *purge_at {
-            *purge_at = now.plus(PURGE_EVERY);
+        if now >= progress.purge_at {
+            progress.purge_at = now.plus(PURGE_EVERY);
             let kept = i64::try_from(self.retention.0).unwrap_or(i64::MAX);
             let before = Timestamp::from_millis(now.as_millis().saturating_sub(kept));
             self.store.purge(before).await?;
         }
-        let Some(action) = self.store.take().await? else { return Ok(()) };
-        match self.step(&action).await {
-            Step::Ended(end) => self.store.finish(action.id, end, self.clock.now()).await,
-            Step::GoesOn(payload) => self.store.progress(action.id, payload).await,
+        if progress.ended.is_none() {
+            let Some(action) = self.store.take().await? else { return Ok(()) };
+            let id = action.id;
+            let (end, left) = match self.step(&action).await? {
+                Step::GoesOn(payload) => return self.store.progress(id, payload).await,
+                Step::Ended(end) => (end, None),
+                Step::Killed(end, left) => (end, Some(left)),
+            };
+            progress.ended = Some(Ended { id, end, left, told: false });
         }
+        self.finish(&mut progress.ended).await
     }
 
-    async fn step(&self, action: &Action) -> Step {
+    /// Writes the end of an action, once nothing of its command is left. It stays in `ended` until that
+    /// went well: an end that could not be written is tried again, and not forgotten.
+    async fn finish(&self, ended: &mut Option<Ended>) -> Result<(), StoreError> {
+        let Some(end) = ended.as_mut() else { return Ok(()) };
+        if let Some(left) = &end.left {
+            if !self.settle(end.id, left).await {
+                if !std::mem::replace(&mut end.told, true) {
+                    tracing::warn!(
+                        action = %end.id,
+                        "what is left of a killed command does not end; nothing else is started before"
+                    );
+                }
+                return Ok(());
+            }
+            end.left = None;
+        }
+        self.store.finish(end.id, end.end.clone(), self.clock.now()).await?;
+        *ended = None;
+        Ok(())
+    }
+
+    /// Ends what is left of a command, and returns whether nothing is.
+    async fn settle(&self, action: Uuid, left: &ProcessId) -> bool {
+        for _ in 0..SETTLE_LOOKS {
+            let left = left.clone();
+            match tokio::task::spawn_blocking(move || left.end(action)).await {
+                Ok(Ok(true)) => return true,
+                Ok(Ok(false)) => self.clock.sleep(SETTLE_PAUSE).await,
+                Ok(Err(error)) => {
+                    tracing::error!(%error, "failed to look for what is left of a command");
+                    return false;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "failed to look for what is left of a command");
+                    return false;
+                }
+            }
+        }
+        false
+    }
+
+    async fn step(&self, action: &Action) -> Result<Step, StoreError> {
+        let interrupted = |how: &str| ActionEnd::Failed(format!("interrupted: {how}"));
+        match &action.process {
+            Started::Not => {}
+            // Whatever the configuration says of the kind now.
+            Started::As(process) => {
+                let end = interrupted(
+                    "the agent was killed while the command ran; what was left of it was ended, and \
+                     it is not run again",
+                );
+                return Ok(Step::Killed(end, process.clone()));
+            }
+            Started::Somehow => {
+                return Ok(match Kind::of(&self.config, &action.kind) {
+                    Some(Kind::Loop) => count(action),
+                    None | Some(Kind::Success | Kind::Fail | Kind::Command(_)) => {
+                        Step::Ended(interrupted(
+                            "an earlier version of the agent stopped while the command ran; perhaps \
+                             it still does, and it is not run again",
+                        ))
+                    }
+                });
+            }
+        }
         let failed = |message: &str| Step::Ended(ActionEnd::Failed(message.to_owned()));
-        match Kind::of(&self.config, &action.kind) {
+        Ok(match Kind::of(&self.config, &action.kind) {
             None => failed("the agent was restarted with a configuration without this kind"),
-            Some(Kind::Success) => Step::Ended(ActionEnd::Done(Value::Null)),
+            Some(Kind::Success) => Step::Ended(ActionEnd::Done("null".to_owned())),
             Some(Kind::Fail) => failed("Test action failed as expected"),
             Some(Kind::Loop) => count(action),
-            Some(Kind::Command(spec)) if action.phase == ActionPhase::New => {
-                self.command(action, spec).await
-            }
-            Some(Kind::Command(_)) => failed(
-                "interrupted: the agent stopped while the command ran, and does not run it again",
-            ),
-        }
+            Some(Kind::Command(spec)) => self.command(action, spec).await?,
+        })
     }
 
-    async fn command(&self, action: &Action, spec: &CommandSpec) -> Step {
+    async fn command(&self, action: &Action, spec: &CommandSpec) -> Result<Step, StoreError> {
         let mut env = vec![
-            ("REPLIBOOK_ACTION_ID", action.id.to_string()),
+            (ACTION_ID, action.id.to_string()),
             ("REPLIBOOK_ACTION_KIND", action.kind.clone()),
             ("REPLIBOOK_NODE_ID", self.config.node_id.clone()),
         ];
@@ -123,31 +224,49 @@ impl Worker {
             env.push(("REPLIBOOK_STATUS_FILE", path.display().to_string()));
         }
         let job = Job { spec, args: &action.args, env };
-        Step::Ended(match perform(&job, self.clock.as_ref(), &self.stop).await {
-            CommandEnd::Done(payload) => ActionEnd::Done(payload),
-            CommandEnd::Failed(message) => ActionEnd::Failed(message),
-            CommandEnd::Stopped => ActionEnd::Failed(
-                "interrupted: the agent was stopped and killed the command".to_owned(),
-            ),
+        let record = async |process: &ProcessId| self.store.starts(action.id, process).await;
+        Ok(match perform(&job, self.clock.as_ref(), &self.stop, record).await? {
+            CommandEnd::Done(payload) => Step::Ended(ActionEnd::Done(payload)),
+            CommandEnd::Failed(message) => Step::Ended(ActionEnd::Failed(message)),
+            CommandEnd::Killed(message, left) => Step::Killed(ActionEnd::Failed(message), left),
         })
     }
 }
 
+/// What `test.loop` looks at, in arguments that may be large.
+#[derive(Default, Deserialize)]
+struct LoopArgs<'a> {
+    #[serde(borrow)]
+    target: Option<&'a RawValue>,
+}
+
+/// What it counted.
+#[derive(Default, Deserialize)]
+struct Counted {
+    #[serde(default)]
+    count: u64,
+}
+
 /// One step of `test.loop`.
 fn count(action: &Action) -> Step {
-    let target = match action.args.get("target") {
-        None | Some(Value::Null) => DEFAULT_LOOP_TARGET,
-        Some(value) => match value.as_u64() {
-            Some(target) => target,
-            None => {
-                let message = format!("args.target: found {value}, expected a whole number");
+    // Arguments that are no object have no target; a list would be read by its order.
+    let args = Some(action.args.as_str()).filter(|args| args.trim_start().starts_with('{'));
+    let args = args.and_then(|args| serde_json::from_str::<LoopArgs<'_>>(args).ok());
+    let args = args.unwrap_or_default();
+    let target = match args.target.map(RawValue::get) {
+        None => DEFAULT_LOOP_TARGET,
+        Some(text) => match text.parse() {
+            Ok(target) => target,
+            Err(_) => {
+                let found: String = text.chars().take(MAX_QUOTED_CHARS).collect();
+                let message = format!("args.target: found {found}, expected a whole number");
                 return Step::Ended(ActionEnd::Failed(message));
             }
         },
     };
-    let before = action.payload.get("count").and_then(Value::as_u64).unwrap_or(0);
-    let count = before.saturating_add(1).min(target);
-    let payload = json!({ "count": count, "target": target });
+    let before: Counted = serde_json::from_str(&action.payload).unwrap_or_default();
+    let count = before.count.saturating_add(1).min(target);
+    let payload = json!({ "count": count, "target": target }).to_string();
     if count >= target { Step::Ended(ActionEnd::Done(payload)) } else { Step::GoesOn(payload) }
 }
 
@@ -155,10 +274,10 @@ fn count(action: &Action) -> Step {
 mod tests {
     use super::super::store::{Added, NewAction};
     use super::*;
+    use crate::agent::ActionPhase;
     use crate::clock::TokioClock;
-    use serde_json::Map;
+    use serde_json::Value;
     use std::path::Path;
-    use uuid::Uuid;
 
     const START: Timestamp = Timestamp::from_millis(1_000_000_000);
     const ID: Uuid = Uuid::from_u128(1);
@@ -180,17 +299,26 @@ mod tests {
         let action = NewAction {
             id: ID,
             kind: kind.to_owned(),
-            args,
-            metadata: Map::new(),
+            args: args.to_string(),
+            metadata: "{}".to_owned(),
             created_time: START.to_string(),
         };
         let added = worker.store.add(action, worker.clock.now()).await.unwrap();
         assert_eq!(added, Added::Queued);
     }
 
+    /// Without a purge.
+    fn progress(worker: &Worker) -> Progress {
+        Progress::starting_at(worker.clock.now().plus(PURGE_EVERY))
+    }
+
+    fn payload(action: &Action) -> Value {
+        serde_json::from_str(&action.payload).unwrap()
+    }
+
     /// One tick, and what the action is then.
     async fn tick(worker: &Worker) -> Action {
-        worker.tick(&mut worker.clock.now().plus(PURGE_EVERY)).await.unwrap();
+        worker.tick(&mut progress(worker)).await.unwrap();
         worker.store.get(ID).await.unwrap().unwrap()
     }
 
@@ -203,31 +331,69 @@ mod tests {
         for count in 1..3 {
             let action = tick(&first).await;
             assert_eq!(action.phase, ActionPhase::Running);
-            assert_eq!(action.payload, json!({"count": count, "target": 3}));
+            assert_eq!(payload(&action), json!({"count": count, "target": 3}));
         }
         drop(first);
         let action = tick(&worker(&path)).await;
         assert_eq!((action.phase, action.executions), (ActionPhase::Done, 1));
-        assert_eq!(action.payload, json!({"count": 3, "target": 3}));
+        assert_eq!(payload(&action), json!({"count": 3, "target": 3}));
     }
 
     #[tokio::test]
-    async fn a_command_that_was_interrupted_is_not_run_again() {
+    async fn a_command_that_was_let_go_is_ended_and_not_run_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("agent.sqlite");
         let first = worker(&path);
         add(&first, "a.example.com/x", Value::Null).await;
         // The agent dies between the start of the command and its end.
         first.store.take().await.unwrap().unwrap();
+        let mut command = tokio::process::Command::new("sleep");
+        command.arg("1000").process_group(0).kill_on_drop(true);
+        let mut left = command.spawn().unwrap();
+        let process = ProcessId::of(left.id().unwrap().try_into().unwrap()).unwrap();
+        first.store.starts(ID, &process).await.unwrap();
         drop(first);
         let action = tick(&worker(&path)).await;
         assert_eq!((action.phase, action.executions), (ActionPhase::Failed, 1));
-        assert!(action.error.unwrap().starts_with("interrupted: "));
+        let message = action.error.unwrap();
+        assert!(message.starts_with("interrupted: the agent was killed while"), "{message}");
+        assert!(!left.wait().await.unwrap().success());
+    }
+
+    #[tokio::test]
+    async fn a_command_that_was_not_let_go_begins() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.sqlite");
+        let first = worker(&path);
+        add(&first, "a.example.com/x", Value::Null).await;
+        first.store.take().await.unwrap().unwrap();
+        drop(first);
+        let action = tick(&worker(&path)).await;
+        assert_eq!((action.phase, action.executions), (ActionPhase::Done, 1));
+    }
+
+    #[tokio::test]
+    async fn an_end_that_could_not_be_written_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.sqlite");
+        let first = worker(&path);
+        add(&first, "a.example.com/x", Value::Null).await;
+        first.store.take().await.unwrap().unwrap();
+        let end = ActionEnd::Done("5".to_owned());
+        let mut ended = Some(Ended { id: ID, end, left: None, told: false });
+        first.store.close();
+        assert!(matches!(first.finish(&mut ended).await, Err(StoreError::Closed)));
+        let second = worker(&path);
+        let mut kept = Progress { ended, ..progress(&second) };
+        second.tick(&mut kept).await.unwrap();
+        let action = second.store.get(ID).await.unwrap().unwrap();
+        assert_eq!((action.phase, payload(&action)), (ActionPhase::Done, json!(5)));
+        assert!(kept.ended.is_none());
     }
 
     #[tokio::test]
     async fn the_other_kinds_end_in_one_tick() {
-        for (kind, phase, payload, error) in [
+        for (kind, phase, expected, error) in [
             ("agent.replicante.io/test.success", ActionPhase::Done, json!(null), None),
             (
                 "agent.replicante.io/test.fail",
@@ -247,7 +413,7 @@ mod tests {
             let worker = worker(&folder.path().join("agent.sqlite"));
             add(&worker, kind, Value::Null).await;
             let action = tick(&worker).await;
-            assert_eq!((action.phase, &action.payload), (phase, &payload), "{kind}");
+            assert_eq!((action.phase, payload(&action)), (phase, expected), "{kind}");
             assert_eq!(action.error.as_deref(), error, "{kind}");
             assert!(action.finished_time.is_some() && action.executions == 1, "{kind}");
         }
@@ -268,12 +434,12 @@ mod tests {
         let worker = worker(&folder.path().join("agent.sqlite"));
         add(&worker, "agent.replicante.io/test.success", Value::Null).await;
         tick(&worker).await;
-        let mut purge_at = START;
+        let mut progress = Progress::starting_at(START);
         tokio::time::advance(RETENTION.to_std()).await;
-        worker.tick(&mut purge_at).await.unwrap();
+        worker.tick(&mut progress).await.unwrap();
         assert!(worker.store.get(ID).await.unwrap().is_some());
         tokio::time::advance(PURGE_EVERY.to_std()).await;
-        worker.tick(&mut purge_at).await.unwrap();
+        worker.tick(&mut progress).await.unwrap();
         assert_eq!(worker.store.get(ID).await.unwrap(), None);
     }
 }

@@ -1,0 +1,168 @@
+//! Looks through JSON without keeping it: whether a reader of whole values takes it, how deep it is,
+//! and how many values it has.
+//!
+//! Text that is JSON takes up to forty times as much memory once it is values. What this agent only
+//! hands on stays the text that it came as.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+
+/// What is in a JSON text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Measure {
+    /// Arrays and objects that are inside of each other, at most.
+    pub(super) depth: usize,
+    /// Values, those that others are made of among them.
+    pub(super) values: usize,
+}
+
+/// Measures a JSON text.
+///
+/// # Errors
+/// As for reading it into a value: it is no JSON, is too deep, or has half of a surrogate pair.
+pub(super) fn measure(text: &str) -> Result<Measure, serde_json::Error> {
+    let mut measure = Measure::default();
+    let mut reader = serde_json::Deserializer::from_str(text);
+    Walk { measure: &mut measure, depth: 0 }.deserialize(&mut reader)?;
+    reader.end()?;
+    Ok(measure)
+}
+
+struct Walk<'m> {
+    measure: &'m mut Measure,
+    depth: usize,
+}
+
+impl Walk<'_> {
+    /// Goes a level deeper.
+    fn enter(&mut self) {
+        self.depth += 1;
+        self.measure.depth = self.measure.depth.max(self.depth);
+    }
+
+    fn inner(&mut self) -> Walk<'_> {
+        Walk { measure: self.measure, depth: self.depth }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Walk<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        self.measure.values += 1;
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Walk<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E: Error>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<(), A::Error> {
+        self.enter();
+        while items.next_element_seed(self.inner())?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut entries: A) -> Result<(), A::Error> {
+        self.enter();
+        while entries.next_key_seed(Key)?.is_some() {
+            entries.next_value_seed(self.inner())?;
+        }
+        Ok(())
+    }
+}
+
+/// A key of an object, which is a text.
+struct Key;
+
+impl<'de> DeserializeSeed<'de> for Key {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Key {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E: Error>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn values_are_counted_and_their_depth() {
+        for (text, depth, values) in [
+            ("null", 0, 1),
+            (" 1 ", 0, 1),
+            ("[]", 1, 1),
+            ("{}", 1, 1),
+            ("[1,[2]]", 2, 4),
+            (r#"{"a":{"b":"\u00e4"},"c":[true,1.5,-1]}"#, 2, 7),
+        ] {
+            assert_eq!(measure(text).unwrap(), Measure { depth, values }, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_value_is_none_here_either() {
+        let deep = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        let (most, more) = (deep(127), deep(128));
+        for text in [
+            &most,
+            &more,
+            "",
+            "[1",
+            "1 2",
+            "nan",
+            "1e999",
+            r#""\ud800""#,
+            r#"{"\ud800":1}"#,
+            "{1:2}",
+        ] {
+            let read = serde_json::from_str::<Value>(text).is_ok();
+            assert_eq!(measure(text).is_ok(), read, "{text}");
+        }
+        assert!(measure(&most).is_ok() && measure(&more).is_err());
+    }
+}

@@ -1,0 +1,178 @@
+//! What a command wrote, as the result of its action.
+//!
+//! A command that ended well has done its work, whatever it wrote. JSON is the result as it is; any
+//! other text is too, as `{"stdout": text}`; nothing is null. What an engine could not take as JSON,
+//! since it is too long, too deep or has too many values, is text as well.
+
+use std::process::ExitStatus;
+
+use serde_json::json;
+
+use super::json::measure;
+use crate::playbook::MAX_JSON_DEPTH;
+
+/// Bytes of JSON that a command may write: the payload that engines accept.
+pub(super) const MAX_JSON_BYTES: usize = 1024 * 1024;
+
+/// How many values it may have: engines take no more, since each takes some hundred bytes of memory.
+const MAX_JSON_VALUES: usize = 20_000;
+
+/// Bytes of any other text that are kept, the first ones. One of them may take six in JSON, and the
+/// result is kept in the journal of each agent of a run.
+pub(super) const MAX_TEXT_BYTES: usize = 64 * 1024;
+
+/// Bytes of standard error that are kept, the last ones: that is where programs say why they failed.
+pub(super) const STDERR_BYTES: usize = 2_048;
+
+/// What a command wrote to standard output. What is over the limit is read, so that the command goes
+/// on, but not kept.
+#[derive(Default)]
+pub(super) struct Output {
+    kept: Vec<u8>,
+    written: usize,
+}
+
+impl Output {
+    pub(super) fn add(&mut self, bytes: &[u8]) {
+        self.written = self.written.saturating_add(bytes.len());
+        let room = MAX_JSON_BYTES.saturating_sub(self.kept.len());
+        self.kept.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+    }
+
+    /// The payload of the action, in JSON.
+    pub(super) fn payload(&self) -> String {
+        let whole = self.written == self.kept.len();
+        if whole && self.kept.trim_ascii().is_empty() {
+            return "null".to_owned();
+        }
+        if whole
+            && let Ok(text) = std::str::from_utf8(&self.kept)
+            && measure(text)
+                .is_ok_and(|found| found.depth <= MAX_JSON_DEPTH && found.values <= MAX_JSON_VALUES)
+        {
+            return text.trim().to_owned();
+        }
+        if self.written > MAX_TEXT_BYTES {
+            let start = self.kept.get(..MAX_TEXT_BYTES).unwrap_or(&self.kept);
+            let text = readable(without_half_a_character(start));
+            return json!({ "stdout": text, "cut": true, "bytes": self.written }).to_string();
+        }
+        json!({ "stdout": readable(&self.kept) }).to_string()
+    }
+}
+
+/// Text as people write it, and as a shell's `$(…)` takes it: without the line ends at its end. What is
+/// not UTF-8 is replaced by U+FFFD.
+fn readable(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    text.trim_end_matches(['\n', '\r']).to_owned()
+}
+
+/// Leaves out the beginning of a character whose rest was cut off.
+fn without_half_a_character(bytes: &[u8]) -> &[u8] {
+    let started = bytes.iter().rposition(|byte| byte & 0xC0 != 0x80).unwrap_or(0);
+    let (before, last) = bytes.split_at(started);
+    match std::str::from_utf8(last) {
+        Err(error) if error.error_len().is_none() => before,
+        Ok(_) | Err(_) => bytes,
+    }
+}
+
+/// The last bytes that a command wrote to standard error.
+#[derive(Default)]
+pub(super) struct Tail {
+    kept: Vec<u8>,
+}
+
+impl Tail {
+    pub(super) fn add(&mut self, bytes: &[u8]) {
+        self.kept.extend_from_slice(bytes);
+        let excess = self.kept.len().saturating_sub(STDERR_BYTES);
+        self.kept.drain(..excess);
+    }
+
+    pub(super) fn message(&self, status: ExitStatus) -> String {
+        let text = String::from_utf8_lossy(&self.kept);
+        match text.trim() {
+            "" => format!("the command ended with {status}"),
+            text => format!("the command ended with {status}: {text}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    fn payload(bytes: &[u8]) -> Value {
+        let mut output = Output::default();
+        // In pieces, as pipes give them.
+        bytes.chunks(1_000).for_each(|piece| output.add(piece));
+        serde_json::from_str(&output.payload()).unwrap()
+    }
+
+    #[test]
+    fn every_output_of_a_command_that_ended_well_is_a_result() {
+        let deep = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        let text = |text: &str| json!({ "stdout": text });
+        for (written, expected) in [
+            // JSON stays what it is.
+            (&b"{\"moved\": 3}\n"[..], json!({"moved": 3})),
+            (b"5", json!(5)),
+            (b" \"a\" \r\n", json!("a")),
+            (b"null", Value::Null),
+            // Nothing is null.
+            (b"", Value::Null),
+            (b" \n\t\n", Value::Null),
+            // All else is text.
+            (b"well\n", text("well")),
+            (b"two\nlines\r\n\r\n", text("two\nlines")),
+            (b"  indented", text("  indented")),
+            (b"{\"a\": 1}\n{\"a\": 2}\n", text("{\"a\": 1}\n{\"a\": 2}")),
+            (b"{\"a\": 1", text("{\"a\": 1")),
+            (b"\xEF\xBB\xBF1", text("\u{feff}1")),
+            (b"\"\\ud800\"", text("\"\\ud800\"")),
+            (b"1e999", text("1e999")),
+            (b"caf\xE9 \xFF\n", text("caf\u{fffd} \u{fffd}")),
+            (b"a\0b", text("a\0b")),
+        ] {
+            let shown = String::from_utf8_lossy(written);
+            assert_eq!(payload(written), expected, "{shown:?}");
+        }
+        let (most, more) = (deep(MAX_JSON_DEPTH), deep(MAX_JSON_DEPTH + 1));
+        assert!(payload(most.as_bytes()).is_array());
+        assert_eq!(payload(more.as_bytes()), text(&more));
+    }
+
+    #[test]
+    fn json_past_its_limits_is_text() {
+        let most = format!("\"{}\"", "x".repeat(MAX_JSON_BYTES - 2));
+        assert!(payload(most.as_bytes()).is_string());
+        let found = payload(format!("{most} ").as_bytes());
+        assert_eq!((&found["cut"], &found["bytes"]), (&json!(true), &json!(MAX_JSON_BYTES + 1)));
+        assert_eq!(found["stdout"].as_str().unwrap().len(), MAX_TEXT_BYTES);
+
+        let list = |values: usize| format!("[{}0]", "0,".repeat(values - 2));
+        assert!(payload(list(MAX_JSON_VALUES).as_bytes()).is_array());
+        assert!(payload(list(MAX_JSON_VALUES + 1).as_bytes())["stdout"].is_string());
+    }
+
+    #[test]
+    fn a_long_text_is_cut_where_a_character_ends_and_says_so() {
+        let most = "ä".repeat(MAX_TEXT_BYTES / 2);
+        assert_eq!(payload(most.as_bytes()), json!({ "stdout": most }));
+        let more = format!("x{most}");
+        let found = payload(more.as_bytes());
+        let kept = &more[..MAX_TEXT_BYTES - 1];
+        assert_eq!(found, json!({ "stdout": kept, "cut": true, "bytes": MAX_TEXT_BYTES + 1 }));
+        // What never was a character is no half of one.
+        let found = payload(&vec![0xFF; MAX_TEXT_BYTES + 1]);
+        assert_eq!(found["stdout"], "\u{fffd}".repeat(MAX_TEXT_BYTES));
+        // Whatever is written is a payload that engines accept.
+        let mut output = Output::default();
+        output.add(&vec![1; MAX_JSON_BYTES]);
+        assert!(output.payload().len() < MAX_JSON_BYTES);
+    }
+}

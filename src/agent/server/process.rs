@@ -1,0 +1,192 @@
+//! The processes of a command, as an agent finds them again after the one that started them was killed.
+//!
+//! A number of a process is given to another one later, so it is kept with the moment in which the
+//! process began and with the boot of the machine: together they are never given twice.
+
+use std::io;
+use std::path::Path;
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Environment variable of a command that names its action.
+pub(super) const ACTION_ID: &str = "REPLIBOOK_ACTION_ID";
+
+/// Where the kernel tells which boot of the machine this is.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// The first process of a command, which leads the group of its processes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ProcessId {
+    boot: String,
+    pid: i32,
+    /// When it began, in ticks since the boot.
+    start: u64,
+}
+
+impl ProcessId {
+    /// A process that is there, also when it has ended and nobody has waited for it yet.
+    pub(super) fn of(pid: i32) -> io::Result<Self> {
+        let stat = Stat::read(pid)?;
+        Ok(Self { boot: boot_id()?, pid, start: stat.start })
+    }
+
+    /// Kills what is left of the command of `action`, and returns whether nothing was. Blocks.
+    ///
+    /// What is killed is gone a moment later, or never, where the kernel or another user's process holds
+    /// it: so this is asked again until it says that nothing is left.
+    ///
+    /// # Errors
+    /// The machine's processes can't be listed.
+    pub(super) fn end(&self, action: Uuid) -> io::Result<bool> {
+        if boot_id()? != self.boot {
+            return Ok(true);
+        }
+        let first = Stat::read(self.pid).ok();
+        if first.as_ref().is_some_and(|first| first.start != self.start) {
+            // The number was given to another process, which it is not while the group has members.
+            return Ok(true);
+        }
+        let left = self.left()?;
+        let ours = first.is_some() || left.iter().any(|stat| belongs_to(stat.pid, action));
+        if left.is_empty() || !ours {
+            return Ok(true);
+        }
+        // An error says that nobody is left, or only processes of others; the next look tells.
+        if let Some(pid) = Pid::from_raw(self.pid) {
+            let _ = kill_process_group(pid, Signal::KILL);
+            if first.is_some() {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The first process and those of its group, where they have not ended.
+    fn left(&self) -> io::Result<Vec<Stat>> {
+        let mut left = Vec::new();
+        for entry in Path::new("/proc").read_dir()? {
+            let name = entry?.file_name();
+            let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
+            // One that can't be read has ended since.
+            let Ok(stat) = Stat::read(pid) else { continue };
+            if (stat.group == self.pid || stat.pid == self.pid) && !stat.ended {
+                left.push(stat);
+            }
+        }
+        Ok(left)
+    }
+}
+
+/// Whether a process was started by the command of an action, as its environment says.
+fn belongs_to(pid: i32, action: Uuid) -> bool {
+    let wanted = format!("{ACTION_ID}={action}");
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes())
+}
+
+fn boot_id() -> io::Result<String> {
+    Ok(std::fs::read_to_string(BOOT_ID)?.trim().to_owned())
+}
+
+/// What the kernel tells of a process.
+#[derive(Debug, PartialEq)]
+struct Stat {
+    pid: i32,
+    group: i32,
+    start: u64,
+    /// It has ended, and is only waited for.
+    ended: bool,
+}
+
+impl Stat {
+    fn read(pid: i32) -> io::Result<Self> {
+        let text = std::fs::read(format!("/proc/{pid}/stat"))?;
+        let text = String::from_utf8_lossy(&text);
+        Self::parse(pid, &text).ok_or_else(|| {
+            io::Error::other(format!("found {text:?}, expected the fields of a process"))
+        })
+    }
+
+    /// The name of the program is in brackets, and may have any character in it.
+    fn parse(pid: i32, text: &str) -> Option<Self> {
+        let (_, rest) = text.rsplit_once(')')?;
+        let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+        Some(Self {
+            pid,
+            ended: matches!(*fields.first()?, "Z" | "X"),
+            group: fields.get(2)?.parse().ok()?,
+            start: fields.get(19)?.parse().ok()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::CommandExt as _;
+    use std::process::{Child, Command};
+
+    use super::*;
+
+    const ACTION: Uuid = Uuid::from_u128(7);
+
+    /// A process in a group of its own.
+    fn sleeper(action: Uuid) -> (Child, ProcessId) {
+        let mut command = Command::new("sleep");
+        command.arg("1000").process_group(0).env(ACTION_ID, action.to_string());
+        let child = command.spawn().unwrap();
+        let process = ProcessId::of(child.id().try_into().unwrap()).unwrap();
+        (child, process)
+    }
+
+    #[test]
+    fn the_fields_of_a_process_are_found_whatever_its_name() {
+        let text =
+            "42 (a) b) R 7 40 25038 0 -1 4194304 101 0 0 0 0 0 0 0 20 0 1 0 181662 3133440 359";
+        let expected = Stat { pid: 42, group: 40, start: 181_662, ended: false };
+        assert_eq!(Stat::parse(42, text), Some(expected));
+        for bad in ["", "42 (a", "42 (a) R 7", "42 (a) R 7 x 7 25038 0 -1"] {
+            assert_eq!(Stat::parse(42, bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_command_that_is_left_is_ended() {
+        let (mut child, process) = sleeper(ACTION);
+        assert!(!process.end(ACTION).unwrap());
+        child.wait().unwrap();
+        assert!(process.end(ACTION).unwrap());
+    }
+
+    #[test]
+    fn another_process_of_the_same_number_is_left_alone() {
+        let (mut child, process) = sleeper(ACTION);
+        let later = ProcessId { start: process.start - 1, ..process.clone() };
+        assert!(later.end(ACTION).unwrap());
+        let boot = ProcessId { boot: "before".to_owned(), ..process.clone() };
+        assert!(boot.end(ACTION).unwrap());
+        assert_eq!(child.try_wait().unwrap(), None);
+        assert!(!process.end(ACTION).unwrap());
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_group_whose_first_process_has_ended_is_known_by_its_environment() {
+        let (mut first, process) = sleeper(ACTION);
+        let join = |action: Uuid| {
+            let mut command = Command::new("sleep");
+            command.arg("1000").process_group(process.pid).env(ACTION_ID, action.to_string());
+            command.spawn().unwrap()
+        };
+        let mut second = join(ACTION);
+        first.kill().unwrap();
+        first.wait().unwrap();
+        // As if the number had been given to the group of another command, which ended since.
+        assert!(process.end(Uuid::from_u128(8)).unwrap());
+        assert_eq!(second.try_wait().unwrap(), None);
+        assert!(!process.end(ACTION).unwrap());
+        second.wait().unwrap();
+        assert!(process.end(ACTION).unwrap());
+    }
+}
