@@ -42,6 +42,8 @@ mod journal_checks;
 mod ledger;
 #[path = "../tests/simulation/membership_model.rs"]
 mod membership_model;
+#[path = "../tests/simulation/notice_model.rs"]
+mod notice_model;
 #[path = "../tests/simulation/outcome.rs"]
 mod outcome;
 #[path = "../tests/simulation/plan.rs"]

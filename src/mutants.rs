@@ -78,11 +78,13 @@ pub(crate) mod chosen {
         SharesRecomputed,
         /// A resume lets a run go on that waits for approval.
         ResumePassesGate,
+        /// What was noticed of a call is not forgotten when it has ended.
+        NoticeKept,
     }
 
     impl Mutant {
         /// All of them.
-        pub const ALL: [Self; 23] = [
+        pub const ALL: [Self; 24] = [
             Self::PerformBeforeCommit,
             Self::TornCommit,
             Self::PostWithoutLook,
@@ -106,6 +108,7 @@ pub(crate) mod chosen {
             Self::AddedStartedTwice,
             Self::SharesRecomputed,
             Self::ResumePassesGate,
+            Self::NoticeKept,
         ];
     }
 

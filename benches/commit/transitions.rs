@@ -79,7 +79,10 @@ fn name(agent: u32) -> AgentId {
 fn happened(agent: u32, attempt: u32, ends: bool) -> Happened {
     let (agent, step) = (name(agent), "restart".to_owned());
     match ends {
-        true => Happened::StepEnded { agent, step, attempt, failure: None },
+        true => {
+            let action_id = Some(Uuid::from_u128(u128::from(attempt)));
+            Happened::StepEnded { agent, step, attempt, failure: None, action_id }
+        }
         false => Happened::StepStarted { agent, step, attempt },
     }
 }

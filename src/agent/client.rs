@@ -41,6 +41,17 @@ pub struct ActionStatus {
     pub error: Option<String>,
 }
 
+/// An action in an agent's queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueuedAction {
+    /// Identifier.
+    pub id: Uuid,
+    /// Kind of the action.
+    pub kind: String,
+    /// Its phase.
+    pub phase: ActionPhase,
+}
+
 /// Phases of an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ActionPhase {
@@ -143,6 +154,10 @@ pub trait AgentClient: Send + Sync + 'static {
 
     /// How far an action is; none when the agent does not know it.
     async fn action(&self, address: &str, id: Uuid) -> Result<Option<ActionStatus>, AgentError>;
+
+    /// The actions that have not ended, in the order in which the agent works on them. Only to tell people
+    /// what is waited for: an agent may have no answer to it.
+    async fn queue(&self, address: &str) -> Result<Vec<QueuedAction>, AgentError>;
 
     /// What the agent says about its node.
     async fn node(&self, address: &str) -> Result<NodeInfo, AgentError>;

@@ -11,7 +11,9 @@ use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::client::{ActionPhase, ActionRequest, ActionStatus, AgentClient, AgentError, Scheduled};
+use super::client::{
+    ActionPhase, ActionRequest, ActionStatus, AgentClient, AgentError, QueuedAction, Scheduled,
+};
 use crate::clock::Clock;
 use crate::run::{Millis, NodeInfo, Timestamp};
 
@@ -82,6 +84,20 @@ pub enum KnownId {
     RunAgain,
 }
 
+/// What an agent says when it is asked for its queue.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum FakeQueue {
+    /// Its actions that have not ended, after others of these kinds, of which the first is RUNNING.
+    After(Vec<String>),
+    /// It has no such route.
+    #[default]
+    Missing,
+    /// Something else than a queue.
+    Garbage,
+    /// Nothing, for a long time.
+    Hangs,
+}
+
 /// A request that reached an agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked {
@@ -89,6 +105,8 @@ pub enum Asked {
     Post(Uuid),
     /// How far the action is.
     Look(Uuid),
+    /// For the queue.
+    Queue,
     /// About the node.
     Node,
 }
@@ -113,6 +131,8 @@ struct FakeAgent {
     posting: BTreeMap<Uuid, u32>,
     overlaps: u32,
     asked: VecDeque<(Timestamp, Asked)>,
+    busy_until: Option<Timestamp>,
+    queue: FakeQueue,
 }
 
 struct FakeAction {
@@ -143,6 +163,8 @@ impl FakeAgents {
             posting: BTreeMap::new(),
             overlaps: 0,
             asked: VecDeque::new(),
+            busy_until: None,
+            queue: FakeQueue::default(),
         };
         self.lock().insert(address.to_owned(), agent);
     }
@@ -165,6 +187,16 @@ impl FakeAgents {
     /// Lets no connection through until then.
     pub fn set_unreachable_until(&self, address: &str, until: Timestamp) {
         self.change(address, |agent| agent.unreachable_until = Some(until));
+    }
+
+    /// Lets the agent begin none of its actions before that moment: they stay NEW.
+    pub fn set_busy_until(&self, address: &str, until: Timestamp) {
+        self.change(address, |agent| agent.busy_until = Some(until));
+    }
+
+    /// Changes what the agent says when it is asked for its queue.
+    pub fn set_queue(&self, address: &str, queue: FakeQueue) {
+        self.change(address, |agent| agent.queue = queue);
     }
 
     /// Changes the status of the node.
@@ -292,6 +324,16 @@ impl AgentClient for FakeAgents {
         Ok(found)
     }
 
+    async fn queue(&self, address: &str) -> Result<Vec<QueuedAction>, AgentError> {
+        self.reach(address, Asked::Queue).await?;
+        let queue = self.ask(address, |agent| agent.queue(address))?;
+        if queue.is_none() {
+            std::future::pending::<()>().await;
+        }
+        self.answer(address).await?;
+        queue.unwrap_or(Ok(Vec::new()))
+    }
+
     async fn node(&self, address: &str) -> Result<NodeInfo, AgentError> {
         self.reach(address, Asked::Node).await?;
         let node = self.ask(address, |agent| NodeInfo {
@@ -381,13 +423,41 @@ impl FakeAgent {
         Ok(Scheduled::Accepted)
     }
 
+    /// What it says of its queue; none: nothing.
+    fn queue(&self, address: &str) -> Option<Result<Vec<QueuedAction>, AgentError>> {
+        let address = address.to_owned();
+        let message = "not here".to_owned();
+        match &self.queue {
+            FakeQueue::Missing => Some(Err(AgentError::Refused { address, status: 404, message })),
+            FakeQueue::Garbage => Some(Err(AgentError::Malformed { address, message })),
+            FakeQueue::Hangs => None,
+            FakeQueue::After(kinds) => {
+                let of = |(number, kind): (usize, &String)| {
+                    let phase = if number == 0 { ActionPhase::Running } else { ActionPhase::New };
+                    let id = Uuid::from_u128(u128::MAX - number as u128);
+                    QueuedAction { id, kind: kind.clone(), phase }
+                };
+                let others = kinds.iter().enumerate().map(of);
+                let open = self.actions.iter().filter(|(_, action)| action.end.is_none());
+                let (kind, phase) = ("fake".to_owned(), ActionPhase::New);
+                let own = open.map(|(id, _)| QueuedAction { id: *id, kind: kind.clone(), phase });
+                Some(Ok(others.chain(own).collect()))
+            }
+        }
+    }
+
     fn look(&mut self, id: Uuid, now: Timestamp) -> Option<ActionStatus> {
+        let busy = self.busy_until.is_some_and(|until| now < until);
         let action = self.actions.get_mut(&id)?;
         if now < action.from {
             return None;
         }
         if let Some(end) = &action.end {
             return Some(end.clone());
+        }
+        if busy {
+            let (phase, payload) = (ActionPhase::New, Value::Null);
+            return Some(ActionStatus { phase, payload, error: None });
         }
         let ended = |when: &When, looks: u32, from: Timestamp| match when {
             When::Looks(count) => looks >= *count,

@@ -7,7 +7,9 @@ use async_trait::async_trait;
 use reqwest::{Response, StatusCode};
 use uuid::Uuid;
 
-use super::client::{ActionRequest, ActionStatus, AgentClient, AgentError, Scheduled};
+use super::client::{
+    ActionRequest, ActionStatus, AgentClient, AgentError, QueuedAction, Scheduled,
+};
 use super::tls::{AgentHttpError, client_config};
 use super::wire;
 use crate::playbook::Tls;
@@ -113,6 +115,14 @@ impl AgentClient for HttpAgents {
             return Err(failure(address, status, &answer));
         }
         wire::read_action(&answer, id).map(Some).map_err(|message| malformed(address, message))
+    }
+
+    async fn queue(&self, address: &str) -> Result<Vec<QueuedAction>, AgentError> {
+        let (status, answer) = self.get(address, "actions/queue").await?;
+        if !status.is_success() {
+            return Err(failure(address, status, &answer));
+        }
+        wire::read_queue(&answer).map_err(|message| malformed(address, message))
     }
 
     async fn node(&self, address: &str) -> Result<NodeInfo, AgentError> {

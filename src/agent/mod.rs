@@ -15,8 +15,10 @@ pub mod server;
 mod tls;
 mod wire;
 
-pub use client::{ActionPhase, ActionRequest, ActionStatus, AgentClient, AgentError, Scheduled};
-pub use fake::{Asked, FakeAgents, Fault, KnownId, Script, When};
+pub use client::{
+    ActionPhase, ActionRequest, ActionStatus, AgentClient, AgentError, QueuedAction, Scheduled,
+};
+pub use fake::{Asked, FakeAgents, FakeQueue, Fault, KnownId, Script, When};
 pub use follow::{AgentLimits, FollowContext, Start, info, run_action, wait_status};
 pub use http::{AgentHttpConfig, HttpAgents};
 pub use tls::AgentHttpError;

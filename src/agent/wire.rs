@@ -6,7 +6,7 @@
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::client::{ActionPhase, ActionRequest, ActionStatus};
+use super::client::{ActionPhase, ActionRequest, ActionStatus, QueuedAction};
 use crate::run::NodeInfo;
 
 /// Characters of a foreign value that an error quotes: enough for a person to recognise it.
@@ -32,6 +32,19 @@ pub(super) fn read_scheduled(body: &[u8], id: Uuid) -> Result<(), String> {
     check_id(&answer, id)
 }
 
+/// What the phase of an action may be.
+const PHASES: &str = "NEW, RUNNING, DONE or FAILED";
+
+fn phase_of(word: Option<&str>) -> Option<ActionPhase> {
+    match word {
+        Some("NEW") => Some(ActionPhase::New),
+        Some("RUNNING") => Some(ActionPhase::Running),
+        Some("DONE") => Some(ActionPhase::Done),
+        Some("FAILED") => Some(ActionPhase::Failed),
+        Some(_) | None => None,
+    }
+}
+
 /// Reads an action.
 pub(super) fn read_action(body: &[u8], id: Uuid) -> Result<ActionStatus, String> {
     let mut answer = read_object(body)?;
@@ -40,15 +53,9 @@ pub(super) fn read_action(body: &[u8], id: Uuid) -> Result<ActionStatus, String>
         Some(Value::Object(state)) => state,
         other => return Err(unexpected("/state", other.as_ref(), "an object")),
     };
-    let phase = match state.get("phase").and_then(Value::as_str) {
-        Some("NEW") => ActionPhase::New,
-        Some("RUNNING") => ActionPhase::Running,
-        Some("DONE") => ActionPhase::Done,
-        Some("FAILED") => ActionPhase::Failed,
-        Some(_) | None => {
-            let expected = "NEW, RUNNING, DONE or FAILED";
-            return Err(unexpected("/state/phase", state.get("phase"), expected));
-        }
+    let phase = match phase_of(state.get("phase").and_then(Value::as_str)) {
+        Some(phase) => phase,
+        None => return Err(unexpected("/state/phase", state.get("phase"), PHASES)),
     };
     let error = match state.get("error") {
         None | Some(Value::Null) => None,
@@ -60,6 +67,34 @@ pub(super) fn read_action(body: &[u8], id: Uuid) -> Result<ActionStatus, String>
     };
     let payload = state.remove("payload").unwrap_or(Value::Null);
     Ok(ActionStatus { phase, payload, error })
+}
+
+/// Reads an agent's queue.
+pub(super) fn read_queue(body: &[u8]) -> Result<Vec<QueuedAction>, String> {
+    #[derive(serde::Deserialize)]
+    struct Queue {
+        actions: Vec<Item>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Item {
+        id: Uuid,
+        kind: String,
+        phase: String,
+    }
+    let expected = "{\"actions\": [{\"id\", \"kind\", \"phase\"}, …]}";
+    let queue: Queue = serde_json::from_slice(body).map_err(|error| {
+        let found = quote(&String::from_utf8_lossy(body));
+        format!("the body: found {found:?}, expected {expected} ({error})")
+    })?;
+    let read = |Item { id, kind, phase }| {
+        let found = phase_of(Some(&phase));
+        let phase = found.ok_or_else(|| {
+            let found = quote(&phase);
+            format!("/actions/*/phase: found {found:?}, expected {PHASES}")
+        })?;
+        Ok(QueuedAction { id, kind: quote(&kind), phase })
+    };
+    queue.actions.into_iter().map(read).collect()
 }
 
 /// Reads what an agent says about its node.
@@ -199,6 +234,24 @@ mod tests {
         );
         assert!(read("<html>").starts_with("the body: found \"<html>\", expected a JSON object"));
         assert_eq!(read("[]"), "the body: found [], expected a JSON object");
+    }
+
+    #[test]
+    fn a_queue_is_read_in_its_order_and_anything_else_is_refused() {
+        let body = format!(
+            r#"{{"actions":[{{"id":"{ID}","kind":"a/b","phase":"RUNNING","x":1}},{{"id":"{}","kind":"c/d","phase":"NEW"}}]}}"#,
+            Uuid::nil()
+        );
+        let queue = read_queue(body.as_bytes()).unwrap();
+        let found: Vec<_> = queue.iter().map(|a| (a.id, a.kind.as_str(), a.phase)).collect();
+        let expected = [(ID, "a/b", ActionPhase::Running), (Uuid::nil(), "c/d", ActionPhase::New)];
+        assert_eq!(found, expected);
+        assert_eq!(read_queue(br#"{"actions":[]}"#).unwrap(), []);
+        let odd = body.replace("NEW", "LATE");
+        for bad in ["", "[]", "{}", r#"{"actions":[{}]}"#, r#"{"actions":{}}"#, &odd] {
+            let error = read_queue(bad.as_bytes()).unwrap_err();
+            assert!(error.contains("expected"), "{bad}: {error}");
+        }
     }
 
     #[test]

@@ -40,7 +40,7 @@ async fn list(
     query.finish()?;
     let found = state.store.records(run, agent_state, after, limit).await?;
     runs::check_known(&state, run, found.is_empty()).await?;
-    Ok(Json(listing(found, limit, |record| record.seq.0.to_string(), |record| record)))
+    Ok(Json(listing(found, limit, |record| record.seq.0.to_string(), view)))
 }
 
 async fn get(
@@ -50,10 +50,15 @@ async fn get(
 ) -> Result<Json<AgentRecord>, ApiError> {
     query.finish()?;
     if let Some(record) = state.store.record(run, &agent).await? {
-        return Ok(Json(record));
+        return Ok(Json(view(record)));
     }
     runs::find(&state, run).await?;
     Err(not_found(run, &agent))
+}
+
+/// A record with its last action, also where an early version wrote it.
+fn view(record: AgentRecord) -> AgentRecord {
+    AgentRecord { action: record.last_action(), ..record }
 }
 
 pub(super) fn not_found(run: RunId, agent: &AgentId) -> ApiError {

@@ -53,6 +53,10 @@ async fn known(state: &ApiState, run: &Run) -> Result<Known, ApiError> {
             known.running.push(InFlight { record, attempt });
         }
     }
+    // The run names a few, of however many there are.
+    for agent in &run.progress.silent.some {
+        known.silent.extend(store.record(id, agent).await?);
+    }
     Ok(known)
 }
 

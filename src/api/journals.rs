@@ -10,9 +10,9 @@ use super::endpoint::Endpoint;
 use super::error::ApiError;
 use super::params::{InPath, InQuery, listing};
 use super::state::ApiState;
-use super::wire::Listing;
+use super::wire::{JournalView, Listing};
 use super::{agents, runs};
-use crate::run::{AgentId, AgentSeq, AttemptKey, Journal, RunId};
+use crate::run::{AgentId, AgentSeq, AttemptKey, RunId};
 
 const ALL: &str = "/api/v1/runs/{id}/journals";
 
@@ -22,7 +22,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .path::<RunId>("id", "The run.")
             .query::<AgentId>("agent", "Only journals of this agent.")
             .paged()
-            .answers::<Listing<Journal>>(200, "A page."),
+            .answers::<Listing<JournalView>>(200, "A page."),
     ]
 }
 
@@ -30,7 +30,7 @@ async fn list(
     State(state): State<ApiState>,
     InPath(run): InPath<RunId>,
     mut query: InQuery,
-) -> Result<Json<Listing<Journal>>, ApiError> {
+) -> Result<Json<Listing<JournalView>>, ApiError> {
     let agent = query.take::<String>("agent", "an agent")?.map(AgentId);
     let after = query.take::<Cursor>("after", "`next` of the page before")?.map(|Cursor(key)| key);
     let limit = query.limit()?;
@@ -41,7 +41,7 @@ async fn list(
     };
     let found = state.store.journals(run, agent, after, limit).await?;
     runs::check_known(&state, run, found.is_empty()).await?;
-    Ok(Json(listing(found, limit, |journal| Cursor(journal.key).to_string(), |journal| journal)))
+    Ok(Json(listing(found, limit, |journal| Cursor(journal.key).to_string(), JournalView::of)))
 }
 
 async fn find_seq(state: &ApiState, run: RunId, agent: &AgentId) -> Result<AgentSeq, ApiError> {

@@ -112,6 +112,7 @@ pub(super) fn view(run: &Run) -> RunView {
         hold: progress.hold,
         selected: progress.stage.selected,
         counts: progress.counts.clone(),
+        silent: progress.silent.clone(),
         failures: progress.stage.failures,
         all_failures: progress.failures,
         params: snapshot.params.clone(),

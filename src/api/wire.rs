@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 
 use crate::playbook::{PluginInfo, PluginPin, Problem, Vcs};
 use crate::run::{
-    AgentId, AgentState, CommandId, CommandOutcome, Digest, LastAnswer, MassAbsence, Millis,
-    RetryOf, RunId, RunStatus, Source, StatusReason, Timestamp, Verb,
+    AgentId, AgentState, CommandId, CommandOutcome, Digest, Journal, LastAnswer, MassAbsence,
+    Millis, RetryOf, RunId, RunStatus, SentAction, Silent, Source, StatusReason, Timestamp, Verb,
 };
 
 /// A page of a list.
@@ -249,6 +249,9 @@ pub struct RunView {
     pub selected: u32,
     /// Number of agent records by state.
     pub counts: BTreeMap<AgentState, u32>,
+    /// Agents with a call in flight that give no good answer.
+    #[serde(default)]
+    pub silent: Silent,
     /// Failures in the present stage that counted for the budget.
     pub failures: u32,
     /// The same of the whole run.
@@ -269,6 +272,23 @@ pub struct RunView {
     pub started_at: Option<Timestamp>,
     /// When it finished.
     pub finish_ts: Option<Timestamp>,
+}
+
+/// A journal in answers.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct JournalView {
+    /// The journal.
+    #[serde(flatten)]
+    pub journal: Journal,
+    /// The actions that the attempt had the agent perform.
+    pub actions: Vec<SentAction>,
+}
+
+impl JournalView {
+    /// A journal with the identifiers of its actions.
+    pub fn of(journal: Journal) -> Self {
+        Self { actions: journal.actions(), journal }
+    }
 }
 
 /// Asks something of a run: `POST /api/v1/runs/{id}/commands`.

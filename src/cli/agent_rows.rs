@@ -10,7 +10,7 @@ use super::output::{Console, EMPTY, Row};
 use super::rows::{MAX_CELL, MAX_WIDE_CELL, labelled, or_dash, telling_label};
 use super::text::{Paint, clean, length, moment, shorten, time_of_day};
 use crate::playbook::Playbook;
-use crate::run::{AgentRecord, AgentState, PastStage, RunId, StepPhase};
+use crate::run::{AgentRecord, AgentState, Notice, PastStage, RunId, StepPhase};
 
 /// Heading of the column that says who joined or left. A wide table has the moments themselves.
 const MEMBER: &str = "MEMBER";
@@ -120,7 +120,7 @@ impl<const STAGES: bool> Row for AgentRow<STAGES> {
         } else {
             headings.extend(["ATTEMPTS", "STARTED", "JOINED", "LEFT"]);
             headings.extend(STAGES.then_some("STAGES BEFORE"));
-            headings.push("ADDRESS");
+            headings.extend(["ADDRESS", "ACTION"]);
         }
         headings
     }
@@ -151,7 +151,8 @@ impl<const STAGES: bool> Row for AgentRow<STAGES> {
                 or_dash(record.left_at.map(moment).as_deref()),
             ]);
             cells.extend(STAGES.then(|| past_of(&record.past, &self.plan)));
-            cells.push(record.address.clone());
+            let action = record.last_action().map(|sent| sent.action_id.to_string());
+            cells.extend([record.address.clone(), or_dash(action.as_deref())]);
         }
         cells
     }
@@ -205,13 +206,31 @@ fn result_of(record: &AgentRecord, plan: &Plan) -> String {
                 format!("{} in {}: {}", failure.reason, failure.step, failure.message)
             });
             let out = still_out(record).map(|out| format!("{out}; ")).unwrap_or_default();
-            format!("{out}{}", what.unwrap_or(results))
+            let out = format!("{out}{}", what.unwrap_or(results));
+            noticed(record, &out)
         }
         AgentState::Skipped => skipped("-"),
-        AgentState::Running => doing(record, plan),
+        AgentState::Running => noticed(record, &doing(record, plan)),
         AgentState::Added => "joined, waits to be taken in".to_owned(),
         AgentState::Removed => skipped("left the cluster"),
         AgentState::Pending | AgentState::Done => results,
+    }
+}
+
+/// The same, after what is noticed of the call in flight, where one is.
+fn noticed(record: &AgentRecord, what: &str) -> String {
+    let is_in_flight = record.state == AgentState::Running || record.outstanding.is_some();
+    let notice = record.notice.as_ref().filter(|_| is_in_flight);
+    match notice {
+        None => what.to_owned(),
+        Some(Notice::NoAnswer { since, message, errors }) => {
+            let how = if *errors { "answers with errors alone" } else { "does not answer" };
+            format!("{how} since {}; {what}; {message}", time_of_day(*since))
+        }
+        Some(Notice::Queued { since, before, behind }) => {
+            let kind = behind.as_deref().map(|kind| format!(" ({kind})")).unwrap_or_default();
+            format!("NEW since {}, {before} before it{kind}; {what}", time_of_day(*since))
+        }
     }
 }
 
@@ -252,7 +271,9 @@ mod tests {
     use super::*;
     use crate::cli::output::table;
     use crate::cli::sample::{moment, record};
-    use crate::run::{AgentSeq, AttemptKey, Failure, FailureReason, Millis, Outstanding};
+    use crate::run::{
+        AgentSeq, AttemptKey, Failure, FailureReason, Millis, Outstanding, SentAction,
+    };
 
     fn plan(stages: &[&str]) -> Plan {
         let steps = vec![("drain".to_owned(), 3), ("restart".to_owned(), 1)];
@@ -323,6 +344,43 @@ node-4  primary  1      RUNNING  restart                                        
 node-5  primary  1      ADDED    joined, waits to be taken in                                  -
 ";
         assert_eq!(shown(plan(&["secondaries", "primary"]), agents, false), expected);
+    }
+
+    #[test]
+    fn what_is_noticed_of_a_call_comes_first_and_a_wide_table_has_its_action() {
+        let running = |notice: Option<Notice>| AgentRecord {
+            notice,
+            phase: StepPhase::Trying,
+            tries: 1,
+            ended_at: None,
+            ..record(1, AgentState::Running)
+        };
+        let silent = |errors| {
+            let message = "connection refused".to_owned();
+            Some(Notice::NoAnswer { since: moment(), message, errors })
+        };
+        let behind = Some("demo/backup".to_owned());
+        let queued = |before, behind| Some(Notice::Queued { since: moment(), before, behind });
+        for (notice, expected) in [
+            (
+                silent(false),
+                "does not answer since 09:00:00; drain, attempt 1 of 3; connection ref",
+            ),
+            (silent(true), "answers with errors alone since 09:00:00; drain"),
+            (queued(2, behind), "NEW since 09:00:00, 2 before it (demo/backup); drain"),
+            (queued(0, None), "NEW since 09:00:00, 0 before it; drain"),
+        ] {
+            let text = result_of(&running(notice.clone()), &plan(&["all"]));
+            assert!(text.starts_with(expected), "{text}");
+            // Of an agent that is done nothing is noticed any more.
+            let done = AgentRecord { notice, ..record(1, AgentState::Done) };
+            assert_eq!(result_of(&done, &plan(&["all"])), "drain: {\"moved\":3}");
+        }
+        let mut agent = running(None);
+        let sent = SentAction::of(agent.run, &agent.agent, agent.present_attempt(), 0);
+        agent.action = Some(sent);
+        let shown = shown(plan(&["all"]), vec![agent], true);
+        assert!(shown.contains("ACTION") && shown.contains(&sent.action_id.to_string()), "{shown}");
     }
 
     #[test]

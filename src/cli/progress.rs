@@ -8,9 +8,9 @@ use super::drawing::Drawing;
 use super::output::Console;
 use super::rows::stage_of;
 use super::run::{Detail, line_of};
-use super::text::{clean, shorten, time_of_day};
+use super::text::{clean, plural, shorten, time_of_day};
 use crate::api::wire::RunView;
-use crate::run::{AgentState, Happened, RunEvent, RunStatus, Timestamp};
+use crate::run::{AgentState, Happened, RunEvent, RunStatus, Silent, Timestamp};
 
 /// How often the bar is drawn anew while nothing happens, so that the clock in it goes.
 const TICK: Duration = Duration::from_millis(250);
@@ -45,6 +45,7 @@ pub(crate) struct Progress {
     drawing: Drawing,
     after: Option<Timestamp>,
     waits_for: Option<String>,
+    silent: Silent,
 }
 
 impl Progress {
@@ -52,7 +53,15 @@ impl Progress {
     pub(crate) fn new(console: &Console) -> Self {
         let bar = live_line(console, Some(0));
         let drawing = Drawing::default();
-        Self { bar, console: console.clone(), batch: None, drawing, after: None, waits_for: None }
+        Self {
+            bar,
+            console: console.clone(),
+            batch: None,
+            drawing,
+            after: None,
+            waits_for: None,
+            silent: Silent::default(),
+        }
     }
 
     /// The same, but silent about what happened until `after`.
@@ -92,6 +101,7 @@ impl Progress {
     /// Shows where the run is now.
     pub(crate) fn show(&mut self, run: &RunView) {
         self.say_if_queued(run);
+        self.say_if_silent(run);
         let Some(bar) = &self.bar else { return };
         let (settled, all) = settled(run);
         bar.set_style(style(self.console.colour_messages, all > 0));
@@ -112,12 +122,35 @@ impl Progress {
         self.waits_for = waits_for;
     }
 
+    /// Says which agents do not answer, when these become others: that has no event either.
+    fn say_if_silent(&mut self, run: &RunView) {
+        if self.silent == run.silent {
+            return;
+        }
+        self.silent.clone_from(&run.silent);
+        // Nobody: they answer again, or are waited for no more, which the events tell.
+        if let Some(text) = silent_in_words(&run.silent) {
+            self.say(&clean(&text));
+        }
+    }
+
     /// Removes the bar.
     pub(crate) fn end(self) {
         if let Some(bar) = self.bar {
             bar.finish_and_clear();
         }
     }
+}
+
+/// `3 agents do not answer: node-1, node-2, and 1 more`; none where all do.
+fn silent_in_words(silent: &Silent) -> Option<String> {
+    let Silent { agents, some } = silent;
+    let verb = if *agents == 1 { "does" } else { "do" };
+    let head = format!("{} {verb} not answer", plural((*agents).into(), "agent"));
+    let mut named: Vec<String> = some.iter().map(ToString::to_string).collect();
+    let more = (*agents as usize).saturating_sub(named.len());
+    named.extend((more > 0).then(|| format!("and {more} more")));
+    (*agents > 0).then(|| format!("{head}: {}", named.join(", ")))
 }
 
 fn style(colour: bool, with_bar: bool) -> ProgressStyle {
@@ -152,6 +185,7 @@ fn beside_bar(run: &RunView, batch: Option<&str>) -> String {
 mod tests {
     use super::*;
     use crate::cli::sample::run_view;
+    use crate::run::AgentId;
 
     #[test]
     fn the_bar_counts_what_has_ended_of_what_was_selected() {
@@ -171,6 +205,17 @@ mod tests {
         (run.stages, run.stage_index) = (vec!["drain".to_owned(), "restart".to_owned()], 1);
         let text = beside_bar(&run, None);
         assert_eq!(text, "paused · on hold · restart (2 of 2) · 1 failed · 2 running");
+    }
+
+    #[test]
+    fn those_that_do_not_answer_are_named_as_far_as_that_helps() {
+        let some = |names: &[&str]| names.iter().map(|name| AgentId::from(*name)).collect();
+        assert_eq!(silent_in_words(&Silent::default()), None);
+        let one = Silent { agents: 1, some: some(&["node-1"]) };
+        assert_eq!(silent_in_words(&one).unwrap(), "1 agent does not answer: node-1");
+        let many = Silent { agents: 12, some: some(&["node-1", "node-7"]) };
+        let expected = "12 agents do not answer: node-1, node-7, and 10 more";
+        assert_eq!(silent_in_words(&many).unwrap(), expected);
     }
 
     #[test]

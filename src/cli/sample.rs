@@ -4,7 +4,7 @@ use serde_json::{Map, json};
 use uuid::Uuid;
 
 use crate::api::wire::RunView;
-use crate::run::{AgentId, AgentRecord, AgentSeq, AgentState, RunId, RunStatus, Timestamp};
+use crate::run::{AgentId, AgentRecord, AgentSeq, AgentState, RunId, RunStatus, Silent, Timestamp};
 
 /// A moment in November 2025.
 pub(crate) fn moment() -> Timestamp {
@@ -28,6 +28,7 @@ pub(crate) fn run_view(status: RunStatus) -> RunView {
         hold: false,
         selected: 12,
         counts: [].into(),
+        silent: Silent::default(),
         failures: 0,
         all_failures: 0,
         params: Map::new(),

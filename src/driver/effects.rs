@@ -16,7 +16,7 @@ use crate::mutants::mutant;
 use crate::plugin::PluginError;
 use crate::run::{
     Activate, Activation, ActivationEnd, Answer, AttemptKey, Call, Digest, FailureReason, Input,
-    Machine, MassAbsence, Perform, Timestamp,
+    Machine, MassAbsence, Notice, Perform, Timestamp,
 };
 
 /// Inputs that wait for the driver of a run. Tasks wait when it is full, so nothing is lost.
@@ -82,7 +82,7 @@ impl Effects {
     pub(super) fn perform(&mut self, perform: Perform) {
         let (key, call) = (perform.key, perform.call);
         let performing = Performing {
-            follow: self.follow.clone(),
+            follow: self.watched(key, Some(call), perform.noticed.clone(), perform.again),
             lease: self.lease.clone(),
             inbox: self.inbox.clone(),
         };
@@ -93,11 +93,25 @@ impl Effects {
     }
 
     /// Asks an agent about its node, before an attempt.
-    pub(super) fn check(&mut self, key: AttemptKey, address: String) {
-        let follow = self.follow.clone();
+    pub(super) fn check(&mut self, key: AttemptKey, address: String, noticed: Option<Notice>) {
+        let follow = self.watched(key, None, noticed, false);
         self.start(key, async move {
             Input::Checked { key, info: agent::info(&follow, &address).await }
         });
+    }
+
+    /// What following one call needs, so that what is noticed of it becomes an input. Where the inbox is
+    /// full it does not: neither the call nor what others tell may wait for that.
+    fn watched(
+        &self,
+        key: AttemptKey,
+        call: Option<u32>,
+        noticed: Option<Notice>,
+        again: bool,
+    ) -> FollowContext {
+        let inbox = self.inbox.clone();
+        let report = move |notice| inbox.try_send(Input::Noticed { key, call, notice }).is_ok();
+        self.follow.watched(noticed, again, report)
     }
 
     /// Gives up what is performed for an attempt.

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::crash::{self, Point};
-use crate::agent::{ActionRequest, ActionStatus, AgentClient, AgentError, Scheduled};
+use crate::agent::{ActionRequest, ActionStatus, AgentClient, AgentError, QueuedAction, Scheduled};
 use crate::clock::Clock;
 use crate::mutants::mutant;
 use crate::run::{Millis, NodeInfo, RunId, Timestamp};
@@ -139,6 +139,10 @@ impl AgentClient for LeasedAgents {
 
     async fn action(&self, address: &str, id: Uuid) -> Result<Option<ActionStatus>, AgentError> {
         self.inner.action(address, id).await
+    }
+
+    async fn queue(&self, address: &str) -> Result<Vec<QueuedAction>, AgentError> {
+        self.inner.queue(address).await
     }
 
     async fn node(&self, address: &str) -> Result<NodeInfo, AgentError> {

@@ -215,7 +215,7 @@ impl RunDriver {
             match effect {
                 Effect::Activate(activate) => effects.activate(*activate),
                 Effect::Perform(perform) => effects.perform(*perform),
-                Effect::Check { key, address } => effects.check(key, address),
+                Effect::Check { key, address, noticed } => effects.check(key, address, noticed),
                 Effect::Abandon(key) => effects.abandon(key),
                 Effect::WakeAt(at) => effects.wake_at(at),
                 Effect::Plan { plugin, input } => question = Some((plugin, input)),

@@ -211,7 +211,7 @@ impl<'a> History<'a> {
                         attributes.unwrap_or_default();
                 }
             }
-            Happened::StepEnded { agent, step, attempt, failure } => {
+            Happened::StepEnded { agent, step, attempt, failure, action_id: _ } => {
                 if let Some(key) = self.key(&agent, &step, attempt) {
                     let ended = failure.map_or(Ok(()), Err);
                     self.attempts.entry(key).or_default().ended = Some(ended);

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::ids::{AgentId, AgentSeq, AttemptKey, RunId};
+use super::ids::{AgentId, AgentSeq, AttemptKey, RunId, SentAction};
+use super::notice::Notice;
 use super::status::AgentState;
 use super::time::Timestamp;
 
@@ -61,6 +62,13 @@ pub struct AgentRecord {
     /// the agent until it is known how that ended, or a person gives it up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outstanding: Option<Outstanding>,
+    /// The action that was sent to the agent last: the one that is out, while one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<SentAction>,
+    /// What is noticed of the call in flight, where it does not go on as it should. In a run that has
+    /// ended: what was, at its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice: Option<Notice>,
     /// How the agent came through the stages before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub past: Vec<PastStage>,
@@ -175,6 +183,8 @@ impl AgentRecord {
             results: BTreeMap::new(),
             error: None,
             outstanding: None,
+            action: None,
+            notice: None,
             past: Vec::new(),
             skip_reason: None,
             started_at: None,
@@ -185,6 +195,14 @@ impl AgentRecord {
             removed_from: None,
             finish_ts: None,
         }
+    }
+
+    /// The action that was sent to the agent last. A record that an early version wrote tells it only of
+    /// one that may still be running.
+    pub fn last_action(&self) -> Option<SentAction> {
+        let out = self.outstanding.as_ref();
+        let of_out = |out: &Outstanding| SentAction::of(self.run, &self.agent, out.key, out.call);
+        self.action.or_else(|| out.map(of_out))
     }
 
     /// The attempt whose journal is needed to go on with the agent, if there is one.

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::agent_record::{AgentRecord, FailureReason};
 use super::ids::{AgentSeq, Digest, RunId};
 use super::membership::MassAbsence;
+use super::notice::Silent;
 use super::status::{AgentState, RunStatus};
 use super::time::{Millis, Timestamp};
 use crate::playbook::{Concurrency, Expr, ExprError, Playbook, Scope, Stage};
@@ -199,6 +200,9 @@ pub struct Progress {
     /// How long they did so far, without the present hold.
     #[serde(default)]
     pub held: Millis,
+    /// Agents with a call in flight that give no good answer.
+    #[serde(default, skip_serializing_if = "Silent::is_nobody")]
+    pub silent: Silent,
     /// Failures of the whole run that count for a budget.
     #[serde(default)]
     pub failures: u32,
@@ -233,6 +237,7 @@ impl Progress {
             hold: false,
             held_since: None,
             held: Millis(0),
+            silent: Silent::default(),
             failures: 0,
             accepted_failures: 0,
             exceeded: None,

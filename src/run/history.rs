@@ -1,6 +1,7 @@
 //! What is appended while a run goes: events and log lines.
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::agent_record::{Failure, Was};
 use super::document::StatusReason;
@@ -144,6 +145,10 @@ pub enum Happened {
         attempt: u32,
         /// Why it failed; none when it ended well.
         failure: Option<Failure>,
+        /// The last action that it had the agent perform, by which the agent knows it; none where it had
+        /// it perform none, and in a history that an early version wrote.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        action_id: Option<Uuid>,
     },
     /// An action ended whose attempt was over already, because its time had run out or its agent
     /// could not be reached.
@@ -156,6 +161,9 @@ pub enum Happened {
         attempt: u32,
         /// How it ended, in words; or that nobody waits for it any more.
         outcome: String,
+        /// The action, by which the agent knows it; none in a history that an early version wrote.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        action_id: Option<Uuid>,
     },
     /// A person's command was applied or refused.
     Command {

@@ -198,6 +198,24 @@ pub struct AttemptKey {
     pub attempt: u32,
 }
 
+/// An action that was sent to an agent, or is just about to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct SentAction {
+    /// Its identifier, which the agent knows it by: it follows from where the call stands.
+    pub action_id: Uuid,
+    /// The attempt.
+    pub key: AttemptKey,
+    /// Number of the call in that attempt, from 0.
+    pub call: u32,
+}
+
+impl SentAction {
+    /// That of a call.
+    pub fn of(run: RunId, agent: &AgentId, key: AttemptKey, call: u32) -> Self {
+        Self { action_id: key.action_id(run, agent, call), key, call }
+    }
+}
+
 /// The one phase that steps have in this version; it keeps room in the name of an action for others.
 const PHASE: &str = "steps";
 

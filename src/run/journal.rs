@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-use super::ids::{AgentId, AttemptKey, RunId};
+use super::ids::{AgentId, AttemptKey, RunId, SentAction};
 use super::time::{Millis, Timestamp};
 
 /// One document per attempt. With the attempt's arguments and seed it determines every activation.
@@ -75,6 +75,20 @@ impl Journal {
             log_lines: 0,
             finish_ts: None,
         }
+    }
+}
+
+impl Journal {
+    /// The actions that the attempt had the agent perform, in order.
+    pub fn actions(&self) -> Vec<SentAction> {
+        let answered = self.answers.iter().map(|answered| answered.name);
+        // How a pending call ended late is the end of the next one.
+        let open = self.pending.as_ref().map(|pending| pending.name);
+        let open = open.or(self.late.as_ref().map(|late| late.name));
+        let calls = (0..).zip(answered.chain(open));
+        let actions = calls.filter(|(_, name)| *name == CallName::RunAction);
+        let sent = |(call, _)| SentAction::of(self.run, &self.agent, self.key, call);
+        actions.map(sent).collect()
     }
 }
 

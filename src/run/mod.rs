@@ -14,6 +14,7 @@ mod ids;
 mod journal;
 mod machine;
 mod membership;
+mod notice;
 mod roster_at;
 mod start;
 mod status;
@@ -33,7 +34,9 @@ pub use document::{
     Loaded, PlannedNext, Progress, ReasonCode, RetryOf, Run, Snapshot, StageProgress, StatusReason,
 };
 pub use history::{Asked, Happened, LogLevel, LogLine, PluginLine, RunEvent};
-pub use ids::{AgentId, AgentSeq, AttemptKey, CommandId, Digest, DigestError, EngineId, RunId};
+pub use ids::{
+    AgentId, AgentSeq, AttemptKey, CommandId, Digest, DigestError, EngineId, RunId, SentAction,
+};
 pub use journal::{
     Answer, Answered, Call, CallError, CallName, Journal, NodeInfo, Pending, canonical,
 };
@@ -43,6 +46,7 @@ pub use membership::{
     MAX_ATTRIBUTE_CHARS, MAX_CHANGED, MAX_FOUND, MAX_TOLD, MassAbsence, Members, Membership,
     MembershipChange, Outcome, Phase, PlatformNode, Source, difference, in_order,
 };
+pub use notice::{Notice, Silent};
 pub use roster_at::{Before, HistoryError, InfoChange, RosterAt};
 pub use start::{new_retry, new_run};
 pub use status::{AgentState, RunStatus, UnknownWord};
@@ -51,4 +55,6 @@ pub use transition::{
     Activate, Activation, ActivationEnd, AskAgain, Effect, Input, Member, Perform, PlanFailure,
     Refreshed, Transition, Writes,
 };
-pub use why::{Explanation, InFlight, Known, NextCommand, OpenAttempt, explain, most_telling};
+pub use why::{
+    ActionOut, Explanation, InFlight, Known, NextCommand, OpenAttempt, explain, most_telling,
+};

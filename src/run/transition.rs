@@ -12,6 +12,7 @@ use super::history::{LogLine, PluginLine, RunEvent};
 use super::ids::{AgentId, AgentSeq, AttemptKey, Digest, RunId};
 use super::journal::{Answer, Call, CallError, Journal, NodeInfo};
 use super::membership::{MassAbsence, MembershipChange};
+use super::notice::Notice;
 use super::time::Timestamp;
 use crate::playbook::Grants;
 
@@ -53,6 +54,16 @@ pub enum Input {
         key: AttemptKey,
         /// Number of the call.
         call: u32,
+    },
+    /// Something was noticed of a call in flight. It is for people: what comes of the call does not depend
+    /// on it.
+    Noticed {
+        /// The attempt.
+        key: AttemptKey,
+        /// Number of the call; none for [`Effect::Check`].
+        call: Option<u32>,
+        /// What; none: the call goes on as it should.
+        notice: Option<Notice>,
     },
     /// A pending call has its answer.
     Answered {
@@ -226,6 +237,8 @@ pub enum Effect {
         key: AttemptKey,
         /// Base URL of the agent's API.
         address: String,
+        /// What was noticed of it before, by an engine that crashed or lost the run.
+        noticed: Option<Notice>,
     },
     /// Perform a call and answer with [`Input::Answered`].
     Perform(Box<Perform>),
@@ -284,4 +297,6 @@ pub struct Perform {
     pub accepted: bool,
     /// Whether an action may only be looked at: one that the agent does not know is lost then.
     pub look_only: bool,
+    /// What was noticed of the call before.
+    pub noticed: Option<Notice>,
 }

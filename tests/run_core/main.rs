@@ -6,6 +6,7 @@
 mod approval;
 mod mass_absence;
 mod membership;
+mod noticing;
 mod parts;
 mod refresh;
 mod roster;
@@ -80,6 +81,13 @@ proptest! {
             world.written
         };
         prop_assert_eq!(written(&choices), written(&choices));
+    }
+
+    /// What is noticed of calls in flight is for people: the run goes the same way without it.
+    #[test]
+    fn what_is_noticed_changes_nothing(setup in setups(), choices in choices()) {
+        let (with, without) = noticing::changes_nothing(&setup, &choices);
+        prop_assert_eq!(with, without);
     }
 }
 

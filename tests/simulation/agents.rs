@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use replibook::agent::{
-    ActionPhase, ActionRequest, ActionStatus, AgentClient, AgentError, Scheduled,
+    ActionPhase, ActionRequest, ActionStatus, AgentClient, AgentError, QueuedAction, Scheduled,
 };
 use replibook::clock::Clock;
 use replibook::run::{AgentId, Millis, NodeInfo, Timestamp};
@@ -35,6 +35,8 @@ struct Action {
     end: End,
     /// Nobody can know of it before this moment.
     from: Timestamp,
+    /// Others come first until then.
+    begins: Timestamp,
     ends: Timestamp,
 }
 
@@ -173,9 +175,10 @@ impl Agents {
             return Ok(Scheduled::Known);
         }
         let calm = self.start.plus(Millis(CALM));
-        let begins = if end == End::Stalled { from.max(calm) } else { from };
-        let ends = begins.plus(Millis(action.takes));
-        known.insert(id, Action { agent, step, end, from, ends });
+        let goes_on = if end == End::Stalled { from.max(calm) } else { from };
+        let (begins, ends) =
+            (from.plus(Millis(action.takes / 2)), goes_on.plus(Millis(action.takes)));
+        known.insert(id, Action { agent, step, end, from, begins, ends });
         self.ledger.executed(id);
         Ok(Scheduled::Accepted)
     }
@@ -199,6 +202,9 @@ impl Agents {
         let known = lock(&self.known);
         let action = known.get(&id).filter(|action| now >= action.from)?;
         let status = |phase, payload, error| Some(ActionStatus { phase, payload, error });
+        if now < action.begins {
+            return status(ActionPhase::New, Value::Null, None);
+        }
         if now < action.ends {
             return status(ActionPhase::Running, Value::Null, None);
         }
@@ -226,6 +232,29 @@ impl Agents {
         match self.travel(agent).await {
             true => Ok(answer),
             false => Err(no_answer(address)),
+        }
+    }
+
+    /// What an agent says of its queue: some have no such route, or answer something else, or nothing.
+    fn queue(&self, address: &str, agent: usize) -> Option<Result<Vec<QueuedAction>, AgentError>> {
+        let address = address.to_owned();
+        let message = "no queue".to_owned();
+        match agent % 5 {
+            0 => Some(Err(AgentError::Refused { address, status: 404, message })),
+            1 => Some(Err(AgentError::Malformed { address, message })),
+            2 => None,
+            _ => {
+                let now = self.clock.now();
+                let others = [(Uuid::nil(), "sim.example.com/other".to_owned(), now)];
+                let known = lock(&self.known);
+                let open = known.iter().filter(|(_, a)| a.agent == agent && now < a.ends);
+                let open = open.map(|(id, action)| (*id, kind(action.step), action.begins));
+                let queued = |(id, kind, begins): (Uuid, String, Timestamp)| {
+                    let phase = if begins <= now { ActionPhase::Running } else { ActionPhase::New };
+                    QueuedAction { id, kind, phase }
+                };
+                Some(Ok(others.into_iter().chain(open).map(queued).collect()))
+            }
         }
     }
 
@@ -287,6 +316,16 @@ impl AgentClient for EngineAgents {
             self.ledger.looked(id, found.is_some());
         }
         asked
+    }
+
+    async fn queue(&self, address: &str) -> Result<Vec<QueuedAction>, AgentError> {
+        self.gate.at(Point::Other, Side::Before).await;
+        let asked = self.agents.ask(address, |agent| self.agents.queue(address, agent)).await?;
+        if asked.is_none() {
+            std::future::pending::<()>().await;
+        }
+        self.gate.at(Point::Other, Side::After).await;
+        asked.unwrap_or_else(|| Err(no_answer(address)))
     }
 
     async fn node(&self, address: &str) -> Result<NodeInfo, AgentError> {

@@ -36,6 +36,7 @@ pub(crate) fn one_day(agents: u32) -> Plan {
         commands: Vec::new(),
         patience: 1_000,
         agent_patience: 120_000,
+        tells: true,
         timeless: false,
         ends_by: DAY + DAY / 10,
     }

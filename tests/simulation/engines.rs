@@ -30,6 +30,7 @@ pub(crate) struct Surroundings {
     pub(crate) outages: Arc<[Outage]>,
     pub(crate) ledger: SharedLedger,
     pub(crate) unreachable_after: Millis,
+    pub(crate) tells: bool,
 }
 
 /// Lives one life of an engine after another, until `stop`.
@@ -86,8 +87,11 @@ fn engine(around: &Surroundings, gate: &Arc<Gate>, faults: &Arc<Faults>, id: &st
         gate: Arc::clone(gate),
         ledger: around.ledger.clone(),
     };
-    let limits =
+    let mut limits =
         AgentLimits { unreachable_after: around.unreachable_after, ..AgentLimits::default() };
+    if !around.tells {
+        (limits.silent_after, limits.queue_after) = (Millis(u64::MAX), Millis(u64::MAX));
+    }
     let (store, clock) = (Arc::new(store), Arc::new(EngineClock { gate: Arc::clone(gate) }));
     let platforms = EnginePlatform {
         platforms: Arc::clone(&around.platforms),

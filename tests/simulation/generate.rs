@@ -53,6 +53,7 @@ impl Plan {
             commands: if kinds.commands { dice.commands(runs) } else { Vec::new() },
             patience: dice.one_of([1_000, 5_000, 30_000]),
             agent_patience: dice.one_of([5_000, 30_000, 45_000]),
+            tells: true,
             timeless: false,
             ends_by: CALM + PATIENCE,
         };

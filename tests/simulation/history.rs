@@ -88,6 +88,7 @@ impl<'a> History<'a> {
             outages: plan.outages.clone().into(),
             ledger,
             unreachable_after: Millis(plan.agent_patience),
+            tells: plan.tells,
         };
         Self { plan, around, builtins, commands: 0, retried: BTreeMap::new() }
     }

@@ -63,7 +63,8 @@ pub(crate) fn gone_after_call(model: &RunModel, events: &[RunEvent]) -> Check {
 /// Whether each step that ended well has its last answer in its journal, and in the record.
 pub(crate) fn ended_well(model: &RunModel, events: &[RunEvent]) -> Check {
     for event in events {
-        let Happened::StepEnded { agent, step, attempt, failure: None } = &event.what else {
+        let Happened::StepEnded { agent, step, attempt, failure: None, action_id } = &event.what
+        else {
             continue;
         };
         let rule = "what a step returned is in its journal";
@@ -73,6 +74,9 @@ pub(crate) fn ended_well(model: &RunModel, events: &[RunEvent]) -> Check {
         let (stage, index) = place.ok_or_else(|| (rule, format!("{step} is no step")))?;
         let key = AttemptKey { agent: record.seq, stage, step: index, attempt: *attempt };
         let journal = model.journals.get(&key);
+        let sent = journal.and_then(|journal| journal.actions().last().map(|sent| sent.action_id));
+        let rule_of_id = "an event says by what its agent knows the action";
+        expect(sent == *action_id, rule_of_id, || format!("{action_id:?}, and {sent:?}"))?;
         let last = journal.filter(|journal| journal.pending.is_none());
         let last = last.and_then(|journal| journal.answers.last()).map(|last| &last.answer);
         let result = record.results.get(step);

@@ -30,6 +30,7 @@ mod ledger;
 mod membership_model;
 #[cfg(feature = "mutants")]
 mod mutants;
+mod notice_model;
 mod outcome;
 mod plan;
 mod platform;

@@ -24,6 +24,8 @@ pub(crate) struct Plan {
     /// Its end does not depend on when things happen: without what disturbs it between engine, store
     /// and agents it has to end in the same way.
     pub(crate) timeless: bool,
+    /// Whether what engines notice of calls in flight is told to people.
+    pub(crate) tells: bool,
     /// By then every run has to have ended.
     pub(crate) ends_by: u64,
 }
@@ -294,9 +296,11 @@ pub(crate) struct CommandPlan {
 }
 
 impl Plan {
-    /// The same without anything that goes wrong between engine, store and agents.
+    /// The same without anything that goes wrong between engine, store and agents, and without what engines
+    /// tell of that.
     pub(crate) fn undisturbed(&self) -> Self {
         let mut plan = self.clone();
+        plan.tells = false;
         plan.outages.clear();
         for engine in &mut plan.engines {
             engine.troubles.clear();

@@ -14,6 +14,7 @@ use crate::budget_model::BudgetModel;
 use crate::journal_checks;
 use crate::ledger::{Check, expect};
 use crate::membership_model::MembershipModel;
+use crate::notice_model::{self, NoticeModel};
 use crate::plan::RunPlan;
 use crate::strategy_model::StrategyModel;
 
@@ -62,6 +63,7 @@ pub(crate) struct RunModel {
     /// The records as engines know them for certain: a commit may have taken effect without them knowing.
     pub(crate) told: BTreeMap<AgentSeq, Told>,
     lines: BTreeSet<(LogCursor, Option<AttemptKey>)>,
+    notices: NoticeModel,
 }
 
 impl RunModel {
@@ -93,6 +95,7 @@ impl RunModel {
             accepted: BTreeSet::new(),
             told: BTreeMap::new(),
             lines: BTreeSet::new(),
+            notices: NoticeModel::default(),
         }
     }
 
@@ -157,7 +160,9 @@ impl RunModel {
         })?;
         for record in &writes.records {
             self.take_record(record)?;
+            self.notices.take(record, now)?;
         }
+        notice_model::counts(progress, &self.records)?;
         self.records_go_with_events(writes, &new)?;
         let changed = new.iter().any(|event| matches!(event.what, Happened::Status { .. }));
         for journal in &writes.journals {

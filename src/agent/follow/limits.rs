@@ -28,6 +28,20 @@ pub struct AgentLimits {
     /// How long a POST without an answer may still be on its way: only a look later than this proves
     /// that the agent does not know the action. Default: 1 s.
     pub settle: Millis,
+    /// How long an agent may give no good answer before that is told: most that don't are back by then,
+    /// and what is told is written to the store. Default: 5 s.
+    pub silent_after: Millis,
+    /// How long an action may be NEW before its agent's queue is asked what comes before it. Default: 5 s.
+    pub queue_after: Millis,
+    /// How long it may be NEW with no other before it until that is told. Agents look at their queue
+    /// every 10 s by default, so until then it says nothing. Default: 15 s.
+    pub new_after: Millis,
+    /// How long an agent may take to tell its queue: the action is looked at meanwhile by nobody.
+    /// Default: 2 s.
+    pub queue_wait: Millis,
+    /// The least time between two tellings of the same kind, for example of how many come before an
+    /// action: each is a write to the store, and a cluster has thousands of agents. Default: 30 s.
+    pub notice_again: Millis,
     /// Bytes of JSON that the payload of an action may have: it is kept in the journal and given to
     /// the step. Default: 1 MiB, as the interface of steps promises.
     pub payload_bytes: usize,
@@ -43,6 +57,11 @@ impl Default for AgentLimits {
             unreachable_after: Millis::from_secs(120),
             guard_wait: Millis(200),
             settle: Millis::from_secs(1),
+            silent_after: Millis::from_secs(5),
+            queue_after: Millis::from_secs(5),
+            new_after: Millis::from_secs(15),
+            queue_wait: Millis::from_secs(2),
+            notice_again: Millis::from_secs(30),
             payload_bytes: 1024 * 1024,
         }
     }

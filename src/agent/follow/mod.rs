@@ -10,6 +10,9 @@ mod node;
 mod pace;
 #[cfg(test)]
 mod tests;
+mod watch;
+#[cfg(test)]
+mod watch_tests;
 
 pub use action::{Start, run_action};
 pub use limits::{AgentLimits, FollowContext};

@@ -65,6 +65,7 @@ impl World {
         let letter = |asked: &Asked| match asked {
             Asked::Post(_) => 'P',
             Asked::Look(_) => 'L',
+            Asked::Queue => 'Q',
             Asked::Node => 'N',
         };
         self.agents.asked(AT).iter().map(|(_, asked)| letter(asked)).collect()

@@ -1,5 +1,7 @@
 //! Events of a run as lines for people.
 
+use uuid::Uuid;
+
 use crate::cli::rows::{labelled, telling_label};
 use crate::cli::text::{clean, plural, time_of_day};
 use crate::run::{AgentId, AgentState, Happened, RunEvent, Was};
@@ -92,11 +94,13 @@ pub(crate) fn tell(what: &Happened) -> (Detail, String) {
         Happened::StepSkipped { agent, step } => {
             (Detail::All, format!("{agent} left out {step}: its condition does not hold"))
         }
-        Happened::StepEnded { agent, step, attempt, failure } => match failure {
-            None => (Detail::All, format!("{agent} ended {step}")),
+        Happened::StepEnded { agent, step, attempt, failure, action_id } => match failure {
+            None => (Detail::All, format!("{agent} ended {step}{}", action(*action_id))),
             Some(failure) => {
                 let what = format!("{}: {}", failure.reason, failure.message);
-                (Detail::Agents, format!("{agent}: attempt {attempt} of {step} failed: {what}"))
+                let action = action(*action_id);
+                let text = format!("{agent}: attempt {attempt} of {step} failed: {what}{action}");
+                (Detail::Agents, text)
             }
         },
         Happened::Stage { stage, index: _, selected } => (
@@ -106,10 +110,13 @@ pub(crate) fn tell(what: &Happened) -> (Detail, String) {
         Happened::Moved { agent, from, to } => {
             (Detail::Agents, format!("{agent} moved from {from} to {to}"))
         }
-        Happened::LateAction { agent, step, attempt, outcome } => (
-            Detail::Agents,
-            format!("{agent}: the action of attempt {attempt} of {step} ended late: {outcome}"),
-        ),
+        Happened::LateAction { agent, step, attempt, outcome, action_id } => {
+            let action = action(*action_id);
+            let text = format!(
+                "{agent}: the action of attempt {attempt} of {step} ended late: {outcome}{action}"
+            );
+            (Detail::Agents, text)
+        }
         Happened::Command { id: _, command, agent, why, refused } => {
             let command = match agent {
                 Some(agent) => format!("{command} {agent}"),
@@ -120,6 +127,11 @@ pub(crate) fn tell(what: &Happened) -> (Detail, String) {
             (Detail::Main, format!("asked to {command}{why}{}", refused.unwrap_or_default()))
         }
     }
+}
+
+/// ` (action ID)`: what the agent itself can be asked for.
+fn action(id: Option<Uuid>) -> String {
+    id.map(|id| format!(" (action {id})")).unwrap_or_default()
 }
 
 fn asked_again(agent: &AgentId, was: &Was) -> String {
@@ -234,12 +246,29 @@ mod tests {
         let line = line_of(&again, Detail::Agents).unwrap();
         assert!(line.ends_with("  node-1 tries drain again, attempt 2"), "{line}");
         let outcome = "DONE".to_owned();
-        let late = Happened::LateAction { agent: node(), step, attempt, outcome };
+        let late = Happened::LateAction {
+            agent: node(),
+            step: step.clone(),
+            attempt,
+            outcome,
+            action_id: Some(Uuid::from_u128(7)),
+        };
         let line = line_of(&event(late.clone()), Detail::Agents).unwrap();
         assert!(
-            line.ends_with("node-1: the action of attempt 2 of drain ended late: DONE"),
+            line.ends_with(
+                "node-1: the action of attempt 2 of drain ended late: DONE (action \
+                 00000000-0000-0000-0000-000000000007)"
+            ),
             "{line}"
         );
+        let ended = |action_id| {
+            let step = step.clone();
+            let failure = None;
+            event(Happened::StepEnded { agent: node(), step, attempt, failure, action_id })
+        };
+        let line = line_of(&ended(Some(Uuid::from_u128(7))), Detail::All).unwrap();
+        assert!(line.ends_with("ended drain (action 00000000-0000-0000-0000-000000000007)"));
+        assert!(line_of(&ended(None), Detail::All).unwrap().ends_with("node-1 ended drain"));
         let stage = Happened::Stage { stage: "primary".to_owned(), index: 1, selected: 1 };
         let line = line_of(&event(stage.clone()), Detail::Main).unwrap();
         assert!(line.ends_with("  stage primary: 1 agent selected"), "{line}");

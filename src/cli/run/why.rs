@@ -24,9 +24,14 @@ pub(crate) async fn explain(
     }
 }
 
-/// The paragraph with a line for each command, each as it is to be typed.
+/// The paragraph with a line for each action that may still be running, and one for each command, as it
+/// is to be typed.
 pub(crate) fn paragraph(client: &Client, explanation: &Explanation) -> String {
     let mut text = wrap(&clean(&explanation.text), WIDTH);
+    for action in &explanation.actions {
+        let agent = clean(action.agent.as_str());
+        text.push_str(&format!("  action of {agent}: {}\n", action.action_id));
+    }
     let effects = explanation.next.iter().map(|next| next.effect.chars().count());
     let width = effects.max().unwrap_or(0) + 1;
     for next in &explanation.next {
@@ -41,7 +46,7 @@ pub(crate) fn paragraph(client: &Client, explanation: &Explanation) -> String {
 mod tests {
     use super::*;
     use crate::cli::sample::{moment, run_view};
-    use crate::run::{NextCommand, RunStatus};
+    use crate::run::{ActionOut, AgentId, NextCommand, RunStatus};
 
     #[test]
     fn commands_stand_below_the_paragraph_in_a_column() {
@@ -55,8 +60,14 @@ mod tests {
             since: moment(),
             text: "It\u{1b} waits.".to_owned(),
             next: vec![next("go on", "run resume x"), next("give up", "run cancel x")],
+            actions: vec![ActionOut {
+                agent: AgentId::from("node-1"),
+                action_id: uuid::Uuid::from_u128(7),
+                notice: None,
+            }],
         };
         let expected = "It  waits.
+  action of node-1: 00000000-0000-0000-0000-000000000007
   go on:   replictl --server http://10.1.2.3:1 run resume x
   give up: replictl --server http://10.1.2.3:1 run cancel x
 ";

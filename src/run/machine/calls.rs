@@ -9,7 +9,7 @@ use crate::mutants::mutant;
 use crate::run::{
     Activate, Activation, ActivationEnd, AgentSeq, Answer, Answered, AttemptKey, Call, CallError,
     CallName, Effect, FailureReason, Journal, NodeInfo, Outstanding, Pending, Perform, PluginLine,
-    RunStatus,
+    RunStatus, SentAction,
 };
 
 /// The most bytes of answers in one journal: a journal is one document and fits one commit.
@@ -231,8 +231,8 @@ impl Machine {
         if !again {
             self.make_pending(&mut attempt.journal, &what, logs, changes);
         }
-        let address = Machine::record(self, seq).map(|record| record.address.clone());
-        if let (Some(pending), Some(address)) = (&attempt.journal.pending, address) {
+        let at = Machine::record(self, seq).map(|r| (r.address.clone(), r.notice.clone()));
+        if let (Some(pending), Some((address, noticed))) = (&attempt.journal.pending, at) {
             changes.effects.push(Effect::Perform(Box::new(Perform {
                 key,
                 call: call_number(&attempt.journal),
@@ -245,6 +245,7 @@ impl Machine {
                 // What is out is looked at, and nothing is sent any more, where the run is being cancelled
                 // or the agent leaves: another node may have its address by now.
                 look_only: cancelling || self.is_leaving(seq),
+                noticed,
             })));
         }
         attempt.doing = Doing::Answer;
@@ -252,7 +253,7 @@ impl Machine {
     }
 
     fn make_pending(
-        &self,
+        &mut self,
         journal: &mut Journal,
         what: &Call,
         logs: Vec<PluginLine>,
@@ -267,6 +268,14 @@ impl Machine {
             accepted: false,
         });
         changes.journals.push(journal.clone());
+        if what.name() == CallName::RunAction {
+            let (key, call) = (journal.key, call_number(journal));
+            let sent = SentAction::of(self.run.id(), &agent, key, call);
+            if let Some(record) = self.record_mut(key.agent) {
+                record.action = Some(sent);
+                changes.records.insert(key.agent);
+            }
+        }
     }
 
     /// Ends the attempt's journal: its last answer and its last lines are written. What it waited for
@@ -341,6 +350,7 @@ impl Machine {
             return Err(IllegalInput::new("an answer", format!("{found:?}"), format!("{asked:?}")));
         }
         let answered = pending.answered(changes.now, answer);
+        self.drop_notice(seq, changes);
         let Some(mut attempt) = self.attempts.remove(&seq) else { return Ok(()) };
         attempt.bytes += size_of_answered(&answered);
         if attempt.bytes > MAX_JOURNAL_BYTES {

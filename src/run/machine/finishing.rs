@@ -155,6 +155,7 @@ impl Machine {
         self.run.progress.outcome = Some(outcome);
         self.run.progress.finishing_at = Some(changes.now);
         self.run.progress.stage.refresh.clear();
+        self.forget_silent();
         if mutant!(FinishTsOnRunFirst) {
             self.run.progress.finish_ts = Some(changes.now);
         }

@@ -365,6 +365,8 @@ impl Machine {
         let agent = record.agent.clone();
         changes.records.insert(seq);
         changes.event(self, Happened::Moved { agent, from, to: to.clone() });
+        // It was of another address.
+        self.drop_notice(seq, changes);
         if let Some(settling) = self.settling.remove(&seq) {
             changes.effects.push(Effect::Abandon(settling.action.key));
             self.look_again(seq, settling, changes);
@@ -375,7 +377,7 @@ impl Machine {
                 if let Some(attempt) = self.attempts.get(&seq) {
                     let key = attempt.journal.key;
                     changes.effects.push(Effect::Abandon(key));
-                    changes.effects.push(Effect::Check { key, address: to });
+                    changes.effects.push(Effect::Check { key, address: to, noticed: None });
                 }
             }
             Some(Doing::Activation | Doing::Held) | None => {}

@@ -10,6 +10,7 @@
 //! Woken                ─▶ alarms        what is due: time-outs, retries, the strategy
 //!                         settling      actions that outlive their attempt
 //!                         finishing     budgets; the end of a stage and of the run
+//! Noticed              ─▶ noticing      what people are told of calls in flight
 //! Command              ─▶ steering      pause, resume, cancel, retry, give up
 //!                         holding       agents on hold, agents that are put back
 //! Stamped              ─▶ finishing     FINISHING → DONE | FAILED | CANCELLED
@@ -22,6 +23,7 @@ mod finishing;
 mod holding;
 mod members;
 mod membership;
+mod noticing;
 mod planning;
 mod refreshing;
 mod settling;

@@ -155,6 +155,7 @@ impl Machine {
             again: true,
             accepted,
             look_only: true,
+            noticed: record.notice.clone(),
         })));
     }
 
@@ -229,11 +230,13 @@ impl Machine {
         let Some(agent) = Machine::record(self, seq).map(|record| record.agent.clone()) else {
             return;
         };
-        let AttemptKey { stage, step, attempt, .. } = outstanding.key;
+        let (key, call) = (outstanding.key, outstanding.call);
+        let action_id = Some(key.action_id(self.run.id(), &agent, call));
+        let AttemptKey { stage, step, attempt, .. } = key;
         let stage = self.run.snapshot.playbook.stages.get(usize::from(stage));
         let step = stage.and_then(|stage| stage.steps.get(usize::from(step)));
         let step = step.map(|step| step.name.clone()).unwrap_or_default();
-        changes.event(self, Happened::LateAction { agent, step, attempt, outcome });
+        changes.event(self, Happened::LateAction { agent, step, attempt, outcome, action_id });
     }
 
     /// The action is out no more: what waited for that goes on.

@@ -15,7 +15,7 @@ use crate::mutants::mutant;
 use crate::playbook::{Expr, ExprError, Scope, Stage, Step};
 use crate::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, Asked, AttemptKey, CommandId, Effect, Input,
-    Journal, Loaded, PlannedNext, Roster, Run, RunStatus, StepPhase, Timestamp, Transition,
+    Journal, Loaded, Notice, PlannedNext, Roster, Run, RunStatus, StepPhase, Timestamp, Transition,
 };
 
 /// A run in memory. It is changed by [`apply`](Self::apply) alone.
@@ -70,6 +70,8 @@ pub struct Machine {
     pub(super) refreshing: Refreshing,
     /// What it was asked with last.
     pub(super) asked: Asked,
+    /// Agents with a call in flight that give no good answer.
+    pub(super) silent: BTreeSet<AgentSeq>,
 }
 
 /// Kinds of work that may be too much for one commit.
@@ -154,6 +156,7 @@ impl Machine {
             heaviest: 0,
             refreshing: Refreshing::No,
             asked: Asked::default(),
+            silent: BTreeSet::new(),
         };
         for record in records {
             machine.insert(record);
@@ -262,11 +265,16 @@ impl Machine {
             Input::Planned { result, logs } => self.planned(result, logs, &mut changes)?,
             Input::Activated { key, activation } => self.activated(key, activation, &mut changes),
             Input::Accepted { key, call } => self.accepted(key, call, &mut changes),
+            Input::Noticed { key, call, notice } => self.noticed(key, call, notice, &mut changes),
             Input::Answered { key, call, answer } => {
+                self.heard(key, Some(call), &mut changes);
                 self.answered(key, call, answer, &mut changes)?;
             }
             Input::Membership(change) => self.membership(change, &mut changes),
-            Input::Checked { key, info } => self.checked(key, info, &mut changes),
+            Input::Checked { key, info } => {
+                self.heard(key, None, &mut changes);
+                self.checked(key, info, &mut changes);
+            }
             Input::Command(command) => self.command(command, &mut changes),
             Input::Woken => self.woken(&mut changes),
             Input::Stamped => self.stamped(&mut changes)?,
@@ -278,6 +286,7 @@ impl Machine {
         match changes.illegal.take() {
             Some(illegal) => Err(illegal),
             None => {
+                self.drop_notices(&mut changes);
                 self.keep_going(&mut changes);
                 self.keep_awake(&mut changes);
                 Ok(changes.done(self))
@@ -374,6 +383,9 @@ impl Machine {
         debug_assert_eq!(record.seq.0 as usize, self.records.len());
         self.by_id.insert(record.agent.clone(), record.seq);
         self.by_state.entry(record.state).or_default().insert(record.seq);
+        if record.notice.as_ref().is_some_and(Notice::is_silence) {
+            self.silent.insert(record.seq);
+        }
         self.records.push(record);
     }
 

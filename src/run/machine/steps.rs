@@ -157,10 +157,10 @@ impl Machine {
             self.activate(seq, attempt, changes);
             return;
         };
-        let address = record.address.clone();
+        let (address, noticed) = (record.address.clone(), record.notice.clone());
         self.alarms.set(seq, deadline(&attempt.journal, step, self.run.progress.held));
         self.attempts.insert(seq, Attempt { doing: Doing::Checking, ..attempt });
-        changes.effects.push(Effect::Check { key, address });
+        changes.effects.push(Effect::Check { key, address, noticed });
     }
 
     /// Takes notice of the value of a step that ended well, and goes on with the next one.
@@ -252,10 +252,10 @@ impl Machine {
 
     fn step_ended(&mut self, seq: AgentSeq, failure: Option<Failure>, changes: &mut Changes) {
         let Some(record) = Machine::record(self, seq) else { return };
-        let attempt = record.present_attempt().attempt;
-        let agent = record.agent.clone();
-        let step = self.step_name(record.step);
-        changes.event(self, Happened::StepEnded { agent, step, attempt, failure });
+        let (key, agent) = (record.present_attempt(), record.agent.clone());
+        let action_id = record.action.filter(|sent| sent.key == key).map(|sent| sent.action_id);
+        let (step, attempt) = (self.step_name(record.step), key.attempt);
+        changes.event(self, Happened::StepEnded { agent, step, attempt, failure, action_id });
         changes.records.insert(seq);
     }
 

@@ -1,9 +1,9 @@
 //! What one agent does just now, in words.
 
-use super::explanation::{InFlight, NAMED, OpenAttempt, UNCONFIRMED_AFTER};
-use super::words::{at, near, quoted, since};
+use super::explanation::{ActionOut, InFlight, NAMED, OpenAttempt, UNCONFIRMED_AFTER};
+use super::words::{agents, at, near, quoted, since};
 use crate::playbook::Step;
-use crate::run::{AgentRecord, AgentState, CallName, Millis, Run, StepPhase, Timestamp};
+use crate::run::{AgentRecord, AgentState, CallName, Millis, Notice, Run, StepPhase, Timestamp};
 
 /// The agents in flight, some by name: `node-1 …; node-2 …; and 3 more`.
 pub(super) fn in_flight(run: &Run, known: &[InFlight], now: Timestamp) -> String {
@@ -50,7 +50,7 @@ fn doing(run: &Run, agent: &InFlight, now: Timestamp) -> String {
         StepPhase::Trying => {
             let timeout = step.and_then(|step| step.timeout).unwrap_or(Step::DEFAULT_TIMEOUT);
             let what = trying(&name, &tries, agent.attempt, (hold, timeout), now);
-            format!("{id} {what}{}", silent(record))
+            format!("{id} {what}{}{}", queued(record, now), silent(record))
         }
         StepPhase::RetryAt { at: _ } if hold => format!("{id} is on hold before {name} again"),
         StepPhase::RetryAt { at: moment } => {
@@ -65,8 +65,9 @@ fn doing(run: &Run, agent: &InFlight, now: Timestamp) -> String {
             let out = out.unwrap_or_default();
             format!(
                 "{id} has had an action of {name} out {out} whose attempt is over; that is waited for \
-                 until {} at the latest",
-                near(until, now)
+                 until {} at the latest{}",
+                near(until, now),
+                queued(record, now)
             )
         }
     }
@@ -111,9 +112,60 @@ fn trying(
     }
 }
 
+/// The agents that give no good answer, some by name; none where all do.
+pub(super) fn not_answering(run: &Run, known: &[AgentRecord], now: Timestamp) -> Option<String> {
+    let all = run.progress.silent.agents;
+    let of = |record: &AgentRecord| match &record.notice {
+        Some(Notice::NoAnswer { since, message, errors }) => {
+            let how = if *errors { ", with errors alone" } else { "" };
+            Some(format!(
+                "{} (since {}{how}: {})",
+                record.agent,
+                near(*since, now),
+                quoted(message)
+            ))
+        }
+        Some(Notice::Queued { .. }) | None => None,
+    };
+    let named: Vec<String> = known.iter().filter_map(of).take(NAMED).collect();
+    let verb = if all == 1 { "does" } else { "do" };
+    let head = format!("{} {verb} not answer", agents(all));
+    match (all, named.is_empty()) {
+        (0, _) => None,
+        (_, true) => Some(head),
+        (_, false) => Some(format!("{head}: {}", and_more(named, all))),
+    }
+}
+
+/// That the action of the agent waits there for others.
+fn queued(record: &AgentRecord, now: Timestamp) -> String {
+    let Some(Notice::Queued { since, before, behind }) = &record.notice else {
+        return String::new();
+    };
+    let since = near(*since, now);
+    let behind = behind.as_deref().map(|kind| format!(": {kind} goes first")).unwrap_or_default();
+    match before {
+        0 => format!(" (NEW since {since}: the agent has not begun it, and no other comes before)"),
+        1 => format!(" (NEW since {since}, behind 1 other in the agent's queue{behind})"),
+        _ => format!(" (NEW since {since}, behind {before} others in the agent's queue{behind})"),
+    }
+}
+
+/// The action of an agent that may still be running.
+pub(super) fn action_of(record: &AgentRecord) -> Option<ActionOut> {
+    let is_out = record.outstanding.is_some()
+        || record.state == AgentState::Running && record.phase == StepPhase::Trying;
+    let sent = record.last_action().filter(|sent| {
+        is_out && (record.outstanding.is_some() || sent.key == record.present_attempt())
+    })?;
+    let (agent, notice) = (record.agent.clone(), record.notice.clone());
+    Some(ActionOut { agent, action_id: sent.action_id, notice })
+}
+
 /// That the agent was silent when it was asked about its node last.
 fn silent(record: &AgentRecord) -> &'static str {
-    match record.node.is_null() && record.node_seen_at.is_some() {
+    let is_told = record.notice.as_ref().is_some_and(Notice::is_silence);
+    match record.node.is_null() && record.node_seen_at.is_some() && !is_told {
         true => " (it did not answer when it was asked about its node)",
         false => "",
     }

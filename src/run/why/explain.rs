@@ -1,7 +1,7 @@
 //! The paragraph: one function for each situation of a run.
 
-use super::agents::{action_out_since, failed, in_flight};
-use super::explanation::{Explanation, InFlight, Known, NextCommand};
+use super::agents::{action_of, action_out_since, failed, in_flight, not_answering};
+use super::explanation::{ActionOut, Explanation, InFlight, Known, NextCommand};
 use super::words::{agents, at, counts, length, moment, near, quoted, since, word};
 use crate::run::machine::CANCEL_DEADLINE;
 use crate::run::{
@@ -28,8 +28,10 @@ pub fn explain(run: &Run, known: &Known, now: Timestamp) -> Explanation {
         RunStatus::Finishing => telling.finishing(),
         RunStatus::Done | RunStatus::Failed | RunStatus::Cancelled => telling.ended(),
     }
+    let actions = telling.actions();
     let Telling { text, next, .. } = telling;
-    Explanation { status: run.progress.status, since: run.progress.since, text, next }
+    let (status, since) = (run.progress.status, run.progress.since);
+    Explanation { status, since, text, next, actions }
 }
 
 struct Telling<'a> {
@@ -58,6 +60,27 @@ impl Telling<'_> {
             None => format!("run {command} {}", self.run.id()),
         };
         self.next.push(NextCommand { effect: effect.to_owned(), command });
+    }
+
+    /// The actions that may still be running, each once.
+    fn actions(&self) -> Vec<ActionOut> {
+        let Known { running, failed, silent } = self.known;
+        let running = running.iter().map(|agent| &agent.record);
+        let out = running.chain(silent).chain(failed).filter_map(action_of);
+        let mut actions: Vec<ActionOut> = Vec::new();
+        for action in out {
+            if actions.iter().all(|known| known.agent != action.agent) {
+                actions.push(action);
+            }
+        }
+        actions
+    }
+
+    /// Names the agents that give no good answer.
+    fn say_silent(&mut self) {
+        if let Some(text) = not_answering(self.run, &self.known.silent, self.now) {
+            self.say(&text);
+        }
     }
 
     fn count(&self, state: AgentState) -> u32 {
@@ -158,6 +181,7 @@ impl Telling<'_> {
         if busy {
             self.say_in_flight("It waits for agents that are in flight");
         }
+        self.say_silent();
         if !entering {
             self.say_planned(busy);
         }
@@ -225,6 +249,7 @@ impl Telling<'_> {
         } else {
             self.say("No agent is in flight");
         }
+        self.say_silent();
         self.say_failed();
         self.say_left_out();
         self.say("It waits for a person");
@@ -319,6 +344,7 @@ impl Telling<'_> {
                  latest"
             ));
         }
+        self.say_silent();
         self.say("Then it ends as CANCELLED, by itself");
         self.offer_give_up(Millis(0));
     }

@@ -2,9 +2,11 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::run::{
-    AgentRecord, AgentState, CallName, Journal, Millis, RunStatus, StepPhase, Timestamp,
+    AgentId, AgentRecord, AgentState, CallName, Journal, Millis, Notice, RunStatus, StepPhase,
+    Timestamp,
 };
 
 /// Agents that are named in one paragraph: with more nobody reads it to its end.
@@ -21,6 +23,21 @@ pub struct Explanation {
     pub text: String,
     /// What would move it, the most obvious first; nothing where nothing is left to do.
     pub next: Vec<NextCommand>,
+    /// Actions of the agents that the text names, which may still be running.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub actions: Vec<ActionOut>,
+}
+
+/// An action that may still be running: its agent can be asked for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ActionOut {
+    /// The agent.
+    pub agent: AgentId,
+    /// Identifier of the action, by which the agent knows it.
+    pub action_id: Uuid,
+    /// What is noticed of it, where it does not go on as it should.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice: Option<Notice>,
 }
 
 /// Something that a person can do about a run.
@@ -39,6 +56,8 @@ pub struct Known {
     pub running: Vec<InFlight>,
     /// Some that are FAILED.
     pub failed: Vec<AgentRecord>,
+    /// Those that the run names as giving no good answer.
+    pub silent: Vec<AgentRecord>,
 }
 
 /// An agent that is RUNNING.
@@ -71,7 +90,8 @@ impl From<&Journal> for OpenAttempt {
 }
 
 /// Keeps those of some records that tell most about what a run waits for: actions of attempts that are
-/// over first, then attempts that go on, the oldest first.
+/// over first, then attempts that go on, those of which something is noticed before others, and the oldest
+/// first.
 pub fn most_telling(records: &mut Vec<AgentRecord>) {
     let rank = |record: &AgentRecord| match record.phase {
         StepPhase::Settling { .. } => 0,
@@ -80,7 +100,9 @@ pub fn most_telling(records: &mut Vec<AgentRecord>) {
         StepPhase::Waiting => 3,
     };
     records.retain(|record| record.state == AgentState::Running);
-    records.sort_by_key(|record| (rank(record), record.started_at, record.seq));
+    records.sort_by_key(|record| {
+        (rank(record), record.notice.is_none(), record.started_at, record.seq)
+    });
     records.truncate(NAMED);
 }
 

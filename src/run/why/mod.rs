@@ -7,10 +7,14 @@ mod agents;
 mod explain;
 mod explanation;
 #[cfg(test)]
+mod noticed_tests;
+#[cfg(test)]
 mod samples;
 #[cfg(test)]
 mod tests;
 mod words;
 
 pub use explain::explain;
-pub use explanation::{Explanation, InFlight, Known, NextCommand, OpenAttempt, most_telling};
+pub use explanation::{
+    ActionOut, Explanation, InFlight, Known, NextCommand, OpenAttempt, most_telling,
+};

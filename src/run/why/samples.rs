@@ -107,7 +107,7 @@ pub(super) fn outstanding() -> Option<Outstanding> {
 }
 
 pub(super) fn known(running: Vec<InFlight>) -> Known {
-    Known { running, failed: Vec::new() }
+    Known { running, ..Known::default() }
 }
 
 /// Checks the text, and the commands without what is the same in all of them.
@@ -122,4 +122,5 @@ pub(super) fn check(run: &Run, known: &Known, text: &str, commands: &[&str]) {
     assert!(told.next.iter().all(|next| !next.effect.is_empty()));
 }
 
-pub(super) const NOBODY: Known = Known { running: Vec::new(), failed: Vec::new() };
+pub(super) const NOBODY: Known =
+    Known { running: Vec::new(), failed: Vec::new(), silent: Vec::new() };

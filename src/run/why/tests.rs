@@ -261,7 +261,7 @@ fn a_paused_run_with_agents_that_still_go_and_others_that_failed() {
     let going = in_flight(1, StepPhase::Trying, Some((CallName::RunAction, 240, true)));
     let mut left = failed(2, "out of time.");
     left.outstanding = outstanding();
-    let known = Known { running: vec![going], failed: vec![left, failed(5, "no space")] };
+    let known = Known { running: vec![going], failed: vec![left, failed(5, "no space")], ..NOBODY };
     let text = "The run has been PAUSED since 2025-11-22T09:00:00Z (4m05s), in stage secondaries (1 of \
                 2): 3 done, 6 failed, 2 running, 6 pending. Its budget is exceeded: 2 agents failed, the \
                 budget allows 1. Agents that have started still finish their steps: node-1 has had an \
@@ -355,7 +355,7 @@ fn a_run_that_has_ended() {
     let counts = [(AgentState::Done, 7), (AgentState::Failed, 1), (AgentState::Skipped, 1)];
     let some_failed =
         ended(RunStatus::Done, &counts, 2, "1 of 9 agents failed, the budget allows 1");
-    let known = Known { running: Vec::new(), failed: vec![failed(2, "no space")] };
+    let known = Known { failed: vec![failed(2, "no space")], ..NOBODY };
     let text = "The run ended as DONE at 2025-11-22T09:03:20Z, after 3m20s: 1 of 9 agents failed, the \
                 budget allows 1. In stage primary (2 of 2) it left 7 done, 1 failed, 1 skipped. Failed: \
                 node-2 in step drain (action-failed: no space).";
