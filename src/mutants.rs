@@ -62,6 +62,8 @@ pub(crate) mod chosen {
         AnswerNotRecorded,
         /// The next attempt does not wait for an action whose time is over.
         OutstandingForgotten,
+        /// An answer about an action that can't be read counts as its end.
+        GarbledEndsAction,
         /// An agent whose next attempt is due later is not woken for it after the run was taken up.
         RetryForgotten,
         /// How an agent had ended is forgotten once it has left a second time.
@@ -84,7 +86,7 @@ pub(crate) mod chosen {
 
     impl Mutant {
         /// All of them.
-        pub const ALL: [Self; 24] = [
+        pub const ALL: [Self; 25] = [
             Self::PerformBeforeCommit,
             Self::TornCommit,
             Self::PostWithoutLook,
@@ -100,6 +102,7 @@ pub(crate) mod chosen {
             Self::FinishTsOnRunFirst,
             Self::AnswerNotRecorded,
             Self::OutstandingForgotten,
+            Self::GarbledEndsAction,
             Self::RetryForgotten,
             Self::EndingForgotten,
             Self::RemovedOnFirstAbsence,

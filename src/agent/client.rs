@@ -35,9 +35,12 @@ pub enum Scheduled {
 pub struct ActionStatus {
     /// Its phase.
     pub phase: ActionPhase,
-    /// Its result, or how far it is.
+    /// Its result, or how far it is; null where it was left out.
     pub payload: Value,
-    /// The agent's message when it failed.
+    /// Why the payload was left out, where it is more than may come in: what was found and what was
+    /// expected.
+    pub unread: Option<String>,
+    /// The agent's message when it failed, with the causes that it told.
     pub error: Option<String>,
 }
 
@@ -104,8 +107,9 @@ pub enum AgentError {
         /// The agent's message.
         message: String,
     },
-    /// The agent refused the request (4xx); the same request will be refused again.
-    #[error("{address} refused the request with {status}: {message}")]
+    /// The request was refused (4xx, or a redirect) and had no effect; the same request will be refused
+    /// again.
+    #[error("{address} answered {status}: {message}")]
     Refused {
         /// Base URL of the agent.
         address: String,
@@ -114,7 +118,8 @@ pub enum AgentError {
         /// The agent's message.
         message: String,
     },
-    /// The answer does not follow the specification.
+    /// The answer does not follow the specification, or is more than may come in. Who asks again is
+    /// answered the same.
     #[error("{address} answered something unexpected: {message}")]
     Malformed {
         /// Base URL of the agent.

@@ -72,6 +72,10 @@ pub enum Fault {
     DropRequest,
     /// The agent answers 503; no effect.
     Break,
+    /// It takes effect; its answer can't be read.
+    GarbleAnswer,
+    /// It is lost on its way, and somebody else gives an answer that can't be read.
+    GarbleRequest,
 }
 
 /// What an agent does with a POST of an action that it knows.
@@ -123,6 +127,7 @@ struct FakeAgent {
     known_id: KnownId,
     latency: Millis,
     unreachable_until: Option<Timestamp>,
+    garbled_until: Option<Timestamp>,
     faults: VecDeque<Fault>,
     status: String,
     attributes: Map<String, Value>,
@@ -155,6 +160,7 @@ impl FakeAgents {
             known_id: KnownId::default(),
             latency: Millis(0),
             unreachable_until: None,
+            garbled_until: None,
             faults: VecDeque::new(),
             status: "HEALTHY".to_owned(),
             attributes: Map::new(),
@@ -197,6 +203,11 @@ impl FakeAgents {
     /// Changes what the agent says when it is asked for its queue.
     pub fn set_queue(&self, address: &str, queue: FakeQueue) {
         self.change(address, |agent| agent.queue = queue);
+    }
+
+    /// Gives answers to looks, and about the node, that can't be read until then.
+    pub fn set_garbled_until(&self, address: &str, until: Timestamp) {
+        self.change(address, |agent| agent.garbled_until = Some(until));
     }
 
     /// Changes the status of the node.
@@ -285,6 +296,13 @@ impl FakeAgents {
         Ok(())
     }
 
+    /// Whether what the agent answers to a look can be read.
+    fn readable(&self, address: &str) -> Result<(), AgentError> {
+        let now = self.clock.now();
+        let until = self.ask(address, |agent| agent.garbled_until)?;
+        if until.is_some_and(|until| now < until) { Err(garbled(address)) } else { Ok(()) }
+    }
+
     /// Runs `ask` on an agent that was reached.
     fn ask<T>(
         &self,
@@ -321,6 +339,7 @@ impl AgentClient for FakeAgents {
         let now = self.clock.now();
         let found = self.ask(address, |agent| agent.look(id, now))?;
         self.answer(address).await?;
+        self.readable(address)?;
         Ok(found)
     }
 
@@ -346,8 +365,14 @@ impl AgentClient for FakeAgents {
             }),
         })?;
         self.answer(address).await?;
+        self.readable(address)?;
         Ok(node)
     }
+}
+
+fn garbled(address: &str) -> AgentError {
+    let message = "the body: found \"<html>\", expected a JSON object".to_owned();
+    AgentError::Malformed { address: address.to_owned(), message }
 }
 
 /// Notes the end of a POST, also when its future is dropped.
@@ -397,6 +422,11 @@ impl FakeAgent {
                 Err(no_answer())
             }
             Some(Fault::DropRequest) => Err(no_answer()),
+            Some(Fault::GarbleAnswer) => {
+                self.effect(address, id, now)?;
+                Err(garbled(address))
+            }
+            Some(Fault::GarbleRequest) => Err(garbled(address)),
             Some(Fault::Break) => Err(AgentError::Broken {
                 address: address.to_owned(),
                 status: 503,
@@ -457,13 +487,13 @@ impl FakeAgent {
         }
         if busy {
             let (phase, payload) = (ActionPhase::New, Value::Null);
-            return Some(ActionStatus { phase, payload, error: None });
+            return Some(ActionStatus { phase, payload, unread: None, error: None });
         }
         let ended = |when: &When, looks: u32, from: Timestamp| match when {
             When::Looks(count) => looks >= *count,
             When::After(length) => now >= from.plus(*length),
         };
-        let status = |phase, payload, error| ActionStatus { phase, payload, error };
+        let status = |phase, payload, error| ActionStatus { phase, payload, unread: None, error };
         match &self.script {
             Script::Succeed { when, payload } if ended(when, action.looks, action.from) => {
                 action.end = Some(status(ActionPhase::Done, payload.clone(), None));

@@ -1,14 +1,20 @@
 //! Speaks to agents over HTTP.
 
-use std::error::Error as _;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reqwest::{Response, StatusCode};
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION};
+use reqwest::{RequestBuilder, Response, StatusCode};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::client::{
     ActionRequest, ActionStatus, AgentClient, AgentError, QueuedAction, Scheduled,
+};
+use super::door::bounds::{ACTION_BYTES, NODE, QUEUE, REFUSAL_BYTES, SCHEDULED_BYTES};
+use super::door::{
+    Bodies, Body, NoBody, Pace, cut, describe, error_message, is_not_http, read_action, read_node,
+    read_queue, read_scheduled,
 };
 use super::tls::{AgentHttpError, client_config};
 use super::wire;
@@ -19,35 +25,50 @@ use crate::run::NodeInfo;
 /// told apart from one that does not answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Until the whole answer must be there. Agents answer from memory or their own store.
+/// Until the answer must begin. Agents answer from memory or their own store.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Until the next piece of an answer must be there.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Bytes in a second that come of an answer at least. The slowest lines that nodes are behind carry
+/// several times that; and the largest answer about an action takes at most four and a half hours so,
+/// that about a node 17 minutes.
+const MIN_RATE: u32 = 256;
+
+/// Bytes in a second at which a request is taken to be sent at least: the time for that is added to
+/// [`REQUEST_TIMEOUT`]. Only arguments of actions are large, up to 1 MiB.
+const SEND_RATE: u32 = 32 * 1024;
 
 /// How long an unused connection is kept: longer than the longest wait between two looks at an
 /// action, so that following one uses one connection.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+const CONNECTION_KEPT: Duration = Duration::from_secs(30);
 
 /// Unused connections kept for each host. An agent has one call in flight in a run, but many agents may
 /// be behind one address, and a connection that is not kept is made anew for each call.
 const IDLE_CONNECTIONS: usize = 1_024;
-
-/// Bytes of an answer that are read: a payload of 1 MiB, as much again for arguments, and room for
-/// the backtraces that agents put in.
-const MAX_RESPONSE_BYTES: usize = 4 * 1024 * 1024;
 
 /// Settings of [`HttpAgents`].
 #[derive(Clone, Debug)]
 pub struct AgentHttpConfig {
     /// Until a connection must stand.
     pub connect_timeout: Duration,
-    /// Until the whole answer must be there, from the start of the request.
+    /// Until the answer must begin, from the start of the request; longer for a large request.
     pub request_timeout: Duration,
+    /// How slowly the rest of it may come.
+    pub pace: Pace,
     /// How connections to `https` addresses are secured. Without it none of those can be reached.
     pub tls: Option<Tls>,
 }
 
 impl Default for AgentHttpConfig {
     fn default() -> Self {
-        Self { connect_timeout: CONNECT_TIMEOUT, request_timeout: REQUEST_TIMEOUT, tls: None }
+        Self {
+            connect_timeout: CONNECT_TIMEOUT,
+            request_timeout: REQUEST_TIMEOUT,
+            pace: Pace { idle: IDLE_TIMEOUT, rate: MIN_RATE },
+            tls: None,
+        }
     }
 }
 
@@ -56,6 +77,8 @@ impl Default for AgentHttpConfig {
 #[derive(Clone, Debug)]
 pub struct HttpAgents {
     client: reqwest::Client,
+    request_timeout: Duration,
+    bodies: Bodies,
 }
 
 impl HttpAgents {
@@ -65,21 +88,89 @@ impl HttpAgents {
             .tls_backend_preconfigured(client_config(config.tls.as_ref())?)
             .user_agent(concat!("replibook/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(config.connect_timeout)
-            .timeout(config.request_timeout)
-            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_idle_timeout(CONNECTION_KEPT)
             .pool_max_idle_per_host(IDLE_CONNECTIONS)
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .no_proxy()
             .build()?;
-        Ok(Self { client })
+        let bodies = Bodies::new(config.pace);
+        Ok(Self { client, request_timeout: config.request_timeout, bodies })
     }
 
-    async fn get(&self, address: &str, path: &str) -> Result<(StatusCode, Vec<u8>), AgentError> {
-        let request = self.client.get(url(address, path));
-        let response = request.send().await.map_err(|error| transport(address, error))?;
+    /// Sends a request with a body of so many bytes, and waits until the answer begins.
+    async fn send(
+        &self,
+        address: &str,
+        request: RequestBuilder,
+        bytes: usize,
+    ) -> Result<Response, AgentError> {
+        let sending = Duration::from_secs_f64(bytes as f64 / f64::from(SEND_RATE));
+        let limit = self.request_timeout + sending;
+        match timeout(limit, request.send()).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err(transport(address, &error)),
+            Err(_) => {
+                let message = format!("no answer began within {limit:.1?}");
+                Err(AgentError::NoAnswer { address: address.to_owned(), message })
+            }
+        }
+    }
+
+    async fn get(&self, address: &str, path: &str) -> Result<Response, AgentError> {
+        self.send(address, self.client.get(url(address, path)), 0).await
+    }
+
+    /// The body of an answer that is a success, and at most `limit` bytes.
+    async fn body(
+        &self,
+        address: &str,
+        response: Response,
+        limit: usize,
+    ) -> Result<Body, AgentError> {
+        if !response.status().is_success() {
+            return Err(self.failure(address, response).await);
+        }
+        if let Some(encoding) = response.headers().get(CONTENT_ENCODING)
+            && encoding.as_bytes() != b"identity"
+        {
+            let encoding = cut(&String::from_utf8_lossy(encoding.as_bytes()));
+            let message =
+                format!("the body: found it encoded as {encoding:?}, expected plain JSON");
+            return Err(malformed(address, message));
+        }
+        self.bodies.read(response, limit).await.map_err(|error| match error {
+            NoBody::TooLarge { .. } => malformed(address, error.to_string()),
+            NoBody::Broken(error) => transport(address, &error),
+            NoBody::TooSlow { .. } => {
+                let message = error.to_string();
+                AgentError::NoAnswer { address: address.to_owned(), message }
+            }
+        })
+    }
+
+    /// What an answer without success means.
+    async fn failure(&self, address: &str, response: Response) -> AgentError {
         let status = response.status();
-        Ok((status, read_body(address, response).await?))
+        let location = response.headers().get(LOCATION).cloned();
+        let body = self.bodies.beginning(response, REFUSAL_BYTES).await;
+        let mut message = error_message(&body);
+        if let Some(location) = location.filter(|_| status.is_redirection()) {
+            let to = String::from_utf8_lossy(location.as_bytes()).into_owned();
+            message = cut(&format!("redirects to {to}, which is not followed"));
+        }
+        if status == StatusCode::NOT_FOUND {
+            message.push_str(" (is the path in the address right?)");
+        }
+        let (address, number) = (address.to_owned(), status.as_u16());
+        match Meaning::of(status) {
+            Meaning::Broken => AgentError::Broken { address, status: number, message },
+            Meaning::Refused => AgentError::Refused { address, status: number, message },
+            Meaning::Nothing => {
+                let message = format!("found status {number}, expected 200");
+                AgentError::Malformed { address, message }
+            }
+        }
     }
 }
 
@@ -90,47 +181,70 @@ impl AgentClient for HttpAgents {
         address: &str,
         request: &ActionRequest,
     ) -> Result<Scheduled, AgentError> {
-        let body = wire::schedule_body(request);
-        let post = self.client.post(url(address, "action")).json(&body);
-        let response = post.send().await.map_err(|error| transport(address, error))?;
-        let status = response.status();
-        let answer = read_body(address, response).await?;
-        if status == StatusCode::CONFLICT {
+        let body = wire::schedule_body(request).to_string();
+        let (bytes, url) = (body.len(), url(address, "action"));
+        let post = self.client.post(url).header(CONTENT_TYPE, "application/json").body(body);
+        let response = self.send(address, post, bytes).await?;
+        if response.status() == StatusCode::CONFLICT {
+            // Read, so that the connection can be used again.
+            self.bodies.beginning(response, REFUSAL_BYTES).await;
             return Ok(Scheduled::Known);
         }
-        if !status.is_success() {
-            return Err(failure(address, status, &answer));
-        }
-        wire::read_scheduled(&answer, request.id)
+        let body = self.body(address, response, SCHEDULED_BYTES).await?;
+        read_scheduled(&body, request.id)
             .map(|()| Scheduled::Accepted)
-            .map_err(|message| malformed(address, message))
+            .map_err(|error| malformed(address, error.to_string()))
     }
 
     async fn action(&self, address: &str, id: Uuid) -> Result<Option<ActionStatus>, AgentError> {
-        let (status, answer) = self.get(address, &format!("action/{id}")).await?;
-        if status == StatusCode::NOT_FOUND {
+        let response = self.get(address, &format!("action/{id}")).await?;
+        if response.status() == StatusCode::NOT_FOUND {
+            self.bodies.beginning(response, REFUSAL_BYTES).await;
             return Ok(None);
         }
-        if !status.is_success() {
-            return Err(failure(address, status, &answer));
-        }
-        wire::read_action(&answer, id).map(Some).map_err(|message| malformed(address, message))
+        let body = self.body(address, response, ACTION_BYTES).await?;
+        read_action(&body, id).map(Some).map_err(|error| malformed(address, error.to_string()))
     }
 
     async fn queue(&self, address: &str) -> Result<Vec<QueuedAction>, AgentError> {
-        let (status, answer) = self.get(address, "actions/queue").await?;
-        if !status.is_success() {
-            return Err(failure(address, status, &answer));
-        }
-        wire::read_queue(&answer).map_err(|message| malformed(address, message))
+        let response = self.get(address, "actions/queue").await?;
+        let body = self.body(address, response, QUEUE.bytes).await?;
+        read_queue(&body).map_err(|error| malformed(address, error.to_string()))
     }
 
     async fn node(&self, address: &str) -> Result<NodeInfo, AgentError> {
-        let (status, answer) = self.get(address, "info/node").await?;
-        if !status.is_success() {
-            return Err(failure(address, status, &answer));
+        let response = self.get(address, "info/node").await?;
+        let body = self.body(address, response, NODE.bytes).await?;
+        read_node(&body).map_err(|error| malformed(address, error.to_string()))
+    }
+}
+
+/// What a status without success says.
+enum Meaning {
+    /// The same request may go well later.
+    Broken,
+    /// It will be refused again, and had no effect.
+    Refused,
+    /// Nothing that the specification knows.
+    Nothing,
+}
+
+impl Meaning {
+    fn of(status: StatusCode) -> Self {
+        match status {
+            // These are refusals by number, but say that the same request may go well later.
+            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
+                Self::Broken
+            }
+            // Somebody says that the agent is elsewhere: what was sent did nothing here.
+            StatusCode::MOVED_PERMANENTLY
+            | StatusCode::FOUND
+            | StatusCode::TEMPORARY_REDIRECT
+            | StatusCode::PERMANENT_REDIRECT => Self::Refused,
+            _ if status.is_server_error() => Self::Broken,
+            _ if status.is_client_error() => Self::Refused,
+            _ => Self::Nothing,
         }
-        wire::read_node(&answer).map_err(|message| malformed(address, message))
     }
 }
 
@@ -139,61 +253,21 @@ fn url(address: &str, path: &str) -> String {
     format!("{}/api/unstable/{path}", address.trim_end_matches('/'))
 }
 
-/// Reads the body, and no more of it than the limit.
-async fn read_body(address: &str, mut response: Response) -> Result<Vec<u8>, AgentError> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| no_answer(address, &error))? {
-        if body.len() + chunk.len() > MAX_RESPONSE_BYTES {
-            let message =
-                format!("the body: found more than {MAX_RESPONSE_BYTES} bytes, expected less");
-            return Err(malformed(address, message));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
-}
-
-/// What an answer without success means.
-fn failure(address: &str, status: StatusCode, body: &[u8]) -> AgentError {
-    // These three are refusals by number, but say that the same request may go well later.
-    let passing =
-        [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
+/// Tells a request that was never sent from one that may have been, and from one that something
+/// answered which speaks no HTTP.
+fn transport(address: &str, error: &reqwest::Error) -> AgentError {
+    let message = describe(error);
     let address = address.to_owned();
-    let message = wire::error_message(body);
-    if status.is_server_error() || passing.contains(&status) {
-        AgentError::Broken { address, status: status.as_u16(), message }
-    } else if status.is_client_error() {
-        AgentError::Refused { address, status: status.as_u16(), message }
-    } else {
-        let message = format!("found status {}, expected 200", status.as_u16());
-        AgentError::Malformed { address, message }
-    }
-}
-
-/// Tells a request that was never sent from one that may have been.
-fn transport(address: &str, error: reqwest::Error) -> AgentError {
     if error.is_connect() || error.is_builder() {
-        AgentError::Connect { address: address.to_owned(), message: describe(&error) }
+        AgentError::Connect { address, message }
+    } else if is_not_http(error) {
+        let message = format!("found no HTTP ({message}), expected an answer of the agent API");
+        AgentError::Malformed { address, message }
     } else {
-        no_answer(address, &error)
+        AgentError::NoAnswer { address, message }
     }
-}
-
-fn no_answer(address: &str, error: &reqwest::Error) -> AgentError {
-    AgentError::NoAnswer { address: address.to_owned(), message: describe(error) }
 }
 
 fn malformed(address: &str, message: String) -> AgentError {
     AgentError::Malformed { address: address.to_owned(), message }
-}
-
-/// The causes of an error, which say more than the error itself ("error sending request").
-pub(super) fn describe(error: &reqwest::Error) -> String {
-    let mut causes = Vec::new();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        causes.push(cause.to_string());
-        source = cause.source();
-    }
-    if causes.is_empty() { error.to_string() } else { causes.join(": ") }
 }

@@ -84,7 +84,10 @@ pub(super) fn agent_error(error: CallError) -> AgentError {
     match error {
         CallError::Failed(message) => AgentError::Failed(message),
         CallError::Refused(message) => AgentError::Refused(message),
-        CallError::Unreachable(message) => AgentError::Unreachable(message),
+        // The interface of steps has no word of its own for an answer that can't be read.
+        CallError::Unreachable(message) | CallError::Malformed(message) => {
+            AgentError::Unreachable(message)
+        }
         CallError::Lost(message) => AgentError::Lost(message),
         CallError::TimedOut(message) => AgentError::TimedOut(message),
     }

@@ -62,7 +62,7 @@ impl Replay {
         }
         self.consumed += 1;
         self.now = answered.at;
-        self.trouble = answered.answer.error().map(reason);
+        self.trouble = answered.answer.error().map(CallError::reason);
         Ok(answered.answer)
     }
 
@@ -107,15 +107,6 @@ fn differs(number: usize, expected: CallName, call: &Call) -> Stop {
 /// The name of a call as a plugin's author knows it.
 pub(super) fn word(name: CallName) -> &'static str {
     name.as_str()
-}
-
-fn reason(error: &CallError) -> FailureReason {
-    match error {
-        CallError::Failed(_) | CallError::Refused(_) => FailureReason::ActionFailed,
-        CallError::Unreachable(_) => FailureReason::Unreachable,
-        CallError::Lost(_) => FailureReason::ActionLost,
-        CallError::TimedOut(_) => FailureReason::TimedOut,
-    }
 }
 
 #[cfg(test)]

@@ -243,6 +243,8 @@ pub(super) fn is_limit(reason: FailureReason) -> bool {
         | FailureReason::PluginUnavailable
         | FailureReason::NotDeterministic => true,
         FailureReason::ActionFailed
+        | FailureReason::Refused
+        | FailureReason::Malformed
         | FailureReason::Unreachable
         | FailureReason::ActionLost
         | FailureReason::StepFailed

@@ -315,7 +315,16 @@ pub struct Failure {
     pub at: Timestamp,
 }
 
+/// Bytes of the message of a failure, as many as of that of a plugin: it stands in the record, also when
+/// its stage is over, and in two events of each attempt, and many of them may be in one commit.
+const MAX_FAILURE_BYTES: usize = 4 * 1024;
+
 impl Failure {
+    /// The failure of a step; of the message the beginning, where it is longer than what is kept.
+    pub(super) fn new(reason: FailureReason, message: String, step: String, at: Timestamp) -> Self {
+        Self { reason, message: beginning(message, MAX_FAILURE_BYTES), step, at }
+    }
+
     /// That of an agent which left before its steps ended, where the stage counts that as a failure.
     pub(super) fn left_cluster(step: String, at: Timestamp) -> Self {
         let message = "the agent left the cluster before its steps ended".to_owned();
@@ -323,12 +332,30 @@ impl Failure {
     }
 }
 
+/// At most so many bytes of a message that may quote what agents say, with a sign where there was more.
+/// Control characters are replaced: as JSON each of them is six bytes.
+pub(super) fn beginning(mut message: String, bytes: usize) -> String {
+    if message.len() > bytes {
+        message.truncate(message.floor_char_boundary(bytes));
+        message.push('…');
+    }
+    let is_odd = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if message.contains(is_odd) {
+        message = message.replace(is_odd, "\u{fffd}");
+    }
+    message
+}
+
 /// The reasons for a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailureReason {
-    /// An action ended in FAILED, or the agent refused it.
+    /// An action ended in FAILED.
     ActionFailed,
+    /// The agent, or what stands before it, refused the request: nothing was done.
+    Refused,
+    /// The agent answered what can't be read, or is more than may come in.
+    Malformed,
     /// The agent could not be reached until the deadline.
     Unreachable,
     /// The agent no longer knows an action that it had accepted.
@@ -363,8 +390,10 @@ pub enum FailureReason {
 
 impl FailureReason {
     /// Every reason.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::ActionFailed,
+        Self::Refused,
+        Self::Malformed,
         Self::Unreachable,
         Self::ActionLost,
         Self::StepFailed,
@@ -386,6 +415,8 @@ impl FailureReason {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ActionFailed => "action-failed",
+            Self::Refused => "refused",
+            Self::Malformed => "malformed",
             Self::Unreachable => "unreachable",
             Self::ActionLost => "action-lost",
             Self::StepFailed => "step-failed",
@@ -416,6 +447,17 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn of_a_long_message_the_beginning_is_kept() {
+        let failure = |message| {
+            let at = Timestamp::from_millis(0);
+            Failure::new(FailureReason::BadArguments, message, "step".to_owned(), at).message
+        };
+        assert_eq!(failure("short\u{1b}\n".to_owned()), "short\u{fffd}\n");
+        let long = failure("é".repeat(2_000_000));
+        assert_eq!((long.len(), long.ends_with("é…")), (MAX_FAILURE_BYTES + 3, true));
+    }
 
     fn about(zone: &str, node: Value, seen: i64) -> About {
         let attributes = Map::from_iter([("zone".to_owned(), json!(zone))]);

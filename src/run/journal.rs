@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
+use super::agent_record::FailureReason;
 use super::ids::{AgentId, AttemptKey, RunId, SentAction};
 use super::time::{Millis, Timestamp};
 
@@ -267,6 +268,28 @@ pub enum Answer {
     Sleep,
 }
 
+impl CallError {
+    /// Whether it says nothing about an action of which it is the answer: that may go on, or not.
+    pub const fn leaves_open(&self) -> bool {
+        match self {
+            Self::Unreachable(_) | Self::Malformed(_) => true,
+            Self::Failed(_) | Self::Refused(_) | Self::Lost(_) | Self::TimedOut(_) => false,
+        }
+    }
+
+    /// The reason that an attempt fails for which ends with this error.
+    pub const fn reason(&self) -> FailureReason {
+        match self {
+            Self::Failed(_) => FailureReason::ActionFailed,
+            Self::Refused(_) => FailureReason::Refused,
+            Self::Malformed(_) => FailureReason::Malformed,
+            Self::Unreachable(_) => FailureReason::Unreachable,
+            Self::Lost(_) => FailureReason::ActionLost,
+            Self::TimedOut(_) => FailureReason::TimedOut,
+        }
+    }
+}
+
 impl Answer {
     /// Which function this answers.
     pub const fn name(&self) -> CallName {
@@ -311,9 +334,13 @@ pub enum CallError {
     /// The action ended in FAILED.
     #[error("action failed: {0}")]
     Failed(String),
-    /// The agent refused the call.
+    /// The agent, or what stands before it, refused the call.
     #[error("agent refused the call: {0}")]
     Refused(String),
+    /// An answer can't be read, or is more than may come in. An action of which that is the answer may go
+    /// on.
+    #[error("agent answered something unexpected: {0}")]
+    Malformed(String),
     /// The agent could not be reached until the deadline.
     #[error("agent unreachable: {0}")]
     Unreachable(String),

@@ -110,7 +110,9 @@ async fn answers_against_the_specification_are_told_apart() {
         let error = client().node(&agent.address).await.unwrap_err();
         assert!(matches!(error, AgentError::Refused { .. }) && !error.retryable(), "{error}");
     }
-    for (status, body) in [(200, "<html>"), (200, "{}"), (302, "")] {
+    for (status, body) in
+        [(200, "<html>"), (200, "{}"), (200, ""), (204, ""), (303, ""), (304, ""), (300, "")]
+    {
         let agent = always(status, body).await;
         let error = client().node(&agent.address).await.unwrap_err();
         assert!(matches!(error, AgentError::Malformed { .. }), "{error}");
@@ -129,18 +131,38 @@ async fn a_redirect_is_not_followed() {
         .route("/elsewhere", get(async || r#"{"node_status":"HEALTHY"}"#));
     let agent = Fixture::serve(router).await;
     let error = client().node(&agent.address).await.unwrap_err();
-    assert!(error.to_string().ends_with("found status 302, expected 200"), "{error}");
+    let AgentError::Refused { status: 302, message, .. } = error else { panic!("{error}") };
+    assert_eq!(message, "redirects to /elsewhere, which is not followed");
 }
 
 #[tokio::test]
 async fn an_answer_over_the_limit_is_not_read() {
     let node =
         |padding: usize| format!(r#"{{"node_status":"HEALTHY","x":"{}"}}"#, "x".repeat(padding));
-    let agent = always(200, &node(4_000_000)).await;
+    let agent = always(200, &node(60_000)).await;
     assert!(client().node(&agent.address).await.is_ok());
-    let agent = always(200, &node(4 * 1024 * 1024)).await;
+    let agent = always(200, &node(256 * 1024)).await;
     let error = client().node(&agent.address).await.unwrap_err();
+    assert!(error.to_string().contains("found more than 262144 bytes"), "{error}");
+    let agent = always(200, &node(4 * 1024 * 1024)).await;
+    let error = client().action(&agent.address, ID).await.unwrap_err();
     assert!(error.to_string().contains("found more than 4194304 bytes"), "{error}");
+    let error = client().schedule(&agent.address, &some_action()).await.unwrap_err();
+    assert!(error.to_string().contains("found more than 262144 bytes"), "{error}");
+    assert!(error.may_have_taken_effect() && !error.retryable(), "{error}");
+    // Of a refusal the status counts, however much is said of it.
+    for (status, retryable) in [(500, true), (403, false)] {
+        let agent = always(status, &"no".repeat(3 * 1024 * 1024)).await;
+        let error = client().node(&agent.address).await.unwrap_err();
+        assert_eq!(error.retryable(), retryable);
+        assert!(matches!(error, AgentError::Broken { .. } | AgentError::Refused { .. }), "{error}");
+        assert!(error.to_string().len() < 9_000);
+    }
+    let agent = always(404, &"x".repeat(8 * 1024 * 1024)).await;
+    assert_eq!(client().action(&agent.address, ID).await.unwrap(), None);
+    let agent = always(409, &"x".repeat(8 * 1024 * 1024)).await;
+    let scheduled = client().schedule(&agent.address, &some_action()).await;
+    assert_eq!(scheduled.unwrap(), Scheduled::Known);
 }
 
 #[tokio::test]

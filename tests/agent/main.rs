@@ -6,6 +6,7 @@
 
 mod answers;
 mod client;
+mod door;
 mod memory;
 mod platform;
 mod process;

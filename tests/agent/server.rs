@@ -180,7 +180,8 @@ async fn failures_refusals_and_losses_arrive_as_such() {
     };
     let failed = "the command ended with exit status: 4: no disk".to_owned();
     assert_eq!(run(1, "demo.example.com/no", false).await, CallError::Failed(failed));
-    let refused = "metadata for action demo.example.com/what not found".to_owned();
+    let refused =
+        format!("{address} answered 400: metadata for action demo.example.com/what not found");
     assert_eq!(run(2, "demo.example.com/what", false).await, CallError::Refused(refused));
     assert!(matches!(run(3, "demo.example.com/no", true).await, CallError::Lost(_)));
     agent.stop().await.unwrap();

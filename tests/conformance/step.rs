@@ -141,9 +141,10 @@ fn scenarios() -> Vec<Scenario> {
 /// Every error of the agent, at every call that may have it.
 fn failures() -> Vec<Scenario> {
     type Kind = (fn(String) -> CallError, FailureReason, bool);
-    let errors: [Kind; 5] = [
+    let errors: [Kind; 6] = [
         (CallError::Failed, FailureReason::ActionFailed, true),
-        (CallError::Refused, FailureReason::ActionFailed, false),
+        (CallError::Refused, FailureReason::Refused, false),
+        (CallError::Malformed, FailureReason::Malformed, true),
         (CallError::Unreachable, FailureReason::Unreachable, true),
         (CallError::Lost, FailureReason::ActionLost, true),
         (CallError::TimedOut, FailureReason::TimedOut, true),

@@ -137,7 +137,8 @@ async fn what_happened_to_a_call_is_the_reason_of_the_error_that_follows() {
     let plugin = builtin("action");
     let cases = [
         (CallError::Failed("m".to_owned()), FailureReason::ActionFailed, true),
-        (CallError::Refused("m".to_owned()), FailureReason::ActionFailed, false),
+        (CallError::Refused("m".to_owned()), FailureReason::Refused, false),
+        (CallError::Malformed("m".to_owned()), FailureReason::Malformed, true),
         (CallError::Unreachable("m".to_owned()), FailureReason::Unreachable, true),
         (CallError::Lost("m".to_owned()), FailureReason::ActionLost, true),
         (CallError::TimedOut("m".to_owned()), FailureReason::TimedOut, true),

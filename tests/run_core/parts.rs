@@ -78,6 +78,8 @@ pub(crate) enum Work {
     SizeableResult,
     /// One sleep.
     Sleep,
+    /// Looks at the node.
+    Info,
 }
 
 /// Somewhat more than a megabyte of text.
@@ -176,11 +178,18 @@ pub(crate) fn activation(
         (Work::Sleep, None) => {
             ActivationEnd::Blocked(Call::Sleep { length: replibook::run::Millis::from_secs(60) })
         }
+        (Work::Info, None) => ActivationEnd::Blocked(Call::Info),
+        (Work::Info, Some(Answer::Info(Ok(_)))) => ActivationEnd::Done(Value::Null),
+        (Work::Info, Some(answer)) => failed(&format!("{:?}", answer.error())),
         (Work::Sleep, Some(_)) => ActivationEnd::Done(Value::Null),
         (Work::Action | Work::Forgiving, None) => action(),
         (Work::Action, Some(Answer::RunAction(Ok(_)))) if badly => failed("trapped"),
         (Work::Action, Some(Answer::RunAction(Ok(value)))) => ActivationEnd::Done(value.clone()),
-        (Work::Action, Some(_)) => failed("the action failed"),
+        // As a step says it: the message of the error.
+        (Work::Action, Some(answer)) => match answer.error() {
+            Some(error) => failed(&error.to_string()),
+            None => failed("the action failed"),
+        },
     };
     Activation { end, logs: vec![] }
 }

@@ -12,10 +12,12 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 mod checks;
+mod said;
 mod views;
 
 pub(crate) use views::view;
 
+use super::door::{check_read_back, node_said};
 use super::parts::{LARGE, Setup, Work, activation, members, playbook};
 use super::refresh::{Looks, answers, some_agents};
 
@@ -44,6 +46,8 @@ pub(crate) struct World {
     pub(crate) nodes_ok: bool,
     pub(crate) accepted_absences: u32,
     pub(crate) unreachable: bool,
+    /// What agents answer, as it comes, one after the other; empty: what the work needs.
+    pub(crate) says: Vec<Vec<u8>>,
     /// Members from now on.
     pub(crate) members: usize,
     setup: Setup,
@@ -94,6 +98,7 @@ impl World {
             nodes_ok: true,
             accepted_absences: 0,
             unreachable: false,
+            says: Vec::new(),
             members: setup.agents,
             setup,
             run,
@@ -275,6 +280,7 @@ impl World {
                     let looks = json!(self.loads / 2);
                     member.attributes.insert("looks".to_owned(), looks);
                 }
+                members.iter_mut().for_each(|member| self.say_at_start(member));
                 Some(Input::Members(members))
             }
             Effect::Refresh(agents) => Some(answers(agents, self.now(), badly)),
@@ -305,7 +311,8 @@ impl World {
             Effect::Check { key, .. } => {
                 let raw = json!({"ok": !badly && self.nodes_ok});
                 let info = NodeInfo { status: "UP".to_owned(), attributes: Map::new(), raw };
-                Some(Input::Checked { key, info: Ok(info) })
+                let info = self.said().map_or(Ok(info), |body| node_said(&body));
+                Some(Input::Checked { key, info })
             }
             Effect::WakeAt(at) => {
                 self.wake = Some(at);
@@ -331,6 +338,9 @@ impl World {
         if matches!(what, Call::Sleep { .. }) {
             return Answer::Sleep;
         }
+        if let Some(answer) = self.said_of(what) {
+            return answer;
+        }
         let fails = badly || self.failures_to_come > 0;
         self.failures_to_come = self.failures_to_come.saturating_sub(1);
         Answer::RunAction(match self.work {
@@ -341,6 +351,7 @@ impl World {
             | Work::Forgiving
             | Work::LargeResult
             | Work::SizeableResult
+            | Work::Info
             | Work::Sleep => Ok(json!(1)),
         })
     }
@@ -446,8 +457,16 @@ impl World {
         let Transition { writes, effects } = transition;
         assert!(writes.documents() <= 1_000, "{} documents", writes.documents());
         let bytes = replibook::store::commit_bytes(&writes);
-        assert!(bytes <= replibook::store::MAX_COMMIT_BYTES, "{bytes} bytes");
-        self.written.push(format!("{writes:?}"));
+        assert!(
+            bytes <= replibook::store::MAX_COMMIT_BYTES,
+            "{bytes} bytes in {}",
+            said::in_kinds(&writes)
+        );
+        if self.says.is_empty() {
+            self.written.push(format!("{writes:?}"));
+        } else {
+            check_read_back(&writes);
+        }
         if let Some(progress) = writes.progress {
             self.run.progress = progress;
         }

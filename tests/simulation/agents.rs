@@ -144,13 +144,25 @@ impl Agents {
                 return Err(no_answer(address));
             }
             Some(PostFault::Lost) => return Err(no_answer(address)),
+            Some(PostFault::Garbled) => {
+                self.effect(address, to, request.id, now)?;
+                return Err(garbled(address));
+            }
+            Some(PostFault::Stray) => return Err(garbled(address)),
             Some(PostFault::Broken) => {
                 let (address, message) = (address.to_owned(), "the queue is full".to_owned());
                 return Err(AgentError::Broken { address, status: 503, message });
             }
         };
+        self.answered(agent, address, scheduled).await
+    }
+
+    /// The way of an answer back to who asked.
+    async fn answered<T>(&self, agent: usize, address: &str, answer: T) -> Result<T, AgentError> {
+        let garbles = self.plans[agent].garbles.is_some_and(|garbles| garbles.holds(self.at()));
         match self.travel(agent).await {
-            true => Ok(scheduled),
+            true if garbles => Err(garbled(address)),
+            true => Ok(answer),
             false => Err(no_answer(address)),
         }
     }
@@ -201,7 +213,8 @@ impl Agents {
         let now = self.clock.now();
         let known = lock(&self.known);
         let action = known.get(&id).filter(|action| now >= action.from)?;
-        let status = |phase, payload, error| Some(ActionStatus { phase, payload, error });
+        let status =
+            |phase, payload, error| Some(ActionStatus { phase, payload, unread: None, error });
         if now < action.begins {
             return status(ActionPhase::New, Value::Null, None);
         }
@@ -229,10 +242,7 @@ impl Agents {
             return Err(no_answer(address));
         }
         let answer = ask(agent);
-        match self.travel(agent).await {
-            true => Ok(answer),
-            false => Err(no_answer(address)),
-        }
+        self.answered(agent, address, answer).await
     }
 
     /// What an agent says of its queue: some have no such route, or answer something else, or nothing.
@@ -275,6 +285,11 @@ fn refused_connection(address: &str) -> AgentError {
 fn no_answer(address: &str) -> AgentError {
     let message = "connection reset".to_owned();
     AgentError::NoAnswer { address: address.to_owned(), message }
+}
+
+fn garbled(address: &str) -> AgentError {
+    let message = "the body: found \"<html>\", expected a JSON object".to_owned();
+    AgentError::Malformed { address: address.to_owned(), message }
 }
 
 /// The agents, from within one life of an engine.

@@ -52,6 +52,7 @@ fn in_slot(slot: u64, place: u32) -> AgentPlan {
         latency: 20,
         purges: None,
         away: None,
+        garbles: None,
         ill: None,
         group: None,
         listed: true,

@@ -25,6 +25,7 @@ struct Kinds {
     outages: bool,
     commands: bool,
     posts: bool,
+    garbles: bool,
     away: bool,
     oblivion: bool,
     failures: bool,
@@ -87,6 +88,7 @@ impl Dice {
             outages: self.chance(25),
             commands: self.chance(40),
             posts: self.chance(50),
+            garbles: self.chance(25),
             away: self.chance(30),
             oblivion: self.chance(20),
             failures: self.chance(70),
@@ -104,6 +106,7 @@ impl Dice {
             latency: self.up_to(latency),
             purges: (kinds.oblivion && self.chance(20)).then(|| self.up_to(8_000)),
             away: (kinds.away && self.chance(30)).then(|| self.window(60_000)),
+            garbles: (kinds.garbles && self.chance(40)).then(|| self.window(30_000)),
             ill: self.chance(20).then(|| self.window(30_000)),
             group: self.group(),
             listed: true,
@@ -129,11 +132,13 @@ impl Dice {
     }
 
     fn post_fault(&mut self) -> PostFault {
-        match self.up_to(3) {
+        match self.up_to(5) {
             0 => PostFault::AnswerLost,
             // Less than the time after which the engine believes an agent that knows nothing.
             1 => PostFault::Late(self.up_to(900)),
             2 => PostFault::Lost,
+            3 => PostFault::Garbled,
+            4 => PostFault::Stray,
             _ => PostFault::Broken,
         }
     }

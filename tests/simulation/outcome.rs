@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::agents::{number, payload, place};
 use crate::ledger::{Check, Ledger, expect};
-use crate::plan::{End, Plan};
+use crate::plan::{End, Plan, PostFault};
 use crate::post_model::Post;
 
 /// What came of everything, without when.
@@ -171,6 +171,13 @@ fn check_action(ledger: &Ledger, plan: &Plan, id: Uuid, post: &Post) -> Check {
             let given_up = run.given_up.contains(&post.agent);
             let right = ran && forgets || only_looked || given_up;
             (right, "only what an agent forgot counts as lost")
+        }
+        Answer::RunAction(Err(CallError::Malformed(_))) => {
+            let posts = &plan.agents[agent].actions[step].posts;
+            let garbled =
+                |fault: &PostFault| matches!(fault, PostFault::Garbled | PostFault::Stray);
+            let right = plan.agents[agent].garbles.is_some() || posts.iter().any(garbled);
+            (right, "only what can't be read counts as malformed")
         }
         Answer::RunAction(Err(CallError::Unreachable(_) | CallError::TimedOut(_)))
         | Answer::Info(_)

@@ -49,6 +49,8 @@ pub(crate) struct AgentPlan {
     pub(crate) purges: Option<u64>,
     /// Nothing gets through to it then.
     pub(crate) away: Option<Window>,
+    /// Nothing that it answers can be read then; what it is sent takes effect.
+    pub(crate) garbles: Option<Window>,
     /// Its node is not healthy then.
     pub(crate) ill: Option<Window>,
     /// The group that it is in.
@@ -88,6 +90,10 @@ pub(crate) enum PostFault {
     Lost,
     /// The agent answers 503, without effect.
     Broken,
+    /// It takes effect; the answer can't be read.
+    Garbled,
+    /// It is lost on its way, and somebody else gives an answer that can't be read.
+    Stray,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -325,8 +331,10 @@ impl Plan {
         // Longer than all that may come together before an agent answers well.
         self.agent_patience = 600_000;
         for agent in &mut self.agents {
-            (agent.away, agent.ill, agent.purges) = (None, None, None);
+            (agent.away, agent.ill, agent.purges, agent.garbles) = (None, None, None, None);
             for action in &mut agent.actions {
+                // An attempt ends with it, since another request would end no better.
+                action.posts.retain(|fault| *fault != PostFault::Stray);
                 if matches!(action.end, End::Forgotten | End::Stalled) {
                     action.end = End::Failed;
                 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::limits::FollowContext;
 use super::pace::{Pace, Patience};
+use crate::agent::door::{json_bytes, json_sum};
 use crate::agent::{ActionPhase, ActionRequest, ActionStatus, AgentError};
 use crate::mutants::mutant;
 use crate::playbook::{MAX_JSON_DEPTH, json_depth_ok};
@@ -38,10 +39,13 @@ pub struct Start {
 /// Guarantees: there are never two POSTs of one identifier on their way at once; after an acceptance
 /// there is no POST. Assumption: the agent keeps actions until they were looked at.
 ///
-/// Errors: `Failed` (the action ended in FAILED, or its payload is too large), `Refused` (the agent
-/// will not do it, or not tell), `Lost` (accepted, and now unknown), `Unreachable` (no progress for
-/// `unreachable_after`; the action may go on). Without end while the action is NEW or RUNNING: a
-/// timeout is the caller's.
+/// Errors: `Failed` (the action ended in FAILED, or its payload is more than may come in), `Refused` (the
+/// request had no effect and never will), `Lost` (accepted, and now unknown), `Unreachable` (no progress
+/// for `unreachable_after`; the action may go on), `Malformed` (an answer that can't be read, at once: of a
+/// look, and the action may go on; or of the POST, and the agent was then seen not to know the action, so
+/// that another POST would end no better). Where nothing may be sent (`start.look_only`) there is nothing
+/// better to do than to look again, and an answer that can't be read ends the call only with its patience.
+/// Without end while the action is NEW or RUNNING: a timeout is the caller's.
 pub async fn run_action<G, F>(
     ctx: &FollowContext,
     address: &str,
@@ -65,6 +69,8 @@ where
         address,
         request,
         known,
+        look_only: start.look_only,
+        garbled: None,
         noted: start.accepted,
         on_accepted,
         pace: Pace::of_looks(ctx),
@@ -74,6 +80,9 @@ where
     loop {
         match follow.known {
             Known::No if start.look_only => return Err(follow.lost()),
+            Known::No if follow.garbled.is_some() => {
+                return Err(CallError::Malformed(follow.garbled.unwrap_or_default()));
+            }
             Known::No => follow.post(&may_post).await?,
             Known::Perhaps { settled } => {
                 if let Some(end) = follow.look_before_post(settled).await? {
@@ -108,6 +117,10 @@ struct Follow<'a, A> {
     address: &'a str,
     request: &'a ActionRequest,
     known: Known,
+    /// Whether nothing may be sent.
+    look_only: bool,
+    /// The answer to the POST, where it could not be read.
+    garbled: Option<String>,
     /// Whether `on_accepted` has nothing more to say.
     noted: bool,
     on_accepted: A,
@@ -136,7 +149,12 @@ impl<A: FnMut() + Send> Follow<'_, A> {
                 self.wait().await;
                 Ok(())
             }
-            Err(AgentError::Refused { message, .. }) => Err(CallError::Refused(message)),
+            Err(error @ AgentError::Refused { .. }) => Err(CallError::Refused(error.to_string())),
+            Err(error @ AgentError::Malformed { .. }) => {
+                self.known = Known::Perhaps { settled: self.settled_after(&error) };
+                self.garbled = Some(error.to_string());
+                Ok(())
+            }
             Err(error) => {
                 if error.may_have_taken_effect() {
                     self.known = Known::Perhaps { settled: self.settled_after(&error) };
@@ -197,9 +215,13 @@ impl<A: FnMut() + Send> Follow<'_, A> {
         CallError::Lost(format!("{} does not know {} any more", self.address, self.request.id))
     }
 
-    /// A look is repeated whatever came back: a refusal says nothing about the action, which may go on,
-    /// and may be that of a proxy before an agent that restarts.
+    /// A look is repeated after a failure or a refusal: that says nothing about the action, which may go
+    /// on, and may be that of a proxy before an agent that restarts. What can't be read at all is said at
+    /// once.
     async fn look_failed(&mut self, error: &AgentError) -> Result<End, CallError> {
+        if matches!(error, AgentError::Malformed { .. }) && !self.look_only {
+            return Err(CallError::Malformed(error.to_string()));
+        }
         self.patience.failed(self.ctx, error).await?;
         Ok(None)
     }
@@ -207,7 +229,7 @@ impl<A: FnMut() + Send> Follow<'_, A> {
     /// Takes what a look showed: the end, or a wait until the next look.
     async fn take(&mut self, status: ActionStatus) -> End {
         match status.phase {
-            ActionPhase::Done => Some(self.payload(status.payload)),
+            ActionPhase::Done => Some(self.payload(status)),
             ActionPhase::Failed => {
                 let none = || "(the agent gave no message)".to_owned();
                 Some(Err(CallError::Failed(status.error.unwrap_or_else(none))))
@@ -229,14 +251,20 @@ impl<A: FnMut() + Send> Follow<'_, A> {
         }
     }
 
-    fn payload(&self, payload: Value) -> Result<Value, CallError> {
+    fn payload(&self, status: ActionStatus) -> Result<Value, CallError> {
+        let ActionStatus { payload, unread, .. } = status;
+        if let Some(what) = unread {
+            return Err(CallError::Failed(format!(
+                "the action ended in DONE, but its payload is more than may come in: {what}"
+            )));
+        }
         if !json_depth_ok(&payload) {
             return Err(CallError::Failed(format!(
                 "the action ended in DONE, but its payload is nested more than {MAX_JSON_DEPTH} deep"
             )));
         }
         let limit = self.ctx.limits.payload_bytes;
-        let found = payload.to_string().len();
+        let found = json_bytes(&payload);
         if found <= limit {
             return Ok(payload);
         }
@@ -262,6 +290,6 @@ impl<A: FnMut() + Send> Follow<'_, A> {
 fn fingerprint(status: &ActionStatus) -> u64 {
     let mut hasher = DefaultHasher::new();
     (status.phase == ActionPhase::Running).hash(&mut hasher);
-    status.payload.to_string().hash(&mut hasher);
+    json_sum(&status.payload).hash(&mut hasher);
     hasher.finish()
 }

@@ -13,23 +13,28 @@ const LAST_LOOK: Millis = Millis::from_secs(1);
 
 /// What the agent says about its node, afresh. An agent that does not answer is asked again.
 ///
-/// Errors: `Refused`; `Unreachable` after `unreachable_after`, or at once when the answer does not
-/// follow the specification.
+/// Errors: `Refused`; `Malformed` at once, when the answer can't be read or is more than may come in;
+/// `Unreachable` after `unreachable_after`.
 pub async fn info(ctx: &FollowContext, address: &str) -> Result<NodeInfo, CallError> {
     let mut patience = Patience::new(ctx);
     loop {
         match ctx.client.node(address).await {
             Ok(node) => return Ok(node),
-            Err(AgentError::Refused { message, .. }) => return Err(CallError::Refused(message)),
-            Err(error) if error.retryable() => patience.failed(ctx, &error).await?,
-            Err(error) => return Err(CallError::Unreachable(error.to_string())),
+            Err(error @ AgentError::Refused { .. }) => {
+                return Err(CallError::Refused(error.to_string()));
+            }
+            Err(error @ AgentError::Malformed { .. }) => {
+                return Err(CallError::Malformed(error.to_string()));
+            }
+            Err(error) => patience.failed(ctx, &error).await?,
         }
     }
 }
 
 /// Waits until the status of the node is one of `statuses`, and returns the status found. The wait
 /// ends `timeout` after `since`, and looks at least once. An agent that does not answer, or not
-/// well, is asked again until then: nodes that restart take their agents with them.
+/// well, is asked again until then: nodes that restart take their agents with them, and what stands
+/// before them answers meanwhile.
 ///
 /// Errors: `TimedOut`, with what was seen last.
 pub async fn wait_status(

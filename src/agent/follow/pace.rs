@@ -64,8 +64,8 @@ impl Patience {
 
     /// A request failed. Returns when it is time for the next one.
     ///
-    /// Errors: `Unreachable` when patience has ended. It never ends before a request that was sent
-    /// at the deadline or later.
+    /// Errors: `Unreachable` when patience has ended, or `Malformed` where an answer came last that can't
+    /// be read. It never ends before a request that was sent at the deadline or later.
     pub(super) async fn failed(
         &mut self,
         ctx: &FollowContext,
@@ -75,7 +75,13 @@ impl Patience {
         let passed = ctx.clock.now().since(self.since);
         if passed >= limit {
             let message = format!("{error}; given up after {} s", passed.0 / 1_000);
-            return Err(CallError::Unreachable(message));
+            return Err(match error {
+                AgentError::Malformed { .. } => CallError::Malformed(message),
+                AgentError::Connect { .. }
+                | AgentError::NoAnswer { .. }
+                | AgentError::Broken { .. }
+                | AgentError::Refused { .. } => CallError::Unreachable(message),
+            });
         }
         let wait = self.next.min(limit.0 - passed.0);
         self.next = self.next.saturating_mul(2).min(self.max);

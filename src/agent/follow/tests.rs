@@ -103,7 +103,10 @@ async fn a_failure_and_a_refusal_are_told_apart() {
     let world = World::new(Script::Fail { when: When::Looks(2), message: "disk full".to_owned() });
     assert_eq!(world.run(FRESH).await, Err(CallError::Failed("disk full".to_owned())));
     let world = World::new(Script::Refuse { message: "no such kind".to_owned() });
-    assert_eq!(world.run(FRESH).await, Err(CallError::Refused("no such kind".to_owned())));
+    assert_eq!(
+        world.run(FRESH).await,
+        Err(CallError::Refused("http://node-1 answered 400: no such kind".to_owned()))
+    );
     assert_eq!(world.trace(), "P");
 }
 
@@ -256,6 +259,60 @@ async fn two_posts_are_never_on_their_way_at_once() {
     }
     assert_eq!(world.run(FRESH).await, Ok(json!({"moved": 3})));
     assert_eq!((world.agents.overlaps(), world.agents.most_executions()), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_an_answer_to_a_post_that_can_not_be_read_the_agent_is_looked_at() {
+    for known_id in [KnownId::Conflict, KnownId::RunAgain] {
+        let world = World::new(succeed(When::Looks(1)));
+        world.agents.set_known_id(AT, known_id);
+        world.agents.add_fault(AT, Fault::GarbleAnswer);
+        assert_eq!(world.run(FRESH).await, Ok(json!({"moved": 3})));
+        assert_eq!((world.trace().as_str(), world.executions()), ("PLL", 1));
+    }
+    // It had no effect, and another POST would be answered the same.
+    let world = World::new(at_once());
+    world.agents.add_fault(AT, Fault::GarbleRequest);
+    let end = world.run(FRESH).await;
+    let Err(CallError::Malformed(message)) = end else { panic!("{end:?}") };
+    assert!(message.starts_with("http://node-1 answered something unexpected: the body"));
+    assert_eq!((world.trace().as_str(), world.executions()), ("PLL", 0));
+    assert!(world.passed() < 2_000, "{} ms", world.passed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_to_a_look_that_can_not_be_read_ends_the_call_at_once() {
+    let world = World::new(succeed(When::After(Millis::from_secs(60))));
+    let minute = START.plus(Millis::from_secs(60));
+    let garble = async {
+        world.ctx.clock.sleep(Millis(10_000).to_std()).await;
+        world.agents.set_garbled_until(AT, minute);
+    };
+    let (end, ()) = tokio::join!(world.run(FRESH), garble);
+    assert!(matches!(end, Err(CallError::Malformed(_))), "{end:?}");
+    assert!((10_000..15_000).contains(&world.passed()), "{} ms", world.passed());
+    // Where it is only looked, that goes on until it can be read again.
+    let look_only = Start { look_only: true, ..AGAIN };
+    assert_eq!(world.run(look_only).await, Ok(json!({"moved": 3})));
+    // Or until patience has ended.
+    world.agents.set_garbled_until(AT, START.plus(Millis::from_secs(10_000)));
+    let began = world.passed();
+    let end = world.run(look_only).await;
+    let Err(CallError::Malformed(message)) = end else { panic!("{end:?}") };
+    assert!(message.ends_with("given up after 120 s"), "{message}");
+    assert_eq!(world.passed() - began, 120_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_agent_says_of_its_node_is_readable_or_told_at_once() {
+    let world = World::new(at_once());
+    world.agents.set_garbled_until(AT, START.plus(Millis::from_secs(20)));
+    let end = info(&world.ctx, AT).await;
+    assert!(matches!(end, Err(CallError::Malformed(_))), "{end:?}");
+    assert_eq!(world.passed(), 0);
+    // A wait for a status is for nodes that restart, and has an end of its own.
+    let end = wait_status(&world.ctx, AT, &healthy(), START, Millis::from_secs(60)).await;
+    assert_eq!(end, Ok("HEALTHY".to_owned()));
 }
 
 fn healthy() -> Vec<String> {

@@ -4,18 +4,28 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reqwest::{Response, StatusCode};
+use reqwest::StatusCode;
+use tokio::time::timeout;
 
 use super::client::{Platform, PlatformError};
 use super::wire::{MAX_NODES, Unread, read};
-use crate::agent::http::describe;
+use crate::agent::door::{Bodies, NoBody, Pace, cut, describe, is_not_http};
 use crate::run::PlatformNode;
 
 /// Until a connection must stand.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Until the whole answer must be there: tens of MiB over a slow line. Who asks may have less patience.
+/// Until the answer must begin: a platform may ask others first. Who asks may have less patience.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Until the next piece of an answer must be there.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Bytes in a second that come of an answer at least: the largest one takes at most half an hour so.
+const MIN_RATE: u32 = 32 * 1024;
+
+/// Large answers that are in memory at once: they may have up to [`MAX_RESPONSE_BYTES`].
+const LARGE_AT_ONCE: usize = 2;
 
 /// Bytes of an answer that are read: it holds all clusters of the platform, and 100,000 nodes take
 /// some 20 MiB.
@@ -25,21 +35,27 @@ const MAX_RESPONSE_BYTES: usize = 64 * 1024 * 1024;
 /// millisecond or so.
 const INLINE_BYTES: usize = 128 * 1024;
 
-/// Characters of the body of an error that are shown.
-const SHOWN_CHARS: usize = 200;
+/// Bytes of the body of an error that are shown.
+const SHOWN_BYTES: usize = 1_024;
 
 /// Settings of [`HttpPlatforms`].
 #[derive(Clone, Debug)]
 pub struct PlatformHttpConfig {
     /// Until a connection must stand.
     pub connect_timeout: Duration,
-    /// Until the whole answer must be there, from the start of the request.
+    /// Until the answer must begin, from the start of the request.
     pub request_timeout: Duration,
+    /// How slowly the rest of it may come.
+    pub pace: Pace,
 }
 
 impl Default for PlatformHttpConfig {
     fn default() -> Self {
-        Self { connect_timeout: CONNECT_TIMEOUT, request_timeout: REQUEST_TIMEOUT }
+        Self {
+            connect_timeout: CONNECT_TIMEOUT,
+            request_timeout: REQUEST_TIMEOUT,
+            pace: Pace { idle: IDLE_TIMEOUT, rate: MIN_RATE },
+        }
     }
 }
 
@@ -51,6 +67,7 @@ pub struct HttpPlatforms {
     config: PlatformHttpConfig,
     plain: reqwest::Client,
     secured: Arc<OnceLock<reqwest::Client>>,
+    bodies: Bodies,
 }
 
 impl HttpPlatforms {
@@ -63,7 +80,8 @@ impl HttpPlatforms {
         let _ = rustls::crypto::ring::default_provider().install_default();
         // No certificate is needed, so that a machine without any is no obstacle.
         let plain = builder(&config).tls_certs_only([]).build().map_err(|error| client(&error))?;
-        Ok(Self { config, plain, secured: Arc::default() })
+        let bodies = Bodies::with_places(config.pace, LARGE_AT_ONCE);
+        Ok(Self { config, plain, secured: Arc::default(), bodies })
     }
 
     /// The client for `url`. The one for `https` is made when it is needed: it reads the certificates of
@@ -84,7 +102,6 @@ fn builder(config: &PlatformHttpConfig) -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .user_agent(concat!("replibook/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(config.connect_timeout)
-        .timeout(config.request_timeout)
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .no_proxy()
@@ -98,18 +115,22 @@ impl Platform for HttpPlatforms {
         cluster: &str,
     ) -> Result<Option<Vec<PlatformNode>>, PlatformError> {
         let request = self.client_for(url)?.get(format!("{}/discover", url.trim_end_matches('/')));
-        let response = request.send().await.map_err(|error| no_answer(url, &error))?;
+        let response = match timeout(self.config.request_timeout, request.send()).await {
+            Ok(response) => response.map_err(|error| transport(url, &error))?,
+            Err(_) => {
+                let message = format!("no answer began within {:.1?}", self.config.request_timeout);
+                return Err(PlatformError::NoAnswer { url: url.to_owned(), message });
+            }
+        };
         let status = response.status();
-        let body = read_body(url, response).await?;
         if status != StatusCode::OK {
-            let text = String::from_utf8_lossy(&body);
-            let message = text.trim().chars().take(SHOWN_CHARS).collect();
-            return Err(PlatformError::Status {
-                url: url.to_owned(),
-                status: status.as_u16(),
-                message,
-            });
+            let body = self.bodies.beginning(response, SHOWN_BYTES).await;
+            let message = cut(String::from_utf8_lossy(&body).trim());
+            let (url, status) = (url.to_owned(), status.as_u16());
+            return Err(PlatformError::Status { url, status, message });
         }
+        let body = self.bodies.read(response, MAX_RESPONSE_BYTES).await;
+        let body = body.map_err(|error| no_body(url, error))?;
         let found = match body.len() {
             ..=INLINE_BYTES => read(&body, cluster),
             _ => {
@@ -125,28 +146,33 @@ impl Platform for HttpPlatforms {
     }
 }
 
-/// Reads the body, and no more of it than the limit.
-async fn read_body(url: &str, mut response: Response) -> Result<Vec<u8>, PlatformError> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| no_answer(url, &error))? {
-        if body.len() + chunk.len() > MAX_RESPONSE_BYTES {
-            return Err(too_large(url, MAX_RESPONSE_BYTES, "bytes"));
+fn no_body(url: &str, error: NoBody) -> PlatformError {
+    match error {
+        NoBody::TooLarge { limit } => too_large(url, limit, "bytes"),
+        NoBody::Broken(error) => transport(url, &error),
+        NoBody::TooSlow { .. } => {
+            PlatformError::NoAnswer { url: url.to_owned(), message: error.to_string() }
         }
-        body.extend_from_slice(&chunk);
     }
-    Ok(body)
 }
 
 fn client(error: &reqwest::Error) -> PlatformError {
     PlatformError::Client { message: describe(error) }
 }
 
-fn no_answer(url: &str, error: &reqwest::Error) -> PlatformError {
-    PlatformError::NoAnswer { url: url.to_owned(), message: describe(error) }
+fn transport(url: &str, error: &reqwest::Error) -> PlatformError {
+    let message = describe(error);
+    if is_not_http(error) {
+        return malformed(
+            url,
+            format!("found no HTTP ({message}), expected the answer of a platform"),
+        );
+    }
+    PlatformError::NoAnswer { url: url.to_owned(), message }
 }
 
 fn malformed(url: &str, message: String) -> PlatformError {
-    PlatformError::Malformed { url: url.to_owned(), message }
+    PlatformError::Malformed { url: url.to_owned(), message: cut(&message) }
 }
 
 fn too_large(url: &str, limit: usize, unit: &'static str) -> PlatformError {

@@ -15,12 +15,17 @@ use std::marker::PhantomData;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, de::Error as _};
 
+use crate::agent::door::cut;
 use crate::run::PlatformNode;
 
 /// Nodes of one cluster that are read: as many as a cluster may have, and as many again that can't
 /// be used. What an answer holds beyond that, or of other clusters, is never kept: a small text can
 /// stand for a node, so that the limit of its bytes alone would let an answer fill the memory.
 pub(super) const MAX_NODES: usize = 200_000;
+
+/// Bytes of a text of a node that are kept. No identifier, address or attribute may be so long, so what
+/// is cut off is the end of something that can't be used.
+const TEXT_BYTES: usize = 4 * 1024;
 
 /// Why an answer can't be read.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,7 +39,8 @@ pub(super) enum Unread {
 pub(super) fn read(body: &[u8], cluster: &str) -> Result<Option<Vec<PlatformNode>>, Unread> {
     let malformed = |error: serde_json::Error| {
         let expected = r#"{"clusters": [{"cluster_id": …, "nodes": […]}]}"#;
-        Unread::Malformed(format!("the body: expected {expected}: {error}"))
+        // What is there in place of something else is quoted in full.
+        Unread::Malformed(cut(&format!("the body: expected {expected}: {error}")))
     };
     let mut json = serde_json::Deserializer::from_slice(body);
     let found = AnswerOf(cluster).deserialize(&mut json).map_err(malformed)?;
@@ -224,7 +230,8 @@ impl<'de, P: Part> Deserialize<'de> for Lenient<P> {
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<P, E> {
-                Ok(P::of_text(text.to_owned()))
+                let end = text.floor_char_boundary(TEXT_BYTES);
+                Ok(P::of_text(text.get(..end).unwrap_or_default().to_owned()))
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<P, A::Error> {
@@ -327,6 +334,14 @@ mod tests {
         );
         let nodes = read(body.as_bytes(), "eu").unwrap().unwrap();
         assert_eq!(nodes, [PlatformNode::default(), PlatformNode::default()]);
+    }
+
+    #[test]
+    fn of_a_text_no_more_is_kept_than_can_be_used() {
+        let long = "é".repeat(1_000_000);
+        let body = json!({"clusters": [{"cluster_id": "eu", "nodes": [{"node_id": long}]}]});
+        let kept = ids(&body, "eu").unwrap().remove(0).unwrap();
+        assert_eq!((kept.len(), long.starts_with(&kept)), (TEXT_BYTES, true));
     }
 
     #[test]

@@ -31,7 +31,7 @@ use serde_json::{Map, Value};
 
 use super::command::{DEFAULT_TIMEOUT, MAX_TIMEOUT};
 use super::router::MAX_KIND_CHARS;
-use crate::agent::wire::is_status_word;
+use crate::agent::door::is_status_word;
 use crate::playbook::{Problem, Problems};
 use crate::web::HostName;
 

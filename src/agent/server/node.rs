@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::config::{AgentConfig, NodeStatus};
-use crate::agent::wire::is_status_word;
+use crate::agent::door::is_status_word;
 
 /// Bytes of a status file that are read: a word and a reason.
 const MAX_STATUS_BYTES: u64 = 4_096;

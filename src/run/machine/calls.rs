@@ -127,7 +127,7 @@ impl Machine {
         };
         let info = info.map_err(|error| {
             let message = format!("failed to look at the node before the step: {error}");
-            Why::retryable(FailureReason::Unreachable, message)
+            Why::retryable(error.reason(), message)
         })?;
         let mut fresh = record.clone();
         let mut attributes = info.attributes;
@@ -140,7 +140,7 @@ impl Machine {
                     format!("{} does not hold: the node is {}", require.source(), info.status);
                 Err(Why::retryable(FailureReason::Precondition, message))
             }
-            Err(error) => Err(Why::permanent(FailureReason::BadArguments, error.to_string())),
+            Err(error) => Err(Why::expression(&error)),
         }
     }
 
@@ -406,11 +406,13 @@ pub(super) fn pending_action(journal: &Journal) -> Option<Outstanding> {
     Some(Outstanding { key: journal.key, call: call_number(journal), since: pending.at })
 }
 
-/// The action in a journal whose agent could not be reached any more.
+/// The action in a journal of which the agent did not say, in a way that can be read, how it ended.
 pub(super) fn unreachable_action(journal: &Journal) -> Option<Outstanding> {
     let mut answers = (0..).zip(&journal.answers);
     let (call, answered) = answers.find(|(_, answered)| {
-        matches!(answered.answer, Answer::RunAction(Err(CallError::Unreachable(_))))
+        let Answer::RunAction(Err(error)) = &answered.answer else { return false };
+        let forgotten = mutant!(GarbledEndsAction) && matches!(error, CallError::Malformed(_));
+        error.leaves_open() && !forgotten
     })?;
     Some(Outstanding { key: journal.key, call, since: answered.at })
 }

@@ -208,15 +208,15 @@ impl Machine {
             Answer::RunAction(Err(error)) => error.to_string(),
             Answer::Info(_) | Answer::WaitStatus(_) | Answer::Sleep => return,
         };
-        let unknown = matches!(answer, Answer::RunAction(Err(CallError::Unreachable(_))));
+        let unknown = answer.error().filter(|error| error.leaves_open()).map(CallError::reason);
         self.say_late(seq, &settling.action, outcome, changes);
         settling.close(answer, changes);
         let phase = Machine::record(self, seq).map(|record| record.phase);
         let waits = matches!(phase, Some(StepPhase::Settling { .. }));
         match (unknown, waits) {
-            (true, true) => self.fail_unsettled(seq, FailureReason::Unreachable, changes),
-            (true, false) => {}
-            (false, _) => self.forget_action(seq, changes),
+            (Some(reason), true) => self.fail_unsettled(seq, reason, changes),
+            (Some(_), false) => {}
+            (None, _) => self.forget_action(seq, changes),
         }
     }
 
@@ -270,9 +270,13 @@ impl Machine {
         let step = self.step_name(record.step);
         let Some(record) = self.record_mut(seq) else { return };
         match (&mut record.error, reason) {
-            (Some(error), FailureReason::TimedOut) => error
-                .message
-                .push_str("; it did not end in that time again, and nothing more was sent"),
+            (Some(error), FailureReason::TimedOut) => {
+                let again = "; it did not end in that time again, and nothing more was sent";
+                // A person may have it tried many times.
+                if !error.message.ends_with(again) {
+                    error.message.push_str(again);
+                }
+            }
             (Some(_), _) => {}
             (None, _) => {
                 let message = "an action of an attempt before may still run, and nothing was sent";

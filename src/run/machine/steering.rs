@@ -315,9 +315,14 @@ impl Machine {
 }
 
 pub(super) fn record_bytes(record: &AgentRecord) -> usize {
+    let past = record.past.iter().filter_map(|stage| stage.error.as_ref());
+    let failures = record.error.iter().chain(past);
+    // Half of the characters of a message may have to be escaped.
+    let failures: usize = failures.map(|failure| 2 * failure.message.len()).sum();
     let attributes = record.attributes.values().map(json_bytes);
     record.results.values().map(json_bytes).chain(attributes).sum::<usize>()
         + json_bytes(&record.node)
+        + failures
 }
 
 fn asked(command: &Command) -> StatusReason {

@@ -8,7 +8,8 @@ use super::changes::Changes;
 use super::state::{Attempt, Doing, Machine};
 use super::steering::CHUNK_BYTES;
 use crate::mutants::mutant;
-use crate::playbook::{OnError, Retry, Step};
+use crate::playbook::{ExprError, OnError, Retry, Step};
+use crate::run::agent_record::beginning;
 use crate::run::{
     AgentSeq, AgentState, AttemptKey, Effect, Failure, FailureReason, Happened, Journal, Millis,
     RunId, RunStatus, StepPhase,
@@ -29,7 +30,17 @@ pub(super) struct Why {
     pub(super) retryable: bool,
 }
 
+/// Bytes of what an expression that failed says: it may quote what agents say, and hundreds of agents may
+/// fail so in one commit.
+const MAX_EXPRESSION_BYTES: usize = 512;
+
 impl Why {
+    /// An expression of the playbook failed.
+    pub(super) fn expression(error: &ExprError) -> Self {
+        let message = beginning(error.to_string(), MAX_EXPRESSION_BYTES);
+        Self::permanent(FailureReason::BadArguments, message)
+    }
+
     /// A failure that another attempt would not mend.
     pub(super) fn permanent(reason: FailureReason, message: impl Into<String>) -> Self {
         Self { reason, message: message.into(), retryable: false }
@@ -100,7 +111,7 @@ impl Machine {
                 self.advance(seq, changes);
             }
             Err(error) => {
-                let why = Why::permanent(FailureReason::BadArguments, error.to_string());
+                let why = Why::expression(&error);
                 self.step_failed(seq, why, changes);
             }
         }
@@ -134,7 +145,7 @@ impl Machine {
         let arguments = match self.arguments(record, step) {
             Ok(arguments) => arguments,
             Err(error) => {
-                let why = Why::permanent(FailureReason::BadArguments, error.to_string());
+                let why = Why::expression(&error);
                 self.step_failed(seq, why, changes);
                 return;
             }
@@ -199,7 +210,7 @@ impl Machine {
         let Some(record) = Machine::record(self, seq) else { return };
         let step = self.step_name(record.step);
         let Why { reason, message, retryable: _ } = why;
-        let failure = Failure { reason, message, step, at: changes.now };
+        let failure = Failure::new(reason, message, step, changes.now);
         self.step_ended(seq, Some(failure.clone()), changes);
         if let Some(record) = self.record_mut(seq) {
             record.error = Some(failure);

@@ -122,3 +122,25 @@ proptest! {
         prop_assert_eq!(from_document::<Map<String, Value>>(read).unwrap(), map);
     }
 }
+
+#[test]
+fn what_comes_in_at_the_door_survives() {
+    use crate::agent::door::read_node;
+    let deep = format!("{}{}", "[".repeat(62), "]".repeat(62));
+    for more in [
+        r#""$set":1,"a.b":{"$x":{"%00":2}},"%":3,"%json":4,"":5"#,
+        r#""a\u0000b":{"c\u0000":"\u0000"},"attributes":{"\u0000$":"\u0000"}"#,
+        r#""n":[18446744073709551615,-9223372036854775808,1e308,-0.0,1E-320,0.1]"#,
+        &format!(r#""deep":{deep}"#),
+        &format!(r#""deep":{{"%json":{}}}"#, deep.replacen("[[", "", 1).replacen("]]", "", 1)),
+    ] {
+        let body = format!(r#"{{"node_status":"HEALTHY",{more}}}"#);
+        let info = Answer::Info(Ok(read_node(body.as_bytes()).unwrap()));
+        let document = to_document(&json!({ "answers": [info] })).unwrap();
+        // As the driver takes it to the server, and back.
+        let bytes = mongodb::bson::serialize_to_vec(&document).unwrap();
+        let document = mongodb::bson::deserialize_from_slice(&bytes).unwrap();
+        let back: Value = from_document(document).unwrap();
+        assert_eq!(back, json!({ "answers": [info] }), "{more}");
+    }
+}

@@ -1,0 +1,160 @@
+//! The bodies of answers: as many bytes of them as may come in, at a pace that is going somewhere, and
+//! not too many large ones at once.
+
+use std::error::Error as _;
+use std::io;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::Response;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
+
+use super::message::cut;
+
+/// Bytes of a body that are read without asking: nearly all answers are smaller.
+const SMALL_BYTES: usize = 32 * 1024;
+
+/// Larger bodies that are in memory at once, until they are read: with the largest of 4 MiB, 64 MiB.
+/// Whoever comes later waits with what is there already, in the buffers of the system.
+const LARGE_AT_ONCE: usize = 16;
+
+/// How slowly an answer may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Until the next piece must be there.
+    pub idle: Duration,
+    /// Bytes in a second that come at least, on the whole. With the bound of the bytes this is what
+    /// ends an answer of which a little comes again and again.
+    pub rate: u32,
+}
+
+/// Why there is no whole body.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoBody {
+    /// It has more bytes than may come in.
+    #[error("the body: found more than {limit} bytes, expected at most that")]
+    TooLarge { limit: usize },
+    /// It came too slowly.
+    #[error("only {received} bytes of the answer came in {seconds} s")]
+    TooSlow { received: usize, seconds: u64 },
+    /// The connection ended before it.
+    #[error("{}", describe(.0))]
+    Broken(reqwest::Error),
+}
+
+/// A body, and its place among those that are in memory.
+#[derive(Debug)]
+pub(crate) struct Body {
+    bytes: Vec<u8>,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl Deref for Body {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Reads bodies. Cheap to clone; all clones share the places for large ones.
+#[derive(Clone, Debug)]
+pub(crate) struct Bodies {
+    pace: Pace,
+    large: Arc<Semaphore>,
+}
+
+impl Bodies {
+    pub(crate) fn new(pace: Pace) -> Self {
+        Self { pace, large: Arc::new(Semaphore::new(LARGE_AT_ONCE)) }
+    }
+
+    /// With other places for large bodies.
+    pub(crate) fn with_places(pace: Pace, large: usize) -> Self {
+        Self { pace, large: Arc::new(Semaphore::new(large)) }
+    }
+
+    /// Reads the body of an answer, and no more of it than `limit` bytes.
+    pub(crate) async fn read(&self, response: Response, limit: usize) -> Result<Body, NoBody> {
+        let announced = response.content_length().and_then(|bytes| usize::try_from(bytes).ok());
+        if announced.is_some_and(|bytes| bytes > limit) {
+            return Err(NoBody::TooLarge { limit });
+        }
+        let mut body = Body { bytes: Vec::new(), _place: None };
+        self.read_into(&mut body, response, limit).await?;
+        Ok(body)
+    }
+
+    /// The beginning of a body that only explains a refusal or a failure, as far as it comes.
+    pub(crate) async fn beginning(&self, response: Response, limit: usize) -> Body {
+        let mut body = Body { bytes: Vec::new(), _place: None };
+        // The status says what is to be done, whatever becomes of the rest.
+        let _ = self.read_into(&mut body, response, limit).await;
+        body
+    }
+
+    async fn read_into(
+        &self,
+        body: &mut Body,
+        mut response: Response,
+        limit: usize,
+    ) -> Result<(), NoBody> {
+        let mut began = Instant::now();
+        loop {
+            let chunk = timeout_at(self.due(began, body.bytes.len()), response.chunk()).await;
+            let seconds = began.elapsed().as_secs();
+            let received = body.bytes.len();
+            let chunk = chunk.map_err(|_| NoBody::TooSlow { received, seconds })?;
+            let Some(chunk) = chunk.map_err(NoBody::Broken)? else { return Ok(()) };
+            let room = limit - received;
+            body.bytes.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
+            if chunk.len() > room {
+                return Err(NoBody::TooLarge { limit });
+            }
+            if body.bytes.len() > SMALL_BYTES && body._place.is_none() {
+                // Waiting for a place is not the fault of who answers.
+                let waits = Instant::now();
+                // It is never closed.
+                body._place = Arc::clone(&self.large).acquire_owned().await.ok();
+                began += waits.elapsed();
+            }
+        }
+    }
+
+    /// When the next piece of a body must be there, of which so much has come.
+    fn due(&self, began: Instant, received: usize) -> Instant {
+        let earned = received as f64 / f64::from(self.pace.rate.max(1));
+        let whole = began + self.pace.idle + Duration::from_secs_f64(earned);
+        whole.min(Instant::now() + self.pace.idle)
+    }
+}
+
+/// Whether what came is no HTTP: then it says something about who answers, and not about the way there.
+pub(crate) fn is_not_http(error: &reqwest::Error) -> bool {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
+            return true;
+        }
+        let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        if matches!(kind, Some(io::ErrorKind::InvalidInput)) {
+            return true;
+        }
+        source = cause.source();
+    }
+    false
+}
+
+/// The causes of an error, which say more than the error itself ("error sending request").
+pub(crate) fn describe(error: &reqwest::Error) -> String {
+    let mut causes = Vec::new();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        causes.push(cause.to_string());
+        source = cause.source();
+    }
+    // Certificates of strangers are among what they tell.
+    cut(&if causes.is_empty() { error.to_string() } else { causes.join(": ") })
+}

@@ -1,0 +1,463 @@
+//! JSON of strangers, read within bounds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::hash::{DefaultHasher, Hasher as _};
+use std::io;
+
+use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+use super::bounds::Bounds;
+use super::message::{cut, quote, unexpected};
+
+/// An answer that can't be read, or is more than may come in: where, what was found and what was
+/// expected.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Malformed(String);
+
+impl Malformed {
+    /// With that explanation.
+    pub fn new(message: impl AsRef<str>) -> Self {
+        Self(cut(message.as_ref()))
+    }
+
+    /// At that place this was found.
+    pub fn unexpected(place: &str, found: Option<&Value>, expected: &str) -> Self {
+        Self(unexpected(place, found, expected))
+    }
+}
+
+/// A member of an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Found {
+    /// It is within its bounds.
+    Value(Value),
+    /// It is JSON, and more than may come in: what was found and what was expected.
+    TooMuch(String),
+}
+
+impl Found {
+    /// The value.
+    ///
+    /// # Errors
+    /// [`Malformed`] when it was more than may come in.
+    pub fn value(self, place: &str) -> Result<Value, Malformed> {
+        match self {
+            Self::Value(value) => Ok(value),
+            Self::TooMuch(what) => Err(Malformed::new(format!("{place}: {what}"))),
+        }
+    }
+}
+
+/// Reads an answer that is one JSON object, and keeps all of it.
+///
+/// # Errors
+/// [`Malformed`] for what is not UTF-8, not JSON, no object, or over `bounds`.
+pub fn read_object(body: &[u8], bounds: &Bounds) -> Result<Map<String, Value>, Malformed> {
+    let text = text_of(body, bounds.bytes)?;
+    match parse(text, Bounded::new(bounds))?.value("the body")? {
+        Value::Object(map) => Ok(map),
+        other => Err(Malformed::unexpected("the body", Some(&other), "a JSON object")),
+    }
+}
+
+/// Reads those members of an answer that are `wanted`, each with the bounds of its own, and passes over
+/// all others: of them nothing is kept, however large they are. Members are named by a pointer such as
+/// `/state/phase`; what is there in place of an object around one is found under the pointer of that
+/// object. A wanted member that is not there is not in the result.
+///
+/// # Errors
+/// [`Malformed`] for more than `bytes`, for what is not UTF-8, not JSON or no object, and for a wanted
+/// member that is there twice.
+pub fn read_members(
+    body: &[u8],
+    bytes: usize,
+    wanted: &[(&str, Bounds)],
+) -> Result<BTreeMap<String, Found>, Malformed> {
+    let text = text_of(body, bytes)?;
+    let mut found = BTreeMap::new();
+    parse(text, Members { wanted, at: String::new(), found: &mut found })?;
+    match found.remove("") {
+        None => Ok(found),
+        Some(other) => {
+            let other = other.value("the body")?;
+            Err(Malformed::unexpected("the body", Some(&other), "a JSON object"))
+        }
+    }
+}
+
+/// Checks that a body is text.
+fn text_of(body: &[u8], bytes: usize) -> Result<&str, Malformed> {
+    if body.len() > bytes {
+        return Err(Malformed::new(format!(
+            "the body: found {} bytes, expected at most {bytes}",
+            body.len()
+        )));
+    }
+    if body.starts_with(b"\xef\xbb\xbf") {
+        return Err(Malformed::new("the body: found a byte order mark, expected JSON"));
+    }
+    std::str::from_utf8(body).map_err(|error| {
+        let at = error.valid_up_to();
+        Malformed::new(format!("the body: found bytes that are not UTF-8 at {at}, expected JSON"))
+    })
+}
+
+fn parse<'de, S: DeserializeSeed<'de>>(text: &'de str, seed: S) -> Result<S::Value, Malformed> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let read = seed.deserialize(&mut json).and_then(|read| json.end().map(|()| read));
+    read.map_err(|error| {
+        let found = match text.trim() {
+            "" => "nothing".to_owned(),
+            text => format!("{:?}", quote(text)),
+        };
+        Malformed::new(format!("the body: found {found}, expected a JSON object ({error})"))
+    })
+}
+
+/// Builds a value as long as it is within its bounds; of one that is not, the rest is passed over.
+struct Bounded<'b> {
+    bounds: &'b Bounds,
+}
+
+impl<'b> Bounded<'b> {
+    fn new(bounds: &'b Bounds) -> Self {
+        Self { bounds }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Bounded<'_> {
+    type Value = Found;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Found, D::Error> {
+        let bounds = self.bounds;
+        let mut state = State { bounds, values: 0, over: None };
+        let value = Part { state: &mut state, depth: bounds.depth }.deserialize(deserializer)?;
+        if let Some(over) = state.over {
+            return Ok(Found::TooMuch(over));
+        }
+        let bytes = json_bytes(&value);
+        if bytes > bounds.bytes {
+            let limit = bounds.bytes;
+            return Ok(Found::TooMuch(format!("found {bytes} bytes, expected at most {limit}")));
+        }
+        Ok(Found::Value(value))
+    }
+}
+
+struct State<'b> {
+    bounds: &'b Bounds,
+    values: usize,
+    /// What was more than may come in, once something was.
+    over: Option<String>,
+}
+
+impl State<'_> {
+    fn too_much(&mut self, what: impl FnOnce() -> String) {
+        if self.over.is_none() {
+            self.over = Some(what());
+        }
+    }
+
+    fn text(&mut self, text: &str) -> Value {
+        let limit = self.bounds.text;
+        if text.len() > limit {
+            let found = text.len();
+            self.too_much(|| format!("found a text of {found} bytes, expected at most {limit}"));
+            return Value::Null;
+        }
+        Value::String(text.to_owned())
+    }
+}
+
+/// A value, or one within it.
+struct Part<'s, 'b> {
+    state: &'s mut State<'b>,
+    /// Levels that there may be below.
+    depth: usize,
+}
+
+impl Part<'_, '_> {
+    /// Goes one level down.
+    fn enter(&mut self) {
+        let limit = self.state.bounds.depth;
+        match self.depth.checked_sub(1) {
+            Some(depth) => self.depth = depth,
+            None => self
+                .state
+                .too_much(|| format!("found more than {limit} levels, expected at most that")),
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Part<'_, '_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        let limit = self.state.bounds.values;
+        self.state.values += 1;
+        if self.state.values > limit {
+            self.state
+                .too_much(|| format!("found more than {limit} values, expected at most that"));
+        }
+        if self.state.over.is_some() {
+            // Without recursion, and nothing of it is kept.
+            return deserializer.deserialize_ignored_any(IgnoredAny).map(|_| Value::Null);
+        }
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Part<'_, '_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Value, E> {
+        Ok(as_read_back(value).map_or(Value::Null, Value::Number))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Value, E> {
+        Ok(self.state.text(text))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<Value, A::Error> {
+        self.enter();
+        let mut items = Vec::new();
+        loop {
+            if self.state.over.is_some() {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                return Ok(Value::Null);
+            }
+            match seq.next_element_seed(Part { state: self.state, depth: self.depth })? {
+                Some(item) => items.push(item),
+                None => return Ok(Value::Array(items)),
+            }
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Value, A::Error> {
+        self.enter();
+        let mut members = Map::new();
+        loop {
+            if self.state.over.is_some() {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                return Ok(Value::Null);
+            }
+            let Some(key) = map.next_key_seed(Key { longest: self.state.bounds.key })? else {
+                return Ok(Value::Object(members));
+            };
+            let key = match key {
+                Ok(key) => key,
+                Err(why) => {
+                    self.state.too_much(|| why);
+                    String::new()
+                }
+            };
+            if members.contains_key(&key) {
+                let name = quote(&key);
+                self.state.too_much(|| format!("found the key {name:?} twice, expected it once"));
+            }
+            let value = map.next_value_seed(Part { state: self.state, depth: self.depth })?;
+            if self.state.over.is_none() {
+                members.insert(key, value);
+            }
+        }
+    }
+}
+
+/// A key, or why it is none that may come in.
+struct Key {
+    longest: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for Key {
+    type Value = Result<String, String>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Key {
+    type Value = Result<String, String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E: de::Error>(self, key: &str) -> Result<Self::Value, E> {
+        let (found, longest) = (key.len(), self.longest);
+        if found <= longest {
+            return Ok(Ok(key.to_owned()));
+        }
+        let start = quote(key);
+        Ok(Err(format!("found a key of {found} bytes ({start:?}), expected at most {longest}")))
+    }
+}
+
+/// The members of an object that are wanted.
+struct Members<'m> {
+    wanted: &'m [(&'m str, Bounds)],
+    /// Pointer of the object.
+    at: String,
+    found: &'m mut BTreeMap<String, Found>,
+}
+
+/// Bounds of what is there in place of an object, so that it can be quoted.
+const QUOTED: Bounds = Bounds { bytes: 2_048, depth: 4, values: 64, text: 1_024, key: 1_024 };
+
+impl<'de> DeserializeSeed<'de> for Members<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Members<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut seen = BTreeSet::new();
+        let longest = self.wanted.iter().map(|(pointer, _)| pointer.len()).max().unwrap_or(0);
+        while let Some(key) = map.next_key_seed(Key { longest })? {
+            let key = key.unwrap_or_default();
+            let pointer = format!("{}/{key}", self.at);
+            // A key with a slash is no way down.
+            let bounds =
+                self.wanted.iter().find(|(wanted, _)| !key.contains('/') && *wanted == pointer);
+            let around = format!("{pointer}/");
+            let is_around =
+                !key.contains('/') && self.wanted.iter().any(|(w, _)| w.starts_with(&around));
+            if (bounds.is_some() || is_around) && !seen.insert(key) {
+                let message = format!("{pointer}: found it twice, expected it once");
+                return Err(de::Error::custom(message));
+            }
+            match bounds {
+                Some((_, bounds)) => {
+                    let found = map.next_value_seed(Bounded::new(bounds))?;
+                    self.found.insert(pointer, found);
+                }
+                None if is_around => {
+                    let (wanted, found) = (self.wanted, &mut *self.found);
+                    map.next_value_seed(Members { wanted, at: pointer, found })?;
+                }
+                None => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<(), A::Error> {
+        let seq = de::value::SeqAccessDeserializer::new(seq);
+        let found = Bounded::new(&QUOTED).deserialize(seq)?;
+        self.found.insert(self.at, found);
+        Ok(())
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<(), E> {
+        self.found.insert(self.at, Found::Value(Value::String(quote(text))));
+        Ok(())
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<(), E> {
+        self.found.insert(self.at, Found::Value(Value::Bool(value)));
+        Ok(())
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<(), E> {
+        self.found.insert(self.at, Found::Value(value.into()));
+        Ok(())
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<(), E> {
+        self.found.insert(self.at, Found::Value(value.into()));
+        Ok(())
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<(), E> {
+        self.found.insert(self.at, Found::Value(value.into()));
+        Ok(())
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<(), E> {
+        self.found.insert(self.at, Found::Value(Value::Null));
+        Ok(())
+    }
+}
+
+/// A number that is the same when it was written and read back. Reading is quick rather than exact, and
+/// may be off by the last bit; a step that is activated again after a restart must see what it saw.
+fn as_read_back(value: f64) -> Option<Number> {
+    /// A number settles at the first or second time.
+    const ROUNDS: usize = 8;
+    let mut value = value;
+    for _ in 0..ROUNDS {
+        let number = Number::from_f64(value)?;
+        let again: f64 = serde_json::from_str(&number.to_string()).ok()?;
+        if again.to_bits() == value.to_bits() {
+            return Some(number);
+        }
+        value = again;
+    }
+    None
+}
+
+/// Bytes of a value as JSON text, without making the text.
+pub(crate) fn json_bytes(value: &Value) -> usize {
+    let mut bytes = 0;
+    each_piece(value, |piece| bytes += piece.len());
+    bytes
+}
+
+/// A sum of a value as JSON text, without making the text: it tells values apart within one process.
+pub(crate) fn json_sum(value: &Value) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    each_piece(value, |piece| hasher.write(piece));
+    hasher.finish()
+}
+
+fn each_piece(value: &Value, take: impl FnMut(&[u8])) {
+    struct Pieces<F>(F);
+    impl<F: FnMut(&[u8])> io::Write for Pieces<F> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            (self.0)(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    // Taking pieces does not fail, and a value is always JSON.
+    let _ = serde_json::to_writer(Pieces(take), value);
+}
+
+#[cfg(test)]
+#[path = "json_tests.rs"]
+mod tests;

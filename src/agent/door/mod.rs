@@ -1,0 +1,37 @@
+//! The door: all that agents and platforms answer comes in here, and nothing of it goes further before
+//! it is bounded.
+//!
+//! Whoever answers may be broken, or somebody else: a proxy, a captive portal, a program that listens on
+//! a port by chance. So nothing about an answer is taken on trust: neither how many bytes come, nor how
+//! slowly, nor how deeply they are nested, nor how many values and how long texts they make. What has
+//! passed is small enough to be kept in records, journals and events, to be committed, and to be read
+//! back.
+//!
+//! - `Bodies` reads bodies: so many bytes, no slower than their [`Pace`], so many large ones at once.
+//! - [`Bounds`] says how much an answer may hold; [`bounds`] has those of each call, with the reasons.
+//! - [`read_object`] reads an answer whole, where all of it is kept.
+//! - [`read_members`] reads the members that are understood, and passes over the others, where an answer
+//!   holds more than is looked at.
+//! - [`read_action`], [`read_scheduled`], [`read_queue`] and [`read_node`] read the answers of the agent API.
+//! - [`error_message`] and [`told_error`] make one text of what an agent says of a failure; [`cut`]
+//!   bounds any text for people.
+//!
+//! A new call of the agent API gets bounds of its own and a reader that stands on these.
+
+mod action;
+mod body;
+pub mod bounds;
+mod json;
+mod message;
+mod node;
+mod queue;
+
+pub use action::{read_action, read_scheduled};
+pub use body::Pace;
+pub(crate) use body::{Bodies, Body, NoBody, describe, is_not_http};
+pub use bounds::Bounds;
+pub use json::{Found, Malformed, read_members, read_object};
+pub(crate) use json::{json_bytes, json_sum};
+pub use message::{cut, error_message, told_error};
+pub use node::{is_status_word, read_node};
+pub use queue::read_queue;
