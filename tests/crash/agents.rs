@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use replibook::cli::demo::Process;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -18,6 +19,9 @@ const WORK: &str = r#"echo "$REPLIBOOK_ACTION_ID" >> "$1"; sleep 0.05; echo '{"m
 /// What it does for `crash.example.com/second-try`. `$2` is a file that is there after the first one.
 const SECOND_TRY: &str = r#"echo "$REPLIBOOK_ACTION_ID" >> "$1"; sleep 0.05
 if [ -e "$2" ]; then echo '{"changed": true}'; else touch "$2"; echo 'not this time' >&2; exit 1; fi"#;
+
+/// What it does for `crash.example.com/wait`: nothing, until the file `$1.go` is there.
+const WAIT: &str = r#"while [ ! -e "$1.go" ]; do sleep 0.05; done"#;
 
 /// Actions of the three stages that end well on each agent.
 pub(crate) const WELL: usize = 5;
@@ -59,6 +63,22 @@ impl Agents {
         process.kill().await.unwrap();
     }
 
+    /// Sends a signal to an agent.
+    pub(crate) fn signal(&self, index: usize, signal: Signal) {
+        let process = self.members[index].process.as_ref().and_then(Process::id).unwrap();
+        kill_process(Pid::from_raw(process.try_into().unwrap()).unwrap(), signal).unwrap();
+    }
+
+    /// Base URL of an agent's API.
+    pub(crate) fn api(&self, index: usize) -> String {
+        format!("{}/api/unstable", self.members[index].url())
+    }
+
+    /// Lets the actions of an agent end that wait for that.
+    pub(crate) fn let_go(&self, index: usize) {
+        std::fs::write(self.members[index].dir.join("executed.go"), "").unwrap();
+    }
+
     /// Starts an agent again, on the same address and database.
     pub(crate) async fn again(&mut self, index: usize) {
         let member = &mut self.members[index];
@@ -94,16 +114,17 @@ impl Member {
     async fn start(dir: &Path, id: String) -> Self {
         let dir = dir.join(&id);
         std::fs::create_dir_all(&dir).unwrap();
-        let command = |script: &str| {
+        let command = |script: &str, timeout: &str| {
             let (executed, tried) = (dir.join("executed"), dir.join("tried"));
-            json!({ "command": ["sh", "-c", script, "sh", executed, tried], "timeout": "30s" })
+            json!({ "command": ["sh", "-c", script, "sh", executed, tried], "timeout": timeout })
         };
         let config = json!({
             "node_id": id,
             "status": "HEALTHY",
             "actions": {
-                "crash.example.com/work": command(WORK),
-                "crash.example.com/second-try": command(SECOND_TRY),
+                "crash.example.com/work": command(WORK, "30s"),
+                "crash.example.com/second-try": command(SECOND_TRY, "30s"),
+                "crash.example.com/wait": command(WAIT, "10m"),
             },
         });
         std::fs::write(dir.join("agent.yaml"), config.to_string()).unwrap();

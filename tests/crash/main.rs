@@ -22,6 +22,7 @@ mod server;
 mod stages;
 #[path = "../support/wait.rs"]
 mod wait;
+mod waiting;
 
 use std::path::Path;
 
