@@ -152,6 +152,23 @@ async fn killed_in_a_command_it_ends_what_is_left_before_it_goes_on_with_the_que
 }
 
 #[tokio::test]
+async fn a_command_past_its_timeout_is_gone_before_the_next_one_begins() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut actions = actions(&folder.path().join("log"));
+    actions[STALL]["timeout"] = json!("2s");
+    let agent = Agent::start_with(folder.path(), actions, &[]);
+    let left = stall(&agent, folder.path()).await;
+    let next = Uuid::from_u128(2);
+    assert_eq!(post(&agent.address, next, QUICK, Value::Null).await.status, 200);
+    assert_eq!(until_final(&agent.address, next).await["state"]["phase"], "DONE");
+    assert_eq!(log(folder.path())[1..], ["quick"]);
+    gone(left);
+    let action = until_final(&agent.address, ID).await;
+    let message = "the command was killed after 2 s, its timeout";
+    assert_eq!(action["state"]["error"]["error_msg"], message);
+}
+
+#[tokio::test]
 async fn what_is_left_is_ended_also_when_its_kind_is_no_longer_known() {
     let folder = tempfile::tempdir().unwrap();
     let mut agent = Agent::start(folder.path(), &[]);

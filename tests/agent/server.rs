@@ -167,6 +167,45 @@ async fn a_command_is_followed_to_its_payload_and_runs_once() {
 }
 
 #[tokio::test]
+async fn whatever_a_command_prints_is_a_result_that_an_engine_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let sh = |script: &str| json!({ "command": ["sh", "-c", script] });
+    let zeros = "printf '['; yes 0, | head -n 500000 | tr -d '\\n'; printf '0]'";
+    let deep = "printf '%0100d' 0 | tr 0 '['; printf '%0100d' 0 | tr 0 ']'";
+    let config = json!({ "actions": {
+        "a/text": sh("cat >/dev/null; echo well"),
+        "a/json": sh("cat"),
+        "a/nothing": sh("true"),
+        "a/bytes": sh(r"printf 'caf\351'"),
+        "a/zeros": sh(zeros),
+        "a/deep": sh(deep),
+        "a/twice": sh(r#"printf '{"a":1,"a":2}'"#),
+        "a/long": sh("yes | head -c 3000000"),
+    } });
+    let (agent, address) = agent(folder.path(), &config.to_string()).await;
+    let ctx = context();
+    let mut number = 0;
+    let mut run = async |kind: &str| {
+        number += 1;
+        let request = request(Uuid::from_u128(number), kind, json!({"moved": 3}));
+        let start = Start::default();
+        run_action(&ctx, &address, &request, start, || (), async || true).await.unwrap()
+    };
+    assert_eq!(run("a/text").await, json!({"stdout": "well"}));
+    assert_eq!(run("a/json").await, json!({"moved": 3}));
+    assert_eq!(run("a/nothing").await, Value::Null);
+    assert_eq!(run("a/bytes").await, json!({"stdout": "caf\u{fffd}"}));
+    assert_eq!(run("a/twice").await, json!({"stdout": r#"{"a":1,"a":2}"#}));
+    let brackets = ["[".repeat(100), "]".repeat(100)].concat();
+    assert_eq!(run("a/deep").await, json!({ "stdout": brackets }));
+    for (kind, bytes) in [("a/zeros", 1_000_003), ("a/long", 3_000_000)] {
+        let payload = run(kind).await;
+        assert_eq!((&payload["cut"], &payload["bytes"]), (&json!(true), &json!(bytes)), "{kind}");
+    }
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn failures_refusals_and_losses_arrive_as_such() {
     let folder = tempfile::tempdir().unwrap();
     let config =

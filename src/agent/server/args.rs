@@ -7,8 +7,19 @@ use std::time::Duration;
 use super::config::read_length;
 use crate::web::HostName;
 
+/// What the help text says of commands.
+const ABOUT_COMMANDS: &str = "\
+A command gets the arguments of its action as JSON on stdin. One that ends with 0 has done its work: JSON \
+that it printed is the result, any other text is {\"stdout\": \"…\"}, nothing is null. Any other end fails \
+the action, with the end of stderr as its message.
+
+The agent listens on loopback and answers requests for localhost, for addresses and for --allow-host, but \
+none that a web page sends. A command whose agent was killed is ended by the next one on the same --data \
+before it starts anything else. docs/agent.md has all of it, and the limits.";
+
 /// Runs a reference agent: an agent that answers the Replicante agent API and runs commands.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = ABOUT_COMMANDS)]
 pub struct AgentArgs {
     /// Configuration in YAML: the node and the actions made of commands.
     #[arg(long, value_name = "FILE")]
@@ -27,7 +38,8 @@ pub struct AgentArgs {
     #[arg(long, value_name = "FILE")]
     pub status_file: Option<PathBuf>,
 
-    /// SQLite database that keeps the actions; made if it is not there. One agent at a time uses it.
+    /// SQLite database that keeps the actions; made if it is not there, for this user alone. One agent
+    /// at a time uses it.
     #[arg(long, value_name = "FILE", default_value = "replibook-agent.sqlite")]
     pub data: PathBuf,
 

@@ -38,6 +38,13 @@ use crate::web::HostName;
 /// Bytes of a configuration: more is some other file.
 const MAX_CONFIG_BYTES: u64 = 1024 * 1024;
 
+/// Bytes of JSON that the attributes of a node may have, all together. Engines take 256 KiB about a
+/// node, with texts of 64 KiB.
+const MAX_ATTRIBUTES_BYTES: usize = 64 * 1024;
+
+/// How many attributes there may be: engines take 4,000 values about a node, the other fields among them.
+const MAX_ATTRIBUTES: usize = 3_000;
+
 /// Kinds that start so are the agent's own.
 const RESERVED_PREFIX: &str = "agent.replicante.io/";
 
@@ -224,6 +231,12 @@ impl AgentConfig {
                 add(format!("/attributes/{name}"), value.to_string(), expected);
             }
         }
+        let bytes = Value::Object(self.attributes.clone()).to_string().len();
+        if bytes > MAX_ATTRIBUTES_BYTES || self.attributes.len() > MAX_ATTRIBUTES {
+            let found = format!("{} attributes, {bytes} bytes of JSON", self.attributes.len());
+            let expected = format!("at most {MAX_ATTRIBUTES}, and {MAX_ATTRIBUTES_BYTES} bytes");
+            add("/attributes".to_owned(), found, &expected);
+        }
         for (kind, spec) in &self.actions {
             // In a JSON pointer a slash inside a key is written so.
             let at = format!("/actions/{}", kind.replace('~', "~0").replace('/', "~1"));
@@ -322,6 +335,21 @@ mod tests {
         let at = "/actions/agent.replicante.io~1x";
         let (command, timeout) = (format!("{at}/command"), format!("{at}/timeout"));
         assert_eq!(paths, ["/node_id", "/status", "/attributes/a", at, &command, &timeout]);
+    }
+
+    #[test]
+    fn more_attributes_than_engines_take_are_refused() {
+        let with = |count: usize, bytes: usize| {
+            let mut config = AgentConfig::default();
+            for number in 0..count {
+                config.attributes.insert(number.to_string(), Value::from("x".repeat(bytes)));
+            }
+            config.check()
+        };
+        assert!(with(1, 65_000).is_ok() && with(MAX_ATTRIBUTES, 1).is_ok());
+        for (count, bytes) in [(1, 65_536), (MAX_ATTRIBUTES + 1, 1)] {
+            assert_eq!(with(count, bytes).unwrap_err().0[0].path, "/attributes");
+        }
     }
 
     #[test]

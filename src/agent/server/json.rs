@@ -4,8 +4,12 @@
 //! Text that is JSON takes up to forty times as much memory once it is values. What this agent only
 //! hands on stays the text that it came as.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
 
+use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 /// What is in a JSON text.
@@ -15,6 +19,10 @@ pub(super) struct Measure {
     pub(super) depth: usize,
     /// Values, those that others are made of among them.
     pub(super) values: usize,
+    /// The longest key of an object, in bytes.
+    pub(super) key: usize,
+    /// An object has a key twice. Readers differ in what they make of that.
+    pub(super) twice: bool,
 }
 
 /// Measures a JSON text.
@@ -94,7 +102,12 @@ impl<'de> Visitor<'de> for Walk<'_> {
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut entries: A) -> Result<(), A::Error> {
         self.enter();
-        while entries.next_key_seed(Key)?.is_some() {
+        let mut seen = HashSet::new();
+        let state = RandomState::new();
+        while let Some(Key(key)) = entries.next_key()? {
+            self.measure.key = self.measure.key.max(key.len());
+            // The sum of it takes less memory, and what is alike by chance is text then, no error.
+            self.measure.twice |= !seen.insert(state.hash_one(key.as_ref()));
             entries.next_value_seed(self.inner())?;
         }
         Ok(())
@@ -102,27 +115,8 @@ impl<'de> Visitor<'de> for Walk<'_> {
 }
 
 /// A key of an object, which is a text.
-struct Key;
-
-impl<'de> DeserializeSeed<'de> for Key {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for Key {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_str<E: Error>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
-}
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[cfg(test)]
 mod tests {
@@ -132,15 +126,18 @@ mod tests {
 
     #[test]
     fn values_are_counted_and_their_depth() {
-        for (text, depth, values) in [
-            ("null", 0, 1),
-            (" 1 ", 0, 1),
-            ("[]", 1, 1),
-            ("{}", 1, 1),
-            ("[1,[2]]", 2, 4),
-            (r#"{"a":{"b":"\u00e4"},"c":[true,1.5,-1]}"#, 2, 7),
+        for (text, depth, values, key, twice) in [
+            ("null", 0, 1, 0, false),
+            (" 1 ", 0, 1, 0, false),
+            ("[]", 1, 1, 0, false),
+            ("{}", 1, 1, 0, false),
+            ("[1,[2]]", 2, 4, 0, false),
+            (r#"{"a":{"bb":"\u00e4"},"c":[true,1.5,-1]}"#, 2, 7, 2, false),
+            (r#"[{"a":1},{"a":1}]"#, 2, 5, 1, false),
+            (r#"{"a":1,"\u0061":1}"#, 1, 3, 1, true),
         ] {
-            assert_eq!(measure(text).unwrap(), Measure { depth, values }, "{text}");
+            let expected = Measure { depth, values, key, twice };
+            assert_eq!(measure(text).unwrap(), expected, "{text}");
         }
     }
 

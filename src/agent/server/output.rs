@@ -8,7 +8,7 @@ use std::process::ExitStatus;
 
 use serde_json::json;
 
-use super::json::measure;
+use super::json::{Measure, measure};
 use crate::playbook::MAX_JSON_DEPTH;
 
 /// Bytes of JSON that a command may write: the payload that engines accept.
@@ -16,6 +16,9 @@ pub(super) const MAX_JSON_BYTES: usize = 1024 * 1024;
 
 /// How many values it may have: engines take no more, since each takes some hundred bytes of memory.
 const MAX_JSON_VALUES: usize = 20_000;
+
+/// Bytes of a key in it: engines quote keys, and take no longer ones.
+const MAX_KEY_BYTES: usize = 1_024;
 
 /// Bytes of any other text that are kept, the first ones. One of them may take six in JSON, and the
 /// result is kept in the journal of each agent of a run.
@@ -47,8 +50,7 @@ impl Output {
         }
         if whole
             && let Ok(text) = std::str::from_utf8(&self.kept)
-            && measure(text)
-                .is_ok_and(|found| found.depth <= MAX_JSON_DEPTH && found.values <= MAX_JSON_VALUES)
+            && measure(text).is_ok_and(is_taken)
         {
             return text.trim().to_owned();
         }
@@ -59,6 +61,14 @@ impl Output {
         }
         json!({ "stdout": readable(&self.kept) }).to_string()
     }
+}
+
+/// Whether engines take it as it is.
+fn is_taken(found: Measure) -> bool {
+    found.depth <= MAX_JSON_DEPTH
+        && found.values <= MAX_JSON_VALUES
+        && found.key <= MAX_KEY_BYTES
+        && !found.twice
 }
 
 /// Text as people write it, and as a shell's `$(…)` takes it: without the line ends at its end. What is
@@ -135,6 +145,7 @@ mod tests {
             (b"\xEF\xBB\xBF1", text("\u{feff}1")),
             (b"\"\\ud800\"", text("\"\\ud800\"")),
             (b"1e999", text("1e999")),
+            (b"{\"a\": 1, \"a\": 2}", text("{\"a\": 1, \"a\": 2}")),
             (b"caf\xE9 \xFF\n", text("caf\u{fffd} \u{fffd}")),
             (b"a\0b", text("a\0b")),
         ] {

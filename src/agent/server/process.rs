@@ -40,7 +40,8 @@ impl ProcessId {
     /// # Errors
     /// The machine's processes can't be listed.
     pub(super) fn end(&self, action: Uuid) -> io::Result<bool> {
-        if boot_id()? != self.boot {
+        // No command has these, and to signal such a group is to signal everybody.
+        if self.pid <= 1 || boot_id()? != self.boot {
             return Ok(true);
         }
         let first = Stat::read(self.pid).ok();
@@ -166,6 +167,9 @@ mod tests {
         assert!(later.end(ACTION).unwrap());
         let boot = ProcessId { boot: "before".to_owned(), ..process.clone() };
         assert!(boot.end(ACTION).unwrap());
+        for pid in [1, 0, -1] {
+            assert!(ProcessId { pid, ..process.clone() }.end(ACTION).unwrap());
+        }
         assert_eq!(child.try_wait().unwrap(), None);
         assert!(!process.end(ACTION).unwrap());
         child.wait().unwrap();

@@ -187,8 +187,8 @@ impl Worker {
             // Whatever the configuration says of the kind now.
             Started::As(process) => {
                 let end = interrupted(
-                    "the agent was killed while the command ran; what was left of it was ended, and \
-                     it is not run again",
+                    "the agent was killed while the command ran or as it ended; what was left of it \
+                     was ended, and it is not run again",
                 );
                 return Ok(Step::Killed(end, process.clone()));
             }
