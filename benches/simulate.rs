@@ -46,6 +46,8 @@ mod membership_model;
 mod notice_model;
 #[path = "../tests/simulation/outcome.rs"]
 mod outcome;
+#[path = "../tests/simulation/passed_over_model.rs"]
+mod passed_over_model;
 #[path = "../tests/simulation/plan.rs"]
 mod plan;
 #[path = "../tests/simulation/platform.rs"]

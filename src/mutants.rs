@@ -82,11 +82,13 @@ pub(crate) mod chosen {
         ResumePassesGate,
         /// What was noticed of a call is not forgotten when it has ended.
         NoticeKept,
+        /// A failure that a step is allowed is not counted.
+        PassedOverNotCounted,
     }
 
     impl Mutant {
         /// All of them.
-        pub const ALL: [Self; 25] = [
+        pub const ALL: [Self; 26] = [
             Self::PerformBeforeCommit,
             Self::TornCommit,
             Self::PostWithoutLook,
@@ -112,6 +114,7 @@ pub(crate) mod chosen {
             Self::SharesRecomputed,
             Self::ResumePassesGate,
             Self::NoticeKept,
+            Self::PassedOverNotCounted,
         ];
     }
 

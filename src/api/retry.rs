@@ -3,23 +3,26 @@
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
+use semver::Version;
 use serde_json::json;
 
-use super::bodies::{InJson, check_length};
+use super::bodies::{InJson, check_length, off_loop};
 use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
 use super::limits::{MAX_ACTOR, MAX_REASON, RETRY_PAGES};
 use super::params::{InPath, InQuery};
 use super::state::ApiState;
 use super::wire::{RetryRun, RunView};
-use super::{runs, start};
-use crate::run::{AgentState, Digest, RetryOf, Run, RunId, canonical, new_retry};
-use crate::store::{MAX_PAGE, NewRun};
+use super::{playbooks, runs, start};
+use crate::playbook::{Playbook, check_params};
+use crate::run::{AgentState, Digest, RetryOf, Run, RunId, Snapshot, canonical, new_retry};
+use crate::store::{MAX_PAGE, NewRun, StoredPlaybook};
 
 const RETRY: &str = "/api/v1/runs/{id}/retry";
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
-    let summary = "Starts a run over agents of a finished one, with the same snapshot.";
+    let summary =
+        "Starts a run over agents of a finished one, with the same snapshot or a mended playbook.";
     vec![
         Endpoint::post(RETRY, "retryRun", summary, retry)
             .path::<RunId>("id", "The finished run.")
@@ -42,18 +45,33 @@ async fn retry(
     check_length("started_by", request.started_by.as_deref(), MAX_ACTOR)?;
     check_length("reason", request.reason.as_deref(), MAX_REASON)?;
     let retry = chosen(of, &request);
-    let asked = json!({ "retry": retry, "by": request.started_by, "reason": request.reason });
+    let reference = request.playbook.as_deref().map(start::read_reference).transpose()?;
+    let mut asked = json!({ "retry": retry, "by": request.started_by, "reason": request.reason });
+    if let Some(playbook) = &request.playbook {
+        asked["playbook"] = json!(playbook);
+    }
     let asked = Digest::of(canonical(&asked).as_bytes());
     if let Some(before) = start::before(&state, key.as_deref(), &asked).await? {
         return Ok(before);
     }
     let finished = runs::find(&state, of).await?;
-    check(&state, &finished, &retry).await?;
+    check(&state, &finished, &retry, reference.is_some()).await?;
+    let mended = match reference {
+        Some((name, version)) => Some(mended(&state, &finished, name, version.as_ref()).await?),
+        None => None,
+    };
     let now = state.clock.now();
     let id = start::new_id(now);
     let RetryRun { started_by, reason, .. } = request;
-    let (run, events) =
-        new_retry(id, &finished.snapshot, retry, started_by, reason.as_deref(), now);
+    let reason = match &mended {
+        Some(Snapshot { playbook: Playbook { name, version, .. }, .. }) => {
+            let why = reason.map(|reason| format!("; {reason}")).unwrap_or_default();
+            Some(format!("with playbook {name}@{version}{why}"))
+        }
+        None => reason,
+    };
+    let snapshot = mended.as_ref().unwrap_or(&finished.snapshot);
+    let (run, events) = new_retry(id, snapshot, retry, started_by, reason.as_deref(), now);
     let new = NewRun { run, events, idempotency_key: key, request: asked };
     match start::create(&state, new).await {
         // It was removed meanwhile.
@@ -64,16 +82,50 @@ async fn retry(
     }
 }
 
+/// What the new run begins with instead of the old one's snapshot: another playbook, which its parameters
+/// have to fit.
+async fn mended(
+    state: &ApiState,
+    run: &Run,
+    name: &str,
+    version: Option<&Version>,
+) -> Result<Snapshot, ApiError> {
+    let StoredPlaybook { playbook, .. } = playbooks::find(state, name, version).await?;
+    let old = Snapshot::clone(&run.snapshot);
+    let id = run.id();
+    off_loop(move || {
+        let (name, version) = (playbook.name.clone(), playbook.version.clone());
+        let params = check_params(&playbook, old.params).map_err(|problems| {
+            let mut error = ApiError::invalid_params(problems);
+            let whose = format!("the parameters of run {id}");
+            error.detail = error.detail.replacen("the parameters", &whose, 1);
+            error.detail.push_str(&format!(" with playbook {name}@{version}"));
+            error
+        })?;
+        Ok(Snapshot { playbook, params, ..old })
+    })
+    .await?
+}
+
 fn chosen(run: RunId, request: &RetryRun) -> RetryOf {
-    let RetryRun { failed, skipped, unfinished, started_by: _, reason: _ } = request;
+    let RetryRun { failed, skipped, unfinished, .. } = request;
     let none = !(*failed || *skipped || *unfinished);
     RetryOf { run, failed: *failed || none, skipped: *skipped, unfinished: *unfinished }
 }
 
 /// Refuses a run that has not finished, whose cluster is gone, or that has no such agents. That its
 /// plugins are there is checked when the new one is created.
-async fn check(state: &ApiState, run: &Run, retry: &RetryOf) -> Result<(), ApiError> {
+async fn check(
+    state: &ApiState,
+    run: &Run,
+    retry: &RetryOf,
+    is_mended: bool,
+) -> Result<(), ApiError> {
     let (id, status) = (run.id(), run.progress.status);
+    if !status.is_final() && is_mended {
+        let detail = format!("run {id} is {status}, expected one that has ended: cancel it first");
+        return Err(ApiError::new(Code::RunNotFinished, detail));
+    }
     if !status.is_final() {
         let detail = format!(
             "run {id} is {status}, expected one that has ended; the command `retry` puts the failed \

@@ -8,7 +8,7 @@ use super::error::{ApiError, Code};
 use super::params::{InPath, InQuery, listing};
 use super::state::ApiState;
 use super::wire::{Listing, RunView};
-use crate::run::{Run, RunId, RunStatus, Snapshot};
+use crate::run::{ReasonCode, Run, RunId, RunStatus, Snapshot};
 use crate::store::RunFilter;
 
 pub(super) const ALL: &str = "/api/v1/runs";
@@ -115,6 +115,11 @@ pub(super) fn view(run: &Run) -> RunView {
         silent: progress.silent.clone(),
         failures: progress.stage.failures,
         all_failures: progress.failures,
+        passed_over: progress.passed_over,
+        outcomes: progress.outcomes.clone(),
+        nobody: progress.status == RunStatus::Done
+            && progress.reason.as_ref().is_some_and(|r| r.code == ReasonCode::NobodySelected),
+        gone: progress.gone.clone(),
         params: snapshot.params.clone(),
         plugins: playbook.plugins.clone(),
         retry_of: snapshot.retry_of,

@@ -160,7 +160,7 @@ pub(super) fn read_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> 
 }
 
 /// `NAME` or `NAME@VERSION`.
-fn read_reference(text: &str) -> Result<(&str, Option<Version>), ApiError> {
+pub(super) fn read_reference(text: &str) -> Result<(&str, Option<Version>), ApiError> {
     let Some((name, version)) = text.split_once('@') else { return Ok((text, None)) };
     match version.parse() {
         Ok(version) => Ok((name, Some(version))),

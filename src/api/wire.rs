@@ -10,8 +10,9 @@ use serde_json::{Map, Value};
 
 use crate::playbook::{PluginInfo, PluginPin, Problem, Vcs};
 use crate::run::{
-    AgentId, AgentState, CommandId, CommandOutcome, Digest, Journal, LastAnswer, MassAbsence,
-    Millis, RetryOf, RunId, RunStatus, SentAction, Silent, Source, StatusReason, Timestamp, Verb,
+    AgentId, AgentState, CommandId, CommandOutcome, Digest, Gone, Journal, LastAnswer, MassAbsence,
+    Millis, PassedOver, RetryOf, RunId, RunStatus, SentAction, Silent, Source, StatusReason,
+    Timestamp, Verb,
 };
 
 /// A page of a list.
@@ -207,6 +208,10 @@ pub struct RetryRun {
     /// Those that were not started, or were cut off.
     #[serde(default)]
     pub unfinished: bool,
+    /// `NAME@VERSION`, or `NAME` for the highest version: the new run goes with this playbook, as one that
+    /// was mended, and not with the playbook of the old run. The parameters of that have to fit it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub playbook: Option<String>,
     /// Who starts it.
     #[serde(default)]
     pub started_by: Option<String>,
@@ -257,6 +262,18 @@ pub struct RunView {
     /// The same of the whole run.
     #[serde(default)]
     pub all_failures: u32,
+    /// Failures of steps that were passed over (`on_error: continue`), in all stages.
+    #[serde(default)]
+    pub passed_over: PassedOver,
+    /// Number of agents by the worst that became of them in any stage; empty while the run goes.
+    #[serde(default)]
+    pub outcomes: BTreeMap<AgentState, u32>,
+    /// Whether the run is done and no stage of it selected anybody.
+    #[serde(default)]
+    pub nobody: bool,
+    /// Of the agents that the run goes over again, those that had left when it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone: Option<Gone>,
     /// The parameters.
     pub params: Map<String, Value>,
     /// The plugins that the run pins.

@@ -8,7 +8,7 @@ use super::client::Client;
 use super::error::CliError;
 use super::output::{Console, EMPTY, Row};
 use super::rows::{MAX_CELL, MAX_WIDE_CELL, labelled, or_dash, telling_label};
-use super::text::{Paint, clean, length, moment, shorten, time_of_day};
+use super::text::{Paint, clean, length, moment, plural, shorten, time_of_day};
 use crate::playbook::Playbook;
 use crate::run::{AgentRecord, AgentState, Notice, PastStage, RunId, StepPhase};
 
@@ -213,7 +213,10 @@ fn result_of(record: &AgentRecord, plan: &Plan) -> String {
         AgentState::Running => noticed(record, &doing(record, plan)),
         AgentState::Added => "joined, waits to be taken in".to_owned(),
         AgentState::Removed => skipped("left the cluster"),
-        AgentState::Pending | AgentState::Done => results,
+        AgentState::Pending | AgentState::Done => match passed_over(record) {
+            Some(passed) => format!("{passed}; {results}"),
+            None => results,
+        },
     }
 }
 
@@ -232,6 +235,15 @@ fn noticed(record: &AgentRecord, what: &str) -> String {
             format!("NEW since {}, {before} before it{kind}; {what}", time_of_day(*since))
         }
     }
+}
+
+/// That steps failed and were passed over, with what went wrong last.
+fn passed_over(record: &AgentRecord) -> Option<String> {
+    let count = (record.passed_over > 0).then(|| plural(record.passed_over.into(), "failure"))?;
+    let last = record.error.as_ref().map(|failure| {
+        format!(", the last: {} in {}: {}", failure.reason, failure.step, failure.message)
+    });
+    Some(format!("{count} passed over{}", last.unwrap_or_default()))
 }
 
 /// That an action may still be running although its attempt is over.
@@ -310,6 +322,21 @@ node-2  1 (zone a)  FAILED   action-failed in drain: no space  1.2s
 node-3  -           SKIPPED  not selected                      -
 ";
         assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn agents_that_are_done_show_what_was_passed_over() {
+        let mut agent = record(1, AgentState::Done);
+        (agent.passed_over, agent.results) = (2, [].into());
+        agent.error = Some(Failure {
+            reason: FailureReason::ActionFailed,
+            message: "no space".to_owned(),
+            step: "restart".to_owned(),
+            at: moment(),
+        });
+        let shown = shown(plan(&["all"]), vec![agent], true);
+        let expected = "2 failures passed over, the last: action-failed in restart: no space; -";
+        assert!(shown.contains(expected), "{shown}");
     }
 
     #[test]

@@ -11,9 +11,9 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::get::split_version;
 use super::output::{Console, Format};
-use super::rows::stage_of;
+use super::rows::{agents_of, stage_of};
 use super::run::{explain, find_run, paragraph};
-use super::text::{clean, counts, moment};
+use super::text::{clean, moment};
 use crate::api::wire::{Listing, PlaybookView, RunView};
 use crate::playbook::{PluginPin, Vcs};
 use crate::run::{AgentRecord, AgentState};
@@ -113,8 +113,12 @@ fn describe_run(run: &RunView, why: &str, failed: &str) -> String {
     lines.line("Status", &format!("{} since {}", run.status, moment(run.since)));
     lines.line_if("Why", run.reason.as_ref().map(|reason| reason.message.clone()));
     lines.line("Stage", &stage_of(run));
-    lines.line("Agents", &format!("{} ({} selected)", counts(&run.counts), run.selected));
+    // Of a run that has ended all stages are counted, and each has selected others.
+    let of_stage = run.outcomes.is_empty() || run.stages.len() <= 1;
+    let selected = of_stage.then(|| format!(" ({} selected)", run.selected)).unwrap_or_default();
+    lines.line("Agents", &format!("{}{selected}", agents_of(run)));
     lines.line_if("Retries", run.retry_of.map(|of| format!("the {of} agents of run {}", of.run)));
+    lines.line_if("Gone", run.gone.as_ref().map(ToString::to_string));
     lines.line_if("Started by", run.started_by.clone());
     lines.line("Created", &moment(run.created_at));
     lines.line_if("Started", run.started_at.map(moment));

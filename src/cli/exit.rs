@@ -19,7 +19,7 @@ pub enum Exit {
     Invalid = 3,
     /// Something that was named is not there, or is in the way.
     NotFound = 4,
-    /// The run is done, but some agents failed within the budget.
+    /// The run is done, but some agents failed within the budget, or failures of steps were passed over.
     SomeFailed = 5,
     /// The run waits for a person's approval.
     WaitingForApproval = 6,
@@ -29,6 +29,8 @@ pub enum Exit {
     Unreachable = 8,
     /// The run is paused.
     Paused = 9,
+    /// The run is done, and no stage of it selected anybody.
+    Nobody = 10,
     /// A person stopped watching (Ctrl-C); the run goes on. The number is the shells' own for it.
     Interrupted = 130,
 }
@@ -39,6 +41,15 @@ impl Exit {
         self as u8
     }
 
+    /// The same, but well where nobody was selected, for whom that is fine.
+    #[must_use]
+    pub const fn allowing_nobody(self, allowed: bool) -> Self {
+        match self {
+            Self::Nobody if allowed => Self::Ok,
+            other => other,
+        }
+    }
+
     /// The exit code that tells how far a run is; none while it goes on by itself.
     pub fn of_run(run: &RunView) -> Option<Self> {
         match run.status {
@@ -47,6 +58,7 @@ impl Exit {
                 Some(Self::WaitingForApproval)
             }
             RunStatus::Paused => Some(Self::Paused),
+            RunStatus::Done if run.nobody => Some(Self::Nobody),
             RunStatus::Done if some_failed(run) => Some(Self::SomeFailed),
             RunStatus::Done => Some(Self::Ok),
             RunStatus::Failed => Some(Self::RunFailed),
@@ -69,6 +81,7 @@ fn some_failed(run: &RunView) -> bool {
     // gone may count as failed.
     run.failures > 0
         || run.all_failures > 0
+        || !run.passed_over.is_none()
         || run.counts.get(&AgentState::Failed).is_some_and(|count| *count > 0)
         || reason_of(run) == Some(ReasonCode::SomeFailed)
 }
@@ -107,6 +120,19 @@ mod tests {
         let mut run = run_view(RunStatus::Done);
         run.counts = [(AgentState::Done, 10), (AgentState::Failed, 2)].into();
         assert_eq!(Exit::of_run(&run), Some(Exit::SomeFailed));
+    }
+
+    #[test]
+    fn what_was_passed_over_and_a_run_over_nobody_are_not_success() {
+        let mut run = run_view(RunStatus::Done);
+        run.passed_over = crate::run::PassedOver { failures: 5, agents: 1 };
+        assert_eq!(Exit::of_run(&run), Some(Exit::SomeFailed));
+        let mut run = run_view(RunStatus::Done);
+        run.nobody = true;
+        assert_eq!(Exit::of_run(&run).map(Exit::code), Some(10));
+        assert_eq!(Exit::Nobody.allowing_nobody(true), Exit::Ok);
+        assert_eq!(Exit::Nobody.allowing_nobody(false), Exit::Nobody);
+        assert_eq!(Exit::SomeFailed.allowing_nobody(true), Exit::SomeFailed);
     }
 
     #[test]

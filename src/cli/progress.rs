@@ -177,6 +177,8 @@ fn beside_bar(run: &RunView, batch: Option<&str>) -> String {
     parts.extend((run.stages.len() > 1).then(|| stage_of(run)));
     parts.extend(count(AgentState::Failed));
     parts.extend(count(AgentState::Running).filter(|_| run.status.holds_cluster()));
+    let passed_over = run.passed_over.failures;
+    parts.extend((passed_over > 0).then(|| format!("{passed_over} passed over")));
     parts.extend(batch.map(str::to_owned));
     shorten(&clean(&parts.join(" · ")), MAX_TEXT)
 }

@@ -109,7 +109,7 @@ impl Row for RunView {
             format!("{}@{}", self.playbook, self.version),
             self.cluster.clone(),
             self.status.as_str().to_owned(),
-            if wide { counts(&self.counts) } else { agents_or_why(self) },
+            if wide { agents_of(self) } else { agents_or_why(self) },
             moment(self.created_at),
         ];
         if wide {
@@ -147,8 +147,22 @@ fn agents_or_why(run: &RunView) -> String {
         Some(reason) if run.counts.values().all(|count| *count == 0) => {
             shorten(&clean(&reason.message), MAX_CELL)
         }
-        Some(_) | None => counts(&run.counts),
+        Some(_) | None => agents_of(run),
     }
+}
+
+/// How many agents a run has in which state; of one that has ended, by the worst that became of them in any
+/// of its stages. What was passed over is told beside them.
+pub(crate) fn agents_of(run: &RunView) -> String {
+    let counted = if run.outcomes.is_empty() { &run.counts } else { &run.outcomes };
+    let mut text = counts(counted);
+    if run.nobody {
+        text = format!("nobody selected ({text})");
+    }
+    if !run.passed_over.is_none() {
+        text.push_str(&format!(", {}", run.passed_over));
+    }
+    text
 }
 
 /// The label of a batch, if it says more than the batch's number does.
@@ -177,7 +191,7 @@ mod tests {
     use super::*;
     use crate::cli::output::table;
     use crate::cli::sample::run_view;
-    use crate::run::{AgentState, RunStatus, StatusReason};
+    use crate::run::{AgentState, PassedOver, RunStatus, StatusReason};
 
     #[test]
     fn runs_show_how_far_they_are() {
@@ -196,6 +210,22 @@ mod tests {
         assert_eq!(labelled("3".to_owned(), Some("zone a")), "3 (zone a)");
         assert_eq!(labelled("3".to_owned(), Some("3/4 (25%)")), "3, 3/4 (25%)");
         assert_eq!(run.cells(true).len(), RunView::headings(true).len());
+    }
+
+    #[test]
+    fn a_run_that_has_ended_shows_the_worst_of_all_stages_and_what_was_passed_over() {
+        let mut run = run_view(RunStatus::Done);
+        run.counts = [(AgentState::Done, 2), (AgentState::Skipped, 1)].into();
+        assert_eq!(agents_of(&run), "2 done, 1 skipped", "of a server before this one");
+        run.outcomes = [(AgentState::Done, 2), (AgentState::Failed, 1)].into();
+        run.passed_over = PassedOver { failures: 5, agents: 1 };
+        let shown = table(&[run], false, false);
+        let agents = "2 done, 1 failed, 5 failures of steps passed over on 1 agent";
+        assert!(shown.contains(agents), "{shown}");
+
+        let mut nobody = run_view(RunStatus::Done);
+        (nobody.nobody, nobody.outcomes) = (true, [(AgentState::Skipped, 3)].into());
+        assert_eq!(agents_of(&nobody), "nobody selected (3 skipped)");
     }
 
     #[test]

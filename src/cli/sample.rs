@@ -4,7 +4,9 @@ use serde_json::{Map, json};
 use uuid::Uuid;
 
 use crate::api::wire::RunView;
-use crate::run::{AgentId, AgentRecord, AgentSeq, AgentState, RunId, RunStatus, Silent, Timestamp};
+use crate::run::{
+    AgentId, AgentRecord, AgentSeq, AgentState, PassedOver, RunId, RunStatus, Silent, Timestamp,
+};
 
 /// A moment in November 2025.
 pub(crate) fn moment() -> Timestamp {
@@ -31,6 +33,10 @@ pub(crate) fn run_view(status: RunStatus) -> RunView {
         silent: Silent::default(),
         failures: 0,
         all_failures: 0,
+        passed_over: PassedOver::default(),
+        outcomes: [].into(),
+        nobody: false,
+        gone: None,
         params: Map::new(),
         plugins: [].into(),
         retry_of: None,

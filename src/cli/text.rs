@@ -69,20 +69,11 @@ pub(crate) fn time_of_day(at: Timestamp) -> String {
 
 /// Counts in words: `10 done, 2 failed`.
 pub(crate) fn counts(counts: &BTreeMap<AgentState, u32>) -> String {
-    // What is settled comes first.
-    let order = [
-        AgentState::Done,
-        AgentState::Failed,
-        AgentState::Skipped,
-        AgentState::Running,
-        AgentState::Pending,
-        AgentState::Added,
-        AgentState::Removed,
-    ];
-    let words = order.into_iter().filter_map(|state| match counts.get(&state) {
-        None | Some(0) => None,
-        Some(count) => Some(format!("{count} {}", state.as_str().to_lowercase())),
-    });
+    let words =
+        AgentState::SETTLED_FIRST.into_iter().filter_map(|state| match counts.get(&state) {
+            None | Some(0) => None,
+            Some(count) => Some(format!("{count} {}", state.as_str().to_lowercase())),
+        });
     let words = words.collect::<Vec<_>>().join(", ");
     if words.is_empty() { "no agents".to_owned() } else { words }
 }

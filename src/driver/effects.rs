@@ -343,6 +343,7 @@ pub(super) async fn plan(
     roster: Arc<dyn crate::run::Roster>,
 ) -> Input {
     let failure = |error: PluginError| crate::run::PlanFailure {
+        may_pass: error.retryable(),
         code: error.code.to_owned(),
         message: error.message,
     };

@@ -1,6 +1,6 @@
 //! The members of a cluster, with what their agents say about themselves.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::StreamExt as _;
@@ -10,8 +10,8 @@ use super::World;
 use super::discovery::Following;
 use crate::playbook::json_depth_ok;
 use crate::run::{
-    About, AgentId, AskAgain, Input, KnownAgent, Member, Members, Membership, NodeInfo, Refreshed,
-    RetryOf, Snapshot, Source, in_order,
+    About, AgentId, AskAgain, Gone, Input, KnownAgent, Member, Members, Membership, NodeInfo,
+    Refreshed, RetryOf, Snapshot, Source, in_order,
 };
 use crate::store::{MAX_PAGE, StoreError};
 
@@ -40,7 +40,8 @@ pub(super) async fn load(
     knows: Option<Members>,
 ) -> Input {
     match members(world, following, snapshot, knows).await {
-        Ok(members) => Input::Members(members),
+        Ok((members, None)) => Input::Members(members),
+        Ok((members, Some(gone))) => Input::MembersOfRetry { members, gone },
         Err(message) => Input::MembersFailed(message),
     }
 }
@@ -50,14 +51,16 @@ async fn members(
     following: Following,
     snapshot: &Snapshot,
     knows: Option<Members>,
-) -> Result<Vec<Member>, String> {
+) -> Result<(Vec<Member>, Option<Gone>), String> {
     let membership = following.members().await?;
     let mut agents = in_order(&membership.members);
+    let mut gone = None;
     match (knows, &snapshot.retry_of) {
         (Some(knows), _) => stay_where_known(&mut agents, &membership, &knows),
         (None, Some(of)) => {
-            let wanted = agents_of(world, of).await?;
-            agents.retain(|(id, _)| wanted.contains(id));
+            let mut wanted = agents_of(world, of).await?;
+            agents.retain(|(id, _)| wanted.remove(id));
+            gone = Some(Gone::of(wanted));
         }
         (None, None) => {}
     }
@@ -69,7 +72,7 @@ async fn members(
             ));
         }
     }
-    Ok(ask_all(world, agents).await)
+    Ok((ask_all(world, agents).await, gone))
 }
 
 /// Leaves out the doubtful ones that a run does not know. Those that it does know stay where it knows them,
@@ -102,11 +105,11 @@ pub(super) async fn ask_all(world: &World, agents: Vec<(AgentId, Arc<KnownAgent>
 }
 
 /// The agents of a finished run that are gone over again.
-async fn agents_of(world: &World, of: &RetryOf) -> Result<HashSet<AgentId>, String> {
+async fn agents_of(world: &World, of: &RetryOf) -> Result<BTreeSet<AgentId>, String> {
     if answered(world, || world.store.run(of.run)).await?.is_none() {
         return Err(format!("run {}, whose agents it goes over again, is gone", of.run));
     }
-    let mut wanted = HashSet::new();
+    let mut wanted = BTreeSet::new();
     let mut after = None;
     loop {
         let page = answered(world, || world.store.records(of.run, None, after, MAX_PAGE)).await?;

@@ -58,6 +58,9 @@ pub struct AgentRecord {
     pub results: BTreeMap<String, Value>,
     /// Why the agent failed, or what went wrong in a step that was allowed to.
     pub error: Option<Failure>,
+    /// How many of its steps failed, in all stages, and were passed over (`on_error: continue`).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub passed_over: u32,
     /// An action that may still be running although its attempt is over. Nothing further is sent to
     /// the agent until it is known how that ended, or a person gives it up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -91,6 +94,10 @@ pub struct AgentRecord {
     pub removed_from: Option<AgentState>,
     /// When the run finished, once it has. Retention counts from here.
     pub finish_ts: Option<Timestamp>,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 fn is_empty(map: &Arc<Map<String, Value>>) -> bool {
@@ -182,6 +189,7 @@ impl AgentRecord {
             batch_label: None,
             results: BTreeMap::new(),
             error: None,
+            passed_over: 0,
             outstanding: None,
             action: None,
             notice: None,

@@ -10,6 +10,7 @@ use super::agent_record::{AgentRecord, FailureReason};
 use super::ids::{AgentSeq, Digest, RunId};
 use super::membership::MassAbsence;
 use super::notice::Silent;
+use super::outcome::{Gone, PassedOver};
 use super::status::{AgentState, RunStatus};
 use super::time::{Millis, Timestamp};
 use crate::playbook::{Concurrency, Expr, ExprError, Playbook, Scope, Stage};
@@ -209,6 +210,20 @@ pub struct Progress {
     /// Of those, how many a person has accepted by resuming the run.
     #[serde(default)]
     pub accepted_failures: u32,
+    /// Failures of steps that were passed over so far.
+    #[serde(default)]
+    pub passed_over: PassedOver,
+    /// Agents that were selected when a stage began, or that joined and were taken into it, of all stages
+    /// so far: who takes part in two of them counts twice.
+    #[serde(default)]
+    pub selected: u32,
+    /// Of the agents that a run goes over again, those that had left when it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone: Option<Gone>,
+    /// How many agents came to which [`outcome`](AgentRecord::outcome) over all stages; empty until how
+    /// the run ends is settled, and of runs of earlier versions.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub outcomes: BTreeMap<AgentState, u32>,
     /// What a stage ended with whose budget was exceeded, and which a person let go on: the run ends
     /// in FAILED then.
     #[serde(default)]
@@ -240,6 +255,10 @@ impl Progress {
             silent: Silent::default(),
             failures: 0,
             accepted_failures: 0,
+            passed_over: PassedOver::default(),
+            selected: 0,
+            gone: None,
+            outcomes: BTreeMap::new(),
             exceeded: None,
             started_at: None,
             outcome: None,
@@ -341,6 +360,8 @@ pub enum ReasonCode {
     ApprovalRequired,
     /// The strategy gave an error, trapped or went past a limit.
     StrategyFailed,
+    /// The strategy could not be asked just now; the same question may be answered later.
+    StrategyUnavailable,
     /// The host refused a decision of the strategy.
     DecisionRefused,
     /// The strategy ended the run.
@@ -353,8 +374,10 @@ pub enum ReasonCode {
     MembershipChanged,
     /// Too many members of the cluster are absent at once.
     MassAbsence,
-    /// Agents failed, within the budget.
+    /// Agents failed, within the budget, or failures of steps were passed over.
     SomeFailed,
+    /// No stage selected any agent.
+    NobodySelected,
     /// All went well.
     AllDone,
 }

@@ -15,6 +15,7 @@ mod journal;
 mod machine;
 mod membership;
 mod notice;
+mod outcome;
 mod roster_at;
 mod start;
 mod status;
@@ -47,6 +48,7 @@ pub use membership::{
     MembershipChange, Outcome, Phase, PlatformNode, Source, difference, in_order,
 };
 pub use notice::{Notice, Silent};
+pub use outcome::{Gone, MAX_NAMED, PassedOver, outcomes};
 pub use roster_at::{Before, HistoryError, InfoChange, RosterAt};
 pub use start::{new_retry, new_run};
 pub use status::{AgentState, RunStatus, UnknownWord};

@@ -155,6 +155,18 @@ impl AgentState {
         Self::Removed,
     ];
 
+    /// Every state, in the order in which people want to read how many agents are in it: what is settled
+    /// comes first.
+    pub const SETTLED_FIRST: [Self; 7] = [
+        Self::Done,
+        Self::Failed,
+        Self::Skipped,
+        Self::Running,
+        Self::Pending,
+        Self::Added,
+        Self::Removed,
+    ];
+
     /// The states that may follow this one: the transition table.
     pub const fn next(self) -> &'static [Self] {
         match self {

@@ -13,6 +13,7 @@ use super::ids::{AgentId, AgentSeq, AttemptKey, Digest, RunId};
 use super::journal::{Answer, Call, CallError, Journal, NodeInfo};
 use super::membership::{MassAbsence, MembershipChange};
 use super::notice::Notice;
+use super::outcome::Gone;
 use super::time::Timestamp;
 use crate::playbook::Grants;
 
@@ -30,6 +31,14 @@ pub enum Input {
     },
     /// The members of the cluster, as they are now.
     Members(Vec<Member>),
+    /// The same where the run goes over agents of another one again and has not begun: those of them that
+    /// are members, and the others.
+    MembersOfRetry {
+        /// The members.
+        members: Vec<Member>,
+        /// The others.
+        gone: Gone,
+    },
     /// The members could not be worked out.
     MembersFailed(String),
     /// What the agents of [`Effect::Refresh`] say now: each of them once, in any order.
@@ -140,6 +149,8 @@ pub struct PlanFailure {
     pub code: String,
     /// What happened, for people.
     pub message: String,
+    /// Whether the same question may be answered later, by the same plugin.
+    pub may_pass: bool,
 }
 
 /// How an activation of a step ended.
@@ -218,7 +229,8 @@ pub enum Effect {
     /// Ask for the lock of the cluster until the run has it, and answer with [`Input::ClusterFree`];
     /// or with [`Input::ClusterBusy`] once what it waits for is another than its reason says.
     AwaitCluster,
-    /// Work out the members and answer with [`Input::Members`] or [`Input::MembersFailed`].
+    /// Work out the members and answer with [`Input::Members`], [`Input::MembersOfRetry`] or
+    /// [`Input::MembersFailed`].
     LoadMembers,
     /// Ask these agents about their nodes, and answer with [`Input::Refreshed`].
     Refresh(Vec<AskAgain>),

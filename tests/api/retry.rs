@@ -86,6 +86,70 @@ async fn server_snapshot(server: &Server, run: RunId) -> Value {
     server.get(&format!("/api/v1/runs/{run}/snapshot")).await.ok(200)
 }
 
+const PARAMS: &str = "params:
+    type: object
+    properties: { grace: { type: integer, default: 30 } }
+    additionalProperties: false";
+
+#[tokio::test]
+async fn a_mended_version_goes_over_the_agents_that_are_left() {
+    let (server, run) = started(PARAMS).await;
+    let mended = |version: &str| json!({ "unfinished": true, "playbook": version });
+    // A run keeps what it was started with: it has to end first.
+    let problem = retry(&server, run, mended("restart@1.0.1")).await;
+    let problem = problem.problem(409, "run-not-finished");
+    assert!(problem["detail"].as_str().unwrap().ends_with("cancel it first"), "{problem}");
+    end(&server, run, &[AgentState::Done, AgentState::Pending], false).await;
+    retry(&server, run, mended("restart@1.0.1")).await.problem(404, "playbook-not-found");
+    retry(&server, run, mended("restart@new")).await.problem(400, "bad-body");
+
+    let newer = PARAMS.replace("grace: {", "patience: { type: integer, default: 5 }, grace: {");
+    server.apply(&playbook("restart", "1.0.1", &newer)).await.ok(201);
+    let other = PARAMS.replace("grace", "patience");
+    server.apply(&playbook("restart", "2.0.0", &other)).await.ok(201);
+    // The parameters of the old run have to fit; without a version the highest one is taken.
+    let problem = retry(&server, run, mended("restart")).await.problem(422, "invalid-params");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains(&run.to_string()) && detail.ends_with("restart@2.0.0"), "{detail}");
+
+    let mut body = mended("restart@1.0.1");
+    body["reason"] = json!("mended");
+    let new = retry(&server, run, body).await.ok(201);
+    assert_eq!((&new["version"], &new["cluster"]), (&json!("1.0.1"), &json!("eu")));
+    assert_eq!(new["params"], json!({ "grace": 30, "patience": 5 }));
+    assert_eq!(
+        (&new["retry_of"]["run"], &new["retry_of"]["unfinished"]),
+        (&json!(run), &json!(true))
+    );
+    let snapshot = server_snapshot(&server, id_of(&new)).await;
+    assert_eq!(snapshot["playbook"]["version"], "1.0.1");
+    assert_eq!(snapshot["retry_of"], new["retry_of"]);
+    let events = server.get(&format!("/api/v1/runs/{}/events", id_of(&new))).await.ok(200);
+    let told = events["items"][0]["reason"]["message"].as_str().unwrap();
+    let expected = "again: with playbook restart@1.0.1; mended";
+    assert!(told.ends_with(expected), "{told}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_retry_with_another_version_is_another_request() {
+    let (server, run) = started("concurrency: allow").await;
+    end(&server, run, &MIXED, false).await;
+    server.apply(&playbook("restart", "1.0.1", "")).await.ok(201);
+    let retry_as = |body: Value| {
+        let path = format!("/api/v1/runs/{run}/retry");
+        let headers =
+            HeaderMap::from_iter([("idempotency-key".parse().unwrap(), "key".parse().unwrap())]);
+        send(server.request("POST", &path).headers(headers).json(&body))
+    };
+    let new = retry_as(json!({ "playbook": "restart@1.0.1" })).await.ok(201);
+    retry_as(json!({})).await.problem(409, "idempotency-key-reused");
+    server.delete("/api/v1/playbooks/restart?version=1.0.1").await.ok(204);
+    let again = retry_as(json!({ "playbook": "restart@1.0.1" })).await.ok(200);
+    assert_eq!(again["id"], new["id"]);
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn a_playbook_that_asks_for_approval_asks_for_it_again() {
     let (server, run) = started("approval: required").await;

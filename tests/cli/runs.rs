@@ -6,7 +6,7 @@ use replibook::run::RunStatus;
 use serde_json::{Value, json};
 
 use super::server::{EventScript, Server, event, problem, run_id};
-use super::{command, read, replictl};
+use super::{NOWHERE, command, read, replictl};
 
 #[tokio::test]
 async fn a_watch_goes_on_after_lost_connections_where_it_was() {
@@ -95,6 +95,62 @@ async fn every_end_of_a_run_has_its_exit_code() {
         assert!(out.ends_with(&summary), "{out}");
         assert!(err.contains(said), "{err}");
     }
+}
+
+/// A server with a run that is done and says this besides.
+fn with_done(besides: Value) -> Server {
+    let script = EventScript::new(vec![]);
+    Server::start(move |seen| {
+        if seen.path.ends_with("/explanation") {
+            return problem(404, "route-not-found", "there is nothing");
+        }
+        let is_run =
+            seen.header("accept") != "text/event-stream" && !seen.path.ends_with("/agents");
+        if !is_run {
+            return script.answer(seen, RunStatus::Done, &[("DONE", 1)]);
+        }
+        let mut done = super::server::run(RunStatus::Done, &[("SKIPPED", 3)]);
+        done.as_object_mut().unwrap().extend(besides.as_object().unwrap().clone());
+        axum::Json(done).into_response()
+    })
+}
+
+#[tokio::test]
+async fn a_run_over_nobody_is_exit_10_unless_that_is_allowed() {
+    let reason = json!({"code": "nobody-selected", "message": "nobody was selected of 3 agents"});
+    let server = with_done(json!({"nobody": true, "reason": reason}));
+    let id = run_id();
+    for args in [
+        vec!["run", "watch", &id],
+        vec!["run", "start", "p", "--cluster", "c", "--watch"],
+        vec!["run", "retry", &id, "--watch"],
+    ] {
+        let (code, out, err) = replictl(&server.url, &args).await;
+        assert_eq!(code, 10, "{args:?}: {err}");
+        assert!(out.ends_with("nobody selected (3 skipped)\n"), "{out}");
+        assert!(err.contains("nobody was selected of 3 agents"), "{err}");
+        let args = [&args[..], &["--allow-nobody"]].concat();
+        assert_eq!(replictl(&server.url, &args).await.0, 0, "{args:?}");
+    }
+    // What is not followed has no such end.
+    let args = ["run", "start", "p", "--cluster", "c", "--allow-nobody"];
+    assert_eq!(replictl(NOWHERE, &args).await.0, 2);
+    let (code, out, err) = replictl(&server.url, &["describe", "run", &id]).await;
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("Agents:     nobody selected (3 skipped)"), "{out}");
+}
+
+#[tokio::test]
+async fn what_was_passed_over_is_told_and_is_exit_5() {
+    let server = with_done(json!({"outcomes": {"DONE": 1, "FAILED": 1},
+        "passed_over": {"failures": 5, "agents": 1}}));
+    let (code, out, err) = replictl(&server.url, &["run", "watch", &run_id()]).await;
+    assert_eq!(code, 5, "{err}");
+    let told = "1 done, 1 failed, 5 failures of steps passed over on 1 agent\n";
+    assert!(out.ends_with(told), "{out}");
+    let (code, out, err) = replictl(&server.url, &["describe", "run", &run_id()]).await;
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains(told.trim_end()), "{out}");
 }
 
 #[tokio::test]

@@ -92,6 +92,30 @@ async fn a_finished_run_is_retried_in_a_new_one() {
 }
 
 #[tokio::test]
+async fn a_finished_run_is_retried_with_a_mended_playbook() {
+    let server = with_run(RunStatus::Cancelled);
+    let args = ["run", "retry", &run_id(), "--unfinished", "--playbook", "restart@1.0.1"];
+    let (code, _, err) = replictl(&server.url, &args).await;
+    assert_eq!(code, 0, "{err}");
+    let sent = posted(&server).pop().unwrap();
+    assert_eq!((&sent["playbook"], &sent["unfinished"]), (&json!("restart@1.0.1"), &json!(true)));
+}
+
+#[tokio::test]
+async fn a_repeated_retry_is_asked_for_also_when_its_run_is_gone() {
+    let server = Server::start(|seen| match seen.method.as_str() {
+        "POST" => (StatusCode::OK, axum::Json(run(RunStatus::Done, &[]))).into_response(),
+        _ => problem(404, "run-not-found", "there is no run, or it has expired"),
+    });
+    let id = run_id();
+    let args = ["run", "retry", &id, "--idempotency-key", "k"];
+    let (code, _, err) = replictl(&server.url, &args).await;
+    assert_eq!(code, 0, "{err}");
+    let (code, _, err) = replictl(&server.url, &["run", "retry", &id]).await;
+    assert_eq!(code, 4, "{err}");
+}
+
+#[tokio::test]
 async fn a_new_run_is_followed_to_its_end() {
     let script = EventScript::new(vec![vec![EventScript::end(RunStatus::Done, &[("DONE", 2)])]]);
     let server = Server::start(move |seen| match seen.method.as_str() {
@@ -115,6 +139,13 @@ async fn what_does_not_fit_the_run_is_exit_4_with_the_reason() {
         (RunStatus::Paused, vec!["--skipped"], "is PAUSED: --skipped is for a run that has ended"),
         (RunStatus::Running, vec!["--unfinished"], "is RUNNING: --unfinished is for"),
         (RunStatus::Paused, vec!["--watch"], "is PAUSED: --watch is for a run that has ended"),
+        (
+            RunStatus::Paused,
+            vec!["--playbook", "p@2.0.0"],
+            "is PAUSED: --playbook is for a run that has ended",
+        ),
+        (RunStatus::Paused, vec!["--playbook", "p@2.0.0"], "\n  replictl run cancel"),
+        (RunStatus::Paused, vec!["--playbook", "p@2.0.0"], "--unfinished --playbook p@2.0.0"),
         (RunStatus::Done, vec!["--agent", "node-1"], "has ended as DONE: --agent is for a paused"),
     ] {
         let server = with_run(status);

@@ -8,7 +8,7 @@ use replibook::store::NewRun;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::scene::Scene;
+use crate::scene::{Scene, address};
 
 const ONE_MAY_FAIL: &str = "max_failed: 1";
 
@@ -53,18 +53,44 @@ async fn only_the_agents_that_failed_are_gone_over_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_whose_agents_are_gone_says_so() {
+async fn a_run_over_nobody_is_done_and_says_so() {
     let scene = Scene::new(4).await;
     let first = scene.start_run("first", ONE_MAY_FAIL).await;
     let engine = scene.engine("engine-1");
     scene.until_final(first).await;
     let second = again(&scene, failed(first)).await;
     let ended = scene.until_final(second).await;
-    assert_eq!(ended.progress.status, RunStatus::Failed);
+    assert_eq!(ended.progress.status, RunStatus::Done);
     let reason = ended.progress.reason.unwrap();
-    assert_eq!(reason.code, ReasonCode::StartFailed);
-    let expected = format!("run {first} left no such agents in cluster c");
+    assert_eq!(reason.code, ReasonCode::NobodySelected);
+    let expected =
+        format!("nobody was selected; run {first} left no failed agents that are still there");
     assert_eq!(reason.message, expected);
     assert_eq!(scene.executions(), [1, 1, 1, 1]);
+    engine.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn agents_that_have_left_since_are_named() {
+    let scene = Scene::new(4).await;
+    for broken in [1, 2] {
+        scene.script(broken, Script::Fail { when: When::Looks(1), message: "broken".to_owned() });
+    }
+    let first = scene.start_run("first", "max_failed: 2").await;
+    let engine = scene.engine("engine-1");
+    scene.until_final(first).await;
+    for (left, expected) in [
+        (1, "1 of 1 agents done; 1 of those agents has left the cluster: node-2"),
+        (0, "; 2 of those agents have left the cluster: node-1, node-2"),
+    ] {
+        scene.script(1, Script::Succeed { when: When::Looks(1), payload: json!({"ok": true}) });
+        let there = (0..=left).map(|n| json!({"id": format!("node-{n}"), "address": address(n)}));
+        scene.apply_cluster(json!({ "agents": there.collect::<Vec<_>>() })).await;
+        let second = again(&scene, failed(first)).await;
+        let ended = scene.until_final(second).await;
+        assert_eq!(ended.progress.status, RunStatus::Done);
+        let message = ended.progress.reason.unwrap().message;
+        assert!(message.ends_with(expected), "{message}");
+    }
     engine.stop().await;
 }

@@ -5,6 +5,7 @@
 
 mod approval;
 mod door;
+mod last_word;
 mod mass_absence;
 mod membership;
 mod noticing;

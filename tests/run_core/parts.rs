@@ -6,9 +6,11 @@ use replibook::playbook::{
     Template,
 };
 use replibook::run::{
-    Activate, Activation, ActivationEnd, AgentId, Answer, Call, Digest, Member, Millis,
+    Activate, Activation, ActivationEnd, AgentId, Answer, Call, Digest, Gone, Member, Millis,
+    RetryOf, RunId,
 };
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
@@ -29,9 +31,20 @@ pub(crate) struct Setup {
     pub(crate) continues: bool,
     pub(crate) run_scope: bool,
     pub(crate) membership: Membership,
+    /// Whether no stage selects anybody.
+    pub(crate) nobody: bool,
+    /// Whether the run goes over agents of another one again, of which these have left.
+    pub(crate) gone: Option<Gone>,
 }
 
 impl Setup {
+    /// The run that is gone over again.
+    pub(crate) fn retry_of(&self) -> Option<RetryOf> {
+        let run = RunId(Uuid::from_u128(6));
+        let failed = RetryOf { run, failed: true, skipped: false, unfinished: false };
+        self.gone.as_ref().map(|_| failed)
+    }
+
     /// One stage of one plain step, two agents at a time.
     pub(crate) fn plain(agents: usize, max_failed: u32) -> Self {
         Self {
@@ -49,6 +62,8 @@ impl Setup {
             continues: false,
             run_scope: false,
             membership: Membership { added: OnAdded::Include, removed: OnRemoved::Ignore },
+            nobody: false,
+            gone: None,
         }
     }
 }
@@ -111,7 +126,7 @@ pub(crate) fn playbook(setup: &Setup) -> Playbook {
     let on_exceeded = if setup.abort { OnExceeded::Abort } else { OnExceeded::Pause };
     let stage = |index| Stage {
         name: format!("stage-{index}"),
-        select: None,
+        select: setup.nobody.then(|| Expr::parse("false").unwrap()),
         strategy: StrategyUse {
             plugin: "rolling".to_owned(),
             with: Template::parse(json!({})).unwrap(),

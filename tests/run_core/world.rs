@@ -84,7 +84,7 @@ impl World {
                 playbook: playbook(&setup),
                 params: Map::new(),
                 cluster: "c".to_owned(),
-                retry_of: None,
+                retry_of: setup.retry_of(),
                 started_by: None,
                 created_at: Timestamp::from_millis(0),
             }),
@@ -281,7 +281,10 @@ impl World {
                     member.attributes.insert("looks".to_owned(), looks);
                 }
                 members.iter_mut().for_each(|member| self.say_at_start(member));
-                Some(Input::Members(members))
+                Some(match self.setup.gone.clone() {
+                    Some(gone) if self.loads == 1 => Input::MembersOfRetry { members, gone },
+                    Some(_) | None => Input::Members(members),
+                })
             }
             Effect::Refresh(agents) => Some(answers(agents, self.now(), badly)),
             Effect::Plan { input, .. } => {

@@ -9,6 +9,8 @@ use replibook::run::AgentId;
 pub(crate) struct BudgetModel {
     /// Agents whose failure counts, of the present stage.
     failed: BTreeSet<AgentId>,
+    /// The same of all stages so far.
+    all: BTreeSet<AgentId>,
     /// Failures of the stages before that count for the run.
     before: usize,
     /// Failures of the whole run that a person let pass.
@@ -27,11 +29,13 @@ impl BudgetModel {
     /// An agent failed, not because the run is cancelled.
     pub(crate) fn failed(&mut self, agent: &AgentId) {
         self.failed.insert(agent.clone());
+        self.all.insert(agent.clone());
     }
 
     /// A failed agent is to be tried again.
     pub(crate) fn put_back(&mut self, agent: &AgentId) {
         self.failed.remove(agent);
+        self.all.remove(agent);
         self.accepted = self.accepted.min(self.of_run());
     }
 
@@ -43,6 +47,11 @@ impl BudgetModel {
     /// The failures of the present stage, and of the whole run.
     pub(crate) fn counted(&self) -> (usize, usize) {
         (self.failed.len(), self.of_run())
+    }
+
+    /// Agents that failed in any stage and were not put back.
+    pub(crate) fn agents(&self) -> usize {
+        self.all.len()
     }
 
     fn of_run(&self) -> usize {

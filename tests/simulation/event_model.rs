@@ -60,7 +60,8 @@ impl RunModel {
                     format!("attempt {attempt} of {step} on {agent} began twice")
                 })
             }
-            Happened::StepEnded { agent, step, attempt, .. } => {
+            Happened::StepEnded { agent, step, attempt, failure, .. } => {
+                self.passed_over.step_ended(agent, step, failure.is_some());
                 let known = self.attempts.insert((agent.clone(), step.clone(), *attempt), true);
                 expect(known != Some(true), "an attempt ends once", || {
                     format!("attempt {attempt} of {step} on {agent}")
@@ -132,6 +133,7 @@ impl RunModel {
         expect(from == state && legal, "an agent's state changes as its table says", || {
             format!("{agent} from {from:?} to {to}, and it is {state:?}")
         })?;
+        self.passed_over.changed(agent, to);
         self.states.insert(agent.clone(), to);
         self.running -= u32::from(state == Some(AgentState::Running));
         self.running += u32::from(to == AgentState::Running);

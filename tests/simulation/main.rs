@@ -32,6 +32,7 @@ mod membership_model;
 mod mutants;
 mod notice_model;
 mod outcome;
+mod passed_over_model;
 mod plan;
 mod platform;
 mod post_model;

@@ -15,6 +15,7 @@ use crate::journal_checks;
 use crate::ledger::{Check, expect};
 use crate::membership_model::MembershipModel;
 use crate::notice_model::{self, NoticeModel};
+use crate::passed_over_model::PassedOverModel;
 use crate::plan::RunPlan;
 use crate::strategy_model::StrategyModel;
 
@@ -47,6 +48,7 @@ pub(crate) struct RunModel {
     /// Agents that a decision may still start, by its number.
     pub(crate) to_start: BTreeMap<u32, u32>,
     pub(crate) budget: BudgetModel,
+    pub(crate) passed_over: PassedOverModel,
     pub(crate) paused_for: Option<StatusReason>,
     pub(crate) commands: BTreeSet<CommandId>,
     /// Attempts that began, and whether they are over.
@@ -84,6 +86,7 @@ impl RunModel {
             stage: 0,
             to_start: BTreeMap::new(),
             budget: BudgetModel::default(),
+            passed_over: PassedOverModel::default(),
             paused_for: None,
             commands: BTreeSet::new(),
             attempts: BTreeMap::new(),
@@ -245,6 +248,26 @@ impl RunModel {
         Ok(())
     }
 
+    /// The last word of a run counts each agent once, over all stages.
+    fn outcomes_fit(&self) -> Check {
+        let Progress { outcomes, outcome, .. } = &self.progress;
+        let rule = "agents are counted over all stages";
+        if outcome.is_none() {
+            return expect(outcomes.is_empty(), rule, || {
+                format!("{outcomes:?} of a run that goes")
+            });
+        }
+        let all: u32 = outcomes.values().sum();
+        expect(all as usize == self.records.len(), rule, || {
+            format!("{outcomes:?} of {} agents", self.records.len())
+        })?;
+        // What is cut off is no failure of the agent.
+        let failed = outcomes.get(&AgentState::Failed).copied().unwrap_or(0) as usize;
+        let counted = self.budget.agents();
+        let fits = failed == counted || *outcome == Some(RunStatus::Cancelled) && failed > counted;
+        expect(fits, rule, || format!("{failed} said to have failed, {counted} did"))
+    }
+
     /// The run itself says the same as its events and records.
     fn progress_fits(&self) -> Check {
         let Progress { status, next_event, reason, finish_ts, finishing_at, .. } = &self.progress;
@@ -272,6 +295,8 @@ impl RunModel {
                 format!("{said:?} in stage and run, and {}", self.budget.in_words())
             })?;
         }
+        self.passed_over.fits(&self.progress, &self.records)?;
+        self.outcomes_fit()?;
         self.members.nobody_is_left_out(&self.states)?;
         let many = mass_absence.is_some() && *status == RunStatus::Running;
         expect(!many, "many absences stop the run", || format!("{mass_absence:?}"))?;

@@ -18,8 +18,8 @@ const PAUSED: u8 = 9;
 const WAITS_FOR_APPROVAL: u8 = 6;
 
 /// Exit codes of `replictl` that tell how a run went, not that something is broken: done, done with
-/// failures, waiting, cancelled, paused.
-pub(super) const TOLD_BY_THE_RUN: [u8; 5] = [0, 5, WAITS_FOR_APPROVAL, 7, PAUSED];
+/// failures, waiting, cancelled, paused, done over nobody.
+pub(super) const TOLD_BY_THE_RUN: [u8; 6] = [0, 5, WAITS_FOR_APPROVAL, 7, PAUSED, 10];
 
 /// The run of the demonstration.
 pub(super) async fn newest_run(server: &str) -> anyhow::Result<RunView> {

@@ -1,5 +1,7 @@
 //! `run agents`, and the table of agents at the end of a run.
 
+use std::collections::BTreeMap;
+
 use super::find::find_run;
 use crate::api::wire::{Listing, RunView};
 use crate::cli::agent_rows::Plan;
@@ -8,7 +10,8 @@ use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::output::{Console, Format};
 use crate::cli::page::{PageArgs, say_if_more};
-use crate::cli::text::{Paint, counts, plural};
+use crate::cli::rows::agents_of;
+use crate::cli::text::{Paint, plural};
 use crate::run::{AgentId, AgentRecord, AgentState, RunId};
 
 /// The most agents in the table at the end of a run; of a larger run only those that failed are
@@ -88,7 +91,13 @@ pub async fn print_agents(
             run.id
         ));
     }
-    let failed = run.counts.get(&AgentState::Failed).is_some_and(|count| *count > 0);
-    let paint = if failed { Paint::Bad } else { Paint::Good };
-    console.data(&paint.on(&counts(&run.counts), console.colour))
+    let failed = |counts: &BTreeMap<AgentState, u32>| {
+        counts.get(&AgentState::Failed).is_some_and(|count| *count > 0)
+    };
+    let paint = match failed(&run.counts) || failed(&run.outcomes) {
+        true => Paint::Bad,
+        false if run.nobody || !run.passed_over.is_none() => Paint::Busy,
+        false => Paint::Good,
+    };
+    console.data(&paint.on(&agents_of(run), console.colour))
 }

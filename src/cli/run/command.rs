@@ -53,7 +53,7 @@ pub enum RunCommand {
     ///
     /// The failed agents of a paused run, or one of them, are put back in the queue; they go on with
     /// the step that failed once the run goes on. Over agents of a finished run a new run goes,
-    /// with the same playbook, plugins and parameters.
+    /// with the same playbook, plugins and parameters; with `--playbook`, with a mended one.
     Retry(Retry),
     /// Wait no longer for the action of an agent, which may never end
     ///

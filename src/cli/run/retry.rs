@@ -21,7 +21,7 @@ pub struct Retry {
     /// Of a paused run, only this agent
     #[arg(
         short, long, value_name = "AGENT",
-        conflicts_with_all = ["failed", "skipped", "unfinished", "watch", "idempotency_key"],
+        conflicts_with_all = ["failed", "skipped", "unfinished", "playbook", "watch", "idempotency_key"],
     )]
     pub agent: Option<String>,
     /// Those that failed; also where no kind is named
@@ -33,12 +33,18 @@ pub struct Retry {
     /// Of a finished run, those that were not started, or were cut off
     #[arg(long)]
     pub unfinished: bool,
+    /// Of a finished run, go with this playbook, as one that was mended, and not with the old run's
+    #[arg(long, value_name = "NAME[@VERSION]")]
+    pub playbook: Option<String>,
     /// Why, for the history of the run
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
     /// Of a finished run, follow the new one, and exit as it ends
     #[arg(short, long)]
     pub watch: bool,
+    /// Where it is followed, exit with 0 when nobody was selected, not with 10
+    #[arg(long, requires = "watch")]
+    pub allow_nobody: bool,
     /// Of a finished run, start at most one new run with this key, however often it is asked for
     #[arg(long, value_name = "KEY")]
     pub idempotency_key: Option<String>,
@@ -74,6 +80,18 @@ async fn put_back(
     args: &Retry,
     console: &Console,
 ) -> Result<Exit, CliError> {
+    if let Some(playbook) = &args.playbook {
+        // A run keeps what it was started with.
+        let words = format!("run retry {} --unfinished --playbook {playbook}", run.id);
+        console
+            .say("to go on with a mended playbook, end this run and go over those that are left:");
+        console.say(&format!("  {}", again(client, &format!("run cancel {}", run.id))));
+        console.say(&format!("  {}", again(client, &words)));
+        return Err(CliError::Unfit(format!(
+            "run {} is {}: --playbook is for a run that has ended",
+            run.id, run.status
+        )));
+    }
     let for_finished = [
         (args.skipped, "--skipped"),
         (args.unfinished, "--unfinished"),
@@ -126,6 +144,7 @@ async fn start_over(
         failed: args.failed,
         skipped: args.skipped,
         unfinished: args.unfinished,
+        playbook: args.playbook.clone(),
         started_by: who(),
         reason: args.reason.clone(),
     };
@@ -133,7 +152,8 @@ async fn start_over(
     let new = client.retry_run(of, &request, &key).await?;
     if args.watch {
         console.say(&format!("run {} started, over agents of run {of}", new.id));
-        return Ok(watch(client, new.id, console).await?.exit);
+        let watched = watch(client, new.id, console).await?;
+        return Ok(watched.exit.allowing_nobody(args.allow_nobody));
     }
     console.one(&new)?;
     console.say(&format!("follow it: {}", again(client, &format!("run watch {}", new.id))));

@@ -31,6 +31,9 @@ pub struct Start {
     /// Follow the run, and exit as it ends
     #[arg(short, long)]
     pub watch: bool,
+    /// Where it is followed, exit with 0 when nobody was selected, not with 10
+    #[arg(long, requires = "watch")]
+    pub allow_nobody: bool,
     /// Start at most one run with this key, however often it is asked for
     #[arg(long, value_name = "KEY")]
     pub idempotency_key: Option<String>,
@@ -47,7 +50,8 @@ pub(crate) async fn start(
     let run = start_run(client, &args.playbook, &args.cluster, params, key).await?;
     if args.watch {
         console.say(&format!("run {} started", run.id));
-        return Ok(watch(client, run.id, console).await?.exit);
+        let watched = watch(client, run.id, console).await?;
+        return Ok(watched.exit.allowing_nobody(args.allow_nobody));
     }
     console.one(&run)?;
     console.say(&format!("follow it: {}", again(client, &format!("run watch {}", run.id))));

@@ -42,6 +42,9 @@ pub struct GoOn {
     /// Follow the run from there, and exit as it ends
     #[arg(short, long)]
     pub watch: bool,
+    /// Where it is followed, exit with 0 when nobody was selected, not with 10
+    #[arg(long, requires = "watch")]
+    pub allow_nobody: bool,
 }
 
 /// Arguments of `run pause`.
@@ -172,7 +175,8 @@ pub(crate) async fn go_on(
     let view = submit(client, run, asked, MAX_WAIT).await?;
     if view.outcome == Some(CommandOutcome::Applied) {
         console.say(&format!("{verb} applied"));
-        return Ok(watch_after(client, run, Some(before.since), console).await?.exit);
+        let watched = watch_after(client, run, Some(before.since), console).await?;
+        return Ok(watched.exit.allowing_nobody(args.allow_nobody));
     }
     tell(view, console)
 }

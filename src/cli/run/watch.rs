@@ -56,6 +56,9 @@ impl Default for Patience {
 pub struct Watch {
     /// The run
     pub run: String,
+    /// Exit with 0 where nobody was selected, not with 10
+    #[arg(long)]
+    pub allow_nobody: bool,
 }
 
 /// What a watch came to.
@@ -74,7 +77,7 @@ pub(crate) async fn watch_command(
     console: &Console,
 ) -> Result<Exit, CliError> {
     let run = find_run(client, &args.run).await?;
-    Ok(watch(client, run, console).await?.exit)
+    Ok(watch(client, run, console).await?.exit.allowing_nobody(args.allow_nobody))
 }
 
 /// Follows a run with live progress, until it ends, pauses or waits for approval, or a person
@@ -220,6 +223,7 @@ fn say_interrupted(client: &Client, run: RunId, console: &Console) {
 async fn say_why(client: &Client, run: &RunView, exit: Exit, console: &Console) -> bool {
     match exit {
         Exit::Paused | Exit::WaitingForApproval | Exit::RunFailed | Exit::SomeFailed => {}
+        Exit::Nobody => {}
         Exit::Cancelled
         | Exit::Ok
         | Exit::Usage
@@ -260,6 +264,7 @@ fn say_how_it_is(client: &Client, run: &RunView, exit: Exit, console: &Console) 
             let words = format!("the run over {} is done, but some failed", size_of(run));
             console.say(&head(&words));
         }
+        Exit::Nobody => console.say(&format!("{}{why}", head("the run is done over nobody"))),
         Exit::Ok
         | Exit::Usage
         | Exit::Invalid

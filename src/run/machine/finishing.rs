@@ -5,7 +5,8 @@ use super::state::{IllegalInput, Machine};
 use crate::mutants::mutant;
 use crate::playbook::{BudgetScope, OnExceeded};
 use crate::run::{
-    AgentState, Effect, PlannedNext, ReasonCode, RunStatus, StageProgress, StatusReason,
+    AgentState, Effect, PlannedNext, Progress, ReasonCode, RunStatus, StageProgress, StatusReason,
+    outcomes,
 };
 
 impl Machine {
@@ -135,14 +136,48 @@ impl Machine {
         if let Some(message) = self.run.progress.exceeded.clone() {
             return (RunStatus::Failed, StatusReason { code: ReasonCode::BudgetExceeded, message });
         }
-        let failures = self.run.progress.failures;
-        let stages = self.run.snapshot.playbook.stages.len();
-        let mut message = self.how_the_stage_ended();
-        if failures > self.counted_failures() {
-            message.push_str(&format!("; {failures} failed in all {stages} stages"));
+        let Progress { failures, passed_over, selected, .. } = &self.run.progress;
+        let (code, mut message) = match *failures > 0 || !passed_over.is_none() {
+            _ if *selected == 0 => (ReasonCode::NobodySelected, self.nobody_was_selected()),
+            true => (ReasonCode::SomeFailed, self.how_all_stages_ended()),
+            false => (ReasonCode::AllDone, self.how_all_stages_ended()),
+        };
+        if !passed_over.is_none() {
+            message.push_str(&format!("; {passed_over}"));
         }
-        let code = if failures > 0 { ReasonCode::SomeFailed } else { ReasonCode::AllDone };
+        if let Some(gone) = &self.run.progress.gone {
+            message.push_str(&format!("; {gone}"));
+        }
         (RunStatus::Done, StatusReason { code, message })
+    }
+
+    /// The last word of several stages counts each agent once, by the worst that became of it: one that
+    /// failed in the first stage takes no part in the last one.
+    fn how_all_stages_ended(&self) -> String {
+        let stages = self.run.snapshot.playbook.stages.len();
+        if stages <= 1 {
+            return self.how_the_stage_ended();
+        }
+        let counts = outcomes(self.records());
+        let words = AgentState::SETTLED_FIRST.into_iter().filter_map(|state| {
+            let count = counts.get(&state)?;
+            Some(format!("{count} {}", state.as_str().to_lowercase()))
+        });
+        format!("{} over all {stages} stages", words.collect::<Vec<_>>().join(", "))
+    }
+
+    fn nobody_was_selected(&self) -> String {
+        let (agents, stages) = (self.records().len(), self.run.snapshot.playbook.stages.len());
+        let of = match (agents, &self.run.snapshot.retry_of) {
+            (0, Some(of)) => format!("; run {} left no {of} agents that are still there", of.run),
+            (0, None) => String::new(),
+            (1, _) => " of 1 agent".to_owned(),
+            (_, _) => format!(" of {agents} agents"),
+        };
+        match stages {
+            0 | 1 => format!("nobody was selected{of}"),
+            _ => format!("nobody was selected in any of the {stages} stages{of}"),
+        }
     }
 
     /// Enters FINISHING: the outcome is settled and the one finish time is fixed.
@@ -156,6 +191,7 @@ impl Machine {
         self.run.progress.finishing_at = Some(changes.now);
         self.run.progress.stage.refresh.clear();
         self.forget_silent();
+        self.run.progress.outcomes = outcomes(self.records());
         if mutant!(FinishTsOnRunFirst) {
             self.run.progress.finish_ts = Some(changes.now);
         }

@@ -12,8 +12,8 @@ use super::steering::{CHUNK_BYTES, record_bytes};
 use super::steps::json_bytes;
 use crate::playbook::Concurrency;
 use crate::run::{
-    About, AgentRecord, AgentSeq, AgentState, Effect, Happened, Member, PastStage, ReasonCode,
-    RunId, RunStatus, StatusReason, StepPhase,
+    About, AgentRecord, AgentSeq, AgentState, Effect, Gone, Happened, Member, PastStage,
+    ReasonCode, RunId, RunStatus, StatusReason, StepPhase,
 };
 
 /// Agents that are taken in by one commit: each is a record and up to two events, and a commit is
@@ -110,6 +110,20 @@ impl Machine {
         self.run.progress.status == RunStatus::Starting || self.run.progress.stage.entering
     }
 
+    /// Fixes the agents of the first stage of a run that goes over agents of another one again.
+    pub(super) fn members_of_retry(
+        &mut self,
+        members: Vec<Member>,
+        gone: Gone,
+        changes: &mut Changes,
+    ) {
+        if self.run.progress.status == RunStatus::Starting && gone.count > 0 {
+            self.run.progress.gone = Some(gone);
+            changes.progress = true;
+        }
+        self.members(members, changes);
+    }
+
     /// Fixes the agents of the stage. The selection is worked out for all of them before the first
     /// record is written, so that an expression that fails stops the run before anything was touched.
     pub(super) fn members(&mut self, members: Vec<Member>, changes: &mut Changes) {
@@ -128,7 +142,9 @@ impl Machine {
         if !may_enter || !self.joining.is_empty() {
             return;
         }
-        if members.is_empty() {
+        // Those that a run was to go over again may all have left before it began.
+        let goes_over_nobody = self.run.snapshot.retry_of.is_some() && self.records().is_empty();
+        if members.is_empty() && !goes_over_nobody {
             let cluster = &self.run.snapshot.cluster;
             let message = match &self.run.snapshot.retry_of {
                 Some(of) => format!("run {} left no such agents in cluster {cluster}", of.run),
@@ -228,6 +244,7 @@ impl Machine {
         let selected = self.run.progress.count(AgentState::Pending);
         let progress = &mut self.run.progress;
         progress.stage.selected = selected;
+        progress.selected = progress.selected.saturating_add(selected);
         progress.stage.entering = false;
         let (index, is_first) = (progress.stage.index, progress.status == RunStatus::Starting);
         if is_first {

@@ -233,6 +233,8 @@ impl Machine {
             }
             bytes += Self::record(self, seq).map_or(0, record_bytes);
             changes.agent(self, seq, AgentState::Pending, None);
+            let selected = &mut self.run.progress.selected;
+            *selected = selected.saturating_add(1);
         }
         if self.run.progress.count(AgentState::Added) > 0 {
             return;

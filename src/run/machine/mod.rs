@@ -23,6 +23,7 @@ mod finishing;
 mod holding;
 mod members;
 mod membership;
+mod mending;
 mod noticing;
 mod planning;
 mod refreshing;

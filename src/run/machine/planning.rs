@@ -101,10 +101,14 @@ impl Machine {
         }
         let strategy = self.stage().map(|stage| stage.strategy.plugin.clone()).unwrap_or_default();
         match result {
-            Err(PlanFailure { code, message }) => {
+            Err(PlanFailure { code, message, may_pass }) => {
                 self.say_no_decision(Some(code.clone()), &message, None, changes);
                 let message = format!("strategy {strategy} gave no decision ({code}): {message}");
-                self.pause(ReasonCode::StrategyFailed, message, changes);
+                let reason = match may_pass {
+                    true => ReasonCode::StrategyUnavailable,
+                    false => ReasonCode::StrategyFailed,
+                };
+                self.pause(reason, message, changes);
             }
             Ok(decision) => match self.check(&decision) {
                 Ok(checked) => self.obey(decision, checked, changes),

@@ -191,9 +191,7 @@ impl Machine {
             .map(record_bytes)
             .max()
             .unwrap_or(0);
-        let progress = &mut self.run.progress;
-        // Stores of the first version know the failures of the stage alone.
-        progress.failures = progress.failures.max(progress.stage.failures);
+        self.mend_progress();
         for seq in self.in_state(AgentState::Running) {
             self.mend_phase(seq, journals);
             match Self::record(self, seq).map(|record| record.phase) {
@@ -236,17 +234,6 @@ impl Machine {
         self.end_stage_if_over(changes);
     }
 
-    /// Stores of the first version do not say what a running agent does: one whose call is out is at an
-    /// attempt.
-    fn mend_phase(&mut self, seq: AgentSeq, journals: &BTreeMap<AttemptKey, Journal>) {
-        let Some(record) = self.record_mut(seq) else { return };
-        let journal = journals.get(&record.present_attempt());
-        let is_out = journal.is_some_and(|journal| journal.pending.is_some() && !journal.cut_off);
-        if record.phase == StepPhase::Waiting && record.outstanding.is_none() && is_out {
-            record.phase = StepPhase::Trying;
-        }
-    }
-
     /// Takes notice of one input.
     ///
     /// # Errors
@@ -260,6 +247,9 @@ impl Machine {
                 self.cluster_busy(holder, queued, &mut changes);
             }
             Input::Members(members) => self.members(members, &mut changes),
+            Input::MembersOfRetry { members, gone } => {
+                self.members_of_retry(members, gone, &mut changes);
+            }
             Input::MembersFailed(message) => self.members_failed(message, &mut changes),
             Input::Refreshed(answers) => self.refreshed(answers, &mut changes)?,
             Input::Planned { result, logs } => self.planned(result, logs, &mut changes)?,

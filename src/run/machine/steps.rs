@@ -236,9 +236,23 @@ impl Machine {
             return;
         }
         match on_error {
-            OnError::Continue => self.advance(seq, changes),
+            OnError::Continue => self.pass_over(seq, changes),
             OnError::Fail => self.end_agent(seq, AgentState::Failed, changes),
         }
+    }
+
+    /// Passes over that the present step failed: it is counted, and the next step follows.
+    fn pass_over(&mut self, seq: AgentSeq, changes: &mut Changes) {
+        if !mutant!(PassedOverNotCounted)
+            && let Some(record) = self.record_mut(seq)
+        {
+            record.passed_over = record.passed_over.saturating_add(1);
+            let is_first = record.passed_over == 1;
+            let passed = &mut self.run.progress.passed_over;
+            passed.failures = passed.failures.saturating_add(1);
+            passed.agents += u32::from(is_first);
+        }
+        self.advance(seq, changes);
     }
 
     /// Begins the attempt that a failed one was to be followed by.

@@ -4,13 +4,11 @@ use super::agents::{action_of, action_out_since, failed, in_flight, not_answerin
 use super::explanation::{ActionOut, Explanation, InFlight, Known, NextCommand};
 use super::words::{agents, at, counts, length, moment, near, quoted, since, word};
 use crate::run::machine::CANCEL_DEADLINE;
-use crate::run::{
-    AgentState, Millis, PlannedNext, ReasonCode, Run, RunStatus, StatusReason, Timestamp,
-};
+use crate::run::{AgentState, Millis, PlannedNext, ReasonCode, Run, RunStatus, Timestamp};
 
 /// How long an action may be out in a run that goes on before giving it up is named: most end by
 /// themselves.
-const GIVE_UP_AFTER: Millis = Millis::from_secs(10 * 60);
+pub(super) const GIVE_UP_AFTER: Millis = Millis::from_secs(10 * 60);
 
 /// Explains why `run` is as it is at the moment `now`.
 ///
@@ -34,16 +32,16 @@ pub fn explain(run: &Run, known: &Known, now: Timestamp) -> Explanation {
     Explanation { status, since, text, next, actions }
 }
 
-struct Telling<'a> {
-    run: &'a Run,
-    known: &'a Known,
+pub(super) struct Telling<'a> {
+    pub(super) run: &'a Run,
+    pub(super) known: &'a Known,
     now: Timestamp,
     text: String,
     next: Vec<NextCommand>,
 }
 
 impl Telling<'_> {
-    fn say(&mut self, sentence: &str) {
+    pub(super) fn say(&mut self, sentence: &str) {
         if !self.text.is_empty() {
             self.text.push(' ');
         }
@@ -54,7 +52,7 @@ impl Telling<'_> {
     }
 
     /// Names a command of `replictl run`, with the run.
-    fn offer(&mut self, effect: &str, command: &str) {
+    pub(super) fn offer(&mut self, effect: &str, command: &str) {
         let command = match command.split_once(' ') {
             Some((verb, options)) => format!("run {verb} {} {options}", self.run.id()),
             None => format!("run {command} {}", self.run.id()),
@@ -77,13 +75,13 @@ impl Telling<'_> {
     }
 
     /// Names the agents that give no good answer.
-    fn say_silent(&mut self) {
+    pub(super) fn say_silent(&mut self) {
         if let Some(text) = not_answering(self.run, &self.known.silent, self.now) {
             self.say(&text);
         }
     }
 
-    fn count(&self, state: AgentState) -> u32 {
+    pub(super) fn count(&self, state: AgentState) -> u32 {
         self.run.progress.count(state)
     }
 
@@ -93,20 +91,24 @@ impl Telling<'_> {
     }
 
     /// `The run has been PAUSED since 09:00:00 (4m05s)`, and where it is.
-    fn begin(&mut self, with_stage: bool) {
+    pub(super) fn begin(&mut self, with_stage: bool) {
         let progress = &self.run.progress;
         let (from, lasts) = (moment(progress.since), length(self.now.since(progress.since)));
         let mut text = format!("The run has been {} since {from} ({lasts})", progress.status);
         if with_stage {
             text.push_str(&format!(", in {}", self.stage()));
         }
-        if let Some(counts) = counts(progress).filter(|_| with_stage) {
+        if let Some(counts) = counts(&progress.counts).filter(|_| with_stage) {
             text.push_str(&format!(": {counts}"));
         }
         self.say(&text);
         if let Some(of) = &self.run.snapshot.retry_of {
             self.say(&format!("It goes over the {of} agents of run {} again", of.run));
         }
+        if let Some(gone) = &progress.gone {
+            self.say(&gone.to_string());
+        }
+        self.say_passed_over();
     }
 
     /// `stage upgrade (2 of 3)`.
@@ -191,7 +193,7 @@ impl Telling<'_> {
         self.offer("end it", "cancel");
     }
 
-    fn say_in_flight(&mut self, head: &str) {
+    pub(super) fn say_in_flight(&mut self, head: &str) {
         let agents = in_flight(self.run, &self.known.running, self.now);
         self.say(&format!("{head}: {agents}"));
     }
@@ -232,102 +234,6 @@ impl Telling<'_> {
             }
         };
         self.say(&text);
-    }
-
-    fn paused(&mut self) {
-        self.begin(true);
-        self.say_why_paused();
-        if self.run.progress.stage.entering {
-            self.say("The stage has not begun");
-        }
-        if self.count(AgentState::Running) > 0 {
-            let head = match self.run.progress.hold {
-                true => "Agents that have started stop after their present call",
-                false => "Agents that have started still finish their steps",
-            };
-            self.say_in_flight(head);
-        } else {
-            self.say("No agent is in flight");
-        }
-        self.say_silent();
-        self.say_failed();
-        self.say_left_out();
-        self.say("It waits for a person");
-        self.offer_after_pause();
-    }
-
-    fn say_why_paused(&mut self) {
-        let Some(StatusReason { code, message }) = &self.run.progress.reason else { return };
-        let message = quoted(message);
-        let text = match code {
-            ReasonCode::BudgetExceeded => format!("Its budget is exceeded: {message}"),
-            ReasonCode::Operator => format!("A person asked for that: {message}"),
-            ReasonCode::Approval => format!("The strategy asks for approval: {message}"),
-            ReasonCode::StrategyFailed | ReasonCode::DecisionRefused => format!(
-                "The strategy is at fault, not an agent: {message}. It is asked again when the run \
-                 goes on"
-            ),
-            ReasonCode::StartFailed => format!(
-                "Something about the cluster has to be mended: {message}. It is looked at again when \
-                 the run goes on"
-            ),
-            ReasonCode::MassAbsence if self.run.progress.mass_absence.is_none() => {
-                format!("It stopped for a person to look: {message}")
-            }
-            ReasonCode::MassAbsence => format!(
-                "Either the cluster has shrunk by much or what tells its members is wrong: {message}"
-            ),
-            ReasonCode::ApprovalRequired
-            | ReasonCode::StrategyAborted
-            | ReasonCode::ClusterBusy
-            | ReasonCode::MembershipChanged
-            | ReasonCode::SomeFailed
-            | ReasonCode::AllDone => format!("The reason is: {message}"),
-        };
-        self.say(&text);
-    }
-
-    fn offer_after_pause(&mut self) {
-        let code = self.run.progress.reason.as_ref().map(|reason| reason.code);
-        let any_failed = self.count(AgentState::Failed) > 0;
-        match code {
-            Some(ReasonCode::Approval) => {
-                self.offer("let it go on", "approve");
-                self.offer("refuse it, which cancels the run", "reject");
-                if any_failed {
-                    self.offer("put the failed agents back first", "retry");
-                }
-                self.offer_give_up(GIVE_UP_AFTER);
-                return;
-            }
-            Some(ReasonCode::BudgetExceeded) => {
-                self.offer("go on, accepting the failures so far", "resume");
-            }
-            Some(ReasonCode::StrategyFailed | ReasonCode::DecisionRefused) => {
-                self.offer("go on, once that is mended", "resume");
-                self.offer("see what the strategy wrote", "logs");
-            }
-            Some(ReasonCode::MassAbsence) if self.run.progress.mass_absence.is_none() => {
-                self.offer("go on", "resume");
-            }
-            Some(ReasonCode::MassAbsence) => self.offer("take them for gone, and go on", "resume"),
-            Some(ReasonCode::StartFailed) => self.offer("go on, once that is mended", "resume"),
-            Some(
-                ReasonCode::Operator
-                | ReasonCode::ApprovalRequired
-                | ReasonCode::StrategyAborted
-                | ReasonCode::ClusterBusy
-                | ReasonCode::MembershipChanged
-                | ReasonCode::SomeFailed
-                | ReasonCode::AllDone,
-            )
-            | None => self.offer("go on", "resume"),
-        }
-        if any_failed {
-            self.offer("put the failed agents back first", "retry");
-        }
-        self.offer_give_up(GIVE_UP_AFTER);
-        self.offer("give up", "cancel");
     }
 
     fn cancelling(&mut self) {
@@ -376,13 +282,19 @@ impl Telling<'_> {
         if let Some(of) = &self.run.snapshot.retry_of {
             self.say(&format!("It went over the {of} agents of run {} again", of.run));
         }
-        match counts(progress) {
-            Some(counts) => {
+        let stages = self.run.snapshot.playbook.stages.len();
+        match (counts(&progress.outcomes), counts(&progress.counts)) {
+            (Some(counts), _) if stages > 1 => {
+                self.say(&format!("Over all {stages} stages it left {counts}"));
+            }
+            // A run of an earlier version counted those of the last stage alone.
+            (_, Some(counts)) => {
                 let stage = self.stage();
                 self.say(&format!("In {stage} it left {counts}"));
             }
-            None => self.say("It came to no agent"),
+            (_, None) => self.say("It came to no agent"),
         }
+        self.say_passed_over();
         self.say_failed();
         self.say_left_out();
         self.offer_after_end();
@@ -396,6 +308,12 @@ impl Telling<'_> {
         let unfinished = [AgentState::Pending, AgentState::Running, AgentState::Added];
         let left: bool = unfinished.into_iter().any(|state| self.count(state) > 0);
         let cut_off = self.count(AgentState::Failed) > progress.stage.failures;
+        if progress.reason.as_ref().map(|reason| reason.code) == Some(ReasonCode::NobodySelected) {
+            let command = format!("get agents --cluster {}", word(&self.run.snapshot.cluster));
+            let effect = "see the agents of the cluster".to_owned();
+            self.next.push(NextCommand { effect, command });
+            return;
+        }
         if no_agent && !is_done {
             let playbook = &self.run.snapshot.playbook;
             let (name, version, cluster) =
@@ -406,23 +324,41 @@ impl Telling<'_> {
         }
         if failures {
             self.offer("go over the failed agents again", "retry");
+            if self.version_is_at_fault() {
+                let effect = "go over them with a mended version";
+                self.offer_retry_mended(effect, "retry --failed");
+            }
         }
         if left || cut_off {
             self.offer("go over those that were not finished", "retry --unfinished");
         }
     }
 
+    fn say_passed_over(&mut self) {
+        let passed_over = self.run.progress.passed_over;
+        if !passed_over.is_none() {
+            let told = passed_over.to_string().replacen("passed over", "were passed over", 1);
+            self.say(&format!("By the playbook {told}"));
+        }
+    }
+
     /// Names agents that failed.
-    fn say_failed(&mut self) {
+    pub(super) fn say_failed(&mut self) {
         if self.count(AgentState::Failed) == 0 || self.known.failed.is_empty() {
             return;
         }
         let text = failed(self.run, &self.known.failed);
         self.say(&format!("Failed: {text}"));
+        if self.version_is_at_fault() {
+            self.say(
+                "Such failures come again with the same version: what mends them is a new version of the \
+                 playbook or of the plugin, in a run of its own",
+            );
+        }
     }
 
     /// Names an action that is still out although its agent has failed.
-    fn say_left_out(&mut self) {
+    pub(super) fn say_left_out(&mut self) {
         let out = self.known.failed.iter().find_map(|record| {
             record.outstanding.as_ref().map(|action| (record.agent.clone(), action.since))
         });
@@ -433,7 +369,7 @@ impl Telling<'_> {
     }
 
     /// Offers to give up the actions that are out for longer than `after`.
-    fn offer_give_up(&mut self, after: Millis) {
+    pub(super) fn offer_give_up(&mut self, after: Millis) {
         let (known, now) = (self.known, self.now);
         let is_out = |agent: &&InFlight| {
             action_out_since(agent).is_some_and(|from| now.since(from) >= after)

@@ -7,7 +7,10 @@ mod agents;
 mod explain;
 mod explanation;
 #[cfg(test)]
+mod last_word_tests;
+#[cfg(test)]
 mod noticed_tests;
+mod paused;
 #[cfg(test)]
 mod samples;
 #[cfg(test)]

@@ -124,3 +124,19 @@ pub(super) fn check(run: &Run, known: &Known, text: &str, commands: &[&str]) {
 
 pub(super) const NOBODY: Known =
     Known { running: Vec::new(), failed: Vec::new(), silent: Vec::new() };
+
+/// A run that has ended in its second stage.
+pub(super) fn ended(
+    status: RunStatus,
+    counts: &[(AgentState, u32)],
+    failures: u32,
+    message: &str,
+) -> Run {
+    with(status, |progress| {
+        because(progress, ReasonCode::SomeFailed, message);
+        progress.counts = counts.iter().copied().collect();
+        (progress.failures, progress.stage.failures) = (failures, failures);
+        progress.finish_ts = Some(at(200));
+        progress.stage.index = 1;
+    })
+}

@@ -178,6 +178,9 @@ fn an_action_that_is_out_for_long_can_be_given_up() {
 const PAUSED: &str = "The run has been PAUSED since 2025-11-22T09:00:00Z (4m05s), in stage secondaries \
                       (1 of 2): 3 done, 6 pending. ";
 
+/// What is typed to go on with a mended version.
+const MENDED: &str = "run retry RUN --unfinished --playbook upgrade@VERSION";
+
 #[test]
 fn a_paused_run_by_its_reason() {
     let (resume, cancel) = ("run resume RUN", "run cancel RUN");
@@ -204,15 +207,24 @@ fn a_paused_run_by_its_reason() {
             ReasonCode::StrategyFailed,
             "strategy rolling gave no decision (trapped): unreachable",
             "The strategy is at fault, not an agent: strategy rolling gave no decision (trapped): \
-             unreachable. It is asked again when the run goes on.",
-            vec![resume, "run logs RUN", cancel],
+             unreachable. Asked the same again it answers the same: what mends that is a new version of \
+             the playbook or of the plugin, in a run of its own over the agents that are left.",
+            vec!["run logs RUN", cancel, MENDED, resume],
         ),
         (
             ReasonCode::DecisionRefused,
             "agent x is unknown",
-            "The strategy is at fault, not an agent: agent x is unknown. It is asked again when the run \
-             goes on.",
-            vec![resume, "run logs RUN", cancel],
+            "The strategy is at fault, not an agent: agent x is unknown. Asked the same again it answers \
+             the same: what mends that is a new version of the playbook or of the plugin, in a run of its \
+             own over the agents that are left.",
+            vec!["run logs RUN", cancel, MENDED, resume],
+        ),
+        (
+            ReasonCode::StrategyUnavailable,
+            "strategy rolling gave no decision (unavailable): no memory",
+            "The strategy could not be asked: strategy rolling gave no decision (unavailable): no memory. \
+             It is asked again when the run goes on.",
+            vec![resume, cancel],
         ),
         (
             ReasonCode::MassAbsence,
@@ -245,6 +257,7 @@ fn a_paused_run_by_its_reason() {
         ReasonCode::ClusterBusy,
         ReasonCode::MembershipChanged,
         ReasonCode::SomeFailed,
+        ReasonCode::NobodySelected,
         ReasonCode::AllDone,
     ] {
         let text =
@@ -333,16 +346,6 @@ fn a_run_that_is_finishing() {
     let text = "The run is FINISHING since 09:00:00 (4m05s): it ends as DONE (9 of 9 agents done), by \
                 itself, once all its records have their finish time.";
     check(&run, &NOBODY, text, &[]);
-}
-
-fn ended(status: RunStatus, counts: &[(AgentState, u32)], failures: u32, message: &str) -> Run {
-    with(status, |progress| {
-        because(progress, ReasonCode::SomeFailed, message);
-        progress.counts = counts.iter().copied().collect();
-        (progress.failures, progress.stage.failures) = (failures, failures);
-        progress.finish_ts = Some(at(200));
-        progress.stage.index = 1;
-    })
 }
 
 #[test]

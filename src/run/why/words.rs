@@ -1,6 +1,8 @@
 //! Moments, lengths and counts in words.
 
-use crate::run::{AgentState, Millis, Progress, Timestamp};
+use std::collections::BTreeMap;
+
+use crate::run::{AgentState, Millis, Timestamp};
 
 /// A moment to the second, in UTC.
 pub(super) fn moment(at: Timestamp) -> String {
@@ -49,20 +51,12 @@ pub(super) fn agents(count: u32) -> String {
 }
 
 /// `3 done, 1 failed`; nothing where there is no agent yet.
-pub(super) fn counts(progress: &Progress) -> Option<String> {
-    let order = [
-        AgentState::Done,
-        AgentState::Failed,
-        AgentState::Skipped,
-        AgentState::Running,
-        AgentState::Pending,
-        AgentState::Added,
-        AgentState::Removed,
-    ];
-    let words = order.into_iter().filter(|state| progress.count(*state) > 0);
-    let words: Vec<_> = words
-        .map(|state| format!("{} {}", progress.count(state), state.as_str().to_lowercase()))
-        .collect();
+pub(super) fn counts(counts: &BTreeMap<AgentState, u32>) -> Option<String> {
+    let words = AgentState::SETTLED_FIRST.into_iter().filter_map(|state| {
+        let count = counts.get(&state).filter(|count| **count > 0)?;
+        Some(format!("{count} {}", state.as_str().to_lowercase()))
+    });
+    let words: Vec<_> = words.collect();
     (!words.is_empty()).then(|| words.join(", "))
 }
 

@@ -1,0 +1,55 @@
+//! Failures of steps that a playbook passes over, counted from the events alone: an agent that is done has
+//! passed over each step that failed when it was tried last.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use replibook::run::{AgentId, AgentRecord, AgentSeq, AgentState, PassedOver, Progress};
+
+use crate::ledger::{Check, expect};
+
+#[derive(Default)]
+pub(crate) struct PassedOverModel {
+    /// Whether the last try of each step failed; steps have names of their own in all stages.
+    failed: BTreeMap<AgentId, BTreeMap<String, bool>>,
+    /// Agents that have left once: what they were at is begun anew.
+    left: BTreeSet<AgentId>,
+}
+
+impl PassedOverModel {
+    pub(crate) fn step_ended(&mut self, agent: &AgentId, step: &str, failed: bool) {
+        self.failed.entry(agent.clone()).or_default().insert(step.to_owned(), failed);
+    }
+
+    pub(crate) fn changed(&mut self, agent: &AgentId, to: AgentState) {
+        if to == AgentState::Removed {
+            self.left.insert(agent.clone());
+        }
+    }
+
+    /// The run counts what its records do, and those what happened.
+    pub(crate) fn fits(
+        &self,
+        progress: &Progress,
+        records: &BTreeMap<AgentSeq, AgentRecord>,
+    ) -> Check {
+        let rule = "what is passed over is counted right";
+        let with = || records.values().filter(|record| record.passed_over > 0);
+        let folded = PassedOver {
+            failures: with().map(|record| record.passed_over).sum(),
+            agents: u32::try_from(with().count()).unwrap(),
+        };
+        let said = progress.passed_over;
+        expect(said == folded, rule, || format!("{said} said, {folded} by the records"))?;
+        let done = |record: &&AgentRecord| {
+            record.state == AgentState::Done && !self.left.contains(&record.agent)
+        };
+        for record in records.values().filter(done) {
+            let steps = self.failed.get(&record.agent);
+            let failed = steps.map_or(0, |steps| steps.values().filter(|failed| **failed).count());
+            expect(record.passed_over as usize == failed, rule, || {
+                format!("{} of {}, and {failed} failed", record.passed_over, record.agent)
+            })?;
+        }
+        Ok(())
+    }
+}
