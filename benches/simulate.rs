@@ -38,6 +38,8 @@ mod generate_cluster;
 mod history;
 #[path = "../tests/simulation/journal_checks.rs"]
 mod journal_checks;
+#[path = "../tests/simulation/late_model.rs"]
+mod late_model;
 #[path = "../tests/simulation/ledger.rs"]
 mod ledger;
 #[path = "../tests/simulation/membership_model.rs"]

@@ -84,11 +84,17 @@ pub(crate) mod chosen {
         NoticeKept,
         /// A failure that a step is allowed is not counted.
         PassedOverNotCounted,
+        /// A look soon after a request counts, though something may hold the request for longer.
+        SettledTooSoon,
+        /// What may have been sent to an agent that can't be reached is taken for not sent.
+        UnsentAssumed,
+        /// An attempt does again what ended well late.
+        LateResultIgnored,
     }
 
     impl Mutant {
         /// All of them.
-        pub const ALL: [Self; 26] = [
+        pub const ALL: [Self; 29] = [
             Self::PerformBeforeCommit,
             Self::TornCommit,
             Self::PostWithoutLook,
@@ -115,6 +121,9 @@ pub(crate) mod chosen {
             Self::ResumePassesGate,
             Self::NoticeKept,
             Self::PassedOverNotCounted,
+            Self::SettledTooSoon,
+            Self::UnsentAssumed,
+            Self::LateResultIgnored,
         ];
     }
 

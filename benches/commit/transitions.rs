@@ -83,7 +83,7 @@ fn happened(agent: u32, attempt: u32, ends: bool) -> Happened {
             let action_id = Some(Uuid::from_u128(u128::from(attempt)));
             Happened::StepEnded { agent, step, attempt, failure: None, action_id }
         }
-        false => Happened::StepStarted { agent, step, attempt },
+        false => Happened::StepStarted { agent, step, attempt, takes: None },
     }
 }
 

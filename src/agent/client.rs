@@ -141,7 +141,9 @@ impl AgentError {
     /// Whether the request may have reached the agent and taken effect.
     pub const fn may_have_taken_effect(&self) -> bool {
         match self {
-            Self::NoAnswer { .. } | Self::Broken { .. } | Self::Malformed { .. } => true,
+            Self::NoAnswer { .. } | Self::Malformed { .. } => true,
+            // 425 and 429 pass, but are refusals.
+            Self::Broken { status, .. } => !matches!(*status, 425 | 429),
             Self::Connect { .. } | Self::Refused { .. } => false,
         }
     }

@@ -14,106 +14,13 @@ use uuid::Uuid;
 use super::client::{
     ActionPhase, ActionRequest, ActionStatus, AgentClient, AgentError, QueuedAction, Scheduled,
 };
+use super::fake_script::{Asked, FakeQueue, Fault, KnownId, Script, When};
 use crate::clock::Clock;
 use crate::run::{Millis, NodeInfo, Timestamp};
 
 /// Requests that are remembered of each agent; the oldest go first, so that a simulation of days
 /// does not fill the memory.
 const MAX_REMEMBERED: usize = 10_000;
-
-/// What an agent does with actions.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Script {
-    /// They end in DONE.
-    Succeed {
-        /// When.
-        when: When,
-        /// With this payload.
-        payload: Value,
-    },
-    /// They end in FAILED.
-    Fail {
-        /// When.
-        when: When,
-        /// With this message.
-        message: String,
-    },
-    /// They stay RUNNING. A later script may end them.
-    Stall,
-    /// They are refused.
-    Refuse {
-        /// With this message.
-        message: String,
-    },
-    /// They are accepted and later not known any more.
-    Forget {
-        /// When.
-        when: When,
-    },
-}
-
-/// When an action ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum When {
-    /// At the first look after so many looks that found it going on.
-    Looks(u32),
-    /// So long after it was scheduled.
-    After(Millis),
-}
-
-/// What goes wrong with one POST.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// It takes effect; its answer is lost.
-    DropAnswer,
-    /// It takes effect so long after its sender gave up.
-    LateEffect(Millis),
-    /// It is lost on its way; its sender cannot know.
-    DropRequest,
-    /// The agent answers 503; no effect.
-    Break,
-    /// It takes effect; its answer can't be read.
-    GarbleAnswer,
-    /// It is lost on its way, and somebody else gives an answer that can't be read.
-    GarbleRequest,
-}
-
-/// What an agent does with a POST of an action that it knows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum KnownId {
-    /// Answers that it knows it.
-    #[default]
-    Conflict,
-    /// Runs it again, as older agents do.
-    RunAgain,
-}
-
-/// What an agent says when it is asked for its queue.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum FakeQueue {
-    /// Its actions that have not ended, after others of these kinds, of which the first is RUNNING.
-    After(Vec<String>),
-    /// It has no such route.
-    #[default]
-    Missing,
-    /// Something else than a queue.
-    Garbage,
-    /// Nothing, for a long time.
-    Hangs,
-}
-
-/// A request that reached an agent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
-    /// To schedule the action.
-    Post(Uuid),
-    /// How far the action is.
-    Look(Uuid),
-    /// For the queue.
-    Queue,
-    /// About the node.
-    Node,
-}
 
 /// Agents in memory, named by address. Cheap to clone; clones are the same agents.
 #[derive(Clone)]
@@ -328,7 +235,12 @@ impl AgentClient for FakeAgents {
         let ended = PostEnds { agents: self, address, id };
         self.reach(address, Asked::Post(id)).await?;
         let now = self.clock.now();
+        let held = self.ask(address, |agent| {
+            let next = agent.faults.front();
+            if let Some(Fault::Hold(length)) = next { *length } else { Millis(0) }
+        })?;
         let scheduled = self.ask(address, |agent| agent.schedule(address, id, now))??;
+        self.clock.sleep(held.to_std()).await;
         self.answer(address).await?;
         drop(ended);
         Ok(scheduled)
@@ -421,6 +333,7 @@ impl FakeAgent {
                 self.effect(address, id, now.plus(late))?;
                 Err(no_answer())
             }
+            Some(Fault::Hold(length)) => self.effect(address, id, now.plus(length)),
             Some(Fault::DropRequest) => Err(no_answer()),
             Some(Fault::GarbleAnswer) => {
                 self.effect(address, id, now)?;

@@ -10,6 +10,7 @@
 mod client;
 pub mod door;
 mod fake;
+mod fake_script;
 mod follow;
 mod http;
 pub mod platform;
@@ -20,7 +21,8 @@ mod wire;
 pub use client::{
     ActionPhase, ActionRequest, ActionStatus, AgentClient, AgentError, QueuedAction, Scheduled,
 };
-pub use fake::{Asked, FakeAgents, FakeQueue, Fault, KnownId, Script, When};
-pub use follow::{AgentLimits, FollowContext, Start, info, run_action, wait_status};
+pub use fake::FakeAgents;
+pub use fake_script::{Asked, FakeQueue, Fault, KnownId, Script, When};
+pub use follow::{AgentLimits, FollowContext, LONGEST_HELD, Start, info, run_action, wait_status};
 pub use http::{AgentHttpConfig, HttpAgents};
 pub use tls::AgentHttpError;

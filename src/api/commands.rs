@@ -51,6 +51,7 @@ async fn submit(
         run,
         verb: request.command,
         agent: request.agent,
+        again: request.again,
         actor: request.actor,
         why: request.reason,
         at: state.clock.now(),
@@ -85,7 +86,8 @@ async fn get(
 /// The command that was submitted with this identifier before, if it is the same one.
 async fn known(state: &ApiState, command: &Command) -> Result<Option<Command>, ApiError> {
     let Some(known) = state.store.command(command.id).await? else { return Ok(None) };
-    let is_same = known.verb == command.verb && known.agent == command.agent;
+    let is_same =
+        known.verb == command.verb && known.agent == command.agent && known.again == command.again;
     if known.run == command.run && is_same {
         return Ok(Some(known));
     }

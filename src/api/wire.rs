@@ -320,6 +320,10 @@ pub struct SubmitCommand {
     /// The agent that it is about: needed for `give-up`, and for `retry` of one agent only.
     #[serde(default)]
     pub agent: Option<AgentId>,
+    /// For `retry` alone: do actions again that ended well after the time of their step was over. Without it
+    /// the agent goes on with their results.
+    #[serde(default)]
+    pub again: bool,
     /// Who asks.
     #[serde(default)]
     pub actor: Option<String>,

@@ -205,7 +205,8 @@ fn result_of(record: &AgentRecord, plan: &Plan) -> String {
             let what = record.error.as_ref().map(|failure| {
                 format!("{} in {}: {}", failure.reason, failure.step, failure.message)
             });
-            let out = still_out(record).map(|out| format!("{out}; ")).unwrap_or_default();
+            let out = still_out(record).or_else(|| ended_late(record));
+            let out = out.map(|out| format!("{out}; ")).unwrap_or_default();
             let out = format!("{out}{}", what.unwrap_or(results));
             noticed(record, &out)
         }
@@ -250,6 +251,12 @@ fn passed_over(record: &AgentRecord) -> Option<String> {
 fn still_out(record: &AgentRecord) -> Option<String> {
     let action = record.outstanding.as_ref()?;
     Some(format!("action still out since {}", time_of_day(action.since)))
+}
+
+/// How an action ended whose attempt was over.
+fn ended_late(record: &AgentRecord) -> Option<String> {
+    let late = record.late_end()?;
+    Some(format!("ended late at {}: {}", time_of_day(late.at), late.outcome))
 }
 
 /// What a running agent does just now: `drain, attempt 2 of 3, again at 12:03:04`.

@@ -10,13 +10,14 @@ use tokio::task::{AbortHandle, JoinSet};
 use super::World;
 use super::discovery::{Fed, Following, feed, known_members};
 use super::lease::{LeaseGuard, LeasedAgents};
+use super::sending::{NotedAgents, Sent};
 use crate::agent::{self, ActionRequest, FollowContext, Start};
 use crate::clock::sleep_until;
 use crate::mutants::mutant;
 use crate::plugin::PluginError;
 use crate::run::{
-    Activate, Activation, ActivationEnd, Answer, AttemptKey, Call, Digest, FailureReason, Input,
-    Machine, MassAbsence, Notice, Perform, Timestamp,
+    Activate, Activation, ActivationEnd, AgentSeq, Answer, AttemptKey, Call, CallError, CallName,
+    Digest, FailureReason, Input, Machine, MassAbsence, Notice, Perform, Timestamp,
 };
 
 /// Inputs that wait for the driver of a run. Tasks wait when it is full, so nothing is lost.
@@ -40,6 +41,10 @@ pub(super) struct Effects {
     tasks: JoinSet<()>,
     /// The tasks of attempts, to be ended when an attempt is given up.
     attempts: HashMap<AttemptKey, AbortHandle>,
+    /// What is known of the requests of the action that an agent has out: at most one for each agent.
+    sent: HashMap<AgentSeq, (AttemptKey, u32, Arc<Sent>)>,
+    /// Calls that were given up before anything of them was sent, and why: at most one for each agent.
+    unsent: HashMap<AgentSeq, (AttemptKey, u32, String)>,
     timer: Option<AbortHandle>,
     feed: Option<AbortHandle>,
 }
@@ -64,6 +69,8 @@ impl Effects {
             follow,
             tasks: JoinSet::new(),
             attempts: HashMap::new(),
+            sent: HashMap::new(),
+            unsent: HashMap::new(),
             timer: None,
             feed: None,
         }
@@ -79,13 +86,32 @@ impl Effects {
     }
 
     /// Performs a call.
-    pub(super) fn perform(&mut self, perform: Perform) {
+    pub(super) fn perform(&mut self, mut perform: Perform) {
         let (key, call) = (perform.key, perform.call);
-        let performing = Performing {
-            follow: self.watched(key, Some(call), perform.noticed.clone(), perform.again),
-            lease: self.lease.clone(),
-            inbox: self.inbox.clone(),
-        };
+        let is_action = perform.what.name() == CallName::RunAction;
+        // What the tasks before told is not forgotten by one that begins anew.
+        let unsure = perform.again;
+        if is_action {
+            let given_up = self.unsent.remove(&key.agent);
+            let unsent = given_up.filter(|(of, number, _)| (*of, *number) == (key, call));
+            match unsent {
+                Some((.., why)) if perform.look_only => {
+                    // There is nothing to look at.
+                    let answer = Answer::RunAction(Err(CallError::NotTaken(why)));
+                    return self.start(key, async move { Input::Answered { key, call, answer } });
+                }
+                Some(_) => perform.again = false,
+                None => {}
+            }
+        }
+        let mut follow = self.watched(key, Some(call), perform.noticed.clone(), unsure);
+        if is_action {
+            let sent = Sent::new(perform.again || perform.look_only);
+            follow.client = Arc::new(NotedAgents { inner: follow.client, sent: sent.clone() });
+            self.sent.insert(key.agent, (key, call, sent));
+        }
+        let performing =
+            Performing { follow, lease: self.lease.clone(), inbox: self.inbox.clone() };
         self.start(key, async move {
             let answer = performing.perform(perform).await;
             Input::Answered { key, call, answer }
@@ -116,6 +142,12 @@ impl Effects {
 
     /// Gives up what is performed for an attempt.
     pub(super) fn abandon(&mut self, key: AttemptKey) {
+        let sent = self.sent.remove(&key.agent).filter(|(of, ..)| *of == key);
+        if let Some((_, call, sent)) = sent
+            && let Some(why) = sent.close()
+        {
+            self.unsent.insert(key.agent, (key, call, why));
+        }
         if let Some(task) = self.attempts.remove(&key) {
             task.abort();
         }

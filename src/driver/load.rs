@@ -33,7 +33,7 @@ pub(super) async fn load(
             break;
         }
     }
-    let keys = records.iter().filter_map(AgentRecord::open_attempt);
+    let keys = records.iter().flat_map(AgentRecord::open_attempts);
     let read = |before, limit| {
         committer.until_answered(move || store.journals(id, None, Some(before), limit))
     };

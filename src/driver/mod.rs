@@ -22,6 +22,7 @@ mod load;
 mod members;
 mod run_clock;
 mod run_driver;
+mod sending;
 mod signals;
 mod world;
 

@@ -24,8 +24,8 @@ pub(super) fn activate(runtime: &Runtime, plugin: &Loaded, activate: Activate) -
         return unavailable(format!("the plugin {} is not a step", plugin.info.name), false);
     };
     let input = convert::step_input(&activate);
-    let Activate { key, journal, agent, attributes, grants, .. } = activate;
-    let seed = Seed::Attempt(key, journal.run);
+    let Activate { journal, agent, attributes, grants, .. } = activate;
+    let seed = Seed::Attempt(journal.seed_key(), journal.run);
     let started_at = journal.started_at;
     let replay = Replay::new(journal);
     let attempt = Box::new(Attempt { agent, attributes, grants, replay });

@@ -88,6 +88,9 @@ pub(super) fn agent_error(error: CallError) -> AgentError {
         CallError::Unreachable(message) | CallError::Malformed(message) => {
             AgentError::Unreachable(message)
         }
+        CallError::NotTaken(message) => {
+            AgentError::Unreachable(format!("{message}; no action is out"))
+        }
         CallError::Lost(message) => AgentError::Lost(message),
         CallError::TimedOut(message) => AgentError::TimedOut(message),
     }

@@ -204,7 +204,7 @@ impl<'a> History<'a> {
         self.roster.apply(&event)?;
         match event.what {
             Happened::Decision { memo: Some(memo), .. } => self.memo = memo,
-            Happened::StepStarted { agent, step, attempt } => {
+            Happened::StepStarted { agent, step, attempt, takes: _ } => {
                 if let Some(key) = self.key(&agent, &step, attempt) {
                     let attributes = self.roster.record(&agent).map(|it| it.attributes.clone());
                     self.attempts.entry(key).or_default().attributes =

@@ -11,7 +11,7 @@ use super::error::ReplayError;
 use super::history::History;
 use super::recording::{Lines, Recording};
 use super::report::{Difference, Report, cut};
-use super::steps::{Attempt, Attempts, Expected, Found, InHistory, Made, place};
+use super::steps::{Attempt, Attempts, Expected, Found, InHistory, Made, place, wrongly_taken};
 use crate::plugin::PluginHost;
 use crate::run::{AgentId, AgentRecord, AgentSeq, AttemptKey, Digest, Journal, Snapshot};
 
@@ -114,6 +114,7 @@ impl<'a> Player<'a> {
         let mut records = self.recording.records()?.peekable();
         let mut journals = self.recording.journals()?;
         let mut with_journal = BTreeSet::new();
+        let mut before: Option<Journal> = None;
         let at_once = 2 * available_parallelism().map_or(1, usize::from);
         loop {
             // So many at a time, so that a run of any size fits into memory.
@@ -125,6 +126,13 @@ impl<'a> Player<'a> {
                 if self.only.as_ref().is_some_and(|only| *only != journal.agent) {
                     continue;
                 }
+                if let Some([recorded, now]) = wrongly_taken(before.as_ref(), &journal) {
+                    let (agent, name, key) = (&journal.agent, &journal.step_name, journal.key);
+                    let place = place(agent, &self.stage_name(key), name, key, 0);
+                    report.differs(Difference { place, what: "late result", recorded, now });
+                }
+                // Only one that ended late is looked at again.
+                before = journal.late.is_some().then(|| journal.clone());
                 batch.extend(self.prepare(journal, record, &attempts, report));
             }
             if batch.is_empty() {
@@ -144,6 +152,11 @@ impl<'a> Player<'a> {
             }
         }
         self.without_journal(&attempts, &with_journal, report)
+    }
+
+    fn stage_name(&self, key: AttemptKey) -> String {
+        let stages = &self.recording.snapshot().playbook.stages;
+        stages.get(usize::from(key.stage)).map(|stage| stage.name.clone()).unwrap_or_default()
     }
 
     /// What is needed to make an attempt again; none when it can't be, which the report says.

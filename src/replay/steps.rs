@@ -69,7 +69,9 @@ impl Attempt {
     pub(super) async fn play(self, host: &PluginHost) -> Made {
         let answers = self.journal.answers.len();
         let mut made = Made { activations: 0, found: Found::Same };
-        for answered in 0..=answers {
+        // What it took over was there from its beginning.
+        let first = self.journal.taken.map_or(0, |taken| taken.answers as usize);
+        for answered in first..=answers {
             let end = host.activate(self.activation(answered)).await.end;
             made.activations += 1;
             let found = match self.call(answered) {
@@ -106,8 +108,10 @@ impl Attempt {
 
     /// The call that the attempt made then, if it made one.
     fn call(&self, number: usize) -> Option<Recorded> {
-        let Journal { answers, pending, late, .. } = &self.journal;
-        if let Some(answered) = answers.get(number).or(late.as_ref()) {
+        let Journal { answers, pending, late, late_of, .. } = &self.journal;
+        // One that had an answer already is among the answers.
+        let late = late.as_ref().filter(|_| late_of.is_none());
+        if let Some(answered) = answers.get(number).or(late) {
             let Answered { name, arguments_hash, .. } = answered;
             return Some(Recorded { name: *name, hash: arguments_hash.clone() });
         }
@@ -184,6 +188,23 @@ impl Attempt {
         };
         Found::Differs(Difference { place: self.place(call), what, recorded: recorded.into(), now })
     }
+}
+
+/// What an attempt was to take over from the one before, and what it took, where these differ.
+pub(super) fn wrongly_taken(before: Option<&Journal>, journal: &Journal) -> Option<[String; 2]> {
+    let taken = journal.taken?;
+    let count = usize::try_from(taken.answers).ok()?;
+    let one_before = AttemptKey { attempt: journal.key.attempt.saturating_sub(1), ..journal.key };
+    let before = before.filter(|before| before.key == one_before);
+    let ended = before.and_then(Journal::with_late);
+    let seed = before.map(|before| before.seed_key().attempt);
+    let took = journal.answers.get(..count);
+    if took.is_some() && took == ended.as_deref() && seed == Some(taken.seed_of) {
+        return None;
+    }
+    let words = |answers: usize| format!("{answers} answers of attempt {}", one_before.attempt);
+    let there = ended.map_or_else(|| "no late end".to_owned(), |answers| words(answers.len()));
+    Some([format!("it took over {}", words(count)), there])
 }
 
 /// A place in an attempt.

@@ -1,12 +1,14 @@
 //! The agent record: the state of one agent in one run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use super::failure::{Failure, FailureReason};
 use super::ids::{AgentId, AgentSeq, AttemptKey, RunId, SentAction};
+use super::late::LateEnd;
 use super::notice::Notice;
 use super::status::AgentState;
 use super::time::Timestamp;
@@ -72,6 +74,12 @@ pub struct AgentRecord {
     /// ended: what was, at its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notice: Option<Notice>,
+    /// How an action ended whose attempt was over already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late: Option<LateEnd>,
+    /// Whether the next attempt does all of its step again, whatever ended well late.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
     /// How the agent came through the stages before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub past: Vec<PastStage>,
@@ -193,6 +201,8 @@ impl AgentRecord {
             outstanding: None,
             action: None,
             notice: None,
+            late: None,
+            again: false,
             past: Vec::new(),
             skip_reason: None,
             started_at: None,
@@ -213,19 +223,30 @@ impl AgentRecord {
         self.action.or_else(|| out.map(of_out))
     }
 
-    /// The attempt whose journal is needed to go on with the agent, if there is one.
-    pub fn open_attempt(&self) -> Option<AttemptKey> {
-        let of_action = self.outstanding.as_ref().map(|outstanding| outstanding.key);
+    /// The attempts whose journals are needed to go on with the agent, in order.
+    pub fn open_attempts(&self) -> BTreeSet<AttemptKey> {
         let present = Some(self.present_attempt()).filter(|key| key.attempt > 0);
-        match self.state {
-            AgentState::Running => of_action.or(present),
+        let present = match self.state {
+            AgentState::Running => present,
             AgentState::Added
             | AgentState::Pending
             | AgentState::Done
             | AgentState::Failed
             | AgentState::Skipped
-            | AgentState::Removed => of_action,
-        }
+            | AgentState::Removed => None,
+        };
+        present.into_iter().chain(self.over_attempt()).collect()
+    }
+
+    /// The attempt that is over and whose action is out, or has a result that the next one may take.
+    pub(super) fn over_attempt(&self) -> Option<AttemptKey> {
+        let late = self.late.as_ref().filter(|late| late.result);
+        self.outstanding.as_ref().map(|action| action.key).or(late.map(|late| late.key))
+    }
+
+    /// How the action of the last attempt of the present step ended, where that was over already.
+    pub fn late_end(&self) -> Option<&LateEnd> {
+        self.late.as_ref().filter(|late| late.key == self.present_attempt())
     }
 
     /// The last attempt of the present step; its number is 0 when the step had none yet.
@@ -310,151 +331,12 @@ fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Arc<Value
     Arc::deserialize(from).map(Some)
 }
 
-/// Why an agent failed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Failure {
-    /// The reason, one of a fixed list.
-    pub reason: FailureReason,
-    /// What happened, for people.
-    pub message: String,
-    /// Name of the step.
-    pub step: String,
-    /// When.
-    pub at: Timestamp,
-}
-
-/// Bytes of the message of a failure, as many as of that of a plugin: it stands in the record, also when
-/// its stage is over, and in two events of each attempt, and many of them may be in one commit.
-const MAX_FAILURE_BYTES: usize = 4 * 1024;
-
-impl Failure {
-    /// The failure of a step; of the message the beginning, where it is longer than what is kept.
-    pub(super) fn new(reason: FailureReason, message: String, step: String, at: Timestamp) -> Self {
-        Self { reason, message: beginning(message, MAX_FAILURE_BYTES), step, at }
-    }
-
-    /// That of an agent which left before its steps ended, where the stage counts that as a failure.
-    pub(super) fn left_cluster(step: String, at: Timestamp) -> Self {
-        let message = "the agent left the cluster before its steps ended".to_owned();
-        Self { reason: FailureReason::LeftCluster, message, step, at }
-    }
-}
-
-/// At most so many bytes of a message that may quote what agents say, with a sign where there was more.
-/// Control characters are replaced: as JSON each of them is six bytes.
-pub(super) fn beginning(mut message: String, bytes: usize) -> String {
-    if message.len() > bytes {
-        message.truncate(message.floor_char_boundary(bytes));
-        message.push('…');
-    }
-    let is_odd = |c: char| c.is_control() && c != '\n' && c != '\t';
-    if message.contains(is_odd) {
-        message = message.replace(is_odd, "\u{fffd}");
-    }
-    message
-}
-
-/// The reasons for a failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum FailureReason {
-    /// An action ended in FAILED.
-    ActionFailed,
-    /// The agent, or what stands before it, refused the request: nothing was done.
-    Refused,
-    /// The agent answered what can't be read, or is more than may come in.
-    Malformed,
-    /// The agent could not be reached until the deadline.
-    Unreachable,
-    /// The agent no longer knows an action that it had accepted.
-    ActionLost,
-    /// The step itself gave an error.
-    StepFailed,
-    /// The time of the step ran out.
-    TimedOut,
-    /// The plugin trapped.
-    PluginTrapped,
-    /// The plugin used more CPU time than an activation may.
-    PluginOutOfTime,
-    /// The plugin asked for more memory than an activation may have.
-    PluginOutOfMemory,
-    /// The plugin went past a limit on numbers or sizes: calls, log lines, results.
-    PluginLimit,
-    /// An activation did not repeat the calls of the one before.
-    NotDeterministic,
-    /// The plugin could not be loaded.
-    PluginUnavailable,
-    /// The precondition of the step did not hold.
-    Precondition,
-    /// The plugin asked for something that the playbook does not grant.
-    NotGranted,
-    /// An expression of the playbook failed, or the arguments do not fit the plugin's schema.
-    BadArguments,
-    /// The agent left the cluster before its steps ended, and the stage counts that as a failure.
-    LeftCluster,
-    /// The run was cancelled before the agent's steps ended; this alone never counts for a budget.
-    Cancelled,
-}
-
-impl FailureReason {
-    /// Every reason.
-    pub const ALL: [Self; 18] = [
-        Self::ActionFailed,
-        Self::Refused,
-        Self::Malformed,
-        Self::Unreachable,
-        Self::ActionLost,
-        Self::StepFailed,
-        Self::TimedOut,
-        Self::PluginTrapped,
-        Self::PluginOutOfTime,
-        Self::PluginOutOfMemory,
-        Self::PluginLimit,
-        Self::NotDeterministic,
-        Self::PluginUnavailable,
-        Self::Precondition,
-        Self::NotGranted,
-        Self::BadArguments,
-        Self::LeftCluster,
-        Self::Cancelled,
-    ];
-
-    /// The word used everywhere.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ActionFailed => "action-failed",
-            Self::Refused => "refused",
-            Self::Malformed => "malformed",
-            Self::Unreachable => "unreachable",
-            Self::ActionLost => "action-lost",
-            Self::StepFailed => "step-failed",
-            Self::TimedOut => "timed-out",
-            Self::PluginTrapped => "plugin-trapped",
-            Self::PluginOutOfTime => "plugin-out-of-time",
-            Self::PluginOutOfMemory => "plugin-out-of-memory",
-            Self::PluginLimit => "plugin-limit",
-            Self::NotDeterministic => "not-deterministic",
-            Self::PluginUnavailable => "plugin-unavailable",
-            Self::Precondition => "precondition",
-            Self::NotGranted => "not-granted",
-            Self::BadArguments => "bad-arguments",
-            Self::LeftCluster => "left-cluster",
-            Self::Cancelled => "cancelled",
-        }
-    }
-}
-
-impl std::fmt::Display for FailureReason {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::run::failure::MAX_FAILURE_BYTES;
 
     #[test]
     fn of_a_long_message_the_beginning_is_kept() {

@@ -17,6 +17,9 @@ pub struct Command {
     /// The agent that it is about: for [`Verb::GiveUp`], and for a [`Verb::Retry`] of one agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<AgentId>,
+    /// Whether a [`Verb::Retry`] does what ended well late again, in place of taking its result.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
     /// Who asks, as they said.
     pub actor: Option<String>,
     /// Why, as they said.

@@ -300,6 +300,9 @@ pub struct StageProgress {
     /// The next agent that a person's retry looks at, until it has looked at all.
     #[serde(default)]
     pub retrying: Option<AgentSeq>,
+    /// Whether that retry does what ended well late again.
+    #[serde(default)]
+    pub retrying_again: bool,
 }
 
 /// What a strategy asked for after its last decision, as far as the host still has to act on it.

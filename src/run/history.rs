@@ -127,6 +127,10 @@ pub enum Happened {
         step: String,
         /// Number of the attempt.
         attempt: u32,
+        /// Number of the attempt before whose action ended well late: this one goes on with its result,
+        /// and does not do it again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        takes: Option<u32>,
     },
     /// A step was left out on an agent because its `when` was false.
     StepSkipped {
@@ -174,6 +178,9 @@ pub enum Happened {
         /// The agent that it is about, where it is about one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         agent: Option<AgentId>,
+        /// Whether agents that are put back do all of their step again.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        again: bool,
         /// Why, as the person said.
         why: Option<String>,
         /// Why it was refused; none when it was applied.

@@ -32,6 +32,13 @@ pub struct Journal {
     /// How the pending call ended after the attempt was over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late: Option<Answered>,
+    /// Number of the call that `late` is of, where the attempt had an answer to it, which only said that
+    /// its agent did not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late_of: Option<u32>,
+    /// What was taken over from the attempt before, whose action ended well after it was over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken: Option<Taken>,
     /// How long the run had been on hold (`pause --now`) when the attempt began: what is added to that
     /// later is not counted by the timeout of the step.
     #[serde(default)]
@@ -70,6 +77,8 @@ impl Journal {
             answers: Vec::new(),
             pending: None,
             late: None,
+            late_of: None,
+            taken: None,
             held: Millis(0),
             attributes: None,
             cut_off: false,
@@ -77,6 +86,62 @@ impl Journal {
             finish_ts: None,
         }
     }
+
+    /// From when the time limit of the attempt counts.
+    pub fn counts_from(&self) -> Timestamp {
+        self.taken.map_or(self.started_at, |taken| taken.at)
+    }
+
+    /// The attempt whose seed the random bytes of the step come from: what goes on from another attempt
+    /// has to see the same.
+    pub fn seed_key(&self) -> AttemptKey {
+        let attempt = self.taken.map_or(self.key.attempt, |taken| taken.seed_of);
+        AttemptKey { attempt, ..self.key }
+    }
+
+    /// The answers with which the next attempt goes on from here: those that came before the call that
+    /// ended late, and how that ended.
+    pub fn with_late(&self) -> Option<Vec<Answered>> {
+        let late = self.late.clone()?;
+        let call = self.late_of.and_then(|call| usize::try_from(call).ok());
+        let before = self.answers.get(..call.unwrap_or(self.answers.len()))?;
+        Some(before.iter().cloned().chain([late]).collect())
+    }
+
+    /// The journal of the next attempt, which goes on from here: its step sees all that this one saw, and
+    /// the action that ended late as one that was waited for.
+    pub(super) fn go_on(&self, key: AttemptKey, now: Timestamp, held: Millis) -> Option<Self> {
+        let answers = self.with_late()?;
+        let taken = Taken {
+            seed_of: self.seed_key().attempt,
+            at: now,
+            answers: u32::try_from(answers.len()).unwrap_or(u32::MAX),
+        };
+        Some(Self {
+            key,
+            answers,
+            taken: Some(taken),
+            held,
+            pending: None,
+            late: None,
+            late_of: None,
+            cut_off: false,
+            log_lines: 0,
+            finish_ts: None,
+            ..self.clone()
+        })
+    }
+}
+
+/// What an attempt took over from the one before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Taken {
+    /// Number of the attempt whose seed it goes on with.
+    pub seed_of: u32,
+    /// When it began: its time limit counts from here. The logical time of its step goes on from before.
+    pub at: Timestamp,
+    /// How many answers it began with; the last one is that of the action that ended late.
+    pub answers: u32,
 }
 
 impl Journal {
@@ -85,8 +150,11 @@ impl Journal {
         let answered = self.answers.iter().map(|answered| answered.name);
         // How a pending call ended late is the end of the next one.
         let open = self.pending.as_ref().map(|pending| pending.name);
-        let open = open.or(self.late.as_ref().map(|late| late.name));
-        let calls = (0..).zip(answered.chain(open));
+        let late = self.late.as_ref().filter(|_| self.late_of.is_none());
+        let open = open.or(late.map(|late| late.name));
+        // What was taken over another attempt had it perform.
+        let taken = self.taken.map_or(0, |taken| taken.answers);
+        let calls = (0..).zip(answered.chain(open)).filter(|(call, _)| *call >= taken);
         let actions = calls.filter(|(_, name)| *name == CallName::RunAction);
         let sent = |(call, _)| SentAction::of(self.run, &self.agent, self.key, call);
         actions.map(sent).collect()
@@ -273,7 +341,11 @@ impl CallError {
     pub const fn leaves_open(&self) -> bool {
         match self {
             Self::Unreachable(_) | Self::Malformed(_) => true,
-            Self::Failed(_) | Self::Refused(_) | Self::Lost(_) | Self::TimedOut(_) => false,
+            Self::Failed(_)
+            | Self::Refused(_)
+            | Self::NotTaken(_)
+            | Self::Lost(_)
+            | Self::TimedOut(_) => false,
         }
     }
 
@@ -283,7 +355,7 @@ impl CallError {
             Self::Failed(_) => FailureReason::ActionFailed,
             Self::Refused(_) => FailureReason::Refused,
             Self::Malformed(_) => FailureReason::Malformed,
-            Self::Unreachable(_) => FailureReason::Unreachable,
+            Self::Unreachable(_) | Self::NotTaken(_) => FailureReason::Unreachable,
             Self::Lost(_) => FailureReason::ActionLost,
             Self::TimedOut(_) => FailureReason::TimedOut,
         }
@@ -344,6 +416,10 @@ pub enum CallError {
     /// The agent could not be reached until the deadline.
     #[error("agent unreachable: {0}")]
     Unreachable(String),
+    /// The agent could not be reached until the deadline, and there is no action: no request to schedule
+    /// it was ever taken by anybody.
+    #[error("agent unreachable, and no action is out: {0}")]
+    NotTaken(String),
     /// The agent had accepted the action and no longer knows it.
     #[error("action lost: {0}")]
     Lost(String),

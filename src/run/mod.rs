@@ -9,9 +9,11 @@ mod agent_record;
 mod command;
 mod decision;
 mod document;
+mod failure;
 mod history;
 mod ids;
 mod journal;
+mod late;
 mod machine;
 mod membership;
 mod notice;
@@ -39,8 +41,9 @@ pub use ids::{
     AgentId, AgentSeq, AttemptKey, CommandId, Digest, DigestError, EngineId, RunId, SentAction,
 };
 pub use journal::{
-    Answer, Answered, Call, CallError, CallName, Journal, NodeInfo, Pending, canonical,
+    Answer, Answered, Call, CallError, CallName, Journal, NodeInfo, Pending, Taken, canonical,
 };
+pub use late::LateEnd;
 pub use machine::{IllegalInput, Machine};
 pub use membership::{
     ABSENCES, Difference, Follower, Heard, KnownAgent, LastAnswer, LeftOut, MASS_PERCENT,

@@ -49,6 +49,8 @@ async fn each_command_is_sent_with_its_reason_and_actor() {
         (vec!["retry"], "retry", Value::Null),
         (vec!["retry", "--failed"], "retry", Value::Null),
         (vec!["retry", "--agent", "node-1"], "retry", json!("node-1")),
+        (vec!["retry", "--again"], "retry", Value::Null),
+        (vec!["retry", "--again", "-a", "node-1"], "retry", json!("node-1")),
         (vec!["give-up", "--agent", "node-1"], "give-up", json!("node-1")),
         (vec!["give-up", "-a", "node-1", "--force"], "give-up", json!("node-1")),
         (vec!["give-up", "-a", "node-1", "-y"], "give-up", json!("node-1")),
@@ -61,6 +63,7 @@ async fn each_command_is_sent_with_its_reason_and_actor() {
         assert_eq!(shown, format!("{id} {} applied", about.as_deref().unwrap_or(verb)));
         let sent = posted(&server).pop().unwrap();
         assert_eq!((&sent["command"], &sent["agent"]), (&json!(verb), &agent));
+        assert_eq!(sent["again"] == true, args.contains(&"--again"), "{sent}");
         assert_eq!((&sent["reason"], &sent["actor"]), (&json!("lunch"), &json!("ada")));
         let hints_at_resume = err.contains(&format!("replictl run resume {id}"));
         assert_eq!(hints_at_resume, verb == "retry", "{err}");
@@ -147,6 +150,7 @@ async fn what_does_not_fit_the_run_is_exit_4_with_the_reason() {
         (RunStatus::Paused, vec!["--playbook", "p@2.0.0"], "\n  replictl run cancel"),
         (RunStatus::Paused, vec!["--playbook", "p@2.0.0"], "--unfinished --playbook p@2.0.0"),
         (RunStatus::Done, vec!["--agent", "node-1"], "has ended as DONE: --agent is for a paused"),
+        (RunStatus::Done, vec!["--again"], "has ended as DONE: --again is for a paused"),
     ] {
         let server = with_run(status);
         let args = [&["run", "retry", &id], &options[..]].concat();

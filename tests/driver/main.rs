@@ -8,9 +8,11 @@ mod behind;
 mod discovery;
 #[path = "../support/engine.rs"]
 mod engine;
+mod late;
 mod queue;
 mod scene;
 mod strategies;
+mod unsent;
 
 use replibook::agent::{Fault, Script, When};
 use replibook::run::{AgentState, Happened, Millis, ReasonCode, RunStatus, Verb};

@@ -159,7 +159,12 @@ impl Scene {
     }
 
     pub(crate) async fn command(&self, run: RunId, verb: Verb) {
+        self.command_again(run, verb, false).await;
+    }
+
+    pub(crate) async fn command_again(&self, run: RunId, verb: Verb, again: bool) {
         let command = Command {
+            again,
             id: CommandId(Uuid::new_v4()),
             run,
             verb,

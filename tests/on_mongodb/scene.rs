@@ -108,6 +108,7 @@ impl Scene {
 
     pub(crate) async fn command(&self, run: RunId, verb: Verb) {
         let command = Command {
+            again: false,
             id: CommandId(Uuid::new_v4()),
             run,
             verb,

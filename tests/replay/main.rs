@@ -12,6 +12,7 @@ mod examples;
 mod exports;
 mod fetched;
 mod large;
+mod late;
 mod members;
 mod playing;
 mod programs;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use replibook::agent::{Script, When};
-use replibook::run::{AgentState, Happened, Millis, RunId, RunStatus, Verb};
+use replibook::run::{AgentState, Happened, Millis, ReasonCode, RunId, RunStatus, Verb};
 use replibook::store::MAX_PAGE;
 use serde_json::{Map, json};
 
@@ -88,12 +88,13 @@ impl Told {
 /// Changes the cluster until the run is over, and lets it go on whenever it waits for a person.
 async fn change(scene: &Scene, run: RunId, mut told: Told, mut seed: StdRng) {
     loop {
-        let status = scene.store.run(run).await.unwrap().unwrap().progress.status;
-        if status.is_final() {
+        let progress = scene.store.run(run).await.unwrap().unwrap().progress;
+        if progress.status.is_final() {
             return;
         }
-        if status == RunStatus::Paused {
-            scene.command(run, Verb::Resume).await;
+        if progress.status == RunStatus::Paused {
+            let asks = progress.reason.is_some_and(|why| why.code == ReasonCode::Approval);
+            scene.command(run, if asks { Verb::Approve } else { Verb::Resume }).await;
         }
         told.change(&mut seed);
         told.tell(scene);

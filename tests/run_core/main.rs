@@ -6,6 +6,7 @@
 mod approval;
 mod door;
 mod last_word;
+mod late;
 mod mass_absence;
 mod membership;
 mod noticing;

@@ -91,6 +91,8 @@ pub(crate) enum Work {
     Forgiving,
     /// No call, and a result of 450 kB.
     SizeableResult,
+    /// One action, and then another.
+    Twice,
     /// One sleep.
     Sleep,
     /// Looks at the node.
@@ -197,7 +199,15 @@ pub(crate) fn activation(
         (Work::Info, Some(Answer::Info(Ok(_)))) => ActivationEnd::Done(Value::Null),
         (Work::Info, Some(answer)) => failed(&format!("{:?}", answer.error())),
         (Work::Sleep, Some(_)) => ActivationEnd::Done(Value::Null),
-        (Work::Action | Work::Forgiving, None) => action(),
+        (Work::Action | Work::Forgiving | Work::Twice, None) => action(),
+        (Work::Twice, Some(Answer::RunAction(Ok(value)))) => match activate.journal.answers.len() {
+            1 => ActivationEnd::Blocked(Call::RunAction {
+                kind: "k".to_owned(),
+                arguments: value.clone(),
+            }),
+            _ => ActivationEnd::Done(value.clone()),
+        },
+        (Work::Twice, Some(_)) => failed("the action failed"),
         (Work::Action, Some(Answer::RunAction(Ok(_)))) if badly => failed("trapped"),
         (Work::Action, Some(Answer::RunAction(Ok(value)))) => ActivationEnd::Done(value.clone()),
         // As a step says it: the message of the error.

@@ -27,7 +27,7 @@ pub(crate) fn check(world: &World) {
         }
         let Some(event) = events.next() else { break };
         roster.apply(event).unwrap();
-        if let Happened::StepStarted { agent, step, attempt } = &event.what {
+        if let Happened::StepStarted { agent, step, attempt, .. } = &event.what {
             let record = roster.record(agent).unwrap();
             let key = (record.seq, roster.stage(), step.clone(), *attempt);
             started.insert(key, record.attributes.clone());
@@ -40,7 +40,7 @@ pub(crate) fn check(world: &World) {
         let attributes = journal.attributes.as_ref().unwrap_or(of_start);
         // One whose time ran out during the look at its precondition was never activated, nor one that
         // is on hold since before.
-        let seen = world.attributes.get(&key);
+        let seen = world.attributes.get(&journal.seed_key());
         let is_excused = journal.cut_off || world.progress().hold;
         assert!(seen.is_some() || is_excused, "{key:?} was activated");
         assert_eq!(seen.unwrap_or(attributes), attributes, "what the step of {key:?} saw");

@@ -163,7 +163,7 @@ fn an_agent_that_is_put_back_first_waits_for_the_action_that_is_out() {
     assert_eq!(world.calls(), [true], "only looked at, and only once");
     world.perform_all();
     world.until_calls();
-    assert_eq!(world.calls(), [false], "now it is tried again");
+    assert!(world.calls().is_empty(), "it ended well, and is not done again");
     world.run_dry();
     assert_eq!((world.progress().status, done(&world)), (RunStatus::Done, 1));
 }

@@ -241,8 +241,13 @@ impl World {
     }
 
     pub(crate) fn command(&mut self, verb: Verb, agent: Option<&str>) {
+        self.command_again(verb, agent, false);
+    }
+
+    pub(crate) fn command_again(&mut self, verb: Verb, agent: Option<&str>, again: bool) {
         self.commands += 1;
         let command = Command {
+            again,
             id: CommandId(Uuid::from_u128(self.commands)),
             run: self.run.id(),
             verb,
@@ -294,8 +299,9 @@ impl World {
             Effect::Activate(activate) => {
                 let key = activate.key;
                 let seen = activate.attributes.clone();
-                let before = self.attributes.insert(key, seen.clone());
                 let journal = &activate.journal;
+                // An attempt that goes on from another one sees what that one saw.
+                let before = self.attributes.insert(journal.seed_key(), seen.clone());
                 if !journal.answers.is_empty() || journal.pending.is_some() {
                     assert_eq!(before, Some(seen), "all activations of {key:?} see the same");
                 }
@@ -355,6 +361,7 @@ impl World {
             | Work::LargeResult
             | Work::SizeableResult
             | Work::Info
+            | Work::Twice
             | Work::Sleep => Ok(json!(1)),
         })
     }

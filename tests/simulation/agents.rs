@@ -132,9 +132,16 @@ impl Agents {
             *count += 1;
             *count - 1
         };
+        let fault = plan.actions[step].posts.get(nth);
+        if let Some(PostFault::Held(length)) = fault {
+            self.clock.sleep(Millis(*length).to_std()).await;
+            if self.at_home(address).is_err() {
+                return Err(no_answer(address));
+            }
+        }
         let now = self.clock.now();
-        let scheduled = match plan.actions[step].posts.get(nth) {
-            None => self.effect(address, to, request.id, now)?,
+        let scheduled = match fault {
+            None | Some(PostFault::Held(_)) => self.effect(address, to, request.id, now)?,
             Some(PostFault::AnswerLost) => {
                 self.effect(address, to, request.id, now)?;
                 return Err(no_answer(address));

@@ -54,7 +54,8 @@ impl RunModel {
                 let known = number(agent).is_some_and(|agent| whose(to) == Some(agent));
                 expect(known, "an agent moves to an address of its own", || format!("{event:?}"))
             }
-            Happened::StepStarted { agent, step, attempt } => {
+            Happened::StepStarted { agent, step, attempt, takes } => {
+                self.late.begins(agent, step, *attempt, *takes)?;
                 let known = self.attempts.insert((agent.clone(), step.clone(), *attempt), false);
                 expect(known.is_none(), "an attempt has a number of its own", || {
                     format!("attempt {attempt} of {step} on {agent} began twice")
@@ -67,7 +68,19 @@ impl RunModel {
                     format!("attempt {attempt} of {step} on {agent}")
                 })
             }
-            Happened::Command { id, command, agent, refused, .. } => {
+            Happened::LateAction { agent, step, attempt, outcome, .. } => {
+                self.late.ended(agent, step, *attempt, outcome);
+                Ok(())
+            }
+            Happened::Command { id, command, agent, again, refused, .. } => {
+                if command == Verb::Retry.as_str() && refused.is_none() {
+                    let failed = |state: &AgentState| *state == AgentState::Failed;
+                    let all = self.states.iter().filter(|(_, state)| failed(state));
+                    let all = all.map(|(agent, _)| agent);
+                    let put_back =
+                        all.filter(|known| agent.as_ref().is_none_or(|one| one == *known));
+                    self.late.put_back(put_back.cloned(), *again);
+                }
                 let gives_up = command == Verb::GiveUp.as_str() && refused.is_none();
                 self.given_up.extend(agent.iter().filter(|_| gives_up).cloned());
                 let new = self.commands.insert(*id);

@@ -3,6 +3,7 @@
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
+use replibook::agent::LONGEST_HELD;
 use replibook::run::Verb;
 
 use crate::plan::{
@@ -132,13 +133,16 @@ impl Dice {
     }
 
     fn post_fault(&mut self) -> PostFault {
-        match self.up_to(5) {
+        // Less than the time after which the engine believes an agent that knows nothing, by more than
+        // the way there takes.
+        let longest = self.one_of([900, 4_000, LONGEST_HELD.0 - 500]);
+        match self.up_to(6) {
             0 => PostFault::AnswerLost,
-            // Less than the time after which the engine believes an agent that knows nothing.
-            1 => PostFault::Late(self.up_to(900)),
+            1 => PostFault::Late(self.up_to(longest)),
             2 => PostFault::Lost,
             3 => PostFault::Garbled,
             4 => PostFault::Stray,
+            5 => PostFault::Held(self.up_to(longest)),
             _ => PostFault::Broken,
         }
     }

@@ -9,8 +9,11 @@ use crate::run_model::RunModel;
 pub(crate) fn follows(old: Option<&Journal>, new: &Journal) -> Check {
     let key = new.key;
     let Some(old) = old else {
-        return expect(new.answers.is_empty(), "an answer has a call before it", || {
-            format!("{key:?} begins with {} answers", new.answers.len())
+        let taken = new.taken.map_or(0, |taken| taken.answers as usize);
+        // What was taken over may be all that its step needs; else the journal waits for the next call.
+        let right = new.answers.len() == taken;
+        return expect(right, "an answer has a call before it", || {
+            format!("{key:?} begins with {} answers, {taken} taken over", new.answers.len())
         });
     };
     let mut kept = new.answers.starts_with(&old.answers) && old.log_lines <= new.log_lines;
@@ -38,6 +41,15 @@ pub(crate) fn follows(old: Option<&Journal>, new: &Journal) -> Check {
         }
         more => Err(("an answer has a call before it", format!("{key:?} got {more:?} at once"))),
     }
+}
+
+/// Whether an attempt took over what the one before had, and the late end of its action, or nothing.
+pub(crate) fn takes_over(before: Option<&Journal>, new: &Journal) -> Check {
+    let Some(taken) = new.taken else { return Ok(()) };
+    let ended = before.and_then(Journal::with_late);
+    let same = ended.as_deref() == new.answers.get(..taken.answers as usize);
+    let same = same && before.is_some_and(|before| before.arguments == new.arguments);
+    expect(same, "an attempt goes on from the one before", || format!("{before:?}, {new:?}"))
 }
 
 /// Whether no agent left whose action is out and of which nobody knows that any more.

@@ -26,6 +26,7 @@ mod generate;
 mod generate_cluster;
 mod history;
 mod journal_checks;
+mod late_model;
 mod ledger;
 mod membership_model;
 #[cfg(feature = "mutants")]

@@ -179,6 +179,7 @@ fn check_action(ledger: &Ledger, plan: &Plan, id: Uuid, post: &Post) -> Check {
             let right = plan.agents[agent].garbles.is_some() || posts.iter().any(garbled);
             (right, "only what can't be read counts as malformed")
         }
+        Answer::RunAction(Err(CallError::NotTaken(_))) => (!ran, "what is out nowhere did not run"),
         Answer::RunAction(Err(CallError::Unreachable(_) | CallError::TimedOut(_)))
         | Answer::Info(_)
         | Answer::WaitStatus(_)

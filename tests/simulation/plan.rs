@@ -86,6 +86,8 @@ pub(crate) enum PostFault {
     AnswerLost,
     /// It takes effect so long after its sender was told that it failed.
     Late(u64),
+    /// Something holds it for so long before the agent has it, and its answer comes after that.
+    Held(u64),
     /// It is lost on its way.
     Lost,
     /// The agent answers 503, without effect.

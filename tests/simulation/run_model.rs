@@ -12,6 +12,7 @@ use replibook::store::LogCursor;
 
 use crate::budget_model::BudgetModel;
 use crate::journal_checks;
+use crate::late_model::LateModel;
 use crate::ledger::{Check, expect};
 use crate::membership_model::MembershipModel;
 use crate::notice_model::{self, NoticeModel};
@@ -56,6 +57,7 @@ pub(crate) struct RunModel {
     /// Agents whose action a person gave up.
     pub(crate) given_up: BTreeSet<AgentId>,
     pub(crate) members: MembershipModel,
+    pub(crate) late: LateModel,
     pub(crate) strategy: StrategyModel,
     /// When the present stage began, and until when many agents were absent.
     pub(crate) stage_since: Timestamp,
@@ -92,6 +94,7 @@ impl RunModel {
             attempts: BTreeMap::new(),
             given_up: BTreeSet::new(),
             members: MembershipModel::default(),
+            late: LateModel::default(),
             strategy: StrategyModel::default(),
             stage_since: run.progress.since,
             mass_until: None,
@@ -225,6 +228,11 @@ impl RunModel {
     fn take_journal(&mut self, journal: &Journal, on_hold: bool) -> Check {
         let old = self.journals.get(&journal.key);
         journal_checks::follows(old, journal)?;
+        if old.is_none() {
+            let attempt = journal.key.attempt.saturating_sub(1);
+            let before = self.journals.get(&AttemptKey { attempt, ..journal.key });
+            journal_checks::takes_over(before, journal)?;
+        }
         let calls = journal.pending.is_some() && old.is_none_or(|old| old.pending.is_none());
         let rule = "a run on hold makes no further calls";
         expect(!calls || !on_hold, rule, || format!("{journal:?}"))?;

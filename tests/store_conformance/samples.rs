@@ -257,6 +257,7 @@ pub(crate) fn command(n: u128, run: RunId, at: Timestamp) -> Command {
         run,
         verb: Verb::Pause,
         agent: None,
+        again: false,
         actor: None,
         why: Some("lunch".to_owned()),
         at,

@@ -10,7 +10,7 @@ use crate::agent::door::{json_bytes, json_sum};
 use crate::agent::{ActionPhase, ActionRequest, ActionStatus, AgentError};
 use crate::mutants::mutant;
 use crate::playbook::{MAX_JSON_DEPTH, json_depth_ok};
-use crate::run::{CallError, Timestamp};
+use crate::run::{CallError, Millis, Timestamp};
 
 /// What was committed about a call before it is followed (again).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,7 +41,8 @@ pub struct Start {
 ///
 /// Errors: `Failed` (the action ended in FAILED, or its payload is more than may come in), `Refused` (the
 /// request had no effect and never will), `Lost` (accepted, and now unknown), `Unreachable` (no progress
-/// for `unreachable_after`; the action may go on), `Malformed` (an answer that can't be read, at once: of a
+/// for `unreachable_after`; the action may go on), `NotTaken` (the same, and there is no action: no request
+/// was ever taken, or it was seen that none arrived), `Malformed` (an answer that can't be read, at once: of a
 /// look, and the action may go on; or of the POST, and the agent was then seen not to know the action, so
 /// that another POST would end no better). Where nothing may be sent (`start.look_only`) there is nothing
 /// better to do than to look again, and an answer that can't be read ends the call only with its patience.
@@ -61,7 +62,7 @@ where
     let now = ctx.clock.now();
     let known = match (start.accepted, start.again || start.look_only) {
         (true, _) => Known::Yes,
-        (false, true) => Known::Perhaps { settled: now.plus(ctx.limits.settle) },
+        (false, true) => Known::Perhaps { settled: now.plus(settle(ctx)) },
         (false, false) => Known::No,
     };
     let mut follow = Follow {
@@ -96,6 +97,11 @@ where
             }
         }
     }
+}
+
+/// How long a request may still be on its way that was sent at this moment or before.
+fn settle(ctx: &FollowContext) -> Millis {
+    if mutant!(SettledTooSoon) { Millis::from_secs(1) } else { ctx.limits.settle }
 }
 
 /// Whether the agent knows the action.
@@ -159,8 +165,19 @@ impl<A: FnMut() + Send> Follow<'_, A> {
                 if error.may_have_taken_effect() {
                     self.known = Known::Perhaps { settled: self.settled_after(&error) };
                 }
-                self.patience.failed(self.ctx, &error).await
+                self.patience.failed(self.ctx, &error).await.map_err(|end| self.not_taken(end))
             }
+        }
+    }
+
+    /// The end of patience with an agent that took no request, or of which it was seen that it did not.
+    fn not_taken(&self, end: CallError) -> CallError {
+        match (self.known, end) {
+            (Known::No, CallError::Unreachable(message)) => CallError::NotTaken(message),
+            (Known::Perhaps { .. }, CallError::Unreachable(message)) if mutant!(UnsentAssumed) => {
+                CallError::NotTaken(message)
+            }
+            (Known::No | Known::Perhaps { .. } | Known::Yes, end) => end,
         }
     }
 
@@ -171,7 +188,7 @@ impl<A: FnMut() + Send> Follow<'_, A> {
             // A proxy that gives up answers as if it were the agent, which may still get the request.
             AgentError::NoAnswer { .. }
             | AgentError::Broken { .. }
-            | AgentError::Malformed { .. } => now.plus(self.ctx.limits.settle),
+            | AgentError::Malformed { .. } => now.plus(settle(self.ctx)),
             // It was refused, or never sent: nothing of it is on its way.
             AgentError::Connect { .. } | AgentError::Refused { .. } => now,
         }
@@ -184,15 +201,18 @@ impl<A: FnMut() + Send> Follow<'_, A> {
         match self.ctx.client.action(self.address, self.request.id).await {
             Ok(Some(status)) => {
                 self.known = Known::Yes;
+                self.pace = Pace::of_looks(self.ctx);
                 Ok(self.take(status).await)
             }
             Ok(None) if asked >= settled || mutant!(SettleSkipped) => {
                 self.known = Known::No;
+                self.pace = Pace::of_looks(self.ctx);
                 Ok(None)
             }
             Ok(None) => {
+                // Most that arrive late are not as late as they may be.
                 let rest = settled.since(self.ctx.clock.now());
-                self.ctx.clock.sleep(rest.to_std()).await;
+                self.ctx.clock.sleep(self.pace.next().min(rest).to_std()).await;
                 Ok(None)
             }
             Err(error) => self.look_failed(&error).await,

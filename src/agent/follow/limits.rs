@@ -6,6 +6,14 @@ use crate::agent::AgentClient;
 use crate::clock::Clock;
 use crate::run::Millis;
 
+/// How long what is between us and an agent may hold a request at most, and hand it on after all: the time
+/// after which our own requests without an answer are given up
+/// ([`AgentHttpConfig::request_timeout`](crate::agent::AgentHttpConfig)), and so proxies' too.
+///
+/// Nothing shortens it for agents that answer 409 to a known identifier: they are looked at before each
+/// POST that may be a second one, so they never get to show it.
+pub const LONGEST_HELD: Millis = Millis::from_secs(15);
+
 /// The limits of calls to agents. [`Default`] has the values for real agents.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentLimits {
@@ -25,8 +33,9 @@ pub struct AgentLimits {
     /// Wait before the guard of POSTs is asked again: a lease is renewed every few seconds.
     /// Default: 200 ms.
     pub guard_wait: Millis,
-    /// How long a POST without an answer may still be on its way: only a look later than this proves
-    /// that the agent does not know the action. Default: 1 s.
+    /// How long a POST without an answer may still be on its way, from when its sender gave up or died:
+    /// only a look later than this proves that the agent does not know the action. Agents that know no
+    /// 409 would run it again. Default: [`LONGEST_HELD`].
     pub settle: Millis,
     /// How long an agent may give no good answer before that is told: most that don't are back by then,
     /// and what is told is written to the store. Default: 5 s.
@@ -56,7 +65,7 @@ impl Default for AgentLimits {
             retry_max: Millis::from_secs(5),
             unreachable_after: Millis::from_secs(120),
             guard_wait: Millis(200),
-            settle: Millis::from_secs(1),
+            settle: LONGEST_HELD,
             silent_after: Millis::from_secs(5),
             queue_after: Millis::from_secs(5),
             new_after: Millis::from_secs(15),

@@ -15,5 +15,5 @@ mod watch;
 mod watch_tests;
 
 pub use action::{Start, run_action};
-pub use limits::{AgentLimits, FollowContext};
+pub use limits::{AgentLimits, FollowContext, LONGEST_HELD};
 pub use node::{info, wait_status};

@@ -87,7 +87,13 @@ pub(crate) fn tell(what: &Happened) -> (Detail, String) {
             (least, format!("{agent} is {to}{why}"))
         }
         Happened::AgentInfo { agent, was } => (Detail::All, asked_again(agent, was)),
-        Happened::StepStarted { agent, step, attempt } => match *attempt {
+        Happened::StepStarted { agent, step, attempt, takes: Some(before) } => (
+            Detail::Agents,
+            format!(
+                "{agent} goes on with {step}, attempt {attempt}: attempt {before} ended well, late"
+            ),
+        ),
+        Happened::StepStarted { agent, step, attempt, takes: None } => match *attempt {
             0 | 1 => (Detail::All, format!("{agent} started {step}")),
             again => (Detail::Agents, format!("{agent} tries {step} again, attempt {again}")),
         },
@@ -117,11 +123,12 @@ pub(crate) fn tell(what: &Happened) -> (Detail, String) {
             );
             (Detail::Agents, text)
         }
-        Happened::Command { id: _, command, agent, why, refused } => {
+        Happened::Command { id: _, command, agent, again, why, refused } => {
             let command = match agent {
                 Some(agent) => format!("{command} {agent}"),
                 None => command.clone(),
             };
+            let command = if *again { format!("{command} --again") } else { command };
             let why = why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
             let refused = refused.as_ref().map(|refused| format!(", refused: {refused}"));
             (Detail::Main, format!("asked to {command}{why}{}", refused.unwrap_or_default()))
@@ -242,9 +249,16 @@ mod tests {
     fn an_event_tells_which_agent_it_is_about() {
         let node = || AgentId::from("node-1");
         let (step, attempt) = ("drain".to_owned(), 2);
-        let again = event(Happened::StepStarted { agent: node(), step: step.clone(), attempt });
+        let started = |takes| {
+            let (agent, step) = (node(), step.clone());
+            event(Happened::StepStarted { agent, step, attempt, takes })
+        };
+        let again = started(None);
         let line = line_of(&again, Detail::Agents).unwrap();
         assert!(line.ends_with("  node-1 tries drain again, attempt 2"), "{line}");
+        let line = line_of(&started(Some(1)), Detail::Agents).unwrap();
+        let expected = "  node-1 goes on with drain, attempt 2: attempt 1 ended well, late";
+        assert!(line.ends_with(expected), "{line}");
         let outcome = "DONE".to_owned();
         let late = Happened::LateAction {
             agent: node(),
@@ -276,6 +290,7 @@ mod tests {
             id: crate::run::CommandId(uuid::Uuid::nil()),
             command: "give-up".to_owned(),
             agent,
+            again: false,
             why: Some("gone".to_owned()),
             refused: refused.map(str::to_owned),
         };

@@ -27,6 +27,10 @@ pub struct Retry {
     /// Those that failed; also where no kind is named
     #[arg(long)]
     pub failed: bool,
+    /// Of a paused run, also do actions again that ended well after the time of their step was over:
+    /// without this an agent goes on with their results
+    #[arg(long)]
+    pub again: bool,
     /// Of a finished run, those that were skipped in its last stage
     #[arg(long)]
     pub skipped: bool,
@@ -105,7 +109,7 @@ async fn put_back(
         )));
     }
     let (agent, reason) = (args.agent.clone().map(AgentId), args.reason.clone());
-    let asked = Asked { verb: Verb::Retry, agent, reason };
+    let asked = Asked { verb: Verb::Retry, agent, again: args.again, reason };
     let view = submit(client, run.id, asked, MAX_WAIT).await?;
     let applied = view.outcome == Some(CommandOutcome::Applied);
     let exit = tell(view, console)?;
@@ -125,9 +129,10 @@ async fn retry_finished(
     args: &Retry,
     console: &Console,
 ) -> Result<Exit, CliError> {
-    if args.agent.is_some() {
+    let for_paused = [(args.agent.is_some(), "--agent"), (args.again, "--again")];
+    if let Some((_, option)) = for_paused.iter().find(|(given, _)| *given) {
         return Err(CliError::Unfit(format!(
-            "run {} has ended as {}: --agent is for a paused run",
+            "run {} has ended as {}: {option} is for a paused run",
             run.id, run.status
         )));
     }

@@ -85,13 +85,15 @@ pub struct Cancel {
 pub(crate) struct Asked {
     pub(crate) verb: Verb,
     pub(crate) agent: Option<AgentId>,
+    /// Whether what ended well late is done again.
+    pub(crate) again: bool,
     pub(crate) reason: Option<String>,
 }
 
 impl Asked {
     /// Something that is asked of the whole run.
     pub(crate) fn new(verb: Verb, reason: Option<String>) -> Self {
-        Self { verb, agent: None, reason }
+        Self { verb, agent: None, again: false, reason }
     }
 }
 
@@ -228,7 +230,7 @@ pub(crate) async fn give_up(
         }
     }
     let reason = args.steer.reason.clone();
-    let asked = Asked { verb: Verb::GiveUp, agent: Some(agent), reason };
+    let asked = Asked { verb: Verb::GiveUp, agent: Some(agent), again: false, reason };
     tell(submit(client, run, asked, MAX_WAIT).await?, console)
 }
 
@@ -253,8 +255,8 @@ pub(crate) async fn submit(
     max_wait: Duration,
 ) -> Result<CommandView, CliError> {
     let id = Some(CommandId(Uuid::new_v4()));
-    let Asked { verb, agent, reason } = asked;
-    let command = SubmitCommand { id, command: verb, agent, actor: who(), reason };
+    let Asked { verb, agent, again, reason } = asked;
+    let command = SubmitCommand { id, command: verb, agent, again, actor: who(), reason };
     let give_up = Instant::now() + max_wait;
     loop {
         let view = client.submit(run, &command).await?;

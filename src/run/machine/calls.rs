@@ -60,7 +60,7 @@ impl Machine {
         let Some(record) = Machine::record(self, seq) else { return };
         match journals.remove(&record.present_attempt()) {
             Some(journal) => {
-                let bytes = journal.answers.iter().map(size_of_answered).sum();
+                let bytes = answers_bytes(&journal.answers);
                 let attempt = Attempt { journal, doing: Doing::Activation, bytes };
                 self.go_on_with(seq, attempt, changes);
             }
@@ -77,7 +77,8 @@ impl Machine {
     fn keep_attributes(&mut self, seq: AgentSeq) {
         let attributes = Machine::record(self, seq).map(|record| record.attributes.clone());
         if let Some(attempt) = self.attempts.get_mut(&seq) {
-            attempt.journal.attributes = attributes;
+            // What goes on from another attempt sees what that one saw.
+            attempt.journal.attributes = attempt.journal.attributes.take().or(attributes);
         }
     }
 
@@ -223,9 +224,9 @@ impl Machine {
             attempt.journal.cut_off = true;
             self.attempts.insert(seq, attempt);
             let message = "an action before could not be followed to its end and may still run";
-            self.close_journal(key, logs, changes);
+            let journal = self.close_journal(key, logs, changes);
             let why = Why::permanent(FailureReason::Unreachable, message);
-            self.end_with_action_out(seq, outstanding, None, why, changes);
+            self.end_with_action_out(seq, outstanding, journal, why, changes);
             return;
         }
         if !again {
@@ -290,12 +291,23 @@ impl Machine {
         let step = journal.step_name.clone();
         let agent = journal.agent.clone();
         changes.logs(self, logs, &step, Some((&mut journal, &agent)));
+        if pending_action(&journal).is_some() || unreachable_action(&journal).is_some() {
+            self.keep_what_it_saw(key.agent, &mut journal);
+        }
         let pending = journal.pending.take();
         self.note_unreachable(key.agent, &journal, changes);
         if !mutant!(AnswerNotRecorded) {
             changes.journals.push(journal.clone());
         }
         Some(Journal { pending, ..journal })
+    }
+
+    /// Keeps in a journal what its step saw of the agent, which may change before another attempt goes on
+    /// from there.
+    pub(super) fn keep_what_it_saw(&self, seq: AgentSeq, journal: &mut Journal) {
+        if let Some(record) = Machine::record(self, seq) {
+            journal.attributes.get_or_insert_with(|| record.attributes.clone());
+        }
     }
 
     /// Whatever the step made of it: an action whose agent could not be reached may still run.
@@ -306,6 +318,7 @@ impl Machine {
         changes: &mut Changes,
     ) {
         let Some(outstanding) = unreachable_action(journal) else { return };
+        self.over.insert(seq, journal.clone());
         if let Some(record) = self.record_mut(seq) {
             record.outstanding = Some(outstanding);
             changes.records.insert(seq);
@@ -335,7 +348,7 @@ impl Machine {
         changes: &mut Changes,
     ) -> Result<(), IllegalInput> {
         let seq = key.agent;
-        if self.settling.get(&seq).is_some_and(|settling| settling.action.is_call(key, call)) {
+        if self.settling.get(&seq).is_some_and(|action| action.is_call(key, call)) {
             self.settled(seq, answer, changes);
             return Ok(());
         }
@@ -420,6 +433,17 @@ pub(super) fn unreachable_action(journal: &Journal) -> Option<Outstanding> {
 /// Number of the call that an attempt is at: the number of answers that it has.
 pub(super) fn call_number(journal: &Journal) -> u32 {
     u32::try_from(journal.answers.len()).unwrap_or(u32::MAX)
+}
+
+/// Bytes of the answers of an attempt.
+pub(super) fn answers_bytes(answers: &[Answered]) -> usize {
+    answers.iter().map(size_of_answered).sum()
+}
+
+/// Bytes of a journal, as a commit has it.
+pub(super) fn journal_bytes(journal: &Journal) -> usize {
+    let late = journal.late.as_ref().map_or(0, size_of_answered);
+    answers_bytes(&journal.answers) + late + json_bytes(&journal.arguments)
 }
 
 pub(super) fn size_of_answered(answered: &Answered) -> usize {

@@ -46,8 +46,9 @@ impl Machine {
         }
     }
 
-    /// Puts failed agents back to be started again: one, or all.
-    pub(super) fn retry(&mut self, agent: Option<AgentSeq>, changes: &mut Changes) {
+    /// Puts failed agents back to be started again: one, or all. With `again` they do all of the step that
+    /// failed again, also what ended well late.
+    pub(super) fn retry(&mut self, agent: Option<AgentSeq>, again: bool, changes: &mut Changes) {
         // A strategy that saw all agents end has to be asked again.
         if self.run.progress.stage.next == Some(PlannedNext::Complete) {
             self.run.progress.stage.next = None;
@@ -55,11 +56,12 @@ impl Machine {
         changes.progress = true;
         match agent {
             Some(seq) => {
-                self.put_back(seq, changes);
+                self.put_back(seq, again, changes);
                 self.take_back_abort();
             }
             None => {
                 self.run.progress.stage.retrying = Some(AgentSeq(0));
+                self.run.progress.stage.retrying_again = again;
                 self.retry_some(changes);
             }
         }
@@ -76,7 +78,7 @@ impl Machine {
             let Some(seq) = failed.next() else { break };
             done += 1;
             bytes += Self::record(self, seq).map_or(0, record_bytes);
-            self.put_back(seq, changes);
+            self.put_back(seq, self.run.progress.stage.retrying_again, changes);
         }
         self.run.progress.stage.retrying = failed.peek().copied();
         self.take_back_abort();
@@ -84,13 +86,14 @@ impl Machine {
     }
 
     /// Puts a failed agent back to be started again. It goes on with the step that failed, in a new
-    /// attempt: what it did before is not done again.
-    fn put_back(&mut self, seq: AgentSeq, changes: &mut Changes) {
+    /// attempt: what it did before is not done again, nor is an action that ended well late.
+    fn put_back(&mut self, seq: AgentSeq, again: bool, changes: &mut Changes) {
         let weight = Self::record(self, seq).map_or(0, record_bytes);
         self.heaviest = self.heaviest.max(weight);
         let Some(record) = self.record_mut(seq) else { return };
         let counted = record.error.take().is_some_and(|f| f.reason != FailureReason::Cancelled);
         record.tries = 0;
+        record.again = again;
         record.phase = StepPhase::Waiting;
         (record.batch, record.batch_label) = (None, None);
         (record.started_at, record.ended_at) = (None, None);

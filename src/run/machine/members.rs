@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::calls::journal_bytes;
 use super::changes::Changes;
 use super::state::Machine;
 use super::steering::{CHUNK_BYTES, record_bytes};
@@ -102,7 +103,8 @@ impl Machine {
     pub(super) fn weight(&self, seq: AgentSeq) -> usize {
         let attempt = self.attempts.get(&seq);
         let journal = attempt.map(|attempt| attempt.bytes + json_bytes(&attempt.journal.arguments));
-        Self::record(self, seq).map_or(0, record_bytes) + journal.unwrap_or(0)
+        let over = self.over.get(&seq).map_or(0, journal_bytes);
+        Self::record(self, seq).map_or(0, record_bytes) + journal.unwrap_or(0) + over
     }
 
     /// Whether agents are being taken into the stage.
@@ -296,6 +298,9 @@ impl Machine {
     ) {
         let index = self.run.progress.stage.index;
         let (state, why) = self.state_in_next(seq, member.is_some(), selected);
+        if !self.settling.contains_key(&seq) {
+            self.over.remove(&seq);
+        }
         let Some(record) = self.record_mut(seq) else { return };
         let failed = record.removed_from.take() == Some(AgentState::Failed);
         record.past.push(PastStage {
@@ -311,6 +316,7 @@ impl Machine {
         record.step = 0;
         record.phase = StepPhase::Waiting;
         record.tries = 0;
+        (record.late, record.again) = (None, false);
         record.attempts = vec![0; steps];
         (record.batch, record.batch_label) = (None, None);
         record.skip_reason.clone_from(&why);

@@ -292,6 +292,10 @@ impl Machine {
             let mut journal = attempt.journal;
             journal.cut_off = true;
             let out = pending_action(&journal).or_else(|| unreachable_action(&journal));
+            if out.is_some() {
+                self.keep_what_it_saw(seq, &mut journal);
+                self.over.insert(seq, journal.clone());
+            }
             changes.journals.push(journal);
             if let (Some(out), Some(record)) = (out, self.record_mut(seq)) {
                 record.outstanding = Some(out);
@@ -369,9 +373,9 @@ impl Machine {
         changes.event(self, Happened::Moved { agent, from, to: to.clone() });
         // It was of another address.
         self.drop_notice(seq, changes);
-        if let Some(settling) = self.settling.remove(&seq) {
-            changes.effects.push(Effect::Abandon(settling.action.key));
-            self.look_again(seq, settling, changes);
+        if let Some(action) = self.settling.remove(&seq) {
+            changes.effects.push(Effect::Abandon(action.key));
+            self.look_at(seq, action, None, changes);
         }
         match self.attempts.get(&seq).map(|attempt| attempt.doing) {
             Some(Doing::Answer) => self.ask_anew(seq, changes),

@@ -21,6 +21,7 @@ mod calls;
 mod changes;
 mod finishing;
 mod holding;
+mod illegal;
 mod members;
 mod membership;
 mod mending;
@@ -32,5 +33,6 @@ mod state;
 mod steering;
 mod steps;
 
-pub use state::{IllegalInput, Machine};
+pub use illegal::IllegalInput;
+pub use state::Machine;
 pub(crate) use steering::CANCEL_DEADLINE;

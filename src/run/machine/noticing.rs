@@ -54,8 +54,7 @@ impl Machine {
             Some(call) => attempt.waits_for_answer() && call_number(&attempt.journal) == call,
         });
         let settling = self.settling.get(&key.agent);
-        let is_settling =
-            |call| settling.is_some_and(|settling| settling.action.is_call(key, call));
+        let is_settling = |call| settling.is_some_and(|action| action.is_call(key, call));
         in_attempt || call.is_some_and(is_settling)
     }
 

@@ -1,36 +1,16 @@
 //! Time that runs out, and actions that outlive their attempt: nothing further is sent to an agent
 //! until it is known how its action ended.
 
-use std::collections::BTreeMap;
-
-use super::calls::pending_action;
+use super::calls::{MAX_JOURNAL_BYTES, answers_bytes, pending_action, unreachable_action};
 use super::changes::Changes;
 use super::state::{Doing, Machine};
 use super::steps::{Why, deadline};
 use crate::mutants::mutant;
 use crate::playbook::{OnError, Step};
 use crate::run::{
-    AgentSeq, AgentState, Answer, AttemptKey, Call, CallError, Effect, Failure, FailureReason,
-    Happened, Journal, Millis, Outstanding, Perform, StepPhase,
+    AgentSeq, AgentState, Answer, Answered, AttemptKey, Call, CallError, Effect, Failure,
+    FailureReason, Happened, Journal, LateEnd, Millis, Outstanding, Perform, StepPhase, Timestamp,
 };
-
-/// An action that is looked at although its attempt is over.
-#[derive(Debug)]
-pub(super) struct Settling {
-    pub(super) action: Outstanding,
-    /// The journal of that attempt, where the action still stands in it as pending.
-    journal: Option<Journal>,
-}
-
-impl Settling {
-    /// Writes down how the action ended.
-    fn close(self, answer: Answer, changes: &mut Changes) {
-        let Some(mut journal) = self.journal else { return };
-        let Some(pending) = journal.pending.take() else { return };
-        journal.late = Some(pending.answered(changes.now, answer));
-        changes.journals.push(journal);
-    }
-}
 
 impl Machine {
     /// Ends an attempt whose time is over. An activation that goes on is over soon; what comes of it
@@ -51,6 +31,9 @@ impl Machine {
         }
         let Some(mut attempt) = self.attempts.remove(&seq) else { return };
         attempt.journal.cut_off = true;
+        if is_out.is_some() || unreachable_action(&attempt.journal).is_some() {
+            self.keep_what_it_saw(seq, &mut attempt.journal);
+        }
         let timeout = self.step(key.step).map(Step::time_limit);
         let length = in_words(timeout.unwrap_or_default());
         changes.effects.push(Effect::Abandon(key));
@@ -64,7 +47,8 @@ impl Machine {
             return;
         };
         changes.journals.push(attempt.journal.clone());
-        let message = format!("the step did not end within {length}; its action may still run");
+        // Whether its action may still run is told by what is out, since that changes.
+        let message = format!("the step did not end within {length}");
         let why = Why::retryable(FailureReason::TimedOut, message);
         self.end_with_action_out(seq, outstanding, Some(attempt.journal), why, changes);
     }
@@ -123,8 +107,9 @@ impl Machine {
         self.alarms.set(seq, until);
     }
 
-    /// Looks at an action until it is final, and sends nothing.
-    fn look_at(
+    /// Looks at an action until it is final, and sends nothing. `journal` is that of its attempt, where
+    /// that has just ended.
+    pub(super) fn look_at(
         &mut self,
         seq: AgentSeq,
         action: Outstanding,
@@ -132,7 +117,10 @@ impl Machine {
         changes: &mut Changes,
     ) {
         self.perform_look(seq, &action, false, changes);
-        self.settling.insert(seq, Settling { action, journal });
+        if let Some(journal) = journal {
+            self.over.insert(seq, journal);
+        }
+        self.settling.insert(seq, action);
     }
 
     fn perform_look(
@@ -171,22 +159,12 @@ impl Machine {
         self.perform_look(seq, &action, accepted, changes);
     }
 
-    /// Looks at an action of an agent that has another address now.
-    pub(super) fn look_again(&mut self, seq: AgentSeq, settling: Settling, changes: &mut Changes) {
-        self.look_at(seq, settling.action, settling.journal, changes);
-    }
-
     /// Takes up the actions that were looked at when the run was last committed to.
-    pub(super) fn take_up_settling(
-        &mut self,
-        seq: AgentSeq,
-        journals: &mut BTreeMap<AttemptKey, Journal>,
-        changes: &mut Changes,
-    ) {
+    pub(super) fn take_up_settling(&mut self, seq: AgentSeq, changes: &mut Changes) {
         let Some(record) = Machine::record(self, seq) else { return };
         let Some(outstanding) = record.outstanding.clone() else { return };
-        let journal = journals.remove(&outstanding.key).filter(|j| j.pending.is_some());
-        let is_pending = journal.is_some();
+        let journal = self.over.get(&seq).filter(|journal| journal.key == outstanding.key);
+        let is_pending = journal.is_some_and(|journal| journal.pending.is_some());
         match record.phase {
             StepPhase::Settling { until, .. } => self.alarms.set(seq, until),
             StepPhase::Waiting | StepPhase::Trying | StepPhase::RetryAt { .. } if !is_pending => {
@@ -194,23 +172,28 @@ impl Machine {
             }
             StepPhase::Waiting | StepPhase::Trying | StepPhase::RetryAt { .. } => {}
         }
-        self.look_at(seq, outstanding, journal, changes);
+        self.look_at(seq, outstanding, None, changes);
     }
 
     /// Takes notice of how an action ended whose attempt is over.
     pub(super) fn settled(&mut self, seq: AgentSeq, answer: Answer, changes: &mut Changes) {
-        let Some(settling) = self.settling.remove(&seq) else { return };
+        let Some(action) = self.settling.remove(&seq) else { return };
         if self.run.progress.status.is_settled() {
             return;
         }
         let outcome = match &answer {
             Answer::RunAction(Ok(_)) => "DONE".to_owned(),
+            Answer::RunAction(Err(CallError::NotTaken(why))) => {
+                format!("it never began, since no request reached the agent: {why}")
+            }
             Answer::RunAction(Err(error)) => error.to_string(),
             Answer::Info(_) | Answer::WaitStatus(_) | Answer::Sleep => return,
         };
         let unknown = answer.error().filter(|error| error.leaves_open()).map(CallError::reason);
-        self.say_late(seq, &settling.action, outcome, changes);
-        settling.close(answer, changes);
+        if unknown.is_none() {
+            self.ended_late(seq, &action, answer, &outcome, changes);
+        }
+        self.say_late(seq, &action, outcome, changes);
         let phase = Machine::record(self, seq).map(|record| record.phase);
         let waits = matches!(phase, Some(StepPhase::Settling { .. }));
         match (unknown, waits) {
@@ -218,6 +201,57 @@ impl Machine {
             (Some(_), false) => {}
             (None, _) => self.forget_action(seq, changes),
         }
+    }
+
+    /// Writes down how the action ended: in the journal of its attempt, so that the next one may go on from
+    /// there, and in the record.
+    fn ended_late(
+        &mut self,
+        seq: AgentSeq,
+        action: &Outstanding,
+        answer: Answer,
+        outcome: &str,
+        changes: &mut Changes,
+    ) {
+        let well = matches!(answer, Answer::RunAction(Ok(_)));
+        let over = self.over.remove(&seq).filter(|journal| journal.key == action.key);
+        let closed =
+            over.and_then(|journal| with_late_end(journal, action.call, answer, changes.now));
+        let mut result = false;
+        if let Some(journal) = closed {
+            let bytes = journal.with_late().map_or(0, |answers| answers_bytes(&answers));
+            // More than that no attempt may go on with.
+            result = well && bytes <= MAX_JOURNAL_BYTES;
+            if result {
+                self.over.insert(seq, journal.clone());
+            }
+            changes.journals.push(journal);
+        }
+        let Some(record) = self.record_mut(seq) else { return };
+        record.late = Some(LateEnd::new(action, changes.now, outcome, result));
+        changes.records.insert(seq);
+    }
+
+    /// The journal with which the attempt begins that the agent's record names, where it goes on from the
+    /// one before, whose action ended well late.
+    pub(super) fn taken_over(&self, seq: AgentSeq, now: Timestamp) -> Option<Journal> {
+        let record = Machine::record(self, seq)?;
+        let key = record.present_attempt();
+        let before = AttemptKey { attempt: key.attempt.checked_sub(1)?, ..key };
+        let is_there = record.late.as_ref().is_some_and(|late| late.result && late.key == before);
+        if !is_there || mutant!(LateResultIgnored) {
+            return None;
+        }
+        let journal = self.over.get(&seq).filter(|journal| journal.key == before)?;
+        journal.go_on(key, now, self.run.progress.held)
+    }
+
+    /// Whether the next attempt of the agent's step goes on from the last one.
+    pub(super) fn takes_late(&self, seq: AgentSeq) -> bool {
+        let Some(record) = Machine::record(self, seq) else { return false };
+        let over =
+            self.over.get(&seq).is_some_and(|journal| journal.key == record.present_attempt());
+        over && !record.again && record.late_end().is_some_and(|late| late.result)
     }
 
     fn say_late(
@@ -252,7 +286,8 @@ impl Machine {
             self.leave(seq, changes);
             return;
         }
-        if begun {
+        // A result that is there is not waited for.
+        if begun && !(again && self.takes_late(seq)) {
             self.after_failure(seq, again, changes);
         }
         self.begin_step(seq, changes);
@@ -271,7 +306,8 @@ impl Machine {
         let Some(record) = self.record_mut(seq) else { return };
         match (&mut record.error, reason) {
             (Some(error), FailureReason::TimedOut) => {
-                let again = "; it did not end in that time again, and nothing more was sent";
+                let again =
+                    "; its action did not end in that time again, and nothing more was sent";
                 // A person may have it tried many times.
                 if !error.message.ends_with(again) {
                     error.message.push_str(again);
@@ -320,12 +356,30 @@ impl Machine {
             return;
         };
         changes.effects.push(Effect::Abandon(outstanding.key));
+        self.settling.remove(&seq);
+        self.ended_late(seq, &outstanding, answer(), why, changes);
         self.say_late(seq, &outstanding, why.to_owned(), changes);
-        if let Some(settling) = self.settling.remove(&seq) {
-            settling.close(answer(), changes);
-        }
         self.forget_action(seq, changes);
     }
+}
+
+/// The journal of an attempt that is over, with how the action of one of its calls ended; nothing where it
+/// has no such call.
+fn with_late_end(
+    mut journal: Journal,
+    call: u32,
+    answer: Answer,
+    now: Timestamp,
+) -> Option<Journal> {
+    if let Some(pending) = journal.pending.take_if(|pending| pending.name == answer.name()) {
+        journal.late = Some(pending.answered(now, answer));
+        return Some(journal);
+    }
+    let answered = journal.answers.get(usize::try_from(call).ok()?)?;
+    let (name, arguments_hash) = (answered.name, answered.arguments_hash.clone());
+    journal.late = Some(Answered { name, arguments_hash, at: now, answer });
+    journal.late_of = Some(call);
+    Some(journal)
 }
 
 /// A length of time for people, as playbooks have it.

@@ -6,16 +6,17 @@ use serde_json::{Value, json};
 
 use super::alarms::Alarms;
 use super::changes::Changes;
+pub(super) use super::illegal::IllegalInput;
 use super::members::Joining;
 use super::membership::Changed;
 use super::refreshing::Refreshing;
-use super::settling::Settling;
 use super::steering::record_bytes;
 use crate::mutants::mutant;
 use crate::playbook::{Expr, ExprError, Scope, Stage, Step};
 use crate::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, Asked, AttemptKey, CommandId, Effect, Input,
-    Journal, Loaded, Notice, PlannedNext, Roster, Run, RunStatus, StepPhase, Timestamp, Transition,
+    Journal, Loaded, Notice, Outstanding, PlannedNext, Roster, Run, RunStatus, StepPhase,
+    Timestamp, Transition,
 };
 
 /// A run in memory. It is changed by [`apply`](Self::apply) alone.
@@ -38,7 +39,10 @@ pub struct Machine {
     /// Attempts in flight.
     pub(super) attempts: BTreeMap<AgentSeq, Attempt>,
     /// Actions that are looked at although their attempt is over.
-    pub(super) settling: BTreeMap<AgentSeq, Settling>,
+    pub(super) settling: BTreeMap<AgentSeq, Outstanding>,
+    /// Journals of attempts that are over, whose action is out or ended well late: one for each agent at
+    /// most. The next attempt may go on from there.
+    pub(super) over: BTreeMap<AgentSeq, Journal>,
     /// When something is due for an agent: its time is over, or it is tried again.
     pub(super) alarms: Alarms,
     /// The moment that was asked for with [`Effect::WakeAt`] last.
@@ -108,26 +112,6 @@ pub(super) enum Doing {
     Held,
 }
 
-/// An input that does not fit the state, or a step that a transition table does not hold: a mistake
-/// of the program, not of its users. The machine must be dropped and loaded anew.
-#[derive(Debug, thiserror::Error)]
-#[error("failed to apply {what}: found {found}, which does not go with {with}")]
-pub struct IllegalInput {
-    what: &'static str,
-    found: String,
-    with: String,
-}
-
-impl IllegalInput {
-    pub(super) fn new(
-        what: &'static str,
-        found: impl std::fmt::Display,
-        with: impl std::fmt::Display,
-    ) -> Self {
-        Self { what, found: found.to_string(), with: with.to_string() }
-    }
-}
-
 impl Machine {
     /// A machine for a run as it was loaded, and what it does first: all that was going on when
     /// the run was last committed to is taken up again.
@@ -141,6 +125,7 @@ impl Machine {
             by_state: BTreeMap::new(),
             attempts: BTreeMap::new(),
             settling: BTreeMap::new(),
+            over: BTreeMap::new(),
             alarms: Alarms::default(),
             wake: None,
             joining: VecDeque::new(),
@@ -192,6 +177,12 @@ impl Machine {
             .max()
             .unwrap_or(0);
         self.mend_progress();
+        for record in &self.records {
+            let over = record.over_attempt().and_then(|key| journals.get(&key));
+            if let Some(journal) = over {
+                self.over.insert(record.seq, journal.clone());
+            }
+        }
         for seq in self.in_state(AgentState::Running) {
             self.mend_phase(seq, journals);
             match Self::record(self, seq).map(|record| record.phase) {
@@ -199,7 +190,7 @@ impl Machine {
                 Some(StepPhase::Trying) => self.take_up_attempt(seq, journals, changes),
                 Some(StepPhase::RetryAt { .. }) if mutant!(RetryForgotten) => {}
                 Some(StepPhase::RetryAt { at }) => self.alarms.set(seq, at),
-                Some(StepPhase::Settling { .. }) => self.take_up_settling(seq, journals, changes),
+                Some(StepPhase::Settling { .. }) => self.take_up_settling(seq, changes),
                 None => {}
             }
         }
@@ -208,7 +199,7 @@ impl Machine {
         };
         let late: Vec<_> = self.records.iter().filter(late).map(|record| record.seq).collect();
         for seq in late {
-            self.take_up_settling(seq, journals, changes);
+            self.take_up_settling(seq, changes);
         }
         if self.run.progress.stage.entering {
             self.load_members(changes);

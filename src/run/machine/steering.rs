@@ -125,6 +125,7 @@ impl Machine {
                 id: command.id,
                 command: command.verb.as_str().to_owned(),
                 agent: command.agent.clone(),
+                again: command.again,
                 why: command.why.clone(),
                 refused: refused.clone(),
             },
@@ -135,7 +136,7 @@ impl Machine {
         });
         let reason = asked(&command);
         if let Ok((act, agent)) = act {
-            self.act(act, agent, reason, changes);
+            self.act(act, (agent, command.again), reason, changes);
         }
         command.finish_ts = self.run.progress.finishing_at;
         changes.commands.push(command);
@@ -154,6 +155,9 @@ impl Machine {
             }
             None => None,
         };
+        if command.again && act != Act::Retry {
+            return Err(format!("{} does nothing again: that is for retry", command.verb));
+        }
         match (act, agent) {
             (Act::GiveUp, None) => return Err("name the agent to give up".to_owned()),
             (Act::GiveUp, Some(seq)) => {
@@ -194,7 +198,7 @@ impl Machine {
     fn act(
         &mut self,
         act: Act,
-        agent: Option<AgentSeq>,
+        (agent, again): (Option<AgentSeq>, bool),
         reason: StatusReason,
         changes: &mut Changes,
     ) {
@@ -213,7 +217,7 @@ impl Machine {
                 }
             }
             Act::Resume => self.resume(reason, changes),
-            Act::Retry => self.retry(agent, changes),
+            Act::Retry => self.retry(agent, again, changes),
             Act::GiveUp => {
                 if let Some(seq) = agent {
                     self.give_up(seq, &reason.message, changes);

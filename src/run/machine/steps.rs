@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::calls::answers_bytes;
 use super::changes::Changes;
 use super::state::{Attempt, Doing, Machine};
 use super::steering::CHUNK_BYTES;
 use crate::mutants::mutant;
 use crate::playbook::{ExprError, OnError, Retry, Step};
-use crate::run::agent_record::beginning;
+use crate::run::failure::beginning;
 use crate::run::{
     AgentSeq, AgentState, AttemptKey, Effect, Failure, FailureReason, Happened, Journal, Millis,
     RunId, RunStatus, StepPhase,
@@ -99,6 +100,11 @@ impl Machine {
     /// Begins the step, or passes it by where its condition says so.
     fn consider_step(&mut self, seq: AgentSeq, step: &Step, changes: &mut Changes) {
         let Some(record) = Machine::record(self, seq) else { return };
+        if self.takes_late(seq) {
+            // It was wanted when it began.
+            self.begin_attempt(seq, step, changes);
+            return;
+        }
         let wanted = step
             .when
             .as_ref()
@@ -127,6 +133,11 @@ impl Machine {
     /// Starts a new attempt of the present step.
     pub(super) fn begin_attempt(&mut self, seq: AgentSeq, step: &Step, changes: &mut Changes) {
         let Some(record) = self.record_mut(seq) else { return };
+        if std::mem::take(&mut record.again) {
+            record.late = None;
+            self.over.remove(&seq);
+        }
+        let Some(record) = self.record_mut(seq) else { return };
         let Some(number) = record.attempts.get_mut(usize::from(record.step)) else { return };
         *number = if mutant!(AttemptReused) { 1 } else { *number + 1 };
         let attempt = *number;
@@ -134,13 +145,20 @@ impl Machine {
         record.phase = StepPhase::Trying;
         changes.records.insert(seq);
         let agent = record.agent.clone();
-        changes.event(self, Happened::StepStarted { agent, step: step.name.clone(), attempt });
+        let takes = self.taken_over(seq, changes.now).map(|_| attempt - 1);
+        let step_name = step.name.clone();
+        changes.event(self, Happened::StepStarted { agent, step: step_name, attempt, takes });
         self.begin_anew(seq, step, changes);
     }
 
     /// Makes the journal of the attempt that the agent's record names. Nothing of it is written yet:
     /// until the first call is committed the same journal can be made again.
     pub(super) fn begin_anew(&mut self, seq: AgentSeq, step: &Step, changes: &mut Changes) {
+        if let Some(journal) = self.taken_over(seq, changes.now) {
+            let bytes = answers_bytes(&journal.answers);
+            self.go_on_with(seq, Attempt { journal, doing: Doing::Checking, bytes }, changes);
+            return;
+        }
         let Some(record) = Machine::record(self, seq) else { return };
         let arguments = match self.arguments(record, step) {
             Ok(arguments) => arguments,
@@ -190,7 +208,9 @@ impl Machine {
             self.step_ended(seq, None, changes);
             if let Some(record) = self.record_mut(seq) {
                 record.results.insert(name, value);
+                record.late = None;
             }
+            self.over.remove(&seq);
             self.advance(seq, changes);
         }
         self.begin_step(seq, changes);
@@ -343,7 +363,7 @@ impl Machine {
 pub(super) fn deadline(journal: &Journal, step: &Step, held: Millis) -> crate::run::Timestamp {
     let timeout = step.time_limit();
     let since = Millis(held.0.saturating_sub(journal.held.0));
-    journal.started_at.plus(timeout).plus(since)
+    journal.counts_from().plus(timeout).plus(since)
 }
 
 /// How long to wait before a step is tried again that was tried `tries` times: it grows with each,

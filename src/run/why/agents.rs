@@ -13,12 +13,18 @@ pub(super) fn in_flight(run: &Run, known: &[InFlight], now: Timestamp) -> String
 }
 
 /// Agents that failed, some by name.
-pub(super) fn failed(run: &Run, known: &[AgentRecord]) -> String {
+pub(super) fn failed(run: &Run, known: &[AgentRecord], now: Timestamp) -> String {
     let all = run.progress.count(AgentState::Failed);
     let of = |record: &AgentRecord| {
         let failure = record.error.as_ref()?;
         let (reason, message) = (failure.reason, quoted(&failure.message));
-        Some(format!("{} in step {} ({reason}: {message})", record.agent, failure.step))
+        let late = record.late_end().map(|late| {
+            let (from, outcome) = (near(late.at, now), quoted(&late.outcome));
+            let takes = if late.result { ", which a retry goes on with" } else { "" };
+            format!("; its action ended late, at {from}: {outcome}{takes}")
+        });
+        let late = late.unwrap_or_default();
+        Some(format!("{} in step {} ({reason}: {message}{late})", record.agent, failure.step))
     };
     and_more(known.iter().filter_map(of).take(NAMED).collect(), all)
 }

@@ -347,7 +347,7 @@ impl Telling<'_> {
         if self.count(AgentState::Failed) == 0 || self.known.failed.is_empty() {
             return;
         }
-        let text = failed(self.run, &self.known.failed);
+        let text = failed(self.run, &self.known.failed, self.now);
         self.say(&format!("Failed: {text}"));
         if self.version_is_at_fault() {
             self.say(

@@ -83,7 +83,7 @@ impl From<&Journal> for OpenAttempt {
     fn from(journal: &Journal) -> Self {
         let call = journal.pending.as_ref();
         Self {
-            counts_from: journal.started_at.plus(journal.held),
+            counts_from: journal.counts_from().plus(journal.held),
             call: call.map(|pending| (pending.name, pending.at, pending.accepted)),
         }
     }

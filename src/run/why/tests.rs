@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::samples::*;
 use super::*;
 use crate::run::{
-    AgentId, AgentRecord, AgentSeq, AgentState, CallName, MassAbsence, Millis, PlannedNext,
-    ReasonCode, RetryOf, Run, RunStatus, StepPhase,
+    AgentId, AgentRecord, AgentSeq, AgentState, CallName, LateEnd, MassAbsence, Millis,
+    Outstanding, PlannedNext, ReasonCode, RetryOf, Run, RunStatus, StepPhase,
 };
 
 #[test]
@@ -284,6 +284,25 @@ fn a_paused_run_with_agents_that_still_go_and_others_that_failed() {
                 running there, since 09:00:30 (3m35s). It waits for a person.";
     let commands = ["run resume RUN", "run retry RUN", "run cancel RUN"];
     check(&run, &known, text, &commands);
+}
+
+#[test]
+fn an_action_that_ended_late_is_told_with_what_a_retry_makes_of_it() {
+    let mut run = paused(ReasonCode::BudgetExceeded, "2 agents failed, the budget allows 1");
+    run.progress.counts.insert(AgentState::Failed, 2);
+    let late = |number: u32, outcome: &str, result| {
+        let mut record = failed(number, "the step did not end within 5m");
+        let action = Outstanding { key: record.present_attempt(), call: 0, since: at(30) };
+        record.late = Some(LateEnd::new(&action, at(200), outcome, result));
+        record
+    };
+    let known = vec![late(2, "DONE", true), late(5, "action failed: no space", false)];
+    let told = explain(&run, &Known { failed: known, ..NOBODY }, at(245));
+    let expected = "Failed: node-2 in step drain (action-failed: the step did not end within 5m; its \
+                    action ended late, at 09:03:20: DONE, which a retry goes on with); node-5 in step \
+                    drain (action-failed: the step did not end within 5m; its action ended late, at \
+                    09:03:20: action failed: no space). It waits";
+    assert!(told.text.contains(expected), "{}", told.text);
 }
 
 #[test]

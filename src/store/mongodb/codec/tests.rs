@@ -47,6 +47,7 @@ fn identifiers_and_moments_survive_in_tagged_and_in_nested_values() {
         id: CommandId(Uuid::from_u128(u128::MAX)),
         command: "give-up".to_owned(),
         agent: Some(AgentId::from("node-1")),
+        again: true,
         why: Some("lunch".to_owned()),
         refused: None,
     };

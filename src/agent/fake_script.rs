@@ -1,0 +1,102 @@
+//! What agents in memory are told to do.
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::run::Millis;
+
+/// What an agent does with actions.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Script {
+    /// They end in DONE.
+    Succeed {
+        /// When.
+        when: When,
+        /// With this payload.
+        payload: Value,
+    },
+    /// They end in FAILED.
+    Fail {
+        /// When.
+        when: When,
+        /// With this message.
+        message: String,
+    },
+    /// They stay RUNNING. A later script may end them.
+    Stall,
+    /// They are refused.
+    Refuse {
+        /// With this message.
+        message: String,
+    },
+    /// They are accepted and later not known any more.
+    Forget {
+        /// When.
+        when: When,
+    },
+}
+
+/// When an action ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// At the first look after so many looks that found it going on.
+    Looks(u32),
+    /// So long after it was scheduled.
+    After(Millis),
+}
+
+/// What goes wrong with one POST.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It takes effect; its answer is lost.
+    DropAnswer,
+    /// It takes effect so long after its sender gave up.
+    LateEffect(Millis),
+    /// Something holds it for so long before the agent has it, also when its sender dies meanwhile.
+    Hold(Millis),
+    /// It is lost on its way; its sender cannot know.
+    DropRequest,
+    /// The agent answers 503; no effect.
+    Break,
+    /// It takes effect; its answer can't be read.
+    GarbleAnswer,
+    /// It is lost on its way, and somebody else gives an answer that can't be read.
+    GarbleRequest,
+}
+
+/// What an agent does with a POST of an action that it knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KnownId {
+    /// Answers that it knows it.
+    #[default]
+    Conflict,
+    /// Runs it again, as older agents do.
+    RunAgain,
+}
+
+/// What an agent says when it is asked for its queue.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum FakeQueue {
+    /// Its actions that have not ended, after others of these kinds, of which the first is RUNNING.
+    After(Vec<String>),
+    /// It has no such route.
+    #[default]
+    Missing,
+    /// Something else than a queue.
+    Garbage,
+    /// Nothing, for a long time.
+    Hangs,
+}
+
+/// A request that reached an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// To schedule the action.
+    Post(Uuid),
+    /// How far the action is.
+    Look(Uuid),
+    /// For the queue.
+    Queue,
+    /// About the node.
+    Node,
+}

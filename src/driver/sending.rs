@@ -1,0 +1,131 @@
+//! Whether a request to schedule the action of a call may have left: what is never sent can't be out.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use crate::agent::{ActionRequest, ActionStatus, AgentClient, AgentError, QueuedAction, Scheduled};
+use crate::mutants::mutant;
+use crate::run::NodeInfo;
+
+/// What is known of the requests of one call, in this process.
+#[derive(Debug)]
+pub(super) struct Sent(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// One may have taken effect, or be about to.
+    perhaps: bool,
+    /// None may leave any more.
+    closed: bool,
+    /// Why the last one did not reach the agent.
+    failed: Option<String>,
+}
+
+impl Sent {
+    /// With `perhaps`, a request may have been sent already.
+    pub(super) fn new(perhaps: bool) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(State { perhaps, ..State::default() })))
+    }
+
+    /// Lets no further request leave, if none did that may have taken effect: why, in words. From then on
+    /// it is certain that there is no action of the call.
+    pub(super) fn close(&self) -> Option<String> {
+        self.with(|state| {
+            if state.perhaps && !mutant!(UnsentAssumed) {
+                return None;
+            }
+            state.closed = true;
+            let none = || "no request was made yet".to_owned();
+            Some(state.failed.clone().unwrap_or_else(none))
+        })
+    }
+
+    /// A request is about to leave; whether it may. A future that is dropped from here on may have sent it.
+    fn begin(&self) -> Option<bool> {
+        self.with(|state| {
+            let before = state.perhaps;
+            state.perhaps |= !state.closed;
+            (!state.closed).then_some(before)
+        })
+    }
+
+    /// It had no effect: all is as it was `before`.
+    fn failed(&self, before: bool, error: &AgentError) {
+        self.with(|state| {
+            state.perhaps = before;
+            state.failed = Some(error.to_string());
+        });
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Agents, for one call whose requests are noted.
+pub(super) struct NotedAgents {
+    pub(super) inner: Arc<dyn AgentClient>,
+    pub(super) sent: Arc<Sent>,
+}
+
+#[async_trait]
+impl AgentClient for NotedAgents {
+    async fn schedule(
+        &self,
+        address: &str,
+        request: &ActionRequest,
+    ) -> Result<Scheduled, AgentError> {
+        let Some(before) = self.sent.begin() else {
+            // The call was given up, and its task ends right here.
+            return std::future::pending().await;
+        };
+        let scheduled = self.inner.schedule(address, request).await;
+        if let Err(error) = &scheduled
+            && !error.may_have_taken_effect()
+        {
+            self.sent.failed(before, error);
+        }
+        scheduled
+    }
+
+    async fn action(&self, address: &str, id: Uuid) -> Result<Option<ActionStatus>, AgentError> {
+        self.inner.action(address, id).await
+    }
+
+    async fn queue(&self, address: &str) -> Result<Vec<QueuedAction>, AgentError> {
+        self.inner.queue(address).await
+    }
+
+    async fn node(&self, address: &str) -> Result<NodeInfo, AgentError> {
+        self.inner.node(address).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused() -> AgentError {
+        AgentError::Connect { address: "http://a".to_owned(), message: "refused".to_owned() }
+    }
+
+    #[test]
+    fn nothing_was_sent_until_a_request_may_have_taken_effect() {
+        let sent = Sent::new(false);
+        let before = sent.begin().unwrap();
+        sent.failed(before, &refused());
+        assert_eq!(sent.close().unwrap(), "failed to connect to http://a: refused");
+        assert_eq!(sent.begin(), None, "and nothing is any more");
+        // On its way, or dropped on it.
+        let sent = Sent::new(false);
+        sent.begin().unwrap();
+        assert_eq!(sent.close(), None);
+        // A later one that failed says nothing about it.
+        let before = sent.begin().unwrap();
+        sent.failed(before, &refused());
+        assert_eq!(sent.close(), None);
+        assert_eq!(Sent::new(true).close(), None, "by a process before");
+    }
+}

@@ -1,0 +1,201 @@
+//! Actions that end after their attempt was over, and what the next attempt makes of that.
+
+use replibook::run::{AgentState, Answer, CallError, Happened, Journal, RunStatus, Verb};
+use serde_json::json;
+
+use crate::parts::{Setup, Work};
+use crate::world::{Choice, World};
+
+/// The time of the agent's action is over, and the agent has failed for that.
+fn timed_out(setup: Setup) -> World {
+    let mut world = World::new(Setup { timeout: Some(5), ..setup });
+    world.until_calls();
+    world.wake();
+    world
+}
+
+/// The same, and the action has ended as the next ones do.
+fn ended_late(world: &mut World) {
+    world.until_calls();
+    assert_eq!(world.calls(), [true], "it is only looked at");
+    world.perform_all();
+}
+
+/// Puts the agent back and lets the run go on, until nothing but calls to agents is left.
+fn retry(world: &mut World, again: bool) {
+    world.command_again(Verb::Retry, None, again);
+    world.choose(&Choice::Command(Verb::Resume));
+    world.until_calls();
+}
+
+/// Which attempts took over which.
+fn taken(world: &World) -> Vec<(u32, Option<u32>)> {
+    let started = world.events().filter_map(|event| match &event.what {
+        Happened::StepStarted { attempt, takes, .. } => Some((*attempt, *takes)),
+        _ => None,
+    });
+    started.collect()
+}
+
+fn last_journal(world: &World) -> &Journal {
+    world.journals().max_by_key(|journal| journal.key).unwrap()
+}
+
+fn is_done(world: &World) -> bool {
+    world.progress().status == RunStatus::Done && world.progress().count(AgentState::Done) == 1
+}
+
+#[test]
+fn a_retry_goes_on_with_what_ended_well_late_and_sends_nothing() {
+    let mut world = timed_out(Setup::plain(1, 0));
+    assert_eq!(world.progress().status, RunStatus::Paused);
+    ended_late(&mut world);
+    let late = world.records().next().unwrap().late_end().cloned().unwrap();
+    assert_eq!(
+        (late.outcome.as_str(), late.result),
+        ("DONE", true),
+        "it is told, also while paused"
+    );
+    retry(&mut world, false);
+    assert_eq!(world.calls(), [] as [bool; 0], "nothing is sent");
+    world.run_dry();
+    assert!(is_done(&world), "{:?}", world.progress());
+    assert_eq!(taken(&world), [(1, None), (2, Some(1))]);
+    let record = world.records().next().unwrap();
+    assert_eq!((&record.results["step-0"], record.late.is_none()), (&json!(1), true));
+    let journal = last_journal(&world);
+    assert_eq!((journal.key.attempt, journal.answers.len()), (2, 1));
+    assert_eq!(journal.taken.unwrap().answers, 1);
+}
+
+#[test]
+fn with_again_it_is_done_again_also_where_it_ends_after_that() {
+    for late_first in [true, false] {
+        let mut world = timed_out(Setup::plain(1, 0));
+        if late_first {
+            ended_late(&mut world);
+            retry(&mut world, true);
+        } else {
+            retry(&mut world, true);
+            ended_late(&mut world);
+            world.until_calls();
+        }
+        assert_eq!(world.calls(), [false], "it is sent again");
+        world.crash_now();
+        world.run_dry();
+        assert!(is_done(&world), "{:?}", world.progress());
+        assert_eq!(taken(&world), [(1, None), (2, None)]);
+    }
+}
+
+#[test]
+fn only_a_retry_does_something_again() {
+    let mut world = timed_out(Setup::plain(1, 0));
+    world.command_again(Verb::Resume, None, true);
+    let refused = world.refusals().pop().unwrap();
+    assert!(refused.ends_with("resume does nothing again: that is for retry"), "{refused}");
+}
+
+#[test]
+fn the_next_attempt_of_the_playbook_takes_it_too_and_does_not_wait() {
+    let mut world = timed_out(Setup { attempts: 3, ..Setup::plain(1, 0) });
+    ended_late(&mut world);
+    world.until_calls();
+    assert_eq!(world.calls(), [] as [bool; 0]);
+    assert!(is_done(&world), "{:?}", world.progress());
+    assert_eq!(taken(&world), [(1, None), (2, Some(1))]);
+}
+
+#[test]
+fn what_ended_badly_late_is_done_again() {
+    let mut world = timed_out(Setup::plain(1, 0));
+    world.fail_next(1);
+    ended_late(&mut world);
+    let late = world.records().next().unwrap().late_end().cloned().unwrap();
+    assert_eq!((late.outcome.as_str(), late.result), ("action failed: no", false));
+    retry(&mut world, false);
+    assert_eq!(world.calls(), [false]);
+    world.run_dry();
+    assert!(is_done(&world), "{:?}", world.progress());
+}
+
+#[test]
+fn an_agent_that_did_not_tell_at_first_ends_late_as_well() {
+    let mut world = World::new(Setup::plain(1, 0));
+    world.until_calls();
+    world.unreachable = true;
+    world.perform_all();
+    world.until_calls();
+    world.perform_all();
+    assert_eq!(world.progress().count(AgentState::Failed), 1);
+    world.unreachable = false;
+    retry(&mut world, false);
+    ended_late(&mut world);
+    world.run_dry();
+    assert!(is_done(&world), "{:?}", world.progress());
+    assert_eq!(taken(&world), [(1, None), (2, Some(1))]);
+    let first = world.journals().next().unwrap();
+    let told =
+        |answer: &Answer| matches!(answer, Answer::RunAction(Err(CallError::Unreachable(_))));
+    assert!(told(&first.answers[0].answer) && first.late_of == Some(0), "{first:?}");
+}
+
+#[test]
+fn a_step_of_several_actions_goes_on_after_the_one_that_ended_late() {
+    let mut world = World::new(Setup { timeout: Some(5), ..Setup::plain(1, 0) });
+    world.work = Work::Twice;
+    world.until_calls();
+    world.perform_all();
+    world.until_calls();
+    world.wake();
+    ended_late(&mut world);
+    retry(&mut world, false);
+    assert_eq!(world.calls(), [] as [bool; 0], "neither of them is sent again");
+    assert!(is_done(&world), "{:?}", world.progress());
+    // The first one of them ended late: only the second is to be done.
+    let mut world = World::new(Setup { timeout: Some(5), ..Setup::plain(1, 0) });
+    world.work = Work::Twice;
+    world.until_calls();
+    world.wake();
+    ended_late(&mut world);
+    retry(&mut world, false);
+    assert_eq!(world.calls(), [false]);
+    let journal = last_journal(&world);
+    assert_eq!((journal.key.attempt, journal.answers.len()), (2, 1));
+    // It has the whole time again, and may end late too.
+    world.wake();
+    assert_eq!(world.progress().count(AgentState::Failed), 1);
+    ended_late(&mut world);
+    retry(&mut world, false);
+    assert!(is_done(&world), "{:?}", world.progress());
+    assert_eq!(taken(&world), [(1, None), (2, Some(1)), (3, Some(2))]);
+    assert_eq!(last_journal(&world).taken.unwrap().seed_of, 1, "its random bytes are the same");
+}
+
+#[test]
+fn a_crash_at_any_moment_takes_it_all_the_same() {
+    for crash_after in 0..12 {
+        let mut world = timed_out(Setup::plain(1, 0));
+        ended_late(&mut world);
+        world.crash_now();
+        world.command(Verb::Retry, None);
+        world.choose(&Choice::Command(Verb::Resume));
+        for _ in 0..crash_after {
+            world.choose(&Choice::PerformWell(0));
+        }
+        world.crash_now();
+        world.run_dry();
+        assert!(is_done(&world), "{crash_after}: {:?}", world.progress());
+        assert_eq!(taken(&world), [(1, None), (2, Some(1))], "{crash_after}");
+    }
+}
+
+#[test]
+fn an_action_that_is_given_up_has_no_result() {
+    let mut world = timed_out(Setup::plain(1, 0));
+    world.command(Verb::GiveUp, Some("node-0"));
+    let late = world.records().next().unwrap().late_end().cloned().unwrap();
+    assert_eq!((late.outcome.as_str(), late.result), ("give-up by ann", false));
+    retry(&mut world, false);
+    assert_eq!(world.calls(), [false]);
+}
