@@ -373,15 +373,6 @@ impl World {
         self.apply(Input::Woken);
     }
 
-    /// Answers the strategy's question with a wait until the present moment; until when it got.
-    pub(crate) fn wait_for_nothing(&mut self) -> (Timestamp, Timestamp) {
-        self.decide_to(|decision, _| {
-            decision.start.clear();
-            decision.next = Next::WaitUntil(Timestamp::from_millis(0));
-        });
-        (self.now(), self.wake.unwrap())
-    }
-
     /// A plain rolling strategy, or one that does all that a strategy may.
     fn decide(&mut self, max_start: u32) -> Decision {
         self.looks.asked(&self.machine);

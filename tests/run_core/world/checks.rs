@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use replibook::run::{AgentState, Happened, RunStatus};
+use replibook::run::{AgentState, Happened, Next, RunStatus, Timestamp};
 
 use super::World;
 
@@ -51,6 +51,15 @@ impl World {
         let unnoticed = progress.status == RunStatus::Running && !self.setup.abort;
         assert!(!(exceeded && unnoticed), "the budget was passed unnoticed");
         assert_eq!(progress.finish_ts.is_some(), progress.status.is_final());
+    }
+
+    /// Answers the strategy's question with a wait until the present moment; until when it got.
+    pub(crate) fn wait_for_nothing(&mut self) -> (Timestamp, Timestamp) {
+        self.decide_to(|decision, _| {
+            decision.start.clear();
+            decision.next = Next::WaitUntil(Timestamp::from_millis(0));
+        });
+        (self.now(), self.wake.unwrap())
     }
 
     /// Nothing is outstanding: the run has ended, or a person has to do something and it says what.
