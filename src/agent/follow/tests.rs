@@ -344,8 +344,9 @@ async fn after_an_answer_to_a_post_that_can_not_be_read_the_agent_is_looked_at()
     let end = world.run(FRESH).await;
     let Err(CallError::Malformed(message)) = end else { panic!("{end:?}") };
     assert!(message.starts_with("http://node-1 answered something unexpected: the body"));
-    assert_eq!((world.trace().as_str(), world.executions()), ("PLL", 0));
-    assert!(world.passed() < 2_000, "{} ms", world.passed());
+    assert_eq!((world.posts().len(), world.executions()), (1, 0));
+    // Whoever answered may hold it.
+    assert_eq!(world.passed(), LONGEST_HELD.0);
 }
 
 #[tokio::test(start_paused = true)]
