@@ -76,6 +76,10 @@ pub(crate) mod chosen {
         MoveNotTold,
         /// An agent that is ADDED again takes part again, whatever was done to it before it left.
         AddedStartedTwice,
+        /// What answers at an agent's address may be any node.
+        IdentityNotChecked,
+        /// What was found when the stage began counts for an agent, however late that starts.
+        IdentityNotLookedAt,
         /// Shares are of the agents that there are, not of those that the stage began with.
         SharesRecomputed,
         /// A resume lets a run go on that waits for approval.
@@ -94,7 +98,7 @@ pub(crate) mod chosen {
 
     impl Mutant {
         /// All of them.
-        pub const ALL: [Self; 29] = [
+        pub const ALL: [Self; 31] = [
             Self::PerformBeforeCommit,
             Self::TornCommit,
             Self::PostWithoutLook,
@@ -117,6 +121,8 @@ pub(crate) mod chosen {
             Self::MassAbsenceBelieved,
             Self::MoveNotTold,
             Self::AddedStartedTwice,
+            Self::IdentityNotChecked,
+            Self::IdentityNotLookedAt,
             Self::SharesRecomputed,
             Self::ResumePassesGate,
             Self::NoticeKept,

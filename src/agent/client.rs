@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::run::{NodeInfo, Timestamp};
+use crate::run::{NodeInfo, Timestamp, WrongNode};
 
 /// An action to schedule.
 #[derive(Clone, Debug, PartialEq)]
@@ -118,6 +118,9 @@ pub enum AgentError {
         /// The agent's message.
         message: String,
     },
+    /// Another node answers there.
+    #[error(transparent)]
+    WrongNode(WrongNode),
     /// The answer does not follow the specification, or is more than may come in. Who asks again is
     /// answered the same.
     #[error("{address} answered something unexpected: {message}")]
@@ -133,7 +136,10 @@ impl AgentError {
     /// Whether the same request may go well later.
     pub const fn retryable(&self) -> bool {
         match self {
-            Self::Connect { .. } | Self::NoAnswer { .. } | Self::Broken { .. } => true,
+            Self::Connect { .. }
+            | Self::NoAnswer { .. }
+            | Self::Broken { .. }
+            | Self::WrongNode(_) => true,
             Self::Refused { .. } | Self::Malformed { .. } => false,
         }
     }
@@ -144,7 +150,7 @@ impl AgentError {
             Self::NoAnswer { .. } | Self::Malformed { .. } => true,
             // 425 and 429 pass, but are refusals.
             Self::Broken { status, .. } => !matches!(*status, 425 | 429),
-            Self::Connect { .. } | Self::Refused { .. } => false,
+            Self::Connect { .. } | Self::Refused { .. } | Self::WrongNode(_) => false,
         }
     }
 }

@@ -36,6 +36,7 @@ struct FakeAgent {
     unreachable_until: Option<Timestamp>,
     garbled_until: Option<Timestamp>,
     faults: VecDeque<Fault>,
+    node_id: Option<String>,
     status: String,
     attributes: Map<String, Value>,
     actions: BTreeMap<Uuid, FakeAction>,
@@ -69,6 +70,7 @@ impl FakeAgents {
             unreachable_until: None,
             garbled_until: None,
             faults: VecDeque::new(),
+            node_id: None,
             status: "HEALTHY".to_owned(),
             attributes: Map::new(),
             actions: BTreeMap::new(),
@@ -115,6 +117,11 @@ impl FakeAgents {
     /// Gives answers to looks, and about the node, that can't be read until then.
     pub fn set_garbled_until(&self, address: &str, until: Timestamp) {
         self.change(address, |agent| agent.garbled_until = Some(until));
+    }
+
+    /// Changes which node it says that it is; it says none before that.
+    pub fn set_node_id(&self, address: &str, id: &str) {
+        self.change(address, |agent| agent.node_id = Some(id.to_owned()));
     }
 
     /// Changes the status of the node.
@@ -271,7 +278,7 @@ impl AgentClient for FakeAgents {
             status: agent.status.clone(),
             attributes: agent.attributes.clone(),
             raw: json!({
-                "node_id": address,
+                "node_id": agent.node_id,
                 "node_status": agent.status,
                 "attributes": agent.attributes,
             }),

@@ -10,14 +10,15 @@ use tokio::task::{AbortHandle, JoinSet};
 use super::World;
 use super::discovery::{Fed, Following, feed, known_members};
 use super::lease::{LeaseGuard, LeasedAgents};
+use super::members;
 use super::sending::{NotedAgents, Sent};
 use crate::agent::{self, ActionRequest, FollowContext, Start};
 use crate::clock::sleep_until;
 use crate::mutants::mutant;
 use crate::plugin::PluginError;
 use crate::run::{
-    Activate, Activation, ActivationEnd, AgentSeq, Answer, AttemptKey, Call, CallError, CallName,
-    Digest, FailureReason, Input, Machine, MassAbsence, Notice, Perform, Timestamp,
+    Activate, Activation, ActivationEnd, AgentId, AgentSeq, Answer, AttemptKey, Call, CallError,
+    CallName, Digest, FailureReason, Input, Look, Machine, MassAbsence, Notice, Perform, Timestamp,
 };
 
 /// Inputs that wait for the driver of a run. Tasks wait when it is full, so nothing is lost.
@@ -140,6 +141,19 @@ impl Effects {
         self.follow.watched(noticed, again, report)
     }
 
+    /// Looks once at an agent before its next step.
+    pub(super) fn look(&mut self, key: AttemptKey, agent: AgentId, address: String) {
+        let (world, mut following) = (self.world.clone(), self.following());
+        self.start(key, async move {
+            let at = world.clock.now();
+            let looked = members::look(&world, &address).await;
+            // A person may have had it ignored meanwhile.
+            let members = following.now().membership.members;
+            let identity = members.get(&agent).map(|member| member.identity);
+            Input::Looked(Look { key, address, at, looked, identity })
+        });
+    }
+
     /// Gives up what is performed for an attempt.
     pub(super) fn abandon(&mut self, key: AttemptKey) {
         let sent = self.sent.remove(&key.agent).filter(|(of, ..)| *of == key);
@@ -167,6 +181,11 @@ impl Effects {
         self.timer = Some(timer);
     }
 
+    /// Where inputs of the run go.
+    pub(super) fn inbox(&self) -> mpsc::Sender<Input> {
+        self.inbox.clone()
+    }
+
     /// Who follows the cluster of the run.
     pub(super) fn following(&self) -> Following {
         self.following.clone()
@@ -183,6 +202,7 @@ impl Effects {
             known: known_members(records),
             told: machine.run().progress.mass_absence,
             only: (!takes_others).then(only),
+            selection: machine.selection(),
         };
         let feed = feed(self.world.clone(), self.following(), fed, self.inbox.clone());
         self.feed = Some(self.tasks.spawn(feed));
@@ -248,12 +268,23 @@ struct Performing {
 impl Performing {
     async fn perform(&self, perform: Perform) -> Answer {
         match &perform.what {
-            Call::Info => Answer::Info(agent::info(&self.follow, &perform.address).await),
+            Call::Info => {
+                let info = agent::info(&self.follow, &perform.address).await;
+                Answer::Info(info.and_then(|info| perform.of_its_agent(info)))
+            }
             Call::WaitStatus { statuses, timeout } => {
                 let address = &perform.address;
                 let since = perform.since;
                 Answer::WaitStatus(
-                    agent::wait_status(&self.follow, address, statuses, since, *timeout).await,
+                    agent::wait_status(
+                        &self.follow,
+                        address,
+                        statuses,
+                        since,
+                        *timeout,
+                        perform.expects(),
+                    )
+                    .await,
                 )
             }
             Call::Sleep { length } => {
@@ -289,6 +320,8 @@ impl Performing {
             again: perform.again && !mutant!(PostWithoutLook),
             accepted: perform.accepted && !mutant!(AcceptanceForgotten),
             look_only: perform.look_only,
+            agent: perform.expects(),
+            unidentified: perform.unidentified,
         };
         let (key, call) = (perform.key, perform.call);
         let on_accepted = || {

@@ -5,19 +5,20 @@ use std::sync::Arc;
 
 use futures::StreamExt as _;
 use serde_json::{Map, Value, json};
+use tokio::sync::mpsc;
 
 use super::World;
 use super::discovery::Following;
 use crate::playbook::json_depth_ok;
 use crate::run::{
-    About, AgentId, AskAgain, Gone, Input, KnownAgent, Member, Members, Membership, NodeInfo,
-    Refreshed, RetryOf, Snapshot, Source, in_order,
+    About, AgentId, AskAgain, Gone, Input, KnownAgent, Looked, Member, Members, Membership, Millis,
+    NodeInfo, Refreshed, RetryOf, Selection, Snapshot, Source, Timestamp, Unanswered, in_order,
 };
 use crate::store::{MAX_PAGE, StoreError};
 
 /// Agents that are asked at the same time, so that a large cluster doesn't open all its
-/// connections at once.
-pub(super) const ASKED_AT_ONCE: usize = 64;
+/// connections at once; so many that 5,000 which are down are asked once within a minute.
+pub(super) const ASKED_AT_ONCE: usize = 256;
 
 /// How long one agent may take. One that doesn't answer in time takes part with the attributes of
 /// the Cluster object and the platform alone: its steps will say what is wrong with it.
@@ -30,6 +31,10 @@ const STORE_WAIT: std::time::Duration = std::time::Duration::from_millis(500);
 /// of its record, hundreds of which are written by one commit.
 const MAX_ABOUT_BYTES: usize = 8 * 1024;
 
+/// Characters of its identifier that are kept of an agent which says too much about its node: one more
+/// than an agent's may have, so that none becomes another's by that.
+const MAX_NODE_ID_CHARS: usize = 257;
+
 /// Works out the members of a run's cluster at the start of a stage: all of them, or, where the run goes
 /// over agents of another one again, those. A run that has begun, and so knows members, takes no other
 /// doubtful ones.
@@ -38,8 +43,9 @@ pub(super) async fn load(
     following: Following,
     snapshot: &Snapshot,
     knows: Option<Members>,
+    asking: Asking,
 ) -> Input {
-    match members(world, following, snapshot, knows).await {
+    match members(world, following, snapshot, knows, asking).await {
         Ok((members, None)) => Input::Members(members),
         Ok((members, Some(gone))) => Input::MembersOfRetry { members, gone },
         Err(message) => Input::MembersFailed(message),
@@ -51,6 +57,7 @@ async fn members(
     following: Following,
     snapshot: &Snapshot,
     knows: Option<Members>,
+    asking: Asking,
 ) -> Result<(Vec<Member>, Option<Gone>), String> {
     let membership = following.members().await?;
     let mut agents = in_order(&membership.members);
@@ -72,7 +79,7 @@ async fn members(
             ));
         }
     }
-    Ok((ask_all(world, agents).await, gone))
+    Ok((asking.all(world, agents).await, gone))
 }
 
 /// Leaves out the doubtful ones that a run does not know. Those that it does know stay where it knows them,
@@ -98,10 +105,101 @@ fn stay_where_known(
     });
 }
 
-/// Asks agents about themselves. The order stays.
-pub(super) async fn ask_all(world: &World, agents: Vec<(AgentId, Arc<KnownAgent>)>) -> Vec<Member> {
-    let asked = futures::stream::iter(agents).map(|(id, agent)| ask(world, id, agent));
-    asked.buffered(ASKED_AT_ONCE).collect().await
+/// Asks agents about themselves when a stage begins.
+pub(super) struct Asking {
+    /// Who has to answer for the stage to know whom it selects.
+    pub(super) selection: Selection,
+    /// Where it is told of those who do not.
+    pub(super) inbox: mpsc::Sender<Input>,
+}
+
+impl Asking {
+    /// Asks each at least once; those who have to answer and do not are asked again, until the patience
+    /// with agents has ended for all of them together. The order stays.
+    async fn all(&self, world: &World, agents: Vec<(AgentId, Arc<KnownAgent>)>) -> Vec<Member> {
+        let limits = &world.agent_limits;
+        let until = world.clock.now().plus(limits.unreachable_after);
+        let asked = futures::stream::iter(agents.clone()).map(|(id, agent)| ask(world, id, agent));
+        let mut members: Vec<Member> = asked.buffered(ASKED_AT_ONCE).collect().await;
+        let mut silent: Vec<usize> = (0..members.len()).collect();
+        let mut told = 0;
+        let mut wait = limits.retry_initial;
+        loop {
+            silent.retain(|index| {
+                members.get(*index).is_some_and(|member| self.selection.needs_answer(member))
+            });
+            let rest = until.since(world.clock.now());
+            if silent.is_empty() || rest == Millis(0) {
+                return members;
+            }
+            if silent.len() != told {
+                told = silent.len();
+                self.tell(&silent, &members, until).await;
+            }
+            world.clock.sleep(wait.min(rest).to_std()).await;
+            wait = twice(wait).min(limits.retry_max);
+            let again =
+                silent.iter().filter_map(|index| Some((*index, agents.get(*index)?.clone())));
+            let again = futures::stream::iter(again.collect::<Vec<_>>());
+            let again = again.map(|(index, agent)| ask_before(world, until, index, agent));
+            let answers: Vec<_> = again.buffered(ASKED_AT_ONCE).collect().await;
+            for (index, answer) in answers.into_iter().flatten() {
+                if let Some(member) = members.get_mut(index) {
+                    *member = answer;
+                }
+            }
+        }
+    }
+
+    async fn tell(&self, silent: &[usize], members: &[Member], until: Timestamp) {
+        let named = silent.iter().filter_map(|index| members.get(*index)).take(Unanswered::NAMED);
+        let unanswered = Unanswered {
+            agents: u32::try_from(silent.len()).unwrap_or(u32::MAX),
+            first: named.map(|member| member.agent.clone()).collect(),
+            until,
+        };
+        // The driver is gone when nobody takes it.
+        let _ = self.inbox.send(Input::MembersUnanswered(unanswered)).await;
+    }
+}
+
+/// Asks an agent, unless the time for that is over.
+async fn ask_before(
+    world: &World,
+    until: Timestamp,
+    index: usize,
+    (id, agent): (AgentId, Arc<KnownAgent>),
+) -> Option<(usize, Member)> {
+    // At the deadline itself it is asked a last time.
+    match world.clock.now() <= until {
+        true => Some((index, ask(world, id, agent).await)),
+        false => None,
+    }
+}
+
+/// Asks an agent that joins about itself: again, where it has to answer and does not.
+pub(super) async fn ask_patiently(
+    world: &World,
+    id: AgentId,
+    agent: Arc<KnownAgent>,
+    selection: &Selection,
+) -> Member {
+    let limits = &world.agent_limits;
+    let until = world.clock.now().plus(limits.unreachable_after);
+    let mut wait = limits.retry_initial;
+    loop {
+        let member = ask(world, id.clone(), Arc::clone(&agent)).await;
+        let rest = until.since(world.clock.now());
+        if rest == Millis(0) || !selection.needs_answer(&member) {
+            return member;
+        }
+        world.clock.sleep(wait.min(rest).to_std()).await;
+        wait = twice(wait).min(limits.retry_max);
+    }
+}
+
+fn twice(wait: Millis) -> Millis {
+    Millis(wait.0.max(1).saturating_mul(2))
 }
 
 /// The agents of a finished run that are gone over again.
@@ -142,9 +240,11 @@ fn json_bytes(value: &impl serde::Serialize) -> usize {
 
 /// Asks an agent about itself.
 pub(super) async fn ask(world: &World, id: AgentId, agent: Arc<KnownAgent>) -> Member {
-    let (reported, node) = match answer(world, &agent.address).await {
-        Some(info) => (info.attributes, info.raw),
-        None => (Map::new(), Value::Null),
+    // Before: an engine that stood still must not take an old answer for a new one.
+    let (asked_at, identity) = (Some(world.clock.now()), agent.identity);
+    let (reported, node) = match look(world, &agent.address).await {
+        Looked::Says(info) => (info.attributes, info.raw),
+        Looked::Unreadable(_) | Looked::Silent(_) => (Map::new(), Value::Null),
     };
     let mut attributes = reported;
     attributes.extend(agent.attributes.clone());
@@ -153,15 +253,21 @@ pub(super) async fn ask(world: &World, id: AgentId, agent: Arc<KnownAgent>) -> M
         true => (attributes, node),
         false => (declared.clone(), status_alone(&id, &node)),
     };
-    Member { agent: id, address, attributes, declared, node }
+    Member { agent: id, address, attributes, declared, node, asked_at, identity }
 }
 
 /// What the agent at `address` says about its node, if it does so in time.
-async fn answer(world: &World, address: &str) -> Option<NodeInfo> {
+pub(super) async fn look(world: &World, address: &str) -> Looked {
     tokio::select! {
         biased;
-        answer = world.agents.node(address) => answer.ok(),
-        () = world.clock.sleep(PATIENCE) => None,
+        answer = world.agents.node(address) => match answer {
+            Ok(info) => Looked::Says(Box::new(info)),
+            Err(error) if error.retryable() => Looked::Silent(error.to_string()),
+            Err(error) => Looked::Unreadable(error.to_string()),
+        },
+        () = world.clock.sleep(PATIENCE) => {
+            Looked::Silent(format!("{address} did not answer within {} s", PATIENCE.as_secs()))
+        }
     }
 }
 
@@ -174,11 +280,21 @@ fn fits(attributes: &Map<String, Value>, node: &Value) -> bool {
 /// What is kept of an agent that says more than that.
 fn status_alone(agent: &AgentId, node: &Value) -> Value {
     tracing::warn!(%agent, "the agent says more about its node than is kept");
+    let mut kept = Map::new();
     match node.get("node_status") {
-        Some(Value::String(word)) => json!({"node_status": word}),
-        Some(_) => json!({"node_status": {"UNKNOWN": "the agent says too much to keep it"}}),
-        None => Value::Null,
+        Some(Value::String(word)) => drop(kept.insert("node_status".to_owned(), json!(word))),
+        Some(_) => {
+            let unknown = json!({"UNKNOWN": "the agent says too much to keep it"});
+            kept.insert("node_status".to_owned(), unknown);
+        }
+        None => {}
     }
+    // Who it is has to be compared all the same.
+    if let Some(Value::String(id)) = node.get("node_id") {
+        let id: String = id.chars().take(MAX_NODE_ID_CHARS).collect();
+        kept.insert("node_id".to_owned(), json!(id));
+    }
+    Value::Object(kept)
 }
 
 /// Asks agents again, for a strategy.
@@ -192,13 +308,13 @@ pub(super) async fn refresh(world: &World, agents: Vec<AskAgain>) -> Input {
 
 async fn ask_again(world: &World, asked: AskAgain) -> Refreshed {
     let AskAgain { seq: agent, agent: id, address, attributes: known, declared } = asked;
-    let info = answer(world, &address).await;
+    let looked = look(world, &address).await;
     let seen_at = Some(world.clock.now());
-    let Some(NodeInfo { attributes, raw, .. }) = info else {
+    let Looked::Says(info) = looked else {
         let about = About { attributes: known, node: Arc::default(), seen_at };
         return Refreshed { agent, about };
     };
-    let mut attributes = attributes;
+    let NodeInfo { mut attributes, raw, .. } = *info;
     attributes.extend(Map::clone(&declared));
     let about = match fits(&attributes, &raw) {
         true => About { attributes: attributes.into(), node: raw.into(), seen_at },

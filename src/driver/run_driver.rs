@@ -216,6 +216,7 @@ impl RunDriver {
                 Effect::Activate(activate) => effects.activate(*activate),
                 Effect::Perform(perform) => effects.perform(*perform),
                 Effect::Check { key, address, noticed } => effects.check(key, address, noticed),
+                Effect::Look { key, agent, address } => effects.look(key, agent, address),
                 Effect::Abandon(key) => effects.abandon(key),
                 Effect::WakeAt(at) => effects.wake_at(at),
                 Effect::Plan { plugin, input } => question = Some((plugin, input)),
@@ -228,8 +229,10 @@ impl RunDriver {
                     // Later stages know the agents that they go over again.
                     let is_first = machine.run().progress.stage.index == 0;
                     let knows = (!is_first).then(|| known_members(machine.records()));
+                    let (selection, inbox) = (machine.selection(), effects.inbox());
+                    let asking = members::Asking { selection, inbox };
                     effects.answer(async move {
-                        members::load(&world, following, &snapshot, knows).await
+                        members::load(&world, following, &snapshot, knows, asking).await
                     });
                 }
                 Effect::Refresh(agents) => {

@@ -54,7 +54,7 @@ fn resolve(file: ClusterFile, problems: &mut Vec<Problem>) -> Cluster {
         if address.is_none() {
             bad("address", "not a valid address", &agent.address, names::ADDRESS_EXPECTED);
         }
-        let address = address.unwrap_or_default().to_owned();
+        let address = address.unwrap_or_default();
         if let Some(other) = ids.insert(agent.id.clone(), index) {
             let message = format!("agent {other} of the list has the same identifier");
             problems.push(Problem::new(code::DUPLICATE, path("id"), message).found(&agent.id));
@@ -66,7 +66,8 @@ fn resolve(file: ClusterFile, problems: &mut Vec<Problem>) -> Cluster {
             let message = format!("agent {other} of the list has the same address");
             problems.push(Problem::new(code::DUPLICATE, path("address"), message).found(&address));
         }
-        ClusterAgent { id: AgentId(agent.id), address, attributes: agent.attributes }
+        let (attributes, identity) = (agent.attributes, agent.identity);
+        ClusterAgent { id: AgentId(agent.id), address, attributes, identity }
     });
     let agents = agents.collect();
     let discovery = spec.discovery.map(|file| discovery(file, problems));
@@ -79,7 +80,7 @@ fn discovery(file: DiscoveryFile, problems: &mut Vec<Problem>) -> Discovery {
         let problem = Problem::new(code::BAD_VALUE, format!("/spec/discovery/{key}"), message);
         problems.push(problem.found(format!("{found:?}")).expected(expected));
     };
-    let url = names::parse_address(&file.url).map(str::to_owned).unwrap_or_else(|| {
+    let url = names::parse_address(&file.url).unwrap_or_else(|| {
         bad("url", "not a valid address", &file.url, names::ADDRESS_EXPECTED);
         String::new()
     });

@@ -8,7 +8,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::model::{Approval, BudgetScope, Concurrency, OnAdded, OnError, OnExceeded, OnRemoved};
+use super::model::{
+    Approval, BudgetScope, Concurrency, Identity, OnAdded, OnError, OnExceeded, OnRemoved,
+};
 use super::names::{LABEL_PATTERN, PLAYBOOK_NAME_PATTERN};
 use super::units::{DURATION_PATTERN, amount_schema};
 
@@ -331,6 +333,11 @@ pub(super) struct AgentFile {
     #[serde(default)]
     #[schemars(schema_with = "attributes_schema")]
     pub(super) attributes: Map<String, Value>,
+    /// Whether the `node_id` that the agent says has to be this identifier: `check`, or `ignore`;
+    /// `check` when absent. An agent that says another one fails (`wrong-node`), and nothing is sent
+    /// to it.
+    #[serde(default)]
+    pub(super) identity: Identity,
 }
 
 fn attributes_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {

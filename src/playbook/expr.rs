@@ -139,35 +139,13 @@ impl Expr {
 
     /// Its value. What it costs grows with what the expression looks at, not with the scope.
     pub fn eval(&self, scope: &Scope<'_>) -> Result<Value, ExprError> {
-        let failed = |message: String| ExprError::failed(&self.source, message);
         let Compiled { ast, facts } = &*self.compiled;
-        let mut context = empty_context();
-        let mut size = facts.elements + 1;
-        if let Use::Keys(roots) = &facts.uses {
-            for (name, uses) in roots {
-                if let Some(value) = scope.root(name) {
-                    context.add_variable_as_val(name.as_str(), bind::bind(value, uses, &mut size));
-                }
-            }
-        }
-        let size = size.saturating_mul(facts.additions + 1);
-        let work = size.saturating_pow(facts.power).saturating_mul(facts.nodes);
-        if facts.power > 0 && work.saturating_mul(self.repeated(scope)) > MAX_WORK {
-            let message = format!("it would take too long: it loops over about {size} values");
-            return Err(failed(message));
-        }
-        let value = cel::Value::resolve(ast, &context).map_err(|error| failed(explain(&error)))?;
-        bind::to_json(&value).map_err(failed)
+        eval(ast, facts, scope).map_err(|message| ExprError::failed(&self.source, message))
     }
 
-    /// The size of what its loops go through each time, at least 1.
-    fn repeated(&self, scope: &Scope<'_>) -> u64 {
-        let Use::Keys(roots) = &self.compiled.facts.repeated else { return u64::MAX };
-        let sizes = roots.iter().filter_map(|(name, uses)| {
-            let value = scope.root(name)?;
-            Some(bind::size(value, uses))
-        });
-        sizes.sum::<u64>().max(1)
+    /// Its syntax tree.
+    pub(super) fn ast(&self) -> &cel::IdedExpr {
+        &self.compiled.ast
     }
 
     /// Its value, which must be true or false.
@@ -185,9 +163,39 @@ impl Expr {
     }
 
     /// The paths into the scope that it looks at: `["agent", "attributes", "role"]`.
-    pub(super) fn paths(&self) -> Vec<Vec<&str>> {
+    pub(crate) fn paths(&self) -> Vec<Vec<&str>> {
         self.compiled.facts.uses.paths()
     }
+}
+
+/// The value of an expression of which `facts` is known, or of a part of one; what went wrong else.
+pub(super) fn eval(ast: &cel::IdedExpr, facts: &Facts, scope: &Scope<'_>) -> Result<Value, String> {
+    let mut context = empty_context();
+    let mut size = facts.elements + 1;
+    if let Use::Keys(roots) = &facts.uses {
+        for (name, uses) in roots {
+            if let Some(value) = scope.root(name) {
+                context.add_variable_as_val(name.as_str(), bind::bind(value, uses, &mut size));
+            }
+        }
+    }
+    let size = size.saturating_mul(facts.additions + 1);
+    let work = size.saturating_pow(facts.power).saturating_mul(facts.nodes);
+    if facts.power > 0 && work.saturating_mul(repeated(facts, scope)) > MAX_WORK {
+        return Err(format!("it would take too long: it loops over about {size} values"));
+    }
+    let value = cel::Value::resolve(ast, &context).map_err(|error| explain(&error))?;
+    bind::to_json(&value)
+}
+
+/// The size of what the loops of an expression go through each time, at least 1.
+fn repeated(facts: &Facts, scope: &Scope<'_>) -> u64 {
+    let Use::Keys(roots) = &facts.repeated else { return u64::MAX };
+    let sizes = roots.iter().filter_map(|(name, uses)| {
+        let value = scope.root(name)?;
+        Some(bind::size(value, uses))
+    });
+    sizes.sum::<u64>().max(1)
 }
 
 /// A context with the functions of CEL and no variables.

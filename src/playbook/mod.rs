@@ -22,6 +22,7 @@ mod fields;
 mod model;
 mod names;
 mod params;
+mod partly;
 mod plugin_info;
 mod problem;
 mod read;
@@ -53,8 +54,8 @@ pub use expr::{Expr, ExprError, MAX_EXPR_BYTES, MAX_WORK, Scope};
 pub use fields::{Allowed, Field, UnknownField, explain_field};
 pub use model::{
     Amount, Approval, Budget, BudgetScope, Cluster, ClusterAgent, Concurrency, Discovery, Grants,
-    Membership, OnAdded, OnError, OnExceeded, OnRemoved, Playbook, PluginKind, PluginPin, Retry,
-    Stage, Step, StrategyUse, Tls, Vcs,
+    Identity, Membership, OnAdded, OnError, OnExceeded, OnRemoved, Playbook, PluginKind, PluginPin,
+    Retry, Stage, Step, StrategyUse, Tls, Vcs,
 };
 pub(crate) use names::{ADDRESS_EXPECTED, IDENTIFIER_EXPECTED, is_identifier, parse_address};
 pub use params::{MAX_PARAMS_BYTES, check_params};

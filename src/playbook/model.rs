@@ -323,6 +323,33 @@ pub struct ClusterAgent {
     pub address: String,
     /// Attributes that count over those that the agent reports: strings, numbers, booleans or null.
     pub attributes: Map<String, Value>,
+    /// Whether what answers at the address has to be the agent.
+    #[serde(default, skip_serializing_if = "Identity::is_checked")]
+    pub identity: Identity,
+}
+
+/// Whether what answers at an agent's address has to be that agent: whether the `node_id` that it says is
+/// compared with the agent's identifier before anything is sent to it.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Identity {
+    /// It has to be; one that says no `node_id` can't be compared, and takes part.
+    #[default]
+    Check,
+    /// Whatever it says.
+    Ignore,
+}
+
+impl Identity {
+    /// Whether it is compared.
+    pub const fn is_checked(&self) -> bool {
+        match self {
+            Self::Check => true,
+            Self::Ignore => false,
+        }
+    }
 }
 
 /// A Replicante platform that is asked for the agents of a cluster.

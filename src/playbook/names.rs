@@ -1,5 +1,7 @@
 //! Names of things, and addresses of agents.
 
+use url::{Host, Url};
+
 /// What a name looks like: a DNS label.
 pub(super) const LABEL_PATTERN: &str = "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$";
 
@@ -45,8 +47,10 @@ pub(super) fn is_action_pattern(text: &str) -> bool {
     text == "*" || is_action_kind(text.strip_suffix('*').unwrap_or(text))
 }
 
-/// Reads the base URL of an agent's API: the text without a slash at its end.
-pub(crate) fn parse_address(text: &str) -> Option<&str> {
+/// Reads the base URL of an agent's API. All spellings of one address give the same text: that which the
+/// HTTP client makes of it (host in lower case, IPv4 and IPv6 in their short forms, no default port, no
+/// `.` or `..` in the path), without a dot at the end of the host and a slash at the end of the path.
+pub(crate) fn parse_address(text: &str) -> Option<String> {
     let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"))?;
     let fits = |b: u8| b.is_ascii_graphic() && !b"?#@\"<>\\^`{|}".contains(&b);
     if text.len() > MAX_ADDRESS || !rest.bytes().all(fits) {
@@ -68,7 +72,22 @@ pub(crate) fn parse_address(text: &str) -> Option<&str> {
         Some(number) => number.parse::<u16>().is_ok_and(|n| n > 0 && !number.starts_with('+')),
         None => port.is_empty(),
     };
-    (!host.is_empty() && port_fits).then(|| text.trim_end_matches('/'))
+    if host.is_empty() || !port_fits {
+        return None;
+    }
+    let url = Url::parse(text).ok()?;
+    let host = match url.host()? {
+        // A name is the same with the root's dot at its end.
+        Host::Domain(name) => name.strip_suffix('.').unwrap_or(name).to_owned(),
+        Host::Ipv4(address) => address.to_string(),
+        Host::Ipv6(address) => match address.to_ipv4_mapped() {
+            Some(address) => address.to_string(),
+            None => format!("[{address}]"),
+        },
+    };
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    let path = url.path().trim_end_matches('/');
+    (!host.is_empty()).then(|| format!("{}://{host}{port}{path}", url.scheme()))
 }
 
 /// What the origin of an HTTP server may be, for people.
@@ -77,8 +96,8 @@ pub(super) const ORIGIN_EXPECTED: &str = "http:// or https://, a host, and perha
 /// Reads the origin of an HTTP server: an address without a path.
 pub(super) fn parse_origin(text: &str) -> Option<String> {
     let origin = parse_address(text)?;
-    let (_, authority) = origin.split_once("//")?;
-    (!authority.contains(['/', '*'])).then(|| origin.to_ascii_lowercase())
+    let fits = origin.split_once("//").is_some_and(|(_, host)| !host.contains(['/', '*']));
+    fits.then_some(origin)
 }
 
 /// The longest path of a file, as systems have it.
@@ -99,11 +118,11 @@ mod tests {
 
     #[test]
     fn addresses_are_plain_base_urls() {
-        let same = ["http://10.0.0.11:8000", "https://a.example/agents/1", "http://[::1]:80"];
+        let same = ["http://10.0.0.11:8000", "https://a.example/agents/1", "http://[::1]:81"];
         for good in same {
-            assert_eq!(parse_address(good), Some(good));
+            assert_eq!(parse_address(good).as_deref(), Some(good));
         }
-        assert_eq!(parse_address("http://a/b//"), Some("http://a/b"));
+        assert_eq!(parse_address("http://a/b//").as_deref(), Some("http://a/b"));
         let bad = ["", "a:80", "ftp://a", "http://", "http:///x", "http://a:0", "http://a:99999"];
         let worse =
             ["http://u@a", "http://a?x", "http://a#x", "http://a b", "http://[x]", "http://a:+1"];
@@ -111,6 +130,62 @@ mod tests {
             assert_eq!(parse_address(bad), None, "{bad}");
         }
         assert_eq!(parse_address(&format!("http://a/{}", "x".repeat(MAX_ADDRESS))), None);
+    }
+
+    #[test]
+    fn all_spellings_of_an_address_are_one() {
+        let table: [(&str, &[&str]); 7] = [
+            (
+                "http://a.example",
+                &[
+                    "http://A.Example",
+                    "http://a.example:80",
+                    "http://a.example.",
+                    "http://a.example:0080/",
+                    "http://a.example.:80//",
+                    "http://%61.example",
+                ],
+            ),
+            ("https://a.example", &["https://a.example:443", "https://A.EXAMPLE.:443/"]),
+            ("http://a.example:443", &["http://a.example:0443"]),
+            (
+                "http://127.0.0.1",
+                &[
+                    "http://127.1",
+                    "http://0177.0.0.1",
+                    "http://0x7f.1",
+                    "http://2130706433",
+                    "http://127.0.0.01",
+                    "http://127.0.0.1.",
+                    "http://[::ffff:127.0.0.1]",
+                    "http://[::ffff:7f00:1]:80",
+                ],
+            ),
+            (
+                "http://[::1]:8000",
+                &[
+                    "http://[::0001]:8000",
+                    "http://[0:0::1]:08000/",
+                    "http://[0000:0000:0000:0000:0000:0000:0000:0001]:8000",
+                ],
+            ),
+            ("http://[fe80::a]", &["http://[FE80::A]:80"]),
+            ("http://a/b/c", &["http://a/b/./c", "http://a/x/../b/c/", "http://a:80/b/c/."]),
+        ];
+        for (normal, spellings) in table {
+            for spelling in spellings.iter().chain([&normal]) {
+                assert_eq!(parse_address(spelling).as_deref(), Some(normal), "{spelling}");
+            }
+        }
+        // The case of a path tells two apart, and so do http and https.
+        for other in ["http://a/B/c", "https://a/b/c", "http://a:81/b/c", "http://a/b//c"] {
+            assert_ne!(parse_address(other).as_deref(), Some("http://a/b/c"), "{other}");
+        }
+        for bad in ["http://.", "http://256.0.0.1", "http://1.2.3.4.5", "http://a.1", "http://0x"] {
+            let read = parse_address(bad);
+            let again = read.as_deref().map(parse_address);
+            assert!(again.is_none_or(|again| again == read), "{bad}: {read:?}");
+        }
     }
 
     #[test]

@@ -84,10 +84,10 @@ pub(super) fn agent_error(error: CallError) -> AgentError {
     match error {
         CallError::Failed(message) => AgentError::Failed(message),
         CallError::Refused(message) => AgentError::Refused(message),
-        // The interface of steps has no word of its own for an answer that can't be read.
-        CallError::Unreachable(message) | CallError::Malformed(message) => {
-            AgentError::Unreachable(message)
-        }
+        // The interface of steps has no words of its own for these.
+        CallError::Unreachable(message)
+        | CallError::Malformed(message)
+        | CallError::WrongNode(message) => AgentError::Unreachable(message),
         CallError::NotTaken(message) => {
             AgentError::Unreachable(format!("{message}; no action is out"))
         }

@@ -267,6 +267,7 @@ pub(super) fn is_limit(reason: FailureReason) -> bool {
         | FailureReason::Refused
         | FailureReason::Malformed
         | FailureReason::Unreachable
+        | FailureReason::WrongNode
         | FailureReason::ActionLost
         | FailureReason::StepFailed
         | FailureReason::TimedOut

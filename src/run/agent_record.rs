@@ -12,6 +12,7 @@ use super::late::LateEnd;
 use super::notice::Notice;
 use super::status::AgentState;
 use super::time::Timestamp;
+use crate::playbook::Identity;
 
 /// The state of one agent in one run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -37,6 +38,17 @@ pub struct AgentRecord {
     /// them.
     #[serde(default, skip_serializing_if = "is_empty")]
     pub declared: Arc<Map<String, Value>>,
+    /// Whether what answers at the address has to be the agent.
+    #[serde(default, skip_serializing_if = "Identity::is_checked")]
+    pub identity: Identity,
+    /// When what answers at the address was last found to be the agent, or to say nothing about that;
+    /// none: it is compared before anything is sent there.
+    #[serde(default)]
+    pub identified_at: Option<Timestamp>,
+    /// Whether it is not known if the stage selects the agent: its selection looks at what only the node
+    /// says, and that did not answer, or another one did.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub undecided: bool,
     /// State in the present stage.
     pub state: AgentState,
     /// Index of the present stage.
@@ -187,6 +199,9 @@ impl AgentRecord {
             node: Arc::default(),
             node_seen_at: None,
             declared: Arc::default(),
+            identity: Identity::Check,
+            identified_at: None,
+            undecided: false,
             state: AgentState::Pending,
             stage: 0,
             step: 0,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::agent_record::{AgentRecord, FailureReason};
-use super::ids::{AgentSeq, Digest, RunId};
+use super::ids::{AgentId, AgentSeq, Digest, RunId};
 use super::membership::MassAbsence;
 use super::notice::Silent;
 use super::outcome::{Gone, PassedOver};
@@ -303,6 +303,25 @@ pub struct StageProgress {
     /// Whether that retry does what ended well late again.
     #[serde(default)]
     pub retrying_again: bool,
+    /// Agents that are asked again before the stage begins, since they did not answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unanswered: Option<Unanswered>,
+}
+
+/// Agents that do not answer, and whose selection depends on what they would say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Unanswered {
+    /// How many there are.
+    pub agents: u32,
+    /// Some of them.
+    pub first: Vec<AgentId>,
+    /// Until when they are asked again; then the stage begins, and they take part as unreachable.
+    pub until: Timestamp,
+}
+
+impl Unanswered {
+    /// Agents that are named: with more nobody reads it to its end.
+    pub const NAMED: usize = 4;
 }
 
 /// What a strategy asked for after its last decision, as far as the host still has to act on it.

@@ -60,6 +60,8 @@ pub enum FailureReason {
     Malformed,
     /// The agent could not be reached until the deadline.
     Unreachable,
+    /// What answers at the agent's address says that it is another node: nothing was sent to it.
+    WrongNode,
     /// The agent no longer knows an action that it had accepted.
     ActionLost,
     /// The step itself gave an error.
@@ -92,11 +94,12 @@ pub enum FailureReason {
 
 impl FailureReason {
     /// Every reason.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::ActionFailed,
         Self::Refused,
         Self::Malformed,
         Self::Unreachable,
+        Self::WrongNode,
         Self::ActionLost,
         Self::StepFailed,
         Self::TimedOut,
@@ -120,6 +123,7 @@ impl FailureReason {
             Self::Refused => "refused",
             Self::Malformed => "malformed",
             Self::Unreachable => "unreachable",
+            Self::WrongNode => "wrong-node",
             Self::ActionLost => "action-lost",
             Self::StepFailed => "step-failed",
             Self::TimedOut => "timed-out",

@@ -345,7 +345,8 @@ impl CallError {
             | Self::Refused(_)
             | Self::NotTaken(_)
             | Self::Lost(_)
-            | Self::TimedOut(_) => false,
+            | Self::TimedOut(_)
+            | Self::WrongNode(_) => false,
         }
     }
 
@@ -358,6 +359,7 @@ impl CallError {
             Self::Unreachable(_) | Self::NotTaken(_) => FailureReason::Unreachable,
             Self::Lost(_) => FailureReason::ActionLost,
             Self::TimedOut(_) => FailureReason::TimedOut,
+            Self::WrongNode(_) => FailureReason::WrongNode,
         }
     }
 }
@@ -426,6 +428,10 @@ pub enum CallError {
     /// The time of the call ran out.
     #[error("timed out: {0}")]
     TimedOut(String),
+    /// What answers at the agent's address says that it is another node, and nothing was sent to it. No
+    /// step sees this one: the host fails the agent.
+    #[error("wrong node: {0}")]
+    WrongNode(String),
 }
 
 #[cfg(test)]

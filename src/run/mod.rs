@@ -11,6 +11,7 @@ mod decision;
 mod document;
 mod failure;
 mod history;
+mod identity;
 mod ids;
 mod journal;
 mod late;
@@ -35,8 +36,10 @@ pub use decision::{
 };
 pub use document::{
     Loaded, PlannedNext, Progress, ReasonCode, RetryOf, Run, Snapshot, StageProgress, StatusReason,
+    Unanswered,
 };
 pub use history::{Asked, Happened, LogLevel, LogLine, PluginLine, RunEvent};
+pub use identity::WrongNode;
 pub use ids::{
     AgentId, AgentSeq, AttemptKey, CommandId, Digest, DigestError, EngineId, RunId, SentAction,
 };
@@ -44,7 +47,8 @@ pub use journal::{
     Answer, Answered, Call, CallError, CallName, Journal, NodeInfo, Pending, Taken, canonical,
 };
 pub use late::LateEnd;
-pub use machine::{IllegalInput, Machine};
+
+pub use machine::{IllegalInput, Machine, Selection};
 pub use membership::{
     ABSENCES, Difference, Follower, Heard, KnownAgent, LastAnswer, LeftOut, MASS_PERCENT,
     MAX_ATTRIBUTE_CHARS, MAX_CHANGED, MAX_FOUND, MAX_TOLD, MassAbsence, Members, Membership,
@@ -57,8 +61,8 @@ pub use start::{new_retry, new_run};
 pub use status::{AgentState, RunStatus, UnknownWord};
 pub use time::{Millis, Timestamp, TimestampError};
 pub use transition::{
-    Activate, Activation, ActivationEnd, AskAgain, Effect, Input, Member, Perform, PlanFailure,
-    Refreshed, Transition, Writes,
+    Activate, Activation, ActivationEnd, AskAgain, Effect, Input, Look, Looked, Member, Perform,
+    PlanFailure, Refreshed, Transition, Writes,
 };
 pub use why::{
     ActionOut, Explanation, InFlight, Known, NextCommand, OpenAttempt, explain, most_telling,

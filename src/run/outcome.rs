@@ -128,6 +128,7 @@ impl FailureReason {
             | Self::BadArguments => true,
             Self::ActionFailed
             | Self::Unreachable
+            | Self::WrongNode
             | Self::ActionLost
             | Self::StepFailed
             | Self::TimedOut

@@ -243,6 +243,8 @@ impl RosterAt {
             self.stage += 1;
         }
         let steps = self.snapshot.playbook.stages.get(usize::from(self.stage));
+        let first = steps.and_then(|stage| stage.steps.first());
+        let first = first.map(|step| step.name.clone()).unwrap_or_default();
         let steps = steps.map(|stage| stage.steps.len()).ok_or_else(|| {
             let stages = self.snapshot.playbook.stages.len();
             wrong(event, format!("stage number {}", self.stage), format!("one of {stages}"))
@@ -262,7 +264,12 @@ impl RosterAt {
         record.stage = stage;
         (record.batch, record.batch_label) = (None, None);
         (record.error, record.started_at) = (None, None);
-        record.skip_reason = why.cloned();
+        record.skip_reason = why.filter(|_| to != AgentState::Failed).cloned();
+        if to == AgentState::Failed
+            && let Some((reason, message)) = why.and_then(|why| read_failure(why))
+        {
+            record.error = Some(Failure { reason, message, step: first, at: event.at });
+        }
         let goes_on = matches!(to, AgentState::Pending | AgentState::Added);
         record.ended_at = (!goes_on).then_some(event.at);
         record.state = to;

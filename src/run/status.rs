@@ -170,9 +170,11 @@ impl AgentState {
     /// The states that may follow this one: the transition table.
     pub const fn next(self) -> &'static [Self] {
         match self {
-            Self::Added => &[Self::Pending, Self::Skipped, Self::Removed],
+            // Whether the stage selects it can't be known.
+            Self::Added => &[Self::Pending, Self::Failed, Self::Skipped, Self::Removed],
             Self::Pending => &[Self::Running, Self::Skipped, Self::Removed],
-            Self::Running => &[Self::Done, Self::Failed, Self::Removed],
+            // That it is not selected may be known only now.
+            Self::Running => &[Self::Done, Self::Failed, Self::Skipped, Self::Removed],
             Self::Done | Self::Skipped => &[Self::Removed],
             Self::Failed => &[Self::Pending, Self::Removed],
             Self::Removed => &[Self::Added],

@@ -7,15 +7,16 @@ use serde_json::{Map, Value};
 use super::agent_record::{About, AgentRecord, FailureReason};
 use super::command::Command;
 use super::decision::{Decision, PlanInput};
-use super::document::Progress;
+use super::document::{Progress, Unanswered};
 use super::history::{LogLine, PluginLine, RunEvent};
+use super::identity::WrongNode;
 use super::ids::{AgentId, AgentSeq, AttemptKey, Digest, RunId};
 use super::journal::{Answer, Call, CallError, Journal, NodeInfo};
 use super::membership::{MassAbsence, MembershipChange};
 use super::notice::Notice;
 use super::outcome::Gone;
 use super::time::Timestamp;
-use crate::playbook::Grants;
+use crate::playbook::{Grants, Identity};
 
 /// Something that the run must take notice of.
 #[derive(Clone, Debug)]
@@ -39,6 +40,8 @@ pub enum Input {
         /// The others.
         gone: Gone,
     },
+    /// Some members do not answer, and are asked again before [`Input::Members`] comes.
+    MembersUnanswered(Unanswered),
     /// The members could not be worked out.
     MembersFailed(String),
     /// What the agents of [`Effect::Refresh`] say now: each of them once, in any order.
@@ -90,6 +93,8 @@ pub enum Input {
         /// What it says about its node.
         info: Result<NodeInfo, CallError>,
     },
+    /// What an agent says, asked by [`Effect::Look`].
+    Looked(Look),
     /// How the members of the cluster differ from those that the run knows.
     Membership(MembershipChange),
     /// A person's command.
@@ -115,6 +120,36 @@ pub struct Member {
     pub declared: Map<String, Value>,
     /// What `info/node` said; null when the agent did not answer.
     pub node: Value,
+    /// When it was asked, whether or not it answered; none: just now.
+    pub asked_at: Option<Timestamp>,
+    /// Whether what answers at the address has to be the agent.
+    pub identity: Identity,
+}
+
+/// One look at an agent's node before its next step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Look {
+    /// The last attempt of the step that comes next; its number is 0 when there was none.
+    pub key: AttemptKey,
+    /// Base URL that was asked.
+    pub address: String,
+    /// When it was.
+    pub at: Timestamp,
+    /// What came of it.
+    pub looked: Looked,
+    /// Whether the Cluster object wants the agent compared, as it is now; none where that is not known.
+    pub identity: Option<Identity>,
+}
+
+/// What came of one look at an agent's node.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Looked {
+    /// It answered.
+    Says(Box<NodeInfo>),
+    /// It answered something that says nothing about its node; with what happened, for people.
+    Unreadable(String),
+    /// No answer came; with what happened, for people.
+    Silent(String),
 }
 
 /// An agent to ask about its node.
@@ -252,6 +287,16 @@ pub enum Effect {
         /// What was noticed of it before, by an engine that crashed or lost the run.
         noticed: Option<Notice>,
     },
+    /// Look once at an agent's node before its next step, and answer with [`Input::Looked`]. One that
+    /// does not answer is not asked again.
+    Look {
+        /// The last attempt of the step that comes next; its number is 0 when there was none.
+        key: AttemptKey,
+        /// The agent.
+        agent: AgentId,
+        /// Base URL of its API.
+        address: String,
+    },
     /// Perform a call and answer with [`Input::Answered`].
     Perform(Box<Perform>),
     /// Answer with [`Input::Woken`] at that moment. A later one of these replaces this.
@@ -288,6 +333,27 @@ pub struct Activate {
     pub stage: String,
 }
 
+impl Perform {
+    /// The agent, where what answers at the address has to be it.
+    pub fn expects(&self) -> Option<&AgentId> {
+        match self.identity {
+            Identity::Check => Some(&self.agent),
+            Identity::Ignore => None,
+        }
+    }
+
+    /// What the agent said about its node, unless it was another that did.
+    ///
+    /// # Errors
+    /// [`CallError::Unreachable`] with what answered.
+    pub fn of_its_agent(&self, info: NodeInfo) -> Result<NodeInfo, CallError> {
+        match self.expects().map_or(Ok(()), |id| WrongNode::check(id, &self.address, &info.raw)) {
+            Ok(()) => Ok(info),
+            Err(wrong) => Err(CallError::Unreachable(wrong.to_string())),
+        }
+    }
+}
+
 /// A call to perform.
 #[derive(Clone, Debug)]
 pub struct Perform {
@@ -311,4 +377,9 @@ pub struct Perform {
     pub look_only: bool,
     /// What was noticed of the call before.
     pub noticed: Option<Notice>,
+    /// Whether what answers at the address has to be the agent, which an answer that says another
+    /// `node_id` is not.
+    pub identity: Identity,
+    /// Whether it has to be compared before anything is sent.
+    pub unidentified: bool,
 }

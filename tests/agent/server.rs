@@ -159,7 +159,7 @@ async fn a_command_is_followed_to_its_payload_and_runs_once() {
     assert_eq!(payload, Ok(expected.clone()));
     assert_eq!(accepted.load(Ordering::SeqCst), 1);
     // An engine that crashed after that takes the call up again.
-    let again = Start { again: true, accepted: false, look_only: false };
+    let again = Start { again: true, ..Start::default() };
     let payload = run_action(&ctx, &address, &request, again, || (), async || true).await;
     assert_eq!(payload, Ok(expected));
     assert_eq!(until_final(&address, ID).await["executions"], 1);
@@ -214,7 +214,7 @@ async fn failures_refusals_and_losses_arrive_as_such() {
     let ctx = context();
     let run = async |id: u128, kind: &str, accepted: bool| {
         let request = request(Uuid::from_u128(id), kind, Value::Null);
-        let start = Start { again: accepted, accepted, look_only: false };
+        let start = Start { again: accepted, accepted, ..Start::default() };
         run_action(&ctx, &address, &request, start, || (), async || true).await.unwrap_err()
     };
     let failed = "the command ended with exit status: 4: no disk".to_owned();
@@ -238,7 +238,7 @@ async fn the_node_is_told_and_its_status_waited_for() {
     assert_eq!((node.status.as_str(), &node.attributes["zone"]), ("UNKNOWN", &json!("a")));
     let healthy = vec!["HEALTHY".to_owned()];
     let now = ctx.clock.now();
-    let waited = wait_status(&ctx, &address, &healthy, now, Millis::from_secs(60));
+    let waited = wait_status(&ctx, &address, &healthy, now, Millis::from_secs(60), None);
     let change = async { std::fs::write(&status, "HEALTHY").unwrap() };
     assert_eq!(tokio::join!(waited, change).0, Ok("HEALTHY".to_owned()));
     agent.stop().await.unwrap();

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::wildcard_enum_match_arm)]
 
 mod again;
+mod answers;
 mod behind;
 mod discovery;
 #[path = "../support/engine.rs"]

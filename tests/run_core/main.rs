@@ -5,6 +5,7 @@
 
 mod approval;
 mod door;
+mod identity;
 mod last_word;
 mod late;
 mod mass_absence;

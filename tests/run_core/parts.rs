@@ -1,9 +1,9 @@
 //! What a history is made of: the playbook, the members, and what the step does.
 
 use replibook::playbook::{
-    Amount, Approval, Budget, BudgetScope, Concurrency, Expr, Grants, Membership, OnAdded, OnError,
-    OnExceeded, OnRemoved, Playbook, PluginKind, PluginPin, Retry, Stage, Step, StrategyUse,
-    Template,
+    Amount, Approval, Budget, BudgetScope, Concurrency, Expr, Grants, Identity, Membership,
+    OnAdded, OnError, OnExceeded, OnRemoved, Playbook, PluginKind, PluginPin, Retry, Stage, Step,
+    StrategyUse, Template,
 };
 use replibook::run::{
     Activate, Activation, ActivationEnd, AgentId, Answer, Call, Digest, Gone, Member, Millis,
@@ -169,6 +169,8 @@ pub(crate) fn member(agent: &str) -> Member {
         attributes: Map::new(),
         declared: Map::new(),
         node: Value::Null,
+        asked_at: None,
+        identity: Identity::Check,
     }
 }
 

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use replibook::playbook::Stage;
 use replibook::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, Answer, AttemptKey, Call, CallError, Command,
-    CommandId, Decision, Effect, Input, Journal, Loaded, MAX_START, Machine, Next, NodeInfo,
-    Progress, Roster, Run, RunEvent, RunId, RunStatus, Snapshot, Timestamp, Transition, Verb,
+    CommandId, Decision, Effect, Input, Journal, Loaded, Look, Looked, MAX_START, Machine, Member,
+    Next, NodeInfo, Progress, Roster, Run, RunEvent, RunId, RunStatus, Snapshot, Timestamp,
+    Transition, Verb,
 };
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -48,6 +50,14 @@ pub(crate) struct World {
     pub(crate) unreachable: bool,
     /// What agents answer, as it comes, one after the other; empty: what the work needs.
     pub(crate) says: Vec<Vec<u8>>,
+    /// The node that answers in the place of every agent.
+    pub(crate) answers_as: Option<String>,
+    /// The role that nodes say when they are looked at.
+    pub(crate) role: String,
+    /// How often they were.
+    pub(crate) looked: u32,
+    /// The members of the stages to come, where they are not just so many.
+    stages: Vec<Vec<Member>>,
     /// Members from now on.
     pub(crate) members: usize,
     setup: Setup,
@@ -75,13 +85,27 @@ pub(crate) struct World {
     loads: u32,
 }
 
+fn says(node: &str, role: &str) -> Looked {
+    let raw = json!({"node_id": node});
+    let attributes = Map::from_iter([("role".to_owned(), json!(role))]);
+    let status = "UP".to_owned();
+    Looked::Says(Box::new(NodeInfo { status, attributes, raw }))
+}
+
 impl World {
     pub(crate) fn new(setup: Setup) -> Self {
+        Self::with(setup, |_| {})
+    }
+
+    /// The same with stages that are changed.
+    pub(crate) fn with(setup: Setup, change: impl Fn(&mut Stage)) -> Self {
+        let mut playbook = playbook(&setup);
+        playbook.stages.iter_mut().for_each(change);
         let status = if setup.approval { RunStatus::PendingApprove } else { RunStatus::Pending };
         let run = Run {
             snapshot: Arc::new(Snapshot {
                 id: RunId(Uuid::from_u128(7)),
-                playbook: playbook(&setup),
+                playbook,
                 params: Map::new(),
                 cluster: "c".to_owned(),
                 retry_of: setup.retry_of(),
@@ -99,6 +123,10 @@ impl World {
             accepted_absences: 0,
             unreachable: false,
             says: Vec::new(),
+            answers_as: None,
+            role: "a".to_owned(),
+            looked: 0,
+            stages: Vec::new(),
             members: setup.agents,
             setup,
             run,
@@ -149,6 +177,24 @@ impl World {
     /// Lets the next `count` actions fail.
     pub(crate) fn fail_next(&mut self, count: u32) {
         self.failures_to_come = count;
+    }
+
+    /// Lets the run begin its next stage with these members.
+    pub(crate) fn take_members(&mut self, members: Vec<Member>) {
+        self.stages.push(members);
+    }
+
+    /// The same of the stage after that.
+    pub(crate) fn take_later(&mut self, members: Vec<Member>) {
+        self.stages.push(members);
+    }
+
+    /// Performs effects until an agent is to be looked at.
+    pub(crate) fn until_look(&mut self) {
+        let is_look = |effect: &Effect| matches!(effect, Effect::Look { .. });
+        while !self.effects.iter().any(is_look) {
+            self.perform(0, false);
+        }
     }
 
     /// Performs all effects but calls to agents, until only those are left.
@@ -278,6 +324,9 @@ impl World {
             Effect::AwaitCluster => Some(Input::ClusterFree),
             Effect::LoadMembers => {
                 self.loads += 1;
+                if !self.stages.is_empty() {
+                    return Some(Input::Members(self.stages.remove(0)));
+                }
                 let mut members = members(self.members);
                 // Of some agents it is something new each time.
                 for member in members.iter_mut().step_by(2) {
@@ -323,6 +372,15 @@ impl World {
                 let info = self.said().map_or(Ok(info), |body| node_said(&body));
                 Some(Input::Checked { key, info })
             }
+            Effect::Look { key, agent, address } => {
+                self.looked += 1;
+                let looked = match &self.answers_as {
+                    _ if badly => Looked::Silent("no answer".to_owned()),
+                    Some(other) => says(other, &self.role),
+                    None => says(agent.as_str(), &self.role),
+                };
+                Some(Input::Looked(Look { key, address, at: self.now(), looked, identity: None }))
+            }
             Effect::WakeAt(at) => {
                 self.wake = Some(at);
                 None
@@ -331,6 +389,7 @@ impl World {
                 self.effects.retain(|effect| {
                     !matches!(effect, Effect::Perform(perform) if perform.key == key)
                         && !matches!(effect, Effect::Check { key: of, .. } if *of == key)
+                        && !matches!(effect, Effect::Look { key: of, .. } if *of == key)
                 });
                 None
             }

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use crate::documents::role;
 use crate::gate::{Gate, lock};
 use crate::ledger::SharedLedger;
 use crate::plan::{AgentPlan, CALM, End, Point, PostFault, STEPS, Side};
@@ -278,9 +279,23 @@ impl Agents {
     fn node(&self, agent: usize) -> NodeInfo {
         let ill = self.plans[agent].ill.is_some_and(|ill| ill.holds(self.at()));
         let status = if ill { "UNAVAILABLE" } else { "HEALTHY" };
-        let raw =
-            json!({"node_id": format!("node-{agent}"), "node_status": status, "attributes": {}});
-        NodeInfo { status: status.to_owned(), attributes: Map::new(), raw }
+        let plan = &self.plans[agent];
+        let is_other = plan.other.is_some_and(|other| other.holds(self.at()));
+        // The other one does the other of the two roles.
+        let does = role(if is_other { 1 - plan.role } else { plan.role });
+        let name = if is_other { format!("other-{agent}") } else { format!("node-{agent}") };
+        let attributes = Map::from_iter([("role".to_owned(), json!(does))]);
+        let raw = json!({"node_id": name, "node_status": status, "attributes": attributes});
+        NodeInfo { status: status.to_owned(), attributes, raw }
+    }
+
+    /// Whether another node answered at the address of an agent all the time since then.
+    pub(crate) fn was_another(&self, agent: &AgentId, since: Timestamp) -> bool {
+        let since = since.since(self.start).0;
+        let plan = number(agent).and_then(|agent| self.plans.get(agent));
+        // What can't be read contradicts nobody.
+        let other = plan.filter(|plan| plan.garbles.is_none()).and_then(|plan| plan.other);
+        other.is_some_and(|other| other.holds(since) && other.holds(self.at()))
     }
 }
 

@@ -11,6 +11,8 @@ pub(crate) struct BudgetModel {
     failed: BTreeSet<AgentId>,
     /// The same of all stages so far.
     all: BTreeSet<AgentId>,
+    /// Agents that begin the next stage as failed.
+    entered: BTreeSet<AgentId>,
     /// Failures of the stages before that count for the run.
     before: usize,
     /// Failures of the whole run that a person let pass.
@@ -22,13 +24,19 @@ pub(crate) struct BudgetModel {
 impl BudgetModel {
     pub(crate) fn stage_begins(&mut self, selected: u32) {
         self.before += self.failed.len();
-        self.failed.clear();
+        self.failed = std::mem::take(&mut self.entered);
         self.selected = selected;
     }
 
     /// An agent failed, not because the run is cancelled.
     pub(crate) fn failed(&mut self, agent: &AgentId) {
         self.failed.insert(agent.clone());
+        self.all.insert(agent.clone());
+    }
+
+    /// An agent begins the next stage as one that failed.
+    pub(crate) fn enters_failed(&mut self, agent: &AgentId) {
+        self.entered.insert(agent.clone());
         self.all.insert(agent.clone());
     }
 

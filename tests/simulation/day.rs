@@ -25,6 +25,7 @@ pub(crate) fn one_day(agents: u32) -> Plan {
         of_run: false,
         aborts: false,
         membership: Membership { added: OnAdded::Include, removed: OnRemoved::Ignore },
+        selects: None,
         steps: vec![step(Work::Action), step(Work::WaitHealthy(60))],
     };
     Plan {
@@ -58,5 +59,7 @@ fn in_slot(slot: u64, place: u32) -> AgentPlan {
         listed: true,
         gone: Vec::new(),
         moves: Vec::new(),
+        other: None,
+        role: 0,
     }
 }

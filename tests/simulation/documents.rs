@@ -6,7 +6,7 @@ use replibook::playbook::{Cluster, Playbook, PluginInfo, parse_cluster, parse_pl
 use serde_json::{Map, Value, json};
 
 use crate::agents::{address, kind, place};
-use crate::plan::{Plan, RunPlan, Size, StagePlan, StepPlan, StrategyPlan, WATCHED, Work};
+use crate::plan::{Plan, RunPlan, Selects, Size, StagePlan, StepPlan, StrategyPlan, WATCHED, Work};
 use crate::platform::URL;
 
 /// Name of the one cluster.
@@ -15,6 +15,11 @@ pub(crate) const CLUSTER: &str = "simulated";
 /// Name of a group of agents.
 pub(crate) fn group(number: u32) -> String {
     format!("g{number}")
+}
+
+/// What a node says that it does.
+pub(crate) fn role(number: u32) -> String {
+    format!("r{number}")
 }
 
 /// The groups of a history.
@@ -65,7 +70,7 @@ pub(crate) fn playbook(plan: &RunPlan, builtins: &[PluginInfo]) -> Playbook {
 fn stage(index: usize, plan: &StagePlan) -> Value {
     let steps = plan.steps.iter().enumerate();
     let steps: Vec<Value> = steps.map(|(n, plan)| step(place(index, n), *plan)).collect();
-    json!({
+    let mut stage = json!({
         "name": format!("stage-{index}"),
         "strategy": strategy(plan.strategy),
         "membership": plan.membership,
@@ -75,7 +80,16 @@ fn stage(index: usize, plan: &StagePlan) -> Value {
             "on_exceeded": if plan.aborts { "abort" } else { "pause" },
         },
         "steps": steps,
-    })
+    });
+    if let Some(Selects { role: number, guarded }) = plan.selects {
+        let is_it = format!("agent.attributes[\"role\"] == \"{}\"", role(number));
+        let select = match guarded {
+            true => format!("has(agent.attributes.role) && {is_it}"),
+            false => is_it,
+        };
+        stage["select"] = json!(select);
+    }
+    stage
 }
 
 fn strategy(plan: StrategyPlan) -> Value {

@@ -167,13 +167,42 @@ impl RunModel {
             Counts::Failure => self.budget.failed(agent),
             Counts::Undone => self.budget.put_back(agent),
         }
-        if to == AgentState::Failed && !why.is_some_and(|why| why.starts_with("cancelled")) {
-            self.budget.failed(agent);
+        let counts =
+            to == AgentState::Failed && !why.is_some_and(|why| why.starts_with("cancelled"));
+        match from {
+            None if counts => self.budget.enters_failed(agent),
+            Some(_) if counts => self.budget.failed(agent),
+            _ => {}
         }
+        self.is_selected(agent, from, to, why)?;
         if from == Some(AgentState::Failed) && to == AgentState::Pending {
             self.budget.put_back(agent);
         }
         Ok(())
+    }
+
+    /// Whom a stage selects by what nodes say does not depend on who answered.
+    fn is_selected(
+        &self,
+        agent: &AgentId,
+        from: Option<AgentState>,
+        to: AgentState,
+        why: Option<&str>,
+    ) -> Check {
+        // Those who are taken in belong to the stage that begins.
+        let index = usize::from(self.progress.stage.index);
+        let selects = self.plan.stages[index].selects;
+        let Some((selects, role)) = selects.zip(self.roles.get(agent)) else { return Ok(()) };
+        let is_it = selects.role == *role;
+        let enters = from.is_none() || from == Some(AgentState::Added);
+        let wrong = match to {
+            AgentState::Skipped => why == Some("not selected by the stage") && is_it,
+            AgentState::Pending => enters && !is_it,
+            AgentState::Done => !is_it,
+            _ => false,
+        };
+        let rule = "who is selected does not depend on who answers";
+        expect(!wrong, rule, || format!("{agent} of r{role} is {to}: {why:?}"))
     }
 
     fn agent_starts(&mut self, agent: &AgentId, batch: Option<u32>) -> Check {

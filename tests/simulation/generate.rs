@@ -8,8 +8,8 @@ use replibook::run::Verb;
 
 use crate::plan::{
     ActionPlan, AgentPlan, CALM, CommandPlan, End, EnginePlan, Interruption, Outage, PATIENCE,
-    Plan, Point, PostFault, RunPlan, STAGES, STEPS, Side, Size, StagePlan, StepPlan, StoreFault,
-    Trouble, Window, Work,
+    Plan, Point, PostFault, RunPlan, STAGES, STEPS, Selects, Side, Size, StagePlan, StepPlan,
+    StoreFault, Trouble, Window, Work,
 };
 
 /// The most agents of a history.
@@ -33,6 +33,8 @@ struct Kinds {
     timeouts: bool,
     retries: bool,
     members: bool,
+    others: bool,
+    selects: bool,
 }
 
 pub(crate) struct Dice(StdRng);
@@ -96,6 +98,8 @@ impl Dice {
             timeouts: self.chance(30),
             retries: self.chance(40),
             members: self.chance(35),
+            others: self.chance(20),
+            selects: self.chance(25),
         }
     }
 
@@ -113,7 +117,16 @@ impl Dice {
             listed: true,
             gone: Vec::new(),
             moves: Vec::new(),
+            other: (kinds.others && self.chance(40)).then(|| self.other()),
+            role: u32::from(self.chance(50)),
         }
+    }
+
+    /// When another node answers at the address of an agent: for a while, or for good.
+    fn other(&mut self) -> Window {
+        let from = if self.chance(40) { 0 } else { self.up_to(LIVELY) };
+        let to = if self.chance(40) { u64::MAX } else { from + self.up_to(60_000) };
+        Window { from, to }
     }
 
     pub(crate) fn window(&mut self, longest: u64) -> Window {
@@ -184,6 +197,8 @@ impl Dice {
             of_run: self.chance(30),
             aborts: self.chance(30),
             membership: self.membership(kinds.members),
+            selects: (kinds.selects && self.chance(70))
+                .then(|| Selects { role: u32::from(self.chance(50)), guarded: self.chance(50) }),
             steps: (0..steps).map(|_| self.step(kinds)).collect(),
         }
     }

@@ -176,7 +176,7 @@ impl<'a> History<'a> {
         let playbook = documents::playbook(plan, &self.builtins);
         let (id, now) = (run_id(index), self.around.clock.now());
         let (run, events) = new_run(id, &playbook, Map::new(), documents::CLUSTER, None, now);
-        self.around.ledger.created(&run, &events, plan);
+        self.around.ledger.created(&run, &events, plan, self.plan);
         let request = Digest::of(b"simulated");
         let new = NewRun { run, events, idempotency_key: None, request };
         self.around.memory.create_run(&new).await.unwrap();

@@ -48,6 +48,10 @@ pub(crate) fn expect(holds: bool, rule: &'static str, what: impl FnOnce() -> Str
 /// many times what the busiest ones need.
 const CALLS_A_SECOND: u64 = 200;
 
+/// How old the knowledge of who answers at an address may be when an agent starts, and how long a request
+/// takes at most.
+const FRESH: i64 = 11_000;
+
 /// Who has the lease of a run according to the store.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Holder {
@@ -133,10 +137,12 @@ impl SharedLedger {
         self.with(|| format!("engine {engine} {what}"), |_| Ok(()));
     }
 
-    pub(crate) fn created(&self, run: &Run, events: &[RunEvent], plan: &RunPlan) {
+    pub(crate) fn created(&self, run: &Run, events: &[RunEvent], plan: &RunPlan, whole: &Plan) {
+        let agents = whole.agents.iter().enumerate();
+        let roles = agents.map(|(n, agent)| (AgentId(format!("node-{n}")), agent.role)).collect();
         let say = || format!("run {} is created", run.id());
         self.with(say, |ledger| {
-            ledger.runs.insert(run.id(), RunModel::new(run, events, plan));
+            ledger.runs.insert(run.id(), RunModel::new(run, events, plan, roles));
             Ok(())
         });
     }
@@ -227,10 +233,17 @@ impl SharedLedger {
             let others = self.read(|ledger| ledger.posts.others_of_attempt(request.id));
             others.into_iter().filter(|id| agents.goes_on(*id)).collect()
         };
+        let started = self.read(|ledger| ledger.posts.started(request.id, &ledger.runs));
+        let is_other = started.is_some_and(|(agent, at)| {
+            let seen = Timestamp::from_millis(at.as_millis() - FRESH);
+            agents.was_another(&agent, seen)
+        });
         let say = || format!("engine {engine} posts {} {}", request.kind, request.id);
         self.with(say, |ledger| {
             let Ledger { runs, posts, holders, .. } = ledger;
             posts.begins(engine, request, runs, holders, now, &busy)?;
+            let rule = "nothing is sent where another node answers";
+            expect(!is_other, rule, || format!("{} at {address}", request.id))?;
             posts.goes_to(address, request.id, runs)
         });
     }

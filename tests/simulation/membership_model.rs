@@ -60,6 +60,9 @@ impl MembershipModel {
         expect(!takes_part, "who failed is skipped in later stages", || agent.to_string())?;
         self.stays.insert(agent.clone(), Stay::default());
         self.skipped.remove(agent);
+        if to == AgentState::Failed {
+            self.failed.insert(agent.clone());
+        }
         if to == AgentState::Removed {
             self.left.insert(agent.clone());
         }

@@ -180,6 +180,9 @@ fn check_action(ledger: &Ledger, plan: &Plan, id: Uuid, post: &Post) -> Check {
             (right, "only what can't be read counts as malformed")
         }
         Answer::RunAction(Err(CallError::NotTaken(_))) => (!ran, "what is out nowhere did not run"),
+        Answer::RunAction(Err(CallError::WrongNode(_))) => {
+            (false, "no step is told that another node answered")
+        }
         Answer::RunAction(Err(CallError::Unreachable(_) | CallError::TimedOut(_)))
         | Answer::Info(_)
         | Answer::WaitStatus(_)

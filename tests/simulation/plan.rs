@@ -61,6 +61,10 @@ pub(crate) struct AgentPlan {
     pub(crate) gone: Vec<Window>,
     /// When it gets another address.
     pub(crate) moves: Vec<u64>,
+    /// Another node answers at its address then, and does all that is asked of it.
+    pub(crate) other: Option<Window>,
+    /// What its node says that it does: one of two roles.
+    pub(crate) role: u32,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -145,7 +149,16 @@ pub(crate) struct StagePlan {
     /// Whether too many failures end the run; otherwise they pause it.
     pub(crate) aborts: bool,
     pub(crate) membership: Membership,
+    /// Only agents of this role, which their nodes say, take part.
+    pub(crate) selects: Option<Selects>,
     pub(crate) steps: Vec<StepPlan>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Selects {
+    pub(crate) role: u32,
+    /// Whether it is asked first if the node says a role at all.
+    pub(crate) guarded: bool,
 }
 
 /// How often canaries are asked while they are watched.
@@ -333,7 +346,8 @@ impl Plan {
         // Longer than all that may come together before an agent answers well.
         self.agent_patience = 600_000;
         for agent in &mut self.agents {
-            (agent.away, agent.ill, agent.purges, agent.garbles) = (None, None, None, None);
+            (agent.away, agent.ill, agent.purges) = (None, None, None);
+            (agent.garbles, agent.other) = (None, None);
             for action in &mut agent.actions {
                 // An attempt ends with it, since another request would end no better.
                 action.posts.retain(|fault| *fault != PostFault::Stray);

@@ -65,6 +65,17 @@ impl Posts {
         others.map(|(other, _)| *other).collect()
     }
 
+    /// The agent of an action, and when it was started in its stage.
+    pub(crate) fn started(
+        &self,
+        id: Uuid,
+        runs: &BTreeMap<RunId, RunModel>,
+    ) -> Option<(AgentId, Timestamp)> {
+        let post = self.by_id.get(&id)?;
+        let record = runs.get(&post.run)?.records.get(&post.key.agent)?;
+        Some((post.agent.clone(), record.started_at?))
+    }
+
     /// A request leaves an engine. `busy` are actions of the same run that its agent still works on.
     pub(crate) fn begins(
         &mut self,

@@ -32,6 +32,8 @@ pub(crate) struct RunModel {
     pub(crate) id: RunId,
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) plan: RunPlan,
+    /// What the nodes of the agents do.
+    pub(crate) roles: BTreeMap<AgentId, u32>,
     pub(crate) progress: Progress,
     pub(crate) records: BTreeMap<AgentSeq, AgentRecord>,
     seqs: BTreeMap<AgentId, AgentSeq>,
@@ -71,11 +73,17 @@ pub(crate) struct RunModel {
 }
 
 impl RunModel {
-    pub(crate) fn new(run: &Run, events: &[RunEvent], plan: &RunPlan) -> Self {
+    pub(crate) fn new(
+        run: &Run,
+        events: &[RunEvent],
+        plan: &RunPlan,
+        roles: BTreeMap<AgentId, u32>,
+    ) -> Self {
         Self {
             id: run.id(),
             snapshot: Arc::clone(&run.snapshot),
             plan: plan.clone(),
+            roles,
             progress: run.progress.clone(),
             records: BTreeMap::new(),
             seqs: BTreeMap::new(),

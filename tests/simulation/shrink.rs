@@ -131,6 +131,7 @@ fn simpler_stage(plan: &Plan, run: usize, stage: usize, add: &mut Add<'_>) {
     add(&|stage| stage.strategy = StrategyPlan::AllAtOnce);
     add(&|stage| stage.of_run = false);
     add(&|stage| stage.aborts = false);
+    add(&|stage| stage.selects = None);
     add(&|stage| stage.membership.added = OnAdded::Include);
     add(&|stage| stage.membership.removed = OnRemoved::Ignore);
     for step in 0..steps {
@@ -152,6 +153,8 @@ fn simpler_agents(plan: &Plan, add: &mut Add<'_>) {
         add(&|plan| plan.agents[index].ill = None);
         add(&|plan| plan.agents[index].group = None);
         add(&|plan| plan.agents[index].listed = true);
+        add(&|plan| plan.agents[index].other = None);
+        add(&|plan| plan.agents[index].role = 0);
         for gone in (0..agent.gone.len()).rev() {
             add(&|plan| remove(&mut plan.agents[index].gone, gone));
         }

@@ -10,11 +10,11 @@ use crate::agent::door::{json_bytes, json_sum};
 use crate::agent::{ActionPhase, ActionRequest, ActionStatus, AgentError};
 use crate::mutants::mutant;
 use crate::playbook::{MAX_JSON_DEPTH, json_depth_ok};
-use crate::run::{CallError, Millis, Timestamp};
+use crate::run::{AgentId, CallError, Millis, Timestamp, WrongNode};
 
 /// What was committed about a call before it is followed (again).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Start {
+pub struct Start<'a> {
     /// The call may have been performed before: its POST may have been sent.
     pub again: bool,
     /// The agent is known to have accepted the action.
@@ -22,6 +22,10 @@ pub struct Start {
     /// No POST may be sent: an action that the agent does not know, after an earlier POST can no
     /// longer be on its way, is lost.
     pub look_only: bool,
+    /// The agent that has to be at the address; none: whoever is.
+    pub agent: Option<&'a AgentId>,
+    /// Nobody saw yet who is there: the agent is looked at before anything is sent.
+    pub unidentified: bool,
 }
 
 /// Has the agent at `address` perform `request`, and returns the payload of the action.
@@ -51,7 +55,7 @@ pub async fn run_action<G, F>(
     ctx: &FollowContext,
     address: &str,
     request: &ActionRequest,
-    start: Start,
+    start: Start<'_>,
     on_accepted: impl FnMut() + Send,
     may_post: G,
 ) -> Result<Value, CallError>
@@ -77,6 +81,8 @@ where
         pace: Pace::of_looks(ctx),
         patience: Patience::new(ctx),
         seen: None,
+        agent: start.agent,
+        unidentified: start.unidentified,
     };
     loop {
         match follow.known {
@@ -84,6 +90,7 @@ where
             Known::No if follow.garbled.is_some() => {
                 return Err(CallError::Malformed(follow.garbled.unwrap_or_default()));
             }
+            Known::No if follow.unidentified => follow.identify().await?,
             Known::No => follow.post(&may_post).await?,
             Known::Perhaps { settled } => {
                 if let Some(end) = follow.look_before_post(settled).await? {
@@ -134,6 +141,10 @@ struct Follow<'a, A> {
     patience: Patience,
     /// Hash of what the last look showed.
     seen: Option<u64>,
+    /// Who has to be at the address.
+    agent: Option<&'a AgentId>,
+    /// Nobody saw yet who is there, and nothing was sent.
+    unidentified: bool,
 }
 
 impl<A: FnMut() + Send> Follow<'_, A> {
@@ -190,8 +201,45 @@ impl<A: FnMut() + Send> Follow<'_, A> {
             | AgentError::Broken { .. }
             | AgentError::Malformed { .. } => now.plus(settle(self.ctx)),
             // It was refused, or never sent: nothing of it is on its way.
-            AgentError::Connect { .. } | AgentError::Refused { .. } => now,
+            AgentError::Connect { .. } | AgentError::Refused { .. } | AgentError::WrongNode(_) => {
+                now
+            }
         }
+    }
+
+    /// Looks who is at the address, before anything is sent there.
+    async fn identify(&mut self) -> Result<(), CallError> {
+        match self.who_answers().await {
+            Ok(Ok(())) => self.unidentified = false,
+            Ok(Err(wrong)) => return Err(CallError::WrongNode(wrong.to_string())),
+            Err(error) => {
+                self.patience.failed(self.ctx, &error).await.map_err(|end| self.not_taken(end))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether it is the agent that answers; an error where nothing does. What says nothing about its
+    /// node contradicts nobody.
+    async fn who_answers(&self) -> Result<Result<(), WrongNode>, AgentError> {
+        let Some(agent) = self.agent else { return Ok(Ok(())) };
+        match self.ctx.client.node(self.address).await {
+            Ok(info) => Ok(WrongNode::check(agent, self.address, &info.raw)),
+            Err(error) if error.retryable() => Err(error),
+            Err(_) => Ok(Ok(())),
+        }
+    }
+
+    /// That an action is not known counts only where it is the agent that says so: at the address of
+    /// another node the action may go on without anybody seeing it, and must not be sent.
+    async fn is_unknown_to_agent(&mut self) -> Result<bool, CallError> {
+        let error = match self.who_answers().await {
+            Ok(Ok(())) => return Ok(true),
+            Ok(Err(wrong)) => AgentError::WrongNode(wrong),
+            Err(error) => error,
+        };
+        self.patience.failed(self.ctx, &error).await?;
+        Ok(false)
     }
 
     /// Looks whether an earlier POST arrived. Patience is not renewed by an agent that does not know
@@ -205,8 +253,11 @@ impl<A: FnMut() + Send> Follow<'_, A> {
                 Ok(self.take(status).await)
             }
             Ok(None) if asked >= settled || mutant!(SettleSkipped) => {
-                self.known = Known::No;
-                self.pace = Pace::of_looks(self.ctx);
+                if self.is_unknown_to_agent().await? {
+                    self.known = Known::No;
+                    self.unidentified = false;
+                    self.pace = Pace::of_looks(self.ctx);
+                }
                 Ok(None)
             }
             Ok(None) => {
@@ -223,7 +274,10 @@ impl<A: FnMut() + Send> Follow<'_, A> {
     async fn look(&mut self) -> Result<End, CallError> {
         match self.ctx.client.action(self.address, self.request.id).await {
             Ok(Some(status)) => Ok(self.take(status).await),
-            Ok(None) => Err(self.lost()),
+            Ok(None) => match self.is_unknown_to_agent().await? {
+                true => Err(self.lost()),
+                false => Ok(None),
+            },
             Err(error) => {
                 self.note();
                 self.look_failed(&error).await

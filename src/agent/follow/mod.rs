@@ -5,6 +5,8 @@
 //! random, so that a call can be replayed in a test.
 
 mod action;
+#[cfg(test)]
+mod identity_tests;
 mod limits;
 mod node;
 mod pace;

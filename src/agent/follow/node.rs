@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::limits::FollowContext;
 use super::pace::{Pace, Patience};
 use crate::agent::AgentError;
-use crate::run::{CallError, Millis, NodeInfo, Timestamp};
+use crate::run::{AgentId, CallError, Millis, NodeInfo, Timestamp, WrongNode};
 
 /// What the last look of a wait gets at least, so that a wait that is taken up after its end (the
 /// engine was down) still looks once in earnest.
@@ -34,7 +34,7 @@ pub async fn info(ctx: &FollowContext, address: &str) -> Result<NodeInfo, CallEr
 /// Waits until the status of the node is one of `statuses`, and returns the status found. The wait
 /// ends `timeout` after `since`, and looks at least once. An agent that does not answer, or not
 /// well, is asked again until then: nodes that restart take their agents with them, and what stands
-/// before them answers meanwhile.
+/// before them answers meanwhile. What another node than that of `agent` says in its place is no answer.
 ///
 /// Errors: `TimedOut`, with what was seen last.
 pub async fn wait_status(
@@ -43,13 +43,14 @@ pub async fn wait_status(
     statuses: &[String],
     since: Timestamp,
     timeout: Millis,
+    agent: Option<&AgentId>,
 ) -> Result<String, CallError> {
     let deadline = since.plus(timeout);
     let mut pace = Pace::of_looks(ctx);
     let mut seen = None;
     loop {
         let rest = deadline.since(ctx.clock.now()).max(LAST_LOOK);
-        let found = look(ctx, address, rest.to_std()).await;
+        let found = look(ctx, address, rest.to_std(), agent).await;
         if let Ok(status) = &found
             && statuses.contains(status)
         {
@@ -80,11 +81,19 @@ pub async fn wait_status(
 }
 
 /// One look, cut off after `limit`: the status, or what happened instead.
-async fn look(ctx: &FollowContext, address: &str, limit: Duration) -> Result<String, String> {
+async fn look(
+    ctx: &FollowContext,
+    address: &str,
+    limit: Duration,
+    agent: Option<&AgentId>,
+) -> Result<String, String> {
     tokio::select! {
         biased;
         answer = ctx.client.node(address) => match answer {
-            Ok(node) => Ok(node.status),
+            Ok(node) => agent
+                .map_or(Ok(()), |agent| WrongNode::check(agent, address, &node.raw))
+                .map(|()| node.status)
+                .map_err(|wrong| wrong.to_string()),
             Err(error) => Err(error.to_string()),
         },
         () = ctx.clock.sleep(limit) => Err(format!("{address} did not answer in time")),

@@ -80,6 +80,7 @@ impl Patience {
                 AgentError::Connect { .. }
                 | AgentError::NoAnswer { .. }
                 | AgentError::Broken { .. }
+                | AgentError::WrongNode(_)
                 | AgentError::Refused { .. } => CallError::Unreachable(message),
             });
         }

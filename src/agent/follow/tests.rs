@@ -15,9 +15,10 @@ use crate::run::{CallError, Millis, Timestamp};
 
 const AT: &str = "http://node-1";
 const START: Timestamp = Timestamp::from_millis(1_000_000);
-const FRESH: Start = Start { again: false, accepted: false, look_only: false };
-const AGAIN: Start = Start { again: true, accepted: false, look_only: false };
-const ACCEPTED: Start = Start { again: true, accepted: true, look_only: false };
+const FRESH: Start<'_> =
+    Start { again: false, accepted: false, look_only: false, agent: None, unidentified: false };
+const AGAIN: Start<'_> = Start { again: true, ..FRESH };
+const ACCEPTED: Start<'_> = Start { again: true, accepted: true, ..FRESH };
 
 struct World {
     agents: FakeAgents,
@@ -43,7 +44,7 @@ impl World {
         Self { agents, ctx, request, accepted: AtomicU32::new(0) }
     }
 
-    async fn run(&self, start: Start) -> Result<Value, CallError> {
+    async fn run(&self, start: Start<'_>) -> Result<Value, CallError> {
         let on_accepted = || {
             self.accepted.fetch_add(1, Ordering::Relaxed);
         };
@@ -380,7 +381,7 @@ async fn what_an_agent_says_of_its_node_is_readable_or_told_at_once() {
     assert!(matches!(end, Err(CallError::Malformed(_))), "{end:?}");
     assert_eq!(world.passed(), 0);
     // A wait for a status is for nodes that restart, and has an end of its own.
-    let end = wait_status(&world.ctx, AT, &healthy(), START, Millis::from_secs(60)).await;
+    let end = wait_status(&world.ctx, AT, &healthy(), START, Millis::from_secs(60), None).await;
     assert_eq!(end, Ok("HEALTHY".to_owned()));
 }
 
@@ -399,7 +400,7 @@ async fn a_status_is_waited_for_through_absence() {
     };
     let timeout = Millis::from_secs(300);
     let statuses = healthy();
-    let waited = wait_status(&world.ctx, AT, &statuses, START, timeout);
+    let waited = wait_status(&world.ctx, AT, &statuses, START, timeout, None);
     let (status, ()) = tokio::join!(waited, recover);
     assert_eq!(status, Ok("DEGRADED".to_owned()));
     assert!((60_000..65_001).contains(&world.passed()), "{} ms", world.passed());
@@ -410,7 +411,7 @@ async fn a_wait_for_a_status_ends_at_its_deadline_with_what_was_seen() {
     let world = World::new(at_once());
     world.agents.set_status(AT, "UNAVAILABLE");
     let since = START;
-    let end = wait_status(&world.ctx, AT, &healthy(), since, Millis(7_777)).await;
+    let end = wait_status(&world.ctx, AT, &healthy(), since, Millis(7_777), None).await;
     let Err(CallError::TimedOut(message)) = end else { panic!("{end:?}") };
     assert_eq!(
         message,
@@ -419,7 +420,7 @@ async fn a_wait_for_a_status_ends_at_its_deadline_with_what_was_seen() {
     assert_eq!(world.passed(), 7_777);
     // Taken up after its end, it still looks once.
     world.agents.set_status(AT, "HEALTHY");
-    let end = wait_status(&world.ctx, AT, &healthy(), since, Millis(7_777)).await;
+    let end = wait_status(&world.ctx, AT, &healthy(), since, Millis(7_777), None).await;
     assert_eq!(end, Ok("HEALTHY".to_owned()));
 }
 
@@ -427,7 +428,7 @@ async fn a_wait_for_a_status_ends_at_its_deadline_with_what_was_seen() {
 async fn a_look_that_hangs_does_not_outlast_the_wait() {
     let world = World::new(at_once());
     world.agents.set_latency(AT, Millis::from_secs(3_600));
-    let end = wait_status(&world.ctx, AT, &healthy(), START, Millis(5_000)).await;
+    let end = wait_status(&world.ctx, AT, &healthy(), START, Millis(5_000), None).await;
     assert!(matches!(end, Err(CallError::TimedOut(_))), "{end:?}");
     assert_eq!(world.passed(), 5_000);
 }

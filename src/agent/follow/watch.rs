@@ -252,7 +252,9 @@ fn place_in(queue: &[QueuedAction], id: Uuid) -> Option<(u32, Option<String>)> {
 /// Whether the agent answered, if not well.
 pub(super) const fn is_answer(error: &AgentError) -> bool {
     match error {
-        AgentError::Connect { .. } | AgentError::NoAnswer { .. } => false,
+        AgentError::Connect { .. } | AgentError::NoAnswer { .. } | AgentError::WrongNode(_) => {
+            false
+        }
         AgentError::Broken { .. } | AgentError::Refused { .. } | AgentError::Malformed { .. } => {
             true
         }

@@ -12,7 +12,8 @@ use crate::run::{CallError, Millis, Notice, Timestamp};
 
 const AT: &str = "http://node-1";
 const START: Timestamp = Timestamp::from_millis(1_000_000);
-const FRESH: Start = Start { again: false, accepted: false, look_only: false };
+const FRESH: Start<'_> =
+    Start { again: false, accepted: false, look_only: false, agent: None, unidentified: false };
 
 fn seconds(count: u64) -> Timestamp {
     START.plus(Millis::from_secs(count))
@@ -149,7 +150,7 @@ async fn a_wait_for_a_status_tells_that_its_agent_is_silent() {
     world.agents.set_unreachable_until(AT, seconds(30));
     let statuses = ["HEALTHY".to_owned()];
     let timeout = Millis::from_secs(300);
-    wait_status(&world.ctx, AT, &statuses, START, timeout).await.unwrap();
+    wait_status(&world.ctx, AT, &statuses, START, timeout, None).await.unwrap();
     let told: Vec<_> = world.told().into_iter().map(|(_, notice)| notice).collect();
     assert_eq!(told, [refused(START), None]);
 }

@@ -14,7 +14,7 @@ use crate::driver::members;
 use crate::mutants::mutant;
 use crate::run::{
     AgentId, AgentRecord, AgentState, Difference, Input, KnownAgent, MassAbsence, Member, Members,
-    Membership, MembershipChange, Phase, Source, Timestamp, difference,
+    Membership, MembershipChange, Phase, Selection, Source, Timestamp, difference,
 };
 
 /// Agents that joined which are asked about themselves at the same time, so that many who join at once
@@ -33,6 +33,7 @@ pub(crate) fn known_members(records: &[AgentRecord]) -> Members {
             source: Source::Discovered,
             place: None,
             since: Timestamp::MIN,
+            identity: record.identity,
         };
         (record.agent.clone(), Arc::new(agent))
     });
@@ -47,6 +48,8 @@ pub(crate) struct Fed {
     pub(crate) told: Option<MassAbsence>,
     /// A run over agents of another one takes no others than these.
     pub(crate) only: Option<HashSet<AgentId>>,
+    /// Who has to answer for the stage to know whom it selects.
+    pub(crate) selection: Selection,
 }
 
 /// Puts every change of the cluster into the inbox of a run. Who is gone or has moved is told at once; who
@@ -176,8 +179,8 @@ impl Feed {
         while self.asking.len() < JOINED_AT_ONCE {
             let Some((id, agent)) = self.new.pop_front() else { return };
             self.asking.insert(id.clone());
-            let world = self.world.clone();
-            let answer = async move { members::ask(&world, id, agent).await };
+            let (world, selection) = (self.world.clone(), self.fed.selection.clone());
+            let answer = async move { members::ask_patiently(&world, id, agent, &selection).await };
             self.answers.push(answer.boxed());
         }
     }
@@ -197,7 +200,9 @@ impl Feed {
             let id = &member.agent;
             self.asking.remove(id);
             let is_there = |agent: &&Arc<KnownAgent>| {
-                agent.address == member.address && agent.attributes == member.declared
+                agent.address == member.address
+                    && agent.attributes == member.declared
+                    && agent.identity == member.identity
             };
             let agent = now.members.get(id).filter(is_there).filter(|_| self.joins(id, now));
             if let Some(agent) = agent {

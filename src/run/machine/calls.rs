@@ -113,6 +113,10 @@ impl Machine {
         }
         match self.precondition(key, info) {
             Ok(()) => self.activate(seq, attempt, changes),
+            Err(why) if why.reason == FailureReason::WrongNode => {
+                never_activated(attempt.journal, changes);
+                self.fail_in_step(seq, why, changes);
+            }
             Err(why) => {
                 never_activated(attempt.journal, changes);
                 self.step_failed(seq, why, changes);
@@ -130,6 +134,9 @@ impl Machine {
             let message = format!("failed to look at the node before the step: {error}");
             Why::retryable(error.reason(), message)
         })?;
+        record
+            .check_identity(&info.raw)
+            .map_err(|wrong| Why::permanent(FailureReason::WrongNode, wrong.to_string()))?;
         let mut fresh = record.clone();
         let mut attributes = info.attributes;
         attributes.extend(record.declared.as_ref().clone());
@@ -232,13 +239,13 @@ impl Machine {
         if !again {
             self.make_pending(&mut attempt.journal, &what, logs, changes);
         }
-        let at = Machine::record(self, seq).map(|r| (r.address.clone(), r.notice.clone()));
-        if let (Some(pending), Some((address, noticed))) = (&attempt.journal.pending, at) {
+        let record = Machine::record(self, seq);
+        if let (Some(pending), Some(record)) = (&attempt.journal.pending, record) {
             changes.effects.push(Effect::Perform(Box::new(Perform {
                 key,
                 call: call_number(&attempt.journal),
                 agent: attempt.journal.agent.clone(),
-                address,
+                address: record.address.clone(),
                 what,
                 since: pending.at,
                 again,
@@ -246,7 +253,9 @@ impl Machine {
                 // What is out is looked at, and nothing is sent any more, where the run is being cancelled
                 // or the agent leaves: another node may have its address by now.
                 look_only: cancelling || self.is_leaving(seq),
-                noticed,
+                noticed: record.notice.clone(),
+                identity: record.identity,
+                unidentified: record.is_unidentified(),
             })));
         }
         attempt.doing = Doing::Answer;
@@ -354,6 +363,10 @@ impl Machine {
         }
         let Some(attempt) = self.attempt_mut(key, Doing::Answer) else { return Ok(()) };
         if call_number(&attempt.journal) != call {
+            return Ok(());
+        }
+        if let Answer::RunAction(Err(CallError::WrongNode(message))) = answer {
+            self.found_wrong_node(seq, message, changes);
             return Ok(());
         }
         let Some(pending) = attempt.journal.pending.take() else { return Ok(()) };

@@ -4,8 +4,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use serde_json::{Value, json};
-
 use super::calls::journal_bytes;
 use super::changes::Changes;
 use super::state::Machine;
@@ -13,8 +11,8 @@ use super::steering::{CHUNK_BYTES, record_bytes};
 use super::steps::json_bytes;
 use crate::playbook::Concurrency;
 use crate::run::{
-    About, AgentRecord, AgentSeq, AgentState, Effect, Gone, Happened, Member, PastStage,
-    ReasonCode, RunId, RunStatus, StatusReason, StepPhase,
+    About, AgentRecord, AgentSeq, AgentState, Effect, FailureReason, Gone, Happened, Member,
+    PastStage, ReasonCode, RunId, RunStatus, StatusReason, StepPhase, Unanswered,
 };
 
 /// Agents that are taken in by one commit: each is a record and up to two events, and a commit is
@@ -30,7 +28,23 @@ pub(super) struct Joining {
     seq: Option<AgentSeq>,
     /// What is known of it; none when it left the cluster.
     member: Option<Member>,
-    selected: bool,
+    standing: Standing,
+}
+
+/// What the selection of the stage says of a member.
+#[derive(Clone, Debug)]
+pub(super) enum Standing {
+    /// It takes part.
+    In,
+    /// It does not.
+    Out,
+    /// It takes part as one that has failed, since nothing may be sent to it.
+    Fails {
+        reason: FailureReason,
+        message: String,
+        /// Whether it is not known if the stage selects it.
+        undecided: bool,
+    },
 }
 
 impl Machine {
@@ -73,10 +87,19 @@ impl Machine {
         }
     }
 
+    /// Says who keeps the stage from beginning.
+    pub(super) fn members_unanswered(&mut self, unanswered: Unanswered, changes: &mut Changes) {
+        if self.loading && self.is_entering() {
+            self.run.progress.stage.unanswered = Some(unanswered);
+            changes.progress = true;
+        }
+    }
+
     /// The members could not be worked out. Before anything was done that ends the run; between two
     /// stages a person may mend it and resume.
     pub(super) fn members_failed(&mut self, message: String, changes: &mut Changes) {
         self.loading = false;
+        self.run.progress.stage.unanswered = None;
         match self.run.progress.status {
             RunStatus::Starting => {
                 let reason = StatusReason { code: ReasonCode::StartFailed, message };
@@ -130,6 +153,7 @@ impl Machine {
     /// record is written, so that an expression that fails stops the run before anything was touched.
     pub(super) fn members(&mut self, members: Vec<Member>, changes: &mut Changes) {
         self.loading = false;
+        self.run.progress.stage.unanswered = None;
         let may_enter = match self.run.progress.status {
             RunStatus::Starting => true,
             RunStatus::Running | RunStatus::Paused => self.run.progress.stage.entering,
@@ -181,33 +205,22 @@ impl Machine {
         let index = self.run.progress.stage.index;
         let mut joining = VecDeque::new();
         for record in self.records().iter().filter(|record| record.stage < index) {
-            let member = known.remove(&record.seq);
-            let selected = member.as_ref().map_or(Ok(false), |member| self.is_selected(member))?;
-            joining.push_back(Joining { seq: Some(record.seq), member, selected });
+            let mut member = known.remove(&record.seq);
+            let standing = match &mut member {
+                Some(member) => self.standing(member, Some(record))?,
+                None => Standing::Out,
+            };
+            joining.push_back(Joining { seq: Some(record.seq), member, standing });
         }
         // A run that goes over agents of another one again takes no others later.
         if self.run.snapshot.retry_of.is_some() && index > 0 {
             new.clear();
         }
-        for member in new {
-            let selected = self.is_selected(&member)?;
-            joining.push_back(Joining { seq: None, member: Some(member), selected });
+        for mut member in new {
+            let standing = self.standing(&mut member, None)?;
+            joining.push_back(Joining { seq: None, member: Some(member), standing });
         }
         Ok(joining)
-    }
-
-    pub(super) fn is_selected(&self, member: &Member) -> Result<bool, String> {
-        let Some(select) = self.stage().and_then(|stage| stage.select.as_ref()) else {
-            return Ok(true);
-        };
-        let agent = json!({
-            "id": member.agent,
-            "address": member.address,
-            "attributes": member.attributes,
-            "node": member.node,
-        });
-        self.with_scope(agent, Value::Null, |scope| select.eval_bool(scope))
-            .map_err(|error| format!("agent {}: {error}", member.agent))
     }
 
     /// Takes the next chunk of agents in; after the last one the stage goes.
@@ -219,19 +232,19 @@ impl Machine {
         let steps = self.stage().map_or(0, |stage| stage.steps.len());
         let (mut made, mut bytes) = (0, 0);
         while made < RECORDS_AT_ONCE && bytes < CHUNK_BYTES {
-            let Some(Joining { seq, member, selected }) = self.joining.pop_front() else { break };
+            let Some(Joining { seq, member, standing }) = self.joining.pop_front() else { break };
             made += 1;
             match (seq, member) {
                 (Some(seq), member) => {
                     let weight = Self::record(self, seq).map_or(0, record_bytes);
                     self.heaviest = self.heaviest.max(weight);
                     bytes += weight;
-                    self.enter(seq, member, selected, steps, changes);
+                    self.enter(seq, member, standing, steps, changes);
                 }
                 (None, Some(member)) => {
                     bytes += json_bytes(&member.node);
                     bytes += member.attributes.values().map(json_bytes).sum::<usize>();
-                    self.make_record(member, selected, steps, changes);
+                    self.make_record(member, standing, steps, changes);
                 }
                 (None, None) => {}
             }
@@ -243,7 +256,9 @@ impl Machine {
     }
 
     fn begin_stage(&mut self, changes: &mut Changes) {
-        let selected = self.run.progress.count(AgentState::Pending);
+        // Who failed in a stage before is left out of this one.
+        let failed = self.run.progress.count(AgentState::Failed);
+        let selected = self.run.progress.count(AgentState::Pending) + failed;
         let progress = &mut self.run.progress;
         progress.stage.selected = selected;
         progress.selected = progress.selected.saturating_add(selected);
@@ -261,22 +276,33 @@ impl Machine {
         self.end_stage_if_over(changes);
     }
 
-    fn make_record(&mut self, member: Member, selected: bool, steps: usize, changes: &mut Changes) {
+    fn make_record(
+        &mut self,
+        member: Member,
+        standing: Standing,
+        steps: usize,
+        changes: &mut Changes,
+    ) {
         let seq = AgentSeq(u32::try_from(self.records().len()).unwrap_or(u32::MAX));
         let index = self.run.progress.stage.index;
-        let state = if selected { AgentState::Pending } else { AgentState::Skipped };
-        let why = (!selected).then(|| NOT_SELECTED.to_owned());
-        let Member { agent, address, attributes, declared, node } = member;
+        let (state, why) = standing.state();
+        let (error, undecided) = self.failure_of(standing, changes);
+        let identified_at = member.identified_at(changes.now);
+        let Member { agent, address, attributes, declared, node, asked_at: _, identity } = member;
         let run = self.run.snapshot.id;
         self.insert(AgentRecord {
             attributes: Arc::new(attributes),
             declared: Arc::new(declared),
             node: Arc::new(node),
             node_seen_at: Some(changes.now),
+            identity,
+            identified_at,
+            undecided,
             state,
             stage: index,
-            skip_reason: why.clone(),
-            ended_at: (!selected).then_some(changes.now),
+            error,
+            skip_reason: why.clone().filter(|_| state == AgentState::Skipped),
+            ended_at: (state != AgentState::Pending).then_some(changes.now),
             // Those of the first stage were there before the run.
             joined_at: (index > 0).then_some(changes.now),
             ..AgentRecord::new(run, seq, agent.clone(), address, steps)
@@ -292,12 +318,21 @@ impl Machine {
         &mut self,
         seq: AgentSeq,
         member: Option<Member>,
-        selected: bool,
+        standing: Standing,
         steps: usize,
         changes: &mut Changes,
     ) {
         let index = self.run.progress.stage.index;
-        let (state, why) = self.state_in_next(seq, member.is_some(), selected);
+        let (state, why) = self.state_in_next(seq, member.is_some(), &standing);
+        let (error, undecided) = match state {
+            AgentState::Failed => self.failure_of(standing, changes),
+            AgentState::Added
+            | AgentState::Pending
+            | AgentState::Running
+            | AgentState::Done
+            | AgentState::Skipped
+            | AgentState::Removed => (None, false),
+        };
         if !self.settling.contains_key(&seq) {
             self.over.remove(&seq);
         }
@@ -319,10 +354,14 @@ impl Machine {
         (record.late, record.again) = (None, false);
         record.attempts = vec![0; steps];
         (record.batch, record.batch_label) = (None, None);
-        record.skip_reason.clone_from(&why);
+        record.skip_reason = why.clone().filter(|_| state != AgentState::Failed);
         record.ended_at = (state != AgentState::Pending).then_some(changes.now);
+        (record.error, record.undecided) = (error, undecided);
         match member {
-            Some(Member { agent: _, address, attributes, declared, node }) => {
+            Some(member) => {
+                record.identified_at = member.identified_at(changes.now);
+                let Member { address, attributes, declared, node, identity, .. } = member;
+                record.identity = identity;
                 record.declared = Arc::new(declared);
                 let seen_at = Some(changes.now);
                 let about = About { attributes: attributes.into(), node: node.into(), seen_at };
@@ -341,7 +380,7 @@ impl Machine {
         &self,
         seq: AgentSeq,
         is_member: bool,
-        selected: bool,
+        standing: &Standing,
     ) -> (AgentState, Option<String>) {
         if !is_member {
             return (AgentState::Removed, Some("left the cluster".to_owned()));
@@ -349,10 +388,7 @@ impl Machine {
         if let Some(stage) = self.failed_in(seq) {
             return (AgentState::Skipped, Some(format!("failed in stage {stage}")));
         }
-        match selected {
-            true => (AgentState::Pending, None),
-            false => (AgentState::Skipped, Some(NOT_SELECTED.to_owned())),
-        }
+        standing.state()
     }
 
     /// The stage in which an agent failed, if it did in any. Nothing further is done to such an agent.

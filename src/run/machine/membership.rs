@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::calls::{pending_action, unreachable_action};
 use super::changes::Changes;
-use super::members::NOT_SELECTED;
+use super::members::{NOT_SELECTED, Standing};
 use super::state::{Doing, Machine};
 use super::steering::{CHUNK_BYTES, record_bytes};
 use super::steps::{BEGIN_DOCUMENTS, json_bytes};
@@ -111,13 +111,18 @@ impl Machine {
     fn joined(&mut self, member: Member, changes: &mut Changes) {
         let seq = AgentSeq(u32::try_from(self.records().len()).unwrap_or(u32::MAX));
         let steps = self.stage().map_or(0, |stage| stage.steps.len());
-        let Member { agent, address, attributes, declared, node } = member.clone();
+        let mut member = member;
+        let standing = self.standing(&mut member, None);
+        let identified_at = member.identified_at(changes.now);
+        let Member { agent, address, attributes, declared, node, asked_at: _, identity } = member;
         let run = self.run.snapshot.id;
         self.insert(AgentRecord {
             attributes: Arc::new(attributes),
             declared: Arc::new(declared),
             node: Arc::new(node),
             node_seen_at: Some(changes.now),
+            identity,
+            identified_at,
             state: AgentState::Added,
             stage: self.run.progress.stage.index,
             joined_at: Some(changes.now),
@@ -127,11 +132,12 @@ impl Machine {
         changes.records.insert(seq);
         let to = AgentState::Added;
         changes.event(self, Happened::Agent { agent, from: None, to, batch: None, why: None });
-        self.receive(seq, &member, changes);
+        self.receive(seq, standing, changes);
     }
 
     /// An agent that the run knows is a member again.
-    fn returned(&mut self, seq: AgentSeq, member: Member, changes: &mut Changes) {
+    fn returned(&mut self, seq: AgentSeq, mut member: Member, changes: &mut Changes) {
+        let standing = self.standing(&mut member, Machine::record(self, seq));
         let Some(record) = self.record_mut(seq) else { return };
         if record.state != AgentState::Removed {
             // It had not gone yet.
@@ -156,6 +162,8 @@ impl Machine {
             record.error = None;
         }
         record.declared = Arc::new(member.declared.clone());
+        record.identity = member.identity;
+        record.identified_at = member.identified_at(changes.now);
         let about = About {
             attributes: Arc::new(member.attributes.clone()),
             node: Arc::new(member.node.clone()),
@@ -166,24 +174,36 @@ impl Machine {
             self.uncount_failure();
         }
         changes.agent(self, seq, AgentState::Added, Some("is a member again".to_owned()));
-        self.receive(seq, &member, changes);
+        self.receive(seq, standing, changes);
     }
 
     /// What the stage says about an agent that joined. One that is to take part stays ADDED until the
     /// strategy, which may leave it out, has seen it.
-    fn receive(&mut self, seq: AgentSeq, member: &Member, changes: &mut Changes) {
+    fn receive(
+        &mut self,
+        seq: AgentSeq,
+        standing: Result<Standing, String>,
+        changes: &mut Changes,
+    ) {
         let policy = self.stage().map(|stage| stage.membership.added);
-        let selected = self.is_selected(member);
-        let out = match (policy, selected, self.ended_before_it_left(seq)) {
+        let out = match (policy, standing, self.ended_before_it_left(seq)) {
             (_, _, Some(why)) => Some(why),
             (_, Err(message), None) => Some(format!("failed to select it: {message}")),
-            (_, Ok(false), None) => Some(NOT_SELECTED.to_owned()),
-            (Some(OnAdded::Skip), Ok(true), None) => Some("joined while the stage went".to_owned()),
-            (Some(OnAdded::Abort), Ok(true), None) => {
-                self.abort_for_members(format!("agent {} joined", member.agent), changes);
+            (_, Ok(Standing::Out), None) => Some(NOT_SELECTED.to_owned()),
+            (Some(OnAdded::Skip), Ok(Standing::In | Standing::Fails { .. }), None) => {
+                Some("joined while the stage went".to_owned())
+            }
+            (Some(OnAdded::Abort), Ok(Standing::In | Standing::Fails { .. }), None) => {
+                let agent = Machine::record(self, seq).map(|record| record.agent.to_string());
+                let agent = agent.unwrap_or_default();
+                self.abort_for_members(format!("agent {agent} joined"), changes);
                 None
             }
-            (Some(OnAdded::Include) | None, Ok(true), None) => {
+            (Some(OnAdded::Include) | None, Ok(failing @ Standing::Fails { .. }), None) => {
+                self.fail_joined(seq, failing, changes);
+                None
+            }
+            (Some(OnAdded::Include) | None, Ok(Standing::In), None) => {
                 if self.run.progress.stage.next == Some(PlannedNext::Complete) {
                     self.run.progress.stage.next = None;
                 }
@@ -194,6 +214,19 @@ impl Machine {
             self.leave_out(seq, why, changes);
         }
         self.plan_due = true;
+    }
+
+    /// Fails an agent that joined and to which nothing may be sent.
+    fn fail_joined(&mut self, seq: AgentSeq, failing: Standing, changes: &mut Changes) {
+        let (_, why) = failing.state();
+        let (failure, undecided) = self.failure_of(failing, changes);
+        if let Some(record) = self.record_mut(seq) {
+            (record.error, record.undecided) = (failure, undecided);
+            record.ended_at = Some(changes.now);
+        }
+        changes.agent(self, seq, AgentState::Failed, why);
+        self.check_budget(changes);
+        self.end_stage_if_over(changes);
     }
 
     /// Why an agent that is a member again takes no further part: nothing is done to it twice.
@@ -301,6 +334,7 @@ impl Machine {
                 record.outstanding = Some(out);
             }
         }
+        self.stop_looking(seq, changes);
         self.alarms.clear(seq);
         let Some(record) = self.record_mut(seq) else { return };
         let from = record.state;
@@ -368,6 +402,8 @@ impl Machine {
             return;
         }
         let from = std::mem::replace(&mut record.address, to.clone());
+        // Who is there has to be seen first.
+        record.identified_at = None;
         let agent = record.agent.clone();
         changes.records.insert(seq);
         changes.event(self, Happened::Moved { agent, from, to: to.clone() });
@@ -386,7 +422,7 @@ impl Machine {
                     changes.effects.push(Effect::Check { key, address: to, noticed: None });
                 }
             }
-            Some(Doing::Activation | Doing::Held) | None => {}
+            Some(Doing::Activation | Doing::Held) | None => self.look_elsewhere(seq, changes),
         }
     }
 

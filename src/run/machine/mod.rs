@@ -5,6 +5,7 @@
 //! Members              ─▶ members       records made in chunks, STARTING → RUNNING; the next stage
 //! Membership           ─▶ membership    agents that join, leave and move while a stage goes
 //! Planned              ─▶ planning      a decision checked and obeyed: agents start
+//!                         identifying   whether an agent is who it should be, before its first step
 //!                         steps         which step is next, its attempts and retries; an agent ends
 //! Activated, Answered  ─▶ calls         calls and answers of an attempt, its precondition
 //! Woken                ─▶ alarms        what is due: time-outs, retries, the strategy
@@ -21,6 +22,7 @@ mod calls;
 mod changes;
 mod finishing;
 mod holding;
+mod identifying;
 mod illegal;
 mod members;
 mod membership;
@@ -29,10 +31,12 @@ mod noticing;
 mod planning;
 mod refreshing;
 mod settling;
+mod standing;
 mod state;
 mod steering;
 mod steps;
 
 pub use illegal::IllegalInput;
+pub use standing::Selection;
 pub use state::Machine;
 pub(crate) use steering::CANCEL_DEADLINE;

@@ -1,11 +1,12 @@
 //! Fresh information for a strategy that wants it, and expressions over what is known.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::changes::Changes;
 use super::state::{IllegalInput, Machine};
 use super::steering::{CHUNK_BYTES, record_bytes};
-use crate::run::{AgentState, AskAgain, Effect, Refreshed, RunStatus};
+use crate::run::{About, AgentState, AskAgain, Effect, Refreshed, RunStatus};
 
 /// Agents whose answers are taken over by one commit: each is a record and an event, and a commit is
 /// bounded to 1,000 documents.
@@ -82,13 +83,22 @@ impl Machine {
         }
         let (mut taken, mut bytes) = (0, 0);
         while taken < TAKEN_AT_ONCE && bytes < CHUNK_BYTES {
-            let Some(Refreshed { agent, about }) = answers.pop_front() else { break };
+            let Some(Refreshed { agent, mut about }) = answers.pop_front() else { break };
             let Some(record) = Machine::record(self, agent) else { continue };
             if record.state == AgentState::Removed {
                 continue;
             }
             taken += 1;
             bytes += record_bytes(record);
+            let is_agent = record.check_identity(&about.node).is_ok();
+            if !is_agent {
+                // What another node says in its place is nothing that the agent said.
+                about = About { node: Arc::default(), ..record.about() };
+                about.seen_at = Some(changes.now);
+            }
+            if !is_agent && let Some(record) = self.record_mut(agent) {
+                record.identified_at = None;
+            }
             changes.about(self, agent, about);
         }
         if answers.is_empty() {

@@ -144,6 +144,8 @@ impl Machine {
             accepted,
             look_only: true,
             noticed: record.notice.clone(),
+            identity: record.identity,
+            unidentified: record.is_unidentified(),
         })));
     }
 

@@ -55,6 +55,8 @@ pub struct Machine {
     pub(super) meanwhile: BTreeMap<AgentId, Changed>,
     /// Agents that joined are being taken into the stage.
     pub(super) admitting: bool,
+    /// Agents that are looked at before their next step.
+    pub(super) looking: BTreeSet<AgentSeq>,
     /// Running agents whose next step is still to begin.
     pub(super) starting: VecDeque<AgentSeq>,
     /// Agents whose attempt is still to be ended because the run is cancelled.
@@ -132,6 +134,7 @@ impl Machine {
             loading: false,
             meanwhile: BTreeMap::new(),
             admitting: false,
+            looking: BTreeSet::new(),
             starting: VecDeque::new(),
             stopping: VecDeque::new(),
             handled: BTreeSet::new(),
@@ -241,6 +244,7 @@ impl Machine {
             Input::MembersOfRetry { members, gone } => {
                 self.members_of_retry(members, gone, &mut changes);
             }
+            Input::MembersUnanswered(who) => self.members_unanswered(who, &mut changes),
             Input::MembersFailed(message) => self.members_failed(message, &mut changes),
             Input::Refreshed(answers) => self.refreshed(answers, &mut changes)?,
             Input::Planned { result, logs } => self.planned(result, logs, &mut changes)?,
@@ -256,6 +260,7 @@ impl Machine {
                 self.heard(key, None, &mut changes);
                 self.checked(key, info, &mut changes);
             }
+            Input::Looked(look) => self.looked(look, &mut changes),
             Input::Command(command) => self.command(command, &mut changes),
             Input::Woken => self.woken(&mut changes),
             Input::Stamped => self.stamped(&mut changes)?,

@@ -64,8 +64,18 @@ impl Machine {
         }
     }
 
-    /// Starts the next step of a running agent, or ends the agent when there is none.
+    /// Starts the next step of a running agent, or ends the agent when there is none. Where that is due,
+    /// the agent is looked at first.
     pub(super) fn begin_step(&mut self, seq: AgentSeq, changes: &mut Changes) {
+        self.begin(seq, true, changes);
+    }
+
+    /// The same of an agent that did not answer that look.
+    pub(super) fn begin_step_unseen(&mut self, seq: AgentSeq, changes: &mut Changes) {
+        self.begin(seq, false, changes);
+    }
+
+    fn begin(&mut self, seq: AgentSeq, mut looks: bool, changes: &mut Changes) {
         loop {
             if !self.waits_for_step(seq) {
                 return;
@@ -93,6 +103,10 @@ impl Machine {
                 self.settle_first(seq, step, changes);
                 return;
             }
+            if looks && self.looks_first(seq, changes) {
+                return;
+            }
+            looks = true;
             self.consider_step(seq, step, changes);
         }
     }
@@ -125,9 +139,10 @@ impl Machine {
 
     /// Whether the agent is at a step that nothing was done for yet.
     fn waits_for_step(&self, seq: AgentSeq) -> bool {
-        Machine::record(self, seq).is_some_and(|record| {
+        let waits = Machine::record(self, seq).is_some_and(|record| {
             record.state == AgentState::Running && record.phase == StepPhase::Waiting
-        })
+        });
+        waits && !self.looking.contains(&seq)
     }
 
     /// Starts a new attempt of the present step.
@@ -290,6 +305,10 @@ impl Machine {
             self.settle_first(seq, step, changes);
             return;
         }
+        if self.looks_first(seq, changes) {
+            self.set_phase(seq, StepPhase::Waiting, changes);
+            return;
+        }
         self.begin_attempt(seq, step, changes);
         // Arguments that can't be worked out may have ended the step at once.
         self.begin_step(seq, changes);
@@ -337,6 +356,7 @@ impl Machine {
 
     pub(super) fn end_agent(&mut self, seq: AgentSeq, state: AgentState, changes: &mut Changes) {
         self.attempts.remove(&seq);
+        self.stop_looking(seq, changes);
         self.alarms.clear(seq);
         let Some(record) = self.record_mut(seq) else { return };
         record.ended_at = Some(changes.now);

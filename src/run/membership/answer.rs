@@ -105,8 +105,8 @@ impl Sorted {
 /// identifier has another address, and when another one has the same address: unless the agent is
 /// known under that address already; then the others are left out. The order of nodes plays no part.
 ///
-/// An answer may have a node for each of 100,000 agents and comes every few seconds: nothing of a node
-/// that can be used is copied.
+/// An answer may have a node for each of 100,000 agents and comes every few seconds: of a node that can be
+/// used only the address is copied, since an address has many spellings.
 pub(super) fn sort<'a>(
     nodes: Vec<PlatformNode>,
     address_of: impl Fn(&AgentId) -> Option<&'a str>,
@@ -152,15 +152,13 @@ fn read(node: PlatformNode, left_out: &mut LeftOut) -> Option<(AgentId, Option<N
         left_out.add(why);
         return None;
     };
-    let Some(length) = agent_address.as_deref().and_then(parse_address).map(str::len) else {
+    let Some(address) = agent_address.as_deref().and_then(parse_address) else {
         let found = quote(agent_address.as_deref());
         left_out.add(|| {
             format!("node {id}: agent_address: found {found}, expected {ADDRESS_EXPECTED}")
         });
         return Some((AgentId(node_id?), None));
     };
-    let mut address = agent_address?;
-    address.truncate(length);
     let fits = |text: &String| {
         text.len() <= MAX_ATTRIBUTE_CHARS || text.chars().count() <= MAX_ATTRIBUTE_CHARS
     };

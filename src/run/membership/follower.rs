@@ -10,7 +10,7 @@ use super::change::MassAbsence;
 use super::side_by_side::side_by_side;
 use super::view::{Heard, KnownAgent, LastAnswer, Members, Membership, Outcome, Phase, Source};
 use crate::mutants::mutant;
-use crate::playbook::Cluster;
+use crate::playbook::{Cluster, Identity};
 use crate::run::{AgentId, Timestamp};
 
 /// Answers in a row that must be without an agent for it to be gone.
@@ -112,6 +112,7 @@ impl Follower {
             let kept = known.filter(|known| {
                 known.place == Some(place)
                     && (&known.address, &known.attributes) == (&agent.address, &agent.attributes)
+                    && known.identity == agent.identity
             });
             let made = || KnownAgent {
                 address: agent.address.clone(),
@@ -119,6 +120,7 @@ impl Follower {
                 source: Source::Declared,
                 place: Some(place),
                 since: known.map_or(at, |known| known.since),
+                identity: agent.identity,
             };
             (agent.id.clone(), kept.cloned().unwrap_or_else(|| Arc::new(made())))
         });
@@ -402,5 +404,6 @@ fn discovered_node(mut node: Node, since: Timestamp) -> KnownAgent {
 }
 
 fn discovered(address: String, attributes: Map<String, Value>, since: Timestamp) -> KnownAgent {
-    KnownAgent { address, attributes, source: Source::Discovered, place: None, since }
+    let (source, identity) = (Source::Discovered, Identity::Check);
+    KnownAgent { address, attributes, source, place: None, since, identity }
 }

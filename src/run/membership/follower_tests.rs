@@ -38,6 +38,7 @@ pub(super) fn cluster(agents: &str, discovers: bool) -> Cluster {
         id: AgentId(node.node_id.unwrap()),
         address: node.agent_address.unwrap(),
         attributes: Map::new(),
+        identity: crate::playbook::Identity::Check,
     };
     let discovery = Discovery {
         url: "http://platform".to_owned(),

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::answer::PlatformNode;
 use super::change::MassAbsence;
+use crate::playbook::Identity;
 use crate::run::{AgentId, Timestamp};
 
 /// The members of a cluster by their identifier.
@@ -46,6 +47,8 @@ pub struct KnownAgent {
     pub place: Option<u32>,
     /// Since when it is known here, from this source.
     pub since: Timestamp,
+    /// Whether what answers at the address has to be the agent.
+    pub identity: Identity,
 }
 
 /// Members in the order in which a run takes them: those of the Cluster object as it lists them, then

@@ -4,7 +4,9 @@ use super::agents::{action_of, action_out_since, failed, in_flight, not_answerin
 use super::explanation::{ActionOut, Explanation, InFlight, Known, NextCommand};
 use super::words::{agents, at, counts, length, moment, near, quoted, since, word};
 use crate::run::machine::CANCEL_DEADLINE;
-use crate::run::{AgentState, Millis, PlannedNext, ReasonCode, Run, RunStatus, Timestamp};
+use crate::run::{
+    AgentState, Millis, PlannedNext, ReasonCode, Run, RunStatus, Timestamp, Unanswered,
+};
 
 /// How long an action may be out in a run that goes on before giving it up is named: most end by
 /// themselves.
@@ -159,6 +161,7 @@ impl Telling<'_> {
             self.run.snapshot.playbook.stages.first().map_or("", |stage| stage.name.as_str()),
         );
         self.say(&made);
+        self.say_unanswered();
         self.offer("end it", "cancel");
     }
 
@@ -171,6 +174,7 @@ impl Telling<'_> {
             self.say(
                 "It takes the agents of the cluster into the stage, which begins by itself then",
             );
+            self.say_unanswered();
         }
         if asked > 0 {
             let asked = agents(asked);
@@ -191,6 +195,23 @@ impl Telling<'_> {
         self.offer("start no further agent", "pause");
         self.offer_give_up(GIVE_UP_AFTER);
         self.offer("end it", "cancel");
+    }
+
+    /// Which agents keep the stage from beginning.
+    fn say_unanswered(&mut self) {
+        let Some(Unanswered { agents: all, first, until }) = &self.run.progress.stage.unanswered
+        else {
+            return;
+        };
+        let names: Vec<String> = first.iter().map(ToString::to_string).collect();
+        let more =
+            if usize::try_from(*all).unwrap_or(usize::MAX) > names.len() { ", …" } else { "" };
+        let (agents, names) = (agents(*all), names.join(", "));
+        let until = at(*until, self.now);
+        self.say(&format!(
+            "It asks {agents} again that did not answer ({names}{more}), since whom the stage selects \
+             depends on what they say: {until} at the latest they take part as unreachable"
+        ));
     }
 
     pub(super) fn say_in_flight(&mut self, head: &str) {

@@ -73,7 +73,7 @@ impl Check {
             if let (Some(found), None) = (address, &read) {
                 self.bad(&format!("{path}/agent_address"), found, ADDRESS_EXPECTED);
             }
-            self.unique(&path, "agent_address", read, index, &mut addresses);
+            self.unique(&path, "agent_address", read.as_deref(), index, &mut addresses);
             let mut written = json!({ "node_id": id, "agent_address": read });
             for key in ["node_class", "node_group"] {
                 if let Some(text) = self.text(&path, node, key) {

@@ -1,0 +1,105 @@
+//! Calls to an address where another node answers.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::*;
+use crate::agent::{ActionRequest, Asked, FakeAgents, Script, When};
+use crate::clock::TokioClock;
+use crate::run::{AgentId, CallError, Millis, Timestamp};
+
+const AT: &str = "http://web-3";
+const START: Timestamp = Timestamp::from_millis(1_000_000);
+
+fn world(says: &str) -> (FakeAgents, FollowContext) {
+    let clock = Arc::new(TokioClock::starting_at(START));
+    let agents = FakeAgents::new(clock.clone());
+    agents.add(AT, Script::Succeed { when: When::Looks(0), payload: json!(1) });
+    agents.set_node_id(AT, says);
+    let client = Arc::new(agents.clone());
+    let limits = AgentLimits::default();
+    (agents, FollowContext { client, clock, limits })
+}
+
+async fn run(ctx: &FollowContext, start: Start<'_>) -> Result<Value, CallError> {
+    let request = ActionRequest {
+        id: Uuid::from_u128(7),
+        kind: "demo.example.com/x".to_owned(),
+        args: Value::Null,
+        created_time: START,
+        metadata: Map::new(),
+    };
+    let agent = AgentId::from("web-3");
+    let start = Start { agent: start.agent.or(Some(&agent)), ..start };
+    run_action(ctx, AT, &request, start, || {}, async || true).await
+}
+
+fn posts(agents: &FakeAgents) -> usize {
+    agents.asked(AT).iter().filter(|(_, asked)| matches!(asked, Asked::Post(_))).count()
+}
+
+const NEW: Start<'_> =
+    Start { again: false, accepted: false, look_only: false, agent: None, unidentified: true };
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_sent_to_another_node_at_once() {
+    let (agents, ctx) = world("web-6");
+    let error = run(&ctx, NEW).await.unwrap_err();
+    let expected =
+        "wrong node: what answers at http://web-3 says that it is node web-6, expected web-3";
+    assert_eq!((error.to_string().as_str(), posts(&agents)), (expected, 0));
+    let (agents, ctx) = world("web-3");
+    assert_eq!(run(&ctx, NEW).await, Ok(json!(1)));
+    assert_eq!(posts(&agents), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_answer_is_waited_for_before_anything_is_sent() {
+    let (agents, ctx) = world("web-6");
+    agents.set_unreachable_until(AT, START.plus(Millis::from_secs(30)));
+    assert!(matches!(run(&ctx, NEW).await, Err(CallError::WrongNode(_))));
+    assert_eq!(posts(&agents), 0);
+    let (agents, ctx) = world("web-3");
+    agents.set_unreachable_until(AT, START.plus(Millis::from_secs(10_000)));
+    assert!(matches!(run(&ctx, NEW).await, Err(CallError::Unreachable(_))));
+}
+
+/// It may have been sent, or was accepted, before another node was there: neither lost nor sent again.
+#[tokio::test(start_paused = true)]
+async fn what_another_node_does_not_know_is_neither_lost_nor_sent() {
+    for start in [
+        Start { again: true, ..NEW },
+        Start { again: true, accepted: true, ..NEW },
+        Start { again: true, accepted: true, look_only: true, ..NEW },
+        Start { again: true, look_only: true, ..NEW },
+    ] {
+        let (agents, ctx) = world("web-6");
+        let error = run(&ctx, start).await.unwrap_err();
+        assert!(matches!(&error, CallError::Unreachable(m) if m.contains("web-6")), "{error}");
+        assert_eq!(posts(&agents), 0, "{start:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_is_back_in_its_place_goes_on() {
+    let (agents, ctx) = world("web-6");
+    let back = async {
+        ctx.clock.sleep(Millis::from_secs(20).to_std()).await;
+        agents.set_node_id(AT, "web-3");
+    };
+    let (end, ()) = tokio::join!(run(&ctx, Start { again: true, ..NEW }), back);
+    assert_eq!((end, posts(&agents)), (Ok(json!(1)), 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_status_of_another_node_is_not_waited_for() {
+    let (_, ctx) = world("web-6");
+    let agent = AgentId::from("web-3");
+    let healthy = ["HEALTHY".to_owned()];
+    let wait = |agent| wait_status(&ctx, AT, &healthy, START, Millis(5_000), agent);
+    let error = wait(Some(&agent)).await.unwrap_err().to_string();
+    assert!(error.ends_with("says that it is node web-6, expected web-3"), "{error}");
+    assert_eq!(wait(None).await, Ok("HEALTHY".to_owned()));
+}

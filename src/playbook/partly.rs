@@ -1,0 +1,98 @@
+//! What an expression says where a part of its scope is not known.
+
+use cel::common::ast::{Expr as Ast, IdedExpr, operators};
+
+use super::expr::{Expr, Scope};
+use super::scan;
+
+impl Expr {
+    /// Whether it is true or false whatever the unknown parts of the scope are; none where that depends
+    /// on them. `unknown` says of a path that the expression looks at whether it is unknown.
+    ///
+    /// It knows of `&&`, `||` and `!` that one side may suffice. All else depends on everything that it
+    /// looks at: `has(agent.attributes.role)` of an unknown `role` is not known.
+    pub fn known(&self, scope: &Scope<'_>, unknown: &dyn Fn(&[&str]) -> bool) -> Option<bool> {
+        partly(self.ast(), scope, unknown)
+    }
+}
+
+fn partly(ast: &IdedExpr, scope: &Scope<'_>, unknown: &dyn Fn(&[&str]) -> bool) -> Option<bool> {
+    if let Ast::Call(call) = &ast.expr {
+        let mut sides = call.args.iter().map(|side| partly(side, scope, unknown));
+        match call.func_name.as_str() {
+            operators::LOGICAL_AND => return all_are(true, sides),
+            operators::LOGICAL_OR => return all_are(false, sides),
+            operators::LOGICAL_NOT => return sides.next()?.map(|side| !side),
+            _ => {}
+        }
+    }
+    let facts = scan::scan(ast).ok()?;
+    if facts.uses.paths().iter().any(|path| unknown(path)) {
+        return None;
+    }
+    super::expr::eval(ast, &facts, scope).ok()?.as_bool()
+}
+
+/// `same` where all sides are that, and its contrary where one side is.
+fn all_are(same: bool, sides: impl Iterator<Item = Option<bool>>) -> Option<bool> {
+    sides.fold(Some(same), |so_far, side| match (so_far, side) {
+        (Some(one), Some(other)) if one == same && other == same => Some(same),
+        (Some(one), _) | (_, Some(one)) if one != same => Some(one),
+        (Some(_) | None, Some(_) | None) => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// With `zone` known to be `a`, and neither another attribute nor the node known.
+    fn known(source: &str) -> Option<bool> {
+        let agent = json!({"id": "node-1", "attributes": {"zone": "a"}, "node": null});
+        let (params, null) = (json!({"zone": "a"}), Value::Null);
+        let scope =
+            Scope { params: &params, agent: &agent, steps: &null, run: &null, cluster: &null };
+        let unknown = |path: &[&str]| match path {
+            ["agent"] | ["agent", "node", ..] | ["agent", "attributes"] => true,
+            ["agent", "attributes", name, ..] => *name != "zone",
+            _ => false,
+        };
+        Expr::parse(source).unwrap().known(&scope, &unknown)
+    }
+
+    #[test]
+    fn it_is_known_what_does_not_depend_on_the_unknown() {
+        let zone = r#"agent.attributes["zone"]"#;
+        let role = r#"agent.attributes["role"]"#;
+        let table = [
+            (format!("{zone} == params.zone"), Some(true)),
+            (format!("{zone} != 'a'"), Some(false)),
+            ("agent.id == 'node-1'".to_owned(), Some(true)),
+            (format!("{role} == 'x'"), None),
+            ("has(agent.attributes.role)".to_owned(), None),
+            ("!has(agent.attributes.role)".to_owned(), None),
+            ("has(agent.attributes.zone)".to_owned(), Some(true)),
+            (format!("has(agent.attributes.role) && {role} == 'x'"), None),
+            (format!("{zone} == 'b' && {role} == 'x'"), Some(false)),
+            (format!("{role} == 'x' && {zone} == 'b'"), Some(false)),
+            (format!("{zone} == 'a' && {role} == 'x'"), None),
+            (format!("{zone} == 'a' || {role} == 'x'"), Some(true)),
+            (format!("{role} == 'x' || {zone} == 'b'"), None),
+            (format!("!({role} == 'x' && {zone} == 'b')"), Some(true)),
+            (format!("!({role} == 'x') || !({zone} == 'a')"), None),
+            ("agent.node.node_status == 'HEALTHY'".to_owned(), None),
+            ("agent.attributes.exists(name, name == 'role')".to_owned(), None),
+            ("'zone' in agent.attributes".to_owned(), None),
+            ("size(agent.attributes) > 0".to_owned(), None),
+            ("agent != null".to_owned(), None),
+            (format!("{zone} == 'a' ? {role} == 'x' : true"), None),
+            ("true".to_owned(), Some(true)),
+            (format!("{zone} > 3"), None),
+        ];
+        for (source, expected) in table {
+            assert_eq!(known(&source), expected, "{source}");
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Whether what answers at an agent's address is that agent, before anything is sent there.
+//!
+//! All are compared when a stage begins. What was found then counts for the first step of those that start
+//! within a few seconds; the others are looked at again, and so is who has moved. One that does not answer
+//! that look goes on to its step, which looks again and sends nothing before it knows.
+
+use super::changes::Changes;
+use super::state::Machine;
+use super::steps::Why;
+use crate::mutants::mutant;
+use crate::playbook::Identity;
+use crate::run::identity::FRESH;
+use crate::run::{
+    About, AgentRecord, AgentSeq, AgentState, Effect, Failure, FailureReason, Look, Looked,
+    RunStatus, Timestamp, WrongNode,
+};
+
+impl AgentRecord {
+    /// Compares what the node says with the agent, unless the Cluster object wants that ignored.
+    pub(super) fn check_identity(&self, node: &serde_json::Value) -> Result<(), WrongNode> {
+        match self.identity {
+            Identity::Check => WrongNode::check(&self.agent, &self.address, node),
+            Identity::Ignore => Ok(()),
+        }
+    }
+
+    /// Whether the agent has to be compared before anything is sent to its address: it never was there.
+    pub(super) fn is_unidentified(&self) -> bool {
+        self.identity.is_checked() && self.identified_at.is_none()
+    }
+
+    /// The same, or it was before the agent was started and too long ago.
+    fn is_identity_due(&self, now: Timestamp) -> bool {
+        let is_old = |at: Timestamp| {
+            let is_before = self.started_at.is_some_and(|started| at < started);
+            is_before && at.plus(FRESH) < now && !mutant!(IdentityNotLookedAt)
+        };
+        self.undecided || self.identity.is_checked() && self.identified_at.is_none_or(is_old)
+    }
+}
+
+impl Machine {
+    /// Has the agent looked at before its next step, where that is due; whether it is.
+    pub(super) fn looks_first(&mut self, seq: AgentSeq, changes: &mut Changes) -> bool {
+        let Some(record) = Machine::record(self, seq) else { return false };
+        if !record.is_identity_due(changes.now) {
+            return false;
+        }
+        let (key, agent) = (record.present_attempt(), record.agent.clone());
+        let address = record.address.clone();
+        self.looking.insert(seq);
+        changes.effects.push(Effect::Look { key, agent, address });
+        true
+    }
+
+    /// Looks no more at an agent that is over.
+    pub(super) fn stop_looking(&mut self, seq: AgentSeq, changes: &mut Changes) {
+        if self.looking.remove(&seq)
+            && let Some(record) = Machine::record(self, seq)
+        {
+            changes.effects.push(Effect::Abandon(record.present_attempt()));
+        }
+    }
+
+    /// Looks at an agent again that has moved meanwhile.
+    pub(super) fn look_elsewhere(&mut self, seq: AgentSeq, changes: &mut Changes) {
+        if self.looking.contains(&seq) {
+            self.stop_looking(seq, changes);
+            self.begin_step(seq, changes);
+        }
+    }
+
+    /// Takes notice of what an agent says before its next step, which begins then.
+    pub(super) fn looked(&mut self, look: Look, changes: &mut Changes) {
+        let Look { key, address, at, looked, identity } = look;
+        let seq = key.agent;
+        let Some(record) = Machine::record(self, seq) else { return };
+        let is_asked = record.present_attempt() == key
+            && record.address == address
+            && record.state == AgentState::Running;
+        if !is_asked || !self.looking.remove(&seq) {
+            return;
+        }
+        if let (Some(identity), Some(record)) = (identity, self.record_mut(seq)) {
+            record.identity = identity;
+        }
+        match self.take_look(seq, looked, at, changes) {
+            Ok(true) => self.begin_step_unseen(seq, changes),
+            Ok(false) => self.begin_step(seq, changes),
+            Err(why) => self.fail_before_step(seq, why, changes),
+        }
+    }
+
+    /// Whether the step is to begin although the agent did not answer; an error says why it may not begin.
+    fn take_look(
+        &mut self,
+        seq: AgentSeq,
+        looked: Looked,
+        at: Timestamp,
+        changes: &mut Changes,
+    ) -> Result<bool, Why> {
+        let Some(record) = Machine::record(self, seq) else { return Ok(false) };
+        let info = match looked {
+            Looked::Silent(message) if record.undecided => {
+                return Err(Why::permanent(FailureReason::Unreachable, message));
+            }
+            Looked::Silent(_) => {
+                // What was seen before is too old: the step looks again before it sends anything.
+                if let Some(record) = self.record_mut(seq) {
+                    record.identified_at = None;
+                }
+                return Ok(true);
+            }
+            Looked::Unreadable(message) if record.undecided => {
+                return Err(Why::permanent(FailureReason::Unreachable, message));
+            }
+            Looked::Unreadable(_) => {
+                self.note_identity(seq, at);
+                return Ok(false);
+            }
+            Looked::Says(info) => *info,
+        };
+        record
+            .check_identity(&info.raw)
+            .map_err(|wrong| Why::permanent(FailureReason::WrongNode, wrong.to_string()))?;
+        let is_news = record.node.is_null() || record.undecided;
+        let mut attributes = info.attributes;
+        attributes.extend(record.declared.as_ref().clone());
+        let seen_at = Some(changes.now);
+        if is_news {
+            let about = About { attributes: attributes.into(), node: info.raw.into(), seen_at };
+            changes.about(self, seq, about);
+        }
+        self.note_identity(seq, at);
+        self.decide_late(seq, changes)?;
+        Ok(false)
+    }
+
+    fn note_identity(&mut self, seq: AgentSeq, at: Timestamp) {
+        if let Some(record) = self.record_mut(seq) {
+            record.identified_at = Some(at);
+        }
+    }
+
+    /// Whether the stage selects an agent that a person put back, and of which that was not known.
+    fn decide_late(&mut self, seq: AgentSeq, changes: &mut Changes) -> Result<(), Why> {
+        let Some(record) = Machine::record(self, seq).filter(|record| record.undecided) else {
+            return Ok(());
+        };
+        let select = self.stage().and_then(|stage| stage.select.as_ref());
+        let selected =
+            select.map_or(Ok(true), |select| self.run.snapshot.holds_for(record, select));
+        let selected = selected.map_err(|error| {
+            let message = format!("failed to select it: {error}");
+            Why::permanent(FailureReason::BadArguments, message)
+        })?;
+        if let Some(record) = self.record_mut(seq) {
+            record.undecided = false;
+            changes.records.insert(seq);
+        }
+        if !selected {
+            self.leave_out(seq, super::members::NOT_SELECTED.to_owned(), changes);
+            self.plan_due = true;
+            self.end_stage_if_over(changes);
+        }
+        Ok(())
+    }
+
+    /// A call found that another node answers at the agent's address, and sent nothing.
+    pub(super) fn found_wrong_node(
+        &mut self,
+        seq: AgentSeq,
+        message: String,
+        changes: &mut Changes,
+    ) {
+        if let Some(mut attempt) = self.attempts.remove(&seq) {
+            attempt.journal.cut_off = true;
+            self.note_unreachable(seq, &attempt.journal, changes);
+            changes.journals.push(attempt.journal);
+        }
+        self.fail_in_step(seq, Why::permanent(FailureReason::WrongNode, message), changes);
+    }
+
+    /// Fails an agent in its step, whatever that says about errors.
+    pub(super) fn fail_in_step(&mut self, seq: AgentSeq, why: Why, changes: &mut Changes) {
+        self.attempt_failed(seq, why, changes);
+        if let Some(record) = self.record_mut(seq) {
+            record.identified_at = None;
+        }
+        self.end_agent(seq, AgentState::Failed, changes);
+    }
+
+    /// Fails an agent to which nothing was sent, whatever its step says about errors: none of its steps
+    /// could do its work.
+    pub(super) fn fail_before_step(&mut self, seq: AgentSeq, why: Why, changes: &mut Changes) {
+        let Some(record) = Machine::record(self, seq) else { return };
+        let step = self.step_name(record.step);
+        let Why { reason, message, retryable: _ } = why;
+        if let Some(record) = self.record_mut(seq) {
+            record.error = Some(Failure { reason, message, step, at: changes.now });
+            // It is compared anew when a person has it tried again.
+            record.identified_at = None;
+        }
+        if self.run.progress.status == RunStatus::Cancelling {
+            return;
+        }
+        self.end_agent(seq, AgentState::Failed, changes);
+    }
+}

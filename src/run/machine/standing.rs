@@ -1,0 +1,178 @@
+//! What the selection of a stage says of a member, also of one that did not answer, or in whose place
+//! another node did.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::changes::Changes;
+use super::members::{NOT_SELECTED, Standing};
+use super::state::Machine;
+use crate::playbook::Expr;
+use crate::run::{
+    AgentId, AgentRecord, AgentState, Failure, FailureReason, Member, Snapshot, Timestamp,
+    WrongNode,
+};
+
+impl Standing {
+    /// The state in which such a member begins the stage, and why.
+    pub(super) fn state(&self) -> (AgentState, Option<String>) {
+        match self {
+            Self::In => (AgentState::Pending, None),
+            Self::Out => (AgentState::Skipped, Some(NOT_SELECTED.to_owned())),
+            Self::Fails { reason, message, .. } => {
+                (AgentState::Failed, Some(format!("{reason}: {message}")))
+            }
+        }
+    }
+}
+
+impl Member {
+    /// When what answers at its address was found to be the agent; none where nothing answered.
+    pub(super) fn identified_at(&self, now: Timestamp) -> Option<Timestamp> {
+        (!self.node.is_null()).then(|| self.asked_at.unwrap_or(now))
+    }
+}
+
+impl Machine {
+    /// What the selection of the stage says of a member. Where that did not answer, what it said of its
+    /// attributes in a stage before counts still, which `record` has; what another node says in its
+    /// place never does.
+    ///
+    /// # Errors
+    /// An expression that has no value for a member that answered, for people.
+    pub(super) fn standing(
+        &self,
+        member: &mut Member,
+        record: Option<&AgentRecord>,
+    ) -> Result<Standing, String> {
+        let wrong = match member.identity.is_checked() {
+            true => WrongNode::check(&member.agent, &member.address, &member.node).err(),
+            false => None,
+        };
+        if wrong.is_some() {
+            member.node = Value::Null;
+        }
+        if member.node.is_null() {
+            let said = record.map(|record| reported(&record.attributes, &record.declared));
+            let mut attributes = said.unwrap_or_default();
+            attributes.extend(member.declared.clone());
+            member.attributes = attributes;
+        }
+        let known = self.run.snapshot.selects(self.run.progress.stage.index, member)?;
+        let (reason, message) = match (&wrong, known) {
+            (_, Some(false)) => return Ok(Standing::Out),
+            (None, Some(true)) => return Ok(Standing::In),
+            (Some(wrong), _) => (FailureReason::WrongNode, wrong.to_string()),
+            (None, None) => {
+                let message = "it did not answer, and the stage selects agents by what they say";
+                (FailureReason::Unreachable, message.to_owned())
+            }
+        };
+        Ok(Standing::Fails { reason, message, undecided: known.is_none() })
+    }
+
+    /// The failure of a member that takes part as one that has failed, which counts, and whether it is
+    /// not known if the stage selects it.
+    pub(super) fn failure_of(
+        &mut self,
+        standing: Standing,
+        changes: &Changes,
+    ) -> (Option<Failure>, bool) {
+        match standing {
+            Standing::In | Standing::Out => (None, false),
+            Standing::Fails { reason, message, undecided } => {
+                let step = self.step_name(0);
+                let failure = Failure { reason, message, step, at: changes.now };
+                self.run.progress.stage.failures += 1;
+                self.run.progress.failures += 1;
+                (Some(failure), undecided)
+            }
+        }
+    }
+}
+
+/// What an agent said of its attributes when it answered last.
+fn reported(known: &Map<String, Value>, declared: &Map<String, Value>) -> Map<String, Value> {
+    let said = known.iter().filter(|(name, _)| !declared.contains_key(*name));
+    said.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+impl Snapshot {
+    /// Whether a stage selects a member; none where that depends on what its node did not say.
+    fn selects(&self, stage: u16, member: &Member) -> Result<Option<bool>, String> {
+        let stage = self.playbook.stages.get(usize::from(stage));
+        let Some(select) = stage.and_then(|stage| stage.select.as_ref()) else {
+            return Ok(Some(true));
+        };
+        let agent = json!({
+            "id": member.agent,
+            "address": member.address,
+            "attributes": member.attributes,
+            "node": member.node,
+        });
+        if member.node.is_null() && select.looks_at_unknown(&member.attributes) {
+            return Ok(self.with_scope(agent, Value::Null, |scope| {
+                select.known(scope, &|path| is_unknown(path, &member.attributes))
+            }));
+        }
+        self.with_scope(agent, Value::Null, |scope| select.eval_bool(scope))
+            .map(Some)
+            .map_err(|error| format!("agent {}: {error}", member.agent))
+    }
+}
+
+/// What has to be known of members before the selection of a stage can be worked out. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    snapshot: Arc<Snapshot>,
+    stage: u16,
+    /// What agents said of their attributes in stages before; of nobody where no member has to answer.
+    said: Arc<HashMap<AgentId, Map<String, Value>>>,
+}
+
+impl Machine {
+    /// The selection of the stage that begins, or goes.
+    pub fn selection(&self) -> Selection {
+        let needs = self.stage().and_then(|stage| stage.select.as_ref());
+        let needs = needs.is_some_and(|select| select.looks_at_unknown(&Map::new()));
+        let said = |record: &AgentRecord| {
+            (record.agent.clone(), reported(&record.attributes, &record.declared))
+        };
+        let said = self.records().iter().filter(|_| needs).map(said).collect();
+        let snapshot = Arc::clone(&self.run.snapshot);
+        Selection { snapshot, stage: self.run.progress.stage.index, said: Arc::new(said) }
+    }
+}
+
+impl Selection {
+    /// Whether a member has to be asked again, since it did not answer and whether it is selected
+    /// depends on what it would have said.
+    pub fn needs_answer(&self, member: &Member) -> bool {
+        if !member.node.is_null() {
+            return false;
+        }
+        let mut attributes = self.said.get(&member.agent).cloned().unwrap_or_default();
+        attributes.extend(member.declared.clone());
+        let known = Member { attributes, ..member.clone() };
+        matches!(self.snapshot.selects(self.stage, &known), Ok(None))
+    }
+}
+
+impl Expr {
+    /// Whether it looks at what only a node says that did not.
+    fn looks_at_unknown(&self, known: &Map<String, Value>) -> bool {
+        self.paths().iter().any(|path| is_unknown(path, known))
+    }
+}
+
+/// Whether a part of the scope is not known of an agent that did not answer, and of which only these
+/// attributes are known.
+fn is_unknown(path: &[&str], known: &Map<String, Value>) -> bool {
+    match path {
+        ["agent"] | ["agent", "attributes"] | ["agent", "node", ..] => true,
+        ["agent", "attributes", name, ..] => !known.contains_key(*name),
+        _ => false,
+    }
+}
