@@ -38,7 +38,7 @@ async fn list(
     let after = query.take("after", "a whole number")?.map(AgentSeq);
     let limit = query.limit()?;
     query.finish()?;
-    let found = state.store.records(run, agent_state, after, limit).await?;
+    let found = state.store.read_records(run, agent_state, after, limit).await?;
     runs::check_known(&state, run, found.is_empty()).await?;
     Ok(Json(listing(found, limit, |record| record.seq.0.to_string(), view)))
 }

@@ -173,6 +173,7 @@ fn refused(error: StoreError) -> ApiError {
         | StoreError::Pinned { .. }
         | StoreError::BadCursor { .. }
         | StoreError::TooLarge { .. }
+        | StoreError::Damaged(_)
         | StoreError::Corrupt { .. }
         | StoreError::NewerSchema { .. } => "",
     };

@@ -13,7 +13,9 @@ use super::limits::{
 };
 use super::params;
 use super::state::ApiState;
-use super::wire::{ApplyCluster, ApplyDocuments, ApplyPlaybook, RetryRun, StartRun, SubmitCommand};
+use super::wire::{
+    AbandonRun, ApplyCluster, ApplyDocuments, ApplyPlaybook, RetryRun, StartRun, SubmitCommand,
+};
 use crate::web::{Memory, Share, is_json};
 
 /// The memory that bodies may take, all together. Cheap to clone.
@@ -55,6 +57,10 @@ impl RequestBody for StartRun {
 }
 
 impl RequestBody for RetryRun {
+    const LIMIT: usize = MAX_JSON_BODY;
+}
+
+impl RequestBody for AbandonRun {
     const LIMIT: usize = MAX_JSON_BODY;
 }
 

@@ -49,7 +49,7 @@ async fn list(
             attributes: agent.attributes.clone(),
             since: agent.since,
         };
-    let page = listing(page.collect(), limit, |(id, _)| id.to_string(), view);
+    let page = listing(page.map(Ok).collect(), limit, |(id, _)| id.to_string(), view);
     Ok(Json(ClusterAgents {
         items: page.items,
         next: page.next,

@@ -78,7 +78,7 @@ async fn list(
 ) -> Result<Json<Listing<ClusterView>>, ApiError> {
     let page = query.page()?;
     query.finish()?;
-    let found = state.store.clusters(&page).await?;
+    let found = state.store.read_clusters(&page).await?;
     Ok(Json(listing(found, page.limit, |one| one.spec.name.clone(), |one| view(&one))))
 }
 

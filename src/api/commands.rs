@@ -16,8 +16,8 @@ use super::limits::{COMMAND_POLL, COMMAND_WAIT, MAX_ACTOR, MAX_AGENT, MAX_REASON
 use super::params::{InPath, InQuery};
 use super::runs;
 use super::state::ApiState;
-use super::wire::{CommandView, SubmitCommand};
-use crate::run::{AgentId, Command, CommandId, CommandOutcome, Millis, Run, RunId};
+use super::wire::{CommandView, RunView, SubmitCommand};
+use crate::run::{AgentId, Command, CommandId, CommandOutcome, Millis, RunId};
 
 const ALL: &str = "/api/v1/runs/{id}/commands";
 const ONE: &str = "/api/v1/runs/{id}/commands/{command}";
@@ -61,7 +61,7 @@ async fn submit(
     if let Some(known) = known(&state, &command).await? {
         return answer(wait(&state, known).await?);
     }
-    refuse_ended(&runs::find(&state, run).await?)?;
+    refuse_ended(&runs::look(&state, run).await?)?;
     state.store.submit(&command).await?;
     state.metrics.command_submitted(command.verb);
     state.signals.work();
@@ -96,11 +96,11 @@ async fn known(state: &ApiState, command: &Command) -> Result<Option<Command>, A
     Err(ApiError::new(Code::CommandIdReused, detail))
 }
 
-fn refuse_ended(run: &Run) -> Result<(), ApiError> {
-    if !run.progress.status.is_final() {
+fn refuse_ended(run: &RunView) -> Result<(), ApiError> {
+    if !run.status.is_final() {
         return Ok(());
     }
-    let detail = format!("run {} has ended as {}", run.id(), run.progress.status);
+    let detail = format!("run {} has ended as {}", run.id, run.status);
     Err(ApiError::new(Code::CommandRefused, detail))
 }
 
@@ -110,7 +110,7 @@ async fn wait(state: &ApiState, mut command: Command) -> Result<Command, ApiErro
     while command.outcome.is_none() {
         if state.clock.now().since(from) >= Millis(COMMAND_WAIT.as_millis() as u64) {
             // A run that ended in the meantime applies no command any more.
-            refuse_ended(&runs::find(state, command.run).await?)?;
+            refuse_ended(&runs::look(state, command.run).await?)?;
             break;
         }
         state.clock.sleep(COMMAND_POLL).await;

@@ -34,6 +34,7 @@ pub enum Code {
     CommandIdReused,
     CommandRefused,
     RunNotFinished,
+    RunNotTroubled,
     NothingToRetry,
     ClusterGone,
     ClusterBusy,
@@ -55,7 +56,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::BadParameter,
         Self::BadHeader,
         Self::BadBody,
@@ -74,6 +75,7 @@ impl Code {
         Self::CommandIdReused,
         Self::CommandRefused,
         Self::RunNotFinished,
+        Self::RunNotTroubled,
         Self::NothingToRetry,
         Self::ClusterGone,
         Self::ClusterBusy,
@@ -120,6 +122,9 @@ impl Code {
             }
             Self::CommandRefused => ("command-refused", 409, "the command does not fit the run"),
             Self::RunNotFinished => ("run-not-finished", 409, "the run has not finished yet"),
+            Self::RunNotTroubled => {
+                ("run-not-troubled", 409, "the run goes on, and is given up only by force")
+            }
             Self::NothingToRetry => ("nothing-to-retry", 409, "the run has no such agents"),
             Self::ClusterGone => ("cluster-gone", 409, "the cluster of the run was removed"),
             Self::ClusterBusy => (
@@ -298,6 +303,7 @@ impl From<StoreError> for ApiError {
             StoreError::TooLarge { .. } => Code::BodyTooLarge,
             StoreError::Unfit { .. }
             | StoreError::Fenced { .. }
+            | StoreError::Damaged(_)
             | StoreError::Corrupt { .. }
             | StoreError::NewerSchema { .. } => Code::Internal,
         };

@@ -53,14 +53,14 @@ async fn list(
     }
     let limit = query.limit()?;
     query.finish()?;
-    let found = state.store.events(run, after, limit).await?;
+    let found = state.store.read_events(run, after, limit).await?;
     runs::check_known(&state, run, found.is_empty()).await?;
     let page = listing(found, limit, |event| event.seq.to_string(), |event| event);
     Ok(Json(page).into_response())
 }
 
 async fn stream(state: ApiState, run: RunId, after: u64) -> Result<Response, ApiError> {
-    runs::find(&state, run).await?;
+    runs::look(&state, run).await?;
     let Ok(place) = state.streams.clone().try_acquire_owned() else {
         let detail = "too many event streams are open; read pages, or try again later";
         return Err(ApiError::new(Code::TooManyStreams, detail));

@@ -10,9 +10,11 @@ use super::params::{InPath, InQuery};
 use super::runs;
 use super::state::ApiState;
 use crate::run::{
-    AgentRecord, AgentState, AttemptKey, Explanation, InFlight, Known, OpenAttempt, Run, RunId,
-    explain, most_telling,
+    AgentRecord, AgentState, AttemptKey, Explanation, InFlight, Known, OpenAttempt, ReasonCode,
+    Run, RunId, RunStatus, StatusReason, Trouble, TroubleCode, explain, explain_behind,
+    explain_trouble, most_telling,
 };
+use crate::store::{DamagedRun, MAX_PAGE};
 
 const ONE: &str = "/api/v1/runs/{id}/explanation";
 
@@ -31,9 +33,50 @@ async fn get(
     query: InQuery,
 ) -> Result<Json<Explanation>, ApiError> {
     query.finish()?;
-    let run = runs::find(&state, id).await?;
+    let now = state.clock.now();
+    let kept = state.store.read_run(id).await?.ok_or_else(|| runs::not_found(id))?;
+    let trouble = runs::trouble(&state, id).await?;
+    let run = match (kept, trouble) {
+        (Ok(run), None) => run,
+        (kept, Some(trouble)) => {
+            let view = runs::shown(&kept);
+            return Ok(Json(explain_trouble(&trouble, view.status, view.since, now)));
+        }
+        (Err(damaged), None) => {
+            let DamagedRun { glance, damage } = *damaged;
+            let trouble = Trouble {
+                run: id,
+                cluster: glance.cluster,
+                code: TroubleCode::Damaged,
+                message: damage.to_string(),
+                since: now,
+                // No engine has tried it yet.
+                tries: 0,
+                tried_at: now,
+                engine: None,
+                abandoned: None,
+                finish_ts: glance.finish_ts,
+            };
+            let status = glance.status.unwrap_or(RunStatus::Paused);
+            return Ok(Json(explain_trouble(&trouble, status, now, now)));
+        }
+    };
     let known = known(&state, &run).await?;
-    Ok(Json(explain(&run, &known, state.clock.now())))
+    let mut explanation = explain(&run, &known, now);
+    if let Some(trouble) = before(&state, &run).await? {
+        explain_behind(&mut explanation, &trouble);
+    }
+    Ok(Json(explanation))
+}
+
+/// The trouble of the run that a queued one waits for, if that can't go on.
+async fn before(state: &ApiState, run: &Run) -> Result<Option<Trouble>, ApiError> {
+    let Some(StatusReason { code: ReasonCode::ClusterBusy, message }) = &run.progress.reason else {
+        return Ok(None);
+    };
+    let troubles = state.store.troubles(None, MAX_PAGE).await?;
+    let named = |trouble: &Trouble| message.contains(&trouble.run.to_string());
+    Ok(troubles.into_iter().find(named))
 }
 
 /// A few of the run's agents: a page of those in flight, of which the most telling are looked at more
@@ -42,11 +85,14 @@ async fn known(state: &ApiState, run: &Run) -> Result<Known, ApiError> {
     let (id, store) = (run.id(), &state.store);
     let mut known = Known::default();
     if run.progress.count(AgentState::Failed) > 0 {
-        known.failed = store.records(id, Some(AgentState::Failed), None, EXPLAINED_FAILED).await?;
+        let failed =
+            store.read_records(id, Some(AgentState::Failed), None, EXPLAINED_FAILED).await?;
+        known.failed = failed.into_iter().flatten().collect();
     }
     if run.progress.count(AgentState::Running) > 0 {
-        let mut running =
-            store.records(id, Some(AgentState::Running), None, EXPLAINED_RUNNING).await?;
+        let running =
+            store.read_records(id, Some(AgentState::Running), None, EXPLAINED_RUNNING).await?;
+        let mut running = running.into_iter().flatten().collect();
         most_telling(&mut running);
         for record in running {
             let attempt = attempt(state, &record).await?;
@@ -65,6 +111,6 @@ async fn attempt(state: &ApiState, record: &AgentRecord) -> Result<Option<OpenAt
     let key = record.present_attempt();
     let Some(before) = key.attempt.checked_sub(1) else { return Ok(None) };
     let after = Some(AttemptKey { attempt: before, ..key });
-    let journals = state.store.journals(record.run, Some(record.seq), after, 1).await?;
-    Ok(journals.iter().find(|journal| journal.key == key).map(OpenAttempt::from))
+    let journals = state.store.read_journals(record.run, Some(record.seq), after, 1).await?;
+    Ok(journals.iter().flatten().find(|journal| journal.key == key).map(OpenAttempt::from))
 }

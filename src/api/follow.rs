@@ -102,24 +102,33 @@ impl Follower {
         if self.fill().await? {
             return Ok(Found::Events);
         }
-        let run = runs::find(&self.state, self.run).await?;
-        if !run.progress.status.is_final() {
+        let run = runs::look(&self.state, self.run).await?;
+        if !run.status.is_final() {
             return Ok(Found::Nothing);
         }
         // The last events may have come between the two reads.
         match self.fill().await? {
             true => Ok(Found::Events),
-            false => Ok(Found::End(Box::new(runs::view(&run)))),
+            false => Ok(Found::End(Box::new(run))),
         }
     }
 
     /// Whether there were further events.
     async fn fill(&mut self) -> Result<bool, ApiError> {
-        let found = self.state.store.events(self.run, self.after, STREAM_PAGE).await?;
-        self.failures = 0;
-        self.after = found.last().map_or(self.after, |event| event.seq);
-        self.queue = found.into();
-        Ok(!self.queue.is_empty())
+        loop {
+            let found = self.state.store.read_events(self.run, self.after, STREAM_PAGE).await?;
+            self.failures = 0;
+            let Some(last) = found.last() else { return Ok(false) };
+            // One that can't be read leaves a gap; a stream that ended there would never get past it.
+            self.after = match last {
+                Ok(event) => event.seq,
+                Err(damage) => damage.key.parse().unwrap_or(self.after.saturating_add(1)),
+            };
+            self.queue = found.into_iter().filter_map(Result::ok).collect();
+            if !self.queue.is_empty() {
+                return Ok(true);
+            }
+        }
     }
 }
 

@@ -9,6 +9,8 @@ use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
 use super::limits::READY_TIMEOUT;
 use super::state::ApiState;
+use crate::run::RunId;
+use crate::store::MAX_PAGE;
 
 /// That the server is there.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -19,7 +21,22 @@ pub(super) struct Health {
     pub(super) version: String,
     /// The store's back end; only of a server that is ready.
     pub(super) store: Option<String>,
+    /// Runs that can't go on; only of a server that is ready. They do not make it unready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) troubled: Option<Troubled>,
 }
+
+/// Runs that can't go on.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub(super) struct Troubled {
+    /// How many there are; 1,000 stands for so many or more.
+    pub(super) runs: u32,
+    /// The oldest of them.
+    pub(super) first: Vec<RunId>,
+}
+
+/// Runs in trouble that are named: more are in the list of runs.
+const NAMED: usize = 10;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
@@ -37,7 +54,10 @@ async fn healthz() -> Json<Health> {
 async fn readyz(State(state): State<ApiState>) -> Result<Json<Health>, ApiError> {
     let not_ready = |why: String| ApiError::new(Code::NotReady, why);
     match tokio::time::timeout(READY_TIMEOUT, state.store.ping()).await {
-        Ok(Ok(())) => Ok(Json(health("ready", Some(state.store.name())))),
+        Ok(Ok(())) => {
+            let ready = health("ready", Some(state.store.name()));
+            Ok(Json(Health { troubled: troubled(&state).await?, ..ready }))
+        }
         Ok(Err(error)) => Err(not_ready(error.to_string()).caused_by(error)),
         Err(_) => {
             let seconds = READY_TIMEOUT.as_secs();
@@ -46,10 +66,20 @@ async fn readyz(State(state): State<ApiState>) -> Result<Json<Health>, ApiError>
     }
 }
 
+async fn troubled(state: &ApiState) -> Result<Option<Troubled>, ApiError> {
+    let asked = state.store.troubles(None, MAX_PAGE);
+    // What holds this up does not make the server unready.
+    let Ok(troubles) = tokio::time::timeout(READY_TIMEOUT, asked).await else { return Ok(None) };
+    let troubles = troubles?;
+    let first = troubles.iter().take(NAMED).map(|trouble| trouble.run).collect();
+    Ok(Some(Troubled { runs: u32::try_from(troubles.len()).unwrap_or(u32::MAX), first }))
+}
+
 fn health(status: &str, store: Option<&str>) -> Health {
     Health {
         status: status.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         store: store.map(str::to_owned),
+        troubled: None,
     }
 }

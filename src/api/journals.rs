@@ -39,7 +39,7 @@ async fn list(
         Some(agent) => Some(find_seq(&state, run, &agent).await?),
         None => None,
     };
-    let found = state.store.journals(run, agent, after, limit).await?;
+    let found = state.store.read_journals(run, agent, after, limit).await?;
     runs::check_known(&state, run, found.is_empty()).await?;
     Ok(Json(listing(found, limit, |journal| Cursor(journal.key).to_string(), JournalView::of)))
 }

@@ -34,7 +34,7 @@ async fn list(
     let after = query.take::<Cursor>("after", "`next` of the page before")?.map(|cursor| cursor.0);
     let limit = query.limit()?;
     query.finish()?;
-    let found = state.store.logs(run, agent.as_ref(), after.as_ref(), limit).await?;
+    let found = state.store.read_logs(run, agent.as_ref(), after.as_ref(), limit).await?;
     runs::check_known(&state, run, found.is_empty()).await?;
     Ok(Json(listing(found, limit, write, |line| line)))
 }

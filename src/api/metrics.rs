@@ -70,6 +70,7 @@ pub(super) struct Metrics {
     started: Counter,
     commands: Family<CommandLabels, Counter>,
     unfinished: Family<StatusLabels, Gauge<u64, AtomicU64>>,
+    troubled: Gauge,
     compiled: Counter,
     loaded: Counter,
     /// When the unfinished runs were counted last.
@@ -86,6 +87,7 @@ impl Metrics {
             started: Counter::default(),
             commands: Family::default(),
             unfinished: Family::default(),
+            troubled: Gauge::default(),
             compiled: Counter::default(),
             loaded: Counter::default(),
             counted: Mutex::new(None),
@@ -104,6 +106,8 @@ impl Metrics {
         registry.register("commands", "Commands taken by this server", self.commands.clone());
         let help = format!("Runs that have not ended, by status, of the newest {MAX_PAGE}");
         registry.register("unfinished_runs", help, self.unfinished.clone());
+        let help = format!("Runs that can't go on, of the oldest {MAX_PAGE}");
+        registry.register("runs_troubled", help, self.troubled.clone());
         let help = "Plugins compiled since the start, the built-in ones too";
         registry.register("plugins_compiled", help, self.compiled.clone());
         let help = "Plugins whose compiled code was found in the cache";
@@ -182,12 +186,22 @@ async fn count_runs(state: &ApiState) {
     let statuses = RunStatus::ALL.into_iter().filter(|status| !status.is_final());
     let filter = RunFilter { cluster: None, statuses: statuses.clone().collect() };
     let page = Page { after: None, limit: MAX_PAGE };
-    let Ok(Ok(runs)) = timeout(READY_TIMEOUT, state.store.runs(&filter, &page)).await else {
+    let Ok(Ok(runs)) = timeout(READY_TIMEOUT, state.store.read_runs(&filter, &page)).await else {
         return;
     };
+    let troubles = state.store.troubles(None, MAX_PAGE);
+    if let Ok(Ok(troubles)) = timeout(READY_TIMEOUT, troubles).await {
+        state.metrics.troubled.set(i64::try_from(troubles.len()).unwrap_or(i64::MAX));
+    }
     let mut counts: BTreeMap<_, u64> = statuses.map(|status| (status.as_str(), 0)).collect();
     for run in runs {
-        *counts.entry(run.progress.status.as_str()).or_default() += 1;
+        let status = match run {
+            Ok(run) => Some(run.progress.status),
+            Err(damaged) => damaged.glance.status,
+        };
+        if let Some(status) = status {
+            *counts.entry(status.as_str()).or_default() += 1;
+        }
     }
     for (status, count) in counts {
         state.metrics.unfinished.get_or_create(&StatusLabels { status }).set(count);
@@ -217,6 +231,7 @@ mod tests {
             "replibook_commands_total{command=\"resume\"} 1",
             "replibook_event_streams 1",
             "replibook_runs_started_total 0",
+            "replibook_runs_troubled 0",
             "replibook_plugins_compiled_total 4",
             "replibook_plugins_loaded_total 2",
             "# EOF",

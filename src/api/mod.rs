@@ -11,6 +11,7 @@
 //! The one thing that no store has is who the members of a cluster are at the moment: that is asked of
 //! the driver's [`Followers`](crate::driver::Followers).
 
+mod abandon;
 mod agents;
 mod apply;
 mod apply_all;

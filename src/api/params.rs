@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 
 use super::error::{ApiError, Code};
 use super::limits::DEFAULT_PAGE;
-use super::wire::Listing;
-use crate::store::{MAX_PAGE, Page};
+use super::wire::{DamagedView, Listing};
+use crate::store::{Damage, Found, MAX_PAGE, Page};
 
 /// Parts of the path, percent-decoded.
 pub(super) struct InPath<T>(pub(super) T);
@@ -132,16 +132,27 @@ pub(super) fn header<'h>(
 }
 
 /// One page of a list. A full page has a `next`, even if it happens to be the last one: the page
-/// after it is empty then.
+/// after it is empty then. What can't be read is named beside the items.
 pub(super) fn listing<S, T>(
-    items: Vec<S>,
+    found: Found<S>,
     limit: u32,
     key: impl Fn(&S) -> String,
     view: impl Fn(S) -> T,
 ) -> Listing<T> {
-    let full = items.len() >= limit as usize;
-    let next = items.last().filter(|_| full).map(key);
-    Listing { items: items.into_iter().map(view).collect(), next }
+    let full = found.len() >= limit as usize;
+    let key_of = |one: &Result<S, Damage>| match one {
+        Ok(item) => key(item),
+        Err(damage) => damage.key.clone(),
+    };
+    let next = found.last().filter(|_| full).map(key_of);
+    let (mut items, mut damaged) = (Vec::new(), Vec::new());
+    for one in found {
+        match one {
+            Ok(item) => items.push(view(item)),
+            Err(Damage { what, why, key: _ }) => damaged.push(DamagedView { what, why }),
+        }
+    }
+    Listing { items, next, damaged }
 }
 
 #[cfg(test)]
@@ -185,9 +196,23 @@ mod tests {
 
     #[test]
     fn only_a_full_page_has_a_next() {
-        let page = |items: Vec<u32>| listing(items, 2, u32::to_string, |item| item).next;
-        assert_eq!(page(vec![1, 2]), Some("2".to_owned()));
-        assert_eq!(page(vec![1]), None);
-        assert_eq!(page(vec![]), None);
+        let page = |items: &[u32]| {
+            listing(items.iter().map(|item| Ok(*item)).collect(), 2, u32::to_string, |item| item)
+        };
+        assert_eq!(page(&[1, 2]).next, Some("2".to_owned()));
+        assert_eq!(page(&[1]).next, None);
+        assert_eq!(page(&[]).next, None);
+    }
+
+    #[test]
+    fn a_page_goes_on_after_what_can_not_be_read() {
+        let damage = |n: u32| Damage {
+            what: format!("an event ({n})"),
+            key: n.to_string(),
+            why: "EOF".to_owned(),
+        };
+        let page = listing(vec![Ok(1_u32), Err(damage(2))], 2, u32::to_string, |item| item);
+        assert_eq!((page.items.as_slice(), page.next.as_deref()), ([1].as_slice(), Some("2")));
+        assert_eq!(page.damaged[0].what, "an event (2)");
     }
 }

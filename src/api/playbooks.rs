@@ -44,7 +44,7 @@ async fn list(
 ) -> Result<Json<Listing<PlaybookView>>, ApiError> {
     let page = query.page()?;
     query.finish()?;
-    let found = state.store.playbooks(&page).await?;
+    let found = state.store.read_playbooks(&page).await?;
     let key = |one: &StoredPlaybook| format!("{}@{}", one.playbook.name, one.playbook.version);
     Ok(Json(listing(found, page.limit, key, |one| view(&one))))
 }

@@ -86,7 +86,7 @@ async fn list(
 ) -> Result<Json<Listing<PluginView>>, ApiError> {
     let page = query.page()?;
     query.finish()?;
-    let found = state.store.plugins(&page).await?;
+    let found = state.store.read_plugins(&page).await?;
     Ok(Json(listing(found, page.limit, |one| one.info.digest.to_string(), view)))
 }
 

@@ -11,8 +11,8 @@ use super::error::{ApiError, Code};
 use super::guard::{self, Timeout};
 use super::state::ApiState;
 use super::{
-    agents, apply_all, cluster_agents, clusters, commands, events, explanation, health, journals,
-    logs, metrics, openapi, playbooks, plugins, retry, runs, start,
+    abandon, agents, apply_all, cluster_agents, clusters, commands, events, explanation, health,
+    journals, logs, metrics, openapi, playbooks, plugins, retry, runs, start,
 };
 
 /// Every endpoint of the API.
@@ -27,6 +27,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         runs::endpoints(),
         commands::endpoints(),
         retry::endpoints(),
+        abandon::endpoints(),
         explanation::endpoints(),
         agents::endpoints(),
         journals::endpoints(),

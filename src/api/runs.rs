@@ -1,15 +1,20 @@
 //! `/api/v1/runs`: looking at runs. Starting one is in `start`.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::State;
+use serde_json::Map;
 
 use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
 use super::params::{InPath, InQuery, listing};
 use super::state::ApiState;
-use super::wire::{Listing, RunView};
-use crate::run::{ReasonCode, Run, RunId, RunStatus, Snapshot};
-use crate::store::RunFilter;
+use super::wire::{Listing, RunView, TroubleView};
+use crate::run::{
+    Progress, ReasonCode, Run, RunId, RunStatus, Silent, Snapshot, Timestamp, Trouble, TroubleCode,
+};
+use crate::store::{DamagedRun, KeptRun, RunFilter};
 
 pub(super) const ALL: &str = "/api/v1/runs";
 const ONE: &str = "/api/v1/runs/{id}";
@@ -47,8 +52,16 @@ async fn list(
         let id: RunId = read_id("query parameter `after`", &after)?;
         page.after = Some(id.to_string());
     }
-    let found = state.store.runs(&filter, &page).await?;
-    Ok(Json(listing(found, page.limit, |run| run.id().to_string(), |run| view(&run))))
+    let found = state.store.read_runs(&filter, &page).await?;
+    let mut views: Vec<_> = found.iter().map(shown).collect();
+    let ids: Vec<_> = views.iter().map(|view| view.id).collect();
+    let troubles = state.store.troubles_of(&ids).await?;
+    for view in &mut views {
+        let trouble = troubles.iter().find(|trouble| trouble.run == view.id);
+        view.trouble = trouble.map(view_of_trouble).or(view.trouble.take());
+    }
+    let views = views.into_iter().map(Ok).collect();
+    Ok(Json(listing(views, page.limit, |run| run.id.to_string(), |run| run)))
 }
 
 async fn get(
@@ -57,7 +70,7 @@ async fn get(
     query: InQuery,
 ) -> Result<Json<RunView>, ApiError> {
     query.finish()?;
-    Ok(Json(view(&find(&state, id).await?)))
+    Ok(Json(look(&state, id).await?))
 }
 
 async fn snapshot(
@@ -73,11 +86,28 @@ fn read_id(place: &str, text: &str) -> Result<RunId, ApiError> {
     text.parse().map_err(|_| ApiError::bad_parameter(place, text, "the identifier of a run"))
 }
 
+/// The run as it is shown, also where its documents can't be read.
+pub(super) async fn look(state: &ApiState, id: RunId) -> Result<RunView, ApiError> {
+    let run = state.store.read_run(id).await?.ok_or_else(|| not_found(id))?;
+    let mut view = shown(&run);
+    if let Some(trouble) = trouble(state, id).await? {
+        view.trouble = Some(view_of_trouble(&trouble));
+    }
+    Ok(view)
+}
+
+/// Why a run can't go on, or could not.
+pub(super) async fn trouble(state: &ApiState, id: RunId) -> Result<Option<Trouble>, ApiError> {
+    Ok(state.store.troubles_of(&[id]).await?.pop())
+}
+
+pub(super) fn not_found(id: RunId) -> ApiError {
+    ApiError::new(Code::RunNotFound, format!("there is no run {id}, or it has expired"))
+}
+
 /// The run.
 pub(super) async fn find(state: &ApiState, id: RunId) -> Result<Run, ApiError> {
-    let not_found =
-        || ApiError::new(Code::RunNotFound, format!("there is no run {id}, or it has expired"));
-    state.store.run(id).await?.ok_or_else(not_found)
+    state.store.run(id).await?.ok_or_else(|| not_found(id))
 }
 
 /// An empty list of a run that is not there is an error; a list with items needs no second look.
@@ -86,10 +116,91 @@ pub(super) async fn check_known(
     id: RunId,
     is_empty: bool,
 ) -> Result<(), ApiError> {
-    if is_empty {
-        find(state, id).await?;
+    match is_empty {
+        true => look(state, id).await.map(drop),
+        false => Ok(()),
     }
-    Ok(())
+}
+
+fn view_of_trouble(trouble: &Trouble) -> TroubleView {
+    TroubleView {
+        code: trouble.code,
+        message: trouble.message.clone(),
+        since: Some(trouble.since),
+        tries: trouble.tries,
+        abandoned: trouble.abandoned.clone(),
+    }
+}
+
+/// The run as it is shown, whether its documents can be read or not.
+pub(super) fn shown(run: &KeptRun) -> RunView {
+    match run {
+        Ok(run) => view(run),
+        Err(damaged) => view_of_damaged(damaged),
+    }
+}
+
+/// What is known of a run that can't be read, in the shape of all runs. One whose status is none that we
+/// know is shown as PAUSED: it does nothing.
+fn view_of_damaged(damaged: &DamagedRun) -> RunView {
+    let DamagedRun { glance, damage } = damaged;
+    let created_at = created_at(glance.id);
+    let progress = Progress {
+        finish_ts: glance.finish_ts,
+        ..Progress::new(glance.status.unwrap_or(RunStatus::Paused), created_at)
+    };
+    let trouble = TroubleView {
+        code: TroubleCode::Damaged,
+        message: damage.to_string(),
+        since: None,
+        tries: 0,
+        abandoned: None,
+    };
+    let known = match &glance.snapshot {
+        Some(snapshot) => view(&Run { snapshot: snapshot.clone(), progress }),
+        None => RunView {
+            id: glance.id,
+            playbook: UNKNOWN.to_owned(),
+            version: UNKNOWN.to_owned(),
+            vcs: None,
+            cluster: glance.cluster.clone().unwrap_or_else(|| UNKNOWN.to_owned()),
+            status: progress.status,
+            reason: None,
+            trouble: None,
+            since: created_at,
+            stage: String::new(),
+            stage_index: 0,
+            stages: Vec::new(),
+            hold: false,
+            selected: 0,
+            counts: BTreeMap::new(),
+            failures: 0,
+            all_failures: 0,
+            passed_over: Default::default(),
+            outcomes: BTreeMap::new(),
+            nobody: false,
+            gone: None,
+            params: Map::new(),
+            plugins: BTreeMap::new(),
+            retry_of: None,
+            started_by: None,
+            created_at,
+            silent: Silent::default(),
+            started_at: None,
+            finish_ts: progress.finish_ts,
+        },
+    };
+    RunView { trouble: Some(trouble), ..known }
+}
+
+/// Stands for a name that can't be read.
+const UNKNOWN: &str = "?";
+
+/// The moment in an identifier.
+fn created_at(id: RunId) -> Timestamp {
+    let (seconds, nanos) = id.0.get_timestamp().map_or((0, 0), |moment| moment.to_unix());
+    let millis = seconds.saturating_mul(1_000).saturating_add(u64::from(nanos) / 1_000_000);
+    Timestamp::from_millis(i64::try_from(millis).unwrap_or(i64::MAX))
 }
 
 /// The run as it is shown.
@@ -105,6 +216,7 @@ pub(super) fn view(run: &Run) -> RunView {
         cluster: snapshot.cluster.clone(),
         status: progress.status,
         reason: progress.reason.clone(),
+        trouble: None,
         since: progress.since,
         stage: stage.map(|stage| stage.name.clone()).unwrap_or_default(),
         stage_index: progress.stage.index,

@@ -10,9 +10,9 @@ use serde_json::{Map, Value};
 
 use crate::playbook::{PluginInfo, PluginPin, Problem, Vcs};
 use crate::run::{
-    AgentId, AgentState, CommandId, CommandOutcome, Digest, Gone, Journal, LastAnswer, MassAbsence,
-    Millis, PassedOver, RetryOf, RunId, RunStatus, SentAction, Silent, Source, StatusReason,
-    Timestamp, Verb,
+    Abandoned, AgentId, AgentState, CommandId, CommandOutcome, Digest, Gone, Journal, LastAnswer,
+    MassAbsence, Millis, PassedOver, RetryOf, RunId, RunStatus, SentAction, Silent, Source,
+    StatusReason, Timestamp, TroubleCode, Verb,
 };
 
 /// A page of a list.
@@ -23,6 +23,18 @@ pub struct Listing<T> {
     pub items: Vec<T>,
     /// Pass this as `after` for the next page; none: this was the last.
     pub next: Option<String>,
+    /// What would be among the items and can't be read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub damaged: Vec<DamagedView>,
+}
+
+/// A document in the store that can't be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DamagedView {
+    /// Which, for people: its kind and its key.
+    pub what: String,
+    /// What is wrong with it.
+    pub why: String,
 }
 
 /// Applies a playbook: `POST /api/v1/playbooks`. With `?dry_run=true` it is only validated.
@@ -237,6 +249,9 @@ pub struct RunView {
     pub status: RunStatus,
     /// Why it has that status.
     pub reason: Option<StatusReason>,
+    /// Why it can't go on at all: it does nothing while it is in trouble.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<TroubleView>,
     /// Since when.
     pub since: Timestamp,
     /// Name of the present stage.
@@ -308,6 +323,24 @@ impl JournalView {
     }
 }
 
+/// Why a run can't be loaded or committed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TroubleView {
+    /// The kind of trouble.
+    pub code: TroubleCode,
+    /// What happened, for people.
+    pub message: String,
+    /// Since when; none where no engine has tried the run yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// How often an engine failed at it since then.
+    #[serde(default)]
+    pub tries: u32,
+    /// That a person gave the run up: who, why and when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub abandoned: Option<Abandoned>,
+}
+
 /// Asks something of a run: `POST /api/v1/runs/{id}/commands`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -330,6 +363,20 @@ pub struct SubmitCommand {
     /// Why.
     #[serde(default)]
     pub reason: Option<String>,
+}
+
+/// Gives up a run that can't go on: `POST /api/v1/runs/{id}/abandon`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AbandonRun {
+    /// Why, for the history of the run.
+    pub reason: String,
+    /// Who asks.
+    #[serde(default)]
+    pub actor: Option<String>,
+    /// Also a run that is in no trouble; `cancel` is better then, which waits for what is out.
+    #[serde(default)]
+    pub force: bool,
 }
 
 /// What became of a command. 200 when it was applied, 202 while it waits; a refused one is a

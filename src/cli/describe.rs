@@ -11,10 +11,11 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::get::split_version;
 use super::output::{Console, Format};
+use super::page::say_damaged;
 use super::rows::{agents_of, stage_of};
 use super::run::{explain, find_run, paragraph};
 use super::text::{clean, moment};
-use crate::api::wire::{Listing, PlaybookView, RunView};
+use crate::api::wire::{Listing, PlaybookView, RunView, TroubleView};
 use crate::playbook::{PluginPin, Vcs};
 use crate::run::{AgentRecord, AgentState};
 
@@ -52,6 +53,7 @@ pub(crate) async fn describe(
             }
             let failed = client.agents(run.id).only("state", Some(AgentState::Failed));
             let failed: Listing<AgentRecord> = failed.read(None, SHOWN_FAILED).await?;
+            say_damaged(console, &failed.damaged);
             let failed = match failed.items.is_empty() {
                 true => String::new(),
                 false => Plan::of_run(client, run.id).await.table(failed.items, console.colour),
@@ -112,6 +114,7 @@ fn describe_run(run: &RunView, why: &str, failed: &str) -> String {
     lines.line("Cluster", &run.cluster);
     lines.line("Status", &format!("{} since {}", run.status, moment(run.since)));
     lines.line_if("Why", run.reason.as_ref().map(|reason| reason.message.clone()));
+    lines.line_if("Trouble", run.trouble.as_ref().map(trouble));
     lines.line("Stage", &stage_of(run));
     // Of a run that has ended all stages are counted, and each has selected others.
     let of_stage = run.outcomes.is_empty() || run.stages.len() <= 1;
@@ -132,6 +135,11 @@ fn describe_run(run: &RunView, why: &str, failed: &str) -> String {
         let _ = write!(text, "\n{part}");
     }
     text
+}
+
+fn trouble(trouble: &TroubleView) -> String {
+    let since = trouble.since.map(|at| format!(" since {}", moment(at))).unwrap_or_default();
+    format!("{}{since}: {}", trouble.code.as_str(), trouble.message)
 }
 
 fn describe_playbook(playbook: &PlaybookView) -> String {

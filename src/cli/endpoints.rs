@@ -7,8 +7,9 @@ use serde::de::DeserializeOwned;
 use super::client::{Client, Repeat, UPLOAD_TIMEOUT};
 use super::error::ClientError;
 use crate::api::wire::{
-    AppliedDocuments, ApplyCluster, ApplyDocuments, ApplyPlaybook, ClusterAgents, ClusterView,
-    CommandView, Listing, PlaybookView, PluginView, RetryRun, RunView, StartRun, SubmitCommand,
+    AbandonRun, AppliedDocuments, ApplyCluster, ApplyDocuments, ApplyPlaybook, ClusterAgents,
+    ClusterView, CommandView, Listing, PlaybookView, PluginView, RetryRun, RunView, StartRun,
+    SubmitCommand,
 };
 use crate::run::{AgentId, AgentRecord, Digest, Explanation, RunId, Snapshot};
 
@@ -48,11 +49,12 @@ impl<'a> Pages<'a> {
         after: Option<String>,
         limit: usize,
     ) -> Result<Listing<T>> {
-        let mut all = Listing { items: Vec::new(), next: after };
+        let mut all = Listing { items: Vec::new(), next: after, damaged: Vec::new() };
         loop {
             let wanted = (limit - all.items.len().min(limit)).min(MAX_PAGE);
             let page: Listing<T> = self.page(all.next.as_deref(), wanted).await?;
-            let stuck = page.next.is_some() && (page.next == all.next || page.items.is_empty());
+            let is_empty = page.items.is_empty() && page.damaged.is_empty();
+            let stuck = page.next.is_some() && (page.next == all.next || is_empty);
             if stuck {
                 return Err(ClientError::Malformed {
                     server: self.client.server().to_owned(),
@@ -61,6 +63,7 @@ impl<'a> Pages<'a> {
                 });
             }
             all.items.extend(page.items);
+            all.damaged.extend(page.damaged);
             all.next = page.next;
             if all.next.is_none() || all.items.len() >= limit {
                 return Ok(all);
@@ -227,6 +230,12 @@ impl Client {
         let request = self.request(Method::POST, &["runs", &run.to_string(), "retry"]).json(retry);
         let request = request.header("idempotency-key", idempotency_key);
         self.json(request, Repeat::Always).await
+    }
+
+    /// Gives up a run that can't go on. The second time it changes nothing.
+    pub async fn abandon_run(&self, run: RunId, request: &AbandonRun) -> Result<RunView> {
+        let path = ["runs", &run.to_string(), "abandon"];
+        self.json(self.request(Method::POST, &path).json(request), Repeat::Always).await
     }
 
     /// A run.

@@ -7,7 +7,7 @@ use super::cluster_agents::{get_agent, get_agents};
 use super::error::CliError;
 use super::exit::Exit;
 use super::output::Console;
-use super::page::{MAX_LIMIT, PageArgs, say_if_more};
+use super::page::{MAX_LIMIT, PageArgs, say_damaged, say_if_more};
 use super::run::find_run;
 use crate::api::wire::{ClusterView, Listing, PlaybookView, PluginView, RunView};
 use crate::run::Digest;
@@ -100,21 +100,25 @@ async fn get_all(
         Things::Playbooks => {
             let list: Listing<PlaybookView> = client.playbooks().read(after, limit).await?;
             console.list(&list.items)?;
+            say_damaged(console, &list.damaged);
             list.next
         }
         Things::Clusters => {
             let list: Listing<ClusterView> = client.clusters().read(after, limit).await?;
             console.list(&list.items)?;
+            say_damaged(console, &list.damaged);
             list.next
         }
         Things::Plugins => {
             let list: Listing<PluginView> = client.plugins().read(after, limit).await?;
             console.list(&list.items)?;
+            say_damaged(console, &list.damaged);
             list.next
         }
         Things::Runs => {
             let list: Listing<RunView> = client.runs().read(after, limit).await?;
             console.list(&list.items)?;
+            say_damaged(console, &list.damaged);
             list.next
         }
         Things::Agents => get_agents(client, cluster, after, limit, console).await?,

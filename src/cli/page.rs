@@ -1,6 +1,8 @@
 //! Arguments that commands share which show lists.
 
 use super::output::Console;
+use super::text::clean;
+use crate::api::wire::DamagedView;
 
 /// The most items that one command shows: they are held in memory to align their columns.
 pub(crate) const MAX_LIMIT: u32 = 100_000;
@@ -28,5 +30,18 @@ impl PageArgs {
 pub(crate) fn say_if_more(console: &Console, next: Option<&str>) {
     if let Some(next) = next {
         console.say(&format!("there is more: add --after {next}"));
+    }
+}
+
+/// Documents that can't be read which are named; with more of them nobody reads on.
+const NAMED: usize = 5;
+
+/// Says what would be in a list and can't be read.
+pub(crate) fn say_damaged(console: &Console, damaged: &[DamagedView]) {
+    for DamagedView { what, why } in damaged.iter().take(NAMED) {
+        console.say(&clean(&format!("left out, since it is damaged in the store: {what}: {why}")));
+    }
+    if damaged.len() > NAMED {
+        console.say(&format!("left out, since they are damaged: {} more", damaged.len() - NAMED));
     }
 }

@@ -2,7 +2,7 @@
 
 use super::output::Row;
 use super::text::{Paint, clean, counts, moment, plural, shorten};
-use crate::api::wire::{ClusterView, PlaybookView, PluginView, RunView};
+use crate::api::wire::{ClusterView, PlaybookView, PluginView, RunView, TroubleView};
 
 /// Characters of a result or a message in a table.
 pub(super) const MAX_CELL: usize = 60;
@@ -109,11 +109,17 @@ impl Row for RunView {
             format!("{}@{}", self.playbook, self.version),
             self.cluster.clone(),
             self.status.as_str().to_owned(),
-            if wide { agents_of(self) } else { agents_or_why(self) },
+            match trouble_of(self) {
+                Some(trouble) => format!("can't go on: {}", trouble.code.as_str()),
+                None if wide => agents_of(self),
+                None => agents_or_why(self),
+            },
             moment(self.created_at),
         ];
         if wide {
-            let why = self.reason.as_ref().map(|reason| shorten(&reason.message, MAX_WIDE_CELL));
+            let trouble = trouble_of(self).map(|trouble| &trouble.message);
+            let why = trouble.or(self.reason.as_ref().map(|reason| &reason.message));
+            let why = why.map(|message| shorten(message, MAX_WIDE_CELL));
             cells.extend([
                 or_dash(self.finish_ts.map(moment).as_deref()),
                 stage_of(self),
@@ -131,6 +137,11 @@ impl Row for RunView {
     fn name(&self) -> String {
         format!("run/{}", self.id)
     }
+}
+
+/// What a run that has not ended is in trouble with.
+fn trouble_of(run: &RunView) -> Option<&TroubleView> {
+    run.trouble.as_ref().filter(|_| run.finish_ts.is_none())
 }
 
 /// Where a run is: `upgrade (2 of 3)`, or only the name where there is one stage.

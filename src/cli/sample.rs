@@ -23,6 +23,7 @@ pub(crate) fn run_view(status: RunStatus) -> RunView {
         cluster: "mongo-eu".to_owned(),
         status,
         reason: None,
+        trouble: None,
         since: moment(),
         stage: "restart".to_owned(),
         stage_index: 0,

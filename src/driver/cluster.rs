@@ -34,9 +34,9 @@ pub(super) async fn wait(world: World, committer: Committer, told: Option<Status
             Ok(Locked::Held) => return Input::ClusterFree,
             Ok(Locked::Waits { run, queued }) => (run, queued),
             Err(error) => {
-                // Fenced: the engine that has the run now goes on with it.
+                // Fenced: the engine that has the run now goes on with it. Else it is set aside.
                 tracing::warn!(%run, %error, "failed to ask for the lock of the cluster");
-                committer.lease.lose();
+                committer.lease.give_up(error);
                 return std::future::pending().await;
             }
         };

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::World;
 use super::lease::LeaseGuard;
 use super::run_driver::{DriveError, RunDriver};
+use super::trouble;
 use crate::run::{Command, CommandId, EngineId, Input, RunId, Timestamp};
 use crate::store::{Lease, RENEWAL, StoreError};
 
@@ -47,8 +48,7 @@ const COMMANDS_AT_ONCE: u32 = 1_000;
 /// Commands that wait for one run's driver. What does not fit stays in the store for the next look.
 const COMMANDS: usize = 64;
 
-/// How long a run rests after its driver failed, so that a run that can't be driven doesn't keep
-/// the engine busy.
+/// How long the engine rests a run that could not be set aside either, so that it is not kept busy.
 const REST: Duration = Duration::from_secs(10);
 
 /// How long a stop waits for the drivers. They only have to end their commit.
@@ -107,11 +107,14 @@ impl Engine {
         let clock = self.world.clock.clone();
         let mut renewed = clock.now();
         let mut swept = clock.now();
+        // What another engine, or an earlier version, could not go on with may go well here.
+        log(self.world.store.rouse().await.map(drop));
         while !stop.is_cancelled() {
             let mut is_well = true;
             if clock.now().since(renewed) >= RENEWAL {
                 renewed = clock.now();
                 is_well &= log(self.renew().await);
+                is_well &= log(trouble::end_abandoned(&self.world).await);
             }
             if clock.now().since(swept).to_std() >= SWEEP {
                 swept = clock.now();
@@ -200,6 +203,8 @@ impl Engine {
         let (run, epoch) = (lease.run, lease.epoch);
         let (clock, stop) = (self.world.clock.clone(), self.stop.clone());
         let held = guard.clone();
+        let engine = self.config.id.clone();
+        let committer = driver.committer();
         self.tasks.spawn(async move {
             let driven = AssertUnwindSafe(driver.drive()).catch_unwind().await;
             let failed = match driven {
@@ -219,12 +224,12 @@ impl Engine {
                     | DriveError::Input(_)
                     | DriveError::Gone(_)
                     | DriveError::Panicked => {
-                        let error = anyhow::Error::new(error);
-                        tracing::error!(%run, "failed to drive the run: {error:#}");
-                        tokio::select! {
-                            biased;
-                            () = stop.cancelled() => {}
-                            () = clock.sleep(REST) => {}
+                        if !trouble::set_aside(&committer, &engine, error).await {
+                            tokio::select! {
+                                biased;
+                                () = stop.cancelled() => {}
+                                () = clock.sleep(REST) => {}
+                            }
                         }
                     }
                 }

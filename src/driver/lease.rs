@@ -1,7 +1,7 @@
 //! The engine's right to a run, as its driver and its calls to agents see it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
@@ -12,7 +12,7 @@ use crate::agent::{ActionRequest, ActionStatus, AgentClient, AgentError, QueuedA
 use crate::clock::Clock;
 use crate::mutants::mutant;
 use crate::run::{Millis, NodeInfo, RunId, Timestamp};
-use crate::store::Lease;
+use crate::store::{Lease, StoreError};
 
 /// What must be left of a lease for an action to be scheduled under it: time for the request.
 const MARGIN: Millis = Millis::from_secs(3);
@@ -28,6 +28,8 @@ pub(super) struct LeaseGuard {
     epoch: u64,
     until: Arc<AtomicI64>,
     lost: CancellationToken,
+    /// Why something that acts for the run gave it up.
+    failure: Arc<Mutex<Option<StoreError>>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -38,6 +40,7 @@ impl LeaseGuard {
             epoch: lease.epoch,
             until: Arc::new(AtomicI64::new(lease.until.as_millis())),
             lost: CancellationToken::new(),
+            failure: Arc::default(),
             clock,
         }
     }
@@ -60,6 +63,17 @@ impl LeaseGuard {
     /// Takes notice that the run is another engine's now.
     pub(super) fn lose(&self) {
         self.lost.cancel();
+    }
+
+    /// Gives the run up because of this error, which another try would not mend.
+    pub(super) fn give_up(&self, error: StoreError) {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        self.lose();
+    }
+
+    /// Why the run was given up, if it was.
+    pub(super) fn take_failure(&self) -> Option<StoreError> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     pub(super) fn is_lost(&self) -> bool {

@@ -24,6 +24,7 @@ mod run_clock;
 mod run_driver;
 mod sending;
 mod signals;
+mod trouble;
 mod world;
 
 pub use discovery::{Followers, Known, LOOK, PLATFORM_TIMEOUT, View};

@@ -13,6 +13,7 @@ use super::crash::{self, Point};
 use super::discovery::{Following, known_members};
 use super::effects::{self, Effects, INBOX};
 use super::lease::LeaseGuard;
+use super::trouble::Health;
 use super::{cluster, load, members, run_clock};
 use crate::mutants::mutant;
 use crate::run::{
@@ -44,6 +45,14 @@ pub(super) struct RunDriver {
     pub(super) commands: mpsc::Receiver<Input>,
 }
 
+/// What a driver does next.
+enum Next {
+    Input(Box<Input>),
+    /// A run that was in trouble may be well by now.
+    LookAtHealth,
+    Stop,
+}
+
 /// A strategy to ask, once the commit is done.
 type Question = (Digest, PlanInput);
 
@@ -57,12 +66,13 @@ impl RunDriver {
     /// committed or performed: the run can be loaded anew, by this engine or another.
     pub(super) async fn drive(mut self) -> Result<(), DriveError> {
         let committer = self.committer();
+        let health = Health::of(&committer, self.now()).await?;
         let (loaded, last) = load::load(&self.world, &committer).await?;
         self.world.clock = run_clock::not_before(self.world.clock.clone(), last);
         let following = self.follow(&loaded).await;
         let (sender, mut inbox) = mpsc::channel(INBOX);
         let mut effects = Effects::new(self.world.clone(), self.lease.clone(), following, sender);
-        let result = self.go(loaded, &committer, &mut inbox, &mut effects).await;
+        let result = self.go(loaded, health, &committer, &mut inbox, &mut effects).await;
         // No task of this driver may act once another one has the run.
         effects.stop().await;
         result
@@ -71,6 +81,7 @@ impl RunDriver {
     async fn go(
         &mut self,
         loaded: Loaded,
+        mut health: Health,
         committer: &Committer,
         inbox: &mut mpsc::Receiver<Input>,
         effects: &mut Effects,
@@ -102,8 +113,9 @@ impl RunDriver {
                 self.world.signals.ended(self.lease.run());
             }
             if told.is_final() || self.lease.is_lost() {
-                return Ok(());
+                return self.given_up();
             }
+            health.look(committer, told, self.now()).await?;
             match takes_changes(machine.run()) {
                 // What the feed before this one told goes first.
                 true if !effects.is_fed() && !machine.catches_up() => effects.feed(&machine),
@@ -117,9 +129,10 @@ impl RunDriver {
                 waiting.push_front(decision);
             }
             if waiting.is_empty() {
-                match self.next(inbox).await {
-                    Some(input) => waiting.push_back(input),
-                    None => return Ok(()),
+                match self.next(inbox, &health).await {
+                    Next::Input(input) => waiting.push_back(*input),
+                    Next::LookAtHealth => {}
+                    Next::Stop => return self.given_up(),
                 }
             }
             self.take_all(&mut waiting, inbox);
@@ -141,7 +154,7 @@ impl RunDriver {
         self.world.followers.follow(&loaded.run.snapshot.cluster, known.collect()).await
     }
 
-    fn committer(&self) -> Committer {
+    pub(super) fn committer(&self) -> Committer {
         Committer {
             store: self.world.store.clone(),
             clock: self.world.clock.clone(),
@@ -153,14 +166,23 @@ impl RunDriver {
         self.world.clock.now()
     }
 
-    /// The next input; none when the driver is to stop.
-    async fn next(&mut self, inbox: &mut mpsc::Receiver<Input>) -> Option<Input> {
+    /// Why the driver ends: an error, where something that acts for the run gave it up.
+    fn given_up(&self) -> Result<(), DriveError> {
+        self.lease.take_failure().map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    async fn next(&mut self, inbox: &mut mpsc::Receiver<Input>, health: &Health) -> Next {
+        let input = |input: Option<Input>| match input {
+            Some(input) => Next::Input(Box::new(input)),
+            None => Next::Stop,
+        };
         tokio::select! {
             biased;
-            () = self.stop.cancelled() => None,
-            () = self.lease.lost() => None,
-            Some(command) = self.commands.recv() => Some(command),
-            input = inbox.recv() => input,
+            () = self.stop.cancelled() => Next::Stop,
+            () = self.lease.lost() => Next::Stop,
+            Some(command) = self.commands.recv() => input(Some(command)),
+            heard = inbox.recv() => input(heard),
+            () = health.may_be_well(self.world.clock.as_ref()) => Next::LookAtHealth,
         }
     }
 
@@ -293,9 +315,9 @@ async fn stamp(committer: Committer, at: Timestamp) -> Input {
             Ok(0) => return Input::Stamped,
             Ok(_) => {}
             Err(error) => {
-                // Fenced: the engine that has the run now goes on with it.
+                // Fenced: the engine that has the run now goes on with it. Else it is set aside.
                 tracing::warn!(%run, %error, "failed to stamp the records of the run");
-                committer.lease.lose();
+                committer.lease.give_up(error);
                 return std::future::pending().await;
             }
         }

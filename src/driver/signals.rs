@@ -53,7 +53,7 @@ impl Signals {
     }
 
     /// Says that a run has ended: its cluster is free.
-    pub(super) fn ended(&self, run: RunId) {
+    pub fn ended(&self, run: RunId) {
         let _ = self.ends.send(run);
     }
 

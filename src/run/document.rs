@@ -396,6 +396,8 @@ pub enum ReasonCode {
     MembershipChanged,
     /// Too many members of the cluster are absent at once.
     MassAbsence,
+    /// A person gave up a run that could not go on by itself.
+    Abandoned,
     /// Agents failed, within the budget, or failures of steps were passed over.
     SomeFailed,
     /// No stage selected any agent.

@@ -5,6 +5,7 @@
 //! turns one [`Input`] after another into [`Transition`]s: what to commit, and what to perform once
 //! it is committed.
 
+mod abandon;
 mod agent_record;
 mod command;
 mod decision;
@@ -24,6 +25,7 @@ mod start;
 mod status;
 mod time;
 mod transition;
+mod trouble;
 mod why;
 
 pub use agent_record::{
@@ -64,6 +66,10 @@ pub use transition::{
     Activate, Activation, ActivationEnd, AskAgain, Effect, Input, Look, Looked, Member, Perform,
     PlanFailure, Refreshed, Transition, Writes,
 };
+pub use trouble::{
+    Abandoned, FIRST_REST, LONGEST_REST, MAX_TROUBLE, Trouble, TroubleCode, trouble_message,
+};
 pub use why::{
-    ActionOut, Explanation, InFlight, Known, NextCommand, OpenAttempt, explain, most_telling,
+    ActionOut, Explanation, InFlight, Known, NextCommand, OpenAttempt, explain, explain_behind,
+    explain_trouble, most_telling,
 };

@@ -5,14 +5,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use semver::Version;
 
+use super::damage::{Found, KeptRun, whole};
 use super::documents::{
-    Cluster, Created, Locked, LogCursor, NewRun, Object, Page, Plugin, Put, RunFilter,
-    StoredPlaybook,
+    Abandon, Abandonment, Cluster, Created, Ending, Failed, Locked, LogCursor, NewRun, Object,
+    Page, Plugin, Put, RunFilter, StoredPlaybook,
 };
 use super::error::StoreError;
 use crate::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, Command, CommandId, Digest, EngineId, Journal,
-    LogLine, Run, RunEvent, RunId, Timestamp, Writes,
+    LogLine, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
 };
 
 /// Result of a store operation.
@@ -61,11 +62,14 @@ pub struct Lease {
 /// - An engine *holds* a run while it has an unexpired lease on it and the run is unfinished (has no
 ///   `finish_ts`).
 /// - At most one run *holds the lock* of a cluster: from the answer that gave it to the run's
-///   `finish_ts`, also while no engine holds the run. Nothing else ends it.
+///   `finish_ts`, also while no engine holds the run, or it is in trouble. Nothing else ends it.
 /// - A run is *queued* while its status is PENDING, unless its playbook allows others beside it
 ///   ([`Snapshot::locks_cluster`](crate::run::Snapshot::locks_cluster)). One that waits for approval is
 ///   not queued yet; once approved, it has its place by its creation, as all others.
 /// - Pages are full as long as there is more, and never larger than [`MAX_PAGE`].
+/// - A document that is there and can't be read is a [`Damage`](super::Damage) of its own: a list has it
+///   in its place among those that can be read, and one that asks for it alone, or for all to be whole,
+///   fails with [`StoreError::Damaged`]. Nothing else fails because of it.
 /// - Nothing but what is documented here shows of how a back end keeps things.
 ///
 /// # Errors
@@ -98,7 +102,12 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError::BadCursor`] when `page.after` is no such key; so for the other lists.
-    async fn playbooks(&self, page: &Page) -> Result<Vec<StoredPlaybook>>;
+    async fn read_playbooks(&self, page: &Page) -> Result<Found<StoredPlaybook>>;
+
+    /// The same, if all of them can be read.
+    async fn playbooks(&self, page: &Page) -> Result<Vec<StoredPlaybook>> {
+        whole(self.read_playbooks(page).await?)
+    }
 
     /// Removes one version of a playbook. Runs are not affected. Whether it was there.
     async fn delete_playbook(&self, name: &str, version: &Version) -> Result<bool>;
@@ -111,7 +120,12 @@ pub trait Store: Send + Sync + 'static {
     async fn cluster(&self, name: &str) -> Result<Option<Cluster>>;
 
     /// All clusters in order of name, after `page.after`.
-    async fn clusters(&self, page: &Page) -> Result<Vec<Cluster>>;
+    async fn read_clusters(&self, page: &Page) -> Result<Found<Cluster>>;
+
+    /// The same, if all of them can be read.
+    async fn clusters(&self, page: &Page) -> Result<Vec<Cluster>> {
+        whole(self.read_clusters(page).await?)
+    }
 
     /// Removes a cluster. Whether it was there.
     ///
@@ -143,7 +157,12 @@ pub trait Store: Send + Sync + 'static {
     async fn plugin_bytes(&self, digest: &Digest) -> Result<Option<Bytes>>;
 
     /// All plugins in order of digest, after `page.after`.
-    async fn plugins(&self, page: &Page) -> Result<Vec<Plugin>>;
+    async fn read_plugins(&self, page: &Page) -> Result<Found<Plugin>>;
+
+    /// The same, if all of them can be read.
+    async fn plugins(&self, page: &Page) -> Result<Vec<Plugin>> {
+        whole(self.read_plugins(page).await?)
+    }
 
     /// Removes a plugin. Whether it was there.
     ///
@@ -175,11 +194,24 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::Conflict`] when that was another request.
     async fn run_of_request(&self, key: &str, request: &Digest) -> Result<Option<Run>>;
 
-    /// A run.
-    async fn run(&self, id: RunId) -> Result<Option<Run>>;
+    /// A run, or what is known of it where its documents can't be read.
+    async fn read_run(&self, id: RunId) -> Result<Option<KeptRun>>;
 
-    /// Runs that fit `filter`, newest first, after `page.after` (a run's identifier).
-    async fn runs(&self, filter: &RunFilter, page: &Page) -> Result<Vec<Run>>;
+    /// A run.
+    async fn run(&self, id: RunId) -> Result<Option<Run>> {
+        let found = self.read_run(id).await?;
+        found.transpose().map_err(|damaged| damaged.damage.into())
+    }
+
+    /// Runs that fit `filter`, newest first, after `page.after` (a run's identifier). A status counts as
+    /// it is kept beside the documents.
+    async fn read_runs(&self, filter: &RunFilter, page: &Page) -> Result<Vec<KeptRun>>;
+
+    /// The same, if all of them can be read.
+    async fn runs(&self, filter: &RunFilter, page: &Page) -> Result<Vec<Run>> {
+        let found = self.read_runs(filter, page).await?;
+        found.into_iter().map(|run| run.map_err(|damaged| damaged.damage.into())).collect()
+    }
 
     /// Takes the leases of at most `limit` unfinished runs (and at most [`MAX_PAGE`]) that no engine
     /// holds, oldest run first, and returns them. A lease whose answer was lost shows up in
@@ -192,6 +224,48 @@ pub trait Store: Send + Sync + 'static {
     /// Gives a lease back, so that another engine may claim the run at once. A lease that is no
     /// longer held is left alone.
     async fn release(&self, run: RunId, epoch: u64) -> Result<()>;
+
+    /// Sets a run aside that `engine` can't go on with: keeps why, beside the run, and gives its lease
+    /// back. Nobody may claim the run before it has [rested](Trouble::rest). What is kept is returned: of
+    /// several failures of one kind in a row, since when and how many.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] as in [`commit`](Self::commit).
+    async fn set_aside(
+        &self,
+        run: RunId,
+        epoch: u64,
+        engine: &EngineId,
+        failure: &Failed,
+    ) -> Result<Trouble>;
+
+    /// Forgets the trouble of a run that goes well again.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] as in [`commit`](Self::commit).
+    async fn recover(&self, run: RunId, epoch: u64) -> Result<()>;
+
+    /// The troubles of unfinished runs, and of those that are being abandoned, oldest run first, after
+    /// `after`. One that can't be read is passed over.
+    async fn troubles(&self, after: Option<RunId>, limit: u32) -> Result<Vec<Trouble>>;
+
+    /// The troubles of these runs (at most [`MAX_PAGE`]), oldest run first, those of finished runs too.
+    async fn troubles_of(&self, runs: &[RunId]) -> Result<Vec<Trouble>>;
+
+    /// Ends the rest of all runs that are set aside, and returns how many that were: whoever asks may be
+    /// able to go on with them.
+    async fn rouse(&self) -> Result<u64>;
+
+    /// Gives up an unfinished run without asking its machine and without reading its documents: whoever
+    /// has its lease is fenced, and nobody claims it any more. It is FINISHING then, until
+    /// [`end_abandoned`](Self::end_abandoned) ends it. Documents that can't be read stay as they are.
+    /// Repeating it changes nothing.
+    async fn abandon(&self, run: RunId, request: &Abandon) -> Result<Abandonment>;
+
+    /// Goes on with the end of an abandoned run: one bounded part of it. All its records get their
+    /// `finish_ts`, and the run gets its own last, as FAILED, and not before the lease has run out under
+    /// which an engine may still send something for it.
+    async fn end_abandoned(&self, run: RunId) -> Result<Ending>;
 
     /// Gives the lock of the run's cluster to the run, if no other unfinished run holds it and no older
     /// one is queued for it: identifiers sort by creation. Else says which run comes first, and
@@ -223,37 +297,75 @@ pub trait Store: Send + Sync + 'static {
     async fn stamp(&self, run: RunId, epoch: u64, finish_ts: Timestamp) -> Result<u64>;
 
     /// Agent records of a run by sequence, after `after`; with a state only those in it.
+    async fn read_records(
+        &self,
+        run: RunId,
+        state: Option<AgentState>,
+        after: Option<AgentSeq>,
+        limit: u32,
+    ) -> Result<Found<AgentRecord>>;
+
+    /// The same, if all of them can be read.
     async fn records(
         &self,
         run: RunId,
         state: Option<AgentState>,
         after: Option<AgentSeq>,
         limit: u32,
-    ) -> Result<Vec<AgentRecord>>;
+    ) -> Result<Vec<AgentRecord>> {
+        whole(self.read_records(run, state, after, limit).await?)
+    }
 
     /// The record of one agent.
     async fn record(&self, run: RunId, agent: &AgentId) -> Result<Option<AgentRecord>>;
 
     /// Journals of a run by key, after `after`; with an agent only its own.
+    async fn read_journals(
+        &self,
+        run: RunId,
+        agent: Option<AgentSeq>,
+        after: Option<crate::run::AttemptKey>,
+        limit: u32,
+    ) -> Result<Found<Journal>>;
+
+    /// The same, if all of them can be read.
     async fn journals(
         &self,
         run: RunId,
         agent: Option<AgentSeq>,
         after: Option<crate::run::AttemptKey>,
         limit: u32,
-    ) -> Result<Vec<Journal>>;
+    ) -> Result<Vec<Journal>> {
+        whole(self.read_journals(run, agent, after, limit).await?)
+    }
 
     /// Log lines of a run in order of (event, agent, line), after `after`; with an agent only its own.
+    async fn read_logs(
+        &self,
+        run: RunId,
+        agent: Option<&AgentId>,
+        after: Option<&LogCursor>,
+        limit: u32,
+    ) -> Result<Found<LogLine>>;
+
+    /// The same, if all of them can be read.
     async fn logs(
         &self,
         run: RunId,
         agent: Option<&AgentId>,
         after: Option<&LogCursor>,
         limit: u32,
-    ) -> Result<Vec<LogLine>>;
+    ) -> Result<Vec<LogLine>> {
+        whole(self.read_logs(run, agent, after, limit).await?)
+    }
 
     /// Events of a run by sequence, after `after` (0: from the first).
-    async fn events(&self, run: RunId, after: u64, limit: u32) -> Result<Vec<RunEvent>>;
+    async fn read_events(&self, run: RunId, after: u64, limit: u32) -> Result<Found<RunEvent>>;
+
+    /// The same, if all of them can be read.
+    async fn events(&self, run: RunId, after: u64, limit: u32) -> Result<Vec<RunEvent>> {
+        whole(self.read_events(run, after, limit).await?)
+    }
 
     /// Keeps a command. The same identifier again is [`Put::Unchanged`], whatever became of it.
     ///
@@ -264,7 +376,8 @@ pub trait Store: Send + Sync + 'static {
     /// A command.
     async fn command(&self, id: CommandId) -> Result<Option<Command>>;
 
-    /// Commands without an outcome, of the runs that `engine` holds, in order of (`at`, `id`).
+    /// Commands without an outcome, of the runs that `engine` holds, in order of (`at`, `id`). One that
+    /// can't be read is passed over.
     async fn waiting_commands(&self, engine: &EngineId, limit: u32) -> Result<Vec<Command>>;
 
     /// Removes at most `limit` expired documents (and at most [`MAX_PAGE`]) and returns how many;

@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::contract::MAX_QUEUED;
 use crate::playbook::{Playbook, PluginInfo};
-use crate::run::{Digest, LogLine, Run, RunEvent, RunId, RunStatus, Timestamp};
+use crate::run::{
+    Digest, LogLine, Run, RunEvent, RunId, RunStatus, Timestamp, Trouble, TroubleCode,
+};
 
 /// A playbook as it is kept: as it was written, and as it was resolved.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -96,6 +98,50 @@ impl Locked {
         let queued = u32::try_from(before.count()).unwrap_or(MAX_QUEUED).min(MAX_QUEUED);
         Self::Waits { run, queued }
     }
+}
+
+/// Why an engine can't go on with a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failed {
+    /// The kind of trouble.
+    pub code: TroubleCode,
+    /// What happened, for people.
+    pub message: String,
+}
+
+/// Asks for the end of a run that can't go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Abandon {
+    /// Who asks, as they said.
+    pub actor: Option<String>,
+    /// Why, as they said.
+    pub why: String,
+    /// Whether a run is given up that is in no trouble.
+    pub force: bool,
+}
+
+/// What became of the wish to abandon a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Abandonment {
+    /// It is given up, by this or by an earlier call.
+    Begun(Trouble),
+    /// It is in no trouble, and was to be given up only if it is. Nothing was done.
+    NotTroubled,
+    /// It had finished by itself.
+    Finished,
+    /// There is no such run.
+    Unknown,
+}
+
+/// How far the end of an abandoned run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// There is more to do.
+    Going,
+    /// All is done but the run itself, which must not end before this moment.
+    Waits(Timestamp),
+    /// It has ended, or it is no abandoned run.
+    Ended,
 }
 
 /// What became of a document that was put.

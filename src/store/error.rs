@@ -1,5 +1,6 @@
 //! Errors of a store.
 
+use super::damage::Damage;
 use crate::run::{Digest, RunId};
 
 /// Why a store did not do what was asked.
@@ -93,7 +94,10 @@ pub enum StoreError {
         limit: usize,
     },
     /// A document in the store can't be read.
-    #[error("failed to read {what} in the store")]
+    #[error(transparent)]
+    Damaged(#[from] Damage),
+    /// The store itself can't be read, or a document is none that it can hold.
+    #[error("failed to read or write {what} in the store")]
     Corrupt {
         /// Which.
         what: String,
@@ -131,6 +135,7 @@ impl StoreError {
             | Self::Pinned { .. }
             | Self::BadCursor { .. }
             | Self::TooLarge { .. }
+            | Self::Damaged(_)
             | Self::Corrupt { .. }
             | Self::NewerSchema { .. } => false,
         }

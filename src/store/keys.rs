@@ -85,6 +85,40 @@ fn identifiers(key: &mut String, text: &str) {
     key.push(NONE);
 }
 
+/// The version with this key; none when the text is no key of a version.
+pub(super) fn version_of_key(key: &str) -> Option<Version> {
+    let (core, rest) = (key.get(..60)?, key.get(60..)?);
+    let number = |from: usize| core.get(from..from + 20)?.parse().ok();
+    let mut version = Version::new(number(0)?, number(20)?, number(40)?);
+    let mut rest = rest;
+    match rest.strip_prefix(RELEASE) {
+        Some(build) => rest = build,
+        None => version.pre = take_identifiers(&mut rest)?.parse().ok()?,
+    }
+    version.build = take_identifiers(&mut rest)?.parse().ok()?;
+    rest.is_empty().then_some(version)
+}
+
+fn take_identifiers(key: &mut &str) -> Option<String> {
+    let mut found: Vec<String> = Vec::new();
+    loop {
+        if let Some(rest) = key.strip_prefix(NONE) {
+            *key = rest;
+            return Some(found.join("."));
+        }
+        let (identifier, rest) = key.split_once(END)?;
+        *key = rest;
+        if let Some(word) = identifier.strip_prefix(WORD) {
+            found.push(word.to_owned());
+            continue;
+        }
+        let number = identifier.strip_prefix(NUMBER)?;
+        let digits = number.get(10..number.len().checked_sub(10)?)?;
+        let length: usize = number.get(number.len() - 10..)?.parse().ok()?;
+        found.push(format!("{}{digits}", "0".repeat(length.checked_sub(digits.len())?)));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,6 +144,12 @@ mod tests {
         #[test]
         fn keys_sort_as_versions_do(a in version(), b in version()) {
             prop_assert_eq!(a.cmp(&b), version_key(&a).cmp(&version_key(&b)), "{} {}", a, b);
+            prop_assert_eq!(version_of_key(&version_key(&a)), Some(a));
+        }
+
+        #[test]
+        fn any_text_is_looked_at_as_a_key_without_a_panic(text in "([0-9]{60})?[0-9~ !aé.]{0,40}") {
+            drop(version_of_key(&text));
         }
     }
 

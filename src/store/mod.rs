@@ -5,6 +5,7 @@
 //! `tests/store_conformance.rs` holds every back end to the same list of cases.
 
 mod contract;
+mod damage;
 mod documents;
 mod error;
 mod finish;
@@ -14,14 +15,16 @@ pub mod mongodb;
 mod options;
 mod size;
 pub mod sqlite;
+mod troubled;
 
 pub use self::mongodb::MongoStore;
 pub use contract::{
     Lease, MAX_COMMIT_BYTES, MAX_COMMIT_DOCUMENTS, MAX_PAGE, MAX_PUT, MAX_QUEUED, Result, Store,
 };
+pub use damage::{Damage, DamagedRun, Found, Glance, KeptRun, MAX_WHY};
 pub use documents::{
-    Cluster, Created, Locked, LogCursor, NewRun, Object, Page, Plugin, Put, RunFilter,
-    StoredPlaybook,
+    Abandon, Abandonment, Cluster, Created, Ending, Failed, Locked, LogCursor, NewRun, Object,
+    Page, Plugin, Put, RunFilter, StoredPlaybook,
 };
 pub use error::StoreError;
 pub use memory::MemoryStore;

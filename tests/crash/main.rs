@@ -9,6 +9,7 @@
 mod agents;
 mod agents_die;
 mod clock_back;
+mod damaged;
 #[path = "../support/examples.rs"]
 mod examples;
 mod full;

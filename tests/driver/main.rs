@@ -13,6 +13,7 @@ mod late;
 mod queue;
 mod scene;
 mod strategies;
+mod troubled;
 mod unsent;
 
 use replibook::agent::{Fault, Script, When};

@@ -10,11 +10,12 @@ use bytes::Bytes;
 use replibook::clock::Clock;
 use replibook::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, Command, CommandId, Digest, EngineId,
-    Journal, LogLine, Run, RunEvent, RunId, Timestamp, Writes,
+    Journal, LogLine, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
 };
 use replibook::store::{
-    Cluster, Created, Lease, Locked, LogCursor, MemoryStore, NewRun, Object, Page, Plugin, Put,
-    Result, RunFilter, Store, StoreError, StoredPlaybook,
+    Abandon, Abandonment, Cluster, Created, Ending, Failed, Found, KeptRun, Lease, Locked,
+    LogCursor, MemoryStore, NewRun, Object, Page, Plugin, Put, Result, RunFilter, Store,
+    StoreError, StoredPlaybook,
 };
 use semver::Version;
 
@@ -108,16 +109,17 @@ macro_rules! through {
                 Ok(())
             }
 
-            async fn records(
+            async fn read_records(
                 &self,
                 run: RunId,
                 state: Option<AgentState>,
                 after: Option<AgentSeq>,
                 limit: u32,
-            ) -> Result<Vec<AgentRecord>> {
-                let records = self.inner.records(run, state, after, limit);
+            ) -> Result<Found<AgentRecord>> {
+                let records = self.inner.read_records(run, state, after, limit);
                 let records = self.call(Point::Load, records).await?;
-                self.ledger.told(run, &records);
+                let read: Vec<_> = records.iter().flatten().cloned().collect();
+                self.ledger.told(run, &read);
                 Ok(records)
             }
 
@@ -156,28 +158,35 @@ through! {
     Other ping() -> ();
     Other put_playbook(playbook: &StoredPlaybook) -> Put;
     Other playbook(name: &str, version: Option<&Version>) -> Option<StoredPlaybook>;
-    Other playbooks(page: &Page) -> Vec<StoredPlaybook>;
+    Other read_playbooks(page: &Page) -> Found<StoredPlaybook>;
     Other delete_playbook(name: &str, version: &Version) -> bool;
     Other put_cluster(cluster: &Cluster) -> Put;
-    Other clusters(page: &Page) -> Vec<Cluster>;
+    Other read_clusters(page: &Page) -> Found<Cluster>;
     Other delete_cluster(name: &str) -> bool;
     Other put_all(objects: &[Object]) -> Vec<Put>;
     Other put_plugin(plugin: &Plugin, bytes: Bytes) -> Put;
     Other plugin(digest: &Digest) -> Option<Plugin>;
     Other plugin_by_name(name: &str, version: &str) -> Option<Plugin>;
     Other plugin_bytes(digest: &Digest) -> Option<Bytes>;
-    Other plugins(page: &Page) -> Vec<Plugin>;
+    Other read_plugins(page: &Page) -> Found<Plugin>;
     Other delete_plugin(digest: &Digest) -> bool;
     Other create_run(new: &NewRun) -> Created;
     Other run_of_request(key: &str, request: &Digest) -> Option<Run>;
-    Load run(id: RunId) -> Option<Run>;
-    Other runs(filter: &RunFilter, page: &Page) -> Vec<Run>;
+    Load read_run(id: RunId) -> Option<KeptRun>;
+    Other read_runs(filter: &RunFilter, page: &Page) -> Vec<KeptRun>;
+    Lease set_aside(run: RunId, epoch: u64, engine: &EngineId, failure: &Failed) -> Trouble;
+    Stamp end_abandoned(run: RunId) -> Ending;
+    Other recover(run: RunId, epoch: u64) -> ();
+    Other troubles(after: Option<RunId>, limit: u32) -> Vec<Trouble>;
+    Load troubles_of(runs: &[RunId]) -> Vec<Trouble>;
+    Other rouse() -> u64;
+    Other abandon(run: RunId, request: &Abandon) -> Abandonment;
     Other lock_cluster(run: RunId, epoch: u64) -> Locked;
     Stamp stamp(run: RunId, epoch: u64, finish_ts: Timestamp) -> u64;
     Load record(run: RunId, agent: &AgentId) -> Option<AgentRecord>;
-    Load journals(run: RunId, agent: Option<AgentSeq>, after: Option<AttemptKey>, limit: u32) -> Vec<Journal>;
-    Other logs(run: RunId, agent: Option<&AgentId>, after: Option<&LogCursor>, limit: u32) -> Vec<LogLine>;
-    Other events(run: RunId, after: u64, limit: u32) -> Vec<RunEvent>;
+    Load read_journals(run: RunId, agent: Option<AgentSeq>, after: Option<AttemptKey>, limit: u32) -> Found<Journal>;
+    Other read_logs(run: RunId, agent: Option<&AgentId>, after: Option<&LogCursor>, limit: u32) -> Found<LogLine>;
+    Other read_events(run: RunId, after: u64, limit: u32) -> Found<RunEvent>;
     Other submit(command: &Command) -> Put;
     Other command(id: CommandId) -> Option<Command>;
     Other waiting_commands(engine: &EngineId, limit: u32) -> Vec<Command>;

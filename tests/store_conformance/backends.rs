@@ -7,11 +7,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use replibook::clock::Clock;
 use replibook::run::{EngineId, Millis, Timestamp};
+use replibook::store::memory::Damaged;
 use replibook::store::mongodb::{MongoOptions, TimeSource};
 use replibook::store::{Lease, MemoryStore, MongoStore, SqliteStore, Store, StoreOptions};
 
 use crate::samples::put_clusters;
-use crate::server;
+use crate::{damage, server};
 
 /// How long the stores of these tests keep what has finished.
 pub(crate) const RETENTION: Millis = Millis(60_000);
@@ -52,19 +53,28 @@ pub(crate) struct Fixture {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<ManualClock>,
     /// Removed with everything in it after the store is closed.
-    _home: Home,
+    home: Home,
 }
 
 /// What a store lives in.
 enum Home {
-    Memory,
-    Directory { _directory: tempfile::TempDir },
-    Database { _database: server::Database },
+    Memory { store: Arc<MemoryStore> },
+    Directory { directory: tempfile::TempDir },
+    Database { database: server::Database },
 }
 
 impl Fixture {
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// Damages a document behind the store's back, in one of [`damage::WAYS`].
+    pub(crate) async fn damage(&self, what: &Damaged, way: usize) {
+        match &self.home {
+            Home::Memory { store } => store.damage(what.clone()),
+            Home::Directory { directory } => damage::in_sqlite(directory.path(), what, way),
+            Home::Database { database } => damage::in_mongodb(database, what, way).await,
+        }
     }
 
     /// Claims the one run that is free.
@@ -83,7 +93,7 @@ pub(crate) async fn memory() -> Fixture {
     let clock = ManualClock::new();
     let store = Arc::new(MemoryStore::new(options(), clock.clone()));
     put_clusters(store.as_ref()).await;
-    Fixture { store, clock, _home: Home::Memory }
+    Fixture { store: store.clone(), clock, home: Home::Memory { store } }
 }
 
 pub(crate) async fn sqlite() -> Fixture {
@@ -91,8 +101,8 @@ pub(crate) async fn sqlite() -> Fixture {
     let directory = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(directory.path(), options(), clock.clone()).unwrap();
     put_clusters(&store).await;
-    let home = Home::Directory { _directory: directory };
-    Fixture { store: Arc::new(store), clock, _home: home }
+    let home = Home::Directory { directory };
+    Fixture { store: Arc::new(store), clock, home }
 }
 
 /// A database of its own, with one command for a commit where the server has it.
@@ -115,5 +125,5 @@ async fn on_mongodb(bulk_write: bool) -> Fixture {
     };
     let store = MongoStore::open(&mongo, options(), clock.clone()).await.unwrap();
     put_clusters(&store).await;
-    Fixture { store: Arc::new(store), clock, _home: Home::Database { _database: database } }
+    Fixture { store: Arc::new(store), clock, home: Home::Database { database } }
 }

@@ -8,6 +8,7 @@
 
 mod backends;
 mod cases;
+mod damage;
 mod differential;
 mod mongodb;
 mod mongodb_faults;
@@ -99,6 +100,19 @@ macro_rules! all_cases_on {
             log_lines_are_read_in_order,
             events_are_read_by_sequence,
             no_page_is_larger_than_the_largest,
+            a_damaged_record_is_said_in_its_place_and_nothing_else_fails,
+            a_damaged_run_is_listed_with_what_is_known_of_it,
+            a_damaged_command_holds_up_no_other,
+            damaged_objects_are_listed_beside_the_others,
+            a_run_that_is_set_aside_rests_and_its_engine_is_fenced,
+            a_run_that_goes_well_again_is_in_no_trouble,
+            troubles_are_listed_by_run_and_page,
+            an_abandoned_run_ends_with_all_its_records,
+            a_run_is_abandoned_whatever_of_it_is_damaged,
+            a_run_that_goes_well_is_abandoned_only_by_force,
+            a_run_that_has_finished_is_not_abandoned,
+            the_end_of_an_abandoned_run_goes_in_bounded_parts_and_goes_on,
+            a_run_that_was_finishing_keeps_its_one_finish_time,
         }
     };
 }

@@ -9,7 +9,7 @@ use crate::cli::client::Client;
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::output::{Console, Format};
-use crate::cli::page::{PageArgs, say_if_more};
+use crate::cli::page::{PageArgs, say_damaged, say_if_more};
 use crate::cli::rows::agents_of;
 use crate::cli::text::{Paint, plural};
 use crate::run::{AgentId, AgentRecord, AgentState, RunId};
@@ -48,6 +48,7 @@ pub(crate) async fn agents(
     let agents: Listing<AgentRecord> =
         agents.read(args.page.after.clone(), args.page.limit()).await?;
     plan_for(client, run, console).await.list(agents.items, console)?;
+    say_damaged(console, &agents.damaged);
     say_if_more(console, agents.next.as_deref());
     Ok(Exit::Ok)
 }

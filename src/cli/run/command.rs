@@ -4,6 +4,7 @@ use std::path::Path;
 
 use clap::Subcommand;
 
+use super::abandon::{AbandonArgs, abandon};
 use super::agents::{Agents, agents};
 use super::events::{Events, events};
 use super::export::{Export, export};
@@ -60,6 +61,11 @@ pub enum RunCommand {
     /// An agent can't be told to stop an action. This ends the waiting for it: the attempt has failed,
     /// and further actions are sent to the agent.
     GiveUp(GiveUp),
+    /// Give up a run that can't go on at all: it ends as FAILED, and its cluster is free
+    ///
+    /// For runs in trouble, as `describe run` says: what is kept of them is damaged, or can't be kept. It
+    /// is done without asking the run, and nothing tells its agents to stop. Any other run is cancelled.
+    Abandon(AbandonArgs),
 }
 
 /// Runs one of the commands. `to` is the file that is to be written, for the one that does.
@@ -85,5 +91,6 @@ pub(crate) async fn run_command(
         RunCommand::Cancel(args) => cancel(client, args, console).await,
         RunCommand::Retry(args) => retry(client, args, console).await,
         RunCommand::GiveUp(args) => give_up(client, args, console).await,
+        RunCommand::Abandon(args) => abandon(client, args, console).await,
     }
 }

@@ -10,7 +10,7 @@ use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::feed::{FeedLimits, Update, follow};
 use crate::cli::output::{Console, Format, Row, to_yaml};
-use crate::cli::page::{PageArgs, say_if_more};
+use crate::cli::page::{PageArgs, say_damaged, say_if_more};
 use crate::cli::rows::or_dash;
 use crate::cli::text::moment;
 use crate::run::{RunEvent, RunId};
@@ -65,6 +65,7 @@ pub(crate) async fn events(
     let events: Listing<RunEvent> =
         client.events(run).read(args.page.after.clone(), args.page.limit()).await?;
     console.list(&events.items)?;
+    say_damaged(console, &events.damaged);
     say_if_more(console, events.next.as_deref());
     Ok(Exit::Ok)
 }

@@ -87,6 +87,12 @@ async fn list<T: Serialize + DeserializeOwned>(
             Err(ClientError::TooLarge { .. }) if page.shrink() => continue,
             Err(error) => return Err(error.into()),
         };
+        if let Some(damaged) = listing.damaged.first() {
+            return Err(CliError::NotFound(format!(
+                "found no whole run to export: {} is damaged in the store: {}",
+                damaged.what, damaged.why
+            )));
+        }
         for item in &listing.items {
             page.largest = page.largest.max(member.line(item)?);
         }

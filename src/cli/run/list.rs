@@ -5,7 +5,7 @@ use crate::cli::client::Client;
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::output::Console;
-use crate::cli::page::{PageArgs, say_if_more};
+use crate::cli::page::{PageArgs, say_damaged, say_if_more};
 use crate::run::RunStatus;
 
 /// Arguments of `run list`.
@@ -30,6 +30,7 @@ pub(crate) async fn list(
     let runs = client.runs().only("cluster", args.cluster.as_ref()).only("status", args.status);
     let runs: Listing<RunView> = runs.read(args.page.after.clone(), args.page.limit()).await?;
     console.list(&runs.items)?;
+    say_damaged(console, &runs.damaged);
     say_if_more(console, runs.next.as_deref());
     Ok(Exit::Ok)
 }

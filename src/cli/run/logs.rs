@@ -6,7 +6,7 @@ use crate::cli::client::Client;
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::output::{Console, Row};
-use crate::cli::page::{PageArgs, say_if_more};
+use crate::cli::page::{PageArgs, say_damaged, say_if_more};
 use crate::cli::text::{Paint, moment};
 use crate::run::{LogLevel, LogLine};
 
@@ -69,6 +69,7 @@ pub(crate) async fn logs(
     let lines = client.logs(run).only("agent", args.agent.as_ref());
     let lines: Listing<LogLine> = lines.read(args.page.after.clone(), args.page.limit()).await?;
     console.list(&lines.items)?;
+    say_damaged(console, &lines.damaged);
     say_if_more(console, lines.next.as_deref());
     Ok(Exit::Ok)
 }

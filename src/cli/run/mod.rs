@@ -1,5 +1,6 @@
 //! `run …`: starts, watches and steers runs.
 
+mod abandon;
 mod agents;
 mod command;
 mod events;

@@ -22,7 +22,7 @@ use crate::run::{AgentId, CommandId, CommandOutcome, RunId, Verb};
 pub(crate) const MAX_WAIT: Duration = Duration::from_secs(30);
 
 /// How often to ask what became of a command, for the same reason.
-const ASK_EVERY: Duration = Duration::from_millis(250);
+pub(crate) const ASK_EVERY: Duration = Duration::from_millis(250);
 
 /// Arguments that all of these commands have.
 #[derive(Debug, clap::Args)]

@@ -15,9 +15,11 @@ mod paused;
 mod samples;
 #[cfg(test)]
 mod tests;
+mod trouble;
 mod words;
 
 pub use explain::explain;
 pub use explanation::{
     ActionOut, Explanation, InFlight, Known, NextCommand, OpenAttempt, most_telling,
 };
+pub use trouble::{explain_behind, explain_trouble};

@@ -56,6 +56,7 @@ impl Telling<'_> {
             | ReasonCode::StrategyAborted
             | ReasonCode::ClusterBusy
             | ReasonCode::MembershipChanged
+            | ReasonCode::Abandoned
             | ReasonCode::SomeFailed
             | ReasonCode::NobodySelected
             | ReasonCode::AllDone => format!("The reason is: {message}"),
@@ -103,6 +104,7 @@ impl Telling<'_> {
                 | ReasonCode::StrategyAborted
                 | ReasonCode::ClusterBusy
                 | ReasonCode::MembershipChanged
+                | ReasonCode::Abandoned
                 | ReasonCode::SomeFailed
                 | ReasonCode::NobodySelected
                 | ReasonCode::AllDone,

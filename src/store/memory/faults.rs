@@ -1,8 +1,13 @@
 //! Faults on demand, for tests of what stands on a store.
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use semver::Version;
+
+use crate::run::{AgentSeq, AttemptKey, CommandId, Digest, RunId};
 use crate::store::contract::Result;
+use crate::store::documents::LogCursor;
 use crate::store::error::StoreError;
 
 /// When a call fails that is to fail. A caller can't tell the two apart.
@@ -19,10 +24,36 @@ pub enum FaultMoment {
 #[derive(Debug, Default)]
 pub struct Faults(Mutex<Plan>);
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Plan {
     commits: Option<(u32, FaultMoment)>,
     calls: Option<FaultMoment>,
+    impossible: BTreeSet<RunId>,
+}
+
+/// A document of a run that somebody damaged behind the store's back.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Damaged {
+    /// The run's snapshot.
+    Snapshot(RunId),
+    /// The run's progress.
+    Progress(RunId),
+    /// An agent record.
+    Record(RunId, AgentSeq),
+    /// A journal.
+    Journal(RunId, AttemptKey),
+    /// An event, by its sequence.
+    Event(RunId, u64),
+    /// A log line.
+    Line(RunId, LogCursor),
+    /// A command.
+    Command(CommandId),
+    /// A playbook, by its name and version.
+    Playbook(String, Version),
+    /// A cluster, by its name.
+    Cluster(String),
+    /// A plugin.
+    Plugin(Digest),
 }
 
 impl Faults {
@@ -36,7 +67,20 @@ impl Faults {
         self.plan().calls = Some(moment);
     }
 
-    /// Ends all faults.
+    /// Refuses every commit to a run as too large, until [`heal`](Self::heal).
+    pub fn refuse_commits(&self, run: RunId) {
+        self.plan().impossible.insert(run);
+    }
+
+    /// Refuses a commit that is to be refused.
+    pub(super) fn check_commit(&self, run: RunId) -> Result<()> {
+        match self.plan().impossible.contains(&run) {
+            true => Err(StoreError::TooLarge { found: 1, unit: "bytes", limit: 0 }),
+            false => Ok(()),
+        }
+    }
+
+    /// Ends all faults. What was damaged stays so.
     pub fn heal(&self) {
         *self.plan() = Plan::default();
     }

@@ -9,6 +9,7 @@ mod objects;
 mod runs;
 mod state;
 mod store;
+mod troubled;
 
-pub use faults::{FaultMoment, Faults};
+pub use faults::{Damaged, FaultMoment, Faults};
 pub use store::MemoryStore;

@@ -5,10 +5,12 @@ use std::ops::Bound;
 use bytes::Bytes;
 use semver::Version;
 
+use super::faults::Damaged;
 use super::state::{RunEntry, State};
 use crate::playbook::Playbook;
 use crate::run::Digest;
 use crate::store::contract::Result;
+use crate::store::damage::{Damage, Found};
 use crate::store::documents::{Cluster, Object, Page, Plugin, Put, StoredPlaybook};
 use crate::store::error::StoreError;
 use crate::store::keys::{page_limit, playbook_cursor, plugin_cursor};
@@ -41,29 +43,45 @@ impl State {
         }
     }
 
-    pub(super) fn playbook(&self, name: &str, version: Option<&Version>) -> Option<StoredPlaybook> {
-        self.playbooks
+    pub(super) fn playbook(
+        &self,
+        name: &str,
+        version: Option<&Version>,
+    ) -> Result<Option<StoredPlaybook>> {
+        let found = self
+            .playbooks
             .iter()
-            .rfind(|((n, v), _)| n == name && version.is_none_or(|version| v == version))
-            .map(|(_, playbook)| playbook.clone())
+            .rfind(|((n, v), _)| n == name && version.is_none_or(|version| v == version));
+        Ok(found.map(|found| self.intact_playbook(found)).transpose()?)
     }
 
-    pub(super) fn playbooks(&self, page: &Page) -> Result<Vec<StoredPlaybook>> {
+    fn intact_playbook(
+        &self,
+        ((name, version), playbook): (&(String, Version), &StoredPlaybook),
+    ) -> std::result::Result<StoredPlaybook, Damage> {
+        let place = Damaged::Playbook(name.clone(), version.clone());
+        self.intact("a playbook", &place, format!("{name}@{version}"), playbook)
+    }
+
+    pub(super) fn playbooks(&self, page: &Page) -> Result<Found<StoredPlaybook>> {
         let after = match playbook_cursor(page)? {
             Some((name, version)) => Bound::Excluded((name.to_owned(), version)),
             None => Bound::Unbounded,
         };
-        let found = self.playbooks.range((after, Bound::Unbounded)).map(|(_, found)| found);
-        Ok(found.take(page_limit(page.limit) as usize).cloned().collect())
+        let found = self.playbooks.range((after, Bound::Unbounded));
+        let found = found.take(page_limit(page.limit) as usize);
+        Ok(found.map(|found| self.intact_playbook(found)).collect())
     }
 
     pub(super) fn delete_playbook(&mut self, name: &str, version: &Version) -> bool {
+        self.damaged.remove(&Damaged::Playbook(name.to_owned(), version.clone()));
         self.playbooks.remove(&(name.to_owned(), version.clone())).is_some()
     }
 
     pub(super) fn put_cluster(&mut self, new: &Cluster) -> Put {
         let name = &new.spec.name;
-        match self.clusters.get(name) {
+        let is_damaged = self.damaged.remove(&Damaged::Cluster(name.clone()));
+        match self.clusters.get(name).filter(|_| !is_damaged) {
             Some(known) if known.text == new.text && known.spec == new.spec => {
                 return Put::Unchanged;
             }
@@ -75,13 +93,24 @@ impl State {
         }
     }
 
-    pub(super) fn clusters(&self, page: &Page) -> Vec<Cluster> {
+    pub(super) fn cluster(&self, name: &str) -> Result<Option<Cluster>> {
+        let found = self.clusters.get(name).map(|found| self.intact_cluster(found));
+        Ok(found.transpose()?)
+    }
+
+    fn intact_cluster(&self, cluster: &Cluster) -> std::result::Result<Cluster, Damage> {
+        let name = cluster.spec.name.clone();
+        self.intact("a cluster", &Damaged::Cluster(name.clone()), name, cluster)
+    }
+
+    pub(super) fn clusters(&self, page: &Page) -> Found<Cluster> {
         let after = match &page.after {
             Some(name) => Bound::Excluded(name.clone()),
             None => Bound::Unbounded,
         };
         let found = self.clusters.range((after, Bound::Unbounded)).map(|(_, found)| found);
-        found.take(page_limit(page.limit) as usize).cloned().collect()
+        let found = found.take(page_limit(page.limit) as usize);
+        found.map(|found| self.intact_cluster(found)).collect()
     }
 
     /// What is applied before one that can't be is taken back.
@@ -118,19 +147,31 @@ impl State {
         Put::Created
     }
 
-    pub(super) fn plugin_by_name(&self, name: &str, version: &str) -> Option<Plugin> {
-        let named = self.plugins.values().map(|(plugin, _)| plugin);
-        let named = named.filter(|p| p.info.name == name && p.info.version == version);
-        named.max_by_key(|plugin| (plugin.added_at, &plugin.info.digest)).cloned()
+    pub(super) fn plugin(&self, digest: &Digest) -> Result<Option<Plugin>> {
+        let found = self.plugins.get(digest).map(|(plugin, _)| self.intact_plugin(plugin));
+        Ok(found.transpose()?)
     }
 
-    pub(super) fn plugins(&self, page: &Page) -> Result<Vec<Plugin>> {
+    fn intact_plugin(&self, plugin: &Plugin) -> std::result::Result<Plugin, Damage> {
+        let digest = plugin.info.digest.clone();
+        self.intact("a plugin", &Damaged::Plugin(digest.clone()), digest.to_string(), plugin)
+    }
+
+    pub(super) fn plugin_by_name(&self, name: &str, version: &str) -> Result<Option<Plugin>> {
+        let named = self.plugins.values().map(|(plugin, _)| plugin);
+        let named = named.filter(|p| p.info.name == name && p.info.version == version);
+        let last = named.max_by_key(|plugin| (plugin.added_at, &plugin.info.digest));
+        Ok(last.map(|plugin| self.intact_plugin(plugin)).transpose()?)
+    }
+
+    pub(super) fn plugins(&self, page: &Page) -> Result<Found<Plugin>> {
         let after = match plugin_cursor(page)? {
             Some(digest) => Bound::Excluded(digest),
             None => Bound::Unbounded,
         };
         let found = self.plugins.range((after, Bound::Unbounded)).map(|(_, (plugin, _))| plugin);
-        Ok(found.take(page_limit(page.limit) as usize).cloned().collect())
+        let found = found.take(page_limit(page.limit) as usize);
+        Ok(found.map(|found| self.intact_plugin(found)).collect())
     }
 
     pub(super) fn delete_plugin(&mut self, digest: &Digest, at: &Moment) -> Result<bool> {

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use super::faults::Damaged;
 use super::state::{PerRun, RunEntry, State};
 use crate::mutants::mutant;
 use crate::run::{Command, Digest, EngineId, Run, RunId, Timestamp, Writes};
-use crate::store::contract::{Lease, MAX_COMMIT_DOCUMENTS, Result};
+use crate::store::contract::{Lease, Result};
+use crate::store::damage::KeptRun;
 use crate::store::documents::{Created, LogCursor, NewRun, Page, Put, RunFilter};
 use crate::store::error::StoreError;
 use crate::store::finish::Finishes;
@@ -42,6 +44,8 @@ impl State {
             until: Timestamp::default(),
         };
         self.runs.insert(id, entry);
+        self.damaged.remove(&Damaged::Snapshot(id));
+        self.damaged.remove(&Damaged::Progress(id));
         let events = new.events.iter().map(|event| (event.seq, event.clone()));
         self.events.entry(id).or_default().extend(events);
         Ok(Created::New(id))
@@ -66,19 +70,21 @@ impl State {
         filter: &RunFilter,
         page: &Page,
         at: &Moment,
-    ) -> Result<Vec<Run>> {
+    ) -> Result<Vec<KeptRun>> {
         let after = run_cursor(page)?;
         let RunFilter { cluster, statuses } = filter;
-        let found = self.all_live(at).rev().map(|entry| &entry.run);
-        let found = found
-            .filter(|run| after.is_none_or(|after| run.id() < after))
-            .filter(|run| cluster.as_ref().is_none_or(|name| run.snapshot.cluster == *name))
-            .filter(|run| statuses.is_empty() || statuses.contains(&run.progress.status));
-        Ok(found.take(page_limit(page.limit) as usize).cloned().collect())
+        let fits = |run: &Run| {
+            after.is_none_or(|after| run.id() < after)
+                && cluster.as_ref().is_none_or(|name| run.snapshot.cluster == *name)
+                && (statuses.is_empty() || statuses.contains(&run.progress.status))
+        };
+        let found = self.all_live(at).rev().filter(|entry| fits(&entry.run));
+        let found = found.take(page_limit(page.limit) as usize);
+        Ok(found.map(|entry| self.intact_run(entry)).collect())
     }
 
     pub(super) fn claim(&mut self, engine: &EngineId, limit: u32, at: &Moment) -> Vec<Lease> {
-        let free = |entry: &RunEntry| entry.engine.is_none() || entry.until <= at.now;
+        let free = |entry: &RunEntry| entry.until <= at.now;
         let found = self.runs.values_mut().filter(|entry| !entry.finished() && free(entry));
         let found = found.take(page_limit(limit) as usize);
         let lease = found.map(|entry| {
@@ -104,6 +110,7 @@ impl State {
             && entry.epoch == epoch
         {
             entry.engine = None;
+            entry.until = Timestamp::default();
         }
     }
 
@@ -117,6 +124,7 @@ impl State {
         commit_size(writes).check()?;
         self.check_fence(run, epoch, at)?;
         let Writes { progress, records, journals, logs, events, commands } = writes;
+        self.mend(run, writes);
         if let (Some(progress), Some(entry)) = (progress, self.runs.get_mut(&run)) {
             entry.run.progress = progress.clone();
         }
@@ -130,6 +138,23 @@ impl State {
         self.events.entry(run).or_default().extend(events);
         self.commands.extend(commands.iter().map(|command| (command.id, command.clone())));
         Ok(())
+    }
+
+    /// What is written anew can be read again.
+    fn mend(&mut self, run: RunId, writes: &Writes) {
+        if self.damaged.is_empty() {
+            return;
+        }
+        let Writes { progress, records, journals, logs, events, commands } = writes;
+        let mended = (progress.iter().map(|_| Damaged::Progress(run)))
+            .chain(records.iter().map(|record| Damaged::Record(run, record.seq)))
+            .chain(journals.iter().map(|journal| Damaged::Journal(run, journal.key)))
+            .chain(logs.iter().map(|line| Damaged::Line(run, LogCursor::of(line))))
+            .chain(events.iter().map(|event| Damaged::Event(run, event.seq)))
+            .chain(commands.iter().map(|command| Damaged::Command(command.id)));
+        for mended in mended {
+            self.damaged.remove(&mended);
+        }
     }
 
     /// The run, if `epoch` is that of its lease.
@@ -149,15 +174,7 @@ impl State {
         at: &Moment,
     ) -> Result<u64> {
         self.check_fence(run, epoch, at)?;
-        let commands = self.commands.values_mut().filter(|command| command.run == run);
-        let all = of_run(&mut self.records, run)
-            .chain(of_run(&mut self.journals, run))
-            .chain(of_run(&mut self.logs, run))
-            .chain(of_run(&mut self.events, run))
-            .chain(commands.map(|command| command as &mut dyn Finishes));
-        let unstamped = all.filter(|record| record.finish_ts().is_none());
-        let stamp = |record: &mut dyn Finishes| record.set_finish_ts(Some(finish_ts));
-        Ok(unstamped.take(MAX_COMMIT_DOCUMENTS).map(stamp).count() as u64)
+        Ok(self.stamp_some(run, finish_ts))
     }
 
     pub(super) fn submit(&mut self, new: &Command, at: &Moment) -> Put {
@@ -184,6 +201,7 @@ impl State {
             .commands
             .values()
             .filter(|c| c.outcome.is_none() && at.shows(c.finish_ts) && held(c.run))
+            .filter(|c| !self.damaged.contains(&Damaged::Command(c.id)))
             .collect();
         found.sort_by_key(|command| (command.at, command.id));
         found.into_iter().take(page_limit(limit) as usize).cloned().collect()
@@ -202,12 +220,14 @@ impl State {
         sweep_each(&mut self.events, &mut expired);
         self.commands.retain(|_, command| !expired(command.finish_ts));
         self.runs.retain(|_, entry| !expired(entry.run.progress.finish_ts));
+        let runs = &self.runs;
+        self.troubles.retain(|run, _| runs.contains_key(run));
         u64::from(page_limit(limit) - left)
     }
 }
 
 /// All documents of one kind of a run.
-fn of_run<K, D: Finishes>(
+pub(super) fn of_run<K, D: Finishes>(
     documents: &mut PerRun<K, D>,
     run: RunId,
 ) -> impl Iterator<Item = &mut dyn Finishes> {

@@ -1,15 +1,17 @@
 //! All documents, in maps that are ordered by their keys.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use bytes::Bytes;
 use semver::Version;
 
+use super::faults::Damaged;
 use crate::run::{
     AgentRecord, AgentSeq, AttemptKey, Command, CommandId, Digest, EngineId, Journal, LogLine, Run,
-    RunEvent, RunId, Timestamp,
+    RunEvent, RunId, Timestamp, Trouble,
 };
+use crate::store::damage::{Damage, DamagedRun, Found, Glance, KeptRun};
 use crate::store::documents::{Cluster, LogCursor, Plugin, StoredPlaybook};
 use crate::store::finish::Finishes;
 use crate::store::keys::page_limit;
@@ -31,6 +33,10 @@ pub(super) struct State {
     pub(super) commands: BTreeMap<CommandId, Command>,
     /// Which run got the lock of a cluster last.
     pub(super) locks: BTreeMap<String, RunId>,
+    /// Why runs can't go on.
+    pub(super) troubles: BTreeMap<RunId, Trouble>,
+    /// What somebody damaged behind the store's back. Writing a document anew mends it.
+    pub(super) damaged: BTreeSet<Damaged>,
 }
 
 /// A run with what the store itself knows of it.
@@ -70,18 +76,128 @@ impl State {
     }
 }
 
+/// What a damaged document is said to be.
+const WHY: &str = "as asked";
+
+impl State {
+    /// The document, if it is not damaged.
+    pub(super) fn intact<T: Clone>(
+        &self,
+        what: &str,
+        place: &Damaged,
+        key: String,
+        document: &T,
+    ) -> std::result::Result<T, Damage> {
+        match self.damaged.contains(place) {
+            true => Err(Damage::new(what, key, &WHY)),
+            false => Ok(document.clone()),
+        }
+    }
+
+    /// The run, if it is not damaged.
+    pub(super) fn intact_run(&self, entry: &RunEntry) -> KeptRun {
+        let Run { snapshot, progress } = &entry.run;
+        let id = entry.run.id();
+        let is_lost = self.damaged.contains(&Damaged::Snapshot(id));
+        if !is_lost && !self.damaged.contains(&Damaged::Progress(id)) {
+            return Ok(entry.run.clone());
+        }
+        let glance = Glance {
+            id,
+            cluster: Some(snapshot.cluster.clone()),
+            status: Some(progress.status),
+            finish_ts: progress.finish_ts,
+            snapshot: (!is_lost).then(|| snapshot.clone()),
+        };
+        Err(Box::new(DamagedRun { glance, damage: Damage::new("a run", id.to_string(), &WHY) }))
+    }
+}
+
+/// A kind of record of a run, as it is read in pages.
+pub(super) trait Paged: Clone + Finishes {
+    /// What tells the records of a run apart.
+    type Key: Ord + Clone;
+
+    /// What a record is, for people.
+    const WHAT: &'static str;
+
+    /// How a damaged one is noted.
+    fn place(run: RunId, key: Self::Key) -> Damaged;
+
+    /// The key as lists have it.
+    fn words(key: &Self::Key) -> String;
+}
+
+impl Paged for AgentRecord {
+    type Key = AgentSeq;
+    const WHAT: &'static str = "an agent record";
+
+    fn place(run: RunId, key: AgentSeq) -> Damaged {
+        Damaged::Record(run, key)
+    }
+
+    fn words(key: &AgentSeq) -> String {
+        key.0.to_string()
+    }
+}
+
+impl Paged for Journal {
+    type Key = AttemptKey;
+    const WHAT: &'static str = "a journal";
+
+    fn place(run: RunId, key: AttemptKey) -> Damaged {
+        Damaged::Journal(run, key)
+    }
+
+    fn words(key: &AttemptKey) -> String {
+        format!("{}.{}.{}.{}", key.agent.0, key.stage, key.step, key.attempt)
+    }
+}
+
+impl Paged for LogLine {
+    type Key = LogCursor;
+    const WHAT: &'static str = "a log line";
+
+    fn place(run: RunId, key: LogCursor) -> Damaged {
+        Damaged::Line(run, key)
+    }
+
+    fn words(key: &LogCursor) -> String {
+        format!("{}.{}.{}", key.event, key.line, key.agent)
+    }
+}
+
+impl Paged for RunEvent {
+    type Key = u64;
+    const WHAT: &'static str = "an event";
+
+    fn place(run: RunId, key: u64) -> Damaged {
+        Damaged::Event(run, key)
+    }
+
+    fn words(key: &u64) -> String {
+        key.to_string()
+    }
+}
+
 /// The first `limit` documents of a run that have not expired, fit, and come after a key.
-pub(super) fn page<K: Ord, D: Clone + Finishes>(
-    documents: &PerRun<K, D>,
+pub(super) fn page<D: Paged>(
+    documents: &PerRun<D::Key, D>,
+    damaged: &BTreeSet<Damaged>,
     run: RunId,
-    after: Option<&K>,
+    after: Option<&D::Key>,
     limit: u32,
     at: &Moment,
     fits: impl Fn(&D) -> bool,
-) -> Vec<D> {
+) -> Found<D> {
     let Some(documents) = documents.get(&run) else { return Vec::new() };
     let after = after.map_or(Bound::Unbounded, Bound::Excluded);
-    let found = documents.range((after, Bound::Unbounded)).map(|(_, document)| document);
-    let found = found.filter(|document| at.shows(document.finish_ts()) && fits(document));
-    found.take(page_limit(limit) as usize).cloned().collect()
+    let found = documents.range((after, Bound::Unbounded));
+    let found = found.filter(|(_, document)| at.shows(document.finish_ts()) && fits(document));
+    let read = |(key, document): (&D::Key, &D)| match damaged.contains(&D::place(run, key.clone()))
+    {
+        true => Err(Damage::new(D::WHAT, D::words(key), &WHY)),
+        false => Ok(document.clone()),
+    };
+    found.take(page_limit(limit) as usize).map(read).collect()
 }

@@ -6,17 +6,18 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use semver::Version;
 
-use super::faults::Faults;
+use super::faults::{Damaged, Faults};
 use super::state::{State, page};
 use crate::clock::Clock;
 use crate::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, Command, CommandId, Digest, EngineId,
-    Journal, LogLine, Run, RunEvent, RunId, Timestamp, Writes,
+    Journal, LogLine, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
 };
 use crate::store::contract::{Lease, Result, Store};
+use crate::store::damage::{Found, KeptRun};
 use crate::store::documents::{
-    Cluster, Created, Locked, LogCursor, NewRun, Object, Page, Plugin, Put, RunFilter,
-    StoredPlaybook,
+    Abandon, Abandonment, Cluster, Created, Ending, Failed, Locked, LogCursor, NewRun, Object,
+    Page, Plugin, Put, RunFilter, StoredPlaybook,
 };
 use crate::store::options::{Moment, StoreOptions};
 use crate::store::size::{check_new_run, check_put};
@@ -38,6 +39,12 @@ impl MemoryStore {
     /// Which calls fail.
     pub fn faults(&self) -> &Faults {
         &self.faults
+    }
+
+    /// Damages a document that is there: from now on it can't be read, until it is written anew.
+    pub fn damage(&self, what: Damaged) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.damaged.insert(what);
     }
 
     fn call<T>(&self, work: impl FnOnce(&mut State, &Moment) -> Result<T>) -> Result<T> {
@@ -75,10 +82,10 @@ impl Store for MemoryStore {
         name: &str,
         version: Option<&Version>,
     ) -> Result<Option<StoredPlaybook>> {
-        self.call(|state, _| Ok(state.playbook(name, version)))
+        self.call(|state, _| state.playbook(name, version))
     }
 
-    async fn playbooks(&self, page: &Page) -> Result<Vec<StoredPlaybook>> {
+    async fn read_playbooks(&self, page: &Page) -> Result<Found<StoredPlaybook>> {
         self.call(|state, _| state.playbooks(page))
     }
 
@@ -91,10 +98,10 @@ impl Store for MemoryStore {
     }
 
     async fn cluster(&self, name: &str) -> Result<Option<Cluster>> {
-        self.call(|state, _| Ok(state.clusters.get(name).cloned()))
+        self.call(|state, _| state.cluster(name))
     }
 
-    async fn clusters(&self, page: &Page) -> Result<Vec<Cluster>> {
+    async fn read_clusters(&self, page: &Page) -> Result<Found<Cluster>> {
         self.call(|state, _| Ok(state.clusters(page)))
     }
 
@@ -112,18 +119,18 @@ impl Store for MemoryStore {
     }
 
     async fn plugin(&self, digest: &Digest) -> Result<Option<Plugin>> {
-        self.call(|state, _| Ok(state.plugins.get(digest).map(|(plugin, _)| plugin.clone())))
+        self.call(|state, _| state.plugin(digest))
     }
 
     async fn plugin_by_name(&self, name: &str, version: &str) -> Result<Option<Plugin>> {
-        self.call(|state, _| Ok(state.plugin_by_name(name, version)))
+        self.call(|state, _| state.plugin_by_name(name, version))
     }
 
     async fn plugin_bytes(&self, digest: &Digest) -> Result<Option<Bytes>> {
         self.call(|state, _| Ok(state.plugins.get(digest).map(|(_, bytes)| bytes.clone())))
     }
 
-    async fn plugins(&self, page: &Page) -> Result<Vec<Plugin>> {
+    async fn read_plugins(&self, page: &Page) -> Result<Found<Plugin>> {
         self.call(|state, _| state.plugins(page))
     }
 
@@ -140,11 +147,11 @@ impl Store for MemoryStore {
         self.call(|state, at| state.run_of_request(key, request, at))
     }
 
-    async fn run(&self, id: RunId) -> Result<Option<Run>> {
-        self.call(|state, at| Ok(state.live(id, at).map(|entry| entry.run.clone())))
+    async fn read_run(&self, id: RunId) -> Result<Option<KeptRun>> {
+        self.call(|state, at| Ok(state.live(id, at).map(|entry| state.intact_run(entry))))
     }
 
-    async fn runs(&self, filter: &RunFilter, page: &Page) -> Result<Vec<Run>> {
+    async fn read_runs(&self, filter: &RunFilter, page: &Page) -> Result<Vec<KeptRun>> {
         self.call(|state, at| state.list_runs(filter, page, at))
     }
 
@@ -163,58 +170,104 @@ impl Store for MemoryStore {
         })
     }
 
+    async fn set_aside(
+        &self,
+        run: RunId,
+        epoch: u64,
+        engine: &EngineId,
+        failure: &Failed,
+    ) -> Result<Trouble> {
+        self.call(|state, at| state.set_aside(run, epoch, engine, failure, at))
+    }
+
+    async fn recover(&self, run: RunId, epoch: u64) -> Result<()> {
+        self.call(|state, at| state.recover(run, epoch, at))
+    }
+
+    async fn troubles(&self, after: Option<RunId>, limit: u32) -> Result<Vec<Trouble>> {
+        self.call(|state, _| Ok(state.troubles(after, limit)))
+    }
+
+    async fn troubles_of(&self, runs: &[RunId]) -> Result<Vec<Trouble>> {
+        self.call(|state, at| Ok(state.troubles_of(runs, at)))
+    }
+
+    async fn rouse(&self) -> Result<u64> {
+        self.call(|state, _| Ok(state.rouse()))
+    }
+
+    async fn abandon(&self, run: RunId, request: &Abandon) -> Result<Abandonment> {
+        self.call(|state, at| Ok(state.abandon(run, request, at)))
+    }
+
+    async fn end_abandoned(&self, run: RunId) -> Result<Ending> {
+        self.call(|state, at| Ok(state.end_abandoned(run, at)))
+    }
+
     async fn lock_cluster(&self, run: RunId, epoch: u64) -> Result<Locked> {
         self.call(|state, at| state.lock_cluster(run, epoch, at))
     }
 
     async fn commit(&self, run: RunId, epoch: u64, writes: &Writes) -> Result<()> {
-        self.work(true, |state, at| state.commit(run, epoch, writes, at))
+        self.work(true, |state, at| {
+            self.faults.check_commit(run)?;
+            state.commit(run, epoch, writes, at)
+        })
     }
 
     async fn stamp(&self, run: RunId, epoch: u64, finish_ts: Timestamp) -> Result<u64> {
         self.call(|state, at| state.stamp(run, epoch, finish_ts, at))
     }
 
-    async fn records(
+    async fn read_records(
         &self,
         run: RunId,
         agent_state: Option<AgentState>,
         after: Option<AgentSeq>,
         limit: u32,
-    ) -> Result<Vec<AgentRecord>> {
+    ) -> Result<Found<AgentRecord>> {
         let fits = |record: &AgentRecord| agent_state.is_none_or(|state| record.state == state);
-        self.call(|state, at| Ok(page(&state.records, run, after.as_ref(), limit, at, fits)))
+        self.call(|state, at| {
+            Ok(page(&state.records, &state.damaged, run, after.as_ref(), limit, at, fits))
+        })
     }
 
     async fn record(&self, run: RunId, agent: &AgentId) -> Result<Option<AgentRecord>> {
         let fits = |record: &AgentRecord| record.agent == *agent;
-        self.call(|state, at| Ok(page(&state.records, run, None, 1, at, fits).pop()))
+        self.call(|state, at| {
+            let found = page(&state.records, &state.damaged, run, None, 1, at, fits).pop();
+            Ok(found.transpose()?)
+        })
     }
 
-    async fn journals(
+    async fn read_journals(
         &self,
         run: RunId,
         agent: Option<AgentSeq>,
         after: Option<AttemptKey>,
         limit: u32,
-    ) -> Result<Vec<Journal>> {
+    ) -> Result<Found<Journal>> {
         let fits = |journal: &Journal| agent.is_none_or(|agent| journal.key.agent == agent);
-        self.call(|state, at| Ok(page(&state.journals, run, after.as_ref(), limit, at, fits)))
+        self.call(|state, at| {
+            Ok(page(&state.journals, &state.damaged, run, after.as_ref(), limit, at, fits))
+        })
     }
 
-    async fn logs(
+    async fn read_logs(
         &self,
         run: RunId,
         agent: Option<&AgentId>,
         after: Option<&LogCursor>,
         limit: u32,
-    ) -> Result<Vec<LogLine>> {
+    ) -> Result<Found<LogLine>> {
         let fits = |line: &LogLine| agent.is_none_or(|agent| line.agent.as_ref() == Some(agent));
-        self.call(|state, at| Ok(page(&state.logs, run, after, limit, at, fits)))
+        self.call(|state, at| Ok(page(&state.logs, &state.damaged, run, after, limit, at, fits)))
     }
 
-    async fn events(&self, run: RunId, after: u64, limit: u32) -> Result<Vec<RunEvent>> {
-        self.call(|state, at| Ok(page(&state.events, run, Some(&after), limit, at, |_| true)))
+    async fn read_events(&self, run: RunId, after: u64, limit: u32) -> Result<Found<RunEvent>> {
+        self.call(|state, at| {
+            Ok(page(&state.events, &state.damaged, run, Some(&after), limit, at, |_| true))
+        })
     }
 
     async fn submit(&self, command: &Command) -> Result<Put> {
@@ -224,7 +277,11 @@ impl Store for MemoryStore {
     async fn command(&self, id: CommandId) -> Result<Option<Command>> {
         self.call(|state, at| {
             let command = state.commands.get(&id);
-            Ok(command.filter(|command| at.shows(command.finish_ts)).cloned())
+            let Some(command) = command.filter(|command| at.shows(command.finish_ts)) else {
+                return Ok(None);
+            };
+            let place = Damaged::Command(id);
+            Ok(Some(state.intact("a command", &place, id.0.to_string(), command)?))
         })
     }
 

@@ -38,6 +38,7 @@ pub(super) struct Base {
     pub(super) events: Collection<Document>,
     pub(super) commands: Collection<Document>,
     pub(super) locks: Collection<Document>,
+    pub(super) troubles: Collection<Document>,
 }
 
 impl Base {
@@ -55,6 +56,7 @@ impl Base {
             events: collection("events"),
             commands: collection("commands"),
             locks: collection("locks"),
+            troubles: collection("troubles"),
             client,
             database,
             bulk_write,

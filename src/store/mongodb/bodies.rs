@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use mongodb::bson::{Bson, DateTime, Document, doc};
+use mongodb::bson::{Bson, DateTime, Document, RawDocument, doc};
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::base::{integer, uuid};
-use super::codec::{to_document, to_fields};
+use super::codec::{CodecError, from_document, to_document, to_fields};
 use super::failure::corrupt;
-use super::rows::read;
-use crate::run::{AttemptKey, Command, Progress, Run};
+use super::rows::decode;
+use crate::run::{AttemptKey, Command, Progress, Run, RunId, Snapshot, Timestamp};
 use crate::store::contract::Result;
+use crate::store::damage::{Damage, DamagedRun, Glance, KeptRun};
 use crate::store::documents::{NewRun, StoredPlaybook};
 use crate::store::keys::version_key;
 
@@ -63,14 +65,34 @@ pub(super) fn progress(progress: &Progress) -> Result<Document> {
     to_fields(progress).map_err(|error| corrupt("a run", error))
 }
 
-/// A run as it was kept.
-pub(super) fn read_run(mut document: Document) -> Result<Run> {
-    const RUN: &str = "a run";
-    let snapshot = match document.remove("snapshot") {
-        Some(Bson::Document(snapshot)) => snapshot,
-        Some(_) | None => Document::new(),
+/// A run as it was kept, or what is known of it where it can't be read.
+pub(super) fn read_run(raw: &RawDocument) -> KeptRun {
+    let snapshot = snapshot_of(raw).map(Arc::new);
+    let progress = decode(raw, from_document::<Progress>);
+    let why = match (&snapshot, progress) {
+        (Ok(snapshot), Ok(progress)) => return Ok(Run { snapshot: snapshot.clone(), progress }),
+        (Err(why), _) => format!("its snapshot: {why}"),
+        (Ok(_), Err(why)) => why,
     };
-    Ok(Run { snapshot: Arc::new(read(RUN, snapshot)?), progress: read(RUN, document)? })
+    let id = raw.get_binary("_id").ok().and_then(|id| Uuid::from_slice(id.bytes).ok());
+    let id = RunId(id.unwrap_or_default());
+    let glance = Glance {
+        id,
+        cluster: raw.get_str("cluster").ok().map(str::to_owned),
+        status: raw.get_str("status").ok().and_then(|word| word.parse().ok()),
+        finish_ts: raw
+            .get_datetime("finish_ts")
+            .ok()
+            .map(|at| at.timestamp_millis())
+            .map(Timestamp::from_millis),
+        snapshot: snapshot.ok(),
+    };
+    Err(Box::new(DamagedRun { glance, damage: Damage::new("a run", id.to_string(), &why) }))
+}
+
+fn snapshot_of(raw: &RawDocument) -> std::result::Result<Snapshot, String> {
+    let snapshot = raw.get_document("snapshot").map_err(|error| error.to_string())?;
+    decode(snapshot, from_document)
 }
 
 /// What a journal is found by, beside its run.
@@ -100,11 +122,11 @@ pub(super) fn command(command: &Command) -> Result<Document> {
 }
 
 /// A command as it was kept.
-pub(super) fn read_command(mut document: Document) -> Result<Command> {
+pub(super) fn read_command(mut document: Document) -> std::result::Result<Command, CodecError> {
     if let Some(id) = document.remove("_id") {
         document.insert("id", id);
     }
-    read("a command", document)
+    from_document(document)
 }
 
 /// An identifier as it was kept.

@@ -4,11 +4,11 @@ use std::collections::HashSet;
 
 use async_trait::async_trait;
 use mongodb::ClientSession;
-use mongodb::bson::{Bson, Document, doc};
+use mongodb::bson::{Bson, Document, RawDocument, RawDocumentBuf, doc};
 
 use super::base::{Base, live, uuid};
 use super::bodies;
-use super::rows::Question;
+use super::rows::{Question, decode};
 use super::time::date;
 use super::transaction::{self, Failure, Transaction};
 use crate::run::{Command, CommandId, EngineId};
@@ -81,7 +81,7 @@ pub(super) async fn command(base: &Base, id: CommandId, at: &Moment) -> Result<O
     let filter = doc! { "_id": uuid(id.0), "finish_ts": live(at.cutoff) };
     let question =
         Question { collection: &base.commands, what: COMMAND, filter, order: doc! {}, limit: 1 };
-    question.documents(None).await?.pop().map(bodies::read_command).transpose()
+    question.first(&id.0.to_string(), bodies::read_command).await
 }
 
 /// Commands that wait are few, so the question begins with them: mostly that is the one query.
@@ -97,27 +97,29 @@ pub(super) async fn waiting_commands(
     while waiting.len() < limit {
         let found = waiting_page(base, after.as_ref(), at).await?;
         let last = found.len() < MAX_PAGE as usize;
-        after =
-            found.last().and_then(|last| Some((last.get("at")?.clone(), last.get("_id")?.clone())));
+        after = found.last().and_then(|last| Some((field(last, "at")?, field(last, "_id")?)));
+        // One that can't be read must not hold up the others.
+        let readable = found.iter().filter_map(|raw| decode(raw, bodies::read_command).ok());
+        let found: Vec<Command> = readable.collect();
         let held = held(base, engine, &found, at).await?;
-        let is_held = |command: &&Document| {
-            command.get("run").and_then(bodies::read_uuid).is_some_and(|run| held.contains(&run))
-        };
-        for command in found.iter().filter(is_held).take(limit - waiting.len()) {
-            waiting.push(bodies::read_command(command.clone())?);
-        }
-        if last {
+        let mine = found.into_iter().filter(|command| held.contains(&command.run.0));
+        waiting.extend(mine.take(limit - waiting.len()));
+        if last || after.is_none() {
             break;
         }
     }
     Ok(waiting)
 }
 
+fn field(raw: &RawDocument, name: &str) -> Option<Bson> {
+    raw.get(name).ok().flatten().and_then(|value| Bson::try_from(value).ok())
+}
+
 async fn waiting_page(
     base: &Base,
     after: Option<&(Bson, Bson)>,
     moment: &Moment,
-) -> Result<Vec<Document>> {
+) -> Result<Vec<RawDocumentBuf>> {
     let mut filter = doc! { "outcome": Bson::Null, "finish_ts": live(moment.cutoff) };
     if let Some((at, id)) = after {
         filter.insert("at", doc! { "$gte": at });
@@ -125,18 +127,17 @@ async fn waiting_page(
             .insert("$or", [doc! { "at": { "$gt": at } }, doc! { "_id": { "$gt": id } }].to_vec());
     }
     let (collection, order) = (&base.commands, doc! { "at": 1, "_id": 1 });
-    Question { collection, what: COMMAND, filter, order, limit: MAX_PAGE }.documents(None).await
+    Question { collection, what: COMMAND, filter, order, limit: MAX_PAGE }.raw(None).await
 }
 
 /// Those of the runs of these commands that the engine holds.
 async fn held(
     base: &Base,
     engine: &EngineId,
-    commands: &[Document],
+    commands: &[Command],
     at: &Moment,
 ) -> Result<HashSet<::uuid::Uuid>> {
-    let runs: HashSet<_> =
-        commands.iter().filter_map(|c| c.get("run").and_then(bodies::read_uuid)).collect();
+    let runs: HashSet<_> = commands.iter().map(|command| command.run.0).collect();
     if runs.is_empty() {
         return Ok(HashSet::new());
     }

@@ -56,7 +56,7 @@ pub(super) fn unfit_because(
     StoreError::Unfit { message: message.into(), source: Some(Box::new(cause)) }
 }
 
-/// The error of a document that can't be read, or, on its way in, written.
+/// The error of a document that can't be written.
 pub(super) fn corrupt(what: &str, error: CodecError) -> StoreError {
     StoreError::Corrupt { what: what.to_owned(), source: Box::new(error) }
 }

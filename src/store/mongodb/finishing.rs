@@ -48,23 +48,33 @@ impl Transaction for Stamp<'_> {
         if held.session(&mut *session).await?.matched_count == 0 {
             return Err(StoreError::Fenced { run, epoch }.into());
         }
-        let mut left = u32::try_from(MAX_COMMIT_DOCUMENTS).unwrap_or(u32::MAX);
-        let mut stamped = 0;
-        for collection in base.of_runs() {
-            let unfinished = doc! { "run": uuid(run.0), "finish_ts": Bson::Null };
-            let found = ids_within(collection, unfinished, left, session).await?;
-            if found.is_empty() {
-                continue;
-            }
-            left -= u32::try_from(found.len()).unwrap_or(left).min(left);
-            let set = doc! { "$set": { "finish_ts": date(finish_ts) } };
-            let changed = collection.update_many(doc! { "_id": { "$in": found } }, set);
-            stamped += changed.session(&mut *session).await?.matched_count;
-            // A limit of zero would be none.
-            if left == 0 {
-                break;
-            }
-        }
-        Ok(stamped)
+        Ok(stamp_some(base, run, finish_ts, session).await?)
     }
+}
+
+/// Gives `finish_ts` to some of the records that have none, whoever has the lease.
+pub(super) async fn stamp_some(
+    base: &Base,
+    run: RunId,
+    finish_ts: Timestamp,
+    session: &mut ClientSession,
+) -> mongodb::error::Result<u64> {
+    let mut left = u32::try_from(MAX_COMMIT_DOCUMENTS).unwrap_or(u32::MAX);
+    let mut stamped = 0;
+    for collection in base.of_runs() {
+        let unfinished = doc! { "run": uuid(run.0), "finish_ts": Bson::Null };
+        let found = ids_within(collection, unfinished, left, session).await?;
+        if found.is_empty() {
+            continue;
+        }
+        left -= u32::try_from(found.len()).unwrap_or(left).min(left);
+        let set = doc! { "$set": { "finish_ts": date(finish_ts) } };
+        let changed = collection.update_many(doc! { "_id": { "$in": found } }, set);
+        stamped += changed.session(&mut *session).await?.matched_count;
+        // A limit of zero would be none.
+        if left == 0 {
+            break;
+        }
+    }
+    Ok(stamped)
 }

@@ -4,11 +4,13 @@ use mongodb::bson::{Bson, Document, doc};
 
 use super::base::{Base, integer, live, uuid};
 use super::bodies;
+use super::codec::from_document;
 use super::rows::Question;
 use crate::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, Journal, LogLine, RunEvent, RunId,
 };
 use crate::store::contract::Result;
+use crate::store::damage::Found;
 use crate::store::documents::LogCursor;
 use crate::store::options::Moment;
 
@@ -25,7 +27,7 @@ pub(super) async fn records(
     after: Option<AgentSeq>,
     limit: u32,
     at: &Moment,
-) -> Result<Vec<AgentRecord>> {
+) -> Result<Found<AgentRecord>> {
     let mut filter = of_run(run, at);
     if let Some(state) = state {
         filter.insert("state", state.as_str());
@@ -34,7 +36,7 @@ pub(super) async fn records(
         filter.insert("seq", doc! { "$gt": integer(after.0.into()) });
     }
     let (collection, order) = (&base.agent_records, doc! { "seq": 1 });
-    Question { collection, what: RECORD, filter, order, limit }.all().await
+    Question { collection, what: RECORD, filter, order, limit }.found(&["seq"], from_document).await
 }
 
 pub(super) async fn record(
@@ -46,7 +48,9 @@ pub(super) async fn record(
     let mut filter = of_run(run, at);
     filter.insert("agent", &agent.0);
     let (collection, order) = (&base.agent_records, doc! { "seq": 1 });
-    Question { collection, what: RECORD, filter, order, limit: 1 }.first().await
+    Question { collection, what: RECORD, filter, order, limit: 1 }
+        .first(agent.as_str(), from_document)
+        .await
 }
 
 pub(super) async fn journals(
@@ -56,7 +60,7 @@ pub(super) async fn journals(
     after: Option<AttemptKey>,
     limit: u32,
     at: &Moment,
-) -> Result<Vec<Journal>> {
+) -> Result<Found<Journal>> {
     let mut filter = of_run(run, at);
     let agent = agent.map(|agent| integer(agent.0.into()));
     if let Some(AttemptKey { agent, stage, step, attempt }) = after {
@@ -74,7 +78,9 @@ pub(super) async fn journals(
     }
     let collection = &base.journals;
     let order = doc! { "key.agent": 1, "key.stage": 1, "key.step": 1, "key.attempt": 1 };
-    Question { collection, what: "a journal", filter, order, limit }.all().await
+    let key = ["key.agent", "key.stage", "key.step", "key.attempt"];
+    let question = Question { collection, what: "a journal", filter, order, limit };
+    question.found(&key, from_document).await
 }
 
 pub(super) async fn logs(
@@ -84,7 +90,7 @@ pub(super) async fn logs(
     after: Option<&LogCursor>,
     limit: u32,
     at: &Moment,
-) -> Result<Vec<LogLine>> {
+) -> Result<Found<LogLine>> {
     let mut filter = of_run(run, at);
     if let Some(LogCursor { event, agent, line }) = after {
         let key = [
@@ -103,7 +109,8 @@ pub(super) async fn logs(
         None => doc! { "event": 1, "agent": 1, "line": 1 },
     };
     let collection = &base.logs;
-    Question { collection, what: "a log line", filter, order, limit }.all().await
+    let question = Question { collection, what: "a log line", filter, order, limit };
+    question.found(&["event", "line", "agent"], from_document).await
 }
 
 /// Fits what comes after a key of several fields, in their order. The first field alone bounds what
@@ -132,9 +139,10 @@ pub(super) async fn events(
     after: u64,
     limit: u32,
     at: &Moment,
-) -> Result<Vec<RunEvent>> {
+) -> Result<Found<RunEvent>> {
     let mut filter = of_run(run, at);
     filter.insert("seq", doc! { "$gt": integer(after) });
     let (collection, order) = (&base.events, doc! { "seq": 1 });
-    Question { collection, what: "an event", filter, order, limit }.all().await
+    let question = Question { collection, what: "an event", filter, order, limit };
+    question.found(&["seq"], from_document).await
 }

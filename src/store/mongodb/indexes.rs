@@ -103,7 +103,8 @@ fn indexes() -> Vec<Index> {
 }
 
 /// The collections whose documents expire.
-const EXPIRING: [&str; 6] = ["runs", "agent_records", "journals", "logs", "events", "commands"];
+const EXPIRING: [&str; 7] =
+    ["runs", "agent_records", "journals", "logs", "events", "commands", "troubles"];
 
 /// Makes what is missing, and has the server remove what has expired for as long as `retention`.
 ///
@@ -134,7 +135,7 @@ pub(super) async fn ensure(base: &Base, retention: Millis, time: TimeSource) -> 
 }
 
 /// All collections. A transaction should not have to make one.
-const COLLECTIONS: [&str; 13] = [
+const COLLECTIONS: [&str; 14] = [
     "meta",
     "playbooks",
     "clusters",
@@ -148,6 +149,7 @@ const COLLECTIONS: [&str; 13] = [
     "events",
     "commands",
     "locks",
+    "troubles",
 ];
 
 async fn make_collection(base: &Base, name: &str) -> Result<()> {

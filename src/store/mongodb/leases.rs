@@ -100,7 +100,7 @@ async fn candidates(base: &Base, time: &ServerTime, limit: u32) -> Result<Candid
     let free = doc! { "finish_ts": Bson::Null, "lease.until": { "$lte": date(time.there()) } };
     let (collection, order) = (&base.runs, doc! { "_id": 1 });
     let question = Question { collection, what: LEASE, filter: free, order, limit };
-    let found = question.documents(Some(doc! { "lease": 1 })).await?;
+    let found = question.documents(doc! { "lease": 1 }).await?;
     let mut stores: Vec<Bson> = Vec::new();
     for lease in found.iter().filter_map(|run| run.get_document("lease").ok()) {
         let held = lease.get("engine").is_some_and(|engine| *engine != Bson::Null);
@@ -122,10 +122,8 @@ async fn take(
     engine: &EngineId,
     candidates: Vec<Bson>,
 ) -> Result<Vec<Lease>> {
-    let free = doc! { "$or": [
-        { "$eq": ["$lease.engine", Bson::Null] },
-        { "$lte": ["$lease.until", time.now()] },
-    ] };
+    // Also of a lease that nobody has: a run that is set aside rests until then.
+    let free = doc! { "$lte": ["$lease.until", time.now()] };
     let token = Uuid::new_v4();
     let taken = doc! {
         "engine": { "$literal": &engine.0 },
@@ -218,7 +216,7 @@ async fn changed(base: &Base, these: &Document, until: Timestamp) -> Result<Vec<
         }
         let (collection, order) = (&base.runs, doc! { "_id": 1 });
         let question = Question { collection, what: LEASE, filter, order, limit: MAX_PAGE };
-        let found = question.documents(Some(doc! { "lease.epoch": 1 })).await?;
+        let found = question.documents(doc! { "lease.epoch": 1 }).await?;
         after = found.last().and_then(|document| document.get("_id").cloned());
         leases.extend(found.iter().filter_map(|document| lease(document, until)));
         if found.len() < MAX_PAGE as usize {

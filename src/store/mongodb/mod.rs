@@ -42,6 +42,7 @@ mod store;
 mod time;
 mod tls;
 mod transaction;
+mod troubled;
 
 pub use check::{Orphans, StoreReport};
 pub use credentials::MongoCredentials;

@@ -2,16 +2,18 @@
 
 use async_trait::async_trait;
 use mongodb::ClientSession;
-use mongodb::bson::{Bson, Document, doc};
+use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
 use semver::Version;
 
 use super::base::{Base, call};
 use super::bodies;
+use super::codec::from_document;
 use super::pins::touch;
-use super::rows::{Question, read};
+use super::rows::{Question, decode};
 use super::transaction::{self, Failure, Transaction};
 use crate::run::{RunId, RunStatus};
 use crate::store::contract::Result;
+use crate::store::damage::Found;
 use crate::store::documents::{Cluster, Object, Page, Put, StoredPlaybook};
 use crate::store::error::StoreError;
 use crate::store::keys::version_key;
@@ -112,15 +114,14 @@ async fn keep_cluster(
     session: &mut ClientSession,
 ) -> std::result::Result<Put, Failure> {
     let by_name = doc! { "_id": &new.spec.name };
-    let known = base.clusters.find_one(by_name.clone()).session(&mut *session).await?;
-    let put = match known {
-        Some(known) => {
-            let known: Cluster = read(CLUSTER, known)?;
-            if known.text == new.text && known.spec == new.spec {
-                return Ok(Put::Unchanged);
-            }
-            Put::Updated
+    let clusters = base.clusters.clone_with_type::<RawDocumentBuf>();
+    let known = clusters.find_one(by_name.clone()).session(&mut *session).await?;
+    let put = match known.map(|raw| decode(&raw, from_document::<Cluster>)) {
+        Some(Ok(known)) if known.text == new.text && known.spec == new.spec => {
+            return Ok(Put::Unchanged);
         }
+        // Applying it anew is what mends one that can't be read.
+        Some(Ok(_) | Err(_)) => Put::Updated,
         None => Put::Created,
     };
     let replace = base.clusters.replace_one(by_name, document).upsert(true);
@@ -142,14 +143,15 @@ pub(super) async fn playbook(
         None => doc! { "name": name },
     };
     let (collection, order) = (&base.playbooks, doc! { "version_key": -1 });
-    Question { collection, what: PLAYBOOK, filter, order, limit: 1 }.first().await
+    let question = Question { collection, what: PLAYBOOK, filter, order, limit: 1 };
+    question.first(name, from_document).await
 }
 
 pub(super) async fn playbooks(
     base: &Base,
     after: Option<(&str, Version)>,
     limit: u32,
-) -> Result<Vec<StoredPlaybook>> {
+) -> Result<Found<StoredPlaybook>> {
     let filter = match after {
         Some((name, version)) => doc! {
             "name": { "$gte": name },
@@ -161,7 +163,8 @@ pub(super) async fn playbooks(
         None => doc! {},
     };
     let (collection, order) = (&base.playbooks, doc! { "name": 1, "version_key": 1 });
-    Question { collection, what: PLAYBOOK, filter, order, limit }.all().await
+    let question = Question { collection, what: PLAYBOOK, filter, order, limit };
+    question.found(&["_id"], from_document).await
 }
 
 pub(super) async fn delete_playbook(base: &Base, name: &str, version: &Version) -> Result<bool> {
@@ -171,16 +174,18 @@ pub(super) async fn delete_playbook(base: &Base, name: &str, version: &Version) 
 
 pub(super) async fn cluster(base: &Base, name: &str) -> Result<Option<Cluster>> {
     let (collection, filter, order) = (&base.clusters, doc! { "_id": name }, doc! {});
-    Question { collection, what: CLUSTER, filter, order, limit: 1 }.first().await
+    let question = Question { collection, what: CLUSTER, filter, order, limit: 1 };
+    question.first(name, from_document).await
 }
 
-pub(super) async fn clusters(base: &Base, page: &Page) -> Result<Vec<Cluster>> {
+pub(super) async fn clusters(base: &Base, page: &Page) -> Result<Found<Cluster>> {
     let filter = match &page.after {
         Some(after) => doc! { "_id": { "$gt": after } },
         None => doc! {},
     };
     let (collection, order, limit) = (&base.clusters, doc! { "_id": 1 }, page.limit);
-    Question { collection, what: CLUSTER, filter, order, limit }.all().await
+    let question = Question { collection, what: CLUSTER, filter, order, limit };
+    question.found(&["_id"], from_document).await
 }
 
 struct DeleteCluster<'a>(&'a str);

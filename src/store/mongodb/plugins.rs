@@ -8,6 +8,7 @@ use mongodb::bson::{Document, doc};
 
 use super::base::{Base, call};
 use super::bodies;
+use super::codec::from_document;
 use super::failure::{failed, is_duplicate};
 use super::files;
 use super::pins::pinned_by;
@@ -15,6 +16,7 @@ use super::rows::Question;
 use super::transaction::{self, Failure, Transaction};
 use crate::run::Digest;
 use crate::store::contract::Result;
+use crate::store::damage::Found;
 use crate::store::documents::{Plugin, Put};
 use crate::store::error::StoreError;
 use crate::store::options::Moment;
@@ -65,7 +67,8 @@ fn by_digest(digest: &Digest) -> Document {
 
 pub(super) async fn plugin(base: &Base, digest: &Digest) -> Result<Option<Plugin>> {
     let (collection, filter, order) = (&base.plugins, by_digest(digest), doc! {});
-    Question { collection, what: PLUGIN, filter, order, limit: 1 }.first().await
+    let question = Question { collection, what: PLUGIN, filter, order, limit: 1 };
+    question.first(digest.as_str(), from_document).await
 }
 
 pub(super) async fn plugin_by_name(
@@ -75,7 +78,8 @@ pub(super) async fn plugin_by_name(
 ) -> Result<Option<Plugin>> {
     let filter = doc! { "info.name": name, "info.version": version };
     let (collection, order) = (&base.plugins, doc! { "added_at": -1, "_id": -1 });
-    Question { collection, what: PLUGIN, filter, order, limit: 1 }.first().await
+    let question = Question { collection, what: PLUGIN, filter, order, limit: 1 };
+    question.first(name, from_document).await
 }
 
 pub(super) async fn plugin_bytes(base: &Base, digest: &Digest) -> Result<Option<Bytes>> {
@@ -95,13 +99,14 @@ pub(super) async fn plugins(
     base: &Base,
     after: Option<&Digest>,
     limit: u32,
-) -> Result<Vec<Plugin>> {
+) -> Result<Found<Plugin>> {
     let filter = match after {
         Some(after) => doc! { "_id": { "$gt": after.as_str() } },
         None => doc! {},
     };
     let (collection, order) = (&base.plugins, doc! { "_id": 1 });
-    Question { collection, what: PLUGIN, filter, order, limit }.all().await
+    let question = Question { collection, what: PLUGIN, filter, order, limit };
+    question.found(&["_id"], from_document).await
 }
 
 struct DeletePlugin<'a> {

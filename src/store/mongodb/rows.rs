@@ -1,15 +1,14 @@
 //! Reading documents.
 
 use futures::TryStreamExt as _;
-use mongodb::bson::{Bson, Document, doc};
+use mongodb::bson::{Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf, doc};
 use mongodb::options::FindOptions;
 use mongodb::{ClientSession, Collection};
-use serde::de::DeserializeOwned;
 
 use super::base::call;
-use super::codec::from_document;
-use super::failure::corrupt;
+use super::codec::CodecError;
 use crate::store::contract::Result;
+use crate::store::damage::{Damage, Found};
 use crate::store::keys::page_limit;
 
 /// A question for documents of one kind.
@@ -23,8 +22,18 @@ pub(super) struct Question<'a> {
 }
 
 impl Question<'_> {
-    /// The documents that fit, as the server has them.
-    pub(super) async fn documents(self, only: Option<Document>) -> Result<Vec<Document>> {
+    /// The documents that fit, as the server has them. What is asked for with `only` is what the store
+    /// itself keeps, and is read as a whole.
+    pub(super) async fn documents(self, only: Document) -> Result<Vec<Document>> {
+        let what = self.what;
+        let read = |raw: RawDocumentBuf| {
+            Document::try_from(&raw).map_err(|error| Damage::new(what, id_of(&raw), &error).into())
+        };
+        self.raw(Some(only)).await?.into_iter().map(read).collect()
+    }
+
+    /// The documents that fit, in bytes: text in them need not be UTF-8.
+    pub(super) async fn raw(self, only: Option<Document>) -> Result<Vec<RawDocumentBuf>> {
         let limit = page_limit(self.limit);
         // The server takes a limit of zero for none at all.
         if limit == 0 {
@@ -37,26 +46,41 @@ impl Question<'_> {
             .projection(only)
             .build();
         call(&format!("read {}", self.what), async {
-            self.collection.find(self.filter).with_options(options).await?.try_collect().await
+            let collection = self.collection.clone_with_type::<RawDocumentBuf>();
+            collection.find(self.filter).with_options(options).await?.try_collect().await
         })
         .await
     }
 
-    /// The documents that fit.
-    pub(super) async fn all<T: DeserializeOwned>(self) -> Result<Vec<T>> {
+    /// The documents that fit; one that can't be read is named by its key, the values of `key` with dots
+    /// between them.
+    pub(super) async fn found<T>(
+        self,
+        key: &[&str],
+        read: impl Fn(Document) -> std::result::Result<T, CodecError>,
+    ) -> Result<Found<T>> {
         let what = self.what;
-        let found = self.documents(None).await?;
-        found.into_iter().map(|document| read(what, document)).collect()
+        let read = |raw: RawDocumentBuf| {
+            decode(&raw, &read).map_err(|why| Damage::new(what, key_of(&raw, key), &why))
+        };
+        Ok(self.raw(None).await?.into_iter().map(read).collect())
     }
 
-    /// The first document that fits.
-    pub(super) async fn first<T: DeserializeOwned>(self) -> Result<Option<T>> {
-        Ok(Self { limit: 1, ..self }.all().await?.pop())
+    /// The first document that fits; `key` is what it was asked for by.
+    pub(super) async fn first<T>(
+        self,
+        key: &str,
+        read: impl Fn(Document) -> std::result::Result<T, CodecError>,
+    ) -> Result<Option<T>> {
+        let what = self.what;
+        let first = Self { limit: 1, ..self }.raw(None).await?.pop();
+        let read = first.map(|raw| decode(&raw, &read));
+        read.transpose().map_err(|why| Damage::new(what, key.to_owned(), &why).into())
     }
 
     /// The `_id`s of the documents that fit.
     pub(super) async fn ids(self) -> Result<Vec<Bson>> {
-        let found = self.documents(Some(doc! { "_id": 1 })).await?;
+        let found = self.documents(doc! { "_id": 1 }).await?;
         Ok(found.into_iter().filter_map(|mut document| document.remove("_id")).collect())
     }
 }
@@ -78,7 +102,37 @@ pub(super) async fn ids_within(
     Ok(ids)
 }
 
-/// A document as it is kept, as what it is.
-pub(super) fn read<T: DeserializeOwned>(what: &str, document: Document) -> Result<T> {
-    from_document(document).map_err(|error| corrupt(what, error))
+/// A document as it is kept, as what it is; or why it can't be read.
+pub(super) fn decode<T>(
+    raw: &RawDocument,
+    read: impl Fn(Document) -> std::result::Result<T, CodecError>,
+) -> std::result::Result<T, String> {
+    let document = Document::try_from(raw).map_err(|error| error.to_string())?;
+    read(document).map_err(|error| error.to_string())
+}
+
+/// The values at these paths, with dots between them; what is not there or no key is empty.
+fn key_of(raw: &RawDocument, paths: &[&str]) -> String {
+    let text = |path: &&str| match path.split_once('.') {
+        Some((outer, inner)) => raw.get_document(outer).ok().map(|d| text_at(d, inner)),
+        None => Some(text_at(raw, path)),
+    };
+    paths.iter().map(|path| text(path).unwrap_or_default()).collect::<Vec<_>>().join(".")
+}
+
+#[allow(clippy::wildcard_enum_match_arm, reason = "the driver's kinds of value; these may be keys")]
+fn text_at(raw: &RawDocument, field: &str) -> String {
+    match raw.get(field).ok().flatten() {
+        Some(RawBsonRef::Int32(number)) => number.to_string(),
+        Some(RawBsonRef::Int64(number)) => number.to_string(),
+        Some(RawBsonRef::String(text)) => text.to_owned(),
+        Some(RawBsonRef::Binary(bytes)) => {
+            uuid::Uuid::from_slice(bytes.bytes).map_or_else(|_| String::new(), |id| id.to_string())
+        }
+        _ => String::new(),
+    }
+}
+
+fn id_of(raw: &RawDocument) -> String {
+    key_of(raw, &["_id"])
 }

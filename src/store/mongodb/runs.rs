@@ -16,6 +16,7 @@ use super::time::date;
 use super::transaction::{self, Failure, Transaction};
 use crate::run::{Digest, Run, RunId};
 use crate::store::contract::Result;
+use crate::store::damage::KeptRun;
 use crate::store::documents::{Created, NewRun, RunFilter};
 use crate::store::error::StoreError;
 use crate::store::options::Moment;
@@ -101,13 +102,13 @@ pub(super) async fn run_of_request(
     let filter = doc! { "idempotency_key": key, "finish_ts": live(at.cutoff) };
     let (collection, order) = (&base.runs, doc! {});
     let question = Question { collection, what: RUN, filter, order, limit: 1 };
-    let Some(found) = question.documents(None).await?.pop() else { return Ok(None) };
+    let Some(found) = question.raw(None).await?.pop() else { return Ok(None) };
     let is_same = found.get_str("request").is_ok_and(|known| known == request.as_str());
-    let run = bodies::read_run(found)?;
+    let run = bodies::read_run(&found).map_err(|damaged| damaged.damage)?;
     if is_same { Ok(Some(run)) } else { Err(StoreError::of_another_request(run.id())) }
 }
 
-pub(super) async fn run(base: &Base, id: RunId, at: &Moment) -> Result<Option<Run>> {
+pub(super) async fn run(base: &Base, id: RunId, at: &Moment) -> Result<Option<KeptRun>> {
     let filter = doc! { "_id": uuid(id.0), "finish_ts": live(at.cutoff) };
     Ok(list(base, filter, 1).await?.pop())
 }
@@ -118,7 +119,7 @@ pub(super) async fn runs(
     after: Option<RunId>,
     limit: u32,
     at: &Moment,
-) -> Result<Vec<Run>> {
+) -> Result<Vec<KeptRun>> {
     let RunFilter { cluster, statuses } = filter;
     let mut filter = doc! { "finish_ts": live(at.cutoff) };
     if let Some(after) = after {
@@ -134,8 +135,8 @@ pub(super) async fn runs(
     list(base, filter, limit).await
 }
 
-async fn list(base: &Base, filter: Document, limit: u32) -> Result<Vec<Run>> {
+async fn list(base: &Base, filter: Document, limit: u32) -> Result<Vec<KeptRun>> {
     let (collection, order) = (&base.runs, doc! { "_id": -1 });
-    let found = Question { collection, what: RUN, filter, order, limit }.documents(None).await?;
-    found.into_iter().map(bodies::read_run).collect()
+    let found = Question { collection, what: RUN, filter, order, limit }.raw(None).await?;
+    Ok(found.iter().map(|raw| bodies::read_run(raw)).collect())
 }

@@ -12,17 +12,18 @@ use super::options::MongoOptions;
 use super::time::ServerTime;
 use super::{
     check, commands, commit, connect, files, finishing, history, indexes, leases, locks, objects,
-    plugins, runs, schema,
+    plugins, runs, schema, transaction, troubled,
 };
 use crate::clock::Clock;
 use crate::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, Command, CommandId, Digest, EngineId,
-    Journal, LogLine, Run, RunEvent, RunId, Timestamp, Writes,
+    Journal, LogLine, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
 };
 use crate::store::contract::{Lease, Result, Store};
+use crate::store::damage::{Found, KeptRun};
 use crate::store::documents::{
-    Cluster, Created, Locked, LogCursor, NewRun, Object, Page, Plugin, Put, RunFilter,
-    StoredPlaybook,
+    Abandon, Abandonment, Cluster, Created, Ending, Failed, Locked, LogCursor, NewRun, Object,
+    Page, Plugin, Put, RunFilter, StoredPlaybook,
 };
 use crate::store::keys::{playbook_cursor, plugin_cursor, run_cursor};
 use crate::store::options::{Moment, StoreOptions};
@@ -123,7 +124,7 @@ impl Store for MongoStore {
         objects::playbook(&self.base, name, version).await
     }
 
-    async fn playbooks(&self, page: &Page) -> Result<Vec<StoredPlaybook>> {
+    async fn read_playbooks(&self, page: &Page) -> Result<Found<StoredPlaybook>> {
         objects::playbooks(&self.base, playbook_cursor(page)?, page.limit).await
     }
 
@@ -139,7 +140,7 @@ impl Store for MongoStore {
         objects::cluster(&self.base, name).await
     }
 
-    async fn clusters(&self, page: &Page) -> Result<Vec<Cluster>> {
+    async fn read_clusters(&self, page: &Page) -> Result<Found<Cluster>> {
         objects::clusters(&self.base, page).await
     }
 
@@ -168,7 +169,7 @@ impl Store for MongoStore {
         plugins::plugin_bytes(&self.base, digest).await
     }
 
-    async fn plugins(&self, page: &Page) -> Result<Vec<Plugin>> {
+    async fn read_plugins(&self, page: &Page) -> Result<Found<Plugin>> {
         plugins::plugins(&self.base, plugin_cursor(page)?.as_ref(), page.limit).await
     }
 
@@ -185,11 +186,11 @@ impl Store for MongoStore {
         runs::run_of_request(&self.base, key, request, &self.now()).await
     }
 
-    async fn run(&self, id: RunId) -> Result<Option<Run>> {
+    async fn read_run(&self, id: RunId) -> Result<Option<KeptRun>> {
         runs::run(&self.base, id, &self.now()).await
     }
 
-    async fn runs(&self, filter: &RunFilter, page: &Page) -> Result<Vec<Run>> {
+    async fn read_runs(&self, filter: &RunFilter, page: &Page) -> Result<Vec<KeptRun>> {
         let after = run_cursor(page)?;
         runs::runs(&self.base, filter, after, page.limit, &self.now()).await
     }
@@ -208,6 +209,44 @@ impl Store for MongoStore {
         leases::release(&self.base, run, epoch).await
     }
 
+    async fn set_aside(
+        &self,
+        run: RunId,
+        epoch: u64,
+        engine: &EngineId,
+        failure: &Failed,
+    ) -> Result<Trouble> {
+        let at = &self.now();
+        let set_aside = troubled::SetAside { run, epoch, engine, failure, at };
+        transaction::make(&self.base, &set_aside).await
+    }
+
+    async fn recover(&self, run: RunId, epoch: u64) -> Result<()> {
+        let at = &self.now();
+        transaction::make(&self.base, &troubled::Recover { run, epoch, at }).await
+    }
+
+    async fn troubles(&self, after: Option<RunId>, limit: u32) -> Result<Vec<Trouble>> {
+        troubled::troubles(&self.base, after, limit).await
+    }
+
+    async fn troubles_of(&self, runs: &[RunId]) -> Result<Vec<Trouble>> {
+        troubled::troubles_of(&self.base, runs, &self.now()).await
+    }
+
+    async fn rouse(&self) -> Result<u64> {
+        troubled::rouse(&self.base).await
+    }
+
+    async fn abandon(&self, run: RunId, request: &Abandon) -> Result<Abandonment> {
+        let at = &self.now();
+        transaction::make(&self.base, &troubled::Give { run, request, at }).await
+    }
+
+    async fn end_abandoned(&self, run: RunId) -> Result<Ending> {
+        transaction::make(&self.base, &troubled::End { run, at: &self.now() }).await
+    }
+
     async fn lock_cluster(&self, run: RunId, epoch: u64) -> Result<Locked> {
         locks::lock_cluster(&self.base, run, epoch, &self.now()).await
     }
@@ -220,13 +259,13 @@ impl Store for MongoStore {
         finishing::stamp(&self.base, run, epoch, finish_ts, &self.now()).await
     }
 
-    async fn records(
+    async fn read_records(
         &self,
         run: RunId,
         state: Option<AgentState>,
         after: Option<AgentSeq>,
         limit: u32,
-    ) -> Result<Vec<AgentRecord>> {
+    ) -> Result<Found<AgentRecord>> {
         history::records(&self.base, run, state, after, limit, &self.now()).await
     }
 
@@ -234,27 +273,27 @@ impl Store for MongoStore {
         history::record(&self.base, run, agent, &self.now()).await
     }
 
-    async fn journals(
+    async fn read_journals(
         &self,
         run: RunId,
         agent: Option<AgentSeq>,
         after: Option<AttemptKey>,
         limit: u32,
-    ) -> Result<Vec<Journal>> {
+    ) -> Result<Found<Journal>> {
         history::journals(&self.base, run, agent, after, limit, &self.now()).await
     }
 
-    async fn logs(
+    async fn read_logs(
         &self,
         run: RunId,
         agent: Option<&AgentId>,
         after: Option<&LogCursor>,
         limit: u32,
-    ) -> Result<Vec<LogLine>> {
+    ) -> Result<Found<LogLine>> {
         history::logs(&self.base, run, agent, after, limit, &self.now()).await
     }
 
-    async fn events(&self, run: RunId, after: u64, limit: u32) -> Result<Vec<RunEvent>> {
+    async fn read_events(&self, run: RunId, after: u64, limit: u32) -> Result<Found<RunEvent>> {
         history::events(&self.base, run, after, limit, &self.now()).await
     }
 

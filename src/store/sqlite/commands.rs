@@ -2,7 +2,9 @@
 
 use rusqlite::{Connection, params};
 
-use super::rows::{all, change, column, command_key, encode, first, millis, record, run_key};
+use super::rows::{
+    change, column, command_key, document, encode, first, found, millis, record, run_key,
+};
 use crate::run::{Command, CommandId, EngineId};
 use crate::store::contract::Result;
 use crate::store::documents::Put;
@@ -54,7 +56,7 @@ pub(super) fn command(
     let sql = "SELECT body, finish_ts FROM commands \
                WHERE id = ?1 AND (finish_ts IS NULL OR finish_ts >= ?2)";
     let row = params![command_key(id), at.cutoff.as_millis()];
-    first(connection, COMMAND, sql, row, |row| record(COMMAND, row))
+    document(connection, COMMAND, sql, row, &id.0.to_string(), record)
 }
 
 pub(super) fn waiting_commands(
@@ -68,5 +70,6 @@ pub(super) fn waiting_commands(
                AND r.engine = ?2 AND r.lease_until > ?3 AND r.finish_ts IS NULL \
                ORDER BY c.at, c.id LIMIT ?4";
     let row = params![at.cutoff.as_millis(), engine.0, at.now.as_millis(), page_limit(limit)];
-    all(connection, COMMAND, sql, row, |row| record(COMMAND, row))
+    let found = found(connection, COMMAND, sql, row, |_| String::new(), record)?;
+    Ok(found.into_iter().filter_map(std::result::Result::ok).collect())
 }

@@ -2,10 +2,15 @@
 
 use rusqlite::{ErrorCode, ffi};
 
+use crate::store::damage::Damage;
 use crate::store::error::StoreError;
 
-/// The error for a call that SQLite refused while `doing` something.
+/// The error for a call that SQLite refused while `doing` something. A value of another type than was
+/// written is no failure of SQLite, and does not go away.
 pub(super) fn failed(doing: &str, error: rusqlite::Error) -> StoreError {
+    if is_damage(&error) {
+        return Damage::new(doing, String::new(), &error).into();
+    }
     let message = match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
             return StoreError::Corrupt {
@@ -27,6 +32,18 @@ pub(super) fn failed(doing: &str, error: rusqlite::Error) -> StoreError {
     StoreError::Unavailable { message, source: Some(Box::new(error)) }
 }
 
+#[allow(clippy::wildcard_enum_match_arm, reason = "rusqlite may add kinds; these are of values")]
+fn is_damage(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error;
+    match error {
+        Error::FromSqlConversionFailure(..)
+        | Error::IntegralValueOutOfRange(..)
+        | Error::Utf8Error(..)
+        | Error::InvalidColumnType(..) => true,
+        _ => false,
+    }
+}
+
 /// Whether a write came back that is not for a lack of room on the disk by itself. SQLite calls only
 /// that "full"; quotas and limits on files are errors of the system to it.
 fn takes_no_more(error: &rusqlite::Error) -> bool {
@@ -39,7 +56,7 @@ pub(super) fn unavailable(message: impl Into<String>) -> StoreError {
     StoreError::Unavailable { message: message.into(), source: None }
 }
 
-/// The error of a document that can't be read, or, on its way in, written.
+/// The error of a document that can't be written.
 pub(super) fn corrupt(what: &str, error: serde_json::Error) -> StoreError {
     StoreError::Corrupt { what: what.to_owned(), source: Box::new(error) }
 }
@@ -57,6 +74,7 @@ pub(super) fn reason(error: &StoreError) -> String {
         | StoreError::Pinned { .. }
         | StoreError::BadCursor { .. }
         | StoreError::TooLarge { .. }
+        | StoreError::Damaged(_)
         | StoreError::Corrupt { .. }
         | StoreError::MissingCluster { .. }
         | StoreError::ClusterInUse { .. }

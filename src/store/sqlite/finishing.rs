@@ -33,6 +33,11 @@ pub(super) fn stamp(
     at: &Moment,
 ) -> Result<u64> {
     check_fence(connection, run, epoch, at)?;
+    stamp_some(connection, run, finish_ts)
+}
+
+/// Gives `finish_ts` to some of the records that have none, whoever has the lease.
+pub(super) fn stamp_some(connection: &Connection, run: RunId, finish_ts: Timestamp) -> Result<u64> {
     let mut stamped = 0_u64;
     for kind in KINDS {
         let left = MAX_COMMIT_DOCUMENTS as u64 - stamped;
@@ -67,6 +72,7 @@ pub(super) fn sweep(connection: &Connection, limit: u32, at: &Moment) -> Result<
         for sql in [
             "DELETE FROM run_pins WHERE run = ?1",
             "DELETE FROM snapshots WHERE run = ?1",
+            "DELETE FROM troubles WHERE run = ?1",
             "DELETE FROM runs WHERE id = ?1",
         ] {
             change(connection, RECORDS, sql, params![run])?;

@@ -2,11 +2,12 @@
 
 use rusqlite::{Connection, params};
 
-use super::rows::{all, first, integer, record, run_key};
+use super::rows::{document, found, integer, key_of, record, run_key};
 use crate::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, Journal, LogLine, RunEvent, RunId,
 };
 use crate::store::contract::Result;
+use crate::store::damage::Found;
 use crate::store::documents::LogCursor;
 use crate::store::keys::page_limit;
 use crate::store::options::Moment;
@@ -18,23 +19,23 @@ pub(super) fn records(
     after: Option<AgentSeq>,
     limit: u32,
     at: &Moment,
-) -> Result<Vec<AgentRecord>> {
+) -> Result<Found<AgentRecord>> {
     const WHAT: &str = "an agent record";
     let after = after.map_or(-1, |seq| i64::from(seq.0));
     let (id, cutoff, limit) = (run_key(run), at.cutoff.as_millis(), page_limit(limit));
     match state {
         Some(state) => {
-            let sql = "SELECT body, finish_ts FROM agent_records \
+            let sql = "SELECT body, finish_ts, seq FROM agent_records \
                        WHERE run = ?1 AND state = ?2 AND seq > ?3 \
                        AND (finish_ts IS NULL OR finish_ts >= ?4) ORDER BY seq LIMIT ?5";
             let row = params![id, state.as_str(), after, cutoff, limit];
-            all(connection, WHAT, sql, row, |row| record(WHAT, row))
+            found(connection, WHAT, sql, row, |row| key_of(row, &[2]), record)
         }
         None => {
-            let sql = "SELECT body, finish_ts FROM agent_records WHERE run = ?1 AND seq > ?2 \
+            let sql = "SELECT body, finish_ts, seq FROM agent_records WHERE run = ?1 AND seq > ?2 \
                        AND (finish_ts IS NULL OR finish_ts >= ?3) ORDER BY seq LIMIT ?4";
             let row = params![id, after, cutoff, limit];
-            all(connection, WHAT, sql, row, |row| record(WHAT, row))
+            found(connection, WHAT, sql, row, |row| key_of(row, &[2]), record)
         }
     }
 }
@@ -50,7 +51,7 @@ pub(super) fn agent_record(
                WHERE run = ?1 AND agent = ?2 \
                AND (finish_ts IS NULL OR finish_ts >= ?3) ORDER BY seq LIMIT 1";
     let row = params![run_key(run), agent.0, at.cutoff.as_millis()];
-    first(connection, WHAT, sql, row, |row| record(WHAT, row))
+    document(connection, WHAT, sql, row, agent.as_str(), record)
 }
 
 pub(super) fn journals(
@@ -60,7 +61,7 @@ pub(super) fn journals(
     after: Option<AttemptKey>,
     limit: u32,
     at: &Moment,
-) -> Result<Vec<Journal>> {
+) -> Result<Found<Journal>> {
     const WHAT: &str = "a journal";
     const BEFORE_ALL: (u16, u16, i64) = (0, 0, -1);
     let (id, cutoff, limit) = (run_key(run), at.cutoff.as_millis(), page_limit(limit));
@@ -73,12 +74,12 @@ pub(super) fn journals(
                 }
                 Some(_) | None => BEFORE_ALL,
             };
-            let sql = "SELECT body, finish_ts FROM journals WHERE run = ?1 AND agent = ?2 \
+            let sql = "SELECT body, finish_ts, agent, stage, step, attempt FROM journals WHERE run = ?1 AND agent = ?2 \
                        AND (stage, step, attempt) > (?3, ?4, ?5) \
                        AND (finish_ts IS NULL OR finish_ts >= ?6) \
                        ORDER BY stage, step, attempt LIMIT ?7";
             let row = params![id, agent.0, stage, step, attempt, cutoff, limit];
-            all(connection, WHAT, sql, row, |row| record(WHAT, row))
+            found(connection, WHAT, sql, row, |row| key_of(row, &[2, 3, 4, 5]), record)
         }
         None => {
             let (agent, (stage, step, attempt)) = match after {
@@ -87,12 +88,12 @@ pub(super) fn journals(
                 }
                 None => (0, BEFORE_ALL),
             };
-            let sql = "SELECT body, finish_ts FROM journals WHERE run = ?1 \
+            let sql = "SELECT body, finish_ts, agent, stage, step, attempt FROM journals WHERE run = ?1 \
                        AND (agent, stage, step, attempt) > (?2, ?3, ?4, ?5) \
                        AND (finish_ts IS NULL OR finish_ts >= ?6) \
                        ORDER BY agent, stage, step, attempt LIMIT ?7";
             let row = params![id, agent, stage, step, attempt, cutoff, limit];
-            all(connection, WHAT, sql, row, |row| record(WHAT, row))
+            found(connection, WHAT, sql, row, |row| key_of(row, &[2, 3, 4, 5]), record)
         }
     }
 }
@@ -104,7 +105,7 @@ pub(super) fn logs(
     after: Option<&LogCursor>,
     limit: u32,
     at: &Moment,
-) -> Result<Vec<LogLine>> {
+) -> Result<Found<LogLine>> {
     const WHAT: &str = "a log line";
     let (id, cutoff, limit) = (run_key(run), at.cutoff.as_millis(), page_limit(limit));
     let (event, from, line) = match after {
@@ -115,21 +116,21 @@ pub(super) fn logs(
     };
     match agent {
         Some(agent) => {
-            let sql = "SELECT body, finish_ts FROM logs INDEXED BY logs_by_agent \
+            let sql = "SELECT body, finish_ts, event, line, agent FROM logs INDEXED BY logs_by_agent \
                        WHERE run = ?1 AND agent = ?2 \
                        AND event >= ?3 AND (event, agent, line) > (?3, ?4, ?5) \
                        AND (finish_ts IS NULL OR finish_ts >= ?6) \
                        ORDER BY event, line LIMIT ?7";
             let row = params![id, agent.0, event, from, line, cutoff, limit];
-            all(connection, WHAT, sql, row, |row| record(WHAT, row))
+            found(connection, WHAT, sql, row, |row| key_of(row, &[2, 3, 4]), record)
         }
         None => {
-            let sql = "SELECT body, finish_ts FROM logs WHERE run = ?1 \
+            let sql = "SELECT body, finish_ts, event, line, agent FROM logs WHERE run = ?1 \
                        AND (event, agent, line) > (?2, ?3, ?4) \
                        AND (finish_ts IS NULL OR finish_ts >= ?5) \
                        ORDER BY event, agent, line LIMIT ?6";
             let row = params![id, event, from, line, cutoff, limit];
-            all(connection, WHAT, sql, row, |row| record(WHAT, row))
+            found(connection, WHAT, sql, row, |row| key_of(row, &[2, 3, 4]), record)
         }
     }
 }
@@ -140,10 +141,10 @@ pub(super) fn events(
     after: u64,
     limit: u32,
     at: &Moment,
-) -> Result<Vec<RunEvent>> {
+) -> Result<Found<RunEvent>> {
     const WHAT: &str = "an event";
-    let sql = "SELECT body, finish_ts FROM events WHERE run = ?1 AND seq > ?2 \
+    let sql = "SELECT body, finish_ts, seq FROM events WHERE run = ?1 AND seq > ?2 \
                AND (finish_ts IS NULL OR finish_ts >= ?3) ORDER BY seq LIMIT ?4";
     let row = params![run_key(run), integer(after), at.cutoff.as_millis(), page_limit(limit)];
-    all(connection, WHAT, sql, row, |row| record(WHAT, row))
+    found(connection, WHAT, sql, row, |row| key_of(row, &[2]), record)
 }

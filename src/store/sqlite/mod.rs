@@ -23,6 +23,7 @@ mod rows;
 mod runs;
 mod schema;
 mod store;
+mod troubled;
 mod writer;
 #[cfg(test)]
 mod writer_tests;

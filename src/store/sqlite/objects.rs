@@ -5,12 +5,15 @@ use rusqlite::{Connection, Row, params, params_from_iter};
 use semver::Version;
 
 use super::plugins::check_pins;
-use super::rows::{all, change, column, decode, encode, first, run_id};
+use super::rows::{
+    Decoded, change, column, decode, document, encode, first, found, key_of, run_id,
+};
 use crate::run::RunStatus;
 use crate::store::contract::Result;
+use crate::store::damage::Found;
 use crate::store::documents::{Cluster, Object, Page, Put, StoredPlaybook};
 use crate::store::error::StoreError;
-use crate::store::keys::{page_limit, version_key};
+use crate::store::keys::{page_limit, version_key, version_of_key};
 
 const PLAYBOOK: &str = "a playbook";
 const CLUSTER: &str = "a cluster";
@@ -53,12 +56,12 @@ pub(super) fn playbook(
         Some(version) => {
             let sql = "SELECT body FROM playbooks WHERE name = ?1 AND version_key = ?2";
             let key = version_key(version);
-            first(connection, PLAYBOOK, sql, params![name, key], read_playbook)
+            document(connection, PLAYBOOK, sql, params![name, key], name, read_playbook)
         }
         None => {
             let sql = "SELECT body FROM playbooks WHERE name = ?1 \
                        ORDER BY version_key DESC LIMIT 1";
-            first(connection, PLAYBOOK, sql, params![name], read_playbook)
+            document(connection, PLAYBOOK, sql, params![name], name, read_playbook)
         }
     }
 }
@@ -67,14 +70,20 @@ pub(super) fn playbooks(
     connection: &Connection,
     after: Option<(String, Version)>,
     limit: u32,
-) -> Result<Vec<StoredPlaybook>> {
+) -> Result<Found<StoredPlaybook>> {
     let (name, key) = match after {
         Some((name, version)) => (name, version_key(&version)),
         None => (String::new(), String::new()),
     };
-    let sql = "SELECT body FROM playbooks WHERE (name, version_key) > (?1, ?2) \
-               ORDER BY name, version_key LIMIT ?3";
-    all(connection, PLAYBOOK, sql, params![name, key, page_limit(limit)], read_playbook)
+    let sql = "SELECT body, name, version_key FROM playbooks \
+               WHERE (name, version_key) > (?1, ?2) ORDER BY name, version_key LIMIT ?3";
+    let row = params![name, key, page_limit(limit)];
+    let key = |row: &Row<'_>| {
+        let version = version_of_key(&key_of(row, &[2]));
+        let version = version.map_or_else(String::new, |version| version.to_string());
+        format!("{}@{version}", key_of(row, &[1]))
+    };
+    found(connection, PLAYBOOK, sql, row, key, read_playbook)
 }
 
 pub(super) fn delete_playbook(
@@ -92,18 +101,23 @@ pub(super) fn delete_playbook(
     Ok(connection.changes() > 0)
 }
 
-fn read_playbook(row: &Row<'_>) -> Result<StoredPlaybook> {
-    decode(PLAYBOOK, row, 0)
+fn read_playbook(row: &Row<'_>) -> Decoded<StoredPlaybook> {
+    decode(row, 0)
+}
+
+fn read_cluster(row: &Row<'_>) -> Decoded<Cluster> {
+    decode(row, 0)
 }
 
 pub(super) fn put_cluster(connection: &Connection, new: &Cluster) -> Result<Put> {
-    let known = cluster(connection, &new.spec.name)?;
-    let put = match known {
-        Some(known) if known.text == new.text && known.spec == new.spec => {
+    let put = match cluster(connection, &new.spec.name) {
+        Ok(Some(known)) if known.text == new.text && known.spec == new.spec => {
             return Ok(Put::Unchanged);
         }
-        Some(_) => Put::Updated,
-        None => Put::Created,
+        // Applying it anew is what mends one that can't be read.
+        Ok(Some(_)) | Err(StoreError::Damaged(_)) => Put::Updated,
+        Ok(None) => Put::Created,
+        Err(error) => return Err(error),
     };
     let sql = "INSERT OR REPLACE INTO clusters (name, body) VALUES (?1, ?2)";
     change(connection, CLUSTER, sql, params![new.spec.name, encode(CLUSTER, new)?])?;
@@ -112,19 +126,20 @@ pub(super) fn put_cluster(connection: &Connection, new: &Cluster) -> Result<Put>
 
 pub(super) fn cluster(connection: &Connection, name: &str) -> Result<Option<Cluster>> {
     let sql = "SELECT body FROM clusters WHERE name = ?1";
-    first(connection, CLUSTER, sql, params![name], |row| decode(CLUSTER, row, 0))
+    document(connection, CLUSTER, sql, params![name], name, read_cluster)
 }
 
-pub(super) fn clusters(connection: &Connection, page: &Page) -> Result<Vec<Cluster>> {
-    let sql = "SELECT body FROM clusters WHERE name > ?1 ORDER BY name LIMIT ?2";
+pub(super) fn clusters(connection: &Connection, page: &Page) -> Result<Found<Cluster>> {
+    let sql = "SELECT body, name FROM clusters WHERE name > ?1 ORDER BY name LIMIT ?2";
     let after = page.after.as_deref().unwrap_or_default();
     let row = params![after, page_limit(page.limit)];
-    all(connection, CLUSTER, sql, row, |row| decode(CLUSTER, row, 0))
+    found(connection, CLUSTER, sql, row, |row| key_of(row, &[1]), read_cluster)
 }
 
 pub(super) fn delete_cluster(connection: &Connection, name: &str) -> Result<bool> {
-    if cluster(connection, name)?.is_none() {
-        return Ok(false);
+    match check_cluster(connection, name) {
+        Err(StoreError::MissingCluster { .. }) => return Ok(false),
+        checked => checked?,
     }
     let mut sql = "SELECT id FROM runs INDEXED BY runs_by_cluster_and_status \
                    WHERE cluster = ? AND finish_ts IS NULL AND status IN ("

@@ -5,9 +5,12 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use rusqlite::{Connection, Row, params};
 
-use super::rows::{all, change, column, decode, encode, first, run_id};
+use super::rows::{
+    Decoded, change, column, decode, document, encode, first, found, key_of, run_id,
+};
 use crate::run::Digest;
 use crate::store::contract::Result;
+use crate::store::damage::Found;
 use crate::store::documents::{Plugin, Put};
 use crate::store::error::StoreError;
 use crate::store::keys::page_limit;
@@ -48,7 +51,7 @@ pub(super) fn check_pins(connection: &Connection, digests: &BTreeSet<&Digest>) -
 
 pub(super) fn plugin(connection: &Connection, digest: &Digest) -> Result<Option<Plugin>> {
     let sql = "SELECT body FROM plugins WHERE digest = ?1";
-    first(connection, PLUGIN, sql, params![digest.as_str()], read_plugin)
+    document(connection, PLUGIN, sql, params![digest.as_str()], digest.as_str(), read_plugin)
 }
 
 pub(super) fn plugin_by_name(
@@ -58,7 +61,7 @@ pub(super) fn plugin_by_name(
 ) -> Result<Option<Plugin>> {
     let sql = "SELECT body FROM plugins WHERE name = ?1 AND version = ?2 \
                ORDER BY added_at DESC, digest DESC LIMIT 1";
-    first(connection, PLUGIN, sql, params![name, version], read_plugin)
+    document(connection, PLUGIN, sql, params![name, version], name, read_plugin)
 }
 
 pub(super) fn plugin_bytes(connection: &Connection, digest: &Digest) -> Result<Option<Bytes>> {
@@ -72,14 +75,15 @@ pub(super) fn plugins(
     connection: &Connection,
     after: Option<&Digest>,
     limit: u32,
-) -> Result<Vec<Plugin>> {
-    let sql = "SELECT body FROM plugins WHERE digest > ?1 ORDER BY digest LIMIT ?2";
+) -> Result<Found<Plugin>> {
+    let sql = "SELECT body, digest FROM plugins WHERE digest > ?1 ORDER BY digest LIMIT ?2";
     let after = after.map(Digest::as_str).unwrap_or_default();
-    all(connection, PLUGIN, sql, params![after, page_limit(limit)], read_plugin)
+    let row = params![after, page_limit(limit)];
+    found(connection, PLUGIN, sql, row, |row| key_of(row, &[1]), read_plugin)
 }
 
-fn read_plugin(row: &Row<'_>) -> Result<Plugin> {
-    decode(PLUGIN, row, 0)
+fn read_plugin(row: &Row<'_>) -> Decoded<Plugin> {
+    decode(row, 0)
 }
 
 pub(super) fn delete_plugin(connection: &Connection, digest: &Digest, at: &Moment) -> Result<bool> {

@@ -1,5 +1,6 @@
 //! Between documents and rows.
 
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -7,6 +8,7 @@ use serde::de::DeserializeOwned;
 use super::failure::{corrupt, failed};
 use crate::run::{CommandId, RunId, Timestamp};
 use crate::store::contract::Result;
+use crate::store::damage::{Damage, Found};
 use crate::store::finish::Finishes;
 
 /// A document as text.
@@ -14,19 +16,65 @@ pub(super) fn encode(what: &str, document: &impl Serialize) -> Result<String> {
     serde_json::to_string(document).map_err(|error| corrupt(what, error))
 }
 
+/// Why a document can't be read.
+pub(super) type Decoded<T> = std::result::Result<T, String>;
+
 /// The document in a column.
-pub(super) fn decode<T: DeserializeOwned>(what: &str, row: &Row<'_>, column: usize) -> Result<T> {
+pub(super) fn decode<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Decoded<T> {
     let text = row.get_ref(column).and_then(|value| Ok(value.as_str()?));
-    let text = text.map_err(|error| failed(&format!("read {what}"), error))?;
-    serde_json::from_str(text).map_err(|error| corrupt(what, error))
+    let text = text.map_err(|error| error.to_string())?;
+    serde_json::from_str(text).map_err(|error| error.to_string())
 }
 
 /// The record in column 0, with the `finish_ts` in column 1.
-pub(super) fn record<T: DeserializeOwned + Finishes>(what: &str, row: &Row<'_>) -> Result<T> {
-    let mut record: T = decode(what, row, 0)?;
-    let finish_ts: Option<i64> = column(what, row, 1)?;
+pub(super) fn record<T: DeserializeOwned + Finishes>(row: &Row<'_>) -> Decoded<T> {
+    let mut record: T = decode(row, 0)?;
+    let finish_ts: Option<i64> = row.get(1).map_err(|error| error.to_string())?;
     record.set_finish_ts(finish_ts.map(Timestamp::from_millis));
     Ok(record)
+}
+
+/// The values of these columns as a key for people and lists, with dots between them.
+pub(super) fn key_of(row: &Row<'_>, columns: &[usize]) -> String {
+    let text = |column: &usize| match row.get_ref(*column) {
+        Ok(ValueRef::Integer(number)) => number.to_string(),
+        Ok(ValueRef::Text(text)) => String::from_utf8_lossy(text).into_owned(),
+        Ok(ValueRef::Blob(bytes)) => match uuid::Uuid::from_slice(bytes) {
+            Ok(id) => id.to_string(),
+            Err(_) => hex::encode(bytes),
+        },
+        Ok(ValueRef::Real(number)) => number.to_string(),
+        Ok(ValueRef::Null) | Err(_) => String::new(),
+    };
+    columns.iter().map(text).collect::<Vec<_>>().join(".")
+}
+
+/// All documents of a question, in its order; one that can't be read is named by its key.
+pub(super) fn found<T>(
+    connection: &Connection,
+    what: &str,
+    sql: &str,
+    params: impl Params,
+    key: impl Fn(&Row<'_>) -> String,
+    read: impl Fn(&Row<'_>) -> Decoded<T>,
+) -> Result<Found<T>> {
+    all(connection, what, sql, params, |row| {
+        Ok(read(row).map_err(|why| Damage::new(what, key(row), &why)))
+    })
+}
+
+/// The first document of a question.
+pub(super) fn document<T>(
+    connection: &Connection,
+    what: &str,
+    sql: &str,
+    params: impl Params,
+    key: &str,
+    read: impl Fn(&Row<'_>) -> Decoded<T>,
+) -> Result<Option<T>> {
+    first(connection, what, sql, params, |row| {
+        read(row).map_err(|why| Damage::new(what, key.to_owned(), &why).into())
+    })
 }
 
 /// The plain value in a column.

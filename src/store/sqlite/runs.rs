@@ -10,9 +10,10 @@ use super::leases::FREE;
 use super::locks::lock_at_once;
 use super::objects::check_cluster;
 use super::plugins::check_pins;
-use super::rows::{all, change, column, decode, encode, first, millis, run_id, run_key};
-use crate::run::{Digest, Run, RunId};
+use super::rows::{Decoded, all, change, column, decode, encode, first, millis, run_id, run_key};
+use crate::run::{Digest, Progress, Run, RunId, Snapshot, Timestamp};
 use crate::store::contract::Result;
+use crate::store::damage::{Damage, DamagedRun, Glance, KeptRun};
 use crate::store::documents::{Created, NewRun, RunFilter};
 use crate::store::error::StoreError;
 use crate::store::keys::page_limit;
@@ -86,26 +87,34 @@ fn known(connection: &Connection, new: &NewRun, at: &Moment) -> Result<Option<(R
     first(connection, RUN, sql, params![run_key(new.run.id()), cutoff], read)
 }
 
+/// All that a run is read from.
+const COLUMNS: &str = "body, progress, id, cluster, status, finish_ts \
+                       FROM runs LEFT JOIN snapshots ON run = id";
+
 pub(super) fn run_of_request(
     connection: &Connection,
     key: &str,
     request: &Digest,
     at: &Moment,
 ) -> Result<Option<Run>> {
-    let sql = "SELECT body, progress, request FROM snapshots JOIN runs ON id = run \
-               WHERE idempotency_key = ?1 AND (finish_ts IS NULL OR finish_ts >= ?2)";
-    let read = |row: &Row<'_>| Ok((read_run(row)?, column::<String>(RUN, row, 2)?));
-    match first(connection, RUN, sql, params![key, at.cutoff.as_millis()], read)? {
+    let sql = format!(
+        "SELECT request, {COLUMNS} WHERE idempotency_key = ?1 \
+         AND (finish_ts IS NULL OR finish_ts >= ?2)"
+    );
+    let read = |row: &Row<'_>| {
+        let run = read_run_from(row, 1)?.map_err(|damaged| damaged.damage)?;
+        Ok((run, column::<String>(RUN, row, 0)?))
+    };
+    match first(connection, RUN, &sql, params![key, at.cutoff.as_millis()], read)? {
         Some((run, known)) if known == request.as_str() => Ok(Some(run)),
         Some((run, _)) => Err(StoreError::of_another_request(run.id())),
         None => Ok(None),
     }
 }
 
-pub(super) fn run(connection: &Connection, id: RunId, at: &Moment) -> Result<Option<Run>> {
-    let sql = "SELECT body, progress FROM runs JOIN snapshots ON run = id \
-               WHERE id = ?1 AND (finish_ts IS NULL OR finish_ts >= ?2)";
-    first(connection, RUN, sql, params![run_key(id), at.cutoff.as_millis()], read_run)
+pub(super) fn run(connection: &Connection, id: RunId, at: &Moment) -> Result<Option<KeptRun>> {
+    let sql = format!("SELECT {COLUMNS} WHERE id = ?1 AND (finish_ts IS NULL OR finish_ts >= ?2)");
+    first(connection, RUN, &sql, params![run_key(id), at.cutoff.as_millis()], read_run)
 }
 
 pub(super) fn runs(
@@ -114,10 +123,8 @@ pub(super) fn runs(
     after: Option<RunId>,
     limit: u32,
     at: &Moment,
-) -> Result<Vec<Run>> {
-    let mut sql = "SELECT body, progress FROM runs JOIN snapshots ON run = id \
-                   WHERE (finish_ts IS NULL OR finish_ts >= ?)"
-        .to_owned();
+) -> Result<Vec<KeptRun>> {
+    let mut sql = format!("SELECT {COLUMNS} WHERE (finish_ts IS NULL OR finish_ts >= ?)");
     let mut values = vec![Value::Integer(at.cutoff.as_millis())];
     if let Some(after) = after {
         sql.push_str(" AND id < ?");
@@ -138,6 +145,32 @@ pub(super) fn runs(
     all(connection, RUN, &sql, params_from_iter(values), read_run)
 }
 
-fn read_run(row: &Row<'_>) -> Result<Run> {
-    Ok(Run { snapshot: Arc::new(decode(RUN, row, 0)?), progress: decode(RUN, row, 1)? })
+/// Reads a run, or what is known of it where one of its two documents can't be read.
+fn read_run(row: &Row<'_>) -> Result<KeptRun> {
+    read_run_from(row, 0)
+}
+
+/// The same with [`COLUMNS`] beginning at this one.
+fn read_run_from(row: &Row<'_>, from: usize) -> Result<KeptRun> {
+    let (snapshot, progress): (Decoded<Snapshot>, Decoded<Progress>) =
+        (decode(row, from), decode(row, from + 1));
+    let why = match (snapshot, progress) {
+        (Ok(snapshot), Ok(progress)) => {
+            return Ok(Ok(Run { snapshot: Arc::new(snapshot), progress }));
+        }
+        (Ok(snapshot), Err(why)) => (Some(Arc::new(snapshot)), why),
+        (Err(why), _) => (None, format!("its snapshot: {why}")),
+    };
+    let (snapshot, why) = why;
+    let status: Option<String> = row.get(from + 4).ok();
+    let finish_ts: Option<i64> = row.get(from + 5).ok().flatten();
+    let id = run_id(RUN, row, from + 2)?;
+    let glance = Glance {
+        id,
+        cluster: row.get(from + 3).ok(),
+        status: status.and_then(|word| word.parse().ok()),
+        finish_ts: finish_ts.map(Timestamp::from_millis),
+        snapshot,
+    };
+    Ok(Err(Box::new(DamagedRun { glance, damage: Damage::new(RUN, id.to_string(), &why) })))
 }

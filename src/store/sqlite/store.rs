@@ -12,16 +12,19 @@ use super::commit::Commit;
 use super::directory::Directory;
 use super::readers::Readers;
 use super::writer::Writer;
-use super::{commands, finishing, history, leases, locks, objects, open, plugins, runs, schema};
+use super::{
+    commands, finishing, history, leases, locks, objects, open, plugins, runs, schema, troubled,
+};
 use crate::clock::Clock;
 use crate::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, Command, CommandId, Digest, EngineId,
-    Journal, LogLine, Run, RunEvent, RunId, Timestamp, Writes,
+    Journal, LogLine, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
 };
 use crate::store::contract::{Lease, Result, Store};
+use crate::store::damage::{Found, KeptRun};
 use crate::store::documents::{
-    Cluster, Created, Locked, LogCursor, NewRun, Object, Page, Plugin, Put, RunFilter,
-    StoredPlaybook,
+    Abandon, Abandonment, Cluster, Created, Ending, Failed, Locked, LogCursor, NewRun, Object,
+    Page, Plugin, Put, RunFilter, StoredPlaybook,
 };
 use crate::store::keys::{playbook_cursor, plugin_cursor, run_cursor};
 use crate::store::options::{Moment, StoreOptions};
@@ -111,7 +114,7 @@ impl Store for SqliteStore {
         self.read(move |c| objects::playbook(c, &name, version.as_ref())).await
     }
 
-    async fn playbooks(&self, page: &Page) -> Result<Vec<StoredPlaybook>> {
+    async fn read_playbooks(&self, page: &Page) -> Result<Found<StoredPlaybook>> {
         let after = playbook_cursor(page)?.map(|(name, version)| (name.to_owned(), version));
         let limit = page.limit;
         self.read(move |c| objects::playbooks(c, after, limit)).await
@@ -132,7 +135,7 @@ impl Store for SqliteStore {
         self.read(move |c| objects::cluster(c, &name)).await
     }
 
-    async fn clusters(&self, page: &Page) -> Result<Vec<Cluster>> {
+    async fn read_clusters(&self, page: &Page) -> Result<Found<Cluster>> {
         let page = page.clone();
         self.read(move |c| objects::clusters(c, &page)).await
     }
@@ -168,7 +171,7 @@ impl Store for SqliteStore {
         self.read(move |c| plugins::plugin_bytes(c, &digest)).await
     }
 
-    async fn plugins(&self, page: &Page) -> Result<Vec<Plugin>> {
+    async fn read_plugins(&self, page: &Page) -> Result<Found<Plugin>> {
         let (after, limit) = (plugin_cursor(page)?, page.limit);
         self.read(move |c| plugins::plugins(c, after.as_ref(), limit)).await
     }
@@ -189,12 +192,12 @@ impl Store for SqliteStore {
         self.read(move |c| runs::run_of_request(c, &key, &request, &at)).await
     }
 
-    async fn run(&self, id: RunId) -> Result<Option<Run>> {
+    async fn read_run(&self, id: RunId) -> Result<Option<KeptRun>> {
         let at = self.now();
         self.read(move |c| runs::run(c, id, &at)).await
     }
 
-    async fn runs(&self, filter: &RunFilter, page: &Page) -> Result<Vec<Run>> {
+    async fn read_runs(&self, filter: &RunFilter, page: &Page) -> Result<Vec<KeptRun>> {
         let (after, limit) = (run_cursor(page)?, page.limit);
         let (filter, at) = (filter.clone(), self.now());
         self.read(move |c| runs::runs(c, &filter, after, limit, &at)).await
@@ -212,6 +215,45 @@ impl Store for SqliteStore {
 
     async fn release(&self, run: RunId, epoch: u64) -> Result<()> {
         self.write(move |c| leases::release(c, run, epoch)).await
+    }
+
+    async fn set_aside(
+        &self,
+        run: RunId,
+        epoch: u64,
+        engine: &EngineId,
+        failure: &Failed,
+    ) -> Result<Trouble> {
+        let (engine, failure, at) = (engine.clone(), failure.clone(), self.now());
+        self.write(move |c| troubled::set_aside(c, run, epoch, &engine, &failure, &at)).await
+    }
+
+    async fn recover(&self, run: RunId, epoch: u64) -> Result<()> {
+        let at = self.now();
+        self.write(move |c| troubled::recover(c, run, epoch, &at)).await
+    }
+
+    async fn troubles(&self, after: Option<RunId>, limit: u32) -> Result<Vec<Trouble>> {
+        self.read(move |c| troubled::troubles(c, after, limit)).await
+    }
+
+    async fn troubles_of(&self, runs: &[RunId]) -> Result<Vec<Trouble>> {
+        let (runs, at) = (runs.to_vec(), self.now());
+        self.read(move |c| troubled::troubles_of(c, &runs, &at)).await
+    }
+
+    async fn rouse(&self) -> Result<u64> {
+        self.write(troubled::rouse).await
+    }
+
+    async fn abandon(&self, run: RunId, request: &Abandon) -> Result<Abandonment> {
+        let (request, at) = (request.clone(), self.now());
+        self.write(move |c| troubled::abandon(c, run, &request, &at)).await
+    }
+
+    async fn end_abandoned(&self, run: RunId) -> Result<Ending> {
+        let at = self.now();
+        self.write(move |c| troubled::end_abandoned(c, run, &at)).await
     }
 
     async fn lock_cluster(&self, run: RunId, epoch: u64) -> Result<Locked> {
@@ -232,13 +274,13 @@ impl Store for SqliteStore {
         self.write(move |c| finishing::stamp(c, run, epoch, finish_ts, &at)).await
     }
 
-    async fn records(
+    async fn read_records(
         &self,
         run: RunId,
         state: Option<AgentState>,
         after: Option<AgentSeq>,
         limit: u32,
-    ) -> Result<Vec<AgentRecord>> {
+    ) -> Result<Found<AgentRecord>> {
         let at = self.now();
         self.read(move |c| history::records(c, run, state, after, limit, &at)).await
     }
@@ -248,29 +290,29 @@ impl Store for SqliteStore {
         self.read(move |c| history::agent_record(c, run, &agent, &at)).await
     }
 
-    async fn journals(
+    async fn read_journals(
         &self,
         run: RunId,
         agent: Option<AgentSeq>,
         after: Option<AttemptKey>,
         limit: u32,
-    ) -> Result<Vec<Journal>> {
+    ) -> Result<Found<Journal>> {
         let at = self.now();
         self.read(move |c| history::journals(c, run, agent, after, limit, &at)).await
     }
 
-    async fn logs(
+    async fn read_logs(
         &self,
         run: RunId,
         agent: Option<&AgentId>,
         after: Option<&LogCursor>,
         limit: u32,
-    ) -> Result<Vec<LogLine>> {
+    ) -> Result<Found<LogLine>> {
         let (agent, after, at) = (agent.cloned(), after.cloned(), self.now());
         self.read(move |c| history::logs(c, run, agent.as_ref(), after.as_ref(), limit, &at)).await
     }
 
-    async fn events(&self, run: RunId, after: u64, limit: u32) -> Result<Vec<RunEvent>> {
+    async fn read_events(&self, run: RunId, after: u64, limit: u32) -> Result<Found<RunEvent>> {
         let at = self.now();
         self.read(move |c| history::events(c, run, after, limit, &at)).await
     }

@@ -2,6 +2,7 @@
 
 mod commands;
 mod commits;
+mod damage;
 mod finishing;
 mod history;
 mod leases;
@@ -9,9 +10,11 @@ mod locks;
 mod objects;
 mod plugins;
 mod runs;
+mod troubled;
 
 pub(crate) use commands::*;
 pub(crate) use commits::*;
+pub(crate) use damage::*;
 pub(crate) use finishing::*;
 pub(crate) use history::*;
 pub(crate) use leases::*;
@@ -19,3 +22,4 @@ pub(crate) use locks::*;
 pub(crate) use objects::*;
 pub(crate) use plugins::*;
 pub(crate) use runs::*;
+pub(crate) use troubled::*;

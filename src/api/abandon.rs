@@ -1,0 +1,87 @@
+//! `/api/v1/runs/{id}/abandon`: the way out for a run that can't go on.
+//!
+//! It is done in the store itself, since the run's own documents may be what can't be read. What this
+//! request does not get done engines go on with.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+
+use super::bodies::{InJson, check_length};
+use super::endpoint::Endpoint;
+use super::error::{ApiError, Code};
+use super::limits::{COMMAND_POLL, COMMAND_WAIT, MAX_ACTOR, MAX_REASON};
+use super::params::{InPath, InQuery};
+use super::runs;
+use super::state::ApiState;
+use super::wire::{AbandonRun, RunView};
+use crate::run::{Millis, RunId};
+use crate::store::{Abandon, Abandonment, Ending};
+
+const PATH: &str = "/api/v1/runs/{id}/abandon";
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    let summary = "Gives up a run that can't go on; it ends as FAILED, and its cluster is free.";
+    vec![
+        Endpoint::post(PATH, "abandonRun", summary, abandon)
+            .path::<RunId>("id", "The run.")
+            .takes::<AbandonRun>()
+            .answers::<RunView>(200, "It has ended.")
+            .answers::<RunView>(202, "It is given up, and ends in a while."),
+    ]
+}
+
+async fn abandon(
+    State(state): State<ApiState>,
+    InPath(id): InPath<RunId>,
+    query: InQuery,
+    InJson(request): InJson<AbandonRun>,
+) -> Result<Response, ApiError> {
+    query.finish()?;
+    check_length("actor", request.actor.as_deref(), MAX_ACTOR)?;
+    check_length("reason", Some(&request.reason), MAX_REASON)?;
+    if request.reason.trim().is_empty() {
+        let detail = "`reason`: found nothing, expected why the run is given up";
+        return Err(ApiError::new(Code::BadBody, detail));
+    }
+    let AbandonRun { reason, actor, force } = request;
+    match state.store.abandon(id, &Abandon { actor, why: reason, force }).await? {
+        Abandonment::Begun(_) => {}
+        Abandonment::Unknown => return Err(runs::not_found(id)),
+        Abandonment::Finished => {
+            let status = runs::look(&state, id).await?.status;
+            let detail = format!("run {id} has ended as {status}");
+            return Err(ApiError::new(Code::CommandRefused, detail));
+        }
+        Abandonment::NotTroubled => {
+            let status = runs::look(&state, id).await?.status;
+            let detail = format!(
+                "run {id} is {status} and in no trouble: cancel it, which waits for what is out; \
+                 only with `force` it is given up all the same"
+            );
+            return Err(ApiError::new(Code::RunNotTroubled, detail));
+        }
+    }
+    state.signals.changed(id);
+    let status = match end(&state, id).await? {
+        true => StatusCode::OK,
+        false => StatusCode::ACCEPTED,
+    };
+    state.signals.changed(id);
+    state.signals.ended(id);
+    Ok((status, Json(runs::look(&state, id).await?)).into_response())
+}
+
+/// Whether the run has ended within [`COMMAND_WAIT`].
+async fn end(state: &ApiState, id: RunId) -> Result<bool, ApiError> {
+    let from = state.clock.now();
+    while state.clock.now().since(from) < Millis(COMMAND_WAIT.as_millis() as u64) {
+        match state.store.end_abandoned(id).await? {
+            Ending::Ended => return Ok(true),
+            Ending::Going => {}
+            Ending::Waits(_) => state.clock.sleep(COMMAND_POLL).await,
+        }
+    }
+    Ok(false)
+}

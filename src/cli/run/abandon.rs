@@ -1,0 +1,49 @@
+//! `run abandon`: the way out for a run that can't go on.
+
+use tokio::time::{Instant, sleep};
+
+use super::find::find_run;
+use super::start::who;
+use super::steer::{ASK_EVERY, MAX_WAIT};
+use crate::api::wire::AbandonRun;
+use crate::cli::client::Client;
+use crate::cli::error::CliError;
+use crate::cli::exit::Exit;
+use crate::cli::output::Console;
+
+/// Arguments of `run abandon`.
+#[derive(Debug, clap::Args)]
+pub struct AbandonArgs {
+    /// The run
+    pub run: String,
+    /// Why, for the history of the run
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// Also a run that goes on by itself; `run cancel` is better then, which waits for what is out
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Runs `run abandon`.
+pub(crate) async fn abandon(
+    client: &Client,
+    args: &AbandonArgs,
+    console: &Console,
+) -> Result<Exit, CliError> {
+    let id = find_run(client, &args.run).await?;
+    let request = AbandonRun { reason: args.reason.clone(), actor: who(), force: args.force };
+    let mut run = client.abandon_run(id, &request).await?;
+    let until = Instant::now() + MAX_WAIT;
+    while run.finish_ts.is_none() && Instant::now() < until {
+        sleep(ASK_EVERY).await;
+        run = client.run(id).await?;
+    }
+    console.one(&run)?;
+    if run.finish_ts.is_none() {
+        console.say("it is given up, and ends by itself; a server that runs goes on with it");
+    } else {
+        console
+            .say("nothing stopped its agents: an action that was out may still be at work there");
+    }
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,135 @@
+//! What is told of a run that can't go on at all, and of those that wait behind it.
+
+use super::explanation::{Explanation, NextCommand};
+use super::words::{quoted, since};
+use crate::run::{RunId, RunStatus, Timestamp, Trouble, TroubleCode};
+
+/// Explains why a run in trouble does nothing.
+pub fn explain_trouble(
+    trouble: &Trouble,
+    status: RunStatus,
+    status_since: Timestamp,
+    now: Timestamp,
+) -> Explanation {
+    let mut next = Vec::new();
+    let text = match &trouble.abandoned {
+        Some(abandoned) if trouble.finish_ts.is_some() => {
+            let was = was(trouble);
+            format!("The run ended as {status}: {}.{was}", quoted(&abandoned.reason().message))
+        }
+        Some(abandoned) => format!(
+            "The run is given up ({}). All its records get their finish time, and it ends once nothing \
+             can be sent for it any more, by itself.",
+            quoted(&abandoned.reason().message)
+        ),
+        None => {
+            next.push(command(trouble.run));
+            format!(
+                "The run is {status}, and it can't go on {}: {}. It does nothing meanwhile, and its \
+                 cluster stays locked, since actions of it may be out. It is tried again by itself, \
+                 within 5 minutes and when a server starts; tries so far: {}.",
+                since(trouble.since, now),
+                what(trouble),
+                trouble.tries,
+            )
+        }
+    };
+    Explanation { status, since: status_since, text, next, actions: Vec::new() }
+}
+
+/// Says of a run that waits for one in trouble that it may wait for long.
+pub fn explain_behind(explanation: &mut Explanation, trouble: &Trouble) {
+    let run = trouble.run;
+    let more = match trouble.abandoned {
+        Some(_) => format!(" Run {run} was given up and is about to end."),
+        None => format!(" Run {run} can't go on by itself: {}.", what(trouble)),
+    };
+    explanation.text.push_str(&more);
+    if trouble.abandoned.is_none() {
+        let effect = format!("end {run}");
+        explanation.next.insert(0, NextCommand { effect, ..command(run) });
+    }
+}
+
+fn command(run: RunId) -> NextCommand {
+    let command = format!("run abandon {run} --reason …");
+    NextCommand { effect: "give it up, which frees its cluster".to_owned(), command }
+}
+
+fn was(trouble: &Trouble) -> String {
+    match trouble.code {
+        TroubleCode::Abandoned => String::new(),
+        TroubleCode::Damaged
+        | TroubleCode::TooLarge
+        | TroubleCode::Refused
+        | TroubleCode::IllegalInput
+        | TroubleCode::Panicked => format!(" It could not go on: {}.", what(trouble)),
+    }
+}
+
+fn what(trouble: &Trouble) -> String {
+    format!("{} ({})", quoted(&trouble.message), trouble.code.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::Abandoned;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_763_802_600_000);
+
+    fn trouble(abandoned: Option<Abandoned>, finish_ts: Option<Timestamp>) -> Trouble {
+        Trouble {
+            run: RunId(uuid::Uuid::nil()),
+            cluster: Some("mongo-eu".to_owned()),
+            code: TroubleCode::Damaged,
+            message: "a journal (7.0.0.1) in the store is damaged: EOF.".to_owned(),
+            since: Timestamp::from_millis(1_763_802_000_000),
+            tries: 3,
+            tried_at: NOW,
+            engine: None,
+            abandoned,
+            finish_ts,
+        }
+    }
+
+    fn explained(trouble: &Trouble) -> Explanation {
+        explain_trouble(trouble, RunStatus::Running, NOW, NOW)
+    }
+
+    #[test]
+    fn a_run_in_trouble_says_what_it_is_and_how_to_end_it() {
+        let told = explained(&trouble(None, None));
+        for part in
+            ["RUNNING", "a journal (7.0.0.1)", "(damaged)", "tries so far: 3", "stays locked"]
+        {
+            assert!(told.text.contains(part), "{part} in {}", told.text);
+        }
+        assert!(told.next[0].command.starts_with("run abandon 00000000-"));
+        let abandoned = Abandoned {
+            actor: Some("ada".to_owned()),
+            why: "stuck".to_owned(),
+            at: NOW,
+            not_before: NOW,
+        };
+        let going = explained(&trouble(Some(abandoned.clone()), None));
+        assert!(going.text.contains("abandoned by ada: stuck") && going.next.is_empty());
+        let ended = explained(&trouble(Some(abandoned), Some(NOW)));
+        assert!(ended.text.contains("ended") && ended.text.contains("It could not go on"));
+    }
+
+    #[test]
+    fn who_waits_behind_it_says_so() {
+        let mut told = Explanation {
+            status: RunStatus::Pending,
+            since: NOW,
+            text: "It waits.".to_owned(),
+            next: Vec::new(),
+            actions: Vec::new(),
+        };
+        explain_behind(&mut told, &trouble(None, None));
+        assert!(told.text.starts_with("It waits. Run 00000000-"), "{}", told.text);
+        assert!(told.text.contains("can't go on by itself: a journal"), "{}", told.text);
+        assert!(told.next[0].command.contains("run abandon"));
+    }
+}

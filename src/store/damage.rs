@@ -1,0 +1,83 @@
+//! Documents that are there and can't be read.
+
+use std::sync::Arc;
+
+use super::contract::Result;
+use super::error::StoreError;
+use crate::run::{Run, RunId, RunStatus, Snapshot, Timestamp};
+
+/// Characters of what is said of one damaged document: what a decoder says quotes what it found, which
+/// may be of any length.
+pub const MAX_WHY: usize = 300;
+
+/// A document that is there and can't be read. Another try does not mend it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} in the store is damaged: {why}")]
+pub struct Damage {
+    /// Which, for people: its kind, and its key where that is known.
+    pub what: String,
+    /// Its key, as a list goes on after it; empty where it could not be told.
+    pub key: String,
+    /// What is wrong with it, at most [`MAX_WHY`] characters.
+    pub why: String,
+}
+
+impl Damage {
+    /// The damage of a document of this kind.
+    pub(super) fn new(kind: &str, key: String, why: &impl std::fmt::Display) -> Self {
+        let what = match key.as_str() {
+            "" => kind.to_owned(),
+            _ => format!("{kind} ({key})"),
+        };
+        let why = why.to_string();
+        Self { what, key, why: why.chars().take(MAX_WHY).collect() }
+    }
+}
+
+/// What was found of a list: each document, or what is wrong with it, in order.
+pub type Found<T> = Vec<std::result::Result<T, Damage>>;
+
+/// A run whose documents can't be read, with what is known of it beside them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DamagedRun {
+    /// What is known all the same.
+    pub glance: Glance,
+    /// What is wrong.
+    pub damage: Damage,
+}
+
+/// What is known of a run without its documents.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Glance {
+    /// Identifier.
+    pub id: RunId,
+    /// Name of its cluster.
+    pub cluster: Option<String>,
+    /// Its status.
+    pub status: Option<RunStatus>,
+    /// When it finished.
+    pub finish_ts: Option<Timestamp>,
+    /// What it was started with, where that can be read.
+    pub snapshot: Option<Arc<Snapshot>>,
+}
+
+/// A run as it was kept, or what is known of it where it can't be read.
+pub type KeptRun = std::result::Result<Run, Box<DamagedRun>>;
+
+/// All of what was found, if all of it can be read.
+pub(super) fn whole<T>(found: Found<T>) -> Result<Vec<T>> {
+    found.into_iter().map(|one| one.map_err(StoreError::from)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_of_a_damage_is_bounded() {
+        let damage = Damage::new("a journal", "1.0.0.1".to_owned(), &"é".repeat(MAX_WHY + 1));
+        assert_eq!(damage.why.chars().count(), MAX_WHY);
+        assert!(damage.to_string().starts_with("a journal (1.0.0.1) in the store is damaged: é"));
+        assert_eq!(Damage::new("a lease", String::new(), &"x").what, "a lease");
+    }
+}

@@ -1,0 +1,148 @@
+//! Runs that can't go on, and their end.
+
+use super::faults::Damaged;
+use super::runs::of_run;
+use super::state::{RunEntry, State};
+use crate::run::{EngineId, RunEvent, RunId, Timestamp, Trouble};
+use crate::store::contract::{MAX_COMMIT_DOCUMENTS, Result};
+use crate::store::documents::{Abandon, Abandonment, Ending, Failed};
+use crate::store::finish::Finishes;
+use crate::store::keys::page_limit;
+use crate::store::options::Moment;
+use crate::store::troubled;
+
+impl State {
+    pub(super) fn set_aside(
+        &mut self,
+        run: RunId,
+        epoch: u64,
+        engine: &EngineId,
+        failure: &Failed,
+        at: &Moment,
+    ) -> Result<Trouble> {
+        let cluster = Some(self.check_fence(run, epoch, at)?.run.snapshot.cluster.clone());
+        let before = self.troubles.get(&run).cloned();
+        let trouble = troubled::failed(before, (run, cluster), engine, failure, at);
+        if let Some(entry) = self.runs.get_mut(&run) {
+            set_free(entry, troubled::rests_until(&trouble, at));
+        }
+        self.troubles.insert(run, trouble.clone());
+        Ok(trouble)
+    }
+
+    pub(super) fn recover(&mut self, run: RunId, epoch: u64, at: &Moment) -> Result<()> {
+        self.check_fence(run, epoch, at)?;
+        self.troubles.remove(&run);
+        Ok(())
+    }
+
+    pub(super) fn troubles(&self, after: Option<RunId>, limit: u32) -> Vec<Trouble> {
+        let going = |trouble: &&Trouble| {
+            self.runs.get(&trouble.run).is_some_and(|entry| !entry.finished())
+                && after.is_none_or(|after| trouble.run > after)
+        };
+        let found = self.troubles.values().filter(going);
+        found.take(page_limit(limit) as usize).cloned().collect()
+    }
+
+    pub(super) fn troubles_of(&self, runs: &[RunId], at: &Moment) -> Vec<Trouble> {
+        let found = self.troubles.values().filter(|trouble| runs.contains(&trouble.run));
+        found.filter(|trouble| at.shows(trouble.finish_ts)).cloned().collect()
+    }
+
+    pub(super) fn rouse(&mut self) -> u64 {
+        let troubles = &self.troubles;
+        let rests = |entry: &&mut RunEntry| {
+            let trouble = troubles.get(&entry.run.id());
+            !entry.finished()
+                && entry.engine.is_none()
+                && trouble.is_some_and(|trouble| trouble.abandoned.is_none())
+        };
+        let resting = self.runs.values_mut().filter(rests);
+        resting.map(|entry| entry.until = Timestamp::default()).count() as u64
+    }
+
+    pub(super) fn abandon(&mut self, run: RunId, request: &Abandon, at: &Moment) -> Abandonment {
+        let seq = self.next_event(run);
+        let Some(entry) = self.runs.get_mut(&run) else { return Abandonment::Unknown };
+        if !at.shows(entry.run.progress.finish_ts) {
+            return Abandonment::Unknown;
+        }
+        let before = self.troubles.get(&run).cloned();
+        match before {
+            Some(known) if known.abandoned.is_some() => return Abandonment::Begun(known),
+            _ if entry.finished() => return Abandonment::Finished,
+            None if !request.force => return Abandonment::NotTroubled,
+            Some(_) | None => {}
+        }
+        let lease = entry.engine.as_ref().map(|_| entry.until);
+        let cluster = Some(entry.run.snapshot.cluster.clone());
+        let finishing_at = entry.run.progress.finishing_at;
+        let trouble = troubled::abandoned(before, (run, cluster), request, lease, finishing_at, at);
+        set_free(entry, Timestamp::MAX);
+        let from = entry.run.progress.status;
+        let begun = trouble.abandoned.as_ref().and_then(|abandoned| {
+            abandoned.begin(run, Some(from), Some(&mut entry.run.progress), seq)
+        });
+        self.tell(begun);
+        self.troubles.insert(run, trouble.clone());
+        Abandonment::Begun(trouble)
+    }
+
+    pub(super) fn end_abandoned(&mut self, run: RunId, at: &Moment) -> Ending {
+        let Some(abandoned) = self.troubles.get(&run).and_then(|known| known.abandoned.clone())
+        else {
+            return Ending::Ended;
+        };
+        if self.runs.get(&run).is_none_or(RunEntry::finished) {
+            return Ending::Ended;
+        }
+        if self.stamp_some(run, abandoned.at) > 0 {
+            return Ending::Going;
+        }
+        if at.now < abandoned.not_before {
+            return Ending::Waits(abandoned.not_before);
+        }
+        let seq = self.next_event(run);
+        let progress = self.runs.get_mut(&run).map(|entry| &mut entry.run.progress);
+        let ended = abandoned.end(run, progress, seq);
+        self.tell(Some(ended));
+        if let Some(trouble) = self.troubles.get_mut(&run) {
+            trouble.finish_ts = Some(abandoned.at);
+        }
+        Ending::Ended
+    }
+
+    /// Gives `finish_ts` to some of the records that have none, and returns how many that were.
+    pub(super) fn stamp_some(&mut self, run: RunId, finish_ts: Timestamp) -> u64 {
+        let commands = self.commands.values_mut().filter(|command| command.run == run);
+        let all = of_run(&mut self.records, run)
+            .chain(of_run(&mut self.journals, run))
+            .chain(of_run(&mut self.logs, run))
+            .chain(of_run(&mut self.events, run))
+            .chain(commands.map(|command| command as &mut dyn Finishes));
+        let unstamped = all.filter(|record| record.finish_ts().is_none());
+        let stamp = |record: &mut dyn Finishes| record.set_finish_ts(Some(finish_ts));
+        unstamped.take(MAX_COMMIT_DOCUMENTS).map(stamp).count() as u64
+    }
+
+    /// Sequence of the next event of a run, by those that are there.
+    fn next_event(&self, run: RunId) -> u64 {
+        let last = self.events.get(&run).and_then(|events| events.keys().next_back());
+        last.map_or(1, |last| last + 1)
+    }
+
+    fn tell(&mut self, event: Option<RunEvent>) {
+        if let Some(event) = event {
+            self.damaged.remove(&Damaged::Event(event.run, event.seq));
+            self.events.entry(event.run).or_default().insert(event.seq, event);
+        }
+    }
+}
+
+/// Takes the run from whoever has it; nobody may claim it before `until`.
+fn set_free(entry: &mut RunEntry, until: Timestamp) {
+    entry.engine = None;
+    entry.epoch += 1;
+    entry.until = until;
+}

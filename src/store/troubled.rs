@@ -1,0 +1,65 @@
+//! What all back ends do with a run in trouble in the same way.
+
+use super::documents::{Abandon, Failed};
+use super::options::Moment;
+use crate::run::{Abandoned, EngineId, RunId, Timestamp, Trouble, TroubleCode, trouble_message};
+
+/// What is kept after one more failure.
+pub(super) fn failed(
+    before: Option<Trouble>,
+    (run, cluster): (RunId, Option<String>),
+    engine: &EngineId,
+    failure: &Failed,
+    at: &Moment,
+) -> Trouble {
+    let new = Trouble {
+        run,
+        cluster,
+        code: failure.code,
+        message: trouble_message(&failure.message),
+        since: at.now,
+        tries: 1,
+        tried_at: at.now,
+        engine: Some(engine.clone()),
+        abandoned: None,
+        finish_ts: None,
+    };
+    Trouble::after(before, new)
+}
+
+/// When the run may be tried again.
+pub(super) fn rests_until(trouble: &Trouble, at: &Moment) -> Timestamp {
+    at.now.plus(trouble.rest())
+}
+
+/// What is kept of a run that is given up. `lease_until` is the end of the lease that an engine has on it,
+/// and `finishing_at` what some of its records may have as their `finish_ts` already.
+pub(super) fn abandoned(
+    before: Option<Trouble>,
+    (run, cluster): (RunId, Option<String>),
+    request: &Abandon,
+    lease_until: Option<Timestamp>,
+    finishing_at: Option<Timestamp>,
+    at: &Moment,
+) -> Trouble {
+    let Abandon { actor, why, force: _ } = request;
+    let abandoned = Abandoned {
+        actor: actor.clone(),
+        why: why.clone(),
+        at: finishing_at.unwrap_or(at.now),
+        not_before: lease_until.map_or(at.now, |until| until.max(at.now)),
+    };
+    let none = || Trouble {
+        run,
+        cluster,
+        code: TroubleCode::Abandoned,
+        message: trouble_message(&abandoned.reason().message),
+        since: at.now,
+        tries: 0,
+        tried_at: at.now,
+        engine: None,
+        abandoned: None,
+        finish_ts: None,
+    };
+    Trouble { abandoned: Some(abandoned.clone()), ..before.unwrap_or_else(none) }
+}
