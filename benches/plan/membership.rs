@@ -111,6 +111,8 @@ fn joins(seq: u32) -> Member {
         attributes: attributes.clone(),
         declared: attributes,
         node: json!({"node_status": "HEALTHY"}),
+        asked_at: None,
+        identity: replibook::playbook::Identity::Check,
     }
 }
 
