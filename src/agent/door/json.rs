@@ -59,7 +59,11 @@ pub fn read_object(body: &[u8], bounds: &Bounds) -> Result<Map<String, Value>, M
     let text = text_of(body, bounds.bytes)?;
     match parse(text, Bounded::new(bounds))?.value("the body")? {
         Value::Object(map) => Ok(map),
-        other => Err(Malformed::unexpected("the body", Some(&other), "a JSON object")),
+        other @ (Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Array(_)) => Err(Malformed::unexpected("the body", Some(&other), "a JSON object")),
     }
 }
 
