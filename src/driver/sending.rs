@@ -59,6 +59,11 @@ impl Sent {
         });
     }
 
+    /// Nothing could be asked of the agent before a request.
+    fn unreached(&self, error: &AgentError) {
+        self.with(|state| state.failed = Some(error.to_string()));
+    }
+
     fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -99,7 +104,11 @@ impl AgentClient for NotedAgents {
     }
 
     async fn node(&self, address: &str) -> Result<NodeInfo, AgentError> {
-        self.inner.node(address).await
+        let node = self.inner.node(address).await;
+        if let Err(error) = &node {
+            self.sent.unreached(error);
+        }
+        node
     }
 }
 

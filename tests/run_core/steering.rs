@@ -117,12 +117,18 @@ fn one_agent_alone_can_be_put_back() {
     let mut world = World::new(Setup { batch: 3, ..Setup::plain(3, 1) });
     world.fail_next(2);
     world.run_dry();
-    world.command(Verb::Retry, Some("node-2"));
+    let in_state = |world: &World, state| {
+        let agent = world.records().find(|record| record.state == state);
+        agent.unwrap().agent.to_string()
+    };
+    let [done, failed] =
+        [AgentState::Done, AgentState::Failed].map(|state| in_state(&world, state));
+    world.command(Verb::Retry, Some(&done));
     world.command(Verb::Retry, Some("node-9"));
     let refusals = world.refusals();
     assert!(refusals[0].ends_with("the agent is DONE, expected FAILED"), "{refusals:?}");
     assert!(refusals[1].ends_with("it has no agent node-9"), "{refusals:?}");
-    world.command(Verb::Retry, Some("node-0"));
+    world.command(Verb::Retry, Some(&failed));
     assert_eq!(world.progress().count(AgentState::Failed), 1);
 }
 

@@ -151,12 +151,14 @@ impl RunModel {
         self.running -= u32::from(state == Some(AgentState::Running));
         self.running += u32::from(to == AgentState::Running);
         let says = self.stage().membership;
+        let selects = self.plan.stages[self.stage].selects.zip(self.roles.get(agent));
+        let is_it = selects.is_none_or(|(selects, role)| selects.role == *role);
         let counts = match from {
             Some(from) => {
                 let leaving = self.leaving.contains(agent);
-                self.members.changes(agent, (from, to), leaving, &says)?
+                self.members.changes(agent, (from, to), leaving, &says, is_it)?
             }
-            None if to == AgentState::Added => self.members.added(agent, &says),
+            None if to == AgentState::Added => self.members.added(agent, &says, is_it),
             None => {
                 self.members.enters(seq, agent, was, to)?;
                 Counts::Nothing

@@ -97,9 +97,10 @@ impl MembershipModel {
         (from, to): (AgentState, AgentState),
         leaving: bool,
         says: &Membership,
+        is_it: bool,
     ) -> Result<Counts, (&'static str, String)> {
         match (from, to) {
-            (AgentState::Removed, AgentState::Added) => return Ok(self.added(agent, says)),
+            (AgentState::Removed, AgentState::Added) => return Ok(self.added(agent, says, is_it)),
             (_, AgentState::Removed) => return Ok(self.removed(agent, from, leaving, says)),
             (AgentState::Added, AgentState::Pending) => self.admitted(agent, says)?,
             (AgentState::Pending, AgentState::Running) => self.started(agent)?,
@@ -115,7 +116,9 @@ impl MembershipModel {
     }
 
     /// An agent joined, for the first time or again.
-    pub(crate) fn added(&mut self, agent: &AgentId, says: &Membership) -> Counts {
+    ///
+    /// One of another role than the stage selects takes no part.
+    pub(crate) fn added(&mut self, agent: &AgentId, says: &Membership, is_it: bool) -> Counts {
         let failed = self.failed.contains(agent);
         self.unseen.insert(agent.clone());
         let stay = self.stay(agent);
@@ -125,10 +128,10 @@ impl MembershipModel {
         }
         let is_over = failed || stay.done || left_as == Some(AgentState::Skipped);
         let counted = std::mem::take(&mut stay.counted);
-        if says.added == OnAdded::Skip || is_over {
+        if says.added == OnAdded::Skip || is_over || !is_it {
             self.skipped.insert(agent.clone());
         }
-        if says.added == OnAdded::Abort && !is_over {
+        if says.added == OnAdded::Abort && !is_over && is_it {
             self.must_end.get_or_insert_with(|| format!("{agent} joined"));
         }
         if counted { Counts::Undone } else { Counts::Nothing }
