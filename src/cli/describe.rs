@@ -118,7 +118,7 @@ fn describe_run(run: &RunView, why: &str, failed: &str) -> String {
     lines.line("Stage", &stage_of(run));
     // Of a run that has ended all stages are counted, and each has selected others.
     let of_stage = run.outcomes.is_empty() || run.stages.len() <= 1;
-    let selected = of_stage.then(|| format!(" ({} selected)", run.selected)).unwrap_or_default();
+    let selected = if of_stage { format!(" ({} selected)", run.selected) } else { String::new() };
     lines.line("Agents", &format!("{}{selected}", agents_of(run)));
     lines.line_if("Retries", run.retry_of.map(|of| format!("the {of} agents of run {}", of.run)));
     lines.line_if("Gone", run.gone.as_ref().map(ToString::to_string));

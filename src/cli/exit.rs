@@ -44,10 +44,7 @@ impl Exit {
     /// The same, but well where nobody was selected, for whom that is fine.
     #[must_use]
     pub const fn allowing_nobody(self, allowed: bool) -> Self {
-        match self {
-            Self::Nobody if allowed => Self::Ok,
-            other => other,
-        }
+        if allowed && matches!(self, Self::Nobody) { Self::Ok } else { self }
     }
 
     /// The exit code that tells how far a run is; none while it goes on by itself.
