@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use replibook::playbook::Stage;
 use replibook::run::{
-    AgentId, AgentRecord, AgentSeq, AgentState, Answer, AttemptKey, Call, CallError, Command,
-    CommandId, Decision, Effect, Input, Journal, Loaded, Look, Looked, MAX_START, Machine, Member,
-    Next, NodeInfo, Progress, Roster, Run, RunEvent, RunId, RunStatus, Snapshot, Timestamp,
-    Transition, Verb,
+    AgentId, AgentRecord, AgentSeq, Answer, AttemptKey, Call, CallError, Command, CommandId,
+    Decision, Effect, Input, Journal, Loaded, Look, Looked, Machine, Member, NodeInfo, Progress,
+    Run, RunEvent, RunId, RunStatus, Snapshot, Timestamp, Transition, Verb,
 };
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 mod checks;
+mod deciding;
 mod said;
 mod views;
 
@@ -21,7 +21,7 @@ pub(crate) use views::view;
 
 use super::door::{check_read_back, node_said};
 use super::parts::{LARGE, Setup, Work, activation, members, playbook};
-use super::refresh::{Looks, answers, some_agents};
+use super::refresh::{Looks, answers};
 
 #[derive(Clone, Debug)]
 pub(crate) enum Choice {
@@ -430,71 +430,6 @@ impl World {
         let at = self.wake.take().unwrap();
         self.now = self.now.max(at.as_millis());
         self.apply(Input::Woken);
-    }
-
-    /// A plain rolling strategy, or one that does all that a strategy may.
-    fn decide(&mut self, max_start: u32) -> Decision {
-        self.looks.asked(&self.machine);
-        let roster: &dyn Roster = &self.machine;
-        self.seen.push((self.events.len() as u64, view(roster, self.records.values())));
-        let running = roster.count(AgentState::Running);
-        let free = self.setup.batch.saturating_sub(running);
-        let mut start = roster.page(AgentState::Pending, None, free.min(max_start));
-        let idle = running == 0 && start.is_empty();
-        let next = if idle { Next::Complete } else { Next::Wait };
-        let (memo, refresh) = (String::new(), vec![]);
-        let mut decision =
-            Decision { start: vec![], skip: vec![], next, memo, label: None, refresh };
-        if self.setup.batch == 3 {
-            decision.refresh = some_agents(&self.machine);
-        }
-        if self.varied {
-            let asked = self.seen.len();
-            decision.memo = format!("memo {}", asked / 2);
-            decision.label = asked.is_multiple_of(2).then(|| format!("label {asked}"));
-            if start.len() > 1 && asked.is_multiple_of(3) {
-                let left_out = start.pop().map(|id| (id, format!("left out by {asked}")));
-                decision.skip = left_out.into_iter().collect();
-            }
-        }
-        decision.start = start;
-        decision
-    }
-
-    /// Answers the strategy's question with a changed decision; why the run has its status then.
-    pub(crate) fn decide_to(&mut self, change: impl Fn(&mut Decision, &Machine)) -> String {
-        let asked = self.effects.iter().position(|e| matches!(e, Effect::Plan { .. })).unwrap();
-        self.effects.remove(asked);
-        let mut decision = self.decide(MAX_START);
-        change(&mut decision, &self.machine);
-        self.apply(Input::Planned { result: Ok(decision), logs: vec![] });
-        self.progress().reason.clone().map(|reason| reason.message).unwrap_or_default()
-    }
-
-    fn decide_badly(&mut self, kind: u16) {
-        let Some(asked) = self.effects.iter().position(|e| matches!(e, Effect::Plan { .. })) else {
-            return;
-        };
-        self.effects.remove(asked);
-        let mut decision = self.decide(MAX_START);
-        let nobody = AgentId::from("nobody");
-        match kind % 8 {
-            0 => decision.start = vec![nobody],
-            1 => {
-                let id = self.records.values().next().unwrap().agent.clone();
-                decision.start = vec![id.clone(), id];
-            }
-            2 => (decision.start, decision.next) = (vec![], Next::Wait),
-            3 => decision.memo = "x".repeat(70_000),
-            4 => decision.label = Some("x".repeat(64)),
-            5 => decision.start = vec![nobody; 251],
-            7 => decision.refresh = vec![nobody],
-            _ => decision.skip = vec![(nobody, String::new()); 261],
-        }
-        if kind % 8 == 6 {
-            decision.start.clear();
-        }
-        self.apply(Input::Planned { result: Ok(decision), logs: vec![] });
     }
 
     pub(crate) fn apply(&mut self, input: Input) {
