@@ -80,11 +80,11 @@ pub(super) async fn perform<E>(
             return Ok(CommandEnd::Failed(format!("failed to start the command: {error}")));
         }
     };
-    let group = Group::of(&child);
+    let mut group = Group::of(&child);
     record(&process).await?;
     let killed = |message: String| CommandEnd::Killed(message, process);
     let end = tokio::select! {
-        end = run(&mut child, &group, job.args, clock) => end,
+        end = run(&mut child, &mut group, job.args, clock) => end,
         () = clock.sleep(job.spec.timeout) => {
             let seconds = job.spec.timeout.as_secs_f64();
             killed(format!("the command was killed after {seconds} s, its timeout"))
@@ -151,7 +151,7 @@ fn find(program: &str, search: &std::ffi::OsStr) -> io::Result<PathBuf> {
     found.ok_or_else(|| io::Error::other(format!("found no program {program:?} in PATH")))
 }
 
-async fn run(child: &mut Child, group: &Group, args: &str, clock: &dyn Clock) -> CommandEnd {
+async fn run(child: &mut Child, group: &mut Group, args: &str, clock: &dyn Clock) -> CommandEnd {
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let (mut output, mut errors) = (Output::default(), Tail::default());
     let status = {
@@ -206,7 +206,8 @@ async fn read_all(pipe: Option<impl AsyncRead + Unpin>, mut take: impl FnMut(&[u
     }
 }
 
-/// The process group of a command: it and its children. Killed when dropped.
+/// The process group of a command: it and its children. Killed once, at the latest when dropped: after
+/// the wait for its first process the number may be another group's.
 struct Group(Option<rustix::process::Pid>);
 
 impl Group {
@@ -215,9 +216,9 @@ impl Group {
         Self(id.and_then(rustix::process::Pid::from_raw))
     }
 
-    fn kill(&self) {
-        if let Some(pid) = self.0 {
-            // The only error is that nobody is left.
+    fn kill(&mut self) {
+        if let Some(pid) = self.0.take() {
+            // The error is that nobody is left, or only processes of others.
             let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
         }
     }
@@ -412,6 +413,18 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         panic!("process {pid} is still there");
+    }
+
+    #[tokio::test]
+    async fn a_group_is_killed_once() {
+        let command = ["true"].map(str::to_owned).to_vec();
+        let spec = CommandSpec { command, timeout: DEFAULT_TIMEOUT };
+        let job = Job { spec: &spec, args: "null", env: Vec::new() };
+        let (mut child, _) = spawn(&job).unwrap();
+        let mut group = Group::of(&child);
+        assert!(group.0.is_some());
+        let end = run(&mut child, &mut group, job.args, &SystemClock).await;
+        assert_eq!((end, group.0), (CommandEnd::Done("null".to_owned()), None));
     }
 
     #[tokio::test]

@@ -25,6 +25,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Files that SQLite makes beside the database, with its permissions.
 const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
 
+/// The flag of `open` that follows no link.
+const NO_FOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+
 /// The indexes have all that lists and sums show, so that those read no arguments.
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS actions (
@@ -151,14 +154,7 @@ fn secure(path: &Path, create: bool) -> Result<(), StoreError> {
         Err(error) => return Err(failed("failed to look at it".to_owned(), Some(error))),
     }
     let opened = |error| failed("failed to open it".to_owned(), Some(error));
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(create)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map_err(opened)?;
+    let file = open_itself(path, create).map_err(opened)?;
     let (is, named) = (file.metadata().map_err(opened)?, path.symlink_metadata().map_err(opened)?);
     if (is.dev(), is.ino()) != (named.dev(), named.ino()) {
         return refuse("another file than a moment before".to_owned(), "one that stays");
@@ -173,6 +169,18 @@ fn secure(path: &Path, create: bool) -> Result<(), StoreError> {
         make_ours(&file).map_err(opened)?;
     }
     Ok(())
+}
+
+/// Opens a file, and none that a link leads to, also when the link came a moment ago.
+fn open_itself(path: &Path, create: bool) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(create)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(NO_FOLLOW)
+        .open(path)
 }
 
 fn make_ours(file: &File) -> io::Result<()> {
@@ -227,6 +235,17 @@ mod tests {
         symlink(folder.path(), at("here")).unwrap();
         open(&at("here/database")).unwrap();
         assert_eq!(std::fs::read(at("other")).unwrap(), b"");
+    }
+
+    #[test]
+    fn a_link_that_came_a_moment_ago_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (link, target) = (folder.path().join("link"), folder.path().join("target"));
+        symlink(&target, &link).unwrap();
+        open_itself(&link, true).unwrap_err();
+        assert!(!target.exists());
+        open_itself(&target, true).unwrap();
+        open_itself(&link, false).unwrap_err();
     }
 
     #[test]

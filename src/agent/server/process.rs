@@ -40,6 +40,15 @@ impl ProcessId {
     /// # Errors
     /// The machine's processes can't be listed.
     pub(super) fn end(&self, action: Uuid) -> io::Result<bool> {
+        self.end_by(action, environment)
+    }
+
+    /// As [`Self::end`], with what tells the environment of a process.
+    fn end_by(
+        &self,
+        action: Uuid,
+        environment: impl Fn(i32) -> io::Result<Vec<u8>>,
+    ) -> io::Result<bool> {
         // No command has these, and to signal such a group is to signal everybody.
         if self.pid <= 1 || boot_id()? != self.boot {
             return Ok(true);
@@ -50,9 +59,15 @@ impl ProcessId {
             return Ok(true);
         }
         let left = self.left()?;
-        let ours = first.is_some() || left.iter().any(|stat| belongs_to(stat.pid, action));
-        if left.is_empty() || !ours {
+        if left.is_empty() {
             return Ok(true);
+        }
+        let owners: Vec<_> =
+            left.iter().map(|stat| Owner::of(environment(stat.pid), action)).collect();
+        if first.is_none() && !owners.contains(&Owner::Ours) {
+            // What can't be read may be another user's that the command started. It is waited for, and
+            // not killed, as it may have nothing to do with the command.
+            return Ok(!owners.contains(&Owner::Unknown));
         }
         // An error says that nobody is left, or only processes of others; the next look tells.
         if let Some(pid) = Pid::from_raw(self.pid) {
@@ -81,10 +96,35 @@ impl ProcessId {
 }
 
 /// Whether a process was started by the command of an action, as its environment says.
-fn belongs_to(pid: i32, action: Uuid) -> bool {
-    let wanted = format!("{ACTION_ID}={action}");
-    let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-    environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes())
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Owner {
+    Ours,
+    Others,
+    /// Its environment is for another user alone.
+    Unknown,
+}
+
+impl Owner {
+    fn of(environment: io::Result<Vec<u8>>, action: Uuid) -> Self {
+        let wanted = format!("{ACTION_ID}={action}");
+        match environment {
+            Ok(found) if found.split(|byte| *byte == 0).any(|word| word == wanted.as_bytes()) => {
+                Self::Ours
+            }
+            Ok(_) => Self::Others,
+            // It has ended since it was listed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::Others,
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => {
+                Self::Others
+            }
+            Err(_) => Self::Unknown,
+        }
+    }
+}
+
+/// Environment of a process, as it began: variables that each end with a zero byte.
+fn environment(pid: i32) -> io::Result<Vec<u8>> {
+    std::fs::read(format!("/proc/{pid}/environ"))
 }
 
 fn boot_id() -> io::Result<String> {
@@ -192,5 +232,42 @@ mod tests {
         assert!(!process.end(ACTION).unwrap());
         second.wait().unwrap();
         assert!(process.end(ACTION).unwrap());
+    }
+
+    #[test]
+    fn a_group_that_can_not_be_read_is_waited_for() {
+        let (mut first, process) = sleeper(ACTION);
+        let mut other_user = Command::new("sleep");
+        let mut left = other_user.arg("1000").process_group(process.pid).spawn().unwrap();
+        first.kill().unwrap();
+        first.wait().unwrap();
+        let fails =
+            |error: io::Error| move |_| Err(io::Error::new(error.kind(), error.to_string()));
+        let denied = fails(io::ErrorKind::PermissionDenied.into());
+        assert!(!process.end_by(ACTION, &denied).unwrap());
+        assert_eq!(left.try_wait().unwrap(), None);
+        // It ended between two looks.
+        assert!(process.end_by(ACTION, fails(io::ErrorKind::NotFound.into())).unwrap());
+        left.kill().unwrap();
+        left.wait().unwrap();
+        assert!(process.end_by(ACTION, denied).unwrap());
+    }
+
+    #[test]
+    fn only_what_says_another_owner_is_of_others() {
+        let variable = format!("A=b\0{ACTION_ID}={ACTION}\0").into_bytes();
+        let gone = rustix::io::Errno::SRCH.into();
+        for (environment, owner) in [
+            (Ok(variable), Owner::Ours),
+            (Ok(Vec::new()), Owner::Others),
+            (Err(gone), Owner::Others),
+            (Err(io::ErrorKind::NotFound.into()), Owner::Others),
+            (Err(rustix::io::Errno::ACCESS.into()), Owner::Unknown),
+            (Err(rustix::io::Errno::PERM.into()), Owner::Unknown),
+            (Err(io::Error::other("?")), Owner::Unknown),
+        ] {
+            let text = format!("{environment:?}");
+            assert_eq!(Owner::of(environment, ACTION), owner, "{text}");
+        }
     }
 }
