@@ -32,6 +32,11 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// one, and there are few engines.
 const MAX_CONNECTIONS: usize = 256;
 
+/// How long a connection may pass no byte before it ends: twice as long as a request may take until its
+/// answer begins, and as engines keep a connection that they don't use. Who neither speaks nor reads
+/// keeps no place and no memory.
+const MAX_IDLE: Duration = Duration::from_secs(60);
+
 /// What a reference agent is started with.
 #[derive(Clone, Debug)]
 pub struct AgentSettings {
@@ -134,7 +139,7 @@ pub async fn start(
         stop: stop.clone(),
     };
     let shared = Shared::new(store.clone(), config, clock);
-    let listener = Limited::new(listener, MAX_CONNECTIONS);
+    let listener = Limited::new(listener, MAX_CONNECTIONS).idle_for(MAX_IDLE);
     let server = axum::serve(listener, router(shared))
         .with_graceful_shutdown(stop.clone().cancelled_owned());
     Ok(RunningAgent {

@@ -33,6 +33,11 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// one.
 const MAX_CONNECTIONS: usize = 256;
 
+/// How long a connection may pass no byte before it ends. Longer than the 90 s for which engines keep a
+/// connection that they don't use, so that it is not they who find it closed. Who neither speaks nor
+/// reads keeps no place.
+const MAX_IDLE: Duration = Duration::from_secs(120);
+
 /// Why the platform did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum PlatformServeError {
@@ -85,7 +90,7 @@ pub async fn start(
         .route("/discover", get(discover))
         .layer(from_fn_with_state(Arc::new(names), guard))
         .with_state(served);
-    let listener = Limited::new(listener, MAX_CONNECTIONS);
+    let listener = Limited::new(listener, MAX_CONNECTIONS).idle_for(MAX_IDLE);
     let stop = CancellationToken::new();
     let server =
         axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
