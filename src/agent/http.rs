@@ -36,6 +36,10 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// that about a node 17 minutes.
 const MIN_RATE: u32 = 256;
 
+/// How long a large answer keeps its place while others wait for one: nearly all are there sooner, and with
+/// [`IDLE_TIMEOUT`] whoever waits has a place within a minute.
+const TURN: Duration = Duration::from_secs(30);
+
 /// Bytes in a second at which a request is taken to be sent at least: the time for that is added to
 /// [`REQUEST_TIMEOUT`]. Only arguments of actions are large, up to 1 MiB.
 const SEND_RATE: u32 = 32 * 1024;
@@ -66,7 +70,7 @@ impl Default for AgentHttpConfig {
         Self {
             connect_timeout: CONNECT_TIMEOUT,
             request_timeout: REQUEST_TIMEOUT,
-            pace: Pace { idle: IDLE_TIMEOUT, rate: MIN_RATE },
+            pace: Pace { idle: IDLE_TIMEOUT, rate: MIN_RATE, turn: TURN },
             tls: None,
         }
     }

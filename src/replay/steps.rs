@@ -159,7 +159,7 @@ impl Attempt {
                 }
             }
             (Expected::Failed(failure), ActivationEnd::Failed { reason, message, .. })
-                if failure.reason == *reason && failure.message == *message =>
+                if is_same(failure, *reason, message) =>
             {
                 Found::Same
             }
@@ -254,6 +254,13 @@ fn in_words(call: &Call) -> String {
     format!("{name} with arguments of sum {}: {arguments}", short(&hash))
 }
 
+/// Whether an attempt failed as it did then. A message is kept shortened and without control characters, and
+/// what an agent refused was once told as an action that failed.
+fn is_same(then: &Failure, reason: FailureReason, message: &str) -> bool {
+    let refused = then.reason == FailureReason::ActionFailed && reason == FailureReason::Refused;
+    (then.reason == reason || refused) && then.message == Failure::kept(message.to_owned())
+}
+
 /// Whether an attempt that failed for this reason may end otherwise on another machine, or another
 /// time: it went past a limit, or there was no plugin. What was not deterministic can't be repeated.
 pub(super) fn is_limit(reason: FailureReason) -> bool {
@@ -277,5 +284,34 @@ pub(super) fn is_limit(reason: FailureReason) -> bool {
         | FailureReason::BadArguments
         | FailureReason::LeftCluster
         | FailureReason::Cancelled => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::Timestamp;
+
+    fn failed(reason: FailureReason, message: &str) -> Failure {
+        let (message, step) = (message.to_owned(), "act".to_owned());
+        Failure { reason, message, step, at: Timestamp::from_millis(0) }
+    }
+
+    #[test]
+    fn failures_are_compared_as_they_are_kept() {
+        use FailureReason::{ActionFailed, Refused, StepFailed};
+        let long = "x".repeat(5_000);
+        let cases = [
+            (failed(StepFailed, "a\u{fffd}\nb"), StepFailed, "a\r\nb", true),
+            (failed(StepFailed, &format!("{}…", "x".repeat(4_096))), StepFailed, &long, true),
+            // Earlier versions had no reason of its own for it.
+            (failed(ActionFailed, "no"), Refused, "no", true),
+            (failed(Refused, "no"), ActionFailed, "no", false),
+            (failed(ActionFailed, "no"), ActionFailed, "yes", false),
+            (failed(StepFailed, "no"), ActionFailed, "no", false),
+        ];
+        for (then, reason, message, same) in cases {
+            assert_eq!(is_same(&then, reason, message), same, "{then:?} {reason}: {message:.20}");
+        }
     }
 }

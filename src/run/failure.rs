@@ -24,7 +24,12 @@ pub(super) const MAX_FAILURE_BYTES: usize = 4 * 1024;
 impl Failure {
     /// The failure of a step; of the message the beginning, where it is longer than what is kept.
     pub(super) fn new(reason: FailureReason, message: String, step: String, at: Timestamp) -> Self {
-        Self { reason, message: beginning(message, MAX_FAILURE_BYTES), step, at }
+        Self { reason, message: Self::kept(message), step, at }
+    }
+
+    /// What is kept of a message.
+    pub(crate) fn kept(message: String) -> String {
+        beginning(message, MAX_FAILURE_BYTES)
     }
 
     /// That of an agent which left before its steps ended, where the stage counts that as a failure.

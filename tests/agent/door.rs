@@ -218,7 +218,7 @@ async fn a_refusal_is_told_with_its_status_and_what_is_known_of_it() {
 
 /// An idle time of a second in place of 15.
 fn pace(rate: u32) -> Pace {
-    Pace { idle: Duration::from_secs(1), rate }
+    Pace { idle: Duration::from_secs(1), rate, turn: Duration::from_secs(30) }
 }
 
 /// An answer in pieces, with a wait after each.
@@ -243,6 +243,33 @@ async fn an_answer_that_comes_slowly_and_steadily_arrives() {
     let config = PlatformHttpConfig { request_timeout, pace, ..PlatformHttpConfig::default() };
     let platforms = HttpPlatforms::new(config).unwrap();
     assert_eq!(platforms.discover(&platform.address, "eu").await.unwrap(), Some(vec![]));
+}
+
+#[tokio::test]
+async fn slow_large_answers_give_way_to_those_that_wait() {
+    let pace = Pace { turn: Duration::from_millis(100), ..pace(1) };
+    let agents = HttpAgents::new(&AgentHttpConfig { pace, ..AgentHttpConfig::default() }).unwrap();
+    let begins = with_head("200 OK", "", &[b' '; 60_000]);
+    let mut drips: Pieces = vec![(begins[..begins.len() - 5_000].to_vec(), Duration::ZERO)];
+    drips.extend((0..5_000).map(|_| (vec![b' '], Duration::from_millis(50))));
+    // As many as there are places.
+    let mut slow = tokio::task::JoinSet::new();
+    for _ in 0..16 {
+        let (agents, agent) = (agents.clone(), Raw::serve(drips.clone()).await);
+        slow.spawn(async move { agents.node(&agent.address).await.unwrap_err() });
+    }
+    let body = node(&format!(r#","x":"{}""#, "x".repeat(60_000)));
+    let others = async {
+        loop {
+            let agent = Raw::sends(with_head("200 OK", "", body.as_bytes())).await;
+            agents.node(&agent.address).await.unwrap();
+        }
+    };
+    let error = tokio::select! {
+        () = others => unreachable!(),
+        gave_way = slow.join_next() => gave_way.unwrap().unwrap(),
+    };
+    assert!(error.to_string().contains("bytes of the answer came in"), "{error}");
 }
 
 #[tokio::test]

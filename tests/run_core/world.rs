@@ -6,8 +6,8 @@ use std::sync::Arc;
 use replibook::playbook::Stage;
 use replibook::run::{
     AgentId, AgentRecord, AgentSeq, Answer, AttemptKey, Call, CallError, Command, CommandId,
-    Decision, Effect, Input, Journal, Loaded, Look, Looked, Machine, Member, NodeInfo, Progress,
-    Run, RunEvent, RunId, RunStatus, Snapshot, Timestamp, Transition, Verb,
+    Effect, Input, Journal, Loaded, Look, Looked, Machine, Member, NodeInfo, Progress, Run,
+    RunEvent, RunId, RunStatus, Snapshot, Timestamp, Transition, Verb,
 };
 use serde_json::{Map, Value, json};
 use uuid::Uuid;

@@ -5,6 +5,7 @@ use std::error::Error as _;
 use std::io;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use reqwest::Response;
@@ -28,6 +29,9 @@ pub struct Pace {
     /// Bytes in a second that come at least, on the whole. With the bound of the bytes this is what
     /// ends an answer of which a little comes again and again.
     pub rate: u32,
+    /// How long a large answer may take while another one waits for its place: then it has to give it up
+    /// and is asked for again, behind those that wait. Slow lines must not keep out everybody else.
+    pub turn: Duration,
 }
 
 /// Why there is no whole body.
@@ -64,16 +68,33 @@ impl Deref for Body {
 pub(crate) struct Bodies {
     pace: Pace,
     large: Arc<Semaphore>,
+    waiting: Arc<AtomicUsize>,
+}
+
+/// One that waits for a place, counted for as long as it does, also where nobody waits for it any more.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn count(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Bodies {
     pub(crate) fn new(pace: Pace) -> Self {
-        Self { pace, large: Arc::new(Semaphore::new(LARGE_AT_ONCE)) }
+        Self::with_places(pace, LARGE_AT_ONCE)
     }
 
     /// With other places for large bodies.
     pub(crate) fn with_places(pace: Pace, large: usize) -> Self {
-        Self { pace, large: Arc::new(Semaphore::new(large)) }
+        Self { pace, large: Arc::new(Semaphore::new(large)), waiting: Arc::default() }
     }
 
     /// Reads the body of an answer, and no more of it than `limit` bytes.
@@ -102,6 +123,7 @@ impl Bodies {
         limit: usize,
     ) -> Result<(), NoBody> {
         let mut began = Instant::now();
+        let mut placed = began;
         loop {
             let chunk = timeout_at(self.due(began, body.bytes.len()), response.chunk()).await;
             let seconds = began.elapsed().as_secs();
@@ -113,12 +135,19 @@ impl Bodies {
             if chunk.len() > room {
                 return Err(NoBody::TooLarge { limit });
             }
+            let is_over = body._place.is_some() && placed.elapsed() > self.pace.turn;
+            if is_over && self.waiting.load(Ordering::Relaxed) > 0 {
+                return Err(NoBody::TooSlow { received, seconds });
+            }
             if body.bytes.len() > SMALL_BYTES && body._place.is_none() {
                 // Waiting for a place is not the fault of who answers.
                 let waits = Instant::now();
+                let counted = Waiting::count(&self.waiting);
                 // It is never closed.
                 body._place = Arc::clone(&self.large).acquire_owned().await.ok();
+                drop(counted);
                 began += waits.elapsed();
+                placed = Instant::now();
             }
         }
     }

@@ -238,7 +238,13 @@ impl<'de> Visitor<'de> for Part<'_, '_> {
     }
 
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<Value, E> {
-        Ok(as_read_back(value).map_or(Value::Null, Value::Number))
+        Ok(match as_read_back(value) {
+            Some(number) => Value::Number(number),
+            None => {
+                self.state.too_much(|| format!("found the number {value:e}, which can't be kept"));
+                Value::Null
+            }
+        })
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Value, E> {

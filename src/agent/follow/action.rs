@@ -329,7 +329,7 @@ impl<A: FnMut() + Send> Follow<'_, A> {
         let ActionStatus { payload, unread, .. } = status;
         if let Some(what) = unread {
             return Err(CallError::Failed(format!(
-                "the action ended in DONE, but its payload is more than may come in: {what}"
+                "the action ended in DONE, but its payload can't be taken in: {what}"
             )));
         }
         if !json_depth_ok(&payload) {

@@ -24,6 +24,10 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Bytes in a second that come of an answer at least: the largest one takes at most half an hour so.
 const MIN_RATE: u32 = 32 * 1024;
 
+/// How long a large answer keeps its place while that of another platform waits for one: the largest takes so
+/// long at half a megabyte a second.
+const TURN: Duration = Duration::from_secs(120);
+
 /// Large answers that are in memory at once: they may have up to [`MAX_RESPONSE_BYTES`].
 const LARGE_AT_ONCE: usize = 2;
 
@@ -54,7 +58,7 @@ impl Default for PlatformHttpConfig {
         Self {
             connect_timeout: CONNECT_TIMEOUT,
             request_timeout: REQUEST_TIMEOUT,
-            pace: Pace { idle: IDLE_TIMEOUT, rate: MIN_RATE },
+            pace: Pace { idle: IDLE_TIMEOUT, rate: MIN_RATE, turn: TURN },
         }
     }
 }

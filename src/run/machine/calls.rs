@@ -232,7 +232,8 @@ impl Machine {
             self.attempts.insert(seq, attempt);
             let message = "an action before could not be followed to its end and may still run";
             let journal = self.close_journal(key, logs, changes);
-            let why = Why::permanent(FailureReason::Unreachable, message);
+            let reason = journal.as_ref().and_then(open_reason);
+            let why = Why::permanent(reason.unwrap_or(FailureReason::Unreachable), message);
             self.end_with_action_out(seq, outstanding, journal, why, changes);
             return;
         }
@@ -434,13 +435,23 @@ pub(super) fn pending_action(journal: &Journal) -> Option<Outstanding> {
 
 /// The action in a journal of which the agent did not say, in a way that can be read, how it ended.
 pub(super) fn unreachable_action(journal: &Journal) -> Option<Outstanding> {
-    let mut answers = (0..).zip(&journal.answers);
-    let (call, answered) = answers.find(|(_, answered)| {
-        let Answer::RunAction(Err(error)) = &answered.answer else { return false };
-        let forgotten = mutant!(GarbledEndsAction) && matches!(error, CallError::Malformed(_));
-        error.leaves_open() && !forgotten
-    })?;
+    let (call, answered, _) = left_open(journal)?;
     Some(Outstanding { key: journal.key, call, since: answered.at })
+}
+
+/// Why nobody knows whether the action of [`unreachable_action`] goes on.
+fn open_reason(journal: &Journal) -> Option<FailureReason> {
+    left_open(journal).map(|(_, _, error)| error.reason())
+}
+
+/// The first answer that leaves an action open, with the number of its call.
+fn left_open(journal: &Journal) -> Option<(u32, &Answered, &CallError)> {
+    let mut answers = (0..).zip(&journal.answers);
+    answers.find_map(|(call, answered)| {
+        let Answer::RunAction(Err(error)) = &answered.answer else { return None };
+        let forgotten = mutant!(GarbledEndsAction) && matches!(error, CallError::Malformed(_));
+        (error.leaves_open() && !forgotten).then_some((call, answered, error))
+    })
 }
 
 /// Number of the call that an attempt is at: the number of answers that it has.
@@ -462,7 +473,10 @@ pub(super) fn journal_bytes(journal: &Journal) -> usize {
 pub(super) fn size_of_answered(answered: &Answered) -> usize {
     match &answered.answer {
         Answer::RunAction(Ok(value)) => json_bytes(value),
-        Answer::Info(Ok(node)) => json_bytes(&node.raw),
+        // The attributes stand in the whole answer too, and are written twice.
+        Answer::Info(Ok(node)) => {
+            json_bytes(&node.raw) + node.attributes.values().map(json_bytes).sum::<usize>()
+        }
         Answer::WaitStatus(Ok(text)) => text.len(),
         Answer::Info(Err(error))
         | Answer::RunAction(Err(error))
