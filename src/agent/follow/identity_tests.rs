@@ -63,7 +63,7 @@ async fn who_does_not_answer_is_waited_for_before_anything_is_sent() {
     assert_eq!(posts(&agents), 0);
     let (agents, ctx) = world("web-3");
     agents.set_unreachable_until(AT, START.plus(Millis::from_secs(10_000)));
-    assert!(matches!(run(&ctx, NEW).await, Err(CallError::Unreachable(_))));
+    assert!(matches!(run(&ctx, NEW).await, Err(CallError::NotTaken(_))));
 }
 
 /// It may have been sent, or was accepted, before another node was there: neither lost nor sent again.
