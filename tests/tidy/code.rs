@@ -85,15 +85,17 @@ const HOMES: [(&str, &[&str]); 15] = [
 
 /// Files that may sleep, and why. Everything else waits for a condition, or asks the clock that it
 /// was given.
-const SLEEPERS: [(&str, &str); 15] = [
+const SLEEPERS: [(&str, &str); 17] = [
     ("src/agent/server/command.rs", "its test looks for a process until a deadline"),
     ("src/api/serve.rs", "requests get a deadline when the process stops"),
     ("src/cli/client.rs", "a client waits before it tries again"),
     ("src/cli/feed.rs", "a client waits before it connects again"),
+    ("src/cli/run/abandon.rs", "a client asks again and again until a deadline"),
     ("src/cli/run/steer.rs", "a client asks again and again until a deadline"),
     ("src/clock.rs", "it is the clock"),
     ("src/plugin/engine.rs", "its thread makes the epochs of the plugins' engine"),
     ("src/store/mongodb/transaction.rs", "two transactions that met wait before they try again"),
+    ("src/web/connections.rs", "connections get a deadline that a byte moves"),
     ("tests/agent/process.rs", "it looks for processes until a deadline, and kills at odd moments"),
     ("tests/agent/support.rs", "it looks at an action until a deadline"),
     ("tests/crash/server.rs", "a random moment of a run is what it waits for"),
