@@ -9,8 +9,9 @@ use replibook::run::AgentId;
 pub(crate) struct BudgetModel {
     /// Agents whose failure counts, of the present stage.
     failed: BTreeSet<AgentId>,
-    /// The same of all stages so far.
-    all: BTreeSet<AgentId>,
+    /// The same of the stages before: an agent that left in one of them and is back has failed in it for
+    /// good.
+    earlier: BTreeSet<AgentId>,
     /// Agents that begin the next stage as failed.
     entered: BTreeSet<AgentId>,
     /// Failures of the stages before that count for the run.
@@ -24,6 +25,7 @@ pub(crate) struct BudgetModel {
 impl BudgetModel {
     pub(crate) fn stage_begins(&mut self, selected: u32) {
         self.before += self.failed.len();
+        self.earlier.append(&mut self.failed);
         self.failed = std::mem::take(&mut self.entered);
         self.selected = selected;
     }
@@ -31,19 +33,16 @@ impl BudgetModel {
     /// An agent failed, not because the run is cancelled.
     pub(crate) fn failed(&mut self, agent: &AgentId) {
         self.failed.insert(agent.clone());
-        self.all.insert(agent.clone());
     }
 
     /// An agent begins the next stage as one that failed.
     pub(crate) fn enters_failed(&mut self, agent: &AgentId) {
         self.entered.insert(agent.clone());
-        self.all.insert(agent.clone());
     }
 
     /// A failed agent is to be tried again.
     pub(crate) fn put_back(&mut self, agent: &AgentId) {
         self.failed.remove(agent);
-        self.all.remove(agent);
         self.accepted = self.accepted.min(self.of_run());
     }
 
@@ -59,7 +58,8 @@ impl BudgetModel {
 
     /// Agents that failed in any stage and were not put back.
     pub(crate) fn agents(&self) -> usize {
-        self.all.len()
+        let now = self.failed.union(&self.entered);
+        now.filter(|agent| !self.earlier.contains(*agent)).count() + self.earlier.len()
     }
 
     fn of_run(&self) -> usize {
