@@ -35,11 +35,15 @@ fn partly(ast: &IdedExpr, scope: &Scope<'_>, unknown: &dyn Fn(&[&str]) -> bool) 
 
 /// `same` where all sides are that, and its contrary where one side is.
 fn all_are(same: bool, sides: impl Iterator<Item = Option<bool>>) -> Option<bool> {
-    sides.fold(Some(same), |so_far, side| match (so_far, side) {
-        (Some(one), Some(other)) if one == same && other == same => Some(same),
-        (Some(one), _) | (_, Some(one)) if one != same => Some(one),
-        (Some(_) | None, Some(_) | None) => None,
-    })
+    let mut all = Some(same);
+    for side in sides {
+        match side {
+            Some(side) if side != same => return Some(side),
+            Some(_) => {}
+            None => all = None,
+        }
+    }
+    all
 }
 
 #[cfg(test)]

@@ -245,6 +245,11 @@ async fn an_answer_that_comes_slowly_and_steadily_arrives() {
     assert_eq!(platforms.discover(&platform.address, "eu").await.unwrap(), Some(vec![]));
 }
 
+/// What becomes of a question to an agent, which answers for as long.
+async fn gave_way(agents: HttpAgents, agent: Raw) -> AgentError {
+    agents.node(&agent.address).await.unwrap_err()
+}
+
 #[tokio::test]
 async fn slow_large_answers_give_way_to_those_that_wait() {
     let pace = Pace { turn: Duration::from_millis(100), ..pace(1) };
@@ -255,8 +260,7 @@ async fn slow_large_answers_give_way_to_those_that_wait() {
     // As many as there are places.
     let mut slow = tokio::task::JoinSet::new();
     for _ in 0..16 {
-        let (agents, agent) = (agents.clone(), Raw::serve(drips.clone()).await);
-        slow.spawn(async move { agents.node(&agent.address).await.unwrap_err() });
+        slow.spawn(gave_way(agents.clone(), Raw::serve(drips.clone()).await));
     }
     let body = node(&format!(r#","x":"{}""#, "x".repeat(60_000)));
     let others = async {
@@ -267,7 +271,7 @@ async fn slow_large_answers_give_way_to_those_that_wait() {
     };
     let error = tokio::select! {
         () = others => unreachable!(),
-        gave_way = slow.join_next() => gave_way.unwrap().unwrap(),
+        error = slow.join_next() => error.unwrap().unwrap(),
     };
     assert!(error.to_string().contains("bytes of the answer came in"), "{error}");
 }

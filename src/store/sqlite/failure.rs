@@ -32,16 +32,15 @@ pub(super) fn failed(doing: &str, error: rusqlite::Error) -> StoreError {
     StoreError::Unavailable { message, source: Some(Box::new(error)) }
 }
 
-#[allow(clippy::wildcard_enum_match_arm, reason = "rusqlite may add kinds; these are of values")]
 fn is_damage(error: &rusqlite::Error) -> bool {
     use rusqlite::Error;
-    match error {
+    matches!(
+        error,
         Error::FromSqlConversionFailure(..)
-        | Error::IntegralValueOutOfRange(..)
-        | Error::Utf8Error(..)
-        | Error::InvalidColumnType(..) => true,
-        _ => false,
-    }
+            | Error::IntegralValueOutOfRange(..)
+            | Error::Utf8Error(..)
+            | Error::InvalidColumnType(..)
+    )
 }
 
 /// Whether a write came back that is not for a lack of room on the disk by itself. SQLite calls only
