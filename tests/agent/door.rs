@@ -105,10 +105,10 @@ fn unreadable() -> Vec<(Vec<u8>, &'static str)> {
 }
 
 fn message(error: &AgentError) -> &str {
-    match error {
-        AgentError::Malformed { message, .. } => message,
-        other => panic!("expected something malformed, found {other:?}"),
-    }
+    let AgentError::Malformed { message, .. } = error else {
+        panic!("expected something malformed, found {error:?}")
+    };
+    message
 }
 
 #[tokio::test]

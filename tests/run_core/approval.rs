@@ -70,7 +70,8 @@ fn whatever_happens_beneath_the_question_does_not_answer_it() {
         world.run_dry();
         assert_eq!(world.progress().count(AgentState::Failed), 2);
     };
-    let cases: [(&str, fn(&mut World)); 6] = [
+    type Act = fn(&mut World);
+    let cases: [(&str, Act); 6] = [
         ("a hold", |world| world.choose(&Choice::Command(Verb::PauseNow))),
         ("a pause", |world| world.choose(&Choice::Command(Verb::Pause))),
         ("a budget that is exceeded", failing),

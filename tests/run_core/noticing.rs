@@ -69,7 +69,7 @@ fn some_notice(nth: usize) -> Option<Notice> {
     match nth % 4 {
         0 | 1 => {
             let message = format!("connection refused {nth}");
-            Some(Notice::NoAnswer { since, message, errors: nth % 3 == 0 })
+            Some(Notice::NoAnswer { since, message, errors: nth.is_multiple_of(3) })
         }
         2 => Some(Notice::Queued { since, before: 2, behind: Some("demo/x".to_owned()) }),
         _ => None,

@@ -121,7 +121,7 @@ pub(crate) async fn a_damaged_command_holds_up_no_other(on: Fixture) {
         on.damage(&Damaged::Command(first.id), way).await;
         is_damaged(on.store.command(first.id).await);
         let waiting = on.store.waiting_commands(&EngineId("e".to_owned()), 9).await.unwrap();
-        assert_eq!(waiting, [second.clone()]);
+        assert_eq!(waiting, std::slice::from_ref(&second));
     }
 }
 

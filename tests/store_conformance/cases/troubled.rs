@@ -73,8 +73,8 @@ pub(crate) async fn a_run_that_is_set_aside_rests_and_its_engine_is_fenced(on: F
     assert_eq!((trouble.run, trouble.cluster.as_deref()), (run, Some("mongo-eu")));
     assert_eq!((trouble.tries, trouble.since, trouble.tried_at), (1, on.now(), on.now()));
     assert_eq!(trouble.message, "it is too-large");
-    assert_eq!(store.troubles(None, 9).await.unwrap(), [trouble.clone()]);
-    assert_eq!(store.troubles_of(&[run_id(2), run]).await.unwrap(), [trouble.clone()]);
+    assert_eq!(store.troubles(None, 9).await.unwrap(), std::slice::from_ref(&trouble));
+    assert_eq!(store.troubles_of(&[run_id(2), run]).await.unwrap(), std::slice::from_ref(&trouble));
     is_fenced(store.commit(run, leases[0].epoch, &one_of_each(run)).await);
     is_fenced(
         store.set_aside(run, leases[0].epoch, &engine(), &failed(TroubleCode::Damaged)).await,
@@ -148,9 +148,11 @@ async fn check_ended(on: &Fixture, run: RunId, at: Timestamp, readable: bool) {
     let events = store.read_events(run, 0, 9).await.unwrap();
     let events: Vec<_> = events.into_iter().flatten().collect();
     assert!(events.iter().all(|event| event.finish_ts == Some(at)));
-    let told = events.iter().rev().take(2).map(|event| match &event.what {
-        Happened::Status { to, reason: Some(reason), .. } => (*to, reason.code),
-        other => panic!("{other:?}"),
+    let told = events.iter().rev().take(2).map(|event| {
+        let Happened::Status { to, reason: Some(reason), .. } = &event.what else {
+            panic!("{event:?}")
+        };
+        (*to, reason.code)
     });
     let code = ReasonCode::Abandoned;
     assert_eq!(told.collect::<Vec<_>>(), [(RunStatus::Failed, code), (RunStatus::Finishing, code)]);
