@@ -12,7 +12,8 @@ use super::discovery::Following;
 use crate::playbook::json_depth_ok;
 use crate::run::{
     About, AgentId, AskAgain, Gone, Input, KnownAgent, Looked, Member, Members, Membership, Millis,
-    NodeInfo, Refreshed, RetryOf, Selection, Snapshot, Source, Timestamp, Unanswered, in_order,
+    NodeInfo, Refreshed, RetryOf, Selection, Snapshot, Source, Timestamp, Unanswered,
+    declared_over, in_order,
 };
 use crate::store::{MAX_PAGE, StoreError};
 
@@ -246,8 +247,7 @@ pub(super) async fn ask(world: &World, id: AgentId, agent: Arc<KnownAgent>) -> M
         Looked::Says(info) => (info.attributes, info.raw),
         Looked::Unreadable(_) | Looked::Silent(_) => (Map::new(), Value::Null),
     };
-    let mut attributes = reported;
-    attributes.extend(agent.attributes.clone());
+    let attributes = declared_over(reported, &agent.attributes);
     let (address, declared) = (agent.address.clone(), agent.attributes.clone());
     let (attributes, node) = match fits(&attributes, &node) {
         true => (attributes, node),
@@ -314,8 +314,8 @@ async fn ask_again(world: &World, asked: AskAgain) -> Refreshed {
         let about = About { attributes: known, node: Arc::default(), seen_at };
         return Refreshed { agent, about };
     };
-    let NodeInfo { mut attributes, raw, .. } = *info;
-    attributes.extend(Map::clone(&declared));
+    let NodeInfo { attributes, raw, .. } = *info;
+    let attributes = declared_over(attributes, &declared);
     let about = match fits(&attributes, &raw) {
         true => About { attributes: attributes.into(), node: raw.into(), seen_at },
         false => About { attributes: known, node: status_alone(&id, &raw).into(), seen_at },

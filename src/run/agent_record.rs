@@ -286,6 +286,15 @@ impl AgentRecord {
     }
 }
 
+/// The attributes of an agent that says these about itself: those that are declared for it go over them.
+pub fn declared_over(
+    mut reported: Map<String, Value>,
+    declared: &Map<String, Value>,
+) -> Map<String, Value> {
+    reported.extend(declared.clone());
+    reported
+}
+
 /// What is known about an agent, and since when. A run remembers what it was before each change
 /// ([`Happened::AgentInfo`](super::Happened::AgentInfo)), so what it was at any event is found by
 /// going back from the record.

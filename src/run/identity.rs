@@ -16,12 +16,10 @@ const MAX_QUOTED_CHARS: usize = 256;
 
 /// What answers at an agent's address is not that agent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("what answers at {address} says that it is {what} {found}, expected {expected}")]
+#[error("what answers at {address} says that it is node {found}, expected {expected}")]
 pub struct WrongNode {
     /// Base URL of the API.
     pub address: String,
-    /// What is compared: `node`.
-    pub what: &'static str,
     /// What was found, shortened where it is very long.
     pub found: String,
     /// What was expected.
@@ -41,7 +39,6 @@ impl WrongNode {
             Some(found) if found == agent.as_str() => Ok(()),
             Some(found) => Err(Self {
                 address: address.to_owned(),
-                what: "node",
                 found: quoted(found),
                 expected: agent.to_string(),
             }),

@@ -30,6 +30,7 @@ mod why;
 
 pub use agent_record::{
     About, AgentRecord, Failure, FailureReason, Outstanding, PastStage, StepPhase, Was,
+    declared_over,
 };
 pub use command::{Command, CommandOutcome, Verb};
 pub use decision::{

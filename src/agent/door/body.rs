@@ -52,7 +52,7 @@ pub(crate) enum NoBody {
 #[derive(Debug)]
 pub(crate) struct Body {
     bytes: Vec<u8>,
-    _place: Option<OwnedSemaphorePermit>,
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl Deref for Body {
@@ -103,14 +103,14 @@ impl Bodies {
         if announced.is_some_and(|bytes| bytes > limit) {
             return Err(NoBody::TooLarge { limit });
         }
-        let mut body = Body { bytes: Vec::new(), _place: None };
+        let mut body = Body { bytes: Vec::new(), place: None };
         self.read_into(&mut body, response, limit).await?;
         Ok(body)
     }
 
     /// The beginning of a body that only explains a refusal or a failure, as far as it comes.
     pub(crate) async fn beginning(&self, response: Response, limit: usize) -> Body {
-        let mut body = Body { bytes: Vec::new(), _place: None };
+        let mut body = Body { bytes: Vec::new(), place: None };
         // The status says what is to be done, whatever becomes of the rest.
         let _ = self.read_into(&mut body, response, limit).await;
         body
@@ -135,16 +135,16 @@ impl Bodies {
             if chunk.len() > room {
                 return Err(NoBody::TooLarge { limit });
             }
-            let is_over = body._place.is_some() && placed.elapsed() > self.pace.turn;
+            let is_over = body.place.is_some() && placed.elapsed() > self.pace.turn;
             if is_over && self.waiting.load(Ordering::Relaxed) > 0 {
                 return Err(NoBody::TooSlow { received, seconds });
             }
-            if body.bytes.len() > SMALL_BYTES && body._place.is_none() {
+            if body.bytes.len() > SMALL_BYTES && body.place.is_none() {
                 // Waiting for a place is not the fault of who answers.
                 let waits = Instant::now();
                 let counted = Waiting::count(&self.waiting);
                 // It is never closed.
-                body._place = Arc::clone(&self.large).acquire_owned().await.ok();
+                body.place = Arc::clone(&self.large).acquire_owned().await.ok();
                 drop(counted);
                 began += waits.elapsed();
                 placed = Instant::now();

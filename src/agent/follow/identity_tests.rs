@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
-use uuid::Uuid;
+use serde_json::{Value, json};
 
+use super::tests::request;
 use super::*;
-use crate::agent::{ActionRequest, Asked, FakeAgents, Script, When};
+use crate::agent::{Asked, FakeAgents, Script, When};
 use crate::clock::TokioClock;
 use crate::run::{AgentId, CallError, Millis, Timestamp};
 
@@ -24,13 +24,7 @@ fn world(says: &str) -> (FakeAgents, FollowContext) {
 }
 
 async fn run(ctx: &FollowContext, start: Start<'_>) -> Result<Value, CallError> {
-    let request = ActionRequest {
-        id: Uuid::from_u128(7),
-        kind: "demo.example.com/x".to_owned(),
-        args: Value::Null,
-        created_time: START,
-        metadata: Map::new(),
-    };
+    let request = request();
     let agent = AgentId::from("web-3");
     let start = Start { agent: start.agent.or(Some(&agent)), ..start };
     run_action(ctx, AT, &request, start, || {}, async || true).await

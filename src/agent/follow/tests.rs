@@ -20,6 +20,17 @@ const FRESH: Start<'_> =
 const AGAIN: Start<'_> = Start { again: true, ..FRESH };
 const ACCEPTED: Start<'_> = Start { again: true, accepted: true, ..FRESH };
 
+/// What the agent is asked to do.
+pub(super) fn request() -> ActionRequest {
+    ActionRequest {
+        id: Uuid::from_u128(7),
+        kind: "demo.example.com/x".to_owned(),
+        args: Value::Null,
+        created_time: START,
+        metadata: Map::new(),
+    }
+}
+
 struct World {
     agents: FakeAgents,
     ctx: FollowContext,
@@ -33,13 +44,7 @@ impl World {
         let agents = FakeAgents::new(clock.clone());
         agents.add(AT, script);
         let client = Arc::new(agents.clone());
-        let request = ActionRequest {
-            id: Uuid::from_u128(7),
-            kind: "demo.example.com/x".to_owned(),
-            args: Value::Null,
-            created_time: START,
-            metadata: Map::new(),
-        };
+        let request = request();
         let ctx = FollowContext { client, clock, limits: AgentLimits::default() };
         Self { agents, ctx, request, accepted: AtomicU32::new(0) }
     }

@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, Mutex};
 
-use serde_json::{Map, Value, json};
-use uuid::Uuid;
+use serde_json::{Value, json};
 
+use super::tests::request;
 use super::*;
-use crate::agent::{ActionRequest, Asked, FakeAgents, FakeQueue, Fault, Script, When};
+use crate::agent::{Asked, FakeAgents, FakeQueue, Fault, Script, When};
 use crate::clock::TokioClock;
 use crate::run::{CallError, Millis, Notice, Timestamp};
 
@@ -50,13 +50,7 @@ impl World {
     }
 
     async fn run(&self) -> Result<Value, CallError> {
-        let request = ActionRequest {
-            id: Uuid::from_u128(7),
-            kind: "demo.example.com/x".to_owned(),
-            args: Value::Null,
-            created_time: START,
-            metadata: Map::new(),
-        };
+        let request = request();
         run_action(&self.ctx, AT, &request, FRESH, || (), async || true).await
     }
 

@@ -9,16 +9,10 @@ use std::process::ExitStatus;
 use serde_json::json;
 
 use super::json::{Measure, measure};
-use crate::playbook::MAX_JSON_DEPTH;
+use crate::agent::door::bounds::PAYLOAD;
 
 /// Bytes of JSON that a command may write: the payload that engines accept.
-pub(super) const MAX_JSON_BYTES: usize = 1024 * 1024;
-
-/// How many values it may have: engines take no more, since each takes some hundred bytes of memory.
-const MAX_JSON_VALUES: usize = 20_000;
-
-/// Bytes of a key in it: engines quote keys, and take no longer ones.
-const MAX_KEY_BYTES: usize = 1_024;
+pub(super) const MAX_JSON_BYTES: usize = PAYLOAD.bytes;
 
 /// Bytes of any other text that are kept, the first ones. One of them may take six in JSON, and the
 /// result is kept in the journal of each agent of a run.
@@ -65,9 +59,9 @@ impl Output {
 
 /// Whether engines take it as it is.
 fn is_taken(found: Measure) -> bool {
-    found.depth <= MAX_JSON_DEPTH
-        && found.values <= MAX_JSON_VALUES
-        && found.key <= MAX_KEY_BYTES
+    found.depth <= PAYLOAD.depth
+        && found.values <= PAYLOAD.values
+        && found.key <= PAYLOAD.key
         && !found.twice
 }
 
@@ -152,7 +146,7 @@ mod tests {
             let shown = String::from_utf8_lossy(written);
             assert_eq!(payload(written), expected, "{shown:?}");
         }
-        let (most, more) = (deep(MAX_JSON_DEPTH), deep(MAX_JSON_DEPTH + 1));
+        let (most, more) = (deep(PAYLOAD.depth), deep(PAYLOAD.depth + 1));
         assert!(payload(most.as_bytes()).is_array());
         assert_eq!(payload(more.as_bytes()), text(&more));
     }
@@ -166,8 +160,8 @@ mod tests {
         assert_eq!(found["stdout"].as_str().unwrap().len(), MAX_TEXT_BYTES);
 
         let list = |values: usize| format!("[{}0]", "0,".repeat(values - 2));
-        assert!(payload(list(MAX_JSON_VALUES).as_bytes()).is_array());
-        assert!(payload(list(MAX_JSON_VALUES + 1).as_bytes())["stdout"].is_string());
+        assert!(payload(list(PAYLOAD.values).as_bytes()).is_array());
+        assert!(payload(list(PAYLOAD.values + 1).as_bytes())["stdout"].is_string());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::mutants::mutant;
 use crate::run::{
     Activate, Activation, ActivationEnd, AgentSeq, Answer, Answered, AttemptKey, Call, CallError,
     CallName, Effect, FailureReason, Journal, NodeInfo, Outstanding, Pending, Perform, PluginLine,
-    RunStatus, SentAction,
+    RunStatus, SentAction, declared_over,
 };
 
 /// The most bytes of answers in one journal: a journal is one document and fits one commit.
@@ -138,8 +138,7 @@ impl Machine {
             .check_identity(&info.raw)
             .map_err(|wrong| Why::permanent(FailureReason::WrongNode, wrong.to_string()))?;
         let mut fresh = record.clone();
-        let mut attributes = info.attributes;
-        attributes.extend(record.declared.as_ref().clone());
+        let attributes = declared_over(info.attributes, &record.declared);
         (fresh.attributes, fresh.node) = (attributes.into(), info.raw.into());
         match self.with_record_scope(&fresh, |scope| require.eval_bool(scope)) {
             Ok(true) => Ok(()),

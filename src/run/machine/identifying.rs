@@ -12,7 +12,7 @@ use crate::playbook::Identity;
 use crate::run::identity::FRESH;
 use crate::run::{
     About, AgentRecord, AgentSeq, AgentState, Effect, Failure, FailureReason, Look, Looked,
-    RunStatus, Timestamp, WrongNode,
+    RunStatus, Timestamp, WrongNode, declared_over,
 };
 
 impl AgentRecord {
@@ -124,11 +124,9 @@ impl Machine {
             .check_identity(&info.raw)
             .map_err(|wrong| Why::permanent(FailureReason::WrongNode, wrong.to_string()))?;
         let is_news = record.node.is_null() || record.undecided;
-        let mut attributes = info.attributes;
-        attributes.extend(record.declared.as_ref().clone());
-        let seen_at = Some(changes.now);
         if is_news {
-            let about = About { attributes: attributes.into(), node: info.raw.into(), seen_at };
+            let attributes = declared_over(info.attributes, &record.declared).into();
+            let about = About { attributes, node: info.raw.into(), seen_at: Some(changes.now) };
             changes.about(self, seq, about);
         }
         self.note_identity(seq, at);

@@ -12,7 +12,7 @@ use super::state::Machine;
 use crate::playbook::Expr;
 use crate::run::{
     AgentId, AgentRecord, AgentState, Failure, FailureReason, Member, Snapshot, Timestamp,
-    WrongNode,
+    WrongNode, declared_over,
 };
 
 impl Standing {
@@ -56,9 +56,7 @@ impl Machine {
         }
         if member.node.is_null() {
             let said = record.map(|record| reported(&record.attributes, &record.declared));
-            let mut attributes = said.unwrap_or_default();
-            attributes.extend(member.declared.clone());
-            member.attributes = attributes;
+            member.attributes = declared_over(said.unwrap_or_default(), &member.declared);
         }
         let known = self.run.snapshot.selects(self.run.progress.stage.index, member)?;
         let (reason, message) = match (&wrong, known) {
@@ -153,8 +151,8 @@ impl Selection {
         if !member.node.is_null() {
             return false;
         }
-        let mut attributes = self.said.get(&member.agent).cloned().unwrap_or_default();
-        attributes.extend(member.declared.clone());
+        let said = self.said.get(&member.agent).cloned().unwrap_or_default();
+        let attributes = declared_over(said, &member.declared);
         let known = Member { attributes, ..member.clone() };
         matches!(self.snapshot.selects(self.stage, &known), Ok(None))
     }
