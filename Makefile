@@ -108,15 +108,19 @@ define check-wasm
 endef
 
 # The simulator: `make simulate SEED=7` plays and shows one history, `make simulate SEEDS=100000` so many
-# of them. A single one is played by what `make test` has built, many by our code as a release has it.
+# of them, from 0 or from FROM on, until one or so many FAILURES fail. A single one is played by what
+# `make test` has built, many by our code as a release has it.
 SEEDS ?= 10000
+FROM ?= 0
+FAILURES ?= 1
 
 .PHONY: simulate
 simulate: ## play many random histories; SEEDS=100000 says how many, SEED=7 repeats and shows one
 ifdef SEED
 	REPLIBOOK_SEED=$(SEED) $(CARGO) test --locked --test simulation -- --nocapture nothing_is_lost
 else
-	REPLIBOOK_SEEDS=$(SEEDS) $(BENCH_ENV) CARGO_PROFILE_DEV_DEBUG_ASSERTIONS=true \
+	REPLIBOOK_SEEDS=$(SEEDS) REPLIBOOK_SEED_FROM=$(FROM) REPLIBOOK_FAILURES=$(FAILURES) \
+		$(BENCH_ENV) CARGO_PROFILE_DEV_DEBUG_ASSERTIONS=true \
 		CARGO_PROFILE_DEV_OVERFLOW_CHECKS=true $(CARGO) test --locked --test simulation -- nothing_is_lost
 endif
 

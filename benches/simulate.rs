@@ -95,7 +95,7 @@ fn main() {
     let histories = usize::try_from(HISTORIES).unwrap();
     table.row([format!("{HISTORIES} histories, one thread"), ms(took), rate(histories, took)]);
     let start = Instant::now();
-    assert!(search(0..HISTORIES, || {}).0.is_none());
+    assert!(search(0..HISTORIES, 1, || {}).0.is_empty());
     let took = start.elapsed();
     table.row([format!("{HISTORIES} histories, all threads"), ms(took), rate(histories, took)]);
     table.print();

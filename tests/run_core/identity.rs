@@ -1,6 +1,6 @@
 //! Agents in whose place another node answers, and agents that do not answer when a stage begins.
 
-use replibook::playbook::{Expr, Identity};
+use replibook::playbook::{Expr, Identity, Membership, OnAdded, OnRemoved};
 use replibook::run::{
     AgentId, AgentState, FailureReason, Happened, Input, Look, Looked, Member, MembershipChange,
     RunStatus, Timestamp, Verb,
@@ -148,6 +148,49 @@ fn a_newcomer_that_can_not_be_selected_is_failed_or_what_the_stage_says() {
         ]
     );
     world.check_the_end();
+}
+
+fn joins(world: &mut World, member: Member) {
+    let joined = vec![member];
+    world.apply(Input::Membership(MembershipChange { joined, ..MembershipChange::default() }));
+}
+
+#[test]
+fn a_newcomer_that_may_be_selected_counts_as_selected_where_the_stage_skips_or_aborts() {
+    let [silent, wrong] = [member("new"), says("new", "web-0", "a")];
+    let other = says("new", "new", "b");
+    for (added, newcomer, state, status) in [
+        (OnAdded::Skip, silent.clone(), AgentState::Skipped, RunStatus::Done),
+        (OnAdded::Skip, wrong.clone(), AgentState::Skipped, RunStatus::Done),
+        (OnAdded::Abort, silent, AgentState::Added, RunStatus::Failed),
+        (OnAdded::Abort, wrong, AgentState::Added, RunStatus::Failed),
+        (OnAdded::Abort, other, AgentState::Skipped, RunStatus::Done),
+    ] {
+        let membership = Membership { added, removed: OnRemoved::Ignore };
+        let select = Expr::parse(ROLE).unwrap();
+        let setup = Setup { membership, ..Setup::plain(0, 0) };
+        let mut world = World::with(setup, |stage| stage.select = Some(select.clone()));
+        world.take_members(vec![says("web-0", "web-0", "a")]);
+        world.until_calls();
+        joins(&mut world, newcomer);
+        world.run_dry();
+        assert_eq!(states(&world)[1].1, state, "{added:?}");
+        assert_eq!(world.progress().status, status, "{added:?} {state}");
+    }
+}
+
+#[test]
+fn who_returns_and_says_what_the_selection_needs_is_selected_for_good() {
+    let mut world = selecting(ROLE, 0);
+    world.take_members(vec![member("web-0"), says("web-1", "web-1", "a")]);
+    world.run_dry();
+    world.choose(&Choice::Command(Verb::Retry));
+    assert!(world.records().next().unwrap().undecided);
+    let left = vec![AgentId::from("web-0")];
+    world.apply(Input::Membership(MembershipChange { left, ..MembershipChange::default() }));
+    joins(&mut world, says("web-0", "web-0", "a"));
+    assert_eq!(states(&world)[0].1, AgentState::Added);
+    assert!(!world.records().next().unwrap().undecided);
 }
 
 #[test]

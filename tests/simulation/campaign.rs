@@ -52,11 +52,16 @@ pub(crate) fn trial(plan: &Plan) -> Option<Violation> {
     })
 }
 
-/// Plays the seeds until one fails. `each` is called on every thread before it begins.
-pub(crate) fn search(seeds: Range<u64>, each: impl Fn() + Sync) -> (Option<Failure>, u64) {
+/// Plays the seeds until so many have failed, at least one, and says which those are, from the first on,
+/// and how many were played. `each` is called on every thread before it begins.
+pub(crate) fn search(
+    seeds: Range<u64>,
+    failures: usize,
+    each: impl Fn() + Sync,
+) -> (Vec<Failure>, u64) {
     let threads = thread::available_parallelism().map_or(1, Into::into).min(MAX_THREADS);
     let next = AtomicU64::new(seeds.start);
-    let failure: Mutex<Option<Failure>> = Mutex::new(None);
+    let failed: Mutex<Vec<Failure>> = Mutex::default();
     let start = Instant::now();
     let told = Mutex::new(start);
     thread::scope(|scope| {
@@ -65,15 +70,16 @@ pub(crate) fn search(seeds: Range<u64>, each: impl Fn() + Sync) -> (Option<Failu
                 each();
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    // Earlier seeds are still being played: the first failure is the one to show.
-                    if seed >= seeds.end || lock(&failure).as_ref().is_some_and(|f| f.seed < seed) {
+                    let before = lock(&failed).iter().filter(|failure| failure.seed < seed).count();
+                    // Earlier seeds are still being played: the first failures are those to show.
+                    if seed >= seeds.end || before >= failures.max(1) {
                         return;
                     }
                     if let Some(violation) = trial(&Plan::from_seed(seed)) {
-                        let mut failure = lock(&failure);
-                        if failure.as_ref().is_none_or(|known| seed < known.seed) {
-                            *failure = Some(Failure { seed, violation });
+                        if failures > 1 {
+                            say(&format!("seed {seed}: {violation:?}"));
                         }
+                        lock(&failed).push(Failure { seed, violation });
                     }
                     let mut told = lock(&told);
                     if told.elapsed() > PROGRESS {
@@ -85,8 +91,10 @@ pub(crate) fn search(seeds: Range<u64>, each: impl Fn() + Sync) -> (Option<Failu
         }
     });
     let played = next.load(Ordering::Relaxed).min(seeds.end) - seeds.start;
-    let failure = lock(&failure).take();
-    (failure, played)
+    let mut failed = std::mem::take(&mut *lock(&failed));
+    failed.sort_by_key(|failure| failure.seed);
+    failed.truncate(failures.max(1));
+    (failed, played)
 }
 
 /// How many histories there were, and how many in a second.

@@ -57,7 +57,9 @@ fn from_environment(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("found {name}={text}, expected a number")))
 }
 
-/// With `REPLIBOOK_SEED` only that one, which is shown; `REPLIBOOK_SEEDS` says how many else.
+/// With `REPLIBOOK_SEED` only that one, which is shown. Else `REPLIBOOK_SEEDS` says how many,
+/// `REPLIBOOK_SEED_FROM` from which one on, and `REPLIBOOK_FAILURES` how many have to fail until no more
+/// are played, of which the first is shown.
 #[test]
 fn nothing_is_lost_and_nothing_happens_twice() {
     if let Some(seed) = from_environment("REPLIBOOK_SEED") {
@@ -69,11 +71,14 @@ fn nothing_is_lost_and_nothing_happens_twice() {
         return;
     }
     let seeds = from_environment("REPLIBOOK_SEEDS").unwrap_or(SEEDS);
+    let from = from_environment("REPLIBOOK_SEED_FROM").unwrap_or(0);
+    let failures = from_environment("REPLIBOOK_FAILURES").unwrap_or(1);
+    let failures = usize::try_from(failures).unwrap();
     let start = Instant::now();
-    let (failure, played) = search(0..seeds, || {});
+    let (failed, played) = search(from..from.saturating_add(seeds), failures, || {});
     say(&rate(played, start));
-    if let Some(failure) = failure {
-        panic!("{}", explain(&failure));
+    if let Some(failure) = failed.first() {
+        panic!("{}", explain(failure));
     }
 }
 

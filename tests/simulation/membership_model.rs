@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use replibook::playbook::{Membership, OnAdded, OnRemoved};
-use replibook::run::{AgentId, AgentState};
+use replibook::run::{AgentId, AgentRecord, AgentState};
 
 use crate::ledger::{Check, expect};
 
@@ -37,6 +37,8 @@ pub(crate) struct MembershipModel {
     failed: BTreeSet<AgentId>,
     /// Agents that joined, and take no part in the present stage.
     skipped: BTreeSet<AgentId>,
+    /// Agents of another role that joined where that ends the run, as long as nobody knows their role.
+    unknown: BTreeSet<AgentId>,
     /// Events that say of agents which had left that they have.
     still_gone: BTreeSet<u64>,
     /// Events that say of agents which had left that they are back when a stage begins.
@@ -117,7 +119,8 @@ impl MembershipModel {
 
     /// An agent joined, for the first time or again.
     ///
-    /// One of another role than the stage selects takes no part.
+    /// One of another role than the stage selects takes no part; where it did not say its role, it may be
+    /// one whom the stage selects.
     pub(crate) fn added(&mut self, agent: &AgentId, says: &Membership, is_it: bool) -> Counts {
         let failed = self.failed.contains(agent);
         self.unseen.insert(agent.clone());
@@ -128,13 +131,29 @@ impl MembershipModel {
         }
         let is_over = failed || stay.done || left_as == Some(AgentState::Skipped);
         let counted = std::mem::take(&mut stay.counted);
-        if says.added == OnAdded::Skip || is_over || !is_it {
+        self.unknown.remove(agent);
+        if says.added == OnAdded::Abort && !is_over && !is_it {
+            self.unknown.insert(agent.clone());
+        } else if says.added == OnAdded::Skip || is_over || !is_it {
             self.skipped.insert(agent.clone());
         }
         if says.added == OnAdded::Abort && !is_over && is_it {
             self.must_end.get_or_insert_with(|| format!("{agent} joined"));
         }
         if counted { Counts::Undone } else { Counts::Nothing }
+    }
+
+    /// The record of an agent is written: whether somebody of another role joined depends on whether that
+    /// was said.
+    pub(crate) fn recorded(&mut self, record: &AgentRecord) {
+        if !self.unknown.remove(&record.agent) {
+            return;
+        }
+        if record.attributes.contains_key("role") {
+            self.skipped.insert(record.agent.clone());
+        } else {
+            self.must_end.get_or_insert_with(|| format!("{} joined", record.agent));
+        }
     }
 
     /// Of those who join and are to be skipped nobody waits to be taken in.

@@ -216,6 +216,7 @@ impl RunModel {
         } else {
             self.leaving.remove(&record.agent);
         }
+        self.members.recorded(record);
         self.records.insert(record.seq, record.clone());
         Ok(())
     }

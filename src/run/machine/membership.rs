@@ -164,6 +164,7 @@ impl Machine {
         record.declared = Arc::new(member.declared.clone());
         record.identity = member.identity;
         record.identified_at = member.identified_at(changes.now);
+        record.undecided = false;
         let about = About {
             attributes: Arc::new(member.attributes.clone()),
             node: Arc::new(member.node.clone()),
