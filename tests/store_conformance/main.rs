@@ -86,6 +86,7 @@ macro_rules! all_cases_on {
             one_document_may_have_any_size,
             commits_at_the_same_time_do_not_disturb_each_other,
             values_survive_as_they_are,
+            what_the_door_lets_in_at_its_bounds_is_read_back,
             every_kind_of_record_gets_its_finish_ts_and_the_run_last,
             stamping_goes_in_bounded_chunks,
             stamping_needs_the_lease,

@@ -19,7 +19,7 @@ pub struct Bounds {
 }
 
 /// Bytes of a key in what is kept of an answer: keys are names, and are quoted in messages.
-const KEY_BYTES: usize = 1_024;
+pub const KEY_BYTES: usize = 1_024;
 
 /// The whole answer about an action: a payload of 1 MiB, as much again for arguments, and room for the
 /// backtraces that agents put in.

@@ -26,7 +26,7 @@ async fn all(store: &dyn Store, run: RunId) -> Writes {
     }
 }
 
-async fn assert_has(store: &dyn Store, run: RunId, expected: &Writes) {
+pub(super) async fn assert_has(store: &dyn Store, run: RunId, expected: &Writes) {
     assert_eq!(format!("{:#?}", all(store, run).await), format!("{expected:#?}"));
 }
 

@@ -3,6 +3,7 @@
 mod commands;
 mod commits;
 mod damage;
+mod door;
 mod finishing;
 mod history;
 mod leases;
@@ -15,6 +16,7 @@ mod troubled;
 pub(crate) use commands::*;
 pub(crate) use commits::*;
 pub(crate) use damage::*;
+pub(crate) use door::*;
 pub(crate) use finishing::*;
 pub(crate) use history::*;
 pub(crate) use leases::*;
