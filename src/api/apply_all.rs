@@ -17,7 +17,7 @@ use super::wire::{
 use super::{apply, clusters, playbooks};
 use crate::playbook::{Kind, kind_of};
 use crate::run::Digest;
-use crate::store::{MAX_PUT, Object, Put, StoreError};
+use crate::store::{Object, Put, StoreError};
 
 const APPLY: &str = "/api/v1/apply";
 
@@ -38,11 +38,6 @@ async fn apply_all(
 ) -> Result<Json<AppliedDocuments>, ApiError> {
     let dry_run = query.take("dry_run", "true or false")?.unwrap_or(false);
     query.finish()?;
-    if documents.len() > MAX_PUT {
-        let found = documents.len();
-        let detail = format!("`documents`: found {found}, expected at most {MAX_PUT}");
-        return Err(ApiError::new(Code::BadBody, detail));
-    }
     let objects = read_all(&state, documents).await?;
     check_together(&objects)?;
     let items = match dry_run {

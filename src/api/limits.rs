@@ -80,6 +80,11 @@ pub(super) const METRICS_AGE: Duration = Duration::from_secs(10);
 /// Connections that are open at once; further ones wait to be accepted.
 pub(super) const MAX_CONNECTIONS: usize = 4_096;
 
+/// How long a connection may pass no byte. Longer than any answer takes to begin, which is
+/// [`UPLOAD_TIMEOUT`] after the request at most; an event stream says something every
+/// [`STREAM_KEEP_ALIVE`], so only who speaks no more or reads no more loses its place.
+pub(super) const MAX_IDLE: Duration = Duration::from_secs(360);
+
 /// How long requests may go on once the server is told to stop.
 pub(super) const STOP_DEADLINE: Duration = Duration::from_secs(10);
 

@@ -29,6 +29,7 @@ mod guard;
 mod health;
 mod journals;
 mod limits;
+mod listed;
 mod logs;
 mod metrics;
 mod openapi;

@@ -2,10 +2,11 @@
 
 use std::future::Future;
 use std::io;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 
-use super::limits::{MAX_CONNECTIONS, STOP_DEADLINE};
+use super::limits::{MAX_CONNECTIONS, MAX_IDLE, STOP_DEADLINE};
 use super::router::router;
 use super::state::ApiState;
 use crate::web::Limited;
@@ -14,7 +15,8 @@ use crate::web::Limited;
 ///
 /// # Flow
 /// On `shutdown` no new connection is accepted, event streams end, and requests may go on for
-/// `STOP_DEADLINE`; then this returns whatever still goes on.
+/// `STOP_DEADLINE`; then this returns whatever still goes on. A connection that passes no byte for
+/// `MAX_IDLE` is ended.
 ///
 /// # Errors
 /// What the listener says, when it can't go on. A connection that fails is its own matter.
@@ -23,9 +25,19 @@ pub async fn serve(
     state: ApiState,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
+    serve_patiently(listener, state, shutdown, MAX_IDLE).await
+}
+
+/// The same with connections that may pass no byte for so long.
+async fn serve_patiently(
+    listener: TcpListener,
+    state: ApiState,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+    max_idle: Duration,
+) -> io::Result<()> {
     let stopping = state.stopping.clone();
     let signal = stopping.clone();
-    let listener = Limited::new(listener, MAX_CONNECTIONS);
+    let listener = Limited::new(listener, MAX_CONNECTIONS).idle_for(max_idle);
     let server = axum::serve(listener, router(state)).with_graceful_shutdown(async move {
         shutdown.await;
         signal.cancel();
@@ -42,4 +54,53 @@ pub async fn serve(
 async fn deadline(stopping: tokio_util::sync::CancellationToken) {
     stopping.cancelled().await;
     tokio::time::sleep(STOP_DEADLINE).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    use super::*;
+    use crate::agent::platform::FakePlatforms;
+    use crate::api::limits::{STREAM_KEEP_ALIVE, UPLOAD_TIMEOUT};
+    use crate::clock::SystemClock;
+    use crate::driver::{Followers, Signals};
+    use crate::plugin::{HostConfig, PluginHost};
+    use crate::store::{MemoryStore, StoreOptions};
+
+    fn state() -> ApiState {
+        let clock = Arc::new(SystemClock);
+        let store = Arc::new(MemoryStore::new(StoreOptions::default(), clock.clone()));
+        let platforms = Arc::new(FakePlatforms::new(clock.clone()));
+        let followers = Followers::new(platforms, store.clone(), clock.clone());
+        let config = HostConfig { threads: Some(1), ..HostConfig::default() };
+        let plugins = PluginHost::start(config).unwrap();
+        ApiState::new(store, plugins, Signals::new(), followers, clock)
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_passes_nothing_is_ended_and_no_request_is() {
+        assert!(MAX_IDLE > UPLOAD_TIMEOUT && MAX_IDLE > STREAM_KEEP_ALIVE);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let idle = Duration::from_millis(50);
+        let served = serve_patiently(listener, state(), std::future::pending(), idle);
+        let served = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(served));
+        // One that never speaks, one that stops in the middle, and one whose request is over.
+        for (says, hears) in [
+            ("", ""),
+            ("GET /healthz HTTP/1.1\r\nhost: loc", ""),
+            ("GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n", "HTTP/1.1 200"),
+        ] {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            client.write_all(says.as_bytes()).await.unwrap();
+            let mut heard = String::new();
+            client.read_to_string(&mut heard).await.unwrap();
+            assert!(heard.starts_with(hears), "{says:?}: {heard:?}");
+        }
+        drop(served);
+    }
 }

@@ -8,12 +8,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::listed::at_most;
 use crate::playbook::{PluginInfo, PluginPin, Problem, Vcs};
 use crate::run::{
     Abandoned, AgentId, AgentState, CommandId, CommandOutcome, Digest, Gone, Journal, LastAnswer,
     MassAbsence, Millis, PassedOver, RetryOf, RunId, RunStatus, SentAction, Silent, Source,
     StatusReason, Timestamp, TroubleCode, Verb,
 };
+use crate::store::MAX_PUT;
 
 /// A page of a list.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -62,6 +64,8 @@ pub struct ApplyCluster {
 #[serde(deny_unknown_fields)]
 pub struct ApplyDocuments {
     /// The documents, at most 100. Of two clusters of one name the later one counts.
+    #[serde(deserialize_with = "at_most::<_, _, MAX_PUT>")]
+    #[schemars(extend("maxItems" = MAX_PUT))]
     pub documents: Vec<ApplyDocument>,
 }
 
