@@ -94,11 +94,15 @@ pub(crate) mod chosen {
         UnsentAssumed,
         /// An attempt does again what ended well late.
         LateResultIgnored,
+        /// An agent that refuses to say anything of its node is asked again, as if it did not answer.
+        RefusalIsSilence,
+        /// That an agent gave a strategy no answer is not forgotten when all answer again.
+        UnheardKept,
     }
 
     impl Mutant {
         /// All of them.
-        pub const ALL: [Self; 31] = [
+        pub const ALL: [Self; 33] = [
             Self::PerformBeforeCommit,
             Self::TornCommit,
             Self::PostWithoutLook,
@@ -130,6 +134,8 @@ pub(crate) mod chosen {
             Self::SettledTooSoon,
             Self::UnsentAssumed,
             Self::LateResultIgnored,
+            Self::RefusalIsSilence,
+            Self::UnheardKept,
         ];
     }
 

@@ -144,6 +144,12 @@ impl AgentError {
         }
     }
 
+    /// Whether whoever answers does not let us in (401, 403). No restart of a node mends that: what stands
+    /// before one answers otherwise meanwhile.
+    pub const fn is_denial(&self) -> bool {
+        matches!(self, Self::Refused { status: 401 | 403, .. })
+    }
+
     /// Whether the request may have reached the agent and taken effect.
     pub const fn may_have_taken_effect(&self) -> bool {
         match self {

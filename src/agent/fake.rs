@@ -35,6 +35,7 @@ struct FakeAgent {
     latency: Millis,
     unreachable_until: Option<Timestamp>,
     garbled_until: Option<Timestamp>,
+    refuses: Option<u16>,
     faults: VecDeque<Fault>,
     node_id: Option<String>,
     status: String,
@@ -69,6 +70,7 @@ impl FakeAgents {
             latency: Millis(0),
             unreachable_until: None,
             garbled_until: None,
+            refuses: None,
             faults: VecDeque::new(),
             node_id: None,
             status: "HEALTHY".to_owned(),
@@ -117,6 +119,11 @@ impl FakeAgents {
     /// Gives answers to looks, and about the node, that can't be read until then.
     pub fn set_garbled_until(&self, address: &str, until: Timestamp) {
         self.change(address, |agent| agent.garbled_until = Some(until));
+    }
+
+    /// Refuses to say anything about the node, with this HTTP status; none: says it.
+    pub fn set_refuses(&self, address: &str, status: Option<u16>) {
+        self.change(address, |agent| agent.refuses = status);
     }
 
     /// Changes which node it says that it is; it says none before that.
@@ -274,6 +281,10 @@ impl AgentClient for FakeAgents {
 
     async fn node(&self, address: &str) -> Result<NodeInfo, AgentError> {
         self.reach(address, Asked::Node).await?;
+        if let Some(status) = self.ask(address, |agent| agent.refuses)? {
+            let (address, message) = (address.to_owned(), "not for you".to_owned());
+            return Err(AgentError::Refused { address, status, message });
+        }
         let node = self.ask(address, |agent| NodeInfo {
             status: agent.status.clone(),
             attributes: agent.attributes.clone(),

@@ -152,11 +152,13 @@ fn cluster_gone(run: RunId, cluster: &str) -> ApiError {
 /// those don't tell, whoever drives the new run finds out.
 async fn has_such(state: &ApiState, run: &Run, retry: &RetryOf) -> Result<bool, ApiError> {
     let progress = &run.progress;
-    let only_failed = retry.failed && !retry.skipped;
+    let takes_failed = retry.failed;
+    let but_failed = RetryOf { failed: false, ..*retry };
     let worth_a_look = |state: AgentState| {
         // Without a failure none was skipped because of one.
-        let left_out = state == AgentState::Skipped && only_failed && progress.failures == 0;
-        retry.may_take(state) && progress.count(state) > 0 && !left_out
+        let may_have_failed = state != AgentState::Skipped || progress.failures > 0;
+        let looks = but_failed.may_take(state, progress) || takes_failed && may_have_failed;
+        retry.may_take(state, progress) && progress.count(state) > 0 && looks
     };
     let mut pages = 0;
     for agents in AgentState::ALL {
@@ -170,7 +172,7 @@ async fn has_such(state: &ApiState, run: &Run, retry: &RetryOf) -> Result<bool, 
             }
             pages += 1;
             let page = state.store.records(run.id(), Some(agents), after, MAX_PAGE).await?;
-            if page.iter().any(|record| retry.takes(record)) {
+            if page.iter().any(|record| retry.takes(record, progress)) {
                 return Ok(true);
             }
             after = page.last().map(|record| record.seq);

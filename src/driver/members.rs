@@ -9,11 +9,13 @@ use tokio::sync::mpsc;
 
 use super::World;
 use super::discovery::Following;
+use crate::agent::AgentError;
+use crate::mutants::mutant;
 use crate::playbook::json_depth_ok;
 use crate::run::{
-    About, AgentId, AskAgain, Gone, Input, KnownAgent, Looked, Member, Members, Membership, Millis,
-    NodeInfo, Refreshed, RetryOf, Selection, Snapshot, Source, Timestamp, Unanswered,
-    declared_over, in_order,
+    About, AgentId, AskAgain, FailureReason, Gone, Input, KnownAgent, Looked, Member, Members,
+    Membership, Millis, NodeInfo, Refreshed, Refusal, RetryOf, Selection, Snapshot, Source,
+    Timestamp, Unanswered, declared_over, in_order,
 };
 use crate::store::{MAX_PAGE, StoreError};
 
@@ -205,16 +207,17 @@ fn twice(wait: Millis) -> Millis {
 
 /// The agents of a finished run that are gone over again.
 async fn agents_of(world: &World, of: &RetryOf) -> Result<BTreeSet<AgentId>, String> {
-    if answered(world, || world.store.run(of.run)).await?.is_none() {
+    let Some(run) = answered(world, || world.store.run(of.run)).await? else {
         return Err(format!("run {}, whose agents it goes over again, is gone", of.run));
-    }
+    };
     let mut wanted = BTreeSet::new();
     let mut after = None;
     loop {
         let page = answered(world, || world.store.records(of.run, None, after, MAX_PAGE)).await?;
         after = page.last().map(|record| record.seq);
         let is_last = page.len() < MAX_PAGE as usize;
-        wanted.extend(page.into_iter().filter(|record| of.takes(record)).map(|r| r.agent));
+        let taken = page.into_iter().filter(|record| of.takes(record, &run.progress));
+        wanted.extend(taken.map(|record| record.agent));
         if is_last {
             return Ok(wanted);
         }
@@ -243,9 +246,10 @@ fn json_bytes(value: &impl serde::Serialize) -> usize {
 pub(super) async fn ask(world: &World, id: AgentId, agent: Arc<KnownAgent>) -> Member {
     // Before: an engine that stood still must not take an old answer for a new one.
     let (asked_at, identity) = (Some(world.clock.now()), agent.identity);
-    let (reported, node) = match look(world, &agent.address).await {
-        Looked::Says(info) => (info.attributes, info.raw),
-        Looked::Unreadable(_) | Looked::Silent(_) => (Map::new(), Value::Null),
+    let (reported, node, refusal) = match look(world, &agent.address).await {
+        Looked::Says(info) => (info.attributes, info.raw, None),
+        Looked::Refused(refusal) => (Map::new(), Value::Null, Some(refusal)),
+        Looked::Silent(_) => (Map::new(), Value::Null, None),
     };
     let attributes = declared_over(reported, &agent.attributes);
     let (address, declared) = (agent.address.clone(), agent.attributes.clone());
@@ -253,7 +257,7 @@ pub(super) async fn ask(world: &World, id: AgentId, agent: Arc<KnownAgent>) -> M
         true => (attributes, node),
         false => (declared.clone(), status_alone(&id, &node)),
     };
-    Member { agent: id, address, attributes, declared, node, asked_at, identity }
+    Member { agent: id, address, attributes, declared, node, asked_at, identity, refusal }
 }
 
 /// What the agent at `address` says about its node, if it does so in time.
@@ -262,12 +266,26 @@ pub(super) async fn look(world: &World, address: &str) -> Looked {
         biased;
         answer = world.agents.node(address) => match answer {
             Ok(info) => Looked::Says(Box::new(info)),
-            Err(error) if error.retryable() => Looked::Silent(error.to_string()),
-            Err(error) => Looked::Unreadable(error.to_string()),
+            Err(error) => not_said(&error),
         },
         () = world.clock.sleep(PATIENCE) => {
             Looked::Silent(format!("{address} did not answer within {} s", PATIENCE.as_secs()))
         }
+    }
+}
+
+/// What a look without success says: what will be refused again, or can't be read, is an answer.
+fn not_said(error: &AgentError) -> Looked {
+    let message = error.to_string();
+    let refused = |reason, message| Looked::Refused(Refusal { reason, message });
+    match error {
+        AgentError::Refused { .. } if mutant!(RefusalIsSilence) => Looked::Silent(message),
+        AgentError::Refused { .. } => refused(FailureReason::Refused, message),
+        AgentError::Malformed { .. } => refused(FailureReason::Malformed, message),
+        AgentError::Connect { .. }
+        | AgentError::NoAnswer { .. }
+        | AgentError::Broken { .. }
+        | AgentError::WrongNode(_) => Looked::Silent(message),
     }
 }
 
@@ -308,11 +326,15 @@ pub(super) async fn refresh(world: &World, agents: Vec<AskAgain>) -> Input {
 
 async fn ask_again(world: &World, asked: AskAgain) -> Refreshed {
     let AskAgain { seq: agent, agent: id, address, attributes: known, declared } = asked;
+    let asked_at = world.clock.now();
     let looked = look(world, &address).await;
     let seen_at = Some(world.clock.now());
-    let Looked::Says(info) = looked else {
-        let about = About { attributes: known, node: Arc::default(), seen_at };
-        return Refreshed { agent, about };
+    let info = match looked {
+        Looked::Says(info) => info,
+        Looked::Refused(Refusal { message, .. }) | Looked::Silent(message) => {
+            let about = About { attributes: known, node: Arc::default(), seen_at };
+            return Refreshed { agent, about, silence: Some((asked_at, message)) };
+        }
     };
     let NodeInfo { attributes, raw, .. } = *info;
     let attributes = declared_over(attributes, &declared);
@@ -320,5 +342,5 @@ async fn ask_again(world: &World, asked: AskAgain) -> Refreshed {
         true => About { attributes: attributes.into(), node: raw.into(), seen_at },
         false => About { attributes: known, node: status_alone(&id, &raw).into(), seen_at },
     };
-    Refreshed { agent, about }
+    Refreshed { agent, about, silence: None }
 }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::agent_record::{AgentRecord, FailureReason};
+use super::agent_record::AgentRecord;
 use super::ids::{AgentId, AgentSeq, Digest, RunId};
 use super::membership::MassAbsence;
-use super::notice::Silent;
+use super::notice::{Silent, Unheard};
 use super::outcome::{Gone, PassedOver};
+use super::retry_of::RetryOf;
 use super::status::{AgentState, RunStatus};
 use super::time::{Millis, Timestamp};
 use crate::playbook::{Concurrency, Expr, ExprError, Playbook, Scope, Stage};
@@ -49,61 +50,6 @@ pub struct Snapshot {
     pub started_by: Option<String>,
     /// When it was created.
     pub created_at: Timestamp,
-}
-
-/// Which agents of a finished run are gone over again. At least one kind is chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct RetryOf {
-    /// The finished run.
-    pub run: RunId,
-    /// Those that failed in any of its stages.
-    pub failed: bool,
-    /// Those that were skipped in its last stage.
-    pub skipped: bool,
-    /// Those that were not started, or were cut off.
-    pub unfinished: bool,
-}
-
-impl RetryOf {
-    /// Whether an agent that a finished run left in `state` may be one of these: [`Self::takes`] of
-    /// its record says whether it is.
-    pub const fn may_take(&self, state: AgentState) -> bool {
-        match state {
-            AgentState::Failed => self.failed || self.unfinished,
-            AgentState::Skipped => self.failed || self.skipped,
-            AgentState::Pending | AgentState::Running | AgentState::Added => self.unfinished,
-            AgentState::Done | AgentState::Removed => false,
-        }
-    }
-
-    /// Whether it takes the agent with this record of the finished run.
-    pub fn takes(&self, record: &AgentRecord) -> bool {
-        let cut_off = record.error.as_ref().is_some_and(|f| f.reason == FailureReason::Cancelled);
-        let failed_before = record.removed_from == Some(AgentState::Failed)
-            || record.past.iter().any(|past| past.state == AgentState::Failed);
-        match record.state {
-            AgentState::Failed if cut_off => self.unfinished,
-            AgentState::Failed => self.failed,
-            AgentState::Skipped if failed_before => self.failed,
-            AgentState::Skipped => self.skipped,
-            AgentState::Pending | AgentState::Running | AgentState::Added => self.unfinished,
-            AgentState::Done | AgentState::Removed => false,
-        }
-    }
-}
-
-impl std::fmt::Display for RetryOf {
-    /// The kinds that are chosen, in words: `failed and skipped`.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let kinds =
-            [(self.failed, "failed"), (self.skipped, "skipped"), (self.unfinished, "unfinished")];
-        let chosen: Vec<_> = kinds.iter().filter(|(is, _)| *is).map(|(_, word)| *word).collect();
-        match chosen.as_slice() {
-            [] => f.write_str("no"),
-            [all @ .., last] if !all.is_empty() => write!(f, "{} and {last}", all.join(", ")),
-            [only, ..] => f.write_str(only),
-        }
-    }
 }
 
 impl Snapshot {
@@ -267,6 +213,11 @@ impl Progress {
         }
     }
 
+    /// Whether the run is, or ended, between two stages: the next one takes agents in, and has not begun.
+    pub const fn is_between_stages(&self) -> bool {
+        self.stage.entering
+    }
+
     /// Number of agent records in `state`.
     pub fn count(&self, state: AgentState) -> u32 {
         self.counts.get(&state).copied().unwrap_or(0)
@@ -289,6 +240,9 @@ pub struct StageProgress {
     /// Agents that the strategy wants asked about their nodes before it is asked the next time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refresh: Vec<AgentSeq>,
+    /// Agents that gave no good answer when that was done last.
+    #[serde(default, skip_serializing_if = "Unheard::is_nobody")]
+    pub unheard: Unheard,
     /// Decisions in a row that neither started an agent nor left one out.
     pub idle: u32,
     /// Failures in this stage that count for the budget.
@@ -390,8 +344,11 @@ pub enum ReasonCode {
     StrategyAborted,
     /// Another run comes first on the cluster.
     ClusterBusy,
-    /// The cluster, its agents or the selection of the stage could not be worked out.
+    /// The cluster or its agents could not be worked out.
     StartFailed,
+    /// An expression of the playbook has no value where the run needs one: the selection of a stage, or an
+    /// argument of its strategy.
+    ExpressionFailed,
     /// An agent joined or left, and the stage aborts the run then.
     MembershipChanged,
     /// Too many members of the cluster are absent at once.
@@ -415,66 +372,4 @@ pub struct Loaded {
     pub records: Vec<super::AgentRecord>,
     /// The journals of the attempts that are going on.
     pub journals: Vec<super::Journal>,
-}
-
-#[cfg(test)]
-mod tests {
-    use uuid::Uuid;
-
-    use super::*;
-    use crate::run::{AgentId, Failure, PastStage};
-
-    fn record(state: AgentState) -> AgentRecord {
-        let (run, agent) = (RunId(Uuid::nil()), AgentId::from("node-1"));
-        AgentRecord { state, ..AgentRecord::new(run, AgentSeq(0), agent, String::new(), 1) }
-    }
-
-    fn failed(reason: FailureReason) -> AgentRecord {
-        let (message, step) = (String::new(), "restart".to_owned());
-        let error = Some(Failure { reason, message, step, at: Timestamp::from_millis(0) });
-        AgentRecord { error, ..record(AgentState::Failed) }
-    }
-
-    fn failed_before() -> AgentRecord {
-        let past = PastStage {
-            stage: 0,
-            state: AgentState::Failed,
-            batch: None,
-            error: None,
-            skip_reason: None,
-            started_at: None,
-            ended_at: None,
-        };
-        AgentRecord { past: vec![past], ..record(AgentState::Skipped) }
-    }
-
-    #[test]
-    fn each_agent_is_of_one_kind_and_what_is_taken_may_be() {
-        let cases = [
-            (failed(FailureReason::ActionFailed), "failed"),
-            (failed(FailureReason::Cancelled), "unfinished"),
-            (failed_before(), "failed"),
-            (record(AgentState::Skipped), "skipped"),
-            (record(AgentState::Pending), "unfinished"),
-            (record(AgentState::Running), "unfinished"),
-            (record(AgentState::Added), "unfinished"),
-            (record(AgentState::Done), "no"),
-            (record(AgentState::Removed), "no"),
-        ];
-        let none =
-            RetryOf { run: RunId(Uuid::nil()), failed: false, skipped: false, unfinished: false };
-        let kinds = [
-            RetryOf { failed: true, ..none },
-            RetryOf { skipped: true, ..none },
-            RetryOf { unfinished: true, ..none },
-        ];
-        for (record, kind) in cases {
-            for retry in kinds {
-                assert_eq!(retry.takes(&record), retry.to_string() == kind, "{record:?} {retry}");
-                assert!(retry.may_take(record.state) || !retry.takes(&record), "{record:?}");
-            }
-        }
-        let all = RetryOf { failed: true, skipped: true, unfinished: true, ..none };
-        assert_eq!(all.to_string(), "failed, skipped and unfinished");
-    }
 }

@@ -20,6 +20,7 @@ mod machine;
 mod membership;
 mod notice;
 mod outcome;
+mod retry_of;
 mod roster_at;
 mod start;
 mod status;
@@ -38,7 +39,7 @@ pub use decision::{
     MAX_ROSTER_PAGE, MAX_START, Next, PlanInput, Roster,
 };
 pub use document::{
-    Loaded, PlannedNext, Progress, ReasonCode, RetryOf, Run, Snapshot, StageProgress, StatusReason,
+    Loaded, PlannedNext, Progress, ReasonCode, Run, Snapshot, StageProgress, StatusReason,
     Unanswered,
 };
 pub use history::{Asked, Happened, LogLevel, LogLine, PluginLine, RunEvent};
@@ -57,15 +58,16 @@ pub use membership::{
     MAX_ATTRIBUTE_CHARS, MAX_CHANGED, MAX_FOUND, MAX_TOLD, MassAbsence, Members, Membership,
     MembershipChange, Outcome, Phase, PlatformNode, Source, difference, in_order,
 };
-pub use notice::{Notice, Silent};
+pub use notice::{Notice, Silent, Unheard, UnheardAgent};
 pub use outcome::{Gone, MAX_NAMED, PassedOver, outcomes};
+pub use retry_of::RetryOf;
 pub use roster_at::{Before, HistoryError, InfoChange, RosterAt};
 pub use start::{new_retry, new_run};
 pub use status::{AgentState, RunStatus, UnknownWord};
 pub use time::{Millis, Timestamp, TimestampError};
 pub use transition::{
     Activate, Activation, ActivationEnd, AskAgain, Effect, Input, Look, Looked, Member, Perform,
-    PlanFailure, Refreshed, Transition, Writes,
+    PlanFailure, Refreshed, Refusal, Transition, Writes,
 };
 pub use trouble::{
     Abandoned, FIRST_REST, LONGEST_REST, MAX_TROUBLE, Trouble, TroubleCode, trouble_message,

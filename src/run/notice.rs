@@ -53,6 +53,33 @@ impl Notice {
     }
 }
 
+/// The agents that gave no good answer when they were asked about their nodes for a strategy last.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Unheard {
+    /// How many.
+    pub agents: u32,
+    /// A few of them, those that have been silent for longest first.
+    pub some: Vec<UnheardAgent>,
+}
+
+impl Unheard {
+    /// Whether all agents answered.
+    pub fn is_nobody(&self) -> bool {
+        self.agents == 0
+    }
+}
+
+/// One of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct UnheardAgent {
+    /// The agent.
+    pub agent: AgentId,
+    /// When the first of the requests was sent that got no good answer.
+    pub since: Timestamp,
+    /// What came of the last one, for people.
+    pub message: String,
+}
+
 /// The agents of a run that have a call in flight and give no good answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Silent {

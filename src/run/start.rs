@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::document::{Progress, ReasonCode, RetryOf, Run, Snapshot, StatusReason};
+use super::document::{Progress, ReasonCode, Run, Snapshot, StatusReason};
 use super::history::{Happened, RunEvent};
 use super::ids::RunId;
+use super::retry_of::RetryOf;
 use super::status::RunStatus;
 use super::time::Timestamp;
 use crate::playbook::{Approval, Playbook};

@@ -124,6 +124,19 @@ pub struct Member {
     pub asked_at: Option<Timestamp>,
     /// Whether what answers at the address has to be the agent.
     pub identity: Identity,
+    /// Why there is no answer where it would be the same each time; none where it answered, or where
+    /// nothing did.
+    pub refusal: Option<Refusal>,
+}
+
+/// Something answered at an agent's address, and said nothing about the node: who asks again is answered the
+/// same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// `refused` or `malformed`.
+    pub reason: FailureReason,
+    /// What was answered, with the address and the status, for people.
+    pub message: String,
 }
 
 /// One look at an agent's node before its next step.
@@ -146,8 +159,8 @@ pub struct Look {
 pub enum Looked {
     /// It answered.
     Says(Box<NodeInfo>),
-    /// It answered something that says nothing about its node; with what happened, for people.
-    Unreadable(String),
+    /// It answered, and says nothing about its node.
+    Refused(Refusal),
     /// No answer came; with what happened, for people.
     Silent(String),
 }
@@ -175,6 +188,8 @@ pub struct Refreshed {
     /// What is known now. Of an agent that did not answer the node is null, and the attributes are
     /// what they were.
     pub about: About,
+    /// Of an agent that gave no good answer: when it was asked, and what came instead, for people.
+    pub silence: Option<(Timestamp, String)>,
 }
 
 /// Why a strategy gave no decision.

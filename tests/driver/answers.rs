@@ -78,6 +78,37 @@ async fn an_agent_that_stays_down_takes_part_as_unreachable() {
     }
 }
 
+/// Whoever asks again is answered the same.
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_refuses_to_say_takes_part_as_refused_at_once() {
+    for (status, reason) in [
+        (Some(401), FailureReason::Refused),
+        (Some(403), FailureReason::Refused),
+        (Some(404), FailureReason::Refused),
+        (None, FailureReason::Malformed),
+    ] {
+        let scene = scene(3).await;
+        let start = scene.now();
+        scene.agents.set_refuses(&address(1), status);
+        if status.is_none() {
+            scene.agents.set_garbled_until(&address(1), start.plus(Millis::from_secs(100_000)));
+        }
+        let run = scene.start_playbook(&playbook(GUARDED, 1)).await.unwrap();
+        let engine = scene.engine("engine-1");
+        let done = scene.until_final(run).await;
+        assert_eq!(done.progress.status, RunStatus::Done);
+        let took = scene.now().since(start);
+        assert!(took < Millis::from_secs(20), "{took:?}");
+        let record = &records(&scene, run).await[1];
+        let error = record.error.as_ref().unwrap();
+        assert_eq!((record.state, error.reason), (AgentState::Failed, reason));
+        let told = status.map(|status| format!("{} answered {status}: ", address(1)));
+        assert!(error.message.starts_with(told.as_deref().unwrap_or(&address(1))), "{error:?}");
+        assert_eq!(scene.executions(), [1, 0, 1]);
+        engine.stop().await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn half_of_a_large_cluster_that_is_down_costs_one_patience_and_not_many() {
     let count = 2_000;

@@ -3,7 +3,7 @@
 use replibook::playbook::{Expr, Identity, Membership, OnAdded, OnRemoved};
 use replibook::run::{
     AgentId, AgentState, FailureReason, Happened, Input, Look, Looked, Member, MembershipChange,
-    RunStatus, Timestamp, Verb,
+    Refusal, RunStatus, Timestamp, Verb,
 };
 use serde_json::json;
 
@@ -96,6 +96,45 @@ fn who_does_not_answer_is_unreachable_where_the_selection_needs_it() {
         let unreachable = (state == AgentState::Failed).then_some(FailureReason::Unreachable);
         assert_eq!(*reason, unreachable, "{select}");
         assert_eq!(world.progress().failures, u32::from(unreachable.is_some()), "{select}");
+    }
+}
+
+#[test]
+fn who_refuses_to_say_fails_for_that_where_the_selection_needs_it() {
+    for reason in [FailureReason::Refused, FailureReason::Malformed] {
+        let message = "http://127.0.0.1:1 answered 401: who are you?".to_owned();
+        let refuses = |agent: &str| {
+            let refusal = Some(Refusal { reason, message: message.clone() });
+            Member { refusal, ..member(agent) }
+        };
+        let mut world = selecting(ROLE, 1);
+        world.take_members(vec![refuses("web-0"), says("web-1", "web-1", "a")]);
+        world.run_dry();
+        assert_eq!(states(&world)[0].1, AgentState::Failed);
+        let error = world.records().next().unwrap().error.clone().unwrap();
+        assert_eq!((error.reason, error.message), (reason, message.clone()));
+        assert_eq!(world.progress().status, RunStatus::Done, "within the budget");
+
+        // Where it is not needed it takes part.
+        let mut world = selecting("agent.id == 'web-0'", 0);
+        world.take_members(vec![refuses("web-0")]);
+        world.run_dry();
+        assert_eq!(states(&world)[0].1, AgentState::Done);
+
+        // Put back by a person it refuses again.
+        let mut world = selecting(ROLE, 0);
+        world.take_members(vec![member("web-0")]);
+        world.run_dry();
+        assert_eq!(states(&world)[0].2, Some(FailureReason::Unreachable));
+        world.choose(&Choice::Command(Verb::Retry));
+        world.choose(&Choice::Command(Verb::Resume));
+        world.until_look();
+        let key = world.records().next().unwrap().present_attempt();
+        let looked = Looked::Refused(Refusal { reason, message: message.clone() });
+        let address = "http://127.0.0.1:1".to_owned();
+        let at = Timestamp::from_millis(0);
+        world.apply(Input::Looked(Look { key, address, at, looked, identity: None }));
+        assert_eq!(states(&world)[0].2, Some(reason));
     }
 }
 

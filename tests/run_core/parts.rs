@@ -171,6 +171,7 @@ pub(crate) fn member(agent: &str) -> Member {
         node: Value::Null,
         asked_at: None,
         identity: Identity::Check,
+        refusal: None,
     }
 }
 

@@ -82,7 +82,7 @@ pub(crate) fn answers(agents: Vec<AskAgain>, now: Timestamp, badly: bool) -> Inp
             let node = json!({"node_status": "HEALTHY", "looked": now.as_millis()});
             About { attributes: attributes.into(), node: node.into(), seen_at }
         };
-        Refreshed { agent: asked.seq, about }
+        Refreshed { agent: asked.seq, about, silence: None }
     };
     Input::Refreshed(agents.into_iter().map(answer).collect())
 }
@@ -133,6 +133,68 @@ fn a_paused_run_asks_again_when_it_goes_on() {
     world.run_dry();
     assert_eq!(world.progress().status, RunStatus::Done);
     world.check_the_end();
+}
+
+/// Answers of which those of `silent` are none, asked at that second.
+fn some_answer(world: &World, silent: &[&str], second: i64) -> Input {
+    let found = world.effects().find_map(|effect| match effect {
+        Effect::Refresh(agents) => Some(agents.clone()),
+        _ => None,
+    });
+    let asked = found.unwrap();
+    let is_silent: Vec<_> = asked.iter().map(|a| silent.contains(&a.agent.as_str())).collect();
+    let now = Timestamp::from_millis(second * 1_000);
+    let Input::Refreshed(mut answers) = answers(asked, now, false) else { panic!() };
+    for (answer, _) in answers.iter_mut().zip(is_silent).filter(|(_, is_silent)| *is_silent) {
+        answer.about.node = Value::Null.into();
+        answer.silence = Some((now, format!("no answer at {second}")));
+    }
+    Input::Refreshed(answers)
+}
+
+#[test]
+fn who_gives_a_strategy_no_answer_is_named_since_when_until_it_does_or_nobody_asks() {
+    let mut world = World::new(Setup::plain(6, 0));
+    world.start();
+    let wish = |world: &mut World, most: u32| {
+        world.decide_to(|decision, machine| {
+            decision.start.clear();
+            decision.next = Next::WaitUntil(Timestamp::from_millis(0));
+            decision.refresh = Roster::page(machine, AgentState::Pending, None, most);
+        });
+        let told = world.progress().stage.unheard.clone();
+        world.wake();
+        told
+    };
+    let told = |world: &World| {
+        let unheard = &world.progress().stage.unheard;
+        let named = unheard.some.iter().map(|agent| {
+            (agent.agent.to_string(), agent.since.as_millis() / 1_000, agent.message.clone())
+        });
+        (unheard.agents, named.collect::<Vec<_>>())
+    };
+    let named =
+        |agent: &str, since, at: i64| (agent.to_owned(), since, format!("no answer at {at}"));
+    wish(&mut world, 6);
+    let answers = some_answer(&world, &["node-3"], 10);
+    world.answer_refresh(answers);
+    assert_eq!(told(&world), (1, vec![named("node-3", 10, 10)]));
+    assert_eq!(wish(&mut world, 6).agents, 1, "it is asked again");
+    let all = ["node-0", "node-1", "node-2", "node-3", "node-4", "node-5"];
+    let answers = some_answer(&world, &all, 20);
+    world.answer_refresh(answers);
+    let (agents, some) = told(&world);
+    assert_eq!((agents, some.len(), &some[0]), (6, 4, &named("node-3", 10, 20)));
+    assert!(some[1..].iter().all(|(_, since, _)| *since == 20), "{some:?}");
+    wish(&mut world, 6);
+    let answers = some_answer(&world, &["node-0"], 30);
+    world.answer_refresh(answers);
+    assert_eq!(told(&world), (1, vec![named("node-0", 20, 30)]));
+    world.decide_to(|decision, _| {
+        decision.start.clear();
+        decision.next = Next::WaitUntil(Timestamp::from_millis(0));
+    });
+    assert_eq!(told(&world), (0, vec![]), "nobody asks it any more");
 }
 
 #[test]

@@ -1,8 +1,13 @@
 //! Stages one after another, and budgets over them.
 
-use replibook::run::{AgentState, Effect, Happened, PastStage, ReasonCode, RunStatus, Verb};
+use replibook::playbook::{Expr, Template};
+use replibook::run::{
+    AgentState, Effect, Happened, Member, PastStage, ReasonCode, RetryOf, RunId, RunStatus, Verb,
+};
+use serde_json::json;
+use uuid::Uuid;
 
-use crate::parts::Setup;
+use crate::parts::{Setup, member};
 use crate::world::{Choice, World};
 
 fn stages(world: &World) -> Vec<(String, u32)> {
@@ -123,6 +128,48 @@ fn a_stage_whose_agents_can_not_be_worked_out_pauses_the_run_until_it_is_resumed
     world.choose(&Choice::Command(Verb::Resume));
     world.run_dry();
     assert_eq!(world.progress().status, RunStatus::Done);
+}
+
+#[test]
+fn an_expression_without_a_value_pauses_the_run_as_one_that_only_a_new_version_mends() {
+    let select = Expr::parse("agent.attributes.role == 'a'").unwrap();
+    let setup = Setup { stages: 2, ..Setup::plain(3, 0) };
+    let mut world = World::with(setup, |stage| {
+        stage.select = (stage.name == "stage-1").then(|| select.clone());
+    });
+    let says = |n: usize| {
+        let node = json!({"node_id": format!("node-{n}"), "node_status": "HEALTHY"});
+        Member { node, ..member(&format!("node-{n}")) }
+    };
+    world.take_members((0..3).map(says).collect());
+    world.take_later((0..3).map(says).collect());
+    world.run_dry();
+    let paused = |world: &World| {
+        assert_eq!(world.progress().status, RunStatus::Paused);
+        let reason = world.progress().reason.clone().unwrap();
+        assert_eq!(reason.code, ReasonCode::ExpressionFailed);
+        reason.message
+    };
+    let message = paused(&world);
+    let begin = "failed to begin stage stage-1: failed to select agents: agent node-0: ";
+    assert!(message.starts_with(begin), "{message}");
+    world.choose(&Choice::Command(Verb::Cancel));
+    world.run_dry();
+    assert_eq!(world.progress().status, RunStatus::Cancelled);
+    let run = RunId(Uuid::nil());
+    let retry = RetryOf { run, failed: false, skipped: false, unfinished: true };
+    let taken = world.records().filter(|record| retry.takes(record, world.progress())).count();
+    assert_eq!(taken, 3, "the second stage came to nobody");
+
+    let with = Template::parse(json!({"batch": "${{ params.batch }}"})).unwrap();
+    let mut world = World::with(Setup::plain(3, 0), |stage| stage.strategy.with = with.clone());
+    world.run_dry();
+    let message = paused(&world);
+    let begin = "the arguments of strategy rolling of stage stage-0: ";
+    assert!(message.starts_with(begin), "{message}");
+    world.choose(&Choice::Command(Verb::Resume));
+    world.run_dry();
+    assert_eq!(paused(&world), message);
 }
 
 #[test]

@@ -276,7 +276,11 @@ impl Agents {
         }
     }
 
-    fn node(&self, agent: usize) -> NodeInfo {
+    fn node(&self, address: &str, agent: usize) -> Result<NodeInfo, AgentError> {
+        if self.plans[agent].denies.is_some_and(|denies| denies.holds(self.at())) {
+            let (address, message) = (address.to_owned(), "who are you?".to_owned());
+            return Err(AgentError::Refused { address, status: 401, message });
+        }
         let ill = self.plans[agent].ill.is_some_and(|ill| ill.holds(self.at()));
         let status = if ill { "UNAVAILABLE" } else { "HEALTHY" };
         let plan = &self.plans[agent];
@@ -286,15 +290,16 @@ impl Agents {
         let name = if is_other { format!("other-{agent}") } else { format!("node-{agent}") };
         let attributes = Map::from_iter([("role".to_owned(), json!(does))]);
         let raw = json!({"node_id": name, "node_status": status, "attributes": attributes});
-        NodeInfo { status: status.to_owned(), attributes, raw }
+        Ok(NodeInfo { status: status.to_owned(), attributes, raw })
     }
 
     /// Whether another node answered at the address of an agent all the time since then.
     pub(crate) fn was_another(&self, agent: &AgentId, since: Timestamp) -> bool {
         let since = since.since(self.start).0;
         let plan = number(agent).and_then(|agent| self.plans.get(agent));
-        // What can't be read contradicts nobody.
-        let other = plan.filter(|plan| plan.garbles.is_none()).and_then(|plan| plan.other);
+        // What can't be read, or is not said, contradicts nobody.
+        let says = |plan: &&AgentPlan| plan.garbles.is_none() && plan.denies.is_none();
+        let other = plan.filter(says).and_then(|plan| plan.other);
         other.is_some_and(|other| other.holds(since) && other.holds(self.at()))
     }
 }
@@ -367,8 +372,8 @@ impl AgentClient for EngineAgents {
 
     async fn node(&self, address: &str) -> Result<NodeInfo, AgentError> {
         self.gate.at(Point::Other, Side::Before).await;
-        let asked = self.agents.ask(address, |agent| self.agents.node(agent)).await;
+        let asked = self.agents.ask(address, |agent| self.agents.node(address, agent)).await;
         self.gate.at(Point::Other, Side::After).await;
-        asked
+        asked?
     }
 }

@@ -54,6 +54,7 @@ fn in_slot(slot: u64, place: u32) -> AgentPlan {
         purges: None,
         away: None,
         garbles: None,
+        denies: None,
         ill: None,
         group: None,
         listed: true,

@@ -27,6 +27,7 @@ struct Kinds {
     commands: bool,
     posts: bool,
     garbles: bool,
+    denies: bool,
     away: bool,
     oblivion: bool,
     failures: bool,
@@ -100,6 +101,7 @@ impl Dice {
             members: self.chance(35),
             others: self.chance(20),
             selects: self.chance(25),
+            denies: self.chance(20),
         }
     }
 
@@ -119,6 +121,15 @@ impl Dice {
             moves: Vec::new(),
             other: (kinds.others && self.chance(40)).then(|| self.other()),
             role: u32::from(self.chance(50)),
+            denies: (kinds.denies && self.chance(30)).then(|| self.denial()),
+        }
+    }
+
+    /// When an agent says nothing of its node: for a while, or ever.
+    fn denial(&mut self) -> Window {
+        match self.chance(50) {
+            true => Window { from: 0, to: u64::MAX },
+            false => self.window(60_000),
         }
     }
 

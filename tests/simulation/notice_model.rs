@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use replibook::agent::AgentLimits;
-use replibook::run::{AgentRecord, AgentSeq, AgentState, Notice, Progress, StepPhase, Timestamp};
+use replibook::run::{
+    AgentRecord, AgentSeq, AgentState, Notice, Progress, StepPhase, Timestamp, UnheardAgent,
+};
 
 use crate::ledger::{Check, expect};
 
@@ -49,5 +51,14 @@ pub(crate) fn counts(progress: &Progress, records: &BTreeMap<AgentSeq, AgentReco
     let silent = records.values().filter(is_silent).count();
     let said = &progress.silent;
     let fits = said.agents as usize == silent && said.some.len() == silent.min(4);
-    expect(fits, "silent agents are counted right", || format!("{said:?}, and {silent} are"))
+    expect(fits, "silent agents are counted right", || format!("{said:?}, and {silent} are"))?;
+    let unheard = &progress.stage.unheard;
+    let named = |agent: &UnheardAgent| records.values().find(|r| r.agent == agent.agent);
+    let has_answered = |agent: &&UnheardAgent| named(agent).is_none_or(|r| !r.node.is_null());
+    let wrong = unheard.some.iter().find(has_answered);
+    let few = unheard.some.len() <= 4 && unheard.some.len() <= unheard.agents as usize;
+    let rule = "only who gave a strategy no answer is said to have given none";
+    expect(wrong.is_none() && few && (!over || unheard.is_nobody()), rule, || {
+        format!("{unheard:?}, and {wrong:?} has answered")
+    })
 }

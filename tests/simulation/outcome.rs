@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::agents::{number, payload, place};
 use crate::ledger::{Check, Ledger, expect};
-use crate::plan::{End, Plan, PostFault};
+use crate::plan::{End, Interruption, Plan, PostFault, Trouble, Window};
 use crate::post_model::Post;
 
 /// What came of everything, without when.
@@ -127,9 +127,26 @@ pub(crate) fn check_end(ledger: &Ledger, plan: &Plan) -> Check {
             let rule = "a run that ended has no agent in flight";
             let going = record.state == AgentState::Running;
             expect(!going, rule, || format!("{} of {}", record.agent, run.id))?;
+            let unreachable =
+                record.error.as_ref().is_some_and(|e| e.reason == FailureReason::Unreachable);
+            let silent = record.undecided && unreachable;
+            let rule = "who refuses to say is not taken for one that can't be reached";
+            expect(!silent || !only_denies(plan, &record.agent), rule, || format!("{record:?}"))?;
         }
     }
     Ok(())
+}
+
+/// Whether each look at an agent arrives and is refused.
+fn only_denies(plan: &Plan, agent: &AgentId) -> bool {
+    let frozen = |trouble: &Trouble| matches!(trouble.what, Interruption::Frozen { .. });
+    let held = plan.engines.iter().flat_map(|engine| &engine.troubles).any(frozen);
+    let agent = number(agent).and_then(|agent| plan.agents.get(agent));
+    agent.is_some_and(|agent| {
+        let always = agent.denies == Some(Window { from: 0, to: u64::MAX });
+        let stays = agent.away.is_none() && agent.gone.is_empty() && agent.moves.is_empty();
+        always && stays && !held && plan.platform.is_none()
+    })
 }
 
 fn check_action(ledger: &Ledger, plan: &Plan, id: Uuid, post: &Post) -> Check {

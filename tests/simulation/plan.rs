@@ -51,6 +51,8 @@ pub(crate) struct AgentPlan {
     pub(crate) away: Option<Window>,
     /// Nothing that it answers can be read then; what it is sent takes effect.
     pub(crate) garbles: Option<Window>,
+    /// It refuses to say anything about its node then.
+    pub(crate) denies: Option<Window>,
     /// Its node is not healthy then.
     pub(crate) ill: Option<Window>,
     /// The group that it is in.
@@ -347,7 +349,7 @@ impl Plan {
         self.agent_patience = 600_000;
         for agent in &mut self.agents {
             (agent.away, agent.ill, agent.purges) = (None, None, None);
-            (agent.garbles, agent.other) = (None, None);
+            (agent.garbles, agent.denies, agent.other) = (None, None, None);
             for action in &mut agent.actions {
                 // An attempt ends with it, since another request would end no better.
                 action.posts.retain(|fault| *fault != PostFault::Stray);

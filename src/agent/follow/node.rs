@@ -36,7 +36,8 @@ pub async fn info(ctx: &FollowContext, address: &str) -> Result<NodeInfo, CallEr
 /// well, is asked again until then: nodes that restart take their agents with them, and what stands
 /// before them answers meanwhile. What another node than that of `agent` says in its place is no answer.
 ///
-/// Errors: `TimedOut`, with what was seen last.
+/// Errors: `Refused`, at once where we are not let in (401, 403), and at the end of the wait where each
+/// look was refused (a wrong path in the address); else `TimedOut`, with what was seen last.
 pub async fn wait_status(
     ctx: &FollowContext,
     address: &str,
@@ -48,6 +49,7 @@ pub async fn wait_status(
     let deadline = since.plus(timeout);
     let mut pace = Pace::of_looks(ctx);
     let mut seen = None;
+    let mut only_refused = true;
     loop {
         let rest = deadline.since(ctx.clock.now()).max(LAST_LOOK);
         let found = look(ctx, address, rest.to_std(), agent).await;
@@ -56,17 +58,25 @@ pub async fn wait_status(
         {
             return Ok(status.clone());
         }
+        if let Err(Missed::Denied(message)) = found {
+            return Err(CallError::Refused(message));
+        }
+        only_refused &= matches!(found, Err(Missed::Refused(_)));
         let now = ctx.clock.now();
         if now >= deadline {
             let wanted = statuses.join(" or ");
             let last = match found {
                 Ok(status) => format!("its status was {status}"),
-                Err(message) => message,
+                Err(Missed::Denied(message) | Missed::Refused(message) | Missed::Else(message)) => {
+                    message
+                }
             };
-            return Err(CallError::TimedOut(format!(
-                "{address} was not {wanted} within {} ms; at last, {last}",
-                timeout.0
-            )));
+            let message =
+                format!("{address} was not {wanted} within {} ms; at last, {last}", timeout.0);
+            return Err(match only_refused {
+                true => CallError::Refused(message),
+                false => CallError::TimedOut(message),
+            });
         }
         let found = found.ok();
         if found != seen {
@@ -80,22 +90,49 @@ pub async fn wait_status(
     }
 }
 
+/// What came of a look instead of a status, for people.
+enum Missed {
+    /// We are not let in.
+    Denied(String),
+    /// It was refused in another way.
+    Refused(String),
+    /// Anything else.
+    Else(String),
+}
+
+impl From<AgentError> for Missed {
+    fn from(error: AgentError) -> Self {
+        let message = error.to_string();
+        match error {
+            AgentError::Refused { .. } if error.is_denial() => Self::Denied(message),
+            AgentError::Refused { .. } => Self::Refused(message),
+            AgentError::Connect { .. }
+            | AgentError::NoAnswer { .. }
+            | AgentError::Broken { .. }
+            | AgentError::WrongNode(_)
+            | AgentError::Malformed { .. } => Self::Else(message),
+        }
+    }
+}
+
 /// One look, cut off after `limit`: the status, or what happened instead.
 async fn look(
     ctx: &FollowContext,
     address: &str,
     limit: Duration,
     agent: Option<&AgentId>,
-) -> Result<String, String> {
+) -> Result<String, Missed> {
     tokio::select! {
         biased;
         answer = ctx.client.node(address) => match answer {
             Ok(node) => agent
                 .map_or(Ok(()), |agent| WrongNode::check(agent, address, &node.raw))
                 .map(|()| node.status)
-                .map_err(|wrong| wrong.to_string()),
-            Err(error) => Err(error.to_string()),
+                .map_err(|wrong| Missed::Else(wrong.to_string())),
+            Err(error) => Err(error.into()),
         },
-        () = ctx.clock.sleep(limit) => Err(format!("{address} did not answer in time")),
+        () = ctx.clock.sleep(limit) => {
+            Err(Missed::Else(format!("{address} did not answer in time")))
+        }
     }
 }

@@ -430,6 +430,31 @@ async fn a_wait_for_a_status_ends_at_its_deadline_with_what_was_seen() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_wait_for_a_status_that_is_refused_says_so_and_at_once_where_nobody_is_let_in() {
+    let timeout = Millis(7_777);
+    for (status, took) in [(401, 0), (403, 0), (404, 7_777), (302, 7_777)] {
+        let world = World::new(at_once());
+        world.agents.set_refuses(AT, Some(status));
+        let end = wait_status(&world.ctx, AT, &healthy(), START, timeout, None).await;
+        let Err(CallError::Refused(message)) = end else { panic!("{end:?}") };
+        let said = format!("http://node-1 answered {status}: not for you");
+        assert!(message.ends_with(&said), "{message}");
+        assert_eq!(world.passed(), took, "{status}");
+    }
+    // What stands before a node that restarts may answer 404 meanwhile.
+    let world = World::new(at_once());
+    world.agents.set_status(AT, "UNAVAILABLE");
+    let restart = async {
+        world.ctx.clock.sleep(Millis(3_000).to_std()).await;
+        world.agents.set_refuses(AT, Some(404));
+    };
+    let statuses = healthy();
+    let waited = wait_status(&world.ctx, AT, &statuses, START, timeout, None);
+    let (end, ()) = tokio::join!(waited, restart);
+    assert!(matches!(&end, Err(CallError::TimedOut(m)) if m.contains("answered 404")), "{end:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_look_that_hangs_does_not_outlast_the_wait() {
     let world = World::new(at_once());
     world.agents.set_latency(AT, Millis::from_secs(3_600));

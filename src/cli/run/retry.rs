@@ -28,7 +28,8 @@ pub struct Retry {
     #[arg(long)]
     pub failed: bool,
     /// Of a paused run, also do actions again that ended well after the time of their step was over:
-    /// without this an agent goes on with their results
+    /// without this an agent goes on with their results. A run over agents of a finished one begins with
+    /// the first step, and does all of it again in any case
     #[arg(long)]
     pub again: bool,
     /// Of a finished run, those that were skipped in its last stage

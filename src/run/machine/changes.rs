@@ -117,10 +117,14 @@ impl Changes {
         let Some(was) = was else { return };
         let agent = record.agent.clone();
         let About { attributes, node, seen_at } = new;
+        let answered = !node.is_null();
         record.attributes = Arc::clone(&attributes);
         record.node = node;
         record.node_seen_at = seen_at;
         self.records.insert(seq);
+        if answered {
+            machine.forget_unheard(&agent);
+        }
         if let Some(before) = &was.attributes {
             self.keep_attributes(machine, seq, before, attributes);
         }

@@ -6,7 +6,7 @@ use crate::mutants::mutant;
 use crate::playbook::{BudgetScope, OnExceeded};
 use crate::run::{
     AgentState, Effect, PlannedNext, Progress, ReasonCode, RunStatus, StageProgress, StatusReason,
-    outcomes,
+    Unheard, outcomes,
 };
 
 impl Machine {
@@ -190,6 +190,7 @@ impl Machine {
         self.run.progress.outcome = Some(outcome);
         self.run.progress.finishing_at = Some(changes.now);
         self.run.progress.stage.refresh.clear();
+        self.run.progress.stage.unheard = Unheard::default();
         self.forget_silent();
         self.run.progress.outcomes = outcomes(self.records());
         if mutant!(FinishTsOnRunFirst) {

@@ -12,7 +12,7 @@ use crate::playbook::Identity;
 use crate::run::identity::FRESH;
 use crate::run::{
     About, AgentRecord, AgentSeq, AgentState, Effect, Failure, FailureReason, Look, Looked,
-    RunStatus, Timestamp, WrongNode, declared_over,
+    Refusal, RunStatus, Timestamp, WrongNode, declared_over,
 };
 
 impl AgentRecord {
@@ -111,10 +111,10 @@ impl Machine {
                 }
                 return Ok(true);
             }
-            Looked::Unreadable(message) if record.undecided => {
-                return Err(Why::permanent(FailureReason::Unreachable, message));
+            Looked::Refused(Refusal { reason, message }) if record.undecided => {
+                return Err(Why::permanent(reason, message));
             }
-            Looked::Unreadable(_) => {
+            Looked::Refused(_) => {
                 self.note_identity(seq, at);
                 return Ok(false);
             }

@@ -98,17 +98,21 @@ impl Machine {
     /// The members could not be worked out. Before anything was done that ends the run; between two
     /// stages a person may mend it and resume.
     pub(super) fn members_failed(&mut self, message: String, changes: &mut Changes) {
+        self.stage_failed(ReasonCode::StartFailed, message, changes);
+    }
+
+    fn stage_failed(&mut self, code: ReasonCode, message: String, changes: &mut Changes) {
         self.loading = false;
         self.run.progress.stage.unanswered = None;
         match self.run.progress.status {
             RunStatus::Starting => {
-                let reason = StatusReason { code: ReasonCode::StartFailed, message };
+                let reason = StatusReason { code, message };
                 self.finish(RunStatus::Failed, reason, changes);
             }
             RunStatus::Running if self.run.progress.stage.entering => {
                 let stage = self.stage().map(|stage| stage.name.clone()).unwrap_or_default();
                 let message = format!("failed to begin stage {stage}: {message}");
-                self.pause(ReasonCode::StartFailed, message, changes);
+                self.pause(code, message, changes);
             }
             RunStatus::PendingApprove
             | RunStatus::Pending
@@ -185,7 +189,8 @@ impl Machine {
                 self.take_in(changes);
             }
             Err(message) => {
-                self.members_failed(format!("failed to select agents: {message}"), changes);
+                let message = format!("failed to select agents: {message}");
+                self.stage_failed(ReasonCode::ExpressionFailed, message, changes);
             }
         }
     }
@@ -288,7 +293,7 @@ impl Machine {
         let (state, why) = standing.state();
         let (error, undecided) = self.failure_of(standing, changes);
         let identified_at = member.identified_at(changes.now);
-        let Member { agent, address, attributes, declared, node, asked_at: _, identity } = member;
+        let Member { agent, address, attributes, declared, node, identity, .. } = member;
         let run = self.run.snapshot.id;
         self.insert(AgentRecord {
             attributes: Arc::new(attributes),

@@ -114,7 +114,7 @@ impl Machine {
         let mut member = member;
         let standing = self.standing(&mut member, None);
         let identified_at = member.identified_at(changes.now);
-        let Member { agent, address, attributes, declared, node, asked_at: _, identity } = member;
+        let Member { agent, address, attributes, declared, node, identity, .. } = member;
         let run = self.run.snapshot.id;
         self.insert(AgentRecord {
             attributes: Arc::new(attributes),

@@ -4,8 +4,15 @@ use super::calls::call_number;
 use super::changes::Changes;
 use super::state::{Attempt, Doing, Machine};
 use crate::mutants::mutant;
+use crate::run::failure::beginning;
 use crate::run::notice::MAX_SILENT_NAMED;
-use crate::run::{AgentSeq, AttemptKey, Notice, Silent};
+use crate::run::{
+    AgentId, AgentSeq, AgentState, AttemptKey, Notice, Refreshed, RunStatus, Silent, Unheard,
+    UnheardAgent,
+};
+
+/// Bytes of what came of asking an agent: it stands in a sentence, and is written with every commit.
+const MAX_UNHEARD_BYTES: usize = 300;
 
 impl Attempt {
     /// Whether a call of it waits for its answer: also while it is activated anew.
@@ -101,6 +108,69 @@ impl Machine {
         let some = named.take(MAX_SILENT_NAMED).map(|record| record.agent.clone()).collect();
         let agents = u32::try_from(self.silent.len()).unwrap_or(u32::MAX);
         self.run.progress.silent = Silent { agents, some };
+    }
+
+    /// Notes which agents gave no good answer when they were asked for the strategy, and since when: in
+    /// a run that goes on. Of those that did not answer the time before either, the first time counts.
+    pub(super) fn note_unheard(&mut self, answers: &[Refreshed], changes: &mut Changes) {
+        if self.run.progress.status != RunStatus::Running {
+            return;
+        }
+        let before = std::mem::take(&mut self.run.progress.stage.unheard);
+        let mut unheard = if mutant!(UnheardKept) { before.clone() } else { Unheard::default() };
+        let mut others = Vec::new();
+        for Refreshed { agent: seq, about, silence } in answers {
+            let Some(record) = Self::record(self, *seq) else { continue };
+            let wrong =
+                || Some((about.seen_at?, record.check_identity(&about.node).err()?.to_string()));
+            let Some((asked_at, message)) = silence.clone().or_else(wrong) else { continue };
+            if record.state == AgentState::Removed {
+                continue;
+            }
+            unheard.agents += 1;
+            let message = beginning(message, MAX_UNHEARD_BYTES);
+            let known = before.some.iter().find(|known| known.agent == record.agent);
+            let since = known.map_or(asked_at, |known| known.since);
+            let found = UnheardAgent { agent: record.agent.clone(), since, message };
+            match known {
+                Some(_) => unheard.some.push(found),
+                None if others.len() < MAX_SILENT_NAMED => others.push(found),
+                None => {}
+            }
+        }
+        unheard.some.extend(others);
+        unheard.some.truncate(MAX_SILENT_NAMED);
+        unheard.some.sort_by_key(|agent| agent.since);
+        changes.progress |= unheard != before;
+        self.run.progress.stage.unheard = unheard;
+    }
+
+    /// An agent has answered, whoever asked.
+    pub(super) fn forget_unheard(&mut self, agent: &AgentId) {
+        if mutant!(UnheardKept) {
+            return;
+        }
+        let unheard = &mut self.run.progress.stage.unheard;
+        let named = unheard.some.len();
+        unheard.some.retain(|other| other.agent != *agent);
+        if unheard.some.len() < named {
+            unheard.agents = unheard.agents.saturating_sub(1);
+        }
+    }
+
+    /// Forgets those that the strategy does not want asked again: nobody finds out whether they answer.
+    pub(super) fn keep_unheard(&mut self) {
+        let mut unheard = std::mem::take(&mut self.run.progress.stage.unheard);
+        let asked = &self.run.progress.stage.refresh;
+        let is_asked = |agent: &UnheardAgent| {
+            self.seq_of(&agent.agent).is_some_and(|seq| asked.contains(&seq))
+        };
+        unheard.some.retain(is_asked);
+        if !unheard.some.is_empty() {
+            let most = u32::try_from(asked.len()).unwrap_or(u32::MAX);
+            unheard.agents = unheard.agents.min(most);
+            self.run.progress.stage.unheard = unheard;
+        }
     }
 
     /// The run is over: nobody is waited for any more.

@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use super::changes::Changes;
 use super::refreshing::Refreshing;
 use super::state::{IllegalInput, Machine};
+use super::steps::MAX_EXPRESSION_BYTES;
 use crate::mutants::mutant;
 use crate::run::decision::{MAX_LABEL_CHARS, shortest_wait};
+use crate::run::failure::beginning;
 use crate::run::{
     AgentId, AgentSeq, AgentState, Asked, Decision, Effect, Happened, MAX_DECIDED, MAX_MEMO_BYTES,
     MAX_REFRESH, MAX_START, Next, PlanFailure, PlanInput, PlannedNext, PluginLine, ReasonCode,
@@ -78,7 +80,11 @@ impl Machine {
                 Some((pin.digest.clone(), input))
             }
             Err(error) => {
-                self.pause(ReasonCode::StrategyFailed, error.to_string(), changes);
+                let (stage, strategy) = (stage.name.clone(), &stage.strategy.plugin);
+                let error = beginning(error.to_string(), MAX_EXPRESSION_BYTES);
+                let message =
+                    format!("the arguments of strategy {strategy} of stage {stage}: {error}");
+                self.pause(ReasonCode::ExpressionFailed, message, changes);
                 None
             }
         }
@@ -205,6 +211,8 @@ impl Machine {
         stage.memo = decision.memo;
         // Also after a last decision: agents that join may make the strategy be asked again.
         stage.refresh = checked.refresh;
+        self.keep_unheard();
+        let stage = &mut self.run.progress.stage;
         let started = u32::try_from(checked.start.len()).unwrap_or(u32::MAX);
         stage.batches += u32::from(started > 0);
         let idle = started == 0 && checked.skip.is_empty();

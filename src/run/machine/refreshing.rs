@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::changes::Changes;
 use super::state::{IllegalInput, Machine};
 use super::steering::{CHUNK_BYTES, record_bytes};
-use crate::run::{About, AgentState, AskAgain, Effect, Refreshed, RunStatus};
+use crate::run::{About, AgentState, AskAgain, Effect, Refreshed, RunStatus, Unheard};
 
 /// Agents whose answers are taken over by one commit: each is a record and an event, and a commit is
 /// bounded to 1,000 documents.
@@ -45,6 +45,7 @@ impl Machine {
             .collect();
         if asked.is_empty() {
             self.run.progress.stage.refresh.clear();
+            self.run.progress.stage.unheard = Unheard::default();
             changes.progress = true;
             return false;
         }
@@ -66,6 +67,7 @@ impl Machine {
         };
         self.refreshing = Refreshing::No;
         if stage == self.run.progress.stage.index {
+            self.note_unheard(&answers, changes);
             self.refreshing = Refreshing::Taking(answers.into());
             self.take_refreshed(changes);
         }
@@ -83,7 +85,9 @@ impl Machine {
         }
         let (mut taken, mut bytes) = (0, 0);
         while taken < TAKEN_AT_ONCE && bytes < CHUNK_BYTES {
-            let Some(Refreshed { agent, mut about }) = answers.pop_front() else { break };
+            let Some(Refreshed { agent, mut about, silence: _ }) = answers.pop_front() else {
+                break;
+            };
             let Some(record) = Machine::record(self, agent) else { continue };
             if record.state == AgentState::Removed {
                 continue;

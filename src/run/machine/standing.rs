@@ -9,9 +9,11 @@ use serde_json::{Map, Value, json};
 use super::changes::Changes;
 use super::members::{NOT_SELECTED, Standing};
 use super::state::Machine;
+use super::steps::MAX_EXPRESSION_BYTES;
 use crate::playbook::Expr;
+use crate::run::failure::beginning;
 use crate::run::{
-    AgentId, AgentRecord, AgentState, Failure, FailureReason, Member, Snapshot, Timestamp,
+    AgentId, AgentRecord, AgentState, Failure, FailureReason, Member, Refusal, Snapshot, Timestamp,
     WrongNode, declared_over,
 };
 
@@ -32,6 +34,19 @@ impl Member {
     /// When what answers at its address was found to be the agent; none where nothing answered.
     pub(super) fn identified_at(&self, now: Timestamp) -> Option<Timestamp> {
         (!self.node.is_null()).then(|| self.asked_at.unwrap_or(now))
+    }
+
+    /// Why it is not known what only its node says.
+    fn why_unknown(&self) -> (FailureReason, String) {
+        match &self.refusal {
+            Some(Refusal { reason, message }) => {
+                (*reason, beginning(message.clone(), MAX_EXPRESSION_BYTES))
+            }
+            None => {
+                let message = "it did not answer, and the stage selects agents by what they say";
+                (FailureReason::Unreachable, message.to_owned())
+            }
+        }
     }
 }
 
@@ -63,10 +78,7 @@ impl Machine {
             (_, Some(false)) => return Ok(Standing::Out),
             (None, Some(true)) => return Ok(Standing::In),
             (Some(wrong), _) => (FailureReason::WrongNode, wrong.to_string()),
-            (None, None) => {
-                let message = "it did not answer, and the stage selects agents by what they say";
-                (FailureReason::Unreachable, message.to_owned())
-            }
+            (None, None) => member.why_unknown(),
         };
         Ok(Standing::Fails { reason, message, undecided: known.is_none() })
     }
@@ -146,9 +158,9 @@ impl Machine {
 
 impl Selection {
     /// Whether a member has to be asked again, since it did not answer and whether it is selected
-    /// depends on what it would have said.
+    /// depends on what it would have said. Who refuses to answer would do so again.
     pub fn needs_answer(&self, member: &Member) -> bool {
-        if !member.node.is_null() {
+        if !member.node.is_null() || member.refusal.is_some() {
             return false;
         }
         let said = self.said.get(&member.agent).cloned().unwrap_or_default();

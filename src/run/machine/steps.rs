@@ -33,7 +33,7 @@ pub(super) struct Why {
 
 /// Bytes of what an expression that failed says: it may quote what agents say, and hundreds of agents may
 /// fail so in one commit.
-const MAX_EXPRESSION_BYTES: usize = 512;
+pub(super) const MAX_EXPRESSION_BYTES: usize = 512;
 
 impl Why {
     /// An expression of the playbook failed.

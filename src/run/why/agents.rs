@@ -3,7 +3,10 @@
 use super::explanation::{ActionOut, InFlight, NAMED, OpenAttempt, UNCONFIRMED_AFTER};
 use super::words::{agents, at, near, quoted, since};
 use crate::playbook::Step;
-use crate::run::{AgentRecord, AgentState, CallName, Millis, Notice, Run, StepPhase, Timestamp};
+use crate::run::{
+    AgentRecord, AgentState, CallName, Millis, Notice, Run, StepPhase, Timestamp, Unheard,
+    UnheardAgent,
+};
 
 /// The agents in flight, some by name: `node-1 …; node-2 …; and 3 more`.
 pub(super) fn in_flight(run: &Run, known: &[InFlight], now: Timestamp) -> String {
@@ -20,7 +23,12 @@ pub(super) fn failed(run: &Run, known: &[AgentRecord], now: Timestamp) -> String
         let (reason, message) = (failure.reason, quoted(&failure.message));
         let late = record.late_end().map(|late| {
             let (from, outcome) = (near(late.at, now), quoted(&late.outcome));
-            let takes = if late.result { ", which a retry goes on with" } else { "" };
+            let takes = match (late.result, run.progress.status.is_settled()) {
+                (false, _) => "",
+                (true, false) => ", which a retry goes on with",
+                // A run over them is a new one, and begins with the first step.
+                (true, true) => ", which a retry does again",
+            };
             format!("; its action ended late, at {from}: {outcome}{takes}")
         });
         let late = late.unwrap_or_default();
@@ -143,6 +151,19 @@ pub(super) fn not_answering(run: &Run, known: &[AgentRecord], now: Timestamp) ->
     }
 }
 
+/// The agents that gave a strategy no good answer, some by name; none where all did.
+pub(super) fn unheard(unheard: &Unheard, now: Timestamp) -> Option<String> {
+    let Unheard { agents: all, some } = unheard;
+    let of = |UnheardAgent { agent, since, message }: &UnheardAgent| {
+        format!("{agent} (since {}: {})", near(*since, now), quoted(message))
+    };
+    let named = some.iter().map(of).take(NAMED).collect();
+    (*all > 0).then(|| {
+        let head = "gave no good answer when the strategy had them asked last";
+        format!("{} {head}: {}", agents(*all), and_more(named, *all))
+    })
+}
+
 /// That the action of the agent waits there for others.
 fn queued(record: &AgentRecord, now: Timestamp) -> String {
     let Some(Notice::Queued { since, before, behind }) = &record.notice else {
@@ -172,7 +193,7 @@ pub(super) fn action_of(record: &AgentRecord) -> Option<ActionOut> {
 fn silent(record: &AgentRecord) -> &'static str {
     let is_told = record.notice.as_ref().is_some_and(Notice::is_silence);
     match record.node.is_null() && record.node_seen_at.is_some() && !is_told {
-        true => " (it did not answer when it was asked about its node)",
+        true => " (it gave no good answer when it was asked about its node)",
         false => "",
     }
 }

@@ -1,11 +1,11 @@
 //! The paragraph: one function for each situation of a run.
 
-use super::agents::{action_of, action_out_since, failed, in_flight, not_answering};
+use super::agents::{action_of, action_out_since, failed, in_flight, not_answering, unheard};
 use super::explanation::{ActionOut, Explanation, InFlight, Known, NextCommand};
 use super::words::{agents, at, counts, length, moment, near, quoted, since, word};
 use crate::run::machine::CANCEL_DEADLINE;
 use crate::run::{
-    AgentState, Millis, PlannedNext, ReasonCode, Run, RunStatus, Timestamp, Unanswered,
+    AgentState, Millis, PlannedNext, ReasonCode, Run, RunStatus, Snapshot, Timestamp, Unanswered,
 };
 
 /// How long an action may be out in a run that goes on before giving it up is named: most end by
@@ -180,6 +180,9 @@ impl Telling<'_> {
             let asked = agents(asked);
             self.say(&format!("The strategy wants to know how {asked} are, before it decides"));
         }
+        if let Some(text) = unheard(&self.run.progress.stage.unheard, self.now) {
+            self.say(&text);
+        }
         if retrying {
             self.say("It puts failed agents back in the queue");
         }
@@ -327,7 +330,9 @@ impl Telling<'_> {
         let is_done = progress.status == RunStatus::Done;
         let failures = progress.failures > 0;
         let unfinished = [AgentState::Pending, AgentState::Running, AgentState::Added];
-        let left: bool = unfinished.into_iter().any(|state| self.count(state) > 0);
+        let settled = self.count(AgentState::Done) + self.count(AgentState::Skipped) > 0;
+        let left = unfinished.into_iter().any(|state| self.count(state) > 0)
+            || progress.is_between_stages() && settled;
         let cut_off = self.count(AgentState::Failed) > progress.stage.failures;
         if progress.reason.as_ref().map(|reason| reason.code) == Some(ReasonCode::NobodySelected) {
             let command = format!("get agents --cluster {}", word(&self.run.snapshot.cluster));
@@ -336,11 +341,7 @@ impl Telling<'_> {
             return;
         }
         if no_agent && !is_done {
-            let playbook = &self.run.snapshot.playbook;
-            let (name, version, cluster) =
-                (&playbook.name, &playbook.version, &self.run.snapshot.cluster);
-            let command = format!("run start {name}@{version} --cluster {cluster}");
-            self.next.push(NextCommand { effect: "start it anew".to_owned(), command });
+            self.offer_start_anew();
             return;
         }
         if failures {
@@ -353,6 +354,19 @@ impl Telling<'_> {
         if left || cut_off {
             self.offer("go over those that were not finished", "retry --unfinished");
         }
+    }
+
+    /// Of a run that came to nobody: there is nothing to go over again.
+    fn offer_start_anew(&mut self) {
+        let Snapshot { playbook, cluster, .. } = self.run.snapshot.as_ref();
+        let code = self.run.progress.reason.as_ref().map(|reason| reason.code);
+        let (effect, version) = match code == Some(ReasonCode::ExpressionFailed) {
+            true => ("start a mended version", "VERSION".to_owned()),
+            false => ("start it anew", playbook.version.to_string()),
+        };
+        let (name, cluster) = (word(&playbook.name), word(cluster));
+        let command = format!("run start {name}@{version} --cluster {cluster}");
+        self.next.push(NextCommand { effect: effect.to_owned(), command });
     }
 
     fn say_passed_over(&mut self) {

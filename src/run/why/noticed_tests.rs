@@ -4,7 +4,7 @@ use super::samples::*;
 use super::*;
 use crate::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, CallName, Notice, Outstanding, Run,
-    RunStatus, SentAction, Silent, StepPhase,
+    RunStatus, SentAction, Silent, StepPhase, Unheard, UnheardAgent,
 };
 
 fn running(count: u32) -> Run {
@@ -41,6 +41,18 @@ fn agents_that_do_not_answer_are_named_with_what_came_last() {
         run.progress.status = status;
         assert!(explain(&run, &NOBODY, at(245)).text.contains(" 1 agent does not answer. "));
     }
+}
+
+#[test]
+fn agents_that_gave_a_strategy_no_answer_are_named_since_when() {
+    let mut run = running(0);
+    let (agent, message) = (AgentId::from("node-1"), "http://x answered 401: who?".to_owned());
+    let some = vec![UnheardAgent { agent, since: at(200), message }];
+    run.progress.stage.unheard = Unheard { agents: 3, some };
+    let told = explain(&run, &NOBODY, at(245));
+    let expected = " 3 agents gave no good answer when the strategy had them asked last: node-1 (since \
+                    09:03:20: http://x answered 401: who?); and 2 more. ";
+    assert!(told.text.contains(expected), "{}", told.text);
 }
 
 #[test]

@@ -39,6 +39,11 @@ impl Telling<'_> {
                  same: what mends that is a new version of the playbook or of the plugin, in a run of its \
                  own over the agents that are left"
             ),
+            ReasonCode::ExpressionFailed => format!(
+                "The playbook is at fault, not an agent: {message}. As long as the cluster and its agents \
+                 say the same it comes again: what mends that is a new version of the playbook, in a run \
+                 of its own over the agents that are left"
+            ),
             ReasonCode::StrategyUnavailable => format!(
                 "The strategy could not be asked: {message}. It is asked again when the run goes on"
             ),
@@ -67,6 +72,10 @@ impl Telling<'_> {
     fn offer_after_pause(&mut self) {
         let code = self.run.progress.reason.as_ref().map(|reason| reason.code);
         let any_failed = self.count(AgentState::Failed) > 0;
+        let mended = match any_failed {
+            true => "retry --failed --unfinished",
+            false => "retry --unfinished",
+        };
         match code {
             Some(ReasonCode::Approval) => {
                 self.offer("let it go on", "approve");
@@ -82,11 +91,16 @@ impl Telling<'_> {
             }
             Some(ReasonCode::StrategyFailed | ReasonCode::DecisionRefused) => {
                 self.offer("see what the strategy wrote", "logs");
-                self.offer_mended(match any_failed {
-                    true => "retry --failed --unfinished",
-                    false => "retry --unfinished",
-                });
+                self.offer_mended(mended);
                 self.offer("ask it again, where what it sees has changed", "resume");
+                self.offer_give_up(GIVE_UP_AFTER);
+                return;
+            }
+            Some(ReasonCode::ExpressionFailed) => {
+                self.offer_mended(mended);
+                let effect =
+                    "work it out again, where what the cluster or its agents say has changed";
+                self.offer(effect, "resume");
                 self.offer_give_up(GIVE_UP_AFTER);
                 return;
             }

@@ -66,7 +66,7 @@ fn a_run_that_goes_with_agents_in_every_phase() {
                 an action of step drain out since 09:00:30 (3m35s) whose attempt is over; that is waited \
                 for until 09:10:00 at the latest; node-2 has had an action of step drain, attempt 2 of 3 \
                 out since 09:01:10 (2m55s), not confirmed by the agent yet, until 09:06:00 at the latest \
-                (it did not answer when it was asked about its node); node-3 tries step drain again at \
+                (it gave no good answer when it was asked about its node); node-3 tries step drain again at \
                 09:05:05 (in 1m00s), attempt 2 of 3, after action-failed; node-4 begins step drain next; \
                 and 3 more. Strategy rolling is asked who goes next when one of them has ended.";
     check(&run, &known(vec![settling, silent, retried, waiting]), text, &GOES);
@@ -220,6 +220,14 @@ fn a_paused_run_by_its_reason() {
             vec!["run logs RUN", cancel, MENDED, resume],
         ),
         (
+            ReasonCode::ExpressionFailed,
+            "failed to select agents: agent x: there is no \"role\"",
+            "The playbook is at fault, not an agent: failed to select agents: agent x: there is no \"role\". \
+             As long as the cluster and its agents say the same it comes again: what mends that is a new \
+             version of the playbook, in a run of its own over the agents that are left.",
+            vec![cancel, MENDED, resume],
+        ),
+        (
             ReasonCode::StrategyUnavailable,
             "strategy rolling gave no decision (unavailable): no memory",
             "The strategy could not be asked: strategy rolling gave no decision (unavailable): no memory. \
@@ -297,12 +305,16 @@ fn an_action_that_ended_late_is_told_with_what_a_retry_makes_of_it() {
         record
     };
     let known = vec![late(2, "DONE", true), late(5, "action failed: no space", false)];
-    let told = explain(&run, &Known { failed: known, ..NOBODY }, at(245));
+    let known = Known { failed: known, ..NOBODY };
+    let told = explain(&run, &known, at(245));
     let expected = "Failed: node-2 in step drain (action-failed: the step did not end within 5m; its \
                     action ended late, at 09:03:20: DONE, which a retry goes on with); node-5 in step \
                     drain (action-failed: the step did not end within 5m; its action ended late, at \
                     09:03:20: action failed: no space). It waits";
     assert!(told.text.contains(expected), "{}", told.text);
+    let ended = ended(RunStatus::Failed, &[(AgentState::Failed, 2)], 2, "cancel by ada");
+    let told = explain(&ended, &known, at(245));
+    assert!(told.text.contains(": DONE, which a retry does again); node-5"), "{}", told.text);
 }
 
 #[test]
@@ -395,6 +407,17 @@ fn a_run_that_has_ended() {
     let text = "The run ended as FAILED at 2025-11-22T09:03:20Z, after 3m20s: cluster eu has no agents. \
                 It came to no agent.";
     check(&nothing, &NOBODY, text, &["run start upgrade@1.0.0 --cluster eu"]);
+
+    let mut unselected = ended(RunStatus::Failed, &[], 0, "failed to select agents: no such key");
+    unselected.progress.reason.as_mut().unwrap().code = ReasonCode::ExpressionFailed;
+    let told = explain(&unselected, &NOBODY, at(245));
+    assert_eq!(told.next[0].command, "run start upgrade@VERSION --cluster eu");
+
+    // Between its two stages: the second one came to nobody.
+    let mut between = ended(RunStatus::Cancelled, &[(AgentState::Done, 9)], 0, "cancel by ada");
+    between.progress.stage.entering = true;
+    let told = explain(&between, &NOBODY, at(245));
+    assert_eq!(told.next[0].command, format!("run retry {RUN} --unfinished"));
 
     // Cut off by the cancelling, which is no failure.
     let counts = [(AgentState::Done, 7), (AgentState::Failed, 2)];

@@ -47,6 +47,13 @@ impl World {
         self.progress().reason.clone().map(|reason| reason.message).unwrap_or_default()
     }
 
+    /// Answers what agents were asked for the strategy, which is asked then.
+    pub(crate) fn answer_refresh(&mut self, answers: Input) {
+        self.effects.retain(|effect| !matches!(effect, Effect::Refresh(_)));
+        self.apply(answers);
+        self.start();
+    }
+
     pub(super) fn decide_badly(&mut self, kind: u16) {
         let Some(asked) = self.effects.iter().position(|e| matches!(e, Effect::Plan { .. })) else {
             return;
