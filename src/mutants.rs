@@ -76,6 +76,8 @@ pub(crate) mod chosen {
         MoveNotTold,
         /// An agent that is ADDED again takes part again, whatever was done to it before it left.
         AddedStartedTwice,
+        /// What answers at an agent's address may be in any cluster.
+        ClusterNotCompared,
         /// What answers at an agent's address may be any node.
         IdentityNotChecked,
         /// What was found when the stage began counts for an agent, however late that starts.
@@ -102,7 +104,7 @@ pub(crate) mod chosen {
 
     impl Mutant {
         /// All of them.
-        pub const ALL: [Self; 33] = [
+        pub const ALL: [Self; 34] = [
             Self::PerformBeforeCommit,
             Self::TornCommit,
             Self::PostWithoutLook,
@@ -125,6 +127,7 @@ pub(crate) mod chosen {
             Self::MassAbsenceBelieved,
             Self::MoveNotTold,
             Self::AddedStartedTwice,
+            Self::ClusterNotCompared,
             Self::IdentityNotChecked,
             Self::IdentityNotLookedAt,
             Self::SharesRecomputed,

@@ -29,7 +29,12 @@ pub(crate) fn payload() -> Value {
 pub(crate) fn activate(plugin: &Digest, answers: usize) -> Activate {
     let key = AttemptKey { agent: AgentSeq(0), stage: 0, step: 0, attempt: 1 };
     let (agent, start) = (AgentId::from("node-1"), Timestamp::from_millis(1_763_802_000_000));
-    let node = NodeInfo { status: "HEALTHY".to_owned(), attributes: Map::new(), raw: json!({}) };
+    let node = NodeInfo {
+        status: "HEALTHY".to_owned(),
+        attributes: Map::new(),
+        raw: json!({}),
+        datastore: Default::default(),
+    };
     let answered = |call: Call, answer| Answered {
         name: call.name(),
         arguments_hash: call.arguments_hash(),

@@ -106,6 +106,8 @@ fn changes(agents: u32) -> MembershipChange {
 fn joins(seq: u32) -> Member {
     let attributes = Map::from_iter([("zone".to_owned(), json!("a"))]);
     Member {
+        datastore: Default::default(),
+        refusal: None,
         agent: id(seq),
         address: address(seq),
         attributes: attributes.clone(),

@@ -1,10 +1,10 @@
 //! What the engine needs of an agent, whatever carries it there.
 
 use async_trait::async_trait;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use crate::run::{NodeInfo, Timestamp, WrongNode};
+use crate::run::{Datastore, NodeInfo, Timestamp, Wanted, WrongNode};
 
 /// An action to schedule.
 #[derive(Clone, Debug, PartialEq)]
@@ -180,4 +180,66 @@ pub trait AgentClient: Send + Sync + 'static {
 
     /// What the agent says about its node.
     async fn node(&self, address: &str) -> Result<NodeInfo, AgentError>;
+
+    /// What the agent says about its store: an object.
+    async fn store(&self, address: &str) -> Result<Value, AgentError>;
+
+    /// The shards that the agent has: a list of objects with `id`, `role`, `commit_offset` and `lag`.
+    async fn shards(&self, address: &str) -> Result<Value, AgentError>;
+}
+
+/// What an agent says of itself.
+#[derive(Debug)]
+pub struct Said {
+    /// What it answered.
+    pub info: NodeInfo,
+    /// Why some of what was wanted is not in it.
+    pub missing: Option<AgentError>,
+}
+
+/// What the agent says about its node, and of the rest what is wanted.
+///
+/// # Errors
+/// It said nothing about its node.
+pub async fn ask(
+    client: &dyn AgentClient,
+    address: &str,
+    wanted: Wanted,
+) -> Result<Said, AgentError> {
+    let mut info = client.node(address).await?;
+    let missing = ask_store(client, address, wanted, &mut info.datastore).await;
+    Ok(Said { info, missing })
+}
+
+/// What the agent says about its store, as far as it is wanted, and why some of that is missing.
+pub async fn ask_store(
+    client: &dyn AgentClient,
+    address: &str,
+    wanted: Wanted,
+    datastore: &mut Datastore,
+) -> Option<AgentError> {
+    let mut missing = None;
+    if wanted.store || wanted.cluster {
+        match client.store(address).await {
+            Ok(store) => datastore.store = store,
+            Err(error) if has_no_such_call(&error) => datastore.store = json!({}),
+            // What says nothing contradicts nobody.
+            Err(error) => missing = Some(error).filter(|_| wanted.store),
+        }
+    }
+    if wanted.shards {
+        match client.shards(address).await {
+            Ok(shards) => datastore.shards = shards,
+            Err(error) if has_no_such_call(&error) => datastore.shards = json!([]),
+            Err(error) => missing = missing.or(Some(error)),
+        }
+    }
+    missing
+}
+
+/// Whether it says that the agent does not know what it was asked for. It was told so by who just said
+/// what its node is, so it is no wrong address.
+fn has_no_such_call(error: &AgentError) -> bool {
+    matches!(error, AgentError::Refused { status: 404 | 405, .. })
+        || matches!(error, AgentError::Broken { status: 501, .. })
 }

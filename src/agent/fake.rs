@@ -16,7 +16,7 @@ use super::client::{
 };
 use super::fake_script::{Asked, FakeQueue, Fault, KnownId, Script, When};
 use crate::clock::Clock;
-use crate::run::{Millis, NodeInfo, Timestamp};
+use crate::run::{Datastore, Millis, NodeInfo, Timestamp};
 
 /// Requests that are remembered of each agent; the oldest go first, so that a simulation of days
 /// does not fill the memory.
@@ -40,6 +40,8 @@ struct FakeAgent {
     node_id: Option<String>,
     status: String,
     attributes: Map<String, Value>,
+    store: Option<Value>,
+    shards: Option<Value>,
     actions: BTreeMap<Uuid, FakeAction>,
     executions: BTreeMap<Uuid, u32>,
     posting: BTreeMap<Uuid, u32>,
@@ -75,6 +77,8 @@ impl FakeAgents {
             node_id: None,
             status: "HEALTHY".to_owned(),
             attributes: Map::new(),
+            store: None,
+            shards: None,
             actions: BTreeMap::new(),
             executions: BTreeMap::new(),
             posting: BTreeMap::new(),
@@ -139,6 +143,16 @@ impl FakeAgents {
     /// Changes the attributes of the node.
     pub fn set_attributes(&self, address: &str, attributes: Map<String, Value>) {
         self.change(address, |agent| agent.attributes = attributes);
+    }
+
+    /// Changes what the agent says about its store; it has no such call before that.
+    pub fn set_store(&self, address: &str, store: Value) {
+        self.change(address, |agent| agent.store = Some(store));
+    }
+
+    /// Changes which shards the agent says that it has; it has no such call before that.
+    pub fn set_shards(&self, address: &str, shards: Value) {
+        self.change(address, |agent| agent.shards = Some(shards));
     }
 
     /// Lets the next POST that has no fault yet go wrong.
@@ -224,6 +238,25 @@ impl FakeAgents {
         if until.is_some_and(|until| now < until) { Err(garbled(address)) } else { Ok(()) }
     }
 
+    /// What the agent says where it has such a call; null: it fails.
+    async fn said(
+        &self,
+        address: &str,
+        asked: Asked,
+        says: impl FnOnce(&FakeAgent) -> Option<Value> + Send,
+    ) -> Result<Value, AgentError> {
+        self.reach(address, asked).await?;
+        let said = self.ask(address, |agent| says(agent))?;
+        self.answer(address).await?;
+        self.readable(address)?;
+        let (address, message) = (address.to_owned(), "no such store".to_owned());
+        match said {
+            None => Err(AgentError::Refused { address, status: 404, message }),
+            Some(Value::Null) => Err(AgentError::Broken { address, status: 500, message }),
+            Some(said) => Ok(said),
+        }
+    }
+
     /// Runs `ask` on an agent that was reached.
     fn ask<T>(
         &self,
@@ -293,10 +326,19 @@ impl AgentClient for FakeAgents {
                 "node_status": agent.status,
                 "attributes": agent.attributes,
             }),
+            datastore: Datastore::default(),
         })?;
         self.answer(address).await?;
         self.readable(address)?;
         Ok(node)
+    }
+
+    async fn store(&self, address: &str) -> Result<Value, AgentError> {
+        self.said(address, Asked::Store, |agent| agent.store.clone()).await
+    }
+
+    async fn shards(&self, address: &str) -> Result<Value, AgentError> {
+        self.said(address, Asked::Shards, |agent| agent.shards.clone()).await
     }
 }
 

@@ -99,4 +99,8 @@ pub enum Asked {
     Queue,
     /// About the node.
     Node,
+    /// About the store.
+    Store,
+    /// About the shards.
+    Shards,
 }

@@ -5,16 +5,19 @@ use std::time::Duration;
 use async_trait::async_trait;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION};
 use reqwest::{RequestBuilder, Response, StatusCode};
+use serde_json::Value;
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::client::{
     ActionRequest, ActionStatus, AgentClient, AgentError, QueuedAction, Scheduled,
 };
-use super::door::bounds::{ACTION_BYTES, NODE, QUEUE, REFUSAL_BYTES, SCHEDULED_BYTES};
+use super::door::bounds::{
+    ACTION_BYTES, NODE, QUEUE, REFUSAL_BYTES, SCHEDULED_BYTES, SHARDS, STORE,
+};
 use super::door::{
     Bodies, Body, NoBody, Pace, cut, describe, error_message, is_not_http, read_action, read_node,
-    read_queue, read_scheduled,
+    read_queue, read_scheduled, read_shards, read_store,
 };
 use super::tls::{AgentHttpError, client_config};
 use super::wire;
@@ -220,6 +223,18 @@ impl AgentClient for HttpAgents {
         let response = self.get(address, "info/node").await?;
         let body = self.body(address, response, NODE.bytes).await?;
         read_node(&body).map_err(|error| malformed(address, error.to_string()))
+    }
+
+    async fn store(&self, address: &str) -> Result<Value, AgentError> {
+        let response = self.get(address, "info/store").await?;
+        let body = self.body(address, response, STORE.bytes).await?;
+        read_store(&body).map_err(|error| malformed(address, error.to_string()))
+    }
+
+    async fn shards(&self, address: &str) -> Result<Value, AgentError> {
+        let response = self.get(address, "info/shards").await?;
+        let body = self.body(address, response, SHARDS.bytes).await?;
+        read_shards(&body).map_err(|error| malformed(address, error.to_string()))
     }
 }
 

@@ -19,7 +19,8 @@ mod tls;
 mod wire;
 
 pub use client::{
-    ActionPhase, ActionRequest, ActionStatus, AgentClient, AgentError, QueuedAction, Scheduled,
+    ActionPhase, ActionRequest, ActionStatus, AgentClient, AgentError, QueuedAction, Said,
+    Scheduled, ask, ask_store,
 };
 pub use fake::FakeAgents;
 pub use fake_script::{Asked, FakeQueue, Fault, KnownId, Script, When};

@@ -19,6 +19,7 @@ use crate::plugin::PluginError;
 use crate::run::{
     Activate, Activation, ActivationEnd, AgentId, AgentSeq, Answer, AttemptKey, Call, CallError,
     CallName, Digest, FailureReason, Input, Look, Machine, MassAbsence, Notice, Perform, Timestamp,
+    Wanted,
 };
 
 /// Inputs that wait for the driver of a run. Tasks wait when it is full, so nothing is lost.
@@ -120,10 +121,16 @@ impl Effects {
     }
 
     /// Asks an agent about its node, before an attempt.
-    pub(super) fn check(&mut self, key: AttemptKey, address: String, noticed: Option<Notice>) {
+    pub(super) fn check(
+        &mut self,
+        key: AttemptKey,
+        address: String,
+        wanted: Wanted,
+        noticed: Option<Notice>,
+    ) {
         let follow = self.watched(key, None, noticed, false);
         self.start(key, async move {
-            Input::Checked { key, info: agent::info(&follow, &address).await }
+            Input::Checked { key, info: agent::info(&follow, &address, wanted).await }
         });
     }
 
@@ -142,14 +149,20 @@ impl Effects {
     }
 
     /// Looks once at an agent before its next step.
-    pub(super) fn look(&mut self, key: AttemptKey, agent: AgentId, address: String) {
+    pub(super) fn look(
+        &mut self,
+        key: AttemptKey,
+        agent: AgentId,
+        address: String,
+        wanted: Wanted,
+    ) {
         let (world, mut following) = (self.world.clone(), self.following());
         self.start(key, async move {
             let at = world.clock.now();
-            let looked = members::look(&world, &address).await;
+            let looked = members::look(&world, &agent, &address, wanted).await;
             // A person may have had it ignored meanwhile.
             let members = following.now().membership.members;
-            let identity = members.get(&agent).map(|member| member.identity);
+            let identity = members.get(&agent).map(|member| member.identity.clone());
             Input::Looked(Look { key, address, at, looked, identity })
         });
     }
@@ -269,7 +282,7 @@ impl Performing {
     async fn perform(&self, perform: Perform) -> Answer {
         match &perform.what {
             Call::Info => {
-                let info = agent::info(&self.follow, &perform.address).await;
+                let info = agent::info(&self.follow, &perform.address, perform.wanted()).await;
                 Answer::Info(info.and_then(|info| perform.of_its_agent(info)))
             }
             Call::WaitStatus { statuses, timeout } => {
@@ -320,7 +333,7 @@ impl Performing {
             again: perform.again && !mutant!(PostWithoutLook),
             accepted: perform.accepted && !mutant!(AcceptanceForgotten),
             look_only: perform.look_only,
-            agent: perform.expects(),
+            expected: perform.expects(),
             unidentified: perform.unidentified,
         };
         let (key, call) = (perform.key, perform.call);

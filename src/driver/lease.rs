@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::mutants::mutant;
 use crate::run::{Millis, NodeInfo, RunId, Timestamp};
 use crate::store::{Lease, StoreError};
+use serde_json::Value;
 
 /// What must be left of a lease for an action to be scheduled under it: time for the request.
 const MARGIN: Millis = Millis::from_secs(3);
@@ -161,6 +162,14 @@ impl AgentClient for LeasedAgents {
 
     async fn node(&self, address: &str) -> Result<NodeInfo, AgentError> {
         self.inner.node(address).await
+    }
+
+    async fn store(&self, address: &str) -> Result<Value, AgentError> {
+        self.inner.store(address).await
+    }
+
+    async fn shards(&self, address: &str) -> Result<Value, AgentError> {
+        self.inner.shards(address).await
     }
 }
 

@@ -9,13 +9,13 @@ use tokio::sync::mpsc;
 
 use super::World;
 use super::discovery::Following;
-use crate::agent::AgentError;
+use crate::agent::{AgentError, ask_store};
 use crate::mutants::mutant;
 use crate::playbook::json_depth_ok;
 use crate::run::{
-    About, AgentId, AskAgain, FailureReason, Gone, Input, KnownAgent, Looked, Member, Members,
-    Membership, Millis, NodeInfo, Refreshed, Refusal, RetryOf, Selection, Snapshot, Source,
-    Timestamp, Unanswered, declared_over, in_order,
+    About, AgentId, AskAgain, Datastore, FailureReason, Gone, Input, KnownAgent, Looked, Member,
+    Members, Membership, Millis, NodeInfo, Refreshed, Refusal, RetryOf, Selection, Snapshot,
+    Source, Timestamp, Unanswered, Wanted, declared_over, in_order,
 };
 use crate::store::{MAX_PAGE, StoreError};
 
@@ -66,7 +66,13 @@ async fn members(
     let mut agents = in_order(&membership.members);
     let mut gone = None;
     match (knows, &snapshot.retry_of) {
-        (Some(knows), _) => stay_where_known(&mut agents, &membership, &knows),
+        (Some(knows), _) => {
+            // A run over agents of another one takes no others in, so nobody waits for them.
+            if snapshot.retry_of.is_some() {
+                agents.retain(|(id, _)| knows.contains_key(id));
+            }
+            stay_where_known(&mut agents, &membership, &knows);
+        }
         (None, Some(of)) => {
             let mut wanted = agents_of(world, of).await?;
             agents.retain(|(id, _)| wanted.remove(id));
@@ -122,7 +128,8 @@ impl Asking {
     async fn all(&self, world: &World, agents: Vec<(AgentId, Arc<KnownAgent>)>) -> Vec<Member> {
         let limits = &world.agent_limits;
         let until = world.clock.now().plus(limits.unreachable_after);
-        let asked = futures::stream::iter(agents.clone()).map(|(id, agent)| ask(world, id, agent));
+        let asked = futures::stream::iter(agents.clone());
+        let asked = asked.map(|(id, agent)| ask(world, id, agent, &self.selection));
         let mut members: Vec<Member> = asked.buffered(ASKED_AT_ONCE).collect().await;
         let mut silent: Vec<usize> = (0..members.len()).collect();
         let mut told = 0;
@@ -144,7 +151,7 @@ impl Asking {
             let again =
                 silent.iter().filter_map(|index| Some((*index, agents.get(*index)?.clone())));
             let again = futures::stream::iter(again.collect::<Vec<_>>());
-            let again = again.map(|(index, agent)| ask_before(world, until, index, agent));
+            let again = again.map(|(index, agent)| self.ask_before(world, until, index, agent));
             let answers: Vec<_> = again.buffered(ASKED_AT_ONCE).collect().await;
             for (index, answer) in answers.into_iter().flatten() {
                 if let Some(member) = members.get_mut(index) {
@@ -164,19 +171,20 @@ impl Asking {
         // The driver is gone when nobody takes it.
         let _ = self.inbox.send(Input::MembersUnanswered(unanswered)).await;
     }
-}
 
-/// Asks an agent, unless the time for that is over.
-async fn ask_before(
-    world: &World,
-    until: Timestamp,
-    index: usize,
-    (id, agent): (AgentId, Arc<KnownAgent>),
-) -> Option<(usize, Member)> {
-    // At the deadline itself it is asked a last time.
-    match world.clock.now() <= until {
-        true => Some((index, ask(world, id, agent).await)),
-        false => None,
+    /// Asks an agent, unless the time for that is over.
+    async fn ask_before(
+        &self,
+        world: &World,
+        until: Timestamp,
+        index: usize,
+        (id, agent): (AgentId, Arc<KnownAgent>),
+    ) -> Option<(usize, Member)> {
+        // At the deadline itself it is asked a last time.
+        match world.clock.now() <= until {
+            true => Some((index, ask(world, id, agent, &self.selection).await)),
+            false => None,
+        }
     }
 }
 
@@ -191,7 +199,7 @@ pub(super) async fn ask_patiently(
     let until = world.clock.now().plus(limits.unreachable_after);
     let mut wait = limits.retry_initial;
     loop {
-        let member = ask(world, id.clone(), Arc::clone(&agent)).await;
+        let member = ask(world, id.clone(), Arc::clone(&agent), selection).await;
         let rest = until.since(world.clock.now());
         if rest == Millis(0) || !selection.needs_answer(&member) {
             return member;
@@ -242,36 +250,76 @@ fn json_bytes(value: &impl serde::Serialize) -> usize {
     serde_json::to_vec(value).map_or(usize::MAX, |text| text.len())
 }
 
-/// Asks an agent about itself.
-pub(super) async fn ask(world: &World, id: AgentId, agent: Arc<KnownAgent>) -> Member {
+/// Asks an agent about itself, and what the selection of the stage and its steps look at.
+async fn ask(world: &World, id: AgentId, agent: Arc<KnownAgent>, selection: &Selection) -> Member {
     // Before: an engine that stood still must not take an old answer for a new one.
-    let (asked_at, identity) = (Some(world.clock.now()), agent.identity);
-    let (reported, node, refusal) = match look(world, &agent.address).await {
-        Looked::Says(info) => (info.attributes, info.raw, None),
-        Looked::Refused(refusal) => (Map::new(), Value::Null, Some(refusal)),
-        Looked::Silent(_) => (Map::new(), Value::Null, None),
-    };
-    let attributes = declared_over(reported, &agent.attributes);
+    let (asked_at, identity) = (Some(world.clock.now()), agent.identity.clone());
     let (address, declared) = (agent.address.clone(), agent.attributes.clone());
-    let (attributes, node) = match fits(&attributes, &node) {
-        true => (attributes, node),
-        false => (declared.clone(), status_alone(&id, &node)),
+    let wanted = selection.wanted(&identity);
+    let Heard { looked, refusal } = hear(world, &id, &address, wanted, &declared).await;
+    let (reported, node, datastore) = match looked {
+        Looked::Says(info) => (info.attributes, info.raw, info.datastore),
+        Looked::Refused(_) | Looked::Silent(_) => (Map::new(), Value::Null, Datastore::default()),
     };
-    Member { agent: id, address, attributes, declared, node, asked_at, identity, refusal }
+    let attributes = declared_over(reported, &declared);
+    let member = Member {
+        agent: id,
+        address,
+        attributes,
+        declared,
+        node,
+        datastore,
+        asked_at,
+        identity,
+        refusal,
+    };
+    member
 }
 
-/// What the agent at `address` says about its node, if it does so in time.
-pub(super) async fn look(world: &World, address: &str) -> Looked {
-    tokio::select! {
+/// What came of asking an agent once.
+struct Heard {
+    looked: Looked,
+    /// Why something that it was asked is not known, where that would be the same each time.
+    refusal: Option<Refusal>,
+}
+
+/// What the agent at `address` says about its node, and what is wanted beside that, if it does so in time; of
+/// what it says no more than is kept.
+pub(super) async fn look(world: &World, id: &AgentId, address: &str, wanted: Wanted) -> Looked {
+    hear(world, id, address, wanted, &Map::new()).await.looked
+}
+
+async fn hear(
+    world: &World,
+    id: &AgentId,
+    address: &str,
+    wanted: Wanted,
+    declared: &Map<String, Value>,
+) -> Heard {
+    let answer = tokio::select! {
         biased;
-        answer = world.agents.node(address) => match answer {
-            Ok(info) => Looked::Says(Box::new(info)),
-            Err(error) => not_said(&error),
-        },
+        answer = world.agents.node(address) => answer,
         () = world.clock.sleep(PATIENCE) => {
-            Looked::Silent(format!("{address} did not answer within {} s", PATIENCE.as_secs()))
+            let message = format!("{address} did not answer within {} s", PATIENCE.as_secs());
+            return Heard { looked: Looked::Silent(message), refusal: None };
         }
-    }
+    };
+    let mut info = match answer {
+        Ok(info) => info,
+        Err(error) => {
+            let looked = not_said(&error);
+            return Heard { refusal: looked.refusal().cloned(), looked };
+        }
+    };
+    // A store that hangs does not hide what the node is. What is missing stays null.
+    let missing = tokio::select! {
+        biased;
+        missing = ask_store(world.agents.as_ref(), address, wanted, &mut info.datastore) => missing,
+        () = world.clock.sleep(PATIENCE) => None,
+    };
+    let refusal = missing.and_then(|error| not_said(&error).refusal().cloned());
+    let refusal = refusal.or(leave_out_too_much(id, address, &mut info, declared));
+    Heard { looked: Looked::Says(Box::new(info)), refusal }
 }
 
 /// What a look without success says: what will be refused again, or can't be read, is an answer.
@@ -293,6 +341,30 @@ fn not_said(error: &AgentError) -> Looked {
 fn fits(attributes: &Map<String, Value>, node: &Value) -> bool {
     let readable = json_depth_ok(node) && attributes.values().all(json_depth_ok);
     readable && json_bytes(attributes) + json_bytes(node) <= MAX_ABOUT_BYTES
+}
+
+/// Leaves out what is more than is kept of one agent, and says so: what it says of its node first, and then
+/// its attributes.
+fn leave_out_too_much(
+    agent: &AgentId,
+    address: &str,
+    info: &mut NodeInfo,
+    declared: &Map<String, Value>,
+) -> Option<Refusal> {
+    let attributes = declared_over(info.attributes.clone(), declared);
+    if fits(&attributes, &info.raw) {
+        return None;
+    }
+    let bytes = json_bytes(&attributes) + json_bytes(&info.raw);
+    info.raw = status_alone(agent, &info.raw);
+    if !fits(&attributes, &info.raw) {
+        info.attributes = Map::new();
+    }
+    let message = format!(
+        "{address} answered something unexpected: found {bytes} bytes about its node, expected at most \
+         {MAX_ABOUT_BYTES} where that is looked at"
+    );
+    Some(Refusal { reason: FailureReason::Malformed, message })
 }
 
 /// What is kept of an agent that says more than that.
@@ -325,22 +397,23 @@ pub(super) async fn refresh(world: &World, agents: Vec<AskAgain>) -> Input {
 }
 
 async fn ask_again(world: &World, asked: AskAgain) -> Refreshed {
-    let AskAgain { seq: agent, agent: id, address, attributes: known, declared } = asked;
+    let AskAgain { seq: agent, agent: id, address, attributes: known, declared, wanted } = asked;
     let asked_at = world.clock.now();
-    let looked = look(world, &address).await;
+    let Heard { looked, refusal } = hear(world, &id, &address, wanted, &declared).await;
     let seen_at = Some(world.clock.now());
     let info = match looked {
         Looked::Says(info) => info,
         Looked::Refused(Refusal { message, .. }) | Looked::Silent(message) => {
-            let about = About { attributes: known, node: Arc::default(), seen_at };
+            let (node, datastore) = (Arc::default(), Arc::default());
+            let about = About { attributes: known, node, datastore, seen_at };
             return Refreshed { agent, about, silence: Some((asked_at, message)) };
         }
     };
-    let NodeInfo { attributes, raw, .. } = *info;
-    let attributes = declared_over(attributes, &declared);
-    let about = match fits(&attributes, &raw) {
-        true => About { attributes: attributes.into(), node: raw.into(), seen_at },
-        false => About { attributes: known, node: status_alone(&id, &raw).into(), seen_at },
+    let NodeInfo { attributes, raw, datastore, .. } = *info;
+    let attributes = match attributes.is_empty() && refusal.is_some() {
+        true => known,
+        false => declared_over(attributes, &declared).into(),
     };
+    let about = About { attributes, node: raw.into(), datastore: datastore.into(), seen_at };
     Refreshed { agent, about, silence: None }
 }

@@ -237,8 +237,12 @@ impl RunDriver {
             match effect {
                 Effect::Activate(activate) => effects.activate(*activate),
                 Effect::Perform(perform) => effects.perform(*perform),
-                Effect::Check { key, address, noticed } => effects.check(key, address, noticed),
-                Effect::Look { key, agent, address } => effects.look(key, agent, address),
+                Effect::Check { key, address, wanted, noticed } => {
+                    effects.check(key, address, wanted, noticed);
+                }
+                Effect::Look { key, agent, address, wanted } => {
+                    effects.look(key, agent, address, wanted);
+                }
                 Effect::Abandon(key) => effects.abandon(key),
                 Effect::WakeAt(at) => effects.wake_at(at),
                 Effect::Plan { plugin, input } => question = Some((plugin, input)),

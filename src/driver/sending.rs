@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::agent::{ActionRequest, ActionStatus, AgentClient, AgentError, QueuedAction, Scheduled};
 use crate::mutants::mutant;
 use crate::run::NodeInfo;
+use serde_json::Value;
 
 /// What is known of the requests of one call, in this process.
 #[derive(Debug)]
@@ -109,6 +110,14 @@ impl AgentClient for NotedAgents {
             self.sent.unreached(error);
         }
         node
+    }
+
+    async fn store(&self, address: &str) -> Result<Value, AgentError> {
+        self.inner.store(address).await
+    }
+
+    async fn shards(&self, address: &str) -> Result<Value, AgentError> {
+        self.inner.shards(address).await
     }
 }
 

@@ -66,13 +66,20 @@ fn resolve(file: ClusterFile, problems: &mut Vec<Problem>) -> Cluster {
             let message = format!("agent {other} of the list has the same address");
             problems.push(Problem::new(code::DUPLICATE, path("address"), message).found(&address));
         }
-        let (attributes, identity) = (agent.attributes, agent.identity);
+        let (attributes, identity) = (agent.attributes, agent.identity.into());
         ClusterAgent { id: AgentId(agent.id), address, attributes, identity }
     });
     let agents = agents.collect();
     let discovery = spec.discovery.map(|file| discovery(file, problems));
     let tls = spec.tls.map(|file| tls(file, problems));
-    Cluster { name: file.metadata.name, agents, discovery, tls }
+    let cluster_id = spec.cluster_id.inspect(|id| {
+        if !names::is_identifier(id) {
+            let path = "/spec/cluster_id".to_owned();
+            let problem = Problem::new(code::BAD_VALUE, path, "not a valid identifier");
+            problems.push(problem.found(format!("{id:?}")).expected(names::IDENTIFIER_EXPECTED));
+        }
+    });
+    Cluster { name: file.metadata.name, agents, discovery, tls, cluster_id }
 }
 
 fn discovery(file: DiscoveryFile, problems: &mut Vec<Problem>) -> Discovery {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::model::{
@@ -319,6 +319,11 @@ pub(super) struct ClusterSpec {
     /// How connections to agents are secured.
     #[serde(default)]
     pub(super) tls: Option<TlsFile>,
+    /// The `cluster_id` that the agents say of their store (`info/store`); when absent it is
+    /// `discovery.cluster`, and without that it is not compared. An agent that says another one fails
+    /// (`wrong-node`), and nothing is sent to it.
+    #[serde(default)]
+    pub(super) cluster_id: Option<String>,
 }
 
 /// One agent of a cluster.
@@ -333,11 +338,32 @@ pub(super) struct AgentFile {
     #[serde(default)]
     #[schemars(schema_with = "attributes_schema")]
     pub(super) attributes: Map<String, Value>,
-    /// Whether the `node_id` that the agent says has to be this identifier: `check`, or `ignore`;
-    /// `check` when absent. An agent that says another one fails (`wrong-node`), and nothing is sent
-    /// to it.
+    /// Whether the `node_id` that the agent says has to be this identifier, and the `cluster_id` that of
+    /// the cluster, where that is known: `check`, or `ignore`; `check` when absent. An agent that says
+    /// another one fails (`wrong-node`), and nothing is sent to it.
     #[serde(default)]
-    pub(super) identity: Identity,
+    pub(super) identity: IdentityFile,
+}
+
+/// Whether what answers at an agent's address has to be that agent.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "Identity")]
+pub(super) enum IdentityFile {
+    /// It has to be; one that says no `node_id` can't be compared, and takes part.
+    #[default]
+    Check,
+    /// Whatever it says.
+    Ignore,
+}
+
+impl From<IdentityFile> for Identity {
+    fn from(file: IdentityFile) -> Self {
+        match file {
+            IdentityFile::Check => Self::Check,
+            IdentityFile::Ignore => Self::Ignore,
+        }
+    }
 }
 
 fn attributes_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {

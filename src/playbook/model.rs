@@ -2,6 +2,7 @@
 //! [`resolve`](super::resolve) makes one from a document, and a run's snapshot holds it whole.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use semver::Version;
 use serde::{Deserialize, Serialize};
@@ -312,6 +313,17 @@ pub struct Cluster {
     pub discovery: Option<Discovery>,
     /// How connections to agents are secured.
     pub tls: Option<Tls>,
+    /// What the agents say of their store as `cluster_id`; absent: that of the platform, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_id: Option<String>,
+}
+
+impl Cluster {
+    /// What its agents have to say of their store as `cluster_id`; none where that is not known.
+    pub fn cluster_id(&self) -> Option<&str> {
+        let of_platform = self.discovery.as_ref().map(|discovery| &discovery.cluster);
+        self.cluster_id.as_ref().or(of_platform).map(String::as_str)
+    }
 }
 
 /// One agent of a cluster.
@@ -324,20 +336,21 @@ pub struct ClusterAgent {
     /// Attributes that count over those that the agent reports: strings, numbers, booleans or null.
     pub attributes: Map<String, Value>,
     /// Whether what answers at the address has to be the agent.
-    #[serde(default, skip_serializing_if = "Identity::is_checked")]
+    #[serde(default, skip_serializing_if = "Identity::is_plain")]
     pub identity: Identity,
 }
 
 /// Whether what answers at an agent's address has to be that agent: whether the `node_id` that it says is
-/// compared with the agent's identifier before anything is sent to it.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
-)]
+/// compared with the agent's identifier before anything is sent to it, and the `cluster_id` with that of
+/// its cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Identity {
     /// It has to be; one that says no `node_id` can't be compared, and takes part.
     #[default]
     Check,
+    /// The same, and what `info/store` says as `cluster_id` has to be this; one that says none takes part.
+    In(Arc<str>),
     /// Whatever it says.
     Ignore,
 }
@@ -346,8 +359,31 @@ impl Identity {
     /// Whether it is compared.
     pub const fn is_checked(&self) -> bool {
         match self {
-            Self::Check => true,
+            Self::Check | Self::In(_) => true,
             Self::Ignore => false,
+        }
+    }
+
+    /// Whether nothing but its `node_id` is.
+    pub(crate) fn is_plain(&self) -> bool {
+        *self == Self::Check
+    }
+
+    /// The same in a cluster of which the `cluster_id` is known, or is not.
+    pub(crate) fn in_cluster(&self, cluster_id: Option<&Arc<str>>) -> Self {
+        match self {
+            Self::Ignore => Self::Ignore,
+            Self::Check | Self::In(_) => {
+                cluster_id.map_or(Self::Check, |id| Self::In(Arc::clone(id)))
+            }
+        }
+    }
+
+    /// The `cluster_id` that it has to say, where that is known.
+    pub fn cluster_id(&self) -> Option<&str> {
+        match self {
+            Self::In(id) => Some(id),
+            Self::Check | Self::Ignore => None,
         }
     }
 }

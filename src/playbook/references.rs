@@ -39,7 +39,7 @@ impl Names<'_> {
             ));
         }
         match *root {
-            "agent" => known(root, rest, &["id", "attributes", "node"]),
+            "agent" => known(root, rest, &["id", "attributes", "node", "store", "shards"]),
             "run" => known(root, rest, &["id"]),
             "cluster" => known(root, rest, &["name"]),
             "steps" => self.step(rest),

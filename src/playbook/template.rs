@@ -83,6 +83,11 @@ impl Template {
         self.node.render(scope, &mut left)
     }
 
+    /// Whether one of its expressions is such.
+    pub(crate) fn any(&self, is_such: impl Fn(&Expr) -> bool) -> bool {
+        self.expressions().iter().any(|placed| is_such(placed.value))
+    }
+
     /// All expressions with their places.
     pub(super) fn expressions(&self) -> Vec<Placed<&Expr>> {
         let mut all = Vec::new();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::datastore::Datastore;
 pub use super::failure::{Failure, FailureReason};
 use super::ids::{AgentId, AgentSeq, AttemptKey, RunId, SentAction};
 use super::late::LateEnd;
@@ -31,6 +32,9 @@ pub struct AgentRecord {
     pub attributes: Arc<Map<String, Value>>,
     /// What `info/node` said when the agent was asked last; null when it did not answer.
     pub node: Arc<Value>,
+    /// What it said of its store then, where the stage looks at that.
+    #[serde(default, skip_serializing_if = "has_no_datastore")]
+    pub datastore: Arc<Datastore>,
     /// When that was, whether or not the agent answered; none when it was never asked.
     #[serde(default)]
     pub node_seen_at: Option<Timestamp>,
@@ -39,7 +43,7 @@ pub struct AgentRecord {
     #[serde(default, skip_serializing_if = "is_empty")]
     pub declared: Arc<Map<String, Value>>,
     /// Whether what answers at the address has to be the agent.
-    #[serde(default, skip_serializing_if = "Identity::is_checked")]
+    #[serde(default, skip_serializing_if = "Identity::is_plain")]
     pub identity: Identity,
     /// When what answers at the address was last found to be the agent, or to say nothing about that;
     /// none: it is compared before anything is sent there.
@@ -120,6 +124,10 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
+fn has_no_datastore(datastore: &Arc<Datastore>) -> bool {
+    datastore.is_empty()
+}
+
 fn is_empty(map: &Arc<Map<String, Value>>) -> bool {
     map.is_empty()
 }
@@ -197,6 +205,7 @@ impl AgentRecord {
             address,
             attributes: Arc::default(),
             node: Arc::default(),
+            datastore: Arc::default(),
             node_seen_at: None,
             declared: Arc::default(),
             identity: Identity::Check,
@@ -281,6 +290,7 @@ impl AgentRecord {
         About {
             attributes: Arc::clone(&self.attributes),
             node: Arc::clone(&self.node),
+            datastore: Arc::clone(&self.datastore),
             seen_at: self.node_seen_at,
         }
     }
@@ -304,6 +314,8 @@ pub struct About {
     pub attributes: Arc<Map<String, Value>>,
     /// What `info/node` said; null when the agent did not answer.
     pub node: Arc<Value>,
+    /// What it said of its store, where it was asked.
+    pub datastore: Arc<Datastore>,
     /// When the agent was asked, whether or not it answered; none when it never was.
     pub seen_at: Option<Timestamp>,
 }
@@ -314,6 +326,7 @@ impl About {
         (self != new).then(|| Was {
             attributes: (self.attributes != new.attributes).then(|| self.attributes.clone()),
             node: (self.node != new.node).then(|| self.node.clone()),
+            datastore: (self.datastore != new.datastore).then(|| self.datastore.clone()),
             node_seen_at: self.seen_at,
             address: None,
         })
@@ -322,12 +335,15 @@ impl About {
     /// Goes back to before the change that `was` tells of. To get to what was known at an event, the
     /// changes after it are taken back, the last one first.
     pub fn take_back(&mut self, was: &Was) {
-        let Was { attributes, node, node_seen_at, address: _ } = was;
+        let Was { attributes, node, datastore, node_seen_at, address: _ } = was;
         if let Some(attributes) = attributes {
             self.attributes.clone_from(attributes);
         }
         if let Some(node) = node {
             self.node.clone_from(node);
+        }
+        if let Some(datastore) = datastore {
+            self.datastore.clone_from(datastore);
         }
         self.seen_at = *node_seen_at;
     }
@@ -343,6 +359,9 @@ pub struct Was {
     /// change.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub node: Option<Arc<Value>>,
+    /// What it had said of its store; left out when that did not change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub datastore: Option<Arc<Datastore>>,
     /// When the agent had been asked; none when it never was.
     pub node_seen_at: Option<Timestamp>,
     /// Base URL of its API, where that changed with the rest.
@@ -376,7 +395,13 @@ mod tests {
     fn about(zone: &str, node: Value, seen: i64) -> About {
         let attributes = Map::from_iter([("zone".to_owned(), json!(zone))]);
         let seen_at = Some(Timestamp::from_millis(seen));
-        About { attributes: attributes.into(), node: node.into(), seen_at }
+        let datastore = Datastore { store: json!({ "cluster_id": zone }), shards: Value::Null };
+        About {
+            attributes: attributes.into(),
+            node: node.into(),
+            datastore: datastore.into(),
+            seen_at,
+        }
     }
 
     /// What is kept of a change, read back.
@@ -401,6 +426,7 @@ mod tests {
         }
         assert_eq!(known[0].changed(&known[0]), None);
         let same = kept(&known[1], &known[2]);
-        assert_eq!((same.attributes, same.node), (None, None), "only what changed is kept");
+        let Was { attributes, node, datastore, .. } = same;
+        assert_eq!((attributes, node, datastore), (None, None, None), "only what changed is kept");
     }
 }

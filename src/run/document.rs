@@ -92,6 +92,8 @@ impl Snapshot {
             "address": of_agent("address", &|| json!(record.address)),
             "attributes": of_agent("attributes", &|| json!(record.attributes)),
             "node": of_agent("node", &|| Value::clone(&record.node)),
+            "store": of_agent("store", &|| record.datastore.store.clone()),
+            "shards": of_agent("shards", &|| record.datastore.shards.clone()),
         });
         let params = used(&["params"], &|| Value::Object(self.params.clone()));
         let run = used(&["run"], &|| json!({"id": self.id, "started_by": self.started_by}));

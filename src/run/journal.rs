@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use super::agent_record::FailureReason;
+use super::datastore::Datastore;
 use super::ids::{AgentId, AttemptKey, RunId, SentAction};
 use super::time::{Millis, Timestamp};
 
@@ -397,6 +398,9 @@ pub struct NodeInfo {
     pub attributes: serde_json::Map<String, Value>,
     /// The whole answer of `info/node`.
     pub raw: Value,
+    /// What it says of its store, where it was asked.
+    #[serde(default, skip_serializing_if = "Datastore::is_empty")]
+    pub datastore: Datastore,
 }
 
 /// Why a call to an agent gave no result.

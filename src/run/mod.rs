@@ -8,6 +8,7 @@
 mod abandon;
 mod agent_record;
 mod command;
+mod datastore;
 mod decision;
 mod document;
 mod failure;
@@ -34,6 +35,7 @@ pub use agent_record::{
     declared_over,
 };
 pub use command::{Command, CommandOutcome, Verb};
+pub use datastore::{Datastore, Wanted};
 pub use decision::{
     Decision, MAX_DECIDED, MAX_LOG_BYTES, MAX_LOG_LINES, MAX_MEMO_BYTES, MAX_REFRESH,
     MAX_ROSTER_PAGE, MAX_START, Next, PlanInput, Roster,
@@ -43,7 +45,7 @@ pub use document::{
     Unanswered,
 };
 pub use history::{Asked, Happened, LogLevel, LogLine, PluginLine, RunEvent};
-pub use identity::WrongNode;
+pub use identity::{Expected, WrongNode};
 pub use ids::{
     AgentId, AgentSeq, AttemptKey, CommandId, Digest, DigestError, EngineId, RunId, SentAction,
 };

@@ -208,6 +208,7 @@ impl RosterAt {
                 let record = self.record_mut(event, agent)?;
                 if let Some(Known { about, address }) = news {
                     (record.attributes, record.node) = (about.attributes, about.node);
+                    record.datastore = about.datastore;
                     record.node_seen_at = about.seen_at;
                     record.address = address;
                 }
@@ -252,9 +253,10 @@ impl RosterAt {
         if let Some(Unmade { seq, declared, known }) = self.unmade.remove(agent) {
             let run = self.snapshot.id;
             let Known { about, address } = known;
-            let About { attributes, node, seen_at } = about;
+            let About { attributes, node, datastore, seen_at } = about;
             let made = AgentRecord::new(run, seq, agent.clone(), address, steps);
-            let record = AgentRecord { attributes, node, node_seen_at: seen_at, declared, ..made };
+            let made = AgentRecord { attributes, node, datastore, ..made };
+            let record = AgentRecord { node_seen_at: seen_at, declared, ..made };
             self.by_id.insert(agent.clone(), seq);
             self.records.insert(seq, record);
         }

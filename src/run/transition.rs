@@ -6,10 +6,11 @@ use serde_json::{Map, Value};
 
 use super::agent_record::{About, AgentRecord, FailureReason};
 use super::command::Command;
+use super::datastore::{Datastore, Wanted};
 use super::decision::{Decision, PlanInput};
 use super::document::{Progress, Unanswered};
 use super::history::{LogLine, PluginLine, RunEvent};
-use super::identity::WrongNode;
+use super::identity::Expected;
 use super::ids::{AgentId, AgentSeq, AttemptKey, Digest, RunId};
 use super::journal::{Answer, Call, CallError, Journal, NodeInfo};
 use super::membership::{MassAbsence, MembershipChange};
@@ -120,6 +121,8 @@ pub struct Member {
     pub declared: Map<String, Value>,
     /// What `info/node` said; null when the agent did not answer.
     pub node: Value,
+    /// What it said of its store, where it was asked.
+    pub datastore: Datastore,
     /// When it was asked, whether or not it answered; none: just now.
     pub asked_at: Option<Timestamp>,
     /// Whether what answers at the address has to be the agent.
@@ -165,6 +168,16 @@ pub enum Looked {
     Silent(String),
 }
 
+impl Looked {
+    /// What was answered in place of anything about the node, where something was.
+    pub fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::Refused(refusal) => Some(refusal),
+            Self::Says(_) | Self::Silent(_) => None,
+        }
+    }
+}
+
 /// An agent to ask about its node.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AskAgain {
@@ -178,6 +191,8 @@ pub struct AskAgain {
     pub attributes: Arc<Map<String, Value>>,
     /// Of these, those that count over what the agent reports.
     pub declared: Arc<Map<String, Value>>,
+    /// What it is asked.
+    pub wanted: Wanted,
 }
 
 /// What is known about an agent that was asked again.
@@ -299,6 +314,8 @@ pub enum Effect {
         key: AttemptKey,
         /// Base URL of the agent's API.
         address: String,
+        /// What it is asked.
+        wanted: Wanted,
         /// What was noticed of it before, by an engine that crashed or lost the run.
         noticed: Option<Notice>,
     },
@@ -311,6 +328,8 @@ pub enum Effect {
         agent: AgentId,
         /// Base URL of its API.
         address: String,
+        /// What it is asked.
+        wanted: Wanted,
     },
     /// Perform a call and answer with [`Input::Answered`].
     Perform(Box<Perform>),
@@ -349,12 +368,14 @@ pub struct Activate {
 }
 
 impl Perform {
-    /// The agent, where what answers at the address has to be it.
-    pub fn expects(&self) -> Option<&AgentId> {
-        match self.identity {
-            Identity::Check => Some(&self.agent),
-            Identity::Ignore => None,
-        }
+    /// Who has to answer at the address.
+    pub fn expects(&self) -> Option<Expected<'_>> {
+        self.identity.expects(&self.agent)
+    }
+
+    /// What has to be asked to compare that.
+    pub fn wanted(&self) -> Wanted {
+        Wanted::for_identity(&self.identity)
     }
 
     /// What the agent said about its node, unless it was another that did.
@@ -362,8 +383,10 @@ impl Perform {
     /// # Errors
     /// [`CallError::Unreachable`] with what answered.
     pub fn of_its_agent(&self, info: NodeInfo) -> Result<NodeInfo, CallError> {
-        match self.expects().map_or(Ok(()), |id| WrongNode::check(id, &self.address, &info.raw)) {
-            Ok(()) => Ok(info),
+        let checked = self.expects().map_or(Ok(()), |who| who.check_info(&self.address, &info));
+        match checked {
+            // A step has no way to ask for it.
+            Ok(()) => Ok(NodeInfo { datastore: Datastore::default(), ..info }),
             Err(wrong) => Err(CallError::Unreachable(wrong.to_string())),
         }
     }

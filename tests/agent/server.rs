@@ -7,7 +7,7 @@ use replibook::agent::{
     AgentClient as _, AgentLimits, FollowContext, Scheduled, Start, info, run_action, wait_status,
 };
 use replibook::clock::SystemClock;
-use replibook::run::{CallError, Millis};
+use replibook::run::{CallError, Millis, Wanted};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -234,13 +234,30 @@ async fn the_node_is_told_and_its_status_waited_for() {
     std::fs::write(&status, "UNKNOWN: starting").unwrap();
     let (agent, address) = agent(folder.path(), &config).await;
     let ctx = context();
-    let node = info(&ctx, &address).await.unwrap();
+    let node = info(&ctx, &address, Wanted::default()).await.unwrap();
     assert_eq!((node.status.as_str(), &node.attributes["zone"]), ("UNKNOWN", &json!("a")));
     let healthy = vec!["HEALTHY".to_owned()];
     let now = ctx.clock.now();
     let waited = wait_status(&ctx, &address, &healthy, now, Millis::from_secs(60), None);
     let change = async { std::fs::write(&status, "HEALTHY").unwrap() };
     assert_eq!(tokio::join!(waited, change).0, Ok("HEALTHY".to_owned()));
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_store_and_its_shards_are_told_where_they_are_wanted() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = "{ cluster_id: rs0, shards: [{ id: s0, role: Primary, lag: null, \
+                   commit_offset: { unit: seconds, value: 42 } }] }";
+    let (agent, address) = agent(folder.path(), config).await;
+    let wanted = Wanted { store: true, shards: true, cluster: false };
+    let said = info(&context(), &address, wanted).await.unwrap();
+    assert_eq!(said.datastore.store, json!({"cluster_id": "rs0", "attributes": {}}));
+    let offset = json!({"unit": "seconds", "value": 42});
+    let shard = json!({"id": "s0", "role": "PRIMARY", "commit_offset": offset, "lag": null});
+    assert_eq!(said.datastore.shards, json!([shard]));
+    let said = info(&context(), &address, Wanted::default()).await.unwrap();
+    assert!(said.datastore.is_empty());
     agent.stop().await.unwrap();
 }
 

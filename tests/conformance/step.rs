@@ -22,7 +22,7 @@ enum Expected {
 
 fn info(status: &str) -> Answer {
     let (status, attributes, raw) = (status.to_owned(), object(json!({})), json!({ "a": 1.0 }));
-    Answer::Info(Ok(NodeInfo { status, attributes, raw }))
+    Answer::Info(Ok(NodeInfo { status, attributes, raw, datastore: Default::default() }))
 }
 
 fn found(status: &str) -> Answer {

@@ -1,7 +1,7 @@
 //! Agents that do not answer when a stage begins, and addresses where another node answers.
 
 use replibook::run::{AgentRecord, AgentState, FailureReason, Millis, RunStatus};
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 use crate::scene::{Scene, address};
 
@@ -138,5 +138,110 @@ async fn a_node_that_says_another_name_fails_and_gets_nothing() {
     assert_eq!(scene.executions(), [1, 0, 1, 1]);
     let record = &records(&scene, run).await[1];
     assert_eq!(record.error.as_ref().unwrap().reason, FailureReason::WrongNode);
+    engine.stop().await;
+}
+
+const PRIMARY: &str = r#"agent.shards.exists(shard, shard.role == "PRIMARY")"#;
+
+#[tokio::test(start_paused = true)]
+async fn a_stage_selects_by_shards_and_waits_for_a_store_that_does_not_answer() {
+    let scene = scene(4).await;
+    let shards = |role: &str| json!([{"id": "s", "role": role, "lag": null}]);
+    scene.agents.set_shards(&address(0), shards("PRIMARY"));
+    scene.agents.set_shards(&address(1), shards("SECONDARY"));
+    // The node answers, and its store does not; the last agent knows of no shards.
+    scene.agents.set_shards(&address(2), Value::Null);
+    let run = scene.start_playbook(&playbook(PRIMARY, 1)).await.unwrap();
+    let engine = scene.engine("engine-1");
+    scene.until(run, |run| run.progress.stage.unanswered.is_some()).await;
+    let done = scene.until_final(run).await;
+    assert_eq!(done.progress.status, RunStatus::Done);
+    let states: Vec<_> = records(&scene, run).await.iter().map(|record| record.state).collect();
+    let (done, skipped) = (AgentState::Done, AgentState::Skipped);
+    assert_eq!(states, [done, skipped, AgentState::Failed, skipped]);
+    let error = records(&scene, run).await.remove(2).error.unwrap();
+    assert_eq!(error.reason, FailureReason::Unreachable);
+    assert!(error.message.starts_with("it did not answer about its store"), "{error:?}");
+    engine.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_sees_the_shards_afresh_before_it_and_those_of_the_stage_in_its_arguments() {
+    let scene = scene(2).await;
+    let lag = |value: u32| json!([{"id": "s", "role": "SECONDARY", "lag": {"unit": "s", "value": value}}]);
+    scene.agents.set_shards(&address(0), lag(3));
+    scene.agents.set_shards(&address(1), lag(30));
+    let run =
+        scene.start_run_of("lag", "require: agent.shards.all(shard, shard.lag.value < 10)").await;
+    let engine = scene.engine("engine-1");
+    let paused = scene.until(run, |run| run.progress.status == RunStatus::Paused).await;
+    assert_eq!(paused.progress.failures, 1);
+    let records = records(&scene, run).await;
+    assert_eq!(records[1].error.as_ref().unwrap().reason, FailureReason::Precondition);
+    assert_eq!(scene.executions(), [1, 0]);
+    engine.stop().await;
+}
+
+/// What it says more does not fail the run, and does not leave it out.
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_says_too_much_takes_part_as_malformed_at_once() {
+    let scene = scene(3).await;
+    let start = scene.now();
+    let much = Map::from_iter([("other".to_owned(), json!("x".repeat(9_000)))]);
+    scene.agents.set_attributes(&address(1), much);
+    let run = scene.start_playbook(&playbook(GUARDED, 1)).await.unwrap();
+    let engine = scene.engine("engine-1");
+    let done = scene.until_final(run).await;
+    assert_eq!(done.progress.status, RunStatus::Done);
+    assert!(scene.now().since(start) < Millis::from_secs(20));
+    let error = records(&scene, run).await.remove(1).error.unwrap();
+    assert_eq!(error.reason, FailureReason::Malformed);
+    assert!(error.message.contains("bytes about its node, expected at most 8192"), "{error:?}");
+    assert_eq!(scene.executions(), [1, 0, 1]);
+    engine.stop().await;
+}
+
+/// However much it says: a record has to fit a commit with hundreds of others.
+#[tokio::test(start_paused = true)]
+async fn a_look_before_a_step_keeps_no_more_than_one_when_the_stage_begins() {
+    let scene = scene(1).await;
+    scene.agents.set_unreachable_until(&address(0), scene.now().plus(Millis::from_secs(4)));
+    let much = Map::from_iter([("other".to_owned(), json!("x".repeat(60_000)))]);
+    scene.agents.set_attributes(&address(0), much);
+    let run = scene.start_playbook(&playbook("true", 0)).await.unwrap();
+    let engine = scene.engine("engine-1");
+    assert_eq!(scene.until_final(run).await.progress.status, RunStatus::Done);
+    let record = records(&scene, run).await.remove(0);
+    let bytes = serde_json::to_vec(&record).unwrap().len();
+    assert!(bytes < 16 * 1024, "{bytes} bytes");
+    engine.stop().await;
+}
+
+/// It is SKIPPED there whatever it says.
+#[tokio::test(start_paused = true)]
+async fn no_later_stage_waits_for_who_failed_in_one_before() {
+    let scene = scene(3).await;
+    let start = scene.now();
+    scene.agents.set_unreachable_until(&address(1), start.plus(Millis::from_secs(100_000)));
+    let stage = |name: &str| {
+        json!({
+            "name": name, "select": GUARDED, "budget": {"max_failed": 1},
+            "strategy": {"use": "all-at-once"},
+            "steps": [{"name": name, "action": "test.example.com/act"}],
+        })
+    };
+    let stages = ["one", "two", "three"].map(stage);
+    let text = json!({
+        "apiVersion": "replicante.io/v1", "kind": "Playbook",
+        "metadata": {"name": "stages", "version": "1.0.0"},
+        "spec": {"stages": stages},
+    });
+    let run = scene.start_playbook(&text.to_string()).await.unwrap();
+    let engine = scene.engine("engine-1");
+    let done = scene.until_final(run).await;
+    assert_eq!((done.progress.status, done.progress.failures), (RunStatus::Done, 1));
+    let took = scene.now().since(start);
+    assert!(took < Millis::from_secs(180), "one patience, not three: {took:?}");
+    assert_eq!(scene.executions(), [3, 0, 3]);
     engine.stop().await;
 }

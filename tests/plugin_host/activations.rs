@@ -107,7 +107,8 @@ async fn what_the_cluster_says_about_an_agent_counts_over_what_it_says_itself() 
     let plugin = imported("hostile").await;
     let attributes = object(json!({ "zone": "own", "disk": "ssd" }));
     let (status, raw) = ("HEALTHY".to_owned(), json!({ "node_id": "n" }));
-    let answer = Answer::Info(Ok(NodeInfo { status, attributes, raw }));
+    let answer =
+        Answer::Info(Ok(NodeInfo { status, attributes, raw, datastore: Default::default() }));
     let start = activate(&plugin, json!({ "do": "info" }));
     let (_, _, end) = drive(start, |_| answer.clone()).await;
     let attributes = json!({ "zone": "a", "disk": "ssd" });

@@ -10,7 +10,7 @@ use crate::fixtures::*;
 
 fn info(status: &str) -> Answer {
     let (status, attributes, raw) = (status.to_owned(), object(json!({})), json!({}));
-    Answer::Info(Ok(NodeInfo { status, attributes, raw }))
+    Answer::Info(Ok(NodeInfo { status, attributes, raw, datastore: Default::default() }))
 }
 
 #[tokio::test]

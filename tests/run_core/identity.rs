@@ -1,9 +1,9 @@
 //! Agents in whose place another node answers, and agents that do not answer when a stage begins.
 
-use replibook::playbook::{Expr, Identity, Membership, OnAdded, OnRemoved};
+use replibook::playbook::{Expr, Identity, Membership, OnAdded, OnRemoved, Template};
 use replibook::run::{
-    AgentId, AgentState, FailureReason, Happened, Input, Look, Looked, Member, MembershipChange,
-    Refusal, RunStatus, Timestamp, Verb,
+    AgentId, AgentState, Datastore, FailureReason, Happened, Input, Look, Looked, Member,
+    MembershipChange, Refusal, RunStatus, Timestamp, Verb, Wanted,
 };
 use serde_json::json;
 
@@ -247,4 +247,73 @@ fn an_answer_from_an_address_that_an_agent_has_left_does_not_count() {
     assert!(!world.events().any(|e| matches!(e.what, Happened::StepStarted { .. })));
     world.run_dry();
     assert_eq!(states(&world)[0].1, AgentState::Done);
+}
+
+fn in_store(agent: &str, cluster_id: &str) -> Member {
+    let datastore =
+        Datastore { store: json!({"cluster_id": cluster_id}), shards: serde_json::Value::Null };
+    Member { identity: Identity::In("rs0".into()), datastore, ..says(agent, agent, "a") }
+}
+
+#[test]
+fn nothing_is_sent_to_a_node_of_another_cluster() {
+    let mut world = selecting("true", 1);
+    world.take_members(vec![in_store("web-3", "rs1"), in_store("web-4", "rs0")]);
+    world.run_dry();
+    let wrong = Some(FailureReason::WrongNode);
+    let found: Vec<_> = states(&world).into_iter().map(|(_, state, why)| (state, why)).collect();
+    assert_eq!(found, [(AgentState::Failed, wrong), (AgentState::Done, None)]);
+    let record = world.records().next().unwrap();
+    let message = &record.error.as_ref().unwrap().message;
+    assert!(message.ends_with("says that it is in cluster rs1, expected rs0"), "{message}");
+    assert!(record.datastore.is_empty(), "that is another's");
+}
+
+const PRIMARY: &str = "agent.shards.exists(shard, shard.role == 'PRIMARY')";
+
+fn with_shards(agent: &str, shards: serde_json::Value) -> Member {
+    let datastore = Datastore { store: serde_json::Value::Null, shards };
+    Member { datastore, ..says(agent, agent, "a") }
+}
+
+#[test]
+fn a_stage_selects_by_shards_and_who_does_not_tell_them_is_unreachable() {
+    let primary = json!([{"id": "s", "role": "PRIMARY", "commit_offset": null, "lag": null}]);
+    for (shards, expected) in [
+        (primary, (AgentState::Done, None)),
+        (json!([]), (AgentState::Skipped, None)),
+        (serde_json::Value::Null, (AgentState::Failed, Some(FailureReason::Unreachable))),
+    ] {
+        let mut world = selecting(PRIMARY, 1);
+        world.take_members(vec![with_shards("web-0", shards.clone())]);
+        world.run_dry();
+        let (_, state, why) = states(&world).remove(0);
+        assert_eq!((state, why), expected, "{shards}");
+        let kept = &world.records().next().unwrap().datastore.shards;
+        assert_eq!(*kept, shards, "expressions of its steps see them");
+    }
+}
+
+#[test]
+fn agents_are_asked_for_no_more_than_the_stage_looks_at() {
+    let wanted = |select: &str, with: serde_json::Value| {
+        let select = Expr::parse(select).unwrap();
+        let with = Template::parse(with).unwrap();
+        let world = World::with(Setup::plain(1, 0), |stage| {
+            stage.select = Some(select.clone());
+            stage.strategy.with = with.clone();
+        });
+        let Wanted { store, shards, cluster } = world.selection().wanted(&Identity::Check);
+        assert!(!cluster, "its cluster is not known");
+        (store, shards)
+    };
+    assert_eq!(wanted(ROLE, json!({})), (false, false));
+    assert_eq!(wanted(PRIMARY, json!({})), (false, true));
+    assert_eq!(wanted("agent.store.cluster_id == 'a'", json!({})), (true, false));
+    assert_eq!(wanted("agent != null", json!({})), (true, true));
+    let first = json!({"canaries": ["agent.shards.size() == 0"]});
+    assert_eq!(wanted(ROLE, first), (false, true), "a strategy may ask that of agents");
+    let world = World::new(Setup::plain(1, 0));
+    let wanted = world.selection().wanted(&Identity::In("rs0".into()));
+    assert_eq!(wanted, Wanted { cluster: true, ..Wanted::default() });
 }

@@ -168,6 +168,7 @@ pub(crate) fn member(agent: &str) -> Member {
         address: "http://127.0.0.1:1".to_owned(),
         attributes: Map::new(),
         declared: Map::new(),
+        datastore: Default::default(),
         node: Value::Null,
         asked_at: None,
         identity: Identity::Check,

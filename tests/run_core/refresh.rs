@@ -76,11 +76,21 @@ pub(crate) fn answers(agents: Vec<AskAgain>, now: Timestamp, badly: bool) -> Inp
     let answer = |asked: AskAgain| {
         let seen_at = Some(now);
         let about = if badly {
-            About { attributes: asked.attributes, node: Value::Null.into(), seen_at }
+            About {
+                attributes: asked.attributes,
+                node: Value::Null.into(),
+                datastore: Default::default(),
+                seen_at,
+            }
         } else {
             let attributes = Map::from_iter([("looked".to_owned(), json!(now.as_millis()))]);
             let node = json!({"node_status": "HEALTHY", "looked": now.as_millis()});
-            About { attributes: attributes.into(), node: node.into(), seen_at }
+            About {
+                attributes: attributes.into(),
+                node: node.into(),
+                datastore: Default::default(),
+                seen_at,
+            }
         };
         Refreshed { agent: asked.seq, about, silence: None }
     };

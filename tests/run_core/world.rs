@@ -7,7 +7,7 @@ use replibook::playbook::Stage;
 use replibook::run::{
     AgentId, AgentRecord, AgentSeq, Answer, AttemptKey, Call, CallError, Command, CommandId,
     Effect, Input, Journal, Loaded, Look, Looked, Machine, Member, NodeInfo, Progress, Run,
-    RunEvent, RunId, RunStatus, Snapshot, Timestamp, Transition, Verb,
+    RunEvent, RunId, RunStatus, Selection, Snapshot, Timestamp, Transition, Verb,
 };
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -89,12 +89,17 @@ fn says(node: &str, role: &str) -> Looked {
     let raw = json!({"node_id": node});
     let attributes = Map::from_iter([("role".to_owned(), json!(role))]);
     let status = "UP".to_owned();
-    Looked::Says(Box::new(NodeInfo { status, attributes, raw }))
+    Looked::Says(Box::new(NodeInfo { status, attributes, raw, datastore: Default::default() }))
 }
 
 impl World {
     pub(crate) fn new(setup: Setup) -> Self {
         Self::with(setup, |_| {})
+    }
+
+    /// The selection of the stage.
+    pub(crate) fn selection(&self) -> Selection {
+        self.machine.selection()
     }
 
     /// The same with stages that are changed.
@@ -368,11 +373,16 @@ impl World {
             }
             Effect::Check { key, .. } => {
                 let raw = json!({"ok": !badly && self.nodes_ok});
-                let info = NodeInfo { status: "UP".to_owned(), attributes: Map::new(), raw };
+                let info = NodeInfo {
+                    status: "UP".to_owned(),
+                    attributes: Map::new(),
+                    raw,
+                    datastore: Default::default(),
+                };
                 let info = self.said().map_or(Ok(info), |body| node_said(&body));
                 Some(Input::Checked { key, info })
             }
-            Effect::Look { key, agent, address } => {
+            Effect::Look { key, agent, address, .. } => {
                 self.looked += 1;
                 let looked = match &self.answers_as {
                     _ if badly => Looked::Silent("no answer".to_owned()),

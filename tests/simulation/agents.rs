@@ -8,12 +8,12 @@ use replibook::agent::{
     ActionPhase, ActionRequest, ActionStatus, AgentClient, AgentError, QueuedAction, Scheduled,
 };
 use replibook::clock::Clock;
-use replibook::run::{AgentId, Millis, NodeInfo, Timestamp};
+use replibook::run::{AgentId, Datastore, Millis, NodeInfo, Timestamp};
 use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use crate::documents::role;
+use crate::documents::{STORE, compares_stores, role};
 use crate::gate::{Gate, lock};
 use crate::ledger::SharedLedger;
 use crate::plan::{AgentPlan, CALM, End, Point, PostFault, STEPS, Side};
@@ -23,6 +23,8 @@ pub(crate) struct Agents {
     clock: Arc<dyn Clock>,
     start: Timestamp,
     plans: Vec<AgentPlan>,
+    /// Whether it is compared in which cluster stores are.
+    compares: bool,
     known: Mutex<BTreeMap<Uuid, Action>>,
     posts: Mutex<BTreeMap<Uuid, usize>>,
     ledger: SharedLedger,
@@ -90,9 +92,9 @@ impl Agents {
         start: Timestamp,
         ledger: SharedLedger,
     ) -> Arc<Self> {
-        let plans = plans.to_vec();
+        let (plans, compares) = (plans.to_vec(), compares_stores(plans));
         let (known, posts) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { clock, start, plans, known, posts, ledger })
+        Arc::new(Self { clock, start, plans, compares, known, posts, ledger })
     }
 
     fn at(&self) -> u64 {
@@ -285,20 +287,50 @@ impl Agents {
         let status = if ill { "UNAVAILABLE" } else { "HEALTHY" };
         let plan = &self.plans[agent];
         let is_other = plan.other.is_some_and(|other| other.holds(self.at()));
-        // The other one does the other of the two roles.
-        let does = role(if is_other { 1 - plan.role } else { plan.role });
-        let name = if is_other { format!("other-{agent}") } else { format!("node-{agent}") };
-        let attributes = Map::from_iter([("role".to_owned(), json!(does))]);
+        let is_named = is_other && !self.is_in_other_cluster(agent);
+        let name = if is_named { format!("other-{agent}") } else { format!("node-{agent}") };
+        let attributes = Map::from_iter([("role".to_owned(), json!(self.role_at(agent)))]);
         let raw = json!({"node_id": name, "node_status": status, "attributes": attributes});
-        Ok(NodeInfo { status: status.to_owned(), attributes, raw })
+        let datastore = Datastore::default();
+        Ok(NodeInfo { status: status.to_owned(), attributes, raw, datastore })
+    }
+
+    /// Whether another node in its place has the agent's name, and its store is in another cluster.
+    fn is_in_other_cluster(&self, agent: usize) -> bool {
+        self.compares && agent % 2 == 1
+    }
+
+    /// What an agent says of its shards; nothing while its node is ill.
+    fn shards(&self, agent: usize) -> Option<Value> {
+        let ill = self.plans[agent].ill.is_some_and(|ill| ill.holds(self.at()));
+        let shard = json!({"id": "shard", "role": self.role_at(agent), "lag": null});
+        (!ill).then(|| json!([shard]))
+    }
+
+    /// What the node at the address of an agent does.
+    fn role_at(&self, agent: usize) -> String {
+        let plan = &self.plans[agent];
+        let is_other = plan.other.is_some_and(|other| other.holds(self.at()));
+        // Another one does the other of the two roles.
+        role(if is_other { 1 - plan.role } else { plan.role })
+    }
+
+    fn store(&self, agent: usize) -> Value {
+        let is_other = self.plans[agent].other.is_some_and(|other| other.holds(self.at()));
+        let is_elsewhere = is_other && self.is_in_other_cluster(agent);
+        json!({"cluster_id": if is_elsewhere { "another" } else { STORE }, "attributes": {}})
     }
 
     /// Whether another node answered at the address of an agent all the time since then.
     pub(crate) fn was_another(&self, agent: &AgentId, since: Timestamp) -> bool {
         let since = since.since(self.start).0;
         let plan = number(agent).and_then(|agent| self.plans.get(agent));
-        // What can't be read, or is not said, contradicts nobody.
-        let says = |plan: &&AgentPlan| plan.garbles.is_none() && plan.denies.is_none();
+        // What can't be read, or is not said, contradicts nobody. Of its cluster it may say nothing, where it
+        // said its name a moment before.
+        let says = |plan: &&AgentPlan| {
+            let is_named = number(agent).is_some_and(|agent| !self.is_in_other_cluster(agent));
+            plan.garbles.is_none() && plan.denies.is_none() && (is_named || plan.away.is_none())
+        };
         let other = plan.filter(says).and_then(|plan| plan.other);
         other.is_some_and(|other| other.holds(since) && other.holds(self.at()))
     }
@@ -375,5 +407,20 @@ impl AgentClient for EngineAgents {
         let asked = self.agents.ask(address, |agent| self.agents.node(address, agent)).await;
         self.gate.at(Point::Other, Side::After).await;
         asked?
+    }
+
+    async fn store(&self, address: &str) -> Result<Value, AgentError> {
+        self.gate.at(Point::Other, Side::Before).await;
+        let asked = self.agents.ask(address, |agent| self.agents.store(agent)).await;
+        self.gate.at(Point::Other, Side::After).await;
+        asked
+    }
+
+    async fn shards(&self, address: &str) -> Result<Value, AgentError> {
+        self.gate.at(Point::Other, Side::Before).await;
+        let asked = self.agents.ask(address, |agent| self.agents.shards(agent)).await;
+        self.gate.at(Point::Other, Side::After).await;
+        let (address, message) = (address.to_owned(), "the store is down".to_owned());
+        asked?.ok_or(AgentError::Broken { address, status: 500, message })
     }
 }

@@ -88,7 +88,8 @@ impl Plan {
         let selects =
             self.runs.iter().flat_map(|run| &run.stages).any(|stage| stage.selects.is_some());
         // Who joins and has to answer, and does not, is waited for.
-        let waits = selects && self.agents.iter().any(|agent| agent.away.is_some());
+        let waits =
+            selects && self.agents.iter().any(|agent| agent.away.is_some() || agent.ill.is_some());
         self.outages.is_empty()
             && !waits
             && engines.iter().all(|engine| engine.troubles.is_empty() && engine.faults.is_empty())

@@ -6,11 +6,21 @@ use replibook::playbook::{Cluster, Playbook, PluginInfo, parse_cluster, parse_pl
 use serde_json::{Map, Value, json};
 
 use crate::agents::{address, kind, place};
-use crate::plan::{Plan, RunPlan, Selects, Size, StagePlan, StepPlan, StrategyPlan, WATCHED, Work};
+use crate::plan::{
+    AgentPlan, Plan, RunPlan, Selects, Size, StagePlan, StepPlan, StrategyPlan, WATCHED, Work,
+};
 use crate::platform::URL;
 
 /// Name of the one cluster.
 pub(crate) const CLUSTER: &str = "simulated";
+
+/// What agents call the cluster that their store is in.
+pub(crate) const STORE: &str = "store";
+
+/// Whether the Cluster object says in which cluster the stores of these agents are.
+pub(crate) fn compares_stores(agents: &[AgentPlan]) -> bool {
+    agents.len().is_multiple_of(2)
+}
 
 /// Name of a group of agents.
 pub(crate) fn group(number: u32) -> String {
@@ -35,9 +45,14 @@ pub(crate) fn cluster(plan: &Plan, at: u64) -> (String, Cluster) {
         json!({"id": format!("node-{n}"), "address": address, "attributes": attributes})
     });
     let mut spec = json!({"agents": agents.collect::<Vec<_>>()});
+    if compares_stores(&plan.agents) {
+        spec["cluster_id"] = json!(STORE);
+    }
     if let Some(platform) = plan.named(at) {
         let interval = milliseconds(platform.interval);
         spec["discovery"] = json!({"url": URL, "cluster": CLUSTER, "interval": interval});
+        // Without it that would be the name on the platform.
+        spec["cluster_id"] = json!(STORE);
     }
     let text = json!({
         "apiVersion": "replicante.io/v1", "kind": "Cluster", "metadata": {"name": CLUSTER},
@@ -82,10 +97,12 @@ fn stage(index: usize, plan: &StagePlan) -> Value {
         "steps": steps,
     });
     if let Some(Selects { role: number, guarded }) = plan.selects {
-        let is_it = format!("agent.attributes[\"role\"] == \"{}\"", role(number));
-        let select = match guarded {
-            true => format!("has(agent.attributes.role) && {is_it}"),
-            false => is_it,
+        let role = role(number);
+        let is_it = format!("agent.attributes[\"role\"] == \"{role}\"");
+        let select = match (guarded, index % 2) {
+            (true, _) => format!("has(agent.attributes.role) && {is_it}"),
+            (false, 0) => is_it,
+            (false, _) => format!("agent.shards.exists(shard, shard.role == \"{role}\")"),
         };
         stage["select"] = json!(select);
     }

@@ -103,6 +103,7 @@ pub(crate) fn cluster(name: &str, text: &str) -> Cluster {
         agents: vec![],
         discovery: None,
         tls: None,
+        cluster_id: None,
     };
     Cluster { text: text.to_owned(), spec, applied_at: START }
 }

@@ -53,6 +53,19 @@ pub const NODE: Bounds = Bounds {
     key: KEY_BYTES,
 };
 
+/// What an agent says about its store. It goes into the record of the agent, hundreds of which are
+/// written by one commit.
+pub const STORE: Bounds =
+    Bounds { bytes: 8 * 1024, depth: MAX_JSON_DEPTH, values: 500, text: 8 * 1024, key: KEY_BYTES };
+
+/// What an agent says about its shards. More is read than is kept of them: the names of fields take most.
+pub const SHARDS: Bounds =
+    Bounds { bytes: 256 * 1024, depth: 8, values: 20_000, text: 1_024, key: KEY_BYTES };
+
+/// Bytes of an agent's shards as they are kept: some hundred of them. They go into the record of the
+/// agent.
+pub const SHARDS_KEPT: usize = 16 * 1024;
+
 /// An agent's queue: some thousand actions, of each an identifier, a kind and a phase.
 pub const QUEUE: Bounds =
     Bounds { bytes: 1024 * 1024, depth: 8, values: 20_000, text: 1_024, key: KEY_BYTES };
@@ -83,7 +96,10 @@ mod tests {
             row("… its payload", &PAYLOAD),
             row("… its error", &ERROR),
             row("`info/node`", &NODE),
+            row("`info/store`", &STORE),
+            row("`info/shards`", &SHARDS),
             row("`actions/queue`", &QUEUE),
+            format!("| … the shards, as they are kept | {SHARDS_KEPT} |"),
             format!("| `GET action/ID`, the whole answer | {ACTION_BYTES} |"),
             format!("| `POST action` | {SCHEDULED_BYTES} |"),
             format!("| … `node_status` | {STATUS_BYTES} |"),

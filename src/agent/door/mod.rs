@@ -12,7 +12,8 @@
 //! - [`read_object`] reads an answer whole, where all of it is kept.
 //! - [`read_members`] reads the members that are understood, and passes over the others, where an answer
 //!   holds more than is looked at.
-//! - [`read_action`], [`read_scheduled`], [`read_queue`] and [`read_node`] read the answers of the agent API.
+//! - [`read_action`], [`read_scheduled`], [`read_queue`], [`read_node`], [`read_store`]
+//!   and [`read_shards`] read the answers of the agent API.
 //! - [`error_message`] and [`told_error`] make one text of what an agent says of a failure; [`cut`]
 //!   bounds any text for people.
 //!
@@ -25,6 +26,7 @@ mod json;
 mod message;
 mod node;
 mod queue;
+mod shards;
 
 pub use action::{read_action, read_scheduled};
 pub use body::Pace;
@@ -35,3 +37,4 @@ pub(crate) use json::{json_bytes, json_sum};
 pub use message::{cut, error_message, told_error};
 pub use node::{is_status_word, read_node};
 pub use queue::read_queue;
+pub use shards::{read_shards, read_store};

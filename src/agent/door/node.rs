@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::bounds::{NODE, STATUS_BYTES};
 use super::json::{Malformed, read_object};
-use crate::run::NodeInfo;
+use crate::run::{Datastore, NodeInfo};
 
 /// Reads what an agent says about its node. All of it is kept, unknown fields too, so all of it has to be
 /// within its bounds.
@@ -35,7 +35,7 @@ pub fn read_node(body: &[u8]) -> Result<NodeInfo, Malformed> {
             return Err(Malformed::unexpected(&place, Some(value), expected));
         }
     }
-    Ok(NodeInfo { status, attributes, raw: Value::Object(answer) })
+    Ok(NodeInfo { status, attributes, raw: Value::Object(answer), datastore: Datastore::default() })
 }
 
 /// Whether this can be the status of a node: a word in capitals of at most [`STATUS_BYTES`].

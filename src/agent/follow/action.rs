@@ -7,10 +7,10 @@ use serde_json::Value;
 use super::limits::FollowContext;
 use super::pace::{Pace, Patience};
 use crate::agent::door::{json_bytes, json_sum};
-use crate::agent::{ActionPhase, ActionRequest, ActionStatus, AgentError};
+use crate::agent::{ActionPhase, ActionRequest, ActionStatus, AgentError, Said, ask};
 use crate::mutants::mutant;
 use crate::playbook::{MAX_JSON_DEPTH, json_depth_ok};
-use crate::run::{AgentId, CallError, Millis, Timestamp, WrongNode};
+use crate::run::{CallError, Expected, Millis, Timestamp, WrongNode};
 
 /// What was committed about a call before it is followed (again).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,8 +22,8 @@ pub struct Start<'a> {
     /// No POST may be sent: an action that the agent does not know, after an earlier POST can no
     /// longer be on its way, is lost.
     pub look_only: bool,
-    /// The agent that has to be at the address; none: whoever is.
-    pub agent: Option<&'a AgentId>,
+    /// Who has to answer at the address; none: whoever does.
+    pub expected: Option<Expected<'a>>,
     /// Nobody saw yet who is there: the agent is looked at before anything is sent.
     pub unidentified: bool,
 }
@@ -81,7 +81,7 @@ where
         pace: Pace::of_looks(ctx),
         patience: Patience::new(ctx),
         seen: None,
-        agent: start.agent,
+        expected: start.expected,
         unidentified: start.unidentified,
     };
     loop {
@@ -142,7 +142,7 @@ struct Follow<'a, A> {
     /// Hash of what the last look showed.
     seen: Option<u64>,
     /// Who has to be at the address.
-    agent: Option<&'a AgentId>,
+    expected: Option<Expected<'a>>,
     /// Nobody saw yet who is there, and nothing was sent.
     unidentified: bool,
 }
@@ -222,9 +222,10 @@ impl<A: FnMut() + Send> Follow<'_, A> {
     /// Whether it is the agent that answers; an error where nothing does. What says nothing about its
     /// node contradicts nobody.
     async fn who_answers(&self) -> Result<Result<(), WrongNode>, AgentError> {
-        let Some(agent) = self.agent else { return Ok(Ok(())) };
-        match self.ctx.client.node(self.address).await {
-            Ok(info) => Ok(WrongNode::check(agent, self.address, &info.raw)),
+        let Some(expected) = self.expected else { return Ok(Ok(())) };
+        let wanted = expected.wanted();
+        match ask(self.ctx.client.as_ref(), self.address, wanted).await {
+            Ok(Said { info, .. }) => Ok(expected.check_info(self.address, &info)),
             Err(error) if error.retryable() => Err(error),
             Err(_) => Ok(Ok(())),
         }

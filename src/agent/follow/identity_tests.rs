@@ -8,7 +8,7 @@ use super::tests::request;
 use super::*;
 use crate::agent::{Asked, FakeAgents, Script, When};
 use crate::clock::TokioClock;
-use crate::run::{AgentId, CallError, Millis, Timestamp};
+use crate::run::{AgentId, CallError, Expected, Millis, Timestamp, Wanted};
 
 const AT: &str = "http://web-3";
 const START: Timestamp = Timestamp::from_millis(1_000_000);
@@ -26,7 +26,8 @@ fn world(says: &str) -> (FakeAgents, FollowContext) {
 async fn run(ctx: &FollowContext, start: Start<'_>) -> Result<Value, CallError> {
     let request = request();
     let agent = AgentId::from("web-3");
-    let start = Start { agent: start.agent.or(Some(&agent)), ..start };
+    let whoever = Expected { agent: &agent, cluster_id: None };
+    let start = Start { expected: start.expected.or(Some(whoever)), ..start };
     run_action(ctx, AT, &request, start, || {}, async || true).await
 }
 
@@ -35,7 +36,7 @@ fn posts(agents: &FakeAgents) -> usize {
 }
 
 const NEW: Start<'_> =
-    Start { again: false, accepted: false, look_only: false, agent: None, unidentified: true };
+    Start { again: false, accepted: false, look_only: false, expected: None, unidentified: true };
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_sent_to_another_node_at_once() {
@@ -92,8 +93,58 @@ async fn the_status_of_another_node_is_not_waited_for() {
     let (_, ctx) = world("web-6");
     let agent = AgentId::from("web-3");
     let healthy = ["HEALTHY".to_owned()];
-    let wait = |agent| wait_status(&ctx, AT, &healthy, START, Millis(5_000), agent);
-    let error = wait(Some(&agent)).await.unwrap_err().to_string();
+    let wait = |expected| wait_status(&ctx, AT, &healthy, START, Millis(5_000), expected);
+    let error =
+        wait(Some(Expected { agent: &agent, cluster_id: None })).await.unwrap_err().to_string();
     assert!(error.ends_with("says that it is node web-6, expected web-3"), "{error}");
     assert_eq!(wait(None).await, Ok("HEALTHY".to_owned()));
+}
+
+/// A node of another cluster may have the same name.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_sent_into_another_cluster() {
+    let agent = AgentId::from("web-3");
+    let expected = Some(Expected { agent: &agent, cluster_id: Some("rs0") });
+    let start = Start { expected, ..NEW };
+    let store = |id: &str| json!({"cluster_id": id, "attributes": {}});
+    let (agents, ctx) = world("web-3");
+    agents.set_store(AT, store("rs1"));
+    let error = run(&ctx, start).await.unwrap_err().to_string();
+    assert!(error.ends_with("says that it is in cluster rs1, expected rs0"), "{error}");
+    let healthy = ["HEALTHY".to_owned()];
+    let wait = wait_status(&ctx, AT, &healthy, START, Millis(5_000), expected).await;
+    assert!(wait.unwrap_err().to_string().contains("in cluster rs1"));
+    assert_eq!(posts(&agents), 0);
+    // One that says nothing of that contradicts nobody: it has no such call, or its store is down.
+    for says in [None, Some(Value::Null), Some(store("rs0")), Some(store("")), Some(json!({}))] {
+        let (agents, ctx) = world("web-3");
+        if let Some(says) = says.clone() {
+            agents.set_store(AT, says);
+        }
+        assert_eq!(run(&ctx, start).await, Ok(json!(1)), "{says:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_expression_looks_at_is_asked_again_until_it_is_there() {
+    let wanted = Wanted { store: true, shards: true, cluster: false };
+    let (agents, ctx) = world("web-3");
+    let info_now = info(&ctx, AT, wanted).await.unwrap();
+    assert_eq!(info_now.datastore.store, json!({}), "it has no such call");
+    assert_eq!(info_now.datastore.shards, json!([]));
+    agents.set_shards(AT, Value::Null);
+    let back = async {
+        ctx.clock.sleep(Millis::from_secs(20).to_std()).await;
+        agents.set_shards(AT, json!([{"id": "a"}]));
+    };
+    let (said, ()) = tokio::join!(info(&ctx, AT, wanted), back);
+    assert_eq!(said.unwrap().datastore.shards, json!([{"id": "a"}]));
+    agents.set_shards(AT, Value::Null);
+    let error = info(&ctx, AT, wanted).await.unwrap_err();
+    assert!(matches!(error, CallError::Unreachable(_)), "{error}");
+    let asked = agents.asked(AT).iter().filter(|(_, asked)| *asked == Asked::Store).count();
+    let plain = info(&ctx, AT, Wanted::default()).await.unwrap();
+    assert!(plain.datastore.is_empty());
+    let after = agents.asked(AT).iter().filter(|(_, asked)| *asked == Asked::Store).count();
+    assert_eq!(asked, after, "what nobody looks at is not asked");
 }

@@ -4,22 +4,28 @@ use std::time::Duration;
 
 use super::limits::FollowContext;
 use super::pace::{Pace, Patience};
-use crate::agent::AgentError;
-use crate::run::{AgentId, CallError, Millis, NodeInfo, Timestamp, WrongNode};
+use crate::agent::{AgentError, Said, ask};
+use crate::run::{CallError, Expected, Millis, NodeInfo, Timestamp, Wanted};
 
 /// What the last look of a wait gets at least, so that a wait that is taken up after its end (the
 /// engine was down) still looks once in earnest.
 const LAST_LOOK: Millis = Millis::from_secs(1);
 
-/// What the agent says about its node, afresh. An agent that does not answer is asked again.
+/// What the agent says about its node, and what is wanted beside that, afresh. An agent that does not
+/// answer is asked again.
 ///
 /// Errors: `Refused`; `Malformed` at once, when the answer can't be read or is more than may come in;
 /// `Unreachable` after `unreachable_after`.
-pub async fn info(ctx: &FollowContext, address: &str) -> Result<NodeInfo, CallError> {
+pub async fn info(
+    ctx: &FollowContext,
+    address: &str,
+    wanted: Wanted,
+) -> Result<NodeInfo, CallError> {
     let mut patience = Patience::new(ctx);
     loop {
-        match ctx.client.node(address).await {
-            Ok(node) => return Ok(node),
+        let said = ask(ctx.client.as_ref(), address, wanted).await;
+        match said.and_then(|Said { info, missing }| missing.map_or(Ok(info), Err)) {
+            Ok(info) => return Ok(info),
             Err(error @ AgentError::Refused { .. }) => {
                 return Err(CallError::Refused(error.to_string()));
             }
@@ -34,7 +40,7 @@ pub async fn info(ctx: &FollowContext, address: &str) -> Result<NodeInfo, CallEr
 /// Waits until the status of the node is one of `statuses`, and returns the status found. The wait
 /// ends `timeout` after `since`, and looks at least once. An agent that does not answer, or not
 /// well, is asked again until then: nodes that restart take their agents with them, and what stands
-/// before them answers meanwhile. What another node than that of `agent` says in its place is no answer.
+/// before them answers meanwhile. What another node than `expected` says in its place is no answer.
 ///
 /// Errors: `Refused`, at once where we are not let in (401, 403), and at the end of the wait where each
 /// look was refused (a wrong path in the address); else `TimedOut`, with what was seen last.
@@ -44,7 +50,7 @@ pub async fn wait_status(
     statuses: &[String],
     since: Timestamp,
     timeout: Millis,
-    agent: Option<&AgentId>,
+    expected: Option<Expected<'_>>,
 ) -> Result<String, CallError> {
     let deadline = since.plus(timeout);
     let mut pace = Pace::of_looks(ctx);
@@ -52,7 +58,7 @@ pub async fn wait_status(
     let mut only_refused = true;
     loop {
         let rest = deadline.since(ctx.clock.now()).max(LAST_LOOK);
-        let found = look(ctx, address, rest.to_std(), agent).await;
+        let found = look(ctx, address, rest.to_std(), expected).await;
         if let Ok(status) = &found
             && statuses.contains(status)
         {
@@ -120,14 +126,15 @@ async fn look(
     ctx: &FollowContext,
     address: &str,
     limit: Duration,
-    agent: Option<&AgentId>,
+    expected: Option<Expected<'_>>,
 ) -> Result<String, Missed> {
+    let wanted = expected.map(|expected| expected.wanted()).unwrap_or_default();
     tokio::select! {
         biased;
-        answer = ctx.client.node(address) => match answer {
-            Ok(node) => agent
-                .map_or(Ok(()), |agent| WrongNode::check(agent, address, &node.raw))
-                .map(|()| node.status)
+        answer = ask(ctx.client.as_ref(), address, wanted) => match answer {
+            Ok(Said { info, .. }) => expected
+                .map_or(Ok(()), |expected| expected.check_info(address, &info))
+                .map(|()| info.status)
                 .map_err(|wrong| Missed::Else(wrong.to_string())),
             Err(error) => Err(error.into()),
         },

@@ -11,12 +11,12 @@ use crate::agent::{
     ActionRequest, AgentHttpConfig, Asked, FakeAgents, Fault, KnownId, Script, When,
 };
 use crate::clock::TokioClock;
-use crate::run::{CallError, Millis, Timestamp};
+use crate::run::{CallError, Millis, Timestamp, Wanted};
 
 const AT: &str = "http://node-1";
 const START: Timestamp = Timestamp::from_millis(1_000_000);
 const FRESH: Start<'_> =
-    Start { again: false, accepted: false, look_only: false, agent: None, unidentified: false };
+    Start { again: false, accepted: false, look_only: false, expected: None, unidentified: false };
 const AGAIN: Start<'_> = Start { again: true, ..FRESH };
 const ACCEPTED: Start<'_> = Start { again: true, accepted: true, ..FRESH };
 
@@ -75,6 +75,7 @@ impl World {
             Asked::Look(_) => 'L',
             Asked::Queue => 'Q',
             Asked::Node => 'N',
+            Asked::Store | Asked::Shards => 'S',
         };
         self.agents.asked(AT).iter().map(|(_, asked)| letter(asked)).collect()
     }
@@ -273,7 +274,7 @@ async fn an_agent_that_stays_away_is_unreachable_at_the_deadline() {
     let error = world.run(FRESH).await.unwrap_err();
     assert!(matches!(error, CallError::NotTaken(_)), "nothing was sent: {error}");
     assert_eq!(world.passed(), 120_000);
-    let error = info(&world.ctx, AT).await.unwrap_err();
+    let error = info(&world.ctx, AT, Wanted::default()).await.unwrap_err();
     assert!(matches!(error, CallError::Unreachable(_)), "{error}");
     assert_eq!(world.passed(), 240_000);
 }
@@ -382,7 +383,7 @@ async fn an_answer_to_a_look_that_can_not_be_read_ends_the_call_at_once() {
 async fn what_an_agent_says_of_its_node_is_readable_or_told_at_once() {
     let world = World::new(at_once());
     world.agents.set_garbled_until(AT, START.plus(Millis::from_secs(20)));
-    let end = info(&world.ctx, AT).await;
+    let end = info(&world.ctx, AT, Wanted::default()).await;
     assert!(matches!(end, Err(CallError::Malformed(_))), "{end:?}");
     assert_eq!(world.passed(), 0);
     // A wait for a status is for nodes that restart, and has an end of its own.
@@ -468,6 +469,6 @@ async fn info_is_fresh_and_whole() {
     let world = World::new(at_once());
     let attributes = json!({"role": "SECONDARY"});
     world.agents.set_attributes(AT, attributes.as_object().cloned().unwrap());
-    let node = info(&world.ctx, AT).await.unwrap();
+    let node = info(&world.ctx, AT, Wanted::default()).await.unwrap();
     assert_eq!((node.status.as_str(), &node.raw["attributes"]), ("HEALTHY", &attributes));
 }

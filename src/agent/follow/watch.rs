@@ -13,6 +13,7 @@ use crate::agent::{
 };
 use crate::clock::Clock;
 use crate::run::{Millis, NodeInfo, Notice, Timestamp};
+use serde_json::Value;
 
 /// Characters of an agent's, or the network's, words in a notice: it is written to the store, and stands
 /// in a sentence.
@@ -290,5 +291,13 @@ impl AgentClient for Watched {
 
     async fn node(&self, address: &str) -> Result<NodeInfo, AgentError> {
         self.pass(address, self.client.node(address)).await
+    }
+
+    async fn store(&self, address: &str) -> Result<Value, AgentError> {
+        self.pass(address, self.client.store(address)).await
+    }
+
+    async fn shards(&self, address: &str) -> Result<Value, AgentError> {
+        self.pass(address, self.client.shards(address)).await
     }
 }

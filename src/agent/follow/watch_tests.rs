@@ -8,12 +8,13 @@ use super::tests::request;
 use super::*;
 use crate::agent::{Asked, FakeAgents, FakeQueue, Fault, Script, When};
 use crate::clock::TokioClock;
+use crate::run::Wanted;
 use crate::run::{CallError, Millis, Notice, Timestamp};
 
 const AT: &str = "http://node-1";
 const START: Timestamp = Timestamp::from_millis(1_000_000);
 const FRESH: Start<'_> =
-    Start { again: false, accepted: false, look_only: false, agent: None, unidentified: false };
+    Start { again: false, accepted: false, look_only: false, expected: None, unidentified: false };
 
 fn seconds(count: u64) -> Timestamp {
     START.plus(Millis::from_secs(count))
@@ -131,7 +132,7 @@ async fn an_agent_that_answers_with_errors_is_told_apart() {
 async fn a_request_that_hangs_is_told_of_before_it_ends() {
     let world = World::new(succeed(0));
     world.agents.set_latency(AT, Millis::from_secs(60));
-    let info = info(&world.ctx, AT).await;
+    let info = info(&world.ctx, AT, Wanted::default()).await;
     assert!(info.is_ok());
     let message = format!("{AT} has not answered the last request yet");
     let hangs = Some(Notice::NoAnswer { since: START, message, errors: false });

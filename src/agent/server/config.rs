@@ -64,7 +64,7 @@ pub struct AgentConfig {
     pub store_id: String,
     /// Its version.
     pub store_version: String,
-    /// Identifier of the cluster, as the store names it.
+    /// Identifier of the cluster, as the store names it; empty: the agent says none, and nobody compares it.
     pub cluster_id: String,
     /// Attributes of the cluster.
     pub cluster_attributes: Map<String, Value>,
@@ -88,7 +88,7 @@ impl Default for AgentConfig {
             attributes: Map::new(),
             store_id: "reference".to_owned(),
             store_version: "0.0.0".to_owned(),
-            cluster_id: "reference".to_owned(),
+            cluster_id: String::new(),
             cluster_attributes: Map::new(),
             address: NodeAddress::default(),
             shards: Vec::new(),

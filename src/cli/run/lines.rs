@@ -142,12 +142,17 @@ fn action(id: Option<Uuid>) -> String {
 }
 
 fn asked_again(agent: &AgentId, was: &Was) -> String {
-    let news = match (&was.attributes, &was.node) {
-        (None, None) if was.address.is_some() => "it has another address",
-        (None, None) => "nothing changed",
-        (None, Some(_)) => "what it says about its node changed",
-        (Some(_), None) => "its attributes changed",
-        (Some(_), Some(_)) => "its attributes and what it says about its node changed",
+    let changed = [
+        (was.attributes.is_some(), "its attributes"),
+        (was.node.is_some(), "what it says about its node"),
+        (was.datastore.is_some(), "what it says about its store"),
+    ];
+    let changed: Vec<_> = changed.iter().filter(|(is, _)| *is).map(|(_, what)| *what).collect();
+    let news = match changed.as_slice() {
+        [] if was.address.is_some() => "it has another address".to_owned(),
+        [] => "nothing changed".to_owned(),
+        [all @ .., last] if !all.is_empty() => format!("{} and {last} changed", all.join(", ")),
+        [only, ..] => format!("{only} changed"),
     };
     format!("{agent} was asked again: {news}")
 }
@@ -229,10 +234,11 @@ mod tests {
 
     #[test]
     fn a_look_at_an_agent_says_what_is_new() {
-        let tell = |attributes: bool, node: bool| {
+        let tell = |attributes: bool, node: bool, datastore: bool| {
             let was = Was {
                 attributes: attributes.then(Default::default),
                 node: node.then(Default::default),
+                datastore: datastore.then(Default::default),
                 node_seen_at: Some(moment()),
                 address: None,
             };
@@ -240,9 +246,11 @@ mod tests {
             assert_eq!(line_of(&event, Detail::Agents), None);
             line_of(&event, Detail::All).unwrap()
         };
-        assert!(tell(false, false).ends_with("node-1 was asked again: nothing changed"));
-        assert!(tell(true, false).ends_with(": its attributes changed"));
-        assert!(tell(true, true).ends_with("about its node changed"));
+        assert!(tell(false, false, false).ends_with("node-1 was asked again: nothing changed"));
+        assert!(tell(true, false, false).ends_with(": its attributes changed"));
+        assert!(tell(false, true, false).ends_with(": what it says about its node changed"));
+        let all = "its attributes, what it says about its node and what it says about its store";
+        assert!(tell(true, true, true).ends_with(&format!("{all} changed")));
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub(crate) fn known_members(records: &[AgentRecord]) -> Members {
             source: Source::Discovered,
             place: None,
             since: Timestamp::MIN,
-            identity: record.identity,
+            identity: record.identity.clone(),
         };
         (record.agent.clone(), Arc::new(agent))
     });

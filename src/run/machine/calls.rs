@@ -9,7 +9,7 @@ use crate::mutants::mutant;
 use crate::run::{
     Activate, Activation, ActivationEnd, AgentSeq, Answer, Answered, AttemptKey, Call, CallError,
     CallName, Effect, FailureReason, Journal, NodeInfo, Outstanding, Pending, Perform, PluginLine,
-    RunStatus, SentAction, declared_over,
+    RunStatus, SentAction, Wanted, declared_over,
 };
 
 /// The most bytes of answers in one journal: a journal is one document and fits one commit.
@@ -125,6 +125,14 @@ impl Machine {
         }
     }
 
+    /// What is asked before an attempt, for the precondition of its step.
+    pub(super) fn wanted_before(&self, key: AttemptKey) -> Wanted {
+        let require = self.step(key.step).and_then(|step| step.require.as_ref());
+        let identity = Machine::record(self, key.agent).map(|record| &record.identity);
+        let compared = identity.map(Wanted::for_identity).unwrap_or_default();
+        require.map(Wanted::of).unwrap_or_default().or(compared)
+    }
+
     fn precondition(&self, key: AttemptKey, info: Result<NodeInfo, CallError>) -> Result<(), Why> {
         let require = self.step(key.step).and_then(|step| step.require.as_ref());
         let (Some(require), Some(record)) = (require, Machine::record(self, key.agent)) else {
@@ -135,11 +143,12 @@ impl Machine {
             Why::retryable(error.reason(), message)
         })?;
         record
-            .check_identity(&info.raw)
+            .check_identity(&info.raw, &info.datastore.store)
             .map_err(|wrong| Why::permanent(FailureReason::WrongNode, wrong.to_string()))?;
         let mut fresh = record.clone();
         let attributes = declared_over(info.attributes, &record.declared);
         (fresh.attributes, fresh.node) = (attributes.into(), info.raw.into());
+        fresh.datastore = info.datastore.into();
         match self.with_record_scope(&fresh, |scope| require.eval_bool(scope)) {
             Ok(true) => Ok(()),
             Ok(false) => {
@@ -254,7 +263,7 @@ impl Machine {
                 // or the agent leaves: another node may have its address by now.
                 look_only: cancelling || self.is_leaving(seq),
                 noticed: record.notice.clone(),
-                identity: record.identity,
+                identity: record.identity.clone(),
                 unidentified: record.is_unidentified(),
             })));
         }

@@ -116,10 +116,10 @@ impl Changes {
         }
         let Some(was) = was else { return };
         let agent = record.agent.clone();
-        let About { attributes, node, seen_at } = new;
+        let About { attributes, node, datastore, seen_at } = new;
         let answered = !node.is_null();
         record.attributes = Arc::clone(&attributes);
-        record.node = node;
+        (record.node, record.datastore) = (node, datastore);
         record.node_seen_at = seen_at;
         self.records.insert(seq);
         if answered {

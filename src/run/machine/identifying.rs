@@ -4,24 +4,28 @@
 //! within a few seconds; the others are looked at again, and so is who has moved. One that does not answer
 //! that look goes on to its step, which looks again and sends nothing before it knows.
 
+use serde_json::Value;
+
 use super::changes::Changes;
+use super::standing::Known;
 use super::state::Machine;
 use super::steps::Why;
 use crate::mutants::mutant;
-use crate::playbook::Identity;
 use crate::run::identity::FRESH;
 use crate::run::{
     About, AgentRecord, AgentSeq, AgentState, Effect, Failure, FailureReason, Look, Looked,
-    Refusal, RunStatus, Timestamp, WrongNode, declared_over,
+    Refusal, RunStatus, Timestamp, Wanted, WrongNode, declared_over,
 };
 
 impl AgentRecord {
+    fn known(&self) -> Known<'_> {
+        Known::of(&self.attributes, &self.node, &self.datastore, false)
+    }
+
     /// Compares what the node says with the agent, unless the Cluster object wants that ignored.
-    pub(super) fn check_identity(&self, node: &serde_json::Value) -> Result<(), WrongNode> {
-        match self.identity {
-            Identity::Check => WrongNode::check(&self.agent, &self.address, node),
-            Identity::Ignore => Ok(()),
-        }
+    pub(super) fn check_identity(&self, node: &Value, store: &Value) -> Result<(), WrongNode> {
+        let expected = self.identity.expects(&self.agent);
+        expected.map_or(Ok(()), |expected| expected.check(&self.address, node, store))
     }
 
     /// Whether the agent has to be compared before anything is sent to its address: it never was there.
@@ -40,6 +44,12 @@ impl AgentRecord {
 }
 
 impl Machine {
+    /// What the expressions of the stage look at.
+    pub(super) fn wanted(&self) -> Wanted {
+        let params = &self.run.snapshot.params;
+        self.stage().map(|stage| Wanted::of_stage(stage, params)).unwrap_or_default()
+    }
+
     /// Has the agent looked at before its next step, where that is due; whether it is.
     pub(super) fn looks_first(&mut self, seq: AgentSeq, changes: &mut Changes) -> bool {
         let Some(record) = Machine::record(self, seq) else { return false };
@@ -48,8 +58,9 @@ impl Machine {
         }
         let (key, agent) = (record.present_attempt(), record.agent.clone());
         let address = record.address.clone();
+        let wanted = self.wanted().or(Wanted::for_identity(&record.identity));
         self.looking.insert(seq);
-        changes.effects.push(Effect::Look { key, agent, address });
+        changes.effects.push(Effect::Look { key, agent, address, wanted });
         true
     }
 
@@ -121,12 +132,13 @@ impl Machine {
             Looked::Says(info) => *info,
         };
         record
-            .check_identity(&info.raw)
+            .check_identity(&info.raw, &info.datastore.store)
             .map_err(|wrong| Why::permanent(FailureReason::WrongNode, wrong.to_string()))?;
         let is_news = record.node.is_null() || record.undecided;
         if is_news {
             let attributes = declared_over(info.attributes, &record.declared).into();
-            let about = About { attributes, node: info.raw.into(), seen_at: Some(changes.now) };
+            let (node, datastore) = (info.raw.into(), info.datastore.into());
+            let about = About { attributes, node, datastore, seen_at: Some(changes.now) };
             changes.about(self, seq, about);
         }
         self.note_identity(seq, at);
@@ -146,6 +158,10 @@ impl Machine {
             return Ok(());
         };
         let select = self.stage().and_then(|stage| stage.select.as_ref());
+        if select.is_some_and(|select| select.looks_at_unknown(&record.known())) {
+            let message = "it did not answer about its store, and the stage selects agents by that";
+            return Err(Why::permanent(FailureReason::Unreachable, message));
+        }
         let selected =
             select.map_or(Ok(true), |select| self.run.snapshot.holds_for(record, select));
         let selected = selected.map_err(|error| {

@@ -247,8 +247,7 @@ impl Machine {
                     self.enter(seq, member, standing, steps, changes);
                 }
                 (None, Some(member)) => {
-                    bytes += json_bytes(&member.node);
-                    bytes += member.attributes.values().map(json_bytes).sum::<usize>();
+                    bytes += member.bytes();
                     self.make_record(member, standing, steps, changes);
                 }
                 (None, None) => {}
@@ -293,12 +292,13 @@ impl Machine {
         let (state, why) = standing.state();
         let (error, undecided) = self.failure_of(standing, changes);
         let identified_at = member.identified_at(changes.now);
-        let Member { agent, address, attributes, declared, node, identity, .. } = member;
+        let Member { agent, address, attributes, declared, node, datastore, identity, .. } = member;
         let run = self.run.snapshot.id;
         self.insert(AgentRecord {
             attributes: Arc::new(attributes),
             declared: Arc::new(declared),
             node: Arc::new(node),
+            datastore: Arc::new(datastore),
             node_seen_at: Some(changes.now),
             identity,
             identified_at,
@@ -365,11 +365,13 @@ impl Machine {
         match member {
             Some(member) => {
                 record.identified_at = member.identified_at(changes.now);
-                let Member { address, attributes, declared, node, identity, .. } = member;
+                let Member { address, attributes, declared, node, datastore, identity, .. } =
+                    member;
                 record.identity = identity;
                 record.declared = Arc::new(declared);
                 let seen_at = Some(changes.now);
-                let about = About { attributes: attributes.into(), node: node.into(), seen_at };
+                let (attributes, node) = (attributes.into(), node.into());
+                let about = About { attributes, node, datastore: datastore.into(), seen_at };
                 changes.about_with_address(self, seq, about, address);
             }
             None if record.state == AgentState::Removed => {}

@@ -7,7 +7,7 @@ use super::changes::Changes;
 use super::members::{NOT_SELECTED, Standing};
 use super::state::{Doing, Machine};
 use super::steering::{CHUNK_BYTES, record_bytes};
-use super::steps::{BEGIN_DOCUMENTS, json_bytes};
+use super::steps::BEGIN_DOCUMENTS;
 use crate::mutants::mutant;
 use crate::playbook::{OnAdded, OnRemoved};
 use crate::run::{
@@ -78,10 +78,7 @@ impl Machine {
             let Some((agent, changed)) = self.meanwhile.pop_first() else { break };
             bytes += match (&changed, self.seq_of(&agent)) {
                 (_, Some(seq)) => self.weight(seq),
-                (Changed::Joined(member), None) => {
-                    json_bytes(&member.node)
-                        + member.attributes.values().map(json_bytes).sum::<usize>()
-                }
+                (Changed::Joined(member), None) => member.bytes(),
                 (Changed::Left | Changed::Moved(_), None) => 0,
             };
             self.change(&agent, changed, changes);
@@ -114,12 +111,13 @@ impl Machine {
         let mut member = member;
         let standing = self.standing(&mut member, None);
         let identified_at = member.identified_at(changes.now);
-        let Member { agent, address, attributes, declared, node, identity, .. } = member;
+        let Member { agent, address, attributes, declared, node, datastore, identity, .. } = member;
         let run = self.run.snapshot.id;
         self.insert(AgentRecord {
             attributes: Arc::new(attributes),
             declared: Arc::new(declared),
             node: Arc::new(node),
+            datastore: Arc::new(datastore),
             node_seen_at: Some(changes.now),
             identity,
             identified_at,
@@ -162,12 +160,13 @@ impl Machine {
             record.error = None;
         }
         record.declared = Arc::new(member.declared.clone());
-        record.identity = member.identity;
+        record.identity = member.identity.clone();
         record.identified_at = member.identified_at(changes.now);
         record.undecided = false;
         let about = About {
             attributes: Arc::new(member.attributes.clone()),
             node: Arc::new(member.node.clone()),
+            datastore: Arc::new(member.datastore.clone()),
             seen_at: Some(changes.now),
         };
         changes.about_with_address(self, seq, about, member.address.clone());
@@ -420,7 +419,9 @@ impl Machine {
                 if let Some(attempt) = self.attempts.get(&seq) {
                     let key = attempt.journal.key;
                     changes.effects.push(Effect::Abandon(key));
-                    changes.effects.push(Effect::Check { key, address: to, noticed: None });
+                    let wanted = self.wanted_before(key);
+                    let check = Effect::Check { key, address: to, wanted, noticed: None };
+                    changes.effects.push(check);
                 }
             }
             Some(Doing::Activation | Doing::Held) | None => self.look_elsewhere(seq, changes),

@@ -121,8 +121,12 @@ impl Machine {
         let mut others = Vec::new();
         for Refreshed { agent: seq, about, silence } in answers {
             let Some(record) = Self::record(self, *seq) else { continue };
-            let wrong =
-                || Some((about.seen_at?, record.check_identity(&about.node).err()?.to_string()));
+            let wrong = || {
+                Some((
+                    about.seen_at?,
+                    record.check_identity(&about.node, &about.datastore.store).err()?.to_string(),
+                ))
+            };
             let Some((asked_at, message)) = silence.clone().or_else(wrong) else { continue };
             if record.state == AgentState::Removed {
                 continue;

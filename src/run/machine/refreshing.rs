@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::changes::Changes;
 use super::state::{IllegalInput, Machine};
 use super::steering::{CHUNK_BYTES, record_bytes};
-use crate::run::{About, AgentState, AskAgain, Effect, Refreshed, RunStatus, Unheard};
+use crate::run::{About, AgentState, AskAgain, Effect, Refreshed, RunStatus, Unheard, Wanted};
 
 /// Agents whose answers are taken over by one commit: each is a record and an event, and a commit is
 /// bounded to 1,000 documents.
@@ -31,6 +31,7 @@ impl Machine {
         if self.run.progress.stage.refresh.is_empty() {
             return false;
         }
+        let wanted = self.wanted();
         let wished = self.run.progress.stage.refresh.iter();
         let asked: Vec<_> = wished
             .filter_map(|seq| Machine::record(self, *seq))
@@ -41,6 +42,7 @@ impl Machine {
                 address: record.address.clone(),
                 attributes: record.attributes.clone(),
                 declared: record.declared.clone(),
+                wanted: wanted.or(Wanted::for_identity(&record.identity)),
             })
             .collect();
         if asked.is_empty() {
@@ -94,11 +96,12 @@ impl Machine {
             }
             taken += 1;
             bytes += record_bytes(record);
-            let is_agent = record.check_identity(&about.node).is_ok();
+            let is_agent = record.check_identity(&about.node, &about.datastore.store).is_ok();
             if !is_agent {
                 // What another node says in its place is nothing that the agent said.
-                about = About { node: Arc::default(), ..record.about() };
-                about.seen_at = Some(changes.now);
+                let seen_at = Some(changes.now);
+                let (node, datastore) = (Arc::default(), Arc::default());
+                about = About { node, datastore, seen_at, ..record.about() };
             }
             if !is_agent && let Some(record) = self.record_mut(agent) {
                 record.identified_at = None;

@@ -144,7 +144,7 @@ impl Machine {
             accepted,
             look_only: true,
             noticed: record.notice.clone(),
-            identity: record.identity,
+            identity: record.identity.clone(),
             unidentified: record.is_unidentified(),
         })));
     }

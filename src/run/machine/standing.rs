@@ -1,7 +1,7 @@
 //! What the selection of a stage says of a member, also of one that did not answer, or in whose place
 //! another node did.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -9,12 +9,12 @@ use serde_json::{Map, Value, json};
 use super::changes::Changes;
 use super::members::{NOT_SELECTED, Standing};
 use super::state::Machine;
-use super::steps::MAX_EXPRESSION_BYTES;
-use crate::playbook::Expr;
+use super::steps::{MAX_EXPRESSION_BYTES, datastore_bytes, json_bytes};
+use crate::playbook::{Expr, Identity};
 use crate::run::failure::beginning;
 use crate::run::{
-    AgentId, AgentRecord, AgentState, Failure, FailureReason, Member, Refusal, Snapshot, Timestamp,
-    WrongNode, declared_over,
+    AgentId, AgentRecord, AgentState, Datastore, Failure, FailureReason, Member, Refusal, Snapshot,
+    Timestamp, Wanted, declared_over,
 };
 
 impl Standing {
@@ -31,6 +31,13 @@ impl Standing {
 }
 
 impl Member {
+    /// About how many bytes its record takes.
+    pub(super) fn bytes(&self) -> usize {
+        json_bytes(&self.node)
+            + datastore_bytes(&self.datastore)
+            + self.attributes.values().map(json_bytes).sum::<usize>()
+    }
+
     /// When what answers at its address was found to be the agent; none where nothing answered.
     pub(super) fn identified_at(&self, now: Timestamp) -> Option<Timestamp> {
         (!self.node.is_null()).then(|| self.asked_at.unwrap_or(now))
@@ -43,8 +50,11 @@ impl Member {
                 (*reason, beginning(message.clone(), MAX_EXPRESSION_BYTES))
             }
             None => {
-                let message = "it did not answer, and the stage selects agents by what they say";
-                (FailureReason::Unreachable, message.to_owned())
+                let about = if self.node.is_null() { "" } else { " about its store" };
+                let message = format!(
+                    "it did not answer{about}, and the stage selects agents by what they say"
+                );
+                (FailureReason::Unreachable, message)
             }
         }
     }
@@ -62,12 +72,12 @@ impl Machine {
         member: &mut Member,
         record: Option<&AgentRecord>,
     ) -> Result<Standing, String> {
-        let wrong = match member.identity.is_checked() {
-            true => WrongNode::check(&member.agent, &member.address, &member.node).err(),
-            false => None,
-        };
+        let wrong = member.identity.expects(&member.agent).and_then(|expected| {
+            let Member { address, node, datastore, .. } = &*member;
+            expected.check(address, node, &datastore.store).err()
+        });
         if wrong.is_some() {
-            member.node = Value::Null;
+            (member.node, member.datastore) = (Value::Null, Datastore::default());
         }
         if member.node.is_null() {
             let said = record.map(|record| reported(&record.attributes, &record.declared));
@@ -121,10 +131,14 @@ impl Snapshot {
             "address": member.address,
             "attributes": member.attributes,
             "node": member.node,
+            "store": member.datastore.store,
+            "shards": member.datastore.shards,
         });
-        if member.node.is_null() && select.looks_at_unknown(&member.attributes) {
+        let Member { attributes, node, datastore, refusal, .. } = member;
+        let known = Known::of(attributes, node, datastore, refusal.is_some());
+        if select.looks_at_unknown(&known) {
             return Ok(self.with_scope(agent, Value::Null, |scope| {
-                select.known(scope, &|path| is_unknown(path, &member.attributes))
+                select.known(scope, &|path| known.is_unknown(path))
             }));
         }
         self.with_scope(agent, Value::Null, |scope| select.eval_bool(scope))
@@ -138,30 +152,47 @@ impl Snapshot {
 pub struct Selection {
     snapshot: Arc<Snapshot>,
     stage: u16,
+    wanted: Wanted,
     /// What agents said of their attributes in stages before; of nobody where no member has to answer.
     said: Arc<HashMap<AgentId, Map<String, Value>>>,
+    /// Who takes no part in it whatever it says.
+    out: Arc<HashSet<AgentId>>,
 }
 
 impl Machine {
     /// The selection of the stage that begins, or goes.
     pub fn selection(&self) -> Selection {
         let needs = self.stage().and_then(|stage| stage.select.as_ref());
-        let needs = needs.is_some_and(|select| select.looks_at_unknown(&Map::new()));
+        let (nothing, silent) = (Map::new(), Datastore::default());
+        let known = Known::of(&nothing, &Value::Null, &silent, false);
+        let needs = needs.is_some_and(|select| select.looks_at_unknown(&known));
         let said = |record: &AgentRecord| {
             (record.agent.clone(), reported(&record.attributes, &record.declared))
         };
-        let said = self.records().iter().filter(|_| needs).map(said).collect();
+        let records = || self.records().iter().filter(|_| needs);
+        let said = records().map(said).collect();
+        let failed = records().filter(|record| self.failed_in(record.seq).is_some());
+        let out = Arc::new(failed.map(|record| record.agent.clone()).collect());
         let snapshot = Arc::clone(&self.run.snapshot);
-        Selection { snapshot, stage: self.run.progress.stage.index, said: Arc::new(said) }
+        let (stage, wanted) = (self.run.progress.stage.index, self.wanted());
+        Selection { snapshot, stage, wanted, said: Arc::new(said), out }
     }
 }
 
 impl Selection {
+    /// What a member is asked that has to be compared so.
+    pub fn wanted(&self, identity: &Identity) -> Wanted {
+        self.wanted.or(Wanted::for_identity(identity))
+    }
+
     /// Whether a member has to be asked again, since it did not answer and whether it is selected
     /// depends on what it would have said. Who refuses to answer would do so again.
     pub fn needs_answer(&self, member: &Member) -> bool {
-        if !member.node.is_null() || member.refusal.is_some() {
+        if member.refusal.is_some() || self.out.contains(&member.agent) {
             return false;
+        }
+        if !member.node.is_null() {
+            return matches!(self.snapshot.selects(self.stage, member), Ok(None));
         }
         let said = self.said.get(&member.agent).cloned().unwrap_or_default();
         let attributes = declared_over(said, &member.declared);
@@ -172,17 +203,46 @@ impl Selection {
 
 impl Expr {
     /// Whether it looks at what only a node says that did not.
-    fn looks_at_unknown(&self, known: &Map<String, Value>) -> bool {
-        self.paths().iter().any(|path| is_unknown(path, known))
+    pub(super) fn looks_at_unknown(&self, known: &Known<'_>) -> bool {
+        self.paths().iter().any(|path| known.is_unknown(path))
     }
 }
 
-/// Whether a part of the scope is not known of an agent that did not answer, and of which only these
-/// attributes are known.
-fn is_unknown(path: &[&str], known: &Map<String, Value>) -> bool {
-    match path {
-        ["agent"] | ["agent", "attributes"] | ["agent", "node", ..] => true,
-        ["agent", "attributes", name, ..] => !known.contains_key(*name),
-        _ => false,
+/// What is known of an agent that perhaps did not answer.
+#[derive(Clone, Copy)]
+pub(super) struct Known<'a> {
+    attributes: &'a Map<String, Value>,
+    node: &'a Value,
+    /// Whether all that it says of its node is.
+    whole: bool,
+    store: bool,
+    shards: bool,
+}
+
+impl<'a> Known<'a> {
+    pub(super) fn of(
+        attributes: &'a Map<String, Value>,
+        node: &'a Value,
+        datastore: &Datastore,
+        is_cut: bool,
+    ) -> Self {
+        let Datastore { store, shards } = datastore;
+        let (store, shards) = (!store.is_null(), !shards.is_null());
+        Self { attributes, node, whole: !node.is_null() && !is_cut, store, shards }
+    }
+
+    /// Whether a part of the scope is not.
+    fn is_unknown(&self, path: &[&str]) -> bool {
+        match path {
+            ["agent"] => !(self.whole && self.store && self.shards),
+            ["agent", "attributes"] | ["agent", "node"] => !self.whole,
+            ["agent", "attributes", name, ..] => {
+                !self.whole && !self.attributes.contains_key(*name)
+            }
+            ["agent", "node", name, ..] => !self.whole && self.node.get(*name).is_none(),
+            ["agent", "store", ..] => !self.store,
+            ["agent", "shards", ..] => !self.shards,
+            _ => false,
+        }
     }
 }

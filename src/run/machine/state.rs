@@ -443,6 +443,8 @@ impl Machine {
             "address": record.address,
             "attributes": record.attributes,
             "node": record.node,
+            "store": record.datastore.store,
+            "shards": record.datastore.shards,
         });
         self.with_scope(agent, Value::Object(steps.collect()), f)
     }

@@ -3,7 +3,7 @@
 use super::calls::pending_action;
 use super::changes::Changes;
 use super::state::{Doing, Machine};
-use super::steps::json_bytes;
+use super::steps::{datastore_bytes, json_bytes};
 use crate::mutants::mutant;
 use crate::run::{
     AgentRecord, AgentSeq, AgentState, Command, CommandOutcome, Effect, Happened, Millis,
@@ -326,6 +326,7 @@ pub(super) fn record_bytes(record: &AgentRecord) -> usize {
     let attributes = record.attributes.values().map(json_bytes);
     record.results.values().map(json_bytes).chain(attributes).sum::<usize>()
         + json_bytes(&record.node)
+        + datastore_bytes(&record.datastore)
         + failures
 }
 

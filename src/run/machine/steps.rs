@@ -12,8 +12,8 @@ use crate::mutants::mutant;
 use crate::playbook::{ExprError, OnError, Retry, Step};
 use crate::run::failure::beginning;
 use crate::run::{
-    AgentSeq, AgentState, AttemptKey, Effect, Failure, FailureReason, Happened, Journal, Millis,
-    RunId, RunStatus, StepPhase,
+    AgentSeq, AgentState, AttemptKey, Datastore, Effect, Failure, FailureReason, Happened, Journal,
+    Millis, RunId, RunStatus, StepPhase,
 };
 
 /// The most bytes of results in one agent record: it is one document and fits one commit.
@@ -204,7 +204,8 @@ impl Machine {
         let (address, noticed) = (record.address.clone(), record.notice.clone());
         self.alarms.set(seq, deadline(&attempt.journal, step, self.run.progress.held));
         self.attempts.insert(seq, Attempt { doing: Doing::Checking, ..attempt });
-        changes.effects.push(Effect::Check { key, address, noticed });
+        let wanted = self.wanted_before(key);
+        changes.effects.push(Effect::Check { key, address, wanted, noticed });
     }
 
     /// Takes notice of the value of a step that ended well, and goes on with the next one.
@@ -398,6 +399,10 @@ fn wait_before(retry: &Retry, tries: u32, failed: AttemptKey, run: RunId) -> Mil
 }
 
 /// Bytes of a value as JSON text.
+pub(super) fn datastore_bytes(Datastore { store, shards }: &Datastore) -> usize {
+    json_bytes(store) + json_bytes(shards)
+}
+
 pub(super) fn json_bytes(value: &Value) -> usize {
     value.to_string().len()
 }

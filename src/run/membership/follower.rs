@@ -40,6 +40,8 @@ pub struct Follower {
     phase: Phase,
     /// The platform that the Cluster object names, and how that one calls the cluster.
     platform: Option<(String, String)>,
+    /// How a discovered agent is compared.
+    identity: Identity,
     declared: BTreeMap<AgentId, Arc<KnownAgent>>,
     declared_addresses: HashSet<String>,
     found: BTreeMap<AgentId, Found>,
@@ -76,6 +78,7 @@ impl Follower {
         Self {
             phase: Phase::Reading,
             platform: None,
+            identity: Identity::Check,
             declared: BTreeMap::new(),
             declared_addresses: HashSet::new(),
             found: BTreeMap::new(),
@@ -107,12 +110,15 @@ impl Follower {
     /// What another platform does not tell of is as absent as it would be from the one before.
     pub fn declare(&mut self, object: &Cluster, at: Timestamp) {
         let before = std::mem::take(&mut self.declared);
+        let cluster_id = object.cluster_id().map(Arc::from);
+        self.compare(Identity::Check.in_cluster(cluster_id.as_ref()));
         let declared = (0..).zip(&object.agents).map(|(place, agent)| {
             let known = before.get(&agent.id);
+            let identity = agent.identity.in_cluster(cluster_id.as_ref());
             let kept = known.filter(|known| {
                 known.place == Some(place)
                     && (&known.address, &known.attributes) == (&agent.address, &agent.attributes)
-                    && known.identity == agent.identity
+                    && known.identity == identity
             });
             let made = || KnownAgent {
                 address: agent.address.clone(),
@@ -120,7 +126,7 @@ impl Follower {
                 source: Source::Declared,
                 place: Some(place),
                 since: known.map_or(at, |known| known.since),
-                identity: agent.identity,
+                identity: identity.clone(),
             };
             (agent.id.clone(), kept.cloned().unwrap_or_else(|| Arc::new(made())))
         });
@@ -141,6 +147,17 @@ impl Follower {
         self.update();
     }
 
+    /// Has the discovered agents compared so from now on.
+    fn compare(&mut self, identity: Identity) {
+        if self.identity == identity {
+            return;
+        }
+        for found in self.found.values_mut() {
+            Arc::make_mut(&mut found.agent).identity = identity.clone();
+        }
+        self.identity = identity;
+    }
+
     /// Takes notice of agents that a run knows as members since before this began to follow the
     /// cluster, with their addresses. They are members until a platform is without them
     /// [`ABSENCES`] times, but [join](Membership::doubtful) no other run that has begun. Where no platform
@@ -157,7 +174,8 @@ impl Follower {
             if is_new && taken.insert(address.clone()) {
                 let attributes = Map::new();
                 self.unheard.insert(id.clone());
-                self.found.insert(id, Found::new(discovered(address, attributes, at)));
+                let agent = discovered(address, attributes, at, &self.identity);
+                self.found.insert(id, Found::new(agent));
             }
         }
         self.update();
@@ -220,13 +238,13 @@ impl Follower {
             self.unheard.remove(&id);
             while known.next_if(|(other, _)| **other < id).is_some() {}
             let Some((_, found)) = known.next_if(|(other, _)| **other == id) else {
-                new.push((id, Found::new(discovered_node(node, at))));
+                new.push((id, Found::new(discovered_node(node, at, &self.identity))));
                 continue;
             };
             found.absences = 0;
             if !node.is_as(&found.agent.address, &found.agent.attributes) {
                 let since = found.agent.since;
-                *found = Found::new(discovered_node(node, since));
+                *found = Found::new(discovered_node(node, since, &self.identity));
                 changed = true;
             }
         }
@@ -398,12 +416,17 @@ impl Found {
     }
 }
 
-fn discovered_node(mut node: Node, since: Timestamp) -> KnownAgent {
+fn discovered_node(mut node: Node, since: Timestamp, identity: &Identity) -> KnownAgent {
     let address = std::mem::take(&mut node.address);
-    discovered(address, node.attributes(), since)
+    discovered(address, node.attributes(), since, identity)
 }
 
-fn discovered(address: String, attributes: Map<String, Value>, since: Timestamp) -> KnownAgent {
-    let (source, identity) = (Source::Discovered, Identity::Check);
+fn discovered(
+    address: String,
+    attributes: Map<String, Value>,
+    since: Timestamp,
+    identity: &Identity,
+) -> KnownAgent {
+    let (source, identity) = (Source::Discovered, identity.clone());
     KnownAgent { address, attributes, source, place: None, since, identity }
 }

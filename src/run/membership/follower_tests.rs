@@ -50,6 +50,7 @@ pub(super) fn cluster(agents: &str, discovers: bool) -> Cluster {
         agents: nodes(agents).into_iter().map(agent).collect(),
         discovery: discovers.then_some(discovery),
         tls: None,
+        cluster_id: None,
     }
 }
 
@@ -459,4 +460,27 @@ fn a_declared_agent_has_what_its_platform_tells_below_what_its_object_says() {
     assert_eq!(of("t"), json!({"node_class": "m5", "node_group": "theirs"}));
     scene.follower.hear(told(), START);
     assert!(Arc::ptr_eq(&members, &scene.follower.membership().members), "nothing is new");
+}
+
+#[test]
+fn agents_are_compared_with_the_cluster_that_the_object_or_the_platform_names() {
+    let mut scene = Scene::new("a");
+    scene.hear("b");
+    let of = |scene: &Scene| -> Vec<Option<String>> {
+        let members = scene.follower.membership().members;
+        members.values().map(|agent| agent.identity.cluster_id().map(str::to_owned)).collect()
+    };
+    let both = |id: Option<&str>| vec![id.map(str::to_owned); 2];
+    assert_eq!(of(&scene), both(Some("c")), "that of the platform");
+    let at = scene.tick();
+    let named = Cluster { cluster_id: Some("rs0".to_owned()), ..cluster("a", true) };
+    scene.follower.declare(&named, at);
+    assert_eq!(of(&scene), both(Some("rs0")));
+    let mut alone = cluster("a", false);
+    scene.follower.declare(&alone, at);
+    assert_eq!(of(&scene), [None], "nothing is known of it");
+    alone.cluster_id = Some("rs1".to_owned());
+    alone.agents[0].identity = crate::playbook::Identity::Ignore;
+    scene.follower.declare(&alone, at);
+    assert_eq!(of(&scene), [None], "it is ignored");
 }

@@ -10,8 +10,8 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::commits::assert_has;
-use crate::backends::Fixture;
-use crate::samples::{START, journal, key, new_run, only, progress, record, run_id};
+use crate::backends::{Fixture, START};
+use crate::samples::{journal, key, new_run, only, progress, record, run_id};
 
 const ID: Uuid = Uuid::from_u128(7);
 
