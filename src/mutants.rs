@@ -62,7 +62,7 @@ pub(crate) mod chosen {
         AnswerNotRecorded,
         /// The next attempt does not wait for an action whose time is over.
         OutstandingForgotten,
-        /// An answer about an action that can't be read counts as its end.
+        /// An unreadable answer about an action counts as the end of the action.
         GarbledEndsAction,
         /// An agent whose next attempt is due later is not woken for it after the run was taken up.
         RetryForgotten,
@@ -80,21 +80,21 @@ pub(crate) mod chosen {
         ClusterNotCompared,
         /// What answers at an agent's address may be any node.
         IdentityNotChecked,
-        /// What was found when the stage began counts for an agent, however late that starts.
+        /// What was found when the stage began counts for an agent, however late the agent starts.
         IdentityNotLookedAt,
         /// Shares are of the agents that there are, not of those that the stage began with.
         SharesRecomputed,
-        /// A resume lets a run go on that waits for approval.
+        /// A resume lets a run that waits for approval go on.
         ResumePassesGate,
-        /// What was noticed of a call is not forgotten when it has ended.
+        /// What was noticed about a call is not forgotten when the call has ended.
         NoticeKept,
-        /// A failure that a step is allowed is not counted.
+        /// A failure that the playbook passes over is not counted.
         PassedOverNotCounted,
-        /// A look soon after a request counts, though something may hold the request for longer.
+        /// A look soon after a request counts, although something may still hold the request.
         SettledTooSoon,
-        /// What may have been sent to an agent that can't be reached is taken for not sent.
+        /// A request that may have reached an agent that can't be reached now is taken for not sent.
         UnsentAssumed,
-        /// An attempt does again what ended well late.
+        /// An attempt does again what ended well but late.
         LateResultIgnored,
         /// An agent that refuses to say anything of its node is asked again, as if it did not answer.
         RefusalIsSilence,

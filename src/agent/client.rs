@@ -35,12 +35,11 @@ pub enum Scheduled {
 pub struct ActionStatus {
     /// Its phase.
     pub phase: ActionPhase,
-    /// Its result, or how far it is; null where it was left out.
+    /// Its result, or how far it is; null if it was left out.
     pub payload: Value,
-    /// Why the payload was left out, where it is more than may come in: what was found and what was
-    /// expected.
+    /// Why the payload was left out, if it is more than may come in: what was found and what was expected.
     pub unread: Option<String>,
-    /// The agent's message when it failed, with the causes that it told.
+    /// The agent's message when it failed, with the causes that the agent gave.
     pub error: Option<String>,
 }
 
@@ -121,8 +120,8 @@ pub enum AgentError {
     /// Another node answers there.
     #[error(transparent)]
     WrongNode(WrongNode),
-    /// The answer does not follow the specification, or is more than may come in. Who asks again is
-    /// answered the same.
+    /// The answer does not follow the specification, or is more than may come in. Asking again would give
+    /// the same.
     #[error("{address} answered something unexpected: {message}")]
     Malformed {
         /// Base URL of the agent.
@@ -174,8 +173,8 @@ pub trait AgentClient: Send + Sync + 'static {
     /// How far an action is; none when the agent does not know it.
     async fn action(&self, address: &str, id: Uuid) -> Result<Option<ActionStatus>, AgentError>;
 
-    /// The actions that have not ended, in the order in which the agent works on them. Only to tell people
-    /// what is waited for: an agent may have no answer to it.
+    /// The actions that have not ended, in the order in which the agent works on them. Only for telling
+    /// people what is waited for: an agent may have no answer to it.
     async fn queue(&self, address: &str) -> Result<Vec<QueuedAction>, AgentError>;
 
     /// What the agent says about its node.

@@ -110,7 +110,7 @@ impl FakeAgents {
         self.change(address, |agent| agent.unreachable_until = Some(until));
     }
 
-    /// Lets the agent begin none of its actions before that moment: they stay NEW.
+    /// Keeps the agent from beginning any action before that moment: they stay NEW.
     pub fn set_busy_until(&self, address: &str, until: Timestamp) {
         self.change(address, |agent| agent.busy_until = Some(until));
     }
@@ -120,7 +120,7 @@ impl FakeAgents {
         self.change(address, |agent| agent.queue = queue);
     }
 
-    /// Gives answers to looks, and about the node, that can't be read until then.
+    /// Until then, answers to looks, and about the node, can't be read.
     pub fn set_garbled_until(&self, address: &str, until: Timestamp) {
         self.change(address, |agent| agent.garbled_until = Some(until));
     }
@@ -426,7 +426,7 @@ impl FakeAgent {
         Ok(Scheduled::Accepted)
     }
 
-    /// What it says of its queue; none: nothing.
+    /// What it says of its queue; none if it says nothing.
     fn queue(&self, address: &str) -> Option<Result<Vec<QueuedAction>, AgentError>> {
         let address = address.to_owned();
         let message = "not here".to_owned();

@@ -1,4 +1,4 @@
-//! What agents in memory are told to do.
+//! What tests tell agents in memory to do.
 
 use serde_json::Value;
 use uuid::Uuid;
@@ -29,7 +29,7 @@ pub enum Script {
         /// With this message.
         message: String,
     },
-    /// They are accepted and later not known any more.
+    /// They are accepted, and later no longer known.
     Forget {
         /// When.
         when: When,
@@ -39,7 +39,7 @@ pub enum Script {
 /// When an action ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
-    /// At the first look after so many looks that found it going on.
+    /// At the first look after so many looks that found it still running.
     Looks(u32),
     /// So long after it was scheduled.
     After(Millis),
@@ -50,24 +50,25 @@ pub enum When {
 pub enum Fault {
     /// It takes effect; its answer is lost.
     DropAnswer,
-    /// It takes effect so long after its sender gave up.
+    /// It takes effect this long after its sender gave up.
     LateEffect(Millis),
-    /// Something holds it for so long before the agent has it, also when its sender dies meanwhile.
+    /// Something holds it for this long before the agent gets it, even if its sender dies
+    /// meanwhile.
     Hold(Millis),
-    /// It is lost on its way; its sender cannot know.
+    /// It is lost on its way, and its sender can't know that.
     DropRequest,
     /// The agent answers 503; no effect.
     Break,
     /// It takes effect; its answer can't be read.
     GarbleAnswer,
-    /// It is lost on its way, and somebody else gives an answer that can't be read.
+    /// It is lost on its way, and somebody else answers what can't be read.
     GarbleRequest,
 }
 
 /// What an agent does with a POST of an action that it knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KnownId {
-    /// Answers that it knows it.
+    /// Answers that it knows the action.
     #[default]
     Conflict,
     /// Runs it again, as older agents do.
@@ -77,14 +78,15 @@ pub enum KnownId {
 /// What an agent says when it is asked for its queue.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum FakeQueue {
-    /// Its actions that have not ended, after others of these kinds, of which the first is RUNNING.
+    /// Its actions that have not ended. Before them are others of these kinds, the first of which
+    /// is RUNNING.
     After(Vec<String>),
     /// It has no such route.
     #[default]
     Missing,
-    /// Something else than a queue.
+    /// It answers something that is not a queue.
     Garbage,
-    /// Nothing, for a long time.
+    /// It does not answer for a long time.
     Hangs,
 }
 

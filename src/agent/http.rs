@@ -28,22 +28,22 @@ use crate::run::NodeInfo;
 /// told apart from one that does not answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Until the answer must begin. Agents answer from memory or their own store.
+/// Time within which the answer must begin. Agents answer from memory or their own store.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Until the next piece of an answer must be there.
+/// Time within which the next piece of an answer must be there.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Bytes in a second that come of an answer at least. The slowest lines that nodes are behind carry
-/// several times that; and the largest answer about an action takes at most four and a half hours so,
-/// that about a node 17 minutes.
+/// The fewest bytes of an answer a second. The slowest lines to nodes carry several times that. At this
+/// pace the largest answer about an action takes at most four and a half hours, and the one about a node 17
+/// minutes.
 const MIN_RATE: u32 = 256;
 
-/// How long a large answer keeps its place while others wait for one: nearly all are there sooner, and with
-/// [`IDLE_TIMEOUT`] whoever waits has a place within a minute.
+/// How long a large answer keeps its place while others wait for one. Nearly all arrive sooner, and with
+/// [`IDLE_TIMEOUT`] whoever waits gets a place within a minute.
 const TURN: Duration = Duration::from_secs(30);
 
-/// Bytes in a second at which a request is taken to be sent at least: the time for that is added to
+/// Bytes a second at which a request is taken to be sent at the slowest: the time for that is added to
 /// [`REQUEST_TIMEOUT`]. Only arguments of actions are large, up to 1 MiB.
 const SEND_RATE: u32 = 32 * 1024;
 
@@ -60,7 +60,7 @@ const IDLE_CONNECTIONS: usize = 1_024;
 pub struct AgentHttpConfig {
     /// Until a connection must stand.
     pub connect_timeout: Duration,
-    /// Until the answer must begin, from the start of the request; longer for a large request.
+    /// Time from the start of the request until the answer must begin; longer for a large request.
     pub request_timeout: Duration,
     /// How slowly the rest of it may come.
     pub pace: Pace,
@@ -105,7 +105,7 @@ impl HttpAgents {
         Ok(Self { client, request_timeout: config.request_timeout, bodies })
     }
 
-    /// Sends a request with a body of so many bytes, and waits until the answer begins.
+    /// Sends a request whose body has so many bytes, and waits until the answer begins.
     async fn send(
         &self,
         address: &str,
@@ -128,7 +128,7 @@ impl HttpAgents {
         self.send(address, self.client.get(url(address, path)), 0).await
     }
 
-    /// The body of an answer that is a success, and at most `limit` bytes.
+    /// The body of a successful answer, of at most `limit` bytes.
     async fn body(
         &self,
         address: &str,
@@ -240,22 +240,22 @@ impl AgentClient for HttpAgents {
 
 /// What a status without success says.
 enum Meaning {
-    /// The same request may go well later.
+    /// The same request may succeed later.
     Broken,
     /// It will be refused again, and had no effect.
     Refused,
-    /// Nothing that the specification knows.
+    /// The specification does not know this answer.
     Nothing,
 }
 
 impl Meaning {
     fn of(status: StatusCode) -> Self {
         match status {
-            // These are refusals by number, but say that the same request may go well later.
+            // By number these are refusals, but they say that the same request may succeed later.
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
                 Self::Broken
             }
-            // Somebody says that the agent is elsewhere: what was sent did nothing here.
+            // This says that the agent is elsewhere: the request did nothing here.
             StatusCode::MOVED_PERMANENTLY
             | StatusCode::FOUND
             | StatusCode::TEMPORARY_REDIRECT
@@ -272,8 +272,8 @@ fn url(address: &str, path: &str) -> String {
     format!("{}/api/unstable/{path}", address.trim_end_matches('/'))
 }
 
-/// Tells a request that was never sent from one that may have been, and from one that something
-/// answered which speaks no HTTP.
+/// Tells apart a request that was never sent, one that may have been, and one that was answered by
+/// something that does not speak HTTP.
 fn transport(address: &str, error: &reqwest::Error) -> AgentError {
     let message = describe(error);
     let address = address.to_owned();

@@ -3,9 +3,9 @@
 //!
 //! [`AgentClient`] is one request and its answer. [`HttpAgents`] sends it over HTTP, [`FakeAgents`]
 //! answers it from a script. [`run_action`], [`wait_status`] and [`info`] make whole calls of a step
-//! from such requests: they decide what is sent when, and what a failure means. [`server`] is the
-//! other side: an agent that runs commands. [`platform`] is about those who know which agents there are.
-//! [`door`] is where their answers come in, and are bounded.
+//! from such requests: they decide what is sent when, and what a failure means. [`server`] is the other
+//! side: an agent that runs commands. [`platform`] is about those who know which agents there are.
+//! [`door`] is where their answers come in and are bounded.
 
 mod client;
 pub mod door;

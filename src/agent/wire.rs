@@ -1,4 +1,4 @@
-//! The JSON of the agent API that is sent. What is understood of answers is decided at the
+//! The JSON that is sent to agents. What is understood of their answers is decided at the
 //! [door](super::door).
 
 use serde_json::{Value, json};

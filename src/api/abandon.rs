@@ -1,7 +1,7 @@
 //! `/api/v1/runs/{id}/abandon`: the way out for a run that can't go on.
 //!
-//! It is done in the store itself, since the run's own documents may be what can't be read. What this
-//! request does not get done engines go on with.
+//! It is done in the store itself, since the run's own documents may be unreadable. Engines finish
+//! what this request leaves undone.
 
 use axum::Json;
 use axum::extract::State;

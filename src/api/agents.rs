@@ -56,7 +56,7 @@ async fn get(
     Err(not_found(run, &agent))
 }
 
-/// A record with its last action, also where an early version wrote it.
+/// A record with its last action, even if an early version wrote it.
 fn view(record: AgentRecord) -> AgentRecord {
     AgentRecord { action: record.last_action(), ..record }
 }

@@ -54,7 +54,7 @@ async fn check(state: &ApiState, stored: StoredPlaybook) -> Result<Response, Api
     Ok(Json(body).into_response())
 }
 
-/// Refuses a playbook that is known with another content.
+/// Refuses a playbook that is already there with different content.
 pub(super) async fn check_content(
     state: &ApiState,
     stored: &StoredPlaybook,

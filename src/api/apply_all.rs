@@ -81,7 +81,7 @@ async fn read(state: &ApiState, document: ApplyDocument) -> Result<Object, ApiEr
     }
 }
 
-/// Refuses a playbook that is there twice, with different contents.
+/// Refuses a playbook that is in the request twice, with different contents.
 fn check_together(objects: &[Object]) -> Result<(), ApiError> {
     let mut contents: BTreeMap<_, &Digest> = BTreeMap::new();
     for object in objects {
@@ -99,7 +99,7 @@ fn check_together(objects: &[Object]) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Ends a dry run: says also what only the store knows.
+/// Ends a dry run: also says what only the store knows.
 async fn check_all(
     state: &ApiState,
     objects: Vec<Object>,
@@ -137,7 +137,7 @@ async fn put_all(
     Ok(applied)
 }
 
-/// What was there already keeps the moment at which it was applied.
+/// What was already there keeps the moment at which it was applied.
 async fn keep_moment(state: &ApiState, object: &mut Object) -> Result<(), ApiError> {
     match object {
         Object::Playbook(stored) => {
@@ -155,7 +155,7 @@ async fn keep_moment(state: &ApiState, object: &mut Object) -> Result<(), ApiErr
     Ok(())
 }
 
-/// What the store says names the document; that the others were not kept either has to be said.
+/// The store's error names the document. That the others were not kept either has to be added.
 fn refused(error: StoreError) -> ApiError {
     let none = match &error {
         StoreError::Conflict { .. } | StoreError::MissingPlugin { .. } => "; nothing was applied",

@@ -69,7 +69,7 @@ async fn get(
     Ok(Json(explanation))
 }
 
-/// The trouble of the run that a queued one waits for, if that can't go on.
+/// The trouble of the run that a queued run waits for, if that run can't go on.
 async fn before(state: &ApiState, run: &Run) -> Result<Option<Trouble>, ApiError> {
     let Some(StatusReason { code: ReasonCode::ClusterBusy, message }) = &run.progress.reason else {
         return Ok(None);
@@ -99,7 +99,7 @@ async fn known(state: &ApiState, run: &Run) -> Result<Known, ApiError> {
             known.running.push(InFlight { record, attempt });
         }
     }
-    // The run names a few, of however many there are.
+    // The run names only a few, however many there are.
     for agent in &run.progress.silent.some {
         known.silent.extend(store.record(id, agent).await?);
     }

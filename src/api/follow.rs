@@ -119,7 +119,8 @@ impl Follower {
             let found = self.state.store.read_events(self.run, self.after, STREAM_PAGE).await?;
             self.failures = 0;
             let Some(last) = found.last() else { return Ok(false) };
-            // One that can't be read leaves a gap; a stream that ended there would never get past it.
+            // An event that can't be read leaves a gap; if the stream ended there, it would never get
+            // past it.
             self.after = match last {
                 Ok(event) => event.seq,
                 Err(damage) => damage.key.parse().unwrap_or(self.after.saturating_add(1)),

@@ -35,7 +35,7 @@ pub(super) struct Troubled {
     pub(super) first: Vec<RunId>,
 }
 
-/// Runs in trouble that are named: more are in the list of runs.
+/// How many runs in trouble are named: the list of runs has the others.
 const NAMED: usize = 10;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -68,7 +68,7 @@ async fn readyz(State(state): State<ApiState>) -> Result<Json<Health>, ApiError>
 
 async fn troubled(state: &ApiState) -> Result<Option<Troubled>, ApiError> {
     let asked = state.store.troubles(None, MAX_PAGE);
-    // What holds this up does not make the server unready.
+    // A problem with this does not make the server unready.
     let Ok(troubles) = tokio::time::timeout(READY_TIMEOUT, asked).await else { return Ok(None) };
     let troubles = troubles?;
     let first = troubles.iter().take(NAMED).map(|trouble| trouble.run).collect();

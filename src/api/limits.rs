@@ -10,8 +10,8 @@ pub const MAX_PLAYBOOK_BODY: usize = 4 * 1024 * 1024;
 /// 100,000 agents.
 pub const MAX_CLUSTER_BODY: usize = 32 * 1024 * 1024;
 
-/// The largest body with several documents in it, in bytes: two of the largest clusters, each of which may
-/// be in a file of its own.
+/// The largest body with several documents, in bytes: two of the largest clusters, each of which may be in
+/// a file of its own.
 pub const MAX_APPLY_BODY: usize = 2 * MAX_CLUSTER_BODY;
 
 /// The largest body of any other request in JSON, in bytes: enough for the parameters of a run,

@@ -132,7 +132,7 @@ pub(super) fn header<'h>(
 }
 
 /// One page of a list. A full page has a `next`, even if it happens to be the last one: the page
-/// after it is empty then. What can't be read is named beside the items.
+/// after it is empty then. Items that can't be read are named beside the others.
 pub(super) fn listing<S, T>(
     found: Found<S>,
     limit: u32,

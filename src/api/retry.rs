@@ -74,7 +74,7 @@ async fn retry(
     let (run, events) = new_retry(id, snapshot, retry, started_by, reason.as_deref(), now);
     let new = NewRun { run, events, idempotency_key: key, request: asked };
     match start::create(&state, new).await {
-        // It was removed meanwhile.
+        // The cluster was removed meanwhile.
         Err(error) if error.code == Code::ClusterNotFound => {
             Err(cluster_gone(of, &finished.snapshot.cluster))
         }
@@ -82,8 +82,8 @@ async fn retry(
     }
 }
 
-/// What the new run begins with instead of the old one's snapshot: another playbook, which its parameters
-/// have to fit.
+/// What the new run begins with instead of the old run's snapshot: another playbook, which the old run's
+/// parameters must fit.
 async fn mended(
     state: &ApiState,
     run: &Run,

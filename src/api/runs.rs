@@ -86,7 +86,7 @@ fn read_id(place: &str, text: &str) -> Result<RunId, ApiError> {
     text.parse().map_err(|_| ApiError::bad_parameter(place, text, "the identifier of a run"))
 }
 
-/// The run as it is shown, also where its documents can't be read.
+/// The run as it is shown, even if its documents can't be read.
 pub(super) async fn look(state: &ApiState, id: RunId) -> Result<RunView, ApiError> {
     let run = state.store.read_run(id).await?.ok_or_else(|| not_found(id))?;
     let mut view = shown(&run);
@@ -140,8 +140,8 @@ pub(super) fn shown(run: &KeptRun) -> RunView {
     }
 }
 
-/// What is known of a run that can't be read, in the shape of all runs. One whose status is none that we
-/// know is shown as PAUSED: it does nothing.
+/// What is known of a run that can't be read, in the form that all runs have. If we don't know its
+/// status, it is shown as PAUSED, since it does nothing.
 fn view_of_damaged(damaged: &DamagedRun) -> RunView {
     let DamagedRun { glance, damage } = damaged;
     let created_at = created_at(glance.id);
@@ -196,7 +196,7 @@ fn view_of_damaged(damaged: &DamagedRun) -> RunView {
 /// Stands for a name that can't be read.
 const UNKNOWN: &str = "?";
 
-/// The moment in an identifier.
+/// The moment that is in an identifier.
 fn created_at(id: RunId) -> Timestamp {
     let (seconds, nanos) = id.0.get_timestamp().map_or((0, 0), |moment| moment.to_unix());
     let millis = seconds.saturating_mul(1_000).saturating_add(u64::from(nanos) / 1_000_000);

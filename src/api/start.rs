@@ -71,8 +71,8 @@ async fn start(
     create(&state, NewRun { run, events, idempotency_key: key, request: asked }).await
 }
 
-/// The answer to a request whose key is known: the run that it had created before. Nothing else is looked
-/// at, since the playbook and the cluster may be gone by now, or others.
+/// The answer to a request whose key is known: the run that it created before. Nothing else is looked at,
+/// since the playbook and the cluster may have been removed or changed by now.
 pub(super) async fn before(
     state: &ApiState,
     key: Option<&str>,

@@ -221,7 +221,7 @@ fn result_of(record: &AgentRecord, plan: &Plan) -> String {
     }
 }
 
-/// The same, after what is noticed of the call in flight, where one is.
+/// The same, after what is noticed about the call in flight, if there is one.
 fn noticed(record: &AgentRecord, what: &str) -> String {
     let is_in_flight = record.state == AgentState::Running || record.outstanding.is_some();
     let notice = record.notice.as_ref().filter(|_| is_in_flight);
@@ -238,7 +238,7 @@ fn noticed(record: &AgentRecord, what: &str) -> String {
     }
 }
 
-/// That steps failed and were passed over, with what went wrong last.
+/// How many failures of steps were passed over, and what went wrong last.
 fn passed_over(record: &AgentRecord) -> Option<String> {
     let count = (record.passed_over > 0).then(|| plural(record.passed_over.into(), "failure"))?;
     let last = record.error.as_ref().map(|failure| {
@@ -253,7 +253,7 @@ fn still_out(record: &AgentRecord) -> Option<String> {
     Some(format!("action still out since {}", time_of_day(action.since)))
 }
 
-/// How an action ended whose attempt was over.
+/// How an action ended after its attempt was over.
 fn ended_late(record: &AgentRecord) -> Option<String> {
     let late = record.late_end()?;
     Some(format!("ended late at {}: {}", time_of_day(late.at), late.outcome))

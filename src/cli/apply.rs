@@ -106,8 +106,8 @@ pub async fn apply_file(
     apply_files(client, &[path.to_owned()], false, console).await
 }
 
-/// Applies the documents in one request: all of them are kept, or none is. Plugins are uploaded before;
-/// those of documents that are not kept stay, and disturb nobody.
+/// Applies the documents in one request: all of them are kept, or none. Plugins are uploaded before that;
+/// if their documents are not kept, they stay in the store and do no harm.
 async fn apply_files(
     client: &Client,
     files: &[PathBuf],
@@ -129,7 +129,7 @@ async fn apply_files(
     for one in &prepared {
         sent.push(upload(client, one).await?);
     }
-    // What is wrong with the rest is told too.
+    // What is wrong with the rest is reported too.
     let refused = sent.iter().any(|one| !one.refused.is_empty());
     let request =
         ApplyDocuments { documents: sent.iter().map(|one| one.request.clone()).collect() };
@@ -152,7 +152,7 @@ async fn apply_files(
 /// A document on its way to the server.
 struct Sent {
     request: ApplyDocument,
-    /// What became of the plugins beside it, by their names in it.
+    /// What became of the plugins beside it, by the names that the document gives them.
     uploaded: BTreeMap<String, &'static str>,
     /// What the server found wrong with them.
     refused: Vec<Problem>,
@@ -176,7 +176,7 @@ async fn upload(client: &Client, prepared: &Prepared) -> Result<Sent, CliError> 
     Ok(sent)
 }
 
-/// Sends a plugin, unless the server has it: plugins are large and known by their digest.
+/// Sends a plugin unless the server already has it: plugins are large, and known by their digest.
 async fn upload_one(
     client: &Client,
     playbook: &PlaybookDocument,
@@ -196,7 +196,7 @@ async fn upload_one(
     }
 }
 
-/// Puts the problems that the server found, after those of refused uploads, to their places in the
+/// Adds the problems that the server found, after those of refused uploads, at their places in the
 /// documents.
 fn tell_problems(
     prepared: &[Prepared],
@@ -208,7 +208,7 @@ fn tell_problems(
         found.into_iter().map(|one| (one.document, one.problems)).collect();
     for (number, (prepared, sent)) in (0..).zip(prepared.iter().zip(sent)) {
         let mut problems = sent.refused.clone();
-        // That the bytes of a refused upload are not there goes without saying.
+        // After a refused upload, nobody needs to be told that its bytes are missing.
         let said = |problem: &Problem| sent.refused.iter().any(|one| one.path == problem.path);
         let further = found.remove(&number).unwrap_or_default();
         problems.extend(further.into_iter().filter(|problem| !said(problem)));

@@ -8,7 +8,7 @@ use super::exit::Exit;
 use super::get::{find_plugins, split_version};
 use super::output::Console;
 
-/// What to remove. Runs have their whole snapshots, but need their cluster until they end.
+/// What to remove. Runs hold whole snapshots, but need their cluster until they end.
 #[derive(Debug, Subcommand)]
 pub enum Delete {
     /// Remove one version of a playbook
@@ -17,7 +17,7 @@ pub enum Delete {
         #[arg(value_name = "NAME@VERSION")]
         name: String,
     },
-    /// Remove a cluster of which no run goes on or waits
+    /// Remove a cluster; refused while a run on it has not ended
     Cluster {
         /// Its name
         name: String,

@@ -116,7 +116,7 @@ fn describe_run(run: &RunView, why: &str, failed: &str) -> String {
     lines.line_if("Why", run.reason.as_ref().map(|reason| reason.message.clone()));
     lines.line_if("Trouble", run.trouble.as_ref().map(trouble));
     lines.line("Stage", &stage_of(run));
-    // Of a run that has ended all stages are counted, and each has selected others.
+    // For a run that has ended all stages are counted, and each may have selected different agents.
     let of_stage = run.outcomes.is_empty() || run.stages.len() <= 1;
     let selected = if of_stage { format!(" ({} selected)", run.selected) } else { String::new() };
     lines.line("Agents", &format!("{}{selected}", agents_of(run)));

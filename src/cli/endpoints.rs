@@ -184,7 +184,7 @@ impl Client {
     ) -> Result<AppliedDocuments> {
         let request = self.request(Method::POST, &["apply"]).json(apply);
         let request = if dry_run { request.query(&[("dry_run", true)]) } else { request };
-        // The same a second time changes nothing; but the answer would say `unchanged`.
+        // Sending it twice changes nothing, but then the answer would say `unchanged`.
         self.json(request, Repeat::Unsent).await
     }
 
@@ -232,7 +232,7 @@ impl Client {
         self.json(request, Repeat::Always).await
     }
 
-    /// Gives up a run that can't go on. The second time it changes nothing.
+    /// Gives up a run that can't go on. Asking twice changes nothing.
     pub async fn abandon_run(&self, run: RunId, request: &AbandonRun) -> Result<RunView> {
         let path = ["runs", &run.to_string(), "abandon"];
         self.json(self.request(Method::POST, &path).json(request), Repeat::Always).await

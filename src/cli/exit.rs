@@ -29,7 +29,7 @@ pub enum Exit {
     Unreachable = 8,
     /// The run is paused.
     Paused = 9,
-    /// The run is done, and no stage of it selected anybody.
+    /// The run is done, but no stage of it selected any agent.
     Nobody = 10,
     /// A person stopped watching (Ctrl-C); the run goes on. The number is the shells' own for it.
     Interrupted = 130,
@@ -41,7 +41,7 @@ impl Exit {
         self as u8
     }
 
-    /// The same, but well where nobody was selected, for whom that is fine.
+    /// The same, but [`Ok`](Self::Ok) in place of [`Nobody`](Self::Nobody) if that is allowed.
     #[must_use]
     pub const fn allowing_nobody(self, allowed: bool) -> Self {
         if allowed && matches!(self, Self::Nobody) { Self::Ok } else { self }

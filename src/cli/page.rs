@@ -33,10 +33,10 @@ pub(crate) fn say_if_more(console: &Console, next: Option<&str>) {
     }
 }
 
-/// Documents that can't be read which are named; with more of them nobody reads on.
+/// How many documents that can't be read are named: nobody reads a longer list.
 const NAMED: usize = 5;
 
-/// Says what would be in a list and can't be read.
+/// Says what belongs in a list but can't be read.
 pub(crate) fn say_damaged(console: &Console, damaged: &[DamagedView]) {
     for DamagedView { what, why } in damaged.iter().take(NAMED) {
         console.say(&clean(&format!("left out, since it is damaged in the store: {what}: {why}")));

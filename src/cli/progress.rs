@@ -122,13 +122,13 @@ impl Progress {
         self.waits_for = waits_for;
     }
 
-    /// Says which agents do not answer, when these become others: that has no event either.
+    /// Says which agents do not answer, whenever that changes: there is no event for this either.
     fn say_if_silent(&mut self, run: &RunView) {
         if self.silent == run.silent {
             return;
         }
         self.silent.clone_from(&run.silent);
-        // Nobody: they answer again, or are waited for no more, which the events tell.
+        // None: they answer again, or are no longer waited for, which the events tell.
         if let Some(text) = silent_in_words(&run.silent) {
             self.say(&clean(&text));
         }
@@ -142,7 +142,7 @@ impl Progress {
     }
 }
 
-/// `3 agents do not answer: node-1, node-2, and 1 more`; none where all do.
+/// `3 agents do not answer: node-1, node-2, and 1 more`; none if all answer.
 fn silent_in_words(silent: &Silent) -> Option<String> {
     let Silent { agents, some } = silent;
     let verb = if *agents == 1 { "does" } else { "do" };

@@ -139,7 +139,7 @@ impl Row for RunView {
     }
 }
 
-/// What a run that has not ended is in trouble with.
+/// The trouble of a run that has not ended.
 fn trouble_of(run: &RunView) -> Option<&TroubleView> {
     run.trouble.as_ref().filter(|_| run.finish_ts.is_none())
 }
@@ -162,8 +162,8 @@ fn agents_or_why(run: &RunView) -> String {
     }
 }
 
-/// How many agents a run has in which state; of one that has ended, by the worst that became of them in any
-/// of its stages. What was passed over is told beside them.
+/// How many agents of a run are in each state. For a run that has ended, each agent counts by the worst
+/// that became of it in any stage. Failures that were passed over are shown beside this.
 pub(crate) fn agents_of(run: &RunView) -> String {
     let counted = if run.outcomes.is_empty() { &run.counts } else { &run.outcomes };
     let mut text = counts(counted);

@@ -47,9 +47,10 @@ pub(super) fn is_action_pattern(text: &str) -> bool {
     text == "*" || is_action_kind(text.strip_suffix('*').unwrap_or(text))
 }
 
-/// Reads the base URL of an agent's API. All spellings of one address give the same text: that which the
-/// HTTP client makes of it (host in lower case, IPv4 and IPv6 in their short forms, no default port, no
-/// `.` or `..` in the path), without a dot at the end of the host and a slash at the end of the path.
+/// Reads the base URL of an agent's API. All spellings of one address give the same text: what the HTTP
+/// client makes of it (host in lower case, IPv4 and IPv6 in their short forms, no default port, no `.`
+/// or `..` in the path), without a dot at the end of the host and without a slash at the end of the
+/// path.
 pub(crate) fn parse_address(text: &str) -> Option<String> {
     let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"))?;
     let fits = |b: u8| b.is_ascii_graphic() && !b"?#@\"<>\\^`{|}".contains(&b);
@@ -77,7 +78,7 @@ pub(crate) fn parse_address(text: &str) -> Option<String> {
     }
     let url = Url::parse(text).ok()?;
     let host = match url.host()? {
-        // A name is the same with the root's dot at its end.
+        // A name with the root's dot at its end is the same name.
         Host::Domain(name) => name.strip_suffix('.').unwrap_or(name).to_owned(),
         Host::Ipv4(address) => address.to_string(),
         Host::Ipv6(address) => match address.to_ipv4_mapped() {
@@ -177,7 +178,7 @@ mod tests {
                 assert_eq!(parse_address(spelling).as_deref(), Some(normal), "{spelling}");
             }
         }
-        // The case of a path tells two apart, and so do http and https.
+        // Addresses are different if the case of their paths differs, or if one is http and one https.
         for other in ["http://a/B/c", "https://a/b/c", "http://a:81/b/c", "http://a/b//c"] {
             assert_ne!(parse_address(other).as_deref(), Some("http://a/b/c"), "{other}");
         }

@@ -1,4 +1,4 @@
-//! What an expression says where a part of its scope is not known.
+//! What an expression says when a part of its scope is not known.
 
 use cel::common::ast::{Expr as Ast, IdedExpr, operators};
 
@@ -6,11 +6,12 @@ use super::expr::{Expr, Scope};
 use super::scan;
 
 impl Expr {
-    /// Whether it is true or false whatever the unknown parts of the scope are; none where that depends
-    /// on them. `unknown` says of a path that the expression looks at whether it is unknown.
+    /// Whether it is true or false whatever the unknown parts of the scope are; none if that depends on
+    /// them. `unknown` says whether a path that the expression looks at is unknown.
     ///
-    /// It knows of `&&`, `||` and `!` that one side may suffice. All else depends on everything that it
-    /// looks at: `has(agent.attributes.role)` of an unknown `role` is not known.
+    /// It knows that one side of `&&` and `||` may be enough, and looks through `!`. Everything else
+    /// depends on all that it looks at: `has(agent.attributes.role)` with an unknown `role` is not
+    /// known.
     pub fn known(&self, scope: &Scope<'_>, unknown: &dyn Fn(&[&str]) -> bool) -> Option<bool> {
         partly(self.ast(), scope, unknown)
     }
@@ -33,7 +34,7 @@ fn partly(ast: &IdedExpr, scope: &Scope<'_>, unknown: &dyn Fn(&[&str]) -> bool) 
     super::expr::eval(ast, &facts, scope).ok()?.as_bool()
 }
 
-/// `same` where all sides are that, and its contrary where one side is.
+/// `same` if all sides are that, and its opposite if one side is.
 fn all_are(same: bool, sides: impl Iterator<Item = Option<bool>>) -> Option<bool> {
     let mut all = Some(same);
     for side in sides {
@@ -52,7 +53,7 @@ mod tests {
 
     use super::*;
 
-    /// With `zone` known to be `a`, and neither another attribute nor the node known.
+    /// `zone` is known to be `a`; no other attribute is known, nor is the node.
     fn known(source: &str) -> Option<bool> {
         let agent = json!({"id": "node-1", "attributes": {"zone": "a"}, "node": null});
         let (params, null) = (json!({"zone": "a"}), Value::Null);

@@ -1,5 +1,4 @@
-//! Connections, of which there are never more than there are places for, and of which none keeps its
-//! place without using it.
+//! Connections: never more than there are places, and none keeps its place without using it.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -22,12 +21,12 @@ pub(crate) struct Limited {
 }
 
 impl Limited {
-    /// A listener with so many places.
+    /// A listener with this many places.
     pub(crate) fn new(listener: TcpListener, places: usize) -> Self {
         Self { listener, places: Arc::new(Semaphore::new(places)), idle: None }
     }
 
-    /// The same, with connections that end when they pass no byte for so long.
+    /// The same, but a connection ends when no byte has passed for this long.
     pub(crate) fn idle_for(self, length: Duration) -> Self {
         Self { idle: Some(length), ..self }
     }
@@ -43,7 +42,7 @@ impl Listener for Limited {
             return future::pending().await;
         };
         let (stream, address) = Listener::accept(&mut self.listener).await;
-        // Small answers should not wait for more to send.
+        // Small answers should not wait until there is more to send.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "failed to set TCP_NODELAY");
         }
@@ -63,7 +62,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// What a read or write came to: an error, where no byte has passed for too long.
+    /// The result of a read or write: an error if no byte has passed for too long.
     fn passed<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -81,7 +80,7 @@ impl Connection {
     }
 }
 
-/// How long a connection has passed no byte.
+/// For how long a connection has passed no byte.
 struct Idle {
     length: Duration,
     since: Instant,
@@ -93,7 +92,8 @@ impl Idle {
         Self { length, since: Instant::now(), timer: Box::pin(sleep(length)) }
     }
 
-    /// Ready once it was too long. The timer is moved only when it fires: bytes pass more often.
+    /// Ready once it was too long. The timer is moved only when it fires, since bytes pass more
+    /// often than that.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while self.timer.as_mut().poll(cx).is_ready() {
             let end = self.since + self.length;

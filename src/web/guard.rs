@@ -1,13 +1,14 @@
-//! Keeps web pages of strangers away. A browser on this machine, or in its network, reaches what the
-//! machine reaches, and a page of anybody may have it send requests here.
+//! Keeps other people's web pages away. A browser on this machine, or in its network, reaches what the
+//! machine reaches, and any page can make it send requests here.
 //!
-//! - A page may let its own name point to this server (DNS rebinding), and is then a part of it in the
-//!   browser's eyes. So only names that are the server's own are answered: a page can't be found
-//!   under an address or under `localhost` unless it comes from there.
-//! - A page may send requests across, if it does not want to read the answer. Browsers say then where it
-//!   came from, and only types that a form can have are sent without being asked about.
+//! - A page may make its own name point to this server (DNS rebinding), and to the browser it is then a
+//!   part of the server. So only requests for the server's own names are answered: no page can have an
+//!   IP address or `localhost` as its host unless it comes from there.
+//! - A page may send requests to other sites if it does not need to read the answer. Browsers then say
+//!   where the request came from, and without asking the server first they send only content types that
+//!   a form can have.
 //!
-//! The port of `Host` is no sign of a stranger: it is another one behind each port that is forwarded.
+//! The port in `Host` says nothing about a stranger: each forwarded port changes it.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -17,10 +18,11 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, Uri, header};
 use serde::Deserialize;
 
-/// Says in browsers where a request came from.
+/// In this header browsers say where a request came from.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// A host name that a server is told to answer for: a name with or without a port, or `*` for all.
+/// A host name that a server is told to answer for: a name with or without a port, or `*` for every
+/// name.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct HostName(Pattern);
@@ -31,7 +33,7 @@ enum Pattern {
     Name { name: String, port: Option<u16> },
 }
 
-/// A text that is no host name.
+/// A text that is not a host name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "found {found:?}, expected a host name without scheme and path, such as node-1.example.com or \
@@ -52,7 +54,7 @@ impl FromStr for HostName {
         let authority: Authority = text.parse().map_err(|_| bad())?;
         let strange = |c: char| !(c.is_ascii_alphanumeric() || "-._[]:".contains(c));
         let (host, port) = (authority.host(), authority.port_u16());
-        // What stands behind the host is a port, or nothing.
+        // After the host there is a port, or nothing.
         let bare = port.is_some() || host.len() == text.len();
         if host.is_empty() || !bare || text.contains(strange) {
             return Err(bad());
@@ -81,14 +83,14 @@ impl HostName {
     }
 }
 
-/// The names that a server answers for: `localhost`, every address, and what it was told.
+/// The names that a server answers for: `localhost`, every IP address, and the names that it was told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OwnNames {
     told: Vec<HostName>,
 }
 
 impl OwnNames {
-    /// These names, besides `localhost` and addresses.
+    /// These names, besides `localhost` and IP addresses.
     pub fn with(told: Vec<HostName>) -> Self {
         Self { told }
     }
@@ -101,7 +103,7 @@ impl OwnNames {
     /// Whether a request is for one of these names.
     ///
     /// # Errors
-    /// It is for another one, or for two.
+    /// It is for another name, or for two.
     pub fn check(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), Stranger> {
         let mut hosts = headers.get_all(header::HOST).iter();
         let found = match (hosts.next(), hosts.next()) {
@@ -109,7 +111,7 @@ impl OwnNames {
             (Some(host), None) => Some(String::from_utf8_lossy(host.as_bytes()).into_owned()),
             (Some(_), Some(_)) => return Err(Stranger::Host { found: "two of them".to_owned() }),
         };
-        // A request may name the host in its first line too.
+        // A request may also name the host in its first line.
         let named = uri.authority().map(ToString::to_string);
         match found.into_iter().chain(named).find(|host| !self.has(host)) {
             Some(found) => Err(Stranger::Host { found: format!("{found:?}") }),
@@ -160,7 +162,7 @@ impl fmt::Display for Stranger {
     }
 }
 
-/// Whether a request comes from a program, or from what a server itself gave to the browser.
+/// Checks that a request comes from a program, or from what this server itself gave to the browser.
 ///
 /// # Errors
 /// [`Stranger::Page`]: another page sent it.
@@ -185,7 +187,7 @@ fn page(header: &'static str, found: &[u8]) -> Stranger {
     Stranger::Page { header, found: String::from_utf8_lossy(found).into_owned() }
 }
 
-/// Whether a body is said to be JSON, which no form of a web page can say.
+/// Whether the headers declare the body as JSON, which no form of a web page can do.
 pub(crate) fn is_json(content_type: &str) -> bool {
     let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     essence == "application/json"

@@ -1,4 +1,4 @@
-//! Bytes of large bodies and answers, of which there are never more in memory than a server can bear.
+//! Memory for large bodies and answers: never more than a server can bear.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Bytes for each permit, so that the number of permits stays small.
 const SHARE: usize = 1024;
 
-/// How much a server holds at once. Whoever wants more waits for others to be done. Cheap to clone.
+/// How much a server holds at once. Whoever needs more waits for others to finish. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Memory {
     permits: Arc<Semaphore>,
@@ -18,17 +18,17 @@ pub(crate) struct Memory {
 /// A part of the memory, given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Share {
-    /// None after the end of the memory, which is never.
+    /// None only once the semaphore is closed, which never happens.
     _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Memory {
-    /// A memory of so many bytes.
+    /// A memory of this many bytes.
     pub(crate) fn new(most: usize) -> Self {
         Self { permits: Arc::new(Semaphore::new(most / SHARE)), most }
     }
 
-    /// Takes `bytes` of it, once they are free; all of it, when they are more.
+    /// Takes `bytes` of it once they are free, or all of it if `bytes` is more than that.
     pub(crate) async fn take(&self, bytes: usize) -> Share {
         let shares = bytes.div_ceil(SHARE).min(self.most / SHARE);
         let shares = u32::try_from(shares).unwrap_or(u32::MAX);

@@ -1,5 +1,5 @@
-//! What every HTTP server of ours needs: to know its own names, so that a web page of a stranger can't
-//! use a person's browser to reach it, and to have no more connections and bytes in memory than it can
+//! What each of our HTTP servers needs: it knows its own names, so that other people's web pages can't
+//! reach it through somebody's browser, and it has no more connections and bytes in memory than it can
 //! bear.
 
 mod connections;

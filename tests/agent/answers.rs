@@ -1,4 +1,5 @@
-//! The answers of the reference agent, row by row as those of an agent of the SDK were recorded.
+//! The answers of the reference agent, row by row compared with those recorded from an agent of the
+//! SDK.
 
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -9,7 +10,7 @@ const ACTION: &str = "/api/unstable/action";
 const LOOP: &str = "agent.replicante.io/test.loop";
 const FAIL: &str = "agent.replicante.io/test.fail";
 
-/// Puts what differs with each agent in place of what was recorded: its version, and its times.
+/// Replaces what differs between agents by what was recorded: the version, and the times.
 fn as_recorded(answer: &Answer) -> String {
     let mut body = answer.json();
     if body.get("agent_version").is_some() {

@@ -1,4 +1,4 @@
-//! The door: answers of every kind that agents, and those who stand before them, may give over a socket.
+//! The door: every kind of answer that agents, and proxies before them, may give over a socket.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::support::{ID, client, request};
 /// What a server sends, one after the other, with a wait after each piece.
 type Pieces = Vec<(Vec<u8>, Duration)>;
 
-/// A server that answers every request so, whatever is asked.
+/// A server that answers every request like this, whatever is asked.
 struct Raw {
     address: String,
     _server: AbortOnDropHandle<()>,
@@ -83,7 +83,7 @@ fn node(more: &str) -> String {
     format!(r#"{{"node_status":"HEALTHY","node_id":"node-1"{more}}}"#)
 }
 
-/// Bodies that are no answer of the agent API, whatever was asked, and what is said of them.
+/// Bodies that are not an answer of the agent API, whatever was asked, and what is said of them.
 fn unreadable() -> Vec<(Vec<u8>, &'static str)> {
     let text = |text: &str| text.as_bytes().to_vec();
     let utf16: Vec<u8> = node("").encode_utf16().flat_map(u16::to_le_bytes).collect();
@@ -245,7 +245,7 @@ async fn an_answer_that_comes_slowly_and_steadily_arrives() {
     assert_eq!(platforms.discover(&platform.address, "eu").await.unwrap(), Some(vec![]));
 }
 
-/// What becomes of a question to an agent, which answers for as long.
+/// What becomes of a question to an agent whose answer takes this long.
 async fn gave_way(agents: HttpAgents, agent: Raw) -> AgentError {
     agents.node(&agent.address).await.unwrap_err()
 }
@@ -292,7 +292,8 @@ async fn an_answer_that_only_drips_does_not_hold_for_ever() {
         assert!(matches!(error, AgentError::NoAnswer { .. }), "{error}");
         assert!(error.to_string().contains("bytes of the answer came in"), "{error}");
     }
-    // One that stops is given up after the idle time, and one that never begins after its own.
+    // An answer that stops is given up after the idle time; one that never begins, after the time for
+    // its beginning.
     let hour = Duration::from_secs(3_600);
     let agent = Raw::serve(vec![(begins[..30_000].to_vec(), hour)]).await;
     let error = agents.node(&agent.address).await.unwrap_err();
@@ -338,7 +339,7 @@ async fn a_body_over_the_limit_is_not_read_on() {
     let agent = Raw::says(&node).await;
     let error = client().node(&agent.address).await.unwrap_err();
     assert!(message(&error).contains("more than 262144 bytes"), "{error}");
-    // One that announces no length, and never ends.
+    // An answer that announces no length and never ends.
     let piece = format!("{:x}\r\n{}\r\n", 60_000, " ".repeat(60_000));
     let mut pieces: Pieces =
         vec![(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_vec(), Duration::ZERO)];

@@ -1,4 +1,4 @@
-//! How much memory the reference agent takes, whatever it is sent and asked.
+//! How much memory the reference agent takes, whatever is sent to it and asked of it.
 
 use std::fmt::Write as _;
 
@@ -14,8 +14,8 @@ use crate::support::{post, raw, until};
 
 const LOOP: &str = "agent.replicante.io/test.loop";
 
-/// KiB that a process may take at most: what it may hold of bodies and answers, 64 MiB, as much again
-/// for what the allocator does not give back, and itself.
+/// How many KiB a process may take at most: 64 MiB of bodies and answers, as much again for what the
+/// allocator does not give back, and the process itself.
 const MOST: u64 = 250 * 1024;
 
 /// The most that a process has taken so far, in KiB.
@@ -26,7 +26,7 @@ fn peak(pid: Pid) -> u64 {
     line.trim().strip_suffix(" kB").unwrap().trim().parse().unwrap()
 }
 
-/// A mebibyte of the JSON that takes most memory once it is values.
+/// A mebibyte of the JSON that takes the most memory as values.
 fn zeros() -> Box<str> {
     format!("[{}0]", "0,".repeat(512 * 1024 - 2)).into()
 }
@@ -66,7 +66,8 @@ async fn large_arguments_of_many_actions_are_not_in_memory() {
     for answer in join_all(asked.iter().map(|path| raw(address, "GET", path, ""))).await {
         assert_eq!(answer.status, 200);
     }
-    // Who does not read an answer keeps its part of the memory, and others wait for no more than that.
+    // A client that does not read an answer keeps its part of the memory, and others wait only for
+    // that part.
     let mut silent = Vec::new();
     for path in asked.iter().filter(|path| path.contains("/action/")).take(40) {
         let host = address.strip_prefix("http://").unwrap();

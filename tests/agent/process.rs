@@ -106,7 +106,7 @@ async fn stall(agent: &Agent, folder: &Path) -> Pid {
     }
 }
 
-/// Whether a process is there, and not dead and only not yet reaped.
+/// Whether a process is there, and not just dead but not yet reaped.
 fn is_there(pid: Pid) -> bool {
     let path = format!("/proc/{}/stat", pid.as_raw_nonzero());
     std::fs::read_to_string(path).is_ok_and(|stat| !stat.contains(") Z"))
@@ -138,7 +138,7 @@ async fn killed_in_a_command_it_ends_what_is_left_before_it_goes_on_with_the_que
     assert_eq!(post(&agent.address, waiting, QUICK, Value::Null).await.status, 200);
     agent.signal(Signal::KILL);
     agent.wait();
-    // Nothing ends a command in the moment in which its agent is killed.
+    // Nothing ends a command at the moment when its agent is killed.
     assert!(is_there(left));
 
     let agent = Agent::start(folder.path(), &[]);

@@ -1,4 +1,4 @@
-//! Web pages of strangers, which have a browser send requests to the agent and to the platform.
+//! Other people's web pages, which make a browser send requests to the agent and to the platform.
 
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ const FORBIDDEN: [(&str, &str); 7] = [
     ("host: HOST\r\nsec-fetch-site: same-site\r\n", "sec-fetch-site: found \"same-site\""),
 ];
 
-/// Replaces the places of `text` in which an address stands.
+/// Replaces the places in `text` where there is an address.
 fn with_address(text: &str, address: &str) -> String {
     let host = address.strip_prefix("http://").unwrap();
     let (_, port) = host.rsplit_once(':').unwrap();

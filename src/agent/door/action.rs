@@ -19,10 +19,10 @@ pub fn read_scheduled(body: &[u8], id: Uuid) -> Result<(), Malformed> {
     check_id(&mut answer, id)
 }
 
-/// Reads an action. Its arguments, metadata and times, and fields that are not known, are passed over.
+/// Reads an action. Its arguments, metadata and times, and unknown fields, are ignored.
 ///
-/// A payload that is more than may come in is left out, with what is wrong with it in
-/// [`ActionStatus::unread`]: how far the action is, is known all the same.
+/// A payload that is more than may come in is left out, and [`ActionStatus::unread`] says what is
+/// wrong with it. How far the action is, is known all the same.
 ///
 /// # Errors
 /// [`Malformed`]: nothing is known of the action then.

@@ -1,5 +1,5 @@
-//! The bodies of answers: as many bytes of them as may come in, at a pace that is going somewhere, and
-//! not too many large ones at once.
+//! The bodies of answers: no more bytes than may come in, no slower than makes progress, and not too
+//! many large ones at once.
 
 use std::error::Error as _;
 use std::io;
@@ -18,19 +18,20 @@ use super::message::cut;
 const SMALL_BYTES: usize = 32 * 1024;
 
 /// Larger bodies that are in memory at once, until they are read: with the largest of 4 MiB, 64 MiB.
-/// Whoever comes later waits with what is there already, in the buffers of the system.
+/// Later ones wait; what has already arrived of them stays in the buffers of the system.
 const LARGE_AT_ONCE: usize = 16;
 
-/// How slowly an answer may come.
+/// How slowly an answer may come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// Until the next piece must be there.
+    /// Time within which the next piece must be there.
     pub idle: Duration,
-    /// Bytes in a second that come at least, on the whole. With the bound of the bytes this is what
-    /// ends an answer of which a little comes again and again.
+    /// The fewest bytes a second, on average. Together with the limit on bytes, this ends an answer that
+    /// keeps coming a little at a time.
     pub rate: u32,
-    /// How long a large answer may take while another one waits for its place: then it has to give it up
-    /// and is asked for again, behind those that wait. Slow lines must not keep out everybody else.
+    /// How long a large answer may keep its place while another one waits for it. Then it must give the
+    /// place up, and is asked for again, behind those that wait. Slow lines must not keep everybody else
+    /// out.
     pub turn: Duration,
 }
 
@@ -71,7 +72,7 @@ pub(crate) struct Bodies {
     waiting: Arc<AtomicUsize>,
 }
 
-/// One that waits for a place, counted for as long as it does, also where nobody waits for it any more.
+/// A body that waits for a place. It is counted until it has one, or until nobody reads it any more.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {
@@ -92,12 +93,12 @@ impl Bodies {
         Self::with_places(pace, LARGE_AT_ONCE)
     }
 
-    /// With other places for large bodies.
+    /// The same, with another number of places for large bodies.
     pub(crate) fn with_places(pace: Pace, large: usize) -> Self {
         Self { pace, large: Arc::new(Semaphore::new(large)), waiting: Arc::default() }
     }
 
-    /// Reads the body of an answer, and no more of it than `limit` bytes.
+    /// Reads the body of an answer, at most `limit` bytes of it.
     pub(crate) async fn read(&self, response: Response, limit: usize) -> Result<Body, NoBody> {
         let announced = response.content_length().and_then(|bytes| usize::try_from(bytes).ok());
         if announced.is_some_and(|bytes| bytes > limit) {
@@ -108,10 +109,10 @@ impl Bodies {
         Ok(body)
     }
 
-    /// The beginning of a body that only explains a refusal or a failure, as far as it comes.
+    /// The beginning of a body that only explains a refusal or a failure, as much of it as arrives.
     pub(crate) async fn beginning(&self, response: Response, limit: usize) -> Body {
         let mut body = Body { bytes: Vec::new(), place: None };
-        // The status says what is to be done, whatever becomes of the rest.
+        // The status says what to do, whatever happens to the rest.
         let _ = self.read_into(&mut body, response, limit).await;
         body
     }
@@ -140,7 +141,7 @@ impl Bodies {
                 return Err(NoBody::TooSlow { received, seconds });
             }
             if body.bytes.len() > SMALL_BYTES && body.place.is_none() {
-                // Waiting for a place is not the fault of who answers.
+                // That we wait for a place is not the fault of whoever answers.
                 let waits = Instant::now();
                 let counted = Waiting::count(&self.waiting);
                 // It is never closed.
@@ -152,7 +153,7 @@ impl Bodies {
         }
     }
 
-    /// When the next piece of a body must be there, of which so much has come.
+    /// When the next piece of a body must be there, after so many bytes of it.
     fn due(&self, began: Instant, received: usize) -> Instant {
         let earned = received as f64 / f64::from(self.pace.rate.max(1));
         let whole = began + self.pace.idle + Duration::from_secs_f64(earned);
@@ -160,7 +161,7 @@ impl Bodies {
     }
 }
 
-/// Whether what came is no HTTP: then it says something about who answers, and not about the way there.
+/// Whether what came is not HTTP: this says something about who answers, and not about the way there.
 pub(crate) fn is_not_http(error: &reqwest::Error) -> bool {
     let mut source = error.source();
     while let Some(cause) = source {

@@ -5,12 +5,12 @@ use crate::playbook::MAX_JSON_DEPTH;
 /// How much one answer, or one member of it, may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Bytes: of an answer as it comes, of a member as JSON without spaces.
+    /// Bytes: of an answer, as it comes; of a member, as JSON without spaces.
     pub bytes: usize,
-    /// Objects and lists within each other; a number is 0 deep, `[]` is 1.
+    /// How deep objects and lists are nested; a number is 0 deep, `[]` is 1.
     pub depth: usize,
-    /// Values, those within lists and objects among them. Memory goes by them: a value takes some
-    /// hundred bytes, where its text may be two.
+    /// Values, including those in lists and objects. Memory depends on them: a value takes about a
+    /// hundred bytes, though its text may be only two.
     pub values: usize,
     /// Bytes of one text.
     pub text: usize,
@@ -26,8 +26,8 @@ pub const KEY_BYTES: usize = 1_024;
 pub const ACTION_BYTES: usize = 4 * 1024 * 1024;
 
 /// The payload of an action. It is kept in the journal and given to the step, which is promised 1 MiB.
-/// A run has as many of them in memory as it has agents at work, several times each while they are
-/// handed on: so many values are not more than a few MiB each time.
+/// A run has one in memory for each agent at work, several times while it is handed on. This many
+/// values are no more than a few MiB each time.
 pub const PAYLOAD: Bounds = Bounds {
     bytes: 1024 * 1024,
     depth: MAX_JSON_DEPTH,
@@ -43,8 +43,8 @@ pub const ERROR: Bounds =
 /// Members that are a word or an identifier.
 pub const WORD: Bounds = Bounds { bytes: 2_048, depth: 4, values: 16, text: 1_024, key: KEY_BYTES };
 
-/// What an agent says about its node. All of it goes into the journal of a step that asks, and what is
-/// small enough into the record of the agent.
+/// What an agent says about its node. All of it goes into the journal of a step that asks; if it is
+/// small enough, it also goes into the record of the agent.
 pub const NODE: Bounds = Bounds {
     bytes: 256 * 1024,
     depth: MAX_JSON_DEPTH,
@@ -73,7 +73,7 @@ pub const QUEUE: Bounds =
 /// The answer to a request to schedule: an identifier. Agents may say more.
 pub const SCHEDULED_BYTES: usize = 256 * 1024;
 
-/// Bytes of the answer to a refused or failed request that are read; what is after them is not.
+/// Bytes that are read of the answer to a refused or failed request; the rest is not read.
 pub const REFUSAL_BYTES: usize = 64 * 1024;
 
 /// Bytes of the word that is the status of a node.

@@ -1,4 +1,4 @@
-//! JSON of strangers, read within bounds.
+//! JSON from strangers, read within bounds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -18,12 +18,12 @@ use super::message::{cut, quote, unexpected};
 pub struct Malformed(String);
 
 impl Malformed {
-    /// With that explanation.
+    /// With this explanation.
     pub fn new(message: impl AsRef<str>) -> Self {
         Self(cut(message.as_ref()))
     }
 
-    /// At that place this was found.
+    /// This was found at that place.
     pub fn unexpected(place: &str, found: Option<&Value>, expected: &str) -> Self {
         Self(unexpected(place, found, expected))
     }
@@ -34,7 +34,7 @@ impl Malformed {
 pub enum Found {
     /// It is within its bounds.
     Value(Value),
-    /// It is JSON, and more than may come in: what was found and what was expected.
+    /// It is JSON, but more than may come in: what was found and what was expected.
     TooMuch(String),
 }
 
@@ -54,7 +54,7 @@ impl Found {
 /// Reads an answer that is one JSON object, and keeps all of it.
 ///
 /// # Errors
-/// [`Malformed`] for what is not UTF-8, not JSON, no object, or over `bounds`.
+/// [`Malformed`] for what is not UTF-8, not JSON, not an object, or over `bounds`.
 pub fn read_object(body: &[u8], bounds: &Bounds) -> Result<Map<String, Value>, Malformed> {
     let text = text_of(body, bounds.bytes)?;
     match parse(text, Bounded::new(bounds))?.value("the body")? {
@@ -67,14 +67,14 @@ pub fn read_object(body: &[u8], bounds: &Bounds) -> Result<Map<String, Value>, M
     }
 }
 
-/// Reads those members of an answer that are `wanted`, each with the bounds of its own, and passes over
-/// all others: of them nothing is kept, however large they are. Members are named by a pointer such as
-/// `/state/phase`; what is there in place of an object around one is found under the pointer of that
-/// object. A wanted member that is not there is not in the result.
+/// Reads those members of an answer that are `wanted`, each within its own bounds, and ignores all
+/// others: nothing of them is kept, however large they are. A member is named by a pointer such as
+/// `/state/phase`. If there is something else in place of the object around a member, it is found under
+/// the pointer of that object. A wanted member that is not there is not in the result.
 ///
 /// # Errors
-/// [`Malformed`] for more than `bytes`, for what is not UTF-8, not JSON or no object, and for a wanted
-/// member that is there twice.
+/// [`Malformed`] for more than `bytes`, for what is not UTF-8, not JSON or not an object, and for a
+/// wanted member that is there twice.
 pub fn read_members(
     body: &[u8],
     bytes: usize,
@@ -121,7 +121,7 @@ fn parse<'de, S: DeserializeSeed<'de>>(text: &'de str, seed: S) -> Result<S::Val
     })
 }
 
-/// Builds a value as long as it is within its bounds; of one that is not, the rest is passed over.
+/// Builds a value while it is within its bounds. Once it is not, the rest of it is skipped.
 struct Bounded<'b> {
     bounds: &'b Bounds,
 }
@@ -154,7 +154,7 @@ impl<'de> DeserializeSeed<'de> for Bounded<'_> {
 struct State<'b> {
     bounds: &'b Bounds,
     values: usize,
-    /// What was more than may come in, once something was.
+    /// What was more than may come in, if anything was.
     over: Option<String>,
 }
 
@@ -207,7 +207,7 @@ impl<'de> DeserializeSeed<'de> for Part<'_, '_> {
                 .too_much(|| format!("found more than {limit} values, expected at most that"));
         }
         if self.state.over.is_some() {
-            // Without recursion, and nothing of it is kept.
+            // This does not recurse, and keeps nothing.
             return deserializer.deserialize_ignored_any(IgnoredAny).map(|_| Value::Null);
         }
         deserializer.deserialize_any(self)
@@ -296,7 +296,7 @@ impl<'de> Visitor<'de> for Part<'_, '_> {
     }
 }
 
-/// A key, or why it is none that may come in.
+/// A key, or why it may not come in.
 struct Key {
     longest: usize,
 }
@@ -334,7 +334,7 @@ struct Members<'m> {
     found: &'m mut BTreeMap<String, Found>,
 }
 
-/// Bounds of what is there in place of an object, so that it can be quoted.
+/// Bounds for what is there in place of an object, so that it can be quoted.
 const QUOTED: Bounds = Bounds { bytes: 2_048, depth: 4, values: 64, text: 1_024, key: 1_024 };
 
 impl<'de> DeserializeSeed<'de> for Members<'_> {
@@ -358,7 +358,7 @@ impl<'de> Visitor<'de> for Members<'_> {
         while let Some(key) = map.next_key_seed(Key { longest })? {
             let key = key.unwrap_or_default();
             let pointer = format!("{}/{key}", self.at);
-            // A key with a slash is no way down.
+            // A key with a slash can't be part of a pointer.
             let bounds =
                 self.wanted.iter().find(|(wanted, _)| !key.contains('/') && *wanted == pointer);
             let around = format!("{pointer}/");
@@ -421,8 +421,9 @@ impl<'de> Visitor<'de> for Members<'_> {
     }
 }
 
-/// A number that is the same when it was written and read back. Reading is quick rather than exact, and
-/// may be off by the last bit; a step that is activated again after a restart must see what it saw.
+/// A number that stays the same when it is written and read back. Reading is quick rather than exact,
+/// and may be off by the last bit; but a step that is activated again after a restart must see what it
+/// saw before.
 fn as_read_back(value: f64) -> Option<Number> {
     /// A number settles at the first or second time.
     const ROUNDS: usize = 8;
@@ -438,14 +439,14 @@ fn as_read_back(value: f64) -> Option<Number> {
     None
 }
 
-/// Bytes of a value as JSON text, without making the text.
+/// The size of a value as JSON text, in bytes, without making the text.
 pub(crate) fn json_bytes(value: &Value) -> usize {
     let mut bytes = 0;
     each_piece(value, |piece| bytes += piece.len());
     bytes
 }
 
-/// A sum of a value as JSON text, without making the text: it tells values apart within one process.
+/// A hash of a value as JSON text, without making the text. It tells values apart within one process.
 pub(crate) fn json_sum(value: &Value) -> u64 {
     let mut hasher = DefaultHasher::new();
     each_piece(value, |piece| hasher.write(piece));
@@ -464,7 +465,7 @@ fn each_piece(value: &Value, take: impl FnMut(&[u8])) {
             Ok(())
         }
     }
-    // Taking pieces does not fail, and a value is always JSON.
+    // Neither can fail: all pieces are taken, and a value is always JSON.
     let _ = serde_json::to_writer(Pieces(take), value);
 }
 

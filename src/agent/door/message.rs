@@ -7,20 +7,20 @@ use serde_json::{Map, Value};
 use super::bounds::{ERROR, REFUSAL_BYTES};
 use super::json::read_object;
 
-/// Bytes of a message that are kept: it stands in the journal, the record and several events of each
+/// Bytes of a message that are kept: it is in the journal, the record and several events of each
 /// attempt.
 pub(super) const MESSAGE_BYTES: usize = 8 * 1024;
 
 /// Bytes of a foreign value that a message quotes: enough for a person to recognise it.
 const QUOTED_BYTES: usize = 200;
 
-/// Causes of a failure that are kept, and the bytes of each.
+/// How many causes of a failure are kept, and how many bytes of each.
 const CAUSES: usize = 16;
 const CAUSE_BYTES: usize = 512;
 
-/// The start of `text`, at most [`MESSAGE_BYTES`] of it, with a sign where there was more. Control
-/// characters other than line feeds and tabs are replaced: they would do something to a terminal, and
-/// take six times their size as JSON.
+/// The start of `text`, at most [`MESSAGE_BYTES`] of it, with `…` if there was more. Control characters
+/// other than line feeds and tabs are replaced: they would affect a terminal, and take six times their
+/// size as JSON.
 pub fn cut(text: &str) -> String {
     shorten(text, MESSAGE_BYTES)
 }
@@ -41,7 +41,7 @@ fn shorten(text: &str, bytes: usize) -> String {
     short
 }
 
-/// Where something is not as expected, what was found and what was expected.
+/// Says where something is not as expected, what was found and what was expected.
 pub(super) fn unexpected(place: &str, found: Option<&Value>, expected: &str) -> String {
     match found {
         Some(value) => {
@@ -65,8 +65,8 @@ pub fn error_message(body: &[u8]) -> String {
     }
 }
 
-/// What an agent says of an action that failed, as one text: its message and the causes of that.
-/// Backtraces are for the authors of agents, and are left out.
+/// What an agent says of an action that failed, as one text: its message and the causes. Backtraces are
+/// for the authors of agents, and are left out.
 pub fn told_error(error: &Value) -> String {
     match error {
         Value::String(text) => cut(text),
@@ -86,7 +86,7 @@ fn of_object(error: &Map<String, Value>) -> Option<String> {
     let causes = trail.filter_map(|name| error.get(name)).flat_map(texts);
     let mut told = vec![message];
     for cause in causes {
-        // The trail begins with the cause, and layers with the message.
+        // `error_trail` begins with the cause, and `layers` with the message.
         if told.len() <= CAUSES && !told.contains(&cause) {
             told.push(cause);
         }

@@ -1,13 +1,12 @@
-//! The door: all that agents and platforms answer comes in here, and nothing of it goes further before
-//! it is bounded.
+//! The door: every answer of an agent or a platform comes in here, and nothing of it goes further before it
+//! is bounded.
 //!
-//! Whoever answers may be broken, or somebody else: a proxy, a captive portal, a program that listens on
-//! a port by chance. So nothing about an answer is taken on trust: neither how many bytes come, nor how
-//! slowly, nor how deeply they are nested, nor how many values and how long texts they make. What has
-//! passed is small enough to be kept in records, journals and events, to be committed, and to be read
-//! back.
+//! Whoever answers may be broken, or somebody else: a proxy, a captive portal, a program that listens on a
+//! port by chance. So nothing about an answer is taken on trust: not the number of bytes or how slowly they
+//! come, not how deep the values are nested, and not how many they are or how long their texts. What has
+//! passed is small enough to be kept in records, journals and events, to be committed, and to be read back.
 //!
-//! - `Bodies` reads bodies: so many bytes, no slower than their [`Pace`], so many large ones at once.
+//! - `Bodies` reads bodies: up to so many bytes, no slower than a [`Pace`], and so many large ones at once.
 //! - [`Bounds`] says how much an answer may hold; [`bounds`] has those of each call, with the reasons.
 //! - [`read_object`] reads an answer whole, where all of it is kept.
 //! - [`read_members`] reads the members that are understood, and passes over the others, where an answer
@@ -17,7 +16,7 @@
 //! - [`error_message`] and [`told_error`] make one text of what an agent says of a failure; [`cut`]
 //!   bounds any text for people.
 //!
-//! A new call of the agent API gets bounds of its own and a reader that stands on these.
+//! A new call of the agent API gets bounds of its own, and a reader made of these.
 
 mod action;
 mod body;

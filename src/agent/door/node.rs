@@ -6,7 +6,7 @@ use super::bounds::{NODE, STATUS_BYTES};
 use super::json::{Malformed, read_object};
 use crate::run::{Datastore, NodeInfo};
 
-/// Reads what an agent says about its node. All of it is kept, unknown fields too, so all of it has to be
+/// Reads what an agent says about its node. All of it is kept, unknown fields too, so all of it must be
 /// within its bounds.
 ///
 /// # Errors

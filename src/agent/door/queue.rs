@@ -9,8 +9,8 @@ use super::json::{Malformed, read_members};
 use super::message::quote;
 use crate::agent::client::QueuedAction;
 
-/// Reads an agent's queue. Of each action fields that are not known are passed over; of its kind no more is
-/// kept than is shown.
+/// Reads an agent's queue. Unknown fields of an action are ignored, and no more of its kind is kept than is
+/// shown.
 ///
 /// # Errors
 /// [`Malformed`], also for a queue of more actions than may come in.

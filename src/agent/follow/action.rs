@@ -44,13 +44,13 @@ pub struct Start<'a> {
 /// there is no POST. Assumption: the agent keeps actions until they were looked at.
 ///
 /// Errors: `Failed` (the action ended in FAILED, or its payload is more than may come in), `Refused` (the
-/// request had no effect and never will), `Lost` (accepted, and now unknown), `Unreachable` (no progress
-/// for `unreachable_after`; the action may go on), `NotTaken` (the same, and there is no action: no request
-/// was ever taken, or it was seen that none arrived), `Malformed` (an answer that can't be read, at once: of a
-/// look, and the action may go on; or of the POST, and the agent was then seen not to know the action, so
-/// that another POST would end no better). Where nothing may be sent (`start.look_only`) there is nothing
-/// better to do than to look again, and an answer that can't be read ends the call only with its patience.
-/// Without end while the action is NEW or RUNNING: a timeout is the caller's.
+/// request had no effect and never will), `Lost` (accepted, and now unknown), `Unreachable` (no progress for
+/// `unreachable_after`; the action may go on), `NotTaken` (the same, but there is no action: no request was
+/// ever taken, or a look showed that none arrived), `Malformed` (at once, for an answer that can't be read:
+/// either to a look, and the action may go on; or to the POST, when a look then showed that the agent does
+/// not know the action, so that another POST would end no better). If nothing may be sent
+/// (`start.look_only`), looking again is all that can be done, and an answer that can't be read ends the call
+/// only when its patience ends. Without end while the action is NEW or RUNNING: a timeout is the caller's.
 pub async fn run_action<G, F>(
     ctx: &FollowContext,
     address: &str,
@@ -106,7 +106,7 @@ where
     }
 }
 
-/// How long a request may still be on its way that was sent at this moment or before.
+/// How long a request may still be on its way if it was sent at this moment or earlier.
 fn settle(ctx: &FollowContext) -> Millis {
     if mutant!(SettledTooSoon) { Millis::from_secs(1) } else { ctx.limits.settle }
 }
@@ -132,7 +132,7 @@ struct Follow<'a, A> {
     known: Known,
     /// Whether nothing may be sent.
     look_only: bool,
-    /// The answer to the POST, where it could not be read.
+    /// The answer to the POST, if it could not be read.
     garbled: Option<String>,
     /// Whether `on_accepted` has nothing more to say.
     noted: bool,
@@ -181,7 +181,7 @@ impl<A: FnMut() + Send> Follow<'_, A> {
         }
     }
 
-    /// The end of patience with an agent that took no request, or of which it was seen that it did not.
+    /// The end of patience with an agent that took no request, or that was seen not to have taken one.
     fn not_taken(&self, end: CallError) -> CallError {
         match (self.known, end) {
             (Known::No, CallError::Unreachable(message)) => CallError::NotTaken(message),
@@ -207,7 +207,7 @@ impl<A: FnMut() + Send> Follow<'_, A> {
         }
     }
 
-    /// Looks who is at the address, before anything is sent there.
+    /// Looks at who is at the address, before anything is sent there.
     async fn identify(&mut self) -> Result<(), CallError> {
         match self.who_answers().await {
             Ok(Ok(())) => self.unidentified = false,
@@ -219,8 +219,8 @@ impl<A: FnMut() + Send> Follow<'_, A> {
         Ok(())
     }
 
-    /// Whether it is the agent that answers; an error where nothing does. What says nothing about its
-    /// node contradicts nobody.
+    /// Whether it is the agent that answers; an error if nothing answers. An answer that says nothing about
+    /// the node does not contradict.
     async fn who_answers(&self) -> Result<Result<(), WrongNode>, AgentError> {
         let Some(expected) = self.expected else { return Ok(Ok(())) };
         let wanted = expected.wanted();
@@ -231,8 +231,8 @@ impl<A: FnMut() + Send> Follow<'_, A> {
         }
     }
 
-    /// That an action is not known counts only where it is the agent that says so: at the address of
-    /// another node the action may go on without anybody seeing it, and must not be sent.
+    /// "Not known" counts only if the agent itself says so. If another node is at its address, the action may
+    /// go on unseen, and must not be sent again.
     async fn is_unknown_to_agent(&mut self) -> Result<bool, CallError> {
         let error = match self.who_answers().await {
             Ok(Ok(())) => return Ok(true),
@@ -262,7 +262,7 @@ impl<A: FnMut() + Send> Follow<'_, A> {
                 Ok(None)
             }
             Ok(None) => {
-                // Most that arrive late are not as late as they may be.
+                // Most late requests arrive sooner than the latest possible moment.
                 let rest = settled.since(self.ctx.clock.now());
                 self.ctx.clock.sleep(self.pace.next().min(rest).to_std()).await;
                 Ok(None)
@@ -290,8 +290,8 @@ impl<A: FnMut() + Send> Follow<'_, A> {
         CallError::Lost(format!("{} does not know {} any more", self.address, self.request.id))
     }
 
-    /// A look is repeated after a failure or a refusal: that says nothing about the action, which may go
-    /// on, and may be that of a proxy before an agent that restarts. What can't be read at all is said at
+    /// A look is repeated after a failure or a refusal. It says nothing about the action, which may go on,
+    /// and may come from a proxy before an agent that restarts. An answer that can't be read is an error at
     /// once.
     async fn look_failed(&mut self, error: &AgentError) -> Result<End, CallError> {
         if matches!(error, AgentError::Malformed { .. }) && !self.look_only {

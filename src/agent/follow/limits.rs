@@ -6,12 +6,12 @@ use crate::agent::AgentClient;
 use crate::clock::Clock;
 use crate::run::Millis;
 
-/// How long what is between us and an agent may hold a request at most, and hand it on after all: the time
-/// after which our own requests without an answer are given up
-/// ([`AgentHttpConfig::request_timeout`](crate::agent::AgentHttpConfig)), and so proxies' too.
+/// The longest that something between us and an agent may hold a request and still hand it on: the time
+/// after which we give up our own requests without an answer
+/// ([`AgentHttpConfig::request_timeout`](crate::agent::AgentHttpConfig)), and proxies theirs.
 ///
-/// Nothing shortens it for agents that answer 409 to a known identifier: they are looked at before each
-/// POST that may be a second one, so they never get to show it.
+/// It can't be shortened for agents that answer 409 to a known identifier: they are looked at before each
+/// POST that may be a second one, so they never get to show that they do.
 pub const LONGEST_HELD: Millis = Millis::from_secs(15);
 
 /// The limits of calls to agents. [`Default`] has the values for real agents.
@@ -33,23 +33,22 @@ pub struct AgentLimits {
     /// Wait before the guard of POSTs is asked again: a lease is renewed every few seconds.
     /// Default: 200 ms.
     pub guard_wait: Millis,
-    /// How long a POST without an answer may still be on its way, from when its sender gave up or died:
-    /// only a look later than this proves that the agent does not know the action. Agents that know no
-    /// 409 would run it again. Default: [`LONGEST_HELD`].
+    /// How long a POST without an answer may still be on its way after its sender gave up or died. Only a
+    /// look later than this proves that the agent does not know the action. Agents that never answer 409
+    /// would run it again. Default: [`LONGEST_HELD`].
     pub settle: Millis,
-    /// How long an agent may give no good answer before that is told: most that don't are back by then,
-    /// and what is told is written to the store. Default: 5 s.
+    /// How long an agent may give no good answer before people are told. Most agents are back by then, and
+    /// what is told is written to the store. Default: 5 s.
     pub silent_after: Millis,
     /// How long an action may be NEW before its agent's queue is asked what comes before it. Default: 5 s.
     pub queue_after: Millis,
-    /// How long it may be NEW with no other before it until that is told. Agents look at their queue
-    /// every 10 s by default, so until then it says nothing. Default: 15 s.
+    /// How long it may be NEW, with no other before it, until people are told. Agents look at their queue
+    /// every 10 s by default, so before that it means nothing. Default: 15 s.
     pub new_after: Millis,
-    /// How long an agent may take to tell its queue: the action is looked at meanwhile by nobody.
-    /// Default: 2 s.
+    /// How long an agent may take to show its queue: meanwhile nobody looks at the action. Default: 2 s.
     pub queue_wait: Millis,
-    /// The least time between two tellings of the same kind, for example of how many come before an
-    /// action: each is a write to the store, and a cluster has thousands of agents. Default: 30 s.
+    /// The least time between two notices of the same kind, for example of how many come before an action.
+    /// Each is a write to the store, and a cluster has thousands of agents. Default: 30 s.
     pub notice_again: Millis,
     /// Bytes of JSON that the payload of an action may have: it is kept in the journal and given to
     /// the step. Default: 1 MiB, as the interface of steps promises.

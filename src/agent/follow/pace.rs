@@ -64,8 +64,8 @@ impl Patience {
 
     /// A request failed. Returns when it is time for the next one.
     ///
-    /// Errors: `Unreachable` when patience has ended, or `Malformed` where an answer came last that can't
-    /// be read. It never ends before a request that was sent at the deadline or later.
+    /// Errors: `Unreachable` when patience has ended, or `Malformed` if the last answer can't be read. It
+    /// never ends before a request that was sent at the deadline or later.
     pub(super) async fn failed(
         &mut self,
         ctx: &FollowContext,

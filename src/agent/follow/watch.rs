@@ -1,5 +1,5 @@
-//! What people are told of a call while it is followed: that its agent does not answer, or that its
-//! action waits behind others. It sees the requests of one call go by, and changes nothing about them.
+//! What people are told about a call while it is followed: that its agent does not answer, or that its
+//! action waits behind others. This sees the requests of one call go by, and changes nothing about them.
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,26 +15,26 @@ use crate::clock::Clock;
 use crate::run::{Millis, NodeInfo, Notice, Timestamp};
 use serde_json::Value;
 
-/// Characters of an agent's, or the network's, words in a notice: it is written to the store, and stands
-/// in a sentence.
+/// How many characters of what an agent or the network says are in a notice: it is written to the store,
+/// and is part of a sentence.
 const MAX_MESSAGE_CHARS: usize = 300;
 
-/// What a request gets at least before it is told that the agent is silent: it may be the one that is
-/// answered.
+/// The least time that a request gets before people are told that the agent is silent: this may be the
+/// request that is answered.
 const ANSWER_TIME: Millis = Millis::from_secs(1);
 
-/// How often an agent that does not tell its queue is asked for it in one call.
+/// How often an agent that does not show its queue is asked for it in one call.
 const QUEUE_TRIES: u32 = 3;
 
-/// What is told: false when there is no room for it now. It is never waited for, since a call must not
-/// go on later because of it.
+/// Tells a notice; false when there is no room for it now. Nobody waits for room, since that would delay
+/// the call.
 type Report = Box<dyn Fn(Option<Notice>) -> bool + Send + Sync>;
 
 impl FollowContext {
-    /// The same for one call, of which is told what goes by: none where it goes on as it should.
+    /// The same for one call. What is told is how it goes; none if it goes on as it should.
     ///
-    /// `known` is what was told of it before. Where `again`, another task may have told something since,
-    /// so that the first good answer is told in any case.
+    /// `known` is what was told of it before. If `again`, another task may have told something since, so
+    /// the first good answer is told in any case.
     pub fn watched(
         &self,
         known: Option<Notice>,
@@ -76,13 +76,13 @@ struct Watched {
 struct Seen {
     told: Option<Notice>,
     told_at: Timestamp,
-    /// What is in `told` may not be what was told last.
+    /// `told` may not be what was told last.
     unsure: bool,
     /// When the first request was sent since the last good answer.
     silent_since: Option<Timestamp>,
-    /// What came of the last request that got none, and whether that was an answer.
+    /// What came of the last request that got no good answer, and whether there was an answer at all.
     last: Option<(String, bool)>,
-    /// Since when the action is seen to be NEW.
+    /// Since when looks show the action as NEW.
     new_since: Option<Timestamp>,
     /// How often the queue may still be asked in vain.
     queue_tries: u32,
@@ -93,7 +93,7 @@ impl Watched {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets a request go by. One without an answer is told of while it is still waited for.
+    /// Lets a request go by. If it gets no answer, people are told while it is still waited for.
     async fn pass<T>(
         &self,
         address: &str,
@@ -141,7 +141,7 @@ impl Watched {
         }
     }
 
-    /// Tells that the agent gives no good answer, if that is so for long enough.
+    /// Tells people that the agent gives no good answer, if that has been so for long enough.
     fn tell_silence(&self, address: &str) {
         let found = {
             let seen = self.seen();
@@ -157,7 +157,7 @@ impl Watched {
         }
     }
 
-    /// Takes notice of what a look at the action showed.
+    /// Notices what a look at the action showed.
     async fn looked(&self, address: &str, id: Uuid, phase: Option<ActionPhase>) {
         match phase {
             Some(ActionPhase::New) => self.is_new(address, id).await,
@@ -198,8 +198,8 @@ impl Watched {
         }
     }
 
-    /// How many come before the action in the agent's queue, and of what kind is the one that goes on or
-    /// goes first; none when the agent does not tell. Whoever does not is soon asked no more.
+    /// How many come before the action in the agent's queue, and the kind of the one that runs or goes
+    /// first; none if the agent does not say. Such an agent is soon not asked any more.
     async fn place(&self, address: &str, id: Uuid) -> Option<(u32, Option<String>)> {
         let answer = tokio::select! {
             biased;
@@ -223,8 +223,8 @@ impl Watched {
         }
     }
 
-    /// Tells something, unless the same was told, or the like of it a short while ago. What there is no
-    /// room for is told at the next occasion.
+    /// Tells something, unless the same was told already, or something like it a short while ago. If
+    /// there is no room, it is told at the next occasion.
     fn tell(&self, notice: Option<Notice>) {
         let now = self.clock.now();
         let mut seen = self.seen();
@@ -238,7 +238,7 @@ impl Watched {
     }
 }
 
-/// Where the action stands; none when it is not in the queue (any more).
+/// The place of the action; none when it is not in the queue (any more).
 fn place_in(queue: &[QueuedAction], id: Uuid) -> Option<(u32, Option<String>)> {
     let place = queue.iter().position(|action| action.id == id)?;
     let (first, after) = queue.split_at(place);
@@ -250,7 +250,7 @@ fn place_in(queue: &[QueuedAction], id: Uuid) -> Option<(u32, Option<String>)> {
     Some((before, behind.map(|action| cut(&action.kind))))
 }
 
-/// Whether the agent answered, if not well.
+/// Whether the agent answered at all, though not well.
 pub(super) const fn is_answer(error: &AgentError) -> bool {
     match error {
         AgentError::Connect { .. } | AgentError::NoAnswer { .. } | AgentError::WrongNode(_) => {

@@ -15,17 +15,18 @@ use crate::run::PlatformNode;
 /// Until a connection must stand.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Until the answer must begin: a platform may ask others first. Who asks may have less patience.
+/// Time within which the answer must begin: a platform may ask others first. The caller may have less
+/// patience.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Until the next piece of an answer must be there.
+/// Time within which the next piece of an answer must be there.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Bytes in a second that come of an answer at least: the largest one takes at most half an hour so.
+/// The fewest bytes of an answer a second: at this pace the largest one takes at most half an hour.
 const MIN_RATE: u32 = 32 * 1024;
 
-/// How long a large answer keeps its place while that of another platform waits for one: the largest takes so
-/// long at half a megabyte a second.
+/// How long a large answer keeps its place while that of another platform waits for one: the time that the
+/// largest takes at half a megabyte a second.
 const TURN: Duration = Duration::from_secs(120);
 
 /// Large answers that are in memory at once: they may have up to [`MAX_RESPONSE_BYTES`].
@@ -47,7 +48,7 @@ const SHOWN_BYTES: usize = 1_024;
 pub struct PlatformHttpConfig {
     /// Until a connection must stand.
     pub connect_timeout: Duration,
-    /// Until the answer must begin, from the start of the request.
+    /// Time from the start of the request until the answer must begin.
     pub request_timeout: Duration,
     /// How slowly the rest of it may come.
     pub pace: Pace,

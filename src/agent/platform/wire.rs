@@ -23,8 +23,8 @@ use crate::run::PlatformNode;
 /// stand for a node, so that the limit of its bytes alone would let an answer fill the memory.
 pub(super) const MAX_NODES: usize = 200_000;
 
-/// Bytes of a text of a node that are kept. No identifier, address or attribute may be so long, so what
-/// is cut off is the end of something that can't be used.
+/// How many bytes of a node's text are kept. No identifier, address or attribute may be so long, so
+/// only texts that can't be used are cut.
 const TEXT_BYTES: usize = 4 * 1024;
 
 /// Why an answer can't be read.
@@ -39,7 +39,7 @@ pub(super) enum Unread {
 pub(super) fn read(body: &[u8], cluster: &str) -> Result<Option<Vec<PlatformNode>>, Unread> {
     let malformed = |error: serde_json::Error| {
         let expected = r#"{"clusters": [{"cluster_id": …, "nodes": […]}]}"#;
-        // What is there in place of something else is quoted in full.
+        // The error quotes in full what was found in place of something else.
         Unread::Malformed(cut(&format!("the body: expected {expected}: {error}")))
     };
     let mut json = serde_json::Deserializer::from_slice(body);

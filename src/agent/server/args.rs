@@ -38,8 +38,8 @@ pub struct AgentArgs {
     #[arg(long, value_name = "FILE")]
     pub status_file: Option<PathBuf>,
 
-    /// SQLite database that keeps the actions; made if it is not there, for this user alone. One agent
-    /// at a time uses it.
+    /// SQLite database that keeps the actions. It is made if it is not there, for this user alone. Only
+    /// one agent at a time can use it.
     #[arg(long, value_name = "FILE", default_value = "replibook-agent.sqlite")]
     pub data: PathBuf,
 
@@ -56,9 +56,9 @@ pub struct AgentArgs {
     #[arg(long)]
     pub insecure: bool,
 
-    /// A host name that requests may be for, with or without a port; `localhost` and addresses always
-    /// are. Added to those of the configuration; may be repeated. `*` is every name, and lets web pages
-    /// reach the agent through browsers of its network.
+    /// A host name under which the agent may be reached, with or without a port; `localhost` and IP
+    /// addresses always work. Added to those of the configuration; may be repeated. `*` allows every
+    /// name, and lets web pages reach the agent through browsers in its network.
     #[arg(long = "allow-host", value_name = "NAME")]
     pub allow_hosts: Vec<HostName>,
 

@@ -1,9 +1,9 @@
 //! Performs an action that is a command.
 //!
-//! No command runs that is not written down. What is started first is a shell that waits on standard
-//! input for a word from the agent, and becomes the command then: the same process. Its number is
-//! written to the database before the word is given. An agent that dies before that closes the pipe, and
-//! the shell ends; one that dies after it is followed by an agent that knows what to end.
+//! No command runs that is not written down. The agent first starts a shell, which waits on standard
+//! input for a word from the agent and then becomes the command: the same process. Its number is written
+//! to the database before the word is given. If the agent dies before that, the pipe closes and the
+//! shell ends. If it dies later, the next agent knows what to end.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -33,10 +33,10 @@ const DRAIN: Duration = Duration::from_secs(1);
 /// `PATH` of commands when the agent has none.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
-/// The shell that waits for the word. POSIX wants it to read no byte more than the line.
+/// The shell that waits for the word. POSIX makes it read no byte beyond the line.
 const SHELL: &str = "/bin/sh";
 
-/// What it is told: variables that it sets by itself are none of the command's.
+/// What it is told to do. Variables that the shell sets by itself are not meant for the command.
 const GATE: &str = "IFS= read -r go || exit 125; unset go PWD OLDPWD SHLVL; exec \"$@\"";
 
 /// The word.
@@ -54,17 +54,17 @@ pub(super) struct Job<'a> {
 /// How a command ended.
 #[derive(Debug, PartialEq)]
 pub(super) enum CommandEnd {
-    /// Well, with a payload in JSON.
+    /// It ended well, with a payload in JSON.
     Done(String),
-    /// By itself, or before it began.
+    /// It failed by itself, or before it began.
     Failed(String),
-    /// It was killed, and perhaps something of it is still there.
+    /// It was killed, and something of it may still be there.
     Killed(String, ProcessId),
 }
 
-/// Runs a command to its end, its timeout, or the stop of the agent. `record` writes down which process
-/// it is going to be, before it begins. All processes of its group are killed when this returns, or when
-/// its future is dropped.
+/// Runs a command until it ends, its timeout is over, or the agent is stopped. `record` writes down
+/// which process the command will be, before it begins. All processes of its group are killed when this
+/// returns, or when its future is dropped.
 ///
 /// # Errors
 /// Those of `record`: then the command has not begun.
@@ -102,7 +102,7 @@ pub(super) async fn perform<E>(
     Ok(end)
 }
 
-/// Starts the shell that is going to be the command.
+/// Starts the shell that becomes the command.
 fn spawn(job: &Job<'_>) -> io::Result<(Child, ProcessId)> {
     let mut words = job.spec.command.iter();
     let search = std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
@@ -125,7 +125,8 @@ fn spawn(job: &Job<'_>) -> io::Result<(Child, ProcessId)> {
     Ok((child, process))
 }
 
-/// The file of a program, found as a shell finds it. The shell would say so too late that there is none.
+/// The file of a program, found as a shell finds it. The shell itself would say too late that there is
+/// none.
 fn find(program: &str, search: &std::ffi::OsStr) -> io::Result<PathBuf> {
     let runs = |path: &Path| {
         let about = path.metadata()?;
@@ -145,7 +146,7 @@ fn find(program: &str, search: &std::ffi::OsStr) -> io::Result<PathBuf> {
         return runs(&path).map(|()| path).map_err(wrong);
     }
     let found = std::env::split_paths(search).map(|folder| folder.join(program)).find(|path| {
-        // A program of the same name that can't be run does not hide a later one.
+        // A program of the same name that can't be run does not hide one in a later directory.
         runs(path).is_ok()
     });
     found.ok_or_else(|| io::Error::other(format!("found no program {program:?} in PATH")))
@@ -188,7 +189,7 @@ async fn run(child: &mut Child, group: &mut Group, args: &str, clock: &dyn Clock
 }
 
 /// Lets the command begin, and gives it its arguments. It may end without reading them, so a failed
-/// write is no error.
+/// write is not an error.
 async fn let_go(stdin: Option<ChildStdin>, args: &str) {
     if let Some(mut stdin) = stdin
         && stdin.write_all(GO).await.is_ok()
@@ -206,8 +207,8 @@ async fn read_all(pipe: Option<impl AsyncRead + Unpin>, mut take: impl FnMut(&[u
     }
 }
 
-/// The process group of a command: it and its children. Killed once, at the latest when dropped: after
-/// the wait for its first process the number may be another group's.
+/// The process group of a command: it and its children. It is killed once, at the latest when this is
+/// dropped: once the first process was waited for, the number may belong to another group.
 struct Group(Option<rustix::process::Pid>);
 
 impl Group {
@@ -218,7 +219,7 @@ impl Group {
 
     fn kill(&mut self) {
         if let Some(pid) = self.0.take() {
-            // The error is that nobody is left, or only processes of others.
+            // An error means that nobody is left, or only processes of others.
             let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
         }
     }

@@ -14,11 +14,12 @@
 //!     timeout: 30s
 //! ```
 //!
-//! A command gets the action's arguments as JSON on standard input, and its output is the action's
-//! payload: JSON as it is, other text as `{"stdout": text}`, nothing as null. An end other than 0 fails the action, with the end of standard error as
-//! its message. It runs in the agent's directory and with nothing in its environment but `PATH`,
-//! `REPLIBOOK_ACTION_ID`, `REPLIBOOK_ACTION_KIND`, `REPLIBOOK_NODE_ID` and, where there is one,
-//! `REPLIBOOK_STATUS_FILE`. What it leaves behind in its process group is killed at its end.
+//! A command gets the action's arguments as JSON on standard input, and its output is the action's payload:
+//! JSON as it is, other text as `{"stdout": text}`, nothing as null. If it ends with another code than 0 the
+//! action fails, with the end of standard error as its message. It runs in the agent's directory and with
+//! nothing in its environment but `PATH`, `REPLIBOOK_ACTION_ID`, `REPLIBOOK_ACTION_KIND`, `REPLIBOOK_NODE_ID`
+//! and, where there is one, `REPLIBOOK_STATUS_FILE`. What it leaves behind in its process group is killed at
+//! its end.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -38,11 +39,11 @@ use crate::web::HostName;
 /// Bytes of a configuration: more is some other file.
 const MAX_CONFIG_BYTES: u64 = 1024 * 1024;
 
-/// Bytes of JSON that the attributes of a node may have, all together. Engines take 256 KiB about a
-/// node, with texts of 64 KiB.
+/// How many bytes of JSON the attributes of a node may have together. Engines take 256 KiB about a node, with
+/// texts of up to 64 KiB.
 const MAX_ATTRIBUTES_BYTES: usize = 64 * 1024;
 
-/// How many attributes there may be: engines take 4,000 values about a node, the other fields among them.
+/// How many attributes there may be: engines take 4,000 values about a node, including the other fields.
 const MAX_ATTRIBUTES: usize = 3_000;
 
 /// Kinds that start so are the agent's own.
@@ -72,8 +73,8 @@ pub struct AgentConfig {
     pub address: NodeAddress,
     /// Shards on the node.
     pub shards: Vec<Shard>,
-    /// Host names that requests may be for, besides `localhost` and addresses: those under which
-    /// clusters name the agent. `*` is every name.
+    /// Host names under which the agent may be reached, besides `localhost` and IP addresses: those that
+    /// clusters use for it. `*` allows every name.
     pub allow_hosts: Vec<HostName>,
     /// Actions made of commands, by kind.
     pub actions: BTreeMap<String, CommandSpec>,

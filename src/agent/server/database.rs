@@ -1,8 +1,8 @@
 //! The file of the agent's database: private, of a version that this agent knows, and used by one agent
 //! at a time.
 //!
-//! Whoever reads it reads the arguments of all actions, and whoever writes to it has the agent believe
-//! what it did.
+//! Whoever can read it can read the arguments of all actions, and whoever can write to it can make the
+//! agent believe that it did something.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io;
@@ -19,7 +19,7 @@ use super::store::StoreError;
 /// Version of the tables, kept in the database.
 pub(super) const VERSION: i64 = 2;
 
-/// How long to wait for a database that another agent is just leaving.
+/// How long to wait for a database that another agent is about to close.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Files that SQLite makes beside the database, with its permissions.
@@ -28,7 +28,7 @@ const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
 /// The flag of `open` that follows no link.
 const NO_FOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
 
-/// The indexes have all that lists and sums show, so that those read no arguments.
+/// The indexes have everything that lists and sums need, so that these read no arguments.
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS actions (
         seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -52,7 +52,7 @@ const SCHEMA: &str = "
         WHERE finished_at IS NOT NULL;
 ";
 
-/// From version 1, which did not keep the process of a command: of one that ran then nothing is known.
+/// From version 1, which did not keep the process of a command: nothing is known of one that ran then.
 const FROM_1: &str = "
     ALTER TABLE actions ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE actions ADD COLUMN process TEXT;
@@ -83,7 +83,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
 fn prepare(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
-    // An action that was acknowledged must not be forgotten, also when the machine loses power.
+    // An action that was acknowledged must not be forgotten, even if the machine loses power.
     connection.pragma_update(None, "synchronous", "FULL")?;
     let tx = connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
     let found: i64 = tx.pragma_query_value(None, "user_version", |row| row.get(0))?;
@@ -101,8 +101,8 @@ fn prepare(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Makes the file and its directory for their owner alone, whatever the umask is, and takes from others
-/// what they may do with files that are there. Returns the path without links in its directories.
+/// Makes the file and its directory for their owner alone, whatever the umask is, and closes files that
+/// are already there to others. Returns the path without links in its directories.
 fn make_private(path: &Path) -> Result<PathBuf, StoreError> {
     let failed = |doing: &str, source: io::Error| StoreError::File {
         path: path.to_owned(),
@@ -129,7 +129,7 @@ fn make_private(path: &Path) -> Result<PathBuf, StoreError> {
     Ok(path)
 }
 
-/// Checks that a file is the agent's own, and takes it from others. One that is not there is made when
+/// Checks that a file is the agent's own, and closes it to others. If it is not there, it is made when
 /// `create` says so.
 fn secure(path: &Path, create: bool) -> Result<(), StoreError> {
     let failed = |message: String, source: Option<io::Error>| StoreError::File {
@@ -171,7 +171,7 @@ fn secure(path: &Path, create: bool) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Opens a file, and none that a link leads to, also when the link came a moment ago.
+/// Opens a file, but never through a link, even if the link came a moment ago.
 fn open_itself(path: &Path, create: bool) -> io::Result<File> {
     OpenOptions::new()
         .read(true)
@@ -207,7 +207,7 @@ mod tests {
             assert_eq!(mode(&path.with_file_name(format!("agent.sqlite{end}"))), 0o600, "{end}");
         }
         drop(connection);
-        // One that an earlier version made is taken from others.
+        // A file that an earlier version made is closed to others.
         let beside = path.with_file_name("agent.sqlite-wal");
         std::fs::write(&beside, "").unwrap();
         for file in [&path, &beside] {

@@ -1,8 +1,8 @@
-//! Looks through JSON without keeping it: whether a reader of whole values takes it, how deep it is,
-//! and how many values it has.
+//! Looks through JSON without keeping it: whether a reader of whole values would take it, how deep
+//! it is, and how many values it has.
 //!
-//! Text that is JSON takes up to forty times as much memory once it is values. What this agent only
-//! hands on stays the text that it came as.
+//! JSON takes up to forty times as much memory as values than as text. What this agent only hands on
+//! stays the text that it came as.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -15,20 +15,20 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 /// What is in a JSON text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Measure {
-    /// Arrays and objects that are inside of each other, at most.
+    /// How deep arrays and objects are nested.
     pub(super) depth: usize,
-    /// Values, those that others are made of among them.
+    /// How many values there are, including those inside others.
     pub(super) values: usize,
     /// The longest key of an object, in bytes.
     pub(super) key: usize,
-    /// An object has a key twice. Readers differ in what they make of that.
+    /// Whether an object has a key twice. Readers differ in what they make of that.
     pub(super) twice: bool,
 }
 
 /// Measures a JSON text.
 ///
 /// # Errors
-/// As for reading it into a value: it is no JSON, is too deep, or has half of a surrogate pair.
+/// As when it is read into a value: it is not JSON, is too deep, or has half of a surrogate pair.
 pub(super) fn measure(text: &str) -> Result<Measure, serde_json::Error> {
     let mut measure = Measure::default();
     let mut reader = serde_json::Deserializer::from_str(text);
@@ -43,7 +43,7 @@ struct Walk<'m> {
 }
 
 impl Walk<'_> {
-    /// Goes a level deeper.
+    /// Goes one level deeper.
     fn enter(&mut self) {
         self.depth += 1;
         self.measure.depth = self.measure.depth.max(self.depth);
@@ -106,7 +106,8 @@ impl<'de> Visitor<'de> for Walk<'_> {
         let state = RandomState::new();
         while let Some(Key(key)) = entries.next_key()? {
             self.measure.key = self.measure.key.max(key.len());
-            // The sum of it takes less memory, and what is alike by chance is text then, no error.
+            // A hash takes less memory than the key. Two keys with the same hash only make the
+            // answer text; that is no error.
             self.measure.twice |= !seen.insert(state.hash_one(key.as_ref()));
             entries.next_value_seed(self.inner())?;
         }
@@ -114,7 +115,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
     }
 }
 
-/// A key of an object, which is a text.
+/// A key of an object, which is always a string.
 #[derive(Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 

@@ -4,10 +4,10 @@
 //! in SQLite, so that a restart forgets none and repeats none, and ends what a crash left running. What it can do beyond the actions of
 //! the specification's test set is declared in its configuration, as commands.
 //!
-//! A request goes `router` → `ActionStore`, over the file that `database` keeps private; the `worker`
-//! takes the actions from there, one step per tick, and gives commands to `command`. `process` is how
-//! those are found again, `output` makes results of what they print, and `json` looks through JSON that is
-//! handed on as text. `serve` puts all together and stops it. `docs/agent.md` is for those who use it.
+//! A request goes `router` → `ActionStore`, over the file that `database` keeps private; the `worker` takes
+//! the actions from there, one step per tick, and gives commands to `command`. `process` finds those again,
+//! `output` makes results of what they print, and `json` looks through JSON that is handed on as text.
+//! `serve` puts everything together and stops it. `docs/agent.md` is for users.
 
 mod args;
 mod command;

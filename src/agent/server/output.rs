@@ -1,8 +1,8 @@
 //! What a command wrote, as the result of its action.
 //!
-//! A command that ended well has done its work, whatever it wrote. JSON is the result as it is; any
-//! other text is too, as `{"stdout": text}`; nothing is null. What an engine could not take as JSON,
-//! since it is too long, too deep or has too many values, is text as well.
+//! A command that ended well has done its work, whatever it wrote. JSON is the result as it is, any
+//! other text becomes `{"stdout": text}`, and no output becomes null. JSON that an engine could not
+//! take, since it is too long, too deep or has too many values, counts as text.
 
 use std::process::ExitStatus;
 
@@ -11,17 +11,18 @@ use serde_json::json;
 use super::json::{Measure, measure};
 use crate::agent::door::bounds::PAYLOAD;
 
-/// Bytes of JSON that a command may write: the payload that engines accept.
+/// Bytes of JSON that a command may write: the largest payload that engines accept.
 pub(super) const MAX_JSON_BYTES: usize = PAYLOAD.bytes;
 
-/// Bytes of any other text that are kept, the first ones. One of them may take six in JSON, and the
+/// How many bytes of any other text are kept, the first ones. One byte may take six in JSON, and the
 /// result is kept in the journal of each agent of a run.
 pub(super) const MAX_TEXT_BYTES: usize = 64 * 1024;
 
-/// Bytes of standard error that are kept, the last ones: that is where programs say why they failed.
+/// How many bytes of standard error are kept, the last ones: that is where programs say why they
+/// failed.
 pub(super) const STDERR_BYTES: usize = 2_048;
 
-/// What a command wrote to standard output. What is over the limit is read, so that the command goes
+/// What a command wrote to standard output. Bytes past the limit are read, so that the command can go
 /// on, but not kept.
 #[derive(Default)]
 pub(super) struct Output {
@@ -65,14 +66,14 @@ fn is_taken(found: Measure) -> bool {
         && !found.twice
 }
 
-/// Text as people write it, and as a shell's `$(…)` takes it: without the line ends at its end. What is
+/// Text as people write it, and as a shell's `$(…)` takes it: without line breaks at its end. What is
 /// not UTF-8 is replaced by U+FFFD.
 fn readable(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     text.trim_end_matches(['\n', '\r']).to_owned()
 }
 
-/// Leaves out the beginning of a character whose rest was cut off.
+/// Leaves out the first bytes of a character whose other bytes were cut off.
 fn without_half_a_character(bytes: &[u8]) -> &[u8] {
     let started = bytes.iter().rposition(|byte| byte & 0xC0 != 0x80).unwrap_or(0);
     let (before, last) = bytes.split_at(started);
@@ -112,7 +113,7 @@ mod tests {
 
     fn payload(bytes: &[u8]) -> Value {
         let mut output = Output::default();
-        // In pieces, as pipes give them.
+        // In pieces, as they come from a pipe.
         bytes.chunks(1_000).for_each(|piece| output.add(piece));
         serde_json::from_str(&output.payload()).unwrap()
     }
@@ -172,7 +173,7 @@ mod tests {
         let found = payload(more.as_bytes());
         let kept = &more[..MAX_TEXT_BYTES - 1];
         assert_eq!(found, json!({ "stdout": kept, "cut": true, "bytes": MAX_TEXT_BYTES + 1 }));
-        // What never was a character is no half of one.
+        // Bytes that never were a character are not half of one.
         let found = payload(&vec![0xFF; MAX_TEXT_BYTES + 1]);
         assert_eq!(found["stdout"], "\u{fffd}".repeat(MAX_TEXT_BYTES));
         // Whatever is written is a payload that engines accept.

@@ -1,7 +1,7 @@
 //! The processes of a command, as an agent finds them again after the one that started them was killed.
 //!
-//! A number of a process is given to another one later, so it is kept with the moment in which the
-//! process began and with the boot of the machine: together they are never given twice.
+//! The number of a process may be given to another one later. So it is kept together with the moment at
+//! which the process began and the boot of the machine: the three together never occur twice.
 
 use std::io;
 use std::path::Path;
@@ -10,10 +10,10 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Environment variable of a command that names its action.
+/// Environment variable that tells a command its action.
 pub(super) const ACTION_ID: &str = "REPLIBOOK_ACTION_ID";
 
-/// Where the kernel tells which boot of the machine this is.
+/// Where the kernel says which boot of the machine this is.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// The first process of a command, which leads the group of its processes.
@@ -26,16 +26,16 @@ pub(super) struct ProcessId {
 }
 
 impl ProcessId {
-    /// A process that is there, also when it has ended and nobody has waited for it yet.
+    /// A process that is there, which includes one that has ended and that nobody has waited for yet.
     pub(super) fn of(pid: i32) -> io::Result<Self> {
         let stat = Stat::read(pid)?;
         Ok(Self { boot: boot_id()?, pid, start: stat.start })
     }
 
-    /// Kills what is left of the command of `action`, and returns whether nothing was. Blocks.
+    /// Kills what is left of the command of `action`, and returns whether nothing was left. Blocks.
     ///
-    /// What is killed is gone a moment later, or never, where the kernel or another user's process holds
-    /// it: so this is asked again until it says that nothing is left.
+    /// What is killed is gone a moment later, or never if the kernel or another user's process holds it.
+    /// So this is called again until it says that nothing is left.
     ///
     /// # Errors
     /// The machine's processes can't be listed.
@@ -43,19 +43,19 @@ impl ProcessId {
         self.end_by(action, environment)
     }
 
-    /// As [`Self::end`], with what tells the environment of a process.
+    /// Like [`Self::end`], but given how to read the environment of a process.
     fn end_by(
         &self,
         action: Uuid,
         environment: impl Fn(i32) -> io::Result<Vec<u8>>,
     ) -> io::Result<bool> {
-        // No command has these, and to signal such a group is to signal everybody.
+        // No command has these numbers, and a signal to such a group goes to everybody.
         if self.pid <= 1 || boot_id()? != self.boot {
             return Ok(true);
         }
         let first = Stat::read(self.pid).ok();
         if first.as_ref().is_some_and(|first| first.start != self.start) {
-            // The number was given to another process, which it is not while the group has members.
+            // The number was given to another process, which can't happen while the group has members.
             return Ok(true);
         }
         let left = self.left()?;
@@ -65,11 +65,11 @@ impl ProcessId {
         let owners: Vec<_> =
             left.iter().map(|stat| Owner::of(environment(stat.pid), action)).collect();
         if first.is_none() && !owners.contains(&Owner::Ours) {
-            // What can't be read may be another user's that the command started. It is waited for, and
-            // not killed, as it may have nothing to do with the command.
+            // What can't be read may be a process of another user that the command started. It is waited
+            // for but not killed, since it may have nothing to do with the command.
             return Ok(!owners.contains(&Owner::Unknown));
         }
-        // An error says that nobody is left, or only processes of others; the next look tells.
+        // An error means that nobody is left, or only processes of others; the next look shows which.
         if let Some(pid) = Pid::from_raw(self.pid) {
             let _ = kill_process_group(pid, Signal::KILL);
             if first.is_some() {
@@ -79,13 +79,13 @@ impl ProcessId {
         Ok(false)
     }
 
-    /// The first process and those of its group, where they have not ended.
+    /// The first process and those of its group, except those that have ended.
     fn left(&self) -> io::Result<Vec<Stat>> {
         let mut left = Vec::new();
         for entry in Path::new("/proc").read_dir()? {
             let name = entry?.file_name();
             let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
-            // One that can't be read has ended since.
+            // A process that can't be read has ended by now.
             let Ok(stat) = Stat::read(pid) else { continue };
             if (stat.group == self.pid || stat.pid == self.pid) && !stat.ended {
                 left.push(stat);
@@ -95,12 +95,12 @@ impl ProcessId {
     }
 }
 
-/// Whether a process was started by the command of an action, as its environment says.
+/// Whether a process was started by the command of an action, according to its environment.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Owner {
     Ours,
     Others,
-    /// Its environment is for another user alone.
+    /// Only another user may read its environment.
     Unknown,
 }
 
@@ -112,7 +112,7 @@ impl Owner {
                 Self::Ours
             }
             Ok(_) => Self::Others,
-            // It has ended since it was listed.
+            // It has ended since the list was made.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Self::Others,
             Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => {
                 Self::Others
@@ -122,7 +122,7 @@ impl Owner {
     }
 }
 
-/// Environment of a process, as it began: variables that each end with a zero byte.
+/// The environment with which a process began: variables that each end with a zero byte.
 fn environment(pid: i32) -> io::Result<Vec<u8>> {
     std::fs::read(format!("/proc/{pid}/environ"))
 }
@@ -131,13 +131,13 @@ fn boot_id() -> io::Result<String> {
     Ok(std::fs::read_to_string(BOOT_ID)?.trim().to_owned())
 }
 
-/// What the kernel tells of a process.
+/// What the kernel says about a process.
 #[derive(Debug, PartialEq)]
 struct Stat {
     pid: i32,
     group: i32,
     start: u64,
-    /// It has ended, and is only waited for.
+    /// It has ended, but nobody has waited for it yet.
     ended: bool,
 }
 
@@ -150,7 +150,7 @@ impl Stat {
         })
     }
 
-    /// The name of the program is in brackets, and may have any character in it.
+    /// The name of the program is in brackets, and may contain any character.
     fn parse(pid: i32, text: &str) -> Option<Self> {
         let (_, rest) = text.rsplit_once(')')?;
         let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
@@ -226,7 +226,7 @@ mod tests {
         let mut second = join(ACTION);
         first.kill().unwrap();
         first.wait().unwrap();
-        // As if the number had been given to the group of another command, which ended since.
+        // As if the number had been given to the group of another command that has ended since.
         assert!(process.end(Uuid::from_u128(8)).unwrap());
         assert_eq!(second.try_wait().unwrap(), None);
         assert!(!process.end(ACTION).unwrap());

@@ -28,25 +28,26 @@ use crate::agent::ActionPhase;
 use crate::clock::Clock;
 use crate::web::{Memory, OwnNames, Share, check_origin, is_json};
 
-/// Bytes of JSON that the arguments of an action may have: what agents of the SDK take.
+/// How many bytes of JSON the arguments of an action may have: as many as agents of the SDK take.
 const MAX_ARGS_BYTES: usize = 2 * 1024 * 1024;
 
 /// Bytes of a body: the arguments, and room for the rest.
 const MAX_BODY_BYTES: usize = MAX_ARGS_BYTES + 64 * 1024;
 
-/// Bytes of large bodies and answers that are in memory at once: some ten of the largest. Requests past
-/// that wait for their turn.
+/// How many bytes of large bodies and answers are in memory at once: about ten of the largest. Further
+/// requests wait for their turn.
 const MAX_MEMORY: usize = 64 * 1024 * 1024;
 
-/// Bytes of a body or an answer that are not counted: as many connections as there may be have no
-/// more than 16 MiB of them.
+/// How many bytes of a body or an answer are not counted: all connections together have no more than 16
+/// MiB of them.
 const SMALL: usize = 64 * 1024;
 
-/// A body is in memory as it came and as it is written to the database, an answer as it is read from
-/// there and as it is sent.
+/// A body is in memory twice, as it came and as it is written to the database; an answer too, as it is
+/// read from there and as it is sent.
 const COPIES: usize = 2;
 
-/// Until an answer begins, the body of the request and its turn included. Longer than engines wait.
+/// Time until an answer begins, including that for the body of the request and the wait for its turn.
+/// Longer than engines wait.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Characters of the name of a kind: what the interface of steps promises.
@@ -66,7 +67,7 @@ impl Shared {
         Self { store, config, clock, memory: Memory::new(MAX_MEMORY) }
     }
 
-    /// Waits until there is room for so many bytes.
+    /// Waits until there is room for this many bytes.
     async fn room(&self, bytes: usize) -> Option<Share> {
         if bytes <= SMALL {
             return None;
@@ -90,8 +91,8 @@ pub(super) fn router(shared: Shared) -> Router {
         .with_state(shared)
 }
 
-/// Refuses what a web page sends, and what is sent to a name that is not this agent's: whoever runs a
-/// browser near the agent would have it run actions for anybody.
+/// Refuses what a web page sends, and what is sent to a name that is not this agent's. Otherwise any
+/// page could run actions through a browser near the agent.
 async fn guard(
     State(config): State<Arc<AgentConfig>>,
     request: Request,
@@ -164,7 +165,7 @@ async fn schedule(
     }
 }
 
-/// A web page can't say of a form's content that it is JSON without being asked about it first.
+/// A web page can't declare the content of a form as JSON without the browser asking the server first.
 fn check_type(headers: &HeaderMap) -> Result<(), Refusal> {
     let found =
         headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or("(not text)"));
@@ -191,7 +192,7 @@ fn read(shared: &Shared, body: &[u8]) -> Result<NewAction, Refusal> {
             format!("args: found {found} bytes of JSON, expected at most {MAX_ARGS_BYTES}");
         return Err(Refusal::bad(message));
     }
-    // What can't be read as values could be answered, but not be read by whoever asks.
+    // What can't be read as values could be sent as an answer, but the client could not read it.
     measure(args).map_err(|error| deserialize(&format!("args: {error}")))?;
     let created_time = match body.created_time {
         None => shared.clock.now().to_string(),

@@ -32,9 +32,9 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// one, and there are few engines.
 const MAX_CONNECTIONS: usize = 256;
 
-/// How long a connection may pass no byte before it ends: twice as long as a request may take until its
-/// answer begins, and as engines keep a connection that they don't use. Who neither speaks nor reads
-/// keeps no place and no memory.
+/// How long a connection may pass no byte before it is closed: twice the time that a request may take
+/// until its answer begins, and twice the time for which engines keep an idle connection. A client that
+/// neither speaks nor reads keeps no place and no memory.
 const MAX_IDLE: Duration = Duration::from_secs(60);
 
 /// What a reference agent is started with.

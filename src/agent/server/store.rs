@@ -18,8 +18,8 @@ use crate::run::Timestamp;
 /// sends so many should be told.
 pub(super) const MAX_QUEUED: u32 = 1_000;
 
-/// Bytes of arguments and metadata of the actions that wait: what a few of the largest ones have, or
-/// many of the usual ones, and no more than a small disk has left.
+/// How many bytes of arguments and metadata the actions that wait may have: enough for a few of the
+/// largest or many of the usual ones, and no more than a small disk has left.
 pub(super) const MAX_QUEUED_BYTES: usize = 64 * 1024 * 1024;
 
 /// Finished actions in one list, the last ones: an agent may keep days of them.
@@ -48,7 +48,7 @@ pub enum StoreError {
         /// Its version.
         found: i64,
     },
-    /// Its file cannot be used, or is not the agent's own.
+    /// Its file can't be used, or is not the agent's own.
     #[error("failed to use {}: {message}", path.display())]
     File {
         /// The file.
@@ -84,18 +84,18 @@ pub(super) struct Action {
     pub(super) process: Started,
 }
 
-/// Whether the command of an action was let go.
+/// Whether the command of an action was allowed to begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Started {
     /// No command of this action has begun.
     Not,
-    /// This one may have.
+    /// The command of this process may have begun.
     As(ProcessId),
-    /// One may have, and an earlier version of the agent did not write down which.
+    /// A command may have begun, and an earlier version of the agent did not write down its process.
     Somehow,
 }
 
-/// An action as lists have it.
+/// An action as lists show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Listed {
     pub(super) id: String,
@@ -118,7 +118,7 @@ pub(super) struct NewAction {
 pub(super) enum Added {
     Queued,
     Known,
-    /// There are too many, or too large ones.
+    /// Too many actions wait, or too large ones.
     QueueFull,
 }
 
@@ -263,7 +263,7 @@ impl ActionStore {
         .await
     }
 
-    /// Writes which process is going to be the command of an action.
+    /// Writes down which process will be the command of an action.
     pub(super) async fn starts(&self, id: Uuid, process: &ProcessId) -> Result<(), StoreError> {
         let process = serde_json::to_string(process).map_err(|error| broken(11, error))?;
         self.call(move |connection| {

@@ -20,15 +20,15 @@ use crate::run::{Millis, Timestamp};
 /// minutes more make no difference.
 const PURGE_EVERY: Millis = Millis::from_secs(60);
 
-/// How often in a tick it is looked whether what was killed is gone, and how long after each other:
-/// together a second, since processes that end do so at once.
+/// How often in one tick the agent looks whether what it killed is gone, and how long it waits between
+/// two looks: a second together, since processes that end at all do so at once.
 const SETTLE_LOOKS: u32 = 50;
 const SETTLE_PAUSE: Duration = Duration::from_millis(20);
 
 /// What `test.loop` counts to when it is not told.
 const DEFAULT_LOOP_TARGET: u64 = 10;
 
-/// Characters of arguments that an error quotes.
+/// How many characters of arguments an error quotes.
 const MAX_QUOTED_CHARS: usize = 200;
 
 /// What the agent can do.
@@ -58,10 +58,10 @@ impl<'a> Kind<'a> {
 
 /// Takes the actions from the store, one step per tick.
 ///
-/// Guarantee: a command is let go at most once for each action, and nothing is started while anything of
-/// the command before is there. One that was let go when the agent stopped, in whatever way, is ended by
-/// the next agent before it does anything else, and FAILED: nobody knows how far it came. A
-/// `test.loop` goes on from its last count, as it does in other agents.
+/// Guarantee: a command may begin at most once for each action, and nothing is started while anything of
+/// the command before is still there. If a command had been allowed to begin when the agent stopped, in
+/// whatever way, the next agent ends it before it does anything else, and the action is FAILED: nobody
+/// knows how far it came. A `test.loop` goes on from its last count, as it does in other agents.
 pub(super) struct Worker {
     pub(super) store: ActionStore,
     pub(super) config: Arc<AgentConfig>,
@@ -74,7 +74,7 @@ pub(super) struct Worker {
 /// What one step did to an action.
 enum Step {
     Ended(ActionEnd),
-    /// Once nothing of the command is there any more.
+    /// Once nothing of the command is left.
     Killed(ActionEnd, ProcessId),
     GoesOn(String),
 }
@@ -83,13 +83,13 @@ enum Step {
 struct Ended {
     id: Uuid,
     end: ActionEnd,
-    /// What has to be gone before.
+    /// What must be gone before that.
     left: Option<ProcessId>,
-    /// It was said that it does not go.
+    /// The log already says that it does not end.
     told: bool,
 }
 
-/// What is kept from one tick to the next.
+/// State that is kept from one tick to the next.
 pub(super) struct Progress {
     purge_at: Timestamp,
     ended: Option<Ended>,
@@ -139,8 +139,8 @@ impl Worker {
         self.finish(&mut progress.ended).await
     }
 
-    /// Writes the end of an action, once nothing of its command is left. It stays in `ended` until that
-    /// went well: an end that could not be written is tried again, and not forgotten.
+    /// Writes the end of an action, once nothing of its command is left. It stays in `ended` until it is
+    /// written: after a failure it is tried again, and not forgotten.
     async fn finish(&self, ended: &mut Option<Ended>) -> Result<(), StoreError> {
         let Some(end) = ended.as_mut() else { return Ok(()) };
         if let Some(left) = &end.left {
@@ -184,7 +184,7 @@ impl Worker {
         let interrupted = |how: &str| ActionEnd::Failed(format!("interrupted: {how}"));
         match &action.process {
             Started::Not => {}
-            // Whatever the configuration says of the kind now.
+            // Whatever the configuration says about the kind now.
             Started::As(process) => {
                 let end = interrupted(
                     "the agent was killed while the command ran or as it ended; what was left of it \
@@ -233,7 +233,7 @@ impl Worker {
     }
 }
 
-/// What `test.loop` looks at, in arguments that may be large.
+/// What `test.loop` reads of arguments that may be large.
 #[derive(Default, Deserialize)]
 struct LoopArgs<'a> {
     #[serde(borrow)]
@@ -249,7 +249,7 @@ struct Counted {
 
 /// One step of `test.loop`.
 fn count(action: &Action) -> Step {
-    // Arguments that are no object have no target; a list would be read by its order.
+    // Arguments that are not an object have no target; a list would be read by position.
     let args = Some(action.args.as_str()).filter(|args| args.trim_start().starts_with('{'));
     let args = args.and_then(|args| serde_json::from_str::<LoopArgs<'_>>(args).ok());
     let args = args.unwrap_or_default();

@@ -19,7 +19,8 @@ pub struct AbandonArgs {
     /// Why, for the history of the run
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
-    /// Also a run that goes on by itself; `run cancel` is better then, which waits for what is out
+    /// Also give up a run that can go on by itself; `run cancel` is better for that, as it waits
+    /// for actions that are out
     #[arg(long)]
     pub force: bool,
 }

@@ -46,15 +46,15 @@ pub enum RunCommand {
     Reject(Steer),
     /// Start no new agent; those that have started finish their steps
     Pause(Pause),
-    /// Go on after a pause; this accepts the failures so far. A run that waits for approval wants `approve`
+    /// Go on after a pause; this accepts the failures so far. If the run waits for approval, use `approve`
     Resume(GoOn),
     /// End a run after what is in flight
     Cancel(Cancel),
     /// Try agents again: of a paused run in that run, of a finished one in a new run
     ///
-    /// The failed agents of a paused run, or one of them, are put back in the queue; they go on with
-    /// the step that failed once the run goes on. Over agents of a finished run a new run goes,
-    /// with the same playbook, plugins and parameters; with `--playbook`, with a mended one.
+    /// The failed agents of a paused run, or one of them, are put back in the queue; they go on with the
+    /// step that failed once the run goes on. For agents of a finished run a new run is started, with the
+    /// same playbook, plugins and parameters, or with a mended playbook (`--playbook`).
     Retry(Retry),
     /// Wait no longer for the action of an agent, which may never end
     ///
@@ -63,8 +63,9 @@ pub enum RunCommand {
     GiveUp(GiveUp),
     /// Give up a run that can't go on at all: it ends as FAILED, and its cluster is free
     ///
-    /// For runs in trouble, as `describe run` says: what is kept of them is damaged, or can't be kept. It
-    /// is done without asking the run, and nothing tells its agents to stop. Any other run is cancelled.
+    /// This is for a run of which `describe run` says that it can't go on: what is stored of it is damaged,
+    /// or what it would write can't be stored. It is done without asking the run, and nothing tells its
+    /// agents to stop. Any other run should be cancelled instead.
     Abandon(AbandonArgs),
 }
 

@@ -136,7 +136,7 @@ pub(crate) fn tell(what: &Happened) -> (Detail, String) {
     }
 }
 
-/// ` (action ID)`: what the agent itself can be asked for.
+/// ` (action ID)`, with which the agent itself can be asked for it.
 fn action(id: Option<Uuid>) -> String {
     id.map(|id| format!(" (action {id})")).unwrap_or_default()
 }

@@ -38,7 +38,8 @@ pub struct Retry {
     /// Of a finished run, those that were not started, or were cut off
     #[arg(long)]
     pub unfinished: bool,
-    /// Of a finished run, go with this playbook, as one that was mended, and not with the old run's
+    /// Of a finished run, use this playbook, for example a mended version, in place of the old
+    /// run's
     #[arg(long, value_name = "NAME[@VERSION]")]
     pub playbook: Option<String>,
     /// Why, for the history of the run
@@ -47,7 +48,7 @@ pub struct Retry {
     /// Of a finished run, follow the new one, and exit as it ends
     #[arg(short, long)]
     pub watch: bool,
-    /// Where it is followed, exit with 0 when nobody was selected, not with 10
+    /// With `--watch`, exit with 0 instead of 10 if no agent was selected
     #[arg(long, requires = "watch")]
     pub allow_nobody: bool,
     /// Of a finished run, start at most one new run with this key, however often it is asked for
@@ -63,7 +64,7 @@ pub(crate) async fn retry(
 ) -> Result<Exit, CliError> {
     let id = find_run(client, &args.run).await?;
     let run = match client.run(id).await {
-        // A request that is repeated is answered also when that run has expired since.
+        // A repeated request is answered even if that run has expired since.
         Err(ClientError::Refused(problem))
             if problem.status == 404 && args.idempotency_key.is_some() =>
         {

@@ -31,7 +31,7 @@ pub struct Start {
     /// Follow the run, and exit as it ends
     #[arg(short, long)]
     pub watch: bool,
-    /// Where it is followed, exit with 0 when nobody was selected, not with 10
+    /// With `--watch`, exit with 0 instead of 10 if no agent was selected
     #[arg(long, requires = "watch")]
     pub allow_nobody: bool,
     /// Start at most one run with this key, however often it is asked for

@@ -42,7 +42,7 @@ pub struct GoOn {
     /// Follow the run from there, and exit as it ends
     #[arg(short, long)]
     pub watch: bool,
-    /// Where it is followed, exit with 0 when nobody was selected, not with 10
+    /// With `--watch`, exit with 0 instead of 10 if no agent was selected
     #[arg(long, requires = "watch")]
     pub allow_nobody: bool,
 }
@@ -85,7 +85,7 @@ pub struct Cancel {
 pub(crate) struct Asked {
     pub(crate) verb: Verb,
     pub(crate) agent: Option<AgentId>,
-    /// Whether what ended well late is done again.
+    /// Whether actions that ended well but late are done again.
     pub(crate) again: bool,
     pub(crate) reason: Option<String>,
 }

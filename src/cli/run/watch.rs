@@ -56,7 +56,7 @@ impl Default for Patience {
 pub struct Watch {
     /// The run
     pub run: String,
-    /// Exit with 0 where nobody was selected, not with 10
+    /// Exit with 0 instead of 10 if no agent was selected
     #[arg(long)]
     pub allow_nobody: bool,
 }

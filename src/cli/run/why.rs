@@ -24,8 +24,8 @@ pub(crate) async fn explain(
     }
 }
 
-/// The paragraph with a line for each action that may still be running, and one for each command, as it
-/// is to be typed.
+/// The paragraph, with a line for each action that may still be running, and one for each command,
+/// ready to be typed.
 pub(crate) fn paragraph(client: &Client, explanation: &Explanation) -> String {
     let mut text = wrap(&clean(&explanation.text), WIDTH);
     for action in &explanation.actions {

@@ -40,8 +40,8 @@ pub struct PlatformArgs {
     #[arg(long)]
     pub insecure: bool,
 
-    /// A host name that requests may be for, with or without a port; `localhost` and addresses always
-    /// are. May be repeated; `*` is every name
+    /// A host name under which the platform may be reached, with or without a port; `localhost` and
+    /// IP addresses always work. May be repeated; `*` allows every name
     #[arg(long = "allow-host", value_name = "NAME")]
     pub allow_hosts: Vec<HostName>,
 

@@ -33,8 +33,8 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// one.
 const MAX_CONNECTIONS: usize = 256;
 
-/// How long a connection may pass no byte before it ends. Longer than the 90 s for which engines keep a
-/// connection that they don't use, so that it is not they who find it closed. Who neither speaks nor
+/// How long a connection may pass no byte before it is closed. This is longer than the 90 s for which
+/// engines keep an idle connection, so that they never find it closed. A client that neither speaks nor
 /// reads keeps no place.
 const MAX_IDLE: Duration = Duration::from_secs(120);
 
@@ -67,7 +67,7 @@ pub struct RunningPlatform {
     _watcher: AbortOnDropHandle<()>,
 }
 
-/// Starts a platform that serves `file`, to requests for `names`. It listens when this returns.
+/// Starts a platform that serves `file` and answers requests for `names`. It listens when this returns.
 ///
 /// # Errors
 /// [`PlatformServeError`]. A file that can't be used later on is no error: it is said in the log, and
@@ -102,8 +102,8 @@ pub async fn start(
     })
 }
 
-/// Refuses what a web page sends, and what is sent to a name that is not this platform's: a page of
-/// anybody could read the addresses of all nodes through a browser near it.
+/// Refuses what a web page sends, and what is sent to a name that is not this platform's. Otherwise any
+/// page could read the addresses of all nodes through a browser near the platform.
 async fn guard(State(names): State<Arc<OwnNames>>, request: Request, next: Next) -> Response {
     let refused = |message: String| (StatusCode::FORBIDDEN, message).into_response();
     if let Err(stranger) = names.check(request.headers(), request.uri()) {
