@@ -34,7 +34,8 @@ pub(super) async fn wait(world: World, committer: Committer, told: Option<Status
             Ok(Locked::Held) => return Input::ClusterFree,
             Ok(Locked::Waits { run, queued }) => (run, queued),
             Err(error) => {
-                // Fenced: the engine that has the run now goes on with it. Else it is set aside.
+                // If it was fenced, the engine that has the run now goes on with it. Otherwise it is
+                // set aside.
                 tracing::warn!(%run, %error, "failed to ask for the lock of the cluster");
                 committer.lease.give_up(error);
                 return std::future::pending().await;

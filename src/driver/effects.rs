@@ -43,7 +43,8 @@ pub(super) struct Effects {
     tasks: JoinSet<()>,
     /// The tasks of attempts, to be ended when an attempt is given up.
     attempts: HashMap<AttemptKey, AbortHandle>,
-    /// What is known of the requests of the action that an agent has out: at most one for each agent.
+    /// What is known of the requests for the action that an agent has out: at most one action for each
+    /// agent.
     sent: HashMap<AgentSeq, (AttemptKey, u32, Arc<Sent>)>,
     /// Calls that were given up before anything of them was sent, and why: at most one for each agent.
     unsent: HashMap<AgentSeq, (AttemptKey, u32, String)>,
@@ -91,7 +92,7 @@ impl Effects {
     pub(super) fn perform(&mut self, mut perform: Perform) {
         let (key, call) = (perform.key, perform.call);
         let is_action = perform.what.name() == CallName::RunAction;
-        // What the tasks before told is not forgotten by one that begins anew.
+        // A task that begins anew does not forget what earlier tasks told.
         let unsure = perform.again;
         if is_action {
             let given_up = self.unsent.remove(&key.agent);
@@ -134,8 +135,8 @@ impl Effects {
         });
     }
 
-    /// What following one call needs, so that what is noticed of it becomes an input. Where the inbox is
-    /// full it does not: neither the call nor what others tell may wait for that.
+    /// What it takes to follow one call so that what is noticed about it becomes an input. If the inbox
+    /// is full, the notice is dropped: neither the call nor other inputs may wait for it.
     fn watched(
         &self,
         key: AttemptKey,

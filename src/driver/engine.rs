@@ -48,7 +48,8 @@ const COMMANDS_AT_ONCE: u32 = 1_000;
 /// Commands that wait for one run's driver. What does not fit stays in the store for the next look.
 const COMMANDS: usize = 64;
 
-/// How long the engine rests a run that could not be set aside either, so that it is not kept busy.
+/// How long the engine leaves a run alone that could not even be set aside, so that the run does not
+/// keep it busy.
 const REST: Duration = Duration::from_secs(10);
 
 /// How long a stop waits for the drivers. They only have to end their commit.
@@ -107,7 +108,7 @@ impl Engine {
         let clock = self.world.clock.clone();
         let mut renewed = clock.now();
         let mut swept = clock.now();
-        // What another engine, or an earlier version, could not go on with may go well here.
+        // Runs that another engine, or an earlier version, could not go on with may go well here.
         log(self.world.store.rouse().await.map(drop));
         while !stop.is_cancelled() {
             let mut is_well = true;

@@ -19,8 +19,8 @@ use crate::run::{
 };
 use crate::store::{MAX_PAGE, StoreError};
 
-/// Agents that are asked at the same time, so that a large cluster doesn't open all its
-/// connections at once; so many that 5,000 which are down are asked once within a minute.
+/// Agents that are asked at the same time, so that a large cluster doesn't open all its connections at
+/// once; but enough that 5,000 agents which are all down are asked within a minute.
 pub(super) const ASKED_AT_ONCE: usize = 256;
 
 /// How long one agent may take. One that doesn't answer in time takes part with the attributes of
@@ -34,8 +34,8 @@ const STORE_WAIT: std::time::Duration = std::time::Duration::from_millis(500);
 /// of its record, hundreds of which are written by one commit.
 const MAX_ABOUT_BYTES: usize = 8 * 1024;
 
-/// Characters of its identifier that are kept of an agent which says too much about its node: one more
-/// than an agent's may have, so that none becomes another's by that.
+/// How many characters of the identifier are kept if an agent says too much about its node: one more than
+/// an identifier may have, so that a shortened one never equals another.
 const MAX_NODE_ID_CHARS: usize = 257;
 
 /// Works out the members of a run's cluster at the start of a stage: all of them, or, where the run goes
@@ -116,15 +116,15 @@ fn stay_where_known(
 
 /// Asks agents about themselves when a stage begins.
 pub(super) struct Asking {
-    /// Who has to answer for the stage to know whom it selects.
+    /// Which agents have to answer so that the stage knows whom it selects.
     pub(super) selection: Selection,
-    /// Where it is told of those who do not.
+    /// Where those that do not answer are reported.
     pub(super) inbox: mpsc::Sender<Input>,
 }
 
 impl Asking {
-    /// Asks each at least once; those who have to answer and do not are asked again, until the patience
-    /// with agents has ended for all of them together. The order stays.
+    /// Asks each at least once. Those that have to answer and do not are asked again, until the patience
+    /// with agents is over, which counts once for all of them. The order stays.
     async fn all(&self, world: &World, agents: Vec<(AgentId, Arc<KnownAgent>)>) -> Vec<Member> {
         let limits = &world.agent_limits;
         let until = world.clock.now().plus(limits.unreachable_after);
@@ -168,7 +168,7 @@ impl Asking {
             first: named.map(|member| member.agent.clone()).collect(),
             until,
         };
-        // The driver is gone when nobody takes it.
+        // If nobody receives this, the driver is gone.
         let _ = self.inbox.send(Input::MembersUnanswered(unanswered)).await;
     }
 
@@ -188,7 +188,7 @@ impl Asking {
     }
 }
 
-/// Asks an agent that joins about itself: again, where it has to answer and does not.
+/// Asks an agent that joins about itself, and asks it again if it has to answer and does not.
 pub(super) async fn ask_patiently(
     world: &World,
     id: AgentId,
@@ -379,7 +379,7 @@ fn status_alone(agent: &AgentId, node: &Value) -> Value {
         }
         None => {}
     }
-    // Who it is has to be compared all the same.
+    // Its identity must be compared all the same.
     if let Some(Value::String(id)) = node.get("node_id") {
         let id: String = id.chars().take(MAX_NODE_ID_CHARS).collect();
         kept.insert("node_id".to_owned(), json!(id));

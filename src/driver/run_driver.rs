@@ -166,7 +166,7 @@ impl RunDriver {
         self.world.clock.now()
     }
 
-    /// Why the driver ends: an error, where something that acts for the run gave it up.
+    /// Why the driver ends; an error if something that acts for the run gave it up.
     fn given_up(&self) -> Result<(), DriveError> {
         self.lease.take_failure().map_or(Ok(()), |error| Err(error.into()))
     }
@@ -319,7 +319,8 @@ async fn stamp(committer: Committer, at: Timestamp) -> Input {
             Ok(0) => return Input::Stamped,
             Ok(_) => {}
             Err(error) => {
-                // Fenced: the engine that has the run now goes on with it. Else it is set aside.
+                // If it was fenced, the engine that has the run now goes on with it. Otherwise it is
+                // set aside.
                 tracing::warn!(%run, %error, "failed to stamp the records of the run");
                 committer.lease.give_up(error);
                 return std::future::pending().await;

@@ -1,4 +1,5 @@
-//! Whether a request to schedule the action of a call may have left: what is never sent can't be out.
+//! Whether a request for the action of a call may have been sent: an action that was never sent can't be
+//! out.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,17 +11,17 @@ use crate::mutants::mutant;
 use crate::run::NodeInfo;
 use serde_json::Value;
 
-/// What is known of the requests of one call, in this process.
+/// What this process knows of the requests of one call.
 #[derive(Debug)]
 pub(super) struct Sent(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// One may have taken effect, or be about to.
+    /// A request may have taken effect, or be about to.
     perhaps: bool,
-    /// None may leave any more.
+    /// No request may be sent any more.
     closed: bool,
-    /// Why the last one did not reach the agent.
+    /// Why the last request did not reach the agent.
     failed: Option<String>,
 }
 
@@ -30,8 +31,8 @@ impl Sent {
         Arc::new(Self(Mutex::new(State { perhaps, ..State::default() })))
     }
 
-    /// Lets no further request leave, if none did that may have taken effect: why, in words. From then on
-    /// it is certain that there is no action of the call.
+    /// If no request was sent that may have taken effect, lets no further one be sent, and says why none
+    /// was. From then on it is certain that the call has no action.
     pub(super) fn close(&self) -> Option<String> {
         self.with(|state| {
             if state.perhaps && !mutant!(UnsentAssumed) {
@@ -43,7 +44,7 @@ impl Sent {
         })
     }
 
-    /// A request is about to leave; whether it may. A future that is dropped from here on may have sent it.
+    /// Asks whether a request may be sent now. A future that is dropped from here on may have sent it.
     fn begin(&self) -> Option<bool> {
         self.with(|state| {
             let before = state.perhaps;
@@ -52,7 +53,7 @@ impl Sent {
         })
     }
 
-    /// It had no effect: all is as it was `before`.
+    /// The request had no effect: everything is as it was `before`.
     fn failed(&self, before: bool, error: &AgentError) {
         self.with(|state| {
             state.perhaps = before;
@@ -60,7 +61,7 @@ impl Sent {
         });
     }
 
-    /// Nothing could be asked of the agent before a request.
+    /// Before a request, nothing could be asked of the agent.
     fn unreached(&self, error: &AgentError) {
         self.with(|state| state.failed = Some(error.to_string()));
     }
@@ -70,7 +71,7 @@ impl Sent {
     }
 }
 
-/// Agents, for one call whose requests are noted.
+/// Agents for one call, whose requests are noted.
 pub(super) struct NotedAgents {
     pub(super) inner: Arc<dyn AgentClient>,
     pub(super) sent: Arc<Sent>,
@@ -136,7 +137,7 @@ mod tests {
         sent.failed(before, &refused());
         assert_eq!(sent.close().unwrap(), "failed to connect to http://a: refused");
         assert_eq!(sent.begin(), None, "and nothing is any more");
-        // On its way, or dropped on it.
+        // It is on its way, or was dropped there.
         let sent = Sent::new(false);
         sent.begin().unwrap();
         assert_eq!(sent.close(), None);

@@ -10,12 +10,12 @@ use crate::clock::{Clock, sleep_until};
 use crate::run::{EngineId, Millis, RunStatus, Timestamp, Trouble, TroubleCode};
 use crate::store::{Ending, Failed, MAX_PAGE, StoreError};
 
-/// How long a run must go on after a failure that came of what it did, until that is taken for over:
-/// longer than its next try at the same thing takes as a rule.
+/// How long a run must go on after a failure before the trouble is taken to be over, if what the run did
+/// caused the failure: longer than its next try at the same thing usually takes.
 const WELL_AFTER: Millis = Millis::from_secs(60);
 
-/// Parts of the ends of abandoned runs that one look makes: some seconds of work for a store. What is
-/// left goes on with the next look.
+/// How many parts of the ends of abandoned runs one look does: a few seconds of work for a store. The
+/// next look does the rest.
 const PARTS: u32 = 50;
 
 /// What ended a driver, as it is kept; its causes in one line.
@@ -31,8 +31,8 @@ fn failed(error: DriveError) -> Failed {
     Failed { code, message: format!("{:#}", anyhow::Error::new(error)) }
 }
 
-/// Keeps why the driver failed, and gives the lease back, so that nobody takes the run up before it has
-/// rested. Whether that went well.
+/// Keeps why the driver failed, and gives the lease back such that nobody takes the run up before it has
+/// rested. Returns whether that worked.
 pub(super) async fn set_aside(committer: &Committer, engine: &EngineId, error: DriveError) -> bool {
     let failed = failed(error);
     let (run, epoch) = (committer.lease.run(), committer.lease.epoch());
@@ -58,7 +58,7 @@ pub(super) async fn set_aside(committer: &Committer, engine: &EngineId, error: D
     }
 }
 
-/// Goes on with the ends of abandoned runs: mostly whoever asked for one has done all of it.
+/// Goes on with the ends of abandoned runs. Usually the request to abandon one has done all of it.
 pub(super) async fn end_abandoned(world: &World) -> Result<(), StoreError> {
     let mut parts = 0;
     for trouble in world.store.troubles(None, MAX_PAGE).await? {
@@ -82,18 +82,18 @@ pub(super) async fn end_abandoned(world: &World) -> Result<(), StoreError> {
 /// Whether a run that is driven was in trouble before, and still may be.
 pub(super) struct Health {
     trouble: Option<TroubleCode>,
-    /// When it can be taken for well.
+    /// When it can be taken to be well.
     well_at: Timestamp,
 }
 
 impl Health {
-    /// How the run of this committer is, which is taken up now.
+    /// The health of the committer's run, which is taken up now.
     pub(super) async fn of(committer: &Committer, now: Timestamp) -> Result<Self, StoreError> {
         let runs = [committer.lease.run()];
         let store = committer.store.as_ref();
         let known = committer.until_answered(|| store.troubles_of(&runs)).await?.pop();
         let well_at = match known.as_ref().map(|trouble| trouble.code) {
-            // It could be read.
+            // The run could be read just now.
             Some(TroubleCode::Damaged) | None => now,
             Some(
                 TroubleCode::TooLarge
@@ -125,7 +125,7 @@ impl Health {
         Ok(())
     }
 
-    /// Returns when the run may be taken for well; never where it is.
+    /// Returns once the run may be taken to be well; never if it is not in trouble.
     pub(super) async fn may_be_well(&self, clock: &dyn Clock) {
         match self.trouble {
             Some(_) => sleep_until(clock, self.well_at).await,

@@ -131,7 +131,7 @@ impl<'a> Player<'a> {
                     let place = place(agent, &self.stage_name(key), name, key, 0);
                     report.differs(Difference { place, what: "late result", recorded, now });
                 }
-                // Only one that ended late is looked at again.
+                // Only an attempt whose action ended late is looked at again.
                 before = journal.late.is_some().then(|| journal.clone());
                 batch.extend(self.prepare(journal, record, &attempts, report));
             }

@@ -69,7 +69,7 @@ impl Attempt {
     pub(super) async fn play(self, host: &PluginHost) -> Made {
         let answers = self.journal.answers.len();
         let mut made = Made { activations: 0, found: Found::Same };
-        // What it took over was there from its beginning.
+        // The answers that it took over were there from its beginning.
         let first = self.journal.taken.map_or(0, |taken| taken.answers as usize);
         for answered in first..=answers {
             let end = host.activate(self.activation(answered)).await.end;
@@ -109,7 +109,7 @@ impl Attempt {
     /// The call that the attempt made then, if it made one.
     fn call(&self, number: usize) -> Option<Recorded> {
         let Journal { answers, pending, late, late_of, .. } = &self.journal;
-        // One that had an answer already is among the answers.
+        // A call that already had an answer is among the answers.
         let late = late.as_ref().filter(|_| late_of.is_none());
         if let Some(answered) = answers.get(number).or(late) {
             let Answered { name, arguments_hash, .. } = answered;
@@ -190,7 +190,7 @@ impl Attempt {
     }
 }
 
-/// What an attempt was to take over from the one before, and what it took, where these differ.
+/// What an attempt should have taken over from the one before, and what it took, if these differ.
 pub(super) fn wrongly_taken(before: Option<&Journal>, journal: &Journal) -> Option<[String; 2]> {
     let taken = journal.taken?;
     let count = usize::try_from(taken.answers).ok()?;
@@ -254,8 +254,8 @@ fn in_words(call: &Call) -> String {
     format!("{name} with arguments of sum {}: {arguments}", short(&hash))
 }
 
-/// Whether an attempt failed as it did then. A message is kept shortened and without control characters, and
-/// what an agent refused was once told as an action that failed.
+/// Whether an attempt failed in the same way as then. Messages are kept shortened and without control
+/// characters, and a refusal by an agent was once recorded as an action that failed.
 fn is_same(then: &Failure, reason: FailureReason, message: &str) -> bool {
     let refused = then.reason == FailureReason::ActionFailed && reason == FailureReason::Refused;
     (then.reason == reason || refused) && then.message == Failure::kept(message.to_owned())
@@ -304,7 +304,7 @@ mod tests {
         let cases = [
             (failed(StepFailed, "a\u{fffd}\nb"), StepFailed, "a\r\nb", true),
             (failed(StepFailed, &format!("{}…", "x".repeat(4_096))), StepFailed, &long, true),
-            // Earlier versions had no reason of its own for it.
+            // Earlier versions had no separate reason for it.
             (failed(ActionFailed, "no"), Refused, "no", true),
             (failed(Refused, "no"), ActionFailed, "no", false),
             (failed(ActionFailed, "no"), ActionFailed, "yes", false),

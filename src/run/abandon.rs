@@ -1,4 +1,4 @@
-//! The end of a run that a person gave up, whose machine is not asked.
+//! The end of a run that a person gave up: its state machine is not asked.
 
 use super::document::{Progress, ReasonCode, StatusReason};
 use super::history::{Happened, RunEvent};
@@ -14,8 +14,8 @@ impl Abandoned {
         StatusReason { code: ReasonCode::Abandoned, message }
     }
 
-    /// Enters FINISHING with the progress of the run, where it can be read. The event is number `seq` of
-    /// the history; there is none for a run that was FINISHING already.
+    /// Enters FINISHING with the progress of the run, if it can be read. The event is number `seq` of
+    /// the history; there is none for a run that was already FINISHING.
     pub fn begin(
         &self,
         run: RunId,

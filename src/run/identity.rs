@@ -9,12 +9,12 @@ use super::time::Millis;
 use crate::mutants::mutant;
 use crate::playbook::Identity;
 
-/// How old an answer about the node may be when the first action of a stage is sent: short enough that
-/// nobody gives an address to another node meanwhile, and long enough that agents which start with their
-/// stage are not asked twice.
+/// How old an answer about the node may be when an agent's first action in a stage is sent: short enough
+/// that nobody gives the address to another node meanwhile, and long enough that agents which start at
+/// once are not asked twice.
 pub(super) const FRESH: Millis = Millis::from_secs(10);
 
-/// Characters of a foreign identifier that are quoted: as many as an agent's own may have.
+/// How many characters of another node's identifier are quoted: as many as an agent's own may have.
 const MAX_QUOTED_CHARS: usize = 256;
 
 /// Who has to answer at an address.

@@ -1,13 +1,12 @@
-//! What is noticed of a call in flight: that its agent does not answer, or that its action waits in the
-//! agent's queue. It is for people alone: nothing is decided by it, and no plugin sees it.
+//! What is noticed about a call in flight: that its agent does not answer, or that its action waits in
+//! the agent's queue. It is only for people: nothing is decided by it, and no plugin sees it.
 
 use serde::{Deserialize, Serialize};
 
 use super::ids::AgentId;
 use super::time::Timestamp;
 
-/// Agents without an answer that a run names: its explanation names no more, and every commit writes
-/// them.
+/// How many silent agents a run names: its explanation names no more, and every commit writes them.
 pub(super) const MAX_SILENT_NAMED: usize = 4;
 
 /// What is noticed of a call in flight. A call of which nothing is noticed goes on as it should.

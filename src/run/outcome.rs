@@ -1,4 +1,4 @@
-//! What became of agents over all stages of a run, and what of it was passed over.
+//! What became of agents over all stages of a run, and which failures were passed over.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::agent_record::{AgentRecord, FailureReason, PastStage};
 use super::ids::AgentId;
 use super::status::AgentState;
 
-/// Agents that are named where those are counted that have left: more of them nobody reads.
+/// How many agents that have left are named beside their number: nobody reads more.
 pub const MAX_NAMED: usize = 5;
 
 /// Failures of steps that the playbook passes over (`on_error: continue`).
@@ -79,8 +79,8 @@ impl std::fmt::Display for Gone {
 }
 
 impl AgentRecord {
-    /// The worst that became of the agent in any stage: FAILED counts for more than not to have come to
-    /// its end, that for more than DONE, and DONE for more than SKIPPED.
+    /// The worst that became of the agent in any stage: FAILED is worse than not having come to an end,
+    /// that is worse than DONE, and DONE goes before SKIPPED.
     pub fn outcome(&self) -> AgentState {
         let left_so = |reason| reason == Some(FailureReason::LeftCluster);
         let failed_before = |past: &PastStage| {
@@ -115,8 +115,8 @@ impl AgentRecord {
 }
 
 impl FailureReason {
-    /// Whether the playbook or a plugin is at fault, as far as the reason tells: tried again with the same
-    /// version it comes again.
+    /// Whether the playbook or a plugin is at fault, as far as the reason shows: with the same version the
+    /// failure would come again.
     pub const fn is_of_version(self) -> bool {
         match self {
             Self::PluginTrapped

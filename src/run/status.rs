@@ -155,8 +155,7 @@ impl AgentState {
         Self::Removed,
     ];
 
-    /// Every state, in the order in which people want to read how many agents are in it: what is settled
-    /// comes first.
+    /// Every state, in the order in which people want to read the counts: settled states come first.
     pub const SETTLED_FIRST: [Self; 7] = [
         Self::Done,
         Self::Failed,
@@ -170,10 +169,10 @@ impl AgentState {
     /// The states that may follow this one: the transition table.
     pub const fn next(self) -> &'static [Self] {
         match self {
-            // Whether the stage selects it can't be known.
+            // It can't be known whether the stage selects it.
             Self::Added => &[Self::Pending, Self::Failed, Self::Skipped, Self::Removed],
             Self::Pending => &[Self::Running, Self::Skipped, Self::Removed],
-            // That it is not selected may be known only now.
+            // It may be known only now that it is not selected.
             Self::Running => &[Self::Done, Self::Failed, Self::Skipped, Self::Removed],
             Self::Done | Self::Skipped => &[Self::Removed],
             Self::Failed => &[Self::Pending, Self::Removed],

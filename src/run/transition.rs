@@ -33,8 +33,8 @@ pub enum Input {
     },
     /// The members of the cluster, as they are now.
     Members(Vec<Member>),
-    /// The same where the run goes over agents of another one again and has not begun: those of them that
-    /// are members, and the others.
+    /// The same for a run that goes over agents of another run again and has not begun: which of them are
+    /// still members, and which are not.
     MembersOfRetry {
         /// The members.
         members: Vec<Member>,
@@ -68,14 +68,14 @@ pub enum Input {
         /// Number of the call.
         call: u32,
     },
-    /// Something was noticed of a call in flight. It is for people: what comes of the call does not depend
-    /// on it.
+    /// Something was noticed about a call in flight. It is for people: what becomes of the call does not
+    /// depend on it.
     Noticed {
         /// The attempt.
         key: AttemptKey,
         /// Number of the call; none for [`Effect::Check`].
         call: Option<u32>,
-        /// What; none: the call goes on as it should.
+        /// What was noticed; none if the call goes on as it should.
         notice: Option<Notice>,
     },
     /// A pending call has its answer.
@@ -125,7 +125,7 @@ pub struct Member {
     pub datastore: Datastore,
     /// When it was asked, whether or not it answered; none: just now.
     pub asked_at: Option<Timestamp>,
-    /// Whether what answers at the address has to be the agent.
+    /// Whether what answers at the address must be the agent.
     pub identity: Identity,
     /// Why there is no answer where it would be the same each time; none where it answered, or where
     /// nothing did.
@@ -153,7 +153,7 @@ pub struct Look {
     pub at: Timestamp,
     /// What came of it.
     pub looked: Looked,
-    /// Whether the Cluster object wants the agent compared, as it is now; none where that is not known.
+    /// Whether the Cluster object, as it is now, wants the agent compared; none if that is not known.
     pub identity: Option<Identity>,
 }
 
@@ -319,7 +319,7 @@ pub enum Effect {
         /// What was noticed of it before, by an engine that crashed or lost the run.
         noticed: Option<Notice>,
     },
-    /// Look once at an agent's node before its next step, and answer with [`Input::Looked`]. One that
+    /// Look once at an agent's node before its next step, and answer with [`Input::Looked`]. An agent that
     /// does not answer is not asked again.
     Look {
         /// The last attempt of the step that comes next; its number is 0 when there was none.
@@ -378,7 +378,7 @@ impl Perform {
         Wanted::for_identity(&self.identity)
     }
 
-    /// What the agent said about its node, unless it was another that did.
+    /// What the agent said about its node, unless another node said it.
     ///
     /// # Errors
     /// [`CallError::Unreachable`] with what answered.
@@ -413,11 +413,11 @@ pub struct Perform {
     pub accepted: bool,
     /// Whether an action may only be looked at: one that the agent does not know is lost then.
     pub look_only: bool,
-    /// What was noticed of the call before.
+    /// What was noticed about the call before.
     pub noticed: Option<Notice>,
-    /// Whether what answers at the address has to be the agent, which an answer that says another
-    /// `node_id` is not.
+    /// Whether what answers at the address must be the agent, which an answer with another `node_id` is
+    /// not.
     pub identity: Identity,
-    /// Whether it has to be compared before anything is sent.
+    /// Whether it must be compared before anything is sent.
     pub unidentified: bool,
 }

@@ -31,7 +31,7 @@ pub const MAX_COMMIT_BYTES: usize = 4 * 1024 * 1024;
 /// The most documents in one page of any read, whatever is asked for.
 pub const MAX_PAGE: u32 = 1_000;
 
-/// The most documents that [`Store::put_all`] keeps at once: a person's files, in one transaction.
+/// The most documents that [`Store::put_all`] keeps at once: the files of one person, in one transaction.
 pub const MAX_PUT: usize = 100;
 
 /// The most runs that [`Locked::Waits`] counts: whoever waits behind a hundred others does not need
@@ -61,15 +61,15 @@ pub struct Lease {
 ///   it was removed; it is as if it were not there. Time is the store's own.
 /// - An engine *holds* a run while it has an unexpired lease on it and the run is unfinished (has no
 ///   `finish_ts`).
-/// - At most one run *holds the lock* of a cluster: from the answer that gave it to the run's
-///   `finish_ts`, also while no engine holds the run, or it is in trouble. Nothing else ends it.
+/// - At most one run *holds the lock* of a cluster: from the answer that gave it until the run's
+///   `finish_ts`, even while no engine holds the run, or while it is in trouble. Nothing else ends it.
 /// - A run is *queued* while its status is PENDING, unless its playbook allows others beside it
 ///   ([`Snapshot::locks_cluster`](crate::run::Snapshot::locks_cluster)). One that waits for approval is
 ///   not queued yet; once approved, it has its place by its creation, as all others.
 /// - Pages are full as long as there is more, and never larger than [`MAX_PAGE`].
-/// - A document that is there and can't be read is a [`Damage`](super::Damage) of its own: a list has it
-///   in its place among those that can be read, and one that asks for it alone, or for all to be whole,
-///   fails with [`StoreError::Damaged`]. Nothing else fails because of it.
+/// - A document that is there but can't be read is a [`Damage`](super::Damage). A list has the damage at the
+///   document's place among those that can be read. A call that asks for this document alone, or for all of
+///   them to be readable, fails with [`StoreError::Damaged`]. Nothing else fails because of it.
 /// - Nothing but what is documented here shows of how a back end keeps things.
 ///
 /// # Errors
@@ -130,16 +130,15 @@ pub trait Store: Send + Sync + 'static {
     /// Removes a cluster. Whether it was there.
     ///
     /// # Errors
-    /// [`StoreError::ClusterInUse`] while an unfinished run is of it, whether it goes on there or waits
-    /// for that. The check and the removal are one transaction, also against
-    /// [`create_run`](Self::create_run).
+    /// [`StoreError::ClusterInUse`] while a run of the cluster is unfinished, whether it has begun or still
+    /// waits. The check and the removal are one transaction, also against [`create_run`](Self::create_run).
     async fn delete_cluster(&self, name: &str) -> Result<bool>;
 
-    /// Keeps several playbooks and clusters, all of them or none; what became of each, in their order.
-    /// Of two clusters of one name the later one counts.
+    /// Keeps several playbooks and clusters, all of them or none, and returns what became of each, in the
+    /// same order. If two clusters have the same name, the later one counts.
     ///
     /// # Errors
-    /// As of [`put_playbook`](Self::put_playbook), for the first of them that can't be kept;
+    /// As for [`put_playbook`](Self::put_playbook), for the first one that can't be kept;
     /// [`StoreError::TooLarge`] past [`MAX_PUT`].
     async fn put_all(&self, objects: &[Object]) -> Result<Vec<Put>>;
 
@@ -187,14 +186,14 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::TooLarge`] when the events are too many for one transaction.
     async fn create_run(&self, new: &NewRun) -> Result<Created>;
 
-    /// The unexpired run that an earlier request with this idempotency key had created, whatever became
-    /// of its playbook and cluster.
+    /// The unexpired run that an earlier request with this idempotency key created, whatever became of its
+    /// playbook and cluster.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when that was another request.
+    /// [`StoreError::Conflict`] when that was a different request.
     async fn run_of_request(&self, key: &str, request: &Digest) -> Result<Option<Run>>;
 
-    /// A run, or what is known of it where its documents can't be read.
+    /// A run, or what is known of it if its documents can't be read.
     async fn read_run(&self, id: RunId) -> Result<Option<KeptRun>>;
 
     /// A run.
@@ -203,8 +202,8 @@ pub trait Store: Send + Sync + 'static {
         found.transpose().map_err(|damaged| damaged.damage.into())
     }
 
-    /// Runs that fit `filter`, newest first, after `page.after` (a run's identifier). A status counts as
-    /// it is kept beside the documents.
+    /// Runs that fit `filter`, newest first, after `page.after` (a run's identifier). What counts is the
+    /// status that is kept beside the documents.
     async fn read_runs(&self, filter: &RunFilter, page: &Page) -> Result<Vec<KeptRun>>;
 
     /// The same, if all of them can be read.
@@ -225,9 +224,9 @@ pub trait Store: Send + Sync + 'static {
     /// longer held is left alone.
     async fn release(&self, run: RunId, epoch: u64) -> Result<()>;
 
-    /// Sets a run aside that `engine` can't go on with: keeps why, beside the run, and gives its lease
-    /// back. Nobody may claim the run before it has [rested](Trouble::rest). What is kept is returned: of
-    /// several failures of one kind in a row, since when and how many.
+    /// Sets aside a run that `engine` can't go on with: keeps the reason beside the run, and gives its lease
+    /// back. Nobody may claim the run before it has [rested](Trouble::rest). Returns what is kept: for
+    /// several failures of one kind in a row, this says since when and how many.
     ///
     /// # Errors
     /// [`StoreError::Fenced`] as in [`commit`](Self::commit).
@@ -239,32 +238,32 @@ pub trait Store: Send + Sync + 'static {
         failure: &Failed,
     ) -> Result<Trouble>;
 
-    /// Forgets the trouble of a run that goes well again.
+    /// Forgets the trouble of a run that is well again.
     ///
     /// # Errors
     /// [`StoreError::Fenced`] as in [`commit`](Self::commit).
     async fn recover(&self, run: RunId, epoch: u64) -> Result<()>;
 
     /// The troubles of unfinished runs, and of those that are being abandoned, oldest run first, after
-    /// `after`. One that can't be read is passed over.
+    /// `after`. A trouble that can't be read is skipped.
     async fn troubles(&self, after: Option<RunId>, limit: u32) -> Result<Vec<Trouble>>;
 
-    /// The troubles of these runs (at most [`MAX_PAGE`]), oldest run first, those of finished runs too.
+    /// The troubles of these runs (at most [`MAX_PAGE`]), including finished ones, oldest run first.
     async fn troubles_of(&self, runs: &[RunId]) -> Result<Vec<Trouble>>;
 
-    /// Ends the rest of all runs that are set aside, and returns how many that were: whoever asks may be
-    /// able to go on with them.
+    /// Ends the rest period of all runs that are set aside, and returns how many there were: the engine that
+    /// calls this may be able to go on with them.
     async fn rouse(&self) -> Result<u64>;
 
-    /// Gives up an unfinished run without asking its machine and without reading its documents: whoever
-    /// has its lease is fenced, and nobody claims it any more. It is FINISHING then, until
-    /// [`end_abandoned`](Self::end_abandoned) ends it. Documents that can't be read stay as they are.
-    /// Repeating it changes nothing.
+    /// Gives up an unfinished run without asking its state machine and without reading its documents: the
+    /// engine that has its lease is fenced, and nobody can claim it any more. The run is FINISHING from then
+    /// on, until [`end_abandoned`](Self::end_abandoned) ends it. Documents that can't be read stay as they
+    /// are. Repeating it changes nothing.
     async fn abandon(&self, run: RunId, request: &Abandon) -> Result<Abandonment>;
 
-    /// Goes on with the end of an abandoned run: one bounded part of it. All its records get their
-    /// `finish_ts`, and the run gets its own last, as FAILED, and not before the lease has run out under
-    /// which an engine may still send something for it.
+    /// Does one bounded part of ending an abandoned run. All its records get their `finish_ts`. The run gets
+    /// its own last, as FAILED, but not before the lease under which an engine may still send something for
+    /// it has run out.
     async fn end_abandoned(&self, run: RunId) -> Result<Ending>;
 
     /// Gives the lock of the run's cluster to the run, if no other unfinished run holds it and no older
@@ -376,8 +375,8 @@ pub trait Store: Send + Sync + 'static {
     /// A command.
     async fn command(&self, id: CommandId) -> Result<Option<Command>>;
 
-    /// Commands without an outcome, of the runs that `engine` holds, in order of (`at`, `id`). One that
-    /// can't be read is passed over.
+    /// Commands without an outcome, of the runs that `engine` holds, in order of (`at`, `id`). A command
+    /// that can't be read is skipped.
     async fn waiting_commands(&self, engine: &EngineId, limit: u32) -> Result<Vec<Command>>;
 
     /// Removes at most `limit` expired documents (and at most [`MAX_PAGE`]) and returns how many;

@@ -1,4 +1,4 @@
-//! Documents that are there and can't be read.
+//! Documents that are there but can't be read.
 
 use std::sync::Arc;
 
@@ -6,24 +6,24 @@ use super::contract::Result;
 use super::error::StoreError;
 use crate::run::{Run, RunId, RunStatus, Snapshot, Timestamp};
 
-/// Characters of what is said of one damaged document: what a decoder says quotes what it found, which
-/// may be of any length.
+/// How many characters are said about one damaged document: a decoder quotes what it found, which may
+/// be of any length.
 pub const MAX_WHY: usize = 300;
 
-/// A document that is there and can't be read. Another try does not mend it.
+/// A document that is there but can't be read. Trying again does not help.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} in the store is damaged: {why}")]
 pub struct Damage {
-    /// Which, for people: its kind, and its key where that is known.
+    /// Which document, for people: its kind, and its key if that is known.
     pub what: String,
-    /// Its key, as a list goes on after it; empty where it could not be told.
+    /// Its key, after which a list can go on; empty if it is not known.
     pub key: String,
     /// What is wrong with it, at most [`MAX_WHY`] characters.
     pub why: String,
 }
 
 impl Damage {
-    /// The damage of a document of this kind.
+    /// A damaged document of this kind.
     pub(super) fn new(kind: &str, key: String, why: &impl std::fmt::Display) -> Self {
         let what = match key.as_str() {
             "" => kind.to_owned(),
@@ -34,13 +34,13 @@ impl Damage {
     }
 }
 
-/// What was found of a list: each document, or what is wrong with it, in order.
+/// What a list found: each document, or what is wrong with it, in order.
 pub type Found<T> = Vec<std::result::Result<T, Damage>>;
 
-/// A run whose documents can't be read, with what is known of it beside them.
+/// A run whose documents can't be read, with what is known of it without them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DamagedRun {
-    /// What is known all the same.
+    /// What is known of it all the same.
     pub glance: Glance,
     /// What is wrong.
     pub damage: Damage,
@@ -57,14 +57,14 @@ pub struct Glance {
     pub status: Option<RunStatus>,
     /// When it finished.
     pub finish_ts: Option<Timestamp>,
-    /// What it was started with, where that can be read.
+    /// What it was started with, if that can be read.
     pub snapshot: Option<Arc<Snapshot>>,
 }
 
-/// A run as it was kept, or what is known of it where it can't be read.
+/// A run as it was kept, or what is known of it if it can't be read.
 pub type KeptRun = std::result::Result<Run, Box<DamagedRun>>;
 
-/// All of what was found, if all of it can be read.
+/// Everything that was found, if all of it can be read.
 pub(super) fn whole<T>(found: Found<T>) -> Result<Vec<T>> {
     found.into_iter().map(|one| one.map_err(StoreError::from)).collect()
 }

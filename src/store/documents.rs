@@ -116,31 +116,31 @@ pub struct Abandon {
     pub actor: Option<String>,
     /// Why, as they said.
     pub why: String,
-    /// Whether a run is given up that is in no trouble.
+    /// Whether to give the run up even if it is in no trouble.
     pub force: bool,
 }
 
-/// What became of the wish to abandon a run.
+/// What became of a request to abandon a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Abandonment {
-    /// It is given up, by this or by an earlier call.
+    /// The run is given up, by this call or an earlier one.
     Begun(Trouble),
-    /// It is in no trouble, and was to be given up only if it is. Nothing was done.
+    /// The run is in no trouble, and was to be given up only if it is. Nothing was done.
     NotTroubled,
-    /// It had finished by itself.
+    /// The run had already finished by itself.
     Finished,
     /// There is no such run.
     Unknown,
 }
 
-/// How far the end of an abandoned run is.
+/// How far the ending of an abandoned run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// There is more to do.
     Going,
-    /// All is done but the run itself, which must not end before this moment.
+    /// Everything is done except for the run itself, which must not end before this moment.
     Waits(Timestamp),
-    /// It has ended, or it is no abandoned run.
+    /// The run has ended, or it was not abandoned.
     Ended,
 }
 

@@ -53,7 +53,7 @@ pub enum StoreError {
         /// The digest.
         digest: Digest,
     },
-    /// The cluster of a run that is to be created is not in the store.
+    /// The cluster of the run to create is not in the store.
     #[error("cluster {cluster:?} is not in the store")]
     MissingCluster {
         /// The cluster.
@@ -96,7 +96,7 @@ pub enum StoreError {
     /// A document in the store can't be read.
     #[error(transparent)]
     Damaged(#[from] Damage),
-    /// The store itself can't be read, or a document is none that it can hold.
+    /// The store itself can't be read or written, or can't hold such a document.
     #[error("failed to read or write {what} in the store")]
     Corrupt {
         /// Which.
@@ -116,7 +116,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// The key of a request is that of another one, which made `run`.
+    /// The key of the request belongs to another request, which made `run`.
     pub(super) fn of_another_request(run: RunId) -> Self {
         Self::Conflict { what: format!("the request that made run {run}") }
     }

@@ -85,7 +85,7 @@ fn identifiers(key: &mut String, text: &str) {
     key.push(NONE);
 }
 
-/// The version with this key; none when the text is no key of a version.
+/// The version with this key; none if the text is not the key of a version.
 pub(super) fn version_of_key(key: &str) -> Option<Version> {
     let (core, rest) = (key.get(..60)?, key.get(60..)?);
     let number = |from: usize| core.get(from..from + 20)?.parse().ok();

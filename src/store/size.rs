@@ -73,7 +73,7 @@ pub(super) fn check_new_run(new: &NewRun) -> Result<()> {
     size.check()
 }
 
-/// Bytes of the texts of what is to be kept at once; refuses more documents than that may be.
+/// How many bytes the texts to be kept at once have; refuses too many documents.
 pub(super) fn check_put(objects: &[Object]) -> Result<usize> {
     let found = objects.len();
     if found > MAX_PUT {

@@ -1,4 +1,4 @@
-//! What all back ends do with a run in trouble in the same way.
+//! What all back ends do alike with a run in trouble.
 
 use super::documents::{Abandon, Failed};
 use super::options::Moment;
@@ -32,8 +32,8 @@ pub(super) fn rests_until(trouble: &Trouble, at: &Moment) -> Timestamp {
     at.now.plus(trouble.rest())
 }
 
-/// What is kept of a run that is given up. `lease_until` is the end of the lease that an engine has on it,
-/// and `finishing_at` what some of its records may have as their `finish_ts` already.
+/// What is kept of a run that is given up. `lease_until` is the end of the lease that an engine has on it.
+/// `finishing_at` is the `finish_ts` that some of its records may already have.
 pub(super) fn abandoned(
     before: Option<Trouble>,
     (run, cluster): (RunId, Option<String>),

@@ -52,7 +52,7 @@ async fn an_agent_that_is_down_for_a_while_is_waited_for_and_takes_part() {
     engine.stop().await;
 }
 
-/// Also where a guard makes the expression hold for nobody who does not answer.
+/// Also if a guard makes the expression false for every agent that does not answer.
 #[tokio::test(start_paused = true)]
 async fn an_agent_that_stays_down_takes_part_as_unreachable() {
     for (select, failed, status) in [

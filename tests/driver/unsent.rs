@@ -1,4 +1,4 @@
-//! Agents that can't be reached: what was never sent to them is out nowhere.
+//! Agents that can't be reached: an action that was never sent to them can't be running.
 
 use replibook::agent::{Fault, KnownId};
 use replibook::run::{
@@ -7,7 +7,7 @@ use replibook::run::{
 
 use super::scene::{Scene, address};
 
-/// Lets no connection to the one agent through for so long.
+/// Lets no connection to the one agent through for this long.
 async fn away(seconds: u64) -> Scene {
     let scene = Scene::new(1).await;
     scene.agents.set_unreachable_until(&address(0), scene.now().plus(Millis::from_secs(seconds)));

@@ -1,4 +1,4 @@
-//! A strategy's question to a person is a gate: what opens it, and what does not.
+//! A strategy asks a person for approval: what answers the question, and what does not.
 
 use replibook::run::{
     AgentState, Effect, Input, MassAbsence, MembershipChange, Next, ReasonCode, RunStatus, Verb,
@@ -21,7 +21,7 @@ fn at_the_gate(setup: Setup) -> World {
 }
 
 impl World {
-    /// So many of the members are absent at once; 0: they are back.
+    /// This many of the members are absent at once; 0: they are back.
     fn absent(&mut self, absent: u32, known: u32) {
         let mass_absence = (absent > 0).then_some(MassAbsence { absent, known });
         self.apply(Input::Membership(MembershipChange { mass_absence, ..Default::default() }));

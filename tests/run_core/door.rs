@@ -17,12 +17,12 @@ use crate::world::World;
 
 const ID: Uuid = Uuid::from_u128(7);
 
-/// As a call about a node ends that is answered so.
+/// How a call about a node ends when this is the answer.
 pub(crate) fn node_said(body: &[u8]) -> Result<NodeInfo, CallError> {
     read_node(body).map_err(|error| CallError::Malformed(error.to_string()))
 }
 
-/// As an action ends about which this is the answer.
+/// How an action ends when this is the answer about it.
 pub(crate) fn action_said(body: &[u8]) -> Result<Value, CallError> {
     match read_action(body, ID) {
         Ok(ActionStatus { phase: ActionPhase::Done, payload, unread: None, .. }) => Ok(payload),
@@ -32,7 +32,7 @@ pub(crate) fn action_said(body: &[u8]) -> Result<Value, CallError> {
     }
 }
 
-/// Whether the driver keeps as much of one agent in its record.
+/// Whether the driver keeps this much of one agent in its record.
 pub(crate) fn fits(node: &NodeInfo) -> bool {
     let attributes = Value::Object(node.attributes.clone()).to_string().len();
     attributes + node.raw.to_string().len() <= 8 * 1024

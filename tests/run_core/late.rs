@@ -1,4 +1,4 @@
-//! Actions that end after their attempt was over, and what the next attempt makes of that.
+//! Actions that end after their attempt was over, and what the next attempt does with them.
 
 use replibook::run::{AgentState, Answer, CallError, Happened, Journal, RunStatus, Verb};
 use serde_json::json;
@@ -28,7 +28,7 @@ fn retry(world: &mut World, again: bool) {
     world.until_calls();
 }
 
-/// Which attempts took over which.
+/// Which attempt took over which other one.
 fn taken(world: &World) -> Vec<(u32, Option<u32>)> {
     let started = world.events().filter_map(|event| match &event.what {
         Happened::StepStarted { attempt, takes, .. } => Some((*attempt, *takes)),

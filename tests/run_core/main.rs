@@ -87,7 +87,7 @@ proptest! {
         prop_assert_eq!(written(&choices), written(&choices));
     }
 
-    /// What is noticed of calls in flight is for people: the run goes the same way without it.
+    /// What is noticed about calls in flight is for people: the run goes the same way without it.
     #[test]
     fn what_is_noticed_changes_nothing(setup in setups(), choices in choices()) {
         let (with, without) = noticing::changes_nothing(&setup, &choices);

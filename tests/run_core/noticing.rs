@@ -1,4 +1,5 @@
-//! What is noticed of calls in flight: it is kept while they are, and changes nothing else.
+//! What is noticed about calls in flight: it is kept while they are in flight, and changes nothing
+//! else.
 
 use std::collections::BTreeSet;
 
@@ -46,7 +47,7 @@ impl World {
         format!("{progress:?}\n{records:?}\n{journals:?}\n{events:?}")
     }
 
-    /// What was noticed stands only while something is waited for, and is counted.
+    /// A notice is kept only while something is waited for, and is counted.
     pub(crate) fn check_notices(&self) {
         let progress = self.progress();
         let over = progress.status.is_settled();
@@ -76,8 +77,8 @@ fn some_notice(nth: usize) -> Option<Notice> {
     }
 }
 
-/// Plays the same choices with something noticed now and then, and without: what is kept else has to be
-/// the same.
+/// Plays the same choices twice, with notices now and then and without any: everything else that is
+/// kept must be the same.
 pub(crate) fn changes_nothing(setup: &Setup, choices: &[Choice]) -> (String, String) {
     let kept = |notices: bool| {
         let mut world = World::new(setup.clone());

@@ -56,7 +56,7 @@ pub(crate) struct World {
     pub(crate) role: String,
     /// How often they were.
     pub(crate) looked: u32,
-    /// The members of the stages to come, where they are not just so many.
+    /// The members of the stages to come, if a test sets more than their number.
     stages: Vec<Vec<Member>>,
     /// Members from now on.
     pub(crate) members: usize,

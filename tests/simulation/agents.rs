@@ -255,7 +255,8 @@ impl Agents {
         self.answered(agent, address, answer).await
     }
 
-    /// What an agent says of its queue: some have no such route, or answer something else, or nothing.
+    /// What an agent says about its queue: some have no such route, or answer something else, or
+    /// nothing.
     fn queue(&self, address: &str, agent: usize) -> Option<Result<Vec<QueuedAction>, AgentError>> {
         let address = address.to_owned();
         let message = "no queue".to_owned();

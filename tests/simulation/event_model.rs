@@ -183,7 +183,7 @@ impl RunModel {
         Ok(())
     }
 
-    /// Whom a stage selects by what nodes say does not depend on who answered.
+    /// Which agents a stage selects by what nodes say must not depend on which of them answered.
     fn is_selected(
         &self,
         agent: &AgentId,
@@ -191,7 +191,7 @@ impl RunModel {
         to: AgentState,
         why: Option<&str>,
     ) -> Check {
-        // Those who are taken in belong to the stage that begins.
+        // Agents that are taken in belong to the stage that begins.
         let index = usize::from(self.progress.stage.index);
         let selects = self.plan.stages[index].selects;
         let Some((selects, role)) = selects.zip(self.roles.get(agent)) else { return Ok(()) };

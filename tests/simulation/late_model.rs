@@ -1,4 +1,4 @@
-//! Actions that ended after the time of their attempt, and what the next attempt makes of them.
+//! Actions that ended after the time of their attempt, and what the next attempt does with them.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,5 @@
-//! What is told of calls in flight: only while they are, no sooner than it is worth a word, and not often.
+//! What people are told about calls in flight: only while they are in flight, no sooner than it is worth a
+//! word, and not often.
 
 use std::collections::BTreeMap;
 

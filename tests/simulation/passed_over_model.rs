@@ -26,7 +26,7 @@ impl PassedOverModel {
         }
     }
 
-    /// The run counts what its records do, and those what happened.
+    /// The run counts the same as its records, and the records count what happened.
     pub(crate) fn fits(
         &self,
         progress: &Progress,

@@ -48,7 +48,7 @@ pub(crate) struct Fed {
     pub(crate) told: Option<MassAbsence>,
     /// A run over agents of another one takes no others than these.
     pub(crate) only: Option<HashSet<AgentId>>,
-    /// Who has to answer for the stage to know whom it selects.
+    /// Which agents have to answer so that the stage knows whom it selects.
     pub(crate) selection: Selection,
 }
 

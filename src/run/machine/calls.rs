@@ -77,7 +77,7 @@ impl Machine {
     fn keep_attributes(&mut self, seq: AgentSeq) {
         let attributes = Machine::record(self, seq).map(|record| record.attributes.clone());
         if let Some(attempt) = self.attempts.get_mut(&seq) {
-            // What goes on from another attempt sees what that one saw.
+            // An attempt that goes on from another one sees what that one saw.
             attempt.journal.attributes = attempt.journal.attributes.take().or(attributes);
         }
     }
@@ -320,8 +320,8 @@ impl Machine {
         Some(Journal { pending, ..journal })
     }
 
-    /// Keeps in a journal what its step saw of the agent, which may change before another attempt goes on
-    /// from there.
+    /// Keeps in a journal what its step saw of the agent, since that may change before another attempt
+    /// goes on from there.
     pub(super) fn keep_what_it_saw(&self, seq: AgentSeq, journal: &mut Journal) {
         if let Some(record) = Machine::record(self, seq) {
             journal.attributes.get_or_insert_with(|| record.attributes.clone());
@@ -441,7 +441,7 @@ pub(super) fn pending_action(journal: &Journal) -> Option<Outstanding> {
     Some(Outstanding { key: journal.key, call: call_number(journal), since: pending.at })
 }
 
-/// The action in a journal of which the agent did not say, in a way that can be read, how it ended.
+/// The action in a journal whose end is not known, since the agent gave no readable answer about it.
 pub(super) fn unreachable_action(journal: &Journal) -> Option<Outstanding> {
     let (call, answered, _) = left_open(journal)?;
     Some(Outstanding { key: journal.key, call, since: answered.at })
@@ -481,7 +481,7 @@ pub(super) fn journal_bytes(journal: &Journal) -> usize {
 pub(super) fn size_of_answered(answered: &Answered) -> usize {
     match &answered.answer {
         Answer::RunAction(Ok(value)) => json_bytes(value),
-        // The attributes stand in the whole answer too, and are written twice.
+        // The attributes are also in the whole answer, so they are written twice.
         Answer::Info(Ok(node)) => {
             json_bytes(&node.raw) + node.attributes.values().map(json_bytes).sum::<usize>()
         }

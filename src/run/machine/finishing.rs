@@ -151,8 +151,8 @@ impl Machine {
         (RunStatus::Done, StatusReason { code, message })
     }
 
-    /// The last word of several stages counts each agent once, by the worst that became of it: one that
-    /// failed in the first stage takes no part in the last one.
+    /// Over several stages, each agent counts once, by the worst that became of it: one that failed in
+    /// the first stage takes no part in the last one.
     fn how_all_stages_ended(&self) -> String {
         let stages = self.run.snapshot.playbook.stages.len();
         if stages <= 1 {

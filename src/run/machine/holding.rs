@@ -46,8 +46,8 @@ impl Machine {
         }
     }
 
-    /// Puts failed agents back to be started again: one, or all. With `again` they do all of the step that
-    /// failed again, also what ended well late.
+    /// Puts failed agents back to be started again: one, or all. With `again` they do all of the failed
+    /// step again, even actions that ended well but late.
     pub(super) fn retry(&mut self, agent: Option<AgentSeq>, again: bool, changes: &mut Changes) {
         // A strategy that saw all agents end has to be asked again.
         if self.run.progress.stage.next == Some(PlannedNext::Complete) {
@@ -86,7 +86,7 @@ impl Machine {
     }
 
     /// Puts a failed agent back to be started again. It goes on with the step that failed, in a new
-    /// attempt: what it did before is not done again, nor is an action that ended well late.
+    /// attempt: what it did before is not done again, nor is an action that ended well but late.
     fn put_back(&mut self, seq: AgentSeq, again: bool, changes: &mut Changes) {
         let weight = Self::record(self, seq).map_or(0, record_bytes);
         self.heaviest = self.heaviest.max(weight);

@@ -1,8 +1,8 @@
 //! Whether what answers at an agent's address is that agent, before anything is sent there.
 //!
-//! All are compared when a stage begins. What was found then counts for the first step of those that start
-//! within a few seconds; the others are looked at again, and so is who has moved. One that does not answer
-//! that look goes on to its step, which looks again and sends nothing before it knows.
+//! All agents are compared when a stage begins. For those that start within a few seconds, this counts for
+//! their first step. The others are looked at again, and so are those that have moved. An agent that does
+//! not answer this look goes on to its step, which looks again and sends nothing until it knows.
 
 use serde_json::Value;
 
@@ -28,12 +28,13 @@ impl AgentRecord {
         expected.map_or(Ok(()), |expected| expected.check(&self.address, node, store))
     }
 
-    /// Whether the agent has to be compared before anything is sent to its address: it never was there.
+    /// Whether the agent must be compared before anything is sent to its address, since it never was at
+    /// this address.
     pub(super) fn is_unidentified(&self) -> bool {
         self.identity.is_checked() && self.identified_at.is_none()
     }
 
-    /// The same, or it was before the agent was started and too long ago.
+    /// The same, or it was compared too long ago, before the agent was started.
     fn is_identity_due(&self, now: Timestamp) -> bool {
         let is_old = |at: Timestamp| {
             let is_before = self.started_at.is_some_and(|started| at < started);
@@ -64,7 +65,7 @@ impl Machine {
         true
     }
 
-    /// Looks no more at an agent that is over.
+    /// Stops looking at an agent that is done with the stage.
     pub(super) fn stop_looking(&mut self, seq: AgentSeq, changes: &mut Changes) {
         if self.looking.remove(&seq)
             && let Some(record) = Machine::record(self, seq)
@@ -73,7 +74,7 @@ impl Machine {
         }
     }
 
-    /// Looks at an agent again that has moved meanwhile.
+    /// Looks again at an agent that has moved meanwhile.
     pub(super) fn look_elsewhere(&mut self, seq: AgentSeq, changes: &mut Changes) {
         if self.looking.contains(&seq) {
             self.stop_looking(seq, changes);
@@ -81,7 +82,7 @@ impl Machine {
         }
     }
 
-    /// Takes notice of what an agent says before its next step, which begins then.
+    /// Takes in what an agent says before its next step, which then begins.
     pub(super) fn looked(&mut self, look: Look, changes: &mut Changes) {
         let Look { key, address, at, looked, identity } = look;
         let seq = key.agent;
@@ -102,7 +103,7 @@ impl Machine {
         }
     }
 
-    /// Whether the step is to begin although the agent did not answer; an error says why it may not begin.
+    /// Whether the step begins although the agent did not answer; an error says why it may not begin.
     fn take_look(
         &mut self,
         seq: AgentSeq,
@@ -116,7 +117,7 @@ impl Machine {
                 return Err(Why::permanent(FailureReason::Unreachable, message));
             }
             Looked::Silent(_) => {
-                // What was seen before is too old: the step looks again before it sends anything.
+                // What was seen earlier is too old: the step looks again before it sends anything.
                 if let Some(record) = self.record_mut(seq) {
                     record.identified_at = None;
                 }
@@ -152,7 +153,7 @@ impl Machine {
         }
     }
 
-    /// Whether the stage selects an agent that a person put back, and of which that was not known.
+    /// Decides whether the stage selects an agent that a person put back, if this was not known before.
     fn decide_late(&mut self, seq: AgentSeq, changes: &mut Changes) -> Result<(), Why> {
         let Some(record) = Machine::record(self, seq).filter(|record| record.undecided) else {
             return Ok(());
@@ -195,7 +196,7 @@ impl Machine {
         self.fail_in_step(seq, Why::permanent(FailureReason::WrongNode, message), changes);
     }
 
-    /// Fails an agent in its step, whatever that says about errors.
+    /// Fails an agent in its step, whatever the step says about errors.
     pub(super) fn fail_in_step(&mut self, seq: AgentSeq, why: Why, changes: &mut Changes) {
         self.attempt_failed(seq, why, changes);
         if let Some(record) = self.record_mut(seq) {
@@ -212,7 +213,7 @@ impl Machine {
         let Why { reason, message, retryable: _ } = why;
         if let Some(record) = self.record_mut(seq) {
             record.error = Some(Failure { reason, message, step, at: changes.now });
-            // It is compared anew when a person has it tried again.
+            // It is compared anew if a person retries it.
             record.identified_at = None;
         }
         if self.run.progress.status == RunStatus::Cancelling {

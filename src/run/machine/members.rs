@@ -42,7 +42,7 @@ pub(super) enum Standing {
     Fails {
         reason: FailureReason,
         message: String,
-        /// Whether it is not known if the stage selects it.
+        /// Whether it is unknown if the stage selects it.
         undecided: bool,
     },
 }
@@ -87,7 +87,7 @@ impl Machine {
         }
     }
 
-    /// Says who keeps the stage from beginning.
+    /// Says which agents keep the stage from beginning.
     pub(super) fn members_unanswered(&mut self, unanswered: Unanswered, changes: &mut Changes) {
         if self.loading && self.is_entering() {
             self.run.progress.stage.unanswered = Some(unanswered);
@@ -172,7 +172,7 @@ impl Machine {
         if !may_enter || !self.joining.is_empty() {
             return;
         }
-        // Those that a run was to go over again may all have left before it began.
+        // The agents that a run should go over again may all have left before it began.
         let goes_over_nobody = self.run.snapshot.retry_of.is_some() && self.records().is_empty();
         if members.is_empty() && !goes_over_nobody {
             let cluster = &self.run.snapshot.cluster;
@@ -260,7 +260,7 @@ impl Machine {
     }
 
     fn begin_stage(&mut self, changes: &mut Changes) {
-        // Who failed in a stage before is left out of this one.
+        // An agent that failed in an earlier stage is left out of this one.
         let failed = self.run.progress.count(AgentState::Failed);
         let selected = self.run.progress.count(AgentState::Pending) + failed;
         let progress = &mut self.run.progress;

@@ -402,12 +402,12 @@ impl Machine {
             return;
         }
         let from = std::mem::replace(&mut record.address, to.clone());
-        // Who is there has to be seen first.
+        // It must be seen first which node is there.
         record.identified_at = None;
         let agent = record.agent.clone();
         changes.records.insert(seq);
         changes.event(self, Happened::Moved { agent, from, to: to.clone() });
-        // It was of another address.
+        // The old look was at another address.
         self.drop_notice(seq, changes);
         if let Some(action) = self.settling.remove(&seq) {
             changes.effects.push(Effect::Abandon(action.key));

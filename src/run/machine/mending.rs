@@ -1,4 +1,4 @@
-//! What stores of earlier versions do not say, made good when a run is taken up.
+//! Adds what stores of earlier versions do not say, when a run is taken up.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ impl Machine {
         };
         let anybody = self.records().iter().any(took_part);
         let progress = &mut self.run.progress;
-        // Stores of the first version know the failures of the stage alone.
+        // Stores of the first version only know the failures of the stage.
         progress.failures = progress.failures.max(progress.stage.failures);
         // Later ones do not know how many were selected in all stages.
         if progress.selected == 0 && anybody {

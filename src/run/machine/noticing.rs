@@ -1,4 +1,4 @@
-//! What is noticed of calls in flight, kept for people: it changes nothing else.
+//! What is noticed about calls in flight. It is kept for people and changes nothing else.
 
 use super::calls::call_number;
 use super::changes::Changes;
@@ -15,15 +15,15 @@ use crate::run::{
 const MAX_UNHEARD_BYTES: usize = 300;
 
 impl Attempt {
-    /// Whether a call of it waits for its answer: also while it is activated anew.
+    /// Whether a call of the attempt waits for its answer, even while the attempt is activated anew.
     pub(super) fn waits_for_answer(&self) -> bool {
         self.journal.pending.is_some() && self.doing != Doing::Held
     }
 }
 
 impl Machine {
-    /// Keeps what was noticed of a call; none: it goes on as it should. What is told of a call that has
-    /// ended comes too late and changes nothing.
+    /// Keeps what was noticed about a call; none if it goes on as it should. A notice about a call that
+    /// has ended comes too late and changes nothing.
     pub(super) fn noticed(
         &mut self,
         key: AttemptKey,
@@ -36,21 +36,21 @@ impl Machine {
         }
     }
 
-    /// Takes notice that a call has its answer, before anything is made of it.
+    /// Notes that a call has its answer, before anything is made of the answer.
     pub(super) fn heard(&mut self, key: AttemptKey, call: Option<u32>, changes: &mut Changes) {
         if self.is_waited_for(key, call) {
             self.drop_notice(key.agent, changes);
         }
     }
 
-    /// Drops what was noticed of a call that has ended.
+    /// Drops what was noticed about a call that has ended.
     pub(super) fn drop_notice(&mut self, seq: AgentSeq, changes: &mut Changes) {
         if !mutant!(NoticeKept) {
             self.set_notice(seq, None, changes);
         }
     }
 
-    /// Whether that call is in flight; none is the question before an attempt.
+    /// Whether this call is in flight; none means the question before an attempt.
     fn is_waited_for(&self, key: AttemptKey, call: Option<u32>) -> bool {
         if self.run.progress.status.is_settled() {
             return false;
@@ -65,7 +65,7 @@ impl Machine {
         in_attempt || call.is_some_and(is_settling)
     }
 
-    /// Drops what was noticed of calls that were given up by what just changed.
+    /// Drops what was noticed about calls that the latest changes gave up.
     pub(super) fn drop_notices(&mut self, changes: &mut Changes) {
         let is_over = |seq: &AgentSeq| {
             let waits = self.attempts.get(seq).is_some_and(|attempt| {
@@ -80,7 +80,7 @@ impl Machine {
         }
     }
 
-    /// Sets what is noticed of an agent's call, with the count that goes with it.
+    /// Sets what is noticed about an agent's call, and the count that goes with it.
     pub(super) fn set_notice(
         &mut self,
         seq: AgentSeq,

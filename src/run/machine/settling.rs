@@ -47,7 +47,7 @@ impl Machine {
             return;
         };
         changes.journals.push(attempt.journal.clone());
-        // Whether its action may still run is told by what is out, since that changes.
+        // Whether its action may still be running is shown by what is out, since that changes.
         let message = format!("the step did not end within {length}");
         let why = Why::retryable(FailureReason::TimedOut, message);
         self.end_with_action_out(seq, outstanding, Some(attempt.journal), why, changes);
@@ -107,8 +107,8 @@ impl Machine {
         self.alarms.set(seq, until);
     }
 
-    /// Looks at an action until it is final, and sends nothing. `journal` is that of its attempt, where
-    /// that has just ended.
+    /// Looks at an action until it is final, and sends nothing. `journal` is that of its attempt, if it has
+    /// just ended.
     pub(super) fn look_at(
         &mut self,
         seq: AgentSeq,
@@ -222,7 +222,7 @@ impl Machine {
         let mut result = false;
         if let Some(journal) = closed {
             let bytes = journal.with_late().map_or(0, |answers| answers_bytes(&answers));
-            // More than that no attempt may go on with.
+            // No attempt may go on with more than that.
             result = well && bytes <= MAX_JOURNAL_BYTES;
             if result {
                 self.over.insert(seq, journal.clone());
@@ -234,8 +234,8 @@ impl Machine {
         changes.records.insert(seq);
     }
 
-    /// The journal with which the attempt begins that the agent's record names, where it goes on from the
-    /// one before, whose action ended well late.
+    /// The journal with which the agent's present attempt begins, if it goes on from the one before, whose
+    /// action ended well but late.
     pub(super) fn taken_over(&self, seq: AgentSeq, now: Timestamp) -> Option<Journal> {
         let record = Machine::record(self, seq)?;
         let key = record.present_attempt();
@@ -288,7 +288,7 @@ impl Machine {
             self.leave(seq, changes);
             return;
         }
-        // A result that is there is not waited for.
+        // If the result is there, no wait is needed.
         if begun && !(again && self.takes_late(seq)) {
             self.after_failure(seq, again, changes);
         }
@@ -310,7 +310,7 @@ impl Machine {
             (Some(error), FailureReason::TimedOut) => {
                 let again =
                     "; its action did not end in that time again, and nothing more was sent";
-                // A person may have it tried many times.
+                // A person may retry it many times.
                 if !error.message.ends_with(again) {
                     error.message.push_str(again);
                 }
@@ -365,8 +365,8 @@ impl Machine {
     }
 }
 
-/// The journal of an attempt that is over, with how the action of one of its calls ended; nothing where it
-/// has no such call.
+/// The journal of an attempt that is over, with how the action of one of its calls ended; none if it has no
+/// such call.
 fn with_late_end(
     mut journal: Journal,
     call: u32,

@@ -1,5 +1,5 @@
-//! What the selection of a stage says of a member, also of one that did not answer, or in whose place
-//! another node did.
+//! What the selection of a stage says about a member, even if it did not answer, or if another node
+//! answered in its place.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -61,12 +61,12 @@ impl Member {
 }
 
 impl Machine {
-    /// What the selection of the stage says of a member. Where that did not answer, what it said of its
-    /// attributes in a stage before counts still, which `record` has; what another node says in its
-    /// place never does.
+    /// What the selection of the stage says about a member. If it did not answer, what it said of its
+    /// attributes in an earlier stage still counts, and `record` has that. What another node says in
+    /// its place never counts.
     ///
     /// # Errors
-    /// An expression that has no value for a member that answered, for people.
+    /// An expression has no value for a member that answered; the text is for people.
     pub(super) fn standing(
         &self,
         member: &mut Member,
@@ -93,8 +93,8 @@ impl Machine {
         Ok(Standing::Fails { reason, message, undecided: known.is_none() })
     }
 
-    /// The failure of a member that takes part as one that has failed, which counts, and whether it is
-    /// not known if the stage selects it.
+    /// The failure of a member that takes part as FAILED, which counts, and whether it is unknown if
+    /// the stage selects it.
     pub(super) fn failure_of(
         &mut self,
         standing: Standing,
@@ -113,14 +113,14 @@ impl Machine {
     }
 }
 
-/// What an agent said of its attributes when it answered last.
+/// What an agent said of its attributes when it last answered.
 fn reported(known: &Map<String, Value>, declared: &Map<String, Value>) -> Map<String, Value> {
     let said = known.iter().filter(|(name, _)| !declared.contains_key(*name));
     said.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 impl Snapshot {
-    /// Whether a stage selects a member; none where that depends on what its node did not say.
+    /// Whether a stage selects a member; none if that depends on what its node did not say.
     fn selects(&self, stage: u16, member: &Member) -> Result<Option<bool>, String> {
         let stage = self.playbook.stages.get(usize::from(stage));
         let Some(select) = stage.and_then(|stage| stage.select.as_ref()) else {
@@ -147,7 +147,8 @@ impl Snapshot {
     }
 }
 
-/// What has to be known of members before the selection of a stage can be worked out. Cheap to clone.
+/// Says what must be known of members before the selection of a stage can be worked out. Cheap to
+/// clone.
 #[derive(Clone, Debug)]
 pub struct Selection {
     snapshot: Arc<Snapshot>,
@@ -160,7 +161,7 @@ pub struct Selection {
 }
 
 impl Machine {
-    /// The selection of the stage that begins, or goes.
+    /// The selection of the stage that begins, or is running.
     pub fn selection(&self) -> Selection {
         let needs = self.stage().and_then(|stage| stage.select.as_ref());
         let (nothing, silent) = (Map::new(), Datastore::default());

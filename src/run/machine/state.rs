@@ -40,8 +40,8 @@ pub struct Machine {
     pub(super) attempts: BTreeMap<AgentSeq, Attempt>,
     /// Actions that are looked at although their attempt is over.
     pub(super) settling: BTreeMap<AgentSeq, Outstanding>,
-    /// Journals of attempts that are over, whose action is out or ended well late: one for each agent at
-    /// most. The next attempt may go on from there.
+    /// Journals of attempts that are over, and whose action is out or ended well but late: at most one
+    /// for each agent. The next attempt may go on from there.
     pub(super) over: BTreeMap<AgentSeq, Journal>,
     /// When something is due for an agent: its time is over, or it is tried again.
     pub(super) alarms: Alarms,

@@ -77,7 +77,7 @@ fn act(situation: Situation, verb: Verb) -> Result<Act, &'static str> {
             Verb::Approve | Verb::Reject => Err("it does not wait for approval"),
         },
         RunStatus::Paused => match verb {
-            // What happened beneath the question does not answer it: its reason stays the question.
+            // What happened meanwhile does not answer the question: the question stays the reason.
             Verb::Resume if for_approval && !mutant!(ResumePassesGate) => Err(ANSWER_FIRST),
             Verb::Resume => Ok(Act::Resume),
             Verb::Approve if for_approval => Ok(Act::Resume),

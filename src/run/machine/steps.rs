@@ -64,13 +64,13 @@ impl Machine {
         }
     }
 
-    /// Starts the next step of a running agent, or ends the agent when there is none. Where that is due,
-    /// the agent is looked at first.
+    /// Starts the next step of a running agent, or ends the agent if there is none. If it is due, the
+    /// agent is looked at first.
     pub(super) fn begin_step(&mut self, seq: AgentSeq, changes: &mut Changes) {
         self.begin(seq, true, changes);
     }
 
-    /// The same of an agent that did not answer that look.
+    /// The same for an agent that did not answer that look.
     pub(super) fn begin_step_unseen(&mut self, seq: AgentSeq, changes: &mut Changes) {
         self.begin(seq, false, changes);
     }
@@ -115,7 +115,7 @@ impl Machine {
     fn consider_step(&mut self, seq: AgentSeq, step: &Step, changes: &mut Changes) {
         let Some(record) = Machine::record(self, seq) else { return };
         if self.takes_late(seq) {
-            // It was wanted when it began.
+            // `when` held when the step began.
             self.begin_attempt(seq, step, changes);
             return;
         }
@@ -277,7 +277,7 @@ impl Machine {
         }
     }
 
-    /// Passes over that the present step failed: it is counted, and the next step follows.
+    /// Passes over the failure of the present step: it is counted, and the next step follows.
     fn pass_over(&mut self, seq: AgentSeq, changes: &mut Changes) {
         if !mutant!(PassedOverNotCounted)
             && let Some(record) = self.record_mut(seq)

@@ -105,8 +105,8 @@ impl Sorted {
 /// identifier has another address, and when another one has the same address: unless the agent is
 /// known under that address already; then the others are left out. The order of nodes plays no part.
 ///
-/// An answer may have a node for each of 100,000 agents and comes every few seconds: of a node that can be
-/// used only the address is copied, since an address has many spellings.
+/// An answer may have a node for each of 100,000 agents and comes every few seconds: only the address of a
+/// usable node is copied, since an address has many spellings.
 pub(super) fn sort<'a>(
     nodes: Vec<PlatformNode>,
     address_of: impl Fn(&AgentId) -> Option<&'a str>,

@@ -126,7 +126,7 @@ fn trying(
     }
 }
 
-/// The agents that give no good answer, some by name; none where all do.
+/// The agents that give no good answer, a few of them by name; none if all answer.
 pub(super) fn not_answering(run: &Run, known: &[AgentRecord], now: Timestamp) -> Option<String> {
     let all = run.progress.silent.agents;
     let of = |record: &AgentRecord| match &record.notice {

@@ -200,7 +200,7 @@ impl Telling<'_> {
         self.offer("end it", "cancel");
     }
 
-    /// Which agents keep the stage from beginning.
+    /// Says which agents keep the stage from beginning.
     fn say_unanswered(&mut self) {
         let Some(Unanswered { agents: all, first, until }) = &self.run.progress.stage.unanswered
         else {
@@ -311,7 +311,7 @@ impl Telling<'_> {
             (Some(counts), _) if stages > 1 => {
                 self.say(&format!("Over all {stages} stages it left {counts}"));
             }
-            // A run of an earlier version counted those of the last stage alone.
+            // Earlier versions counted only the agents of the last stage.
             (_, Some(counts)) => {
                 let stage = self.stage();
                 self.say(&format!("In {stage} it left {counts}"));

@@ -1,4 +1,4 @@
-//! What is told of a run that can't go on at all, and of those that wait behind it.
+//! What people are told about a run that can't go on at all, and about those that wait behind it.
 
 use super::explanation::{Explanation, NextCommand};
 use super::words::{quoted, since};
@@ -37,7 +37,7 @@ pub fn explain_trouble(
     Explanation { status, since: status_since, text, next, actions: Vec::new() }
 }
 
-/// Says of a run that waits for one in trouble that it may wait for long.
+/// Says that a run waits for one in trouble, and so may wait for long.
 pub fn explain_behind(explanation: &mut Explanation, trouble: &Trouble) {
     let run = trouble.run;
     let more = match trouble.abandoned {

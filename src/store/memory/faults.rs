@@ -72,7 +72,7 @@ impl Faults {
         self.plan().impossible.insert(run);
     }
 
-    /// Refuses a commit that is to be refused.
+    /// Refuses a commit if it is to be refused.
     pub(super) fn check_commit(&self, run: RunId) -> Result<()> {
         match self.plan().impossible.contains(&run) {
             true => Err(StoreError::TooLarge { found: 1, unit: "bytes", limit: 0 }),
@@ -80,7 +80,7 @@ impl Faults {
         }
     }
 
-    /// Ends all faults. What was damaged stays so.
+    /// Ends all faults. What was damaged stays damaged.
     pub fn heal(&self) {
         *self.plan() = Plan::default();
     }

@@ -113,7 +113,7 @@ impl State {
         found.map(|found| self.intact_cluster(found)).collect()
     }
 
-    /// What is applied before one that can't be is taken back.
+    /// If a later document can't be applied, those before it are taken back.
     pub(super) fn put_all(&mut self, objects: &[Object]) -> Result<Vec<Put>> {
         let before = (self.playbooks.clone(), self.clusters.clone());
         let put = objects.iter().map(|object| match object {

@@ -140,7 +140,7 @@ impl State {
         Ok(())
     }
 
-    /// What is written anew can be read again.
+    /// A document that is written anew can be read again.
     fn mend(&mut self, run: RunId, writes: &Writes) {
         if self.damaged.is_empty() {
             return;

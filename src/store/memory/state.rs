@@ -76,7 +76,7 @@ impl State {
     }
 }
 
-/// What a damaged document is said to be.
+/// What is said to be wrong with a damaged document.
 const WHY: &str = "as asked";
 
 impl State {
@@ -115,16 +115,16 @@ impl State {
 
 /// A kind of record of a run, as it is read in pages.
 pub(super) trait Paged: Clone + Finishes {
-    /// What tells the records of a run apart.
+    /// The key that tells the records of a run apart.
     type Key: Ord + Clone;
 
     /// What a record is, for people.
     const WHAT: &'static str;
 
-    /// How a damaged one is noted.
+    /// How a damaged one is recorded.
     fn place(run: RunId, key: Self::Key) -> Damaged;
 
-    /// The key as lists have it.
+    /// The key in the form that lists use.
     fn words(key: &Self::Key) -> String;
 }
 

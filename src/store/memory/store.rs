@@ -41,7 +41,7 @@ impl MemoryStore {
         &self.faults
     }
 
-    /// Damages a document that is there: from now on it can't be read, until it is written anew.
+    /// Damages a document that is there: it can't be read from now on, until it is written anew.
     pub fn damage(&self, what: Damaged) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.damaged.insert(what);

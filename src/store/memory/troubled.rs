@@ -1,4 +1,4 @@
-//! Runs that can't go on, and their end.
+//! Runs that can't go on, and how they end.
 
 use super::faults::Damaged;
 use super::runs::of_run;
@@ -113,7 +113,7 @@ impl State {
         Ending::Ended
     }
 
-    /// Gives `finish_ts` to some of the records that have none, and returns how many that were.
+    /// Gives `finish_ts` to some of the records that have none, and returns how many.
     pub(super) fn stamp_some(&mut self, run: RunId, finish_ts: Timestamp) -> u64 {
         let commands = self.commands.values_mut().filter(|command| command.run == run);
         let all = of_run(&mut self.records, run)
@@ -126,7 +126,7 @@ impl State {
         unstamped.take(MAX_COMMIT_DOCUMENTS).map(stamp).count() as u64
     }
 
-    /// Sequence of the next event of a run, by those that are there.
+    /// Sequence of the next event of a run, after those that are there.
     fn next_event(&self, run: RunId) -> u64 {
         let last = self.events.get(&run).and_then(|events| events.keys().next_back());
         last.map_or(1, |last| last + 1)
@@ -140,7 +140,7 @@ impl State {
     }
 }
 
-/// Takes the run from whoever has it; nobody may claim it before `until`.
+/// Takes the run from the engine that has it; nobody may claim it before `until`.
 fn set_free(entry: &mut RunEntry, until: Timestamp) {
     entry.engine = None;
     entry.epoch += 1;

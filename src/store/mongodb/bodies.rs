@@ -65,7 +65,7 @@ pub(super) fn progress(progress: &Progress) -> Result<Document> {
     to_fields(progress).map_err(|error| corrupt("a run", error))
 }
 
-/// A run as it was kept, or what is known of it where it can't be read.
+/// A run as it was kept, or what is known of it if it can't be read.
 pub(super) fn read_run(raw: &RawDocument) -> KeptRun {
     let snapshot = snapshot_of(raw).map(Arc::new);
     let progress = decode(raw, from_document::<Progress>);

@@ -98,7 +98,7 @@ pub(super) async fn waiting_commands(
         let found = waiting_page(base, after.as_ref(), at).await?;
         let last = found.len() < MAX_PAGE as usize;
         after = found.last().and_then(|last| Some((field(last, "at")?, field(last, "_id")?)));
-        // One that can't be read must not hold up the others.
+        // A command that can't be read must not hold up the others.
         let readable = found.iter().filter_map(|raw| decode(raw, bodies::read_command).ok());
         let found: Vec<Command> = readable.collect();
         let held = held(base, engine, &found, at).await?;

@@ -71,7 +71,7 @@ pub(super) async fn stamp_some(
         let set = doc! { "$set": { "finish_ts": date(finish_ts) } };
         let changed = collection.update_many(doc! { "_id": { "$in": found } }, set);
         stamped += changed.session(&mut *session).await?.matched_count;
-        // A limit of zero would be none.
+        // A limit of zero would mean no limit.
         if left == 0 {
             break;
         }

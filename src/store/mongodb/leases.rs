@@ -122,7 +122,7 @@ async fn take(
     engine: &EngineId,
     candidates: Vec<Bson>,
 ) -> Result<Vec<Lease>> {
-    // Also of a lease that nobody has: a run that is set aside rests until then.
+    // This also holds for a lease that nobody has: a run that is set aside rests until then.
     let free = doc! { "$lte": ["$lease.until", time.now()] };
     let token = Uuid::new_v4();
     let taken = doc! {

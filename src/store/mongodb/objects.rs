@@ -120,7 +120,7 @@ async fn keep_cluster(
         Some(Ok(known)) if known.text == new.text && known.spec == new.spec => {
             return Ok(Put::Unchanged);
         }
-        // Applying it anew is what mends one that can't be read.
+        // A playbook that can't be read is mended by applying it anew.
         Some(Ok(_) | Err(_)) => Put::Updated,
         None => Put::Created,
     };
@@ -206,7 +206,8 @@ impl Transaction for DeleteCluster<'_> {
         session: &mut ClientSession,
     ) -> std::result::Result<bool, Failure> {
         let name = self.0;
-        // Written first: whoever is about to create a run of it has to wait or to begin anew.
+        // This is written first, so that a transaction that is about to create a run of the cluster
+        // must wait or begin anew.
         let removed = base.clusters.delete_one(doc! { "_id": name }).session(&mut *session).await?;
         if removed.deleted_count == 0 {
             return Ok(false);
@@ -227,8 +228,8 @@ impl Transaction for DeleteCluster<'_> {
     }
 }
 
-/// Writes to the cluster of a run that is created, so that of its creation and the removal of the
-/// cluster at the same time one is made again, and sees what the other did.
+/// Writes to the cluster of a run that is being created. If the cluster is removed at the same
+/// time, one of the two transactions must begin again, and sees what the other did.
 ///
 /// # Errors
 /// [`StoreError::MissingCluster`].

@@ -22,8 +22,8 @@ pub(super) struct Question<'a> {
 }
 
 impl Question<'_> {
-    /// The documents that fit, as the server has them. What is asked for with `only` is what the store
-    /// itself keeps, and is read as a whole.
+    /// The matching documents, as the server has them. `only` names fields that the store itself keeps,
+    /// so each document is decoded whole, and one that can't be decoded is an error.
     pub(super) async fn documents(self, only: Document) -> Result<Vec<Document>> {
         let what = self.what;
         let read = |raw: RawDocumentBuf| {
@@ -32,7 +32,7 @@ impl Question<'_> {
         self.raw(Some(only)).await?.into_iter().map(read).collect()
     }
 
-    /// The documents that fit, in bytes: text in them need not be UTF-8.
+    /// The matching documents, as bytes: text in them need not be UTF-8.
     pub(super) async fn raw(self, only: Option<Document>) -> Result<Vec<RawDocumentBuf>> {
         let limit = page_limit(self.limit);
         // The server takes a limit of zero for none at all.
@@ -52,7 +52,7 @@ impl Question<'_> {
         .await
     }
 
-    /// The documents that fit; one that can't be read is named by its key, the values of `key` with dots
+    /// The matching documents. One that can't be read is named by its key: the values of `key` with dots
     /// between them.
     pub(super) async fn found<T>(
         self,
@@ -66,7 +66,7 @@ impl Question<'_> {
         Ok(self.raw(None).await?.into_iter().map(read).collect())
     }
 
-    /// The first document that fits; `key` is what it was asked for by.
+    /// The first matching document; `key` is what it was asked for by.
     pub(super) async fn first<T>(
         self,
         key: &str,
@@ -102,7 +102,7 @@ pub(super) async fn ids_within(
     Ok(ids)
 }
 
-/// A document as it is kept, as what it is; or why it can't be read.
+/// Reads a document from the form in which it is kept, or says why it can't be read.
 pub(super) fn decode<T>(
     raw: &RawDocument,
     read: impl Fn(Document) -> std::result::Result<T, CodecError>,
@@ -111,7 +111,8 @@ pub(super) fn decode<T>(
     read(document).map_err(|error| error.to_string())
 }
 
-/// The values at these paths, with dots between them; what is not there or no key is empty.
+/// The values at these paths, with dots between them. A value that is not there, or that is not a key,
+/// is empty.
 fn key_of(raw: &RawDocument, paths: &[&str]) -> String {
     let text = |path: &&str| match path.split_once('.') {
         Some((outer, inner)) => raw.get_document(outer).ok().map(|d| text_at(d, inner)),

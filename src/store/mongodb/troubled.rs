@@ -1,5 +1,5 @@
-//! Runs that can't go on, and their end. Their documents are read in bytes, and fields of them are set:
-//! what can't be read stays as it is.
+//! Runs that can't go on, and how they end. Their documents are read as bytes, and only single fields
+//! are set: what can't be read stays as it is.
 
 use async_trait::async_trait;
 use mongodb::ClientSession;
@@ -23,7 +23,7 @@ use crate::store::troubled;
 
 const TROUBLE: &str = "the trouble of a run";
 
-/// Until when nobody may claim an abandoned run.
+/// The moment until which nobody may claim an abandoned run.
 const NEVER: DateTime = DateTime::from_millis(Timestamp::MAX.as_millis());
 
 /// What a transaction gives.
@@ -238,7 +238,7 @@ async fn raw_run(
     runs.find_one(filter).session(session).await
 }
 
-/// The trouble of a run; one that can't be read is none, and is written anew.
+/// The trouble of a run. One that can't be read counts as none, and is written anew.
 async fn trouble(
     base: &Base,
     run: RunId,
@@ -281,7 +281,7 @@ fn lease_until(kept: &RawDocument) -> Option<Timestamp> {
     moment(lease, "until")
 }
 
-/// The lease of a run that nobody has and nobody may claim before `until`.
+/// The lease of a run that nobody has, and that nobody may claim before `until`.
 fn set_free(kept: &RawDocument, until: Bson) -> Document {
     let epoch = lease(kept).and_then(|lease| lease.get("epoch").ok().flatten());
     let epoch = epoch.and_then(|epoch| Bson::try_from(epoch).ok().as_ref().and_then(whole));
@@ -314,7 +314,7 @@ async fn write(
     Ok(())
 }
 
-/// Sequence of the next event of a run, by those that are there.
+/// Sequence of the next event of a run, after those that are there.
 async fn next_event(
     base: &Base,
     run: RunId,

@@ -6,7 +6,7 @@ use crate::store::damage::Damage;
 use crate::store::error::StoreError;
 
 /// The error for a call that SQLite refused while `doing` something. A value of another type than was
-/// written is no failure of SQLite, and does not go away.
+/// written is not a failure of SQLite, and does not go away.
 pub(super) fn failed(doing: &str, error: rusqlite::Error) -> StoreError {
     if is_damage(&error) {
         return Damage::new(doing, String::new(), &error).into();

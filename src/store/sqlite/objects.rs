@@ -114,7 +114,7 @@ pub(super) fn put_cluster(connection: &Connection, new: &Cluster) -> Result<Put>
         Ok(Some(known)) if known.text == new.text && known.spec == new.spec => {
             return Ok(Put::Unchanged);
         }
-        // Applying it anew is what mends one that can't be read.
+        // A playbook that can't be read is mended by applying it anew.
         Ok(Some(_)) | Err(StoreError::Damaged(_)) => Put::Updated,
         Ok(None) => Put::Created,
         Err(error) => return Err(error),
@@ -168,7 +168,7 @@ pub(super) fn check_cluster(connection: &Connection, name: &str) -> Result<()> {
     }
 }
 
-/// One that can't be kept fails the write, and nothing of it stays.
+/// If one of them can't be kept, the whole write fails and nothing of it stays.
 pub(super) fn put_all(connection: &Connection, objects: &[Object]) -> Result<Vec<Put>> {
     let put = objects.iter().map(|object| match object {
         Object::Playbook(playbook) => put_playbook(connection, playbook),

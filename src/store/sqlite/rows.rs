@@ -49,7 +49,7 @@ pub(super) fn key_of(row: &Row<'_>, columns: &[usize]) -> String {
     columns.iter().map(text).collect::<Vec<_>>().join(".")
 }
 
-/// All documents of a question, in its order; one that can't be read is named by its key.
+/// All documents of a query, in its order. One that can't be read is named by its key.
 pub(super) fn found<T>(
     connection: &Connection,
     what: &str,
@@ -63,7 +63,7 @@ pub(super) fn found<T>(
     })
 }
 
-/// The first document of a question.
+/// The first document of a query.
 pub(super) fn document<T>(
     connection: &Connection,
     what: &str,

@@ -87,7 +87,7 @@ fn known(connection: &Connection, new: &NewRun, at: &Moment) -> Result<Option<(R
     first(connection, RUN, sql, params![run_key(new.run.id()), cutoff], read)
 }
 
-/// All that a run is read from.
+/// All columns that a run is read from.
 const COLUMNS: &str = "body, progress, id, cluster, status, finish_ts \
                        FROM runs LEFT JOIN snapshots ON run = id";
 
@@ -145,7 +145,7 @@ pub(super) fn runs(
     all(connection, RUN, &sql, params_from_iter(values), read_run)
 }
 
-/// Reads a run, or what is known of it where one of its two documents can't be read.
+/// Reads a run, or what is known of it if one of its two documents can't be read.
 fn read_run(row: &Row<'_>) -> Result<KeptRun> {
     read_run_from(row, 0)
 }

@@ -1,5 +1,5 @@
-//! Runs that can't go on, and their end. Their documents are left alone where they can't be read: what is
-//! in columns beside them counts.
+//! Runs that can't go on, and how they end. Documents that can't be read are left alone: the columns
+//! beside them count.
 
 use rusqlite::{Connection, Row, params};
 
@@ -16,7 +16,7 @@ use crate::store::troubled;
 
 const TROUBLE: &str = "the trouble of a run";
 
-/// Until when nobody may claim an abandoned run.
+/// The moment until which nobody may claim an abandoned run.
 const NEVER: i64 = i64::MAX;
 
 pub(super) fn set_aside(
@@ -161,7 +161,7 @@ fn read(row: &Row<'_>) -> Decoded<Trouble> {
     decode(row, 0)
 }
 
-/// The trouble of a run; one that can't be read is none, and is written anew.
+/// The trouble of a run. One that can't be read counts as none, and is written anew.
 fn trouble(connection: &Connection, run: RunId) -> Result<Option<Trouble>> {
     let sql = "SELECT body FROM troubles WHERE run = ?1";
     let found = first(connection, TROUBLE, sql, params![run_key(run)], |row| Ok(read(row).ok()))?;
@@ -175,7 +175,7 @@ fn keep(connection: &Connection, trouble: &Trouble) -> Result<()> {
     change(connection, TROUBLE, sql, row).map(drop)
 }
 
-/// Takes the run from whoever has it; nobody may claim it before `until`.
+/// Takes the run from the engine that has it; nobody may claim it before `until`.
 fn set_free(connection: &Connection, run: RunId, until: i64) -> Result<()> {
     let sql = "UPDATE runs SET engine = NULL, epoch = epoch + 1, lease_until = ?2 WHERE id = ?1";
     change(connection, TROUBLE, sql, params![run_key(run), until]).map(drop)
@@ -198,7 +198,7 @@ fn write(
     Ok(())
 }
 
-/// Sequence of the next event of a run, by those that are there.
+/// Sequence of the next event of a run, after those that are there.
 fn next_event(connection: &Connection, run: RunId) -> Result<u64> {
     let sql = "SELECT coalesce(max(seq), 0) FROM events WHERE run = ?1";
     let last = first(connection, TROUBLE, sql, params![run_key(run)], |row| {

@@ -1,4 +1,4 @@
-//! Documents that somebody damaged: each is said, and nothing else fails because of it.
+//! Documents that somebody damaged: each is reported, and nothing else fails because of it.
 
 use std::fmt::Debug;
 
@@ -32,7 +32,7 @@ fn is_damaged<T: Debug>(result: Result<T>) {
     assert!(!error.retryable());
 }
 
-/// The keys of those that can't be read, which are said with what they are.
+/// The keys of the documents that can't be read; each must be named by its kind.
 fn damaged<T: Debug>(found: Found<T>, kind: &str) -> Vec<String> {
     let damaged = found.into_iter().filter_map(std::result::Result::err);
     let key = |damage: replibook::store::Damage| {

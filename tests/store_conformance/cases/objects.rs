@@ -174,7 +174,8 @@ pub(crate) async fn no_more_is_applied_together_than_may_be(on: Fixture) {
     assert_eq!(on.store.put_all(&all(MAX_PUT)).await.unwrap(), [Put::Created; MAX_PUT]);
 }
 
-/// Two people apply the same versions with other contents at once: one's are kept, all of them.
+/// Two people apply the same versions with different contents at once: all those of one person are
+/// kept.
 pub(crate) async fn of_what_is_applied_at_once_and_conflicts_one_is_kept_whole(on: Fixture) {
     for round in 0..8 {
         let names = ["a", "b", "c"].map(|name| format!("{name}-{round}"));

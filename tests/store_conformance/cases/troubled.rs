@@ -292,7 +292,7 @@ pub(crate) async fn the_end_of_an_abandoned_run_goes_in_bounded_parts_and_goes_o
     store.abandon(run, &request(false)).await.unwrap();
     let at = on.now();
     assert_eq!(store.end_abandoned(run).await.unwrap(), Ending::Going);
-    // Whoever was at it is gone; another one finds it, and goes on.
+    // The engine that was ending it is gone; another one finds it and goes on.
     on.clock.advance(Millis(7));
     let left = store.troubles(None, 9).await.unwrap();
     assert!(left.len() == 1 && left[0].abandoned.is_some());
