@@ -98,7 +98,7 @@ pub(crate) mod chosen {
         LateResultIgnored,
         /// An agent that refuses to say anything of its node is asked again, as if it did not answer.
         RefusalIsSilence,
-        /// That an agent gave a strategy no answer is not forgotten when all answer again.
+        /// That an agent gave a strategy no answer is not forgotten when nobody asks any more.
         UnheardKept,
     }
 

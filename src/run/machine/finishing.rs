@@ -190,7 +190,9 @@ impl Machine {
         self.run.progress.outcome = Some(outcome);
         self.run.progress.finishing_at = Some(changes.now);
         self.run.progress.stage.refresh.clear();
-        self.run.progress.stage.unheard = Unheard::default();
+        if !mutant!(UnheardKept) {
+            self.run.progress.stage.unheard = Unheard::default();
+        }
         self.forget_silent();
         self.run.progress.outcomes = outcomes(self.records());
         if mutant!(FinishTsOnRunFirst) {

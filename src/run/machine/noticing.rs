@@ -117,7 +117,7 @@ impl Machine {
             return;
         }
         let before = std::mem::take(&mut self.run.progress.stage.unheard);
-        let mut unheard = if mutant!(UnheardKept) { before.clone() } else { Unheard::default() };
+        let mut unheard = Unheard::default();
         let mut others = Vec::new();
         for Refreshed { agent: seq, about, silence } in answers {
             let Some(record) = Self::record(self, *seq) else { continue };
@@ -151,9 +151,6 @@ impl Machine {
 
     /// An agent has answered, whoever asked.
     pub(super) fn forget_unheard(&mut self, agent: &AgentId) {
-        if mutant!(UnheardKept) {
-            return;
-        }
         let unheard = &mut self.run.progress.stage.unheard;
         let named = unheard.some.len();
         unheard.some.retain(|other| other.agent != *agent);
@@ -164,6 +161,9 @@ impl Machine {
 
     /// Forgets those that the strategy does not want asked again: nobody finds out whether they answer.
     pub(super) fn keep_unheard(&mut self) {
+        if mutant!(UnheardKept) {
+            return;
+        }
         let mut unheard = std::mem::take(&mut self.run.progress.stage.unheard);
         let asked = &self.run.progress.stage.refresh;
         let is_asked = |agent: &UnheardAgent| {
