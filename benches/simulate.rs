@@ -36,6 +36,8 @@ mod generate;
 mod generate_cluster;
 #[path = "../tests/simulation/history.rs"]
 mod history;
+#[path = "../tests/simulation/illness.rs"]
+mod illness;
 #[path = "../tests/simulation/journal_checks.rs"]
 mod journal_checks;
 #[path = "../tests/simulation/late_model.rs"]

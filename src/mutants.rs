@@ -54,6 +54,12 @@ pub(crate) mod chosen {
         LeaseNotChecked,
         /// The store takes commits of engines that lost the run.
         FenceIgnored,
+        /// An abandoned run never gets its `finish_ts`, and so keeps the lock of its cluster.
+        AbandonKeepsLock,
+        /// The engine of a run that is abandoned may go on with it.
+        AbandonNotFenced,
+        /// A run that is set aside is not tried again.
+        SetAsideForGood,
         /// A run takes its cluster without asking for the lock.
         ClusterNotLocked,
         /// The run gets its `finish_ts` first.
@@ -104,7 +110,7 @@ pub(crate) mod chosen {
 
     impl Mutant {
         /// All of them.
-        pub const ALL: [Self; 34] = [
+        pub const ALL: [Self; 37] = [
             Self::PerformBeforeCommit,
             Self::TornCommit,
             Self::PostWithoutLook,
@@ -116,6 +122,9 @@ pub(crate) mod chosen {
             Self::PauseStartsMore,
             Self::LeaseNotChecked,
             Self::FenceIgnored,
+            Self::AbandonKeepsLock,
+            Self::AbandonNotFenced,
+            Self::SetAsideForGood,
             Self::ClusterNotLocked,
             Self::FinishTsOnRunFirst,
             Self::AnswerNotRecorded,

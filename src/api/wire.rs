@@ -345,6 +345,20 @@ pub struct TroubleView {
     pub abandoned: Option<Abandoned>,
 }
 
+impl RunView {
+    /// What keeps a run from going on that has not ended and that nobody gave up.
+    pub fn set_aside(&self) -> Option<&TroubleView> {
+        let trouble = self.trouble.as_ref().filter(|trouble| trouble.abandoned.is_none());
+        trouble.filter(|_| self.finish_ts.is_none())
+    }
+
+    /// Whether a person gave the run up that has not ended yet: it is about to, by itself.
+    pub fn is_given_up(&self) -> bool {
+        let abandoned = self.trouble.as_ref().is_some_and(|trouble| trouble.abandoned.is_some());
+        abandoned && self.finish_ts.is_none()
+    }
+}
+
 /// Asks something of a run: `POST /api/v1/runs/{id}/commands`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

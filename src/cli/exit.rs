@@ -27,7 +27,7 @@ pub enum Exit {
     Cancelled = 7,
     /// The server did not answer, or not as a server of this kind does.
     Unreachable = 8,
-    /// The run is paused.
+    /// The run is paused, or is set aside since it can't go on: a person has to do something.
     Paused = 9,
     /// The run is done, but no stage of it selected any agent.
     Nobody = 10,
@@ -49,6 +49,12 @@ impl Exit {
 
     /// The exit code that tells how far a run is; none while it goes on by itself.
     pub fn of_run(run: &RunView) -> Option<Self> {
+        if run.is_given_up() {
+            return None;
+        }
+        if run.set_aside().is_some() {
+            return Some(Self::Paused);
+        }
         match run.status {
             RunStatus::PendingApprove => Some(Self::WaitingForApproval),
             RunStatus::Paused if reason_of(run) == Some(ReasonCode::Approval) => {
@@ -92,7 +98,7 @@ impl From<Exit> for ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::sample::run_view;
+    use crate::cli::sample::{run_view, trouble};
 
     #[test]
     fn every_status_has_its_code() {
@@ -130,6 +136,21 @@ mod tests {
         assert_eq!(Exit::Nobody.allowing_nobody(true), Exit::Ok);
         assert_eq!(Exit::Nobody.allowing_nobody(false), Exit::Nobody);
         assert_eq!(Exit::SomeFailed.allowing_nobody(true), Exit::SomeFailed);
+    }
+
+    #[test]
+    fn a_run_that_is_set_aside_waits_for_a_person_until_it_is_given_up() {
+        for status in RunStatus::ALL {
+            let mut run = run_view(status);
+            run.trouble = Some(trouble(None));
+            assert_eq!(Exit::of_run(&run), Some(Exit::Paused), "{status}");
+            run.trouble = Some(trouble(Some("ann")));
+            assert_eq!(Exit::of_run(&run), None, "{status}: it is about to end");
+        }
+        let mut run = run_view(RunStatus::Failed);
+        run.trouble = Some(trouble(Some("ann")));
+        run.finish_ts = Some(run.since);
+        assert_eq!(Exit::of_run(&run), Some(Exit::RunFailed));
     }
 
     #[test]

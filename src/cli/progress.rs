@@ -46,6 +46,7 @@ pub(crate) struct Progress {
     after: Option<Timestamp>,
     waits_for: Option<String>,
     silent: Silent,
+    trouble: Option<String>,
 }
 
 impl Progress {
@@ -61,6 +62,7 @@ impl Progress {
             after: None,
             waits_for: None,
             silent: Silent::default(),
+            trouble: None,
         }
     }
 
@@ -102,6 +104,7 @@ impl Progress {
     pub(crate) fn show(&mut self, run: &RunView) {
         self.say_if_queued(run);
         self.say_if_silent(run);
+        self.say_if_troubled(run);
         let Some(bar) = &self.bar else { return };
         let (settled, all) = settled(run);
         bar.set_style(style(self.console.colour_messages, all > 0));
@@ -132,6 +135,22 @@ impl Progress {
         if let Some(text) = silent_in_words(&run.silent) {
             self.say(&clean(&text));
         }
+    }
+
+    /// Says that the run can't go on, and once it can again: neither has an event.
+    fn say_if_troubled(&mut self, run: &RunView) {
+        let trouble = run
+            .set_aside()
+            .map(|trouble| format!("{} ({})", clean(&trouble.message), trouble.code.as_str()));
+        if trouble == self.trouble {
+            return;
+        }
+        match &trouble {
+            Some(what) => self.say(&format!("the run can't go on and is set aside: {what}")),
+            None if run.is_given_up() => self.say("the run is given up, and is about to end"),
+            None => self.say("the run goes on again"),
+        }
+        self.trouble = trouble;
     }
 
     /// Removes the bar.

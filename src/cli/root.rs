@@ -49,7 +49,8 @@ pub const SERVER_VARIABLE: &str = "REPLIBOOK_SERVER";
 
 const EXIT_CODES: &str = "Exit codes: 0 ok · 1 the run failed, or a replay differs · 2 usage · 3 invalid document · \
     4 not found or conflict · 5 done, but some agents failed within the budget · 6 waiting for \
-    approval · 7 cancelled · 8 server unreachable · 9 paused · 130 watching was interrupted";
+    approval · 7 cancelled · 8 server unreachable · 9 paused, or it can't go on · \
+    10 done, but nobody was selected · 130 watching was interrupted";
 
 /// The commands.
 #[derive(Debug, Subcommand)]

@@ -3,14 +3,31 @@
 use serde_json::{Map, json};
 use uuid::Uuid;
 
-use crate::api::wire::RunView;
+use crate::api::wire::{RunView, TroubleView};
 use crate::run::{
-    AgentId, AgentRecord, AgentSeq, AgentState, PassedOver, RunId, RunStatus, Silent, Timestamp,
+    Abandoned, AgentId, AgentRecord, AgentSeq, AgentState, PassedOver, RunId, RunStatus, Silent,
+    Timestamp, TroubleCode,
 };
 
 /// A moment in November 2025.
 pub(crate) fn moment() -> Timestamp {
     Timestamp::from_millis(1_763_802_000_123)
+}
+
+/// The trouble of a run, which this person gave up.
+pub(crate) fn trouble(given_up_by: Option<&str>) -> TroubleView {
+    TroubleView {
+        code: TroubleCode::Damaged,
+        message: "a journal (7.0.0.1) is damaged".to_owned(),
+        since: Some(moment()),
+        tries: 1,
+        abandoned: given_up_by.map(|actor| Abandoned {
+            actor: Some(actor.to_owned()),
+            why: "the disk broke".to_owned(),
+            at: moment(),
+            not_before: moment(),
+        }),
+    }
 }
 
 /// A run without agents.

@@ -74,6 +74,12 @@ async fn set_aside_and_given_up(database: Option<String>, target: Target) {
     let described = said(&server, &["describe", "run", &ill]).await;
     assert!(described.contains("Trouble:    damaged since"), "{described}");
     assert!(described.contains(&format!("run abandon {ill} --reason")), "{described}");
+    let watched = replictl(&server, &["run", "watch", &ill]).await;
+    let told = String::from_utf8_lossy(&watched.stderr);
+    assert_eq!(watched.status.code(), Some(9), "{watched:?}");
+    assert!(told.contains("the run can't go on and is set aside: "), "{told}");
+    assert!(told.contains("(damaged)"), "{told}");
+    assert!(told.contains(&format!("run abandon {ill} --reason")), "{told}");
     let listed = said(&server, &["run", "list"]).await;
     assert!(listed.contains("can't go on: damaged") && listed.contains(&next), "{listed}");
     let waits = wait::until("the next run to wait for it", LIMIT, async || {

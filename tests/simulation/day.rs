@@ -35,6 +35,7 @@ pub(crate) fn one_day(agents: u32) -> Plan {
         engines: vec![EnginePlan { at: 0, troubles: Vec::new(), faults: Vec::new() }],
         outages: Vec::new(),
         commands: Vec::new(),
+        ill: None,
         patience: 1_000,
         agent_patience: 120_000,
         tells: true,

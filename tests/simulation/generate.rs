@@ -7,9 +7,9 @@ use replibook::agent::LONGEST_HELD;
 use replibook::run::Verb;
 
 use crate::plan::{
-    ActionPlan, AgentPlan, CALM, CommandPlan, End, EnginePlan, Interruption, Outage, PATIENCE,
-    Plan, Point, PostFault, RunPlan, STAGES, STEPS, Selects, Side, Size, StagePlan, StepPlan,
-    StoreFault, Trouble, Window, Work,
+    ActionPlan, AgentPlan, CALM, CommandPlan, End, EnginePlan, IllPlan, Illness, Interruption,
+    Outage, PATIENCE, Part, Plan, Point, PostFault, RunPlan, STAGES, STEPS, Selects, Side, Size,
+    StagePlan, StepPlan, StoreFault, Trouble, Window, Work,
 };
 
 /// The most agents of a history.
@@ -56,6 +56,7 @@ impl Plan {
             engines: (0..engines).map(|index| dice.engine(index, &kinds)).collect(),
             outages: if kinds.outages { dice.outages() } else { Vec::new() },
             commands: if kinds.commands { dice.commands(runs) } else { Vec::new() },
+            ill: None,
             patience: dice.one_of([1_000, 5_000, 30_000]),
             agent_patience: dice.one_of([5_000, 30_000, 45_000]),
             tells: true,
@@ -65,6 +66,8 @@ impl Plan {
         dice.cluster(&mut plan, kinds.members);
         if dice.chance(if kinds.members { 5 } else { 35 }) {
             plan.make_timeless();
+        } else if dice.chance(20) {
+            plan.ill = Some(dice.ill(&mut plan));
         }
         plan
     }
@@ -82,6 +85,30 @@ impl Dice {
 
     pub(crate) fn up_to(&mut self, most: u64) -> u64 {
         self.0.random_range(0..=most)
+    }
+
+    fn ill(&mut self, plan: &mut Plan) -> IllPlan {
+        let part = match self.up_to(3) {
+            0 => Part::Snapshot,
+            1 => Part::Progress,
+            2 => Part::Record(self.0.random_range(0..4)),
+            _ => Part::Journal,
+        };
+        let what = self.one_of([Illness::Damaged(part), Illness::Refused, Illness::None]);
+        let soon = self.one_of([5_000, LIVELY]);
+        if matches!(what, Illness::Damaged(_)) {
+            // What is damaged is noticed by an engine that reads it.
+            for engine in &mut plan.engines {
+                engine.troubles.push(self.trouble(true));
+            }
+        }
+        IllPlan {
+            at: self.up_to(soon),
+            run: self.0.random_range(0..plan.runs.len()),
+            what,
+            patience: self.up_to(40_000),
+            mended: what != Illness::None && self.chance(50),
+        }
     }
 
     fn kinds(&mut self) -> Kinds {

@@ -63,13 +63,18 @@ impl Dice {
             2 | 3 => Some(Window { from, to: u64::MAX }),
             // It is missed by one answer or two, or by some more, and returns.
             4 => Some(Window { from, to: from + self.up_to(3 * interval) }),
-            5 => Some(Window { from, to: from + 4 * interval + self.up_to(10_000) }),
+            5 | 6 => Some(Window { from, to: from + 4 * interval + self.up_to(10_000) }),
             _ => None,
         };
         agent.gone.extend(gone);
-        if gone.is_some_and(|gone| gone.to < LIVELY) && self.chance(30) {
-            let from = gone.map_or(0, |gone| gone.to) + self.up_to(15_000);
-            agent.gone.push(Window { from, to: from + self.up_to(8 * interval) });
+        if let Some(before) = gone.filter(|gone| gone.to < LIVELY)
+            && self.chance(50)
+        {
+            // It is hardly back when it is gone again, perhaps for good.
+            let stays = self.one_of([2 * interval, 15_000]);
+            let from = before.to + self.up_to(stays);
+            let to = if self.chance(40) { u64::MAX } else { from + self.up_to(8 * interval) };
+            agent.gone.push(Window { from, to });
         }
         if self.chance(15) {
             // Also while it is gone: then it returns under another address.

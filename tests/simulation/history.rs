@@ -19,6 +19,7 @@ use crate::agents::Agents;
 use crate::alarm::Alarm;
 use crate::documents;
 use crate::engines::{self, Surroundings};
+use crate::illness::Patient;
 use crate::ledger::{SharedLedger, Violation};
 use crate::outcome::Outcome;
 use crate::plan::{CALM, Plan};
@@ -62,6 +63,7 @@ struct History<'a> {
     commands: u128,
     /// How often the operator had agents of a run tried again, and in which pause last.
     retried: BTreeMap<RunId, (u32, Timestamp)>,
+    patient: Option<Patient>,
 }
 
 impl<'a> History<'a> {
@@ -90,7 +92,8 @@ impl<'a> History<'a> {
             unreachable_after: Millis(plan.agent_patience),
             tells: plan.tells,
         };
-        Self { plan, around, builtins, commands: 0, retried: BTreeMap::new() }
+        let patient = plan.ill.map(|ill| Patient::new(ill, run_id(ill.run)));
+        Self { plan, around, builtins, commands: 0, retried: BTreeMap::new(), patient }
     }
 
     async fn play(mut self) -> Told {
@@ -147,6 +150,9 @@ impl<'a> History<'a> {
             }
             if ledger.is_over() || runs.peek().is_none() && ledger.read(|l| l.all_ended()) {
                 return;
+            }
+            if let Some(patient) = &mut self.patient {
+                patient.look(at, &self.around).await;
             }
             self.operate().await;
             if at > self.plan.ends_by {

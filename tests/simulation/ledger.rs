@@ -13,7 +13,7 @@ use replibook::run::{
     AgentId, AgentRecord, PlatformNode, ReasonCode, Run, RunEvent, RunId, RunStatus, Timestamp,
     Writes,
 };
-use replibook::store::{Cluster, Lease, MemoryStore};
+use replibook::store::{Cluster, Lease, MemoryStore, Store as _};
 use uuid::Uuid;
 
 use crate::agents::Agents;
@@ -65,6 +65,8 @@ pub(crate) struct Ledger {
     pub(crate) posts: Posts,
     hearing: Hearing,
     pub(crate) holders: BTreeMap<RunId, Holder>,
+    /// The run that was made ill, so that engines may set it aside.
+    pub(crate) ill: Option<RunId>,
     violation: Option<Violation>,
     calls: u64,
     max_calls: u64,
@@ -88,6 +90,7 @@ impl SharedLedger {
             posts: Posts::default(),
             hearing: Hearing::new(all, plan.is_quiet()),
             holders: BTreeMap::new(),
+            ill: None,
             violation: None,
             calls: 0,
             max_calls: plan.ends_by / 1_000 * CALLS_A_SECOND,
@@ -169,6 +172,43 @@ impl SharedLedger {
     pub(crate) async fn finished(&self, run: RunId, store: &MemoryStore) {
         let checked = outcome::check_stamps(run, store).await;
         self.with(|| format!("run {run} is over"), |_| checked);
+    }
+
+    /// From now on this run may be set aside.
+    pub(crate) fn is_ill(&self, run: RunId) {
+        let say = || format!("run {run} is made ill");
+        self.with(say, |ledger| {
+            ledger.ill = Some(run);
+            Ok(())
+        });
+    }
+
+    /// A person did something about a run in trouble.
+    pub(crate) fn treated(&self, run: RunId, what: &str) {
+        self.with(|| format!("run {run} is {what}"), |_| Ok(()));
+    }
+
+    /// A part of the end of an abandoned run was made: it may have been the last one.
+    pub(crate) async fn may_have_ended(&self, run: RunId, store: &MemoryStore) {
+        let finish_ts = match store.read_run(run).await {
+            Ok(Some(Ok(run))) => run.progress.finish_ts,
+            Ok(Some(Err(damaged))) => damaged.glance.finish_ts,
+            Ok(None) | Err(_) => None,
+        };
+        let is_known = self.read(|ledger| ledger.runs[&run].status.is_final());
+        if finish_ts.is_none() || is_known {
+            return;
+        }
+        self.with(
+            || format!("run {run}, which was given up, has ended"),
+            |ledger| {
+                if let Some(model) = ledger.runs.get_mut(&run) {
+                    (model.status, model.abandoned) = (RunStatus::Failed, true);
+                }
+                Ok(())
+            },
+        );
+        self.finished(run, store).await;
     }
 
     /// An engine was told of records as they are stored.

@@ -25,6 +25,7 @@ mod gate;
 mod generate;
 mod generate_cluster;
 mod history;
+mod illness;
 mod journal_checks;
 mod late_model;
 mod ledger;

@@ -97,13 +97,17 @@ pub(crate) fn in_words(writes: &Writes) -> String {
 pub(crate) async fn check_stamps(run: RunId, store: &MemoryStore) -> Check {
     let rule = "finish_ts is on the run last";
     let failed = |error: replibook::store::StoreError| (rule, error.to_string());
-    let found = store.run(run).await.map_err(failed)?;
-    let finish_ts = found.and_then(|run| run.progress.finish_ts);
+    let finish_ts = match store.read_run(run).await.map_err(failed)? {
+        Some(Ok(run)) => run.progress.finish_ts,
+        Some(Err(damaged)) => damaged.glance.finish_ts,
+        None => None,
+    };
     let mut stamps: Vec<Option<Timestamp>> = vec![finish_ts];
-    let records = store.records(run, None, None, MAX_PAGE).await.map_err(failed)?;
-    stamps.extend(records.iter().map(|record| record.finish_ts));
-    let journals = store.journals(run, None, None, MAX_PAGE).await.map_err(failed)?;
-    stamps.extend(journals.iter().map(|journal| journal.finish_ts));
+    // Of what is damaged nobody can say.
+    let records = store.read_records(run, None, None, MAX_PAGE).await.map_err(failed)?;
+    stamps.extend(records.iter().flatten().map(|record| record.finish_ts));
+    let journals = store.read_journals(run, None, None, MAX_PAGE).await.map_err(failed)?;
+    stamps.extend(journals.iter().flatten().map(|journal| journal.finish_ts));
     let logs = store.logs(run, None, None, MAX_PAGE).await.map_err(failed)?;
     stamps.extend(logs.iter().map(|line| line.finish_ts));
     let mut after = 0;
@@ -114,7 +118,12 @@ pub(crate) async fn check_stamps(run: RunId, store: &MemoryStore) -> Check {
         stamps.extend(events.iter().map(|event| event.finish_ts));
     }
     let other = stamps.iter().filter(|stamp| **stamp != finish_ts || stamp.is_none()).count();
-    expect(other == 0, rule, || format!("{other} documents have another one than {finish_ts:?}"))
+    expect(other == 0, rule, || format!("{other} documents have another one than {finish_ts:?}"))?;
+    let known = store.troubles_of(&[run]).await.map_err(failed)?.pop();
+    let kept =
+        |known: &replibook::run::Trouble| known.abandoned.is_some() && known.finish_ts == finish_ts;
+    let rule = "only a run that was given up ends in trouble";
+    expect(known.as_ref().is_none_or(kept), rule, || format!("{known:?} at {finish_ts:?}"))
 }
 
 /// What has to hold once all runs have ended: no action was lost, and no answer is another's.
@@ -122,7 +131,7 @@ pub(crate) fn check_end(ledger: &Ledger, plan: &Plan) -> Check {
     for (id, post) in &ledger.posts.by_id {
         check_action(ledger, plan, *id, post)?;
     }
-    for run in ledger.runs.values() {
+    for run in ledger.runs.values().filter(|run| !run.abandoned) {
         for record in run.records.values() {
             let rule = "a run that ended has no agent in flight";
             let going = record.state == AgentState::Running;
@@ -151,6 +160,9 @@ fn only_denies(plan: &Plan, agent: &AgentId) -> bool {
 
 fn check_action(ledger: &Ledger, plan: &Plan, id: Uuid, post: &Post) -> Check {
     let run = &ledger.runs[&post.run];
+    if run.abandoned {
+        return Ok(());
+    }
     let record = &run.records[&post.key.agent];
     let journal = &run.journals[&post.key];
     let ran = post.executions > 0;

@@ -17,6 +17,8 @@ pub(crate) struct Plan {
     pub(crate) engines: Vec<EnginePlan>,
     pub(crate) outages: Vec<Outage>,
     pub(crate) commands: Vec<CommandPlan>,
+    /// A run that can't go on.
+    pub(crate) ill: Option<IllPlan>,
     /// How long a run that waits for a person does so before the operator lets it go on.
     pub(crate) patience: u64,
     /// After how long without a good answer an agent counts as unreachable.
@@ -308,6 +310,40 @@ pub(crate) struct Outage {
     pub(crate) side: Side,
 }
 
+/// What becomes of a run that has not ended by then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct IllPlan {
+    pub(crate) at: u64,
+    /// Index of the run.
+    pub(crate) run: usize,
+    pub(crate) what: Illness,
+    /// How long the operator leaves a run in trouble alone.
+    pub(crate) patience: u64,
+    /// Whether the operator mends it then, and does not give it up.
+    pub(crate) mended: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Illness {
+    /// Somebody damages a document of it, which an engine notices when it takes the run up.
+    Damaged(Part),
+    /// The store refuses all its commits.
+    Refused,
+    /// None: the operator gives it up all the same.
+    None,
+}
+
+/// Which document of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Snapshot,
+    Progress,
+    /// The agent record with this number, where there is one.
+    Record(u32),
+    /// The journal of the newest attempt of the last agent that has one.
+    Journal,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CommandPlan {
     pub(crate) at: u64,
@@ -338,6 +374,7 @@ impl Plan {
     /// Makes it one whose end does not depend on when things happen.
     pub(crate) fn make_timeless(&mut self) {
         self.timeless = true;
+        self.ill = None;
         self.commands.clear();
         self.keep_members();
         // The start of a run waits for a platform so long and no longer, also when its engine was frozen.

@@ -43,6 +43,8 @@ pub(crate) struct RunModel {
     pub(crate) events: Vec<RunEvent>,
     /// The status according to the events, and so all that follows.
     pub(crate) status: RunStatus,
+    /// Whether it was given up: what it left is as it was then.
+    pub(crate) abandoned: bool,
     pub(crate) states: BTreeMap<AgentId, AgentState>,
     /// How many of them are in flight.
     pub(crate) running: u32,
@@ -91,6 +93,7 @@ impl RunModel {
             journals: BTreeMap::new(),
             events: events.to_vec(),
             status: run.progress.status,
+            abandoned: false,
             states: BTreeMap::new(),
             running: 0,
             stage: 0,

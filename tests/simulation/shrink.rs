@@ -59,6 +59,8 @@ fn simpler(plan: &Plan) -> Vec<Plan> {
     for command in (0..plan.commands.len()).rev() {
         add(&|plan| remove(&mut plan.commands, command));
     }
+    add(&|plan| plan.ill = None);
+    add(&|plan| plan.ill.iter_mut().for_each(|ill| ill.patience = 0));
     simpler_engines(plan, &mut add);
     simpler_platform(plan, &mut add);
     simpler_runs(plan, &mut add);
@@ -74,6 +76,10 @@ fn remove<T>(list: &mut Vec<T>, at: usize) {
 
 fn remove_run(plan: &mut Plan, run: usize) {
     plan.runs.remove(run);
+    plan.ill = plan.ill.filter(|ill| ill.run != run);
+    if let Some(ill) = plan.ill.as_mut().filter(|ill| ill.run > run) {
+        ill.run -= 1;
+    }
     plan.commands.retain(|command| command.run != run);
     for command in plan.commands.iter_mut().filter(|command| command.run > run) {
         command.run -= 1;

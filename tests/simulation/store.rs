@@ -147,6 +147,29 @@ macro_rules! through {
                 self.call(Point::Lease, release).await
             }
 
+            async fn set_aside(
+                &self,
+                run: RunId,
+                epoch: u64,
+                engine: &EngineId,
+                failure: &Failed,
+            ) -> Result<Trouble> {
+                let set_aside = async {
+                    self.ledger.released(&self.gate, run, epoch);
+                    self.inner.set_aside(run, epoch, engine, failure).await
+                };
+                self.call(Point::Lease, set_aside).await
+            }
+
+            async fn end_abandoned(&self, run: RunId) -> Result<Ending> {
+                let end = async {
+                    let ending = self.inner.end_abandoned(run).await?;
+                    self.ledger.may_have_ended(run, self.inner.as_ref()).await;
+                    Ok(ending)
+                };
+                self.call(Point::Stamp, end).await
+            }
+
             $(async fn $name(&self, $($arg: $type),*) -> Result<$returned> {
                 self.call(Point::$point, self.inner.$name($($arg),*)).await
             })*
@@ -174,8 +197,6 @@ through! {
     Other run_of_request(key: &str, request: &Digest) -> Option<Run>;
     Load read_run(id: RunId) -> Option<KeptRun>;
     Other read_runs(filter: &RunFilter, page: &Page) -> Vec<KeptRun>;
-    Lease set_aside(run: RunId, epoch: u64, engine: &EngineId, failure: &Failed) -> Trouble;
-    Stamp end_abandoned(run: RunId) -> Ending;
     Other recover(run: RunId, epoch: u64) -> ();
     Other troubles(after: Option<RunId>, limit: u32) -> Vec<Trouble>;
     Load troubles_of(runs: &[RunId]) -> Vec<Trouble>;

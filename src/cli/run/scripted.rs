@@ -13,7 +13,7 @@ use crate::cli::client::Client;
 use crate::cli::feed::{FeedLimits, Update, follow};
 use crate::cli::output::{Console, Format};
 use crate::cli::progress::Progress;
-use crate::cli::sample::run_view;
+use crate::cli::sample::{run_view, trouble};
 use crate::run::{AgentState, RunStatus, Verb};
 
 const CONSOLE: Console = Console {
@@ -73,6 +73,17 @@ async fn a_paused_run_that_does_not_settle_is_left() {
     let patience = Patience { settling, ..Patience::default() };
     observe(&client, &mut run, &mut Progress::new(&CONSOLE), patience).await.unwrap();
     assert_eq!(run.counts[&AgentState::Running], 1, "it was looked at before it was left");
+}
+
+#[tokio::test]
+async fn a_run_that_can_not_go_on_is_left_with_what_was_found() {
+    let mut ill = run_view(RunStatus::Running);
+    ill.trouble = Some(trouble(None));
+    let client = serve(json!(ill)).await;
+    let mut run = run_view(RunStatus::Running);
+    let patience = Patience { troubled: Duration::from_millis(50), ..Patience::default() };
+    observe(&client, &mut run, &mut Progress::new(&CONSOLE), patience).await.unwrap();
+    assert_eq!(run.trouble, ill.trouble, "it got into trouble while it was watched");
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use crate::cli::progress::Progress;
 use crate::cli::root::SERVER_VARIABLE;
 use crate::cli::rows::size_of;
 use crate::cli::text::{Paint, clean};
-use crate::run::{AgentState, Happened, RunId, Timestamp};
+use crate::run::{AgentState, FIRST_REST, Happened, RunId, Timestamp};
 
 /// How long after an event the run is looked at: many events that come together cost one look.
 const LOOK_AFTER: Duration = Duration::from_millis(200);
@@ -30,6 +30,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// would keep a script from learning of the pause.
 pub(crate) const MAX_SETTLING: Duration = Duration::from_secs(10);
 
+/// How long a watch stays with a run that can't go on and in which nothing happens: longer than it rests
+/// before its first other try ([`FIRST_REST`]), with which a slip of the moment is over.
+pub(crate) const MAX_TROUBLED: Duration = Duration::from_millis(FIRST_REST.0 + 5_000);
+
 /// How long the last events may take when the run is known to have ended.
 const MAX_LAST_EVENTS: Duration = Duration::from_secs(2);
 
@@ -38,6 +42,8 @@ const MAX_LAST_EVENTS: Duration = Duration::from_secs(2);
 pub(crate) struct Patience {
     /// [`MAX_SETTLING`].
     pub settling: Duration,
+    /// [`MAX_TROUBLED`].
+    pub troubled: Duration,
     /// [`MAX_LAST_EVENTS`].
     pub last_events: Duration,
     /// The limits of the feed.
@@ -47,7 +53,8 @@ pub(crate) struct Patience {
 impl Default for Patience {
     fn default() -> Self {
         let feed = FeedLimits::default();
-        Self { settling: MAX_SETTLING, last_events: MAX_LAST_EVENTS, feed }
+        let (settling, troubled) = (MAX_SETTLING, MAX_TROUBLED);
+        Self { settling, troubled, last_events: MAX_LAST_EVENTS, feed }
     }
 }
 
@@ -80,7 +87,7 @@ pub(crate) async fn watch_command(
     Ok(watch(client, run, console).await?.exit.allowing_nobody(args.allow_nobody))
 }
 
-/// Follows a run with live progress, until it ends, pauses or waits for approval, or a person
+/// Follows a run with live progress, until it ends, pauses, waits for approval or can't go on, or a person
 /// presses Ctrl-C. At the end it writes the table of the agents, and says what to type next where
 /// the run waits for somebody.
 ///
@@ -109,7 +116,10 @@ pub(crate) async fn watch_after(
     };
     progress.end();
     if interrupted? {
-        say_interrupted(client, run, console);
+        // Of one that can't go on is said what it needs.
+        if view.set_aside().is_none() || !say_why(client, &view, Exit::Paused, console).await {
+            say_interrupted(client, run, console);
+        }
         return Ok(Watched { run: view, exit: Exit::Interrupted });
     }
     print_agents(client, &view, console).await?;
@@ -141,6 +151,10 @@ pub(crate) async fn observe(
             update = feed.next() => match update {
                 Some(Ok(Update::Event(event))) => {
                     progress.event(&event);
+                    if view.set_aside().is_some() {
+                        // An old one, or it goes on: how it is now is looked at anew.
+                        leave_by = None;
+                    }
                     let urgent = matches!(event.what, Happened::Status { .. });
                     let wait = if urgent { Duration::ZERO } else { LOOK_AFTER };
                     look_at = look_at.min(Instant::now() + wait);
@@ -171,7 +185,11 @@ pub(crate) async fn observe(
             }
             () = at(leave_by) => {
                 look(client, view).await?;
-                return Ok(());
+                if patience.with(view).is_some() {
+                    return Ok(());
+                }
+                // It goes on by now.
+                leave_by = None;
             }
         }
     }
@@ -184,6 +202,8 @@ impl Patience {
         let in_flight = run.counts.get(&AgentState::Running).is_some_and(|count| *count > 0);
         if run.status.is_final() {
             Some(self.last_events)
+        } else if run.set_aside().is_some() {
+            Some(self.troubled)
         } else if in_flight {
             Some(self.settling)
         } else {
@@ -248,6 +268,12 @@ fn say_how_it_is(client: &Client, run: &RunView, exit: Exit, console: &Console) 
         console.say(&format!("  {:<11} {command}", format!("{label}:")));
     };
     match exit {
+        Exit::Paused if run.set_aside().is_some() => {
+            let words = format!("run {} can't go on and is set aside", run.id);
+            console.say(&head(&words));
+            let command = again(client, &format!("run abandon {} --reason …", run.id));
+            console.say(&format!("  {:<11} {command}", "give it up:"));
+        }
         Exit::Paused => {
             console.say(&format!("{}{why}", head(&format!("run {} is paused", run.id))));
             type_next("go on", "resume");
@@ -289,7 +315,7 @@ pub(crate) fn again(client: &Client, words: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::sample::run_view;
+    use crate::cli::sample::{run_view, trouble};
     use crate::run::RunStatus;
 
     fn patience(run: &RunView) -> Option<Duration> {
@@ -306,6 +332,11 @@ mod tests {
         paused.counts.insert(AgentState::Running, 1);
         assert_eq!(patience(&paused), Some(MAX_SETTLING));
         assert_eq!(patience(&run_view(RunStatus::Done)), Some(MAX_LAST_EVENTS));
+        let mut ill = run_view(RunStatus::Running);
+        ill.trouble = Some(trouble(None));
+        assert_eq!(patience(&ill), Some(MAX_TROUBLED));
+        ill.trouble = Some(trouble(Some("ann")));
+        assert_eq!(patience(&ill), None, "it is about to end");
     }
 
     #[test]

@@ -47,6 +47,12 @@ impl MemoryStore {
         state.damaged.insert(what);
     }
 
+    /// Makes a document readable again that was damaged.
+    pub fn mend(&self, what: &Damaged) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.damaged.remove(what);
+    }
+
     fn call<T>(&self, work: impl FnOnce(&mut State, &Moment) -> Result<T>) -> Result<T> {
         self.work(false, work)
     }

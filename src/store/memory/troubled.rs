@@ -3,6 +3,7 @@
 use super::faults::Damaged;
 use super::runs::of_run;
 use super::state::{RunEntry, State};
+use crate::mutants::mutant;
 use crate::run::{EngineId, RunEvent, RunId, Timestamp, Trouble};
 use crate::store::contract::{MAX_COMMIT_DOCUMENTS, Result};
 use crate::store::documents::{Abandon, Abandonment, Ending, Failed};
@@ -24,7 +25,8 @@ impl State {
         let before = self.troubles.get(&run).cloned();
         let trouble = troubled::failed(before, (run, cluster), engine, failure, at);
         if let Some(entry) = self.runs.get_mut(&run) {
-            set_free(entry, troubled::rests_until(&trouble, at));
+            let rests = troubled::rests_until(&trouble, at);
+            set_free(entry, if mutant!(SetAsideForGood) { Timestamp::MAX } else { rests });
         }
         self.troubles.insert(run, trouble.clone());
         Ok(trouble)
@@ -79,7 +81,9 @@ impl State {
         let cluster = Some(entry.run.snapshot.cluster.clone());
         let finishing_at = entry.run.progress.finishing_at;
         let trouble = troubled::abandoned(before, (run, cluster), request, lease, finishing_at, at);
-        set_free(entry, Timestamp::MAX);
+        if !mutant!(AbandonNotFenced) {
+            set_free(entry, Timestamp::MAX);
+        }
         let from = entry.run.progress.status;
         let begun = trouble.abandoned.as_ref().and_then(|abandoned| {
             abandoned.begin(run, Some(from), Some(&mut entry.run.progress), seq)
@@ -102,6 +106,9 @@ impl State {
         }
         if at.now < abandoned.not_before {
             return Ending::Waits(abandoned.not_before);
+        }
+        if mutant!(AbandonKeepsLock) {
+            return Ending::Ended;
         }
         let seq = self.next_event(run);
         let progress = self.runs.get_mut(&run).map(|entry| &mut entry.run.progress);
