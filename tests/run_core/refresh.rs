@@ -8,7 +8,7 @@ use replibook::run::{
 };
 use serde_json::{Map, Value, json};
 
-use super::parts::Setup;
+use super::parts::{Setup, Work};
 use super::world::{Choice, World};
 
 /// What strategies saw, and what they wished.
@@ -243,6 +243,30 @@ fn as_many_answers_as_there_may_be_are_taken_over_in_parts() {
     let seen = world.records().filter(|record| record.node_status().is_some()).count();
     assert_eq!(seen, 1_000);
     assert!(world.progress().stage.refresh.is_empty());
+}
+
+#[test]
+fn what_is_known_anew_of_agents_with_large_journals_is_taken_over_in_parts() {
+    let mut world = World::new(Setup { batch: 6, ..Setup::plain(6, 6) });
+    world.work = Work::LargeAnswers;
+    world.start();
+    world.decide_to(|decision, _| decision.next = Next::WaitUntil(Timestamp::from_millis(0)));
+    world.until_in_flight(6);
+    // Each journal has an answer of a megabyte then, and a call that is out.
+    world.perform_all();
+    world.until_in_flight(6);
+    world.wake();
+    world.decide_to(|decision, machine| {
+        decision.next = Next::WaitUntil(Timestamp::from_millis(0));
+        decision.refresh = Roster::page(machine, AgentState::Running, None, 6);
+    });
+    world.wake();
+    let commits = world.written.len();
+    world.until_calls();
+    assert!(world.written.len() - commits >= 3, "a commit is bounded");
+    assert!(world.journals().all(|journal| journal.attributes.is_some()));
+    world.run_dry();
+    world.check_the_end();
 }
 
 #[test]

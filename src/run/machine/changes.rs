@@ -132,7 +132,8 @@ impl Changes {
     }
 
     /// Keeps for an attempt in flight what its step saw of the agent so far, since all activations of
-    /// an attempt have to see the same. One that is still to be activated sees what is known now.
+    /// an attempt have to see the same. One that is still to be activated sees what is known now, and its
+    /// journal says so too: it may have been written already, where a person held the attempt before.
     fn keep_attributes(
         &mut self,
         machine: &mut Machine,
@@ -142,14 +143,13 @@ impl Changes {
     ) {
         let Some(attempt) = machine.attempts.get_mut(&seq) else { return };
         let journal = &mut attempt.journal;
-        if attempt.doing == Doing::Checking {
-            // Nothing of it is written yet.
-            journal.attributes = Some(now);
-        } else if journal.attributes.is_none() {
-            journal.attributes = Some(Arc::clone(before));
-            self.journals.retain(|other| other.key != journal.key);
-            self.journals.push(journal.clone());
-        }
+        journal.attributes = match &journal.attributes {
+            _ if attempt.doing == Doing::Checking => Some(now),
+            None => Some(Arc::clone(before)),
+            Some(_) => return,
+        };
+        self.journals.retain(|other| other.key != journal.key);
+        self.journals.push(journal.clone());
     }
 
     /// Appends the lines that a plugin wrote: of an attempt when there is a journal, else of the

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::changes::Changes;
 use super::state::{IllegalInput, Machine};
-use super::steering::{CHUNK_BYTES, record_bytes};
+use super::steering::CHUNK_BYTES;
 use crate::run::{About, AgentState, AskAgain, Effect, Refreshed, RunStatus, Unheard, Wanted};
 
-/// Agents whose answers are taken over by one commit: each is a record and an event, and a commit is
-/// bounded to 1,000 documents.
+/// Agents whose answers are taken over by one commit: each is a record, an event and the journal of its
+/// attempt, and a commit is bounded to 1,000 documents.
 const TAKEN_AT_ONCE: usize = 300;
 
 /// How far asking agents afresh is. It is not kept: a machine that is loaded anew asks again, since the
@@ -95,7 +95,7 @@ impl Machine {
                 continue;
             }
             taken += 1;
-            bytes += record_bytes(record);
+            bytes += self.weight(agent);
             let is_agent = record.check_identity(&about.node, &about.datastore.store).is_ok();
             if !is_agent {
                 // What another node says in its place is nothing that the agent said.
