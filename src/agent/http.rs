@@ -13,7 +13,8 @@ use super::client::{
     ActionRequest, ActionStatus, AgentClient, AgentError, QueuedAction, Scheduled,
 };
 use super::door::bounds::{
-    ACTION_BYTES, NODE, QUEUE, REFUSAL_BYTES, SCHEDULED_BYTES, SHARDS, STORE,
+    ACTION_BYTES, NODE, PASSED_OVER_BYTES, PASSED_OVER_TIME, QUEUE, REFUSAL_BYTES, REFUSAL_TIME,
+    SCHEDULED_BYTES, SHARDS, STORE,
 };
 use super::door::{
     Bodies, Body, NoBody, Pace, cut, describe, error_message, is_not_http, read_action, read_node,
@@ -42,10 +43,6 @@ const MIN_RATE: u32 = 256;
 /// How long a large answer keeps its place while others wait for one. Nearly all arrive sooner, and with
 /// [`IDLE_TIMEOUT`] whoever waits gets a place within a minute.
 const TURN: Duration = Duration::from_secs(30);
-
-/// Bytes a second at which a request is taken to be sent at the slowest: the time for that is added to
-/// [`REQUEST_TIMEOUT`]. Only arguments of actions are large, up to 1 MiB.
-const SEND_RATE: u32 = 32 * 1024;
 
 /// How long an unused connection is kept: longer than the longest wait between two looks at an
 /// action, so that following one uses one connection.
@@ -112,8 +109,7 @@ impl HttpAgents {
         request: RequestBuilder,
         bytes: usize,
     ) -> Result<Response, AgentError> {
-        let sending = Duration::from_secs_f64(bytes as f64 / f64::from(SEND_RATE));
-        let limit = self.request_timeout + sending;
+        let limit = self.request_timeout + wire::sending_time(bytes);
         match timeout(limit, request.send()).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(transport(address, &error)),
@@ -156,11 +152,16 @@ impl HttpAgents {
         })
     }
 
+    /// Ends an answer of which the status is enough; one that does not end soon goes with its connection.
+    async fn pass_over(&self, response: Response) {
+        self.bodies.beginning(response, PASSED_OVER_BYTES, PASSED_OVER_TIME).await;
+    }
+
     /// What an answer without success means.
     async fn failure(&self, address: &str, response: Response) -> AgentError {
         let status = response.status();
         let location = response.headers().get(LOCATION).cloned();
-        let body = self.bodies.beginning(response, REFUSAL_BYTES).await;
+        let body = self.bodies.beginning(response, REFUSAL_BYTES, REFUSAL_TIME).await;
         let mut message = error_message(&body);
         if let Some(location) = location.filter(|_| status.is_redirection()) {
             let to = String::from_utf8_lossy(location.as_bytes()).into_owned();
@@ -193,8 +194,7 @@ impl AgentClient for HttpAgents {
         let post = self.client.post(url).header(CONTENT_TYPE, "application/json").body(body);
         let response = self.send(address, post, bytes).await?;
         if response.status() == StatusCode::CONFLICT {
-            // Read, so that the connection can be used again.
-            self.bodies.beginning(response, REFUSAL_BYTES).await;
+            self.pass_over(response).await;
             return Ok(Scheduled::Known);
         }
         let body = self.body(address, response, SCHEDULED_BYTES).await?;
@@ -206,7 +206,7 @@ impl AgentClient for HttpAgents {
     async fn action(&self, address: &str, id: Uuid) -> Result<Option<ActionStatus>, AgentError> {
         let response = self.get(address, &format!("action/{id}")).await?;
         if response.status() == StatusCode::NOT_FOUND {
-            self.bodies.beginning(response, REFUSAL_BYTES).await;
+            self.pass_over(response).await;
             return Ok(None);
         }
         let body = self.body(address, response, ACTION_BYTES).await?;

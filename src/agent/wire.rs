@@ -1,9 +1,28 @@
 //! The JSON that is sent to agents. What is understood of their answers is decided at the
 //! [door](super::door).
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::client::ActionRequest;
+use super::door::json_bytes;
+
+/// Bytes in a second at which a request is taken to be sent at least. Only arguments of actions are large,
+/// up to 1 MiB: a minute.
+const SEND_RATE: usize = 16 * 1024;
+
+/// How long it may take to send a body of so many bytes, whoever sends it: ourselves, what is between us and
+/// the agent, or the system, which goes on with what it took from a process that has died. The second of a
+/// small one is in every limit already.
+pub(super) fn sending_time(bytes: usize) -> Duration {
+    Duration::from_secs_f64(bytes.saturating_sub(SEND_RATE) as f64 / SEND_RATE as f64)
+}
+
+/// The same for a request to schedule.
+pub(super) fn schedule_time(request: &ActionRequest) -> Duration {
+    sending_time(json_bytes(&schedule_body(request)))
+}
 
 /// The body of a request to schedule.
 pub(super) fn schedule_body(request: &ActionRequest) -> Value {

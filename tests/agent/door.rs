@@ -306,6 +306,32 @@ async fn an_answer_that_only_drips_does_not_hold_for_ever() {
 }
 
 #[tokio::test]
+async fn an_answer_whose_status_says_all_is_not_waited_for() {
+    // A page that would take an hour, with some more at once than is read, and with less.
+    let page = |status: &str, at_once: usize| {
+        let answer = with_head(status, "", &[b'x'; 60_000]);
+        let (begins, rest) = answer.split_at(answer.len() - 60_000 + at_once);
+        let mut drips: Pieces = vec![(begins.to_vec(), Duration::from_secs(1))];
+        drips.extend(rest.iter().map(|byte| (vec![*byte], Duration::from_millis(100))));
+        drips
+    };
+    let config = AgentHttpConfig { pace: pace(1), ..AgentHttpConfig::default() };
+    let agents = HttpAgents::new(&config).unwrap();
+    for at_once in [10, 40_000] {
+        let start = std::time::Instant::now();
+        let agent = Raw::serve(page("404 Not Found", at_once)).await;
+        assert_eq!(agents.action(&agent.address, ID).await.unwrap(), None);
+        let agent = Raw::serve(page("409 Conflict", at_once)).await;
+        let known = agents.schedule(&agent.address, &request(ID, "k", json!({}))).await;
+        assert_eq!(known.unwrap(), Scheduled::Known);
+        let agent = Raw::serve(page("403 Forbidden", at_once)).await;
+        let error = agents.node(&agent.address).await.unwrap_err();
+        assert!(matches!(error, AgentError::Refused { status: 403, .. }), "{error}");
+        assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
+    }
+}
+
+#[tokio::test]
 async fn more_large_answers_than_fit_at_once_all_arrive() {
     let payload = "x".repeat(600_000);
     let agent =

@@ -10,12 +10,15 @@ use std::time::Duration;
 
 use reqwest::Response;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
+use super::bounds::REFUSAL_BYTES;
 use super::message::cut;
 
 /// Bytes of a body that are read without asking: nearly all answers are smaller.
 const SMALL_BYTES: usize = 32 * 1024;
+
+const _: () = assert!(REFUSAL_BYTES <= SMALL_BYTES, "all that may be read of a refusal is read");
 
 /// Larger bodies that are in memory at once, until they are read: with the largest of 4 MiB, 64 MiB.
 /// Later ones wait; what has already arrived of them stays in the buffers of the system.
@@ -109,12 +112,19 @@ impl Bodies {
         Ok(body)
     }
 
-    /// The beginning of a body that only explains a refusal or a failure, as much of it as arrives.
-    pub(crate) async fn beginning(&self, response: Response, limit: usize) -> Body {
+    /// The beginning of a body that only explains a refusal or a failure, as much of it as arrives within that
+    /// time. It never waits for a place.
+    pub(crate) async fn beginning(
+        &self,
+        response: Response,
+        limit: usize,
+        within: Duration,
+    ) -> Vec<u8> {
         let mut body = Body { bytes: Vec::new(), place: None };
+        let limit = limit.min(SMALL_BYTES);
         // The status says what to do, whatever happens to the rest.
-        let _ = self.read_into(&mut body, response, limit).await;
-        body
+        let _ = timeout(within, self.read_into(&mut body, response, limit)).await;
+        body.bytes
     }
 
     async fn read_into(

@@ -1,5 +1,7 @@
 //! How much an answer may hold. `docs/agents.md` has the same numbers in a table.
 
+use std::time::Duration;
+
 use crate::playbook::MAX_JSON_DEPTH;
 
 /// How much one answer, or one member of it, may hold.
@@ -74,7 +76,17 @@ pub const QUEUE: Bounds =
 pub const SCHEDULED_BYTES: usize = 256 * 1024;
 
 /// Bytes that are read of the answer to a refused or failed request; the rest is not read.
-pub const REFUSAL_BYTES: usize = 64 * 1024;
+pub const REFUSAL_BYTES: usize = 32 * 1024;
+
+/// The longest time in which they are read. A refusal is short, and its status already says what to do.
+pub const REFUSAL_TIME: Duration = Duration::from_secs(5);
+
+/// Bytes that are read of an answer whose status says all there is to know. They are read only so that the
+/// connection can be used again.
+pub const PASSED_OVER_BYTES: usize = 4 * 1024;
+
+/// The longest time in which they are read: what the status says is acted on only after that.
+pub const PASSED_OVER_TIME: Duration = Duration::from_secs(1);
 
 /// Bytes of the word that is the status of a node.
 pub const STATUS_BYTES: usize = 64;
@@ -104,6 +116,7 @@ mod tests {
             format!("| `POST action` | {SCHEDULED_BYTES} |"),
             format!("| … `node_status` | {STATUS_BYTES} |"),
             format!("| the body of a refusal or failure | {REFUSAL_BYTES} are read |"),
+            format!("is read for {} s at most", REFUSAL_TIME.as_secs()),
         ] {
             assert!(PAGE.contains(&row), "docs/agents.md lacks {row}");
         }

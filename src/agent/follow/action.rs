@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::limits::FollowContext;
 use super::pace::{Pace, Patience};
 use crate::agent::door::{json_bytes, json_sum};
+use crate::agent::wire::schedule_time;
 use crate::agent::{ActionPhase, ActionRequest, ActionStatus, AgentError, Said, ask};
 use crate::mutants::mutant;
 use crate::playbook::{MAX_JSON_DEPTH, json_depth_ok};
@@ -66,7 +67,7 @@ where
     let now = ctx.clock.now();
     let known = match (start.accepted, start.again || start.look_only) {
         (true, _) => Known::Yes,
-        (false, true) => Known::Perhaps { settled: now.plus(settle(ctx)) },
+        (false, true) => Known::Perhaps { settled: now.plus(settle(ctx, request)) },
         (false, false) => Known::No,
     };
     let mut follow = Follow {
@@ -106,9 +107,14 @@ where
     }
 }
 
-/// How long a request may still be on its way if it was sent at this moment or earlier.
-fn settle(ctx: &FollowContext) -> Millis {
-    if mutant!(SettledTooSoon) { Millis::from_secs(1) } else { ctx.limits.settle }
+/// How long a request may still be on its way if it was sent at this moment or earlier: longer if it is
+/// large.
+fn settle(ctx: &FollowContext, request: &ActionRequest) -> Millis {
+    if mutant!(SettledTooSoon) {
+        return Millis::from_secs(1);
+    }
+    let sending = u64::try_from(schedule_time(request).as_millis()).unwrap_or(u64::MAX);
+    Millis(ctx.limits.settle.0.saturating_add(sending))
 }
 
 /// Whether the agent knows the action.
@@ -199,7 +205,7 @@ impl<A: FnMut() + Send> Follow<'_, A> {
             // A proxy that gives up answers as if it were the agent, which may still get the request.
             AgentError::NoAnswer { .. }
             | AgentError::Broken { .. }
-            | AgentError::Malformed { .. } => now.plus(settle(self.ctx)),
+            | AgentError::Malformed { .. } => now.plus(settle(self.ctx, self.request)),
             // It was refused, or never sent: nothing of it is on its way.
             AgentError::Connect { .. } | AgentError::Refused { .. } | AgentError::WrongNode(_) => {
                 now

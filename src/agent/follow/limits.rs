@@ -8,7 +8,8 @@ use crate::run::Millis;
 
 /// The longest that something between us and an agent may hold a request and still hand it on: the time
 /// after which we give up our own requests without an answer
-/// ([`AgentHttpConfig::request_timeout`](crate::agent::AgentHttpConfig)), and proxies theirs.
+/// ([`AgentHttpConfig::request_timeout`](crate::agent::AgentHttpConfig)), and proxies theirs. The time that it
+/// takes to send a large request is added to both.
 ///
 /// It can't be shortened for agents that answer 409 to a known identifier: they are looked at before each
 /// POST that may be a second one, so they never get to show that they do.
@@ -35,7 +36,7 @@ pub struct AgentLimits {
     pub guard_wait: Millis,
     /// How long a POST without an answer may still be on its way after its sender gave up or died. Only a
     /// look later than this proves that the agent does not know the action. Agents that never answer 409
-    /// would run it again. Default: [`LONGEST_HELD`].
+    /// would run it again. Longer for a large request. Default: [`LONGEST_HELD`].
     pub settle: Millis,
     /// How long an agent may give no good answer before people are told. Most agents are back by then, and
     /// what is told is written to the store. Default: 5 s.

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use super::client::{Platform, PlatformError};
 use super::wire::{MAX_NODES, Unread, read};
+use crate::agent::door::bounds::REFUSAL_TIME;
 use crate::agent::door::{Bodies, NoBody, Pace, cut, describe, is_not_http};
 use crate::run::PlatformNode;
 
@@ -129,7 +130,7 @@ impl Platform for HttpPlatforms {
         };
         let status = response.status();
         if status != StatusCode::OK {
-            let body = self.bodies.beginning(response, SHOWN_BYTES).await;
+            let body = self.bodies.beginning(response, SHOWN_BYTES, REFUSAL_TIME).await;
             let message = cut(String::from_utf8_lossy(&body).trim());
             let (url, status) = (url.to_owned(), status.as_u16());
             return Err(PlatformError::Status { url, status, message });
