@@ -1,5 +1,6 @@
 //! The follower of one cluster.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use super::change::MassAbsence;
 use super::side_by_side::side_by_side;
 use super::view::{Heard, KnownAgent, LastAnswer, Members, Membership, Outcome, Phase, Source};
 use crate::mutants::mutant;
-use crate::playbook::{Cluster, Identity};
+use crate::playbook::{Cluster, Identity, parse_address};
 use crate::run::{AgentId, Timestamp};
 
 /// Answers in a row that must be without an agent for it to be gone.
@@ -113,15 +114,16 @@ impl Follower {
         let cluster_id = object.cluster_id().map(Arc::from);
         self.compare(Identity::Check.in_cluster(cluster_id.as_ref()));
         let declared = (0..).zip(&object.agents).map(|(place, agent)| {
+            let address = one_spelling(&agent.address);
             let known = before.get(&agent.id);
             let identity = agent.identity.in_cluster(cluster_id.as_ref());
             let kept = known.filter(|known| {
                 known.place == Some(place)
-                    && (&known.address, &known.attributes) == (&agent.address, &agent.attributes)
+                    && (known.address.as_str(), &known.attributes) == (&*address, &agent.attributes)
                     && known.identity == identity
             });
             let made = || KnownAgent {
-                address: agent.address.clone(),
+                address: address.to_string(),
                 attributes: agent.attributes.clone(),
                 source: Source::Declared,
                 place: Some(place),
@@ -131,7 +133,7 @@ impl Follower {
             (agent.id.clone(), kept.cloned().unwrap_or_else(|| Arc::new(made())))
         });
         self.declared = declared.collect();
-        self.declared_addresses = object.agents.iter().map(|a| a.address.clone()).collect();
+        self.declared_addresses = self.declared.values().map(|a| a.address.clone()).collect();
         let platform = object.discovery.as_ref().map(|d| (d.url.clone(), d.cluster.clone()));
         if platform.is_none() {
             self.found.clear();
@@ -171,6 +173,7 @@ impl Follower {
         for (id, address) in known {
             // At another one's address the agent is no more.
             let is_new = !self.found.contains_key(&id) && self.found.len() < MAX_FOUND;
+            let address = one_spelling(&address).into_owned();
             if is_new && taken.insert(address.clone()) {
                 let attributes = Map::new();
                 self.unheard.insert(id.clone());
@@ -429,4 +432,9 @@ fn discovered(
 ) -> KnownAgent {
     let (source, identity) = (Source::Discovered, identity.clone());
     KnownAgent { address, attributes, source, place: None, since, identity }
+}
+
+/// The one spelling of an address: what was stored by an earlier version may have another one.
+fn one_spelling(address: &str) -> Cow<'_, str> {
+    parse_address(address).map_or(Cow::Borrowed(address), Cow::Owned)
 }

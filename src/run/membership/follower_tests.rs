@@ -129,6 +129,22 @@ fn an_agent_is_gone_after_three_absences_in_a_row() {
     assert_eq!(scene.members(), SIX, "it returns at once");
 }
 
+/// Stores of earlier versions have addresses as they were written.
+#[test]
+fn an_address_that_was_stored_in_another_spelling_is_the_same() {
+    let mut scene = Scene::new("a@A:80");
+    scene.hear("b@a c@c");
+    assert_eq!(scene.members(), "a c", "two names of one agent");
+    let since = scene.follower.membership().members[&AgentId::from("a")].since;
+    scene.declare("a@a", true);
+    assert_eq!(scene.follower.membership().members[&AgentId::from("a")].since, since);
+    // And those of the members of a run.
+    let mut scene = Scene { follower: Follower::new(), now: START };
+    scene.know("x@X:80/ y@x");
+    scene.declare("", true);
+    assert_eq!(scene.members(), "x");
+}
+
 #[test]
 fn a_failed_answer_and_one_without_the_cluster_change_nobody() {
     let mut scene = Scene::new("");
