@@ -10,21 +10,21 @@ use serde_json::json;
 use super::parts::{Setup, member};
 use super::world::{Choice, World};
 
-const ROLE: &str = "agent.attributes.role == 'a'";
+pub(super) const ROLE: &str = "agent.attributes.role == 'a'";
 
-fn says(agent: &str, node: &str, role: &str) -> Member {
+pub(super) fn says(agent: &str, node: &str, role: &str) -> Member {
     let attributes = json!({"role": role}).as_object().unwrap().clone();
     let node = json!({"node_id": node, "node_status": "HEALTHY"});
     Member { attributes, node, ..member(agent) }
 }
 
 /// A run whose only stage selects by what nodes say.
-fn selecting(select: &str, max_failed: u32) -> World {
+pub(super) fn selecting(select: &str, max_failed: u32) -> World {
     let select = Expr::parse(select).unwrap();
     World::with(Setup::plain(0, max_failed), |stage| stage.select = Some(select.clone()))
 }
 
-fn states(world: &World) -> Vec<(String, AgentState, Option<FailureReason>)> {
+pub(super) fn states(world: &World) -> Vec<(String, AgentState, Option<FailureReason>)> {
     let of = |record: &replibook::run::AgentRecord| {
         let reason = record.error.as_ref().map(|error| error.reason);
         (record.agent.to_string(), record.state, reason)

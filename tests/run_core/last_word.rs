@@ -1,10 +1,12 @@
 //! What a run says last: nobody, what was passed over, and agents counted over all stages.
 
 use replibook::run::{
-    AgentId, AgentState, Gone, MAX_NAMED, PassedOver, ReasonCode, RunStatus, StatusReason, Verb,
+    AgentId, AgentState, Gone, Input, MAX_NAMED, MembershipChange, PassedOver, ReasonCode,
+    RunStatus, StatusReason, Verb,
 };
 
-use crate::parts::Setup;
+use crate::identity::{ROLE, says, selecting};
+use crate::parts::{Setup, member};
 use crate::world::{Choice, World};
 
 fn ended(setup: Setup) -> World {
@@ -106,4 +108,33 @@ fn the_last_word_counts_agents_over_all_stages() {
     assert_eq!(world.progress().outcomes, expected.into());
     let expected = "2 done, 1 failed over all 2 stages".to_owned();
     assert_eq!(told(&world), (ReasonCode::SomeFailed, expected));
+}
+
+#[test]
+fn a_failure_of_a_newcomer_is_one_of_somebody() {
+    let mut world = selecting(ROLE, 1);
+    world.take_members(vec![says("web-0", "web-0", "b")]);
+    world.start();
+    world.choose(&Choice::Command(Verb::Pause));
+    let joined = vec![member("new-1")];
+    world.apply(Input::Membership(MembershipChange { joined, ..MembershipChange::default() }));
+    world.choose(&Choice::Command(Verb::Resume));
+    world.run_dry();
+    let reason = world.progress().reason.clone().unwrap();
+    assert_eq!((world.progress().status, reason.code), (RunStatus::Done, ReasonCode::SomeFailed));
+    assert_eq!((world.progress().failures, world.progress().selected), (1, 1), "{reason:?}");
+}
+
+/// A store of an earlier version does not say how many were selected in all stages.
+#[test]
+fn a_run_of_an_earlier_version_that_nobody_started_in_has_selected_somebody() {
+    let mut world = World::new(Setup::plain(3, 0));
+    world.start();
+    world.choose(&Choice::Command(Verb::Pause));
+    assert!(world.records().all(|record| record.started_at.is_none()));
+    world.take_up_without_selected();
+    world.choose(&Choice::Command(Verb::Resume));
+    world.run_dry();
+    let reason = world.progress().reason.clone().unwrap();
+    assert_eq!((reason.code, world.progress().selected), (ReasonCode::AllDone, 3), "{reason:?}");
 }

@@ -121,7 +121,9 @@ impl Machine {
             format!("{done} of {} agents done", selected.max(done))
         } else {
             let allowed = self.allowed_failures();
-            format!("{failures} of {selected} agents failed, the budget allows {allowed}")
+            // One that joined may have failed in a stage that selected nobody.
+            let of = selected.max(failures);
+            format!("{failures} of {of} agents failed, the budget allows {allowed}")
         };
         if left > 0 {
             message.push_str(&format!("; {left} were not started"));
@@ -138,7 +140,10 @@ impl Machine {
         }
         let Progress { failures, passed_over, selected, .. } = &self.run.progress;
         let (code, mut message) = match *failures > 0 || !passed_over.is_none() {
-            _ if *selected == 0 => (ReasonCode::NobodySelected, self.nobody_was_selected()),
+            // A failure that counted is one of somebody.
+            _ if *selected == 0 && *failures == 0 => {
+                (ReasonCode::NobodySelected, self.nobody_was_selected())
+            }
             true => (ReasonCode::SomeFailed, self.how_all_stages_ended()),
             false => (ReasonCode::AllDone, self.how_all_stages_ended()),
         };

@@ -225,6 +225,7 @@ impl Machine {
             record.ended_at = Some(changes.now);
         }
         changes.agent(self, seq, AgentState::Failed, why);
+        self.count_selected();
         self.check_budget(changes);
         self.end_stage_if_over(changes);
     }
@@ -266,8 +267,7 @@ impl Machine {
             }
             bytes += Self::record(self, seq).map_or(0, record_bytes);
             changes.agent(self, seq, AgentState::Pending, None);
-            let selected = &mut self.run.progress.selected;
-            *selected = selected.saturating_add(1);
+            self.count_selected();
         }
         if self.run.progress.count(AgentState::Added) > 0 {
             return;
@@ -276,6 +276,12 @@ impl Machine {
         self.plan_due = true;
         // The strategy may have ended the run with the decision before.
         self.end_stage_if_over(changes);
+    }
+
+    /// Counts an agent that joined as one that takes part.
+    fn count_selected(&mut self) {
+        let selected = &mut self.run.progress.selected;
+        *selected = selected.saturating_add(1);
     }
 
     /// Whether agents that joined are to be taken into the stage once so many of them are left out.

@@ -13,11 +13,15 @@ impl Machine {
         };
         let anybody = self.records().iter().any(took_part);
         let progress = &mut self.run.progress;
+        // Whoever was selected for a stage that has begun was selected, even if no agent has started.
+        if !progress.stage.entering {
+            progress.selected = progress.selected.max(progress.stage.selected);
+        }
         // Stores of the first version only know the failures of the stage.
         progress.failures = progress.failures.max(progress.stage.failures);
         // Later ones do not know how many were selected in all stages.
         if progress.selected == 0 && anybody {
-            progress.selected = progress.stage.selected.max(1);
+            progress.selected = 1;
         }
     }
 

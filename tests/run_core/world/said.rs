@@ -1,6 +1,6 @@
 //! Agents that say what a test makes them say, as it comes.
 
-use replibook::run::{Answer, Call, Member, Writes};
+use replibook::run::{Answer, AttemptKey, Call, Effect, Input, Member, Perform, Writes};
 
 use super::World;
 use crate::door::{action_said, fits, node_said};
@@ -39,5 +39,43 @@ impl World {
             Call::Info => Answer::Info(node_said(&body)),
             _ => Answer::RunAction(action_said(&body)),
         })
+    }
+
+    /// Performs effects until a step is to be activated; which attempt.
+    pub(crate) fn until_activation(&mut self) -> AttemptKey {
+        let key = |effect: &Effect| match effect {
+            Effect::Activate(activate) => Some(activate.key),
+            _ => None,
+        };
+        loop {
+            if let Some(key) = self.effects.iter().find_map(key) {
+                return key;
+            }
+            assert!(!self.effects.is_empty(), "no step is to be activated");
+            self.perform(0, false);
+        }
+    }
+
+    /// The first call to an agent that is out.
+    pub(crate) fn first_call(&self) -> &Perform {
+        let call = |effect: &'_ Effect| matches!(effect, Effect::Perform(_));
+        let Some(Effect::Perform(perform)) = self.effects.iter().find(|effect| call(effect)) else {
+            panic!("no call is out");
+        };
+        perform
+    }
+
+    /// Answers it.
+    pub(crate) fn answer_first_call(&mut self, answer: Answer) {
+        let (key, call) = (self.first_call().key, self.first_call().call);
+        let is_it = |effect: &Effect| matches!(effect, Effect::Perform(p) if p.key == key && p.call == call);
+        self.effects.retain(|effect| !is_it(effect));
+        self.apply(Input::Answered { key, call, answer });
+    }
+
+    /// Takes the run up as a store of an earlier version has it, which does not say how many were selected.
+    pub(crate) fn take_up_without_selected(&mut self) {
+        self.run.progress.selected = 0;
+        self.crash();
     }
 }
