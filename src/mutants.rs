@@ -88,6 +88,10 @@ pub(crate) mod chosen {
         IdentityNotChecked,
         /// What was found when the stage began counts for an agent, however late the agent starts.
         IdentityNotLookedAt,
+        /// Who was at an agent's address counts also after nothing answered there.
+        IdentityKept,
+        /// What answers 404 to everything is the agent.
+        ProxyBelieved,
         /// Shares are of the agents that there are, not of those that the stage began with.
         SharesRecomputed,
         /// A resume lets a run that waits for approval go on.
@@ -110,7 +114,7 @@ pub(crate) mod chosen {
 
     impl Mutant {
         /// All of them.
-        pub const ALL: [Self; 37] = [
+        pub const ALL: [Self; 39] = [
             Self::PerformBeforeCommit,
             Self::TornCommit,
             Self::PostWithoutLook,
@@ -139,6 +143,8 @@ pub(crate) mod chosen {
             Self::ClusterNotCompared,
             Self::IdentityNotChecked,
             Self::IdentityNotLookedAt,
+            Self::IdentityKept,
+            Self::ProxyBelieved,
             Self::SharesRecomputed,
             Self::ResumePassesGate,
             Self::NoticeKept,

@@ -36,6 +36,7 @@ struct FakeAgent {
     unreachable_until: Option<Timestamp>,
     garbled_until: Option<Timestamp>,
     refuses: Option<u16>,
+    proxied_until: Option<Timestamp>,
     faults: VecDeque<Fault>,
     node_id: Option<String>,
     status: String,
@@ -73,6 +74,7 @@ impl FakeAgents {
             unreachable_until: None,
             garbled_until: None,
             refuses: None,
+            proxied_until: None,
             faults: VecDeque::new(),
             node_id: None,
             status: "HEALTHY".to_owned(),
@@ -128,6 +130,11 @@ impl FakeAgents {
     /// Refuses to say anything about the node, with this HTTP status; none: says it.
     pub fn set_refuses(&self, address: &str, status: Option<u16>) {
         self.change(address, |agent| agent.refuses = status);
+    }
+
+    /// Lets a proxy that has lost its way to the agent answer 404 to everything until then.
+    pub fn set_proxied_until(&self, address: &str, until: Timestamp) {
+        self.change(address, |agent| agent.proxied_until = Some(until));
     }
 
     /// Changes which node it says that it is; it says none before that.
@@ -257,6 +264,17 @@ impl FakeAgents {
         }
     }
 
+    /// Whether what is asked of the agent comes to it.
+    fn through_proxy(&self, address: &str) -> Result<(), AgentError> {
+        let now = self.clock.now();
+        let until = self.ask(address, |agent| agent.proxied_until)?;
+        if until.is_none_or(|until| now >= until) {
+            return Ok(());
+        }
+        let (address, message) = (address.to_owned(), "no such route".to_owned());
+        Err(AgentError::Refused { address, status: 404, message })
+    }
+
     /// Runs `ask` on an agent that was reached.
     fn ask<T>(
         &self,
@@ -281,6 +299,7 @@ impl AgentClient for FakeAgents {
         self.change(address, |agent| agent.post_begins(id));
         let ended = PostEnds { agents: self, address, id };
         self.reach(address, Asked::Post(id)).await?;
+        self.through_proxy(address)?;
         let now = self.clock.now();
         let held = self.ask(address, |agent| {
             let next = agent.faults.front();
@@ -295,6 +314,9 @@ impl AgentClient for FakeAgents {
 
     async fn action(&self, address: &str, id: Uuid) -> Result<Option<ActionStatus>, AgentError> {
         self.reach(address, Asked::Look(id)).await?;
+        if self.through_proxy(address).is_err() {
+            return Ok(None);
+        }
         let now = self.clock.now();
         let found = self.ask(address, |agent| agent.look(id, now))?;
         self.answer(address).await?;
@@ -314,6 +336,7 @@ impl AgentClient for FakeAgents {
 
     async fn node(&self, address: &str) -> Result<NodeInfo, AgentError> {
         self.reach(address, Asked::Node).await?;
+        self.through_proxy(address)?;
         if let Some(status) = self.ask(address, |agent| agent.refuses)? {
             let (address, message) = (address.to_owned(), "not for you".to_owned());
             return Err(AgentError::Refused { address, status, message });
@@ -428,25 +451,8 @@ impl FakeAgent {
 
     /// What it says of its queue; none if it says nothing.
     fn queue(&self, address: &str) -> Option<Result<Vec<QueuedAction>, AgentError>> {
-        let address = address.to_owned();
-        let message = "not here".to_owned();
-        match &self.queue {
-            FakeQueue::Missing => Some(Err(AgentError::Refused { address, status: 404, message })),
-            FakeQueue::Garbage => Some(Err(AgentError::Malformed { address, message })),
-            FakeQueue::Hangs => None,
-            FakeQueue::After(kinds) => {
-                let of = |(number, kind): (usize, &String)| {
-                    let phase = if number == 0 { ActionPhase::Running } else { ActionPhase::New };
-                    let id = Uuid::from_u128(u128::MAX - number as u128);
-                    QueuedAction { id, kind: kind.clone(), phase }
-                };
-                let others = kinds.iter().enumerate().map(of);
-                let open = self.actions.iter().filter(|(_, action)| action.end.is_none());
-                let (kind, phase) = ("fake".to_owned(), ActionPhase::New);
-                let own = open.map(|(id, _)| QueuedAction { id: *id, kind: kind.clone(), phase });
-                Some(Ok(others.chain(own).collect()))
-            }
-        }
+        let open = self.actions.iter().filter(|(_, action)| action.end.is_none());
+        self.queue.says(address, open.map(|(id, _)| *id))
     }
 
     fn look(&mut self, id: Uuid, now: Timestamp) -> Option<ActionStatus> {

@@ -3,6 +3,7 @@
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::client::{ActionPhase, AgentError, QueuedAction};
 use crate::run::Millis;
 
 /// What an agent does with actions.
@@ -88,6 +89,34 @@ pub enum FakeQueue {
     Garbage,
     /// It does not answer for a long time.
     Hangs,
+}
+
+impl FakeQueue {
+    /// What an agent says whose actions of these identifiers have not ended; none if it says nothing.
+    pub(super) fn says(
+        &self,
+        address: &str,
+        open: impl Iterator<Item = Uuid>,
+    ) -> Option<Result<Vec<QueuedAction>, AgentError>> {
+        let address = address.to_owned();
+        let message = "not here".to_owned();
+        match self {
+            Self::Missing => Some(Err(AgentError::Refused { address, status: 404, message })),
+            Self::Garbage => Some(Err(AgentError::Malformed { address, message })),
+            Self::Hangs => None,
+            Self::After(kinds) => {
+                let of = |(number, kind): (usize, &String)| {
+                    let phase = if number == 0 { ActionPhase::Running } else { ActionPhase::New };
+                    let id = Uuid::from_u128(u128::MAX - number as u128);
+                    QueuedAction { id, kind: kind.clone(), phase }
+                };
+                let others = kinds.iter().enumerate().map(of);
+                let (kind, phase) = ("fake".to_owned(), ActionPhase::New);
+                let own = open.map(|id| QueuedAction { id, kind: kind.clone(), phase });
+                Some(Ok(others.chain(own).collect()))
+            }
+        }
+    }
 }
 
 /// A request that reached an agent.

@@ -349,6 +349,19 @@ impl CallError {
             | Self::TimedOut(_)
             | Self::WrongNode(_) => false,
         }
+    /// Whether it says that nothing answered at the agent's address for long.
+    pub const fn is_silence(&self) -> bool {
+        match self {
+            Self::Unreachable(_) | Self::NotTaken(_) => true,
+            Self::Failed(_)
+            | Self::Refused(_)
+            | Self::Malformed(_)
+            | Self::Lost(_)
+            | Self::TimedOut(_)
+            | Self::WrongNode(_) => false,
+        }
+    }
+
     }
 
     /// The reason that an attempt fails for which ends with this error.

@@ -14,6 +14,7 @@ mod noticing;
 mod parts;
 mod refresh;
 mod roster;
+mod silence;
 mod stages;
 mod steering;
 mod steps;

@@ -123,6 +123,7 @@ impl Agents {
 
     async fn post(&self, address: &str, request: &ActionRequest) -> Result<Scheduled, AgentError> {
         let (agent, step) = (self.at_home(address)?, step_of(&request.kind));
+        self.through_proxy(agent, address)?;
         let attempt = request.metadata["replibook.attempt"].as_str().unwrap().parse().unwrap();
         let to = To { agent, step, end: self.plans[agent].actions[step].end_of(attempt) };
         let plan = &self.plans[agent];
@@ -246,11 +247,21 @@ impl Agents {
         lock(&self.known).get(&id).is_some_and(|action| now < action.ends)
     }
 
+    /// Whether what is asked of an agent comes to it.
+    fn through_proxy(&self, agent: usize, address: &str) -> Result<(), AgentError> {
+        if !self.plans[agent].proxied.is_some_and(|proxied| proxied.holds(self.at())) {
+            return Ok(());
+        }
+        let (address, message) = (address.to_owned(), "no such route".to_owned());
+        Err(AgentError::Refused { address, status: 404, message })
+    }
+
     async fn ask<T>(&self, address: &str, ask: impl FnOnce(usize) -> T) -> Result<T, AgentError> {
         let agent = self.at_home(address)?;
         if !self.travel(agent).await {
             return Err(no_answer(address));
         }
+        self.through_proxy(agent, address)?;
         let answer = ask(agent);
         self.answered(agent, address, answer).await
     }
@@ -330,7 +341,8 @@ impl Agents {
         // said its name a moment before.
         let says = |plan: &&AgentPlan| {
             let is_named = number(agent).is_some_and(|agent| !self.is_in_other_cluster(agent));
-            plan.garbles.is_none() && plan.denies.is_none() && (is_named || plan.away.is_none())
+            let is_heard = plan.garbles.is_none() && plan.proxied.is_none();
+            is_heard && plan.denies.is_none() && (is_named || plan.away.is_none())
         };
         let other = plan.filter(says).and_then(|plan| plan.other);
         other.is_some_and(|other| other.holds(since) && other.holds(self.at()))
@@ -390,7 +402,11 @@ impl AgentClient for EngineAgents {
         if let Ok(found) = &asked {
             self.ledger.looked(id, found.is_some());
         }
-        asked
+        match asked {
+            // For who asks that is the same as an agent which does not know the action.
+            Err(AgentError::Refused { status: 404, .. }) => Ok(None),
+            asked => asked,
+        }
     }
 
     async fn queue(&self, address: &str) -> Result<Vec<QueuedAction>, AgentError> {
@@ -407,7 +423,11 @@ impl AgentClient for EngineAgents {
         self.gate.at(Point::Other, Side::Before).await;
         let asked = self.agents.ask(address, |agent| self.agents.node(address, agent)).await;
         self.gate.at(Point::Other, Side::After).await;
-        asked?
+        let asked = asked.and_then(|said| said);
+        if asked.as_ref().map_or_else(|error| !error.retryable(), |_| true) {
+            self.ledger.told_who(address);
+        }
+        asked
     }
 
     async fn store(&self, address: &str) -> Result<Value, AgentError> {

@@ -56,6 +56,7 @@ fn in_slot(slot: u64, place: u32) -> AgentPlan {
         away: None,
         garbles: None,
         denies: None,
+        proxied: None,
         ill: None,
         group: None,
         listed: true,

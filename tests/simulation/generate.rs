@@ -36,6 +36,7 @@ struct Kinds {
     members: bool,
     others: bool,
     selects: bool,
+    proxies: bool,
 }
 
 pub(crate) struct Dice(StdRng);
@@ -129,6 +130,7 @@ impl Dice {
             others: self.chance(20),
             selects: self.chance(25),
             denies: self.chance(20),
+            proxies: self.chance(15),
         }
     }
 
@@ -141,6 +143,7 @@ impl Dice {
             purges: (kinds.oblivion && self.chance(20)).then(|| self.up_to(8_000)),
             away: (kinds.away && self.chance(30)).then(|| self.window(60_000)),
             garbles: (kinds.garbles && self.chance(40)).then(|| self.window(30_000)),
+            proxied: (kinds.proxies && self.chance(40)).then(|| self.window(30_000)),
             ill: self.chance(20).then(|| self.window(30_000)),
             group: self.group(),
             listed: true,

@@ -16,7 +16,7 @@ use replibook::run::{
 use replibook::store::{Cluster, Lease, MemoryStore, Store as _};
 use uuid::Uuid;
 
-use crate::agents::Agents;
+use crate::agents::{Agents, whose};
 use crate::cluster_plan::STRANGERS;
 use crate::ears::Hearing;
 use crate::gate::{Gate, lock};
@@ -294,6 +294,12 @@ impl SharedLedger {
             ledger.posts.ends(id, scheduled);
             Ok(())
         });
+    }
+
+    /// What answers at the address of an agent was asked who it is.
+    pub(crate) fn told_who(&self, address: &str) {
+        let Some(agent) = whose(address) else { return };
+        lock(&self.ledger).posts.told_who(&AgentId(format!("node-{agent}")));
     }
 
     pub(crate) fn looked(&self, id: Uuid, found: bool) {

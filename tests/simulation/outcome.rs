@@ -191,7 +191,11 @@ fn check_action(ledger: &Ledger, plan: &Plan, id: Uuid, post: &Post) -> Check {
             (ran && end == End::Failed, "an answer is that of its action")
         }
         Answer::RunAction(Err(CallError::Refused(_))) => {
-            (!ran && end == End::Refused, "only what was refused counts as refused")
+            // A proxy may be in the way of a second request, for what its agent has forgotten.
+            let forgets = end == End::Forgotten || plan.agents[agent].purges.is_some();
+            let proxied = plan.agents[agent].proxied.is_some();
+            let right = !ran && end == End::Refused || proxied && (!ran || forgets);
+            (right, "only what was refused counts as refused")
         }
         Answer::RunAction(Err(CallError::Lost(_))) => {
             let forgets = end == End::Forgotten || plan.agents[agent].purges.is_some();

@@ -55,6 +55,8 @@ pub(crate) struct AgentPlan {
     pub(crate) garbles: Option<Window>,
     /// It refuses to say anything about its node then.
     pub(crate) denies: Option<Window>,
+    /// A proxy before it has lost its way to it then, and answers 404 to everything.
+    pub(crate) proxied: Option<Window>,
     /// Its node is not healthy then.
     pub(crate) ill: Option<Window>,
     /// The group that it is in.
@@ -386,7 +388,8 @@ impl Plan {
         self.agent_patience = 600_000;
         for agent in &mut self.agents {
             (agent.away, agent.ill, agent.purges) = (None, None, None);
-            (agent.garbles, agent.denies, agent.other) = (None, None, None);
+            (agent.garbles, agent.denies) = (None, None);
+            (agent.other, agent.proxied) = (None, None);
             for action in &mut agent.actions {
                 // An attempt ends with it, since another request would end no better.
                 action.posts.retain(|fault| *fault != PostFault::Stray);

@@ -20,6 +20,8 @@ pub(crate) struct Post {
     pub(crate) call: usize,
     /// Requests that are on their way.
     under_way: u32,
+    /// The agent did not answer a request, and since then nothing at its address has.
+    unheard: bool,
     /// A request may have taken effect, and since then nobody has heard that the agent knows nothing.
     may_be_known: bool,
     pub(crate) executions: u32,
@@ -50,6 +52,7 @@ impl Posts {
                 agent: journal.agent.clone(),
                 call,
                 under_way: 0,
+                unheard: false,
                 may_be_known: false,
                 executions: 0,
                 forgotten: 0,
@@ -112,6 +115,7 @@ impl Posts {
             "an action that may be known is looked at before it is sent",
             say,
         )?;
+        expect(!post.unheard, "who is there is seen after a silence", say)?;
         let accepted = pending.is_some_and(|pending| pending.accepted);
         expect(!accepted, "an accepted action is not sent again", say)?;
         let gave_up = model.given_up.contains(&post.agent);
@@ -142,10 +146,18 @@ impl Posts {
     pub(crate) fn ends(&mut self, id: Uuid, scheduled: &Result<Scheduled, AgentError>) {
         let Some(post) = self.by_id.get_mut(&id) else { return };
         post.under_way = post.under_way.saturating_sub(1);
+        post.unheard |= matches!(scheduled, Err(AgentError::Connect { .. }));
         post.may_be_known |= match scheduled {
             Ok(Scheduled::Accepted | Scheduled::Known) => true,
             Err(error) => error.may_have_taken_effect(),
         };
+    }
+
+    /// Something has said at the address of an agent who it is, or that it can't.
+    pub(crate) fn told_who(&mut self, agent: &AgentId) {
+        for post in self.by_id.values_mut().filter(|post| post.agent == *agent) {
+            post.unheard = false;
+        }
     }
 
     pub(crate) fn looked(&mut self, id: Uuid, found: bool) {

@@ -160,10 +160,16 @@ impl<A: FnMut() + Send> Follow<'_, A> {
         G: Fn() -> F + Send + Sync,
         F: Future<Output = bool> + Send,
     {
+        let mut waited = false;
         while !may_post().await {
             self.ctx.clock.sleep(self.ctx.limits.guard_wait.to_std()).await;
             // Waiting for the guard is not the agent's fault.
             self.patience.renew(self.ctx);
+            waited = true;
+        }
+        if waited && self.expected.is_some() && !mutant!(IdentityKept) {
+            self.unidentified = true;
+            return Ok(());
         }
         match self.ctx.client.schedule(self.address, self.request).await {
             Ok(_accepted_or_known) => {
@@ -182,6 +188,8 @@ impl<A: FnMut() + Send> Follow<'_, A> {
                 if error.may_have_taken_effect() {
                     self.known = Known::Perhaps { settled: self.settled_after(&error) };
                 }
+                // What answers there once something does may be another node.
+                self.unidentified = self.expected.is_some() && !mutant!(IdentityKept);
                 self.patience.failed(self.ctx, &error).await.map_err(|end| self.not_taken(end))
             }
         }
@@ -218,30 +226,30 @@ impl<A: FnMut() + Send> Follow<'_, A> {
         match self.who_answers().await {
             Ok(Ok(())) => self.unidentified = false,
             Ok(Err(wrong)) => return Err(CallError::WrongNode(wrong.to_string())),
-            Err(error) => {
+            Err(error) if error.retryable() => {
                 self.patience.failed(self.ctx, &error).await.map_err(|end| self.not_taken(end))?;
             }
+            // What says nothing about its node contradicts nobody.
+            Err(_) => self.unidentified = false,
         }
         Ok(())
     }
 
-    /// Whether it is the agent that answers; an error if nothing answers. An answer that says nothing about
-    /// the node does not contradict.
+    /// Whether it is the agent that answers, or any agent where it does not matter which one; an error if none
+    /// does.
     async fn who_answers(&self) -> Result<Result<(), WrongNode>, AgentError> {
-        let Some(expected) = self.expected else { return Ok(Ok(())) };
-        let wanted = expected.wanted();
-        match ask(self.ctx.client.as_ref(), self.address, wanted).await {
-            Ok(Said { info, .. }) => Ok(expected.check_info(self.address, &info)),
-            Err(error) if error.retryable() => Err(error),
-            Err(_) => Ok(Ok(())),
-        }
+        let wanted = self.expected.map(|expected| expected.wanted()).unwrap_or_default();
+        let Said { info, .. } = ask(self.ctx.client.as_ref(), self.address, wanted).await?;
+        Ok(self.expected.map_or(Ok(()), |expected| expected.check_info(self.address, &info)))
     }
 
     /// "Not known" counts only if the agent itself says so. If another node is at its address, the action may
-    /// go on unseen, and must not be sent again.
+    /// go on unseen, and must not be sent again. The same holds behind a proxy that answers 404 to everything:
+    /// what can't say anything about its node proves nothing.
     async fn is_unknown_to_agent(&mut self) -> Result<bool, CallError> {
         let error = match self.who_answers().await {
             Ok(Ok(())) => return Ok(true),
+            Err(error) if !error.retryable() && mutant!(ProxyBelieved) => return Ok(true),
             Ok(Err(wrong)) => AgentError::WrongNode(wrong),
             Err(error) => error,
         };

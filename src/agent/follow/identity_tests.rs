@@ -148,3 +148,36 @@ async fn what_an_expression_looks_at_is_asked_again_until_it_is_there() {
     let after = agents.asked(AT).iter().filter(|(_, asked)| *asked == Asked::Store).count();
     assert_eq!(asked, after, "what nobody looks at is not asked");
 }
+
+/// Nothing got through when it was to be sent, and once something does another node is there.
+#[tokio::test(start_paused = true)]
+async fn who_is_there_is_seen_again_after_a_silence_or_a_wait() {
+    let seen = Start { unidentified: false, ..NEW };
+    let away = START.plus(Millis::from_secs(40));
+    for (says, sent) in [("web-3", 1), ("web-6", 0)] {
+        let (agents, ctx) = world(says);
+        agents.set_unreachable_until(AT, away);
+        let end = run(&ctx, seen).await;
+        assert_eq!((end.is_ok(), posts(&agents)), (sent == 1, sent), "{end:?}");
+        // And after the lease could not be renewed for a while.
+        let (agents, ctx) = world(says);
+        let (request, agent, clock) = (request(), AgentId::from("web-3"), &ctx.clock);
+        let expected = Some(Expected { agent: &agent, cluster_id: None });
+        let start = Start { expected, ..seen };
+        let guard = || async move { clock.now() >= away };
+        let end = run_action(&ctx, AT, &request, start, || {}, guard).await;
+        assert_eq!((end.is_ok(), posts(&agents)), (sent == 1, sent), "{end:?}");
+    }
+}
+
+/// What says nothing of its node contradicts nobody, and proves nothing of an action.
+#[tokio::test(start_paused = true)]
+async fn a_proxy_that_answers_404_is_no_other_node_and_not_the_agent() {
+    let (agents, ctx) = world("web-3");
+    agents.set_proxied_until(AT, START.plus(Millis::from_secs(10_000)));
+    let error = run(&ctx, NEW).await.unwrap_err();
+    assert!(matches!(error, CallError::Refused(_)), "{error}");
+    let error = run(&ctx, Start { again: true, ..NEW }).await.unwrap_err();
+    assert!(matches!(error, CallError::Unreachable(_)), "{error}");
+    assert_eq!(posts(&agents), 1, "the first one");
+}

@@ -93,7 +93,7 @@ impl World {
     #[track_caller]
     fn sent_twice(&self) {
         assert_eq!(self.posts(), [Millis(0), LONGEST_HELD]);
-        assert!(self.trace().ends_with("LPL"), "{}", self.trace());
+        assert!(self.trace().ends_with("LNPL"), "{}", self.trace());
         assert_eq!(self.executions(), 1);
     }
 }
@@ -252,7 +252,7 @@ async fn what_was_accepted_and_is_not_known_is_lost_and_never_sent_again() {
     let world = World::new(at_once());
     let error = world.run(ACCEPTED).await.unwrap_err();
     assert!(matches!(error, CallError::Lost(_)), "{error}");
-    assert_eq!((world.trace().as_str(), world.accepted()), ("L", 0));
+    assert_eq!((world.trace().as_str(), world.accepted()), ("LN", 0));
     // Accepted in this process.
     for looks in [0, 2] {
         let world = World::new(Script::Forget { when: When::Looks(looks) });
@@ -327,6 +327,27 @@ async fn nothing_is_sent_while_the_guard_says_no() {
     // The wait was longer than agents are waited for, and is not held against this one.
     assert_eq!(end, Ok(json!({"moved": 3})));
     assert!(world.agents.asked(AT).iter().all(|(at, _)| *at >= open_at));
+}
+
+/// A proxy before the agent has lost its way to it, and answers 404 to everything.
+#[tokio::test(start_paused = true)]
+async fn a_404_counts_only_where_an_agent_is_there_that_can_say_more() {
+    let gone = START.plus(Millis::from_secs(10_000));
+    for start in [ACCEPTED, AGAIN, Start { look_only: true, ..ACCEPTED }] {
+        let world = World::new(at_once());
+        world.agents.set_proxied_until(AT, gone);
+        let error = world.run(start).await.unwrap_err();
+        assert!(matches!(error, CallError::Unreachable(_)), "{start:?}: {error}");
+        assert_eq!(world.posts(), [], "{start:?}");
+    }
+    // It goes on where the way is found again.
+    let world = World::new(succeed(When::After(Millis::from_secs(60))));
+    let lose_way = async {
+        world.ctx.clock.sleep(Millis::from_secs(10).to_std()).await;
+        world.agents.set_proxied_until(AT, START.plus(Millis::from_secs(40)));
+    };
+    let (end, ()) = tokio::join!(world.run(FRESH), lose_way);
+    assert_eq!((end, world.executions()), (Ok(json!({"moved": 3})), 1));
 }
 
 #[tokio::test(start_paused = true)]

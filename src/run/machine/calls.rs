@@ -112,6 +112,9 @@ impl Machine {
             return;
         }
         match self.precondition(key, info) {
+        if info.as_ref().is_err_and(CallError::is_silence) {
+            self.forget_identity(seq, changes);
+        }
             Ok(()) => self.activate(seq, attempt, changes),
             Err(why) if why.reason == FailureReason::WrongNode => {
                 never_activated(attempt.journal, changes);
@@ -249,6 +252,9 @@ impl Machine {
             self.make_pending(&mut attempt.journal, &what, logs, changes);
         }
         let record = Machine::record(self, seq);
+        let record = Machine::record(self, seq);
+        let unidentified =
+            record.is_some_and(|record| record.is_unidentified_before_action(changes.now));
         if let (Some(pending), Some(record)) = (&attempt.journal.pending, record) {
             changes.effects.push(Effect::Perform(Box::new(Perform {
                 key,
@@ -264,7 +270,7 @@ impl Machine {
                 look_only: cancelling || self.is_leaving(seq),
                 noticed: record.notice.clone(),
                 identity: record.identity.clone(),
-                unidentified: record.is_unidentified(),
+                unidentified,
             })));
         }
         attempt.doing = Doing::Answer;
@@ -388,7 +394,11 @@ impl Machine {
         self.drop_notice(seq, changes);
         let Some(mut attempt) = self.attempts.remove(&seq) else { return Ok(()) };
         attempt.bytes += size_of_answered(&answered);
+        let is_silence = answer.error().is_some_and(CallError::is_silence);
         if attempt.bytes > MAX_JOURNAL_BYTES {
+        if is_silence {
+            self.forget_identity(seq, changes);
+        }
             let message = format!(
                 "the answers of the attempt have {} bytes, at most {MAX_JOURNAL_BYTES}",
                 attempt.bytes

@@ -34,6 +34,15 @@ impl AgentRecord {
         self.identity.is_checked() && self.identified_at.is_none()
     }
 
+    /// The same before an action. The first one in a stage may come long after its step began, if the step
+    /// waited for something else first.
+    pub(super) fn is_unidentified_before_action(&self, now: Timestamp) -> bool {
+        let is_first = self.action.is_none_or(|sent| sent.key.stage != self.stage);
+        let is_old =
+            |at: Timestamp| is_first && at.plus(FRESH) < now && !mutant!(IdentityNotLookedAt);
+        self.identity.is_checked() && self.identified_at.is_none_or(is_old)
+    }
+
     /// The same, or it was compared too long ago, before the agent was started.
     fn is_identity_due(&self, now: Timestamp) -> bool {
         let is_old = |at: Timestamp| {
@@ -117,10 +126,7 @@ impl Machine {
                 return Err(Why::permanent(FailureReason::Unreachable, message));
             }
             Looked::Silent(_) => {
-                // What was seen earlier is too old: the step looks again before it sends anything.
-                if let Some(record) = self.record_mut(seq) {
-                    record.identified_at = None;
-                }
+                self.forget_identity(seq, changes);
                 return Ok(true);
             }
             Looked::Refused(Refusal { reason, message }) if record.undecided => {
@@ -150,6 +156,16 @@ impl Machine {
     fn note_identity(&mut self, seq: AgentSeq, at: Timestamp) {
         if let Some(record) = self.record_mut(seq) {
             record.identified_at = Some(at);
+        }
+    }
+
+    /// The agent did not answer. What answers next at its address is compared before anything is sent there.
+    pub(super) fn forget_identity(&mut self, seq: AgentSeq, changes: &mut Changes) {
+        if let Some(record) = self.record_mut(seq).filter(|record| record.identified_at.is_some())
+            && !mutant!(IdentityKept)
+        {
+            record.identified_at = None;
+            changes.records.insert(seq);
         }
     }
 

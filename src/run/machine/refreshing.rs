@@ -97,14 +97,15 @@ impl Machine {
             taken += 1;
             bytes += self.weight(agent);
             let is_agent = record.check_identity(&about.node, &about.datastore.store).is_ok();
+            let is_silent = about.node.is_null();
             if !is_agent {
                 // What another node says in its place is nothing that the agent said.
                 let seen_at = Some(changes.now);
                 let (node, datastore) = (Arc::default(), Arc::default());
                 about = About { node, datastore, seen_at, ..record.about() };
             }
-            if !is_agent && let Some(record) = self.record_mut(agent) {
-                record.identified_at = None;
+            if !is_agent || is_silent {
+                self.forget_identity(agent, changes);
             }
             changes.about(self, agent, about);
         }
