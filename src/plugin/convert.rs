@@ -50,7 +50,8 @@ pub(super) fn step_input(activate: &Activate) -> StepInput {
         agent: activate.agent.0.clone(),
         stage: activate.stage.clone(),
         step: activate.journal.step_name.clone(),
-        attempt: activate.key.attempt,
+        // What goes on from another attempt has to see the same.
+        attempt: activate.journal.seed_key().attempt,
         attributes: object(&activate.attributes),
     }
 }
@@ -209,11 +210,37 @@ fn object(map: &Map<String, Value>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
     use crate::plugin::bindings::strategy::exports::replicante::playbook::planning::Skipped;
+    use crate::run::{AgentSeq, AttemptKey, Digest, Journal, RunId, Taken};
 
     fn decision(decision: Decision) -> Result<run::Decision, PluginError> {
         super::decision(decision, BTreeSet::new())
+    }
+
+    /// An attempt that goes on from another one repeats that one's calls, and its number may be in them.
+    #[test]
+    fn what_goes_on_from_another_attempt_sees_the_number_of_that_one() {
+        let key = |attempt| AttemptKey { agent: AgentSeq(0), stage: 0, step: 0, attempt };
+        let (run, agent, at) = (RunId(Uuid::nil()), AgentId::from("a"), Timestamp::from_millis(0));
+        let journal = Journal::new(run, key(3), agent.clone(), "act".to_owned(), at, Value::Null);
+        let number = |taken| {
+            let activate = Activate {
+                key: key(3),
+                plugin: Digest::of(b""),
+                grants: crate::playbook::Grants::default(),
+                journal: Journal { taken, ..journal.clone() },
+                agent: agent.clone(),
+                attributes: Default::default(),
+                cluster: "c".to_owned(),
+                stage: "s".to_owned(),
+            };
+            step_input(&activate).attempt
+        };
+        let taken = Taken { from: Some(2), seed_of: 1, at, answers: 1 };
+        assert_eq!((number(None), number(Some(taken))), (3, 1));
     }
 
     fn empty() -> Decision {

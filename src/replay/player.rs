@@ -131,8 +131,11 @@ impl<'a> Player<'a> {
                     let place = place(agent, &self.stage_name(key), name, key, 0);
                     report.differs(Difference { place, what: "late result", recorded, now });
                 }
-                // Only an attempt whose action ended late is looked at again.
-                before = journal.late.is_some().then(|| journal.clone());
+                // Only an attempt whose action ended late is looked at again, also after others of its step.
+                let is_near = |of: &Journal| of.key.is_of_step_of(journal.key);
+                if journal.late.is_some() || !before.as_ref().is_some_and(is_near) {
+                    before = journal.late.is_some().then(|| journal.clone());
+                }
                 batch.extend(self.prepare(journal, record, &attempts, report));
             }
             if batch.is_empty() {

@@ -190,11 +190,11 @@ impl Attempt {
     }
 }
 
-/// What an attempt should have taken over from the one before, and what it took, if these differ.
+/// What an attempt should have taken over from one before, and what it took, if these differ.
 pub(super) fn wrongly_taken(before: Option<&Journal>, journal: &Journal) -> Option<[String; 2]> {
     let taken = journal.taken?;
     let count = usize::try_from(taken.answers).ok()?;
-    let one_before = AttemptKey { attempt: journal.key.attempt.saturating_sub(1), ..journal.key };
+    let one_before = journal.taken_from()?;
     let before = before.filter(|before| before.key == one_before);
     let ended = before.and_then(Journal::with_late);
     let seed = before.map(|before| before.seed_key().attempt);

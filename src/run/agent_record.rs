@@ -270,7 +270,7 @@ impl AgentRecord {
 
     /// How the action of the last attempt of the present step ended, where that was over already.
     pub fn late_end(&self) -> Option<&LateEnd> {
-        self.late.as_ref().filter(|late| late.key == self.present_attempt())
+        self.late.as_ref().filter(|late| late.last_attempt() == self.present_attempt())
     }
 
     /// The last attempt of the present step; its number is 0 when the step had none yet.

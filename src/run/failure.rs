@@ -121,6 +121,30 @@ impl FailureReason {
         Self::Cancelled,
     ];
 
+    /// Whether the host could not activate the step, or not to an end: neither the step nor its agent has
+    /// anything to do with that.
+    pub(super) const fn is_of_host(self) -> bool {
+        match self {
+            Self::PluginUnavailable | Self::PluginOutOfTime | Self::PluginOutOfMemory => true,
+            Self::ActionFailed
+            | Self::Refused
+            | Self::Malformed
+            | Self::Unreachable
+            | Self::WrongNode
+            | Self::ActionLost
+            | Self::StepFailed
+            | Self::TimedOut
+            | Self::PluginTrapped
+            | Self::PluginLimit
+            | Self::NotDeterministic
+            | Self::Precondition
+            | Self::NotGranted
+            | Self::BadArguments
+            | Self::LeftCluster
+            | Self::Cancelled => false,
+        }
+    }
+
     /// The word used everywhere.
     pub const fn as_str(self) -> &'static str {
         match self {

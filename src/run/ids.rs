@@ -235,6 +235,11 @@ impl AttemptKey {
         Sha256::digest(format!("seed/{}", self.name(run)).as_bytes()).into()
     }
 
+    /// Whether both are attempts of one step on one agent.
+    pub(crate) fn is_of_step_of(self, other: Self) -> bool {
+        Self { attempt: 0, ..self } == Self { attempt: 0, ..other }
+    }
+
     fn name(&self, run: RunId) -> String {
         let Self { agent, stage, step, attempt } = self;
         format!("{run}/{}/{stage}/{PHASE}/{step}/{attempt}", agent.0)

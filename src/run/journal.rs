@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::agent_record::FailureReason;
 use super::datastore::Datastore;
 use super::ids::{AgentId, AttemptKey, RunId, SentAction};
+use super::late::Taken;
 use super::time::{Millis, Timestamp};
 
 /// One document per attempt. With the attempt's arguments and seed it determines every activation.
@@ -114,6 +115,7 @@ impl Journal {
     pub(super) fn go_on(&self, key: AttemptKey, now: Timestamp, held: Millis) -> Option<Self> {
         let answers = self.with_late()?;
         let taken = Taken {
+            from: Some(self.key.attempt),
             seed_of: self.seed_key().attempt,
             at: now,
             answers: u32::try_from(answers.len()).unwrap_or(u32::MAX),
@@ -134,18 +136,14 @@ impl Journal {
     }
 }
 
-/// What an attempt took over from the one before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Taken {
-    /// Number of the attempt whose seed it goes on with.
-    pub seed_of: u32,
-    /// When it began: its time limit counts from here. The logical time of its step goes on from before.
-    pub at: Timestamp,
-    /// How many answers it began with; the last one is that of the action that ended late.
-    pub answers: u32,
-}
-
 impl Journal {
+    /// The attempt that it took something over from.
+    pub fn taken_from(&self) -> Option<AttemptKey> {
+        let from = self.taken?.from;
+        let attempt = from.unwrap_or_else(|| self.key.attempt.saturating_sub(1));
+        Some(AttemptKey { attempt, ..self.key })
+    }
+
     /// The actions that the attempt had the agent perform, in order.
     pub fn actions(&self) -> Vec<SentAction> {
         let answered = self.answers.iter().map(|answered| answered.name);
@@ -349,6 +347,8 @@ impl CallError {
             | Self::TimedOut(_)
             | Self::WrongNode(_) => false,
         }
+    }
+
     /// Whether it says that nothing answered at the agent's address for long.
     pub const fn is_silence(&self) -> bool {
         match self {
@@ -360,8 +360,6 @@ impl CallError {
             | Self::TimedOut(_)
             | Self::WrongNode(_) => false,
         }
-    }
-
     }
 
     /// The reason that an attempt fails for which ends with this error.

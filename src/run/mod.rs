@@ -50,9 +50,9 @@ pub use ids::{
     AgentId, AgentSeq, AttemptKey, CommandId, Digest, DigestError, EngineId, RunId, SentAction,
 };
 pub use journal::{
-    Answer, Answered, Call, CallError, CallName, Journal, NodeInfo, Pending, Taken, canonical,
+    Answer, Answered, Call, CallError, CallName, Journal, NodeInfo, Pending, canonical,
 };
-pub use late::LateEnd;
+pub use late::{LateEnd, Taken};
 
 pub use machine::{IllegalInput, Machine, Selection};
 pub use membership::{

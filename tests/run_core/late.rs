@@ -1,9 +1,12 @@
 //! Actions that end after their attempt was over, and what the next attempt does with them.
 
-use replibook::run::{AgentState, Answer, CallError, Happened, Journal, RunStatus, Verb};
+use replibook::run::{
+    Activation, ActivationEnd, AgentId, AgentState, Answer, CallError, FailureReason, Happened,
+    Input, Journal, MembershipChange, RunStatus, Verb,
+};
 use serde_json::json;
 
-use crate::parts::{Setup, Work};
+use crate::parts::{Setup, Work, member};
 use crate::world::{Choice, World};
 
 /// The time of the agent's action is over, and the agent has failed for that.
@@ -198,4 +201,114 @@ fn an_action_that_is_given_up_has_no_result() {
     assert_eq!((late.outcome.as_str(), late.result), ("give-up by ann", false));
     retry(&mut world, false);
     assert_eq!(world.calls(), [false]);
+}
+
+/// The present attempt ends for that reason before anything comes of it.
+fn comes_to_nothing(world: &mut World, reason: FailureReason) {
+    world.command(Verb::Retry, None);
+    world.choose(&Choice::Command(Verb::Resume));
+    let key = world.until_activation();
+    let (message, retryable) = ("no memory".to_owned(), true);
+    let end = ActivationEnd::Failed { reason, message, retryable };
+    world.apply(Input::Activated { key, activation: Activation { end, logs: vec![] } });
+    world.until_calls();
+    assert_eq!(world.progress().status, RunStatus::Paused);
+}
+
+#[test]
+fn a_late_result_is_kept_where_the_attempt_that_took_it_came_to_nothing() {
+    for crash in [false, true] {
+        let mut world = timed_out(Setup::plain(1, 0));
+        ended_late(&mut world);
+        for _ in 0..2 {
+            comes_to_nothing(&mut world, FailureReason::PluginUnavailable);
+            if crash {
+                world.crash_now();
+                world.until_calls();
+            }
+        }
+        assert!(world.records().next().unwrap().late_end().unwrap().result, "it is told still");
+        retry(&mut world, false);
+        assert_eq!(world.calls(), [] as [bool; 0], "nothing is sent");
+        world.run_dry();
+        assert!(is_done(&world), "{:?}", world.progress());
+        assert_eq!(taken(&world), [(1, None), (2, Some(1)), (3, Some(1)), (4, Some(1))]);
+        assert_eq!(last_journal(&world).taken.unwrap().from, Some(1));
+    }
+}
+
+#[test]
+fn a_late_result_is_not_kept_where_the_step_came_to_nothing_with_it() {
+    for reason in [FailureReason::NotDeterministic, FailureReason::StepFailed] {
+        let mut world = timed_out(Setup::plain(1, 0));
+        ended_late(&mut world);
+        comes_to_nothing(&mut world, reason);
+        retry(&mut world, false);
+        assert_eq!(world.calls(), [false], "{reason}: it is done again");
+    }
+}
+
+#[test]
+fn a_late_result_is_kept_while_an_agent_is_away_and_where_another_node_answers() {
+    let mut world = timed_out(Setup::plain(1, 0));
+    ended_late(&mut world);
+    world.command(Verb::Retry, None);
+    world.choose(&Choice::Command(Verb::Resume));
+    world.until_activation();
+    world.choose(&Choice::Command(Verb::PauseNow));
+    world.crash_now();
+    let left = vec![AgentId::from("node-0")];
+    world.apply(Input::Membership(MembershipChange { left, ..MembershipChange::default() }));
+    assert_eq!(world.progress().count(AgentState::Removed), 1);
+    let joined = vec![member("node-0")];
+    world.apply(Input::Membership(MembershipChange { joined, ..MembershipChange::default() }));
+    world.choose(&Choice::Command(Verb::Resume));
+    world.run_dry();
+    assert!(is_done(&world), "{:?}", world.progress());
+    assert_eq!(taken(&world), [(1, None), (2, Some(1)), (3, Some(1))]);
+    // The second of two actions finds another node.
+    let mut world = World::new(Setup { timeout: Some(5), ..Setup::plain(1, 0) });
+    world.work = Work::Twice;
+    world.until_calls();
+    world.wake();
+    ended_late(&mut world);
+    retry(&mut world, false);
+    world.answer_first_call(Answer::RunAction(Err(CallError::WrongNode("web-6".to_owned()))));
+    retry(&mut world, false);
+    assert_eq!(world.calls(), [false], "the second one alone");
+    assert_eq!(last_journal(&world).answers.len(), 1);
+    world.run_dry();
+    assert!(is_done(&world), "{:?}", world.progress());
+}
+
+fn told_late(world: &World) -> usize {
+    world.events().filter(|event| matches!(event.what, Happened::LateAction { .. })).count()
+}
+
+#[test]
+fn what_nobody_knows_the_end_of_has_not_ended_and_is_looked_at_until_it_has() {
+    // Its time was over, or its agent did not tell at first.
+    let mut silent = World::new(Setup::plain(1, 0));
+    silent.until_calls();
+    silent.unreachable = true;
+    silent.perform_all();
+    for mut world in [timed_out(Setup::plain(1, 0)), silent] {
+        world.unreachable = true;
+        for crash in [false, true, false] {
+            world.until_calls();
+            assert_eq!(world.calls(), [true], "it is looked at");
+            world.perform_all();
+            if crash {
+                world.crash_now();
+            }
+        }
+        assert_eq!(told_late(&world), 0, "nothing has ended");
+        let record = world.records().next().unwrap();
+        assert!(record.outstanding.is_some() && record.late.is_none(), "{record:?}");
+        world.unreachable = false;
+        ended_late(&mut world);
+        assert_eq!(told_late(&world), 1);
+        let record = world.records().next().unwrap();
+        assert!(record.outstanding.is_none() && record.late_end().unwrap().result, "{record:?}");
+    }
 }

@@ -63,6 +63,7 @@ impl RunModel {
             }
             Happened::StepEnded { agent, step, attempt, failure, .. } => {
                 self.passed_over.step_ended(agent, step, failure.is_some());
+                self.late.attempt_ended(agent, failure.as_ref().map(|failure| failure.reason));
                 let known = self.attempts.insert((agent.clone(), step.clone(), *attempt), true);
                 expect(known != Some(true), "an attempt ends once", || {
                     format!("attempt {attempt} of {step} on {agent}")

@@ -43,13 +43,13 @@ pub(crate) fn follows(old: Option<&Journal>, new: &Journal) -> Check {
     }
 }
 
-/// Whether an attempt took over what the one before had, and the late end of its action, or nothing.
+/// Whether an attempt took over what one before had, and the late end of its action, or nothing.
 pub(crate) fn takes_over(before: Option<&Journal>, new: &Journal) -> Check {
     let Some(taken) = new.taken else { return Ok(()) };
     let ended = before.and_then(Journal::with_late);
     let same = ended.as_deref() == new.answers.get(..taken.answers as usize);
     let same = same && before.is_some_and(|before| before.arguments == new.arguments);
-    expect(same, "an attempt goes on from the one before", || format!("{before:?}, {new:?}"))
+    expect(same, "an attempt goes on from one before", || format!("{before:?}, {new:?}"))
 }
 
 /// Whether no agent left whose action is out and of which nobody knows that any more.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use replibook::run::AgentId;
+use replibook::run::{AgentId, FailureReason};
 
 use crate::ledger::{Check, expect};
 
@@ -10,6 +10,9 @@ use crate::ledger::{Check, expect};
 #[derive(Debug, Default)]
 pub(crate) struct LateModel {
     well: BTreeMap<AgentId, (String, u32)>,
+    /// Attempts that took a late result, with whose that was: the next one takes it too where nothing came
+    /// of them.
+    taken: BTreeMap<AgentId, (String, u32, u32)>,
     again: BTreeSet<AgentId>,
 }
 
@@ -40,12 +43,35 @@ impl LateModel {
         takes: Option<u32>,
     ) -> Check {
         let before = attempt.checked_sub(1);
-        let well = self.well.remove(agent);
-        let is_last = |(of, number): &(String, u32)| of == step && Some(*number) == before;
+        let well = self.well.remove(agent).map(|(of, number)| (of, number, number));
+        let late = self.taken.remove(agent);
+        let late = well.or(late);
+        let is_last = |(of, last, _): &&(String, u32, u32)| of == step && Some(*last) == before;
         let again = self.again.remove(agent);
-        let expected = before.filter(|_| well.as_ref().is_some_and(is_last) && !again);
+        let expected = late.as_ref().filter(is_last).filter(|_| !again).map(|(_, _, from)| *from);
+        if let Some(from) = expected {
+            self.taken.insert(agent.clone(), (step.to_owned(), attempt, from));
+        }
         expect(takes == expected, "what ended well late is taken, and not done again", || {
-            format!("attempt {attempt} of {step} on {agent} takes {takes:?}: {well:?}, {again}")
+            format!("attempt {attempt} of {step} on {agent} takes {takes:?}: {late:?}, {again}")
         })
+    }
+
+    /// An attempt has ended. One that took a late result needed nothing more for its one action, so it came
+    /// to nothing only where the host ended it.
+    pub(crate) fn attempt_ended(&mut self, agent: &AgentId, failure: Option<FailureReason>) {
+        let is_of_host = matches!(
+            failure,
+            Some(
+                FailureReason::TimedOut
+                    | FailureReason::WrongNode
+                    | FailureReason::PluginUnavailable
+                    | FailureReason::PluginOutOfTime
+                    | FailureReason::PluginOutOfMemory
+            )
+        );
+        if !is_of_host {
+            self.taken.remove(agent);
+        }
     }
 }

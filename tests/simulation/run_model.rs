@@ -241,8 +241,7 @@ impl RunModel {
         let old = self.journals.get(&journal.key);
         journal_checks::follows(old, journal)?;
         if old.is_none() {
-            let attempt = journal.key.attempt.saturating_sub(1);
-            let before = self.journals.get(&AttemptKey { attempt, ..journal.key });
+            let before = journal.taken_from().and_then(|from| self.journals.get(&from));
             journal_checks::takes_over(before, journal)?;
         }
         let calls = journal.pending.is_some() && old.is_none_or(|old| old.pending.is_none());

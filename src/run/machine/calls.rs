@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::changes::Changes;
+use super::sizes::{answers_bytes, size_of_answered};
 use super::state::{Attempt, Doing, IllegalInput, Machine};
-use super::steps::{Why, deadline, json_bytes};
+use super::steps::{Why, deadline};
 use crate::mutants::mutant;
 use crate::run::{
     Activate, Activation, ActivationEnd, AgentSeq, Answer, Answered, AttemptKey, Call, CallError,
@@ -111,10 +112,10 @@ impl Machine {
             self.leave(seq, changes);
             return;
         }
-        match self.precondition(key, info) {
         if info.as_ref().is_err_and(CallError::is_silence) {
             self.forget_identity(seq, changes);
         }
+        match self.precondition(key, info) {
             Ok(()) => self.activate(seq, attempt, changes),
             Err(why) if why.reason == FailureReason::WrongNode => {
                 never_activated(attempt.journal, changes);
@@ -181,6 +182,9 @@ impl Machine {
             }
             ActivationEnd::Failed { reason, message, retryable } => {
                 let why = Why { reason, message, retryable };
+                if reason.is_of_host() {
+                    self.keep_late(key.agent, changes);
+                }
                 if let Some(outstanding) = self.action_out(key.agent) {
                     // Nothing further may be sent to the agent while its action may still run.
                     let journal = self.close_journal(key, logs, changes);
@@ -248,13 +252,13 @@ impl Machine {
             self.end_with_action_out(seq, outstanding, journal, why, changes);
             return;
         }
+        let record = Machine::record(self, seq);
+        let unidentified =
+            record.is_some_and(|record| record.is_unidentified_before_action(changes.now));
         if !again {
             self.make_pending(&mut attempt.journal, &what, logs, changes);
         }
         let record = Machine::record(self, seq);
-        let record = Machine::record(self, seq);
-        let unidentified =
-            record.is_some_and(|record| record.is_unidentified_before_action(changes.now));
         if let (Some(pending), Some(record)) = (&attempt.journal.pending, record) {
             changes.effects.push(Effect::Perform(Box::new(Perform {
                 key,
@@ -390,15 +394,15 @@ impl Machine {
             attempt.journal.pending = Some(pending);
             return Err(IllegalInput::new("an answer", format!("{found:?}"), format!("{asked:?}")));
         }
-        let answered = pending.answered(changes.now, answer);
-        self.drop_notice(seq, changes);
-        let Some(mut attempt) = self.attempts.remove(&seq) else { return Ok(()) };
-        attempt.bytes += size_of_answered(&answered);
         let is_silence = answer.error().is_some_and(CallError::is_silence);
-        if attempt.bytes > MAX_JOURNAL_BYTES {
+        let answered = pending.answered(changes.now, answer);
         if is_silence {
             self.forget_identity(seq, changes);
         }
+        self.drop_notice(seq, changes);
+        let Some(mut attempt) = self.attempts.remove(&seq) else { return Ok(()) };
+        attempt.bytes += size_of_answered(&answered);
+        if attempt.bytes > MAX_JOURNAL_BYTES {
             let message = format!(
                 "the answers of the attempt have {} bytes, at most {MAX_JOURNAL_BYTES}",
                 attempt.bytes
@@ -430,7 +434,7 @@ impl Machine {
 
     /// The action of the attempt in flight that may still be running: it is pending, in an attempt
     /// that failed when it was taken up again, or its agent could not be reached any more.
-    fn action_out(&self, seq: AgentSeq) -> Option<Outstanding> {
+    pub(super) fn action_out(&self, seq: AgentSeq) -> Option<Outstanding> {
         let journal = &self.attempts.get(&seq)?.journal;
         pending_action(journal).or_else(|| unreachable_action(journal))
     }
@@ -475,30 +479,4 @@ fn left_open(journal: &Journal) -> Option<(u32, &Answered, &CallError)> {
 /// Number of the call that an attempt is at: the number of answers that it has.
 pub(super) fn call_number(journal: &Journal) -> u32 {
     u32::try_from(journal.answers.len()).unwrap_or(u32::MAX)
-}
-
-/// Bytes of the answers of an attempt.
-pub(super) fn answers_bytes(answers: &[Answered]) -> usize {
-    answers.iter().map(size_of_answered).sum()
-}
-
-/// Bytes of a journal, as a commit has it.
-pub(super) fn journal_bytes(journal: &Journal) -> usize {
-    let late = journal.late.as_ref().map_or(0, size_of_answered);
-    answers_bytes(&journal.answers) + late + json_bytes(&journal.arguments)
-}
-
-pub(super) fn size_of_answered(answered: &Answered) -> usize {
-    match &answered.answer {
-        Answer::RunAction(Ok(value)) => json_bytes(value),
-        // The attributes are also in the whole answer, so they are written twice.
-        Answer::Info(Ok(node)) => {
-            json_bytes(&node.raw) + node.attributes.values().map(json_bytes).sum::<usize>()
-        }
-        Answer::WaitStatus(Ok(text)) => text.len(),
-        Answer::Info(Err(error))
-        | Answer::RunAction(Err(error))
-        | Answer::WaitStatus(Err(error)) => error.to_string().len(),
-        Answer::Sleep => 0,
-    }
 }

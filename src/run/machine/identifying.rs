@@ -206,6 +206,8 @@ impl Machine {
     ) {
         if let Some(mut attempt) = self.attempts.remove(&seq) {
             attempt.journal.cut_off = true;
+            // Nothing was sent.
+            self.keep_unused(&attempt.journal, changes);
             self.note_unreachable(seq, &attempt.journal, changes);
             changes.journals.push(attempt.journal);
         }

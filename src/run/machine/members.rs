@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use super::calls::journal_bytes;
 use super::changes::Changes;
+use super::sizes::journal_bytes;
 use super::state::Machine;
 use super::steering::{CHUNK_BYTES, record_bytes};
 use super::steps::json_bytes;

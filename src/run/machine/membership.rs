@@ -326,6 +326,7 @@ impl Machine {
 
     /// The agent is gone: REMOVED, and what the stage says about that.
     pub(super) fn leave(&mut self, seq: AgentSeq, changes: &mut Changes) {
+        self.keep_late(seq, changes);
         if let Some(attempt) = self.attempts.remove(&seq) {
             changes.effects.push(Effect::Abandon(attempt.journal.key));
             let mut journal = attempt.journal;

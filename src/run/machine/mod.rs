@@ -31,6 +31,7 @@ mod noticing;
 mod planning;
 mod refreshing;
 mod settling;
+mod sizes;
 mod standing;
 mod state;
 mod steering;

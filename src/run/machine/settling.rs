@@ -1,8 +1,9 @@
 //! Time that runs out, and actions that outlive their attempt: nothing further is sent to an agent
 //! until it is known how its action ended.
 
-use super::calls::{MAX_JOURNAL_BYTES, answers_bytes, pending_action, unreachable_action};
+use super::calls::{MAX_JOURNAL_BYTES, pending_action, unreachable_action};
 use super::changes::Changes;
+use super::sizes::answers_bytes;
 use super::state::{Doing, Machine};
 use super::steps::{Why, deadline};
 use crate::mutants::mutant;
@@ -29,6 +30,7 @@ impl Machine {
             self.alarms.set(seq, due);
             return;
         }
+        self.keep_late(seq, changes);
         let Some(mut attempt) = self.attempts.remove(&seq) else { return };
         attempt.journal.cut_off = true;
         if is_out.is_some() || unreachable_action(&attempt.journal).is_some() {
@@ -169,15 +171,30 @@ impl Machine {
         let is_pending = journal.is_some_and(|journal| journal.pending.is_some());
         match record.phase {
             StepPhase::Settling { until, .. } => self.alarms.set(seq, until),
-            StepPhase::Waiting | StepPhase::Trying | StepPhase::RetryAt { .. } if !is_pending => {
-                return;
-            }
+            // Another node may have its address by now.
+            _ if record.state == AgentState::Removed && !is_pending => return,
             StepPhase::Waiting | StepPhase::Trying | StepPhase::RetryAt { .. } => {}
         }
         self.look_at(seq, outstanding, None, changes);
     }
 
-    /// Takes notice of how an action ended whose attempt is over.
+    /// Looks at the action of an agent that is over, where nobody knows yet how that ended.
+    pub(super) fn look_at_open(&mut self, seq: AgentSeq, changes: &mut Changes) {
+        let out = Machine::record(self, seq).and_then(|record| record.outstanding.clone());
+        if let Some(action) = out.filter(|_| !self.settling.contains_key(&seq)) {
+            self.look_at(seq, action, None, changes);
+        }
+    }
+
+    /// Whether an answer leaves the action open that is looked at: then that goes on.
+    pub(super) fn is_looked_at_again(&self, key: AttemptKey, call: u32, answer: &Answer) -> bool {
+        let action = self.settling.get(&key.agent);
+        let is_settling = action.is_some_and(|action| action.is_call(key, call));
+        is_settling && answer.error().is_some_and(CallError::leaves_open)
+    }
+
+    /// Takes notice of how an action ended whose attempt is over. Where its agent did not tell, nothing has
+    /// ended: it is looked at again, for as long as the run goes.
     pub(super) fn settled(&mut self, seq: AgentSeq, answer: Answer, changes: &mut Changes) {
         let Some(action) = self.settling.remove(&seq) else { return };
         if self.run.progress.status.is_settled() {
@@ -191,18 +208,20 @@ impl Machine {
             Answer::RunAction(Err(error)) => error.to_string(),
             Answer::Info(_) | Answer::WaitStatus(_) | Answer::Sleep => return,
         };
-        let unknown = answer.error().filter(|error| error.leaves_open()).map(CallError::reason);
-        if unknown.is_none() {
-            self.ended_late(seq, &action, answer, &outcome, changes);
+        if let Some(error) = answer.error().filter(|error| error.leaves_open()) {
+            if error.is_silence() {
+                self.forget_identity(seq, changes);
+            }
+            self.look_at(seq, action, None, changes);
+            let phase = Machine::record(self, seq).map(|record| record.phase);
+            if matches!(phase, Some(StepPhase::Settling { .. })) {
+                self.fail_unsettled(seq, error.reason(), changes);
+            }
+            return;
         }
+        self.ended_late(seq, &action, answer, &outcome, changes);
         self.say_late(seq, &action, outcome, changes);
-        let phase = Machine::record(self, seq).map(|record| record.phase);
-        let waits = matches!(phase, Some(StepPhase::Settling { .. }));
-        match (unknown, waits) {
-            (Some(reason), true) => self.fail_unsettled(seq, reason, changes),
-            (Some(_), false) => {}
-            (None, _) => self.forget_action(seq, changes),
-        }
+        self.forget_action(seq, changes);
     }
 
     /// Writes down how the action ended: in the journal of its attempt, so that the next one may go on from
@@ -240,20 +259,43 @@ impl Machine {
         let record = Machine::record(self, seq)?;
         let key = record.present_attempt();
         let before = AttemptKey { attempt: key.attempt.checked_sub(1)?, ..key };
-        let is_there = record.late.as_ref().is_some_and(|late| late.result && late.key == before);
-        if !is_there || mutant!(LateResultIgnored) {
+        let late = record.late.as_ref().filter(|late| late.result)?;
+        if late.last_attempt() != before || mutant!(LateResultIgnored) {
             return None;
         }
-        let journal = self.over.get(&seq).filter(|journal| journal.key == before)?;
+        let journal = self.over.get(&seq).filter(|journal| journal.key == late.key)?;
         journal.go_on(key, now, self.run.progress.held)
     }
 
     /// Whether the next attempt of the agent's step goes on from the last one.
     pub(super) fn takes_late(&self, seq: AgentSeq) -> bool {
         let Some(record) = Machine::record(self, seq) else { return false };
-        let over =
-            self.over.get(&seq).is_some_and(|journal| journal.key == record.present_attempt());
-        over && !record.again && record.late_end().is_some_and(|late| late.result)
+        let late = record.late_end().filter(|late| late.result && !record.again);
+        let over = self.over.get(&seq);
+        late.zip(over).is_some_and(|(late, journal)| journal.key == late.key)
+    }
+
+    /// Keeps the late result for the next attempt where the present one took it and is ended by the host
+    /// before anything came of that.
+    pub(super) fn keep_late(&mut self, seq: AgentSeq, changes: &mut Changes) {
+        let attempt = self.attempts.get(&seq).filter(|_| self.action_out(seq).is_none());
+        if let Some(journal) = attempt.map(|attempt| attempt.journal.clone()) {
+            self.keep_unused(&journal, changes);
+        }
+    }
+
+    /// The same of an attempt of which that is the journal, and which has no action out.
+    pub(super) fn keep_unused(&mut self, journal: &Journal, changes: &mut Changes) {
+        let (key, from) = (journal.key, journal.taken_from());
+        let taken = journal.taken.and_then(|taken| usize::try_from(taken.answers).ok());
+        if taken != Some(journal.answers.len()) {
+            return;
+        }
+        let late = self.record_mut(key.agent).and_then(|record| record.late.as_mut());
+        if let Some(late) = late.filter(|late| late.result && Some(late.key) == from) {
+            late.kept_by = Some(key.attempt);
+            changes.records.insert(key.agent);
+        }
     }
 
     fn say_late(

@@ -252,7 +252,10 @@ impl Machine {
             Input::Accepted { key, call } => self.accepted(key, call, &mut changes),
             Input::Noticed { key, call, notice } => self.noticed(key, call, notice, &mut changes),
             Input::Answered { key, call, answer } => {
-                self.heard(key, Some(call), &mut changes);
+                // What is looked at again has not been heard of.
+                if !self.is_looked_at_again(key, call, &answer) {
+                    self.heard(key, Some(call), &mut changes);
+                }
                 self.answered(key, call, answer, &mut changes)?;
             }
             Input::Membership(change) => self.membership(change, &mut changes),

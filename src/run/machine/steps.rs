@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::calls::answers_bytes;
 use super::changes::Changes;
+use super::sizes::answers_bytes;
 use super::state::{Attempt, Doing, Machine};
 use super::steering::CHUNK_BYTES;
 use crate::mutants::mutant;
@@ -160,7 +160,8 @@ impl Machine {
         record.phase = StepPhase::Trying;
         changes.records.insert(seq);
         let agent = record.agent.clone();
-        let takes = self.taken_over(seq, changes.now).map(|_| attempt - 1);
+        let takes = self.taken_over(seq, changes.now);
+        let takes = takes.and_then(|journal| journal.taken_from()).map(|from| from.attempt);
         let step_name = step.name.clone();
         changes.event(self, Happened::StepStarted { agent, step: step_name, attempt, takes });
         self.begin_anew(seq, step, changes);
@@ -359,6 +360,7 @@ impl Machine {
         self.attempts.remove(&seq);
         self.stop_looking(seq, changes);
         self.alarms.clear(seq);
+        self.look_at_open(seq, changes);
         let Some(record) = self.record_mut(seq) else { return };
         record.ended_at = Some(changes.now);
         record.phase = StepPhase::Waiting;
