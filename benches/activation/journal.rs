@@ -41,10 +41,10 @@ pub(crate) fn activate(plugin: &Digest, answers: usize) -> Activate {
         at: start,
         answer,
     };
-    let run_action = Call::RunAction { kind: KIND.to_owned(), arguments: arguments() };
+    let run_action = Call::RunAction { kind: KIND.to_owned(), arguments: arguments().into() };
     let mut journaled = vec![
-        answered(Call::Info, Answer::Info(Ok(node))),
-        answered(run_action, Answer::RunAction(Ok(payload()))),
+        answered(Call::Info, Answer::Info(Ok(node.into()))),
+        answered(run_action, Answer::RunAction(Ok(payload().into()))),
     ];
     let answers = journaled.split_off(journaled.len() - answers);
     let journal = Journal {

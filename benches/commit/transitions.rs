@@ -101,7 +101,7 @@ fn record(run: RunId, agent: u32, attempt: u32, state: AgentState) -> AgentRecor
         state,
         attempts: vec![attempt],
         batch: Some(1),
-        results: BTreeMap::from([("restart".to_owned(), json!({"moved": attempt}))]),
+        results: BTreeMap::from([("restart".to_owned(), json!({"moved": attempt}).into())]),
         started_at: Some(START),
         ..AgentRecord::new(run, AgentSeq(agent), name(agent), format!("http://10.0.0.1:{agent}"), 1)
     }
@@ -110,13 +110,13 @@ fn record(run: RunId, agent: u32, attempt: u32, state: AgentState) -> AgentRecor
 fn journal(run: RunId, agent: u32, attempt: u32, ends: bool, at: Timestamp) -> Journal {
     let kind = "agent.replicante.io/test.success".to_owned();
     let arguments = json!({ "grace": 30 });
-    let call = Call::RunAction { kind: kind.clone(), arguments: arguments.clone() };
+    let call = Call::RunAction { kind: kind.clone(), arguments: arguments.clone().into() };
     let (name_of_call, arguments_hash) = (call.name(), call.arguments_hash());
     let answered = Answered {
         name: name_of_call,
         arguments_hash: arguments_hash.clone(),
         at,
-        answer: Answer::RunAction(Ok(json!({ "moved": 3 }))),
+        answer: Answer::RunAction(Ok(json!({ "moved": 3 }).into())),
     };
     let pending = Pending { name: name_of_call, arguments_hash, at, accepted: false };
     Journal {

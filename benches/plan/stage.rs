@@ -148,7 +148,8 @@ pub(crate) fn finish(machine: &mut Machine) {
     let begun = machine.apply(Input::Continue, NOW).unwrap();
     for effect in begun.effects {
         let Effect::Activate(activate) = effect else { continue };
-        let activation = Activation { end: ActivationEnd::Done(Value::Null), logs: Vec::new() };
+        let activation =
+            Activation { end: ActivationEnd::Done(Value::Null.into()), logs: Vec::new() };
         machine.apply(Input::Activated { key: activate.key, activation }, NOW).unwrap();
     }
     assert_eq!(machine.in_flight(), 0);

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use crate::run::{Datastore, NodeInfo, Timestamp, Wanted, WrongNode};
+use crate::run::{Datastore, JsonText, NodeInfo, Timestamp, Wanted, WrongNode};
 
 /// An action to schedule.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,7 +14,7 @@ pub struct ActionRequest {
     /// Kind of the action.
     pub kind: String,
     /// Its arguments.
-    pub args: Value,
+    pub args: JsonText,
     /// When the engine decided on it.
     pub created_time: Timestamp,
     /// Labels that the agent keeps with it.
@@ -36,7 +36,7 @@ pub struct ActionStatus {
     /// Its phase.
     pub phase: ActionPhase,
     /// Its result, or how far it is; null if it was left out.
-    pub payload: Value,
+    pub payload: JsonText,
     /// Why the payload was left out, if it is more than may come in: what was found and what was expected.
     pub unread: Option<String>,
     /// The agent's message when it failed, with the causes that the agent gave.

@@ -465,14 +465,17 @@ impl FakeAgent {
             return Some(end.clone());
         }
         if busy {
-            let (phase, payload) = (ActionPhase::New, Value::Null);
+            let (phase, payload) = (ActionPhase::New, Value::Null.into());
             return Some(ActionStatus { phase, payload, unread: None, error: None });
         }
         let ended = |when: &When, looks: u32, from: Timestamp| match when {
             When::Looks(count) => looks >= *count,
             When::After(length) => now >= from.plus(*length),
         };
-        let status = |phase, payload, error| ActionStatus { phase, payload, unread: None, error };
+        let status = |phase, payload: Value, error| {
+            let payload = payload.into();
+            ActionStatus { phase, payload, unread: None, error }
+        };
         match &self.script {
             Script::Succeed { when, payload } if ended(when, action.looks, action.from) => {
                 action.end = Some(status(ActionPhase::Done, payload.clone(), None));

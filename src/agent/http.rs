@@ -189,7 +189,7 @@ impl AgentClient for HttpAgents {
         address: &str,
         request: &ActionRequest,
     ) -> Result<Scheduled, AgentError> {
-        let body = wire::schedule_body(request).to_string();
+        let body = wire::schedule_body(request);
         let (bytes, url) = (body.len(), url(address, "action"));
         let post = self.client.post(url).header(CONTENT_TYPE, "application/json").body(body);
         let response = self.send(address, post, bytes).await?;

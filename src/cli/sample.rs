@@ -71,7 +71,7 @@ pub(crate) fn record(seq: u32, state: AgentState) -> AgentRecord {
         state,
         attempts: vec![1],
         batch: Some(1),
-        results: [("drain".to_owned(), json!({"moved": 3}))].into(),
+        results: [("drain".to_owned(), json!({"moved": 3}).into())].into(),
         started_at: Some(moment()),
         ended_at: Some(Timestamp::from_millis(moment().as_millis() + 1_240)),
         ..AgentRecord::new(

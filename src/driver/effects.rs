@@ -18,8 +18,8 @@ use crate::mutants::mutant;
 use crate::plugin::PluginError;
 use crate::run::{
     Activate, Activation, ActivationEnd, AgentId, AgentSeq, Answer, AttemptKey, Call, CallError,
-    CallName, Digest, FailureReason, Input, Look, Machine, MassAbsence, Notice, Perform, Timestamp,
-    Wanted,
+    CallName, Digest, FailureReason, Input, JsonText, KeptNode, Look, Machine, MassAbsence, Notice,
+    Perform, Timestamp, Wanted,
 };
 
 /// Inputs that wait for the driver of a run. Tasks wait when it is full, so nothing is lost.
@@ -284,7 +284,7 @@ impl Performing {
         match &perform.what {
             Call::Info => {
                 let info = agent::info(&self.follow, &perform.address, perform.wanted()).await;
-                Answer::Info(info.and_then(|info| perform.of_its_agent(info)))
+                Answer::Info(info.and_then(|info| perform.of_its_agent(info)).map(KeptNode::from))
             }
             Call::WaitStatus { statuses, timeout } => {
                 let address = &perform.address;
@@ -312,7 +312,7 @@ impl Performing {
         }
     }
 
-    fn request(&self, perform: &Perform, kind: &str, args: &serde_json::Value) -> ActionRequest {
+    fn request(&self, perform: &Perform, kind: &str, args: &JsonText) -> ActionRequest {
         let run = self.lease.run();
         let label = |text: String| serde_json::Value::String(text);
         let metadata = [

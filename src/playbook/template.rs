@@ -77,6 +77,11 @@ impl Template {
         self.node.is_literal()
     }
 
+    /// Whether any expression in it looks at this part of the scope, or at something in it.
+    pub fn looks_at(&self, path: &[&str]) -> bool {
+        self.expressions().iter().any(|placed| placed.value.looks_at(path))
+    }
+
     /// The value with every expression filled in. An expression alone in a string keeps its type.
     pub fn render(&self, scope: &Scope<'_>) -> Result<Value, ExprError> {
         let mut left = Left { bytes: MAX_RENDERED_BYTES, levels: MAX_JSON_DEPTH };

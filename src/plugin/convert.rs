@@ -69,9 +69,9 @@ pub(super) fn step_error(error: StepError) -> (String, bool) {
 pub(super) fn node_info(
     agent: &AgentId,
     attributes: &Map<String, Value>,
-    node: run::NodeInfo,
+    node: run::KeptNode,
 ) -> NodeInfo {
-    let mut all = node.attributes;
+    let mut all = node.attributes();
     all.extend(attributes.clone());
     NodeInfo {
         id: agent.0.clone(),

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::limits::NESTING;
+use crate::run::json_text_depth;
 
 /// Why a text of a guest is refused.
 #[derive(Debug, thiserror::Error)]
@@ -22,31 +23,11 @@ pub(super) fn read(text: &str, most: usize) -> Result<Value, Refused> {
         return Err(Refused::TooLong { found, most });
     }
     // Before it is read: the reader has a limit of its own, and would say that it is not JSON.
-    let found = depth(text);
+    let found = json_text_depth(text);
     if found > NESTING {
         return Err(Refused::TooDeep { found });
     }
     Ok(serde_json::from_str(text)?)
-}
-
-/// How deep lists and objects are nested: 0 for a plain value, 1 for `[]`.
-fn depth(text: &str) -> usize {
-    let (mut depth, mut deepest) = (0_usize, 0);
-    let (mut in_string, mut escaped) = (false, false);
-    for byte in text.bytes() {
-        if in_string {
-            in_string = escaped || byte != b'"';
-            escaped = !escaped && byte == b'\\';
-        } else if byte == b'"' {
-            in_string = true;
-        } else if matches!(byte, b'[' | b'{') {
-            depth += 1;
-            deepest = deepest.max(depth);
-        } else if matches!(byte, b']' | b'}') {
-            depth = depth.saturating_sub(1);
-        }
-    }
-    deepest
 }
 
 #[cfg(test)]
@@ -66,7 +47,7 @@ mod tests {
             (r#"["[[[", "\"[[", "\\", [] ]"#, 2),
         ];
         for (text, expected) in cases {
-            assert_eq!(depth(text), expected, "{text}");
+            assert_eq!(json_text_depth(text), expected, "{text}");
             assert!(read(text, 100).is_ok(), "{text}");
         }
     }

@@ -6,7 +6,8 @@ use std::collections::VecDeque;
 use super::error::Stop;
 use super::limits::CALLS;
 use crate::run::{
-    Answer, Answered, Call, CallError, CallName, FailureReason, Journal, Pending, Timestamp,
+    Answer, Answered, Call, CallError, CallName, FailureReason, Journal, JsonText, Pending,
+    Timestamp,
 };
 
 /// The calls of one activation, against the journal of its attempt.
@@ -20,6 +21,8 @@ pub(super) struct Replay {
     now: Timestamp,
     /// Why the last call gave no result, if it gave none: what a step's error that follows means.
     trouble: Option<FailureReason>,
+    /// The payload that an action gave last.
+    payload: Option<JsonText>,
 }
 
 impl Replay {
@@ -30,6 +33,7 @@ impl Replay {
             consumed: 0,
             now: journal.started_at,
             trouble: None,
+            payload: None,
         }
     }
 
@@ -41,6 +45,11 @@ impl Replay {
     /// Why the last call gave no result, if it gave none.
     pub(super) fn trouble(&self) -> Option<FailureReason> {
         self.trouble
+    }
+
+    /// The payload that an action gave last, if that is this text: many steps hand it on.
+    pub(super) fn handed_on(&self, text: &str) -> Option<JsonText> {
+        self.payload.clone().filter(|payload| payload.as_str() == text)
     }
 
     /// Notes that a call was refused by the host itself. It is not journaled: the same call with the
@@ -63,6 +72,9 @@ impl Replay {
         self.consumed += 1;
         self.now = answered.at;
         self.trouble = answered.answer.error().map(CallError::reason);
+        if let Answer::RunAction(Ok(payload)) = &answered.answer {
+            self.payload = Some(payload.clone());
+        }
         Ok(answered.answer)
     }
 

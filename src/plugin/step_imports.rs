@@ -1,7 +1,5 @@
 //! The imports of the world `step`.
 
-use serde_json::Value;
-
 use super::bindings::step::replicante::playbook::agent::{AgentError, NodeInfo};
 use super::bindings::step::replicante::playbook::http::{HttpError, Request, Response};
 use super::bindings::step::replicante::playbook::logging::Level;
@@ -15,7 +13,7 @@ use super::grants;
 use super::guest::{Guest, Role, forbidden};
 use super::replay::word;
 use super::{json, limits};
-use crate::run::{Answer, Call, CallName, FailureReason, Millis};
+use crate::run::{Answer, Call, CallName, FailureReason, JsonText, Millis};
 
 impl types::Host for Guest {}
 
@@ -130,7 +128,7 @@ fn mismatch(call: CallName) -> Stop {
     Stop::NotDeterministic(format!("the journal has no answer for {}", word(call)))
 }
 
-fn check_action(kind: &str, arguments: &str) -> Result<Value, String> {
+fn check_action(kind: &str, arguments: &str) -> Result<JsonText, String> {
     let (chars, most) = (kind.chars().count(), limits::KIND_CHARS);
     if chars == 0 || chars > most {
         return Err(format!("found a kind of {chars} characters, expected 1 to {most}"));
@@ -139,6 +137,7 @@ fn check_action(kind: &str, arguments: &str) -> Result<Value, String> {
         return Err(format!("found the kind {kind:?}, expected one without control characters"));
     }
     json::read(arguments, limits::ARGUMENT_BYTES)
+        .map(JsonText::from)
         .map_err(|refused| format!("found a text of arguments {refused}"))
 }
 

@@ -255,7 +255,7 @@ fn expected(
             let is_last = is_last_result(snapshot, journal, attempts);
             let kept = record.results.get(&journal.step_name).filter(|_| is_last);
             // A result that should be there and is not is as good as null, and is compared.
-            Expected::Done(is_last.then(|| kept.cloned().unwrap_or(Value::Null)))
+            Expected::Done(is_last.then(|| kept.cloned().unwrap_or_else(|| Value::Null.into())))
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::playbook::Grants;
 use crate::plugin::PluginHost;
 use crate::run::{
     Activate, ActivationEnd, AgentId, Answered, AttemptKey, Call, CallName, Digest, Failure,
-    FailureReason, Journal, Pending, canonical,
+    FailureReason, Journal, JsonText, Pending, canonical,
 };
 
 /// What the history says of an attempt.
@@ -29,7 +29,7 @@ pub(super) type Attempts = BTreeMap<AttemptKey, InHistory>;
 #[derive(Clone, Debug)]
 pub(super) enum Expected {
     /// With this result; none: it was not kept, because another one took its place.
-    Done(Option<Value>),
+    Done(Option<JsonText>),
     /// With this failure.
     Failed(Failure),
     /// Whatever comes is right: the host ended it.
@@ -153,9 +153,9 @@ impl Attempt {
             }
             (Expected::Done(None), ActivationEnd::Done(_)) => Found::Same,
             (Expected::Done(Some(result)), ActivationEnd::Done(now)) => {
-                match canonical(result) == canonical(now) {
+                match canonical(&result.value()) == canonical(&now.value()) {
                     true => Found::Same,
-                    false => self.differs(answers, "result", shown(result), &end),
+                    false => self.differs(answers, "result", shown(&result.value()), &end),
                 }
             }
             (Expected::Failed(failure), ActivationEnd::Failed { reason, message, .. })
@@ -179,8 +179,8 @@ impl Attempt {
         now: &ActivationEnd,
     ) -> Found {
         let now = match (what, now) {
-            ("result", ActivationEnd::Done(value)) => shown(value),
-            (_, ActivationEnd::Done(value)) => format!("it ended well: {}", shown(value)),
+            ("result", ActivationEnd::Done(value)) => shown(&value.value()),
+            (_, ActivationEnd::Done(value)) => format!("it ended well: {}", shown(&value.value())),
             (_, ActivationEnd::Blocked(call)) => in_words(call),
             (_, ActivationEnd::Failed { reason, message, .. }) => {
                 format!("it failed: {reason}: {}", cut(message))
@@ -244,7 +244,7 @@ fn short(hash: &str) -> &str {
 fn in_words(call: &Call) -> String {
     let arguments = match call {
         Call::Info => "no arguments".to_owned(),
-        Call::RunAction { kind, arguments } => format!("{kind} {}", shown(arguments)),
+        Call::RunAction { kind, arguments } => format!("{kind} {}", shown(&arguments.value())),
         Call::WaitStatus { statuses, timeout } => {
             format!("{} for {} ms", statuses.join(", "), timeout.0)
         }

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::datastore::Datastore;
 pub use super::failure::{Failure, FailureReason};
 use super::ids::{AgentId, AgentSeq, AttemptKey, RunId, SentAction};
+use super::json_text::JsonText;
 use super::late::LateEnd;
 use super::notice::Notice;
 use super::status::AgentState;
@@ -73,7 +74,7 @@ pub struct AgentRecord {
     /// Label of that decision.
     pub batch_label: Option<String>,
     /// Results of the steps that ended well, by the name of the step.
-    pub results: BTreeMap<String, Value>,
+    pub results: BTreeMap<String, JsonText>,
     /// Why the agent failed, or what went wrong in a step that was allowed to.
     pub error: Option<Failure>,
     /// How many of its steps failed, in all stages, and were passed over (`on_error: continue`).

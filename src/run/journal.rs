@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::agent_record::FailureReason;
 use super::datastore::Datastore;
 use super::ids::{AgentId, AttemptKey, RunId, SentAction};
+use super::json_text::JsonText;
 use super::late::Taken;
 use super::time::{Millis, Timestamp};
 
@@ -26,7 +27,7 @@ pub struct Journal {
     /// When the attempt started: the logical time until the first answer.
     pub started_at: Timestamp,
     /// The step's arguments with the expressions filled in.
-    pub arguments: Value,
+    pub arguments: JsonText,
     /// The answers so far; the index is the number of the call.
     pub answers: Vec<Answered>,
     /// The call that is being performed.
@@ -67,7 +68,7 @@ impl Journal {
         agent: AgentId,
         step_name: String,
         started_at: Timestamp,
-        arguments: Value,
+        arguments: impl Into<JsonText>,
     ) -> Self {
         Self {
             run,
@@ -75,7 +76,7 @@ impl Journal {
             agent,
             step_name,
             started_at,
-            arguments,
+            arguments: arguments.into(),
             answers: Vec::new(),
             pending: None,
             late: None,
@@ -230,7 +231,7 @@ pub enum Call {
         /// Kind of the action.
         kind: String,
         /// Its arguments.
-        arguments: Value,
+        arguments: JsonText,
     },
     /// Wait until the node has one of these statuses.
     WaitStatus {
@@ -263,7 +264,7 @@ impl Call {
             Self::Info => String::new(),
             Self::RunAction { kind, arguments } => {
                 let mut text = format!("{kind}\n");
-                write_canonical(arguments, &mut text);
+                write_canonical(&arguments.value(), &mut text);
                 text
             }
             Self::WaitStatus { statuses, timeout } => format!("{timeout:?}\n{statuses:?}"),
@@ -326,9 +327,9 @@ fn write_string(string: &str, text: &mut String) {
 #[serde(rename_all = "kebab-case")]
 pub enum Answer {
     /// Of [`Call::Info`].
-    Info(Result<NodeInfo, CallError>),
+    Info(Result<KeptNode, CallError>),
     /// Of [`Call::RunAction`]: the action's payload.
-    RunAction(Result<Value, CallError>),
+    RunAction(Result<JsonText, CallError>),
     /// Of [`Call::WaitStatus`]: the status found.
     WaitStatus(Result<String, CallError>),
     /// Of [`Call::Sleep`].
@@ -401,7 +402,7 @@ impl Answer {
 }
 
 /// What an agent says about its node, reduced to what is used; `raw` is all of it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct NodeInfo {
     /// A word in capitals; `UNKNOWN` when the agent gave a reason instead.
     pub status: String,
@@ -410,8 +411,44 @@ pub struct NodeInfo {
     /// The whole answer of `info/node`.
     pub raw: Value,
     /// What it says of its store, where it was asked.
+    pub datastore: Datastore,
+}
+
+/// The same as it is kept in a journal, which may hold it many times.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "NodeInfo")]
+pub struct KeptNode {
+    /// A word in capitals; `UNKNOWN` when the agent gave a reason instead.
+    pub status: String,
+    /// Attributes that the agent reports: an object.
+    #[schemars(with = "serde_json::Map<String, Value>")]
+    pub attributes: JsonText,
+    /// The whole answer of `info/node`.
+    pub raw: JsonText,
+    /// What it says of its store, where it was asked.
     #[serde(default, skip_serializing_if = "Datastore::is_empty")]
     pub datastore: Datastore,
+}
+
+impl KeptNode {
+    /// Attributes that the agent reports.
+    pub fn attributes(&self) -> Map<String, Value> {
+        match self.attributes.value() {
+            Value::Object(attributes) => attributes,
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_) => Map::new(),
+        }
+    }
+}
+
+impl From<NodeInfo> for KeptNode {
+    fn from(node: NodeInfo) -> Self {
+        let NodeInfo { status, attributes, raw, datastore } = node;
+        Self { status, attributes: Value::Object(attributes).into(), raw: raw.into(), datastore }
+    }
 }
 
 /// Why a call to an agent gave no result.
@@ -456,7 +493,10 @@ mod tests {
 
     #[test]
     fn the_hash_is_of_the_arguments_and_not_of_their_order() {
-        let hash = |arguments| Call::RunAction { kind: "k".to_owned(), arguments }.arguments_hash();
+        let hash = |arguments: Value| {
+            let arguments = arguments.into();
+            Call::RunAction { kind: "k".to_owned(), arguments }.arguments_hash()
+        };
         assert_eq!(hash(json!({"a": 1, "b": [2]})), hash(json!({"b": [2], "a": 1})));
         assert_ne!(hash(json!({"a": 1})), hash(json!({"a": 1.0})));
         assert_ne!(
@@ -479,7 +519,7 @@ mod tests {
     fn answers_survive_json() {
         for answer in [
             Answer::Sleep,
-            Answer::RunAction(Ok(Value::Null)),
+            Answer::RunAction(Ok(Value::Null.into())),
             Answer::RunAction(Err(CallError::Lost("gone".to_owned()))),
             Answer::WaitStatus(Ok("HEALTHY".to_owned())),
         ] {

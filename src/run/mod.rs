@@ -16,6 +16,7 @@ mod history;
 mod identity;
 mod ids;
 mod journal;
+mod json_text;
 mod late;
 mod machine;
 mod membership;
@@ -50,8 +51,9 @@ pub use ids::{
     AgentId, AgentSeq, AttemptKey, CommandId, Digest, DigestError, EngineId, RunId, SentAction,
 };
 pub use journal::{
-    Answer, Answered, Call, CallError, CallName, Journal, NodeInfo, Pending, canonical,
+    Answer, Answered, Call, CallError, CallName, Journal, KeptNode, NodeInfo, Pending, canonical,
 };
+pub use json_text::{JsonText, json_text_depth};
 pub use late::{LateEnd, Taken};
 
 pub use machine::{IllegalInput, Machine, Selection};

@@ -13,6 +13,7 @@ use super::history::{LogLine, PluginLine, RunEvent};
 use super::identity::Expected;
 use super::ids::{AgentId, AgentSeq, AttemptKey, Digest, RunId};
 use super::journal::{Answer, Call, CallError, Journal, NodeInfo};
+use super::json_text::JsonText;
 use super::membership::{MassAbsence, MembershipChange};
 use super::notice::Notice;
 use super::outcome::Gone;
@@ -234,7 +235,7 @@ pub enum ActivationEnd {
     /// answers in the journal.
     Blocked(Call),
     /// The step is done, with this result.
-    Done(Value),
+    Done(JsonText),
     /// The attempt failed.
     Failed {
         /// Why.

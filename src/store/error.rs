@@ -86,7 +86,7 @@ pub enum StoreError {
     /// The commit is larger than a commit may be.
     #[error("failed to commit {found} {unit}: at most {limit} are allowed")]
     TooLarge {
-        /// How many.
+        /// How many, as far as was counted.
         found: usize,
         /// Of what: `documents` or `bytes`.
         unit: &'static str,

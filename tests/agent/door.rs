@@ -354,7 +354,7 @@ async fn sixty_payloads_of_a_million_zeros_are_left_out() {
     let asked = (0..60).map(|_| agents.action(&agent.address, ID));
     for status in futures::future::join_all(asked).await {
         let status = status.unwrap().unwrap();
-        assert_eq!((status.phase, status.payload), (ActionPhase::Done, json!(null)));
+        assert_eq!((status.phase, status.payload), (ActionPhase::Done, json!(null).into()));
         assert!(status.unread.unwrap().contains("more than 20000 values"));
     }
 }

@@ -156,12 +156,12 @@ async fn a_command_is_followed_to_its_payload_and_runs_once() {
     let fresh = Start::default();
     let payload = run_action(&ctx, &address, &request, fresh, note, async || true).await;
     let expected = json!({"got": [1, 2], "on": "node-1"});
-    assert_eq!(payload, Ok(expected.clone()));
+    assert_eq!(payload, Ok(expected.clone().into()));
     assert_eq!(accepted.load(Ordering::SeqCst), 1);
     // An engine that crashed after that takes the call up again.
     let again = Start { again: true, ..Start::default() };
     let payload = run_action(&ctx, &address, &request, again, || (), async || true).await;
-    assert_eq!(payload, Ok(expected));
+    assert_eq!(payload, Ok(expected.into()));
     assert_eq!(until_final(&address, ID).await["executions"], 1);
     agent.stop().await.unwrap();
 }
@@ -199,7 +199,7 @@ async fn whatever_a_command_prints_is_a_result_that_an_engine_takes() {
     let brackets = ["[".repeat(100), "]".repeat(100)].concat();
     assert_eq!(run("a/deep").await, json!({ "stdout": brackets }));
     for (kind, bytes) in [("a/zeros", 1_000_003), ("a/long", 3_000_000)] {
-        let payload = run(kind).await;
+        let payload = run(kind).await.value();
         assert_eq!((&payload["cut"], &payload["bytes"]), (&json!(true), &json!(bytes)), "{kind}");
     }
     agent.stop().await.unwrap();

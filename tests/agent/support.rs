@@ -46,7 +46,7 @@ pub(crate) fn request(id: Uuid, kind: &str, args: Value) -> ActionRequest {
     ActionRequest {
         id,
         kind: kind.to_owned(),
-        args,
+        args: args.into(),
         created_time: Timestamp::from_millis(1_795_338_000_000),
         metadata: Map::new(),
     }

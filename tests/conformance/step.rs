@@ -22,7 +22,7 @@ enum Expected {
 
 fn info(status: &str) -> Answer {
     let (status, attributes, raw) = (status.to_owned(), object(json!({})), json!({ "a": 1.0 }));
-    Answer::Info(Ok(NodeInfo { status, attributes, raw, datastore: Default::default() }))
+    Answer::Info(Ok(NodeInfo { status, attributes, raw, datastore: Default::default() }.into()))
 }
 
 fn found(status: &str) -> Answer {
@@ -30,12 +30,12 @@ fn found(status: &str) -> Answer {
 }
 
 fn restarted(payload: Value) -> Answer {
-    Answer::RunAction(Ok(payload))
+    Answer::RunAction(Ok(payload.into()))
 }
 
 fn calls(kind: &str, arguments: Value, settle: u64, timeout: u64) -> Vec<Call> {
     vec![
-        Call::RunAction { kind: kind.to_owned(), arguments },
+        Call::RunAction { kind: kind.to_owned(), arguments: arguments.into() },
         Call::Sleep { length: Millis(settle) },
         Call::WaitStatus {
             statuses: vec!["HEALTHY".to_owned()],
@@ -199,7 +199,8 @@ fn check(driven: &(Vec<Call>, Vec<String>, ActivationEnd), expected: &Expected, 
     let (calls, _, end) = driven;
     match (expected, end) {
         (Expected::Done(others, result), ActivationEnd::Done(found)) => {
-            assert_eq!((&calls[1..], found), (others.as_slice(), result), "{place}");
+            assert_eq!(&calls[1..], others.as_slice(), "{place}");
+            assert_eq!(found, result, "{place}");
             let hashes =
                 |calls: &[Call]| calls.iter().map(Call::arguments_hash).collect::<Vec<_>>();
             assert_eq!(hashes(&calls[1..]), hashes(others), "{place}");

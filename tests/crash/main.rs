@@ -1,5 +1,5 @@
 //! What happens to real processes in the middle of a run: servers and agents are killed again and again,
-//! the store goes away, takes no more, or may not be written to, and the clock is set back. The run goes
+//! the store goes away, takes no more, or may not be written to, the clock is set back, and agents answer with as much as may come in. The run goes
 //! on where it can and says what it waits for where it can't, and no agent does anything twice.
 //!
 //! `REPLIBOOK_SEED` repeats the moments of an earlier run of these tests.
@@ -13,6 +13,7 @@ mod damaged;
 #[path = "../support/examples.rs"]
 mod examples;
 mod full;
+mod large_payloads;
 mod moments;
 #[allow(dead_code, reason = "each test binary uses a part of it")]
 #[path = "../support/mongodb.rs"]

@@ -2,8 +2,8 @@
 
 use replibook::plugin::{HostConfig, PluginHost};
 use replibook::run::{
-    ActivationEnd, AgentId, Answer, AttemptKey, Call, CallError, FailureReason, LogLevel, Millis,
-    NodeInfo,
+    ActivationEnd, AgentId, Answer, AttemptKey, Call, CallError, FailureReason, JsonText, LogLevel,
+    Millis, NodeInfo,
 };
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ async fn a_step_is_activated_from_its_start_until_it_has_all_answers() {
     let start = activate(&plugin, json!({ "do": "sleeps", "number": 3 }));
     let (calls, lines, end) = drive(start, |_| Answer::Sleep).await;
     assert_eq!(calls, [sleep(0), sleep(1), sleep(2)]);
-    assert_eq!(end, ActivationEnd::Done(Value::Null));
+    assert_eq!(end, ActivationEnd::Done(Value::Null.into()));
     // Four activations wrote ten lines, and each is kept once.
     assert_eq!(lines, ["before 0", "before 1", "before 2", "out", "err"]);
 }
@@ -92,7 +92,7 @@ async fn time_is_logical_and_a_sleep_of_the_language_is_journaled() {
         "after": [begun + 1_000.0, begun + 1_000.0],
         "passed": 1_000,
     });
-    assert_eq!(end, ActivationEnd::Done(expected));
+    assert_eq!(end, ActivationEnd::Done(expected.into()));
 }
 
 #[tokio::test]
@@ -108,12 +108,14 @@ async fn what_the_cluster_says_about_an_agent_counts_over_what_it_says_itself() 
     let attributes = object(json!({ "zone": "own", "disk": "ssd" }));
     let (status, raw) = ("HEALTHY".to_owned(), json!({ "node_id": "n" }));
     let answer =
-        Answer::Info(Ok(NodeInfo { status, attributes, raw, datastore: Default::default() }));
+        Answer::Info(
+            Ok(NodeInfo { status, attributes, raw, datastore: Default::default() }.into()),
+        );
     let start = activate(&plugin, json!({ "do": "info" }));
     let (_, _, end) = drive(start, |_| answer.clone()).await;
     let attributes = json!({ "zone": "a", "disk": "ssd" });
     let expected = json!({ "id": "node-1", "status": "HEALTHY", "attributes": attributes });
-    assert_eq!(end, ActivationEnd::Done(expected));
+    assert_eq!(end, ActivationEnd::Done(expected.into()));
 }
 
 #[tokio::test]
@@ -121,14 +123,16 @@ async fn the_action_step_returns_what_the_action_returned() {
     let plugin = builtin("action");
     let mut start = activate(&plugin, json!({ "kind": "a/b", "args": { "b": 1, "a": [2] } }));
     start.grants = grants(&["a/*"]);
-    let (calls, _, end) = drive(start, |_| Answer::RunAction(Ok(json!({ "moved": 3 })))).await;
-    let (kind, arguments) = ("a/b".to_owned(), json!({ "b": 1, "a": [2] }));
+    let payload = JsonText::from(json!({ "moved": 3 }));
+    let (calls, _, end) = drive(start, |_| Answer::RunAction(Ok(payload.clone()))).await;
+    let (kind, arguments) = ("a/b".to_owned(), json!({ "b": 1, "a": [2] }).into());
     assert_eq!(calls, [Call::RunAction { kind, arguments }]);
-    assert_eq!(end, ActivationEnd::Done(json!({ "moved": 3 })));
+    let ActivationEnd::Done(result) = end else { panic!("{end:?}") };
+    assert!(result.is_shared_with(&payload), "{result}, and not in memory twice");
 
     let mut start = activate(&plugin, json!({ "kind": "a/b" }));
     start.grants = grants(&["a/b"]);
-    let (kind, arguments) = ("a/b".to_owned(), Value::Null);
+    let (kind, arguments) = ("a/b".to_owned(), Value::Null.into());
     let blocked = ActivationEnd::Blocked(Call::RunAction { kind, arguments });
     assert_eq!(host().activate(start).await.end, blocked);
 }
@@ -183,7 +187,7 @@ async fn the_wait_step_waits_for_the_statuses_it_is_given() {
     let found = || Answer::WaitStatus(Ok("DEGRADED".to_owned()));
     let (calls, _, end) = drive(activate(&plugin, json!({})), |_| found()).await;
     assert_eq!(calls, [wait(&["HEALTHY"], 300)]);
-    assert_eq!(end, ActivationEnd::Done(json!({ "status": "DEGRADED" })));
+    assert_eq!(end, ActivationEnd::Done(json!({ "status": "DEGRADED" }).into()));
 
     let arguments = json!({ "statuses": ["HEALTHY", "DEGRADED"], "timeout_seconds": 5 });
     let (calls, _, _) = drive(activate(&plugin, arguments), |_| found()).await;
@@ -212,7 +216,7 @@ async fn a_line_that_was_not_ended_before_a_call_appears_once() {
     let plugin = imported("hostile").await;
     let start = activate(&plugin, json!({ "do": "unfinished", "number": 2 }));
     let (_, lines, end) = drive(start, |_| Answer::Sleep).await;
-    assert_eq!(end, ActivationEnd::Done(Value::Null));
+    assert_eq!(end, ActivationEnd::Done(Value::Null.into()));
     assert_eq!(lines, ["moving 0 ", "moving 1 ", "ok"]);
 }
 
@@ -222,7 +226,7 @@ async fn a_host_without_threads_runs_guests_that_print() {
     let plugin = host.import(guest("hostile")).await.unwrap().digest;
     let start = activate(&plugin, json!({ "do": "print", "number": 2 }));
     let activation = host.activate(start).await;
-    assert_eq!(activation.end, ActivationEnd::Done(Value::Null));
+    assert_eq!(activation.end, ActivationEnd::Done(Value::Null.into()));
     let lines: Vec<_> = activation.logs.iter().map(|line| line.message.as_str()).collect();
     assert_eq!(lines, ["line 0", "line 1"]);
 }

@@ -10,7 +10,7 @@ use crate::fixtures::*;
 
 fn info(status: &str) -> Answer {
     let (status, attributes, raw) = (status.to_owned(), object(json!({})), json!({}));
-    Answer::Info(Ok(NodeInfo { status, attributes, raw, datastore: Default::default() }))
+    Answer::Info(Ok(NodeInfo { status, attributes, raw, datastore: Default::default() }.into()))
 }
 
 #[tokio::test]
@@ -21,7 +21,7 @@ async fn the_step_restarts_a_healthy_node_and_waits() {
     start.grants = grants(&["demo/*"]);
     let (calls, lines, end) = drive(start.clone(), |call| match call {
         Call::Info => info("HEALTHY"),
-        Call::RunAction { .. } => Answer::RunAction(Ok(json!("restarted"))),
+        Call::RunAction { .. } => Answer::RunAction(Ok(json!("restarted").into())),
         Call::Sleep { length } => {
             assert_eq!(*length, Millis(50));
             Answer::Sleep
@@ -34,7 +34,7 @@ async fn the_step_restarts_a_healthy_node_and_waits() {
     let expected = json!({
         "before": "HEALTHY", "after": "HEALTHY", "restart": "restarted", "took_ms": 4000,
     });
-    assert_eq!(end, ActivationEnd::Done(expected));
+    assert_eq!(end, ActivationEnd::Done(expected.into()));
 
     let (_, _, end) = drive(start, |_| info("UNAVAILABLE")).await;
     let ActivationEnd::Failed { reason, message, retryable } = end else { panic!("found {end:?}") };

@@ -123,7 +123,7 @@ pub(crate) async fn failure(activate: Activate) -> (FailureReason, String) {
 /// One activation of a guest that must come to its end.
 pub(crate) async fn result(activate: Activate) -> Value {
     match host().activate(activate).await.end {
-        ActivationEnd::Done(result) => result,
+        ActivationEnd::Done(result) => result.value(),
         end => panic!("found {end:?}, expected a result"),
     }
 }

@@ -15,8 +15,8 @@ use crate::fixtures::*;
 async fn works_on() {
     let mut ordinary = activate(&builtin("action"), json!({ "kind": "a/b" }));
     ordinary.grants = grants(&["*"]);
-    let (_, _, end) = drive(ordinary, |_| Answer::RunAction(Ok(json!(7)))).await;
-    assert_eq!(end, ActivationEnd::Done(json!(7)));
+    let (_, _, end) = drive(ordinary, |_| Answer::RunAction(Ok(json!(7).into()))).await;
+    assert_eq!(end, ActivationEnd::Done(json!(7).into()));
 }
 
 /// The code that one activation of the hostile step fails by.
@@ -99,7 +99,7 @@ async fn clocks_and_random_bytes_do_not_make_activations_differ() {
         Call::Sleep { length } => json!(length.0),
         other => panic!("found {other:?}"),
     });
-    assert_eq!(end, ActivationEnd::Done(Value::Array(thrown.collect())));
+    assert_eq!(end, ActivationEnd::Done(Value::Array(thrown.collect()).into()));
 
     let mut start = activate(&imported("hostile").await, json!({ "do": "sleeps", "number": 2 }));
     start.journal.answers.push(answered(0, &Call::Info, Answer::Sleep));

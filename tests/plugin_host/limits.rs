@@ -30,7 +30,7 @@ async fn a_panic_of_the_sdk_is_an_error_of_the_step() {
     let plugin = imported("panics").await;
     let step = |numbers: &[u32]| activate(&plugin, json!({ "numbers": numbers }));
     let (_, _, end) = drive(step(&[7]), |_| Answer::Sleep).await;
-    assert_eq!(end, ActivationEnd::Done(json!(7)));
+    assert_eq!(end, ActivationEnd::Done(json!(7).into()));
     let (calls, _, end) = drive(step(&[]), |_| Answer::Sleep).await;
     assert_eq!(calls.len(), 1);
     let ActivationEnd::Failed { reason, message, retryable } = end else { panic!("found {end:?}") };
@@ -107,7 +107,7 @@ async fn a_log_has_a_length() {
     let most = MAX_LOG_LINES as u64;
     let activation = host().activate(hostile("log", most).await).await;
     let found = (activation.end, activation.logs.len());
-    assert_eq!(found, (ActivationEnd::Done(Value::Null), MAX_LOG_LINES));
+    assert_eq!(found, (ActivationEnd::Done(Value::Null.into()), MAX_LOG_LINES));
     for what in ["log", "print"] {
         let activation = host().activate(hostile(what, most + 1).await).await;
         assert_eq!(activation.logs.len(), MAX_LOG_LINES);
@@ -124,7 +124,7 @@ async fn a_log_has_a_length() {
 #[tokio::test]
 async fn an_attempt_has_a_number_of_calls() {
     let (calls, lines, end) = drive(hostile("sleeps", 256).await, |_| Answer::Sleep).await;
-    assert_eq!((calls.len(), end), (256, ActivationEnd::Done(Value::Null)));
+    assert_eq!((calls.len(), end), (256, ActivationEnd::Done(Value::Null.into())));
     assert_eq!(lines.len(), 256 + 2);
     let (calls, _, end) = drive(hostile("sleeps", 257).await, |_| Answer::Sleep).await;
     assert_eq!(calls.len(), 256);

@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use proptest::prelude::*;
 use replibook::agent::door::{read_action, read_node};
 use replibook::agent::{ActionPhase, ActionStatus};
-use replibook::run::{CallError, NodeInfo, RunStatus, Writes};
+use replibook::run::{CallError, JsonText, NodeInfo, RunStatus, Writes};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ pub(crate) fn node_said(body: &[u8]) -> Result<NodeInfo, CallError> {
 }
 
 /// How an action ends when this is the answer about it.
-pub(crate) fn action_said(body: &[u8]) -> Result<Value, CallError> {
+pub(crate) fn action_said(body: &[u8]) -> Result<JsonText, CallError> {
     match read_action(body, ID) {
         Ok(ActionStatus { phase: ActionPhase::Done, payload, unread: None, .. }) => Ok(payload),
         Ok(ActionStatus { unread: Some(what), .. }) => Err(CallError::Failed(what)),

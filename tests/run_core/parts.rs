@@ -6,8 +6,8 @@ use replibook::playbook::{
     StrategyUse, Template,
 };
 use replibook::run::{
-    Activate, Activation, ActivationEnd, AgentId, Answer, Call, Digest, Gone, Member, Millis,
-    RetryOf, RunId,
+    Activate, Activation, ActivationEnd, AgentId, Answer, Call, Digest, Gone, JsonText, Member,
+    Millis, RetryOf, RunId,
 };
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -188,21 +188,23 @@ pub(crate) fn activation(
         message: message.to_owned(),
         retryable,
     };
+    let nothing = || JsonText::from(Value::Null);
     let action =
-        || ActivationEnd::Blocked(Call::RunAction { kind: "k".to_owned(), arguments: Value::Null });
+        || ActivationEnd::Blocked(Call::RunAction { kind: "k".to_owned(), arguments: nothing() });
+    let text = |bytes| JsonText::from(Value::String("x".repeat(bytes)));
     let answer = activate.journal.answers.last().map(|answered| &answered.answer);
     let end = match (work, answer) {
         (Work::LargeAnswers, _) => action(),
-        (Work::LargeResult, _) => ActivationEnd::Done(Value::String("x".repeat(LARGE))),
-        (Work::SizeableResult, _) => ActivationEnd::Done(Value::String("x".repeat(450_000))),
-        (Work::Forgiving, Some(_)) => ActivationEnd::Done(Value::Null),
+        (Work::LargeResult, _) => ActivationEnd::Done(text(LARGE)),
+        (Work::SizeableResult, _) => ActivationEnd::Done(text(450_000)),
+        (Work::Forgiving, Some(_)) => ActivationEnd::Done(nothing()),
         (Work::Sleep, None) => {
             ActivationEnd::Blocked(Call::Sleep { length: replibook::run::Millis::from_secs(60) })
         }
         (Work::Info, None) => ActivationEnd::Blocked(Call::Info),
-        (Work::Info, Some(Answer::Info(Ok(_)))) => ActivationEnd::Done(Value::Null),
+        (Work::Info, Some(Answer::Info(Ok(_)))) => ActivationEnd::Done(nothing()),
         (Work::Info, Some(answer)) => failed(&format!("{:?}", answer.error())),
-        (Work::Sleep, Some(_)) => ActivationEnd::Done(Value::Null),
+        (Work::Sleep, Some(_)) => ActivationEnd::Done(nothing()),
         (Work::Action | Work::Forgiving | Work::Twice, None) => action(),
         (Work::Twice, Some(Answer::RunAction(Ok(value)))) => match activate.journal.answers.len() {
             1 => ActivationEnd::Blocked(Call::RunAction {

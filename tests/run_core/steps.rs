@@ -1,8 +1,8 @@
 //! Steps: retries, preconditions, time that runs out, and actions that outlive their attempt.
 
 use replibook::run::{
-    Activation, ActivationEnd, AgentState, Effect, FailureReason, Happened, Input, LogLevel,
-    PluginLine, ReasonCode, RunStatus, StepPhase,
+    Activation, ActivationEnd, AgentState, Answer, Effect, FailureReason, Happened, Input,
+    LogLevel, PluginLine, ReasonCode, RunStatus, StepPhase,
 };
 
 use crate::parts::{Setup, Work};
@@ -216,4 +216,19 @@ fn the_lines_of_an_attempt_that_fails_while_its_action_is_out_are_counted() {
     world.run_dry();
     let journal = world.journals().next().unwrap();
     assert_eq!((journal.log_lines, journal.late.is_some()), (2, true));
+}
+
+#[test]
+fn what_an_agent_answers_is_in_memory_once() {
+    let mut world = one(Setup { steps: 2, ..Setup::plain(1, 0) });
+    world.run_dry();
+    // Here are all that was committed: what the step was activated with and what it returned.
+    let record = world.records().next().unwrap();
+    assert_eq!(record.results.len(), 2);
+    for journal in world.journals() {
+        let Answer::RunAction(Ok(payload)) = &journal.answers[0].answer else {
+            panic!("{journal:?}")
+        };
+        assert!(record.results[&journal.step_name].is_shared_with(payload), "{record:?}");
+    }
 }

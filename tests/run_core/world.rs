@@ -424,14 +424,14 @@ impl World {
         Answer::RunAction(match self.work {
             _ if self.unreachable => Err(CallError::Unreachable("gone".to_owned())),
             _ if fails => Err(CallError::Failed("no".to_owned())),
-            Work::LargeAnswers => Ok(Value::String("x".repeat(LARGE))),
+            Work::LargeAnswers => Ok(Value::String("x".repeat(LARGE)).into()),
             Work::Action
             | Work::Forgiving
             | Work::LargeResult
             | Work::SizeableResult
             | Work::Info
             | Work::Twice
-            | Work::Sleep => Ok(json!(1)),
+            | Work::Sleep => Ok(json!(1).into()),
         })
     }
 

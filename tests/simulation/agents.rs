@@ -224,8 +224,10 @@ impl Agents {
         let now = self.clock.now();
         let known = lock(&self.known);
         let action = known.get(&id).filter(|action| now >= action.from)?;
-        let status =
-            |phase, payload, error| Some(ActionStatus { phase, payload, unread: None, error });
+        let status = |phase, payload: Value, error| {
+            let payload = payload.into();
+            Some(ActionStatus { phase, payload, unread: None, error })
+        };
         if now < action.begins {
             return status(ActionPhase::New, Value::Null, None);
         }

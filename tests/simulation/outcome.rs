@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 
 use replibook::agent::platform::PlatformError;
 use replibook::run::{
-    AgentId, AgentState, Answer, CallError, FailureReason, Happened, PlatformNode, RunId,
+    AgentId, AgentState, Answer, CallError, FailureReason, Happened, JsonText, PlatformNode, RunId,
     RunStatus, Timestamp, Writes,
 };
 use replibook::store::{MAX_PAGE, MemoryStore, Store as _};
-use serde_json::Value;
 use uuid::Uuid;
 
 use crate::agents::{number, payload, place};
@@ -34,7 +33,7 @@ pub(crate) struct RunOutcome {
 pub(crate) struct AgentOutcome {
     state: AgentState,
     attempts: Vec<u32>,
-    results: BTreeMap<String, Value>,
+    results: BTreeMap<String, JsonText>,
     failed: Option<FailureReason>,
 }
 

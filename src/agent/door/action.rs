@@ -56,7 +56,7 @@ pub fn read_action(body: &[u8], id: Uuid) -> Result<ActionStatus, Malformed> {
         Some(Found::Value(payload)) => (payload, None),
         Some(Found::TooMuch(what)) => (Value::Null, Some(what)),
     };
-    Ok(ActionStatus { phase, payload, unread, error })
+    Ok(ActionStatus { phase, payload: payload.into(), unread, error })
 }
 
 /// What the phase of an action may be.

@@ -17,7 +17,10 @@ fn read(state: &str) -> ActionStatus {
 
 #[test]
 fn recorded_actions_are_read() {
-    let status = |phase, payload| ActionStatus { phase, payload, unread: None, error: None };
+    let status = |phase, payload: Value| {
+        let payload = payload.into();
+        ActionStatus { phase, payload, unread: None, error: None }
+    };
     assert_eq!(
         read(r#"{"error":null,"payload":null,"phase":"NEW"}"#),
         status(ActionPhase::New, Value::Null)
@@ -83,7 +86,7 @@ fn a_payload_that_is_too_much_is_left_out_and_the_phase_is_known_all_the_same() 
         (r#"{"a":1,"a":2}"#.to_owned(), "found the key \"a\" twice"),
     ] {
         let status = read(&format!(r#"{{"payload":{payload},"phase":"DONE"}}"#));
-        assert_eq!((status.phase, &status.payload), (ActionPhase::Done, &Value::Null));
+        assert!(status.phase == ActionPhase::Done && status.payload.is_null());
         let unread = status.unread.unwrap();
         assert!(unread.starts_with(told), "{unread}");
     }

@@ -28,8 +28,9 @@ pub const KEY_BYTES: usize = 1_024;
 pub const ACTION_BYTES: usize = 4 * 1024 * 1024;
 
 /// The payload of an action. It is kept in the journal and given to the step, which is promised 1 MiB.
-/// A run has one in memory for each agent at work, several times while it is handed on. This many
-/// values are no more than a few MiB each time.
+/// A run has one in memory for each agent at work: once, as its text
+/// ([`JsonText`](crate::run::JsonText)). It is a value only while it is read or an expression looks at it,
+/// one at a time. This many values take 12 MiB at most: objects of one member each.
 pub const PAYLOAD: Bounds = Bounds {
     bytes: 1024 * 1024,
     depth: MAX_JSON_DEPTH,

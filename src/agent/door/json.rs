@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::hash::{DefaultHasher, Hasher as _};
 use std::io;
 
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -444,13 +443,6 @@ pub(crate) fn json_bytes(value: &Value) -> usize {
     let mut bytes = 0;
     each_piece(value, |piece| bytes += piece.len());
     bytes
-}
-
-/// A hash of a value as JSON text, without making the text. It tells values apart within one process.
-pub(crate) fn json_sum(value: &Value) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    each_piece(value, |piece| hasher.write(piece));
-    hasher.finish()
 }
 
 fn each_piece(value: &Value, take: impl FnMut(&[u8])) {

@@ -32,7 +32,6 @@ pub use body::Pace;
 pub(crate) use body::{Bodies, Body, NoBody, describe, is_not_http};
 pub use bounds::Bounds;
 pub use json::{Found, Malformed, read_members, read_object};
-pub(crate) use json::{json_bytes, json_sum};
 pub use message::{cut, error_message, told_error};
 pub use node::{is_status_word, read_node};
 pub use queue::read_queue;

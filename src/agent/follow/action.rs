@@ -2,16 +2,13 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use serde_json::Value;
-
 use super::limits::FollowContext;
 use super::pace::{Pace, Patience};
-use crate::agent::door::{json_bytes, json_sum};
 use crate::agent::wire::schedule_time;
 use crate::agent::{ActionPhase, ActionRequest, ActionStatus, AgentError, Said, ask};
 use crate::mutants::mutant;
-use crate::playbook::{MAX_JSON_DEPTH, json_depth_ok};
-use crate::run::{CallError, Expected, Millis, Timestamp, WrongNode};
+use crate::playbook::MAX_JSON_DEPTH;
+use crate::run::{CallError, Expected, JsonText, Millis, Timestamp, WrongNode, json_text_depth};
 
 /// What was committed about a call before it is followed (again).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,7 +56,7 @@ pub async fn run_action<G, F>(
     start: Start<'_>,
     on_accepted: impl FnMut() + Send,
     may_post: G,
-) -> Result<Value, CallError>
+) -> Result<JsonText, CallError>
 where
     G: Fn() -> F + Send + Sync,
     F: Future<Output = bool> + Send,
@@ -129,7 +126,7 @@ enum Known {
 }
 
 /// The end of the call, in the sense of the action.
-type End = Option<Result<Value, CallError>>;
+type End = Option<Result<JsonText, CallError>>;
 
 struct Follow<'a, A> {
     ctx: &'a FollowContext,
@@ -340,20 +337,20 @@ impl<A: FnMut() + Send> Follow<'_, A> {
         }
     }
 
-    fn payload(&self, status: ActionStatus) -> Result<Value, CallError> {
+    fn payload(&self, status: ActionStatus) -> Result<JsonText, CallError> {
         let ActionStatus { payload, unread, .. } = status;
         if let Some(what) = unread {
             return Err(CallError::Failed(format!(
                 "the action ended in DONE, but its payload can't be taken in: {what}"
             )));
         }
-        if !json_depth_ok(&payload) {
+        if json_text_depth(payload.as_str()) > MAX_JSON_DEPTH {
             return Err(CallError::Failed(format!(
                 "the action ended in DONE, but its payload is nested more than {MAX_JSON_DEPTH} deep"
             )));
         }
         let limit = self.ctx.limits.payload_bytes;
-        let found = json_bytes(&payload);
+        let found = payload.bytes();
         if found <= limit {
             return Ok(payload);
         }
@@ -379,6 +376,6 @@ impl<A: FnMut() + Send> Follow<'_, A> {
 fn fingerprint(status: &ActionStatus) -> u64 {
     let mut hasher = DefaultHasher::new();
     (status.phase == ActionPhase::Running).hash(&mut hasher);
-    json_sum(&status.payload).hash(&mut hasher);
+    status.payload.as_str().hash(&mut hasher);
     hasher.finish()
 }

@@ -28,7 +28,7 @@ async fn run(ctx: &FollowContext, start: Start<'_>) -> Result<Value, CallError> 
     let agent = AgentId::from("web-3");
     let whoever = Expected { agent: &agent, cluster_id: None };
     let start = Start { expected: start.expected.or(Some(whoever)), ..start };
-    run_action(ctx, AT, &request, start, || {}, async || true).await
+    run_action(ctx, AT, &request, start, || {}, async || true).await.map(|payload| payload.value())
 }
 
 fn posts(agents: &FakeAgents) -> usize {

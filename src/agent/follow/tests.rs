@@ -25,7 +25,7 @@ pub(super) fn request() -> ActionRequest {
     ActionRequest {
         id: Uuid::from_u128(7),
         kind: "demo.example.com/x".to_owned(),
-        args: Value::Null,
+        args: Value::Null.into(),
         created_time: START,
         metadata: Map::new(),
     }
@@ -53,7 +53,9 @@ impl World {
         let on_accepted = || {
             self.accepted.fetch_add(1, Ordering::Relaxed);
         };
-        run_action(&self.ctx, AT, &self.request, start, on_accepted, async || true).await
+        run_action(&self.ctx, AT, &self.request, start, on_accepted, async || true)
+            .await
+            .map(|payload| payload.value())
     }
 
     fn passed(&self) -> u64 {
@@ -325,7 +327,7 @@ async fn nothing_is_sent_while_the_guard_says_no() {
     let guard = || async move { clock.now() >= open_at };
     let end = run_action(&world.ctx, AT, &world.request, FRESH, || (), guard).await;
     // The wait was longer than agents are waited for, and is not held against this one.
-    assert_eq!(end, Ok(json!({"moved": 3})));
+    assert_eq!(end, Ok(json!({"moved": 3}).into()));
     assert!(world.agents.asked(AT).iter().all(|(at, _)| *at >= open_at));
 }
 

@@ -52,7 +52,9 @@ impl World {
 
     async fn run(&self) -> Result<Value, CallError> {
         let request = request();
-        run_action(&self.ctx, AT, &request, FRESH, || (), async || true).await
+        run_action(&self.ctx, AT, &request, FRESH, || (), async || true)
+            .await
+            .map(|payload| payload.value())
     }
 
     fn told(&self) -> Vec<(u64, Option<Notice>)> {

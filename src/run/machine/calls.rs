@@ -153,7 +153,11 @@ impl Machine {
         let attributes = declared_over(info.attributes, &record.declared);
         (fresh.attributes, fresh.node) = (attributes.into(), info.raw.into());
         fresh.datastore = info.datastore.into();
-        match self.with_record_scope(&fresh, |scope| require.eval_bool(scope)) {
+        match self.with_record_scope(
+            &fresh,
+            |path| require.looks_at(path),
+            |scope| require.eval_bool(scope),
+        ) {
             Ok(true) => Ok(()),
             Ok(false) => {
                 let message =

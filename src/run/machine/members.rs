@@ -8,7 +8,6 @@ use super::changes::Changes;
 use super::sizes::journal_bytes;
 use super::state::Machine;
 use super::steering::{CHUNK_BYTES, record_bytes};
-use super::steps::json_bytes;
 use crate::playbook::Concurrency;
 use crate::run::{
     About, AgentRecord, AgentSeq, AgentState, Effect, FailureReason, Gone, Happened, Member,
@@ -129,7 +128,7 @@ impl Machine {
     /// Bytes of what an agent may add to a commit: its record, and its journal.
     pub(super) fn weight(&self, seq: AgentSeq) -> usize {
         let attempt = self.attempts.get(&seq);
-        let journal = attempt.map(|attempt| attempt.bytes + json_bytes(&attempt.journal.arguments));
+        let journal = attempt.map(|attempt| attempt.bytes + attempt.journal.arguments.bytes());
         let over = self.over.get(&seq).map_or(0, journal_bytes);
         Self::record(self, seq).map_or(0, record_bytes) + journal.unwrap_or(0) + over
     }

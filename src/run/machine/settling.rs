@@ -10,7 +10,8 @@ use crate::mutants::mutant;
 use crate::playbook::{OnError, Step};
 use crate::run::{
     AgentSeq, AgentState, Answer, Answered, AttemptKey, Call, CallError, Effect, Failure,
-    FailureReason, Happened, Journal, LateEnd, Millis, Outstanding, Perform, StepPhase, Timestamp,
+    FailureReason, Happened, Journal, JsonText, LateEnd, Millis, Outstanding, Perform, StepPhase,
+    Timestamp,
 };
 
 impl Machine {
@@ -140,7 +141,10 @@ impl Machine {
             agent: record.agent.clone(),
             address: record.address.clone(),
             // Looking needs no more than the identifier of the action.
-            what: Call::RunAction { kind: String::new(), arguments: serde_json::Value::Null },
+            what: Call::RunAction {
+                kind: String::new(),
+                arguments: JsonText::from(serde_json::Value::Null),
+            },
             since,
             again: true,
             accepted,

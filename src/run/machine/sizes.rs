@@ -1,6 +1,5 @@
 //! How many bytes answers and journals take in a commit.
 
-use super::steps::json_bytes;
 use crate::run::{Answer, Answered, Journal};
 
 /// Bytes of the answers of an attempt.
@@ -11,16 +10,14 @@ pub(super) fn answers_bytes(answers: &[Answered]) -> usize {
 /// Bytes of a journal, as a commit has it.
 pub(super) fn journal_bytes(journal: &Journal) -> usize {
     let late = journal.late.as_ref().map_or(0, size_of_answered);
-    answers_bytes(&journal.answers) + late + json_bytes(&journal.arguments)
+    answers_bytes(&journal.answers) + late + journal.arguments.bytes()
 }
 
 pub(super) fn size_of_answered(answered: &Answered) -> usize {
     match &answered.answer {
-        Answer::RunAction(Ok(value)) => json_bytes(value),
+        Answer::RunAction(Ok(value)) => value.bytes(),
         // The attributes are also in the whole answer, so they are written twice.
-        Answer::Info(Ok(node)) => {
-            json_bytes(&node.raw) + node.attributes.values().map(json_bytes).sum::<usize>()
-        }
+        Answer::Info(Ok(node)) => node.raw.bytes() + node.attributes.bytes(),
         Answer::WaitStatus(Ok(text)) => text.len(),
         Answer::Info(Err(error))
         | Answer::RunAction(Err(error))

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::alarms::Alarms;
 use super::changes::Changes;
@@ -430,17 +430,26 @@ impl Machine {
         if step.with.is_literal() {
             return self.with_scope(Value::Null, Value::Null, |scope| step.with.render(scope));
         }
-        self.with_record_scope(record, |scope| step.with.render(scope))
+        self.with_record_scope(
+            record,
+            |path| step.with.looks_at(path),
+            |scope| step.with.render(scope),
+        )
     }
 
-    /// Lets `f` see the scope of expressions for an agent's next step.
+    /// Lets `f` see the scope of expressions for an agent's next step. Of the results of its steps only
+    /// those are in it that it `looks` at.
     pub(super) fn with_record_scope<T>(
         &self,
         record: &AgentRecord,
+        looks: impl Fn(&[&str]) -> bool,
         f: impl Fn(&Scope<'_>) -> T,
     ) -> T {
-        let results = record.results.iter();
-        let steps = results.map(|(name, result)| (name.clone(), json!({"result": result})));
+        let results = record.results.iter().filter(|(name, _)| looks(&["steps", name.as_str()]));
+        let steps = results.map(|(name, result)| {
+            let result = Map::from_iter([("result".to_owned(), result.value())]);
+            (name.clone(), Value::Object(result))
+        });
         let agent = json!({
             "id": record.agent,
             "address": record.address,

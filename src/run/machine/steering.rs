@@ -6,7 +6,7 @@ use super::state::{Doing, Machine};
 use super::steps::{datastore_bytes, json_bytes};
 use crate::mutants::mutant;
 use crate::run::{
-    AgentRecord, AgentSeq, AgentState, Command, CommandOutcome, Effect, Happened, Millis,
+    AgentRecord, AgentSeq, AgentState, Command, CommandOutcome, Effect, Happened, JsonText, Millis,
     ReasonCode, RunStatus, StatusReason, StepPhase, Verb,
 };
 
@@ -324,7 +324,7 @@ pub(super) fn record_bytes(record: &AgentRecord) -> usize {
     // Half of the characters of a message may have to be escaped.
     let failures: usize = failures.map(|failure| 2 * failure.message.len()).sum();
     let attributes = record.attributes.values().map(json_bytes);
-    record.results.values().map(json_bytes).chain(attributes).sum::<usize>()
+    record.results.values().map(JsonText::bytes).chain(attributes).sum::<usize>()
         + json_bytes(&record.node)
         + datastore_bytes(&record.datastore)
         + failures

@@ -13,7 +13,7 @@ use crate::playbook::{ExprError, OnError, Retry, Step};
 use crate::run::failure::beginning;
 use crate::run::{
     AgentSeq, AgentState, AttemptKey, Datastore, Effect, Failure, FailureReason, Happened, Journal,
-    Millis, RunId, RunStatus, StepPhase,
+    JsonText, Millis, RunId, RunStatus, StepPhase,
 };
 
 /// The most bytes of results in one agent record: it is one document and fits one commit.
@@ -119,10 +119,10 @@ impl Machine {
             self.begin_attempt(seq, step, changes);
             return;
         }
-        let wanted = step
-            .when
-            .as_ref()
-            .map_or(Ok(true), |when| self.with_record_scope(record, |scope| when.eval_bool(scope)));
+        let wanted = step.when.as_ref().map_or(Ok(true), |when| {
+            let looks = |path: &[&str]| when.looks_at(path);
+            self.with_record_scope(record, looks, |scope| when.eval_bool(scope))
+        });
         match wanted {
             Ok(true) => self.begin_attempt(seq, step, changes),
             Ok(false) => {
@@ -210,12 +210,12 @@ impl Machine {
     }
 
     /// Takes notice of the value of a step that ended well, and goes on with the next one.
-    pub(super) fn step_done(&mut self, seq: AgentSeq, value: Value, changes: &mut Changes) {
+    pub(super) fn step_done(&mut self, seq: AgentSeq, value: JsonText, changes: &mut Changes) {
         let Some(record) = Machine::record(self, seq) else { return };
         let name = self.step_name(record.step);
         let others = record.results.iter().filter(|(step, _)| **step != name);
-        let held: usize = others.map(|(_, value)| json_bytes(value)).sum();
-        let bytes = held + json_bytes(&value);
+        let held: usize = others.map(|(_, value)| value.bytes()).sum();
+        let bytes = held + value.bytes();
         if bytes > MAX_RESULTS_BYTES {
             let message =
                 format!("the results of the agent have {bytes} bytes, at most {MAX_RESULTS_BYTES}");

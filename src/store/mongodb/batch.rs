@@ -1,6 +1,6 @@
 //! Several writes at once: one command where the server has it, else one for each collection.
 
-use mongodb::bson::{Document, RawArrayBuf, RawDocumentBuf, doc, rawdoc};
+use mongodb::bson::{Document, RawArrayBuf, RawDocumentBuf, rawdoc};
 use mongodb::options::{ReplaceOneModel, UpdateOneModel, WriteModel};
 use mongodb::{ClientSession, Collection};
 
@@ -10,9 +10,17 @@ use super::failure::Refused;
 /// Bytes of one command: a server takes 16 MiB, the document that is larger than this not counted.
 const COMMAND_BYTES: usize = 12 * 1024 * 1024;
 
+/// Bytes, as JSON, of a document in a batch from which on its documents are made bytes one by one: as values
+/// they may take a hundred times as much memory, all at once. Documents of ordinary agents are smaller.
+pub(super) const LARGE_BYTES: usize = 16 * 1024;
+
 /// Writes, each to one document.
 #[derive(Default)]
-pub(super) struct Batch(Vec<Write>);
+pub(super) struct Batch {
+    writes: Vec<Write>,
+    /// Whether documents that are replaced are kept as bytes. One command for all of them takes only values.
+    in_bytes: bool,
+}
 
 struct Write {
     collection: Collection<Document>,
@@ -23,9 +31,16 @@ struct Write {
 enum Change {
     Update(Document),
     Replace(Document),
+    /// The same in bytes.
+    ReplaceRaw(RawDocumentBuf),
 }
 
 impl Batch {
+    /// A batch whose largest document has so many bytes as JSON.
+    pub(super) fn of_largest(bytes: usize) -> Self {
+        Self { writes: Vec::new(), in_bytes: bytes > LARGE_BYTES }
+    }
+
     /// Changes fields of the document that fits.
     pub(super) fn update(
         &mut self,
@@ -34,7 +49,7 @@ impl Batch {
         update: Document,
     ) {
         let change = Change::Update(update);
-        self.0.push(Write { collection: collection.clone(), filter, change });
+        self.writes.push(Write { collection: collection.clone(), filter, change });
     }
 
     /// Replaces the document that fits, or makes it.
@@ -44,13 +59,14 @@ impl Batch {
         filter: Document,
         document: Document,
     ) {
-        let change = Change::Replace(document);
-        self.0.push(Write { collection: collection.clone(), filter, change });
+        let raw = if self.in_bytes { RawDocumentBuf::try_from(&document).ok() } else { None };
+        let change = raw.map_or_else(|| Change::Replace(document), Change::ReplaceRaw);
+        self.writes.push(Write { collection: collection.clone(), filter, change });
     }
 
     /// Number of writes.
     pub(super) fn len(&self) -> u64 {
-        self.0.len() as u64
+        self.writes.len() as u64
     }
 
     /// Makes the writes, and returns how many documents were found or made.
@@ -59,18 +75,18 @@ impl Batch {
         base: &Base,
         session: &mut ClientSession,
     ) -> mongodb::error::Result<u64> {
-        if self.0.is_empty() {
+        if self.writes.is_empty() {
             return Ok(0);
         }
-        if base.bulk_write {
-            let result =
-                base.client.bulk_write(self.0.into_iter().map(Write::model)).session(session);
-            let result = result.await?;
+        if base.bulk_write && !self.in_bytes {
+            let models = self.writes.into_iter().map(Write::model);
+            let models = models.collect::<mongodb::error::Result<Vec<_>>>()?;
+            let result = base.client.bulk_write(models).session(session).await?;
             let count = result.matched_count.saturating_add(result.upserted_count);
             return Ok(u64::try_from(count).unwrap_or_default());
         }
         let mut found = 0;
-        for writes in self.0.chunk_by(|a, b| a.collection.name() == b.collection.name()) {
+        for writes in self.writes.chunk_by(|a, b| a.collection.name() == b.collection.name()) {
             found += send_to_one(base, writes, session).await?;
         }
         Ok(found)
@@ -78,27 +94,29 @@ impl Batch {
 }
 
 impl Write {
-    fn model(self) -> WriteModel {
+    fn model(self) -> mongodb::error::Result<WriteModel> {
         let Self { collection, filter, change } = self;
         let namespace = collection.namespace();
-        match change {
+        let document = match change {
             Change::Update(update) => {
                 let update = UpdateOneModel::builder().namespace(namespace).update(update);
-                update.filter(filter).build().into()
+                return Ok(update.filter(filter).build().into());
             }
-            Change::Replace(document) => {
-                let replace = ReplaceOneModel::builder().namespace(namespace).replacement(document);
-                replace.filter(filter).upsert(true).build().into()
-            }
-        }
+            Change::Replace(document) => document,
+            Change::ReplaceRaw(bytes) => Document::try_from(&bytes)?,
+        };
+        let replace = ReplaceOneModel::builder().namespace(namespace).replacement(document);
+        Ok(replace.filter(filter).upsert(true).build().into())
     }
 
     fn statement(&self) -> mongodb::error::Result<RawDocumentBuf> {
-        let (update, upsert) = match &self.change {
-            Change::Update(update) => (update, false),
-            Change::Replace(document) => (document, true),
+        let (change, upsert) = match &self.change {
+            Change::Update(update) => (RawDocumentBuf::try_from(update)?, false),
+            Change::Replace(document) => (RawDocumentBuf::try_from(document)?, true),
+            Change::ReplaceRaw(bytes) => (bytes.clone(), true),
         };
-        Ok(RawDocumentBuf::try_from(&doc! { "q": &self.filter, "u": update, "upsert": upsert })?)
+        let filter = RawDocumentBuf::try_from(&self.filter)?;
+        Ok(rawdoc! { "q": filter, "u": change, "upsert": upsert })
     }
 }
 

@@ -53,7 +53,7 @@ impl Transaction for Commit<'_> {
     ) -> std::result::Result<(), Failure> {
         let Self { run, epoch, writes, at, ref size } = *self;
         // Made anew for each try: mostly there is one, and then nothing has to be copied.
-        let batch = batch(base, run, epoch, writes, at)?;
+        let batch = batch(base, run, epoch, writes, at, size.largest())?;
         let wanted = batch.len();
         match batch.send(base, session).await {
             // Every other write finds a document or makes it, so the one that is missing is the run.
@@ -84,10 +84,17 @@ pub(super) fn counted() -> Document {
     doc! { "commits": 1_i64 }
 }
 
-fn batch(base: &Base, run: RunId, epoch: u64, writes: &Writes, at: &Moment) -> Result<Batch> {
+fn batch(
+    base: &Base,
+    run: RunId,
+    epoch: u64,
+    writes: &Writes,
+    at: &Moment,
+    largest: usize,
+) -> Result<Batch> {
     let Writes { progress, records, journals, logs, events, commands } = writes;
     let id = uuid(run.0);
-    let mut batch = Batch::default();
+    let mut batch = Batch::of_largest(largest);
     let mut update = doc! { "$inc": counted() };
     if let Some(progress) = progress {
         update.insert("$set", bodies::progress(progress)?);

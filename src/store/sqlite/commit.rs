@@ -51,7 +51,7 @@ impl Commit {
     pub(super) fn of(writes: &Writes) -> Result<Self> {
         let Writes { progress, records, journals, logs, events, commands } = writes;
         let mut size = CommitSize::default();
-        let commit = Self {
+        Ok(Self {
             progress: progress.as_ref().map(progress_row).transpose()?,
             records: bodies("an agent record", records, &mut size, |record| {
                 (record.seq.0, record.agent.0.clone(), record.state.as_str())
@@ -68,9 +68,7 @@ impl Commit {
                 waiting: command.outcome.is_none(),
             })?,
             size,
-        };
-        commit.size.check()?;
-        Ok(commit)
+        })
     }
 
     /// About how large it is.
@@ -126,6 +124,8 @@ fn bodies<D: serde::Serialize + Finishes, K>(
     let body = |document| {
         let text = encode(what, document)?;
         size.add(text.len());
+        // At once: the texts of what is far too large together would take as much memory again.
+        size.check()?;
         Ok(Body { key: key(document), finish_ts: millis(document.finish_ts()), text })
     };
     documents.iter().map(body).collect()

@@ -1,6 +1,8 @@
 //! Agents that say what a test makes them say, as it comes.
 
-use replibook::run::{Answer, AttemptKey, Call, Effect, Input, Member, Perform, Writes};
+use replibook::run::{
+    Answer, AttemptKey, Call, Effect, Input, KeptNode, Member, Perform, Writes,
+};
 
 use super::World;
 use crate::door::{action_said, fits, node_said};
@@ -36,7 +38,7 @@ impl World {
     pub(super) fn said_of(&mut self, what: &Call) -> Option<Answer> {
         let body = self.said()?;
         Some(match what {
-            Call::Info => Answer::Info(node_said(&body)),
+            Call::Info => Answer::Info(node_said(&body).map(KeptNode::from)),
             _ => Answer::RunAction(action_said(&body)),
         })
     }

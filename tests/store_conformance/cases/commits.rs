@@ -56,7 +56,7 @@ pub(crate) async fn a_commit_replaces_documents_of_the_same_key(on: Fixture) {
         name: CallName::RunAction,
         arguments_hash: pending.arguments_hash,
         at: on.now(),
-        answer: Answer::RunAction(Ok(json!({"moved": 3}))),
+        answer: Answer::RunAction(Ok(json!({"moved": 3}).into())),
     });
     writes.commands[0].outcome = Some(CommandOutcome::Applied);
     writes.progress = Some(progress(RunStatus::Paused, on.now()));
@@ -125,7 +125,7 @@ pub(crate) async fn one_document_may_have_any_size(on: Fixture) {
     on.store.create_run(&new_run(1)).await.unwrap();
     let lease = on.claim("e").await;
     let mut writes = one_of_each(run_id(1));
-    writes.journals[0].arguments = json!("x".repeat(MAX_COMMIT_BYTES + 1));
+    writes.journals[0].arguments = json!("x".repeat(MAX_COMMIT_BYTES + 1)).into();
     on.store.commit(lease.run, lease.epoch, &writes).await.unwrap();
     let found = on.store.journals(run_id(1), None, None, 10).await.unwrap();
     assert!(found == writes.journals);
@@ -179,10 +179,10 @@ pub(crate) async fn values_survive_as_they_are(on: Fixture) {
         "z": 1, "a": 2,
     });
     writes.records[0].node = value.clone().into();
-    writes.records[0].results.insert("drain".to_owned(), value.clone());
+    writes.records[0].results.insert("drain".to_owned(), value.clone().into());
     writes.records[0].agent.0 = "node \u{1F680} 'quoted'".to_owned();
     writes.journals = vec![journal(run, key(u32::MAX, u16::MAX, u32::MAX))];
-    writes.journals[0].arguments = value;
+    writes.journals[0].arguments = value.into();
     writes.logs = vec![line(run, 2, None, u32::MAX)];
     writes.logs[0].level = LogLevel::Error;
     writes.logs[0].message = "\n\t\u{0}".to_owned();

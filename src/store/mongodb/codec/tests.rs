@@ -54,7 +54,7 @@ fn identifiers_and_moments_survive_in_tagged_and_in_nested_values() {
     let event = event(command);
     assert_eq!(from_document::<RunEvent>(to_document(&event).unwrap()).unwrap(), event);
     for answer in [
-        Answer::RunAction(Ok(json!({"a": [1, null]}))),
+        Answer::RunAction(Ok(json!({"a": [1, null]}).into())),
         Answer::RunAction(Err(CallError::Lost("gone".to_owned()))),
         Answer::Sleep,
     ] {
@@ -136,7 +136,7 @@ fn what_comes_in_at_the_door_survives() {
         &format!(r#""deep":{{"%json":{}}}"#, deep.replacen("[[", "", 1).replacen("]]", "", 1)),
     ] {
         let body = format!(r#"{{"node_status":"HEALTHY",{more}}}"#);
-        let info = Answer::Info(Ok(read_node(body.as_bytes()).unwrap()));
+        let info = Answer::Info(Ok(read_node(body.as_bytes()).unwrap().into()));
         let document = to_document(&json!({ "answers": [info] })).unwrap();
         // As the driver takes it to the server, and back.
         let bytes = mongodb::bson::serialize_to_vec(&document).unwrap();

@@ -1,0 +1,251 @@
+//! JSON values that are kept as texts.
+//!
+//! A payload of an agent, the result of a step and the arguments of a call may be 1 MiB each. Mostly they
+//! are only handed on: from the agent to the journal, from there to the guest and to the store. As values
+//! in memory they would take up to some hundred times as much as their text, in every place that has them.
+
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::fmt;
+use std::sync::Arc;
+
+use schemars::{Schema, SchemaGenerator};
+use serde::de::Deserializer;
+use serde::ser::{Error as _, SerializeMap as _, SerializeSeq as _, Serializer};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A JSON value as its text, without spaces. Clones share it. It is written and read as the value that it
+/// is, and two are equal when their values are.
+#[derive(Clone)]
+pub struct JsonText(Arc<str>);
+
+impl JsonText {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Bytes of the text.
+    pub fn bytes(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether the value is null.
+    pub fn is_null(&self) -> bool {
+        &*self.0 == "null"
+    }
+
+    /// The value. It may take some hundred times as much memory: nobody keeps it.
+    pub fn value(&self) -> Value {
+        // The text was made of a value.
+        serde_json::to_value(self).unwrap_or(Value::Null)
+    }
+
+    /// Whether both are one text in memory, and not only equal.
+    pub fn is_shared_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl From<&Value> for JsonText {
+    fn from(value: &Value) -> Self {
+        Self(value.to_string().into())
+    }
+}
+
+impl From<Value> for JsonText {
+    fn from(value: Value) -> Self {
+        Self::from(&value)
+    }
+}
+
+impl PartialEq for JsonText {
+    fn eq(&self, other: &Self) -> bool {
+        // Equal values differ in the order of members at most.
+        let may_be = self.0.len() == other.0.len();
+        self.0 == other.0 || (may_be && self.value() == other.value())
+    }
+}
+
+impl Eq for JsonText {}
+
+impl PartialEq<Value> for JsonText {
+    fn eq(&self, other: &Value) -> bool {
+        self.value() == *other
+    }
+}
+
+impl fmt::Display for JsonText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for JsonText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for JsonText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let cursor = Cursor { text: &self.0, at: Cell::new(0) };
+        Part { cursor: &cursor, from: 0 }.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for JsonText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Value::deserialize(deserializer).map(Self::from)
+    }
+}
+
+impl schemars::JsonSchema for JsonText {
+    fn inline_schema() -> bool {
+        Value::inline_schema()
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        Value::schema_name()
+    }
+
+    fn schema_id() -> Cow<'static, str> {
+        Value::schema_id()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Value::json_schema(generator)
+    }
+}
+
+/// How deep lists and objects are nested in a JSON text: 0 for a plain value, 1 for `[]`.
+pub fn json_text_depth(text: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let (mut in_string, mut escaped) = (false, false);
+    for byte in text.bytes() {
+        if in_string {
+            in_string = escaped || byte != b'"';
+            escaped = !escaped && byte == b'\\';
+        } else if byte == b'"' {
+            in_string = true;
+        } else if matches!(byte, b'[' | b'{') {
+            depth += 1;
+            deepest = deepest.max(depth);
+        } else if matches!(byte, b']' | b'}') {
+            depth = depth.saturating_sub(1);
+        }
+    }
+    deepest
+}
+
+/// A place in a text.
+struct Cursor<'t> {
+    text: &'t str,
+    at: Cell<usize>,
+}
+
+impl<'t> Cursor<'t> {
+    fn rest(&self) -> &'t str {
+        self.text.get(self.at.get()..).unwrap_or_default()
+    }
+
+    fn skip(&self, bytes: usize) {
+        self.at.set(self.at.get() + bytes);
+    }
+
+    /// Goes over this byte, if it comes next.
+    fn takes(&self, byte: u8) -> bool {
+        let next = self.text.as_bytes().get(self.at.get()) == Some(&byte);
+        self.skip(usize::from(next));
+        next
+    }
+
+    /// The value that comes next.
+    fn part(&self) -> Part<'_, 't> {
+        Part { cursor: self, from: self.at.get() }
+    }
+
+    /// The string that comes next.
+    fn string(&self) -> Result<Cow<'t, str>, serde_json::Error> {
+        let rest = self.rest();
+        let (mut end, mut is_plain, mut escaped) = (1, true, false);
+        for byte in rest.bytes().skip(1) {
+            end += 1;
+            if byte == b'"' && !escaped {
+                break;
+            }
+            escaped = byte == b'\\' && !escaped;
+            is_plain &= byte != b'\\';
+        }
+        self.skip(end);
+        match rest.get(1..end - 1) {
+            Some(inner) if is_plain => Ok(Cow::Borrowed(inner)),
+            Some(_) | None => serde_json::from_str(rest.get(..end).unwrap_or(rest)).map(Cow::Owned),
+        }
+    }
+
+    /// The word or number that comes next.
+    fn word(&self) -> &'t str {
+        let rest = self.rest();
+        let end = rest.find([',', ']', '}']).unwrap_or(rest.len());
+        self.skip(end);
+        rest.get(..end).unwrap_or_default()
+    }
+}
+
+/// A value within a text. Whoever writes it leaves the cursor behind it.
+struct Part<'c, 't> {
+    cursor: &'c Cursor<'t>,
+    from: usize,
+}
+
+impl Serialize for Part<'_, '_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { cursor, from } = *self;
+        // It may be written more than once.
+        cursor.at.set(from);
+        if cursor.takes(b'{') {
+            let mut map = serializer.serialize_map(None)?;
+            while !cursor.takes(b'}') {
+                cursor.takes(b',');
+                map.serialize_key(&*cursor.string().map_err(S::Error::custom)?)?;
+                cursor.takes(b':');
+                map.serialize_value(&cursor.part())?;
+            }
+            return map.end();
+        }
+        if cursor.takes(b'[') {
+            let mut list = serializer.serialize_seq(None)?;
+            while !cursor.takes(b']') {
+                cursor.takes(b',');
+                list.serialize_element(&cursor.part())?;
+            }
+            return list.end();
+        }
+        if cursor.rest().starts_with('"') {
+            return serializer.serialize_str(&cursor.string().map_err(S::Error::custom)?);
+        }
+        match cursor.word() {
+            "null" => serializer.serialize_unit(),
+            "true" => serializer.serialize_bool(true),
+            "false" => serializer.serialize_bool(false),
+            number => write_number(number, serializer),
+        }
+    }
+}
+
+/// Exactly the number that the text was made of, which the reader of JSON may miss by the last bit.
+fn write_number<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    if let Ok(number) = text.parse() {
+        serializer.serialize_u64(number)
+    } else if let Ok(number) = text.parse() {
+        serializer.serialize_i64(number)
+    } else {
+        serializer.serialize_f64(text.parse().map_err(S::Error::custom)?)
+    }
+}
+
+#[cfg(test)]
+#[path = "json_text_tests.rs"]
+mod tests;

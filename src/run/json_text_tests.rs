@@ -1,0 +1,87 @@
+use proptest::prelude::*;
+use serde_json::{Map, json};
+
+use super::*;
+
+fn value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        prop::num::f64::ANY.prop_map(Value::from),
+        "[a\"\\\\\u{1}/é,:\\[\\]{}]{0,6}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(5, 32, 4, |inner| {
+        let key = "[a\"\\\\\u{1}é,:{}]{0,4}";
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::vec((key, inner), 0..4)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn a_text_is_the_value_and_is_written_as_it(value in value()) {
+        let text = JsonText::from(&value);
+        let plain = value.to_string();
+        prop_assert_eq!(text.as_str(), &plain);
+        prop_assert_eq!(text.value(), value.clone());
+        // As part of a document, where it is written by others.
+        prop_assert_eq!(serde_json::to_string(&text).unwrap(), plain.clone());
+        let (kept, was) = (json!({ "kept": [text] }), json!({ "kept": [value] }));
+        prop_assert_eq!(kept.to_string(), was.to_string());
+        let depth = json_text_depth(&plain);
+        prop_assert!(crate::playbook::json_depth_ok(&value) == (depth <= crate::playbook::MAX_JSON_DEPTH));
+    }
+
+    #[test]
+    fn a_document_with_a_value_in_it_is_read_as_one_with_a_text(value in value()) {
+        // With spaces, as people write them.
+        let document = serde_json::to_string_pretty(&value).unwrap();
+        let read: JsonText = serde_json::from_str(&document).unwrap();
+        let plain: Value = serde_json::from_str(&document).unwrap();
+        prop_assert_eq!(read, JsonText::from(plain));
+    }
+}
+
+#[test]
+fn numbers_are_exact() {
+    // The reader of JSON is off by the last bit with some of these.
+    for number in [1.0_f64, -0.0, 1e-7, 0.1, 1e308, 5e-324, 8.988_465_674_311_582e307, 1e23] {
+        let text = JsonText::from(Value::from(number));
+        assert_eq!(text.value().as_f64().map(f64::to_bits), Some(number.to_bits()), "{text}");
+        assert!(text.value().is_f64(), "{text}");
+    }
+    assert!(JsonText::from(json!(u64::MAX)).value().is_u64());
+    assert!(JsonText::from(json!(i64::MIN)).value().is_i64());
+}
+
+#[test]
+fn brackets_count_outside_of_strings_only() {
+    let cases = [
+        ("7", 0),
+        ("[]", 1),
+        (r#"{"a": [1], "b": [[2]]}"#, 3),
+        (r#"["[[[", "\"[[", "\\", [] ]"#, 2),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(json_text_depth(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn clones_are_one_text() {
+    let text = JsonText::from(json!({"a": [1, {"b": null}]}));
+    assert!(text.is_shared_with(&text.clone()));
+    let other = JsonText::from(text.value());
+    assert!(other == text && !other.is_shared_with(&text));
+    assert!(text == json!({"a": [1, {"b": null}]}) && text != json!(1));
+    assert!(JsonText::from(Value::Null).is_null() && !text.is_null());
+    let nothing = Value::Object(Map::new());
+    assert_eq!(JsonText::from(&nothing).bytes(), 2);
+}
