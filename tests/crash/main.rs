@@ -1,6 +1,7 @@
 //! What happens to real processes in the middle of a run: servers and agents are killed again and again,
-//! the store goes away, takes no more, or may not be written to, the clock is set back, and agents answer with as much as may come in. The run goes
-//! on where it can and says what it waits for where it can't, and no agent does anything twice.
+//! the store goes away, takes no more, or may not be written to, the clock is set back, and agents answer with
+//! as much as may come in. The run goes on where it can and says what it waits for where it can't, and no agent
+//! does anything twice.
 //!
 //! `REPLIBOOK_SEED` repeats the moments of an earlier run of these tests.
 

@@ -3,8 +3,8 @@
 use replibook::agent::door::bounds::{KEY_BYTES, NODE, PAYLOAD};
 use replibook::agent::door::{Bounds, error_message, read_action, read_node};
 use replibook::run::{
-    AgentState, Answer, Answered, CallError, CallName, Failure, FailureReason, Notice, RunStatus,
-    Writes,
+    AgentState, Answer, Answered, CallError, CallName, Failure, FailureReason, JsonText, Notice,
+    RunStatus, Writes,
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -40,7 +40,7 @@ fn at_bounds(bounds: &Bounds, around: &Bounds) -> Vec<String> {
     ]
 }
 
-fn payload(text: &str) -> Value {
+fn payload(text: &str) -> JsonText {
     let body = format!(r#"{{"id":"{ID}","state":{{"phase":"DONE","payload":{text}}}}}"#);
     let status = read_action(body.as_bytes(), ID).unwrap();
     assert_eq!(status.unread, None, "{}", &text[..text.len().min(100)]);
@@ -73,7 +73,7 @@ pub(crate) async fn what_the_door_lets_in_at_its_bounds_is_read_back(on: Fixture
             |name, answer| Answered { name, arguments_hash: "00".to_owned(), at: START, answer };
         journal.answers = vec![
             answered(CallName::RunAction, Answer::RunAction(Ok(said))),
-            answered(CallName::Info, Answer::Info(Ok(node))),
+            answered(CallName::Info, Answer::Info(Ok(node.into()))),
             answered(CallName::RunAction, Answer::RunAction(Err(CallError::Refused(told.clone())))),
         ];
         let (records, journals) = (vec![record], vec![journal]);
