@@ -38,14 +38,20 @@ impl CommitSize {
     /// Refuses what is too large. The largest document is not counted: it can't be split, and a run
     /// must not get stuck on it, whatever else the same transition writes.
     pub(super) fn check(&self) -> Result<()> {
-        let too_large = |found, unit, limit| Err(StoreError::TooLarge { found, unit, limit });
-        if self.documents > MAX_COMMIT_DOCUMENTS {
-            return too_large(self.documents, "documents", MAX_COMMIT_DOCUMENTS);
-        }
+        check_documents(self.documents)?;
         if self.bytes - self.largest > MAX_COMMIT_BYTES {
-            return too_large(self.bytes, "bytes", MAX_COMMIT_BYTES);
+            let (found, limit) = (self.bytes, MAX_COMMIT_BYTES);
+            return Err(StoreError::TooLarge { found, unit: "bytes", limit });
         }
         Ok(())
+    }
+}
+
+/// Refuses more documents than one commit may write.
+pub(super) fn check_documents(found: usize) -> Result<()> {
+    match found {
+        0..=MAX_COMMIT_DOCUMENTS => Ok(()),
+        _ => Err(StoreError::TooLarge { found, unit: "documents", limit: MAX_COMMIT_DOCUMENTS }),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::store::documents::LogCursor;
 use crate::store::error::StoreError;
 use crate::store::finish::Finishes;
 use crate::store::options::Moment;
-use crate::store::size::CommitSize;
+use crate::store::size::{CommitSize, check_documents};
 
 /// A commit as rows, so that the one thread that writes does nothing else.
 pub(super) struct Commit {
@@ -50,6 +50,7 @@ impl Commit {
     /// [`StoreError::TooLarge`].
     pub(super) fn of(writes: &Writes) -> Result<Self> {
         let Writes { progress, records, journals, logs, events, commands } = writes;
+        check_documents(writes.documents())?;
         let mut size = CommitSize::default();
         Ok(Self {
             progress: progress.as_ref().map(progress_row).transpose()?,
