@@ -23,6 +23,8 @@ pub(super) struct Replay {
     trouble: Option<FailureReason>,
     /// The payload that an action gave last.
     payload: Option<JsonText>,
+    /// The arguments of the step.
+    arguments: JsonText,
 }
 
 impl Replay {
@@ -34,6 +36,7 @@ impl Replay {
             now: journal.started_at,
             trouble: None,
             payload: None,
+            arguments: journal.arguments,
         }
     }
 
@@ -50,6 +53,11 @@ impl Replay {
     /// The payload that an action gave last, if that is this text: many steps hand it on.
     pub(super) fn handed_on(&self, text: &str) -> Option<JsonText> {
         self.payload.clone().filter(|payload| payload.as_str() == text)
+    }
+
+    /// Arguments of an action, which are mostly among those of the step.
+    pub(super) fn share(&self, arguments: JsonText) -> JsonText {
+        arguments.as_member_of(&self.arguments)
     }
 
     /// Notes that a call was refused by the host itself. It is not journaled: the same call with the

@@ -50,7 +50,7 @@ impl agent::Host for Guest {
     ) -> wasmtime::Result<Result<String, AgentError>> {
         let attempt = self.attempt("agent.run-action")?;
         let arguments = match check_action(&kind, &arguments) {
-            Ok(arguments) => arguments,
+            Ok(arguments) => attempt.replay.share(arguments),
             Err(message) => {
                 attempt.replay.refused(FailureReason::StepFailed);
                 return Ok(Err(AgentError::Invalid(message)));

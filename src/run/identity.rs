@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::datastore::Wanted;
 use super::ids::AgentId;
-use super::journal::NodeInfo;
+use super::node_info::NodeInfo;
 use super::time::Millis;
 use crate::mutants::mutant;
 use crate::playbook::Identity;

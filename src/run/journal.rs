@@ -7,10 +7,10 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use super::agent_record::FailureReason;
-use super::datastore::Datastore;
 use super::ids::{AgentId, AttemptKey, RunId, SentAction};
 use super::json_text::JsonText;
 use super::late::Taken;
+use super::node_info::KeptNode;
 use super::time::{Millis, Timestamp};
 
 /// One document per attempt. With the attempt's arguments and seed it determines every activation.
@@ -398,56 +398,6 @@ impl Answer {
                 None
             }
         }
-    }
-}
-
-/// What an agent says about its node, reduced to what is used; `raw` is all of it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NodeInfo {
-    /// A word in capitals; `UNKNOWN` when the agent gave a reason instead.
-    pub status: String,
-    /// Attributes that the agent reports.
-    pub attributes: serde_json::Map<String, Value>,
-    /// The whole answer of `info/node`.
-    pub raw: Value,
-    /// What it says of its store, where it was asked.
-    pub datastore: Datastore,
-}
-
-/// The same as it is kept in a journal, which may hold it many times.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[schemars(rename = "NodeInfo")]
-pub struct KeptNode {
-    /// A word in capitals; `UNKNOWN` when the agent gave a reason instead.
-    pub status: String,
-    /// Attributes that the agent reports: an object.
-    #[schemars(with = "serde_json::Map<String, Value>")]
-    pub attributes: JsonText,
-    /// The whole answer of `info/node`.
-    pub raw: JsonText,
-    /// What it says of its store, where it was asked.
-    #[serde(default, skip_serializing_if = "Datastore::is_empty")]
-    pub datastore: Datastore,
-}
-
-impl KeptNode {
-    /// Attributes that the agent reports.
-    pub fn attributes(&self) -> Map<String, Value> {
-        match self.attributes.value() {
-            Value::Object(attributes) => attributes,
-            Value::Null
-            | Value::Bool(_)
-            | Value::Number(_)
-            | Value::String(_)
-            | Value::Array(_) => Map::new(),
-        }
-    }
-}
-
-impl From<NodeInfo> for KeptNode {
-    fn from(node: NodeInfo) -> Self {
-        let NodeInfo { status, attributes, raw, datastore } = node;
-        Self { status, attributes: Value::Object(attributes).into(), raw: raw.into(), datastore }
     }
 }
 

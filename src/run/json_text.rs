@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use schemars::{Schema, SchemaGenerator};
@@ -18,22 +19,26 @@ use serde_json::Value;
 /// A JSON value as its text, without spaces. Clones share it. It is written and read as the value that it
 /// is, and two are equal when their values are.
 #[derive(Clone)]
-pub struct JsonText(Arc<str>);
+pub struct JsonText {
+    /// The text, or one that it is a part of.
+    all: Arc<str>,
+    part: Range<usize>,
+}
 
 impl JsonText {
     /// The text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.all.get(self.part.clone()).unwrap_or_default()
     }
 
     /// Bytes of the text.
     pub fn bytes(&self) -> usize {
-        self.0.len()
+        self.part.len()
     }
 
     /// Whether the value is null.
     pub fn is_null(&self) -> bool {
-        &*self.0 == "null"
+        self.as_str() == "null"
     }
 
     /// The value. It may take some hundred times as much memory: nobody keeps it.
@@ -42,15 +47,45 @@ impl JsonText {
         serde_json::to_value(self).unwrap_or(Value::Null)
     }
 
-    /// Whether both are one text in memory, and not only equal.
+    /// Whether both are one text in memory, or parts of one, and not only equal.
     pub fn is_shared_with(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        Arc::ptr_eq(&self.all, &other.all)
+    }
+
+    /// The same as a member of that object, if one is equal to it: then it takes no memory of its own.
+    #[must_use]
+    pub fn as_member_of(self, object: &Self) -> Self {
+        match object.member_like(self.as_str()) {
+            Some(part) => Self { all: Arc::clone(&object.all), part },
+            None => self,
+        }
+    }
+
+    /// Where the value of the first member is that has this text.
+    fn member_like(&self, text: &str) -> Option<Range<usize>> {
+        let cursor = Cursor { text: self.as_str(), at: Cell::new(0) };
+        if text.len() > self.bytes() || !cursor.takes(b'{') {
+            return None;
+        }
+        while !cursor.rest().is_empty() && !cursor.takes(b'}') {
+            cursor.takes(b',');
+            cursor.string().ok()?;
+            cursor.takes(b':');
+            let from = cursor.at.get();
+            cursor.pass_value();
+            let to = cursor.at.get();
+            if cursor.text.get(from..to) == Some(text) {
+                return Some(self.part.start + from..self.part.start + to);
+            }
+        }
+        None
     }
 }
 
 impl From<&Value> for JsonText {
     fn from(value: &Value) -> Self {
-        Self(value.to_string().into())
+        let all: Arc<str> = value.to_string().into();
+        Self { part: 0..all.len(), all }
     }
 }
 
@@ -63,8 +98,8 @@ impl From<Value> for JsonText {
 impl PartialEq for JsonText {
     fn eq(&self, other: &Self) -> bool {
         // Equal values differ in the order of members at most.
-        let may_be = self.0.len() == other.0.len();
-        self.0 == other.0 || (may_be && self.value() == other.value())
+        let may_be = self.bytes() == other.bytes();
+        self.as_str() == other.as_str() || (may_be && self.value() == other.value())
     }
 }
 
@@ -78,19 +113,19 @@ impl PartialEq<Value> for JsonText {
 
 impl fmt::Display for JsonText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
 impl fmt::Debug for JsonText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
 impl Serialize for JsonText {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let cursor = Cursor { text: &self.0, at: Cell::new(0) };
+        let cursor = Cursor { text: self.as_str(), at: Cell::new(0) };
         Part { cursor: &cursor, from: 0 }.serialize(serializer)
     }
 }
@@ -159,6 +194,26 @@ impl<'t> Cursor<'t> {
         let next = self.text.as_bytes().get(self.at.get()) == Some(&byte);
         self.skip(usize::from(next));
         next
+    }
+
+    /// Goes over the value that comes next.
+    fn pass_value(&self) {
+        let mut depth = 0_usize;
+        while let Some(byte) = self.text.as_bytes().get(self.at.get()) {
+            match byte {
+                b'{' | b'[' => depth += 1,
+                b'}' | b']' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            match byte {
+                b'"' => drop(self.string()),
+                b'{' | b'[' | b'}' | b']' | b',' | b':' => self.skip(1),
+                _ => drop(self.word()),
+            }
+            if depth == 0 {
+                return;
+            }
+        }
     }
 
     /// The value that comes next.

@@ -75,6 +75,24 @@ fn brackets_count_outside_of_strings_only() {
 }
 
 #[test]
+fn what_is_a_member_of_an_object_shares_its_text() {
+    let object = json!({"a": "}", "b\"": [{"c": [1, "]\""]}, 2], "d": {}, "e": -1.5, "f": true});
+    let text = JsonText::from(&object);
+    for member in object.as_object().unwrap().values() {
+        let part = JsonText::from(member).as_member_of(&text);
+        assert!(part.is_shared_with(&text) && part == *member, "{part}");
+        assert_eq!(part.to_string(), member.to_string());
+    }
+    let inner = JsonText::from(&object["b\""]).as_member_of(&text);
+    let outer = JsonText::from(json!({ "x": object["b\""], "y": 1 }));
+    assert_eq!(inner.clone().as_member_of(&outer), inner, "of a part as well");
+    for other in [json!(1), json!("a"), json!([1, "]\""]), object.clone(), json!({"a": "}"})] {
+        assert!(!JsonText::from(&other).as_member_of(&text).is_shared_with(&text), "{other}");
+    }
+    assert!(!JsonText::from(json!(1)).as_member_of(&JsonText::from(json!([1]))).is_null());
+}
+
+#[test]
 fn clones_are_one_text() {
     let text = JsonText::from(json!({"a": [1, {"b": null}]}));
     assert!(text.is_shared_with(&text.clone()));

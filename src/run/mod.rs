@@ -20,6 +20,7 @@ mod json_text;
 mod late;
 mod machine;
 mod membership;
+mod node_info;
 mod notice;
 mod outcome;
 mod retry_of;
@@ -50,9 +51,7 @@ pub use identity::{Expected, WrongNode};
 pub use ids::{
     AgentId, AgentSeq, AttemptKey, CommandId, Digest, DigestError, EngineId, RunId, SentAction,
 };
-pub use journal::{
-    Answer, Answered, Call, CallError, CallName, Journal, KeptNode, NodeInfo, Pending, canonical,
-};
+pub use journal::{Answer, Answered, Call, CallError, CallName, Journal, Pending, canonical};
 pub use json_text::{JsonText, json_text_depth};
 pub use late::{LateEnd, Taken};
 
@@ -62,6 +61,7 @@ pub use membership::{
     MAX_ATTRIBUTE_CHARS, MAX_CHANGED, MAX_FOUND, MAX_TOLD, MassAbsence, Members, Membership,
     MembershipChange, Outcome, Phase, PlatformNode, Source, difference, in_order,
 };
+pub use node_info::{KeptNode, NodeInfo};
 pub use notice::{Notice, Silent, Unheard, UnheardAgent};
 pub use outcome::{Gone, MAX_NAMED, PassedOver, outcomes};
 pub use retry_of::RetryOf;

@@ -135,6 +135,16 @@ async fn the_action_step_returns_what_the_action_returned() {
     let (kind, arguments) = ("a/b".to_owned(), Value::Null.into());
     let blocked = ActivationEnd::Blocked(Call::RunAction { kind, arguments });
     assert_eq!(host().activate(start).await.end, blocked);
+
+    let mut start = activate(&plugin, json!({ "kind": "a/b", "args": { "b": 1, "a": [2] } }));
+    start.grants = grants(&["a/b"]);
+    let of_step = start.journal.arguments.clone();
+    let ActivationEnd::Blocked(Call::RunAction { arguments, .. }) =
+        host().activate(start).await.end
+    else {
+        panic!("not blocked")
+    };
+    assert!(arguments.is_shared_with(&of_step), "{arguments}");
 }
 
 #[tokio::test]

@@ -1,8 +1,6 @@
 //! Agents that say what a test makes them say, as it comes.
 
-use replibook::run::{
-    Answer, AttemptKey, Call, Effect, Input, KeptNode, Member, Perform, Writes,
-};
+use replibook::run::{Answer, AttemptKey, Call, Effect, Input, KeptNode, Member, Perform, Writes};
 
 use super::World;
 use crate::door::{action_said, fits, node_said};
