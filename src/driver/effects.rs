@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 use super::World;
 use super::discovery::{Fed, Following, feed, known_members};
@@ -258,18 +258,37 @@ impl Effects {
         })
     }
 
-    /// Forgets the tasks that have ended.
-    pub(super) fn tidy(&mut self) {
-        while self.tasks.try_join_next().is_some() {}
+    /// Forgets the tasks that have ended. Whether one of them panicked: what it was to send never comes.
+    pub(super) fn tidy(&mut self) -> bool {
+        let mut panicked = false;
+        while let Some(ended) = self.tasks.try_join_next() {
+            panicked |= has_panicked(&ended);
+        }
         if self.attempts.len() > 2 * self.tasks.len() {
             self.attempts.retain(|_, task| !task.is_finished());
         }
+        panicked
+    }
+
+    /// Returns when a task of those that go on panics; never when none does.
+    pub(super) async fn panicked(&mut self) {
+        while let Some(ended) = self.tasks.join_next().await {
+            if has_panicked(&ended) {
+                return;
+            }
+        }
+        std::future::pending().await
     }
 
     /// Ends everything, and returns once nothing goes on.
     pub(super) async fn stop(&mut self) {
         self.tasks.shutdown().await;
     }
+}
+
+/// One that was ended on purpose has not.
+fn has_panicked(ended: &Result<(), JoinError>) -> bool {
+    ended.as_ref().is_err_and(JoinError::is_panic)
 }
 
 /// What a call needs.

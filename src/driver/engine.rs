@@ -12,6 +12,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::World;
+use super::abandoned::{self, Endings};
 use super::lease::LeaseGuard;
 use super::run_driver::{DriveError, RunDriver};
 use super::trouble;
@@ -108,6 +109,8 @@ impl Engine {
         let clock = self.world.clock.clone();
         let mut renewed = clock.now();
         let mut swept = clock.now();
+        let mut looked = clock.now();
+        let mut endings = Endings::new(self.world.clone(), stop.clone());
         // Runs that another engine, or an earlier version, could not go on with may go well here.
         log(self.world.store.rouse().await.map(drop));
         while !stop.is_cancelled() {
@@ -115,7 +118,10 @@ impl Engine {
             if clock.now().since(renewed) >= RENEWAL {
                 renewed = clock.now();
                 is_well &= log(self.renew().await);
-                is_well &= log(trouble::end_abandoned(&self.world).await);
+            }
+            if clock.now().since(looked).to_std() >= abandoned::LOOK {
+                looked = clock.now();
+                endings.look();
             }
             if clock.now().since(swept).to_std() >= SWEEP {
                 swept = clock.now();
@@ -131,7 +137,7 @@ impl Engine {
                 () = clock.sleep(if is_well { LOOK } else { LOOK_FAILED }) => {}
             }
         }
-        self.end().await;
+        self.end(endings).await;
     }
 
     async fn sweep(&self) -> Result<(), StoreError> {
@@ -218,10 +224,14 @@ impl Engine {
                         tracing::warn!(%run, "the run is another engine's now");
                     }
                     // A store that does not answer is waited for only as long as the run is ours.
-                    DriveError::Store(StoreError::Unavailable { .. }) if held.is_lost() => {
+                    DriveError::Store(StoreError::Unavailable { .. })
+                    | DriveError::Load(StoreError::Unavailable { .. })
+                        if held.is_lost() =>
+                    {
                         tracing::warn!(%run, "lost the run while the store did not answer");
                     }
                     DriveError::Store(_)
+                    | DriveError::Load(_)
                     | DriveError::Input(_)
                     | DriveError::Gone(_)
                     | DriveError::Panicked => {
@@ -286,23 +296,25 @@ impl Engine {
         }
     }
 
-    async fn end(mut self) {
+    async fn end(mut self, mut endings: Endings) {
         self.stop.cancel();
         let clock = self.world.clock.clone();
-        let deadline = clock.sleep(STOPPING);
-        tokio::pin!(deadline);
-        while !self.drivers.is_empty() {
-            tokio::select! {
-                biased;
-                ended = self.tasks.join_next() => match ended {
+        let stopped = async {
+            while !self.drivers.is_empty() {
+                match self.tasks.join_next().await {
                     Some(ended) => self.ended(ended).await,
                     None => break,
-                },
-                () = &mut deadline => {
-                    tracing::warn!(runs = self.drivers.len(), "runs did not stop in time");
-                    break;
                 }
             }
+            endings.ended().await;
+        };
+        let in_time = tokio::select! {
+            biased;
+            () = stopped => true,
+            () = clock.sleep(STOPPING) => false,
+        };
+        if !in_time {
+            tracing::warn!(runs = self.drivers.len(), "runs did not stop in time");
         }
     }
 }

@@ -22,11 +22,13 @@ pub(super) async fn load(
 ) -> Result<(Loaded, Timestamp), DriveError> {
     let id = committer.lease.run();
     let store = world.store.as_ref();
-    let run = committer.until_answered(|| store.run(id)).await?.ok_or(DriveError::Gone(id))?;
+    let run = committer.until_answered(|| store.run(id)).await.map_err(DriveError::Load)?;
+    let run = run.ok_or(DriveError::Gone(id))?;
     let mut records: Vec<AgentRecord> = Vec::new();
     loop {
         let after = records.last().map(|record| record.seq);
-        let page = committer.until_answered(|| store.records(id, None, after, MAX_PAGE)).await?;
+        let page = committer.until_answered(|| store.records(id, None, after, MAX_PAGE)).await;
+        let page = page.map_err(DriveError::Load)?;
         let last = page.len() < MAX_PAGE as usize;
         records.extend(page);
         if last {
@@ -37,9 +39,10 @@ pub(super) async fn load(
     let read = |before, limit| {
         committer.until_answered(move || store.journals(id, None, Some(before), limit))
     };
-    let journals = wanted(keys.collect(), read).await?;
+    let journals = wanted(keys.collect(), read).await.map_err(DriveError::Load)?;
     let last = run.progress.next_event.saturating_sub(2);
-    let events = committer.until_answered(|| store.events(id, last, 1)).await?;
+    let events = committer.until_answered(|| store.events(id, last, 1)).await;
+    let events = events.map_err(DriveError::Load)?;
     let loaded = Loaded { run, records, journals };
     let last = last_moment(&loaded, events.last());
     Ok((loaded, last))

@@ -11,6 +11,7 @@
 //! Everything that it touches is injected: store, agents, clock and plugins. It needs no more than
 //! a current-thread runtime.
 
+mod abandoned;
 mod cluster;
 mod committer;
 mod crash;

@@ -26,11 +26,13 @@ use crate::store::{MAX_COMMIT_DOCUMENTS, StoreError};
 pub(super) enum DriveError {
     #[error("failed to use the store")]
     Store(#[from] StoreError),
+    #[error("failed to load the run")]
+    Load(#[source] StoreError),
     #[error(transparent)]
     Input(#[from] crate::run::IllegalInput),
     #[error("failed to find run {0}")]
     Gone(RunId),
-    #[error("the driver panicked")]
+    #[error("the driver, or a task of it, panicked")]
     Panicked,
 }
 
@@ -50,6 +52,8 @@ enum Next {
     Input(Box<Input>),
     /// A run that was in trouble may be well by now.
     LookAtHealth,
+    /// A task of the run panicked, so an input that is waited for never comes.
+    Panicked,
     Stop,
 }
 
@@ -66,7 +70,7 @@ impl RunDriver {
     /// committed or performed: the run can be loaded anew, by this engine or another.
     pub(super) async fn drive(mut self) -> Result<(), DriveError> {
         let committer = self.committer();
-        let health = Health::of(&committer, self.now()).await?;
+        let health = Health::of(&committer, self.now()).await.map_err(DriveError::Load)?;
         let (loaded, last) = load::load(&self.world, &committer).await?;
         self.world.clock = run_clock::not_before(self.world.clock.clone(), last);
         let following = self.follow(&loaded).await;
@@ -97,7 +101,8 @@ impl RunDriver {
                 question = self.perform(&mut transitions, effects, &machine, &mut waiting);
                 tokio::task::yield_now().await;
             }
-            if committer.commit(&mut transitions).await? {
+            let committed = committer.commit(&mut transitions).await?;
+            if committed {
                 self.world.signals.changed(self.lease.run());
             }
             let asked = self.perform(&mut transitions, effects, &machine, &mut waiting);
@@ -115,7 +120,7 @@ impl RunDriver {
             if told.is_final() || self.lease.is_lost() {
                 return self.given_up();
             }
-            health.look(committer, told, self.now()).await?;
+            health.look(committer, committed, told, self.now()).await?;
             match takes_changes(machine.run()) {
                 // What the feed before this one told goes first.
                 true if !effects.is_fed() && !machine.catches_up() => effects.feed(&machine),
@@ -129,15 +134,18 @@ impl RunDriver {
                 waiting.push_front(decision);
             }
             if waiting.is_empty() {
-                match self.next(inbox, &health).await {
+                match self.next(inbox, &health, effects).await {
                     Next::Input(input) => waiting.push_back(*input),
                     Next::LookAtHealth => {}
+                    Next::Panicked => return Err(DriveError::Panicked),
                     Next::Stop => return self.given_up(),
                 }
             }
             self.take_all(&mut waiting, inbox);
             transitions = self.apply(&mut machine, &mut waiting)?;
-            effects.tidy();
+            if effects.tidy() {
+                return Err(DriveError::Panicked);
+            }
         }
     }
 
@@ -171,7 +179,12 @@ impl RunDriver {
         self.lease.take_failure().map_or(Ok(()), |error| Err(error.into()))
     }
 
-    async fn next(&mut self, inbox: &mut mpsc::Receiver<Input>, health: &Health) -> Next {
+    async fn next(
+        &mut self,
+        inbox: &mut mpsc::Receiver<Input>,
+        health: &Health,
+        effects: &mut Effects,
+    ) -> Next {
         let input = |input: Option<Input>| match input {
             Some(input) => Next::Input(Box::new(input)),
             None => Next::Stop,
@@ -182,6 +195,7 @@ impl RunDriver {
             () = self.lease.lost() => Next::Stop,
             Some(command) = self.commands.recv() => input(Some(command)),
             heard = inbox.recv() => input(heard),
+            () = effects.panicked() => Next::Panicked,
             () = health.may_be_well(self.world.clock.as_ref()) => Next::LookAtHealth,
         }
     }

@@ -1,30 +1,24 @@
-//! Runs that an engine can't go on with: they are set aside, tried again rarely, and ended once a person
-//! has given them up.
+//! Runs that an engine can't go on with: they are set aside, and tried again rarely.
 
 use std::future::pending;
 
-use super::World;
 use super::committer::Committer;
 use super::run_driver::DriveError;
 use crate::clock::{Clock, sleep_until};
 use crate::run::{EngineId, Millis, RunStatus, Timestamp, Trouble, TroubleCode};
-use crate::store::{Ending, Failed, MAX_PAGE, StoreError};
+use crate::store::{Failed, StoreError};
 
 /// How long a run must go on after a failure before the trouble is taken to be over, if what the run did
 /// caused the failure: longer than its next try at the same thing usually takes.
 const WELL_AFTER: Millis = Millis::from_secs(60);
 
-/// How many parts of the ends of abandoned runs one look does: a few seconds of work for a store. The
-/// next look does the rest.
-const PARTS: u32 = 50;
-
 /// What ended a driver, as it is kept; its causes in one line.
 fn failed(error: DriveError) -> Failed {
     let code = match &error {
         DriveError::Store(StoreError::TooLarge { .. }) => TroubleCode::TooLarge,
-        DriveError::Store(StoreError::Damaged(_) | StoreError::Corrupt { .. })
+        DriveError::Load(StoreError::Damaged(_) | StoreError::Corrupt { .. })
         | DriveError::Gone(_) => TroubleCode::Damaged,
-        DriveError::Store(_) => TroubleCode::Refused,
+        DriveError::Load(_) | DriveError::Store(_) => TroubleCode::Refused,
         DriveError::Input(_) => TroubleCode::IllegalInput,
         DriveError::Panicked => TroubleCode::Panicked,
     };
@@ -58,32 +52,13 @@ pub(super) async fn set_aside(committer: &Committer, engine: &EngineId, error: D
     }
 }
 
-/// Goes on with the ends of abandoned runs. Usually the request to abandon one has done all of it.
-pub(super) async fn end_abandoned(world: &World) -> Result<(), StoreError> {
-    let mut parts = 0;
-    for trouble in world.store.troubles(None, MAX_PAGE).await? {
-        while trouble.abandoned.is_some() && parts < PARTS {
-            parts += 1;
-            match world.store.end_abandoned(trouble.run).await? {
-                Ending::Going => {}
-                Ending::Waits(_) => break,
-                Ending::Ended => {
-                    tracing::info!(run = %trouble.run, "the abandoned run has ended");
-                    world.signals.changed(trouble.run);
-                    world.signals.ended(trouble.run);
-                    break;
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
 /// Whether a run that is driven was in trouble before, and still may be.
 pub(super) struct Health {
     trouble: Option<TroubleCode>,
-    /// When it can be taken to be well.
+    /// When it can be taken to be well, if it `goes`.
     well_at: Timestamp,
+    /// Whether it can do again what it failed at, as far as is known.
+    goes: bool,
 }
 
 impl Health {
@@ -92,29 +67,30 @@ impl Health {
         let runs = [committer.lease.run()];
         let store = committer.store.as_ref();
         let known = committer.until_answered(|| store.troubles_of(&runs)).await?.pop();
-        let well_at = match known.as_ref().map(|trouble| trouble.code) {
-            // The run could be read just now.
-            Some(TroubleCode::Damaged) | None => now,
-            Some(
-                TroubleCode::TooLarge
-                | TroubleCode::Refused
-                | TroubleCode::IllegalInput
-                | TroubleCode::Panicked
-                | TroubleCode::Abandoned,
-            ) => now.plus(WELL_AFTER),
+        let trouble = known.map(|trouble| trouble.code);
+        let (well_at, goes) = match trouble {
+            // The driver goes on only once the run could be read.
+            Some(TroubleCode::Damaged) | None => (now, true),
+            Some(TroubleCode::IllegalInput | TroubleCode::Panicked) => (now.plus(WELL_AFTER), true),
+            Some(TroubleCode::TooLarge | TroubleCode::Refused | TroubleCode::Abandoned) => {
+                (now.plus(WELL_AFTER), false)
+            }
         };
-        Ok(Self { trouble: known.map(|trouble| trouble.code), well_at })
+        Ok(Self { trouble, well_at, goes })
     }
 
-    /// Forgets the trouble of a run that goes well: once it was committed to, and has gone on for some
-    /// time or is about to end.
+    /// Forgets the trouble of a run that goes well: once it has gone on for some time and, if the store had
+    /// refused a write of it, once something of it was `committed` again. A run that is FINISHING may still
+    /// fail at its last commit, which is what ends its trouble.
     pub(super) async fn look(
         &mut self,
         committer: &Committer,
+        committed: bool,
         status: RunStatus,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        if self.trouble.is_none() || now < self.well_at && !status.is_settled() {
+        self.goes = (self.goes || committed) && !status.is_settled();
+        if self.trouble.is_none() || !self.goes || now < self.well_at {
             return Ok(());
         }
         let (run, epoch) = (committer.lease.run(), committer.lease.epoch());
@@ -125,11 +101,12 @@ impl Health {
         Ok(())
     }
 
-    /// Returns once the run may be taken to be well; never if it is not in trouble.
+    /// Returns once the run may be taken to be well; never if it is not in trouble, or if more than time is
+    /// missing.
     pub(super) async fn may_be_well(&self, clock: &dyn Clock) {
         match self.trouble {
-            Some(_) => sleep_until(clock, self.well_at).await,
-            None => pending().await,
+            Some(_) if self.goes => sleep_until(clock, self.well_at).await,
+            Some(_) | None => pending().await,
         }
     }
 }

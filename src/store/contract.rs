@@ -264,6 +264,10 @@ pub trait Store: Send + Sync + 'static {
     /// Does one bounded part of ending an abandoned run. All its records get their `finish_ts`. The run gets
     /// its own last, as FAILED, but not before the lease under which an engine may still send something for
     /// it has run out.
+    ///
+    /// The `finish_ts` is the moment at which the run was given up. If the run was FINISHING by then it is
+    /// the moment at which that began, which some records may have already, unless half of the retention has
+    /// passed since: whoever asks what became of the run must still find it.
     async fn end_abandoned(&self, run: RunId) -> Result<Ending>;
 
     /// Gives the lock of the run's cluster to the run, if no other unfinished run holds it and no older
@@ -278,7 +282,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// Writes what a transition says, all or nothing. Documents replace those of the same key: the
     /// sequence of an agent record, the key of a journal, the place of a log line, the sequence of an
-    /// event, the identifier of a command. Repeating the last commit changes nothing.
+    /// event, the identifier of a command. Repeating the last commit changes nothing. The trouble of a run
+    /// that gets its `finish_ts` is forgotten with that.
     ///
     /// # Errors
     /// [`StoreError::Fenced`] when `epoch` is not that of the run's lease. An expired lease that no

@@ -52,6 +52,11 @@ pub(super) struct Moment {
 }
 
 impl Moment {
+    /// Whether what finished then is kept for as long again as it was at least.
+    pub(super) fn is_recent(&self, finish_ts: Timestamp) -> bool {
+        self.now.since(finish_ts) <= finish_ts.since(self.cutoff)
+    }
+
     /// Whether a document with this `finish_ts` is still there for readers.
     pub(super) fn shows(&self, finish_ts: Option<Timestamp>) -> bool {
         finish_ts.is_none_or(|finish_ts| finish_ts >= self.cutoff)
@@ -69,6 +74,17 @@ mod tests {
         assert!(options.at(Timestamp::from_millis(1_100)).shows(finished));
         assert!(!options.at(Timestamp::from_millis(1_101)).shows(finished));
         assert!(options.at(Timestamp::from_millis(i64::MAX)).shows(None));
+    }
+
+    #[test]
+    fn what_finished_is_recent_for_half_of_the_retention() {
+        let options = StoreOptions { retention: Millis(100), lease: Millis(10) };
+        let is_recent =
+            |now| options.at(Timestamp::from_millis(now)).is_recent(Timestamp::from_millis(1_000));
+        assert_eq!(
+            [1_000, 1_050, 1_051, 1_101, i64::MAX].map(is_recent),
+            [true, true, false, false, false]
+        );
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub(super) fn abandoned(
     let abandoned = Abandoned {
         actor: actor.clone(),
         why: why.clone(),
-        at: finishing_at.unwrap_or(at.now),
+        at: finishing_at.filter(|then| at.is_recent(*then)).unwrap_or(at.now),
         not_before: lease_until.map_or(at.now, |until| until.max(at.now)),
     };
     let none = || Trouble {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use replibook::agent::platform::FakePlatforms;
-use replibook::agent::{AgentLimits, FakeAgents, Fault, Script, When};
+use replibook::agent::{AgentClient, AgentLimits, FakeAgents, Fault, Script, When};
 use replibook::api::install_builtins;
 use replibook::clock::{Clock, TokioClock};
 use replibook::driver::{Followers, Signals, World};
@@ -128,26 +128,31 @@ impl Scene {
 
     /// An engine that goes by a clock which is behind.
     pub(crate) fn engine_behind(&self, name: &str, behind: Millis) -> RunningEngine {
-        self.engine_by(name, 10, Arc::new(Behind { clock: self.clock.clone(), behind }))
+        let clock = Arc::new(Behind { clock: self.clock.clone(), behind });
+        RunningEngine::start(World { clock, ..self.world() }, name, 10)
     }
 
     /// An engine that drives at most so many runs.
     pub(crate) fn engine_with(&self, name: &str, max_runs: usize) -> RunningEngine {
-        self.engine_by(name, max_runs, self.clock.clone())
+        RunningEngine::start(self.world(), name, max_runs)
     }
 
-    fn engine_by(&self, name: &str, max_runs: usize, clock: Arc<dyn Clock>) -> RunningEngine {
+    /// An engine that reaches its agents in another way.
+    pub(crate) fn engine_of(&self, name: &str, agents: Arc<dyn AgentClient>) -> RunningEngine {
+        RunningEngine::start(World { agents, ..self.world() }, name, 10)
+    }
+
+    fn world(&self) -> World {
         let platforms = Arc::new(self.platforms.clone());
-        let world = World {
+        World {
             store: self.store.clone(),
             followers: Followers::new(platforms, self.store.clone(), self.clock.clone()),
             agents: Arc::new(self.agents.clone()),
             plugins: self.plugins.clone(),
-            clock,
+            clock: self.clock.clone(),
             signals: Signals::new(),
             agent_limits: AgentLimits::default(),
-        };
-        RunningEngine::start(world, name, max_runs)
+        }
     }
 
     pub(crate) fn script(&self, agent: usize, script: Script) {

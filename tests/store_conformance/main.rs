@@ -114,6 +114,7 @@ macro_rules! all_cases_on {
             a_run_that_has_finished_is_not_abandoned,
             the_end_of_an_abandoned_run_goes_in_bounded_parts_and_goes_on,
             a_run_that_was_finishing_keeps_its_one_finish_time,
+            a_run_that_was_finishing_for_long_is_still_found_once_it_is_given_up,
         }
     };
 }

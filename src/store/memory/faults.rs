@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use semver::Version;
 
-use crate::run::{AgentSeq, AttemptKey, CommandId, Digest, RunId};
+use crate::run::{AgentSeq, AttemptKey, CommandId, Digest, Millis, RunId, Writes};
 use crate::store::contract::Result;
 use crate::store::documents::LogCursor;
 use crate::store::error::StoreError;
@@ -29,6 +29,8 @@ struct Plan {
     commits: Option<(u32, FaultMoment)>,
     calls: Option<FaultMoment>,
     impossible: BTreeSet<RunId>,
+    endless: BTreeSet<RunId>,
+    ends_take: Millis,
 }
 
 /// A document of a run that somebody damaged behind the store's back.
@@ -72,12 +74,42 @@ impl Faults {
         self.plan().impossible.insert(run);
     }
 
+    /// Refuses what would end a run, as a store does that can't write to one of its indexes: its last commit
+    /// and each part of its end once it is abandoned, until [`heal`](Self::heal).
+    pub fn refuse_end(&self, run: RunId) {
+        self.plan().endless.insert(run);
+    }
+
+    /// Makes each part of the end of an abandoned run take so long, until [`heal`](Self::heal).
+    pub fn slow_ends(&self, part: Millis) {
+        self.plan().ends_take = part;
+    }
+
     /// Refuses a commit if it is to be refused.
-    pub(super) fn check_commit(&self, run: RunId) -> Result<()> {
-        match self.plan().impossible.contains(&run) {
-            true => Err(StoreError::TooLarge { found: 1, unit: "bytes", limit: 0 }),
+    pub(super) fn check_commit(&self, run: RunId, writes: &Writes) -> Result<()> {
+        if self.plan().impossible.contains(&run) {
+            return Err(StoreError::TooLarge { found: 1, unit: "bytes", limit: 0 });
+        }
+        match writes.progress.as_ref().and_then(|progress| progress.finish_ts) {
+            Some(_) => self.check_end(run),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses the end of a run that is to be refused.
+    pub(super) fn check_end(&self, run: RunId) -> Result<()> {
+        match self.plan().endless.contains(&run) {
+            true => Err(StoreError::Corrupt {
+                what: format!("the end of run {run}"),
+                source: "refused, as asked".into(),
+            }),
             false => Ok(()),
         }
+    }
+
+    /// How long one part of the end of an abandoned run takes.
+    pub(super) fn ends_take(&self) -> Millis {
+        self.plan().ends_take
     }
 
     /// Ends all faults. What was damaged stays damaged.

@@ -127,6 +127,9 @@ impl State {
         self.mend(run, writes);
         if let (Some(progress), Some(entry)) = (progress, self.runs.get_mut(&run)) {
             entry.run.progress = progress.clone();
+            if progress.finish_ts.is_some() {
+                self.troubles.remove(&run);
+            }
         }
         let records = records.iter().map(|record| (record.seq, record.clone()));
         self.records.entry(run).or_default().extend(records);

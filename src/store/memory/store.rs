@@ -207,7 +207,11 @@ impl Store for MemoryStore {
     }
 
     async fn end_abandoned(&self, run: RunId) -> Result<Ending> {
-        self.call(|state, at| Ok(state.end_abandoned(run, at)))
+        self.clock.sleep(self.faults.ends_take().to_std()).await;
+        self.call(|state, at| {
+            self.faults.check_end(run)?;
+            Ok(state.end_abandoned(run, at))
+        })
     }
 
     async fn lock_cluster(&self, run: RunId, epoch: u64) -> Result<Locked> {
@@ -216,7 +220,7 @@ impl Store for MemoryStore {
 
     async fn commit(&self, run: RunId, epoch: u64, writes: &Writes) -> Result<()> {
         self.work(true, |state, at| {
-            self.faults.check_commit(run)?;
+            self.faults.check_commit(run, writes)?;
             state.commit(run, epoch, writes, at)
         })
     }

@@ -57,7 +57,13 @@ impl Transaction for Commit<'_> {
         let wanted = batch.len();
         match batch.send(base, session).await {
             // Every other write finds a document or makes it, so the one that is missing is the run.
-            Ok(found) if found == wanted => Ok(()),
+            Ok(found) if found == wanted => {
+                if writes.progress.as_ref().is_some_and(|progress| progress.finish_ts.is_some()) {
+                    let trouble = base.troubles.delete_one(doc! { "_id": uuid(run.0) });
+                    trouble.session(session).await?;
+                }
+                Ok(())
+            }
             Ok(_) => Err(StoreError::Fenced { run, epoch }.into()),
             Err(error) if is_too_large(&error) => {
                 let found = size.largest();

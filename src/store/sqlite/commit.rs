@@ -112,6 +112,9 @@ impl Commit {
             let row = params![command, id, at, waiting, finish_ts, text];
             change(connection, "a command", sql, row)?;
         }
+        if self.progress.as_ref().is_some_and(|progress| progress.finish_ts.is_some()) {
+            change(connection, "a run", "DELETE FROM troubles WHERE run = ?1", params![id])?;
+        }
         Ok(())
     }
 }

@@ -113,6 +113,24 @@ pub(crate) async fn a_run_that_goes_well_again_is_in_no_trouble(on: Fixture) {
     store.commit(again.run, again.epoch, &one_of_each(again.run)).await.unwrap();
 }
 
+pub(crate) async fn the_trouble_of_a_run_that_ends_by_itself_goes_with_its_last_commit(
+    on: Fixture,
+) {
+    let (store, run) = (&on.store, run_id(1));
+    let leases = two_runs(&on).await;
+    set_aside(&on, &leases[0], TroubleCode::Refused).await;
+    store.rouse().await.unwrap();
+    let again = on.claim("f").await;
+    let end = only(finished(on.now()));
+    is_fenced(store.commit(run, leases[0].epoch, &end).await);
+    store.commit(run, again.epoch, &only(crate::samples::finishing(on.now()))).await.unwrap();
+    assert_eq!(store.troubles(None, 9).await.unwrap().len(), 1, "it has not ended");
+    store.commit(run, again.epoch, &end).await.unwrap();
+    assert_eq!(store.troubles(None, 9).await.unwrap(), []);
+    assert_eq!(store.troubles_of(&[run]).await.unwrap(), []);
+    store.commit(run, again.epoch, &end).await.unwrap();
+}
+
 pub(crate) async fn troubles_are_listed_by_run_and_page(on: Fixture) {
     for n in [3, 1, 2] {
         on.store.create_run(&new_run(n)).await.unwrap();
@@ -323,4 +341,26 @@ pub(crate) async fn a_run_that_was_finishing_keeps_its_one_finish_time(on: Fixtu
     assert_eq!((found.progress.status, found.progress.finish_ts), (RunStatus::Failed, Some(at)));
     let events = store.events(run, 0, 9).await.unwrap();
     assert!(events.iter().all(|event| event.finish_ts == Some(at)));
+}
+
+pub(crate) async fn a_run_that_was_finishing_for_long_is_still_found_once_it_is_given_up(
+    on: Fixture,
+) {
+    let (store, run) = (&on.store, run_id(1));
+    let leases = two_runs(&on).await;
+    let last = only(crate::samples::finishing(on.now()));
+    store.commit(run, leases[0].epoch, &last).await.unwrap();
+    set_aside(&on, &leases[0], TroubleCode::Refused).await;
+    on.clock.advance(RETENTION);
+    on.clock.advance(Millis(1));
+    let at = on.now();
+    store.abandon(run, &request(false)).await.unwrap();
+    assert_eq!(end(&on, run).await, [Ending::Going, Ending::Ended]);
+    let found = store.run(run).await.unwrap().unwrap();
+    assert_eq!((found.progress.status, found.progress.finish_ts), (RunStatus::Failed, Some(at)));
+    assert_eq!(found.progress.reason.unwrap().code, ReasonCode::Abandoned);
+    let known = store.troubles_of(&[run]).await.unwrap().pop().unwrap();
+    assert_eq!(known.finish_ts, Some(at));
+    let events = store.events(run, 0, 9).await.unwrap();
+    assert!(events.iter().all(|event| event.finish_ts == Some(at)), "{events:?}");
 }
