@@ -252,15 +252,16 @@ impl Following {
     /// of the Cluster object alone do not suffice where it names a platform.
     ///
     /// # Errors
-    /// What is missing, for people. A store that does not answer is waited for.
+    /// What is missing, or can't be read, for people. A store that does not answer is waited for.
     pub(crate) async fn members(mut self) -> Result<Membership, String> {
         let clock = Arc::clone(&self.place.shared.clock);
         let mut deadline: Option<Timestamp> = None;
         // What was applied before the run was started counts.
         let (sender, looked) = oneshot::channel();
         self.tell(Told::Look(Some(sender))).await;
-        if looked.await.is_err() {
-            return Err(format!("cluster {} is not followed any more", self.place.cluster));
+        match looked.await {
+            Ok(looked) => looked?,
+            Err(_) => return Err(self.is_over()),
         }
         loop {
             let View { membership, missing, discovery } = self.now();
@@ -273,7 +274,7 @@ impl Following {
                 Phase::Settled | Phase::Reading | Phase::Asking => {}
             }
             let Some(discovery) = discovery else {
-                self.changed().await;
+                self.goes_on().await?;
                 continue;
             };
             let until = *deadline.get_or_insert_with(|| clock.now().plus(START_PATIENCE));
@@ -289,9 +290,22 @@ impl Following {
             }
             tokio::select! {
                 biased;
-                () = self.changed() => {}
+                changed = self.goes_on() => changed?,
                 () = clock.sleep(rest.to_std()) => {}
             }
         }
+    }
+
+    /// Returns when something changed; with an error when nothing will any more.
+    async fn goes_on(&mut self) -> Result<(), String> {
+        match self.view.changed().await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(self.is_over()),
+        }
+    }
+
+    /// The task has ended before those who listen: it panicked.
+    fn is_over(&self) -> String {
+        format!("cluster {} is not followed any more", self.place.cluster)
     }
 }

@@ -50,9 +50,13 @@ pub(super) enum Told {
     Known(Vec<(AgentId, String)>, oneshot::Sender<()>),
     /// A person accepts this mass absence.
     Accept(MassAbsence),
-    /// The Cluster object may have changed. Who told it may want to know when it was looked at.
-    Look(Option<oneshot::Sender<()>>),
+    /// The Cluster object may have changed. Who told it may want to know when it was looked at, or why it
+    /// can't be.
+    Look(Option<oneshot::Sender<Answer>>),
 }
+
+/// What comes of a look: where another try does not mend it, what is wrong, for people.
+pub(super) type Answer = Result<(), String>;
 
 type Looked = (Timestamp, Result<Option<Cluster>, StoreError>);
 type Pending<T> = Option<Pin<Box<dyn Future<Output = T> + Send>>>;
@@ -77,15 +81,19 @@ struct State {
     /// There is something new, of which the next look has to take notice.
     look_again: bool,
     /// Who waits for a look that is still to begin, and for the one that goes on.
-    waiting: Vec<oneshot::Sender<()>>,
-    served: Vec<oneshot::Sender<()>>,
-    /// Whose look is over, or what they told is known.
-    looked_for: Vec<oneshot::Sender<()>>,
+    waiting: Vec<oneshot::Sender<Answer>>,
+    served: Vec<oneshot::Sender<Answer>>,
+    /// Whose look is over.
+    looked_for: Vec<oneshot::Sender<Answer>>,
+    /// Who told something that is known now.
+    heard_of: Vec<oneshot::Sender<()>>,
     pace: Pace,
     /// Until then somebody may wait for a good answer.
     awaited_until: Timestamp,
     /// What was logged last, so that the same is not said again and again.
     said: String,
+    /// The same of looks at the Cluster object.
+    said_of_looks: String,
 }
 
 impl Task {
@@ -104,9 +112,11 @@ impl Task {
             waiting: Vec::new(),
             served: Vec::new(),
             looked_for: Vec::new(),
+            heard_of: Vec::new(),
             pace: Pace::new(&self.cluster, now),
             awaited_until: now,
             said: String::new(),
+            said_of_looks: String::new(),
         };
         let mut look: Pending<Looked> = None;
         let mut question: Pending<Heard> = None;
@@ -162,7 +172,7 @@ impl Task {
         match told {
             Told::Known(known, waiting) => {
                 state.follower.know(known, now);
-                state.looked_for.push(waiting);
+                state.heard_of.push(waiting);
             }
             // What a person has not seen is not accepted.
             Told::Accept(seen) => {
@@ -192,10 +202,17 @@ impl Task {
         let stored = match looked {
             Ok(stored) => stored,
             Err(error) => {
-                tracing::warn!(cluster = %self.cluster, %error, "failed to look at the cluster");
+                self.say_of_look(state, &error.to_string());
+                if !error.retryable() {
+                    for waiting in state.served.drain(..) {
+                        // Whoever waited may have gone.
+                        let _ = waiting.send(Err(format!("{error}; apply the cluster anew")));
+                    }
+                }
                 return false;
             }
         };
+        self.say_of_look(state, "");
         let served = std::mem::take(&mut state.served);
         state.looked_for.extend(served);
         state.missing = stored.is_none();
@@ -254,6 +271,19 @@ impl Task {
         state.said = said;
     }
 
+    /// Says why the Cluster object can't be looked at, when it is something else than last time.
+    fn say_of_look(&self, state: &mut State, error: &str) {
+        if error == state.said_of_looks {
+            return;
+        }
+        let cluster = &self.cluster;
+        match error.is_empty() {
+            true => tracing::info!(%cluster, "the cluster can be looked at again"),
+            false => tracing::warn!(%cluster, error, "failed to look at the cluster"),
+        }
+        state.said_of_looks = error.to_owned();
+    }
+
     fn put_out(&self, state: &mut State) {
         let membership = state.follower.membership();
         self.view.send_if_modified(|view| {
@@ -270,6 +300,9 @@ impl Task {
         });
         for waiting in state.looked_for.drain(..) {
             // Whoever waited may have gone.
+            let _ = waiting.send(Ok(()));
+        }
+        for waiting in state.heard_of.drain(..) {
             let _ = waiting.send(());
         }
     }

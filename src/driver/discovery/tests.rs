@@ -9,7 +9,8 @@ use crate::agent::platform::FakePlatforms;
 use crate::clock::{Clock, TokioClock};
 use crate::playbook::parse_cluster;
 use crate::run::{AgentId, MassAbsence, Members, Millis, Outcome, Timestamp};
-use crate::store::{Cluster, MemoryStore, Store, StoreOptions, memory::FaultMoment};
+use crate::store::memory::{Damaged, FaultMoment};
+use crate::store::{Cluster, MemoryStore, Store, StoreOptions};
 
 const URL: &str = "http://platform";
 const INTERVAL: Millis = Millis::from_secs(10);
@@ -112,6 +113,33 @@ async fn until(scene: &Scene, following: &mut Following, wanted: impl Fn(&str) -
         following.changed().await;
     }
     scene.clock.now().since(since)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_can_not_be_read_is_said_to_who_waits_for_its_members() {
+    let scene = Scene::new(&["s"]).await;
+    scene.apply(&["s"], None).await;
+    for was_known in [false, true] {
+        let following = scene.follow().await;
+        if was_known {
+            following.clone().members().await.unwrap();
+        }
+        scene.store.damage(Damaged::Cluster("c".to_owned()));
+        let from = scene.clock.now();
+        let error = following.clone().members().await.unwrap_err();
+        assert!(error.contains("a cluster (c) in the store is damaged"), "{error}");
+        assert!(error.contains("apply the cluster anew"), "{error}");
+        assert!(scene.clock.now().since(from) <= Millis::from_secs(30));
+        // A store that does not answer is another matter.
+        scene.store.faults().fail_calls(FaultMoment::Before);
+        let waiting = tokio::spawn(following.clone().members());
+        scene.wait(Millis::from_secs(60)).await;
+        assert!(!waiting.is_finished());
+        scene.store.faults().heal();
+        assert!(waiting.await.unwrap().unwrap_err().contains("is damaged"));
+        scene.apply(&["s"], None).await;
+        assert_eq!(ids(&following.members().await.unwrap().members), "s");
+    }
 }
 
 #[tokio::test(start_paused = true)]
