@@ -19,7 +19,7 @@ use crate::playbook::{
     parse_playbook, resolve,
 };
 use crate::run::{Digest, canonical};
-use crate::store::{Put, StoredPlaybook};
+use crate::store::{Put, StoreError, StoredPlaybook};
 
 pub(super) async fn playbook(
     State(state): State<ApiState>,
@@ -28,23 +28,34 @@ pub(super) async fn playbook(
 ) -> Result<Response, ApiError> {
     let dry_run = query.take("dry_run", "true or false")?.unwrap_or(false);
     query.finish()?;
-    let stored = read(&state, request).await?;
+    let mut stored = read(&state, request).await?;
     if dry_run {
         return check(&state, stored).await;
     }
-    let (status, change, kept) = match state.store.put_playbook(&stored).await? {
-        Put::Created => (StatusCode::CREATED, "created", stored),
-        Put::Unchanged | Put::Updated => {
-            // What was there already keeps the moment at which it was first applied.
-            let (name, version) = (&stored.playbook.name, &stored.playbook.version);
-            let kept = state.store.playbook(name, Some(version)).await?;
-            (StatusCode::OK, "unchanged", kept.unwrap_or(stored))
+    let (status, change) = match state.store.put_playbook(&stored).await? {
+        Put::Created => (StatusCode::CREATED, "created"),
+        // One that could not be read any more.
+        Put::Updated => (StatusCode::OK, "updated"),
+        Put::Unchanged => {
+            keep_moment(&state, &mut stored).await;
+            (StatusCode::OK, "unchanged")
         }
     };
-    let name = kept.playbook.name.replace('/', "%2F");
-    let location = format!("/api/v1/playbooks/{name}?version={}", kept.playbook.version);
-    let body = PlaybookView { change: Some(change.to_owned()), ..view(&kept) };
+    let name = stored.playbook.name.replace('/', "%2F");
+    let location = format!("/api/v1/playbooks/{name}?version={}", stored.playbook.version);
+    let body = PlaybookView { change: Some(change.to_owned()), ..view(&stored) };
     Ok((status, [(header::LOCATION, location)], Json(body)).into_response())
+}
+
+/// What was already there keeps the moment at which it was first applied. It is applied by now, so what can't
+/// be read does not fail the request.
+pub(super) async fn keep_moment(state: &ApiState, stored: &mut StoredPlaybook) {
+    let (name, version) = (&stored.playbook.name, &stored.playbook.version);
+    match state.store.playbook(name, Some(version)).await {
+        Ok(Some(kept)) => *stored = kept,
+        Ok(None) => {}
+        Err(error) => tracing::warn!(name, %version, %error, "failed to read an applied playbook"),
+    }
 }
 
 /// Ends a dry run: says also what only the store knows.
@@ -60,12 +71,14 @@ pub(super) async fn check_content(
     stored: &StoredPlaybook,
 ) -> Result<(), ApiError> {
     let (name, version) = (&stored.playbook.name, &stored.playbook.version);
-    match state.store.playbook(name, Some(version)).await? {
-        Some(known) if known.content != stored.content => {
+    match state.store.playbook(name, Some(version)).await {
+        Ok(Some(known)) if known.content != stored.content => {
             let detail = format!("playbook {name} version {version} is known with another content");
             Err(ApiError::new(Code::Conflict, detail))
         }
-        Some(_) | None => Ok(()),
+        // Applying it mends one that can't be read.
+        Ok(Some(_) | None) | Err(StoreError::Damaged(_)) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

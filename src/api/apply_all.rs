@@ -128,7 +128,7 @@ async fn put_all(
             Put::Created => "created",
             Put::Updated => "updated",
             Put::Unchanged => {
-                keep_moment(state, object).await?;
+                keep_moment(state, object).await;
                 "unchanged"
             }
         };
@@ -138,21 +138,11 @@ async fn put_all(
 }
 
 /// What was already there keeps the moment at which it was applied.
-async fn keep_moment(state: &ApiState, object: &mut Object) -> Result<(), ApiError> {
+async fn keep_moment(state: &ApiState, object: &mut Object) {
     match object {
-        Object::Playbook(stored) => {
-            let (name, version) = (&stored.playbook.name, &stored.playbook.version);
-            if let Some(kept) = state.store.playbook(name, Some(version)).await? {
-                *stored = kept;
-            }
-        }
-        Object::Cluster(cluster) => {
-            if let Some(kept) = state.store.cluster(&cluster.spec.name).await? {
-                *cluster = kept;
-            }
-        }
+        Object::Playbook(stored) => apply::keep_moment(state, stored).await,
+        Object::Cluster(cluster) => clusters::keep_moment(state, cluster).await,
     }
-    Ok(())
 }
 
 /// The store's error names the document. That the others were not kept either has to be added.

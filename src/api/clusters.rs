@@ -43,23 +43,35 @@ async fn apply(
 ) -> Result<Response, ApiError> {
     let dry_run = query.take("dry_run", "true or false")?.unwrap_or(false);
     query.finish()?;
-    let cluster = read(&state, text).await?;
+    let mut cluster = read(&state, text).await?;
     if dry_run {
         let body = ClusterView { change: Some("valid".to_owned()), ..view(&cluster) };
         return Ok(Json(body).into_response());
     }
-    let (status, change, kept) = match state.store.put_cluster(&cluster).await? {
-        Put::Created => (StatusCode::CREATED, "created", cluster),
-        Put::Updated => (StatusCode::OK, "updated", cluster),
+    let put = state.store.put_cluster(&cluster).await?;
+    state.followers.changed(&cluster.spec.name);
+    let (status, change) = match put {
+        Put::Created => (StatusCode::CREATED, "created"),
+        Put::Updated => (StatusCode::OK, "updated"),
         Put::Unchanged => {
-            let kept = state.store.cluster(&cluster.spec.name).await?;
-            (StatusCode::OK, "unchanged", kept.unwrap_or(cluster))
+            keep_moment(&state, &mut cluster).await;
+            (StatusCode::OK, "unchanged")
         }
     };
-    state.followers.changed(&kept.spec.name);
-    let location = format!("{ALL}/{}", kept.spec.name);
-    let body = ClusterView { change: Some(change.to_owned()), ..view(&kept) };
+    let location = format!("{ALL}/{}", cluster.spec.name);
+    let body = ClusterView { change: Some(change.to_owned()), ..view(&cluster) };
     Ok((status, [(header::LOCATION, location)], Json(body)).into_response())
+}
+
+/// What was already there keeps the moment at which it was applied. It is applied by now, so what can't be
+/// read does not fail the request.
+pub(super) async fn keep_moment(state: &ApiState, cluster: &mut Cluster) {
+    let name = &cluster.spec.name;
+    match state.store.cluster(name).await {
+        Ok(Some(kept)) => *cluster = kept,
+        Ok(None) => {}
+        Err(error) => tracing::warn!(name, %error, "failed to read an applied cluster"),
+    }
 }
 
 /// Reads the document; all its problems are reported at once.

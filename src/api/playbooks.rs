@@ -23,7 +23,10 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .query::<bool>("dry_run", "With `true` the document is checked and nothing is kept.")
             .takes::<ApplyPlaybook>()
             .answers::<PlaybookView>(201, "It is new.")
-            .answers::<PlaybookView>(200, "It was there already, or it is valid (dry run)."),
+            .answers::<PlaybookView>(
+                200,
+                "It was there already, is mended, or is valid (dry run).",
+            ),
         Endpoint::get(ALL, "listPlaybooks", "Lists playbooks by name and version.", list)
             .paged()
             .answers::<Listing<PlaybookView>>(200, "A page."),

@@ -13,7 +13,7 @@ use super::params::{InPath, InQuery, listing};
 use super::state::ApiState;
 use super::wire::{Listing, PluginView};
 use crate::run::Digest;
-use crate::store::{Plugin, Put};
+use crate::store::{Plugin, Put, StoreError};
 
 const ALL: &str = "/api/v1/plugins";
 const ONE: &str = "/api/v1/plugins/{digest}";
@@ -62,15 +62,19 @@ async fn put(
         return Err(ApiError::new(Code::DigestMismatch, detail));
     }
     // Compiling takes long, and a plugin never changes under its digest.
-    if let Some(known) = state.store.plugin(&digest).await? {
-        return Ok(answer(StatusCode::OK, "unchanged", known));
+    match state.store.plugin(&digest).await {
+        Ok(Some(known)) => return Ok(answer(StatusCode::OK, "unchanged", known)),
+        // Putting it mends one that can't be read.
+        Ok(None) | Err(StoreError::Damaged(_)) => {}
+        Err(error) => return Err(error.into()),
     }
     let info = state.plugins.import(bytes.clone()).await?;
     let plugin = Plugin { info, added_at: state.clock.now() };
     let put = state.store.put_plugin(&plugin, bytes).await?;
     Ok(match put {
         Put::Created => answer(StatusCode::CREATED, "created", plugin),
-        Put::Unchanged | Put::Updated => answer(StatusCode::OK, "unchanged", plugin),
+        Put::Updated => answer(StatusCode::OK, "updated", plugin),
+        Put::Unchanged => answer(StatusCode::OK, "unchanged", plugin),
     })
 }
 

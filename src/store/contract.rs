@@ -83,7 +83,8 @@ pub trait Store: Send + Sync + 'static {
     /// Whether the store answers.
     async fn ping(&self) -> Result<()>;
 
-    /// Keeps a playbook under its (name, version). The same content again is [`Put::Unchanged`].
+    /// Keeps a playbook under its (name, version). The same content again is [`Put::Unchanged`], or
+    /// [`Put::Updated`] where what was kept can't be read any more and is mended by it.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when that (name, version) is known with another content;
@@ -142,7 +143,9 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::TooLarge`] past [`MAX_PUT`].
     async fn put_all(&self, objects: &[Object]) -> Result<Vec<Put>>;
 
-    /// Keeps a plugin and its bytes under its digest. A known digest is [`Put::Unchanged`].
+    /// Keeps a plugin and its bytes under its digest. A known digest is [`Put::Unchanged`], or
+    /// [`Put::Updated`] where what was kept of the plugin beside its bytes can't be read any more and is
+    /// mended by it.
     async fn put_plugin(&self, plugin: &Plugin, bytes: Bytes) -> Result<Put>;
 
     /// What is known of a plugin.

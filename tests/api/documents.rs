@@ -1,5 +1,6 @@
 //! Playbooks and clusters.
 
+use replibook::store::memory::Damaged;
 use serde_json::{Value, json};
 
 use crate::server::{CLUSTER, PLUGINS, Server, playbook};
@@ -178,6 +179,27 @@ async fn several_documents_are_applied_together_or_not_at_all() {
     server.get("/api/v1/clusters/eu").await.ok(200);
     let many = vec![CLUSTER; 101];
     apply_all(&server, "", &many).await.problem(400, "bad-body");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_damaged_playbook_is_mended_by_applying_it_and_fails_nothing_beside_it() {
+    let server = Server::start().await;
+    let known = playbook("known", "1.0.0", "");
+    server.apply(&known).await.ok(201);
+    let place = Damaged::Playbook("known".to_owned(), "1.0.0".parse().unwrap());
+    server.store.damage(place.clone());
+    assert!(server.get("/api/v1/playbooks/known").await.status >= 500);
+    apply_all(&server, "?dry_run=true", &[&known, CLUSTER]).await.ok(200);
+    let applied = apply_all(&server, "", &[&known, CLUSTER]).await.ok(200);
+    let changes = [&applied["items"][0]["change"], &applied["items"][1]["change"]];
+    assert_eq!(changes, [&json!("updated"), &json!("created")]);
+    server.get("/api/v1/playbooks/known").await.ok(200);
+    server.get("/api/v1/clusters/eu").await.ok(200);
+
+    server.store.damage(place);
+    assert_eq!(server.apply(&known).await.ok(200)["change"], "updated");
+    assert_eq!(server.apply(&known).await.ok(200)["change"], "unchanged");
     server.stop().await;
 }
 

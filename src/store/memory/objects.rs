@@ -20,16 +20,21 @@ impl State {
     pub(super) fn put_playbook(&mut self, new: &StoredPlaybook) -> Result<Put> {
         let Playbook { name, version, plugins, .. } = &new.playbook;
         let key = (name.clone(), version.clone());
-        if let Some(known) = self.playbooks.get(&key) {
-            return if known.content == new.content {
-                Ok(Put::Unchanged)
-            } else {
-                Err(StoreError::Conflict { what: format!("playbook {name} version {version}") })
-            };
+        let place = Damaged::Playbook(name.clone(), version.clone());
+        match self.playbooks.get(&key).map(|known| known.content == new.content) {
+            Some(true) if !self.damaged.contains(&place) => return Ok(Put::Unchanged),
+            Some(true) | None => {}
+            Some(false) => {
+                let what = format!("playbook {name} version {version}");
+                return Err(StoreError::Conflict { what });
+            }
         }
         self.pinned_are_there(plugins.values().map(|pin| &pin.digest))?;
-        self.playbooks.insert(key, new.clone());
-        Ok(Put::Created)
+        self.damaged.remove(&place);
+        match self.playbooks.insert(key, new.clone()) {
+            Some(_) => Ok(Put::Updated),
+            None => Ok(Put::Created),
+        }
     }
 
     /// Refuses digests that are not in the store; the least one is named.
@@ -115,14 +120,14 @@ impl State {
 
     /// If a later document can't be applied, those before it are taken back.
     pub(super) fn put_all(&mut self, objects: &[Object]) -> Result<Vec<Put>> {
-        let before = (self.playbooks.clone(), self.clusters.clone());
+        let before = (self.playbooks.clone(), self.clusters.clone(), self.damaged.clone());
         let put = objects.iter().map(|object| match object {
             Object::Playbook(playbook) => self.put_playbook(playbook),
             Object::Cluster(cluster) => Ok(self.put_cluster(cluster)),
         });
         let put: Result<Vec<Put>> = put.collect();
         if put.is_err() {
-            (self.playbooks, self.clusters) = before;
+            (self.playbooks, self.clusters, self.damaged) = before;
         }
         put
     }
@@ -140,8 +145,13 @@ impl State {
 
     pub(super) fn put_plugin(&mut self, plugin: &Plugin, bytes: Bytes) -> Put {
         let digest = &plugin.info.digest;
-        if self.plugins.contains_key(digest) {
-            return Put::Unchanged;
+        let is_damaged = self.damaged.remove(&Damaged::Plugin(digest.clone()));
+        if let Some((known, _)) = self.plugins.get_mut(digest) {
+            if !is_damaged {
+                return Put::Unchanged;
+            }
+            known.clone_from(plugin);
+            return Put::Updated;
         }
         self.plugins.insert(digest.clone(), (plugin.clone(), bytes));
         Put::Created

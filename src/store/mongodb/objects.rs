@@ -91,18 +91,26 @@ async fn keep_playbook(
     session: &mut ClientSession,
 ) -> std::result::Result<Put, Failure> {
     let (name, version) = (&new.playbook.name, &new.playbook.version);
-    let known = base.playbooks.find_one(by_version(name, version));
-    let known = known.projection(doc! { "content": 1 }).session(&mut *session).await?;
+    let playbooks = base.playbooks.clone_with_type::<RawDocumentBuf>();
+    let known = playbooks.find_one(by_version(name, version)).session(&mut *session).await?;
+    let is_known = known.is_some();
     if let Some(known) = known {
-        return if known.get_str("content").is_ok_and(|known| known == new.content.as_str()) {
-            Ok(Put::Unchanged)
-        } else {
+        if !known.get_str("content").is_ok_and(|known| known == new.content.as_str()) {
             let what = format!("playbook {name} version {version}");
-            Err(StoreError::Conflict { what }.into())
-        };
+            return Err(StoreError::Conflict { what }.into());
+        }
+        if decode(&known, from_document::<StoredPlaybook>).is_ok() {
+            return Ok(Put::Unchanged);
+        }
     }
     let pins = new.playbook.plugins.values().map(|pin| &pin.digest).collect();
     touch(base, &pins, session).await?;
+    if is_known {
+        // Applying it anew is what mends one that can't be read.
+        let replace = base.playbooks.replace_one(by_version(name, version), document);
+        replace.session(session).await?;
+        return Ok(Put::Updated);
+    }
     base.playbooks.insert_one(document).session(session).await?;
     Ok(Put::Created)
 }

@@ -32,7 +32,12 @@ const LOOKS: u32 = 3;
 pub(super) async fn put_plugin(base: &Base, new: &Plugin, bytes: Bytes) -> Result<Put> {
     let digest = &new.info.digest;
     if file(base, digest).await?.is_some() {
-        return Ok(Put::Unchanged);
+        return match plugin(base, digest).await {
+            // Putting it anew is what mends one that can't be read.
+            Err(StoreError::Damaged(_)) => mend(base, new).await,
+            Ok(_) => Ok(Put::Unchanged),
+            Err(error) => Err(error),
+        };
     }
     let mut document = doc! { "_id": digest.as_str() };
     document.extend(bodies::body(PLUGIN, new)?);
@@ -52,6 +57,14 @@ pub(super) async fn put_plugin(base: &Base, new: &Plugin, bytes: Bytes) -> Resul
         Ok(Err(error)) => Err(failed("keep a plugin", error)),
         Err(_) => Err(super::failure::unavailable("failed to keep a plugin in time")),
     }
+}
+
+/// Sets what is kept of a plugin beside its bytes.
+async fn mend(base: &Base, new: &Plugin) -> Result<Put> {
+    let set = doc! { "$set": bodies::body(PLUGIN, new)? };
+    let mended = base.plugins.update_one(by_digest(&new.info.digest), set);
+    call("keep a plugin", mended).await?;
+    Ok(Put::Updated)
 }
 
 /// The file of a plugin.

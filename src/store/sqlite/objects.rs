@@ -21,20 +21,24 @@ const CLUSTER: &str = "a cluster";
 pub(super) fn put_playbook(connection: &Connection, new: &StoredPlaybook) -> Result<Put> {
     let (name, version) = (&new.playbook.name, &new.playbook.version);
     let key = version_key(version);
-    let sql = "SELECT content FROM playbooks WHERE name = ?1 AND version_key = ?2";
-    let known: Option<String> =
-        first(connection, PLAYBOOK, sql, params![name, key], |row| column(PLAYBOOK, row, 0))?;
-    match known {
-        Some(content) if content == new.content.as_str() => return Ok(Put::Unchanged),
-        Some(_) => {
-            return Err(StoreError::Conflict {
-                what: format!("playbook {name} version {version}"),
-            });
+    let sql = "SELECT content, body FROM playbooks WHERE name = ?1 AND version_key = ?2";
+    let known = first(connection, PLAYBOOK, sql, params![name, key], |row| {
+        let content: String = column(PLAYBOOK, row, 0)?;
+        Ok((content, decode::<StoredPlaybook>(row, 1).is_ok()))
+    })?;
+    let put = match known {
+        Some((content, _)) if content != new.content.as_str() => {
+            let what = format!("playbook {name} version {version}");
+            return Err(StoreError::Conflict { what });
         }
-        None => {}
-    }
+        Some((_, true)) => return Ok(Put::Unchanged),
+        // Applying it anew is what mends one that can't be read.
+        Some((_, false)) => Put::Updated,
+        None => Put::Created,
+    };
     let pins = new.playbook.plugins.values().map(|pin| &pin.digest).collect();
     check_pins(connection, &pins)?;
+    delete_playbook(connection, name, version)?;
     let sql = "INSERT INTO playbooks (name, version_key, content, body) VALUES (?1, ?2, ?3, ?4)";
     let body = encode(PLAYBOOK, new)?;
     change(connection, PLAYBOOK, sql, params![name, key, new.content.as_str(), body])?;
@@ -44,7 +48,7 @@ pub(super) fn put_playbook(connection: &Connection, new: &StoredPlaybook) -> Res
         let row = params![digest.as_str(), name, key, version.to_string()];
         change(connection, PLAYBOOK, sql, row)?;
     }
-    Ok(Put::Created)
+    Ok(put)
 }
 
 pub(super) fn playbook(

@@ -21,12 +21,22 @@ const PLUGIN: &str = "a plugin";
 pub(super) fn put_plugin(connection: &Connection, new: &Plugin, bytes: &[u8]) -> Result<Put> {
     let info = &new.info;
     let digest = info.digest.as_str();
-    if is_there(connection, digest)? {
-        return Ok(Put::Unchanged);
+    let body = encode(PLUGIN, new)?;
+    match plugin(connection, &info.digest) {
+        Ok(Some(_)) => return Ok(Put::Unchanged),
+        Ok(None) => {}
+        // Putting it anew is what mends one that can't be read.
+        Err(StoreError::Damaged(_)) => {
+            let sql = "UPDATE plugins SET name = ?2, version = ?3, added_at = ?4, body = ?5 \
+                       WHERE digest = ?1";
+            let row = params![digest, info.name, info.version, new.added_at.as_millis(), body];
+            change(connection, PLUGIN, sql, row)?;
+            return Ok(Put::Updated);
+        }
+        Err(error) => return Err(error),
     }
     let sql = "INSERT INTO plugins (digest, name, version, added_at, body) \
                VALUES (?1, ?2, ?3, ?4, ?5)";
-    let body = encode(PLUGIN, new)?;
     let row = params![digest, info.name, info.version, new.added_at.as_millis(), body];
     change(connection, PLUGIN, sql, row)?;
     let sql = "INSERT INTO plugin_bytes (digest, bytes) VALUES (?1, ?2)";

@@ -2,9 +2,9 @@
 
 use std::fmt::Debug;
 
-use replibook::run::{AgentSeq, AgentState, EngineId, RunStatus};
+use replibook::run::{AgentSeq, AgentState, Digest, EngineId, RunStatus};
 use replibook::store::memory::Damaged;
-use replibook::store::{Found, LogCursor, Put, Result, StoreError};
+use replibook::store::{Found, LogCursor, Object, Put, Result, StoreError};
 
 use crate::backends::Fixture;
 use crate::damage::WAYS;
@@ -167,4 +167,41 @@ pub(crate) async fn damaged_objects_are_listed_beside_the_others(on: Fixture) {
         assert_eq!(store.put_cluster(&clusters[0]).await.unwrap(), Put::Updated);
         assert_eq!(store.cluster("a").await.unwrap().as_ref(), Some(&clusters[0]));
     }
+}
+
+pub(crate) async fn damaged_objects_are_mended_by_putting_them_anew(on: Fixture) {
+    let store = &on.store;
+    let (plugin, bytes) = plugin(1);
+    store.put_plugin(&plugin, bytes.clone()).await.unwrap();
+    let digest = &plugin.info.digest;
+    let kept = playbook("restart", "1.0.0", &[&plugin]);
+    store.put_playbook(&kept).await.unwrap();
+    let mut changed = kept.clone();
+    changed.content = Digest::of(b"changed");
+    let version = &kept.playbook.version;
+    for way in 0..WAYS {
+        let damaged = Damaged::Playbook("restart".to_owned(), version.clone());
+        on.damage(&damaged, way).await;
+        is_damaged(store.playbook("restart", Some(version)).await);
+        let error = store.put_playbook(&changed).await.unwrap_err();
+        assert!(matches!(error, StoreError::Conflict { .. }), "{error}");
+        // What is taken back is as it was before.
+        let both = [Object::Playbook(kept.clone()), Object::Playbook(changed.clone())];
+        store.put_all(&both).await.unwrap_err();
+        is_damaged(store.playbook("restart", Some(version)).await);
+        assert_eq!(store.put_all(&both[..1]).await.unwrap(), [Put::Updated]);
+        assert_eq!(store.playbook("restart", None).await.unwrap().as_ref(), Some(&kept));
+        assert_eq!(store.put_playbook(&kept).await.unwrap(), Put::Unchanged);
+
+        on.damage(&Damaged::Plugin(digest.clone()), way).await;
+        is_damaged(store.plugin(digest).await);
+        assert_eq!(store.put_plugin(&plugin, bytes.clone()).await.unwrap(), Put::Updated);
+        assert_eq!(store.plugin(digest).await.unwrap().as_ref(), Some(&plugin));
+        assert_eq!(store.plugin_bytes(digest).await.unwrap().as_ref(), Some(&bytes));
+        assert_eq!(store.put_plugin(&plugin, bytes.clone()).await.unwrap(), Put::Unchanged);
+    }
+    let error = store.delete_plugin(digest).await.unwrap_err();
+    assert!(matches!(error, StoreError::Pinned { .. }), "{error}");
+    assert!(store.delete_playbook("restart", version).await.unwrap());
+    assert!(store.delete_plugin(digest).await.unwrap());
 }
