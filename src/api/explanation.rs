@@ -14,7 +14,7 @@ use crate::run::{
     Run, RunId, RunStatus, StatusReason, Trouble, TroubleCode, explain, explain_behind,
     explain_trouble, most_telling,
 };
-use crate::store::{DamagedRun, MAX_PAGE};
+use crate::store::{DamagedRun, KeptRun};
 
 const ONE: &str = "/api/v1/runs/{id}/explanation";
 
@@ -40,9 +40,11 @@ async fn get(
         (Ok(run), None) => run,
         (kept, Some(trouble)) => {
             let view = runs::shown(&kept);
-            return Ok(Json(explain_trouble(&trouble, view.status, view.since, now)));
+            let locks = locks_cluster(&kept);
+            return Ok(Json(explain_trouble(&trouble, view.status, view.since, locks, now)));
         }
         (Err(damaged), None) => {
+            let locks = locks_cluster(&Err(damaged.clone()));
             let DamagedRun { glance, damage } = *damaged;
             let trouble = Trouble {
                 run: id,
@@ -58,7 +60,7 @@ async fn get(
                 finish_ts: glance.finish_ts,
             };
             let status = glance.status.unwrap_or(RunStatus::Paused);
-            return Ok(Json(explain_trouble(&trouble, status, now, now)));
+            return Ok(Json(explain_trouble(&trouble, status, now, locks, now)));
         }
     };
     let known = known(&state, &run).await?;
@@ -74,9 +76,21 @@ async fn before(state: &ApiState, run: &Run) -> Result<Option<Trouble>, ApiError
     let Some(StatusReason { code: ReasonCode::ClusterBusy, message }) = &run.progress.reason else {
         return Ok(None);
     };
-    let troubles = state.store.troubles(None, MAX_PAGE).await?;
-    let named = |trouble: &Trouble| message.contains(&trouble.run.to_string());
-    Ok(troubles.into_iter().find(named))
+    let Some(named) = message.split_whitespace().find_map(|word| word.parse().ok()) else {
+        return Ok(None);
+    };
+    let trouble = runs::trouble(state, named).await?;
+    Ok(trouble.filter(|trouble| trouble.finish_ts.is_none()))
+}
+
+/// Whether the run locks its cluster; if that can't be read, it is taken to do so.
+fn locks_cluster(run: &KeptRun) -> bool {
+    match run {
+        Ok(run) => run.snapshot.locks_cluster(),
+        Err(damaged) => {
+            damaged.glance.snapshot.as_ref().is_none_or(|snapshot| snapshot.locks_cluster())
+        }
+    }
 }
 
 /// A few of the run's agents: a page of those in flight, of which the most telling are looked at more

@@ -110,6 +110,10 @@ impl Row for RunView {
             self.cluster.clone(),
             self.status.as_str().to_owned(),
             match trouble_of(self) {
+                // No engine has failed at it: one that had read it before goes on with it.
+                Some(trouble) if trouble.since.is_none() => {
+                    format!("can't be read: {}", trouble.code.as_str())
+                }
                 Some(trouble) => format!("can't go on: {}", trouble.code.as_str()),
                 None if wide => agents_of(self),
                 None => agents_or_why(self),

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use replibook::run::{AgentState, CommandOutcome, RunStatus};
+use replibook::run::{AgentState, CommandOutcome, RunId, RunStatus};
+use replibook::store::memory::Damaged;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
@@ -232,6 +233,35 @@ async fn runs_are_listed_newest_first_and_by_status() {
     assert_eq!(list("cluster=us".to_owned()).await.0, []);
     server.get("/api/v1/runs?status=GONE").await.problem(400, "bad-parameter");
     server.get("/api/v1/runs?after=x").await.problem(400, "bad-parameter");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn of_a_damaged_run_only_what_is_so_is_told() {
+    let server = server("").await;
+    let ended = id_of(&start(&server, restart()).await.ok(201));
+    let driven = id_of(&start(&server, restart()).await.ok(201));
+    let engine = Engine::hold(&server, ended).await;
+    engine.set(RunStatus::Running, |_| {}).await;
+    engine.set(RunStatus::Done, |_| {}).await;
+    let explained = async |run: RunId| -> (String, Vec<String>) {
+        let path = format!("/api/v1/runs/{run}/explanation");
+        let told = server.get(&path).await.ok(200);
+        let next = told["next"].as_array().unwrap();
+        let next = next.iter().map(|next| next["command"].as_str().unwrap().to_owned());
+        (told["text"].as_str().unwrap().to_owned(), next.collect())
+    };
+    for part in [Damaged::Snapshot, Damaged::Progress] {
+        for run in [ended, driven] {
+            server.store.damage(part(run));
+        }
+        let (text, next) = explained(ended).await;
+        assert!(text.starts_with("The run ended as DONE. It can't be read any more"), "{text}");
+        assert_eq!(next, [String::new(); 0]);
+        let (text, next) = explained(driven).await;
+        assert!(text.contains("No engine has failed at it"), "{text}");
+        assert_eq!(next, [format!("run cancel {driven}")]);
+    }
     server.stop().await;
 }
 

@@ -4,11 +4,13 @@ use super::explanation::{Explanation, NextCommand};
 use super::words::{quoted, since};
 use crate::run::{RunId, RunStatus, Timestamp, Trouble, TroubleCode};
 
-/// Explains why a run in trouble does nothing.
+/// Explains why a run in trouble does nothing. `locks` says whether a run of its playbook locks its cluster, as
+/// far as is known.
 pub fn explain_trouble(
     trouble: &Trouble,
     status: RunStatus,
     status_since: Timestamp,
+    locks: bool,
     now: Timestamp,
 ) -> Explanation {
     let mut next = Vec::new();
@@ -22,19 +24,69 @@ pub fn explain_trouble(
              can be sent for it any more, by itself.",
             quoted(&abandoned.reason().message)
         ),
-        None => {
-            next.push(command(trouble.run));
+        None if trouble.finish_ts.is_some() => {
+            format!("The run ended as {status}. It can't be read any more: {}.", what(trouble))
+        }
+        None if trouble.tries == 0 => {
+            let effect = "end it, once what is out has ended".to_owned();
+            next.push(NextCommand { effect, command: format!("run cancel {}", trouble.run) });
             format!(
-                "The run is {status}, and it can't go on {}: {}. It does nothing meanwhile, and its \
-                 cluster stays locked, since actions of it may be out. It is tried again by itself, \
-                 within 5 minutes and when a server starts; tries so far: {}.",
+                "The run is {status}, and it can't be read any more: {}. No engine has failed at it so \
+                 far; one that had read it before goes on with it.",
+                what(trouble)
+            )
+        }
+        None => {
+            let held = Held::by(status, locks);
+            next.push(NextCommand { effect: held.effect().to_owned(), ..command(trouble.run) });
+            format!(
+                "The run is {status}, and it can't go on {}: {}. It does nothing meanwhile{}. It is \
+                 tried again by itself, within 5 minutes and when a server starts; tries so far: {}.",
                 since(trouble.since, now),
                 what(trouble),
+                held.meanwhile(),
                 trouble.tries,
             )
         }
     };
     Explanation { status, since: status_since, text, next, actions: Vec::new() }
+}
+
+/// What a run in trouble keeps from others.
+#[derive(Clone, Copy)]
+enum Held {
+    Nothing,
+    /// Its place in the queue for the cluster.
+    Place,
+    Cluster,
+}
+
+impl Held {
+    const fn by(status: RunStatus, locks: bool) -> Self {
+        if locks && status.holds_cluster() {
+            Self::Cluster
+        } else if locks && matches!(status, RunStatus::Pending) {
+            Self::Place
+        } else {
+            Self::Nothing
+        }
+    }
+
+    const fn meanwhile(self) -> &'static str {
+        match self {
+            Self::Nothing => "",
+            Self::Place => ", and runs that are queued behind it wait",
+            Self::Cluster => ", and its cluster stays locked, since actions of it may be out",
+        }
+    }
+
+    const fn effect(self) -> &'static str {
+        match self {
+            Self::Nothing => "give it up",
+            Self::Place => "give it up, which lets those behind it go on",
+            Self::Cluster => "give it up, which frees its cluster",
+        }
+    }
 }
 
 /// Says that a run waits for one in trouble, and so may wait for long.
@@ -53,7 +105,7 @@ pub fn explain_behind(explanation: &mut Explanation, trouble: &Trouble) {
 
 fn command(run: RunId) -> NextCommand {
     let command = format!("run abandon {run} --reason …");
-    NextCommand { effect: "give it up, which frees its cluster".to_owned(), command }
+    NextCommand { effect: "give it up".to_owned(), command }
 }
 
 fn was(trouble: &Trouble) -> String {
@@ -94,7 +146,7 @@ mod tests {
     }
 
     fn explained(trouble: &Trouble) -> Explanation {
-        explain_trouble(trouble, RunStatus::Running, NOW, NOW)
+        explain_trouble(trouble, RunStatus::Running, NOW, true, NOW)
     }
 
     #[test]
@@ -116,6 +168,38 @@ mod tests {
         assert!(going.text.contains("abandoned by ada: stuck") && going.next.is_empty());
         let ended = explained(&trouble(Some(abandoned), Some(NOW)));
         assert!(ended.text.contains("ended") && ended.text.contains("It could not go on"));
+    }
+
+    #[test]
+    fn a_lock_is_told_of_only_where_there_is_one() {
+        use RunStatus::{
+            Cancelling, Finishing, Paused, Pending, PendingApprove, Running, Starting,
+        };
+        for status in [PendingApprove, Pending, Starting, Running, Paused, Cancelling, Finishing] {
+            for locks in [true, false] {
+                let told = explain_trouble(&trouble(None, None), status, NOW, locks, NOW);
+                let is_held = locks && status.holds_cluster();
+                assert_eq!(told.text.contains("stays locked"), is_held, "{status} {}", told.text);
+                let effect = &told.next[0].effect;
+                assert_eq!(effect.contains("frees its cluster"), is_held, "{status} {effect}");
+                let waited_for = locks && status == Pending;
+                assert_eq!(told.text.contains("queued behind it"), waited_for, "{}", told.text);
+            }
+        }
+    }
+
+    #[test]
+    fn a_run_that_no_engine_has_failed_at_is_not_said_to_stand_still() {
+        let untried = Trouble { tries: 0, ..trouble(None, None) };
+        let told = explain_trouble(&untried, RunStatus::Paused, NOW, true, NOW);
+        assert!(told.text.contains("can't be read any more: "), "{}", told.text);
+        assert!(told.text.contains("No engine has failed at it"), "{}", told.text);
+        assert!(told.next[0].command.starts_with("run cancel 0000"), "{:?}", told.next);
+        assert_eq!(told.next.len(), 1);
+        let ended = Trouble { finish_ts: Some(NOW), ..untried };
+        let told = explain_trouble(&ended, RunStatus::Done, NOW, true, NOW);
+        assert!(told.text.starts_with("The run ended as DONE. It can't be read"), "{}", told.text);
+        assert!(!told.text.contains("again") && told.next.is_empty(), "{told:?}");
     }
 
     #[test]
