@@ -139,7 +139,7 @@ impl HttpAgents {
         {
             let encoding = cut(&String::from_utf8_lossy(encoding.as_bytes()));
             let message =
-                format!("the body: found it encoded as {encoding:?}, expected plain JSON");
+                format!("the body: found the encoding {encoding:?}, expected JSON without one");
             return Err(malformed(address, message));
         }
         self.bodies.read(response, limit).await.map_err(|error| match error {
@@ -280,7 +280,9 @@ fn transport(address: &str, error: &reqwest::Error) -> AgentError {
     if error.is_connect() || error.is_builder() {
         AgentError::Connect { address, message }
     } else if is_not_http(error) {
-        let message = format!("found no HTTP ({message}), expected an answer of the agent API");
+        let message = format!(
+            "found something that is not HTTP ({message}), expected an answer of the agent API"
+        );
         AgentError::Malformed { address, message }
     } else {
         AgentError::NoAnswer { address, message }

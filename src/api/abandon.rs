@@ -28,7 +28,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .path::<RunId>("id", "The run.")
             .takes::<AbandonRun>()
             .answers::<RunView>(200, "It has ended.")
-            .answers::<RunView>(202, "It is given up, and ends in a while."),
+            .answers::<RunView>(202, "It is given up, and will end by itself soon."),
     ]
 }
 
@@ -42,7 +42,7 @@ async fn abandon(
     check_length("actor", request.actor.as_deref(), MAX_ACTOR)?;
     check_length("reason", Some(&request.reason), MAX_REASON)?;
     if request.reason.trim().is_empty() {
-        let detail = "`reason`: found nothing, expected why the run is given up";
+        let detail = "`reason`: found nothing, expected a reason why the run is given up";
         return Err(ApiError::new(Code::BadBody, detail));
     }
     let AbandonRun { reason, actor, force } = request;

@@ -73,7 +73,9 @@ pub(super) async fn check_content(
     let (name, version) = (&stored.playbook.name, &stored.playbook.version);
     match state.store.playbook(name, Some(version)).await {
         Ok(Some(known)) if known.content != stored.content => {
-            let detail = format!("playbook {name} version {version} is known with another content");
+            let detail = format!(
+                "playbook {name} version {version} is already there with different content"
+            );
             Err(ApiError::new(Code::Conflict, detail))
         }
         // Applying it mends one that can't be read.

@@ -32,7 +32,10 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .answers::<ClusterView>(200, "The cluster."),
         Endpoint::delete(ONE, "deleteCluster", "Removes a cluster.", delete)
             .path::<String>("name", "The name.")
-            .answers_nothing(204, "It is removed. While a run of it has not ended it is not."),
+            .answers_nothing(
+                204,
+                "It is removed. It can't be removed while a run on it has not ended.",
+            ),
     ]
 }
 

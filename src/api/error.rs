@@ -113,7 +113,7 @@ impl Code {
             Self::MethodNotAllowed => {
                 ("method-not-allowed", 405, "the path is known, the method is not")
             }
-            Self::Conflict => ("conflict", 409, "the name is known with another content"),
+            Self::Conflict => ("conflict", 409, "the name is already there with different content"),
             Self::IdempotencyKeyReused => {
                 ("idempotency-key-reused", 409, "the key was used for another request")
             }
@@ -123,7 +123,7 @@ impl Code {
             Self::CommandRefused => ("command-refused", 409, "the command does not fit the run"),
             Self::RunNotFinished => ("run-not-finished", 409, "the run has not finished yet"),
             Self::RunNotTroubled => {
-                ("run-not-troubled", 409, "the run goes on, and is given up only by force")
+                ("run-not-troubled", 409, "the run can go on, so it is given up only with `force`")
             }
             Self::NothingToRetry => ("nothing-to-retry", 409, "the run has no such agents"),
             Self::ClusterGone => ("cluster-gone", 409, "the cluster of the run was removed"),
@@ -132,11 +132,9 @@ impl Code {
                 409,
                 "another run holds the cluster or is queued for it, and the playbook rejects that",
             ),
-            Self::ClusterInUse => (
-                "cluster-in-use",
-                409,
-                "a run that has not ended goes on the cluster or waits for it",
-            ),
+            Self::ClusterInUse => {
+                ("cluster-in-use", 409, "a run that has not ended uses the cluster or waits for it")
+            }
             Self::PluginMissing => ("plugin-missing", 409, "a pinned plugin is not in the store"),
             Self::PluginPinned => {
                 ("plugin-pinned", 409, "a playbook or run pins the plugin, or it is built in")

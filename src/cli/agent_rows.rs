@@ -228,7 +228,7 @@ fn noticed(record: &AgentRecord, what: &str) -> String {
     match notice {
         None => what.to_owned(),
         Some(Notice::NoAnswer { since, message, errors }) => {
-            let how = if *errors { "answers with errors alone" } else { "does not answer" };
+            let how = if *errors { "answers only with errors" } else { "does not answer" };
             format!("{how} since {}; {what}; {message}", time_of_day(*since))
         }
         Some(Notice::Queued { since, before, behind }) => {
@@ -400,7 +400,7 @@ node-5  primary  1      ADDED    joined, waits to be taken in                   
                 silent(false),
                 "does not answer since 09:00:00; drain, attempt 1 of 3; connection ref",
             ),
-            (silent(true), "answers with errors alone since 09:00:00; drain"),
+            (silent(true), "answers only with errors since 09:00:00; drain"),
             (queued(2, behind), "NEW since 09:00:00, 2 before it (demo/backup); drain"),
             (queued(0, None), "NEW since 09:00:00, 0 before it; drain"),
         ] {

@@ -39,7 +39,7 @@ const NAMED: usize = 5;
 /// Says what belongs in a list but can't be read.
 pub(crate) fn say_damaged(console: &Console, damaged: &[DamagedView]) {
     for DamagedView { what, why } in damaged.iter().take(NAMED) {
-        console.say(&clean(&format!("left out, since it is damaged in the store: {what}: {why}")));
+        console.say(&clean(&format!("left out: {what} is damaged in the store: {why}")));
     }
     if damaged.len() > NAMED {
         console.say(&format!("left out, since they are damaged: {} more", damaged.len() - NAMED));

@@ -262,7 +262,7 @@ async fn ask(world: &World, id: AgentId, agent: Arc<KnownAgent>, selection: &Sel
         Looked::Refused(_) | Looked::Silent(_) => (Map::new(), Value::Null, Datastore::default()),
     };
     let attributes = declared_over(reported, &declared);
-    let member = Member {
+    Member {
         agent: id,
         address,
         attributes,
@@ -272,8 +272,7 @@ async fn ask(world: &World, id: AgentId, agent: Arc<KnownAgent>, selection: &Sel
         asked_at,
         identity,
         refusal,
-    };
-    member
+    }
 }
 
 /// What came of asking an agent once.

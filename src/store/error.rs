@@ -60,7 +60,9 @@ pub enum StoreError {
         cluster: String,
     },
     /// The cluster is in use.
-    #[error("failed to delete cluster {cluster:?}: run {run} is of it and has not ended")]
+    #[error(
+        "failed to delete cluster {cluster:?}: run {run} on it has not ended; wait for it, or cancel it"
+    )]
     ClusterInUse {
         /// The cluster.
         cluster: String,

@@ -151,7 +151,7 @@ impl fmt::Display for Stranger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Host { found } => {
-                write!(f, "host: found {found}, expected localhost or an address")
+                write!(f, "host: found {found}, expected localhost or an IP address")
             }
             Self::Page { header, found } => write!(
                 f,

@@ -137,17 +137,17 @@ async fn what_speaks_no_http_is_malformed() {
     let agents = client();
     let many = "x: y\r\n".repeat(200_000);
     for (bytes, told) in [
-        (b"220 mail.example.com ESMTP\r\n".to_vec(), "found no HTTP"),
-        (b"\x15\x03\x03\x00\x02\x02\x50".to_vec(), "found no HTTP"),
-        (b"HTTP/1.1 ok\r\n\r\n".to_vec(), "found no HTTP"),
-        (format!("HTTP/1.1 200 OK\r\n{many}\r\n").into_bytes(), "found no HTTP"),
+        (b"220 mail.example.com ESMTP\r\n".to_vec(), "found something that is not HTTP"),
+        (b"\x15\x03\x03\x00\x02\x02\x50".to_vec(), "found something that is not HTTP"),
+        (b"HTTP/1.1 ok\r\n\r\n".to_vec(), "found something that is not HTTP"),
+        (format!("HTTP/1.1 200 OK\r\n{many}\r\n").into_bytes(), "found something that is not HTTP"),
         (
             format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "y".repeat(2_000_000)).into(),
-            "found no HTTP",
+            "found something that is not HTTP",
         ),
         (
             b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n".to_vec(),
-            "found no HTTP",
+            "found something that is not HTTP",
         ),
         (with_head("200 OK", "content-encoding: gzip\r\n", b"\x1f\x8b\x08"), "encoded as \"gzip\""),
         (with_head("204 No Content", "", b""), "found nothing"),
@@ -399,5 +399,5 @@ async fn a_platform_is_no_more_trusted_than_an_agent() {
     assert!(kept < 10_000, "{kept}");
     let platform = Raw::sends("220 mail.example.com ESMTP\r\n").await;
     let error = platforms.discover(&platform.address, "eu").await.unwrap_err();
-    assert!(error.to_string().contains("found no HTTP"), "{error}");
+    assert!(error.to_string().contains("found something that is not HTTP"), "{error}");
 }

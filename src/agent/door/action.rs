@@ -49,7 +49,7 @@ pub fn read_action(body: &[u8], id: Uuid) -> Result<ActionStatus, Malformed> {
     let error = match answer.remove("/state/error") {
         None | Some(Found::Value(Value::Null)) => None,
         Some(Found::Value(error)) => Some(told_error(&error)),
-        Some(Found::TooMuch(what)) => Some(format!("(the agent says too much of it: {what})")),
+        Some(Found::TooMuch(what)) => Some(format!("(the error is too large to show: {what})")),
     };
     let (payload, unread) = match answer.remove("/state/payload") {
         None => (Value::Null, None),

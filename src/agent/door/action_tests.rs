@@ -59,7 +59,7 @@ fn an_action_that_is_none_is_refused_with_place_found_and_expected() {
     assert!(read("<html>").starts_with("the body: found \"<html>\", expected a JSON object"));
     assert_eq!(read("[]"), "the body: found [], expected a JSON object");
     let twice = recorded(r#"{"phase":"RUNNING","phase":"DONE"}"#);
-    assert!(read(&twice).contains("/state/phase: found it twice"), "{}", read(&twice));
+    assert!(read(&twice).contains("/state/phase: found the key twice"), "{}", read(&twice));
     let long = recorded(&format!(r#"{{"phase":"{}"}}"#, "D".repeat(3_000_000)));
     assert!(read(&long).starts_with("/state/phase: found a text of 3000000 bytes"));
     let large = recorded(&format!(r#"{{"phase":"DONE","x":"{}"}}"#, "x".repeat(ACTION_BYTES)));
@@ -111,5 +111,5 @@ fn causes_are_told() {
     assert!(failed.error.unwrap().len() < 9_000);
     let wide = format!(r#"{{"phase":"FAILED","error":[{}0]}}"#, "0,".repeat(1_000));
     let told = read(&wide).error.unwrap();
-    assert!(told.starts_with("(the agent says too much of it: found more than 1000"), "{told}");
+    assert!(told.starts_with("(the error is too large to show: found more than 1000"), "{told}");
 }

@@ -364,7 +364,7 @@ impl<'de> Visitor<'de> for Members<'_> {
             let is_around =
                 !key.contains('/') && self.wanted.iter().any(|(w, _)| w.starts_with(&around));
             if (bounds.is_some() || is_around) && !seen.insert(key) {
-                let message = format!("{pointer}: found it twice, expected it once");
+                let message = format!("{pointer}: found the key twice, expected it once");
                 return Err(de::Error::custom(message));
             }
             match bounds {

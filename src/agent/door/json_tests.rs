@@ -87,7 +87,7 @@ fn wanted_members_are_found_and_all_others_passed_over() {
         assert_eq!(read(body).unwrap()["/s"], Found::Value(value));
     }
     let twice = read(r#"{"k": 1, "k": 2}"#).unwrap_err().to_string();
-    assert!(twice.contains("/k: found it twice"), "{twice}");
+    assert!(twice.contains("/k: found the key twice"), "{twice}");
     assert!(read(r#"{"x": 1, "x": 2}"#).is_ok());
     assert_eq!(read("[]").unwrap_err().to_string(), "the body: found [], expected a JSON object");
     assert!(

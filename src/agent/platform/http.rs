@@ -171,7 +171,9 @@ fn transport(url: &str, error: &reqwest::Error) -> PlatformError {
     if is_not_http(error) {
         return malformed(
             url,
-            format!("found no HTTP ({message}), expected the answer of a platform"),
+            format!(
+                "found something that is not HTTP ({message}), expected the answer of a platform"
+            ),
         );
     }
     PlatformError::NoAnswer { url: url.to_owned(), message }

@@ -161,8 +161,9 @@ fn secure(path: &Path, create: bool) -> Result<(), StoreError> {
     }
     let (owner, user) = (is.uid(), rustix::process::geteuid().as_raw());
     if owner != user {
-        let expected =
-            format!("one of user {user}, who runs the agent: chown it, or give another --data");
+        let expected = format!(
+            "one of user {user}, who runs the agent: change its owner, or give another --data"
+        );
         return refuse(format!("a file of user {owner}"), &expected);
     }
     if is.mode() & 0o777 != 0o600 {

@@ -148,7 +148,7 @@ impl Worker {
                 if !std::mem::replace(&mut end.told, true) {
                     tracing::warn!(
                         action = %end.id,
-                        "what is left of a killed command does not end; nothing else is started before"
+                        "what is left of a killed command does not end; nothing else is started until it does"
                     );
                 }
                 return Ok(());

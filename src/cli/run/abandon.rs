@@ -41,10 +41,11 @@ pub(crate) async fn abandon(
     }
     console.one(&run)?;
     if run.finish_ts.is_none() {
-        console.say("it is given up, and ends by itself; a server that runs goes on with it");
+        console.say("the run is given up; a running server will end it");
     } else {
-        console
-            .say("nothing stopped its agents: an action that was out may still be at work there");
+        console.say(
+            "nobody told its agents to stop: an action that was out may still be running there",
+        );
     }
     Ok(Exit::Ok)
 }

@@ -90,7 +90,7 @@ async fn put_back(
         // A run keeps what it was started with.
         let words = format!("run retry {} --unfinished --playbook {playbook}", run.id);
         console
-            .say("to go on with a mended playbook, end this run and go over those that are left:");
+            .say("to go on with a mended playbook, end this run and start a new one over the agents that are left:");
         console.say(&format!("  {}", again(client, &format!("run cancel {}", run.id))));
         console.say(&format!("  {}", again(client, &words)));
         return Err(CliError::Unfit(format!(

@@ -131,7 +131,7 @@ pub(super) fn not_answering(run: &Run, known: &[AgentRecord], now: Timestamp) ->
     let all = run.progress.silent.agents;
     let of = |record: &AgentRecord| match &record.notice {
         Some(Notice::NoAnswer { since, message, errors }) => {
-            let how = if *errors { ", with errors alone" } else { "" };
+            let how = if *errors { ", only errors" } else { "" };
             Some(format!(
                 "{} (since {}{how}: {})",
                 record.agent,

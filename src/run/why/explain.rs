@@ -316,7 +316,7 @@ impl Telling<'_> {
                 let stage = self.stage();
                 self.say(&format!("In {stage} it left {counts}"));
             }
-            (_, None) => self.say("It came to no agent"),
+            (_, None) => self.say("It did not get to any agent"),
         }
         self.say_passed_over();
         self.say_failed();
@@ -386,8 +386,8 @@ impl Telling<'_> {
         self.say(&format!("Failed: {text}"));
         if self.version_is_at_fault() {
             self.say(
-                "Such failures come again with the same version: what mends them is a new version of the \
-                 playbook or of the plugin, in a run of its own",
+                "These failures will come again with the same version: only a new version of the \
+                 playbook or of the plugin mends them, in a new run",
             );
         }
     }

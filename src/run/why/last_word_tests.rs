@@ -18,7 +18,7 @@ fn failures_that_only_a_new_version_mends_say_so() {
     let (bad, trapped) = (FailureReason::BadArguments, FailureReason::PluginTrapped);
     let told = explain(&run, &with([bad, trapped]), at(245));
     assert!(
-        told.text.contains("Such failures come again with the same version: "),
+        told.text.contains("These failures will come again with the same version: "),
         "{}",
         told.text
     );

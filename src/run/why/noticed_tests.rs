@@ -31,7 +31,7 @@ fn agents_that_do_not_answer_are_named_with_what_came_last() {
     };
     let told = explain(&run, &known, at(245));
     let expected = " 37 agents do not answer: node-1 (since 09:03:21: failed to connect to http://x: \
-                    connection refused); node-2 (since 09:03:22, with errors alone: http://x answered \
+                    connection refused); node-2 (since 09:03:22, only errors: http://x answered \
                     503: busy); and 35 more. Strategy rolling";
     assert!(told.text.contains(expected), "{}", told.text);
     run.progress.silent.agents = 1;

@@ -35,14 +35,14 @@ impl Telling<'_> {
             ReasonCode::Operator => format!("A person asked for that: {message}"),
             ReasonCode::Approval => format!("The strategy asks for approval: {message}"),
             ReasonCode::StrategyFailed | ReasonCode::DecisionRefused => format!(
-                "The strategy is at fault, not an agent: {message}. Asked the same again it answers the \
-                 same: what mends that is a new version of the playbook or of the plugin, in a run of its \
-                 own over the agents that are left"
+                "The strategy is at fault, not an agent: {message}. If it is asked the same again, it \
+                 answers the same: only a new version of the playbook or of the plugin mends that, in a \
+                 new run over the agents that are left"
             ),
             ReasonCode::ExpressionFailed => format!(
                 "The playbook is at fault, not an agent: {message}. As long as the cluster and its agents \
-                 say the same it comes again: what mends that is a new version of the playbook, in a run \
-                 of its own over the agents that are left"
+                 say the same, it comes again: only a new version of the playbook mends that, in a new run \
+                 over the agents that are left"
             ),
             ReasonCode::StrategyUnavailable => format!(
                 "The strategy could not be asked: {message}. It is asked again when the run goes on"

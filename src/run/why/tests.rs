@@ -207,24 +207,25 @@ fn a_paused_run_by_its_reason() {
             ReasonCode::StrategyFailed,
             "strategy rolling gave no decision (trapped): unreachable",
             "The strategy is at fault, not an agent: strategy rolling gave no decision (trapped): \
-             unreachable. Asked the same again it answers the same: what mends that is a new version of \
-             the playbook or of the plugin, in a run of its own over the agents that are left.",
+             unreachable. If it is asked the same again, it \
+                 answers the same: only a new version of the playbook or of the plugin mends that, in a \
+                 new run over the agents that are left.",
             vec!["run logs RUN", cancel, MENDED, resume],
         ),
         (
             ReasonCode::DecisionRefused,
             "agent x is unknown",
-            "The strategy is at fault, not an agent: agent x is unknown. Asked the same again it answers \
-             the same: what mends that is a new version of the playbook or of the plugin, in a run of its \
-             own over the agents that are left.",
+            "The strategy is at fault, not an agent: agent x is unknown. If it is asked the same again, it \
+                 answers the same: only a new version of the playbook or of the plugin mends that, in a \
+                 new run over the agents that are left.",
             vec!["run logs RUN", cancel, MENDED, resume],
         ),
         (
             ReasonCode::ExpressionFailed,
             "failed to select agents: agent x: there is no \"role\"",
             "The playbook is at fault, not an agent: failed to select agents: agent x: there is no \"role\". \
-             As long as the cluster and its agents say the same it comes again: what mends that is a new \
-             version of the playbook, in a run of its own over the agents that are left.",
+             As long as the cluster and its agents say the same, it comes again: only a new \
+                 version of the playbook mends that, in a new run over the agents that are left.",
             vec![cancel, MENDED, resume],
         ),
         (
@@ -405,7 +406,7 @@ fn a_run_that_has_ended() {
 
     let nothing = ended(RunStatus::Failed, &[], 0, "cluster eu has no agents");
     let text = "The run ended as FAILED at 2025-11-22T09:03:20Z, after 3m20s: cluster eu has no agents. \
-                It came to no agent.";
+                It did not get to any agent.";
     check(&nothing, &NOBODY, text, &["run start upgrade@1.0.0 --cluster eu"]);
 
     let mut unselected = ended(RunStatus::Failed, &[], 0, "failed to select agents: no such key");
