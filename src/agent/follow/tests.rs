@@ -191,7 +191,7 @@ async fn a_post_that_is_held_while_its_sender_dies_is_not_sent_a_second_time() {
 async fn a_large_request_may_be_on_its_way_for_as_long_as_it_takes_to_send() {
     // A mebibyte at 20 kB in a second, which goes on without the server that sent it.
     let mut world = World::new(at_once());
-    world.request.args = json!("x".repeat(1024 * 1024));
+    world.request.args = json!("x".repeat(1024 * 1024)).into();
     world.agents.set_known_id(AT, KnownId::RunAgain);
     world.agents.add_fault(AT, Fault::Hold(Millis(52_000)));
     let dies = Millis(100).to_std();
@@ -200,7 +200,7 @@ async fn a_large_request_may_be_on_its_way_for_as_long_as_it_takes_to_send() {
     assert_eq!((world.posts().len(), world.executions()), (1, 1));
     // One that was never sent follows once it can't be under way.
     let mut world = World::new(at_once());
-    world.request.args = json!("x".repeat(1024 * 1024));
+    world.request.args = json!("x".repeat(1024 * 1024)).into();
     assert_eq!(world.run(AGAIN).await, Ok(json!({"moved": 3})));
     assert!((78_000..80_000).contains(&world.posts()[0].0), "{:?}", world.posts());
 }
