@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::client::{
     ActionPhase, ActionRequest, ActionStatus, AgentClient, AgentError, QueuedAction, Scheduled,
 };
+use super::door::Coming;
 use super::fake_script::{Asked, FakeQueue, Fault, KnownId, Script, When};
 use crate::clock::Clock;
 use crate::run::{Datastore, Millis, NodeInfo, Timestamp};
@@ -33,6 +34,7 @@ struct FakeAgent {
     script: Script,
     known_id: KnownId,
     latency: Millis,
+    slow: Millis,
     unreachable_until: Option<Timestamp>,
     garbled_until: Option<Timestamp>,
     refuses: Option<u16>,
@@ -71,6 +73,7 @@ impl FakeAgents {
             script,
             known_id: KnownId::default(),
             latency: Millis(0),
+            slow: Millis(0),
             unreachable_until: None,
             garbled_until: None,
             refuses: None,
@@ -105,6 +108,11 @@ impl FakeAgents {
     /// Makes each request take this long, half of it before it arrives.
     pub fn set_latency(&self, address: &str, latency: Millis) {
         self.change(address, |agent| agent.latency = latency);
+    }
+
+    /// Makes each answer take this long from its beginning to its end.
+    pub fn set_slow(&self, address: &str, slow: Millis) {
+        self.change(address, |agent| agent.slow = slow);
     }
 
     /// Lets no connection through until then.
@@ -235,6 +243,9 @@ impl FakeAgents {
             message: "connection reset".to_owned(),
         })?;
         self.clock.sleep(half.to_std()).await;
+        let _coming = Coming::begins();
+        let slow = self.ask(address, |agent| agent.slow)?;
+        self.clock.sleep(slow.to_std()).await;
         Ok(())
     }
 

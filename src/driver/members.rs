@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use futures::StreamExt as _;
 use serde_json::{Map, Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::World;
 use super::discovery::Following;
+use crate::agent::door::begun_within;
 use crate::agent::{AgentError, ask_store};
 use crate::mutants::mutant;
 use crate::playbook::json_depth_ok;
@@ -23,8 +24,8 @@ use crate::store::{MAX_PAGE, StoreError};
 /// once; but enough that 5,000 agents which are all down are asked within a minute.
 pub(super) const ASKED_AT_ONCE: usize = 256;
 
-/// How long one agent may take. One that doesn't answer in time takes part with the attributes of
-/// the Cluster object and the platform alone: its steps will say what is wrong with it.
+/// Time within which an agent's answer must begin. One that doesn't answer in time takes part with the
+/// attributes of the Cluster object and the platform alone: its steps will say what is wrong with it.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// How long a store that does not answer is left alone.
@@ -288,6 +289,26 @@ pub(super) async fn look(world: &World, id: &AgentId, address: &str, wanted: Wan
     hear(world, id, address, wanted, &Map::new()).await.looked
 }
 
+/// What calls to the agent at `address` come to, if each answer begins soon and all of them end before the
+/// patience with agents does: an agent behind a slow line answers too. Else why not, in words.
+async fn in_time<T>(
+    world: &World,
+    address: &str,
+    calls: impl Future<Output = T>,
+) -> Result<T, String> {
+    let whole = world.agent_limits.unreachable_after.to_std();
+    let calls = begun_within(&*world.clock, PATIENCE, watch::Sender::new(false), calls);
+    tokio::select! {
+        biased;
+        answer = calls => {
+            answer.ok_or_else(|| format!("{address} did not answer within {} s", PATIENCE.as_secs()))
+        }
+        () = world.clock.sleep(whole) => {
+            Err(format!("{address} gave no whole answer within {} s", whole.as_secs()))
+        }
+    }
+}
+
 async fn hear(
     world: &World,
     id: &AgentId,
@@ -295,13 +316,9 @@ async fn hear(
     wanted: Wanted,
     declared: &Map<String, Value>,
 ) -> Heard {
-    let answer = tokio::select! {
-        biased;
-        answer = world.agents.node(address) => answer,
-        () = world.clock.sleep(PATIENCE) => {
-            let message = format!("{address} did not answer within {} s", PATIENCE.as_secs());
-            return Heard { looked: Looked::Silent(message), refusal: None };
-        }
+    let answer = match in_time(world, address, world.agents.node(address)).await {
+        Ok(answer) => answer,
+        Err(message) => return Heard { looked: Looked::Silent(message), refusal: None },
     };
     let mut info = match answer {
         Ok(info) => info,
@@ -311,11 +328,8 @@ async fn hear(
         }
     };
     // A store that hangs does not hide what the node is. What is missing stays null.
-    let missing = tokio::select! {
-        biased;
-        missing = ask_store(world.agents.as_ref(), address, wanted, &mut info.datastore) => missing,
-        () = world.clock.sleep(PATIENCE) => None,
-    };
+    let asked = ask_store(world.agents.as_ref(), address, wanted, &mut info.datastore);
+    let missing = in_time(world, address, asked).await.unwrap_or(None);
     let refusal = missing.and_then(|error| not_said(&error).refusal().cloned());
     let refusal = refusal.or(leave_out_too_much(id, address, &mut info, declared));
     Heard { looked: Looked::Says(Box::new(info)), refusal }

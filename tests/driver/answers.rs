@@ -52,6 +52,28 @@ async fn an_agent_that_is_down_for_a_while_is_waited_for_and_takes_part() {
     engine.stop().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn agents_behind_a_slow_line_answer_when_a_stage_begins() {
+    let scene = scene(4).await;
+    for index in 0..4 {
+        // 20 kB at 800 bytes a second; the last one would take a day.
+        let takes = if index == 3 { 86_400 } else { 25 };
+        scene.agents.set_slow(&address(index), Millis::from_secs(takes));
+    }
+    let start = scene.now();
+    let run = scene.start_playbook(&playbook(GUARDED, 1)).await.unwrap();
+    let engine = scene.engine("engine-1");
+    scene.until(run, |run| run.progress.status == RunStatus::Running).await;
+    let took = scene.now().since(start);
+    assert!((Millis::from_secs(119)..Millis::from_secs(140)).contains(&took), "{took:?}");
+    let done = scene.until_final(run).await;
+    assert_eq!((done.progress.status, done.progress.failures), (RunStatus::Done, 1));
+    assert_eq!(scene.executions(), [1, 1, 1, 0]);
+    let error = records(&scene, run).await[3].error.clone().unwrap();
+    assert_eq!(error.reason, FailureReason::Unreachable);
+    engine.stop().await;
+}
+
 /// Also if a guard makes the expression false for every agent that does not answer.
 #[tokio::test(start_paused = true)]
 async fn an_agent_that_stays_down_takes_part_as_unreachable() {

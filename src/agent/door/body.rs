@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::bounds::REFUSAL_BYTES;
+use super::coming::Coming;
 use super::message::cut;
 
 /// Bytes of a body that are read without asking: nearly all answers are smaller.
@@ -134,6 +135,7 @@ impl Bodies {
         announced: Option<usize>,
         limit: usize,
     ) -> Result<(), NoBody> {
+        let _coming = Coming::begins();
         let mut began = Instant::now();
         let mut placed = began;
         loop {

@@ -7,6 +7,7 @@
 //! passed is small enough to be kept in records, journals and events, to be committed, and to be read back.
 //!
 //! - `Bodies` reads bodies: up to so many bytes, no slower than a [`Pace`], and so many large ones at once.
+//! - `begun_within` gives up calls whose answer does not begin in time, and no others.
 //! - [`Bounds`] says how much an answer may hold; [`bounds`] has those of each call, with the reasons.
 //! - [`read_object`] reads an answer whole, where all of it is kept.
 //! - [`read_members`] reads the members that are understood, and passes over the others, where an answer
@@ -21,6 +22,7 @@
 mod action;
 mod body;
 pub mod bounds;
+mod coming;
 mod json;
 mod message;
 mod node;
@@ -31,6 +33,7 @@ pub use action::{read_action, read_scheduled};
 pub use body::Pace;
 pub(crate) use body::{Bodies, Body, NoBody, describe, is_not_http};
 pub use bounds::Bounds;
+pub(crate) use coming::{Coming, begun_within};
 pub use json::{Found, Malformed, read_members, read_object};
 pub use message::{cut, error_message, told_error};
 pub use node::{is_status_word, read_node};

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use super::client::{Platform, PlatformError};
+use crate::agent::door::Coming;
 use crate::clock::Clock;
 use crate::run::{Millis, PlatformNode, Timestamp};
 
@@ -24,6 +25,7 @@ pub struct FakePlatforms {
 struct FakePlatform {
     clusters: BTreeMap<String, Vec<PlatformNode>>,
     latency: Millis,
+    slow: Millis,
     fails: Option<String>,
     asked: Vec<Timestamp>,
 }
@@ -57,6 +59,11 @@ impl FakePlatforms {
     /// Makes each answer take this long, half of it before it is worked out.
     pub fn set_latency(&self, url: &str, latency: Millis) {
         self.with(url, |platform| platform.latency = latency);
+    }
+
+    /// Makes each answer take this long from its beginning to its end.
+    pub fn set_slow(&self, url: &str, slow: Millis) {
+        self.with(url, |platform| platform.slow = slow);
     }
 
     /// Lets every question fail with this message, or none any more.
@@ -111,6 +118,9 @@ impl Platform for FakePlatforms {
             None => Ok(platform.clusters.get(cluster).cloned()),
         });
         self.clock.sleep(half.to_std()).await;
+        let _coming = Coming::begins();
+        let slow = self.with(url, |platform| platform.slow);
+        self.clock.sleep(slow.to_std()).await;
         answer
     }
 }

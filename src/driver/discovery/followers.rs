@@ -18,7 +18,8 @@ use crate::store::{Store, StoreError};
 const TOLD: usize = 64;
 
 /// How long the start of a run, or of a stage, waits for a good answer of the platform: a platform that
-/// is just being started again is waited for, and a person who watches is told before long.
+/// is just being started again is waited for, and a person who watches is told before long. An answer that is
+/// coming by then is waited for as well.
 pub(super) const START_PATIENCE: Millis = Millis::from_secs(30);
 
 /// How long an answer is good for those who only look at a cluster that nobody follows. They come in
@@ -50,6 +51,7 @@ struct Entry {
     listeners: usize,
     told: mpsc::Sender<Told>,
     view: watch::Receiver<View>,
+    heard: watch::Receiver<bool>,
     stop: CancellationToken,
 }
 
@@ -74,7 +76,7 @@ impl Followers {
     /// Follows a cluster, until the last one who does drops what this returns. `known` are the agents
     /// that are members already as far as the caller's run knows, with their addresses.
     pub(crate) async fn follow(&self, cluster: &str, known: Vec<(AgentId, String)>) -> Following {
-        let (told, view) = {
+        let (told, view, heard) = {
             let mut clusters = self.shared.clusters();
             let entry = clusters.entry(cluster.to_owned()).or_insert_with(|| self.start(cluster));
             if entry.told.is_closed() {
@@ -82,10 +84,10 @@ impl Followers {
                 *entry = Entry { listeners: entry.listeners, ..self.start(cluster) };
             }
             entry.listeners += 1;
-            (entry.told.clone(), entry.view.clone())
+            (entry.told.clone(), entry.view.clone(), entry.heard.clone())
         };
         let place = Place { shared: Arc::clone(&self.shared), cluster: cluster.to_owned() };
-        let following = Following { view, told, place: Arc::new(place) };
+        let following = Following { view, heard, told, place: Arc::new(place) };
         if !known.is_empty() {
             let (sender, taken) = oneshot::channel();
             following.tell(Told::Known(known, sender)).await;
@@ -99,6 +101,7 @@ impl Followers {
         let membership = Follower::new().membership();
         let (sender, view) = watch::channel(View { membership, missing: false, discovery: None });
         let (told, receiver) = mpsc::channel(TOLD);
+        let (coming, heard) = watch::channel(false);
         let stop = CancellationToken::new();
         let task = Task {
             cluster: cluster.to_owned(),
@@ -107,10 +110,11 @@ impl Followers {
             clock: Arc::clone(&self.shared.clock),
             told: receiver,
             view: sender,
+            heard: coming,
             stop: stop.clone(),
         };
         tokio::spawn(task.run());
-        Entry { listeners: 0, told, view, stop }
+        Entry { listeners: 0, told, view, heard, stop }
     }
 
     /// Says that a Cluster object was changed, so that nobody has to find out.
@@ -168,7 +172,8 @@ impl Followers {
         let discovery = stored.spec.discovery;
         if let Some(discovery) = &discovery {
             let Shared { platforms, clock, .. } = &*self.shared;
-            let heard = ask(&**platforms, &**clock, discovery).await;
+            let coming = watch::Sender::new(false);
+            let heard = ask(&**platforms, &**clock, coming, discovery).await;
             follower.hear(heard, clock.now());
         }
         Ok(Some(View { membership: follower.membership(), missing: false, discovery }))
@@ -200,6 +205,8 @@ impl Shared {
 #[derive(Clone)]
 pub(crate) struct Following {
     view: watch::Receiver<View>,
+    /// Whether an answer of the platform is coming.
+    heard: watch::Receiver<bool>,
     told: mpsc::Sender<Told>,
     place: Arc<Place>,
 }
@@ -279,6 +286,11 @@ impl Following {
             };
             let until = *deadline.get_or_insert_with(|| clock.now().plus(START_PATIENCE));
             let rest = until.since(clock.now());
+            if rest == Millis(0) && *self.heard.borrow() {
+                // A large answer on a slow line: it is there in time, or is given up at the door.
+                deadline = None;
+                continue;
+            }
             if rest == Millis(0) {
                 return Err(format!(
                     "the platform at {} told no members of its cluster {} within {} s: {}",

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::followers::START_PATIENCE;
 use super::pace::Pace;
+use crate::agent::door::begun_within;
 use crate::agent::platform::Platform;
 use crate::clock::{Clock, sleep_until};
 use crate::playbook;
@@ -29,7 +30,7 @@ const LOOK_SHARE: u64 = 20;
 /// The longest rest between two looks.
 const LOOK_MAX: Millis = Millis::from_secs(30);
 
-/// How long a platform may take to answer.
+/// Until the answer of a platform must begin. How slowly it may come then is decided at the door.
 pub const PLATFORM_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What is known of a cluster, and from which platform.
@@ -69,6 +70,8 @@ pub(super) struct Task {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) told: mpsc::Receiver<Told>,
     pub(super) view: watch::Sender<View>,
+    /// Whether an answer of the platform is coming.
+    pub(super) heard: watch::Sender<bool>,
     pub(super) stop: CancellationToken,
 }
 
@@ -164,7 +167,8 @@ impl Task {
         let discovery = state.spec.as_ref()?.discovery.clone()?;
         state.pace.asked(now);
         let (platforms, clock) = (Arc::clone(&self.platforms), Arc::clone(&self.clock));
-        Some(Box::pin(async move { ask(&*platforms, &*clock, &discovery).await }))
+        let heard = self.heard.clone();
+        Some(Box::pin(async move { ask(&*platforms, &*clock, heard, &discovery).await }))
     }
 
     fn take_notice(&self, state: &mut State, told: Told) {
@@ -335,15 +339,13 @@ async fn ready<T>(pending: &mut Pending<T>) -> T {
 pub(super) async fn ask(
     platforms: &dyn Platform,
     clock: &dyn Clock,
+    heard: watch::Sender<bool>,
     discovery: &playbook::Discovery,
 ) -> Heard {
-    let answer = tokio::select! {
-        biased;
-        answer = platforms.discover(&discovery.url, &discovery.cluster) => answer,
-        () = clock.sleep(PLATFORM_TIMEOUT) => {
-            let seconds = PLATFORM_TIMEOUT.as_secs();
-            return Heard::Failed(format!("{} gave no answer within {seconds} s", discovery.url));
-        }
+    let answer = platforms.discover(&discovery.url, &discovery.cluster);
+    let Some(answer) = begun_within(clock, PLATFORM_TIMEOUT, heard, answer).await else {
+        let seconds = PLATFORM_TIMEOUT.as_secs();
+        return Heard::Failed(format!("{} gave no answer within {seconds} s", discovery.url));
     };
     match answer {
         Ok(Some(nodes)) => Heard::Nodes(nodes),

@@ -379,3 +379,16 @@ async fn who_only_looks_asks_once_for_a_while() {
     assert!(scene.followers.agents("c").await.unwrap().unwrap().followed);
     assert_eq!(scene.platforms.asked(URL).len(), asked);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_comes_slowly_is_waited_for() {
+    let scene = Scene::new(&[]).await;
+    scene.tell(&["a", "b"]);
+    // Longer than the start of a run waits for an answer that does not begin.
+    scene.platforms.set_slow(URL, Millis::from_secs(100));
+    let following = scene.follow().await;
+    let since = scene.clock.now();
+    let membership = following.members().await.unwrap();
+    assert_eq!(ids(&membership.members), "a b");
+    assert_eq!(scene.clock.now().since(since), Millis::from_secs(100));
+}

@@ -1,0 +1,101 @@
+//! Whether an answer is on its way: whoever waits for one has less patience until it begins than while it comes.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+
+tokio::task_local! {
+    /// Where the calls of this task tell that an answer is coming.
+    static HEARD: watch::Sender<bool>;
+}
+
+/// Tells, for as long as it is kept, that an answer is coming.
+pub(crate) struct Coming(());
+
+impl Coming {
+    /// Its beginning is there.
+    pub(crate) fn begins() -> Self {
+        tell(true);
+        Self(())
+    }
+}
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        tell(false);
+    }
+}
+
+fn tell(coming: bool) {
+    // Nobody may have asked to be told.
+    let _ = HEARD.try_with(|heard| heard.send_replace(coming));
+}
+
+/// Makes calls to an agent or a platform, and gives them up when no answer begins within `limit`: none. Each of
+/// them has as long. How slowly an answer may come after its beginning is the client's to say. `heard` shows
+/// whether one is coming.
+pub(crate) async fn begun_within<T>(
+    clock: &dyn Clock,
+    limit: Duration,
+    heard: watch::Sender<bool>,
+    calls: impl Future<Output = T>,
+) -> Option<T> {
+    let mut changes = heard.subscribe();
+    let calls = HEARD.scope(heard, calls);
+    tokio::pin!(calls);
+    loop {
+        let coming = *changes.borrow_and_update();
+        tokio::select! {
+            biased;
+            answer = &mut calls => return Some(answer),
+            _ = changes.changed() => {}
+            () = clock.sleep(limit), if !coming => return None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::TokioClock;
+    use crate::run::Timestamp;
+
+    const LIMIT: Duration = Duration::from_secs(3);
+
+    async fn asked<T>(calls: impl Future<Output = T>) -> Option<T> {
+        let clock = TokioClock::starting_at(Timestamp::from_millis(0));
+        begun_within(&clock, LIMIT, watch::Sender::new(false), calls).await
+    }
+
+    async fn answer(begins: u64, takes: u64) {
+        tokio::time::sleep(Duration::from_millis(begins)).await;
+        let _coming = Coming::begins();
+        tokio::time::sleep(Duration::from_millis(takes)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_the_beginning_of_an_answer_has_to_be_there_in_time() {
+        assert_eq!(asked(answer(2_900, 60_000)).await, Some(()));
+        assert_eq!(asked(answer(3_100, 0)).await, None);
+        let one_after_the_other = async {
+            answer(2_000, 5_000).await;
+            answer(2_000, 5_000).await;
+        };
+        assert_eq!(asked(one_after_the_other).await, Some(()));
+        let never_ends = async {
+            answer(2_000, 5_000).await;
+            answer(60_000, 0).await;
+        };
+        let start = tokio::time::Instant::now();
+        assert_eq!(asked(never_ends).await, None);
+        assert_eq!(start.elapsed(), Duration::from_secs(10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_tell_has_to_be_through_in_time() {
+        assert_eq!(asked(tokio::time::sleep(Duration::from_secs(2))).await, Some(()));
+        assert_eq!(asked(tokio::time::sleep(Duration::from_secs(4))).await, None);
+    }
+}
