@@ -56,10 +56,17 @@ pub(super) struct Job<'a> {
 pub(super) enum CommandEnd {
     /// It ended well, with a payload in JSON.
     Done(String),
-    /// It failed by itself, or before it began.
+    /// It failed by itself or before it began, or it was killed.
     Failed(String),
-    /// It was killed, and something of it may still be there.
-    Killed(String, ProcessId),
+}
+
+/// What became of a command.
+#[derive(Debug, PartialEq)]
+pub(super) struct Performed {
+    pub(super) end: CommandEnd,
+    /// The process that it was, if it began. Something of it may still be there, however it ended: what is
+    /// killed takes a moment to go, and another user's process stays.
+    pub(super) left: Option<ProcessId>,
 }
 
 /// Runs a command until it ends, its timeout is over, or the agent is stopped. `record` writes down
@@ -73,24 +80,25 @@ pub(super) async fn perform<E>(
     clock: &dyn Clock,
     stop: &CancellationToken,
     record: impl AsyncFnOnce(&ProcessId) -> Result<(), E>,
-) -> Result<CommandEnd, E> {
+) -> Result<Performed, E> {
     let (mut child, process) = match spawn(job) {
         Ok(started) => started,
         Err(error) => {
-            return Ok(CommandEnd::Failed(format!("failed to start the command: {error}")));
+            let end = CommandEnd::Failed(format!("failed to start the command: {error}"));
+            return Ok(Performed { end, left: None });
         }
     };
     let mut group = Group::of(&child);
     record(&process).await?;
-    let killed = |message: String| CommandEnd::Killed(message, process);
     let end = tokio::select! {
         end = run(&mut child, &mut group, job.args, clock) => end,
         () = clock.sleep(job.spec.timeout) => {
             let seconds = job.spec.timeout.as_secs_f64();
-            killed(format!("the command was killed after {seconds} s, its timeout"))
+            CommandEnd::Failed(format!("the command was killed after {seconds} s, its timeout"))
         }
         () = stop.cancelled() => {
-            killed("interrupted: the agent was stopped and killed the command".to_owned())
+            let message = "interrupted: the agent was stopped and killed the command";
+            CommandEnd::Failed(message.to_owned())
         }
     };
     group.kill();
@@ -99,7 +107,7 @@ pub(super) async fn perform<E>(
         _ = child.wait() => {}
         () = clock.sleep(DRAIN) => {}
     }
-    Ok(end)
+    Ok(Performed { end, left: Some(process) })
 }
 
 /// Starts the shell that becomes the command.
@@ -251,8 +259,8 @@ mod tests {
         let env = vec![("REPLIBOOK_NODE_ID", "node-1".to_owned())];
         let args = args.to_string();
         let job = Job { spec: &spec, args: &args, env };
-        let Ok(end) = perform(&job, &SystemClock, &CancellationToken::new(), recorded).await;
-        end
+        let Ok(done) = perform(&job, &SystemClock, &CancellationToken::new(), recorded).await;
+        done.end
     }
 
     async fn perform_within(script: &str, timeout: Duration, args: &Value) -> CommandEnd {
@@ -265,7 +273,7 @@ mod tests {
 
     fn message(end: CommandEnd) -> String {
         match end {
-            CommandEnd::Failed(message) | CommandEnd::Killed(message, _) => message,
+            CommandEnd::Failed(message) => message,
             CommandEnd::Done(_) => panic!("{end:?}"),
         }
     }
@@ -273,7 +281,7 @@ mod tests {
     fn payload(end: CommandEnd) -> Value {
         match end {
             CommandEnd::Done(payload) => serde_json::from_str(&payload).unwrap(),
-            CommandEnd::Failed(_) | CommandEnd::Killed(..) => panic!("{end:?}"),
+            CommandEnd::Failed(_) => panic!("{end:?}"),
         }
     }
 
@@ -308,7 +316,7 @@ mod tests {
         assert!(!file.exists());
         assert!(matches!(
             perform(&job, &SystemClock, &stop, recorded).await,
-            Ok(CommandEnd::Done(_))
+            Ok(Performed { end: CommandEnd::Done(_), .. })
         ));
         assert!(file.exists());
     }
@@ -323,8 +331,10 @@ mod tests {
             written = serde_json::to_value(process).unwrap();
             Ok::<_, Infallible>(())
         };
-        let Ok(end) = perform(&job, &SystemClock, &CancellationToken::new(), record).await;
-        assert_eq!(payload(end), written["pid"]);
+        let Ok(done) = perform(&job, &SystemClock, &CancellationToken::new(), record).await;
+        // However it ends, what it may have left is looked for.
+        assert_eq!(serde_json::to_value(&done.left).unwrap(), written);
+        assert_eq!(payload(done.end), written["pid"]);
     }
 
     #[tokio::test]
@@ -435,7 +445,7 @@ mod tests {
         let job = Job { spec: &spec, args: "null", env: Vec::new() };
         let stop = CancellationToken::new();
         stop.cancel();
-        let Ok(end) = perform(&job, &SystemClock, &stop, recorded).await;
-        assert!(message(end).starts_with("interrupted: the agent was stopped"));
+        let Ok(stopped) = perform(&job, &SystemClock, &stop, recorded).await;
+        assert!(message(stopped.end).starts_with("interrupted: the agent was stopped"));
     }
 }

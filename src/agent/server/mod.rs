@@ -14,6 +14,7 @@ mod command;
 mod config;
 mod database;
 mod json;
+mod left;
 mod node;
 mod output;
 mod process;

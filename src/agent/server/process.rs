@@ -6,7 +6,7 @@
 use std::io;
 use std::path::Path;
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -58,7 +58,8 @@ impl ProcessId {
             // The number was given to another process, which can't happen while the group has members.
             return Ok(true);
         }
-        let left = self.left()?;
+        // Usually nothing is left, and then all processes need not be read.
+        let left = if first.is_none() && self.group_is_gone() { Vec::new() } else { self.left()? };
         if left.is_empty() {
             return Ok(true);
         }
@@ -77,6 +78,11 @@ impl ProcessId {
             }
         }
         Ok(false)
+    }
+
+    fn group_is_gone(&self) -> bool {
+        let gone = Pid::from_raw(self.pid).map(test_kill_process_group);
+        gone == Some(Err(rustix::io::Errno::SRCH))
     }
 
     /// The first process and those of its group, except those that have ended.
@@ -196,7 +202,9 @@ mod tests {
     fn a_command_that_is_left_is_ended() {
         let (mut child, process) = sleeper(ACTION);
         assert!(!process.end(ACTION).unwrap());
+        assert!(!process.group_is_gone());
         child.wait().unwrap();
+        assert!(process.group_is_gone());
         assert!(process.end(ACTION).unwrap());
     }
 

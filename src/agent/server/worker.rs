@@ -9,8 +9,9 @@ use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::command::{CommandEnd, Job, perform};
+use super::command::{CommandEnd, Job, Performed, perform};
 use super::config::{AgentConfig, CommandSpec};
+use super::left::Left;
 use super::process::{ACTION_ID, ProcessId};
 use super::store::{Action, ActionEnd, ActionStore, Started, StoreError};
 use crate::clock::Clock;
@@ -19,11 +20,6 @@ use crate::run::{Millis, Timestamp};
 /// How often finished actions are looked through for those to forget. They are kept for days, so
 /// minutes more make no difference.
 const PURGE_EVERY: Millis = Millis::from_secs(60);
-
-/// How often in one tick the agent looks whether what it killed is gone, and how long it waits between
-/// two looks: a second together, since processes that end at all do so at once.
-const SETTLE_LOOKS: u32 = 50;
-const SETTLE_PAUSE: Duration = Duration::from_millis(20);
 
 /// What `test.loop` counts to when it is not told.
 const DEFAULT_LOOP_TARGET: u64 = 10;
@@ -74,8 +70,8 @@ pub(super) struct Worker {
 /// What one step did to an action.
 enum Step {
     Ended(ActionEnd),
-    /// Once nothing of the command is left.
-    Killed(ActionEnd, ProcessId),
+    /// The same, once nothing of the command is left.
+    EndsAfter(ActionEnd, ProcessId),
     GoesOn(String),
 }
 
@@ -84,7 +80,7 @@ struct Ended {
     id: Uuid,
     end: ActionEnd,
     /// What must be gone before that.
-    left: Option<ProcessId>,
+    left: Option<Left>,
     /// The log already says that it does not end.
     told: bool,
 }
@@ -132,7 +128,7 @@ impl Worker {
             let (end, left) = match self.step(&action).await? {
                 Step::GoesOn(payload) => return self.store.progress(id, payload).await,
                 Step::Ended(end) => (end, None),
-                Step::Killed(end, left) => (end, Some(left)),
+                Step::EndsAfter(end, process) => (end, Some(Left::of(id, process))),
             };
             progress.ended = Some(Ended { id, end, left, told: false });
         }
@@ -143,12 +139,12 @@ impl Worker {
     /// written: after a failure it is tried again, and not forgotten.
     async fn finish(&self, ended: &mut Option<Ended>) -> Result<(), StoreError> {
         let Some(end) = ended.as_mut() else { return Ok(()) };
-        if let Some(left) = &end.left {
-            if !self.settle(end.id, left).await {
+        if let Some(left) = &mut end.left {
+            if !left.is_gone(self.clock.as_ref()).await {
                 if !std::mem::replace(&mut end.told, true) {
                     tracing::warn!(
                         action = %end.id,
-                        "what is left of a killed command does not end; nothing else is started until it does"
+                        "what is left of a command does not end; nothing else is started until it does"
                     );
                 }
                 return Ok(());
@@ -160,26 +156,6 @@ impl Worker {
         Ok(())
     }
 
-    /// Ends what is left of a command, and returns whether nothing is.
-    async fn settle(&self, action: Uuid, left: &ProcessId) -> bool {
-        for _ in 0..SETTLE_LOOKS {
-            let left = left.clone();
-            match tokio::task::spawn_blocking(move || left.end(action)).await {
-                Ok(Ok(true)) => return true,
-                Ok(Ok(false)) => self.clock.sleep(SETTLE_PAUSE).await,
-                Ok(Err(error)) => {
-                    tracing::error!(%error, "failed to look for what is left of a command");
-                    return false;
-                }
-                Err(error) => {
-                    tracing::error!(%error, "failed to look for what is left of a command");
-                    return false;
-                }
-            }
-        }
-        false
-    }
-
     async fn step(&self, action: &Action) -> Result<Step, StoreError> {
         let interrupted = |how: &str| ActionEnd::Failed(format!("interrupted: {how}"));
         match &action.process {
@@ -187,10 +163,10 @@ impl Worker {
             // Whatever the configuration says about the kind now.
             Started::As(process) => {
                 let end = interrupted(
-                    "the agent was killed while the command ran or as it ended; what was left of it \
-                     was ended, and it is not run again",
+                    "the agent was killed before the end of the command was written down; the command \
+                     may have begun, what was left of it was ended, and it is not run again",
                 );
-                return Ok(Step::Killed(end, process.clone()));
+                return Ok(Step::EndsAfter(end, process.clone()));
             }
             Started::Somehow => {
                 return Ok(match Kind::of(&self.config, &action.kind) {
@@ -225,10 +201,15 @@ impl Worker {
         }
         let job = Job { spec, args: &action.args, env };
         let record = async |process: &ProcessId| self.store.starts(action.id, process).await;
-        Ok(match perform(&job, self.clock.as_ref(), &self.stop, record).await? {
-            CommandEnd::Done(payload) => Step::Ended(ActionEnd::Done(payload)),
-            CommandEnd::Failed(message) => Step::Ended(ActionEnd::Failed(message)),
-            CommandEnd::Killed(message, left) => Step::Killed(ActionEnd::Failed(message), left),
+        let Performed { end, left } =
+            perform(&job, self.clock.as_ref(), &self.stop, record).await?;
+        let end = match end {
+            CommandEnd::Done(payload) => ActionEnd::Done(payload),
+            CommandEnd::Failed(message) => ActionEnd::Failed(message),
+        };
+        Ok(match left {
+            Some(process) => Step::EndsAfter(end, process),
+            None => Step::Ended(end),
         })
     }
 }
@@ -356,7 +337,10 @@ mod tests {
         let action = tick(&worker(&path)).await;
         assert_eq!((action.phase, action.executions), (ActionPhase::Failed, 1));
         let message = action.error.unwrap();
-        assert!(message.starts_with("interrupted: the agent was killed while"), "{message}");
+        assert!(
+            message.starts_with("interrupted: the agent was killed before the end"),
+            "{message}"
+        );
         assert!(!left.wait().await.unwrap().success());
     }
 
@@ -370,6 +354,21 @@ mod tests {
         drop(first);
         let action = tick(&worker(&path)).await;
         assert_eq!((action.phase, action.executions), (ActionPhase::Done, 1));
+    }
+
+    #[tokio::test]
+    async fn what_a_command_left_has_to_be_gone_before_its_end_is_written_however_it_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let worker = worker(&folder.path().join("agent.sqlite"));
+        add(&worker, "a.example.com/x", Value::Null).await;
+        let action = worker.store.take().await.unwrap().unwrap();
+        let Step::EndsAfter(end, process) = worker.step(&action).await.unwrap() else { panic!() };
+        assert_eq!(end, ActionEnd::Done("5".to_owned()));
+        let left = Left::of(ID, process);
+        let mut ended = Some(Ended { id: ID, end, left: Some(left), told: false });
+        worker.finish(&mut ended).await.unwrap();
+        assert!(ended.is_none());
+        assert_eq!(worker.store.get(ID).await.unwrap().unwrap().phase, ActionPhase::Done);
     }
 
     #[tokio::test]

@@ -1,0 +1,118 @@
+//! What a command may have left behind, until it is gone.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::process::ProcessId;
+use crate::clock::Clock;
+use crate::run::{Millis, Timestamp};
+
+/// The waits between looks grow from the first one, to twice as long each time. What is killed is usually gone
+/// at once, and each look at what is not may read all of `/proc`.
+const FIRST_WAIT: Millis = Millis(5);
+
+/// Waits up to this one are made at once: over half a second together. After a longer one it is time for the next
+/// tick.
+const AT_ONCE: Millis = Millis(320);
+
+/// The longest wait. The queue waits as well, so what has gone should be noticed soon.
+const LONGEST_WAIT: Millis = Millis(5_000);
+
+/// What a command may have left behind.
+#[derive(Debug)]
+pub(super) struct Left {
+    action: Uuid,
+    process: ProcessId,
+    wait: Millis,
+    next: Timestamp,
+}
+
+impl Left {
+    pub(super) fn of(action: Uuid, process: ProcessId) -> Self {
+        Self { action, process, wait: FIRST_WAIT, next: Timestamp::MIN }
+    }
+
+    /// Ends what is left, and returns whether nothing is. Before the time of the next look it does nothing.
+    pub(super) async fn is_gone(&mut self, clock: &dyn Clock) -> bool {
+        while clock.now() >= self.next {
+            if self.end().await {
+                return true;
+            }
+            let wait = self.next_wait();
+            if wait > AT_ONCE {
+                self.next = clock.now().plus(wait);
+                return false;
+            }
+            clock.sleep(wait.to_std()).await;
+        }
+        false
+    }
+
+    fn next_wait(&mut self) -> Millis {
+        let wait = self.wait;
+        self.wait = Millis(wait.0.saturating_mul(2)).min(LONGEST_WAIT);
+        wait
+    }
+
+    async fn end(&self) -> bool {
+        let (process, action) = (self.process.clone(), self.action);
+        match tokio::task::spawn_blocking(move || process.end(action)).await {
+            Ok(Ok(gone)) => return gone,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "failed to look for what is left of a command");
+            }
+            Err(error) => {
+                tracing::error!(%error, "failed to look for what is left of a command");
+            }
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::CommandExt as _;
+    use std::process::Command;
+
+    use super::*;
+    use crate::clock::TokioClock;
+
+    /// A command in a group of its own, which is there until it is waited for, also once it was killed.
+    fn command() -> (std::process::Child, ProcessId) {
+        let mut command = Command::new("sleep");
+        let child = command.arg("1000").process_group(0).spawn().unwrap();
+        let process = ProcessId::of(child.id().try_into().unwrap()).unwrap();
+        (child, process)
+    }
+
+    #[test]
+    fn looks_become_rarer() {
+        let (mut child, process) = command();
+        let mut left = Left::of(Uuid::nil(), process);
+        let hour: Vec<_> = (0..730).map(|_| left.next_wait()).collect();
+        let sum: u64 = hour.iter().map(|wait| wait.0).sum();
+        assert!(sum > 3_600_000, "so many looks take an hour: {sum} ms");
+        let at_once: u64 = hour.iter().filter(|wait| **wait <= AT_ONCE).map(|wait| wait.0).sum();
+        assert!((500..1_000).contains(&at_once), "{at_once} ms");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_killed_is_gone_and_before_its_time_nobody_looks() {
+        let clock = TokioClock::starting_at(Timestamp::from_millis(1_000));
+        let (mut child, process) = command();
+        let mut left = Left::of(Uuid::nil(), process);
+        left.next = clock.now().plus(Millis(100));
+        assert!(!left.is_gone(&clock).await);
+        assert_eq!(child.try_wait().unwrap(), None, "it was not killed");
+        left.next = clock.now();
+        let gone = left.is_gone(&clock).await;
+        // It may take a moment.
+        assert!(gone || left.next > clock.now());
+        assert!(!child.wait().unwrap().success());
+        left.next = clock.now();
+        assert!(left.is_gone(&clock).await);
+    }
+}
