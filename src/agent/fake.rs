@@ -15,7 +15,7 @@ use super::client::{
     ActionPhase, ActionRequest, ActionStatus, AgentClient, AgentError, QueuedAction, Scheduled,
 };
 use super::door::Coming;
-use super::fake_script::{Asked, FakeQueue, Fault, KnownId, Script, When};
+use super::fake_script::{Asked, FakeQueue, Fault, KnownId, Script, When, garbled, no_answer};
 use crate::clock::Clock;
 use crate::run::{Datastore, Millis, NodeInfo, Timestamp};
 
@@ -238,10 +238,7 @@ impl FakeAgents {
     }
 
     async fn answer(&self, address: &str) -> Result<(), AgentError> {
-        let half = self.half_latency(address).map_err(|_| AgentError::NoAnswer {
-            address: address.to_owned(),
-            message: "connection reset".to_owned(),
-        })?;
+        let half = self.half_latency(address).map_err(|_| no_answer(address))?;
         self.clock.sleep(half.to_std()).await;
         let _coming = Coming::begins();
         let slow = self.ask(address, |agent| agent.slow)?;
@@ -292,10 +289,7 @@ impl FakeAgents {
         address: &str,
         ask: impl FnOnce(&mut FakeAgent) -> T,
     ) -> Result<T, AgentError> {
-        self.lock().get_mut(address).map(ask).ok_or_else(|| AgentError::NoAnswer {
-            address: address.to_owned(),
-            message: "connection reset".to_owned(),
-        })
+        self.lock().get_mut(address).map(ask).ok_or_else(|| no_answer(address))
     }
 }
 
@@ -376,11 +370,6 @@ impl AgentClient for FakeAgents {
     }
 }
 
-fn garbled(address: &str) -> AgentError {
-    let message = "the body: found \"<html>\", expected a JSON object".to_owned();
-    AgentError::Malformed { address: address.to_owned(), message }
-}
-
 /// Notes the end of a POST, also when its future is dropped.
 struct PostEnds<'a> {
     agents: &'a FakeAgents,
@@ -413,22 +402,18 @@ impl FakeAgent {
         id: Uuid,
         now: Timestamp,
     ) -> Result<Scheduled, AgentError> {
-        let no_answer = || AgentError::NoAnswer {
-            address: address.to_owned(),
-            message: "connection reset".to_owned(),
-        };
         match self.faults.pop_front() {
             None => self.effect(address, id, now),
             Some(Fault::DropAnswer) => {
                 self.effect(address, id, now)?;
-                Err(no_answer())
+                Err(no_answer(address))
             }
             Some(Fault::LateEffect(late)) => {
                 self.effect(address, id, now.plus(late))?;
-                Err(no_answer())
+                Err(no_answer(address))
             }
             Some(Fault::Hold(length)) => self.effect(address, id, now.plus(length)),
-            Some(Fault::DropRequest) => Err(no_answer()),
+            Some(Fault::DropRequest) => Err(no_answer(address)),
             Some(Fault::GarbleAnswer) => {
                 self.effect(address, id, now)?;
                 Err(garbled(address))

@@ -135,3 +135,13 @@ pub enum Asked {
     /// About the shards.
     Shards,
 }
+
+pub(super) fn garbled(address: &str) -> AgentError {
+    let message = "the body: found \"<html>\", expected a JSON object".to_owned();
+    AgentError::Malformed { address: address.to_owned(), message }
+}
+
+pub(super) fn no_answer(address: &str) -> AgentError {
+    let message = "connection reset".to_owned();
+    AgentError::NoAnswer { address: address.to_owned(), message }
+}

@@ -17,8 +17,8 @@ use super::door::bounds::{
     SCHEDULED_BYTES, SHARDS, STORE,
 };
 use super::door::{
-    Bodies, Body, NoBody, Pace, cut, describe, error_message, is_not_http, read_action, read_node,
-    read_queue, read_scheduled, read_shards, read_store,
+    Bodies, Body, NoBody, Pace, Seat, cut, describe, error_message, is_not_http, read_action,
+    read_node, read_queue, read_scheduled, read_shards, read_store,
 };
 use super::tls::{AgentHttpError, client_config};
 use super::wire;
@@ -40,8 +40,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// minutes.
 const MIN_RATE: u32 = 256;
 
-/// How long a large answer keeps its place while others wait for one. Nearly all arrive sooner, and with
-/// [`IDLE_TIMEOUT`] whoever waits gets a place within a minute.
+/// How long a large answer keeps its place while others wait for one, the first time. Nearly all arrive sooner.
 const TURN: Duration = Duration::from_secs(30);
 
 /// How long an unused connection is kept: longer than the longest wait between two looks at an
@@ -77,7 +76,7 @@ impl Default for AgentHttpConfig {
 }
 
 /// The [`AgentClient`] over HTTP. It keeps connections, follows no redirects, uses no proxy, and
-/// never sends a request twice by itself. Cheap to clone.
+/// never sends a POST twice by itself. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct HttpAgents {
     client: reqwest::Client,
@@ -124,16 +123,38 @@ impl HttpAgents {
         self.send(address, self.client.get(url(address, path)), 0).await
     }
 
-    /// The body of a successful answer, of at most `limit` bytes.
-    async fn body(
+    /// What is said at `path`, at most `limit` bytes. It is asked for again as long as its answer fails because of
+    /// us. It gets more time with each of these, so there are few.
+    async fn ask(&self, address: &str, path: &str, limit: usize) -> Result<Told, AgentError> {
+        let mut seat = self.bodies.seat();
+        loop {
+            let response = self.get(address, path).await?;
+            if !response.status().is_success() {
+                return Ok(Told::Not(response));
+            }
+            match self.read(address, &mut seat, response, limit).await? {
+                Err(error) if error.is_ours() => {}
+                read => return read.map(Told::Body).map_err(|error| no_body(address, &error)),
+            }
+        }
+    }
+
+    /// The same, where there is no answer but a success.
+    async fn said(&self, address: &str, path: &str, limit: usize) -> Result<Body, AgentError> {
+        match self.ask(address, path, limit).await? {
+            Told::Body(body) => Ok(body),
+            Told::Not(response) => Err(self.failure(address, response).await),
+        }
+    }
+
+    /// Reads the body of a successful answer.
+    async fn read(
         &self,
         address: &str,
+        seat: &mut Seat,
         response: Response,
         limit: usize,
-    ) -> Result<Body, AgentError> {
-        if !response.status().is_success() {
-            return Err(self.failure(address, response).await);
-        }
+    ) -> Result<Result<Body, NoBody>, AgentError> {
         if let Some(encoding) = response.headers().get(CONTENT_ENCODING)
             && encoding.as_bytes() != b"identity"
         {
@@ -142,14 +163,7 @@ impl HttpAgents {
                 format!("the body: found the encoding {encoding:?}, expected JSON without one");
             return Err(malformed(address, message));
         }
-        self.bodies.read(response, limit).await.map_err(|error| match error {
-            NoBody::TooLarge { .. } => malformed(address, error.to_string()),
-            NoBody::Broken(error) => transport(address, &error),
-            NoBody::TooSlow { .. } => {
-                let message = error.to_string();
-                AgentError::NoAnswer { address: address.to_owned(), message }
-            }
-        })
+        Ok(self.bodies.read(seat, response, limit).await)
     }
 
     /// Ends an answer of which the status is enough; one that does not end soon goes with its connection.
@@ -197,45 +211,54 @@ impl AgentClient for HttpAgents {
             self.pass_over(response).await;
             return Ok(Scheduled::Known);
         }
-        let body = self.body(address, response, SCHEDULED_BYTES).await?;
+        if !response.status().is_success() {
+            return Err(self.failure(address, response).await);
+        }
+        let body = self.read(address, &mut self.bodies.seat(), response, SCHEDULED_BYTES).await?;
+        let body = body.map_err(|error| no_body(address, &error))?;
         read_scheduled(&body, request.id)
             .map(|()| Scheduled::Accepted)
             .map_err(|error| malformed(address, error.to_string()))
     }
 
     async fn action(&self, address: &str, id: Uuid) -> Result<Option<ActionStatus>, AgentError> {
-        let response = self.get(address, &format!("action/{id}")).await?;
-        if response.status() == StatusCode::NOT_FOUND {
-            self.pass_over(response).await;
-            return Ok(None);
-        }
-        let body = self.body(address, response, ACTION_BYTES).await?;
+        let body = match self.ask(address, &format!("action/{id}"), ACTION_BYTES).await? {
+            Told::Body(body) => body,
+            Told::Not(response) if response.status() == StatusCode::NOT_FOUND => {
+                self.pass_over(response).await;
+                return Ok(None);
+            }
+            Told::Not(response) => return Err(self.failure(address, response).await),
+        };
         read_action(&body, id).map(Some).map_err(|error| malformed(address, error.to_string()))
     }
 
     async fn queue(&self, address: &str) -> Result<Vec<QueuedAction>, AgentError> {
-        let response = self.get(address, "actions/queue").await?;
-        let body = self.body(address, response, QUEUE.bytes).await?;
+        let body = self.said(address, "actions/queue", QUEUE.bytes).await?;
         read_queue(&body).map_err(|error| malformed(address, error.to_string()))
     }
 
     async fn node(&self, address: &str) -> Result<NodeInfo, AgentError> {
-        let response = self.get(address, "info/node").await?;
-        let body = self.body(address, response, NODE.bytes).await?;
+        let body = self.said(address, "info/node", NODE.bytes).await?;
         read_node(&body).map_err(|error| malformed(address, error.to_string()))
     }
 
     async fn store(&self, address: &str) -> Result<Value, AgentError> {
-        let response = self.get(address, "info/store").await?;
-        let body = self.body(address, response, STORE.bytes).await?;
+        let body = self.said(address, "info/store", STORE.bytes).await?;
         read_store(&body).map_err(|error| malformed(address, error.to_string()))
     }
 
     async fn shards(&self, address: &str) -> Result<Value, AgentError> {
-        let response = self.get(address, "info/shards").await?;
-        let body = self.body(address, response, SHARDS.bytes).await?;
+        let body = self.said(address, "info/shards", SHARDS.bytes).await?;
         read_shards(&body).map_err(|error| malformed(address, error.to_string()))
     }
+}
+
+/// What came of a question.
+enum Told {
+    Body(Body),
+    /// An answer without success.
+    Not(Response),
 }
 
 /// What a status without success says.
@@ -286,6 +309,16 @@ fn transport(address: &str, error: &reqwest::Error) -> AgentError {
         AgentError::Malformed { address, message }
     } else {
         AgentError::NoAnswer { address, message }
+    }
+}
+
+fn no_body(address: &str, error: &NoBody) -> AgentError {
+    match error {
+        NoBody::TooLarge { .. } => malformed(address, error.to_string()),
+        NoBody::Broken(error) => transport(address, error),
+        NoBody::TooSlow { .. } | NoBody::GaveWay { .. } | NoBody::CutOff(_) => {
+            AgentError::NoAnswer { address: address.to_owned(), message: error.to_string() }
+        }
     }
 }
 

@@ -26,12 +26,13 @@ mod coming;
 mod json;
 mod message;
 mod node;
+mod places;
 mod queue;
 mod shards;
 
 pub use action::{read_action, read_scheduled};
 pub use body::Pace;
-pub(crate) use body::{Bodies, Body, NoBody, describe, is_not_http};
+pub(crate) use body::{Bodies, Body, NoBody, Seat, describe, is_not_http};
 pub use bounds::Bounds;
 pub(crate) use coming::{Coming, begun_within};
 pub use json::{Found, Malformed, read_members, read_object};

@@ -4,13 +4,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reqwest::StatusCode;
+use reqwest::{Response, StatusCode};
 use tokio::time::timeout;
 
 use super::client::{Platform, PlatformError};
 use super::wire::{MAX_NODES, Unread, read};
 use crate::agent::door::bounds::REFUSAL_TIME;
-use crate::agent::door::{Bodies, NoBody, Pace, cut, describe, is_not_http};
+use crate::agent::door::{Bodies, Body, NoBody, Pace, cut, describe, is_not_http};
 use crate::run::PlatformNode;
 
 /// Until a connection must stand.
@@ -30,12 +30,12 @@ const MIN_RATE: u32 = 32 * 1024;
 /// largest takes at half a megabyte a second.
 const TURN: Duration = Duration::from_secs(120);
 
-/// Large answers that are in memory at once: they may have up to [`MAX_RESPONSE_BYTES`].
-const LARGE_AT_ONCE: usize = 2;
-
 /// Bytes of an answer that are read: it holds all clusters of the platform, and 100,000 nodes take
 /// some 20 MiB.
 const MAX_RESPONSE_BYTES: usize = 64 * 1024 * 1024;
+
+/// Bytes of large answers that are in memory at once: two of the largest.
+const LARGE_BYTES: usize = 2 * MAX_RESPONSE_BYTES;
 
 /// Answers above this are read beside the event loop, which they would hold up for longer than a
 /// millisecond or so.
@@ -86,7 +86,7 @@ impl HttpPlatforms {
         let _ = rustls::crypto::ring::default_provider().install_default();
         // No certificate is needed, so that a machine without any is no obstacle.
         let plain = builder(&config).tls_certs_only([]).build().map_err(|error| client(&error))?;
-        let bodies = Bodies::with_places(config.pace, LARGE_AT_ONCE);
+        let bodies = Bodies::with_room(config.pace, LARGE_BYTES);
         Ok(Self { config, plain, secured: Arc::default(), bodies })
     }
 
@@ -101,6 +101,38 @@ impl HttpPlatforms {
         }
         let made = builder(&self.config).build().map_err(|error| client(&error))?;
         Ok(self.secured.get_or_init(|| made).clone())
+    }
+}
+
+impl HttpPlatforms {
+    /// What a platform says. It is asked again if its answer fails because of us; each time that has longer.
+    async fn ask(&self, url: &str) -> Result<Body, PlatformError> {
+        let mut seat = self.bodies.seat();
+        loop {
+            let response = self.get(url).await?;
+            let status = response.status();
+            if status != StatusCode::OK {
+                let body = self.bodies.beginning(response, SHOWN_BYTES, REFUSAL_TIME).await;
+                let message = cut(String::from_utf8_lossy(&body).trim());
+                let (url, status) = (url.to_owned(), status.as_u16());
+                return Err(PlatformError::Status { url, status, message });
+            }
+            match self.bodies.read(&mut seat, response, MAX_RESPONSE_BYTES).await {
+                Err(error) if error.is_ours() => {}
+                read => return read.map_err(|error| no_body(url, error)),
+            }
+        }
+    }
+
+    async fn get(&self, url: &str) -> Result<Response, PlatformError> {
+        let request = self.client_for(url)?.get(format!("{}/discover", url.trim_end_matches('/')));
+        match timeout(self.config.request_timeout, request.send()).await {
+            Ok(response) => response.map_err(|error| transport(url, &error)),
+            Err(_) => {
+                let message = format!("no answer began within {:.1?}", self.config.request_timeout);
+                Err(PlatformError::NoAnswer { url: url.to_owned(), message })
+            }
+        }
     }
 }
 
@@ -120,23 +152,7 @@ impl Platform for HttpPlatforms {
         url: &str,
         cluster: &str,
     ) -> Result<Option<Vec<PlatformNode>>, PlatformError> {
-        let request = self.client_for(url)?.get(format!("{}/discover", url.trim_end_matches('/')));
-        let response = match timeout(self.config.request_timeout, request.send()).await {
-            Ok(response) => response.map_err(|error| transport(url, &error))?,
-            Err(_) => {
-                let message = format!("no answer began within {:.1?}", self.config.request_timeout);
-                return Err(PlatformError::NoAnswer { url: url.to_owned(), message });
-            }
-        };
-        let status = response.status();
-        if status != StatusCode::OK {
-            let body = self.bodies.beginning(response, SHOWN_BYTES, REFUSAL_TIME).await;
-            let message = cut(String::from_utf8_lossy(&body).trim());
-            let (url, status) = (url.to_owned(), status.as_u16());
-            return Err(PlatformError::Status { url, status, message });
-        }
-        let body = self.bodies.read(response, MAX_RESPONSE_BYTES).await;
-        let body = body.map_err(|error| no_body(url, error))?;
+        let body = self.ask(url).await?;
         let found = match body.len() {
             ..=INLINE_BYTES => read(&body, cluster),
             _ => {
@@ -156,7 +172,7 @@ fn no_body(url: &str, error: NoBody) -> PlatformError {
     match error {
         NoBody::TooLarge { limit } => too_large(url, limit, "bytes"),
         NoBody::Broken(error) => transport(url, &error),
-        NoBody::TooSlow { .. } => {
+        NoBody::TooSlow { .. } | NoBody::GaveWay { .. } | NoBody::CutOff(_) => {
             PlatformError::NoAnswer { url: url.to_owned(), message: error.to_string() }
         }
     }

@@ -1,7 +1,5 @@
 //! What a command may have left behind, until it is gone.
 
-use std::time::Duration;
-
 use uuid::Uuid;
 
 use super::process::ProcessId;
