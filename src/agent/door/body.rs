@@ -126,7 +126,10 @@ impl Bodies {
         }
         let needed = announced.unwrap_or(limit);
         let mut bytes = Vec::new();
-        match self.read_into(&mut bytes, Some((&mut *seat, needed)), response, announced, limit).await {
+        match self
+            .read_into(&mut bytes, Some((&mut *seat, needed)), response, announced, limit)
+            .await
+        {
             Ok(()) => Ok(Body { bytes, _place: seat.place.take() }),
             Err(error) => {
                 if matches!(error, NoBody::GaveWay { .. }) {
