@@ -156,7 +156,10 @@ async fn what_speaks_no_http_is_malformed() {
             b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n".to_vec(),
             "found something that is not HTTP",
         ),
-        (with_head("200 OK", "content-encoding: gzip\r\n", b"\x1f\x8b\x08"), "encoded as \"gzip\""),
+        (
+            with_head("200 OK", "content-encoding: gzip\r\n", b"\x1f\x8b\x08"),
+            "the encoding \"gzip\"",
+        ),
         (with_head("204 No Content", "", b""), "found nothing"),
     ] {
         let agent = Raw::sends(bytes.clone()).await;
