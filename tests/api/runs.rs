@@ -257,7 +257,7 @@ async fn of_a_damaged_run_only_what_is_so_is_told() {
         }
         let (text, next) = explained(ended).await;
         assert!(text.starts_with("The run ended as DONE. It can't be read any more"), "{text}");
-        assert_eq!(next, [String::new(); 0]);
+        assert!(next.is_empty(), "{next:?}");
         let (text, next) = explained(driven).await;
         assert!(text.contains("No engine has failed at it"), "{text}");
         assert_eq!(next, [format!("run cancel {driven}")]);
