@@ -87,9 +87,12 @@ impl Plan {
         let engines = &self.engines;
         let selects =
             self.runs.iter().flat_map(|run| &run.stages).any(|stage| stage.selects.is_some());
-        // Who joins and has to answer, and does not, is waited for.
-        let waits =
-            selects && self.agents.iter().any(|agent| agent.away.is_some() || agent.ill.is_some());
+        // Who joins and has to answer, and gives no answer that can be read, is waited for. A stranger never
+        // does, and nobody is where a lie says.
+        let silent = |a: &AgentPlan| a.away.is_some() || a.ill.is_some() || a.garbles.is_some();
+        let mut lies = self.platform.iter().flat_map(|platform| &platform.lies);
+        let misled = |lie: &Lie| matches!(lie.what, Lied::Strangers | Lied::Twice);
+        let waits = selects && (self.agents.iter().any(silent) || lies.any(misled));
         self.outages.is_empty()
             && !waits
             && engines.iter().all(|engine| engine.troubles.is_empty() && engine.faults.is_empty())

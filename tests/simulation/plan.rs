@@ -36,8 +36,9 @@ pub(crate) struct Plan {
 pub(crate) const CALM: u64 = 150_000;
 
 /// How long everything may take from then on: a cancelled run waits five minutes for what is out, and the
-/// operator waits too.
-pub(crate) const PATIENCE: u64 = 30 * 60_000;
+/// operator waits too. The slowest start one agent after the other, each of whose steps is tried five times
+/// with half a minute between, and has that put back twice: they need little more than half an hour.
+pub(crate) const PATIENCE: u64 = 90 * 60_000;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct AgentPlan {
