@@ -89,11 +89,15 @@ impl Plan {
             self.runs.iter().flat_map(|run| &run.stages).any(|stage| stage.selects.is_some());
         // Who joins and has to answer, and gives no answer that can be read, is waited for. A stranger never
         // does, and nobody is where a lie says.
-        let silent = |a: &AgentPlan| a.away.is_some() || a.ill.is_some() || a.garbles.is_some();
+        let silent = |a: &AgentPlan| {
+            a.away.is_some() || a.ill.is_some() || a.garbles.is_some() || a.proxied.is_some()
+        };
         let mut lies = self.platform.iter().flat_map(|platform| &platform.lies);
         let misled = |lie: &Lie| matches!(lie.what, Lied::Strangers | Lied::Twice);
         let waits = selects && (self.agents.iter().any(silent) || lies.any(misled));
+        // A run that is set aside is told of nothing until it is tried again.
         self.outages.is_empty()
+            && self.ill.is_none()
             && !waits
             && engines.iter().all(|engine| engine.troubles.is_empty() && engine.faults.is_empty())
     }
