@@ -64,15 +64,18 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(3);
 
+    fn clock() -> TokioClock {
+        TokioClock::starting_at(Timestamp::from_millis(0))
+    }
+
     async fn asked<T>(calls: impl Future<Output = T>) -> Option<T> {
-        let clock = TokioClock::starting_at(Timestamp::from_millis(0));
-        begun_within(&clock, LIMIT, watch::Sender::new(false), calls).await
+        begun_within(&clock(), LIMIT, watch::Sender::new(false), calls).await
     }
 
     async fn answer(begins: u64, takes: u64) {
-        tokio::time::sleep(Duration::from_millis(begins)).await;
+        clock().sleep(Duration::from_millis(begins)).await;
         let _coming = Coming::begins();
-        tokio::time::sleep(Duration::from_millis(takes)).await;
+        clock().sleep(Duration::from_millis(takes)).await;
     }
 
     #[tokio::test(start_paused = true)]
@@ -95,7 +98,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_does_not_tell_has_to_be_through_in_time() {
-        assert_eq!(asked(tokio::time::sleep(Duration::from_secs(2))).await, Some(()));
-        assert_eq!(asked(tokio::time::sleep(Duration::from_secs(4))).await, None);
+        assert_eq!(asked(clock().sleep(Duration::from_secs(2))).await, Some(()));
+        assert_eq!(asked(clock().sleep(Duration::from_secs(4))).await, None);
     }
 }

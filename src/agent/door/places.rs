@@ -191,9 +191,15 @@ impl Drop for Wait<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::{Clock as _, TokioClock};
+    use crate::run::Timestamp;
 
     const BODY: usize = 4 * 1024 * 1024;
     const TURN: Duration = Duration::from_secs(30);
+
+    fn clock() -> TokioClock {
+        TokioClock::starting_at(Timestamp::from_millis(0))
+    }
 
     /// Receives a body at a pace, again after it had to give way, each time with a longer turn; how often it
     /// began.
@@ -203,7 +209,7 @@ mod tests {
             let place = places.take(bytes, turn).await;
             let mut received = 0;
             while received < bytes && !place.has_to_leave(received) {
-                tokio::time::sleep(Duration::from_secs(5)).await;
+                clock().sleep(Duration::from_secs(5)).await;
                 received += 5 * rate;
             }
             if received >= bytes {
@@ -245,10 +251,11 @@ mod tests {
                 receive(&places, BODY, 40_000, 2).await;
             }
         });
+        let clock = clock();
         tokio::select! {
             begins = receive(&places, BODY, 2_000, grows) => Some(begins),
             _ = futures::future::join_all(others) => None,
-            () = tokio::time::sleep(Duration::from_secs(20_000)) => None,
+            () = clock.sleep(Duration::from_secs(20_000)) => None,
         }
     }
 

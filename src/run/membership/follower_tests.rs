@@ -486,17 +486,15 @@ fn agents_are_compared_with_the_cluster_that_the_object_or_the_platform_names() 
         let members = scene.follower.membership().members;
         members.values().map(|agent| agent.identity.cluster_id().map(str::to_owned)).collect()
     };
-    let both = |id: Option<&str>| vec![id.map(str::to_owned); 2];
-    assert_eq!(of(&scene), both(Some("c")), "that of the platform");
-    let at = scene.tick();
+    assert_eq!(of(&scene), [Some("c".to_owned()), Some("c".to_owned())], "that of the platform");
     let named = Cluster { cluster_id: Some("rs0".to_owned()), ..cluster("a", true) };
-    scene.follower.declare(&named, at);
-    assert_eq!(of(&scene), both(Some("rs0")));
+    scene.follower.declare(&named, START);
+    assert_eq!(of(&scene), [Some("rs0".to_owned()), Some("rs0".to_owned())]);
     let mut alone = cluster("a", false);
-    scene.follower.declare(&alone, at);
+    scene.follower.declare(&alone, START);
     assert_eq!(of(&scene), [None], "nothing is known of it");
     alone.cluster_id = Some("rs1".to_owned());
     alone.agents[0].identity = crate::playbook::Identity::Ignore;
-    scene.follower.declare(&alone, at);
+    scene.follower.declare(&alone, START);
     assert_eq!(of(&scene), [None], "it is ignored");
 }
