@@ -18,7 +18,7 @@ const QUOTED_BYTES: usize = 200;
 const CAUSES: usize = 16;
 const CAUSE_BYTES: usize = 512;
 
-/// The start of `text`, at most [`MESSAGE_BYTES`] of it, with `…` if there was more. Control characters
+/// The start of `text`, at most 8 KiB of it, with `…` if there was more. Control characters
 /// other than line feeds and tabs are replaced: they would affect a terminal, and take six times their
 /// size as JSON.
 pub fn cut(text: &str) -> String {
