@@ -245,13 +245,25 @@ impl<A: FnMut() + Send> Follow<'_, A> {
     /// what can't say anything about its node proves nothing.
     async fn is_unknown_to_agent(&mut self) -> Result<bool, CallError> {
         let error = match self.who_answers().await {
-            Ok(Ok(())) => return Ok(true),
+            Ok(Ok(())) => return self.is_unknown_still().await,
             Err(error) if !error.retryable() && mutant!(ProxyBelieved) => return Ok(true),
             Ok(Err(wrong)) => AgentError::WrongNode(wrong),
             Err(error) => error,
         };
         self.patience.failed(self.ctx, &error).await?;
         Ok(false)
+    }
+
+    /// Asks the agent, which is there, once more: the answer before may be that of a proxy which has found its
+    /// way to the agent since.
+    async fn is_unknown_still(&mut self) -> Result<bool, CallError> {
+        match self.ctx.client.action(self.address, self.request.id).await {
+            Ok(found) => Ok(found.is_none()),
+            Err(error) => {
+                self.patience.failed(self.ctx, &error).await?;
+                Ok(false)
+            }
+        }
     }
 
     /// Looks whether an earlier POST arrived. Patience is not renewed by an agent that does not know

@@ -102,7 +102,7 @@ impl World {
     #[track_caller]
     fn sent_twice(&self) {
         assert_eq!(self.posts(), [Millis(0), LONGEST_HELD]);
-        assert!(self.trace().ends_with("LNPL"), "{}", self.trace());
+        assert!(self.trace().ends_with("LNLPL"), "{}", self.trace());
         assert_eq!(self.executions(), 1);
     }
 }
@@ -261,7 +261,7 @@ async fn what_was_accepted_and_is_not_known_is_lost_and_never_sent_again() {
     let world = World::new(at_once());
     let error = world.run(ACCEPTED).await.unwrap_err();
     assert!(matches!(error, CallError::Lost(_)), "{error}");
-    assert_eq!((world.trace().as_str(), world.accepted()), ("LN", 0));
+    assert_eq!((world.trace().as_str(), world.accepted()), ("LNL", 0));
     // Accepted in this process.
     for looks in [0, 2] {
         let world = World::new(Script::Forget { when: When::Looks(looks) });
@@ -348,6 +348,18 @@ async fn a_404_counts_only_where_an_agent_is_there_that_can_say_more() {
         let error = world.run(start).await.unwrap_err();
         assert!(matches!(error, CallError::Unreachable(_)), "{start:?}: {error}");
         assert_eq!(world.posts(), [], "{start:?}");
+    }
+    // It may be found again between two requests.
+    for found in (1..60).map(|half| Millis(500 * half)) {
+        let world = World::new(succeed(When::After(Millis::from_secs(60))));
+        world.agents.set_latency(AT, Millis(1_000));
+        let lose_way = async {
+            world.ctx.clock.sleep(Millis::from_secs(10).to_std()).await;
+            let until = world.ctx.clock.now().plus(found);
+            world.agents.set_proxied_until(AT, until);
+        };
+        let (end, ()) = tokio::join!(world.run(FRESH), lose_way);
+        assert_eq!((end, world.executions()), (Ok(json!({"moved": 3})), 1), "{found:?}");
     }
     // It goes on where the way is found again.
     let world = World::new(succeed(When::After(Millis::from_secs(60))));
