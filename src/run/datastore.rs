@@ -1,8 +1,9 @@
 //! What agents say of their stores, beside what they say of their nodes.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
+use super::ids::AgentId;
 use crate::playbook::{Expr, Identity, Stage, Template};
 
 /// Where expressions find what an agent says of its store.
@@ -65,19 +66,10 @@ impl Wanted {
         Self { store: looks_at(STORE), shards: looks_at(SHARDS), cluster: false }
     }
 
-    /// What is wanted of an agent that is to be compared so.
-    pub(super) fn for_identity(identity: &Identity) -> Self {
-        Self { cluster: identity.cluster_id().is_some(), ..Self::default() }
-    }
-
-    /// What either of both wants.
+    /// The same of an agent that is to be compared so.
     #[must_use]
-    pub(super) fn or(self, other: Self) -> Self {
-        Self {
-            store: self.store || other.store,
-            shards: self.shards || other.shards,
-            cluster: self.cluster || other.cluster,
-        }
+    pub(super) fn and_compare(self, identity: &Identity) -> Self {
+        Self { cluster: self.cluster || identity.cluster_id().is_some(), ..self }
     }
 }
 
@@ -96,4 +88,18 @@ fn has_word(value: &Value, word: &str) -> bool {
         Value::Object(map) => map.values().any(|value| has_word(value, word)),
         Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
+}
+
+/// What expressions see as `agent`.
+pub(super) fn agent_in_scope(
+    id: &AgentId,
+    address: &str,
+    attributes: &Map<String, Value>,
+    node: &Value,
+    Datastore { store, shards }: &Datastore,
+) -> Value {
+    json!({
+        "id": id, "address": address, "attributes": attributes, "node": node, "store": store,
+        "shards": shards,
+    })
 }

@@ -377,7 +377,7 @@ impl Perform {
 
     /// What has to be asked to compare that.
     pub fn wanted(&self) -> Wanted {
-        Wanted::for_identity(&self.identity)
+        Wanted::default().and_compare(&self.identity)
     }
 
     /// What the agent said about its node, unless another node said it.

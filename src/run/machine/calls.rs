@@ -132,9 +132,9 @@ impl Machine {
     /// What is asked before an attempt, for the precondition of its step.
     pub(super) fn wanted_before(&self, key: AttemptKey) -> Wanted {
         let require = self.step(key.step).and_then(|step| step.require.as_ref());
-        let identity = Machine::record(self, key.agent).map(|record| &record.identity);
-        let compared = identity.map(Wanted::for_identity).unwrap_or_default();
-        require.map(Wanted::of).unwrap_or_default().or(compared)
+        let wanted = require.map(Wanted::of).unwrap_or_default();
+        let record = Machine::record(self, key.agent);
+        record.map_or(wanted, |record| wanted.and_compare(&record.identity))
     }
 
     fn precondition(&self, key: AttemptKey, info: Result<NodeInfo, CallError>) -> Result<(), Why> {

@@ -68,7 +68,7 @@ impl Machine {
         }
         let (key, agent) = (record.present_attempt(), record.agent.clone());
         let address = record.address.clone();
-        let wanted = self.wanted().or(Wanted::for_identity(&record.identity));
+        let wanted = self.wanted().and_compare(&record.identity);
         self.looking.insert(seq);
         changes.effects.push(Effect::Look { key, agent, address, wanted });
         true

@@ -11,7 +11,7 @@ use super::steering::{CHUNK_BYTES, record_bytes};
 use crate::playbook::Concurrency;
 use crate::run::{
     About, AgentRecord, AgentSeq, AgentState, Effect, FailureReason, Gone, Happened, Member,
-    PastStage, ReasonCode, RunId, RunStatus, StatusReason, StepPhase, Unanswered,
+    PastStage, ReasonCode, RunId, RunStatus, StatusReason, StepPhase, Timestamp, Unanswered,
 };
 
 /// Agents that are taken in by one commit: each is a record and up to two events, and a commit is
@@ -279,6 +279,28 @@ impl Machine {
         self.end_stage_if_over(changes);
     }
 
+    /// The record of a member that the run does not know yet, with what is known of it.
+    pub(super) fn record_of(
+        &self,
+        member: Member,
+        seq: AgentSeq,
+        steps: usize,
+        now: Timestamp,
+    ) -> AgentRecord {
+        let identified_at = member.identified_at(now);
+        let Member { agent, address, attributes, declared, node, datastore, identity, .. } = member;
+        AgentRecord {
+            attributes: Arc::new(attributes),
+            declared: Arc::new(declared),
+            node: Arc::new(node),
+            datastore: Arc::new(datastore),
+            node_seen_at: Some(now),
+            identity,
+            identified_at,
+            ..AgentRecord::new(self.run.snapshot.id, seq, agent, address, steps)
+        }
+    }
+
     fn make_record(
         &mut self,
         member: Member,
@@ -290,17 +312,9 @@ impl Machine {
         let index = self.run.progress.stage.index;
         let (state, why) = standing.state();
         let (error, undecided) = self.failure_of(standing, changes);
-        let identified_at = member.identified_at(changes.now);
-        let Member { agent, address, attributes, declared, node, datastore, identity, .. } = member;
-        let run = self.run.snapshot.id;
+        let agent = member.agent.clone();
+        let made = self.record_of(member, seq, steps, changes.now);
         self.insert(AgentRecord {
-            attributes: Arc::new(attributes),
-            declared: Arc::new(declared),
-            node: Arc::new(node),
-            datastore: Arc::new(datastore),
-            node_seen_at: Some(changes.now),
-            identity,
-            identified_at,
             undecided,
             state,
             stage: index,
@@ -309,7 +323,7 @@ impl Machine {
             ended_at: (state != AgentState::Pending).then_some(changes.now),
             // Those of the first stage were there before the run.
             joined_at: (index > 0).then_some(changes.now),
-            ..AgentRecord::new(run, seq, agent.clone(), address, steps)
+            ..made
         });
         *self.run.progress.counts.entry(state).or_insert(0) += 1;
         changes.records.insert(seq);

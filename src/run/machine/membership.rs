@@ -110,21 +110,13 @@ impl Machine {
         let steps = self.stage().map_or(0, |stage| stage.steps.len());
         let mut member = member;
         let standing = self.standing(&mut member, None);
-        let identified_at = member.identified_at(changes.now);
-        let Member { agent, address, attributes, declared, node, datastore, identity, .. } = member;
-        let run = self.run.snapshot.id;
+        let agent = member.agent.clone();
+        let made = self.record_of(member, seq, steps, changes.now);
         self.insert(AgentRecord {
-            attributes: Arc::new(attributes),
-            declared: Arc::new(declared),
-            node: Arc::new(node),
-            datastore: Arc::new(datastore),
-            node_seen_at: Some(changes.now),
-            identity,
-            identified_at,
             state: AgentState::Added,
             stage: self.run.progress.stage.index,
             joined_at: Some(changes.now),
-            ..AgentRecord::new(run, seq, agent.clone(), address, steps)
+            ..made
         });
         *self.run.progress.counts.entry(AgentState::Added).or_insert(0) += 1;
         changes.records.insert(seq);

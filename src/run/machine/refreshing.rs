@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::changes::Changes;
 use super::state::{IllegalInput, Machine};
 use super::steering::CHUNK_BYTES;
-use crate::run::{About, AgentState, AskAgain, Effect, Refreshed, RunStatus, Unheard, Wanted};
+use crate::run::{About, AgentState, AskAgain, Effect, Refreshed, RunStatus, Unheard};
 
 /// Agents whose answers are taken over by one commit: each is a record, an event and the journal of its
 /// attempt, and a commit is bounded to 1,000 documents.
@@ -42,7 +42,7 @@ impl Machine {
                 address: record.address.clone(),
                 attributes: record.attributes.clone(),
                 declared: record.declared.clone(),
-                wanted: wanted.or(Wanted::for_identity(&record.identity)),
+                wanted: wanted.and_compare(&record.identity),
             })
             .collect();
         if asked.is_empty() {

@@ -4,13 +4,14 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::changes::Changes;
 use super::members::{NOT_SELECTED, Standing};
 use super::state::Machine;
 use super::steps::{MAX_EXPRESSION_BYTES, datastore_bytes, json_bytes};
 use crate::playbook::{Expr, Identity};
+use crate::run::datastore::agent_in_scope;
 use crate::run::failure::beginning;
 use crate::run::{
     AgentId, AgentRecord, AgentState, Datastore, Failure, FailureReason, Member, Refusal, Snapshot,
@@ -126,15 +127,8 @@ impl Snapshot {
         let Some(select) = stage.and_then(|stage| stage.select.as_ref()) else {
             return Ok(Some(true));
         };
-        let agent = json!({
-            "id": member.agent,
-            "address": member.address,
-            "attributes": member.attributes,
-            "node": member.node,
-            "store": member.datastore.store,
-            "shards": member.datastore.shards,
-        });
-        let Member { attributes, node, datastore, refusal, .. } = member;
+        let Member { agent, address, attributes, node, datastore, refusal, .. } = member;
+        let agent = agent_in_scope(agent, address, attributes, node, datastore);
         let known = Known::of(attributes, node, datastore, refusal.is_some());
         if select.looks_at_unknown(&known) {
             return Ok(self.with_scope(agent, Value::Null, |scope| {
@@ -183,7 +177,7 @@ impl Machine {
 impl Selection {
     /// What a member is asked that has to be compared so.
     pub fn wanted(&self, identity: &Identity) -> Wanted {
-        self.wanted.or(Wanted::for_identity(identity))
+        self.wanted.and_compare(identity)
     }
 
     /// Whether a member has to be asked again, since it did not answer and whether it is selected

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::alarms::Alarms;
 use super::changes::Changes;
@@ -13,6 +13,7 @@ use super::refreshing::Refreshing;
 use super::steering::record_bytes;
 use crate::mutants::mutant;
 use crate::playbook::{Expr, ExprError, Scope, Stage, Step};
+use crate::run::datastore::agent_in_scope;
 use crate::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, Asked, AttemptKey, CommandId, Effect, Input,
     Journal, Loaded, Notice, Outstanding, PlannedNext, Roster, Run, RunStatus, StepPhase,
@@ -450,14 +451,8 @@ impl Machine {
             let result = Map::from_iter([("result".to_owned(), result.value())]);
             (name.clone(), Value::Object(result))
         });
-        let agent = json!({
-            "id": record.agent,
-            "address": record.address,
-            "attributes": record.attributes,
-            "node": record.node,
-            "store": record.datastore.store,
-            "shards": record.datastore.shards,
-        });
+        let AgentRecord { agent, address, attributes, node, datastore, .. } = record;
+        let agent = agent_in_scope(agent, address, attributes, node, datastore);
         self.with_scope(agent, Value::Object(steps.collect()), f)
     }
 }
