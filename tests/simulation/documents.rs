@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::agents::{address, kind, place};
 use crate::plan::{
-    AgentPlan, Plan, RunPlan, Selects, Size, StagePlan, StepPlan, StrategyPlan, WATCHED, Work,
+    AgentPlan, Plan, RunPlan, Size, StagePlan, StepPlan, StrategyPlan, WATCHED, Work,
 };
 use crate::platform::URL;
 
@@ -96,13 +96,13 @@ fn stage(index: usize, plan: &StagePlan) -> Value {
         },
         "steps": steps,
     });
-    if let Some(Selects { role: number, guarded }) = plan.selects {
-        let role = role(number);
+    if let Some(selects) = plan.selects {
+        let role = role(selects.role);
         let is_it = format!("agent.attributes[\"role\"] == \"{role}\"");
-        let select = match (guarded, index % 2) {
+        let select = match (selects.guarded, selects.looks_at_shards(index)) {
             (true, _) => format!("has(agent.attributes.role) && {is_it}"),
-            (false, 0) => is_it,
-            (false, _) => format!("agent.shards.exists(shard, shard.role == \"{role}\")"),
+            (false, false) => is_it,
+            (false, true) => format!("agent.shards.exists(shard, shard.role == \"{role}\")"),
         };
         stage["select"] = json!(select);
     }

@@ -18,7 +18,7 @@ const MASS_PERCENT: usize = 20;
 
 /// How long it takes at most, where nothing is in the way, from an answer to what comes of it: an agent
 /// that joined is asked about its node, which may take three seconds.
-const NOTICED: u64 = 5_000;
+pub(crate) const NOTICED: u64 = 5_000;
 
 /// One life of an engine.
 pub(crate) type Life = (usize, u32);
@@ -43,6 +43,9 @@ struct Ear {
     accepted: bool,
     /// What was heard of it was not clear.
     vague: bool,
+    /// Whether the platform told of it before nobody may have followed the cluster any more, so that who
+    /// follows it now may know that or not.
+    unsure: bool,
 }
 
 /// What one life of an engine heard.
@@ -107,7 +110,10 @@ impl Hearing {
                 (ear.held, ear.accepted) = (None, false);
             }
             // Where it was taken out, the platform may tell of it, or not.
-            let is_known = !ears.named || ear.listed || was;
+            let is_known = !ears.named || ear.listed || was && !ear.unsure;
+            if !is_known && was {
+                ear.member = None;
+            }
             ear.update(ears.named, is_known, ears.heard, now);
         }
         ears.count_held(now);
@@ -118,13 +124,16 @@ impl Hearing {
         let ears = self.ears(life);
         ears.heard += 1;
         let said = said(nodes);
-        let known = |ear: &&mut Ear| !ear.listed && !ear.accepted && ear.absences < ABSENCES;
+        // Who was named in a way that was not clear may be known again, and then counts.
+        let is_there = |ear: &Ear| ear.vague || ear.absences < ABSENCES;
+        let known = |ear: &&mut Ear| !ear.listed && !ear.accepted && is_there(ear);
         let most = ears.agents.values_mut().filter(known).count();
         let is_absent = |id: &AgentId| !said.contains_key(id);
         let missed = |(id, ear): (&AgentId, &Ear)| !ear.listed && ear.there && is_absent(id);
         let missing = ears.agents.iter().filter(|(id, ear)| missed((*id, *ear))).count();
         let is_mass = missing * 100 > most * MASS_PERCENT;
         for (id, ear) in &mut ears.agents {
+            ear.unsure = false;
             match said.get(id) {
                 None => {
                     if is_mass && missed((id, &*ear)) {
@@ -165,6 +174,7 @@ impl Hearing {
     pub(crate) fn forgets(&mut self, life: Life) {
         let ears = self.ears(life);
         for ear in ears.agents.values_mut() {
+            ear.unsure |= ear.told;
             (ear.held, ear.told, ear.there) = (None, false, false);
             if !ear.listed {
                 ear.member = None;

@@ -10,8 +10,8 @@ use replibook::agent::platform::PlatformError;
 use replibook::agent::{ActionRequest, AgentError, Scheduled};
 use replibook::clock::Clock;
 use replibook::run::{
-    AgentId, AgentRecord, PlatformNode, ReasonCode, Run, RunEvent, RunId, RunStatus, Timestamp,
-    Writes,
+    AgentId, AgentRecord, Millis, PlatformNode, ReasonCode, Run, RunEvent, RunId, RunStatus,
+    Timestamp, Writes,
 };
 use replibook::store::{Cluster, Lease, MemoryStore, Store as _};
 use uuid::Uuid;
@@ -21,10 +21,10 @@ use crate::cluster_plan::STRANGERS;
 use crate::ears::Hearing;
 use crate::gate::{Gate, lock};
 use crate::outcome;
-use crate::plan::{Plan, RunPlan};
+use crate::plan::{AgentPlan, Plan, RunPlan};
 use crate::platform::stranger;
 use crate::post_model::Posts;
-use crate::run_model::RunModel;
+use crate::run_model::{Node, RunModel};
 
 /// Something happened that may not.
 #[derive(Clone, Debug, PartialEq)]
@@ -142,12 +142,21 @@ impl SharedLedger {
 
     pub(crate) fn created(&self, run: &Run, events: &[RunEvent], plan: &RunPlan, whole: &Plan) {
         let agents = whole.agents.iter().enumerate();
-        let roles = agents.map(|(n, agent)| (AgentId(format!("node-{n}")), agent.role)).collect();
+        let nodes = agents.map(|(n, agent)| (AgentId(format!("node-{n}")), self.node(agent)));
+        let nodes = nodes.collect();
         let say = || format!("run {} is created", run.id());
         self.with(say, |ledger| {
-            ledger.runs.insert(run.id(), RunModel::new(run, events, plan, roles));
+            ledger.runs.insert(run.id(), RunModel::new(run, events, plan, nodes));
             Ok(())
         });
+    }
+
+    fn node(&self, plan: &AgentPlan) -> Node {
+        let windows = plan.other.iter().chain(&plan.proxied);
+        let changes = windows.flat_map(|window| [window.from, window.to]);
+        let changes = changes.filter(|at| *at < u64::MAX);
+        let changes = changes.map(|at| self.start.plus(Millis(at))).collect();
+        Node { role: plan.role, changes }
     }
 
     pub(crate) fn committed(&self, gate: &Gate, run: RunId, epoch: u64, writes: &Writes) {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use replibook::playbook::{Membership, OnAdded, OnRemoved};
-use replibook::run::{AgentId, AgentRecord, AgentState};
+use replibook::run::{AgentId, AgentState};
 
 use crate::ledger::{Check, expect};
 
@@ -144,15 +144,15 @@ impl MembershipModel {
     }
 
     /// The record of an agent is written: whether somebody of another role joined depends on whether that
-    /// was said.
-    pub(crate) fn recorded(&mut self, record: &AgentRecord) {
-        if !self.unknown.remove(&record.agent) {
+    /// was `said`.
+    pub(crate) fn recorded(&mut self, agent: &AgentId, said: bool) {
+        if !self.unknown.remove(agent) {
             return;
         }
-        if record.attributes.contains_key("role") {
-            self.skipped.insert(record.agent.clone());
+        if said {
+            self.skipped.insert(agent.clone());
         } else {
-            self.must_end.get_or_insert_with(|| format!("{} joined", record.agent));
+            self.must_end.get_or_insert_with(|| format!("{agent} joined"));
         }
     }
 

@@ -168,6 +168,13 @@ pub(crate) struct Selects {
     pub(crate) guarded: bool,
 }
 
+impl Selects {
+    /// Whether the stage with this index selects by what shards say, else by an attribute.
+    pub(crate) fn looks_at_shards(self, stage: usize) -> bool {
+        !self.guarded && stage % 2 == 1
+    }
+}
+
 /// How often canaries are asked while they are watched.
 pub(crate) const WATCHED: u64 = 5_000;
 

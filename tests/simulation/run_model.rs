@@ -28,12 +28,23 @@ pub(crate) struct Told {
     pub(crate) state: AgentState,
 }
 
+/// What the node at an agent's address does.
+pub(crate) struct Node {
+    pub(crate) role: u32,
+    /// When another one, or a proxy, answers from then on.
+    pub(crate) changes: Vec<Timestamp>,
+}
+
 pub(crate) struct RunModel {
     pub(crate) id: RunId,
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) plan: RunPlan,
     /// What the nodes of the agents do.
-    pub(crate) roles: BTreeMap<AgentId, u32>,
+    pub(crate) nodes: BTreeMap<AgentId, Node>,
+    /// When the last decision was made, or the run began: agents are asked for the next stage after it.
+    pub(crate) decided_at: Timestamp,
+    /// Agents of a stage, by its index, at whose address another one answered while they were asked.
+    pub(crate) doubted: BTreeSet<(usize, AgentId)>,
     pub(crate) progress: Progress,
     pub(crate) records: BTreeMap<AgentSeq, AgentRecord>,
     seqs: BTreeMap<AgentId, AgentSeq>,
@@ -79,13 +90,15 @@ impl RunModel {
         run: &Run,
         events: &[RunEvent],
         plan: &RunPlan,
-        roles: BTreeMap<AgentId, u32>,
+        nodes: BTreeMap<AgentId, Node>,
     ) -> Self {
         Self {
             id: run.id(),
             snapshot: Arc::clone(&run.snapshot),
             plan: plan.clone(),
-            roles,
+            nodes,
+            decided_at: run.progress.since,
+            doubted: BTreeSet::new(),
             progress: run.progress.clone(),
             records: BTreeMap::new(),
             seqs: BTreeMap::new(),
@@ -219,7 +232,15 @@ impl RunModel {
         } else {
             self.leaving.remove(&record.agent);
         }
-        self.members.recorded(record);
+        let by_shards = self.plan.stages[self.stage]
+            .selects
+            .is_some_and(|selects| selects.looks_at_shards(self.stage));
+        let said = if by_shards {
+            record.datastore.shards.is_array()
+        } else {
+            record.attributes.contains_key("role")
+        };
+        self.members.recorded(&record.agent, said);
         self.records.insert(record.seq, record.clone());
         Ok(())
     }
