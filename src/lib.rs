@@ -34,6 +34,7 @@ pub mod playbook;
 pub mod plugin;
 pub mod replay;
 pub mod run;
+pub mod shown;
 pub mod stop;
 pub mod store;
 pub mod web;

@@ -11,6 +11,8 @@ mod documents;
 mod exports;
 #[path = "cli/runs.rs"]
 mod runs;
+#[path = "cli/shown.rs"]
+mod shown;
 #[path = "cli/steering.rs"]
 mod steering;
 

@@ -7,7 +7,8 @@ use clap::{Parser, Subcommand};
 use replibook::agent::platform::server::PlatformArgs;
 use replibook::agent::server::AgentArgs;
 use replibook::cli::demo::{DemoArgs, demo};
-use replibook::cli::{ServeArgs, StoreCommand, log_to_stderr, look_after, serve};
+use replibook::cli::{LogArgs, ServeArgs, StoreCommand, look_after, serve};
+use replibook::shown::clean_lines;
 
 /// Runs playbooks over the agents of a cluster, with WebAssembly plugins.
 #[derive(Debug, Parser)]
@@ -22,9 +23,19 @@ enum Command {
     /// Run the server: it keeps playbooks and clusters, and drives runs
     Serve(ServeArgs),
     /// Run the reference agent: it does actions on one node
-    Agent(AgentArgs),
+    Agent {
+        #[command(flatten)]
+        log: LogArgs,
+        #[command(flatten)]
+        args: AgentArgs,
+    },
     /// Serve a file of nodes as a platform, which clusters follow that have `discovery`
-    Platform(PlatformArgs),
+    Platform {
+        #[command(flatten)]
+        log: LogArgs,
+        #[command(flatten)]
+        args: PlatformArgs,
+    },
     /// Look after the store
     #[command(subcommand)]
     Store(StoreCommand),
@@ -45,7 +56,8 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             // With stderr closed the exit code still says that it failed.
-            let _ = writeln!(std::io::stderr(), "replibook: {error:#}");
+            let error = clean_lines(&format!("{error:#}"));
+            let _ = writeln!(std::io::stderr(), "replibook: {error}");
             ExitCode::FAILURE
         }
     }
@@ -54,22 +66,18 @@ fn main() -> ExitCode {
 async fn run(command: Command) -> anyhow::Result<u8> {
     match command {
         Command::Serve(args) => {
-            log_to_stderr(&args.log)?;
+            args.log.start()?;
             serve(args).await.map(|()| 0)
         }
-        Command::Agent(args) => {
-            log_to_stderr(&log_filter())?;
+        Command::Agent { log, args } => {
+            log.start()?;
             replibook::agent::server::serve(args).await.map(|()| 0)
         }
-        Command::Platform(args) => {
-            log_to_stderr(&log_filter())?;
+        Command::Platform { log, args } => {
+            log.start()?;
             replibook::agent::platform::server::serve(args).await.map(|()| 0)
         }
         Command::Store(command) => look_after(command).await,
         Command::Demo(args) => demo(args).await,
     }
-}
-
-fn log_filter() -> String {
-    std::env::var("REPLIBOOK_LOG").unwrap_or_else(|_| "info".to_owned())
 }

@@ -19,6 +19,6 @@ pub struct Completion {
 pub(crate) fn completion(args: &Completion, console: &Console) -> Result<Exit, CliError> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "replictl", &mut script);
-    console.data(&String::from_utf8_lossy(&script))?;
+    console.raw(&String::from_utf8_lossy(&script))?;
     Ok(Exit::Ok)
 }

@@ -32,13 +32,13 @@ pub(crate) fn explain(args: &Explain, console: &Console) -> Result<Exit, CliErro
             let message = "--schema is of a whole kind: playbook or cluster";
             return Err(CliError::Usage(message.to_owned()));
         };
-        console.data(&to_json(&json_schema(kind))?)?;
+        console.raw(&to_json(&json_schema(kind))?)?;
         return Ok(Exit::Ok);
     }
     match console.format {
         Format::Table | Format::Wide => console.data(&describe(&field, console.colour))?,
-        Format::Json => console.data(&to_json(&field)?)?,
-        Format::Yaml => console.data(&to_yaml(&field)?)?,
+        Format::Json => console.raw(&to_json(&field)?)?,
+        Format::Yaml => console.raw(&to_yaml(&field)?)?,
         Format::Name => console.data(&names(&field))?,
     }
     Ok(Exit::Ok)

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::CliError;
 use super::problems;
+use super::text::clean;
 use crate::playbook::{MAX_CLUSTER_BYTES, Problems, kind_of};
 
 /// The largest file of documents in bytes: the largest document, a cluster of 100,000 listed agents.
@@ -111,7 +112,11 @@ fn too_large(most: u64) -> io::Error {
 }
 
 fn invalid(file: &str, message: &str) -> CliError {
-    CliError::Invalid { file: file.to_owned(), count: 1, shown: format!("{file}: {message}\n") }
+    CliError::Invalid {
+        file: file.to_owned(),
+        count: 1,
+        shown: format!("{}: {message}\n", clean(file)),
+    }
 }
 
 /// Splits at the lines that begin a YAML document. `---` in the first column is such a line also

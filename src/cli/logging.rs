@@ -1,21 +1,54 @@
-//! The log of a process that stays: lines on stderr.
+//! The log of a process that stays: lines on stderr. An event is one line, whatever is in it.
 
 use anyhow::Context as _;
+use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
-/// Writes log lines to stderr from now on: those that `filter` lets through, which is a level
-/// (`info`) or levels by part (`warn,replibook::driver=debug`).
-///
-/// # Errors
-/// When the filter can't be read, or the process has a log already.
-pub fn log_to_stderr(filter: &str) -> anyhow::Result<()> {
-    let filter = read_filter(filter)?;
-    let colour = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+use super::log_lines::{JsonLines, OneLine};
+
+/// What goes into the log of a process that stays, and how.
+#[derive(Clone, Debug, clap::Args)]
+pub struct LogArgs {
+    /// What to log to stderr: a level (error, warn, info, debug), or levels by part
+    #[arg(long, value_name = "FILTER", env = "REPLIBOOK_LOG", default_value = "info")]
+    pub log: String,
+
+    /// How to write the lines of the log
+    #[arg(long, value_name = "FORMAT", env = "REPLIBOOK_LOG_FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+/// How lines of a log are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    #[default]
+    Text,
+    /// A JSON object a line: timestamp, level, target, message, and the fields of the event
+    Json,
+}
+
+impl LogArgs {
+    /// Writes log lines to stderr from now on: those that the filter lets through, which is a level
+    /// (`info`) or levels by part (`warn,replibook::driver=debug`).
+    ///
+    /// # Errors
+    /// When the filter can't be read, or the process has a log already.
+    pub fn start(&self) -> anyhow::Result<()> {
+        let filter = read_filter(&self.log)?;
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        let started = match self.log_format {
+            LogFormat::Text => log.with_ansi(is_coloured()).fmt_fields(OneLine).try_init(),
+            LogFormat::Json => log.with_ansi(false).event_format(JsonLines).try_init(),
+        };
+        started.map_err(anyhow::Error::from_boxed).context("failed to start the log")
+    }
+}
+
+fn is_coloured() -> bool {
     // An empty NO_COLOR means the same as none.
     let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let log = log.with_ansi(colour && !no_colour);
-    log.try_init().map_err(anyhow::Error::from_boxed).context("failed to start the log")
+    std::io::IsTerminal::is_terminal(&std::io::stderr()) && !no_colour
 }
 
 fn read_filter(filter: &str) -> anyhow::Result<EnvFilter> {

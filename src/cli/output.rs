@@ -10,7 +10,8 @@ use comfy_table::{Cell, Table, presets};
 use serde::Serialize;
 
 use super::error::CliError;
-use super::text::{Paint, clean};
+use super::text::{Paint, clean, clean_painted};
+use crate::shown::{escape_json, escape_json_for_yaml, has_unseen};
 
 /// How data is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -115,18 +116,38 @@ impl Console {
         }
     }
 
-    /// Writes data, and a line feed if there is none at its end.
-    pub fn data(&self, text: &str) -> Result<(), CliError> {
+    /// Writes data in lines, each with a line feed. Nothing in it does anything to a terminal.
+    pub fn data(&self, lines: &str) -> Result<(), CliError> {
+        self.raw(&self.safe(lines))
+    }
+
+    /// Writes data as it is, and a line feed if there is none at its end.
+    pub(crate) fn raw(&self, text: &str) -> Result<(), CliError> {
         let mut out = io::stdout().lock();
         let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
         write!(out, "{text}{end}").and_then(|()| out.flush()).map_err(CliError::Output)
     }
 
-    /// Says something to the person.
-    pub fn say(&self, text: &str) {
+    /// Says something to the person, in one line whatever is in it.
+    pub fn say(&self, line: &str) {
+        self.tell(&if self.colour_messages { clean_painted(line) } else { clean(line) });
+    }
+
+    /// Says something of several lines, none of which has a line feed of others in it.
+    pub fn say_lines(&self, lines: &str) {
+        let clean = if self.colour_messages { clean_painted } else { clean };
+        self.tell(&lines.lines().map(clean).collect::<Vec<_>>().join("\n"));
+    }
+
+    fn tell(&self, text: &str) {
         // In one piece, so that no other program's output comes between a line and its end. Without
         // standard error there is nobody to tell, which is no reason to stop.
         let _ = io::stderr().lock().write_all(format!("{text}\n").as_bytes());
+    }
+
+    fn safe(&self, lines: &str) -> String {
+        let clean = if self.colour { clean_painted } else { clean };
+        lines.lines().map(|line| clean(line) + "\n").collect()
     }
 
     /// Writes a list.
@@ -134,8 +155,8 @@ impl Console {
         match self.format {
             Format::Table => self.data(&table(items, false, self.colour)),
             Format::Wide => self.data(&table(items, true, self.colour)),
-            Format::Json => self.data(&to_json(items)?),
-            Format::Yaml => self.data(&to_yaml(items)?),
+            Format::Json => self.raw(&to_json(items)?),
+            Format::Yaml => self.raw(&to_yaml(items)?),
             Format::Name => {
                 let names = items.iter().map(|item| clean(&item.name()) + "\n");
                 self.data(&names.collect::<String>())
@@ -148,23 +169,36 @@ impl Console {
         match self.format {
             Format::Table => self.data(&table(std::slice::from_ref(item), false, self.colour)),
             Format::Wide => self.data(&table(std::slice::from_ref(item), true, self.colour)),
-            Format::Json => self.data(&to_json(item)?),
-            Format::Yaml => self.data(&to_yaml(item)?),
+            Format::Json => self.raw(&to_json(item)?),
+            Format::Yaml => self.raw(&to_yaml(item)?),
             Format::Name => self.data(&clean(&item.name())),
         }
     }
 }
 
-/// `value` as JSON for people and programs.
+/// `value` as JSON for people and programs. What is not seen in a text stands there as an escape.
 pub(crate) fn to_json(value: &(impl Serialize + ?Sized)) -> Result<String, CliError> {
-    serde_json::to_string_pretty(value)
-        .map_err(|error| CliError::Encode { format: "JSON", message: error.to_string() })
+    Ok(escape_json(encode(serde_json::to_string_pretty(value))?))
 }
 
-/// `value` as YAML.
+/// The same in one line.
+pub(crate) fn to_json_line(value: &(impl Serialize + ?Sized)) -> Result<String, CliError> {
+    Ok(escape_json(encode(serde_json::to_string(value))?))
+}
+
+fn encode(json: Result<String, serde_json::Error>) -> Result<String, CliError> {
+    json.map_err(|error| CliError::Encode { format: "JSON", message: error.to_string() })
+}
+
+/// `value` as YAML; as JSON, which is YAML too, where a text needs escapes that our writer of YAML
+/// does not make.
 pub(crate) fn to_yaml(value: &(impl Serialize + ?Sized)) -> Result<String, CliError> {
-    serde_yaml::to_string(value)
-        .map_err(|error| CliError::Encode { format: "YAML", message: error.to_string() })
+    let yaml = serde_yaml::to_string(value)
+        .map_err(|error| CliError::Encode { format: "YAML", message: error.to_string() })?;
+    match has_unseen(&yaml) {
+        true => Ok(escape_json_for_yaml(encode(serde_json::to_string_pretty(value))?)),
+        false => Ok(yaml),
+    }
 }
 
 /// The space between two columns.
@@ -294,6 +328,19 @@ mod tests {
     fn a_cell_stays_in_its_line() {
         let nodes = [Node("a\nb\x1b[31m", "DONE")];
         assert_eq!(table(&nodes, false, false), "NODE      STATE\na b [31m  DONE\n");
+    }
+
+    #[test]
+    fn data_for_programs_has_escapes_for_what_is_not_seen() {
+        let node = Node("a\u{9b}31m\u{202e}", "\u{feff}x\ny");
+        let json = to_json(&node).unwrap();
+        assert!(json.contains(r"a\u009b31m\u202e") && json.contains(r"\ufeffx\ny"), "{json}");
+        assert_eq!(to_json_line(&node).unwrap().lines().count(), 1);
+        let yaml = to_yaml(&node).unwrap();
+        assert!(yaml.contains(r"\u202e") && !has_unseen(&yaml), "{yaml}");
+        let read: serde_json::Value = serde_yaml::from_str(&yaml).unwrap();
+        assert_eq!(read, serde_json::to_value(&node).unwrap());
+        assert_eq!(to_yaml(&Node("a", "b\nc")).unwrap(), "- a\n- |-\n  b\n  c\n");
     }
 
     #[test]

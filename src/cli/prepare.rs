@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::error::CliError;
 use super::files::{Document, base_of, read_documents, read_plugin};
 use super::problems;
+use super::text::clean;
 use crate::playbook::{
     Cluster, Kind, PlaybookDocument, Problem, Problems, Source, kind_of, parse_cluster,
     parse_playbook,
@@ -157,7 +158,7 @@ impl Wrong {
         }
         let path = if let CliError::Read { path, .. } = &error { path.as_str() } else { "" };
         let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-        self.add_shown(path, 1, &format!("{error}{cause}\n"));
+        self.add_shown(path, 1, &(clean(&format!("{error}{cause}")) + "\n"));
     }
 
     fn add_shown(&mut self, file: &str, count: usize, shown: &str) {

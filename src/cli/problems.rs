@@ -42,7 +42,7 @@ pub(crate) fn show_without_text(problems: &[Problem], colour: bool) -> String {
 fn show_one(shown: &mut String, document: &Document, problem: &Problem, colour: bool) {
     let mut place: Vec<String> = Vec::new();
     if !document.file.is_empty() {
-        place.push(document.file.clone());
+        place.push(clean(&document.file));
     }
     if let Some(line) = problem.line {
         place.push((line + document.first_line).to_string());

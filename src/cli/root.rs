@@ -20,6 +20,7 @@ use super::problems;
 use super::run::{RunCommand, run_command};
 use super::text::{Paint, clean};
 use super::validate::{Validate, validate};
+use crate::shown::has_unseen;
 use crate::stop::stdin_closed;
 
 /// Steers a Replibook server.
@@ -78,9 +79,11 @@ pub enum Command {
 
 /// Runs `replictl` with these arguments, the first of which is the program's own name.
 pub fn replictl(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => {
+            let error = shown(error, &args);
             // Nobody is left to tell when this can't be written.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code()));
@@ -97,6 +100,16 @@ pub fn replictl(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             error.exit().into()
         }
     }
+}
+
+/// The same refusal of arguments that may be shown: those that were typed may come from a pattern of the
+/// shell, and so from whoever names files.
+fn shown(error: clap::Error, args: &[OsString]) -> clap::Error {
+    if !has_unseen(&error.render().to_string()) {
+        return error;
+    }
+    let args = args.iter().map(|arg| clean(&arg.to_string_lossy()));
+    Cli::try_parse_from(args).err().unwrap_or(error)
 }
 
 fn start(cli: &Cli, console: &Console) -> Result<Exit, CliError> {
@@ -143,9 +156,9 @@ pub fn report(error: &CliError, console: &Console) {
     }
     let colour = console.colour_messages;
     match error {
-        CliError::Invalid { shown, .. } => console.say(shown.trim_end()),
+        CliError::Invalid { shown, .. } => console.say_lines(shown.trim_end()),
         CliError::Client(ClientError::Refused(refusal)) if !refusal.problems.is_empty() => {
-            console.say(problems::show_without_text(&refusal.problems, colour).trim_end());
+            console.say_lines(problems::show_without_text(&refusal.problems, colour).trim_end());
         }
         CliError::Client(_)
         | CliError::Usage(_)

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::logging::LogArgs;
 use super::store::{StoreArgs, parse_length};
 use crate::agent::platform::{HttpPlatforms, PlatformHttpConfig};
 use crate::agent::{AgentHttpConfig, AgentLimits, HttpAgents};
@@ -40,9 +41,9 @@ pub struct ServeArgs {
     #[arg(long)]
     pub insecure: bool,
 
-    /// What to log to stderr: a level (error, warn, info, debug), or levels by part
-    #[arg(long, value_name = "FILTER", env = "REPLIBOOK_LOG", default_value = "info")]
-    pub log: String,
+    /// The log
+    #[command(flatten)]
+    pub log: LogArgs,
 
     /// Stop when stdin closes, so that the server does not outlive the program that started it
     #[arg(long)]

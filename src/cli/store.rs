@@ -11,6 +11,7 @@ use clap::error::ErrorKind;
 
 use crate::clock::{Clock, SystemClock};
 use crate::run::Millis;
+use crate::shown::clean;
 use crate::store::mongodb::{MongoCredentials, MongoOptions, StoreReport};
 use crate::store::{MongoStore, SqliteStore, Store, StoreOptions};
 
@@ -235,7 +236,7 @@ fn lines(report: &StoreReport) -> Vec<String> {
 fn say(lines: &[String]) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout();
     let write = |stdout: &mut std::io::Stdout| {
-        lines.iter().try_for_each(|line| writeln!(stdout, "{line}"))?;
+        lines.iter().try_for_each(|line| writeln!(stdout, "{}", clean(line)))?;
         stdout.flush()
     };
     write(&mut stdout).context("failed to print")

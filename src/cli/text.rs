@@ -4,10 +4,19 @@ use std::collections::BTreeMap;
 
 use crate::run::{AgentState, Millis, RunStatus, Timestamp};
 
-/// Text in one line that does nothing to a terminal. Names, results and messages come from agents
-/// and plugins: none of them may move the cursor or forge a line.
-pub(crate) fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+pub(crate) use crate::shown::clean;
+
+/// A line in which everything is seen, but for the colours that [`Paint`] has put there.
+pub(crate) fn clean_painted(line: &str) -> String {
+    let (mut kept, mut rest) = (String::with_capacity(line.len()), line);
+    while let Some(at) = rest.find('\x1b') {
+        kept.push_str(&clean(&rest[..at]));
+        rest = &rest[at..];
+        let code = Paint::CODES.iter().find(|code| rest.starts_with(**code));
+        kept.push_str(code.unwrap_or(&" "));
+        rest = &rest[code.map_or(1, |code| code.len())..];
+    }
+    kept + &clean(rest)
 }
 
 /// At most `most` characters of `text`, with a mark where something was left out.
@@ -101,6 +110,10 @@ pub enum Paint {
 }
 
 impl Paint {
+    /// All that [`on`](Self::on) puts around a text.
+    const CODES: [&'static str; 6] =
+        ["\x1b[32m", "\x1b[31m", "\x1b[33m", "\x1b[1m", "\x1b[2m", "\x1b[0m"];
+
     /// The colour of an agent's state.
     pub fn of_agent(state: AgentState) -> Self {
         match state {
@@ -147,6 +160,13 @@ mod tests {
     #[test]
     fn text_of_others_can_not_steer_the_terminal() {
         assert_eq!(clean("a\x1b[2Jb\nc\u{9b}d"), "a [2Jb c d");
+        assert_eq!(clean_painted("a\x1b[2Jb\nc\u{9b}d\x1b"), "a [2Jb c d ");
+        let paints =
+            [Paint::Good, Paint::Bad, Paint::Busy, Paint::Bold, Paint::Faint, Paint::Plain];
+        for paint in paints {
+            let painted = paint.on("x", true);
+            assert_eq!(clean_painted(&painted), painted, "its own colours stay");
+        }
     }
 
     #[test]

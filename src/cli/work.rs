@@ -4,6 +4,7 @@ use indicatif::ProgressBar;
 
 use super::output::Console;
 use super::progress::live_line;
+use super::text::clean;
 
 /// Shows how far something is, on standard error, until it is dropped.
 pub(crate) struct Work {
@@ -19,7 +20,7 @@ impl Work {
     /// Tells how far it is; the text is made only where somebody sees it.
     pub(crate) fn at(&self, text: impl FnOnce() -> String) {
         if let Some(line) = &self.line {
-            line.set_message(text());
+            line.set_message(clean(&text()));
         }
     }
 }

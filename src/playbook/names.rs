@@ -2,6 +2,8 @@
 
 use url::{Host, Url};
 
+use crate::shown::is_unseen;
+
 /// What a name looks like: a DNS label.
 pub(super) const LABEL_PATTERN: &str = "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$";
 
@@ -22,7 +24,8 @@ pub(super) const PLAYBOOK_NAME_EXPECTED: &str = "lowercase letters, digits and d
 pub(super) const MAX_IDENTIFIER: usize = 256;
 
 /// What an identifier of an agent and a kind of action may be, for people.
-pub(crate) const IDENTIFIER_EXPECTED: &str = "1 to 256 characters without white space";
+pub(crate) const IDENTIFIER_EXPECTED: &str =
+    "1 to 256 characters that can be seen, without white space";
 
 /// The longest address of an agent in bytes; servers refuse longer ones.
 const MAX_ADDRESS: usize = 2_048;
@@ -33,7 +36,7 @@ pub(crate) const ADDRESS_EXPECTED: &str =
 
 /// Whether `text` can be an identifier of an agent or a kind of action.
 pub(crate) fn is_identifier(text: &str) -> bool {
-    let fits = |c: char| !c.is_whitespace() && !c.is_control();
+    let fits = |c: char| !c.is_whitespace() && !is_unseen(c);
     !text.is_empty() && text.chars().count() <= MAX_IDENTIFIER && text.chars().all(fits)
 }
 
@@ -109,7 +112,7 @@ pub(super) const FILE_EXPECTED: &str = "an absolute path on the server, without 
 
 /// Whether `text` can be the path of a file on the server.
 pub(super) fn is_file_path(text: &str) -> bool {
-    let plain = !text.chars().any(char::is_control) && text.split('/').all(|part| part != "..");
+    let plain = !text.chars().any(is_unseen) && text.split('/').all(|part| part != "..");
     text.starts_with('/') && !text.ends_with('/') && text.len() <= MAX_FILE_PATH && plain
 }
 
@@ -186,6 +189,17 @@ mod tests {
             let read = parse_address(bad);
             let again = read.as_deref().map(parse_address);
             assert!(again.is_none_or(|again| again == read), "{bad}: {read:?}");
+        }
+    }
+
+    #[test]
+    fn an_identifier_is_seen_whole() {
+        for good in ["node-1", "nœud/1", "日本-1", "é", &"x".repeat(MAX_IDENTIFIER)] {
+            assert!(is_identifier(good), "{good}");
+        }
+        let unseen = ["a\u{202e}b", "a\u{200b}", "\u{feff}a", "a\u{9b}1", "a\x1b[2J", "a\u{2028}b"];
+        for bad in unseen.into_iter().chain(["", "a b", &"x".repeat(MAX_IDENTIFIER + 1)]) {
+            assert!(!is_identifier(bad), "{bad:?}");
         }
     }
 

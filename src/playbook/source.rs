@@ -6,6 +6,7 @@ use semver::Version;
 
 use super::names;
 use crate::run::Digest;
+use crate::shown::is_unseen;
 
 /// Where the bytes of a plugin come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,7 +93,7 @@ impl Source {
     /// Reads a source as it is written in a document.
     pub fn parse(text: &str) -> Option<Self> {
         let (scheme, rest) = text.split_once(':')?;
-        if rest.is_empty() || rest.chars().any(char::is_control) {
+        if rest.is_empty() || rest.chars().any(is_unseen) {
             return None;
         }
         match scheme {

@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitStatus;
 
 use super::scene::Scene;
+use crate::shown::clean_lines;
 
 /// Takes away what stands in the line of the cursor: a progress bar, which is drawn anew below.
 const CLEAR_LINE: &str = "\r\x1b[2K";
@@ -30,14 +31,14 @@ fn exit_code(status: ExitStatus) -> u8 {
 
 /// Tells the person at the terminal.
 pub(super) fn say(text: &str) {
-    write(std::io::stderr(), "", &format!("{text}\n"));
+    write(std::io::stderr(), "", &format!("{}\n", clean_lines(text)));
 }
 
 /// The same, while another command may be drawing a progress bar.
 pub(super) fn say_beside(text: &str) {
     let stderr = std::io::stderr();
     let clear = if stderr.is_terminal() { CLEAR_LINE } else { "" };
-    write(stderr, clear, &format!("{text}\n"));
+    write(stderr, clear, &format!("{}\n", clean_lines(text)));
 }
 
 /// Passes on what a command wrote, while another one may be drawing a progress bar.

@@ -9,10 +9,10 @@ use crate::cli::client::Client;
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::feed::{FeedLimits, Update, follow};
-use crate::cli::output::{Console, Format, Row, to_yaml};
+use crate::cli::output::{Console, Format, Row, to_json_line, to_yaml};
 use crate::cli::page::{PageArgs, say_damaged, say_if_more};
 use crate::cli::rows::or_dash;
-use crate::cli::text::moment;
+use crate::cli::text::{clean, moment};
 use crate::run::{RunEvent, RunId};
 
 /// Arguments of `run events`.
@@ -90,13 +90,8 @@ fn write_event(event: &RunEvent, console: &Console) -> Result<(), CliError> {
         Format::Table | Format::Wide => {
             line_of(event, Detail::All).map_or(Ok(()), |line| console.data(&line))
         }
-        Format::Json => {
-            let line = serde_json::to_string(event);
-            let line = line
-                .map_err(|error| CliError::Encode { format: "JSON", message: error.to_string() })?;
-            console.data(&line)
-        }
-        Format::Yaml => console.data(&format!("---\n{}", to_yaml(event)?)),
-        Format::Name => console.data(&event.name()),
+        Format::Json => console.raw(&to_json_line(event)?),
+        Format::Yaml => console.raw(&format!("---\n{}", to_yaml(event)?)),
+        Format::Name => console.data(&clean(&event.name())),
     }
 }

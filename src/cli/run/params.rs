@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::cli::error::CliError;
 use crate::cli::files::read_documents;
+use crate::cli::text::clean;
 
 /// Parts of a key, `a.b.c`, at most: deeper values belong in a file.
 pub(crate) const MAX_DEPTH: usize = 16;
@@ -34,7 +35,7 @@ fn read_params(path: &Path) -> Result<Map<String, Value>, CliError> {
     let invalid = |message: String| CliError::Invalid {
         file: file.clone(),
         count: 1,
-        shown: format!("{file}: {message}\n"),
+        shown: clean(&format!("{file}: {message}")) + "\n",
     };
     let [document] = documents.as_slice() else {
         return Err(invalid(format!("found {} documents, expected one", documents.len())));

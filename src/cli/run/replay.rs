@@ -138,8 +138,8 @@ async fn other_strategy(
 
 fn show(report: &Report, console: &Console) -> Result<(), CliError> {
     match console.format {
-        Format::Json => return console.data(&to_json(report)?),
-        Format::Yaml => return console.data(&to_yaml(report)?),
+        Format::Json => return console.raw(&to_json(report)?),
+        Format::Yaml => return console.raw(&to_yaml(report)?),
         Format::Table | Format::Wide | Format::Name => {}
     }
     for left_out in report.not_replayed.iter().take(SHOWN) {

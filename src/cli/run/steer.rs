@@ -221,7 +221,7 @@ pub(crate) async fn give_up(
         let question = format!(
             "wait no longer for the action of {} ({})? it may still be running there, and what is \
              sent to the agent next runs beside it [y/N] ",
-            clean(agent.as_str()),
+            agent.as_str(),
             record.state,
         );
         if !ask(&question)? {
@@ -238,7 +238,7 @@ pub(crate) async fn give_up(
 fn ask(question: &str) -> Result<bool, CliError> {
     use std::io::Write;
     let mut out = std::io::stderr().lock();
-    let _ = write!(out, "{question}").and_then(|()| out.flush());
+    let _ = write!(out, "{}", clean(question)).and_then(|()| out.flush());
     let mut answer = String::new();
     std::io::stdin()
         .read_line(&mut answer)

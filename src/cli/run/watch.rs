@@ -232,7 +232,7 @@ async fn at(moment: Option<Instant>) {
 }
 
 fn say_interrupted(client: &Client, run: RunId, console: &Console) {
-    console.say("\nstopped watching; the run goes on");
+    console.say_lines("\nstopped watching; the run goes on");
     console.say(&format!("  watch it again:  {}", again(client, &format!("run watch {run}"))));
     console.say(&format!("  pause it:        {}", again(client, &format!("run pause {run}"))));
     console.say(&format!("  cancel it:       {}", again(client, &format!("run cancel {run}"))));
@@ -254,7 +254,7 @@ async fn say_why(client: &Client, run: &RunView, exit: Exit, console: &Console) 
     }
     // What is known without it is said where the server can't tell.
     let Ok(Some(why)) = explain(client, run.id).await else { return false };
-    console.say(paragraph(client, &why).trim_end());
+    console.say_lines(paragraph(client, &why).trim_end());
     true
 }
 

@@ -243,12 +243,14 @@ mod tests {
             PlatformNode::default(),
             node("e", "http://e:1"),
             node("e", "http://e:1"),
+            // It would look like `a` on every terminal.
+            node("a\u{200b}", "http://f:1"),
         ];
         let sorted = sort(nodes, |_| None);
         assert_eq!(ids(&sorted), ["a", "e"]);
         assert_eq!(sorted.usable[&AgentId::from("a")].address, "http://a:1");
         assert_eq!(sorted.vague, ["c", "d"].map(AgentId::from).into());
-        assert_eq!(sorted.left_out.count, 4);
+        assert_eq!(sorted.left_out.count, 5);
         let told = sorted.left_out.first.join("\n");
         assert!(told.contains("a node: node_id: found \"b b\", expected 1 to 256"), "{told}");
         assert!(told.contains("node c: agent_address: found \"c:1\", expected http://"), "{told}");

@@ -1,0 +1,158 @@
+//! Text on its way to a person: what of it must not get to a terminal, or into a line of a log.
+//!
+//! Names, messages and results come from agents, platforms, plugins and files. None of them may move a
+//! cursor, begin a line of its own, turn the order of what is read around, or look like another name.
+
+use std::fmt::Write as _;
+
+/// What no text needs that people read, in order: marks that hide, that join, or that turn the order of
+/// letters around, and what has no width. Beside the control characters these are those that Unicode calls
+/// "default ignorable", the separators of lines, and the marks of interlinear annotations.
+const UNSEEN: [(char, char); 19] = [
+    ('\u{ad}', '\u{ad}'),
+    ('\u{34f}', '\u{34f}'),
+    ('\u{61c}', '\u{61c}'),
+    ('\u{70f}', '\u{70f}'),
+    ('\u{115f}', '\u{1160}'),
+    ('\u{17b4}', '\u{17b5}'),
+    ('\u{180b}', '\u{180f}'),
+    ('\u{200b}', '\u{200f}'),
+    ('\u{2028}', '\u{202e}'),
+    ('\u{2060}', '\u{206f}'),
+    ('\u{3164}', '\u{3164}'),
+    ('\u{fe00}', '\u{fe0f}'),
+    ('\u{feff}', '\u{feff}'),
+    ('\u{ffa0}', '\u{ffa0}'),
+    ('\u{fff0}', '\u{fffb}'),
+    ('\u{13430}', '\u{1345f}'),
+    ('\u{1bca0}', '\u{1bca3}'),
+    ('\u{1d173}', '\u{1d17a}'),
+    ('\u{e0000}', '\u{e0fff}'),
+];
+
+/// Whether a person can't see a character, or sees others in its place: control characters, those that
+/// set the direction of a text, and those without a width.
+pub fn is_unseen(c: char) -> bool {
+    if c.is_ascii() {
+        return c.is_ascii_control();
+    }
+    c.is_control() || UNSEEN.iter().any(|(first, last)| (*first..=*last).contains(&c))
+}
+
+/// `text` in one line that does nothing to a terminal, character by character: a space for each control
+/// character, and `�` for whatever else is not seen, so that two names that differ also look different.
+pub fn clean(text: &str) -> String {
+    let seen = |c: char| match c {
+        c if !is_unseen(c) => c,
+        c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') => ' ',
+        _ => char::REPLACEMENT_CHARACTER,
+    };
+    text.chars().map(seen).collect()
+}
+
+/// The lines of `text`, each [`clean`].
+pub fn clean_lines(text: &str) -> String {
+    text.lines().map(clean).collect::<Vec<_>>().join("\n")
+}
+
+/// JSON whose texts have escapes for what is not seen. Such characters stand nowhere else in JSON, but for
+/// the line feeds between its values.
+pub fn escape_json(json: String) -> String {
+    escape(json, |escaped, c| {
+        for half in c.encode_utf16(&mut [0; 2]) {
+            let _ = write!(escaped, "\\u{half:04x}");
+        }
+    })
+}
+
+/// The same for JSON that is read as YAML, which has other escapes for what takes two in JSON.
+pub fn escape_json_for_yaml(json: String) -> String {
+    escape(json, |escaped, c| {
+        let _ = match u32::from(c) {
+            code @ ..=0xffff => write!(escaped, "\\u{code:04x}"),
+            code => write!(escaped, "\\U{code:08x}"),
+        };
+    })
+}
+
+/// Whether a text of several lines has something in it that is not seen.
+pub fn has_unseen(lines: &str) -> bool {
+    lines.chars().any(|c| c != '\n' && is_unseen(c))
+}
+
+fn escape(json: String, one: impl Fn(&mut String, char)) -> String {
+    if !has_unseen(&json) {
+        return json;
+    }
+    let mut escaped = String::with_capacity(json.len() + 64);
+    for c in json.chars() {
+        match c {
+            c if c != '\n' && is_unseen(c) => one(&mut escaped, c),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Any text, with far more in it than usual of what is not seen.
+    fn any_text() -> impl Strategy<Value = String> {
+        let range = prop::sample::select(UNSEEN.to_vec());
+        let unseen = range.prop_flat_map(|(first, last)| prop::char::range(first, last));
+        let odd =
+            prop::sample::select(vec!['\n', '\r', '\t', '\x1b', '\u{7f}', '\u{85}', '\u{9b}']);
+        let one = prop_oneof![any::<char>(), unseen, odd, prop::char::range(' ', '~')];
+        prop::collection::vec(one, 0..40).prop_map(String::from_iter)
+    }
+
+    #[test]
+    fn the_table_is_in_order_and_what_people_write_is_not_in_it() {
+        assert!(UNSEEN.windows(2).all(|pair| pair[0].1 < pair[1].0));
+        assert!(UNSEEN.iter().all(|(first, last)| first <= last));
+        assert!(!"näme_1-日本 e\u{301} 🚀 … ـٌ ١٢ עברית".chars().any(is_unseen));
+        for c in "\0\x1b\n\u{7f}\u{85}\u{9b}\u{200b}\u{200e}\u{202e}\u{2066}\u{feff}\u{ad}\u{e0041}"
+            .chars()
+        {
+            assert!(is_unseen(c), "{c:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_seen_is_shown_to_be_there() {
+        assert_eq!(clean("a\x1b[2Jb\nc\u{9b}d"), "a [2Jb c d");
+        assert_eq!(clean("no\u{200b}de\u{202e}1\u{2028}x"), "no�de�1 x");
+        assert_eq!(clean_lines("a\u{7}\nb\u{feff}\n"), "a \nb�");
+        assert_eq!(
+            escape_json("\"\u{9b}\u{e0041}\u{202e}\"".to_owned()),
+            r#""\u009b\udb40\udc41\u202e""#
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn one_line_stays_one_line_in_which_everything_is_seen(text in any_text()) {
+            let shown = clean(&text);
+            prop_assert!(!shown.chars().any(is_unseen), "{:?}", shown);
+            prop_assert!(shown.lines().count() <= 1);
+            prop_assert_eq!(shown.chars().count(), text.chars().count());
+            prop_assert!(!has_unseen(&clean_lines(&text)));
+        }
+
+        #[test]
+        fn escaped_json_says_the_same(text in any_text()) {
+            let value = serde_json::json!({ text.clone(): [text.clone()], "n": { "t": text } });
+            let json = serde_json::to_string_pretty(&value).unwrap();
+            let escaped = escape_json(json.clone());
+            prop_assert!(!has_unseen(&escaped), "{:?}", escaped);
+            prop_assert_eq!(&serde_json::from_str::<serde_json::Value>(&escaped).unwrap(), &value);
+            let yaml = escape_json_for_yaml(json);
+            prop_assert!(!has_unseen(&yaml), "{:?}", yaml);
+            prop_assert_eq!(&serde_yaml::from_str::<serde_json::Value>(&yaml).unwrap(), &value);
+        }
+    }
+}
