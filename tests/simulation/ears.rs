@@ -112,7 +112,9 @@ impl Hearing {
             // Where it was taken out, the platform may tell of it, or not.
             let is_known = !ears.named || ear.listed || was && !ear.unsure;
             if !is_known && was {
+                // It may be taken for gone from now on, or not.
                 ear.member = None;
+                ear.gone.push(ears.heard);
             }
             ear.update(ears.named, is_known, ears.heard, now);
         }
