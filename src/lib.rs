@@ -27,6 +27,7 @@ pub mod agent;
 pub mod api;
 pub mod cli;
 pub mod clock;
+pub mod descriptors;
 pub mod driver;
 pub mod listen;
 pub mod mutants;

@@ -88,6 +88,15 @@ pub enum AgentError {
         /// What happened.
         message: String,
     },
+    /// This process or its system has too little of something to make a connection: the request was not sent, and
+    /// this says nothing about the agent.
+    #[error("{message}, so nothing was sent to {address}")]
+    Short {
+        /// Base URL of the agent.
+        address: String,
+        /// What there is too little of.
+        message: String,
+    },
     /// The request may have been sent, and no whole answer came.
     #[error("failed to get an answer from {address}: {message}")]
     NoAnswer {
@@ -136,6 +145,7 @@ impl AgentError {
     pub const fn retryable(&self) -> bool {
         match self {
             Self::Connect { .. }
+            | Self::Short { .. }
             | Self::NoAnswer { .. }
             | Self::Broken { .. }
             | Self::WrongNode(_) => true,
@@ -149,13 +159,21 @@ impl AgentError {
         matches!(self, Self::Refused { status: 401 | 403, .. })
     }
 
+    /// Whether it is for want of something of our own, and so nothing that counts against the agent.
+    pub const fn is_ours(&self) -> bool {
+        matches!(self, Self::Short { .. })
+    }
+
     /// Whether the request may have reached the agent and taken effect.
     pub const fn may_have_taken_effect(&self) -> bool {
         match self {
             Self::NoAnswer { .. } | Self::Malformed { .. } => true,
             // 425 and 429 pass, but are refusals.
             Self::Broken { status, .. } => !matches!(*status, 425 | 429),
-            Self::Connect { .. } | Self::Refused { .. } | Self::WrongNode(_) => false,
+            Self::Connect { .. }
+            | Self::Short { .. }
+            | Self::Refused { .. }
+            | Self::WrongNode(_) => false,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION};
+use reqwest::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, LOCATION};
 use reqwest::{RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 use tokio::time::timeout;
@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::client::{
     ActionRequest, ActionStatus, AgentClient, AgentError, QueuedAction, Scheduled,
 };
+use super::connections::{Connections, Shortage, Turn};
 use super::door::bounds::{
     ACTION_BYTES, NODE, PASSED_OVER_BYTES, PASSED_OVER_TIME, QUEUE, REFUSAL_BYTES, REFUSAL_TIME,
     SCHEDULED_BYTES, SHARDS, STORE,
@@ -51,6 +52,9 @@ const CONNECTION_KEPT: Duration = Duration::from_secs(30);
 /// be behind one address, and a connection that is not kept is made anew for each call.
 const IDLE_CONNECTIONS: usize = 1_024;
 
+/// Connections that are open at once, where nobody says how many descriptors there are for them.
+const CONNECTIONS: usize = 512;
+
 /// Settings of [`HttpAgents`].
 #[derive(Clone, Debug)]
 pub struct AgentHttpConfig {
@@ -60,6 +64,8 @@ pub struct AgentHttpConfig {
     pub request_timeout: Duration,
     /// How slowly the rest of it may come.
     pub pace: Pace,
+    /// Connections that are open at once; requests past that wait.
+    pub connections: usize,
     /// How connections to `https` addresses are secured. Without it none of those can be reached.
     pub tls: Option<Tls>,
 }
@@ -70,6 +76,7 @@ impl Default for AgentHttpConfig {
             connect_timeout: CONNECT_TIMEOUT,
             request_timeout: REQUEST_TIMEOUT,
             pace: Pace { idle: IDLE_TIMEOUT, rate: MIN_RATE, turn: TURN },
+            connections: CONNECTIONS,
             tls: None,
         }
     }
@@ -82,6 +89,7 @@ pub struct HttpAgents {
     client: reqwest::Client,
     request_timeout: Duration,
     bodies: Bodies,
+    connections: Connections,
 }
 
 impl HttpAgents {
@@ -97,21 +105,32 @@ impl HttpAgents {
             .retry(reqwest::retry::never())
             .no_proxy()
             .build()?;
-        let bodies = Bodies::new(config.pace);
-        Ok(Self { client, request_timeout: config.request_timeout, bodies })
+        Ok(Self {
+            client,
+            request_timeout: config.request_timeout,
+            bodies: Bodies::new(config.pace),
+            connections: Connections::new(config.connections, CONNECTION_KEPT),
+        })
+    }
+
+    /// What its requests are short of.
+    pub fn shortage(&self) -> Shortage {
+        self.connections.shortage().clone()
     }
 
     /// Sends a request whose body has so many bytes, and waits until the answer begins.
     async fn send(
         &self,
         address: &str,
+        turn: &Turn,
         request: RequestBuilder,
         bytes: usize,
     ) -> Result<Response, AgentError> {
         let limit = self.request_timeout + wire::sending_time(bytes);
+        let request = if turn.keeps() { request } else { request.header(CONNECTION, "close") };
         match timeout(limit, request.send()).await {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(transport(address, &error)),
+            Ok(Err(error)) => Err(self.not_sent(address, &error)),
             Err(_) => {
                 let message = format!("no answer began within {limit:.1?}");
                 Err(AgentError::NoAnswer { address: address.to_owned(), message })
@@ -119,16 +138,28 @@ impl HttpAgents {
         }
     }
 
-    async fn get(&self, address: &str, path: &str) -> Result<Response, AgentError> {
-        self.send(address, self.client.get(url(address, path)), 0).await
+    /// What a request without an answer says.
+    fn not_sent(&self, address: &str, error: &reqwest::Error) -> AgentError {
+        let ours = error.is_connect().then(|| self.connections.shortage().notice(address, error));
+        ours.flatten().unwrap_or_else(|| transport(address, error))
+    }
+
+    async fn get(&self, address: &str, turn: &Turn, path: &str) -> Result<Response, AgentError> {
+        self.send(address, turn, self.client.get(url(address, path)), 0).await
     }
 
     /// What is said at `path`, at most `limit` bytes. It is asked for again as long as its answer fails because of
     /// us. It gets more time with each of these, so there are few.
-    async fn ask(&self, address: &str, path: &str, limit: usize) -> Result<Told, AgentError> {
+    async fn ask(
+        &self,
+        address: &str,
+        turn: &Turn,
+        path: &str,
+        limit: usize,
+    ) -> Result<Told, AgentError> {
         let mut seat = self.bodies.seat();
         loop {
-            let response = self.get(address, path).await?;
+            let response = self.get(address, turn, path).await?;
             if !response.status().is_success() {
                 return Ok(Told::Not(response));
             }
@@ -141,7 +172,8 @@ impl HttpAgents {
 
     /// The same, where there is no answer but a success.
     async fn said(&self, address: &str, path: &str, limit: usize) -> Result<Body, AgentError> {
-        match self.ask(address, path, limit).await? {
+        let turn = self.connections.turn(address).await?;
+        match self.ask(address, &turn, path, limit).await? {
             Told::Body(body) => Ok(body),
             Told::Not(response) => Err(self.failure(address, response).await),
         }
@@ -206,7 +238,8 @@ impl AgentClient for HttpAgents {
         let body = wire::schedule_body(request);
         let (bytes, url) = (body.len(), url(address, "action"));
         let post = self.client.post(url).header(CONTENT_TYPE, "application/json").body(body);
-        let response = self.send(address, post, bytes).await?;
+        let turn = self.connections.turn(address).await?;
+        let response = self.send(address, &turn, post, bytes).await?;
         if response.status() == StatusCode::CONFLICT {
             self.pass_over(response).await;
             return Ok(Scheduled::Known);
@@ -222,7 +255,9 @@ impl AgentClient for HttpAgents {
     }
 
     async fn action(&self, address: &str, id: Uuid) -> Result<Option<ActionStatus>, AgentError> {
-        let body = match self.ask(address, &format!("action/{id}"), ACTION_BYTES).await? {
+        let turn = self.connections.turn(address).await?;
+        let path = format!("action/{id}");
+        let body = match self.ask(address, &turn, &path, ACTION_BYTES).await? {
             Told::Body(body) => body,
             Told::Not(response) if response.status() == StatusCode::NOT_FOUND => {
                 self.pass_over(response).await;

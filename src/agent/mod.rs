@@ -8,6 +8,7 @@
 //! [`door`] is where their answers come in and are bounded.
 
 mod client;
+mod connections;
 pub mod door;
 mod fake;
 mod fake_script;
@@ -22,6 +23,7 @@ pub use client::{
     ActionPhase, ActionRequest, ActionStatus, AgentClient, AgentError, QueuedAction, Said,
     Scheduled, ask, ask_store,
 };
+pub use connections::{Short, Shortage};
 pub use fake::FakeAgents;
 pub use fake_script::{Asked, FakeQueue, Fault, KnownId, Script, When};
 pub use follow::{AgentLimits, FollowContext, LONGEST_HELD, Start, info, run_action, wait_status};

@@ -5,7 +5,8 @@ use axum::extract::State;
 
 use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
-use super::params::{InPath, InQuery, listing};
+use super::pages::{List, Paged, page};
+use super::params::{InPath, InQuery};
 use super::runs;
 use super::state::ApiState;
 use super::wire::Listing;
@@ -32,15 +33,23 @@ async fn list(
     State(state): State<ApiState>,
     InPath(run): InPath<RunId>,
     mut query: InQuery,
-) -> Result<Json<Listing<AgentRecord>>, ApiError> {
+) -> Result<Paged, ApiError> {
     let expected = AgentState::ALL.map(AgentState::as_str).join(", ");
     let agent_state = query.take("state", &format!("one of {expected}"))?;
-    let after = query.take("after", "a whole number")?.map(AgentSeq);
+    let after: Option<u32> = query.take("after", "a whole number")?;
     let limit = query.limit()?;
     query.finish()?;
-    let found = state.store.read_records(run, agent_state, after, limit).await?;
-    runs::check_known(&state, run, found.is_empty()).await?;
-    Ok(Json(listing(found, limit, |record| record.seq.0.to_string(), view)))
+    let store = &state.store;
+    let list = List {
+        read: async |after: Option<u32>, limit| {
+            Ok(store.read_records(run, agent_state, after.map(AgentSeq), limit).await?)
+        },
+        key: |record: &AgentRecord| record.seq.0.to_string(),
+        view: |record| (view(record), 0),
+    };
+    let page = page(&state, after, limit, list).await?;
+    runs::check_known(&state, run, page.is_empty).await?;
+    Ok(page)
 }
 
 async fn get(

@@ -8,11 +8,12 @@ use axum::response::{IntoResponse, Response};
 use super::bodies::{InJson, off_loop};
 use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
-use super::params::{InPath, InQuery, listing};
+use super::pages::{Key, List, Paged, page};
+use super::params::{InPath, InQuery};
 use super::state::ApiState;
 use super::wire::{ApplyCluster, ClusterView, Listing};
 use crate::playbook::parse_cluster;
-use crate::store::{Cluster, Put};
+use crate::store::{Cluster, Page, Put};
 
 const ALL: &str = "/api/v1/clusters";
 const ONE: &str = "/api/v1/clusters/{name}";
@@ -87,14 +88,20 @@ pub(super) async fn read(state: &ApiState, text: String) -> Result<Cluster, ApiE
     Ok(Cluster { text, spec, applied_at: state.clock.now() })
 }
 
-async fn list(
-    State(state): State<ApiState>,
-    mut query: InQuery,
-) -> Result<Json<Listing<ClusterView>>, ApiError> {
-    let page = query.page()?;
+async fn list(State(state): State<ApiState>, mut query: InQuery) -> Result<Paged, ApiError> {
+    let Page { after, limit } = query.page()?;
     query.finish()?;
-    let found = state.store.read_clusters(&page).await?;
-    Ok(Json(listing(found, page.limit, |one| one.spec.name.clone(), |one| view(&one))))
+    let store = &state.store;
+    let list = List {
+        read: async |after: Option<Key>, limit| {
+            let after = after.map(|Key(key)| key);
+            Ok(store.read_clusters(&Page { after, limit }).await?)
+        },
+        key: |one: &Cluster| one.spec.name.clone(),
+        // What is read of a text takes several times as much.
+        view: |one| (view(&one), 4 * one.text.len()),
+    };
+    page(&state, after.map(Key), limit, list).await
 }
 
 async fn get(

@@ -8,6 +8,7 @@ use axum::routing::{self, MethodRouter};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::limits::REQUEST_TIMEOUT;
+use super::shares::Class;
 use super::state::ApiState;
 
 /// Makes the schema of one type, or a reference to it.
@@ -24,6 +25,7 @@ pub(super) struct Endpoint {
     pub(super) body: Option<Content>,
     pub(super) answers: Vec<Answer>,
     pub(super) timeout: Duration,
+    pub(super) class: Class,
     pub(super) handler: MethodRouter<ApiState>,
 }
 
@@ -97,6 +99,7 @@ impl Endpoint {
             body: None,
             answers: Vec::new(),
             timeout: REQUEST_TIMEOUT,
+            class: Class::Ordinary,
             handler,
         }
     }
@@ -185,6 +188,12 @@ impl Endpoint {
     /// How long it may take until its answer begins.
     pub(super) fn within(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// It steers a run, or says how the server is: it has a share of its own.
+    pub(super) fn urgent(mut self) -> Self {
+        self.class = Class::Urgent;
         self
     }
 

@@ -41,6 +41,7 @@ pub enum Code {
     ClusterInUse,
     PluginMissing,
     PluginPinned,
+    BodyTooSlow,
     BodyTooLarge,
     UnsupportedMediaType,
     InvalidDocument,
@@ -51,12 +52,13 @@ pub enum Code {
     PluginsUnavailable,
     NotReady,
     TooManyStreams,
+    TooBusy,
     TimedOut,
 }
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 38] = [
         Self::BadParameter,
         Self::BadHeader,
         Self::BadBody,
@@ -82,6 +84,7 @@ impl Code {
         Self::ClusterInUse,
         Self::PluginMissing,
         Self::PluginPinned,
+        Self::BodyTooSlow,
         Self::BodyTooLarge,
         Self::UnsupportedMediaType,
         Self::InvalidDocument,
@@ -92,6 +95,7 @@ impl Code {
         Self::PluginsUnavailable,
         Self::NotReady,
         Self::TooManyStreams,
+        Self::TooBusy,
         Self::TimedOut,
     ];
 
@@ -139,6 +143,7 @@ impl Code {
             Self::PluginPinned => {
                 ("plugin-pinned", 409, "a playbook or run pins the plugin, or it is built in")
             }
+            Self::BodyTooSlow => ("body-too-slow", 408, "the body came too slowly"),
             Self::BodyTooLarge => ("body-too-large", 413, "the body is larger than allowed"),
             Self::UnsupportedMediaType => {
                 ("unsupported-media-type", 415, "the body has another media type than expected")
@@ -157,6 +162,7 @@ impl Code {
             }
             Self::NotReady => ("not-ready", 503, "the server can't do its work now"),
             Self::TooManyStreams => ("too-many-streams", 503, "too many event streams are open"),
+            Self::TooBusy => ("too-busy", 503, "too many requests are going on"),
             Self::TimedOut => ("timed-out", 503, "the request took too long"),
         }
     }

@@ -1,6 +1,5 @@
 //! `/api/v1/runs/{id}/events`: the history of a run, as pages or as a stream that goes on.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::sse::{KeepAlive, Sse};
@@ -10,7 +9,8 @@ use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
 use super::follow::follow;
 use super::limits::STREAM_KEEP_ALIVE;
-use super::params::{self, InPath, InQuery, listing};
+use super::pages::{List, page};
+use super::params::{self, InPath, InQuery};
 use super::runs;
 use super::state::ApiState;
 use super::wire::Listing;
@@ -53,10 +53,17 @@ async fn list(
     }
     let limit = query.limit()?;
     query.finish()?;
-    let found = state.store.read_events(run, after, limit).await?;
-    runs::check_known(&state, run, found.is_empty()).await?;
-    let page = listing(found, limit, |event| event.seq.to_string(), |event| event);
-    Ok(Json(page).into_response())
+    let store = &state.store;
+    let list = List {
+        read: async |after: Option<u64>, limit| {
+            Ok(store.read_events(run, after.unwrap_or(0), limit).await?)
+        },
+        key: |event: &RunEvent| event.seq.to_string(),
+        view: |event| (event, 0),
+    };
+    let page = page(&state, Some(after), limit, list).await?;
+    runs::check_known(&state, run, page.is_empty).await?;
+    Ok(page.into_response())
 }
 
 async fn stream(state: ApiState, run: RunId, after: u64) -> Result<Response, ApiError> {

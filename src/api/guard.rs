@@ -1,6 +1,7 @@
 //! What holds for every request: a time limit, a panic that stays its own, and a known host.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
@@ -10,7 +11,9 @@ use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 
 use super::error::{ApiError, Code};
+use super::shares::{Class, Shares};
 use super::state::ApiState;
+use crate::web::{Client, keep};
 
 /// How long a request may take until its answer begins.
 #[derive(Clone, Copy)]
@@ -29,6 +32,22 @@ pub(super) async fn limit(
         Err(_) => {
             let detail = format!("the request took longer than {} s", timeout.as_secs());
             ApiError::new(Code::TimedOut, detail).into_response()
+        }
+    }
+}
+
+/// Refuses a request when too many of its class go on, until the last byte of their answers.
+pub(super) async fn share(
+    State((shares, class)): State<(Arc<Shares>, Class)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let client = request.extensions().get::<Client>().copied().unwrap_or(Client::unknown());
+    match shares.take(class, client) {
+        Some(going) => next.run(request).await.map(|body| keep(body, going)),
+        None => {
+            let detail = "too many requests are going on; try again later";
+            ApiError::new(Code::TooBusy, detail).into_response()
         }
     }
 }

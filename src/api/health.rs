@@ -9,6 +9,7 @@ use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
 use super::limits::READY_TIMEOUT;
 use super::state::ApiState;
+use crate::agent::Short;
 use crate::run::RunId;
 use crate::store::MAX_PAGE;
 
@@ -24,6 +25,19 @@ pub(super) struct Health {
     /// Runs that can't go on; only of a server that is ready. They do not make it unready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) troubled: Option<Troubled>,
+    /// What the server has too little of to ask its agents; only of a server that is ready. Its runs wait for it, and
+    /// no agent fails because of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) short: Option<TooLittle>,
+}
+
+/// What the server has too little of.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub(super) struct TooLittle {
+    /// What it is, for people.
+    pub(super) message: String,
+    /// For how many seconds.
+    pub(super) seconds: u64,
 }
 
 /// Runs that can't go on.
@@ -41,8 +55,10 @@ const NAMED: usize = 10;
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get("/healthz", "getHealth", "Says that the process is alive.", healthz)
+            .urgent()
             .answers::<Health>(200, "It is."),
         Endpoint::get("/readyz", "getReady", "Says whether the server can do its work.", readyz)
+            .urgent()
             .answers::<Health>(200, "It can: the store answers."),
     ]
 }
@@ -56,7 +72,11 @@ async fn readyz(State(state): State<ApiState>) -> Result<Json<Health>, ApiError>
     match tokio::time::timeout(READY_TIMEOUT, state.store.ping()).await {
         Ok(Ok(())) => {
             let ready = health("ready", Some(state.store.name()));
-            Ok(Json(Health { troubled: troubled(&state).await?, ..ready }))
+            let short = state
+                .shortage
+                .now()
+                .map(|Short { message, since }| TooLittle { message, seconds: since.as_secs() });
+            Ok(Json(Health { troubled: troubled(&state).await?, short, ..ready }))
         }
         Ok(Err(error)) => Err(not_ready(error.to_string()).caused_by(error)),
         Err(_) => {
@@ -81,5 +101,6 @@ fn health(status: &str, store: Option<&str>) -> Health {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         store: store.map(str::to_owned),
         troubled: None,
+        short: None,
     }
 }

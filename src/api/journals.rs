@@ -3,16 +3,16 @@
 use std::fmt;
 use std::str::FromStr;
 
-use axum::Json;
 use axum::extract::State;
 
 use super::endpoint::Endpoint;
 use super::error::ApiError;
-use super::params::{InPath, InQuery, listing};
+use super::pages::{List, Paged, page};
+use super::params::{InPath, InQuery};
 use super::state::ApiState;
 use super::wire::{JournalView, Listing};
 use super::{agents, runs};
-use crate::run::{AgentId, AgentSeq, AttemptKey, RunId};
+use crate::run::{AgentId, AgentSeq, AttemptKey, Journal, RunId};
 
 const ALL: &str = "/api/v1/runs/{id}/journals";
 
@@ -30,18 +30,26 @@ async fn list(
     State(state): State<ApiState>,
     InPath(run): InPath<RunId>,
     mut query: InQuery,
-) -> Result<Json<Listing<JournalView>>, ApiError> {
+) -> Result<Paged, ApiError> {
     let agent = query.take::<String>("agent", "an agent")?.map(AgentId);
-    let after = query.take::<Cursor>("after", "`next` of the page before")?.map(|Cursor(key)| key);
+    let after = query.take::<Cursor>("after", "`next` of the page before")?;
     let limit = query.limit()?;
     query.finish()?;
     let agent = match agent {
         Some(agent) => Some(find_seq(&state, run, &agent).await?),
         None => None,
     };
-    let found = state.store.read_journals(run, agent, after, limit).await?;
-    runs::check_known(&state, run, found.is_empty()).await?;
-    Ok(Json(listing(found, limit, |journal| Cursor(journal.key).to_string(), JournalView::of)))
+    let store = &state.store;
+    let list = List {
+        read: async |after: Option<Cursor>, limit| {
+            Ok(store.read_journals(run, agent, after.map(|Cursor(key)| key), limit).await?)
+        },
+        key: |journal: &Journal| Cursor(journal.key).to_string(),
+        view: |journal| (JournalView::of(journal), 0),
+    };
+    let page = page(&state, after, limit, list).await?;
+    runs::check_known(&state, run, page.is_empty).await?;
+    Ok(page)
 }
 
 async fn find_seq(state: &ApiState, run: RunId, agent: &AgentId) -> Result<AgentSeq, ApiError> {
@@ -53,7 +61,7 @@ async fn find_seq(state: &ApiState, run: RunId, agent: &AgentId) -> Result<Agent
 }
 
 /// The key of a journal as text: `AGENT.STAGE.STEP.ATTEMPT`.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Cursor(AttemptKey);
 
 impl fmt::Display for Cursor {

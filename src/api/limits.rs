@@ -21,12 +21,44 @@ pub const MAX_JSON_BODY: usize = 1024 * 1024;
 /// The largest plugin, in bytes: components with a whole language runtime in them stay below.
 pub const MAX_PLUGIN_BODY: usize = 64 * 1024 * 1024;
 
-/// Bytes of all bodies that are in memory at once; requests past that wait for their turn.
+/// The largest of all bodies, in bytes.
+pub(super) const LARGEST_BODY: usize =
+    if MAX_PLUGIN_BODY > MAX_APPLY_BODY { MAX_PLUGIN_BODY } else { MAX_APPLY_BODY };
+
+/// Bytes of all bodies that are in memory at once, counted as they come; what is past that waits for its turn.
 pub(super) const MAX_BODIES: usize = 256 * 1024 * 1024;
+
+/// The same for bodies of requests that steer a run: as many as those have a share of the connections, since
+/// nearly all of them have less than a kilobyte.
+pub(super) const MAX_URGENT_BODIES: usize = 8 * 1024 * 1024;
+
+/// How long a body may take to begin. The headers before it are there already.
+pub(super) const BODY_GRACE: Duration = Duration::from_secs(10);
+
+/// The fewest bytes of a body a second, on average, after [`BODY_GRACE`]: the slowest lines carry several times
+/// that.
+pub(super) const BODY_RATE: u32 = 16 * 1024;
 
 /// JSON bodies above this are read beside the event loop, which they would hold up for longer than
 /// a millisecond or so.
 pub(super) const INLINE_JSON: usize = 128 * 1024;
+
+/// Bytes of a page at most, if it has more than one item: results of a megabyte come a few at a time, and no page of
+/// ordinary items is cut.
+pub(super) const PAGE_BYTES: usize = 4 * 1024 * 1024;
+
+/// Items that are read first for a page, before it is known how large they are.
+pub(super) const FIRST_PIECE: u32 = 8;
+
+/// Bytes of items that are read at once afterwards, if none is larger than those before.
+pub(super) const PIECE_BYTES: usize = 4 * 1024 * 1024;
+
+/// What the read of a page may take: its items are in memory as values, which take a multiple of their bytes, and
+/// then as text.
+pub(super) const READ_BYTES: usize = 24 * 1024 * 1024;
+
+/// The same of all reads that go on; the next ones wait. When a page has been read, its text counts until it is sent.
+pub(super) const MAX_READS: usize = 192 * 1024 * 1024;
 
 /// Items in a page when the request does not say how many.
 pub(super) const DEFAULT_PAGE: u32 = 100;
@@ -56,7 +88,11 @@ pub(super) const MAX_AGENT: usize = 4 * 256;
 /// The longest reason that a person gives, in bytes: it is written to the run's history.
 pub(super) const MAX_REASON: usize = 4 * 1024;
 
-/// Event streams that are open at once. Each looks at the store every [`STREAM_POLL`].
+/// Requests that go on at once and steer a run, or ask how the server is, at most: people and their programs
+/// send a few a second.
+pub(super) const MAX_URGENT: usize = 128;
+
+/// Event streams that are open at once, at most. Each looks at the store every [`STREAM_POLL`].
 pub(super) const MAX_STREAMS: usize = 1_000;
 
 /// How often a stream looks at the store by itself: engines in other processes can't wake it.
@@ -77,10 +113,11 @@ pub(super) const READY_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the counts of runs in the metrics are kept: reading them costs a page of the store.
 pub(super) const METRICS_AGE: Duration = Duration::from_secs(10);
 
-/// Connections that are open at once; further ones wait to be accepted.
+/// Connections that are open at once, where the descriptors of the process are enough for them: for a new one
+/// the connection is closed that has waited longest for a request.
 pub(super) const MAX_CONNECTIONS: usize = 4_096;
 
-/// How long a connection may pass no byte. Longer than any answer takes to begin, which is
+/// How long a connection may pass no byte while a request is answered. Longer than any answer takes to begin, which is
 /// [`UPLOAD_TIMEOUT`] after the request at most; an event stream says something every
 /// [`STREAM_KEEP_ALIVE`], so only who speaks no more or reads no more loses its place.
 pub(super) const MAX_IDLE: Duration = Duration::from_secs(360);

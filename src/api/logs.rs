@@ -1,12 +1,12 @@
 //! `/api/v1/runs/{id}/logs`: what the plugins of a run wrote.
 
-use axum::Json;
 use axum::extract::State;
 
 use super::endpoint::Endpoint;
 use super::error::ApiError;
 use super::journals::NotACursor;
-use super::params::{InPath, InQuery, listing};
+use super::pages::{List, Paged, page};
+use super::params::{InPath, InQuery};
 use super::runs;
 use super::state::ApiState;
 use super::wire::Listing;
@@ -29,14 +29,23 @@ async fn list(
     State(state): State<ApiState>,
     InPath(run): InPath<RunId>,
     mut query: InQuery,
-) -> Result<Json<Listing<LogLine>>, ApiError> {
+) -> Result<Paged, ApiError> {
     let agent = query.take::<String>("agent", "an agent")?.map(AgentId);
-    let after = query.take::<Cursor>("after", "`next` of the page before")?.map(|cursor| cursor.0);
+    let after = query.take::<Cursor>("after", "`next` of the page before")?;
     let limit = query.limit()?;
     query.finish()?;
-    let found = state.store.read_logs(run, agent.as_ref(), after.as_ref(), limit).await?;
-    runs::check_known(&state, run, found.is_empty()).await?;
-    Ok(Json(listing(found, limit, write, |line| line)))
+    let (store, agent) = (&state.store, agent.as_ref());
+    let list = List {
+        read: async |after: Option<Cursor>, limit| {
+            let after = after.map(|Cursor(place)| place);
+            Ok(store.read_logs(run, agent, after.as_ref(), limit).await?)
+        },
+        key: write,
+        view: |line| (line, 0),
+    };
+    let page = page(&state, after, limit, list).await?;
+    runs::check_known(&state, run, page.is_empty).await?;
+    Ok(page)
 }
 
 /// The place of a line as text: `EVENT.LINE.AGENT`; the agent comes last since it may hold dots.
@@ -45,7 +54,7 @@ fn write(line: &LogLine) -> String {
     format!("{}.{}.{agent}", line.event, line.line)
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Cursor(LogCursor);
 
 impl std::str::FromStr for Cursor {

@@ -1,11 +1,11 @@
-//! `/metrics`: numbers for a monitoring system, in the OpenMetrics text format.
+//! `/metrics`: numbers for a monitoring system.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header;
+use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use prometheus_client::encoding::EncodeLabelSet;
@@ -14,19 +14,20 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
 use super::endpoint::Endpoint;
 use super::error::ApiError;
+use super::exposition::{OPEN_METRICS, PLAIN, plain, wants_open_metrics};
 use super::limits::{METRICS_AGE, READY_TIMEOUT};
+use super::process::Process;
 use super::state::ApiState;
 use crate::plugin::PluginCounts;
 use crate::run::{RunStatus, Verb};
 use crate::store::{MAX_PAGE, Page, RunFilter};
-
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Seconds: from an answer out of memory to one that waited for a command's outcome.
 const BUCKETS: [f64; 9] = [0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 2.5, 5.0, 30.0];
@@ -34,7 +35,9 @@ const BUCKETS: [f64; 9] = [0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 2.5, 5.0, 30.0];
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get("/metrics", "getMetrics", "Numbers for a monitoring system.", get)
-            .answers_other(200, "OpenMetrics text.", OPEN_METRICS),
+            .urgent()
+            .answers_other(200, "Text, or OpenMetrics for those who accept that.", PLAIN)
+            .or_as(OPEN_METRICS),
     ]
 }
 
@@ -71,6 +74,7 @@ pub(super) struct Metrics {
     commands: Family<CommandLabels, Counter>,
     unfinished: Family<StatusLabels, Gauge<u64, AtomicU64>>,
     troubled: Gauge,
+    shortages: Counter,
     compiled: Counter,
     loaded: Counter,
     /// When the unfinished runs were counted last.
@@ -80,7 +84,7 @@ pub(super) struct Metrics {
 impl Metrics {
     pub(super) fn new() -> Self {
         let metrics = Self {
-            registry: Registry::with_prefix("replibook"),
+            registry: Registry::default(),
             requests: Family::default(),
             durations: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
             streams: Gauge::default(),
@@ -88,6 +92,7 @@ impl Metrics {
             commands: Family::default(),
             unfinished: Family::default(),
             troubled: Gauge::default(),
+            shortages: Counter::default(),
             compiled: Counter::default(),
             loaded: Counter::default(),
             counted: Mutex::new(None),
@@ -96,7 +101,12 @@ impl Metrics {
     }
 
     fn registered(mut self) -> Self {
-        let registry = &mut self.registry;
+        self.registry.register_collector(Box::new(Process::new()));
+        let registry = self.registry.sub_registry_with_prefix("replibook");
+        let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "The version of the server", version);
+        let help = "Requests to agents that waited for want of something of the server's own";
+        registry.register("shortages", help, self.shortages.clone());
         registry.register("http_requests", "Requests answered", self.requests.clone());
         let help = "Time until the answer began";
         let durations = self.durations.clone();
@@ -168,12 +178,17 @@ fn known_method(method: &str) -> &'static str {
     KNOWN.into_iter().find(|known| *known == method).unwrap_or("other")
 }
 
-async fn get(State(state): State<ApiState>) -> Result<Response, ApiError> {
+async fn get(State(state): State<ApiState>, headers: HeaderMap) -> Result<Response, ApiError> {
     count_runs(&state).await;
     state.metrics.count_plugins(state.plugins.counts());
+    state.metrics.shortages.inner().store(state.shortage.times(), Ordering::Relaxed);
     let mut text = String::new();
     encode(&mut text, &state.metrics.registry).map_err(ApiError::internal)?;
-    Ok(([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response())
+    let (kind, text) = match wants_open_metrics(&headers) {
+        true => (OPEN_METRICS, text),
+        false => (PLAIN, plain(&text)),
+    };
+    Ok(([(header::CONTENT_TYPE, kind), (header::VARY, "accept")], text).into_response())
 }
 
 /// Counts the unfinished runs, at most once in [`METRICS_AGE`]. The other numbers are worth having
@@ -232,6 +247,8 @@ mod tests {
             "replibook_event_streams 1",
             "replibook_runs_started_total 0",
             "replibook_runs_troubled 0",
+            "replibook_shortages_total 0",
+            concat!("replibook_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
             "replibook_plugins_compiled_total 4",
             "replibook_plugins_loaded_total 2",
             "# EOF",

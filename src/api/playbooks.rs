@@ -8,10 +8,11 @@ use semver::Version;
 use super::apply;
 use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
-use super::params::{InPath, InQuery, listing};
+use super::pages::{Key, List, Paged, page};
+use super::params::{InPath, InQuery};
 use super::state::ApiState;
 use super::wire::{ApplyPlaybook, Listing, PlaybookView};
-use crate::store::StoredPlaybook;
+use crate::store::{Page, StoredPlaybook};
 
 const ALL: &str = "/api/v1/playbooks";
 const ONE: &str = "/api/v1/playbooks/{name}";
@@ -41,15 +42,20 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-async fn list(
-    State(state): State<ApiState>,
-    mut query: InQuery,
-) -> Result<Json<Listing<PlaybookView>>, ApiError> {
-    let page = query.page()?;
+async fn list(State(state): State<ApiState>, mut query: InQuery) -> Result<Paged, ApiError> {
+    let Page { after, limit } = query.page()?;
     query.finish()?;
-    let found = state.store.read_playbooks(&page).await?;
-    let key = |one: &StoredPlaybook| format!("{}@{}", one.playbook.name, one.playbook.version);
-    Ok(Json(listing(found, page.limit, key, |one| view(&one))))
+    let store = &state.store;
+    let list = List {
+        read: async |after: Option<Key>, limit| {
+            let after = after.map(|Key(key)| key);
+            Ok(store.read_playbooks(&Page { after, limit }).await?)
+        },
+        key: |one: &StoredPlaybook| format!("{}@{}", one.playbook.name, one.playbook.version),
+        // What a playbook is resolved to takes about as much as its text.
+        view: |one| (view(&one), 2 * one.text.len()),
+    };
+    page(&state, after.map(Key), limit, list).await
 }
 
 async fn get(

@@ -9,11 +9,13 @@ use super::bodies::{self, off_loop};
 use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
 use super::limits::{MAX_PLUGIN_BODY, UPLOAD_TIMEOUT};
-use super::params::{InPath, InQuery, listing};
+use super::pages::{Key, List, Paged, page};
+use super::params::{InPath, InQuery};
 use super::state::ApiState;
 use super::wire::{Listing, PluginView};
 use crate::run::Digest;
-use crate::store::{Plugin, Put, StoreError};
+use crate::store::{Page, Plugin, Put, StoreError};
+use crate::web::keep;
 
 const ALL: &str = "/api/v1/plugins";
 const ONE: &str = "/api/v1/plugins/{digest}";
@@ -53,7 +55,7 @@ async fn put(
     let expected: Option<Digest> =
         query.take("digest", "\"sha256:\" and 64 lowercase hex digits")?;
     query.finish()?;
-    let received = bodies::read(request, MAX_PLUGIN_BODY, &state.bodies).await?;
+    let received = bodies::read(request, MAX_PLUGIN_BODY, state.bodies.others()).await?;
     let bytes = received.bytes.clone();
     let hashed = bytes.clone();
     let digest = off_loop(move || Digest::of(&hashed)).await?;
@@ -84,14 +86,19 @@ fn answer(status: StatusCode, change: &str, plugin: Plugin) -> Response {
     (status, [(header::LOCATION, location)], Json(body)).into_response()
 }
 
-async fn list(
-    State(state): State<ApiState>,
-    mut query: InQuery,
-) -> Result<Json<Listing<PluginView>>, ApiError> {
-    let page = query.page()?;
+async fn list(State(state): State<ApiState>, mut query: InQuery) -> Result<Paged, ApiError> {
+    let Page { after, limit } = query.page()?;
     query.finish()?;
-    let found = state.store.read_plugins(&page).await?;
-    Ok(Json(listing(found, page.limit, |one| one.info.digest.to_string(), view)))
+    let store = &state.store;
+    let list = List {
+        read: async |after: Option<Key>, limit| {
+            let after = after.map(|Key(key)| key);
+            Ok(store.read_plugins(&Page { after, limit }).await?)
+        },
+        key: |one: &Plugin| one.info.digest.to_string(),
+        view: |one| (view(one), 0),
+    };
+    page(&state, after.map(Key), limit, list).await
 }
 
 async fn get(
@@ -112,8 +119,13 @@ async fn bytes(
     query: InQuery,
 ) -> Result<Response, ApiError> {
     query.finish()?;
+    let mut share = state.reads.take(MAX_PLUGIN_BODY).await;
     match state.store.plugin_bytes(&digest).await? {
-        Some(bytes) => Ok(([(header::CONTENT_TYPE, WASM)], bytes).into_response()),
+        Some(bytes) => {
+            share.shrink_to(bytes.len());
+            let answer = ([(header::CONTENT_TYPE, WASM)], bytes).into_response();
+            Ok(answer.map(|body| keep(body, share)))
+        }
         None => Err(not_found(&digest)),
     }
 }

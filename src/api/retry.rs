@@ -28,6 +28,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .path::<RunId>("id", "The finished run.")
             .header::<String>("Idempotency-Key", start::KEY_MEANS)
             .takes::<RetryRun>()
+            .urgent()
             .answers::<RunView>(201, "The new run is created.")
             .answers::<RunView>(200, "An earlier request with the same key had created it."),
     ]

@@ -48,7 +48,9 @@ pub fn router(state: ApiState) -> Router {
     for endpoint in endpoints() {
         let timeout = Extension(Timeout(endpoint.timeout));
         let limited = endpoint.handler.layer::<_, Infallible>(from_fn(guard::limit));
-        let handler = limited.layer::<_, Infallible>(timeout);
+        let limited = limited.layer::<_, Infallible>(timeout);
+        let part = (state.shares.clone(), endpoint.class);
+        let handler = limited.layer::<_, Infallible>(from_fn_with_state(part, guard::share));
         router = router.route(endpoint.path, handler);
     }
     router

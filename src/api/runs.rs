@@ -8,13 +8,14 @@ use serde_json::Map;
 
 use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
-use super::params::{InPath, InQuery, listing};
+use super::pages::{self, Key, List, Paged, json_bytes};
+use super::params::{InPath, InQuery};
 use super::state::ApiState;
 use super::wire::{Listing, RunView, TroubleView};
 use crate::run::{
     Progress, ReasonCode, Run, RunId, RunStatus, Silent, Snapshot, Timestamp, Trouble, TroubleCode,
 };
-use crate::store::{DamagedRun, KeptRun, RunFilter};
+use crate::store::{DamagedRun, Found, KeptRun, Page, RunFilter};
 
 pub(super) const ALL: &str = "/api/v1/runs";
 const ONE: &str = "/api/v1/runs/{id}";
@@ -30,6 +31,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .paged()
             .answers::<Listing<RunView>>(200, "A page."),
         Endpoint::get(ONE, "getRun", "Shows a run.", get)
+            .urgent()
             .path::<RunId>("id", "The run.")
             .answers::<RunView>(200, "The run."),
         Endpoint::get(SNAPSHOT, "getSnapshot", "Shows what a run was started with.", snapshot)
@@ -38,10 +40,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-async fn list(
-    State(state): State<ApiState>,
-    mut query: InQuery,
-) -> Result<Json<Listing<RunView>>, ApiError> {
+async fn list(State(state): State<ApiState>, mut query: InQuery) -> Result<Paged, ApiError> {
     let filter = RunFilter {
         cluster: query.take("cluster", "a name")?,
         statuses: query.take_list("status")?,
@@ -52,7 +51,26 @@ async fn list(
         let id: RunId = read_id("query parameter `after`", &after)?;
         page.after = Some(id.to_string());
     }
-    let found = state.store.read_runs(&filter, &page).await?;
+    let (state, filter) = (&state, &filter);
+    let list = List {
+        read: async |after: Option<Key>, limit| {
+            let page = Page { after: after.map(|Key(key)| key), limit };
+            read_views(state, filter, &page).await
+        },
+        key: |(run, _): &(RunView, usize)| run.id.to_string(),
+        view: |run| run,
+    };
+    pages::page(state, page.after.map(Key), page.limit, list).await
+}
+
+/// Runs as they are shown, and how many bytes their snapshots have.
+async fn read_views(
+    state: &ApiState,
+    filter: &RunFilter,
+    page: &Page,
+) -> Result<Found<(RunView, usize)>, ApiError> {
+    let found = state.store.read_runs(filter, page).await?;
+    let sizes: Vec<_> = found.iter().map(snapshot_bytes).collect();
     let mut views: Vec<_> = found.iter().map(shown).collect();
     let ids: Vec<_> = views.iter().map(|view| view.id).collect();
     let troubles = state.store.troubles_of(&ids).await?;
@@ -60,8 +78,11 @@ async fn list(
         let trouble = troubles.iter().find(|trouble| trouble.run == view.id);
         view.trouble = trouble.map(view_of_trouble).or(view.trouble.take());
     }
-    let views = views.into_iter().map(Ok).collect();
-    Ok(Json(listing(views, page.limit, |run| run.id.to_string(), |run| run)))
+    Ok(views.into_iter().zip(sizes).map(Ok).collect())
+}
+
+fn snapshot_bytes(run: &KeptRun) -> usize {
+    run.as_ref().map_or(0, |run| json_bytes(run.snapshot.as_ref()))
 }
 
 async fn get(

@@ -2,21 +2,20 @@
 
 use std::future::Future;
 use std::io;
-use std::time::Duration;
 
 use tokio::net::TcpListener;
 
-use super::limits::{MAX_CONNECTIONS, MAX_IDLE, STOP_DEADLINE};
+use super::limits::{MAX_IDLE, STOP_DEADLINE};
 use super::router::router;
 use super::state::ApiState;
-use crate::web::Limited;
+use crate::web::{self, Times};
 
 /// Serves the API until `shutdown` is over, then finishes what goes on.
 ///
 /// # Flow
-/// On `shutdown` no new connection is accepted, event streams end, and requests may go on for
-/// `STOP_DEADLINE`; then this returns whatever still goes on. A connection that passes no byte for
-/// `MAX_IDLE` is ended.
+/// On `shutdown` no new connection is accepted, those that wait for a request are closed, event streams and
+/// bodies that are half there end, and requests may go on for `STOP_DEADLINE`; then this returns whatever still
+/// goes on. A connection that passes no byte for `MAX_IDLE` is ended, and sooner if it is at no request.
 ///
 /// # Errors
 /// What the listener says, when it can't go on. A connection that fails is its own matter.
@@ -25,25 +24,25 @@ pub async fn serve(
     state: ApiState,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    serve_patiently(listener, state, shutdown, MAX_IDLE).await
+    serve_patiently(listener, state, shutdown, Times::silent_for(MAX_IDLE)).await
 }
 
-/// The same with connections that may pass no byte for so long.
+/// The same with clients that may be so slow.
 async fn serve_patiently(
     listener: TcpListener,
     state: ApiState,
     shutdown: impl Future<Output = ()> + Send + 'static,
-    max_idle: Duration,
+    times: Times,
 ) -> io::Result<()> {
     let stopping = state.stopping.clone();
     let signal = stopping.clone();
-    let listener = Limited::new(listener, MAX_CONNECTIONS).idle_for(max_idle);
-    let server = axum::serve(listener, router(state)).with_graceful_shutdown(async move {
+    let limits = state.shares.limits(times);
+    let server = web::serve(listener, limits, router(state), async move {
         shutdown.await;
         signal.cancel();
     });
     tokio::select! {
-        result = server.into_future() => result,
+        result = server => result,
         () = deadline(stopping) => {
             tracing::warn!("stopped while requests were still going on");
             Ok(())
@@ -59,6 +58,7 @@ async fn deadline(stopping: tokio_util::sync::CancellationToken) {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpStream;
@@ -86,8 +86,9 @@ mod tests {
         assert!(MAX_IDLE > UPLOAD_TIMEOUT && MAX_IDLE > STREAM_KEEP_ALIVE);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let idle = Duration::from_millis(50);
-        let served = serve_patiently(listener, state(), std::future::pending(), idle);
+        let short = Duration::from_millis(50);
+        let times = Times { head: short, idle: short, ..Times::silent_for(MAX_IDLE) };
+        let served = serve_patiently(listener, state(), std::future::pending(), times);
         let served = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(served));
         // One that never speaks, one that stops in the middle, and one whose request is over.
         for (says, hears) in [

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::bodies::Budget;
-use super::limits::MAX_STREAMS;
+use super::bodies::Budgets;
+use super::limits::{MAX_CONNECTIONS, MAX_READS};
 use super::metrics::Metrics;
+use super::shares::Shares;
+use crate::agent::Shortage;
 use crate::clock::Clock;
 use crate::driver::{Followers, Signals};
 use crate::plugin::PluginHost;
 use crate::store::Store;
-use crate::web::OwnNames;
+use crate::web::{Memory, OwnNames};
 
 /// What every handler works with. Cheap to clone.
 #[derive(Clone)]
@@ -23,7 +25,11 @@ pub struct ApiState {
     pub(super) followers: Followers,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) bodies: Budget,
+    pub(super) bodies: Budgets,
+    pub(super) shares: Arc<Shares>,
+    pub(super) shortage: Shortage,
+    /// Memory for what is read to be sent.
+    pub(super) reads: Memory,
     pub(super) streams: Arc<Semaphore>,
     /// Ends the event streams, which would never end by themselves.
     pub(super) stopping: CancellationToken,
@@ -39,6 +45,8 @@ impl ApiState {
         followers: Followers,
         clock: Arc<dyn Clock>,
     ) -> Self {
+        let stopping = CancellationToken::new();
+        let shares = Shares::new(MAX_CONNECTIONS);
         Self {
             store,
             plugins,
@@ -46,11 +54,29 @@ impl ApiState {
             followers,
             clock,
             metrics: Arc::new(Metrics::new()),
-            bodies: Budget::new(),
-            streams: Arc::new(Semaphore::new(MAX_STREAMS)),
-            stopping: CancellationToken::new(),
+            bodies: Budgets::new(&stopping),
+            reads: Memory::new(MAX_READS),
+            streams: Arc::new(Semaphore::new(shares.streams())),
+            shares,
+            shortage: Shortage::default(),
+            stopping,
             names: OwnNames::default(),
         }
+    }
+
+    /// Has this many connections at most, and shares them out accordingly.
+    #[must_use]
+    pub fn with_connections(mut self, connections: usize) -> Self {
+        self.shares = Shares::new(connections.min(MAX_CONNECTIONS));
+        self.streams = Arc::new(Semaphore::new(self.shares.streams()));
+        self
+    }
+
+    /// Says what the client of the agents is short of.
+    #[must_use]
+    pub fn with_shortage(mut self, shortage: Shortage) -> Self {
+        self.shortage = shortage;
+        self
     }
 
     /// Answers requests for any host name: for a server that listens on more than loopback. Without

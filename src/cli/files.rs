@@ -84,8 +84,32 @@ pub(crate) fn read_plugin(base: &Path, path: &str) -> io::Result<Vec<u8>> {
     if metadata.len() > MAX_PLUGIN_BYTES {
         return Err(too_large(MAX_PLUGIN_BYTES));
     }
+    let mut file = std::fs::File::open(path)?;
+    let mut begins = Vec::new();
+    (&mut file).take(8).read_to_end(&mut begins)?;
+    check_component(&begins)?;
     // The file may grow meanwhile.
-    read_within(&mut std::fs::File::open(path)?, MAX_PLUGIN_BYTES)
+    read_within(&mut begins.chain(file), MAX_PLUGIN_BYTES)
+}
+
+/// Checks the first bytes of a plugin. A document may come from anybody, and name any file of whoever applies it: of
+/// one that is no component nothing is read further, sent or shown.
+fn check_component(begins: &[u8]) -> io::Result<()> {
+    let found = match begins {
+        // After the version of the format comes the layer: 0 is a module, 1 a component.
+        [0, b'a', b's', b'm', 0x0d, 0, 1, 0] => return Ok(()),
+        [0, b'a', b's', b'm', _, _, 0, 0] => {
+            "a core module of WebAssembly, expected a component: `wasm-tools component new` makes one of it"
+        }
+        [0, b'a', b's', b'm', _, _, 1, 0] => {
+            "a component of another version of the format, expected version 13: another version of its tools \
+             writes that"
+        }
+        [0, b'a', b's', b'm', ..] => "WebAssembly of an unknown layer, expected a component",
+        [] => "an empty file, expected a WebAssembly component",
+        _ => "a file that is no WebAssembly, expected a component",
+    };
+    Err(io::Error::new(io::ErrorKind::InvalidData, format!("found {found}")))
 }
 
 /// The folder that `file:` sources of a document are relative to.
@@ -175,6 +199,29 @@ mod tests {
         std::fs::File::create(&file).unwrap().set_len(MAX_PLUGIN_BYTES + 1).unwrap();
         assert!(read_plugin(folder.path(), "many.yaml").is_err());
         assert!(read_plugin(folder.path(), ".").is_err());
+    }
+
+    #[test]
+    fn only_a_component_is_read_as_a_plugin() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = |bytes: &[u8]| {
+            std::fs::write(folder.path().join("x"), bytes).unwrap();
+            read_plugin(folder.path(), "x").map_err(|error| error.to_string())
+        };
+        let component = b"\0asm\x0d\0\x01\0and more";
+        assert_eq!(read(component).unwrap(), component);
+        for (bytes, says) in [
+            (&b"\0asm\x01\0\0\0and more"[..], "found a core module of WebAssembly"),
+            (b"\0asm\x0e\0\x01\0", "found a component of another version of the format"),
+            (b"\0asm\x0d\0\x02\0", "found WebAssembly of an unknown layer"),
+            (b"\0asm", "found WebAssembly of an unknown layer"),
+            (b"", "found an empty file"),
+            (b"root:x:0:0:root:/root:/bin/bash\n", "found a file that is no WebAssembly"),
+            (b"(component)", "found a file that is no WebAssembly"),
+        ] {
+            let error = read(bytes).unwrap_err();
+            assert!(error.starts_with(says) && !error.contains("root"), "{error}");
+        }
     }
 
     #[test]

@@ -12,9 +12,10 @@ use uuid::Uuid;
 use super::logging::LogArgs;
 use super::store::{StoreArgs, parse_length};
 use crate::agent::platform::{HttpPlatforms, PlatformHttpConfig};
-use crate::agent::{AgentHttpConfig, AgentLimits, HttpAgents};
+use crate::agent::{AgentHttpConfig, AgentLimits, HttpAgents, Shortage};
 use crate::api::{self, ApiState};
 use crate::clock::{Clock, SystemClock};
+use crate::descriptors::Descriptors;
 use crate::driver::{Engine, EngineConfig, Followers, Signals, World};
 use crate::listen::check_listen;
 use crate::plugin::{Compile, CompileApart, HostConfig, PluginHost};
@@ -61,7 +62,8 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     // Before the server says that it listens, so that a signal that follows at once is not missed.
     let mut asked = StopAsked::listen(args.until_stdin_closes)?;
     check_listen(args.listen, args.insecure)?;
-    let world = world(&args).await?;
+    let descriptors = Descriptors::raise()?;
+    let (world, shortage) = world(&args, descriptors).await?;
     api::install_builtins(world.store.as_ref(), &world.plugins, world.clock.as_ref())
         .await
         .context("failed to keep the built-in plugins")?;
@@ -79,7 +81,10 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let id = EngineId(Uuid::new_v4().to_string());
     let config = EngineConfig { id, max_runs: EngineConfig::MAX_RUNS };
     let engine = tokio::spawn(Engine::new(world.clone(), config).run(stop.clone()));
-    let served = api::serve(listener, state(&world, args.insecure), async move {
+    let state = state(&world, args.insecure)
+        .with_connections(descriptors.clients())
+        .with_shortage(shortage);
+    let served = api::serve(listener, state, async move {
         asked.wait().await;
     })
     .await;
@@ -99,14 +104,16 @@ fn parse_patience(text: &str) -> Result<Millis, String> {
     })
 }
 
-async fn world(args: &ServeArgs) -> anyhow::Result<World> {
+async fn world(args: &ServeArgs, descriptors: Descriptors) -> anyhow::Result<(World, Shortage)> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store = args.store.open(clock.clone()).await?;
-    let agents = HttpAgents::new(&AgentHttpConfig::default())
-        .context("failed to make the client for agents")?;
+    let config =
+        AgentHttpConfig { connections: descriptors.agents(), ..AgentHttpConfig::default() };
+    let agents = HttpAgents::new(&config).context("failed to make the client for agents")?;
+    let shortage = agents.shortage();
     let platforms = HttpPlatforms::new(PlatformHttpConfig::default())?;
     let followers = Followers::new(Arc::new(platforms), store.clone(), clock.clone());
-    Ok(World {
+    let world = World {
         store,
         followers,
         agents: Arc::new(agents),
@@ -118,7 +125,8 @@ async fn world(args: &ServeArgs) -> anyhow::Result<World> {
             unreachable_after: args.agent_patience,
             ..AgentLimits::default()
         },
-    })
+    };
+    Ok((world, shortage))
 }
 
 /// Strangers send plugins to a server, so they are compiled apart.

@@ -316,9 +316,12 @@ async fn hear(
     wanted: Wanted,
     declared: &Map<String, Value>,
 ) -> Heard {
-    let answer = match in_time(world, address, world.agents.node(address)).await {
-        Ok(answer) => answer,
-        Err(message) => return Heard { looked: Looked::Silent(message), refusal: None },
+    let answer = loop {
+        match in_time(world, address, world.agents.node(address)).await {
+            Ok(Err(error)) if is_ours(&error) => again(world).await,
+            Ok(answer) => break answer,
+            Err(message) => return Heard { looked: Looked::Silent(message), refusal: None },
+        }
     };
     let mut info = match answer {
         Ok(info) => info,
@@ -328,11 +331,26 @@ async fn hear(
         }
     };
     // A store that hangs does not hide what the node is. What is missing stays null.
-    let asked = ask_store(world.agents.as_ref(), address, wanted, &mut info.datastore);
-    let missing = in_time(world, address, asked).await.unwrap_or(None);
+    let missing = loop {
+        let asked = ask_store(world.agents.as_ref(), address, wanted, &mut info.datastore);
+        match in_time(world, address, asked).await.unwrap_or(None) {
+            Some(error) if is_ours(&error) => again(world).await,
+            missing => break missing,
+        }
+    };
     let refusal = missing.and_then(|error| not_said(&error).refusal().cloned());
     let refusal = refusal.or(leave_out_too_much(id, address, &mut info, declared));
     Heard { looked: Looked::Says(Box::new(info)), refusal }
+}
+
+/// Whether nothing was asked, for want of something of our own: then an agent is asked again without end, and has
+/// as long as ever to answer.
+fn is_ours(error: &AgentError) -> bool {
+    error.is_ours() && !mutant!(ShortageCounted)
+}
+
+async fn again(world: &World) {
+    world.clock.sleep(world.agent_limits.retry_initial.to_std()).await;
 }
 
 /// What a look without success says: what will be refused again, or can't be read, is an answer.
@@ -344,6 +362,7 @@ fn not_said(error: &AgentError) -> Looked {
         AgentError::Refused { .. } => refused(FailureReason::Refused, message),
         AgentError::Malformed { .. } => refused(FailureReason::Malformed, message),
         AgentError::Connect { .. }
+        | AgentError::Short { .. }
         | AgentError::NoAnswer { .. }
         | AgentError::Broken { .. }
         | AgentError::WrongNode(_) => Looked::Silent(message),

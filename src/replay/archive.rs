@@ -10,7 +10,7 @@ use tar::{Archive, Builder, Entry, EntryType, Header};
 use super::error::ReplayError;
 use super::folder::{MemberWriter, path_of};
 use super::frames::{FrameReader, FrameWriter};
-use super::limits::ArchiveLimits;
+use super::limits::{ArchiveLimits, CHANGED_BYTES, MANIFEST_BYTES};
 use super::member::{FORMAT, Manifest, Member, MemberName};
 
 /// Packs the members that the manifest lists, which are in `folder`, into the file at `to`. It
@@ -58,8 +58,7 @@ pub fn unpack(
     let plugins = folder.join("plugins");
     std::fs::create_dir(&plugins).map_err(|source| ReplayError::file("make", plugins, source))?;
     let unpacking = Unpacking { from, folder, limits };
-    let found = unpacking.members(file)?;
-    let manifest = unpacking.manifest()?;
+    let (manifest, found) = unpacking.members(file)?;
     let changed = unpacking.compare(&manifest, &found)?;
     Ok((manifest, changed))
 }
@@ -71,12 +70,12 @@ struct Unpacking<'a> {
 }
 
 impl Unpacking<'_> {
-    fn members(&self, file: File) -> Result<Vec<Member>, ReplayError> {
+    fn members(&self, file: File) -> Result<(Manifest, Vec<Member>), ReplayError> {
         let unpacked = FrameReader::new(BufReader::new(file));
         let mut archive = Archive::new(Bounded { source: unpacked, left: self.limits.total_bytes });
         // Raw: extensions of the format, which could name any size or path, are refused below.
         let entries = archive.entries().map_err(|error| self.unreadable(&error))?.raw(true);
-        let mut found: Vec<Member> = Vec::new();
+        let (mut manifest, mut found) = (None, Vec::<Member>::new());
         for entry in entries {
             let entry = entry.map_err(|error| self.unreadable(&error))?;
             if found.len() >= self.limits.members {
@@ -92,9 +91,26 @@ impl Unpacking<'_> {
             if found.iter().any(|member| member.name == name) {
                 return Err(self.wrong(format!("found {name} twice, expected it once")));
             }
-            found.push(self.copy(name, entry)?);
+            let most = match (name == MemberName::Manifest, &manifest) {
+                (true, _) => MANIFEST_BYTES,
+                (false, Some(manifest)) => self.most_bytes(manifest, &name)?,
+                (false, None) => self.most_bytes(manifest.insert(self.manifest()?), &name)?,
+            };
+            found.push(self.copy(name, most, entry)?);
         }
-        Ok(found)
+        let manifest = manifest.map_or_else(|| self.manifest(), Ok)?;
+        Ok((manifest, found))
+    }
+
+    /// How many bytes a member may have: those that the manifest says, which was read first, and some more for one
+    /// that was changed since.
+    fn most_bytes(&self, manifest: &Manifest, name: &MemberName) -> Result<u64, ReplayError> {
+        let listed = manifest.members.iter().find(|member| member.name == *name);
+        let Some(Member { bytes, .. }) = listed else {
+            return Err(self.wrong(format!("found {name}, which its manifest does not list")));
+        };
+        let most = bytes.saturating_add(CHANGED_BYTES);
+        Ok(most.min(name.most_bytes().unwrap_or(self.limits.total_bytes)))
     }
 
     fn name_of<R: Read>(&self, entry: &Entry<'_, R>) -> Result<MemberName, ReplayError> {
@@ -111,9 +127,10 @@ impl Unpacking<'_> {
     fn copy<R: Read>(
         &self,
         name: MemberName,
+        most: u64,
         mut entry: Entry<'_, R>,
     ) -> Result<Member, ReplayError> {
-        let (size, most) = (entry.size(), name.most_bytes().unwrap_or(self.limits.total_bytes));
+        let size = entry.size();
         if size > most {
             let message = format!("{name} has {size} bytes, expected at most {most}");
             return Err(self.too_large(message));
@@ -155,9 +172,6 @@ impl Unpacking<'_> {
         let listed: BTreeSet<&MemberName> = manifest.members.iter().map(|it| &it.name).collect();
         let there: BTreeSet<&MemberName> =
             found.iter().map(|it| &it.name).filter(|name| **name != MemberName::Manifest).collect();
-        if let Some(name) = there.difference(&listed).next() {
-            return Err(self.wrong(format!("found {name}, which its manifest does not list")));
-        }
         let always = MemberName::ALWAYS;
         if let Some(name) = listed.iter().copied().chain(&always).find(|it| !there.contains(it)) {
             return Err(self.wrong(format!("found no {name}, expected one")));

@@ -21,6 +21,10 @@ impl Default for ArchiveLimits {
 /// Bytes of the manifest: 256 members with their names and sums take less than a tenth.
 pub(super) const MANIFEST_BYTES: u64 = 1 << 20;
 
+/// By how many bytes a member may be longer than the manifest says: an export that a person changed with an editor
+/// is still played, and said to be changed.
+pub(super) const CHANGED_BYTES: u64 = 64 << 10;
+
 /// Bytes of the snapshot and of the run's own view, which have the parameters and a playbook of at
 /// most 1 MiB in them.
 pub(super) const OBJECT_BYTES: u64 = 32 << 20;

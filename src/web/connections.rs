@@ -1,106 +1,135 @@
-//! Connections: never more than there are places, and none keeps its place without using it.
+//! One connection: it is cut when its client neither speaks nor reads.
 
-use std::net::SocketAddr;
+use std::future::Future as _;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use std::{future, io};
 
-use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep_until};
 
-/// A listener that accepts a connection only while there is a place for it.
-pub(crate) struct Limited {
-    listener: TcpListener,
-    places: Arc<Semaphore>,
-    idle: Option<Duration>,
+use super::standing::{Phase, Standing};
+
+/// How slow a client may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    /// From the first byte of a request until all of its headers are there. They fit a few packets.
+    pub(crate) head: Duration,
+    /// Until the next request begins. Longer than the 60 s for which proxies keep a connection, so that it is
+    /// they who close it.
+    pub(crate) idle: Duration,
+    /// Without a byte in either direction while a request is answered. Longer than any answer takes to begin.
+    pub(crate) silent: Duration,
+    /// How long an answer may make no progress at [`RATE`] while its client does not read.
+    pub(crate) stalled: Duration,
 }
 
-impl Limited {
-    /// A listener with this many places.
-    pub(crate) fn new(listener: TcpListener, places: usize) -> Self {
-        Self { listener, places: Arc::new(Semaphore::new(places)), idle: None }
-    }
-
-    /// The same, but a connection ends when no byte has passed for this long.
-    pub(crate) fn idle_for(self, length: Duration) -> Self {
-        Self { idle: Some(length), ..self }
-    }
-}
-
-impl Listener for Limited {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
-        let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
-            // The semaphore is never closed.
-            return future::pending().await;
-        };
-        let (stream, address) = Listener::accept(&mut self.listener).await;
-        // Small answers should not wait until there is more to send.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "failed to set TCP_NODELAY");
+impl Times {
+    /// Those of a server whose answers begin within `silent`.
+    pub(crate) const fn silent_for(silent: Duration) -> Self {
+        Self {
+            head: Duration::from_secs(10),
+            idle: Duration::from_secs(75),
+            silent,
+            stalled: Duration::from_secs(30),
         }
-        (Connection { stream, idle: self.idle.map(Idle::new), _place: place }, address)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
     }
 }
 
-/// A connection that gives its place back when it closes.
-pub(crate) struct Connection {
+/// The fewest bytes a second that a client reads on average while an answer waits for it. The slowest lines
+/// carry several times that, and the largest page is through in a few minutes.
+const RATE: u32 = 16 * 1024;
+
+/// A connection that ends with an error when its client is too slow.
+pub(super) struct Connection {
     stream: TcpStream,
-    idle: Option<Idle>,
-    _place: OwnedSemaphorePermit,
+    standing: Arc<Standing>,
+    times: Times,
+    /// When a byte passed last.
+    passed: Instant,
+    reads: Timer,
+    writes: Timer,
+    writing: Option<Writing>,
+}
+
+/// An answer that waits for its client to read.
+struct Writing {
+    since: Instant,
+    bytes: usize,
 }
 
 impl Connection {
-    /// The result of a read or write: an error if no byte has passed for too long.
-    fn passed<T>(
+    pub(super) fn new(stream: TcpStream, standing: Arc<Standing>, times: Times) -> Self {
+        let (reads, writes) = (Timer::default(), Timer::default());
+        Self { stream, standing, times, passed: Instant::now(), reads, writes, writing: None }
+    }
+
+    /// Ready once nothing was heard for too long.
+    fn too_quiet(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let Times { head, idle, silent, .. } = self.times;
+        let (phase, since) = self.standing.phase();
+        let (due, what) = match phase {
+            Phase::Waiting => (since + idle, "no request began"),
+            Phase::Head => (since + head, "the headers of a request were not there"),
+            Phase::Answering | Phase::Answered => (self.passed + silent, "no byte passed"),
+        };
+        self.reads.poll(due, cx).map(|()| late(what, due - since))
+    }
+
+    fn too_slow(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let Writing { since, bytes } =
+            *self.writing.get_or_insert_with(|| Writing { since: Instant::now(), bytes: 0 });
+        let earned = Duration::from_secs_f64(bytes as f64 / f64::from(RATE));
+        let due = since + self.times.stalled + earned;
+        self.writes.poll(due, cx).map(|()| late("the answer was not read", due - since))
+    }
+
+    fn wrote(
         &mut self,
         cx: &mut Context<'_>,
-        result: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        let Some(idle) = &mut self.idle else { return result };
-        if result.is_ready() {
-            idle.since = Instant::now();
-            return result;
+        result: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        match result {
+            Poll::Ready(Ok(bytes)) => {
+                self.passed = Instant::now();
+                if let Some(writing) = &mut self.writing {
+                    writing.bytes = writing.bytes.saturating_add(bytes);
+                    // Bytes that pass a few at a time must not pass for ever.
+                    if let Poll::Ready(error) = self.too_slow(cx) {
+                        return Poll::Ready(Err(error));
+                    }
+                }
+                result
+            }
+            Poll::Ready(Err(_)) => result,
+            Poll::Pending => self.too_slow(cx).map(Err),
         }
-        idle.poll(cx).map(|()| {
-            let message = format!("no byte passed for {} s", idle.length.as_secs_f64());
-            Err(io::Error::new(io::ErrorKind::TimedOut, message))
-        })
     }
 }
 
-/// For how long a connection has passed no byte.
-struct Idle {
-    length: Duration,
-    since: Instant,
-    timer: Pin<Box<Sleep>>,
+fn late(what: &str, after: Duration) -> io::Error {
+    let message = format!("{what} within {:.1} s", after.as_secs_f64());
+    io::Error::new(io::ErrorKind::TimedOut, message)
 }
 
-impl Idle {
-    fn new(length: Duration) -> Self {
-        Self { length, since: Instant::now(), timer: Box::pin(sleep(length)) }
-    }
+/// Says when a moment has come that moves more often than it is asked for.
+#[derive(Default)]
+struct Timer(Option<Pin<Box<Sleep>>>);
 
-    /// Ready once it was too long. The timer is moved only when it fires, since bytes pass more
-    /// often than that.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while self.timer.as_mut().poll(cx).is_ready() {
-            let end = self.since + self.length;
-            if end <= Instant::now() {
+impl Timer {
+    fn poll(&mut self, due: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        if sleep.deadline() > due {
+            sleep.as_mut().reset(due);
+        }
+        while sleep.as_mut().poll(cx).is_ready() {
+            if due <= Instant::now() {
                 return Poll::Ready(());
             }
-            self.timer.as_mut().reset(end);
+            sleep.as_mut().reset(due);
         }
         Poll::Pending
     }
@@ -112,8 +141,14 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let result = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        self.passed(cx, result)
+        match Pin::new(&mut self.stream).poll_read(cx, buffer) {
+            Poll::Ready(result) => {
+                self.passed = Instant::now();
+                self.standing.heard();
+                Poll::Ready(result)
+            }
+            Poll::Pending => self.too_quiet(cx).map(Err),
+        }
     }
 }
 
@@ -124,11 +159,20 @@ impl AsyncWrite for Connection {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.passed(cx, result)
+        self.wrote(cx, result)
     }
 
+    /// Called once all that was to be written is with the system.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let result = Pin::new(&mut self.stream).poll_flush(cx);
+        if matches!(result, Poll::Ready(Ok(()))) {
+            self.writing = None;
+            // Nobody may look for the next request again before something comes.
+            if self.standing.flushed() && self.too_quiet(cx).is_ready() {
+                cx.waker().wake_by_ref();
+            }
+        }
+        result
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -141,7 +185,7 @@ impl AsyncWrite for Connection {
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write_vectored(cx, buffers);
-        self.passed(cx, result)
+        self.wrote(cx, result)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -152,77 +196,72 @@ impl AsyncWrite for Connection {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
 
     use super::*;
 
-    #[tokio::test]
-    async fn a_connection_past_the_limit_waits_for_a_place() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut limited = Limited::new(listener, 1);
-        let mut first = TcpStream::connect(address).await.unwrap();
-        let _second = TcpStream::connect(address).await.unwrap();
-        let (accepted, _) = limited.accept().await;
-        assert!(futures::FutureExt::now_or_never(limited.accept()).is_none());
-        drop(accepted);
-        assert_eq!(first.read(&mut [0; 1]).await.unwrap(), 0);
-        limited.accept().await;
-    }
+    const SHORT: Duration = Duration::from_millis(20);
 
-    /// A listener with one place, and a client of it.
-    async fn impatient() -> (Limited, TcpStream) {
+    /// A connection whose client may be slow for a moment only, and that client.
+    async fn impatient(times: Times) -> (Connection, Arc<Standing>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        (Limited::new(listener, 1).idle_for(Duration::from_millis(20)), client)
+        let (stream, _) = listener.accept().await.unwrap();
+        let standing = Arc::new(Standing::new());
+        (Connection::new(stream, Arc::clone(&standing), times), standing, client)
+    }
+
+    fn never() -> Times {
+        Times::silent_for(Duration::from_secs(3_600))
     }
 
     #[tokio::test]
-    async fn a_client_that_does_not_speak_is_left() {
-        let (mut limited, mut client) = impatient().await;
-        let (mut accepted, _) = limited.accept().await;
-        client.write_all(b"GET").await.unwrap();
-        let mut heard = Vec::new();
-        let error = accepted.read_to_end(&mut heard).await.unwrap_err();
-        assert_eq!((error.kind(), &*heard), (io::ErrorKind::TimedOut, b"GET".as_slice()));
+    async fn a_client_that_says_nothing_or_half_of_it_is_left() {
+        for (says, says_so) in [("", "no request began"), ("GET", "the headers of a request")] {
+            let times = Times { head: SHORT, idle: SHORT, ..never() };
+            let (mut connection, _, mut client) = impatient(times).await;
+            client.write_all(says.as_bytes()).await.unwrap();
+            let mut heard = Vec::new();
+            let error = connection.read_to_end(&mut heard).await.unwrap_err();
+            assert_eq!((error.kind(), &*heard), (io::ErrorKind::TimedOut, says.as_bytes()));
+            assert!(error.to_string().starts_with(says_so), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_sends_nothing_of_a_body_is_left() {
+        let times = Times { silent: SHORT, ..never() };
+        let (mut connection, standing, _client) = impatient(times).await;
+        standing.begins();
+        let error = connection.read_u8().await.unwrap_err();
+        assert!(error.to_string().starts_with("no byte passed"), "{error}");
     }
 
     #[tokio::test]
     async fn a_client_that_does_not_read_is_left() {
-        let (mut limited, _client) = impatient().await;
-        let (mut accepted, _) = limited.accept().await;
+        let (mut connection, _, _client) = impatient(Times { stalled: SHORT, ..never() }).await;
         let much = vec![0; 1024 * 1024];
         let error = loop {
-            if let Err(error) = accepted.write_all(&much).await {
+            if let Err(error) = connection.write_all(&much).await {
                 break error;
             }
         };
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-    }
-
-    #[tokio::test]
-    async fn silent_clients_do_not_keep_the_places_of_a_server() {
-        let (limited, mut silent) = impatient().await;
-        let mut second = TcpStream::connect(limited.local_addr().unwrap()).await.unwrap();
-        let server = axum::serve(limited, axum::Router::new()).into_future();
-        let server = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(server));
-        second.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
-        let mut answer = String::new();
-        second.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
-        assert_eq!(silent.read(&mut [0; 1]).await.unwrap(), 0);
-        drop(server);
+        assert!(error.to_string().starts_with("the answer was not read"), "{error}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_byte_that_passes_gives_all_the_time_again() {
-        let mut idle = Idle::new(Duration::from_secs(60));
+    async fn a_byte_that_passes_gives_all_the_time_again_and_a_moment_may_come_nearer() {
+        let mut timer = Timer::default();
         let mut cx = Context::from_waker(std::task::Waker::noop());
+        let minute = Duration::from_secs(60);
         for _ in 0..3 {
+            assert!(timer.poll(Instant::now() + minute, &mut cx).is_pending());
             tokio::time::advance(Duration::from_secs(59)).await;
-            assert!(idle.poll(&mut cx).is_pending());
-            idle.since = Instant::now();
         }
-        tokio::time::advance(Duration::from_secs(61)).await;
-        assert!(idle.poll(&mut cx).is_ready());
+        let due = Instant::now() + Duration::from_secs(1);
+        assert!(timer.poll(due, &mut cx).is_pending());
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert!(timer.poll(due, &mut cx).is_ready());
     }
 }

@@ -18,8 +18,9 @@ pub(crate) struct Memory {
 /// A part of the memory, given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Share {
-    /// None only once the semaphore is closed, which never happens.
-    _permit: Option<OwnedSemaphorePermit>,
+    memory: Memory,
+    /// None while it is empty.
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Memory {
@@ -30,14 +31,65 @@ impl Memory {
 
     /// Takes `bytes` of it once they are free, or all of it if `bytes` is more than that.
     pub(crate) async fn take(&self, bytes: usize) -> Share {
-        let shares = bytes.div_ceil(SHARE).min(self.most / SHARE);
-        let shares = u32::try_from(shares).unwrap_or(u32::MAX);
-        // The semaphore is never closed.
-        Share { _permit: Arc::clone(&self.permits).acquire_many_owned(shares).await.ok() }
+        let mut share = self.nothing();
+        share.grow_to(bytes).await;
+        share
+    }
+
+    /// A part that has nothing yet.
+    pub(crate) fn nothing(&self) -> Share {
+        Share { memory: self.clone(), permit: None }
+    }
+
+    fn shares(&self, bytes: usize) -> usize {
+        bytes.div_ceil(SHARE).min(self.most / SHARE)
     }
 }
 
 impl Share {
+    /// Makes it at least this large once there is room, or as large as the whole memory. A share that grows
+    /// while others do may wait for them as they wait for it: whoever grows bit by bit needs a way out.
+    pub(crate) async fn grow_to(&mut self, bytes: usize) {
+        let missing = self.missing(bytes);
+        if missing > 0 {
+            // The semaphore is never closed.
+            self.add(Arc::clone(&self.memory.permits).acquire_many_owned(missing).await.ok());
+        }
+    }
+
+    /// The same, if there is room now.
+    pub(crate) fn try_grow_to(&mut self, bytes: usize) -> bool {
+        let missing = self.missing(bytes);
+        if missing > 0 {
+            let more = Arc::clone(&self.memory.permits).try_acquire_many_owned(missing).ok();
+            if more.is_none() {
+                return false;
+            }
+            self.add(more);
+        }
+        true
+    }
+
+    /// Gives back what is above so many bytes.
+    pub(crate) fn shrink_to(&mut self, bytes: usize) {
+        let keeps = self.memory.shares(bytes);
+        if let Some(permit) = &mut self.permit {
+            drop(permit.split(permit.num_permits().saturating_sub(keeps)));
+        }
+    }
+
+    fn missing(&self, bytes: usize) -> u32 {
+        let has = self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        u32::try_from(self.memory.shares(bytes).saturating_sub(has)).unwrap_or(u32::MAX)
+    }
+
+    fn add(&mut self, more: Option<OwnedSemaphorePermit>) {
+        match (&mut self.permit, more) {
+            (Some(permit), Some(more)) => permit.merge(more),
+            (permit, more) => *permit = permit.take().or(more),
+        }
+    }
+
     /// Bytes that keep this part until the last of them is sent.
     pub(crate) fn around(self, bytes: Vec<u8>) -> Bytes {
         Bytes::from_owner(Kept { bytes, _share: self })
@@ -74,5 +126,20 @@ mod tests {
         memory.take(3 * SHARE).await;
         drop(second);
         memory.take(usize::MAX).await;
+    }
+
+    #[tokio::test]
+    async fn a_share_grows_and_shrinks() {
+        let memory = Memory::new(4 * SHARE);
+        let mut first = memory.nothing();
+        first.grow_to(SHARE).await;
+        first.grow_to(1).await;
+        let mut second = memory.take(2 * SHARE).await;
+        assert!(first.try_grow_to(SHARE + 1) && !first.try_grow_to(2 * SHARE + 1));
+        assert!(first.grow_to(3 * SHARE).now_or_never().is_none());
+        second.shrink_to(SHARE);
+        assert!(first.try_grow_to(3 * SHARE));
+        drop((first, second));
+        memory.take(4 * SHARE).await;
     }
 }

@@ -4,9 +4,15 @@
 
 mod connections;
 mod guard;
+mod kept;
 mod memory;
+mod serve;
+mod standing;
 
-pub(crate) use connections::Limited;
+pub(crate) use connections::Times;
 pub use guard::{BadHostName, HostName, OwnNames, Stranger};
 pub(crate) use guard::{check_origin, is_json};
+pub(crate) use kept::keep;
 pub(crate) use memory::{Memory, Share};
+pub(crate) use serve::{Limits, serve};
+pub(crate) use standing::Client;

@@ -9,6 +9,7 @@ mod engine;
 mod errors;
 mod events;
 mod plugins;
+mod pressure;
 mod retry;
 mod runs;
 mod server;

@@ -52,6 +52,15 @@ impl Server {
     }
 
     pub(crate) async fn with_clock(clock: Arc<dyn Clock>) -> Self {
+        Self::of(clock, None).await
+    }
+
+    /// A server with at most so many connections, and a clock that does not wait for anybody.
+    pub(crate) async fn with_connections(connections: usize) -> Self {
+        Self::of(Arc::new(JumpingClock::default()), Some(connections)).await
+    }
+
+    async fn of(clock: Arc<dyn Clock>, connections: Option<usize>) -> Self {
         // Fails when another test was first.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let store = Arc::new(MemoryStore::new(StoreOptions::default(), Arc::clone(&clock)));
@@ -61,7 +70,10 @@ impl Server {
         let client = Arc::new(platforms.clone());
         let followers = Followers::new(client, store.clone(), clock.clone());
         let (plugins, signals_too) = (PLUGINS.clone(), signals.clone());
-        let state = ApiState::new(store.clone(), plugins, signals_too, followers, clock);
+        let mut state = ApiState::new(store.clone(), plugins, signals_too, followers, clock);
+        if let Some(connections) = connections {
+            state = state.with_connections(connections);
+        }
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (stop, stopped) = oneshot::channel::<()>();

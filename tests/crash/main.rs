@@ -11,6 +11,7 @@ mod agents;
 mod agents_die;
 mod clock_back;
 mod damaged;
+mod descriptors;
 #[path = "../support/examples.rs"]
 mod examples;
 mod full;

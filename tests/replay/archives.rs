@@ -112,18 +112,34 @@ async fn what_unpacks_to_more_than_a_limit_is_refused() {
 fn a_small_file_that_unpacks_to_a_large_one_is_stopped_early() {
     let folder = tempfile::tempdir().unwrap();
     let zeros = vec![0; 8 << 20];
-    let file = archive(
-        folder.path(),
-        &[
-            (EntryType::Regular, "manifest.json", b"{}"),
-            (EntryType::Regular, "events.ndjson", &zeros),
-        ],
+    let with = |says: u64| {
+        let manifest = json!({
+            "format": 1, "run": uuid::Uuid::from_u128(7), "made_at": "2026-11-01T00:00:00Z",
+            "made_by": "a test",
+            "members": [{ "name": "events.ndjson", "bytes": says, "sha256": "" }],
+        });
+        let file = archive(
+            folder.path(),
+            &[
+                (EntryType::Regular, "manifest.json", manifest.to_string().as_bytes()),
+                (EntryType::Regular, "events.ndjson", &zeros),
+            ],
+        );
+        assert!(std::fs::metadata(&file).unwrap().len() < 100_000);
+        let into = tempfile::tempdir().unwrap();
+        let limits = ArchiveLimits { total_bytes: 1 << 20, ..ArchiveLimits::default() };
+        let error = unpack(&file, into.path(), limits).unwrap_err();
+        assert!(matches!(error, ReplayError::TooLarge { .. }), "{error}");
+        error.to_string()
+    };
+    // Its manifest says less, or as much as it is.
+    let error = with(100);
+    assert!(error.ends_with("events.ndjson has 8388608 bytes, expected at most 65636"), "{error}");
+    let error = with(8 << 20);
+    assert!(
+        error.ends_with("events.ndjson has 8388608 bytes, expected at most 1048576"),
+        "{error}"
     );
-    assert!(std::fs::metadata(&file).unwrap().len() < 100_000);
-    let into = tempfile::tempdir().unwrap();
-    let limits = ArchiveLimits { total_bytes: 1 << 20, ..ArchiveLimits::default() };
-    let error = unpack(&file, into.path(), limits).unwrap_err();
-    assert!(matches!(error, ReplayError::TooLarge { .. }), "{error}");
     let error = unpacked(&archive(folder.path(), &[(EntryType::Regular, "manifest.json", &zeros)]));
     let error = error.unwrap_err().to_string();
     assert!(

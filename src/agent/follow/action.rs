@@ -212,9 +212,10 @@ impl<A: FnMut() + Send> Follow<'_, A> {
             | AgentError::Broken { .. }
             | AgentError::Malformed { .. } => now.plus(settle(self.ctx, self.request)),
             // It was refused, or never sent: nothing of it is on its way.
-            AgentError::Connect { .. } | AgentError::Refused { .. } | AgentError::WrongNode(_) => {
-                now
-            }
+            AgentError::Connect { .. }
+            | AgentError::Short { .. }
+            | AgentError::Refused { .. }
+            | AgentError::WrongNode(_) => now,
         }
     }
 

@@ -11,6 +11,8 @@ mod limits;
 mod node;
 mod pace;
 #[cfg(test)]
+mod short_tests;
+#[cfg(test)]
 mod tests;
 mod watch;
 #[cfg(test)]

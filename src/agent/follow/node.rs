@@ -42,6 +42,8 @@ pub async fn info(
 /// well, is asked again until then: nodes that restart take their agents with them, and what stands
 /// before them answers meanwhile. What another node than `expected` says in its place is no answer.
 ///
+/// While we ourselves are short of something that a look needs, the wait does not end: nobody was asked.
+///
 /// Errors: `Refused`, at once where we are not let in (401, 403), and at the end of the wait where each
 /// look was refused (a wrong path in the address); else `TimedOut`, with what was seen last.
 pub async fn wait_status(
@@ -69,13 +71,16 @@ pub async fn wait_status(
         }
         only_refused &= matches!(found, Err(Missed::Refused(_)));
         let now = ctx.clock.now();
-        if now >= deadline {
+        if now >= deadline && !matches!(found, Err(Missed::Unasked(_))) {
             let wanted = statuses.join(" or ");
             let last = match found {
                 Ok(status) => format!("its status was {status}"),
-                Err(Missed::Denied(message) | Missed::Refused(message) | Missed::Else(message)) => {
-                    message
-                }
+                Err(
+                    Missed::Denied(message)
+                    | Missed::Refused(message)
+                    | Missed::Unasked(message)
+                    | Missed::Else(message),
+                ) => message,
             };
             let message =
                 format!("{address} was not {wanted} within {} ms; at last, {last}", timeout.0);
@@ -91,7 +96,7 @@ pub async fn wait_status(
             }
             seen = found;
         }
-        let wait = pace.next().min(deadline.since(now));
+        let wait = pace.next().min(deadline.since(now).max(ctx.limits.retry_initial));
         ctx.clock.sleep(wait.to_std()).await;
     }
 }
@@ -102,6 +107,8 @@ enum Missed {
     Denied(String),
     /// It was refused in another way.
     Refused(String),
+    /// For want of something of our own it was not asked.
+    Unasked(String),
     /// Anything else.
     Else(String),
 }
@@ -112,6 +119,7 @@ impl From<AgentError> for Missed {
         match error {
             AgentError::Refused { .. } if error.is_denial() => Self::Denied(message),
             AgentError::Refused { .. } => Self::Refused(message),
+            AgentError::Short { .. } => Self::Unasked(message),
             AgentError::Connect { .. }
             | AgentError::NoAnswer { .. }
             | AgentError::Broken { .. }

@@ -2,6 +2,7 @@
 
 use super::limits::FollowContext;
 use crate::agent::AgentError;
+use crate::mutants::mutant;
 use crate::run::{CallError, Millis, Timestamp};
 
 /// Waits that grow by half each time. Deterministic: agents are looked at by so many tasks that
@@ -65,12 +66,17 @@ impl Patience {
     /// A request failed. Returns when it is time for the next one.
     ///
     /// Errors: `Unreachable` when patience has ended, or `Malformed` if the last answer can't be read. It
-    /// never ends before a request that was sent at the deadline or later.
+    /// never ends before a request that was sent at the deadline or later, nor because of what we ourselves are
+    /// short of.
     pub(super) async fn failed(
         &mut self,
         ctx: &FollowContext,
         error: &AgentError,
     ) -> Result<(), CallError> {
+        if error.is_ours() && !mutant!(ShortageCounted) {
+            // Nothing was asked of the agent meanwhile.
+            self.since = ctx.clock.now();
+        }
         let limit = ctx.limits.unreachable_after;
         let passed = ctx.clock.now().since(self.since);
         if passed >= limit {
@@ -78,6 +84,7 @@ impl Patience {
             return Err(match error {
                 AgentError::Malformed { .. } => CallError::Malformed(message),
                 AgentError::Connect { .. }
+                | AgentError::Short { .. }
                 | AgentError::NoAnswer { .. }
                 | AgentError::Broken { .. }
                 | AgentError::WrongNode(_)

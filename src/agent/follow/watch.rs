@@ -121,12 +121,21 @@ impl Watched {
         };
         match &answer {
             Ok(_) => self.answered(),
+            Err(error) if error.is_ours() => self.not_asked(sent),
             Err(error) => {
                 self.seen().last = Some((cut(&error.to_string()), is_answer(error)));
                 self.tell_silence(address);
             }
         }
         answer
+    }
+
+    /// Nothing was sent: that the agent says nothing is not its silence.
+    fn not_asked(&self, sent: Timestamp) {
+        let mut seen = self.seen();
+        if seen.silent_since == Some(sent) {
+            seen.silent_since = None;
+        }
     }
 
     fn answered(&self) {
@@ -253,9 +262,10 @@ fn place_in(queue: &[QueuedAction], id: Uuid) -> Option<(u32, Option<String>)> {
 /// Whether the agent answered at all, though not well.
 pub(super) const fn is_answer(error: &AgentError) -> bool {
     match error {
-        AgentError::Connect { .. } | AgentError::NoAnswer { .. } | AgentError::WrongNode(_) => {
-            false
-        }
+        AgentError::Connect { .. }
+        | AgentError::Short { .. }
+        | AgentError::NoAnswer { .. }
+        | AgentError::WrongNode(_) => false,
         AgentError::Broken { .. } | AgentError::Refused { .. } | AgentError::Malformed { .. } => {
             true
         }

@@ -22,7 +22,7 @@ use crate::listen::{NotLoopback, check_listen};
 use crate::playbook::Problems;
 use crate::run::Millis;
 use crate::stop::StopAsked;
-use crate::web::Limited;
+use crate::web::{self, Limits, Times};
 
 /// How long the agent may take to stop: requests that go on are short, and a command that was killed
 /// ends at once. What is not done then is dropped.
@@ -139,14 +139,14 @@ pub async fn start(
         stop: stop.clone(),
     };
     let shared = Shared::new(store.clone(), config, clock);
-    let listener = Limited::new(listener, MAX_CONNECTIONS).idle_for(MAX_IDLE);
-    let server = axum::serve(listener, router(shared))
-        .with_graceful_shutdown(stop.clone().cancelled_owned());
+    let times = Times::silent_for(MAX_IDLE);
+    let limits = Limits { places: MAX_CONNECTIONS, per_client: MAX_CONNECTIONS, times };
+    let server = web::serve(listener, limits, router(shared), stop.clone().cancelled_owned());
     Ok(RunningAgent {
         address,
         store,
         stop,
-        server: AbortOnDropHandle::new(tokio::spawn(server.into_future())),
+        server: AbortOnDropHandle::new(tokio::spawn(server)),
         worker: AbortOnDropHandle::new(tokio::spawn(worker.run())),
     })
 }

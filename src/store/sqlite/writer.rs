@@ -76,7 +76,7 @@ impl Writer {
     pub(super) fn start(connection: Connection, directory: Directory) -> Result<Self> {
         let (queue, writes) = mpsc::channel(QUEUE);
         let run = move || {
-            serve(&connection, writes);
+            serve(&connection, &directory, writes);
             drop(connection);
             drop(directory);
         };
@@ -118,9 +118,15 @@ impl Drop for Writer {
     }
 }
 
-fn serve(connection: &Connection, mut writes: mpsc::Receiver<Write>) {
-    while let Some(first) = writes.blocking_recv() {
-        group(connection, first, &mut writes);
+fn serve(connection: &Connection, directory: &Directory, mut writes: mpsc::Receiver<Write>) {
+    while let Some(Write { bytes, mut work }) = writes.blocking_recv() {
+        match directory.check() {
+            Ok(()) => group(connection, Write { bytes, work }, &mut writes),
+            Err(gone) => {
+                work.make(Err(gone));
+                work.answer(Ok(()));
+            }
+        }
     }
 }
 

@@ -24,7 +24,7 @@ use super::watch::{FileError, Watcher};
 use crate::clock::{Clock, SystemClock};
 use crate::listen::{NotLoopback, check_listen};
 use crate::stop::StopAsked;
-use crate::web::{Limited, OwnNames, check_origin};
+use crate::web::{self, Limits, OwnNames, Times, check_origin};
 
 /// How long requests that go on may take once it is to stop: an answer is in memory.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -90,14 +90,14 @@ pub async fn start(
         .route("/discover", get(discover))
         .layer(from_fn_with_state(Arc::new(names), guard))
         .with_state(served);
-    let listener = Limited::new(listener, MAX_CONNECTIONS).idle_for(MAX_IDLE);
+    let times = Times::silent_for(MAX_IDLE);
+    let limits = Limits { places: MAX_CONNECTIONS, per_client: MAX_CONNECTIONS, times };
     let stop = CancellationToken::new();
-    let server =
-        axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let server = web::serve(listener, limits, router, stop.clone().cancelled_owned());
     Ok(RunningPlatform {
         address,
         stop,
-        server: AbortOnDropHandle::new(tokio::spawn(server.into_future())),
+        server: AbortOnDropHandle::new(tokio::spawn(server)),
         _watcher: AbortOnDropHandle::new(tokio::spawn(watcher.run(clock, sender))),
     })
 }

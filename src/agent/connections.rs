@@ -1,0 +1,349 @@
+//! The connections to agents: never more than this process has descriptors for, and a word about it when it has
+//! too few. That is never an agent's fault.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
+
+use super::client::AgentError;
+
+/// How long a request waits for a connection to become free, until its run hears of it. Nearly all are free
+/// sooner, and an agent that is looked at in passing has three seconds for all of it.
+const TURN_WAIT: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether an unused connection was closed: nobody tells.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// The least time between two lines in the log that say the same.
+const SAID_AGAIN: Duration = Duration::from_secs(10);
+
+/// How long it is said of a shortage that it is there, after it was met last. Those who met it ask again within a
+/// few seconds.
+const REMEMBERED: Duration = Duration::from_secs(15);
+
+/// What this process is short of, as far as its agents meet it. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Shortage(Arc<Mutex<Met>>);
+
+#[derive(Debug, Default)]
+struct Met {
+    times: u64,
+    last: Option<Last>,
+    said: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Last {
+    since: Instant,
+    at: Instant,
+    message: String,
+}
+
+/// A shortage that is there now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Short {
+    /// For how long.
+    pub since: Duration,
+    /// What there is too little of.
+    pub message: String,
+}
+
+impl Shortage {
+    /// What this process is short of now.
+    pub fn now(&self) -> Option<Short> {
+        let met = self.lock();
+        let last = met.last.as_ref().filter(|last| last.at.elapsed() < REMEMBERED)?;
+        Some(Short { since: last.since.elapsed(), message: last.message.clone() })
+    }
+
+    /// How often a request had to wait for it.
+    pub fn times(&self) -> u64 {
+        self.lock().times
+    }
+
+    /// Notes it, and says it in the log.
+    fn met(&self, address: &str, message: String) -> AgentError {
+        let now = Instant::now();
+        let mut met = self.lock();
+        met.times += 1;
+        let before = met.last.take().filter(|last| now - last.at < REMEMBERED);
+        let since = before.map_or(now, |last| last.since);
+        met.last = Some(Last { since, at: now, message: message.clone() });
+        if met.said.is_none_or(|said| now - said >= SAID_AGAIN) {
+            met.said = Some(now);
+            let times = met.times;
+            tracing::warn!(%message, times, "requests to agents wait for want of something of our own");
+        }
+        AgentError::Short { address: address.to_owned(), message }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Met> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The connections. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Connections(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    most: usize,
+    /// How long an unused one is kept.
+    kept_for: Duration,
+    open: Mutex<Open>,
+    freed: Notify,
+    shortage: Shortage,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    /// Requests that go on.
+    going: usize,
+    /// Until when unused ones are kept, by whom they lead to. There may be fewer: the other side may close them.
+    kept: HashMap<String, Vec<Instant>>,
+    kept_in_all: usize,
+    /// Of the requests that go on, those whose connection will be kept.
+    to_be_kept: usize,
+}
+
+/// A request's turn to have a connection.
+#[derive(Debug)]
+pub(super) struct Turn {
+    connections: Connections,
+    host: String,
+    keeps: bool,
+}
+
+impl Connections {
+    pub(super) fn new(most: usize, kept_for: Duration) -> Self {
+        let (open, freed, shortage) = (Mutex::default(), Notify::new(), Shortage::default());
+        Self(Arc::new(Shared { most: most.max(1), kept_for, open, freed, shortage }))
+    }
+
+    pub(super) fn shortage(&self) -> &Shortage {
+        &self.0.shortage
+    }
+
+    /// A turn, once there is one.
+    ///
+    /// # Errors
+    /// [`AgentError::Short`]: it takes too long.
+    pub(super) async fn turn(&self, address: &str) -> Result<Turn, AgentError> {
+        let host = host_of(address);
+        let turn = async {
+            loop {
+                let freed = self.0.freed.notified();
+                if let Some(turn) = self.try_turn(host) {
+                    return turn;
+                }
+                // The end of an unused connection comes unsaid.
+                let _ = timeout(LOOK_AGAIN, freed).await;
+            }
+        };
+        timeout(TURN_WAIT, turn).await.map_err(|_| {
+            let most = self.0.most;
+            let message =
+                format!("all {most} connections that this server has for agents are in use");
+            self.0.shortage.met(address, message)
+        })
+    }
+
+    fn try_turn(&self, host: &str) -> Option<Turn> {
+        let mut open = self.lock();
+        open.forget_closed(Instant::now());
+        let again = open.take_kept(host);
+        if !again && open.going + open.kept_in_all >= self.0.most {
+            return None;
+        }
+        open.going += 1;
+        // Of those that lead elsewhere none can be closed, so half are never kept.
+        let keeps = open.kept_in_all + open.to_be_kept < self.0.most.div_ceil(2);
+        open.to_be_kept += usize::from(keeps);
+        drop(open);
+        Some(Turn { connections: self.clone(), host: host.to_owned(), keeps })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    fn forget_closed(&mut self, now: Instant) {
+        // Most are used again and again; looking through all of them each time would cost more than they do.
+        if self.kept_in_all == 0 {
+            return;
+        }
+        self.kept.retain(|_, ends| {
+            ends.retain(|end| *end > now);
+            !ends.is_empty()
+        });
+        self.kept_in_all = self.kept.values().map(Vec::len).sum();
+    }
+
+    fn take_kept(&mut self, host: &str) -> bool {
+        let Some(ends) = self.kept.get_mut(host) else { return false };
+        let taken = ends.pop().is_some();
+        if ends.is_empty() {
+            self.kept.remove(host);
+        }
+        self.kept_in_all -= usize::from(taken);
+        taken
+    }
+}
+
+impl Turn {
+    /// Whether the connection may be kept for the next request.
+    pub(super) const fn keeps(&self) -> bool {
+        self.keeps
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let Connections(shared) = &self.connections;
+        let mut open = self.connections.lock();
+        open.going -= 1;
+        if self.keeps {
+            open.to_be_kept -= 1;
+            let end = Instant::now() + shared.kept_for;
+            open.kept.entry(std::mem::take(&mut self.host)).or_default().push(end);
+            open.kept_in_all += 1;
+        }
+        drop(open);
+        shared.freed.notify_one();
+    }
+}
+
+/// Whom a connection leads to: scheme, name and port.
+fn host_of(address: &str) -> &str {
+    let start = address.find("://").map_or(0, |at| at + "://".len());
+    let rest = address.get(start..).unwrap_or_default();
+    let length = start + rest.find('/').unwrap_or(rest.len());
+    address.get(..length).unwrap_or(address)
+}
+
+/// Why no connection could be made, if that says nothing about the other side: this process or its system has
+/// too little of something.
+pub(super) fn of_our_own(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let mut cause = Some(error);
+    let mut number = None;
+    while let Some(error) = cause {
+        number = number.or(error.downcast_ref::<io::Error>().and_then(number_of));
+        cause = error.source();
+    }
+    let what = match number {
+        Some(number) => what_is_short(number)?,
+        // The address of a name is looked up with descriptors too, and the error does not say so.
+        None => what_is_short(std::fs::File::open("/dev/null").err()?.raw_os_error()?)?,
+    };
+    Some(format!("this server has no {what} left"))
+}
+
+/// The system's number of an error, also of one within another, which is not among its sources.
+fn number_of(error: &io::Error) -> Option<i32> {
+    let within = || error.get_ref()?.downcast_ref::<io::Error>().and_then(number_of);
+    error.raw_os_error().or_else(within)
+}
+
+fn what_is_short(number: i32) -> Option<&'static str> {
+    [
+        (Errno::MFILE, "descriptors"),
+        (Errno::NFILE, "descriptors, as no process of its machine has,"),
+        (Errno::NOBUFS, "room for connections"),
+        (Errno::NOMEM, "memory for connections"),
+        (Errno::ADDRNOTAVAIL, "port or address of its own"),
+    ]
+    .into_iter()
+    .find_map(|(errno, what)| (errno.raw_os_error() == number).then_some(what))
+}
+
+impl Shortage {
+    /// Notes that no connection could be made to `address`, if that is not the fault of who is there.
+    pub(super) fn notice(
+        &self,
+        address: &str,
+        error: &(dyn std::error::Error + 'static),
+    ) -> Option<AgentError> {
+        of_our_own(error).map(|message| self.met(address, message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connections(most: usize) -> Connections {
+        Connections::new(most, Duration::from_secs(30))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn there_are_never_more_than_there_are_descriptors_for() {
+        let connections = connections(4);
+        let mut turns = Vec::new();
+        for number in 0..4 {
+            turns.push(connections.turn(&format!("http://10.0.0.{number}:1/a")).await.unwrap());
+        }
+        assert_eq!(connections.shortage().now(), None);
+        let error = connections.turn("http://10.0.0.9:1").await.unwrap_err();
+        assert!(matches!(error, AgentError::Short { .. }), "{error}");
+        let short = connections.shortage().now().unwrap();
+        assert!(short.message.starts_with("all 4 connections"), "{}", short.message);
+        turns.pop();
+        turns.push(connections.turn("http://10.0.0.9:1").await.unwrap());
+        tokio::time::advance(REMEMBERED).await;
+        assert_eq!((connections.shortage().now(), connections.shortage().times()), (None, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn unused_ones_count_until_they_are_closed_and_half_are_never_kept() {
+        let connections = connections(4);
+        let mut all = Vec::new();
+        for number in 0..4 {
+            all.push(connections.turn(&format!("http://a:{number}")).await.unwrap());
+        }
+        drop(all);
+        assert_eq!(connections.lock().kept_in_all, 2);
+        let others = [
+            connections.turn("http://b:1").await.unwrap(),
+            connections.turn("http://b:2").await.unwrap(),
+        ];
+        assert!(others.iter().all(|turn| !turn.keeps()));
+        assert!(connections.turn("http://b:3").await.is_err(), "the unused ones take their room");
+        // One that leads there is used again.
+        assert!(connections.turn("http://a:1/base").await.unwrap().keeps());
+        assert!(connections.turn("http://b:3").await.is_err());
+        tokio::time::advance(Duration::from_secs(30)).await;
+        assert!(connections.turn("http://b:3").await.unwrap().keeps());
+        drop(others);
+    }
+
+    #[test]
+    fn what_we_are_short_of_is_told_from_what_others_do() {
+        for ours in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL] {
+            let error = io::Error::other(io::Error::from(ours));
+            assert!(of_our_own(&error).unwrap().starts_with("this server has no"), "{ours}");
+        }
+        for theirs in [Errno::CONNREFUSED, Errno::CONNRESET, Errno::HOSTUNREACH, Errno::TIMEDOUT] {
+            assert_eq!(of_our_own(&io::Error::from(theirs)), None, "{theirs}");
+        }
+        assert_eq!(of_our_own(&io::Error::other("no such name")), None);
+    }
+
+    #[test]
+    fn a_host_is_what_a_connection_leads_to() {
+        for (address, host) in [
+            ("http://10.0.0.1:8000/nodes/a", "http://10.0.0.1:8000"),
+            ("https://a.example", "https://a.example"),
+            ("a", "a"),
+        ] {
+            assert_eq!(host_of(address), host);
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The formats in which numbers are told: OpenMetrics, and the plain text that every monitoring system reads.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use axum::http::{HeaderMap, header};
+
+/// What a client gets that asks for it.
+pub(super) const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What all others get.
+pub(super) const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Whether the client asks for OpenMetrics. It says so beside other formats, some of which it likes less.
+pub(super) fn wants_open_metrics(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut types = accepted.flat_map(|text| text.split(','));
+    types.any(|one| {
+        let mut parts = one.split(';').map(str::trim);
+        let named = parts.next().unwrap_or_default();
+        let refused = |part: &str| {
+            let quality = part.strip_prefix("q=").and_then(|quality| quality.parse::<f64>().ok());
+            quality.is_some_and(|quality| quality <= 0.0)
+        };
+        named.eq_ignore_ascii_case("application/openmetrics-text") && !parts.any(refused)
+    })
+}
+
+/// The same numbers as plain text. There a family has the name of its samples, and there are fewer types.
+pub(super) fn plain(open_metrics: &str) -> String {
+    let types: BTreeMap<&str, &str> = open_metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+        .collect();
+    let name = |family: &str| match types.get(family) {
+        Some(&"counter") => format!("{family}_total"),
+        Some(&"info") => format!("{family}_info"),
+        Some(_) | None => family.to_owned(),
+    };
+    let mut text = String::with_capacity(open_metrics.len());
+    for line in open_metrics.lines() {
+        let mut words = line.splitn(4, ' ');
+        let written = match (words.next(), words.next(), words.next(), words.next()) {
+            (Some("#"), Some("HELP"), Some(family), help) => {
+                writeln!(text, "# HELP {} {}", name(family), help.unwrap_or_default())
+            }
+            (Some("#"), Some("TYPE"), Some(family), Some(kind)) => {
+                let kind = match kind {
+                    "info" => "gauge",
+                    "unknown" => "untyped",
+                    kind => kind,
+                };
+                writeln!(text, "# TYPE {} {kind}", name(family))
+            }
+            (Some("#"), ..) => Ok(()),
+            _ => writeln!(text, "{line}"),
+        };
+        // Writing to a string does not fail.
+        debug_assert!(written.is_ok());
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accepts(text: &str) -> bool {
+        wants_open_metrics(&HeaderMap::from_iter([(header::ACCEPT, text.parse().unwrap())]))
+    }
+
+    #[test]
+    fn open_metrics_is_for_those_who_ask_for_it() {
+        for yes in [
+            "application/openmetrics-text",
+            "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1",
+            "text/plain, Application/OpenMetrics-Text; version=1.0.0",
+        ] {
+            assert!(accepts(yes), "{yes}");
+        }
+        for no in ["*/*", "text/plain", "application/openmetrics-text; q=0", "application/*"] {
+            assert!(!accepts(no), "{no}");
+        }
+        assert!(!wants_open_metrics(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn families_have_the_names_of_their_samples_in_plain_text() {
+        let open = "# HELP a_build About it.\n# TYPE a_build info\na_build_info{version=\"1\"} 1\n\
+                    # HELP b Some of them.\n# TYPE b counter\nb_total{x=\"# y\"} 2\n\
+                    # HELP c_seconds How long.\n# TYPE c_seconds gauge\n# UNIT c_seconds seconds\nc_seconds 0.5\n\
+                    # EOF\n";
+        let expected = "# HELP a_build_info About it.\n# TYPE a_build_info gauge\n\
+                        a_build_info{version=\"1\"} 1\n\
+                        # HELP b_total Some of them.\n# TYPE b_total counter\nb_total{x=\"# y\"} 2\n\
+                        # HELP c_seconds How long.\n# TYPE c_seconds gauge\nc_seconds 0.5\n";
+        assert_eq!(plain(open), expected);
+    }
+}

@@ -1,0 +1,187 @@
+//! Pages of lists: bounded in number and in bytes, and so is the memory of all that are read at once.
+
+use std::convert::Infallible;
+use std::fmt::Display;
+use std::str::FromStr;
+
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::error::ApiError;
+use super::limits::{FIRST_PIECE, PAGE_BYTES, PIECE_BYTES, READ_BYTES};
+use super::state::ApiState;
+use super::wire::DamagedView;
+use crate::store::{Damage, Found};
+use crate::web::Share;
+
+/// A page, as it goes over the wire: a [`Listing`](super::wire::Listing).
+pub(super) struct Paged {
+    body: Vec<u8>,
+    share: Share,
+    /// Whether there is nothing on it.
+    pub(super) is_empty: bool,
+}
+
+impl IntoResponse for Paged {
+    fn into_response(self) -> Response {
+        let json = [(header::CONTENT_TYPE, "application/json")];
+        (json, axum::body::Body::from(self.share.around(self.body))).into_response()
+    }
+}
+
+/// What a list is made of.
+pub(super) struct List<R, K, V> {
+    /// Reads at most so many items after a key.
+    pub(super) read: R,
+    /// The key of an item.
+    pub(super) key: K,
+    /// An item as it is shown, and how many bytes it has in memory beside those.
+    pub(super) view: V,
+}
+
+/// Reads a page after `after`, with at most `limit` items: fewer if more would have more than [`PAGE_BYTES`], but one
+/// at least. A full page has a `next`, even if it happens to be the last one: the page after it is empty then. Items
+/// that can't be read are named beside the others.
+///
+/// # Flow
+/// It reads a few items, and then as many as fit [`PIECE_BYTES`] if none is larger than those before, so that
+/// large ones are never in memory by the hundred.
+pub(super) async fn page<C, S, T, F>(
+    state: &ApiState,
+    after: Option<C>,
+    limit: u32,
+    list: List<impl Fn(Option<C>, u32) -> F, impl Fn(&S) -> String, impl Fn(S) -> (T, usize)>,
+) -> Result<Paged, ApiError>
+where
+    C: FromStr + Clone,
+    T: Serialize,
+    F: Future<Output = Result<Found<S>, ApiError>>,
+{
+    let mut share = state.reads.take(READ_BYTES).await;
+    let (mut page, mut after) = (Page::new(), after);
+    let mut piece = FIRST_PIECE.min(limit);
+    let next = 'all: loop {
+        let found = (list.read)(after, piece).await?;
+        let is_last = found.len() < piece as usize;
+        for one in found {
+            let (key, more) = match one {
+                Ok(item) => {
+                    let key = (list.key)(&item);
+                    let (view, beside) = (list.view)(item);
+                    (key, page.add(&view, beside)?)
+                }
+                Err(Damage { what, why, key }) => {
+                    page.damaged.push(DamagedView { what, why });
+                    page.count += 1;
+                    (key, true)
+                }
+            };
+            if !more {
+                break 'all page.last;
+            }
+            page.last = Some(key);
+        }
+        if is_last {
+            break None;
+        }
+        let last = page.last.as_deref().and_then(|key| key.parse().ok());
+        if page.count >= limit || last.is_none() {
+            break page.last;
+        }
+        after = last;
+        let fit = u32::try_from(PIECE_BYTES / page.largest.max(1)).unwrap_or(u32::MAX);
+        piece = fit.clamp(1, piece.saturating_mul(4)).min(limit - page.count);
+    };
+    let (is_empty, damaged) = (page.count == 0, page.damaged);
+    let body = finish(page.body, &next, &damaged)?;
+    share.shrink_to(body.len());
+    Ok(Paged { body, share, is_empty })
+}
+
+/// A page that grows.
+struct Page {
+    body: Vec<u8>,
+    damaged: Vec<DamagedView>,
+    count: u32,
+    /// Bytes of the largest item.
+    largest: usize,
+    /// Key of the last item.
+    last: Option<String>,
+}
+
+const BEGIN: &[u8] = br#"{"items":["#;
+
+impl Page {
+    fn new() -> Self {
+        Self { body: BEGIN.to_vec(), damaged: Vec::new(), count: 0, largest: 0, last: None }
+    }
+
+    /// Adds an item, if there is room for it.
+    fn add(&mut self, item: &impl Serialize, beside: usize) -> Result<bool, ApiError> {
+        let before = self.body.len();
+        if before > BEGIN.len() {
+            self.body.push(b',');
+        }
+        serde_json::to_writer(&mut self.body, item).map_err(ApiError::internal)?;
+        self.largest = self.largest.max(self.body.len() - before + beside);
+        if self.body.len() > PAGE_BYTES && before > BEGIN.len() {
+            self.body.truncate(before);
+            return Ok(false);
+        }
+        self.count += 1;
+        Ok(true)
+    }
+}
+
+fn finish(
+    mut body: Vec<u8>,
+    next: &Option<String>,
+    damaged: &[DamagedView],
+) -> Result<Vec<u8>, ApiError> {
+    body.extend_from_slice(br#"],"next":"#);
+    serde_json::to_writer(&mut body, next).map_err(ApiError::internal)?;
+    if !damaged.is_empty() {
+        body.extend_from_slice(br#","damaged":"#);
+        serde_json::to_writer(&mut body, damaged).map_err(ApiError::internal)?;
+    }
+    body.push(b'}');
+    Ok(body)
+}
+
+/// How many bytes a value has as JSON.
+pub(super) fn json_bytes(value: &impl Serialize) -> usize {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // What can't be written is found out when it is.
+    let _ = serde_json::to_writer(&mut count, value);
+    count.0
+}
+
+/// A key that is any text.
+#[derive(Clone, Debug)]
+pub(super) struct Key(pub(super) String);
+
+impl FromStr for Key {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -1,0 +1,107 @@
+//! Clients that take all that they can get, and do nothing with it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use replibook::api::MAX_PLUGIN_BODY;
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::server::{CLUSTER, DEADLINE, JumpingClock, Server, playbook};
+
+/// Connections that each announce the largest body: far more than the memory for bodies has room for, and more
+/// than one client has a share of.
+const GREEDY: usize = 40;
+
+async fn connect(server: &Server, says: &str) -> TcpStream {
+    let mut client = TcpStream::connect(&server.address).await.unwrap();
+    client.write_all(says.as_bytes()).await.unwrap();
+    client
+}
+
+/// A run that waits, and the server that has it.
+async fn with_run(server: &Server) -> String {
+    server.apply_cluster(CLUSTER).await.ok(201);
+    server.apply(&playbook("restart", "1.0.0", "")).await.ok(201);
+    let start = json!({ "playbook": "restart", "cluster": "eu" });
+    server.post("/api/v1/runs", start).await.ok(201)["id"].as_str().unwrap().to_owned()
+}
+
+/// A command is taken and kept: nobody drives the run here, so it has no outcome yet.
+async fn steers(server: &Server, run: &str) {
+    let pause = json!({ "command": "pause", "actor": "ada" });
+    server.post(&format!("/api/v1/runs/{run}/commands"), pause).await.ok(202);
+    server.get("/healthz").await.ok(200);
+    server.get("/readyz").await.ok(200);
+}
+
+#[tokio::test]
+async fn bodies_that_are_announced_and_never_sent_keep_nobody_out() {
+    let server = Server::with_clock(Arc::new(JumpingClock::default())).await;
+    let run = with_run(&server).await;
+    let mut greedy = Vec::new();
+    for _ in 0..GREEDY {
+        let says = format!(
+            "PUT /api/v1/plugins HTTP/1.1\r\nhost: localhost\r\ncontent-length: {MAX_PLUGIN_BODY}\r\n\r\n"
+        );
+        greedy.push(connect(&server, &says).await);
+    }
+    steers(&server, &run).await;
+    // Another upload gets through as well.
+    server.apply(&playbook("restart", "1.0.1", "")).await.ok(201);
+    // They are told that they are too slow, or that the server stops.
+    server.stop().await;
+    for client in &mut greedy {
+        let mut heard = Vec::new();
+        let _ = client.read_to_end(&mut heard).await;
+    }
+}
+
+#[tokio::test]
+async fn requests_past_the_share_of_a_client_are_refused_and_steering_goes_on() {
+    let connections = 16;
+    let server = Server::with_connections(connections).await;
+    let run = with_run(&server).await;
+    // Each of these goes on until its body is there.
+    let says = "POST /api/v1/runs HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+                content-length: 1000\r\n\r\n{";
+    let mut slow = Vec::new();
+    for _ in 0..connections - 2 {
+        slow.push(connect(&server, says).await);
+    }
+    let refused = async {
+        loop {
+            let reply = server.get("/api/v1/runs").await;
+            if reply.status == 503 {
+                return reply;
+            }
+        }
+    };
+    let refused = tokio::time::timeout(DEADLINE, refused).await.unwrap();
+    assert_eq!(refused.header("retry-after"), "1");
+    refused.problem(503, "too-busy");
+    steers(&server, &run).await;
+    drop(slow);
+    let again = async {
+        while server.get("/api/v1/runs").await.status != 200 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, again).await.unwrap();
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn connections_that_ask_for_nothing_keep_nobody_out() {
+    let server = Server::with_connections(16).await;
+    let run = with_run(&server).await;
+    let mut quiet = Vec::new();
+    for says in ["", "GET / HTTP/1.1\r\nhost: "].into_iter().cycle().take(100) {
+        quiet.push(connect(&server, says).await);
+    }
+    steers(&server, &run).await;
+    let first = tokio::time::timeout(Duration::from_secs(20), quiet[0].read_u8()).await;
+    assert!(first.unwrap().is_err(), "the oldest has given its place away");
+    server.stop().await;
+}

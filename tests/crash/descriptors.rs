@@ -1,0 +1,194 @@
+//! A server that may have few files open, and more agents than that.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use axum::extract::{Path as InPath, State};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use replibook::api::wire::RunView;
+use replibook::run::{AgentState, RunStatus};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::server::{Client, LIMIT, Server, Settings};
+use crate::wait;
+
+/// Descriptors that the server may have.
+const DESCRIPTORS: u64 = 128;
+
+/// Agents with an address of their own: far more than there are descriptors.
+const AGENTS: u32 = 200;
+
+/// Looks at an action that find it running.
+const LOOKS: u32 = 3;
+
+/// How often each action was looked at.
+type Looks = Arc<Mutex<HashMap<String, u32>>>;
+
+/// Agents at all addresses of loopback, on one port.
+struct Agents {
+    port: u16,
+    looks: Looks,
+    _served: AbortOnDropHandle<()>,
+}
+
+impl Agents {
+    async fn start() -> Self {
+        let looks = Looks::default();
+        let router = Router::new()
+            .route("/api/unstable/info/node", get(node))
+            .route("/api/unstable/action", post(schedule))
+            .route("/api/unstable/action/{id}", get(look))
+            .with_state(looks.clone());
+        let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let served = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self { port, looks, _served: AbortOnDropHandle::new(served) }
+    }
+
+    fn cluster(&self) -> Value {
+        let agent = |number: u32| {
+            let (third, fourth) = (1 + number / 250, 1 + number % 250);
+            let address = format!("http://127.0.{third}.{fourth}:{}", self.port);
+            json!({ "id": format!("node-{number}"), "address": address, "identity": "ignore" })
+        };
+        let agents: Vec<_> = (0..AGENTS).map(agent).collect();
+        json!({
+            "apiVersion": "replicante.io/v1", "kind": "Cluster", "metadata": { "name": "many" },
+            "spec": { "agents": agents },
+        })
+    }
+}
+
+async fn node() -> Json<Value> {
+    Json(json!({
+        "node_id": "any", "node_status": "HEALTHY", "attributes": {}, "agent_version": "1",
+        "store_id": "s", "store_version": "1",
+    }))
+}
+
+async fn schedule(State(looks): State<Looks>, Json(action): Json<Value>) -> Json<Value> {
+    let id = action["id"].as_str().unwrap().to_owned();
+    let before = looks.lock().unwrap().insert(id.clone(), 0);
+    assert_eq!(before, None, "sent twice");
+    Json(json!({ "id": id }))
+}
+
+async fn look(
+    State(looks): State<Looks>,
+    InPath(id): InPath<String>,
+) -> Result<Json<Value>, axum::http::StatusCode> {
+    let mut looks = looks.lock().unwrap();
+    let count = looks.get_mut(&id).ok_or(axum::http::StatusCode::NOT_FOUND)?;
+    *count += 1;
+    let phase = if *count > LOOKS { "DONE" } else { "RUNNING" };
+    Ok(Json(json!({
+        "id": id, "kind": "x", "args": {}, "metadata": {}, "created_time": "2026-11-01T00:00:00Z",
+        "scheduled_time": null, "finished_time": null,
+        "state": { "phase": phase, "payload": null, "error": null },
+    })))
+}
+
+const PLAYBOOK: &str = "
+apiVersion: replicante.io/v1
+kind: Playbook
+metadata: { name: many, version: 1.0.0 }
+spec:
+  stages:
+    - name: all
+      strategy: { use: all-at-once }
+      steps:
+        - name: one
+          action: example.com/one
+";
+
+/// A server with so few descriptors.
+async fn server(dir: &Path) -> Server {
+    use std::os::unix::fs::PermissionsExt as _;
+    let program = dir.join("few.sh");
+    let path = env!("CARGO_BIN_EXE_replibook");
+    let script = format!(
+        "#!/bin/sh\nulimit -S -n {DESCRIPTORS}\nulimit -H -n {DESCRIPTORS}\nexec {path} \"$@\"\n"
+    );
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let args = vec!["--agent-patience", "1s"];
+    Server::start_with(Settings { program, args, ..Settings::in_dir(dir) }, None).await
+}
+
+async fn start(client: &Client, server: &Server, agents: &Agents) -> String {
+    let api = format!("http://{}/api/v1", server.address);
+    let cluster = agents.cluster().to_string();
+    for (path, document) in [("clusters", cluster.as_str()), ("playbooks", PLAYBOOK)] {
+        let body = json!({ "document": document });
+        let sent = client.0.post(format!("{api}/{path}")).json(&body).send().await.unwrap();
+        assert_eq!(sent.status(), 201, "{}", sent.text().await.unwrap());
+    }
+    let body = json!({ "playbook": "many", "cluster": "many" });
+    let sent = client.0.post(format!("{api}/runs")).json(&body).send().await.unwrap();
+    let run: RunView = sent.error_for_status().unwrap().json().await.unwrap();
+    run.id.to_string()
+}
+
+fn assert_all_done(run: &RunView) {
+    assert_eq!(run.status, RunStatus::Done, "{:?}", run.reason);
+    assert_eq!((run.all_failures, run.counts[&AgentState::Done]), (0, AGENTS), "{:?}", run.counts);
+}
+
+/// A number of `/metrics`.
+async fn number(client: &Client, server: &Server, name: &str) -> f64 {
+    let sent = client.0.get(format!("http://{}/metrics", server.address)).send().await.unwrap();
+    let text = sent.text().await.unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_agents_than_descriptors_are_asked_one_after_the_other() {
+    let (dir, client) = (tempfile::tempdir().unwrap(), Client::new());
+    let (agents, server) = (Agents::start().await, server(dir.path()).await);
+    assert_eq!(number(&client, &server, "process_max_fds").await, DESCRIPTORS as f64);
+    let run = start(&client, &server, &agents).await;
+    let ended = client.until_final(&server.address, &run).await;
+    assert_all_done(&ended);
+    assert_eq!(agents.looks.lock().unwrap().len(), AGENTS as usize);
+    let open = number(&client, &server, "process_open_fds").await;
+    assert!(open < DESCRIPTORS as f64, "{open}");
+    assert!(!server.log().contains("os error 24"), "{}", server.log());
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_server_is_short_of_is_no_failure_of_an_agent() {
+    let (dir, client) = (tempfile::tempdir().unwrap(), Client::new());
+    let (agents, server) = (Agents::start().await, server(dir.path()).await);
+    let id = i32::try_from(server.process.id().unwrap()).unwrap();
+    let limit = |descriptors: u64| {
+        let limits = Rlimit { current: Some(descriptors), maximum: Some(DESCRIPTORS) };
+        prlimit(Pid::from_raw(id), Resource::Nofile, limits).unwrap();
+    };
+    assert!(getrlimit(Resource::Nofile).current.is_none_or(|own| own > DESCRIPTORS));
+    // The client's own connection is open by now, and goes on.
+    let open = number(&client, &server, "process_open_fds").await;
+    limit(open as u64);
+    let run = start(&client, &server, &agents).await;
+    // Each agent's patience is long over by then.
+    wait::until("all agents to have waited several times", LIMIT, async || {
+        let times = number(&client, &server, "replibook_shortages_total").await;
+        (times > f64::from(AGENTS) * 5.0).then_some(())
+    })
+    .await;
+    let ready: Value = client.get(&format!("http://{}/readyz", server.address)).await;
+    let short = ready["short"]["message"].as_str().unwrap();
+    assert_eq!(short, "this server has no descriptors left");
+    assert!(server.log().contains("requests to agents wait"), "{}", server.log());
+    let view = client.run(&server.address, &run).await;
+    assert_eq!((view.all_failures, view.status.is_final()), (0, false), "{view:?}");
+    limit(DESCRIPTORS);
+    assert_all_done(&client.until_final(&server.address, &run).await);
+    server.stop().await;
+}
