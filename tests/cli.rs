@@ -100,8 +100,18 @@ async fn a_request_that_may_be_repeated_is_tried_three_times() {
 
 #[tokio::test]
 async fn a_start_has_typed_parameters_and_one_key_for_all_tries() {
-    let server = Server::start(|seen| match seen.number {
-        0 => problem(503, "starting", "not yet"),
+    let server = Server::start(|seen| match (seen.method.as_str(), seen.number) {
+        ("GET", _) => {
+            let document = "apiVersion: replicante.io/v1\nkind: Playbook\n\
+                metadata: { name: rolling-restart, version: 1.4.0 }\nspec:\n  params:\n    properties: \
+                { release: { type: string }, grace: { type: integer } }\n  stages:\n    - name: a\n      \
+                strategy: { use: rolling }\n      steps: [{ name: ok, action: x/y }]\n";
+            let playbook = json!({"name": "rolling-restart", "version": "1.4.0", "summary": null,
+                "vcs": null, "stages": ["a"], "plugins": {}, "applied_at": "2026-11-22T09:00:00Z",
+                "change": null, "document": document});
+            axum::Json(playbook).into_response()
+        }
+        (_, 1) => problem(503, "starting", "not yet"),
         _ => axum::Json(run(RunStatus::Pending, &[])).into_response(),
     });
     let args = [
@@ -114,6 +124,10 @@ async fn a_start_has_typed_parameters_and_one_key_for_all_tries() {
         "grace=30",
         "--set",
         "hook.url=http://x",
+        "--set",
+        "release=2.10",
+        "--set-string",
+        "id=007",
         "-o",
         "yaml",
     ];
@@ -123,10 +137,12 @@ async fn a_start_has_typed_parameters_and_one_key_for_all_tries() {
     assert!(err.contains(&format!("replictl run watch {}", run_id())), "{err}");
     let seen = server.seen();
     let expected = json!({"playbook": "rolling-restart@1.4.0", "cluster": "mongo-eu",
-        "params": {"grace": 30, "hook": {"url": "http://x"}}, "started_by": "ada"});
-    assert_eq!(seen[1].json(), expected);
-    assert!(!seen[0].header("idempotency-key").is_empty());
-    assert_eq!(seen[0].header("idempotency-key"), seen[1].header("idempotency-key"));
+        "params": {"grace": 30, "hook": {"url": "http://x"}, "release": "2.10", "id": "007"},
+        "started_by": "ada"});
+    assert_eq!(seen[2].json(), expected);
+    assert_eq!(seen[0].query, "version=1.4.0");
+    assert!(!seen[1].header("idempotency-key").is_empty());
+    assert_eq!(seen[1].header("idempotency-key"), seen[2].header("idempotency-key"));
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::bodies::{InJson, off_loop};
 use super::error::{ApiError, Code};
-use super::params::InQuery;
+use super::params::{InQuery, listing};
 use super::playbooks::view;
 use super::state::ApiState;
 use super::wire::{ApplyPlaybook, PlaybookView};
@@ -19,7 +19,7 @@ use crate::playbook::{
     parse_playbook, resolve,
 };
 use crate::run::{Digest, canonical};
-use crate::store::{Put, StoreError, StoredPlaybook};
+use crate::store::{MAX_PAGE, Page, Plugin, Put, StoreError, StoredPlaybook};
 
 pub(super) async fn playbook(
     State(state): State<ApiState>,
@@ -179,13 +179,10 @@ async fn find_plugin(
             };
             // The pinned bytes are still found after others were uploaded under the same name.
             let named = |info: &PluginInfo| info.name == *name && info.version == *version;
-            let found = match pinned.filter(|plugin| named(&plugin.info)) {
-                Some(plugin) => Some(plugin),
-                None => state.store.plugin_by_name(name, version).await?,
-            };
-            found.ok_or_else(|| {
-                ("plugin-missing", format!("the store has no plugin {name:?} version {version:?}"))
-            })
+            match pinned.filter(|plugin| named(&plugin.info)) {
+                Some(plugin) => Ok(plugin),
+                None => only_one(all_named(state, name, version).await?, name, version),
+            }
         }
         Source::Oci(reference) => {
             let message = format!("{reference}: plugins from registries are not supported yet");
@@ -194,6 +191,50 @@ async fn find_plugin(
     };
     Ok(found.map(|plugin| plugin.info))
 }
+
+/// All plugins that give themselves this name and version.
+async fn all_named(state: &ApiState, name: &str, version: &str) -> Result<Vec<Plugin>, ApiError> {
+    let mut named = Vec::new();
+    let mut after = None;
+    loop {
+        let found = state.store.read_plugins(&Page { after, limit: MAX_PAGE }).await?;
+        // One that can't be read may have the name; the others are found all the same.
+        let page = listing(found, MAX_PAGE, |one| one.info.digest.to_string(), |one| one);
+        let is_named = |one: &Plugin| one.info.name == name && one.info.version == version;
+        named.extend(page.items.into_iter().filter(is_named));
+        if page.next.is_none() {
+            return Ok(named);
+        }
+        after = page.next;
+    }
+}
+
+/// The plugin that a name stands for. Of two nobody could say which one is meant: plugins of one name and
+/// version are the same only to those who wrote them.
+fn only_one(mut named: Vec<Plugin>, name: &str, version: &str) -> Result<Plugin, Missing> {
+    match named.len() {
+        0 => {
+            Err(("plugin-missing", format!("the store has no plugin {name:?} version {version:?}")))
+        }
+        1 => Ok(named.remove(0)),
+        found => {
+            named.sort_by_key(|plugin| plugin.added_at);
+            let digests = named
+                .iter()
+                .take(NAMED_DIGESTS)
+                .map(|plugin| format!("{} (added {})", plugin.info.digest, plugin.added_at));
+            let digests = digests.collect::<Vec<_>>().join(", ");
+            let message = format!(
+                "the store has {found} plugins {name:?} version {version:?}, so it is not clear which one \
+                 is meant; add the `digest` of one of them: {digests}"
+            );
+            Err(("plugin-ambiguous", message))
+        }
+    }
+}
+
+/// Digests of plugins of one name that are listed: nobody compares more.
+const NAMED_DIGESTS: usize = 10;
 
 /// Puts problems of both kinds into one list. A plugin that was not found has its problem already;
 /// that it is missing when the document is resolved says nothing more.

@@ -23,6 +23,7 @@ use super::state::ApiState;
 use super::wire::{
     AbandonRun, ApplyCluster, ApplyDocuments, ApplyPlaybook, RetryRun, StartRun, SubmitCommand,
 };
+use crate::run::integer_beyond_64_bits;
 use crate::web::{Memory, Share, is_json};
 
 /// The memory that bodies may take, all together: those of requests that steer a run have some of their own,
@@ -151,15 +152,31 @@ async fn read_json<T: RequestBody + Send + 'static>(
     // A web page can send other types to any server without being asked; this one it can't.
     check_json(request.headers())?;
     let Received { bytes, _part } = read(request, T::LIMIT, budget).await?;
-    let parsed = match bytes.len() {
-        ..=INLINE_JSON => serde_json::from_slice(&bytes),
-        _ => off_loop(move || serde_json::from_slice(&bytes)).await?,
-    };
-    parsed.map_err(|error| {
+    match bytes.len() {
+        ..=INLINE_JSON => parse(&bytes),
+        _ => off_loop(move || parse(&bytes)).await?,
+    }
+}
+
+fn parse<T: RequestBody>(bytes: &[u8]) -> Result<T, ApiError> {
+    let parsed = serde_json::from_slice(bytes).map_err(|error| {
         let detail = format!("failed to read the body as JSON: {error}");
         ApiError::new(Code::BadBody, detail)
-    })
+    })?;
+    // It was read as another number.
+    match std::str::from_utf8(bytes).ok().and_then(integer_beyond_64_bits) {
+        Some(number) => {
+            let number: String = number.chars().take(SHOWN_DIGITS).collect();
+            let detail =
+                format!("found the number {number}, expected whole numbers of at most 64 bits");
+            Err(ApiError::new(Code::BadBody, detail))
+        }
+        None => Ok(parsed),
+    }
 }
+
+/// Characters of a number that is too large which are shown.
+const SHOWN_DIGITS: usize = 80;
 
 fn check_json(headers: &HeaderMap) -> Result<(), ApiError> {
     let found = params::header(headers, header::CONTENT_TYPE.as_str())?.unwrap_or("");
@@ -290,6 +307,14 @@ mod tests {
             (r#"{"playbook": "a"}"#, "missing field `cluster`"),
             (r#"{"playbook": "a", "clutser": "eu"}"#, "unknown field `clutser`, expected one of"),
             (r#"{"playbook": 1, "cluster": "eu"}"#, "line 1 column 14"),
+            (
+                r#"{"playbook": "a", "cluster": "eu", "params": {"n": 1, "n": 2}}"#,
+                "found the key \"n\" twice",
+            ),
+            (
+                r#"{"playbook": "a", "cluster": "eu", "params": {"n": 18446744073709551616}}"#,
+                "found the number 18446744073709551616, expected whole numbers of at most 64 bits",
+            ),
         ] {
             let error = start(request("application/json", bad)).await.unwrap_err();
             assert_eq!(error.code, Code::BadBody);

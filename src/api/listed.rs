@@ -1,9 +1,12 @@
-//! Lists in bodies of requests, bounded while they are read.
+//! Lists and maps in bodies of requests, checked while they are read.
 
 use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+
+use crate::run::Unambiguous;
 
 /// Reads a list of at most `N` items. One with more is refused at the first of those: the others are never in
 /// memory.
@@ -16,6 +19,21 @@ where
     T: Deserialize<'de>,
 {
     from.deserialize_seq(AtMost::<T, N>(PhantomData))
+}
+
+/// Reads a map in which no key is there twice, at any depth.
+///
+/// # Errors
+/// The key.
+pub(super) fn unambiguous<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Map<String, Value>, D::Error> {
+    match Unambiguous::deserialize(from)?.0 {
+        Value::Object(map) => Ok(map),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            Err(D::Error::custom("found no object, expected one"))
+        }
+    }
 }
 
 struct AtMost<T, const N: usize>(PhantomData<T>);

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::listed::at_most;
+use super::listed::{at_most, unambiguous};
 use crate::playbook::{PluginInfo, PluginPin, Problem, Vcs};
 use crate::run::{
     Abandoned, AgentId, AgentState, CommandId, CommandOutcome, Digest, Gone, Journal, LastAnswer,
@@ -203,7 +203,7 @@ pub struct StartRun {
     /// Name of the cluster.
     pub cluster: String,
     /// Parameters; defaults are filled in.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "unambiguous")]
     pub params: Map<String, Value>,
     /// Who starts it.
     #[serde(default)]

@@ -6,6 +6,7 @@ use super::depth::{MAX_JSON_DEPTH, json_depth_ok};
 use super::model::Playbook;
 use super::problem::{Problem, Problems, code};
 use super::schema::Schema;
+use super::schema_keywords;
 
 /// The largest parameters of a run, in bytes of JSON: they are kept in the run's document.
 pub const MAX_PARAMS_BYTES: usize = 256 * 1024;
@@ -66,6 +67,15 @@ pub(super) fn no_params() -> Value {
 /// What is wrong with a schema of parameters, and with the defaults in it. The paths of the
 /// problems are within the schema.
 pub(super) fn check_schema(source: &Value) -> Vec<Problem> {
+    let mut problems = check_values(source);
+    // Of one that is nested too deep nothing more is said.
+    if json_depth_ok(source) {
+        problems.extend(schema_keywords::check(source));
+    }
+    problems
+}
+
+fn check_values(source: &Value) -> Vec<Problem> {
     let schema = match Schema::compile(source) {
         Ok(schema) => schema,
         Err(problems) => return problems,

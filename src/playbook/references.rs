@@ -75,7 +75,7 @@ impl Names<'_> {
         })
     }
 
-    /// Only where the schema lists every parameter that there may be.
+    /// Only where the schema lists every parameter: others may be given where it says so.
     fn param(&self, path: &[&str]) -> Option<String> {
         let name = path.first()?;
         let keywords = self.params.as_object()?;
@@ -90,12 +90,15 @@ impl Names<'_> {
             "dependentSchemas",
             "unevaluatedProperties",
         ];
-        let closed = keywords.get("additionalProperties") == Some(&Value::Bool(false));
-        if !closed || OPEN.iter().any(|keyword| keywords.contains_key(*keyword)) {
+        // Where nothing is said of others they may be given, but no schema says so to anybody.
+        let open = keywords.get("additionalProperties").is_some_and(|it| *it != Value::Bool(false));
+        if open || OPEN.iter().any(|keyword| keywords.contains_key(*keyword)) {
             return None;
         }
         let properties = keywords.get("properties").and_then(Value::as_object);
-        if properties.is_some_and(|properties| properties.contains_key(*name)) {
+        let required = keywords.get("required").and_then(Value::as_array);
+        let is_required = required.is_some_and(|names| names.iter().any(|known| known == name));
+        if is_required || properties.is_some_and(|properties| properties.contains_key(*name)) {
             return None;
         }
         let known = properties.into_iter().flatten().map(|(key, _)| key.as_str());

@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
 use super::problem::{MAX_PROBLEMS, Problem, code};
+use crate::run::is_too_long;
 
 /// The deepest nesting of values: deeper than any document of ours, and far from what a recursive
 /// reader could not bear.
@@ -15,6 +16,10 @@ pub const MAX_DEPTH: usize = 64;
 /// compared with that of every value to place it.
 pub const MAX_KEY_BYTES: usize = 1024;
 const MAX_PATH_BYTES: usize = 4 * MAX_KEY_BYTES;
+
+/// What is said of numbers that JSON does not have.
+pub(super) const NO_NUMBER: &str = "not a number of JSON";
+pub(super) const NUMBER_EXPECTED: &str = "a finite number of at most 64 bits";
 
 /// The key that merges a mapping into another one, in YAML 1.1.
 pub(super) const MERGE_KEY: &str = "<<";
@@ -143,6 +148,9 @@ impl Walk<'_, '_> {
                 }
                 self.value(at);
                 self.check_tag(tag.as_deref(), at);
+                if style == ScalarStyle::Plain && tag.is_none() && is_too_long(&text) {
+                    self.too_long(&text, at);
+                }
                 let goes_on = self.count(Extent { nodes: 1, height: 0 }, anchor, at);
                 self.end_value();
                 goes_on
@@ -177,6 +185,13 @@ impl Walk<'_, '_> {
 
     fn problem(&mut self, code: &str, message: &str, at: Position) {
         self.problems.push(Problem::new(code, self.path.clone(), message).at(at));
+    }
+
+    /// A reader would make a number of fewer digits of it. It is said as the reader of values says it.
+    fn too_long(&mut self, number: &str, at: Position) {
+        let problem = Problem::new(code::NOT_JSON, self.path.clone(), NO_NUMBER);
+        let problem = problem.found(number.trim_start_matches('+')).expected(NUMBER_EXPECTED);
+        self.problems.push(problem.at(at));
     }
 
     /// Whether the next node is a key.

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::problem::{Problem, Problems, code};
 use super::spans::{self, MERGE_KEY, Position};
 use super::suspects::Suspects;
+use super::unquoted;
 use super::values;
 
 /// The largest text of a playbook: a person can't read a larger one, and it is kept in every run.
@@ -17,6 +18,17 @@ pub const MAX_PLAYBOOK_BYTES: usize = 1024 * 1024;
 
 /// The largest text of a cluster: 100,000 agents with an address and some attributes each.
 pub const MAX_CLUSTER_BYTES: usize = 16 * 1024 * 1024;
+
+/// Reads a text that is no document, such as the parameters of a run: one value, in which nothing is
+/// changed by being read.
+///
+/// # Errors
+/// All that is wrong with it, as of a document.
+pub fn read_value(text: &[u8]) -> Result<Value, Problems> {
+    let text = Text::read(text, Limits::PLAYBOOK)?;
+    text.check(text.problems.clone())?;
+    Ok(text.value)
+}
 
 /// What a text may be.
 #[derive(Clone, Copy)]
@@ -56,11 +68,16 @@ impl Text {
         }
         let text = decode(bytes)?;
         let walkable = walkable(text);
-        let walked = spans::walk(&walkable, limits.nodes, &mut |_, _, _| {});
+        let mut walked = spans::walk(&walkable, limits.nodes, &mut |_, _, _| {});
+        unquoted::explain(text, &mut walked.problems);
         if !walked.is_readable {
             return Err(Problems::of(walked.problems));
         }
-        let values::Values { value, problems, suspects } = values::read(text, is_json(text))?;
+        let read = values::read(text, is_json(text)).map_err(|mut problems| {
+            unquoted::explain(text, &mut problems.0);
+            problems
+        });
+        let values::Values { value, problems, suspects } = read?;
         let mut read = Self { text: walkable.into(), value, problems, suspects };
         for problem in &walked.problems {
             if let Some(around) = read.suspects.of_text(problem)

@@ -38,6 +38,14 @@ pub(super) const SHARE_PATTERN: &str = r"^(100(\.0{1,2})?|[0-9]{1,2}(\.[0-9]{1,2
 pub(super) const AMOUNT_EXPECTED: &str =
     "a number of agents such as 2, or a share of them such as 10% or 0.5%";
 
+/// What a share looks like in arguments of the built-in strategies, where a share of nothing is refused.
+pub(super) const PLUGIN_SHARE_PATTERN: &str =
+    r"^(100(\.0{1,2})?|(0?[1-9]|[1-9][0-9])(\.[0-9]{1,2})?|0{1,2}\.(0[1-9]|[1-9][0-9]?))%$";
+
+/// What that is, for people.
+pub(super) const SIZE_EXPECTED: &str =
+    "a number of agents from 1, or a share of them above 0% such as 10% or 0.5%";
+
 /// Reads a length of time: a whole number and its unit.
 pub(super) fn parse_duration(text: &str) -> Option<Millis> {
     let split = text.find(|c: char| !c.is_ascii_digit())?;

@@ -8,7 +8,7 @@ use serde::de::{DeserializeSeed, EnumAccess, Error, MapAccess, SeqAccess, Varian
 use serde_json::{Map, Number, Value};
 
 use super::problem::{MAX_PROBLEMS, Problem, Problems, code};
-use super::spans::{Position, push_segment};
+use super::spans::{NO_NUMBER, NUMBER_EXPECTED, Position, push_segment};
 use super::suspects::Suspects;
 
 /// What was read.
@@ -89,8 +89,8 @@ impl Reader<'_> {
     /// Nothing stands in for a number that JSON does not have.
     fn no_number(self, found: impl fmt::Display) -> Value {
         if !self.values.is_full() {
-            let problem = Problem::new(code::NOT_JSON, self.path.clone(), "not a number of JSON");
-            let problem = problem.found(found).expected("a finite number of at most 64 bits");
+            let problem = Problem::new(code::NOT_JSON, self.path.clone(), NO_NUMBER);
+            let problem = problem.found(found).expected(NUMBER_EXPECTED);
             self.values.problems.push(problem);
             self.values.suspects.add(self.path.clone());
         }

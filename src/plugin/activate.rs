@@ -76,7 +76,9 @@ fn read_result(text: &str, replay: &Replay) -> Result<JsonText, Fault> {
             Refused::TooLong { .. } | Refused::TooDeep { .. } => {
                 Fault::new("result-limit", FailureReason::PluginLimit, message)
             }
-            Refused::NotJson(_) => Fault::new("bad-result", FailureReason::StepFailed, message),
+            Refused::TooLarge { .. } | Refused::NotJson(_) => {
+                Fault::new("bad-result", FailureReason::StepFailed, message)
+            }
         }
     })
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::limits::NESTING;
-use crate::run::json_text_depth;
+use crate::run::{Unambiguous, integer_beyond_64_bits, json_text_depth};
 
 /// Why a text of a guest is refused.
 #[derive(Debug, thiserror::Error)]
@@ -12,9 +12,14 @@ pub(super) enum Refused {
     TooLong { found: usize, most: usize },
     #[error("nested {found} deep, expected at most {NESTING}")]
     TooDeep { found: usize },
-    #[error("that is not JSON: {0}")]
+    #[error("with the number {number}, expected whole numbers of at most 64 bits")]
+    TooLarge { number: String },
+    #[error("that is not JSON, or not clear: {0}")]
     NotJson(#[from] serde_json::Error),
 }
+
+/// Characters of a number that is too large which are shown.
+const SHOWN_DIGITS: usize = 80;
 
 /// Reads a text of at most `most` bytes, nested at most [`NESTING`] deep.
 pub(super) fn read(text: &str, most: usize) -> Result<Value, Refused> {
@@ -27,7 +32,11 @@ pub(super) fn read(text: &str, most: usize) -> Result<Value, Refused> {
     if found > NESTING {
         return Err(Refused::TooDeep { found });
     }
-    Ok(serde_json::from_str(text)?)
+    if let Some(number) = integer_beyond_64_bits(text) {
+        return Err(Refused::TooLarge { number: number.chars().take(SHOWN_DIGITS).collect() });
+    }
+    let Unambiguous(value) = serde_json::from_str(text)?;
+    Ok(value)
 }
 
 #[cfg(test)]
@@ -63,6 +72,18 @@ mod tests {
             assert!(matches!(error, Refused::TooDeep { found: it } if it == found), "{error}");
         }
         assert!(matches!(read("{", 4), Err(Refused::NotJson(_))));
+    }
+
+    #[test]
+    fn nothing_is_changed_by_being_read() {
+        let read = |text| read(text, 100).unwrap_err().to_string();
+        let error = read(r#"{"lsn": 18446744073709551616}"#);
+        assert_eq!(
+            error,
+            "with the number 18446744073709551616, expected whole numbers of at most 64 bits"
+        );
+        let error = read(r#"{"a": 1, "a": 2}"#);
+        assert!(error.contains("found the key \"a\" twice"), "{error}");
     }
 
     #[test]

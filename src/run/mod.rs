@@ -16,6 +16,7 @@ mod history;
 mod identity;
 mod ids;
 mod journal;
+mod json_strict;
 mod json_text;
 mod late;
 mod machine;
@@ -52,6 +53,8 @@ pub use ids::{
     AgentId, AgentSeq, AttemptKey, CommandId, Digest, DigestError, EngineId, RunId, SentAction,
 };
 pub use journal::{Answer, Answered, Call, CallError, CallName, Journal, Pending, canonical};
+pub(crate) use json_strict::is_too_long;
+pub use json_strict::{Unambiguous, integer_beyond_64_bits};
 pub use json_text::{JsonText, json_text_depth};
 pub use late::{LateEnd, Taken};
 

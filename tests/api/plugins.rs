@@ -125,6 +125,28 @@ async fn a_plugin_in_the_store_is_found_by_name_and_version() {
 }
 
 #[tokio::test]
+async fn a_name_and_version_of_two_plugins_is_not_clear_without_a_digest() {
+    let server = Server::start().await;
+    let rolling = PLUGINS.builtins().iter().find(|one| one.info.name == "rolling").unwrap();
+    let source = format!("store:rolling@{}", rolling.info.version);
+    let other = strategy("other");
+    let digest = Digest::of(&other);
+    server.put(&format!("/api/v1/plugins?digest={digest}"), other).await.ok(201);
+    let problem = server.apply(&using(&source)).await.problem(422, "invalid-document");
+    let problem = &problem["problems"][0];
+    assert_eq!(problem["code"], "plugin-ambiguous");
+    let message = problem["message"].as_str().unwrap();
+    for (version, one) in [("1.0.0", &digest), ("1.1.0", &rolling.info.digest)] {
+        assert!(message.contains(one.as_str()), "{message}");
+        let pinned = using(&source).replace("' } }", &format!("', digest: '{one}' }} }}"));
+        let pinned = pinned.replace("version: 1.0.0", &format!("version: {version}"));
+        let created = server.apply(&pinned).await;
+        assert_eq!(created.ok(201)["plugins"]["own"]["digest"], one.as_str(), "{pinned}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn an_upload_that_the_document_does_not_name_is_a_mistake() {
     let server = Server::start().await;
     let document = playbook("restart", "1.0.0", "");

@@ -71,7 +71,7 @@ async fn a_share_is_rounded_down_and_never_to_nothing() {
         ("10%", 3, 1),
         ("25%", 12, 3),
         ("100%", 12, 12),
-        ("0%", 3, 1),
+        ("0.01%", 3, 1),
         ("12.5%", 16, 2),
     ] {
         let arguments = json!({ "batch": batch });
@@ -112,6 +112,7 @@ async fn bad_arguments_are_an_error_that_names_them() {
     let bad = [
         json!({ "batch": 0 }),
         json!({ "batch": "150%" }),
+        json!({ "batch": "0%" }),
         json!({ "mode": "x" }),
         json!({ "a": 1 }),
     ];
@@ -147,6 +148,8 @@ fn arguments_that_make_no_sense_are_refused_with_the_document() {
         ("canary", "{ canaries: 5%, select: 'agent.attributes.canary', soak: 5m }"),
         ("canary", "{ approval: Sure?, batches: [1, 2.5%, 100%], on_ill: approval }"),
         ("grouped", "{ by: zone, order: [a, 2, true, null], others: refuse, batch: 50% }"),
+        ("rolling", "{ batch: 0.01% }"),
+        ("rolling", "{ batch: 05% }"),
         ("canary", "{ soak: 49d, interval: 4294967295ms }"),
         ("grouped", "{ by: zone, soak: 1193h }"),
     ];
@@ -156,6 +159,10 @@ fn arguments_that_make_no_sense_are_refused_with_the_document() {
     let bad = [
         ("canary", "{ canaries: 0 }", "/canaries"),
         ("canary", "{ canaries: 101% }", "/canaries"),
+        ("canary", "{ canaries: 0% }", "/canaries"),
+        ("canary", "{ batches: [1, 0.00%] }", "/batches/1"),
+        ("grouped", "{ by: zone, batch: 0% }", "/batch"),
+        ("rolling", "{ batch: 0% }", "/batch"),
         ("canary", "{ canaries: [1] }", "/canaries"),
         ("canary", "{ soak: 5 }", "/soak"),
         ("canary", "{ soak: 0s }", "/soak"),

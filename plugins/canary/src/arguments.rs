@@ -10,7 +10,7 @@ pub(crate) const ARGUMENTS: &str = concat!(
   "properties": {
     "canaries": {
       "type": ["integer", "string"], "minimum": 1, "maximum": 4294967295,
-      "pattern": "^(100(\\.0{1,2})?|[0-9]{1,2}(\\.[0-9]{1,2})?)%$",
+      "pattern": "^(100(\\.0{1,2})?|(0?[1-9]|[1-9][0-9])(\\.[0-9]{1,2})?|0{1,2}\\.(0[1-9]|[1-9][0-9]?))%$",
       "description": "How many agents go first: a number, or a share of the agents of the stage such as 5%, rounded down but never to 0. Without it and select, the first of the batches are the canaries; with select alone, all agents that it selects."
     },
     "select": {
@@ -42,7 +42,7 @@ pub(crate) const ARGUMENTS: &str = concat!(
       "type": "array", "minItems": 1, "maxItems": 50,
       "items": {
         "type": ["integer", "string"], "minimum": 1, "maximum": 4294967295,
-        "pattern": "^(100(\\.0{1,2})?|[0-9]{1,2}(\\.[0-9]{1,2})?)%$"
+        "pattern": "^(100(\\.0{1,2})?|(0?[1-9]|[1-9][0-9])(\\.[0-9]{1,2})?|0{1,2}\\.(0[1-9]|[1-9][0-9]?))%$"
       },
       "description": "Sizes of the batches, one after the other; the last one counts for all that remain. By default 1, 5%, 25%, 100%, without the 1 where canaries or select is given."
     },

@@ -26,7 +26,7 @@ pub(crate) const ARGUMENTS: &str = concat!(
     },
     "batch": {
       "type": ["integer", "string"], "minimum": 1, "maximum": 4294967295,
-      "pattern": "^(100(\\.0{1,2})?|[0-9]{1,2}(\\.[0-9]{1,2})?)%$", "default": 1,
+      "pattern": "^(100(\\.0{1,2})?|(0?[1-9]|[1-9][0-9])(\\.[0-9]{1,2})?|0{1,2}\\.(0[1-9]|[1-9][0-9]?))%$", "default": 1,
       "description": "How many agents of a group at a time: a number, or a share of the group such as 50%, rounded down but never to 0."
     },
     "mode": {

@@ -9,10 +9,8 @@ const ARGUMENTS: &str = r#"{
   "type": "object",
   "properties": {
     "batch": {
-      "oneOf": [
-        { "type": "integer", "minimum": 1, "maximum": 4294967295 },
-        { "type": "string", "pattern": "^(100|[1-9]?[0-9])(\\.[0-9]{1,2})?%$" }
-      ],
+      "type": ["integer", "string"], "minimum": 1, "maximum": 4294967295,
+      "pattern": "^(100(\\.0{1,2})?|(0?[1-9]|[1-9][0-9])(\\.[0-9]{1,2})?|0{1,2}\\.(0[1-9]|[1-9][0-9]?))%$",
       "default": 1,
       "description": "How many agents at a time: a number, or a share of the agents of the stage such as 10%, rounded down but never to 0."
     },

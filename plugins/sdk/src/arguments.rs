@@ -5,12 +5,12 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
 
-/// How many agents at a time: a number from 1, or a share of them such as `10%` or `2.5%`.
+/// How many agents at a time: a number from 1, or a share of them above 0% such as `10%` or `2.5%`.
 ///
 /// In a JSON Schema:
 /// ```json
 /// { "type": ["integer", "string"], "minimum": 1, "maximum": 4294967295,
-///   "pattern": "^(100(\\.0{1,2})?|[0-9]{1,2}(\\.[0-9]{1,2})?)%$" }
+///   "pattern": "^(100(\\.0{1,2})?|(0?[1-9]|[1-9][0-9])(\\.[0-9]{1,2})?|0{1,2}\\.(0[1-9]|[1-9][0-9]?))%$" }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Size {
@@ -47,7 +47,7 @@ impl Size {
             _ => return None,
         };
         let hundredths = digits(whole)?.checked_mul(100)?.checked_add(decimals)?;
-        (hundredths <= 10_000).then_some(Self::Share(hundredths))
+        (1..=10_000).contains(&hundredths).then_some(Self::Share(hundredths))
     }
 }
 
@@ -75,7 +75,7 @@ impl<'de> Deserialize<'de> for Size {
             type Value = Size;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number of agents from 1, or a share such as \"10%\"")
+                f.write_str("a number of agents from 1, or a share above 0% such as \"10%\"")
             }
 
             fn visit_u64<E: Error>(self, count: u64) -> Result<Size, E> {
@@ -191,10 +191,12 @@ mod tests {
         for text in ["1", "4294967295"] {
             assert_eq!(size(text).unwrap().to_string(), text);
         }
-        for text in ["0%", "5%", "2.5%", "0.05%", "12.34%", "100%"] {
+        for text in ["0.01%", "5%", "2.5%", "0.05%", "12.34%", "100%"] {
             assert_eq!(size(&format!("{text:?}")).unwrap().to_string(), text);
         }
-        for bad in ["0", "-1", "1.5", "null", r#""2""#, r#""101%""#, r#""1.234%""#, r#""%""#] {
+        let none = [r#""0%""#, r#""0.0%""#, r#""00.00%""#];
+        let bad = ["0", "-1", "1.5", "null", r#""2""#, r#""101%""#, r#""1.234%""#, r#""%""#];
+        for bad in bad.into_iter().chain(none) {
             let error = size(bad).unwrap_err();
             assert!(error.contains("a number of agents from 1"), "{error}");
         }

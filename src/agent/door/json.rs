@@ -9,6 +9,7 @@ use serde_json::{Map, Number, Value};
 
 use super::bounds::Bounds;
 use super::message::{cut, quote, unexpected};
+use crate::run::integer_beyond_64_bits;
 
 /// An answer that can't be read, or is more than may come in: where, what was found and what was
 /// expected.
@@ -56,7 +57,7 @@ impl Found {
 /// [`Malformed`] for what is not UTF-8, not JSON, not an object, or over `bounds`.
 pub fn read_object(body: &[u8], bounds: &Bounds) -> Result<Map<String, Value>, Malformed> {
     let text = text_of(body, bounds.bytes)?;
-    match parse(text, Bounded::new(bounds))?.value("the body")? {
+    match parse(text, Bounded { bounds, has_long: has_long(text) })?.value("the body")? {
         Value::Object(map) => Ok(map),
         other @ (Value::Null
         | Value::Bool(_)
@@ -81,7 +82,8 @@ pub fn read_members(
 ) -> Result<BTreeMap<String, Found>, Malformed> {
     let text = text_of(body, bytes)?;
     let mut found = BTreeMap::new();
-    parse(text, Members { wanted, at: String::new(), found: &mut found })?;
+    let has_long = has_long(text);
+    parse(text, Members { wanted, at: String::new(), found: &mut found, has_long })?;
     match found.remove("") {
         None => Ok(found),
         Some(other) => {
@@ -123,20 +125,24 @@ fn parse<'de, S: DeserializeSeed<'de>>(text: &'de str, seed: S) -> Result<S::Val
 /// Builds a value while it is within its bounds. Once it is not, the rest of it is skipped.
 struct Bounded<'b> {
     bounds: &'b Bounds,
+    has_long: bool,
 }
 
-impl<'b> Bounded<'b> {
-    fn new(bounds: &'b Bounds) -> Self {
-        Self { bounds }
-    }
+/// Whether a whole number of more than 64 bits is in the text. The reader hands it on as another number,
+/// which it could not be told from.
+fn has_long(text: &str) -> bool {
+    integer_beyond_64_bits(text).is_some()
 }
+
+/// The least whole number that is perhaps not what stood in the text.
+const LONG: f64 = 9_223_372_036_854_775_808.0;
 
 impl<'de> DeserializeSeed<'de> for Bounded<'_> {
     type Value = Found;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Found, D::Error> {
-        let bounds = self.bounds;
-        let mut state = State { bounds, values: 0, over: None };
+        let Self { bounds, has_long } = self;
+        let mut state = State { bounds, has_long, values: 0, over: None };
         let value = Part { state: &mut state, depth: bounds.depth }.deserialize(deserializer)?;
         if let Some(over) = state.over {
             return Ok(Found::TooMuch(over));
@@ -152,6 +158,7 @@ impl<'de> DeserializeSeed<'de> for Bounded<'_> {
 
 struct State<'b> {
     bounds: &'b Bounds,
+    has_long: bool,
     values: usize,
     /// What was more than may come in, if anything was.
     over: Option<String>,
@@ -237,6 +244,12 @@ impl<'de> Visitor<'de> for Part<'_, '_> {
     }
 
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<Value, E> {
+        if self.state.has_long && value.abs() >= LONG {
+            self.state.too_much(|| {
+                format!("found a whole number of about {value:e}, expected at most 64 bits")
+            });
+            return Ok(Value::Null);
+        }
         Ok(match as_read_back(value) {
             Some(number) => Value::Number(number),
             None => {
@@ -331,6 +344,7 @@ struct Members<'m> {
     /// Pointer of the object.
     at: String,
     found: &'m mut BTreeMap<String, Found>,
+    has_long: bool,
 }
 
 /// Bounds for what is there in place of an object, so that it can be quoted.
@@ -369,12 +383,14 @@ impl<'de> Visitor<'de> for Members<'_> {
             }
             match bounds {
                 Some((_, bounds)) => {
-                    let found = map.next_value_seed(Bounded::new(bounds))?;
+                    let has_long = self.has_long;
+                    let found = map.next_value_seed(Bounded { bounds, has_long })?;
                     self.found.insert(pointer, found);
                 }
                 None if is_around => {
                     let (wanted, found) = (self.wanted, &mut *self.found);
-                    map.next_value_seed(Members { wanted, at: pointer, found })?;
+                    let has_long = self.has_long;
+                    map.next_value_seed(Members { wanted, at: pointer, found, has_long })?;
                 }
                 None => drop(map.next_value::<IgnoredAny>()?),
             }
@@ -384,7 +400,7 @@ impl<'de> Visitor<'de> for Members<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<(), A::Error> {
         let seq = de::value::SeqAccessDeserializer::new(seq);
-        let found = Bounded::new(&QUOTED).deserialize(seq)?;
+        let found = Bounded { bounds: &QUOTED, has_long: false }.deserialize(seq)?;
         self.found.insert(self.at, found);
         Ok(())
     }

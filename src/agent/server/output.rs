@@ -2,7 +2,7 @@
 //!
 //! A command that ended well has done its work, whatever it wrote. JSON is the result as it is, any
 //! other text becomes `{"stdout": text}`, and no output becomes null. JSON that an engine could not
-//! take, since it is too long, too deep or has too many values, counts as text.
+//! take, since it is too long, too deep, has too many values or longer numbers, counts as text.
 
 use std::process::ExitStatus;
 
@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::json::{Measure, measure};
 use crate::agent::door::bounds::PAYLOAD;
+use crate::run::integer_beyond_64_bits;
 
 /// Bytes of JSON that a command may write: the largest payload that engines accept.
 pub(super) const MAX_JSON_BYTES: usize = PAYLOAD.bytes;
@@ -46,6 +47,7 @@ impl Output {
         if whole
             && let Ok(text) = std::str::from_utf8(&self.kept)
             && measure(text).is_ok_and(is_taken)
+            && integer_beyond_64_bits(text).is_none()
         {
             return text.trim().to_owned();
         }

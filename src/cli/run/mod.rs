@@ -15,6 +15,7 @@ mod replay;
 mod retry;
 #[cfg(test)]
 mod scripted;
+mod set_value;
 mod start;
 mod steer;
 mod watch;

@@ -1,32 +1,64 @@
-//! Parameters of a run from `--params FILE` and `--set key=value`.
+//! Parameters of a run from `--params FILE`, `--set key=value` and `--set-string key=text`.
 
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use super::set_value::read_as;
 use crate::cli::error::CliError;
 use crate::cli::files::read_documents;
+use crate::cli::problems;
 use crate::cli::text::clean;
+use crate::playbook::read_value;
 
 /// Parts of a key, `a.b.c`, at most: deeper values belong in a file.
 pub(crate) const MAX_DEPTH: usize = 16;
 
-/// The parameters: those of the file, with each `--set` put over them in order.
-///
-/// # Errors
-/// [`CliError::Invalid`] for the file, [`CliError::Usage`] for a `--set`.
-pub(crate) fn parameters(
-    file: Option<&Path>,
-    sets: &[String],
-) -> Result<Map<String, Value>, CliError> {
-    let mut params = match file {
-        Some(path) => read_params(path)?,
-        None => Map::new(),
-    };
-    for set in sets {
-        put(&mut params, set)?;
+/// What was said of parameters on the command line.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct ParamArgs {
+    /// Set a parameter; the value has the type that the playbook says, or is read as YAML, and `a.b=1` sets
+    /// `b` in the map `a`
+    #[arg(short, long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<String>,
+    /// Set a parameter to this text as it is; counts over --set
+    #[arg(long = "set-string", value_name = "KEY=TEXT")]
+    pub strings: Vec<String>,
+    /// Read parameters from a file, in YAML or JSON; `-` is standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub params: Option<std::path::PathBuf>,
+}
+
+impl ParamArgs {
+    /// Whether the schema of the parameters plays a part.
+    ///
+    /// # Errors
+    /// [`CliError::Usage`] for a `--set` that makes no sense whatever the schema is.
+    pub(crate) fn need_schema(&self) -> Result<bool, CliError> {
+        for set in &self.sets {
+            keys_of("--set", set)?;
+        }
+        Ok(!self.sets.is_empty())
     }
-    Ok(params)
+
+    /// The parameters: those of the file, with each `--set` put over them in order. `schema` is that of
+    /// the playbook's parameters; null, where it is not known.
+    ///
+    /// # Errors
+    /// [`CliError::Invalid`] for the file, [`CliError::Usage`] for a `--set`.
+    pub(crate) fn read(&self, schema: &Value) -> Result<Map<String, Value>, CliError> {
+        let mut params = match &self.params {
+            Some(path) => read_params(path)?,
+            None => Map::new(),
+        };
+        for set in &self.sets {
+            put(&mut params, "--set", set, |keys, text| read_as(schema, keys, text))?;
+        }
+        for set in &self.strings {
+            put(&mut params, "--set-string", set, |_, text| Ok(Value::String(text.to_owned())))?;
+        }
+        Ok(params)
+    }
 }
 
 fn read_params(path: &Path) -> Result<Map<String, Value>, CliError> {
@@ -40,29 +72,26 @@ fn read_params(path: &Path) -> Result<Map<String, Value>, CliError> {
     let [document] = documents.as_slice() else {
         return Err(invalid(format!("found {} documents, expected one", documents.len())));
     };
-    match serde_yaml::from_str::<Value>(&document.text) {
+    match read_value(document.text.as_bytes()) {
         Ok(Value::Object(params)) => Ok(params),
         Ok(other) => Err(invalid(format!("found {}, expected a map of parameters", kind(&other)))),
-        Err(error) => Err(invalid(error.to_string())),
+        Err(wrong) => Err(CliError::Invalid {
+            file,
+            count: wrong.0.len(),
+            shown: problems::show(document, &wrong.0, false),
+        }),
     }
 }
 
-fn put(params: &mut Map<String, Value>, set: &str) -> Result<(), CliError> {
-    let wrong = |message: String| CliError::Usage(format!("--set {set}: {message}"));
-    let Some((key, text)) = set.split_once('=') else {
-        return Err(wrong("expected KEY=VALUE".to_owned()));
-    };
-    let value = read_value(text).map_err(wrong)?;
-    let parts: Vec<&str> = key.split('.').collect();
-    if parts.iter().any(|part| part.is_empty()) {
-        return Err(wrong("found an empty part of the key".to_owned()));
-    }
-    if parts.len() > MAX_DEPTH {
-        return Err(wrong(format!(
-            "found {} parts of the key, expected at most {MAX_DEPTH}",
-            parts.len()
-        )));
-    }
+fn put(
+    params: &mut Map<String, Value>,
+    option: &str,
+    set: &str,
+    read: impl FnOnce(&[&str], &str) -> Result<Value, String>,
+) -> Result<(), CliError> {
+    let wrong = |message: String| CliError::Usage(format!("{option} {set}: {message}"));
+    let (parts, text) = keys_of(option, set)?;
+    let value = read(&parts, text).map_err(wrong)?;
     let mut place = params;
     let (last, parents) = parts.split_last().unwrap_or((&"", &[]));
     for parent in parents {
@@ -76,25 +105,26 @@ fn put(params: &mut Map<String, Value>, set: &str) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Reads a value as YAML does: a scalar, or a list or map in brackets.
-fn read_value(text: &str) -> Result<Value, String> {
-    let value: Value = serde_yaml::from_str(text)
-        .map_err(|error| format!("{error}; a text with special characters needs quotes"))?;
-    let bracketed = text.trim_start().starts_with(['[', '{']);
-    match &value {
-        Value::Array(_) | Value::Object(_) if !bracketed => {
-            Err(format!("found {}; a text such as this needs quotes", kind(&value)))
-        }
-        Value::Null
-        | Value::Bool(_)
-        | Value::Number(_)
-        | Value::String(_)
-        | Value::Array(_)
-        | Value::Object(_) => Ok(value),
+/// The parts of the key, and the value as it was typed.
+fn keys_of<'s>(option: &str, set: &'s str) -> Result<(Vec<&'s str>, &'s str), CliError> {
+    let wrong = |message: String| CliError::Usage(format!("{option} {set}: {message}"));
+    let Some((key, text)) = set.split_once('=') else {
+        return Err(wrong("expected KEY=VALUE".to_owned()));
+    };
+    let parts: Vec<&str> = key.split('.').collect();
+    if parts.iter().any(|part| part.is_empty()) {
+        return Err(wrong("found an empty part of the key".to_owned()));
     }
+    if parts.len() > MAX_DEPTH {
+        let found = parts.len();
+        let message = format!("found {found} parts of the key, expected at most {MAX_DEPTH}");
+        return Err(wrong(message));
+    }
+    Ok((parts, text))
 }
 
-fn kind(value: &Value) -> &'static str {
+/// What a value is, for people.
+pub(super) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "nothing",
         Value::Bool(_) => "true or false",
@@ -110,27 +140,13 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn set(sets: &[&str]) -> Result<Value, String> {
-        let sets: Vec<String> = sets.iter().map(|&set| set.to_owned()).collect();
-        parameters(None, &sets).map(Value::Object).map_err(|error| error.to_string())
+    fn read(args: ParamArgs, schema: Value) -> Result<Value, String> {
+        args.read(&schema).map(Value::Object).map_err(|error| error.to_string())
     }
 
-    #[test]
-    fn values_have_the_types_of_yaml() {
-        let sets = [
-            "i=30",
-            "n=-1.5",
-            "b=true",
-            "s=hello world",
-            "q='30'",
-            "e=",
-            "u=http://x/?a=b",
-            "w=no",
-        ];
-        let expected = json!({"i": 30, "n": -1.5, "b": true, "s": "hello world", "q": "30",
-            "e": null, "u": "http://x/?a=b", "w": "no"});
-        assert_eq!(set(&sets).unwrap(), expected);
-        assert_eq!(set(&["l=[1, a]", "m={a: 1}"]).unwrap(), json!({"l": [1, "a"], "m": {"a": 1}}));
+    fn set(sets: &[&str]) -> Result<Value, String> {
+        let sets: Vec<String> = sets.iter().map(|&set| set.to_owned()).collect();
+        read(ParamArgs { sets, ..ParamArgs::default() }, Value::Null)
     }
 
     #[test]
@@ -146,8 +162,6 @@ mod tests {
             (&["=1"], "empty part"),
             (&["a..b=1"], "empty part"),
             (&["a=1", "a.b=2"], "found a number at \"a\""),
-            (&["a=b: c"], "needs quotes"),
-            (&["a=*x"], "needs quotes"),
         ] {
             let error = set(sets).unwrap_err();
             assert!(error.contains(part), "{sets:?}: {error}");
@@ -157,13 +171,38 @@ mod tests {
     }
 
     #[test]
+    fn a_text_is_taken_as_it_is_and_the_schema_says_what_is_one() {
+        let schema = json!({"properties": {"version": {"type": "string"}}});
+        let sets = vec!["version=2.1".to_owned(), "other=2.1".to_owned()];
+        let args = ParamArgs { sets, ..ParamArgs::default() };
+        assert_eq!(read(args, schema).unwrap(), json!({"version": "2.1", "other": 2.1}));
+        let (sets, strings) = (vec!["a=1".to_owned()], vec!["a='x' # y".to_owned()]);
+        let args = ParamArgs { sets, strings, ..ParamArgs::default() };
+        assert_eq!(read(args, Value::Null).unwrap(), json!({"a": "'x' # y"}));
+    }
+
+    #[test]
     fn sets_go_over_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("params.yaml");
-        std::fs::write(&file, "grace: 5\nzones: [a, b]\n").unwrap();
-        let params = parameters(Some(&file), &["grace=7".to_owned()]).unwrap();
-        assert_eq!(Value::Object(params), json!({"grace": 7, "zones": ["a", "b"]}));
-        std::fs::write(&file, "- 1\n").unwrap();
-        assert!(matches!(parameters(Some(&file), &[]), Err(CliError::Invalid { .. })));
+        std::fs::write(&file, "grace: 5\nzones: [a, b] # both\n").unwrap();
+        let args = || ParamArgs { params: Some(file.clone()), ..ParamArgs::default() };
+        let params = read(ParamArgs { sets: vec!["grace=7".to_owned()], ..args() }, Value::Null);
+        assert_eq!(params.unwrap(), json!({"grace": 7, "zones": ["a", "b"]}));
+        for (text, part) in [
+            ("- 1\n", "expected a map"),
+            ("a: .nan\n", ":1:4: /a: not a number of JSON"),
+            ("a: 1\nb: -.inf\n", ":2:4: /b: not a number of JSON"),
+            ("a: 1\na: 2\n", ":2:1: /a: found the key \"a\" twice"),
+            ("{\"a\": 18446744073709551616}", "found: 18446744073709551616"),
+            ("a: {b: -9223372036854775809}\n", "expected: a finite number of at most 64 bits"),
+            ("1: x\n", "a key is not a string"),
+        ] {
+            std::fs::write(&file, text).unwrap();
+            let Err(CliError::Invalid { shown, .. }) = args().read(&Value::Null) else {
+                panic!("{text}");
+            };
+            assert!(shown.contains(part), "{part} in {shown}");
+        }
     }
 }

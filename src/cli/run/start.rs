@@ -1,17 +1,17 @@
 //! `run start`.
 
-use std::path::PathBuf;
-
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::params::parameters;
+use super::params::ParamArgs;
 use super::watch::{again, watch};
 use crate::api::wire::{RunView, StartRun};
 use crate::cli::client::Client;
 use crate::cli::error::{CliError, ClientError};
 use crate::cli::exit::Exit;
+use crate::cli::get::split_version;
 use crate::cli::output::Console;
+use crate::playbook::parse_playbook;
 
 /// Arguments of `run start`.
 #[derive(Debug, clap::Args)]
@@ -22,12 +22,8 @@ pub struct Start {
     /// The cluster to run against
     #[arg(short, long, value_name = "NAME")]
     pub cluster: String,
-    /// Set a parameter; the value is read as YAML, and `a.b=1` sets `b` in the map `a`
-    #[arg(short, long = "set", value_name = "KEY=VALUE")]
-    pub sets: Vec<String>,
-    /// Read parameters from a file, in YAML or JSON; `-` is standard input
-    #[arg(short, long, value_name = "FILE")]
-    pub params: Option<PathBuf>,
+    #[command(flatten)]
+    pub params: ParamArgs,
     /// Follow the run, and exit as it ends
     #[arg(short, long)]
     pub watch: bool,
@@ -45,7 +41,11 @@ pub(crate) async fn start(
     args: &Start,
     console: &Console,
 ) -> Result<Exit, CliError> {
-    let params = parameters(args.params.as_deref(), &args.sets)?;
+    let schema = match args.params.need_schema()? {
+        true => schema_of(client, &args.playbook).await?,
+        false => Value::Null,
+    };
+    let params = args.params.read(&schema)?;
     let key = args.idempotency_key.clone();
     let run = start_run(client, &args.playbook, &args.cluster, params, key).await?;
     if args.watch {
@@ -56,6 +56,23 @@ pub(crate) async fn start(
     console.one(&run)?;
     console.say(&format!("follow it: {}", again(client, &format!("run watch {}", run.id))));
     Ok(Exit::Ok)
+}
+
+/// The schema of a playbook's parameters. Null, which says nothing, where it can't be had: then the start
+/// itself says what is the matter.
+///
+/// # Errors
+/// When the server can't be reached.
+async fn schema_of(client: &Client, playbook: &str) -> Result<Value, ClientError> {
+    let (name, version) = split_version(playbook);
+    let text = match client.playbook(name, version).await {
+        Ok(playbook) => playbook.document,
+        Err(error) if error.retryable() => return Err(error),
+        Err(_) => None,
+    };
+    let document = text.and_then(|text| parse_playbook(text.as_bytes()).ok());
+    let params = document.and_then(|document| document.content().pointer("/spec/params").cloned());
+    Ok(params.unwrap_or_default())
 }
 
 /// Starts a run in the name of whoever is logged in. Without a key one is made up, so that the
