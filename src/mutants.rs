@@ -110,13 +110,11 @@ pub(crate) mod chosen {
         RefusalIsSilence,
         /// That an agent gave a strategy no answer is not forgotten when nobody asks any more.
         UnheardKept,
-        /// What the engine itself is short of counts against the agents that it can't ask.
-        ShortageCounted,
     }
 
     impl Mutant {
         /// All of them.
-        pub const ALL: [Self; 40] = [
+        pub const ALL: [Self; 39] = [
             Self::PerformBeforeCommit,
             Self::TornCommit,
             Self::PostWithoutLook,
@@ -156,7 +154,6 @@ pub(crate) mod chosen {
             Self::LateResultIgnored,
             Self::RefusalIsSilence,
             Self::UnheardKept,
-            Self::ShortageCounted,
         ];
     }
 

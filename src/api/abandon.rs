@@ -27,6 +27,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         Endpoint::post(PATH, "abandonRun", summary, abandon)
             .path::<RunId>("id", "The run.")
             .takes::<AbandonRun>()
+            .fails(&[Code::CommandRefused, Code::RunNotTroubled])
             .urgent()
             .answers::<RunView>(200, "It has ended.")
             .answers::<RunView>(202, "It is given up, and will end by itself soon."),

@@ -8,6 +8,7 @@ use super::error::{ApiError, Code};
 use super::pages::{List, Paged, page};
 use super::params::{InPath, InQuery};
 use super::runs;
+use super::shapes::Seq;
 use super::state::ApiState;
 use super::wire::Listing;
 use crate::run::{AgentId, AgentRecord, AgentSeq, AgentState, RunId};
@@ -20,11 +21,12 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         Endpoint::get(ALL, "listAgentRecords", "Lists the agent records of a run.", list)
             .path::<RunId>("id", "The run.")
             .query::<AgentState>("state", "Only agents in this state.")
-            .paged()
+            .paged_by::<Seq>()
             .answers::<Listing<AgentRecord>>(200, "A page, in the order of the run's sequence."),
         Endpoint::get(ONE, "getAgentRecord", "Shows the record of one agent of a run.", get)
             .path::<RunId>("id", "The run.")
             .path::<AgentId>("agent", "The agent; a slash in it is written as `%2F`.")
+            .fails(&[Code::AgentNotFound])
             .answers::<AgentRecord>(200, "The record."),
     ]
 }
@@ -47,7 +49,7 @@ async fn list(
         key: |record: &AgentRecord| record.seq.0.to_string(),
         view: |record| (view(record), 0),
     };
-    let page = page(&state, after, limit, list).await?;
+    let page = page(&state.reads, after, limit, list).await?;
     runs::check_known(&state, run, page.is_empty).await?;
     Ok(page)
 }
@@ -58,6 +60,7 @@ async fn get(
     query: InQuery,
 ) -> Result<Json<AgentRecord>, ApiError> {
     query.finish()?;
+    let _share = state.reading().await;
     if let Some(record) = state.store.record(run, &agent).await? {
         return Ok(Json(view(record)));
     }

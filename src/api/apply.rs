@@ -21,6 +21,9 @@ use crate::playbook::{
 use crate::run::{Digest, canonical};
 use crate::store::{MAX_PAGE, Page, Plugin, Put, StoreError, StoredPlaybook};
 
+/// The errors of applying a playbook.
+pub(super) const FAILS: [Code; 3] = [Code::InvalidDocument, Code::Conflict, Code::PluginMissing];
+
 pub(super) async fn playbook(
     State(state): State<ApiState>,
     mut query: InQuery,

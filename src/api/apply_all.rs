@@ -27,6 +27,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         Endpoint::post(APPLY, "applyAll", summary, apply_all)
             .query::<bool>("dry_run", "With `true` the documents are checked and nothing is kept.")
             .takes::<ApplyDocuments>()
+            .fails(&apply::FAILS)
             .answers::<AppliedDocuments>(200, "What became of each, in the order of the request."),
     ]
 }

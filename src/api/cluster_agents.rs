@@ -7,7 +7,7 @@ use axum::extract::State;
 
 use super::clusters;
 use super::endpoint::Endpoint;
-use super::error::ApiError;
+use super::error::{ApiError, Code};
 use super::params::{InPath, InQuery, listing};
 use super::state::ApiState;
 use super::wire::{ClusterAgentView, ClusterAgents, PlatformView};
@@ -21,6 +21,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         Endpoint::get(ALL, "listClusterAgents", summary, list)
             .path::<String>("name", "The cluster.")
             .paged()
+            .fails(&[Code::ClusterNotFound])
             .answers::<ClusterAgents>(
                 200,
                 "A page, by identifier. A platform that does not answer is no error: `platform` says \

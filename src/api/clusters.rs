@@ -23,6 +23,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         Endpoint::post(ALL, "applyCluster", "Applies a cluster; the last one counts.", apply)
             .query::<bool>("dry_run", "With `true` the document is checked and nothing is kept.")
             .takes::<ApplyCluster>()
+            .fails(&[Code::InvalidDocument])
             .answers::<ClusterView>(201, "It is new.")
             .answers::<ClusterView>(200, "It is updated or was there already, or it is valid."),
         Endpoint::get(ALL, "listClusters", "Lists clusters by name.", list)
@@ -30,9 +31,11 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .answers::<Listing<ClusterView>>(200, "A page."),
         Endpoint::get(ONE, "getCluster", "Shows a cluster with its document.", get)
             .path::<String>("name", "The name.")
+            .fails(&[Code::ClusterNotFound])
             .answers::<ClusterView>(200, "The cluster."),
         Endpoint::delete(ONE, "deleteCluster", "Removes a cluster.", delete)
             .path::<String>("name", "The name.")
+            .fails(&[Code::ClusterNotFound, Code::ClusterInUse])
             .answers_nothing(
                 204,
                 "It is removed. It can't be removed while a run on it has not ended.",
@@ -101,7 +104,7 @@ async fn list(State(state): State<ApiState>, mut query: InQuery) -> Result<Paged
         // What is read of a text takes several times as much.
         view: |one| (view(&one), 4 * one.text.len()),
     };
-    page(&state, after.map(Key), limit, list).await
+    page(&state.reads, after.map(Key), limit, list).await
 }
 
 async fn get(
@@ -110,6 +113,7 @@ async fn get(
     query: InQuery,
 ) -> Result<Json<ClusterView>, ApiError> {
     query.finish()?;
+    let _share = state.reading().await;
     let found = state.store.cluster(&name).await?.ok_or_else(|| not_found(&name))?;
     Ok(Json(ClusterView { document: Some(found.text.clone()), ..view(&found) }))
 }

@@ -27,12 +27,14 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         Endpoint::post(ALL, "submitCommand", "Asks something of a run.", submit)
             .path::<RunId>("id", "The run.")
             .takes::<SubmitCommand>()
+            .fails(&[Code::CommandRefused, Code::CommandIdReused])
             .urgent()
             .answers::<CommandView>(200, "It was applied.")
             .answers::<CommandView>(202, "It is kept, and has no outcome yet."),
         Endpoint::get(ONE, "getCommand", "Shows a command and its outcome.", get)
             .path::<RunId>("id", "The run.")
             .path::<CommandId>("command", "The command.")
+            .fails(&[Code::CommandNotFound])
             .urgent()
             .answers::<CommandView>(200, "The command."),
     ]

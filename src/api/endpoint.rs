@@ -1,13 +1,16 @@
 //! An endpoint: a handler together with its description.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axum::handler::Handler;
 use axum::routing::{self, MethodRouter};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
+use super::error::Code;
 use super::limits::REQUEST_TIMEOUT;
+use super::shapes::{After, Limit};
 use super::shares::Class;
 use super::state::ApiState;
 
@@ -26,6 +29,8 @@ pub(super) struct Endpoint {
     pub(super) answers: Vec<Answer>,
     pub(super) timeout: Duration,
     pub(super) class: Class,
+    /// The errors that are its own; the others follow from what it takes.
+    pub(super) fails: Vec<Code>,
     pub(super) handler: MethodRouter<ApiState>,
 }
 
@@ -100,6 +105,7 @@ impl Endpoint {
             answers: Vec::new(),
             timeout: REQUEST_TIMEOUT,
             class: Class::Ordinary,
+            fails: Vec::new(),
             handler,
         }
     }
@@ -138,11 +144,14 @@ impl Endpoint {
 
     /// `after` and `limit`.
     pub(super) fn paged(self) -> Self {
-        use super::limits::DEFAULT_PAGE;
-        use crate::store::MAX_PAGE;
-        let limit = format!("How many items at most: 1 to {MAX_PAGE}, by default {DEFAULT_PAGE}.");
-        self.query::<String>("after", "Only what comes after this: `next` of the page before.")
-            .query::<u32>("limit", limit)
+        self.paged_by::<After>()
+    }
+
+    /// The same, where `after` is no text of any kind.
+    pub(super) fn paged_by<T: JsonSchema>(self) -> Self {
+        let limit = "How many items at most. There are fewer if they are large.";
+        self.query::<T>("after", "Only what comes after this: `next` of the page before.")
+            .query::<Limit>("limit", limit)
     }
 
     /// The body that the request has, in JSON.
@@ -189,6 +198,41 @@ impl Endpoint {
     pub(super) fn within(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
+    }
+
+    /// Errors that it may end in, beside those that all of its kind have.
+    pub(super) fn fails(mut self, codes: &[Code]) -> Self {
+        self.fails.extend_from_slice(codes);
+        self
+    }
+
+    /// All the errors that it may end in.
+    pub(super) fn codes(&self) -> BTreeSet<Code> {
+        let mut codes: BTreeSet<Code> = self.fails.iter().copied().collect();
+        codes.extend([Code::HostRefused, Code::Internal, Code::TimedOut, Code::TooBusy]);
+        if self.path.starts_with("/api/") {
+            codes.extend([Code::BadParameter, Code::StoreUnavailable]);
+        }
+        if self.parameters.iter().any(|parameter| parameter.place == "header") {
+            codes.insert(Code::BadHeader);
+        }
+        if let Some(body) = &self.body {
+            codes.extend([
+                Code::BadHeader,
+                Code::BadBody,
+                Code::BodyTooSlow,
+                Code::BodyTooLarge,
+                // The server stops.
+                Code::NotReady,
+            ]);
+            if body.schema.is_some() {
+                codes.insert(Code::UnsupportedMediaType);
+            }
+        }
+        if self.path.starts_with("/api/v1/runs/{id}") {
+            codes.insert(Code::RunNotFound);
+        }
+        codes
     }
 
     /// It steers a run, or says how the server is: it has a share of its own.

@@ -13,7 +13,7 @@ use crate::store::StoreError;
 pub(super) const PROBLEM_JSON: &str = "application/problem+json";
 
 /// The kinds of error. Programs may rely on their words and statuses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "`entry` says what each means, also to the readers of the API")]
 pub enum Code {
     BadParameter,
@@ -98,6 +98,11 @@ impl Code {
         Self::TooBusy,
         Self::TimedOut,
     ];
+
+    /// The words of all of them, in the same order.
+    pub fn words() -> Vec<&'static str> {
+        Self::ALL.map(Self::as_str).to_vec()
+    }
 
     /// The table: word, HTTP status, meaning.
     const fn entry(self) -> (&'static str, u16, &'static str) {
@@ -328,6 +333,7 @@ impl IntoResponse for ApiError {
         if self.retryable() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
+        response.extensions_mut().insert(self.code);
         response
     }
 }

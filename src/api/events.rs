@@ -12,6 +12,7 @@ use super::limits::STREAM_KEEP_ALIVE;
 use super::pages::{List, page};
 use super::params::{self, InPath, InQuery};
 use super::runs;
+use super::shapes::Limit;
 use super::state::ApiState;
 use super::wire::Listing;
 use crate::run::{RunEvent, RunId};
@@ -28,7 +29,8 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .path::<RunId>("id", "The run.")
             .header::<u64>("Last-Event-ID", "For a stream: only what comes after this sequence.")
             .query::<u64>("after", "Only what comes after this sequence.")
-            .query::<u32>("limit", "How many items a page has at most; not for a stream.")
+            .query::<Limit>("limit", "How many items a page has at most; not for a stream.")
+            .fails(&[Code::TooManyStreams])
             .answers::<Listing<RunEvent>>(
                 200,
                 "A page; or a stream, where `id` is the sequence, `event` the kind and `data` the \
@@ -61,7 +63,7 @@ async fn list(
         key: |event: &RunEvent| event.seq.to_string(),
         view: |event| (event, 0),
     };
-    let page = page(&state, Some(after), limit, list).await?;
+    let page = page(&state.reads, Some(after), limit, list).await?;
     runs::check_known(&state, run, page.is_empty).await?;
     Ok(page.into_response())
 }

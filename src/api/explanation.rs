@@ -97,6 +97,7 @@ fn locks_cluster(run: &KeptRun) -> bool {
 /// closely, and a few that failed.
 async fn known(state: &ApiState, run: &Run) -> Result<Known, ApiError> {
     let (id, store) = (run.id(), &state.store);
+    let _share = state.reading().await;
     let mut known = Known::default();
     if run.progress.count(AgentState::Failed) > 0 {
         let failed =

@@ -96,4 +96,49 @@ mod tests {
                         # HELP c_seconds How long.\n# TYPE c_seconds gauge\nc_seconds 0.5\n";
         assert_eq!(plain(open), expected);
     }
+
+    /// What promtool looks at, and that all samples of a family stand together.
+    fn check_strictly(text: &str) {
+        let mut seen = std::collections::BTreeSet::new();
+        let mut family: Option<(&str, &str)> = None;
+        let mut helped = None;
+        for line in text.lines() {
+            if let Some(rest) = line.strip_prefix("# HELP ") {
+                let (name, help) = rest.split_once(' ').unwrap();
+                assert!(!help.is_empty() && seen.insert(name), "{line}");
+                helped = Some(name);
+            } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+                let (name, kind) = rest.split_once(' ').unwrap();
+                assert_eq!(helped, Some(name), "{line}");
+                assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
+                assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+                family = Some((name, kind));
+            } else {
+                let (name, kind) = family.unwrap();
+                let sample = line.split(['{', ' ']).next().unwrap();
+                let of = sample.strip_prefix(name).unwrap_or_else(|| panic!("{line}"));
+                match kind {
+                    "histogram" => assert!(["_bucket", "_sum", "_count"].contains(&of), "{line}"),
+                    _ => assert_eq!(of, "", "{line}"),
+                }
+                let value = line.rsplit(' ').next().unwrap();
+                assert!(value.parse::<f64>().is_ok(), "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_numbers_of_a_server_are_well_formed() {
+        let text = crate::api::metrics::Metrics::new().text().unwrap();
+        check_strictly(&plain(&text));
+        assert!(text.ends_with("# EOF\n"));
+        // Where Debian's promtool is there it has the last word.
+        let mut promtool = std::process::Command::new("promtool");
+        promtool.args(["check", "metrics"]).stdin(std::process::Stdio::piped());
+        let Ok(mut child) = promtool.spawn() else { return };
+        let mut stdin = child.stdin.take().unwrap();
+        std::io::Write::write_all(&mut stdin, plain(&text).as_bytes()).unwrap();
+        drop(stdin);
+        assert!(child.wait().unwrap().success());
+    }
 }

@@ -1,5 +1,6 @@
 //! What holds for every request: a time limit, a panic that stays its own, and a known host.
 
+use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +51,23 @@ pub(super) async fn share(
             ApiError::new(Code::TooBusy, detail).into_response()
         }
     }
+}
+
+/// Sees to it that no endpoint ends in an error that its description does not name.
+pub(super) async fn described(
+    State(codes): State<Arc<BTreeSet<Code>>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let response = next.run(request).await;
+    if let Some(code) = response.extensions().get::<Code>().filter(|code| !codes.contains(code)) {
+        tracing::error!(
+            code = code.as_str(),
+            "an error that the description of the API lacks here"
+        );
+        debug_assert!(false, "the endpoint does not name the code {code:?}");
+    }
+    response
 }
 
 /// Refuses requests for a host name that this server does not have. A web page of a stranger may

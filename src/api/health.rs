@@ -58,6 +58,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .urgent()
             .answers::<Health>(200, "It is."),
         Endpoint::get("/readyz", "getReady", "Says whether the server can do its work.", readyz)
+            .fails(&[Code::NotReady, Code::StoreUnavailable])
             .urgent()
             .answers::<Health>(200, "It can: the store answers."),
     ]

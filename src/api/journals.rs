@@ -6,7 +6,7 @@ use std::str::FromStr;
 use axum::extract::State;
 
 use super::endpoint::Endpoint;
-use super::error::ApiError;
+use super::error::{ApiError, Code};
 use super::pages::{List, Paged, page};
 use super::params::{InPath, InQuery};
 use super::state::ApiState;
@@ -22,6 +22,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .path::<RunId>("id", "The run.")
             .query::<AgentId>("agent", "Only journals of this agent.")
             .paged()
+            .fails(&[Code::AgentNotFound])
             .answers::<Listing<JournalView>>(200, "A page."),
     ]
 }
@@ -47,7 +48,7 @@ async fn list(
         key: |journal: &Journal| Cursor(journal.key).to_string(),
         view: |journal| (JournalView::of(journal), 0),
     };
-    let page = page(&state, after, limit, list).await?;
+    let page = page(&state.reads, after, limit, list).await?;
     runs::check_known(&state, run, page.is_empty).await?;
     Ok(page)
 }

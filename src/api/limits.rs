@@ -113,6 +113,9 @@ pub(super) const READY_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the counts of runs in the metrics are kept: reading them costs a page of the store.
 pub(super) const METRICS_AGE: Duration = Duration::from_secs(10);
 
+/// Runs that are read at once to be counted: each has a snapshot of up to some megabytes.
+pub(super) const COUNTED_PAGE: u32 = 50;
+
 /// Connections that are open at once, where the descriptors of the process are enough for them: for a new one
 /// the connection is closed that has waited longest for a request.
 pub(super) const MAX_CONNECTIONS: usize = 4_096;
@@ -127,7 +130,10 @@ pub(super) const STOP_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Pages of agent records that are looked at for one that may be retried: all of most clusters, and a
 /// fraction of what a request may take. In a larger one the new run finds out for itself.
-pub(super) const RETRY_PAGES: u32 = 20;
+pub(super) const RETRY_PAGES: u32 = 200;
+
+/// Agent records on such a page: each may have results of a megabyte.
+pub(super) const RETRY_PAGE: u32 = 50;
 
 /// Records of agents in flight among which an explanation finds those that tell most.
 pub(super) const EXPLAINED_RUNNING: u32 = 100;

@@ -43,7 +43,7 @@ async fn list(
         key: write,
         view: |line| (line, 0),
     };
-    let page = page(&state, after, limit, list).await?;
+    let page = page(&state.reads, after, limit, list).await?;
     runs::check_known(&state, run, page.is_empty).await?;
     Ok(page)
 }

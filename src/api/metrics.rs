@@ -22,12 +22,12 @@ use tokio::time::{Instant, timeout};
 use super::endpoint::Endpoint;
 use super::error::ApiError;
 use super::exposition::{OPEN_METRICS, PLAIN, plain, wants_open_metrics};
-use super::limits::{METRICS_AGE, READY_TIMEOUT};
+use super::limits::{COUNTED_PAGE, METRICS_AGE, READY_TIMEOUT};
 use super::process::Process;
 use super::state::ApiState;
 use crate::plugin::PluginCounts;
 use crate::run::{RunStatus, Verb};
-use crate::store::{MAX_PAGE, Page, RunFilter};
+use crate::store::{MAX_PAGE, Page, RunFilter, StoreError};
 
 /// Seconds: from an answer out of memory to one that waited for a command's outcome.
 const BUCKETS: [f64; 9] = [0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 2.5, 5.0, 30.0];
@@ -141,6 +141,13 @@ impl Metrics {
         self.streams.dec();
     }
 
+    /// All numbers, as OpenMetrics.
+    pub(super) fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+
     fn count_plugins(&self, counts: PluginCounts) {
         self.compiled.inner().store(counts.compiled, Ordering::Relaxed);
         self.loaded.inner().store(counts.loaded, Ordering::Relaxed);
@@ -182,8 +189,7 @@ async fn get(State(state): State<ApiState>, headers: HeaderMap) -> Result<Respon
     count_runs(&state).await;
     state.metrics.count_plugins(state.plugins.counts());
     state.metrics.shortages.inner().store(state.shortage.times(), Ordering::Relaxed);
-    let mut text = String::new();
-    encode(&mut text, &state.metrics.registry).map_err(ApiError::internal)?;
+    let text = state.metrics.text().map_err(ApiError::internal)?;
     let (kind, text) = match wants_open_metrics(&headers) {
         true => (OPEN_METRICS, text),
         false => (PLAIN, plain(&text)),
@@ -200,8 +206,7 @@ async fn count_runs(state: &ApiState) {
     }
     let statuses = RunStatus::ALL.into_iter().filter(|status| !status.is_final());
     let filter = RunFilter { cluster: None, statuses: statuses.clone().collect() };
-    let page = Page { after: None, limit: MAX_PAGE };
-    let Ok(Ok(runs)) = timeout(READY_TIMEOUT, state.store.read_runs(&filter, &page)).await else {
+    let Ok(Ok(found)) = timeout(READY_TIMEOUT, count_by_status(state, &filter)).await else {
         return;
     };
     let troubles = state.store.troubles(None, MAX_PAGE);
@@ -209,19 +214,38 @@ async fn count_runs(state: &ApiState) {
         state.metrics.troubled.set(i64::try_from(troubles.len()).unwrap_or(i64::MAX));
     }
     let mut counts: BTreeMap<_, u64> = statuses.map(|status| (status.as_str(), 0)).collect();
-    for run in runs {
-        let status = match run {
-            Ok(run) => Some(run.progress.status),
-            Err(damaged) => damaged.glance.status,
-        };
-        if let Some(status) = status {
-            *counts.entry(status.as_str()).or_default() += 1;
-        }
-    }
+    counts.extend(found);
     for (status, count) in counts {
         state.metrics.unfinished.get_or_create(&StatusLabels { status }).set(count);
     }
     *counted = Some(Instant::now());
+}
+
+/// The newest [`MAX_PAGE`] runs that fit, by status. They are read a few at a time, since each has its whole snapshot.
+async fn count_by_status(
+    state: &ApiState,
+    filter: &RunFilter,
+) -> Result<BTreeMap<&'static str, u64>, StoreError> {
+    let (mut counts, mut page) = (BTreeMap::new(), Page { after: None, limit: COUNTED_PAGE });
+    for _ in 0..MAX_PAGE / COUNTED_PAGE {
+        let runs = state.store.read_runs(filter, &page).await?;
+        let mut last = None;
+        for run in &runs {
+            let (id, status) = match run {
+                Ok(run) => (run.id(), Some(run.progress.status)),
+                Err(damaged) => (damaged.glance.id, damaged.glance.status),
+            };
+            last = Some(id.to_string());
+            if let Some(status) = status {
+                *counts.entry(status.as_str()).or_default() += 1;
+            }
+        }
+        if runs.len() < COUNTED_PAGE as usize {
+            break;
+        }
+        page.after = last;
+    }
+    Ok(counts)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! `/openapi.json`: what the API offers, made from the endpoints and the types on the wire.
 
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use axum::http::header;
@@ -64,6 +65,9 @@ fn operation(endpoint: &Endpoint, generator: &mut SchemaGenerator) -> Value {
     for answer in &endpoint.answers {
         answers.insert(answer.status.to_string(), response(answer, generator));
     }
+    for (status, codes) in by_status(endpoint) {
+        answers.insert(status.to_string(), failure(&codes, generator));
+    }
     answers.insert("default".to_owned(), json!({ "$ref": "#/components/responses/Problem" }));
     let mut operation = json!({
         "operationId": endpoint.id,
@@ -82,6 +86,26 @@ fn operation(endpoint: &Endpoint, generator: &mut SchemaGenerator) -> Value {
     operation
 }
 
+fn by_status(endpoint: &Endpoint) -> BTreeMap<u16, Vec<Code>> {
+    let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for code in endpoint.codes() {
+        found.entry(code.status().as_u16()).or_default().push(code);
+    }
+    found
+}
+
+/// The errors of one status.
+fn failure(codes: &[Code], generator: &mut SchemaGenerator) -> Value {
+    let meaning = |code: &Code| format!("`{}`: {}", code.as_str(), code.meaning());
+    let words: Vec<_> = codes.iter().map(|code| code.as_str()).collect();
+    let own = json!({ "properties": { "code": { "enum": words } } });
+    let problem = reference::<ProblemDetails>(generator);
+    json!({
+        "description": codes.iter().map(meaning).collect::<Vec<_>>().join("; "),
+        "content": { PROBLEM_JSON: { "schema": { "allOf": [problem, own] } } },
+    })
+}
+
 /// The resource that a path is about; all that is not under `/api/v1` is for operations.
 fn tag(path: &str) -> &str {
     let rest = path.strip_prefix("/api/v1/").unwrap_or("operations");
@@ -89,13 +113,21 @@ fn tag(path: &str) -> &str {
 }
 
 fn parameter(parameter: &Parameter, generator: &mut SchemaGenerator) -> Value {
-    json!({
+    let schema = (parameter.schema)(generator).to_value();
+    let is_list = schema["type"] == "array";
+    let mut described = json!({
         "name": parameter.name,
         "in": parameter.place,
         "required": parameter.required,
         "description": parameter.description,
-        "schema": (parameter.schema)(generator),
-    })
+        "schema": schema,
+    });
+    if is_list {
+        // With commas.
+        described["style"] = json!("form");
+        described["explode"] = json!(false);
+    }
+    described
 }
 
 fn response(answer: &Answer, generator: &mut SchemaGenerator) -> Value {
@@ -186,6 +218,47 @@ mod tests {
         for name in ["RunView", "RunViewListing", "AgentRecord", "RunEvent", "ProblemDetails"] {
             assert!(document["components"]["schemas"][name].is_object(), "{name}");
         }
+    }
+
+    #[test]
+    fn every_code_is_an_error_of_some_route_and_none_is_of_all_that_it_is_not() {
+        let mut named: BTreeSet<Code> = [Code::RouteNotFound, Code::MethodNotAllowed].into();
+        for endpoint in router::endpoints() {
+            let codes = endpoint.codes();
+            let has_agent = endpoint.parameters.iter().any(|one| one.name == "agent");
+            assert!(
+                !has_agent || endpoint.id == "listLogLines" || codes.contains(&Code::AgentNotFound)
+            );
+            assert_eq!(
+                endpoint.body.is_some(),
+                codes.contains(&Code::BodyTooLarge),
+                "{}",
+                endpoint.id
+            );
+            named.extend(codes);
+        }
+        assert_eq!(named, BTreeSet::from(Code::ALL));
+    }
+
+    #[test]
+    fn parameters_have_their_bounds() {
+        let document = document();
+        let of = |path: &str, name: &str| {
+            let all = document["paths"][path]["get"]["parameters"].as_array().unwrap();
+            all.iter().find(|one| one["name"] == name).unwrap()["schema"].clone()
+        };
+        let limit = json!({ "type": "integer", "minimum": 1, "maximum": 1000, "default": 100 });
+        assert_eq!(of("/api/v1/runs", "limit"), limit);
+        assert_eq!(of("/api/v1/runs/{id}/events", "limit"), limit);
+        assert_eq!(of("/api/v1/runs", "status")["items"]["$ref"], "#/components/schemas/RunStatus");
+        let schemas = &document["components"]["schemas"];
+        assert_eq!(schemas["Digest"]["pattern"], "^sha256:[0-9a-f]{64}$");
+        assert_eq!(schemas["SubmitCommand"]["properties"]["reason"]["maxLength"], 4096);
+        let codes = schemas["ProblemDetails"]["properties"]["code"]["enum"].as_array().unwrap();
+        assert_eq!(codes.len(), Code::ALL.len());
+        let gone = &document["paths"]["/api/v1/runs/{id}"]["get"]["responses"]["404"];
+        let code = &gone["content"][PROBLEM_JSON]["schema"]["allOf"][1]["properties"]["code"];
+        assert_eq!(code["enum"], json!(["run-not-found"]));
     }
 
     #[test]

@@ -10,10 +10,9 @@ use serde::Serialize;
 
 use super::error::ApiError;
 use super::limits::{FIRST_PIECE, PAGE_BYTES, PIECE_BYTES, READ_BYTES};
-use super::state::ApiState;
 use super::wire::DamagedView;
 use crate::store::{Damage, Found};
-use crate::web::Share;
+use crate::web::{Memory, Share};
 
 /// A page, as it goes over the wire: a [`Listing`](super::wire::Listing).
 pub(super) struct Paged {
@@ -48,7 +47,7 @@ pub(super) struct List<R, K, V> {
 /// It reads a few items, and then as many as fit [`PIECE_BYTES`] if none is larger than those before, so that
 /// large ones are never in memory by the hundred.
 pub(super) async fn page<C, S, T, F>(
-    state: &ApiState,
+    reads: &Memory,
     after: Option<C>,
     limit: u32,
     list: List<impl Fn(Option<C>, u32) -> F, impl Fn(&S) -> String, impl Fn(S) -> (T, usize)>,
@@ -58,7 +57,7 @@ where
     T: Serialize,
     F: Future<Output = Result<Found<S>, ApiError>>,
 {
-    let mut share = state.reads.take(READ_BYTES).await;
+    let mut share = reads.take(READ_BYTES).await;
     let (mut page, mut after) = (Page::new(), after);
     let mut piece = FIRST_PIECE.min(limit);
     let next = 'all: loop {
@@ -185,3 +184,7 @@ impl Display for Key {
         f.write_str(&self.0)
     }
 }
+
+#[cfg(test)]
+#[path = "pages_tests.rs"]
+mod tests;

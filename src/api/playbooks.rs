@@ -10,6 +10,7 @@ use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
 use super::pages::{Key, List, Paged, page};
 use super::params::{InPath, InQuery};
+use super::shapes::VersionText;
 use super::state::ApiState;
 use super::wire::{ApplyPlaybook, Listing, PlaybookView};
 use crate::store::{Page, StoredPlaybook};
@@ -23,6 +24,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         Endpoint::post(ALL, "applyPlaybook", "Applies a playbook.", apply::playbook)
             .query::<bool>("dry_run", "With `true` the document is checked and nothing is kept.")
             .takes::<ApplyPlaybook>()
+            .fails(&apply::FAILS)
             .answers::<PlaybookView>(201, "It is new.")
             .answers::<PlaybookView>(
                 200,
@@ -33,11 +35,13 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .answers::<Listing<PlaybookView>>(200, "A page."),
         Endpoint::get(ONE, "getPlaybook", "Shows a playbook with its document.", get)
             .path::<String>("name", name)
-            .query::<String>("version", "The version; by default the highest one.")
+            .query::<VersionText>("version", "The version; by default the highest one.")
+            .fails(&[Code::PlaybookNotFound])
             .answers::<PlaybookView>(200, "The playbook."),
         Endpoint::delete(ONE, "deletePlaybook", "Removes one version of a playbook.", delete)
             .path::<String>("name", name)
-            .required_query::<String>("version", "The version.")
+            .required_query::<VersionText>("version", "The version.")
+            .fails(&[Code::PlaybookNotFound])
             .answers_nothing(204, "It is removed; its runs are not affected."),
     ]
 }
@@ -55,7 +59,7 @@ async fn list(State(state): State<ApiState>, mut query: InQuery) -> Result<Paged
         // What a playbook is resolved to takes about as much as its text.
         view: |one| (view(&one), 2 * one.text.len()),
     };
-    page(&state, after.map(Key), limit, list).await
+    page(&state.reads, after.map(Key), limit, list).await
 }
 
 async fn get(
@@ -65,6 +69,7 @@ async fn get(
 ) -> Result<Json<PlaybookView>, ApiError> {
     let version = take_version(&mut query)?;
     query.finish()?;
+    let _share = state.reading().await;
     let found = find(&state, &name, version.as_ref()).await?;
     Ok(Json(PlaybookView { document: Some(found.text.clone()), ..view(&found) }))
 }

@@ -27,8 +27,9 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     let digest = "`sha256:` and 64 lowercase hex digits.";
     vec![
         Endpoint::put(ALL, "uploadPlugin", "Uploads a plugin.", put)
-            .query::<String>("digest", "The digest that the bytes must have.")
+            .query::<Digest>("digest", "The digest that the bytes must have.")
             .takes_bytes(WASM)
+            .fails(&[Code::DigestMismatch, Code::InvalidPlugin, Code::PluginsUnavailable])
             .within(UPLOAD_TIMEOUT)
             .answers::<PluginView>(201, "It is new.")
             .answers::<PluginView>(200, "It was there already."),
@@ -36,13 +37,16 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .paged()
             .answers::<Listing<PluginView>>(200, "A page."),
         Endpoint::get(ONE, "getPlugin", "Shows a plugin.", get)
-            .path::<String>("digest", digest)
+            .path::<Digest>("digest", digest)
+            .fails(&[Code::PluginNotFound])
             .answers::<PluginView>(200, "The plugin."),
         Endpoint::get(BYTES, "getPluginBytes", "Gives the bytes of a plugin.", bytes)
-            .path::<String>("digest", digest)
+            .path::<Digest>("digest", digest)
+            .fails(&[Code::PluginNotFound])
             .answers_other(200, "The component.", WASM),
         Endpoint::delete(ONE, "deletePlugin", "Removes a plugin that nothing pins.", delete)
-            .path::<String>("digest", digest)
+            .path::<Digest>("digest", digest)
+            .fails(&[Code::PluginNotFound, Code::PluginPinned])
             .answers_nothing(204, "It is removed."),
     ]
 }
@@ -98,7 +102,7 @@ async fn list(State(state): State<ApiState>, mut query: InQuery) -> Result<Paged
         key: |one: &Plugin| one.info.digest.to_string(),
         view: |one| (view(one), 0),
     };
-    page(&state, after.map(Key), limit, list).await
+    page(&state.reads, after.map(Key), limit, list).await
 }
 
 async fn get(

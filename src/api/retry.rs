@@ -9,14 +9,15 @@ use serde_json::json;
 use super::bodies::{InJson, check_length, off_loop};
 use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
-use super::limits::{MAX_ACTOR, MAX_REASON, RETRY_PAGES};
+use super::limits::{MAX_ACTOR, MAX_REASON, RETRY_PAGE, RETRY_PAGES};
 use super::params::{InPath, InQuery};
+use super::shapes::IdempotencyKey;
 use super::state::ApiState;
 use super::wire::{RetryRun, RunView};
 use super::{playbooks, runs, start};
 use crate::playbook::{Playbook, check_params};
 use crate::run::{AgentState, Digest, RetryOf, Run, RunId, Snapshot, canonical, new_retry};
-use crate::store::{MAX_PAGE, NewRun, StoredPlaybook};
+use crate::store::{NewRun, StoredPlaybook};
 
 const RETRY: &str = "/api/v1/runs/{id}/retry";
 
@@ -26,8 +27,10 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::post(RETRY, "retryRun", summary, retry)
             .path::<RunId>("id", "The finished run.")
-            .header::<String>("Idempotency-Key", start::KEY_MEANS)
+            .header::<IdempotencyKey>("Idempotency-Key", start::KEY_MEANS)
             .takes::<RetryRun>()
+            .fails(&start::FAILS)
+            .fails(&[Code::RunNotFinished, Code::NothingToRetry, Code::ClusterGone])
             .urgent()
             .answers::<RunView>(201, "The new run is created.")
             .answers::<RunView>(200, "An earlier request with the same key had created it."),
@@ -172,12 +175,12 @@ async fn has_such(state: &ApiState, run: &Run, retry: &RetryOf) -> Result<bool, 
                 return Ok(true);
             }
             pages += 1;
-            let page = state.store.records(run.id(), Some(agents), after, MAX_PAGE).await?;
+            let page = state.store.records(run.id(), Some(agents), after, RETRY_PAGE).await?;
             if page.iter().any(|record| retry.takes(record, progress)) {
                 return Ok(true);
             }
             after = page.last().map(|record| record.seq);
-            if page.len() < MAX_PAGE as usize {
+            if page.len() < RETRY_PAGE as usize {
                 break;
             }
         }

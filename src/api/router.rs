@@ -1,6 +1,7 @@
 //! The router: the endpoints, and around them what holds for every request.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use axum::http::{Method, Uri};
 use axum::middleware::{from_fn, from_fn_with_state};
@@ -11,8 +12,8 @@ use super::error::{ApiError, Code};
 use super::guard::{self, Timeout};
 use super::state::ApiState;
 use super::{
-    abandon, agents, apply_all, cluster_agents, clusters, commands, events, explanation, health,
-    journals, logs, metrics, openapi, playbooks, plugins, retry, runs, start,
+    abandon, agents, apply_all, cluster_agents, clusters, commands, events, explanation, gzip,
+    health, journals, logs, metrics, openapi, playbooks, plugins, retry, runs, start,
 };
 
 /// Every endpoint of the API.
@@ -46,11 +47,14 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 pub fn router(state: ApiState) -> Router {
     let mut router = Router::new();
     for endpoint in endpoints() {
+        let codes = Arc::new(endpoint.codes());
         let timeout = Extension(Timeout(endpoint.timeout));
         let limited = endpoint.handler.layer::<_, Infallible>(from_fn(guard::limit));
         let limited = limited.layer::<_, Infallible>(timeout);
+        let limited = limited.layer::<_, Infallible>(from_fn(gzip::compress));
         let part = (state.shares.clone(), endpoint.class);
-        let handler = limited.layer::<_, Infallible>(from_fn_with_state(part, guard::share));
+        let shared = limited.layer::<_, Infallible>(from_fn_with_state(part, guard::share));
+        let handler = shared.layer::<_, Infallible>(from_fn_with_state(codes, guard::described));
         router = router.route(endpoint.path, handler);
     }
     router

@@ -10,6 +10,7 @@ use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
 use super::pages::{self, Key, List, Paged, json_bytes};
 use super::params::{InPath, InQuery};
+use super::shapes::Statuses;
 use super::state::ApiState;
 use super::wire::{Listing, RunView, TroubleView};
 use crate::run::{
@@ -22,13 +23,11 @@ const ONE: &str = "/api/v1/runs/{id}";
 const SNAPSHOT: &str = "/api/v1/runs/{id}/snapshot";
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
-    let statuses = RunStatus::ALL.map(RunStatus::as_str).join(", ");
-    let status = format!("Only runs with one of these, with commas: {statuses}.");
     vec![
         Endpoint::get(ALL, "listRuns", "Lists runs, newest first.", list)
             .query::<String>("cluster", "Only runs of this cluster.")
-            .query::<String>("status", status)
-            .paged()
+            .query::<Statuses>("status", "Only runs with one of these, with commas.")
+            .paged_by::<RunId>()
             .answers::<Listing<RunView>>(200, "A page."),
         Endpoint::get(ONE, "getRun", "Shows a run.", get)
             .urgent()
@@ -60,7 +59,7 @@ async fn list(State(state): State<ApiState>, mut query: InQuery) -> Result<Paged
         key: |(run, _): &(RunView, usize)| run.id.to_string(),
         view: |run| run,
     };
-    pages::page(state, page.after.map(Key), page.limit, list).await
+    pages::page(&state.reads, page.after.map(Key), page.limit, list).await
 }
 
 /// Runs as they are shown, and how many bytes their snapshots have.
@@ -100,6 +99,7 @@ async fn snapshot(
     query: InQuery,
 ) -> Result<Json<Snapshot>, ApiError> {
     query.finish()?;
+    let _share = state.reading().await;
     Ok(Json(find(&state, id).await?.snapshot.as_ref().clone()))
 }
 

@@ -15,6 +15,7 @@ use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
 use super::limits::{MAX_ACTOR, MAX_IDEMPOTENCY_KEY};
 use super::params::{self, InQuery};
+use super::shapes::IdempotencyKey;
 use super::state::ApiState;
 use super::wire::{RunView, StartRun};
 use super::{clusters, playbooks, runs};
@@ -29,11 +30,23 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 pub(super) const KEY_MEANS: &str = "Names the request: repeating it returns the run that it started, whatever became of the playbook and \
      the cluster since. With another request it is refused.";
 
+/// The errors of starting a run in any way.
+pub(super) const FAILS: [Code; 6] = [
+    Code::PlaybookNotFound,
+    Code::InvalidParams,
+    Code::IdempotencyKeyReused,
+    Code::Conflict,
+    Code::ClusterBusy,
+    Code::PluginMissing,
+];
+
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::post(runs::ALL, "startRun", "Starts a run.", start)
-            .header::<String>("Idempotency-Key", KEY_MEANS)
+            .header::<IdempotencyKey>("Idempotency-Key", KEY_MEANS)
             .takes::<StartRun>()
+            .fails(&FAILS)
+            .fails(&[Code::ClusterNotFound, Code::RunNotFound])
             .answers::<RunView>(201, "It is created.")
             .answers::<RunView>(200, "An earlier request with the same key had created it."),
     ]

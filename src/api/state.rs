@@ -6,7 +6,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::bodies::Budgets;
-use super::limits::{MAX_CONNECTIONS, MAX_READS};
+use super::limits::{MAX_CONNECTIONS, MAX_READS, READ_BYTES};
 use super::metrics::Metrics;
 use super::shares::Shares;
 use crate::agent::Shortage;
@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::driver::{Followers, Signals};
 use crate::plugin::PluginHost;
 use crate::store::Store;
-use crate::web::{Memory, OwnNames};
+use crate::web::{Memory, OwnNames, Share};
 
 /// What every handler works with. Cheap to clone.
 #[derive(Clone)]
@@ -62,6 +62,11 @@ impl ApiState {
             stopping,
             names: OwnNames::default(),
         }
+    }
+
+    /// Memory for what a handler reads, if that may be large.
+    pub(super) async fn reading(&self) -> Share {
+        self.reads.take(READ_BYTES).await
     }
 
     /// Has this many connections at most, and shares them out accordingly.

@@ -8,6 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::error::Code;
+use super::limits::{MAX_ACTOR, MAX_REASON};
 use super::listed::{at_most, unambiguous};
 use crate::playbook::{PluginInfo, PluginPin, Problem, Vcs};
 use crate::run::{
@@ -115,7 +117,9 @@ pub struct PlaybookView {
     pub plugins: BTreeMap<String, PluginPin>,
     /// When it was first applied.
     pub applied_at: Timestamp,
-    /// What the request did: `created` or `unchanged`; `valid` for a dry run; none in a read.
+    /// What the request did: `created`, `updated` (it could not be read any more) or `unchanged`; `valid` for a dry run;
+    /// none in a read.
+    #[schemars(extend("enum" = ["created", "updated", "unchanged", "valid", null]))]
     pub change: Option<String>,
     /// The document's text; only in a read of one playbook.
     pub document: Option<String>,
@@ -130,7 +134,8 @@ pub struct ClusterView {
     pub agents: u32,
     /// When it was last changed.
     pub applied_at: Timestamp,
-    /// What the request did: `created`, `updated` or `unchanged`; none in a read.
+    /// What the request did: `created`, `updated` or `unchanged`; `valid` for a dry run; none in a read.
+    #[schemars(extend("enum" = ["created", "updated", "unchanged", "valid", null]))]
     pub change: Option<String>,
     /// The document's text; only in a read of one cluster.
     pub document: Option<String>,
@@ -190,7 +195,8 @@ pub struct PluginView {
     pub info: PluginInfo,
     /// When it was first uploaded.
     pub added_at: Timestamp,
-    /// What the request did: `created` or `unchanged`; none in a read.
+    /// What the request did: `created`, `updated` or `unchanged`; none in a read.
+    #[schemars(extend("enum" = ["created", "updated", "unchanged", null]))]
     pub change: Option<String>,
 }
 
@@ -207,6 +213,7 @@ pub struct StartRun {
     pub params: Map<String, Value>,
     /// Who starts it.
     #[serde(default)]
+    #[schemars(length(max = MAX_ACTOR))]
     pub started_by: Option<String>,
 }
 
@@ -230,9 +237,11 @@ pub struct RetryRun {
     pub playbook: Option<String>,
     /// Who starts it.
     #[serde(default)]
+    #[schemars(length(max = MAX_ACTOR))]
     pub started_by: Option<String>,
     /// Why, for the history of the new run.
     #[serde(default)]
+    #[schemars(length(max = MAX_REASON))]
     pub reason: Option<String>,
 }
 
@@ -377,9 +386,11 @@ pub struct SubmitCommand {
     pub again: bool,
     /// Who asks.
     #[serde(default)]
+    #[schemars(length(max = MAX_ACTOR))]
     pub actor: Option<String>,
     /// Why.
     #[serde(default)]
+    #[schemars(length(max = MAX_REASON))]
     pub reason: Option<String>,
 }
 
@@ -388,9 +399,11 @@ pub struct SubmitCommand {
 #[serde(deny_unknown_fields)]
 pub struct AbandonRun {
     /// Why, for the history of the run.
+    #[schemars(length(min = 1, max = MAX_REASON))]
     pub reason: String,
     /// Who asks.
     #[serde(default)]
+    #[schemars(length(max = MAX_ACTOR))]
     pub actor: Option<String>,
     /// Also a run that is in no trouble; `cancel` is better then, which waits for what is out.
     #[serde(default)]
@@ -427,6 +440,7 @@ pub struct ProblemDetails {
     /// What happened, for people.
     pub detail: String,
     /// Stable code, for programs.
+    #[schemars(extend("enum" = Code::words()))]
     pub code: String,
     /// What is wrong with a document, where that is the cause.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -18,7 +18,7 @@ use crate::run::{
     Members, Membership, Millis, NodeInfo, Refreshed, Refusal, RetryOf, Selection, Snapshot,
     Source, Timestamp, Unanswered, Wanted, declared_over, in_order,
 };
-use crate::store::{MAX_PAGE, StoreError};
+use crate::store::StoreError;
 
 /// Agents that are asked at the same time, so that a large cluster doesn't open all its connections at
 /// once; but enough that 5,000 agents which are all down are asked within a minute.
@@ -214,6 +214,9 @@ fn twice(wait: Millis) -> Millis {
     Millis(wait.0.max(1).saturating_mul(2))
 }
 
+/// Records of the old run that are in memory at once: each may have results of a megabyte.
+const RECORDS_AT_ONCE: u32 = 50;
+
 /// The agents of a finished run that are gone over again.
 async fn agents_of(world: &World, of: &RetryOf) -> Result<BTreeSet<AgentId>, String> {
     let Some(run) = answered(world, || world.store.run(of.run)).await? else {
@@ -222,9 +225,10 @@ async fn agents_of(world: &World, of: &RetryOf) -> Result<BTreeSet<AgentId>, Str
     let mut wanted = BTreeSet::new();
     let mut after = None;
     loop {
-        let page = answered(world, || world.store.records(of.run, None, after, MAX_PAGE)).await?;
+        let page =
+            answered(world, || world.store.records(of.run, None, after, RECORDS_AT_ONCE)).await?;
         after = page.last().map(|record| record.seq);
-        let is_last = page.len() < MAX_PAGE as usize;
+        let is_last = page.len() < RECORDS_AT_ONCE as usize;
         let taken = page.into_iter().filter(|record| of.takes(record, &run.progress));
         wanted.extend(taken.map(|record| record.agent));
         if is_last {
@@ -318,7 +322,7 @@ async fn hear(
 ) -> Heard {
     let answer = loop {
         match in_time(world, address, world.agents.node(address)).await {
-            Ok(Err(error)) if is_ours(&error) => again(world).await,
+            Ok(Err(error)) if error.is_ours() => again(world).await,
             Ok(answer) => break answer,
             Err(message) => return Heard { looked: Looked::Silent(message), refusal: None },
         }
@@ -334,7 +338,7 @@ async fn hear(
     let missing = loop {
         let asked = ask_store(world.agents.as_ref(), address, wanted, &mut info.datastore);
         match in_time(world, address, asked).await.unwrap_or(None) {
-            Some(error) if is_ours(&error) => again(world).await,
+            Some(error) if error.is_ours() => again(world).await,
             missing => break missing,
         }
     };
@@ -343,12 +347,8 @@ async fn hear(
     Heard { looked: Looked::Says(Box::new(info)), refusal }
 }
 
-/// Whether nothing was asked, for want of something of our own: then an agent is asked again without end, and has
-/// as long as ever to answer.
-fn is_ours(error: &AgentError) -> bool {
-    error.is_ours() && !mutant!(ShortageCounted)
-}
-
+/// For want of something of our own nothing was asked: then an agent is asked again without end, and has as long as
+/// ever to answer.
 async fn again(world: &World) {
     world.clock.sleep(world.agent_limits.retry_initial.to_std()).await;
 }

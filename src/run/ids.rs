@@ -108,7 +108,13 @@ pub struct CommandId(pub Uuid);
     Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
 )]
 #[serde(try_from = "String", into = "String")]
+#[schemars(transform = digest_pattern)]
 pub struct Digest(String);
+
+/// What a digest looks like, for schemas.
+fn digest_pattern(schema: &mut schemars::Schema) {
+    schema.insert("pattern".to_owned(), "^sha256:[0-9a-f]{64}$".into());
+}
 
 /// The text is not a digest.
 #[derive(Debug, thiserror::Error)]

@@ -93,6 +93,26 @@ async fn requests_past_the_share_of_a_client_are_refused_and_steering_goes_on() 
 }
 
 #[tokio::test]
+async fn answers_are_packed_for_those_who_accept_that() {
+    let server = Server::start().await;
+    let ask = |encoding: &'static str| {
+        server.request("GET", "/openapi.json").header("accept-encoding", encoding).send()
+    };
+    let plain = ask("identity").await.unwrap();
+    assert_eq!(plain.headers()["vary"], "accept-encoding");
+    let plain = plain.bytes().await.unwrap();
+    let packed = ask("gzip").await.unwrap();
+    assert_eq!(packed.headers()["content-encoding"], "gzip");
+    assert_eq!(packed.headers()["content-type"], "application/json");
+    let packed = packed.bytes().await.unwrap();
+    assert!(packed.starts_with(&[0x1f, 0x8b]) && packed.len() < plain.len() / 4);
+    // A small one would hardly become smaller.
+    let health = server.request("GET", "/healthz").header("accept-encoding", "gzip");
+    assert!(!health.send().await.unwrap().headers().contains_key("content-encoding"));
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn connections_that_ask_for_nothing_keep_nobody_out() {
     let server = Server::with_connections(16).await;
     let run = with_run(&server).await;

@@ -15,6 +15,7 @@ mod descriptors;
 #[path = "../support/examples.rs"]
 mod examples;
 mod full;
+mod gone;
 mod large_payloads;
 mod moments;
 #[allow(dead_code, reason = "each test binary uses a part of it")]

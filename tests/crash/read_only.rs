@@ -1,8 +1,8 @@
 //! A data directory that can't be written to.
 //!
-//! A file system that is mounted read-only needs rights that a test does not have, so here another user
-//! owns the files: to the server it is the same that it can't open them for writing. Root may write to
-//! everything, so for root the server runs as a user who may not. What SQLite says of a database that
+//! A file system that is mounted read-only needs rights that a test does not have, so here the files may only be
+//! read: to the server it is the same that it can't open them for writing. Root may write to everything, so for root
+//! the server runs as another user, who owns the files. What SQLite says of a database that
 //! becomes read-only while it is open is tested beside the thread that writes.
 
 use std::fs::Permissions;
@@ -28,6 +28,19 @@ async fn a_data_directory_that_can_not_be_written_to_is_said_at_once() {
     assert!(said.contains("failed to open the store in"), "{said}");
     assert!(said.contains("replibook.lock (the user of this process must own"), "{said}");
     assert!(said.contains("Permission denied"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_data_directory_of_another_user_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = as_a_user(dir.path());
+    if settings.user.is_none() {
+        // Who is not root can give nothing away.
+        return;
+    }
+    std::fs::create_dir(&settings.data).unwrap();
+    let said = refused(&settings).await;
+    assert!(said.contains("belongs to the user 0, expected 65534"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -74,21 +87,20 @@ fn as_a_user(dir: &Path) -> Settings {
     Settings { program, user: Some(NOBODY), ..settings }
 }
 
-/// Gives the server's files to it, or takes its right to write to them.
+/// Gives the server's files to it, for reading and writing or for reading alone.
 fn set_writable(settings: &Settings, writable: bool) {
     let entries = std::fs::read_dir(&settings.data).unwrap();
     let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
     paths.retain(|path| path.is_file());
     paths.push(settings.data.clone());
     for path in paths {
-        let owner =
-            settings.user.filter(|_| writable).unwrap_or(rustix::process::getuid().as_raw());
+        let owner = settings.user.unwrap_or(rustix::process::getuid().as_raw());
         chown(&path, Some(owner), None).unwrap();
         let mode = match (path.is_dir(), writable) {
             (true, true) => 0o700,
-            (true, false) => 0o555,
+            (true, false) => 0o500,
             (false, true) => 0o600,
-            (false, false) => 0o444,
+            (false, false) => 0o400,
         };
         std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
     }

@@ -2,7 +2,6 @@
 
 use super::limits::FollowContext;
 use crate::agent::AgentError;
-use crate::mutants::mutant;
 use crate::run::{CallError, Millis, Timestamp};
 
 /// Waits that grow by half each time. Deterministic: agents are looked at by so many tasks that
@@ -73,7 +72,7 @@ impl Patience {
         ctx: &FollowContext,
         error: &AgentError,
     ) -> Result<(), CallError> {
-        if error.is_ours() && !mutant!(ShortageCounted) {
+        if error.is_ours() {
             // Nothing was asked of the agent meanwhile.
             self.since = ctx.clock.now();
         }

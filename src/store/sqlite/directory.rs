@@ -183,7 +183,7 @@ mod private {
 }
 
 fn refused(message: String) -> StoreError {
-    StoreError::Unavailable { message, source: None }
+    StoreError::Unfit { message, source: None }
 }
 
 fn failed(doing: &str, path: &Path, error: io::Error) -> StoreError {

@@ -1,0 +1,112 @@
+//! Pages, over lists that are made up.
+
+use std::sync::Mutex;
+
+use serde_json::Value;
+
+use super::*;
+use crate::api::limits::MAX_READS;
+use crate::api::wire::Listing;
+
+/// Reads all of a list whose items have so many bytes, page by page. Returns the number of items on each page, and the
+/// most bytes that were read at once.
+async fn pages_of(items: &[usize], limit: u32) -> (Vec<usize>, usize) {
+    let reads = Memory::new(MAX_READS);
+    let most = Mutex::new(0);
+    let (mut after, mut pages, mut seen) = (None, Vec::new(), 0);
+    loop {
+        let most = &most;
+        let list = List {
+            read: async |after: Option<usize>, limit: u32| {
+                let from = after.map_or(0, |after| after + 1);
+                let piece: Vec<_> = (from..items.len()).take(limit as usize).collect();
+                let bytes: usize = piece.iter().map(|item| items[*item]).sum();
+                let mut most = most.lock().unwrap();
+                *most = bytes.max(*most);
+                Ok(piece.into_iter().map(|item| Ok((item, "x".repeat(items[item])))).collect())
+            },
+            key: |item: &(usize, String)| item.0.to_string(),
+            view: |item| (item, 0),
+        };
+        let page = page(&reads, after, limit, list).await.unwrap();
+        let read: Listing<(usize, String)> = serde_json::from_slice(&page.body).unwrap();
+        let numbers: Vec<_> = read.items.iter().map(|item| item.0).collect();
+        assert_eq!(numbers, (seen..seen + numbers.len()).collect::<Vec<_>>());
+        assert!(page.body.len() <= PAGE_BYTES + 100 || numbers.len() == 1, "{}", page.body.len());
+        assert_eq!(page.is_empty, numbers.is_empty());
+        seen += numbers.len();
+        pages.push(numbers.len());
+        match read.next {
+            Some(next) => after = Some(next.parse().unwrap()),
+            None => {
+                assert_eq!(seen, items.len());
+                return (pages, *most.lock().unwrap());
+            }
+        }
+    }
+}
+
+const MIB: usize = 1024 * 1024;
+
+#[tokio::test]
+async fn a_page_of_small_items_has_as_many_as_were_asked_for() {
+    assert_eq!(pages_of(&[], 1_000).await.0, [0]);
+    assert_eq!(pages_of(&[10; 7], 1_000).await.0, [7]);
+    assert_eq!(pages_of(&[10; 2_500], 1_000).await.0, [1_000, 1_000, 500]);
+    assert_eq!(pages_of(&[10; 20], 10).await.0, [10, 10, 0], "a full page has a next");
+}
+
+#[tokio::test]
+async fn a_page_of_large_items_is_short_and_no_page_takes_much_memory() {
+    let (pages, most) = pages_of(&[MIB; 50], 1_000).await;
+    assert!(pages.iter().all(|items| *items <= 4), "{pages:?}");
+    assert!(most <= 8 * MIB, "{most}");
+    // One that is larger than a page comes alone.
+    let (pages, _) = pages_of(&[5 * MIB, 10, 5 * MIB, 5 * MIB, 10], 1_000).await;
+    assert_eq!(pages, [1, 1, 1, 1, 1]);
+    // Some that are large among many that are small.
+    let mut mixed = vec![100; 300];
+    mixed[150..160].fill(MIB);
+    let (pages, most) = pages_of(&mixed, 1_000).await;
+    assert!(pages.len() <= 5 && most <= 12 * MIB, "{pages:?}, {most}");
+}
+
+#[tokio::test]
+async fn what_can_not_be_read_is_named_and_a_page_is_as_a_listing_is_written() {
+    let damage =
+        || Damage { what: "an event (2)".to_owned(), why: "EOF".to_owned(), key: "2".to_owned() };
+    let reads = Memory::new(MAX_READS);
+    let list = List {
+        read: async |_: Option<u64>, _| Ok(vec![Ok(1), Err(damage())]),
+        key: |item: &u64| item.to_string(),
+        view: |item| (item, 0),
+    };
+    let page = page(&reads, None, 2, list).await.unwrap();
+    let listing = Listing {
+        items: vec![1],
+        next: Some("2".to_owned()),
+        damaged: vec![DamagedView { what: "an event (2)".to_owned(), why: "EOF".to_owned() }],
+    };
+    let read: Value = serde_json::from_slice(&page.body).unwrap();
+    assert_eq!(read, serde_json::to_value(listing).unwrap());
+}
+
+#[tokio::test]
+async fn pages_wait_for_memory_and_keep_of_it_what_they_have() {
+    let reads = Memory::new(READ_BYTES);
+    let list = || List {
+        read: async |_: Option<u64>, _| Ok(vec![Ok(1)]),
+        key: |item: &u64| item.to_string(),
+        view: |item| (item, 0),
+    };
+    let all = reads.take(READ_BYTES).await;
+    let mut second = Box::pin(page(&reads, None, 2, list()));
+    assert!(futures::poll!(&mut second).is_pending());
+    drop(all);
+    let second = second.await.unwrap();
+    // All but what it has itself is free again.
+    let mut rest = reads.nothing();
+    assert!(rest.try_grow_to(READ_BYTES - 1024) && !rest.try_grow_to(READ_BYTES));
+    drop(second);
+    assert!(rest.try_grow_to(READ_BYTES));
+}
