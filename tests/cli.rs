@@ -9,6 +9,8 @@ mod server;
 mod documents;
 #[path = "cli/exports.rs"]
 mod exports;
+#[path = "cli/looking.rs"]
+mod looking;
 #[path = "cli/runs.rs"]
 mod runs;
 #[path = "cli/shown.rs"]
@@ -163,7 +165,7 @@ async fn parameters_that_do_not_fit_are_exit_3() {
 }
 
 #[tokio::test]
-async fn a_run_goes_by_the_beginning_of_its_identifier() {
+async fn a_run_goes_by_any_part_of_its_identifier_and_as_the_last_one() {
     let server = Server::start(|seen| match seen.path.as_str() {
         "/api/v1/runs" => {
             axum::Json(json!({"items": [run(RunStatus::Done, &[])], "next": null})).into_response()
@@ -171,7 +173,10 @@ async fn a_run_goes_by_the_beginning_of_its_identifier() {
         _ => axum::Json(run(RunStatus::Done, &[])).into_response(),
     });
     let id = run_id();
-    for (beginning, expected) in [(&id[..6], 0), (&id[..13], 0), ("ffffff", 4), (&id[..5], 2)] {
+    let with_kind = format!("run/{id}");
+    let parts = [(&id[..6], 0), (&id[..13], 0), ("ffffff", 4), (&id[..5], 2), ("run/x", 2)];
+    let others = [(&id[id.len() - 8..], 0), (&id[10..20], 0), (with_kind.as_str(), 0), ("last", 0)];
+    for (beginning, expected) in parts.into_iter().chain(others) {
         let args = ["get", "runs", beginning, "-o", "json"];
         let (code, out, err) = replictl(&server.url, &args).await;
         assert_eq!(code, expected, "{beginning}: {err}");

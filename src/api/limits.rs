@@ -116,6 +116,10 @@ pub(super) const METRICS_AGE: Duration = Duration::from_secs(10);
 /// Runs that are read at once to be counted: each has a snapshot of up to some megabytes.
 pub(super) const COUNTED_PAGE: u32 = 50;
 
+/// Agents that are asked at a time how they are, for all requests together: people who look must not keep the
+/// engine from those that work.
+pub(super) const MAX_ASKED: usize = 32;
+
 /// Connections that are open at once, where the descriptors of the process are enough for them: for a new one
 /// the connection is closed that has waited longest for a request.
 pub(super) const MAX_CONNECTIONS: usize = 4_096;

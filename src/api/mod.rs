@@ -15,6 +15,7 @@ mod abandon;
 mod agents;
 mod apply;
 mod apply_all;
+mod ask_agents;
 mod bodies;
 mod builtins;
 mod cluster_agents;

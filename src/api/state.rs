@@ -6,10 +6,10 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::bodies::Budgets;
-use super::limits::{MAX_CONNECTIONS, MAX_READS, READ_BYTES};
+use super::limits::{MAX_ASKED, MAX_CONNECTIONS, MAX_READS, READ_BYTES};
 use super::metrics::Metrics;
 use super::shares::Shares;
-use crate::agent::Shortage;
+use crate::agent::{AgentClient, Shortage};
 use crate::clock::Clock;
 use crate::driver::{Followers, Signals};
 use crate::plugin::PluginHost;
@@ -34,6 +34,10 @@ pub struct ApiState {
     /// Ends the event streams, which would never end by themselves.
     pub(super) stopping: CancellationToken,
     pub(super) names: OwnNames,
+    /// Asks agents how they are, for people; none where nobody can be asked.
+    pub(super) agents: Option<Arc<dyn AgentClient>>,
+    /// Agents that are asked at a time.
+    pub(super) asking: Arc<Semaphore>,
 }
 
 impl ApiState {
@@ -61,6 +65,8 @@ impl ApiState {
             shortage: Shortage::default(),
             stopping,
             names: OwnNames::default(),
+            agents: None,
+            asking: Arc::new(Semaphore::new(MAX_ASKED)),
         }
     }
 
@@ -75,6 +81,12 @@ impl ApiState {
         self.shares = Shares::new(connections.min(MAX_CONNECTIONS));
         self.streams = Arc::new(Semaphore::new(self.shares.streams()));
         self
+    }
+
+    /// Asks agents with this client how they are, for people who want to know.
+    #[must_use]
+    pub fn with_agents(self, agents: Arc<dyn AgentClient>) -> Self {
+        Self { agents: Some(agents), ..self }
     }
 
     /// Says what the client of the agents is short of.

@@ -156,6 +156,28 @@ pub struct ClusterAgentView {
     /// Since when it is known from there: of an agent that the Cluster object lists, since it was
     /// applied; of a discovered one, since this server saw it first.
     pub since: Timestamp,
+    /// What it says of itself, where it was asked for this answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub now: Option<AgentNow>,
+}
+
+/// What an agent says of itself.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct AgentNow {
+    /// When its answer came, or was no longer waited for.
+    pub asked_at: Timestamp,
+    /// How old that was when this answer was made.
+    pub age: Millis,
+    /// The status of its node, a word in capitals; none where it gave no good answer.
+    pub status: Option<String>,
+    /// Version of the agent.
+    pub agent_version: Option<String>,
+    /// Its store and the version of that.
+    pub store: Option<String>,
+    /// Attributes that it reports.
+    pub attributes: Map<String, Value>,
+    /// Why there is no good answer.
+    pub error: Option<String>,
 }
 
 /// The agents of a cluster as they are known now, a page of them: `GET /api/v1/clusters/{name}/agents`.

@@ -58,6 +58,14 @@ impl Plan {
         self.stage(record.stage)?.steps.get(usize::from(record.step))
     }
 
+    /// The place of a step in the order in which they go; those of later stages, and unknown ones, last.
+    fn place_of(&self, stage: u16, step: &str) -> usize {
+        let until = self.stages.iter().take(usize::from(stage) + 1);
+        let steps = until.flat_map(|stage| &stage.steps).enumerate();
+        let places = steps.filter(|(_, (name, _))| name == step).map(|(place, _)| place);
+        places.last().unwrap_or(usize::MAX)
+    }
+
     /// Writes agents as a list, with the stage of each where there are several.
     pub(crate) fn list(self, agents: Vec<AgentRecord>, console: &Console) -> Result<(), CliError> {
         match self.rows(agents) {
@@ -75,10 +83,10 @@ impl Plan {
     }
 
     /// The table of agents, wide.
-    pub(crate) fn table(self, agents: Vec<AgentRecord>, colour: bool) -> String {
+    pub(crate) fn table(self, agents: Vec<AgentRecord>, console: &Console) -> String {
         match self.rows(agents) {
-            Rows::OneStage(rows) => super::output::table(&rows, true, colour),
-            Rows::Stages(rows) => super::output::table(&rows, true, colour),
+            Rows::OneStage(rows) => console.wide_table(&rows),
+            Rows::Stages(rows) => console.wide_table(&rows),
         }
     }
 
@@ -196,8 +204,10 @@ fn past_of(past: &[PastStage], plan: &Plan) -> String {
 /// What came of an agent, in one line: why it failed or was left out, what it does just now, or the
 /// results of its steps.
 fn result_of(record: &AgentRecord, plan: &Plan) -> String {
-    let results = record.results.iter().filter(|(_, value)| !value.is_null());
-    let results: Vec<String> = results.map(|(step, value)| format!("{step}: {value}")).collect();
+    let mut results: Vec<_> = record.results.iter().filter(|(_, value)| !value.is_null()).collect();
+    results.sort_by_key(|(step, _)| plan.place_of(record.stage, step));
+    let results = results.into_iter().map(|(step, value)| format!("{step}: {value}"));
+    let results: Vec<String> = results.collect();
     let results = if results.is_empty() { "-".to_owned() } else { results.join(", ") };
     let skipped = |otherwise: &str| record.skip_reason.clone().unwrap_or(otherwise.to_owned());
     match record.state {
@@ -287,9 +297,11 @@ fn doing(record: &AgentRecord, plan: &Plan) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
-    use crate::cli::output::table;
     use crate::cli::sample::{moment, record};
+    use crate::cli::table::table;
     use crate::run::{
         AgentSeq, AttemptKey, Failure, FailureReason, Millis, Outstanding, SentAction,
     };
@@ -344,6 +356,16 @@ node-3  -           SKIPPED  not selected                      -
         let shown = shown(plan(&["all"]), vec![agent], true);
         let expected = "2 failures passed over, the last: action-failed in restart: no space; -";
         assert!(shown.contains(expected), "{shown}");
+    }
+
+    #[test]
+    fn results_are_in_the_order_of_the_steps() {
+        let mut agent = record(1, AgentState::Done);
+        let results = ["restart", "check", "drain"].map(|step| (step.to_owned(), json!(1).into()));
+        agent.results = results.into();
+        let text = result_of(&agent, &plan(&["all"]));
+        assert_eq!(text, "drain: 1, restart: 1, check: 1", "the playbook does not have the last");
+        assert_eq!(result_of(&agent, &Plan::default()), "check: 1, drain: 1, restart: 1");
     }
 
     #[test]

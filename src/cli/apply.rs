@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::client::Client;
+use super::diff::diff;
 use super::error::{CliError, ClientError};
 use super::exit::Exit;
 use super::files::MAX_DOCUMENTS;
@@ -16,7 +17,7 @@ use super::validate::check_all;
 use crate::api::wire::{
     AppliedDocument, AppliedDocuments, ApplyDocument, ApplyDocuments, DocumentProblems,
 };
-use crate::playbook::{PlaybookDocument, PluginPin, Problem, Problems};
+use crate::playbook::{PlaybookDocument, PluginPin, Problem, Problems, parse_playbook};
 use crate::run::Digest;
 
 /// Arguments of `apply`.
@@ -143,10 +144,38 @@ async fn apply_files(
             tell_problems(&prepared, &sent, Vec::new(), &mut wrong);
             console.say(&format!("also: {error}"));
         }
+        Err(ClientError::Refused(refusal)) if refusal.code == CONFLICT => {
+            show_differences(client, &prepared, console).await;
+            return Err(ClientError::Refused(refusal).into());
+        }
         Err(error) => return Err(error.into()),
     }
     console.say("nothing was applied");
     wrong.none_or_error().map(|()| Vec::new())
+}
+
+/// The code of a refusal of a version that is there with other content.
+const CONFLICT: &str = "conflict";
+
+/// Shows how playbooks differ from those that the server has under the same name and version. What it does not
+/// say, it does not show: the refusal itself follows.
+async fn show_differences(client: &Client, prepared: &[Prepared], console: &Console) {
+    for Prepared { document, what } in prepared {
+        let What::Playbook { playbook, .. } = what else { continue };
+        let (name, version) = (playbook.name(), playbook.version().to_string());
+        let Ok(known) = client.playbook(name, Some(&version)).await else { continue };
+        let Some(text) = known.document else { continue };
+        let content = parse_playbook(text.as_bytes()).ok().map(|known| known.content());
+        if content.is_none_or(|content| content != playbook.content()) {
+            console.say_prose(&format!(
+                "playbook {name} version {version} is there with other content; what is there (-), and \
+                 what is in {} (+):",
+                document.file
+            ));
+            console.say_lines(&diff(&text, &document.text, console.colour_messages));
+            console.say_prose("give what has changed a new version");
+        }
+    }
 }
 
 /// A document on its way to the server.

@@ -1,11 +1,14 @@
 //! `get agents --cluster C`: the agents of a cluster as they are known now.
 
+use serde_json::{Map, Value};
+
 use super::client::Client;
 use super::endpoints::MAX_PAGE;
 use super::error::CliError;
-use super::output::{Console, Row};
-use super::text::{clean, moment, plural, shorten};
-use crate::api::wire::{ClusterAgentView, ClusterAgents, PlatformView};
+use super::output::{Console, EMPTY, Format, Row};
+use super::rows::or_dash;
+use super::text::{Paint, clean, length, moment, plural, shorten};
+use crate::api::wire::{AgentNow, ClusterAgentView, ClusterAgents, PlatformView};
 use crate::run::Outcome;
 
 /// Characters of the attributes in a table.
@@ -14,30 +17,78 @@ const MAX_ATTRIBUTES: usize = 60;
 /// The same in a wide table.
 const MAX_WIDE_ATTRIBUTES: usize = 300;
 
+/// Characters of an attribute where it has a line of its own.
+pub(super) const MAX_ATTRIBUTES_SHOWN: usize = 300;
+
 impl Row for ClusterAgentView {
-    fn headings(_: bool) -> Vec<&'static str> {
-        vec!["AGENT", "ADDRESS", "SOURCE", "ATTRIBUTES", "SINCE"]
+    fn headings(wide: bool) -> Vec<&'static str> {
+        let mut headings = vec!["AGENT", "ADDRESS", "SOURCE", HEALTH, AGE, "ATTRIBUTES"];
+        if wide {
+            headings.extend(["VERSION", "STORE", "SAYS", "SINCE"]);
+        }
+        headings
     }
 
     fn cells(&self, wide: bool) -> Vec<String> {
         let most = if wide { MAX_WIDE_ATTRIBUTES } else { MAX_ATTRIBUTES };
-        let attributes = self.attributes.iter().map(|(name, value)| match value.as_str() {
-            Some(text) => format!("{name}={text}"),
-            None => format!("{name}={value}"),
-        });
-        let attributes = attributes.collect::<Vec<_>>().join(",");
-        vec![
+        let now = self.now.as_ref();
+        let mut cells = vec![
             self.id.to_string(),
             self.address.clone(),
             self.source.as_str().to_owned(),
-            if attributes.is_empty() { "-".to_owned() } else { shorten(&attributes, most) },
-            moment(self.since),
-        ]
+            now.map_or(EMPTY.to_owned(), |now| shorten(&health(now), most)),
+            now.map_or(EMPTY.to_owned(), |now| length(now.age)),
+            attributes(&self.attributes, most),
+        ];
+        if wide {
+            cells.extend([
+                or_dash(now.and_then(|now| now.agent_version.as_deref())),
+                or_dash(now.and_then(|now| now.store.as_deref())),
+                now.map_or(EMPTY.to_owned(), |now| attributes(&now.attributes, most)),
+                moment(self.since),
+            ]);
+        }
+        cells
+    }
+
+    fn optional() -> &'static [&'static str] {
+        &[HEALTH, AGE]
+    }
+
+    fn paint(&self) -> (&str, Paint) {
+        match self.now.as_ref().map(|now| now.status.as_deref()) {
+            Some(Some("HEALTHY")) => ("HEALTHY", Paint::Good),
+            Some(Some(other)) => (other, Paint::Busy),
+            Some(None) => ("no", Paint::Bad),
+            None => ("", Paint::Plain),
+        }
     }
 
     fn name(&self) -> String {
         format!("agent/{}", self.id)
     }
+}
+
+/// Headings of what agents say when they are asked.
+const HEALTH: &str = "HEALTH";
+const AGE: &str = "AGE";
+
+/// The status of a node, or why there is none.
+fn health(now: &AgentNow) -> String {
+    match (&now.status, &now.error) {
+        (Some(status), _) => status.clone(),
+        (None, Some(error)) => format!("no answer: {error}"),
+        (None, None) => "no answer".to_owned(),
+    }
+}
+
+fn attributes(attributes: &Map<String, Value>, most: usize) -> String {
+    let attributes = attributes.iter().map(|(name, value)| match value.as_str() {
+        Some(text) => format!("{name}={text}"),
+        None => format!("{name}={value}"),
+    });
+    let attributes = attributes.collect::<Vec<_>>().join(",");
+    if attributes.is_empty() { EMPTY.to_owned() } else { shorten(&attributes, most) }
 }
 
 /// Shows the agents after `after`, at most `limit`; where to go on.
@@ -49,10 +100,13 @@ pub(crate) async fn get_agents(
     console: &Console,
 ) -> Result<Option<String>, CliError> {
     let cluster = named(cluster)?;
-    let mut all = client.cluster_agents(cluster, after.as_deref(), limit.min(MAX_PAGE)).await?;
+    // For names alone nobody has to be asked.
+    let ask = console.format != Format::Name;
+    let mut all =
+        client.cluster_agents(cluster, after.as_deref(), limit.min(MAX_PAGE), ask).await?;
     while let Some(after) = all.next.take().filter(|_| all.items.len() < limit) {
         let wanted = (limit - all.items.len()).min(MAX_PAGE);
-        let page = client.cluster_agents(cluster, Some(&after), wanted).await?;
+        let page = client.cluster_agents(cluster, Some(&after), wanted, ask).await?;
         // Agents are in order of their identifiers, so that a page that leads nowhere is the last.
         let leads_on = page.items.last().is_some_and(|last| last.id.as_str() > after.as_str());
         all.items.extend(page.items);
@@ -72,15 +126,35 @@ pub(crate) async fn get_agent(
     agent: &str,
     console: &Console,
 ) -> Result<(), CliError> {
-    let cluster = named(cluster)?;
+    let (found, page) = find_agent(client, named(cluster)?, agent).await?;
+    console.one(&found)?;
+    say_platform(&page, console);
+    Ok(())
+}
+
+/// The agent, asked now, and what else is known of its cluster.
+pub(super) async fn find_agent(
+    client: &Client,
+    cluster: &str,
+    agent: &str,
+) -> Result<(ClusterAgentView, ClusterAgents), CliError> {
+    // The page begins before it. What comes just before an identifier is not known, so all are looked through;
+    // the one is asked then.
     let mut after: Option<String> = None;
+    let mut before: Option<String> = None;
     loop {
-        let page = client.cluster_agents(cluster, after.as_deref(), MAX_PAGE).await?;
-        if let Some(found) = page.items.iter().find(|one| one.id.as_str() == agent) {
-            console.one(found)?;
-            say_platform(&page, console);
-            return Ok(());
+        let page = client.cluster_agents(cluster, after.as_deref(), MAX_PAGE, false).await?;
+        if let Some(place) = page.items.iter().position(|one| one.id.as_str() == agent) {
+            let previous = place.checked_sub(1).and_then(|at| page.items.get(at));
+            before = previous.map(|one| one.id.to_string()).or(before);
+            let asked = client.cluster_agents(cluster, before.as_deref(), 1, true).await?;
+            let same = asked.items.iter().find(|one| one.id.as_str() == agent).cloned();
+            let known = || page.items.get(place).cloned();
+            if let Some(found) = same.or_else(known) {
+                return Ok((found, page));
+            }
         }
+        before = page.items.last().map(|one| one.id.to_string()).or(before);
         let leads_on = |next: &String| after.as_ref().is_none_or(|after| next > after);
         match page.next.filter(leads_on) {
             Some(next) => after = Some(next),
@@ -111,7 +185,7 @@ fn say_platform(all: &ClusterAgents, console: &Console) {
     }
 }
 
-fn about_platform(platform: &PlatformView) -> String {
+pub(super) fn about_platform(platform: &PlatformView) -> String {
     let PlatformView { url, cluster, last_answer, .. } = platform;
     let came = match last_answer {
         None => "was not asked yet".to_owned(),
@@ -138,8 +212,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::cli::output::table;
     use crate::cli::sample;
+    use crate::cli::table::table;
     use crate::run::{AgentId, LastAnswer, Millis, Source};
 
     #[test]
@@ -150,6 +224,7 @@ mod tests {
             source,
             attributes: attributes.as_object().unwrap().clone(),
             since: sample::moment(),
+            now: None,
         };
         let shown = table(
             &[
@@ -159,13 +234,43 @@ mod tests {
             false,
             false,
         );
-        let expected = format!(
-            "AGENT  ADDRESS   SOURCE      ATTRIBUTES     SINCE\n\
-             a      http://a  declared    zone=x,rack=1  {at}\n\
-             b      http://b  discovered  -              {at}\n",
-            at = moment(sample::moment())
-        );
+        let expected = "\
+AGENT  ADDRESS   SOURCE      ATTRIBUTES
+a      http://a  declared    zone=x,rack=1
+b      http://b  discovered  -
+";
         assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn agents_that_were_asked_show_how_they_are() {
+        let now = |status: Option<&str>, error: Option<&str>| AgentNow {
+            asked_at: sample::moment(),
+            age: Millis(1_240),
+            status: status.map(str::to_owned),
+            agent_version: Some("0.1.0".to_owned()),
+            store: Some("mongo 7.0".to_owned()),
+            attributes: json!({"role": "PRIMARY"}).as_object().unwrap().clone(),
+            error: error.map(str::to_owned),
+        };
+        let agent = |id: &str, now| ClusterAgentView {
+            id: AgentId::from(id),
+            address: format!("http://{id}"),
+            source: Source::Declared,
+            attributes: Map::new(),
+            since: sample::moment(),
+            now: Some(now),
+        };
+        let agents =
+            [agent("a", now(Some("HEALTHY"), None)), agent("b", now(None, Some("refused")))];
+        let expected = "\
+AGENT  ADDRESS   SOURCE    HEALTH              AGE   ATTRIBUTES
+a      http://a  declared  HEALTHY             1.2s  -
+b      http://b  declared  no answer: refused  1.2s  -
+";
+        assert_eq!(table(&agents, false, false), expected);
+        let wide = table(&agents, true, false);
+        assert!(wide.contains("0.1.0    mongo 7.0  role=PRIMARY"), "{wide}");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use clap::Subcommand;
 
 use super::agent_rows::Plan;
 use super::client::Client;
+use super::describe_more::{describe_agent, describe_cluster, describe_plugin};
 use super::error::CliError;
 use super::exit::Exit;
 use super::get::split_version;
@@ -18,6 +19,7 @@ use super::text::{clean, moment};
 use crate::api::wire::{Listing, PlaybookView, RunView, TroubleView};
 use crate::playbook::{PluginPin, Vcs};
 use crate::run::{AgentRecord, AgentState};
+use crate::shown::clean_lines;
 
 /// Agents that failed which are shown with a run: the first ones tell what is wrong.
 const SHOWN_FAILED: usize = 20;
@@ -27,7 +29,7 @@ const SHOWN_FAILED: usize = 20;
 pub enum Describe {
     /// A run: how far it is and why, with what it was started with
     Run {
-        /// Its identifier, or at least 6 digits of it
+        /// Its identifier, at least 6 digits in a row of it, or `last`
         id: String,
     },
     /// A playbook, with its document
@@ -35,6 +37,24 @@ pub enum Describe {
         /// The playbook; without a version the highest one
         #[arg(value_name = "NAME[@VERSION]")]
         name: String,
+    },
+    /// A cluster: its agents, how its platform answered, its runs that go on, and its document
+    Cluster {
+        /// The cluster
+        name: String,
+    },
+    /// A plugin: what it says of itself, its arguments, and the playbooks that use it
+    Plugin {
+        /// Its digest, at least 6 digits of it, or NAME@VERSION
+        name: String,
+    },
+    /// An agent of a cluster, asked now, and what became of it in the last runs
+    Agent {
+        /// The agent
+        id: String,
+        /// The cluster
+        #[arg(long, value_name = "CLUSTER")]
+        cluster: String,
     },
 }
 
@@ -56,10 +76,10 @@ pub(crate) async fn describe(
             say_damaged(console, &failed.damaged);
             let failed = match failed.items.is_empty() {
                 true => String::new(),
-                false => Plan::of_run(client, run.id).await.table(failed.items, console.colour),
+                false => Plan::of_run(client, run.id).await.table(failed.items, console),
             };
             let why = explain(client, run.id).await?;
-            let why = why.map(|why| paragraph(client, &why)).unwrap_or_default();
+            let why = why.map(|why| paragraph(client, &why, console.prose())).unwrap_or_default();
             console.data(&describe_run(&run, &why, &failed))?;
         }
         Describe::Playbook { name } => {
@@ -71,11 +91,14 @@ pub(crate) async fn describe(
                 console.one(&playbook)?;
             }
         }
+        Describe::Cluster { name } => describe_cluster(client, name, console).await?,
+        Describe::Plugin { name } => describe_plugin(client, name, console).await?,
+        Describe::Agent { id, cluster } => describe_agent(client, cluster, id, console).await?,
     }
     Ok(Exit::Ok)
 }
 
-fn for_people(console: &Console) -> bool {
+pub(super) fn for_people(console: &Console) -> bool {
     match console.format {
         Format::Table | Format::Wide => true,
         Format::Json | Format::Yaml | Format::Name => false,
@@ -84,16 +107,23 @@ fn for_people(console: &Console) -> bool {
 
 /// Lines of a label and a text.
 #[derive(Default)]
-struct Lines(String);
+pub(super) struct Lines(pub(super) String);
 
 impl Lines {
-    fn line(&mut self, label: &str, text: &str) {
+    pub(super) fn line(&mut self, label: &str, text: &str) {
         let _ = writeln!(self.0, "{:<12}{}", format!("{label}:"), clean(text));
     }
 
-    fn line_if(&mut self, label: &str, text: Option<String>) {
+    pub(super) fn line_if(&mut self, label: &str, text: Option<String>) {
         if let Some(text) = text {
             self.line(label, &text);
+        }
+    }
+
+    /// The text of a document below the lines.
+    pub(super) fn document(&mut self, document: Option<&str>) {
+        if let Some(document) = document {
+            let _ = write!(self.0, "\n{}\n", clean_lines(document));
         }
     }
 
@@ -150,10 +180,7 @@ fn describe_playbook(playbook: &PlaybookView) -> String {
     lines.line("Applied", &moment(playbook.applied_at));
     lines.line("Stages", &playbook.stages.join(", "));
     lines.plugins(&playbook.plugins);
-    if let Some(document) = &playbook.document {
-        let text = document.lines().map(clean).collect::<Vec<_>>().join("\n");
-        let _ = write!(lines.0, "\n{text}\n");
-    }
+    lines.document(playbook.document.as_deref());
     lines.0
 }
 

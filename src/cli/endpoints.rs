@@ -193,14 +193,16 @@ impl Client {
         self.json(self.get(&["clusters", name]), Repeat::Always).await
     }
 
-    /// A page of the agents of a cluster, as they are known now.
+    /// A page of the agents of a cluster, as they are known now; with `ask` each is asked how it is.
     pub async fn cluster_agents(
         &self,
         cluster: &str,
         after: Option<&str>,
         limit: usize,
+        ask: bool,
     ) -> Result<ClusterAgents> {
-        Pages::new(self, &["clusters", cluster, "agents"]).page(after, limit).await
+        let agents = Pages::new(self, &["clusters", cluster, "agents"]);
+        agents.only("ask", ask.then_some(true)).page(after, limit).await
     }
 
     /// All clusters: items are [`ClusterView`]s.

@@ -6,7 +6,7 @@ use super::client::Client;
 use super::cluster_agents::{get_agent, get_agents};
 use super::error::CliError;
 use super::exit::Exit;
-use super::output::Console;
+use super::output::{Console, Format};
 use super::page::{MAX_LIMIT, PageArgs, say_damaged, say_if_more};
 use super::run::find_run;
 use crate::api::wire::{ClusterView, Listing, PlaybookView, PluginView, RunView};
@@ -73,9 +73,19 @@ async fn get_one(
     match things {
         Things::Playbooks => {
             let (name, version) = split_version(name);
-            console.one(&client.playbook(name, version).await?)
+            let playbook = client.playbook(name, version).await?;
+            match (&playbook.document, console.format) {
+                (Some(document), Format::Yaml) => console.document(document),
+                (Some(_) | None, _) => console.one(&playbook),
+            }
         }
-        Things::Clusters => console.one(&client.cluster(name).await?),
+        Things::Clusters => {
+            let cluster = client.cluster(name).await?;
+            match (&cluster.document, console.format) {
+                (Some(document), Format::Yaml) => console.document(document),
+                (Some(_) | None, _) => console.one(&cluster),
+            }
+        }
         Things::Plugins => {
             let found = find_plugins(client, name).await?;
             match found.as_slice() {

@@ -2,15 +2,16 @@
 
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
 use clap::builder::{EnumValueParser, PossibleValue, TypedValueParser};
-use comfy_table::{Cell, Table, presets};
 use serde::Serialize;
 
 use super::error::CliError;
-use super::text::{Paint, clean, clean_painted};
+use super::table::{table, table_within};
+use super::text::{Paint, clean, clean_painted, wrap};
 use crate::shown::{escape_json, escape_json_for_yaml, has_unseen};
 
 /// How data is written.
@@ -99,7 +100,19 @@ pub struct Console {
     pub live: bool,
     /// Whether a person can be asked.
     pub can_ask: bool,
+    /// Columns of the terminal that data goes to; none where it goes to a file or a program.
+    pub width: Option<usize>,
+    /// Columns of the terminal that messages go to.
+    pub message_width: Option<usize>,
 }
+
+/// Columns of a line of prose: where nobody knows how wide the terminal is, and the most, as longer lines are
+/// hard to read.
+const PROSE: usize = 80;
+const LONGEST_PROSE: usize = 100;
+
+/// Columns of the narrowest terminal that texts are made to fit.
+const NARROWEST: usize = 40;
 
 impl Console {
     /// The console of this process: coloured on terminals, unless `NO_COLOR` is set to anything.
@@ -113,7 +126,33 @@ impl Console {
             colour_messages: colour && live,
             live,
             can_ask: io::stdin().is_terminal() && live,
+            width: width_of(io::stdout()),
+            message_width: width_of(io::stderr()),
         }
+    }
+
+    /// Columns of a line of prose.
+    pub(crate) fn prose(&self) -> usize {
+        self.message_width.map_or(PROSE, |width| width.min(LONGEST_PROSE))
+    }
+
+    /// Says something of one sentence or several: in lines that fit the terminal, or in one where there is none.
+    pub(crate) fn say_prose(&self, text: &str) {
+        match self.message_width {
+            Some(_) if !self.colour_messages => self.say_lines(&wrap(&clean(text), self.prose())),
+            Some(_) => self.say_lines(&wrap(&clean_painted(text), self.prose())),
+            None => self.say(text),
+        }
+    }
+
+    /// A table that fits the terminal.
+    pub(crate) fn table<T: Row>(&self, items: &[T]) -> String {
+        table_within(items, false, self.colour, self.width)
+    }
+
+    /// A table of all columns, which are as wide as they have to be.
+    pub(crate) fn wide_table<T: Row>(&self, items: &[T]) -> String {
+        table(items, true, self.colour)
     }
 
     /// Writes data in lines, each with a line feed. Nothing in it does anything to a terminal.
@@ -126,6 +165,11 @@ impl Console {
         let mut out = io::stdout().lock();
         let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
         write!(out, "{text}{end}").and_then(|()| out.flush()).map_err(CliError::Output)
+    }
+
+    /// Writes a document as it was applied, byte by byte; on a terminal what does no harm there.
+    pub(crate) fn document(&self, text: &str) -> Result<(), CliError> {
+        if io::stdout().is_terminal() { self.data(text) } else { self.raw(text) }
     }
 
     /// Says something to the person, in one line whatever is in it.
@@ -153,8 +197,8 @@ impl Console {
     /// Writes a list.
     pub fn list<T: Row>(&self, items: &[T]) -> Result<(), CliError> {
         match self.format {
-            Format::Table => self.data(&table(items, false, self.colour)),
-            Format::Wide => self.data(&table(items, true, self.colour)),
+            Format::Table => self.data(&self.table(items)),
+            Format::Wide => self.data(&self.wide_table(items)),
             Format::Json => self.raw(&to_json(items)?),
             Format::Yaml => self.raw(&to_yaml(items)?),
             Format::Name => {
@@ -164,16 +208,37 @@ impl Console {
         }
     }
 
+    /// Writes one more thing of a list that was begun: a row, or a line of JSON.
+    pub(crate) fn further<T: Row>(&self, item: &T) -> Result<(), CliError> {
+        match self.format {
+            Format::Table | Format::Wide => {
+                let one = std::slice::from_ref(item);
+                let wide = self.format == Format::Wide;
+                let rows = if wide { self.wide_table(one) } else { self.table(one) };
+                self.data(rows.split_once('\n').map_or("", |(_, row)| row))
+            }
+            Format::Json => self.raw(&to_json_line(item)?),
+            Format::Yaml => self.raw(&format!("---\n{}", to_yaml(item)?)),
+            Format::Name => self.data(&clean(&item.name())),
+        }
+    }
+
     /// Writes one thing: as a table of one row, or whole.
     pub fn one<T: Row>(&self, item: &T) -> Result<(), CliError> {
         match self.format {
-            Format::Table => self.data(&table(std::slice::from_ref(item), false, self.colour)),
-            Format::Wide => self.data(&table(std::slice::from_ref(item), true, self.colour)),
+            Format::Table => self.data(&self.table(std::slice::from_ref(item))),
+            Format::Wide => self.data(&self.wide_table(std::slice::from_ref(item))),
             Format::Json => self.raw(&to_json(item)?),
             Format::Yaml => self.raw(&to_yaml(item)?),
             Format::Name => self.data(&clean(&item.name())),
         }
     }
+}
+
+/// Columns of the terminal behind a stream; none where there is no terminal.
+fn width_of(stream: impl IsTerminal + AsFd) -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(&stream).ok().filter(|_| stream.is_terminal())?;
+    Some(usize::from(size.ws_col)).filter(|width| *width >= NARROWEST)
 }
 
 /// `value` as JSON for people and programs. What is not seen in a text stands there as an escape.
@@ -201,153 +266,20 @@ pub(crate) fn to_yaml(value: &(impl Serialize + ?Sized)) -> Result<String, CliEr
     }
 }
 
-/// The space between two columns.
-const GAP: u16 = 2;
-
-/// A table without lines, its columns as wide as they have to be.
-pub fn table<T: Row>(items: &[T], wide: bool, colour: bool) -> String {
-    let headings = T::headings(wide);
-    let rows: Vec<Vec<String>> = items.iter().map(|item| item.cells(wide)).collect();
-    let is_empty =
-        |column: usize| rows.iter().all(|row| row.get(column).is_none_or(|it| it == EMPTY));
-    let is_shown: Vec<bool> = (0..)
-        .zip(&headings)
-        .map(|(column, heading)| !T::optional().contains(heading) || !is_empty(column))
-        .collect();
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(shown(&is_shown, &headings));
-    for row in &rows {
-        let cells = shown(&is_shown, row);
-        table.add_row(cells.map(|cell| Cell::new_owned(clean(cell))));
-    }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, GAP));
-    }
-    let lines = table.lines().map(|line| line.trim_end().to_owned());
-    let lines = lines.enumerate().map(|(index, line)| match index.checked_sub(1) {
-        None => Paint::Bold.on(&line, colour),
-        Some(row) => match items.get(row) {
-            Some(item) => paint_word(&line, item.paint(), colour),
-            None => line,
-        },
-    });
-    lines.map(|line| line + "\n").collect()
-}
-
-/// Of the cells of a row, those whose column is shown.
-fn shown<'a, T>(is_shown: &'a [bool], row: &'a [T]) -> impl Iterator<Item = &'a T> {
-    row.iter().zip(is_shown).filter(|(_, shown)| **shown).map(|(cell, _)| cell)
-}
-
-/// Colours one word of a line. The table could not measure a coloured cell, hence afterwards.
-fn paint_word(line: &str, (word, paint): (&str, Paint), colour: bool) -> String {
-    if !colour || word.is_empty() {
-        return line.to_owned();
-    }
-    let found = line.match_indices(word).find(|(start, _)| {
-        let before = line[..*start].chars().next_back().is_none_or(|c| c == ' ');
-        let after = line[start + word.len()..].chars().next().is_none_or(|c| c == ' ');
-        before && after
-    });
-    match found {
-        None => line.to_owned(),
-        Some((start, _)) => {
-            let (before, rest) = line.split_at(start);
-            let (word, after) = rest.split_at(word.len());
-            format!("{before}{}{after}", paint.on(word, true))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[derive(Serialize)]
-    struct Node(&'static str, &'static str);
-
-    /// With a column that is left out where it is empty.
-    #[derive(Serialize)]
-    struct Noted(&'static str, &'static str);
-
-    impl Row for Noted {
-        fn headings(_: bool) -> Vec<&'static str> {
-            vec!["NOTE", "NODE"]
-        }
-
-        fn cells(&self, _: bool) -> Vec<String> {
-            vec![self.1.to_owned(), self.0.to_owned()]
-        }
-
-        fn optional() -> &'static [&'static str] {
-            &["NOTE"]
-        }
-
-        fn name(&self) -> String {
-            self.0.to_owned()
-        }
-    }
-
-    impl Row for Node {
-        fn headings(wide: bool) -> Vec<&'static str> {
-            if wide { vec!["NODE", "STATE", "MORE"] } else { vec!["NODE", "STATE"] }
-        }
-
-        fn cells(&self, wide: bool) -> Vec<String> {
-            let mut cells = vec![self.0.to_owned(), self.1.to_owned()];
-            cells.extend(wide.then(|| "x".to_owned()));
-            cells
-        }
-
-        fn paint(&self) -> (&str, Paint) {
-            (self.1, Paint::Good)
-        }
-
-        fn name(&self) -> String {
-            format!("node/{}", self.0)
-        }
-    }
-
-    #[test]
-    fn a_table_has_its_columns_aligned_and_nothing_at_the_ends() {
-        let nodes = [Node("node-1", "DONE"), Node("a", "FAILED")];
-        assert_eq!(table(&nodes, false, false), "NODE    STATE\nnode-1  DONE\na       FAILED\n");
-        assert_eq!(table(&nodes[1..], true, false), "NODE  STATE   MORE\na     FAILED  x\n");
-        assert_eq!(table::<Node>(&[], false, false), "NODE  STATE\n");
-    }
-
-    #[test]
-    fn an_optional_column_is_there_where_a_row_has_something_in_it() {
-        let rows = [Noted("a", "-"), Noted("b", "new")];
-        assert_eq!(table(&rows, false, false), "NOTE  NODE\n-     a\nnew   b\n");
-        assert_eq!(table(&rows[..1], false, false), "NODE\na\n");
-        assert_eq!(table::<Noted>(&[], false, false), "NODE\n");
-    }
-
-    #[test]
-    fn a_cell_stays_in_its_line() {
-        let nodes = [Node("a\nb\x1b[31m", "DONE")];
-        assert_eq!(table(&nodes, false, false), "NODE      STATE\na b [31m  DONE\n");
-    }
-
     #[test]
     fn data_for_programs_has_escapes_for_what_is_not_seen() {
-        let node = Node("a\u{9b}31m\u{202e}", "\u{feff}x\ny");
+        let node = ("a\u{9b}31m\u{202e}", "\u{feff}x\ny");
         let json = to_json(&node).unwrap();
         assert!(json.contains(r"a\u009b31m\u202e") && json.contains(r"\ufeffx\ny"), "{json}");
         assert_eq!(to_json_line(&node).unwrap().lines().count(), 1);
         let yaml = to_yaml(&node).unwrap();
         assert!(yaml.contains(r"\u202e") && !has_unseen(&yaml), "{yaml}");
         let read: serde_json::Value = serde_yaml::from_str(&yaml).unwrap();
-        assert_eq!(read, serde_json::to_value(&node).unwrap());
-        assert_eq!(to_yaml(&Node("a", "b\nc")).unwrap(), "- a\n- |-\n  b\n  c\n");
-    }
-
-    #[test]
-    fn only_the_word_itself_is_coloured() {
-        let nodes = [Node("DONE-1", "DONE")];
-        let shown = table(&nodes, false, true);
-        assert!(shown.ends_with("DONE-1  \x1b[32mDONE\x1b[0m\n"), "{shown:?}");
-        assert!(shown.starts_with("\x1b[1mNODE    STATE\x1b[0m\n"), "{shown:?}");
+        assert_eq!(read, serde_json::to_value(node).unwrap());
+        assert_eq!(to_yaml(&("a", "b\nc")).unwrap(), "- a\n- |-\n  b\n  c\n");
     }
 }

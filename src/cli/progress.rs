@@ -79,6 +79,19 @@ impl Progress {
         }
     }
 
+    /// Says something of several lines.
+    pub(crate) fn say_lines(&self, lines: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| self.console.say_lines(lines)),
+            None => self.console.say_lines(lines),
+        }
+    }
+
+    /// Columns of a line of prose.
+    pub(crate) fn prose(&self) -> usize {
+        self.console.prose()
+    }
+
     /// Tells of an event, as far as it matters here.
     pub(crate) fn event(&mut self, event: &RunEvent) {
         if let Happened::Decision { batch: Some(batch), label, .. } = &event.what {

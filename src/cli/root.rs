@@ -177,9 +177,9 @@ pub fn report(error: &CliError, console: &Console) {
         message = format!("{message}: {deeper}");
         cause = deeper.source();
     }
-    console.say(&format!("{} {}", Paint::Bad.on("error:", colour), clean(&message)));
+    console.say_prose(&format!("{} {}", Paint::Bad.on("error:", colour), clean(&message)));
     if let Some(hint) = error.hint() {
-        console.say(&format!("hint: {hint}"));
+        console.say_prose(&format!("hint: {hint}"));
     }
 }
 

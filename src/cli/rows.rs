@@ -204,8 +204,8 @@ pub(crate) fn size_of(run: &RunView) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::output::table;
     use crate::cli::sample::run_view;
+    use crate::cli::table::table;
     use crate::run::{AgentState, PassedOver, RunStatus, StatusReason};
 
     #[test]

@@ -137,8 +137,8 @@ fn host_config(data: &Path) -> anyhow::Result<HostConfig> {
 }
 
 fn state(world: &World, any_host: bool) -> ApiState {
-    let World { store, plugins, signals, followers, clock, .. } = world.clone();
-    let state = ApiState::new(store, plugins, signals, followers, clock);
+    let World { store, plugins, signals, followers, clock, agents, .. } = world.clone();
+    let state = ApiState::new(store, plugins, signals, followers, clock).with_agents(agents);
     if any_host { state.with_any_host() } else { state }
 }
 

@@ -67,7 +67,7 @@ pub(crate) async fn validate(args: &Validate, console: &Console) -> Result<Exit,
     let valid = check_all(&prepared, &mut wrong).await?;
     for one in &valid {
         for plugin in &one.unchecked {
-            console.say(&format!(
+            console.say_prose(&format!(
                 "warning: {}: plugin {plugin:?} is known only to a server, so its kind and its \
                  arguments were not checked; `replictl apply --dry-run` checks them",
                 one.file

@@ -1,5 +1,6 @@
 //! The agents of a cluster as they are known now.
 
+use replibook::agent::{Script, When};
 use replibook::run::PlatformNode;
 use serde_json::{Value, json};
 
@@ -80,5 +81,41 @@ async fn a_platform_that_does_not_answer_is_part_of_the_answer() {
     server.delete("/api/v1/clusters/eu").await.ok(204);
     server.get("/api/v1/clusters/eu/agents").await.problem(404, "cluster-not-found");
     server.get("/api/v1/clusters/eu/agents?stat=x").await.problem(400, "bad-parameter");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn agents_are_asked_how_they_are_where_that_is_wanted() {
+    let server = Server::start().await;
+    let agents: String = ["a", "b", "c", "d"]
+        .iter()
+        .map(|id| format!("    - {{ id: {id}, address: 'http://{id}' }}\n"))
+        .collect();
+    let cluster = format!(
+        "apiVersion: replicante.io/v1\nkind: Cluster\nmetadata: {{ name: eu }}\nspec:\n  agents:\n{agents}"
+    );
+    server.apply_cluster(&cluster).await.ok(201);
+    for id in ["a", "b", "c"] {
+        server.agents.add(
+            &format!("http://{id}"),
+            Script::Succeed { when: When::Looks(1), payload: json!({}) },
+        );
+        server.agents.set_node_id(&format!("http://{id}"), id);
+    }
+    server.agents.set_status("http://b", "UNAVAILABLE");
+    server.agents.set_node_id("http://c", "other");
+    let plain = server.get("/api/v1/clusters/eu/agents").await.ok(200);
+    assert!(plain["items"][0].get("now").is_none(), "{plain}");
+    assert!(server.agents.asked("http://a").is_empty());
+
+    let asked = server.get("/api/v1/clusters/eu/agents?ask=true&limit=1000").await.ok(200);
+    assert_eq!(ids(&asked), ["a", "b", "c", "d"]);
+    let now = |at: usize| &asked["items"][at]["now"];
+    let status = |at: usize| now(at)["status"].as_str();
+    assert_eq!([0, 1, 2, 3].map(status), [Some("HEALTHY"), Some("UNAVAILABLE"), None, None]);
+    assert!(now(0)["asked_at"].is_string() && now(0)["age"].is_u64(), "{asked}");
+    let other = now(2)["error"].as_str().unwrap();
+    assert_eq!(other, "the node there says that it is \"other\"");
+    assert!(now(3)["error"].as_str().unwrap().contains("http://d"), "{asked}");
     server.stop().await;
 }

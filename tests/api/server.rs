@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use replibook::agent::FakeAgents;
 use replibook::agent::platform::FakePlatforms;
 use replibook::api::{ApiState, install_builtins, serve};
 use replibook::clock::{Clock, SystemClock};
@@ -33,6 +34,7 @@ pub(crate) struct Server {
     pub(crate) store: Arc<MemoryStore>,
     pub(crate) signals: Signals,
     pub(crate) platforms: FakePlatforms,
+    pub(crate) agents: FakeAgents,
     client: reqwest::Client,
     stop: oneshot::Sender<()>,
     served: JoinHandle<std::io::Result<()>>,
@@ -70,7 +72,9 @@ impl Server {
         let client = Arc::new(platforms.clone());
         let followers = Followers::new(client, store.clone(), clock.clone());
         let (plugins, signals_too) = (PLUGINS.clone(), signals.clone());
-        let mut state = ApiState::new(store.clone(), plugins, signals_too, followers, clock);
+        let agents = FakeAgents::new(clock.clone());
+        let mut state = ApiState::new(store.clone(), plugins, signals_too, followers, clock)
+            .with_agents(Arc::new(agents.clone()));
         if let Some(connections) = connections {
             state = state.with_connections(connections);
         }
@@ -81,7 +85,7 @@ impl Server {
             let _ = stopped.await;
         }));
         let client = reqwest::Client::builder().no_proxy().timeout(DEADLINE).build().unwrap();
-        Self { address, store, signals, platforms, client, stop, served }
+        Self { address, store, signals, platforms, agents, client, stop, served }
     }
 
     /// Tells the server to stop and waits until it did.

@@ -39,6 +39,9 @@ spec:
         - { name: ok, action: agent.replicante.io/test.success }
 ";
 
+/// What every component begins with.
+const COMPONENT: &str = "\0asm\x0d\0\x01\0";
+
 #[tokio::test]
 async fn an_invalid_document_is_exit_3_without_a_server() {
     let folder = tempfile::tempdir().unwrap();
@@ -145,9 +148,9 @@ fn applied(seen: &Seen, digest: &Digest, known: bool) -> Response {
 async fn apply_uploads_the_plugins_beside_the_playbook_and_shows_their_digests() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("plugins")).unwrap();
-    write(folder.path(), "plugins/zones.wasm", "wasm");
+    write(folder.path(), "plugins/zones.wasm", COMPONENT);
     let file = write(folder.path(), "all.yaml", &format!("{PLAYBOOK}---\n{CLUSTER}"));
-    let digest = Digest::of(b"wasm");
+    let digest = Digest::of(COMPONENT.as_bytes());
 
     for known in [false, true] {
         let answer = digest.clone();
@@ -166,7 +169,7 @@ async fn apply_uploads_the_plugins_beside_the_playbook_and_shows_their_digests()
         let put: Vec<&Seen> = seen.iter().filter(|seen| seen.method == "PUT").collect();
         assert_eq!(put.len(), usize::from(!known));
         if let Some(put) = put.first() {
-            assert_eq!(put.body.as_ref(), b"wasm");
+            assert_eq!(put.body.as_ref(), COMPONENT.as_bytes());
             assert_eq!(put.query, format!("digest={}", digest.as_str().replace(':', "%3A")));
         }
         let apply: Vec<&Seen> = seen.iter().filter(|seen| seen.method == "POST").collect();
@@ -203,7 +206,7 @@ fn invalid(found: &[(u32, &str, &str, u32)]) -> Response {
 
 #[tokio::test]
 async fn a_refused_upload_does_not_hide_the_problems_of_the_rest() {
-    let digest = Digest::of(b"wasm");
+    let digest = Digest::of(COMPONENT.as_bytes());
     let server = Server::start(move |seen| match (seen.method.as_str(), seen.path.as_str()) {
         ("PUT", _) => problem(422, "no-component", "this is no component"),
         ("POST", "/api/v1/apply") => invalid(&[
@@ -214,7 +217,7 @@ async fn a_refused_upload_does_not_hide_the_problems_of_the_rest() {
     });
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("plugins")).unwrap();
-    write(folder.path(), "plugins/zones.wasm", "wasm");
+    write(folder.path(), "plugins/zones.wasm", COMPONENT);
     let file = write(folder.path(), "all.yaml", &format!("{PLAYBOOK}---\n{CLUSTER}"));
     let (code, out, err) = replictl(&server.url, &["apply", "-f", &file]).await;
     assert_eq!((code, out.as_str()), (3, ""), "{err}");

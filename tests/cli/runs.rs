@@ -62,6 +62,28 @@ async fn a_queued_run_says_what_it_waits_for() {
 }
 
 #[tokio::test]
+async fn a_watch_to_the_end_says_how_a_paused_run_goes_on_and_stays() {
+    let end = EventScript::end(RunStatus::Done, &[("DONE", 2)]);
+    let script = EventScript::new(vec![vec![event(1, "PAUSED")], vec![event(2, "RUNNING"), end]]);
+    let server = Server::start(move |seen| {
+        if seen.path.ends_with("/explanation") {
+            let next = json!([{"effect": "go on", "command": format!("run resume {}", run_id())}]);
+            return axum::Json(json!({"status": "PAUSED", "since": "2026-11-22T09:00:00Z",
+                "text": "It waits for you.", "actions": [], "next": next}))
+            .into_response();
+        }
+        script.answer(seen, RunStatus::Paused, &[])
+    });
+    let args = ["run", "watch", "--until-end", &run_id()];
+    let (code, out, err) = replictl(&server.url, &args).await;
+    assert_eq!(code, 0, "{err}");
+    assert!(out.ends_with("2 done\n"), "{out}");
+    let told = format!("It waits for you.\n  go on: replictl run resume {}\n", run_id());
+    assert_eq!(err.matches(&told).count(), 1, "once: {err}");
+    assert!(err.contains("run is RUNNING"), "{err}");
+}
+
+#[tokio::test]
 async fn a_run_that_pauses_while_it_is_watched_is_exit_9() {
     let script = EventScript::new(vec![vec![event(1, "PAUSED")]]).hanging();
     let counts = [("DONE", 10), ("FAILED", 2)];

@@ -66,12 +66,13 @@ fn answer(seen: &Seen) -> axum::response::Response {
 async fn no_command_lets_anything_through() {
     let server = Server::start(answer);
     let id = run_id();
-    let commands: [&[&str]; 14] = [
+    let commands: [&[&str]; 15] = [
         &["run", "list"],
         &["get", "runs"],
         &["get", "runs", &id],
         &["get", "agents", "--cluster", "x"],
         &["describe", "run", &id],
+        &["describe", "agent", ODD, "--cluster", "x"],
         &["run", "agents", &id],
         &["run", "logs", &id],
         &["run", "events", &id],

@@ -85,12 +85,13 @@ const HOMES: [(&str, &[&str]); 15] = [
 
 /// Files that may sleep, and why. Everything else waits for a condition, or asks the clock that it
 /// was given.
-const SLEEPERS: [(&str, &str); 17] = [
+const SLEEPERS: [(&str, &str); 18] = [
     ("src/agent/server/command.rs", "its test looks for a process until a deadline"),
     ("src/api/serve.rs", "requests get a deadline when the process stops"),
     ("src/cli/client.rs", "a client waits before it tries again"),
     ("src/cli/feed.rs", "a client waits before it connects again"),
     ("src/cli/run/abandon.rs", "a client asks again and again until a deadline"),
+    ("src/cli/run/list.rs", "a client that watches asks again and again"),
     ("src/cli/run/steer.rs", "a client asks again and again until a deadline"),
     ("src/clock.rs", "it is the clock"),
     ("src/plugin/engine.rs", "its thread makes the epochs of the plugins' engine"),

@@ -3,13 +3,13 @@
 use tokio::time::{Instant, sleep};
 
 use super::find::find_run;
-use super::start::who;
 use super::steer::{ASK_EVERY, MAX_WAIT};
 use crate::api::wire::AbandonRun;
 use crate::cli::client::Client;
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::output::Console;
+use crate::cli::who::who;
 
 /// Arguments of `run abandon`.
 #[derive(Debug, clap::Args)]

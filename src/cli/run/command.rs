@@ -21,14 +21,15 @@ use crate::cli::exit::Exit;
 use crate::cli::output::Console;
 use crate::run::Verb;
 
-/// Commands on runs. A run is named by its identifier, or by 6 digits of its beginning or more.
+/// Commands on runs. A run is named by its identifier, with or without `run/` before it, by any 6 digits in a
+/// row of it or more, or as `last`, which is the newest one.
 #[derive(Debug, Subcommand)]
 pub enum RunCommand {
     /// Start a run of a playbook against a cluster
     Start(Start),
     /// List runs, newest first
     List(List),
-    /// Follow a run until it ends, pauses or waits for approval
+    /// Follow a run until it ends; in a script, until it ends, pauses or waits for approval
     Watch(Watch),
     /// Show the agents of a run
     Agents(Agents),

@@ -1,4 +1,4 @@
-//! Finds a run by the beginning of its identifier.
+//! Finds the run that a person means: by its identifier, by a part of it, or as the last one.
 
 use crate::api::wire::{Listing, RunView};
 use crate::cli::client::Client;
@@ -10,29 +10,43 @@ use crate::run::RunId;
 /// place of the one that was meant.
 pub(crate) const MIN_DIGITS: usize = 6;
 
-/// The newest runs among which a beginning is looked for: one page.
+/// The newest runs among which a part is looked for: one page.
 pub(crate) const LOOKED_AT: usize = MAX_PAGE;
 
-/// The run that `text` names: a whole identifier, or the beginning of exactly one.
+/// Stands for the newest run.
+const LAST: &str = "last";
+
+/// How `-o name` writes runs, so that what it wrote can be typed.
+const KIND: &str = "run/";
+
+/// The run that `text` names: a whole identifier, a part of exactly one, or `last`; each perhaps after
+/// `run/`.
 ///
 /// # Errors
-/// [`CliError::Usage`] when it can't be a beginning; [`CliError::NotFound`] when no run goes by it,
-/// or more than one.
+/// [`CliError::Usage`] when it can't be a part; [`CliError::NotFound`] when no run goes by it, or more
+/// than one.
 pub(crate) async fn find_run(client: &Client, text: &str) -> Result<RunId, CliError> {
-    if let Ok(id) = text.parse() {
+    let named = text.strip_prefix(KIND).unwrap_or(text);
+    if let Ok(id) = named.parse() {
         return Ok(id);
     }
-    let digits = digits_of(text)?;
+    if named == LAST {
+        let newest: Listing<RunView> = client.runs().read(None, 1).await?;
+        let none = || CliError::NotFound("there is no run yet".to_owned());
+        return newest.items.first().map(|run| run.id).ok_or_else(none);
+    }
+    let digits = digits_of(named)?;
     let newest: Listing<RunView> = client.runs().read(None, LOOKED_AT).await?;
     let ids = newest.items.iter().map(|run| run.id);
-    only_one(text, ids.filter(|id| id.0.simple().to_string().starts_with(&digits)).collect())
+    only_one(text, ids.filter(|id| id.0.simple().to_string().contains(&digits)).collect())
 }
 
 fn digits_of(text: &str) -> Result<String, CliError> {
     let digits: String = text.chars().filter(|c| *c != '-').collect();
     if digits.len() < MIN_DIGITS || !digits.chars().all(|c| c.is_ascii_hexdigit()) {
         return Err(CliError::Usage(format!(
-            "found {text:?}, expected the identifier of a run or at least {MIN_DIGITS} digits of it"
+            "found {text:?}, expected the identifier of a run, at least {MIN_DIGITS} digits in a row of it, \
+             or `{LAST}`"
         )));
     }
     Ok(digits.to_ascii_lowercase())
@@ -42,10 +56,10 @@ fn only_one(text: &str, found: Vec<RunId>) -> Result<RunId, CliError> {
     match found.as_slice() {
         [id] => Ok(*id),
         [] => Err(CliError::NotFound(format!(
-            "no run begins with {text:?} among the newest {LOOKED_AT}"
+            "no run has {text:?} in its identifier among the newest {LOOKED_AT}"
         ))),
         [first, second, ..] => Err(CliError::NotFound(format!(
-            "{} runs begin with {text:?}, among them {first} and {second}",
+            "{} runs have {text:?} in their identifiers, among them {first} and {second}",
             found.len()
         ))),
     }
@@ -57,9 +71,9 @@ mod tests {
     use uuid::Uuid;
 
     #[test]
-    fn a_beginning_has_enough_hex_digits() {
+    fn a_part_has_enough_hex_digits() {
         assert_eq!(digits_of("0192AB-cd").unwrap(), "0192abcd");
-        for bad in ["", "01-92", "last", "0192gg", "éééééé"] {
+        for bad in ["", "01-92", "latest", "0192gg", "éééééé"] {
             assert!(matches!(digits_of(bad), Err(CliError::Usage(_))), "{bad}");
         }
     }

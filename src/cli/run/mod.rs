@@ -10,6 +10,7 @@ mod find;
 mod lines;
 mod list;
 mod logs;
+mod next;
 mod params;
 mod replay;
 mod retry;

@@ -3,14 +3,15 @@
 use uuid::Uuid;
 
 use super::find::find_run;
-use super::start::who;
+use super::next::again;
 use super::steer::{Asked, MAX_WAIT, submit, tell};
-use super::watch::{again, watch};
+use super::watch::{Stay, watch_until};
 use crate::api::wire::{RetryRun, RunView};
 use crate::cli::client::Client;
 use crate::cli::error::{CliError, ClientError};
 use crate::cli::exit::Exit;
 use crate::cli::output::Console;
+use crate::cli::who::who;
 use crate::run::{AgentId, CommandOutcome, ReasonCode, RunId, Verb};
 
 /// Arguments of `run retry`.
@@ -51,6 +52,8 @@ pub struct Retry {
     /// With `--watch`, exit with 0 instead of 10 if no agent was selected
     #[arg(long, requires = "watch")]
     pub allow_nobody: bool,
+    #[command(flatten)]
+    pub stay: Stay,
     /// Of a finished run, start at most one new run with this key, however often it is asked for
     #[arg(long, value_name = "KEY")]
     pub idempotency_key: Option<String>,
@@ -89,8 +92,9 @@ async fn put_back(
     if let Some(playbook) = &args.playbook {
         // A run keeps what it was started with.
         let words = format!("run retry {} --unfinished --playbook {playbook}", run.id);
-        console
-            .say("to go on with a mended playbook, end this run and start a new one over the agents that are left:");
+        console.say_prose(
+            "to go on with a mended playbook, end this run and start a new one over the agents that are left:",
+        );
         console.say(&format!("  {}", again(client, &format!("run cancel {}", run.id))));
         console.say(&format!("  {}", again(client, &words)));
         return Err(CliError::Unfit(format!(
@@ -159,7 +163,7 @@ async fn start_over(
     let new = client.retry_run(of, &request, &key).await?;
     if args.watch {
         console.say(&format!("run {} started, over agents of run {of}", new.id));
-        let watched = watch(client, new.id, console).await?;
+        let watched = watch_until(client, new.id, args.stay, None, console).await?;
         return Ok(watched.exit.allowing_nobody(args.allow_nobody));
     }
     console.one(&new)?;

@@ -22,6 +22,8 @@ const CONSOLE: Console = Console {
     colour_messages: false,
     live: false,
     can_ask: false,
+    width: None,
+    message_width: None,
 };
 
 /// A server that lasts as long as the test's runtime. It answers each request with this value, but

@@ -3,14 +3,16 @@
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::next::again;
 use super::params::ParamArgs;
-use super::watch::{again, watch};
+use super::watch::{Stay, watch_until};
 use crate::api::wire::{RunView, StartRun};
 use crate::cli::client::Client;
 use crate::cli::error::{CliError, ClientError};
 use crate::cli::exit::Exit;
 use crate::cli::get::split_version;
 use crate::cli::output::Console;
+use crate::cli::who::who;
 use crate::playbook::parse_playbook;
 
 /// Arguments of `run start`.
@@ -30,6 +32,8 @@ pub struct Start {
     /// With `--watch`, exit with 0 instead of 10 if no agent was selected
     #[arg(long, requires = "watch")]
     pub allow_nobody: bool,
+    #[command(flatten)]
+    pub stay: Stay,
     /// Start at most one run with this key, however often it is asked for
     #[arg(long, value_name = "KEY")]
     pub idempotency_key: Option<String>,
@@ -50,7 +54,7 @@ pub(crate) async fn start(
     let run = start_run(client, &args.playbook, &args.cluster, params, key).await?;
     if args.watch {
         console.say(&format!("run {} started", run.id));
-        let watched = watch(client, run.id, console).await?;
+        let watched = watch_until(client, run.id, args.stay, None, console).await?;
         return Ok(watched.exit.allowing_nobody(args.allow_nobody));
     }
     console.one(&run)?;
@@ -75,7 +79,7 @@ async fn schema_of(client: &Client, playbook: &str) -> Result<Value, ClientError
     Ok(params.unwrap_or_default())
 }
 
-/// Starts a run in the name of whoever is logged in. Without a key one is made up, so that the
+/// Starts a run in the name of the user of this machine. Without a key one is made up, so that the
 /// request may be repeated when its answer is lost.
 ///
 /// # Errors
@@ -95,11 +99,4 @@ pub async fn start_run(
     };
     let key = idempotency_key.unwrap_or_else(|| Uuid::new_v4().to_string());
     client.start_run(&start, &key).await
-}
-
-/// Who asks: the name of the login, as far as the environment tells.
-pub(crate) fn who() -> Option<String> {
-    let variables = ["REPLIBOOK_USER", "USER", "LOGNAME", "USERNAME"];
-    let names = variables.iter().filter_map(|variable| std::env::var(variable).ok());
-    names.into_iter().find(|name| !name.is_empty())
 }

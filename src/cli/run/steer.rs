@@ -7,14 +7,14 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::find::find_run;
-use super::start::who;
-use super::watch::watch_after;
+use super::watch::{Stay, watch_until};
 use crate::api::wire::{CommandView, SubmitCommand};
 use crate::cli::client::Client;
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::output::{Console, Row};
 use crate::cli::text::{Paint, clean, counts};
+use crate::cli::who::who;
 use crate::run::{AgentId, CommandId, CommandOutcome, RunId, Verb};
 
 /// How long to wait for a command to be applied: engines look for commands every 250 ms, and one
@@ -45,6 +45,8 @@ pub struct GoOn {
     /// With `--watch`, exit with 0 instead of 10 if no agent was selected
     #[arg(long, requires = "watch")]
     pub allow_nobody: bool,
+    #[command(flatten)]
+    pub stay: Stay,
 }
 
 /// Arguments of `run pause`.
@@ -177,7 +179,7 @@ pub(crate) async fn go_on(
     let view = submit(client, run, asked, MAX_WAIT).await?;
     if view.outcome == Some(CommandOutcome::Applied) {
         console.say(&format!("{verb} applied"));
-        let watched = watch_after(client, run, Some(before.since), console).await?;
+        let watched = watch_until(client, run, args.stay, Some(before.since), console).await?;
         return Ok(watched.exit.allowing_nobody(args.allow_nobody));
     }
     tell(view, console)

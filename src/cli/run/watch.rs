@@ -7,17 +7,15 @@ use tokio::time::{Instant, sleep_until};
 
 use super::agents::print_agents;
 use super::find::find_run;
+use super::next::{say_how_it_is, say_interrupted, say_why};
 use super::why::{explain, paragraph};
 use crate::api::wire::RunView;
-use crate::cli::client::{Client, DEFAULT_SERVER};
+use crate::cli::client::Client;
 use crate::cli::error::{CliError, ClientError};
 use crate::cli::exit::Exit;
 use crate::cli::feed::{FeedLimits, Update, follow};
 use crate::cli::output::Console;
 use crate::cli::progress::Progress;
-use crate::cli::root::SERVER_VARIABLE;
-use crate::cli::rows::size_of;
-use crate::cli::text::{Paint, clean};
 use crate::run::{AgentState, FIRST_REST, Happened, RunId, Timestamp};
 
 /// How long after an event the run is looked at: many events that come together cost one look.
@@ -37,9 +35,30 @@ pub(crate) const MAX_TROUBLED: Duration = Duration::from_millis(FIRST_REST.0 + 5
 /// How long the last events may take when the run is known to have ended.
 const MAX_LAST_EVENTS: Duration = Duration::from_secs(2);
 
+/// Whether a watch stays with a run that waits for a person.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub struct Stay {
+    /// Also where a person watches, stop at a pause or where approval is needed, with exit code 9 or 6
+    #[arg(long, conflicts_with = "until_end")]
+    pub until_pause: bool,
+    /// Also in a script, go on until the run ends: somebody else lets it go on
+    #[arg(long)]
+    pub until_end: bool,
+}
+
+impl Stay {
+    /// Whether the watch goes on until the run ends. A person who watches sees how to let it go on; a script
+    /// waits for what nobody would do.
+    const fn is_to_the_end(self, console: &Console) -> bool {
+        self.until_end || (console.live && !self.until_pause)
+    }
+}
+
 /// How long a watch waits for what.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
+    /// Whether it stays with a run that waits for a person.
+    pub to_the_end: bool,
     /// [`MAX_SETTLING`].
     pub settling: Duration,
     /// [`MAX_TROUBLED`].
@@ -54,7 +73,7 @@ impl Default for Patience {
     fn default() -> Self {
         let feed = FeedLimits::default();
         let (settling, troubled) = (MAX_SETTLING, MAX_TROUBLED);
-        Self { settling, troubled, last_events: MAX_LAST_EVENTS, feed }
+        Self { to_the_end: false, settling, troubled, last_events: MAX_LAST_EVENTS, feed }
     }
 }
 
@@ -66,6 +85,8 @@ pub struct Watch {
     /// Exit with 0 instead of 10 if no agent was selected
     #[arg(long)]
     pub allow_nobody: bool,
+    #[command(flatten)]
+    pub stay: Stay,
 }
 
 /// What a watch came to.
@@ -84,7 +105,8 @@ pub(crate) async fn watch_command(
     console: &Console,
 ) -> Result<Exit, CliError> {
     let run = find_run(client, &args.run).await?;
-    Ok(watch(client, run, console).await?.exit.allowing_nobody(args.allow_nobody))
+    let watched = watch_until(client, run, args.stay, None, console).await?;
+    Ok(watched.exit.allowing_nobody(args.allow_nobody))
 }
 
 /// Follows a run with live progress, until it ends, pauses, waits for approval or can't go on, or a person
@@ -96,19 +118,22 @@ pub(crate) async fn watch_command(
 /// # Errors
 /// As for every request.
 pub async fn watch(client: &Client, run: RunId, console: &Console) -> Result<Watched, CliError> {
-    watch_after(client, run, None, console).await
+    let stay = Stay { until_pause: true, until_end: false };
+    watch_until(client, run, stay, None, console).await
 }
 
-/// The same, but silent about what happened until `after`.
-pub(crate) async fn watch_after(
+/// The same, but as `stay` says, and silent about what happened until `after`.
+pub(crate) async fn watch_until(
     client: &Client,
     run: RunId,
+    stay: Stay,
     after: Option<Timestamp>,
     console: &Console,
 ) -> Result<Watched, CliError> {
     let mut view = client.run(run).await?;
     let mut progress = Progress::new(console).after(after);
-    let patience = Patience::default();
+    let to_the_end = stay.is_to_the_end(console);
+    let patience = Patience { to_the_end, ..Patience::default() };
     let interrupted = tokio::select! {
         result = observe(client, &mut view, &mut progress, patience) => result.map(|()| false),
         // Where Ctrl-C can't be listened for, it ends the process as ever.
@@ -138,6 +163,8 @@ pub(crate) async fn observe(
     patience: Patience,
 ) -> Result<(), CliError> {
     progress.show(view);
+    let mut told = None;
+    say_if_it_waits(client, view, progress, patience, &mut told).await;
     let mut leave_by = match patience.with(view) {
         None => None,
         Some(Duration::ZERO) => return Ok(()),
@@ -177,6 +204,7 @@ pub(crate) async fn observe(
                     continue;
                 }
                 progress.show(view);
+                say_if_it_waits(client, view, progress, patience, &mut told).await;
                 leave_by = match patience.with(view) {
                     None => None,
                     Some(Duration::ZERO) => return Ok(()),
@@ -195,10 +223,44 @@ pub(crate) async fn observe(
     }
 }
 
+/// Says of a run that waits for a person how it goes on, once for each time that it does.
+async fn say_if_it_waits(
+    client: &Client,
+    run: &RunView,
+    progress: &Progress,
+    patience: Patience,
+    told: &mut Option<Timestamp>,
+) {
+    let waits = patience.stays_with(run) && Exit::of_run(run).is_some();
+    if !waits || *told == Some(run.since) {
+        return;
+    }
+    match explain(client, run.id).await {
+        Ok(Some(why)) if why.since == run.since => {
+            progress.say_lines(paragraph(client, &why, progress.prose()).trim_end());
+        }
+        Ok(None) => progress.say(&format!(
+            "the run is {}; `replictl describe run {}` says why",
+            run.status, run.id
+        )),
+        // It is of before the pause, or there is none: the next look tells.
+        Ok(Some(_)) | Err(_) => return,
+    }
+    *told = Some(run.since);
+}
+
 impl Patience {
+    /// Whether it stays with a run whatever a person does with it, until it ends.
+    fn stays_with(self, run: &RunView) -> bool {
+        self.to_the_end && !run.status.is_final() && run.set_aside().is_none()
+    }
+
     /// How long to stay with a run that does not go on by itself; none for one that does.
     fn with(self, run: &RunView) -> Option<Duration> {
         Exit::of_run(run)?;
+        if self.stays_with(run) {
+            return None;
+        }
         let in_flight = run.counts.get(&AgentState::Running).is_some_and(|count| *count > 0);
         if run.status.is_final() {
             Some(self.last_events)
@@ -231,87 +293,6 @@ async fn at(moment: Option<Instant>) {
     }
 }
 
-fn say_interrupted(client: &Client, run: RunId, console: &Console) {
-    console.say_lines("\nstopped watching; the run goes on");
-    console.say(&format!("  watch it again:  {}", again(client, &format!("run watch {run}"))));
-    console.say(&format!("  pause it:        {}", again(client, &format!("run pause {run}"))));
-    console.say(&format!("  cancel it:       {}", again(client, &format!("run cancel {run}"))));
-}
-
-/// Says what a run that waits for somebody, or that did not just go well, waits for or came to, and
-/// what would move it. Whether the server could tell.
-async fn say_why(client: &Client, run: &RunView, exit: Exit, console: &Console) -> bool {
-    match exit {
-        Exit::Paused | Exit::WaitingForApproval | Exit::RunFailed | Exit::SomeFailed => {}
-        Exit::Nobody => {}
-        Exit::Cancelled
-        | Exit::Ok
-        | Exit::Usage
-        | Exit::Invalid
-        | Exit::NotFound
-        | Exit::Unreachable
-        | Exit::Interrupted => return false,
-    }
-    // What is known without it is said where the server can't tell.
-    let Ok(Some(why)) = explain(client, run.id).await else { return false };
-    console.say_lines(paragraph(client, &why).trim_end());
-    true
-}
-
-/// Says why a run that did not just go well is as it is, and what to type next.
-fn say_how_it_is(client: &Client, run: &RunView, exit: Exit, console: &Console) {
-    let why = run.reason.as_ref().map(|reason| format!(": {}", clean(&reason.message)));
-    let why = why.unwrap_or_default();
-    let head = |words: &str| Paint::Bold.on(words, console.colour_messages);
-    let type_next = |label: &str, words: &str| {
-        let command = again(client, &format!("run {words} {}", run.id));
-        console.say(&format!("  {:<11} {command}", format!("{label}:")));
-    };
-    match exit {
-        Exit::Paused if run.set_aside().is_some() => {
-            let words = format!("run {} can't go on and is set aside", run.id);
-            console.say(&head(&words));
-            let command = again(client, &format!("run abandon {} --reason …", run.id));
-            console.say(&format!("  {:<11} {command}", "give it up:"));
-        }
-        Exit::Paused => {
-            console.say(&format!("{}{why}", head(&format!("run {} is paused", run.id))));
-            type_next("go on", "resume");
-            type_next("give up", "cancel");
-        }
-        Exit::WaitingForApproval => {
-            console.say(&format!("{}{why}", head(&format!("run {} waits for approval", run.id))));
-            type_next("let it go", "approve");
-            type_next("refuse it", "reject");
-        }
-        Exit::RunFailed => console.say(&format!("{}{why}", head("the run failed"))),
-        Exit::Cancelled => console.say(&format!("{}{why}", head("the run was cancelled"))),
-        Exit::SomeFailed => {
-            let words = format!("the run over {} is done, but some failed", size_of(run));
-            console.say(&head(&words));
-        }
-        Exit::Nobody => console.say(&format!("{}{why}", head("the run is done over nobody"))),
-        Exit::Ok
-        | Exit::Usage
-        | Exit::Invalid
-        | Exit::NotFound
-        | Exit::Unreachable
-        | Exit::Interrupted => {}
-    }
-}
-
-/// The command line that a person types next, also for a server that is not where it usually is.
-pub(crate) fn again(client: &Client, words: &str) -> String {
-    let server = client.server();
-    let of_environment = std::env::var(SERVER_VARIABLE).ok();
-    let usual = of_environment.as_deref().unwrap_or(DEFAULT_SERVER).trim_end_matches('/');
-    if server == usual {
-        format!("replictl {words}")
-    } else {
-        format!("replictl --server {server} {words}")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -337,11 +318,5 @@ mod tests {
         assert_eq!(patience(&ill), Some(MAX_TROUBLED));
         ill.trouble = Some(trouble(Some("ann")));
         assert_eq!(patience(&ill), None, "it is about to end");
-    }
-
-    #[test]
-    fn the_next_command_names_a_server_that_is_elsewhere() {
-        let client = Client::new("http://10.1.2.3:1/").unwrap();
-        assert_eq!(again(&client, "run list"), "replictl --server http://10.1.2.3:1 run list");
     }
 }

@@ -1,13 +1,10 @@
 //! Why a run is as it is, as a paragraph and the commands that move it.
 
-use super::watch::again;
+use super::next::again;
 use crate::cli::client::Client;
 use crate::cli::error::ClientError;
 use crate::cli::text::{clean, wrap};
 use crate::run::{Explanation, RunId};
-
-/// Characters of a line.
-const WIDTH: usize = 88;
 
 /// The explanation of a run; none from a server that does not know how.
 ///
@@ -26,8 +23,8 @@ pub(crate) async fn explain(
 
 /// The paragraph, with a line for each action that may still be running, and one for each command,
 /// ready to be typed.
-pub(crate) fn paragraph(client: &Client, explanation: &Explanation) -> String {
-    let mut text = wrap(&clean(&explanation.text), WIDTH);
+pub(crate) fn paragraph(client: &Client, explanation: &Explanation, width: usize) -> String {
+    let mut text = wrap(&clean(&explanation.text), width);
     for action in &explanation.actions {
         let agent = clean(action.agent.as_str());
         text.push_str(&format!("  action of {agent}: {}\n", action.action_id));
@@ -71,6 +68,6 @@ mod tests {
   go on:   replictl --server http://10.1.2.3:1 run resume x
   give up: replictl --server http://10.1.2.3:1 run cancel x
 ";
-        assert_eq!(paragraph(&client, &explanation), expected.replace("It  ", "It "));
+        assert_eq!(paragraph(&client, &explanation, 80), expected.replace("It  ", "It "));
     }
 }

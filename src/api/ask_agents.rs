@@ -1,0 +1,98 @@
+//! Agents of a cluster, asked how they are: for people who look at it.
+
+use std::time::Duration;
+
+use futures::{StreamExt as _, stream};
+use serde_json::{Map, Value};
+use tokio::time::timeout;
+
+use super::state::ApiState;
+use super::wire::{AgentNow, ClusterAgentView};
+use crate::agent::AgentClient;
+use crate::playbook::Identity;
+use crate::run::{Millis, NodeInfo, Timestamp};
+
+/// How long an agent is waited for: the same as when a stage begins.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Agents that one request asks at most. If none of them answers, asking them all takes less than a client waits.
+pub(super) const MAX_ASKED_PAGE: u32 = 200;
+
+/// Asks each agent, in order, and adds what it says.
+pub(super) async fn ask_all(
+    state: &ApiState,
+    agents: Vec<(ClusterAgentView, Identity)>,
+) -> Vec<ClusterAgentView> {
+    let Some(client) = state.agents.clone() else {
+        return agents.into_iter().map(|(agent, _)| agent).collect();
+    };
+    let client = client.as_ref();
+    let asked = stream::iter(agents).map(|(agent, identity)| async move {
+        // Never closed.
+        let _turn = state.asking.acquire().await;
+        let now = ask(state, client, &agent, identity).await;
+        ClusterAgentView { now: Some(now), ..agent }
+    });
+    let mut all: Vec<_> = asked.buffered(super::limits::MAX_ASKED).collect().await;
+    let answered = state.clock.now();
+    for now in all.iter_mut().filter_map(|agent| agent.now.as_mut()) {
+        now.age = answered.since(now.asked_at);
+    }
+    all
+}
+
+async fn ask(
+    state: &ApiState,
+    client: &dyn AgentClient,
+    agent: &ClusterAgentView,
+    identity: Identity,
+) -> AgentNow {
+    let said = timeout(PATIENCE, client.node(&agent.address)).await;
+    let at = state.clock.now();
+    match said {
+        Ok(Ok(node)) => match other_name(&node, agent.id.as_str(), &identity) {
+            None => now_of(&node, at),
+            Some(other) => no_answer(format!("the node there says that it is {other:?}"), at),
+        },
+        Ok(Err(error)) => no_answer(error.to_string(), at),
+        Err(_) => no_answer(format!("no answer within {PATIENCE:?}"), at),
+    }
+}
+
+/// How a node calls itself that is not the agent.
+fn other_name<'n>(node: &'n NodeInfo, id: &str, identity: &Identity) -> Option<&'n str> {
+    let name = node.raw.get("node_id").and_then(Value::as_str);
+    match identity {
+        Identity::Check | Identity::In(_) => name.filter(|name| *name != id),
+        Identity::Ignore => None,
+    }
+}
+
+fn now_of(node: &NodeInfo, asked_at: Timestamp) -> AgentNow {
+    let text = |pointer: &str| node.raw.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    let (store, version) = (text("/store_id"), text("/store_version/number"));
+    AgentNow {
+        asked_at,
+        age: Millis(0),
+        status: Some(node.status.clone()),
+        agent_version: text("/agent_version/number"),
+        store: store.map(|store| match version {
+            Some(version) => format!("{store} {version}"),
+            None => store,
+        }),
+        attributes: node.attributes.clone(),
+        error: None,
+    }
+}
+
+fn no_answer(error: String, asked_at: Timestamp) -> AgentNow {
+    AgentNow {
+        asked_at,
+        age: Millis(0),
+        status: None,
+        agent_version: None,
+        store: None,
+        attributes: Map::new(),
+        error: Some(error),
+    }
+}

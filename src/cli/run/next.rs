@@ -1,0 +1,103 @@
+//! What a person types next: where a watch ends, or a run waits for somebody.
+
+use super::why::{explain, paragraph};
+use crate::api::wire::RunView;
+use crate::cli::client::{Client, DEFAULT_SERVER};
+use crate::cli::exit::Exit;
+use crate::cli::output::Console;
+use crate::cli::root::SERVER_VARIABLE;
+use crate::cli::rows::size_of;
+use crate::cli::text::{Paint, clean};
+use crate::run::RunId;
+
+pub(super) fn say_interrupted(client: &Client, run: RunId, console: &Console) {
+    console.say_lines("\nstopped watching; the run goes on");
+    console.say(&format!("  watch it again:  {}", again(client, &format!("run watch {run}"))));
+    console.say(&format!("  pause it:        {}", again(client, &format!("run pause {run}"))));
+    console.say(&format!("  cancel it:       {}", again(client, &format!("run cancel {run}"))));
+}
+
+/// Says what a run that waits for somebody, or that did not just go well, waits for or came to, and
+/// what would move it. Whether the server could tell.
+pub(super) async fn say_why(client: &Client, run: &RunView, exit: Exit, console: &Console) -> bool {
+    match exit {
+        Exit::Paused | Exit::WaitingForApproval | Exit::RunFailed | Exit::SomeFailed => {}
+        Exit::Nobody => {}
+        Exit::Cancelled
+        | Exit::Ok
+        | Exit::Usage
+        | Exit::Invalid
+        | Exit::NotFound
+        | Exit::Unreachable
+        | Exit::Interrupted => return false,
+    }
+    // What is known without it is said where the server can't tell.
+    let Ok(Some(why)) = explain(client, run.id).await else { return false };
+    console.say_lines(paragraph(client, &why, console.prose()).trim_end());
+    true
+}
+
+/// Says why a run that did not just go well is as it is, and what to type next.
+pub(super) fn say_how_it_is(client: &Client, run: &RunView, exit: Exit, console: &Console) {
+    let why = run.reason.as_ref().map(|reason| format!(": {}", clean(&reason.message)));
+    let why = why.unwrap_or_default();
+    let head = |words: &str| Paint::Bold.on(words, console.colour_messages);
+    let type_next = |label: &str, words: &str| {
+        let command = again(client, &format!("run {words} {}", run.id));
+        console.say(&format!("  {:<11} {command}", format!("{label}:")));
+    };
+    match exit {
+        Exit::Paused if run.set_aside().is_some() => {
+            let words = format!("run {} can't go on and is set aside", run.id);
+            console.say(&head(&words));
+            let command = again(client, &format!("run abandon {} --reason …", run.id));
+            console.say(&format!("  {:<11} {command}", "give it up:"));
+        }
+        Exit::Paused => {
+            console.say(&format!("{}{why}", head(&format!("run {} is paused", run.id))));
+            type_next("go on", "resume");
+            type_next("give up", "cancel");
+        }
+        Exit::WaitingForApproval => {
+            console.say(&format!("{}{why}", head(&format!("run {} waits for approval", run.id))));
+            type_next("let it go", "approve");
+            type_next("refuse it", "reject");
+        }
+        Exit::RunFailed => console.say(&format!("{}{why}", head("the run failed"))),
+        Exit::Cancelled => console.say(&format!("{}{why}", head("the run was cancelled"))),
+        Exit::SomeFailed => {
+            let words = format!("the run over {} is done, but some failed", size_of(run));
+            console.say(&head(&words));
+        }
+        Exit::Nobody => console.say(&format!("{}{why}", head("the run is done over nobody"))),
+        Exit::Ok
+        | Exit::Usage
+        | Exit::Invalid
+        | Exit::NotFound
+        | Exit::Unreachable
+        | Exit::Interrupted => {}
+    }
+}
+
+/// The command line that a person types next, also for a server that is not where it usually is.
+pub(crate) fn again(client: &Client, words: &str) -> String {
+    let server = client.server();
+    let of_environment = std::env::var(SERVER_VARIABLE).ok();
+    let usual = of_environment.as_deref().unwrap_or(DEFAULT_SERVER).trim_end_matches('/');
+    if server == usual {
+        format!("replictl {words}")
+    } else {
+        format!("replictl --server {server} {words}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_command_names_a_server_that_is_elsewhere() {
+        let client = Client::new("http://10.1.2.3:1/").unwrap();
+        assert_eq!(again(&client, "run list"), "replictl --server http://10.1.2.3:1 run list");
+    }
+}

@@ -1,0 +1,55 @@
+//! Who asks: until there is access control, the user of this machine.
+
+use std::fs::read_to_string;
+
+/// The variable that says who asks where programs ask in the name of somebody.
+const VARIABLE: &str = "REPLIBOOK_USER";
+
+/// The users of the machine.
+const USERS: &str = "/etc/passwd";
+
+/// Its name.
+const HOST: &str = "/proc/sys/kernel/hostname";
+
+/// `ada@build-7`, the user that this process belongs to and the machine that it runs on; or what
+/// `REPLIBOOK_USER` says.
+pub(crate) fn who() -> Option<String> {
+    let variable = |name: &str| std::env::var(name).ok().filter(|name| !name.is_empty());
+    if let Some(told) = variable(VARIABLE) {
+        return Some(told);
+    }
+    let id = rustix::process::getuid().as_raw();
+    // Where users are kept elsewhere, the login knows.
+    let user = read_to_string(USERS).ok().and_then(|users| name_of(&users, id));
+    let user = user.or_else(|| ["USER", "LOGNAME"].into_iter().find_map(variable));
+    let user = user.unwrap_or_else(|| format!("uid-{id}"));
+    let host = read_to_string(HOST).ok().map(|name| name.trim().to_owned());
+    let host = host.filter(|name| !name.is_empty()).map(|name| format!("@{name}"));
+    Some(user + &host.unwrap_or_default())
+}
+
+/// The name of a user in lines of `name:password:id:…`.
+fn name_of(users: &str, id: u32) -> Option<String> {
+    let of_line = |line: &str| {
+        let mut fields = line.split(':');
+        let (name, found) = (fields.next()?, fields.nth(1)?);
+        (found.parse() == Ok(id) && !name.is_empty()).then(|| name.to_owned())
+    };
+    users.lines().find_map(of_line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_goes_by_its_number() {
+        let users = "root:x:0:0:root:/root:/bin/sh\n\n:x:7::\nbroken\nada:x:1000:1000::/:\n";
+        assert_eq!(name_of(users, 1000).as_deref(), Some("ada"));
+        assert_eq!(name_of(users, 0).as_deref(), Some("root"));
+        for nobody in [1, 7, 1001] {
+            assert_eq!(name_of(users, nobody), None);
+        }
+        assert_eq!(name_of("", 0), None);
+    }
+}

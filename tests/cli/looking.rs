@@ -1,0 +1,187 @@
+//! Looking at what a server has: playbooks, clusters, plugins, agents and runs.
+
+use axum::response::{IntoResponse, Response};
+use replibook::run::RunStatus;
+use serde_json::{Value, json};
+
+use super::server::{Seen, Server, problem, run, run_id};
+use super::{command, read, replictl};
+
+const PLAYBOOK: &str = "\
+# As it was applied.
+apiVersion: replicante.io/v1
+kind: Playbook
+metadata: { name: restart, version: 1.0.0 }
+spec:
+  stages:
+    - name: all
+      strategy: { use: rolling }
+      steps: [{ name: ok, action: a/b }]
+";
+
+const DIGEST: &str = "sha256:000000000000000000000000000000000000000000000000000000000000000a";
+
+fn playbook() -> Value {
+    let pin = json!({"source": "store:zones@0.1.0", "digest": DIGEST, "kind": "strategy",
+        "name": "zones", "version": "0.1.0", "grants": {"actions": [], "http": []}});
+    json!({"name": "restart", "version": "1.0.0", "summary": null, "vcs": null, "stages": ["all"],
+        "plugins": {"zones": pin}, "applied_at": "2026-11-22T09:00:00Z", "change": null,
+        "document": PLAYBOOK})
+}
+
+fn listing(items: Value) -> Response {
+    axum::Json(json!({"items": items, "next": null})).into_response()
+}
+
+fn agents(seen: &Seen) -> Response {
+    let agent = |id: &str| {
+        let mut agent = json!({"id": id, "address": format!("http://{id}"), "source": "declared",
+            "attributes": {"zone": "a"}, "since": "2026-11-22T09:00:00Z"});
+        if seen.parameter("ask").is_some() {
+            agent["now"] = json!({"asked_at": "2026-11-22T09:00:00Z", "age": 40, "status": "HEALTHY",
+                "agent_version": "0.1.0", "store": "mongo 7", "attributes": {"role": "PRIMARY"},
+                "error": null});
+        }
+        agent
+    };
+    let all =
+        ["a", "b", "c"].into_iter().filter(|id| seen.parameter("after").is_none_or(|it| *id > it));
+    let limit = seen.parameter("limit").map_or(1_000, |limit| limit.parse().unwrap());
+    let items: Vec<_> = all.take(limit).map(agent).collect();
+    axum::Json(json!({"items": items, "next": null, "followed": true, "platform": null,
+        "mass_absence": null}))
+    .into_response()
+}
+
+fn answer(seen: &Seen) -> Response {
+    let plugin = json!({"digest": DIGEST, "kind": "strategy", "name": "zones", "version": "0.1.0",
+        "summary": "Goes by zone.", "arguments": {"type": "object"}, "size": 2_048,
+        "added_at": "2026-11-22T09:00:00Z", "change": null});
+    let cluster = json!({"name": "eu", "agents": 3, "applied_at": "2026-11-22T09:00:00Z",
+        "change": null, "document": "kind: Cluster\n"});
+    match seen.path.as_str() {
+        "/api/v1/playbooks" => listing(json!([playbook()])),
+        "/api/v1/playbooks/restart" => axum::Json(playbook()).into_response(),
+        "/api/v1/plugins" => listing(json!([plugin])),
+        "/api/v1/clusters/eu" => axum::Json(cluster).into_response(),
+        "/api/v1/clusters/eu/agents" => agents(seen),
+        "/api/v1/runs" => listing(json!([run(RunStatus::Running, &[("DONE", 2)])])),
+        _ => problem(404, "not-found", "there is no such thing"),
+    }
+}
+
+#[tokio::test]
+async fn a_document_comes_back_as_it_was_applied() {
+    let server = Server::start(answer);
+    let (code, out, err) =
+        replictl(&server.url, &["get", "playbook", "restart", "-o", "yaml"]).await;
+    assert_eq!((code, out.as_str()), (0, PLAYBOOK), "{err}");
+    let (code, out, _) = replictl(&server.url, &["get", "cluster", "eu", "-o", "yaml"]).await;
+    assert_eq!((code, out.as_str()), (0, "kind: Cluster\n"));
+    let (_, out, _) = replictl(&server.url, &["get", "playbook", "restart", "-o", "json"]).await;
+    let view: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(view["document"], PLAYBOOK);
+}
+
+#[tokio::test]
+async fn clusters_plugins_and_agents_are_described() {
+    let server = Server::start(answer);
+    for (args, parts) in [
+        (
+            &["describe", "cluster", "eu"][..],
+            &[
+                "Cluster:    eu\n",
+                "Listed:     3 agents\n",
+                "a      http://a  declared  HEALTHY",
+                "RUNNING",
+                "\nkind: Cluster\n",
+            ][..],
+        ),
+        (
+            &["describe", "plugin", "zones@0.1.0"],
+            &[
+                "Plugin:     zones@0.1.0\n",
+                "Used by:    restart@1.0.0\n",
+                DIGEST,
+                "  type: object\n",
+            ],
+        ),
+        (
+            &["describe", "agent", "b", "--cluster", "eu"],
+            &[
+                "Agent:      b\n",
+                "Status:     HEALTHY\n",
+                "Store:      mongo 7\n",
+                "Says:       role = \"PRIMARY\"\n",
+                "Attribute:  zone = \"a\"\n",
+            ],
+        ),
+        (&["get", "agents", "--cluster", "eu"], &["HEALTH   AGE", "HEALTHY  0.0s  zone=a"]),
+    ] {
+        let (code, out, err) = replictl(&server.url, args).await;
+        assert_eq!(code, 0, "{args:?}: {err}");
+        for part in parts {
+            assert!(out.contains(part), "{args:?}: {part:?} in\n{out}");
+        }
+    }
+    let (code, _, err) =
+        replictl(&server.url, &["describe", "agent", "x", "--cluster", "eu"]).await;
+    assert_eq!((code, err.contains("has no agent \"x\"")), (4, true), "{err}");
+    // For names nobody has to be asked.
+    let before = server.seen().len();
+    replictl(&server.url, &["get", "agents", "--cluster", "eu", "-o", "name"]).await;
+    assert!(server.seen()[before..].iter().all(|seen| seen.parameter("ask").is_none()));
+}
+
+#[tokio::test]
+async fn runs_are_those_of_a_playbook_and_of_a_time() {
+    let server = Server::start(answer);
+    for (args, found) in [
+        (&["--playbook", "rolling-restart"][..], true),
+        (&["--playbook", "rolling-restart@1.4.0", "--since", "2026-11-22T08:59:00Z"], true),
+        (&["--playbook", "rolling-restart@2.0.0"], false),
+        (&["--since", "2026-11-22T09:00:01Z"], false),
+    ] {
+        let args = [&["run", "list", "-o", "name"][..], args].concat();
+        let (code, out, err) = replictl(&server.url, &args).await;
+        assert_eq!((code, out.contains(&run_id())), (0, found), "{args:?}: {err}");
+    }
+    let (code, _, err) = replictl(&server.url, &["run", "list", "--since", "soon"]).await;
+    assert_eq!((code, err.contains("expected a moment")), (2, true), "{err}");
+}
+
+#[tokio::test]
+async fn a_list_that_is_watched_shows_what_changes() {
+    let server = Server::start(|seen| {
+        let status = if seen.number < 2 { RunStatus::Running } else { RunStatus::Paused };
+        listing(json!([run(status, &[("DONE", 2)])]))
+    });
+    let child = command(&server.url, &["run", "list", "--watch"]).spawn().unwrap();
+    server.wait_for(|seen| seen.number == 3).await;
+    let id = rustix::process::Pid::from_raw(child.id().unwrap().cast_signed()).unwrap();
+    rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
+    let (code, out, err) = read(child.wait_with_output()).await;
+    assert_eq!(code, 0, "{err}");
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!(lines.len(), 3, "{out}");
+    assert!(lines[1].contains("RUNNING") && lines[2].contains("PAUSED"), "{out}");
+}
+
+#[tokio::test]
+async fn a_conflict_shows_what_differs() {
+    let server = Server::start(|seen| match seen.path.as_str() {
+        "/api/v1/apply" => {
+            problem(409, "conflict", "playbook restart is known; nothing was applied")
+        }
+        _ => answer(seen),
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("p.yaml");
+    std::fs::write(&file, PLAYBOOK.replace("action: a/b", "action: a/c")).unwrap();
+    let args = ["apply", "-f", file.to_str().unwrap()];
+    let (code, out, err) = replictl(&server.url, &args).await;
+    assert_eq!((code, out.as_str()), (4, ""), "{err}");
+    assert!(err.contains("\n-      steps: [{ name: ok, action: a/b }]\n"), "{err}");
+    assert!(err.contains("\n+      steps: [{ name: ok, action: a/c }]\n"), "{err}");
+    assert!(err.ends_with("error: playbook restart is known; nothing was applied\n"), "{err}");
+}
