@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use replibook::playbook::{
     Kind, Playbook, PlaybookDocument, PluginInfo, PluginKind, Problems, check_params, json_schema,
-    kind_of, parse_cluster, parse_playbook, resolve,
+    kind_of, parse_cluster, parse_playbook, resolve, warnings,
 };
 use replibook::run::Digest;
 use serde_json::{Value, json};
@@ -24,6 +24,7 @@ fn plugin(kind: PluginKind, name: &str, arguments: Value) -> PluginInfo {
         summary: String::new(),
         arguments,
         size: 1,
+        calls: Vec::new(),
     }
 }
 
@@ -166,6 +167,34 @@ fn layout_and_comments_are_not_content() {
     let content = |text: &str| parse_playbook(text.as_bytes()).unwrap().content();
     assert_eq!(content(&one), content(&other));
     assert_ne!(content(&one), content(&one.replace("1.0.0", "1.0.1")));
+}
+
+#[test]
+fn a_step_that_has_agents_act_without_a_grant_is_warned_of() {
+    let text = |grants: &str| {
+        format!(
+            "apiVersion: replicante.io/v1\nkind: Playbook\nmetadata: {{ name: a, version: 1.0.0 }}\n\
+             spec:\n  plugins:\n    mover:\n      source: file:mover.wasm\n{grants}  stages:\n    \
+             - name: all\n      strategy: {{ use: rolling }}\n      steps: [{{ name: a, use: mover }}]\n"
+        )
+    };
+    let warned = |text: &str, calls: &[&str], kind| {
+        let doc = parse_playbook(text.as_bytes()).unwrap();
+        let calls = calls.iter().map(|&call| call.to_owned()).collect();
+        let info = PluginInfo { calls, ..plugin(kind, "mover", json!({})) };
+        warnings(&doc, &[("mover".to_owned(), info)].into())
+    };
+    let acts = ["agent.run-action"];
+    let found = warned(&text(""), &acts, PluginKind::Step);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!((found[0].path.as_str(), found[0].line), ("/spec/plugins/mover", Some(7)));
+    assert!(found[0].message.contains("not-granted"), "{found:?}");
+    let granted = text("      grants: { actions: [\"a/*\"] }\n");
+    assert_eq!(warned(&granted, &acts, PluginKind::Step), []);
+    assert_eq!(warned(&text(""), &[], PluginKind::Step), [], "it has nobody act");
+    assert_eq!(warned(&text(""), &acts, PluginKind::Strategy), [], "that is an error already");
+    let doc = parse_playbook(text("").as_bytes()).unwrap();
+    assert_eq!(warnings(&doc, &BTreeMap::new()), [], "nothing is known of it");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use super::state::ApiState;
 use super::wire::{ApplyPlaybook, PlaybookView};
 use crate::playbook::{
     Playbook, PlaybookDocument, PluginInfo, PluginSource, Problem, Problems, Source,
-    parse_playbook, resolve,
+    parse_playbook, resolve, warnings,
 };
 use crate::run::{Digest, canonical};
 use crate::store::{MAX_PAGE, Page, Plugin, Put, StoreError, StoredPlaybook};
@@ -31,9 +31,9 @@ pub(super) async fn playbook(
 ) -> Result<Response, ApiError> {
     let dry_run = query.take("dry_run", "true or false")?.unwrap_or(false);
     query.finish()?;
-    let mut stored = read(&state, request).await?;
+    let (mut stored, warnings) = read(&state, request).await?;
     if dry_run {
-        return check(&state, stored).await;
+        return check(&state, stored, warnings).await;
     }
     let (status, change) = match state.store.put_playbook(&stored).await? {
         Put::Created => (StatusCode::CREATED, "created"),
@@ -46,7 +46,7 @@ pub(super) async fn playbook(
     };
     let name = stored.playbook.name.replace('/', "%2F");
     let location = format!("/api/v1/playbooks/{name}?version={}", stored.playbook.version);
-    let body = PlaybookView { change: Some(change.to_owned()), ..view(&stored) };
+    let body = PlaybookView { change: Some(change.to_owned()), warnings, ..view(&stored) };
     Ok((status, [(header::LOCATION, location)], Json(body)).into_response())
 }
 
@@ -62,9 +62,13 @@ pub(super) async fn keep_moment(state: &ApiState, stored: &mut StoredPlaybook) {
 }
 
 /// Ends a dry run: says also what only the store knows.
-async fn check(state: &ApiState, stored: StoredPlaybook) -> Result<Response, ApiError> {
+async fn check(
+    state: &ApiState,
+    stored: StoredPlaybook,
+    warnings: Vec<Problem>,
+) -> Result<Response, ApiError> {
     check_content(state, &stored).await?;
-    let body = PlaybookView { change: Some("valid".to_owned()), ..view(&stored) };
+    let body = PlaybookView { change: Some("valid".to_owned()), warnings, ..view(&stored) };
     Ok(Json(body).into_response())
 }
 
@@ -87,11 +91,11 @@ pub(super) async fn check_content(
     }
 }
 
-/// Reads, pins and resolves the document; all its problems are reported at once.
+/// Reads, pins and resolves the document; all its problems are reported at once. What comes with it are warnings.
 pub(super) async fn read(
     state: &ApiState,
     request: ApplyPlaybook,
-) -> Result<StoredPlaybook, ApiError> {
+) -> Result<(StoredPlaybook, Vec<Problem>), ApiError> {
     let ApplyPlaybook { document: text, uploads } = request;
     let (text, document) = off_loop(move || {
         let document = parse_playbook(text.as_bytes());
@@ -100,15 +104,16 @@ pub(super) async fn read(
     .await??;
     let Found { plugins, problems } = find_plugins(state, &document, &uploads).await?;
     let builtins: Vec<_> = state.plugins.builtins().iter().map(|one| one.info.clone()).collect();
-    let (document, resolved) = off_loop(move || {
+    let (document, resolved, warned) = off_loop(move || {
         let resolved = resolve(&document, &plugins, &builtins);
-        (document, resolved)
+        let warned = warnings(&document, &plugins);
+        (document, resolved, warned)
     })
     .await?;
     let playbook = merge(resolved, problems).map_err(ApiError::invalid_document)?;
     let content = content_digest(&document, &playbook);
     let applied_at = state.clock.now();
-    Ok(StoredPlaybook { text, playbook, content, applied_at })
+    Ok((StoredPlaybook { text, playbook, content, applied_at }, warned))
 }
 
 /// The digest of what the playbook does: neither comments and layout nor the moment count, and the

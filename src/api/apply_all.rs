@@ -15,7 +15,7 @@ use super::wire::{
     DocumentProblems, PlaybookView,
 };
 use super::{apply, clusters, playbooks};
-use crate::playbook::{Kind, kind_of};
+use crate::playbook::{Kind, Problem, kind_of};
 use crate::run::Digest;
 use crate::store::{Object, Put, StoreError};
 
@@ -39,35 +39,48 @@ async fn apply_all(
 ) -> Result<Json<AppliedDocuments>, ApiError> {
     let dry_run = query.take("dry_run", "true or false")?.unwrap_or(false);
     query.finish()?;
-    let objects = read_all(&state, documents).await?;
+    let (objects, warnings) = read_all(&state, documents).await?;
     check_together(&objects)?;
-    let items = match dry_run {
+    let mut items = match dry_run {
         true => check_all(&state, objects).await?,
         false => put_all(&state, objects).await?,
     };
+    for (item, warned) in items.iter_mut().zip(warnings) {
+        match item {
+            AppliedDocument::Playbook(view) => view.warnings = warned,
+            AppliedDocument::Cluster(_) => {}
+        }
+    }
     Ok(Json(AppliedDocuments { items }))
 }
 
-/// Reads all documents; the problems of all of them are reported at once.
+/// Reads all documents, with the warnings of each; the problems of all of them are reported at once.
 async fn read_all(
     state: &ApiState,
     documents: Vec<ApplyDocument>,
-) -> Result<Vec<Object>, ApiError> {
+) -> Result<(Vec<Object>, Vec<Vec<Problem>>), ApiError> {
     let mut objects = Vec::with_capacity(documents.len());
+    let mut warnings = Vec::with_capacity(documents.len());
     let mut wrong = Vec::new();
     for (number, document) in (0..).zip(documents) {
         match read(state, document).await {
-            Ok(object) => objects.push(object),
+            Ok((object, warned)) => {
+                objects.push(object);
+                warnings.push(warned);
+            }
             Err(error) if error.code == Code::InvalidDocument => {
                 wrong.push(DocumentProblems { document: number, problems: error.problems });
             }
             Err(error) => return Err(error),
         }
     }
-    if wrong.is_empty() { Ok(objects) } else { Err(ApiError::invalid_documents(wrong)) }
+    if wrong.is_empty() { Ok((objects, warnings)) } else { Err(ApiError::invalid_documents(wrong)) }
 }
 
-async fn read(state: &ApiState, document: ApplyDocument) -> Result<Object, ApiError> {
+async fn read(
+    state: &ApiState,
+    document: ApplyDocument,
+) -> Result<(Object, Vec<Problem>), ApiError> {
     let ApplyDocument { document, uploads } = document;
     let (document, kind) = off_loop(move || {
         let kind = kind_of(document.as_bytes());
@@ -76,9 +89,13 @@ async fn read(state: &ApiState, document: ApplyDocument) -> Result<Object, ApiEr
     .await??;
     match kind {
         Kind::Playbook => {
-            apply::read(state, ApplyPlaybook { document, uploads }).await.map(Object::Playbook)
+            let read = apply::read(state, ApplyPlaybook { document, uploads }).await;
+            read.map(|(playbook, warnings)| (Object::Playbook(playbook), warnings))
         }
-        Kind::Cluster => clusters::read(state, document).await.map(Object::Cluster),
+        Kind::Cluster => {
+            let read = clusters::read(state, document).await;
+            read.map(|cluster| (Object::Cluster(cluster), Vec::new()))
+        }
     }
 }
 

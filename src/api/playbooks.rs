@@ -123,5 +123,6 @@ pub(super) fn view(stored: &StoredPlaybook) -> PlaybookView {
         applied_at: stored.applied_at,
         change: None,
         document: None,
+        warnings: Vec::new(),
     }
 }

@@ -12,6 +12,7 @@ use super::exit::Exit;
 use super::files::MAX_DOCUMENTS;
 use super::output::{Console, Row};
 use super::prepare::{PluginFile, Prepared, What, Wrong, plugin_problem, prepare};
+use super::problems;
 use super::text::Paint;
 use super::validate::check_all;
 use crate::api::wire::{
@@ -135,7 +136,10 @@ async fn apply_files(
     let request =
         ApplyDocuments { documents: sent.iter().map(|one| one.request.clone()).collect() };
     match client.apply_all(&request, dry_run || refused).await {
-        Ok(answer) if !refused => return rows(client, &sent, answer),
+        Ok(answer) if !refused => {
+            say_warnings(&prepared, &answer, console);
+            return rows(client, &sent, answer);
+        }
         Ok(_) => tell_problems(&prepared, &sent, Vec::new(), &mut wrong),
         Err(ClientError::Refused(refusal)) if !refusal.documents.is_empty() => {
             tell_problems(&prepared, &sent, refusal.documents, &mut wrong);
@@ -243,6 +247,20 @@ fn tell_problems(
         problems.extend(further.into_iter().filter(|problem| !said(problem)));
         if !problems.is_empty() {
             wrong.add(&prepared.document, &Problems(problems));
+        }
+    }
+}
+
+/// Says what is not wrong with a playbook, and hardly meant.
+fn say_warnings(prepared: &[Prepared], answer: &AppliedDocuments, console: &Console) {
+    for (Prepared { document, .. }, item) in prepared.iter().zip(&answer.items) {
+        let warnings: &[Problem] = match item {
+            AppliedDocument::Playbook(view) => &view.warnings,
+            AppliedDocument::Cluster(_) => &[],
+        };
+        if !warnings.is_empty() {
+            let shown = problems::show_warnings(document, warnings, console.colour_messages);
+            console.say_lines(shown.trim_end());
         }
     }
 }

@@ -32,6 +32,15 @@ pub(crate) fn show(document: &Document, problems: &[Problem], colour: bool) -> S
     shown
 }
 
+/// Warnings of a document, which say that they are.
+pub(crate) fn show_warnings(document: &Document, warnings: &[Problem], colour: bool) -> String {
+    let warned = warnings.iter().map(|problem| {
+        let message = format!("warning: {}", problem.message);
+        Problem { message, ..problem.clone() }
+    });
+    show(document, &warned.collect::<Vec<_>>(), colour)
+}
+
 /// Problems of something that has no text of its own, such as the parameters of a run.
 pub(crate) fn show_without_text(problems: &[Problem], colour: bool) -> String {
     let document = Document { file: String::new(), text: String::new(), first_line: 0 };

@@ -7,10 +7,14 @@ use serde::Serialize;
 
 use super::error::CliError;
 use super::exit::Exit;
+use super::files::Document;
 use super::output::{Console, Row};
 use super::prepare::{PluginFile, Prepared, What, Wrong, plugin_problem, prepare};
+use super::problems;
 use super::text::Paint;
-use crate::playbook::{PlaybookDocument, PluginInfo, Problem, Problems, Source, code, resolve};
+use crate::playbook::{
+    PlaybookDocument, PluginInfo, Problem, Problems, Source, code, resolve, warnings,
+};
 use crate::plugin::{Compile, CompileApart, HostConfig, PluginError, PluginHost};
 
 /// Arguments of `validate`.
@@ -30,6 +34,11 @@ pub(super) struct Valid {
     valid: bool,
     /// Names of plugins that only a server knows: how they are used was not checked.
     unchecked: Vec<String>,
+    /// What is not wrong with it, and hardly meant.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<Problem>,
+    #[serde(skip)]
+    document: Document,
 }
 
 impl Row for Valid {
@@ -66,6 +75,11 @@ pub(crate) async fn validate(args: &Validate, console: &Console) -> Result<Exit,
     let prepared = prepare(&args.files, &mut wrong);
     let valid = check_all(&prepared, &mut wrong).await?;
     for one in &valid {
+        if !one.warnings.is_empty() {
+            let colour = console.colour_messages;
+            let shown = problems::show_warnings(&one.document, &one.warnings, colour);
+            console.say_lines(shown.trim_end());
+        }
         for plugin in &one.unchecked {
             console.say_prose(&format!(
                 "warning: {}: plugin {plugin:?} is known only to a server, so its kind and its \
@@ -103,10 +117,16 @@ async fn check(
     let (playbook, files, unreadable) = match &prepared.what {
         What::Playbook { playbook, files, problems } => (playbook, files, problems),
         What::Cluster(cluster) => {
-            let (name, unchecked) = (cluster.name.clone(), Vec::new());
-            let valid =
-                Valid { file, kind: "cluster", name, version: None, valid: true, unchecked };
-            return Ok(Ok(valid));
+            return Ok(Ok(Valid {
+                file,
+                kind: "cluster",
+                name: cluster.name.clone(),
+                version: None,
+                valid: true,
+                unchecked: Vec::new(),
+                warnings: Vec::new(),
+                document: prepared.document.clone(),
+            }));
         }
     };
     let host = match host {
@@ -139,6 +159,8 @@ async fn check(
         version: Some(playbook.version().to_string()),
         valid: true,
         unchecked: unchecked.map(|plugin| plugin.name).collect(),
+        warnings: warnings(playbook, &plugins),
+        document: prepared.document.clone(),
     }))
 }
 

@@ -46,6 +46,7 @@ mod units;
 mod unquoted;
 mod unsupported;
 mod values;
+mod warnings;
 
 pub use bind::MAX_VALUE_BYTES;
 pub use cluster::parse_cluster;
@@ -62,6 +63,7 @@ pub use model::{
 pub(crate) use names::{ADDRESS_EXPECTED, IDENTIFIER_EXPECTED, is_identifier, parse_address};
 pub use params::{MAX_PARAMS_BYTES, check_params};
 pub use plugin_info::PluginInfo;
+pub(crate) use plugin_info::RUN_ACTION;
 pub use problem::{MAX_EXCERPT, MAX_PROBLEMS, Problem, Problems, code};
 pub use read::{PlaybookDocument, kind_of, parse_playbook};
 pub use resolve::resolve;
@@ -72,3 +74,4 @@ pub use spans::{MAX_DEPTH, MAX_KEY_BYTES};
 pub use template::{MAX_EXPRESSIONS, MAX_RENDERED_BYTES, Template};
 pub(crate) use text::{Limits, Text};
 pub use text::{MAX_CLUSTER_BYTES, MAX_PLAYBOOK_BYTES, read_value};
+pub use warnings::warnings;

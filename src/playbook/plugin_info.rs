@@ -23,4 +23,11 @@ pub struct PluginInfo {
     pub arguments: Value,
     /// Size in bytes.
     pub size: u64,
+    /// The functions of the host that it may call and that need a grant, such as `agent.run-action`. None are
+    /// known of a plugin that was uploaded to an early version.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<String>,
 }
+
+/// The function that has an agent run an action.
+pub(crate) const RUN_ACTION: &str = "agent.run-action";

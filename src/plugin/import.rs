@@ -5,6 +5,7 @@ use std::sync::Arc;
 use semver::Version;
 use serde_json::Value;
 use wasmtime::component::Component;
+use wasmtime::component::types::ComponentItem;
 
 use super::bindings::step::StepPre;
 use super::bindings::step::replicante::playbook::types::Description;
@@ -16,7 +17,7 @@ use super::error::{Fault, PluginError, Stop, Unwound, cut};
 use super::guest::{Guest, Role, Seed};
 use super::pace::Pace;
 use super::{json, limits, wasi};
-use crate::playbook::{PluginInfo, PluginKind, check_arguments_schema};
+use crate::playbook::{PluginInfo, PluginKind, RUN_ACTION, check_arguments_schema};
 use crate::run::{Digest, FailureReason, Timestamp};
 
 /// The package of both worlds, and the version that this host speaks.
@@ -92,6 +93,7 @@ fn ready(
         summary: description.summary,
         arguments,
         size: size as u64,
+        calls: calls(runtime, component),
     };
     let code = component.image_range();
     let code_bytes = (code.end as usize).saturating_sub(code.start as usize) as u64;
@@ -192,6 +194,28 @@ fn check_imports(
         list(unknown)
     );
     Err(PluginError::new("unknown-import", message))
+}
+
+/// The functions that it imports and that need a grant.
+fn calls(runtime: &Runtime, component: &Component) -> Vec<String> {
+    let granted = |interface_name: &str, function: &str| {
+        let (short, name) = RUN_ACTION.split_once('.').unwrap_or_default();
+        interface_name == interface(short) && function == name
+    };
+    let component = component.component_type();
+    let imports = component.imports(&runtime.engine);
+    let has_agents_act = imports.into_iter().any(|(name, import)| match import.ty {
+        ComponentItem::ComponentInstance(instance) => {
+            instance.exports(&runtime.engine).any(|(function, _)| granted(name, function))
+        }
+        ComponentItem::ComponentFunc(_)
+        | ComponentItem::CoreFunc(_)
+        | ComponentItem::Module(_)
+        | ComponentItem::Component(_)
+        | ComponentItem::Type(_)
+        | ComponentItem::Resource(_) => false,
+    });
+    if has_agents_act { vec![RUN_ACTION.to_owned()] } else { Vec::new() }
 }
 
 fn list(mut names: Vec<String>) -> String {

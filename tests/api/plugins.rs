@@ -147,6 +147,34 @@ async fn a_name_and_version_of_two_plugins_is_not_clear_without_a_digest() {
 }
 
 #[tokio::test]
+async fn a_step_without_grants_is_warned_of_and_applied() {
+    let server = Server::start().await;
+    let action = PLUGINS.builtins().iter().find(|one| one.info.name == "action").unwrap();
+    assert_eq!(action.info.calls, ["agent.run-action"]);
+    let others = PLUGINS.builtins().iter().filter(|one| one.info.name != "action");
+    assert!(others.into_iter().all(|one| one.info.calls.is_empty()), "they have nobody act");
+    let source = format!("store:action@{}", action.info.version);
+    let document = |version: &str, grants: &str| {
+        let spec = format!("plugins: {{ own: {{ source: '{source}'{grants} }} }}");
+        let step = "use: own\n          with: { kind: agent.replicante.io/test.success }";
+        let text = playbook("restart", version, &spec);
+        text.replace("action: agent.replicante.io/test.success", step)
+    };
+    let created = server.apply(&document("1.0.0", "")).await.ok(201);
+    assert_eq!(created["warnings"][0]["code"], "not-granted");
+    assert_eq!(created["warnings"][0]["path"], "/spec/plugins/own");
+    let all = json!({ "documents": [{ "document": document("1.1.0", "") }] });
+    let applied = server.post("/api/v1/apply", all).await.ok(200);
+    assert_eq!(applied["items"][0]["warnings"][0]["line"], created["warnings"][0]["line"]);
+    let read = server.get("/api/v1/playbooks/restart").await.ok(200);
+    assert!(read.get("warnings").is_none(), "{read}");
+    let granted = document("1.2.0", ", grants: { actions: ['agent.replicante.io/*'] }");
+    let created = server.apply(&granted).await.ok(201);
+    assert!(created.get("warnings").is_none(), "{created}");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn an_upload_that_the_document_does_not_name_is_a_mistake() {
     let server = Server::start().await;
     let document = playbook("restart", "1.0.0", "");

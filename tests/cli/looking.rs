@@ -185,3 +185,28 @@ async fn a_conflict_shows_what_differs() {
     assert!(err.contains("\n+      steps: [{ name: ok, action: a/c }]\n"), "{err}");
     assert!(err.ends_with("error: playbook restart is known; nothing was applied\n"), "{err}");
 }
+
+#[tokio::test]
+async fn warnings_are_shown_at_their_places_and_fail_nothing() {
+    let server = Server::start(|seen| match seen.path.as_str() {
+        "/api/v1/apply" => {
+            let warning = json!({"code": "not-granted", "path": "/spec/plugins/zones", "line": 5,
+                "column": 3, "message": "no actions are granted", "found": null, "expected": null});
+            let mut applied = playbook();
+            applied["kind"] = json!("playbook");
+            applied["warnings"] = json!([warning]);
+            axum::Json(json!({ "items": [applied] })).into_response()
+        }
+        _ => answer(seen),
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("p.yaml");
+    std::fs::write(&file, PLAYBOOK).unwrap();
+    let (code, out, err) = replictl(&server.url, &["apply", "-f", file.to_str().unwrap()]).await;
+    assert_eq!(code, 0, "{err}");
+    assert!(
+        err.contains("p.yaml:5:3: /spec/plugins/zones: warning: no actions are granted\n"),
+        "{err}"
+    );
+    assert!(out.contains("playbook  restart"), "{out}");
+}

@@ -36,6 +36,7 @@ pub(crate) fn plugin(n: u8) -> (Plugin, Bytes) {
         summary: "Does nothing.".to_owned(),
         arguments: json!({"type": "object"}),
         size: 100,
+        calls: vec![format!("call-{n}")],
     };
     (Plugin { info, added_at: START }, bytes)
 }

@@ -50,7 +50,7 @@ impl Stay {
     /// Whether the watch goes on until the run ends. A person who watches sees how to let it go on; a script
     /// waits for what nobody would do.
     const fn is_to_the_end(self, console: &Console) -> bool {
-        self.until_end || (console.live && !self.until_pause)
+        self.until_end || (console.can_ask && !self.until_pause)
     }
 }
 
@@ -298,6 +298,26 @@ mod tests {
     use super::*;
     use crate::cli::sample::{run_view, trouble};
     use crate::run::RunStatus;
+
+    #[test]
+    fn a_person_watches_to_the_end_and_a_script_until_a_pause() {
+        let mut console = Console::of_process(Default::default());
+        for (can_ask, until_pause, until_end, expected) in [
+            (true, false, false, true),
+            (true, true, false, false),
+            (false, false, false, false),
+            (false, false, true, true),
+        ] {
+            console.can_ask = can_ask;
+            assert_eq!(Stay { until_pause, until_end }.is_to_the_end(&console), expected);
+        }
+        let patience = Patience { to_the_end: true, ..Patience::default() };
+        assert_eq!(patience.with(&run_view(RunStatus::Paused)), None);
+        assert_eq!(patience.with(&run_view(RunStatus::Done)), Some(MAX_LAST_EVENTS));
+        let mut ill = run_view(RunStatus::Running);
+        ill.trouble = Some(trouble(None));
+        assert_eq!(patience.with(&ill), Some(MAX_TROUBLED), "nobody mends it by resuming it");
+    }
 
     fn patience(run: &RunView) -> Option<Duration> {
         Patience::default().with(run)
