@@ -1,5 +1,6 @@
 //! `/api/v1/runs/{id}/events`: the history of a run, as pages or as a stream that goes on.
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::sse::{KeepAlive, Sse};
@@ -13,9 +14,11 @@ use super::pages::{List, page};
 use super::params::{self, InPath, InQuery};
 use super::runs;
 use super::shapes::Limit;
+use super::shares::Class;
 use super::state::ApiState;
 use super::wire::Listing;
 use crate::run::{RunEvent, RunId};
+use crate::web::Client;
 
 const ALL: &str = "/api/v1/runs/{id}/events";
 const EVENT_STREAM: &str = "text/event-stream";
@@ -45,13 +48,15 @@ async fn list(
     State(state): State<ApiState>,
     InPath(run): InPath<RunId>,
     headers: HeaderMap,
+    client: Option<Extension<Client>>,
     mut query: InQuery,
 ) -> Result<Response, ApiError> {
     let after = query.take("after", "a whole number")?.unwrap_or(0);
     if wants_stream(&headers) {
         query.finish()?;
         let after = last_event(&headers)?.unwrap_or(after);
-        return stream(state, run, after).await;
+        let client = client.map_or(Client::unknown(), |Extension(client)| client);
+        return stream(state, run, after, client).await;
     }
     let limit = query.limit()?;
     query.finish()?;
@@ -68,9 +73,14 @@ async fn list(
     Ok(page.into_response())
 }
 
-async fn stream(state: ApiState, run: RunId, after: u64) -> Result<Response, ApiError> {
+async fn stream(
+    state: ApiState,
+    run: RunId,
+    after: u64,
+    client: Client,
+) -> Result<Response, ApiError> {
     runs::look(&state, run).await?;
-    let Ok(place) = state.streams.clone().try_acquire_owned() else {
+    let Some(place) = state.shares.take(Class::Stream, client) else {
         let detail = "too many event streams are open; read pages, or try again later";
         return Err(ApiError::new(Code::TooManyStreams, detail));
     };
@@ -160,13 +170,21 @@ mod tests {
         let followers = Followers::new(platforms, store.clone(), clock.clone());
         let state = ApiState::new(store, plugins, Signals::new(), followers, clock);
 
+        let of = |number: u8| Client::at(([10, 0, 0, number], 1).into());
         let mut open = Vec::new();
-        for _ in 0..MAX_STREAMS {
-            open.push(stream(state.clone(), id, 0).await.unwrap());
-        }
-        let refused = stream(state.clone(), id, 0).await.unwrap_err();
+        let refused = loop {
+            match stream(state.clone(), id, 0, of(1)).await {
+                Ok(one) => open.push(one),
+                Err(refused) => break refused,
+            }
+        };
         assert_eq!(refused.code, Code::TooManyStreams);
+        assert!(open.len() < MAX_STREAMS, "one client has not all");
+        while let Ok(one) = stream(state.clone(), id, 0, of(2)).await {
+            open.push(one);
+        }
+        assert_eq!(open.len(), MAX_STREAMS);
         open.pop();
-        assert!(stream(state, id, 0).await.is_ok());
+        assert!(stream(state, id, 0, of(2)).await.is_ok());
     }
 }

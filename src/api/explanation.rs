@@ -9,6 +9,7 @@ use super::limits::{EXPLAINED_FAILED, EXPLAINED_RUNNING};
 use super::params::{InPath, InQuery};
 use super::runs;
 use super::state::ApiState;
+use crate::agent::Short;
 use crate::run::{
     AgentRecord, AgentState, AttemptKey, Explanation, InFlight, Known, OpenAttempt, ReasonCode,
     Run, RunId, RunStatus, StatusReason, Trouble, TroubleCode, explain, explain_behind,
@@ -68,7 +69,26 @@ async fn get(
     if let Some(trouble) = before(&state, &run).await? {
         explain_behind(&mut explanation, &trouble);
     }
+    if let Some(Short { message, .. }) = state.shortage.now().filter(|_| asks_agents(&run)) {
+        let more = format!(" Requests to its agents may wait: {message}. No agent fails by that.");
+        explanation.text.push_str(&more);
+    }
     Ok(Json(explanation))
+}
+
+/// Whether something of the run may be on its way to agents.
+fn asks_agents(run: &Run) -> bool {
+    match run.progress.status {
+        RunStatus::Starting | RunStatus::Running | RunStatus::Paused | RunStatus::Cancelling => {
+            true
+        }
+        RunStatus::PendingApprove
+        | RunStatus::Pending
+        | RunStatus::Finishing
+        | RunStatus::Done
+        | RunStatus::Failed
+        | RunStatus::Cancelled => false,
+    }
 }
 
 /// The trouble of the run that a queued run waits for, if that run can't go on.

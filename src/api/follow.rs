@@ -7,13 +7,13 @@ use axum::response::sse::Event;
 use futures::Stream;
 use futures::stream::unfold;
 use serde::Serialize;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::error::{ApiError, Code};
 use super::limits::{STREAM_FAILURES, STREAM_PAGE, STREAM_POLL};
 use super::runs;
+use super::shares::Going;
 use super::state::ApiState;
 use super::wire::RunView;
 use crate::run::{RunEvent, RunId};
@@ -33,7 +33,7 @@ pub(super) fn follow(
     state: ApiState,
     run: RunId,
     after: u64,
-    place: OwnedSemaphorePermit,
+    place: Going,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
     // Listening starts before the first read, so that no commit falls between the two.
     let changes = state.signals.listen();
@@ -58,7 +58,7 @@ struct Follower {
     changes: Receiver<RunId>,
     queue: VecDeque<RunEvent>,
     failures: u32,
-    _place: OwnedSemaphorePermit,
+    _place: Going,
 }
 
 enum Next {

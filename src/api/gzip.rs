@@ -27,7 +27,7 @@ pub(super) async fn compress(request: Request, next: Next) -> Response {
     }
     headers.append(header::VARY, HeaderValue::from_static("accept-encoding"));
     let length = response.body().size_hint().exact();
-    if !accepted || !length.is_some_and(|length| length >= WORTH_IT) {
+    if !accepted || length.is_none_or(|length| length < WORTH_IT) {
         return response;
     }
     let (mut head, body) = response.into_parts();

@@ -98,8 +98,8 @@ pub(super) const MAX_STREAMS: usize = 1_000;
 /// How often a stream looks at the store by itself: engines in other processes can't wake it.
 pub(super) const STREAM_POLL: Duration = Duration::from_millis(500);
 
-/// Events that a stream reads at once, and so holds in memory.
-pub(super) const STREAM_PAGE: u32 = 200;
+/// Events that a stream reads at once, and so holds in memory. There may be a thousand streams.
+pub(super) const STREAM_PAGE: u32 = 50;
 
 /// How often a silent stream says that it is alive: below the usual 30 s of proxies.
 pub(super) const STREAM_KEEP_ALIVE: Duration = Duration::from_secs(15);

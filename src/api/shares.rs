@@ -14,6 +14,8 @@ pub(super) enum Class {
     Urgent,
     /// Any other.
     Ordinary,
+    /// An ordinary one whose answer goes on until the run ends.
+    Stream,
 }
 
 /// How many requests go on, of which class and of whom.
@@ -27,6 +29,7 @@ pub(super) struct Shares {
 struct Now {
     urgent: Count,
     ordinary: Count,
+    streams: Count,
 }
 
 #[derive(Debug, Default)]
@@ -62,12 +65,8 @@ impl Shares {
         match class {
             Class::Urgent => urgent,
             Class::Ordinary => self.connections - 2 * urgent,
+            Class::Stream => MAX_STREAMS.min(self.most(Class::Ordinary) / 2),
         }
-    }
-
-    /// Event streams that are open at once.
-    pub(super) fn streams(&self) -> usize {
-        MAX_STREAMS.min(self.most(Class::Ordinary) / 2)
     }
 
     /// A part for a request of this client; none if too many go on, of this client or of all.
@@ -99,6 +98,7 @@ impl Now {
         match class {
             Class::Urgent => &mut self.urgent,
             Class::Ordinary => &mut self.ordinary,
+            Class::Stream => &mut self.streams,
         }
     }
 }
@@ -146,7 +146,10 @@ mod tests {
             let going = one.len() + two.len() + urgent.len();
             assert!(going < limits.places, "{connections}: a further request can't come");
             assert!(one.len() + urgent.len() < limits.per_client, "{connections}");
-            drop((one, two, urgent));
+            let streams = all(&shares, Class::Stream, client(1));
+            assert!(shares.take(Class::Stream, client(2)).is_some(), "{connections}");
+            assert!(streams.len() < one.len(), "{connections}: no stream, no other request");
+            drop((one, two, urgent, streams));
             assert!(shares.lock().ordinary.of.is_empty() && shares.lock().urgent.all == 0);
         }
     }

@@ -30,7 +30,6 @@ pub struct ApiState {
     pub(super) shortage: Shortage,
     /// Memory for what is read to be sent.
     pub(super) reads: Memory,
-    pub(super) streams: Arc<Semaphore>,
     /// Ends the event streams, which would never end by themselves.
     pub(super) stopping: CancellationToken,
     pub(super) names: OwnNames,
@@ -60,7 +59,6 @@ impl ApiState {
             metrics: Arc::new(Metrics::new()),
             bodies: Budgets::new(&stopping),
             reads: Memory::new(MAX_READS),
-            streams: Arc::new(Semaphore::new(shares.streams())),
             shares,
             shortage: Shortage::default(),
             stopping,
@@ -79,7 +77,6 @@ impl ApiState {
     #[must_use]
     pub fn with_connections(mut self, connections: usize) -> Self {
         self.shares = Shares::new(connections.min(MAX_CONNECTIONS));
-        self.streams = Arc::new(Semaphore::new(self.shares.streams()));
         self
     }
 

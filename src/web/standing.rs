@@ -21,7 +21,7 @@ impl Client {
                 let [a, b, c, d, ..] = ip.segments();
                 Self(IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0)))
             }
-            ip => Self(ip),
+            ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => Self(ip),
         }
     }
 

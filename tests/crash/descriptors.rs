@@ -185,6 +185,9 @@ async fn what_the_server_is_short_of_is_no_failure_of_an_agent() {
     let ready: Value = client.get(&format!("http://{}/readyz", server.address)).await;
     let short = ready["short"]["message"].as_str().unwrap();
     assert_eq!(short, "this server has no descriptors left");
+    let url = format!("http://{}/api/v1/runs/{run}/explanation", server.address);
+    let why: Value = client.get(&url).await;
+    assert!(why["text"].as_str().unwrap().contains("no descriptors left"), "{why}");
     assert!(server.log().contains("requests to agents wait"), "{}", server.log());
     let view = client.run(&server.address, &run).await;
     assert_eq!((view.all_failures, view.status.is_final()), (0, false), "{view:?}");

@@ -96,7 +96,7 @@ const SLEEPERS: [(&str, &str); 18] = [
     ("src/clock.rs", "it is the clock"),
     ("src/plugin/engine.rs", "its thread makes the epochs of the plugins' engine"),
     ("src/store/mongodb/transaction.rs", "two transactions that met wait before they try again"),
-    ("src/web/connections.rs", "connections get a deadline that a byte moves"),
+    ("src/web/serve.rs", "a server tries again when it can accept no connection"),
     ("tests/agent/process.rs", "it looks for processes until a deadline, and kills at odd moments"),
     ("tests/agent/support.rs", "it looks at an action until a deadline"),
     ("tests/crash/server.rs", "a random moment of a run is what it waits for"),
