@@ -137,7 +137,7 @@ impl Watcher {
                 }
                 Err(error) => {
                     let error = anyhow::Error::new(error);
-                    tracing::error!("{error:#}\nthe last good content is served on");
+                    tracing::error!("{error:#}; the last good content is served on");
                 }
             }
         }
