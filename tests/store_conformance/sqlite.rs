@@ -89,10 +89,17 @@ async fn a_database_of_a_newer_version_is_refused_and_left_alone() {
     }
 }
 
+/// What a test puts into a directory may be open to others, so the directory must not be.
+fn keep_others_out(directory: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700)).unwrap();
+}
+
 #[tokio::test]
 async fn a_file_that_is_no_database_is_refused() {
     let (directory, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
     std::fs::write(directory.path().join(DATABASE_FILE), vec![b'x'; 8_192]).unwrap();
+    keep_others_out(directory.path());
     let error = open(directory.path(), &clock).err().unwrap();
     assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
 }
@@ -262,6 +269,7 @@ async fn a_database_of_the_first_version_is_brought_to_the_present_one() {
         (new_run_on(cluster, n, concurrency, Pending), status)
     });
     old_database(directory.path(), &runs);
+    keep_others_out(directory.path());
     for _ in 0..2 {
         let store = open(directory.path(), &clock).unwrap();
         let leases = store.claim(&EngineId("e".to_owned()), 10).await.unwrap();

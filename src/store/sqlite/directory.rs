@@ -126,6 +126,9 @@ mod private {
     /// Write permission of the group and of all others.
     const WRITE: u32 = 0o022;
 
+    /// Permission to enter a directory of the group and of all others.
+    const ENTER: u32 = 0o011;
+
     /// Any permission of the group and of all others.
     const ANY: u32 = 0o077;
 
@@ -154,14 +157,16 @@ mod private {
         Ok(())
     }
 
-    /// The database, and what SQLite has beside it.
+    /// The database, and what SQLite has beside it. Where others can't enter the directory, a backup that was copied
+    /// there with any mode is safe.
     pub(super) fn check_files(directory: &Path) -> Result<()> {
+        let entered = directory.metadata().is_ok_and(|metadata| metadata.mode() & ENTER != 0);
         for suffix in ["", "-wal", "-shm", "-journal"] {
             let path = directory.join(format!("{DATABASE_FILE}{suffix}"));
             let Ok(metadata) = path.symlink_metadata() else { continue };
             refuse_link(&path)?;
             let mode = metadata.mode() & 0o777;
-            if mode & ANY != 0 {
+            if entered && mode & ANY != 0 {
                 return Err(refused(format!(
                     "{} has the mode {mode:03o}, with which others may open it, expected 600 (chmod 600)",
                     path.display()
@@ -259,6 +264,9 @@ mod tests {
             std::fs::write(&file, "").unwrap();
             set(&file, mode);
             refused(&path, "with which others may open it, expected 600");
+            set(&path, 0o700);
+            drop(Directory::open(&path).unwrap());
+            set(&path, 0o755);
             set(&file, 0o600);
         }
         for file in [DATABASE_FILE, LOCK_FILE, "replibook.db-wal"] {
