@@ -5,9 +5,9 @@
 //! and nothing stands before the code, which is mapped as it is. The sum finds damage; that nobody
 //! else writes here is the directory's part.
 
-use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -38,7 +38,8 @@ impl Cache {
     ///
     /// # Errors
     /// `unsafe-cache` when it can't be made, is not a directory, belongs to another user, or is open
-    /// to others.
+    /// to others. One that is open to a group alone is emptied and closed: volumes in containers are opened that
+    /// way at each start.
     pub(super) fn open(folder: &Path, engine: String) -> Result<Self, PluginError> {
         let refuse = |why: String| {
             let message = format!("failed to use {} for compiled plugins: {why}", folder.display());
@@ -50,6 +51,7 @@ impl Cache {
             .create(folder)
             .and_then(|()| fs::symlink_metadata(folder))
             .map_err(|error| refuse(error.to_string()))
+            .and_then(|found| close(folder, &found).map_err(refuse))
             .and_then(|found| private(&found, found.is_dir(), "directory").map_err(refuse))?;
         let cache = Self { folder: folder.to_owned(), engine, most: limits::CACHE_BYTES };
         cache.sweep();
@@ -203,6 +205,33 @@ fn sum(mut file: &File) -> io::Result<String> {
     Ok(hex::encode(sum.finalize()))
 }
 
+/// Closes a folder that a group could write to, and removes the code in it: nobody knows who put it there. Returns
+/// how it is now.
+fn close(folder: &Path, found: &Metadata) -> Result<Metadata, String> {
+    let ours = found.is_dir() && found.uid() == rustix::process::geteuid().as_raw();
+    if !ours || found.mode() & 0o070 == 0 || found.mode() & 0o007 != 0 {
+        return Ok(found.clone());
+    }
+    let closed = || -> io::Result<Metadata> {
+        fs::set_permissions(folder, Permissions::from_mode(0o700))?;
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            // Nothing else is ever looked at.
+            if name
+                .to_str()
+                .is_some_and(|name| Name::parse(name).is_some() || name.starts_with(DRAFT))
+            {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        fs::symlink_metadata(folder)
+    };
+    let closed = closed().map_err(|error| error.to_string())?;
+    tracing::warn!(folder = %folder.display(), "closed to its group, and emptied: plugins are compiled again");
+    Ok(closed)
+}
+
 /// Whether it is the thing that was expected, this user's, and closed to others.
 fn private(found: &Metadata, kind: bool, expected: &str) -> Result<(), String> {
     if !kind {
@@ -221,7 +250,7 @@ fn private(found: &Metadata, kind: bool, expected: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use std::io::{Read as _, Write as _};
-    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::os::unix::fs::symlink;
 
     use super::*;
 
@@ -312,12 +341,26 @@ mod tests {
         assert_eq!(fs::metadata(&made).unwrap().mode() & 0o777, 0o700);
         symlink(&made, &link).unwrap();
         assert_eq!(code(&link), Some("unsafe-cache"));
-        for mode in [0o750, 0o701, 0o777] {
+        for mode in [0o705, 0o701, 0o777] {
             fs::set_permissions(&made, fs::Permissions::from_mode(mode)).unwrap();
             assert_eq!(code(&made), Some("unsafe-cache"), "{mode:o}");
         }
         fs::write(folder.path().join("file"), "").unwrap();
         assert_eq!(code(&folder.path().join("file")), Some("unsafe-cache"));
+    }
+
+    #[test]
+    fn a_folder_that_was_opened_to_a_group_is_emptied_and_closed() {
+        let scene = Scene::new();
+        let plugin = Digest::of(b"1");
+        for mode in [0o2770, 0o750] {
+            scene.keep(&plugin, b"code");
+            let folder = scene.folder.path().join("c");
+            fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
+            let again = Cache::open(&folder, "e1".to_owned()).unwrap();
+            assert!(again.find(&plugin).is_none() && again.entries().is_empty(), "{mode:o}");
+            assert_eq!(fs::metadata(&folder).unwrap().mode() & 0o777, 0o700);
+        }
     }
 
     #[test]

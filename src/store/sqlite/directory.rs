@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::failure::unavailable;
+#[cfg(unix)]
+use super::private;
 use crate::store::contract::Result;
 use crate::store::error::StoreError;
 
@@ -30,8 +32,9 @@ impl Directory {
     /// Makes the directory if need be, readable by its owner only, and locks it.
     ///
     /// # Errors
-    /// It is in use, belongs to another user, or others may write to it or read what is in it: they could have any
-    /// action done by the agents. A file of the store is a link: whoever made that says what is written where.
+    /// It is in use, belongs to another user than this one or root, or others may write to it or read what is in it:
+    /// they could have any action done by the agents. A group that this process is in may, since volumes in
+    /// containers come that way. A file of the store is a link: whoever made that says what is written where.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let mut builder = DirBuilder::new();
         builder.recursive(true);
@@ -116,82 +119,11 @@ fn same_file(_: &File, path: &Path) -> io::Result<bool> {
     std::fs::symlink_metadata(path).map(|_| true)
 }
 
-/// What keeps a data directory from others.
-#[cfg(unix)]
-mod private {
-    use std::os::unix::fs::MetadataExt as _;
-
-    use super::{DATABASE_FILE, Path, Result, failed, refused};
-
-    /// Write permission of the group and of all others.
-    const WRITE: u32 = 0o022;
-
-    /// Permission to enter a directory of the group and of all others.
-    const ENTER: u32 = 0o011;
-
-    /// Any permission of the group and of all others.
-    const ANY: u32 = 0o077;
-
-    pub(super) fn check_directory(path: &Path) -> Result<()> {
-        let metadata = path.metadata().map_err(|error| failed("look at", path, error))?;
-        let (owner, own) = (metadata.uid(), rustix::process::geteuid().as_raw());
-        if owner != own {
-            return Err(refused(format!(
-                "the data directory {} belongs to the user {owner}, expected {own}, as whom this process runs: \
-                 run it as that user, or give the directory and all in it to this one (chown -R)",
-                path.display()
-            )));
-        }
-        let mode = metadata.mode() & 0o777;
-        if mode & WRITE != 0 {
-            return Err(refused(format!(
-                "the data directory {} has the mode {mode:03o}, with which others may put files in it, expected \
-                 700 (chmod 700)",
-                path.display()
-            )));
-        }
-        if mode & ANY != 0 {
-            let path = path.display();
-            tracing::warn!(%path, mode = format!("{mode:03o}"), "others may see which files are in the data directory");
-        }
-        Ok(())
-    }
-
-    /// The database, and what SQLite has beside it. Where others can't enter the directory, a backup that was copied
-    /// there with any mode is safe.
-    pub(super) fn check_files(directory: &Path) -> Result<()> {
-        let entered = directory.metadata().is_ok_and(|metadata| metadata.mode() & ENTER != 0);
-        for suffix in ["", "-wal", "-shm", "-journal"] {
-            let path = directory.join(format!("{DATABASE_FILE}{suffix}"));
-            let Ok(metadata) = path.symlink_metadata() else { continue };
-            refuse_link(&path)?;
-            let mode = metadata.mode() & 0o777;
-            if entered && mode & ANY != 0 {
-                return Err(refused(format!(
-                    "{} has the mode {mode:03o}, with which others may open it, expected 600 (chmod 600)",
-                    path.display()
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn refuse_link(path: &Path) -> Result<()> {
-        match path.symlink_metadata() {
-            Ok(metadata) if !metadata.is_file() => Err(refused(format!(
-                "{} is no ordinary file (a link?), expected the file itself: name the directory where that is",
-                path.display()
-            ))),
-            Ok(_) | Err(_) => Ok(()),
-        }
-    }
-}
-
-fn refused(message: String) -> StoreError {
+pub(super) fn refused(message: String) -> StoreError {
     StoreError::Unfit { message, source: None }
 }
 
-fn failed(doing: &str, path: &Path, error: io::Error) -> StoreError {
+pub(super) fn failed(doing: &str, path: &Path, error: io::Error) -> StoreError {
     StoreError::Unavailable {
         message: format!("failed to {doing} {} ({})", path.display(), advice(error.kind())),
         source: Some(Box::new(error)),
@@ -235,53 +167,6 @@ mod tests {
         assert!(error.to_string().contains("in use by another engine"), "{error}");
         drop(first);
         Directory::open(&path).unwrap();
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn what_others_can_reach_is_refused() {
-        use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
-        let set = |path: &Path, mode: u32| {
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
-        };
-        let refused = |path: &Path, says: &str| {
-            let error = Directory::open(path).unwrap_err().to_string();
-            assert!(error.contains(says), "{error}");
-        };
-        let parent = tempfile::tempdir().unwrap();
-        let path = parent.path().join("data");
-        drop(Directory::open(&path).unwrap());
-        for mode in [0o720, 0o702, 0o777] {
-            set(&path, mode);
-            refused(&path, "with which others may put files in it, expected 700");
-        }
-        set(&path, 0o755);
-        drop(Directory::open(&path).unwrap());
-
-        let database = path.join(DATABASE_FILE);
-        for (suffix, mode) in [("", 0o640), ("-wal", 0o604), ("-shm", 0o620)] {
-            let file = path.join(format!("{DATABASE_FILE}{suffix}"));
-            std::fs::write(&file, "").unwrap();
-            set(&file, mode);
-            refused(&path, "with which others may open it, expected 600");
-            set(&path, 0o700);
-            drop(Directory::open(&path).unwrap());
-            set(&path, 0o755);
-            set(&file, 0o600);
-        }
-        for file in [DATABASE_FILE, LOCK_FILE, "replibook.db-wal"] {
-            let (file, elsewhere) = (path.join(file), parent.path().join("elsewhere"));
-            std::fs::rename(&file, &elsewhere).unwrap();
-            symlink(&elsewhere, &file).unwrap();
-            refused(&path, "is no ordinary file (a link?)");
-            std::fs::rename(&elsewhere, &file).unwrap();
-        }
-        assert!(database.exists());
-        drop(Directory::open(&path).unwrap());
-        if rustix::process::geteuid().is_root() {
-            chown(&path, Some(4_711), None).unwrap();
-            refused(&path, "belongs to the user 4711, expected 0");
-        }
     }
 
     #[test]

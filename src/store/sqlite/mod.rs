@@ -18,6 +18,8 @@ mod locks;
 mod objects;
 mod open;
 mod plugins;
+#[cfg(unix)]
+mod private;
 mod readers;
 mod rows;
 mod runs;
