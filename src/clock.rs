@@ -15,6 +15,12 @@ pub trait Clock: Send + Sync + 'static {
     /// that were taken one after the other is how much passed.
     fn now(&self) -> Timestamp;
 
+    /// How much time has passed since some moment of the past, by a clock that nobody sets: what lies between
+    /// two answers is how much passed, also when [`now`](Self::now) was put forward meanwhile.
+    fn passed(&self) -> Millis {
+        Millis(self.now().as_millis().unsigned_abs())
+    }
+
     /// Returns after `length`.
     async fn sleep(&self, length: Duration);
 }
@@ -42,8 +48,7 @@ static STEADY: Mutex<Steady> = Mutex::new(Steady::NEW);
 #[async_trait]
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-        let passed = i64::try_from(START.elapsed().as_millis()).unwrap_or(i64::MAX);
+        let passed = i64::try_from(self.passed().0).unwrap_or(i64::MAX);
         let wall = wall();
         let mut steady = STEADY.lock().unwrap_or_else(PoisonError::into_inner);
         let shown = steady.show(wall, passed);
@@ -58,6 +63,11 @@ impl Clock for SystemClock {
             );
         }
         Timestamp::from_millis(shown)
+    }
+
+    fn passed(&self) -> Millis {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        Millis(u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
     async fn sleep(&self, length: Duration) {
@@ -94,7 +104,7 @@ impl TestOffset {
 /// Makes a time that never goes back of the machine's clock, which may, and the time that passed by a
 /// clock that nobody sets. Both are in milliseconds.
 #[derive(Debug)]
-struct Steady {
+pub(crate) struct Steady {
     /// What was shown when the machine's clock was last right.
     shown: i64,
     /// What had passed by then.
@@ -111,9 +121,11 @@ impl Steady {
     /// By how many milliseconds the clock has to be behind to be worth a word.
     const WORTH_A_WORD: i64 = 1_000;
 
-    const NEW: Self = Self { shown: i64::MIN, passed: 0, told: false };
+    /// Nothing was shown yet.
+    pub(crate) const NEW: Self = Self { shown: i64::MIN, passed: 0, told: false };
 
-    fn show(&mut self, wall: i64, passed: i64) -> i64 {
+    /// What to show when a clock says `wall`, and so much has passed.
+    pub(crate) fn show(&mut self, wall: i64, passed: i64) -> i64 {
         let since = passed.saturating_sub(self.passed);
         let steady = self.shown.saturating_add(since - since / Self::SLOWER);
         if wall < steady {

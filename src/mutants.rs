@@ -110,11 +110,13 @@ pub(crate) mod chosen {
         RefusalIsSilence,
         /// That an agent gave a strategy no answer is not forgotten when nobody asks any more.
         UnheardKept,
+        /// Time in a run is that of the engine's own clock.
+        OwnTime,
     }
 
     impl Mutant {
         /// All of them.
-        pub const ALL: [Self; 39] = [
+        pub const ALL: [Self; 40] = [
             Self::PerformBeforeCommit,
             Self::TornCommit,
             Self::PostWithoutLook,
@@ -154,6 +156,7 @@ pub(crate) mod chosen {
             Self::LateResultIgnored,
             Self::RefusalIsSilence,
             Self::UnheardKept,
+            Self::OwnTime,
         ];
     }
 

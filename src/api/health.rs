@@ -11,7 +11,7 @@ use super::limits::READY_TIMEOUT;
 use super::state::ApiState;
 use crate::agent::Short;
 use crate::run::RunId;
-use crate::store::MAX_PAGE;
+use crate::store::{MAX_PAGE, Skew};
 
 /// That the server is there.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -29,6 +29,31 @@ pub(super) struct Health {
     /// no agent fails because of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) short: Option<TooLittle>,
+    /// That the machine's clock is more than 5 s off the store's; only of a server that is ready. Time in runs
+    /// is the store's, so they don't suffer from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) clock: Option<ClockOff>,
+}
+
+/// That the machine's clock is off.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub(super) struct ClockOff {
+    /// How far, for people.
+    pub(super) message: String,
+    /// By how many milliseconds the machine's clock is ahead of the store's; below zero it is behind.
+    pub(super) ahead_ms: i64,
+    /// Whether the server takes up runs all the same: not past 60 s.
+    pub(super) takes_up_runs: bool,
+}
+
+impl ClockOff {
+    fn of(skew: Skew) -> Option<Self> {
+        skew.is_told().then(|| Self {
+            message: format!("the clock of this machine is {skew} the store's"),
+            ahead_ms: skew.as_millis(),
+            takes_up_runs: !skew.is_too_large(),
+        })
+    }
 }
 
 /// What the server has too little of.
@@ -77,7 +102,8 @@ async fn readyz(State(state): State<ApiState>) -> Result<Json<Health>, ApiError>
                 .shortage
                 .now()
                 .map(|Short { message, since }| TooLittle { message, seconds: since.as_secs() });
-            Ok(Json(Health { troubled: troubled(&state).await?, short, ..ready }))
+            let clock = ClockOff::of(state.skew());
+            Ok(Json(Health { troubled: troubled(&state).await?, short, clock, ..ready }))
         }
         Ok(Err(error)) => Err(not_ready(error.to_string()).caused_by(error)),
         Err(_) => {
@@ -103,5 +129,6 @@ fn health(status: &str, store: Option<&str>) -> Health {
         store: store.map(str::to_owned),
         troubled: None,
         short: None,
+        clock: None,
     }
 }

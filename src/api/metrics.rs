@@ -77,6 +77,7 @@ pub(super) struct Metrics {
     shortages: Counter,
     compiled: Counter,
     loaded: Counter,
+    skew: Gauge<f64, AtomicU64>,
     /// When the unfinished runs were counted last.
     counted: Mutex<Option<Instant>>,
 }
@@ -95,6 +96,7 @@ impl Metrics {
             shortages: Counter::default(),
             compiled: Counter::default(),
             loaded: Counter::default(),
+            skew: Gauge::default(),
             counted: Mutex::new(None),
         };
         metrics.registered()
@@ -122,6 +124,8 @@ impl Metrics {
         registry.register("plugins_compiled", help, self.compiled.clone());
         let help = "Plugins whose compiled code was found in the cache";
         registry.register("plugins_loaded", help, self.loaded.clone());
+        let help = "How far the machine's clock is ahead of the store's";
+        registry.register_with_unit("clock_skew", help, Unit::Seconds, self.skew.clone());
         self
     }
 
@@ -189,6 +193,7 @@ async fn get(State(state): State<ApiState>, headers: HeaderMap) -> Result<Respon
     count_runs(&state).await;
     state.metrics.count_plugins(state.plugins.counts());
     state.metrics.shortages.inner().store(state.shortage.times(), Ordering::Relaxed);
+    state.metrics.skew.set(state.skew().as_millis() as f64 / 1_000.0);
     let text = state.metrics.text().map_err(ApiError::internal)?;
     let (kind, text) = match wants_open_metrics(&headers) {
         true => (OPEN_METRICS, text),
@@ -275,6 +280,7 @@ mod tests {
             concat!("replibook_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
             "replibook_plugins_compiled_total 4",
             "replibook_plugins_loaded_total 2",
+            "replibook_clock_skew_seconds 0.0",
             "# EOF",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");

@@ -13,7 +13,7 @@ use crate::agent::{AgentClient, Shortage};
 use crate::clock::Clock;
 use crate::driver::{Followers, Signals};
 use crate::plugin::PluginHost;
-use crate::store::Store;
+use crate::store::{Skew, Store, StoreClock};
 use crate::web::{Memory, OwnNames, Share};
 
 /// What every handler works with. Cheap to clone.
@@ -23,7 +23,10 @@ pub struct ApiState {
     pub(super) plugins: PluginHost,
     pub(super) signals: Signals,
     pub(super) followers: Followers,
+    /// The store's clock: what is kept has its time from there.
     pub(super) clock: Arc<dyn Clock>,
+    /// The machine's.
+    pub(super) own_clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) bodies: Budgets,
     pub(super) shares: Arc<Shares>,
@@ -40,7 +43,8 @@ pub struct ApiState {
 }
 
 impl ApiState {
-    /// State over these parts, which the driver of the same process shares.
+    /// State over these parts, which the driver of the same process shares; `clock` is the machine's, which
+    /// the store was given.
     pub fn new(
         store: Arc<dyn Store>,
         plugins: PluginHost,
@@ -51,11 +55,12 @@ impl ApiState {
         let stopping = CancellationToken::new();
         let shares = Shares::new(MAX_CONNECTIONS);
         Self {
-            store,
             plugins,
             signals,
             followers,
-            clock,
+            clock: Arc::new(StoreClock::new(store.clone(), clock.clone())),
+            own_clock: clock,
+            store,
             metrics: Arc::new(Metrics::new()),
             bodies: Budgets::new(&stopping),
             reads: Memory::new(MAX_READS),
@@ -66,6 +71,11 @@ impl ApiState {
             agents: None,
             asking: Arc::new(Semaphore::new(MAX_ASKED)),
         }
+    }
+
+    /// How far the machine's clock is from the store's.
+    pub(super) fn skew(&self) -> Skew {
+        Skew::of(self.store.as_ref(), self.own_clock.as_ref())
     }
 
     /// Memory for what a handler reads, if that may be large.

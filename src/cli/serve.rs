@@ -21,6 +21,7 @@ use crate::listen::check_listen;
 use crate::plugin::{Compile, CompileApart, HostConfig, PluginHost};
 use crate::run::{EngineId, Millis};
 use crate::stop::StopAsked;
+use crate::store::StoreClock;
 
 /// Arguments of `replibook serve`.
 #[derive(Clone, Debug, clap::Args)]
@@ -64,7 +65,8 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     check_listen(args.listen, args.insecure)?;
     let descriptors = Descriptors::raise()?;
     let (world, shortage) = world(&args, descriptors).await?;
-    api::install_builtins(world.store.as_ref(), &world.plugins, world.clock.as_ref())
+    let clock = StoreClock::new(world.store.clone(), world.clock.clone());
+    api::install_builtins(world.store.as_ref(), &world.plugins, &clock)
         .await
         .context("failed to keep the built-in plugins")?;
     let listener = tokio::net::TcpListener::bind(args.listen)

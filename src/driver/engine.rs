@@ -15,9 +15,10 @@ use super::World;
 use super::abandoned::{self, Endings};
 use super::lease::LeaseGuard;
 use super::run_driver::{DriveError, RunDriver};
+use super::skew::SkewWatch;
 use super::trouble;
 use crate::run::{Command, CommandId, EngineId, Input, RunId, Timestamp};
-use crate::store::{Lease, RENEWAL, StoreError};
+use crate::store::{Lease, RENEWAL, Skew, StoreError};
 
 /// How often the engine looks for runs and commands when nobody wakes it.
 const LOOK: Duration = Duration::from_millis(250);
@@ -78,6 +79,7 @@ pub struct Engine {
     drivers: BTreeMap<RunId, Driver>,
     tasks: JoinSet<(RunId, u64)>,
     exchanged: Timestamp,
+    skew: SkewWatch,
     stop: CancellationToken,
 }
 
@@ -99,6 +101,7 @@ impl Engine {
             drivers: BTreeMap::new(),
             tasks: JoinSet::new(),
             exchanged: Timestamp::default(),
+            skew: SkewWatch::default(),
             stop: CancellationToken::new(),
         }
     }
@@ -150,6 +153,10 @@ impl Engine {
     }
 
     async fn claim(&mut self) -> Result<(), StoreError> {
+        let skew = Skew::of(self.world.store.as_ref(), self.world.clock.as_ref());
+        if !self.skew.look(skew) {
+            return Ok(());
+        }
         loop {
             let places = self.config.max_runs.saturating_sub(self.drivers.len());
             let limit = CLAIMED_AT_ONCE.min(u32::try_from(places).unwrap_or(u32::MAX));

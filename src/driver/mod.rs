@@ -25,6 +25,7 @@ mod run_clock;
 mod run_driver;
 mod sending;
 mod signals;
+mod skew;
 mod trouble;
 mod world;
 

@@ -1,4 +1,4 @@
-//! Time in a run, which never goes back.
+//! Time in a run: that of the store, which is the same for all engines, and never goes back.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,13 +20,17 @@ impl Clock for RunClock {
         self.clock.now().plus(self.ahead)
     }
 
+    fn passed(&self) -> Millis {
+        self.clock.passed()
+    }
+
     async fn sleep(&self, length: Duration) {
         self.clock.sleep(length).await;
     }
 }
 
-/// The clock for a run in which it was `last` already. One that is behind that (it was set back, or
-/// another engine's is ahead) is put forward for this run: what is due in it would wait for as long as
+/// The clock for a run in which it was `last` already. One that is behind that (the store's clock was set
+/// back, or an engine of an earlier version went by its own) is put forward for this run: what is due in it would wait for as long as
 /// the clock is behind, and its events would be out of order.
 pub(super) fn not_before(clock: Arc<dyn Clock>, last: Timestamp) -> Arc<dyn Clock> {
     let ahead = last.since(clock.now());

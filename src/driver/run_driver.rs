@@ -19,7 +19,7 @@ use crate::mutants::mutant;
 use crate::run::{
     Digest, Effect, Input, Loaded, Machine, PlanInput, Roster, Run, RunId, Timestamp, Transition,
 };
-use crate::store::{MAX_COMMIT_DOCUMENTS, StoreError};
+use crate::store::{MAX_COMMIT_DOCUMENTS, StoreClock, StoreError};
 
 /// Why a driver stopped before its run ended.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +69,8 @@ impl RunDriver {
     /// Nothing is performed before what led to it is committed. After an error nothing further is
     /// committed or performed: the run can be loaded anew, by this engine or another.
     pub(super) async fn drive(mut self) -> Result<(), DriveError> {
+        let own = self.world.clock.clone();
+        self.world.clock = Arc::new(StoreClock::new(self.world.store.clone(), own));
         let committer = self.committer();
         let health = Health::of(&committer, self.now()).await.map_err(DriveError::Load)?;
         let (loaded, last) = load::load(&self.world, &committer).await?;

@@ -80,6 +80,11 @@ pub trait Store: Send + Sync + 'static {
     /// Name of the back end, for people.
     fn name(&self) -> &'static str;
 
+    /// The present moment by the clock that the store decides with: what that clock said last, and what has
+    /// passed here since. It never goes back while the process lives. Time in runs is this one, so that it is
+    /// the same for all engines, whatever their own clocks say; [`Skew`](super::Skew) is how far these are off.
+    fn time(&self) -> Timestamp;
+
     /// Whether the store answers.
     async fn ping(&self) -> Result<()>;
 

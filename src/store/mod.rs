@@ -15,6 +15,7 @@ pub mod mongodb;
 mod options;
 mod size;
 pub mod sqlite;
+mod time;
 mod troubled;
 
 pub use self::mongodb::MongoStore;
@@ -31,3 +32,4 @@ pub use memory::MemoryStore;
 pub use options::{DEFAULT_LEASE, DEFAULT_RETENTION, RENEWAL, StoreOptions};
 pub use size::commit_bytes;
 pub use sqlite::SqliteStore;
+pub use time::{Skew, StoreClock};

@@ -1,4 +1,4 @@
-//! An engine whose clock is an hour behind that of the one before.
+//! Clocks that are an hour off: the store's, between one engine and the next, and that of one engine.
 
 use replibook::agent::{Script, When};
 use replibook::run::{Happened, Millis, RunStatus};
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::scene::Scene;
 
-/// So far is the clock behind.
+/// So far is a clock off.
 const HOUR: Millis = Millis::from_secs(3_600);
 
 /// Virtual time in which a run must end that has a minute to wait for. The other clock would have it wait
@@ -27,7 +27,8 @@ async fn what_was_to_be_tried_again_in_a_minute_is_tried_again_in_a_minute() {
     first.stop().await;
     scene.script(0, Script::Succeed { when: When::Looks(2), payload: json!({"ok": true}) });
 
-    let second = scene.engine_behind("engine-2", HOUR);
+    scene.set_back(HOUR);
+    let second = scene.engine("engine-2");
     let begun = scene.now();
     let done = scene.until_final(run).await;
     assert!(scene.now().since(begun) < SOON, "{:?}", scene.now().since(begun));
@@ -47,13 +48,35 @@ async fn an_action_that_was_sent_is_followed_and_not_sent_again() {
         scene.wait(Millis(50)).await;
     }
     first.kill().await;
-    let second = scene.engine_behind("engine-2", HOUR);
+    scene.set_back(HOUR);
+    // As a store does at its start whose engines are gone.
+    scene.store.release(run, 1).await.unwrap();
+    let second = scene.engine("engine-2");
     let begun = scene.now();
     let done = scene.until_final(run).await;
     assert!(scene.now().since(begun) < SOON, "{:?}", scene.now().since(begun));
     assert_eq!(done.progress.status, RunStatus::Done, "{:?}", done.progress);
     assert_eq!(scene.executions(), vec![1; 4]);
     second.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_whose_clock_is_an_hour_off_takes_up_no_run() {
+    let scene = Scene::new(4).await;
+    let run = scene.start_run("first", "max_failed: 0").await;
+    let hour = i64::try_from(HOUR.0).unwrap();
+    let off = [scene.engine_ahead("ahead", hour), scene.engine_ahead("behind", -hour)];
+    scene.wait(Millis::from_secs(60)).await;
+    assert_eq!(scene.executions(), vec![0; 4]);
+
+    let right = scene.engine("right");
+    let done = scene.until_final(run).await;
+    assert_eq!(done.progress.status, RunStatus::Done, "{:?}", done.progress);
+    let now = scene.now();
+    assert!(scene.events(run).await.iter().all(|event| event.at <= now));
+    for engine in off.into_iter().chain([right]) {
+        engine.stop().await;
+    }
 }
 
 fn is_failure(what: &Happened) -> bool {

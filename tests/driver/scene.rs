@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -29,7 +30,10 @@ pub(crate) struct Scene {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) agents: FakeAgents,
     pub(crate) platforms: FakePlatforms,
+    /// The store's and the engines'.
     pub(crate) clock: Arc<dyn Clock>,
+    /// The same, to be set.
+    set: Arc<Off>,
     pub(crate) plugins: PluginHost,
     count: usize,
 }
@@ -37,12 +41,14 @@ pub(crate) struct Scene {
 impl Scene {
     pub(crate) async fn new(count: usize) -> Self {
         let start = Timestamp::from_millis(1_763_802_000_000);
-        let clock: Arc<dyn Clock> = Arc::new(TokioClock::starting_at(start));
+        let right: Arc<dyn Clock> = Arc::new(TokioClock::starting_at(start));
+        let set = Off::from(&right, 0);
+        let clock: Arc<dyn Clock> = set.clone();
         let memory = Arc::new(MemoryStore::new(StoreOptions::default(), clock.clone()));
         let plugins =
             PluginHost::start(HostConfig { threads: Some(0), ..HostConfig::default() }).unwrap();
         install_builtins(memory.as_ref(), &plugins, clock.as_ref()).await.unwrap();
-        let agents = FakeAgents::new(clock.clone());
+        let agents = FakeAgents::new(right.clone());
         let mut list = Vec::new();
         for index in 0..count {
             let payload = json!({"ok": true});
@@ -56,8 +62,8 @@ impl Scene {
         .to_string();
         let spec = parse_cluster(text.as_bytes()).unwrap();
         memory.put_cluster(&Cluster { text, spec, applied_at: start }).await.unwrap();
-        let platforms = FakePlatforms::new(clock.clone());
-        Self { store: memory.clone(), memory, agents, platforms, clock, plugins, count }
+        let platforms = FakePlatforms::new(right);
+        Self { store: memory.clone(), memory, agents, platforms, clock, set, plugins, count }
     }
 
     /// Creates a run of a rolling playbook with one action, a quarter of the agents at a time.
@@ -126,10 +132,15 @@ impl Scene {
         self.engine_with(name, 10)
     }
 
-    /// An engine that goes by a clock which is behind.
-    pub(crate) fn engine_behind(&self, name: &str, behind: Millis) -> RunningEngine {
-        let clock = Arc::new(Behind { clock: self.clock.clone(), behind });
+    /// An engine that goes by a clock which is so many milliseconds ahead of the store's.
+    pub(crate) fn engine_ahead(&self, name: &str, millis: i64) -> RunningEngine {
+        let clock = Off::from(&self.clock, millis);
         RunningEngine::start(World { clock, ..self.world() }, name, 10)
+    }
+
+    /// Sets the clock of the store and of the engines back.
+    pub(crate) fn set_back(&self, length: Millis) {
+        self.set.millis.fetch_sub(i64::try_from(length.0).unwrap(), Ordering::SeqCst);
     }
 
     /// An engine that drives at most so many runs.
@@ -222,17 +233,23 @@ pub(crate) fn address(index: usize) -> String {
     format!("http://127.0.0.1:{}", 10_000 + index)
 }
 
-/// A clock that is behind another one.
-struct Behind {
+/// A clock that is ahead of another one, or behind.
+pub(crate) struct Off {
     clock: Arc<dyn Clock>,
-    behind: Millis,
+    millis: AtomicI64,
+}
+
+impl Off {
+    fn from(clock: &Arc<dyn Clock>, millis: i64) -> Arc<Self> {
+        Arc::new(Self { clock: clock.clone(), millis: AtomicI64::new(millis) })
+    }
 }
 
 #[async_trait]
-impl Clock for Behind {
+impl Clock for Off {
     fn now(&self) -> Timestamp {
-        let behind = i64::try_from(self.behind.0).unwrap();
-        Timestamp::from_millis(self.clock.now().as_millis() - behind)
+        let ahead = self.millis.load(Ordering::SeqCst);
+        Timestamp::from_millis(self.clock.now().as_millis() + ahead)
     }
 
     async fn sleep(&self, length: Duration) {

@@ -32,7 +32,7 @@ pub(crate) fn one_day(agents: u32) -> Plan {
         agents: (0..agents).map(|agent| in_slot(slot, agent % BATCH)).collect(),
         platform: None,
         runs: vec![RunPlan { at: 0, approval: false, stages: vec![stage], retries: 0 }],
-        engines: vec![EnginePlan { at: 0, troubles: Vec::new(), faults: Vec::new() }],
+        engines: vec![EnginePlan { at: 0, ahead: 0, troubles: Vec::new(), faults: Vec::new() }],
         outages: Vec::new(),
         commands: Vec::new(),
         ill: None,

@@ -48,7 +48,8 @@ pub(crate) async fn live(
     for life in 0.. {
         let (fate, ledger) = (Arc::clone(&fate), around.ledger.clone());
         let gate = Gate::new((number, life), fate, around.clock.clone(), ledger);
-        let engine = engine(&around, &gate, &faults, &format!("engine-{number}.{life}"));
+        let id = format!("engine-{number}.{life}");
+        let engine = engine(&around, &gate, &faults, plan.ahead, &id);
         let task = tokio::spawn(engine.run(stop.clone()));
         let abort = task.abort_handle();
         tokio::select! {
@@ -72,13 +73,20 @@ async fn calm_down(clock: Arc<dyn Clock>, fate: Arc<Mutex<Fate>>) {
     lock(&fate).troubles.clear();
 }
 
-fn engine(around: &Surroundings, gate: &Arc<Gate>, faults: &Arc<Faults>, id: &str) -> Engine {
+fn engine(
+    around: &Surroundings,
+    gate: &Arc<Gate>,
+    faults: &Arc<Faults>,
+    ahead: i64,
+    id: &str,
+) -> Engine {
     let store = EngineStore {
         inner: Arc::clone(&around.memory),
         gate: Arc::clone(gate),
         faults: Arc::clone(faults),
         outages: Arc::clone(&around.outages),
         clock: around.clock.clone(),
+        ahead,
         start: around.start,
         ledger: around.ledger.clone(),
     };
@@ -92,7 +100,8 @@ fn engine(around: &Surroundings, gate: &Arc<Gate>, faults: &Arc<Faults>, id: &st
     if !around.tells {
         (limits.silent_after, limits.queue_after) = (Millis(u64::MAX), Millis(u64::MAX));
     }
-    let (store, clock) = (Arc::new(store), Arc::new(EngineClock { gate: Arc::clone(gate) }));
+    let clock = Arc::new(EngineClock { gate: Arc::clone(gate), ahead });
+    let store = Arc::new(store);
     let platforms = EnginePlatform {
         platforms: Arc::clone(&around.platforms),
         gate: Arc::clone(gate),

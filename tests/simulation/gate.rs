@@ -152,12 +152,15 @@ impl Gate {
 /// The clock of one engine: who slept goes on only when the engine does.
 pub(crate) struct EngineClock {
     pub(crate) gate: Arc<Gate>,
+    /// Milliseconds that it is ahead of the store's.
+    pub(crate) ahead: i64,
 }
 
 #[async_trait]
 impl Clock for EngineClock {
     fn now(&self) -> Timestamp {
-        self.gate.clock.now()
+        let now = self.gate.clock.now().as_millis();
+        Timestamp::from_millis(now.saturating_add(self.ahead))
     }
 
     async fn sleep(&self, length: Duration) {

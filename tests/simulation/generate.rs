@@ -70,6 +70,11 @@ impl Plan {
         } else if dice.chance(20) {
             plan.ill = Some(dice.ill(&mut plan));
         }
+        if dice.chance(30) {
+            for (index, engine) in plan.engines.iter_mut().enumerate() {
+                engine.ahead = dice.ahead(index);
+            }
+        }
         plan
     }
 }
@@ -268,8 +273,17 @@ impl Dice {
         let faults = if kinds.faults { self.up_to(3) } else { 0 };
         EnginePlan {
             at: if index == 0 { 0 } else { self.up_to(10_000) },
+            ahead: 0,
             troubles,
             faults: (0..faults).map(|_| self.store_fault()).collect(),
+        }
+    }
+
+    /// How far the clock of an engine is off. That of the first one never so far that it claims nothing.
+    fn ahead(&mut self, index: usize) -> i64 {
+        match index {
+            0 => self.one_of([-55_000, -8_000, 0, 300, 8_000, 55_000]),
+            _ => self.one_of([-3_600_000, -30_000, 0, 30_000, 3_600_000]),
         }
     }
 

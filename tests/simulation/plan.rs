@@ -258,6 +258,8 @@ pub(crate) enum Work {
 pub(crate) struct EnginePlan {
     /// When it is started for the first time.
     pub(crate) at: u64,
+    /// So far is its clock ahead of the store's; below zero it is behind.
+    pub(crate) ahead: i64,
     /// What happens to it, one after the other.
     pub(crate) troubles: Vec<Trouble>,
     pub(crate) faults: Vec<StoreFault>,
@@ -372,6 +374,7 @@ impl Plan {
         plan.tells = false;
         plan.outages.clear();
         for engine in &mut plan.engines {
+            engine.ahead = 0;
             engine.troubles.clear();
             engine.faults.clear();
         }

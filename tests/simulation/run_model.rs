@@ -179,6 +179,8 @@ impl RunModel {
         expect(progress.stage.index >= stage, "stages go in order", || stage.to_string())?;
         let known = self.events.len();
         for event in &writes.events {
+            // An engine that stood still commits late, and none knows what comes.
+            expect(event.at <= now, "time in a run is the store's", || format!("{event:?}"))?;
             self.take_event(event)?;
         }
         let new = self.events[known..].to_vec();

@@ -95,6 +95,7 @@ fn simpler_engines(plan: &Plan, add: &mut Add<'_>) {
             add(&|plan| remove(&mut plan.engines[index].faults, fault));
         }
         add(&|plan| plan.engines[index].at = 0);
+        add(&|plan| plan.engines[index].ahead = 0);
     }
 }
 

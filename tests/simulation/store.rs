@@ -47,7 +47,10 @@ pub(crate) struct EngineStore {
     pub(crate) gate: Arc<Gate>,
     pub(crate) faults: Arc<Faults>,
     pub(crate) outages: Arc<[Outage]>,
+    /// The store's clock.
     pub(crate) clock: Arc<dyn Clock>,
+    /// Milliseconds that the engine's clock is ahead of it.
+    pub(crate) ahead: i64,
     pub(crate) start: Timestamp,
     pub(crate) ledger: SharedLedger,
 }
@@ -84,8 +87,13 @@ impl EngineStore {
     }
 
     async fn leased(&self, leases: Result<Vec<Lease>>) -> Result<Vec<Lease>> {
-        let leases = leases?;
+        let mut leases = leases?;
         self.ledger.leased(&self.gate, &leases);
+        // Engines are told by their own clocks.
+        for lease in &mut leases {
+            let until = lease.until.as_millis().saturating_add(self.ahead);
+            lease.until = Timestamp::from_millis(until);
+        }
         Ok(leases)
     }
 }
@@ -101,6 +109,10 @@ macro_rules! through {
         impl Store for EngineStore {
             fn name(&self) -> &'static str {
                 "simulated"
+            }
+
+            fn time(&self) -> Timestamp {
+                self.clock.now()
             }
 
             async fn commit(&self, run: RunId, epoch: u64, writes: &Writes) -> Result<()> {

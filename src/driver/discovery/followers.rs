@@ -11,7 +11,7 @@ use super::task::{Task, Told, View, ask};
 use crate::agent::platform::Platform;
 use crate::clock::Clock;
 use crate::run::{AgentId, Follower, MassAbsence, Membership, Millis, Phase, Timestamp};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreClock, StoreError};
 
 /// Things that wait for a task: each run tells one, and each person who resumes one. Who tells more
 /// waits.
@@ -65,8 +65,9 @@ pub struct Known {
 }
 
 impl Followers {
-    /// No followers yet.
+    /// No followers yet; `clock` is the machine's, which the store was given.
     pub fn new(platforms: Arc<dyn Platform>, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(StoreClock::new(store.clone(), clock));
         let (clusters, once, asking) = (Mutex::default(), Mutex::default(), Mutex::default());
         let changes = AtomicU64::new(0);
         let shared = Shared { platforms, store, clock, clusters, once, changes, asking };

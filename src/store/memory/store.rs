@@ -75,6 +75,10 @@ impl Store for MemoryStore {
         "memory"
     }
 
+    fn time(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     async fn ping(&self) -> Result<()> {
         self.call(|_, _| Ok(()))
     }

@@ -38,7 +38,7 @@ async fn hello(client: &Client) -> Result<Document> {
 
 /// Asks the server for its time.
 pub(super) async fn ask_time(base: &Base, time: &ServerTime) -> Result<()> {
-    let asked = time.here();
+    let asked = time.passed();
     if let Ok(there) = hello(&base.client).await?.get_datetime("localTime") {
         time.learn(asked, DateTime::from_millis(there.timestamp_millis()));
     }

@@ -98,6 +98,10 @@ impl Store for MongoStore {
         "mongodb"
     }
 
+    fn time(&self) -> Timestamp {
+        self.time.shown()
+    }
+
     async fn close(&self) {
         let closing = async {
             // What was left a moment ago should hold up nobody else.

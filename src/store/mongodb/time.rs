@@ -5,13 +5,12 @@
 //! may be free) is a reckoning of the server's time, made anew with every renewal: it need not be
 //! exact, since an index can be searched for a number and not for a clock.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mongodb::bson::{Bson, DateTime};
 
-use crate::clock::Clock;
-use crate::run::Timestamp;
+use crate::clock::{Clock, Steady};
+use crate::run::{Millis, Timestamp};
 
 /// Whose time counts for leases and for what has expired.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,17 +23,25 @@ pub enum TimeSource {
     Clock,
 }
 
-/// The server's time, as far as we know it.
+/// The server's time, as far as we know it: what the server said, and what has passed here since.
 pub(super) struct ServerTime {
     source: TimeSource,
     clock: Arc<dyn Clock>,
-    /// Milliseconds from our clock to the server's.
-    ahead: AtomicI64,
+    known: Mutex<Known>,
+}
+
+struct Known {
+    /// Milliseconds from what has passed here to the server's time; none before the server was asked. Our own
+    /// clock is no part of it, since that may be set.
+    ahead: Option<i64>,
+    /// What is shown goes on when the server's clock is set back, or another server is asked.
+    steady: Steady,
 }
 
 impl ServerTime {
     pub(super) fn new(source: TimeSource, clock: Arc<dyn Clock>) -> Self {
-        Self { source, clock, ahead: AtomicI64::new(0) }
+        let known = Mutex::new(Known { ahead: None, steady: Steady::NEW });
+        Self { source, clock, known }
     }
 
     /// Our own clock.
@@ -42,20 +49,46 @@ impl ServerTime {
         self.clock.now()
     }
 
-    /// The server's time by our reckoning.
-    pub(super) fn there(&self) -> Timestamp {
-        let ahead = self.ahead.load(Ordering::Relaxed);
-        Timestamp::from_millis(self.here().as_millis().saturating_add(ahead))
+    /// What has passed here, for [`learn`](Self::learn).
+    pub(super) fn passed(&self) -> Millis {
+        self.clock.passed()
     }
 
-    /// Takes notice that the server's time was `there` between `asked` and now.
-    pub(super) fn learn(&self, asked: Timestamp, there: DateTime) {
+    /// The server's time by our reckoning.
+    pub(super) fn there(&self) -> Timestamp {
+        self.reckon(&self.lock())
+    }
+
+    /// The same for what is kept in the store: it never goes back.
+    pub(super) fn shown(&self) -> Timestamp {
+        let mut known = self.lock();
+        let there = self.reckon(&known).as_millis();
+        Timestamp::from_millis(known.steady.show(there, millis(self.passed())))
+    }
+
+    fn reckon(&self, known: &Known) -> Timestamp {
+        match known.ahead {
+            Some(ahead) => Timestamp::from_millis(millis(self.passed()).saturating_add(ahead)),
+            None => self.here(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes notice that the server's time was `there` between `asked` and now. What is known already is
+    /// changed only as far as it does not fit: a slow answer says little, and must not move time.
+    pub(super) fn learn(&self, asked: Millis, there: DateTime) {
         if self.source == TimeSource::Clock {
             return;
         }
-        let (asked, answered) = (asked.as_millis(), self.here().as_millis());
-        let between = asked.saturating_add(answered.saturating_sub(asked) / 2);
-        self.ahead.store(there.timestamp_millis().saturating_sub(between), Ordering::Relaxed);
+        let (asked, answered) = (millis(asked), millis(self.passed()));
+        let there = there.timestamp_millis();
+        let (least, most) = (there.saturating_sub(answered), there.saturating_sub(asked));
+        let mut known = self.lock();
+        let ahead = known.ahead.unwrap_or(least.midpoint(most));
+        known.ahead = Some(ahead.clamp(least, most.max(least)));
     }
 
     /// The present moment, for the server to work out while it changes a document.
@@ -67,6 +100,11 @@ impl ServerTime {
     }
 }
 
+/// A length as a number that has a sign.
+fn millis(length: Millis) -> i64 {
+    i64::try_from(length.0).unwrap_or(i64::MAX)
+}
+
 /// A moment as it is kept.
 pub(super) fn date(moment: Timestamp) -> Bson {
     Bson::DateTime(DateTime::from_millis(moment.as_millis()))
@@ -76,22 +114,84 @@ pub(super) fn date(moment: Timestamp) -> Bson {
 mod tests {
     use super::*;
     use crate::clock::TokioClock;
-    use crate::run::Millis;
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    const START: Timestamp = Timestamp::from_millis(1_000_000);
 
     #[tokio::test(start_paused = true)]
     async fn the_servers_time_is_reckoned_from_the_middle_of_the_question() {
-        let start = Timestamp::from_millis(1_000_000);
-        let clock = Arc::new(TokioClock::starting_at(start));
+        let clock = Arc::new(TokioClock::starting_at(START));
         let time = ServerTime::new(TimeSource::Server, clock.clone());
-        assert_eq!(time.there(), start);
+        assert_eq!(time.there(), START);
+        let asked = time.passed();
         clock.sleep(Millis(200).to_std()).await;
-        time.learn(start, DateTime::from_millis(5_000_100));
+        time.learn(asked, DateTime::from_millis(5_000_100));
         assert_eq!(time.there(), Timestamp::from_millis(5_000_200));
         assert_eq!(time.now(), Bson::String("$$NOW".to_owned()));
 
         let time = ServerTime::new(TimeSource::Clock, clock);
-        time.learn(start, DateTime::from_millis(0));
-        assert_eq!(time.there(), start.plus(Millis(200)));
-        assert_eq!(time.now(), date(start.plus(Millis(200))));
+        time.learn(asked, DateTime::from_millis(0));
+        assert_eq!(time.there(), START.plus(Millis(200)));
+        assert_eq!(time.now(), date(START.plus(Millis(200))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_answer_that_fits_what_is_known_moves_nothing() {
+        let clock = Arc::new(TokioClock::starting_at(START));
+        let time = ServerTime::new(TimeSource::Server, clock.clone());
+        time.learn(time.passed(), DateTime::from_millis(5_000_000));
+        let asked = time.passed();
+        clock.sleep(Millis(4_000).to_std()).await;
+        // It was read at once, and came late.
+        time.learn(asked, DateTime::from_millis(5_000_000));
+        assert_eq!(time.there(), Timestamp::from_millis(5_004_000));
+        // One that does not fit moves as little as it can.
+        let asked = time.passed();
+        clock.sleep(Millis(100).to_std()).await;
+        time.learn(asked, DateTime::from_millis(5_004_300));
+        assert_eq!(time.there(), Timestamp::from_millis(5_004_300));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_that_is_shown_never_goes_back_and_catches_up() {
+        let clock = Arc::new(TokioClock::starting_at(START));
+        let time = ServerTime::new(TimeSource::Server, clock.clone());
+        time.learn(time.passed(), DateTime::from_millis(5_000_000));
+        let before = time.shown();
+        // Another member is the primary, and its clock is behind.
+        time.learn(time.passed(), DateTime::from_millis(4_990_000));
+        assert_eq!(time.there(), Timestamp::from_millis(4_990_000));
+        assert_eq!(time.shown(), before);
+        clock.sleep(Millis::from_secs(400).to_std()).await;
+        assert_eq!(time.shown(), time.there());
+    }
+
+    /// A clock that somebody sets.
+    struct Set(TokioClock, AtomicI64);
+
+    #[async_trait::async_trait]
+    impl Clock for Set {
+        fn now(&self) -> Timestamp {
+            let set = self.1.load(Ordering::Relaxed);
+            Timestamp::from_millis(self.0.now().as_millis() + set)
+        }
+
+        fn passed(&self) -> Millis {
+            self.0.passed()
+        }
+
+        async fn sleep(&self, length: std::time::Duration) {
+            self.0.sleep(length).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_put_forward_moves_no_time_of_the_server() {
+        let clock = Arc::new(Set(TokioClock::starting_at(START), AtomicI64::new(0)));
+        let time = ServerTime::new(TimeSource::Server, clock.clone());
+        time.learn(time.passed(), DateTime::from_millis(5_000_000));
+        clock.1.store(3_600_000, Ordering::Relaxed);
+        clock.sleep(Millis(70).to_std()).await;
+        assert_eq!(time.shown(), Timestamp::from_millis(5_000_070));
     }
 }

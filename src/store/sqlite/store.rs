@@ -95,6 +95,10 @@ impl Store for SqliteStore {
         "sqlite"
     }
 
+    fn time(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     async fn ping(&self) -> Result<()> {
         // To the disk: one that takes no more is as good as no store.
         self.write(schema::touch).await

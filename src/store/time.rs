@@ -1,0 +1,123 @@
+//! The clock that a store decides with, and how far a machine's own clock is from it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::contract::Store;
+use crate::clock::Clock;
+use crate::mutants::mutant;
+use crate::run::{Millis, Timestamp};
+
+/// The store's clock. What is kept in the store has its time from here.
+#[derive(Clone)]
+pub struct StoreClock {
+    store: Arc<dyn Store>,
+    /// The one that the store was given: by it one waits.
+    own: Arc<dyn Clock>,
+}
+
+impl StoreClock {
+    /// The clock of `store`, which was given the clock `own`.
+    pub fn new(store: Arc<dyn Store>, own: Arc<dyn Clock>) -> Self {
+        Self { store, own }
+    }
+}
+
+#[async_trait]
+impl Clock for StoreClock {
+    fn now(&self) -> Timestamp {
+        if mutant!(OwnTime) { self.own.now() } else { self.store.time() }
+    }
+
+    fn passed(&self) -> Millis {
+        self.own.passed()
+    }
+
+    async fn sleep(&self, length: Duration) {
+        self.own.sleep(length).await;
+    }
+}
+
+/// How far the clock of a machine is from the one that its store decides with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Skew {
+    /// Milliseconds; above zero the machine's clock is ahead.
+    millis: i64,
+}
+
+impl Skew {
+    /// Past this it is said. Machines whose clocks are looked after differ by milliseconds, and what is
+    /// reckoned of a slow store's clock is off by less than the seconds that an answer may take.
+    pub const TOLD: Millis = Millis::from_secs(5);
+
+    /// Past this an engine takes up no run. Nothing in a run goes by the machine's clock, but a clock like that
+    /// is out of order: certificates, and what agents and logs say, no longer fit the history of runs.
+    pub const MOST: Millis = Millis::from_secs(60);
+
+    /// That of `clock`, which `store` was given.
+    pub fn of(store: &dyn Store, clock: &dyn Clock) -> Self {
+        let (own, there) = (clock.now().as_millis(), store.time().as_millis());
+        Self::from_millis(own.saturating_sub(there))
+    }
+
+    /// A skew of so many milliseconds; above zero the machine's clock is ahead.
+    pub const fn from_millis(millis: i64) -> Self {
+        Self { millis }
+    }
+
+    /// In milliseconds; above zero the machine's clock is ahead.
+    pub const fn as_millis(self) -> i64 {
+        self.millis
+    }
+
+    /// How much it is, whichever clock is ahead.
+    pub const fn size(self) -> Millis {
+        Millis(self.millis.unsigned_abs())
+    }
+
+    /// Whether it is worth a word.
+    pub fn is_told(self) -> bool {
+        self.size() > Self::TOLD
+    }
+
+    /// Whether an engine with such a clock takes up no run.
+    pub fn is_too_large(self) -> bool {
+        self.size() > Self::MOST
+    }
+}
+
+/// For people, as in "the clock of this machine is `3.2 s ahead of` the store's".
+impl fmt::Display for Skew {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.size().0 as f64 / 1_000.0;
+        let way = if self.millis < 0 { "behind" } else { "ahead of" };
+        write!(f, "{seconds:.1} s {way}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_skew_is_said_past_one_bound_and_too_large_past_another() {
+        let told = |millis| {
+            let skew = Skew::from_millis(millis);
+            (skew.is_told(), skew.is_too_large())
+        };
+        assert_eq!(told(0), (false, false));
+        assert_eq!([told(5_000), told(-5_000)], [(false, false); 2]);
+        assert_eq!([told(5_001), told(-5_001)], [(true, false); 2]);
+        assert_eq!([told(60_000), told(-60_000)], [(true, false); 2]);
+        assert_eq!([told(60_001), told(i64::MIN)], [(true, true); 2]);
+    }
+
+    #[test]
+    fn a_skew_is_said_in_words() {
+        assert_eq!(Skew::from_millis(3_600_000).to_string(), "3600.0 s ahead of");
+        assert_eq!(Skew::from_millis(-5_250).to_string(), "5.2 s behind");
+    }
+}
