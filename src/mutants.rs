@@ -102,6 +102,8 @@ pub(crate) mod chosen {
         PassedOverNotCounted,
         /// A look soon after a request counts, although something may still hold the request.
         SettledTooSoon,
+        /// A look counts as soon as if the request had been sent without its arguments.
+        SizeForgotten,
         /// A request that may have reached an agent that can't be reached now is taken for not sent.
         UnsentAssumed,
         /// An attempt does again what ended well but late.
@@ -152,6 +154,7 @@ pub(crate) mod chosen {
             Self::NoticeKept,
             Self::PassedOverNotCounted,
             Self::SettledTooSoon,
+            Self::SizeForgotten,
             Self::UnsentAssumed,
             Self::LateResultIgnored,
             Self::RefusalIsSilence,

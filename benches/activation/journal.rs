@@ -40,6 +40,7 @@ pub(crate) fn activate(plugin: &Digest, answers: usize) -> Activate {
         arguments_hash: call.arguments_hash(),
         at: start,
         answer,
+        bytes: None,
     };
     let run_action = Call::RunAction { kind: KIND.to_owned(), arguments: arguments().into() };
     let mut journaled = vec![

@@ -117,8 +117,9 @@ fn journal(run: RunId, agent: u32, attempt: u32, ends: bool, at: Timestamp) -> J
         arguments_hash: arguments_hash.clone(),
         at,
         answer: Answer::RunAction(Ok(json!({ "moved": 3 }).into())),
+        bytes: None,
     };
-    let pending = Pending { name: name_of_call, arguments_hash, at, accepted: false };
+    let pending = Pending { name: name_of_call, arguments_hash, at, accepted: false, bytes: None };
     Journal {
         answers: if ends { vec![answered] } else { Vec::new() },
         pending: (!ends).then_some(pending),

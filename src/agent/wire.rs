@@ -26,6 +26,12 @@ pub(super) fn schedule_time(request: &ActionRequest) -> Duration {
     sending_time(schedule_body(request).len())
 }
 
+/// The same if it had arguments of so many bytes.
+pub(super) fn schedule_time_with(request: &ActionRequest, arguments: usize) -> Duration {
+    let others = schedule_body(request).len().saturating_sub(request.args.bytes());
+    sending_time(others.saturating_add(arguments))
+}
+
 #[derive(Serialize)]
 struct Scheduling<'a> {
     kind: &'a str,

@@ -379,7 +379,7 @@ node-3  -           SKIPPED  not selected                      -
         let later = moment().plus(Millis::from_secs(65));
         let mut settling = running(3, StepPhase::Settling { until: later, again: true });
         let key = AttemptKey { agent: AgentSeq(3), stage: 1, step: 0, attempt: 1 };
-        settling.outstanding = Some(Outstanding { key, call: 0, since: moment() });
+        settling.outstanding = Some(Outstanding { key, call: 0, since: moment(), bytes: None });
         let mut last = running(4, StepPhase::Trying);
         last.step = 1;
         let mut added = running(5, StepPhase::Waiting);

@@ -353,6 +353,7 @@ impl Performing {
             again: perform.again && !mutant!(PostWithoutLook),
             accepted: perform.accepted && !mutant!(AcceptanceForgotten),
             look_only: perform.look_only,
+            bytes: perform.bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
             expected: perform.expects(),
             unidentified: perform.unidentified,
         };

@@ -141,7 +141,13 @@ mod tests {
 
     fn answered(call: &Call, at: i64, answer: Answer) -> Answered {
         let arguments_hash = call.arguments_hash();
-        Answered { name: call.name(), arguments_hash, at: Timestamp::from_millis(at), answer }
+        Answered {
+            name: call.name(),
+            arguments_hash,
+            at: Timestamp::from_millis(at),
+            answer,
+            bytes: None,
+        }
     }
 
     fn journal(answers: Vec<Answered>, pending: Option<&Call>) -> Journal {
@@ -152,6 +158,7 @@ mod tests {
                 arguments_hash: call.arguments_hash(),
                 at: Timestamp::from_millis(1_500),
                 accepted: false,
+                bytes: None,
             }),
             ..Journal::new(
                 RunId(uuid::Uuid::nil()),

@@ -168,6 +168,10 @@ pub struct Outstanding {
     pub call: u32,
     /// When that call was committed.
     pub since: Timestamp,
+    /// Bytes of its arguments: a large request may be on its way for longer. None: not known, since an
+    /// earlier version wrote this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u32>,
 }
 
 impl Outstanding {

@@ -172,6 +172,9 @@ pub struct Answered {
     pub at: Timestamp,
     /// The answer.
     pub answer: Answer,
+    /// Bytes of the arguments of an action whose end the answer does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u32>,
 }
 
 /// A call that was committed and waits for its answer.
@@ -185,12 +188,18 @@ pub struct Pending {
     pub at: Timestamp,
     /// Whether the agent is known to have accepted the action; then "not known" means lost.
     pub accepted: bool,
+    /// Bytes of the arguments of an action: a large request may be on its way for longer. None: not known,
+    /// since an earlier version wrote this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u32>,
 }
 
 impl Pending {
     /// The call with its answer.
     pub(super) fn answered(self, at: Timestamp, answer: Answer) -> Answered {
-        Answered { name: self.name, arguments_hash: self.arguments_hash, at, answer }
+        let open = answer.error().is_some_and(CallError::leaves_open);
+        let bytes = self.bytes.filter(|_| open);
+        Answered { name: self.name, arguments_hash: self.arguments_hash, at, answer, bytes }
     }
 }
 
@@ -255,6 +264,16 @@ impl Call {
             Self::RunAction { .. } => CallName::RunAction,
             Self::WaitStatus { .. } => CallName::WaitStatus,
             Self::Sleep { .. } => CallName::Sleep,
+        }
+    }
+
+    /// Bytes of the arguments of an action.
+    pub fn argument_bytes(&self) -> Option<u32> {
+        match self {
+            Self::RunAction { arguments, .. } => {
+                Some(u32::try_from(arguments.bytes()).unwrap_or(u32::MAX))
+            }
+            Self::Info | Self::WaitStatus { .. } | Self::Sleep { .. } => None,
         }
     }
 

@@ -413,6 +413,8 @@ pub struct Perform {
     pub again: bool,
     /// Whether the agent is known to have accepted the action.
     pub accepted: bool,
+    /// Bytes of the action's arguments, also where `what` is without them; none: not known.
+    pub bytes: Option<u32>,
     /// Whether an action may only be looked at: one that the agent does not know is lost then.
     pub look_only: bool,
     /// What was noticed about the call before.

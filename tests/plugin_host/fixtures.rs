@@ -87,12 +87,12 @@ pub(crate) fn grants(actions: &[&str]) -> Grants {
 /// An answer as the engine records it, a second after each other.
 pub(crate) fn answered(number: i64, call: &Call, answer: Answer) -> Answered {
     let at = Timestamp::from_millis(START.as_millis() + 1_000 * (number + 1));
-    Answered { name: call.name(), arguments_hash: call.arguments_hash(), at, answer }
+    Answered { name: call.name(), arguments_hash: call.arguments_hash(), at, answer, bytes: None }
 }
 
 pub(crate) fn pending(call: &Call) -> Pending {
     let arguments_hash = call.arguments_hash();
-    Pending { name: call.name(), arguments_hash, at: START, accepted: false }
+    Pending { name: call.name(), arguments_hash, at: START, accepted: false, bytes: None }
 }
 
 /// Activates again and again, with the answers of `answer`, until the attempt ends. Returns the

@@ -1,8 +1,8 @@
 //! Actions that end after their attempt was over, and what the next attempt does with them.
 
 use replibook::run::{
-    Activation, ActivationEnd, AgentId, AgentState, Answer, CallError, FailureReason, Happened,
-    Input, Journal, MembershipChange, RunStatus, Verb,
+    Activation, ActivationEnd, AgentId, AgentState, Answer, CallError, FailureReason,
+    Happened, Input, Journal, MembershipChange, RunStatus, Verb,
 };
 use serde_json::json;
 
@@ -310,5 +310,29 @@ fn what_nobody_knows_the_end_of_has_not_ended_and_is_looked_at_until_it_has() {
         assert_eq!(told_late(&world), 1);
         let record = world.records().next().unwrap();
         assert!(record.outstanding.is_none() && record.late_end().unwrap().result, "{record:?}");
+    }
+}
+
+#[test]
+fn how_large_a_request_was_is_known_also_where_its_action_is_only_looked_at() {
+    for silent in [false, true] {
+        let mut world = World::new(Setup { timeout: Some(5), ..Setup::plain(1, 0) });
+        world.until_calls();
+        let sent = world.first_call().clone();
+        assert!(
+            !sent.look_only && sent.bytes.is_some() && sent.bytes == sent.what.argument_bytes()
+        );
+        if silent {
+            let error = CallError::Unreachable("no answer".to_owned());
+            world.answer_first_call(Answer::RunAction(Err(error)));
+        } else {
+            world.wake();
+        }
+        for _ in 0..2 {
+            world.until_calls();
+            let look = world.first_call();
+            assert!(look.look_only && look.bytes == sent.bytes, "{silent}: {look:?}");
+            world.crash_now();
+        }
     }
 }

@@ -71,6 +71,15 @@ pub(crate) fn number(agent: &AgentId) -> Option<usize> {
     agent.as_str().strip_prefix("node-")?.parse().ok()
 }
 
+/// Bytes a second that arrive of the slowest request.
+const SLOWEST: usize = 16 * 1024;
+
+/// How long it takes to send a request that something holds, in milliseconds, beyond a second.
+fn sending(request: &ActionRequest) -> u64 {
+    let beyond = request.args.bytes().saturating_sub(SLOWEST);
+    u64::try_from(beyond * 1_000 / SLOWEST).unwrap()
+}
+
 /// What the action of a step returns when it ends well.
 pub(crate) fn payload(agent: usize, step: usize) -> Value {
     json!({"agent": agent, "step": step})
@@ -137,8 +146,9 @@ impl Agents {
             *count - 1
         };
         let fault = plan.actions[step].posts.get(nth);
+        let sending = sending(request);
         if let Some(PostFault::Held(length)) = fault {
-            self.clock.sleep(Millis(*length).to_std()).await;
+            self.clock.sleep(Millis(length + sending).to_std()).await;
             if self.at_home(address).is_err() {
                 return Err(no_answer(address));
             }
@@ -151,7 +161,7 @@ impl Agents {
                 return Err(no_answer(address));
             }
             Some(PostFault::Late(late)) => {
-                self.effect(address, to, request.id, now.plus(Millis(*late)))?;
+                self.effect(address, to, request.id, now.plus(Millis(late + sending)))?;
                 return Err(no_answer(address));
             }
             Some(PostFault::Lost) => return Err(no_answer(address)),

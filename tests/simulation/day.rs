@@ -17,8 +17,14 @@ const BATCH: u32 = 10;
 /// an action and is looked at until its node is healthy.
 pub(crate) fn one_day(agents: u32) -> Plan {
     let slot = DAY / u64::from(agents.div_ceil(BATCH));
-    let step =
-        |work| StepPlan { work, timeout: None, retry: None, requires: false, goes_on: false };
+    let step = |work| StepPlan {
+        work,
+        large: false,
+        timeout: None,
+        retry: None,
+        requires: false,
+        goes_on: false,
+    };
     let stage = StagePlan {
         strategy: StrategyPlan::Batches(Size::Count(BATCH)),
         max_failed: Size::Count(0),

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::agents::{address, kind, place};
 use crate::plan::{
-    AgentPlan, Plan, RunPlan, Size, StagePlan, StepPlan, StrategyPlan, WATCHED, Work,
+    AgentPlan, LARGE, Plan, RunPlan, Size, StagePlan, StepPlan, StrategyPlan, WATCHED, Work,
 };
 use crate::platform::URL;
 
@@ -160,6 +160,9 @@ fn step(index: usize, plan: StepPlan) -> Value {
             "on_error": on_error,
         }),
     };
+    if plan.large {
+        step["args"] = json!({"large": "x".repeat(LARGE)});
+    }
     if let Some(timeout) = plan.timeout {
         step["timeout"] = json!(milliseconds(timeout));
     }

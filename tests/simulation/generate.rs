@@ -75,6 +75,11 @@ impl Plan {
                 engine.ahead = dice.ahead(index);
             }
         }
+        if dice.chance(15) {
+            let stages = plan.runs.iter_mut().flat_map(|run| &mut run.stages);
+            let steps = stages.flat_map(|stage| &mut stage.steps);
+            steps.for_each(|step| step.large = step.work == Work::Action && dice.chance(50));
+        }
         plan
     }
 }
@@ -257,6 +262,7 @@ impl Dice {
         let tries = kinds.retries && self.chance(50);
         StepPlan {
             work,
+            large: false,
             timeout: (kinds.timeouts && self.chance(50)).then(|| self.up_to(15_000) + 500),
             retry: tries.then(|| (self.one_of([2, 3, 5]), self.one_of([1, 500, 4_000]))),
             requires: self.chance(15),

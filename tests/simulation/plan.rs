@@ -234,9 +234,15 @@ impl Size {
     }
 }
 
+/// Bytes of large arguments: their request may take five seconds more than others, and a playbook has room for
+/// those of all its steps.
+pub(crate) const LARGE: usize = 96 * 1024;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StepPlan {
     pub(crate) work: Work,
+    /// Its action has arguments of [`LARGE`] bytes.
+    pub(crate) large: bool,
     /// How long an attempt may take.
     pub(crate) timeout: Option<u64>,
     /// Attempts, and the wait before the second.

@@ -143,6 +143,7 @@ fn simpler_stage(plan: &Plan, run: usize, stage: usize, add: &mut Add<'_>) {
     add(&|stage| stage.membership.removed = OnRemoved::Ignore);
     for step in 0..steps {
         add(&|stage| stage.steps[step].goes_on = false);
+        add(&|stage| stage.steps[step].large = false);
         add(&|stage| stage.steps[step].requires = false);
         add(&|stage| stage.steps[step].timeout = None);
         add(&|stage| stage.steps[step].retry = None);

@@ -220,6 +220,7 @@ pub(crate) fn journal(run: RunId, key: AttemptKey) -> Journal {
             arguments_hash: "00".to_owned(),
             at: START,
             accepted: false,
+            bytes: None,
         }),
         ..Journal::new(
             run,

@@ -1,13 +1,14 @@
 //! Has an agent perform an action, once, and follows it to its end.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::time::Duration;
 
 use super::limits::FollowContext;
 use super::pace::{Pace, Patience};
-use crate::agent::wire::schedule_time;
+use crate::agent::wire::{schedule_time, schedule_time_with};
 use crate::agent::{ActionPhase, ActionRequest, ActionStatus, AgentError, Said, ask};
 use crate::mutants::mutant;
-use crate::playbook::MAX_JSON_DEPTH;
+use crate::playbook::{MAX_JSON_DEPTH, MAX_RENDERED_BYTES};
 use crate::run::{CallError, Expected, JsonText, Millis, Timestamp, WrongNode, json_text_depth};
 
 /// What was committed about a call before it is followed (again).
@@ -20,6 +21,9 @@ pub struct Start<'a> {
     /// No POST may be sent: an action that the agent does not know, after an earlier POST can no
     /// longer be on its way, is lost.
     pub look_only: bool,
+    /// Bytes of the arguments that the action was sent with, where nothing may be sent and so the request
+    /// is without them. None: not known.
+    pub bytes: Option<usize>,
     /// Who has to answer at the address; none: whoever does.
     pub expected: Option<Expected<'a>>,
     /// Nobody saw yet who is there: the agent is looked at before anything is sent.
@@ -64,7 +68,7 @@ where
     let now = ctx.clock.now();
     let known = match (start.accepted, start.again || start.look_only) {
         (true, _) => Known::Yes,
-        (false, true) => Known::Perhaps { settled: now.plus(settle(ctx, request)) },
+        (false, true) => Known::Perhaps { settled: now.plus(settle(ctx, earlier(request, start))) },
         (false, false) => Known::No,
     };
     let mut follow = Follow {
@@ -104,13 +108,22 @@ where
     }
 }
 
-/// How long a request may still be on its way if it was sent at this moment or earlier: longer if it is
-/// large.
-fn settle(ctx: &FollowContext, request: &ActionRequest) -> Millis {
+/// How long it takes to send the request that may have been sent before.
+fn earlier(request: &ActionRequest, start: Start<'_>) -> Duration {
+    if !start.look_only {
+        return schedule_time(request);
+    }
+    let arguments = start.bytes.unwrap_or(MAX_RENDERED_BYTES).max(request.args.bytes());
+    schedule_time_with(request, arguments)
+}
+
+/// How long a request may still be on its way that takes `sending` to send, if it was sent at this moment or
+/// earlier.
+fn settle(ctx: &FollowContext, sending: Duration) -> Millis {
     if mutant!(SettledTooSoon) {
         return Millis::from_secs(1);
     }
-    let sending = u64::try_from(schedule_time(request).as_millis()).unwrap_or(u64::MAX);
+    let sending = u64::try_from(sending.as_millis()).unwrap_or(u64::MAX);
     Millis(ctx.limits.settle.0.saturating_add(sending))
 }
 
@@ -210,7 +223,9 @@ impl<A: FnMut() + Send> Follow<'_, A> {
             // A proxy that gives up answers as if it were the agent, which may still get the request.
             AgentError::NoAnswer { .. }
             | AgentError::Broken { .. }
-            | AgentError::Malformed { .. } => now.plus(settle(self.ctx, self.request)),
+            | AgentError::Malformed { .. } => {
+                now.plus(settle(self.ctx, schedule_time(self.request)))
+            }
             // It was refused, or never sent: nothing of it is on its way.
             AgentError::Connect { .. }
             | AgentError::Short { .. }

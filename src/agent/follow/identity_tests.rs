@@ -35,8 +35,14 @@ fn posts(agents: &FakeAgents) -> usize {
     agents.asked(AT).iter().filter(|(_, asked)| matches!(asked, Asked::Post(_))).count()
 }
 
-const NEW: Start<'_> =
-    Start { again: false, accepted: false, look_only: false, expected: None, unidentified: true };
+const NEW: Start<'_> = Start {
+    again: false,
+    accepted: false,
+    look_only: false,
+    bytes: None,
+    expected: None,
+    unidentified: true,
+};
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_sent_to_another_node_at_once() {

@@ -18,8 +18,14 @@ mod node_tests;
 
 const AT: &str = "http://node-1";
 const START: Timestamp = Timestamp::from_millis(1_000_000);
-const FRESH: Start<'_> =
-    Start { again: false, accepted: false, look_only: false, expected: None, unidentified: false };
+const FRESH: Start<'_> = Start {
+    again: false,
+    accepted: false,
+    look_only: false,
+    bytes: None,
+    expected: None,
+    unidentified: false,
+};
 const AGAIN: Start<'_> = Start { again: true, ..FRESH };
 const ACCEPTED: Start<'_> = Start { again: true, accepted: true, ..FRESH };
 
@@ -210,6 +216,28 @@ async fn a_large_request_may_be_on_its_way_for_as_long_as_it_takes_to_send() {
     world.request.args = json!("x".repeat(1024 * 1024)).into();
     assert_eq!(world.run(AGAIN).await, Ok(json!({"moved": 3})));
     assert!((78_000..80_000).contains(&world.posts()[0].0), "{:?}", world.posts());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_request_is_waited_for_also_where_it_is_only_looked_at() {
+    // What is looked at needs no arguments, and by whom an earlier version sent nobody knows how large.
+    for bytes in [Some(1024 * 1024), None] {
+        let mut world = World::new(at_once());
+        let arguments = json!("x".repeat(1024 * 1024));
+        let looked_at = std::mem::replace(&mut world.request.args, arguments.into());
+        world.agents.add_fault(AT, Fault::Hold(Millis(52_000)));
+        let dies = Millis(100).to_std();
+        assert!(tokio::time::timeout(dies, world.run(FRESH)).await.is_err(), "it is under way");
+        world.request.args = looked_at;
+        let look_only = Start { look_only: true, bytes, ..FRESH };
+        assert_eq!(world.run(look_only).await, Ok(json!({"moved": 3})), "{bytes:?}");
+        assert_eq!((world.posts().len(), world.executions()), (1, 1));
+    }
+    // A small one is lost sooner.
+    let world = World::new(at_once());
+    let end = world.run(Start { look_only: true, bytes: Some(100), ..FRESH }).await;
+    assert!(matches!(end, Err(CallError::Lost(_))), "{end:?}");
+    assert_eq!(world.passed(), LONGEST_HELD.0);
 }
 
 #[test]

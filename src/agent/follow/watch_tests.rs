@@ -13,8 +13,14 @@ use crate::run::{CallError, Millis, Notice, Timestamp};
 
 const AT: &str = "http://node-1";
 const START: Timestamp = Timestamp::from_millis(1_000_000);
-const FRESH: Start<'_> =
-    Start { again: false, accepted: false, look_only: false, expected: None, unidentified: false };
+const FRESH: Start<'_> = Start {
+    again: false,
+    accepted: false,
+    look_only: false,
+    bytes: None,
+    expected: None,
+    unidentified: false,
+};
 
 fn seconds(count: u64) -> Timestamp {
     START.plus(Millis::from_secs(count))

@@ -273,6 +273,7 @@ impl Machine {
                 since: pending.at,
                 again,
                 accepted: pending.accepted,
+                bytes: pending.bytes,
                 // What is out is looked at, and nothing is sent any more, where the run is being cancelled
                 // or the agent leaves: another node may have its address by now.
                 look_only: cancelling || self.is_leaving(seq),
@@ -299,6 +300,7 @@ impl Machine {
             arguments_hash: what.arguments_hash(),
             at: changes.now,
             accepted: false,
+            bytes: what.argument_bytes(),
         });
         changes.journals.push(journal.clone());
         if what.name() == CallName::RunAction {
@@ -456,13 +458,15 @@ fn never_activated(mut journal: Journal, changes: &mut Changes) {
 /// The action that a journal waits for.
 pub(super) fn pending_action(journal: &Journal) -> Option<Outstanding> {
     let pending = journal.pending.as_ref().filter(|p| p.name == CallName::RunAction)?;
-    Some(Outstanding { key: journal.key, call: call_number(journal), since: pending.at })
+    let (call, since, bytes) = (call_number(journal), pending.at, pending.bytes);
+    Some(Outstanding { key: journal.key, call, since, bytes })
 }
 
 /// The action in a journal whose end is not known, since the agent gave no readable answer about it.
 pub(super) fn unreachable_action(journal: &Journal) -> Option<Outstanding> {
     let (call, answered, _) = left_open(journal)?;
-    Some(Outstanding { key: journal.key, call, since: answered.at })
+    let (since, bytes) = (answered.at, answered.bytes);
+    Some(Outstanding { key: journal.key, call, since, bytes })
 }
 
 /// Why nobody knows whether the action of [`unreachable_action`] goes on.

@@ -134,7 +134,7 @@ impl Machine {
         changes: &mut Changes,
     ) {
         let Some(record) = Machine::record(self, seq) else { return };
-        let Outstanding { key, call, since } = *action;
+        let Outstanding { key, call, since, bytes } = *action;
         changes.effects.push(Effect::Perform(Box::new(Perform {
             key,
             call,
@@ -148,6 +148,7 @@ impl Machine {
             since,
             again: true,
             accepted,
+            bytes: if mutant!(SizeForgotten) { Some(0) } else { bytes },
             look_only: true,
             noticed: record.notice.clone(),
             identity: record.identity.clone(),
@@ -425,7 +426,7 @@ fn with_late_end(
     }
     let answered = journal.answers.get(usize::try_from(call).ok()?)?;
     let (name, arguments_hash) = (answered.name, answered.arguments_hash.clone());
-    journal.late = Some(Answered { name, arguments_hash, at: now, answer });
+    journal.late = Some(Answered { name, arguments_hash, at: now, answer, bytes: None });
     journal.late_of = Some(call);
     Some(journal)
 }

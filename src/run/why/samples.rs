@@ -103,7 +103,7 @@ pub(super) fn failed(number: u32, message: &str) -> AgentRecord {
 
 pub(super) fn outstanding() -> Option<Outstanding> {
     let key = AttemptKey { agent: AgentSeq(2), stage: 0, step: 0, attempt: 1 };
-    Some(Outstanding { key, call: 0, since: at(30) })
+    Some(Outstanding { key, call: 0, since: at(30), bytes: None })
 }
 
 pub(super) fn known(running: Vec<InFlight>) -> Known {

@@ -301,7 +301,8 @@ fn an_action_that_ended_late_is_told_with_what_a_retry_makes_of_it() {
     run.progress.counts.insert(AgentState::Failed, 2);
     let late = |number: u32, outcome: &str, result| {
         let mut record = failed(number, "the step did not end within 5m");
-        let action = Outstanding { key: record.present_attempt(), call: 0, since: at(30) };
+        let action =
+            Outstanding { key: record.present_attempt(), call: 0, since: at(30), bytes: None };
         record.late = Some(LateEnd::new(&action, at(200), outcome, result));
         record
     };

@@ -57,6 +57,7 @@ pub(crate) async fn a_commit_replaces_documents_of_the_same_key(on: Fixture) {
         arguments_hash: pending.arguments_hash,
         at: on.now(),
         answer: Answer::RunAction(Ok(json!({"moved": 3}).into())),
+        bytes: None,
     });
     writes.commands[0].outcome = Some(CommandOutcome::Applied);
     writes.progress = Some(progress(RunStatus::Paused, on.now()));

@@ -69,8 +69,13 @@ pub(crate) async fn what_the_door_lets_in_at_its_bounds_is_read_back(on: Fixture
         let message = told.clone();
         record.notice = Some(Notice::NoAnswer { since: START, message, errors: true });
         let mut journal = journal(run, key(0, 0, 1));
-        let answered =
-            |name, answer| Answered { name, arguments_hash: "00".to_owned(), at: START, answer };
+        let answered = |name, answer| Answered {
+            name,
+            arguments_hash: "00".to_owned(),
+            at: START,
+            answer,
+            bytes: None,
+        };
         journal.answers = vec![
             answered(CallName::RunAction, Answer::RunAction(Ok(said))),
             answered(CallName::Info, Answer::Info(Ok(node.into()))),

@@ -59,7 +59,8 @@ fn identifiers_and_moments_survive_in_tagged_and_in_nested_values() {
         Answer::Sleep,
     ] {
         let name = CallName::RunAction;
-        let answered = Answered { name, arguments_hash: "00".to_owned(), at: AT, answer };
+        let answered =
+            Answered { name, arguments_hash: "00".to_owned(), at: AT, answer, bytes: None };
         let back: Answered = from_document(to_document(&answered).unwrap()).unwrap();
         assert_eq!(back, answered);
     }
