@@ -1,7 +1,7 @@
 //! Actions that end after their attempt was over, and what the next attempt does with them.
 
 use replibook::run::{
-    Activation, ActivationEnd, AgentId, AgentState, Answer, CallError, FailureReason,
+    Activation, ActivationEnd, AgentId, AgentState, Answer, CallError, Effect, FailureReason,
     Happened, Input, Journal, MembershipChange, RunStatus, Verb,
 };
 use serde_json::json;
@@ -335,4 +335,22 @@ fn how_large_a_request_was_is_known_also_where_its_action_is_only_looked_at() {
             world.crash_now();
         }
     }
+}
+
+#[test]
+fn a_retry_while_an_action_is_looked_at_gives_its_agent_a_whole_patience() {
+    let mut world = timed_out(Setup::plain(2, 0));
+    world.until_calls();
+    let looks = |world: &World| -> Vec<u32> {
+        let looks = world.effects().filter_map(|effect| match effect {
+            Effect::Perform(perform) => Some(perform.key.agent.0),
+            _ => None,
+        });
+        looks.collect()
+    };
+    assert_eq!((looks(&world), world.calls()), (vec![0, 1], vec![true; 2]));
+    world.command_again(Verb::Retry, Some("node-0"), false);
+    world.choose(&Choice::Command(Verb::Resume));
+    world.until_calls();
+    assert_eq!((looks(&world), world.calls()), (vec![1, 0], vec![true; 2]), "it is looked at anew");
 }

@@ -91,9 +91,11 @@ impl Machine {
         let Some(outstanding) = record.and_then(|record| record.outstanding.clone()) else {
             return;
         };
-        if !self.settling.contains_key(&seq) {
-            self.look_at(seq, outstanding, None, changes);
+        if self.settling.contains_key(&seq) {
+            // The look that goes on has perhaps no patience left.
+            changes.effects.push(Effect::Abandon(outstanding.key));
         }
+        self.look_at(seq, outstanding, None, changes);
         let again = Machine::record(self, seq).is_some_and(|record| record.tries > 0);
         self.wait_for_end(seq, step.time_limit(), again, changes);
     }
