@@ -126,7 +126,7 @@ async fn interrupted(agent: &Agent) {
     let action = until_final(&agent.address, ID).await;
     assert_eq!((&action["state"]["phase"], &action["executions"]), (&json!("FAILED"), &json!(1)));
     let message = action["state"]["error"]["error_msg"].as_str().unwrap();
-    assert!(message.starts_with("interrupted: the agent was killed before the end"), "{message}");
+    assert!(message.starts_with("interrupted: the agent ended before the end"), "{message}");
 }
 
 #[tokio::test]

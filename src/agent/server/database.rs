@@ -17,7 +17,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use super::store::StoreError;
 
 /// Version of the tables, kept in the database.
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 
 /// How long to wait for a database that another agent is about to close.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -45,7 +45,8 @@ const SCHEMA: &str = "
         error TEXT,
         executions INTEGER NOT NULL DEFAULT 0,
         bytes INTEGER NOT NULL DEFAULT 0,
-        process TEXT
+        process TEXT,
+        command_end TEXT
     ) STRICT;
     CREATE INDEX actions_by_phase ON actions (phase, seq, id, kind, bytes);
     CREATE INDEX actions_by_end ON actions (finished_at, seq, id, kind, phase)
@@ -61,6 +62,9 @@ const FROM_1: &str = "
     DROP INDEX actions_by_phase;
     DROP INDEX actions_by_end;
 ";
+
+/// From version 2, which forgot how a command had ended if the agent stopped before nothing of it was left.
+const FROM_2: &str = "ALTER TABLE actions ADD COLUMN command_end TEXT;";
 
 /// Opens the database, or makes it. It stays locked for others until the connection is closed. Blocks.
 pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
@@ -93,8 +97,13 @@ fn prepare(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     if found == 1 {
         tx.execute_batch(FROM_1)?;
     }
-    if found < VERSION {
+    if found == 1 || found == 2 {
+        tx.execute_batch(FROM_2)?;
+    }
+    if found < 2 {
         tx.execute_batch(SCHEMA)?;
+    }
+    if found < VERSION {
         tx.pragma_update(None, "user_version", VERSION)?;
     }
     tx.commit()?;
@@ -256,9 +265,10 @@ mod tests {
         let old = Connection::open(&path).unwrap();
         let schema = SCHEMA
             .replace(",\n        bytes INTEGER NOT NULL DEFAULT 0,\n        process TEXT", "")
+            .replace(",\n        command_end TEXT", "")
             .replace("(phase, seq, id, kind, bytes)", "(phase, seq)")
             .replace("(finished_at, seq, id, kind, phase)", "(finished_at)");
-        assert!(!schema.contains("process"));
+        assert!(!schema.contains("process") && !schema.contains("command_end"));
         old.execute_batch(&schema).unwrap();
         old.execute_batch(
             "INSERT INTO actions (id, kind, args, metadata, created_time, scheduled_time, phase)
@@ -283,6 +293,29 @@ mod tests {
     }
 
     #[test]
+    fn a_database_of_version_2_is_taken_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.sqlite");
+        let old = Connection::open(&path).unwrap();
+        let schema = SCHEMA.replace(",\n        command_end TEXT", "");
+        assert!(!schema.contains("command_end"));
+        old.execute_batch(&schema).unwrap();
+        old.execute_batch(
+            "INSERT INTO actions (id, kind, args, metadata, created_time, scheduled_time, phase)
+             VALUES ('1', 'k', '[1]', '{}', '', '', 'RUNNING');
+             PRAGMA user_version = 2",
+        )
+        .unwrap();
+        drop(old);
+        for _ in 0..2 {
+            let end = "SELECT command_end FROM actions WHERE id = '1'";
+            let new = open(&path).unwrap();
+            let end: Option<String> = new.query_row(end, [], |row| row.get(0)).unwrap();
+            assert_eq!(end, None);
+        }
+    }
+
+    #[test]
     fn a_database_of_a_later_version_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("agent.sqlite");
@@ -290,6 +323,6 @@ mod tests {
         later.pragma_update(None, "user_version", VERSION + 1).unwrap();
         drop(later);
         let error = open(&path).unwrap_err();
-        assert!(matches!(error, StoreError::Version { found: 3, .. }), "{error}");
+        assert!(matches!(error, StoreError::Version { found: 4, .. }), "{error}");
     }
 }

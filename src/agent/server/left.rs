@@ -31,6 +31,12 @@ impl Left {
         Self { action, process, wait: FIRST_WAIT, next: Timestamp::MIN }
     }
 
+    /// The same of what nobody looks at before that time.
+    #[cfg(test)]
+    pub(super) fn not_before(action: Uuid, process: ProcessId, next: Timestamp) -> Self {
+        Self { next, ..Self::of(action, process) }
+    }
+
     /// Ends what is left, and returns whether nothing is. Before the time of the next look it does nothing.
     pub(super) async fn is_gone(&mut self, clock: &dyn Clock) -> bool {
         while clock.now() >= self.next {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::database::{self, VERSION};
@@ -123,7 +124,7 @@ pub(super) enum Added {
 }
 
 /// The end of an action; the payload is JSON.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum ActionEnd {
     Done(String),
     Failed(String),
@@ -274,6 +275,30 @@ impl ActionStore {
         .await
     }
 
+    /// Writes down how the command of an action ended, which is RUNNING for all others until nothing of the
+    /// command is left.
+    pub(super) async fn command_ends(&self, id: Uuid, end: &ActionEnd) -> Result<(), StoreError> {
+        let end = serde_json::to_string(end).map_err(|error| broken(0, error))?;
+        self.call(move |connection| {
+            let sql = "UPDATE actions SET command_end = ?2 WHERE id = ?1";
+            connection.execute(sql, params![id.to_string(), end])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// How the command of an action ended that is RUNNING, if that was written down.
+    pub(super) async fn command_end(&self, id: Uuid) -> Result<Option<ActionEnd>, StoreError> {
+        self.call(move |connection| {
+            let sql = "SELECT command_end FROM actions WHERE id = ?1";
+            let end = connection.query_row(sql, [id.to_string()], |row| row.get(0)).optional()?;
+            let end: Option<String> = end.flatten();
+            let read = |end: String| serde_json::from_str(&end).map_err(|error| broken(0, error));
+            Ok(end.map(read).transpose()?)
+        })
+        .await
+    }
+
     /// Writes how far an action is.
     pub(super) async fn progress(&self, id: Uuid, payload: String) -> Result<(), StoreError> {
         self.call(move |connection| {
@@ -298,7 +323,7 @@ impl ActionStore {
             };
             connection.execute(
                 "UPDATE actions SET phase = ?2, payload = coalesce(?3, payload), error = ?4,
-                 finished_time = ?5, finished_at = ?6 WHERE id = ?1",
+                 finished_time = ?5, finished_at = ?6, command_end = NULL WHERE id = ?1",
                 params![id.to_string(), phase, payload, error, now.to_string(), now.as_millis()],
             )?;
             Ok(())

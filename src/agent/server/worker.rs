@@ -81,6 +81,8 @@ struct Ended {
     end: ActionEnd,
     /// What must be gone before that.
     left: Option<Left>,
+    /// How the command ended is written down: a stop of the agent does not lose it.
+    kept: bool,
     /// The log already says that it does not end.
     told: bool,
 }
@@ -130,7 +132,7 @@ impl Worker {
                 Step::Ended(end) => (end, None),
                 Step::EndsAfter(end, process) => (end, Some(Left::of(id, process))),
             };
-            progress.ended = Some(Ended { id, end, left, told: false });
+            progress.ended = Some(Ended { id, end, left, kept: false, told: false });
         }
         self.finish(&mut progress.ended).await
     }
@@ -140,6 +142,10 @@ impl Worker {
     async fn finish(&self, ended: &mut Option<Ended>) -> Result<(), StoreError> {
         let Some(end) = ended.as_mut() else { return Ok(()) };
         if let Some(left) = &mut end.left {
+            if !end.kept {
+                self.store.command_ends(end.id, &end.end).await?;
+                end.kept = true;
+            }
             if !left.is_gone(self.clock.as_ref()).await {
                 if !std::mem::replace(&mut end.told, true) {
                     tracing::warn!(
@@ -162,10 +168,12 @@ impl Worker {
             Started::Not => {}
             // Whatever the configuration says about the kind now.
             Started::As(process) => {
-                let end = interrupted(
-                    "the agent was killed before the end of the command was written down; the command \
-                     may have begun, what was left of it was ended, and it is not run again",
-                );
+                let end = self.store.command_end(action.id).await?.unwrap_or_else(|| {
+                    interrupted(
+                        "the agent ended before the end of the command was written down; the command \
+                         may have begun, what was left of it was ended, and it is not run again",
+                    )
+                });
                 return Ok(Step::EndsAfter(end, process.clone()));
             }
             Started::Somehow => {
@@ -337,10 +345,7 @@ mod tests {
         let action = tick(&worker(&path)).await;
         assert_eq!((action.phase, action.executions), (ActionPhase::Failed, 1));
         let message = action.error.unwrap();
-        assert!(
-            message.starts_with("interrupted: the agent was killed before the end"),
-            "{message}"
-        );
+        assert!(message.starts_with("interrupted: the agent ended before the end"), "{message}");
         assert!(!left.wait().await.unwrap().success());
     }
 
@@ -365,10 +370,39 @@ mod tests {
         let Step::EndsAfter(end, process) = worker.step(&action).await.unwrap() else { panic!() };
         assert_eq!(end, ActionEnd::Done("5".to_owned()));
         let left = Left::of(ID, process);
-        let mut ended = Some(Ended { id: ID, end, left: Some(left), told: false });
+        let mut ended = Some(Ended { id: ID, end, left: Some(left), kept: false, told: false });
         worker.finish(&mut ended).await.unwrap();
         assert!(ended.is_none());
         assert_eq!(worker.store.get(ID).await.unwrap().unwrap().phase, ActionPhase::Done);
+    }
+
+    #[tokio::test]
+    async fn how_a_command_ended_outlives_the_agent_while_something_of_it_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.sqlite");
+        let first = worker(&path);
+        add(&first, "a.example.com/x", Value::Null).await;
+        first.store.take().await.unwrap().unwrap();
+        let mut command = tokio::process::Command::new("sleep");
+        command.arg("1000").process_group(0).kill_on_drop(true);
+        let mut left = command.spawn().unwrap();
+        let process = ProcessId::of(left.id().unwrap().try_into().unwrap()).unwrap();
+        first.store.starts(ID, &process).await.unwrap();
+        let end = ActionEnd::Done("5".to_owned());
+        // It is still there for now.
+        let remains = Some(Left::not_before(ID, process, first.clock.now().plus(RETENTION)));
+        let mut ended = Some(Ended { id: ID, end, left: remains, kept: false, told: false });
+        first.finish(&mut ended).await.unwrap();
+        let action = first.store.get(ID).await.unwrap().unwrap();
+        assert_eq!((action.phase, action.finished_time), (ActionPhase::Running, None));
+        assert_eq!(action.payload, "null", "nobody is told");
+        drop(first);
+        let last = worker(&path);
+        let action = tick(&last).await;
+        assert!(!left.wait().await.unwrap().success());
+        assert_eq!((action.phase, payload(&action)), (ActionPhase::Done, json!(5)));
+        assert_eq!((action.executions, action.error), (1, None));
+        assert_eq!(last.store.command_end(ID).await.unwrap(), None);
     }
 
     #[tokio::test]
@@ -379,7 +413,7 @@ mod tests {
         add(&first, "a.example.com/x", Value::Null).await;
         first.store.take().await.unwrap().unwrap();
         let end = ActionEnd::Done("5".to_owned());
-        let mut ended = Some(Ended { id: ID, end, left: None, told: false });
+        let mut ended = Some(Ended { id: ID, end, left: None, kept: false, told: false });
         first.store.close();
         assert!(matches!(first.finish(&mut ended).await, Err(StoreError::Closed)));
         let second = worker(&path);
