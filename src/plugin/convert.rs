@@ -50,8 +50,7 @@ pub(super) fn step_input(activate: &Activate) -> StepInput {
         agent: activate.agent.0.clone(),
         stage: activate.stage.clone(),
         step: activate.journal.step_name.clone(),
-        // What goes on from another attempt has to see the same.
-        attempt: activate.journal.seed_key().attempt,
+        attempt: activate.journal.seen_attempt(),
         attributes: object(&activate.attributes),
     }
 }
@@ -220,27 +219,53 @@ mod tests {
         super::decision(decision, BTreeSet::new())
     }
 
+    fn activate(journal: Journal) -> Activate {
+        Activate {
+            key: journal.key,
+            plugin: Digest::of(b""),
+            grants: crate::playbook::Grants::default(),
+            agent: journal.agent.clone(),
+            journal,
+            attributes: Default::default(),
+            cluster: "c".to_owned(),
+            stage: "s".to_owned(),
+        }
+    }
+
     /// An attempt that goes on from another one repeats that one's calls, and its number may be in them.
     #[test]
     fn what_goes_on_from_another_attempt_sees_the_number_of_that_one() {
         let key = |attempt| AttemptKey { agent: AgentSeq(0), stage: 0, step: 0, attempt };
         let (run, agent, at) = (RunId(Uuid::nil()), AgentId::from("a"), Timestamp::from_millis(0));
         let journal = Journal::new(run, key(3), agent.clone(), "act".to_owned(), at, Value::Null);
-        let number = |taken| {
-            let activate = Activate {
-                key: key(3),
-                plugin: Digest::of(b""),
-                grants: crate::playbook::Grants::default(),
-                journal: Journal { taken, ..journal.clone() },
-                agent: agent.clone(),
-                attributes: Default::default(),
-                cluster: "c".to_owned(),
-                stage: "s".to_owned(),
-            };
-            step_input(&activate).attempt
-        };
+        let number = |taken| step_input(&activate(Journal { taken, ..journal.clone() })).attempt;
         let taken = Taken { from: Some(2), seed_of: 1, at, answers: 1 };
         assert_eq!((number(None), number(Some(taken))), (3, 1));
+    }
+
+    /// What a server wrote that showed each attempt its own number, before `from` was kept.
+    #[test]
+    fn what_an_early_version_began_keeps_the_number_that_it_saw() {
+        let text = r#"{
+            "run": "00000000-0000-0000-0000-000000000000",
+            "key": {"agent": 0, "stage": 0, "step": 0, "attempt": 2},
+            "agent": "node-1", "step_name": "act", "started_at": "2026-11-22T09:00:00.000Z",
+            "arguments": {"grace": 30},
+            "answers": [{
+                "name": "run-action", "arguments_hash": "00", "at": "2026-11-22T09:00:05.000Z",
+                "answer": {"run-action": {"Ok": {"moved": 3}}}
+            }],
+            "pending": {
+                "name": "run-action", "arguments_hash": "01", "at": "2026-11-22T09:01:00.000Z",
+                "accepted": true
+            },
+            "taken": {"seed_of": 1, "at": "2026-11-22T09:00:06.000Z", "answers": 1},
+            "held": 0, "log_lines": 0, "finish_ts": null
+        }"#;
+        let journal: Journal = serde_json::from_str(text).unwrap();
+        assert_eq!((journal.seen_attempt(), journal.seed_key().attempt), (2, 1));
+        assert_eq!(journal.pending.as_ref().unwrap().bytes, None);
+        assert_eq!(step_input(&activate(journal)).attempt, 2);
     }
 
     fn empty() -> Decision {

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::agent_record::Outstanding;
 use super::ids::AttemptKey;
+use super::journal::Journal;
 use super::time::Timestamp;
 
 /// The most characters of how an action ended: a line for people.
@@ -40,10 +41,22 @@ impl LateEnd {
     }
 }
 
+impl Journal {
+    /// The number of the attempt that its step sees. What goes on from another attempt has to see the same,
+    /// but for what an early version began, which showed each its own.
+    pub fn seen_attempt(&self) -> u32 {
+        match self.taken {
+            Some(Taken { from: Some(_), seed_of, .. }) => seed_of,
+            Some(Taken { from: None, .. }) | None => self.key.attempt,
+        }
+    }
+}
+
 /// What an attempt took over from one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Taken {
-    /// Number of the attempt whose action ended late; none: the one just before.
+    /// Number of the attempt whose action ended late; none: the one just before, and an early version began
+    /// this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<u32>,
     /// Number of the attempt whose seed it goes on with.
