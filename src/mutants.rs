@@ -118,7 +118,7 @@ pub(crate) mod chosen {
 
     impl Mutant {
         /// All of them.
-        pub const ALL: [Self; 40] = [
+        pub const ALL: [Self; 41] = [
             Self::PerformBeforeCommit,
             Self::TornCommit,
             Self::PostWithoutLook,

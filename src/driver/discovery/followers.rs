@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::task::{Task, Told, View, ask};
+use super::task::{PLATFORM_TIMEOUT, Task, Told, View, ask};
 use crate::agent::platform::Platform;
 use crate::clock::Clock;
-use crate::run::{AgentId, Follower, MassAbsence, Membership, Millis, Phase, Timestamp};
+use crate::run::{AgentId, Follower, Heard, MassAbsence, Membership, Millis, Phase, Timestamp};
 use crate::store::{Store, StoreClock, StoreError};
 
 /// Things that wait for a task: each run tells one, and each person who resumes one. Who tells more
@@ -174,7 +174,15 @@ impl Followers {
         if let Some(discovery) = &discovery {
             let Shared { platforms, clock, .. } = &*self.shared;
             let coming = watch::Sender::new(false);
-            let heard = ask(&**platforms, &**clock, coming, discovery).await;
+            // A person waits, so that an answer which has begun has no longer either.
+            let heard = tokio::select! {
+                biased;
+                heard = ask(&**platforms, &**clock, coming, discovery) => heard,
+                () = clock.sleep(PLATFORM_TIMEOUT) => {
+                    let (url, seconds) = (&discovery.url, PLATFORM_TIMEOUT.as_secs());
+                    Heard::Failed(format!("{url} has not sent all of its answer within {seconds} s"))
+                }
+            };
             follower.hear(heard, clock.now());
         }
         Ok(Some(View { membership: follower.membership(), missing: false, discovery }))
@@ -263,7 +271,7 @@ impl Following {
     /// What is missing, or can't be read, for people. A store that does not answer is waited for.
     pub(crate) async fn members(mut self) -> Result<Membership, String> {
         let clock = Arc::clone(&self.place.shared.clock);
-        let mut deadline: Option<Timestamp> = None;
+        let (mut since, mut deadline): (Option<Timestamp>, Option<Timestamp>) = (None, None);
         // What was applied before the run was started counts.
         let (sender, looked) = oneshot::channel();
         self.tell(Told::Look(Some(sender))).await;
@@ -285,6 +293,7 @@ impl Following {
                 self.goes_on().await?;
                 continue;
             };
+            let since = *since.get_or_insert_with(|| clock.now());
             let until = *deadline.get_or_insert_with(|| clock.now().plus(START_PATIENCE));
             let rest = until.since(clock.now());
             if rest == Millis(0) && *self.heard.borrow() {
@@ -297,7 +306,7 @@ impl Following {
                     "the platform at {} told no members of its cluster {} within {} s: {}",
                     discovery.url,
                     discovery.cluster,
-                    START_PATIENCE.0 / 1_000,
+                    clock.now().since(since).0 / 1_000,
                     problem.unwrap_or("it gave no answer"),
                 ));
             }

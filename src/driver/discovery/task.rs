@@ -210,7 +210,7 @@ impl Task {
                 if !error.retryable() {
                     for waiting in state.served.drain(..) {
                         // Whoever waited may have gone.
-                        let _ = waiting.send(Err(format!("{error}; apply the cluster anew")));
+                        let _ = waiting.send(Err(advice(&error)));
                     }
                 }
                 return false;
@@ -332,6 +332,26 @@ async fn ready<T>(pending: &mut Pending<T>) -> T {
     match pending {
         Some(future) => future.await,
         None => std::future::pending().await,
+    }
+}
+
+/// Why a Cluster object can't be looked at, and what mends that where it is known.
+pub(super) fn advice(error: &StoreError) -> String {
+    match error {
+        StoreError::Damaged(_) => format!("{error}; apply the cluster anew"),
+        StoreError::Unavailable { .. }
+        | StoreError::Unfit { .. }
+        | StoreError::Fenced { .. }
+        | StoreError::Conflict { .. }
+        | StoreError::ClusterBusy { .. }
+        | StoreError::MissingPlugin { .. }
+        | StoreError::MissingCluster { .. }
+        | StoreError::ClusterInUse { .. }
+        | StoreError::Pinned { .. }
+        | StoreError::BadCursor { .. }
+        | StoreError::TooLarge { .. }
+        | StoreError::Corrupt { .. }
+        | StoreError::NewerSchema { .. } => error.to_string(),
     }
 }
 

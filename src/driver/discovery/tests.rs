@@ -10,7 +10,7 @@ use crate::clock::{Clock, TokioClock};
 use crate::playbook::parse_cluster;
 use crate::run::{AgentId, MassAbsence, Members, Millis, Outcome, Timestamp};
 use crate::store::memory::{Damaged, FaultMoment};
-use crate::store::{Cluster, MemoryStore, Store, StoreOptions};
+use crate::store::{Cluster, MemoryStore, Store, StoreError, StoreOptions};
 
 const URL: &str = "http://platform";
 const INTERVAL: Millis = Millis::from_secs(10);
@@ -391,4 +391,49 @@ async fn an_answer_that_comes_slowly_is_waited_for() {
     let membership = following.members().await.unwrap();
     assert_eq!(ids(&membership.members), "a b");
     assert_eq!(scene.clock.now().since(since), Millis::from_secs(100));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_an_answer_that_comes_slowly_is_told_how_long_that_was() {
+    let scene = Scene::new(&[]).await;
+    scene.platforms.fail(URL, Some("no"));
+    scene.platforms.set_slow(URL, Millis::from_secs(100));
+    let following = scene.follow().await;
+    let since = scene.clock.now();
+    let error = following.members().await.unwrap_err();
+    let seconds = scene.clock.now().since(since).0 / 1_000;
+    assert!(seconds > 100, "{seconds} s");
+    assert!(error.contains(&format!(" within {seconds} s: ")), "{error}, after {seconds} s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_only_looks_waits_for_no_answer_longer_than_for_its_beginning() {
+    let scene = Scene::new(&["s"]).await;
+    scene.tell(&["a"]);
+    let looked = async || {
+        let since = scene.clock.now();
+        let known = scene.followers.agents("c").await.unwrap().unwrap();
+        let Some(Outcome::Failed { message }) =
+            known.view.membership.last_answer.map(|answer| answer.outcome)
+        else {
+            panic!("expected a failure");
+        };
+        assert_eq!(ids(&known.view.membership.members), "s");
+        assert_eq!(scene.clock.now().since(since).to_std(), PLATFORM_TIMEOUT);
+        message
+    };
+    scene.platforms.set_slow(URL, Millis::from_secs(100));
+    assert_eq!(looked().await, "http://platform has not sent all of its answer within 10 s");
+    scene.wait(Millis::from_secs(5)).await;
+    scene.platforms.set_latency(URL, Millis::from_secs(100));
+    assert_eq!(looked().await, "http://platform gave no answer within 10 s");
+}
+
+#[test]
+fn only_what_is_mended_by_that_is_to_be_applied_anew() {
+    let newer = StoreError::NewerSchema { found: 9, known: 1 };
+    assert_eq!(
+        task::advice(&newer),
+        "the store has schema version 9; this version knows at most 1"
+    );
 }
