@@ -32,8 +32,9 @@ pub struct Pace {
     /// keeps coming a little at a time.
     pub rate: u32,
     /// How long a large answer keeps its place at least while others wait for one. Then, if it is slow and most of
-    /// it is still to come, it must give the place up. It is asked for again, and keeps the next place twice as
-    /// long: slow lines must not keep everybody else out, and must not get nowhere.
+    /// it is still to come, or if it hardly comes at all, it may have to give the place up. It is asked for again,
+    /// and keeps the next place twice as long: slow lines must not keep everybody else out, and must not get
+    /// nowhere.
     pub turn: Duration,
 }
 

@@ -11,6 +11,10 @@ use tokio::time::Instant;
 /// at this pace; to throw it away would cost more than the wait.
 const FAST: u64 = 64 * 1024;
 
+/// Bytes a second below which an answer gives way also when most of it is there: the rest of the largest would take
+/// more than eight minutes.
+const CRAWLING: u64 = 4 * 1024;
+
 /// Room for so many bytes of bodies. All clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct Places(Arc<Mutex<Room>>);
@@ -51,10 +55,12 @@ impl Holder {
     }
 
     /// Whether it may have to give way: its turn is over, it is slow, and more than half of it is still to
-    /// come.
+    /// come, or it hardly comes at all.
     fn may_leave(&self) -> bool {
         let is_over = self.since.elapsed() > self.turn;
-        is_over && !self.leaves && self.received < self.bytes / 2 && self.rate() < FAST
+        let rate = self.rate();
+        let is_slow = rate < CRAWLING || self.received < self.bytes / 2 && rate < FAST;
+        is_over && !self.leaves && is_slow
     }
 }
 
@@ -286,6 +292,22 @@ mod tests {
         held.remove(1);
         let place = waiting.await;
         assert!(!held[0].has_to_leave(10_000) && !place.has_to_leave(0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_hardly_sends_anything_gives_way_also_past_the_half() {
+        let places = Places::new(BODY);
+        let place = places.take(BODY, Duration::from_secs(1)).await;
+        let waiting = places.take(BODY, TURN);
+        tokio::pin!(waiting);
+        assert!(futures::poll!(&mut waiting).is_pending());
+        // All but a little of it came at 4 KiB a second.
+        tokio::time::advance(Duration::from_secs(1_000)).await;
+        assert!(!place.has_to_leave(1_000 * 4 * 1024));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(place.has_to_leave(1_000 * 4 * 1024));
+        drop(place);
+        waiting.await;
     }
 
     #[tokio::test(start_paused = true)]

@@ -65,8 +65,8 @@ impl Default for PlatformHttpConfig {
     }
 }
 
-/// The [`Platform`] over HTTP. It follows no redirects, uses no proxy, and never sends a request twice
-/// by itself. The certificates of `https` platforms are checked against those that the system trusts,
+/// The [`Platform`] over HTTP. It follows no redirects and uses no proxy. It asks again by itself only if an answer
+/// failed because of us: it had to give way to others, or there was no room for it in time. The certificates of `https` platforms are checked against those that the system trusts,
 /// or the files that `SSL_CERT_FILE` and `SSL_CERT_DIR` name. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct HttpPlatforms {
