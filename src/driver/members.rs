@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use super::World;
 use super::discovery::Following;
 use crate::agent::door::begun_within;
-use crate::agent::{AgentError, ask_store};
+use crate::agent::{AgentError, AgentLimits, ask_store};
 use crate::mutants::mutant;
 use crate::playbook::json_depth_ok;
 use crate::run::{
@@ -300,7 +300,7 @@ async fn in_time<T>(
     address: &str,
     calls: impl Future<Output = T>,
 ) -> Result<T, String> {
-    let whole = world.agent_limits.unreachable_after.to_std();
+    let whole = whole_patience(&world.agent_limits);
     let calls = begun_within(&*world.clock, PATIENCE, watch::Sender::new(false), calls);
     tokio::select! {
         biased;
@@ -311,6 +311,11 @@ async fn in_time<T>(
             Err(format!("{address} gave no whole answer within {} s", whole.as_secs()))
         }
     }
+}
+
+/// How long all of an answer may take. Where agents are given up soon, it has as long as for its beginning.
+fn whole_patience(limits: &AgentLimits) -> std::time::Duration {
+    limits.unreachable_after.to_std().max(PATIENCE)
 }
 
 async fn hear(
@@ -448,4 +453,18 @@ async fn ask_again(world: &World, asked: AskAgain) -> Refreshed {
     };
     let about = About { attributes, node: raw.into(), datastore: datastore.into(), seen_at };
     Refreshed { agent, about, silence: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_begins_in_time_has_time_to_end() {
+        let whole = |seconds| {
+            let unreachable_after = Millis::from_secs(seconds);
+            whole_patience(&AgentLimits { unreachable_after, ..AgentLimits::default() })
+        };
+        assert_eq!((whole(1), whole(120).as_secs()), (PATIENCE, 120));
+    }
 }
