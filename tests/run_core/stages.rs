@@ -76,6 +76,24 @@ fn failures_that_a_person_accepted_let_the_run_go_on_but_not_end_well() {
 }
 
 #[test]
+fn the_last_word_of_a_budget_of_the_run_says_that_it_counts_all_stages() {
+    let setup = Setup { stages: 2, run_scope: true, ..Setup::plain(4, 1) };
+    let mut world = World::new(setup);
+    world.fail_next(1);
+    while world.progress().stage.index == 0 {
+        world.choose(&Choice::PerformWell(0));
+    }
+    world.fail_next(1);
+    world.run_dry();
+    let said = "2 agents failed in all stages so far, the budget allows 1";
+    let reason = |world: &World| world.progress().reason.clone().unwrap().message;
+    assert_eq!((world.progress().status, reason(&world).as_str()), (RunStatus::Paused, said));
+    world.choose(&Choice::Command(Verb::Resume));
+    world.run_dry();
+    assert_eq!((world.progress().status, reason(&world).as_str()), (RunStatus::Failed, said));
+}
+
+#[test]
 fn ten_thousand_agents_enter_a_stage_in_chunks_also_after_a_crash() {
     let mut world = World::new(Setup { stages: 2, batch: 5_000, ..Setup::plain(5_000, 0) });
     while !world.progress().stage.entering {

@@ -33,15 +33,28 @@ impl Machine {
             && progress.failures > progress.accepted_failures
     }
 
+    /// How many agents failed and how many may, as the budget counts them; of how many, where all are of one stage.
+    fn failed_and_allowed(&self, of: Option<u32>) -> String {
+        let (failures, allowed) = (self.counted_failures(), self.allowed_failures());
+        let noun = if failures == 1 { "agent" } else { "agents" };
+        let of_run = self.stage().is_some_and(|stage| stage.budget.scope == BudgetScope::Run);
+        let failed = match of {
+            _ if of_run && self.run.progress.stage.index > 0 => {
+                format!("{failures} {noun} failed in all stages so far")
+            }
+            // One that joined may have failed in a stage that selected nobody.
+            Some(of) => format!("{failures} of {} agents failed", of.max(failures)),
+            None => format!("{failures} {noun} failed"),
+        };
+        format!("{failed}, the budget allows {allowed}")
+    }
+
     /// Acts on a budget that is exceeded. The host does, whatever the strategy thinks of it.
     pub(super) fn check_budget(&mut self, changes: &mut Changes) {
         if !self.budget_exceeded() {
             return;
         }
-        let failures = self.counted_failures();
-        let noun = if failures == 1 { "agent" } else { "agents" };
-        let message =
-            format!("{failures} {noun} failed, the budget allows {}", self.allowed_failures());
+        let message = self.failed_and_allowed(None);
         let on_exceeded = self.stage().map(|stage| stage.budget.on_exceeded);
         match (on_exceeded, self.run.progress.status) {
             (Some(OnExceeded::Pause), RunStatus::Running) => {
@@ -120,10 +133,7 @@ impl Machine {
             // More than were selected when others joined.
             format!("{done} of {} agents done", selected.max(done))
         } else {
-            let allowed = self.allowed_failures();
-            // One that joined may have failed in a stage that selected nobody.
-            let of = selected.max(failures);
-            format!("{failures} of {of} agents failed, the budget allows {allowed}")
+            self.failed_and_allowed(Some(selected))
         };
         if left > 0 {
             message.push_str(&format!("; {left} were not started"));
