@@ -40,9 +40,13 @@ async fn get(
     let run = match (kept, trouble) {
         (Ok(run), None) => run,
         (kept, Some(trouble)) => {
-            let view = runs::shown(&kept);
+            let since = runs::shown(&kept).since;
             let locks = locks_cluster(&kept);
-            return Ok(Json(explain_trouble(&trouble, view.status, view.since, locks, now)));
+            let status = match &kept {
+                Ok(run) => Some(run.progress.status),
+                Err(damaged) => damaged.glance.status,
+            };
+            return Ok(Json(explain_trouble(&trouble, status, since, locks, now)));
         }
         (Err(damaged), None) => {
             let locks = locks_cluster(&Err(damaged.clone()));
@@ -60,8 +64,7 @@ async fn get(
                 abandoned: None,
                 finish_ts: glance.finish_ts,
             };
-            let status = glance.status.unwrap_or(RunStatus::Paused);
-            return Ok(Json(explain_trouble(&trouble, status, now, locks, now)));
+            return Ok(Json(explain_trouble(&trouble, glance.status, now, locks, now)));
         }
     };
     let known = known(&state, &run).await?;

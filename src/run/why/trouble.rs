@@ -4,20 +4,34 @@ use super::explanation::{Explanation, NextCommand};
 use super::words::{quoted, since};
 use crate::run::{RunId, RunStatus, Timestamp, Trouble, TroubleCode};
 
-/// Explains why a run in trouble does nothing. `locks` says whether a run of its playbook locks its cluster, as
-/// far as is known.
+/// Explains why a run in trouble does nothing. `status` is none if it can't be read; the run is shown as PAUSED
+/// then, since it does nothing. `locks` says whether a run of its playbook locks its cluster, as far as is known.
 pub fn explain_trouble(
     trouble: &Trouble,
-    status: RunStatus,
+    status: Option<RunStatus>,
     status_since: Timestamp,
     locks: bool,
     now: Timestamp,
 ) -> Explanation {
     let mut next = Vec::new();
+    let ended = match status {
+        Some(status) => format!("The run ended as {status}"),
+        None => "The run ended, and how can't be read".to_owned(),
+    };
+    let (unread, stuck) = match status {
+        Some(status) => {
+            (format!("The run is {status}, and it"), format!("The run is {status}, and it"))
+        }
+        None => (
+            "The run, and its status too,".to_owned(),
+            "The run, whose status can't be read,".to_owned(),
+        ),
+    };
+    let status = status.unwrap_or(RunStatus::Paused);
     let text = match &trouble.abandoned {
         Some(abandoned) if trouble.finish_ts.is_some() => {
             let was = was(trouble);
-            format!("The run ended as {status}: {}.{was}", quoted(&abandoned.reason().message))
+            format!("{ended}: {}.{was}", quoted(&abandoned.reason().message))
         }
         Some(abandoned) => format!(
             "The run is given up ({}). All its records get their finish time, and it ends once nothing \
@@ -25,13 +39,13 @@ pub fn explain_trouble(
             quoted(&abandoned.reason().message)
         ),
         None if trouble.finish_ts.is_some() => {
-            format!("The run ended as {status}. It can't be read any more: {}.", what(trouble))
+            format!("{ended}.{}", was(trouble))
         }
         None if trouble.tries == 0 => {
             let effect = "end it, once what is out has ended".to_owned();
             next.push(NextCommand { effect, command: format!("run cancel {}", trouble.run) });
             format!(
-                "The run is {status}, and it can't be read any more: {}. No engine has failed at it so \
+                "{unread} can't be read any more: {}. No engine has failed at it so \
                  far; one that had read it before goes on with it.",
                 what(trouble)
             )
@@ -40,7 +54,7 @@ pub fn explain_trouble(
             let held = Held::by(status, locks);
             next.push(NextCommand { effect: held.effect().to_owned(), ..command(trouble.run) });
             format!(
-                "The run is {status}, and it can't go on {}: {}. It does nothing meanwhile{}. It is \
+                "{stuck} can't go on {}: {}. It does nothing meanwhile{}. It is \
                  tried again by itself, within 5 minutes and when a server starts; tries so far: {}.",
                 since(trouble.since, now),
                 what(trouble),
@@ -108,9 +122,14 @@ fn command(run: RunId) -> NextCommand {
     NextCommand { effect: "give it up".to_owned(), command }
 }
 
+/// What kept a run from going on that has ended.
 fn was(trouble: &Trouble) -> String {
     match trouble.code {
         TroubleCode::Abandoned => String::new(),
+        // It may have ended before.
+        TroubleCode::Damaged if trouble.abandoned.is_none() => {
+            format!(" It can't be read any more: {}.", what(trouble))
+        }
         TroubleCode::Damaged
         | TroubleCode::TooLarge
         | TroubleCode::Refused
@@ -146,7 +165,7 @@ mod tests {
     }
 
     fn explained(trouble: &Trouble) -> Explanation {
-        explain_trouble(trouble, RunStatus::Running, NOW, true, NOW)
+        explain_trouble(trouble, Some(RunStatus::Running), NOW, true, NOW)
     }
 
     #[test]
@@ -177,7 +196,7 @@ mod tests {
         };
         for status in [PendingApprove, Pending, Starting, Running, Paused, Cancelling, Finishing] {
             for locks in [true, false] {
-                let told = explain_trouble(&trouble(None, None), status, NOW, locks, NOW);
+                let told = explain_trouble(&trouble(None, None), Some(status), NOW, locks, NOW);
                 let is_held = locks && status.holds_cluster();
                 assert_eq!(told.text.contains("stays locked"), is_held, "{status} {}", told.text);
                 let effect = &told.next[0].effect;
@@ -191,15 +210,40 @@ mod tests {
     #[test]
     fn a_run_that_no_engine_has_failed_at_is_not_said_to_stand_still() {
         let untried = Trouble { tries: 0, ..trouble(None, None) };
-        let told = explain_trouble(&untried, RunStatus::Paused, NOW, true, NOW);
+        let told = explain_trouble(&untried, Some(RunStatus::Paused), NOW, true, NOW);
         assert!(told.text.contains("can't be read any more: "), "{}", told.text);
         assert!(told.text.contains("No engine has failed at it"), "{}", told.text);
         assert!(told.next[0].command.starts_with("run cancel 0000"), "{:?}", told.next);
         assert_eq!(told.next.len(), 1);
         let ended = Trouble { finish_ts: Some(NOW), ..untried };
-        let told = explain_trouble(&ended, RunStatus::Done, NOW, true, NOW);
+        let told = explain_trouble(&ended, Some(RunStatus::Done), NOW, true, NOW);
         assert!(told.text.starts_with("The run ended as DONE. It can't be read"), "{}", told.text);
         assert!(!told.text.contains("again") && told.next.is_empty(), "{told:?}");
+    }
+
+    #[test]
+    fn a_run_that_ended_all_the_same_is_not_said_to_be_unreadable() {
+        let large = Trouble { code: TroubleCode::TooLarge, ..trouble(None, Some(NOW)) };
+        let told = explain_trouble(&large, Some(RunStatus::Failed), NOW, true, NOW);
+        assert!(told.text.starts_with("The run ended as FAILED. It could not go on: "), "{told:?}");
+        assert!(!told.text.contains("can't be read"), "{told:?}");
+    }
+
+    #[test]
+    fn no_status_is_made_up_for_a_run_whose_status_cannot_be_read() {
+        let abandoned =
+            Abandoned { actor: None, why: "stuck".to_owned(), at: NOW, not_before: NOW };
+        for (tries, abandoned, finish_ts) in [
+            (0, None, None),
+            (3, None, None),
+            (3, None, Some(NOW)),
+            (3, Some(abandoned.clone()), Some(NOW)),
+        ] {
+            let trouble = Trouble { tries, ..trouble(abandoned, finish_ts) };
+            let told = explain_trouble(&trouble, None, NOW, true, NOW);
+            assert!(!told.text.contains("PAUSED"), "{}", told.text);
+            assert!(told.text.contains("can't be read"), "{}", told.text);
+        }
     }
 
     #[test]
