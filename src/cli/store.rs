@@ -13,7 +13,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::run::Millis;
 use crate::shown::clean;
 use crate::store::mongodb::{MongoCredentials, MongoOptions, StoreReport};
-use crate::store::{MongoStore, SqliteStore, Store, StoreOptions};
+use crate::store::{Keeping, MongoStore, SqliteStore, Store, StoreOptions, written};
 
 /// The longest retention: about ten years. A longer one is more likely a slip than a wish.
 const MAX_RETENTION: Millis = Millis::from_secs(3_660 * 24 * 3_600);
@@ -47,9 +47,10 @@ pub struct StoreArgs {
     #[arg(long, value_name = "DIR", default_value = "./replibook-data")]
     pub data: PathBuf,
 
-    /// How long a run is kept after it has finished, for example 12h or 30d
-    #[arg(long, value_name = "TIME", default_value = "30d", value_parser = parse_retention)]
-    pub retention: Millis,
+    /// How long a run is kept after it has finished, for example 12h or 30d; at first 30d, later what
+    /// the store has. A shorter one than that is refused: `replibook store migrate` changes it
+    #[arg(long, value_name = "TIME", value_parser = parse_retention)]
+    pub retention: Option<Millis>,
 }
 
 /// Where a store is.
@@ -124,22 +125,39 @@ impl StoreArgs {
     /// # Errors
     /// When it can't be used; it is named, without any password.
     pub(super) async fn open(&self, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<dyn Store>> {
+        Ok(self.open_keeping(Keeping::Asked, clock).await?.0)
+    }
+
+    /// Opens the store, and says how long it keeps what has finished. `keeping` is what counts of a retention
+    /// that is asked for.
+    async fn open_keeping(
+        &self,
+        keeping: Keeping,
+        clock: Arc<dyn Clock>,
+    ) -> anyhow::Result<(Arc<dyn Store>, Millis)> {
+        let options = self.options(keeping);
         match &self.store {
             Place::Sqlite => {
-                let store = SqliteStore::open(&self.data, self.options(), clock);
+                let store = SqliteStore::open(&self.data, options, clock);
                 let failed = || format!("failed to open the store in {}", self.data.display());
-                Ok(Arc::new(store.with_context(failed)?))
+                let store = store.with_context(failed)?;
+                let retention = store.retention();
+                Ok((Arc::new(store), retention))
             }
             Place::Mongodb(address) => {
-                let options = self.mongo_options(address)?;
-                let store = MongoStore::open(&options, self.options(), clock).await;
-                Ok(Arc::new(store.context("failed to open the store in MongoDB")?))
+                let store = MongoStore::open(&self.mongo_options(address)?, options, clock).await;
+                let store = store.context("failed to open the store in MongoDB")?;
+                let retention = store.retention();
+                Ok((Arc::new(store), retention))
             }
         }
     }
 
-    fn options(&self) -> StoreOptions {
-        StoreOptions { retention: self.retention, ..StoreOptions::default() }
+    fn options(&self, keeping: Keeping) -> StoreOptions {
+        match self.retention {
+            Some(retention) => StoreOptions { retention, keeping, ..StoreOptions::default() },
+            None => StoreOptions { keeping: Keeping::Unsaid, ..StoreOptions::default() },
+        }
     }
 
     fn mongo_options(&self, address: &str) -> anyhow::Result<MongoOptions> {
@@ -154,7 +172,8 @@ impl StoreArgs {
 pub enum StoreCommand {
     /// Say whether the store is as it should be, and change nothing (MongoDB only)
     Check(StoreArgs),
-    /// Bring the store to the shape that this version uses, as serve does when it starts
+    /// Bring the store to the shape that this version uses, as serve does when it starts, and give it the
+    /// --retention, also a shorter one
     Migrate(StoreArgs),
 }
 
@@ -174,7 +193,7 @@ pub async fn look_after(command: StoreCommand) -> anyhow::Result<u8> {
                 );
             };
             let options = args.mongo_options(address)?;
-            let store = MongoStore::look(&options, args.options(), clock).await;
+            let store = MongoStore::look(&options, args.options(Keeping::Asked), clock).await;
             let store = store.context("failed to look at the store")?;
             let report = store.check().await;
             store.close().await;
@@ -183,9 +202,12 @@ pub async fn look_after(command: StoreCommand) -> anyhow::Result<u8> {
             Ok(if report.is_fine() { 0 } else { NOT_FINE })
         }
         StoreCommand::Migrate(args) => {
-            let store = args.open(clock).await?;
+            let (store, retention) = args.open_keeping(Keeping::Changed, clock).await?;
             store.close().await;
-            say(&[format!("the store in {} is ready for this version", store.name())])?;
+            let (name, kept) = (store.name(), written(retention));
+            say(&[format!(
+                "the store in {name} is ready for this version, and keeps a run for {kept} after it has finished"
+            )])?;
             Ok(0)
         }
     }

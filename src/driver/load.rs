@@ -5,7 +5,7 @@ use super::committer::Committer;
 use super::run_clock::last_moment;
 use super::run_driver::DriveError;
 use crate::run::{AgentRecord, AttemptKey, Journal, Loaded, Timestamp};
-use crate::store::{MAX_PAGE, StoreError};
+use crate::store::{Found, MAX_PAGE, StoreError};
 
 /// Journals in the first page, and the fewest in any: where attempts that go on are rare among those
 /// that are over, a page with few of them costs as much as a single journal.
@@ -37,26 +37,28 @@ pub(super) async fn load(
     }
     let keys = records.iter().flat_map(AgentRecord::open_attempts);
     let read = |before, limit| {
-        committer.until_answered(move || store.journals(id, None, Some(before), limit))
+        committer.until_answered(move || store.read_journals(id, None, Some(before), limit))
     };
     let journals = wanted(keys.collect(), read).await.map_err(DriveError::Load)?;
     let last = run.progress.next_event.saturating_sub(2);
-    let events = committer.until_answered(|| store.events(id, last, 1)).await;
+    let events = committer.until_answered(|| store.read_events(id, last, 1)).await;
     let events = events.map_err(DriveError::Load)?;
     let loaded = Loaded { run, records, journals };
-    let last = last_moment(&loaded, events.last());
+    // It only tells the time, which the rest of the run knows nearly as well if it can't be read.
+    let event = events.last().and_then(|event| event.as_ref().ok());
+    let last = last_moment(&loaded, event);
     Ok((loaded, last))
 }
 
 /// The journals of these attempts; one that has just begun has none. `read` returns at most so many
 /// journals after a key, in order. The keys are in order too; agents that go on are mostly neighbours,
-/// so a page holds many of them.
+/// so a page holds many of them. A neighbour that is over may be damaged: nothing is read from it.
 async fn wanted<F>(
     keys: Vec<AttemptKey>,
     read: impl Fn(AttemptKey, u32) -> F,
 ) -> Result<Vec<Journal>, StoreError>
 where
-    F: Future<Output = Result<Vec<Journal>, StoreError>>,
+    F: Future<Output = Result<Found<Journal>, StoreError>>,
 {
     let mut found = Vec::new();
     let mut keys = keys.into_iter().peekable();
@@ -68,9 +70,18 @@ where
         let held = found.len();
         for journal in page {
             // Attempts before this one have no journal.
-            while keys.next_if(|key| *key < journal.key).is_some() {}
-            if keys.next_if(|key| *key == journal.key).is_some() {
-                found.push(journal);
+            let of = match &journal {
+                Ok(journal) => Some(journal.key),
+                Err(damage) => damage.attempt(),
+            };
+            // If it can't be told whose it is, it may be one of these.
+            let Some(of) = of else {
+                found.push(journal?);
+                continue;
+            };
+            while keys.next_if(|key| *key < of).is_some() {}
+            if keys.next_if(|key| *key == of).is_some() {
+                found.push(journal?);
             }
         }
         if was_last {
@@ -91,6 +102,7 @@ mod tests {
 
     use super::*;
     use crate::run::{AgentId, AgentSeq, RunId};
+    use crate::store::Damage;
 
     fn key(agent: u32, attempt: u32) -> AttemptKey {
         AttemptKey { agent: AgentSeq(agent), stage: 0, step: 0, attempt }
@@ -113,7 +125,7 @@ mod tests {
         let read = |before, limit: u32| {
             pages.set(pages.get() + 1);
             let after = stored.iter().filter(move |key| **key > before);
-            let page = after.take(limit as usize).copied().map(journal).collect();
+            let page = after.take(limit as usize).copied().map(journal).map(Ok).collect();
             std::future::ready(Ok(page))
         };
         let found = wanted(keys.to_vec(), read).await.unwrap();
@@ -142,5 +154,24 @@ mod tests {
         let stored: Vec<_> = (0..10_000).map(|agent| key(agent, 1)).collect();
         let keys: Vec<_> = stored.iter().copied().step_by(700).collect();
         assert_eq!(find(&stored, &keys).await.0, keys);
+    }
+
+    #[tokio::test]
+    async fn a_damaged_journal_counts_only_if_it_is_wanted() {
+        let find = async |damaged: &str, keys: &[AttemptKey]| {
+            let damaged = Damage {
+                what: "a journal".to_owned(),
+                key: damaged.to_owned(),
+                why: "as asked".to_owned(),
+            };
+            let page = vec![Err(damaged), Ok(journal(key(2, 3)))];
+            let read = |_, _| std::future::ready(Ok(page.clone()));
+            wanted(keys.to_vec(), read).await.map(|found| found.len())
+        };
+        assert_eq!(find("2.0.0.1", &[key(1, 1), key(2, 3)]).await.unwrap(), 1);
+        for (damaged, wanted) in [("2.0.0.1", key(2, 1)), ("2..0.1", key(2, 3)), ("", key(2, 3))] {
+            let error = find(damaged, &[wanted]).await.unwrap_err();
+            assert!(matches!(error, StoreError::Damaged(_)), "{error}");
+        }
     }
 }

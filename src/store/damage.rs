@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::contract::Result;
 use super::error::StoreError;
-use crate::run::{Run, RunId, RunStatus, Snapshot, Timestamp};
+use crate::run::{AgentSeq, AttemptKey, Run, RunId, RunStatus, Snapshot, Timestamp};
 
 /// How many characters are said about one damaged document: a decoder quotes what it found, which may
 /// be of any length.
@@ -31,6 +31,15 @@ impl Damage {
         };
         let why = why.to_string();
         Self { what, key, why: why.chars().take(MAX_WHY).collect() }
+    }
+
+    /// The attempt that a damaged journal is of, if that can be read.
+    pub fn attempt(&self) -> Option<AttemptKey> {
+        let mut parts = self.key.split('.');
+        let agent = AgentSeq(parts.next()?.parse().ok()?);
+        let (stage, step) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        let attempt = parts.next()?.parse().ok()?;
+        parts.next().is_none().then_some(AttemptKey { agent, stage, step, attempt })
     }
 }
 
@@ -79,5 +88,10 @@ mod tests {
         assert_eq!(damage.why.chars().count(), MAX_WHY);
         assert!(damage.to_string().starts_with("a journal (1.0.0.1) in the store is damaged: é"));
         assert_eq!(Damage::new("a lease", String::new(), &"x").what, "a lease");
+        let key = AttemptKey { agent: AgentSeq(7), stage: 1, step: 0, attempt: 2 };
+        assert_eq!(Damage::new("a journal", "7.1.0.2".to_owned(), &"x").attempt(), Some(key));
+        for none in ["", "7.1.0", "7.1.0.2.3", "7.-1.0.2", "node-1"] {
+            assert_eq!(Damage::new("a journal", none.to_owned(), &"x").attempt(), None);
+        }
     }
 }

@@ -13,6 +13,7 @@ mod keys;
 pub mod memory;
 pub mod mongodb;
 mod options;
+mod retention;
 mod size;
 pub mod sqlite;
 mod time;
@@ -30,6 +31,8 @@ pub use documents::{
 pub use error::StoreError;
 pub use memory::MemoryStore;
 pub use options::{DEFAULT_LEASE, DEFAULT_RETENTION, RENEWAL, StoreOptions};
+pub use retention::Keeping;
+pub(crate) use retention::written;
 pub use size::commit_bytes;
 pub use sqlite::SqliteStore;
 pub use time::{Skew, StoreClock};

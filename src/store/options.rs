@@ -1,5 +1,6 @@
 //! What every back end is told: how long things are kept, and how long a lease lasts.
 
+use super::retention::Keeping;
 use crate::run::{Millis, Timestamp};
 
 /// How long a finished run is kept when nothing else is said: long enough to look into last
@@ -18,13 +19,19 @@ pub const RENEWAL: Millis = Millis::from_secs(4);
 pub struct StoreOptions {
     /// How long the records of a run are kept, from its `finish_ts`.
     pub retention: Millis,
+    /// How that meets what the store has.
+    pub keeping: Keeping,
     /// How long a lease lasts unless it is renewed.
     pub lease: Millis,
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { retention: DEFAULT_RETENTION, lease: DEFAULT_LEASE }
+        Self {
+            retention: DEFAULT_RETENTION,
+            keeping: Keeping::default(),
+            lease: DEFAULT_LEASE,
+        }
     }
 }
 
@@ -69,7 +76,11 @@ mod tests {
 
     #[test]
     fn a_document_expires_when_the_retention_has_passed_and_not_before() {
-        let options = StoreOptions { retention: Millis(100), lease: Millis(10) };
+        let options = StoreOptions {
+            retention: Millis(100),
+            lease: Millis(10),
+            ..StoreOptions::default()
+        };
         let finished = Some(Timestamp::from_millis(1_000));
         assert!(options.at(Timestamp::from_millis(1_100)).shows(finished));
         assert!(!options.at(Timestamp::from_millis(1_101)).shows(finished));
@@ -78,7 +89,11 @@ mod tests {
 
     #[test]
     fn what_finished_is_recent_for_half_of_the_retention() {
-        let options = StoreOptions { retention: Millis(100), lease: Millis(10) };
+        let options = StoreOptions {
+            retention: Millis(100),
+            lease: Millis(10),
+            ..StoreOptions::default()
+        };
         let is_recent =
             |now| options.at(Timestamp::from_millis(now)).is_recent(Timestamp::from_millis(1_000));
         assert_eq!(
@@ -89,7 +104,11 @@ mod tests {
 
     #[test]
     fn lengths_past_the_end_of_time_are_held_there() {
-        let options = StoreOptions { retention: Millis(u64::MAX), lease: Millis(u64::MAX) };
+        let options = StoreOptions {
+            retention: Millis(u64::MAX),
+            lease: Millis(u64::MAX),
+            ..StoreOptions::default()
+        };
         let moment = options.at(Timestamp::from_millis(5));
         assert!(moment.shows(Some(Timestamp::from_millis(0))));
         assert_eq!(moment.lease_until, Timestamp::from_millis(i64::MAX));

@@ -39,7 +39,9 @@ async fn a_store_is_checked_set_up_and_mended() {
     let names = raw(&store).await.list_collection_names().await.unwrap();
     assert_eq!(names, [""; 0], "a check changes nothing");
 
-    let ready = "the store in mongodb is ready for this version\n".to_owned();
+    let ready = "the store in mongodb is ready for this version, and keeps a run for 30d after it has \
+                 finished\n"
+        .to_owned();
     for _ in 0..2 {
         let migrated = replibook(&store, &["store", "migrate"]).await;
         assert_eq!(migrated, (0, ready.clone(), String::new()));
@@ -63,6 +65,30 @@ async fn a_store_is_checked_set_up_and_mended() {
     assert_eq!(replibook(&store, &["store", "migrate"]).await.0, 0);
     let (code, out) = check(&store).await;
     assert!(code == 1 && !out.contains("events.seq") && out.contains(&orphan), "{out}");
+}
+
+#[tokio::test]
+async fn a_shorter_retention_needs_a_command_of_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data").to_str().unwrap().to_owned();
+    for store in ["sqlite".to_owned(), crate::database()] {
+        let migrate = async |retention: &[&str]| {
+            let args = [&["store", "migrate", "--data", &data], retention].concat();
+            let (code, out, err) = replibook(&store, &args).await;
+            assert_eq!(code, 0, "{err}");
+            out
+        };
+        assert!(migrate(&["--retention", "2d"]).await.contains("keeps a run for 2d after"));
+        let args =
+            ["serve", "--listen", "127.0.0.1:0", "--data", &data, "--retention", "1s"];
+        let (code, out, err) = replibook(&store, &args).await;
+        assert_eq!((code, out.as_str()), (1, ""), "{err}");
+        assert!(err.contains("found a retention of 1s, expected at least the 2d"), "{err}");
+        assert!(err.contains("`replibook store migrate --retention 1s`"), "{err}");
+        assert!(migrate(&[]).await.contains("keeps a run for 2d after"));
+        assert!(migrate(&["--retention", "1s"]).await.contains("keeps a run for 1s after"));
+        assert!(migrate(&[]).await.contains("keeps a run for 1s after"));
+    }
 }
 
 #[tokio::test]

@@ -9,7 +9,9 @@ use replibook::clock::Clock;
 use replibook::run::{EngineId, Millis, Timestamp};
 use replibook::store::memory::Damaged;
 use replibook::store::mongodb::{MongoOptions, TimeSource};
-use replibook::store::{Lease, MemoryStore, MongoStore, SqliteStore, Store, StoreOptions};
+use replibook::store::{
+    Lease, MemoryStore, MongoStore, SqliteStore, Store, StoreError, StoreOptions,
+};
 
 use crate::samples::put_clusters;
 use crate::{damage, server};
@@ -77,6 +79,32 @@ impl Fixture {
         }
     }
 
+    /// Opens the store anew, as the next process would, with other settings. Returns the retention that
+    /// counts from then on. If it can't be opened, the fixture has no store until the next try.
+    pub(crate) async fn reopen(&mut self, options: StoreOptions) -> Result<Millis, StoreError> {
+        // The one before is closed first.
+        self.store = Arc::new(MemoryStore::new(options, self.clock.clone()));
+        let (store, retention): (Arc<dyn Store>, _) = match &mut self.home {
+            Home::Memory { store } => {
+                *store = Arc::new(store.open_again(options)?);
+                (store.clone(), store.retention())
+            }
+            Home::Directory { directory } => {
+                let store = SqliteStore::open(directory.path(), options, self.clock.clone())?;
+                let retention = store.retention();
+                (Arc::new(store), retention)
+            }
+            Home::Database { database } => {
+                let mongo = mongo_options(database, true);
+                let store = MongoStore::open(&mongo, options, self.clock.clone()).await?;
+                let retention = store.retention();
+                (Arc::new(store), retention)
+            }
+        };
+        self.store = store;
+        Ok(retention)
+    }
+
     /// Claims the one run that is free.
     pub(crate) async fn claim(&self, engine: &str) -> Lease {
         let mut leases = self.store.claim(&EngineId(engine.to_owned()), 2).await.unwrap();
@@ -86,7 +114,7 @@ impl Fixture {
 }
 
 pub(crate) fn options() -> StoreOptions {
-    StoreOptions { retention: RETENTION, lease: LEASE }
+    StoreOptions { retention: RETENTION, lease: LEASE, ..StoreOptions::default() }
 }
 
 pub(crate) async fn memory() -> Fixture {
@@ -115,14 +143,15 @@ pub(crate) async fn mongodb_by_collection() -> Fixture {
     on_mongodb(false).await
 }
 
+fn mongo_options(database: &server::Database, bulk_write: bool) -> MongoOptions {
+    let time = TimeSource::Clock;
+    MongoOptions { time, bulk_write, ..MongoOptions::new(database.address()) }
+}
+
 async fn on_mongodb(bulk_write: bool) -> Fixture {
     let clock = ManualClock::new();
     let database = server::Database::new();
-    let mongo = MongoOptions {
-        time: TimeSource::Clock,
-        bulk_write,
-        ..MongoOptions::new(database.address())
-    };
+    let mongo = mongo_options(&database, bulk_write);
     let store = MongoStore::open(&mongo, options(), clock.clone()).await.unwrap();
     put_clusters(&store).await;
     Fixture { store: Arc::new(store), clock, home: Home::Database { database } }

@@ -117,6 +117,7 @@ macro_rules! all_cases_on {
             the_end_of_an_abandoned_run_goes_in_bounded_parts_and_goes_on,
             a_run_that_was_finishing_keeps_its_one_finish_time,
             a_run_that_was_finishing_for_long_is_still_found_once_it_is_given_up,
+            a_shorter_retention_is_refused_until_it_is_changed,
         }
     };
 }

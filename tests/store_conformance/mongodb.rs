@@ -9,7 +9,7 @@ use replibook::clock::SystemClock;
 use replibook::playbook::Concurrency;
 use replibook::run::{EngineId, Millis, RunStatus};
 use replibook::store::mongodb::{MongoOptions, TimeSource};
-use replibook::store::{Locked, MongoStore, Store, StoreError, StoreOptions};
+use replibook::store::{Keeping, Locked, MongoStore, Store, StoreError, StoreOptions};
 
 use crate::backends::{ManualClock, options};
 use crate::samples::{
@@ -101,19 +101,57 @@ async fn expiry(database: &mongodb::Database, collection: &str) -> u64 {
 async fn retention_follows_the_settings_and_indexes_of_others_stay() {
     let database = Database::new();
     let raw = database.open().await;
-    let lasting = |seconds| StoreOptions { retention: Millis::from_secs(seconds), ..options() };
+    let kept = |seconds, keeping| {
+        let retention = Millis::from_secs(seconds);
+        StoreOptions { retention, keeping, ..options() }
+    };
+    let lasting = |seconds| kept(seconds, Keeping::Asked);
     drop(open(&database, lasting(60)).await.unwrap());
     let mine = mongodb::IndexModel::builder().keys(doc! { "address": 1 }).build();
     let records = raw.collection::<Document>("agent_records");
     records.create_index(mine).await.unwrap();
-    for seconds in [3_600, 3_600, 1] {
-        drop(open(&database, lasting(seconds)).await.unwrap());
+    for (seconds, keeping) in
+        [(3_600, Keeping::Asked), (3_600, Keeping::Asked), (1, Keeping::Changed)]
+    {
+        drop(open(&database, kept(seconds, keeping)).await.unwrap());
         for collection in ["runs", "agent_records", "journals", "logs", "events", "commands"] {
             assert_eq!(expiry(&raw, collection).await, seconds, "{collection}");
         }
     }
     let names = records.list_index_names().await.unwrap();
     assert!(names.contains(&"address_1".to_owned()), "{names:?}");
+}
+
+#[tokio::test]
+async fn a_database_of_an_earlier_version_has_its_retention_in_its_indexes() {
+    let database = Database::new();
+    let kept = |seconds, keeping| {
+        let retention = Millis::from_secs(seconds);
+        StoreOptions { retention, keeping, ..options() }
+    };
+    drop(open(&database, kept(3_600, Keeping::Asked)).await.unwrap());
+    let raw = database.open().await;
+    let meta = raw.collection::<Document>("meta");
+    let by_id = doc! { "_id": "retention" };
+    assert_eq!(meta.delete_one(by_id.clone()).await.unwrap().deleted_count, 1);
+    let error = open(&database, kept(1, Keeping::Asked)).await.err().unwrap();
+    assert!(error.to_string().contains("found a retention of 1s"), "{error}");
+    assert_eq!(expiry(&raw, "runs").await, 3_600);
+    let found = open(&database, kept(1, Keeping::Unsaid)).await.unwrap();
+    assert_eq!(found.retention(), Millis::from_secs(3_600));
+
+    // Several engines start at once: the longest that any of them says counts in the end.
+    let opened = (1..=4).map(|hours| open(&database, kept(hours * 3_600, Keeping::Asked)));
+    drop(futures::future::join_all(opened).await);
+    assert_eq!(expiry(&raw, "runs").await, 4 * 3_600);
+    assert_eq!(expiry(&raw, "troubles").await, 4 * 3_600);
+
+    let damaged = doc! { "$set": { "millis": "long" } };
+    meta.update_one(by_id, damaged).await.unwrap();
+    let error = open(&database, kept(1, Keeping::Asked)).await.err().unwrap();
+    assert!(error.to_string().contains("`replibook store migrate --retention TIME`"), "{error}");
+    let mended = open(&database, kept(60, Keeping::Changed)).await.unwrap();
+    assert_eq!((mended.retention(), expiry(&raw, "runs").await), (Millis::from_secs(60), 60));
 }
 
 #[tokio::test]

@@ -8,8 +8,8 @@ use semver::Version;
 
 use super::faults::Damaged;
 use crate::run::{
-    AgentRecord, AgentSeq, AttemptKey, Command, CommandId, Digest, EngineId, Journal, LogLine, Run,
-    RunEvent, RunId, Timestamp, Trouble,
+    AgentRecord, AgentSeq, AttemptKey, Command, CommandId, Digest, EngineId, Journal, LogLine, Millis,
+    Run, RunEvent, RunId, Timestamp, Trouble,
 };
 use crate::store::damage::{Damage, DamagedRun, Found, Glance, KeptRun};
 use crate::store::documents::{Cluster, LogCursor, Plugin, StoredPlaybook};
@@ -35,6 +35,8 @@ pub(super) struct State {
     pub(super) locks: BTreeMap<String, RunId>,
     /// Why runs can't go on.
     pub(super) troubles: BTreeMap<RunId, Trouble>,
+    /// The retention of all who use the store.
+    pub(super) retention: Option<Millis>,
     /// What somebody damaged behind the store's back. Writing a document anew mends it.
     pub(super) damaged: BTreeSet<Damaged>,
 }

@@ -11,7 +11,7 @@ use super::state::{State, page};
 use crate::clock::Clock;
 use crate::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, Command, CommandId, Digest, EngineId,
-    Journal, LogLine, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
+    Journal, LogLine, Millis, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
 };
 use crate::store::contract::{Lease, Result, Store};
 use crate::store::damage::{Found, KeptRun};
@@ -24,7 +24,7 @@ use crate::store::size::{check_new_run, check_put};
 
 /// A store in memory.
 pub struct MemoryStore {
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
     faults: Faults,
     options: StoreOptions,
     clock: Arc<dyn Clock>,
@@ -33,7 +33,32 @@ pub struct MemoryStore {
 impl MemoryStore {
     /// An empty store that takes time from `clock`.
     pub fn new(options: StoreOptions, clock: Arc<dyn Clock>) -> Self {
-        Self { state: Mutex::default(), faults: Faults::default(), options, clock }
+        let state = State { retention: Some(options.retention), ..State::default() };
+        let state = Arc::new(Mutex::new(state));
+        Self { state, faults: Faults::default(), options, clock }
+    }
+
+    /// The same documents, as another process would open them, with settings of its own.
+    ///
+    /// # Errors
+    /// [`StoreError::Unfit`](crate::store::StoreError::Unfit) when a retention is asked for that is shorter than
+    /// that of the store.
+    pub fn open_again(&self, options: StoreOptions) -> Result<Self> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let retention = options.retention_over(state.retention)?;
+        state.retention = Some(retention);
+        drop(state);
+        Ok(Self {
+            state: self.state.clone(),
+            faults: Faults::default(),
+            options: StoreOptions { retention, ..options },
+            clock: self.clock.clone(),
+        })
+    }
+
+    /// How long the records of a run are kept.
+    pub fn retention(&self) -> Millis {
+        self.options.retention
     }
 
     /// Which calls fail.

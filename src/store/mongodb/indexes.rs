@@ -201,6 +201,11 @@ async fn expire(base: &Base, collection: &str, seconds: u64) -> Result<()> {
     }
 }
 
+/// The retention that the server removes runs by, if it has one from us.
+pub(super) async fn retention(base: &Base) -> Result<Option<Millis>> {
+    Ok(expiry(base, "runs").await?.map(Millis::from_secs))
+}
+
 /// What is said of an index that others made.
 fn in_the_way(collection: &str, name: &str) -> String {
     format!(

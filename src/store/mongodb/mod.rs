@@ -34,6 +34,7 @@ mod options;
 mod pins;
 mod plugins;
 mod pool;
+mod retention;
 mod rows;
 mod runs;
 mod schema;

@@ -11,13 +11,13 @@ use super::check::StoreReport;
 use super::options::MongoOptions;
 use super::time::ServerTime;
 use super::{
-    check, commands, commit, connect, files, finishing, history, indexes, leases, locks, objects,
-    plugins, runs, schema, transaction, troubled,
+    check, commands, commit, connect, files, finishing, history, leases, locks, objects, plugins,
+    retention, runs, schema, transaction, troubled,
 };
 use crate::clock::Clock;
 use crate::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, Command, CommandId, Digest, EngineId,
-    Journal, LogLine, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
+    Journal, LogLine, Millis, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
 };
 use crate::store::contract::{Lease, Result, Store};
 use crate::store::damage::{Found, KeptRun};
@@ -49,25 +49,39 @@ impl MongoStore {
     /// [`StoreError::Unavailable`](crate::store::StoreError::Unavailable) when the server does not
     /// answer, or is not fit: a standalone one, or one that is too old.
     /// [`StoreError::NewerSchema`](crate::store::StoreError::NewerSchema).
+    /// [`StoreError::Unfit`](crate::store::StoreError::Unfit) when a retention is asked for that is shorter than
+    /// that of the database.
     pub async fn open(
         options: &MongoOptions,
         store: StoreOptions,
         clock: Arc<dyn Clock>,
     ) -> Result<Self> {
-        let opened = Self::look(options, store, clock).await?;
+        let mut opened = Self::connected(options, store, clock).await?;
         schema::migrate(&opened.base).await?;
-        indexes::ensure(&opened.base, store.retention, options.time).await?;
+        opened.options.retention =
+            retention::settle(&opened.base, &store, options.time).await?;
         for file in files::left_behind(&opened.base, &opened.time).await? {
             files::remove(&opened.base, file).await?;
         }
         Ok(opened)
     }
 
-    /// Connects and changes nothing.
+    /// Connects and changes nothing. The retention is that of the database, if it has one.
     ///
     /// # Errors
     /// As [`open`](Self::open).
     pub async fn look(
+        options: &MongoOptions,
+        store: StoreOptions,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self> {
+        let mut opened = Self::connected(options, store, clock).await?;
+        let before = retention::before(&opened.base, options.time).await?;
+        opened.options.retention = before.unwrap_or(store.retention);
+        Ok(opened)
+    }
+
+    async fn connected(
         options: &MongoOptions,
         store: StoreOptions,
         clock: Arc<dyn Clock>,
@@ -85,6 +99,11 @@ impl MongoStore {
     /// [`StoreError::Unavailable`](crate::store::StoreError::Unavailable).
     pub async fn check(&self) -> Result<StoreReport> {
         check::check(&self.base, &self.time).await
+    }
+
+    /// How long the records of a run are kept.
+    pub fn retention(&self) -> Millis {
+        self.options.retention
     }
 
     fn now(&self) -> Moment {

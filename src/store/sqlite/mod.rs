@@ -24,6 +24,7 @@ mod readers;
 mod rows;
 mod runs;
 mod schema;
+mod settings;
 mod store;
 mod troubled;
 mod writer;

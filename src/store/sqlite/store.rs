@@ -13,12 +13,13 @@ use super::directory::Directory;
 use super::readers::Readers;
 use super::writer::Writer;
 use super::{
-    commands, finishing, history, leases, locks, objects, open, plugins, runs, schema, troubled,
+    commands, finishing, history, leases, locks, objects, open, plugins, runs, schema, settings,
+    troubled,
 };
 use crate::clock::Clock;
 use crate::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, Command, CommandId, Digest, EngineId,
-    Journal, LogLine, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
+    Journal, LogLine, Millis, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
 };
 use crate::store::contract::{Lease, Result, Store};
 use crate::store::damage::{Found, KeptRun};
@@ -52,7 +53,9 @@ impl SqliteStore {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`](crate::store::StoreError::Unavailable) when the directory is in
-    /// use or can't be used; [`StoreError::NewerSchema`](crate::store::StoreError::NewerSchema).
+    /// use or can't be used; [`StoreError::NewerSchema`](crate::store::StoreError::NewerSchema);
+    /// [`StoreError::Unfit`](crate::store::StoreError::Unfit) when others can get at it, or a retention is asked
+    /// for that is shorter than that of the store.
     pub fn open(
         directory: impl AsRef<Path>,
         options: StoreOptions,
@@ -62,10 +65,17 @@ impl SqliteStore {
         let path = directory.database();
         let connection = open::writer(&path)?;
         schema::migrate(&connection)?;
+        let retention = settings::settle_retention(&connection, &options)?;
+        let options = StoreOptions { retention, ..options };
         leases::release_all(&connection)?;
         let readers = Readers::open(&path)?;
         let writer = Writer::start(connection, directory)?;
         Ok(Self { readers, writer, options, clock })
+    }
+
+    /// How long the records of a run are kept.
+    pub fn retention(&self) -> Millis {
+        self.options.retention
     }
 
     /// Time is taken where the call is made: an injected clock need not work on other threads.

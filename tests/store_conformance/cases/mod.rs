@@ -10,6 +10,7 @@ mod leases;
 mod locks;
 mod objects;
 mod plugins;
+mod retention;
 mod runs;
 mod troubled;
 
@@ -23,5 +24,6 @@ pub(crate) use leases::*;
 pub(crate) use locks::*;
 pub(crate) use objects::*;
 pub(crate) use plugins::*;
+pub(crate) use retention::*;
 pub(crate) use runs::*;
 pub(crate) use troubled::*;
