@@ -40,6 +40,7 @@ mod sample;
 mod serve;
 mod sse;
 mod store;
+mod store_report;
 mod table;
 mod text;
 mod validate;

@@ -9,17 +9,15 @@ use anyhow::Context as _;
 use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 
+use super::store_report::{documents, lines};
 use crate::clock::{Clock, SystemClock};
 use crate::run::Millis;
 use crate::shown::clean;
-use crate::store::mongodb::{MongoCredentials, MongoOptions, StoreReport};
+use crate::store::mongodb::{MongoCredentials, MongoOptions};
 use crate::store::{Keeping, MongoStore, SqliteStore, Store, StoreOptions, written};
 
 /// The longest retention: about ten years. A longer one is more likely a slip than a wish.
 const MAX_RETENTION: Millis = Millis::from_secs(3_660 * 24 * 3_600);
-
-/// Runs with orphans that a report names; there is no use in more.
-const NAMED: usize = 20;
 
 /// Exit code of a check that found something to do.
 const NOT_FINE: u8 = 1;
@@ -170,7 +168,8 @@ impl StoreArgs {
 /// Looks after the store.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum StoreCommand {
-    /// Say whether the store is as it should be, and change nothing (MongoDB only)
+    /// Read every document, say whether the store is as it should be, and change nothing. Servers may use it
+    /// meanwhile
     Check(StoreArgs),
     /// Bring the store to the shape that this version uses, as serve does when it starts, and give it the
     /// --retention, also a shorter one
@@ -186,20 +185,12 @@ pub async fn look_after(command: StoreCommand) -> anyhow::Result<u8> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     match command {
         StoreCommand::Check(args) => {
-            let Place::Mongodb(address) = &args.store else {
-                anyhow::bail!(
-                    "found a store in SQLite, which is one file and checks itself; expected \
-                     --store mongodb://…"
-                );
+            let (said, is_fine) = match &args.store {
+                Place::Sqlite => check_sqlite(args.data.clone()).await?,
+                Place::Mongodb(address) => check_mongodb(&args, address, clock).await?,
             };
-            let options = args.mongo_options(address)?;
-            let store = MongoStore::look(&options, args.options(Keeping::Asked), clock).await;
-            let store = store.context("failed to look at the store")?;
-            let report = store.check().await;
-            store.close().await;
-            let report = report.context("failed to check the store")?;
-            say(&lines(&report))?;
-            Ok(if report.is_fine() { 0 } else { NOT_FINE })
+            say(&said)?;
+            Ok(if is_fine { 0 } else { NOT_FINE })
         }
         StoreCommand::Migrate(args) => {
             let (store, retention) = args.open_keeping(Keeping::Changed, clock).await?;
@@ -213,46 +204,25 @@ pub async fn look_after(command: StoreCommand) -> anyhow::Result<u8> {
     }
 }
 
-fn lines(report: &StoreReport) -> Vec<String> {
-    let StoreReport { schema, missing_indexes, orphans, unlocked, files_left_behind } = report;
-    let mut lines = match schema {
-        Some(version) => vec![format!("schema version {version}")],
-        None => {
-            vec!["the database was never used; `replibook store migrate` sets it up".to_owned()]
-        }
-    };
-    if schema.is_some() {
-        lines.extend(missing_indexes.iter().map(|index| {
-            format!("the index {index} is missing; `replibook store migrate` makes it")
-        }));
-    }
-    lines.extend(orphans.iter().take(NAMED).map(|found| {
-        let (records, collection, run) = (found.records, &found.collection, found.run);
-        format!(
-            "{records} documents in {collection} have no finish_ts, and their run {run} is over"
-        )
-    }));
-    if orphans.len() > NAMED {
-        lines.push(format!("and {} more like these", orphans.len() - NAMED));
-    }
-    lines.extend(unlocked.iter().take(NAMED).map(|run| {
-        format!(
-            "run {run} goes on without the lock of its cluster; cancel it, or the run beside it"
-        )
-    }));
-    if unlocked.len() > NAMED {
-        lines.push(format!("and {} more such runs", unlocked.len() - NAMED));
-    }
-    if *files_left_behind > 0 {
-        lines.push(format!(
-            "{files_left_behind} files in plugins.files are named by no plugin; the next start of a \
-             server removes them"
-        ));
-    }
-    if report.is_fine() {
-        lines.push("all indexes are there, and no record is left without its run".to_owned());
-    }
-    lines
+async fn check_sqlite(data: PathBuf) -> anyhow::Result<(Vec<String>, bool)> {
+    let failed = format!("failed to check the store in {}", data.display());
+    let checked = tokio::task::spawn_blocking(move || SqliteStore::check(data)).await;
+    let checked = checked.context("the check ended abnormally")?.context(failed)?;
+    Ok((documents(&checked), checked.is_fine()))
+}
+
+async fn check_mongodb(
+    args: &StoreArgs,
+    address: &str,
+    clock: Arc<dyn Clock>,
+) -> anyhow::Result<(Vec<String>, bool)> {
+    let options = args.mongo_options(address)?;
+    let store = MongoStore::look(&options, args.options(Keeping::Asked), clock).await;
+    let store = store.context("failed to look at the store")?;
+    let report = store.check().await;
+    store.close().await;
+    let report = report.context("failed to check the store")?;
+    Ok((lines(&report), report.is_fine()))
 }
 
 fn say(lines: &[String]) -> anyhow::Result<()> {

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::contract::Result;
 use super::error::StoreError;
-use crate::run::{AgentSeq, AttemptKey, Run, RunId, RunStatus, Snapshot, Timestamp};
+use crate::run::{AgentSeq, AttemptKey, Digest, Run, RunId, RunStatus, Snapshot, Timestamp};
 
 /// How many characters are said about one damaged document: a decoder quotes what it found, which may
 /// be of any length.
@@ -72,6 +74,21 @@ pub struct Glance {
 
 /// A run as it was kept, or what is known of it if it can't be read.
 pub type KeptRun = std::result::Result<Run, Box<DamagedRun>>;
+
+/// The bytes of a plugin, if they still are those that its digest was made of.
+pub(super) fn whole_bytes(digest: &Digest, bytes: Bytes) -> Result<Bytes> {
+    let found = Digest::of(&bytes);
+    match found == *digest {
+        true => Ok(bytes),
+        false => {
+            let why = format!("their digest is {found}");
+            Err(Damage::new(PLUGIN_BYTES, digest.to_string(), &why).into())
+        }
+    }
+}
+
+/// What the bytes of a plugin are called, beside what else is kept of it.
+pub(super) const PLUGIN_BYTES: &str = "the bytes of a plugin";
 
 /// Everything that was found, if all of it can be read.
 pub(super) fn whole<T>(found: Found<T>) -> Result<Vec<T>> {

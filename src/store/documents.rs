@@ -88,6 +88,13 @@ pub enum Locked {
     },
 }
 
+/// The statuses of runs that go on, and so have the lock of their cluster if they need it. One that is finishing
+/// may never have started.
+pub(super) fn going_statuses() -> impl Iterator<Item = RunStatus> {
+    let all = RunStatus::ALL.into_iter();
+    all.filter(|status| status.holds_cluster() && *status != RunStatus::Finishing)
+}
+
 impl Locked {
     /// What a run is told that does not hold the lock: `holder` does, where there is one, and these
     /// are queued before it, oldest first, of which [`MAX_QUEUED`] + 2 are enough.

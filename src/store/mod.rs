@@ -4,6 +4,7 @@
 //! [`mongodb`] the one for several engines.
 //! `tests/store_conformance.rs` holds every back end to the same list of cases.
 
+mod checked;
 mod contract;
 mod damage;
 mod documents;
@@ -20,6 +21,7 @@ mod time;
 mod troubled;
 
 pub use self::mongodb::MongoStore;
+pub use checked::{Checked, Flaw, MAX_FLAWS};
 pub use contract::{
     Lease, MAX_COMMIT_BYTES, MAX_COMMIT_DOCUMENTS, MAX_PAGE, MAX_PUT, MAX_QUEUED, Result, Store,
 };

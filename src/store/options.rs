@@ -27,11 +27,7 @@ pub struct StoreOptions {
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self {
-            retention: DEFAULT_RETENTION,
-            keeping: Keeping::default(),
-            lease: DEFAULT_LEASE,
-        }
+        Self { retention: DEFAULT_RETENTION, keeping: Keeping::default(), lease: DEFAULT_LEASE }
     }
 }
 
@@ -76,11 +72,8 @@ mod tests {
 
     #[test]
     fn a_document_expires_when_the_retention_has_passed_and_not_before() {
-        let options = StoreOptions {
-            retention: Millis(100),
-            lease: Millis(10),
-            ..StoreOptions::default()
-        };
+        let options =
+            StoreOptions { retention: Millis(100), lease: Millis(10), ..StoreOptions::default() };
         let finished = Some(Timestamp::from_millis(1_000));
         assert!(options.at(Timestamp::from_millis(1_100)).shows(finished));
         assert!(!options.at(Timestamp::from_millis(1_101)).shows(finished));
@@ -89,11 +82,8 @@ mod tests {
 
     #[test]
     fn what_finished_is_recent_for_half_of_the_retention() {
-        let options = StoreOptions {
-            retention: Millis(100),
-            lease: Millis(10),
-            ..StoreOptions::default()
-        };
+        let options =
+            StoreOptions { retention: Millis(100), lease: Millis(10), ..StoreOptions::default() };
         let is_recent =
             |now| options.at(Timestamp::from_millis(now)).is_recent(Timestamp::from_millis(1_000));
         assert_eq!(

@@ -45,7 +45,8 @@ impl StoreOptions {
 
 /// A length of time as it is written on a command line: in the largest unit that fits it.
 pub(crate) fn written(length: Millis) -> String {
-    const UNITS: [(u64, &str); 4] = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+    const UNITS: [(u64, &str); 4] =
+        [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
     let whole = |(millis, _): &&(u64, &str)| length.0 != 0 && length.0.is_multiple_of(*millis);
     match UNITS.iter().find(whole) {
         Some((millis, unit)) => format!("{}{unit}", length.0 / millis),

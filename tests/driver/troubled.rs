@@ -9,7 +9,8 @@ use replibook::agent::{
     Script, When,
 };
 use replibook::run::{
-    AgentState, Digest, EngineId, Millis, NodeInfo, RunId, RunStatus, Trouble, TroubleCode, Verb,
+    AgentState, AttemptKey, Digest, EngineId, Millis, NodeInfo, RunId, RunStatus, Trouble,
+    TroubleCode, Verb,
 };
 use replibook::store::memory::Damaged;
 use replibook::store::{Abandon, Abandonment, Failed, MAX_PAGE, NewRun};
@@ -153,6 +154,33 @@ impl AgentClient for FaultyAgents {
     async fn shards(&self, address: &str) -> Result<Value, AgentError> {
         self.inner.shards(address).await
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_run_does_not_need_any_more_may_be_damaged() {
+    let scene = Scene::new(8).await;
+    for agent in 0..8 {
+        let when = When::After(Millis::from_secs(30));
+        scene.script(agent, Script::Succeed { when, payload: json!({"ok": true}) });
+    }
+    let run = scene.start_run("first", PLAIN).await;
+    let engine = scene.engine("engine-1");
+    scene.until(run, |run| run.progress.count(AgentState::Done) >= 3).await;
+    let going = scene.until(run, |run| run.progress.count(AgentState::Running) > 0).await;
+    engine.stop().await;
+    // The journals of agents that are done, neighbours of those that go on, and the last event.
+    let records = scene.store.records(run, Some(AgentState::Done), None, 9).await.unwrap();
+    assert!(records.len() >= 3);
+    for record in records {
+        let key = AttemptKey { agent: record.seq, stage: 0, step: 0, attempt: 1 };
+        scene.memory.damage(Damaged::Journal(run, key));
+    }
+    scene.memory.damage(Damaged::Event(run, going.progress.next_event - 1));
+    let engine = scene.engine("engine-2");
+    let done = scene.until_final(run).await;
+    assert_eq!(done.progress.status, RunStatus::Done, "{:?}", done.progress);
+    assert_eq!(scene.executions(), [1; 8]);
+    engine.stop().await;
 }
 
 #[tokio::test(start_paused = true)]

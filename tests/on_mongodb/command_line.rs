@@ -39,9 +39,10 @@ async fn a_store_is_checked_set_up_and_mended() {
     let names = raw(&store).await.list_collection_names().await.unwrap();
     assert_eq!(names, [""; 0], "a check changes nothing");
 
-    let ready = "the store in mongodb is ready for this version, and keeps a run for 30d after it has \
+    let ready =
+        "the store in mongodb is ready for this version, and keeps a run for 30d after it has \
                  finished\n"
-        .to_owned();
+            .to_owned();
     for _ in 0..2 {
         let migrated = replibook(&store, &["store", "migrate"]).await;
         assert_eq!(migrated, (0, ready.clone(), String::new()));
@@ -65,6 +66,7 @@ async fn a_store_is_checked_set_up_and_mended() {
     assert_eq!(replibook(&store, &["store", "migrate"]).await.0, 0);
     let (code, out) = check(&store).await;
     assert!(code == 1 && !out.contains("events.seq") && out.contains(&orphan), "{out}");
+    assert!(out.contains(&format!("logs: run {id}: a log line (1.0.node-1)")), "{out}");
 }
 
 #[tokio::test]
@@ -79,8 +81,7 @@ async fn a_shorter_retention_needs_a_command_of_its_own() {
             out
         };
         assert!(migrate(&["--retention", "2d"]).await.contains("keeps a run for 2d after"));
-        let args =
-            ["serve", "--listen", "127.0.0.1:0", "--data", &data, "--retention", "1s"];
+        let args = ["serve", "--listen", "127.0.0.1:0", "--data", &data, "--retention", "1s"];
         let (code, out, err) = replibook(&store, &args).await;
         assert_eq!((code, out.as_str()), (1, ""), "{err}");
         assert!(err.contains("found a retention of 1s, expected at least the 2d"), "{err}");
@@ -149,12 +150,26 @@ async fn what_can_not_be_used_is_said_without_secrets() {
 }
 
 #[tokio::test]
-async fn sqlite_is_migrated_and_not_checked() {
+async fn sqlite_is_migrated_and_checked() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data").to_str().unwrap().to_owned();
     let migrated = replibook("sqlite", &["store", "migrate", "--data", &data]).await;
     assert_eq!((migrated.0, migrated.1.contains("sqlite is ready")), (0, true), "{migrated:?}");
-    let (code, out, err) = replibook("sqlite", &["store", "check", "--data", &data]).await;
+    let check = async || replibook("sqlite", &["store", "check", "--data", &data]).await;
+    let (code, out, err) = check().await;
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    assert!(out.contains("every document can be read"), "{out}");
+    let database = rusqlite::Connection::open(directory.path().join("data/replibook.db")).unwrap();
+    let sql = "INSERT INTO clusters (name, body) VALUES ('ill', '{\"text\": 7')";
+    database.execute(sql, []).unwrap();
+    // Also while somebody uses it.
+    let (code, out, err) = check().await;
+    assert_eq!((code, err.as_str()), (1, ""), "{out}");
+    assert!(out.contains("clusters: a cluster (ill) in the store is damaged: "), "{out}");
+    assert!(out.contains("1 of them can't be read"), "{out}");
+    let nothing = directory.path().join("nothing").to_str().unwrap().to_owned();
+    let (code, out, err) = replibook("sqlite", &["store", "check", "--data", &nothing]).await;
     assert_eq!((code, out.as_str()), (1, ""));
-    assert!(err.contains("expected --store mongodb://"), "{err}");
+    assert!(err.contains("failed to check the store in"), "{err}");
+    assert!(!std::path::Path::new(&nothing).exists(), "a check changes nothing");
 }

@@ -5,12 +5,14 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use mongodb::bson::spec::BinarySubtype;
+use mongodb::bson::{Binary, Document, doc};
 use replibook::clock::Clock;
-use replibook::run::{EngineId, Millis, Timestamp};
+use replibook::run::{EngineId, Millis, RunId, Timestamp};
 use replibook::store::memory::Damaged;
 use replibook::store::mongodb::{MongoOptions, TimeSource};
 use replibook::store::{
-    Lease, MemoryStore, MongoStore, SqliteStore, Store, StoreError, StoreOptions,
+    Checked, Lease, MemoryStore, MongoStore, SqliteStore, Store, StoreError, StoreOptions,
 };
 
 use crate::samples::put_clusters;
@@ -77,6 +79,60 @@ impl Fixture {
             Home::Directory { directory } => damage::in_sqlite(directory.path(), what, way),
             Home::Database { database } => damage::in_mongodb(database, what, way).await,
         }
+    }
+
+    /// Damages what the store keeps of a lease, where it is kept such that it can be. Whether it was.
+    pub(crate) async fn damage_lease(&self, run: RunId, way: usize) -> bool {
+        match &self.home {
+            Home::Memory { .. } | Home::Directory { .. } => false,
+            Home::Database { database } => {
+                damage::lease_in_mongodb(database, run, way).await;
+                true
+            }
+        }
+    }
+
+    /// Reads every document, as `replibook store check` does.
+    pub(crate) async fn check(&self) -> Checked {
+        match &self.home {
+            Home::Memory { store } => store.check(),
+            Home::Directory { directory } => SqliteStore::check(directory.path()).unwrap(),
+            Home::Database { database } => {
+                let mongo = mongo_options(database, true);
+                let store = MongoStore::look(&mongo, options(), self.clock.clone()).await.unwrap();
+                store.check().await.unwrap().documents
+            }
+        }
+    }
+
+    /// The clusters that have a lock, whether a run holds it or not.
+    pub(crate) async fn locks(&self) -> Vec<String> {
+        match &self.home {
+            Home::Memory { store } => store.locks(),
+            Home::Directory { directory } => damage::locks_in_sqlite(directory.path()),
+            Home::Database { database } => {
+                let locks = database.open().await.collection::<Document>("locks");
+                let names = locks.distinct("_id", doc! {}).await.unwrap();
+                names.iter().map(|name| name.as_str().unwrap().to_owned()).collect()
+            }
+        }
+    }
+
+    /// Puts a lock of a finished run there, as earlier versions left it. Whether there were such versions.
+    pub(crate) async fn leave_lock(&self, cluster: &str, run: RunId) -> bool {
+        match &self.home {
+            Home::Memory { .. } => return false,
+            Home::Directory { directory } => {
+                damage::leave_lock_in_sqlite(directory.path(), cluster, run);
+            }
+            Home::Database { database } => {
+                let locks = database.open().await.collection::<Document>("locks");
+                let bytes = run.0.into_bytes().to_vec();
+                let run = Binary { subtype: BinarySubtype::Uuid, bytes };
+                locks.insert_one(doc! { "_id": cluster, "run": run }).await.unwrap();
+            }
+        }
+        true
     }
 
     /// Opens the store anew, as the next process would, with other settings. Returns the retention that

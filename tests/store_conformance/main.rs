@@ -117,6 +117,11 @@ macro_rules! all_cases_on {
             the_end_of_an_abandoned_run_goes_in_bounded_parts_and_goes_on,
             a_run_that_was_finishing_keeps_its_one_finish_time,
             a_run_that_was_finishing_for_long_is_still_found_once_it_is_given_up,
+            every_damaged_document_is_a_typed_error_and_found_by_a_check,
+            a_damaged_lock_is_given_to_nobody_else,
+            a_damaged_lease_holds_up_no_other_and_is_mended,
+            a_queue_goes_on_once_a_damaged_run_is_given_up,
+            the_lock_of_a_cluster_goes_with_the_cluster,
             a_shorter_retention_is_refused_until_it_is_changed,
         }
     };

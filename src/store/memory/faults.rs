@@ -33,7 +33,7 @@ struct Plan {
     ends_take: Millis,
 }
 
-/// A document of a run that somebody damaged behind the store's back.
+/// A document, or a part of one, that somebody damaged behind the store's back.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Damaged {
     /// The run's snapshot.
@@ -56,6 +56,16 @@ pub enum Damaged {
     Cluster(String),
     /// A plugin.
     Plugin(Digest),
+    /// The bytes of a plugin.
+    PluginBytes(Digest),
+    /// The lock of a cluster, by its name.
+    Lock(String),
+    /// The status by which a run is found.
+    Status(RunId),
+    /// The cluster by which a run is found.
+    ClusterOf(RunId),
+    /// The trouble of a run.
+    Trouble(RunId),
 }
 
 impl Faults {

@@ -1,10 +1,11 @@
 //! The locks of clusters.
 
+use super::faults::Damaged;
 use super::state::{RunEntry, State};
 use crate::playbook::Concurrency;
-use crate::run::{RunId, RunStatus, Snapshot};
+use crate::run::{Run, RunId, RunStatus, Snapshot};
 use crate::store::contract::Result;
-use crate::store::documents::Locked;
+use crate::store::documents::{Locked, going_statuses};
 use crate::store::error::StoreError;
 use crate::store::options::Moment;
 
@@ -18,7 +19,7 @@ impl State {
         let before: Vec<_> = self.queued(&cluster).filter(|queued| *queued < run).collect();
         let answer = Locked::behind(holder, &before);
         if answer == Locked::Held {
-            self.locks.insert(cluster, run);
+            self.give(cluster, run);
         }
         Ok(answer)
     }
@@ -35,7 +36,7 @@ impl State {
             return Err(StoreError::ClusterBusy { cluster, run });
         }
         if status == RunStatus::Pending {
-            self.locks.insert(cluster, snapshot.id);
+            self.give(cluster, snapshot.id);
         }
         Ok(())
     }
@@ -43,7 +44,23 @@ impl State {
     /// The unfinished run that holds the lock of a cluster.
     fn holder(&self, cluster: &str) -> Option<RunId> {
         let holder = self.locks.get(cluster)?;
+        if self.damaged.contains(&Damaged::Lock(cluster.to_owned())) {
+            // It is the one that goes on.
+            let goes = |entry: &&RunEntry| {
+                let Run { snapshot, progress } = &entry.run;
+                going_statuses().any(|status| status == progress.status)
+                    && !entry.finished()
+                    && snapshot.cluster == cluster
+                    && snapshot.locks_cluster()
+            };
+            return self.runs.values().find(goes).map(|entry| entry.run.id());
+        }
         self.runs.get(holder).is_some_and(|entry| !entry.finished()).then_some(*holder)
+    }
+
+    fn give(&mut self, cluster: String, run: RunId) {
+        self.damaged.remove(&Damaged::Lock(cluster.clone()));
+        self.locks.insert(cluster, run);
     }
 
     /// The runs that are queued for a cluster, oldest first.

@@ -3,6 +3,7 @@
 //! It says what the promise of [`Store`](super::Store) means; the other back ends are compared
 //! with it. Nothing survives the process.
 
+mod check;
 mod faults;
 mod locks;
 mod objects;

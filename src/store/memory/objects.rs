@@ -10,7 +10,7 @@ use super::state::{RunEntry, State};
 use crate::playbook::Playbook;
 use crate::run::Digest;
 use crate::store::contract::Result;
-use crate::store::damage::{Damage, Found};
+use crate::store::damage::{Damage, Found, PLUGIN_BYTES};
 use crate::store::documents::{Cluster, Object, Page, Plugin, Put, StoredPlaybook};
 use crate::store::error::StoreError;
 use crate::store::keys::{page_limit, playbook_cursor, plugin_cursor};
@@ -140,12 +140,15 @@ impl State {
             let (cluster, run) = (name.to_owned(), entry.run.id());
             return Err(StoreError::ClusterInUse { cluster, run });
         }
+        // Nobody holds it any more.
+        self.locks.remove(name);
         Ok(self.clusters.remove(name).is_some())
     }
 
     pub(super) fn put_plugin(&mut self, plugin: &Plugin, bytes: Bytes) -> Put {
         let digest = &plugin.info.digest;
-        let is_damaged = self.damaged.remove(&Damaged::Plugin(digest.clone()));
+        let is_damaged = self.damaged.remove(&Damaged::Plugin(digest.clone()))
+            | self.damaged.remove(&Damaged::PluginBytes(digest.clone()));
         if let Some((known, _)) = self.plugins.get_mut(digest) {
             if !is_damaged {
                 return Put::Unchanged;
@@ -160,6 +163,12 @@ impl State {
     pub(super) fn plugin(&self, digest: &Digest) -> Result<Option<Plugin>> {
         let found = self.plugins.get(digest).map(|(plugin, _)| self.intact_plugin(plugin));
         Ok(found.transpose()?)
+    }
+
+    pub(super) fn plugin_bytes(&self, digest: &Digest) -> Result<Option<Bytes>> {
+        let Some((_, bytes)) = self.plugins.get(digest) else { return Ok(None) };
+        let place = Damaged::PluginBytes(digest.clone());
+        Ok(Some(self.intact(PLUGIN_BYTES, &place, digest.to_string(), bytes)?))
     }
 
     fn intact_plugin(&self, plugin: &Plugin) -> std::result::Result<Plugin, Damage> {

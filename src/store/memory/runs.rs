@@ -45,7 +45,9 @@ impl State {
         };
         self.runs.insert(id, entry);
         self.damaged.remove(&Damaged::Snapshot(id));
-        self.damaged.remove(&Damaged::Progress(id));
+        for mended in [Damaged::Progress(id), Damaged::Status(id), Damaged::ClusterOf(id)] {
+            self.damaged.remove(&mended);
+        }
         let events = new.events.iter().map(|event| (event.seq, event.clone()));
         self.events.entry(id).or_default().extend(events);
         Ok(Created::New(id))
@@ -149,7 +151,8 @@ impl State {
             return;
         }
         let Writes { progress, records, journals, logs, events, commands } = writes;
-        let mended = (progress.iter().map(|_| Damaged::Progress(run)))
+        let of_run = [Damaged::Progress(run), Damaged::Status(run)];
+        let mended = (progress.iter().flat_map(|_| of_run.clone()))
             .chain(records.iter().map(|record| Damaged::Record(run, record.seq)))
             .chain(journals.iter().map(|journal| Damaged::Journal(run, journal.key)))
             .chain(logs.iter().map(|line| Damaged::Line(run, LogCursor::of(line))))

@@ -8,8 +8,8 @@ use semver::Version;
 
 use super::faults::Damaged;
 use crate::run::{
-    AgentRecord, AgentSeq, AttemptKey, Command, CommandId, Digest, EngineId, Journal, LogLine, Millis,
-    Run, RunEvent, RunId, Timestamp, Trouble,
+    AgentRecord, AgentSeq, AttemptKey, Command, CommandId, Digest, EngineId, Journal, LogLine,
+    Millis, Run, RunEvent, RunId, Timestamp, Trouble,
 };
 use crate::store::damage::{Damage, DamagedRun, Found, Glance, KeptRun};
 use crate::store::documents::{Cluster, LogCursor, Plugin, StoredPlaybook};
@@ -79,7 +79,7 @@ impl State {
 }
 
 /// What is said to be wrong with a damaged document.
-const WHY: &str = "as asked";
+pub(super) const WHY: &str = "as asked";
 
 impl State {
     /// The document, if it is not damaged.
@@ -101,13 +101,17 @@ impl State {
         let Run { snapshot, progress } = &entry.run;
         let id = entry.run.id();
         let is_lost = self.damaged.contains(&Damaged::Snapshot(id));
-        if !is_lost && !self.damaged.contains(&Damaged::Progress(id)) {
+        let has_status = !self.damaged.contains(&Damaged::Status(id));
+        let is_damaged = [Damaged::Progress(id), Damaged::ClusterOf(id)]
+            .iter()
+            .any(|place| self.damaged.contains(place));
+        if !is_lost && !is_damaged && has_status {
             return Ok(entry.run.clone());
         }
         let glance = Glance {
             id,
             cluster: Some(snapshot.cluster.clone()),
-            status: Some(progress.status),
+            status: has_status.then_some(progress.status),
             finish_ts: progress.finish_ts,
             snapshot: (!is_lost).then(|| snapshot.clone()),
         };

@@ -13,6 +13,7 @@ use crate::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, Command, CommandId, Digest, EngineId,
     Journal, LogLine, Millis, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
 };
+use crate::store::checked::Checked;
 use crate::store::contract::{Lease, Result, Store};
 use crate::store::damage::{Found, KeptRun};
 use crate::store::documents::{
@@ -54,6 +55,17 @@ impl MemoryStore {
             options: StoreOptions { retention, ..options },
             clock: self.clock.clone(),
         })
+    }
+
+    /// Looks at every document.
+    pub fn check(&self) -> Checked {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).check()
+    }
+
+    /// The clusters that have a lock, whether a run holds it or not.
+    pub fn locks(&self) -> Vec<String> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.locks.keys().cloned().collect()
     }
 
     /// How long the records of a run are kept.
@@ -162,7 +174,7 @@ impl Store for MemoryStore {
     }
 
     async fn plugin_bytes(&self, digest: &Digest) -> Result<Option<Bytes>> {
-        self.call(|state, _| Ok(state.plugins.get(digest).map(|(_, bytes)| bytes.clone())))
+        self.call(|state, _| state.plugin_bytes(digest))
     }
 
     async fn read_plugins(&self, page: &Page) -> Result<Found<Plugin>> {

@@ -22,14 +22,28 @@ impl State {
         at: &Moment,
     ) -> Result<Trouble> {
         let cluster = Some(self.check_fence(run, epoch, at)?.run.snapshot.cluster.clone());
-        let before = self.troubles.get(&run).cloned();
+        let before = self.readable_trouble(run);
         let trouble = troubled::failed(before, (run, cluster), engine, failure, at);
         if let Some(entry) = self.runs.get_mut(&run) {
             let rests = troubled::rests_until(&trouble, at);
             set_free(entry, if mutant!(SetAsideForGood) { Timestamp::MAX } else { rests });
         }
-        self.troubles.insert(run, trouble.clone());
+        self.keep(trouble.clone());
         Ok(trouble)
+    }
+
+    /// The trouble of a run. One that can't be read counts as none, and is written anew.
+    fn readable_trouble(&self, run: RunId) -> Option<Trouble> {
+        self.troubles.get(&run).filter(|trouble| self.is_readable(trouble)).cloned()
+    }
+
+    fn is_readable(&self, trouble: &Trouble) -> bool {
+        !self.damaged.contains(&Damaged::Trouble(trouble.run))
+    }
+
+    fn keep(&mut self, trouble: Trouble) {
+        self.damaged.remove(&Damaged::Trouble(trouble.run));
+        self.troubles.insert(trouble.run, trouble);
     }
 
     pub(super) fn recover(&mut self, run: RunId, epoch: u64, at: &Moment) -> Result<()> {
@@ -42,6 +56,7 @@ impl State {
         let going = |trouble: &&Trouble| {
             self.runs.get(&trouble.run).is_some_and(|entry| !entry.finished())
                 && after.is_none_or(|after| trouble.run > after)
+                && self.is_readable(trouble)
         };
         let found = self.troubles.values().filter(going);
         found.take(page_limit(limit) as usize).cloned().collect()
@@ -49,6 +64,7 @@ impl State {
 
     pub(super) fn troubles_of(&self, runs: &[RunId], at: &Moment) -> Vec<Trouble> {
         let found = self.troubles.values().filter(|trouble| runs.contains(&trouble.run));
+        let found = found.filter(|trouble| self.is_readable(trouble));
         found.filter(|trouble| at.shows(trouble.finish_ts)).cloned().collect()
     }
 
@@ -66,11 +82,11 @@ impl State {
 
     pub(super) fn abandon(&mut self, run: RunId, request: &Abandon, at: &Moment) -> Abandonment {
         let seq = self.next_event(run);
+        let before = self.readable_trouble(run);
         let Some(entry) = self.runs.get_mut(&run) else { return Abandonment::Unknown };
         if !at.shows(entry.run.progress.finish_ts) {
             return Abandonment::Unknown;
         }
-        let before = self.troubles.get(&run).cloned();
         match before {
             Some(known) if known.abandoned.is_some() => return Abandonment::Begun(known),
             _ if entry.finished() => return Abandonment::Finished,
@@ -89,13 +105,13 @@ impl State {
             abandoned.begin(run, Some(from), Some(&mut entry.run.progress), seq)
         });
         self.tell(begun);
-        self.troubles.insert(run, trouble.clone());
+        self.damaged.remove(&Damaged::Status(run));
+        self.keep(trouble.clone());
         Abandonment::Begun(trouble)
     }
 
     pub(super) fn end_abandoned(&mut self, run: RunId, at: &Moment) -> Ending {
-        let Some(abandoned) = self.troubles.get(&run).and_then(|known| known.abandoned.clone())
-        else {
+        let Some(abandoned) = self.readable_trouble(run).and_then(|known| known.abandoned) else {
             return Ending::Ended;
         };
         if self.runs.get(&run).is_none_or(RunEntry::finished) {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use mongodb::bson::spec::ElementType;
 use mongodb::bson::{Bson, DateTime, Document, RawDocument, doc};
 use serde::Serialize;
 use uuid::Uuid;
@@ -18,6 +19,9 @@ use crate::store::keys::version_key;
 
 /// When a lease that nobody holds runs out: it has.
 pub(super) const FREE: DateTime = DateTime::from_millis(0);
+
+/// How the epoch of a lease may be kept.
+pub(super) const EPOCH_TYPES: [ElementType; 2] = [ElementType::Int32, ElementType::Int64];
 
 /// A document as it is kept.
 pub(super) fn body(what: &str, value: &impl Serialize) -> Result<Document> {
@@ -70,7 +74,11 @@ pub(super) fn read_run(raw: &RawDocument) -> KeptRun {
     let snapshot = snapshot_of(raw).map(Arc::new);
     let progress = decode(raw, from_document::<Progress>);
     let why = match (&snapshot, progress) {
-        (Ok(snapshot), Ok(progress)) => return Ok(Run { snapshot: snapshot.clone(), progress }),
+        // By it the lock is found that the run needs.
+        (Ok(snapshot), Ok(progress)) => match same(raw, "cluster", &snapshot.cluster) {
+            Ok(()) => return Ok(Run { snapshot: snapshot.clone(), progress }),
+            Err(why) => why,
+        },
         (Err(why), _) => format!("its snapshot: {why}"),
         (Ok(_), Err(why)) => why,
     };
@@ -78,7 +86,10 @@ pub(super) fn read_run(raw: &RawDocument) -> KeptRun {
     let id = RunId(id.unwrap_or_default());
     let glance = Glance {
         id,
-        cluster: raw.get_str("cluster").ok().map(str::to_owned),
+        cluster: match &snapshot {
+            Ok(snapshot) => Some(snapshot.cluster.clone()),
+            Err(_) => raw.get_str("cluster").ok().map(str::to_owned),
+        },
         status: raw.get_str("status").ok().and_then(|word| word.parse().ok()),
         finish_ts: raw
             .get_datetime("finish_ts")
@@ -88,6 +99,21 @@ pub(super) fn read_run(raw: &RawDocument) -> KeptRun {
         snapshot: snapshot.ok(),
     };
     Err(Box::new(DamagedRun { glance, damage: Damage::new("a run", id.to_string(), &why) }))
+}
+
+/// Checks that a document is found by what it says of itself.
+pub(super) fn same(
+    raw: &RawDocument,
+    field: &str,
+    document: &str,
+) -> std::result::Result<(), String> {
+    let found = raw.get_str(field).map_err(|error| error.to_string())?;
+    match found == document {
+        true => Ok(()),
+        false => {
+            Err(format!("it is found by the {field} {found:?}, and says {document:?} of itself"))
+        }
+    }
 }
 
 fn snapshot_of(raw: &RawDocument) -> std::result::Result<Snapshot, String> {

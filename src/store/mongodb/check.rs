@@ -6,8 +6,9 @@ use mongodb::bson::{Bson, doc};
 use super::base::{Base, call, whole};
 use super::bodies::read_uuid;
 use super::time::ServerTime;
-use super::{files, indexes, locks, schema};
+use super::{files, indexes, locks, schema, survey};
 use crate::run::RunId;
+use crate::store::checked::Checked;
 use crate::store::contract::Result;
 
 /// What [`MongoStore::check`](super::MongoStore::check) found.
@@ -23,6 +24,8 @@ pub struct StoreReport {
     pub unlocked: Vec<RunId>,
     /// Files with bytes that no plugin names.
     pub files_left_behind: usize,
+    /// What all documents are like.
+    pub documents: Checked,
 }
 
 /// Records of one kind that would stay for ever.
@@ -43,6 +46,7 @@ impl StoreReport {
             && self.missing_indexes.is_empty()
             && self.orphans.is_empty()
             && self.unlocked.is_empty()
+            && self.documents.is_fine()
     }
 }
 
@@ -73,5 +77,6 @@ pub(super) async fn check(base: &Base, time: &ServerTime) -> Result<StoreReport>
         orphans,
         unlocked: locks::unlocked(base).await?,
         files_left_behind: files::left_behind(base, time).await?.len(),
+        documents: survey::survey(base).await?,
     })
 }

@@ -1,8 +1,9 @@
 //! What the driver says went wrong, in the words of the store.
 
-use mongodb::error::{Error, ErrorKind, WriteFailure};
+use mongodb::error::{Error, ErrorKind, GridFsErrorKind, WriteFailure};
 
 use super::codec::CodecError;
+use crate::store::damage::Damage;
 use crate::store::error::StoreError;
 
 /// A document with this key is there already.
@@ -17,13 +18,32 @@ const INTERRUPTED: i32 = 11_601;
 /// A document is larger than the server holds: when it is stored, and when it is sent.
 const TOO_LARGE: [i32; 3] = [10_334, 10_003, 17_280];
 
-/// The error for a call that the server refused, or did not answer, while `doing` something.
+/// What an update adds to, or works with, is of another type than was written.
+const WRONG_TYPE: [i32; 3] = [14, 16_554, 16_612];
+
+/// The error for a call that the server refused, or did not answer, while `doing` something. A document that is
+/// damaged stays so, however often it is asked for.
 pub(super) fn failed(doing: &str, error: Error) -> StoreError {
+    if is_damage(&error) {
+        let why = format!("failed to {doing}: {}", Said::by(&error));
+        return Damage::new("a document", String::new(), &why).into();
+    }
     let message = match error.get_custom::<Refused>() {
         Some(refused) => format!("failed to {doing}: {}", refused.message),
         None => format!("failed to {doing}"),
     };
     StoreError::Unavailable { message, source: Some(Box::new(Said::by(&error))) }
+}
+
+/// Whether a document of ours is damaged: the driver can't decode it, or the server can't add to it.
+fn is_damage(error: &Error) -> bool {
+    use GridFsErrorKind::{MissingChunk, WrongNumberOfChunks, WrongSizeChunk};
+    let incomplete = |kind: &GridFsErrorKind| {
+        matches!(kind, MissingChunk { .. } | WrongNumberOfChunks { .. } | WrongSizeChunk { .. })
+    };
+    matches!(error.kind.as_ref(), ErrorKind::BsonDeserialization(_))
+        || matches!(error.kind.as_ref(), ErrorKind::GridFs(kind) if incomplete(kind))
+        || codes(error).iter().any(|code| WRONG_TYPE.contains(code))
 }
 
 /// What the driver or the server said, for people. What else the driver's error holds is of no use to

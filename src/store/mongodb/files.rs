@@ -17,7 +17,7 @@ use super::options::read_concern;
 use super::time::ServerTime;
 use crate::run::Millis;
 use crate::store::contract::Result;
-use crate::store::error::StoreError;
+use crate::store::damage::{Damage, PLUGIN_BYTES};
 
 /// Name of the bucket: the files are in `plugins.files`, their bytes in `plugins.chunks`.
 const BUCKET: &str = "plugins";
@@ -67,7 +67,11 @@ pub(super) async fn read(base: &Base, id: ObjectId) -> Result<Option<bytes::Byte
             Err(error) if is_not_found(&error) => return Ok(None),
             Err(error) => return Err(error),
         };
-        file.read_to_end(&mut compressed).await?;
+        let read = file.read_to_end(&mut compressed).await;
+        read.map_err(|error| match error.downcast::<mongodb::error::Error>() {
+            Ok(error) => error,
+            Err(error) => error.into(),
+        })?;
         Ok(Some(compressed))
     })
     .await?;
@@ -76,11 +80,8 @@ pub(super) async fn read(base: &Base, id: ObjectId) -> Result<Option<bytes::Byte
         move || miniz_oxide::inflate::decompress_to_vec_zlib_with_limit(&compressed, MAX_BYTES);
     let bytes = tokio::task::spawn_blocking(inflate).await;
     let bytes = bytes.map_err(|_| unavailable("failed to read a plugin"))?;
-    let corrupt = |error: miniz_oxide::inflate::DecompressError| StoreError::Corrupt {
-        what: format!("the bytes of a plugin, file {id}"),
-        source: error.to_string().into(),
-    };
-    bytes.map(|bytes| Some(bytes.into())).map_err(corrupt)
+    let damage = |error| Damage::new(PLUGIN_BYTES, id.to_string(), &error).into();
+    bytes.map(|bytes| Some(bytes.into())).map_err(damage)
 }
 
 fn is_not_found(error: &mongodb::error::Error) -> bool {

@@ -97,7 +97,12 @@ struct Candidates {
 }
 
 async fn candidates(base: &Base, time: &ServerTime, limit: u32) -> Result<Candidates> {
-    let free = doc! { "finish_ts": Bson::Null, "lease.until": { "$lte": date(time.there()) } };
+    // The others can't be read: see `mend`.
+    let free = doc! {
+        "finish_ts": Bson::Null,
+        "lease.until": { "$lte": date(time.there()) },
+        "lease.epoch": { "$type": WHOLE.to_vec() },
+    };
     let (collection, order) = (&base.runs, doc! { "_id": 1 });
     let question = Question { collection, what: LEASE, filter: free, order, limit };
     let found = question.documents(doc! { "lease": 1 }).await?;
@@ -112,6 +117,47 @@ async fn candidates(base: &Base, time: &ServerTime, limit: u32) -> Result<Candid
     }
     let runs = found.into_iter().filter_map(|mut run| run.remove("_id")).collect();
     Ok(Candidates { runs, stores })
+}
+
+/// What an epoch is.
+const WHOLE: [&str; 2] = ["int", "long"];
+
+/// Leases that are mended at once: a disk that breaks damages few at a time, and the next ones come with the next
+/// call.
+const MENDED: u32 = 100;
+
+/// Mends the leases that can't be read, and returns how many that were. Whoever has one keeps what it holds for as
+/// long as any lease lasts, but can't prolong it; after that the run can be claimed.
+pub(super) async fn mend(base: &Base, time: &ServerTime, length: Millis) -> Result<u64> {
+    let not = |kinds: &[&str]| doc! { "$not": { "$type": kinds.to_vec() } };
+    let damaged = doc! {
+        "finish_ts": Bson::Null,
+        "$or": [{ "lease.until": not(&["date"]) }, { "lease.epoch": not(&WHOLE) }],
+    };
+    // The order of an index that has only unfinished runs.
+    let (collection, order) = (&base.runs, doc! { "lease.until": 1, "_id": 1 });
+    let question =
+        Question { collection, what: LEASE, filter: damaged.clone(), order, limit: MENDED };
+    let runs = question.ids().await?;
+    if runs.is_empty() {
+        return Ok(0);
+    }
+    for run in runs.iter().filter_map(read_uuid) {
+        tracing::warn!(%run, "the lease of a run can't be read: nobody has the run for as long as a lease lasts");
+    }
+    let mut these = doc! { "_id": { "$in": runs } };
+    these.extend(damaged);
+    let lease = doc! {
+        "engine": Bson::Null,
+        // Past every epoch that was counted up.
+        "epoch": { "$toLong": time.now() },
+        "until": until(time, length),
+        "token": Bson::Null,
+        "store": Bson::Null,
+    };
+    // What is a document is replaced by a document only field by field.
+    let change = vec![doc! { "$unset": "lease" }, doc! { "$set": { "lease": lease } }];
+    Ok(call(WRITE, base.runs.update_many(these, change)).await?.matched_count)
 }
 
 /// Takes the leases of those that are free indeed.

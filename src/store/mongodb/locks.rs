@@ -8,19 +8,24 @@
 use async_trait::async_trait;
 use futures::TryStreamExt as _;
 use mongodb::ClientSession;
-use mongodb::bson::{Bson, Document, doc};
+use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
+use uuid::Uuid;
 
 use super::base::{Base, call, uuid};
 use super::bodies::read_uuid;
 use super::commit::fence;
 use super::failure::is_duplicate;
+use super::rows::Question;
 use super::transaction::{self, Failure, Transaction};
 use crate::playbook::Concurrency;
 use crate::run::{Run, RunId, RunStatus};
-use crate::store::contract::{MAX_QUEUED, Result};
-use crate::store::documents::Locked;
+use crate::store::contract::{MAX_PAGE, MAX_QUEUED, Result};
+use crate::store::damage::Damage;
+use crate::store::documents::{Locked, going_statuses};
 use crate::store::error::StoreError;
 use crate::store::options::Moment;
+
+const LOCK: &str = "the lock of a cluster";
 
 struct Lock<'a> {
     run: RunId,
@@ -55,7 +60,9 @@ impl Transaction for Lock<'_> {
         let Some(found) = found.session(&mut *session).await? else {
             return Err(StoreError::Fenced { run, epoch }.into());
         };
-        let cluster = found.get_str("cluster").unwrap_or_default();
+        let cluster = found.get_str("cluster").map_err(|error| {
+            StoreError::from(Damage::new("the cluster of a run", run.to_string(), &error))
+        })?;
         let holder = holder(base, cluster, session).await?;
         if holder == Some(run) {
             return Ok(Locked::Held);
@@ -101,13 +108,72 @@ async fn holder(
     cluster: &str,
     session: &mut ClientSession,
 ) -> mongodb::error::Result<Option<RunId>> {
-    let lock = base.locks.find_one(doc! { "_id": cluster }).session(&mut *session).await?;
-    let Some(id) = lock.and_then(|lock| lock.get("run").and_then(read_uuid)) else {
-        return Ok(None);
-    };
-    let going = base.runs.find_one(doc! { "_id": uuid(id), "finish_ts": Bson::Null });
-    let going = going.projection(doc! { "_id": 1 }).session(session).await?;
-    Ok(going.map(|_| RunId(id)))
+    let locks = base.locks.clone_with_type::<RawDocumentBuf>();
+    let lock = locks.find_one(doc! { "_id": cluster }).session(&mut *session).await?;
+    let Some(lock) = lock else { return Ok(None) };
+    let id = lock.get_binary("run").ok().and_then(|id| Uuid::from_slice(id.bytes).ok());
+    if let Some(id) = id {
+        let runs = base.runs.clone_with_type::<RawDocumentBuf>();
+        let run = runs.find_one(doc! { "_id": uuid(id) });
+        let run = run.projection(doc! { "finish_ts": 1 }).session(&mut *session).await?;
+        if let Some(run) = run {
+            let is_finished = run.get_datetime("finish_ts").is_ok();
+            return Ok((!is_finished).then_some(RunId(id)));
+        }
+    }
+    // Its run has expired; unless the lock can't be read. Then it is the one that goes on.
+    going_on(base, cluster, session).await
+}
+
+/// The run that goes on, on a cluster, and needs its lock.
+async fn going_on(
+    base: &Base,
+    cluster: &str,
+    session: &mut ClientSession,
+) -> mongodb::error::Result<Option<RunId>> {
+    let statuses: Vec<_> = going_statuses().map(RunStatus::as_str).collect();
+    let mut filter = needs_lock();
+    filter.extend(doc! {
+        "cluster": cluster, "status": { "$in": statuses }, "finish_ts": Bson::Null,
+    });
+    let run = base.runs.find_one(filter).sort(doc! { "_id": 1 }).projection(doc! { "_id": 1 });
+    let run = run.session(session).await?;
+    Ok(run.as_ref().and_then(|run| run.get("_id")).and_then(read_uuid).map(RunId))
+}
+
+/// Removes the locks of clusters that are gone, and that no run holds. Those that clusters leave today go with them.
+pub(super) async fn remove_gone(base: &Base) -> Result<()> {
+    let (collection, order) = (&base.locks, doc! { "_id": 1 });
+    let mut after = Bson::MinKey;
+    loop {
+        let filter = doc! { "_id": { "$gt": &after } };
+        let question =
+            Question { collection, what: LOCK, filter, order: order.clone(), limit: MAX_PAGE };
+        let locks = question.documents(doc! { "run": 1 }).await?;
+        let Some(last) = locks.last().and_then(|lock| lock.get("_id")) else { return Ok(()) };
+        after = last.clone();
+        let names: Vec<_> = locks.iter().filter_map(|lock| lock.get("_id")).collect();
+        let clusters = Question {
+            collection: &base.clusters,
+            what: "a cluster",
+            filter: doc! { "_id": { "$in": &names } },
+            order: doc! {},
+            limit: MAX_PAGE,
+        };
+        let there = clusters.ids().await?;
+        for lock in
+            locks.iter().filter(|lock| lock.get("_id").is_some_and(|id| !there.contains(id)))
+        {
+            let run = lock.get("run").cloned().unwrap_or(Bson::Null);
+            let going = base.runs.find_one(doc! { "_id": &run, "finish_ts": Bson::Null });
+            let going = call("read a run", going.projection(doc! { "_id": 1 })).await?;
+            if going.is_none() {
+                // Another run may have got the lock of a cluster of that name meanwhile.
+                let this = doc! { "_id": lock.get("_id").cloned(), "run": run };
+                call("remove the lock of a cluster", base.locks.delete_one(this)).await?;
+            }
+        }
+    }
 }
 
 /// At most `limit` of the runs that are queued for a cluster, oldest first; of those before a run when

@@ -40,6 +40,7 @@ mod runs;
 mod schema;
 mod sessions;
 mod store;
+mod survey;
 mod time;
 mod tls;
 mod transaction;

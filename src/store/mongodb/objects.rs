@@ -225,13 +225,17 @@ impl Transaction for DeleteCluster<'_> {
         let unfinished =
             doc! { "cluster": name, "status": { "$in": statuses }, "finish_ts": Bson::Null };
         let run = base.runs.find_one(unfinished).sort(doc! { "_id": 1 });
-        let run = run.projection(doc! { "_id": 1 }).session(session).await?;
+        let run = run.projection(doc! { "_id": 1 }).session(&mut *session).await?;
         match run.and_then(|run| run.get("_id").and_then(bodies::read_uuid)) {
             Some(run) => {
                 let (cluster, run) = (name.to_owned(), RunId(run));
                 Err(StoreError::ClusterInUse { cluster, run }.into())
             }
-            None => Ok(true),
+            None => {
+                // Nobody holds it any more.
+                base.locks.delete_one(doc! { "_id": name }).session(session).await?;
+                Ok(true)
+            }
         }
     }
 }

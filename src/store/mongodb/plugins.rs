@@ -16,7 +16,7 @@ use super::rows::Question;
 use super::transaction::{self, Failure, Transaction};
 use crate::run::Digest;
 use crate::store::contract::Result;
-use crate::store::damage::Found;
+use crate::store::damage::{Damage, Found, PLUGIN_BYTES, whole_bytes};
 use crate::store::documents::{Plugin, Put};
 use crate::store::error::StoreError;
 use crate::store::options::Moment;
@@ -31,13 +31,21 @@ const LOOKS: u32 = 3;
 /// from which the plugin is there. Who comes second removes the file again.
 pub(super) async fn put_plugin(base: &Base, new: &Plugin, bytes: Bytes) -> Result<Put> {
     let digest = &new.info.digest;
-    if file(base, digest).await?.is_some() {
-        return match plugin(base, digest).await {
-            // Putting it anew is what mends one that can't be read.
-            Err(StoreError::Damaged(_)) => mend(base, new).await,
-            Ok(_) => Ok(Put::Unchanged),
-            Err(error) => Err(error),
-        };
+    // What is kept of it beside its bytes, and these.
+    let bytes_of_it = plugin_bytes(base, digest).await;
+    let known = match plugin(base, digest).await {
+        Ok(None) => Ok(None),
+        Ok(Some(_)) => bytes_of_it,
+        Err(error) => Err(error),
+    };
+    match known {
+        Ok(None) => {}
+        Ok(Some(_)) => return Ok(Put::Unchanged),
+        // Putting it anew is what mends one that can't be read.
+        Err(StoreError::Damaged(_)) => {
+            return mend(base, new, bytes).await;
+        }
+        Err(error) => return Err(error),
     }
     let mut document = doc! { "_id": digest.as_str() };
     document.extend(bodies::body(PLUGIN, new)?);
@@ -48,7 +56,7 @@ pub(super) async fn put_plugin(base: &Base, new: &Plugin, bytes: Bytes) -> Resul
         Ok(Ok(_)) => Ok(Put::Created),
         Ok(Err(error)) if is_duplicate(&error) => {
             // The insert may have been made twice by the driver, and the first one be our own.
-            if self::file(base, digest).await? == Some(file) {
+            if matches!(self::file(base, digest).await, Ok(Some(named)) if named == file) {
                 return Ok(Put::Created);
             }
             files::remove(base, file).await?;
@@ -59,19 +67,22 @@ pub(super) async fn put_plugin(base: &Base, new: &Plugin, bytes: Bytes) -> Resul
     }
 }
 
-/// Sets what is kept of a plugin beside its bytes.
-async fn mend(base: &Base, new: &Plugin) -> Result<Put> {
-    let set = doc! { "$set": bodies::body(PLUGIN, new)? };
-    let mended = base.plugins.update_one(by_digest(&new.info.digest), set);
+/// Sets all that is kept of a plugin. The file that it had is one that no plugin names any more, and goes later.
+async fn mend(base: &Base, new: &Plugin, bytes: Bytes) -> Result<Put> {
+    let mut set = bodies::body(PLUGIN, new)?;
+    set.insert("file", files::write(base, new.info.digest.as_str(), bytes).await?);
+    let mended = base.plugins.update_one(by_digest(&new.info.digest), doc! { "$set": set });
     call("keep a plugin", mended).await?;
     Ok(Put::Updated)
 }
 
-/// The file of a plugin.
+/// The file of a plugin, if the plugin is there.
 async fn file(base: &Base, digest: &Digest) -> Result<Option<ObjectId>> {
     let found = base.plugins.find_one(by_digest(digest)).projection(doc! { "file": 1 });
-    let found = call("read a plugin", found).await?;
-    Ok(found.and_then(|found| found.get_object_id("file").ok()))
+    let Some(found) = call("read a plugin", found).await? else { return Ok(None) };
+    let file = found.get_object_id("file");
+    let damage = |error| Damage::new(PLUGIN_BYTES, digest.to_string(), &error).into();
+    file.map(Some).map_err(damage)
 }
 
 fn by_digest(digest: &Digest) -> Document {
@@ -98,14 +109,16 @@ pub(super) async fn plugin_by_name(
 pub(super) async fn plugin_bytes(base: &Base, digest: &Digest) -> Result<Option<Bytes>> {
     for _ in 0..LOOKS {
         let Some(file) = file(base, digest).await? else { return Ok(None) };
-        if let Some(bytes) = files::read(base, file).await? {
-            return Ok(Some(bytes));
+        match files::read(base, file).await {
+            Ok(Some(bytes)) => return whole_bytes(digest, bytes).map(Some),
+            Ok(None) => {}
+            Err(StoreError::Damaged(Damage { why, .. })) => {
+                return Err(Damage::new(PLUGIN_BYTES, digest.to_string(), &why).into());
+            }
+            Err(error) => return Err(error),
         }
     }
-    Err(StoreError::Corrupt {
-        what: format!("plugin {digest}"),
-        source: "its bytes are not there".into(),
-    })
+    Err(Damage::new(PLUGIN_BYTES, digest.to_string(), &"they are not there").into())
 }
 
 pub(super) async fn plugins(
@@ -129,7 +142,8 @@ struct DeletePlugin<'a> {
 
 pub(super) async fn delete_plugin(base: &Base, digest: &Digest, at: &Moment) -> Result<bool> {
     match transaction::make(base, &DeletePlugin { digest, at }).await? {
-        Some(file) => {
+        Some(None) => Ok(true),
+        Some(Some(file)) => {
             // If this fails the file is one that no plugin names, and goes later.
             if let Err(error) = files::remove(base, file).await {
                 tracing::warn!(%digest, %error, "the bytes of a plugin stay for now");
@@ -142,7 +156,7 @@ pub(super) async fn delete_plugin(base: &Base, digest: &Digest, at: &Moment) -> 
 
 #[async_trait]
 impl Transaction for DeletePlugin<'_> {
-    type Output = Option<ObjectId>;
+    type Output = Option<Option<ObjectId>>;
 
     const DOING: &'static str = "remove a plugin";
 
@@ -150,7 +164,7 @@ impl Transaction for DeletePlugin<'_> {
         &self,
         base: &Base,
         session: &mut ClientSession,
-    ) -> std::result::Result<Option<ObjectId>, Failure> {
+    ) -> std::result::Result<Option<Option<ObjectId>>, Failure> {
         let Self { digest, at } = *self;
         // Written first: whoever is about to pin it has to wait or to begin anew.
         let removed = base.plugins.find_one_and_delete(by_digest(digest));
@@ -158,6 +172,6 @@ impl Transaction for DeletePlugin<'_> {
         if let Some(by) = pinned_by(base, digest, at, session).await? {
             return Err(StoreError::Pinned { digest: digest.clone(), by }.into());
         }
-        Ok(removed.and_then(|removed| removed.get_object_id("file").ok()))
+        Ok(removed.map(|removed| removed.get_object_id("file").ok()))
     }
 }

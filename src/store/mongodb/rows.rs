@@ -22,14 +22,11 @@ pub(super) struct Question<'a> {
 }
 
 impl Question<'_> {
-    /// The matching documents, as the server has them. `only` names fields that the store itself keeps,
-    /// so each document is decoded whole, and one that can't be decoded is an error.
+    /// The matching documents, as the server has them. `only` names fields that the store itself keeps. One that
+    /// can't be read is left out, since it must hold up no other.
     pub(super) async fn documents(self, only: Document) -> Result<Vec<Document>> {
-        let what = self.what;
-        let read = |raw: RawDocumentBuf| {
-            Document::try_from(&raw).map_err(|error| Damage::new(what, id_of(&raw), &error).into())
-        };
-        self.raw(Some(only)).await?.into_iter().map(read).collect()
+        let found = self.raw(Some(only)).await?;
+        Ok(found.iter().filter_map(|raw| Document::try_from(raw).ok()).collect())
     }
 
     /// The matching documents, as bytes: text in them need not be UTF-8.
@@ -113,7 +110,7 @@ pub(super) fn decode<T>(
 
 /// The values at these paths, with dots between them. A value that is not there, or that is not a key,
 /// is empty.
-fn key_of(raw: &RawDocument, paths: &[&str]) -> String {
+pub(super) fn key_of(raw: &RawDocument, paths: &[&str]) -> String {
     let text = |path: &&str| match path.split_once('.') {
         Some((outer, inner)) => raw.get_document(outer).ok().map(|d| text_at(d, inner)),
         None => Some(text_at(raw, path)),
@@ -132,8 +129,4 @@ fn text_at(raw: &RawDocument, field: &str) -> String {
         }
         _ => String::new(),
     }
-}
-
-fn id_of(raw: &RawDocument) -> String {
-    key_of(raw, &["_id"])
 }

@@ -58,8 +58,8 @@ impl MongoStore {
     ) -> Result<Self> {
         let mut opened = Self::connected(options, store, clock).await?;
         schema::migrate(&opened.base).await?;
-        opened.options.retention =
-            retention::settle(&opened.base, &store, options.time).await?;
+        opened.options.retention = retention::settle(&opened.base, &store, options.time).await?;
+        locks::remove_gone(&opened.base).await?;
         for file in files::left_behind(&opened.base, &opened.time).await? {
             files::remove(&opened.base, file).await?;
         }
@@ -332,8 +332,9 @@ impl Store for MongoStore {
         commands::waiting_commands(&self.base, engine, limit, &self.now()).await
     }
 
-    /// The server removes what has expired by itself.
+    /// The server removes what has expired by itself. Leases that somebody damaged are mended.
     async fn sweep(&self, _: u32) -> Result<u64> {
+        leases::mend(&self.base, &self.time, self.options.lease).await?;
         Ok(0)
     }
 }

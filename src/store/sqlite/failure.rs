@@ -9,7 +9,8 @@ use crate::store::error::StoreError;
 /// written is not a failure of SQLite, and does not go away.
 pub(super) fn failed(doing: &str, error: rusqlite::Error) -> StoreError {
     if is_damage(&error) {
-        return Damage::new(doing, String::new(), &error).into();
+        let what = ["read ", "write "].iter().find_map(|verb| doing.strip_prefix(verb));
+        return Damage::new(what.unwrap_or(doing), String::new(), &error).into();
     }
     let message = match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {

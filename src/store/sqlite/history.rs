@@ -1,8 +1,8 @@
 //! Reading what belongs to a run: agent records, journals, log lines and events.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, params};
 
-use super::rows::{document, found, integer, key_of, record, run_key};
+use super::rows::{Decoded, document, found, integer, key_of, record, run_key, same_word};
 use crate::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, Journal, LogLine, RunEvent, RunId,
 };
@@ -25,19 +25,27 @@ pub(super) fn records(
     let (id, cutoff, limit) = (run_key(run), at.cutoff.as_millis(), page_limit(limit));
     match state {
         Some(state) => {
-            let sql = "SELECT body, finish_ts, seq FROM agent_records \
+            let sql = "SELECT body, finish_ts, seq, state FROM agent_records \
                        WHERE run = ?1 AND state = ?2 AND seq > ?3 \
                        AND (finish_ts IS NULL OR finish_ts >= ?4) ORDER BY seq LIMIT ?5";
             let row = params![id, state.as_str(), after, cutoff, limit];
-            found(connection, WHAT, sql, row, |row| key_of(row, &[2]), record)
+            found(connection, WHAT, sql, row, |row| key_of(row, &[2]), agent)
         }
         None => {
-            let sql = "SELECT body, finish_ts, seq FROM agent_records WHERE run = ?1 AND seq > ?2 \
+            let sql = "SELECT body, finish_ts, seq, state FROM agent_records \
+                       WHERE run = ?1 AND seq > ?2 \
                        AND (finish_ts IS NULL OR finish_ts >= ?3) ORDER BY seq LIMIT ?4";
             let row = params![id, after, cutoff, limit];
-            found(connection, WHAT, sql, row, |row| key_of(row, &[2]), record)
+            found(connection, WHAT, sql, row, |row| key_of(row, &[2]), agent)
         }
     }
+}
+
+/// The record of an agent, with its state in column 3.
+fn agent(row: &Row<'_>) -> Decoded<AgentRecord> {
+    let agent: AgentRecord = record(row)?;
+    same_word(row, 3, "state", agent.state.as_str())?;
+    Ok(agent)
 }
 
 pub(super) fn agent_record(
@@ -47,11 +55,11 @@ pub(super) fn agent_record(
     at: &Moment,
 ) -> Result<Option<AgentRecord>> {
     const WHAT: &str = "an agent record";
-    let sql = "SELECT body, finish_ts FROM agent_records INDEXED BY agent_records_by_agent \
+    let sql = "SELECT body, finish_ts, seq, state FROM agent_records INDEXED BY agent_records_by_agent \
                WHERE run = ?1 AND agent = ?2 \
                AND (finish_ts IS NULL OR finish_ts >= ?3) ORDER BY seq LIMIT 1";
     let row = params![run_key(run), agent.0, at.cutoff.as_millis()];
-    document(connection, WHAT, sql, row, agent.as_str(), record)
+    document(connection, WHAT, sql, row, agent.as_str(), self::agent)
 }
 
 pub(super) fn journals(

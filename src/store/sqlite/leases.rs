@@ -28,13 +28,16 @@ pub(super) fn claim(
     at: &Moment,
 ) -> Result<Vec<Lease>> {
     let sql = "SELECT id, epoch FROM runs INDEXED BY runs_by_lease \
-               WHERE finish_ts IS NULL AND lease_until <= ?1 ORDER BY id LIMIT ?2";
+               WHERE finish_ts IS NULL AND lease_until <= ?1 AND length(id) = 16 ORDER BY id LIMIT ?2";
     let row = params![at.now.as_millis(), page_limit(limit)];
     let leases = all(connection, LEASE, sql, row, |row| {
         let epoch: i64 = column(LEASE, row, 1)?;
-        let run = run_id(LEASE, row, 0)?;
-        Ok(Lease { run, epoch: epoch.unsigned_abs() + 1, until: at.lease_until })
+        // One whose identifier is none can't be driven, and must not keep the others from it.
+        let run = run_id(LEASE, row, 0).ok();
+        let epoch = epoch.unsigned_abs() + 1;
+        Ok(run.map(|run| Lease { run, epoch, until: at.lease_until }))
     })?;
+    let leases: Vec<_> = leases.into_iter().flatten().collect();
     for lease in &leases {
         let sql = "UPDATE runs SET engine = ?1, epoch = ?2, lease_until = ?3 WHERE id = ?4";
         let until = lease.until.as_millis();

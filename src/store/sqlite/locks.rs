@@ -6,7 +6,7 @@ use super::rows::{all, change, column, first, integer, run_id, run_key};
 use crate::playbook::Concurrency;
 use crate::run::{Run, RunId, RunStatus};
 use crate::store::contract::{MAX_QUEUED, Result};
-use crate::store::documents::Locked;
+use crate::store::documents::{Locked, going_statuses};
 use crate::store::error::StoreError;
 use crate::store::options::Moment;
 
@@ -65,9 +65,37 @@ fn answer(connection: &Connection, cluster: &str, run: RunId) -> Result<Locked> 
 
 /// The unfinished run that holds the lock of a cluster.
 fn holder(connection: &Connection, cluster: &str) -> Result<Option<RunId>> {
-    let sql = "SELECT l.run FROM locks l JOIN runs r ON r.id = l.run \
-               WHERE l.cluster = ?1 AND r.finish_ts IS NULL";
-    first(connection, LOCK, sql, params![cluster], |row| run_id(LOCK, row, 0))
+    let sql = "SELECT r.id, r.finish_ts FROM locks l LEFT JOIN runs r ON r.id = l.run \
+               WHERE l.cluster = ?1";
+    let known = first(connection, LOCK, sql, params![cluster], |row| {
+        let is_finished = column::<Option<i64>>(LOCK, row, 1)?.is_some();
+        Ok((run_id(LOCK, row, 0).ok(), is_finished))
+    })?;
+    match known {
+        None | Some((Some(_), true)) => Ok(None),
+        Some((Some(holder), false)) => Ok(Some(holder)),
+        // Its run has expired; unless the lock can't be read. Then it is the one that goes on.
+        Some((None, _)) => going(connection, cluster),
+    }
+}
+
+/// The run that goes on, on a cluster, and needs its lock.
+fn going(connection: &Connection, cluster: &str) -> Result<Option<RunId>> {
+    let words = going_statuses().map(|status| format!("'{}'", status.as_str()));
+    let words: Vec<_> = words.collect();
+    let words = words.join(", ");
+    let sql = format!(
+        "SELECT id FROM runs INDEXED BY runs_by_cluster_and_status WHERE cluster = ?1 \
+         AND status IN ({words}) AND locks_cluster = 1 AND finish_ts IS NULL ORDER BY id LIMIT 1"
+    );
+    first(connection, LOCK, &sql, params![cluster], |row| run_id(LOCK, row, 0))
+}
+
+/// Removes the locks of clusters that are gone, and that no run holds.
+pub(super) fn remove_gone(connection: &Connection) -> Result<usize> {
+    let sql = "DELETE FROM locks WHERE cluster NOT IN (SELECT name FROM clusters) \
+               AND NOT EXISTS (SELECT 1 FROM runs WHERE id = run AND finish_ts IS NULL)";
+    change(connection, LOCK, sql, [])
 }
 
 /// The runs that are queued for a cluster, oldest first, as many as have to be known; of those before

@@ -7,6 +7,7 @@
 //! (`schema_1.sql`). The data directory is locked (`directory.rs`), so an earlier engine's leases
 //! are void once it is open.
 
+mod check;
 mod commands;
 mod commit;
 mod directory;

@@ -159,6 +159,8 @@ pub(super) fn delete_cluster(connection: &Connection, name: &str) -> Result<bool
     if let Some(run) = run {
         return Err(StoreError::ClusterInUse { cluster: name.to_owned(), run });
     }
+    // Nobody holds it any more.
+    change(connection, CLUSTER, "DELETE FROM locks WHERE cluster = ?1", params![name])?;
     let sql = "DELETE FROM clusters WHERE name = ?1";
     Ok(change(connection, CLUSTER, sql, params![name])? > 0)
 }

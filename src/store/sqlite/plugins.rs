@@ -10,7 +10,7 @@ use super::rows::{
 };
 use crate::run::Digest;
 use crate::store::contract::Result;
-use crate::store::damage::Found;
+use crate::store::damage::{Found, whole_bytes};
 use crate::store::documents::{Plugin, Put};
 use crate::store::error::StoreError;
 use crate::store::keys::page_limit;
@@ -22,11 +22,15 @@ pub(super) fn put_plugin(connection: &Connection, new: &Plugin, bytes: &[u8]) ->
     let info = &new.info;
     let digest = info.digest.as_str();
     let body = encode(PLUGIN, new)?;
-    match plugin(connection, &info.digest) {
+    let known = plugin(connection, &info.digest)
+        .and_then(|known| Ok(plugin_bytes(connection, &info.digest)?.and(known)));
+    match known {
         Ok(Some(_)) => return Ok(Put::Unchanged),
         Ok(None) => {}
         // Putting it anew is what mends one that can't be read.
         Err(StoreError::Damaged(_)) => {
+            let sql = "INSERT OR REPLACE INTO plugin_bytes (digest, bytes) VALUES (?1, ?2)";
+            change(connection, PLUGIN, sql, params![digest, bytes])?;
             let sql = "UPDATE plugins SET name = ?2, version = ?3, added_at = ?4, body = ?5 \
                        WHERE digest = ?1";
             let row = params![digest, info.name, info.version, new.added_at.as_millis(), body];
@@ -76,9 +80,10 @@ pub(super) fn plugin_by_name(
 
 pub(super) fn plugin_bytes(connection: &Connection, digest: &Digest) -> Result<Option<Bytes>> {
     let sql = "SELECT bytes FROM plugin_bytes WHERE digest = ?1";
-    first(connection, PLUGIN, sql, params![digest.as_str()], |row| {
+    let bytes = first(connection, PLUGIN, sql, params![digest.as_str()], |row| {
         column::<Vec<u8>>(PLUGIN, row, 0).map(Bytes::from)
-    })
+    })?;
+    bytes.map(|bytes| whole_bytes(digest, bytes)).transpose()
 }
 
 pub(super) fn plugins(

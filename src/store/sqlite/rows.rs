@@ -28,8 +28,16 @@ pub(super) fn decode<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Decod
 
 /// The record in column 0, with the `finish_ts` in column 1.
 pub(super) fn record<T: DeserializeOwned + Finishes>(row: &Row<'_>) -> Decoded<T> {
-    let mut record: T = decode(row, 0)?;
-    let finish_ts: Option<i64> = row.get(1).map_err(|error| error.to_string())?;
+    record_at(row, 0)
+}
+
+/// The record in a column, with the `finish_ts` in the next one.
+pub(super) fn record_at<T: DeserializeOwned + Finishes>(
+    row: &Row<'_>,
+    column: usize,
+) -> Decoded<T> {
+    let mut record: T = decode(row, column)?;
+    let finish_ts: Option<i64> = row.get(column + 1).map_err(|error| error.to_string())?;
     record.set_finish_ts(finish_ts.map(Timestamp::from_millis));
     Ok(record)
 }
@@ -75,6 +83,22 @@ pub(super) fn document<T>(
     first(connection, what, sql, params, |row| {
         read(row).map_err(|why| Damage::new(what, key.to_owned(), &why).into())
     })
+}
+
+/// The plain value in a column of a document.
+pub(super) fn value<T: rusqlite::types::FromSql>(row: &Row<'_>, column: usize) -> Decoded<T> {
+    row.get(column).map_err(|error| error.to_string())
+}
+
+/// Checks that the word beside a document, by which it is found, is the one that the document says of itself.
+pub(super) fn same_word(row: &Row<'_>, column: usize, name: &str, document: &str) -> Decoded<()> {
+    let found: String = value(row, column)?;
+    match found == document {
+        true => Ok(()),
+        false => {
+            Err(format!("it is found by the {name} {found:?}, and says {document:?} of itself"))
+        }
+    }
 }
 
 /// The plain value in a column.

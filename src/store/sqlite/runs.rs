@@ -10,7 +10,9 @@ use super::leases::FREE;
 use super::locks::lock_at_once;
 use super::objects::check_cluster;
 use super::plugins::check_pins;
-use super::rows::{Decoded, all, change, column, decode, encode, first, millis, run_id, run_key};
+use super::rows::{
+    Decoded, all, change, column, decode, encode, first, millis, run_id, run_key, same_word,
+};
 use crate::run::{Digest, Progress, Run, RunId, Snapshot, Timestamp};
 use crate::store::contract::Result;
 use crate::store::damage::{Damage, DamagedRun, Glance, KeptRun};
@@ -140,9 +142,32 @@ pub(super) fn runs(
         let words = filter.statuses.iter().map(|status| status.as_str().to_owned());
         values.extend(words.map(Value::Text));
     }
-    sql.push_str(" ORDER BY id DESC LIMIT ?");
+    // `store check` tells of one whose identifier is none; nobody can ask for it.
+    sql.push_str(" AND length(id) = 16 ORDER BY id DESC LIMIT ?");
     values.push(Value::Integer(page_limit(limit).into()));
     all(connection, RUN, &sql, params_from_iter(values), read_run)
+}
+
+/// Reads a run from these columns: its snapshot, its progress, its status, and its cluster.
+pub(super) fn read_whole(
+    row: &Row<'_>,
+    [snapshot, progress, status, cluster]: [usize; 4],
+) -> Decoded<Run> {
+    let snapshot = read_snapshot(row, snapshot).map_err(|why| format!("its snapshot: {why}"))?;
+    let progress = read_progress(row, progress, status)?;
+    same_word(row, cluster, "cluster", &snapshot.cluster)?;
+    Ok(Run { snapshot, progress })
+}
+
+fn read_snapshot(row: &Row<'_>, column: usize) -> Decoded<Arc<Snapshot>> {
+    decode(row, column).map(Arc::new)
+}
+
+/// Reads the progress of a run. Who looks for runs finds them by the status beside it.
+fn read_progress(row: &Row<'_>, progress: usize, status: usize) -> Decoded<Progress> {
+    let progress: Progress = decode(row, progress)?;
+    same_word(row, status, "status", progress.status.as_str())?;
+    Ok(progress)
 }
 
 /// Reads a run, or what is known of it if one of its two documents can't be read.
@@ -152,22 +177,20 @@ fn read_run(row: &Row<'_>) -> Result<KeptRun> {
 
 /// The same with [`COLUMNS`] beginning at this one.
 fn read_run_from(row: &Row<'_>, from: usize) -> Result<KeptRun> {
-    let (snapshot, progress): (Decoded<Snapshot>, Decoded<Progress>) =
-        (decode(row, from), decode(row, from + 1));
-    let why = match (snapshot, progress) {
-        (Ok(snapshot), Ok(progress)) => {
-            return Ok(Ok(Run { snapshot: Arc::new(snapshot), progress }));
-        }
-        (Ok(snapshot), Err(why)) => (Some(Arc::new(snapshot)), why),
-        (Err(why), _) => (None, format!("its snapshot: {why}")),
+    let why = match read_whole(row, [from, from + 1, from + 4, from + 3]) {
+        Ok(run) => return Ok(Ok(run)),
+        Err(why) => why,
     };
-    let (snapshot, why) = why;
+    let snapshot = read_snapshot(row, from).ok();
     let status: Option<String> = row.get(from + 4).ok();
     let finish_ts: Option<i64> = row.get(from + 5).ok().flatten();
     let id = run_id(RUN, row, from + 2)?;
     let glance = Glance {
         id,
-        cluster: row.get(from + 3).ok(),
+        cluster: match &snapshot {
+            Some(snapshot) => Some(snapshot.cluster.clone()),
+            None => row.get(from + 3).ok(),
+        },
         status: status.and_then(|word| word.parse().ok()),
         finish_ts: finish_ts.map(Timestamp::from_millis),
         snapshot,

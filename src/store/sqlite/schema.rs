@@ -20,19 +20,31 @@ pub(super) fn migrate(connection: &Connection) -> Result<()> {
     migrate_with(connection, MIGRATIONS)
 }
 
+/// Refuses a database of a newer version.
+pub(super) fn known(connection: &Connection) -> Result<()> {
+    let known = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
+    match version(connection)? {
+        found if found > known => Err(StoreError::NewerSchema { found, known }),
+        _ => Ok(()),
+    }
+}
+
+fn version(connection: &Connection) -> Result<u32> {
+    connection
+        .query_row("PRAGMA user_version", [], |row| row.get(0))
+        .map_err(|error| failed("read the schema version", error))
+}
+
 /// Writes the version that is there already: whoever asks whether the store works wants to know that
 /// it can be written to.
 pub(super) fn touch(connection: &Connection) -> Result<()> {
-    let failed = |error| failed("write", error);
-    let version: u32 =
-        connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
-    connection.pragma_update(None, "user_version", version).map_err(failed)
+    let version = version(connection)?;
+    connection.pragma_update(None, "user_version", version).map_err(|error| failed("write", error))
 }
 
 fn migrate_with(connection: &Connection, migrations: &[&str]) -> Result<()> {
     let failed = |error| failed("bring the database to the present schema", error);
-    let found: u32 =
-        connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
+    let found = version(connection)?;
     let known = u32::try_from(migrations.len()).unwrap_or(u32::MAX);
     if found > known {
         return Err(StoreError::NewerSchema { found, known });
@@ -53,7 +65,7 @@ mod tests {
     use super::*;
 
     fn version(connection: &Connection) -> u32 {
-        connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap()
+        super::version(connection).unwrap()
     }
 
     #[test]

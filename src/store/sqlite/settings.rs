@@ -28,8 +28,7 @@ pub(super) fn settle_retention(connection: &Connection, options: &StoreOptions) 
 /// The retention that is kept, in a database that has one.
 pub(super) fn retention(connection: &Connection) -> Result<Option<Millis>> {
     let sql = "SELECT value FROM settings WHERE name = ?1";
-    let value = first(connection, SETTING, sql, params![RETENTION], |row| {
-        column::<i64>(SETTING, row, 0)
-    })?;
+    let value =
+        first(connection, SETTING, sql, params![RETENTION], |row| column::<i64>(SETTING, row, 0))?;
     Ok(value.map(|millis| Millis(millis.unsigned_abs())))
 }

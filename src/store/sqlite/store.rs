@@ -13,14 +13,15 @@ use super::directory::Directory;
 use super::readers::Readers;
 use super::writer::Writer;
 use super::{
-    commands, finishing, history, leases, locks, objects, open, plugins, runs, schema, settings,
-    troubled,
+    check, commands, finishing, history, leases, locks, objects, open, plugins, runs, schema,
+    settings, troubled,
 };
 use crate::clock::Clock;
 use crate::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, Command, CommandId, Digest, EngineId,
     Journal, LogLine, Millis, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
 };
+use crate::store::checked::Checked;
 use crate::store::contract::{Lease, Result, Store};
 use crate::store::damage::{Found, KeptRun};
 use crate::store::documents::{
@@ -68,9 +69,20 @@ impl SqliteStore {
         let retention = settings::settle_retention(&connection, &options)?;
         let options = StoreOptions { retention, ..options };
         leases::release_all(&connection)?;
+        locks::remove_gone(&connection)?;
         let readers = Readers::open(&path)?;
         let writer = Writer::start(connection, directory)?;
         Ok(Self { readers, writer, options, clock })
+    }
+
+    /// Reads every document of the store in a data directory, also while an engine uses it, and changes nothing.
+    /// Blocks while it does.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`](crate::store::StoreError::Unavailable) when the database can't be read;
+    /// [`StoreError::NewerSchema`](crate::store::StoreError::NewerSchema).
+    pub fn check(directory: impl AsRef<Path>) -> Result<Checked> {
+        check::check(directory.as_ref())
     }
 
     /// How long the records of a run are kept.

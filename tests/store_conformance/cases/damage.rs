@@ -199,6 +199,11 @@ pub(crate) async fn damaged_objects_are_mended_by_putting_them_anew(on: Fixture)
         assert_eq!(store.plugin(digest).await.unwrap().as_ref(), Some(&plugin));
         assert_eq!(store.plugin_bytes(digest).await.unwrap().as_ref(), Some(&bytes));
         assert_eq!(store.put_plugin(&plugin, bytes.clone()).await.unwrap(), Put::Unchanged);
+
+        on.damage(&Damaged::PluginBytes(digest.clone()), way).await;
+        is_damaged(store.plugin_bytes(digest).await);
+        assert_eq!(store.put_plugin(&plugin, bytes.clone()).await.unwrap(), Put::Updated);
+        assert_eq!(store.plugin_bytes(digest).await.unwrap().as_ref(), Some(&bytes));
     }
     let error = store.delete_plugin(digest).await.unwrap_err();
     assert!(matches!(error, StoreError::Pinned { .. }), "{error}");

@@ -3,6 +3,7 @@
 mod commands;
 mod commits;
 mod damage;
+mod damage_table;
 mod door;
 mod finishing;
 mod history;
@@ -17,6 +18,7 @@ mod troubled;
 pub(crate) use commands::*;
 pub(crate) use commits::*;
 pub(crate) use damage::*;
+pub(crate) use damage_table::*;
 pub(crate) use door::*;
 pub(crate) use finishing::*;
 pub(crate) use history::*;

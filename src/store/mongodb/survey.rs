@@ -1,0 +1,209 @@
+//! Reading every document that there is, whether anybody asks for it or not.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::TryStreamExt as _;
+use mongodb::Collection;
+use mongodb::bson::{Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf, doc};
+use uuid::Uuid;
+
+use super::base::{Base, call, whole};
+use super::bodies::same;
+use super::codec::{CodecError, from_document};
+use super::rows::{decode, key_of};
+use super::{bodies, plugins};
+use crate::run::{AgentRecord, Digest, Journal, LogLine, RunEvent, RunId, Trouble};
+use crate::store::checked::Checked;
+use crate::store::contract::Result;
+use crate::store::damage::Damage;
+use crate::store::documents::{Cluster, Plugin, StoredPlaybook};
+use crate::store::error::StoreError;
+use crate::store::keys::version_key;
+
+/// Documents that are fetched at a time: few enough that the largest runs together fit the memory.
+const AT_A_TIME: u32 = 100;
+
+/// What is wrong with a document, if anything.
+type Sound = std::result::Result<(), String>;
+
+/// What was seen so far.
+#[derive(Default)]
+struct Survey {
+    checked: Checked,
+    /// Plugins that are pinned, and by what.
+    pins: BTreeMap<String, String>,
+    plugins: BTreeSet<String>,
+}
+
+/// Reads every document.
+///
+/// # Errors
+/// [`StoreError::Unavailable`].
+pub(super) async fn survey(base: &Base) -> Result<Checked> {
+    let mut survey = Survey::default();
+    survey.objects(base).await?;
+    survey.runs(base).await?;
+    survey.records(base).await?;
+    survey.bytes(base).await?;
+    let Survey { mut checked, pins, plugins } = survey;
+    for (digest, by) in pins.into_iter().filter(|(digest, _)| !plugins.contains(digest)) {
+        let why = format!("it is not there, and is pinned by {by}");
+        checked.flaw("plugins", None, Damage::new("a plugin", digest, &why));
+    }
+    Ok(checked)
+}
+
+impl Survey {
+    /// Looks at all documents of a collection. `sound` says what is wrong with one.
+    async fn each(
+        &mut self,
+        (place, collection, what): (&'static str, &Collection<Document>, &'static str),
+        key: &[&str],
+        sound: impl Fn(&mut Self, &RawDocument) -> Sound,
+    ) -> Result<()> {
+        self.checked.looked_at(place);
+        let doing = format!("read all of {place}");
+        let all = collection.clone_with_type::<RawDocumentBuf>();
+        let mut found = call(&doing, all.find(doc! {}).batch_size(AT_A_TIME)).await?;
+        while let Some(raw) = call(&doing, found.try_next()).await? {
+            self.checked.read(place);
+            if let Err(why) = sound(self, &raw) {
+                let run = raw.get_binary(if place == "runs" { "_id" } else { "run" });
+                let run = run.ok().and_then(|id| Uuid::from_slice(id.bytes).ok()).map(RunId);
+                self.checked.flaw(place, run, Damage::new(what, key_of(&raw, key), &why));
+            }
+        }
+        Ok(())
+    }
+
+    async fn objects(&mut self, base: &Base) -> Result<()> {
+        let playbooks = ("playbooks", &base.playbooks, "a playbook");
+        self.each(playbooks, &["_id"], |survey, raw| {
+            let StoredPlaybook { playbook, content, .. } = decode(raw, from_document)?;
+            let id = format!("{}@{}", playbook.name, playbook.version);
+            same(raw, "_id", &id)?;
+            same(raw, "version_key", &version_key(&playbook.version))?;
+            same(raw, "content", content.as_str())?;
+            survey.pin(raw, &format!("playbook {id}"))
+        })
+        .await?;
+        self.each(("clusters", &base.clusters, "a cluster"), &["_id"], |_, raw| {
+            let cluster: Cluster = decode(raw, from_document)?;
+            same(raw, "_id", &cluster.spec.name)?;
+            counter(raw, "runs")
+        })
+        .await?;
+        self.each(("plugins", &base.plugins, "a plugin"), &["_id"], |survey, raw| {
+            survey.plugins.extend(raw.get_str("_id").ok().map(str::to_owned));
+            let plugin: Plugin = decode(raw, from_document)?;
+            same(raw, "_id", plugin.info.digest.as_str())
+        })
+        .await?;
+        self.each(("locks", &base.locks, "the lock of a cluster"), &["_id"], |_, raw| {
+            raw.get_str("_id").map_err(|error| error.to_string())?;
+            identifier(raw, "run").map(drop)
+        })
+        .await
+    }
+
+    async fn runs(&mut self, base: &Base) -> Result<()> {
+        self.each(("runs", &base.runs, "a run"), &[], |survey, raw| {
+            let id = identifier(raw, "_id")?;
+            let run = bodies::read_run(raw).map_err(|damaged| damaged.damage.why)?;
+            if run.id().0 != id {
+                return Err(format!("its snapshot is that of run {}", run.id()));
+            }
+            lease(raw)?;
+            counter(raw, "commits")?;
+            counter(raw, "commands")?;
+            survey.pin(raw, &format!("run {id}"))
+        })
+        .await?;
+        self.each(("troubles", &base.troubles, "the trouble of a run"), &["_id"], |_, raw| {
+            let trouble: Trouble = decode(raw, from_document)?;
+            match trouble.run.0 == identifier(raw, "_id")? {
+                true => Ok(()),
+                false => Err(format!("it is that of run {}", trouble.run)),
+            }
+        })
+        .await
+    }
+
+    async fn records(&mut self, base: &Base) -> Result<()> {
+        fn read<T>(
+            read: impl Fn(Document) -> std::result::Result<T, CodecError>,
+        ) -> impl Fn(&mut Survey, &RawDocument) -> Sound {
+            move |_, raw| decode(raw, &read).map(drop)
+        }
+        let records = ("agent_records", &base.agent_records, "an agent record");
+        self.each(records, &["seq"], read(from_document::<AgentRecord>)).await?;
+        let key = ["key.agent", "key.stage", "key.step", "key.attempt"];
+        let journals = ("journals", &base.journals, "a journal");
+        self.each(journals, &key, read(from_document::<Journal>)).await?;
+        let lines = ("logs", &base.logs, "a log line");
+        let key = ["event", "line", "agent"];
+        self.each(lines, &key, read(from_document::<LogLine>)).await?;
+        let events = ("events", &base.events, "an event");
+        self.each(events, &["seq"], read(from_document::<RunEvent>)).await?;
+        let commands = ("commands", &base.commands, "a command");
+        self.each(commands, &["_id"], read(bodies::read_command)).await
+    }
+
+    /// The bytes of all plugins.
+    async fn bytes(&mut self, base: &Base) -> Result<()> {
+        const PLACE: &str = "plugin_bytes";
+        self.checked.looked_at(PLACE);
+        for text in self.plugins.clone() {
+            let Ok(digest) = text.parse::<Digest>() else { continue };
+            let damage = match plugins::plugin_bytes(base, &digest).await {
+                Ok(_) => None,
+                Err(StoreError::Damaged(damage)) => Some(damage),
+                Err(error) => return Err(error),
+            };
+            self.checked.read(PLACE);
+            if let Some(damage) = damage {
+                self.checked.flaw(PLACE, None, damage);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes notice of what a document pins.
+    fn pin(&mut self, raw: &RawDocument, by: &str) -> Sound {
+        let pins = raw.get_array("pins").map_err(|error| error.to_string())?;
+        for pin in pins {
+            match pin.map_err(|error| error.to_string())? {
+                RawBsonRef::String(digest) => {
+                    self.pins.entry(digest.to_owned()).or_insert_with(|| by.to_owned());
+                }
+                found => return Err(format!("a pin is no text: {:?}", found.element_type())),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn identifier(raw: &RawDocument, field: &str) -> std::result::Result<Uuid, String> {
+    let found = raw.get_binary(field).map_err(|error| error.to_string())?;
+    Uuid::from_slice(found.bytes).map_err(|error| format!("{field}: {error}"))
+}
+
+/// A count that updates add to, if it is there.
+fn counter(raw: &RawDocument, field: &str) -> Sound {
+    let value = raw.get(field).map_err(|error| error.to_string())?;
+    let value = value.map(Bson::try_from).transpose().map_err(|error| error.to_string())?;
+    match value {
+        Some(value) if whole(&value).is_none() => Err(format!("{field} is no whole number")),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn lease(raw: &RawDocument) -> Sound {
+    let lease = raw.get_document("lease").map_err(|error| error.to_string())?;
+    lease.get_datetime("until").map_err(|error| format!("its lease: {error}"))?;
+    let epoch = lease.get("epoch").map_err(|error| error.to_string())?;
+    match epoch.map(|epoch| epoch.element_type()) {
+        Some(kind) if bodies::EPOCH_TYPES.contains(&kind) => Ok(()),
+        found => Err(format!("its lease: the epoch is no whole number, but {found:?}")),
+    }
+}

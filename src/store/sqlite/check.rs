@@ -1,0 +1,261 @@
+//! Reading every document that there is, whether anybody asks for it or not.
+
+use std::path::Path;
+
+use rusqlite::{Connection, Row};
+use sha2::{Digest as _, Sha256};
+
+use super::failure::failed;
+use super::rows::{Decoded, all, decode, first, key_of, record_at, same_word, value};
+use super::{DATABASE_FILE, open, runs, schema};
+use crate::run::{AgentRecord, AttemptKey, Command, Journal, LogLine, RunEvent, RunId, Trouble};
+use crate::store::checked::Checked;
+use crate::store::contract::Result;
+use crate::store::damage::Damage;
+use crate::store::documents::{Cluster, LogCursor, Plugin, StoredPlaybook};
+use crate::store::keys::version_key;
+
+/// Faults of the file itself that are said: the first few say where to look.
+const FAULTS: u32 = 20;
+
+/// A table, the columns that its documents are known by, and those that they are read from.
+struct Kind {
+    table: &'static str,
+    what: &'static str,
+    /// Beginning with the columns of the key.
+    columns: &'static str,
+    /// How many columns the key has.
+    key: usize,
+    /// Whether the first of them is a run.
+    of_run: bool,
+}
+
+/// Reads every document of the store in this directory, also while an engine uses it, and changes nothing.
+///
+/// # Errors
+/// [`StoreError`](crate::store::StoreError) when the database can't be opened, or is of a newer version.
+pub(super) fn check(directory: &Path) -> Result<Checked> {
+    let connection = open::looker(&directory.join(DATABASE_FILE))?;
+    schema::known(&connection)?;
+    let mut checked = Checked::default();
+    let to = &mut checked;
+    file(&connection, to)?;
+    objects(&connection, to)?;
+    of_runs(&connection, to)?;
+    records(&connection, to)?;
+    orphans(&connection, to)?;
+    Ok(checked)
+}
+
+/// Whether the pages of the file are as they should be.
+fn file(connection: &Connection, to: &mut Checked) -> Result<()> {
+    const WHAT: &str = "the database file";
+    to.looked_at("file");
+    let sql = format!("PRAGMA quick_check({FAULTS})");
+    let said: Result<Vec<String>> = all(connection, WHAT, &sql, [], |row| {
+        row.get(0).map_err(|error| failed("check the database file", error))
+    });
+    match said {
+        Ok(said) => {
+            for fault in said.iter().filter(|said| *said != "ok") {
+                to.flaw("file", None, Damage::new(WHAT, String::new(), fault));
+            }
+            Ok(())
+        }
+        // So damaged that even the check ends.
+        Err(error @ crate::store::StoreError::Corrupt { .. }) => {
+            let why = super::failure::reason(&error);
+            to.flaw("file", None, Damage::new(WHAT, String::new(), &why));
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads all documents of a kind. `read` says what is wrong with one; it gets a row that begins with the key.
+fn each(
+    connection: &Connection,
+    to: &mut Checked,
+    kind: &Kind,
+    read: impl Fn(&Row<'_>) -> Decoded<()>,
+) -> Result<()> {
+    let Kind { table, what, columns, key, of_run } = *kind;
+    let sql = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1";
+    if first(connection, what, sql, [table], |_| Ok(()))?.is_none() {
+        // The database is of an earlier version.
+        return Ok(());
+    }
+    to.looked_at(table);
+    let sql = format!("SELECT {columns} FROM {table}");
+    let keys: Vec<usize> = (usize::from(of_run)..key).collect();
+    let visited = all(connection, what, &sql, [], |row| {
+        to.read(table);
+        if let Err(why) = read(row) {
+            let run = of_run.then(|| row.get(0).ok().map(|id| RunId(uuid::Uuid::from_bytes(id))));
+            to.flaw(table, run.flatten(), Damage::new(what, key_of(row, &keys), &why));
+        }
+        Ok(())
+    });
+    match visited {
+        // The file itself is broken there; other tables may be well.
+        Err(error @ crate::store::StoreError::Corrupt { .. }) => {
+            let why = super::failure::reason(&error);
+            to.flaw(table, None, Damage::new(what, String::new(), &why));
+            Ok(())
+        }
+        visited => visited.map(drop),
+    }
+}
+
+/// Checks that what a document says of itself is what it is found by.
+fn same<T: PartialEq + std::fmt::Debug>(name: &str, column: T, document: T) -> Decoded<()> {
+    match column == document {
+        true => Ok(()),
+        false => {
+            Err(format!("it is found by the {name} {column:?}, and says {document:?} of itself"))
+        }
+    }
+}
+
+fn run_of(row: &Row<'_>, index: usize) -> Decoded<RunId> {
+    value(row, index).map(|bytes| RunId(uuid::Uuid::from_bytes(bytes)))
+}
+
+fn objects(connection: &Connection, to: &mut Checked) -> Result<()> {
+    let kind = |table, what, columns, key| Kind { table, what, columns, key, of_run: false };
+    let playbooks = kind("playbooks", "a playbook", "name, version_key, content, body", 2);
+    each(connection, to, &playbooks, |row| {
+        let playbook: StoredPlaybook = decode(row, 3)?;
+        same("name", value(row, 0)?, playbook.playbook.name)?;
+        same("version", value(row, 1)?, version_key(&playbook.playbook.version))?;
+        same("digest", value::<String>(row, 2)?, playbook.content.to_string())
+    })?;
+    each(connection, to, &kind("clusters", "a cluster", "name, body", 1), |row| {
+        let cluster: Cluster = decode(row, 1)?;
+        same("name", value(row, 0)?, cluster.spec.name)
+    })?;
+    let plugins = kind("plugins", "a plugin", "digest, body, name, version", 1);
+    each(connection, to, &plugins, |row| {
+        let Plugin { info, .. } = decode(row, 1)?;
+        same("digest", value::<String>(row, 0)?, info.digest.to_string())?;
+        same("name", value(row, 2)?, info.name)?;
+        same("version", value(row, 3)?, info.version)
+    })?;
+    let bytes = kind("plugin_bytes", "the bytes of a plugin", "digest, bytes", 1);
+    each(connection, to, &bytes, |row| {
+        let bytes = row.get_ref(1).and_then(|bytes| Ok(bytes.as_blob()?));
+        let sum = hex::encode(Sha256::digest(bytes.map_err(|error| error.to_string())?));
+        same("digest", value(row, 0)?, format!("sha256:{sum}"))
+    })?;
+    each(connection, to, &kind("locks", "the lock of a cluster", "cluster, run", 1), |row| {
+        value::<String>(row, 0)?;
+        run_of(row, 1).map(drop)
+    })?;
+    each(connection, to, &kind("settings", "a setting", "name, value", 1), |row| {
+        value::<String>(row, 0).map(drop)
+    })
+}
+
+fn of_runs(connection: &Connection, to: &mut Checked) -> Result<()> {
+    let kind = |table, what, columns| Kind { table, what, columns, key: 1, of_run: true };
+    let columns = "id, cluster, status, engine, progress, \
+                   (SELECT body FROM snapshots WHERE run = id)";
+    each(connection, to, &kind("runs", "a run", columns), |row| {
+        let id = run_of(row, 0)?;
+        let run = runs::read_whole(row, [5, 4, 2, 1])?;
+        same("identifier", id, run.id())?;
+        value::<Option<String>>(row, 3).map(drop)
+    })?;
+    let columns = "run, (SELECT count(*) FROM runs WHERE id = run)";
+    each(
+        connection,
+        to,
+        &kind("snapshots", "the snapshot of a run", columns),
+        |row| match value::<i64>(row, 1)? {
+            0 => Err("its run is not there".to_owned()),
+            _ => Ok(()),
+        },
+    )?;
+    each(connection, to, &kind("troubles", "the trouble of a run", "run, body"), |row| {
+        let trouble: Trouble = decode(row, 1)?;
+        same("run", run_of(row, 0)?, trouble.run)
+    })?;
+    for (table, what) in
+        [("run_pins", "what a run pins"), ("playbook_pins", "what a playbook pins")]
+    {
+        let columns = "digest, (SELECT count(*) FROM plugins p WHERE p.digest = digest)";
+        let kind = Kind { table, what, columns, key: 1, of_run: false };
+        each(connection, to, &kind, |row| {
+            value::<String>(row, 0)?;
+            match value::<i64>(row, 1)? {
+                0 => Err("the plugin is not there".to_owned()),
+                _ => Ok(()),
+            }
+        })?;
+    }
+    Ok(())
+}
+
+fn records(connection: &Connection, to: &mut Checked) -> Result<()> {
+    let kind = |table, what, columns, key| Kind { table, what, columns, key, of_run: true };
+    let columns = "run, seq, agent, state, body, finish_ts";
+    each(connection, to, &kind("agent_records", "an agent record", columns, 2), |row| {
+        let record: AgentRecord = record_at(row, 4)?;
+        same("run", run_of(row, 0)?, record.run)?;
+        same("sequence", value(row, 1)?, record.seq.0)?;
+        same("agent", value(row, 2)?, record.agent.0)?;
+        same_word(row, 3, "state", record.state.as_str())
+    })?;
+    let columns = "run, agent, stage, step, attempt, body, finish_ts";
+    each(connection, to, &kind("journals", "a journal", columns, 5), |row| {
+        let journal: Journal = record_at(row, 5)?;
+        same("run", run_of(row, 0)?, journal.run)?;
+        let agent = crate::run::AgentSeq(value(row, 1)?);
+        let (stage, step, attempt) = (value(row, 2)?, value(row, 3)?, value(row, 4)?);
+        same("key", AttemptKey { agent, stage, step, attempt }, journal.key)
+    })?;
+    let columns = "run, event, line, agent, body, finish_ts";
+    each(connection, to, &kind("logs", "a log line", columns, 4), |row| {
+        let line: LogLine = record_at(row, 4)?;
+        same("run", run_of(row, 0)?, line.run)?;
+        let event = value::<i64>(row, 1)?.unsigned_abs();
+        let found = LogCursor { event, line: value(row, 2)?, agent: value(row, 3)? };
+        same("place", found, LogCursor::of(&line))
+    })?;
+    each(connection, to, &kind("events", "an event", "run, seq, body, finish_ts", 2), |row| {
+        let event: RunEvent = record_at(row, 2)?;
+        same("run", run_of(row, 0)?, event.run)?;
+        same("sequence", value::<i64>(row, 1)?.unsigned_abs(), event.seq)
+    })?;
+    let columns = "run, id, waiting, body, finish_ts";
+    each(connection, to, &kind("commands", "a command", columns, 2), |row| {
+        let command: Command = record_at(row, 3)?;
+        same("run", run_of(row, 0)?, command.run)?;
+        same("identifier", uuid::Uuid::from_bytes(value(row, 1)?), command.id.0)?;
+        same("mark whether it waits", value(row, 2)?, command.outcome.is_none())
+    })
+}
+
+/// Records without a `finish_ts` whose run is finished or gone: they would stay for ever.
+fn orphans(connection: &Connection, to: &mut Checked) -> Result<()> {
+    const WHAT: &str = "records of a run";
+    for table in ["agent_records", "journals", "logs", "events", "commands"] {
+        let sql = format!(
+            "SELECT run, count(*) FROM {table} WHERE finish_ts IS NULL AND run NOT IN \
+             (SELECT id FROM runs WHERE finish_ts IS NULL) GROUP BY run"
+        );
+        let found = all(connection, WHAT, &sql, [], |row| {
+            Ok((row.get(0).ok().map(|id| RunId(uuid::Uuid::from_bytes(id))), key_of(row, &[1])))
+        });
+        match found {
+            Err(crate::store::StoreError::Corrupt { .. }) => {}
+            found => {
+                for (run, records) in found? {
+                    let why = format!("{records} of them have no finish_ts, and their run is over");
+                    to.flaw(table, run, Damage::new(WHAT, String::new(), &why));
+                }
+            }
+        }
+    }
+    Ok(())
+}
