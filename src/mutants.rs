@@ -114,11 +114,15 @@ pub(crate) mod chosen {
         UnheardKept,
         /// Time in a run is that of the engine's own clock.
         OwnTime,
+        /// A run that waits for a person keeps its engine.
+        PausedKeepsPlace,
+        /// A run that waits for a person waits for ever: no command wakes it.
+        ParkedForGood,
     }
 
     impl Mutant {
         /// All of them.
-        pub const ALL: [Self; 41] = [
+        pub const ALL: [Self; 42] = [
             Self::PerformBeforeCommit,
             Self::TornCommit,
             Self::PostWithoutLook,
@@ -160,6 +164,8 @@ pub(crate) mod chosen {
             Self::RefusalIsSilence,
             Self::UnheardKept,
             Self::OwnTime,
+            Self::PausedKeepsPlace,
+            Self::ParkedForGood,
         ];
     }
 

@@ -39,6 +39,11 @@ pub struct ServeArgs {
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = parse_patience)]
     pub agent_patience: Millis,
 
+    /// The most runs that this server drives at the same time, from 1 to 100,000; what only waits, for a
+    /// person or for its cluster, is not counted
+    #[arg(long, value_name = "NUMBER", default_value_t = EngineConfig::MAX_RUNS, value_parser = parse_max_runs)]
+    pub max_runs: usize,
+
     /// Listen on an address that is not loopback, though anybody who reaches it may do anything
     #[arg(long)]
     pub insecure: bool,
@@ -81,7 +86,7 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
 
     let stop = CancellationToken::new();
     let id = EngineId(Uuid::new_v4().to_string());
-    let config = EngineConfig { id, max_runs: EngineConfig::MAX_RUNS };
+    let config = EngineConfig { id, max_runs: args.max_runs };
     let engine = tokio::spawn(Engine::new(world.clone(), config).run(stop.clone()));
     let state = state(&world, args.insecure)
         .with_connections(descriptors.clients())
@@ -104,6 +109,12 @@ fn parse_patience(text: &str) -> Result<Millis, String> {
     length.ok_or_else(|| {
         format!("found {text:?}, expected a length of time from 1s to 1d, for example 2m")
     })
+}
+
+/// Without a place nothing goes on; with more of them than this the memory is gone long before.
+fn parse_max_runs(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=100_000).contains(number));
+    number.ok_or_else(|| format!("found {text:?}, expected a number from 1 to 100000"))
 }
 
 async fn world(args: &ServeArgs, descriptors: Descriptors) -> anyhow::Result<(World, Shortage)> {
@@ -147,6 +158,15 @@ fn state(world: &World, any_host: bool) -> ApiState {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_drives_at_least_one_run() {
+        assert_eq!(parse_max_runs("1"), Ok(1));
+        assert_eq!(parse_max_runs("100000"), Ok(100_000));
+        for bad in ["0", "100001", "-1", "many", ""] {
+            assert!(parse_max_runs(bad).is_err_and(|e| e.contains("expected")), "{bad}");
+        }
+    }
 
     #[test]
     fn the_patience_with_agents_has_bounds() {

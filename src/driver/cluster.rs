@@ -1,11 +1,13 @@
 //! Waiting for the lock of a cluster, which the store gives.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::broadcast;
 
 use super::World;
 use super::committer::Committer;
+use super::places::Place;
 use crate::run::{Input, RunId, StatusReason};
 use crate::store::Locked;
 
@@ -21,18 +23,28 @@ const LOOK_MAX: Duration = Duration::from_secs(2);
 const LOOK_FAR_MAX: Duration = Duration::from_secs(10);
 
 /// Asks for the lock until the run has it, or until there is something new to say about what it waits
-/// for; `told` is what was said last.
-pub(super) async fn wait(world: World, committer: Committer, told: Option<StatusReason>) -> Input {
+/// for; `told` is what was said last. It takes its place before it asks, so that no run gets its cluster and then
+/// waits for an engine.
+pub(super) async fn wait(
+    world: World,
+    committer: Committer,
+    place: Arc<Place>,
+    told: Option<StatusReason>,
+) -> Input {
     let (run, epoch) = (committer.lease.run(), committer.lease.epoch());
     let store = committer.store.as_ref();
     let mut pause = LOOK;
     loop {
         // Before the question: whoever ends after the answer is heard.
         let ends = world.signals.listen_to_ends();
+        place.wait_for(world.clock.as_ref()).await;
         let locked = committer.until_answered(|| store.lock_cluster(run, epoch)).await;
         let (holder, queued) = match locked {
             Ok(Locked::Held) => return Input::ClusterFree,
-            Ok(Locked::Waits { run, queued }) => (run, queued),
+            Ok(Locked::Waits { run, queued }) => {
+                place.give_back();
+                (run, queued)
+            }
             Err(error) => {
                 // If it was fenced, the engine that has the run now goes on with it. Otherwise it is
                 // set aside.

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -14,11 +13,12 @@ use tokio_util::sync::CancellationToken;
 use super::World;
 use super::abandoned::{self, Endings};
 use super::lease::LeaseGuard;
+use super::places::{Clusters, Place, Places};
 use super::run_driver::{DriveError, RunDriver};
 use super::skew::SkewWatch;
 use super::trouble;
 use crate::run::{Command, CommandId, EngineId, Input, RunId, Timestamp};
-use crate::store::{Lease, RENEWAL, Skew, StoreError};
+use crate::store::{Claim, Lease, RENEWAL, Skew, StoreError};
 
 /// How often the engine looks for runs and commands when nobody wakes it.
 const LOOK: Duration = Duration::from_millis(250);
@@ -39,9 +39,9 @@ const SWEEPS: u32 = 20;
 /// Runs that are claimed by one look.
 const CLAIMED_AT_ONCE: u32 = 100;
 
-/// How often an engine without a free place looks whether there is a run that nobody drives, while some
-/// of its own only wait: theirs may be the run that those wait for. Half as long as it takes to notice
-/// that an engine has died.
+/// How often an engine that takes up no further run of some cluster looks whether there is a run of it that
+/// nobody drives, while some of its own only wait: theirs may be the run that those wait for. Half as long as
+/// it takes to notice that an engine has died.
 const EXCHANGE: Duration = Duration::from_secs(7);
 
 /// Commands that are read by one look, of all runs together.
@@ -67,7 +67,8 @@ pub struct EngineConfig {
 }
 
 impl EngineConfig {
-    /// The most runs at the same time unless said otherwise: each holds its records in memory.
+    /// The most runs at the same time unless said otherwise: each holds its records in memory. Those that
+    /// only wait, for a person or for their cluster, are not counted.
     pub const MAX_RUNS: usize = 1_000;
 }
 
@@ -80,13 +81,15 @@ pub struct Engine {
     tasks: JoinSet<(RunId, u64)>,
     exchanged: Timestamp,
     skew: SkewWatch,
+    places: Arc<Places>,
     stop: CancellationToken,
 }
 
 struct Driver {
     lease: LeaseGuard,
-    /// Whether the run has not started yet, so that giving it back costs little.
-    waits: Arc<AtomicBool>,
+    cluster: Option<String>,
+    /// A run without one only waits, so that giving it back costs little.
+    place: Arc<Place>,
     commands: mpsc::Sender<Input>,
     /// Commands that were handed over; they stay in the store until the driver has committed them.
     sent: HashSet<CommandId>,
@@ -95,6 +98,7 @@ struct Driver {
 impl Engine {
     /// An engine; it does nothing until it [`run`](Self::run)s.
     pub fn new(world: World, config: EngineConfig) -> Self {
+        let places = Places::new(config.max_runs);
         Self {
             world,
             config,
@@ -102,6 +106,7 @@ impl Engine {
             tasks: JoinSet::new(),
             exchanged: Timestamp::default(),
             skew: SkewWatch::default(),
+            places,
             stop: CancellationToken::new(),
         }
     }
@@ -158,21 +163,40 @@ impl Engine {
             return Ok(());
         }
         loop {
-            let places = self.config.max_runs.saturating_sub(self.drivers.len());
-            let limit = CLAIMED_AT_ONCE.min(u32::try_from(places).unwrap_or(u32::MAX));
-            if limit == 0 {
-                return self.exchange().await;
+            let clusters = self.clusters();
+            let (room, full) = (clusters.room(&self.places), clusters.full(&self.places));
+            let limit = CLAIMED_AT_ONCE.min(u32::try_from(room).unwrap_or(u32::MAX));
+            let is_held_back = limit == 0 || !full.is_empty();
+            let claim = Claim { limit, full, only_woken: false };
+            if limit > 0 && self.claim_some(&claim).await? == limit {
+                continue;
             }
-            if self.claim_some(limit).await? < limit {
-                return Ok(());
-            }
+            return if is_held_back { self.claim_beyond().await } else { Ok(()) };
         }
     }
 
-    /// Claims at most `limit` runs and begins to drive them. How many there were.
-    async fn claim_some(&mut self, limit: u32) -> Result<u32, StoreError> {
-        let leases = self.world.store.claim(&self.config.id, limit).await?;
-        let claimed = u32::try_from(leases.len()).unwrap_or(limit);
+    /// Takes up what must not wait for a place.
+    async fn claim_beyond(&mut self) -> Result<(), StoreError> {
+        let limit = u32::try_from(self.places.for_woken()).unwrap_or(u32::MAX);
+        let limit = limit.min(CLAIMED_AT_ONCE);
+        if limit > 0 {
+            self.claim_some(&Claim { limit, only_woken: true, ..Claim::default() }).await?;
+        }
+        self.exchange().await
+    }
+
+    fn clusters(&self) -> Clusters<'_> {
+        let mut clusters = Clusters::default();
+        for driver in self.drivers.values() {
+            clusters.count(driver.cluster.as_deref(), &driver.place);
+        }
+        clusters
+    }
+
+    /// Claims at most `limit` runs and begins to drive them. How many those are.
+    async fn claim_some(&mut self, claim: &Claim) -> Result<u32, StoreError> {
+        let leases = self.world.store.claim_some(&self.config.id, claim).await?;
+        let mut begun = 0;
         for lease in leases {
             if let Some(driver) = self.drivers.get(&lease.run) {
                 // The lease ran out while the driver was at work: it has to end before another one
@@ -181,23 +205,24 @@ impl Engine {
                 log(self.world.store.release(lease.run, lease.epoch).await);
             } else {
                 self.start(&lease);
+                begun += 1;
             }
         }
-        Ok(claimed)
+        Ok(begun)
     }
 
-    /// Without this, engines whose places are all taken by runs that wait for one which nobody drives
-    /// any more would wait for ever: one of those is given back in exchange, the youngest.
+    /// Without this, an engine that has taken up as many as it does of those that wait for one which nobody
+    /// drives any more would wait for ever: one of those is given back in exchange, the youngest.
     async fn exchange(&mut self) -> Result<(), StoreError> {
         let now = self.world.clock.now();
-        let waits = |driver: &&Driver| driver.waits.load(Ordering::Acquire);
+        let waits = |driver: &&Driver| !driver.place.is_taken();
         let Some(youngest) = self.drivers.values().rfind(waits) else { return Ok(()) };
         let lease = youngest.lease.clone();
-        if now.since(self.exchanged).to_std() < EXCHANGE {
+        if self.places.free() == 0 || now.since(self.exchanged).to_std() < EXCHANGE {
             return Ok(());
         }
         self.exchanged = now;
-        if self.claim_some(1).await? > 0 {
+        if self.claim_some(&Claim { limit: 1, ..Claim::default() }).await? > 0 {
             lease.lose();
         }
         Ok(())
@@ -206,11 +231,11 @@ impl Engine {
     fn start(&mut self, lease: &Lease) {
         let guard = LeaseGuard::new(lease, self.world.clock.clone());
         let (sender, receiver) = mpsc::channel(COMMANDS);
-        let waits = Arc::new(AtomicBool::new(false));
+        let place = Place::new(&self.places);
         let driver = RunDriver {
             world: self.world.clone(),
             lease: guard.clone(),
-            waits: waits.clone(),
+            place: place.clone(),
             stop: self.stop.clone(),
             commands: receiver,
         };
@@ -254,7 +279,9 @@ impl Engine {
             }
             (run, epoch)
         });
-        let driver = Driver { lease: guard, waits, commands: sender, sent: HashSet::new() };
+        let cluster = lease.cluster.clone();
+        let driver =
+            Driver { lease: guard, cluster, place, commands: sender, sent: HashSet::new() };
         self.drivers.insert(run, driver);
     }
 

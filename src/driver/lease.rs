@@ -183,7 +183,8 @@ mod tests {
         let start = Timestamp::from_millis(0);
         let clock = Arc::new(TokioClock::starting_at(start));
         let run = RunId(Uuid::from_u128(1));
-        let lease = Lease { run, epoch: 1, until: start.plus(Millis::from_secs(10)) };
+        let until = start.plus(Millis::from_secs(10));
+        let lease = Lease { run, epoch: 1, until, cluster: None, from: None };
         let guard = LeaseGuard::new(&lease, clock.clone());
         assert!(guard.may_act());
         clock.sleep(Millis::from_secs(7).to_std()).await;

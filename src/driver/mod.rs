@@ -21,6 +21,7 @@ mod engine;
 mod lease;
 mod load;
 mod members;
+mod places;
 mod run_clock;
 mod run_driver;
 mod sending;

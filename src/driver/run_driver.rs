@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -13,13 +13,24 @@ use super::crash::{self, Point};
 use super::discovery::{Following, known_members};
 use super::effects::{self, Effects, INBOX};
 use super::lease::LeaseGuard;
+use super::places::Place;
 use super::trouble::Health;
 use super::{cluster, load, members, run_clock};
+use crate::clock::Clock;
 use crate::mutants::mutant;
 use crate::run::{
-    Digest, Effect, Input, Loaded, Machine, PlanInput, Roster, Run, RunId, Timestamp, Transition,
+    Digest, Effect, Input, Loaded, Machine, Millis, PlanInput, Roster, Run, RunId, RunStatus,
+    Timestamp, Transition,
 };
 use crate::store::{MAX_COMMIT_DOCUMENTS, StoreClock, StoreError};
+
+/// How long a run waits for a person with its engine before it is parked: a person who pauses and goes on at
+/// once hardly notices that it has to be loaded, and a thousand runs that pause together do not hold up others
+/// for longer.
+const PARK_AFTER: Duration = Duration::from_secs(3);
+
+/// A run in which something is due within this time is not parked for it.
+const PARK_FOR: Millis = Millis::from_secs(30);
 
 /// Why a driver stopped before its run ended.
 #[derive(Debug, thiserror::Error)]
@@ -40,8 +51,8 @@ pub(super) enum DriveError {
 pub(super) struct RunDriver {
     pub(super) world: World,
     pub(super) lease: LeaseGuard,
-    /// Says whether the run has not started yet.
-    pub(super) waits: Arc<AtomicBool>,
+    /// Its place among the runs that the engine drives.
+    pub(super) place: Arc<Place>,
     pub(super) stop: CancellationToken,
     /// Commands, from the engine.
     pub(super) commands: mpsc::Receiver<Input>,
@@ -52,6 +63,8 @@ enum Next {
     Input(Box<Input>),
     /// A run that was in trouble may be well by now.
     LookAtHealth,
+    /// Nothing happens before that moment unless a person asks for it.
+    Park(Timestamp),
     /// A task of the run panicked, so an input that is waited for never comes.
     Panicked,
     Stop,
@@ -115,7 +128,9 @@ impl RunDriver {
                 let why = progress.reason.as_ref().map_or("", |reason| reason.message.as_str());
                 tracing::info!(run = %self.lease.run(), status = %told, "{why}");
             }
-            self.waits.store(!told.holds_cluster() && !told.is_final(), Ordering::Release);
+            if told == RunStatus::PendingApprove {
+                self.place.give_back();
+            }
             if told.is_final() {
                 self.world.signals.ended(self.lease.run());
             }
@@ -136,9 +151,15 @@ impl RunDriver {
                 waiting.push_front(decision);
             }
             if waiting.is_empty() {
-                match self.next(inbox, &health, effects).await {
+                let rests = machine.rests_until().filter(|_| !health.is_waiting());
+                match self.next(inbox, &health, effects, rests).await {
                     Next::Input(input) => waiting.push_back(*input),
                     Next::LookAtHealth => {}
+                    Next::Park(until) => {
+                        if self.park(committer, until).await? {
+                            return Ok(());
+                        }
+                    }
                     Next::Panicked => return Err(DriveError::Panicked),
                     Next::Stop => return self.given_up(),
                 }
@@ -186,11 +207,13 @@ impl RunDriver {
         inbox: &mut mpsc::Receiver<Input>,
         health: &Health,
         effects: &mut Effects,
+        rests: Option<Timestamp>,
     ) -> Next {
         let input = |input: Option<Input>| match input {
             Some(input) => Next::Input(Box::new(input)),
             None => Next::Stop,
         };
+        let parked = may_be_parked(self.world.clock.clone(), rests);
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Next::Stop,
@@ -199,7 +222,19 @@ impl RunDriver {
             heard = inbox.recv() => input(heard),
             () = effects.panicked() => Next::Panicked,
             () = health.may_be_well(self.world.clock.as_ref()) => Next::LookAtHealth,
+            until = parked => Next::Park(until),
         }
+    }
+
+    /// Gives the run up until a command for it comes; false when one is there already.
+    async fn park(&self, committer: &Committer, until: Timestamp) -> Result<bool, StoreError> {
+        let (run, epoch) = (self.lease.run(), self.lease.epoch());
+        let store = committer.store.as_ref();
+        let parked = committer.until_answered(|| store.park(run, epoch, until)).await?;
+        if parked {
+            tracing::info!(%run, "the run waits for a person, and no engine with it");
+        }
+        Ok(parked)
     }
 
     /// Takes what else has come, as much as one commit may hold.
@@ -306,12 +341,15 @@ impl RunDriver {
     /// Waits until the run may hold its cluster.
     fn cluster(&self, run: &Run) -> impl Future<Output = Input> + Send + 'static {
         let (world, committer) = (self.world.clone(), self.committer());
-        let told = run.progress.reason.clone();
+        let (told, place) = (run.progress.reason.clone(), Arc::clone(&self.place));
         let needs_lock = run.snapshot.locks_cluster() && !mutant!(ClusterNotLocked);
         async move {
             match needs_lock {
-                true => cluster::wait(world, committer, told).await,
-                false => Input::ClusterFree,
+                true => cluster::wait(world, committer, place, told).await,
+                false => {
+                    place.wait_for(world.clock.as_ref()).await;
+                    Input::ClusterFree
+                }
             }
         }
     }
@@ -321,6 +359,16 @@ impl RunDriver {
 /// after that begins with what changed meanwhile.
 fn takes_changes(run: &Run) -> bool {
     run.progress.status.is_under_way() && !run.progress.stage.entering
+}
+
+/// Returns once a run has rested for a while, with the moment until which it will; never if it does not.
+async fn may_be_parked(clock: Arc<dyn Clock>, rests: Option<Timestamp>) -> Timestamp {
+    let Some(until) = rests else { return std::future::pending().await };
+    clock.sleep(PARK_AFTER).await;
+    match until > clock.now().plus(PARK_FOR) {
+        true => until,
+        false => std::future::pending().await,
+    }
 }
 
 fn is_continue(effect: &Effect) -> bool {

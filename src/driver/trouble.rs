@@ -101,6 +101,11 @@ impl Health {
         Ok(())
     }
 
+    /// Whether the run is in trouble that time alone ends.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.trouble.is_some() && self.goes
+    }
+
     /// Returns once the run may be taken to be well; never if it is not in trouble, or if more than time is
     /// missing.
     pub(super) async fn may_be_well(&self, clock: &dyn Clock) {

@@ -7,9 +7,10 @@ use semver::Version;
 
 use super::damage::{Found, KeptRun, whole};
 use super::documents::{
-    Abandon, Abandonment, Cluster, Created, Ending, Failed, Locked, LogCursor, NewRun, Object,
-    Page, Plugin, Put, RunFilter, StoredPlaybook,
+    Abandon, Abandonment, Claim, Cluster, Created, Ending, Failed, Holder, Locked, LogCursor,
+    NewRun, Object, Page, Plugin, Put, RunFilter, StoredPlaybook,
 };
+use super::engines::{Engine, EngineReport};
 use super::error::StoreError;
 use crate::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, Command, CommandId, Digest, EngineId, Journal,
@@ -48,6 +49,10 @@ pub struct Lease {
     /// When it expires, unless it is renewed: by the clock that the store was given, and not later
     /// than by the clock that the store decides with.
     pub until: Timestamp,
+    /// The cluster of the run: of a claim, where it can be read.
+    pub cluster: Option<String>,
+    /// The engine whose lease ran out, if the claim took the run from one: it is gone, or the store was for it.
+    pub from: Option<EngineId>,
 }
 
 /// A primary store.
@@ -220,10 +225,20 @@ pub trait Store: Send + Sync + 'static {
         found.into_iter().map(|run| run.map_err(|damaged| damaged.damage.into())).collect()
     }
 
-    /// Takes the leases of at most `limit` unfinished runs (and at most [`MAX_PAGE`]) that no engine
-    /// holds, oldest run first, and returns them. A lease whose answer was lost shows up in
-    /// [`renew`](Self::renew).
-    async fn claim(&self, engine: &EngineId, limit: u32) -> Result<Vec<Lease>>;
+    /// Takes the leases of unfinished runs that no engine holds and that fit the claim, oldest run first, and
+    /// returns them: at most [`MAX_PAGE`]. A lease whose answer was lost shows up in [`renew`](Self::renew).
+    async fn claim_some(&self, engine: &EngineId, claim: &Claim) -> Result<Vec<Lease>>;
+
+    /// The same for at most `limit` runs, of which any will do.
+    async fn claim(&self, engine: &EngineId, limit: u32) -> Result<Vec<Lease>> {
+        self.claim_some(engine, &Claim { limit, ..Claim::default() }).await
+    }
+
+    /// How many unfinished runs an engine could claim, and none has; [`MAX_PAGE`] stands for so many or more.
+    async fn unclaimed(&self) -> Result<u32>;
+
+    /// Who holds these runs (at most [`MAX_PAGE`]), oldest run first, without those that nobody does.
+    async fn holders(&self, runs: &[RunId]) -> Result<Vec<Holder>>;
 
     /// Prolongs the leases of all runs that `engine` holds, and returns them, oldest run first.
     async fn renew(&self, engine: &EngineId) -> Result<Vec<Lease>>;
@@ -231,6 +246,14 @@ pub trait Store: Send + Sync + 'static {
     /// Gives a lease back, so that another engine may claim the run at once. A lease that is no
     /// longer held is left alone.
     async fn release(&self, run: RunId, epoch: u64) -> Result<()>;
+
+    /// Gives the lease of a run back that waits for a person: nobody can claim the run before a command for it
+    /// is [submitted](Self::submit), or before `until`. Whether that was done: it is not while a command
+    /// without an outcome waits for the run.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] as in [`commit`](Self::commit).
+    async fn park(&self, run: RunId, epoch: u64, until: Timestamp) -> Result<bool>;
 
     /// Sets aside a run that `engine` can't go on with: keeps the reason beside the run, and gives its lease
     /// back. Nobody may claim the run before it has [rested](Trouble::rest). Returns what is kept: for
@@ -382,7 +405,8 @@ pub trait Store: Send + Sync + 'static {
     /// Keeps a command. The same identifier again is [`Put::Unchanged`], whatever became of it.
     ///
     /// A command without `finish_ts` to a run that is finishing gets the run's `finishing_at`, and one
-    /// to a run that is not there gets the present moment, so that none outlives its run for ever.
+    /// to a run that is not there gets the present moment, so that none outlives its run for ever. A run
+    /// that is [parked](Self::park) can be claimed from then on.
     async fn submit(&self, command: &Command) -> Result<Put>;
 
     /// A command.
@@ -391,6 +415,25 @@ pub trait Store: Send + Sync + 'static {
     /// Commands without an outcome, of the runs that `engine` holds, in order of (`at`, `id`). A command
     /// that can't be read is skipped.
     async fn waiting_commands(&self, engine: &EngineId, limit: u32) -> Result<Vec<Command>>;
+
+    /// Keeps what an engine says of itself, as said now, and returns all that is known of it.
+    async fn put_engine(&self, report: &EngineReport) -> Result<Engine>;
+
+    /// The engines that said something within [`ENGINE_KEPT`](super::ENGINE_KEPT), by their identifiers, at most
+    /// [`MAX_PAGE`]. One that can't be read is skipped.
+    async fn engines(&self) -> Result<Vec<Engine>>;
+
+    /// Says whether an engine is to hand over its runs and take no more, and returns all that is known of it;
+    /// none when there is no such engine. Saying the same again changes nothing.
+    async fn drain_engine(
+        &self,
+        id: &EngineId,
+        drain: bool,
+        actor: Option<&str>,
+    ) -> Result<Option<Engine>>;
+
+    /// Forgets an engine that has ended.
+    async fn remove_engine(&self, id: &EngineId) -> Result<()>;
 
     /// Removes at most `limit` expired documents (and at most [`MAX_PAGE`]) and returns how many;
     /// nothing where the back end does so by itself. Which go first is not promised.

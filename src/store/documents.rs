@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::contract::MAX_QUEUED;
 use crate::playbook::{Playbook, PluginInfo};
 use crate::run::{
-    Digest, LogLine, Run, RunEvent, RunId, RunStatus, Timestamp, Trouble, TroubleCode,
+    Digest, EngineId, LogLine, Run, RunEvent, RunId, RunStatus, Timestamp, Trouble, TroubleCode,
 };
 
 /// A playbook as it is kept: as it was written, and as it was resolved.
@@ -71,6 +71,28 @@ pub enum Created {
     New(RunId),
     /// It had been created by an earlier request with this key.
     Before(RunId),
+}
+
+/// Which runs an engine wants.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claim {
+    /// At most so many.
+    pub limit: u32,
+    /// Clusters of which none is wanted that has not started: whose status is PENDING.
+    pub full: Vec<String>,
+    /// Whether only those are wanted that were parked, and for which a command has come.
+    pub only_woken: bool,
+}
+
+/// Who holds a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The run.
+    pub run: RunId,
+    /// The engine that has an unexpired lease on it.
+    pub engine: EngineId,
+    /// When it took the run.
+    pub since: Timestamp,
 }
 
 /// What became of the wish for a cluster's lock.

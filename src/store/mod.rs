@@ -8,6 +8,7 @@ mod checked;
 mod contract;
 mod damage;
 mod documents;
+mod engines;
 mod error;
 mod finish;
 mod keys;
@@ -27,9 +28,10 @@ pub use contract::{
 };
 pub use damage::{Damage, DamagedRun, Found, Glance, KeptRun, MAX_WHY};
 pub use documents::{
-    Abandon, Abandonment, Cluster, Created, Ending, Failed, Locked, LogCursor, NewRun, Object,
-    Page, Plugin, Put, RunFilter, StoredPlaybook,
+    Abandon, Abandonment, Claim, Cluster, Created, Ending, Failed, Holder, Locked, LogCursor,
+    NewRun, Object, Page, Plugin, Put, RunFilter, StoredPlaybook,
 };
+pub use engines::{Draining, ENGINE_KEPT, Engine, EngineReport};
 pub use error::StoreError;
 pub use memory::MemoryStore;
 pub use options::{DEFAULT_LEASE, DEFAULT_RETENTION, RENEWAL, StoreOptions};

@@ -1,5 +1,6 @@
 //! What every back end is told: how long things are kept, and how long a lease lasts.
 
+use super::engines::ENGINE_KEPT;
 use super::retention::Keeping;
 use crate::run::{Millis, Timestamp};
 
@@ -39,6 +40,9 @@ impl StoreOptions {
             now,
             cutoff: Timestamp::from_millis(now.as_millis().saturating_sub(millis(self.retention))),
             lease_until: Timestamp::from_millis(now.as_millis().saturating_add(millis(self.lease))),
+            engines_since: Timestamp::from_millis(
+                now.as_millis().saturating_sub(millis(ENGINE_KEPT)),
+            ),
         }
     }
 }
@@ -52,6 +56,8 @@ pub(super) struct Moment {
     pub(super) cutoff: Timestamp,
     /// When a lease that is taken or renewed now expires.
     pub(super) lease_until: Timestamp,
+    /// An engine that said nothing since then is no longer listed.
+    pub(super) engines_since: Timestamp,
 }
 
 impl Moment {

@@ -10,6 +10,7 @@ mod discovery;
 #[path = "../support/engine.rs"]
 mod engine;
 mod late;
+mod places;
 mod queue;
 mod scene;
 mod strategies;

@@ -49,7 +49,7 @@ pub(crate) async fn live(
         let (fate, ledger) = (Arc::clone(&fate), around.ledger.clone());
         let gate = Gate::new((number, life), fate, around.clock.clone(), ledger);
         let id = format!("engine-{number}.{life}");
-        let engine = engine(&around, &gate, &faults, plan.ahead, &id);
+        let engine = engine(&around, &gate, &faults, &plan, &id);
         let task = tokio::spawn(engine.run(stop.clone()));
         let abort = task.abort_handle();
         tokio::select! {
@@ -77,7 +77,7 @@ fn engine(
     around: &Surroundings,
     gate: &Arc<Gate>,
     faults: &Arc<Faults>,
-    ahead: i64,
+    plan: &EnginePlan,
     id: &str,
 ) -> Engine {
     let store = EngineStore {
@@ -86,7 +86,7 @@ fn engine(
         faults: Arc::clone(faults),
         outages: Arc::clone(&around.outages),
         clock: around.clock.clone(),
-        ahead,
+        ahead: plan.ahead,
         start: around.start,
         ledger: around.ledger.clone(),
     };
@@ -100,7 +100,7 @@ fn engine(
     if !around.tells {
         (limits.silent_after, limits.queue_after) = (Millis(u64::MAX), Millis(u64::MAX));
     }
-    let clock = Arc::new(EngineClock { gate: Arc::clone(gate), ahead });
+    let clock = Arc::new(EngineClock { gate: Arc::clone(gate), ahead: plan.ahead });
     let store = Arc::new(store);
     let platforms = EnginePlatform {
         platforms: Arc::clone(&around.platforms),
@@ -116,5 +116,5 @@ fn engine(
         signals: Signals::new(),
         agent_limits: limits,
     };
-    Engine::new(world, EngineConfig { id: EngineId(id.to_owned()), max_runs: 10 })
+    Engine::new(world, EngineConfig { id: EngineId(id.to_owned()), max_runs: plan.max_runs })
 }

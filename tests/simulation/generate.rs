@@ -280,6 +280,7 @@ impl Dice {
         EnginePlan {
             at: if index == 0 { 0 } else { self.up_to(10_000) },
             ahead: 0,
+            max_runs: self.one_of([1, 2, 10]),
             troubles,
             faults: (0..faults).map(|_| self.store_fault()).collect(),
         }

@@ -155,6 +155,7 @@ impl<'a> History<'a> {
                 patient.look(at, &self.around).await;
             }
             self.operate().await;
+            ledger.look();
             if at > self.plan.ends_by {
                 let left = ledger.read(|ledger| {
                     let left = ledger.runs.values().filter(|run| !run.status.is_final());

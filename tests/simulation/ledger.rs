@@ -52,12 +52,16 @@ const CALLS_A_SECOND: u64 = 200;
 /// takes at most.
 const FRESH: i64 = 11_000;
 
+/// How long an engine may keep a run in which nothing happens before a person says something.
+const PARKED_WITHIN: Millis = Millis::from_secs(20);
+
 /// Who has the lease of a run according to the store.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Holder {
     pub(crate) engine: usize,
     epoch: u64,
     pub(crate) until: Timestamp,
+    since: Timestamp,
 }
 
 pub(crate) struct Ledger {
@@ -65,6 +69,10 @@ pub(crate) struct Ledger {
     pub(crate) posts: Posts,
     hearing: Hearing,
     pub(crate) holders: BTreeMap<RunId, Holder>,
+    /// When each run was committed to last.
+    pub(crate) touched: BTreeMap<RunId, Timestamp>,
+    /// Whether nothing delays what engines do.
+    quiet: bool,
     /// The run that was made ill, so that engines may set it aside.
     pub(crate) ill: Option<RunId>,
     violation: Option<Violation>,
@@ -90,6 +98,8 @@ impl SharedLedger {
             posts: Posts::default(),
             hearing: Hearing::new(all, plan.is_quiet()),
             holders: BTreeMap::new(),
+            touched: BTreeMap::new(),
+            quiet: plan.is_quiet(),
             ill: None,
             violation: None,
             calls: 0,
@@ -164,6 +174,7 @@ impl SharedLedger {
         let say = || format!("engine {engine} commits {epoch}: {}", outcome::in_words(writes));
         let now = self.clock.now();
         self.with(say, |ledger| {
+            ledger.touched.insert(run, now);
             let Ledger { runs, posts, hearing, .. } = ledger;
             let model = runs.get_mut(&run).ok_or(("runs are created first", run.to_string()))?;
             let (known, leaving) = (model.events.len(), model.leaving.clone());
@@ -251,10 +262,13 @@ impl SharedLedger {
     }
 
     pub(crate) fn leased(&self, gate: &Gate, leases: &[Lease]) {
-        let mut ledger = lock(&self.ledger);
+        let (now, mut ledger) = (self.clock.now(), lock(&self.ledger));
         for lease in leases {
-            let holder = Holder { engine: gate.engine, epoch: lease.epoch, until: lease.until };
-            let before = ledger.holders.insert(lease.run, holder);
+            let before = ledger.holders.get(&lease.run).copied();
+            let since = before.filter(|before| before.epoch == lease.epoch);
+            let since = since.map_or(now, |before| before.since);
+            let (engine, epoch, until) = (gate.engine, lease.epoch, lease.until);
+            ledger.holders.insert(lease.run, Holder { engine, epoch, until, since });
             if before.is_some_and(|before| before.epoch != lease.epoch) {
                 ledger.hearing.forgets(gate.whose());
             }
@@ -333,6 +347,14 @@ impl SharedLedger {
         );
     }
 
+    /// Checks what has to hold while nothing happens.
+    pub(crate) fn look(&self) {
+        let (now, at) = (self.clock.now(), self.at());
+        let mut ledger = lock(&self.ledger);
+        let checked = ledger.nobody_waits_with_a_person(now);
+        ledger.conclude(checked, at);
+    }
+
     /// Checks what has to hold once everything is over.
     pub(crate) fn close(&self, plan: &Plan) {
         self.with(|| "the end".to_owned(), |ledger| outcome::check_end(ledger, plan));
@@ -361,6 +383,21 @@ impl Ledger {
             |run: &&RunModel| run.status.holds_cluster() && run.progress.started_at.is_some();
         let holding = self.runs.values().filter(holds).count();
         expect(holding <= 1, "one run holds a cluster", || format!("{holding} runs hold it"))
+    }
+
+    /// A run that only waits for a person keeps no engine.
+    fn nobody_waits_with_a_person(&self, now: Timestamp) -> Check {
+        let rule = "a run that waits for a person keeps no engine";
+        for run in self.runs.values().filter(|run| self.quiet && run.only_waits()) {
+            let Some(holder) = self.holders.get(&run.id).filter(|holder| holder.until > now) else {
+                continue;
+            };
+            let touched = self.touched.get(&run.id).copied().unwrap_or_default();
+            let waits = now.since(touched.max(holder.since).max(run.progress.since));
+            let say = || format!("engine {} keeps run {} for {waits:?}", holder.engine, run.id);
+            expect(waits <= PARKED_WITHIN, rule, say)?;
+        }
+        Ok(())
     }
 
     /// Whether all runs have ended.

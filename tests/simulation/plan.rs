@@ -266,6 +266,8 @@ pub(crate) struct EnginePlan {
     pub(crate) at: u64,
     /// So far is its clock ahead of the store's; below zero it is behind.
     pub(crate) ahead: i64,
+    /// The most runs that it drives at once.
+    pub(crate) max_runs: usize,
     /// What happens to it, one after the other.
     pub(crate) troubles: Vec<Trouble>,
     pub(crate) faults: Vec<StoreFault>,

@@ -86,6 +86,24 @@ pub(crate) struct RunModel {
 }
 
 impl RunModel {
+    /// Whether nothing of it happens before a person says something.
+    pub(crate) fn only_waits(&self) -> bool {
+        let stage = &self.progress.stage;
+        let busy = |record: &AgentRecord| {
+            record.state == AgentState::Running || record.outstanding.is_some()
+        };
+        let asks = stage.entering
+            || self.progress.mass_absence.is_some()
+            || !stage.refresh.is_empty()
+            || stage.retrying.is_some();
+        let joins = self.states.values().any(|state| *state == AgentState::Added);
+        match self.status {
+            RunStatus::PendingApprove => true,
+            RunStatus::Paused => !asks && !joins && !self.records.values().any(busy),
+            _ => false,
+        }
+    }
+
     pub(crate) fn new(
         run: &Run,
         events: &[RunEvent],

@@ -13,9 +13,9 @@ use replibook::run::{
     Journal, LogLine, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
 };
 use replibook::store::{
-    Abandon, Abandonment, Cluster, Created, Ending, Failed, Found, KeptRun, Lease, Locked,
-    LogCursor, MemoryStore, NewRun, Object, Page, Plugin, Put, Result, RunFilter, Store,
-    StoreError, StoredPlaybook,
+    Abandon, Abandonment, Claim, Cluster, Created, Ending, Engine, EngineReport, Failed, Found,
+    Holder, KeptRun, Lease, Locked, LogCursor, MemoryStore, NewRun, Object, Page, Plugin, Put,
+    Result, RunFilter, Store, StoreError, StoredPlaybook,
 };
 use semver::Version;
 
@@ -141,8 +141,9 @@ macro_rules! through {
                 Ok(object)
             }
 
-            async fn claim(&self, engine: &EngineId, limit: u32) -> Result<Vec<Lease>> {
-                let claim = async { self.leased(self.inner.claim(engine, limit).await).await };
+            async fn claim_some(&self, engine: &EngineId, claim: &Claim) -> Result<Vec<Lease>> {
+                let claim = self.inner.claim_some(engine, claim);
+                let claim = async { self.leased(claim.await).await };
                 self.call(Point::Lease, claim).await
             }
 
@@ -157,6 +158,17 @@ macro_rules! through {
                     self.inner.release(run, epoch).await
                 };
                 self.call(Point::Lease, release).await
+            }
+
+            async fn park(&self, run: RunId, epoch: u64, until: Timestamp) -> Result<bool> {
+                let park = async {
+                    let parked = self.inner.park(run, epoch, until).await?;
+                    if parked {
+                        self.ledger.released(&self.gate, run, epoch);
+                    }
+                    Ok(parked)
+                };
+                self.call(Point::Lease, park).await
             }
 
             async fn set_aside(
@@ -209,6 +221,8 @@ through! {
     Other run_of_request(key: &str, request: &Digest) -> Option<Run>;
     Load read_run(id: RunId) -> Option<KeptRun>;
     Other read_runs(filter: &RunFilter, page: &Page) -> Vec<KeptRun>;
+    Other unclaimed() -> u32;
+    Other holders(runs: &[RunId]) -> Vec<Holder>;
     Other recover(run: RunId, epoch: u64) -> ();
     Other troubles(after: Option<RunId>, limit: u32) -> Vec<Trouble>;
     Load troubles_of(runs: &[RunId]) -> Vec<Trouble>;
@@ -223,5 +237,9 @@ through! {
     Other submit(command: &Command) -> Put;
     Other command(id: CommandId) -> Option<Command>;
     Other waiting_commands(engine: &EngineId, limit: u32) -> Vec<Command>;
+    Other put_engine(report: &EngineReport) -> Engine;
+    Other engines() -> Vec<Engine>;
+    Other drain_engine(id: &EngineId, drain: bool, actor: Option<&str>) -> Option<Engine>;
+    Other remove_engine(id: &EngineId) -> ();
     Other sweep(limit: u32) -> u64;
 }

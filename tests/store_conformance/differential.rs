@@ -10,7 +10,7 @@ use replibook::run::{
     AgentId, AgentSeq, AgentState, Command, CommandOutcome, Digest, EngineId, Millis, RunStatus,
     Timestamp, Writes,
 };
-use replibook::store::{LogCursor, Object, Page, Result, RunFilter};
+use replibook::store::{Claim, LogCursor, Object, Page, Result, RunFilter};
 
 use crate::backends::{Fixture, LEASE, RETENTION, memory, mongodb, sqlite};
 use crate::samples::{
@@ -208,8 +208,20 @@ impl Pair {
     async fn leases(&mut self) -> (&'static str, String, String) {
         let (engine, run, epoch) = (self.engine(), self.run(), self.epoch());
         let limit = self.pick(4);
-        match self.pick(8) {
-            0..=2 => both!(self, claim(&engine, limit)),
+        match self.pick(12) {
+            0..=1 => both!(self, claim(&engine, limit)),
+            2 => {
+                let full = ["mongo-eu".to_owned(), "other".to_owned()];
+                let full = full[..1 + (limit % 2) as usize].to_vec();
+                let claim = Claim { limit, full, only_woken: self.pick(3) == 0 };
+                both!(self, claim_some(&engine, &claim))
+            }
+            8 => {
+                let until = self.now().plus(Millis(LEASE.0 * u64::from(limit)));
+                both!(self, park(run, epoch, until))
+            }
+            9 => both!(self, unclaimed()),
+            10 => both!(self, holders(&[run, run_id(1), run_id(2)])),
             6 | 7 => both!(self, lock_cluster(run, epoch)),
             3 => both!(self, release(run, epoch)),
             _ => both!(self, renew(&engine)),

@@ -70,6 +70,11 @@ impl Machine {
         of_run.into_iter().chain(self.alarms.first()).min()
     }
 
+    /// When something is due for an agent.
+    pub(super) fn next_alarm(&self) -> Option<Timestamp> {
+        self.alarms.first()
+    }
+
     /// When the strategy wants to be asked again at the latest.
     fn next_plan(&self) -> Option<Timestamp> {
         match &self.run.progress.stage.next {

@@ -30,6 +30,7 @@ mod mending;
 mod noticing;
 mod planning;
 mod refreshing;
+mod resting;
 mod settling;
 mod sizes;
 mod standing;

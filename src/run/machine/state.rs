@@ -321,6 +321,11 @@ impl Machine {
         waits.into_iter().find(|(_, waits)| *waits).map(|(work, _)| work)
     }
 
+    /// Whether there is more to do than went into the last commit.
+    pub(super) fn has_work(&self) -> bool {
+        self.continuing || self.work().is_some()
+    }
+
     /// Asks to go on where there is more to do than this commit may hold.
     fn keep_going(&mut self, changes: &mut Changes) {
         if !self.run.progress.status.is_settled() && !self.continuing && self.work().is_some() {

@@ -4,6 +4,7 @@
 //! with it. Nothing survives the process.
 
 mod check;
+mod engines;
 mod faults;
 mod locks;
 mod objects;

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::faults::Damaged;
-use super::state::{PerRun, RunEntry, State};
+use super::state::{Parking, PerRun, RunEntry, State};
+use super::troubled::set_free;
 use crate::mutants::mutant;
-use crate::run::{Command, Digest, EngineId, Run, RunId, Timestamp, Writes};
-use crate::store::contract::{Lease, Result};
+use crate::run::{Command, Digest, EngineId, Run, RunId, RunStatus, Timestamp, Writes};
+use crate::store::contract::{Lease, MAX_PAGE, Result};
 use crate::store::damage::KeptRun;
-use crate::store::documents::{Created, LogCursor, NewRun, Page, Put, RunFilter};
+use crate::store::documents::{Claim, Created, Holder, LogCursor, NewRun, Page, Put, RunFilter};
 use crate::store::error::StoreError;
 use crate::store::finish::Finishes;
 use crate::store::keys::{page_limit, run_cursor};
@@ -42,6 +43,8 @@ impl State {
             engine: None,
             epoch: 0,
             until: Timestamp::default(),
+            since: Timestamp::default(),
+            parking: Parking::No,
         };
         self.runs.insert(id, entry);
         self.damaged.remove(&Damaged::Snapshot(id));
@@ -85,24 +88,67 @@ impl State {
         Ok(found.map(|entry| self.intact_run(entry)).collect())
     }
 
-    pub(super) fn claim(&mut self, engine: &EngineId, limit: u32, at: &Moment) -> Vec<Lease> {
-        let free = |entry: &RunEntry| entry.until <= at.now;
-        let found = self.runs.values_mut().filter(|entry| !entry.finished() && free(entry));
-        let found = found.take(page_limit(limit) as usize);
+    pub(super) fn claim(&mut self, engine: &EngineId, claim: &Claim, at: &Moment) -> Vec<Lease> {
+        let Claim { limit, full, only_woken } = claim;
+        let free = |entry: &&mut RunEntry| {
+            let Run { snapshot, progress } = &entry.run;
+            let waits = progress.status == RunStatus::Pending && full.contains(&snapshot.cluster);
+            let fits = !only_woken || entry.parking == Parking::Woken;
+            entry.is_unclaimed(at) && !waits && fits
+        };
+        let found = self.runs.values_mut().filter(free);
+        let found = found.take(page_limit(*limit) as usize);
         let lease = found.map(|entry| {
-            entry.engine = Some(engine.clone());
+            let from = entry.engine.replace(engine.clone());
             entry.epoch += 1;
             entry.until = at.lease_until;
-            Lease { run: entry.run.id(), epoch: entry.epoch, until: entry.until }
+            entry.since = at.now;
+            entry.parking = Parking::No;
+            let cluster = Some(entry.run.snapshot.cluster.clone());
+            Lease { cluster, from, ..entry.lease() }
         });
         lease.collect()
+    }
+
+    pub(super) fn unclaimed(&self, at: &Moment) -> u32 {
+        let free = self.runs.values().filter(|entry| entry.is_unclaimed(at));
+        u32::try_from(free.take(MAX_PAGE as usize).count()).unwrap_or(MAX_PAGE)
+    }
+
+    pub(super) fn holders(&self, runs: &[RunId], at: &Moment) -> Vec<Holder> {
+        let held = self.runs.values().filter(|entry| runs.contains(&entry.run.id()));
+        let holder = |entry: &RunEntry| {
+            let engine = entry.engine.clone()?;
+            let (run, since) = (entry.run.id(), entry.since);
+            entry.held_by(&engine, at).then_some(Holder { run, engine, since })
+        };
+        held.filter_map(holder).collect()
+    }
+
+    pub(super) fn park(
+        &mut self,
+        run: RunId,
+        epoch: u64,
+        until: Timestamp,
+        at: &Moment,
+    ) -> Result<bool> {
+        self.check_fence(run, epoch, at)?;
+        let mut commands = self.commands.values();
+        if commands.any(|c| c.run == run && c.outcome.is_none() && at.shows(c.finish_ts)) {
+            return Ok(false);
+        }
+        if let Some(entry) = self.runs.get_mut(&run) {
+            set_free(entry, until);
+            entry.parking = Parking::Parked;
+        }
+        Ok(true)
     }
 
     pub(super) fn renew(&mut self, engine: &EngineId, at: &Moment) -> Vec<Lease> {
         let held = self.runs.values_mut().filter(|entry| entry.held_by(engine, at));
         let lease = held.map(|entry| {
             entry.until = at.lease_until;
-            Lease { run: entry.run.id(), epoch: entry.epoch, until: entry.until }
+            entry.lease()
         });
         lease.collect()
     }
@@ -191,6 +237,12 @@ impl State {
         if command.finish_ts.is_none() {
             let run = self.live(command.run, at);
             command.finish_ts = run.map_or(Some(at.now), |entry| entry.run.progress.finishing_at);
+        }
+        if let Some(entry) = self.runs.get_mut(&command.run)
+            && entry.parking == Parking::Parked
+            && !mutant!(ParkedForGood)
+        {
+            (entry.parking, entry.until) = (Parking::Woken, Timestamp::default());
         }
         self.commands.insert(command.id, command);
         Put::Created

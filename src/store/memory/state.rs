@@ -11,8 +11,10 @@ use crate::run::{
     AgentRecord, AgentSeq, AttemptKey, Command, CommandId, Digest, EngineId, Journal, LogLine,
     Millis, Run, RunEvent, RunId, Timestamp, Trouble,
 };
+use crate::store::contract::Lease;
 use crate::store::damage::{Damage, DamagedRun, Found, Glance, KeptRun};
 use crate::store::documents::{Cluster, LogCursor, Plugin, StoredPlaybook};
+use crate::store::engines::Engine;
 use crate::store::finish::Finishes;
 use crate::store::keys::page_limit;
 use crate::store::options::Moment;
@@ -33,6 +35,8 @@ pub(super) struct State {
     pub(super) commands: BTreeMap<CommandId, Command>,
     /// Which run got the lock of a cluster last.
     pub(super) locks: BTreeMap<String, RunId>,
+    /// What engines said of themselves.
+    pub(super) engines: BTreeMap<String, Engine>,
     /// Why runs can't go on.
     pub(super) troubles: BTreeMap<RunId, Trouble>,
     /// The retention of all who use the store.
@@ -50,11 +54,34 @@ pub(super) struct RunEntry {
     pub(super) engine: Option<EngineId>,
     pub(super) epoch: u64,
     pub(super) until: Timestamp,
+    /// When the lease was taken.
+    pub(super) since: Timestamp,
+    pub(super) parking: Parking,
+}
+
+/// Whether a run waits for a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Parking {
+    No,
+    Parked,
+    /// One has come.
+    Woken,
 }
 
 impl RunEntry {
     pub(super) fn finished(&self) -> bool {
         self.run.progress.finish_ts.is_some()
+    }
+
+    /// Whether the run is unfinished and nobody has its lease, nor is it kept from those who want it.
+    pub(super) fn is_unclaimed(&self, at: &Moment) -> bool {
+        !self.finished() && self.until <= at.now
+    }
+
+    /// The lease as its holder has it.
+    pub(super) fn lease(&self) -> Lease {
+        let (run, epoch, until) = (self.run.id(), self.epoch, self.until);
+        Lease { run, epoch, until, cluster: None, from: None }
     }
 
     /// Whether `engine` holds the run: an unexpired lease on an unfinished run.

@@ -17,9 +17,10 @@ use crate::store::checked::Checked;
 use crate::store::contract::{Lease, Result, Store};
 use crate::store::damage::{Found, KeptRun};
 use crate::store::documents::{
-    Abandon, Abandonment, Cluster, Created, Ending, Failed, Locked, LogCursor, NewRun, Object,
-    Page, Plugin, Put, RunFilter, StoredPlaybook,
+    Abandon, Abandonment, Claim, Cluster, Created, Ending, Failed, Holder, Locked, LogCursor,
+    NewRun, Object, Page, Plugin, Put, RunFilter, StoredPlaybook,
 };
+use crate::store::engines::{Engine, EngineReport};
 use crate::store::options::{Moment, StoreOptions};
 use crate::store::size::{check_new_run, check_put};
 
@@ -202,8 +203,20 @@ impl Store for MemoryStore {
         self.call(|state, at| state.list_runs(filter, page, at))
     }
 
-    async fn claim(&self, engine: &EngineId, limit: u32) -> Result<Vec<Lease>> {
-        self.call(|state, at| Ok(state.claim(engine, limit, at)))
+    async fn claim_some(&self, engine: &EngineId, claim: &Claim) -> Result<Vec<Lease>> {
+        self.call(|state, at| Ok(state.claim(engine, claim, at)))
+    }
+
+    async fn unclaimed(&self) -> Result<u32> {
+        self.call(|state, at| Ok(state.unclaimed(at)))
+    }
+
+    async fn holders(&self, runs: &[RunId]) -> Result<Vec<Holder>> {
+        self.call(|state, at| Ok(state.holders(runs, at)))
+    }
+
+    async fn park(&self, run: RunId, epoch: u64, until: Timestamp) -> Result<bool> {
+        self.call(|state, at| state.park(run, epoch, until, at))
     }
 
     async fn renew(&self, engine: &EngineId) -> Result<Vec<Lease>> {
@@ -338,6 +351,30 @@ impl Store for MemoryStore {
 
     async fn waiting_commands(&self, engine: &EngineId, limit: u32) -> Result<Vec<Command>> {
         self.call(|state, at| Ok(state.waiting_commands(engine, limit, at)))
+    }
+
+    async fn put_engine(&self, report: &EngineReport) -> Result<Engine> {
+        self.call(|state, at| Ok(state.put_engine(report, at)))
+    }
+
+    async fn engines(&self) -> Result<Vec<Engine>> {
+        self.call(|state, at| Ok(state.engines(at)))
+    }
+
+    async fn drain_engine(
+        &self,
+        id: &EngineId,
+        drain: bool,
+        actor: Option<&str>,
+    ) -> Result<Option<Engine>> {
+        self.call(|state, at| Ok(state.drain_engine(id, drain, actor, at)))
+    }
+
+    async fn remove_engine(&self, id: &EngineId) -> Result<()> {
+        self.call(|state, _| {
+            state.engines.remove(&id.0);
+            Ok(())
+        })
     }
 
     async fn sweep(&self, limit: u32) -> Result<u64> {

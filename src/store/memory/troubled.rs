@@ -2,7 +2,7 @@
 
 use super::faults::Damaged;
 use super::runs::of_run;
-use super::state::{RunEntry, State};
+use super::state::{Parking, RunEntry, State};
 use crate::mutants::mutant;
 use crate::run::{EngineId, RunEvent, RunId, Timestamp, Trouble};
 use crate::store::contract::{MAX_COMMIT_DOCUMENTS, Result};
@@ -77,6 +77,7 @@ impl State {
                 && trouble.is_some_and(|trouble| trouble.abandoned.is_none())
         };
         let resting = self.runs.values_mut().filter(rests);
+        let resting = resting.filter(|entry| entry.parking != Parking::Parked);
         resting.map(|entry| entry.until = Timestamp::default()).count() as u64
     }
 
@@ -164,8 +165,9 @@ impl State {
 }
 
 /// Takes the run from the engine that has it; nobody may claim it before `until`.
-fn set_free(entry: &mut RunEntry, until: Timestamp) {
+pub(super) fn set_free(entry: &mut RunEntry, until: Timestamp) {
     entry.engine = None;
     entry.epoch += 1;
     entry.until = until;
+    entry.parking = Parking::No;
 }

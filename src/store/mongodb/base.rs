@@ -39,6 +39,7 @@ pub(super) struct Base {
     pub(super) commands: Collection<Document>,
     pub(super) locks: Collection<Document>,
     pub(super) troubles: Collection<Document>,
+    pub(super) engines: Collection<Document>,
 }
 
 impl Base {
@@ -57,6 +58,7 @@ impl Base {
             commands: collection("commands"),
             locks: collection("locks"),
             troubles: collection("troubles"),
+            engines: collection("engines"),
             client,
             database,
             bulk_write,

@@ -7,7 +7,8 @@ use mongodb::ClientSession;
 use mongodb::bson::{Bson, Document, RawDocument, RawDocumentBuf, doc};
 
 use super::base::{Base, live, uuid};
-use super::bodies;
+use super::bodies::{self, FREE};
+use super::parking::is_parked;
 use super::rows::{Question, decode};
 use super::time::date;
 use super::transaction::{self, Failure, Transaction};
@@ -70,7 +71,15 @@ async fn finish_ts_of_late(
 ) -> mongodb::error::Result<Option<Bson>> {
     let run = doc! { "_id": uuid(new.run.0), "finish_ts": live(at.cutoff) };
     let touched = base.runs.find_one_and_update(run, doc! { "$inc": { "commands": 1_i64 } });
-    let touched = touched.projection(doc! { "finishing_at": 1 }).session(session).await?;
+    let touched = touched.projection(doc! { "finishing_at": 1, "lease.parked": 1 });
+    let touched = touched.session(&mut *session).await?;
+    let is_parked =
+        touched.as_ref().is_some_and(|run| run.get_document("lease").is_ok_and(is_parked));
+    if is_parked {
+        let free =
+            doc! { "$set": { "lease.until": FREE, "lease.parked": false, "lease.woken": true } };
+        base.runs.update_one(doc! { "_id": uuid(new.run.0) }, free).session(session).await?;
+    }
     Ok(match touched {
         Some(run) => run.get("finishing_at").filter(|at| **at != Bson::Null).cloned(),
         None => Some(date(at.now)),

@@ -135,7 +135,7 @@ pub(super) async fn ensure(base: &Base, retention: Millis, time: TimeSource) -> 
 }
 
 /// All collections. A transaction should not have to make one.
-const COLLECTIONS: [&str; 14] = [
+const COLLECTIONS: [&str; 15] = [
     "meta",
     "playbooks",
     "clusters",
@@ -150,6 +150,7 @@ const COLLECTIONS: [&str; 14] = [
     "commands",
     "locks",
     "troubles",
+    "engines",
 ];
 
 async fn make_collection(base: &Base, name: &str) -> Result<()> {

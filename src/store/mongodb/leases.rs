@@ -1,18 +1,22 @@
 //! Leases: who may commit to a run. The server decides, by its own clock, in the update itself.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use mongodb::bson::{Bson, Document, doc};
+use mongodb::bson::{Bson, Document, RawDocument, doc};
 use uuid::Uuid;
 
 use super::base::{Base, MAJORITY_LIMIT, call, integer, uuid, whole, within};
 use super::bodies::{FREE, read_uuid};
 use super::failure::failed;
-use super::rows::Question;
+use super::rows::{Question, id_of};
 use super::sessions::PATIENCE;
 use super::time::{ServerTime, date};
-use crate::run::{EngineId, Millis, RunId, Timestamp};
+use crate::run::{EngineId, Millis, RunId, RunStatus, Timestamp};
 use crate::store::contract::{Lease, MAX_PAGE, Result};
+use crate::store::damage::Damage;
+use crate::store::documents::Claim;
+use crate::store::error::StoreError;
 use crate::store::keys::page_limit;
 use crate::store::options::{DEFAULT_LEASE, RENEWAL};
 
@@ -57,9 +61,9 @@ pub(super) async fn claim(
     time: &ServerTime,
     length: Millis,
     engine: &EngineId,
-    limit: u32,
+    claim: &Claim,
 ) -> Result<Vec<Lease>> {
-    let claimed = claim_free(base, time, length, engine, limit);
+    let claimed = claim_free(base, time, length, engine, claim);
     tokio::join!(claimed, base.sessions.tidy(base)).0
 }
 
@@ -68,19 +72,23 @@ async fn claim_free(
     time: &ServerTime,
     length: Millis,
     engine: &EngineId,
-    limit: u32,
+    claim: &Claim,
 ) -> Result<Vec<Lease>> {
-    let limit = page_limit(limit) as usize;
+    let limit = page_limit(claim.limit) as usize;
     let mut leases = Vec::new();
     for _ in 0..ROUNDS {
         let wanted = u32::try_from(limit - leases.len()).unwrap_or(MAX_PAGE);
-        let Candidates { runs: candidates, stores } = candidates(base, time, wanted).await?;
-        if candidates.is_empty() {
+        let Candidates { runs, stores, known } = candidates(base, time, claim, wanted).await?;
+        if runs.is_empty() {
             break;
         }
         // Their engines may have died in the middle of a commit.
         base.sessions.end_of(base, &stores).await;
-        leases.extend(take(base, time, length, engine, candidates).await?);
+        let taken = take(base, time, length, engine, runs).await?;
+        leases.extend(taken.into_iter().map(|lease| {
+            let (cluster, from) = known.get(&lease.run).cloned().unwrap_or_default();
+            Lease { cluster, from, ..lease }
+        }));
         if leases.len() == limit {
             break;
         }
@@ -94,18 +102,44 @@ struct Candidates {
     runs: Vec<Bson>,
     /// Stores of those who let a lease run out.
     stores: Vec<Bson>,
+    /// Their clusters, and who let their leases run out.
+    known: HashMap<RunId, (Option<String>, Option<EngineId>)>,
 }
 
-async fn candidates(base: &Base, time: &ServerTime, limit: u32) -> Result<Candidates> {
+async fn candidates(
+    base: &Base,
+    time: &ServerTime,
+    Claim { full, only_woken, .. }: &Claim,
+    limit: u32,
+) -> Result<Candidates> {
     // The others can't be read: see `mend`.
-    let free = doc! {
+    let mut free = doc! {
         "finish_ts": Bson::Null,
         "lease.until": { "$lte": date(time.there()) },
         "lease.epoch": { "$type": WHOLE.to_vec() },
     };
+    if *only_woken {
+        free.insert("lease.woken", true);
+    }
+    if !full.is_empty() {
+        let started = doc! { "status": { "$ne": RunStatus::Pending.as_str() } };
+        free.insert("$or", vec![started, doc! { "cluster": { "$nin": full } }]);
+    }
     let (collection, order) = (&base.runs, doc! { "_id": 1 });
     let question = Question { collection, what: LEASE, filter: free, order, limit };
-    let found = question.documents(doc! { "lease": 1 }).await?;
+    let found = question.raw(Some(doc! { "lease": 1, "cluster": 1 })).await?;
+    let mut known = HashMap::new();
+    for run in &found {
+        let Some(id) = run.get_binary("_id").ok().and_then(|id| Uuid::from_slice(id.bytes).ok())
+        else {
+            continue;
+        };
+        let cluster = run.get_str("cluster").ok().map(str::to_owned);
+        let lease = run.get_document("lease").ok();
+        let from = lease.and_then(|lease| lease.get_str("engine").ok());
+        known.insert(RunId(id), (cluster, from.map(|engine| EngineId(engine.to_owned()))));
+    }
+    let found = found.iter().map(|run| only_lease(run)).collect::<Result<Vec<_>>>()?;
     let mut stores: Vec<Bson> = Vec::new();
     for lease in found.iter().filter_map(|run| run.get_document("lease").ok()) {
         let held = lease.get("engine").is_some_and(|engine| *engine != Bson::Null);
@@ -116,7 +150,18 @@ async fn candidates(base: &Base, time: &ServerTime, limit: u32) -> Result<Candid
         }
     }
     let runs = found.into_iter().filter_map(|mut run| run.remove("_id")).collect();
-    Ok(Candidates { runs, stores })
+    Ok(Candidates { runs, stores, known })
+}
+
+/// What the store itself keeps of a run: what others wrote beside it may be damaged.
+fn only_lease(run: &RawDocument) -> Result<Document> {
+    let damaged = |why: String| StoreError::from(Damage::new(LEASE, id_of(run), &why));
+    let read = |field| -> Result<Bson> {
+        let value = run.get(field).map_err(|error| damaged(error.to_string()))?;
+        let value = value.map(Bson::try_from).transpose();
+        Ok(value.map_err(|error| damaged(error.to_string()))?.unwrap_or(Bson::Null))
+    };
+    Ok(doc! { "_id": read("_id")?, "lease": read("lease")? })
 }
 
 /// What an epoch is.
@@ -177,6 +222,7 @@ async fn take(
         "until": until(time, length),
         "token": uuid(token),
         "store": uuid(base.sessions.store),
+        "since": time.now(),
     };
     let runs = doc! { "_id": { "$in": &candidates }, "finish_ts": Bson::Null };
     let these = doc! { "_id": { "$in": candidates }, "lease.token": uuid(token) };
@@ -198,6 +244,7 @@ pub(super) async fn renew(
         "until": until(time, length),
         "token": uuid(token),
         "store": uuid(base.sessions.store),
+        "since": "$lease.since",
     };
     let runs = doc! { "lease.engine": &engine.0, "finish_ts": Bson::Null };
     let mut these = runs.clone();
@@ -274,7 +321,7 @@ async fn changed(base: &Base, these: &Document, until: Timestamp) -> Result<Vec<
 fn lease(document: &Document, until: Timestamp) -> Option<Lease> {
     let run = document.get("_id").and_then(read_uuid).map(RunId)?;
     let epoch = document.get_document("lease").ok()?.get("epoch").and_then(whole)?;
-    Some(Lease { run, epoch: epoch.unsigned_abs(), until })
+    Some(Lease { run, epoch: epoch.unsigned_abs(), until, cluster: None, from: None })
 }
 
 fn until(time: &ServerTime, length: Millis) -> Document {

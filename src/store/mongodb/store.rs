@@ -11,8 +11,8 @@ use super::check::StoreReport;
 use super::options::MongoOptions;
 use super::time::ServerTime;
 use super::{
-    check, commands, commit, connect, files, finishing, history, leases, locks, objects, plugins,
-    retention, runs, schema, transaction, troubled,
+    check, commands, commit, connect, engines, files, finishing, history, leases, locks, objects,
+    parking, plugins, retention, runs, schema, transaction, troubled,
 };
 use crate::clock::Clock;
 use crate::run::{
@@ -22,9 +22,10 @@ use crate::run::{
 use crate::store::contract::{Lease, Result, Store};
 use crate::store::damage::{Found, KeptRun};
 use crate::store::documents::{
-    Abandon, Abandonment, Cluster, Created, Ending, Failed, Locked, LogCursor, NewRun, Object,
-    Page, Plugin, Put, RunFilter, StoredPlaybook,
+    Abandon, Abandonment, Claim, Cluster, Created, Ending, Failed, Holder, Locked, LogCursor,
+    NewRun, Object, Page, Plugin, Put, RunFilter, StoredPlaybook,
 };
+use crate::store::engines::{Engine, EngineReport};
 use crate::store::keys::{playbook_cursor, plugin_cursor, run_cursor};
 use crate::store::options::{Moment, StoreOptions};
 use crate::store::size::{check_new_run, check_put};
@@ -218,8 +219,21 @@ impl Store for MongoStore {
         runs::runs(&self.base, filter, after, page.limit, &self.now()).await
     }
 
-    async fn claim(&self, engine: &EngineId, limit: u32) -> Result<Vec<Lease>> {
-        leases::claim(&self.base, &self.time, self.options.lease, engine, limit).await
+    async fn claim_some(&self, engine: &EngineId, claim: &Claim) -> Result<Vec<Lease>> {
+        leases::claim(&self.base, &self.time, self.options.lease, engine, claim).await
+    }
+
+    async fn unclaimed(&self) -> Result<u32> {
+        parking::unclaimed(&self.base, &self.now()).await
+    }
+
+    async fn holders(&self, runs: &[RunId]) -> Result<Vec<Holder>> {
+        parking::holders(&self.base, runs, &self.now()).await
+    }
+
+    async fn park(&self, run: RunId, epoch: u64, until: Timestamp) -> Result<bool> {
+        let at = &self.now();
+        transaction::make(&self.base, &parking::Park { run, epoch, until, at }).await
     }
 
     async fn renew(&self, engine: &EngineId) -> Result<Vec<Lease>> {
@@ -330,6 +344,27 @@ impl Store for MongoStore {
 
     async fn waiting_commands(&self, engine: &EngineId, limit: u32) -> Result<Vec<Command>> {
         commands::waiting_commands(&self.base, engine, limit, &self.now()).await
+    }
+
+    async fn put_engine(&self, report: &EngineReport) -> Result<Engine> {
+        engines::put_engine(&self.base, &self.time, report, &self.now()).await
+    }
+
+    async fn engines(&self) -> Result<Vec<Engine>> {
+        engines::engines(&self.base, &self.now()).await
+    }
+
+    async fn drain_engine(
+        &self,
+        id: &EngineId,
+        drain: bool,
+        actor: Option<&str>,
+    ) -> Result<Option<Engine>> {
+        engines::drain_engine(&self.base, id, drain, actor, &self.now()).await
+    }
+
+    async fn remove_engine(&self, id: &EngineId) -> Result<()> {
+        engines::remove_engine(&self.base, id).await
     }
 
     /// The server removes what has expired by itself. Leases that somebody damaged are mended.

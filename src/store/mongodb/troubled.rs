@@ -129,6 +129,7 @@ pub(super) async fn rouse(base: &Base) -> Result<u64> {
         "_id": { "$in": ids },
         "finish_ts": Bson::Null,
         "lease.engine": Bson::Null,
+        "lease.parked": { "$ne": true },
         "lease.until": { "$lt": NEVER },
     };
     let free = doc! { "$set": { "lease.until": FREE } };
@@ -229,7 +230,7 @@ fn shown(run: RunId, at: &Moment) -> Document {
     doc! { "_id": uuid(run.0), "finish_ts": live(at.cutoff) }
 }
 
-async fn raw_run(
+pub(super) async fn raw_run(
     base: &Base,
     filter: Document,
     session: &mut ClientSession,
@@ -282,7 +283,7 @@ fn lease_until(kept: &RawDocument) -> Option<Timestamp> {
 }
 
 /// The lease of a run that nobody has, and that nobody may claim before `until`.
-fn set_free(kept: &RawDocument, until: Bson) -> Document {
+pub(super) fn set_free(kept: &RawDocument, until: Bson) -> Document {
     let epoch = lease(kept).and_then(|lease| lease.get("epoch").ok().flatten());
     let epoch = epoch.and_then(|epoch| Bson::try_from(epoch).ok().as_ref().and_then(whole));
     let epoch = integer(epoch.unwrap_or_default().unsigned_abs() + 1);

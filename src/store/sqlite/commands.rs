@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, params};
 
+use super::leases::unpark;
 use super::rows::{
     change, column, command_key, document, encode, first, found, millis, record, run_key,
 };
@@ -36,7 +37,11 @@ pub(super) fn submit(connection: &Connection, new: &Command, at: &Moment) -> Res
             at.cutoff.as_millis(),
         ],
     )?;
-    Ok(if changed == 0 { Put::Unchanged } else { Put::Created })
+    if changed == 0 {
+        return Ok(Put::Unchanged);
+    }
+    unpark(connection, new.run)?;
+    Ok(Put::Created)
 }
 
 /// What a command gets as `finish_ts` when it may come too late to be stamped with its run.

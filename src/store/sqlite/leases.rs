@@ -1,10 +1,13 @@
 //! Leases: who may commit to a run.
 
-use rusqlite::{Connection, params};
+use rusqlite::types::Value;
+use rusqlite::{Connection, params, params_from_iter};
 
-use super::rows::{all, change, column, integer, run_id, run_key};
-use crate::run::{EngineId, RunId};
-use crate::store::contract::{Lease, Result};
+use super::commit::check_fence;
+use super::rows::{all, change, column, first, integer, run_id, run_key};
+use crate::run::{EngineId, RunId, Timestamp};
+use crate::store::contract::{Lease, MAX_PAGE, Result};
+use crate::store::documents::{Claim, Holder};
 use crate::store::keys::page_limit;
 use crate::store::options::Moment;
 
@@ -12,6 +15,9 @@ const LEASE: &str = "a lease";
 
 /// When a lease that nobody holds expires: it always has.
 pub(super) const FREE: i64 = i64::MIN;
+
+/// What is kept of a run that was parked, and for which a command has come.
+const WOKEN: i64 = 2;
 
 /// Voids the leases of all unfinished runs: they were of engines that no longer use this data
 /// directory.
@@ -24,27 +30,87 @@ pub(super) fn release_all(connection: &Connection) -> Result<()> {
 pub(super) fn claim(
     connection: &Connection,
     engine: &EngineId,
-    limit: u32,
+    claim: &Claim,
     at: &Moment,
 ) -> Result<Vec<Lease>> {
-    let sql = "SELECT id, epoch FROM runs INDEXED BY runs_by_lease \
-               WHERE finish_ts IS NULL AND lease_until <= ?1 AND length(id) = 16 ORDER BY id LIMIT ?2";
-    let row = params![at.now.as_millis(), page_limit(limit)];
-    let leases = all(connection, LEASE, sql, row, |row| {
+    let Claim { limit, full, only_woken } = claim;
+    let marks = vec!["?"; full.len()].join(", ");
+    let sql = format!(
+        "SELECT id, epoch, cluster, engine FROM runs INDEXED BY runs_by_lease \
+         WHERE finish_ts IS NULL AND lease_until <= ? AND length(id) = 16 \
+         AND NOT (status = 'PENDING' AND cluster IN ({marks})) AND parked >= ? ORDER BY id LIMIT ?"
+    );
+    let mut values = vec![Value::Integer(at.now.as_millis())];
+    values.extend(full.iter().map(|name| Value::Text(name.clone())));
+    values.push(Value::Integer(if *only_woken { WOKEN } else { 0 }));
+    values.push(Value::Integer(page_limit(*limit).into()));
+    let leases = all(connection, LEASE, &sql, params_from_iter(values), |row| {
         let epoch: i64 = column(LEASE, row, 1)?;
+        let (epoch, until) = (epoch.unsigned_abs() + 1, at.lease_until);
+        let (cluster, from) = (row.get(2).ok(), row.get(3).ok().map(EngineId));
         // One whose identifier is none can't be driven, and must not keep the others from it.
         let run = run_id(LEASE, row, 0).ok();
-        let epoch = epoch.unsigned_abs() + 1;
-        Ok(run.map(|run| Lease { run, epoch, until: at.lease_until }))
+        Ok(run.map(|run| Lease { run, epoch, until, cluster, from }))
     })?;
     let leases: Vec<_> = leases.into_iter().flatten().collect();
     for lease in &leases {
-        let sql = "UPDATE runs SET engine = ?1, epoch = ?2, lease_until = ?3 WHERE id = ?4";
-        let until = lease.until.as_millis();
-        let row = params![engine.0, integer(lease.epoch), until, run_key(lease.run)];
+        let sql = "UPDATE runs SET engine = ?1, epoch = ?2, lease_until = ?3, lease_since = ?4, \
+                   parked = 0 WHERE id = ?5";
+        let (until, since) = (lease.until.as_millis(), at.now.as_millis());
+        let row = params![engine.0, integer(lease.epoch), until, since, run_key(lease.run)];
         change(connection, LEASE, sql, row)?;
     }
     Ok(leases)
+}
+
+pub(super) fn unclaimed(connection: &Connection, at: &Moment) -> Result<u32> {
+    let sql = "SELECT count(*) FROM (SELECT 1 FROM runs INDEXED BY runs_by_lease \
+               WHERE finish_ts IS NULL AND lease_until <= ?1 LIMIT ?2)";
+    let row = params![at.now.as_millis(), MAX_PAGE];
+    Ok(first(connection, LEASE, sql, row, |row| column(LEASE, row, 0))?.unwrap_or_default())
+}
+
+pub(super) fn holders(connection: &Connection, runs: &[RunId], at: &Moment) -> Result<Vec<Holder>> {
+    let mut runs = runs.to_vec();
+    runs.sort_unstable();
+    runs.dedup();
+    let sql = "SELECT engine, lease_since FROM runs \
+               WHERE id = ?1 AND engine IS NOT NULL AND lease_until > ?2 AND finish_ts IS NULL";
+    let mut holders = Vec::new();
+    for run in runs {
+        let row = params![run_key(run), at.now.as_millis()];
+        holders.extend(first(connection, LEASE, sql, row, |row| {
+            let since = Timestamp::from_millis(column(LEASE, row, 1)?);
+            Ok(Holder { run, engine: EngineId(column(LEASE, row, 0)?), since })
+        })?);
+    }
+    Ok(holders)
+}
+
+pub(super) fn park(
+    connection: &Connection,
+    run: RunId,
+    epoch: u64,
+    until: Timestamp,
+    at: &Moment,
+) -> Result<bool> {
+    check_fence(connection, run, epoch, at)?;
+    let sql = "SELECT 1 FROM commands \
+               WHERE run = ?1 AND waiting = 1 AND (finish_ts IS NULL OR finish_ts >= ?2)";
+    let row = params![run_key(run), at.cutoff.as_millis()];
+    if first(connection, LEASE, sql, row, |_| Ok(()))?.is_some() {
+        return Ok(false);
+    }
+    let sql = "UPDATE runs SET engine = NULL, epoch = epoch + 1, lease_until = ?2, parked = 1 \
+               WHERE id = ?1";
+    change(connection, LEASE, sql, params![run_key(run), until.as_millis()])?;
+    Ok(true)
+}
+
+/// Lets engines claim a run for which a command has come, if it is parked.
+pub(super) fn unpark(connection: &Connection, run: RunId) -> Result<()> {
+    let sql = "UPDATE runs SET lease_until = ?2, parked = ?3 WHERE id = ?1 AND parked = 1";
+    change(connection, LEASE, sql, params![run_key(run), FREE, WOKEN]).map(drop)
 }
 
 pub(super) fn renew(connection: &Connection, engine: &EngineId, at: &Moment) -> Result<Vec<Lease>> {
@@ -54,7 +120,8 @@ pub(super) fn renew(connection: &Connection, engine: &EngineId, at: &Moment) -> 
     let mut leases = all(connection, LEASE, sql, row, |row| {
         let epoch: i64 = column(LEASE, row, 1)?;
         let run = run_id(LEASE, row, 0)?;
-        Ok(Lease { run, epoch: epoch.unsigned_abs(), until: at.lease_until })
+        let (epoch, until) = (epoch.unsigned_abs(), at.lease_until);
+        Ok(Lease { run, epoch, until, cluster: None, from: None })
     })?;
     leases.sort_by_key(|lease| lease.run);
     Ok(leases)

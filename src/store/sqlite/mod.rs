@@ -11,6 +11,7 @@ mod check;
 mod commands;
 mod commit;
 mod directory;
+mod engines;
 mod failure;
 mod finishing;
 mod history;

@@ -13,8 +13,8 @@ use super::directory::Directory;
 use super::readers::Readers;
 use super::writer::Writer;
 use super::{
-    check, commands, finishing, history, leases, locks, objects, open, plugins, runs, schema,
-    settings, troubled,
+    check, commands, engines, finishing, history, leases, locks, objects, open, plugins, runs,
+    schema, settings, troubled,
 };
 use crate::clock::Clock;
 use crate::run::{
@@ -25,9 +25,10 @@ use crate::store::checked::Checked;
 use crate::store::contract::{Lease, Result, Store};
 use crate::store::damage::{Found, KeptRun};
 use crate::store::documents::{
-    Abandon, Abandonment, Cluster, Created, Ending, Failed, Locked, LogCursor, NewRun, Object,
-    Page, Plugin, Put, RunFilter, StoredPlaybook,
+    Abandon, Abandonment, Claim, Cluster, Created, Ending, Failed, Holder, Locked, LogCursor,
+    NewRun, Object, Page, Plugin, Put, RunFilter, StoredPlaybook,
 };
+use crate::store::engines::{Engine, EngineReport};
 use crate::store::keys::{playbook_cursor, plugin_cursor, run_cursor};
 use crate::store::options::{Moment, StoreOptions};
 use crate::store::size::{check_new_run, check_put};
@@ -229,9 +230,24 @@ impl Store for SqliteStore {
         self.read(move |c| runs::runs(c, &filter, after, limit, &at)).await
     }
 
-    async fn claim(&self, engine: &EngineId, limit: u32) -> Result<Vec<Lease>> {
-        let (engine, at) = (engine.clone(), self.now());
-        self.write(move |c| leases::claim(c, &engine, limit, &at)).await
+    async fn claim_some(&self, engine: &EngineId, claim: &Claim) -> Result<Vec<Lease>> {
+        let (engine, claim, at) = (engine.clone(), claim.clone(), self.now());
+        self.write(move |c| leases::claim(c, &engine, &claim, &at)).await
+    }
+
+    async fn unclaimed(&self) -> Result<u32> {
+        let at = self.now();
+        self.read(move |c| leases::unclaimed(c, &at)).await
+    }
+
+    async fn holders(&self, runs: &[RunId]) -> Result<Vec<Holder>> {
+        let (runs, at) = (runs.to_vec(), self.now());
+        self.read(move |c| leases::holders(c, &runs, &at)).await
+    }
+
+    async fn park(&self, run: RunId, epoch: u64, until: Timestamp) -> Result<bool> {
+        let at = self.now();
+        self.write(move |c| leases::park(c, run, epoch, until, &at)).await
     }
 
     async fn renew(&self, engine: &EngineId) -> Result<Vec<Lease>> {
@@ -356,6 +372,31 @@ impl Store for SqliteStore {
     async fn waiting_commands(&self, engine: &EngineId, limit: u32) -> Result<Vec<Command>> {
         let (engine, at) = (engine.clone(), self.now());
         self.read(move |c| commands::waiting_commands(c, &engine, limit, &at)).await
+    }
+
+    async fn put_engine(&self, report: &EngineReport) -> Result<Engine> {
+        let (report, at) = (report.clone(), self.now());
+        self.write(move |c| engines::put_engine(c, &report, &at)).await
+    }
+
+    async fn engines(&self) -> Result<Vec<Engine>> {
+        let at = self.now();
+        self.read(move |c| engines::engines(c, &at)).await
+    }
+
+    async fn drain_engine(
+        &self,
+        id: &EngineId,
+        drain: bool,
+        actor: Option<&str>,
+    ) -> Result<Option<Engine>> {
+        let (id, actor, at) = (id.clone(), actor.map(str::to_owned), self.now());
+        self.write(move |c| engines::drain_engine(c, &id, drain, actor.as_deref(), &at)).await
+    }
+
+    async fn remove_engine(&self, id: &EngineId) -> Result<()> {
+        let id = id.clone();
+        self.write(move |c| engines::remove_engine(c, &id)).await
     }
 
     async fn sweep(&self, limit: u32) -> Result<u64> {

@@ -73,7 +73,7 @@ pub(super) fn troubles_of(
 
 pub(super) fn rouse(connection: &Connection) -> Result<u64> {
     let sql = "UPDATE runs SET lease_until = ?1 WHERE id IN (SELECT run FROM troubles) \
-               AND finish_ts IS NULL AND engine IS NULL AND lease_until < ?2";
+               AND finish_ts IS NULL AND engine IS NULL AND parked <> 1 AND lease_until < ?2";
     Ok(change(connection, TROUBLE, sql, params![FREE, NEVER])? as u64)
 }
 
@@ -177,7 +177,8 @@ fn keep(connection: &Connection, trouble: &Trouble) -> Result<()> {
 
 /// Takes the run from the engine that has it; nobody may claim it before `until`.
 fn set_free(connection: &Connection, run: RunId, until: i64) -> Result<()> {
-    let sql = "UPDATE runs SET engine = NULL, epoch = epoch + 1, lease_until = ?2 WHERE id = ?1";
+    let sql = "UPDATE runs SET engine = NULL, epoch = epoch + 1, lease_until = ?2, parked = 0 \
+               WHERE id = ?1";
     change(connection, TROUBLE, sql, params![run_key(run), until]).map(drop)
 }
 

@@ -85,7 +85,8 @@ pub(crate) async fn a_run_is_taken_over_when_its_lease_has_expired(on: Fixture) 
 
 pub(crate) async fn a_released_run_is_free_at_once(on: Fixture) {
     create(&on, [1]).await;
-    let unclaimed = Lease { run: run_id(1), epoch: 0, until: on.now() };
+    let (run, until) = (run_id(1), on.now());
+    let unclaimed = Lease { run, epoch: 0, until, cluster: None, from: None };
     assert!(fenced(&on, &unclaimed).await);
     assert!(fenced(&on, &Lease { run: run_id(9), ..unclaimed }).await);
 

@@ -1,0 +1,54 @@
+//! What is known of the engines that share a store.
+
+use serde::{Deserialize, Serialize};
+
+use crate::run::{EngineId, Millis, Timestamp};
+
+/// How long an engine that says nothing any more is still listed: long enough for a person who is called because
+/// of it to see which one it was.
+pub const ENGINE_KEPT: Millis = Millis::from_secs(10 * 60);
+
+/// What an engine says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineReport {
+    /// The engine: another one for each process.
+    pub id: EngineId,
+    /// What people call it.
+    pub name: String,
+    /// Version of the program.
+    pub version: String,
+    /// The machine that it is on.
+    pub host: String,
+    /// Base URL of the server that it is in; none where there is none.
+    pub address: Option<String>,
+    /// When it started, by the store's time.
+    pub started: Timestamp,
+    /// By how many milliseconds its clock is ahead of the store's; negative when it is behind.
+    pub clock_ahead: i64,
+    /// Runs that it drives, without those that only wait for their cluster.
+    pub runs: u32,
+    /// Runs that it has taken up and that only wait for their cluster.
+    pub queued: u32,
+    /// The most runs that it drives at the same time.
+    pub max_runs: u32,
+}
+
+/// An engine as the store knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Engine {
+    /// What it said last.
+    pub report: EngineReport,
+    /// When that was, by the store's time.
+    pub seen: Timestamp,
+    /// Whether it is to hand over its runs and take no more.
+    pub draining: Option<Draining>,
+}
+
+/// That an engine is to hand over its runs and take no more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Draining {
+    /// Since when, by the store's time.
+    pub since: Timestamp,
+    /// Who asked for it, as they said.
+    pub actor: Option<String>,
+}

@@ -1,0 +1,40 @@
+//! The engines.
+
+use super::state::State;
+use crate::run::EngineId;
+use crate::store::contract::MAX_PAGE;
+use crate::store::engines::{Draining, Engine, EngineReport};
+use crate::store::options::Moment;
+
+impl State {
+    pub(super) fn put_engine(&mut self, report: &EngineReport, at: &Moment) -> Engine {
+        let id = &report.id.0;
+        if !self.engines.contains_key(id) {
+            self.engines.retain(|_, engine| engine.seen >= at.engines_since);
+        }
+        let draining = self.engines.get(id).and_then(|known| known.draining.clone());
+        let engine = Engine { report: report.clone(), seen: at.now, draining };
+        self.engines.insert(id.clone(), engine.clone());
+        engine
+    }
+
+    pub(super) fn engines(&self, at: &Moment) -> Vec<Engine> {
+        let known = self.engines.values().filter(|engine| engine.seen >= at.engines_since);
+        known.take(MAX_PAGE as usize).cloned().collect()
+    }
+
+    pub(super) fn drain_engine(
+        &mut self,
+        id: &EngineId,
+        drain: bool,
+        actor: Option<&str>,
+        at: &Moment,
+    ) -> Option<Engine> {
+        let known = self.engines.get_mut(&id.0);
+        let engine = known.filter(|engine| engine.seen >= at.engines_since)?;
+        let new = || Draining { since: at.now, actor: actor.map(str::to_owned) };
+        let known = engine.draining.take();
+        engine.draining = drain.then(|| known.unwrap_or_else(new));
+        Some(engine.clone())
+    }
+}

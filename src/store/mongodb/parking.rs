@@ -1,0 +1,92 @@
+//! Runs that nobody drives: those that wait for a person, and those that wait for an engine.
+
+use async_trait::async_trait;
+use mongodb::ClientSession;
+use mongodb::bson::{Bson, Document, doc};
+
+use super::base::{Base, call, live, uuid};
+use super::bodies::read_uuid;
+use super::commit::{counted, fence};
+use super::rows::Question;
+use super::time::date;
+use super::transaction::{Failure, Transaction};
+use super::troubled::{raw_run, set_free};
+use crate::run::{EngineId, RunId, Timestamp};
+use crate::store::contract::{MAX_PAGE, Result};
+use crate::store::documents::Holder;
+use crate::store::error::StoreError;
+use crate::store::options::Moment;
+
+const LEASE: &str = "a lease";
+
+/// Gives the lease of a run back until a command comes. Whoever submits one writes to the run as well, so of
+/// the two at once one is made again, and sees what the other did.
+pub(super) struct Park<'a> {
+    pub(super) run: RunId,
+    pub(super) epoch: u64,
+    pub(super) until: Timestamp,
+    pub(super) at: &'a Moment,
+}
+
+#[async_trait]
+impl Transaction for Park<'_> {
+    type Output = bool;
+
+    const DOING: &'static str = "park a run";
+
+    async fn attempt(
+        &self,
+        base: &Base,
+        session: &mut ClientSession,
+    ) -> std::result::Result<bool, Failure> {
+        let Self { run, epoch, until, at } = *self;
+        let Some(kept) = raw_run(base, fence(run, epoch, at), session).await? else {
+            return Err(StoreError::Fenced { run, epoch }.into());
+        };
+        let waiting =
+            doc! { "run": uuid(run.0), "outcome": Bson::Null, "finish_ts": live(at.cutoff) };
+        let waiting = base.commands.find_one(waiting).projection(doc! { "_id": 1 });
+        if waiting.session(&mut *session).await?.is_some() {
+            return Ok(false);
+        }
+        let mut lease = set_free(&kept, date(until));
+        lease.insert("parked", true);
+        let change = doc! { "$set": { "lease": lease }, "$inc": counted() };
+        base.runs.update_one(doc! { "_id": uuid(run.0) }, change).session(session).await?;
+        Ok(true)
+    }
+}
+
+/// Whether the run with this lease waits for a command.
+pub(super) fn is_parked(lease: &Document) -> bool {
+    lease.get_bool("parked").unwrap_or(false)
+}
+
+pub(super) async fn unclaimed(base: &Base, at: &Moment) -> Result<u32> {
+    let free = doc! { "finish_ts": Bson::Null, "lease.until": { "$lte": date(at.now) } };
+    let count = base.runs.count_documents(free).limit(MAX_PAGE.into());
+    let count = call("count the runs that wait for an engine", count).await?;
+    Ok(u32::try_from(count).unwrap_or(MAX_PAGE))
+}
+
+pub(super) async fn holders(base: &Base, runs: &[RunId], at: &Moment) -> Result<Vec<Holder>> {
+    let held = doc! {
+        "_id": { "$in": runs.iter().map(|run| uuid(run.0)).collect::<Vec<_>>() },
+        "lease.engine": { "$ne": Bson::Null },
+        "lease.until": { "$gt": date(at.now) },
+        "finish_ts": Bson::Null,
+    };
+    let (collection, order) = (&base.runs, doc! { "_id": 1 });
+    let question = Question { collection, what: LEASE, filter: held, order, limit: MAX_PAGE };
+    let found = question.documents(doc! { "lease.engine": 1, "lease.since": 1 }).await?;
+    Ok(found.iter().filter_map(holder).collect())
+}
+
+fn holder(run: &Document) -> Option<Holder> {
+    let id = run.get("_id").and_then(read_uuid).map(RunId)?;
+    let lease = run.get_document("lease").ok()?;
+    let engine = EngineId(lease.get_str("engine").ok()?.to_owned());
+    // A lease that an earlier version took does not say.
+    let since = lease.get_datetime("since").map_or(0, |since| since.timestamp_millis());
+    Some(Holder { run: id, engine, since: Timestamp::from_millis(since) })
+}

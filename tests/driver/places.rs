@@ -1,0 +1,137 @@
+//! How many runs an engine drives at once, and which take no place.
+
+use replibook::agent::{Script, When};
+use replibook::run::{EngineId, Millis, ReasonCode, RunId, RunStatus, Verb};
+use serde_json::json;
+
+use crate::PLAIN;
+use crate::scene::Scene;
+
+const ALLOW: &str = "concurrency: allow";
+
+async fn start(scene: &Scene, runs: usize, spec: &str) -> Vec<RunId> {
+    let mut ids = vec![];
+    for n in 0..runs {
+        ids.push(scene.start_run_with(&format!("run-{n}"), PLAIN, spec).await.unwrap());
+    }
+    ids
+}
+
+/// Waits until nobody drives these runs.
+async fn until_left(scene: &Scene, ids: &[RunId]) {
+    let start = scene.now();
+    while !scene.store.holders(ids).await.unwrap().is_empty() {
+        assert!(scene.now().since(start) < Millis::from_secs(60), "an engine keeps some");
+        scene.wait(Millis(50)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn paused_runs_give_up_their_places_and_go_on_when_a_person_says_so() {
+    let scene = Scene::new(4).await;
+    for agent in 0..4 {
+        scene.script(agent, Script::Fail { when: When::Looks(1), message: "broken".to_owned() });
+    }
+    let engine = scene.engine_with("engine-1", 2);
+    let paused = start(&scene, 6, ALLOW).await;
+    for id in &paused {
+        scene.until(*id, |run| run.progress.status == RunStatus::Paused).await;
+    }
+    until_left(&scene, &paused).await;
+
+    for id in &paused {
+        scene.command(*id, Verb::Cancel).await;
+    }
+    for id in &paused {
+        assert_eq!(scene.until_final(*id).await.progress.status, RunStatus::Cancelled);
+    }
+    engine.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_waits_for_approval_keeps_no_engine_and_another_one_takes_it_up() {
+    let scene = Scene::new(2).await;
+    let first = scene.engine_with("engine-1", 1);
+    let waits = start(&scene, 3, "approval: required").await;
+    let beside = scene.start_run("beside", PLAIN).await;
+    assert_eq!(scene.until_final(beside).await.progress.status, RunStatus::Done);
+    until_left(&scene, &waits).await;
+    first.stop().await;
+
+    let second = scene.engine_with("engine-2", 1);
+    scene.wait(Millis::from_secs(30)).await;
+    assert_eq!(scene.store.holders(&waits).await.unwrap(), []);
+    scene.command(waits[1], Verb::Reject).await;
+    scene.command(waits[2], Verb::Approve).await;
+    assert_eq!(scene.until_final(waits[1]).await.progress.status, RunStatus::Cancelled);
+    assert_eq!(scene.until_final(waits[2]).await.progress.status, RunStatus::Done);
+    second.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_with_something_in_flight_keeps_its_engine_while_it_is_paused() {
+    let scene = Scene::new(1).await;
+    scene.script(0, Script::Succeed { when: When::Looks(1_000), payload: json!({}) });
+    let engine = scene.engine("engine-1");
+    let id = scene.start_run("long", PLAIN).await;
+    scene.until(id, |run| run.progress.status == RunStatus::Running).await;
+    scene.wait(Millis::from_secs(5)).await;
+    scene.command(id, Verb::Pause).await;
+    scene.until(id, |run| run.progress.status == RunStatus::Paused).await;
+    scene.wait(Millis::from_secs(60)).await;
+    let holders = scene.store.holders(&[id]).await.unwrap();
+    assert_eq!(holders[0].engine, EngineId("engine-1".to_owned()));
+    until_left(&scene, &[]).await;
+    engine.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_person_steers_a_parked_run_while_others_have_all_places() {
+    let scene = Scene::new(1).await;
+    let waits = start(&scene, 1, "approval: required").await;
+    let engine = scene.engine_with("engine-1", 1);
+    scene.wait(Millis::from_secs(10)).await;
+    scene.script(0, Script::Succeed { when: When::Looks(1_000), payload: json!({}) });
+    let long = scene.start_run_with("long", PLAIN, ALLOW).await.unwrap();
+    scene.until(long, |run| run.progress.status == RunStatus::Running).await;
+    scene.command(waits[0], Verb::Reject).await;
+    assert_eq!(scene.until_final(waits[0]).await.progress.status, RunStatus::Cancelled);
+    let long = scene.store.run(long).await.unwrap().unwrap();
+    assert_eq!(long.progress.status, RunStatus::Running);
+    engine.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn queued_runs_take_no_place() {
+    let scene = Scene::new(2).await;
+    for agent in 0..2 {
+        scene.script(agent, Script::Succeed { when: When::Looks(5), payload: json!({}) });
+    }
+    let ids = start(&scene, 10, "concurrency: queue").await;
+    let engine = scene.engine_with("engine-1", 2);
+    let told = |run: &replibook::run::Run| {
+        run.progress.reason.as_ref().is_some_and(|reason| reason.code == ReasonCode::ClusterBusy)
+    };
+    scene.until(ids[9], told).await;
+    let beside = scene.start_run_with("beside", PLAIN, ALLOW).await.unwrap();
+    scene.until_final(beside).await;
+    let last = scene.until(ids[9], told).await;
+    assert_eq!(last.progress.status, RunStatus::Pending, "it waited for none of them");
+    for id in ids {
+        assert_eq!(scene.until_final(id).await.progress.status, RunStatus::Done);
+    }
+    engine.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_cluster_takes_all_places_and_an_engine_drives_no_more_than_it_may() {
+    let scene = Scene::new(1).await;
+    scene.script(0, Script::Succeed { when: When::Looks(1_000), payload: json!({}) });
+    let ids = start(&scene, 12, ALLOW).await;
+    let engine = scene.engine_with("engine-1", 10);
+    scene.wait(Millis::from_secs(10)).await;
+    let driven = scene.store.holders(&ids).await.unwrap();
+    assert_eq!(driven.len(), 5, "half of the places: {driven:?}");
+    assert_eq!(scene.store.unclaimed().await.unwrap(), 7);
+    engine.stop().await;
+}

@@ -1,0 +1,186 @@
+//! Runs that nobody drives, and who drives the others.
+
+use replibook::run::{
+    Command, CommandOutcome, EngineId, Millis, RunStatus, Timestamp, Verb, Writes,
+};
+use replibook::store::{Abandon, Abandonment, Claim, Holder, Lease, Put, StoreError};
+
+use crate::backends::{Fixture, LEASE, RETENTION};
+use crate::samples::{command, new_run, only, progress, run_id};
+
+fn engine(name: &str) -> EngineId {
+    EngineId(name.to_owned())
+}
+
+fn numbers(leases: &[Lease]) -> Vec<u128> {
+    leases.iter().map(|lease| lease.run.0.as_u128()).collect()
+}
+
+/// A run that engine `a` holds and that is paused.
+async fn paused(on: &Fixture, n: u128) -> Lease {
+    on.store.create_run(&new_run(n)).await.unwrap();
+    let lease = on.claim("a").await;
+    let writes = only(progress(RunStatus::Paused, on.now()));
+    on.store.commit(lease.run, lease.epoch, &writes).await.unwrap();
+    lease
+}
+
+async fn park(on: &Fixture, lease: &Lease) -> bool {
+    on.store.park(lease.run, lease.epoch, Timestamp::MAX).await.unwrap()
+}
+
+async fn claimed(on: &Fixture, name: &str) -> Vec<u128> {
+    numbers(&on.store.claim(&engine(name), 9).await.unwrap())
+}
+
+pub(crate) async fn a_claim_says_of_which_cluster_a_run_is_and_whose_it_was(on: Fixture) {
+    on.store.create_run(&new_run(1)).await.unwrap();
+    assert_eq!(on.store.unclaimed().await.unwrap(), 1);
+    let lease = on.claim("a").await;
+    assert_eq!((lease.cluster.as_deref(), lease.from), (Some("mongo-eu"), None));
+    assert_eq!(on.store.unclaimed().await.unwrap(), 0);
+    let renewed = on.store.renew(&engine("a")).await.unwrap();
+    assert_eq!((renewed[0].cluster.as_deref(), renewed[0].from.as_ref()), (None, None));
+
+    on.clock.advance(LEASE);
+    let taken = on.claim("b").await;
+    assert_eq!(taken.from, Some(engine("a")));
+    on.store.release(taken.run, taken.epoch).await.unwrap();
+    assert_eq!(on.claim("c").await.from, None, "it was given back");
+}
+
+pub(crate) async fn of_a_full_cluster_only_runs_that_have_started_are_claimed(on: Fixture) {
+    for n in 1..=3 {
+        on.store.create_run(&new_run(n)).await.unwrap();
+    }
+    let mut other = new_run(4);
+    std::sync::Arc::make_mut(&mut other.run.snapshot).cluster = "other".to_owned();
+    on.store.create_run(&other).await.unwrap();
+    let first = on.store.claim(&engine("a"), 1).await.unwrap().remove(0);
+    let writes = only(progress(RunStatus::Running, on.now()));
+    on.store.commit(first.run, first.epoch, &writes).await.unwrap();
+    on.store.release(first.run, first.epoch).await.unwrap();
+
+    let full = ["mongo-eu".to_owned(), "a cluster that is not there".to_owned()];
+    let claim = Claim { limit: 9, full: full.to_vec(), only_woken: false };
+    assert_eq!(numbers(&on.store.claim_some(&engine("b"), &claim).await.unwrap()), [1, 4]);
+    assert_eq!(on.store.claim_some(&engine("b"), &claim).await.unwrap(), []);
+    assert_eq!(on.store.unclaimed().await.unwrap(), 2);
+    assert_eq!(claimed(&on, "b").await, [2, 3]);
+}
+
+pub(crate) async fn who_holds_a_run_is_told_with_since_when(on: Fixture) {
+    for n in 1..=3 {
+        on.store.create_run(&new_run(n)).await.unwrap();
+    }
+    let leases = on.store.claim(&engine("a"), 2).await.unwrap();
+    let since = on.now();
+    on.clock.advance(Millis(LEASE.0 / 2));
+    on.store.renew(&engine("a")).await.unwrap();
+    let runs = [3, 2, 2, 1, 9].map(run_id);
+    let holder = |n| Holder { run: run_id(n), engine: engine("a"), since };
+    assert_eq!(on.store.holders(&runs).await.unwrap(), [holder(1), holder(2)]);
+    assert_eq!(on.store.holders(&[]).await.unwrap(), []);
+    on.store.release(leases[0].run, leases[0].epoch).await.unwrap();
+    assert_eq!(on.store.holders(&runs).await.unwrap(), [holder(2)]);
+    on.clock.advance(LEASE);
+    assert_eq!(on.store.holders(&runs).await.unwrap(), []);
+    assert_eq!(claimed(&on, "b").await, [1, 2, 3]);
+    let now = on.now();
+    let holder = Holder { run: run_id(3), engine: engine("b"), since: now };
+    assert_eq!(on.store.holders(&[run_id(3)]).await.unwrap(), [holder]);
+}
+
+pub(crate) async fn a_parked_run_is_claimed_once_a_command_has_come(on: Fixture) {
+    let lease = paused(&on, 1).await;
+    assert!(park(&on, &lease).await);
+    let again = on.store.park(lease.run, lease.epoch, Timestamp::MAX).await;
+    assert!(matches!(again, Err(StoreError::Fenced { .. })), "{again:?}");
+    // What comes late of the lease that is over changes nothing.
+    on.store.release(lease.run, lease.epoch).await.unwrap();
+    on.clock.advance(RETENTION);
+    on.store.rouse().await.unwrap();
+    assert_eq!(claimed(&on, "b").await, []);
+    assert_eq!(on.store.holders(&[lease.run]).await.unwrap(), []);
+    assert_eq!(on.store.unclaimed().await.unwrap(), 0);
+
+    let wanted = command(7, lease.run, on.now());
+    assert_eq!(on.store.submit(&wanted).await.unwrap(), Put::Created);
+    assert_eq!(on.store.unclaimed().await.unwrap(), 1);
+    on.store.create_run(&new_run(0)).await.unwrap();
+    let woken = Claim { limit: 9, only_woken: true, ..Claim::default() };
+    let mut taken = on.store.claim_some(&engine("b"), &woken).await.unwrap();
+    assert_eq!(numbers(&taken), [1], "the other one was not parked");
+    let taken = taken.remove(0);
+    assert_eq!(claimed(&on, "other").await, [0]);
+    on.store.release(taken.run, taken.epoch).await.unwrap();
+    assert_eq!(on.store.claim_some(&engine("b"), &woken).await.unwrap(), [], "it was taken up");
+    let taken = on.claim("b").await;
+    assert!(taken.epoch > lease.epoch);
+    assert_eq!(taken.from, None);
+    let waiting = on.store.waiting_commands(&engine("b"), 9).await.unwrap();
+    assert_eq!(waiting, std::slice::from_ref(&wanted));
+
+    // One that was asked for before does not wake it again.
+    let done = Command { outcome: Some(CommandOutcome::Applied), ..wanted.clone() };
+    let writes = Writes { commands: vec![done], ..Writes::default() };
+    on.store.commit(taken.run, taken.epoch, &writes).await.unwrap();
+    assert!(park(&on, &taken).await);
+    assert_eq!(on.store.submit(&wanted).await.unwrap(), Put::Unchanged);
+    assert_eq!(claimed(&on, "b").await, []);
+
+    let abandon = Abandon { actor: None, why: "gone".to_owned(), force: true };
+    let given_up = on.store.abandon(lease.run, &abandon).await.unwrap();
+    assert!(matches!(given_up, Abandonment::Begun(_)), "{given_up:?}");
+    on.store.submit(&command(8, lease.run, on.now())).await.unwrap();
+    assert_eq!(claimed(&on, "b").await, [], "nobody drives a run that was given up");
+}
+
+pub(crate) async fn a_parked_run_is_claimed_when_its_time_has_come(on: Fixture) {
+    let lease = paused(&on, 1).await;
+    let until = on.now().plus(RETENTION);
+    assert!(on.store.park(lease.run, lease.epoch, until).await.unwrap());
+    on.clock.advance(Millis(RETENTION.0 - 1));
+    assert_eq!(claimed(&on, "b").await, []);
+    on.clock.advance(Millis(1));
+    assert_eq!(claimed(&on, "b").await, [1]);
+}
+
+pub(crate) async fn a_run_is_not_parked_while_a_command_waits(on: Fixture) {
+    let lease = paused(&on, 1).await;
+    on.store.submit(&command(7, run_id(2), on.now())).await.unwrap();
+    on.store.submit(&command(8, lease.run, on.now())).await.unwrap();
+    assert!(!park(&on, &lease).await);
+    let writes = only(progress(RunStatus::Running, on.now()));
+    on.store.commit(lease.run, lease.epoch, &writes).await.unwrap();
+    let outcome = Some(CommandOutcome::Refused { reason: "no".to_owned() });
+    let done = Command { outcome, verb: Verb::Pause, ..command(8, lease.run, on.now()) };
+    let writes = Writes { commands: vec![done], ..Writes::default() };
+    on.store.commit(lease.run, lease.epoch, &writes).await.unwrap();
+    assert!(park(&on, &lease).await);
+}
+
+pub(crate) async fn of_a_command_and_a_parking_at_once_none_is_missed(on: Fixture) {
+    for n in 1..=20 {
+        let lease = paused(&on, n).await;
+        let asked = {
+            let (store, command) = (on.store.clone(), command(100 + n, lease.run, on.now()));
+            tokio::spawn(async move { store.submit(&command).await.unwrap() })
+        };
+        let parked = park(&on, &lease).await;
+        assert_eq!(asked.await.unwrap(), Put::Created);
+        // Either its engine still has it, or another one may.
+        let taken = claimed(&on, "b").await;
+        assert_eq!(taken, if parked { vec![n] } else { vec![] }, "run {n}");
+    }
+}
+
+pub(crate) async fn parking_needs_the_lease(on: Fixture) {
+    let lease = paused(&on, 1).await;
+    let fenced = |parked| matches!(parked, Err(StoreError::Fenced { .. }));
+    assert!(fenced(on.store.park(lease.run, lease.epoch + 1, Timestamp::MAX).await));
+    assert!(fenced(on.store.park(run_id(9), 1, Timestamp::MAX).await));
+    on.clock.advance(LEASE);
+    on.claim("b").await;
+    assert!(fenced(on.store.park(lease.run, lease.epoch, Timestamp::MAX).await));
+}
