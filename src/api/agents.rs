@@ -5,11 +5,13 @@ use axum::extract::State;
 
 use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
+use super::limits::RECORD_BYTES;
 use super::pages::{List, Paged, page};
 use super::params::{InPath, InQuery};
 use super::runs;
 use super::shapes::Seq;
 use super::state::ApiState;
+use super::weigh::{Reads, Weighed};
 use super::wire::Listing;
 use crate::run::{AgentId, AgentRecord, AgentSeq, AgentState, RunId};
 
@@ -33,6 +35,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 
 async fn list(
     State(state): State<ApiState>,
+    reads: Reads,
     InPath(run): InPath<RunId>,
     mut query: InQuery,
 ) -> Result<Paged, ApiError> {
@@ -48,21 +51,23 @@ async fn list(
         },
         key: |record: &AgentRecord| record.seq.0.to_string(),
         view: |record| (view(record), 0),
+        heaviest: RECORD_BYTES,
     };
-    let page = page(&state.reads, after, limit, list).await?;
+    let page = page(&reads.0, after, limit, list).await?;
     runs::check_known(&state, run, page.is_empty).await?;
     Ok(page)
 }
 
 async fn get(
     State(state): State<ApiState>,
+    reads: Reads,
     InPath((run, agent)): InPath<(RunId, AgentId)>,
     query: InQuery,
-) -> Result<Json<AgentRecord>, ApiError> {
+) -> Result<Weighed<Json<AgentRecord>>, ApiError> {
     query.finish()?;
-    let _share = state.reading().await;
+    let share = reads.large().await;
     if let Some(record) = state.store.record(run, &agent).await? {
-        return Ok(Json(view(record)));
+        return Ok(Weighed(Json(view(record)), share));
     }
     runs::find(&state, run).await?;
     Err(not_found(run, &agent))

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
@@ -16,26 +17,20 @@ use tokio_util::sync::CancellationToken;
 use super::error::{ApiError, Code};
 use super::limits::{
     BODY_GRACE, BODY_RATE, INLINE_JSON, LARGEST_BODY, MAX_APPLY_BODY, MAX_BODIES, MAX_CLUSTER_BODY,
-    MAX_JSON_BODY, MAX_PLAYBOOK_BODY, MAX_URGENT_BODIES,
+    MAX_JSON_BODY, MAX_PLAYBOOK_BODY, MAX_STEERING_BODY, SMALL_BODY, STEERING_GRACE,
 };
 use super::params;
 use super::state::ApiState;
+use super::weigh::client_of;
 use super::wire::{
     AbandonRun, ApplyCluster, ApplyDocuments, ApplyPlaybook, RetryRun, StartRun, SubmitCommand,
 };
 use crate::run::integer_beyond_64_bits;
-use crate::web::{Memory, Share, is_json};
+use crate::web::{Client, Memory, Share, is_json};
 
-/// The memory that bodies may take, all together: those of requests that steer a run have some of their own,
-/// so that they get in however large the others are. Cheap to clone.
-#[derive(Clone)]
-pub(super) struct Budgets {
-    urgent: Budget,
-    others: Budget,
-}
-
-/// Memory that is taken as bytes come. When all is taken, one body at a time goes on beyond it: if each
-/// waited for the others, none would end.
+/// The memory that bodies may take, all together, but for small ones. It is taken as bytes come, and one client has half
+/// at most. When all is taken, one body at a time goes on beyond it: if each waited for the others, none would end.
+/// Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Budget {
     memory: Memory,
@@ -43,27 +38,14 @@ pub(super) struct Budget {
     stopping: CancellationToken,
 }
 
-impl Budgets {
-    /// Budgets of bodies that end when the server stops.
+impl Budget {
+    /// A budget of bodies that end when the server stops.
     pub(super) fn new(stopping: &CancellationToken) -> Self {
-        let budget = |bytes: usize| Budget {
-            memory: Memory::new(bytes),
+        Self {
+            memory: Memory::new(MAX_BODIES - LARGEST_BODY),
             beyond: Arc::new(Semaphore::new(1)),
             stopping: stopping.clone(),
-        };
-        Self {
-            urgent: budget(MAX_URGENT_BODIES - MAX_JSON_BODY),
-            others: budget(MAX_BODIES - LARGEST_BODY),
         }
-    }
-
-    /// The one of those that steer no run.
-    pub(super) const fn others(&self) -> &Budget {
-        &self.others
-    }
-
-    const fn of<T: RequestBody>(&self) -> &Budget {
-        if T::URGENT { &self.urgent } else { &self.others }
     }
 }
 
@@ -99,8 +81,6 @@ impl Part {
 pub(super) trait RequestBody: DeserializeOwned {
     /// The most bytes that it may have.
     const LIMIT: usize;
-    /// Whether it steers a run.
-    const URGENT: bool = false;
 }
 
 impl RequestBody for ApplyPlaybook {
@@ -120,18 +100,15 @@ impl RequestBody for StartRun {
 }
 
 impl RequestBody for RetryRun {
-    const LIMIT: usize = MAX_JSON_BODY;
-    const URGENT: bool = true;
+    const LIMIT: usize = MAX_STEERING_BODY;
 }
 
 impl RequestBody for AbandonRun {
-    const LIMIT: usize = MAX_JSON_BODY;
-    const URGENT: bool = true;
+    const LIMIT: usize = MAX_STEERING_BODY;
 }
 
 impl RequestBody for SubmitCommand {
-    const LIMIT: usize = MAX_JSON_BODY;
-    const URGENT: bool = true;
+    const LIMIT: usize = MAX_STEERING_BODY;
 }
 
 /// A body in JSON.
@@ -141,7 +118,7 @@ impl<T: RequestBody + Send + 'static> FromRequest<ApiState> for InJson<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &ApiState) -> Result<Self, ApiError> {
-        read_json(request, state.bodies.of::<T>()).await.map(Self)
+        read_json(request, &state.bodies).await.map(Self)
     }
 }
 
@@ -187,6 +164,22 @@ fn check_json(headers: &HeaderMap) -> Result<(), ApiError> {
     Err(ApiError::new(Code::UnsupportedMediaType, detail))
 }
 
+/// Reads the body of a request that steers a run, before the request has a share of anything. Returns the same
+/// request, whose body is there.
+pub(super) async fn arrive(request: Request, budget: &Budget) -> Result<Request, ApiError> {
+    let (head, body) = request.into_parts();
+    let paced = Paced { limit: MAX_STEERING_BODY, grace: STEERING_GRACE };
+    let Received { bytes, .. } = read_paced(&head, body, paced, budget).await?;
+    Ok(Request::from_parts(head, Body::from(bytes)))
+}
+
+/// How large a body may be, and how slow to begin.
+#[derive(Clone, Copy)]
+struct Paced {
+    limit: usize,
+    grace: Duration,
+}
+
 /// Reads the whole body. One that declares too much is refused before any of it is read, one that comes too
 /// slowly is left.
 pub(super) async fn read(
@@ -194,31 +187,43 @@ pub(super) async fn read(
     limit: usize,
     budget: &Budget,
 ) -> Result<Received, ApiError> {
-    let declared = params::header(request.headers(), header::CONTENT_LENGTH.as_str())?;
+    let (head, body) = request.into_parts();
+    read_paced(&head, body, Paced { limit, grace: BODY_GRACE }, budget).await
+}
+
+async fn read_paced(
+    head: &Parts,
+    body: Body,
+    paced: Paced,
+    budget: &Budget,
+) -> Result<Received, ApiError> {
+    let declared = params::header(&head.headers, header::CONTENT_LENGTH.as_str())?;
     let declared = declared.and_then(|text| text.parse::<usize>().ok());
-    if declared.is_some_and(|declared| declared > limit) {
-        return Err(too_large(limit));
+    if declared.is_some_and(|declared| declared > paced.limit) {
+        return Err(too_large(paced.limit));
     }
+    let client = client_of(&head.extensions);
     tokio::select! {
         biased;
         () = budget.stopping.cancelled() => {
             Err(ApiError::new(Code::NotReady, "the server stops before the whole body was there"))
         }
-        received = collect(request.into_body(), declared.unwrap_or(0), limit, budget) => received,
+        received = collect(body, declared.unwrap_or(0), paced, budget, client) => received,
     }
 }
 
 async fn collect(
     body: Body,
     declared: usize,
-    limit: usize,
+    paced: Paced,
     budget: &Budget,
+    client: Client,
 ) -> Result<Received, ApiError> {
     let mut chunks = body.into_data_stream();
-    let mut part = Part { share: budget.memory.nothing(), beyond: None };
-    let mut bytes = BytesMut::with_capacity(declared.min(FIRST_BYTES));
+    let mut part = Part { share: budget.memory.of(client).nothing(), beyond: None };
+    let mut bytes = BytesMut::with_capacity(declared.min(SMALL_BODY));
     let mut began = Instant::now();
-    while let Some(chunk) = timeout_at(due(began, bytes.len()), chunks.next())
+    while let Some(chunk) = timeout_at(due(began, bytes.len(), paced.grace), chunks.next())
         .await
         .map_err(|_| too_slow(bytes.len(), began.elapsed()))?
     {
@@ -226,24 +231,23 @@ async fn collect(
             ApiError::new(Code::BadBody, format!("failed to receive the body: {error}"))
         })?;
         let length = bytes.len() + chunk.len();
-        if length > limit {
-            return Err(too_large(limit));
+        if length > paced.limit {
+            return Err(too_large(paced.limit));
         }
-        // That it waits for room is not the fault of whoever sends it.
-        let waits = Instant::now();
-        part.grow_to(length, budget).await;
-        began += waits.elapsed();
+        if length > SMALL_BODY {
+            // That it waits for room is not the fault of whoever sends it.
+            let waits = Instant::now();
+            part.grow_to(length, budget).await;
+            began += waits.elapsed();
+        }
         bytes.extend_from_slice(&chunk);
     }
     Ok(Received { bytes: bytes.freeze(), _part: part })
 }
 
-/// Bytes that are set aside for a body before any of it is there.
-const FIRST_BYTES: usize = 16 * 1024;
-
 /// When the next piece of a body must be there, after so many bytes of it.
-fn due(began: Instant, received: usize) -> Instant {
-    began + BODY_GRACE + Duration::from_secs_f64(received as f64 / f64::from(BODY_RATE))
+fn due(began: Instant, received: usize, grace: Duration) -> Instant {
+    began + grace + Duration::from_secs_f64(received as f64 / f64::from(BODY_RATE))
 }
 
 fn too_slow(received: usize, after: Duration) -> ApiError {
@@ -284,12 +288,12 @@ mod tests {
         Request::builder().header("content-type", content_type).body(body.into()).unwrap()
     }
 
-    fn budgets() -> Budgets {
-        Budgets::new(&CancellationToken::new())
+    fn budget() -> Budget {
+        Budget::new(&CancellationToken::new())
     }
 
     async fn start(request: Request) -> Result<StartRun, ApiError> {
-        read_json(request, budgets().of::<StartRun>()).await
+        read_json(request, &budget()).await
     }
 
     #[tokio::test]
@@ -331,7 +335,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_past_its_limit_is_refused_whether_declared_or_not() {
-        let budget = budgets().others;
+        let budget = budget();
         let declared = Request::builder().header("content-length", "11").body(Body::empty());
         let error = read(declared.unwrap(), 10, &budget).await.err().unwrap();
         assert_eq!(error.to_string(), "the body is larger than 10 bytes");
@@ -344,9 +348,9 @@ mod tests {
         assert_eq!(error.code, Code::BodyTooLarge);
     }
 
-    /// A budget of so many bytes.
+    /// A budget of which each client has so many bytes.
     fn small(bytes: usize) -> Budget {
-        Budget { memory: Memory::new(bytes), ..budgets().others }
+        Budget { memory: Memory::new(2 * bytes), ..budget() }
     }
 
     /// A body that has begun, and the sender of the rest of it.
@@ -358,7 +362,8 @@ mod tests {
         (request.body(Body::from_stream(stream)).unwrap(), sender)
     }
 
-    const PART: usize = 1024;
+    /// No small body any more.
+    const PART: usize = 2 * SMALL_BODY;
 
     fn part() -> Bytes {
         Bytes::from_static(&[b'x'; PART])
@@ -407,22 +412,50 @@ mod tests {
         sender.send(part()).unwrap();
         let error = read(request, 64 * PART, &budget).await.err().unwrap();
         assert_eq!(error.code, Code::BodyTooSlow);
-        assert!(error.detail.starts_with("only 1024 bytes of the body came in 10 s"), "{error}");
+        assert!(error.detail.starts_with("only 49152 bytes of the body came in 13 s"), "{error}");
         budget.stopping.cancel();
         let (request, _sender) = begun();
         let error = read(request, 64 * PART, &budget).await.err().unwrap();
         assert_eq!(error.code, Code::NotReady);
     }
 
+    fn from(client: u8, mut request: Request) -> Request {
+        request.extensions_mut().insert(Client::at(([10, 0, 0, client], 1).into()));
+        request
+    }
+
     #[tokio::test]
-    async fn those_that_steer_a_run_have_memory_of_their_own() {
-        let budgets = budgets();
-        let all = budgets.others.memory.take(usize::MAX).await;
-        let _beyond = budgets.others.beyond.try_acquire().unwrap();
+    async fn small_bodies_wait_for_nobody_and_one_client_does_not_take_all() {
+        let budget = small(4 * PART);
+        let whole = |parts: usize| Request::new(Body::from(vec![b'x'; parts * PART]));
+        let _first = read(from(1, whole(4)), 64 * PART, &budget).await.unwrap();
+        // It goes on beyond what one client has, and keeps the turn for that.
+        let _second = read(from(1, whole(1)), 64 * PART, &budget).await.unwrap();
+        let mut third = Box::pin(read(from(1, whole(1)), 64 * PART, &budget));
+        assert!(futures::poll!(&mut third).is_pending());
+        assert!(read(from(2, whole(4)), 64 * PART, &budget).await.is_ok());
         let pause = request("application/json", r#"{"command": "pause"}"#);
-        let command: SubmitCommand = read_json(pause, budgets.of::<SubmitCommand>()).await.unwrap();
+        let command: SubmitCommand = read_json(from(1, pause), &budget).await.unwrap();
         assert_eq!(command.command, crate::run::Verb::Pause);
-        drop(all);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_steers_a_run_is_small_and_comes_at_once() {
+        let budget = budget();
+        let reason = "\\u00e9".repeat(super::super::limits::MAX_REASON / 2);
+        let body = format!(r#"{{"command": "pause", "reason": "{reason}"}}"#);
+        let arrived = arrive(request("application/json", body), &budget).await.unwrap();
+        let command: SubmitCommand = read_json(arrived, &budget).await.unwrap();
+        assert_eq!(command.reason.unwrap().len(), super::super::limits::MAX_REASON);
+        let large = Request::new(Body::from(vec![b' '; MAX_STEERING_BODY + 1]));
+        assert_eq!(arrive(large, &budget).await.err().unwrap().code, Code::BodyTooLarge);
+        let (sender, mut pieces) = tokio::sync::mpsc::unbounded_channel::<Bytes>();
+        let next = move |cx: &mut std::task::Context<'_>| pieces.poll_recv(cx).map(|p| p.map(Ok));
+        let quiet = futures::stream::poll_fn(next).map(|p: Result<Bytes, std::io::Error>| p);
+        let began = Instant::now();
+        let error = arrive(Request::new(Body::from_stream(quiet)), &budget).await.err().unwrap();
+        assert_eq!((error.code, began.elapsed()), (Code::BodyTooSlow, STEERING_GRACE));
+        drop(sender);
     }
 
     #[test]

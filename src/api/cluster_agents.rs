@@ -9,8 +9,11 @@ use super::ask_agents::{MAX_ASKED_PAGE, ask_all};
 use super::clusters;
 use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
+use super::limits::PAGE_BYTES;
+use super::pages::json_bytes;
 use super::params::{InPath, InQuery, listing};
 use super::state::ApiState;
+use super::weigh::{Reads, Weighed};
 use super::wire::{ClusterAgentView, ClusterAgents, PlatformView};
 use crate::run::AgentId;
 
@@ -34,13 +37,15 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 
 async fn list(
     State(state): State<ApiState>,
+    reads: Reads,
     InPath(name): InPath<String>,
     mut query: InQuery,
-) -> Result<Json<ClusterAgents>, ApiError> {
+) -> Result<Weighed<Json<ClusterAgents>>, ApiError> {
     let after: Option<String> = query.take("after", "an identifier")?;
     let ask = query.take("ask", "true or false")?.unwrap_or(false);
     let limit = query.limit()?.min(if ask { MAX_ASKED_PAGE } else { u32::MAX });
     query.finish()?;
+    let share = reads.large().await;
     let known = state.followers.agents(&name).await?.ok_or_else(|| clusters::not_found(&name))?;
     let (membership, discovery) = (known.view.membership, known.view.discovery);
     let from = after.map(AgentId).map_or(Bound::Unbounded, Bound::Excluded);
@@ -57,13 +62,16 @@ async fn list(
         (view, agent.identity.clone())
     };
     let page = listing(page.map(Ok).collect(), limit, |(id, _)| id.to_string(), view);
-    let items = match ask {
-        true => ask_all(&state, page.items).await,
-        false => page.items.into_iter().map(|(view, _)| view).collect(),
+    let (mut items, mut next) = (page.items, page.next);
+    fit(&mut items, &mut next, |(view, _)| view);
+    let mut items: Vec<_> = match ask {
+        true => ask_all(&state, items).await,
+        false => items.into_iter().map(|(view, _)| view).collect(),
     };
-    Ok(Json(ClusterAgents {
+    fit(&mut items, &mut next, |view| view);
+    let answer = Json(ClusterAgents {
         items,
-        next: page.next,
+        next,
         followed: known.followed,
         platform: discovery.map(|discovery| PlatformView {
             url: discovery.url,
@@ -72,5 +80,46 @@ async fn list(
             last_answer: membership.last_answer,
         }),
         mass_absence: membership.mass_absence,
-    }))
+    });
+    Ok(Weighed(answer, share))
+}
+
+/// Leaves as many as fit a page, but one at least; `next` says where it goes on.
+fn fit<T>(items: &mut Vec<T>, next: &mut Option<String>, view: impl Fn(&T) -> &ClusterAgentView) {
+    let mut bytes = 0;
+    let fits = items.iter().take_while(|item| {
+        bytes += json_bytes(view(item));
+        bytes <= PAGE_BYTES
+    });
+    let fits = fits.count().max(1);
+    if fits < items.len() {
+        items.truncate(fits);
+        *next = items.last().map(|last| view(last).id.to_string());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn agent(number: u32) -> ClusterAgentView {
+        let about = "x".repeat(PAGE_BYTES / 4);
+        let text = format!(
+            r#"{{"id": "node-{number}", "address": "http://a", "source": "declared", "since": "2026-01-01T00:00:00Z", "attributes": {{"a": "{about}"}}}}"#
+        );
+        serde_json::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn a_page_has_as_many_agents_as_fit_and_one_at_least() {
+        let mut items: Vec<_> = (0..10).map(agent).collect();
+        let mut next = None;
+        fit(&mut items, &mut next, |view| view);
+        assert_eq!((items.len(), next.as_deref()), (3, Some("node-2")));
+        fit(&mut items, &mut next, |view| view);
+        assert_eq!(items.len(), 3);
+        items[0].address = "x".repeat(PAGE_BYTES);
+        fit(&mut items, &mut next, |view| view);
+        assert_eq!((items.len(), next.as_deref()), (1, Some("node-0")));
+    }
 }

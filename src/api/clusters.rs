@@ -8,9 +8,11 @@ use axum::response::{IntoResponse, Response};
 use super::bodies::{InJson, off_loop};
 use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
+use super::limits::CLUSTER_BYTES;
 use super::pages::{Key, List, Paged, page};
 use super::params::{InPath, InQuery};
 use super::state::ApiState;
+use super::weigh::{Reads, Weighed};
 use super::wire::{ApplyCluster, ClusterView, Listing};
 use crate::playbook::parse_cluster;
 use crate::store::{Cluster, Page, Put};
@@ -91,7 +93,11 @@ pub(super) async fn read(state: &ApiState, text: String) -> Result<Cluster, ApiE
     Ok(Cluster { text, spec, applied_at: state.clock.now() })
 }
 
-async fn list(State(state): State<ApiState>, mut query: InQuery) -> Result<Paged, ApiError> {
+async fn list(
+    State(state): State<ApiState>,
+    reads: Reads,
+    mut query: InQuery,
+) -> Result<Paged, ApiError> {
     let Page { after, limit } = query.page()?;
     query.finish()?;
     let store = &state.store;
@@ -103,19 +109,22 @@ async fn list(State(state): State<ApiState>, mut query: InQuery) -> Result<Paged
         key: |one: &Cluster| one.spec.name.clone(),
         // What is read of a text takes several times as much.
         view: |one| (view(&one), 4 * one.text.len()),
+        heaviest: CLUSTER_BYTES,
     };
-    page(&state.reads, after.map(Key), limit, list).await
+    page(&reads.0, after.map(Key), limit, list).await
 }
 
 async fn get(
     State(state): State<ApiState>,
+    reads: Reads,
     InPath(name): InPath<String>,
     query: InQuery,
-) -> Result<Json<ClusterView>, ApiError> {
+) -> Result<Weighed<Json<ClusterView>>, ApiError> {
     query.finish()?;
-    let _share = state.reading().await;
+    let share = reads.0.take(CLUSTER_BYTES).await;
     let found = state.store.cluster(&name).await?.ok_or_else(|| not_found(&name))?;
-    Ok(Json(ClusterView { document: Some(found.text.clone()), ..view(&found) }))
+    let view = ClusterView { document: Some(found.text.clone()), ..view(&found) };
+    Ok(Weighed(Json(view), share))
 }
 
 async fn delete(

@@ -235,9 +235,14 @@ impl Endpoint {
         codes
     }
 
-    /// It steers a run, or says how the server is: it has a share of its own.
-    pub(super) fn urgent(mut self) -> Self {
-        self.class = Class::Urgent;
+    /// It steers a run: it has a share of its own.
+    pub(super) fn urgent(self) -> Self {
+        self.of_class(Class::Urgent)
+    }
+
+    /// Its share is that of this class.
+    pub(super) fn of_class(mut self, class: Class) -> Self {
+        self.class = class;
         self
     }
 

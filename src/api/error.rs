@@ -323,7 +323,9 @@ impl From<StoreError> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = self.code.status();
-        if status.is_server_error() {
+        // Those are counted, and said together.
+        let refused = matches!(self.code, Code::TooBusy | Code::TooManyStreams);
+        if status.is_server_error() && !refused {
             let cause = self.source.as_deref().map(chain).unwrap_or_default();
             tracing::error!(code = self.code.as_str(), detail = %self.detail, %cause, "a request failed");
         }

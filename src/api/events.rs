@@ -9,13 +9,14 @@ use axum::response::{IntoResponse, Response};
 use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
 use super::follow::follow;
-use super::limits::STREAM_KEEP_ALIVE;
+use super::limits::{EVENT_BYTES, STREAM_KEEP_ALIVE};
 use super::pages::{List, page};
 use super::params::{self, InPath, InQuery};
 use super::runs;
 use super::shapes::Limit;
 use super::shares::Class;
 use super::state::ApiState;
+use super::weigh::Reads;
 use super::wire::Listing;
 use crate::run::{RunEvent, RunId};
 use crate::web::Client;
@@ -46,6 +47,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 
 async fn list(
     State(state): State<ApiState>,
+    reads: Reads,
     InPath(run): InPath<RunId>,
     headers: HeaderMap,
     client: Option<Extension<Client>>,
@@ -67,8 +69,9 @@ async fn list(
         },
         key: |event: &RunEvent| event.seq.to_string(),
         view: |event| (event, 0),
+        heaviest: EVENT_BYTES,
     };
-    let page = page(&state.reads, Some(after), limit, list).await?;
+    let page = page(&reads.0, Some(after), limit, list).await?;
     runs::check_known(&state, run, page.is_empty).await?;
     Ok(page.into_response())
 }
@@ -81,6 +84,7 @@ async fn stream(
 ) -> Result<Response, ApiError> {
     runs::look(&state, run).await?;
     let Some(place) = state.shares.take(Class::Stream, client) else {
+        state.shares.refuse(Class::Stream, client);
         let detail = "too many event streams are open; read pages, or try again later";
         return Err(ApiError::new(Code::TooManyStreams, detail));
     };

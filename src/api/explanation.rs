@@ -5,10 +5,11 @@ use axum::extract::State;
 
 use super::endpoint::Endpoint;
 use super::error::ApiError;
-use super::limits::{EXPLAINED_FAILED, EXPLAINED_RUNNING};
+use super::limits::{EXPLAINED_FAILED, EXPLAINED_RUNNING, FEW_RECORDS};
 use super::params::{InPath, InQuery};
 use super::runs;
 use super::state::ApiState;
+use super::weigh::Reads;
 use crate::agent::Short;
 use crate::run::{
     AgentRecord, AgentState, AttemptKey, Explanation, InFlight, Known, OpenAttempt, ReasonCode,
@@ -30,6 +31,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 
 async fn get(
     State(state): State<ApiState>,
+    reads: Reads,
     InPath(id): InPath<RunId>,
     query: InQuery,
 ) -> Result<Json<Explanation>, ApiError> {
@@ -67,7 +69,7 @@ async fn get(
             return Ok(Json(explain_trouble(&trouble, glance.status, now, locks, now)));
         }
     };
-    let known = known(&state, &run).await?;
+    let known = known(&state, &reads, &run).await?;
     let mut explanation = explain(&run, &known, now);
     if let Some(trouble) = before(&state, &run).await? {
         explain_behind(&mut explanation, &trouble);
@@ -118,9 +120,9 @@ fn locks_cluster(run: &KeptRun) -> bool {
 
 /// A few of the run's agents: a page of those in flight, of which the most telling are looked at more
 /// closely, and a few that failed.
-async fn known(state: &ApiState, run: &Run) -> Result<Known, ApiError> {
+async fn known(state: &ApiState, reads: &Reads, run: &Run) -> Result<Known, ApiError> {
     let (id, store) = (run.id(), &state.store);
-    let _share = state.reading().await;
+    let _share = reads.large().await;
     let mut known = Known::default();
     if run.progress.count(AgentState::Failed) > 0 {
         let failed =
@@ -128,11 +130,7 @@ async fn known(state: &ApiState, run: &Run) -> Result<Known, ApiError> {
         known.failed = failed.into_iter().flatten().collect();
     }
     if run.progress.count(AgentState::Running) > 0 {
-        let running =
-            store.read_records(id, Some(AgentState::Running), None, EXPLAINED_RUNNING).await?;
-        let mut running = running.into_iter().flatten().collect();
-        most_telling(&mut running);
-        for record in running {
+        for record in running(state, id).await? {
             let attempt = attempt(state, &record).await?;
             known.running.push(InFlight { record, attempt });
         }
@@ -142,6 +140,24 @@ async fn known(state: &ApiState, run: &Run) -> Result<Known, ApiError> {
         known.silent.extend(store.record(id, agent).await?);
     }
     Ok(known)
+}
+
+/// Those of the agents in flight that tell most. A few are read at a time, since each may have results of a megabyte.
+async fn running(state: &ApiState, run: RunId) -> Result<Vec<AgentRecord>, ApiError> {
+    let (mut telling, mut after) = (Vec::new(), None);
+    for _ in 0..EXPLAINED_RUNNING / FEW_RECORDS {
+        let state_of = Some(AgentState::Running);
+        let found = state.store.read_records(run, state_of, after, FEW_RECORDS).await?;
+        let is_last = found.len() < FEW_RECORDS as usize;
+        let last = found.iter().rev().find_map(|one| one.as_ref().ok());
+        after = last.map(|record| record.seq).or(after);
+        telling.extend(found.into_iter().flatten());
+        most_telling(&mut telling);
+        if is_last {
+            break;
+        }
+    }
+    Ok(telling)
 }
 
 /// The attempt that goes on, as far as the store knows of it already.

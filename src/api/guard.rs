@@ -11,10 +11,12 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 
+use super::bodies::{self, Budget};
 use super::error::{ApiError, Code};
 use super::shares::{Class, Shares};
 use super::state::ApiState;
-use crate::web::{Client, keep};
+use super::weigh::client_of;
+use crate::web::{Arrival, hold};
 
 /// How long a request may take until its answer begins.
 #[derive(Clone, Copy)]
@@ -37,16 +39,37 @@ pub(super) async fn limit(
     }
 }
 
-/// Refuses a request when too many of its class go on, until the last byte of their answers.
+/// Has all of the body of a request that steers a run before the request has a share: who only announces one keeps
+/// nobody out. Until then its connection is one that waits.
+pub(super) async fn arrive(State(budget): State<Budget>, request: Request, next: Next) -> Response {
+    let arrival = request.extensions().get::<Arrival>().cloned();
+    if let Some(arrival) = &arrival {
+        arrival.needs_more();
+    }
+    let arrived = bodies::arrive(request, &budget).await;
+    let goes_on = arrival.is_none_or(|arrival| arrival.is_whole());
+    match arrived {
+        Ok(request) if goes_on => next.run(request).await,
+        // Nobody hears this.
+        Ok(_) => ApiError::new(Code::TooBusy, "the connection gave its place away").into_response(),
+        Err(error) => error.into_response(),
+    }
+}
+
+/// Refuses a request when too many of its class go on, until the last bytes of their answers are with the system.
 pub(super) async fn share(
     State((shares, class)): State<(Arc<Shares>, Class)>,
     request: Request,
     next: Next,
 ) -> Response {
-    let client = request.extensions().get::<Client>().copied().unwrap_or(Client::unknown());
-    match shares.take(class, client) {
-        Some(going) => next.run(request).await.map(|body| keep(body, going)),
+    match shares.take(class, client_of(request.extensions())) {
+        Some(going) => {
+            let mut answer = next.run(request).await;
+            hold(&mut answer, going);
+            answer
+        }
         None => {
+            shares.refuse(class, client_of(request.extensions()));
             let detail = "too many requests are going on; try again later";
             ApiError::new(Code::TooBusy, detail).into_response()
         }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
 use super::limits::READY_TIMEOUT;
+use super::shares::Class;
 use super::state::ApiState;
 use crate::agent::Short;
 use crate::run::RunId;
@@ -80,11 +81,11 @@ const NAMED: usize = 10;
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get("/healthz", "getHealth", "Says that the process is alive.", healthz)
-            .urgent()
+            .of_class(Class::AtOnce)
             .answers::<Health>(200, "It is."),
         Endpoint::get("/readyz", "getReady", "Says whether the server can do its work.", readyz)
             .fails(&[Code::NotReady, Code::StoreUnavailable])
-            .urgent()
+            .of_class(Class::Probe)
             .answers::<Health>(200, "It can: the store answers."),
     ]
 }

@@ -7,9 +7,11 @@ use axum::extract::State;
 
 use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
+use super::limits::JOURNAL_BYTES;
 use super::pages::{List, Paged, page};
 use super::params::{InPath, InQuery};
 use super::state::ApiState;
+use super::weigh::Reads;
 use super::wire::{JournalView, Listing};
 use super::{agents, runs};
 use crate::run::{AgentId, AgentSeq, AttemptKey, Journal, RunId};
@@ -29,6 +31,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 
 async fn list(
     State(state): State<ApiState>,
+    reads: Reads,
     InPath(run): InPath<RunId>,
     mut query: InQuery,
 ) -> Result<Paged, ApiError> {
@@ -47,8 +50,9 @@ async fn list(
         },
         key: |journal: &Journal| Cursor(journal.key).to_string(),
         view: |journal| (JournalView::of(journal), 0),
+        heaviest: JOURNAL_BYTES,
     };
-    let page = page(&state.reads, after, limit, list).await?;
+    let page = page(&reads.0, after, limit, list).await?;
     runs::check_known(&state, run, page.is_empty).await?;
     Ok(page)
 }

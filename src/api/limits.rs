@@ -18,6 +18,10 @@ pub const MAX_APPLY_BODY: usize = 2 * MAX_CLUSTER_BODY;
 /// which are kept in its snapshot.
 pub const MAX_JSON_BODY: usize = 1024 * 1024;
 
+/// The largest body of a request that steers a run, in bytes: the longest reason, actor and agent that it may name fit,
+/// also where each letter that is not ASCII is written as `\u`.
+pub(super) const MAX_STEERING_BODY: usize = 24 * 1024;
+
 /// The largest plugin, in bytes: components with a whole language runtime in them stay below.
 pub const MAX_PLUGIN_BODY: usize = 64 * 1024 * 1024;
 
@@ -25,15 +29,19 @@ pub const MAX_PLUGIN_BODY: usize = 64 * 1024 * 1024;
 pub(super) const LARGEST_BODY: usize =
     if MAX_PLUGIN_BODY > MAX_APPLY_BODY { MAX_PLUGIN_BODY } else { MAX_APPLY_BODY };
 
-/// Bytes of all bodies that are in memory at once, counted as they come; what is past that waits for its turn.
+/// Bytes of all bodies that are in memory at once, counted as they come; what is past that waits for its turn. One
+/// client has half at most.
 pub(super) const MAX_BODIES: usize = 256 * 1024 * 1024;
 
-/// The same for bodies of requests that steer a run: as many as those have a share of the connections, since
-/// nearly all of them have less than a kilobyte.
-pub(super) const MAX_URGENT_BODIES: usize = 8 * 1024 * 1024;
+/// Bodies up to this are not counted, and so wait for nobody: all connections together have a few dozen megabytes of
+/// them.
+pub(super) const SMALL_BODY: usize = 24 * 1024;
 
 /// How long a body may take to begin. The headers before it are there already.
 pub(super) const BODY_GRACE: Duration = Duration::from_secs(10);
+
+/// The same for one that steers a run: it fits the packets that its headers come in.
+pub(super) const STEERING_GRACE: Duration = Duration::from_secs(2);
 
 /// The fewest bytes of a body a second, on average, after [`BODY_GRACE`]: the slowest lines carry several times
 /// that.
@@ -50,6 +58,27 @@ pub(super) const PAGE_BYTES: usize = 4 * 1024 * 1024;
 /// Items that are read first for a page, before it is known how large they are.
 pub(super) const FIRST_PIECE: u32 = 8;
 
+/// The most bytes of an agent record: its results, the last action, and what is known of its node.
+pub(super) const RECORD_BYTES: usize = 2 * 1024 * 1024 + 256 * 1024;
+
+/// The most bytes of a journal: what it may have, and one answer beyond that.
+pub(super) const JOURNAL_BYTES: usize = 2 * 1024 * 1024 + 512 * 1024;
+
+/// The most bytes of an event: the agents of a decision, with identifiers of a kilobyte each.
+pub(super) const EVENT_BYTES: usize = 512 * 1024;
+
+/// The most bytes of a line of the log.
+pub(super) const LINE_BYTES: usize = 16 * 1024;
+
+/// The most bytes of a run or a playbook: a text of a megabyte, what it is resolved to, and parameters.
+pub(super) const PLAYBOOK_BYTES: usize = 3 * 1024 * 1024;
+
+/// The most bytes of a cluster: a text of 16 MiB, and what is read of it.
+pub(super) const CLUSTER_BYTES: usize = 80 * 1024 * 1024;
+
+/// The most bytes of what is known of a plugin: a schema of its arguments, and words.
+pub(super) const PLUGIN_BYTES: usize = 192 * 1024;
+
 /// Bytes of items that are read at once afterwards, if none is larger than those before.
 pub(super) const PIECE_BYTES: usize = 4 * 1024 * 1024;
 
@@ -57,8 +86,12 @@ pub(super) const PIECE_BYTES: usize = 4 * 1024 * 1024;
 /// then as text.
 pub(super) const READ_BYTES: usize = 24 * 1024 * 1024;
 
-/// The same of all reads that go on; the next ones wait. When a page has been read, its text counts until it is sent.
+/// The same of all reads that go on; the next ones wait. What has been read counts until it is sent. One client has
+/// half at most.
 pub(super) const MAX_READS: usize = 192 * 1024 * 1024;
+
+/// Bytes of an answer that are not counted, if nothing large was read for it.
+pub(super) const LIGHT: usize = 64 * 1024;
 
 /// Items in a page when the request does not say how many.
 pub(super) const DEFAULT_PAGE: u32 = 100;
@@ -88,9 +121,17 @@ pub(super) const MAX_AGENT: usize = 4 * 256;
 /// The longest reason that a person gives, in bytes: it is written to the run's history.
 pub(super) const MAX_REASON: usize = 4 * 1024;
 
-/// Requests that go on at once and steer a run, or ask how the server is, at most: people and their programs
-/// send a few a second.
+/// Requests that go on at once and steer a run, at most: people and their programs send a few a second.
 pub(super) const MAX_URGENT: usize = 128;
+
+/// Requests that go on at once and ask how the server is, at most: each may wait some seconds for the store.
+pub(super) const MAX_PROBES: usize = 32;
+
+/// Connections that wait a few seconds for a place, at most. They are taken from those that may be open.
+pub(super) const LOBBY: usize = 64;
+
+/// The least time between two lines in the log that say that requests are refused: clients that are refused come again.
+pub(super) const REFUSALS_SAID: Duration = Duration::from_secs(10);
 
 /// Event streams that are open at once, at most. Each looks at the store every [`STREAM_POLL`].
 pub(super) const MAX_STREAMS: usize = 1_000;
@@ -114,7 +155,7 @@ pub(super) const READY_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) const METRICS_AGE: Duration = Duration::from_secs(10);
 
 /// Runs that are read at once to be counted: each has a snapshot of up to some megabytes.
-pub(super) const COUNTED_PAGE: u32 = 50;
+pub(super) const COUNTED_PAGE: u32 = 8;
 
 /// Agents that are asked at a time how they are, for all requests together: people who look must not keep the
 /// engine from those that work.
@@ -134,13 +175,13 @@ pub(super) const STOP_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Pages of agent records that are looked at for one that may be retried: all of most clusters, and a
 /// fraction of what a request may take. In a larger one the new run finds out for itself.
-pub(super) const RETRY_PAGES: u32 = 200;
+pub(super) const RETRY_PAGES: u32 = 1_250;
 
-/// Agent records on such a page: each may have results of a megabyte.
-pub(super) const RETRY_PAGE: u32 = 50;
+/// Agent records that are read at once where only a few of them are kept: each may have [`RECORD_BYTES`].
+pub(super) const FEW_RECORDS: u32 = 8;
 
 /// Records of agents in flight among which an explanation finds those that tell most.
-pub(super) const EXPLAINED_RUNNING: u32 = 100;
+pub(super) const EXPLAINED_RUNNING: u32 = 96;
 
 /// Records of failed agents that an explanation reads: it names no more than a few.
-pub(super) const EXPLAINED_FAILED: u32 = 10;
+pub(super) const EXPLAINED_FAILED: u32 = 8;

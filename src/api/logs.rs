@@ -5,10 +5,12 @@ use axum::extract::State;
 use super::endpoint::Endpoint;
 use super::error::ApiError;
 use super::journals::NotACursor;
+use super::limits::LINE_BYTES;
 use super::pages::{List, Paged, page};
 use super::params::{InPath, InQuery};
 use super::runs;
 use super::state::ApiState;
+use super::weigh::Reads;
 use super::wire::Listing;
 use crate::run::{AgentId, LogLine, RunId};
 use crate::store::LogCursor;
@@ -27,6 +29,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 
 async fn list(
     State(state): State<ApiState>,
+    reads: Reads,
     InPath(run): InPath<RunId>,
     mut query: InQuery,
 ) -> Result<Paged, ApiError> {
@@ -42,8 +45,9 @@ async fn list(
         },
         key: write,
         view: |line| (line, 0),
+        heaviest: LINE_BYTES,
     };
-    let page = page(&state.reads, after, limit, list).await?;
+    let page = page(&reads.0, after, limit, list).await?;
     runs::check_known(&state, run, page.is_empty).await?;
     Ok(page)
 }

@@ -24,6 +24,7 @@ use super::error::ApiError;
 use super::exposition::{OPEN_METRICS, PLAIN, plain, wants_open_metrics};
 use super::limits::{COUNTED_PAGE, METRICS_AGE, READY_TIMEOUT};
 use super::process::Process;
+use super::shares::Class;
 use super::state::ApiState;
 use crate::plugin::PluginCounts;
 use crate::run::{RunStatus, Verb};
@@ -35,7 +36,7 @@ const BUCKETS: [f64; 9] = [0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 2.5, 5.0, 30.0];
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get("/metrics", "getMetrics", "Numbers for a monitoring system.", get)
-            .urgent()
+            .of_class(Class::Probe)
             .answers_other(200, "Text, or OpenMetrics for those who accept that.", PLAIN)
             .or_as(OPEN_METRICS),
     ]
@@ -64,6 +65,15 @@ struct StatusLabels {
     status: &'static str,
 }
 
+/// Of a number that is not there while it is not known.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct NoLabels {}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ClosedLabels {
+    which: &'static str,
+}
+
 /// The numbers.
 pub(super) struct Metrics {
     registry: Registry,
@@ -73,8 +83,10 @@ pub(super) struct Metrics {
     started: Counter,
     commands: Family<CommandLabels, Counter>,
     unfinished: Family<StatusLabels, Gauge<u64, AtomicU64>>,
-    troubled: Gauge,
+    troubled: Family<NoLabels, Gauge>,
     shortages: Counter,
+    refused: Counter,
+    closed: Family<ClosedLabels, Counter>,
     compiled: Counter,
     loaded: Counter,
     skew: Gauge<f64, AtomicU64>,
@@ -92,8 +104,10 @@ impl Metrics {
             started: Counter::default(),
             commands: Family::default(),
             unfinished: Family::default(),
-            troubled: Gauge::default(),
+            troubled: Family::default(),
             shortages: Counter::default(),
+            refused: Counter::default(),
+            closed: Family::default(),
             compiled: Counter::default(),
             loaded: Counter::default(),
             skew: Gauge::default(),
@@ -109,6 +123,10 @@ impl Metrics {
         registry.register("build", "The version of the server", version);
         let help = "Requests to agents that waited for want of something of the server's own";
         registry.register("shortages", help, self.shortages.clone());
+        let help = "Requests refused since too many went on";
+        registry.register("requests_refused", help, self.refused.clone());
+        let help = "Connections closed for want of a place: idle ones, and new ones for which none made room";
+        registry.register("connections_closed", help, self.closed.clone());
         registry.register("http_requests", "Requests answered", self.requests.clone());
         let help = "Time until the answer began";
         let durations = self.durations.clone();
@@ -145,6 +163,20 @@ impl Metrics {
         self.streams.dec();
     }
 
+    /// Numbers of which each has been counted once.
+    #[cfg(test)]
+    pub(super) fn with_some_of_all() -> Self {
+        let metrics = Self::new();
+        for milliseconds in [1, 30, 90_000] {
+            metrics.answered("GET", "/", 200, Duration::from_millis(milliseconds));
+        }
+        metrics.command_submitted(Verb::Pause);
+        metrics.troubled.get_or_create(&NoLabels {}).set(1);
+        metrics.unfinished.get_or_create(&StatusLabels { status: "RUNNING" }).set(2);
+        metrics.closed.get_or_create(&ClosedLabels { which: "idle" }).inc();
+        metrics
+    }
+
     /// All numbers, as OpenMetrics.
     pub(super) fn text(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
@@ -155,6 +187,16 @@ impl Metrics {
     fn count_plugins(&self, counts: PluginCounts) {
         self.compiled.inner().store(counts.compiled, Ordering::Relaxed);
         self.loaded.inner().store(counts.loaded, Ordering::Relaxed);
+    }
+
+    fn count_pressure(&self, state: &ApiState) {
+        let set = |counter: &Counter, to: u64| counter.inner().store(to, Ordering::Relaxed);
+        set(&self.shortages, state.shortage.times());
+        set(&self.refused, state.shares.refused());
+        for (which, number) in [("idle", state.closed.dismissed()), ("new", state.closed.refused())]
+        {
+            set(&self.closed.get_or_create(&ClosedLabels { which }), number);
+        }
     }
 
     fn answered(&self, method: &str, route: &str, status: u16, took: Duration) {
@@ -192,7 +234,7 @@ fn known_method(method: &str) -> &'static str {
 async fn get(State(state): State<ApiState>, headers: HeaderMap) -> Result<Response, ApiError> {
     count_runs(&state).await;
     state.metrics.count_plugins(state.plugins.counts());
-    state.metrics.shortages.inner().store(state.shortage.times(), Ordering::Relaxed);
+    state.metrics.count_pressure(&state);
     state.metrics.skew.set(state.skew().as_millis() as f64 / 1_000.0);
     let text = state.metrics.text().map_err(ApiError::internal)?;
     let (kind, text) = match wants_open_metrics(&headers) {
@@ -202,28 +244,34 @@ async fn get(State(state): State<ApiState>, headers: HeaderMap) -> Result<Respon
     Ok(([(header::CONTENT_TYPE, kind), (header::VARY, "accept")], text).into_response())
 }
 
-/// Counts the unfinished runs, at most once in [`METRICS_AGE`]. The other numbers are worth having
-/// also while the store does not answer, so a failure is left to `/readyz`.
+/// Counts the unfinished runs, at most once in [`METRICS_AGE`], and by one request at a time. The other numbers are
+/// worth having also while the store does not answer, so a failure is left to `/readyz`; these are not there then.
 async fn count_runs(state: &ApiState) {
-    let mut counted = state.metrics.counted.lock().await;
+    let Ok(mut counted) = state.metrics.counted.try_lock() else { return };
     if counted.is_some_and(|at| at.elapsed() < METRICS_AGE) {
         return;
     }
+    let known = timeout(READY_TIMEOUT, look_at_runs(state)).await;
+    if !matches!(known, Ok(Ok(()))) {
+        state.metrics.unfinished.clear();
+        state.metrics.troubled.clear();
+    }
+    *counted = Some(Instant::now());
+}
+
+async fn look_at_runs(state: &ApiState) -> Result<(), StoreError> {
     let statuses = RunStatus::ALL.into_iter().filter(|status| !status.is_final());
     let filter = RunFilter { cluster: None, statuses: statuses.clone().collect() };
-    let Ok(Ok(found)) = timeout(READY_TIMEOUT, count_by_status(state, &filter)).await else {
-        return;
-    };
-    let troubles = state.store.troubles(None, MAX_PAGE);
-    if let Ok(Ok(troubles)) = timeout(READY_TIMEOUT, troubles).await {
-        state.metrics.troubled.set(i64::try_from(troubles.len()).unwrap_or(i64::MAX));
-    }
+    let found = count_by_status(state, &filter).await?;
+    let troubles = state.store.troubles(None, MAX_PAGE).await?.len();
+    let troubles = i64::try_from(troubles).unwrap_or(i64::MAX);
+    state.metrics.troubled.get_or_create(&NoLabels {}).set(troubles);
     let mut counts: BTreeMap<_, u64> = statuses.map(|status| (status.as_str(), 0)).collect();
     counts.extend(found);
     for (status, count) in counts {
         state.metrics.unfinished.get_or_create(&StatusLabels { status }).set(count);
     }
-    *counted = Some(Instant::now());
+    Ok(())
 }
 
 /// The newest [`MAX_PAGE`] runs that fit, by status. They are read a few at a time, since each has its whole snapshot.
@@ -275,8 +323,8 @@ mod tests {
             "replibook_commands_total{command=\"resume\"} 1",
             "replibook_event_streams 1",
             "replibook_runs_started_total 0",
-            "replibook_runs_troubled 0",
             "replibook_shortages_total 0",
+            "replibook_requests_refused_total 0",
             concat!("replibook_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
             "replibook_plugins_compiled_total 4",
             "replibook_plugins_loaded_total 2",

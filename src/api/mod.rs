@@ -49,6 +49,7 @@ mod shapes;
 mod shares;
 mod start;
 mod state;
+mod weigh;
 pub mod wire;
 
 pub use builtins::install_builtins;

@@ -8,8 +8,9 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::error::ApiError;
+use super::error::{ApiError, Code};
 use super::limits::{FIRST_PIECE, PAGE_BYTES, PIECE_BYTES, READ_BYTES};
+use super::weigh::Weighed;
 use super::wire::DamagedView;
 use crate::store::{Damage, Found};
 use crate::web::{Memory, Share};
@@ -25,7 +26,7 @@ pub(super) struct Paged {
 impl IntoResponse for Paged {
     fn into_response(self) -> Response {
         let json = [(header::CONTENT_TYPE, "application/json")];
-        (json, axum::body::Body::from(self.share.around(self.body))).into_response()
+        Weighed((json, axum::body::Body::from(self.body)), self.share).into_response()
     }
 }
 
@@ -37,6 +38,8 @@ pub(super) struct List<R, K, V> {
     pub(super) key: K,
     /// An item as it is shown, and how many bytes it has in memory beside those.
     pub(super) view: V,
+    /// The most bytes that an item may have in memory.
+    pub(super) heaviest: usize,
 }
 
 /// Reads a page after `after`, with at most `limit` items: fewer if more would have more than [`PAGE_BYTES`], but one
@@ -44,8 +47,8 @@ pub(super) struct List<R, K, V> {
 /// that can't be read are named beside the others.
 ///
 /// # Flow
-/// It reads a few items, and then as many as fit [`PIECE_BYTES`] if none is larger than those before, so that
-/// large ones are never in memory by the hundred.
+/// It reads a few items, and then as many as fit [`PIECE_BYTES`] if none is larger than those before. If all are as
+/// large as they may be they still fit [`READ_BYTES`], whatever came before.
 pub(super) async fn page<C, S, T, F>(
     reads: &Memory,
     after: Option<C>,
@@ -57,11 +60,16 @@ where
     T: Serialize,
     F: Future<Output = Result<Found<S>, ApiError>>,
 {
-    let mut share = reads.take(READ_BYTES).await;
+    let mut share = reads.take(READ_BYTES.max(list.heaviest)).await;
     let (mut page, mut after) = (Page::new(), after);
-    let mut piece = FIRST_PIECE.min(limit);
+    let most = u32::try_from(READ_BYTES / list.heaviest.max(1)).unwrap_or(u32::MAX).max(1);
+    let mut piece = FIRST_PIECE.min(limit).min(most);
     let next = 'all: loop {
-        let found = (list.read)(after, piece).await?;
+        let found = match (list.read)(after, piece).await {
+            // The key of an item that can't be read may be no key: what is before it is read all the same.
+            Err(error) if error.code == Code::BadParameter && page.count > 0 => break page.last,
+            found => found?,
+        };
         let is_last = found.len() < piece as usize;
         for one in found {
             let (key, more) = match one {
@@ -90,7 +98,7 @@ where
         }
         after = last;
         let fit = u32::try_from(PIECE_BYTES / page.largest.max(1)).unwrap_or(u32::MAX);
-        piece = fit.clamp(1, piece.saturating_mul(4)).min(limit - page.count);
+        piece = fit.clamp(1, piece.saturating_mul(4)).min(most).min(limit - page.count);
     };
     let (is_empty, damaged) = (page.count == 0, page.damaged);
     let body = finish(page.body, &next, &damaged)?;

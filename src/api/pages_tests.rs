@@ -14,6 +14,7 @@ async fn pages_of(items: &[usize], limit: u32) -> (Vec<usize>, usize) {
     let reads = Memory::new(MAX_READS);
     let most = Mutex::new(0);
     let (mut after, mut pages, mut seen) = (None, Vec::new(), 0);
+    let heaviest = items.iter().copied().max().unwrap_or(1);
     loop {
         let most = &most;
         let list = List {
@@ -27,6 +28,7 @@ async fn pages_of(items: &[usize], limit: u32) -> (Vec<usize>, usize) {
             },
             key: |item: &(usize, String)| item.0.to_string(),
             view: |item| (item, 0),
+            heaviest,
         };
         let page = page(&reads, after, limit, list).await.unwrap();
         let read: Listing<(usize, String)> = serde_json::from_slice(&page.body).unwrap();
@@ -69,6 +71,11 @@ async fn a_page_of_large_items_is_short_and_no_page_takes_much_memory() {
     mixed[150..160].fill(MIB);
     let (pages, most) = pages_of(&mixed, 1_000).await;
     assert!(pages.len() <= 5 && most <= 12 * MIB, "{pages:?}, {most}");
+    // So many small ones that nobody expects a large one.
+    let mut late = vec![100; 200];
+    late.resize(600, MIB);
+    let (_, most) = pages_of(&late, 1_000).await;
+    assert!(most <= READ_BYTES, "{most}");
 }
 
 #[tokio::test]
@@ -80,6 +87,7 @@ async fn what_can_not_be_read_is_named_and_a_page_is_as_a_listing_is_written() {
         read: async |_: Option<u64>, _| Ok(vec![Ok(1), Err(damage())]),
         key: |item: &u64| item.to_string(),
         view: |item| (item, 0),
+        heaviest: MIB,
     };
     let page = page(&reads, None, 2, list).await.unwrap();
     let listing = Listing {
@@ -92,12 +100,30 @@ async fn what_can_not_be_read_is_named_and_a_page_is_as_a_listing_is_written() {
 }
 
 #[tokio::test]
+async fn what_can_be_read_is_shown_though_nothing_can_be_read_after_it() {
+    let reads = Memory::new(MAX_READS);
+    let list = List {
+        read: async |after: Option<u64>, limit: u32| match after {
+            None => Ok((0..u64::from(limit)).map(Ok).collect()),
+            Some(_) => Err(ApiError::new(Code::BadParameter, "that is no key")),
+        },
+        key: |item: &u64| item.to_string(),
+        view: |item| (item, 0),
+        heaviest: 1,
+    };
+    let page = page(&reads, None, 100, list).await.unwrap();
+    let read: Listing<u64> = serde_json::from_slice(&page.body).unwrap();
+    assert_eq!((read.items.len(), read.next.as_deref()), (8, Some("7")));
+}
+
+#[tokio::test]
 async fn pages_wait_for_memory_and_keep_of_it_what_they_have() {
     let reads = Memory::new(READ_BYTES);
     let list = || List {
         read: async |_: Option<u64>, _| Ok(vec![Ok(1)]),
         key: |item: &u64| item.to_string(),
         view: |item| (item, 0),
+        heaviest: MIB,
     };
     let all = reads.take(READ_BYTES).await;
     let mut second = Box::pin(page(&reads, None, 2, list()));

@@ -8,10 +8,12 @@ use semver::Version;
 use super::apply;
 use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
+use super::limits::PLAYBOOK_BYTES;
 use super::pages::{Key, List, Paged, page};
 use super::params::{InPath, InQuery};
 use super::shapes::VersionText;
 use super::state::ApiState;
+use super::weigh::{Reads, Weighed};
 use super::wire::{ApplyPlaybook, Listing, PlaybookView};
 use crate::store::{Page, StoredPlaybook};
 
@@ -46,7 +48,11 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-async fn list(State(state): State<ApiState>, mut query: InQuery) -> Result<Paged, ApiError> {
+async fn list(
+    State(state): State<ApiState>,
+    reads: Reads,
+    mut query: InQuery,
+) -> Result<Paged, ApiError> {
     let Page { after, limit } = query.page()?;
     query.finish()?;
     let store = &state.store;
@@ -58,20 +64,23 @@ async fn list(State(state): State<ApiState>, mut query: InQuery) -> Result<Paged
         key: |one: &StoredPlaybook| format!("{}@{}", one.playbook.name, one.playbook.version),
         // What a playbook is resolved to takes about as much as its text.
         view: |one| (view(&one), 2 * one.text.len()),
+        heaviest: PLAYBOOK_BYTES,
     };
-    page(&state.reads, after.map(Key), limit, list).await
+    page(&reads.0, after.map(Key), limit, list).await
 }
 
 async fn get(
     State(state): State<ApiState>,
+    reads: Reads,
     InPath(name): InPath<String>,
     mut query: InQuery,
-) -> Result<Json<PlaybookView>, ApiError> {
+) -> Result<Weighed<Json<PlaybookView>>, ApiError> {
     let version = take_version(&mut query)?;
     query.finish()?;
-    let _share = state.reading().await;
+    let share = reads.large().await;
     let found = find(&state, &name, version.as_ref()).await?;
-    Ok(Json(PlaybookView { document: Some(found.text.clone()), ..view(&found) }))
+    let view = PlaybookView { document: Some(found.text.clone()), ..view(&found) };
+    Ok(Weighed(Json(view), share))
 }
 
 async fn delete(

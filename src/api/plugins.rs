@@ -8,14 +8,14 @@ use axum::response::{IntoResponse, Response};
 use super::bodies::{self, off_loop};
 use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
-use super::limits::{MAX_PLUGIN_BODY, UPLOAD_TIMEOUT};
+use super::limits::{MAX_PLUGIN_BODY, PLUGIN_BYTES, UPLOAD_TIMEOUT};
 use super::pages::{Key, List, Paged, page};
 use super::params::{InPath, InQuery};
 use super::state::ApiState;
+use super::weigh::{Reads, Weighed};
 use super::wire::{Listing, PluginView};
 use crate::run::Digest;
 use crate::store::{Page, Plugin, Put, StoreError};
-use crate::web::keep;
 
 const ALL: &str = "/api/v1/plugins";
 const ONE: &str = "/api/v1/plugins/{digest}";
@@ -59,7 +59,7 @@ async fn put(
     let expected: Option<Digest> =
         query.take("digest", "\"sha256:\" and 64 lowercase hex digits")?;
     query.finish()?;
-    let received = bodies::read(request, MAX_PLUGIN_BODY, state.bodies.others()).await?;
+    let received = bodies::read(request, MAX_PLUGIN_BODY, &state.bodies).await?;
     let bytes = received.bytes.clone();
     let hashed = bytes.clone();
     let digest = off_loop(move || Digest::of(&hashed)).await?;
@@ -90,7 +90,11 @@ fn answer(status: StatusCode, change: &str, plugin: Plugin) -> Response {
     (status, [(header::LOCATION, location)], Json(body)).into_response()
 }
 
-async fn list(State(state): State<ApiState>, mut query: InQuery) -> Result<Paged, ApiError> {
+async fn list(
+    State(state): State<ApiState>,
+    reads: Reads,
+    mut query: InQuery,
+) -> Result<Paged, ApiError> {
     let Page { after, limit } = query.page()?;
     query.finish()?;
     let store = &state.store;
@@ -101,8 +105,9 @@ async fn list(State(state): State<ApiState>, mut query: InQuery) -> Result<Paged
         },
         key: |one: &Plugin| one.info.digest.to_string(),
         view: |one| (view(one), 0),
+        heaviest: PLUGIN_BYTES,
     };
-    page(&state.reads, after.map(Key), limit, list).await
+    page(&reads.0, after.map(Key), limit, list).await
 }
 
 async fn get(
@@ -119,17 +124,14 @@ async fn get(
 
 async fn bytes(
     State(state): State<ApiState>,
+    reads: Reads,
     InPath(digest): InPath<Digest>,
     query: InQuery,
 ) -> Result<Response, ApiError> {
     query.finish()?;
-    let mut share = state.reads.take(MAX_PLUGIN_BODY).await;
+    let share = reads.0.take(MAX_PLUGIN_BODY).await;
     match state.store.plugin_bytes(&digest).await? {
-        Some(bytes) => {
-            share.shrink_to(bytes.len());
-            let answer = ([(header::CONTENT_TYPE, WASM)], bytes).into_response();
-            Ok(answer.map(|body| keep(body, share)))
-        }
+        Some(bytes) => Ok(Weighed(([(header::CONTENT_TYPE, WASM)], bytes), share).into_response()),
         None => Err(not_found(&digest)),
     }
 }

@@ -20,9 +20,10 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Of a process that has just begun.
+    /// Of this process.
     pub(super) fn new() -> Self {
-        Self { started: SystemClock.now().as_millis() as f64 / 1_000.0 }
+        let now = SystemClock.now().as_millis() as f64 / 1_000.0;
+        Self { started: now - age().unwrap_or(0.0) }
     }
 }
 
@@ -54,6 +55,19 @@ impl Collector for Process {
     }
 }
 
+/// For how many seconds this process has been there.
+fn age() -> Option<f64> {
+    let uptime = std::fs::read_to_string("/proc/uptime").ok()?;
+    let uptime: f64 = uptime.split_whitespace().next()?.parse().ok()?;
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // Its name, in brackets, may have spaces. The start is the 20th number after that.
+    let ticks: f64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
+    Some((uptime - ticks / TICKS).max(0.0))
+}
+
+/// Ticks a second in what Linux tells of processes, on each of its systems.
+const TICKS: f64 = 100.0;
+
 fn resident() -> Option<i64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
@@ -65,4 +79,24 @@ fn resident() -> Option<i64> {
 fn open_descriptors() -> Option<i64> {
     let open = std::fs::read_dir("/proc/self/fd").ok()?.count();
     i64::try_from(open.saturating_sub(1)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_began_before_its_numbers_were_asked_for() {
+        // A child that has just begun shows what the numbers mean.
+        let now = SystemClock.now().as_millis() as f64 / 1_000.0;
+        let child = std::process::Command::new("cat").arg("/proc/self/stat").output().unwrap();
+        let stat = String::from_utf8(child.stdout).unwrap();
+        let ticks: f64 =
+            stat.rsplit_once(')').unwrap().1.split_whitespace().nth(19).unwrap().parse().unwrap();
+        let uptime = std::fs::read_to_string("/proc/uptime").unwrap();
+        let uptime: f64 = uptime.split_whitespace().next().unwrap().parse().unwrap();
+        assert!((uptime - ticks / TICKS).abs() < 60.0, "{uptime}, {ticks}");
+        let started = Process::new().started;
+        assert!(started <= now && now - started < 24.0 * 3_600.0, "{started}, {now}");
+    }
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::bodies::{InJson, check_length, off_loop};
 use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
-use super::limits::{MAX_ACTOR, MAX_REASON, RETRY_PAGE, RETRY_PAGES};
+use super::limits::{FEW_RECORDS, MAX_ACTOR, MAX_REASON, RETRY_PAGES};
 use super::params::{InPath, InQuery};
 use super::shapes::IdempotencyKey;
 use super::state::ApiState;
@@ -175,12 +175,12 @@ async fn has_such(state: &ApiState, run: &Run, retry: &RetryOf) -> Result<bool, 
                 return Ok(true);
             }
             pages += 1;
-            let page = state.store.records(run.id(), Some(agents), after, RETRY_PAGE).await?;
+            let page = state.store.records(run.id(), Some(agents), after, FEW_RECORDS).await?;
             if page.iter().any(|record| retry.takes(record, progress)) {
                 return Ok(true);
             }
             after = page.last().map(|record| record.seq);
-            if page.len() < RETRY_PAGE as usize {
+            if page.len() < FEW_RECORDS as usize {
                 break;
             }
         }

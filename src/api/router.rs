@@ -10,10 +10,11 @@ use axum::{Extension, Router};
 use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
 use super::guard::{self, Timeout};
+use super::shares::Class;
 use super::state::ApiState;
 use super::{
     abandon, agents, apply_all, cluster_agents, clusters, commands, events, explanation, gzip,
-    health, journals, logs, metrics, openapi, playbooks, plugins, retry, runs, start,
+    health, journals, logs, metrics, openapi, playbooks, plugins, retry, runs, start, weigh,
 };
 
 /// Every endpoint of the API.
@@ -49,12 +50,20 @@ pub fn router(state: ApiState) -> Router {
     for endpoint in endpoints() {
         let codes = Arc::new(endpoint.codes());
         let timeout = Extension(Timeout(endpoint.timeout));
-        let limited = endpoint.handler.layer::<_, Infallible>(from_fn(guard::limit));
+        let packed = endpoint.handler.layer::<_, Infallible>(from_fn(gzip::compress));
+        let reads = (state.reads.clone(), endpoint.class.waits_for_memory());
+        let weighed = packed.layer::<_, Infallible>(from_fn_with_state(reads, weigh::weigh));
+        let limited = weighed.layer::<_, Infallible>(from_fn(guard::limit));
         let limited = limited.layer::<_, Infallible>(timeout);
-        let limited = limited.layer::<_, Infallible>(from_fn(gzip::compress));
         let part = (state.shares.clone(), endpoint.class);
         let shared = limited.layer::<_, Infallible>(from_fn_with_state(part, guard::share));
-        let handler = shared.layer::<_, Infallible>(from_fn_with_state(codes, guard::described));
+        let arrived = if endpoint.class == Class::Urgent && endpoint.body.is_some() {
+            let bodies = state.bodies.clone();
+            shared.layer::<_, Infallible>(from_fn_with_state(bodies, guard::arrive))
+        } else {
+            shared
+        };
+        let handler = arrived.layer::<_, Infallible>(from_fn_with_state(codes, guard::described));
         router = router.route(endpoint.path, handler);
     }
     router

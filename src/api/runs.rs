@@ -8,10 +8,12 @@ use serde_json::Map;
 
 use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
+use super::limits::PLAYBOOK_BYTES;
 use super::pages::{self, Key, List, Paged, json_bytes};
 use super::params::{InPath, InQuery};
 use super::shapes::Statuses;
 use super::state::ApiState;
+use super::weigh::{Reads, Weighed};
 use super::wire::{Listing, RunView, TroubleView};
 use crate::run::{
     Progress, ReasonCode, Run, RunId, RunStatus, Silent, Snapshot, Timestamp, Trouble, TroubleCode,
@@ -39,7 +41,11 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-async fn list(State(state): State<ApiState>, mut query: InQuery) -> Result<Paged, ApiError> {
+async fn list(
+    State(state): State<ApiState>,
+    reads: Reads,
+    mut query: InQuery,
+) -> Result<Paged, ApiError> {
     let filter = RunFilter {
         cluster: query.take("cluster", "a name")?,
         statuses: query.take_list("status")?,
@@ -58,8 +64,9 @@ async fn list(State(state): State<ApiState>, mut query: InQuery) -> Result<Paged
         },
         key: |(run, _): &(RunView, usize)| run.id.to_string(),
         view: |run| run,
+        heaviest: PLAYBOOK_BYTES,
     };
-    pages::page(&state.reads, page.after.map(Key), page.limit, list).await
+    pages::page(&reads.0, page.after.map(Key), page.limit, list).await
 }
 
 /// Runs as they are shown, and how many bytes their snapshots have.
@@ -95,12 +102,14 @@ async fn get(
 
 async fn snapshot(
     State(state): State<ApiState>,
+    reads: Reads,
     InPath(id): InPath<RunId>,
     query: InQuery,
-) -> Result<Json<Snapshot>, ApiError> {
+) -> Result<Weighed<Json<Snapshot>>, ApiError> {
     query.finish()?;
-    let _share = state.reading().await;
-    Ok(Json(find(&state, id).await?.snapshot.as_ref().clone()))
+    let share = reads.large().await;
+    let snapshot = find(&state, id).await?.snapshot.as_ref().clone();
+    Ok(Weighed(Json(snapshot), share))
 }
 
 fn read_id(place: &str, text: &str) -> Result<RunId, ApiError> {

@@ -36,7 +36,7 @@ async fn serve_patiently(
 ) -> io::Result<()> {
     let stopping = state.stopping.clone();
     let signal = stopping.clone();
-    let limits = state.shares.limits(times);
+    let limits = state.shares.limits(times, state.closed.clone());
     let server = web::serve(listener, limits, router(state), async move {
         shutdown.await;
         signal.cancel();

@@ -1,21 +1,37 @@
-//! How many requests go on at once. Those that steer a run, or ask how the server is, have a share of their own,
-//! so that they are answered when everything else is taken.
+//! How many requests go on at once. Those that steer a run have a share of their own, and those that ask how the
+//! server is another, so that they are answered when everything else is taken.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::limits::{MAX_STREAMS, MAX_URGENT};
-use crate::web::{Client, Limits, Times};
+use tokio::time::Instant;
+
+use super::limits::{LOBBY, MAX_PROBES, MAX_STREAMS, MAX_URGENT, REFUSALS_SAID};
+use crate::web::{Client, Closed, Limits, Times};
 
 /// To whose share a request belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
-    /// It steers a run, or asks how the server is.
+    /// It is answered at once, out of memory, and needs no share.
+    AtOnce,
+    /// It asks how the server is.
+    Probe,
+    /// It steers a run.
     Urgent,
     /// Any other.
     Ordinary,
     /// An ordinary one whose answer goes on until the run ends.
     Stream,
+}
+
+impl Class {
+    /// Whether its answer waits for memory: others have small answers, and come through always.
+    pub(super) const fn waits_for_memory(self) -> bool {
+        match self {
+            Self::AtOnce | Self::Probe | Self::Urgent => false,
+            Self::Ordinary | Self::Stream => true,
+        }
+    }
 }
 
 /// How many requests go on, of which class and of whom.
@@ -27,9 +43,14 @@ pub(super) struct Shares {
 
 #[derive(Debug, Default)]
 struct Now {
+    probes: Count,
     urgent: Count,
     ordinary: Count,
     streams: Count,
+    /// That were refused.
+    refused: u64,
+    /// When that was said in the log last.
+    said: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -53,18 +74,22 @@ impl Shares {
     }
 
     /// How many connections the server takes. One client alone never has all of them.
-    pub(super) fn limits(&self, times: Times) -> Limits {
+    pub(super) fn limits(&self, times: Times, closed: Closed) -> Limits {
+        let lobby = (self.connections / 16).clamp(1, LOBBY);
         let per_client = self.connections - self.connections / 8;
-        Limits { places: self.connections, per_client, times }
+        Limits { places: self.connections - lobby, per_client, lobby, times, closed }
     }
 
     /// Requests of this class that go on at once. Together they are fewer than the connections: some are left on
     /// which a request can come at all.
     fn most(&self, class: Class) -> usize {
-        let urgent = (self.connections / 8).min(MAX_URGENT);
+        let eighth = self.connections / 8;
+        let (urgent, probes) = (eighth.min(MAX_URGENT), eighth.min(MAX_PROBES));
         match class {
+            Class::AtOnce => usize::MAX,
+            Class::Probe => probes,
             Class::Urgent => urgent,
-            Class::Ordinary => self.connections - 2 * urgent,
+            Class::Ordinary => self.connections - 2 * urgent - probes,
             Class::Stream => MAX_STREAMS.min(self.most(Class::Ordinary) / 2),
         }
     }
@@ -75,7 +100,9 @@ impl Shares {
         // Behind a proxy all are one client, so one may have most.
         let per_client = most - most.div_ceil(4);
         let mut now = self.lock();
-        let count = now.count(class);
+        let Some(count) = now.count(class) else {
+            return Some(Going { shares: Arc::clone(self), class, client });
+        };
         let of = count.of.get(&client).copied().unwrap_or(0);
         if count.all >= most || of >= per_client {
             return None;
@@ -83,6 +110,23 @@ impl Shares {
         count.all += 1;
         count.of.insert(client, of + 1);
         Some(Going { shares: Arc::clone(self), class, client })
+    }
+
+    /// Notes that a request was refused, and says it in the log from time to time.
+    pub(super) fn refuse(&self, class: Class, client: Client) {
+        let mut now = self.lock();
+        now.refused += 1;
+        tracing::debug!(?class, ?client, "a request is refused: too many go on");
+        if now.said.is_none_or(|said| said.elapsed() >= REFUSALS_SAID) {
+            now.said = Some(Instant::now());
+            let refused = now.refused;
+            tracing::warn!(?class, ?client, refused, "requests are refused: too many go on");
+        }
+    }
+
+    /// How many requests were refused.
+    pub(super) fn refused(&self) -> u64 {
+        self.lock().refused
     }
 
     fn lock(&self) -> MutexGuard<'_, Now> {
@@ -94,11 +138,13 @@ impl Shares {
 const FEWEST: usize = 16;
 
 impl Now {
-    fn count(&mut self, class: Class) -> &mut Count {
+    fn count(&mut self, class: Class) -> Option<&mut Count> {
         match class {
-            Class::Urgent => &mut self.urgent,
-            Class::Ordinary => &mut self.ordinary,
-            Class::Stream => &mut self.streams,
+            Class::AtOnce => None,
+            Class::Probe => Some(&mut self.probes),
+            Class::Urgent => Some(&mut self.urgent),
+            Class::Ordinary => Some(&mut self.ordinary),
+            Class::Stream => Some(&mut self.streams),
         }
     }
 }
@@ -106,7 +152,7 @@ impl Now {
 impl Drop for Going {
     fn drop(&mut self) {
         let mut now = self.shares.lock();
-        let count = now.count(self.class);
+        let Some(count) = now.count(self.class) else { return };
         count.all -= 1;
         if let Some(of) = count.of.get_mut(&self.client) {
             *of -= 1;
@@ -139,17 +185,25 @@ mod tests {
             let two = all(&shares, Class::Ordinary, client(2));
             assert!(!one.is_empty() && !two.is_empty(), "{connections}");
             assert!(shares.take(Class::Ordinary, client(3)).is_none(), "{connections}");
-            let urgent = all(&shares, Class::Urgent, client(1));
-            assert!(!urgent.is_empty(), "{connections}");
-            assert!(shares.take(Class::Urgent, client(2)).is_some(), "{connections}");
-            let limits = shares.limits(Times::silent_for(std::time::Duration::ZERO));
-            let going = one.len() + two.len() + urgent.len();
+            let mut small = Vec::new();
+            for class in [Class::Urgent, Class::Probe] {
+                let of_one = all(&shares, class, client(1));
+                assert!(!of_one.is_empty(), "{connections}");
+                let of_two = all(&shares, class, client(2));
+                assert!(!of_two.is_empty(), "{connections}");
+                small.extend([of_one, of_two]);
+            }
+            assert!(shares.take(Class::AtOnce, client(3)).is_some(), "{connections}");
+            let limits =
+                shares.limits(Times::silent_for(std::time::Duration::ZERO), Closed::default());
+            let going = one.len() + two.len() + small.iter().map(Vec::len).sum::<usize>();
             assert!(going < limits.places, "{connections}: a further request can't come");
-            assert!(one.len() + urgent.len() < limits.per_client, "{connections}");
+            assert!(one.len() + small[0].len() + small[2].len() < limits.per_client);
+            assert!(limits.places + limits.lobby <= connections.max(FEWEST));
             let streams = all(&shares, Class::Stream, client(1));
             assert!(shares.take(Class::Stream, client(2)).is_some(), "{connections}");
             assert!(streams.len() < one.len(), "{connections}: no stream, no other request");
-            drop((one, two, urgent, streams));
+            drop((one, two, small, streams));
             assert!(shares.lock().ordinary.of.is_empty() && shares.lock().urgent.all == 0);
         }
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::bodies::Budgets;
-use super::limits::{MAX_ASKED, MAX_CONNECTIONS, MAX_READS, READ_BYTES};
+use super::bodies::Budget;
+use super::limits::{MAX_ASKED, MAX_CONNECTIONS, MAX_READS};
 use super::metrics::Metrics;
 use super::shares::Shares;
 use crate::agent::{AgentClient, Shortage};
@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::driver::{Followers, Signals};
 use crate::plugin::PluginHost;
 use crate::store::{Skew, Store, StoreClock};
-use crate::web::{Memory, OwnNames, Share};
+use crate::web::{Closed, Memory, OwnNames};
 
 /// What every handler works with. Cheap to clone.
 #[derive(Clone)]
@@ -28,11 +28,13 @@ pub struct ApiState {
     /// The machine's.
     pub(super) own_clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) bodies: Budgets,
+    pub(super) bodies: Budget,
     pub(super) shares: Arc<Shares>,
     pub(super) shortage: Shortage,
     /// Memory for what is read to be sent.
     pub(super) reads: Memory,
+    /// Connections for which there was no place.
+    pub(super) closed: Closed,
     /// Ends the event streams, which would never end by themselves.
     pub(super) stopping: CancellationToken,
     pub(super) names: OwnNames,
@@ -62,9 +64,10 @@ impl ApiState {
             own_clock: clock,
             store,
             metrics: Arc::new(Metrics::new()),
-            bodies: Budgets::new(&stopping),
+            bodies: Budget::new(&stopping),
             reads: Memory::new(MAX_READS),
             shares,
+            closed: Closed::default(),
             shortage: Shortage::default(),
             stopping,
             names: OwnNames::default(),
@@ -76,11 +79,6 @@ impl ApiState {
     /// How far the machine's clock is from the store's.
     pub(super) fn skew(&self) -> Skew {
         Skew::of(self.store.as_ref(), self.own_clock.as_ref())
-    }
-
-    /// Memory for what a handler reads, if that may be large.
-    pub(super) async fn reading(&self) -> Share {
-        self.reads.take(READ_BYTES).await
     }
 
     /// Has this many connections at most, and shares them out accordingly.

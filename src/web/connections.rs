@@ -18,6 +18,9 @@ use super::standing::{Phase, Standing};
 pub(crate) struct Times {
     /// From the first byte of a request until all of its headers are there. They fit a few packets.
     pub(crate) head: Duration,
+    /// How long a connection has at least until its request begins, also if another wants its place: a request that
+    /// was sent is there by then.
+    pub(crate) grace: Duration,
     /// Until the next request begins. Longer than the 60 s for which proxies keep a connection, so that it is
     /// they who close it.
     pub(crate) idle: Duration,
@@ -32,6 +35,7 @@ impl Times {
     pub(crate) const fn silent_for(silent: Duration) -> Self {
         Self {
             head: Duration::from_secs(10),
+            grace: Duration::from_secs(1),
             idle: Duration::from_secs(75),
             silent,
             stalled: Duration::from_secs(30),
@@ -74,7 +78,9 @@ impl Connection {
         let (due, what) = match phase {
             Phase::Waiting => (since + idle, "no request began"),
             Phase::Head => (since + head, "the headers of a request were not there"),
-            Phase::Answering | Phase::Answered => (self.passed + silent, "no byte passed"),
+            Phase::Answering | Phase::Answered | Phase::Dismissed => {
+                (self.passed + silent, "no byte passed")
+            }
         };
         self.reads.poll(due, cx).map(|()| late(what, due - since))
     }
@@ -207,7 +213,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
-        let standing = Arc::new(Standing::new());
+        let standing = Arc::new(Standing::new(Arc::default()));
         (Connection::new(stream, Arc::clone(&standing), times), standing, client)
     }
 

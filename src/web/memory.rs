@@ -1,9 +1,12 @@
 //! Memory for large bodies and answers: never more than a server can bear.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::client::Client;
 
 /// Bytes for each permit, so that the number of permits stays small.
 const SHARE: usize = 1024;
@@ -13,6 +16,10 @@ const SHARE: usize = 1024;
 pub(crate) struct Memory {
     permits: Arc<Semaphore>,
     most: usize,
+    /// What it is a part of.
+    whole: Option<Box<Self>>,
+    /// The parts that clients have now.
+    parts: Arc<Mutex<HashMap<Client, Weak<Semaphore>>>>,
 }
 
 /// A part of the memory, given back when dropped.
@@ -21,12 +28,29 @@ pub(crate) struct Share {
     memory: Memory,
     /// None while it is empty.
     permit: Option<OwnedSemaphorePermit>,
+    /// The same of the whole of which the memory is a part.
+    of_whole: Option<Box<Self>>,
 }
 
 impl Memory {
     /// A memory of this many bytes.
     pub(crate) fn new(most: usize) -> Self {
-        Self { permits: Arc::new(Semaphore::new(most / SHARE)), most }
+        let permits = Arc::new(Semaphore::new(most / SHARE));
+        Self { permits, most, whole: None, parts: Arc::default() }
+    }
+
+    /// What one client may have of it: half. So others wait only if several take all that they can.
+    pub(crate) fn of(&self, client: Client) -> Self {
+        let most = self.most / 2;
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = parts.get(&client).and_then(Weak::upgrade);
+        let permits = known.unwrap_or_else(|| {
+            parts.retain(|_, part| part.strong_count() > 0);
+            let made = Arc::new(Semaphore::new(most / SHARE));
+            parts.insert(client, Arc::downgrade(&made));
+            made
+        });
+        Self { permits, most, whole: Some(Box::new(self.clone())), parts: Arc::default() }
     }
 
     /// Takes `bytes` of it once they are free, or all of it if `bytes` is more than that.
@@ -38,7 +62,8 @@ impl Memory {
 
     /// A part that has nothing yet.
     pub(crate) fn nothing(&self) -> Share {
-        Share { memory: self.clone(), permit: None }
+        let of_whole = self.whole.as_ref().map(|whole| Box::new(whole.nothing()));
+        Share { memory: self.clone(), permit: None, of_whole }
     }
 
     fn shares(&self, bytes: usize) -> usize {
@@ -55,11 +80,14 @@ impl Share {
             // The semaphore is never closed.
             self.add(Arc::clone(&self.memory.permits).acquire_many_owned(missing).await.ok());
         }
+        if let Some(of_whole) = &mut self.of_whole {
+            Box::pin(of_whole.grow_to(bytes)).await;
+        }
     }
 
     /// The same, if there is room now.
     pub(crate) fn try_grow_to(&mut self, bytes: usize) -> bool {
-        let missing = self.missing(bytes);
+        let (before, missing) = (self.permits(), self.missing(bytes));
         if missing > 0 {
             let more = Arc::clone(&self.memory.permits).try_acquire_many_owned(missing).ok();
             if more.is_none() {
@@ -67,20 +95,34 @@ impl Share {
             }
             self.add(more);
         }
-        true
+        let has_room = self.of_whole.as_mut().is_none_or(|whole| whole.try_grow_to(bytes));
+        if !has_room {
+            self.keep(before);
+        }
+        has_room
     }
 
     /// Gives back what is above so many bytes.
     pub(crate) fn shrink_to(&mut self, bytes: usize) {
-        let keeps = self.memory.shares(bytes);
-        if let Some(permit) = &mut self.permit {
-            drop(permit.split(permit.num_permits().saturating_sub(keeps)));
+        self.keep(self.memory.shares(bytes));
+        if let Some(of_whole) = &mut self.of_whole {
+            of_whole.shrink_to(bytes);
         }
     }
 
+    fn keep(&mut self, permits: usize) {
+        if let Some(permit) = &mut self.permit {
+            drop(permit.split(permit.num_permits().saturating_sub(permits)));
+        }
+    }
+
+    fn permits(&self) -> usize {
+        self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
+    }
+
     fn missing(&self, bytes: usize) -> u32 {
-        let has = self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        u32::try_from(self.memory.shares(bytes).saturating_sub(has)).unwrap_or(u32::MAX)
+        let missing = self.memory.shares(bytes).saturating_sub(self.permits());
+        u32::try_from(missing).unwrap_or(u32::MAX)
     }
 
     fn add(&mut self, more: Option<OwnedSemaphorePermit>) {
@@ -141,5 +183,28 @@ mod tests {
         assert!(first.try_grow_to(3 * SHARE));
         drop((first, second));
         memory.take(4 * SHARE).await;
+    }
+    #[tokio::test]
+    async fn one_client_has_half_of_it() {
+        let client = |n: u8| Client::at(([10, 0, 0, n], 1).into());
+        let memory = Memory::new(8 * SHARE);
+        let first = memory.of(client(1)).take(3 * SHARE).await;
+        let mut second = memory.of(client(1)).nothing();
+        assert!(!second.try_grow_to(2 * SHARE) && second.try_grow_to(SHARE));
+        assert!(memory.of(client(1)).take(1).now_or_never().is_none());
+        let other = memory.of(client(2)).take(4 * SHARE).await;
+        // All is taken.
+        let third = memory.of(client(3));
+        assert!(third.take(1).now_or_never().is_none());
+        second.shrink_to(0);
+        let mut share = third.nothing();
+        assert!(share.try_grow_to(SHARE) && !share.try_grow_to(2 * SHARE));
+        drop((first, other));
+        assert!(share.try_grow_to(4 * SHARE) && !second.try_grow_to(5 * SHARE));
+        drop((share, second));
+        memory.take(8 * SHARE).await;
+        assert_eq!(memory.parts.lock().unwrap().len(), 3);
+        let _fourth = memory.of(client(4));
+        assert_eq!(memory.parts.lock().unwrap().len(), 2, "of those that are gone nothing is left");
     }
 }

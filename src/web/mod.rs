@@ -2,17 +2,21 @@
 //! reach it through somebody's browser, and it has no more connections and bytes in memory than it can
 //! bear.
 
+mod client;
 mod connections;
 mod guard;
-mod kept;
+mod holds;
 mod memory;
+mod places;
 mod serve;
 mod standing;
 
+pub(crate) use client::Client;
 pub(crate) use connections::Times;
 pub use guard::{BadHostName, HostName, OwnNames, Stranger};
 pub(crate) use guard::{check_origin, is_json};
-pub(crate) use kept::keep;
+pub(crate) use holds::hold;
 pub(crate) use memory::{Memory, Share};
+pub(crate) use places::Closed;
 pub(crate) use serve::{Limits, serve};
-pub(crate) use standing::Client;
+pub(crate) use standing::Arrival;

@@ -1,6 +1,5 @@
 //! Serving a router on a socket, within limits, until it is told to stop.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
@@ -16,13 +15,16 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
+use super::client::Client;
 use super::connections::{Connection, Times};
-use super::kept::keep;
-use super::standing::{Client, Place, Places, Standing};
+use super::holds::Said;
+use super::places::{Closed, Place, Places, Taken};
+use super::standing::Arrival;
 
 /// Bytes of a connection that are in memory at once.
 const BUFFER: usize = 32 * 1024;
@@ -37,40 +39,82 @@ const HEADERS: usize = 64;
 const AGAIN: Duration = Duration::from_millis(200);
 
 /// How many connections a server has, and how slow their clients may be.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Limits {
     /// Connections that are open at once. Past that the one that has waited longest for a request is closed
     /// for a new one.
     pub(crate) places: usize,
     /// The same, of one client.
     pub(crate) per_client: usize,
+    /// Connections beyond those that wait for a place, a few seconds each.
+    pub(crate) lobby: usize,
     /// How slow they may be.
     pub(crate) times: Times,
+    /// Those that were closed for want of a place are counted here.
+    pub(crate) closed: Closed,
 }
 
 /// Serves `router` until `stop` is over, then returns when the requests that go on by then have ended.
-/// A handler finds the [`Client`] among the extensions of its request.
+/// A handler finds the [`Client`] and the [`Arrival`] among the extensions of its request.
+///
+/// # Flow
+/// A connection gets a place, or waits for one in the lobby. When that is full too, a client that has more than its
+/// share loses its own oldest idle connection, or else the new one; whoever else comes waits to be accepted.
 pub(crate) async fn serve(
     listener: TcpListener,
     limits: Limits,
     router: Router,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let places = Places::new(limits.places, limits.per_client);
+    let Limits { places, per_client, lobby, times, closed } = limits;
+    let places = Places::new(places, per_client, times.grace, closed.clone());
+    let lobby = Arc::new(Semaphore::new(lobby.max(1)));
     let (stopping, tasks) = (CancellationToken::new(), TaskTracker::new());
     let mut stop = pin!(stop);
     loop {
-        let (stream, client, place) = tokio::select! {
+        let (stream, client) = tokio::select! {
             () = &mut stop => break,
-            next = next(&listener, &places) => next,
+            accepted = accept(&listener) => accepted,
         };
-        let Some(place) = place else {
-            tracing::debug!(?client, "a client has too many connections");
-            continue;
+        let server = Server { router: router.clone(), times, stopping: stopping.clone() };
+        let seat = match places.try_take(client) {
+            Taken::Yes(place) => {
+                tasks.spawn(server.converse(stream, client, place));
+                continue;
+            }
+            Taken::TooMany(_) => match Arc::clone(&lobby).try_acquire_owned() {
+                Ok(seat) => seat,
+                Err(_) => {
+                    match places.take_from_own(client) {
+                        Taken::Yes(place) => {
+                            tasks.spawn(server.converse(stream, client, place));
+                        }
+                        Taken::Full(_) | Taken::TooMany(_) => closed.refuse(client),
+                    }
+                    continue;
+                }
+            },
+            Taken::Full(_) => tokio::select! {
+                () = &mut stop => break,
+                seat = Arc::clone(&lobby).acquire_owned() => match seat {
+                    Ok(seat) => seat,
+                    // It is never closed.
+                    Err(_) => continue,
+                },
+            },
         };
-        let router = router.clone();
-        let one = converse(stream, client, place, limits.times, router, stopping.clone());
-        tasks.spawn(one);
+        let (places, closed) = (Arc::clone(&places), closed.clone());
+        tasks.spawn(async move {
+            let place = tokio::select! {
+                () = server.stopping.cancelled() => return,
+                place = places.take(client) => place,
+            };
+            drop(seat);
+            match place {
+                Some(place) => server.converse(stream, client, place).await,
+                None => closed.refuse(client),
+            }
+        });
     }
     drop(listener);
     stopping.cancel();
@@ -79,8 +123,8 @@ pub(crate) async fn serve(
     Ok(())
 }
 
-/// The next connection. Without a place it is closed by dropping it.
-async fn next(listener: &TcpListener, places: &Arc<Places>) -> (TcpStream, Client, Option<Place>) {
+/// The next connection.
+async fn accept(listener: &TcpListener) -> (TcpStream, Client) {
     loop {
         match listener.accept().await {
             Ok((stream, address)) => {
@@ -88,9 +132,7 @@ async fn next(listener: &TcpListener, places: &Arc<Places>) -> (TcpStream, Clien
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "failed to set TCP_NODELAY");
                 }
-                let client = Client::at(address);
-                let place = places.take(client).await;
-                return (stream, client, place);
+                return (stream, Client::at(address));
             }
             Err(error) if is_of_one(&error) => {}
             Err(error) => {
@@ -111,55 +153,61 @@ fn is_of_one(error: &io::Error) -> bool {
     )
 }
 
-/// Answers the requests of one connection, until it ends, gives its place away, or the server stops.
-async fn converse(
-    stream: TcpStream,
-    client: Client,
-    place: Place,
-    times: Times,
+/// What every connection is served with.
+struct Server {
     router: Router,
+    times: Times,
     stopping: CancellationToken,
-) {
-    let standing = Arc::clone(&place.standing);
-    let io = TokioIo::new(Connection::new(stream, Arc::clone(&standing), times));
-    let service = service_fn(|request: Request<Incoming>| {
-        standing.begins();
-        let standing = Arc::clone(&standing);
-        let router = router.clone();
-        async move {
-            let mut request = request.map(Body::new);
-            request.extensions_mut().insert(client);
-            let said = Said(standing);
-            let answer = router.oneshot(request).await?;
-            Ok::<Response, Infallible>(answer.map(|body| keep(body, said)))
+}
+
+/// The place of the connection was given to another before its request began.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection gave its place away")]
+struct Dismissed;
+
+impl Server {
+    /// Answers the requests of one connection, until it ends, gives its place away, or the server stops.
+    async fn converse(self, stream: TcpStream, client: Client, place: Place) {
+        let standing = Arc::clone(&place.standing);
+        let io = TokioIo::new(Connection::new(stream, Arc::clone(&standing), self.times));
+        let service = service_fn(|request: Request<Incoming>| {
+            let (standing, router) = (Arc::clone(&standing), self.router.clone());
+            async move {
+                if !standing.begins() {
+                    return Err(Dismissed);
+                }
+                let mut request = request.map(Body::new);
+                request.extensions_mut().insert(client);
+                request.extensions_mut().insert(Arrival(Arc::clone(&standing)));
+                let said = Said::new(standing);
+                let Ok(answer) = router.oneshot(request).await;
+                Ok::<Response, Dismissed>(said.with(answer))
+            }
+        });
+        let mut http = http1::Builder::new();
+        // The connection itself tells a slow head from a quiet one.
+        http.header_read_timeout(None).max_buf_size(BUFFER);
+        http.max_header_size(HEAD_BYTES).max_headers(HEADERS);
+        let mut connection = pin!(http.serve_connection(io, service));
+        tokio::select! {
+            // Nothing that came at the same moment may begin.
+            biased;
+            // Who waits for a request has none that would be cut off.
+            () = place.standing.leaves.cancelled() => return,
+            () = self.stopping.cancelled() => connection.as_mut().graceful_shutdown(),
+            ended = connection.as_mut() => return log(ended),
         }
-    });
-    let mut http = http1::Builder::new();
-    // The connection itself tells a slow head from a quiet one.
-    http.header_read_timeout(None).max_buf_size(BUFFER);
-    http.max_header_size(HEAD_BYTES).max_headers(HEADERS);
-    let mut connection = pin!(http.serve_connection(io, service));
-    tokio::select! {
-        ended = connection.as_mut() => return log(ended),
-        // Who waits for a request has none that would be cut off.
-        () = place.standing.leaves.cancelled() => return,
-        () = stopping.cancelled() => connection.as_mut().graceful_shutdown(),
+        tokio::select! {
+            biased;
+            () = place.standing.leaves.cancelled() => {}
+            ended = connection => log(ended),
+        }
     }
-    log(connection.await);
 }
 
 fn log(ended: hyper::Result<()>) {
     if let Err(error) = ended {
         tracing::debug!(?error, "a connection ended");
-    }
-}
-
-/// Dropped when all of an answer was said.
-struct Said(Arc<Standing>);
-
-impl Drop for Said {
-    fn drop(&mut self) {
-        self.0.ends();
     }
 }
 
@@ -172,20 +220,41 @@ mod tests {
     use tokio::sync::oneshot;
     use tokio_util::task::AbortOnDropHandle;
 
+    use super::super::holds::hold;
     use super::*;
 
     const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 
     struct Served {
         address: SocketAddr,
+        /// How many requests for `/held` may be answered.
+        go: Arc<Semaphore>,
+        /// Held for each answer that is not sent yet.
+        held: Arc<()>,
         stop: oneshot::Sender<()>,
         task: AbortOnDropHandle<io::Result<()>>,
     }
 
     async fn served(limits: Limits) -> Served {
+        let (go, held) = (Arc::new(Semaphore::new(0)), Arc::new(()));
+        let (may_go, is_held) = (Arc::clone(&go), Arc::clone(&held));
+        let large = async move || {
+            let mut answer = Response::new(Body::from(vec![b'x'; LARGE]));
+            hold(&mut answer, Arc::clone(&is_held));
+            answer
+        };
         let router = Router::new()
             .route("/", get(async || "hello"))
             .route("/slow", get(std::future::pending::<()>))
+            .route("/large", get(large))
+            .route("/heedless", get(async || vec![b'x'; LARGE]))
+            .route(
+                "/held",
+                get(async move || {
+                    may_go.acquire().await.unwrap().forget();
+                    "hello"
+                }),
+            )
             .route("/", post(async |body: String| body));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -193,17 +262,38 @@ mod tests {
         let task = serve(listener, limits, router, async {
             let _ = stopped.await;
         });
-        Served { address, stop, task: AbortOnDropHandle::new(tokio::spawn(task)) }
+        Served { address, go, held, stop, task: AbortOnDropHandle::new(tokio::spawn(task)) }
     }
 
+    /// A connection may be dismissed at once, so that no test has to wait.
     fn limits(places: usize, per_client: usize) -> Limits {
-        Limits { places, per_client, times: Times::silent_for(Duration::from_secs(3_600)) }
+        let times = Times { grace: Duration::ZERO, ..Times::silent_for(HOUR) };
+        Limits { places, per_client, lobby: 1, times, closed: Closed::default() }
     }
+
+    /// More than the system takes of an answer that nobody reads.
+    const LARGE: usize = 64 * 1024 * 1024;
+
+    const HOUR: Duration = Duration::from_secs(3_600);
 
     async fn client(served: &Served, says: &str) -> TcpStream {
         let mut client = TcpStream::connect(served.address).await.unwrap();
         client.write_all(says.as_bytes()).await.unwrap();
         client
+    }
+
+    /// The same, from another address of this machine.
+    async fn client_at(served: &Served, ip: [u8; 4], says: &str) -> TcpStream {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from((ip, 0))).unwrap();
+        let mut client = socket.connect(served.address).await.unwrap();
+        client.write_all(says.as_bytes()).await.unwrap();
+        client
+    }
+
+    /// A request for something.
+    fn ask(path: &str) -> String {
+        format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n")
     }
 
     /// All that comes until the server closes.
@@ -246,6 +336,63 @@ mod tests {
         }
         let none = tokio::time::timeout(Duration::from_millis(1), slow.read_u8()).await;
         assert!(none.is_err(), "{none:?}");
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_place_gets_that_of_an_answer_that_has_ended() {
+        let served = served(limits(2, 3)).await;
+        let mut first = client(&served, &ask("/held")).await;
+        let mut second = client(&served, &ask("/held")).await;
+        let mut third = client(&served, GET).await;
+        served.go.add_permits(2);
+        // Their connections stay open.
+        answer(&mut first).await;
+        answer(&mut second).await;
+        assert!(answer(&mut third).await.starts_with("HTTP/1.1 200"));
+    }
+
+    #[tokio::test]
+    async fn a_client_that_has_all_its_places_answered_keeps_nobody_else_out() {
+        let served = served(limits(4, 3)).await;
+        let mut slow = Vec::new();
+        for _ in 0..6 {
+            slow.push(client(&served, &ask("/slow")).await);
+        }
+        let mut other = client_at(&served, [127, 0, 0, 2], GET).await;
+        assert!(answer(&mut other).await.starts_with("HTTP/1.1 200"));
+    }
+
+    #[tokio::test]
+    async fn what_is_held_for_an_answer_is_held_until_it_was_read() {
+        let served = served(limits(2, 2)).await;
+        let free = Arc::strong_count(&served.held);
+        let mut first = client(&served, &ask("/large")).await;
+        // The head is here, so all of it was said.
+        first.read_u8().await.unwrap();
+        assert_eq!(Arc::strong_count(&served.held), free + 1);
+        let mut rest = vec![0; LARGE];
+        first.read_exact(&mut rest).await.unwrap();
+        let sent = async {
+            while Arc::strong_count(&served.held) > free {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), sent).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn answers_that_nobody_reads_give_their_places_away_unless_something_is_held() {
+        let served = served(limits(2, 2)).await;
+        let mut held = client(&served, &ask("/large")).await;
+        let mut heedless = client(&served, &ask("/heedless")).await;
+        for client in [&mut held, &mut heedless] {
+            client.read_u8().await.unwrap();
+        }
+        let mut third = client_at(&served, [127, 0, 0, 2], GET).await;
+        assert!(answer(&mut third).await.starts_with("HTTP/1.1 200"));
+        let mut rest = vec![0; LARGE];
+        held.read_exact(&mut rest).await.unwrap();
+        assert!(heedless.read_exact(&mut rest).await.is_err());
     }
 
     #[tokio::test]

@@ -92,6 +92,81 @@ async fn requests_past_the_share_of_a_client_are_refused_and_steering_goes_on() 
     server.stop().await;
 }
 
+/// A request that steers a run and announces a body of so many bytes.
+fn command(run: &str, announces: usize) -> String {
+    format!(
+        "POST /api/v1/runs/{run}/commands HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+         content-length: {announces}\r\n\r\n{{"
+    )
+}
+
+#[tokio::test]
+async fn commands_of_which_most_never_comes_keep_nobody_from_steering() {
+    let server = Server::with_connections(16).await;
+    let run = with_run(&server).await;
+    let mut slow = Vec::new();
+    for _ in 0..GREEDY {
+        slow.push(connect(&server, &command(&run, 1_000)).await);
+    }
+    steers(&server, &run).await;
+    // What is too large is refused before any of it comes.
+    let mut large = connect(&server, &command(&run, 1024 * 1024)).await;
+    let mut heard = String::new();
+    let _ = large.read_to_string(&mut heard).await;
+    assert!(heard.starts_with("HTTP/1.1 413") && heard.contains("body-too-large"), "{heard}");
+    server.stop().await;
+}
+
+/// Connects from another address of this machine.
+async fn connect_from(server: &Server, ip: [u8; 4], says: &str) -> TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind((ip, 0).into()).unwrap();
+    let mut client = socket.connect(server.address.parse().unwrap()).await.unwrap();
+    // It may be refused while it speaks.
+    let _ = client.write_all(says.as_bytes()).await;
+    client
+}
+
+#[tokio::test]
+async fn answers_that_two_clients_do_not_read_keep_no_third_one_out() {
+    let server = Server::with_connections(16).await;
+    let run = with_run(&server).await;
+    let plugins = server.get("/api/v1/plugins").await.ok(200);
+    let digest = plugins["items"][0]["digest"].as_str().unwrap();
+    let one = format!("GET /api/v1/plugins/{digest}/bytes HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    let many = one.repeat(200);
+    let mut unread = Vec::new();
+    for ip in [[127, 0, 0, 2], [127, 0, 0, 3]] {
+        for _ in 0..20 {
+            unread.push(connect_from(&server, ip, &many).await);
+        }
+    }
+    steers(&server, &run).await;
+    server.get("/api/v1/runs").await;
+    drop(unread);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn requests_that_are_refused_are_counted() {
+    let server = Server::with_connections(16).await;
+    let metrics = async || server.request("GET", "/metrics").send().await.unwrap().text().await;
+    assert!(metrics().await.unwrap().contains("replibook_requests_refused_total 0\n"));
+    let mut slow = Vec::new();
+    for _ in 0..8 {
+        let says = "POST /api/v1/runs HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+                    content-length: 1000\r\n\r\n{";
+        slow.push(connect(&server, says).await);
+    }
+    let refused = async {
+        while metrics().await.unwrap().contains("replibook_requests_refused_total 0\n") {
+            server.get("/api/v1/runs").await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, refused).await.unwrap();
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn answers_are_packed_for_those_who_accept_that() {
     let server = Server::start().await;

@@ -22,19 +22,22 @@ use crate::listen::{NotLoopback, check_listen};
 use crate::playbook::Problems;
 use crate::run::Millis;
 use crate::stop::StopAsked;
-use crate::web::{self, Limits, Times};
+use crate::web::{self, Closed, Limits, Times};
 
 /// How long the agent may take to stop: requests that go on are short, and a command that was killed
 /// ends at once. What is not done then is dropped.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Connections that are open at once; further ones wait to be accepted. Each run of an engine keeps
-/// one, and there are few engines.
+/// Connections that are open at once; for a further one the connection is closed that has waited longest for a request.
+/// Each run of an engine keeps one, and there are few engines.
 const MAX_CONNECTIONS: usize = 256;
 
-/// How long a connection may pass no byte before it is closed: twice the time that a request may take
-/// until its answer begins, and twice the time for which engines keep an idle connection. A client that
-/// neither speaks nor reads keeps no place and no memory.
+/// Connections that wait a few seconds for a place.
+const LOBBY: usize = 16;
+
+/// How long a connection may pass no byte while a request is answered: twice the time that a request may take until
+/// its answer begins. A client that neither speaks nor reads keeps no place and no memory. (One without a request is
+/// kept longer than engines keep it, see [`Times`].)
 const MAX_IDLE: Duration = Duration::from_secs(60);
 
 /// What a reference agent is started with.
@@ -140,7 +143,13 @@ pub async fn start(
     };
     let shared = Shared::new(store.clone(), config, clock);
     let times = Times::silent_for(MAX_IDLE);
-    let limits = Limits { places: MAX_CONNECTIONS, per_client: MAX_CONNECTIONS, times };
+    let limits = Limits {
+        places: MAX_CONNECTIONS,
+        per_client: MAX_CONNECTIONS,
+        lobby: LOBBY,
+        times,
+        closed: Closed::default(),
+    };
     let server = web::serve(listener, limits, router(shared), stop.clone().cancelled_owned());
     Ok(RunningAgent {
         address,

@@ -24,18 +24,21 @@ use super::watch::{FileError, Watcher};
 use crate::clock::{Clock, SystemClock};
 use crate::listen::{NotLoopback, check_listen};
 use crate::stop::StopAsked;
-use crate::web::{self, Limits, OwnNames, Times, check_origin};
+use crate::web::{self, Closed, Limits, OwnNames, Times, check_origin};
 
 /// How long requests that go on may take once it is to stop: an answer is in memory.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Connections that are open at once; further ones wait to be accepted. Each cluster of an engine keeps
-/// one.
+/// Connections that are open at once; for a further one the connection is closed that has waited longest for a request.
+/// Each cluster of an engine keeps one.
 const MAX_CONNECTIONS: usize = 256;
 
-/// How long a connection may pass no byte before it is closed. This is longer than the 90 s for which
-/// engines keep an idle connection, so that they never find it closed. A client that neither speaks nor
-/// reads keeps no place.
+/// Connections that wait a few seconds for a place.
+const LOBBY: usize = 16;
+
+/// How long a connection may pass no byte, with a request or without one. This is longer than the 90 s for which
+/// engines of an earlier version keep an idle connection, so that they never find it closed. A client that neither
+/// speaks nor reads keeps no place.
 const MAX_IDLE: Duration = Duration::from_secs(120);
 
 /// Why the platform did not start.
@@ -90,8 +93,14 @@ pub async fn start(
         .route("/discover", get(discover))
         .layer(from_fn_with_state(Arc::new(names), guard))
         .with_state(served);
-    let times = Times::silent_for(MAX_IDLE);
-    let limits = Limits { places: MAX_CONNECTIONS, per_client: MAX_CONNECTIONS, times };
+    let times = Times { idle: MAX_IDLE, ..Times::silent_for(MAX_IDLE) };
+    let limits = Limits {
+        places: MAX_CONNECTIONS,
+        per_client: MAX_CONNECTIONS,
+        lobby: LOBBY,
+        times,
+        closed: Closed::default(),
+    };
     let stop = CancellationToken::new();
     let server = web::serve(listener, limits, router, stop.clone().cancelled_owned());
     Ok(RunningPlatform {
