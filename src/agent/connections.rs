@@ -1,8 +1,9 @@
-//! The connections to agents: never more than this process has descriptors for, and a word about it when it has
-//! too few. That is never an agent's fault.
+//! The connections to agents and platforms: never more than this process has descriptors for, and a word about it
+//! when it has too few. That is never an agent's fault.
 
 use std::collections::HashMap;
 use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,13 +11,11 @@ use rustix::io::Errno;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
-use super::client::AgentError;
-
 /// How long a request waits for a connection to become free, until its run hears of it. Nearly all are free
 /// sooner, and an agent that is looked at in passing has three seconds for all of it.
 const TURN_WAIT: Duration = Duration::from_secs(1);
 
-/// How often it is looked whether an unused connection was closed: nobody tells.
+/// How often it is looked whether unused connections were closed: nobody tells, and to look at all of them takes time.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// The least time between two lines in the log that say the same.
@@ -25,6 +24,13 @@ const SAID_AGAIN: Duration = Duration::from_secs(10);
 /// How long it is said of a shortage that it is there, after it was met last. Those who met it ask again within a
 /// few seconds.
 const REMEMBERED: Duration = Duration::from_secs(15);
+
+/// For how long it counts as our shortage that the system has no address or port to connect from. What it has too few of
+/// is there again after a minute; an address of a kind that it does not have at all never is.
+const NO_ADDRESS_FOR: Duration = Duration::from_secs(5 * 60);
+
+/// How long it is remembered to whom that happened. Agents are asked again sooner.
+const NO_ADDRESS_REMEMBERED: Duration = Duration::from_secs(2 * 60);
 
 /// What this process is short of, as far as its agents meet it. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +41,8 @@ struct Met {
     times: u64,
     last: Option<Last>,
     said: Option<Instant>,
+    /// To whom there was no address to connect from: since when, and when last.
+    no_address: HashMap<String, (Instant, Instant)>,
 }
 
 #[derive(Debug)]
@@ -67,7 +75,7 @@ impl Shortage {
     }
 
     /// Notes it, and says it in the log.
-    fn met(&self, address: &str, message: String) -> AgentError {
+    fn met(&self, message: String) -> TooLittle {
         let now = Instant::now();
         let mut met = self.lock();
         met.times += 1;
@@ -79,7 +87,16 @@ impl Shortage {
             let times = met.times;
             tracing::warn!(%message, times, "requests to agents wait for want of something of our own");
         }
-        AgentError::Short { address: address.to_owned(), message }
+        TooLittle(message)
+    }
+
+    /// Whether it is still taken for our shortage that there is no address from which `host` could be reached.
+    fn has_no_address_for_now(&self, host: &str) -> bool {
+        let (now, mut met) = (Instant::now(), self.lock());
+        met.no_address.retain(|_, (_, last)| now - *last < NO_ADDRESS_REMEMBERED);
+        let (since, last) = met.no_address.entry(host.to_owned()).or_insert((now, now));
+        *last = now;
+        now - *since < NO_ADDRESS_FOR
     }
 
     fn lock(&self) -> MutexGuard<'_, Met> {
@@ -87,9 +104,13 @@ impl Shortage {
     }
 }
 
+/// What this process has too little of to make a connection, for people.
+#[derive(Debug)]
+pub(in crate::agent) struct TooLittle(pub(in crate::agent) String);
+
 /// The connections. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Connections(Arc<Shared>);
+pub(in crate::agent) struct Connections(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -110,31 +131,33 @@ struct Open {
     kept_in_all: usize,
     /// Of the requests that go on, those whose connection will be kept.
     to_be_kept: usize,
+    /// When it was looked last which unused ones were closed.
+    looked: Option<Instant>,
 }
 
 /// A request's turn to have a connection.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(in crate::agent) struct Turn {
     connections: Connections,
     host: String,
     keeps: bool,
 }
 
 impl Connections {
-    pub(super) fn new(most: usize, kept_for: Duration) -> Self {
+    pub(in crate::agent) fn new(most: usize, kept_for: Duration) -> Self {
         let (open, freed, shortage) = (Mutex::default(), Notify::new(), Shortage::default());
         Self(Arc::new(Shared { most: most.max(1), kept_for, open, freed, shortage }))
     }
 
-    pub(super) fn shortage(&self) -> &Shortage {
+    pub(in crate::agent) fn shortage(&self) -> &Shortage {
         &self.0.shortage
     }
 
     /// A turn, once there is one.
     ///
     /// # Errors
-    /// [`AgentError::Short`]: it takes too long.
-    pub(super) async fn turn(&self, address: &str) -> Result<Turn, AgentError> {
+    /// It takes too long.
+    pub(in crate::agent) async fn turn(&self, address: &str) -> Result<Turn, TooLittle> {
         let host = host_of(address);
         let turn = async {
             loop {
@@ -150,20 +173,23 @@ impl Connections {
             let most = self.0.most;
             let message =
                 format!("all {most} connections that this server has for agents are in use");
-            self.0.shortage.met(address, message)
+            self.0.shortage.met(message)
         })
     }
 
     fn try_turn(&self, host: &str) -> Option<Turn> {
-        let mut open = self.lock();
-        open.forget_closed(Instant::now());
-        let again = open.take_kept(host);
-        if !again && open.going + open.kept_in_all >= self.0.most {
+        let (mut open, now) = (self.lock(), Instant::now());
+        let again = open.take_kept(host, now);
+        let (most, half) = (self.0.most, self.0.most.div_ceil(2));
+        if open.going + open.kept_in_all >= most || open.kept_in_all + open.to_be_kept >= half {
+            open.forget_closed(now);
+        }
+        if !again && open.going + open.kept_in_all >= most {
             return None;
         }
         open.going += 1;
         // Of those that lead elsewhere none can be closed, so half are never kept.
-        let keeps = open.kept_in_all + open.to_be_kept < self.0.most.div_ceil(2);
+        let keeps = open.kept_in_all + open.to_be_kept < half;
         open.to_be_kept += usize::from(keeps);
         drop(open);
         Some(Turn { connections: self.clone(), host: host.to_owned(), keeps })
@@ -176,10 +202,10 @@ impl Connections {
 
 impl Open {
     fn forget_closed(&mut self, now: Instant) {
-        // Most are used again and again; looking through all of them each time would cost more than they do.
-        if self.kept_in_all == 0 {
+        if self.looked.is_some_and(|looked| now - looked < LOOK_AGAIN) {
             return;
         }
+        self.looked = Some(now);
         self.kept.retain(|_, ends| {
             ends.retain(|end| *end > now);
             !ends.is_empty()
@@ -187,20 +213,22 @@ impl Open {
         self.kept_in_all = self.kept.values().map(Vec::len).sum();
     }
 
-    fn take_kept(&mut self, host: &str) -> bool {
+    fn take_kept(&mut self, host: &str, now: Instant) -> bool {
         let Some(ends) = self.kept.get_mut(host) else { return false };
+        let before = ends.len();
+        ends.retain(|end| *end > now);
         let taken = ends.pop().is_some();
+        self.kept_in_all -= before - ends.len();
         if ends.is_empty() {
             self.kept.remove(host);
         }
-        self.kept_in_all -= usize::from(taken);
         taken
     }
 }
 
 impl Turn {
     /// Whether the connection may be kept for the next request.
-    pub(super) const fn keeps(&self) -> bool {
+    pub(in crate::agent) const fn keeps(&self) -> bool {
         self.keeps
     }
 }
@@ -231,19 +259,27 @@ fn host_of(address: &str) -> &str {
 
 /// Why no connection could be made, if that says nothing about the other side: this process or its system has
 /// too little of something.
-pub(super) fn of_our_own(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+fn of_our_own(error: &(dyn std::error::Error + 'static)) -> Option<Ours> {
     let mut cause = Some(error);
     let mut number = None;
     while let Some(error) = cause {
         number = number.or(error.downcast_ref::<io::Error>().and_then(number_of));
         cause = error.source();
     }
-    let what = match number {
-        Some(number) => what_is_short(number)?,
+    match number {
+        Some(number) => what_is_short(number),
         // The address of a name is looked up with descriptors too, and the error does not say so.
-        None => what_is_short(std::fs::File::open("/dev/null").err()?.raw_os_error()?)?,
-    };
-    Some(format!("this server has no {what} left"))
+        None => what_is_short(std::fs::File::open("/dev/null").err()?.raw_os_error()?),
+    }
+}
+
+/// What may be our own shortage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ours {
+    /// It is, of this.
+    Short(&'static str),
+    /// There is no free port or address to connect from: too few, or none of that kind at all.
+    NoAddress,
 }
 
 /// The system's number of an error, also of one within another, which is not among its sources.
@@ -252,27 +288,52 @@ fn number_of(error: &io::Error) -> Option<i32> {
     error.raw_os_error().or_else(within)
 }
 
-fn what_is_short(number: i32) -> Option<&'static str> {
+fn what_is_short(number: i32) -> Option<Ours> {
     [
-        (Errno::MFILE, "descriptors"),
-        (Errno::NFILE, "descriptors, as no process of its machine has,"),
-        (Errno::NOBUFS, "room for connections"),
-        (Errno::NOMEM, "memory for connections"),
-        (Errno::ADDRNOTAVAIL, "port or address of its own"),
+        (Errno::MFILE, Ours::Short("this server has no descriptors left")),
+        (Errno::NFILE, Ours::Short("the machine of this server has no descriptors left")),
+        (Errno::NOBUFS, Ours::Short("this server has no room for connections left")),
+        (Errno::NOMEM, Ours::Short("this server has no memory for connections left")),
+        (Errno::ADDRNOTAVAIL, Ours::NoAddress),
     ]
     .into_iter()
     .find_map(|(errno, what)| (errno.raw_os_error() == number).then_some(what))
 }
 
 impl Shortage {
-    /// Notes that no connection could be made to `address`, if that is not the fault of who is there.
-    pub(super) fn notice(
+    /// Notes that no connection could be made to `address`, if that is not the fault of who is there. None if it is;
+    /// then [`NO_ADDRESS`] may say why.
+    pub(in crate::agent) fn notice(
         &self,
         address: &str,
         error: &(dyn std::error::Error + 'static),
-    ) -> Option<AgentError> {
-        of_our_own(error).map(|message| self.met(address, message))
+    ) -> Option<TooLittle> {
+        let host = host_of(address);
+        match of_our_own(error)? {
+            Ours::Short(what) => Some(self.met(what.to_owned())),
+            Ours::NoAddress if may_be_reached(host) && self.has_no_address_for_now(host) => {
+                Some(self.met("this server has no free local port or address".to_owned()))
+            }
+            Ours::NoAddress => None,
+        }
     }
+}
+
+/// Why there is no address from which another could be reached, and never will be. Empty if that is not so.
+pub(in crate::agent) fn why_no_address(error: &(dyn std::error::Error + 'static)) -> &'static str {
+    match of_our_own(error) {
+        Some(Ours::NoAddress) => {
+            " (this machine has no address of that kind: is IPv6 switched off?)"
+        }
+        Some(Ours::Short(_)) | None => "",
+    }
+}
+
+/// Whether this machine has an address of the kind that `host` has, as far as that can be told.
+fn may_be_reached(host: &str) -> bool {
+    let name = host.split_once("://").map_or(host, |(_, name)| name);
+    let is_v4 = name.split(':').next().is_some_and(|ip| ip.parse::<Ipv4Addr>().is_ok());
+    is_v4 || UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok()
 }
 
 #[cfg(test)]
@@ -291,8 +352,8 @@ mod tests {
             turns.push(connections.turn(&format!("http://10.0.0.{number}:1/a")).await.unwrap());
         }
         assert_eq!(connections.shortage().now(), None);
-        let error = connections.turn("http://10.0.0.9:1").await.unwrap_err();
-        assert!(matches!(error, AgentError::Short { .. }), "{error}");
+        let TooLittle(message) = connections.turn("http://10.0.0.9:1").await.unwrap_err();
+        assert!(message.starts_with("all 4 connections"), "{message}");
         let short = connections.shortage().now().unwrap();
         assert!(short.message.starts_with("all 4 connections"), "{}", short.message);
         turns.pop();
@@ -326,14 +387,54 @@ mod tests {
 
     #[test]
     fn what_we_are_short_of_is_told_from_what_others_do() {
-        for ours in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL] {
+        for ours in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM] {
             let error = io::Error::other(io::Error::from(ours));
-            assert!(of_our_own(&error).unwrap().starts_with("this server has no"), "{ours}");
+            assert!(matches!(of_our_own(&error), Some(Ours::Short(_))), "{ours}");
+            assert_eq!(why_no_address(&error), "");
         }
         for theirs in [Errno::CONNREFUSED, Errno::CONNRESET, Errno::HOSTUNREACH, Errno::TIMEDOUT] {
             assert_eq!(of_our_own(&io::Error::from(theirs)), None, "{theirs}");
         }
         assert_eq!(of_our_own(&io::Error::other("no such name")), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn that_there_is_no_address_is_our_shortage_for_a_while_only() {
+        let error = io::Error::from(Errno::ADDRNOTAVAIL);
+        let shortage = Shortage::default();
+        let notice = |address: &str| shortage.notice(address, &error);
+        let began = Instant::now();
+        while began.elapsed() < NO_ADDRESS_FOR {
+            assert!(notice("http://10.0.0.1:1/a").is_some());
+            tokio::time::advance(Duration::from_secs(30)).await;
+        }
+        assert!(notice("http://10.0.0.1:1/a").is_none());
+        assert!(notice("http://10.0.0.2:1").is_some(), "another one's time begins now");
+        assert!(why_no_address(&error).contains("is IPv6 switched off?"));
+        // It was well in between.
+        tokio::time::advance(NO_ADDRESS_REMEMBERED).await;
+        assert!(notice("http://10.0.0.1:1/a").is_some());
+        // Where there is no IPv6 at all it says nothing about us.
+        let has_v6 = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
+        assert_eq!(notice("http://[2001:db8::1]:1").is_some(), has_v6);
+    }
+
+    #[test]
+    fn unused_ones_are_looked_through_only_when_it_is_full_and_seldom() {
+        let mut open = Open::default();
+        let now = Instant::now();
+        for number in 0..3 {
+            open.kept.insert(number.to_string(), vec![now, now + LOOK_AGAIN * 2]);
+        }
+        open.kept_in_all = 6;
+        // Of one host only what is its own is looked at.
+        assert!(open.take_kept("1", now));
+        assert_eq!((open.kept_in_all, open.kept.len()), (4, 2));
+        open.forget_closed(now);
+        assert_eq!(open.kept_in_all, 2);
+        open.forget_closed(now + LOOK_AGAIN / 2);
+        open.forget_closed(now + LOOK_AGAIN * 3);
+        assert!(open.kept.is_empty() && open.kept_in_all == 0);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::client::{
     ActionRequest, ActionStatus, AgentClient, AgentError, QueuedAction, Scheduled,
 };
-use super::connections::{Connections, Shortage, Turn};
+use super::connections::{Connections, Shortage, TooLittle, Turn, why_no_address};
 use super::door::bounds::{
     ACTION_BYTES, NODE, PASSED_OVER_BYTES, PASSED_OVER_TIME, QUEUE, REFUSAL_BYTES, REFUSAL_TIME,
     SCHEDULED_BYTES, SHARDS, STORE,
@@ -113,9 +113,18 @@ impl HttpAgents {
         })
     }
 
+    /// The connections that it makes, which others may share.
+    pub(super) fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
     /// What its requests are short of.
     pub fn shortage(&self) -> Shortage {
         self.connections.shortage().clone()
+    }
+
+    async fn turn(&self, address: &str) -> Result<Turn, AgentError> {
+        self.connections.turn(address).await.map_err(|short| too_little(address, short))
     }
 
     /// Sends a request whose body has so many bytes, and waits until the answer begins.
@@ -141,7 +150,7 @@ impl HttpAgents {
     /// What a request without an answer says.
     fn not_sent(&self, address: &str, error: &reqwest::Error) -> AgentError {
         let ours = error.is_connect().then(|| self.connections.shortage().notice(address, error));
-        ours.flatten().unwrap_or_else(|| transport(address, error))
+        ours.flatten().map_or_else(|| transport(address, error), |short| too_little(address, short))
     }
 
     async fn get(&self, address: &str, turn: &Turn, path: &str) -> Result<Response, AgentError> {
@@ -172,7 +181,7 @@ impl HttpAgents {
 
     /// The same, where there is no answer but a success.
     async fn said(&self, address: &str, path: &str, limit: usize) -> Result<Body, AgentError> {
-        let turn = self.connections.turn(address).await?;
+        let turn = self.turn(address).await?;
         match self.ask(address, &turn, path, limit).await? {
             Told::Body(body) => Ok(body),
             Told::Not(response) => Err(self.failure(address, response).await),
@@ -238,7 +247,7 @@ impl AgentClient for HttpAgents {
         let body = wire::schedule_body(request);
         let (bytes, url) = (body.len(), url(address, "action"));
         let post = self.client.post(url).header(CONTENT_TYPE, "application/json").body(body);
-        let turn = self.connections.turn(address).await?;
+        let turn = self.turn(address).await?;
         let response = self.send(address, &turn, post, bytes).await?;
         if response.status() == StatusCode::CONFLICT {
             self.pass_over(response).await;
@@ -255,7 +264,7 @@ impl AgentClient for HttpAgents {
     }
 
     async fn action(&self, address: &str, id: Uuid) -> Result<Option<ActionStatus>, AgentError> {
-        let turn = self.connections.turn(address).await?;
+        let turn = self.turn(address).await?;
         let path = format!("action/{id}");
         let body = match self.ask(address, &turn, &path, ACTION_BYTES).await? {
             Told::Body(body) => body,
@@ -336,6 +345,7 @@ fn transport(address: &str, error: &reqwest::Error) -> AgentError {
     let message = describe(error);
     let address = address.to_owned();
     if error.is_connect() || error.is_builder() {
+        let message = format!("{message}{}", why_no_address(error));
         AgentError::Connect { address, message }
     } else if is_not_http(error) {
         let message = format!(
@@ -345,6 +355,10 @@ fn transport(address: &str, error: &reqwest::Error) -> AgentError {
     } else {
         AgentError::NoAnswer { address, message }
     }
+}
+
+fn too_little(address: &str, TooLittle(message): TooLittle) -> AgentError {
+    AgentError::Short { address: address.to_owned(), message }
 }
 
 fn no_body(address: &str, error: &NoBody) -> AgentError {

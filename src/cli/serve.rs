@@ -124,7 +124,7 @@ async fn world(args: &ServeArgs, descriptors: Descriptors) -> anyhow::Result<(Wo
         AgentHttpConfig { connections: descriptors.agents(), ..AgentHttpConfig::default() };
     let agents = HttpAgents::new(&config).context("failed to make the client for agents")?;
     let shortage = agents.shortage();
-    let platforms = HttpPlatforms::new(PlatformHttpConfig::default())?;
+    let platforms = HttpPlatforms::new(PlatformHttpConfig::default())?.sharing_connections(&agents);
     let followers = Followers::new(Arc::new(platforms), store.clone(), clock.clone());
     let world = World {
         store,

@@ -43,6 +43,8 @@ impl Pace {
 #[derive(Debug)]
 pub(super) struct Patience {
     since: Timestamp,
+    /// When the last request was sent, or was tried to be.
+    asked: Timestamp,
     first: u64,
     max: u64,
     next: u64,
@@ -53,29 +55,28 @@ impl Patience {
     pub(super) fn new(ctx: &FollowContext) -> Self {
         let first = ctx.limits.retry_initial.0.max(1);
         let max = ctx.limits.retry_max.0.max(first);
-        Self { since: ctx.clock.now(), first, max, next: first }
+        let now = ctx.clock.now();
+        Self { since: now, asked: now, first, max, next: first }
     }
 
     /// The call came forward: the agent has as long again.
     pub(super) fn renew(&mut self, ctx: &FollowContext) {
         self.since = ctx.clock.now();
+        self.asked = self.since;
         self.next = self.first;
     }
 
     /// A request failed. Returns when it is time for the next one.
     ///
     /// Errors: `Unreachable` when patience has ended, or `Malformed` if the last answer can't be read. It
-    /// never ends before a request that was sent at the deadline or later, nor because of what we ourselves are
-    /// short of.
+    /// never ends before a request that was sent at the deadline or later. Time for which it could not be asked for want
+    /// of something of our own does not count.
     pub(super) async fn failed(
         &mut self,
         ctx: &FollowContext,
         error: &AgentError,
     ) -> Result<(), CallError> {
-        if error.is_ours() {
-            // Nothing was asked of the agent meanwhile.
-            self.since = ctx.clock.now();
-        }
+        self.lose(ctx, error);
         let limit = ctx.limits.unreachable_after;
         let passed = ctx.clock.now().since(self.since);
         if passed >= limit {
@@ -93,7 +94,18 @@ impl Patience {
         let wait = self.next.min(limit.0 - passed.0);
         self.next = self.next.saturating_mul(2).min(self.max);
         ctx.clock.sleep(Millis(wait).to_std()).await;
+        self.lose(ctx, error);
+        self.asked = ctx.clock.now();
         Ok(())
+    }
+
+    /// For want of something of our own nothing was asked of the agent meanwhile.
+    fn lose(&mut self, ctx: &FollowContext, error: &AgentError) {
+        if error.is_ours() {
+            let now = ctx.clock.now();
+            self.since = self.since.plus(now.since(self.asked));
+            self.asked = now;
+        }
     }
 }
 

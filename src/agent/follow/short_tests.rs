@@ -12,7 +12,7 @@ use crate::agent::{
     Scheduled, Script, When,
 };
 use crate::clock::{Clock, TokioClock};
-use crate::run::{Millis, NodeInfo, Timestamp, Wanted};
+use crate::run::{CallError, Millis, NodeInfo, Timestamp, Wanted};
 
 const ADDRESS: &str = "http://a";
 
@@ -106,6 +106,66 @@ async fn a_call_waits_and_then_goes_as_ever() {
     assert_eq!(agents.most_executions(), 1);
     let posts = agents.asked(ADDRESS).into_iter().filter(|(_, a)| matches!(a, Asked::Post(_)));
     assert_eq!(posts.count(), 1);
+}
+
+/// Agents that are never reached, while every second request finds that all connections are taken by the others.
+struct BlackHoles {
+    clock: Arc<dyn Clock>,
+    asked: std::sync::atomic::AtomicU64,
+}
+
+impl BlackHoles {
+    async fn fail<T>(&self, address: &str) -> Result<T, AgentError> {
+        let address = address.to_owned();
+        let asked = self.asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        if asked.is_multiple_of(2) {
+            self.clock.sleep(Millis::from_secs(1).to_std()).await;
+            let message = "all 4 connections are in use".to_owned();
+            return Err(AgentError::Short { address, message });
+        }
+        self.clock.sleep(Millis::from_secs(5).to_std()).await;
+        Err(AgentError::Connect { address, message: "timed out".to_owned() })
+    }
+}
+
+#[async_trait]
+impl AgentClient for BlackHoles {
+    async fn schedule(&self, address: &str, _: &ActionRequest) -> Result<Scheduled, AgentError> {
+        self.fail(address).await
+    }
+
+    async fn action(&self, address: &str, _: Uuid) -> Result<Option<ActionStatus>, AgentError> {
+        self.fail(address).await
+    }
+
+    async fn queue(&self, address: &str) -> Result<Vec<QueuedAction>, AgentError> {
+        self.fail(address).await
+    }
+
+    async fn node(&self, address: &str) -> Result<NodeInfo, AgentError> {
+        self.fail(address).await
+    }
+
+    async fn store(&self, address: &str) -> Result<Value, AgentError> {
+        self.fail(address).await
+    }
+
+    async fn shards(&self, address: &str) -> Result<Value, AgentError> {
+        self.fail(address).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_time_that_was_lost_is_given_back() {
+    let clock: Arc<dyn Clock> = Arc::new(TokioClock::starting_at(Timestamp::from_millis(0)));
+    let client = BlackHoles { clock: clock.clone(), asked: Default::default() };
+    let limits = AgentLimits::default();
+    let ctx = FollowContext { client: Arc::new(client), clock: clock.clone(), limits };
+    let error = info(&ctx, ADDRESS, Wanted::default()).await.unwrap_err();
+    assert!(matches!(error, CallError::Unreachable(_)), "{error:?}");
+    let took = clock.now().since(Timestamp::from_millis(0));
+    let limit = ctx.limits.unreachable_after;
+    assert!(took >= limit && took.0 <= limit.0 * 4, "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,6 +13,15 @@ pub enum PlatformError {
         /// What happened.
         message: String,
     },
+    /// This process or its system has too little of something to make a connection: nothing was sent, and this says
+    /// nothing about the platform.
+    #[error("{message}, so nothing was sent to {url}")]
+    Short {
+        /// Base URL of the platform.
+        url: String,
+        /// What there is too little of.
+        message: String,
+    },
     /// There was no connection, or no whole answer in time.
     #[error("failed to get an answer from {url}: {message}")]
     NoAnswer {
@@ -56,7 +65,8 @@ impl PlatformError {
     /// all do but one that can't even be asked.
     pub const fn retryable(&self) -> bool {
         match self {
-            Self::NoAnswer { .. }
+            Self::Short { .. }
+            | Self::NoAnswer { .. }
             | Self::Status { .. }
             | Self::TooLarge { .. }
             | Self::Malformed { .. } => true,

@@ -4,11 +4,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use reqwest::header::CONNECTION;
 use reqwest::{Response, StatusCode};
 use tokio::time::timeout;
 
 use super::client::{Platform, PlatformError};
 use super::wire::{MAX_NODES, Unread, read};
+use crate::agent::HttpAgents;
+use crate::agent::connections::{Connections, TooLittle, Turn, why_no_address};
 use crate::agent::door::bounds::REFUSAL_TIME;
 use crate::agent::door::{Bodies, Body, NoBody, Pace, cut, describe, is_not_http};
 use crate::run::PlatformNode;
@@ -19,6 +22,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time within which the answer must begin: a platform may ask others first. The caller may have less
 /// patience.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long an unused connection is kept: longer than the usual interval between two questions, and shorter than
+/// servers keep them.
+const CONNECTION_KEPT: Duration = Duration::from_secs(30);
+
+/// Connections that are open at once, where nobody says how many descriptors there are for them: there are few
+/// platforms.
+const CONNECTIONS: usize = 64;
 
 /// Time within which the next piece of an answer must be there.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -74,6 +85,7 @@ pub struct HttpPlatforms {
     plain: reqwest::Client,
     secured: Arc<OnceLock<reqwest::Client>>,
     bodies: Bodies,
+    connections: Connections,
 }
 
 impl HttpPlatforms {
@@ -87,7 +99,14 @@ impl HttpPlatforms {
         // No certificate is needed, so that a machine without any is no obstacle.
         let plain = builder(&config).tls_certs_only([]).build().map_err(|error| client(&error))?;
         let bodies = Bodies::with_room(config.pace, LARGE_BYTES);
-        Ok(Self { config, plain, secured: Arc::default(), bodies })
+        let connections = Connections::new(CONNECTIONS, CONNECTION_KEPT);
+        Ok(Self { config, plain, secured: Arc::default(), bodies, connections })
+    }
+
+    /// Has only as many connections as are left by `agents`, and tells of shortages together with them.
+    #[must_use]
+    pub fn sharing_connections(self, agents: &HttpAgents) -> Self {
+        Self { connections: agents.connections().clone(), ..self }
     }
 
     /// The client for `url`. The one for `https` is made when it is needed: it reads the certificates of
@@ -108,8 +127,11 @@ impl HttpPlatforms {
     /// What a platform says. It is asked again if its answer fails because of us; each time that has longer.
     async fn ask(&self, url: &str) -> Result<Body, PlatformError> {
         let mut seat = self.bodies.seat();
+        // Those to agents are others, also where they lead to the same host.
+        let turn = self.connections.turn(&format!("platform+{url}")).await;
+        let turn = turn.map_err(|short| too_little(url, short))?;
         loop {
-            let response = self.get(url).await?;
+            let response = self.get(url, &turn).await?;
             let status = response.status();
             if status != StatusCode::OK {
                 let body = self.bodies.beginning(response, SHOWN_BYTES, REFUSAL_TIME).await;
@@ -124,10 +146,11 @@ impl HttpPlatforms {
         }
     }
 
-    async fn get(&self, url: &str) -> Result<Response, PlatformError> {
+    async fn get(&self, url: &str, turn: &Turn) -> Result<Response, PlatformError> {
         let request = self.client_for(url)?.get(format!("{}/discover", url.trim_end_matches('/')));
+        let request = if turn.keeps() { request } else { request.header(CONNECTION, "close") };
         match timeout(self.config.request_timeout, request.send()).await {
-            Ok(response) => response.map_err(|error| transport(url, &error)),
+            Ok(response) => response.map_err(|error| self.not_sent(url, &error)),
             Err(_) => {
                 let message = format!("no answer began within {:.1?}", self.config.request_timeout);
                 Err(PlatformError::NoAnswer { url: url.to_owned(), message })
@@ -136,10 +159,19 @@ impl HttpPlatforms {
     }
 }
 
+impl HttpPlatforms {
+    /// What a request without an answer says.
+    fn not_sent(&self, url: &str, error: &reqwest::Error) -> PlatformError {
+        let ours = error.is_connect().then(|| self.connections.shortage().notice(url, error));
+        ours.flatten().map_or_else(|| transport(url, error), |short| too_little(url, short))
+    }
+}
+
 fn builder(config: &PlatformHttpConfig) -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .user_agent(concat!("replibook/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(config.connect_timeout)
+        .pool_idle_timeout(CONNECTION_KEPT)
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .no_proxy()
@@ -192,7 +224,12 @@ fn transport(url: &str, error: &reqwest::Error) -> PlatformError {
             ),
         );
     }
+    let message = format!("{message}{}", why_no_address(error));
     PlatformError::NoAnswer { url: url.to_owned(), message }
+}
+
+fn too_little(url: &str, TooLittle(message): TooLittle) -> PlatformError {
+    PlatformError::Short { url: url.to_owned(), message }
 }
 
 fn malformed(url: &str, message: String) -> PlatformError {
