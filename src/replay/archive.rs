@@ -183,7 +183,7 @@ impl Unpacking<'_> {
     fn unreadable(&self, error: &io::Error) -> ReplayError {
         match error.get_ref().is_some_and(|inner| inner.is::<PastTheEnd>()) {
             true => self.too_large(format!(
-                "it unpacks to more than {} bytes, expected at most that many",
+                "it unpacks to more than {} bytes, expected at most that many (`--unpack-gib` allows more)",
                 self.limits.total_bytes
             )),
             false => self.wrong(error.to_string()),

@@ -11,10 +11,18 @@ pub struct ArchiveLimits {
 }
 
 impl Default for ArchiveLimits {
-    /// Space for a run over 100,000 agents with some 100 KiB of history each, and for the most plugins
-    /// that a playbook may name.
+    /// Space for a run over 100,000 agents with some 20 KiB of history each, and for the most plugins that a playbook
+    /// may name. It is on the disk for temporary files, so more is only unpacked where a person says so.
     fn default() -> Self {
-        Self { total_bytes: 16 << 30, members: 256 }
+        Self { total_bytes: 2 << 30, members: 256 }
+    }
+}
+
+impl ArchiveLimits {
+    /// The same with so many GiB.
+    #[must_use]
+    pub const fn with_gib(self, gib: u16) -> Self {
+        Self { total_bytes: (gib as u64) << 30, ..self }
     }
 }
 

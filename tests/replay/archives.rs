@@ -106,6 +106,8 @@ async fn what_unpacks_to_more_than_a_limit_is_refused() {
     assert!(error.contains("more than 100000 bytes, expected at most"), "{error}");
     let error = with(ArchiveLimits { members: 3, ..limits });
     assert!(error.ends_with("found more than 3 members, expected at most that many"), "{error}");
+    assert!(limits.with_gib(1).total_bytes < limits.total_bytes);
+    assert_eq!(limits.with_gib(5).total_bytes, 5 << 30);
 }
 
 #[test]

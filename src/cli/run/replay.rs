@@ -40,6 +40,9 @@ pub struct Replay {
     /// Replay a file also when members of it were changed after the export
     #[arg(long)]
     pub force: bool,
+    /// How many GiB a file may unpack to, in the folder for temporary files
+    #[arg(long, value_name = "GIB", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
+    pub unpack_gib: u16,
 }
 
 /// Runs `run replay`. The server is asked only for a run that is there.
@@ -54,7 +57,8 @@ pub(crate) async fn replay(
     match file_of(&args.run) {
         Some(file) => {
             work.at(|| "unpacking".to_owned());
-            let (_, changed) = unpack(&file, folder.path(), ArchiveLimits::default())?;
+            let limits = ArchiveLimits::default().with_gib(args.unpack_gib);
+            let (_, changed) = unpack(&file, folder.path(), limits)?;
             say_changed(&file, &changed, args.force, console)?;
         }
         None => {
