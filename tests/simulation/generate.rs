@@ -76,9 +76,7 @@ impl Plan {
             }
         }
         if dice.chance(15) {
-            let stages = plan.runs.iter_mut().flat_map(|run| &mut run.stages);
-            let steps = stages.flat_map(|stage| &mut stage.steps);
-            steps.for_each(|step| step.large = step.work == Work::Action && dice.chance(50));
+            dice.large(&mut plan);
         }
         plan
     }
@@ -96,6 +94,27 @@ impl Dice {
 
     pub(crate) fn up_to(&mut self, most: u64) -> u64 {
         self.0.random_range(0..=most)
+    }
+
+    /// Makes the requests of a step of each run large. Some are late, and their attempts are over before: what
+    /// is to follow waits for as long as an attempt may take, which is longer than small requests are held.
+    fn large(&mut self, plan: &mut Plan) {
+        for run in &mut plan.runs {
+            let steps = run.stages.iter_mut().flat_map(|stage| &mut stage.steps);
+            let mut actions = steps.filter(|step| step.work == Work::Action);
+            let Some(step) = actions.next() else { continue };
+            step.large = true;
+            if !plan.timeless && self.chance(60) {
+                step.timeout = Some(LONGEST_HELD.0 + 3_000 + self.up_to(5_000));
+                step.retry.get_or_insert((3, 500));
+            }
+        }
+        let actions = plan.agents.iter_mut().flat_map(|agent| &mut agent.actions);
+        for action in actions.filter(|action| !plan.timeless && action.posts.is_empty()) {
+            if self.chance(30) {
+                action.posts.push(PostFault::Late(self.up_to(LONGEST_HELD.0 - 500)));
+            }
+        }
     }
 
     fn ill(&mut self, plan: &mut Plan) -> IllPlan {

@@ -234,9 +234,9 @@ impl Size {
     }
 }
 
-/// Bytes of large arguments: their request may take five seconds more than others, and a playbook has room for
-/// those of all its steps.
-pub(crate) const LARGE: usize = 96 * 1024;
+/// Bytes of large arguments: their request may be on its way for half a minute longer than others. A playbook has
+/// room for one such step.
+pub(crate) const LARGE: usize = 512 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StepPlan {
