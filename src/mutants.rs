@@ -118,11 +118,13 @@ pub(crate) mod chosen {
         PausedKeepsPlace,
         /// A run that waits for a person waits for ever: no command wakes it.
         ParkedForGood,
+        /// An engine that stops gives its runs back while it still works on them.
+        ReleasedTooSoon,
     }
 
     impl Mutant {
         /// All of them.
-        pub const ALL: [Self; 42] = [
+        pub const ALL: [Self; 43] = [
             Self::PerformBeforeCommit,
             Self::TornCommit,
             Self::PostWithoutLook,
@@ -166,6 +168,7 @@ pub(crate) mod chosen {
             Self::OwnTime,
             Self::PausedKeepsPlace,
             Self::ParkedForGood,
+            Self::ReleasedTooSoon,
         ];
     }
 

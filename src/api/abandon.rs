@@ -83,7 +83,9 @@ async fn abandon(
 /// Whether the run has ended within [`COMMAND_WAIT`].
 async fn end(state: &ApiState, id: RunId) -> Result<bool, StoreError> {
     let from = state.clock.now();
-    while state.clock.now().since(from) < Millis(COMMAND_WAIT.as_millis() as u64) {
+    let in_time = || state.clock.now().since(from) < Millis(COMMAND_WAIT.as_millis() as u64);
+    // What is left of it an engine does.
+    while in_time() && !state.stopping.is_cancelled() {
         match state.store.end_abandoned(id).await? {
             Ending::Ended => return Ok(true),
             Ending::Going => {}

@@ -117,7 +117,12 @@ async fn wait(state: &ApiState, mut command: Command) -> Result<Command, ApiErro
             refuse_ended(&runs::look(state, command.run).await?)?;
             break;
         }
-        state.clock.sleep(COMMAND_POLL).await;
+        tokio::select! {
+            biased;
+            // It is kept, and the next server applies it.
+            () = state.stopping.cancelled() => break,
+            () = state.clock.sleep(COMMAND_POLL) => {}
+        }
         command = state.store.command(command.id).await?.unwrap_or(command);
     }
     Ok(command)

@@ -327,7 +327,12 @@ impl IntoResponse for ApiError {
         let refused = matches!(self.code, Code::TooBusy | Code::TooManyStreams);
         if status.is_server_error() && !refused {
             let cause = self.source.as_deref().map(chain).unwrap_or_default();
-            tracing::error!(code = self.code.as_str(), detail = %self.detail, %cause, "a request failed");
+            let (code, detail) = (self.code.as_str(), &self.detail);
+            match self.code == Code::NotReady {
+                // Who asks whether it is ready asks every second, and is told.
+                true => tracing::debug!(code, %detail, %cause, "not ready"),
+                false => tracing::error!(code, %detail, %cause, "a request failed"),
+            }
         }
         let mut response = (status, Json(self.details())).into_response();
         let headers = response.headers_mut();

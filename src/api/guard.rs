@@ -14,9 +14,8 @@ use futures::FutureExt;
 use super::bodies::{self, Budget};
 use super::error::{ApiError, Code};
 use super::shares::{Class, Shares};
-use super::state::ApiState;
 use super::weigh::client_of;
-use crate::web::{Arrival, hold};
+use crate::web::{Arrival, OwnNames, hold};
 
 /// How long a request may take until its answer begins.
 #[derive(Clone, Copy)]
@@ -96,11 +95,11 @@ pub(super) async fn described(
 /// Refuses requests for a host name that this server does not have. A web page of a stranger may
 /// let its own name point to loopback; a browser then takes this server for a part of that page.
 pub(super) async fn check_host(
-    State(state): State<ApiState>,
+    State(names): State<OwnNames>,
     request: Request,
     next: Next,
 ) -> Response {
-    match state.names.check(request.headers(), request.uri()) {
+    match names.check(request.headers(), request.uri()) {
         Ok(()) => next.run(request).await,
         Err(stranger) => ApiError::new(Code::HostRefused, stranger.to_string()).into_response(),
     }

@@ -90,7 +90,8 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-async fn healthz() -> Json<Health> {
+/// Says that the process is alive.
+pub(super) async fn healthz() -> Json<Health> {
     Json(health("ok", None))
 }
 

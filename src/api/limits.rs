@@ -170,8 +170,9 @@ pub(super) const MAX_CONNECTIONS: usize = 4_096;
 /// [`STREAM_KEEP_ALIVE`], so only who speaks no more or reads no more loses its place.
 pub(super) const MAX_IDLE: Duration = Duration::from_secs(360);
 
-/// How long requests may go on once the server is told to stop.
-pub(super) const STOP_DEADLINE: Duration = Duration::from_secs(10);
+/// How long requests may go on once the server is told to stop: nearly all are answered within that, and with
+/// what follows the process is gone within a second, long before anybody kills it.
+pub(super) const STOP_DEADLINE: Duration = Duration::from_millis(600);
 
 /// Pages of agent records that are looked at for one that may be retried: all of most clusters, and a
 /// fraction of what a request may take. In a larger one the new run finds out for itself.

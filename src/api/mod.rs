@@ -49,6 +49,7 @@ mod shapes;
 mod shares;
 mod start;
 mod state;
+mod waiting;
 mod weigh;
 pub mod wire;
 
@@ -61,3 +62,4 @@ pub use openapi::document as openapi_document;
 pub use router::router;
 pub use serve::serve;
 pub use state::ApiState;
+pub use waiting::serve_waiting;

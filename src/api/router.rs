@@ -69,7 +69,7 @@ pub fn router(state: ApiState) -> Router {
     router
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)
-        .layer(from_fn_with_state(state.clone(), guard::check_host))
+        .layer(from_fn_with_state(state.names.clone(), guard::check_host))
         .layer(from_fn_with_state(state.clone(), metrics::observe))
         .with_state(state)
 }

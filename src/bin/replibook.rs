@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use replibook::agent::platform::server::PlatformArgs;
@@ -43,15 +44,23 @@ enum Command {
     Demo(DemoArgs),
 }
 
+/// How long work that nobody waits for any more may go on when a server ends: it only reads and computes.
+const LEFT_OVER: Duration = Duration::from_millis(100);
+
 fn main() -> ExitCode {
     if let Some(code) = replibook::plugin::compile_if_asked(std::env::args_os()) {
         return code;
     }
-    let outcome = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(run(Cli::parse().command)));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let outcome = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
+        let command = Cli::parse().command;
+        let is_server = matches!(command, Command::Serve(_));
+        let outcome = runtime.block_on(run(command));
+        if is_server {
+            runtime.shutdown_timeout(LEFT_OVER);
+        }
+        outcome
+    });
     match outcome {
         Ok(code) => ExitCode::from(code),
         Err(error) => {

@@ -44,6 +44,7 @@ mod store_report;
 mod table;
 mod text;
 mod validate;
+mod waiting;
 mod who;
 mod work;
 

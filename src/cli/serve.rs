@@ -6,11 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::logging::LogArgs;
-use super::store::{StoreArgs, parse_length};
+use super::store::{Place, StoreArgs, parse_length};
+use super::waiting;
 use crate::agent::platform::{HttpPlatforms, PlatformHttpConfig};
 use crate::agent::{AgentHttpConfig, AgentLimits, HttpAgents, Shortage};
 use crate::api::{self, ApiState};
@@ -21,7 +23,8 @@ use crate::listen::check_listen;
 use crate::plugin::{Compile, CompileApart, HostConfig, PluginHost};
 use crate::run::{EngineId, Millis};
 use crate::stop::StopAsked;
-use crate::store::StoreClock;
+use crate::store::{Store, StoreClock};
+use crate::web::OwnNames;
 
 /// Arguments of `replibook serve`.
 #[derive(Clone, Debug, clap::Args)]
@@ -69,15 +72,22 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let mut asked = StopAsked::listen(args.until_stdin_closes)?;
     check_listen(args.listen, args.insecure)?;
     let descriptors = Descriptors::raise()?;
-    let (world, shortage) = world(&args, descriptors).await?;
-    let clock = StoreClock::new(world.store.clone(), world.clock.clone());
-    api::install_builtins(world.store.as_ref(), &world.plugins, &clock)
-        .await
-        .context("failed to keep the built-in plugins")?;
-    let listener = tokio::net::TcpListener::bind(args.listen)
-        .await
-        .with_context(|| format!("failed to listen on {}", args.listen))?;
+    let listener = TcpListener::bind(args.listen).await.and_then(TcpListener::into_std);
+    let listener = listener.with_context(|| format!("failed to listen on {}", args.listen))?;
     let address = listener.local_addr().context("failed to tell the address")?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let open = || args.store.open(clock.clone());
+    let Some(store) = patiently(&args, &listener, &mut asked, open).await? else { return Ok(()) };
+    let (world, shortage) = world(&args, descriptors, store, clock.clone())?;
+    let kept_at = StoreClock::new(world.store.clone(), clock);
+    let install = || async {
+        let installed = api::install_builtins(world.store.as_ref(), &world.plugins, &kept_at);
+        installed.await.context("failed to keep the built-in plugins")
+    };
+    if patiently(&args, &listener, &mut asked, install).await?.is_none() {
+        return Ok(());
+    }
+    let listener = TcpListener::from_std(listener).context("failed to serve")?;
     let mut stdout = std::io::stdout();
     writeln!(stdout, "listening on http://{address}")
         .and_then(|()| stdout.flush())
@@ -91,11 +101,14 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let state = state(&world, args.insecure)
         .with_connections(descriptors.clients())
         .with_shortage(shortage);
+    let stopping = stop.clone();
     let served = api::serve(listener, state, async move {
         asked.wait().await;
+        tracing::info!("stopping; runs go on with the next server");
+        // Beside the requests: none of both waits for the other.
+        stopping.cancel();
     })
     .await;
-    tracing::info!("stopping; runs go on with the next server");
     stop.cancel();
     engine.await.context("the engine ended abnormally")?;
     world.store.close().await;
@@ -117,9 +130,34 @@ fn parse_max_runs(text: &str) -> Result<usize, String> {
     number.ok_or_else(|| format!("found {text:?}, expected a number from 1 to 100000"))
 }
 
-async fn world(args: &ServeArgs, descriptors: Descriptors) -> anyhow::Result<(World, Shortage)> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let store = args.store.open(clock.clone()).await?;
+/// Does what a start needs of its store. One in MongoDB is waited for; none if the server is asked to stop
+/// meanwhile.
+async fn patiently<T, F>(
+    args: &ServeArgs,
+    listener: &std::net::TcpListener,
+    asked: &mut StopAsked,
+    work: impl Fn() -> F,
+) -> anyhow::Result<Option<T>>
+where
+    F: Future<Output = anyhow::Result<T>>,
+{
+    match &args.store.store {
+        Place::Sqlite => work().await.map(Some),
+        Place::Mongodb(_) => {
+            let answering = listener.try_clone().and_then(TcpListener::from_std);
+            let answering = answering.context("failed to answer while the store is waited for")?;
+            let names = if args.insecure { OwnNames::any() } else { OwnNames::default() };
+            waiting::opened(work, answering, names, asked, &SystemClock).await
+        }
+    }
+}
+
+fn world(
+    args: &ServeArgs,
+    descriptors: Descriptors,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+) -> anyhow::Result<(World, Shortage)> {
     let config =
         AgentHttpConfig { connections: descriptors.agents(), ..AgentHttpConfig::default() };
     let agents = HttpAgents::new(&config).context("failed to make the client for agents")?;

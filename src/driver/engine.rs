@@ -1,6 +1,7 @@
 //! The engine: claims runs, keeps their leases, hands out commands, one driver for each run.
 
 use std::collections::{BTreeMap, HashSet};
+use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use super::places::{Clusters, Place, Places};
 use super::run_driver::{DriveError, RunDriver};
 use super::skew::SkewWatch;
 use super::trouble;
+use crate::mutants::mutant;
 use crate::run::{Command, CommandId, EngineId, Input, RunId, Timestamp};
 use crate::store::{Claim, Lease, RENEWAL, Skew, StoreError};
 
@@ -54,8 +56,13 @@ const COMMANDS: usize = 64;
 /// keep it busy.
 const REST: Duration = Duration::from_secs(10);
 
-/// How long a stop waits for the drivers. They only have to end their commit.
-const STOPPING: Duration = Duration::from_secs(10);
+/// How long a stop waits for the drivers. They only have to end their commit; one that is cut off is made by
+/// the next engine, and whoever asked the process to end kills it soon.
+const STOPPING: Duration = Duration::from_millis(400);
+
+/// How long it may take then to give all runs back, which is one write. Those of an engine that can't are
+/// claimed by others once their leases run out.
+const RELEASING: Duration = Duration::from_millis(300);
 
 /// Settings of an engine.
 #[derive(Clone, Debug)]
@@ -83,6 +90,14 @@ pub struct Engine {
     skew: SkewWatch,
     places: Arc<Places>,
     stop: CancellationToken,
+}
+
+/// When an engine did last what it does now and then.
+struct Turns {
+    renewed: Timestamp,
+    swept: Timestamp,
+    looked: Timestamp,
+    endings: Endings,
 }
 
 struct Driver {
@@ -114,38 +129,53 @@ impl Engine {
     /// Drives runs until `stop` is cancelled; then every driver ends its commit and the leases are
     /// given back, so that the next engine can go on at once.
     pub async fn run(mut self, stop: CancellationToken) {
+        let endings = Endings::new(self.world.clone(), stop.clone());
         let clock = self.world.clock.clone();
-        let mut renewed = clock.now();
-        let mut swept = clock.now();
-        let mut looked = clock.now();
-        let mut endings = Endings::new(self.world.clone(), stop.clone());
+        let now = clock.now();
+        let mut turns = Turns { renewed: now, swept: now, looked: now, endings };
+        tokio::select! {
+            biased;
+            // Whatever it is at: what a call to the store took by then is given back below.
+            () = stop.cancelled() => {}
+            never = self.go_on(&mut turns) => match never {},
+        }
+        self.end(turns.endings).await;
+    }
+
+    async fn go_on(&mut self, turns: &mut Turns) -> Infallible {
+        let clock = self.world.clock.clone();
         // Runs that another engine, or an earlier version, could not go on with may go well here.
         log(self.world.store.rouse().await.map(drop));
-        while !stop.is_cancelled() {
-            let mut is_well = true;
-            if clock.now().since(renewed) >= RENEWAL {
-                renewed = clock.now();
-                is_well &= log(self.renew().await);
-            }
-            if clock.now().since(looked).to_std() >= abandoned::LOOK {
-                looked = clock.now();
-                endings.look();
-            }
-            if clock.now().since(swept).to_std() >= SWEEP {
-                swept = clock.now();
-                is_well &= log(self.sweep().await);
-            }
-            is_well &= log(self.claim().await);
-            is_well &= log(self.hand_out_commands().await);
+        loop {
+            let is_well = self.turn(turns).await;
             tokio::select! {
                 biased;
-                () = stop.cancelled() => {}
                 Some(ended) = self.tasks.join_next() => self.ended(ended).await,
                 () = self.world.signals.wait_for_work() => {}
                 () = clock.sleep(if is_well { LOOK } else { LOOK_FAILED }) => {}
             }
         }
-        self.end(endings).await;
+    }
+
+    /// Does what is due. Whether all went well.
+    async fn turn(&mut self, turns: &mut Turns) -> bool {
+        let clock = self.world.clock.clone();
+        let mut is_well = true;
+        if clock.now().since(turns.renewed) >= RENEWAL {
+            turns.renewed = clock.now();
+            is_well &= log(self.renew().await);
+        }
+        if clock.now().since(turns.looked).to_std() >= abandoned::LOOK {
+            turns.looked = clock.now();
+            turns.endings.look();
+        }
+        if clock.now().since(turns.swept).to_std() >= SWEEP {
+            turns.swept = clock.now();
+            is_well &= log(self.sweep().await);
+        }
+        is_well &= log(self.claim().await);
+        is_well &= log(self.hand_out_commands().await);
+        is_well
     }
 
     async fn sweep(&self) -> Result<(), StoreError> {
@@ -331,15 +361,14 @@ impl Engine {
     }
 
     async fn end(mut self, mut endings: Endings) {
-        self.stop.cancel();
         let clock = self.world.clock.clone();
+        if mutant!(ReleasedTooSoon) {
+            log(self.world.store.release_all(&self.config.id).await);
+            clock.sleep(RENEWAL.to_std()).await;
+        }
+        self.stop.cancel();
         let stopped = async {
-            while !self.drivers.is_empty() {
-                match self.tasks.join_next().await {
-                    Some(ended) => self.ended(ended).await,
-                    None => break,
-                }
-            }
+            while self.tasks.join_next().await.is_some() {}
             endings.ended().await;
         };
         let in_time = tokio::select! {
@@ -348,7 +377,17 @@ impl Engine {
             () = clock.sleep(STOPPING) => false,
         };
         if !in_time {
-            tracing::warn!(runs = self.drivers.len(), "runs did not stop in time");
+            tracing::warn!(runs = self.tasks.len(), "runs did not stop in time, and are cut off");
+        }
+        // Nothing may be on its way for a run that another engine has.
+        self.drivers.values().for_each(|driver| driver.lease.lose());
+        self.tasks.abort_all();
+        tokio::select! {
+            biased;
+            released = self.world.store.release_all(&self.config.id) => drop(log(released)),
+            () = clock.sleep(RELEASING) => tracing::warn!(
+                "the store did not take all runs back in time; others can have them once their leases run out"
+            ),
         }
     }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::agent_record::AgentRecord;
+use super::format;
 use super::ids::{AgentId, AgentSeq, Digest, RunId};
 use super::membership::MassAbsence;
 use super::notice::{Silent, Unheard};
@@ -125,6 +126,10 @@ impl Snapshot {
 /// How far a run is. Every commit of a run writes it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Progress {
+    /// The format that an engine has to know to go on with the run; engines that don't leave it alone. It is 1
+    /// where nothing is said.
+    #[serde(default = "format::first", skip_serializing_if = "format::is_first")]
+    pub needs: u32,
     /// The status.
     pub status: RunStatus,
     /// Why it has that status, where there is more to say.
@@ -190,6 +195,7 @@ impl Progress {
     /// The progress of a run that was just created.
     pub fn new(status: RunStatus, now: Timestamp) -> Self {
         Self {
+            needs: format::FIRST_FORMAT,
             status,
             reason: None,
             since: now,

@@ -12,6 +12,7 @@ mod datastore;
 mod decision;
 mod document;
 mod failure;
+mod format;
 mod history;
 mod identity;
 mod ids;
@@ -47,6 +48,7 @@ pub use document::{
     Loaded, PlannedNext, Progress, ReasonCode, Run, Snapshot, StageProgress, StatusReason,
     Unanswered,
 };
+pub use format::{FIRST_FORMAT, KNOWN_FORMAT};
 pub use history::{Asked, Happened, LogLevel, LogLine, PluginLine, RunEvent};
 pub use identity::{Expected, WrongNode};
 pub use ids::{

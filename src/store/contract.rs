@@ -226,7 +226,9 @@ pub trait Store: Send + Sync + 'static {
     }
 
     /// Takes the leases of unfinished runs that no engine holds and that fit the claim, oldest run first, and
-    /// returns them: at most [`MAX_PAGE`]. A lease whose answer was lost shows up in [`renew`](Self::renew).
+    /// returns them: at most [`MAX_PAGE`]. A lease whose answer was lost shows up in [`renew`](Self::renew). A run
+    /// that can't be taken just now is passed by, and keeps none of the others waiting; so is one that needs a
+    /// newer engine ([`Progress::needs`](crate::run::Progress::needs)).
     async fn claim_some(&self, engine: &EngineId, claim: &Claim) -> Result<Vec<Lease>>;
 
     /// The same for at most `limit` runs, of which any will do.
@@ -246,6 +248,10 @@ pub trait Store: Send + Sync + 'static {
     /// Gives a lease back, so that another engine may claim the run at once. A lease that is no
     /// longer held is left alone.
     async fn release(&self, run: RunId, epoch: u64) -> Result<()>;
+
+    /// Gives back all leases that `engine` has, in one write: others can claim its runs at once. Whatever the
+    /// engine has not committed by then is lost.
+    async fn release_all(&self, engine: &EngineId) -> Result<()>;
 
     /// Gives the lease of a run back that waits for a person: nobody can claim the run before a command for it
     /// is [submitted](Self::submit), or before `until`. Whether that was done: it is not while a command

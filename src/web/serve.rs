@@ -24,7 +24,7 @@ use super::client::Client;
 use super::connections::{Connection, Times};
 use super::holds::Said;
 use super::places::{Closed, Place, Places, Taken};
-use super::standing::Arrival;
+use super::standing::{Arrival, Phase};
 
 /// Bytes of a connection that are in memory at once.
 const BUFFER: usize = 32 * 1024;
@@ -54,7 +54,8 @@ pub(crate) struct Limits {
     pub(crate) closed: Closed,
 }
 
-/// Serves `router` until `stop` is over, then returns when the requests that go on by then have ended.
+/// Serves `router` until `stop` is over, then returns when the requests whose headers were there by then have
+/// ended.
 /// A handler finds the [`Client`] and the [`Arrival`] among the extensions of its request.
 ///
 /// # Flow
@@ -194,7 +195,11 @@ impl Server {
             biased;
             // Who waits for a request has none that would be cut off.
             () = place.standing.leaves.cancelled() => return,
-            () = self.stopping.cancelled() => connection.as_mut().graceful_shutdown(),
+            () = self.stopping.cancelled() => match place.standing.phase().0 {
+                // Nobody knows yet what would be asked, or when it comes.
+                Phase::Waiting | Phase::Head | Phase::Dismissed => return,
+                Phase::Answering | Phase::Answered => connection.as_mut().graceful_shutdown(),
+            },
             ended = connection.as_mut() => return log(ended),
         }
         tokio::select! {
@@ -410,6 +415,7 @@ mod tests {
     async fn it_stops_with_connections_that_wait_and_after_those_that_are_answered() {
         let served = served(limits(4, 4)).await;
         let _quiet = client(&served, "").await;
+        let mut begun = client(&served, "GET / HTTP/1.1\r\nhost: ").await;
         let mut kept = client(&served, GET).await;
         answer(&mut kept).await;
         let post = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhel";
@@ -418,6 +424,7 @@ mod tests {
         answer(&mut client(&served, GET).await).await;
         served.stop.send(()).unwrap();
         assert_eq!(heard(&mut kept).await, "");
+        assert_eq!(heard(&mut begun).await, "");
         half.write_all(b"lo").await.unwrap();
         let last = heard(&mut half).await;
         assert!(last.ends_with("hello"), "{last}");

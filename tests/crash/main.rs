@@ -1,5 +1,5 @@
 //! What happens to real processes in the middle of a run: servers and agents are killed again and again,
-//! the store goes away, takes no more, or may not be written to, the clock is set back, and agents answer with
+//! the store goes away, comes late, takes no more, or may not be written to, clocks are off, and agents answer with
 //! as much as may come in. The run goes on where it can and says what it waits for where it can't, and no agent
 //! does anything twice.
 //!
@@ -10,6 +10,7 @@
 mod agents;
 mod agents_die;
 mod clock_back;
+mod clock_off;
 mod damaged;
 mod descriptors;
 #[path = "../support/examples.rs"]
@@ -25,6 +26,8 @@ mod outage;
 mod read_only;
 mod server;
 mod stages;
+mod stopping;
+mod store_comes_late;
 #[path = "../support/wait.rs"]
 mod wait;
 mod waiting;
@@ -47,6 +50,12 @@ fn seed() -> u64 {
     seed.unwrap_or_else(rand::random::<u64>)
 }
 
+/// The address of a database of its own, on the server that the tests of this program share.
+fn database() -> String {
+    let name = format!("replibook_test_{}", uuid::Uuid::new_v4().simple());
+    mongodb::with_database(mongodb::shared(), &name)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_killed_twenty_times_finishes_three_stages_and_does_nothing_twice() {
     let seed = seed();
@@ -67,8 +76,7 @@ async fn a_server_that_is_killed_twenty_times_finishes_three_stages_and_does_not
 /// Each server has to wait until the lease of the one before has run out.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_on_mongodb_that_is_killed_ten_times_finishes_the_run_and_does_nothing_twice() {
-    let database = format!("replibook_test_{}", uuid::Uuid::new_v4().simple());
-    let store = Some(mongodb::with_database(mongodb::shared(), &database));
+    let store = Some(database());
     let seed = seed();
     let moments = moments(seed);
     println!("REPLIBOOK_SEED={seed}: {moments:?}");

@@ -1,10 +1,11 @@
 //! Replibook whole on MongoDB: runs while its server fails and loses answers, runs of many agents whose
-//! engine dies, connections that are secured, and `replibook store` as a command line.
+//! engine dies, connections that are secured, servers that can't do enough, and `replibook store` as a command line.
 //!
 //! `REPLIBOOK_SEED` repeats the faults of an earlier run of these tests.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+mod capabilities;
 mod command_line;
 #[path = "../support/engine.rs"]
 mod engine;

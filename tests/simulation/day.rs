@@ -42,6 +42,7 @@ pub(crate) fn one_day(agents: u32) -> Plan {
             at: 0,
             ahead: 0,
             max_runs: 10,
+            stops: None,
             troubles: Vec::new(),
             faults: Vec::new(),
         }],

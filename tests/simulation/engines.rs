@@ -45,26 +45,49 @@ pub(crate) async fn live(
     let calm = calm_down(around.clock.clone(), Arc::clone(&fate));
     let calm = tokio::spawn(calm);
     around.clock.sleep(Duration::from_millis(plan.at)).await;
+    let mut stops = plan.stops;
     for life in 0.. {
         let (fate, ledger) = (Arc::clone(&fate), around.ledger.clone());
         let gate = Gate::new((number, life), fate, around.clock.clone(), ledger);
         let id = format!("engine-{number}.{life}");
         let engine = engine(&around, &gate, &faults, &plan, &id);
-        let task = tokio::spawn(engine.run(stop.clone()));
+        let asked = stop.child_token();
+        let mut task = tokio::spawn(engine.run(asked.clone()));
         let abort = task.abort_handle();
-        tokio::select! {
-            biased;
-            _ = task => break,
-            back_after = gate.died() => {
-                abort.abort();
-                around.clock.sleep(Duration::from_millis(back_after)).await;
+        let mut back_after = 0;
+        let died = loop {
+            tokio::select! {
+                biased;
+                _ = &mut task => break None,
+                back_after = gate.died() => break Some(back_after),
+                () = moment(&around, stops) => {
+                    around.ledger.note(number, "is asked to stop");
+                    back_after = stops.take().map_or(0, |(_, back_after)| back_after);
+                    asked.cancel();
+                }
             }
+        };
+        if stop.is_cancelled() {
+            break;
         }
+        abort.abort();
+        around.clock.sleep(Duration::from_millis(died.unwrap_or(back_after))).await;
         if stop.is_cancelled() {
             break;
         }
     }
     calm.abort();
+}
+
+/// Returns when the engine is to be asked to stop, if it is.
+async fn moment(around: &Surroundings, stops: Option<(u64, u64)>) {
+    match stops {
+        Some((at, _)) => {
+            let gone = around.clock.now().since(around.start).0;
+            around.clock.sleep(Duration::from_millis(at.saturating_sub(gone))).await;
+        }
+        None => std::future::pending().await,
+    }
 }
 
 /// Nothing happens to an engine any more when it is to be calm.

@@ -78,6 +78,12 @@ impl Plan {
         if dice.chance(15) {
             dice.large(&mut plan);
         }
+        if dice.chance(30) {
+            for engine in &mut plan.engines {
+                let back_after = dice.one_of([0, 1_000, 20_000]);
+                engine.stops = dice.chance(70).then(|| (dice.up_to(LIVELY), back_after));
+            }
+        }
         plan
     }
 }
@@ -300,6 +306,7 @@ impl Dice {
             at: if index == 0 { 0 } else { self.up_to(10_000) },
             ahead: 0,
             max_runs: self.one_of([1, 2, 10]),
+            stops: None,
             troubles,
             faults: (0..faults).map(|_| self.store_fault()).collect(),
         }

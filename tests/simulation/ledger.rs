@@ -283,6 +283,13 @@ impl SharedLedger {
         }
     }
 
+    /// All leases of an engine that stops.
+    pub(crate) fn released_all(&self, gate: &Gate) {
+        let mut ledger = lock(&self.ledger);
+        ledger.hearing.forgets(gate.whose());
+        ledger.holders.retain(|_, holder| holder.engine != gate.engine);
+    }
+
     pub(crate) fn post_begins(
         &self,
         engine: usize,

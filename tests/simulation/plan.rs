@@ -268,6 +268,8 @@ pub(crate) struct EnginePlan {
     pub(crate) ahead: i64,
     /// The most runs that it drives at once.
     pub(crate) max_runs: usize,
+    /// When it is asked to stop, and so long after its end the next one is there.
+    pub(crate) stops: Option<(u64, u64)>,
     /// What happens to it, one after the other.
     pub(crate) troubles: Vec<Trouble>,
     pub(crate) faults: Vec<StoreFault>,
@@ -382,7 +384,7 @@ impl Plan {
         plan.tells = false;
         plan.outages.clear();
         for engine in &mut plan.engines {
-            engine.ahead = 0;
+            (engine.ahead, engine.stops) = (0, None);
             engine.troubles.clear();
             engine.faults.clear();
         }

@@ -96,6 +96,7 @@ fn simpler_engines(plan: &Plan, add: &mut Add<'_>) {
         }
         add(&|plan| plan.engines[index].at = 0);
         add(&|plan| plan.engines[index].ahead = 0);
+        add(&|plan| plan.engines[index].stops = None);
     }
 }
 

@@ -171,6 +171,14 @@ macro_rules! through {
                 self.call(Point::Lease, park).await
             }
 
+            async fn release_all(&self, engine: &EngineId) -> Result<()> {
+                let release = async {
+                    self.ledger.released_all(&self.gate);
+                    self.inner.release_all(engine).await
+                };
+                self.call(Point::Lease, release).await
+            }
+
             async fn set_aside(
                 &self,
                 run: RunId,

@@ -12,6 +12,7 @@ mod damage;
 mod differential;
 mod mongodb;
 mod mongodb_faults;
+mod mongodb_held_up;
 mod mongodb_moments;
 mod mongodb_plans;
 mod mongodb_races;
@@ -65,6 +66,8 @@ macro_rules! all_cases_on {
             a_lease_is_renewed_until_it_expires,
             a_run_is_taken_over_when_its_lease_has_expired,
             a_released_run_is_free_at_once,
+            all_leases_of_an_engine_are_given_back_at_once,
+            a_run_that_needs_a_newer_engine_is_left_alone,
             finished_runs_are_neither_claimed_nor_renewed,
             a_claim_says_of_which_cluster_a_run_is_and_whose_it_was,
             of_a_full_cluster_only_runs_that_have_started_are_claimed,

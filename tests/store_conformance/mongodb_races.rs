@@ -1,5 +1,6 @@
 //! What must not race on MongoDB, where a transaction that only reads does not meet one that writes.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
@@ -150,8 +151,10 @@ impl Stopped {
         let (stopping, stopped) = mpsc::channel();
         let held = Mutex::new(held);
         let mut mongo = MongoOptions::new(address);
+        let transactions = AtomicU32::new(0);
         mongo.watch = Some(Arc::new(move |name: &str, _: &Document| {
-            if name == "commitTransaction" {
+            // The first one is that of the claim.
+            if name == "commitTransaction" && transactions.fetch_add(1, Ordering::SeqCst) == 1 {
                 let _ = stopping.send(());
                 let _ = held.lock().unwrap().recv();
             }

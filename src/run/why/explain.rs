@@ -5,7 +5,8 @@ use super::explanation::{ActionOut, Explanation, InFlight, Known, NextCommand};
 use super::words::{agents, at, counts, length, moment, near, quoted, since, word};
 use crate::run::machine::CANCEL_DEADLINE;
 use crate::run::{
-    AgentState, Millis, PlannedNext, ReasonCode, Run, RunStatus, Snapshot, Timestamp, Unanswered,
+    AgentState, KNOWN_FORMAT, Millis, PlannedNext, Progress, ReasonCode, Run, RunStatus, Snapshot,
+    Timestamp, Unanswered,
 };
 
 /// How long an action may be out in a run that goes on before giving it up is named: most end by
@@ -28,6 +29,7 @@ pub fn explain(run: &Run, known: &Known, now: Timestamp) -> Explanation {
         RunStatus::Finishing => telling.finishing(),
         RunStatus::Done | RunStatus::Failed | RunStatus::Cancelled => telling.ended(),
     }
+    telling.say_needs();
     let actions = telling.actions();
     let Telling { text, next, .. } = telling;
     let (status, since) = (run.progress.status, run.progress.since);
@@ -80,6 +82,17 @@ impl Telling<'_> {
     pub(super) fn say_silent(&mut self) {
         if let Some(text) = not_answering(self.run, &self.known.silent, self.now) {
             self.say(&text);
+        }
+    }
+
+    /// Says that engines of this version leave the run alone, if they do.
+    fn say_needs(&mut self) {
+        let Progress { needs, status, .. } = self.run.progress;
+        if needs > KNOWN_FORMAT && !status.is_final() {
+            self.say(&format!(
+                "It is of format {needs}, and engines of this version know up to {KNOWN_FORMAT}: they leave \
+                 it alone, and one of a newer version goes on with it"
+            ));
         }
     }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::samples::*;
 use super::*;
 use crate::run::{
-    AgentId, AgentRecord, AgentSeq, AgentState, CallName, LateEnd, MassAbsence, Millis,
-    Outstanding, PlannedNext, ReasonCode, RetryOf, Run, RunStatus, StepPhase,
+    AgentId, AgentRecord, AgentSeq, AgentState, CallName, KNOWN_FORMAT, LateEnd, MassAbsence,
+    Millis, Outstanding, PlannedNext, ReasonCode, RetryOf, Run, RunStatus, StepPhase,
 };
 
 #[test]
@@ -28,6 +28,10 @@ fn a_run_that_has_not_started() {
     let text = "The run has been PENDING since 2025-11-22T09:00:00Z (4m05s). It is queued for cluster \
                 eu, and starts by itself once an engine takes it up.";
     check(&run(RunStatus::Pending), &NOBODY, text, &["run cancel RUN"]);
+
+    let newer = with(RunStatus::Pending, |progress| progress.needs = KNOWN_FORMAT + 1);
+    let told = explain(&newer, &NOBODY, at(245)).text;
+    assert!(told.contains("engines of this version know up to 1: they leave it alone"), "{told}");
 
     let starting = with(RunStatus::Starting, |progress| {
         progress.counts = [(AgentState::Pending, 300), (AgentState::Skipped, 1)].into();

@@ -162,6 +162,14 @@ impl State {
         }
     }
 
+    pub(super) fn release_all(&mut self, engine: &EngineId) {
+        let of = |entry: &&mut RunEntry| entry.engine.as_ref() == Some(engine);
+        for entry in self.runs.values_mut().filter(of).filter(|entry| !entry.finished()) {
+            entry.engine = None;
+            entry.until = Timestamp::default();
+        }
+    }
+
     pub(super) fn commit(
         &mut self,
         run: RunId,

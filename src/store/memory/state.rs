@@ -8,8 +8,8 @@ use semver::Version;
 
 use super::faults::Damaged;
 use crate::run::{
-    AgentRecord, AgentSeq, AttemptKey, Command, CommandId, Digest, EngineId, Journal, LogLine,
-    Millis, Run, RunEvent, RunId, Timestamp, Trouble,
+    AgentRecord, AgentSeq, AttemptKey, Command, CommandId, Digest, EngineId, Journal, KNOWN_FORMAT,
+    LogLine, Millis, Run, RunEvent, RunId, Timestamp, Trouble,
 };
 use crate::store::contract::Lease;
 use crate::store::damage::{Damage, DamagedRun, Found, Glance, KeptRun};
@@ -75,7 +75,7 @@ impl RunEntry {
 
     /// Whether the run is unfinished and nobody has its lease, nor is it kept from those who want it.
     pub(super) fn is_unclaimed(&self, at: &Moment) -> bool {
-        !self.finished() && self.until <= at.now
+        !self.finished() && self.until <= at.now && self.run.progress.needs <= KNOWN_FORMAT
     }
 
     /// The lease as its holder has it.

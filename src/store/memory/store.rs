@@ -230,6 +230,13 @@ impl Store for MemoryStore {
         })
     }
 
+    async fn release_all(&self, engine: &EngineId) -> Result<()> {
+        self.call(|state, _| {
+            state.release_all(engine);
+            Ok(())
+        })
+    }
+
     async fn set_aside(
         &self,
         run: RunId,

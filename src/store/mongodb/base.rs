@@ -8,6 +8,7 @@ use mongodb::{Client, Collection, Database};
 use uuid::Uuid;
 
 use super::failure::{failed, unavailable};
+use super::held_up::HeldUp;
 use super::sessions::Sessions;
 use super::time::date;
 use crate::run::Timestamp;
@@ -27,6 +28,7 @@ pub(super) struct Base {
     /// Whether one command may write to several collections.
     pub(super) bulk_write: bool,
     pub(super) sessions: Sessions,
+    pub(super) held_up: HeldUp,
     pub(super) meta: Collection<Document>,
     pub(super) playbooks: Collection<Document>,
     pub(super) clusters: Collection<Document>,
@@ -63,6 +65,7 @@ impl Base {
             database,
             bulk_write,
             sessions: Sessions::new(),
+            held_up: HeldUp::default(),
         }
     }
 

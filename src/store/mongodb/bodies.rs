@@ -23,6 +23,9 @@ pub(super) const FREE: DateTime = DateTime::from_millis(0);
 /// How the epoch of a lease may be kept.
 pub(super) const EPOCH_TYPES: [ElementType; 2] = [ElementType::Int32, ElementType::Int64];
 
+/// Where a run says which format an engine has to know.
+pub(super) const NEEDS: &str = "needs";
+
 /// A document as it is kept.
 pub(super) fn body(what: &str, value: &impl Serialize) -> Result<Document> {
     to_document(value).map_err(|error| corrupt(what, error))

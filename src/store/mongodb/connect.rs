@@ -4,7 +4,7 @@ use mongodb::Client;
 use mongodb::bson::{DateTime, Document, doc};
 
 use super::base::{Base, call};
-use super::failure::{Said, unfit, unfit_because};
+use super::failure::{Said, unavailable, unfit, unfit_because};
 use super::options::{MongoOptions, read_concern};
 use super::time::ServerTime;
 use crate::store::contract::Result;
@@ -49,6 +49,11 @@ pub(super) async fn ask_time(base: &Base, time: &ServerTime) -> Result<()> {
 fn check(hello: &Document) -> Result<i32> {
     let replica_set = hello.get_str("setName").is_ok();
     let router = hello.get_str("msg").is_ok_and(|message| message == "isdbgrid");
+    if hello.get_bool("isreplicaset").unwrap_or_default() {
+        return Err(unavailable(
+            "found a member of a replica set that was not set up yet: type rs.initiate() in mongosh, once",
+        ));
+    }
     if !replica_set && !router {
         return Err(unfit(
             "found a standalone MongoDB server, expected a replica set: a commit is a transaction, and \
@@ -76,6 +81,8 @@ mod tests {
         assert_eq!(check(&doc! { "msg": "isdbgrid", "maxWireVersion": 13 }).unwrap(), 13);
         let standalone = check(&doc! { "maxWireVersion": 25 }).unwrap_err().to_string();
         assert!(standalone.contains("--replSet"), "{standalone}");
+        let fresh = check(&doc! { "isreplicaset": true, "maxWireVersion": 25 }).unwrap_err();
+        assert!(fresh.retryable() && fresh.to_string().contains("rs.initiate()"), "{fresh}");
         let old = check(&doc! { "setName": "rs0", "maxWireVersion": 9 }).unwrap_err().to_string();
         assert!(old.contains("MongoDB 5.0"), "{old}");
     }

@@ -1,6 +1,9 @@
 //! What the driver says went wrong, in the words of the store.
 
-use mongodb::error::{Error, ErrorKind, GridFsErrorKind, WriteFailure};
+use mongodb::error::{
+    Error, ErrorKind, GridFsErrorKind, RETRYABLE_WRITE_ERROR, TRANSIENT_TRANSACTION_ERROR,
+    WriteFailure,
+};
 
 use super::codec::CodecError;
 use crate::store::damage::Damage;
@@ -17,6 +20,13 @@ const INTERRUPTED: i32 = 11_601;
 
 /// A document is larger than the server holds: when it is stored, and when it is sent.
 const TOO_LARGE: [i32; 3] = [10_334, 10_003, 17_280];
+
+/// The server does not let us: wrong credentials, or too few roles.
+const FORBIDDEN: [i32; 2] = [13, 18];
+
+/// What a server says that can't do something now: it is not the primary, shuts down, or is too busy.
+const FOR_NOW: [i32; 16] =
+    [6, 7, 50, 64, 89, 91, 112, 189, 251, 262, 9_001, 10_107, 11_600, 11_602, 13_435, 13_436];
 
 /// What an update adds to, or works with, is of another type than was written.
 const WRONG_TYPE: [i32; 3] = [14, 16_554, 16_612];
@@ -49,13 +59,41 @@ fn is_damage(error: &Error) -> bool {
 /// What the driver or the server said, for people. What else the driver's error holds is of no use to
 /// them, down to the bytes of the answer.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct Said(String);
+#[error("{text}")]
+pub(super) struct Said {
+    text: String,
+    /// It knows nobody by that name and password, or does not let us do this.
+    forbids: bool,
+}
 
 impl Said {
     pub(super) fn by(error: &Error) -> Self {
-        Self(error.kind.to_string())
+        let forbids = matches!(*error.kind, ErrorKind::Authentication { .. })
+            || codes(error).iter().any(|code| FORBIDDEN.contains(code));
+        Self { text: error.kind.to_string(), forbids }
     }
+}
+
+/// The error of a store that is opened. What the server forbids is not mended by another try.
+pub(super) fn of_opening(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Unavailable { message, source: Some(source) }
+            if source.downcast_ref::<Said>().is_some_and(|said| said.forbids) =>
+        {
+            StoreError::Unfit { message, source: Some(source) }
+        }
+        other => other,
+    }
+}
+
+/// Whether the server says that it can't do this at all, and not only now.
+pub(super) fn is_lacking(error: &Error) -> bool {
+    let labels = [TRANSIENT_TRANSACTION_ERROR, RETRYABLE_WRITE_ERROR];
+    let codes = codes(error);
+    let is_other = |code: &i32| !FORBIDDEN.contains(code) && !FOR_NOW.contains(code);
+    !codes.is_empty()
+        && codes.iter().all(is_other)
+        && !labels.iter().any(|l| error.contains_label(l))
 }
 
 /// The error of something that is out of order for now and has no cause in the driver.
@@ -95,6 +133,11 @@ pub(super) fn is_conflict(error: &Error) -> bool {
 /// Whether somebody ended the operation. It may have been done, and no label says so.
 pub(super) fn is_interrupted(error: &Error) -> bool {
     codes(error).contains(&INTERRUPTED)
+}
+
+/// Whether the server answered, and refused.
+pub(super) fn is_refused(error: &Error) -> bool {
+    !codes(error).is_empty()
 }
 
 /// A write that the server refused in its answer to a command of our own.

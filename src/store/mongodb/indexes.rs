@@ -8,8 +8,9 @@ use mongodb::bson::{Document, doc};
 use mongodb::options::IndexOptions;
 
 use super::base::{Base, LIMIT, call, whole, within};
-use super::failure::{Said, failed, unfit, unfit_because};
+use super::failure::{Said, failed, is_lacking, unfit, unfit_because};
 use super::locks::CONCURRENCY;
+use super::probe;
 use super::sessions::{KEPT, SEEN};
 use super::time::TimeSource;
 use crate::run::{Millis, RunStatus};
@@ -173,6 +174,7 @@ async fn create(base: &Base, collection: &str, index: IndexModel) -> Result<()> 
         Err(error) if code(&error).is_some_and(|code| CONFLICTS.contains(&code)) => {
             Err(unfit_because(in_the_way(collection, &name), Said::by(&error)))
         }
+        Err(error) if is_lacking(&error) => Err(probe::without_index(&name, &error)),
         created => created.map(drop).map_err(|error| failed(&doing, error)),
     }
 }

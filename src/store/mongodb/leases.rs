@@ -1,18 +1,22 @@
 //! Leases: who may commit to a run. The server decides, by its own clock, in the update itself.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
+use futures::{StreamExt as _, stream};
+use mongodb::ClientSession;
 use mongodb::bson::{Bson, Document, RawDocument, doc};
 use uuid::Uuid;
 
-use super::base::{Base, MAJORITY_LIMIT, call, integer, uuid, whole, within};
-use super::bodies::{FREE, read_uuid};
+use super::base::{Base, LIMIT, MAJORITY_LIMIT, call, integer, uuid, whole, within};
+use super::bodies::{FREE, NEEDS, read_uuid};
 use super::failure::failed;
 use super::rows::{Question, id_of};
 use super::sessions::PATIENCE;
 use super::time::{ServerTime, date};
-use crate::run::{EngineId, Millis, RunId, RunStatus, Timestamp};
+use super::transaction::{self, Failure, Transaction};
+use crate::run::{EngineId, KNOWN_FORMAT, Millis, RunId, RunStatus, Timestamp};
 use crate::store::contract::{Lease, MAX_PAGE, Result};
 use crate::store::damage::Damage;
 use crate::store::documents::Claim;
@@ -28,7 +32,11 @@ const WRITE: &str = "write a lease";
 /// next claim.
 const ROUNDS: u32 = 10;
 
-/// How long the write of a lease may take. It writes to several runs, and waits for transactions that
+/// Runs that are claimed one by one, each in a transaction of its own, at the same time: half of the
+/// connections, so that commits go on beside them.
+const ONE_BY_ONE: usize = 16;
+
+/// How long the renewal of leases may take. It writes to several runs, and waits for transactions that
 /// have one of them: those take milliseconds, unless their engine is gone. Longer than the server waits
 /// for a majority: a majority that lags is no transaction that holds it up, and says so in time.
 const WRITING: Duration = Duration::from_secs(6);
@@ -47,11 +55,15 @@ const _: () = assert!(
         < DEFAULT_LEASE.to_std().as_millis()
 );
 
-// So is one that comes after a claim that is held up, and can't end what holds it up.
+// So is one that comes after a claim that waits for a majority, and for the end of sessions.
 const _: () = assert!(
     RENEWAL.to_std().as_millis() + WRITING.as_millis() + 2 * PATIENCE.as_millis()
         < DEFAULT_LEASE.to_std().as_millis()
 );
+
+/// How long the write that gives all leases back may take at first: what it waits for then are
+/// transactions of our own, which are of no use any more.
+const RELEASING: Duration = Duration::from_millis(200);
 
 /// The longest lease, in milliseconds: a server's dates end somewhere.
 const MAX_LEASE: u64 = 100 * 366 * 24 * 3_600 * 1_000;
@@ -76,15 +88,20 @@ async fn claim_free(
 ) -> Result<Vec<Lease>> {
     let limit = page_limit(claim.limit) as usize;
     let mut leases = Vec::new();
+    let mut passed = base.held_up.resting(Instant::now());
     for _ in 0..ROUNDS {
         let wanted = u32::try_from(limit - leases.len()).unwrap_or(MAX_PAGE);
-        let Candidates { runs, stores, known } = candidates(base, time, claim, wanted).await?;
+        let found = candidates(base, time, claim, wanted, &passed).await?;
+        let Candidates { runs, stores, known } = found;
         if runs.is_empty() {
             break;
         }
         // Their engines may have died in the middle of a commit.
         base.sessions.end_of(base, &stores).await;
-        let taken = take(base, time, length, engine, runs).await?;
+        let take = Take { runs, length, engine, time, until: time.here().plus(length) };
+        let Taken { taken, held_up } = take.all(base).await?;
+        base.held_up.note(&held_up, Instant::now());
+        passed.extend(held_up);
         leases.extend(taken.into_iter().map(|lease| {
             let (cluster, from) = known.get(&lease.run).cloned().unwrap_or_default();
             Lease { cluster, from, ..lease }
@@ -93,31 +110,41 @@ async fn claim_free(
             break;
         }
     }
+    if base.held_up.is_long(Instant::now()) {
+        base.sessions.end_of_all_others(base, time).await;
+    }
     leases.sort_by_key(|lease| lease.run);
     Ok(leases)
 }
 
 /// Unfinished runs that may be free, oldest first.
 struct Candidates {
-    runs: Vec<Bson>,
+    runs: Vec<Uuid>,
     /// Stores of those who let a lease run out.
     stores: Vec<Bson>,
     /// Their clusters, and who let their leases run out.
     known: HashMap<RunId, (Option<String>, Option<EngineId>)>,
 }
 
+/// Those among them that this version knows how to go on with, but for those that are `passed` by.
 async fn candidates(
     base: &Base,
     time: &ServerTime,
     Claim { full, only_woken, .. }: &Claim,
     limit: u32,
+    passed: &[Uuid],
 ) -> Result<Candidates> {
     // The others can't be read: see `mend`.
     let mut free = doc! {
         "finish_ts": Bson::Null,
         "lease.until": { "$lte": date(time.there()) },
         "lease.epoch": { "$type": WHOLE.to_vec() },
+        NEEDS: { "$not": { "$gt": integer(KNOWN_FORMAT.into()) } },
     };
+    if !passed.is_empty() {
+        let passed: Vec<_> = passed.iter().copied().map(uuid).collect();
+        free.insert("_id", doc! { "$nin": passed });
+    }
     if *only_woken {
         free.insert("lease.woken", true);
     }
@@ -149,7 +176,7 @@ async fn candidates(
             stores.push(store.clone());
         }
     }
-    let runs = found.into_iter().filter_map(|mut run| run.remove("_id")).collect();
+    let runs = found.iter().filter_map(|run| run.get("_id").and_then(read_uuid)).collect();
     Ok(Candidates { runs, stores, known })
 }
 
@@ -205,29 +232,93 @@ pub(super) async fn mend(base: &Base, time: &ServerTime, length: Millis) -> Resu
     Ok(call(WRITE, base.runs.update_many(these, change)).await?.matched_count)
 }
 
-/// Takes the leases of those that are free indeed.
-async fn take(
-    base: &Base,
-    time: &ServerTime,
+/// Takes the leases of those runs that are free indeed. A write beside a transaction would wait for
+/// whoever has one of the runs, and keep all others from those that it has written; one within a
+/// transaction is told at once.
+struct Take<'a> {
+    runs: Vec<Uuid>,
     length: Millis,
-    engine: &EngineId,
-    candidates: Vec<Bson>,
-) -> Result<Vec<Lease>> {
-    // This also holds for a lease that nobody has: a run that is set aside rests until then.
-    let free = doc! { "$lte": ["$lease.until", time.now()] };
-    let token = Uuid::new_v4();
-    let taken = doc! {
-        "engine": { "$literal": &engine.0 },
-        "epoch": { "$add": ["$lease.epoch", 1_i64] },
-        "until": until(time, length),
-        "token": uuid(token),
-        "store": uuid(base.sessions.store),
-        "since": time.now(),
-    };
-    let runs = doc! { "_id": { "$in": &candidates }, "finish_ts": Bson::Null };
-    let these = doc! { "_id": { "$in": candidates }, "lease.token": uuid(token) };
-    let change = Change { runs, condition: free, new: taken, these, again: None };
-    change.make(base, time, length).await
+    engine: &'a EngineId,
+    time: &'a ServerTime,
+    /// From before we asked, by our own clock: we never think that we hold a lease that another may take.
+    until: Timestamp,
+}
+
+/// What came of it.
+struct Taken {
+    taken: Vec<Lease>,
+    /// Runs that a transaction of somebody else has.
+    held_up: Vec<Uuid>,
+}
+
+impl Take<'_> {
+    async fn all(&self, base: &Base) -> Result<Taken> {
+        if let Some(taken) = transaction::make_at_once(base, self).await? {
+            return Ok(Taken { taken, held_up: Vec::new() });
+        }
+        if let [only] = self.runs[..] {
+            return Ok(Taken { taken: Vec::new(), held_up: vec![only] });
+        }
+        let mut one_by_one = Vec::new();
+        for run in self.runs.iter().copied() {
+            let one = Take { runs: vec![run], ..*self };
+            one_by_one.push(async move { (run, transaction::make_at_once(base, &one).await) });
+        }
+        let one_by_one = stream::iter(one_by_one).buffer_unordered(ONE_BY_ONE);
+        let all: Vec<_> = one_by_one.collect().await;
+        let (mut taken, mut held_up) = (Vec::new(), Vec::new());
+        for (run, leases) in all {
+            match leases {
+                Ok(Some(leases)) => taken.extend(leases),
+                Ok(None) => held_up.push(run),
+                // What was taken all the same is given back with the next renewal.
+                Err(error) if taken.is_empty() => return Err(error),
+                Err(error) => tracing::warn!(%run, %error, "failed to claim a run"),
+            }
+        }
+        Ok(Taken { taken, held_up })
+    }
+}
+
+#[async_trait]
+impl Transaction for Take<'_> {
+    type Output = Vec<Lease>;
+
+    const DOING: &'static str = "claim runs";
+
+    async fn attempt(
+        &self,
+        base: &Base,
+        session: &mut ClientSession,
+    ) -> std::result::Result<Vec<Lease>, Failure> {
+        let Self { runs, length, engine, time, until: end } = self;
+        // This also holds for a lease that nobody has: a run that is set aside rests until then.
+        let free = doc! { "$lte": ["$lease.until", time.now()] };
+        let token = uuid(Uuid::new_v4());
+        let taken = doc! {
+            "engine": { "$literal": &engine.0 },
+            "epoch": { "$add": ["$lease.epoch", 1_i64] },
+            "until": until(time, *length),
+            "token": &token,
+            "store": uuid(base.sessions.store),
+            "since": time.now(),
+        };
+        let ids: Vec<_> = runs.iter().copied().map(uuid).collect();
+        let these = doc! { "_id": { "$in": &ids }, "finish_ts": Bson::Null };
+        let set = doc! { "$set": { "lease": { "$cond": [free, taken, "$lease"] } } };
+        let written = base.runs.update_many(these, vec![set]).session(&mut *session).await?;
+        if written.matched_count == 0 {
+            return Ok(Vec::new());
+        }
+        let ours = doc! { "_id": { "$in": ids }, "lease.token": token };
+        let found = base.runs.find(ours).projection(doc! { "lease.epoch": 1 });
+        let mut found = found.session(&mut *session).await?;
+        let mut leases = Vec::new();
+        while let Some(run) = found.next(session).await.transpose()? {
+            leases.extend(lease(&run, *end));
+        }
+        Ok(leases)
+    }
 }
 
 pub(super) async fn renew(
@@ -249,8 +340,7 @@ pub(super) async fn renew(
     let runs = doc! { "lease.engine": &engine.0, "finish_ts": Bson::Null };
     let mut these = runs.clone();
     these.insert("lease.token", uuid(token));
-    let again = Some(WRITING_AGAIN);
-    let change = Change { runs, condition: held, new: renewed, these, again };
+    let change = Change { runs, condition: held, new: renewed, these };
     // What this store left itself may be what holds the renewal up, so neither waits for the other.
     tokio::join!(change.make(base, time, length), base.sessions.tidy(base)).0
 }
@@ -261,8 +351,6 @@ struct Change {
     condition: Document,
     new: Document,
     these: Document,
-    /// How long the write may take once more, when it was held up.
-    again: Option<Duration>,
 }
 
 impl Change {
@@ -287,11 +375,11 @@ impl Change {
         };
         let written = match write(WRITING).await {
             Ok(written) => written,
-            Err(held_up) => {
+            Err(_) => {
                 base.sessions.end_of_all_others(base, time).await;
                 // The first one may still be made too: both write the same lease, with the same token,
                 // and a later end of it than we count with.
-                write(self.again.ok_or(held_up)?).await?
+                write(WRITING_AGAIN).await?
             }
         };
         Ok(written.map_err(|error| failed(WRITE, error))?.matched_count)
@@ -331,6 +419,28 @@ fn until(time: &ServerTime, length: Millis) -> Document {
 
 pub(super) async fn release(base: &Base, run: RunId, epoch: u64) -> Result<()> {
     let ours = doc! { "_id": uuid(run.0), "lease.epoch": integer(epoch) };
-    let free = doc! { "$set": { "lease.engine": Bson::Null, "lease.until": FREE } };
-    call(WRITE, base.runs.update_one(ours, free)).await.map(drop)
+    // What its driver left in the middle would hold this up.
+    base.sessions.tidy(base).await;
+    call(WRITE, base.runs.update_one(ours, freed())).await.map(drop)
+}
+
+pub(super) async fn release_all(base: &Base, engine: &EngineId) -> Result<()> {
+    base.sessions.tidy(base).await;
+    let write = |limit| {
+        let ours = doc! { "lease.engine": &engine.0, "finish_ts": Bson::Null };
+        within(limit, WRITE, base.runs.update_many(ours, freed()))
+    };
+    let written = match write(RELEASING).await {
+        Ok(written) => written,
+        Err(_) => {
+            base.sessions.end_own(base).await;
+            write(LIMIT).await?
+        }
+    };
+    written.map_err(|error| failed(WRITE, error)).map(drop)
+}
+
+/// The lease of a run that nobody has.
+fn freed() -> Document {
+    doc! { "$set": { "lease.engine": Bson::Null, "lease.until": FREE } }
 }

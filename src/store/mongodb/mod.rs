@@ -10,6 +10,7 @@
 //!   read it would not meet: a commit to its run (`commit.rs`), a pin to its plugin (`pins.rs`), a
 //!   command to its run (`commands.rs`), who gets a cluster to its lock (`locks.rs`).
 //!   What a transaction leaves open whose engine is gone is ended by others (`sessions.rs`, `pool.rs`).
+//! - A run that somebody's transaction has is passed by when runs are claimed (`held_up.rs`).
 //! - Leases are decided by the server's clock (`leases.rs`, `time.rs`).
 //! - The bytes of plugins are in GridFS, which knows no transactions (`files.rs`).
 
@@ -26,6 +27,7 @@ mod engines;
 mod failure;
 mod files;
 mod finishing;
+mod held_up;
 mod history;
 mod indexes;
 mod leases;
@@ -36,6 +38,7 @@ mod parking;
 mod pins;
 mod plugins;
 mod pool;
+mod probe;
 mod retention;
 mod rows;
 mod runs;

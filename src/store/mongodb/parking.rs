@@ -4,14 +4,14 @@ use async_trait::async_trait;
 use mongodb::ClientSession;
 use mongodb::bson::{Bson, Document, doc};
 
-use super::base::{Base, call, live, uuid};
-use super::bodies::read_uuid;
+use super::base::{Base, call, integer, live, uuid};
+use super::bodies::{NEEDS, read_uuid};
 use super::commit::{counted, fence};
 use super::rows::Question;
 use super::time::date;
 use super::transaction::{Failure, Transaction};
 use super::troubled::{raw_run, set_free};
-use crate::run::{EngineId, RunId, Timestamp};
+use crate::run::{EngineId, KNOWN_FORMAT, RunId, Timestamp};
 use crate::store::contract::{MAX_PAGE, Result};
 use crate::store::documents::Holder;
 use crate::store::error::StoreError;
@@ -63,7 +63,11 @@ pub(super) fn is_parked(lease: &Document) -> bool {
 }
 
 pub(super) async fn unclaimed(base: &Base, at: &Moment) -> Result<u32> {
-    let free = doc! { "finish_ts": Bson::Null, "lease.until": { "$lte": date(at.now) } };
+    let free = doc! {
+        "finish_ts": Bson::Null,
+        "lease.until": { "$lte": date(at.now) },
+        NEEDS: { "$not": { "$gt": integer(KNOWN_FORMAT.into()) } },
+    };
     let count = base.runs.count_documents(free).limit(MAX_PAGE.into());
     let count = call("count the runs that wait for an engine", count).await?;
     Ok(u32::try_from(count).unwrap_or(MAX_PAGE))

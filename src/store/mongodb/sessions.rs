@@ -199,6 +199,13 @@ impl Sessions {
         }
     }
 
+    /// Ends all sessions of this store, also those of transactions that go on. Those are made again, if
+    /// somebody still waits for them.
+    pub(super) async fn end_own(&self, base: &Base) {
+        let ids = lock(&self.written).ids.clone();
+        aside(async { end(base, &ids).await.map(drop) }).await;
+    }
+
     /// Ends the sessions of these stores, but for our own.
     pub(super) async fn end_of(&self, base: &Base, stores: &[Bson]) {
         let stores = stores.iter().filter(|store| read_uuid(store) != Some(self.store));
@@ -247,23 +254,23 @@ async fn end_found(base: &Base, filter: Document) -> Result<()> {
         Ok(ids)
     })
     .await?;
-    end(base, &ids).await
+    end(base, &ids).await.map(drop)
 }
 
 /// Ends these sessions, and with them what they have open. They are those of the user that we are: the
 /// server does not find those of another user, and does not say so. It ends what they have open by itself
-/// after a minute, as it does where it refuses to end sessions at all.
-async fn end(base: &Base, sessions: &[Document]) -> Result<()> {
+/// after a minute, as it does where it refuses to end sessions at all. Whether it does not refuse.
+pub(super) async fn end(base: &Base, sessions: &[Document]) -> Result<bool> {
     // No sessions at all would be understood as all there are.
     if sessions.is_empty() {
-        return Ok(());
+        return Ok(true);
     }
     let command = doc! { "killSessions": &sessions[..sessions.len().min(ENDED_AT_ONCE)] };
     match base.client.database("admin").run_command(command).await {
-        Ok(_) => Ok(()),
+        Ok(_) => Ok(true),
         Err(error) if matches!(&*error.kind, ErrorKind::Command(_)) => {
             tracing::warn!(error = %Said::by(&error), "the server refuses to end sessions");
-            Ok(())
+            Ok(false)
         }
         Err(error) => Err(failed("end sessions", error)),
     }

@@ -8,11 +8,12 @@ use semver::Version;
 
 use super::base::Base;
 use super::check::StoreReport;
+use super::failure::of_opening;
 use super::options::MongoOptions;
 use super::time::ServerTime;
 use super::{
     check, commands, commit, connect, engines, files, finishing, history, leases, locks, objects,
-    parking, plugins, retention, runs, schema, transaction, troubled,
+    parking, plugins, probe, retention, runs, schema, transaction, troubled,
 };
 use crate::clock::Clock;
 use crate::run::{
@@ -30,8 +31,9 @@ use crate::store::keys::{playbook_cursor, plugin_cursor, run_cursor};
 use crate::store::options::{Moment, StoreOptions};
 use crate::store::size::{check_new_run, check_put};
 
-/// How long closing may take: a server that does not answer forgets the sessions by itself.
-const CLOSE_LIMIT: std::time::Duration = std::time::Duration::from_secs(2);
+/// How long closing may take: a server that does not answer forgets the sessions by itself, and whoever asked
+/// the process to end kills it soon.
+const CLOSE_LIMIT: std::time::Duration = std::time::Duration::from_millis(200);
 
 /// A store in a MongoDB database, for any number of engines.
 ///
@@ -40,6 +42,7 @@ pub struct MongoStore {
     base: Base,
     time: ServerTime,
     options: StoreOptions,
+    lacks: Vec<&'static str>,
 }
 
 impl MongoStore {
@@ -48,7 +51,8 @@ impl MongoStore {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`](crate::store::StoreError::Unavailable) when the server does not
-    /// answer, or is not fit: a standalone one, or one that is too old.
+    /// answer, which may change; [`StoreError::Unfit`](crate::store::StoreError::Unfit) when it is not fit (a
+    /// standalone one, one that is too old, one that can't do what is needed), or does not let us in.
     /// [`StoreError::NewerSchema`](crate::store::StoreError::NewerSchema).
     /// [`StoreError::Unfit`](crate::store::StoreError::Unfit) when a retention is asked for that is shorter than
     /// that of the database.
@@ -57,7 +61,17 @@ impl MongoStore {
         store: StoreOptions,
         clock: Arc<dyn Clock>,
     ) -> Result<Self> {
+        Self::open_at_last(options, store, clock).await.map_err(of_opening)
+    }
+
+    async fn open_at_last(
+        options: &MongoOptions,
+        store: StoreOptions,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self> {
         let mut opened = Self::connected(options, store, clock).await?;
+        opened.lacks = probe::probe(&mut opened.base).await?;
+        probe::say(&opened.lacks);
         schema::migrate(&opened.base).await?;
         opened.options.retention = retention::settle(&opened.base, &store, options.time).await?;
         locks::remove_gone(&opened.base).await?;
@@ -70,16 +84,19 @@ impl MongoStore {
     /// Connects and changes nothing. The retention is that of the database, if it has one.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// As [`open`](Self::open), but for what has to be tried.
     pub async fn look(
         options: &MongoOptions,
         store: StoreOptions,
         clock: Arc<dyn Clock>,
     ) -> Result<Self> {
-        let mut opened = Self::connected(options, store, clock).await?;
-        let before = retention::before(&opened.base, options.time).await?;
-        opened.options.retention = before.unwrap_or(store.retention);
-        Ok(opened)
+        let looked = async {
+            let mut opened = Self::connected(options, store, clock).await?;
+            let before = retention::before(&opened.base, options.time).await?;
+            opened.options.retention = before.unwrap_or(store.retention);
+            Ok(opened)
+        };
+        looked.await.map_err(of_opening)
     }
 
     async fn connected(
@@ -91,7 +108,12 @@ impl MongoStore {
         schema::version(&base).await?;
         let time = ServerTime::new(options.time, clock);
         connect::ask_time(&base, &time).await?;
-        Ok(Self { base, time, options: store })
+        Ok(Self { base, time, options: store, lacks: Vec::new() })
+    }
+
+    /// What the server can't do, and the store does without, for people.
+    pub fn lacks(&self) -> &[&'static str] {
+        &self.lacks
     }
 
     /// Looks whether everything is as it should be.
@@ -244,6 +266,10 @@ impl Store for MongoStore {
 
     async fn release(&self, run: RunId, epoch: u64) -> Result<()> {
         leases::release(&self.base, run, epoch).await
+    }
+
+    async fn release_all(&self, engine: &EngineId) -> Result<()> {
+        leases::release_all(&self.base, engine).await
     }
 
     async fn set_aside(

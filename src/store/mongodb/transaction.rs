@@ -9,7 +9,8 @@ use mongodb::options::{ReadPreference, SelectionCriteria};
 use rand::Rng as _;
 
 use super::base::{Base, majority};
-use super::failure::{failed, is_conflict, is_duplicate, is_interrupted, unavailable};
+use super::failure::{failed, is_conflict, is_duplicate, is_interrupted, is_refused, unavailable};
+use super::sessions::Lent;
 use crate::store::contract::Result;
 use crate::store::error::StoreError;
 
@@ -74,22 +75,52 @@ impl From<Error> for Failure {
 /// [`StoreError::Unavailable`] when the server does not let it through within [`LIMIT`]; then it may
 /// have been written.
 pub(super) async fn make<T: Transaction>(base: &Base, transaction: &T) -> Result<T::Output> {
-    let made = async {
+    within_limit::<T, _>(async {
         let mut lent = base.sessions.lend(base).await?;
         let made = tries(base, lent.session()?, transaction).await;
-        match made {
-            Ok(output) => {
-                lent.give_back();
-                Ok(output)
-            }
-            Err(Failure::Store(error)) => {
-                lent.give_back();
-                Err(error)
-            }
-            // What the server has of it may still be open, so its session counts as left.
-            Err(Failure::Server(error)) => Err(failed(T::DOING, error)),
+        settle::<T, _>(lent, made)
+    })
+    .await
+}
+
+/// The same, tried once: none where another transaction has a document that this one writes to.
+///
+/// # Errors
+/// As [`make`].
+pub(super) async fn make_at_once<T: Transaction>(
+    base: &Base,
+    transaction: &T,
+) -> Result<Option<T::Output>> {
+    within_limit::<T, _>(async {
+        let mut lent = base.sessions.lend(base).await?;
+        let made = match once(base, lent.session()?, transaction).await {
+            Try::Made(output) => Ok(Some(output)),
+            Try::Undone(error) if is_refused(&error) => Ok(None),
+            Try::Undone(error) => Err(error.into()),
+            Try::Failed(failure) => Err(failure),
+        };
+        settle::<T, _>(lent, made)
+    })
+    .await
+}
+
+/// Gives the session back, or leaves it where the server may still have something open.
+fn settle<T: Transaction, O>(lent: Lent<'_>, made: std::result::Result<O, Failure>) -> Result<O> {
+    match made {
+        Ok(output) => {
+            lent.give_back();
+            Ok(output)
         }
-    };
+        Err(Failure::Store(error)) => {
+            lent.give_back();
+            Err(error)
+        }
+        // What the server has of it may still be open, so its session counts as left.
+        Err(Failure::Server(error)) => Err(failed(T::DOING, error)),
+    }
+}
+
+async fn within_limit<T: Transaction, O>(made: impl Future<Output = Result<O>>) -> Result<O> {
     match tokio::time::timeout(LIMIT, made).await {
         Ok(result) => result,
         Err(_) => Err(unavailable(format!(

@@ -5,13 +5,17 @@ use rusqlite::{Connection, params, params_from_iter};
 
 use super::commit::check_fence;
 use super::rows::{all, change, column, first, integer, run_id, run_key};
-use crate::run::{EngineId, RunId, Timestamp};
+use crate::run::{EngineId, KNOWN_FORMAT, RunId, Timestamp};
 use crate::store::contract::{Lease, MAX_PAGE, Result};
 use crate::store::documents::{Claim, Holder};
 use crate::store::keys::page_limit;
 use crate::store::options::Moment;
 
 const LEASE: &str = "a lease";
+
+/// The format that a run needs. What can't be read says nothing of it; whoever takes it up sets it aside.
+const NEEDS: &str = "CASE WHEN json_valid(progress) \
+                     THEN coalesce(json_extract(progress, '$.needs'), 0) ELSE 0 END";
 
 /// When a lease that nobody holds expires: it always has.
 pub(super) const FREE: i64 = i64::MIN;
@@ -21,7 +25,7 @@ const WOKEN: i64 = 2;
 
 /// Voids the leases of all unfinished runs: they were of engines that no longer use this data
 /// directory.
-pub(super) fn release_all(connection: &Connection) -> Result<()> {
+pub(super) fn void_all(connection: &Connection) -> Result<()> {
     let sql = "UPDATE runs INDEXED BY runs_by_engine SET engine = NULL, lease_until = ?1 \
                WHERE engine IS NOT NULL AND finish_ts IS NULL";
     change(connection, LEASE, sql, params![FREE]).map(drop)
@@ -37,10 +41,10 @@ pub(super) fn claim(
     let marks = vec!["?"; full.len()].join(", ");
     let sql = format!(
         "SELECT id, epoch, cluster, engine FROM runs INDEXED BY runs_by_lease \
-         WHERE finish_ts IS NULL AND lease_until <= ? AND length(id) = 16 \
+         WHERE finish_ts IS NULL AND lease_until <= ? AND length(id) = 16 AND {NEEDS} <= ? \
          AND NOT (status = 'PENDING' AND cluster IN ({marks})) AND parked >= ? ORDER BY id LIMIT ?"
     );
-    let mut values = vec![Value::Integer(at.now.as_millis())];
+    let mut values = vec![Value::Integer(at.now.as_millis()), Value::Integer(KNOWN_FORMAT.into())];
     values.extend(full.iter().map(|name| Value::Text(name.clone())));
     values.push(Value::Integer(if *only_woken { WOKEN } else { 0 }));
     values.push(Value::Integer(page_limit(*limit).into()));
@@ -64,10 +68,12 @@ pub(super) fn claim(
 }
 
 pub(super) fn unclaimed(connection: &Connection, at: &Moment) -> Result<u32> {
-    let sql = "SELECT count(*) FROM (SELECT 1 FROM runs INDEXED BY runs_by_lease \
-               WHERE finish_ts IS NULL AND lease_until <= ?1 LIMIT ?2)";
-    let row = params![at.now.as_millis(), MAX_PAGE];
-    Ok(first(connection, LEASE, sql, row, |row| column(LEASE, row, 0))?.unwrap_or_default())
+    let sql = format!(
+        "SELECT count(*) FROM (SELECT 1 FROM runs INDEXED BY runs_by_lease \
+         WHERE finish_ts IS NULL AND lease_until <= ?1 AND {NEEDS} <= ?3 LIMIT ?2)"
+    );
+    let row = params![at.now.as_millis(), MAX_PAGE, KNOWN_FORMAT];
+    Ok(first(connection, LEASE, &sql, row, |row| column(LEASE, row, 0))?.unwrap_or_default())
 }
 
 pub(super) fn holders(connection: &Connection, runs: &[RunId], at: &Moment) -> Result<Vec<Holder>> {
@@ -130,4 +136,10 @@ pub(super) fn renew(connection: &Connection, engine: &EngineId, at: &Moment) -> 
 pub(super) fn release(connection: &Connection, run: RunId, epoch: u64) -> Result<()> {
     let sql = "UPDATE runs SET engine = NULL, lease_until = ?1 WHERE id = ?2 AND epoch = ?3";
     change(connection, LEASE, sql, params![FREE, run_key(run), integer(epoch)]).map(drop)
+}
+
+pub(super) fn release_all(connection: &Connection, engine: &EngineId) -> Result<()> {
+    let sql = "UPDATE runs INDEXED BY runs_by_engine SET engine = NULL, lease_until = ?1 \
+               WHERE engine = ?2 AND finish_ts IS NULL";
+    change(connection, LEASE, sql, params![FREE, engine.0]).map(drop)
 }

@@ -69,7 +69,7 @@ impl SqliteStore {
         schema::migrate(&connection)?;
         let retention = settings::settle_retention(&connection, &options)?;
         let options = StoreOptions { retention, ..options };
-        leases::release_all(&connection)?;
+        leases::void_all(&connection)?;
         locks::remove_gone(&connection)?;
         let readers = Readers::open(&path)?;
         let writer = Writer::start(connection, directory)?;
@@ -257,6 +257,11 @@ impl Store for SqliteStore {
 
     async fn release(&self, run: RunId, epoch: u64) -> Result<()> {
         self.write(move |c| leases::release(c, run, epoch)).await
+    }
+
+    async fn release_all(&self, engine: &EngineId) -> Result<()> {
+        let engine = engine.clone();
+        self.write(move |c| leases::release_all(c, &engine)).await
     }
 
     async fn set_aside(

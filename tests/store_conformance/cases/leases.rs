@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use replibook::run::{EngineId, Millis, RunStatus};
+use replibook::run::{EngineId, KNOWN_FORMAT, Millis, Progress, RunStatus};
 use replibook::store::{Lease, StoreError};
 
 use crate::backends::{Fixture, LEASE};
@@ -101,6 +101,43 @@ pub(crate) async fn a_released_run_is_free_at_once(on: Fixture) {
     on.store.release(first.run, first.epoch).await.unwrap();
     assert!(!fenced(&on, &second).await, "the old lease is not this one");
     on.store.release(run_id(9), 1).await.unwrap();
+}
+
+pub(crate) async fn all_leases_of_an_engine_are_given_back_at_once(on: Fixture) {
+    create(&on, [1, 2, 3]).await;
+    let first = on.store.claim(&engine("a"), 2).await.unwrap();
+    let other = on.claim("b").await;
+    let done = &first[1];
+    on.store.commit(done.run, done.epoch, &only(finished(on.now()))).await.unwrap();
+    on.store.release_all(&engine("a")).await.unwrap();
+    on.store.release_all(&engine("a")).await.unwrap();
+    on.store.release_all(&engine("nobody")).await.unwrap();
+    assert!(fenced(&on, &first[0]).await);
+    assert!(!fenced(&on, &other).await, "it is another engine's");
+    assert_eq!(on.store.renew(&engine("a")).await.unwrap(), []);
+
+    let again = on.store.claim(&engine("b"), 9).await.unwrap();
+    assert_eq!(numbers(&again), [1]);
+    assert!(again[0].epoch > first[0].epoch);
+}
+
+pub(crate) async fn a_run_that_needs_a_newer_engine_is_left_alone(on: Fixture) {
+    for (n, needs) in [(1, KNOWN_FORMAT + 1), (2, KNOWN_FORMAT), (3, KNOWN_FORMAT)] {
+        let mut new = new_run(n);
+        new.run.progress.needs = needs;
+        on.store.create_run(&new).await.unwrap();
+    }
+    let leases = on.store.claim(&engine("a"), 9).await.unwrap();
+    assert_eq!(numbers(&leases), [2, 3]);
+    // A newer engine had it, and wrote something new.
+    let newer = Progress { needs: KNOWN_FORMAT + 1, ..progress(RunStatus::Running, on.now()) };
+    on.store.commit(leases[0].run, leases[0].epoch, &only(newer.clone())).await.unwrap();
+    on.store.release_all(&engine("a")).await.unwrap();
+    let leases = on.store.claim(&engine("b"), 9).await.unwrap();
+    assert_eq!(numbers(&leases), [3]);
+    // It is shown all the same.
+    let shown = on.store.run(run_id(2)).await.unwrap().unwrap();
+    assert_eq!(shown.progress, newer);
 }
 
 pub(crate) async fn finished_runs_are_neither_claimed_nor_renewed(on: Fixture) {

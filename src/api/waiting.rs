@@ -1,0 +1,40 @@
+//! What a server answers that waits for its store: it is alive, and not ready.
+
+use std::io;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use super::error::{ApiError, Code};
+use super::limits::{MAX_IDLE, MAX_URGENT};
+use super::{guard, health};
+use crate::web::{self, Closed, Limits, OwnNames, Times};
+
+/// Serves `/healthz`, and answers everything else with 503 and the reason, until `stop` is over and the requests
+/// by then are answered.
+///
+/// # Errors
+/// What the listener says, when it can't go on.
+pub async fn serve_waiting(
+    listener: TcpListener,
+    names: OwnNames,
+    why: watch::Receiver<String>,
+    stop: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let waits = move || {
+        let why = why.borrow().clone();
+        async move { ApiError::new(Code::NotReady, format!("the server waits for its store: {why}")) }
+    };
+    let router = Router::new()
+        .route("/healthz", get(health::healthz))
+        .fallback(waits)
+        .layer(from_fn_with_state(names, guard::check_host));
+    // Only those ask who look whether it is there.
+    let times = Times::silent_for(MAX_IDLE);
+    let (places, per_client, closed) = (MAX_URGENT, MAX_URGENT, Closed::default());
+    let limits = Limits { places, per_client, lobby: 1, times, closed };
+    web::serve(listener, limits, router, stop).await
+}

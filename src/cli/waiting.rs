@@ -1,0 +1,144 @@
+//! A start that waits for its store: databases and servers are often started together, in any order.
+
+use std::io;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::serve_waiting;
+use crate::clock::Clock;
+use crate::run::Millis;
+use crate::stop::StopAsked;
+use crate::store::StoreError;
+use crate::web::OwnNames;
+
+/// How often it is said that the store is waited for.
+const WORD: Millis = Millis::from_secs(10);
+
+/// The pause between two tries. Each looks for a primary for some seconds itself.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How long the last answers that the server is not ready may take, once it is.
+const LAST: Duration = Duration::from_millis(500);
+
+/// Opens a store, as often as it takes, and answers meanwhile that the server is not ready. None if the
+/// server is asked to stop first.
+///
+/// # Errors
+/// When another try would not mend it, or nothing can be answered.
+pub(super) async fn opened<T, F>(
+    open: impl Fn() -> F,
+    listener: TcpListener,
+    names: OwnNames,
+    asked: &mut StopAsked,
+    clock: &dyn Clock,
+) -> anyhow::Result<Option<T>>
+where
+    F: Future<Output = anyhow::Result<T>>,
+{
+    let (said, why) = watch::channel("it is looked for".to_owned());
+    let stop = CancellationToken::new();
+    let answering = serve_waiting(listener, names, why, stop.clone().cancelled_owned());
+    let opening = async {
+        let opened = until_open(open, &said, clock).await;
+        // The next request of a connection is for the server itself.
+        stop.cancel();
+        opened
+    };
+    tokio::select! {
+        biased;
+        () = asked.wait() => Ok(None),
+        (opened, answered) = async { tokio::join!(opening, answered(answering, &stop, clock)) } => {
+            answered.context("failed to answer while the store is waited for")?;
+            opened.map(Some)
+        }
+    }
+}
+
+/// Answers until that is over, and for [`LAST`] after `stop`.
+async fn answered(
+    answering: impl Future<Output = io::Result<()>>,
+    stop: &CancellationToken,
+    clock: &dyn Clock,
+) -> io::Result<()> {
+    let late = async {
+        stop.cancelled().await;
+        clock.sleep(LAST).await;
+    };
+    tokio::select! {
+        answered = answering => answered,
+        () = late => Ok(()),
+    }
+}
+
+async fn until_open<T, F>(
+    open: impl Fn() -> F,
+    why: &watch::Sender<String>,
+    clock: &dyn Clock,
+) -> anyhow::Result<T>
+where
+    F: Future<Output = anyhow::Result<T>>,
+{
+    let (start, mut said) = (clock.passed(), None::<Millis>);
+    loop {
+        let error = match open().await {
+            Err(error) if may_come(&error) => format!("{error:#}"),
+            done => return done,
+        };
+        let now = clock.passed();
+        if said.is_none_or(|said| now.0 - said.0 >= WORD.0) {
+            let seconds = (now.0 - start.0) / 1_000;
+            tracing::warn!(seconds, "waiting for the store: {error}");
+            said = Some(now);
+        }
+        why.send_replace(error);
+        clock.sleep(PAUSE).await;
+    }
+}
+
+/// Whether the store may be there later. What is wrong with an address, a file, a password or with the
+/// server itself is not.
+fn may_come(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<StoreError>().is_some_and(StoreError::retryable)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::clock::TokioClock;
+    use crate::run::Timestamp;
+
+    fn unavailable() -> StoreError {
+        StoreError::Unavailable { message: "no primary yet".to_owned(), source: None }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_is_waited_for_and_the_reason_is_said_to_who_asks() {
+        let (said, why) = watch::channel(String::new());
+        let tries = Cell::new(0);
+        let open = || {
+            tries.set(tries.get() + 1);
+            let came = if tries.get() < 5 { Err(unavailable()) } else { Ok(7) };
+            std::future::ready(came.context("failed to open the store"))
+        };
+        let clock = TokioClock::starting_at(Timestamp::from_millis(0));
+        assert_eq!(until_open(open, &said, &clock).await.unwrap(), 7);
+        assert_eq!(tries.get(), 5);
+        assert!(why.borrow().ends_with("no primary yet"), "{:?}", why.borrow());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_no_try_mends_is_said_at_once() {
+        let (said, _why) = watch::channel(String::new());
+        let unfit = || StoreError::Unfit { message: "a wrong password".to_owned(), source: None };
+        let open = || std::future::ready(Err::<(), _>(unfit()).context("failed to open the store"));
+        let clock = TokioClock::starting_at(Timestamp::from_millis(0));
+        let error = until_open(open, &said, &clock).await.unwrap_err();
+        assert!(format!("{error:#}").contains("a wrong password"));
+    }
+}
