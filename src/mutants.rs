@@ -124,7 +124,7 @@ pub(crate) mod chosen {
 
     impl Mutant {
         /// All of them.
-        pub const ALL: [Self; 43] = [
+        pub const ALL: &[Self] = &[
             Self::PerformBeforeCommit,
             Self::TornCommit,
             Self::PostWithoutLook,

@@ -10,7 +10,7 @@ const SEEDS: u64 = crate::SEEDS;
 #[test]
 fn every_mistake_is_noticed() {
     let mut unnoticed = Vec::new();
-    for mutant in Mutant::ALL {
+    for &mutant in Mutant::ALL {
         let (failed, played) = search(0..SEEDS, 1, || choose(Some(mutant)));
         match failed.first() {
             Some(failure) => {
