@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::depth::{MAX_JSON_DEPTH, json_depth_ok};
+use super::integers;
 use super::model::Playbook;
 use super::problem::{Problem, Problems, code};
 use super::schema::Schema;
@@ -33,9 +34,11 @@ pub fn check_params(
     Defaults::fill(&playbook.params, &mut params)?;
     let params = Value::Object(params);
     check_limits(&params)?;
-    let schema = Schema::compile(&playbook.params).map_err(Problems)?;
+    let schema = Schema::compile_params(&playbook.params).map_err(Problems)?;
     let problems = schema.check(&params);
     Problems::check(problems)?;
+    let mut params = params;
+    Problems::check(integers::normalize(&playbook.params, &mut params))?;
     match params {
         Value::Object(params) => Ok(params),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
@@ -76,7 +79,7 @@ pub(super) fn check_schema(source: &Value) -> Vec<Problem> {
 }
 
 fn check_values(source: &Value) -> Vec<Problem> {
-    let schema = match Schema::compile(source) {
+    let schema = match Schema::compile_params(source) {
         Ok(schema) => schema,
         Err(problems) => return problems,
     };
@@ -91,7 +94,11 @@ fn check_values(source: &Value) -> Vec<Problem> {
         let bad = |problem| Problem { code: code::BAD_SCHEMA.to_owned(), ..problem };
         return problems.into_iter().map(bad).collect();
     }
-    let problems = schema.check(&Value::Object(defaults));
+    let mut defaults = Value::Object(defaults);
+    let mut problems = schema.check(&defaults);
+    if problems.is_empty() {
+        problems = integers::normalize(source, &mut defaults);
+    }
     if let Some(costly) = problems.iter().find(|problem| problem.code == code::TOO_LARGE) {
         return vec![Problem { code: code::BAD_SCHEMA.to_owned(), ..costly.clone() }];
     }
@@ -243,6 +250,22 @@ mod tests {
         assert_eq!(problem.code, code::TOO_DEEP);
         let problem = check_limits(&json!("x".repeat(MAX_PARAMS_BYTES))).unwrap_err().0.remove(0);
         assert_eq!(problem.code, code::TOO_LARGE);
+    }
+
+    #[test]
+    fn formats_of_defaults_are_checked() {
+        let schema = json!({"properties": {"host": {"format": "ipv4", "default": "not an ip"}}});
+        let problems = check_schema(&schema);
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert_eq!(problems[0].path, "/properties/host/default");
+        let schema = json!({"properties": {"host": {"format": "ipv4", "default": "10.0.0.1"}}});
+        assert_eq!(check_schema(&schema), []);
+        for format in schema_keywords::FORMATS {
+            let schema = json!({"properties": {"x": {"format": format, "default": "\u{0}"}}});
+            assert_eq!(check_schema(&schema).len(), 1, "{format} is checked");
+        }
+        let large = json!({"properties": {"n": {"type": "integer", "default": u64::MAX}}});
+        assert_eq!(check_schema(&large)[0].path, "/properties/n/default");
     }
 
     #[test]

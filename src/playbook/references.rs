@@ -104,7 +104,13 @@ impl Names<'_> {
         let known = properties.into_iter().flatten().map(|(key, _)| key.as_str());
         Some(match did_you_mean(name, known) {
             Some(meant) => format!("there is no parameter {name:?}: did you mean {meant:?}?"),
-            None => format!("there is no parameter {name:?} in spec.params"),
+            None if keywords.contains_key("additionalProperties") => {
+                format!("there is no parameter {name:?} in spec.params")
+            }
+            None => format!(
+                "there is no parameter {name:?} in spec.params: name it under \"properties\", or add \
+                 `additionalProperties: true`"
+            ),
         })
     }
 }

@@ -87,6 +87,15 @@ pub(super) struct Schema {
 impl Schema {
     /// Makes a schema ready. The paths of the problems are within the schema.
     pub(super) fn compile(source: &Value) -> Result<Self, Vec<Problem>> {
+        Self::compile_as(source, false)
+    }
+
+    /// The same for a schema of parameters, in which formats are checked, too.
+    pub(super) fn compile_params(source: &Value) -> Result<Self, Vec<Problem>> {
+        Self::compile_as(source, true)
+    }
+
+    fn compile_as(source: &Value, with_formats: bool) -> Result<Self, Vec<Problem>> {
         let bad = |message: String| Problem::new(code::BAD_SCHEMA, "", message);
         if !json_depth_ok(source) {
             let problem = bad("the schema is nested too deep".to_owned());
@@ -98,13 +107,18 @@ impl Schema {
             return Err(vec![problem.expected(format!("at most {MAX_SCHEMA_BYTES} bytes"))]);
         }
         schema_limits::check(source).map_err(|problems| problems.0)?;
-        Ok(Self { is_foreign: true, ..Self::build(source)? })
+        Ok(Self { is_foreign: true, ..Self::build_as(source, with_formats)? })
     }
 
     fn build(source: &Value) -> Result<Self, Vec<Problem>> {
+        Self::build_as(source, false)
+    }
+
+    fn build_as(source: &Value, with_formats: bool) -> Result<Self, Vec<Problem>> {
         let patterns =
             PatternOptions::regex().size_limit(MAX_REGEX_BYTES).dfa_size_limit(MAX_REGEX_BYTES);
         let options = jsonschema::options().offline().with_pattern_options(patterns);
+        let options = options.should_validate_formats(with_formats);
         let validator = options.build(source).map_err(|error| {
             let path = error.instance_path().as_str().to_owned();
             let message = cut(&format!("not a valid JSON Schema: {error}"), MAX_MESSAGE);

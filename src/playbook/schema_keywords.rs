@@ -1,6 +1,8 @@
 //! Keywords of JSON Schema. What is no keyword checks nothing, so that a slip in a schema would let
 //! everything pass.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
 use super::problem::{MAX_PROBLEMS, Problem, code, did_you_mean};
@@ -73,50 +75,154 @@ const PLAIN: [&str; 38] = [
 /// Keywords of one's own, for other tools, begin with this.
 const OWN: &str = "x-";
 
-/// What in a schema is no keyword, at every depth. Its own nesting must be bounded. The paths of the
-/// problems are within the schema.
+/// The formats that are checked.
+pub(super) const FORMATS: [&str; 12] = [
+    "date",
+    "date-time",
+    "time",
+    "duration",
+    "email",
+    "hostname",
+    "ipv4",
+    "ipv6",
+    "uri",
+    "uri-reference",
+    "uuid",
+    "json-pointer",
+];
+
+/// Keywords that check nothing without another one.
+const WITH: [(&str, &str); 4] =
+    [("then", "if"), ("else", "if"), ("minContains", "contains"), ("maxContains", "contains")];
+
+/// Keywords that check values of these types only.
+const OF_TYPES: [(&[&str], &[&str]); 4] = [
+    (
+        &["number", "integer"],
+        &["multipleOf", "maximum", "exclusiveMaximum", "minimum", "exclusiveMinimum"],
+    ),
+    (
+        &["string"],
+        &["maxLength", "minLength", "pattern", "format", "contentEncoding", "contentMediaType"],
+    ),
+    (
+        &["array"],
+        &[
+            "maxItems",
+            "minItems",
+            "uniqueItems",
+            "items",
+            "prefixItems",
+            "contains",
+            "unevaluatedItems",
+        ],
+    ),
+    (
+        &["object"],
+        &[
+            "maxProperties",
+            "minProperties",
+            "required",
+            "dependentRequired",
+            "dependentSchemas",
+            "properties",
+            "patternProperties",
+            "additionalProperties",
+            "propertyNames",
+            "unevaluatedProperties",
+        ],
+    ),
+];
+
+/// What in a schema checks nothing, at every depth, and where references lead. Its own nesting must be bounded. The
+/// paths of the problems are within the schema.
 pub(super) fn check(schema: &Value) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    schema_at(schema, &mut String::new(), &mut problems);
-    problems
+    let mut check = Check::default();
+    check.schema(schema, &mut String::new());
+    while let Some(mut target) = check.targets.pop() {
+        if let Some(schema) = schema.pointer(&target) {
+            check.schema(schema, &mut target);
+        }
+    }
+    check.problems
 }
 
-fn schema_at(schema: &Value, path: &mut String, problems: &mut Vec<Problem>) {
-    let Value::Object(object) = schema else { return };
-    let length = path.len();
-    for (keyword, below) in object {
-        if problems.len() > MAX_PROBLEMS {
+#[derive(Default)]
+struct Check {
+    problems: Vec<Problem>,
+    /// The places of the schemas that were looked at.
+    seen: HashSet<String>,
+    /// Where references lead.
+    targets: Vec<String>,
+}
+
+impl Check {
+    fn schema(&mut self, schema: &Value, path: &mut String) {
+        let Value::Object(object) = schema else { return };
+        if !self.seen.insert(path.clone()) {
             return;
         }
-        push_segment(path, keyword);
-        match keyword.as_str() {
-            word if ONE.contains(&word) => schema_at(below, path, problems),
-            word if NAMED.contains(&word) => {
-                let named = below.as_object().into_iter().flatten();
-                each(named.map(|(name, one)| (name.clone(), one)), path, problems);
+        let length = path.len();
+        for (keyword, below) in object {
+            if self.problems.len() > MAX_PROBLEMS {
+                return;
             }
-            word if LISTED.contains(&word) => {
-                let listed = below.as_array().into_iter().flatten().enumerate();
-                each(listed.map(|(at, one)| (at.to_string(), one)), path, problems);
+            push_segment(path, keyword);
+            self.problems.extend(useless(keyword, below, object, path));
+            match keyword.as_str() {
+                word if ONE.contains(&word) => self.schema(below, path),
+                word if NAMED.contains(&word) => {
+                    let named = below.as_object().into_iter().flatten();
+                    self.each(named.map(|(name, one)| (name.clone(), one)), path);
+                }
+                word if LISTED.contains(&word) => {
+                    let listed = below.as_array().into_iter().flatten().enumerate();
+                    self.each(listed.map(|(at, one)| (at.to_string(), one)), path);
+                }
+                "$ref" => {
+                    let target = below.as_str().and_then(|to| to.strip_prefix('#'));
+                    self.targets.extend(target.map(str::to_owned));
+                }
+                word if PLAIN.contains(&word) || word.starts_with(OWN) => {}
+                word => self.problems.push(unknown(word, object, path)),
             }
-            word if PLAIN.contains(&word) || word.starts_with(OWN) => {}
-            word => problems.push(unknown(word, object, path)),
+            path.truncate(length);
         }
-        path.truncate(length);
+    }
+
+    fn each<'a>(&mut self, schemas: impl Iterator<Item = (String, &'a Value)>, path: &mut String) {
+        let length = path.len();
+        for (name, schema) in schemas {
+            push_segment(path, &name);
+            self.schema(schema, path);
+            path.truncate(length);
+        }
     }
 }
 
-fn each<'a>(
-    schemas: impl Iterator<Item = (String, &'a Value)>,
-    path: &mut String,
-    problems: &mut Vec<Problem>,
-) {
-    let length = path.len();
-    for (name, schema) in schemas {
-        push_segment(path, &name);
-        schema_at(schema, path, problems);
-        path.truncate(length);
+/// A keyword that checks nothing where it stands.
+fn useless(word: &str, value: &Value, around: &Map<String, Value>, path: &str) -> Option<Problem> {
+    let problem = |message: String| Problem::new(code::BAD_SCHEMA, path, message);
+    if let Some((_, other)) = WITH.iter().find(|(one, _)| *one == word)
+        && !around.contains_key(*other)
+    {
+        return Some(problem(format!("{word:?} checks nothing without {other:?}")));
     }
+    let unknown = value.as_str().filter(|format| word == "format" && !FORMATS.contains(format));
+    if let Some(format) = unknown {
+        let problem = problem("this format is not known, so it would check nothing".to_owned());
+        return Some(problem.found(format).expected(format!("one of {}", FORMATS.join(", "))));
+    }
+    let types: Vec<&str> = match around.get("type")? {
+        Value::Array(types) => types.iter().filter_map(Value::as_str).collect(),
+        only => only.as_str().into_iter().collect(),
+    };
+    let (of, _) = OF_TYPES.iter().find(|(_, words)| words.contains(&word))?;
+    let checks = types.is_empty() || types.iter().any(|it| of.contains(it));
+    (!checks).then(|| {
+        let message = format!("{word:?} checks nothing here: it is for another type");
+        problem(message).found(types.join(", ")).expected(of.join(" or "))
+    })
 }
 
 /// A word that is none. One with a schema below it is the name of a property most likely, where there are
@@ -125,7 +231,11 @@ fn unknown(word: &str, around: &Map<String, Value>, path: &str) -> Problem {
     let is_schema = around.get(word).is_some_and(Value::is_object);
     let known = ONE.iter().chain(&NAMED).chain(&LISTED).chain(&PLAIN).copied();
     let is_property = is_schema && !around.contains_key("properties");
-    let message = match did_you_mean(word, known) {
+    let retired = retired(word, around);
+    let message = match retired.or_else(|| did_you_mean(word, known)) {
+        Some(meant) if retired.is_some() => {
+            format!("{word:?} is no keyword of JSON Schema any more: did you mean {meant:?}?")
+        }
         meant if is_property && meant != Some("properties") => {
             format!("{word:?} is no keyword of JSON Schema: did you mean it under \"properties\"?")
         }
@@ -135,6 +245,18 @@ fn unknown(word: &str, around: &Map<String, Value>, path: &str) -> Problem {
         None => format!("{word:?} is no keyword of JSON Schema, so it would check nothing"),
     };
     Problem::new(code::UNKNOWN_KEY, path, message)
+}
+
+/// What has taken the place of a keyword of an earlier draft.
+fn retired(word: &str, around: &Map<String, Value>) -> Option<&'static str> {
+    let is_list =
+        |value: &Value| value.as_object().is_some_and(|all| all.values().all(Value::is_array));
+    match word {
+        "dependencies" if around.get(word).is_some_and(is_list) => Some("dependentRequired"),
+        "dependencies" => Some("dependentSchemas"),
+        "additionalItems" => Some("items"),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -173,6 +295,53 @@ mod tests {
         ];
         assert_eq!(found, expected.each_ref().map(|(path, message)| (*path, message.as_str())));
         assert_eq!(check(&json!(true)), []);
+    }
+
+    fn found(schema: Value) -> Vec<String> {
+        check(&schema).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn what_would_check_nothing_where_it_stands_is_a_problem() {
+        for (schema, expected) in [
+            (json!({"then": {}}), "/then: \"then\" checks nothing without \"if\""),
+            (
+                json!({"type": "array", "minContains": 1}),
+                "/minContains: \"minContains\" checks nothing without \"contains\"",
+            ),
+            (
+                json!({"type": "string", "minimum": 1}),
+                "/minimum: \"minimum\" checks nothing here: it is for another type; found string; expected \
+                 number or integer",
+            ),
+            (
+                json!({"dependencies": {"v": ["w"]}}),
+                "/dependencies: \"dependencies\" is no keyword of JSON Schema any more: did you \
+                 mean \"dependentRequired\"?",
+            ),
+        ] {
+            assert_eq!(found(schema), [expected]);
+        }
+        let unknown = found(json!({"format": "bogus"}));
+        assert!(unknown[0].contains("found bogus; expected one of date, "), "{unknown:?}");
+        for fine in [
+            json!({"if": {}, "then": {}}),
+            json!({"type": ["string", "integer"], "minimum": 1, "minLength": 2}),
+            json!({"type": "object", "minProperties": 1}),
+            json!({"minimum": 1, "maxLength": 2}),
+            json!({"type": "string", "format": "ipv4"}),
+        ] {
+            assert_eq!(found(fine.clone()), [] as [String; 0], "{fine}");
+        }
+    }
+
+    #[test]
+    fn references_are_followed_to_where_they_lead() {
+        let schema = json!({"x-defs": {"a": {"minLenght": 1, "items": {"$ref": "#/x-defs/a"}}},
+            "properties": {"a": {"$ref": "#/x-defs/a"}, "b": {"$ref": "#/x-defs/a"}, "c": {"$ref": "#"}}});
+        let expected = "/x-defs/a/minLenght: \"minLenght\" is no keyword of JSON Schema: did you mean \
+                        \"minLength\"?";
+        assert_eq!(found(schema), [expected], "once");
     }
 
     #[test]

@@ -99,6 +99,7 @@ impl Text {
     /// Gives the problems their line and column.
     pub(super) fn locate(&self, problems: &mut [Problem]) {
         spans::locate(&self.text, problems);
+        unquoted::explain_cut(&self.text, problems);
     }
 }
 

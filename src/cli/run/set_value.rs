@@ -1,14 +1,9 @@
 //! The value of a `--set`: what a person typed, as the type that the playbook says.
 
-use std::collections::BTreeSet;
-
 use serde_json::Value;
 
 use super::params::kind;
-use crate::playbook::read_value;
-
-/// How many local references are followed to the schema of a parameter; a circle ends there.
-const MAX_REFERENCES: usize = 16;
+use crate::playbook::{SchemaPlace, Types, read_value, type_of};
 
 /// A character that nobody types.
 const STAND_IN: &str = "\u{e000}";
@@ -17,14 +12,31 @@ const STAND_IN: &str = "\u{e000}";
 /// what was typed, is that text: `2.1` is the version of something then. Nothing is changed: what can't be
 /// taken as it is typed is an error.
 pub(super) fn read_as(schema: &Value, keys: &[&str], text: &str) -> Result<Value, String> {
-    let types = types_of(schema, keys);
-    let read = read(text);
-    let is_quoted = text.trim_start().starts_with(['"', '\'']);
-    match read {
-        Ok(value) if types.is_empty() || fits(&value, &types) => Ok(value),
-        _ if types.contains("string") && !is_quoted => Ok(Value::String(text.to_owned())),
-        read => read,
+    let place = keys.iter().fold(SchemaPlace::of(schema), |place, key| place.below(key));
+    let types = place.types();
+    let may_be_text = types.as_ref().is_none_or(|types| types.contains("string"));
+    match read(text) {
+        Ok(value) if types.as_ref().is_none_or(|types| fits(&value, types)) => {
+            check_inside(&value, &place)?;
+            Ok(value)
+        }
+        _ if types.is_some() && may_be_text && !is_quoted(text) => {
+            Ok(Value::String(text.to_owned()))
+        }
+        // The server says what is wrong with it, with its place among the parameters.
+        Ok(value) => Ok(value),
+        Err(what) if may_be_text => {
+            Err(format!("{what}; a text needs quotes here, or --set-string"))
+        }
+        Err(what) => {
+            let expected: Vec<&str> = types.into_iter().flatten().collect();
+            Err(format!("{what}; expected {}", expected.join(" or ")))
+        }
     }
+}
+
+fn is_quoted(text: &str) -> bool {
+    text.trim_start().starts_with(['"', '\''])
 }
 
 /// Reads a value as YAML does: a scalar, or a list or map in brackets.
@@ -34,25 +46,27 @@ fn read(text: &str) -> Result<Value, String> {
         // If part of it was a comment, other characters in its place change what is read.
         let other = plain(&text.replace('#', STAND_IN));
         if other.map(back) != Ok(value.clone()) {
-            return Err(
-                "YAML takes what follows the # as a comment; put the value in quotes, or use \
-                        --set-string"
-                    .to_owned(),
-            );
+            return Err("YAML takes what follows the # as a comment".to_owned());
         }
     }
-    let bracketed = text.trim_start().starts_with(['[', '{']);
+    let typed = text.trim();
+    // Of what has a tag, an anchor or the beginning of a document before it, YAML takes away that.
+    let is_bare = !typed.starts_with(['&', '!']) && !typed.contains(char::is_whitespace);
     match &value {
-        Value::Array(_) | Value::Object(_) if !bracketed => Err(format!(
-            "found {}; a text such as this needs quotes, or --set-string",
-            kind(&value)
-        )),
-        Value::Null
-        | Value::Bool(_)
-        | Value::Number(_)
-        | Value::String(_)
-        | Value::Array(_)
-        | Value::Object(_) => Ok(value),
+        Value::Array(_) | Value::Object(_) if typed.starts_with(['[', '{']) => Ok(value),
+        Value::Array(_) | Value::Object(_) => Err(format!("found {}", kind(&value))),
+        Value::String(_) if is_quoted(text) && typed.contains(['\n', '\r']) => {
+            Err("YAML folds line feeds in quotes".to_owned())
+        }
+        Value::String(_) if is_quoted(text) => Ok(value),
+        Value::String(read) if read == text => Ok(value),
+        Value::Null if typed.is_empty() && !text.is_empty() => {
+            Err("YAML reads it as nothing".to_owned())
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) if is_bare => Ok(value),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            Err(format!("YAML reads it as {value}"))
+        }
     }
 }
 
@@ -64,8 +78,7 @@ fn plain(text: &str) -> Result<Value, String> {
             let expected = problem.expected.map(|expected| format!(", expected {expected}"));
             problem.message + &found.unwrap_or_default() + &expected.unwrap_or_default()
         });
-        let what = what.unwrap_or_default();
-        format!("{what}; a text with special characters needs quotes, or --set-string")
+        what.unwrap_or_default()
     })
 }
 
@@ -81,61 +94,42 @@ fn back(value: Value) -> Value {
     }
 }
 
-/// The types that the schema gives the parameter at `keys`; none, where it says nothing.
-fn types_of<'s>(schema: &'s Value, keys: &[&str]) -> BTreeSet<&'s str> {
-    let mut place = schema;
-    for key in keys {
-        let below = follow(schema, place).get("properties").and_then(|all| all.get(*key));
-        let Some(below) = below else { return BTreeSet::new() };
-        place = below;
-    }
-    let place = follow(schema, place);
-    let words = match place.get("type") {
-        Some(Value::Array(types)) => types.iter().filter_map(Value::as_str).collect(),
-        Some(only) => only.as_str().into_iter().collect(),
-        None => BTreeSet::new(),
-    };
-    let allowed = place.get("enum").and_then(Value::as_array);
-    let mut values = allowed.into_iter().flatten().chain(place.get("const")).peekable();
-    match words.is_empty() && values.peek().is_some() {
-        true => values.map(type_of).collect(),
-        false => words,
-    }
-}
-
-/// The schema that a local reference stands for.
-fn follow<'s>(root: &'s Value, mut schema: &'s Value) -> &'s Value {
-    for _ in 0..MAX_REFERENCES {
-        let to = schema.get("$ref").and_then(Value::as_str).and_then(|to| to.strip_prefix('#'));
-        match to.and_then(|to| root.pointer(to)) {
-            Some(target) => schema = target,
-            None => return schema,
+/// Refuses what would have to be a text within a list or a map: nobody knows any more how it was typed.
+fn check_inside(value: &Value, place: &SchemaPlace<'_>) -> Result<(), String> {
+    let check = |key: &str, below: &Value| {
+        let place = place.below(key);
+        let wants_text = |types: Types| types.contains("string") && !fits(below, &types);
+        match below {
+            Value::Array(_) | Value::Object(_) => check_inside(below, &place),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+                match place.types().is_some_and(wants_text) {
+                    true => {
+                        Err(format!("found {below} at {key:?}, expected a text: put it in quotes"))
+                    }
+                    false => Ok(()),
+                }
+            }
         }
-    }
-    schema
-}
-
-fn fits(value: &Value, types: &BTreeSet<&str>) -> bool {
-    let found = type_of(value);
-    types.contains(found) || (found == "integer" && types.contains("number"))
-}
-
-fn type_of(value: &Value) -> &'static str {
+    };
     match value {
-        Value::Null => "null",
-        Value::Bool(_) => "boolean",
-        Value::Number(number) if number.is_f64() => "number",
-        Value::Number(_) => "integer",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
+        Value::Array(items) => {
+            items.iter().enumerate().try_for_each(|(at, item)| check(&at.to_string(), item))
+        }
+        Value::Object(members) => members.iter().try_for_each(|(key, member)| check(key, member)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),
     }
+}
+
+fn fits(value: &Value, types: &Types) -> bool {
+    types.contains(type_of(value))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use proptest::prelude::*;
     use serde_json::json;
+
+    use super::*;
 
     #[test]
     fn without_a_schema_values_have_the_types_of_yaml() {
@@ -163,6 +157,17 @@ mod tests {
         for (text, part) in [
             ("b: c", "needs quotes"),
             ("*x", "needs quotes"),
+            ("|", "YAML reads it as \"\"; a text needs quotes here, or --set-string"),
+            (">-", "YAML reads it as"),
+            ("|+", "YAML reads it as"),
+            ("&a b", "YAML reads it as \"b\""),
+            ("&a 5", "YAML reads it as 5"),
+            ("--- x", "YAML reads it as \"x\""),
+            (" x ", "YAML reads it as \"x\""),
+            ("  ", "YAML reads it as nothing"),
+            ("a\nb", "YAML reads it as \"a b\""),
+            ("\"a\nb\"", "YAML folds line feeds"),
+            ("!!str 5", ""),
             ("a # b", "as a comment"),
             ("# b", "as a comment"),
             ("[1, 2] # both", "as a comment"),
@@ -190,8 +195,31 @@ mod tests {
             },
         });
         let read = |keys: &[&str], text: &str| read_as(&schema, keys, text);
-        for text in ["2.1", "true", "", "a # b", "a: b", "[x", ".nan", "99999999999999999999", "no"]
-        {
+        for text in [
+            "2.1",
+            "true",
+            "",
+            "a # b",
+            "a: b",
+            "[x",
+            ".nan",
+            "99999999999999999999",
+            "no",
+            "|",
+            ">",
+            ">-",
+            "|+",
+            "&a b",
+            "--- x",
+            " x ",
+            "!!str 5",
+            "a\nb",
+            "[a]",
+            "- a",
+            "...",
+            "%x",
+            "\u{feff}x",
+        ] {
             assert_eq!(read(&["s"], text), Ok(json!(text)));
             assert_eq!(read(&["deep", "v"], text), Ok(json!(text)));
         }
@@ -201,10 +229,54 @@ mod tests {
         assert_eq!(read(&["maybe"], "30"), Ok(json!(30)));
         assert_eq!(read(&["maybe"], "3.5"), Ok(json!("3.5")));
         assert_eq!(read(&["n"], "30"), Ok(json!(30)));
+        let error = read(&["n"], "99999999999999999999").unwrap_err();
+        assert!(error.ends_with("; expected integer or number"), "{error}");
+        assert!(read(&["n"], "|").is_err() && read(&["n"], "'2' # x").is_err());
         // The server says what is wrong with it, with the place in the parameters.
         assert_eq!(read(&["n"], "x"), Ok(json!("x")));
         for keys in [&["any"][..], &["other"], &["s", "t"], &["round"]] {
             assert_eq!(read(keys, "2.1"), Ok(json!(2.1)), "{keys:?}");
+        }
+    }
+
+    #[test]
+    fn the_schema_is_followed_into_lists_maps_and_alternatives() {
+        let schema = json!({"properties": {
+            "maybe": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+            "labels": {"additionalProperties": {"type": "string"}},
+            "versions": {"type": "array", "items": {"type": "string"}},
+        }});
+        let read = |keys: &[&str], text: &str| read_as(&schema, keys, text);
+        assert_eq!(read(&["maybe"], "2.10"), Ok(json!("2.10")));
+        assert_eq!(read(&["maybe"], "null"), Ok(json!(null)));
+        assert_eq!(read(&["labels", "release"], "2.10"), Ok(json!("2.10")));
+        assert_eq!(read(&["versions"], "['2.10', b]"), Ok(json!(["2.10", "b"])));
+        let error = read(&["versions"], "[b, 2.10]").unwrap_err();
+        assert_eq!(error, "found 2.1 at \"1\", expected a text: put it in quotes");
+        assert!(read(&["labels"], "{release: 2.10}").unwrap_err().contains("at \"release\""));
+    }
+
+    proptest! {
+        /// Also with what means something to YAML.
+        #[test]
+        fn a_text_is_what_was_typed_or_an_error(
+            text in "([ -~]|[|>&*!%@#:,?\n\t -]|---|!!str |é|日|\u{feff}|\u{85}){0,8}"
+        ) {
+            let schema = json!({"properties": {"s": {"type": "string"}}});
+            let read = read_as(&schema, &["s"], &text);
+            prop_assert!(is_quoted(&text) || read == Ok(json!(text)), "{:?}", read);
+            let any = read_as(&Value::Null, &["s"], &text);
+            match any {
+                Ok(Value::String(read)) => prop_assert!(read == text || is_quoted(&text)),
+                Ok(Value::Array(_) | Value::Object(_)) => {
+                    let is_bracketed = text.trim_start().starts_with(['[', '{']);
+                    prop_assert!(is_bracketed);
+                }
+                Ok(Value::Null | Value::Bool(_) | Value::Number(_)) => {
+                    prop_assert!(!text.trim().contains(char::is_whitespace), "{:?}", any);
+                }
+                Err(_) => {}
+            }
         }
     }
 }
