@@ -39,15 +39,54 @@ pub fn is_unseen(c: char) -> bool {
     c.is_control() || UNSEEN.iter().any(|(first, last)| (*first..=*last).contains(&c))
 }
 
+/// Whether a character must not be in a name: what [is not seen](is_unseen), white space, and the blank of
+/// Braille, which is none and looks like it.
+pub fn is_unseen_in_name(c: char) -> bool {
+    is_unseen(c) || c.is_whitespace() || c == '\u{2800}'
+}
+
+/// The characters of a text, each with whether it is seen where it stands. Some belong to those around them in
+/// scripts other than Latin and in pictures; nowhere else, so that no name looks like another one.
+fn seen(text: &str) -> impl Iterator<Item = (char, bool)> {
+    let mut chars = text.chars().peekable();
+    // The character before, if it is seen.
+    let mut before = None;
+    std::iter::from_fn(move || {
+        let c = chars.next()?;
+        let is_seen = !is_unseen(c) || belongs(before, c, chars.peek().copied());
+        before = is_seen.then_some(c);
+        Some((c, is_seen))
+    })
+}
+
+/// Whether a character without a width belongs to those around it.
+fn belongs(before: Option<char>, c: char, after: Option<char>) -> bool {
+    let is_letter = |c: char| !c.is_ascii() && !c.is_whitespace() && !is_unseen(c);
+    let is_look = |c: char| matches!(c, '\u{fe0e}' | '\u{fe0f}');
+    match c {
+        // A picture as text or as a picture; a digit as a key.
+        c if is_look(c) => before.is_some_and(|before| {
+            let is_key = before.is_ascii_digit() || matches!(before, '#' | '*');
+            is_letter(before) || (is_key && after == Some('\u{20e3}'))
+        }),
+        // One picture of several; letters that are joined, or kept apart.
+        '\u{200c}' | '\u{200d}' => {
+            before.is_some_and(|before| is_letter(before) || is_look(before))
+                && after.is_some_and(is_letter)
+        }
+        _ => false,
+    }
+}
+
 /// `text` in one line that does nothing to a terminal, character by character: a space for each control
 /// character, and `�` for whatever else is not seen, so that two names that differ also look different.
 pub fn clean(text: &str) -> String {
-    let seen = |c: char| match c {
-        c if !is_unseen(c) => c,
+    let shown = |(c, is_seen): (char, bool)| match c {
+        c if is_seen => c,
         c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') => ' ',
         _ => char::REPLACEMENT_CHARACTER,
     };
-    text.chars().map(seen).collect()
+    seen(text).map(shown).collect()
 }
 
 /// The lines of `text`, each [`clean`].
@@ -77,7 +116,7 @@ pub fn escape_json_for_yaml(json: String) -> String {
 
 /// Whether a text of several lines has something in it that is not seen.
 pub fn has_unseen(lines: &str) -> bool {
-    lines.chars().any(|c| c != '\n' && is_unseen(c))
+    seen(lines).any(|(c, is_seen)| c != '\n' && !is_seen)
 }
 
 fn escape(json: String, one: impl Fn(&mut String, char)) -> String {
@@ -85,10 +124,10 @@ fn escape(json: String, one: impl Fn(&mut String, char)) -> String {
         return json;
     }
     let mut escaped = String::with_capacity(json.len() + 64);
-    for c in json.chars() {
-        match c {
-            c if c != '\n' && is_unseen(c) => one(&mut escaped, c),
-            c => escaped.push(c),
+    for (c, is_seen) in seen(&json) {
+        match is_seen || c == '\n' {
+            true => escaped.push(c),
+            false => one(&mut escaped, c),
         }
     }
     escaped
@@ -133,11 +172,38 @@ mod tests {
         );
     }
 
+    #[test]
+    fn pictures_and_joined_letters_stay_whole() {
+        for whole in [
+            "❤\u{fe0f} ok",
+            "👩\u{200d}🚒",
+            "🏳\u{fe0f}\u{200d}🌈",
+            "1\u{fe0f}\u{20e3}",
+            "می\u{200c}خواهم",
+        ] {
+            assert_eq!(clean(whole), whole);
+            assert_eq!(escape_json(format!("\"{whole}\"")), format!("\"{whole}\""));
+        }
+        for (odd, shown) in [
+            ("no\u{200d}de", "no�de"),
+            ("a\u{fe0f}", "a�"),
+            ("1\u{fe0f}x", "1�x"),
+            ("\u{fe0f}❤", "�❤"),
+            ("é\u{200c}", "é�"),
+            ("é\u{200c}\u{200d}é", "é��é"),
+            ("a\u{fe0f}\u{200d}é", "a��é"),
+        ] {
+            assert_eq!(clean(odd), shown);
+        }
+        assert!(is_unseen_in_name('\u{2800}') && is_unseen_in_name('\u{200d}'));
+        assert_eq!(clean("⠓\u{2800}⠊"), "⠓\u{2800}⠊", "it is a space where people read Braille");
+    }
+
     proptest! {
         #[test]
         fn one_line_stays_one_line_in_which_everything_is_seen(text in any_text()) {
             let shown = clean(&text);
-            prop_assert!(!shown.chars().any(is_unseen), "{:?}", shown);
+            prop_assert!(!has_unseen(&shown) && !shown.contains('\n'), "{:?}", shown);
             prop_assert!(shown.lines().count() <= 1);
             prop_assert_eq!(shown.chars().count(), text.chars().count());
             prop_assert!(!has_unseen(&clean_lines(&text)));

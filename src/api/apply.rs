@@ -72,7 +72,7 @@ async fn check(
     Ok(Json(body).into_response())
 }
 
-/// Refuses a playbook that is already there with different content.
+/// Refuses a playbook that already exists with different content.
 pub(super) async fn check_content(
     state: &ApiState,
     stored: &StoredPlaybook,
@@ -80,9 +80,8 @@ pub(super) async fn check_content(
     let (name, version) = (&stored.playbook.name, &stored.playbook.version);
     match state.store.playbook(name, Some(version)).await {
         Ok(Some(known)) if known.content != stored.content => {
-            let detail = format!(
-                "playbook {name} version {version} is already there with different content"
-            );
+            let detail =
+                format!("playbook {name} version {version} already exists with different content");
             Err(ApiError::new(Code::Conflict, detail))
         }
         // Applying it mends one that can't be read.

@@ -99,7 +99,7 @@ async fn read(
     }
 }
 
-/// Refuses a playbook that is in the request twice, with different contents.
+/// Refuses a playbook that is in the request twice, with different content.
 fn check_together(objects: &[Object]) -> Result<(), ApiError> {
     let mut contents: BTreeMap<_, &Digest> = BTreeMap::new();
     for object in objects {
@@ -108,7 +108,7 @@ fn check_together(objects: &[Object]) -> Result<(), ApiError> {
         if contents.insert(key, &stored.content).is_some_and(|other| *other != stored.content) {
             let (name, version) = key;
             let detail = format!(
-                "playbook {name} version {version} is there twice with different contents; nothing was \
+                "playbook {name} version {version} is there twice with different content; nothing was \
                  applied"
             );
             return Err(ApiError::new(Code::Conflict, detail));

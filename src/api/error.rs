@@ -122,7 +122,7 @@ impl Code {
             Self::MethodNotAllowed => {
                 ("method-not-allowed", 405, "the path is known, the method is not")
             }
-            Self::Conflict => ("conflict", 409, "the name is already there with different content"),
+            Self::Conflict => ("conflict", 409, "the name already exists with different content"),
             Self::IdempotencyKeyReused => {
                 ("idempotency-key-reused", 409, "the key was used for another request")
             }

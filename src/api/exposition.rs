@@ -11,19 +11,24 @@ pub(super) const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0
 /// What all others get.
 pub(super) const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Whether the client asks for OpenMetrics. It says so beside other formats, some of which it likes less.
+/// Whether the client asks for OpenMetrics, and likes plain text no better.
 pub(super) fn wants_open_metrics(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let mut types = accepted.flat_map(|text| text.split(','));
-    types.any(|one| {
-        let mut parts = one.split(';').map(str::trim);
-        let named = parts.next().unwrap_or_default();
-        let refused = |part: &str| {
-            let quality = part.strip_prefix("q=").and_then(|quality| quality.parse::<f64>().ok());
-            quality.is_some_and(|quality| quality <= 0.0)
-        };
-        named.eq_ignore_ascii_case("application/openmetrics-text") && !parts.any(refused)
-    })
+    let ranges: Vec<(String, f64)> = accepted.flat_map(|text| text.split(',')).map(range).collect();
+    let quality = |name: &str| {
+        let of_name = ranges.iter().filter(|(range, _)| range == name).map(|(_, quality)| *quality);
+        of_name.reduce(f64::max)
+    };
+    let plain = ["text/plain", "text/*", "*/*"].into_iter().find_map(quality).unwrap_or(0.0);
+    quality("application/openmetrics-text").is_some_and(|open| open > 0.0 && open >= plain)
+}
+
+/// What a client accepts, and how much it likes that, from 0 to 1.
+fn range(text: &str) -> (String, f64) {
+    let mut parts = text.split(';').map(str::trim);
+    let named = parts.next().unwrap_or_default().to_ascii_lowercase();
+    let quality = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
+    (named, quality.and_then(|quality| quality.parse().ok()).unwrap_or(1.0))
 }
 
 /// The same numbers as plain text. There a family has the name of its samples, and there are fewer types.
@@ -78,7 +83,15 @@ mod tests {
         ] {
             assert!(accepts(yes), "{yes}");
         }
-        for no in ["*/*", "text/plain", "application/openmetrics-text; q=0", "application/*"] {
+        for no in [
+            "application/openmetrics-text; q=0.5, text/plain; q=0.9",
+            "text/plain, application/openmetrics-text; q=0.9",
+            "application/openmetrics-text; q=0.5, */*",
+            "*/*",
+            "text/plain",
+            "application/openmetrics-text; q=0",
+            "application/*",
+        ] {
             assert!(!accepts(no), "{no}");
         }
         assert!(!wants_open_metrics(&HeaderMap::new()));

@@ -191,7 +191,7 @@ mod tests {
         let statuses: Vec<RunStatus> = params.take_list("status").unwrap();
         assert_eq!(statuses, [RunStatus::Running, RunStatus::Paused, RunStatus::Done]);
         let error = query("status=GONE").take_list::<RunStatus>("status").unwrap_err();
-        assert!(error.detail.contains("`status`: \"GONE\" is no status of a run"), "{error}");
+        assert!(error.detail.contains("`status`: \"GONE\" is not a run status"), "{error}");
     }
 
     #[test]

@@ -123,7 +123,7 @@ pub struct PlaybookView {
     pub change: Option<String>,
     /// The document's text; only in a read of one playbook.
     pub document: Option<String>,
-    /// What is not wrong with it, and hardly meant; only where it is applied.
+    /// Warnings: valid, but probably not intended; only where it is applied.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Problem>,
 }

@@ -8,8 +8,7 @@ use clap::{Parser, Subcommand};
 use replibook::agent::platform::server::PlatformArgs;
 use replibook::agent::server::AgentArgs;
 use replibook::cli::demo::{DemoArgs, demo};
-use replibook::cli::{LogArgs, ServeArgs, StoreCommand, look_after, serve};
-use replibook::shown::clean_lines;
+use replibook::cli::{LogArgs, Odd, ServeArgs, StoreCommand, look_after, parse, serve};
 
 /// Runs playbooks over the agents of a cluster, with WebAssembly plugins.
 #[derive(Debug, Parser)]
@@ -51,11 +50,15 @@ fn main() -> ExitCode {
     if let Some(code) = replibook::plugin::compile_if_asked(std::env::args_os()) {
         return code;
     }
+    let args: Vec<_> = std::env::args_os().collect();
+    let cli: Cli = match parse(&args) {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let outcome = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
-        let command = Cli::parse().command;
-        let is_server = matches!(command, Command::Serve(_));
-        let outcome = runtime.block_on(run(command));
+        let is_server = matches!(cli.command, Command::Serve(_));
+        let outcome = runtime.block_on(run(cli.command));
         if is_server {
             runtime.shutdown_timeout(LEFT_OVER);
         }
@@ -65,7 +68,7 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             // With stderr closed the exit code still says that it failed.
-            let error = clean_lines(&format!("{error:#}"));
+            let error = Odd::of(&args).shown(&format!("{error:#}"));
             let _ = writeln!(std::io::stderr(), "replibook: {error}");
             ExitCode::FAILURE
         }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::client::Client;
 use super::error::CliError;
-use super::output::{Console, EMPTY, Row};
+use super::output::{Console, EMPTY, Format, Row};
 use super::rows::{MAX_CELL, MAX_WIDE_CELL, labelled, or_dash, telling_label};
 use super::text::{Paint, clean, length, moment, plural, shorten, time_of_day};
 use crate::playbook::Playbook;
@@ -82,11 +82,17 @@ impl Plan {
         }
     }
 
-    /// The table of agents, wide.
+    /// The table of agents: wide, where that was asked for.
     pub(crate) fn table(self, agents: Vec<AgentRecord>, console: &Console) -> String {
-        match self.rows(agents) {
-            Rows::OneStage(rows) => console.wide_table(&rows),
-            Rows::Stages(rows) => console.wide_table(&rows),
+        match (self.rows(agents), console.format) {
+            (Rows::OneStage(rows), Format::Wide) => console.wide_table(&rows),
+            (Rows::Stages(rows), Format::Wide) => console.wide_table(&rows),
+            (Rows::OneStage(rows), Format::Table | Format::Json | Format::Yaml | Format::Name) => {
+                console.table(&rows)
+            }
+            (Rows::Stages(rows), Format::Table | Format::Json | Format::Yaml | Format::Name) => {
+                console.table(&rows)
+            }
         }
     }
 

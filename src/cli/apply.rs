@@ -6,19 +6,20 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::client::Client;
-use super::diff::diff;
+use super::conflict::show_differences;
 use super::error::{CliError, ClientError};
 use super::exit::Exit;
 use super::files::MAX_DOCUMENTS;
 use super::output::{Console, Row};
 use super::prepare::{PluginFile, Prepared, What, Wrong, plugin_problem, prepare};
 use super::problems;
+use super::table::Narrower;
 use super::text::Paint;
 use super::validate::check_all;
 use crate::api::wire::{
     AppliedDocument, AppliedDocuments, ApplyDocument, ApplyDocuments, DocumentProblems,
 };
-use crate::playbook::{PlaybookDocument, PluginPin, Problem, Problems, parse_playbook};
+use crate::playbook::{PlaybookDocument, PluginPin, Problem, Problems};
 use crate::run::Digest;
 
 /// Arguments of `apply`.
@@ -53,6 +54,10 @@ pub struct Applied {
 impl Row for Applied {
     fn headings(_: bool) -> Vec<&'static str> {
         vec!["KIND", "NAME", "VERSION", "CHANGE", "SOURCE", "DIGEST"]
+    }
+
+    fn narrower() -> &'static [Narrower] {
+        &[Narrower::Cut, Narrower::Without("DIGEST"), Narrower::Cut]
     }
 
     fn cells(&self, wide: bool) -> Vec<String> {
@@ -158,29 +163,8 @@ async fn apply_files(
     wrong.none_or_error().map(|()| Vec::new())
 }
 
-/// The code of a refusal of a version that is there with other content.
+/// The code of a refusal of a version that exists with different content.
 const CONFLICT: &str = "conflict";
-
-/// Shows how playbooks differ from those that the server has under the same name and version. What it does not
-/// say, it does not show: the refusal itself follows.
-async fn show_differences(client: &Client, prepared: &[Prepared], console: &Console) {
-    for Prepared { document, what } in prepared {
-        let What::Playbook { playbook, .. } = what else { continue };
-        let (name, version) = (playbook.name(), playbook.version().to_string());
-        let Ok(known) = client.playbook(name, Some(&version)).await else { continue };
-        let Some(text) = known.document else { continue };
-        let content = parse_playbook(text.as_bytes()).ok().map(|known| known.content());
-        if content.is_none_or(|content| content != playbook.content()) {
-            console.say_prose(&format!(
-                "playbook {name} version {version} is there with other content; what is there (-), and \
-                 what is in {} (+):",
-                document.file
-            ));
-            console.say_lines(&diff(&text, &document.text, console.colour_messages));
-            console.say_prose("give what has changed a new version");
-        }
-    }
-}
 
 /// A document on its way to the server.
 struct Sent {
@@ -251,7 +235,7 @@ fn tell_problems(
     }
 }
 
-/// Says what is not wrong with a playbook, and hardly meant.
+/// Says what is valid in a playbook, but probably not intended.
 fn say_warnings(prepared: &[Prepared], answer: &AppliedDocuments, console: &Console) {
     for (Prepared { document, .. }, item) in prepared.iter().zip(&answer.items) {
         let warnings: &[Problem] = match item {

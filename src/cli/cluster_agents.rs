@@ -7,6 +7,7 @@ use super::endpoints::MAX_PAGE;
 use super::error::CliError;
 use super::output::{Console, EMPTY, Format, Row};
 use super::rows::or_dash;
+use super::table::Narrower;
 use super::text::{Paint, clean, length, moment, plural, shorten};
 use crate::api::wire::{AgentNow, ClusterAgentView, ClusterAgents, PlatformView};
 use crate::run::Outcome;
@@ -36,7 +37,7 @@ impl Row for ClusterAgentView {
             self.id.to_string(),
             self.address.clone(),
             self.source.as_str().to_owned(),
-            now.map_or(EMPTY.to_owned(), |now| shorten(&health(now), most)),
+            now.map_or(EMPTY.to_owned(), |now| shorten(&health(now, &self.address), most)),
             now.map_or(EMPTY.to_owned(), |now| length(now.age)),
             attributes(&self.attributes, most),
         ];
@@ -55,11 +56,22 @@ impl Row for ClusterAgentView {
         &[HEALTH, AGE]
     }
 
+    fn narrower() -> &'static [Narrower] {
+        &[
+            Narrower::Without("SOURCE"),
+            Narrower::Cut,
+            Narrower::Without(AGE),
+            Narrower::Cut,
+            Narrower::Without("ATTRIBUTES"),
+            Narrower::Cut,
+        ]
+    }
+
     fn paint(&self) -> (&str, Paint) {
         match self.now.as_ref().map(|now| now.status.as_deref()) {
             Some(Some("HEALTHY")) => ("HEALTHY", Paint::Good),
             Some(Some(other)) => (other, Paint::Busy),
-            Some(None) => ("no", Paint::Bad),
+            Some(None) => (NO_ANSWER, Paint::Bad),
             None => ("", Paint::Plain),
         }
     }
@@ -73,12 +85,18 @@ impl Row for ClusterAgentView {
 const HEALTH: &str = "HEALTH";
 const AGE: &str = "AGE";
 
-/// The status of a node, or why there is none.
-fn health(now: &AgentNow) -> String {
+/// What stands in the place of a status that nobody told.
+const NO_ANSWER: &str = "no answer";
+
+/// The status of a node, or why there is none. The address has a column of its own.
+fn health(now: &AgentNow, address: &str) -> String {
     match (&now.status, &now.error) {
         (Some(status), _) => status.clone(),
-        (None, Some(error)) => format!("no answer: {error}"),
-        (None, None) => "no answer".to_owned(),
+        (None, Some(error)) => {
+            let rest = error.split_once(address).map_or(error.as_str(), |(_, rest)| rest);
+            format!("{NO_ANSWER}: {}", rest.trim_start_matches([':', ' ']))
+        }
+        (None, None) => NO_ANSWER.to_owned(),
     }
 }
 
@@ -104,7 +122,7 @@ pub(crate) async fn get_agents(
     let ask = console.format != Format::Name;
     let mut all =
         client.cluster_agents(cluster, after.as_deref(), limit.min(MAX_PAGE), ask).await?;
-    while let Some(after) = all.next.take().filter(|_| all.items.len() < limit) {
+    while let Some(after) = all.next.clone().filter(|_| all.items.len() < limit) {
         let wanted = (limit - all.items.len()).min(MAX_PAGE);
         let page = client.cluster_agents(cluster, Some(&after), wanted, ask).await?;
         // Agents are in order of their identifiers, so that a page that leads nowhere is the last.
@@ -112,11 +130,14 @@ pub(crate) async fn get_agents(
         all.items.extend(page.items);
         all.next = page.next.filter(|_| leads_on);
     }
-    let next =
-        all.items.last().filter(|_| all.items.len() >= limit).map(|last| last.id.to_string());
+    if let Some(after) = &all.next {
+        // A full page has a `next` also where it is the last.
+        let further = client.cluster_agents(cluster, Some(after), 1, false).await?;
+        all.next = all.next.filter(|_| !further.items.is_empty());
+    }
     console.list(&all.items)?;
     say_platform(&all, console);
-    Ok(next)
+    Ok(all.next)
 }
 
 /// Shows one agent.
@@ -261,14 +282,20 @@ b      http://b  discovered  -
             since: sample::moment(),
             now: Some(now),
         };
-        let agents =
-            [agent("a", now(Some("HEALTHY"), None)), agent("b", now(None, Some("refused")))];
+        let agents = [
+            agent("a", now(Some("HEALTHY"), None)),
+            agent("b", now(None, Some("failed to connect to http://b: refused"))),
+        ];
         let expected = "\
 AGENT  ADDRESS   SOURCE    HEALTH              AGE   ATTRIBUTES
 a      http://a  declared  HEALTHY             1.2s  -
 b      http://b  declared  no answer: refused  1.2s  -
 ";
         assert_eq!(table(&agents, false, false), expected);
+        let painted = table(&agents, false, true);
+        assert!(painted.contains("\x1b[31mno answer: refused\x1b[0m  1.2s"), "{painted:?}");
+        let broken = now(None, Some("http://a answered 502: bad gateway"));
+        assert_eq!(health(&broken, "http://a"), "no answer: answered 502: bad gateway");
         let wide = table(&agents, true, false);
         assert!(wide.contains("0.1.0    mongo 7.0  role=PRIMARY"), "{wide}");
     }

@@ -11,11 +11,11 @@ use super::describe_more::{describe_agent, describe_cluster, describe_plugin};
 use super::error::CliError;
 use super::exit::Exit;
 use super::get::split_version;
-use super::output::{Console, Format};
+use super::output::{Console, Format, Room};
 use super::page::say_damaged;
 use super::rows::{agents_of, stage_of};
 use super::run::{explain, find_run, paragraph};
-use super::text::{clean, moment};
+use super::text::{clean, moment, wrap_line};
 use crate::api::wire::{Listing, PlaybookView, RunView, TroubleView};
 use crate::playbook::{PluginPin, Vcs};
 use crate::run::{AgentRecord, AgentState};
@@ -79,14 +79,15 @@ pub(crate) async fn describe(
                 false => Plan::of_run(client, run.id).await.table(failed.items, console),
             };
             let why = explain(client, run.id).await?;
-            let why = why.map(|why| paragraph(client, &why, console.prose())).unwrap_or_default();
-            console.data(&describe_run(&run, &why, &failed))?;
+            let room = console.data_room();
+            let why = why.map(|why| paragraph(client, &why, room)).unwrap_or_default();
+            console.data(&describe_run(&run, &why, &failed, room))?;
         }
         Describe::Playbook { name } => {
             let (name, version) = split_version(name);
             let playbook = client.playbook(name, version).await?;
             if for_people(console) {
-                console.data(&describe_playbook(&playbook))?;
+                console.data(&describe_playbook(&playbook, console.data_room()))?;
             } else {
                 console.one(&playbook)?;
             }
@@ -105,13 +106,26 @@ pub(super) fn for_people(console: &Console) -> bool {
     }
 }
 
-/// Lines of a label and a text.
-#[derive(Default)]
-pub(super) struct Lines(pub(super) String);
+/// Columns of the labels, and of the space after them.
+const LABELS: usize = 12;
+
+/// Lines of a label and a text, and what is below them.
+pub(super) struct Lines {
+    pub(super) text: String,
+    /// Columns of the terminal.
+    room: Option<usize>,
+}
 
 impl Lines {
+    /// None yet, for data that has so much room.
+    pub(super) fn within(room: Room) -> Self {
+        Self { text: String::new(), room: room.line }
+    }
+
     pub(super) fn line(&mut self, label: &str, text: &str) {
-        let _ = writeln!(self.0, "{:<12}{}", format!("{label}:"), clean(text));
+        let line = format!("{:<width$} {}", format!("{label}:"), clean(text), width = LABELS - 1);
+        let line = self.room.map(|room| wrap_line(&line, room, LABELS)).unwrap_or(line);
+        let _ = writeln!(self.text, "{line}");
     }
 
     pub(super) fn line_if(&mut self, label: &str, text: Option<String>) {
@@ -123,7 +137,7 @@ impl Lines {
     /// The text of a document below the lines.
     pub(super) fn document(&mut self, document: Option<&str>) {
         if let Some(document) = document {
-            let _ = write!(self.0, "\n{}\n", clean_lines(document));
+            let _ = write!(self.text, "\n{}\n", clean_lines(document));
         }
     }
 
@@ -136,8 +150,8 @@ impl Lines {
 }
 
 /// All about a run; `why` is its explanation, and `failed` a table of agents, or nothing.
-fn describe_run(run: &RunView, why: &str, failed: &str) -> String {
-    let mut lines = Lines::default();
+fn describe_run(run: &RunView, why: &str, failed: &str, room: Room) -> String {
+    let mut lines = Lines::within(room);
     lines.line("Run", &run.id.to_string());
     lines.line("Playbook", &format!("{}@{}", run.playbook, run.version));
     lines.line_if("From", run.vcs.as_ref().map(origin));
@@ -160,7 +174,7 @@ fn describe_run(run: &RunView, why: &str, failed: &str) -> String {
         lines.line("Parameter", &format!("{name} = {value}"));
     }
     lines.plugins(&run.plugins);
-    let mut text = lines.0;
+    let mut text = lines.text;
     for part in [why, failed].into_iter().filter(|part| !part.is_empty()) {
         let _ = write!(text, "\n{part}");
     }
@@ -172,8 +186,8 @@ fn trouble(trouble: &TroubleView) -> String {
     format!("{}{since}: {}", trouble.code.as_str(), trouble.message)
 }
 
-fn describe_playbook(playbook: &PlaybookView) -> String {
-    let mut lines = Lines::default();
+fn describe_playbook(playbook: &PlaybookView, room: Room) -> String {
+    let mut lines = Lines::within(room);
     lines.line("Playbook", &format!("{}@{}", playbook.name, playbook.version));
     lines.line_if("Summary", playbook.summary.clone());
     lines.line_if("From", playbook.vcs.as_ref().map(origin));
@@ -181,7 +195,7 @@ fn describe_playbook(playbook: &PlaybookView) -> String {
     lines.line("Stages", &playbook.stages.join(", "));
     lines.plugins(&playbook.plugins);
     lines.document(playbook.document.as_deref());
-    lines.0
+    lines.text
 }
 
 fn origin(vcs: &Vcs) -> String {
@@ -193,7 +207,10 @@ fn origin(vcs: &Vcs) -> String {
 mod tests {
     use super::*;
     use crate::cli::sample::run_view;
+    use crate::cli::text::width;
     use crate::run::{RunStatus, StatusReason};
+
+    const ANY: Room = Room { prose: None, line: None };
 
     #[test]
     fn a_run_is_described_with_where_it_came_from_and_who_failed() {
@@ -204,7 +221,7 @@ mod tests {
             path: None,
         });
         run.params.insert("grace".to_owned(), serde_json::json!(30));
-        let shown = describe_run(&run, "It waits.\n", "AGENT\nnode-4\n");
+        let shown = describe_run(&run, "It waits.\n", "AGENT\nnode-4\n", ANY);
         for part in [
             "From:       https://git.example.com/ops 3f2c9ad\n",
             "Status:     PAUSED since 2025-11-22T09:00:00Z\n",
@@ -220,9 +237,25 @@ mod tests {
     fn a_queued_run_is_described_with_what_it_waits_for() {
         let mut run = run_view(RunStatus::Pending);
         run.reason = Some(StatusReason::cluster_busy(run.id, 1));
-        let shown = describe_run(&run, "", "");
+        let shown = describe_run(&run, "", "", ANY);
         let why =
             format!("Why:        waits for run {} to end; 1 more is queued before it\n", run.id);
         assert!(shown.contains(&why), "{why} in\n{shown}");
+    }
+
+    #[test]
+    fn lines_fit_a_terminal() {
+        let mut lines = Lines::within(Room { prose: Some(80), line: Some(80) });
+        let digest = format!("sha256:{}", "0".repeat(64));
+        lines.line("Plugin", &format!("zone-by-zone 1.0.0 store:zone-by-zone@1.0.0 {digest}"));
+        lines.line("Agent version", "0.1.0");
+        let expected = format!(
+            "Plugin:     zone-by-zone 1.0.0 store:zone-by-zone@1.0.0\n         {digest}\nAgent version: 0.1.0\n"
+        );
+        assert_eq!(lines.text, expected);
+        let mut run = run_view(RunStatus::Pending);
+        run.reason = Some(StatusReason::cluster_busy(run.id, 3));
+        let shown = describe_run(&run, "", "", Room { prose: Some(45), line: Some(45) });
+        assert!(shown.lines().all(|line| width(line) <= 48), "{shown}");
     }
 }

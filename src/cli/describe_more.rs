@@ -20,11 +20,14 @@ use crate::run::{AgentId, RunStatus};
 /// Agents of a cluster that are shown with it; `get agents` shows all.
 const SHOWN_AGENTS: usize = 20;
 
-/// Runs of a cluster that are shown with it, or in which an agent is looked for: the newest ones.
+/// Runs of a cluster that are shown with it, or in which an agent is looked for.
 const SHOWN_RUNS: usize = 5;
 
 /// Playbooks that use a plugin which are named.
 const SHOWN_PLAYBOOKS: usize = 20;
+
+/// The most playbooks among which those that use a plugin are looked for: ten full pages.
+const MAX_PLAYBOOKS: usize = 10 * MAX_PAGE;
 
 /// Shows all about a cluster.
 pub(super) async fn describe_cluster(
@@ -40,8 +43,9 @@ pub(super) async fn describe_cluster(
     let going = RunStatus::ALL.into_iter().filter(|status| !status.is_final());
     let going = going.map(RunStatus::as_str).collect::<Vec<_>>().join(",");
     let runs = client.runs().only("cluster", Some(name)).only("status", Some(going));
-    let runs: Listing<RunView> = runs.read(None, SHOWN_RUNS).await?;
-    console.data(&cluster_text(&cluster, &agents, &runs.items, console))?;
+    let runs: Listing<RunView> = runs.read(None, MAX_PAGE).await?;
+    let going = Going::of(runs.items, runs.next.is_some());
+    console.data(&cluster_text(&cluster, &agents, &going, console))?;
     say_damaged(console, &runs.damaged);
     if agents.next.is_some() {
         console.say(&format!("`replictl get agents --cluster {name}` shows all agents"));
@@ -49,13 +53,32 @@ pub(super) async fn describe_cluster(
     Ok(())
 }
 
+/// The runs of a cluster that have not ended.
+struct Going {
+    /// Those that hold the cluster, then those that wait for it, in the order in which they go.
+    shown: Vec<RunView>,
+    /// How many more there are.
+    more: usize,
+    /// Whether there are even more than that.
+    at_least: bool,
+}
+
+impl Going {
+    fn of(mut runs: Vec<RunView>, at_least: bool) -> Self {
+        runs.sort_by_key(|run| (!run.status.holds_cluster(), run.id));
+        let more = runs.len().saturating_sub(SHOWN_RUNS);
+        runs.truncate(SHOWN_RUNS);
+        Self { shown: runs, more, at_least }
+    }
+}
+
 fn cluster_text(
     cluster: &ClusterView,
     agents: &ClusterAgents,
-    runs: &[RunView],
+    runs: &Going,
     console: &Console,
 ) -> String {
-    let mut lines = Lines::default();
+    let mut lines = Lines::within(console.data_room());
     lines.line("Cluster", &cluster.name);
     lines.line("Applied", &moment(cluster.applied_at));
     lines.line("Listed", &plural(cluster.agents.into(), "agent"));
@@ -66,16 +89,19 @@ fn cluster_text(
             format!("{} of {} agents at once; they are not taken for gone", mass.absent, mass.known)
         }),
     );
-    let mut text = lines.0;
+    let text = &mut lines.text;
     if !agents.items.is_empty() {
         let _ = write!(text, "\n{}", console.table(&agents.items));
     }
-    if !runs.is_empty() {
-        let _ = write!(text, "\n{}", console.table(runs));
+    if !runs.shown.is_empty() {
+        let _ = write!(text, "\n{}", console.table(&runs.shown));
     }
-    let mut lines = Lines(text);
+    if runs.more > 0 {
+        let or_more = if runs.at_least { " or even more" } else { "" };
+        let _ = writeln!(text, "and {} more{or_more}", runs.more);
+    }
     lines.document(cluster.document.as_deref());
-    lines.0
+    lines.text
 }
 
 /// Shows all about a plugin.
@@ -96,15 +122,23 @@ pub(super) async fn describe_plugin(
     if !for_people(console) {
         return console.one(plugin);
     }
-    let playbooks: Listing<PlaybookView> = client.playbooks().read(None, MAX_PAGE).await?;
-    console.data(&plugin_text(plugin, &playbooks.items)?)?;
+    let playbooks: Listing<PlaybookView> = client.playbooks().read(None, MAX_PLAYBOOKS).await?;
+    console.data(&plugin_text(plugin, &playbooks.items, console)?)?;
     say_damaged(console, &playbooks.damaged);
+    if playbooks.next.is_some() {
+        console
+            .say(&format!("who uses it was looked for among the first {MAX_PLAYBOOKS} playbooks"));
+    }
     Ok(())
 }
 
-fn plugin_text(plugin: &PluginView, playbooks: &[PlaybookView]) -> Result<String, CliError> {
+fn plugin_text(
+    plugin: &PluginView,
+    playbooks: &[PlaybookView],
+    console: &Console,
+) -> Result<String, CliError> {
     let info = &plugin.info;
-    let mut lines = Lines::default();
+    let mut lines = Lines::within(console.data_room());
     lines.line("Plugin", &format!("{}@{}", info.name, info.version));
     lines.line("Kind", info.kind.as_str());
     lines.line("Summary", &info.summary);
@@ -121,11 +155,11 @@ fn plugin_text(plugin: &PluginView, playbooks: &[PlaybookView]) -> Result<String
         lines.line("Used by", &format!("{more} more"));
     }
     let schema = to_yaml(&info.arguments)?;
-    let _ = write!(lines.0, "\nArguments, as a JSON Schema:\n");
+    let _ = write!(lines.text, "\nArguments, as a JSON Schema:\n");
     for line in schema.lines() {
-        let _ = writeln!(lines.0, "  {}", clean(line));
+        let _ = writeln!(lines.text, "  {}", clean(line));
     }
-    Ok(lines.0)
+    Ok(lines.text)
 }
 
 /// Shows all about an agent of a cluster.
@@ -141,7 +175,7 @@ pub(super) async fn describe_agent(
     }
     let runs = client.runs().only("cluster", Some(cluster));
     let runs: Listing<RunView> = runs.read(None, SHOWN_RUNS).await?;
-    let mut text = agent_text(cluster, &found, &all);
+    let mut text = agent_text(cluster, &found, &all, console);
     for run in &runs.items {
         let record = match client.agent(run.id, &AgentId(agent.to_owned())).await {
             Ok(record) => record,
@@ -156,8 +190,13 @@ pub(super) async fn describe_agent(
     console.data(&text)
 }
 
-fn agent_text(cluster: &str, agent: &ClusterAgentView, all: &ClusterAgents) -> String {
-    let mut lines = Lines::default();
+fn agent_text(
+    cluster: &str,
+    agent: &ClusterAgentView,
+    all: &ClusterAgents,
+    console: &Console,
+) -> String {
+    let mut lines = Lines::within(console.data_room());
     lines.line("Agent", agent.id.as_str());
     lines.line("Cluster", cluster);
     lines.line("Address", &agent.address);
@@ -178,5 +217,31 @@ fn agent_text(cluster: &str, agent: &ClusterAgentView, all: &ClusterAgents) -> S
         let value = shorten(&value.to_string(), MAX_ATTRIBUTES_SHOWN);
         lines.line("Attribute", &format!("{name} = {value}"));
     }
-    lines.0
+    lines.text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::sample::run_view;
+    use crate::run::RunId;
+
+    #[test]
+    fn the_run_that_goes_comes_first_and_the_rest_is_counted() {
+        let run = |number, status| {
+            let mut run = run_view(status);
+            run.id = RunId(uuid::Uuid::from_u128(number));
+            run
+        };
+        // As the server gives them: the newest one first.
+        let mut runs: Vec<_> = (2..9).rev().map(|n| run(n, RunStatus::Pending)).collect();
+        runs.push(run(1, RunStatus::Running));
+        let going = Going::of(runs, false);
+        let ids: Vec<u128> = going.shown.iter().map(|run| run.id.0.as_u128()).collect();
+        assert_eq!((ids, going.more), (vec![1, 2, 3, 4, 5], 3));
+        // One with `concurrency: allow` may hold it beside others.
+        let runs = vec![run(3, RunStatus::Paused), run(2, RunStatus::Pending)];
+        let first = Going::of(runs, false).shown[0].status;
+        assert_eq!(first, RunStatus::Paused);
+    }
 }

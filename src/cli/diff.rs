@@ -12,6 +12,9 @@ const SHOWN: usize = 60;
 /// few MiB of work. With more, all of them count as changed.
 const MOST_COMPARED: usize = 2_000_000;
 
+/// Shows a blank at the end of a line that differs.
+const BLANK: &str = "·";
+
 /// One line of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Line<'t> {
@@ -47,7 +50,11 @@ pub(super) fn diff(old: &str, new: &str, colour: bool) -> String {
                 Line::Gone(line) => ('-', line, Paint::Bad),
                 Line::New(line) => ('+', line, Paint::Good),
             };
-            let line = super::text::clean(&format!("{sign}{line}"));
+            let line = super::text::clean(line);
+            let kept = line.trim_end();
+            // They may be all that differs.
+            let blanks = if sign == ' ' { 0 } else { line.chars().count() - kept.chars().count() };
+            let line = format!("{sign}{kept}{}", BLANK.repeat(blanks));
             text.push_str(&(paint.on(line.trim_end(), colour) + "\n"));
         } else {
             apart = true;
@@ -143,7 +150,9 @@ mod tests {
 ";
         assert_eq!(diff(old, new, false), expected);
         assert_eq!(diff(old, old, false), "");
-        assert_eq!(diff("a\u{1b}\n", "", false), "@@ line 1 of the old, 1 of the new @@\n-a\n");
+        let head = "@@ line 1 of the old, 1 of the new @@\n";
+        assert_eq!(diff("a\u{1b}b\n", "", false), format!("{head}-a b\n"));
+        assert_eq!(diff("a: 1\n", "a: 1 \t\n", false), format!("{head}-a: 1\n+a: 1··\n"));
     }
 
     #[test]

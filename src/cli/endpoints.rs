@@ -71,6 +71,23 @@ impl<'a> Pages<'a> {
         }
     }
 
+    /// The same for a person, who is not told of more where there is none: a full page of the server has a `next`
+    /// also where it is the last.
+    pub(crate) async fn read_to_show<T: DeserializeOwned>(
+        &self,
+        after: Option<String>,
+        limit: usize,
+    ) -> Result<Listing<T>> {
+        let mut all = self.read(after, limit).await?;
+        if let Some(next) = &all.next {
+            let further: Listing<serde::de::IgnoredAny> = self.page(Some(next), 1).await?;
+            if further.items.is_empty() && further.damaged.is_empty() {
+                all.next = None;
+            }
+        }
+        Ok(all)
+    }
+
     /// One page: a [`Listing`], or what has more beside its items.
     async fn page<P: DeserializeOwned>(&self, after: Option<&str>, limit: usize) -> Result<P> {
         let segments: Vec<&str> = self.segments.iter().map(String::as_str).collect();

@@ -166,7 +166,7 @@ impl CliError {
             Self::NotFound(_) | Self::Unfit(_) => Exit::NotFound,
             // Whoever read the output has seen enough.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Ok,
-            Self::Output(_) | Self::Encode { .. } => Exit::Usage,
+            Self::Output(_) | Self::Encode { .. } => Exit::Output,
         }
     }
 
@@ -215,6 +215,6 @@ mod tests {
         let gone = CliError::Output(io::ErrorKind::BrokenPipe.into());
         assert_eq!(gone.exit(), Exit::Ok);
         let full = CliError::Output(io::ErrorKind::StorageFull.into());
-        assert_ne!(full.exit(), Exit::Ok);
+        assert_eq!(full.exit().code(), 12);
     }
 }

@@ -31,6 +31,8 @@ pub enum Exit {
     Paused = 9,
     /// The run is done, but no stage of it selected any agent.
     Nobody = 10,
+    /// What was asked for could not be written: a full disk, mostly.
+    Output = 12,
     /// A person stopped watching (Ctrl-C); the run goes on. The number is the shells' own for it.
     Interrupted = 130,
 }

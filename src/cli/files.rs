@@ -152,7 +152,8 @@ fn split(file: &str, text: &str) -> Vec<Document> {
         let begins = line
             .strip_prefix("---")
             .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\n', '\r']));
-        if begins {
+        // Comments before the first document belong to it.
+        if begins && !(documents.is_empty() && is_preamble(&start.text)) {
             let next = Document { text: String::new(), first_line: number, ..start.clone() };
             documents.push(std::mem::replace(&mut start, next));
         }
@@ -161,6 +162,11 @@ fn split(file: &str, text: &str) -> Vec<Document> {
     documents.push(start);
     documents.retain(|document| !is_blank(&document.text));
     documents
+}
+
+/// Whether there are only comments and directives.
+fn is_preamble(text: &str) -> bool {
+    text.lines().all(|line| line.trim().is_empty() || line.starts_with(['#', '%']))
 }
 
 fn is_blank(text: &str) -> bool {
@@ -179,7 +185,14 @@ mod tests {
         let documents = split("f", text);
         let found: Vec<(&str, u32)> =
             documents.iter().map(|found| (found.text.as_str(), found.first_line)).collect();
-        assert_eq!(found, [("---\nkind: A\n", 1), ("--- # second\nkind: B\ntext: |\n  ---\n", 3)]);
+        let first = ("# two\n---\nkind: A\n", 0);
+        assert_eq!(found, [first, ("--- # second\nkind: B\ntext: |\n  ---\n", 3)]);
+        let preamble =
+            "%YAML 1.2\n# Of the team.\n\n---\napiVersion: replicante.io/v1\nkind: Cluster\n";
+        let documents = split("f", preamble);
+        assert_eq!((documents.len(), documents[0].text.as_str()), (1, preamble));
+        assert_eq!(kind_of(documents[0].text.as_bytes()), Ok(crate::playbook::Kind::Cluster));
+        assert_eq!(split("f", "---\n---\nkind: A\n")[0].first_line, 1);
         assert_eq!(split("f", "kind: A").len(), 1);
         assert_eq!(split("f", "---x: 1").len(), 1);
     }

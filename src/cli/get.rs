@@ -108,25 +108,25 @@ async fn get_all(
     let (after, limit) = (page.after.clone(), page.limit());
     let next = match things {
         Things::Playbooks => {
-            let list: Listing<PlaybookView> = client.playbooks().read(after, limit).await?;
+            let list: Listing<PlaybookView> = client.playbooks().read_to_show(after, limit).await?;
             console.list(&list.items)?;
             say_damaged(console, &list.damaged);
             list.next
         }
         Things::Clusters => {
-            let list: Listing<ClusterView> = client.clusters().read(after, limit).await?;
+            let list: Listing<ClusterView> = client.clusters().read_to_show(after, limit).await?;
             console.list(&list.items)?;
             say_damaged(console, &list.damaged);
             list.next
         }
         Things::Plugins => {
-            let list: Listing<PluginView> = client.plugins().read(after, limit).await?;
+            let list: Listing<PluginView> = client.plugins().read_to_show(after, limit).await?;
             console.list(&list.items)?;
             say_damaged(console, &list.damaged);
             list.next
         }
         Things::Runs => {
-            let list: Listing<RunView> = client.runs().read(after, limit).await?;
+            let list: Listing<RunView> = client.runs().read_to_show(after, limit).await?;
             console.list(&list.items)?;
             say_damaged(console, &list.damaged);
             list.next

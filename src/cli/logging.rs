@@ -10,11 +10,23 @@ use super::log_lines::{JsonLines, OneLine};
 #[derive(Clone, Debug, clap::Args)]
 pub struct LogArgs {
     /// What to log to stderr: a level (error, warn, info, debug), or levels by part
-    #[arg(long, value_name = "FILTER", env = "REPLIBOOK_LOG", default_value = "info")]
+    #[arg(
+        long,
+        value_name = "FILTER",
+        env = "REPLIBOOK_LOG",
+        hide_env_values = true,
+        default_value = "info"
+    )]
     pub log: String,
 
     /// How to write the lines of the log
-    #[arg(long, value_name = "FORMAT", env = "REPLIBOOK_LOG_FORMAT", default_value = "text")]
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        env = "REPLIBOOK_LOG_FORMAT",
+        hide_env_values = true,
+        default_value = "text"
+    )]
     pub log_format: LogFormat,
 }
 

@@ -8,10 +8,11 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use clap::builder::{EnumValueParser, PossibleValue, TypedValueParser};
 use serde::Serialize;
+use serde_json::Value;
 
 use super::error::CliError;
-use super::table::{table, table_within};
-use super::text::{Paint, clean, clean_painted, wrap};
+use super::table::{Layout, Narrower, table, table_within};
+use super::text::{Paint, clean, clean_painted, width, wrap, wrap_line};
 use crate::shown::{escape_json, escape_json_for_yaml, has_unseen};
 
 /// How data is written.
@@ -79,7 +80,15 @@ pub trait Row: Serialize {
     fn optional() -> &'static [&'static str] {
         &[]
     }
-    /// The word among the cells that is coloured, and its colour.
+    /// What makes a table fit a terminal, in order: what loses least comes first.
+    fn narrower() -> &'static [Narrower] {
+        &[Narrower::Cut]
+    }
+    /// The short form of the cell below a heading, if there is one.
+    fn short(&self, _heading: &str) -> Option<String> {
+        None
+    }
+    /// The word with which the coloured cell begins, and its colour.
     fn paint(&self) -> (&str, Paint) {
         ("", Paint::Plain)
     }
@@ -106,6 +115,15 @@ pub struct Console {
     pub message_width: Option<usize>,
 }
 
+/// Columns that there are for text; none: lines are as long as they are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    /// Of a line of prose, which is hard to read when it is long.
+    pub prose: Option<usize>,
+    /// Of any line.
+    pub line: Option<usize>,
+}
+
 /// Columns of a line of prose: where nobody knows how wide the terminal is, and the most, as longer lines are
 /// hard to read.
 const PROSE: usize = 80;
@@ -117,8 +135,7 @@ const NARROWEST: usize = 40;
 impl Console {
     /// The console of this process: coloured on terminals, unless `NO_COLOR` is set to anything.
     pub fn of_process(format: Format) -> Self {
-        let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-            && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        let colour = is_coloured();
         let live = io::stderr().is_terminal();
         Self {
             format,
@@ -131,9 +148,29 @@ impl Console {
         }
     }
 
-    /// Columns of a line of prose.
+    /// Columns of a line of prose among messages.
     pub(crate) fn prose(&self) -> usize {
         self.message_width.map_or(PROSE, |width| width.min(LONGEST_PROSE))
+    }
+
+    /// The room for messages. Prose has lines also where nobody knows how wide the terminal is.
+    pub(crate) fn message_room(&self) -> Room {
+        Room { prose: Some(self.prose()), line: self.message_width }
+    }
+
+    /// The room for data. What goes to a file or a program has lines as long as they are.
+    pub(crate) fn data_room(&self) -> Room {
+        let prose = self.width.map(|width| width.min(LONGEST_PROSE));
+        Room { prose, line: self.width }
+    }
+
+    /// Writes a line of data; on a terminal that is too narrow in several, all but the first with so many spaces
+    /// before them.
+    pub(crate) fn data_indented(&self, line: &str, indent: usize) -> Result<(), CliError> {
+        match self.width {
+            Some(width) => self.data(&wrap_line(line, width, indent)),
+            None => self.data(line),
+        }
     }
 
     /// Says something of one sentence or several: in lines that fit the terminal, or in one where there is none.
@@ -172,9 +209,24 @@ impl Console {
         if io::stdout().is_terminal() { self.data(text) } else { self.raw(text) }
     }
 
-    /// Says something to the person, in one line whatever is in it.
+    /// Says something to the person, in one line whatever is in it; on a terminal that is too narrow in several.
     pub fn say(&self, line: &str) {
-        self.tell(&if self.colour_messages { clean_painted(line) } else { clean(line) });
+        let indent = line.len() - line.trim_start_matches(' ').len();
+        self.say_indented(line, indent + 2);
+    }
+
+    /// The same, with so many spaces before further lines.
+    pub(crate) fn say_indented(&self, line: &str, indent: usize) {
+        let line = if self.colour_messages { clean_painted(line) } else { clean(line) };
+        match self.message_width {
+            Some(width) => self.tell(&wrap_line(&line, width, indent)),
+            None => self.tell(&line),
+        }
+    }
+
+    /// Says what a person types next. A command stays in one line, so that it can be taken as it is.
+    pub(crate) fn say_command(&self, label: &str, command: &str) {
+        self.say_lines(&command_line(label, command, self.message_width));
     }
 
     /// Says something of several lines, none of which has a line feed of others in it.
@@ -208,19 +260,19 @@ impl Console {
         }
     }
 
-    /// Writes one more thing of a list that was begun: a row, or a line of JSON.
-    pub(crate) fn further<T: Row>(&self, item: &T) -> Result<(), CliError> {
-        match self.format {
-            Format::Table | Format::Wide => {
-                let one = std::slice::from_ref(item);
-                let wide = self.format == Format::Wide;
-                let rows = if wide { self.wide_table(one) } else { self.table(one) };
-                self.data(rows.split_once('\n').map_or("", |(_, row)| row))
-            }
-            Format::Json => self.raw(&to_json_line(item)?),
-            Format::Yaml => self.raw(&format!("---\n{}", to_yaml(item)?)),
-            Format::Name => self.data(&clean(&item.name())),
+    /// Begins a list that goes on: JSON and YAML are one thing after the other then.
+    pub(crate) fn begin<T: Row>(&self, items: &[T]) -> Result<Growing<'_>, CliError> {
+        let layout = match self.format {
+            Format::Table => Some(Layout::of(items, false, self.width)),
+            Format::Wide => Some(Layout::of(items, true, None)),
+            Format::Json | Format::Yaml | Format::Name => None,
+        };
+        if let Some(layout) = &layout {
+            self.data(&layout.head(self.colour))?;
         }
+        let mut list = Growing { console: self, layout };
+        items.iter().try_for_each(|item| list.add(item))?;
+        Ok(list)
     }
 
     /// Writes one thing: as a table of one row, or whole.
@@ -235,8 +287,51 @@ impl Console {
     }
 }
 
+/// A list that goes on.
+pub(crate) struct Growing<'c> {
+    console: &'c Console,
+    layout: Option<Layout>,
+}
+
+impl Growing<'_> {
+    /// Writes one more thing: a row in line with those before, or a line of JSON. A row that needs wider columns
+    /// comes below headings of its own.
+    pub(crate) fn add<T: Row>(&mut self, item: &T) -> Result<(), CliError> {
+        let Console { format, colour, .. } = *self.console;
+        match (format, &mut self.layout) {
+            (Format::Table | Format::Wide, Some(layout)) => {
+                if let Some(wider) = layout.with(item) {
+                    self.console.data(&wider.head(colour))?;
+                    *layout = wider;
+                }
+                self.console.data(&layout.row(item, colour))
+            }
+            (Format::Table | Format::Wide, None) => Ok(()),
+            (Format::Json, _) => self.console.raw(&to_json_line(item)?),
+            (Format::Yaml, _) => self.console.raw(&format!("---\n{}", to_yaml(item)?)),
+            (Format::Name, _) => self.console.data(&clean(&item.name())),
+        }
+    }
+}
+
+/// A label and a command after it, or below it where both do not fit. The command is never broken.
+pub(crate) fn command_line(label: &str, command: &str, room: Option<usize>) -> String {
+    match room {
+        Some(room) if width(label) + 1 + width(command) > room => {
+            format!("{}\n    {command}", label.trim_end())
+        }
+        Some(_) | None => format!("{label} {command}"),
+    }
+}
+
+/// Whether terminals are written to in colours.
+pub(super) fn is_coloured() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
 /// Columns of the terminal behind a stream; none where there is no terminal.
-fn width_of(stream: impl IsTerminal + AsFd) -> Option<usize> {
+pub(super) fn width_of(stream: impl IsTerminal + AsFd) -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(&stream).ok().filter(|_| stream.is_terminal())?;
     Some(usize::from(size.ws_col)).filter(|width| *width >= NARROWEST)
 }
@@ -255,14 +350,57 @@ fn encode(json: Result<String, serde_json::Error>) -> Result<String, CliError> {
     json.map_err(|error| CliError::Encode { format: "JSON", message: error.to_string() })
 }
 
-/// `value` as YAML; as JSON, which is YAML too, where a text needs escapes that our writer of YAML
-/// does not make.
+/// `value` as YAML. Our writer makes no escapes: texts that need some have words in their place at first.
 pub(crate) fn to_yaml(value: &(impl Serialize + ?Sized)) -> Result<String, CliError> {
-    let yaml = serde_yaml::to_string(value)
-        .map_err(|error| CliError::Encode { format: "YAML", message: error.to_string() })?;
-    match has_unseen(&yaml) {
-        true => Ok(escape_json_for_yaml(encode(serde_json::to_string_pretty(value))?)),
-        false => Ok(yaml),
+    let failed = |message: String| CliError::Encode { format: "YAML", message };
+    let write = |value: &Value| serde_yaml::to_string(value);
+    let yaml = serde_yaml::to_string(value).map_err(|error| failed(error.to_string()))?;
+    if !has_unseen(&yaml) {
+        return Ok(yaml);
+    }
+    let mut value = serde_json::to_value(value).map_err(|error| failed(error.to_string()))?;
+    // A word that stands nowhere in it.
+    let mut word = "Q".to_owned();
+    while yaml.contains(&word) {
+        word.push('Q');
+    }
+    let mut odd = Vec::new();
+    replace_odd(&mut value, &word, &mut odd);
+    let marked = write(&value).map_err(|error| failed(error.to_string()))?;
+    let mut parts = marked.split(&word);
+    let mut yaml = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (number, rest) = part.split_once(WORD_END).unwrap_or_default();
+        let text = number.parse::<usize>().ok().and_then(|number| odd.get(number));
+        yaml.push_str(&escape_json_for_yaml(encode(serde_json::to_string(&text))?));
+        yaml.push_str(rest);
+    }
+    Ok(yaml)
+}
+
+/// What ends a word that stands for a text.
+const WORD_END: char = '.';
+
+/// Puts words in place of the texts in `value` that have something in them which is not seen.
+fn replace_odd(value: &mut Value, word: &str, odd: &mut Vec<String>) {
+    let mut replace = |text: &mut String| {
+        if has_unseen(text) {
+            odd.push(std::mem::replace(text, format!("{word}{}{WORD_END}", odd.len())));
+        }
+    };
+    match value {
+        Value::String(text) => replace(text),
+        Value::Array(items) => items.iter_mut().for_each(|item| replace_odd(item, word, odd)),
+        Value::Object(members) => {
+            for (mut key, mut member) in std::mem::take(members) {
+                if has_unseen(&key) {
+                    odd.push(std::mem::replace(&mut key, format!("{word}{}{WORD_END}", odd.len())));
+                }
+                replace_odd(&mut member, word, odd);
+                members.insert(key, member);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 
@@ -281,5 +419,25 @@ mod tests {
         let read: serde_json::Value = serde_yaml::from_str(&yaml).unwrap();
         assert_eq!(read, serde_json::to_value(node).unwrap());
         assert_eq!(to_yaml(&("a", "b\nc")).unwrap(), "- a\n- |-\n  b\n  c\n");
+        let one =
+            serde_json::json!({"plain": "a", "Q0": [1, "x\u{200b}"], "\u{9b}": {"y": "❤\u{fe0f}"}});
+        let expected = "plain: a\nQ0:\n- 1\n- \"x\\u200b\"\n\"\\u009b\":\n  y: ❤\u{fe0f}\n";
+        assert_eq!(to_yaml(&one).unwrap(), expected, "only what needs it is in quotes");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn yaml_says_the_same_whatever_is_in_it(
+            texts in proptest::collection::vec("(.|\n|\t|\u{1b}|\u{9b}|\u{202e}|\u{200b}|Q|é|\u{fe0f}){0,12}", 0..5)
+        ) {
+            let mut value = serde_json::json!({"list": texts.clone()});
+            for text in texts {
+                value[&text] = serde_json::json!({ text.clone(): text });
+            }
+            let yaml = to_yaml(&value).unwrap();
+            proptest::prop_assert!(!has_unseen(&yaml), "{:?}", yaml);
+            let read: Value = serde_yaml::from_str(&yaml).unwrap();
+            proptest::prop_assert_eq!(read, value);
+        }
     }
 }

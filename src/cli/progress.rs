@@ -5,9 +5,9 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::drawing::Drawing;
-use super::output::Console;
+use super::output::{Console, Room};
 use super::rows::stage_of;
-use super::run::{Detail, line_of};
+use super::run::{Detail, TIME_COLUMNS, line_of};
 use super::text::{clean, plural, shorten, time_of_day};
 use crate::api::wire::RunView;
 use crate::run::{AgentState, Happened, RunEvent, RunStatus, Silent, Timestamp};
@@ -87,9 +87,17 @@ impl Progress {
         }
     }
 
-    /// Columns of a line of prose.
-    pub(crate) fn prose(&self) -> usize {
-        self.console.prose()
+    /// The room for messages.
+    pub(crate) fn message_room(&self) -> Room {
+        self.console.message_room()
+    }
+
+    fn say_event(&self, line: &str) {
+        let say = || self.console.say_indented(line, TIME_COLUMNS);
+        match &self.bar {
+            Some(bar) => bar.suspend(say),
+            None => say(),
+        }
     }
 
     /// Tells of an event, as far as it matters here.
@@ -106,9 +114,9 @@ impl Progress {
         }
         let detail = if self.bar.is_some() { Detail::Main } else { Detail::Agents };
         match (line_of(event, detail), drawn) {
-            (Some(line), Some(drawn)) => self.say(&format!("{line}  {drawn}")),
-            (Some(line), None) => self.say(&line),
-            (None, Some(said)) => self.say(&format!("{}  {said}", time_of_day(event.at))),
+            (Some(line), Some(drawn)) => self.say_event(&format!("{line}  {drawn}")),
+            (Some(line), None) => self.say_event(&line),
+            (None, Some(said)) => self.say_event(&format!("{}  {said}", time_of_day(event.at))),
             (None, None) => {}
         }
     }

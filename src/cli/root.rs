@@ -19,8 +19,8 @@ use super::output::{Console, Format, Output, OutputParser};
 use super::problems;
 use super::run::{RunCommand, run_command};
 use super::text::{Paint, clean};
+use super::typed::parse;
 use super::validate::{Validate, validate};
-use crate::shown::has_unseen;
 use crate::stop::stdin_closed;
 
 /// Steers a Replibook server.
@@ -30,8 +30,8 @@ use crate::stop::stdin_closed;
 #[command(name = "replictl", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Cli {
     /// Base URL of the server
-    #[arg(long, global = true, env = SERVER_VARIABLE, default_value = DEFAULT_SERVER,
-          value_name = "URL")]
+    #[arg(long, global = true, env = SERVER_VARIABLE, hide_env_values = true,
+          default_value = DEFAULT_SERVER, value_name = "URL")]
     pub server: String,
     /// How to write data; for `run export` the file to write
     #[arg(short, long, global = true, value_parser = OutputParser, default_value = "table",
@@ -48,10 +48,11 @@ pub struct Cli {
 /// The variable of the environment that names the server.
 pub const SERVER_VARIABLE: &str = "REPLIBOOK_SERVER";
 
-const EXIT_CODES: &str = "Exit codes: 0 ok · 1 the run failed, or a replay differs · 2 usage · 3 invalid document · \
+const EXIT_CODES: &str = "Who asks is the user of this machine; with REPLIBOOK_USER=NAME in the environment \
+    `USER@HOST, as NAME`.\n\nExit codes: 0 ok · 1 the run failed, or a replay differs · 2 usage · 3 invalid document · \
     4 not found or conflict · 5 done, but some agents failed within the budget · 6 waiting for \
     approval · 7 cancelled · 8 server unreachable · 9 paused, or it can't go on · \
-    10 done, but nobody was selected · 130 watching was interrupted";
+    10 done, but nobody was selected · 12 the output could not be written · 130 watching was interrupted";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -80,14 +81,9 @@ pub enum Command {
 /// Runs `replictl` with these arguments, the first of which is the program's own name.
 pub fn replictl(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
-    let cli = match Cli::try_parse_from(&args) {
+    let cli: Cli = match parse(&args) {
         Ok(cli) => cli,
-        Err(error) => {
-            let error = shown(error, &args);
-            // Nobody is left to tell when this can't be written.
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code()));
-        }
+        Err(code) => return code,
     };
     let console = Console::of_process(match cli.output {
         Output::As(format) => format,
@@ -100,16 +96,6 @@ pub fn replictl(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             error.exit().into()
         }
     }
-}
-
-/// The same refusal of arguments that may be shown: those that were typed may come from a pattern of the
-/// shell, and so from whoever names files.
-fn shown(error: clap::Error, args: &[OsString]) -> clap::Error {
-    if !has_unseen(&error.render().to_string()) {
-        return error;
-    }
-    let args = args.iter().map(|arg| clean(&arg.to_string_lossy()));
-    Cli::try_parse_from(args).err().unwrap_or(error)
 }
 
 fn start(cli: &Cli, console: &Console) -> Result<Exit, CliError> {

@@ -1,7 +1,10 @@
 //! How the things of the API look in tables.
 
 use super::output::Row;
-use super::text::{Paint, clean, counts, moment, plural, shorten};
+use super::table::Narrower;
+use super::text::{
+    Paint, clean, counts, moment, plural, short_id, short_moment, shorten, with_short_ids,
+};
 use crate::api::wire::{ClusterView, PlaybookView, PluginView, RunView, TroubleView};
 
 /// Characters of a result or a message in a table.
@@ -45,6 +48,14 @@ impl Row for PlaybookView {
         cells
     }
 
+    fn narrower() -> &'static [Narrower] {
+        &[Narrower::Short("APPLIED"), Narrower::Cut, Narrower::Without("SUMMARY"), Narrower::Cut]
+    }
+
+    fn short(&self, heading: &str) -> Option<String> {
+        (heading == "APPLIED").then(|| short_moment(self.applied_at))
+    }
+
     fn name(&self) -> String {
         format!("playbook/{}@{}", self.name, self.version)
     }
@@ -57,6 +68,14 @@ impl Row for ClusterView {
 
     fn cells(&self, _: bool) -> Vec<String> {
         vec![self.name.clone(), self.agents.to_string(), moment(self.applied_at)]
+    }
+
+    fn narrower() -> &'static [Narrower] {
+        &[Narrower::Short("APPLIED"), Narrower::Without("APPLIED")]
+    }
+
+    fn short(&self, heading: &str) -> Option<String> {
+        (heading == "APPLIED").then(|| short_moment(self.applied_at))
     }
 
     fn name(&self) -> String {
@@ -87,6 +106,19 @@ impl Row for PluginView {
             cells.push(shorten(&self.info.summary, MAX_WIDE_CELL));
         }
         cells
+    }
+
+    fn narrower() -> &'static [Narrower] {
+        &[
+            Narrower::Short("ADDED"),
+            Narrower::Without("ADDED"),
+            Narrower::Without("SIZE"),
+            Narrower::Cut,
+        ]
+    }
+
+    fn short(&self, heading: &str) -> Option<String> {
+        (heading == "ADDED").then(|| short_moment(self.added_at))
     }
 
     fn name(&self) -> String {
@@ -132,6 +164,29 @@ impl Row for RunView {
             ]);
         }
         cells
+    }
+
+    fn narrower() -> &'static [Narrower] {
+        &[
+            Narrower::Short("RUN"),
+            Narrower::Short("CREATED"),
+            Narrower::Short("AGENTS"),
+            Narrower::Without("CREATED"),
+            Narrower::Cut,
+            Narrower::Without("CLUSTER"),
+            Narrower::Cut,
+            Narrower::Without("PLAYBOOK"),
+            Narrower::Cut,
+        ]
+    }
+
+    fn short(&self, heading: &str) -> Option<String> {
+        match heading {
+            "RUN" => Some(short_id(self.id)),
+            "CREATED" => Some(short_moment(self.created_at)),
+            "AGENTS" if trouble_of(self).is_none() => Some(with_short_ids(&agents_or_why(self))),
+            _ => None,
+        }
     }
 
     fn paint(&self) -> (&str, Paint) {
@@ -205,7 +260,8 @@ pub(crate) fn size_of(run: &RunView) -> String {
 mod tests {
     use super::*;
     use crate::cli::sample::run_view;
-    use crate::cli::table::table;
+    use crate::cli::table::{table, table_within};
+    use crate::cli::text::width;
     use crate::run::{AgentState, PassedOver, RunStatus, StatusReason};
 
     #[test]
@@ -251,10 +307,32 @@ mod tests {
         run.reason = Some(StatusReason::cluster_busy(holder, 3));
         let shown = table(&[run.clone()], false, false);
         assert!(shown.contains(&format!("PENDING  waits for run {holder} to end")), "{shown}");
+        let shown = table_within(&[run.clone()], false, false, Some(80));
+        assert!(shown.contains("PENDING  waits for run 00000001 to"), "{shown}");
         let shown = table(&[run], true, false);
         assert!(
             shown.contains(&format!("{holder} to end; 3 more are queued before it")),
             "{shown}"
         );
+    }
+
+    #[test]
+    fn runs_fit_a_terminal_and_say_all_that_matters() {
+        let mut runs: Vec<_> = RunStatus::ALL.map(run_view).into();
+        for run in &mut runs {
+            run.counts = [(AgentState::Done, 10), (AgentState::Failed, 2)].into();
+        }
+        let shown = table_within(&runs, false, false, Some(80));
+        assert!(shown.lines().all(|line| width(line) <= 80), "{shown}");
+        assert!(!shown.contains('…'), "{shown}");
+        let row = "00000001  rolling-restart@1.4.0  mongo-eu  PENDING_APPROVE  10 done, 2 failed\n";
+        assert!(shown.contains(row), "{shown}");
+        let narrow = table_within(&runs, false, false, Some(40));
+        assert!(narrow.lines().all(|line| width(line) <= 40), "{narrow}");
+        assert!(narrow.contains("00000001  CANCELLED        10 done, 2 f…\n"), "{narrow}");
+        let shown = table_within(&runs[..1], false, false, Some(95));
+        assert!(shown.contains("10 done, 2 failed  11-22 09:00:00\n"), "{shown}");
+        // For programs all of it is there.
+        assert!(table(&runs, false, false).contains(&runs[0].id.to_string()));
     }
 }

@@ -37,7 +37,7 @@ pub struct StoreArgs {
     pub store: Place,
 
     /// File with user and password for MongoDB: YAML with username, password and perhaps source
-    #[arg(long, value_name = "FILE", env = "REPLIBOOK_STORE_CREDENTIALS")]
+    #[arg(long, value_name = "FILE", env = "REPLIBOOK_STORE_CREDENTIALS", hide_env_values = true)]
     pub store_credentials: Option<PathBuf>,
 
     /// Directory for the sqlite store and compiled plugins; it is made when it is missing, and one

@@ -1,111 +1,221 @@
 //! Tables for people.
 
-use comfy_table::{Cell, Table, presets};
-
 use super::output::{EMPTY, Row};
-use super::text::{Paint, clean, shorten};
+use super::text::{Paint, clean, shorten, width, wrap_line};
 
 /// The space between two columns.
-const GAP: u16 = 2;
+const GAP: usize = 2;
 
-/// Columns are not made narrower than this to fit a terminal: words of a status stay whole.
-const LEAST_WIDTH: usize = 16;
+/// Columns are not made narrower than this to fit a terminal: of less nobody reads anything.
+const LEAST_WIDTH: usize = 12;
+
+/// Something that makes the rows of a table narrower.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Narrower {
+    /// The cells below this heading in their short form.
+    Short(&'static str),
+    /// The table without the column of this heading.
+    Without(&'static str),
+    /// Cells are cut, those of the widest column first, if the rows fit then. The first column, by which things
+    /// are named, stays whole.
+    Cut,
+    /// The last column goes on in the lines below, if it has room enough.
+    Fold,
+}
 
 /// A table without lines, its columns as wide as they have to be.
 pub fn table<T: Row>(items: &[T], wide: bool, colour: bool) -> String {
     table_within(items, wide, colour, None)
 }
 
-/// The same in so many columns of a terminal, as far as that can be: what is left out of a cell shows a mark.
-/// The first column, by which things are named, stays whole.
+/// The same in so many columns of a terminal, as far as that can be.
 pub(crate) fn table_within<T: Row>(
     items: &[T],
     wide: bool,
     colour: bool,
-    width: Option<usize>,
+    room: Option<usize>,
 ) -> String {
-    let headings = T::headings(wide);
-    let mut rows: Vec<Vec<String>> = items.iter().map(|item| item.cells(wide)).collect();
-    let is_empty =
-        |column: usize| rows.iter().all(|row| row.get(column).is_none_or(|it| it == EMPTY));
-    let is_shown: Vec<bool> = (0..)
-        .zip(&headings)
-        .map(|(column, heading)| !T::optional().contains(heading) || !is_empty(column))
-        .collect();
-    if let Some(width) = width {
-        fit(&headings, &mut rows, &is_shown, width);
-    }
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(shown(&is_shown, &headings));
-    for row in &rows {
-        let cells = shown(&is_shown, row);
-        table.add_row(cells.map(|cell| Cell::new_owned(clean(cell))));
-    }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, GAP));
-    }
-    let lines = table.lines().map(|line| line.trim_end().to_owned());
-    let lines = lines.enumerate().map(|(index, line)| match index.checked_sub(1) {
-        None => Paint::Bold.on(&line, colour),
-        Some(row) => match items.get(row) {
-            Some(item) => paint_word(&line, item.paint(), colour),
-            None => line,
-        },
-    });
-    lines.map(|line| line + "\n").collect()
+    let layout = Layout::of(items, wide, room);
+    layout.head(colour) + &items.iter().map(|item| layout.row(item, colour)).collect::<String>()
 }
 
-/// Shortens cells, those of the widest column first, until a row fits.
-fn fit(headings: &[&str], rows: &mut [Vec<String>], is_shown: &[bool], width: usize) {
-    let widest = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
-        cells.chain(headings.get(column).map(|heading| heading.len())).max().unwrap_or(0)
-    };
-    let mut widths: Vec<(usize, usize)> = (0..headings.len())
-        .filter(|column| is_shown.get(*column).copied().unwrap_or(false))
-        .map(|column| (column, widest(column)))
-        .collect();
-    let gaps = usize::from(GAP) * widths.len().saturating_sub(1);
-    loop {
-        let taken = widths.iter().map(|(_, width)| width).sum::<usize>() + gaps;
-        let over = taken.saturating_sub(width);
-        let others = widths.iter_mut().skip(1).filter(|(_, width)| *width > LEAST_WIDTH);
-        match others.max_by_key(|(_, width)| *width) {
-            Some((_, width)) if over > 0 => *width = width.saturating_sub(over).max(LEAST_WIDTH),
-            Some(_) | None => break,
-        }
+/// Which columns a table has, and how wide they are.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
+    columns: Vec<Column>,
+    wide: bool,
+    room: Option<usize>,
+}
+
+#[derive(Clone, Debug)]
+struct Column {
+    /// Its place among all columns of the thing.
+    place: usize,
+    heading: &'static str,
+    width: usize,
+    short: bool,
+    /// Whether all cells are the coloured words, such as those of a status: half of one says nothing.
+    is_whole: bool,
+    /// Whether cells are made to fit the width.
+    is_cut: bool,
+    folds: bool,
+}
+
+impl Column {
+    fn cell<T: Row>(&self, item: &T, cells: &[String]) -> String {
+        let short = if self.short { item.short(self.heading) } else { None };
+        clean(short.as_ref().or(cells.get(self.place)).map_or("", String::as_str))
     }
-    for row in rows {
-        for (column, width) in widths.iter().skip(1) {
-            if let Some(cell) = row.get_mut(*column) {
-                *cell = shorten(cell, *width);
+
+    /// Columns of the widest cell.
+    fn measure<T: Row>(&self, rows: &[(&T, Vec<String>)]) -> usize {
+        let cells = rows.iter().map(|(item, cells)| width(&self.cell(*item, cells)));
+        cells.chain([width(self.heading)]).max().unwrap_or(0)
+    }
+}
+
+impl Layout {
+    /// The layout for a table of these things.
+    pub(crate) fn of<T: Row>(items: &[T], wide: bool, room: Option<usize>) -> Self {
+        let rows: Vec<_> = items.iter().map(|item| (item, item.cells(wide))).collect();
+        let is_empty = |place: usize| {
+            rows.iter().all(|(_, cells)| cells.get(place).is_none_or(|cell| cell == EMPTY))
+        };
+        let is_shown = |(place, heading): &(usize, &'static str)| {
+            !T::optional().contains(heading) || !is_empty(*place)
+        };
+        let is_word = |place: usize| {
+            rows.iter().all(|(item, cells)| {
+                let cell = cells.get(place).map_or("", String::as_str);
+                cell == item.paint().0 && !cell.contains(' ')
+            })
+        };
+        let shown = T::headings(wide).into_iter().enumerate().filter(is_shown);
+        let columns = shown.map(|(place, heading)| Column {
+            place,
+            heading,
+            width: 0,
+            short: false,
+            is_whole: is_word(place),
+            is_cut: false,
+            folds: false,
+        });
+        let mut layout = Self { columns: columns.collect(), wide, room };
+        for column in &mut layout.columns {
+            column.width = column.measure(&rows);
+        }
+        layout.fit(&rows);
+        layout
+    }
+
+    /// A layout in which this thing has room too; none where it has in this one.
+    pub(crate) fn with<T: Row>(&self, item: &T) -> Option<Self> {
+        let rows = [(item, item.cells(self.wide))];
+        let mut wider = self.clone();
+        for column in &mut wider.columns {
+            let fits = column.is_cut || column.folds;
+            column.width =
+                if fits { column.width } else { column.width.max(column.measure(&rows)) };
+        }
+        let all = self.columns.iter().zip(&wider.columns);
+        { all }.any(|(own, wider)| wider.width > own.width).then(|| {
+            wider.fit(&rows);
+            wider
+        })
+    }
+
+    fn fit<T: Row>(&mut self, rows: &[(&T, Vec<String>)]) {
+        let Some(room) = self.room else { return };
+        for means in T::narrower() {
+            if self.taken() <= room {
+                return;
+            }
+            match means {
+                Narrower::Short(heading) => {
+                    let column = self.columns.iter_mut().find(|it| it.heading == *heading);
+                    if let Some(column) = column.filter(|column| !column.short) {
+                        column.short = true;
+                        column.width = column.measure(rows);
+                    }
+                }
+                Narrower::Without(heading) => self.columns.retain(|it| it.heading != *heading),
+                Narrower::Cut => self.cut(room),
+                Narrower::Fold => self.fold(room),
             }
         }
     }
-}
 
-/// Of the cells of a row, those whose column is shown.
-fn shown<'a, T>(is_shown: &'a [bool], row: &'a [T]) -> impl Iterator<Item = &'a T> {
-    row.iter().zip(is_shown).filter(|(_, shown)| **shown).map(|(cell, _)| cell)
-}
-
-/// Colours one word of a line. The table could not measure a coloured cell, hence afterwards.
-fn paint_word(line: &str, (word, paint): (&str, Paint), colour: bool) -> String {
-    if !colour || word.is_empty() {
-        return line.to_owned();
+    /// Columns of the terminal that a row takes.
+    fn taken(&self) -> usize {
+        let gaps = GAP * self.columns.len().saturating_sub(1);
+        self.columns.iter().map(|column| column.width).sum::<usize>() + gaps
     }
-    let found = line.match_indices(word).find(|(start, _)| {
-        let before = line[..*start].chars().next_back().is_none_or(|c| c == ' ');
-        let after = line[start + word.len()..].chars().next().is_none_or(|c| c == ' ');
-        before && after
-    });
-    match found {
-        None => line.to_owned(),
-        Some((start, _)) => {
-            let (before, rest) = line.split_at(start);
-            let (word, after) = rest.split_at(word.len());
-            format!("{before}{}{after}", paint.on(word, true))
+
+    fn cut(&mut self, room: usize) {
+        let can_go = |column: &Column| match column.is_whole {
+            true => 0,
+            false => column.width.saturating_sub(LEAST_WIDTH),
+        };
+        let all: usize = self.columns.iter().skip(1).map(can_go).sum();
+        let mut over = self.taken().saturating_sub(room);
+        // What is cut and does not fit all the same says less, and nothing is won.
+        while over > 0 && over <= all {
+            let widest = self.columns.iter_mut().skip(1).max_by_key(|column| can_go(column));
+            let Some(widest) = widest.filter(|widest| can_go(widest) > 0) else { return };
+            let gone = over.min(can_go(widest));
+            (widest.width, widest.is_cut) = (widest.width - gone, true);
+            over -= gone;
         }
+    }
+
+    fn fold(&mut self, room: usize) {
+        let over = self.taken().saturating_sub(room);
+        if let Some(last) = self.columns.last_mut()
+            && last.width >= over + LEAST_WIDTH
+        {
+            (last.width, last.folds) = (last.width - over, true);
+        }
+    }
+
+    /// The line of headings.
+    pub(crate) fn head(&self, colour: bool) -> String {
+        let headings = self.columns.iter().map(|column| (column.heading.to_owned(), Paint::Plain));
+        Paint::Bold.on(self.line(headings, false).trim_end(), colour) + "\n"
+    }
+
+    /// The lines of one thing.
+    pub(crate) fn row<T: Row>(&self, item: &T, colour: bool) -> String {
+        let (word, paint) = item.paint();
+        let all = item.cells(self.wide);
+        let mut is_painted = word.is_empty();
+        let cells = self.columns.iter().map(|column| {
+            let cell = column.cell(item, &all);
+            let cell = if column.is_cut { shorten(&cell, column.width) } else { cell };
+            let rest = cell.strip_prefix(word).filter(|_| !is_painted);
+            let is_it = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(':'));
+            is_painted |= is_it;
+            (cell, if is_it { paint } else { Paint::Plain })
+        });
+        self.line(cells, colour) + "\n"
+    }
+
+    fn line(&self, cells: impl Iterator<Item = (String, Paint)>, colour: bool) -> String {
+        let (mut line, mut end, mut start) = (String::new(), 0, 0);
+        for (column, (cell, paint)) in self.columns.iter().zip(cells) {
+            // Of an empty cell at the end no space is left.
+            if !cell.is_empty() {
+                line.extend(std::iter::repeat_n(' ', start.max(end) - end));
+                end = start.max(end) + width(&cell);
+                let cell = match column.folds {
+                    true => wrap_line(&cell, column.width, 0)
+                        .replace('\n', &format!("\n{}", " ".repeat(start))),
+                    false => cell,
+                };
+                line.push_str(&paint.on(&cell, colour));
+            }
+            start += column.width + GAP;
+        }
+        line
     }
 }
 
@@ -196,12 +306,74 @@ mod tests {
         let nodes = [Node("node-1", long), Node("node-2", "DONE")];
         assert_eq!(table_within(&nodes, true, false, Some(200)), table(&nodes, true, false));
         let fitted = table_within(&nodes, true, false, Some(40));
-        let widest = fitted.lines().map(|line| line.chars().count()).max();
+        let widest = fitted.lines().map(width).max();
         assert_eq!(widest, Some(40), "{fitted}");
         assert!(fitted.contains("node-1  because the disk of the n…  x\n"), "{fitted}");
-        let narrow = table_within(&nodes, false, false, Some(5));
-        assert!(narrow.contains("node-1  because the dis…\n"), "{narrow}");
+        // Where cutting wins nothing all of it is there, in lines that are too long.
+        assert_eq!(table_within(&nodes, false, false, Some(18)), table(&nodes, false, false));
         let named = [Node("a-name-that-is-rather-long-but-stays-whole", "DONE")];
         assert_eq!(table_within(&named, false, false, Some(10)), table(&named, false, false));
+    }
+
+    #[test]
+    fn wide_characters_take_two_columns() {
+        let nodes = [Node("日本", "DONE"), Node("n", "DONE"), Node("e\u{301}", "DONE")];
+        let expected = "NODE  STATE\n日本  DONE\nn     DONE\ne\u{301}     DONE\n";
+        assert_eq!(table(&nodes, false, false), expected);
+        let long = "日本 ".repeat(20);
+        let long: &'static str = long.leak();
+        let fitted = table_within(&[Node("n", long)], true, false, Some(40));
+        assert!(fitted.lines().all(|line| width(line) <= 40), "{fitted}");
+        assert!(fitted.contains("…"), "{fitted}");
+    }
+
+    #[test]
+    fn rows_that_come_later_line_up_or_begin_anew() {
+        let layout = Layout::of(&[Node("node-1", "PAUSED")], true, None);
+        let later = Node("a", "DONE");
+        assert!(layout.with(&later).is_none());
+        assert_eq!(layout.row(&later, false), "a       DONE    x\n");
+        let wider = layout.with(&Node("a", "PENDING_APPROVE")).unwrap();
+        assert_eq!(wider.head(false), "NODE    STATE            MORE\n");
+        assert_eq!(wider.row(&later, false), "a       DONE             x\n");
+    }
+
+    #[derive(Serialize)]
+    struct Told(&'static str);
+
+    impl Row for Told {
+        fn headings(_: bool) -> Vec<&'static str> {
+            vec!["SEQ", "TIME", "WHAT"]
+        }
+
+        fn cells(&self, _: bool) -> Vec<String> {
+            vec!["1".to_owned(), "2025-11-22T09:00:00Z".to_owned(), self.0.to_owned()]
+        }
+
+        fn short(&self, heading: &str) -> Option<String> {
+            (heading == "TIME").then(|| "09:00".to_owned())
+        }
+
+        fn narrower() -> &'static [Narrower] {
+            &[Narrower::Short("TIME"), Narrower::Fold]
+        }
+
+        fn name(&self) -> String {
+            String::new()
+        }
+    }
+
+    #[test]
+    fn the_last_column_goes_on_below() {
+        let told = [Told("run is PAUSED: two agents failed")];
+        let expected = "\
+SEQ  TIME   WHAT
+1    09:00  run is PAUSED:
+            two agents
+            failed
+";
+        assert_eq!(table_within(&told, false, false, Some(28)), expected);
+        let shown = table_within(&told, false, false, Some(50));
+        assert!(shown.contains("1    09:00  run is PAUSED: two agents failed\n"), "{shown}");
     }
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::run::{AgentState, Millis, RunStatus, Timestamp};
+use unicode_width::UnicodeWidthStr as _;
+
+use crate::run::{AgentState, Millis, RunId, RunStatus, Timestamp};
 
 pub(crate) use crate::shown::clean;
 
@@ -19,36 +21,84 @@ pub(crate) fn clean_painted(line: &str) -> String {
     kept + &clean(rest)
 }
 
-/// At most `most` characters of `text`, with a mark where something was left out.
-pub(crate) fn shorten(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
-        None => text.to_owned(),
-        Some(_) => {
-            let kept: String = text.chars().take(most.saturating_sub(1)).collect();
-            format!("{kept}…")
-        }
-    }
+/// Columns of a terminal that `text` takes; its colours take none.
+pub(crate) fn width(text: &str) -> usize {
+    if text.contains('\x1b') { uncoloured(text).width() } else { text.width() }
 }
 
-/// The words of `text` in lines of at most `width` characters, each with its line feed; a word that is
+/// `text` without its colours.
+pub(crate) fn uncoloured(text: &str) -> String {
+    let (mut plain, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some(at) = rest.find('\x1b') {
+        plain.push_str(&rest[..at]);
+        let code = &rest[at + 1..];
+        let length = code.find('m').filter(|end| {
+            code.starts_with('[') && code[1..*end].bytes().all(|b| b.is_ascii_digit() || b == b';')
+        });
+        rest = &code[length.map_or(0, |end| end + 1)..];
+    }
+    plain + rest
+}
+
+/// `text` in at most `most` columns, with a mark where something was left out.
+pub(crate) fn shorten(text: &str, most: usize) -> String {
+    if text.width() <= most {
+        return text.to_owned();
+    }
+    let mut kept = String::new();
+    // Of characters that take no column there may be any number.
+    for c in text.chars().take(most.saturating_mul(MOST_IN_COLUMN)) {
+        kept.push(c);
+        if kept.width() >= most {
+            kept.pop();
+            break;
+        }
+    }
+    kept + "…"
+}
+
+/// Characters that stand in one column at most where a text is shortened: more than any script needs.
+const MOST_IN_COLUMN: usize = 4;
+
+/// The words of `text` in lines of at most `width` columns, each with its line feed; a word that is
 /// longer has a line of its own.
 pub(crate) fn wrap(text: &str, width: usize) -> String {
-    let (mut lines, mut used) = (String::new(), 0);
-    for word in text.split_whitespace() {
-        let length = word.chars().count();
-        if used > 0 && used + 1 + length > width {
-            lines.push('\n');
-            used = 0;
-        }
-        if used > 0 {
-            lines.push(' ');
-            used += 1;
-        }
-        lines.push_str(word);
-        used += length;
+    let line = wrap_line(&text.split_whitespace().collect::<Vec<_>>().join(" "), width, 0);
+    if line.is_empty() { line } else { line + "\n" }
+}
+
+/// The lines of `text`, each in as many as fit, which are indented as it is and a little more.
+pub(crate) fn wrap_lines(text: &str, width: usize) -> String {
+    let wrapped = text.lines().map(|line| {
+        let indent = line.len() - line.trim_start_matches(' ').len();
+        wrap_line(line, width, indent + 2)
+    });
+    let end = if text.ends_with('\n') { "\n" } else { "" };
+    wrapped.collect::<Vec<_>>().join("\n") + end
+}
+
+/// `line` in lines of at most `most` columns, all but the first with so many spaces before them, or with fewer
+/// where a word would not fit otherwise. There is no line feed at its end.
+pub(crate) fn wrap_line(line: &str, most: usize, indent: usize) -> String {
+    if width(line) <= most {
+        return line.to_owned();
     }
-    if used > 0 {
-        lines.push('\n');
+    let (mut lines, mut used) = (String::with_capacity(line.len() + 16), 0);
+    for (place, word) in line.split(' ').enumerate() {
+        let length = width(word);
+        let gap = usize::from(place > 0);
+        if !word.is_empty() && !lines.trim().is_empty() && used + gap + length > most {
+            lines.truncate(lines.trim_end_matches(' ').len());
+            let indent = indent.min(most.saturating_sub(length));
+            lines.push('\n');
+            lines.extend(std::iter::repeat_n(' ', indent));
+            lines.push_str(word);
+            used = indent + length;
+        } else {
+            lines.push_str(if gap > 0 { " " } else { "" });
+            lines.push_str(word);
+            used += gap + length;
+        }
     }
     lines
 }
@@ -68,6 +118,24 @@ pub(crate) fn length(length: Millis) -> String {
 pub(crate) fn moment(at: Timestamp) -> String {
     let text = at.to_string();
     text.split_once('.').map_or(text.clone(), |(seconds, _)| format!("{seconds}Z"))
+}
+
+/// The same without the year, for tables that would not fit: `11-22 09:00:00`.
+pub(crate) fn short_moment(at: Timestamp) -> String {
+    let text = at.to_string();
+    text.get(5..19).map_or(text.clone(), |text| text.replace('T', " "))
+}
+
+/// The end of a run's identifier, by which it can be named: the beginning is a moment, and many have it in
+/// common.
+pub(crate) fn short_id(run: RunId) -> String {
+    run.0.simple().to_string().split_off(24)
+}
+
+/// `text` with the short forms of all identifiers in it.
+pub(crate) fn with_short_ids(text: &str) -> String {
+    let word = |word: &str| word.parse().map_or(word.to_owned(), short_id);
+    text.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
 
 /// The time of day of a moment, in UTC.
@@ -170,9 +238,15 @@ mod tests {
     }
 
     #[test]
-    fn text_is_shortened_by_characters() {
+    fn text_is_shortened_by_columns() {
         assert_eq!(shorten("äöü", 3), "äöü");
         assert_eq!(shorten("äöüß", 3), "äö…");
+        assert_eq!(shorten("日本語", 6), "日本語");
+        assert_eq!(shorten("日本語", 5), "日本…");
+        assert_eq!(shorten("日本語", 4), "日…");
+        assert!(shorten(&format!("a{}", "\u{301}".repeat(10_000)), 0).len() < 10);
+        assert_eq!(width("a\u{1b}[1;31m日\u{1b}[0m"), 3);
+        assert_eq!(width("\u{1b}[2Jx\u{1b}"), 4);
     }
 
     #[test]
@@ -180,6 +254,10 @@ mod tests {
         assert_eq!(wrap("one two  three four", 9), "one two\nthree\nfour\n");
         assert_eq!(wrap("äöüäöüäöü a", 4), "äöüäöüäöü\na\n");
         assert_eq!(wrap(" ", 4), "");
+        assert_eq!(wrap("日本 日本", 8), "日本\n日本\n");
+        assert_eq!(wrap_line("12:00  one two three", 10, 7), "12:00  one\n       two\n     three");
+        assert_eq!(wrap_line("  \u{1b}[1mone\u{1b}[0m two", 9, 2), "  \u{1b}[1mone\u{1b}[0m two");
+        assert_eq!(wrap_lines("a b\n\n  c d\n", 3), "a b\n\n  c\n  d\n");
     }
 
     #[test]
@@ -193,6 +271,16 @@ mod tests {
         let at = Timestamp::from_millis(1_763_802_000_123);
         assert_eq!(moment(at), "2025-11-22T09:00:00Z");
         assert_eq!(time_of_day(at), "09:00:00");
+        assert_eq!(short_moment(at), "11-22 09:00:00");
+    }
+
+    #[test]
+    fn identifiers_have_a_short_form_by_which_runs_are_found() {
+        let id = "01920000-0000-7000-8000-0000deadbeef";
+        assert_eq!(short_id(id.parse().unwrap()), "deadbeef");
+        assert!(short_id(id.parse().unwrap()).len() >= crate::cli::run::MIN_DIGITS);
+        let text = with_short_ids(&format!("waits for run {id} to end"));
+        assert_eq!(text, "waits for run deadbeef to end");
     }
 
     #[test]

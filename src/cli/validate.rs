@@ -34,7 +34,7 @@ pub(super) struct Valid {
     valid: bool,
     /// Names of plugins that only a server knows: how they are used was not checked.
     unchecked: Vec<String>,
-    /// What is not wrong with it, and hardly meant.
+    /// Warnings: valid, but probably not intended.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<Problem>,
     #[serde(skip)]

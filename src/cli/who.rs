@@ -1,8 +1,8 @@
-//! Who asks: until there is access control, the user of this machine.
+//! Who asks: until there is access control, the user of this machine. A variable may add in whose name.
 
 use std::fs::read_to_string;
 
-/// The variable that says who asks where programs ask in the name of somebody.
+/// The variable that says in whose name a program asks. It is told beside the user, since anybody may set it.
 const VARIABLE: &str = "REPLIBOOK_USER";
 
 /// The users of the machine.
@@ -11,13 +11,10 @@ const USERS: &str = "/etc/passwd";
 /// Its name.
 const HOST: &str = "/proc/sys/kernel/hostname";
 
-/// `ada@build-7`, the user that this process belongs to and the machine that it runs on; or what
-/// `REPLIBOOK_USER` says.
+/// `ada@build-7`, the user that this process belongs to and the machine that it runs on; with `REPLIBOOK_USER`
+/// `ada@build-7, as boss`.
 pub(crate) fn who() -> Option<String> {
     let variable = |name: &str| std::env::var(name).ok().filter(|name| !name.is_empty());
-    if let Some(told) = variable(VARIABLE) {
-        return Some(told);
-    }
     let id = rustix::process::getuid().as_raw();
     // Where users are kept elsewhere, the login knows.
     let user = read_to_string(USERS).ok().and_then(|users| name_of(&users, id));
@@ -25,7 +22,8 @@ pub(crate) fn who() -> Option<String> {
     let user = user.unwrap_or_else(|| format!("uid-{id}"));
     let host = read_to_string(HOST).ok().map(|name| name.trim().to_owned());
     let host = host.filter(|name| !name.is_empty()).map(|name| format!("@{name}"));
-    Some(user + &host.unwrap_or_default())
+    let told = variable(VARIABLE).map(|name| format!(", as {name}"));
+    Some(user + &host.unwrap_or_default() + &told.unwrap_or_default())
 }
 
 /// The name of a user in lines of `name:password:id:…`.

@@ -2,7 +2,7 @@
 
 use url::{Host, Url};
 
-use crate::shown::is_unseen;
+use crate::shown::{is_unseen, is_unseen_in_name};
 
 /// What a name looks like: a DNS label.
 pub(super) const LABEL_PATTERN: &str = "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$";
@@ -36,8 +36,8 @@ pub(crate) const ADDRESS_EXPECTED: &str =
 
 /// Whether `text` can be an identifier of an agent or a kind of action.
 pub(crate) fn is_identifier(text: &str) -> bool {
-    let fits = |c: char| !c.is_whitespace() && !is_unseen(c);
-    !text.is_empty() && text.chars().count() <= MAX_IDENTIFIER && text.chars().all(fits)
+    let is_seen = !text.chars().any(is_unseen_in_name);
+    is_seen && !text.is_empty() && text.chars().count() <= MAX_IDENTIFIER
 }
 
 /// Whether `text` can be a kind of action. A `*` would turn the grant of the kind into one of many.
@@ -198,6 +198,7 @@ mod tests {
             assert!(is_identifier(good), "{good}");
         }
         let unseen = ["a\u{202e}b", "a\u{200b}", "\u{feff}a", "a\u{9b}1", "a\x1b[2J", "a\u{2028}b"];
+        assert!(!is_identifier("node\u{2800}1"), "a blank that is no white space");
         for bad in unseen.into_iter().chain(["", "a b", &"x".repeat(MAX_IDENTIFIER + 1)]) {
             assert!(!is_identifier(bad), "{bad:?}");
         }

@@ -217,12 +217,12 @@ macro_rules! words {
     };
 }
 
-words!(RunStatus, "status of a run");
-words!(AgentState, "state of an agent");
+words!(RunStatus, "a run status");
+words!(AgentState, "an agent state");
 
 /// The text names no status or state.
 #[derive(Debug, thiserror::Error)]
-#[error("{found:?} is no {what}; expected one of {expected}")]
+#[error("{found:?} is not {what}; expected one of {expected}")]
 pub struct UnknownWord {
     what: &'static str,
     found: String,

@@ -97,7 +97,7 @@ pub trait Store: Send + Sync + 'static {
     /// [`Put::Updated`] where what was kept can't be read any more and is mended by it.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when that (name, version) is already there with different content;
+    /// [`StoreError::Conflict`] when that (name, version) already exists with different content;
     /// [`StoreError::MissingPlugin`] when a pinned digest is not in the store.
     async fn put_playbook(&self, playbook: &StoredPlaybook) -> Result<Put>;
 

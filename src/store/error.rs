@@ -33,8 +33,8 @@ pub enum StoreError {
         /// The epoch of the commit.
         epoch: u64,
     },
-    /// The key is already there with different content.
-    #[error("{what} is already there with different content")]
+    /// The key exists with different content.
+    #[error("{what} already exists with different content")]
     Conflict {
         /// What was put, for example `playbook restart version 1.4.0`.
         what: String,

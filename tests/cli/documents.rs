@@ -106,7 +106,7 @@ async fn a_file_that_is_no_plugin_is_shown_where_it_is_named() {
 
 #[tokio::test]
 async fn problems_that_the_server_finds_are_shown_at_their_lines() {
-    let server = Server::start(|_| invalid(&[(0, "duplicate", "/spec/agents/0/id", 7)]));
+    let server = Server::start(|_| invalid(&[(0, "duplicate", "/spec/agents/0/id", 8)]));
     let folder = tempfile::tempdir().unwrap();
     let file = write(folder.path(), "c.yaml", &format!("# clusters\n---\n{CLUSTER}"));
     let (code, _, err) = replictl(&server.url, &["apply", "-f", &file]).await;

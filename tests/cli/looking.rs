@@ -48,7 +48,9 @@ fn agents(seen: &Seen) -> Response {
         ["a", "b", "c"].into_iter().filter(|id| seen.parameter("after").is_none_or(|it| *id > it));
     let limit = seen.parameter("limit").map_or(1_000, |limit| limit.parse().unwrap());
     let items: Vec<_> = all.take(limit).map(agent).collect();
-    axum::Json(json!({"items": items, "next": null, "followed": true, "platform": null,
+    // As the server: a full page has a `next`, also where it is the last.
+    let next = items.last().filter(|_| items.len() == limit).map(|last| last["id"].clone());
+    axum::Json(json!({"items": items, "next": next, "followed": true, "platform": null,
         "mass_absence": null}))
     .into_response()
 }
@@ -157,7 +159,8 @@ async fn a_list_that_is_watched_shows_what_changes() {
         listing(json!([run(status, &[("DONE", 2)])]))
     });
     let child = command(&server.url, &["run", "list", "--watch"]).spawn().unwrap();
-    server.wait_for(|seen| seen.number == 3).await;
+    // With the second look what the first one found is written.
+    server.wait_for(|seen| seen.number == 5).await;
     let id = rustix::process::Pid::from_raw(child.id().unwrap().cast_signed()).unwrap();
     rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
     let (code, out, err) = read(child.wait_with_output()).await;
@@ -165,6 +168,125 @@ async fn a_list_that_is_watched_shows_what_changes() {
     let lines: Vec<&str> = out.lines().collect();
     assert_eq!(lines.len(), 3, "{out}");
     assert!(lines[1].contains("RUNNING") && lines[2].contains("PAUSED"), "{out}");
+}
+
+#[tokio::test]
+async fn a_list_that_is_watched_tells_of_ends_also_where_they_leave_it() {
+    let script = |seen: &Seen, view: Value| match (seen.path.as_str(), seen.parameter("status")) {
+        ("/api/v1/runs", Some("RUNNING")) => listing(json!([view])),
+        // It has ended: neither among those that go on, nor new.
+        ("/api/v1/runs", _) if seen.number > 1 => listing(json!([])),
+        ("/api/v1/runs", _) => listing(json!([view])),
+        _ => {
+            let mut ended = view;
+            (ended["status"], ended["finish_ts"]) = (json!("DONE"), json!("2026-11-22T09:00:09Z"));
+            axum::Json(ended).into_response()
+        }
+    };
+    let server = Server::start(move |seen| script(seen, run(RunStatus::Running, &[("DONE", 2)])));
+    let args =
+        ["run", "list", "-w", "--status", "running", "--playbook", "rolling-restart", "-o", "json"];
+    let child = command(&server.url, &args).spawn().unwrap();
+    server.wait_for(|seen| seen.path.ends_with(&run_id())).await;
+    // The look after that one.
+    server.wait_for(|seen| seen.number > 5).await;
+    let id = rustix::process::Pid::from_raw(child.id().unwrap().cast_signed()).unwrap();
+    rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
+    let (code, out, err) = read(child.wait_with_output()).await;
+    assert_eq!(code, 0, "{err}");
+    let lines: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let statuses: Vec<&Value> = lines.iter().map(|run| &run["status"]).collect();
+    assert_eq!(statuses, ["RUNNING", "DONE"], "one a line: {out}");
+    let asked = server.seen().iter().filter(|seen| seen.path.ends_with(&run_id())).count();
+    assert_eq!(asked, 1, "once");
+}
+
+#[tokio::test]
+async fn a_list_of_as_many_as_were_asked_for_has_no_more() {
+    let server = Server::start(|seen| match seen.parameter("after") {
+        Some(_) => listing(json!([])),
+        None => axum::Json(json!({"items": [run(RunStatus::Done, &[])], "next": run_id()}))
+            .into_response(),
+    });
+    let (code, _, err) = replictl(&server.url, &["run", "list", "--limit", "1"]).await;
+    assert_eq!((code, err.as_str()), (0, ""));
+    let server = Server::start(answer);
+    for (limit, more) in [("3", ""), ("2", "there is more: add --after b\n")] {
+        let args = ["get", "agents", "--cluster", "eu", "--limit", limit];
+        let (code, _, err) = replictl(&server.url, &args).await;
+        assert_eq!((code, err.as_str()), (0, more));
+    }
+}
+
+#[tokio::test]
+async fn a_conflict_through_the_bytes_of_a_plugin_shows_both_digests() {
+    let document = PLAYBOOK
+        .replace("spec:\n", "spec:\n  plugins: { zones: { source: \"file:zones.wasm\" } }\n");
+    let known = document.clone();
+    let server = Server::start(move |seen| match (seen.method.as_str(), seen.path.as_str()) {
+        (_, "/api/v1/apply") => problem(409, "conflict", "playbook restart exists"),
+        ("PUT", _) => answer_upload(),
+        (_, "/api/v1/playbooks/restart") => {
+            let mut playbook = playbook();
+            playbook["document"] = json!(known);
+            axum::Json(playbook).into_response()
+        }
+        _ => problem(404, "not-found", "there is no such thing"),
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = b"\0asm\x0d\0\x01\0";
+    std::fs::write(folder.path().join("zones.wasm"), bytes).unwrap();
+    let file = folder.path().join("p.yaml");
+    std::fs::write(&file, document).unwrap();
+    let (code, _, err) = replictl(&server.url, &["apply", "-f", file.to_str().unwrap()]).await;
+    assert_eq!(code, 4, "{err}");
+    let digest = replibook::run::Digest::of(bytes);
+    assert!(err.contains(&format!("\n- {DIGEST}\n+ {digest}\n")), "{err}");
+}
+
+fn answer_upload() -> Response {
+    axum::Json(json!({"digest": DIGEST, "kind": "strategy", "name": "zones", "version": "0.1.0",
+        "summary": "", "arguments": {}, "size": 8, "added_at": "2026-11-22T09:00:00Z", "change": "created"}))
+    .into_response()
+}
+
+#[tokio::test]
+async fn one_new_version_twice_shows_what_differs() {
+    let server = Server::start(|_| problem(409, "conflict", "playbook restart is there twice"));
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: String| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        file.to_str().unwrap().to_owned()
+    };
+    let old = write("a.yaml", PLAYBOOK.to_owned());
+    let new = write("b.yaml", PLAYBOOK.replace("action: a/b", "action: a/c"));
+    let (code, _, err) = replictl(&server.url, &["apply", "-f", &old, "-f", &new]).await;
+    assert_eq!(code, 4, "{err}");
+    assert!(err.contains("\n+      steps: [{ name: ok, action: a/c }]\n"), "{err}");
+    assert!(err.contains("is there twice with different content"), "{err}");
+}
+
+#[tokio::test]
+async fn comments_before_a_document_are_applied_with_it() {
+    let server = Server::start(|_| problem(409, "conflict", "no"));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("p.yaml");
+    let text = format!("# The team's.\n\n---\n{PLAYBOOK}");
+    std::fs::write(&file, &text).unwrap();
+    replictl(&server.url, &["apply", "-f", file.to_str().unwrap()]).await;
+    let seen = server.seen();
+    let sent = seen.iter().find(|seen| seen.path == "/api/v1/apply").unwrap().json();
+    assert_eq!(sent["documents"][0]["document"], text);
+}
+
+#[tokio::test]
+async fn a_full_disk_is_no_wrong_usage() {
+    let server = Server::start(answer);
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = command(&server.url, &["run", "list"]);
+    let (code, _, err) = read(command.stdout(full).spawn().unwrap().wait_with_output()).await;
+    assert_eq!(code, 12, "{err}");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use replibook::run::RunStatus;
 use serde_json::{Value, json};
 
 use super::server::{EventScript, Seen, Server, problem, run, run_id};
-use super::{NOWHERE, replictl};
+use super::{NOWHERE, is_ada, replictl};
 
 const NEW: &str = "01920000-0000-7000-8000-000000000002";
 
@@ -64,7 +64,7 @@ async fn each_command_is_sent_with_its_reason_and_actor() {
         let sent = posted(&server).pop().unwrap();
         assert_eq!((&sent["command"], &sent["agent"]), (&json!(verb), &agent));
         assert_eq!(sent["again"] == true, args.contains(&"--again"), "{sent}");
-        assert_eq!((&sent["reason"], &sent["actor"]), (&json!("lunch"), &json!("ada")));
+        assert!(sent["reason"] == "lunch" && is_ada(&sent["actor"]), "{sent}");
         let hints_at_resume = err.contains(&format!("replictl run resume {id}"));
         assert_eq!(hints_at_resume, verb == "retry", "{err}");
     }
@@ -90,7 +90,7 @@ async fn a_finished_run_is_retried_in_a_new_one() {
         assert!(!request.header("idempotency-key").is_empty(), "it may be repeated");
         let sent = request.json();
         assert_eq!(["failed", "skipped", "unfinished"].map(|kind| sent[kind] == true), kinds);
-        assert_eq!((&sent["reason"], &sent["started_by"]), (&json!("mended"), &json!("ada")));
+        assert!(sent["reason"] == "mended" && is_ada(&sent["started_by"]), "{sent}");
     }
 }
 

@@ -80,7 +80,7 @@ const HOMES: [(&str, &[&str]); 15] = [
     ("tar", &["src/replay/archive.rs"]),
     ("ruzstd", &["src/replay/frames.rs"]),
     ("indicatif", &["src/cli/"]),
-    ("comfy_table", &["src/cli/"]),
+    ("unicode_width", &["src/cli/"]),
 ];
 
 /// Files that may sleep, and why. Everything else waits for a condition, or asks the clock that it

@@ -46,7 +46,7 @@ pub(crate) async fn agents(
     }
     let agents = client.agents(run).only("state", args.state);
     let agents: Listing<AgentRecord> =
-        agents.read(args.page.after.clone(), args.page.limit()).await?;
+        agents.read_to_show(args.page.after.clone(), args.page.limit()).await?;
     plan_for(client, run, console).await.list(agents.items, console)?;
     say_damaged(console, &agents.damaged);
     say_if_more(console, agents.next.as_deref());

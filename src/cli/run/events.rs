@@ -3,7 +3,7 @@
 use futures::StreamExt;
 
 use super::find::find_run;
-use super::lines::{Detail, agent_of, line_of, tell};
+use super::lines::{Detail, TIME_COLUMNS, agent_of, by, line_of, tell};
 use crate::api::wire::Listing;
 use crate::cli::client::Client;
 use crate::cli::error::CliError;
@@ -12,7 +12,8 @@ use crate::cli::feed::{FeedLimits, Update, follow};
 use crate::cli::output::{Console, Format, Row, to_json_line, to_yaml};
 use crate::cli::page::{PageArgs, say_damaged, say_if_more};
 use crate::cli::rows::or_dash;
-use crate::cli::text::{clean, moment};
+use crate::cli::table::Narrower;
+use crate::cli::text::{clean, moment, short_moment};
 use crate::run::{RunEvent, RunId};
 
 /// Arguments of `run events`.
@@ -41,10 +42,17 @@ impl Row for RunEvent {
                 let agent = agent_of(&self.what).map(ToString::to_string);
                 cells.extend([or_dash(actor.as_deref()), or_dash(agent.as_deref()), what]);
             }
-            (false, Some(actor)) => cells.push(format!("{what} (by {actor})")),
-            (false, None) => cells.push(what),
+            (false, _) => cells.push(format!("{what}{}", by(self, &what))),
         }
         cells
+    }
+
+    fn narrower() -> &'static [Narrower] {
+        &[Narrower::Short("TIME"), Narrower::Fold]
+    }
+
+    fn short(&self, heading: &str) -> Option<String> {
+        (heading == "TIME").then(|| short_moment(self.at))
     }
 
     fn name(&self) -> String {
@@ -63,7 +71,7 @@ pub(crate) async fn events(
         return follow_events(client, run, console).await;
     }
     let events: Listing<RunEvent> =
-        client.events(run).read(args.page.after.clone(), args.page.limit()).await?;
+        client.events(run).read_to_show(args.page.after.clone(), args.page.limit()).await?;
     console.list(&events.items)?;
     say_damaged(console, &events.damaged);
     say_if_more(console, events.next.as_deref());
@@ -88,7 +96,8 @@ async fn follow_events(client: &Client, run: RunId, console: &Console) -> Result
 fn write_event(event: &RunEvent, console: &Console) -> Result<(), CliError> {
     match console.format {
         Format::Table | Format::Wide => {
-            line_of(event, Detail::All).map_or(Ok(()), |line| console.data(&line))
+            let write = |line: String| console.data_indented(&line, TIME_COLUMNS);
+            line_of(event, Detail::All).map_or(Ok(()), write)
         }
         Format::Json => console.raw(&to_json_line(event)?),
         Format::Yaml => console.raw(&format!("---\n{}", to_yaml(event)?)),

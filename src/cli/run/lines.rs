@@ -18,6 +18,9 @@ pub(crate) enum Detail {
     All,
 }
 
+/// Columns of the time of day and the space after it.
+pub(crate) const TIME_COLUMNS: usize = 10;
+
 /// The agent that an event is about, where it is about one.
 pub(crate) fn agent_of(what: &Happened) -> Option<&AgentId> {
     match what {
@@ -39,9 +42,14 @@ pub(crate) fn agent_of(what: &Happened) -> Option<&AgentId> {
 /// The line of an event, with its time of day; none when `detail` leaves it out.
 pub(crate) fn line_of(event: &RunEvent, detail: Detail) -> Option<String> {
     let (least, text) = tell(&event.what);
-    let by = event.actor.as_ref().map(|actor| format!(" (by {actor})")).unwrap_or_default();
-    let line = format!("{}  {text}{by}", time_of_day(event.at));
+    let line = format!("{}  {text}{}", time_of_day(event.at), by(event, &text));
     (detail >= least).then(|| clean(&line))
+}
+
+/// ` (by ada@build-7)`, if the text of the event does not say it already.
+pub(crate) fn by(event: &RunEvent, text: &str) -> String {
+    let actor = event.actor.as_ref().filter(|actor| !text.contains(&format!("by {actor}")));
+    actor.map(|actor| format!(" (by {actor})")).unwrap_or_default()
 }
 
 /// What an event says, and the least detail that shows it.
@@ -210,6 +218,15 @@ mod tests {
         let paused = event(Happened::Status { from, to: RunStatus::Paused, reason });
         let line = line_of(&paused, Detail::Main).unwrap();
         assert_eq!(line, "09:00:00  run is PAUSED: 2 agents failed, at most 1 may");
+
+        let reason = Some(StatusReason {
+            code: ReasonCode::Operator,
+            message: "cancel by ada@vm: enough".to_owned(),
+        });
+        let mut ended = event(Happened::Status { from, to: RunStatus::Cancelling, reason });
+        ended.actor = Some("ada@vm".to_owned());
+        let line = line_of(&ended, Detail::Main).unwrap();
+        assert_eq!(line, "09:00:00  run is CANCELLING: cancel by ada@vm: enough");
 
         let label = Some("zone a".to_owned());
         let (batch, started, skipped) = (Some(2), 3, 1);

@@ -1,21 +1,21 @@
 //! `run list`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use tokio::time::sleep;
 
 use crate::api::wire::{DamagedView, Listing, RunView};
 use crate::cli::client::Client;
-use crate::cli::endpoints::MAX_PAGE;
+use crate::cli::endpoints::{MAX_PAGE, Pages};
 use crate::cli::error::{CliError, ClientError};
 use crate::cli::exit::Exit;
 use crate::cli::get::split_version;
-use crate::cli::output::{Console, Row as _};
+use crate::cli::output::{Console, Growing, Row as _};
 use crate::cli::page::{PageArgs, say_damaged, say_if_more};
 use crate::cli::store::parse_length;
 use crate::clock::{Clock as _, SystemClock};
-use crate::run::{RunStatus, Timestamp};
+use crate::run::{RunId, RunStatus, Timestamp};
 
 /// How often a list that is watched is asked for: no faster than a person reads, and a server bears hundreds
 /// who do.
@@ -24,20 +24,30 @@ const ASK_EVERY: Duration = Duration::from_secs(2);
 /// Runs of the first page where some are left out: mostly the newest ones are meant.
 const FIRST_PAGE: usize = 100;
 
+/// Runs of the first page when only new ones are looked for.
+const NEW_PAGE: usize = 20;
+
+/// The most runs among which those of a playbook or of a time are looked for at once: the server knows neither
+/// filter, and gives ten full pages.
+const MAX_LOOKED_AT: usize = 10_000;
+
+/// The most runs that are asked for one by one at a time: those that ended since the last time.
+const MAX_ASKED: usize = 50;
+
 /// Arguments of `run list`.
 #[derive(Debug, clap::Args)]
 pub struct List {
     /// Only runs against this cluster
     #[arg(short, long, value_name = "NAME")]
     pub cluster: Option<String>,
-    /// Only runs with this status, for example PAUSED
-    #[arg(long, value_name = "STATUS")]
-    pub status: Option<RunStatus>,
+    /// Only runs with this status, for example PAUSED, or with one of several: PAUSED,RUNNING
+    #[arg(long, value_name = "STATUS", value_delimiter = ',')]
+    pub status: Vec<RunStatus>,
     /// Only runs of this playbook
     #[arg(long, value_name = "NAME[@VERSION]")]
     pub playbook: Option<String>,
-    /// Only runs that were created since then: a moment such as 2026-11-22T09:00:00Z, or so long ago, such as
-    /// 2h or 7d
+    /// Only runs that were created since then: a moment such as 2026-11-22T09:00:00Z, a day such as 2026-11-22
+    /// (in UTC), or so long ago, such as 2h or 7d
     #[arg(long, value_name = "TIME", value_parser = parse_since)]
     pub since: Option<Timestamp>,
     /// Go on, and write each run again when it changes, until Ctrl-C
@@ -53,8 +63,14 @@ fn parse_since(text: &str) -> Result<Timestamp, String> {
         let ago = i64::try_from(length.0).unwrap_or(i64::MAX);
         return Ok(Timestamp::from_millis(SystemClock.now().as_millis().saturating_sub(ago)));
     }
-    let expected = "expected a moment such as 2026-11-22T09:00:00Z, or a length of time such as 2h";
-    text.parse().map_err(|_| format!("found {text:?}, {expected}"))
+    let expected = "expected a moment such as 2026-11-22T09:00:00Z, a day such as 2026-11-22, or a length of \
+                    time such as 2h";
+    if let Ok(moment) = text.parse() {
+        return Ok(moment);
+    }
+    let day = text.parse::<jiff::civil::Date>().ok();
+    let midnight = day.and_then(|day| format!("{day}T00:00:00Z").parse().ok());
+    midnight.ok_or_else(|| format!("found {text:?}, {expected}"))
 }
 
 /// Runs `run list`.
@@ -63,15 +79,19 @@ pub(crate) async fn list(
     args: &List,
     console: &Console,
 ) -> Result<Exit, CliError> {
+    // Before the list, so that no run falls between.
+    let live = if args.watch { Some(live(client, args).await?) } else { None };
     let found = find(client, args).await?;
-    console.list(&found.items)?;
+    let growing = match &live {
+        Some(_) => Some(console.begin(&found.items)?),
+        None => console.list(&found.items).map(|()| None)?,
+    };
     say_damaged(console, &found.damaged);
     say_if_more(console, found.next.as_deref());
-    if !args.watch {
-        return Ok(Exit::Ok);
-    }
+    let (Some(live), Some(growing)) = (live, growing) else { return Ok(Exit::Ok) };
+    let watched = Watched::new(args, growing, &found.items, &live);
     tokio::select! {
-        result = keep_on(client, args, found.items, console) => result,
+        result = keep_on(client, watched, console) => result,
         // Where Ctrl-C can't be listened for, it ends the process as ever.
         Ok(()) = tokio::signal::ctrl_c() => Ok(Exit::Ok),
     }
@@ -80,16 +100,14 @@ pub(crate) async fn list(
 /// Writes the runs that are new or have changed, again and again.
 async fn keep_on(
     client: &Client,
-    args: &List,
-    shown: Vec<RunView>,
+    mut watched: Watched<'_>,
     console: &Console,
 ) -> Result<Exit, CliError> {
-    let mut known: HashMap<_, _> = shown.iter().map(|run| (run.id, run.cells(true))).collect();
     let mut away = false;
     loop {
         sleep(ASK_EVERY).await;
-        let found = match find(client, args).await {
-            Ok(found) => found,
+        let runs = match watched.look(client).await {
+            Ok(runs) => runs,
             Err(error) if error.retryable() => {
                 if !std::mem::replace(&mut away, true) {
                     console.say(&format!("connection lost ({error}); trying again"));
@@ -101,32 +119,123 @@ async fn keep_on(
         if std::mem::replace(&mut away, false) {
             console.say("connected again");
         }
-        // The newest one last, as what follows comes below.
-        for run in found.items.into_iter().rev() {
-            let cells = run.cells(true);
-            if known.get(&run.id) != Some(&cells) {
-                console.further(&run)?;
-                known.insert(run.id, cells);
+        runs.iter().try_for_each(|run| watched.tell(run))?;
+    }
+}
+
+/// What a list that goes on knows.
+struct Watched<'a> {
+    args: &'a List,
+    growing: Growing<'a>,
+    /// The runs that were written, each as it was then.
+    written: HashMap<RunId, Vec<String>>,
+    /// Those that were past the limit when the list began.
+    left_out: HashSet<RunId>,
+    /// Those that had not ended at the last look.
+    live: HashSet<RunId>,
+    /// The newest one then.
+    newest: Option<RunId>,
+}
+
+impl<'a> Watched<'a> {
+    fn new(args: &'a List, growing: Growing<'a>, listed: &[RunView], live: &[RunView]) -> Self {
+        let written: HashMap<_, _> = listed.iter().map(|run| (run.id, run.cells(true))).collect();
+        let of_others = |run: &&RunView| !written.contains_key(&run.id) && has_status(run, args);
+        let left_out = live.iter().filter(of_others).map(|run| run.id).collect();
+        let newest = listed.iter().chain(live).map(|run| run.id).max();
+        let live = listed.iter().chain(live).filter(|run| !run.status.is_final());
+        Self { args, growing, left_out, live: live.map(|run| run.id).collect(), newest, written }
+    }
+
+    /// The runs that may have changed: those that go on, those that are new, and those that have ended since the
+    /// last look. The newest one is last, as what follows comes below.
+    async fn look(&mut self, client: &Client) -> Result<Vec<RunView>, ClientError> {
+        let going = live(client, self.args).await?;
+        let new = self.new_ones(client).await?;
+        let mut runs: HashMap<RunId, RunView> =
+            new.into_iter().chain(going).map(|run| (run.id, run)).collect();
+        let mut ended: Vec<RunId> =
+            self.live.iter().copied().filter(|id| !runs.contains_key(id)).collect();
+        ended.sort();
+        let later = ended.split_off(ended.len().min(MAX_ASKED));
+        for id in ended {
+            match client.run(id).await {
+                Ok(run) => drop(runs.insert(id, run)),
+                // It has expired since.
+                Err(ClientError::Refused(problem)) if problem.status == 404 => {}
+                Err(error) => return Err(error),
             }
         }
+        let still = runs.values().filter(|run| !run.status.is_final()).map(|run| run.id);
+        self.live = still.chain(later).collect();
+        self.newest = runs.keys().copied().chain(self.newest).max();
+        let mut runs: Vec<RunView> = runs.into_values().collect();
+        runs.sort_by_key(|run| run.id);
+        Ok(runs)
     }
+
+    /// Those that were created since the last look.
+    async fn new_ones(&self, client: &Client) -> Result<Vec<RunView>, ClientError> {
+        let (mut new, mut after, mut page) = (Vec::new(), None, NEW_PAGE);
+        while new.len() < MAX_LOOKED_AT {
+            let found: Listing<RunView> = of_cluster(client, self.args).read(after, page).await?;
+            let is_new = |run: &RunView| self.newest.is_none_or(|newest| run.id > newest);
+            let all_new = found.items.iter().all(is_new);
+            new.extend(found.items.into_iter().filter(is_new));
+            after = found.next.filter(|_| all_new);
+            if after.is_none() {
+                break;
+            }
+            page = MAX_PAGE;
+        }
+        new.retain(|run| is_wanted(run, self.args));
+        Ok(new)
+    }
+
+    /// Writes a run that belongs to the list, or did, if it has changed.
+    fn tell(&mut self, run: &RunView) -> Result<(), CliError> {
+        let is_listed = self.written.contains_key(&run.id)
+            || (has_status(run, self.args) && !self.left_out.contains(&run.id));
+        let cells = run.cells(true);
+        if is_listed && self.written.get(&run.id) != Some(&cells) {
+            self.growing.add(run)?;
+            self.written.insert(run.id, cells);
+        }
+        Ok(())
+    }
+}
+
+fn of_cluster<'c>(client: &'c Client, args: &List) -> Pages<'c> {
+    client.runs().only("cluster", args.cluster.as_ref())
+}
+
+/// All runs that have not ended, whatever their status.
+async fn live(client: &Client, args: &List) -> Result<Vec<RunView>, ClientError> {
+    let going = RunStatus::ALL.into_iter().filter(|status| !status.is_final());
+    let going = going.map(RunStatus::as_str).collect::<Vec<_>>().join(",");
+    let going = of_cluster(client, args).only("status", Some(going));
+    let found: Listing<RunView> = going.read(None, MAX_LOOKED_AT).await?;
+    Ok(found.items.into_iter().filter(|run| is_wanted(run, args)).collect())
 }
 
 /// The runs that are asked for, newest first.
 async fn find(client: &Client, args: &List) -> Result<Listing<RunView>, ClientError> {
     let limit = args.page.limit();
-    let runs = client.runs().only("cluster", args.cluster.as_ref()).only("status", args.status);
+    let statuses = args.status.iter().map(|status| status.as_str()).collect::<Vec<_>>().join(",");
+    let statuses = Some(statuses).filter(|statuses| !statuses.is_empty());
+    let runs = of_cluster(client, args).only("status", statuses);
     let mut after = args.page.after.clone();
     if args.playbook.is_none() && args.since.is_none() {
-        return runs.read(after, limit).await;
+        return runs.read_to_show(after, limit).await;
     }
     // The server knows neither filter; it gives the newest first, so that all is seen where one is too old.
     let (mut items, mut damaged): (Vec<RunView>, Vec<DamagedView>) = (Vec::new(), Vec::new());
-    let mut page = FIRST_PAGE.min(limit);
+    let (mut page, mut looked_at) = (FIRST_PAGE, 0);
     loop {
         let found: Listing<RunView> = runs.read(after, page).await?;
         let old = |run: &RunView| args.since.is_some_and(|since| run.created_at < since);
         let all_new = !found.items.iter().any(old);
+        looked_at += found.items.len() + found.damaged.len();
         for run in found.items.into_iter().filter(|run| is_wanted(run, args)) {
             if items.len() == limit {
                 let next = items.last().map(|run: &RunView| run.id.to_string());
@@ -136,11 +245,15 @@ async fn find(client: &Client, args: &List) -> Result<Listing<RunView>, ClientEr
         }
         damaged.extend(found.damaged);
         after = found.next.filter(|_| all_new);
-        if after.is_none() {
-            return Ok(Listing { items, next: None, damaged });
+        if after.is_none() || looked_at >= MAX_LOOKED_AT {
+            return Ok(Listing { items, next: after, damaged });
         }
         page = MAX_PAGE;
     }
+}
+
+fn has_status(run: &RunView, args: &List) -> bool {
+    args.status.is_empty() || args.status.contains(&run.status)
 }
 
 fn is_wanted(run: &RunView, args: &List) -> bool {
@@ -165,7 +278,9 @@ mod tests {
         assert!(now.since(day_ago) < Millis::from_secs(86_500), "{day_ago}");
         let moment = parse_since("2026-11-22T09:00:00Z").unwrap();
         assert_eq!(moment.to_string(), "2026-11-22T09:00:00.000Z");
-        for bad in ["", "yesterday", "2026", "-1d"] {
+        let day = parse_since("2026-11-29").unwrap();
+        assert_eq!(day.to_string(), "2026-11-29T00:00:00.000Z");
+        for bad in ["", "yesterday", "2026", "-1d", "2026-02-30"] {
             assert!(parse_since(bad).unwrap_err().contains("expected a moment"), "{bad}");
         }
     }
@@ -175,7 +290,7 @@ mod tests {
         let run = run_view(RunStatus::Done);
         let args = |playbook: Option<&str>, since| List {
             cluster: None,
-            status: None,
+            status: Vec::new(),
             playbook: playbook.map(str::to_owned),
             since,
             watch: false,

@@ -7,7 +7,8 @@ use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::output::{Console, Row};
 use crate::cli::page::{PageArgs, say_damaged, say_if_more};
-use crate::cli::text::{Paint, moment};
+use crate::cli::table::Narrower;
+use crate::cli::text::{Paint, moment, short_moment};
 use crate::run::{LogLevel, LogLine};
 
 /// Arguments of `run logs`.
@@ -44,6 +45,14 @@ impl Row for LogLine {
         level(self.level)
     }
 
+    fn narrower() -> &'static [Narrower] {
+        &[Narrower::Short("TIME"), Narrower::Fold, Narrower::Without("FROM"), Narrower::Fold]
+    }
+
+    fn short(&self, heading: &str) -> Option<String> {
+        (heading == "TIME").then(|| short_moment(self.at))
+    }
+
     fn name(&self) -> String {
         let agent = self.agent.as_ref().map_or("", |agent| agent.as_str());
         format!("log/{}/{agent}/{}", self.event, self.line)
@@ -67,7 +76,8 @@ pub(crate) async fn logs(
 ) -> Result<Exit, CliError> {
     let run = find_run(client, &args.run).await?;
     let lines = client.logs(run).only("agent", args.agent.as_ref());
-    let lines: Listing<LogLine> = lines.read(args.page.after.clone(), args.page.limit()).await?;
+    let lines: Listing<LogLine> =
+        lines.read_to_show(args.page.after.clone(), args.page.limit()).await?;
     console.list(&lines.items)?;
     say_damaged(console, &lines.damaged);
     say_if_more(console, lines.next.as_deref());

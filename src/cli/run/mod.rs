@@ -24,9 +24,11 @@ mod why;
 
 pub use agents::print_agents;
 pub(crate) use command::{RunCommand, run_command};
+#[cfg(test)]
+pub(crate) use find::MIN_DIGITS;
 pub(crate) use find::find_run;
 pub(crate) use lines::batch_name;
-pub(crate) use lines::{Detail, line_of};
+pub(crate) use lines::{Detail, TIME_COLUMNS, line_of};
 pub use start::start_run;
 pub use watch::{Watched, watch};
 pub(crate) use why::{explain, paragraph};

@@ -8,13 +8,33 @@ use crate::cli::output::Console;
 use crate::cli::root::SERVER_VARIABLE;
 use crate::cli::rows::size_of;
 use crate::cli::text::{Paint, clean};
-use crate::run::RunId;
 
-pub(super) fn say_interrupted(client: &Client, run: RunId, console: &Console) {
-    console.say_lines("\nstopped watching; the run goes on");
-    console.say(&format!("  watch it again:  {}", again(client, &format!("run watch {run}"))));
-    console.say(&format!("  pause it:        {}", again(client, &format!("run pause {run}"))));
-    console.say(&format!("  cancel it:       {}", again(client, &format!("run cancel {run}"))));
+/// Says of a run that a person watches no longer how it is, and what may be done with it.
+pub(super) fn say_interrupted(client: &Client, run: &RunView, console: &Console) {
+    let (how, commands): (_, &[(&str, &str)]) = match Exit::of_run(run) {
+        Some(Exit::Paused) => ("is paused", &[("go on:", "resume"), ("cancel it:", "cancel")]),
+        Some(Exit::WaitingForApproval) => {
+            ("waits for approval", &[("let it go:", "approve"), ("refuse it:", "reject")])
+        }
+        None | Some(Exit::Interrupted | Exit::Usage | Exit::Invalid) => {
+            ("goes on", &[("pause it:", "pause"), ("cancel it:", "cancel")])
+        }
+        Some(
+            Exit::Ok
+            | Exit::RunFailed
+            | Exit::NotFound
+            | Exit::SomeFailed
+            | Exit::Cancelled
+            | Exit::Unreachable
+            | Exit::Output
+            | Exit::Nobody,
+        ) => ("has ended", &[]),
+    };
+    console.say_lines(&format!("\nstopped watching; the run {how}"));
+    for (label, words) in [("watch it again:", "watch")].iter().chain(commands) {
+        let command = again(client, &format!("run {words} {}", run.id));
+        console.say_command(&format!("  {label:<16}"), &command);
+    }
 }
 
 /// Says what a run that waits for somebody, or that did not just go well, waits for or came to, and
@@ -29,11 +49,12 @@ pub(super) async fn say_why(client: &Client, run: &RunView, exit: Exit, console:
         | Exit::Invalid
         | Exit::NotFound
         | Exit::Unreachable
+        | Exit::Output
         | Exit::Interrupted => return false,
     }
     // What is known without it is said where the server can't tell.
     let Ok(Some(why)) = explain(client, run.id).await else { return false };
-    console.say_lines(paragraph(client, &why, console.prose()).trim_end());
+    console.say_lines(paragraph(client, &why, console.message_room()).trim_end());
     true
 }
 
@@ -44,14 +65,14 @@ pub(super) fn say_how_it_is(client: &Client, run: &RunView, exit: Exit, console:
     let head = |words: &str| Paint::Bold.on(words, console.colour_messages);
     let type_next = |label: &str, words: &str| {
         let command = again(client, &format!("run {words} {}", run.id));
-        console.say(&format!("  {:<11} {command}", format!("{label}:")));
+        console.say_command(&format!("  {:<11}", format!("{label}:")), &command);
     };
     match exit {
         Exit::Paused if run.set_aside().is_some() => {
             let words = format!("run {} can't go on and is set aside", run.id);
             console.say(&head(&words));
             let command = again(client, &format!("run abandon {} --reason …", run.id));
-            console.say(&format!("  {:<11} {command}", "give it up:"));
+            console.say_command("  give it up:", &command);
         }
         Exit::Paused => {
             console.say(&format!("{}{why}", head(&format!("run {} is paused", run.id))));
@@ -75,6 +96,7 @@ pub(super) fn say_how_it_is(client: &Client, run: &RunView, exit: Exit, console:
         | Exit::Invalid
         | Exit::NotFound
         | Exit::Unreachable
+        | Exit::Output
         | Exit::Interrupted => {}
     }
 }

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::find::find_run;
 use super::next::again;
 use super::steer::{Asked, MAX_WAIT, submit, tell};
-use super::watch::{Stay, watch_until};
+use super::watch::Follow;
 use crate::api::wire::{RetryRun, RunView};
 use crate::cli::client::Client;
 use crate::cli::error::{CliError, ClientError};
@@ -49,11 +49,8 @@ pub struct Retry {
     /// Of a finished run, follow the new one, and exit as it ends
     #[arg(short, long)]
     pub watch: bool,
-    /// With `--watch`, exit with 0 instead of 10 if no agent was selected
-    #[arg(long, requires = "watch")]
-    pub allow_nobody: bool,
     #[command(flatten)]
-    pub stay: Stay,
+    pub follow: Follow,
     /// Of a finished run, start at most one new run with this key, however often it is asked for
     #[arg(long, value_name = "KEY")]
     pub idempotency_key: Option<String>,
@@ -95,8 +92,8 @@ async fn put_back(
         console.say_prose(
             "to go on with a mended playbook, end this run and start a new one over the agents that are left:",
         );
-        console.say(&format!("  {}", again(client, &format!("run cancel {}", run.id))));
-        console.say(&format!("  {}", again(client, &words)));
+        console.say_command(" ", &again(client, &format!("run cancel {}", run.id)));
+        console.say_command(" ", &again(client, &words));
         return Err(CliError::Unfit(format!(
             "run {} is {}: --playbook is for a run that has ended",
             run.id, run.status
@@ -123,7 +120,7 @@ async fn put_back(
         let approval = run.reason.as_ref().is_some_and(|why| why.code == ReasonCode::Approval);
         let verb = if approval { Verb::Approve } else { Verb::Resume };
         let go_on = again(client, &format!("run {verb} {}", run.id));
-        console.say(&format!("they are tried again once the run goes on: {go_on}"));
+        console.say_command("they are tried again once the run goes on:", &go_on);
     }
     Ok(exit)
 }
@@ -163,10 +160,9 @@ async fn start_over(
     let new = client.retry_run(of, &request, &key).await?;
     if args.watch {
         console.say(&format!("run {} started, over agents of run {of}", new.id));
-        let watched = watch_until(client, new.id, args.stay, None, console).await?;
-        return Ok(watched.exit.allowing_nobody(args.allow_nobody));
+        return args.follow.watch(client, new.id, None, console).await;
     }
     console.one(&new)?;
-    console.say(&format!("follow it: {}", again(client, &format!("run watch {}", new.id))));
+    console.say_command("follow it:", &again(client, &format!("run watch {}", new.id)));
     Ok(Exit::Ok)
 }

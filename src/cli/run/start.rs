@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::next::again;
 use super::params::ParamArgs;
-use super::watch::{Stay, watch_until};
+use super::watch::Follow;
 use crate::api::wire::{RunView, StartRun};
 use crate::cli::client::Client;
 use crate::cli::error::{CliError, ClientError};
@@ -29,11 +29,8 @@ pub struct Start {
     /// Follow the run, and exit as it ends
     #[arg(short, long)]
     pub watch: bool,
-    /// With `--watch`, exit with 0 instead of 10 if no agent was selected
-    #[arg(long, requires = "watch")]
-    pub allow_nobody: bool,
     #[command(flatten)]
-    pub stay: Stay,
+    pub follow: Follow,
     /// Start at most one run with this key, however often it is asked for
     #[arg(long, value_name = "KEY")]
     pub idempotency_key: Option<String>,
@@ -54,11 +51,10 @@ pub(crate) async fn start(
     let run = start_run(client, &args.playbook, &args.cluster, params, key).await?;
     if args.watch {
         console.say(&format!("run {} started", run.id));
-        let watched = watch_until(client, run.id, args.stay, None, console).await?;
-        return Ok(watched.exit.allowing_nobody(args.allow_nobody));
+        return args.follow.watch(client, run.id, None, console).await;
     }
     console.one(&run)?;
-    console.say(&format!("follow it: {}", again(client, &format!("run watch {}", run.id))));
+    console.say_command("follow it:", &again(client, &format!("run watch {}", run.id)));
     Ok(Exit::Ok)
 }
 

@@ -7,13 +7,14 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::find::find_run;
-use super::watch::{Stay, watch_until};
+use super::watch::Follow;
 use crate::api::wire::{CommandView, SubmitCommand};
 use crate::cli::client::Client;
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::output::{Console, Row};
-use crate::cli::text::{Paint, clean, counts};
+use crate::cli::table::Narrower;
+use crate::cli::text::{Paint, clean, counts, short_id};
 use crate::cli::who::who;
 use crate::run::{AgentId, CommandId, CommandOutcome, RunId, Verb};
 
@@ -42,11 +43,8 @@ pub struct GoOn {
     /// Follow the run from there, and exit as it ends
     #[arg(short, long)]
     pub watch: bool,
-    /// With `--watch`, exit with 0 instead of 10 if no agent was selected
-    #[arg(long, requires = "watch")]
-    pub allow_nobody: bool,
     #[command(flatten)]
-    pub stay: Stay,
+    pub follow: Follow,
 }
 
 /// Arguments of `run pause`.
@@ -125,6 +123,14 @@ impl Row for Steered {
         (self.outcome(), paint)
     }
 
+    fn narrower() -> &'static [Narrower] {
+        &[Narrower::Short("RUN"), Narrower::Cut]
+    }
+
+    fn short(&self, heading: &str) -> Option<String> {
+        (heading == "RUN").then(|| short_id(self.0.run))
+    }
+
     fn name(&self) -> String {
         format!("run/{}", self.0.run)
     }
@@ -179,8 +185,7 @@ pub(crate) async fn go_on(
     let view = submit(client, run, asked, MAX_WAIT).await?;
     if view.outcome == Some(CommandOutcome::Applied) {
         console.say(&format!("{verb} applied"));
-        let watched = watch_until(client, run, args.stay, Some(before.since), console).await?;
-        return Ok(watched.exit.allowing_nobody(args.allow_nobody));
+        return args.follow.watch(client, run, Some(before.since), console).await;
     }
     tell(view, console)
 }

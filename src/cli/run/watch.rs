@@ -35,6 +35,36 @@ pub(crate) const MAX_TROUBLED: Duration = Duration::from_millis(FIRST_REST.0 + 5
 /// How long the last events may take when the run is known to have ended.
 const MAX_LAST_EVENTS: Duration = Duration::from_secs(2);
 
+/// How a command that starts a run, or lets one go on, follows it.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Follow {
+    /// With `--watch`, exit with 0 instead of 10 if no agent was selected
+    #[arg(long, requires = "watch")]
+    pub allow_nobody: bool,
+    /// With `--watch`, also where a person watches, stop at a pause or where approval is needed, with exit code
+    /// 9 or 6
+    #[arg(long, requires = "watch", conflicts_with = "until_end")]
+    pub until_pause: bool,
+    /// With `--watch`, also in a script, go on until the run ends: somebody else lets it go on
+    #[arg(long, requires = "watch")]
+    pub until_end: bool,
+}
+
+impl Follow {
+    /// Follows a run; silent about what happened until `after`.
+    pub(crate) async fn watch(
+        self,
+        client: &Client,
+        run: RunId,
+        after: Option<Timestamp>,
+        console: &Console,
+    ) -> Result<Exit, CliError> {
+        let stay = Stay { until_pause: self.until_pause, until_end: self.until_end };
+        let watched = watch_until(client, run, stay, after, console).await?;
+        Ok(watched.exit.allowing_nobody(self.allow_nobody))
+    }
+}
+
 /// Whether a watch stays with a run that waits for a person.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub struct Stay {
@@ -123,7 +153,7 @@ pub async fn watch(client: &Client, run: RunId, console: &Console) -> Result<Wat
 }
 
 /// The same, but as `stay` says, and silent about what happened until `after`.
-pub(crate) async fn watch_until(
+async fn watch_until(
     client: &Client,
     run: RunId,
     stay: Stay,
@@ -143,7 +173,7 @@ pub(crate) async fn watch_until(
     if interrupted? {
         // Of one that can't go on is said what it needs.
         if view.set_aside().is_none() || !say_why(client, &view, Exit::Paused, console).await {
-            say_interrupted(client, run, console);
+            say_interrupted(client, &view, console);
         }
         return Ok(Watched { run: view, exit: Exit::Interrupted });
     }
@@ -237,7 +267,7 @@ async fn say_if_it_waits(
     }
     match explain(client, run.id).await {
         Ok(Some(why)) if why.since == run.since => {
-            progress.say_lines(paragraph(client, &why, progress.prose()).trim_end());
+            progress.say_lines(paragraph(client, &why, progress.message_room()).trim_end());
         }
         Ok(None) => progress.say(&format!(
             "the run is {}; `replictl describe run {}` says why",

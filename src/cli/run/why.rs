@@ -3,7 +3,8 @@
 use super::next::again;
 use crate::cli::client::Client;
 use crate::cli::error::ClientError;
-use crate::cli::text::{clean, wrap};
+use crate::cli::output::{Room, command_line};
+use crate::cli::text::{clean, wrap, wrap_line};
 use crate::run::{Explanation, RunId};
 
 /// The explanation of a run; none from a server that does not know how.
@@ -23,18 +24,21 @@ pub(crate) async fn explain(
 
 /// The paragraph, with a line for each action that may still be running, and one for each command,
 /// ready to be typed.
-pub(crate) fn paragraph(client: &Client, explanation: &Explanation, width: usize) -> String {
-    let mut text = wrap(&clean(&explanation.text), width);
+pub(crate) fn paragraph(client: &Client, explanation: &Explanation, room: Room) -> String {
+    let any = usize::MAX;
+    let mut text = wrap(&clean(&explanation.text), room.prose.unwrap_or(any));
     for action in &explanation.actions {
         let agent = clean(action.agent.as_str());
-        text.push_str(&format!("  action of {agent}: {}\n", action.action_id));
+        let line = format!("  action of {agent}: {}", action.action_id);
+        text.push_str(&(wrap_line(&line, room.line.unwrap_or(any), 4) + "\n"));
     }
     let effects = explanation.next.iter().map(|next| next.effect.chars().count());
     let width = effects.max().unwrap_or(0) + 1;
     for next in &explanation.next {
         let effect = format!("{}:", clean(&next.effect));
         let command = again(client, &clean(&next.command));
-        text.push_str(&format!("  {effect:<width$} {command}\n"));
+        let line = command_line(&format!("  {effect:<width$}"), &command, room.line);
+        text.push_str(&(line + "\n"));
     }
     text
 }
@@ -68,6 +72,18 @@ mod tests {
   go on:   replictl --server http://10.1.2.3:1 run resume x
   give up: replictl --server http://10.1.2.3:1 run cancel x
 ";
-        assert_eq!(paragraph(&client, &explanation, 80), expected.replace("It  ", "It "));
+        let room = |line| Room { prose: Some(80), line };
+        let shown = paragraph(&client, &explanation, room(None));
+        assert_eq!(shown, expected.replace("It  ", "It "));
+        let expected = "\
+It waits.
+  action of node-1:
+    00000000-0000-0000-0000-000000000007
+  go on:
+    replictl --server http://10.1.2.3:1 run resume x
+  give up:
+    replictl --server http://10.1.2.3:1 run cancel x
+";
+        assert_eq!(paragraph(&client, &explanation, room(Some(50))), expected);
     }
 }

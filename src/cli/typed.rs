@@ -1,0 +1,121 @@
+//! Command lines as they are typed, or made of what others wrote: a pattern of the shell takes the names of
+//! files, and a script what it was told. None of it gets to a terminal as it is.
+
+use std::ffi::OsString;
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use super::exit::Exit;
+use super::output::{is_coloured, width_of};
+use super::text::{clean, uncoloured, wrap_lines};
+use crate::shown::{clean_lines, is_unseen};
+
+/// How the variables begin that arguments may come from.
+const VARIABLES: &str = "REPLIBOOK_";
+
+/// Characters of an argument that is replaced where it is repeated.
+const LEAST_REPLACED: usize = 3;
+
+/// Reads arguments, the first of which is the program's own name. What can't be read is said, as is the help
+/// that was asked for; the exit code is the error then.
+///
+/// # Errors
+/// The exit code of the process.
+pub fn parse<P: Parser>(args: &[OsString]) -> Result<P, ExitCode> {
+    let error = match P::try_parse_from(args) {
+        Ok(parsed) => return Ok(parsed),
+        Err(error) => error,
+    };
+    let code = u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code());
+    let odd = Odd::of(args);
+    // Nobody is left to tell when this can't be written.
+    let _ = match odd.0.is_empty() {
+        true if error.use_stderr() => say(&error),
+        true => error.print(),
+        false => {
+            // With arguments in which everything is seen; those of the environment stay what they are.
+            let args = args.iter().map(|arg| clean(&arg.to_string_lossy()));
+            let error = P::try_parse_from(args).err().unwrap_or(error);
+            // As clap takes colours away, it would take of what was typed what looks like one.
+            let text = odd.shown(&error.render().ansi().to_string());
+            match error.use_stderr() {
+                true => std::io::stderr().write_all(text.as_bytes()),
+                false => std::io::stdout().write_all(text.as_bytes()),
+            }
+        }
+    };
+    Err(ExitCode::from(code))
+}
+
+/// Says why arguments can't be read, in lines that fit the terminal. Help does that by itself.
+fn say(error: &clap::Error) -> std::io::Result<()> {
+    let stderr = std::io::stderr();
+    let colour = is_coloured() && stderr.is_terminal();
+    let rendered = error.render();
+    let text = if colour { rendered.ansi().to_string() } else { rendered.to_string() };
+    let text = width_of(std::io::stderr()).map(|width| wrap_lines(&text, width)).unwrap_or(text);
+    stderr.lock().write_all(text.as_bytes())
+}
+
+/// The arguments and variables that have something in them which is not seen.
+#[derive(Clone, Debug, Default)]
+pub struct Odd(Vec<String>);
+
+impl Odd {
+    /// Those among these arguments, and in the environment of this process.
+    pub fn of(args: &[OsString]) -> Self {
+        let variables = std::env::vars_os()
+            .filter(|(name, _)| name.to_string_lossy().starts_with(VARIABLES))
+            .map(|(_, value)| value);
+        let all = args.iter().cloned().chain(variables);
+        Self::among(all.map(|text| text.to_string_lossy().into_owned()))
+    }
+
+    fn among(texts: impl Iterator<Item = String>) -> Self {
+        // Of `--option=value` only the value may be shown, and of `KEY=VALUE` in it only that.
+        let parts = |text: String| {
+            let values = text.match_indices('=').take(2).map(|(at, _)| text[at + 1..].to_owned());
+            let values: Vec<String> = values.collect();
+            std::iter::once(text).chain(values)
+        };
+        // Nothing is forged with less than that, and it may stand anywhere else.
+        let is_odd = |text: &String| {
+            text.chars().any(is_unseen) && text.trim().chars().count() >= LEAST_REPLACED
+        };
+        let mut odd: Vec<String> = texts.flat_map(parts).filter(is_odd).collect();
+        // A part of another one comes after it.
+        odd.sort_by_key(|text| std::cmp::Reverse(text.len()));
+        Self(odd)
+    }
+
+    /// Lines for a terminal, without colours. An argument that is repeated in them is in one line, whatever is in
+    /// it.
+    pub fn shown(&self, lines: &str) -> String {
+        let end = if lines.ends_with('\n') { "\n" } else { "" };
+        clean_lines(&uncoloured(&self.replaced(lines))) + end
+    }
+
+    fn replaced(&self, lines: &str) -> String {
+        let replace = |text: String, odd: &String| text.replace(odd.as_str(), &clean(odd));
+        self.0.iter().fold(lines.to_owned(), replace)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_argument_that_is_repeated_stays_in_its_line() {
+        let typed = ["serve", "--data=a\nerror: forged", "zone=x\u{1b}[2J", "\n"];
+        let odd = Odd::among(typed.into_iter().map(str::to_owned));
+        let text = "failed to open a\nerror: forged: no\nfound \"x\u{1b}[2J\"\n";
+        let shown = odd.shown(text);
+        assert!(shown.starts_with("failed to open a error: forged: no"), "{shown:?}");
+        assert!(!shown.contains('\u{1b}') && shown.ends_with('\n'), "{shown:?}");
+        let none = Odd::among(["plain".to_owned()].into_iter());
+        assert_eq!(none.shown("a\nb"), "a\nb");
+    }
+}
