@@ -193,6 +193,9 @@ pub async fn look_after(command: StoreCommand) -> anyhow::Result<u8> {
             Ok(if is_fine { 0 } else { NOT_FINE })
         }
         StoreCommand::Migrate(args) => {
+            if args.store == Place::Sqlite {
+                rebuild_sqlite(args.data.clone()).await?;
+            }
             let (store, retention) = args.open_keeping(Keeping::Changed, clock).await?;
             store.close().await;
             let (name, kept) = (store.name(), written(retention));
@@ -202,6 +205,16 @@ pub async fn look_after(command: StoreCommand) -> anyhow::Result<u8> {
             Ok(0)
         }
     }
+}
+
+/// Rewrites the file of an earlier version once, so that it gets smaller when documents are removed.
+async fn rebuild_sqlite(data: PathBuf) -> anyhow::Result<()> {
+    let failed = format!("failed to rewrite the store in {}", data.display());
+    let rebuilt = tokio::task::spawn_blocking(move || SqliteStore::rebuild(data)).await;
+    if rebuilt.context("the rewriting ended abnormally")?.context(failed)? {
+        say(&["the file was rewritten: it gets smaller when documents are removed".to_owned()])?;
+    }
+    Ok(())
 }
 
 async fn check_sqlite(data: PathBuf) -> anyhow::Result<(Vec<String>, bool)> {

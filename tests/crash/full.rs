@@ -11,7 +11,7 @@ use replibook::run::RunStatus;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::{Value, json};
 
-use crate::server::{Client, LIMIT, Server};
+use crate::server::{Client, LIMIT, Remains, Server};
 use crate::stages::Scene;
 use crate::wait;
 
@@ -62,6 +62,46 @@ async fn a_server_that_is_killed_while_its_store_is_full_has_lost_nothing() {
     let server = Server::again(remains, None).await;
     all_are_there(&scene.client, &server, &kept).await;
     scene.end_well(server, &run).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_starts_while_its_store_is_full_shows_what_is_there() {
+    let scene = Scene::new(AGENTS).await;
+    let server = Server::start(scene.path(), None, None).await;
+    let run = scene.start_run(&server).await;
+    let kept = fill(&scene, &server).await;
+    says_that_it_is_full(&scene.client, &server, &run).await;
+    let events = scene.client.events(&server.address, &run).await.len();
+    let mut remains = server.kill().await;
+    remains.settings.program = limited(&scene, &remains);
+    let server = Server::again(remains, None).await;
+    says_that_it_is_full(&scene.client, &server, &run).await;
+    assert!(server.log().contains("the store takes nothing at its start"), "{}", server.log());
+    assert_eq!(scene.client.events(&server.address, &run).await.len(), events);
+    for path in ["runs", "playbooks", "plugins", &format!("runs/{run}/explanation")] {
+        let _: Value = scene.client.get(&format!("http://{}/api/v1/{path}", server.address)).await;
+    }
+    all_are_there(&scene.client, &server, &kept).await;
+
+    limit(&server, None);
+    wait::until("the server to be ready", LIMIT, async || {
+        (ready(&scene.client, &server).await.0 == 200).then_some(())
+    })
+    .await;
+    scene.end_well(server, &run).await;
+}
+
+/// The server's program, whose files may not grow from its start on.
+fn limited(scene: &Scene, remains: &Remains) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt as _;
+    let used = std::fs::metadata(write_ahead_log(scene.path())).unwrap().len();
+    // Shells count in half KiB.
+    let (blocks, program) = (used / 2 / 512, remains.settings.program.display());
+    let path = scene.path().join("limited");
+    let script = format!("#!/bin/sh\nulimit -S -f {blocks}\nexec '{program}' \"$@\"\n");
+    std::fs::write(&path, script).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
+    path
 }
 
 /// Lets the server's files grow no more, and writes until it says so. The clusters that it said it keeps

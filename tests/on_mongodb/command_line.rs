@@ -155,6 +155,19 @@ async fn sqlite_is_migrated_and_checked() {
     let data = directory.path().join("data").to_str().unwrap().to_owned();
     let migrated = replibook("sqlite", &["store", "migrate", "--data", &data]).await;
     assert_eq!((migrated.0, migrated.1.contains("sqlite is ready")), (0, true), "{migrated:?}");
+    // An earlier version made files that only grow.
+    let earlier = directory.path().join("earlier");
+    std::fs::create_dir(&earlier).unwrap();
+    let made = rusqlite::Connection::open(earlier.join("replibook.db")).unwrap();
+    made.execute("CREATE TABLE of_others (x)", []).unwrap();
+    drop(made);
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    std::fs::set_permissions(&earlier, mode).unwrap();
+    for rewritten in [true, false] {
+        let args = ["store", "migrate", "--data", earlier.to_str().unwrap()];
+        let (code, out, err) = replibook("sqlite", &args).await;
+        assert_eq!((code, out.contains("the file was rewritten")), (0, rewritten), "{out} {err}");
+    }
     let check = async || replibook("sqlite", &["store", "check", "--data", &data]).await;
     let (code, out, err) = check().await;
     assert_eq!((code, err.as_str()), (0, ""), "{out}");

@@ -282,3 +282,94 @@ async fn a_database_of_the_first_version_is_brought_to_the_present_one() {
         assert_eq!(lock(8).await, waits(7));
     }
 }
+
+#[tokio::test]
+async fn the_file_gets_smaller_as_runs_expire() {
+    let (directory, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+    let store = open(directory.path(), &clock).unwrap();
+    put_clusters(&store).await;
+    store.create_run(&new_run(1)).await.unwrap();
+    let lease = store.claim(&EngineId("e".to_owned()), 1).await.unwrap().remove(0);
+    let large = "x".repeat(60_000);
+    for part in 0..8 {
+        let mut writes =
+            Writes { progress: Some(progress(RunStatus::Running, START)), ..Writes::default() };
+        writes.records =
+            (0..50).map(|n| record(lease.run, part * 50 + n, AgentState::Done)).collect();
+        writes.records.iter_mut().for_each(|record| record.address.clone_from(&large));
+        store.commit(lease.run, lease.epoch, &writes).await.unwrap();
+    }
+    store.commit(lease.run, lease.epoch, &only(finishing(START))).await.unwrap();
+    while store.stamp(lease.run, lease.epoch, START).await.unwrap() > 0 {}
+    store.commit(lease.run, lease.epoch, &only(crate::samples::finished(START))).await.unwrap();
+    let looking = rusqlite::Connection::open(directory.path().join(DATABASE_FILE)).unwrap();
+    let pages = |what| -> u32 {
+        looking.query_row(&format!("PRAGMA {what}"), [], |row| row.get(0)).unwrap()
+    };
+    let before = pages("page_count");
+    assert!(before > 5_000, "{before}");
+    clock.advance(replibook::run::Millis(crate::backends::RETENTION.0 + 1));
+    // As often as an engine calls it in some minutes.
+    for _ in 0..100 {
+        store.sweep(1_000).await.unwrap();
+    }
+    assert!(pages("page_count") < before / 2, "{before} {}", pages("page_count"));
+    assert_eq!(pages("freelist_count"), 1_024, "some are kept");
+    drop(looking);
+    drop(store);
+    let length = directory.path().join(DATABASE_FILE).metadata().unwrap().len();
+    assert!(length < u64::from(before) * 4_096 / 2, "{length}");
+}
+
+/// What a store has in its directory while it is used, as it is when its process is killed.
+fn killed(directory: &Path) -> tempfile::TempDir {
+    let left = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), left.path().join(entry.file_name())).unwrap();
+    }
+    left
+}
+
+#[tokio::test]
+async fn what_was_lost_of_the_log_is_noticed_at_the_next_start() {
+    let (directory, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+    let store = open(directory.path(), &clock).unwrap();
+    put_clusters(&store).await;
+    let refused = |left: &Path, says: &str| {
+        let error = open(left, &clock).err().unwrap();
+        assert!(matches!(error, StoreError::Unfit { .. }), "{error}");
+        assert!(error.to_string().contains(says), "{error}");
+    };
+    let log = |left: &Path| left.join("replibook.db-wal");
+
+    assert!(SqliteStore::check(directory.path()).unwrap().is_fine(), "while it is used");
+    let left = killed(directory.path());
+    assert!(SqliteStore::check(left.path()).unwrap().is_fine());
+    assert!(log(left.path()).exists(), "a check leaves all as it is");
+    let again = open(left.path(), &clock).unwrap();
+    assert_eq!(again.clusters(&crate::samples::page(None, 9)).await.unwrap().len(), 2);
+    drop(again);
+    assert!(!log(left.path()).exists(), "it was closed");
+    drop(open(left.path(), &clock).unwrap());
+
+    let left = killed(directory.path());
+    let length = log(left.path()).metadata().unwrap().len();
+    let cut = std::fs::OpenOptions::new().write(true).open(log(left.path())).unwrap();
+    cut.set_len(length / 2).unwrap();
+    let checked = SqliteStore::check(left.path()).unwrap();
+    assert!(checked.found == 1 && checked.flaws[0].to_string().contains("was cut"), "{checked:?}");
+    refused(left.path(), "was cut or damaged");
+
+    let left = killed(directory.path());
+    for suffix in ["-wal", "-shm"] {
+        std::fs::remove_file(left.path().join(format!("{DATABASE_FILE}{suffix}"))).unwrap();
+    }
+    refused(left.path(), "-wal is gone");
+    refused(left.path(), "-wal is gone");
+    std::fs::remove_file(left.path().join("replibook.lock")).unwrap();
+    drop(open(left.path(), &clock).unwrap());
+
+    std::fs::write(left.path().join(DATABASE_FILE), "").unwrap();
+    refused(left.path(), "empty, expected at least a header");
+}

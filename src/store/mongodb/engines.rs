@@ -82,7 +82,8 @@ fn question(base: &Base, filter: Document) -> Question<'_> {
     Question { collection, what: ENGINE, filter, order, limit: MAX_PAGE }
 }
 
-fn read(mut document: Document) -> std::result::Result<Engine, CodecError> {
+/// An engine as it was kept.
+pub(super) fn read(mut document: Document) -> std::result::Result<Engine, CodecError> {
     document.remove("_id");
     if !document.contains_key("draining") {
         document.insert("draining", Bson::Null);

@@ -12,15 +12,13 @@ use uuid::Uuid;
 use super::base::{Base, LIMIT, MAJORITY_LIMIT, call, integer, uuid, whole, within};
 use super::bodies::{FREE, NEEDS, read_uuid};
 use super::failure::failed;
-use super::rows::{Question, id_of};
+use super::rows::Question;
 use super::sessions::PATIENCE;
 use super::time::{ServerTime, date};
 use super::transaction::{self, Failure, Transaction};
 use crate::run::{EngineId, KNOWN_FORMAT, Millis, RunId, RunStatus, Timestamp};
 use crate::store::contract::{Lease, MAX_PAGE, Result};
-use crate::store::damage::Damage;
 use crate::store::documents::Claim;
-use crate::store::error::StoreError;
 use crate::store::keys::page_limit;
 use crate::store::options::{DEFAULT_LEASE, RENEWAL};
 
@@ -166,7 +164,8 @@ async fn candidates(
         let from = lease.and_then(|lease| lease.get_str("engine").ok());
         known.insert(RunId(id), (cluster, from.map(|engine| EngineId(engine.to_owned()))));
     }
-    let found = found.iter().map(|run| only_lease(run)).collect::<Result<Vec<_>>>()?;
+    // One that can't be read must not keep the others from being claimed: it is mended.
+    let found: Vec<_> = found.iter().filter_map(|run| only_lease(run)).collect();
     let mut stores: Vec<Bson> = Vec::new();
     for lease in found.iter().filter_map(|run| run.get_document("lease").ok()) {
         let held = lease.get("engine").is_some_and(|engine| *engine != Bson::Null);
@@ -180,15 +179,10 @@ async fn candidates(
     Ok(Candidates { runs, stores, known })
 }
 
-/// What the store itself keeps of a run: what others wrote beside it may be damaged.
-fn only_lease(run: &RawDocument) -> Result<Document> {
-    let damaged = |why: String| StoreError::from(Damage::new(LEASE, id_of(run), &why));
-    let read = |field| -> Result<Bson> {
-        let value = run.get(field).map_err(|error| damaged(error.to_string()))?;
-        let value = value.map(Bson::try_from).transpose();
-        Ok(value.map_err(|error| damaged(error.to_string()))?.unwrap_or(Bson::Null))
-    };
-    Ok(doc! { "_id": read("_id")?, "lease": read("lease")? })
+/// What the store itself keeps of a run, if it can be read: what others wrote beside it may be damaged.
+fn only_lease(run: &RawDocument) -> Option<Document> {
+    let read = |field| Bson::try_from(run.get(field).ok()??).ok();
+    Some(doc! { "_id": read("_id")?, "lease": read("lease")? })
 }
 
 /// What an epoch is.

@@ -112,17 +112,14 @@ async fn holder(
     let lock = locks.find_one(doc! { "_id": cluster }).session(&mut *session).await?;
     let Some(lock) = lock else { return Ok(None) };
     let id = lock.get_binary("run").ok().and_then(|id| Uuid::from_slice(id.bytes).ok());
-    if let Some(id) = id {
-        let runs = base.runs.clone_with_type::<RawDocumentBuf>();
-        let run = runs.find_one(doc! { "_id": uuid(id) });
-        let run = run.projection(doc! { "finish_ts": 1 }).session(&mut *session).await?;
-        if let Some(run) = run {
-            let is_finished = run.get_datetime("finish_ts").is_ok();
-            return Ok((!is_finished).then_some(RunId(id)));
-        }
-    }
-    // Its run has expired; unless the lock can't be read. Then it is the one that goes on.
-    going_on(base, cluster, session).await
+    let Some(id) = id else {
+        // The lock can't be read: it is that of the run which goes on.
+        return going_on(base, cluster, session).await;
+    };
+    let runs = base.runs.clone_with_type::<RawDocumentBuf>();
+    let run = runs.find_one(doc! { "_id": uuid(id), "finish_ts": Bson::Null });
+    let run = run.projection(doc! { "_id": 1 }).session(session).await?;
+    Ok(run.map(|_| RunId(id)))
 }
 
 /// The run that goes on, on a cluster, and needs its lock.

@@ -130,8 +130,3 @@ fn text_at(raw: &RawDocument, field: &str) -> String {
         _ => String::new(),
     }
 }
-
-/// The `_id` of a document, for people.
-pub(super) fn id_of(raw: &RawDocument) -> String {
-    key_of(raw, &["_id"])
-}

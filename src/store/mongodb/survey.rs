@@ -11,7 +11,7 @@ use super::base::{Base, call, whole};
 use super::bodies::same;
 use super::codec::{CodecError, from_document};
 use super::rows::{decode, key_of};
-use super::{bodies, plugins};
+use super::{bodies, engines, plugins};
 use crate::run::{AgentRecord, Digest, Journal, LogLine, RunEvent, RunId, Trouble};
 use crate::store::checked::Checked;
 use crate::store::contract::Result;
@@ -97,6 +97,11 @@ impl Survey {
             survey.plugins.extend(raw.get_str("_id").ok().map(str::to_owned));
             let plugin: Plugin = decode(raw, from_document)?;
             same(raw, "_id", plugin.info.digest.as_str())
+        })
+        .await?;
+        self.each(("engines", &base.engines, "an engine"), &["_id"], |_, raw| {
+            let engine = decode(raw, engines::read)?;
+            same(raw, "_id", &engine.report.id.0)
         })
         .await?;
         self.each(("locks", &base.locks, "the lock of a cluster"), &["_id"], |_, raw| {

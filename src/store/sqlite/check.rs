@@ -7,12 +7,13 @@ use sha2::{Digest as _, Sha256};
 
 use super::failure::failed;
 use super::rows::{Decoded, all, decode, first, key_of, record_at, same_word, value};
-use super::{DATABASE_FILE, open, runs, schema};
+use super::{DATABASE_FILE, LOCK_FILE, directory, engines, left_log, open, runs, schema};
 use crate::run::{AgentRecord, AttemptKey, Command, Journal, LogLine, RunEvent, RunId, Trouble};
 use crate::store::checked::Checked;
 use crate::store::contract::Result;
 use crate::store::damage::Damage;
 use crate::store::documents::{Cluster, LogCursor, Plugin, StoredPlaybook};
+use crate::store::error::StoreError;
 use crate::store::keys::version_key;
 
 /// Faults of the file itself that are said: the first few say where to look.
@@ -35,10 +36,20 @@ struct Kind {
 /// # Errors
 /// [`StoreError`](crate::store::StoreError) when the database can't be opened, or is of a newer version.
 pub(super) fn check(directory: &Path) -> Result<Checked> {
-    let connection = open::looker(&directory.join(DATABASE_FILE))?;
-    schema::known(&connection)?;
+    let database = directory.join(DATABASE_FILE);
     let mut checked = Checked::default();
     let to = &mut checked;
+    match left_log::check(&database, &directory.join(LOCK_FILE), directory::is_open(directory)) {
+        Ok(()) => {}
+        // Whoever opens the database now makes it look as if nothing were missing.
+        Err(StoreError::Unfit { message, .. }) => {
+            to.flaw("file", None, Damage::new("the log", String::new(), &message));
+            return Ok(checked);
+        }
+        Err(error) => return Err(error),
+    }
+    let connection = open::looker(&database)?;
+    schema::known(&connection)?;
     file(&connection, to)?;
     objects(&connection, to)?;
     of_runs(&connection, to)?;
@@ -63,7 +74,7 @@ fn file(connection: &Connection, to: &mut Checked) -> Result<()> {
             Ok(())
         }
         // So damaged that even the check ends.
-        Err(error @ crate::store::StoreError::Corrupt { .. }) => {
+        Err(error @ StoreError::Corrupt { .. }) => {
             let why = super::failure::reason(&error);
             to.flaw("file", None, Damage::new(WHAT, String::new(), &why));
             Ok(())
@@ -98,7 +109,7 @@ fn each(
     });
     match visited {
         // The file itself is broken there; other tables may be well.
-        Err(error @ crate::store::StoreError::Corrupt { .. }) => {
+        Err(error @ StoreError::Corrupt { .. }) => {
             let why = super::failure::reason(&error);
             to.flaw(table, None, Damage::new(what, String::new(), &why));
             Ok(())
@@ -150,6 +161,10 @@ fn objects(connection: &Connection, to: &mut Checked) -> Result<()> {
     each(connection, to, &kind("locks", "the lock of a cluster", "cluster, run", 1), |row| {
         value::<String>(row, 0)?;
         run_of(row, 1).map(drop)
+    })?;
+    each(connection, to, &kind("engines", "an engine", "body, seen, draining, id", 0), |row| {
+        let engine = engines::read(row)?;
+        same("identifier", value(row, 3)?, engine.report.id.0)
     })?;
     each(connection, to, &kind("settings", "a setting", "name, value", 1), |row| {
         value::<String>(row, 0).map(drop)
@@ -248,7 +263,7 @@ fn orphans(connection: &Connection, to: &mut Checked) -> Result<()> {
             Ok((row.get(0).ok().map(|id| RunId(uuid::Uuid::from_bytes(id))), key_of(row, &[1])))
         });
         match found {
-            Err(crate::store::StoreError::Corrupt { .. }) => {}
+            Err(StoreError::Corrupt { .. }) => {}
             found => {
                 for (run, records) in found? {
                     let why = format!("{records} of them have no finish_ts, and their run is over");

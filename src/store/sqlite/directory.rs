@@ -1,13 +1,14 @@
 //! The data directory: made when it is not there, and locked for one engine.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::failure::unavailable;
 #[cfg(unix)]
 use super::private;
+use super::{create, left_log};
 use crate::store::contract::Result;
 use crate::store::error::StoreError;
 
@@ -21,7 +22,8 @@ pub const LOCK_FILE: &str = "replibook.lock";
 #[derive(Debug)]
 pub(super) struct Directory {
     path: PathBuf,
-    _lock: File,
+    /// Beside its lock, it says whether the database is open.
+    lock: File,
     /// The database as it was opened.
     database: File,
     /// It was said that the database is another one now.
@@ -57,11 +59,28 @@ impl Directory {
             }
             Err(TryLockError::Error(error)) => return Err(failed("lock", &lock_path, error)),
         }
-        // SQLite gives the files that it makes beside the database the permissions of this one.
-        let database = create_private(&path.join(DATABASE_FILE))?;
         #[cfg(unix)]
         private::check_files(path)?;
-        Ok(Self { path: path.to_owned(), _lock: lock, database, said: AtomicBool::new(false) })
+        let database_path = path.join(DATABASE_FILE);
+        create::ensure(&database_path)?;
+        left_log::check(&database_path, &lock_path, was_open(&lock))?;
+        // SQLite gives the files that it makes beside the database the permissions of this one.
+        let database = create_private(&database_path)?;
+        Ok(Self { path: path.to_owned(), lock, database, said: AtomicBool::new(false) })
+    }
+
+    /// Notes in the lock file how the database is: whoever opens it next knows then what must be there.
+    pub(super) fn note(&self, state: Noted) {
+        let write = |mut lock: &File| {
+            lock.seek(SeekFrom::Start(0))?;
+            lock.write_all(state.word())?;
+            lock.sync_data()
+        };
+        if let Err(error) = write(&self.lock) {
+            // Without the note a lost log may not be noticed; that is no reason to stop.
+            let path = self.path.join(LOCK_FILE);
+            tracing::warn!(path = %path.display(), %error, "failed to note how the database is");
+        }
     }
 
     /// Checks that the database is still where it was: what is written to a file that nobody can open again is
@@ -97,7 +116,37 @@ impl Directory {
     }
 }
 
-fn create_private(path: &Path) -> Result<File> {
+/// How the database is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Noted {
+    /// It has a log, in which commits may be that are nowhere else.
+    Open,
+    /// It is about to be closed, or was: the log is removed with that.
+    Closing,
+}
+
+impl Noted {
+    /// Always as long, so that it fits where the one before was, on a full disk too.
+    const fn word(self) -> &'static [u8; 8] {
+        match self {
+            Self::Open => b"open   \n",
+            Self::Closing => b"closing\n",
+        }
+    }
+}
+
+/// Whether an engine has the database of this directory open, or the last one did not close it.
+pub(super) fn is_open(path: &Path) -> bool {
+    File::open(path.join(LOCK_FILE)).is_ok_and(|lock| was_open(&lock))
+}
+
+/// Whether the engine before did not close the database.
+fn was_open(mut lock: &File) -> bool {
+    let mut found = [0; 8];
+    lock.read_exact(&mut found).is_ok() && &found == Noted::Open.word()
+}
+
+pub(super) fn create_private(path: &Path) -> Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]
@@ -167,6 +216,25 @@ mod tests {
         assert!(error.to_string().contains("in use by another engine"), "{error}");
         drop(first);
         Directory::open(&path).unwrap();
+    }
+
+    #[test]
+    fn a_lock_file_says_whether_the_log_must_be_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = || File::open(folder.path().join(LOCK_FILE)).unwrap();
+        let directory = Directory::open(folder.path()).unwrap();
+        assert!(!was_open(&lock()));
+        directory.note(Noted::Open);
+        drop(directory);
+        assert!(was_open(&lock()));
+        let error = Directory::open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("-wal is gone"), "{error}");
+        std::fs::remove_file(folder.path().join(LOCK_FILE)).unwrap();
+        let directory = Directory::open(folder.path()).unwrap();
+        directory.note(Noted::Open);
+        directory.note(Noted::Closing);
+        drop(directory);
+        drop(Directory::open(folder.path()).unwrap());
     }
 
     #[test]

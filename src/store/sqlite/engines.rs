@@ -59,7 +59,8 @@ fn engine(connection: &Connection, id: &EngineId, at: &Moment) -> Result<Option<
     document(connection, ENGINE, sql, row, &id.0, read)
 }
 
-fn read(row: &Row<'_>) -> Decoded<Engine> {
+/// An engine, from columns that begin with its body.
+pub(super) fn read(row: &Row<'_>) -> Decoded<Engine> {
     let wrong = |error: rusqlite::Error| error.to_string();
     let seen = Timestamp::from_millis(row.get(1).map_err(wrong)?);
     let draining = match row.get_ref(2).map_err(wrong)? {

@@ -56,6 +56,11 @@ pub(super) fn unavailable(message: impl Into<String>) -> StoreError {
     StoreError::Unavailable { message: message.into(), source: None }
 }
 
+/// The error of a file that is damaged, which all are told who wanted to write to it.
+pub(super) fn corrupt_file(message: String) -> StoreError {
+    StoreError::Corrupt { what: "the database file".to_owned(), source: message.into() }
+}
+
 /// The error of a document that can't be written.
 pub(super) fn corrupt(what: &str, error: serde_json::Error) -> StoreError {
     StoreError::Corrupt { what: what.to_owned(), source: Box::new(error) }

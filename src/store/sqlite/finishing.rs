@@ -3,6 +3,7 @@
 use rusqlite::{Connection, params};
 
 use super::commit::check_fence;
+use super::create::give_back;
 use super::rows::{all, change, column, integer, run_key};
 use crate::run::{RunId, Timestamp};
 use crate::store::contract::{MAX_COMMIT_DOCUMENTS, Result};
@@ -78,5 +79,6 @@ pub(super) fn sweep(connection: &Connection, limit: u32, at: &Moment) -> Result<
             change(connection, RECORDS, sql, params![run])?;
         }
     }
+    give_back(connection)?;
     Ok(removed + runs.len() as u64)
 }

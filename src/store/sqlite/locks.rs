@@ -65,16 +65,15 @@ fn answer(connection: &Connection, cluster: &str, run: RunId) -> Result<Locked> 
 
 /// The unfinished run that holds the lock of a cluster.
 fn holder(connection: &Connection, cluster: &str) -> Result<Option<RunId>> {
-    let sql = "SELECT r.id, r.finish_ts FROM locks l LEFT JOIN runs r ON r.id = l.run \
-               WHERE l.cluster = ?1";
+    let sql = "SELECT l.run, r.id IS NOT NULL AND r.finish_ts IS NULL \
+               FROM locks l LEFT JOIN runs r ON r.id = l.run WHERE l.cluster = ?1";
     let known = first(connection, LOCK, sql, params![cluster], |row| {
-        let is_finished = column::<Option<i64>>(LOCK, row, 1)?.is_some();
-        Ok((run_id(LOCK, row, 0).ok(), is_finished))
+        Ok((run_id(LOCK, row, 0).ok(), column::<bool>(LOCK, row, 1)?))
     })?;
     match known {
-        None | Some((Some(_), true)) => Ok(None),
-        Some((Some(holder), false)) => Ok(Some(holder)),
-        // Its run has expired; unless the lock can't be read. Then it is the one that goes on.
+        None | Some((Some(_), false)) => Ok(None),
+        Some((Some(holder), true)) => Ok(Some(holder)),
+        // The lock can't be read: it is that of the run which goes on.
         Some((None, _)) => going(connection, cluster),
     }
 }

@@ -10,13 +10,16 @@
 mod check;
 mod commands;
 mod commit;
+mod create;
 mod directory;
 mod engines;
 mod failure;
 mod finishing;
 mod history;
 mod leases;
+mod left_log;
 mod locks;
+mod log_bounds;
 mod objects;
 mod open;
 mod plugins;

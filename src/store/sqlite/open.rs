@@ -10,7 +10,7 @@ use crate::store::contract::Result;
 
 /// How long a connection waits for another one of this process: far longer than any of our
 /// transactions, and short enough to be noticed if something else holds the file.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Prepared statements that a connection keeps: more than there are.
 const STATEMENTS: usize = 128;
@@ -39,6 +39,15 @@ pub(super) fn writer(path: &Path) -> Result<Connection> {
         connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)
     };
     setup().map_err(failed)?;
+    Ok(connection)
+}
+
+/// A connection that fills a database which nobody else has.
+pub(super) fn rebuilder(path: &Path) -> Result<Connection> {
+    let connection = connect(path)?;
+    connection
+        .pragma_update(None, "synchronous", "FULL")
+        .map_err(|error| failed(&format!("open {}", path.display()), error))?;
     Ok(connection)
 }
 

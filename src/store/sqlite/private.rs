@@ -105,6 +105,11 @@ mod tests {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
     }
 
+    /// Makes a file that is not there.
+    fn make(path: &Path) {
+        std::fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
+    }
+
     fn opens(path: &Path) {
         drop(Directory::open(path).unwrap());
     }
@@ -127,7 +132,7 @@ mod tests {
         opens(&path);
         for (suffix, mode) in [("", 0o644), ("-wal", 0o604), ("-shm", 0o602)] {
             let file = path.join(format!("{DATABASE_FILE}{suffix}"));
-            std::fs::write(&file, "").unwrap();
+            make(&file);
             set(&file, mode);
             is_refused(&path, "with which others may open it, expected 600");
             set(&path, 0o750);
@@ -155,7 +160,7 @@ mod tests {
             set(&path, mode);
             for suffix in ["", "-wal", "-shm"] {
                 let file = path.join(format!("{DATABASE_FILE}{suffix}"));
-                std::fs::write(&file, "").unwrap();
+                make(&file);
                 set(&file, 0o660);
             }
             opens(&path);

@@ -9,12 +9,13 @@ use rusqlite::Connection;
 use semver::Version;
 
 use super::commit::Commit;
-use super::directory::Directory;
+use super::directory::{Directory, Noted};
+use super::log_bounds::Bounds;
 use super::readers::Readers;
 use super::writer::Writer;
 use super::{
-    check, commands, engines, finishing, history, leases, locks, objects, open, plugins, runs,
-    schema, settings, troubled,
+    check, commands, create, engines, finishing, history, leases, locks, objects, open, plugins,
+    runs, schema, settings, troubled,
 };
 use crate::clock::Clock;
 use crate::run::{
@@ -69,11 +70,31 @@ impl SqliteStore {
         schema::migrate(&connection)?;
         let retention = settings::settle_retention(&connection, &options)?;
         let options = StoreOptions { retention, ..options };
-        leases::void_all(&connection)?;
-        locks::remove_gone(&connection)?;
+        if !create::gives_back(&connection)? {
+            tracing::info!(
+                "the file of the store does not get smaller; `replibook store migrate` rewrites it once"
+            );
+        }
+        match start(&connection) {
+            Ok(()) => directory.note(Noted::Open),
+            // History can be read all the same. Leases run out, and locks of clusters that are gone harm nobody.
+            Err(error) if error.retryable() => {
+                tracing::error!(%error, "the store takes nothing at its start");
+            }
+            Err(error) => return Err(error),
+        }
         let readers = Readers::open(&path)?;
-        let writer = Writer::start(connection, directory)?;
+        let writer = Writer::start(connection, directory, Bounds::default())?;
         Ok(Self { readers, writer, options, clock })
+    }
+
+    /// Rewrites the file of a store that an earlier version made, such that it gets smaller when documents are removed.
+    /// Whether that had to be done. Blocks while it does, and takes as much room again as the file has.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), also if anything else has the database open.
+    pub fn rebuild(directory: impl AsRef<Path>) -> Result<bool> {
+        create::rebuild(&Directory::open(directory.as_ref())?)
     }
 
     /// Reads every document of the store in a data directory, also while an engine uses it, and changes nothing.
@@ -110,6 +131,13 @@ impl SqliteStore {
     ) -> Result<T> {
         self.writer.write(0, work).await
     }
+}
+
+/// What is written at each start. After it there is a log.
+fn start(connection: &Connection) -> Result<()> {
+    leases::void_all(connection)?;
+    locks::remove_gone(connection)?;
+    schema::touch(connection)
 }
 
 #[async_trait]

@@ -5,8 +5,9 @@ use std::thread::{self, JoinHandle};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::directory::Directory;
-use super::failure::{failed, reason, unavailable};
+use super::directory::{Directory, Noted};
+use super::failure::{corrupt_file, failed, reason, unavailable};
+use super::log_bounds::{Bounds, Log};
 use crate::store::contract::Result;
 use crate::store::error::StoreError;
 
@@ -38,14 +39,36 @@ struct Write {
 trait Work: Send {
     /// Makes the write and keeps its result; why it failed, if it did. Without a transaction it
     /// writes nothing.
-    fn make(&mut self, open: Open<'_>) -> Option<String>;
+    fn make(&mut self, open: Open<'_>) -> Option<Why>;
 
     /// Answers who asked, once it is known what became of the transaction.
-    fn answer(self: Box<Self>, group: std::result::Result<(), &str>);
+    fn answer(self: Box<Self>, group: std::result::Result<(), &Why>);
+}
+
+/// Why a write, or the transaction that it was made in, failed. All who share it are told.
+#[derive(Clone)]
+struct Why {
+    message: String,
+    /// The file is damaged: asking again does not help.
+    is_corrupt: bool,
+}
+
+impl Why {
+    fn of(error: &StoreError) -> Self {
+        let is_corrupt = matches!(error, StoreError::Corrupt { .. });
+        Self { message: reason(error), is_corrupt }
+    }
+
+    fn error(&self) -> StoreError {
+        match self.is_corrupt {
+            true => corrupt_file(self.message.clone()),
+            false => unavailable(self.message.clone()),
+        }
+    }
 }
 
 /// The connection within a transaction, or why there is none.
-type Open<'a> = std::result::Result<&'a Connection, String>;
+type Open<'a> = std::result::Result<&'a Connection, Why>;
 
 struct Task<T, F> {
     work: F,
@@ -54,29 +77,35 @@ struct Task<T, F> {
 }
 
 impl<T: Send, F: FnMut(&Connection) -> Result<T> + Send> Work for Task<T, F> {
-    fn make(&mut self, open: Open<'_>) -> Option<String> {
-        let result = open.map_err(unavailable).and_then(&mut self.work);
-        let failure = result.as_ref().err().map(reason);
+    fn make(&mut self, open: Open<'_>) -> Option<Why> {
+        let result = open.map_err(|why| why.error()).and_then(&mut self.work);
+        let failure = result.as_ref().err().map(Why::of);
         self.result = Some(result);
         failure
     }
 
-    fn answer(self: Box<Self>, group: std::result::Result<(), &str>) {
+    fn answer(self: Box<Self>, group: std::result::Result<(), &Why>) {
         let lost = || Err(unavailable("the write was not made"));
         // Nobody waiting is fine.
         let _ = self.reply.send(match group {
             Ok(()) => self.result.unwrap_or_else(lost),
-            Err(message) => Err(unavailable(message)),
+            Err(why) => Err(why.error()),
         });
     }
 }
 
 impl Writer {
     /// Starts the thread. It keeps `directory` locked until its connection is closed.
-    pub(super) fn start(connection: Connection, directory: Directory) -> Result<Self> {
+    pub(super) fn start(
+        connection: Connection,
+        directory: Directory,
+        bounds: Bounds,
+    ) -> Result<Self> {
         let (queue, writes) = mpsc::channel(QUEUE);
         let run = move || {
-            serve(&connection, &directory, writes);
+            let log = Log::of(&directory.database(), bounds);
+            serve(&connection, &directory, log, writes);
+            directory.note(Noted::Closing);
             drop(connection);
             drop(directory);
         };
@@ -118,12 +147,17 @@ impl Drop for Writer {
     }
 }
 
-fn serve(connection: &Connection, directory: &Directory, mut writes: mpsc::Receiver<Write>) {
+fn serve(
+    connection: &Connection,
+    directory: &Directory,
+    mut log: Log,
+    mut writes: mpsc::Receiver<Write>,
+) {
     while let Some(Write { bytes, mut work }) = writes.blocking_recv() {
-        match directory.check() {
+        match directory.check().and_then(|()| log.keep(connection)) {
             Ok(()) => group(connection, Write { bytes, work }, &mut writes),
-            Err(gone) => {
-                work.make(Err(gone));
+            Err(message) => {
+                work.make(Err(Why { message, is_corrupt: false }));
                 work.answer(Ok(()));
             }
         }
@@ -145,7 +179,7 @@ fn group(connection: &Connection, first: Write, writes: &mut mpsc::Receiver<Writ
         let _ = statement(connection, "ROLLBACK");
     }
     for work in made {
-        work.answer(outcome.as_ref().copied().map_err(String::as_str));
+        work.answer(outcome.as_ref().copied());
     }
 }
 
@@ -163,7 +197,7 @@ fn make_together(
     first: Write,
     writes: &mut mpsc::Receiver<Write>,
     made: &mut Vec<Box<dyn Work>>,
-) -> std::result::Result<Whole, String> {
+) -> std::result::Result<Whole, Why> {
     let open = statement(connection, "BEGIN IMMEDIATE");
     let mut bytes = 0_usize;
     let mut next = Some(first);
@@ -194,7 +228,7 @@ fn make_together(
 fn make_apart(
     connection: &Connection,
     writes: &mut [Box<dyn Work>],
-) -> std::result::Result<(), String> {
+) -> std::result::Result<(), Why> {
     statement(connection, "BEGIN IMMEDIATE")?;
     for work in writes {
         statement(connection, "SAVEPOINT one")?;
@@ -209,7 +243,7 @@ fn make_apart(
     Ok(())
 }
 
-fn statement(connection: &Connection, sql: &str) -> std::result::Result<(), String> {
+fn statement(connection: &Connection, sql: &str) -> std::result::Result<(), Why> {
     let run = || connection.prepare_cached(sql)?.execute([]);
-    run().map(drop).map_err(|error| reason(&failed("write", error)))
+    run().map(drop).map_err(|error| Why::of(&failed("write", error)))
 }

@@ -6,6 +6,7 @@ use rusqlite::Connection;
 
 use super::directory::Directory;
 use super::failure::failed;
+use super::log_bounds::Bounds;
 use super::open;
 use super::writer::Writer;
 use crate::store::contract::Result;
@@ -16,7 +17,7 @@ fn writer() -> (tempfile::TempDir, Arc<Writer>) {
     let directory = Directory::open(parent.path()).unwrap();
     let connection = open::writer(&directory.database()).unwrap();
     connection.execute_batch("CREATE TABLE t (x INTEGER, y BLOB)").unwrap();
-    (parent, Arc::new(Writer::start(connection, directory).unwrap()))
+    (parent, Arc::new(Writer::start(connection, directory, Bounds::default()).unwrap()))
 }
 
 fn insert(connection: &Connection, x: u32, bytes: usize) -> Result<()> {

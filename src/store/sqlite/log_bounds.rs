@@ -1,0 +1,210 @@
+//! The size of the write-ahead log while an engine runs. SQLite begins the log anew once all of it is in the database
+//! and nobody reads from it any more; one that reads for ever would let it grow for ever.
+
+use std::fs::Metadata;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+
+use super::create::beside;
+
+/// Bytes of the log past which it is begun anew, as soon as those who read now are done: several times what is moved
+/// to the database at a time.
+const ENOUGH: u64 = 64 * 1024 * 1024;
+
+/// Bytes of the log past which nothing more is written: far more than what comes together while a large database is
+/// copied, and much less than a disk.
+const MOST: u64 = 1024 * 1024 * 1024;
+
+/// How long a write waits for those who read, to begin the log anew: they read a page of documents.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// How often that is tried.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// How often the log says that it can't be begun anew.
+const SAID_EVERY: Duration = Duration::from_secs(60);
+
+/// Bounds of a log.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub(super) enough: u64,
+    pub(super) most: u64,
+    pub(super) every: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { enough: ENOUGH, most: MOST, every: EVERY }
+    }
+}
+
+/// The log of a database that is written to.
+pub(super) struct Log {
+    path: PathBuf,
+    bounds: Bounds,
+    /// Which file it is.
+    file: Option<(u64, u64)>,
+    tried: Option<Instant>,
+    said: Option<Instant>,
+    /// Why nothing is written.
+    full: Option<String>,
+}
+
+impl Log {
+    pub(super) fn of(database: &Path, bounds: Bounds) -> Self {
+        let path = beside(database, "-wal");
+        Self { path, bounds, file: None, tried: None, said: None, full: None }
+    }
+
+    /// Keeps the log within its bounds, before something is written.
+    ///
+    /// # Errors
+    /// It is past the last of them, or is not the file any more that is written to; for people.
+    pub(super) fn keep(&mut self, connection: &Connection) -> Result<(), String> {
+        let Bounds { enough, most, every } = self.bounds;
+        let size = self.size()?;
+        if size <= enough && self.full.is_none() {
+            return Ok(());
+        }
+        if self.tried.is_none_or(|tried| tried.elapsed() >= every) {
+            self.tried = Some(Instant::now());
+            self.full = match begin_anew(connection) {
+                Ok(true) => None,
+                // What else is wrong with the database is said by the write.
+                Err(_) => None,
+                Ok(false) => {
+                    self.say(size);
+                    (size > most).then(|| self.words(size))
+                }
+            };
+        }
+        self.full.clone().map_or(Ok(()), Err)
+    }
+
+    fn size(&mut self) -> Result<u64, String> {
+        let found = self.path.symlink_metadata();
+        let file = found.as_ref().ok().map(identity);
+        if self.file.is_some() && file != self.file {
+            let what = if file.is_some() { "replaced" } else { "removed" };
+            let message = format!(
+                "the log {} was {what} under the running server, which writes nothing any more: what it committed \
+                 last may be lost; stop it, and put a whole backup in place",
+                self.path.display()
+            );
+            self.say_error(&message);
+            return Err(message);
+        }
+        self.file = file;
+        Ok(found.map_or(0, |log| log.len()))
+    }
+
+    fn say_error(&mut self, message: &str) {
+        if self.said.is_none_or(|said| said.elapsed() >= SAID_EVERY) {
+            self.said = Some(Instant::now());
+            tracing::error!(%message, "the log is gone");
+        }
+    }
+
+    fn words(&self, size: u64) -> String {
+        format!(
+            "failed to write: the log {} has {} MiB and can't be begun anew, since something reads the database all \
+             the time (a shell, a copy, a check): end that",
+            self.path.display(),
+            size / (1024 * 1024)
+        )
+    }
+
+    fn say(&mut self, size: u64) {
+        if self.said.is_none_or(|said| said.elapsed() >= SAID_EVERY) {
+            self.said = Some(Instant::now());
+            let (log, bytes) = (self.path.display(), size);
+            tracing::warn!(%log, bytes, "the log can't be begun anew, since something reads the database all the time");
+        }
+    }
+}
+
+#[cfg(unix)]
+fn identity(file: &Metadata) -> (u64, u64) {
+    use std::os::unix::fs::MetadataExt as _;
+    (file.dev(), file.ino())
+}
+
+#[cfg(not(unix))]
+fn identity(_: &Metadata) -> (u64, u64) {
+    (0, 0)
+}
+
+/// Moves all of the log to the database, and has the next write begin it anew. Whether nobody stood in the way.
+fn begin_anew(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.busy_timeout(PATIENCE)?;
+    let busy =
+        connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |row| row.get::<_, i64>(0));
+    connection.busy_timeout(super::open::BUSY_TIMEOUT)?;
+    Ok(busy? == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{DATABASE_FILE, create, open};
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds { enough: 256 * 1024, most: 1024 * 1024, every: Duration::ZERO };
+
+    fn write(connection: &Connection) {
+        let sql = "INSERT OR REPLACE INTO clusters (name, body) VALUES ('a', ?1)";
+        connection.execute(sql, ["x".repeat(50_000)]).unwrap();
+    }
+
+    #[test]
+    fn a_reader_that_stays_does_not_let_the_log_grow_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(DATABASE_FILE);
+        create::ensure(&path).unwrap();
+        let writer = open::writer(&path).unwrap();
+        let mut log = Log::of(&path, BOUNDS);
+        let size = || beside(&path, "-wal").metadata().unwrap().len();
+        write(&writer);
+        let reader = open::reader(&path).unwrap();
+        reader.execute_batch("BEGIN; SELECT * FROM clusters").unwrap();
+        let mut writes = 0;
+        let why = loop {
+            match log.keep(&writer) {
+                Ok(()) => write(&writer),
+                Err(why) => break why,
+            }
+            writes += 1;
+            assert!(writes < 1_000, "the log grew for ever");
+        };
+        assert!(why.contains("-wal has 1 MiB") && why.contains("end that"), "{why}");
+        assert!(size() < 2 * BOUNDS.most);
+        assert!(log.keep(&writer).is_err());
+
+        reader.execute_batch("COMMIT").unwrap();
+        for _ in 0..100 {
+            log.keep(&writer).unwrap();
+            write(&writer);
+        }
+        assert!(size() <= 2 * BOUNDS.most, "it is begun anew again and again");
+    }
+
+    #[test]
+    fn a_log_that_is_removed_or_replaced_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(DATABASE_FILE);
+        create::ensure(&path).unwrap();
+        let writer = open::writer(&path).unwrap();
+        let mut log = Log::of(&path, BOUNDS);
+        log.keep(&writer).unwrap();
+        write(&writer);
+        log.keep(&writer).unwrap();
+        let (file, aside) = (beside(&path, "-wal"), folder.path().join("aside"));
+        std::fs::rename(&file, &aside).unwrap();
+        assert!(log.keep(&writer).unwrap_err().contains("was removed under the running server"));
+        std::fs::copy(&aside, &file).unwrap();
+        assert!(log.keep(&writer).unwrap_err().contains("was replaced under the running server"));
+        std::fs::rename(&aside, &file).unwrap();
+        log.keep(&writer).unwrap();
+    }
+}
