@@ -75,6 +75,11 @@ demo-membership: wasm-targets ## show a cluster that a platform tells of; one ag
 	$(CARGO) build --locked --bins
 	$(OUT)/debug/replibook demo --scene membership $(DEMO_ARGS)
 
+.PHONY: demo-ha
+demo-ha: rust-plugins test-server ## show three engines on one MongoDB: one is killed and one drained in the middle of three runs
+	$(CARGO) build --locked --bins
+	tests/support/with-mongodb.sh $(TEST_SERVER) $(OUT)/debug/replibook demo --scene ha --agents $(AGENTS)
+
 .PHONY: test
 test: example-plugins test-server ## build everything and run all tests
 	$(CARGO) test --locked --manifest-path $(WASM_BUILTIN)/Cargo.toml -p replibook-plugin-sdk --target-dir $(WASM_BUILTIN)/target

@@ -183,6 +183,40 @@ async fn an_agent_that_fails_in_a_cluster_that_changes_pauses_the_run_too() {
     assert_empty(temp.path());
 }
 
+/// The demonstration of several engines, with a MongoDB server for tests.
+fn demo_ha(temp: &Path, arguments: &[&str]) -> Command {
+    let script = examples::all().join("../tests/support/with-mongodb.sh");
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(std::path::PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
+    let cache = cache.or_else(home).unwrap_or_default();
+    let inner = demo(temp, &[&["--scene", "ha"], arguments].concat());
+    let mut command = Command::new(script);
+    command.arg(cache.join("replibook/tools/mongodb-test-server"));
+    command.arg(inner.as_std().get_program()).args(inner.as_std().get_args());
+    command.env("TMPDIR", temp).env("NO_COLOR", "1").kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+#[tokio::test]
+async fn one_of_three_engines_is_killed_and_one_drained_and_nothing_is_done_twice() {
+    let temp = tempfile::tempdir().unwrap();
+    let arguments = ["--agents", "12"];
+    let output = tokio::time::timeout(LIMIT, demo_ha(temp.path(), &arguments).output()).await;
+    let Output { status, stdout, stderr } = output.expect("the demonstration ends").unwrap();
+    let text = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    assert_eq!(status.code(), Some(0), "{text}");
+    for cluster in ["demo-1", "demo-2", "demo-3"] {
+        assert!(text.contains(&format!("run on {cluster}: DONE, 12 done")), "{text}");
+    }
+    assert!(text.contains("each agent was drained and restarted once"), "{text}");
+    assert!(text.contains(", killed"), "a run was taken over: {text}");
+    let draining = text.lines().filter(|line| line.contains(" draining ")).count();
+    assert!(draining >= 1, "{text}");
+    gone(&addresses(&text)).await;
+    assert_empty(temp.path());
+}
+
 #[tokio::test]
 async fn every_example_document_is_valid() {
     let (temp, examples) = (tempfile::tempdir().unwrap(), examples::all());

@@ -23,7 +23,8 @@ use super::params;
 use super::state::ApiState;
 use super::weigh::client_of;
 use super::wire::{
-    AbandonRun, ApplyCluster, ApplyDocuments, ApplyPlaybook, RetryRun, StartRun, SubmitCommand,
+    AbandonRun, ApplyCluster, ApplyDocuments, ApplyPlaybook, DrainEngine, RetryRun, StartRun,
+    SubmitCommand,
 };
 use crate::run::integer_beyond_64_bits;
 use crate::web::{Client, Memory, Share, is_json};
@@ -105,6 +106,10 @@ impl RequestBody for RetryRun {
 
 impl RequestBody for AbandonRun {
     const LIMIT: usize = MAX_STEERING_BODY;
+}
+
+impl RequestBody for DrainEngine {
+    const LIMIT: usize = MAX_JSON_BODY;
 }
 
 impl RequestBody for SubmitCommand {

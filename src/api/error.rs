@@ -27,6 +27,7 @@ pub enum Code {
     PluginNotFound,
     RunNotFound,
     AgentNotFound,
+    EngineNotFound,
     CommandNotFound,
     MethodNotAllowed,
     Conflict,
@@ -58,7 +59,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 39] = [
         Self::BadParameter,
         Self::BadHeader,
         Self::BadBody,
@@ -70,6 +71,7 @@ impl Code {
         Self::PluginNotFound,
         Self::RunNotFound,
         Self::AgentNotFound,
+        Self::EngineNotFound,
         Self::CommandNotFound,
         Self::MethodNotAllowed,
         Self::Conflict,
@@ -118,6 +120,7 @@ impl Code {
             Self::PluginNotFound => ("plugin-not-found", 404, "there is no such plugin"),
             Self::RunNotFound => ("run-not-found", 404, "there is no such run, or it has expired"),
             Self::AgentNotFound => ("agent-not-found", 404, "the run has no such agent"),
+            Self::EngineNotFound => ("engine-not-found", 404, "there is no such engine"),
             Self::CommandNotFound => ("command-not-found", 404, "the run has no such command"),
             Self::MethodNotAllowed => {
                 ("method-not-allowed", 405, "the path is known, the method is not")

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 
 use super::endpoint::Endpoint;
+use super::engines;
 use super::error::ApiError;
 use super::limits::{EXPLAINED_FAILED, EXPLAINED_RUNNING, FEW_RECORDS};
 use super::params::{InPath, InQuery};
@@ -74,11 +75,33 @@ async fn get(
     if let Some(trouble) = before(&state, &run).await? {
         explain_behind(&mut explanation, &trouble);
     }
+    if waits_for_engine(&run)
+        && runs::look(&state, id).await?.engine.is_none()
+        && let Some(why) = engines::why_unclaimed(&state).await?
+    {
+        explanation.text.push_str(&format!(" No engine drives it: {why}."));
+    }
     if let Some(Short { message, .. }) = state.shortage.now().filter(|_| asks_agents(&run)) {
         let more = format!(" Requests to its agents may wait: {message}. No agent fails by that.");
         explanation.text.push_str(&more);
     }
     Ok(Json(explanation))
+}
+
+/// Whether the run would go on if an engine took it up. Those that wait for a person need none.
+fn waits_for_engine(run: &Run) -> bool {
+    match run.progress.status {
+        RunStatus::Pending
+        | RunStatus::Starting
+        | RunStatus::Running
+        | RunStatus::Cancelling
+        | RunStatus::Finishing => true,
+        RunStatus::PendingApprove
+        | RunStatus::Paused
+        | RunStatus::Done
+        | RunStatus::Failed
+        | RunStatus::Cancelled => false,
+    }
 }
 
 /// Whether something of the run may be on its way to agents.

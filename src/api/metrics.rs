@@ -26,6 +26,7 @@ use super::limits::{COUNTED_PAGE, METRICS_AGE, READY_TIMEOUT};
 use super::process::Process;
 use super::shares::Class;
 use super::state::ApiState;
+use crate::driver::Activity;
 use crate::plugin::PluginCounts;
 use crate::run::{RunStatus, Verb};
 use crate::store::{MAX_PAGE, Page, RunFilter, StoreError};
@@ -74,6 +75,11 @@ struct ClosedLabels {
     which: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct HandoverLabels {
+    kind: &'static str,
+}
+
 /// The numbers.
 pub(super) struct Metrics {
     registry: Registry,
@@ -87,6 +93,9 @@ pub(super) struct Metrics {
     shortages: Counter,
     refused: Counter,
     closed: Family<ClosedLabels, Counter>,
+    leases: Gauge,
+    unclaimed: Family<NoLabels, Gauge>,
+    handovers: Family<HandoverLabels, Counter>,
     compiled: Counter,
     loaded: Counter,
     skew: Gauge<f64, AtomicU64>,
@@ -108,6 +117,9 @@ impl Metrics {
             shortages: Counter::default(),
             refused: Counter::default(),
             closed: Family::default(),
+            leases: Gauge::default(),
+            unclaimed: Family::default(),
+            handovers: Family::default(),
             compiled: Counter::default(),
             loaded: Counter::default(),
             skew: Gauge::default(),
@@ -127,6 +139,13 @@ impl Metrics {
         registry.register("requests_refused", help, self.refused.clone());
         let help = "Connections closed for want of a place: idle ones, and new ones for which none made room";
         registry.register("connections_closed", help, self.closed.clone());
+        registry.register("leases", "Runs that this engine has", self.leases.clone());
+        let help = format!("Runs that wait for an engine with a free place, up to {MAX_PAGE}");
+        registry.register("runs_unclaimed", help, self.unclaimed.clone());
+        let help = "Runs that this engine got or gave up: claimed from nobody, taken-over from an engine that \
+                    is gone, released for whatever reason, of those handed-over (drained, or more than its \
+                    share) and parked (they wait for a person)";
+        registry.register("handovers", help, self.handovers.clone());
         registry.register("http_requests", "Requests answered", self.requests.clone());
         let help = "Time until the answer began";
         let durations = self.durations.clone();
@@ -184,6 +203,20 @@ impl Metrics {
         Ok(text)
     }
 
+    fn count_runs_of(&self, activity: &Activity) {
+        self.leases.set(i64::try_from(activity.leases()).unwrap_or(i64::MAX));
+        for (kind, count) in [
+            ("claimed", activity.claimed()),
+            ("taken-over", activity.taken_over()),
+            ("released", activity.released()),
+            ("handed-over", activity.handed_over()),
+            ("parked", activity.parked()),
+        ] {
+            let counter = self.handovers.get_or_create(&HandoverLabels { kind });
+            counter.inner().store(count, Ordering::Relaxed);
+        }
+    }
+
     fn count_plugins(&self, counts: PluginCounts) {
         self.compiled.inner().store(counts.compiled, Ordering::Relaxed);
         self.loaded.inner().store(counts.loaded, Ordering::Relaxed);
@@ -235,6 +268,9 @@ async fn get(State(state): State<ApiState>, headers: HeaderMap) -> Result<Respon
     count_runs(&state).await;
     state.metrics.count_plugins(state.plugins.counts());
     state.metrics.count_pressure(&state);
+    if let Some(activity) = &state.activity {
+        state.metrics.count_runs_of(activity);
+    }
     state.metrics.skew.set(state.skew().as_millis() as f64 / 1_000.0);
     let text = state.metrics.text().map_err(ApiError::internal)?;
     let (kind, text) = match wants_open_metrics(&headers) {
@@ -266,6 +302,8 @@ async fn look_at_runs(state: &ApiState) -> Result<(), StoreError> {
     let troubles = state.store.troubles(None, MAX_PAGE).await?.len();
     let troubles = i64::try_from(troubles).unwrap_or(i64::MAX);
     state.metrics.troubled.get_or_create(&NoLabels {}).set(troubles);
+    let unclaimed = state.store.unclaimed().await?;
+    state.metrics.unclaimed.get_or_create(&NoLabels {}).set(unclaimed.into());
     let mut counts: BTreeMap<_, u64> = statuses.map(|status| (status.as_str(), 0)).collect();
     counts.extend(found);
     for (status, count) in counts {
@@ -314,6 +352,7 @@ mod tests {
         metrics.command_submitted(Verb::Resume);
         metrics.stream_opened();
         metrics.count_plugins(PluginCounts { compiled: 4, loaded: 2 });
+        metrics.count_runs_of(&Activity::with_leases(3));
         let mut text = String::new();
         encode(&mut text, &metrics.registry).unwrap();
         for line in [
@@ -325,6 +364,8 @@ mod tests {
             "replibook_runs_started_total 0",
             "replibook_shortages_total 0",
             "replibook_requests_refused_total 0",
+            "replibook_leases 3",
+            "replibook_handovers_total{kind=\"taken-over\"} 0",
             concat!("replibook_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
             "replibook_plugins_compiled_total 4",
             "replibook_plugins_loaded_total 2",

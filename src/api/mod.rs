@@ -22,6 +22,7 @@ mod cluster_agents;
 mod clusters;
 mod commands;
 mod endpoint;
+mod engines;
 mod error;
 mod events;
 mod explanation;
@@ -52,6 +53,7 @@ mod state;
 mod waiting;
 mod weigh;
 pub mod wire;
+mod wire_engines;
 
 pub use builtins::install_builtins;
 pub use error::{ApiError, Code};

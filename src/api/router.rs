@@ -13,8 +13,8 @@ use super::guard::{self, Timeout};
 use super::shares::Class;
 use super::state::ApiState;
 use super::{
-    abandon, agents, apply_all, cluster_agents, clusters, commands, events, explanation, gzip,
-    health, journals, logs, metrics, openapi, playbooks, plugins, retry, runs, start, weigh,
+    abandon, agents, apply_all, cluster_agents, clusters, commands, engines, events, explanation,
+    gzip, health, journals, logs, metrics, openapi, playbooks, plugins, retry, runs, start, weigh,
 };
 
 /// Every endpoint of the API.
@@ -31,6 +31,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         retry::endpoints(),
         abandon::endpoints(),
         explanation::endpoints(),
+        engines::endpoints(),
         agents::endpoints(),
         journals::endpoints(),
         logs::endpoints(),

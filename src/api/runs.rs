@@ -7,6 +7,7 @@ use axum::extract::State;
 use serde_json::Map;
 
 use super::endpoint::Endpoint;
+use super::engines;
 use super::error::{ApiError, Code};
 use super::limits::PLAYBOOK_BYTES;
 use super::pages::{self, Key, List, Paged, json_bytes};
@@ -123,6 +124,9 @@ pub(super) async fn look(state: &ApiState, id: RunId) -> Result<RunView, ApiErro
     if let Some(trouble) = trouble(state, id).await? {
         view.trouble = Some(view_of_trouble(&trouble));
     }
+    if !view.status.is_final() {
+        view.engine = engines::driver_of(state, id).await?;
+    }
     Ok(view)
 }
 
@@ -196,6 +200,7 @@ fn view_of_damaged(damaged: &DamagedRun) -> RunView {
             cluster: glance.cluster.clone().unwrap_or_else(|| UNKNOWN.to_owned()),
             status: progress.status,
             reason: None,
+            engine: None,
             trouble: None,
             since: created_at,
             stage: String::new(),
@@ -246,6 +251,7 @@ pub(super) fn view(run: &Run) -> RunView {
         cluster: snapshot.cluster.clone(),
         status: progress.status,
         reason: progress.reason.clone(),
+        engine: None,
         trouble: None,
         since: progress.since,
         stage: stage.map(|stage| stage.name.clone()).unwrap_or_default(),

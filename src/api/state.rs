@@ -11,7 +11,7 @@ use super::metrics::Metrics;
 use super::shares::Shares;
 use crate::agent::{AgentClient, Shortage};
 use crate::clock::Clock;
-use crate::driver::{Followers, Signals};
+use crate::driver::{Activity, Followers, Signals};
 use crate::plugin::PluginHost;
 use crate::store::{Skew, Store, StoreClock};
 use crate::web::{Closed, Memory, OwnNames};
@@ -31,6 +31,8 @@ pub struct ApiState {
     pub(super) bodies: Budget,
     pub(super) shares: Arc<Shares>,
     pub(super) shortage: Shortage,
+    /// What the engine of this process did; none where there is none.
+    pub(super) activity: Option<Arc<Activity>>,
     /// Memory for what is read to be sent.
     pub(super) reads: Memory,
     /// Connections for which there was no place.
@@ -69,6 +71,7 @@ impl ApiState {
             shares,
             closed: Closed::default(),
             shortage: Shortage::default(),
+            activity: None,
             stopping,
             names: OwnNames::default(),
             agents: None,
@@ -99,6 +102,12 @@ impl ApiState {
     pub fn with_shortage(mut self, shortage: Shortage) -> Self {
         self.shortage = shortage;
         self
+    }
+
+    /// Tells what this engine did.
+    #[must_use]
+    pub fn with_activity(self, activity: Arc<Activity>) -> Self {
+        Self { activity: Some(activity), ..self }
     }
 
     /// Answers requests for any host name: for a server that listens on more than loopback. Without

@@ -19,6 +19,8 @@ use crate::run::{
 };
 use crate::store::MAX_PUT;
 
+pub use super::wire_engines::{DrainEngine, EngineRef, EngineState, EngineView};
+
 /// A page of a list.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "{T}Listing")]
@@ -287,6 +289,9 @@ pub struct RunView {
     pub status: RunStatus,
     /// Why it has that status.
     pub reason: Option<StatusReason>,
+    /// The engine that drives it now; only of a single run, and none while nobody does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EngineRef>,
     /// Why it can't go on at all: it does nothing while it is in trouble.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<TroubleView>,

@@ -16,7 +16,7 @@ use super::page::say_damaged;
 use super::rows::{agents_of, stage_of};
 use super::run::{explain, find_run, paragraph};
 use super::text::{clean, moment, wrap_line};
-use crate::api::wire::{Listing, PlaybookView, RunView, TroubleView};
+use crate::api::wire::{EngineRef, Listing, PlaybookView, RunView, TroubleView};
 use crate::playbook::{PluginPin, Vcs};
 use crate::run::{AgentRecord, AgentState};
 use crate::shown::clean_lines;
@@ -158,6 +158,7 @@ fn describe_run(run: &RunView, why: &str, failed: &str, room: Room) -> String {
     lines.line("Cluster", &run.cluster);
     lines.line("Status", &format!("{} since {}", run.status, moment(run.since)));
     lines.line_if("Why", run.reason.as_ref().map(|reason| reason.message.clone()));
+    lines.line_if("Engine", run.engine.as_ref().map(engine));
     lines.line_if("Trouble", run.trouble.as_ref().map(trouble));
     lines.line("Stage", &stage_of(run));
     // For a run that has ended all stages are counted, and each may have selected different agents.
@@ -179,6 +180,11 @@ fn describe_run(run: &RunView, why: &str, failed: &str, room: Room) -> String {
         let _ = write!(text, "\n{part}");
     }
     text
+}
+
+fn engine(engine: &EngineRef) -> String {
+    let name = engine.name.as_deref().unwrap_or(&engine.id.0);
+    format!("{name} since {}", moment(engine.since))
 }
 
 fn trouble(trouble: &TroubleView) -> String {

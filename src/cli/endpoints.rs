@@ -8,10 +8,10 @@ use super::client::{Client, Repeat, UPLOAD_TIMEOUT};
 use super::error::ClientError;
 use crate::api::wire::{
     AbandonRun, AppliedDocuments, ApplyCluster, ApplyDocuments, ApplyPlaybook, ClusterAgents,
-    ClusterView, CommandView, Listing, PlaybookView, PluginView, RetryRun, RunView, StartRun,
-    SubmitCommand,
+    ClusterView, CommandView, DrainEngine, EngineView, Listing, PlaybookView, PluginView, RetryRun,
+    RunView, StartRun, SubmitCommand,
 };
-use crate::run::{AgentId, AgentRecord, Digest, Explanation, RunId, Snapshot};
+use crate::run::{AgentId, AgentRecord, Digest, EngineId, Explanation, RunId, Snapshot};
 
 /// The most items in one page, as the server has it too.
 pub const MAX_PAGE: usize = 1_000;
@@ -255,6 +255,17 @@ impl Client {
     pub async fn abandon_run(&self, run: RunId, request: &AbandonRun) -> Result<RunView> {
         let path = ["runs", &run.to_string(), "abandon"];
         self.json(self.request(Method::POST, &path).json(request), Repeat::Always).await
+    }
+
+    /// The engines that share the store.
+    pub async fn engines(&self) -> Result<Listing<EngineView>> {
+        self.json(self.get(&["engines"]), Repeat::Always).await
+    }
+
+    /// Says whether an engine is to hand over its runs. Asking twice changes nothing.
+    pub async fn drain_engine(&self, id: &EngineId, request: &DrainEngine) -> Result<EngineView> {
+        let path = ["engines", id.0.as_str(), "drain"];
+        self.json(self.request(Method::PUT, &path).json(request), Repeat::Always).await
     }
 
     /// A run.

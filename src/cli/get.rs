@@ -4,6 +4,7 @@ use clap::ValueEnum;
 
 use super::client::Client;
 use super::cluster_agents::{get_agent, get_agents};
+use super::engine::find_engine;
 use super::error::CliError;
 use super::exit::Exit;
 use super::output::{Console, Format};
@@ -27,6 +28,9 @@ pub enum Things {
     /// Runs
     #[value(alias = "run")]
     Runs,
+    /// Engines: the servers that share the store; a name, or the first digits of an identifier
+    #[value(alias = "engine")]
+    Engines,
     /// Agents of the cluster that --cluster names, as they are known now
     #[value(alias = "agent")]
     Agents,
@@ -94,6 +98,10 @@ async fn get_one(
             }
         }
         Things::Runs => console.one(&client.run(find_run(client, name).await?).await?),
+        Things::Engines => {
+            let all = client.engines().await?.items;
+            console.one(find_engine(&all, name)?)
+        }
         Things::Agents => get_agent(client, cluster, name, console).await,
     }
 }
@@ -130,6 +138,10 @@ async fn get_all(
             console.list(&list.items)?;
             say_damaged(console, &list.damaged);
             list.next
+        }
+        Things::Engines => {
+            console.list(&client.engines().await?.items)?;
+            None
         }
         Things::Agents => get_agents(client, cluster, after, limit, console).await?,
     };

@@ -20,6 +20,7 @@ mod describe_more;
 mod diff;
 mod drawing;
 mod endpoints;
+mod engine;
 mod error;
 mod exit;
 mod explain;

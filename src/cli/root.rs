@@ -11,6 +11,7 @@ use super::client::{Client, DEFAULT_SERVER};
 use super::completion::{Completion, completion};
 use super::delete::{Delete, delete};
 use super::describe::{Describe, describe};
+use super::engine::{EngineCommand, engine_command};
 use super::error::{CliError, ClientError};
 use super::exit::Exit;
 use super::explain::{Explain, explain};
@@ -63,7 +64,7 @@ pub enum Command {
     Validate(Validate),
     /// Explain the fields of documents, without a server
     Explain(Explain),
-    /// Show playbooks, clusters, plugins, runs, or the agents of a cluster
+    /// Show playbooks, clusters, plugins, runs, engines, or the agents of a cluster
     Get(Get),
     /// Show all about one thing
     #[command(subcommand)]
@@ -71,6 +72,9 @@ pub enum Command {
     /// Remove a playbook, a cluster or a plugin
     #[command(subcommand)]
     Delete(Delete),
+    /// Have an engine hand over its runs, or take some again
+    #[command(subcommand)]
+    Engine(EngineCommand),
     /// Start, watch and steer runs
     #[command(subcommand)]
     Run(RunCommand),
@@ -130,6 +134,7 @@ async fn perform(cli: &Cli, console: &Console) -> Result<Exit, CliError> {
         Command::Get(args) => get(&client()?, args, console).await,
         Command::Describe(what) => describe(&client()?, what, console).await,
         Command::Delete(what) => delete(&client()?, what, console).await,
+        Command::Engine(command) => engine_command(&client()?, command, console).await,
         Command::Run(command) => run_command(&client()?, command, to, console).await,
         Command::Completion(args) => completion(args, console),
     }

@@ -40,6 +40,7 @@ pub(crate) fn run_view(status: RunStatus) -> RunView {
         cluster: "mongo-eu".to_owned(),
         status,
         reason: None,
+        engine: None,
         trouble: None,
         since: moment(),
         stage: "restart".to_owned(),

@@ -22,6 +22,7 @@ use crate::driver::{Engine, EngineConfig, Followers, Signals, World};
 use crate::listen::check_listen;
 use crate::plugin::{Compile, CompileApart, HostConfig, PluginHost};
 use crate::run::{EngineId, Millis};
+use crate::shown::clean;
 use crate::stop::StopAsked;
 use crate::store::{Store, StoreClock};
 use crate::web::OwnNames;
@@ -46,6 +47,11 @@ pub struct ServeArgs {
     /// person or for its cluster, is not counted
     #[arg(long, value_name = "NUMBER", default_value_t = EngineConfig::MAX_RUNS, value_parser = parse_max_runs)]
     pub max_runs: usize,
+
+    /// What people call this server's engine; without it the name of the machine and a part of the engine's
+    /// identifier
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    pub engine_name: Option<String>,
 
     /// Listen on an address that is not loopback, though anybody who reaches it may do anything
     #[arg(long)]
@@ -96,11 +102,19 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
 
     let stop = CancellationToken::new();
     let id = EngineId(Uuid::new_v4().to_string());
-    let config = EngineConfig { id, max_runs: args.max_runs };
+    let host = host_name();
+    let config = EngineConfig {
+        name: args.engine_name.clone().unwrap_or_else(|| default_name(&host, &id)),
+        host,
+        address: Some(format!("http://{address}")),
+        ..EngineConfig::new(id, args.max_runs)
+    };
+    let activity = config.activity.clone();
     let engine = tokio::spawn(Engine::new(world.clone(), config).run(stop.clone()));
     let state = state(&world, args.insecure)
         .with_connections(descriptors.clients())
-        .with_shortage(shortage);
+        .with_shortage(shortage)
+        .with_activity(activity);
     let stopping = stop.clone();
     let served = api::serve(listener, state, async move {
         asked.wait().await;
@@ -128,6 +142,31 @@ fn parse_patience(text: &str) -> Result<Millis, String> {
 fn parse_max_runs(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|number| (1..=100_000).contains(number));
     number.ok_or_else(|| format!("found {text:?}, expected a number from 1 to 100000"))
+}
+
+/// The longest name of an engine: it stands in tables.
+const MAX_NAME: usize = 63;
+
+fn parse_name(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
+    match !text.is_empty() && text.len() <= MAX_NAME && text.chars().all(fits) {
+        true => Ok(text.to_owned()),
+        false => Err(format!(
+            "found {text:?}, expected at most {MAX_NAME} letters, digits, dots, dashes and underscores"
+        )),
+    }
+}
+
+/// The name of the machine, as far as it is known.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    clean(name.trim()).chars().take(MAX_NAME).collect()
+}
+
+/// Tells the engines of one machine apart.
+fn default_name(host: &str, id: &EngineId) -> String {
+    let part: String = id.0.chars().take(4).collect();
+    if host.is_empty() { part } else { format!("{host}-{part}") }
 }
 
 /// Does what a start needs of its store. One in MongoDB is waited for; none if the server is asked to stop
@@ -196,6 +235,16 @@ fn state(world: &World, any_host: bool) -> ApiState {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn engines_have_names_that_fit_a_table() {
+        assert_eq!(parse_name("web-1.example_a").as_deref(), Ok("web-1.example_a"));
+        for bad in ["", "a b", "ü", "a\u{1b}", &"a".repeat(64)] {
+            assert!(parse_name(bad).is_err_and(|e| e.contains("expected")), "{bad}");
+        }
+        let id = EngineId("0123-4567".to_owned());
+        assert_eq!([default_name("web", &id), default_name("", &id)], ["web-0123", "0123"]);
+    }
 
     #[test]
     fn a_server_drives_at_least_one_run() {

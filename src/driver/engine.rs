@@ -13,10 +13,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::World;
 use super::abandoned::{self, Endings};
+use super::activity::Activity;
 use super::lease::LeaseGuard;
 use super::places::{Clusters, Place, Places};
 use super::run_driver::{DriveError, RunDriver};
 use super::skew::SkewWatch;
+use super::standing::{BEAT, Standing};
 use super::trouble;
 use crate::mutants::mutant;
 use crate::run::{Command, CommandId, EngineId, Input, RunId, Timestamp};
@@ -71,24 +73,44 @@ pub struct EngineConfig {
     pub id: EngineId,
     /// The most runs that this engine drives at the same time; others wait for a place.
     pub max_runs: usize,
+    /// What people call it.
+    pub name: String,
+    /// The machine that it is on.
+    pub host: String,
+    /// Base URL of the server that it is in; none where there is none.
+    pub address: Option<String>,
+    /// Counts what it does.
+    pub activity: Arc<Activity>,
 }
 
 impl EngineConfig {
     /// The most runs at the same time unless said otherwise: each holds its records in memory. Those that
     /// only wait, for a person or for their cluster, are not counted.
     pub const MAX_RUNS: usize = 1_000;
+
+    /// An engine that goes by its identifier, on a machine that has no name.
+    pub fn new(id: EngineId, max_runs: usize) -> Self {
+        let (name, activity) = (id.0.clone(), Arc::default());
+        Self { id, max_runs, name, host: String::new(), address: None, activity }
+    }
 }
 
 /// Drives all runs that it can claim.
 pub struct Engine {
-    world: World,
-    config: EngineConfig,
+    pub(super) world: World,
+    pub(super) config: EngineConfig,
     /// In order, so that the same history always goes the same way.
-    drivers: BTreeMap<RunId, Driver>,
+    pub(super) drivers: BTreeMap<RunId, Driver>,
     tasks: JoinSet<(RunId, u64)>,
     exchanged: Timestamp,
     skew: SkewWatch,
     places: Arc<Places>,
+    /// When it first said how it is.
+    pub(super) started: Option<Timestamp>,
+    pub(super) standing: Standing,
+    pub(super) is_draining: bool,
+    /// When it claimed beyond its share last.
+    pub(super) yielded: Timestamp,
     stop: CancellationToken,
 }
 
@@ -97,14 +119,19 @@ struct Turns {
     renewed: Timestamp,
     swept: Timestamp,
     looked: Timestamp,
+    beaten: Option<Timestamp>,
     endings: Endings,
 }
 
-struct Driver {
+pub(super) struct Driver {
     lease: LeaseGuard,
     cluster: Option<String>,
     /// A run without one only waits, so that giving it back costs little.
-    place: Arc<Place>,
+    pub(super) place: Arc<Place>,
+    /// Ends the driver after its commit.
+    pub(super) stop: CancellationToken,
+    /// Ends it once nothing of the run is in flight.
+    pub(super) leave: CancellationToken,
     commands: mpsc::Sender<Input>,
     /// Commands that were handed over; they stay in the store until the driver has committed them.
     sent: HashSet<CommandId>,
@@ -122,6 +149,10 @@ impl Engine {
             exchanged: Timestamp::default(),
             skew: SkewWatch::default(),
             places,
+            started: None,
+            standing: Standing::default(),
+            is_draining: false,
+            yielded: Timestamp::default(),
             stop: CancellationToken::new(),
         }
     }
@@ -132,7 +163,7 @@ impl Engine {
         let endings = Endings::new(self.world.clone(), stop.clone());
         let clock = self.world.clock.clone();
         let now = clock.now();
-        let mut turns = Turns { renewed: now, swept: now, looked: now, endings };
+        let mut turns = Turns { renewed: now, swept: now, looked: now, beaten: None, endings };
         tokio::select! {
             biased;
             // Whatever it is at: what a call to the store took by then is given back below.
@@ -173,6 +204,10 @@ impl Engine {
             turns.swept = clock.now();
             is_well &= log(self.sweep().await);
         }
+        if turns.beaten.is_none_or(|at| clock.now().since(at) >= BEAT) {
+            turns.beaten = Some(clock.now());
+            is_well &= log(self.beat().await);
+        }
         is_well &= log(self.claim().await);
         is_well &= log(self.hand_out_commands().await);
         is_well
@@ -189,13 +224,14 @@ impl Engine {
 
     async fn claim(&mut self) -> Result<(), StoreError> {
         let skew = Skew::of(self.world.store.as_ref(), self.world.clock.as_ref());
-        if !self.skew.look(skew) {
+        if !self.skew.look(skew) || self.is_draining {
             return Ok(());
         }
         loop {
             let clusters = self.clusters();
             let (room, full) = (clusters.room(&self.places), clusters.full(&self.places));
             let limit = CLAIMED_AT_ONCE.min(u32::try_from(room).unwrap_or(u32::MAX));
+            let limit = self.yielding(limit);
             let is_held_back = limit == 0 || !full.is_empty();
             let claim = Claim { limit, full, only_woken: false };
             if limit > 0 && self.claim_some(&claim).await? == limit {
@@ -234,6 +270,10 @@ impl Engine {
                 driver.lease.lose();
                 log(self.world.store.release(lease.run, lease.epoch).await);
             } else {
+                match lease.from {
+                    Some(_) => self.config.activity.take_over(),
+                    None => self.config.activity.claim(),
+                }
                 self.start(&lease);
                 begun += 1;
             }
@@ -262,15 +302,18 @@ impl Engine {
         let guard = LeaseGuard::new(lease, self.world.clock.clone());
         let (sender, receiver) = mpsc::channel(COMMANDS);
         let place = Place::new(&self.places);
+        let (stopping, leave) = (self.stop.child_token(), CancellationToken::new());
         let driver = RunDriver {
             world: self.world.clone(),
             lease: guard.clone(),
             place: place.clone(),
-            stop: self.stop.clone(),
+            stop: stopping.clone(),
+            leave: leave.clone(),
+            activity: self.config.activity.clone(),
             commands: receiver,
         };
         let (run, epoch) = (lease.run, lease.epoch);
-        let (clock, stop) = (self.world.clock.clone(), self.stop.clone());
+        let (clock, stop) = (self.world.clock.clone(), stopping.clone());
         let held = guard.clone();
         let engine = self.config.id.clone();
         let committer = driver.committer();
@@ -310,9 +353,10 @@ impl Engine {
             (run, epoch)
         });
         let cluster = lease.cluster.clone();
-        let driver =
-            Driver { lease: guard, cluster, place, commands: sender, sent: HashSet::new() };
+        let (stop, sent) = (stopping, HashSet::new());
+        let driver = Driver { lease: guard, cluster, place, stop, leave, commands: sender, sent };
         self.drivers.insert(run, driver);
+        self.config.activity.hold(self.drivers.len());
     }
 
     async fn ended(&mut self, ended: Result<(RunId, u64), JoinError>) {
@@ -321,6 +365,8 @@ impl Engine {
             return;
         }
         let Some(driver) = self.drivers.remove(&run) else { return };
+        self.config.activity.release();
+        self.config.activity.hold(self.drivers.len());
         log(self.world.store.release(run, driver.lease.epoch()).await);
     }
 
@@ -382,9 +428,14 @@ impl Engine {
         // Nothing may be on its way for a run that another engine has.
         self.drivers.values().for_each(|driver| driver.lease.lose());
         self.tasks.abort_all();
+        let (store, id) = (self.world.store.as_ref(), &self.config.id);
+        let given_back = async { tokio::join!(store.release_all(id), store.remove_engine(id)) };
         tokio::select! {
             biased;
-            released = self.world.store.release_all(&self.config.id) => drop(log(released)),
+            (released, forgotten) = given_back => {
+                log(released.map(drop));
+                log(forgotten);
+            }
             () = clock.sleep(RELEASING) => tracing::warn!(
                 "the store did not take all runs back in time; others can have them once their leases run out"
             ),

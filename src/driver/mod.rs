@@ -12,6 +12,7 @@
 //! a current-thread runtime.
 
 mod abandoned;
+mod activity;
 mod cluster;
 mod committer;
 mod crash;
@@ -25,11 +26,14 @@ mod places;
 mod run_clock;
 mod run_driver;
 mod sending;
+mod sharing;
 mod signals;
 mod skew;
+mod standing;
 mod trouble;
 mod world;
 
+pub use activity::Activity;
 pub use discovery::{Followers, Known, LOOK, PLATFORM_TIMEOUT, View};
 pub use engine::{Engine, EngineConfig};
 pub use signals::Signals;

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::World;
+use super::activity::Activity;
 use super::committer::Committer;
 use super::crash::{self, Point};
 use super::discovery::{Following, known_members};
@@ -54,6 +55,9 @@ pub(super) struct RunDriver {
     /// Its place among the runs that the engine drives.
     pub(super) place: Arc<Place>,
     pub(super) stop: CancellationToken,
+    /// The run is to go to another engine, as soon as nothing of it is in flight.
+    pub(super) leave: CancellationToken,
+    pub(super) activity: Arc<Activity>,
     /// Commands, from the engine.
     pub(super) commands: mpsc::Receiver<Input>,
 }
@@ -137,6 +141,9 @@ impl RunDriver {
             if told.is_final() || self.lease.is_lost() {
                 return self.given_up();
             }
+            if self.leave.is_cancelled() && machine.is_quiet() {
+                return self.given_up();
+            }
             health.look(committer, committed, told, self.now()).await?;
             match takes_changes(machine.run()) {
                 // What the feed before this one told goes first.
@@ -152,7 +159,8 @@ impl RunDriver {
             }
             if waiting.is_empty() {
                 let rests = machine.rests_until().filter(|_| !health.is_waiting());
-                match self.next(inbox, &health, effects, rests).await {
+                let quiet = machine.is_quiet();
+                match self.next(inbox, &health, effects, rests, quiet).await {
                     Next::Input(input) => waiting.push_back(*input),
                     Next::LookAtHealth => {}
                     Next::Park(until) => {
@@ -208,6 +216,7 @@ impl RunDriver {
         health: &Health,
         effects: &mut Effects,
         rests: Option<Timestamp>,
+        quiet: bool,
     ) -> Next {
         let input = |input: Option<Input>| match input {
             Some(input) => Next::Input(Box::new(input)),
@@ -218,6 +227,7 @@ impl RunDriver {
             biased;
             () = self.stop.cancelled() => Next::Stop,
             () = self.lease.lost() => Next::Stop,
+            () = self.leave.cancelled(), if quiet => Next::Stop,
             Some(command) = self.commands.recv() => input(Some(command)),
             heard = inbox.recv() => input(heard),
             () = effects.panicked() => Next::Panicked,
@@ -232,6 +242,7 @@ impl RunDriver {
         let store = committer.store.as_ref();
         let parked = committer.until_answered(|| store.park(run, epoch, until)).await?;
         if parked {
+            self.activity.park();
             tracing::info!(%run, "the run waits for a person, and no engine with it");
         }
         Ok(parked)

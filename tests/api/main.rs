@@ -6,6 +6,7 @@
 mod cluster_agents;
 mod documents;
 mod engine;
+mod engines;
 mod errors;
 mod events;
 mod plugins;

@@ -13,6 +13,7 @@ mod late;
 mod places;
 mod queue;
 mod scene;
+mod spread;
 mod strategies;
 mod troubled;
 mod unsent;

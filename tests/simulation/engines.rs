@@ -139,5 +139,5 @@ fn engine(
         signals: Signals::new(),
         agent_limits: limits,
     };
-    Engine::new(world, EngineConfig { id: EngineId(id.to_owned()), max_runs: plan.max_runs })
+    Engine::new(world, EngineConfig::new(EngineId(id.to_owned()), plan.max_runs))
 }

@@ -13,7 +13,7 @@ pub(crate) struct RunningEngine {
 impl RunningEngine {
     /// Starts one that drives at most so many runs.
     pub(crate) fn start(world: World, name: &str, max_runs: usize) -> Self {
-        let config = EngineConfig { id: EngineId(name.to_owned()), max_runs };
+        let config = EngineConfig::new(EngineId(name.to_owned()), max_runs);
         let stop = CancellationToken::new();
         let task = tokio::spawn(Engine::new(world, config).run(stop.clone()));
         Self { stop, task }

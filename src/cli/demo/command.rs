@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::ending::{TOLD_BY_THE_RUN, approve, check_export, conclude, export, newest_run};
 use super::fleet::plan;
+use super::ha;
 use super::membership::{Change, NodesFile, cluster_document, tell};
 use super::scene::Scene;
 use super::shown::Shown;
@@ -20,7 +21,7 @@ const CLUSTER: &str = "demo";
 /// Arguments of `replibook demo`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct DemoArgs {
-    /// Number of agents, 1 to 100; each is a process with a port of its own
+    /// Number of agents, 1 to 100; each is a process with a port of its own. With several clusters: of each
     #[arg(long, value_name = "NUMBER", default_value_t = 12)]
     pub agents: u16,
 
@@ -83,6 +84,9 @@ async fn play(args: &DemoArgs, scene: &mut Scene) -> anyhow::Result<u8> {
     }
     let name = playbook_name(&playbook)?;
     args.export.as_deref().map_or(Ok(()), check_export)?;
+    if args.scene == Shown::Ha {
+        return ha::play(args, &name, &playbook, scene).await;
+    }
     let (server, cluster, story) = put_up(args, scene).await?;
     let path = scene.dir().join("cluster.yaml");
     std::fs::write(&path, cluster)
@@ -105,7 +109,7 @@ async fn play(args: &DemoArgs, scene: &mut Scene) -> anyhow::Result<u8> {
             }
         };
         code = match args.scene {
-            Shown::Restart | Shown::Canary | Shown::Membership => code,
+            Shown::Restart | Shown::Canary | Shown::Membership | Shown::Ha => code,
             Shown::Approval => approve(scene, &server, code).await?,
         };
         if let Some(file) = &args.export {
@@ -125,7 +129,9 @@ type Story = Option<(Change, NodesFile)>;
 /// document.
 async fn put_up(args: &DemoArgs, scene: &mut Scene) -> anyhow::Result<(String, String, Story)> {
     let (change, nodes) = match args.scene {
-        Shown::Restart | Shown::Approval | Shown::Canary => (None, plan(args.agents, args.fail)?),
+        Shown::Restart | Shown::Approval | Shown::Canary | Shown::Ha => {
+            (None, plan(args.agents, args.fail)?)
+        }
         Shown::Membership => {
             let (change, nodes) = Change::plan(args.agents, args.fail)?;
             (Some(change), nodes)

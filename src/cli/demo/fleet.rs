@@ -179,23 +179,52 @@ impl Fleet {
 
     /// The `Cluster` document with all agents.
     pub fn cluster_document(&self, name: &str) -> Result<String, FleetError> {
-        let agent = |(node, address): (&Node, &str)| {
-            let attributes = json!({ "zone": node.zone, "role": node.role });
-            json!({ "id": node.id, "address": address, "attributes": attributes })
-        };
-        let document = json!({
-            "apiVersion": "replicante.io/v1",
-            "kind": "Cluster",
-            "metadata": { "name": name },
-            "spec": { "agents": self.agents().map(agent).collect::<Vec<Value>>() },
+        document(name, &self.members)
+    }
+
+    /// The `Cluster` documents of so many agents each, with their names.
+    pub fn cluster_documents(
+        &self,
+        of_each: usize,
+        names: impl Iterator<Item = String>,
+    ) -> Result<Vec<(String, String)>, FleetError> {
+        let documents = names.zip(self.members.chunks(of_each.max(1))).map(|(name, members)| {
+            let document = document(&name, members)?;
+            Ok((name, document))
         });
-        Ok(serde_yaml::to_string(&document)?)
+        documents.collect()
+    }
+
+    /// The agents that executed other commands than these, or in another order.
+    pub fn other_than(&self, effects: &[&str]) -> std::io::Result<Vec<String>> {
+        let mut others = Vec::new();
+        for member in &self.members {
+            if self.effects(&member.node.id)? != effects {
+                others.push(member.node.id.clone());
+            }
+        }
+        Ok(others)
     }
 
     /// Stops all agents and waits until they are gone.
     pub async fn stop(self) {
         join_all(self.members.into_iter().map(|member| member.process.stop())).await;
     }
+}
+
+/// The `Cluster` document with these agents.
+fn document(name: &str, members: &[Member]) -> Result<String, FleetError> {
+    let agent = |Member { node, process, .. }: &Member| {
+        let attributes = json!({ "zone": node.zone, "role": node.role });
+        json!({ "id": node.id, "address": process.address(), "attributes": attributes })
+    };
+    let document = json!({
+        "apiVersion": "replicante.io/v1",
+        "kind": "Cluster",
+        "metadata": { "name": name },
+        "spec": { "agents": members.iter().map(agent).collect::<Vec<Value>>() },
+    });
+    Ok(serde_yaml::to_string(&document)?)
 }
 
 fn write(path: &Path, how: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<(), FleetError> {

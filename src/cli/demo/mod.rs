@@ -7,6 +7,7 @@
 mod command;
 mod ending;
 mod fleet;
+mod ha;
 mod membership;
 mod process;
 mod scene;

@@ -5,6 +5,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use futures::future::join_all;
 use tokio::process::{Child, ChildStdin, Command};
 
 use super::fleet::{Fleet, Node};
@@ -21,6 +22,8 @@ pub(super) struct Scene {
     programs: Programs,
     dir: tempfile::TempDir,
     server: Option<Process>,
+    /// Servers that share a store, by the names of their engines; the last one is asked.
+    engines: Vec<(String, Process)>,
     platform: Option<Process>,
     fleet: Option<Fleet>,
     client: Option<(Child, Option<ChildStdin>)>,
@@ -54,7 +57,8 @@ impl Scene {
         let programs = Programs::find()?;
         let dir = tempfile::Builder::new().prefix("replibook-demo-").tempdir();
         let dir = dir.context("failed to make a directory for the demonstration")?;
-        Ok(Self { programs, dir, server: None, platform: None, fleet: None, client: None })
+        let engines = Vec::new();
+        Ok(Self { programs, dir, engines, server: None, platform: None, fleet: None, client: None })
     }
 
     /// Where the files are.
@@ -74,6 +78,46 @@ impl Scene {
         let log = self.dir().join("server.log");
         let server = Process::start("the server", command, &log).await?;
         Ok(self.server.insert(server).address().to_owned())
+    }
+
+    /// Starts one of several servers that share a store, and returns its address.
+    pub(super) async fn start_engine(&mut self, name: &str, store: &str) -> anyhow::Result<String> {
+        let mut command = Command::new(&self.programs.replibook);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--until-stdin-closes"]);
+        command.args(["--engine-name", name, "--data"]).arg(self.dir().join(name));
+        command.env("REPLIBOOK_STORE", store);
+        let server = Process::start(name, command, &self.dir().join(format!("{name}.log"))).await?;
+        let address = server.address().to_owned();
+        self.engines.push((name.to_owned(), server));
+        Ok(address)
+    }
+
+    /// The servers that share a store, with their addresses.
+    pub(super) fn engines(&self) -> Vec<(String, String)> {
+        let known = self.engines.iter();
+        known.map(|(name, server)| (name.clone(), server.address().to_owned())).collect()
+    }
+
+    /// Kills one of them at once, as a crash would.
+    pub(super) async fn kill_engine(&mut self, name: &str) -> anyhow::Result<()> {
+        let found = self.engines.iter().position(|(known, _)| known == name);
+        let index = found.with_context(|| format!("failed to find {name}"))?;
+        let (_, server) = self.engines.remove(index);
+        server.kill().await.with_context(|| format!("failed to kill {name}"))?;
+        Ok(())
+    }
+
+    /// The address of the server that is asked.
+    pub(super) fn server_address(&self) -> anyhow::Result<String> {
+        let last = self.engines.last().map(|(_, server)| server);
+        let server = self.server.as_ref().or(last).context("failed to find a server")?;
+        Ok(server.address().to_owned())
+    }
+
+    /// The agents that executed other commands than these, or in another order.
+    pub(super) fn agents_that_did_not(&self, effects: &[&str]) -> anyhow::Result<Vec<String>> {
+        let fleet = self.fleet.as_ref().context("failed to find the agents")?;
+        fleet.other_than(effects).context("failed to read what agents did")
     }
 
     /// Starts the agents.
@@ -107,8 +151,8 @@ impl Scene {
         // It goes with this process, however that ends.
         command.arg("--until-stdin-closes").args(arguments);
         command.stdin(Stdio::piped()).kill_on_drop(true);
-        if let Some(server) = &self.server {
-            command.env("REPLIBOOK_SERVER", server.address());
+        if let Ok(server) = self.server_address() {
+            command.env("REPLIBOOK_SERVER", server);
         }
         // Kept here and not in this future, so that a Ctrl-C lets it end by itself.
         let mut client = command.spawn().context("failed to start replictl")?;
@@ -121,7 +165,8 @@ impl Scene {
 
     /// The end of the server's log.
     pub(super) fn server_log(&self) -> String {
-        self.server.as_ref().map(Process::log_tail).unwrap_or_default()
+        let last = self.engines.last().map(|(_, server)| server);
+        self.server.as_ref().or(last).map(Process::log_tail).unwrap_or_default()
     }
 
     /// Stops every process, waits until they are gone, and removes the directory.
@@ -135,6 +180,7 @@ impl Scene {
         if let Some(server) = self.server.take() {
             server.stop().await;
         }
+        join_all(self.engines.drain(..).map(|(_, server)| server.stop())).await;
         if let Some(platform) = self.platform.take() {
             platform.stop().await;
         }

@@ -11,13 +11,15 @@ pub enum Shown {
     Canary,
     /// A platform tells of the nodes, one of which joins and one leaves while the run goes
     Membership,
+    /// Three servers share one MongoDB; one is killed and one drained in the middle of three runs
+    Ha,
 }
 
 impl Shown {
     /// The example that it plays, from the root of the project.
     pub(super) fn example(self) -> &'static str {
         match self {
-            Self::Restart => "examples/rolling-restart",
+            Self::Restart | Self::Ha => "examples/rolling-restart",
             Self::Approval => "examples/approval",
             Self::Canary => "examples/canary",
             Self::Membership => "examples/membership",
@@ -31,6 +33,7 @@ impl Shown {
             Self::Approval => "demo-approval",
             Self::Canary => "demo-canary",
             Self::Membership => "demo-membership",
+            Self::Ha => "demo-ha",
         }
     }
 
@@ -41,6 +44,7 @@ impl Shown {
             Self::Approval => "approval",
             Self::Canary => "canary",
             Self::Membership => "membership",
+            Self::Ha => "ha",
         }
     }
 }

@@ -23,7 +23,7 @@ fn shell_word(word: &str) -> String {
 }
 
 /// The exit code as a shell shows it: 128 and the signal for a process that was killed.
-fn exit_code(status: ExitStatus) -> u8 {
+pub(super) fn exit_code(status: ExitStatus) -> u8 {
     use std::os::unix::process::ExitStatusExt as _;
     let killed = || status.signal().map(|number| 128_i32.saturating_add(number));
     status.code().or_else(killed).and_then(|code| u8::try_from(code).ok()).unwrap_or(1)

@@ -29,6 +29,24 @@ impl Machine {
         Some(self.next_alarm().unwrap_or(Timestamp::MAX))
     }
 
+    /// Whether nothing is in flight or being looked at, so that another engine can take the run up without
+    /// asking any agent what became of an action. A strategy that is being asked is asked again then.
+    pub fn is_quiet(&self) -> bool {
+        match self.run.progress.status {
+            RunStatus::PendingApprove | RunStatus::Pending => true,
+            RunStatus::Running | RunStatus::Paused => {
+                let nothing_out = self.attempts.is_empty() && self.settling.is_empty();
+                nothing_out && self.looking.is_empty() && !self.has_work()
+            }
+            RunStatus::Starting
+            | RunStatus::Cancelling
+            | RunStatus::Finishing
+            | RunStatus::Done
+            | RunStatus::Failed
+            | RunStatus::Cancelled => false,
+        }
+    }
+
     /// Whether anything is in flight, looked at, asked or still to be done. Agents that are absent are looked at:
     /// only who has followed their cluster knows when they are back.
     fn is_busy(&self) -> bool {

@@ -1,0 +1,138 @@
+//! `/api/v1/engines`: the engines that share the store.
+
+use axum::Json;
+use axum::extract::State;
+
+use super::bodies::{InJson, check_length};
+use super::endpoint::Endpoint;
+use super::error::{ApiError, Code};
+use super::limits::MAX_ACTOR;
+use super::params::{InPath, InQuery};
+use super::state::ApiState;
+use super::wire::{DrainEngine, EngineRef, EngineState, EngineView, Listing};
+use crate::run::{EngineId, Millis, RunId, Timestamp};
+use crate::store::{DEFAULT_LEASE, Engine};
+
+const ALL: &str = "/api/v1/engines";
+
+const DRAIN: &str = "/api/v1/engines/{id}/drain";
+
+/// An engine that said nothing for so long has lost its runs, or will at any moment.
+const SILENT: Millis = DEFAULT_LEASE;
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    let summary = "Has an engine hand over its runs and take no more, or ends that.";
+    let drained = "What is known of the engine now; it does as it was told within seconds.";
+    vec![
+        Endpoint::get(ALL, "listEngines", "Lists the engines that share the store.", list)
+            .answers::<Listing<EngineView>>(
+                200,
+                "All of them, those too that have said nothing for some minutes.",
+            ),
+        Endpoint::put(DRAIN, "drainEngine", summary, set_drain)
+            .path::<String>("id", "The identifier of the engine.")
+            .takes::<DrainEngine>()
+            .fails(&[Code::EngineNotFound])
+            .urgent()
+            .answers::<EngineView>(200, drained),
+    ]
+}
+
+async fn list(
+    State(state): State<ApiState>,
+    query: InQuery,
+) -> Result<Json<Listing<EngineView>>, ApiError> {
+    query.finish()?;
+    let now = state.store.time();
+    let engines = state.store.engines().await?;
+    let mut items: Vec<_> = engines.into_iter().map(|engine| view(engine, now)).collect();
+    items.sort_by(|one, other| (&one.name, &one.id.0).cmp(&(&other.name, &other.id.0)));
+    Ok(Json(Listing { items, next: None, damaged: Vec::new() }))
+}
+
+async fn set_drain(
+    State(state): State<ApiState>,
+    InPath(id): InPath<String>,
+    query: InQuery,
+    InJson(request): InJson<DrainEngine>,
+) -> Result<Json<EngineView>, ApiError> {
+    query.finish()?;
+    check_length("actor", request.actor.as_deref(), MAX_ACTOR)?;
+    let DrainEngine { drain, actor } = request;
+    let id = EngineId(id);
+    let engine = state.store.drain_engine(&id, drain, actor.as_deref()).await?;
+    let engine = engine.ok_or_else(|| {
+        let detail = format!("there is no engine {:?}, or it is gone for long", id.0);
+        ApiError::new(Code::EngineNotFound, detail)
+    })?;
+    tracing::info!(engine = %id.0, drain, "an engine was told whether to hand over its runs");
+    state.signals.work();
+    Ok(Json(view(engine, state.store.time())))
+}
+
+/// The engine that drives a run, if there is one.
+pub(super) async fn driver_of(state: &ApiState, run: RunId) -> Result<Option<EngineRef>, ApiError> {
+    let Some(holder) = state.store.holders(&[run]).await?.pop() else { return Ok(None) };
+    let engines = state.store.engines().await?;
+    let known = engines.into_iter().find(|engine| engine.report.id == holder.engine);
+    let name = known.map(|engine| engine.report.name);
+    Ok(Some(EngineRef { id: holder.engine, name, since: holder.since }))
+}
+
+/// Why no engine takes up a run that could go on; none when one should at any moment.
+pub(super) async fn why_unclaimed(state: &ApiState) -> Result<Option<String>, ApiError> {
+    let now = state.store.time();
+    let waiting = state.store.unclaimed().await?;
+    let engines = state.store.engines().await?;
+    let views: Vec<_> = engines.into_iter().map(|engine| view(engine, now)).collect();
+    let takes = |view: &&EngineView| view.state == EngineState::Active;
+    let active: Vec<_> = views.iter().filter(takes).collect();
+    if active.is_empty() {
+        let draining = views.iter().filter(|view| view.state == EngineState::Draining).count();
+        return Ok(Some(match draining {
+            0 => "no engine is there: start a server".to_owned(),
+            1 => "the only engine is being drained".to_owned(),
+            _ => format!("all {draining} engines are being drained"),
+        }));
+    }
+    let (runs, places) = active.iter().fold((0_u64, 0_u64), |(runs, places), engine| {
+        (runs + u64::from(engine.runs), places + u64::from(engine.max_runs))
+    });
+    let who = match active.len() {
+        1 => "the engine drives".to_owned(),
+        count => format!("{count} engines drive"),
+    };
+    // Those that are claimed at any moment wait for nothing.
+    let held_back = runs >= places || waiting > 1;
+    Ok(held_back.then(|| {
+        format!(
+            "it waits for a place: {who} {runs} of at most {places} runs, of which one \
+             cluster gets half, and {waiting} wait for a place"
+        )
+    }))
+}
+
+fn view(engine: Engine, now: Timestamp) -> EngineView {
+    let Engine { report, seen, draining } = engine;
+    let state = match (&draining, now.since(seen) > SILENT) {
+        (_, true) => EngineState::Silent,
+        (Some(_), false) => EngineState::Draining,
+        (None, false) => EngineState::Active,
+    };
+    EngineView {
+        id: report.id,
+        name: report.name,
+        state,
+        runs: report.runs,
+        queued: report.queued,
+        max_runs: report.max_runs,
+        version: report.version,
+        host: report.host,
+        address: report.address,
+        clock_ahead: report.clock_ahead,
+        started: report.started,
+        seen,
+        draining_since: draining.as_ref().map(|draining| draining.since),
+        drained_by: draining.and_then(|draining| draining.actor),
+    }
+}

@@ -1,0 +1,88 @@
+//! What goes over the wire of engines.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::limits::MAX_ACTOR;
+use crate::run::{EngineId, Timestamp};
+
+/// The engine that drives a run.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct EngineRef {
+    /// Its identifier.
+    pub id: EngineId,
+    /// What people call it; none when it has not said yet.
+    pub name: Option<String>,
+    /// When it took the run up.
+    pub since: Timestamp,
+}
+
+/// An engine that shares the store.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct EngineView {
+    /// Its identifier: another one for each process.
+    pub id: EngineId,
+    /// What people call it.
+    pub name: String,
+    /// What it does.
+    pub state: EngineState,
+    /// Runs that it drives, without those that only wait for their cluster.
+    pub runs: u32,
+    /// Runs that it has taken up and that only wait for their cluster.
+    pub queued: u32,
+    /// The most runs that it drives at the same time.
+    pub max_runs: u32,
+    /// Version of its program.
+    pub version: String,
+    /// The machine that it is on.
+    pub host: String,
+    /// Base URL of its server.
+    pub address: Option<String>,
+    /// By how many milliseconds its clock is ahead of the store's; negative when it is behind.
+    pub clock_ahead: i64,
+    /// When it started.
+    pub started: Timestamp,
+    /// When it said all this.
+    pub seen: Timestamp,
+    /// Since when it is being drained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draining_since: Option<Timestamp>,
+    /// Who asked for that, as they said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drained_by: Option<String>,
+}
+
+/// What an engine does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum EngineState {
+    /// It drives runs.
+    Active,
+    /// It hands over its runs and takes no more.
+    Draining,
+    /// It has said nothing for as long as a lease lasts: others take over its runs.
+    Silent,
+}
+
+impl EngineState {
+    /// The word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Draining => "draining",
+            Self::Silent => "silent",
+        }
+    }
+}
+
+/// Says whether an engine is to hand over its runs.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DrainEngine {
+    /// `true`: hand over all runs and take no more; `false`: take runs again.
+    pub drain: bool,
+    /// Who asks.
+    #[serde(default)]
+    #[schemars(length(max = MAX_ACTOR))]
+    pub actor: Option<String>,
+}

@@ -1,0 +1,298 @@
+//! Three engines on one store: one is killed and one is drained in the middle of three runs.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde_json::{Map, json};
+use tokio::time::{Instant, sleep};
+
+use super::command::DemoArgs;
+use super::fleet::{MAX_AGENTS, plan};
+use super::scene::Scene;
+use super::terminal::{exit_code, pass_on, say, type_in};
+use crate::api::wire::{RunView, StartRun};
+use crate::cli::client::Client;
+use crate::cli::text::time_of_day;
+use crate::run::{AgentState, RunId, RunStatus, Timestamp};
+
+/// Engines, each in a server of its own.
+pub(super) const ENGINES: usize = 3;
+
+/// Runs, each over a cluster of its own.
+const RUNS: u16 = 3;
+
+/// How long a node gets to settle, in milliseconds: long enough that the runs still go on when the runs of the
+/// killed engine have been taken over.
+const SETTLE: u64 = 3_000;
+
+/// How often the runs are looked at: no engine has one for less.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// How long anything of the story may take, also on a busy machine; the whole takes about a minute.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// What a run is known by, and who drove it since when.
+struct Told {
+    cluster: String,
+    run: RunView,
+    by: Vec<(String, Timestamp)>,
+}
+
+/// Plays the scene. The exit code is 0 only if each run went over all its agents, each of which did all once.
+pub(super) async fn play(
+    args: &DemoArgs,
+    playbook: &str,
+    path: &std::path::Path,
+    scene: &mut Scene,
+) -> anyhow::Result<u8> {
+    let of_cluster = args.agents;
+    anyhow::ensure!(
+        (1..=MAX_AGENTS / RUNS).contains(&of_cluster),
+        "found {of_cluster} agents, expected 1 to {} for each of {RUNS} clusters",
+        MAX_AGENTS / RUNS
+    );
+    anyhow::ensure!(args.fail == 0, "found --fail, expected none: this scene is about engines");
+    put_up(args, scene).await?;
+    match apply(scene, path).await? {
+        0 => {}
+        failed => return Ok(failed),
+    }
+    let mut runs = start(scene, playbook).await?;
+    until(scene, &mut runs, "all runs to begin", |runs| {
+        runs.iter()
+            .all(|told| !told.by.is_empty() && told.run.counts.contains_key(&AgentState::Done))
+    })
+    .await?;
+    type_in(scene, &words(&["get", "engines"])).await?;
+
+    let [killed, drained] = victims(&runs);
+    say(&format!(
+        "\n--- kill -9 of {killed}: its runs go on once its leases have run out, in 15 s"
+    ));
+    scene.kill_engine(&killed).await?;
+    until(scene, &mut runs, "its runs to be taken over", |runs| is_free_of(runs, &killed)).await?;
+    say(&format!("--- no run is with {killed} any more"));
+    match type_in(scene, &words(&["engine", "drain", &drained])).await? {
+        0 => {}
+        failed => return Ok(failed),
+    }
+    until(scene, &mut runs, "its runs to be handed over", |runs| is_free_of(runs, &drained))
+        .await?;
+    type_in(scene, &words(&["get", "engines"])).await?;
+    until(scene, &mut runs, "all runs to end", |runs| {
+        runs.iter().all(|told| told.run.status.is_final())
+    })
+    .await?;
+    conclude(scene, &runs, of_cluster, [&killed, &drained])
+}
+
+fn words(arguments: &[&str]) -> Vec<OsString> {
+    arguments.iter().map(OsString::from).collect()
+}
+
+/// Starts the servers and the agents, and writes a document for each cluster.
+async fn put_up(args: &DemoArgs, scene: &mut Scene) -> anyhow::Result<()> {
+    let store = args.store.clone().or_else(|| std::env::var("REPLIBOOK_STORE").ok());
+    let store = store.unwrap_or_default();
+    anyhow::ensure!(
+        store.starts_with("mongodb"),
+        "found no MongoDB for several servers: `make demo-ha` starts one, or name yours with --store"
+    );
+    let agents = args.agents * RUNS;
+    say(&format!(
+        "starting {ENGINES} servers on one store, and {agents} agents in {RUNS} clusters"
+    ));
+    for number in 1..=ENGINES {
+        let name = format!("engine-{number}");
+        let address = scene.start_engine(&name, &store).await?;
+        say(&format!("  {name} {address}"));
+    }
+    let fleet = scene.start_agents(plan(agents, 0)?).await?;
+    let documents = fleet.cluster_documents(args.agents.into(), (1..=RUNS).map(cluster))?;
+    let dir = scene.dir().join("clusters");
+    std::fs::create_dir(&dir).context("failed to make a directory for the clusters")?;
+    for (name, document) in documents {
+        let path = dir.join(format!("{name}.yaml"));
+        std::fs::write(&path, document)
+            .with_context(|| format!("failed to write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Applies the clusters and the playbook. Where the files are is long, and of no interest.
+async fn apply(scene: &mut Scene, playbook: &std::path::Path) -> anyhow::Result<u8> {
+    let dir = scene.dir().join("clusters");
+    let mut files: Vec<_> = (1..=RUNS).map(|n| dir.join(format!("{}.yaml", cluster(n)))).collect();
+    files.push(playbook.to_owned());
+    let name = |file: &std::path::PathBuf| {
+        let name = file.file_name().map(|name| name.to_string_lossy().into_owned());
+        format!(" -f {}", name.unwrap_or_default())
+    };
+    say(&format!("\n$ replictl apply{}", files.iter().map(name).collect::<String>()));
+    let files = files.into_iter().flat_map(|file| ["-f".into(), file.into_os_string()]);
+    let status = scene.replictl(std::iter::once("apply".into()).chain(files)).await?;
+    Ok(exit_code(status))
+}
+
+/// The name of a cluster.
+fn cluster(number: u16) -> String {
+    format!("demo-{number}")
+}
+
+/// Starts a run on each cluster, each through another server.
+async fn start(scene: &Scene, playbook: &str) -> anyhow::Result<Vec<Told>> {
+    let mut runs = Vec::new();
+    let params = json!({ "max_parallel": 1, "settle_ms": SETTLE });
+    let params: Map<_, _> = params.as_object().cloned().unwrap_or_default();
+    say("");
+    for (cluster, (name, address)) in (1..=RUNS).map(cluster).zip(scene.engines()) {
+        let request = StartRun {
+            playbook: playbook.to_owned(),
+            cluster: cluster.clone(),
+            params: params.clone(),
+            started_by: None,
+        };
+        let run = Client::new(&address)?.start_run(&request, &cluster).await?;
+        say(&format!("started run {} on {cluster} through {name}", run.id));
+        runs.push(Told { cluster, run, by: Vec::new() });
+    }
+    Ok(runs)
+}
+
+/// Looks at the runs until something holds, and notes who drives them.
+async fn until(
+    scene: &Scene,
+    runs: &mut [Told],
+    what: &str,
+    holds: impl Fn(&[Told]) -> bool,
+) -> anyhow::Result<()> {
+    let (address, since) = (scene.server_address()?, Instant::now());
+    let client = Client::new(&address)?;
+    loop {
+        for told in runs.iter_mut() {
+            told.run = client.run(told.run.id).await?;
+            let Some(engine) = &told.run.engine else { continue };
+            let name = engine.name.clone().unwrap_or_else(|| engine.id.0.clone());
+            if told.by.last().is_none_or(|(before, _)| *before != name) {
+                told.by.push((name, engine.since));
+            }
+        }
+        if holds(runs) {
+            return Ok(());
+        }
+        anyhow::ensure!(since.elapsed() < PATIENCE, "waited too long for {what}");
+        sleep(LOOK).await;
+    }
+}
+
+/// Who is killed, and who is drained: those that drive most, but never the last one, which is asked.
+fn victims(runs: &[Told]) -> [String; 2] {
+    let mut drives: BTreeMap<String, usize> =
+        (1..ENGINES).map(|number| (format!("engine-{number}"), 0)).collect();
+    for told in runs {
+        if let Some(count) = told.by.last().and_then(|(name, _)| drives.get_mut(name)) {
+            *count += 1;
+        }
+    }
+    let mut names: Vec<_> = drives.into_iter().collect();
+    names.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let mut names = names.into_iter().map(|(name, _)| name);
+    [names.next().unwrap_or_default(), names.next().unwrap_or_default()]
+}
+
+fn is_free_of(runs: &[Told], engine: &str) -> bool {
+    runs.iter().all(|told| {
+        let by = told.run.engine.as_ref().map(|by| by.name.as_deref() == Some(engine));
+        told.run.status.is_final() || by == Some(false)
+    })
+}
+
+/// Shows who drove what, and checks that all went well.
+fn conclude(
+    scene: &Scene,
+    runs: &[Told],
+    of_cluster: u16,
+    [killed, drained]: [&str; 2],
+) -> anyhow::Result<u8> {
+    pass_on(table(runs, killed, drained).as_bytes(), b"");
+    let mut bad = 0;
+    for told in runs {
+        let done = told.run.counts.get(&AgentState::Done).copied().unwrap_or_default();
+        let all = told.run.counts.values().sum::<u32>();
+        say(&format!("run on {}: {}, {done} done", told.cluster, told.run.status));
+        let well =
+            told.run.status == RunStatus::Done && all == done && done == u32::from(of_cluster);
+        bad += u32::from(!well);
+    }
+    let twice = scene.agents_that_did_not(&["drain", "restart"])?;
+    if twice.is_empty() {
+        say("each agent was drained and restarted once");
+    } else {
+        say(&format!("these were not drained and restarted once: {}", twice.join(", ")));
+    }
+    Ok(u8::from(bad > 0 || !twice.is_empty()))
+}
+
+/// A line for each time that an engine had a run: 80 columns at most.
+fn table(runs: &[Told], killed: &str, drained: &str) -> String {
+    let mut text = format!(
+        "\n{:<9}{:<10}{:<11}{:<10}{:<10}HOW\n",
+        "CLUSTER", "RUN", "ENGINE", "FROM", "UNTIL"
+    );
+    for told in runs {
+        let id = short(told.run.id);
+        for (index, (engine, from)) in told.by.iter().enumerate() {
+            let next = told.by.get(index + 1).map(|(_, at)| *at).or(told.run.finish_ts);
+            let until = next.map_or_else(|| "-".to_owned(), time_of_day);
+            let before = index.checked_sub(1).and_then(|before| told.by.get(before));
+            let how = match before.map(|(name, _)| name.as_str()) {
+                None => "started it".to_owned(),
+                Some(name) if name == killed => format!("took over from {name}, killed"),
+                Some(name) if name == drained => format!("was handed it by {name}"),
+                Some(name) => format!("was handed it by {name}, to share the work"),
+            };
+            let (cluster, from) = (&told.cluster, time_of_day(*from));
+            text.push_str(&format!("{cluster:<9}{id:<10}{engine:<11}{from:<10}{until:<10}{how}\n"));
+        }
+    }
+    text.push('\n');
+    text
+}
+
+/// The part of an identifier that tells the runs of one minute apart.
+fn short(id: RunId) -> String {
+    let text = id.to_string();
+    text.get(text.len().saturating_sub(8)..).unwrap_or(&text).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::sample::run_view;
+
+    fn told(by: &[(&str, i64)]) -> Told {
+        let by = by.iter().map(|(name, at)| ((*name).to_owned(), Timestamp::from_millis(*at)));
+        let run = run_view(RunStatus::Done);
+        Told { cluster: "demo-1".to_owned(), run, by: by.collect() }
+    }
+
+    #[test]
+    fn who_drives_most_is_killed_and_the_last_one_never() {
+        assert_eq!(victims(&[told(&[("engine-2", 0)])]), ["engine-2", "engine-1"]);
+        assert_eq!(victims(&[told(&[("engine-3", 0)])]), ["engine-1", "engine-2"]);
+        assert_eq!(victims(&[]), ["engine-1", "engine-2"]);
+    }
+
+    #[test]
+    fn the_table_fits_a_terminal_and_says_why_a_run_changed_hands() {
+        let runs = [told(&[("engine-1", 0), ("engine-2", 20_000), ("engine-3", 30_000)])];
+        let shown = table(&runs, "engine-1", "engine-2");
+        assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
+        for part in ["started it", "took over from engine-1, killed", "was handed it by engine-2"] {
+            assert!(shown.contains(part), "{part} in {shown}");
+        }
+        assert!(shown.contains("00:00:00  00:00:20"), "{shown}");
+    }
+}

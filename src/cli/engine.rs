@@ -1,0 +1,178 @@
+//! Engines: `get engines`, `engine drain` and `engine undrain`.
+
+use clap::Subcommand;
+
+use super::client::Client;
+use super::error::CliError;
+use super::exit::Exit;
+use super::output::{Console, Row};
+use super::rows::or_dash;
+use super::text::{Paint, moment, plural};
+use super::who::who;
+use crate::api::wire::{DrainEngine, EngineState, EngineView};
+
+/// Characters of an identifier that suffice to name an engine.
+const MIN_ID_PREFIX: usize = 4;
+
+/// What to do with an engine.
+#[derive(Debug, Subcommand)]
+pub enum EngineCommand {
+    /// Have an engine hand over its runs and take no more, until `undrain`
+    Drain {
+        /// Its name, or the first digits of its identifier
+        #[arg(value_name = "NAME|ID")]
+        engine: String,
+    },
+    /// Let an engine take runs again
+    Undrain {
+        /// Its name, or the first digits of its identifier
+        #[arg(value_name = "NAME|ID")]
+        engine: String,
+    },
+}
+
+/// Runs `engine`.
+pub(crate) async fn engine_command(
+    client: &Client,
+    command: &EngineCommand,
+    console: &Console,
+) -> Result<Exit, CliError> {
+    let (name, drain) = match command {
+        EngineCommand::Drain { engine } => (engine, true),
+        EngineCommand::Undrain { engine } => (engine, false),
+    };
+    let all = client.engines().await?.items;
+    let engine = find_engine(&all, name)?;
+    let asked = client.drain_engine(&engine.id, &DrainEngine { drain, actor: who() }).await?;
+    console.one(&asked)?;
+    let others = |other: &&EngineView| other.id != asked.id && other.state == EngineState::Active;
+    if drain && all.iter().filter(others).count() == 0 {
+        console.say("no other engine is active: its runs stand still until one is");
+    }
+    Ok(Exit::Ok)
+}
+
+/// The engine that goes by this name or the beginning of this identifier.
+pub(crate) fn find_engine<'a>(
+    all: &'a [EngineView],
+    name: &str,
+) -> Result<&'a EngineView, CliError> {
+    let by_id = |engine: &EngineView| name.len() >= MIN_ID_PREFIX && engine.id.0.starts_with(name);
+    let is_there = |engine: &EngineView| engine.state != EngineState::Silent;
+    let found: Vec<_> = all.iter().filter(|e| e.name == name || by_id(e)).collect();
+    // One that was started anew has the name of the one before.
+    let there: Vec<_> = found.iter().filter(|engine| is_there(engine)).copied().collect();
+    match (if there.is_empty() { &found } else { &there }).as_slice() {
+        [one] => Ok(one),
+        [] => Err(CliError::NotFound(format!(
+            "found no engine {name:?}; `replictl get engines` lists them"
+        ))),
+        several => Err(CliError::NotFound(format!(
+            "{} go by {name:?}; give the identifier of one: {}",
+            plural(u64::try_from(several.len()).unwrap_or(u64::MAX), "engine"),
+            several.iter().map(|engine| engine.id.0.as_str()).collect::<Vec<_>>().join(", ")
+        ))),
+    }
+}
+
+impl Row for EngineView {
+    fn headings(wide: bool) -> Vec<&'static str> {
+        let mut headings = vec!["NAME", "STATE", "RUNS", "QUEUED", "VERSION", "CLOCK", "SEEN"];
+        if wide {
+            headings.extend(["ID", "HOST", "ADDRESS", "STARTED", "DRAINED BY"]);
+        }
+        headings
+    }
+
+    fn cells(&self, wide: bool) -> Vec<String> {
+        let mut cells = vec![
+            self.name.clone(),
+            self.state.as_str().to_owned(),
+            format!("{}/{}", self.runs, self.max_runs),
+            self.queued.to_string(),
+            self.version.clone(),
+            clock(self.clock_ahead),
+            moment(self.seen),
+        ];
+        if wide {
+            cells.extend([
+                self.id.0.clone(),
+                self.host.clone(),
+                or_dash(self.address.as_deref()),
+                moment(self.started),
+                or_dash(self.drained_by.as_deref()),
+            ]);
+        }
+        cells
+    }
+
+    fn paint(&self) -> (&str, Paint) {
+        let paint = match self.state {
+            EngineState::Active => Paint::Good,
+            EngineState::Draining => Paint::Plain,
+            EngineState::Silent => Paint::Bad,
+        };
+        (self.state.as_str(), paint)
+    }
+
+    fn name(&self) -> String {
+        format!("engine/{}", self.id.0)
+    }
+}
+
+/// By how much a clock is off, in seconds.
+fn clock(ahead: i64) -> String {
+    let tenths = ahead.unsigned_abs().saturating_add(50) / 100;
+    let sign = if ahead < 0 { '-' } else { '+' };
+    format!("{sign}{}.{}s", tenths / 10, tenths % 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::{EngineId, Timestamp};
+
+    fn engine(id: &str, name: &str, state: EngineState) -> EngineView {
+        EngineView {
+            id: EngineId(id.to_owned()),
+            name: name.to_owned(),
+            state,
+            runs: 3,
+            queued: 0,
+            max_runs: 10,
+            version: "0.1.0".to_owned(),
+            host: "a".to_owned(),
+            address: None,
+            clock_ahead: -1_449,
+            started: Timestamp::default(),
+            seen: Timestamp::default(),
+            draining_since: None,
+            drained_by: None,
+        }
+    }
+
+    #[test]
+    fn an_engine_goes_by_its_name_or_the_beginning_of_its_identifier() {
+        let all = [
+            engine("abcd-1", "one", EngineState::Silent),
+            engine("abce-2", "one", EngineState::Active),
+            engine("ffff-3", "two", EngineState::Silent),
+        ];
+        let id = |name| find_engine(&all, name).map(|engine| engine.id.0.clone());
+        assert_eq!(id("one").unwrap(), "abce-2", "the other one is gone");
+        assert_eq!(id("abcd").unwrap(), "abcd-1");
+        assert_eq!(id("two").unwrap(), "ffff-3");
+        assert!(id("abc").unwrap_err().to_string().contains("found no engine"));
+        let twice = [all[1].clone(), engine("abce-9", "one", EngineState::Draining)];
+        let error = find_engine(&twice, "one").unwrap_err().to_string();
+        assert!(error.contains("2 engines go by") && error.contains("abce-9"), "{error}");
+    }
+
+    #[test]
+    fn a_clock_is_shown_in_tenths_of_a_second() {
+        assert_eq!(
+            [0, 49, 50, -1_449, 61_000].map(clock),
+            ["+0.0s", "+0.0s", "+0.1s", "-1.4s", "+61.0s"]
+        );
+    }
+}

@@ -1,0 +1,95 @@
+//! An engine among others: it says how it is, hands runs over, and lets others claim.
+
+use std::time::Duration;
+
+use super::engine::{Driver, Engine, EngineConfig};
+use super::standing::Standing;
+use crate::store::{EngineReport, Skew, StoreError};
+
+/// How long an engine with more than its share leaves free runs to others, who have room for them: several of
+/// their looks.
+const YIELD: Duration = Duration::from_secs(3);
+
+/// Runs that it claims all the same then: others may not be what they say.
+const CLAIMED_BEYOND: u32 = 1;
+
+/// What is said when an engine is drained.
+const DRAINING: &str = "handing over all runs, and taking no more";
+
+impl Engine {
+    /// Lets others claim first while they have room and this engine has its share.
+    pub(super) fn yielding(&mut self, limit: u32) -> u32 {
+        let Some(most) = self.standing.most() else { return limit };
+        let rest = u32::try_from(most.saturating_sub(self.drivers.len())).unwrap_or(u32::MAX);
+        if rest > 0 {
+            return limit.min(rest);
+        }
+        let now = self.world.clock.now();
+        if now.since(self.yielded).to_std() < YIELD {
+            return 0;
+        }
+        self.yielded = now;
+        limit.min(CLAIMED_BEYOND)
+    }
+
+    /// Says how this engine is, does what it was told, and looks at the others.
+    pub(super) async fn beat(&mut self) -> Result<(), StoreError> {
+        let store = self.world.store.clone();
+        let known = store.put_engine(&self.report()).await?;
+        self.started.get_or_insert(known.seen);
+        self.drain(known.draining.is_some());
+        let engines = store.engines().await?;
+        self.standing = Standing::of(&engines, &self.config.id);
+        let leaving = |driver: &&Driver| driver.leave.is_cancelled();
+        let leaving = self.drivers.values().filter(leaving).count();
+        let more = self.standing.to_leave(self.drivers.len(), leaving);
+        self.ask_to_leave(more);
+        Ok(())
+    }
+
+    fn report(&self) -> EngineReport {
+        let EngineConfig { id, max_runs, name, host, address, .. } = self.config.clone();
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let going = self.drivers.values().filter(|driver| driver.place.is_taken()).count();
+        let world = &self.world;
+        EngineReport {
+            id,
+            name,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            host,
+            address,
+            started: self.started.unwrap_or_else(|| world.store.time()),
+            clock_ahead: Skew::of(world.store.as_ref(), world.clock.as_ref()).as_millis(),
+            runs: number(going),
+            queued: number(self.drivers.len() - going),
+            max_runs: number(max_runs),
+        }
+    }
+
+    /// Hands over all runs once the engine is to be drained.
+    fn drain(&mut self, drain: bool) {
+        if drain != self.is_draining {
+            let runs = self.drivers.len();
+            tracing::info!(runs, "{}", if drain { DRAINING } else { "taking runs again" });
+        }
+        self.is_draining = drain;
+        if drain {
+            for driver in self.drivers.values().filter(|driver| !driver.stop.is_cancelled()) {
+                self.config.activity.hand_over();
+                driver.stop.cancel();
+            }
+        }
+    }
+
+    /// Has some runs go to other engines as soon as nothing of them is in flight, the youngest first, and
+    /// those before that only wait.
+    fn ask_to_leave(&self, count: usize) {
+        let stays = |driver: &&Driver| !driver.leave.is_cancelled();
+        let (going, waiting): (Vec<_>, Vec<_>) =
+            self.drivers.values().rev().filter(stays).partition(|driver| driver.place.is_taken());
+        for driver in waiting.into_iter().chain(going).take(count) {
+            self.config.activity.hand_over();
+            driver.leave.cancel();
+        }
+    }
+}

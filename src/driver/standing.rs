@@ -1,0 +1,137 @@
+//! How an engine stands among those that share its store: how many runs are its share, and whether others
+//! have room for more.
+//!
+//! Whoever has more than its share lets others claim first, and hands over what is too much while nothing of
+//! it is in flight. There is some slack between the two, so that no run goes back and forth.
+
+use crate::run::{EngineId, Millis};
+use crate::store::{Engine, RENEWAL};
+
+/// How often an engine says how it is, and looks at the others.
+pub(super) const BEAT: Millis = RENEWAL;
+
+/// An engine that has missed three beats counts no more: its runs are taken over soon.
+const ALIVE: Millis = Millis(3 * RENEWAL.0 + 1_000);
+
+/// Runs beyond its share that an engine keeps at least, so that none goes back and forth for one more or less.
+const SLACK: usize = 2;
+
+/// The same as a part of the share: a tenth more or less is as well spread as can be told.
+const SLACK_PART: usize = 10;
+
+/// Runs that are asked at once to go: each is loaded anew by another engine.
+const LEAVING_AT_ONCE: usize = 50;
+
+/// How an engine stands among the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Standing {
+    share: usize,
+    others_have_room: bool,
+}
+
+impl Standing {
+    /// How `own` stands among these.
+    pub(super) fn of(engines: &[Engine], own: &EngineId) -> Self {
+        let newest = engines.iter().map(|engine| engine.seen).max().unwrap_or_default();
+        let takes = |engine: &&Engine| {
+            engine.draining.is_none() && newest.since(engine.seen) <= ALIVE
+                || engine.report.id == *own
+        };
+        let taking: Vec<_> = engines.iter().filter(takes).collect();
+        let all: usize = taking.iter().map(|engine| runs(engine)).sum();
+        let share = all.div_ceil(taking.len().max(1));
+        let has_room = |engine: &&Engine| {
+            let report = &engine.report;
+            report.id != *own && runs(engine) < share && report.runs < report.max_runs
+        };
+        Self { share, others_have_room: taking.iter().any(has_room) }
+    }
+
+    /// The most runs that the engine claims by itself while others have room.
+    pub(super) fn most(&self) -> Option<usize> {
+        self.others_have_room.then(|| self.share + self.slack())
+    }
+
+    /// How many runs an engine that has `mine` should ask to go, of which `leaving` were asked already.
+    pub(super) fn to_leave(&self, mine: usize, leaving: usize) -> usize {
+        if !self.others_have_room || mine <= self.share + self.slack() {
+            return 0;
+        }
+        (mine - self.share).min(LEAVING_AT_ONCE).saturating_sub(leaving)
+    }
+
+    fn slack(&self) -> usize {
+        SLACK.max(self.share / SLACK_PART)
+    }
+}
+
+fn runs(engine: &Engine) -> usize {
+    let runs = engine.report.runs.saturating_add(engine.report.queued);
+    usize::try_from(runs).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::Timestamp;
+    use crate::store::{Draining, EngineReport};
+
+    fn engine(id: &str, runs: u32, seen: i64) -> Engine {
+        let report = EngineReport {
+            id: EngineId(id.to_owned()),
+            name: id.to_owned(),
+            version: String::new(),
+            host: String::new(),
+            address: None,
+            started: Timestamp::default(),
+            clock_ahead: 0,
+            runs,
+            queued: 0,
+            max_runs: 1_000,
+        };
+        Engine { report, seen: Timestamp::from_millis(seen), draining: None }
+    }
+
+    fn stands(engines: &[Engine], own: &str) -> (usize, Option<usize>) {
+        let standing = Standing::of(engines, &EngineId(own.to_owned()));
+        (standing.share, standing.most())
+    }
+
+    #[test]
+    fn an_engine_alone_claims_what_it_can() {
+        assert_eq!(stands(&[], "a"), (0, None));
+        assert_eq!(stands(&[engine("a", 500, 0)], "a"), (500, None));
+        let silent = [engine("a", 500, 20_000), engine("b", 0, 0)];
+        assert_eq!(stands(&silent, "a"), (500, None));
+        let mut draining = [engine("a", 500, 0), engine("b", 0, 0)];
+        draining[1].draining = Some(Draining { since: Timestamp::default(), actor: None });
+        assert_eq!(stands(&draining, "a"), (500, None));
+        let mut full = [engine("a", 500, 0), engine("b", 3, 0)];
+        full[1].report.max_runs = 3;
+        assert_eq!(stands(&full, "a"), (252, None));
+    }
+
+    #[test]
+    fn who_has_more_than_its_share_hands_some_over_a_few_at_a_time() {
+        let engines = [engine("a", 500, 0), engine("b", 0, 4_000), engine("c", 0, 8_000)];
+        assert_eq!(stands(&engines, "a"), (167, Some(183)));
+        let standing = Standing::of(&engines, &EngineId("a".to_owned()));
+        assert_eq!(standing.to_leave(500, 0), LEAVING_AT_ONCE);
+        assert_eq!(standing.to_leave(500, 20), LEAVING_AT_ONCE - 20);
+        assert_eq!(standing.to_leave(184, 0), 17);
+        assert_eq!(standing.to_leave(184, 17), 0);
+        assert_eq!(standing.to_leave(183, 0), 0);
+    }
+
+    #[test]
+    fn nothing_goes_back_and_forth_for_a_run_or_two() {
+        for (a, b) in [(1, 0), (2, 0), (3, 2), (100, 96)] {
+            let engines = [engine("a", a, 0), engine("b", b, 0)];
+            let standing = Standing::of(&engines, &EngineId("a".to_owned()));
+            assert_eq!(standing.to_leave(a as usize, 0), 0, "{a} {b}");
+        }
+        let engines = [engine("a", 6, 0), engine("b", 0, 0)];
+        let standing = Standing::of(&engines, &EngineId("a".to_owned()));
+        assert_eq!(standing.to_leave(6, 0), 3);
+    }
+}

@@ -1,0 +1,82 @@
+//! The engines that share the store.
+
+use replibook::run::{EngineId, Timestamp};
+use replibook::store::{EngineReport, Store};
+use serde_json::{Value, json};
+
+use crate::server::{Server, playbook, send};
+
+fn report(id: &str, runs: u32, max_runs: u32) -> EngineReport {
+    EngineReport {
+        id: EngineId(id.to_owned()),
+        name: format!("engine-{id}"),
+        version: "1.2.3".to_owned(),
+        host: "web".to_owned(),
+        address: Some("http://127.0.0.1:1".to_owned()),
+        started: Timestamp::from_millis(0),
+        clock_ahead: 7,
+        runs,
+        queued: 2,
+        max_runs,
+    }
+}
+
+async fn drain(server: &Server, id: &str, body: Value) -> crate::server::Reply {
+    let path = format!("/api/v1/engines/{id}/drain");
+    send(server.request("PUT", &path).json(&body)).await
+}
+
+#[tokio::test]
+async fn engines_are_listed_and_drained() {
+    let server = Server::start().await;
+    assert_eq!(server.get("/api/v1/engines").await.ok(200)["items"], json!([]));
+    for id in ["b", "a"] {
+        server.store.put_engine(&report(id, 3, 10)).await.unwrap();
+    }
+    let all = server.get("/api/v1/engines").await.ok(200);
+    let one = &all["items"][0];
+    assert_eq!(
+        (&one["id"], &one["name"], &one["state"]),
+        (&json!("a"), &json!("engine-a"), &json!("active"))
+    );
+    assert_eq!(
+        (&one["runs"], &one["queued"], &one["max_runs"]),
+        (&json!(3), &json!(2), &json!(10))
+    );
+
+    let told = drain(&server, "a", json!({"drain": true, "actor": "ann"})).await.ok(200);
+    assert_eq!((&told["state"], &told["drained_by"]), (&json!("draining"), &json!("ann")));
+    let told = drain(&server, "a", json!({"drain": false})).await.ok(200);
+    assert_eq!((&told["state"], told.get("drained_by")), (&json!("active"), None));
+    drain(&server, "c", json!({"drain": true})).await.problem(404, "engine-not-found");
+    drain(&server, "a", json!({"drain": "yes"})).await.problem(400, "bad-body");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_run_says_who_drives_it_and_why_nobody_does() {
+    let server = Server::start().await;
+    server.apply(&playbook("restart", "1.0.0", "")).await.ok(201);
+    let cluster = "apiVersion: replicante.io/v1\nkind: Cluster\nmetadata: { name: eu }\nspec: { agents: [] }\n";
+    server.apply_cluster(cluster).await.ok(201);
+    let body = json!({"playbook": "restart", "cluster": "eu"});
+    let run = server.post("/api/v1/runs", body.clone()).await.ok(201);
+    server.post("/api/v1/runs", body).await.ok(201);
+    let path = format!("/api/v1/runs/{}", run["id"].as_str().unwrap());
+    let why = async || {
+        let told = server.get(&format!("{path}/explanation")).await.ok(200);
+        told["text"].as_str().unwrap().to_owned()
+    };
+    assert!(why().await.contains("No engine drives it: no engine is there: start a server"));
+    server.store.put_engine(&report("a", 10, 10)).await.unwrap();
+    let full = "it waits for a place: the engine drives 10 of at most 10 runs";
+    assert!(why().await.contains(full), "{}", why().await);
+    drain(&server, "a", json!({"drain": true})).await.ok(200);
+    assert!(why().await.contains("No engine drives it: the only engine is being drained"));
+
+    server.store.claim(&EngineId("a".to_owned()), 1).await.unwrap();
+    let engine = &server.get(&path).await.ok(200)["engine"];
+    assert_eq!((&engine["id"], &engine["name"]), (&json!("a"), &json!("engine-a")));
+    assert!(!why().await.contains("No engine drives it"));
+    server.stop().await;
+}
