@@ -25,7 +25,7 @@ const NOT_FINE: u8 = 1;
 /// Which store.
 #[derive(Clone, Debug, clap::Args)]
 pub struct StoreArgs {
-    /// The store: sqlite (a file in --data), or mongodb://HOST:PORT/DATABASE of a replica set
+    /// The store: sqlite (a file in --data), or mongodb://HOST:PORT/DATABASE of a replica set (or mongodb+srv://…)
     #[arg(
         long,
         value_name = "STORE",
@@ -92,12 +92,10 @@ impl TypedValueParser for PlaceParser {
 }
 
 fn parse_place(text: &str) -> Result<Place, String> {
-    const EXPECTED: &str = "expected sqlite, or mongodb://HOST:PORT/DATABASE";
+    const EXPECTED: &str =
+        "expected sqlite, mongodb://HOST:PORT/DATABASE, or mongodb+srv://NAME/DATABASE";
     match text.split_once("://").map(|(scheme, _)| scheme) {
-        Some("mongodb") => Ok(Place::Mongodb(text.to_owned())),
-        Some("mongodb+srv") => Err(format!(
-            "found mongodb+srv, {EXPECTED}: name the members of the replica set instead"
-        )),
+        Some("mongodb" | "mongodb+srv") => Ok(Place::Mongodb(text.to_owned())),
         None if text == "sqlite" => Ok(Place::Sqlite),
         // What it is may be a mistyped address with a password.
         Some(_) | None => Err(format!("found something else, {EXPECTED}")),
@@ -268,7 +266,7 @@ mod tests {
         let place = parse_place(address).unwrap();
         assert!(place == Place::Mongodb(address.to_owned()));
         assert!(!format!("{place:?}").contains("secret"));
-        for bad in ["", "mongo://ada:secret@a", "mongodb+srv://ada:secret@a", "ada:secret@a"] {
+        for bad in ["", "mongo://ada:secret@a", "mongodb+srv:ada:secret@a", "ada:secret@a"] {
             let error = parse_place(bad).unwrap_err();
             assert!(error.contains("expected") && !error.contains("secret"), "{error}");
         }

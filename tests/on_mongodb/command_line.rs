@@ -124,8 +124,12 @@ async fn what_can_not_be_used_is_said_without_secrets() {
     let both = "mongodb://ada:s3cret@127.0.0.1:1/?serverSelectionTimeoutMS=200";
     let secured = |file: &str| format!("mongodb://127.0.0.1:1/?tls=true&tlsCAFile={file}");
     for (store, credentials, expected) in [
-        ("nonsense", None, "expected sqlite, or mongodb://HOST:PORT/DATABASE"),
-        ("mongodb+srv://ada:s3cret@a.example", None, "name the members"),
+        ("nonsense", None, "expected sqlite, mongodb://HOST:PORT/DATABASE, or mongodb+srv://"),
+        (
+            "mongodb+srv://ada:s3cret@db.a.example:27017",
+            None,
+            "failed to read the address of the store",
+        ),
         ("mongodb://ada:s3cret@a.example:port", None, "failed to read the address of the store"),
         (nowhere, Some(&gone), "gone"),
         (nowhere, Some(&wrong), "wrong.yaml: found something without keys, expected YAML"),

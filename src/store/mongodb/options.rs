@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use mongodb::bson::Document;
+use mongodb::error::ErrorKind;
 use mongodb::event::EventHandler;
 use mongodb::event::command::CommandEvent;
 use mongodb::options::{ClientOptions, ReadConcern, ReadPreference, SelectionCriteria};
 
 use super::base::majority;
 use super::credentials::MongoCredentials;
-use super::failure::{Said, unfit, unfit_because};
+use super::failure::{Said, failed, unfit, unfit_because};
 use super::time::TimeSource;
 use super::tls;
 use crate::store::contract::Result;
@@ -28,7 +29,7 @@ const SELECTION: std::time::Duration = std::time::Duration::from_secs(5);
 /// Where the database is, and who we are there.
 #[derive(Clone)]
 pub struct MongoOptions {
-    /// A connection string, `mongodb://host:port/database?options`; without a database
+    /// A connection string, `mongodb://host:port/database?options` or `mongodb+srv://name/database`; without a database
     /// `replibook`. What it says about read and write concerns does not count: the promises of a
     /// store depend on those.
     pub address: String,
@@ -58,11 +59,14 @@ impl MongoOptions {
     }
 
     /// What the driver is told.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "the driver may add kinds")]
     pub(super) async fn client_options(&self) -> Result<ClientOptions> {
         let parsed = ClientOptions::parse(&self.address).await;
         // The address may have a password in it, so it is not shown.
-        let mut options = parsed.map_err(|error| {
-            unfit_because("failed to read the address of the store", Said::by(&error))
+        let mut options = parsed.map_err(|error| match *error.kind {
+            // Who looks names up may be there later.
+            ErrorKind::DnsResolve { .. } => failed("look up the members of the store", error),
+            _ => unfit_because("failed to read the address of the store", Said::by(&error)),
         })?;
         tls::check(options.tls.as_ref())?;
         if let Some(credentials) = &self.credentials {
