@@ -76,13 +76,10 @@ impl Said {
 
 /// The error of a store that is opened. What the server forbids is not mended by another try.
 pub(super) fn of_opening(error: StoreError) -> StoreError {
-    match error {
-        StoreError::Unavailable { message, source: Some(source) }
-            if source.downcast_ref::<Said>().is_some_and(|said| said.forbids) =>
-        {
-            StoreError::Unfit { message, source: Some(source) }
-        }
-        other => other,
+    let StoreError::Unavailable { message, source } = error else { return error };
+    match source.as_ref().and_then(|source| source.downcast_ref::<Said>()) {
+        Some(said) if said.forbids => StoreError::Unfit { message, source },
+        Some(_) | None => StoreError::Unavailable { message, source },
     }
 }
 
