@@ -276,6 +276,7 @@ mod tests {
         let places = places(2, 1);
         let held = ["10.0.0.1", "10.0.0.2"].map(|ip| take(&places, ip).unwrap());
         held.iter().for_each(|place| assert!(place.standing.begins()));
+        let began = Instant::now();
         let third = tokio::spawn({
             let places = Arc::clone(&places);
             async move { places.take(client("10.0.0.3")).await }
@@ -285,6 +286,8 @@ mod tests {
         held[0].standing.ends(None);
         held[0].standing.flushed();
         let third = third.await.unwrap().unwrap();
+        // It does not wait until its patience ends.
+        assert_eq!(began.elapsed(), 3 * SECOND);
         assert!(held[0].standing.leaves.is_cancelled() && third.standing.begins());
         let began = Instant::now();
         assert!(places.take(client("10.0.0.4")).await.is_none());
