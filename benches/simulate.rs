@@ -56,8 +56,12 @@ mod passed_over_model;
 mod plan;
 #[path = "../tests/simulation/platform.rs"]
 mod platform;
+#[path = "../tests/support/plugins.rs"]
+mod plugins;
 #[path = "../tests/simulation/post_model.rs"]
 mod post_model;
+#[path = "../tests/simulation/repeats_model.rs"]
+mod repeats_model;
 #[path = "../tests/simulation/run_model.rs"]
 mod run_model;
 #[path = "../tests/simulation/shrink.rs"]

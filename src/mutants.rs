@@ -120,6 +120,8 @@ pub(crate) mod chosen {
         ParkedForGood,
         /// An engine that stops gives its runs back while it still works on them.
         ReleasedTooSoon,
+        /// What a strategy that waits answers again and again is written each time.
+        RepeatsWritten,
     }
 
     impl Mutant {
@@ -169,6 +171,7 @@ pub(crate) mod chosen {
             Self::PausedKeepsPlace,
             Self::ParkedForGood,
             Self::ReleasedTooSoon,
+            Self::RepeatsWritten,
         ];
     }
 

@@ -215,6 +215,7 @@ fn view_of_damaged(damaged: &DamagedRun) -> RunView {
             outcomes: BTreeMap::new(),
             nobody: false,
             gone: None,
+            dropped_lines: BTreeMap::new(),
             params: Map::new(),
             plugins: BTreeMap::new(),
             retry_of: None,
@@ -268,6 +269,7 @@ pub(super) fn view(run: &Run) -> RunView {
         nobody: progress.status == RunStatus::Done
             && progress.reason.as_ref().is_some_and(|r| r.code == ReasonCode::NobodySelected),
         gone: progress.gone.clone(),
+        dropped_lines: progress.log.dropped.clone(),
         params: snapshot.params.clone(),
         plugins: playbook.plugins.clone(),
         retry_of: snapshot.retry_of,

@@ -14,8 +14,8 @@ use super::listed::{at_most, unambiguous};
 use crate::playbook::{PluginInfo, PluginPin, Problem, Vcs};
 use crate::run::{
     Abandoned, AgentId, AgentState, CommandId, CommandOutcome, Digest, Gone, Journal, LastAnswer,
-    MassAbsence, Millis, PassedOver, RetryOf, RunId, RunStatus, SentAction, Silent, Source,
-    StatusReason, Timestamp, TroubleCode, Verb,
+    LogLevel, MassAbsence, Millis, PassedOver, RetryOf, RunId, RunStatus, SentAction, Silent,
+    Source, StatusReason, Timestamp, TroubleCode, Verb,
 };
 use crate::store::MAX_PUT;
 
@@ -332,6 +332,9 @@ pub struct RunView {
     /// Of the agents that the run goes over again, those that had left when it began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gone: Option<Gone>,
+    /// Lines that had to go from its log, by level: of a full one the oldest of the least severe.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub dropped_lines: BTreeMap<LogLevel, u64>,
     /// The parameters.
     pub params: Map<String, Value>,
     /// The plugins that the run pins.

@@ -18,7 +18,7 @@ use super::run::{explain, find_run, paragraph};
 use super::text::{clean, moment, wrap_line};
 use crate::api::wire::{EngineRef, Listing, PlaybookView, RunView, TroubleView};
 use crate::playbook::{PluginPin, Vcs};
-use crate::run::{AgentRecord, AgentState};
+use crate::run::{AgentRecord, AgentState, dropped_in_words};
 use crate::shown::clean_lines;
 
 /// Agents that failed which are shown with a run: the first ones tell what is wrong.
@@ -167,6 +167,7 @@ fn describe_run(run: &RunView, why: &str, failed: &str, room: Room) -> String {
     lines.line("Agents", &format!("{}{selected}", agents_of(run)));
     lines.line_if("Retries", run.retry_of.map(|of| format!("the {of} agents of run {}", of.run)));
     lines.line_if("Gone", run.gone.as_ref().map(ToString::to_string));
+    lines.line_if("Log", dropped_in_words(&run.dropped_lines));
     lines.line_if("Started by", run.started_by.clone());
     lines.line("Created", &moment(run.created_at));
     lines.line_if("Started", run.started_at.map(moment));
@@ -214,7 +215,7 @@ mod tests {
     use super::*;
     use crate::cli::sample::run_view;
     use crate::cli::text::width;
-    use crate::run::{RunStatus, StatusReason};
+    use crate::run::{LogLevel, RunStatus, StatusReason};
 
     const ANY: Room = Room { prose: None, line: None };
 
@@ -227,11 +228,13 @@ mod tests {
             path: None,
         });
         run.params.insert("grace".to_owned(), serde_json::json!(30));
+        run.dropped_lines = [(LogLevel::Debug, 6_250)].into();
         let shown = describe_run(&run, "It waits.\n", "AGENT\nnode-4\n", ANY);
         for part in [
             "From:       https://git.example.com/ops 3f2c9ad\n",
             "Status:     PAUSED since 2025-11-22T09:00:00Z\n",
             "Agents:     no agents (12 selected)\n",
+            "Log:        older lines are gone (6250 debug): a run keeps 100000 lines or 32 MiB",
             "Parameter:  grace = 30\n\nIt waits.\n\n",
             "node-4",
         ] {

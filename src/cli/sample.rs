@@ -56,6 +56,7 @@ pub(crate) fn run_view(status: RunStatus) -> RunView {
         outcomes: [].into(),
         nobody: false,
         gone: None,
+        dropped_lines: [].into(),
         params: Map::new(),
         plugins: [].into(),
         retry_of: None,

@@ -191,6 +191,7 @@ mod tests {
             source: "all".to_owned(),
             line: 1,
             event: 1,
+            number: 0,
             at: Timestamp::from_millis(0),
             level: LogLevel::Info,
             message: String::new(),

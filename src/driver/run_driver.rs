@@ -20,8 +20,8 @@ use super::{cluster, load, members, run_clock};
 use crate::clock::Clock;
 use crate::mutants::mutant;
 use crate::run::{
-    Digest, Effect, Input, Loaded, Machine, Millis, PlanInput, Roster, Run, RunId, RunStatus,
-    Timestamp, Transition,
+    Digest, Effect, Input, Loaded, Machine, Millis, OldLines, PlanInput, Roster, Run, RunId,
+    RunStatus, Timestamp, Transition,
 };
 use crate::store::{MAX_COMMIT_DOCUMENTS, StoreClock, StoreError};
 
@@ -328,6 +328,7 @@ impl RunDriver {
                     effects.answer(async move { members::refresh(&world, agents).await });
                 }
                 Effect::AcceptAbsence(seen) => effects.accept_absence(seen),
+                Effect::Forget(lines) => effects.answer(forget(self.committer(), lines)),
                 Effect::Stamp(at) => effects.answer(stamp(self.committer(), at)),
             }
         }
@@ -384,6 +385,25 @@ async fn may_be_parked(clock: Arc<dyn Clock>, rests: Option<Timestamp>) -> Times
 
 fn is_continue(effect: &Effect) -> bool {
     matches!(effect, Effect::Continue)
+}
+
+/// Removes lines from the log, some at a time.
+async fn forget(committer: Committer, lines: Vec<OldLines>) -> Input {
+    let (run, epoch) = (committer.lease.run(), committer.lease.epoch());
+    for old in &lines {
+        loop {
+            match committer.until_answered(|| committer.store.forget_lines(run, epoch, old)).await {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(%run, %error, "failed to remove lines from the log of the run");
+                    committer.lease.give_up(error);
+                    return std::future::pending().await;
+                }
+            }
+        }
+    }
+    Input::Forgotten(lines)
 }
 
 async fn stamp(committer: Committer, at: Timestamp) -> Input {

@@ -15,7 +15,7 @@ use super::error::{PluginError, cut};
 use super::limits;
 use crate::run::{
     self, Activate, AgentId, AgentRecord, CallError, LogLevel, MAX_DECIDED, MAX_MEMO_BYTES,
-    Timestamp,
+    Timestamp, escaped_bytes,
 };
 
 /// A moment as guests know it. Exact until the year 287396.
@@ -156,8 +156,8 @@ pub(super) fn decision(
 ) -> Result<run::Decision, PluginError> {
     let Decision { start, skip, next, memo, label } = decision;
     let bad = |message: String| PluginError::new("bad-decision", message);
-    if memo.len() > MAX_MEMO_BYTES {
-        let bytes = memo.len();
+    let bytes = escaped_bytes(&memo);
+    if bytes > MAX_MEMO_BYTES {
         return Err(bad(format!(
             "found a memo of {bytes} bytes, expected at most {MAX_MEMO_BYTES}"
         )));
@@ -168,8 +168,9 @@ pub(super) fn decision(
             "found {agents} agents to leave out, expected at most {MAX_DECIDED}"
         )));
     }
-    if let Some(agent) = skip.iter().find(|agent| agent.reason.len() > limits::REASON_BYTES) {
-        let (bytes, most) = (agent.reason.len(), limits::REASON_BYTES);
+    let mut reasons = skip.iter().map(|agent| escaped_bytes(&agent.reason));
+    if let Some(bytes) = reasons.find(|bytes| *bytes > limits::REASON_BYTES) {
+        let most = limits::REASON_BYTES;
         return Err(bad(format!("found a reason of {bytes} bytes, expected at most {most}")));
     }
     let label_chars = label.as_ref().map_or(0, |label| label.chars().count());

@@ -80,10 +80,10 @@ pub(super) const RANDOM_BYTES: u64 = 64 << 10;
 /// answer that it repeats. They are committed with what the activation did.
 pub(super) const LOG_LINES: usize = crate::run::MAX_LOG_LINES;
 
-/// Bytes in one line of the log.
+/// Bytes in one line of the log, as JSON has them: that is how it is kept.
 pub(super) const LOG_LINE_BYTES: usize = 8 << 10;
 
-/// Bytes of those lines, for the same reason.
+/// Bytes of those lines, as JSON, for the same reason.
 pub(super) const LOG_BYTES: usize = crate::run::MAX_LOG_BYTES;
 
 /// Bytes of an error message from a guest; what is longer is cut. It is kept in the agent's record.
@@ -101,7 +101,7 @@ pub(super) const SUMMARY_BYTES: usize = 1 << 10;
 /// Bytes in the JSON Schema of a plugin's arguments.
 pub(super) const SCHEMA_BYTES: usize = 64 << 10;
 
-/// Bytes in the reason why a strategy leaves an agent out.
+/// Bytes in the reason why a strategy leaves an agent out, as JSON.
 pub(super) const REASON_BYTES: usize = 1 << 10;
 
 /// Bytes in a component: a guest in Python has 18 MiB.

@@ -8,7 +8,7 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
 use super::error::Stop;
 use super::limits::{LOG_BYTES, LOG_LINE_BYTES, LOG_LINES};
-use crate::run::{LogLevel, PluginLine};
+use crate::run::{LogLevel, PluginLine, escaped_bytes};
 
 /// The log of one activation. It is shared with the guest's standard streams.
 #[derive(Clone, Default)]
@@ -29,7 +29,7 @@ struct Lines {
 impl Lines {
     fn push(&mut self, level: LogLevel, message: String) -> Result<(), Stop> {
         self.lines += 1;
-        self.bytes += message.len();
+        self.bytes += escaped_bytes(&message);
         if self.lines > LOG_LINES {
             return Err(limit(format!("the plugin wrote more than {LOG_LINES} lines to its log")));
         }
@@ -42,7 +42,16 @@ impl Lines {
     }
 
     fn push_bytes(&mut self, level: LogLevel, bytes: &[u8]) -> Result<(), Stop> {
-        self.push(level, String::from_utf8_lossy(bytes).trim_end_matches('\r').to_owned())
+        let text = String::from_utf8_lossy(bytes);
+        let mut rest = text.trim_end_matches('\r');
+        loop {
+            let (head, tail) = rest.split_at(fitting(rest));
+            self.push(level, head.to_owned())?;
+            if tail.is_empty() {
+                return Ok(());
+            }
+            rest = tail;
+        }
     }
 
     fn partial(&mut self, stream: Stream) -> &mut Vec<u8> {
@@ -51,6 +60,17 @@ impl Lines {
             Stream::Stderr => &mut self.stderr,
         }
     }
+}
+
+/// How much of a text is one line at most, in whole characters.
+fn fitting(text: &str) -> usize {
+    let mut bytes = 0;
+    let past = text.char_indices().find(|(at, character)| {
+        let end = at + character.len_utf8();
+        bytes += text.get(*at..end).map_or(0, escaped_bytes);
+        bytes > LOG_LINE_BYTES
+    });
+    past.map_or(text.len(), |(at, _)| at)
 }
 
 fn limit(message: String) -> Stop {
@@ -64,10 +84,11 @@ impl Log {
 
     /// Adds a line.
     pub(super) fn push(&self, level: LogLevel, message: String) -> Result<(), Stop> {
-        if message.len() > LOG_LINE_BYTES {
+        let bytes = escaped_bytes(&message);
+        if bytes > LOG_LINE_BYTES {
             let most = LOG_LINE_BYTES >> 10;
             let message =
-                format!("found a line of {} bytes, expected at most {most} KiB", message.len());
+                format!("found a line of {bytes} bytes as JSON, expected at most {most} KiB");
             return Err(limit(message));
         }
         self.lines().push(level, message)
@@ -219,5 +240,26 @@ mod tests {
             log.push(LogLevel::Info, "x".repeat(LOG_LINE_BYTES)).unwrap();
         }
         assert!(log.push(LogLevel::Info, "x".to_owned()).is_err());
+    }
+
+    /// What is kept is JSON, in which some characters take six bytes.
+    #[test]
+    fn bytes_count_as_they_are_kept() {
+        let control = "\u{1}";
+        let most = LOG_LINE_BYTES / 6;
+        let log = Log::default();
+        assert!(log.push(LogLevel::Info, control.repeat(most + 1)).is_err());
+        for _ in 0..LOG_BYTES / (6 * most) {
+            log.push(LogLevel::Info, control.repeat(most)).unwrap();
+        }
+        assert!(log.push(LogLevel::Info, control.repeat(most)).is_err());
+
+        let log = Log::default();
+        let text = format!("éé{}\n", control.repeat(2 * most));
+        log.write(Stream::Stdout, text.as_bytes()).unwrap();
+        let lines = texts(&log);
+        assert!(lines.iter().all(|line| escaped_bytes(line) <= LOG_LINE_BYTES));
+        assert_eq!(lines.len(), 3);
+        assert!(lines.concat() == text.trim_end_matches('\n'));
     }
 }

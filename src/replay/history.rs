@@ -121,11 +121,12 @@ impl<'a> History<'a> {
             let mut followers = VecDeque::new();
             match &event.what {
                 Happened::Decision { asked, started, skipped, .. } => {
+                    self.asked_with(asked.as_ref());
                     followers = self.followers(&event, started.saturating_add(*skipped))?;
                     let moment = self.decided(&event, &followers)?;
                     match asked {
                         Some(asked) => {
-                            let (event, asked) = (event.seq, *asked);
+                            let (event, asked) = (event.seq, asked.clone());
                             let recorded = Recorded::Decided(Box::new(moment));
                             self.meet(Moment { event, asked, recorded }, report).await?;
                         }
@@ -136,6 +137,7 @@ impl<'a> History<'a> {
                     }
                 }
                 Happened::NoDecision { roster: _, asked, code, message, decision_hash } => {
+                    self.asked_with(Some(asked));
                     let message = message.clone();
                     let recorded = match code.clone() {
                         Some(code) => Recorded::Failed { code, message },
@@ -144,7 +146,7 @@ impl<'a> History<'a> {
                             Recorded::Refused { hash, message }
                         }
                     };
-                    let moment = Moment { event: event.seq, asked: *asked, recorded };
+                    let moment = Moment { event: event.seq, asked: asked.clone(), recorded };
                     self.meet(moment, report).await?;
                 }
                 Happened::Stage { .. } => {
@@ -197,6 +199,13 @@ impl<'a> History<'a> {
         };
         let expected = format!("{started} agents started and {skipped} left out after it");
         Decided::read(head, followers.iter()).map_err(|found| wrong(event, found, expected))
+    }
+
+    /// Decisions that changed nothing but the memo may have gone before.
+    fn asked_with(&mut self, asked: Option<&Asked>) {
+        if let Some(memo) = asked.and_then(|asked| asked.memo.as_ref()) {
+            self.memo.clone_from(memo);
+        }
     }
 
     /// Takes notice of an event.
@@ -339,7 +348,7 @@ impl<'a> History<'a> {
             Some(with) => with,
             None => snapshot.strategy_arguments(stage).map_err(|error| error.to_string())?,
         };
-        let Asked { at: now, max_start } = *asked;
+        let Asked { at: now, max_start, memo: _ } = *asked;
         Ok(PlanInput { stage: stage.name.clone(), arguments, memo, now, max_start })
     }
 

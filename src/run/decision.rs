@@ -20,7 +20,7 @@ pub const MAX_DECIDED: u32 = 260;
 /// The most log lines of one activation or decision, for the same reason.
 pub const MAX_LOG_LINES: usize = 200;
 
-/// The most bytes of log lines of one activation or decision: with a journal and a record at their
+/// The most bytes of log lines of one activation or decision, as JSON: with a journal and a record at their
 /// limits they still fit one commit.
 pub const MAX_LOG_BYTES: usize = 256 * 1024;
 
@@ -31,7 +31,7 @@ pub const MAX_ROSTER_PAGE: u32 = 1_000;
 /// some seconds where they answer, and their numbers are written with every commit of the run.
 pub const MAX_REFRESH: usize = 1_000;
 
-/// The largest memo in bytes: it is written with every commit of the run.
+/// The largest memo in bytes, as JSON: it is written with every commit of the run.
 pub const MAX_MEMO_BYTES: usize = 64 * 1024;
 
 /// The longest label of a batch: it stands in tables.
@@ -41,8 +41,9 @@ pub(super) const MAX_LABEL_CHARS: usize = 63;
 const MIN_WAIT: Millis = Millis(100);
 
 /// Decisions in a row that may change nothing before the shortest wait doubles with each further one.
-/// A strategy that looks at every agent of a large cluster, some thousands at a time, gets through.
-const QUICK_WAITS: u32 = 40;
+/// A strategy that looks at every agent of a large cluster, some thousands at a time, gets through. So
+/// many are also told one by one, if their memo differs.
+pub(super) const QUICK_WAITS: u32 = 40;
 
 /// How often the shortest wait doubles: to 6.4 s, so that a strategy that asks for ever costs the
 /// store some events a minute.

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::agent_record::AgentRecord;
 use super::format;
 use super::ids::{AgentId, AgentSeq, Digest, RunId};
+use super::log_kept::LogKept;
 use super::membership::MassAbsence;
 use super::notice::{Silent, Unheard};
 use super::outcome::{Gone, PassedOver};
@@ -177,6 +178,9 @@ pub struct Progress {
     /// the run ends is settled, and of runs of earlier versions.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub outcomes: BTreeMap<AgentState, u32>,
+    /// What there is of the log, and what of it had to go.
+    #[serde(default, skip_serializing_if = "LogKept::is_empty")]
+    pub log: LogKept,
     /// What a stage ended with whose budget was exceeded, and which a person let go on: the run ends
     /// in FAILED then.
     #[serde(default)]
@@ -213,6 +217,7 @@ impl Progress {
             selected: 0,
             gone: None,
             outcomes: BTreeMap::new(),
+            log: LogKept::default(),
             exceeded: None,
             started_at: None,
             outcome: None,
@@ -241,6 +246,9 @@ pub struct StageProgress {
     pub selected: u32,
     /// What the strategy returned as memo last time.
     pub memo: String,
+    /// Whether that memo is in no event.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub untold_memo: bool,
     /// Decisions that started agents so far: the number of the last batch.
     pub batches: u32,
     /// What the strategy asked for after its last decision.

@@ -188,15 +188,37 @@ pub enum Happened {
     },
 }
 
+impl Happened {
+    /// The agent whose record the event is about.
+    pub fn agent(&self) -> Option<&AgentId> {
+        match self {
+            Self::Agent { agent, .. }
+            | Self::Moved { agent, .. }
+            | Self::AgentInfo { agent, .. }
+            | Self::StepStarted { agent, .. }
+            | Self::StepSkipped { agent, .. }
+            | Self::StepEnded { agent, .. }
+            | Self::LateAction { agent, .. } => Some(agent),
+            Self::Status { .. }
+            | Self::Stage { .. }
+            | Self::Decision { .. }
+            | Self::NoDecision { .. }
+            | Self::Command { .. } => None,
+        }
+    }
+}
+
 /// What a strategy was asked with, beside what follows from the run's snapshot and its history.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
-)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Asked {
     /// The moment that it was told.
     pub at: Timestamp,
     /// The most agents that it was allowed to start.
     pub max_start: u32,
+    /// The memo, where it is not that of the decision before: what changed nothing but the memo is not
+    /// in the history if it went on for long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memo: Option<String>,
 }
 
 /// One line in the log of an attempt, or of a decision.
@@ -210,10 +232,15 @@ pub struct LogLine {
     pub agent: Option<AgentId>,
     /// Name of the step, or of the stage for a line of the strategy.
     pub source: String,
-    /// Number of the line within its attempt, or of the decision's event for the strategy's lines.
+    /// Number of the line within its attempt; for a line of the strategy, among those that follow the
+    /// same event.
     pub line: u32,
     /// Sequence of the last event before it: with `agent` and `line` it gives an order.
     pub event: u64,
+    /// Number of the line within the run, in the order of writing, from 1; 0 where an early version
+    /// wrote it.
+    #[serde(default)]
+    pub number: u64,
     /// When it was committed.
     pub at: Timestamp,
     /// Severity.
@@ -224,8 +251,10 @@ pub struct LogLine {
     pub finish_ts: Option<Timestamp>,
 }
 
-/// Severity of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+/// Severity of a log line, the least severe first.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum LogLevel {
     /// For the plugin's author.
@@ -236,6 +265,18 @@ pub enum LogLevel {
     Warn,
     /// Something failed.
     Error,
+}
+
+impl LogLevel {
+    /// Its word, as it is kept.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
 }
 
 /// A line as a plugin wrote it.

@@ -154,6 +154,16 @@ impl schemars::JsonSchema for JsonText {
     }
 }
 
+/// Bytes of a text as JSON has it, without the quotes: of what has to be escaped up to six for one.
+pub fn escaped_bytes(text: &str) -> usize {
+    let escaped = |byte: u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+        0..0x20 => 6,
+        0x20.. => 1,
+    };
+    text.bytes().map(escaped).sum()
+}
+
 /// How deep lists and objects are nested in a JSON text: 0 for a plain value, 1 for `[]`.
 pub fn json_text_depth(text: &str) -> usize {
     let (mut depth, mut deepest) = (0_usize, 0);

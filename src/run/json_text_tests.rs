@@ -103,3 +103,12 @@ fn clones_are_one_text() {
     let nothing = Value::Object(Map::new());
     assert_eq!(JsonText::from(&nothing).bytes(), 2);
 }
+
+#[test]
+fn bytes_are_counted_as_they_are_escaped() {
+    let controls: String = (0..0x20_u8).map(char::from).collect();
+    for text in ["", "plain", "\"\\/\u{7f}\u{80}é字😀", &controls] {
+        let json = serde_json::to_string(text).unwrap();
+        assert_eq!(escaped_bytes(text), json.len() - 2, "{text:?}");
+    }
+}

@@ -20,6 +20,7 @@ mod journal;
 mod json_strict;
 mod json_text;
 mod late;
+mod log_kept;
 mod machine;
 mod membership;
 mod node_info;
@@ -57,8 +58,9 @@ pub use ids::{
 pub use journal::{Answer, Answered, Call, CallError, CallName, Journal, Pending, canonical};
 pub(crate) use json_strict::is_too_long;
 pub use json_strict::{Unambiguous, integer_beyond_64_bits};
-pub use json_text::{JsonText, json_text_depth};
+pub use json_text::{JsonText, escaped_bytes, json_text_depth};
 pub use late::{LateEnd, Taken};
+pub use log_kept::{LogKept, MAX_RUN_LINES, MAX_RUN_LOG_BYTES, OldLines, dropped_in_words};
 
 pub use machine::{IllegalInput, Machine, Selection};
 pub use membership::{

@@ -14,6 +14,7 @@ use super::identity::Expected;
 use super::ids::{AgentId, AgentSeq, AttemptKey, Digest, RunId};
 use super::journal::{Answer, Call, CallError, Journal};
 use super::json_text::JsonText;
+use super::log_kept::OldLines;
 use super::membership::{MassAbsence, MembershipChange};
 use super::node_info::NodeInfo;
 use super::notice::Notice;
@@ -104,6 +105,8 @@ pub enum Input {
     Command(Command),
     /// The moment that was asked for with [`Effect::WakeAt`] has come.
     Woken,
+    /// The lines of [`Effect::Forget`] are gone.
+    Forgotten(Vec<OldLines>),
     /// All records but the run itself have their `finish_ts`.
     Stamped,
     /// Go on with work that was too much for one commit.
@@ -342,6 +345,8 @@ pub enum Effect {
     /// A person takes these members for gone: say so to whoever follows the cluster. Where others are
     /// absent meanwhile it does not count.
     AcceptAbsence(MassAbsence),
+    /// Remove these lines from the log, and answer with [`Input::Forgotten`].
+    Forget(Vec<OldLines>),
     /// Write `finish_ts` to all records of the run, and answer with [`Input::Stamped`].
     Stamp(Timestamp),
     /// Answer with [`Input::Continue`].

@@ -7,14 +7,14 @@ use semver::Version;
 
 use super::damage::{Found, KeptRun, whole};
 use super::documents::{
-    Abandon, Abandonment, Claim, Cluster, Created, Ending, Failed, Holder, Locked, LogCursor,
-    NewRun, Object, Page, Plugin, Put, RunFilter, StoredPlaybook,
+    Abandon, Abandonment, Claim, Cluster, Created, Ending, Failed, Head, Holder, Locked, LogCursor,
+    NewRun, Object, Page, Plugin, Put, Queue, RunFilter, StoredPlaybook,
 };
 use super::engines::{Engine, EngineReport};
 use super::error::StoreError;
 use crate::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, Command, CommandId, Digest, EngineId, Journal,
-    LogLine, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
+    LogLine, OldLines, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
 };
 
 /// Result of a store operation.
@@ -317,6 +317,15 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::Fenced`] as in [`commit`](Self::commit).
     async fn lock_cluster(&self, run: RunId, epoch: u64) -> Result<Locked>;
 
+    /// Who comes first on these clusters (at most [`MAX_PAGE`]), in their order. It is one question for
+    /// all runs that wait, and its answer may be out of date at once: only
+    /// [`lock_cluster`](Self::lock_cluster) gives a lock.
+    async fn queues(&self, clusters: &[String]) -> Result<Vec<Queue>>;
+
+    /// How far these runs are (at most [`MAX_PAGE`]), oldest first. A run that is not there, or has
+    /// expired, is left out.
+    async fn heads(&self, runs: &[RunId]) -> Result<Vec<Head>>;
+
     /// Writes what a transition says, all or nothing. Documents replace those of the same key: the
     /// sequence of an agent record, the key of a journal, the place of a log line, the sequence of an
     /// event, the identifier of a command. Repeating the last commit changes nothing. The trouble of a run
@@ -336,6 +345,13 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::Fenced`] as in [`commit`](Self::commit).
     async fn stamp(&self, run: RunId, epoch: u64, finish_ts: Timestamp) -> Result<u64>;
+
+    /// Removes at most [`MAX_COMMIT_DOCUMENTS`] of these lines from the log of the run, the oldest first, and
+    /// returns how many that were. Zero: none of them is left. A line that can't be read stays.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] as in [`commit`](Self::commit).
+    async fn forget_lines(&self, run: RunId, epoch: u64, lines: &OldLines) -> Result<u64>;
 
     /// Agent records of a run by sequence, after `after`; with a state only those in it.
     async fn read_records(

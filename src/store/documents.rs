@@ -129,6 +129,47 @@ impl Locked {
     }
 }
 
+/// Who comes first on a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// The cluster.
+    pub cluster: String,
+    /// The unfinished run that holds the lock.
+    pub holder: Option<RunId>,
+    /// The runs that are queued, oldest first: as many as have to be known, at most
+    /// [`MAX_QUEUED`] + 2.
+    pub queued: Vec<RunId>,
+}
+
+impl Queue {
+    /// What a run that is queued is told; none if it is not queued any more.
+    pub fn place_of(&self, run: RunId) -> Option<Locked> {
+        let place = self.queued.iter().position(|queued| *queued == run);
+        let all_known = self.queued.len() < QUEUED_KNOWN as usize;
+        match place {
+            Some(place) => {
+                self.queued.get(..place).map(|before| Locked::behind(self.holder, before))
+            }
+            None if all_known => None,
+            None => Some(Locked::behind(self.holder, &self.queued)),
+        }
+    }
+}
+
+/// Runs of a queue that have to be known: beside those that are counted the holder, and the one that is named.
+pub(super) const QUEUED_KNOWN: u32 = MAX_QUEUED + 2;
+
+/// How far a run is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The run.
+    pub run: RunId,
+    /// Its status; none if it can't be read.
+    pub status: Option<RunStatus>,
+    /// Sequence of the event that comes next; none if it can't be read.
+    pub next_event: Option<u64>,
+}
+
 /// Why an engine can't go on with a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failed {

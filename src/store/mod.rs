@@ -28,8 +28,8 @@ pub use contract::{
 };
 pub use damage::{Damage, DamagedRun, Found, Glance, KeptRun, MAX_WHY};
 pub use documents::{
-    Abandon, Abandonment, Claim, Cluster, Created, Ending, Failed, Holder, Locked, LogCursor,
-    NewRun, Object, Page, Plugin, Put, RunFilter, StoredPlaybook,
+    Abandon, Abandonment, Claim, Cluster, Created, Ending, Failed, Head, Holder, Locked, LogCursor,
+    NewRun, Object, Page, Plugin, Put, Queue, RunFilter, StoredPlaybook,
 };
 pub use engines::{Draining, ENGINE_KEPT, Engine, EngineReport};
 pub use error::StoreError;

@@ -13,6 +13,7 @@ mod membership;
 mod noticing;
 mod parts;
 mod refresh;
+mod repeating;
 mod roster;
 mod silence;
 mod stages;

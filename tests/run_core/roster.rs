@@ -109,7 +109,9 @@ fn done(setup: Setup) -> World {
 fn a_decision_is_kept_with_what_it_was_asked_and_its_memo_once() {
     let world = done(Setup::plain(6, 0));
     let decisions = world.events().filter_map(|event| match &event.what {
-        Happened::Decision { asked, memo, .. } => Some((asked.unwrap(), event.at, memo.clone())),
+        Happened::Decision { asked, memo, .. } => {
+            Some((asked.clone().unwrap(), event.at, memo.clone()))
+        }
         _ => None,
     });
     let mut memos = Vec::new();

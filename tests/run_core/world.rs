@@ -6,14 +6,15 @@ use std::sync::Arc;
 use replibook::playbook::Stage;
 use replibook::run::{
     AgentId, AgentRecord, AgentSeq, Answer, AttemptKey, Call, CallError, Command, CommandId,
-    Effect, Input, Journal, Loaded, Look, Looked, Machine, Member, NodeInfo, Progress, Run,
-    RunEvent, RunId, RunStatus, Selection, Snapshot, Timestamp, Transition, Verb,
+    Effect, Happened, Input, Journal, Loaded, LogLine, Look, Looked, Machine, Member, NodeInfo,
+    Progress, Run, RunEvent, RunId, RunStatus, Selection, Snapshot, Timestamp, Transition, Verb,
 };
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 mod checks;
 mod deciding;
+mod going;
 mod said;
 mod views;
 
@@ -65,6 +66,9 @@ pub(crate) struct World {
     records: BTreeMap<AgentSeq, AgentRecord>,
     journals: BTreeMap<AttemptKey, Journal>,
     events: Vec<RunEvent>,
+    lines: BTreeMap<(u64, AgentId, u32), LogLine>,
+    /// Commits so far.
+    pub(crate) commits: usize,
     machine: Machine,
     effects: Vec<Effect>,
     /// When the machine is woken: the last moment that it asked for.
@@ -77,7 +81,9 @@ pub(crate) struct World {
     pub(crate) written: Vec<String>,
     /// Whether decisions have labels and memos, and leave agents out.
     pub(crate) varied: bool,
-    /// What the strategy saw each time that it was asked, with the sequence of the last event.
+    /// What the strategy saw when it was asked last, and how often it was asked.
+    asked: (String, usize),
+    /// What it saw each time that came of it, with the sequence of the last event.
     pub(crate) seen: Vec<(u64, String)>,
     /// Attributes that the step of an attempt saw.
     pub(crate) attributes: BTreeMap<AttemptKey, Arc<Map<String, Value>>>,
@@ -138,6 +144,8 @@ impl World {
             records: BTreeMap::new(),
             journals: BTreeMap::new(),
             events: Vec::new(),
+            lines: BTreeMap::new(),
+            commits: 0,
             machine,
             effects: Vec::new(),
             wake: None,
@@ -147,6 +155,7 @@ impl World {
             looks: Looks::default(),
             written: Vec::new(),
             varied: false,
+            asked: (String::new(), 0),
             seen: Vec::new(),
             attributes: BTreeMap::new(),
             loads: 0,
@@ -194,30 +203,6 @@ impl World {
         self.stages.push(members);
     }
 
-    /// Performs effects until an agent is to be looked at.
-    pub(crate) fn until_look(&mut self) {
-        let is_look = |effect: &Effect| matches!(effect, Effect::Look { .. });
-        while !self.effects.iter().any(is_look) {
-            self.perform(0, false);
-        }
-    }
-
-    /// Performs all effects but calls to agents, until only those are left.
-    pub(crate) fn until_calls(&mut self) {
-        let is_call = |effect: &Effect| matches!(effect, Effect::Perform(_));
-        while let Some(next) = self.effects.iter().position(|effect| !is_call(effect)) {
-            self.perform(next, false);
-        }
-    }
-
-    /// Performs all that is outstanding now, and not what comes of it.
-    pub(crate) fn perform_all(&mut self) {
-        for _ in 0..self.effects.len() {
-            self.now += 10;
-            self.perform(0, false);
-        }
-    }
-
     pub(crate) fn pass_minutes(&mut self, minutes: i64) {
         self.now += minutes * 60_000;
     }
@@ -263,17 +248,6 @@ impl World {
     pub(crate) fn start(&mut self) {
         while !matches!(self.effects.first(), Some(Effect::Plan { .. })) {
             self.perform(0, false);
-        }
-    }
-
-    /// Goes on until so many actions are out.
-    pub(crate) fn until_in_flight(&mut self, count: usize) {
-        let out = |effects: &[Effect]| {
-            effects.iter().filter(|effect| matches!(effect, Effect::Perform(_))).count()
-        };
-        while out(&self.effects) < count {
-            let next = self.effects.iter().position(|e| !matches!(e, Effect::Perform(_))).unwrap();
-            self.perform(next, false);
         }
     }
 
@@ -408,6 +382,10 @@ impl World {
                 None
             }
             Effect::Stamp(_) => Some(Input::Stamped),
+            Effect::Forget(lines) => {
+                self.forget_lines(&lines);
+                Some(Input::Forgotten(lines))
+            }
             Effect::Continue => Some(Input::Continue),
         }
     }
@@ -472,6 +450,8 @@ impl World {
         } else {
             check_read_back(&writes);
         }
+        self.commits += usize::from(!writes.is_empty());
+        self.take_lines(writes.logs);
         if let Some(progress) = writes.progress {
             self.run.progress = progress;
         }
@@ -481,7 +461,14 @@ impl World {
         for journal in writes.journals {
             self.journals.insert(journal.key, journal);
         }
-        writes.events.iter().for_each(|event| self.looks.event(event));
+        for event in &writes.events {
+            self.looks.event(event);
+            if let Happened::Decision { roster, .. } | Happened::NoDecision { roster, .. } =
+                event.what
+            {
+                self.seen.push((roster, self.asked.0.clone()));
+            }
+        }
         self.events.extend(writes.events);
         for effect in effects {
             match effect {

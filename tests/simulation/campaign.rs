@@ -7,12 +7,15 @@ use std::sync::{LazyLock, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use replibook::playbook::PluginInfo;
 use replibook::plugin::{HostConfig, PluginHost};
 
 use crate::gate::lock;
 use crate::history::play;
 use crate::ledger::Violation;
 use crate::plan::Plan;
+use crate::plugins;
 use crate::shrink::shrink;
 
 /// The most threads: so many guests at once does a host without threads of its own have places for.
@@ -27,6 +30,13 @@ const SHOWN: usize = 60;
 /// The plugins, compiled once for all histories of this process.
 pub(crate) static PLUGINS: LazyLock<PluginHost> = LazyLock::new(|| {
     PluginHost::start(HostConfig { threads: Some(0), ..HostConfig::default() }).unwrap()
+});
+
+/// The strategy that talks all the time, which is built for these tests and known to [`PLUGINS`].
+pub(crate) static CHATTY: LazyLock<(PluginInfo, Bytes)> = LazyLock::new(|| {
+    let bytes = plugins::component(&plugins::build("tests/plugins"), "chatty");
+    let info = futures::executor::block_on(PLUGINS.import(bytes.clone())).unwrap();
+    (info, bytes)
 });
 
 /// A seed whose history goes wrong.

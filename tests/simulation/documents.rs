@@ -125,6 +125,7 @@ fn strategy(plan: StrategyPlan) -> Value {
             }
             json!({"use": "canary", "with": with})
         }
+        StrategyPlan::Chatty { counts } => json!({"use": "chatty", "with": {"counts": counts}}),
         StrategyPlan::Grouped { batch, window, backwards, soak } => {
             let mode = if window { "window" } else { "batch" };
             let mut with = json!({"by": "node_group", "batch": size(batch), "mode": mode});

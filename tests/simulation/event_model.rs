@@ -50,7 +50,7 @@ impl RunModel {
                     return expect(*started == 0, "a batch has a number", || started.to_string());
                 };
                 self.to_start.insert(*batch, *started);
-                self.strategy_starts(*started, *asked, label.as_deref())
+                self.strategy_starts(*started, asked.clone(), label.as_deref())
             }
             Happened::Moved { agent, to, .. } => {
                 let known = number(agent).is_some_and(|agent| whose(to) == Some(agent));

@@ -109,7 +109,7 @@ impl Dice {
 
     pub(crate) fn strategy(&mut self) -> StrategyPlan {
         let percents = [10, 25, 50];
-        match self.up_to(5) {
+        match self.up_to(6) {
             0 => StrategyPlan::AllAtOnce,
             1 => StrategyPlan::Window(self.size(percents)),
             2 | 3 => StrategyPlan::Batches(self.size(percents)),
@@ -120,6 +120,7 @@ impl Dice {
                 batches: [self.size(percents), self.size([25, 50, 100])],
                 asks: self.chance(50),
             },
+            5 => StrategyPlan::Chatty { counts: self.chance(50) },
             _ => StrategyPlan::Grouped {
                 batch: self.size([25, 50, 100]),
                 window: self.chance(50),

@@ -10,13 +10,14 @@ use replibook::run::{
     AgentId, Command, CommandId, Digest, Millis, ReasonCode, RunId, RunStatus, Timestamp, Verb,
     new_run,
 };
-use replibook::store::{Cluster, MemoryStore, NewRun, Store as _, StoreOptions};
+use replibook::store::{Cluster, MemoryStore, NewRun, Plugin, Store as _, StoreOptions};
 use serde_json::Map;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::agents::Agents;
 use crate::alarm::Alarm;
+use crate::campaign::CHATTY;
 use crate::documents;
 use crate::engines::{self, Surroundings};
 use crate::illness::Patient;
@@ -79,7 +80,11 @@ impl<'a> History<'a> {
         let (text, spec) = documents::cluster(plan, 0);
         memory.put_cluster(&Cluster { text, spec, applied_at: start }).await.unwrap();
         let shared = Arc::new(plan.clone());
-        let builtins = plugins.builtins().iter().map(|builtin| builtin.info.clone()).collect();
+        let builtins = plugins.builtins().iter().map(|builtin| builtin.info.clone());
+        let (info, bytes) = CHATTY.clone();
+        let chatty = Plugin { info: info.clone(), added_at: start };
+        memory.put_plugin(&chatty, bytes).await.unwrap();
+        let builtins = builtins.chain([info]).collect();
         let around = Surroundings {
             memory,
             agents: Agents::new(&plan.agents, clock.clone(), start, ledger.clone()),

@@ -178,7 +178,7 @@ impl SharedLedger {
             let Ledger { runs, posts, hearing, .. } = ledger;
             let model = runs.get_mut(&run).ok_or(("runs are created first", run.to_string()))?;
             let (known, leaving) = (model.events.len(), model.leaving.clone());
-            model.commit(writes, now)?;
+            model.commit(epoch, writes, now)?;
             hearing.committed(gate.whose(), model, known, &leaving, now)?;
             if model.status.is_final() {
                 hearing.forgets(gate.whose());
@@ -186,6 +186,13 @@ impl SharedLedger {
             posts.committed(model, &writes.journals);
             ledger.one_holder()
         });
+    }
+
+    /// An engine does not know whether its commit took effect.
+    pub(crate) fn unsure(&self, run: RunId) {
+        if let Some(model) = lock(&self.ledger).runs.get_mut(&run) {
+            model.repeats.unsure();
+        }
     }
 
     /// Looks through all that the store has of a run whose end was just committed.

@@ -37,7 +37,10 @@ mod outcome;
 mod passed_over_model;
 mod plan;
 mod platform;
+#[path = "../support/plugins.rs"]
+mod plugins;
 mod post_model;
+mod repeats_model;
 mod run_model;
 mod shrink;
 mod store;

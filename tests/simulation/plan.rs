@@ -193,6 +193,11 @@ pub(crate) enum StrategyPlan {
         /// Whether a person is asked when agents are ill; otherwise that ends the run.
         asks: bool,
     },
+    /// Two at a time, by a strategy that is asked again and again while it waits, and logs each time.
+    Chatty {
+        /// Whether its memo is another one each time.
+        counts: bool,
+    },
     Grouped {
         /// Agents of a group at a time.
         batch: Size,
@@ -214,7 +219,7 @@ impl StrategyPlan {
             Self::Grouped { batch, window: _, backwards, soak } => {
                 Self::Grouped { batch, window: false, backwards, soak }
             }
-            Self::AllAtOnce | Self::Batches(_) => self,
+            Self::AllAtOnce | Self::Batches(_) | Self::Chatty { .. } => self,
         }
     }
 }

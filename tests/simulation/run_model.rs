@@ -18,6 +18,7 @@ use crate::membership_model::MembershipModel;
 use crate::notice_model::{self, NoticeModel};
 use crate::passed_over_model::PassedOverModel;
 use crate::plan::RunPlan;
+use crate::repeats_model::Repeats;
 use crate::strategy_model::StrategyModel;
 
 /// What decides whether and where an action is sent.
@@ -83,6 +84,7 @@ pub(crate) struct RunModel {
     pub(crate) told: BTreeMap<AgentSeq, Told>,
     lines: BTreeSet<(LogCursor, Option<AttemptKey>)>,
     notices: NoticeModel,
+    pub(crate) repeats: Repeats,
 }
 
 impl RunModel {
@@ -144,6 +146,7 @@ impl RunModel {
             told: BTreeMap::new(),
             lines: BTreeSet::new(),
             notices: NoticeModel::default(),
+            repeats: Repeats::default(),
         }
     }
 
@@ -185,9 +188,10 @@ impl RunModel {
     }
 
     /// Takes a commit that took effect, perhaps for the second time.
-    pub(crate) fn commit(&mut self, writes: &Writes, now: Timestamp) -> Check {
+    pub(crate) fn commit(&mut self, epoch: u64, writes: &Writes, now: Timestamp) -> Check {
         let progress = writes.progress.as_ref();
         let progress = progress.ok_or(("a commit writes the run", String::new()))?;
+        self.repeats.commit(epoch, writes, &self.progress)?;
         let ended = self.status.is_final();
         let held = self.progress.hold && progress.hold;
         let stage = self.progress.stage.index;
@@ -196,6 +200,7 @@ impl RunModel {
         self.mass_until = many.map(|_| now).or(self.mass_until);
         expect(progress.stage.index >= stage, "stages go in order", || stage.to_string())?;
         let known = self.events.len();
+        self.learn(writes);
         for event in &writes.events {
             // An engine that stood still commits late, and none knows what comes.
             expect(event.at <= now, "time in a run is the store's", || format!("{event:?}"))?;
@@ -223,6 +228,21 @@ impl RunModel {
         self.take_lines(writes, repeated)?;
         self.take_commands(writes)?;
         self.progress_fits()
+    }
+
+    /// What became known of agents may be in one commit with what was decided by it.
+    fn learn(&mut self, writes: &Writes) {
+        for event in &writes.events {
+            let Happened::AgentInfo { agent, .. } = &event.what else { continue };
+            let told = writes.records.iter().find(|record| record.agent == *agent);
+            let known = self.seqs.get(agent).and_then(|seq| self.records.get_mut(seq));
+            if let Some((told, known)) = told.zip(known) {
+                known.attributes.clone_from(&told.attributes);
+                known.node.clone_from(&told.node);
+                known.datastore.clone_from(&told.datastore);
+                known.node_seen_at = told.node_seen_at;
+            }
+        }
     }
 
     fn take_record(&mut self, record: &AgentRecord) -> Check {

@@ -10,12 +10,12 @@ use bytes::Bytes;
 use replibook::clock::Clock;
 use replibook::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, Command, CommandId, Digest, EngineId,
-    Journal, LogLine, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
+    Journal, LogLine, OldLines, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
 };
 use replibook::store::{
     Abandon, Abandonment, Claim, Cluster, Created, Ending, Engine, EngineReport, Failed, Found,
-    Holder, KeptRun, Lease, Locked, LogCursor, MemoryStore, NewRun, Object, Page, Plugin, Put,
-    Result, RunFilter, Store, StoreError, StoredPlaybook,
+    Head, Holder, KeptRun, Lease, Locked, LogCursor, MemoryStore, NewRun, Object, Page, Plugin,
+    Put, Queue, Result, RunFilter, Store, StoreError, StoredPlaybook,
 };
 use semver::Version;
 
@@ -116,7 +116,11 @@ macro_rules! through {
             }
 
             async fn commit(&self, run: RunId, epoch: u64, writes: &Writes) -> Result<()> {
-                self.call(Point::Commit, self.committed(run, epoch, writes)).await?;
+                let committed = self.call(Point::Commit, self.committed(run, epoch, writes)).await;
+                if committed.is_err() {
+                    self.ledger.unsure(run);
+                }
+                committed?;
                 self.ledger.told(run, &writes.records);
                 Ok(())
             }
@@ -237,6 +241,9 @@ through! {
     Other rouse() -> u64;
     Other abandon(run: RunId, request: &Abandon) -> Abandonment;
     Other lock_cluster(run: RunId, epoch: u64) -> Locked;
+    Other queues(clusters: &[String]) -> Vec<Queue>;
+    Other heads(runs: &[RunId]) -> Vec<Head>;
+    Other forget_lines(run: RunId, epoch: u64, lines: &OldLines) -> u64;
     Stamp stamp(run: RunId, epoch: u64, finish_ts: Timestamp) -> u64;
     Load record(run: RunId, agent: &AgentId) -> Option<AgentRecord>;
     Load read_journals(run: RunId, agent: Option<AgentSeq>, after: Option<AttemptKey>, limit: u32) -> Found<Journal>;

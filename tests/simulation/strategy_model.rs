@@ -109,6 +109,7 @@ impl RunModel {
             StrategyPlan::Batches(size) => running == 0 && started <= size.of(selected).max(1),
             StrategyPlan::Window(size) => running + started <= size.of(selected).max(1),
             StrategyPlan::Canary { .. } => running == 0,
+            StrategyPlan::Chatty { .. } => running == 0 && started <= 2,
         };
         expect(fits, "the strategy's limits hold", || {
             format!("{started} start while {running} of {selected} run: {strategy:?}")
@@ -189,7 +190,10 @@ impl RunModel {
             }
             StrategyPlan::Canary { .. } => drop(self.strategy.present.insert(agent.clone())),
             StrategyPlan::Grouped { .. } => self.in_its_group(agent)?,
-            StrategyPlan::AllAtOnce | StrategyPlan::Batches(_) | StrategyPlan::Window(_) => {}
+            StrategyPlan::AllAtOnce
+            | StrategyPlan::Batches(_)
+            | StrategyPlan::Window(_)
+            | StrategyPlan::Chatty { .. } => {}
         }
         Ok(())
     }

@@ -7,8 +7,8 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use replibook::playbook::Concurrency;
 use replibook::run::{
-    AgentId, AgentSeq, AgentState, Command, CommandOutcome, Digest, EngineId, Millis, RunStatus,
-    Timestamp, Writes,
+    AgentId, AgentSeq, AgentState, Command, CommandOutcome, Digest, EngineId, LogLevel, LogLine,
+    Millis, OldLines, RunStatus, Timestamp, Writes,
 };
 use replibook::store::{Claim, LogCursor, Object, Page, Result, RunFilter};
 
@@ -171,7 +171,7 @@ impl Pair {
 
     async fn runs(&mut self) -> (&'static str, String, String) {
         let id = self.run();
-        match self.pick(4) {
+        match self.pick(6) {
             0 | 1 => {
                 let (plugin, _) = plugin(u8::try_from(self.pick(3)).unwrap());
                 let pins = if self.chance() { vec![&plugin] } else { vec![] };
@@ -193,6 +193,8 @@ impl Pair {
                 both!(self, run_of_request(&key, &request))
             }
             2 => both!(self, run(id)),
+            3 => both!(self, heads(&[id, run_id(1), run_id(2)])),
+            4 => both!(self, queues(&["other", "mongo-eu"].map(str::to_owned))),
             _ => {
                 let statuses = [RunStatus::Pending, RunStatus::Running, RunStatus::Done];
                 let statuses = &statuses[..self.pick(4) as usize];
@@ -248,7 +250,10 @@ impl Pair {
             progress: Some(progress),
             records: vec![record(run, agent, state)],
             journals: vec![journal(run, key(agent, step, attempt))],
-            logs: vec![line(run, self.pick(4).into(), agent_or_none, self.pick(3))],
+            logs: vec![LogLine {
+                number: self.pick(9).into(),
+                ..line(run, self.pick(4).into(), agent_or_none, self.pick(3))
+            }],
             events: vec![event(run, self.pick(9).into())],
             commands: vec![Command {
                 outcome: Some(CommandOutcome::Applied),
@@ -278,7 +283,7 @@ impl Pair {
         let name = AgentId(format!("node-{agent}"));
         let one = self.chance();
         let from_start = self.chance();
-        match self.pick(5) {
+        match self.pick(6) {
             0 => {
                 let state = if one { None } else { Some(AgentState::Running) };
                 let after = if from_start { None } else { Some(AgentSeq(agent)) };
@@ -295,6 +300,12 @@ impl Pair {
                 let at = line(run, self.pick(4).into(), Some(self.pick(4)), 1);
                 let after = if from_start { None } else { Some(LogCursor::of(&at)) };
                 both!(self, logs(run, of, after.as_ref(), limit))
+            }
+            4 => {
+                let (level, from, to) = (LogLevel::Info, self.pick(3).into(), self.pick(4).into());
+                let (epoch, last) = (self.epoch(), self.pick(9).into());
+                let old = OldLines { level, from, to, last };
+                both!(self, forget_lines(run, epoch, &old))
             }
             _ => {
                 let after = self.pick(9).into();

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use mongodb::bson::{Bson, Document, doc};
 use replibook::playbook::Concurrency;
-use replibook::run::{AgentId, AgentSeq, AgentState, EngineId, RunStatus};
+use replibook::run::{AgentId, AgentSeq, AgentState, EngineId, LogLevel, OldLines, RunStatus};
 use replibook::store::mongodb::MongoOptions;
 use replibook::store::{LogCursor, MongoStore, Object, RunFilter, Store};
 
@@ -64,6 +64,10 @@ async fn ask_everything(store: &MongoStore) {
     let lease = store.claim(&engine, 10).await.unwrap().remove(0);
     store.renew(&engine).await.unwrap();
     store.lock_cluster(run, lease.epoch).await.unwrap();
+    store.queues(&["mongo-eu", "a"].map(str::to_owned)).await.unwrap();
+    store.heads(&[run, run_id(2)]).await.unwrap();
+    let old = OldLines { level: LogLevel::Info, from: 0, to: 9, last: 9 };
+    store.forget_lines(run, lease.epoch, &old).await.unwrap();
     let rejecting = new_run_on("elsewhere", 50, Concurrency::Reject, RunStatus::Pending);
     store.create_run(&rejecting).await.unwrap();
     store.commit(run, lease.epoch, &one_of_each(run)).await.unwrap();

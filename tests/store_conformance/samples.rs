@@ -242,6 +242,7 @@ pub(crate) fn line(run: RunId, event: u64, agent: Option<u32>, line: u32) -> Log
         source: "drain".to_owned(),
         line,
         event,
+        number: 0,
         at: START,
         level: LogLevel::Info,
         message: format!("line {line} at {event}"),

@@ -9,7 +9,7 @@ use crate::cli::output::{Console, Row};
 use crate::cli::page::{PageArgs, say_damaged, say_if_more};
 use crate::cli::table::Narrower;
 use crate::cli::text::{Paint, moment, short_moment};
-use crate::run::{LogLevel, LogLine};
+use crate::run::{LogLevel, LogLine, dropped_in_words};
 
 /// Arguments of `run logs`.
 #[derive(Debug, clap::Args)]
@@ -80,6 +80,12 @@ pub(crate) async fn logs(
         lines.read_to_show(args.page.after.clone(), args.page.limit()).await?;
     console.list(&lines.items)?;
     say_damaged(console, &lines.damaged);
+    // Only who looks at the beginning would miss them.
+    if args.page.after.is_none()
+        && let Some(gone) = dropped_in_words(&client.run(run).await?.dropped_lines)
+    {
+        console.say(&gone);
+    }
     say_if_more(console, lines.next.as_deref());
     Ok(Exit::Ok)
 }

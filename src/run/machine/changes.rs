@@ -39,6 +39,9 @@ impl Changes {
 
     /// Appends an event to the history.
     pub(super) fn event(&mut self, machine: &mut Machine, what: Happened) {
+        if let Some(agent) = what.agent().and_then(|agent| machine.seq_of(agent)) {
+            self.write_down(machine, agent);
+        }
         let progress = &mut machine.run.progress;
         let seq = progress.next_event;
         progress.next_event += 1;
@@ -106,6 +109,7 @@ impl Changes {
         new: About,
         address: String,
     ) {
+        self.write_down(machine, seq);
         let Some(record) = machine.record_mut(seq) else { return };
         let known = record.about();
         let mut was = known.changed(&new);
@@ -128,6 +132,17 @@ impl Changes {
         if let Some(before) = &was.attributes {
             self.keep_attributes(machine, seq, before, attributes);
         }
+        self.event(machine, Happened::AgentInfo { agent, was });
+    }
+
+    /// Writes down what is known of an agent, if that was put off. What else is written of it goes on from
+    /// there, so this comes first.
+    pub(super) fn write_down(&mut self, machine: &mut Machine, seq: AgentSeq) {
+        let Some(written) = machine.unwritten.remove(&seq) else { return };
+        let Some(record) = Machine::record(machine, seq) else { return };
+        let Some(was) = written.changed(&record.about()) else { return };
+        let agent = record.agent.clone();
+        self.records.insert(seq);
         self.event(machine, Happened::AgentInfo { agent, was });
     }
 
@@ -156,33 +171,40 @@ impl Changes {
     /// strategy. The line counter of the journal goes with it.
     pub(super) fn logs(
         &mut self,
-        machine: &Machine,
+        machine: &mut Machine,
         lines: Vec<PluginLine>,
         source: &str,
         mut of: Option<(&mut Journal, &AgentId)>,
     ) {
-        for (index, line) in lines.into_iter().enumerate() {
+        let progress = &mut machine.run.progress;
+        let event = progress.next_event.saturating_sub(1);
+        self.progress |= !lines.is_empty();
+        for line in lines {
             let number = match &mut of {
                 Some((journal, _)) => {
                     journal.log_lines += 1;
                     journal.log_lines
                 }
-                None => u32::try_from(index + 1).unwrap_or(u32::MAX),
+                None => progress.log.next_of_strategy(event),
             };
-            self.progress = true;
+            let agent = of.as_ref().map(|(_, agent)| (*agent).clone());
+            let of_agent = agent.as_ref().map_or("", AgentId::as_str);
+            let texts = [line.message.as_str(), source, of_agent];
             self.logs.push(LogLine {
                 run: machine.run.snapshot.id,
                 attempt: of.as_ref().map(|(journal, _)| journal.key),
-                agent: of.as_ref().map(|(_, agent)| (*agent).clone()),
                 source: source.to_owned(),
                 line: number,
-                event: machine.run.progress.next_event.saturating_sub(1),
+                event,
+                number: progress.log.add(line.level, event, &texts),
+                agent,
                 at: self.now,
                 level: line.level,
                 message: line.message,
-                finish_ts: machine.run.progress.finishing_at,
+                finish_ts: progress.finishing_at,
             });
         }
+        progress.log.bound();
     }
 
     /// Documents so far, besides the run.
@@ -195,7 +217,11 @@ impl Changes {
     }
 
     /// The transition.
-    pub(super) fn done(self, machine: &Machine) -> Transition {
+    pub(super) fn done(mut self, machine: &mut Machine) -> Transition {
+        let put_off = |seq: &&AgentSeq| machine.unwritten.contains_key(*seq);
+        for seq in self.records.iter().filter(put_off).copied().collect::<Vec<_>>() {
+            self.write_down(machine, seq);
+        }
         let records: Vec<_> =
             self.records.iter().filter_map(|seq| machine.record(*seq)).cloned().collect();
         let written = self.progress

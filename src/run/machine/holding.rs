@@ -7,8 +7,9 @@ use super::state::{Attempt, Doing, Machine};
 use super::steering::{CHUNK_BYTES, record_bytes};
 use crate::run::{AgentSeq, AgentState, FailureReason, PlannedNext, ReasonCode, StepPhase};
 
-/// Agents that are put back by one commit: each is a record and an event.
-const RETRIES_AT_ONCE: usize = 400;
+/// Agents that are put back by one commit: each is a record and an event, and perhaps one with what is
+/// known anew of it.
+const RETRIES_AT_ONCE: usize = 300;
 
 impl Machine {
     /// Keeps an attempt where it is until the run is resumed.

@@ -5,6 +5,7 @@
 //! Members              ─▶ members       records made in chunks, STARTING → RUNNING; the next stage
 //! Membership           ─▶ membership    agents that join, leave and move while a stage goes
 //! Planned              ─▶ planning      a decision checked and obeyed: agents start
+//!                         repeating     what a strategy that waits says again is written once
 //!                         identifying   whether an agent is who it should be, before its first step
 //!                         steps         which step is next, its attempts and retries; an agent ends
 //! Activated, Answered  ─▶ calls         calls and answers of an attempt, its precondition
@@ -14,6 +15,7 @@
 //! Noticed              ─▶ noticing      what people are told of calls in flight
 //! Command              ─▶ steering      pause, resume, cancel, retry, give up
 //!                         holding       agents on hold, agents that are put back
+//! Forgotten            ─▶ forgetting    a full log: its oldest lines are gone
 //! Stamped              ─▶ finishing     FINISHING → DONE | FAILED | CANCELLED
 //! ```
 
@@ -21,6 +23,7 @@ mod alarms;
 mod calls;
 mod changes;
 mod finishing;
+mod forgetting;
 mod holding;
 mod identifying;
 mod illegal;
@@ -30,7 +33,9 @@ mod mending;
 mod noticing;
 mod planning;
 mod refreshing;
+mod repeating;
 mod resting;
+mod roster;
 mod settling;
 mod sizes;
 mod standing;

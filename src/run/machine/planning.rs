@@ -12,17 +12,17 @@ use crate::run::failure::beginning;
 use crate::run::{
     AgentId, AgentSeq, AgentState, Asked, Decision, Effect, Happened, MAX_DECIDED, MAX_MEMO_BYTES,
     MAX_REFRESH, MAX_START, Next, PlanFailure, PlanInput, PlannedNext, PluginLine, ReasonCode,
-    RunStatus, StatusReason,
+    RunStatus, StatusReason, Timestamp, escaped_bytes,
 };
 
 /// Bytes of records that one decision may start: they are in one commit, with room for all else.
 const START_BYTES: usize = 2 * 1024 * 1024;
 
 /// A decision that was checked.
-struct Checked {
-    start: Vec<AgentSeq>,
-    skip: Vec<(AgentSeq, String)>,
-    refresh: Vec<AgentSeq>,
+pub(super) struct Checked {
+    pub(super) start: Vec<AgentSeq>,
+    pub(super) skip: Vec<(AgentSeq, String)>,
+    pub(super) refresh: Vec<AgentSeq>,
 }
 
 impl Machine {
@@ -55,7 +55,8 @@ impl Machine {
         let Some((plugin, input)) = self.plan_question(changes) else { return };
         self.plan_due = false;
         self.planning = true;
-        self.asked = Asked { at: input.now, max_start: input.max_start };
+        let memo = self.run.progress.stage.untold_memo.then(|| input.memo.clone());
+        self.asked = Asked { at: input.now, max_start: input.max_start, memo };
         changes.effects.push(Effect::Plan { plugin, input });
     }
 
@@ -100,11 +101,22 @@ impl Machine {
             return Err(IllegalInput::new("a decision", "one", "a strategy that was not asked"));
         }
         self.planning = false;
-        let stage = self.stage().map(|stage| stage.name.clone()).unwrap_or_default();
-        changes.logs(self, logs, &stage, None);
         if !self.may_plan() {
+            self.strategy_lines(logs, false, changes);
             return Ok(());
         }
+        let (decided, repeated) = match &result {
+            Ok(decision) => {
+                let checked = self.check(decision);
+                let is_repeated = |checked: &Checked| self.is_repeated(decision, checked);
+                (decision.start.len() + decision.skip.len(), checked.is_ok_and(|c| is_repeated(&c)))
+            }
+            Err(_) => (0, false),
+        };
+        if !repeated && self.write_down_first(decided, changes) {
+            return Ok(());
+        }
+        self.strategy_lines(logs, repeated, changes);
         let strategy = self.stage().map(|stage| stage.strategy.plugin.clone()).unwrap_or_default();
         match result {
             Err(PlanFailure { code, message, may_pass }) => {
@@ -117,6 +129,7 @@ impl Machine {
                 self.pause(reason, message, changes);
             }
             Ok(decision) => match self.check(&decision) {
+                Ok(checked) if repeated => self.wait_on(decision, checked, changes),
                 Ok(checked) => self.obey(decision, checked, changes),
                 Err(why) => {
                     self.say_no_decision(None, &why, Some(decision.hash()), changes);
@@ -136,7 +149,9 @@ impl Machine {
         decision_hash: Option<String>,
         changes: &mut Changes,
     ) {
-        let (roster, asked) = (self.run.progress.next_event - 1, self.asked);
+        let (roster, asked) = (self.run.progress.next_event - 1, self.asked.clone());
+        self.run.progress.stage.untold_memo = false;
+        self.forget_wait();
         let message = message.to_owned();
         changes.event(self, Happened::NoDecision { roster, asked, code, message, decision_hash });
     }
@@ -144,8 +159,9 @@ impl Machine {
     /// Checks a decision against the roster. It is obeyed as a whole or not at all.
     fn check(&self, decision: &Decision) -> Result<Checked, String> {
         let Decision { start, skip, next, memo, label, refresh } = decision;
-        if memo.len() > MAX_MEMO_BYTES {
-            return Err(format!("its memo has {} bytes, at most {MAX_MEMO_BYTES}", memo.len()));
+        let bytes = escaped_bytes(memo);
+        if bytes > MAX_MEMO_BYTES {
+            return Err(format!("its memo has {bytes} bytes, at most {MAX_MEMO_BYTES}"));
         }
         if label.as_ref().is_some_and(|label| label.chars().count() > MAX_LABEL_CHARS) {
             return Err(format!("its label is longer than {MAX_LABEL_CHARS} characters"));
@@ -204,13 +220,15 @@ impl Machine {
 
     fn obey(&mut self, decision: Decision, checked: Checked, changes: &mut Changes) {
         let roster = self.run.progress.next_event - 1;
-        let asked = Some(self.asked);
+        let asked = Some(self.asked.clone());
         let stage = &mut self.run.progress.stage;
+        stage.untold_memo = false;
         // It may be large, and often is what it was.
         let memo = (stage.memo != decision.memo).then(|| decision.memo.clone());
         stage.memo = decision.memo;
         // Also after a last decision: agents that join may make the strategy be asked again.
         stage.refresh = checked.refresh;
+        self.fresh = false;
         self.keep_unheard();
         let stage = &mut self.run.progress.stage;
         let started = u32::try_from(checked.start.len()).unwrap_or(u32::MAX);
@@ -247,17 +265,14 @@ impl Machine {
             self.starting.push_back(seq);
         }
         self.go_on_after(decision.next, started == self.max_start(), changes);
+        self.remember(decision.label);
     }
 
     /// Acts on what the strategy wants to happen next.
     fn go_on_after(&mut self, next: Next, ask_again: bool, changes: &mut Changes) {
         let planned = match next {
             Next::Wait => PlannedNext::Wait,
-            Next::WaitUntil(at) => {
-                let idle = self.run.progress.stage.idle.saturating_sub(1);
-                let at = at.max(changes.now.plus(shortest_wait(idle)));
-                PlannedNext::WaitUntil { at }
-            }
+            Next::WaitUntil(at) => self.wait_until(at, changes),
             Next::Approval(message) => {
                 self.pause(ReasonCode::Approval, message, changes);
                 return;
@@ -271,6 +286,12 @@ impl Machine {
         self.run.progress.stage.next = Some(planned);
         self.plan_due |= ask_again;
         self.end_stage_if_over(changes);
+    }
+
+    /// When the strategy is asked again that wants to wait until then.
+    pub(super) fn wait_until(&self, at: Timestamp, changes: &Changes) -> PlannedNext {
+        let idle = self.run.progress.stage.idle.saturating_sub(1);
+        PlannedNext::WaitUntil { at: at.max(changes.now.plus(shortest_wait(idle))) }
     }
 
     pub(super) fn pause(&mut self, code: ReasonCode, message: String, changes: &mut Changes) {

@@ -13,7 +13,7 @@ use crate::run::{About, AgentState, AskAgain, Effect, Refreshed, RunStatus, Unhe
 const TAKEN_AT_ONCE: usize = 300;
 
 /// How far asking agents afresh is. It is not kept: a machine that is loaded anew asks again, since the
-/// wish is cleared only once all answers are taken over.
+/// wish stands until the next decision.
 #[derive(Debug, PartialEq)]
 pub(super) enum Refreshing {
     /// Nobody is being asked.
@@ -22,13 +22,24 @@ pub(super) enum Refreshing {
     Asking(u16),
     /// They have answered, and these answers are still to be taken over.
     Taking(VecDeque<Refreshed>),
+    /// These were taken over, and are still to be written.
+    Writing(VecDeque<Refreshed>),
+}
+
+impl Refreshing {
+    pub(super) const fn is_taking(&self) -> bool {
+        match self {
+            Self::Taking(_) | Self::Writing(_) => true,
+            Self::No | Self::Asking(_) => false,
+        }
+    }
 }
 
 impl Machine {
     /// Has the agents asked that the strategy wished for; false when there are none, so that it can be
     /// asked itself. An agent that has left is not asked: nobody knows what answers there now.
     pub(super) fn asks_afresh(&mut self, changes: &mut Changes) -> bool {
-        if self.run.progress.stage.refresh.is_empty() {
+        if self.run.progress.stage.refresh.is_empty() || self.fresh {
             return false;
         }
         let wanted = self.wanted();
@@ -46,9 +57,10 @@ impl Machine {
             })
             .collect();
         if asked.is_empty() {
-            self.run.progress.stage.refresh.clear();
-            self.run.progress.stage.unheard = Unheard::default();
-            changes.progress = true;
+            self.fresh = true;
+            let stage = &mut self.run.progress.stage;
+            changes.progress |= !stage.unheard.is_nobody();
+            stage.unheard = Unheard::default();
             return false;
         }
         self.refreshing = Refreshing::Asking(self.run.progress.stage.index);
@@ -79,8 +91,11 @@ impl Machine {
     /// Takes over the next answers, as many as fit one commit; after the last one the strategy may be
     /// asked.
     pub(super) fn take_refreshed(&mut self, changes: &mut Changes) {
-        let Refreshing::Taking(answers) = &mut self.refreshing else { return };
-        let mut answers = std::mem::take(answers);
+        let (mut answers, write) = match &mut self.refreshing {
+            Refreshing::Taking(answers) => (std::mem::take(answers), false),
+            Refreshing::Writing(answers) => (std::mem::take(answers), true),
+            Refreshing::No | Refreshing::Asking(_) => return,
+        };
         self.refreshing = Refreshing::No;
         if self.run.progress.status != RunStatus::Running {
             return;
@@ -107,13 +122,17 @@ impl Machine {
             if !is_agent || is_silent {
                 self.forget_identity(agent, changes);
             }
-            changes.about(self, agent, about);
+            match write {
+                true => changes.about(self, agent, about),
+                false => self.learn(agent, about, changes),
+            }
         }
-        if answers.is_empty() {
-            self.run.progress.stage.refresh.clear();
-            changes.progress = true;
-        } else {
-            self.refreshing = Refreshing::Taking(answers);
+        match (answers.is_empty(), write) {
+            // A machine that is loaded anew finds the wish, and asks again: not all that came of it may be
+            // written.
+            (true, _) => self.fresh = true,
+            (false, true) => self.refreshing = Refreshing::Writing(answers),
+            (false, false) => self.refreshing = Refreshing::Taking(answers),
         }
     }
 }

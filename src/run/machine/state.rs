@@ -10,14 +10,15 @@ pub(super) use super::illegal::IllegalInput;
 use super::members::Joining;
 use super::membership::Changed;
 use super::refreshing::Refreshing;
+use super::repeating::LastAnswer;
 use super::steering::record_bytes;
 use crate::mutants::mutant;
-use crate::playbook::{Expr, ExprError, Scope, Stage, Step};
+use crate::playbook::{ExprError, Scope, Stage, Step};
 use crate::run::datastore::agent_in_scope;
 use crate::run::{
-    AgentId, AgentRecord, AgentSeq, AgentState, Asked, AttemptKey, CommandId, Effect, Input,
-    Journal, Loaded, Notice, Outstanding, PlannedNext, Roster, Run, RunStatus, StepPhase,
-    Timestamp, Transition,
+    About, AgentId, AgentRecord, AgentSeq, AgentState, Asked, AttemptKey, CommandId, Effect, Input,
+    Journal, Loaded, Notice, Outstanding, PlannedNext, Run, RunStatus, StepPhase, Timestamp,
+    Transition,
 };
 
 /// A run in memory. It is changed by [`apply`](Self::apply) alone.
@@ -36,7 +37,7 @@ pub struct Machine {
     pub(super) run: Run,
     records: Vec<AgentRecord>,
     by_id: BTreeMap<AgentId, AgentSeq>,
-    by_state: BTreeMap<AgentState, BTreeSet<AgentSeq>>,
+    pub(super) by_state: BTreeMap<AgentState, BTreeSet<AgentSeq>>,
     /// Attempts in flight.
     pub(super) attempts: BTreeMap<AgentSeq, Attempt>,
     /// Actions that are looked at although their attempt is over.
@@ -75,8 +76,16 @@ pub struct Machine {
     pub(super) heaviest: usize,
     /// Agents are being asked afresh, for the strategy.
     pub(super) refreshing: Refreshing,
+    /// Those that it wished for were asked since its last decision.
+    pub(super) fresh: bool,
     /// What it was asked with last.
     pub(super) asked: Asked,
+    /// What it answered last.
+    pub(super) answered: LastAnswer,
+    /// Agents of which more is known than was written, with what was written.
+    pub(super) unwritten: BTreeMap<AgentSeq, About>,
+    /// Old lines of the log are being removed.
+    pub(super) forgetting: bool,
     /// Agents with a call in flight that give no good answer.
     pub(super) silent: BTreeSet<AgentSeq>,
 }
@@ -144,7 +153,11 @@ impl Machine {
             continuing: false,
             heaviest: 0,
             refreshing: Refreshing::No,
+            fresh: false,
             asked: Asked::default(),
+            answered: LastAnswer::default(),
+            unwritten: BTreeMap::new(),
+            forgetting: false,
             silent: BTreeSet::new(),
         };
         for record in records {
@@ -168,7 +181,8 @@ impl Machine {
         }
         machine.keep_going(&mut changes);
         machine.keep_awake(&mut changes);
-        let transition = changes.done(&machine);
+        machine.keep_log_small(&mut changes);
+        let transition = changes.done(&mut machine);
         (machine, transition)
     }
 
@@ -267,6 +281,7 @@ impl Machine {
             Input::Looked(look) => self.looked(look, &mut changes),
             Input::Command(command) => self.command(command, &mut changes),
             Input::Woken => self.woken(&mut changes),
+            Input::Forgotten(lines) => self.forgotten(&lines, &mut changes),
             Input::Stamped => self.stamped(&mut changes)?,
             Input::Continue => {
                 self.continuing = false;
@@ -279,6 +294,7 @@ impl Machine {
                 self.drop_notices(&mut changes);
                 self.keep_going(&mut changes);
                 self.keep_awake(&mut changes);
+                self.keep_log_small(&mut changes);
                 Ok(changes.done(self))
             }
         }
@@ -311,7 +327,7 @@ impl Machine {
     fn work(&self) -> Option<Work> {
         let waits = [
             (Work::Join, !self.joining.is_empty()),
-            (Work::Refresh, matches!(self.refreshing, Refreshing::Taking(_))),
+            (Work::Refresh, self.refreshing.is_taking()),
             (Work::CatchUp, !self.meanwhile.is_empty() && !self.is_entering()),
             (Work::Admit, self.admitting),
             (Work::Retry, self.run.progress.stage.retrying.is_some()),
@@ -459,36 +475,5 @@ impl Machine {
         let AgentRecord { agent, address, attributes, node, datastore, .. } = record;
         let agent = agent_in_scope(agent, address, attributes, node, datastore);
         self.with_scope(agent, Value::Object(steps.collect()), f)
-    }
-}
-
-impl Roster for Machine {
-    fn count(&self, state: AgentState) -> u32 {
-        self.run.progress.count(state)
-    }
-
-    fn selected(&self) -> u32 {
-        self.run.progress.stage.selected
-    }
-
-    fn page(&self, state: AgentState, after: Option<&AgentId>, limit: u32) -> Vec<AgentId> {
-        let Some(set) = self.by_state.get(&state) else { return Vec::new() };
-        let from = match after {
-            None => AgentSeq(0),
-            Some(id) => match self.seq_of(id) {
-                Some(seq) => AgentSeq(seq.0.saturating_add(1)),
-                None => return Vec::new(),
-            },
-        };
-        let records = set.range(from..).take(limit as usize).filter_map(|seq| self.record(*seq));
-        records.map(|record| record.agent.clone()).collect()
-    }
-
-    fn record(&self, id: &AgentId) -> Option<&AgentRecord> {
-        self.seq_of(id).and_then(|seq| Self::record(self, seq))
-    }
-
-    fn matches(&self, id: &AgentId, expression: &Expr) -> Option<Result<bool, ExprError>> {
-        Some(self.run.snapshot.holds_for(Roster::record(self, id)?, expression))
     }
 }

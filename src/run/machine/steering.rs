@@ -14,8 +14,9 @@ use crate::run::{
 /// seconds by default; an action that takes longer than this is left to its agent.
 pub(crate) const CANCEL_DEADLINE: Millis = Millis::from_secs(5 * 60);
 
-/// Agents that are cut off by one commit: each is a record, a journal and up to two events.
-const STOPS_AT_ONCE: usize = 200;
+/// Agents that are cut off by one commit: each is a record, a journal and up to two events, and perhaps
+/// one with what is known anew of it.
+const STOPS_AT_ONCE: usize = 150;
 
 /// Bytes after which such a chunk takes no further agent: one more still fits the commit.
 pub(super) const CHUNK_BYTES: usize = 1024 * 1024;

@@ -242,6 +242,17 @@ impl Telling<'_> {
         let stages = &self.run.snapshot.playbook.stages;
         let strategy = stages.get(index).map_or("", |stage| stage.strategy.plugin.as_str());
         let text = match (&plugin.next, busy) {
+            // While it answers the same each time, when it is asked next is not written.
+            (Some(PlannedNext::WaitUntil { at }), true) if *at < self.now => format!(
+                "Strategy {strategy} is asked who goes next when one of them has ended, and now and \
+                 then: nothing has changed {}",
+                since(*at, self.now)
+            ),
+            (Some(PlannedNext::WaitUntil { at }), false) if *at < self.now => format!(
+                "No agent is in flight: strategy {strategy} waits, and is asked again and again; \
+                 nothing has changed {}",
+                since(*at, self.now)
+            ),
             (Some(PlannedNext::WaitUntil { at: moment }), true) => format!(
                 "Strategy {strategy} is asked who goes next when one of them has ended, or {}",
                 at(*moment, self.now)

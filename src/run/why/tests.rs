@@ -110,6 +110,7 @@ fn a_run_that_goes_with_every_call() {
 #[test]
 fn what_the_strategy_wants_next() {
     let (wait, until) = (Some(PlannedNext::Wait), Some(PlannedNext::WaitUntil { at: at(305) }));
+    let past = Some(PlannedNext::WaitUntil { at: at(185) });
     let (code, reason) = (ReasonCode::StrategyAborted, "zone a is down.".to_owned());
     for (count, next, expected) in [
         (0, None, "No agent is in flight: strategy rolling is asked who goes next."),
@@ -125,6 +126,18 @@ fn what_the_strategy_wants_next() {
             until,
             "Strategy rolling is asked who goes next when one of them has ended, or at 09:05:05 (in \
              1m00s).",
+        ),
+        (
+            0,
+            past.clone(),
+            "No agent is in flight: strategy rolling waits, and is asked again and again; nothing has \
+             changed since 09:03:05 (1m00s).",
+        ),
+        (
+            2,
+            past,
+            "Strategy rolling is asked who goes next when one of them has ended, and now and then: \
+             nothing has changed since 09:03:05 (1m00s).",
         ),
         (
             2,

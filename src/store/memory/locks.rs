@@ -4,8 +4,8 @@ use super::faults::Damaged;
 use super::state::{RunEntry, State};
 use crate::playbook::Concurrency;
 use crate::run::{Run, RunId, RunStatus, Snapshot};
-use crate::store::contract::Result;
-use crate::store::documents::{Locked, going_statuses};
+use crate::store::contract::{MAX_PAGE, Result};
+use crate::store::documents::{Locked, QUEUED_KNOWN, Queue, going_statuses};
 use crate::store::error::StoreError;
 use crate::store::options::Moment;
 
@@ -22,6 +22,16 @@ impl State {
             self.give(cluster, run);
         }
         Ok(answer)
+    }
+
+    /// Who comes first on these clusters.
+    pub(super) fn queues(&self, clusters: &[String]) -> Vec<Queue> {
+        let queue = |cluster: &String| Queue {
+            cluster: cluster.clone(),
+            holder: self.holder(cluster),
+            queued: self.queued(cluster).take(QUEUED_KNOWN as usize).collect(),
+        };
+        clusters.iter().take(MAX_PAGE as usize).map(queue).collect()
     }
 
     /// Refuses a new run that rejects a busy cluster, or gives it the lock.

@@ -1,15 +1,19 @@
 //! Runs, their leases and their records.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::faults::Damaged;
 use super::state::{Parking, PerRun, RunEntry, State};
 use super::troubled::set_free;
 use crate::mutants::mutant;
-use crate::run::{Command, Digest, EngineId, Run, RunId, RunStatus, Timestamp, Writes};
-use crate::store::contract::{Lease, MAX_PAGE, Result};
+use crate::run::{
+    Command, Digest, EngineId, LogLine, OldLines, Run, RunId, RunStatus, Timestamp, Writes,
+};
+use crate::store::contract::{Lease, MAX_COMMIT_DOCUMENTS, MAX_PAGE, Result};
 use crate::store::damage::KeptRun;
-use crate::store::documents::{Claim, Created, Holder, LogCursor, NewRun, Page, Put, RunFilter};
+use crate::store::documents::{
+    Claim, Created, Head, Holder, LogCursor, NewRun, Page, Put, RunFilter,
+};
 use crate::store::error::StoreError;
 use crate::store::finish::Finishes;
 use crate::store::keys::{page_limit, run_cursor};
@@ -224,6 +228,44 @@ impl State {
             Some(entry) if mutant!(FenceIgnored) => Ok(entry),
             Some(_) | None => Err(StoreError::Fenced { run, epoch }),
         }
+    }
+
+    /// How far these runs are.
+    pub(super) fn heads(&self, runs: &[RunId], at: &Moment) -> Vec<Head> {
+        let known: BTreeSet<_> = runs.iter().take(MAX_PAGE as usize).collect();
+        let found = known.into_iter().filter_map(|run| self.live(*run, at));
+        found
+            .map(|entry| {
+                let run = entry.run.id();
+                let is_lost = self.damaged.contains(&Damaged::Progress(run));
+                let next_event = (!is_lost).then_some(entry.run.progress.next_event);
+                Head { run, status: Some(entry.run.progress.status), next_event }
+            })
+            .collect()
+    }
+
+    /// Removes some of these lines.
+    pub(super) fn forget_lines(
+        &mut self,
+        run: RunId,
+        epoch: u64,
+        lines: &OldLines,
+        at: &Moment,
+    ) -> Result<u64> {
+        self.check_fence(run, epoch, at)?;
+        let Some(log) = self.logs.get_mut(&run) else { return Ok(0) };
+        let goes = |(place, line): &(&LogCursor, &LogLine)| {
+            line.level == lines.level
+                && (lines.from..=lines.to).contains(&line.event)
+                && line.number <= lines.last
+                && !self.damaged.contains(&Damaged::Line(run, (*place).clone()))
+        };
+        let gone = log.iter().filter(goes).map(|(place, _)| place.clone());
+        let gone: Vec<_> = gone.take(MAX_COMMIT_DOCUMENTS).collect();
+        for place in &gone {
+            log.remove(place);
+        }
+        Ok(gone.len() as u64)
     }
 
     pub(super) fn stamp(

@@ -1,5 +1,6 @@
 //! The store itself: each call is one step under one lock.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -11,14 +12,14 @@ use super::state::{State, page};
 use crate::clock::Clock;
 use crate::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, Command, CommandId, Digest, EngineId,
-    Journal, LogLine, Millis, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
+    Journal, LogLine, Millis, OldLines, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
 };
 use crate::store::checked::Checked;
 use crate::store::contract::{Lease, Result, Store};
 use crate::store::damage::{Found, KeptRun};
 use crate::store::documents::{
-    Abandon, Abandonment, Claim, Cluster, Created, Ending, Failed, Holder, Locked, LogCursor,
-    NewRun, Object, Page, Plugin, Put, RunFilter, StoredPlaybook,
+    Abandon, Abandonment, Claim, Cluster, Created, Ending, Failed, Head, Holder, Locked, LogCursor,
+    NewRun, Object, Page, Plugin, Put, Queue, RunFilter, StoredPlaybook,
 };
 use crate::store::engines::{Engine, EngineReport};
 use crate::store::options::{Moment, StoreOptions};
@@ -30,6 +31,7 @@ pub struct MemoryStore {
     faults: Faults,
     options: StoreOptions,
     clock: Arc<dyn Clock>,
+    calls: AtomicU64,
 }
 
 impl MemoryStore {
@@ -37,7 +39,7 @@ impl MemoryStore {
     pub fn new(options: StoreOptions, clock: Arc<dyn Clock>) -> Self {
         let state = State { retention: Some(options.retention), ..State::default() };
         let state = Arc::new(Mutex::new(state));
-        Self { state, faults: Faults::default(), options, clock }
+        Self { state, faults: Faults::default(), options, clock, calls: AtomicU64::new(0) }
     }
 
     /// The same documents, as another process would open them, with settings of its own.
@@ -51,6 +53,7 @@ impl MemoryStore {
         state.retention = Some(retention);
         drop(state);
         Ok(Self {
+            calls: AtomicU64::new(0),
             state: self.state.clone(),
             faults: Faults::default(),
             options: StoreOptions { retention, ..options },
@@ -72,6 +75,11 @@ impl MemoryStore {
     /// How long the records of a run are kept.
     pub fn retention(&self) -> Millis {
         self.options.retention
+    }
+
+    /// How often the store was called.
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
     }
 
     /// Which calls fail.
@@ -100,6 +108,7 @@ impl MemoryStore {
         commit: bool,
         work: impl FnOnce(&mut State, &Moment) -> Result<T>,
     ) -> Result<T> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
         let at = self.options.at(self.clock.now());
         // A panic of one test must not hide behind another's.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -284,6 +293,18 @@ impl Store for MemoryStore {
             self.faults.check_commit(run, writes)?;
             state.commit(run, epoch, writes, at)
         })
+    }
+
+    async fn queues(&self, clusters: &[String]) -> Result<Vec<Queue>> {
+        self.call(|state, _| Ok(state.queues(clusters)))
+    }
+
+    async fn heads(&self, runs: &[RunId]) -> Result<Vec<Head>> {
+        self.call(|state, at| Ok(state.heads(runs, at)))
+    }
+
+    async fn forget_lines(&self, run: RunId, epoch: u64, lines: &OldLines) -> Result<u64> {
+        self.call(|state, at| state.forget_lines(run, epoch, lines, at))
     }
 
     async fn stamp(&self, run: RunId, epoch: u64, finish_ts: Timestamp) -> Result<u64> {

@@ -4,12 +4,12 @@ use async_trait::async_trait;
 use mongodb::ClientSession;
 use mongodb::bson::{Bson, doc};
 
-use super::base::{Base, uuid};
+use super::base::{Base, integer, uuid};
 use super::commit::{counted, fence};
 use super::rows::ids_within;
 use super::time::date;
 use super::transaction::{self, Failure, Transaction};
-use crate::run::{RunId, Timestamp};
+use crate::run::{OldLines, RunId, Timestamp};
 use crate::store::contract::{MAX_COMMIT_DOCUMENTS, Result};
 use crate::store::error::StoreError;
 use crate::store::options::Moment;
@@ -49,6 +49,48 @@ impl Transaction for Stamp<'_> {
             return Err(StoreError::Fenced { run, epoch }.into());
         }
         Ok(stamp_some(base, run, finish_ts, session).await?)
+    }
+}
+
+/// Removes some lines from the log of a run, and returns how many.
+pub(super) struct Forget<'a> {
+    pub(super) run: RunId,
+    pub(super) epoch: u64,
+    pub(super) lines: &'a OldLines,
+    pub(super) at: &'a Moment,
+}
+
+#[async_trait]
+impl Transaction for Forget<'_> {
+    type Output = u64;
+
+    const DOING: &'static str = "remove lines from the log of a run";
+
+    async fn attempt(
+        &self,
+        base: &Base,
+        session: &mut ClientSession,
+    ) -> std::result::Result<u64, Failure> {
+        let Self { run, epoch, lines, at } = *self;
+        let OldLines { level, from, to, last } = *lines;
+        let held = base.runs.update_one(fence(run, epoch, at), doc! { "$inc": counted() });
+        if held.session(&mut *session).await?.matched_count == 0 {
+            return Err(StoreError::Fenced { run, epoch }.into());
+        }
+        let these = doc! {
+            "run": uuid(run.0),
+            "event": { "$gte": integer(from), "$lte": integer(to) },
+            "level": level.as_str(),
+            // Null where an early version wrote it.
+            "$or": [{ "number": { "$lte": integer(last) } }, { "number": Bson::Null }],
+        };
+        let most = u32::try_from(MAX_COMMIT_DOCUMENTS).unwrap_or(u32::MAX);
+        let found = ids_within(&base.logs, these, most, session).await?;
+        if found.is_empty() {
+            return Ok(0);
+        }
+        let gone = base.logs.delete_many(doc! { "_id": { "$in": found } });
+        Ok(gone.session(&mut *session).await?.deleted_count)
     }
 }
 

@@ -5,6 +5,8 @@
 //! made again, and sees what the other did. What else is read needs no such meeting: a run that is
 //! finished or gone stays so, and a run that is queued meanwhile might as well have come a moment later.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use async_trait::async_trait;
 use futures::TryStreamExt as _;
 use mongodb::ClientSession;
@@ -19,9 +21,9 @@ use super::rows::Question;
 use super::transaction::{self, Failure, Transaction};
 use crate::playbook::Concurrency;
 use crate::run::{Run, RunId, RunStatus};
-use crate::store::contract::{MAX_PAGE, MAX_QUEUED, Result};
+use crate::store::contract::{MAX_PAGE, Result};
 use crate::store::damage::Damage;
-use crate::store::documents::{Locked, going_statuses};
+use crate::store::documents::{Locked, QUEUED_KNOWN, Queue, going_statuses};
 use crate::store::error::StoreError;
 use crate::store::options::Moment;
 
@@ -67,8 +69,7 @@ impl Transaction for Lock<'_> {
         if holder == Some(run) {
             return Ok(Locked::Held);
         }
-        // Beside those that are counted: the holder, and the one that is named.
-        let before = queued(base, cluster, Some(run), MAX_QUEUED + 2, session).await?;
+        let before = queued(base, cluster, Some(run), QUEUED_KNOWN, session).await?;
         let answer = Locked::behind(holder, &before);
         match answer {
             Locked::Held => give(base, cluster, run, session).await?,
@@ -195,6 +196,72 @@ async fn queued(
         runs.extend(run.get("_id").and_then(read_uuid).map(RunId));
     }
     Ok(runs)
+}
+
+/// Who comes first on these clusters.
+pub(super) async fn queues(base: &Base, clusters: &[String]) -> Result<Vec<Queue>> {
+    let clusters: Vec<_> = clusters.iter().take(MAX_PAGE as usize).cloned().collect();
+    let holders = holders(base, &clusters).await?;
+    let mut all = queued_on(base, &clusters, MAX_PAGE).await?;
+    let is_all = all.values().map(Vec::len).sum::<usize>() < MAX_PAGE as usize;
+    let mut queues = Vec::new();
+    for cluster in clusters {
+        let mut queued = all.remove(&cluster).unwrap_or_default();
+        // Long queues of others may have left no room for this one.
+        if !is_all && queued.len() < QUEUED_KNOWN as usize {
+            let one = queued_on(base, std::slice::from_ref(&cluster), QUEUED_KNOWN).await?;
+            queued = one.into_values().flatten().collect();
+        }
+        queued.truncate(QUEUED_KNOWN as usize);
+        queues.push(Queue { holder: holders.get(&cluster).copied(), cluster, queued });
+    }
+    Ok(queues)
+}
+
+/// The unfinished runs that hold the locks of these clusters.
+async fn holders(base: &Base, clusters: &[String]) -> Result<BTreeMap<String, RunId>> {
+    let locks: Vec<Document> = call("read the locks of clusters", async {
+        base.locks.find(doc! { "_id": { "$in": clusters } }).await?.try_collect().await
+    })
+    .await?;
+    let holder = |lock: &Document| {
+        let run = lock.get("run").and_then(read_uuid)?;
+        Some((lock.get_str("_id").ok()?.to_owned(), RunId(run)))
+    };
+    let mut holders: BTreeMap<_, _> = locks.iter().filter_map(holder).collect();
+    let ids: Vec<_> = holders.values().map(|run| uuid(run.0)).collect();
+    let going = doc! { "_id": { "$in": ids }, "finish_ts": Bson::Null };
+    let going: Vec<Document> = call("read the runs that hold a cluster", async {
+        base.runs.find(going).projection(doc! { "_id": 1 }).await?.try_collect().await
+    })
+    .await?;
+    let going = going.iter().filter_map(|run| run.get("_id").and_then(read_uuid).map(RunId));
+    let going: BTreeSet<_> = going.collect();
+    holders.retain(|_, run| going.contains(run));
+    Ok(holders)
+}
+
+/// The oldest runs that are queued for any of these clusters, by cluster.
+async fn queued_on(
+    base: &Base,
+    clusters: &[String],
+    limit: u32,
+) -> Result<BTreeMap<String, Vec<RunId>>> {
+    let mut filter = needs_lock();
+    filter.extend(doc! {
+        "cluster": { "$in": clusters },
+        "status": RunStatus::Pending.as_str(),
+    });
+    let (collection, order) = (&base.runs, doc! { "_id": 1 });
+    let question = Question { collection, what: "the queue of a cluster", filter, order, limit };
+    let mut queued: BTreeMap<String, Vec<RunId>> = BTreeMap::new();
+    for run in question.documents(doc! { "_id": 1, "cluster": 1 }).await? {
+        let id = run.get("_id").and_then(read_uuid).map(RunId);
+        if let (Ok(cluster), Some(id)) = (run.get_str("cluster"), id) {
+            queued.entry(cluster.to_owned()).or_default().push(id);
+        }
+    }
+    Ok(queued)
 }
 
 async fn give(

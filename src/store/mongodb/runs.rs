@@ -2,7 +2,8 @@
 
 use async_trait::async_trait;
 use mongodb::ClientSession;
-use mongodb::bson::{Bson, Document, doc};
+use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
+use uuid::Uuid;
 
 use super::base::{Base, live, uuid};
 use super::batch::Batch;
@@ -15,9 +16,9 @@ use super::rows::Question;
 use super::time::date;
 use super::transaction::{self, Failure, Transaction};
 use crate::run::{Digest, Run, RunId};
-use crate::store::contract::Result;
+use crate::store::contract::{MAX_PAGE, Result};
 use crate::store::damage::KeptRun;
-use crate::store::documents::{Created, NewRun, RunFilter};
+use crate::store::documents::{Created, Head, NewRun, RunFilter};
 use crate::store::error::StoreError;
 use crate::store::options::Moment;
 
@@ -133,6 +134,25 @@ pub(super) async fn runs(
         filter.insert("status", doc! { "$in": words.collect::<Vec<_>>() });
     }
     list(base, filter, limit).await
+}
+
+/// How far these runs are.
+pub(super) async fn heads(base: &Base, runs: &[RunId], at: &Moment) -> Result<Vec<Head>> {
+    let runs = runs.iter().take(MAX_PAGE as usize);
+    let ids: Vec<_> = runs.map(|run| uuid(run.0)).collect();
+    let filter = doc! { "_id": { "$in": ids }, "finish_ts": live(at.cutoff) };
+    let (collection, order) = (&base.runs, doc! { "_id": 1 });
+    let question = Question { collection, what: RUN, filter, order, limit: MAX_PAGE };
+    let found = question.raw(Some(doc! { "status": 1, "next_event": 1 })).await?;
+    let head = |raw: &RawDocumentBuf| {
+        let run = raw.get_binary("_id").ok().and_then(|id| Uuid::from_slice(id.bytes).ok())?;
+        // What somebody damaged may be of any kind.
+        let status = raw.get_str("status").ok().and_then(|word| word.parse().ok());
+        let short = raw.get_i32("next_event").ok().map(i64::from);
+        let next_event = short.or(raw.get_i64("next_event").ok()).map(i64::unsigned_abs);
+        Some(Head { run: RunId(run), status, next_event })
+    };
+    Ok(found.iter().filter_map(head).collect())
 }
 
 async fn list(base: &Base, filter: Document, limit: u32) -> Result<Vec<KeptRun>> {

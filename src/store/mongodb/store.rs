@@ -18,13 +18,13 @@ use super::{
 use crate::clock::Clock;
 use crate::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, Command, CommandId, Digest, EngineId,
-    Journal, LogLine, Millis, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
+    Journal, LogLine, Millis, OldLines, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
 };
 use crate::store::contract::{Lease, Result, Store};
 use crate::store::damage::{Found, KeptRun};
 use crate::store::documents::{
-    Abandon, Abandonment, Claim, Cluster, Created, Ending, Failed, Holder, Locked, LogCursor,
-    NewRun, Object, Page, Plugin, Put, RunFilter, StoredPlaybook,
+    Abandon, Abandonment, Claim, Cluster, Created, Ending, Failed, Head, Holder, Locked, LogCursor,
+    NewRun, Object, Page, Plugin, Put, Queue, RunFilter, StoredPlaybook,
 };
 use crate::store::engines::{Engine, EngineReport};
 use crate::store::keys::{playbook_cursor, plugin_cursor, run_cursor};
@@ -316,6 +316,19 @@ impl Store for MongoStore {
 
     async fn commit(&self, run: RunId, epoch: u64, writes: &Writes) -> Result<()> {
         commit::commit(&self.base, run, epoch, writes, &self.now()).await
+    }
+
+    async fn queues(&self, clusters: &[String]) -> Result<Vec<Queue>> {
+        locks::queues(&self.base, clusters).await
+    }
+
+    async fn heads(&self, runs: &[RunId]) -> Result<Vec<Head>> {
+        runs::heads(&self.base, runs, &self.now()).await
+    }
+
+    async fn forget_lines(&self, run: RunId, epoch: u64, lines: &OldLines) -> Result<u64> {
+        let at = &self.now();
+        transaction::make(&self.base, &finishing::Forget { run, epoch, lines, at }).await
     }
 
     async fn stamp(&self, run: RunId, epoch: u64, finish_ts: Timestamp) -> Result<u64> {

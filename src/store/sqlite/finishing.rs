@@ -5,7 +5,7 @@ use rusqlite::{Connection, params};
 use super::commit::check_fence;
 use super::create::give_back;
 use super::rows::{all, change, column, integer, run_key};
-use crate::run::{RunId, Timestamp};
+use crate::run::{OldLines, RunId, Timestamp};
 use crate::store::contract::{MAX_COMMIT_DOCUMENTS, Result};
 use crate::store::keys::page_limit;
 use crate::store::options::Moment;
@@ -52,6 +52,29 @@ pub(super) fn stamp_some(connection: &Connection, run: RunId, finish_ts: Timesta
         stamped += change(connection, RECORDS, &sql, row)? as u64;
     }
     Ok(stamped)
+}
+
+/// Removes some of these lines.
+pub(super) fn forget_lines(
+    connection: &Connection,
+    run: RunId,
+    epoch: u64,
+    lines: &OldLines,
+    at: &Moment,
+) -> Result<u64> {
+    check_fence(connection, run, epoch, at)?;
+    let OldLines { level, from, to, last } = *lines;
+    // The body alone says what a line is; of a damaged one it says nothing.
+    let sql = "DELETE FROM logs WHERE (run, event, agent, line) IN \
+               (SELECT run, event, agent, line FROM logs \
+               WHERE run = ?1 AND event BETWEEN ?2 AND ?3 AND CASE WHEN json_valid(body) \
+               THEN json_extract(body, '$.level') = ?4 \
+               AND coalesce(json_extract(body, '$.number'), 0) <= ?5 END \
+               ORDER BY event, agent, line LIMIT ?6)";
+    let most = integer(MAX_COMMIT_DOCUMENTS as u64);
+    let row =
+        params![run_key(run), integer(from), integer(to), level.as_str(), integer(last), most];
+    Ok(change(connection, RECORDS, sql, row)? as u64)
 }
 
 pub(super) fn sweep(connection: &Connection, limit: u32, at: &Moment) -> Result<u64> {

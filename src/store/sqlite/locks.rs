@@ -5,8 +5,8 @@ use rusqlite::{Connection, params};
 use super::rows::{all, change, column, first, integer, run_id, run_key};
 use crate::playbook::Concurrency;
 use crate::run::{Run, RunId, RunStatus};
-use crate::store::contract::{MAX_QUEUED, Result};
-use crate::store::documents::{Locked, going_statuses};
+use crate::store::contract::{MAX_PAGE, Result};
+use crate::store::documents::{Locked, QUEUED_KNOWN, Queue, going_statuses};
 use crate::store::error::StoreError;
 use crate::store::options::Moment;
 
@@ -52,6 +52,15 @@ pub(super) fn lock_at_once(connection: &Connection, run: &Run) -> Result<()> {
         give(connection, cluster, run.id())?;
     }
     Ok(())
+}
+
+/// Who comes first on these clusters.
+pub(super) fn queues(connection: &Connection, clusters: &[String]) -> Result<Vec<Queue>> {
+    let queue = |cluster: &String| {
+        let (holder, queued) = (holder(connection, cluster)?, queued(connection, cluster, None)?);
+        Ok(Queue { cluster: cluster.clone(), holder, queued })
+    };
+    clusters.iter().take(MAX_PAGE as usize).map(queue).collect()
 }
 
 fn answer(connection: &Connection, cluster: &str, run: RunId) -> Result<Locked> {
@@ -104,8 +113,7 @@ fn queued(connection: &Connection, cluster: &str, before: Option<RunId>) -> Resu
                WHERE status = 'PENDING' AND locks_cluster = 1 AND cluster = ?1 AND id < ?2 \
                ORDER BY id LIMIT ?3";
     let before = before.map_or([u8::MAX; 16], run_key);
-    // Beside those that are counted: the holder, and the one that is named.
-    let row = params![cluster, before, MAX_QUEUED + 2];
+    let row = params![cluster, before, QUEUED_KNOWN];
     all(connection, LOCK, sql, row, |row| run_id(LOCK, row, 0))
 }
 

@@ -1,5 +1,6 @@
 //! Runs: their creation, and reading them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rusqlite::types::Value;
@@ -14,9 +15,9 @@ use super::rows::{
     Decoded, all, change, column, decode, encode, first, millis, run_id, run_key, same_word,
 };
 use crate::run::{Digest, Progress, Run, RunId, Snapshot, Timestamp};
-use crate::store::contract::Result;
+use crate::store::contract::{MAX_PAGE, Result};
 use crate::store::damage::{Damage, DamagedRun, Glance, KeptRun};
-use crate::store::documents::{Created, NewRun, RunFilter};
+use crate::store::documents::{Created, Head, NewRun, RunFilter};
 use crate::store::error::StoreError;
 use crate::store::keys::page_limit;
 use crate::store::options::Moment;
@@ -117,6 +118,25 @@ pub(super) fn run_of_request(
 pub(super) fn run(connection: &Connection, id: RunId, at: &Moment) -> Result<Option<KeptRun>> {
     let sql = format!("SELECT {COLUMNS} WHERE id = ?1 AND (finish_ts IS NULL OR finish_ts >= ?2)");
     first(connection, RUN, &sql, params![run_key(id), at.cutoff.as_millis()], read_run)
+}
+
+/// How far these runs are.
+pub(super) fn heads(connection: &Connection, runs: &[RunId], at: &Moment) -> Result<Vec<Head>> {
+    let sql = "SELECT status, CASE WHEN json_valid(progress) \
+               THEN json_extract(progress, '$.next_event') END FROM runs \
+               WHERE id = ?1 AND (finish_ts IS NULL OR finish_ts >= ?2)";
+    let runs: BTreeSet<_> = runs.iter().take(MAX_PAGE as usize).copied().collect();
+    let mut heads = Vec::new();
+    for run in runs {
+        let row = params![run_key(run), at.cutoff.as_millis()];
+        heads.extend(first(connection, RUN, sql, row, |row| {
+            // What somebody damaged may be of any kind.
+            let status = row.get::<_, String>(0).ok().and_then(|word| word.parse().ok());
+            let next_event = row.get::<_, i64>(1).ok().map(i64::unsigned_abs);
+            Ok(Head { run, status, next_event })
+        })?);
+    }
+    Ok(heads)
 }
 
 pub(super) fn runs(

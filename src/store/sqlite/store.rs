@@ -20,14 +20,14 @@ use super::{
 use crate::clock::Clock;
 use crate::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, Command, CommandId, Digest, EngineId,
-    Journal, LogLine, Millis, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
+    Journal, LogLine, Millis, OldLines, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
 };
 use crate::store::checked::Checked;
 use crate::store::contract::{Lease, Result, Store};
 use crate::store::damage::{Found, KeptRun};
 use crate::store::documents::{
-    Abandon, Abandonment, Claim, Cluster, Created, Ending, Failed, Holder, Locked, LogCursor,
-    NewRun, Object, Page, Plugin, Put, RunFilter, StoredPlaybook,
+    Abandon, Abandonment, Claim, Cluster, Created, Ending, Failed, Head, Holder, Locked, LogCursor,
+    NewRun, Object, Page, Plugin, Put, Queue, RunFilter, StoredPlaybook,
 };
 use crate::store::engines::{Engine, EngineReport};
 use crate::store::keys::{playbook_cursor, plugin_cursor, run_cursor};
@@ -342,6 +342,21 @@ impl Store for SqliteStore {
     async fn commit(&self, run: RunId, epoch: u64, writes: &Writes) -> Result<()> {
         let (commit, at) = (Commit::of(writes)?, self.now());
         self.writer.write(commit.bytes(), move |c| commit.write(c, run, epoch, &at)).await
+    }
+
+    async fn queues(&self, clusters: &[String]) -> Result<Vec<Queue>> {
+        let clusters = clusters.to_vec();
+        self.read(move |c| locks::queues(c, &clusters)).await
+    }
+
+    async fn heads(&self, runs: &[RunId]) -> Result<Vec<Head>> {
+        let (runs, at) = (runs.to_vec(), self.now());
+        self.read(move |c| runs::heads(c, &runs, &at)).await
+    }
+
+    async fn forget_lines(&self, run: RunId, epoch: u64, lines: &OldLines) -> Result<u64> {
+        let (lines, at) = (*lines, self.now());
+        self.write(move |c| finishing::forget_lines(c, run, epoch, &lines, &at)).await
     }
 
     async fn stamp(&self, run: RunId, epoch: u64, finish_ts: Timestamp) -> Result<u64> {

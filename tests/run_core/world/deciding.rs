@@ -1,7 +1,7 @@
 //! What strategies decide, well and badly.
 
 use replibook::run::{
-    AgentId, AgentState, Decision, Effect, Input, MAX_START, Machine, Next, Roster,
+    AgentId, AgentState, Decision, Effect, Input, MAX_START, Machine, Next, PluginLine, Roster,
 };
 
 use super::{World, view};
@@ -12,7 +12,7 @@ impl World {
     pub(super) fn decide(&mut self, max_start: u32) -> Decision {
         self.looks.asked(&self.machine);
         let roster: &dyn Roster = &self.machine;
-        self.seen.push((self.events.len() as u64, view(roster, self.records.values())));
+        self.asked = (view(roster, self.records.values()), self.asked.1 + 1);
         let running = roster.count(AgentState::Running);
         let free = self.setup.batch.saturating_sub(running);
         let mut start = roster.page(AgentState::Pending, None, free.min(max_start));
@@ -25,7 +25,7 @@ impl World {
             decision.refresh = some_agents(&self.machine);
         }
         if self.varied {
-            let asked = self.seen.len();
+            let asked = self.asked.1;
             decision.memo = format!("memo {}", asked / 2);
             decision.label = asked.is_multiple_of(2).then(|| format!("label {asked}"));
             if start.len() > 1 && asked.is_multiple_of(3) {
@@ -39,11 +39,20 @@ impl World {
 
     /// Answers the strategy's question with a changed decision; why the run has its status then.
     pub(crate) fn decide_to(&mut self, change: impl Fn(&mut Decision, &Machine)) -> String {
+        self.decide_with(change, vec![])
+    }
+
+    /// The same with lines for the log.
+    pub(crate) fn decide_with(
+        &mut self,
+        change: impl Fn(&mut Decision, &Machine),
+        logs: Vec<PluginLine>,
+    ) -> String {
         let asked = self.effects.iter().position(|e| matches!(e, Effect::Plan { .. })).unwrap();
         self.effects.remove(asked);
         let mut decision = self.decide(MAX_START);
         change(&mut decision, &self.machine);
-        self.apply(Input::Planned { result: Ok(decision), logs: vec![] });
+        self.apply(Input::Planned { result: Ok(decision), logs });
         self.progress().reason.clone().map(|reason| reason.message).unwrap_or_default()
     }
 

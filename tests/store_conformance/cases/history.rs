@@ -1,7 +1,9 @@
 //! Reading what belongs to a run.
 
-use replibook::run::{AgentId, AgentSeq, AgentState, AttemptKey, Writes};
-use replibook::store::{LogCursor, MAX_COMMIT_DOCUMENTS, MAX_PAGE};
+use replibook::run::{
+    AgentId, AgentSeq, AgentState, AttemptKey, EngineId, LogLevel, LogLine, OldLines, Writes,
+};
+use replibook::store::{Lease, LogCursor, MAX_COMMIT_DOCUMENTS, MAX_PAGE, StoreError};
 
 use crate::backends::Fixture;
 use crate::samples::{event, journal, key, line, new_run, one_of_each, record, run_id};
@@ -104,6 +106,58 @@ pub(crate) async fn log_lines_are_read_in_order(on: Fixture) {
     assert_eq!(list(Some("node-1"), Some(1), 100).await, of_one, "after a line of another");
     assert_eq!(list(Some("node-1"), Some(4), 100).await, of_one[2..]);
     assert_eq!(list(Some("node-3"), None, 100).await, []);
+}
+
+pub(crate) async fn old_lines_are_removed_by_level_in_bounded_parts(on: Fixture) {
+    const MORE: u64 = 5;
+    let most = MAX_COMMIT_DOCUMENTS as u64;
+    let numbered = |run, event, agent, level, number: u64| LogLine {
+        number,
+        level,
+        ..line(run, event, agent, u32::try_from(number).unwrap())
+    };
+    let (run, other) = (run_id(1), run_id(2));
+    for n in [1, 2] {
+        on.store.create_run(&new_run(n)).await.unwrap();
+    }
+    let leases = on.store.claim(&EngineId("e".to_owned()), 2).await.unwrap();
+    let progress = one_of_each(run).progress;
+    let write = async |lease: &Lease, logs: Vec<LogLine>| {
+        let writes = Writes { progress: progress.clone(), logs, ..Writes::default() };
+        on.store.commit(lease.run, lease.epoch, &writes).await.unwrap();
+    };
+    let old = (1..=most).map(|n| numbered(run, 3, None, LogLevel::Debug, n));
+    write(&leases[0], old.collect()).await;
+    let kept = vec![
+        numbered(run, 2, None, LogLevel::Debug, 1),
+        numbered(run, 3, Some(1), LogLevel::Info, most + 1),
+        numbered(run, 4, Some(1), LogLevel::Debug, most + MORE + 2),
+        numbered(run, 5, None, LogLevel::Debug, most + 2),
+    ];
+    write(&leases[0], kept.clone()).await;
+    let more = (0..MORE).map(|n| numbered(run, 4, Some(1), LogLevel::Debug, most + 2 + n));
+    write(&leases[0], more.collect()).await;
+    write(&leases[1], vec![numbered(other, 3, None, LogLevel::Debug, 1)]).await;
+
+    let old = OldLines { level: LogLevel::Debug, from: 3, to: 4, last: most + MORE + 1 };
+    let forget = async || on.store.forget_lines(run, leases[0].epoch, &old).await.unwrap();
+    assert_eq!([forget().await, forget().await, forget().await], [most, MORE, 0]);
+    assert_eq!(on.store.logs(run, None, None, 1_000).await.unwrap(), kept);
+    assert_eq!(on.store.logs(other, None, None, 1_000).await.unwrap().len(), 1);
+
+    let error = on.store.forget_lines(run, leases[0].epoch + 1, &old).await.unwrap_err();
+    assert!(matches!(error, StoreError::Fenced { .. }), "{error}");
+}
+
+pub(crate) async fn lines_of_early_versions_are_the_oldest(on: Fixture) {
+    // They have no number.
+    let lines = |run| vec![line(run, 2, None, 1), line(run, 7, None, 1)];
+    with(&on, |run| Writes { logs: lines(run), ..Writes::default() }).await;
+    let (run, lease) = (run_id(1), on.store.renew(&EngineId("e".to_owned())).await.unwrap());
+    let lease = lease.iter().find(|lease| lease.run == run).unwrap();
+    let old = OldLines { level: LogLevel::Info, from: 2, to: 6, last: 9 };
+    assert_eq!(on.store.forget_lines(run, lease.epoch, &old).await.unwrap(), 1);
+    assert_eq!(on.store.logs(run, None, None, 10).await.unwrap(), lines(run)[1..]);
 }
 
 pub(crate) async fn events_are_read_by_sequence(on: Fixture) {

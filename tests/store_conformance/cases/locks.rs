@@ -154,6 +154,43 @@ pub(crate) async fn no_more_than_so_many_that_are_queued_are_counted(on: Fixture
     assert_eq!(lock(&on, &leases[MAX_QUEUED as usize + 3]).await, waits(0, MAX_QUEUED));
 }
 
+/// One question for all that wait says what each of them would be told.
+pub(crate) async fn queues_of_several_clusters_are_asked_for_at_once(on: Fixture) {
+    let most = u128::from(MAX_QUEUED);
+    let leases = queue(&on, 10..most + 20).await;
+    for n in [1, 200] {
+        let elsewhere = new_run_on("other", n, Queue, RunStatus::Pending);
+        on.store.create_run(&elsewhere).await.unwrap();
+    }
+    create(&on, 2, Queue, RunStatus::PendingApprove).await.unwrap();
+    create(&on, 3, Allow, RunStatus::Pending).await.unwrap();
+    let names = [CLUSTER, "nobody", "other"].map(str::to_owned);
+    let queues = async || on.store.queues(&names).await.unwrap();
+    let found = queues().await;
+    assert_eq!(found.iter().map(|queue| &queue.cluster).collect::<Vec<_>>(), names.each_ref());
+    assert!(found.iter().all(|queue| queue.holder.is_none()), "{found:?}");
+    let first: Vec<_> = (10..most + 12).map(run_id).collect();
+    assert_eq!((&found[0].queued, found[1].queued.len()), (&first, 0));
+    assert_eq!(found[2].queued, [1, 200].map(run_id));
+
+    assert_eq!(lock(&on, &leases[0]).await, Locked::Held);
+    for status in [RunStatus::Pending, RunStatus::Running] {
+        set(&on, &leases[0], status).await;
+        let found = queues().await;
+        assert_eq!((found[0].holder, found[2].holder), (Some(run_id(10)), None), "{status}");
+        for lease in &leases[1..] {
+            let told = found[0].place_of(lease.run);
+            assert_eq!(told, Some(lock(&on, lease).await), "{status}, {}", lease.run);
+        }
+    }
+    assert_eq!(found[2].place_of(run_id(10)), None, "it is not queued there");
+    finish(&on, &leases[0]).await;
+    let found = queues().await;
+    assert_eq!(found[0].holder, None);
+    assert_eq!(found[0].place_of(run_id(11)), Some(Locked::Held), "it may ask");
+    assert!(on.store.queues(&[]).await.unwrap().is_empty());
+}
+
 /// Engines that ask at once: the lock is given to one run after another, each of them once.
 pub(crate) async fn engines_that_ask_at_once_never_get_a_lock_twice(on: Fixture) {
     const RUNS: u128 = 6;

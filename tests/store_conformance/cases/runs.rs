@@ -4,13 +4,41 @@ use std::sync::Arc;
 
 use replibook::playbook::Concurrency;
 use replibook::run::{Digest, EngineId, Millis, RunStatus};
-use replibook::store::{Created, MAX_COMMIT_DOCUMENTS, RunFilter, StoreError};
+use replibook::store::memory::Damaged;
+use replibook::store::{Created, Head, Lease, MAX_COMMIT_DOCUMENTS, RunFilter, StoreError};
 
 use crate::backends::{Fixture, RETENTION};
 use crate::samples::{
     asking_for, cluster, event, finished, new_run, new_run_on, only, page, playbook, plugin,
     progress, run, run_id,
 };
+
+pub(crate) async fn how_far_runs_are_is_asked_for_at_once(on: Fixture) {
+    for n in [1, 2, 3] {
+        on.store.create_run(&new_run(n)).await.unwrap();
+    }
+    let leases = on.store.claim(&EngineId("e".to_owned()), 10).await.unwrap();
+    let commit = async |lease: &Lease, progress| {
+        on.store.commit(lease.run, lease.epoch, &only(progress)).await.unwrap();
+    };
+    commit(&leases[1], progress(RunStatus::Running, on.now())).await;
+    commit(&leases[2], finished(on.now())).await;
+    let asked = [3, 9, 1, 2, 2].map(run_id);
+    let heads = async || on.store.heads(&asked).await.unwrap();
+    let head = |n, status, next_event| Head {
+        run: run_id(n),
+        status: Some(status),
+        next_event: Some(next_event),
+    };
+    let first = [head(1, RunStatus::Pending, 1), head(2, RunStatus::Running, 7)];
+    let last = head(3, RunStatus::Done, 7);
+    assert_eq!(heads().await, [&first[..], &[last]].concat());
+    on.clock.advance(Millis(RETENTION.0 + 1));
+    assert_eq!(heads().await, first, "what has expired is not there");
+    on.damage(&Damaged::Progress(run_id(1)), 0).await;
+    assert_eq!(heads().await[1..], first[1..]);
+    assert!(on.store.heads(&[]).await.unwrap().is_empty());
+}
 
 pub(crate) async fn a_run_is_created_with_its_first_events(on: Fixture) {
     let mut new = new_run(1);
