@@ -116,11 +116,15 @@ fn last_event(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
+
+    use futures::StreamExt as _;
+    use tokio::task::JoinHandle;
 
     use super::super::limits::MAX_STREAMS;
     use super::*;
     use crate::agent::platform::FakePlatforms;
-    use crate::clock::SystemClock;
+    use crate::clock::{Clock, SystemClock, TokioClock};
     use crate::driver::{Followers, Signals};
     use crate::playbook::{Playbook, parse_cluster};
     use crate::plugin::{HostConfig, PluginHost};
@@ -149,9 +153,8 @@ mod tests {
         assert_eq!(last_event(&headers(LAST_EVENT_ID, "x")).unwrap_err().code, Code::BadHeader);
     }
 
-    #[tokio::test]
-    async fn a_stream_past_the_limit_is_refused_until_another_has_ended() {
-        let clock = Arc::new(SystemClock);
+    /// A server with one run that waits.
+    async fn one_run(clock: Arc<dyn Clock>) -> (ApiState, Arc<MemoryStore>, RunId) {
         let store = Arc::new(MemoryStore::new(StoreOptions::default(), clock.clone()));
         let playbook: Playbook = serde_json::from_value(serde_json::json!({
             "name": "restart", "version": "1.0.0", "summary": null, "vcs": null, "params": {},
@@ -172,8 +175,13 @@ mod tests {
             PluginHost::start(HostConfig { threads: Some(1), ..HostConfig::default() }).unwrap();
         let platforms = Arc::new(FakePlatforms::new(clock.clone()));
         let followers = Followers::new(platforms, store.clone(), clock.clone());
-        let state = ApiState::new(store, plugins, Signals::new(), followers, clock);
+        let state = ApiState::new(store.clone(), plugins, Signals::new(), followers, clock);
+        (state, store, id)
+    }
 
+    #[tokio::test]
+    async fn a_stream_past_the_limit_is_refused_until_another_has_ended() {
+        let (state, _, id) = one_run(Arc::new(SystemClock)).await;
         let of = |number: u8| Client::at(([10, 0, 0, number], 1).into());
         let mut open = Vec::new();
         let refused = loop {
@@ -190,5 +198,34 @@ mod tests {
         assert_eq!(open.len(), MAX_STREAMS);
         open.pop();
         assert!(stream(state, id, 0, of(2)).await.is_ok());
+    }
+
+    /// The store is asked for all that follow, and not by each.
+    #[tokio::test(start_paused = true)]
+    async fn those_who_follow_a_run_ask_no_more_however_many_they_are() {
+        let now = Timestamp::from_millis(1_763_802_000_000);
+        let clock = Arc::new(TokioClock::starting_at(now));
+        let (state, store, id) = one_run(clock.clone()).await;
+        let mut asked = Vec::new();
+        for followers in [1, 50] {
+            let place = || state.shares.take(Class::Stream, Client::unknown()).unwrap();
+            let streams: Vec<_> = (0..followers)
+                .map(|_| {
+                    let stream = follow(state.clone(), id, 0, place());
+                    tokio::spawn(async move { stream.for_each(async |_| {}).await })
+                })
+                .collect();
+            clock.sleep(Duration::from_secs(5)).await;
+            let before = store.calls();
+            clock.sleep(Duration::from_secs(60)).await;
+            asked.push(store.calls() - before);
+            streams.iter().for_each(JoinHandle::abort);
+            clock.sleep(Duration::from_secs(5)).await;
+            let before = store.calls();
+            clock.sleep(Duration::from_secs(60)).await;
+            assert_eq!(store.calls(), before, "nobody follows any more");
+        }
+        assert!(asked[0] >= 60 && asked[0] <= 120, "{asked:?}");
+        assert!(asked[0].abs_diff(asked[1]) <= 1, "{asked:?}");
     }
 }

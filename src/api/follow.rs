@@ -7,23 +7,23 @@ use axum::response::sse::Event;
 use futures::Stream;
 use futures::stream::unfold;
 use serde::Serialize;
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::RecvError;
 
 use super::error::{ApiError, Code};
 use super::limits::{STREAM_FAILURES, STREAM_PAGE, STREAM_POLL};
 use super::runs;
 use super::shares::Going;
 use super::state::ApiState;
+use super::watched::{News, Watching};
 use super::wire::RunView;
-use crate::run::{RunEvent, RunId};
+use crate::run::{RunEvent, RunId, RunStatus};
+use crate::store::Head;
 
 /// The events of `run` after sequence `after`, in order and without gaps, then an `end` with the
 /// run as it ended.
 ///
 /// # Flow
-/// It sends what the store has, then waits to be woken by a commit of this process, or looks again
-/// after [`STREAM_POLL`]. Nothing is read ahead of what the client takes but one page.
+/// It sends what the store has, then waits until it is [told](super::watched) that there is more: the store
+/// is asked for that once for all streams. Nothing is read ahead of what the client takes but one page.
 ///
 /// # Errors
 /// The stream ends with an `error` whose data is a problem, when the run expires or the store fails
@@ -35,11 +35,18 @@ pub(super) fn follow(
     after: u64,
     place: Going,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
-    // Listening starts before the first read, so that no commit falls between the two.
-    let changes = state.signals.listen();
+    // Before the first read, so that no commit falls between the two.
+    let watching = state.watched.join(&state, run);
     state.metrics.stream_opened();
-    let follower =
-        Follower { state, run, after, changes, queue: VecDeque::new(), failures: 0, _place: place };
+    let follower = Follower {
+        state,
+        run,
+        after,
+        watching,
+        queue: VecDeque::new(),
+        failures: 0,
+        _place: place,
+    };
     unfold(Some(follower), |follower| async move {
         let mut follower = follower?;
         match follower.next().await {
@@ -55,7 +62,7 @@ struct Follower {
     run: RunId,
     /// Sequence of the last event in the queue, or of the last that was sent.
     after: u64,
-    changes: Receiver<RunId>,
+    watching: Watching,
     queue: VecDeque<RunEvent>,
     failures: u32,
     _place: Going,
@@ -90,10 +97,11 @@ impl Follower {
                 }
                 Err(error) => return give_up(error),
             }
+            let again = self.failures > 0;
             tokio::select! {
                 () = self.state.stopping.cancelled() => return Next::Stop,
-                () = self.state.clock.sleep(STREAM_POLL) => {}
-                () = changed(&mut self.changes, self.run) => {}
+                () = self.state.clock.sleep(STREAM_POLL), if again => {}
+                () = more(&mut self.watching, self.after), if !again => {}
             }
         }
     }
@@ -139,15 +147,18 @@ impl Drop for Follower {
     }
 }
 
-/// Returns when the run was committed to, or when that can't be told.
-async fn changed(changes: &mut Receiver<RunId>, run: RunId) {
-    loop {
-        match changes.recv().await {
-            Ok(changed) if changed != run => {}
-            Ok(_) | Err(RecvError::Lagged(_)) => return,
-            // Nobody will ever say so again.
-            Err(RecvError::Closed) => std::future::pending().await,
+/// Returns when there may be more than the event `after`: another one, the end of the run, or that this can't
+/// be told.
+async fn more(watching: &mut Watching, after: u64) {
+    while is_nothing_new(&watching.news().await, after) {}
+}
+
+fn is_nothing_new(news: &News, after: u64) -> bool {
+    match &news.head {
+        Some(Head { status: Some(status), next_event: Some(next), .. }) => {
+            !news.silent && !RunStatus::is_final(*status) && *next <= after.saturating_add(1)
         }
+        Some(_) | None => false,
     }
 }
 
@@ -218,15 +229,5 @@ mod tests {
         let data: Value =
             serde_json::from_str(sent.strip_prefix("event: error\ndata: ").unwrap()).unwrap();
         assert_eq!((&data["code"], &data["status"]), (&"run-not-found".into(), &404.into()));
-    }
-
-    #[tokio::test]
-    async fn a_listener_that_fell_behind_looks_for_itself() {
-        let signals = crate::driver::Signals::new();
-        let mut changes = signals.listen();
-        for number in 0..2_000 {
-            signals.changed(RunId(Uuid::from_u128(number)));
-        }
-        changed(&mut changes, RunId(Uuid::from_u128(9_999))).await;
     }
 }

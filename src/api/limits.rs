@@ -133,10 +133,11 @@ pub(super) const LOBBY: usize = 64;
 /// The least time between two lines in the log that say that requests are refused: clients that are refused come again.
 pub(super) const REFUSALS_SAID: Duration = Duration::from_secs(10);
 
-/// Event streams that are open at once, at most. Each looks at the store every [`STREAM_POLL`].
+/// Event streams that are open at once, at most.
 pub(super) const MAX_STREAMS: usize = 1_000;
 
-/// How often a stream looks at the store by itself: engines in other processes can't wake it.
+/// How often the store is asked whether there is more for those who follow runs: engines in other processes
+/// can't wake them. Also, how long a stream waits after a read that failed.
 pub(super) const STREAM_POLL: Duration = Duration::from_millis(500);
 
 /// Events that a stream reads at once, and so holds in memory. There may be a thousand streams.

@@ -51,6 +51,7 @@ mod shares;
 mod start;
 mod state;
 mod waiting;
+mod watched;
 mod weigh;
 pub mod wire;
 mod wire_engines;

@@ -9,6 +9,7 @@ use super::bodies::Budget;
 use super::limits::{MAX_ASKED, MAX_CONNECTIONS, MAX_READS};
 use super::metrics::Metrics;
 use super::shares::Shares;
+use super::watched::Watched;
 use crate::agent::{AgentClient, Shortage};
 use crate::clock::Clock;
 use crate::driver::{Activity, Followers, Signals};
@@ -30,6 +31,8 @@ pub struct ApiState {
     pub(super) metrics: Arc<Metrics>,
     pub(super) bodies: Budget,
     pub(super) shares: Arc<Shares>,
+    /// Runs that are followed.
+    pub(super) watched: Watched,
     pub(super) shortage: Shortage,
     /// What the engine of this process did; none where there is none.
     pub(super) activity: Option<Arc<Activity>>,
@@ -70,6 +73,7 @@ impl ApiState {
             reads: Memory::new(MAX_READS),
             shares,
             closed: Closed::default(),
+            watched: Watched::default(),
             shortage: Shortage::default(),
             activity: None,
             stopping,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use super::abandoned::{self, Endings};
 use super::activity::Activity;
 use super::lease::LeaseGuard;
 use super::places::{Clusters, Place, Places};
+use super::queue::Queues;
 use super::run_driver::{DriveError, RunDriver};
 use super::skew::SkewWatch;
 use super::standing::{BEAT, Standing};
@@ -102,6 +104,8 @@ pub struct Engine {
     /// In order, so that the same history always goes the same way.
     pub(super) drivers: BTreeMap<RunId, Driver>,
     tasks: JoinSet<(RunId, u64)>,
+    /// Runs that wait for their clusters.
+    queues: Queues,
     exchanged: Timestamp,
     skew: SkewWatch,
     places: Arc<Places>,
@@ -146,6 +150,7 @@ impl Engine {
             config,
             drivers: BTreeMap::new(),
             tasks: JoinSet::new(),
+            queues: Queues::default(),
             exchanged: Timestamp::default(),
             skew: SkewWatch::default(),
             places,
@@ -175,6 +180,8 @@ impl Engine {
 
     async fn go_on(&mut self, turns: &mut Turns) -> Infallible {
         let clock = self.world.clock.clone();
+        let (queues, world) = (self.queues.clone(), self.world.clone());
+        let mut looking = pin!(queues.look(&world));
         // Runs that another engine, or an earlier version, could not go on with may go well here.
         log(self.world.store.rouse().await.map(drop));
         loop {
@@ -183,6 +190,8 @@ impl Engine {
                 biased;
                 Some(ended) = self.tasks.join_next() => self.ended(ended).await,
                 () = self.world.signals.wait_for_work() => {}
+                // It never ends.
+                () = &mut looking => {}
                 () = clock.sleep(if is_well { LOOK } else { LOOK_FAILED }) => {}
             }
         }
@@ -306,6 +315,7 @@ impl Engine {
         let driver = RunDriver {
             world: self.world.clone(),
             lease: guard.clone(),
+            queues: self.queues.clone(),
             place: place.clone(),
             stop: stopping.clone(),
             leave: leave.clone(),

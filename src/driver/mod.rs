@@ -23,6 +23,7 @@ mod lease;
 mod load;
 mod members;
 mod places;
+mod queue;
 mod run_clock;
 mod run_driver;
 mod sending;

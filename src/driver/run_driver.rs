@@ -15,6 +15,7 @@ use super::discovery::{Following, known_members};
 use super::effects::{self, Effects, INBOX};
 use super::lease::LeaseGuard;
 use super::places::Place;
+use super::queue::Queues;
 use super::trouble::Health;
 use super::{cluster, load, members, run_clock};
 use crate::clock::Clock;
@@ -52,6 +53,8 @@ pub(super) enum DriveError {
 pub(super) struct RunDriver {
     pub(super) world: World,
     pub(super) lease: LeaseGuard,
+    /// Where it waits for its cluster.
+    pub(super) queues: Queues,
     /// Its place among the runs that the engine drives.
     pub(super) place: Arc<Place>,
     pub(super) stop: CancellationToken,
@@ -352,14 +355,19 @@ impl RunDriver {
 
     /// Waits until the run may hold its cluster.
     fn cluster(&self, run: &Run) -> impl Future<Output = Input> + Send + 'static {
-        let (world, committer) = (self.world.clone(), self.committer());
-        let (told, place) = (run.progress.reason.clone(), Arc::clone(&self.place));
+        let waiting = cluster::Waiting {
+            world: self.world.clone(),
+            queues: self.queues.clone(),
+            place: Arc::clone(&self.place),
+            cluster: run.snapshot.cluster.clone(),
+        };
+        let (committer, told) = (self.committer(), run.progress.reason.clone());
         let needs_lock = run.snapshot.locks_cluster() && !mutant!(ClusterNotLocked);
         async move {
             match needs_lock {
-                true => cluster::wait(world, committer, place, told).await,
+                true => cluster::wait(waiting, committer, told).await,
                 false => {
-                    place.wait_for(world.clock.as_ref()).await;
+                    waiting.place.wait_for(waiting.world.clock.as_ref()).await;
                     Input::ClusterFree
                 }
             }

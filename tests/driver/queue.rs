@@ -2,6 +2,7 @@
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
+use replibook::agent::Script;
 use replibook::run::{AgentState, Millis, ReasonCode, Run, RunId, RunStatus, Verb};
 use replibook::store::StoreError;
 
@@ -87,6 +88,30 @@ async fn a_run_that_nobody_drives_gets_a_place_of_one_that_waits_for_it() {
     first.kill().await;
     all_done_in_order(&scene, &ids).await;
     second.stop().await;
+}
+
+/// What waits is asked for once, and not by each that waits.
+#[tokio::test(start_paused = true)]
+async fn runs_that_wait_ask_no_more_however_many_they_are() {
+    let mut asked = vec![];
+    for waiting in [2, 60] {
+        let scene = Scene::new(1).await;
+        scene.script(0, Script::Stall);
+        let ids = start(&scene, 1 + waiting).await;
+        let engine = scene.engine_with("engine-1", 100);
+        for id in &ids[1..] {
+            scene.until(*id, |run| waits_for(run).is_some()).await;
+        }
+        // What they were told when they came is behind them.
+        scene.wait(Millis::from_secs(5)).await;
+        let before = scene.memory.calls();
+        scene.wait(Millis::from_secs(60)).await;
+        asked.push(scene.memory.calls() - before);
+        engine.stop().await;
+    }
+    // One question each second, and what an engine asks without any.
+    assert!(asked[0].abs_diff(asked[1]) <= 2, "{asked:?}");
+    assert!(asked[0] < 60 * 12, "{asked:?}");
 }
 
 /// Engines with hardly any room die at random moments.

@@ -1,0 +1,193 @@
+//! Runs that wait for the locks of their clusters: one question to the store for all of an engine.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{Notify, broadcast, watch};
+
+use super::World;
+use crate::run::RunId;
+use crate::store::Queue;
+
+/// How often is asked while anybody waits. Engines in other processes can't wake this one, so this is
+/// how long a cluster may stand idle.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The shortest time between two questions: what happens within it is one reason to ask, and nobody notices
+/// the wait.
+const GAP: Duration = Duration::from_millis(20);
+
+/// The queues in which runs of this engine wait. Cheap to clone; clones are the same.
+#[derive(Clone, Default)]
+pub(super) struct Queues(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    /// By the cluster.
+    waiting: Mutex<BTreeMap<String, Waiting>>,
+    joined: Notify,
+}
+
+/// Those who wait for one cluster.
+struct Waiting {
+    runs: usize,
+    queue: watch::Sender<Option<Arc<Queue>>>,
+}
+
+/// A run's place in a queue, which it leaves when this is dropped.
+pub(super) struct Place {
+    queues: Queues,
+    cluster: String,
+    queue: watch::Receiver<Option<Arc<Queue>>>,
+}
+
+impl Queues {
+    /// Waits with the others for this cluster.
+    pub(super) fn join(&self, cluster: &str) -> Place {
+        let mut waiting = self.waiting();
+        let new = || Waiting { runs: 0, queue: watch::Sender::new(None) };
+        let entry = waiting.entry(cluster.to_owned()).or_insert_with(new);
+        entry.runs += 1;
+        // What was found out before is nothing that this run has waited for.
+        let queue = entry.queue.subscribe();
+        self.0.joined.notify_one();
+        Place { queues: self.clone(), cluster: cluster.to_owned(), queue }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, BTreeMap<String, Waiting>> {
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn clusters(&self) -> Vec<String> {
+        self.waiting().keys().cloned().collect()
+    }
+
+    fn tell(&self, queues: Vec<Queue>) {
+        let waiting = self.waiting();
+        for queue in queues {
+            if let Some(entry) = waiting.get(&queue.cluster) {
+                entry.queue.send_replace(Some(Arc::new(queue)));
+            }
+        }
+    }
+
+    /// Whether anybody waits for the end of this run, as far as is known.
+    fn wait_for(&self, run: RunId) -> bool {
+        let comes_first = |queue: &Queue| queue.holder.or(queue.queued.first().copied());
+        self.waiting().values().any(|entry| {
+            entry.queue.borrow().as_ref().is_none_or(|queue| comes_first(queue) == Some(run))
+        })
+    }
+
+    /// Asks the store for all who wait, for ever: now and then, and at once where a run of this process
+    /// has ended that somebody waits for.
+    pub(super) async fn look(&self, world: &World) {
+        // Before the first question: whoever ends after an answer is heard.
+        let mut ends = world.signals.listen_to_ends();
+        loop {
+            let clusters = self.clusters();
+            if clusters.is_empty() {
+                self.0.joined.notified().await;
+                continue;
+            }
+            match world.store.queues(&clusters).await {
+                Ok(queues) => self.tell(queues),
+                // It is said by those who need its answer.
+                Err(error) => tracing::debug!(%error, "failed to ask who waits for clusters"),
+            }
+            world.clock.sleep(GAP).await;
+            tokio::select! {
+                biased;
+                () = self.end(&mut ends) => {}
+                () = self.0.joined.notified() => {}
+                () = world.clock.sleep(LOOK) => {}
+            }
+        }
+    }
+
+    /// Returns when this process has ended a run that somebody waits for, or may have.
+    async fn end(&self, ends: &mut broadcast::Receiver<RunId>) {
+        loop {
+            match ends.recv().await {
+                Ok(run) if !self.wait_for(run) => {}
+                Ok(_) | Err(RecvError::Lagged(_)) => return,
+                Err(RecvError::Closed) => return std::future::pending().await,
+            }
+        }
+    }
+}
+
+impl Place {
+    /// The queue as it was found to be after this was called last.
+    pub(super) async fn next(&mut self) -> Arc<Queue> {
+        loop {
+            if self.queue.changed().await.is_err() {
+                // The entry stays as long as somebody has a place.
+                return std::future::pending().await;
+            }
+            if let Some(queue) = self.queue.borrow_and_update().clone() {
+                return queue;
+            }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut waiting = self.queues.waiting();
+        if let Some(entry) = waiting.get_mut(&self.cluster) {
+            entry.runs -= 1;
+            if entry.runs == 0 {
+                waiting.remove(&self.cluster);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::driver::Signals;
+
+    fn queue(cluster: &str, holder: u128, queued: &[u128]) -> Queue {
+        let run = |n: u128| RunId(Uuid::from_u128(n));
+        let queued = queued.iter().map(|n| run(*n)).collect();
+        Queue { cluster: cluster.to_owned(), holder: Some(run(holder)), queued }
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_cluster_hears_of_it_until_the_last_has_left() {
+        let queues = Queues::default();
+        let mut places = [queues.join("a"), queues.join("a"), queues.join("b")];
+        assert_eq!(queues.clusters(), ["a", "b"]);
+        queues.tell(vec![queue("a", 1, &[2, 3]), queue("c", 1, &[])]);
+        for place in &mut places[..2] {
+            assert_eq!(place.next().await.queued.len(), 2);
+        }
+        assert!(futures::poll!(std::pin::pin!(places[2].next())).is_pending());
+        let mut late = queues.join("a");
+        assert!(futures::poll!(std::pin::pin!(late.next())).is_pending(), "it heard nothing yet");
+        drop((places, late));
+        assert!(queues.clusters().is_empty());
+    }
+
+    #[tokio::test]
+    async fn only_ends_that_are_waited_for_are_heard_and_those_that_may_have_been_missed() {
+        let (signals, queues) = (Signals::new(), Queues::default());
+        let _place = queues.join("a");
+        queues.tell(vec![queue("a", 1, &[2])]);
+        let heard = async |ended: &[u128]| {
+            let mut ends = signals.listen_to_ends();
+            ended.iter().for_each(|run| signals.ended(RunId(Uuid::from_u128(*run))));
+            futures::poll!(std::pin::pin!(queues.end(&mut ends))).is_ready()
+        };
+        assert!(!heard(&[]).await);
+        assert!(!heard(&[7, 2]).await);
+        assert!(heard(&[7, 1]).await);
+        assert!(heard(&[7; 100]).await);
+    }
+}
