@@ -121,7 +121,7 @@ async fn apply_files(
     dry_run: bool,
     console: &Console,
 ) -> Result<Vec<Applied>, CliError> {
-    let mut wrong = Wrong::new(console.colour_messages);
+    let mut wrong = Wrong::new(console.look());
     let prepared = prepare(files, &mut wrong);
     if prepared.len() > MAX_DOCUMENTS {
         let found = prepared.len();
@@ -243,7 +243,7 @@ fn say_warnings(prepared: &[Prepared], answer: &AppliedDocuments, console: &Cons
             AppliedDocument::Cluster(_) => &[],
         };
         if !warnings.is_empty() {
-            let shown = problems::show_warnings(document, warnings, console.colour_messages);
+            let shown = problems::show_warnings(document, warnings, console.look());
             console.say_lines(shown.trim_end());
         }
     }

@@ -85,6 +85,14 @@ impl Row for ClusterAgentView {
 const HEALTH: &str = "HEALTH";
 const AGE: &str = "AGE";
 
+/// What an HTTP client says around the cause of an error.
+const AROUND: [&str; 4] = [
+    "client error (Connect): ",
+    "client error (SendRequest): ",
+    "tcp connect error: ",
+    "connection error: ",
+];
+
 /// What stands in the place of a status that nobody told.
 const NO_ANSWER: &str = "no answer";
 
@@ -94,7 +102,11 @@ fn health(now: &AgentNow, address: &str) -> String {
         (Some(status), _) => status.clone(),
         (None, Some(error)) => {
             let rest = error.split_once(address).map_or(error.as_str(), |(_, rest)| rest);
-            format!("{NO_ANSWER}: {}", rest.trim_start_matches([':', ' ']))
+            let mut cause = rest.trim_start_matches([':', ' ']);
+            while let Some(deeper) = AROUND.iter().find_map(|around| cause.strip_prefix(around)) {
+                cause = deeper;
+            }
+            format!("{NO_ANSWER}: {cause}")
         }
         (None, None) => NO_ANSWER.to_owned(),
     }
@@ -294,6 +306,10 @@ b      http://b  declared  no answer: refused  1.2s  -
         assert_eq!(table(&agents, false, false), expected);
         let painted = table(&agents, false, true);
         assert!(painted.contains("\x1b[31mno answer: refused\x1b[0m  1.2s"), "{painted:?}");
+        let message = "failed to connect to http://a: client error (Connect): tcp connect error: \
+                       Connection refused (os error 111)";
+        let expected = "no answer: Connection refused (os error 111)";
+        assert_eq!(health(&now(None, Some(message)), "http://a"), expected);
         let broken = now(None, Some("http://a answered 502: bad gateway"));
         assert_eq!(health(&broken, "http://a"), "no answer: answered 502: bad gateway");
         let wide = table(&agents, true, false);

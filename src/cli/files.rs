@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::error::CliError;
-use super::problems;
+use super::problems::{self, Look};
 use super::text::clean;
 use crate::playbook::{MAX_CLUSTER_BYTES, Problems, kind_of};
 
@@ -67,7 +67,7 @@ fn decode(file: &str, bytes: Vec<u8>) -> Result<String, CliError> {
             };
             let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
             let document = Document { file: file.to_owned(), text, first_line: 0 };
-            let shown = problems::show(&document, &problems, false);
+            let shown = problems::show(&document, &problems, Look::default());
             Err(CliError::Invalid { file: file.to_owned(), count: problems.len(), shown })
         }
     }

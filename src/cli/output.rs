@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::error::CliError;
+use super::problems::Look;
 use super::table::{Layout, Narrower, table, table_within};
 use super::text::{Paint, clean, clean_painted, width, wrap, wrap_line};
 use crate::shown::{escape_json, escape_json_for_yaml, has_unseen};
@@ -151,6 +152,11 @@ impl Console {
     /// Columns of a line of prose among messages.
     pub(crate) fn prose(&self) -> usize {
         self.message_width.map_or(PROSE, |width| width.min(LONGEST_PROSE))
+    }
+
+    /// How problems of documents are shown.
+    pub(crate) fn look(&self) -> Look {
+        Look { colour: self.colour_messages, room: self.message_width }
     }
 
     /// The room for messages. Prose has lines also where nobody knows how wide the terminal is.

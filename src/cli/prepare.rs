@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::error::CliError;
 use super::files::{Document, base_of, read_documents, read_plugin};
-use super::problems;
+use super::problems::{self, Look};
 use super::text::clean;
 use crate::playbook::{
     Cluster, Kind, PlaybookDocument, Problem, Problems, Source, kind_of, parse_cluster,
@@ -133,21 +133,21 @@ pub(crate) fn plugin_problem(
 /// Collects what is wrong with several documents.
 #[derive(Debug)]
 pub(crate) struct Wrong {
-    colour: bool,
+    look: Look,
     files: Vec<String>,
     count: usize,
     shown: String,
 }
 
 impl Wrong {
-    /// Nothing is wrong yet. `colour`: whether what is wrong is shown in colours.
-    pub(crate) fn new(colour: bool) -> Self {
-        Self { colour, files: Vec::new(), count: 0, shown: String::new() }
+    /// Nothing is wrong yet.
+    pub(crate) fn new(look: Look) -> Self {
+        Self { look, files: Vec::new(), count: 0, shown: String::new() }
     }
 
     /// Adds the problems of a document.
     pub(crate) fn add(&mut self, document: &Document, problems: &Problems) {
-        let shown = problems::show(document, &problems.0, self.colour);
+        let shown = problems::show(document, &problems.0, self.look);
         self.add_shown(&document.file, problems.0.len(), &shown);
     }
 

@@ -149,7 +149,9 @@ pub fn report(error: &CliError, console: &Console) {
     match error {
         CliError::Invalid { shown, .. } => console.say_lines(shown.trim_end()),
         CliError::Client(ClientError::Refused(refusal)) if !refusal.problems.is_empty() => {
-            console.say_lines(problems::show_without_text(&refusal.problems, colour).trim_end());
+            console.say_lines(
+                problems::show_without_text(&refusal.problems, console.look()).trim_end(),
+            );
         }
         CliError::Client(_)
         | CliError::Usage(_)

@@ -40,6 +40,8 @@ pub fn parse<P: Parser>(args: &[OsString]) -> Result<P, ExitCode> {
             let error = P::try_parse_from(args).err().unwrap_or(error);
             // As clap takes colours away, it would take of what was typed what looks like one.
             let text = odd.shown(&error.render().ansi().to_string());
+            let room = width_of(std::io::stderr()).filter(|_| error.use_stderr());
+            let text = room.map(|room| wrap_lines(&text, room)).unwrap_or(text);
             match error.use_stderr() {
                 true => std::io::stderr().write_all(text.as_bytes()),
                 false => std::io::stdout().write_all(text.as_bytes()),

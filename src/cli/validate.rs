@@ -71,13 +71,12 @@ impl Row for Valid {
 
 /// Runs `validate`.
 pub(crate) async fn validate(args: &Validate, console: &Console) -> Result<Exit, CliError> {
-    let mut wrong = Wrong::new(console.colour_messages);
+    let mut wrong = Wrong::new(console.look());
     let prepared = prepare(&args.files, &mut wrong);
     let valid = check_all(&prepared, &mut wrong).await?;
     for one in &valid {
         if !one.warnings.is_empty() {
-            let colour = console.colour_messages;
-            let shown = problems::show_warnings(&one.document, &one.warnings, colour);
+            let shown = problems::show_warnings(&one.document, &one.warnings, console.look());
             console.say_lines(shown.trim_end());
         }
         for plugin in &one.unchecked {

@@ -215,7 +215,8 @@ fn useless(word: &str, value: &Value, around: &Map<String, Value>, path: &str) -
     }
     let types: Vec<&str> = match around.get("type")? {
         Value::Array(types) => types.iter().filter_map(Value::as_str).collect(),
-        only => only.as_str().into_iter().collect(),
+        Value::String(only) => vec![only.as_str()],
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => Vec::new(),
     };
     let (of, _) = OF_TYPES.iter().find(|(_, words)| words.contains(&word))?;
     let checks = types.is_empty() || types.iter().any(|it| of.contains(it));

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::set_value::read_as;
 use crate::cli::error::CliError;
 use crate::cli::files::read_documents;
-use crate::cli::problems;
+use crate::cli::problems::{self, Look};
 use crate::cli::text::clean;
 use crate::playbook::read_value;
 
@@ -78,7 +78,7 @@ fn read_params(path: &Path) -> Result<Map<String, Value>, CliError> {
         Err(wrong) => Err(CliError::Invalid {
             file,
             count: wrong.0.len(),
-            shown: problems::show(document, &wrong.0, false),
+            shown: problems::show(document, &wrong.0, Look::default()),
         }),
     }
 }
