@@ -70,7 +70,9 @@ async fn set_aside_and_given_up(database: Option<String>, target: Target) {
     assert_eq!(ready["troubled"]["runs"], 1, "{ready}");
     assert_eq!(ready["troubled"]["first"][0], ill.as_str(), "{ready}");
     let metrics = client.0.get(format!("http://{}/metrics", server.address)).send().await.unwrap();
-    assert!(metrics.text().await.unwrap().contains("replibook_runs_troubled 1\n"));
+    let metrics = metrics.text().await.unwrap();
+    let troubled = metrics.lines().find(|line| line.starts_with("replibook_runs_troubled"));
+    assert!(troubled.is_some_and(|line| line.ends_with(" 1")), "{metrics}");
     let described = said(&server, &["describe", "run", &ill]).await;
     assert!(described.contains("Trouble:    damaged since"), "{described}");
     assert!(described.contains(&format!("run abandon {ill} --reason")), "{described}");

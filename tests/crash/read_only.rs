@@ -15,6 +15,9 @@ use crate::stages::Scene;
 /// The user "nobody", who owns nothing.
 const NOBODY: u32 = 65_534;
 
+/// Another user than that.
+const SOMEBODY: u32 = 4_711;
+
 /// Exit code of a server that does not start.
 const FAILED: i32 = 1;
 
@@ -39,8 +42,9 @@ async fn a_data_directory_of_another_user_is_refused() {
         return;
     }
     std::fs::create_dir(&settings.data).unwrap();
+    chown(&settings.data, Some(SOMEBODY), None).unwrap();
     let said = refused(&settings).await;
-    assert!(said.contains("belongs to the user 0, expected 65534"), "{said}");
+    assert!(said.contains("belongs to the user 4711, expected 65534"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -177,12 +177,11 @@ impl Survey {
     fn pin(&mut self, raw: &RawDocument, by: &str) -> Sound {
         let pins = raw.get_array("pins").map_err(|error| error.to_string())?;
         for pin in pins {
-            match pin.map_err(|error| error.to_string())? {
-                RawBsonRef::String(digest) => {
-                    self.pins.entry(digest.to_owned()).or_insert_with(|| by.to_owned());
-                }
-                found => return Err(format!("a pin is no text: {:?}", found.element_type())),
-            }
+            let pin = pin.map_err(|error| error.to_string())?;
+            let RawBsonRef::String(digest) = pin else {
+                return Err(format!("a pin is no text: {:?}", pin.element_type()));
+            };
+            self.pins.entry(digest.to_owned()).or_insert_with(|| by.to_owned());
         }
         Ok(())
     }
