@@ -84,12 +84,6 @@ impl Plan {
                 engine.stops = dice.chance(70).then(|| (dice.up_to(LIVELY), back_after));
             }
         }
-        if dice.chance(30) {
-            for engine in &mut plan.engines {
-                let back_after = dice.one_of([0, 1_000, 20_000]);
-                engine.stops = dice.chance(70).then(|| (dice.up_to(LIVELY), back_after));
-            }
-        }
         plan
     }
 }
