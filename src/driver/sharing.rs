@@ -42,7 +42,7 @@ impl Engine {
         self.standing = Standing::of(&engines, &self.config.id);
         let leaving = |driver: &&Driver| driver.leave.is_cancelled();
         let leaving = self.drivers.values().filter(leaving).count();
-        let more = self.standing.to_leave(self.drivers.len(), leaving);
+        let more = self.standing.surplus(self.drivers.len(), leaving);
         self.ask_to_leave(more);
         Ok(())
     }

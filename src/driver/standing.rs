@@ -53,7 +53,7 @@ impl Standing {
     }
 
     /// How many runs an engine that has `mine` should ask to go, of which `leaving` were asked already.
-    pub(super) fn to_leave(&self, mine: usize, leaving: usize) -> usize {
+    pub(super) fn surplus(&self, mine: usize, leaving: usize) -> usize {
         if !self.others_have_room || mine <= self.share + self.slack() {
             return 0;
         }
@@ -116,11 +116,11 @@ mod tests {
         let engines = [engine("a", 500, 0), engine("b", 0, 4_000), engine("c", 0, 8_000)];
         assert_eq!(stands(&engines, "a"), (167, Some(183)));
         let standing = Standing::of(&engines, &EngineId("a".to_owned()));
-        assert_eq!(standing.to_leave(500, 0), LEAVING_AT_ONCE);
-        assert_eq!(standing.to_leave(500, 20), LEAVING_AT_ONCE - 20);
-        assert_eq!(standing.to_leave(184, 0), 17);
-        assert_eq!(standing.to_leave(184, 17), 0);
-        assert_eq!(standing.to_leave(183, 0), 0);
+        assert_eq!(standing.surplus(500, 0), LEAVING_AT_ONCE);
+        assert_eq!(standing.surplus(500, 20), LEAVING_AT_ONCE - 20);
+        assert_eq!(standing.surplus(184, 0), 17);
+        assert_eq!(standing.surplus(184, 17), 0);
+        assert_eq!(standing.surplus(183, 0), 0);
     }
 
     #[test]
@@ -128,10 +128,10 @@ mod tests {
         for (a, b) in [(1, 0), (2, 0), (3, 2), (100, 96)] {
             let engines = [engine("a", a, 0), engine("b", b, 0)];
             let standing = Standing::of(&engines, &EngineId("a".to_owned()));
-            assert_eq!(standing.to_leave(a as usize, 0), 0, "{a} {b}");
+            assert_eq!(standing.surplus(a as usize, 0), 0, "{a} {b}");
         }
         let engines = [engine("a", 6, 0), engine("b", 0, 0)];
         let standing = Standing::of(&engines, &EngineId("a".to_owned()));
-        assert_eq!(standing.to_leave(6, 0), 3);
+        assert_eq!(standing.surplus(6, 0), 3);
     }
 }

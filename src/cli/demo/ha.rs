@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::{Map, json};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::command::DemoArgs;
 use super::fleet::{MAX_AGENTS, plan};
@@ -15,6 +15,7 @@ use super::terminal::{exit_code, pass_on, say, type_in};
 use crate::api::wire::{RunView, StartRun};
 use crate::cli::client::Client;
 use crate::cli::text::time_of_day;
+use crate::clock::{Clock as _, SystemClock};
 use crate::run::{AgentState, RunId, RunStatus, Timestamp};
 
 /// Engines, each in a server of its own.
@@ -183,7 +184,7 @@ async fn until(
             return Ok(());
         }
         anyhow::ensure!(since.elapsed() < PATIENCE, "waited too long for {what}");
-        sleep(LOOK).await;
+        SystemClock.sleep(LOOK).await;
     }
 }
 
