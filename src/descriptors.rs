@@ -28,7 +28,7 @@ pub struct Descriptors {
 /// A process may have too few files open.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "found a limit of {found} open files, expected at least {FEWEST}, and better some thousands: see `ulimit -n`, \
+    "found a limit of {found} open files, expected at least {FEWEST}, better some thousands: see `ulimit -n`, \
      or LimitNOFILE of systemd"
 )]
 pub struct TooFew {

@@ -205,7 +205,7 @@ pub trait AgentClient: Send + Sync + 'static {
     async fn shards(&self, address: &str) -> Result<Value, AgentError>;
 }
 
-/// What an agent says of itself.
+/// What an agent says about itself.
 #[derive(Debug)]
 pub struct Said {
     /// What it answered.

@@ -85,7 +85,7 @@ impl Shortage {
         if met.said.is_none_or(|said| now - said >= SAID_AGAIN) {
             met.said = Some(now);
             let times = met.times;
-            tracing::warn!(%message, times, "requests to agents wait for want of something of our own");
+            tracing::warn!(%message, times, "requests to agents wait, since this server is short of something");
         }
         TooLittle(message)
     }

@@ -108,7 +108,7 @@ fn check_together(objects: &[Object]) -> Result<(), ApiError> {
         if contents.insert(key, &stored.content).is_some_and(|other| *other != stored.content) {
             let (name, version) = key;
             let detail = format!(
-                "playbook {name} version {version} is there twice with different content; nothing was \
+                "playbook {name} version {version} is in the request twice with different content; nothing was \
                  applied"
             );
             return Err(ApiError::new(Code::Conflict, detail));

@@ -24,7 +24,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get(ALL, "listClusterAgents", summary, list)
             .path::<String>("name", "The cluster.")
-            .query::<bool>("ask", "With `true` each agent of the page is asked how it is; a page has 200 at most then.")
+            .query::<bool>("ask", "With `true`, each agent of the page is asked how it is; a page has at most 200 then.")
             .paged()
             .fails(&[Code::ClusterNotFound])
             .answers::<ClusterAgents>(

@@ -149,8 +149,8 @@ impl Endpoint {
 
     /// The same, where `after` is no text of any kind.
     pub(super) fn paged_by<T: JsonSchema>(self) -> Self {
-        let limit = "How many items at most. There are fewer if they are large.";
-        self.query::<T>("after", "Only what comes after this: `next` of the page before.")
+        let limit = "How many items at most; large items make it fewer.";
+        self.query::<T>("after", "Only what comes after this: the `next` of the page before.")
             .query::<Limit>("limit", limit)
     }
 

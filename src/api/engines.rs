@@ -21,13 +21,14 @@ const DRAIN: &str = "/api/v1/engines/{id}/drain";
 const SILENT: Millis = DEFAULT_LEASE;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
-    let summary = "Has an engine hand over its runs and take no more, or ends that.";
-    let drained = "What is known of the engine now; it does as it was told within seconds.";
+    let summary =
+        "Makes an engine hand over its runs and take no more, or lets it take runs again.";
+    let drained = "The engine as it is known now; it does what it was told within seconds.";
     vec![
         Endpoint::get(ALL, "listEngines", "Lists the engines that share the store.", list)
             .answers::<Listing<EngineView>>(
                 200,
-                "All of them, those too that have said nothing for some minutes.",
+                "All engines, including those that have reported nothing for some minutes.",
             ),
         Endpoint::put(DRAIN, "drainEngine", summary, set_drain)
             .path::<String>("id", "The identifier of the engine.")
@@ -62,10 +63,10 @@ async fn set_drain(
     let id = EngineId(id);
     let engine = state.store.drain_engine(&id, drain, actor.as_deref()).await?;
     let engine = engine.ok_or_else(|| {
-        let detail = format!("there is no engine {:?}, or it is gone for long", id.0);
+        let detail = format!("there is no engine {:?}, or it has been gone for long", id.0);
         ApiError::new(Code::EngineNotFound, detail)
     })?;
-    tracing::info!(engine = %id.0, drain, "an engine was told whether to hand over its runs");
+    tracing::info!(engine = %id.0, drain, "an engine was told to hand over its runs, or to take some again");
     state.signals.work();
     Ok(Json(view(engine, state.store.time())))
 }
@@ -106,8 +107,8 @@ pub(super) async fn why_unclaimed(state: &ApiState) -> Result<Option<String>, Ap
     let held_back = runs >= places || waiting > 1;
     Ok(held_back.then(|| {
         format!(
-            "it waits for a place: {who} {runs} of at most {places} runs, of which one \
-             cluster gets half, and {waiting} wait for a place"
+            "it waits for a place: {who} {runs} of at most {places} runs (one cluster gets \
+             half of them at most), and {waiting} runs wait for a place"
         )
     }))
 }

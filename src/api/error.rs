@@ -170,7 +170,7 @@ impl Code {
             }
             Self::NotReady => ("not-ready", 503, "the server can't do its work now"),
             Self::TooManyStreams => ("too-many-streams", 503, "too many event streams are open"),
-            Self::TooBusy => ("too-busy", 503, "too many requests are going on"),
+            Self::TooBusy => ("too-busy", 503, "too many requests are in progress"),
             Self::TimedOut => ("timed-out", 503, "the request took too long"),
         }
     }

@@ -82,7 +82,8 @@ async fn get(
         explanation.text.push_str(&format!(" No engine drives it: {why}."));
     }
     if let Some(Short { message, .. }) = state.shortage.now().filter(|_| asks_agents(&run)) {
-        let more = format!(" Requests to its agents may wait: {message}. No agent fails by that.");
+        let more =
+            format!(" Requests to its agents may wait: {message}. No agent fails because of that.");
         explanation.text.push_str(&more);
     }
     Ok(Json(explanation))

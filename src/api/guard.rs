@@ -50,7 +50,7 @@ pub(super) async fn arrive(State(budget): State<Budget>, request: Request, next:
     match arrived {
         Ok(request) if goes_on => next.run(request).await,
         // Nobody hears this.
-        Ok(_) => ApiError::new(Code::TooBusy, "the connection gave its place away").into_response(),
+        Ok(_) => ApiError::new(Code::TooBusy, "the connection gave up its place").into_response(),
         Err(error) => error.into_response(),
     }
 }
@@ -69,7 +69,7 @@ pub(super) async fn share(
         }
         None => {
             shares.refuse(class, client_of(request.extensions()));
-            let detail = "too many requests are going on; try again later";
+            let detail = "too many requests are in progress; try again later";
             ApiError::new(Code::TooBusy, detail).into_response()
         }
     }

@@ -133,11 +133,11 @@ impl Metrics {
         let registry = self.registry.sub_registry_with_prefix("replibook");
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The version of the server", version);
-        let help = "Requests to agents that waited for want of something of the server's own";
+        let help = "Requests to agents that waited because the server was short of something";
         registry.register("shortages", help, self.shortages.clone());
-        let help = "Requests refused since too many went on";
+        let help = "Requests refused because too many were in progress";
         registry.register("requests_refused", help, self.refused.clone());
-        let help = "Connections closed for want of a place: idle ones, and new ones for which none made room";
+        let help = "Connections closed for lack of room: idle ones that made room, and new ones that found none";
         registry.register("connections_closed", help, self.closed.clone());
         registry.register("leases", "Runs that this engine has", self.leases.clone());
         let help = format!("Runs that wait for an engine with a free place, up to {MAX_PAGE}");

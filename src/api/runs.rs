@@ -29,7 +29,10 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get(ALL, "listRuns", "Lists runs, newest first.", list)
             .query::<String>("cluster", "Only runs of this cluster.")
-            .query::<Statuses>("status", "Only runs with one of these, with commas.")
+            .query::<Statuses>(
+                "status",
+                "Only runs with one of these statuses, separated by commas.",
+            )
             .paged_by::<RunId>()
             .answers::<Listing<RunView>>(200, "A page."),
         Endpoint::get(ONE, "getRun", "Shows a run.", get)

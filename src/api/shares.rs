@@ -116,11 +116,16 @@ impl Shares {
     pub(super) fn refuse(&self, class: Class, client: Client) {
         let mut now = self.lock();
         now.refused += 1;
-        tracing::debug!(?class, ?client, "a request is refused: too many go on");
+        tracing::debug!(?class, ?client, "a request is refused: too many are in progress");
         if now.said.is_none_or(|said| said.elapsed() >= REFUSALS_SAID) {
             now.said = Some(Instant::now());
             let refused = now.refused;
-            tracing::warn!(?class, ?client, refused, "requests are refused: too many go on");
+            tracing::warn!(
+                ?class,
+                ?client,
+                refused,
+                "requests are refused: too many are in progress"
+            );
         }
     }
 

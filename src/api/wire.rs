@@ -161,23 +161,23 @@ pub struct ClusterAgentView {
     /// Since when it is known from there: of an agent that the Cluster object lists, since it was
     /// applied; of a discovered one, since this server saw it first.
     pub since: Timestamp,
-    /// What it says of itself, where it was asked for this answer.
+    /// What it says about itself, if it was asked for this answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub now: Option<AgentNow>,
 }
 
-/// What an agent says of itself.
+/// What an agent says about itself, asked now.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct AgentNow {
-    /// When its answer came, or was no longer waited for.
+    /// When its answer arrived, or waiting for it ended.
     pub asked_at: Timestamp,
-    /// How old that was when this answer was made.
+    /// Age of that when this response was made, in milliseconds.
     pub age: Millis,
-    /// The status of its node, a word in capitals; none where it gave no good answer.
+    /// The status of its node, a word in capitals; none if it gave no good answer.
     pub status: Option<String>,
     /// Version of the agent.
     pub agent_version: Option<String>,
-    /// Its store and the version of that.
+    /// Its store, with the version.
     pub store: Option<String>,
     /// Attributes that it reports.
     pub attributes: Map<String, Value>,
@@ -197,7 +197,7 @@ pub struct ClusterAgents {
     pub followed: bool,
     /// The platform that the Cluster object names.
     pub platform: Option<PlatformView>,
-    /// So many members are absent at once that they are not taken for gone.
+    /// So many members are absent at once that they do not count as gone.
     pub mass_absence: Option<MassAbsence>,
 }
 
@@ -289,7 +289,7 @@ pub struct RunView {
     pub status: RunStatus,
     /// Why it has that status.
     pub reason: Option<StatusReason>,
-    /// The engine that drives it now; only of a single run, and none while nobody does.
+    /// The engine that drives it now; only in the view of a single run, and none while no engine does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<EngineRef>,
     /// Why it can't go on at all: it does nothing while it is in trouble.
@@ -332,7 +332,7 @@ pub struct RunView {
     /// Of the agents that the run goes over again, those that had left when it began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gone: Option<Gone>,
-    /// Lines that had to go from its log, by level: of a full one the oldest of the least severe.
+    /// Lines that were removed from its full log, by level: the oldest of the least severe go first.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub dropped_lines: BTreeMap<LogLevel, u64>,
     /// The parameters.

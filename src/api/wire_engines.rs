@@ -11,7 +11,7 @@ use crate::run::{EngineId, Timestamp};
 pub struct EngineRef {
     /// Its identifier.
     pub id: EngineId,
-    /// What people call it; none when it has not said yet.
+    /// Its name for people; none if it has not reported yet.
     pub name: Option<String>,
     /// When it took the run up.
     pub since: Timestamp,
@@ -20,11 +20,11 @@ pub struct EngineRef {
 /// An engine that shares the store.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct EngineView {
-    /// Its identifier: another one for each process.
+    /// Its identifier, a new one for each process.
     pub id: EngineId,
-    /// What people call it.
+    /// Its name for people.
     pub name: String,
-    /// What it does.
+    /// Whether it takes runs.
     pub state: EngineState,
     /// Runs that it drives, without those that only wait for their cluster.
     pub runs: u32,
@@ -32,35 +32,35 @@ pub struct EngineView {
     pub queued: u32,
     /// The most runs that it drives at the same time.
     pub max_runs: u32,
-    /// Version of its program.
+    /// Version of Replibook that it runs.
     pub version: String,
-    /// The machine that it is on.
+    /// Name of its machine.
     pub host: String,
     /// Base URL of its server.
     pub address: Option<String>,
-    /// By how many milliseconds its clock is ahead of the store's; negative when it is behind.
+    /// How many milliseconds its clock is ahead of the store's; negative if it is behind.
     pub clock_ahead: i64,
     /// When it started.
     pub started: Timestamp,
-    /// When it said all this.
+    /// When it last reported.
     pub seen: Timestamp,
     /// Since when it is being drained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub draining_since: Option<Timestamp>,
-    /// Who asked for that, as they said.
+    /// Who asked for the draining, as they named themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drained_by: Option<String>,
 }
 
-/// What an engine does.
+/// Whether an engine takes runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum EngineState {
-    /// It drives runs.
+    /// It drives runs, and takes more.
     Active,
     /// It hands over its runs and takes no more.
     Draining,
-    /// It has said nothing for as long as a lease lasts: others take over its runs.
+    /// It has reported nothing for as long as a lease lasts (15 s): others take over its runs.
     Silent,
 }
 

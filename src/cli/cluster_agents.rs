@@ -212,7 +212,7 @@ fn say_platform(all: &ClusterAgents, console: &Console) {
     if let Some(mass) = all.mass_absence {
         let absent = plural(u64::from(mass.absent), "agent");
         console.say(&format!(
-            "{absent} of {} are absent at once; they are not taken for gone",
+            "{absent} of {} are absent at once; they do not count as gone",
             mass.known
         ));
     }

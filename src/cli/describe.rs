@@ -29,7 +29,7 @@ const SHOWN_FAILED: usize = 20;
 pub enum Describe {
     /// A run: how far it is and why, with what it was started with
     Run {
-        /// Its identifier, at least 6 digits in a row of it, or `last`
+        /// Its identifier, any 6 or more digits in a row of it, or `last`
         id: String,
     },
     /// A playbook, with its document
@@ -38,17 +38,17 @@ pub enum Describe {
         #[arg(value_name = "NAME[@VERSION]")]
         name: String,
     },
-    /// A cluster: its agents, how its platform answered, its runs that go on, and its document
+    /// A cluster: its agents, how its platform answered, its active runs, and its document
     Cluster {
         /// The cluster
         name: String,
     },
-    /// A plugin: what it says of itself, its arguments, and the playbooks that use it
+    /// A plugin: what it says about itself, its arguments, and the playbooks that use it
     Plugin {
         /// Its digest, at least 6 digits of it, or NAME@VERSION
         name: String,
     },
-    /// An agent of a cluster, asked now, and what became of it in the last runs
+    /// An agent of a cluster, asked now, and how it fared in the last runs
     Agent {
         /// The agent
         id: String,

@@ -86,7 +86,7 @@ fn cluster_text(
     lines.line_if(
         "Absent",
         agents.mass_absence.map(|mass| {
-            format!("{} of {} agents at once; they are not taken for gone", mass.absent, mass.known)
+            format!("{} of {} agents at once; they do not count as gone", mass.absent, mass.known)
         }),
     );
     let text = &mut lines.text;
@@ -127,7 +127,7 @@ pub(super) async fn describe_plugin(
     say_damaged(console, &playbooks.damaged);
     if playbooks.next.is_some() {
         console
-            .say(&format!("who uses it was looked for among the first {MAX_PLAYBOOKS} playbooks"));
+            .say(&format!("only the first {MAX_PLAYBOOKS} playbooks were searched for its uses"));
     }
     Ok(())
 }

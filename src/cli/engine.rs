@@ -17,7 +17,7 @@ const MIN_ID_PREFIX: usize = 4;
 /// What to do with an engine.
 #[derive(Debug, Subcommand)]
 pub enum EngineCommand {
-    /// Have an engine hand over its runs and take no more, until `undrain`
+    /// Make an engine hand over its runs and take no more, until `undrain`
     Drain {
         /// Its name, or the first digits of its identifier
         #[arg(value_name = "NAME|ID")]

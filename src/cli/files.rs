@@ -99,7 +99,7 @@ fn check_component(begins: &[u8]) -> io::Result<()> {
         // After the version of the format comes the layer: 0 is a module, 1 a component.
         [0, b'a', b's', b'm', 0x0d, 0, 1, 0] => return Ok(()),
         [0, b'a', b's', b'm', _, _, 0, 0] => {
-            "a core module of WebAssembly, expected a component: `wasm-tools component new` makes one of it"
+            "a core module of WebAssembly, expected a component: `wasm-tools component new` makes one from it"
         }
         [0, b'a', b's', b'm', _, _, 1, 0] => {
             "a component of another version of the format, expected version 13: another version of its tools \

@@ -72,7 +72,7 @@ pub enum Command {
     /// Remove a playbook, a cluster or a plugin
     #[command(subcommand)]
     Delete(Delete),
-    /// Have an engine hand over its runs, or take some again
+    /// Make an engine hand over its runs, or take some again
     #[command(subcommand)]
     Engine(EngineCommand),
     /// Start, watch and steer runs

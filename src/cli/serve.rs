@@ -43,13 +43,12 @@ pub struct ServeArgs {
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = parse_patience)]
     pub agent_patience: Millis,
 
-    /// The most runs that this server drives at the same time, from 1 to 100,000; what only waits, for a
-    /// person or for its cluster, is not counted
+    /// How many runs this server drives at the same time at most, from 1 to 100,000; runs that only wait
+    /// for a person or for their cluster do not count
     #[arg(long, value_name = "NUMBER", default_value_t = EngineConfig::MAX_RUNS, value_parser = parse_max_runs)]
     pub max_runs: usize,
 
-    /// What people call this server's engine; without it the name of the machine and a part of the engine's
-    /// identifier
+    /// Name of this server's engine; by default that of the machine, and a part of the engine's identifier
     #[arg(long, value_name = "NAME", value_parser = parse_name)]
     pub engine_name: Option<String>,
 
@@ -184,7 +183,8 @@ where
         Place::Sqlite => work().await.map(Some),
         Place::Mongodb(_) => {
             let answering = listener.try_clone().and_then(TcpListener::from_std);
-            let answering = answering.context("failed to answer while the store is waited for")?;
+            let answering =
+                answering.context("failed to answer requests while waiting for the store")?;
             let names = if args.insecure { OwnNames::any() } else { OwnNames::default() };
             waiting::opened(work, answering, names, asked, &SystemClock).await
         }

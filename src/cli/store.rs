@@ -45,8 +45,8 @@ pub struct StoreArgs {
     #[arg(long, value_name = "DIR", default_value = "./replibook-data")]
     pub data: PathBuf,
 
-    /// How long a run is kept after it has finished, for example 12h or 30d; at first 30d, later what
-    /// the store has. A shorter one than that is refused: `replibook store migrate` changes it
+    /// How long a run is kept after it has finished, for example 12h or 30d. By default what the store
+    /// has, at first 30d. Less than the store has is refused; `replibook store migrate` changes it
     #[arg(long, value_name = "TIME", value_parser = parse_retention)]
     pub retention: Option<Millis>,
 }
@@ -169,8 +169,8 @@ pub enum StoreCommand {
     /// Read every document, say whether the store is as it should be, and change nothing. Servers may use it
     /// meanwhile
     Check(StoreArgs),
-    /// Bring the store to the shape that this version uses, as serve does when it starts, and give it the
-    /// --retention, also a shorter one
+    /// Bring the store to the form that this version uses, as serve does when it starts, and set its
+    /// retention to --retention, even if that is shorter
     Migrate(StoreArgs),
 }
 
@@ -210,7 +210,9 @@ async fn rebuild_sqlite(data: PathBuf) -> anyhow::Result<()> {
     let failed = format!("failed to rewrite the store in {}", data.display());
     let rebuilt = tokio::task::spawn_blocking(move || SqliteStore::rebuild(data)).await;
     if rebuilt.context("the rewriting ended abnormally")?.context(failed)? {
-        say(&["the file was rewritten: it gets smaller when documents are removed".to_owned()])?;
+        say(&[
+            "the file was rewritten: from now on it shrinks when documents are removed".to_owned()
+        ])?;
     }
     Ok(())
 }

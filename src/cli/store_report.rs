@@ -30,7 +30,7 @@ pub(super) fn lines(report: &StoreReport) -> Vec<String> {
     lines.extend(orphans.iter().take(NAMED).map(|found| {
         let (records, collection, run) = (found.records, &found.collection, found.run);
         format!(
-            "{records} documents in {collection} have no finish_ts, and their run {run} is over"
+            "{records} documents in {collection} have no finish_ts, although their run {run} is over"
         )
     }));
     if orphans.len() > NAMED {

@@ -52,7 +52,7 @@ where
         biased;
         () = asked.wait() => Ok(None),
         (opened, answered) = async { tokio::join!(opening, answered(answering, &stop, clock)) } => {
-            answered.context("failed to answer while the store is waited for")?;
+            answered.context("failed to answer requests while waiting for the store")?;
             opened.map(Some)
         }
     }

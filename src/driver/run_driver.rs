@@ -246,7 +246,7 @@ impl RunDriver {
         let parked = committer.until_answered(|| store.park(run, epoch, until)).await?;
         if parked {
             self.activity.park();
-            tracing::info!(%run, "the run waits for a person, and no engine with it");
+            tracing::info!(%run, "the run waits for a person, and is parked");
         }
         Ok(parked)
     }

@@ -24,10 +24,10 @@ impl SkewWatch {
         let before = std::mem::replace(&mut self.said, said);
         match self.said {
             said if said == before => {}
-            Said::Fine => tracing::info!("the clock of this machine is near the store's again"),
+            Said::Fine => tracing::info!("the clock of this machine is close to the store's again"),
             Said::Off => tracing::warn!(
-                "the clock of this machine is {skew} the store's; time in runs is the store's, but look \
-                 after this clock: past {} s no run is taken up here",
+                "the clock of this machine is {skew} the store's; time in runs is the store's, but set \
+                 this clock right: past {} s no run is taken up here",
                 Skew::MOST.0 / 1_000
             ),
             Said::TooFar => tracing::warn!(

@@ -24,8 +24,7 @@ pub(super) const PLAYBOOK_NAME_EXPECTED: &str = "lowercase letters, digits and d
 pub(super) const MAX_IDENTIFIER: usize = 256;
 
 /// What an identifier of an agent and a kind of action may be, for people.
-pub(crate) const IDENTIFIER_EXPECTED: &str =
-    "1 to 256 characters that can be seen, without white space";
+pub(crate) const IDENTIFIER_EXPECTED: &str = "1 to 256 visible characters, without white space";
 
 /// The longest address of an agent in bytes; servers refuse longer ones.
 const MAX_ADDRESS: usize = 2_048;

@@ -23,7 +23,7 @@ pub struct EngineReport {
     pub address: Option<String>,
     /// When it started, by the store's time.
     pub started: Timestamp,
-    /// By how many milliseconds its clock is ahead of the store's; negative when it is behind.
+    /// How many milliseconds its clock is ahead of the store's; negative if it is behind.
     pub clock_ahead: i64,
     /// Runs that it drives, without those that only wait for their cluster.
     pub runs: u32,

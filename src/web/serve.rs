@@ -163,7 +163,7 @@ struct Server {
 
 /// The place of the connection was given to another before its request began.
 #[derive(Debug, thiserror::Error)]
-#[error("the connection gave its place away")]
+#[error("the connection gave up its place")]
 struct Dismissed;
 
 impl Server {

@@ -76,7 +76,7 @@ async fn a_server_that_starts_while_its_store_is_full_shows_what_is_there() {
     remains.settings.program = limited(&scene, &remains);
     let server = Server::again(remains, None).await;
     says_that_it_is_full(&scene.client, &server, &run).await;
-    assert!(server.log().contains("the store takes nothing at its start"), "{}", server.log());
+    assert!(server.log().contains("the store can't be written at the start"), "{}", server.log());
     assert_eq!(scene.client.events(&server.address, &run).await.len(), events);
     for path in ["runs", "playbooks", "plugins", &format!("runs/{run}/explanation")] {
         let _: Value = scene.client.get(&format!("http://{}/api/v1/{path}", server.address)).await;

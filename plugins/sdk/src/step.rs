@@ -22,7 +22,7 @@ pub struct Input {
     pub stage: String,
     /// Name of the step.
     pub step: String,
-    /// Number of this attempt, from 1. One that goes on from an attempt before sees the number that that one saw.
+    /// Number of this attempt, from 1. An attempt that continues an earlier one sees the number of that one.
     pub attempt: u32,
     /// Attributes of the agent: a JSON object.
     pub attributes: String,

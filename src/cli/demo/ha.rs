@@ -74,7 +74,7 @@ pub(super) async fn play(
     ));
     scene.kill_engine(&killed).await?;
     until(scene, &mut runs, "its runs to be taken over", |runs| is_free_of(runs, &killed)).await?;
-    say(&format!("--- no run is with {killed} any more"));
+    say(&format!("--- {killed} has no runs any more"));
     match type_in(scene, &words(&["engine", "drain", &drained])).await? {
         0 => {}
         failed => return Ok(failed),
@@ -231,7 +231,10 @@ fn conclude(
     if twice.is_empty() {
         say("each agent was drained and restarted once");
     } else {
-        say(&format!("these were not drained and restarted once: {}", twice.join(", ")));
+        say(&format!(
+            "these agents were not drained and restarted exactly once: {}",
+            twice.join(", ")
+        ));
     }
     Ok(u8::from(bad > 0 || !twice.is_empty()))
 }
@@ -251,8 +254,8 @@ fn table(runs: &[Told], killed: &str, drained: &str) -> String {
             let how = match before.map(|(name, _)| name.as_str()) {
                 None => "started it".to_owned(),
                 Some(name) if name == killed => format!("took over from {name}, killed"),
-                Some(name) if name == drained => format!("was handed it by {name}"),
-                Some(name) => format!("was handed it by {name}, to share the work"),
+                Some(name) if name == drained => format!("handed over by {name}"),
+                Some(name) => format!("handed over by {name}, to share the work"),
             };
             let (cluster, from) = (&told.cluster, time_of_day(*from));
             text.push_str(&format!("{cluster:<9}{id:<10}{engine:<11}{from:<10}{until:<10}{how}\n"));
@@ -291,7 +294,7 @@ mod tests {
         let runs = [told(&[("engine-1", 0), ("engine-2", 20_000), ("engine-3", 30_000)])];
         let shown = table(&runs, "engine-1", "engine-2");
         assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
-        for part in ["started it", "took over from engine-1, killed", "was handed it by engine-2"] {
+        for part in ["started it", "took over from engine-1, killed", "handed over by engine-2"] {
             assert!(shown.contains(part), "{part} in {shown}");
         }
         assert!(shown.contains("00:00:00  00:00:20"), "{shown}");

@@ -21,8 +21,8 @@ use crate::cli::exit::Exit;
 use crate::cli::output::Console;
 use crate::run::Verb;
 
-/// Commands on runs. A run is named by its identifier, with or without `run/` before it, by any 6 digits in a
-/// row of it or more, or as `last`, which is the newest one.
+/// Commands on runs. A run is named by its identifier, with or without `run/` before it, by any 6 or more
+/// digits in a row of it, or as `last`, which is the newest one.
 #[derive(Debug, Subcommand)]
 pub enum RunCommand {
     /// Start a run of a playbook against a cluster

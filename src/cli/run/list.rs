@@ -46,11 +46,11 @@ pub struct List {
     /// Only runs of this playbook
     #[arg(long, value_name = "NAME[@VERSION]")]
     pub playbook: Option<String>,
-    /// Only runs that were created since then: a moment such as 2026-11-22T09:00:00Z, a day such as 2026-11-22
-    /// (in UTC), or so long ago, such as 2h or 7d
+    /// Only runs that were created since a moment such as 2026-11-22T09:00:00Z, a day such as 2026-11-22 (in
+    /// UTC), or a length of time ago, such as 2h or 7d
     #[arg(long, value_name = "TIME", value_parser = parse_since)]
     pub since: Option<Timestamp>,
-    /// Go on, and write each run again when it changes, until Ctrl-C
+    /// Keep watching: write each run again when it changes, until Ctrl-C
     #[arg(short, long)]
     pub watch: bool,
     #[command(flatten)]

@@ -41,11 +41,11 @@ pub struct Follow {
     /// With `--watch`, exit with 0 instead of 10 if no agent was selected
     #[arg(long, requires = "watch")]
     pub allow_nobody: bool,
-    /// With `--watch`, also where a person watches, stop at a pause or where approval is needed, with exit code
-    /// 9 or 6
+    /// With `--watch`, stop at a pause (exit code 9) or where approval is needed (exit code 6), also on a
+    /// terminal
     #[arg(long, requires = "watch", conflicts_with = "until_end")]
     pub until_pause: bool,
-    /// With `--watch`, also in a script, go on until the run ends: somebody else lets it go on
+    /// With `--watch`, go on until the run ends, also in a script: somebody else must continue it after a pause
     #[arg(long, requires = "watch")]
     pub until_end: bool,
 }
@@ -68,10 +68,10 @@ impl Follow {
 /// Whether a watch stays with a run that waits for a person.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub struct Stay {
-    /// Also where a person watches, stop at a pause or where approval is needed, with exit code 9 or 6
+    /// Stop at a pause (exit code 9) or where approval is needed (exit code 6), also on a terminal
     #[arg(long, conflicts_with = "until_end")]
     pub until_pause: bool,
-    /// Also in a script, go on until the run ends: somebody else lets it go on
+    /// Go on until the run ends, also in a script: somebody else must continue it after a pause
     #[arg(long)]
     pub until_end: bool,
 }

@@ -180,7 +180,7 @@ impl Followers {
                 heard = ask(&**platforms, &**clock, coming, discovery) => heard,
                 () = clock.sleep(PLATFORM_TIMEOUT) => {
                     let (url, seconds) = (&discovery.url, PLATFORM_TIMEOUT.as_secs());
-                    Heard::Failed(format!("{url} has not sent all of its answer within {seconds} s"))
+                    Heard::Failed(format!("{url} did not send all of its answer within {seconds} s"))
                 }
             };
             follower.hear(heard, clock.now());

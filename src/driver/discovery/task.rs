@@ -338,7 +338,7 @@ async fn ready<T>(pending: &mut Pending<T>) -> T {
 /// Why a Cluster object can't be looked at, and what mends that where it is known.
 pub(super) fn advice(error: &StoreError) -> String {
     match error {
-        StoreError::Damaged(_) => format!("{error}; apply the cluster anew"),
+        StoreError::Damaged(_) => format!("{error}; apply the cluster again"),
         StoreError::Unavailable { .. }
         | StoreError::Unfit { .. }
         | StoreError::Fenced { .. }

@@ -128,7 +128,7 @@ async fn a_cluster_that_can_not_be_read_is_said_to_who_waits_for_its_members() {
         let from = scene.clock.now();
         let error = following.clone().members().await.unwrap_err();
         assert!(error.contains("a cluster (c) in the store is damaged"), "{error}");
-        assert!(error.contains("apply the cluster anew"), "{error}");
+        assert!(error.contains("apply the cluster again"), "{error}");
         assert!(scene.clock.now().since(from) <= Millis::from_secs(30));
         // A store that does not answer is another matter.
         scene.store.faults().fail_calls(FaultMoment::Before);
@@ -423,7 +423,7 @@ async fn who_only_looks_waits_for_no_answer_longer_than_for_its_beginning() {
         message
     };
     scene.platforms.set_slow(URL, Millis::from_secs(100));
-    assert_eq!(looked().await, "http://platform has not sent all of its answer within 10 s");
+    assert_eq!(looked().await, "http://platform did not send all of its answer within 10 s");
     scene.wait(Millis::from_secs(5)).await;
     scene.platforms.set_latency(URL, Millis::from_secs(100));
     assert_eq!(looked().await, "http://platform gave no answer within 10 s");

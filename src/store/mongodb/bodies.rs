@@ -114,7 +114,7 @@ pub(super) fn same(
     match found == document {
         true => Ok(()),
         false => {
-            Err(format!("it is found by the {field} {found:?}, and says {document:?} of itself"))
+            Err(format!("it is stored under the {field} {found:?}, but says {document:?} itself"))
         }
     }
 }

@@ -58,7 +58,7 @@ async fn asked<T>(
 /// What is said of a server that lacks something.
 pub(super) fn lacking(what: &str) -> String {
     format!(
-        "found a server without {what}; expected MongoDB 5.0 or newer. servers that only speak its protocol \
+        "found a server without {what}; expected MongoDB 5.0 or newer. Servers that only speak its protocol \
          may not have it"
     )
 }
@@ -127,7 +127,7 @@ async fn removes(base: &Base) -> bool {
 /// Says what the server does without.
 pub(super) fn say(lacks: &[&'static str]) {
     for lack in lacks {
-        tracing::warn!("the MongoDB server does without something: {lack}");
+        tracing::warn!("the MongoDB server lacks something: {lack}");
     }
 }
 

@@ -70,7 +70,7 @@ fn read(kept: &Document) -> Result<Millis> {
     millis.map(Millis).ok_or_else(|| {
         unfit(format!(
             "found no whole number under {MILLIS:?} in the document {RETENTION:?} of the collection \"meta\"; \
-             `replibook store migrate --retention TIME` writes it anew"
+             `replibook store migrate --retention TIME` writes it again"
         ))
     })
 }

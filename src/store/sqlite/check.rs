@@ -123,7 +123,7 @@ fn same<T: PartialEq + std::fmt::Debug>(name: &str, column: T, document: T) -> D
     match column == document {
         true => Ok(()),
         false => {
-            Err(format!("it is found by the {name} {column:?}, and says {document:?} of itself"))
+            Err(format!("it is stored under the {name} {column:?}, but says {document:?} itself"))
         }
     }
 }
@@ -266,7 +266,8 @@ fn orphans(connection: &Connection, to: &mut Checked) -> Result<()> {
             Err(StoreError::Corrupt { .. }) => {}
             found => {
                 for (run, records) in found? {
-                    let why = format!("{records} of them have no finish_ts, and their run is over");
+                    let why =
+                        format!("{records} of them have no finish_ts, although their run is over");
                     to.flaw(table, run, Damage::new(WHAT, String::new(), &why));
                 }
             }

@@ -33,7 +33,7 @@ pub(super) fn ensure(path: &Path) -> Result<()> {
     let log = beside(path, "-wal");
     match path.metadata() {
         Ok(found) if found.len() == 0 => Err(refused(format!(
-            "found the database {} empty, expected at least a header: it was cut, or a copy of it failed, since a \
+            "found the database {} empty, expected at least a header: it was truncated, or a copy of it failed, since a \
              new one is never empty. Put a backup in its place, or remove it if there is nothing to lose",
             path.display()
         ))),

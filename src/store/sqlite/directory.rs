@@ -100,7 +100,7 @@ impl Directory {
             Err(error) => format!("can't be looked at ({error})"),
         };
         let message = format!(
-            "the database {} {what} under the running server, which writes nothing any more: stop it, put the \
+            "the database {} {what} under the running server, which does not write any more: stop it, put the \
              database in order, and start it again",
             path.display()
         );

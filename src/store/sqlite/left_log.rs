@@ -71,7 +71,7 @@ pub(super) fn check(database: &Path, lock: &Path, was_open: bool) -> Result<()> 
     };
     let Some(lost) = lost else { return Ok(()) };
     Err(refused(format!(
-        "found that the log {log} {lost}, though the engine before did not end well: what it committed last is missing, \
+        "found that the log {log} {lost}, although the server before did not stop in order: its last commits are missing, \
          and would be done again. Put it back, or a whole backup into an empty directory. To go on with what is left, \
          remove {index} and {lock}",
         log = path.display(),

@@ -30,7 +30,7 @@ pub(super) fn check_directory(path: &Path) -> Result<()> {
     let (owner, own) = (metadata.uid(), rustix::process::geteuid().as_raw());
     if owner != own && owner != 0 {
         return Err(refused(format!(
-            "the data directory {} belongs to the user {owner}, expected {own}, as whom this process runs, or root: \
+            "the data directory {} belongs to the user {owner}, expected {own} (the user of this process) or root: \
              run it as that user, or give the directory and all in it to this one (chown -R)",
             path.display()
         )));
@@ -40,7 +40,7 @@ pub(super) fn check_directory(path: &Path) -> Result<()> {
     if mode & OTHERS_WRITE != 0 || (mode & GROUP_WRITE != 0 && !trusted) {
         return Err(refused(format!(
             "the data directory {} has the mode {mode:03o}, with which others may put files in it, expected 700 \
-             (chmod 700), or a directory in it: one that is not there is made",
+             (chmod 700), or name a new directory inside it: the server creates that",
             path.display()
         )));
     }

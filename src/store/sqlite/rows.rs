@@ -96,7 +96,7 @@ pub(super) fn same_word(row: &Row<'_>, column: usize, name: &str, document: &str
     match found == document {
         true => Ok(()),
         false => {
-            Err(format!("it is found by the {name} {found:?}, and says {document:?} of itself"))
+            Err(format!("it is stored under the {name} {found:?}, but says {document:?} itself"))
         }
     }
 }

@@ -72,14 +72,14 @@ impl SqliteStore {
         let options = StoreOptions { retention, ..options };
         if !create::gives_back(&connection)? {
             tracing::info!(
-                "the file of the store does not get smaller; `replibook store migrate` rewrites it once"
+                "the file of the store does not shrink; `replibook store migrate` rewrites it once"
             );
         }
         match start(&connection) {
             Ok(()) => directory.note(Noted::Open),
             // History can be read all the same. Leases run out, and locks of clusters that are gone harm nobody.
             Err(error) if error.retryable() => {
-                tracing::error!(%error, "the store takes nothing at its start");
+                tracing::error!(%error, "the store can't be written at the start");
             }
             Err(error) => return Err(error),
         }

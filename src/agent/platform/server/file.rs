@@ -229,7 +229,7 @@ clusters:
 4:38: /clusters/0/nodes/0/agent_address: this value is not allowed; found \"a:80\"; expected http:// or https://, a host, perhaps a port and a path, and nothing else
 5:20: /clusters/0/nodes/1/node_id: entry 0 of the list has the same node_id; found a
 5:63: /clusters/0/nodes/1/node_class: wrong type of value; found 5; expected a string: put it in quotes
-6:20: /clusters/0/nodes/2/node_id: this value is not allowed; found \"b c\"; expected 1 to 256 characters that can be seen, without white space
+6:20: /clusters/0/nodes/2/node_id: this value is not allowed; found \"b c\"; expected 1 to 256 visible characters, without white space
 6:42: /clusters/0/nodes/2/agent_address: entry 1 of the list has the same agent_address; found http://a
 6:54: /clusters/0/nodes/2/color: unknown key \"color\"; expected one of node_id, agent_address, node_class, node_group
 7:9: /clusters/0/nodes/3/node_id: the key \"node_id\" is missing
