@@ -38,7 +38,11 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get("/metrics", "getMetrics", "Numbers for a monitoring system.", get)
             .of_class(Class::Probe)
-            .answers_other(200, "Text, or OpenMetrics for those who accept that.", PLAIN)
+            .answers_other(
+                200,
+                "Plain text, or OpenMetrics for clients that prefer it or accept both equally.",
+                PLAIN,
+            )
             .or_as(OPEN_METRICS),
     ]
 }

@@ -14,7 +14,7 @@ pub(super) async fn show_differences(client: &Client, prepared: &[Prepared], con
         let What::Playbook { playbook, files, .. } = &one.what else { continue };
         if let Some(other) = prepared.iter().take(at).find(|other| differs(other, playbook)) {
             console.say_prose(&format!(
-                "{} is there twice with different content; what is in {} (-), and what is in {} (+):",
+                "{} is in the request twice with different content; what is in {} (-), and what is in {} (+):",
                 named(playbook),
                 other.document.file,
                 one.document.file

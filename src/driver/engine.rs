@@ -75,7 +75,7 @@ pub struct EngineConfig {
     pub id: EngineId,
     /// The most runs that this engine drives at the same time; others wait for a place.
     pub max_runs: usize,
-    /// What people call it.
+    /// Its name for people.
     pub name: String,
     /// The machine that it is on.
     pub host: String,

@@ -8,16 +8,16 @@ use crate::run::{EngineId, Millis, Timestamp};
 /// of it to see which one it was.
 pub const ENGINE_KEPT: Millis = Millis::from_secs(10 * 60);
 
-/// What an engine says of itself.
+/// What an engine reports about itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EngineReport {
-    /// The engine: another one for each process.
+    /// Its identifier, a new one for each process.
     pub id: EngineId,
-    /// What people call it.
+    /// Its name for people.
     pub name: String,
     /// Version of the program.
     pub version: String,
-    /// The machine that it is on.
+    /// Name of its machine.
     pub host: String,
     /// Base URL of the server that it is in; none where there is none.
     pub address: Option<String>,
@@ -49,6 +49,6 @@ pub struct Engine {
 pub struct Draining {
     /// Since when, by the store's time.
     pub since: Timestamp,
-    /// Who asked for it, as they said.
+    /// Who asked for it, as they named themselves.
     pub actor: Option<String>,
 }

@@ -252,7 +252,8 @@ fn answer_upload() -> Response {
 
 #[tokio::test]
 async fn one_new_version_twice_shows_what_differs() {
-    let server = Server::start(|_| problem(409, "conflict", "playbook restart is there twice"));
+    let server =
+        Server::start(|_| problem(409, "conflict", "playbook restart is in the request twice"));
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: String| {
         let file = folder.path().join(name);
@@ -264,7 +265,7 @@ async fn one_new_version_twice_shows_what_differs() {
     let (code, _, err) = replictl(&server.url, &["apply", "-f", &old, "-f", &new]).await;
     assert_eq!(code, 4, "{err}");
     assert!(err.contains("\n+      steps: [{ name: ok, action: a/c }]\n"), "{err}");
-    assert!(err.contains("is there twice with different content"), "{err}");
+    assert!(err.contains("is in the request twice with different content"), "{err}");
 }
 
 #[tokio::test]

@@ -60,7 +60,7 @@ async fn a_store_is_checked_set_up_and_mended() {
     assert_eq!(code, 1, "{out}");
     assert!(out.contains("the index events.seq is missing"), "{out}");
     let id = uuid::Uuid::from_bytes([7; 16]);
-    let orphan = format!("1 documents in logs have no finish_ts, and their run {id} is over");
+    let orphan = format!("1 documents in logs have no finish_ts, although their run {id} is over");
     assert!(out.contains(&orphan), "{out}");
 
     assert_eq!(replibook(&store, &["store", "migrate"]).await.0, 0);
