@@ -90,7 +90,9 @@ pub(super) fn say_how_it_is(client: &Client, run: &RunView, exit: Exit, console:
             let words = format!("the run over {} is done, but some failed", size_of(run));
             console.say(&head(&words));
         }
-        Exit::Nobody => console.say(&format!("{}{why}", head("the run is done over nobody"))),
+        Exit::Nobody => {
+            console.say(&format!("{}{why}", head("the run is done, but no agent was selected")))
+        }
         Exit::Ok
         | Exit::Usage
         | Exit::Invalid

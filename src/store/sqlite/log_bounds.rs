@@ -89,7 +89,7 @@ impl Log {
         if self.file.is_some() && file != self.file {
             let what = if file.is_some() { "replaced" } else { "removed" };
             let message = format!(
-                "the log {} was {what} under the running server, which writes nothing any more: what it committed \
+                "the log {} was {what} under the running server, which does not write any more: what it committed \
                  last may be lost; stop it, and put a whole backup in place",
                 self.path.display()
             );
@@ -109,7 +109,7 @@ impl Log {
 
     fn words(&self, size: u64) -> String {
         format!(
-            "failed to write: the log {} has {} MiB and can't be begun anew, since something reads the database all \
+            "failed to write: the log {} has {} MiB and can't start over, since something reads the database all \
              the time (a shell, a copy, a check): end that",
             self.path.display(),
             size / (1024 * 1024)
@@ -120,7 +120,7 @@ impl Log {
         if self.said.is_none_or(|said| said.elapsed() >= SAID_EVERY) {
             self.said = Some(Instant::now());
             let (log, bytes) = (self.path.display(), size);
-            tracing::warn!(%log, bytes, "the log can't be begun anew, since something reads the database all the time");
+            tracing::warn!(%log, bytes, "the log can't start over, since something reads the database all the time");
         }
     }
 }
