@@ -187,7 +187,7 @@ async fn data_for_a_file_does_not_depend_on_the_terminal() {
     assert_eq!(written[0], written[1]);
     assert!(written[0].contains("until somebody lets the run go on\n"), "{}", written[0]);
     assert!(
-        written[0].contains(&"The run is paused, since ".repeat(6).trim_end()),
+        written[0].contains("The run is paused, since ".repeat(6).trim_end()),
         "{}",
         written[0]
     );

@@ -63,9 +63,7 @@ fn engine(connection: &Connection, id: &EngineId, at: &Moment) -> Result<Option<
 pub(super) fn read(row: &Row<'_>) -> Decoded<Engine> {
     let wrong = |error: rusqlite::Error| error.to_string();
     let seen = Timestamp::from_millis(row.get(1).map_err(wrong)?);
-    let draining = match row.get_ref(2).map_err(wrong)? {
-        rusqlite::types::ValueRef::Null => None,
-        _ => Some(decode(row, 2)?),
-    };
+    let is_draining = row.get_ref(2).map_err(wrong)? != rusqlite::types::ValueRef::Null;
+    let draining = is_draining.then(|| decode(row, 2)).transpose()?;
     Ok(Engine { report: decode(row, 0)?, seen, draining })
 }
