@@ -15,6 +15,12 @@ pub trait Clock: Send + Sync + 'static {
     /// that were taken one after the other is how much passed.
     fn now(&self) -> Timestamp;
 
+    /// What the clock says that this one goes by, also when somebody has just set that back: for how far it is
+    /// off, and nothing else.
+    fn wall(&self) -> Timestamp {
+        self.now()
+    }
+
     /// How much time has passed since some moment of the past, by a clock that nobody sets: what lies between
     /// two answers is how much passed, also when [`now`](Self::now) was put forward meanwhile.
     fn passed(&self) -> Millis {
@@ -63,6 +69,10 @@ impl Clock for SystemClock {
             );
         }
         Timestamp::from_millis(shown)
+    }
+
+    fn wall(&self) -> Timestamp {
+        Timestamp::from_millis(wall())
     }
 
     fn passed(&self) -> Millis {
@@ -167,6 +177,50 @@ impl Clock for TokioClock {
 
     async fn sleep(&self, length: Duration) {
         tokio::time::sleep(length).await;
+    }
+}
+
+/// A clock that somebody sets, held back as that of a machine is. For tests.
+#[cfg(test)]
+pub(crate) struct SetClock {
+    clock: TokioClock,
+    set: std::sync::atomic::AtomicI64,
+    steady: Mutex<Steady>,
+}
+
+#[cfg(test)]
+impl SetClock {
+    pub(crate) fn starting_at(at: Timestamp) -> Self {
+        let (clock, steady) = (TokioClock::starting_at(at), Mutex::new(Steady::NEW));
+        Self { clock, set: std::sync::atomic::AtomicI64::new(0), steady }
+    }
+
+    /// Has it be so many milliseconds ahead.
+    pub(crate) fn set(&self, ahead: i64) {
+        self.set.store(ahead, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+#[async_trait]
+impl Clock for SetClock {
+    fn now(&self) -> Timestamp {
+        let passed = i64::try_from(self.passed().0).unwrap_or(i64::MAX);
+        let mut steady = self.steady.lock().unwrap_or_else(PoisonError::into_inner);
+        Timestamp::from_millis(steady.show(self.wall().as_millis(), passed))
+    }
+
+    fn wall(&self) -> Timestamp {
+        let set = self.set.load(std::sync::atomic::Ordering::Relaxed);
+        Timestamp::from_millis(self.clock.now().as_millis().saturating_add(set))
+    }
+
+    fn passed(&self) -> Millis {
+        self.clock.passed()
+    }
+
+    async fn sleep(&self, length: Duration) {
+        self.clock.sleep(length).await;
     }
 }
 

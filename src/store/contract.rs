@@ -90,6 +90,12 @@ pub trait Store: Send + Sync + 'static {
     /// the same for all engines, whatever their own clocks say; [`Skew`](super::Skew) is how far these are off.
     fn time(&self) -> Timestamp;
 
+    /// The same without what makes it never go back: what that clock says by now, also when it was set back, or
+    /// another server is asked. Only for [`Skew`](super::Skew).
+    fn wall(&self) -> Timestamp {
+        self.time()
+    }
+
     /// Whether the store answers.
     async fn ping(&self) -> Result<()>;
 

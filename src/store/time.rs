@@ -57,9 +57,10 @@ impl Skew {
     /// is out of order: certificates, and what agents and logs say, no longer fit the history of runs.
     pub const MOST: Millis = Millis::from_secs(60);
 
-    /// That of `clock`, which `store` was given.
+    /// That of `clock`, which `store` was given. What either shows is held back for hours once it was set back,
+    /// so that time goes on; a clock that was mended is right all the same.
     pub fn of(store: &dyn Store, clock: &dyn Clock) -> Self {
-        let (own, there) = (clock.now().as_millis(), store.time().as_millis());
+        let (own, there) = (clock.wall().as_millis(), store.wall().as_millis());
         Self::from_millis(own.saturating_sub(there))
     }
 
@@ -101,6 +102,8 @@ impl fmt::Display for Skew {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::SetClock;
+    use crate::store::{MemoryStore, StoreOptions};
 
     #[test]
     fn a_skew_is_said_past_one_bound_and_too_large_past_another() {
@@ -113,6 +116,28 @@ mod tests {
         assert_eq!([told(5_001), told(-5_001)], [(true, false); 2]);
         assert_eq!([told(60_000), told(-60_000)], [(true, false); 2]);
         assert_eq!([told(60_001), told(i64::MIN)], [(true, true); 2]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_was_mended_is_off_no_more() {
+        let clock = |ahead| {
+            let clock = Arc::new(SetClock::starting_at(Timestamp::from_millis(1_000_000)));
+            clock.set(ahead);
+            assert_eq!(clock.now(), clock.wall());
+            clock
+        };
+        let (there, own) = (clock(0), clock(3_600_000));
+        let store = MemoryStore::new(StoreOptions::default(), there.clone());
+        let off = |own: &SetClock| Skew::of(&store, own).as_millis();
+        assert_eq!(off(&own), 3_600_000);
+        own.set(0);
+        assert_eq!(off(&own), 0, "it shows the time that it showed");
+        // A store that goes by the machine's own clock agrees with it, whatever was set.
+        there.set(7_200_000);
+        assert_eq!((off(&there), off(&own)), (0, -7_200_000));
+        assert_eq!(store.time(), there.wall());
+        there.set(0);
+        assert_eq!((off(&there), off(&own)), (0, 0));
     }
 
     #[test]

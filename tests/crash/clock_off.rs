@@ -57,6 +57,14 @@ async fn time_in_a_run_is_the_stores_and_who_is_far_off_takes_up_nothing() {
     let may_be = |at: Timestamp| at.plus(NEAR) >= begun && at <= ended.plus(NEAR);
     assert!(events.iter().all(|event| may_be(event.at)), "{begun:?} {ended:?} {events:?}");
     assert!(!ahead.log().contains("taking up the run"), "{}", ahead.log());
+
+    // What is put right takes up runs at once, and not when the hour is caught up with.
+    std::fs::write(scene.path().join("ahead.offset"), "0").unwrap();
+    wait::until("the clock to be right", LIMIT, async || {
+        let ready: Value = scene.client.get(&format!("http://{}/readyz", ahead.address)).await;
+        ready["clock"].is_null().then_some(())
+    })
+    .await;
     for server in [ahead, behind] {
         server.stop().await;
     }

@@ -126,6 +126,10 @@ impl Store for MemoryStore {
         self.clock.now()
     }
 
+    fn wall(&self) -> Timestamp {
+        self.clock.wall()
+    }
+
     async fn ping(&self) -> Result<()> {
         self.call(|_, _| Ok(()))
     }

@@ -144,6 +144,10 @@ impl Store for MongoStore {
         self.time.shown()
     }
 
+    fn wall(&self) -> Timestamp {
+        self.time.wall()
+    }
+
     async fn close(&self) {
         let closing = async {
             // What was left a moment ago should hold up nobody else.

@@ -59,6 +59,12 @@ impl ServerTime {
         self.reckon(&self.lock())
     }
 
+    /// The same for how far our own clock is off; that is not off itself before the server was asked.
+    pub(super) fn wall(&self) -> Timestamp {
+        let ahead = self.lock().ahead;
+        ahead.map_or_else(|| self.clock.wall(), |_| self.there())
+    }
+
     /// The same for what is kept in the store: it never goes back.
     pub(super) fn shown(&self) -> Timestamp {
         let mut known = self.lock();
@@ -113,8 +119,7 @@ pub(super) fn date(moment: Timestamp) -> Bson {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::TokioClock;
-    use std::sync::atomic::{AtomicI64, Ordering};
+    use crate::clock::{SetClock, TokioClock};
 
     const START: Timestamp = Timestamp::from_millis(1_000_000);
 
@@ -166,32 +171,40 @@ mod tests {
         assert_eq!(time.shown(), time.there());
     }
 
-    /// A clock that somebody sets.
-    struct Set(TokioClock, AtomicI64);
-
-    #[async_trait::async_trait]
-    impl Clock for Set {
-        fn now(&self) -> Timestamp {
-            let set = self.1.load(Ordering::Relaxed);
-            Timestamp::from_millis(self.0.now().as_millis() + set)
-        }
-
-        fn passed(&self) -> Millis {
-            self.0.passed()
-        }
-
-        async fn sleep(&self, length: std::time::Duration) {
-            self.0.sleep(length).await;
-        }
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_put_forward_moves_no_time_of_the_server() {
+        let clock = Arc::new(SetClock::starting_at(START));
+        let time = ServerTime::new(TimeSource::Server, clock.clone());
+        time.learn(time.passed(), DateTime::from_millis(5_000_000));
+        clock.set(3_600_000);
+        clock.sleep(Millis(70).to_std()).await;
+        assert_eq!(time.shown(), Timestamp::from_millis(5_000_070));
+    }
+    #[tokio::test(start_paused = true)]
+    async fn what_was_mended_is_off_no_more_however_long_time_is_held_back() {
+        let clock = Arc::new(SetClock::starting_at(START));
+        let time = ServerTime::new(TimeSource::Server, clock.clone());
+        let off = || clock.wall().as_millis() - time.wall().as_millis();
+        // Our own clock is put right.
+        clock.set(3_600_000);
+        time.learn(time.passed(), DateTime::from_millis(START.as_millis()));
+        assert_eq!((off(), clock.now()), (3_600_000, START.plus(Millis(3_600_000))));
+        clock.set(0);
+        assert_eq!((off(), clock.now()), (0, START.plus(Millis(3_600_000))));
+        // That of the primary was ahead, and another member is the primary.
+        time.learn(time.passed(), DateTime::from_millis(START.as_millis() + 300_000));
+        assert_eq!((off(), time.shown()), (-300_000, START.plus(Millis(300_000))));
+        time.learn(time.passed(), DateTime::from_millis(START.as_millis()));
+        assert_eq!((off(), time.shown()), (0, START.plus(Millis(300_000))));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_clock_that_is_put_forward_moves_no_time_of_the_server() {
-        let clock = Arc::new(Set(TokioClock::starting_at(START), AtomicI64::new(0)));
+    async fn nothing_is_off_before_the_server_was_asked() {
+        let clock = Arc::new(SetClock::starting_at(START));
         let time = ServerTime::new(TimeSource::Server, clock.clone());
-        time.learn(time.passed(), DateTime::from_millis(5_000_000));
-        clock.1.store(3_600_000, Ordering::Relaxed);
-        clock.sleep(Millis(70).to_std()).await;
-        assert_eq!(time.shown(), Timestamp::from_millis(5_000_070));
+        clock.set(3_600_000);
+        assert_eq!(time.shown(), clock.now());
+        clock.set(0);
+        assert_eq!(time.wall(), clock.wall());
     }
 }

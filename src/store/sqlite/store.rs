@@ -150,6 +150,10 @@ impl Store for SqliteStore {
         self.clock.now()
     }
 
+    fn wall(&self) -> Timestamp {
+        self.clock.wall()
+    }
+
     async fn ping(&self) -> Result<()> {
         // To the disk: one that takes no more is as good as no store.
         self.write(schema::touch).await
