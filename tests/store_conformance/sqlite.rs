@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use replibook::playbook::Concurrency;
-use replibook::run::{AgentState, EngineId, RunStatus, Writes};
+use replibook::run::{AgentState, EngineId, Millis, RunStatus, Writes};
 use replibook::store::sqlite::DATABASE_FILE;
-use replibook::store::{Locked, NewRun, SqliteStore, Store, StoreError};
+use replibook::store::{Locked, NewRun, SqliteStore, Store, StoreError, StoreOptions};
 
 use crate::backends::{ManualClock, START, options};
 use crate::samples::{
@@ -362,14 +362,47 @@ async fn what_was_lost_of_the_log_is_noticed_at_the_next_start() {
     refused(left.path(), "was cut or damaged");
 
     let left = killed(directory.path());
-    for suffix in ["-wal", "-shm"] {
-        std::fs::remove_file(left.path().join(format!("{DATABASE_FILE}{suffix}"))).unwrap();
+    std::fs::remove_file(log(left.path())).unwrap();
+    refused(left.path(), "-wal is gone");
+    refused(left.path(), "-wal is gone");
+    for file in ["replibook.db-shm", "replibook.lock"] {
+        std::fs::remove_file(left.path().join(file)).unwrap();
     }
-    refused(left.path(), "-wal is gone");
-    refused(left.path(), "-wal is gone");
-    std::fs::remove_file(left.path().join("replibook.lock")).unwrap();
     drop(open(left.path(), &clock).unwrap());
 
     std::fs::write(left.path().join(DATABASE_FILE), "").unwrap();
     refused(left.path(), "empty, expected at least a header");
+}
+
+#[tokio::test]
+async fn a_store_whose_engine_was_killed_is_taken_whatever_closed_it_since() {
+    let (directory, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+    let store = open(directory.path(), &clock).unwrap();
+    put_clusters(&store).await;
+    let rebuilt = |left: &Path| assert!(!SqliteStore::rebuild(left).unwrap());
+    let refused = |left: &Path| {
+        let shorter = StoreOptions { retention: Millis(1), ..options() };
+        let error = SqliteStore::open(left, shorter, clock.clone()).err().unwrap();
+        assert!(matches!(error, StoreError::Unfit { .. }), "{error}");
+    };
+    let read = |left: &Path| {
+        let other = rusqlite::Connection::open(left.join(DATABASE_FILE)).unwrap();
+        let clusters =
+            other.query_row("SELECT count(*) FROM clusters", [], |row| row.get::<_, u32>(0));
+        assert_eq!(clusters.unwrap(), 2);
+    };
+    let copied = |left: &Path| {
+        let other = rusqlite::Connection::open(left.join(DATABASE_FILE)).unwrap();
+        let copy = left.join("backup.db").display().to_string();
+        other.execute("VACUUM INTO ?1", [copy]).unwrap();
+    };
+    let closings: [&dyn Fn(&Path); 4] = [&rebuilt, &refused, &read, &copied];
+    for (n, close) in closings.into_iter().enumerate() {
+        let left = killed(directory.path());
+        close(left.path());
+        assert!(!left.path().join("replibook.db-wal").exists(), "{n}: it was closed");
+        assert!(SqliteStore::check(left.path()).unwrap().is_fine(), "{n}");
+        let again = open(left.path(), &clock).unwrap();
+        assert_eq!(again.clusters(&crate::samples::page(None, 9)).await.unwrap().len(), 2, "{n}");
+    }
 }

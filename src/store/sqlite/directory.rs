@@ -227,11 +227,12 @@ mod tests {
         directory.note(Noted::Open);
         drop(directory);
         assert!(was_open(&lock()));
+        let index = folder.path().join(format!("{DATABASE_FILE}-shm"));
+        std::fs::write(&index, "half").unwrap();
         let error = Directory::open(folder.path()).unwrap_err().to_string();
         assert!(error.contains("-wal is gone"), "{error}");
         std::fs::remove_file(folder.path().join(LOCK_FILE)).unwrap();
         let directory = Directory::open(folder.path()).unwrap();
-        directory.note(Noted::Open);
         directory.note(Noted::Closing);
         drop(directory);
         drop(Directory::open(folder.path()).unwrap());
