@@ -69,13 +69,15 @@ pub(crate) struct Hearing {
     of: BTreeMap<Life, Ears>,
     /// All agents that anybody may tell of.
     all: BTreeSet<AgentId>,
+    /// Since when each run has been with the engine that has it.
+    taken: BTreeMap<RunId, Timestamp>,
     /// Whether nothing delays what engines do.
     quiet: bool,
 }
 
 impl Hearing {
     pub(crate) fn new(all: BTreeSet<AgentId>, quiet: bool) -> Self {
-        Self { of: BTreeMap::new(), all, quiet }
+        Self { of: BTreeMap::new(), all, taken: BTreeMap::new(), quiet }
     }
 
     fn ears(&mut self, life: Life) -> &mut Ears {
@@ -185,6 +187,11 @@ impl Hearing {
         ears.mass_since = None;
     }
 
+    /// An engine has a run from now on. What changed before, while nobody had it, it sees a moment later.
+    pub(crate) fn takes(&mut self, run: RunId, now: Timestamp) {
+        self.taken.insert(run, now);
+    }
+
     /// A person accepted that those who are absent are gone.
     fn accepted(&mut self, life: Life) {
         let ears = self.ears(life);
@@ -259,7 +266,8 @@ impl Hearing {
     /// Whether a run that can take notice of changes has done so.
     fn in_time(&mut self, life: Life, run: &RunModel, now: Timestamp) -> Check {
         let long_ago = |since: Timestamp| now.since(since).0 > NOTICED;
-        if !run.takes_changes() || !long_ago(run.stage_since) {
+        let was_taken = self.taken.get(&run.id).is_none_or(|since| long_ago(*since));
+        if !run.takes_changes() || !long_ago(run.stage_since) || !was_taken {
             return Ok(());
         }
         let rule = "a change of the cluster is seen in time";

@@ -272,8 +272,11 @@ impl SharedLedger {
         let (now, mut ledger) = (self.clock.now(), lock(&self.ledger));
         for lease in leases {
             let before = ledger.holders.get(&lease.run).copied();
-            let since = before.filter(|before| before.epoch == lease.epoch);
-            let since = since.map_or(now, |before| before.since);
+            let same = before.filter(|before| before.epoch == lease.epoch);
+            let since = same.map_or(now, |before| before.since);
+            if same.is_none() {
+                ledger.hearing.takes(lease.run, now);
+            }
             let (engine, epoch, until) = (gate.engine, lease.epoch, lease.until);
             ledger.holders.insert(lease.run, Holder { engine, epoch, until, since });
             if before.is_some_and(|before| before.epoch != lease.epoch) {
