@@ -11,7 +11,7 @@ use super::params::{InPath, InQuery};
 use super::state::ApiState;
 use super::wire::{DrainEngine, EngineRef, EngineState, EngineView, Listing};
 use crate::run::{EngineId, Millis, RunId, Timestamp};
-use crate::store::{DEFAULT_LEASE, Engine};
+use crate::store::{DEFAULT_LEASE, Engine, Skew};
 
 const ALL: &str = "/api/v1/engines";
 
@@ -86,8 +86,16 @@ pub(super) async fn why_unclaimed(state: &ApiState) -> Result<Option<String>, Ap
     let waiting = state.store.unclaimed().await?;
     let engines = state.store.engines().await?;
     let views: Vec<_> = engines.into_iter().map(|engine| view(engine, now)).collect();
-    let takes = |view: &&EngineView| view.state == EngineState::Active;
-    let active: Vec<_> = views.iter().filter(takes).collect();
+    let is_off = |view: &&EngineView| Skew::from_millis(view.clock_ahead).is_too_large();
+    let active = views.iter().filter(|view| view.state == EngineState::Active);
+    let (off, active): (Vec<_>, Vec<_>) = active.partition(is_off);
+    if let ([], [first, ..]) = (&active[..], &off[..]) {
+        return Ok(Some(format!(
+            "no engine takes up runs: the clock of {:?} is {} the store's",
+            first.name,
+            Skew::from_millis(first.clock_ahead)
+        )));
+    }
     if active.is_empty() {
         let draining = views.iter().filter(|view| view.state == EngineState::Draining).count();
         return Ok(Some(match draining {

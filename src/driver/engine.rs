@@ -20,7 +20,7 @@ use super::places::{Clusters, Place, Places};
 use super::queue::Queues;
 use super::run_driver::{DriveError, RunDriver};
 use super::skew::SkewWatch;
-use super::standing::{BEAT, Standing};
+use super::standing::{BEAT, Standing, Takers};
 use super::trouble;
 use crate::mutants::mutant;
 use crate::run::{Command, CommandId, EngineId, Input, RunId, Timestamp};
@@ -112,6 +112,7 @@ pub struct Engine {
     /// When it first said how it is.
     pub(super) started: Option<Timestamp>,
     pub(super) standing: Standing,
+    pub(super) takers: Takers,
     pub(super) is_draining: bool,
     /// When it claimed beyond its share last.
     pub(super) yielded: Timestamp,
@@ -156,6 +157,7 @@ impl Engine {
             places,
             started: None,
             standing: Standing::default(),
+            takers: Takers::default(),
             is_draining: false,
             yielded: Timestamp::default(),
             stop: CancellationToken::new(),

@@ -39,7 +39,15 @@ impl Engine {
         self.started.get_or_insert(known.seen);
         self.drain(known.draining.is_some());
         let engines = store.engines().await?;
-        self.standing = Standing::of(&engines, &self.config.id);
+        self.standing = Standing::of(&engines, &self.config.id, 0);
+        if self.standing.most().is_some() {
+            let unclaimed = store.unclaimed().await?;
+            let is_taken = self.takers.look(unclaimed, self.world.clock.now());
+            let standing = || Standing::of(&engines, &self.config.id, unclaimed);
+            self.standing = if is_taken { standing() } else { Standing::default() };
+        } else {
+            self.takers.look(0, self.world.clock.now());
+        }
         let leaving = |driver: &&Driver| driver.leave.is_cancelled();
         let leaving = self.drivers.values().filter(leaving).count();
         let more = self.standing.surplus(self.drivers.len(), leaving);

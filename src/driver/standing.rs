@@ -4,8 +4,9 @@
 //! Whoever has more than its share lets others claim first, and hands over what is too much while nothing of
 //! it is in flight. There is some slack between the two, so that no run goes back and forth.
 
-use crate::run::{EngineId, Millis};
-use crate::store::{Engine, RENEWAL};
+use super::places::QUEUED;
+use crate::run::{EngineId, Millis, Timestamp};
+use crate::store::{Engine, RENEWAL, Skew};
 
 /// How often an engine says how it is, and looks at the others.
 pub(super) const BEAT: Millis = RENEWAL;
@@ -22,6 +23,34 @@ const SLACK_PART: usize = 10;
 /// Runs that are asked at once to go: each is loaded anew by another engine.
 const LEAVING_AT_ONCE: usize = 50;
 
+/// How long runs may be there that no engine takes before an engine leaves no more to the others: several of
+/// their looks.
+const LEFT: Millis = Millis::from_secs(3);
+
+/// After so long it tries again: what kept the others from taking any may be over, and runs that are left to
+/// them in vain are without an engine for seconds.
+const AGAIN: Millis = Millis::from_secs(60);
+
+/// Whether others take what is left to them. They may be full for the cluster of these runs, or too old for
+/// them, and none of that is known here.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Takers {
+    left_since: Option<Timestamp>,
+    failed: Option<Timestamp>,
+}
+
+impl Takers {
+    /// Takes notice of how many runs no engine has. Whether any are left to others.
+    pub(super) fn look(&mut self, unclaimed: u32, now: Timestamp) -> bool {
+        if unclaimed == 0 {
+            self.left_since = None;
+        } else if now.since(*self.left_since.get_or_insert(now)) >= LEFT {
+            self.failed = Some(now);
+        }
+        self.failed.is_none_or(|failed| now.since(failed) >= AGAIN)
+    }
+}
+
 /// How an engine stands among the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Standing {
@@ -30,20 +59,18 @@ pub(super) struct Standing {
 }
 
 impl Standing {
-    /// How `own` stands among these.
-    pub(super) fn of(engines: &[Engine], own: &EngineId) -> Self {
+    /// How `own` stands among these, when so many runs have no engine.
+    pub(super) fn of(engines: &[Engine], own: &EngineId, unclaimed: u32) -> Self {
         let newest = engines.iter().map(|engine| engine.seen).max().unwrap_or_default();
         let takes = |engine: &&Engine| {
-            engine.draining.is_none() && newest.since(engine.seen) <= ALIVE
-                || engine.report.id == *own
+            let is_there = engine.draining.is_none() && newest.since(engine.seen) <= ALIVE;
+            is_there && takes_runs(engine) || engine.report.id == *own
         };
         let taking: Vec<_> = engines.iter().filter(takes).collect();
-        let all: usize = taking.iter().map(|engine| runs(engine)).sum();
+        let unclaimed = usize::try_from(unclaimed).unwrap_or(usize::MAX);
+        let all = taking.iter().map(|engine| runs(engine)).fold(unclaimed, usize::saturating_add);
         let share = all.div_ceil(taking.len().max(1));
-        let has_room = |engine: &&Engine| {
-            let report = &engine.report;
-            report.id != *own && runs(engine) < share && report.runs < report.max_runs
-        };
+        let has_room = |engine: &&Engine| engine.report.id != *own && runs(engine) < share;
         Self { share, others_have_room: taking.iter().any(has_room) }
     }
 
@@ -65,6 +92,13 @@ impl Standing {
     }
 }
 
+/// Whether an engine takes up runs, by what it says: it may be full, or its clock far off.
+fn takes_runs(engine: &Engine) -> bool {
+    let report = &engine.report;
+    let has_room = report.runs < report.max_runs && (report.queued as usize) < QUEUED;
+    has_room && !Skew::from_millis(report.clock_ahead).is_too_large()
+}
+
 fn runs(engine: &Engine) -> usize {
     let runs = engine.report.runs.saturating_add(engine.report.queued);
     usize::try_from(runs).unwrap_or(usize::MAX)
@@ -73,7 +107,6 @@ fn runs(engine: &Engine) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::Timestamp;
     use crate::store::{Draining, EngineReport};
 
     fn engine(id: &str, runs: u32, seen: i64) -> Engine {
@@ -93,7 +126,7 @@ mod tests {
     }
 
     fn stands(engines: &[Engine], own: &str) -> (usize, Option<usize>) {
-        let standing = Standing::of(engines, &EngineId(own.to_owned()));
+        let standing = Standing::of(engines, &EngineId(own.to_owned()), 0);
         (standing.share, standing.most())
     }
 
@@ -108,14 +141,19 @@ mod tests {
         assert_eq!(stands(&draining, "a"), (500, None));
         let mut full = [engine("a", 500, 0), engine("b", 3, 0)];
         full[1].report.max_runs = 3;
-        assert_eq!(stands(&full, "a"), (252, None));
+        assert_eq!(stands(&full, "a"), (500, None));
+        let mut off = [engine("a", 500, 0), engine("b", 0, 0)];
+        off[1].report.clock_ahead = -60_001;
+        assert_eq!(stands(&off, "a"), (500, None));
+        off[1].report.clock_ahead = -60_000;
+        assert_eq!(stands(&off, "a"), (250, Some(275)));
     }
 
     #[test]
     fn who_has_more_than_its_share_hands_some_over_a_few_at_a_time() {
         let engines = [engine("a", 500, 0), engine("b", 0, 4_000), engine("c", 0, 8_000)];
         assert_eq!(stands(&engines, "a"), (167, Some(183)));
-        let standing = Standing::of(&engines, &EngineId("a".to_owned()));
+        let standing = Standing::of(&engines, &EngineId("a".to_owned()), 0);
         assert_eq!(standing.surplus(500, 0), LEAVING_AT_ONCE);
         assert_eq!(standing.surplus(500, 20), LEAVING_AT_ONCE - 20);
         assert_eq!(standing.surplus(184, 0), 17);
@@ -127,11 +165,32 @@ mod tests {
     fn nothing_goes_back_and_forth_for_a_run_or_two() {
         for (a, b) in [(1, 0), (2, 0), (3, 2), (100, 96)] {
             let engines = [engine("a", a, 0), engine("b", b, 0)];
-            let standing = Standing::of(&engines, &EngineId("a".to_owned()));
+            let standing = Standing::of(&engines, &EngineId("a".to_owned()), 0);
             assert_eq!(standing.surplus(a as usize, 0), 0, "{a} {b}");
         }
         let engines = [engine("a", 6, 0), engine("b", 0, 0)];
-        let standing = Standing::of(&engines, &EngineId("a".to_owned()));
+        let standing = Standing::of(&engines, &EngineId("a".to_owned()), 0);
         assert_eq!(standing.surplus(6, 0), 3);
+    }
+
+    #[test]
+    fn runs_that_no_engine_has_count_for_the_share() {
+        let engines = [engine("a", 50, 0), engine("b", 0, 0)];
+        let standing = Standing::of(&engines, &EngineId("a".to_owned()), 50);
+        assert_eq!((standing.share, standing.surplus(50, 0)), (50, 0));
+    }
+
+    #[test]
+    fn what_others_do_not_take_is_left_to_them_no_more_for_a_while() {
+        let mut takers = Takers::default();
+        let mut look = |unclaimed, at| takers.look(unclaimed, Timestamp::from_millis(at));
+        assert!(look(50, 0));
+        assert!(look(0, 5_000), "they took them");
+        assert!(look(50, 10_000));
+        assert!(look(50, 12_999));
+        assert!(!look(50, 13_000));
+        assert!(!look(0, 72_999));
+        assert!(look(0, 73_000));
+        assert!(look(50, 74_000));
     }
 }

@@ -68,6 +68,10 @@ async fn a_run_says_who_drives_it_and_why_nobody_does() {
         told["text"].as_str().unwrap().to_owned()
     };
     assert!(why().await.contains("No engine drives it: no engine is there: start a server"));
+    let off = EngineReport { clock_ahead: 61_000, ..report("a", 0, 10) };
+    server.store.put_engine(&off).await.unwrap();
+    let off = "no engine takes up runs: the clock of \"engine-a\" is 61.0 s ahead of the store's";
+    assert!(why().await.contains(off), "{}", why().await);
     server.store.put_engine(&report("a", 10, 10)).await.unwrap();
     let full = "it waits for a place: the engine drives 10 of at most 10 runs";
     assert!(why().await.contains(full), "{}", why().await);

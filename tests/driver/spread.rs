@@ -87,3 +87,20 @@ async fn a_drained_engine_hands_over_all_its_runs_and_takes_none_until_it_is_und
     assert!(scene.executions().iter().all(|executed| *executed == 6));
     first.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_left_to_an_engine_whose_clock_is_far_off() {
+    let scene = Scene::new(12).await;
+    let runs = start(&scene, 12, 12).await;
+    let first = scene.engine_with("engine-1", 100);
+    scene.wait(Millis::from_secs(10)).await;
+    let off = scene.engine_ahead("engine-2", 61_000);
+    for _ in 0..60 {
+        scene.wait(Millis::from_secs(1)).await;
+        let driven = driven(&scene, &runs).await;
+        assert_eq!(driven, BTreeMap::from([("engine-1".to_owned(), 12)]));
+    }
+    assert_eq!(scene.store.engines().await.unwrap().len(), 2, "it says that it is there");
+    off.stop().await;
+    first.stop().await;
+}
