@@ -406,3 +406,28 @@ async fn a_store_whose_engine_was_killed_is_taken_whatever_closed_it_since() {
         assert_eq!(again.clusters(&crate::samples::page(None, 9)).await.unwrap().len(), 2, "{n}");
     }
 }
+
+#[tokio::test]
+async fn a_check_finds_plugins_that_are_pinned_and_not_there_and_those_without_bytes() {
+    let (directory, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+    let store = open(directory.path(), &clock).unwrap();
+    let [pinned, hollow] = [1, 2].map(plugin);
+    for (plugin, bytes) in [&pinned, &hollow] {
+        store.put_plugin(plugin, bytes.clone()).await.unwrap();
+    }
+    store.put_playbook(&playbook("restart", "1.0.0", &[&pinned.0])).await.unwrap();
+    let check = || SqliteStore::check(directory.path()).unwrap();
+    assert!(check().is_fine(), "{:?}", check().flaws);
+    let database = rusqlite::Connection::open(directory.path().join(DATABASE_FILE)).unwrap();
+    let remove = |table: &str, digest: &str| {
+        let sql = format!("DELETE FROM {table} WHERE digest = ?1");
+        assert_eq!(database.execute(&sql, [digest]).unwrap(), 1);
+    };
+    remove("plugin_bytes", hollow.0.info.digest.as_str());
+    for table in ["plugins", "plugin_bytes"] {
+        remove(table, pinned.0.info.digest.as_str());
+    }
+    let checked = check();
+    let places: Vec<_> = checked.flaws.iter().map(|flaw| flaw.place).collect();
+    assert_eq!(places, ["plugins", "playbook_pins"], "{:?}", checked.flaws);
+}

@@ -145,12 +145,18 @@ fn objects(connection: &Connection, to: &mut Checked) -> Result<()> {
         let cluster: Cluster = decode(row, 1)?;
         same("name", value(row, 0)?, cluster.spec.name)
     })?;
-    let plugins = kind("plugins", "a plugin", "digest, body, name, version", 1);
+    let columns = "digest, body, name, version, \
+                   EXISTS (SELECT 1 FROM plugin_bytes b WHERE b.digest = plugins.digest)";
+    let plugins = kind("plugins", "a plugin", columns, 1);
     each(connection, to, &plugins, |row| {
         let Plugin { info, .. } = decode(row, 1)?;
         same("digest", value::<String>(row, 0)?, info.digest.to_string())?;
         same("name", value(row, 2)?, info.name)?;
-        same("version", value(row, 3)?, info.version)
+        same("version", value(row, 3)?, info.version)?;
+        match value::<i64>(row, 4)? {
+            0 => Err("its bytes are not there".to_owned()),
+            _ => Ok(()),
+        }
     })?;
     let bytes = kind("plugin_bytes", "the bytes of a plugin", "digest, bytes", 1);
     each(connection, to, &bytes, |row| {
@@ -195,10 +201,15 @@ fn of_runs(connection: &Connection, to: &mut Checked) -> Result<()> {
         let trouble: Trouble = decode(row, 1)?;
         same("run", run_of(row, 0)?, trouble.run)
     })?;
-    for (table, what) in
-        [("run_pins", "what a run pins"), ("playbook_pins", "what a playbook pins")]
-    {
-        let columns = "digest, (SELECT count(*) FROM plugins p WHERE p.digest = digest)";
+    // A run that has expired pins nothing any more, and nobody here knows the time: what finished may have.
+    let of_run = "digest, EXISTS (SELECT 1 FROM plugins p WHERE p.digest = run_pins.digest) OR NOT EXISTS \
+                  (SELECT 1 FROM runs r WHERE r.id = run_pins.run AND r.finish_ts IS NULL)";
+    let of_playbook =
+        "digest, EXISTS (SELECT 1 FROM plugins p WHERE p.digest = playbook_pins.digest)";
+    for (table, what, columns) in [
+        ("run_pins", "what a run pins", of_run),
+        ("playbook_pins", "what a playbook pins", of_playbook),
+    ] {
         let kind = Kind { table, what, columns, key: 1, of_run: false };
         each(connection, to, &kind, |row| {
             value::<String>(row, 0)?;
