@@ -191,30 +191,37 @@ pub async fn look_after(command: StoreCommand) -> anyhow::Result<u8> {
             Ok(if is_fine { 0 } else { NOT_FINE })
         }
         StoreCommand::Migrate(args) => {
-            if args.store == Place::Sqlite {
-                rebuild_sqlite(args.data.clone()).await?;
-            }
             let (store, retention) = args.open_keeping(Keeping::Changed, clock).await?;
             store.close().await;
             let (name, kept) = (store.name(), written(retention));
+            // Which unlocks the data directory.
+            drop(store);
             say(&[format!(
                 "the store in {name} is ready for this version, and keeps a run for {kept} after it has finished"
             )])?;
+            if args.store == Place::Sqlite {
+                rebuild_sqlite(args.data.clone()).await?;
+            }
             Ok(0)
         }
     }
 }
 
-/// Rewrites the file of an earlier version once, so that it gets smaller when documents are removed.
+/// Rewrites the file of an earlier version once, so that it gets smaller when documents are removed. If that fails,
+/// for example since there is too little room, the store can be used as it is.
 async fn rebuild_sqlite(data: PathBuf) -> anyhow::Result<()> {
-    let failed = format!("failed to rewrite the store in {}", data.display());
     let rebuilt = tokio::task::spawn_blocking(move || SqliteStore::rebuild(data)).await;
-    if rebuilt.context("the rewriting ended abnormally")?.context(failed)? {
-        say(&[
+    let said = match rebuilt.context("the rewriting ended abnormally")? {
+        Ok(true) => {
             "the file was rewritten: from now on it shrinks when documents are removed".to_owned()
-        ])?;
-    }
-    Ok(())
+        }
+        Ok(false) => return Ok(()),
+        Err(error) => {
+            let why = anyhow::Error::from(error);
+            format!("warning: the file was not rewritten, and goes on growing only: {why:#}")
+        }
+    };
+    say(&[said])
 }
 
 async fn check_sqlite(data: PathBuf) -> anyhow::Result<(Vec<String>, bool)> {

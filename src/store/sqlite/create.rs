@@ -70,24 +70,32 @@ fn make(path: &Path) -> Result<()> {
 /// Something else uses the database.
 pub(super) fn rebuild(directory: &Directory) -> Result<bool> {
     let path = directory.database();
-    let doing = format!("rewrite the database {}", path.display());
     let connection = open::writer(&path)?;
     schema::known(&connection)?;
     if gives_back(&connection)? {
         return Ok(false);
     }
-    let new = empty(&path)?;
+    let rewritten = rewrite(connection, &path);
+    if rewritten.is_err() {
+        // It may be what fills the disk. If it can't be removed either, why it was not made says more.
+        let _ = remove_left(&beside(&path, NEW));
+    }
+    rewritten.map(|()| true)
+}
+
+fn rewrite(connection: Connection, path: &Path) -> Result<()> {
+    let doing = format!("rewrite the database {}", path.display());
+    let new = empty(path)?;
     set_incremental(&connection).map_err(|error| failed(&doing, error))?;
     let target = new.to_string_lossy().into_owned();
     connection.execute("VACUUM INTO ?1", [target]).map_err(|error| failed(&doing, error))?;
     close(connection, &doing)?;
-    if beside(&path, "-wal").exists() {
+    if beside(path, "-wal").exists() {
         return Err(refused(format!(
             "failed to {doing}: something else has it open; end it, and try again"
         )));
     }
-    take_its_place(&new, &path)?;
-    Ok(true)
+    take_its_place(&new, path)
 }
 
 /// Whether the database can give pages back.
@@ -123,7 +131,14 @@ fn set_incremental(connection: &Connection) -> rusqlite::Result<()> {
 /// An empty file under the other name. What an earlier try left is removed.
 fn empty(path: &Path) -> Result<PathBuf> {
     let new = beside(path, NEW);
-    for left in ["", "-journal", "-wal", "-shm"].map(|suffix| beside(&new, suffix)) {
+    remove_left(&new)?;
+    create_private(&new)?;
+    Ok(new)
+}
+
+/// Removes what a try left.
+fn remove_left(new: &Path) -> Result<()> {
+    for left in ["", "-journal", "-wal", "-shm"].map(|suffix| beside(new, suffix)) {
         match std::fs::remove_file(&left) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(failed_at("remove", &left, error));
@@ -131,8 +146,7 @@ fn empty(path: &Path) -> Result<PathBuf> {
             Ok(()) | Err(_) => {}
         }
     }
-    create_private(&new)?;
-    Ok(new)
+    Ok(())
 }
 
 fn close(connection: Connection, doing: &str) -> Result<()> {
@@ -233,6 +247,7 @@ mod tests {
         other.execute_batch("PRAGMA journal_mode = WAL; BEGIN; SELECT * FROM clusters").unwrap();
         let error = rebuild(&directory).unwrap_err().to_string();
         assert!(error.contains("something else has it open"), "{error}");
+        assert!(!beside(&path, "-new").exists());
         drop(other);
         assert!(rebuild(&directory).unwrap());
         drop(directory);
