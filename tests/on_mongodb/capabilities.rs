@@ -16,6 +16,7 @@ const NO_COMMAND: i32 = 59;
 const NO_VARIABLE: i32 = 17_276;
 const NO_FEATURE: i32 = 115;
 const NOT_PRIMARY: i32 = 10_107;
+const DISK_FULL: i32 = 14_031;
 const FORBIDDEN: i32 = 13;
 
 struct Scene {
@@ -75,6 +76,8 @@ async fn what_a_server_can_not_do_just_now_is_waited_for_and_what_it_forbids_is_
     let scene = Scene::new().await;
     for refused in ["insert", "update", "createIndexes", "bulkWrite"] {
         let error = scene.open(refused, NOT_PRIMARY).await.err().unwrap();
+        assert!(error.retryable(), "{refused}: {error:?}");
+        let error = scene.open(refused, DISK_FULL).await.err().unwrap();
         assert!(error.retryable(), "{refused}: {error:?}");
         let error = scene.open(refused, FORBIDDEN).await.err().unwrap();
         assert!(!error.retryable(), "{refused}: {error:?}");

@@ -24,9 +24,11 @@ const TOO_LARGE: [i32; 3] = [10_334, 10_003, 17_280];
 /// The server does not let us: wrong credentials, or too few roles.
 const FORBIDDEN: [i32; 2] = [13, 18];
 
-/// What a server says that can't do something now: it is not the primary, shuts down, or is too busy.
-const FOR_NOW: [i32; 16] =
-    [6, 7, 50, 64, 89, 91, 112, 189, 251, 262, 9_001, 10_107, 11_600, 11_602, 13_435, 13_436];
+/// What a server says that doesn't know a command, an option, an operator, a variable or a kind of index, or that
+/// has no transactions. Whatever else it says may be over later: its disk is full, or the quota of its provider
+/// used up.
+const LACKING: [i32; 17] =
+    [2, 9, 14, 20, 59, 67, 72, 115, 168, 197, 238, 263, 303, 15_999, 17_276, 40_324, 40_415];
 
 /// What an update adds to, or works with, is of another type than was written.
 const WRONG_TYPE: [i32; 3] = [14, 16_554, 16_612];
@@ -87,9 +89,8 @@ pub(super) fn of_opening(error: StoreError) -> StoreError {
 pub(super) fn is_lacking(error: &Error) -> bool {
     let labels = [TRANSIENT_TRANSACTION_ERROR, RETRYABLE_WRITE_ERROR];
     let codes = codes(error);
-    let is_other = |code: &i32| !FORBIDDEN.contains(code) && !FOR_NOW.contains(code);
     !codes.is_empty()
-        && codes.iter().all(is_other)
+        && codes.iter().all(|code| LACKING.contains(code))
         && !labels.iter().any(|l| error.contains_label(l))
 }
 
@@ -160,5 +161,23 @@ fn codes(error: &Error) -> Vec<i32> {
         ErrorKind::Write(WriteFailure::WriteError(error)) => vec![error.code],
         ErrorKind::BulkWrite(error) => error.write_errors.values().map(|e| e.code).collect(),
         _ => vec![],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(code: i32) -> Error {
+        Error::custom(Refused { code, message: String::new() })
+    }
+
+    #[test]
+    fn only_what_a_server_does_not_know_is_lacking() {
+        assert!([9, 20, 59, 115, 263, 303, 17_276].map(refused).iter().all(is_lacking));
+        // A full disk, a provider's quota, a server that steps down.
+        for code in [14_031, 372, 8_000, 10_107, 13, 1] {
+            assert!(!is_lacking(&refused(code)), "{code}");
+        }
     }
 }
