@@ -253,7 +253,7 @@ fn table(runs: &[Told], killed: &str, drained: &str) -> String {
             let before = index.checked_sub(1).and_then(|before| told.by.get(before));
             let how = match before.map(|(name, _)| name.as_str()) {
                 None => "started it".to_owned(),
-                Some(name) if name == killed => format!("took over from {name}, killed"),
+                Some(name) if name == killed => format!("taken from {name}, killed"),
                 Some(name) if name == drained => format!("handed over by {name}"),
                 Some(name) => format!("handed over by {name}, to share the work"),
             };
@@ -294,7 +294,7 @@ mod tests {
         let runs = [told(&[("engine-1", 0), ("engine-2", 20_000), ("engine-3", 30_000)])];
         let shown = table(&runs, "engine-1", "engine-2");
         assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
-        for part in ["started it", "took over from engine-1, killed", "handed over by engine-2"] {
+        for part in ["started it", "taken from engine-1, killed", "handed over by engine-2"] {
             assert!(shown.contains(part), "{part} in {shown}");
         }
         assert!(shown.contains("00:00:00  00:00:20"), "{shown}");

@@ -229,6 +229,11 @@ mod tests {
         assert!(was_open(&lock()));
         let index = folder.path().join(format!("{DATABASE_FILE}-shm"));
         std::fs::write(&index, "half").unwrap();
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            std::fs::set_permissions(&index, std::fs::Permissions::from_mode(0o600)).unwrap();
+        }
         let error = Directory::open(folder.path()).unwrap_err().to_string();
         assert!(error.contains("-wal is gone"), "{error}");
         std::fs::remove_file(folder.path().join(LOCK_FILE)).unwrap();
