@@ -31,7 +31,8 @@ pub const MAX_ROSTER_PAGE: u32 = 1_000;
 /// some seconds where they answer, and their numbers are written with every commit of the run.
 pub const MAX_REFRESH: usize = 1_000;
 
-/// The largest memo in bytes, as JSON: it is written with every commit of the run.
+/// The largest memo in bytes: it is written with every commit of the run, where it has at most six times as many
+/// as JSON.
 pub const MAX_MEMO_BYTES: usize = 64 * 1024;
 
 /// The longest label of a batch: it stands in tables.

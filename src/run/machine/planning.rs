@@ -12,7 +12,7 @@ use crate::run::failure::beginning;
 use crate::run::{
     AgentId, AgentSeq, AgentState, Asked, Decision, Effect, Happened, MAX_DECIDED, MAX_MEMO_BYTES,
     MAX_REFRESH, MAX_START, Next, PlanFailure, PlanInput, PlannedNext, PluginLine, ReasonCode,
-    RunStatus, StatusReason, Timestamp, escaped_bytes,
+    RunStatus, StatusReason, Timestamp,
 };
 
 /// Bytes of records that one decision may start: they are in one commit, with room for all else.
@@ -159,7 +159,7 @@ impl Machine {
     /// Checks a decision against the roster. It is obeyed as a whole or not at all.
     fn check(&self, decision: &Decision) -> Result<Checked, String> {
         let Decision { start, skip, next, memo, label, refresh } = decision;
-        let bytes = escaped_bytes(memo);
+        let bytes = memo.len();
         if bytes > MAX_MEMO_BYTES {
             return Err(format!("its memo has {bytes} bytes, at most {MAX_MEMO_BYTES}"));
         }
