@@ -36,8 +36,8 @@ struct Waiting {
     queue: watch::Sender<Option<Arc<Queue>>>,
 }
 
-/// A run's place in a queue, which it leaves when this is dropped.
-pub(super) struct Place {
+/// A run in a queue, which it leaves when this is dropped.
+pub(super) struct InQueue {
     queues: Queues,
     cluster: String,
     queue: watch::Receiver<Option<Arc<Queue>>>,
@@ -45,7 +45,7 @@ pub(super) struct Place {
 
 impl Queues {
     /// Waits with the others for this cluster.
-    pub(super) fn join(&self, cluster: &str) -> Place {
+    pub(super) fn join(&self, cluster: &str) -> InQueue {
         let mut waiting = self.waiting();
         let new = || Waiting { runs: 0, queue: watch::Sender::new(None) };
         let entry = waiting.entry(cluster.to_owned()).or_insert_with(new);
@@ -53,7 +53,7 @@ impl Queues {
         // What was found out before is nothing that this run has waited for.
         let queue = entry.queue.subscribe();
         self.0.joined.notify_one();
-        Place { queues: self.clone(), cluster: cluster.to_owned(), queue }
+        InQueue { queues: self.clone(), cluster: cluster.to_owned(), queue }
     }
 
     fn waiting(&self) -> MutexGuard<'_, BTreeMap<String, Waiting>> {
@@ -119,12 +119,12 @@ impl Queues {
     }
 }
 
-impl Place {
+impl InQueue {
     /// The queue as it was found to be after this was called last.
     pub(super) async fn next(&mut self) -> Arc<Queue> {
         loop {
             if self.queue.changed().await.is_err() {
-                // The entry stays as long as somebody has a place.
+                // The entry stays as long as somebody is in the queue.
                 return std::future::pending().await;
             }
             if let Some(queue) = self.queue.borrow_and_update().clone() {
@@ -134,7 +134,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for InQueue {
     fn drop(&mut self) {
         let mut waiting = self.queues.waiting();
         if let Some(entry) = waiting.get_mut(&self.cluster) {
@@ -162,23 +162,23 @@ mod tests {
     #[tokio::test]
     async fn who_waits_for_a_cluster_hears_of_it_until_the_last_has_left() {
         let queues = Queues::default();
-        let mut places = [queues.join("a"), queues.join("a"), queues.join("b")];
+        let mut waiting = [queues.join("a"), queues.join("a"), queues.join("b")];
         assert_eq!(queues.clusters(), ["a", "b"]);
         queues.tell(vec![queue("a", 1, &[2, 3]), queue("c", 1, &[])]);
-        for place in &mut places[..2] {
-            assert_eq!(place.next().await.queued.len(), 2);
+        for run in &mut waiting[..2] {
+            assert_eq!(run.next().await.queued.len(), 2);
         }
-        assert!(futures::poll!(std::pin::pin!(places[2].next())).is_pending());
+        assert!(futures::poll!(std::pin::pin!(waiting[2].next())).is_pending());
         let mut late = queues.join("a");
         assert!(futures::poll!(std::pin::pin!(late.next())).is_pending(), "it heard nothing yet");
-        drop((places, late));
+        drop((waiting, late));
         assert!(queues.clusters().is_empty());
     }
 
     #[tokio::test]
     async fn only_ends_that_are_waited_for_are_heard_and_those_that_may_have_been_missed() {
         let (signals, queues) = (Signals::new(), Queues::default());
-        let _place = queues.join("a");
+        let _waiting = queues.join("a");
         queues.tell(vec![queue("a", 1, &[2])]);
         let heard = async |ended: &[u128]| {
             let mut ends = signals.listen_to_ends();

@@ -35,6 +35,9 @@ const HEAD_BYTES: usize = 16 * 1024;
 /// Headers that a request may have: browsers behind several proxies send half of that.
 const HEADERS: usize = 64;
 
+/// Connections of a server with few clients that wait a few seconds for a place.
+const LOBBY_FOR_FEW: usize = 16;
+
 /// How long to wait when no connection can be accepted, for example for want of descriptors.
 const AGAIN: Duration = Duration::from_millis(200);
 
@@ -52,6 +55,13 @@ pub(crate) struct Limits {
     pub(crate) times: Times,
     /// Those that were closed for want of a place are counted here.
     pub(crate) closed: Closed,
+}
+
+impl Limits {
+    /// Those of a server whose clients are few and known, each of which may have all connections.
+    pub(crate) fn for_few(places: usize, times: Times) -> Self {
+        Self { places, per_client: places, lobby: LOBBY_FOR_FEW, times, closed: Closed::default() }
+    }
 }
 
 /// Serves `router` until `stop` is over, then returns when the requests whose headers were there by then have

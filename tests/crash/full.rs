@@ -24,13 +24,24 @@ const ROOM: u64 = 16 * 1024;
 /// How long the store stays full: longer than a lease, which can't be renewed meanwhile.
 const FULL: Duration = Duration::from_secs(17);
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_run_waits_while_the_store_is_full_and_goes_on_when_there_is_room() {
+/// A server whose store is full, with a run that goes on and the clusters that it said it keeps.
+async fn full() -> (Scene, Server, String, Vec<String>) {
     let scene = Scene::new(AGENTS).await;
     let server = Server::start(scene.path(), None, None).await;
     let run = scene.start_run(&server).await;
+    wait::until("the run to go", LIMIT, async || {
+        let view = scene.client.run(&server.address, &run).await;
+        (view.status == RunStatus::Running).then_some(())
+    })
+    .await;
     let kept = fill(&scene, &server).await;
     says_that_it_is_full(&scene.client, &server, &run).await;
+    (scene, server, run, kept)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_waits_while_the_store_is_full_and_goes_on_when_there_is_room() {
+    let (scene, server, run, kept) = full().await;
 
     let begun = Instant::now();
     let events = scene.client.events(&server.address, &run).await.len();
@@ -53,11 +64,7 @@ async fn a_run_waits_while_the_store_is_full_and_goes_on_when_there_is_room() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_killed_while_its_store_is_full_has_lost_nothing() {
-    let scene = Scene::new(AGENTS).await;
-    let server = Server::start(scene.path(), None, None).await;
-    let run = scene.start_run(&server).await;
-    let kept = fill(&scene, &server).await;
-    says_that_it_is_full(&scene.client, &server, &run).await;
+    let (scene, server, run, kept) = full().await;
     let remains = server.kill().await;
     let server = Server::again(remains, None).await;
     all_are_there(&scene.client, &server, &kept).await;
@@ -66,11 +73,7 @@ async fn a_server_that_is_killed_while_its_store_is_full_has_lost_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_starts_while_its_store_is_full_shows_what_is_there() {
-    let scene = Scene::new(AGENTS).await;
-    let server = Server::start(scene.path(), None, None).await;
-    let run = scene.start_run(&server).await;
-    let kept = fill(&scene, &server).await;
-    says_that_it_is_full(&scene.client, &server, &run).await;
+    let (scene, server, run, kept) = full().await;
     let events = scene.client.events(&server.address, &run).await.len();
     let mut remains = server.kill().await;
     remains.settings.program = limited(&scene, &remains);

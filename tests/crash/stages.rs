@@ -11,6 +11,14 @@ use crate::server::{Client, Server};
 
 const PLAYBOOK: &str = include_str!("three-stages.yaml");
 
+/// One of the same name, of whose agents each waits until it is let go.
+pub(crate) const WAITING: &str = r#"{
+  "apiVersion": "replicante.io/v1", "kind": "Playbook",
+  "metadata": { "name": "three-stages", "version": "1.0.0" },
+  "spec": { "stages": [{ "name": "only", "strategy": { "use": "all-at-once" },
+    "steps": [{ "name": "wait", "action": "crash.example.com/wait" }] }] }
+}"#;
+
 /// The stages in order.
 pub(crate) const STAGES: [&str; 3] = ["prepare", "change", "finish"];
 

@@ -15,13 +15,6 @@ use crate::wait;
 /// What asks containers to stop kills them after 10 s. A server takes less than one second; a busy machine, more.
 const SOON: Duration = Duration::from_secs(6);
 
-const PLAYBOOK: &str = r#"{
-  "apiVersion": "replicante.io/v1", "kind": "Playbook",
-  "metadata": { "name": "three-stages", "version": "1.0.0" },
-  "spec": { "stages": [{ "name": "only", "strategy": { "use": "all-at-once" },
-    "steps": [{ "name": "wait", "action": "crash.example.com/wait" }] }] }
-}"#;
-
 /// Clients in the middle of something.
 async fn busy(server: &Server, run: &str) -> Vec<TcpStream> {
     let host = &server.address;
@@ -49,7 +42,8 @@ async fn stops_soon_and_the_next_one_goes_on(store: Option<String>) {
     let scene = Scene::new(2).await;
     let mut server = Server::start(scene.path(), store.as_deref(), None).await;
     let run =
-        stages::start_run(&scene.client, &server, &scene.agents, |_| PLAYBOOK.to_owned()).await;
+        stages::start_run(&scene.client, &server, &scene.agents, |_| stages::WAITING.to_owned())
+            .await;
     let url = |server: &Server| format!("http://{}/api/v1/runs/{run}/explanation", server.address);
     wait::until("actions to be out", LIMIT, async || {
         let told: Explanation = scene.client.get(&url(&server)).await;

@@ -8,15 +8,8 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::server::{LIMIT, Server};
-use crate::stages::Scene;
+use crate::stages::{self, Scene};
 use crate::wait;
-
-const PLAYBOOK: &str = r#"{
-  "apiVersion": "replicante.io/v1", "kind": "Playbook",
-  "metadata": { "name": "three-stages", "version": "1.0.0" },
-  "spec": { "stages": [{ "name": "only", "strategy": { "use": "all-at-once" },
-    "steps": [{ "name": "wait", "action": "crash.example.com/wait" }] }] }
-}"#;
 
 /// Of another who uses the agent.
 const OTHER: &str = "11111111-2222-4333-8444-555555555555";
@@ -45,7 +38,7 @@ async fn a_run_says_what_its_actions_wait_behind_and_which_agent_does_not_answer
     let posted = scene.client.0.post(format!("{agent}/action")).json(&other).send().await.unwrap();
     assert!(posted.status().is_success(), "{}", posted.text().await.unwrap());
     let run =
-        crate::stages::start_run(&scene.client, &server, &scene.agents, |_| PLAYBOOK.to_owned())
+        stages::start_run(&scene.client, &server, &scene.agents, |_| stages::WAITING.to_owned())
             .await;
     scene.agents.let_go(1);
     let api = format!("http://{}/api/v1/runs/{run}", server.address);

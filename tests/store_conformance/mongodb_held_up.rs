@@ -26,6 +26,19 @@ fn runs(leases: &[Lease]) -> Vec<RunId> {
     leases.iter().map(|lease| lease.run).collect()
 }
 
+/// A store on this server, with four runs.
+async fn with_four_runs(server: &TestServer) -> (Database, MongoStore) {
+    let database = Database::on(server.address());
+    let mongo = MongoOptions::new(database.address());
+    let clock = Arc::new(SystemClock);
+    let store = MongoStore::open(&mongo, StoreOptions::default(), clock).await.unwrap();
+    put_clusters(&store).await;
+    for n in 1..=4 {
+        store.create_run(&new_run(n)).await.unwrap();
+    }
+    (database, store)
+}
+
 /// A transaction of somebody whom no store knows, which has written to a run.
 async fn foreign(database: &Database, run: RunId) -> (Client, ClientSession) {
     let client = Client::with_uri_str(database.address()).await.unwrap();
@@ -41,14 +54,7 @@ async fn foreign(database: &Database, run: RunId) -> (Client, ClientSession) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_that_a_transaction_has_is_passed_by_until_that_ends() {
     let server = TestServer::start(&[]);
-    let database = Database::on(server.address());
-    let mongo = MongoOptions::new(database.address());
-    let clock = Arc::new(SystemClock);
-    let store = MongoStore::open(&mongo, StoreOptions::default(), clock).await.unwrap();
-    put_clusters(&store).await;
-    for n in 1..=4 {
-        store.create_run(&new_run(n)).await.unwrap();
-    }
+    let (database, store) = with_four_runs(&server).await;
     let (_client, mut session) = foreign(&database, run_id(1)).await;
     let start = Instant::now();
     let leases = store.claim(&engine("a"), 9).await.unwrap();
@@ -73,14 +79,7 @@ async fn all_runs_are_given_back_though_a_commit_was_left_in_the_middle() {
     /// Longer than anybody waits here.
     const NEVER: i32 = 60_000;
     let server = TestServer::start(&["--enable-test-commands"]);
-    let database = Database::on(server.address());
-    let mongo = MongoOptions::new(database.address());
-    let clock = Arc::new(SystemClock);
-    let store = MongoStore::open(&mongo, StoreOptions::default(), clock).await.unwrap();
-    put_clusters(&store).await;
-    for n in 1..=4 {
-        store.create_run(&new_run(n)).await.unwrap();
-    }
+    let (_database, store) = with_four_runs(&server).await;
     let leases = store.claim(&engine("a"), 9).await.unwrap();
     let admin = Client::with_uri_str(server.address()).await.unwrap().database("admin");
     let fail = doc! {

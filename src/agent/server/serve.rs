@@ -22,7 +22,7 @@ use crate::listen::{NotLoopback, check_listen};
 use crate::playbook::Problems;
 use crate::run::Millis;
 use crate::stop::StopAsked;
-use crate::web::{self, Closed, Limits, Times};
+use crate::web::{self, Limits, Times};
 
 /// How long the agent may take to stop: requests that go on are short, and a command that was killed
 /// ends at once. What is not done then is dropped.
@@ -31,9 +31,6 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections that are open at once; for a further one the connection is closed that has waited longest for a request.
 /// Each run of an engine keeps one, and there are few engines.
 const MAX_CONNECTIONS: usize = 256;
-
-/// Connections that wait a few seconds for a place.
-const LOBBY: usize = 16;
 
 /// How long a connection may pass no byte while a request is answered: twice the time that a request may take until
 /// its answer begins. A client that neither speaks nor reads keeps no place and no memory. (One without a request is
@@ -143,13 +140,7 @@ pub async fn start(
     };
     let shared = Shared::new(store.clone(), config, clock);
     let times = Times::silent_for(MAX_IDLE);
-    let limits = Limits {
-        places: MAX_CONNECTIONS,
-        per_client: MAX_CONNECTIONS,
-        lobby: LOBBY,
-        times,
-        closed: Closed::default(),
-    };
+    let limits = Limits::for_few(MAX_CONNECTIONS, times);
     let server = web::serve(listener, limits, router(shared), stop.clone().cancelled_owned());
     Ok(RunningAgent {
         address,

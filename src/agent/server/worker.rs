@@ -328,6 +328,17 @@ mod tests {
         assert_eq!(payload(&action), json!({"count": 3, "target": 3}));
     }
 
+    /// Begins the action with a command that goes on after the worker, and returns that.
+    async fn begin_command(worker: &Worker) -> (tokio::process::Child, ProcessId) {
+        worker.store.take().await.unwrap().unwrap();
+        let mut command = tokio::process::Command::new("sleep");
+        command.arg("1000").process_group(0).kill_on_drop(true);
+        let left = command.spawn().unwrap();
+        let process = ProcessId::of(left.id().unwrap().try_into().unwrap()).unwrap();
+        worker.store.starts(ID, &process).await.unwrap();
+        (left, process)
+    }
+
     #[tokio::test]
     async fn a_command_that_was_let_go_is_ended_and_not_run_again() {
         let folder = tempfile::tempdir().unwrap();
@@ -335,12 +346,7 @@ mod tests {
         let first = worker(&path);
         add(&first, "a.example.com/x", Value::Null).await;
         // The agent dies between the start of the command and its end.
-        first.store.take().await.unwrap().unwrap();
-        let mut command = tokio::process::Command::new("sleep");
-        command.arg("1000").process_group(0).kill_on_drop(true);
-        let mut left = command.spawn().unwrap();
-        let process = ProcessId::of(left.id().unwrap().try_into().unwrap()).unwrap();
-        first.store.starts(ID, &process).await.unwrap();
+        let (mut left, _) = begin_command(&first).await;
         drop(first);
         let action = tick(&worker(&path)).await;
         assert_eq!((action.phase, action.executions), (ActionPhase::Failed, 1));
@@ -382,12 +388,7 @@ mod tests {
         let path = folder.path().join("agent.sqlite");
         let first = worker(&path);
         add(&first, "a.example.com/x", Value::Null).await;
-        first.store.take().await.unwrap().unwrap();
-        let mut command = tokio::process::Command::new("sleep");
-        command.arg("1000").process_group(0).kill_on_drop(true);
-        let mut left = command.spawn().unwrap();
-        let process = ProcessId::of(left.id().unwrap().try_into().unwrap()).unwrap();
-        first.store.starts(ID, &process).await.unwrap();
+        let (mut left, process) = begin_command(&first).await;
         let end = ActionEnd::Done("5".to_owned());
         // It is still there for now.
         let remains = Some(Left::not_before(ID, process, first.clock.now().plus(RETENTION)));

@@ -14,9 +14,9 @@ use super::scene::Scene;
 use super::terminal::{exit_code, pass_on, say, type_in};
 use crate::api::wire::{RunView, StartRun};
 use crate::cli::client::Client;
-use crate::cli::text::time_of_day;
+use crate::cli::text::{short_id, time_of_day};
 use crate::clock::{Clock as _, SystemClock};
-use crate::run::{AgentState, RunId, RunStatus, Timestamp};
+use crate::run::{AgentState, RunStatus, Timestamp};
 
 /// Engines, each in a server of its own.
 pub(super) const ENGINES: usize = 3;
@@ -246,7 +246,7 @@ fn table(runs: &[Told], killed: &str, drained: &str) -> String {
         "CLUSTER", "RUN", "ENGINE", "FROM", "UNTIL"
     );
     for told in runs {
-        let id = short(told.run.id);
+        let id = short_id(told.run.id);
         for (index, (engine, from)) in told.by.iter().enumerate() {
             let next = told.by.get(index + 1).map(|(_, at)| *at).or(told.run.finish_ts);
             let until = next.map_or_else(|| "-".to_owned(), time_of_day);
@@ -263,12 +263,6 @@ fn table(runs: &[Told], killed: &str, drained: &str) -> String {
     }
     text.push('\n');
     text
-}
-
-/// The part of an identifier that tells the runs of one minute apart.
-fn short(id: RunId) -> String {
-    let text = id.to_string();
-    text.get(text.len().saturating_sub(8)..).unwrap_or(&text).to_owned()
 }
 
 #[cfg(test)]

@@ -109,9 +109,11 @@ impl Scene {
 
     /// The address of the server that is asked.
     pub(super) fn server_address(&self) -> anyhow::Result<String> {
-        let last = self.engines.last().map(|(_, server)| server);
-        let server = self.server.as_ref().or(last).context("failed to find a server")?;
-        Ok(server.address().to_owned())
+        Ok(self.asked().context("failed to find a server")?.address().to_owned())
+    }
+
+    fn asked(&self) -> Option<&Process> {
+        self.server.as_ref().or(self.engines.last().map(|(_, server)| server))
     }
 
     /// The agents that executed other commands than these, or in another order.
@@ -165,8 +167,7 @@ impl Scene {
 
     /// The end of the server's log.
     pub(super) fn server_log(&self) -> String {
-        let last = self.engines.last().map(|(_, server)| server);
-        self.server.as_ref().or(last).map(Process::log_tail).unwrap_or_default()
+        self.asked().map(Process::log_tail).unwrap_or_default()
     }
 
     /// Stops every process, waits until they are gone, and removes the directory.

@@ -74,13 +74,21 @@ fn file(connection: &Connection, to: &mut Checked) -> Result<()> {
             Ok(())
         }
         // So damaged that even the check ends.
-        Err(error @ StoreError::Corrupt { .. }) => {
-            let why = super::failure::reason(&error);
-            to.flaw("file", None, Damage::new(WHAT, String::new(), &why));
-            Ok(())
-        }
-        Err(error) => Err(error),
+        Err(error) => broken("file", WHAT, error, to),
     }
+}
+
+/// Notes that the file is broken where a table is; other tables may be well.
+fn broken(
+    table: &'static str,
+    what: &'static str,
+    error: StoreError,
+    to: &mut Checked,
+) -> Result<()> {
+    let StoreError::Corrupt { .. } = &error else { return Err(error) };
+    let why = super::failure::reason(&error);
+    to.flaw(table, None, Damage::new(what, String::new(), &why));
+    Ok(())
 }
 
 /// Reads all documents of a kind. `read` says what is wrong with one; it gets a row that begins with the key.
@@ -108,13 +116,8 @@ fn each(
         Ok(())
     });
     match visited {
-        // The file itself is broken there; other tables may be well.
-        Err(error @ StoreError::Corrupt { .. }) => {
-            let why = super::failure::reason(&error);
-            to.flaw(table, None, Damage::new(what, String::new(), &why));
-            Ok(())
-        }
-        visited => visited.map(drop),
+        Ok(_) => Ok(()),
+        Err(error) => broken(table, what, error, to),
     }
 }
 

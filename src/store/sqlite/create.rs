@@ -12,6 +12,9 @@ use super::failure::failed;
 use super::{open, schema};
 use crate::store::contract::Result;
 
+/// What the files of a database end with: its own, and those that SQLite has beside it.
+pub(super) const FILES: [&str; 4] = ["", "-wal", "-shm", "-journal"];
+
 /// Added to the name of a database that is not ready yet.
 const NEW: &str = "-new";
 
@@ -138,7 +141,7 @@ fn empty(path: &Path) -> Result<PathBuf> {
 
 /// Removes what a try left.
 fn remove_left(new: &Path) -> Result<()> {
-    for left in ["", "-journal", "-wal", "-shm"].map(|suffix| beside(new, suffix)) {
+    for left in FILES.map(|suffix| beside(new, suffix)) {
         match std::fs::remove_file(&left) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(failed_at("remove", &left, error));

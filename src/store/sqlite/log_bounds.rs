@@ -100,9 +100,17 @@ impl Log {
         Ok(found.map_or(0, |log| log.len()))
     }
 
-    fn say_error(&mut self, message: &str) {
-        if self.said.is_none_or(|said| said.elapsed() >= SAID_EVERY) {
+    /// Whether something may be said again, which counts as said then.
+    fn is_due(&mut self) -> bool {
+        let is_due = self.said.is_none_or(|said| said.elapsed() >= SAID_EVERY);
+        if is_due {
             self.said = Some(Instant::now());
+        }
+        is_due
+    }
+
+    fn say_error(&mut self, message: &str) {
+        if self.is_due() {
             tracing::error!(%message, "the log is gone");
         }
     }
@@ -117,8 +125,7 @@ impl Log {
     }
 
     fn say(&mut self, size: u64) {
-        if self.said.is_none_or(|said| said.elapsed() >= SAID_EVERY) {
-            self.said = Some(Instant::now());
+        if self.is_due() {
             let (log, bytes) = (self.path.display(), size);
             tracing::warn!(%log, bytes, "the log can't start over, since something reads the database all the time");
         }

@@ -7,6 +7,7 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use super::create::{FILES, beside};
 use super::directory::{DATABASE_FILE, failed, refused};
 use crate::store::contract::Result;
 
@@ -55,8 +56,8 @@ pub(super) fn check_directory(path: &Path) -> Result<()> {
 /// there with any mode is safe.
 pub(super) fn check_files(directory: &Path) -> Result<()> {
     let entered = directory.metadata().map_or(0, |metadata| mode(&metadata) & ENTER);
-    for suffix in ["", "-wal", "-shm", "-journal"] {
-        let path = directory.join(format!("{DATABASE_FILE}{suffix}"));
+    let database = directory.join(DATABASE_FILE);
+    for path in FILES.map(|suffix| beside(&database, suffix)) {
         let Ok(metadata) = path.symlink_metadata() else { continue };
         refuse_link(&path)?;
         let (mode, trusted) = (mode(&metadata), is_own_group(metadata.gid()));

@@ -24,7 +24,7 @@ use super::watch::{FileError, Watcher};
 use crate::clock::{Clock, SystemClock};
 use crate::listen::{NotLoopback, check_listen};
 use crate::stop::StopAsked;
-use crate::web::{self, Closed, Limits, OwnNames, Times, check_origin};
+use crate::web::{self, Limits, OwnNames, Times, check_origin};
 
 /// How long requests that go on may take once it is to stop: an answer is in memory.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -32,9 +32,6 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections that are open at once; for a further one the connection is closed that has waited longest for a request.
 /// Each cluster of an engine keeps one.
 const MAX_CONNECTIONS: usize = 256;
-
-/// Connections that wait a few seconds for a place.
-const LOBBY: usize = 16;
 
 /// How long a connection may pass no byte, with a request or without one. This is longer than the 90 s for which
 /// engines of an earlier version keep an idle connection, so that they never find it closed. A client that neither
@@ -94,13 +91,7 @@ pub async fn start(
         .layer(from_fn_with_state(Arc::new(names), guard))
         .with_state(served);
     let times = Times { idle: MAX_IDLE, ..Times::silent_for(MAX_IDLE) };
-    let limits = Limits {
-        places: MAX_CONNECTIONS,
-        per_client: MAX_CONNECTIONS,
-        lobby: LOBBY,
-        times,
-        closed: Closed::default(),
-    };
+    let limits = Limits::for_few(MAX_CONNECTIONS, times);
     let stop = CancellationToken::new();
     let server = web::serve(listener, limits, router, stop.clone().cancelled_owned());
     Ok(RunningPlatform {
