@@ -3,25 +3,32 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
+use axum::body::Body;
 use axum::extract::{Path as InPath, State};
+use axum::http::Request;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
 use replibook::api::wire::RunView;
 use replibook::run::{AgentState, RunStatus};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::server::{Client, LIMIT, Server, Settings};
-use crate::wait;
 
 /// Descriptors that the server may have.
 const DESCRIPTORS: u64 = 128;
 
 /// Agents with an address of their own: far more than there are descriptors.
 const AGENTS: u32 = 200;
+
+/// Time between two looks at what the server counts.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 
 /// Looks at an action that find it running.
 const LOOKS: u32 = 3;
@@ -120,17 +127,63 @@ async fn server(dir: &Path) -> Server {
     Server::start_with(Settings { program, args, ..Settings::in_dir(dir) }, None).await
 }
 
-async fn start(client: &Client, server: &Server, agents: &Agents) -> String {
-    let api = format!("http://{}/api/v1", server.address);
+/// Speaks to the server on one connection. A pool opens another one where the first is not back among the
+/// idle ones yet, and a server without descriptors accepts none.
+struct OneConnection {
+    address: String,
+    sender: SendRequest<String>,
+    _driven: AbortOnDropHandle<()>,
+}
+
+impl OneConnection {
+    async fn to(server: &Server) -> Self {
+        let address = server.address.to_string();
+        let stream = TcpStream::connect(&address).await.unwrap();
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        let driven = tokio::spawn(async move { connection.await.unwrap() });
+        Self { address, sender, _driven: AbortOnDropHandle::new(driven) }
+    }
+
+    async fn send(&mut self, method: &str, path: &str, body: String) -> (u16, String) {
+        let request = Request::builder().method(method).uri(path).header("host", &self.address);
+        let request = request.header("content-type", "application/json").body(body).unwrap();
+        let answer = async {
+            self.sender.ready().await.unwrap();
+            let answer = self.sender.send_request(request).await.unwrap();
+            let status = answer.status().as_u16();
+            let body = axum::body::to_bytes(Body::new(answer.into_body()), usize::MAX).await;
+            (status, String::from_utf8(body.unwrap().into()).unwrap())
+        };
+        tokio::time::timeout(LIMIT, answer).await.unwrap()
+    }
+
+    async fn get<T: serde::de::DeserializeOwned>(&mut self, path: &str) -> T {
+        serde_json::from_str(&self.send("GET", path, String::new()).await.1).unwrap()
+    }
+
+    async fn post(&mut self, path: &str, body: &Value, expected: u16) -> String {
+        let (status, answer) =
+            self.send("POST", &format!("/api/v1/{path}"), body.to_string()).await;
+        assert_eq!(status, expected, "{answer}");
+        answer
+    }
+
+    /// A number of `/metrics`.
+    async fn number(&mut self, name: &str) -> f64 {
+        let (_, text) = self.send("GET", "/metrics", String::new()).await;
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
+    }
+}
+
+/// Starts a run over all agents, and returns its id.
+async fn start(client: &mut OneConnection, agents: &Agents) -> String {
     let cluster = agents.cluster().to_string();
     for (path, document) in [("clusters", cluster.as_str()), ("playbooks", PLAYBOOK)] {
-        let body = json!({ "document": document });
-        let sent = client.0.post(format!("{api}/{path}")).json(&body).send().await.unwrap();
-        assert_eq!(sent.status(), 201, "{}", sent.text().await.unwrap());
+        client.post(path, &json!({ "document": document }), 201).await;
     }
     let body = json!({ "playbook": "many", "cluster": "many" });
-    let sent = client.0.post(format!("{api}/runs")).json(&body).send().await.unwrap();
-    let run: RunView = sent.error_for_status().unwrap().json().await.unwrap();
+    let run: RunView = serde_json::from_str(&client.post("runs", &body, 201).await).unwrap();
     run.id.to_string()
 }
 
@@ -139,24 +192,17 @@ fn assert_all_done(run: &RunView) {
     assert_eq!((run.all_failures, run.counts[&AgentState::Done]), (0, AGENTS), "{:?}", run.counts);
 }
 
-/// A number of `/metrics`.
-async fn number(client: &Client, server: &Server, name: &str) -> f64 {
-    let sent = client.0.get(format!("http://{}/metrics", server.address)).send().await.unwrap();
-    let text = sent.text().await.unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_agents_than_descriptors_are_asked_one_after_the_other() {
-    let (dir, client) = (tempfile::tempdir().unwrap(), Client::new());
+    let dir = tempfile::tempdir().unwrap();
     let (agents, server) = (Agents::start().await, server(dir.path()).await);
-    assert_eq!(number(&client, &server, "process_max_fds").await, DESCRIPTORS as f64);
-    let run = start(&client, &server, &agents).await;
-    let ended = client.until_final(&server.address, &run).await;
+    let mut client = OneConnection::to(&server).await;
+    assert_eq!(client.number("process_max_fds").await, DESCRIPTORS as f64);
+    let run = start(&mut client, &agents).await;
+    let ended = Client::new().until_final(&server.address, &run).await;
     assert_all_done(&ended);
     assert_eq!(agents.looks.lock().unwrap().len(), AGENTS as usize);
-    let open = number(&client, &server, "process_open_fds").await;
+    let open = client.number("process_open_fds").await;
     assert!(open < DESCRIPTORS as f64, "{open}");
     assert!(!server.log().contains("os error 24"), "{}", server.log());
     server.stop().await;
@@ -164,7 +210,7 @@ async fn more_agents_than_descriptors_are_asked_one_after_the_other() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_server_is_short_of_is_no_failure_of_an_agent() {
-    let (dir, client) = (tempfile::tempdir().unwrap(), Client::new());
+    let dir = tempfile::tempdir().unwrap();
     let (agents, server) = (Agents::start().await, server(dir.path()).await);
     let id = i32::try_from(server.process.id().unwrap()).unwrap();
     let limit = |descriptors: u64| {
@@ -172,26 +218,25 @@ async fn what_the_server_is_short_of_is_no_failure_of_an_agent() {
         prlimit(Pid::from_raw(id), Resource::Nofile, limits).unwrap();
     };
     assert!(getrlimit(Resource::Nofile).current.is_none_or(|own| own > DESCRIPTORS));
-    // The client's own connection is open by now, and goes on.
-    let open = number(&client, &server, "process_open_fds").await;
+    let mut client = OneConnection::to(&server).await;
+    let open = client.number("process_open_fds").await;
     limit(open as u64);
-    let run = start(&client, &server, &agents).await;
+    let run = start(&mut client, &agents).await;
     // Each agent's patience is long over by then.
-    wait::until("all agents to have waited several times", LIMIT, async || {
-        let times = number(&client, &server, "replibook_shortages_total").await;
-        (times > f64::from(AGENTS) * 5.0).then_some(())
-    })
-    .await;
-    let ready: Value = client.get(&format!("http://{}/readyz", server.address)).await;
+    let started = Instant::now();
+    while client.number("replibook_shortages_total").await <= f64::from(AGENTS) * 5.0 {
+        assert!(started.elapsed() < LIMIT, "not all agents have waited several times");
+        tokio::time::sleep(BETWEEN_LOOKS).await;
+    }
+    let ready: Value = client.get("/readyz").await;
     let short = ready["short"]["message"].as_str().unwrap();
     assert_eq!(short, "this server has no descriptors left");
-    let url = format!("http://{}/api/v1/runs/{run}/explanation", server.address);
-    let why: Value = client.get(&url).await;
+    let why: Value = client.get(&format!("/api/v1/runs/{run}/explanation")).await;
     assert!(why["text"].as_str().unwrap().contains("no descriptors left"), "{why}");
     assert!(server.log().contains("requests to agents wait"), "{}", server.log());
-    let view = client.run(&server.address, &run).await;
+    let view: RunView = client.get(&format!("/api/v1/runs/{run}")).await;
     assert_eq!((view.all_failures, view.status.is_final()), (0, false), "{view:?}");
     limit(DESCRIPTORS);
-    assert_all_done(&client.until_final(&server.address, &run).await);
+    assert_all_done(&Client::new().until_final(&server.address, &run).await);
     server.stop().await;
 }
