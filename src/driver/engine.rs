@@ -16,7 +16,7 @@ use super::World;
 use super::abandoned::{self, Endings};
 use super::activity::Activity;
 use super::lease::LeaseGuard;
-use super::places::{Clusters, Place, Places};
+use super::places::{Place, Places};
 use super::queue::Queues;
 use super::run_driver::{DriveError, RunDriver};
 use super::skew::SkewWatch;
@@ -24,7 +24,7 @@ use super::standing::{BEAT, Standing, Takers};
 use super::trouble;
 use crate::mutants::mutant;
 use crate::run::{Command, CommandId, EngineId, Input, RunId, Timestamp};
-use crate::store::{Claim, Lease, RENEWAL, Skew, StoreError};
+use crate::store::{Lease, RENEWAL, StoreError};
 
 /// How often the engine looks for runs and commands when nobody wakes it.
 const LOOK: Duration = Duration::from_millis(250);
@@ -41,14 +41,6 @@ const SWEPT_AT_ONCE: u32 = 1_000;
 
 /// Writes of one sweep at most; what is left goes with the next one. Nothing reads it meanwhile.
 const SWEEPS: u32 = 20;
-
-/// Runs that are claimed by one look.
-const CLAIMED_AT_ONCE: u32 = 100;
-
-/// How often an engine that takes up no further run of some cluster looks whether there is a run of it that
-/// nobody drives, while some of its own only wait: theirs may be the run that those wait for. Half as long as
-/// it takes to notice that an engine has died.
-const EXCHANGE: Duration = Duration::from_secs(7);
 
 /// Commands that are read by one look, of all runs together.
 const COMMANDS_AT_ONCE: u32 = 1_000;
@@ -106,9 +98,9 @@ pub struct Engine {
     tasks: JoinSet<(RunId, u64)>,
     /// Runs that wait for their clusters.
     queues: Queues,
-    exchanged: Timestamp,
-    skew: SkewWatch,
-    places: Arc<Places>,
+    pub(super) exchanged: Timestamp,
+    pub(super) skew: SkewWatch,
+    pub(super) places: Arc<Places>,
     /// When it first said how it is.
     pub(super) started: Option<Timestamp>,
     pub(super) standing: Standing,
@@ -129,8 +121,8 @@ struct Turns {
 }
 
 pub(super) struct Driver {
-    lease: LeaseGuard,
-    cluster: Option<String>,
+    pub(super) lease: LeaseGuard,
+    pub(super) cluster: Option<String>,
     /// A run without one only waits, so that giving it back costs little.
     pub(super) place: Arc<Place>,
     /// Ends the driver after its commit.
@@ -233,83 +225,7 @@ impl Engine {
         Ok(())
     }
 
-    async fn claim(&mut self) -> Result<(), StoreError> {
-        let skew = Skew::of(self.world.store.as_ref(), self.world.clock.as_ref());
-        if !self.skew.look(skew) || self.is_draining {
-            return Ok(());
-        }
-        loop {
-            let clusters = self.clusters();
-            let (room, full) = (clusters.room(&self.places), clusters.full(&self.places));
-            let limit = CLAIMED_AT_ONCE.min(u32::try_from(room).unwrap_or(u32::MAX));
-            let limit = self.yielding(limit);
-            let is_held_back = limit == 0 || !full.is_empty();
-            let claim = Claim { limit, full, only_woken: false };
-            if limit > 0 && self.claim_some(&claim).await? == limit {
-                continue;
-            }
-            return if is_held_back { self.claim_beyond().await } else { Ok(()) };
-        }
-    }
-
-    /// Takes up what must not wait for a place.
-    async fn claim_beyond(&mut self) -> Result<(), StoreError> {
-        let limit = u32::try_from(self.places.for_woken()).unwrap_or(u32::MAX);
-        let limit = limit.min(CLAIMED_AT_ONCE);
-        if limit > 0 {
-            self.claim_some(&Claim { limit, only_woken: true, ..Claim::default() }).await?;
-        }
-        self.exchange().await
-    }
-
-    fn clusters(&self) -> Clusters<'_> {
-        let mut clusters = Clusters::default();
-        for driver in self.drivers.values() {
-            clusters.count(driver.cluster.as_deref(), &driver.place);
-        }
-        clusters
-    }
-
-    /// Claims at most `limit` runs and begins to drive them. How many those are.
-    async fn claim_some(&mut self, claim: &Claim) -> Result<u32, StoreError> {
-        let leases = self.world.store.claim_some(&self.config.id, claim).await?;
-        let mut begun = 0;
-        for lease in leases {
-            if let Some(driver) = self.drivers.get(&lease.run) {
-                // The lease ran out while the driver was at work: it has to end before another one
-                // may begin.
-                driver.lease.lose();
-                log(self.world.store.release(lease.run, lease.epoch).await);
-            } else {
-                match lease.from {
-                    Some(_) => self.config.activity.take_over(),
-                    None => self.config.activity.claim(),
-                }
-                self.start(&lease);
-                begun += 1;
-            }
-        }
-        Ok(begun)
-    }
-
-    /// Without this, an engine that has taken up as many as it does of those that wait for one which nobody
-    /// drives any more would wait for ever: one of those is given back in exchange, the youngest.
-    async fn exchange(&mut self) -> Result<(), StoreError> {
-        let now = self.world.clock.now();
-        let waits = |driver: &&Driver| !driver.place.is_taken();
-        let Some(youngest) = self.drivers.values().rfind(waits) else { return Ok(()) };
-        let lease = youngest.lease.clone();
-        if self.places.free() == 0 || now.since(self.exchanged).to_std() < EXCHANGE {
-            return Ok(());
-        }
-        self.exchanged = now;
-        if self.claim_some(&Claim { limit: 1, ..Claim::default() }).await? > 0 {
-            lease.lose();
-        }
-        Ok(())
-    }
-
-    fn start(&mut self, lease: &Lease) {
+    pub(super) fn start(&mut self, lease: &Lease) {
         let guard = LeaseGuard::new(lease, self.world.clock.clone());
         let (sender, receiver) = mpsc::channel(COMMANDS);
         let place = Place::new(&self.places);
@@ -456,7 +372,7 @@ impl Engine {
 }
 
 /// A store that does not answer is said and tried again with the next look. Whether all went well.
-fn log(result: Result<(), StoreError>) -> bool {
+pub(super) fn log(result: Result<(), StoreError>) -> bool {
     match result {
         Ok(()) => true,
         Err(error) => {
