@@ -26,6 +26,7 @@ use super::limits::{COUNTED_PAGE, METRICS_AGE, READY_TIMEOUT};
 use super::process::Process;
 use super::shares::Class;
 use super::state::ApiState;
+use super::store_calls::StoreCalls;
 use crate::driver::Activity;
 use crate::plugin::PluginCounts;
 use crate::run::{RunStatus, Verb};
@@ -109,6 +110,11 @@ pub(super) struct Metrics {
 
 impl Metrics {
     pub(super) fn new() -> Self {
+        Self::with_store_calls(&StoreCalls::default())
+    }
+
+    /// With the numbers of a store's calls, which are counted elsewhere.
+    pub(super) fn with_store_calls(calls: &StoreCalls) -> Self {
         let metrics = Self {
             registry: Registry::default(),
             requests: Family::default(),
@@ -129,10 +135,10 @@ impl Metrics {
             skew: Gauge::default(),
             counted: Mutex::new(None),
         };
-        metrics.registered()
+        metrics.registered(calls)
     }
 
-    fn registered(mut self) -> Self {
+    fn registered(mut self, calls: &StoreCalls) -> Self {
         self.registry.register_collector(Box::new(Process::new()));
         let registry = self.registry.sub_registry_with_prefix("replibook");
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
@@ -165,6 +171,7 @@ impl Metrics {
         registry.register("plugins_compiled", help, self.compiled.clone());
         let help = "Plugins whose compiled code was found in the cache";
         registry.register("plugins_loaded", help, self.loaded.clone());
+        calls.register(registry);
         let help = "How far the machine's clock is ahead of the store's";
         registry.register_with_unit("clock_skew", help, Unit::Seconds, self.skew.clone());
         self
@@ -189,8 +196,13 @@ impl Metrics {
     /// Numbers of which each has been counted once.
     #[cfg(test)]
     pub(super) fn with_some_of_all() -> Self {
-        let metrics = Self::new();
+        use crate::store::CallsHeard as _;
+        let calls = StoreCalls::default();
+        let metrics = Self::with_store_calls(&calls);
         for milliseconds in [1, 30, 90_000] {
+            let took = Duration::from_millis(milliseconds);
+            calls.ended("ping", took, Some("unavailable"));
+            calls.ended("commit", took, None);
             metrics.answered("GET", "/", 200, Duration::from_millis(milliseconds));
         }
         metrics.command_submitted(Verb::Pause);
@@ -346,10 +358,12 @@ async fn count_by_status(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::CallsHeard as _;
 
     #[test]
     fn requests_are_counted_by_route_and_status() {
-        let metrics = Metrics::new();
+        let calls = StoreCalls::default();
+        let metrics = Metrics::with_store_calls(&calls);
         for status in [200, 200, 404] {
             metrics.answered("GET", "/api/v1/runs/{id}", status, Duration::from_millis(3));
         }
@@ -357,6 +371,7 @@ mod tests {
         metrics.stream_opened();
         metrics.count_plugins(PluginCounts { compiled: 4, loaded: 2 });
         metrics.count_runs_of(&Activity::with_leases(3));
+        calls.ended("heads", Duration::from_millis(3), Some("unavailable"));
         let mut text = String::new();
         encode(&mut text, &metrics.registry).unwrap();
         for line in [
@@ -369,6 +384,8 @@ mod tests {
             "replibook_shortages_total 0",
             "replibook_requests_refused_total 0",
             "replibook_leases 3",
+            "replibook_store_call_duration_seconds_bucket{le=\"0.005\",operation=\"heads\"} 1",
+            "replibook_store_call_failures_total{operation=\"heads\",kind=\"unavailable\"} 1",
             "replibook_handovers_total{kind=\"taken-over\"} 0",
             concat!("replibook_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
             "replibook_plugins_compiled_total 4",

@@ -9,6 +9,7 @@ use super::bodies::Budget;
 use super::limits::{MAX_ASKED, MAX_CONNECTIONS, MAX_READS};
 use super::metrics::Metrics;
 use super::shares::Shares;
+use super::store_calls::StoreCalls;
 use super::watched::Watched;
 use crate::agent::{AgentClient, Shortage};
 use crate::clock::Clock;
@@ -106,6 +107,12 @@ impl ApiState {
     pub fn with_shortage(mut self, shortage: Shortage) -> Self {
         self.shortage = shortage;
         self
+    }
+
+    /// Tells of the calls of the store. What was counted before of anything else is forgotten.
+    #[must_use]
+    pub fn with_store_calls(self, calls: &StoreCalls) -> Self {
+        Self { metrics: Arc::new(Metrics::with_store_calls(calls)), ..self }
     }
 
     /// Tells what this engine did.

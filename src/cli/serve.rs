@@ -15,7 +15,7 @@ use super::store::{Place, StoreArgs, parse_length};
 use super::waiting;
 use crate::agent::platform::{HttpPlatforms, PlatformHttpConfig};
 use crate::agent::{AgentHttpConfig, AgentLimits, HttpAgents, Shortage};
-use crate::api::{self, ApiState};
+use crate::api::{self, ApiState, StoreCalls};
 use crate::clock::{Clock, SystemClock};
 use crate::descriptors::Descriptors;
 use crate::driver::{Engine, EngineConfig, Followers, Signals, World};
@@ -24,7 +24,7 @@ use crate::plugin::{Compile, CompileApart, HostConfig, PluginHost};
 use crate::run::{EngineId, Millis};
 use crate::shown::clean;
 use crate::stop::StopAsked;
-use crate::store::{Store, StoreClock};
+use crate::store::{HeardStore, Store, StoreClock};
 use crate::web::OwnNames;
 
 /// Arguments of `replibook serve`.
@@ -83,6 +83,8 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let open = || args.store.open(clock.clone());
     let Some(store) = patiently(&args, &listener, &mut asked, open).await? else { return Ok(()) };
+    let calls = StoreCalls::default();
+    let store = Arc::new(HeardStore::new(store, Arc::new(calls.clone())));
     let (world, shortage) = world(&args, descriptors, store, clock.clone())?;
     let kept_at = StoreClock::new(world.store.clone(), clock);
     let install = || async {
@@ -113,6 +115,7 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let state = state(&world, args.insecure)
         .with_connections(descriptors.clients())
         .with_shortage(shortage)
+        .with_store_calls(&calls)
         .with_activity(activity);
     let stopping = stop.clone();
     let served = api::serve(listener, state, async move {

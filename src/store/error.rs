@@ -123,6 +123,26 @@ impl StoreError {
         Self::Conflict { what: format!("the request that made run {run}") }
     }
 
+    /// The kind of the error, in a word for monitoring.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Unavailable { .. } => "unavailable",
+            Self::Unfit { .. } => "unfit",
+            Self::Fenced { .. } => "fenced",
+            Self::Conflict { .. } => "conflict",
+            Self::ClusterBusy { .. } => "cluster-busy",
+            Self::MissingPlugin { .. } => "missing-plugin",
+            Self::MissingCluster { .. } => "missing-cluster",
+            Self::ClusterInUse { .. } => "cluster-in-use",
+            Self::Pinned { .. } => "pinned",
+            Self::BadCursor { .. } => "bad-cursor",
+            Self::TooLarge { .. } => "too-large",
+            Self::Damaged(_) => "damaged",
+            Self::Corrupt { .. } => "corrupt",
+            Self::NewerSchema { .. } => "newer-schema",
+        }
+    }
+
     /// Whether the same call may go well later.
     pub const fn retryable(&self) -> bool {
         match self {

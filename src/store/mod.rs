@@ -11,6 +11,7 @@ mod documents;
 mod engines;
 mod error;
 mod finish;
+mod heard;
 mod keys;
 pub mod memory;
 pub mod mongodb;
@@ -33,6 +34,7 @@ pub use documents::{
 };
 pub use engines::{Draining, ENGINE_KEPT, Engine, EngineReport};
 pub use error::StoreError;
+pub use heard::{CallsHeard, GIVEN_UP, HeardStore};
 pub use memory::MemoryStore;
 pub use options::{DEFAULT_LEASE, DEFAULT_RETENTION, RENEWAL, StoreOptions};
 pub use retention::Keeping;

@@ -73,6 +73,13 @@ async fn set_aside_and_given_up(database: Option<String>, target: Target) {
     let metrics = metrics.text().await.unwrap();
     let troubled = metrics.lines().find(|line| line.starts_with("replibook_runs_troubled"));
     assert!(troubled.is_some_and(|line| line.ends_with(" 1")), "{metrics}");
+    for counted in [
+        // Of the engine, and of the API.
+        "replibook_store_call_duration_seconds_count{operation=\"renew\"}",
+        "replibook_store_call_duration_seconds_count{operation=\"ping\"}",
+    ] {
+        assert!(metrics.contains(counted), "{counted}: {metrics}");
+    }
     let described = said(&server, &["describe", "run", &ill]).await;
     assert!(described.contains("Trouble:    damaged since"), "{described}");
     assert!(described.contains(&format!("run abandon {ill} --reason")), "{described}");
