@@ -87,6 +87,11 @@ pub(super) fn whole_bytes(digest: &Digest, bytes: Bytes) -> Result<Bytes> {
     }
 }
 
+/// Of a plugin that is there without its bytes.
+pub(super) fn no_bytes(digest: &Digest) -> Damage {
+    Damage::new(PLUGIN_BYTES, digest.to_string(), &"they are not there")
+}
+
 /// What the bytes of a plugin are called, beside what else is kept of it.
 pub(super) const PLUGIN_BYTES: &str = "the bytes of a plugin";
 

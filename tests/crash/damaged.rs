@@ -75,7 +75,7 @@ async fn set_aside_and_given_up(database: Option<String>, target: Target) {
     assert!(troubled.is_some_and(|line| line.ends_with(" 1")), "{metrics}");
     for counted in [
         // Of the engine, and of the API.
-        "replibook_store_call_duration_seconds_count{operation=\"renew\"}",
+        "replibook_store_call_duration_seconds_count{operation=\"claim_some\"}",
         "replibook_store_call_duration_seconds_count{operation=\"ping\"}",
     ] {
         assert!(metrics.contains(counted), "{counted}: {metrics}");

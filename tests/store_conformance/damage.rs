@@ -69,7 +69,15 @@ pub(crate) fn in_sqlite(directory: &Path, what: &Damaged, way: usize) {
     };
     let database = rusqlite::Connection::open(directory.join(DATABASE_FILE)).unwrap();
     database.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
-    let sql = format!("UPDATE {table} SET {column} = {value} WHERE {fits}");
+    let sql = match (what, way) {
+        (Damaged::PluginBytes(_), 2) => format!("DELETE FROM {table} WHERE {fits}"),
+        (Damaged::PluginBytes(digest), _) => {
+            format!(
+                "INSERT OR REPLACE INTO {table} (digest, {column}) VALUES ('{digest}', {value})"
+            )
+        }
+        _ => format!("UPDATE {table} SET {column} = {value} WHERE {fits}"),
+    };
     assert_eq!(database.execute(&sql, []).unwrap(), 1, "{sql}");
 }
 

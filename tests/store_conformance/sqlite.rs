@@ -429,5 +429,5 @@ async fn a_check_finds_plugins_that_are_pinned_and_not_there_and_those_without_b
     }
     let checked = check();
     let places: Vec<_> = checked.flaws.iter().map(|flaw| flaw.place).collect();
-    assert_eq!(places, ["plugins", "playbook_pins"], "{:?}", checked.flaws);
+    assert_eq!(places, ["plugin_bytes", "playbook_pins"], "{:?}", checked.flaws);
 }

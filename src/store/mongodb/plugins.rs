@@ -16,7 +16,7 @@ use super::rows::Question;
 use super::transaction::{self, Failure, Transaction};
 use crate::run::Digest;
 use crate::store::contract::Result;
-use crate::store::damage::{Damage, Found, PLUGIN_BYTES, whole_bytes};
+use crate::store::damage::{Damage, Found, PLUGIN_BYTES, no_bytes, whole_bytes};
 use crate::store::documents::{Plugin, Put};
 use crate::store::error::StoreError;
 use crate::store::options::Moment;
@@ -118,7 +118,7 @@ pub(super) async fn plugin_bytes(base: &Base, digest: &Digest) -> Result<Option<
             Err(error) => return Err(error),
         }
     }
-    Err(Damage::new(PLUGIN_BYTES, digest.to_string(), &"they are not there").into())
+    Err(no_bytes(digest).into())
 }
 
 pub(super) async fn plugins(

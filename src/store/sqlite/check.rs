@@ -11,7 +11,7 @@ use super::{DATABASE_FILE, LOCK_FILE, directory, engines, left_log, open, runs, 
 use crate::run::{AgentRecord, AttemptKey, Command, Journal, LogLine, RunEvent, RunId, Trouble};
 use crate::store::checked::Checked;
 use crate::store::contract::Result;
-use crate::store::damage::Damage;
+use crate::store::damage::{Damage, PLUGIN_BYTES};
 use crate::store::documents::{Cluster, LogCursor, Plugin, StoredPlaybook};
 use crate::store::error::StoreError;
 use crate::store::keys::version_key;
@@ -148,25 +148,20 @@ fn objects(connection: &Connection, to: &mut Checked) -> Result<()> {
         let cluster: Cluster = decode(row, 1)?;
         same("name", value(row, 0)?, cluster.spec.name)
     })?;
-    let columns = "digest, body, name, version, \
-                   EXISTS (SELECT 1 FROM plugin_bytes b WHERE b.digest = plugins.digest)";
-    let plugins = kind("plugins", "a plugin", columns, 1);
+    let plugins = kind("plugins", "a plugin", "digest, body, name, version", 1);
     each(connection, to, &plugins, |row| {
         let Plugin { info, .. } = decode(row, 1)?;
         same("digest", value::<String>(row, 0)?, info.digest.to_string())?;
         same("name", value(row, 2)?, info.name)?;
-        same("version", value(row, 3)?, info.version)?;
-        match value::<i64>(row, 4)? {
-            0 => Err("its bytes are not there".to_owned()),
-            _ => Ok(()),
-        }
+        same("version", value(row, 3)?, info.version)
     })?;
-    let bytes = kind("plugin_bytes", "the bytes of a plugin", "digest, bytes", 1);
+    let bytes = kind("plugin_bytes", PLUGIN_BYTES, "digest, bytes", 1);
     each(connection, to, &bytes, |row| {
         let bytes = row.get_ref(1).and_then(|bytes| Ok(bytes.as_blob()?));
         let sum = hex::encode(Sha256::digest(bytes.map_err(|error| error.to_string())?));
         same("digest", value(row, 0)?, format!("sha256:{sum}"))
     })?;
+    missing_bytes(connection, to)?;
     each(connection, to, &kind("locks", "the lock of a cluster", "cluster, run", 1), |row| {
         value::<String>(row, 0)?;
         run_of(row, 1).map(drop)
@@ -178,6 +173,23 @@ fn objects(connection: &Connection, to: &mut Checked) -> Result<()> {
     each(connection, to, &kind("settings", "a setting", "name, value", 1), |row| {
         value::<String>(row, 0).map(drop)
     })
+}
+
+/// Plugins that are there without their bytes.
+fn missing_bytes(connection: &Connection, to: &mut Checked) -> Result<()> {
+    const PLACE: &str = "plugin_bytes";
+    let sql = "SELECT digest FROM plugins WHERE digest NOT IN (SELECT digest FROM plugin_bytes)";
+    match all(connection, PLUGIN_BYTES, sql, [], |row| Ok(key_of(row, &[0]))) {
+        // It was said where all of the table was read.
+        Err(StoreError::Corrupt { .. }) => Ok(()),
+        found => {
+            for digest in found? {
+                to.read(PLACE);
+                to.flaw(PLACE, None, Damage::new(PLUGIN_BYTES, digest, &"they are not there"));
+            }
+            Ok(())
+        }
+    }
 }
 
 fn of_runs(connection: &Connection, to: &mut Checked) -> Result<()> {

@@ -10,7 +10,7 @@ use super::rows::{
 };
 use crate::run::Digest;
 use crate::store::contract::Result;
-use crate::store::damage::{Found, whole_bytes};
+use crate::store::damage::{Found, no_bytes, whole_bytes};
 use crate::store::documents::{Plugin, Put};
 use crate::store::error::StoreError;
 use crate::store::keys::page_limit;
@@ -24,28 +24,21 @@ pub(super) fn put_plugin(connection: &Connection, new: &Plugin, bytes: &[u8]) ->
     let body = encode(PLUGIN, new)?;
     let known = plugin(connection, &info.digest)
         .and_then(|known| Ok(plugin_bytes(connection, &info.digest)?.and(known)));
-    match known {
+    let put = match known {
         Ok(Some(_)) => return Ok(Put::Unchanged),
-        Ok(None) => {}
-        // Putting it anew is what mends one that can't be read.
-        Err(StoreError::Damaged(_)) => {
-            let sql = "INSERT OR REPLACE INTO plugin_bytes (digest, bytes) VALUES (?1, ?2)";
-            change(connection, PLUGIN, sql, params![digest, bytes])?;
-            let sql = "UPDATE plugins SET name = ?2, version = ?3, added_at = ?4, body = ?5 \
-                       WHERE digest = ?1";
-            let row = params![digest, info.name, info.version, new.added_at.as_millis(), body];
-            change(connection, PLUGIN, sql, row)?;
-            return Ok(Put::Updated);
-        }
+        Ok(None) => Put::Created,
+        Err(StoreError::Damaged(_)) => Put::Updated,
         Err(error) => return Err(error),
-    }
+    };
+    // Putting it anew is what mends one that can't be read, or of which a part is gone.
     let sql = "INSERT INTO plugins (digest, name, version, added_at, body) \
-               VALUES (?1, ?2, ?3, ?4, ?5)";
+               VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (digest) DO UPDATE SET name = excluded.name, \
+               version = excluded.version, added_at = excluded.added_at, body = excluded.body";
     let row = params![digest, info.name, info.version, new.added_at.as_millis(), body];
     change(connection, PLUGIN, sql, row)?;
-    let sql = "INSERT INTO plugin_bytes (digest, bytes) VALUES (?1, ?2)";
+    let sql = "INSERT OR REPLACE INTO plugin_bytes (digest, bytes) VALUES (?1, ?2)";
     change(connection, PLUGIN, sql, params![digest, bytes])?;
-    Ok(Put::Created)
+    Ok(put)
 }
 
 fn is_there(connection: &Connection, digest: &str) -> Result<bool> {
@@ -83,7 +76,11 @@ pub(super) fn plugin_bytes(connection: &Connection, digest: &Digest) -> Result<O
     let bytes = first(connection, PLUGIN, sql, params![digest.as_str()], |row| {
         column::<Vec<u8>>(PLUGIN, row, 0).map(Bytes::from)
     })?;
-    bytes.map(|bytes| whole_bytes(digest, bytes)).transpose()
+    match bytes {
+        Some(bytes) => whole_bytes(digest, bytes).map(Some),
+        None if is_there(connection, digest.as_str())? => Err(no_bytes(digest).into()),
+        None => Ok(None),
+    }
 }
 
 pub(super) fn plugins(
