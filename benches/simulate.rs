@@ -28,6 +28,8 @@ mod ears;
 mod engines;
 #[path = "../tests/simulation/event_model.rs"]
 mod event_model;
+#[path = "../tests/simulation/fresh_model.rs"]
+mod fresh_model;
 #[path = "../tests/simulation/gate.rs"]
 mod gate;
 #[path = "../tests/simulation/generate.rs"]

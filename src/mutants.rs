@@ -122,6 +122,8 @@ pub(crate) mod chosen {
         ReleasedTooSoon,
         /// What a strategy that waits answers again and again is written each time.
         RepeatsWritten,
+        /// What agents said for a strategy before a run was paused counts when it goes on.
+        FreshKept,
     }
 
     impl Mutant {
@@ -172,6 +174,7 @@ pub(crate) mod chosen {
             Self::ParkedForGood,
             Self::ReleasedTooSoon,
             Self::RepeatsWritten,
+            Self::FreshKept,
         ];
     }
 

@@ -18,23 +18,28 @@ pub(crate) struct Looks {
     asked: Vec<About>,
     /// The same of each time that came of it, after so many events.
     seen: Vec<(u64, Vec<About>)>,
-    /// The agents of the last wish, and its moment.
+    /// The agents of the last wish, and since when what they say counts: from the wish on, or since the run
+    /// goes on after it was paused.
     wished: Option<(Vec<AgentId>, Timestamp)>,
 }
 
 impl Looks {
-    /// The strategy is asked: what it wished for is there.
+    /// The strategy answers from what is known now.
     pub(crate) fn asked(&mut self, machine: &Machine) {
         self.asked = machine.records().iter().map(AgentRecord::about).collect();
-        let Some((agents, at)) = self.wished.take() else { return };
+    }
+
+    /// The strategy is about to be asked: what it wished for is there.
+    pub(crate) fn is_fresh(&self, machine: &Machine) {
+        let Some((agents, at)) = &self.wished else { return };
         for id in agents {
-            let record = Roster::record(machine, &id).unwrap();
+            let record = Roster::record(machine, id).unwrap();
             if record.state == AgentState::Removed {
                 // Nobody knows what answers there now.
                 continue;
             }
             let seen_at = record.node_seen_at;
-            assert!(seen_at > Some(at), "{id} was wished for at {at} and asked at {seen_at:?}");
+            assert!(seen_at > Some(*at), "{id} was wished for at {at} and asked at {seen_at:?}");
         }
     }
 
@@ -46,6 +51,16 @@ impl Looks {
         }
         if let Happened::Decision { refresh, .. } = &event.what {
             self.wished = Some((refresh.clone(), event.at));
+        }
+        if let Happened::Stage { .. } = &event.what {
+            // All were asked as it began.
+            self.wished = None;
+        }
+        if let Happened::Status { from: Some(RunStatus::Paused), to: RunStatus::Running, .. } =
+            event.what
+            && let Some((_, since)) = &mut self.wished
+        {
+            *since = event.at;
         }
     }
 
@@ -147,6 +162,34 @@ fn a_paused_run_asks_again_when_it_goes_on() {
     assert_eq!(asked(&world), Some(wish));
     world.run_dry();
     assert_eq!(world.progress().status, RunStatus::Done);
+    world.check_the_end();
+}
+
+#[test]
+fn what_agents_said_before_a_pause_is_old_when_the_run_goes_on() {
+    // They had answered, and the strategy was asked: it gives no decision.
+    let mut world = wishing(9);
+    until_asked_afresh(&mut world);
+    let wish = asked(&world);
+    let answers = some_answer(&world, &[], 10);
+    world.give_refresh(answers);
+    world.choose(&Choice::BadDecision(0));
+    assert_eq!(world.progress().status, RunStatus::Paused);
+    world.pass_minutes(60);
+    world.choose(&Choice::Command(Verb::Resume));
+    assert_eq!(asked(&world), wish);
+    world.run_dry();
+    world.check_the_end();
+
+    // They are asked while the run is paused and goes on: what they say may be of before.
+    let mut world = wishing(9);
+    until_asked_afresh(&mut world);
+    world.choose(&Choice::Command(Verb::Pause));
+    world.choose(&Choice::Command(Verb::Resume));
+    let answers = some_answer(&world, &[], 10);
+    world.give_refresh(answers);
+    assert_eq!(asked(&world), wish, "they are asked once more");
+    world.run_dry();
     world.check_the_end();
 }
 

@@ -2,8 +2,8 @@
 //! log has its bounds.
 
 use replibook::run::{
-    AgentState, Decision, Effect, Happened, Input, LogLevel, MAX_RUN_LINES, MAX_RUN_LOG_BYTES,
-    Machine, Next, PluginLine, Roster, Timestamp,
+    AgentState, Decision, Effect, FIRST_FORMAT, Happened, Input, KNOWN_FORMAT, LogLevel,
+    MAX_RUN_LINES, MAX_RUN_LOG_BYTES, Machine, Next, PluginLine, Roster, Timestamp,
 };
 
 use super::parts::Setup;
@@ -105,6 +105,28 @@ fn a_memo_that_counts_is_kept_but_does_not_fill_the_history() {
     assert!(!world.progress().stage.untold_memo);
     world.run_dry();
     world.check_the_end();
+}
+
+#[test]
+fn a_run_says_that_older_engines_would_lose_its_log_and_its_memo() {
+    let mut world = waiting();
+    for number in 0..60 {
+        let untold = world.progress().stage.untold_memo;
+        assert_eq!(world.progress().needs, if untold { 2 } else { FIRST_FORMAT });
+        wait(&mut world, &[], |decision, _| decision.memo = format!("{number}"));
+    }
+    assert!(world.progress().stage.untold_memo);
+    // That stays: what needed it may still be in the store.
+    world.decide_to(|decision, _| decision.memo = "told".to_owned());
+    assert!(!world.progress().stage.untold_memo);
+    assert_eq!(world.progress().needs, 2);
+
+    let mut world = waiting();
+    wait(&mut world, &[line(LogLevel::Debug, "a line")], |_, _| {});
+    assert_eq!(world.progress().needs, 2);
+    world.choose(&Choice::Crash);
+    world.run_dry();
+    assert_eq!((world.progress().needs, KNOWN_FORMAT), (2, 2));
 }
 
 /// All agents are asked afresh each time, and say something else each time, or nothing.

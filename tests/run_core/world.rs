@@ -475,6 +475,10 @@ impl World {
                 Effect::WakeAt(at) => self.wake = Some(at),
                 // It takes effect at once: what it gives up is not answered any more.
                 Effect::Abandon(_) => drop(self.outcome(effect, false)),
+                Effect::Plan { .. } => {
+                    self.looks.is_fresh(&self.machine);
+                    self.effects.push(effect);
+                }
                 other => self.effects.push(other),
             }
         }

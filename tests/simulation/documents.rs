@@ -125,7 +125,9 @@ fn strategy(plan: StrategyPlan) -> Value {
             }
             json!({"use": "canary", "with": with})
         }
-        StrategyPlan::Chatty { counts } => json!({"use": "chatty", "with": {"counts": counts}}),
+        StrategyPlan::Chatty { counts, stumbles } => {
+            json!({"use": "chatty", "with": {"counts": counts, "stumbles": stumbles}})
+        }
         StrategyPlan::Grouped { batch, window, backwards, soak } => {
             let mode = if window { "window" } else { "batch" };
             let mut with = json!({"by": "node_group", "batch": size(batch), "mode": mode});

@@ -6,6 +6,7 @@ use replibook::run::{
 
 use crate::agents::{number, whose};
 use crate::ears::NOTICED;
+use crate::fresh_model::FreshModel;
 use crate::ledger::{Check, expect};
 use crate::membership_model::Counts;
 use crate::run_model::{Node, RunModel};
@@ -32,6 +33,7 @@ impl RunModel {
                 self.budget.stage_begins(*selected);
                 self.to_start.clear();
                 self.strategy = StrategyModel::default();
+                self.fresh = FreshModel::default();
                 self.stage_since = event.at;
                 self.members.goes_on()
             }
@@ -40,10 +42,19 @@ impl RunModel {
                 self.note_for_strategy(agent, *from, *to, event.at);
                 match to {
                     AgentState::Running => self.agent_starts(agent, *batch),
+                    AgentState::Removed => {
+                        self.fresh.left(agent);
+                        Ok(())
+                    }
                     _ => Ok(()),
                 }
             }
-            Happened::Decision { batch, started, asked, label, .. } => {
+            Happened::NoDecision { asked, .. } => self.was_fresh(asked),
+            Happened::Decision { batch, started, asked, label, refresh, .. } => {
+                if let Some(asked) = asked {
+                    self.was_fresh(asked)?;
+                }
+                self.fresh.wishes(refresh, event.at);
                 self.members.decided();
                 self.decided_at = event.at;
                 let Some(batch) = batch else {
@@ -119,6 +130,9 @@ impl RunModel {
             }
         }
         self.status = to;
+        if from == Some(RunStatus::Paused) && to == RunStatus::Running {
+            self.fresh.goes_on(self.last_at());
+        }
         if to == RunStatus::Starting {
             self.decided_at = self.last_at();
         }

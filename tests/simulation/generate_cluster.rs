@@ -120,7 +120,10 @@ impl Dice {
                 batches: [self.size(percents), self.size([25, 50, 100])],
                 asks: self.chance(50),
             },
-            5 => StrategyPlan::Chatty { counts: self.chance(50) },
+            5 => {
+                let kind = self.up_to(3);
+                StrategyPlan::Chatty { counts: kind < 2, stumbles: kind % 2 == 0 }
+            }
             _ => StrategyPlan::Grouped {
                 batch: self.size([25, 50, 100]),
                 window: self.chance(50),

@@ -21,6 +21,7 @@ mod documents;
 mod ears;
 mod engines;
 mod event_model;
+mod fresh_model;
 mod gate;
 mod generate;
 mod generate_cluster;

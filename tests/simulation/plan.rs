@@ -197,6 +197,8 @@ pub(crate) enum StrategyPlan {
     Chatty {
         /// Whether its memo is another one each time.
         counts: bool,
+        /// Whether it gives no decision now and then, which pauses the run.
+        stumbles: bool,
     },
     Grouped {
         /// Agents of a group at a time.
@@ -219,7 +221,8 @@ impl StrategyPlan {
             Self::Grouped { batch, window: _, backwards, soak } => {
                 Self::Grouped { batch, window: false, backwards, soak }
             }
-            Self::AllAtOnce | Self::Batches(_) | Self::Chatty { .. } => self,
+            Self::Chatty { counts, stumbles: _ } => Self::Chatty { counts, stumbles: false },
+            Self::AllAtOnce | Self::Batches(_) => self,
         }
     }
 }

@@ -11,6 +11,7 @@ use replibook::run::{
 use replibook::store::LogCursor;
 
 use crate::budget_model::BudgetModel;
+use crate::fresh_model::FreshModel;
 use crate::journal_checks;
 use crate::late_model::LateModel;
 use crate::ledger::{Check, expect};
@@ -75,6 +76,7 @@ pub(crate) struct RunModel {
     pub(crate) members: MembershipModel,
     pub(crate) late: LateModel,
     pub(crate) strategy: StrategyModel,
+    pub(crate) fresh: FreshModel,
     /// When the present stage began, and until when many agents were absent.
     pub(crate) stage_since: Timestamp,
     pub(crate) mass_until: Option<Timestamp>,
@@ -140,6 +142,7 @@ impl RunModel {
             members: MembershipModel::default(),
             late: LateModel::default(),
             strategy: StrategyModel::default(),
+            fresh: FreshModel::default(),
             stage_since: run.progress.since,
             mass_until: None,
             accepted: BTreeSet::new(),
@@ -375,6 +378,10 @@ impl RunModel {
                 format!("{said:?} in stage and run, and {}", self.budget.in_words())
             })?;
         }
+        let counts = !self.progress.log.is_empty() || self.progress.stage.untold_memo;
+        expect(!counts || self.progress.needs > 1, "a run says what it needs", || {
+            format!("{:?}", self.progress)
+        })?;
         self.passed_over.fits(&self.progress, &self.records)?;
         self.outcomes_fit()?;
         self.members.nobody_is_left_out(&self.states)?;

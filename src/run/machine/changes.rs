@@ -72,6 +72,7 @@ impl Changes {
         progress.status = to;
         progress.since = self.now;
         progress.reason.clone_from(&reason);
+        machine.forget_fresh();
         self.event(machine, Happened::Status { from: Some(from), to, reason });
     }
 
@@ -228,6 +229,7 @@ impl Changes {
             || !records.is_empty()
             || !self.journals.is_empty()
             || !self.commands.is_empty();
+        machine.run.progress.needs = machine.run.progress.needed();
         let writes = Writes {
             progress: written.then(|| machine.run.progress.clone()),
             records,

@@ -117,6 +117,7 @@ impl Machine {
                 StageProgress { index: next, entering: true, ..StageProgress::default() };
             changes.progress = true;
             self.plan_due = false;
+            self.forget_fresh();
             self.load_members(changes);
             return;
         }

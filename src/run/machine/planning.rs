@@ -46,7 +46,7 @@ impl Machine {
             || self.admitting
             || !self.meanwhile.is_empty()
             || stage.retrying.is_some();
-        if !self.plan_due || busy || settled || self.refreshing != Refreshing::No {
+        if !self.plan_due || busy || settled || self.refreshing.goes_on() {
             return;
         }
         if !self.may_plan() || self.asks_afresh(changes) {
@@ -228,7 +228,7 @@ impl Machine {
         stage.memo = decision.memo;
         // Also after a last decision: agents that join may make the strategy be asked again.
         stage.refresh = checked.refresh;
-        self.fresh = false;
+        self.refreshing = Refreshing::No;
         self.keep_unheard();
         let stage = &mut self.run.progress.stage;
         let started = u32::try_from(checked.start.len()).unwrap_or(u32::MAX);

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::changes::Changes;
 use super::state::{IllegalInput, Machine};
 use super::steering::CHUNK_BYTES;
-use crate::run::{About, AgentState, AskAgain, Effect, Refreshed, RunStatus, Unheard};
+use crate::mutants::mutant;
+use crate::run::{About, AgentState, AskAgain, Effect, Refreshed, Unheard};
 
 /// Agents whose answers are taken over by one commit: each is a record, an event and the journal of its
 /// attempt, and a commit is bounded to 1,000 documents.
@@ -14,23 +15,37 @@ const TAKEN_AT_ONCE: usize = 300;
 
 /// How far asking agents afresh is. It is not kept: a machine that is loaded anew asks again, since the
 /// wish stands until the next decision.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Default, PartialEq)]
 pub(super) enum Refreshing {
     /// Nobody is being asked.
+    #[default]
     No,
-    /// Agents are being asked, for the strategy of this stage.
-    Asking(u16),
+    /// Agents are being asked.
+    Asking,
+    /// Agents are being asked, and nobody wants to know any more.
+    InVain,
     /// They have answered, and these answers are still to be taken over.
     Taking(VecDeque<Refreshed>),
     /// These were taken over, and are still to be written.
     Writing(VecDeque<Refreshed>),
+    /// They have answered, and the strategy may be asked.
+    Fresh,
 }
 
 impl Refreshing {
+    /// Whether answers are still to be taken over.
     pub(super) const fn is_taking(&self) -> bool {
         match self {
             Self::Taking(_) | Self::Writing(_) => true,
-            Self::No | Self::Asking(_) => false,
+            Self::No | Self::Asking | Self::InVain | Self::Fresh => false,
+        }
+    }
+
+    /// Whether it is going on.
+    pub(super) const fn goes_on(&self) -> bool {
+        match self {
+            Self::Asking | Self::InVain | Self::Taking(_) | Self::Writing(_) => true,
+            Self::No | Self::Fresh => false,
         }
     }
 }
@@ -39,7 +54,7 @@ impl Machine {
     /// Has the agents asked that the strategy wished for; false when there are none, so that it can be
     /// asked itself. An agent that has left is not asked: nobody knows what answers there now.
     pub(super) fn asks_afresh(&mut self, changes: &mut Changes) -> bool {
-        if self.run.progress.stage.refresh.is_empty() || self.fresh {
+        if self.run.progress.stage.refresh.is_empty() || self.refreshing == Refreshing::Fresh {
             return false;
         }
         let wanted = self.wanted();
@@ -57,35 +72,51 @@ impl Machine {
             })
             .collect();
         if asked.is_empty() {
-            self.fresh = true;
+            self.refreshing = Refreshing::Fresh;
             let stage = &mut self.run.progress.stage;
             changes.progress |= !stage.unheard.is_nobody();
             stage.unheard = Unheard::default();
             return false;
         }
-        self.refreshing = Refreshing::Asking(self.run.progress.stage.index);
+        self.refreshing = Refreshing::Asking;
         changes.effects.push(Effect::Refresh(asked));
         true
     }
 
-    /// Agents that were asked afresh have answered. In a run that was paused meanwhile the answers
-    /// would be old when it goes on, so they are asked again then.
+    /// What agents say counts no more: the run does not go on from there, and when it does later, that is
+    /// old. They are asked again then.
+    pub(super) fn forget_fresh(&mut self) {
+        self.refreshing = match std::mem::take(&mut self.refreshing) {
+            Refreshing::Asking | Refreshing::InVain => Refreshing::InVain,
+            Refreshing::Fresh if mutant!(FreshKept) => Refreshing::Fresh,
+            Refreshing::No | Refreshing::Taking(_) | Refreshing::Writing(_) | Refreshing::Fresh => {
+                Refreshing::No
+            }
+        };
+    }
+
+    /// Agents that were asked afresh have answered.
     pub(super) fn refreshed(
         &mut self,
         answers: Vec<Refreshed>,
         changes: &mut Changes,
     ) -> Result<(), IllegalInput> {
-        let Refreshing::Asking(stage) = self.refreshing else {
-            let answers = answers.len();
-            return Err(IllegalInput::new("fresh information", answers, "agents not asked"));
-        };
-        self.refreshing = Refreshing::No;
-        if stage == self.run.progress.stage.index {
-            self.note_unheard(&answers, changes);
-            self.refreshing = Refreshing::Taking(answers.into());
-            self.take_refreshed(changes);
+        match self.refreshing {
+            Refreshing::Asking => {
+                self.note_unheard(&answers, changes);
+                self.refreshing = Refreshing::Taking(answers.into());
+                self.take_refreshed(changes);
+                Ok(())
+            }
+            Refreshing::InVain => {
+                self.refreshing = Refreshing::No;
+                Ok(())
+            }
+            Refreshing::No | Refreshing::Taking(_) | Refreshing::Writing(_) | Refreshing::Fresh => {
+                let answers = answers.len();
+                Err(IllegalInput::new("fresh information", answers, "agents not asked"))
+            }
         }
-        Ok(())
     }
 
     /// Takes over the next answers, as many as fit one commit; after the last one the strategy may be
@@ -94,12 +125,8 @@ impl Machine {
         let (mut answers, write) = match &mut self.refreshing {
             Refreshing::Taking(answers) => (std::mem::take(answers), false),
             Refreshing::Writing(answers) => (std::mem::take(answers), true),
-            Refreshing::No | Refreshing::Asking(_) => return,
+            Refreshing::No | Refreshing::Asking | Refreshing::InVain | Refreshing::Fresh => return,
         };
-        self.refreshing = Refreshing::No;
-        if self.run.progress.status != RunStatus::Running {
-            return;
-        }
         let (mut taken, mut bytes) = (0, 0);
         while taken < TAKEN_AT_ONCE && bytes < CHUNK_BYTES {
             let Some(Refreshed { agent, mut about, silence: _ }) = answers.pop_front() else {
@@ -127,12 +154,12 @@ impl Machine {
                 false => self.learn(agent, about, changes),
             }
         }
-        match (answers.is_empty(), write) {
+        self.refreshing = match (answers.is_empty(), write) {
             // A machine that is loaded anew finds the wish, and asks again: not all that came of it may be
             // written.
-            (true, _) => self.fresh = true,
-            (false, true) => self.refreshing = Refreshing::Writing(answers),
-            (false, false) => self.refreshing = Refreshing::Taking(answers),
-        }
+            (true, _) => Refreshing::Fresh,
+            (false, true) => Refreshing::Writing(answers),
+            (false, false) => Refreshing::Taking(answers),
+        };
     }
 }

@@ -82,7 +82,7 @@ impl Machine {
             changes.progress = true;
         }
         stage.refresh = checked.refresh;
-        self.fresh = false;
+        self.refreshing = Refreshing::No;
         let stage = &mut self.run.progress.stage;
         stage.next = Some(next);
         let unheard = self.run.progress.stage.unheard.clone();

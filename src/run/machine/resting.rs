@@ -1,6 +1,5 @@
 //! Runs in which nothing happens before a person says something.
 
-use super::refreshing::Refreshing;
 use super::state::{Doing, Machine};
 use crate::mutants::mutant;
 use crate::run::{RunStatus, Timestamp};
@@ -58,7 +57,7 @@ impl Machine {
         let looks = !self.settling.is_empty()
             || !self.looking.is_empty()
             || self.run.progress.mass_absence.is_some();
-        let asks = self.loading || self.planning || self.refreshing != Refreshing::No;
+        let asks = self.loading || self.planning || self.refreshing.goes_on();
         in_flight || looks || asks || self.has_work()
     }
 }

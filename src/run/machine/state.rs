@@ -76,8 +76,6 @@ pub struct Machine {
     pub(super) heaviest: usize,
     /// Agents are being asked afresh, for the strategy.
     pub(super) refreshing: Refreshing,
-    /// Those that it wished for were asked since its last decision.
-    pub(super) fresh: bool,
     /// What it was asked with last.
     pub(super) asked: Asked,
     /// What it answered last.
@@ -153,7 +151,6 @@ impl Machine {
             continuing: false,
             heaviest: 0,
             refreshing: Refreshing::No,
-            fresh: false,
             asked: Asked::default(),
             answered: LastAnswer::default(),
             unwritten: BTreeMap::new(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use replibook::run::{AgentState, Happened, Next, RunStatus, Timestamp};
+use replibook::run::{AgentState, FIRST_FORMAT, Happened, Next, RunStatus, Timestamp};
 
 use super::World;
 
@@ -32,6 +32,8 @@ impl World {
             }
         }
         assert_eq!(runs, decided, "only what was decided is started");
+        let counts = !progress.log.is_empty() || progress.stage.untold_memo;
+        assert!(!counts || progress.needs > FIRST_FORMAT, "an older engine would drop that");
         let stage = &progress.stage;
         let failed = self.records().filter(|record| {
             let failure = record.error.as_ref();

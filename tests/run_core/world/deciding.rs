@@ -58,9 +58,14 @@ impl World {
 
     /// Answers what agents were asked for the strategy, which is asked then.
     pub(crate) fn answer_refresh(&mut self, answers: Input) {
+        self.give_refresh(answers);
+        self.start();
+    }
+
+    /// Answers what agents were asked for the strategy.
+    pub(crate) fn give_refresh(&mut self, answers: Input) {
         self.effects.retain(|effect| !matches!(effect, Effect::Refresh(_)));
         self.apply(answers);
-        self.start();
     }
 
     pub(super) fn decide_badly(&mut self, kind: u16) {

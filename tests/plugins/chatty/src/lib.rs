@@ -10,10 +10,15 @@ const BATCH: u32 = 2;
 /// Milliseconds after which it wants to be asked again.
 const AGAIN: f64 = 300.0;
 
+/// It stumbles in one of so many seconds.
+const STUMBLES: u64 = 4;
+
 #[derive(Deserialize)]
 struct Arguments {
     /// Whether it remembers something else each time.
     counts: bool,
+    /// Whether it gives no decision now and then, once agents have ended.
+    stumbles: bool,
 }
 
 replibook_plugin_sdk::strategy! {
@@ -27,6 +32,10 @@ fn plan(roster: &Roster<'_>, input: &Input, arguments: Arguments) -> Result<Deci
     let counts = roster.counts();
     roster.log(Level::Debug, "asked once more");
     roster.log(Level::Info, &format!("{} wait, {} go", counts.pending, counts.running));
+    let second = (input.now / 1_000.0) as u64;
+    if arguments.stumbles && counts.done > 0 && second.is_multiple_of(STUMBLES) {
+        return Err("stumbled".to_owned());
+    }
     let most = if counts.running == 0 { BATCH.min(input.max_start) } else { 0 };
     let start = roster.first(State::Pending, most);
     let is_over = counts.running == 0 && start.is_empty();
