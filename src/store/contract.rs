@@ -261,7 +261,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// Gives the lease of a run back that waits for a person: nobody can claim the run before a command for it
     /// is [submitted](Self::submit), or before `until`. Whether that was done: it is not while a command
-    /// without an outcome waits for the run.
+    /// without an outcome waits for the run. One that can't be read does not count, as in
+    /// [`waiting_commands`](Self::waiting_commands).
     ///
     /// # Errors
     /// [`StoreError::Fenced`] as in [`commit`](Self::commit).
@@ -465,6 +466,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Removes at most `limit` expired documents (and at most [`MAX_PAGE`]) and returns how many;
     /// nothing where the back end does so by itself. Which go first is not promised.
+    ///
+    /// It mends as well what servers of earlier versions leave undone: after it a parked run can be claimed for
+    /// which a command waits that one of them took.
     async fn sweep(&self, limit: u32) -> Result<u64>;
 
     /// Ends what goes on in the background, before the process ends. No other call may follow.

@@ -6,7 +6,9 @@ use bytes::Bytes;
 
 use super::contract::Result;
 use super::error::StoreError;
-use crate::run::{AgentSeq, AttemptKey, Digest, Run, RunId, RunStatus, Snapshot, Timestamp};
+use crate::run::{
+    AgentSeq, AttemptKey, Command, Digest, Run, RunId, RunStatus, Snapshot, Timestamp,
+};
 
 /// How many characters are said about one damaged document: a decoder quotes what it found, which may
 /// be of any length.
@@ -90,6 +92,16 @@ pub(super) fn whole_bytes(digest: &Digest, bytes: Bytes) -> Result<Bytes> {
 /// Of a plugin that is there without its bytes.
 pub(super) fn no_bytes(digest: &Digest) -> Damage {
     Damage::new(PLUGIN_BYTES, digest.to_string(), &"they are not there")
+}
+
+/// A command that waits for a run, if it can be read. Nobody takes up one that can't: that is said here, each time
+/// that the run is about to be parked all the same.
+pub(super) fn waiting(
+    run: RunId,
+    command: std::result::Result<Command, Damage>,
+) -> Option<Command> {
+    let say = |damage: &Damage| tracing::warn!(%run, "a run waits for no command that is damaged: {damage}");
+    command.inspect_err(say).ok()
 }
 
 /// What the bytes of a plugin are called, beside what else is kept of it.

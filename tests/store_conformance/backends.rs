@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use mongodb::bson::spec::BinarySubtype;
-use mongodb::bson::{Binary, Document, doc};
+use mongodb::bson::{Binary, DateTime, Document, doc};
 use replibook::clock::Clock;
 use replibook::run::{EngineId, Millis, RunId, Timestamp};
 use replibook::store::memory::Damaged;
@@ -133,6 +133,25 @@ impl Fixture {
             }
         }
         true
+    }
+
+    /// Makes a run that was woken sleep as before: earlier versions take commands and wake nobody. Whether there
+    /// were such versions.
+    pub(crate) async fn forget_to_wake(&self, run: RunId) -> bool {
+        let Home::Database { database } = &self.home else { return false };
+        let bytes = run.0.into_bytes().to_vec();
+        let id = Binary { subtype: BinarySubtype::Uuid, bytes };
+        let far = DateTime::from_millis(START.as_millis() * 2);
+        let parked = doc! {
+            "$set": { "lease.until": far, "lease.parked": true },
+            "$unset": { "lease.woken": "" },
+        };
+        let runs = database.open().await.collection::<Document>("runs");
+        runs.update_one(doc! { "_id": id, "lease.woken": true }, parked)
+            .await
+            .unwrap()
+            .matched_count
+            == 1
     }
 
     /// Opens the store anew, as the next process would, with other settings. Returns the retention that

@@ -76,6 +76,8 @@ macro_rules! all_cases_on {
             a_parked_run_is_claimed_once_a_command_has_come,
             a_parked_run_is_claimed_when_its_time_has_come,
             a_run_is_not_parked_while_a_command_waits,
+            a_run_is_parked_and_woken_by_no_command_that_is_damaged,
+            a_command_that_an_earlier_version_took_wakes_its_run,
             of_a_command_and_a_parking_at_once_none_is_missed,
             parking_needs_the_lease,
             an_engine_is_listed_until_it_is_silent_for_long,

@@ -137,8 +137,7 @@ impl State {
         at: &Moment,
     ) -> Result<bool> {
         self.check_fence(run, epoch, at)?;
-        let mut commands = self.commands.values();
-        if commands.any(|c| c.run == run && c.outcome.is_none() && at.shows(c.finish_ts)) {
+        if self.waiting(at).any(|command| command.run == run) {
             return Ok(false);
         }
         if let Some(entry) = self.runs.get_mut(&run) {
@@ -298,6 +297,15 @@ impl State {
         Put::Created
     }
 
+    /// Commands without an outcome that can be read.
+    fn waiting(&self, at: &Moment) -> impl Iterator<Item = &Command> {
+        let waits = |command: &&Command| {
+            let is_damaged = self.damaged.contains(&Damaged::Command(command.id));
+            command.outcome.is_none() && at.shows(command.finish_ts) && !is_damaged
+        };
+        self.commands.values().filter(waits)
+    }
+
     pub(super) fn waiting_commands(
         &self,
         engine: &EngineId,
@@ -305,12 +313,7 @@ impl State {
         at: &Moment,
     ) -> Vec<Command> {
         let held = |run| self.runs.get(&run).is_some_and(|entry| entry.held_by(engine, at));
-        let mut found: Vec<_> = self
-            .commands
-            .values()
-            .filter(|c| c.outcome.is_none() && at.shows(c.finish_ts) && held(c.run))
-            .filter(|c| !self.damaged.contains(&Damaged::Command(c.id)))
-            .collect();
+        let mut found: Vec<_> = self.waiting(at).filter(|command| held(command.run)).collect();
         found.sort_by_key(|command| (command.at, command.id));
         found.into_iter().take(page_limit(limit) as usize).cloned().collect()
     }

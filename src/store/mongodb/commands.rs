@@ -7,8 +7,8 @@ use mongodb::ClientSession;
 use mongodb::bson::{Bson, Document, RawDocument, RawDocumentBuf, doc};
 
 use super::base::{Base, live, uuid};
-use super::bodies::{self, FREE};
-use super::parking::is_parked;
+use super::bodies;
+use super::parking::{awake, is_parked};
 use super::rows::{Question, decode};
 use super::time::date;
 use super::transaction::{self, Failure, Transaction};
@@ -18,7 +18,7 @@ use crate::store::documents::Put;
 use crate::store::keys::page_limit;
 use crate::store::options::Moment;
 
-const COMMAND: &str = "a command";
+pub(super) const COMMAND: &str = "a command";
 
 struct Submit<'a> {
     new: &'a Command,
@@ -76,9 +76,7 @@ async fn finish_ts_of_late(
     let is_parked =
         touched.as_ref().is_some_and(|run| run.get_document("lease").is_ok_and(is_parked));
     if is_parked {
-        let free =
-            doc! { "$set": { "lease.until": FREE, "lease.parked": false, "lease.woken": true } };
-        base.runs.update_one(doc! { "_id": uuid(new.run.0) }, free).session(session).await?;
+        base.runs.update_one(doc! { "_id": uuid(new.run.0) }, awake()).session(session).await?;
     }
     Ok(match touched {
         Some(run) => run.get("finishing_at").filter(|at| **at != Bson::Null).cloned(),

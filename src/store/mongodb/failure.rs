@@ -18,19 +18,42 @@ const WRITE_CONFLICT: i32 = 112;
 /// Somebody ended the operation, mostly by ending its session.
 const INTERRUPTED: i32 = 11_601;
 
-/// A document is larger than the server holds: when it is stored, and when it is sent.
-const TOO_LARGE: [i32; 3] = [10_334, 10_003, 17_280];
+/// A document is larger than the server holds: BSONObjectTooLarge, and what it says of an update and of an upsert,
+/// whose number another one took the place of.
+const TOO_LARGE: [i32; 4] = [10_334, 17_419, 17_420, 7_655_103];
 
-/// The server does not let us: wrong credentials, or too few roles.
+/// The server does not let us: too few roles (Unauthorized), or wrong credentials (AuthenticationFailed).
 const FORBIDDEN: [i32; 2] = [13, 18];
 
 /// What a server says that doesn't know a command, an option, an operator, a variable or a kind of index, or that
-/// has no transactions. Whatever else it says may be over later: its disk is full, or the quota of its provider
-/// used up.
-const LACKING: [i32; 17] =
-    [2, 9, 14, 20, 59, 67, 72, 115, 168, 197, 238, 263, 303, 15_999, 17_276, 40_324, 40_415];
+/// has no transactions, as MongoDB numbers it in its `error_codes.yml` and beside it. Whatever else it says may be
+/// over later: its disk is full, or the quota of its provider used up.
+const LACKING: [i32; 16] = [
+    2,      // BadValue
+    9,      // FailedToParse
+    14,     // TypeMismatch
+    20,     // IllegalOperation: transactions without a replica set
+    59,     // CommandNotFound
+    67,     // CannotCreateIndex
+    72,     // InvalidOptions
+    115,    // CommandNotSupported
+    168,    // InvalidPipelineOperator
+    197,    // InvalidIndexSpecificationOption
+    224,    // QueryFeatureNotAllowed
+    238,    // NotImplemented
+    263,    // OperationNotSupportedInTransaction
+    17_276, // a variable that is not defined
+    40_324, // a stage of a pipeline that is not known
+    40_415, // IDLUnknownField
+];
 
-/// What an update adds to, or works with, is of another type than was written.
+/// What Amazon DocumentDB says of features, stages and operators that it has not. MongoDB has another meaning for
+/// the first of these numbers, which passes: the names of its hosts have changed (SplitHorizonChange). So the words
+/// count as well.
+const NOT_SUPPORTED: [i32; 3] = [303, 304, 305];
+
+/// What an update adds to, or works with, is of another type than was written (TypeMismatch, and what older servers
+/// say of `$add`).
 const WRONG_TYPE: [i32; 3] = [14, 16_554, 16_612];
 
 /// The error for a call that the server refused, or did not answer, while `doing` something. A document that is
@@ -89,9 +112,12 @@ pub(super) fn of_opening(error: StoreError) -> StoreError {
 pub(super) fn is_lacking(error: &Error) -> bool {
     let labels = [TRANSIENT_TRANSACTION_ERROR, RETRYABLE_WRITE_ERROR];
     let codes = codes(error);
-    !codes.is_empty()
-        && codes.iter().all(|code| LACKING.contains(code))
-        && !labels.iter().any(|l| error.contains_label(l))
+    let says_so = || match error.get_custom::<Refused>() {
+        Some(refused) => refused.message.contains("not supported"),
+        None => error.to_string().contains("not supported"),
+    };
+    let lacks = |code| LACKING.contains(code) || NOT_SUPPORTED.contains(code) && says_so();
+    !codes.is_empty() && codes.iter().all(lacks) && !labels.iter().any(|l| error.contains_label(l))
 }
 
 /// The error of something that is out of order for now and has no cause in the driver.
@@ -174,10 +200,20 @@ mod tests {
 
     #[test]
     fn only_what_a_server_does_not_know_is_lacking() {
-        assert!([9, 20, 59, 115, 263, 303, 17_276].map(refused).iter().all(is_lacking));
-        // A full disk, a provider's quota, a server that steps down.
-        for code in [14_031, 372, 8_000, 10_107, 13, 1] {
+        assert!([9, 20, 59, 115, 224, 263, 17_276].map(refused).iter().all(is_lacking));
+        // A full disk, a server that shuts down, a provider's quota, a server that steps down, or whose hosts get
+        // other names, or that lets nobody write.
+        for code in [14_031, 91, 8_000, 10_107, 13, 1, 303, 304, 371] {
             assert!(!is_lacking(&refused(code)), "{code}");
         }
+        let message = "Aggregation stage not supported: '$lookup'".to_owned();
+        assert!(is_lacking(&Error::custom(Refused { code: 304, message })));
+    }
+
+    #[test]
+    fn a_document_that_is_too_large_is_known_however_it_came_to_be() {
+        assert!([10_334, 17_419, 17_420].map(refused).iter().all(is_too_large));
+        // A capped collection, a key of an index.
+        assert!(![10_003, 17_280, 2].map(refused).iter().any(is_too_large));
     }
 }

@@ -1,18 +1,22 @@
 //! Runs that nobody drives: those that wait for a person, and those that wait for an engine.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use mongodb::ClientSession;
-use mongodb::bson::{Bson, Document, doc};
+use mongodb::bson::{Bson, Document, RawDocument, RawDocumentBuf, doc};
 
 use super::base::{Base, call, integer, live, uuid};
-use super::bodies::{NEEDS, read_uuid};
+use super::bodies::{self, FREE, NEEDS, read_uuid};
+use super::commands::COMMAND;
 use super::commit::{counted, fence};
-use super::rows::Question;
+use super::rows::{Question, decode, key_of};
 use super::time::date;
 use super::transaction::{Failure, Transaction};
 use super::troubled::{raw_run, set_free};
-use crate::run::{EngineId, KNOWN_FORMAT, RunId, Timestamp};
+use crate::run::{Command, EngineId, KNOWN_FORMAT, RunId, Timestamp};
 use crate::store::contract::{MAX_PAGE, Result};
+use crate::store::damage::{self, Damage};
 use crate::store::documents::Holder;
 use crate::store::error::StoreError;
 use crate::store::options::Moment;
@@ -43,10 +47,7 @@ impl Transaction for Park<'_> {
         let Some(kept) = raw_run(base, fence(run, epoch, at), session).await? else {
             return Err(StoreError::Fenced { run, epoch }.into());
         };
-        let waiting =
-            doc! { "run": uuid(run.0), "outcome": Bson::Null, "finish_ts": live(at.cutoff) };
-        let waiting = base.commands.find_one(waiting).projection(doc! { "_id": 1 });
-        if waiting.session(&mut *session).await?.is_some() {
+        if is_waited_for(base, run, at, session).await? {
             return Ok(false);
         }
         let mut lease = set_free(&kept, date(until));
@@ -55,6 +56,58 @@ impl Transaction for Park<'_> {
         base.runs.update_one(doc! { "_id": uuid(run.0) }, change).session(session).await?;
         Ok(true)
     }
+}
+
+/// Whether a command that can be read waits for the run.
+async fn is_waited_for(
+    base: &Base,
+    run: RunId,
+    at: &Moment,
+    session: &mut ClientSession,
+) -> mongodb::error::Result<bool> {
+    let mut waiting = unanswered(at);
+    waiting.insert("run", uuid(run.0));
+    let commands = base.commands.clone_with_type::<RawDocumentBuf>();
+    let mut found = commands.find(waiting).session(&mut *session).await?;
+    while let Some(raw) = found.next(session).await.transpose()? {
+        if damage::waiting(run, read_waiting(&raw)).is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Wakes parked runs for which a command waits. A server of an earlier version that takes a command does not
+/// wake its run: it knows of no parking. How many there were.
+pub(super) async fn wake(base: &Base, at: &Moment) -> Result<u64> {
+    let (collection, order) = (&base.commands, doc! { "at": 1, "_id": 1 });
+    let filter = unanswered(at);
+    let waiting = Question { collection, what: COMMAND, filter, order, limit: MAX_PAGE };
+    let waiting = waiting.raw(None).await?;
+    let runs: HashSet<_> =
+        waiting.iter().filter_map(|raw| read_waiting(raw).ok()).map(|found| found.run.0).collect();
+    if runs.is_empty() {
+        return Ok(0);
+    }
+    let runs: Vec<_> = runs.into_iter().map(uuid).collect();
+    let parked = doc! { "_id": { "$in": runs }, "finish_ts": Bson::Null, "lease.parked": true };
+    let woken = call("wake parked runs", base.runs.update_many(parked, awake())).await?;
+    Ok(woken.matched_count)
+}
+
+/// Commands without an outcome.
+fn unanswered(at: &Moment) -> Document {
+    doc! { "outcome": Bson::Null, "finish_ts": live(at.cutoff) }
+}
+
+fn read_waiting(raw: &RawDocument) -> std::result::Result<Command, Damage> {
+    decode(raw, bodies::read_command)
+        .map_err(|why| Damage::new(COMMAND, key_of(raw, &["_id"]), &why))
+}
+
+/// Makes a run that is parked one that can be claimed, since a command for it has come.
+pub(super) fn awake() -> Document {
+    doc! { "$set": { "lease.until": FREE, "lease.parked": false, "lease.woken": true } }
 }
 
 /// Whether the run with this lease waits for a command.

@@ -413,6 +413,7 @@ impl Store for MongoStore {
     /// The server removes what has expired by itself. Leases that somebody damaged are mended.
     async fn sweep(&self, _: u32) -> Result<u64> {
         leases::mend(&self.base, &self.time, self.options.lease).await?;
+        parking::wake(&self.base, &self.now()).await?;
         Ok(0)
     }
 }

@@ -6,8 +6,9 @@ use super::leases::unpark;
 use super::rows::{
     change, column, command_key, document, encode, first, found, millis, record, run_key,
 };
-use crate::run::{Command, CommandId, EngineId};
+use crate::run::{Command, CommandId, EngineId, RunId};
 use crate::store::contract::Result;
+use crate::store::damage;
 use crate::store::documents::Put;
 use crate::store::keys::page_limit;
 use crate::store::options::Moment;
@@ -62,6 +63,15 @@ pub(super) fn command(
                WHERE id = ?1 AND (finish_ts IS NULL OR finish_ts >= ?2)";
     let row = params![command_key(id), at.cutoff.as_millis()];
     document(connection, COMMAND, sql, row, &id.0.to_string(), record)
+}
+
+/// Whether a command that can be read waits for the run.
+pub(super) fn is_waited_for(connection: &Connection, run: RunId, at: &Moment) -> Result<bool> {
+    let sql = "SELECT body, finish_ts FROM commands \
+               WHERE run = ?1 AND waiting = 1 AND (finish_ts IS NULL OR finish_ts >= ?2)";
+    let row = params![run_key(run), at.cutoff.as_millis()];
+    let found = found(connection, COMMAND, sql, row, |_| String::new(), record)?;
+    Ok(found.into_iter().any(|command| damage::waiting(run, command).is_some()))
 }
 
 pub(super) fn waiting_commands(

@@ -3,6 +3,7 @@
 use rusqlite::types::Value;
 use rusqlite::{Connection, params, params_from_iter};
 
+use super::commands::is_waited_for;
 use super::commit::check_fence;
 use super::rows::{all, change, column, first, integer, run_id, run_key};
 use crate::run::{EngineId, KNOWN_FORMAT, RunId, Timestamp};
@@ -101,10 +102,7 @@ pub(super) fn park(
     at: &Moment,
 ) -> Result<bool> {
     check_fence(connection, run, epoch, at)?;
-    let sql = "SELECT 1 FROM commands \
-               WHERE run = ?1 AND waiting = 1 AND (finish_ts IS NULL OR finish_ts >= ?2)";
-    let row = params![run_key(run), at.cutoff.as_millis()];
-    if first(connection, LEASE, sql, row, |_| Ok(()))?.is_some() {
+    if is_waited_for(connection, run, at)? {
         return Ok(false);
     }
     let sql = "UPDATE runs SET engine = NULL, epoch = epoch + 1, lease_until = ?2, parked = 1 \

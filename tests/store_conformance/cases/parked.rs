@@ -3,9 +3,11 @@
 use replibook::run::{
     Command, CommandOutcome, EngineId, Millis, RunStatus, Timestamp, Verb, Writes,
 };
+use replibook::store::memory::Damaged;
 use replibook::store::{Abandon, Abandonment, Claim, Holder, Lease, Put, StoreError};
 
 use crate::backends::{Fixture, LEASE, RETENTION};
+use crate::damage::WAYS;
 use crate::samples::{command, new_run, only, progress, run_id};
 
 fn engine(name: &str) -> EngineId {
@@ -158,6 +160,44 @@ pub(crate) async fn a_run_is_not_parked_while_a_command_waits(on: Fixture) {
     let writes = Writes { commands: vec![done], ..Writes::default() };
     on.store.commit(lease.run, lease.epoch, &writes).await.unwrap();
     assert!(park(&on, &lease).await);
+}
+
+pub(crate) async fn a_run_is_parked_and_woken_by_no_command_that_is_damaged(on: Fixture) {
+    for way in 0..WAYS {
+        let n = 1 + u128::try_from(way).unwrap();
+        let lease = paused(&on, n).await;
+        let wanted = command(100 + n, lease.run, on.now());
+        on.store.submit(&wanted).await.unwrap();
+        assert!(!park(&on, &lease).await, "{way}");
+        on.damage(&Damaged::Command(wanted.id), way).await;
+        assert_eq!(on.store.waiting_commands(&engine("a"), 9).await.unwrap(), [], "{way}");
+        assert!(park(&on, &lease).await, "{way}");
+        on.store.sweep(9).await.unwrap();
+        assert_eq!(claimed(&on, "b").await, [], "{way}");
+        assert_eq!(on.check().await.found, u64::try_from(way).unwrap() + 1, "{way}");
+
+        // Beside it others count as ever.
+        on.store.submit(&command(200 + n, lease.run, on.now())).await.unwrap();
+        let taken = on.claim("b").await;
+        assert!(!park(&on, &taken).await, "{way}");
+        let waiting = on.store.waiting_commands(&engine("b"), 99).await.unwrap();
+        assert_eq!(waiting.last().map(|command| command.id.0.as_u128()), Some(200 + n), "{way}");
+    }
+}
+
+pub(crate) async fn a_command_that_an_earlier_version_took_wakes_its_run(on: Fixture) {
+    let lease = paused(&on, 1).await;
+    assert!(park(&on, &lease).await);
+    on.store.submit(&command(7, lease.run, on.now())).await.unwrap();
+    if on.forget_to_wake(lease.run).await {
+        assert_eq!(claimed(&on, "b").await, []);
+        on.store.sweep(9).await.unwrap();
+    }
+    let woken = Claim { limit: 9, only_woken: true, ..Claim::default() };
+    assert_eq!(numbers(&on.store.claim_some(&engine("b"), &woken).await.unwrap()), [1]);
+    assert_eq!(on.store.waiting_commands(&engine("b"), 9).await.unwrap().len(), 1);
+    on.store.sweep(9).await.unwrap();
+    assert_eq!(claimed(&on, "c").await, [], "it has an engine");
 }
 
 pub(crate) async fn of_a_command_and_a_parking_at_once_none_is_missed(on: Fixture) {
