@@ -313,7 +313,7 @@ async fn count_runs(state: &ApiState) {
 
 async fn look_at_runs(state: &ApiState) -> Result<(), StoreError> {
     let statuses = RunStatus::ALL.into_iter().filter(|status| !status.is_final());
-    let filter = RunFilter { cluster: None, statuses: statuses.clone().collect() };
+    let filter = RunFilter { statuses: statuses.clone().collect(), ..RunFilter::default() };
     let found = count_by_status(state, &filter).await?;
     let troubles = state.store.troubles(None, MAX_PAGE).await?.len();
     let troubles = i64::try_from(troubles).unwrap_or(i64::MAX);

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
+use semver::Version;
 use serde_json::Map;
+use uuid::Uuid;
 
 use super::endpoint::Endpoint;
 use super::engines;
@@ -33,6 +35,8 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
                 "status",
                 "Only runs with one of these statuses, separated by commas.",
             )
+            .query::<String>("playbook", "Only runs of this playbook: its name, or NAME@VERSION.")
+            .query::<Timestamp>("since", "Only runs that were created at this moment or later.")
             .paged_by::<RunId>()
             .answers::<Listing<RunView>>(200, "A page."),
         Endpoint::get(ONE, "getRun", "Shows a run.", get)
@@ -50,9 +54,15 @@ async fn list(
     reads: Reads,
     mut query: InQuery,
 ) -> Result<Paged, ApiError> {
+    let of = query.take::<String>("playbook", "a name, perhaps with @VERSION")?;
+    let (playbook, version) = of.map(|of| read_playbook(&of)).transpose()?.unzip();
+    let since = query.take::<Timestamp>("since", "a moment such as 2026-11-22T09:00:00Z")?;
     let filter = RunFilter {
         cluster: query.take("cluster", "a name")?,
         statuses: query.take_list("status")?,
+        playbook,
+        version: version.flatten(),
+        from: since.map(first_of),
     };
     let mut page = query.page()?;
     query.finish()?;
@@ -71,6 +81,26 @@ async fn list(
         heaviest: PLAYBOOK_BYTES,
     };
     pages::page(&reads.0, page.after.map(Key), page.limit, list).await
+}
+
+/// A playbook's name, and the version where one is meant.
+fn read_playbook(text: &str) -> Result<(String, Option<Version>), ApiError> {
+    let Some((name, version)) = text.split_once('@') else { return Ok((text.to_owned(), None)) };
+    let version = version.parse().map_err(|_| {
+        ApiError::bad_parameter(
+            "query parameter `playbook`",
+            text,
+            "a version such as 1.4.0 after the @",
+        )
+    })?;
+    Ok((name.to_owned(), Some(version)))
+}
+
+/// The first identifier that a run can have which was created at this moment.
+fn first_of(moment: Timestamp) -> RunId {
+    // Identifiers begin with their moment, in 48 bits.
+    let millis = u128::try_from(moment.as_millis()).unwrap_or(0);
+    RunId(Uuid::from_u128(millis << 80))
 }
 
 /// Runs as they are shown, and how many bytes their snapshots have.

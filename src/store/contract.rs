@@ -222,7 +222,8 @@ pub trait Store: Send + Sync + 'static {
     }
 
     /// Runs that fit `filter`, newest first, after `page.after` (a run's identifier). What counts is the
-    /// status that is kept beside the documents.
+    /// status that is kept beside the documents. A page reads the runs that are on it and hardly any others,
+    /// whatever the filter.
     async fn read_runs(&self, filter: &RunFilter, page: &Page) -> Result<Vec<KeptRun>>;
 
     /// The same, if all of them can be read.
@@ -230,6 +231,10 @@ pub trait Store: Send + Sync + 'static {
         let found = self.read_runs(filter, page).await?;
         found.into_iter().map(|run| run.map_err(|damaged| damaged.damage.into())).collect()
     }
+
+    /// The identifiers of the newest runs, newest first, including runs whose documents can't be read: at most
+    /// `limit`, and at most [`MAX_PAGE`]. It reads no snapshots.
+    async fn newest_runs(&self, limit: u32) -> Result<Vec<RunId>>;
 
     /// Takes the leases of unfinished runs that no engine holds and that fit the claim, oldest run first, and
     /// returns them: at most [`MAX_PAGE`]. A lease whose answer was lost shows up in [`renew`](Self::renew). A run

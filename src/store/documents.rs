@@ -1,5 +1,6 @@
 //! Documents of the store that are not part of a run, and the shapes of its questions.
 
+use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use super::contract::MAX_QUEUED;
@@ -241,6 +242,12 @@ pub struct RunFilter {
     pub cluster: Option<String>,
     /// Only those with one of these statuses; empty: any.
     pub statuses: Vec<RunStatus>,
+    /// Only those of the playbook with this name.
+    pub playbook: Option<String>,
+    /// Only those of this version of the playbook; without `playbook` it says nothing.
+    pub version: Option<Version>,
+    /// Only this run and newer ones: identifiers begin with the moment of creation.
+    pub from: Option<RunId>,
 }
 
 /// A place in the log of a run.

@@ -203,6 +203,32 @@ async fn a_cluster_is_busy_for_a_playbook_that_rejects_it_while_another_run_is_q
 }
 
 #[tokio::test]
+async fn a_run_is_found_as_the_newest_and_by_a_part_of_its_identifier() {
+    let server = server("").await;
+    let find = async |query: &str| server.get(&format!("/api/v1/runs/find{query}")).await.ok(200);
+    assert_eq!(find("").await, json!({ "ids": [], "count": 0 }));
+    let mut ids = Vec::new();
+    for _ in 0..12 {
+        ids.push(id_of(&start(&server, restart()).await.ok(201)).to_string());
+    }
+    ids.sort();
+    let newest = ids.last().unwrap().clone();
+    assert_eq!(find("").await, json!({ "ids": [newest], "count": 1 }));
+    let digits = newest.replace('-', "");
+    let end = digits[20..].to_uppercase();
+    assert_eq!(find(&format!("?part={end}")).await, json!({ "ids": [newest], "count": 1 }));
+    assert_eq!(find("?part=ffffffffffffffff").await, json!({ "ids": [], "count": 0 }));
+    // The moment that all begin with.
+    let several = find(&format!("?part={}", &digits[..6])).await;
+    assert_eq!((several["ids"].as_array().unwrap().len(), &several["count"]), (10, &json!(12)));
+    for bad in ["?part=", "?part=12345", "?part=01-92ab", "?part=xxxxxx", "?limit=1"] {
+        server.get(&format!("/api/v1/runs/find{bad}")).await.problem(400, "bad-parameter");
+    }
+    let long = "0".repeat(33);
+    server.get(&format!("/api/v1/runs/find?part={long}")).await.problem(400, "bad-parameter");
+}
+
+#[tokio::test]
 async fn runs_are_listed_newest_first_and_by_status() {
     let server = server("").await;
     let mut ids = Vec::new();
@@ -232,6 +258,20 @@ async fn runs_are_listed_newest_first_and_by_status() {
     assert_eq!(list("cluster=eu&status=RUNNING".to_owned()).await.0, running);
     assert_eq!(list("cluster=us".to_owned()).await.0, []);
     server.get("/api/v1/runs?status=GONE").await.problem(400, "bad-parameter");
+    // By playbook and by time as well.
+    let all = list(String::new()).await.0;
+    assert_eq!(list("playbook=restart".to_owned()).await.0, all);
+    assert_eq!(list("playbook=restart@1.0.0&status=RUNNING".to_owned()).await.0, running);
+    assert_eq!(list("playbook=restart@1.0.1".to_owned()).await.0, []);
+    assert_eq!(list("playbook=upgrade".to_owned()).await.0, []);
+    let newest = server.get(&format!("/api/v1/runs/{}", all[0])).await.ok(200);
+    let since = newest["created_at"].as_str().unwrap();
+    let found = list(format!("since={since}")).await.0;
+    assert!(found.contains(&all[0]) && all.starts_with(&found), "{found:?} of {all:?}");
+    assert_eq!(list("since=2100-01-01T00:00:00Z".to_owned()).await.0, []);
+    for bad in ["since=soon", "playbook=restart@new", "playbook=a&playbook=b"] {
+        server.get(&format!("/api/v1/runs?{bad}")).await.problem(400, "bad-parameter");
+    }
     server.get("/api/v1/runs?after=x").await.problem(400, "bad-parameter");
     server.stop().await;
 }

@@ -233,6 +233,7 @@ through! {
     Other run_of_request(key: &str, request: &Digest) -> Option<Run>;
     Load read_run(id: RunId) -> Option<KeptRun>;
     Other read_runs(filter: &RunFilter, page: &Page) -> Vec<KeptRun>;
+    Other newest_runs(limit: u32) -> Vec<RunId>;
     Other unclaimed() -> u32;
     Other holders(runs: &[RunId]) -> Vec<Holder>;
     Other recover(run: RunId, epoch: u64) -> ();

@@ -193,13 +193,21 @@ impl Pair {
                 both!(self, run_of_request(&key, &request))
             }
             2 => both!(self, run(id)),
+            3 if self.chance() => {
+                let limit = self.pick(4);
+                both!(self, newest_runs(limit))
+            }
             3 => both!(self, heads(&[id, run_id(1), run_id(2)])),
             4 => both!(self, queues(&["other", "mongo-eu"].map(str::to_owned))),
             _ => {
                 let statuses = [RunStatus::Pending, RunStatus::Running, RunStatus::Done];
                 let statuses = &statuses[..self.pick(4) as usize];
                 let cluster = if self.chance() { Some("mongo-eu".to_owned()) } else { None };
-                let filter = RunFilter { cluster, statuses: statuses.to_vec() };
+                let playbook = if self.chance() { Some("restart".to_owned()) } else { None };
+                let version = if self.chance() { Some("1.0.0".parse().unwrap()) } else { None };
+                let from = if self.chance() { Some(self.run()) } else { None };
+                let statuses = statuses.to_vec();
+                let filter = RunFilter { cluster, statuses, playbook, version, from };
                 let after = id.to_string();
                 let page = self.page(&[&after, "?"]);
                 both!(self, runs(&filter, &page))

@@ -62,6 +62,8 @@ macro_rules! all_cases_on {
             a_run_is_not_created_with_too_many_events,
             a_snapshot_is_untouched_by_what_is_applied_later,
             runs_are_listed_newest_first,
+            runs_are_found_by_their_playbook_and_from_one_on,
+            the_newest_runs_are_known_without_their_documents,
             how_far_runs_are_is_asked_for_at_once,
             runs_are_claimed_oldest_first,
             a_lease_is_renewed_until_it_expires,

@@ -91,14 +91,12 @@ async fn ask_everything(store: &MongoStore) {
     store.plugin_by_name("plugin-1", "1.0.0").await.unwrap();
     store.delete_plugin(digest).await.unwrap_err();
     let text = run.to_string();
-    for cluster in [None, Some("mongo-eu".to_owned())] {
-        for statuses in [vec![], vec![RunStatus::Running], RunStatus::ALL.to_vec()] {
-            for after in [None, Some(text.as_str())] {
-                let filter = RunFilter { cluster: cluster.clone(), statuses: statuses.clone() };
-                store.runs(&filter, &page(after, 10)).await.unwrap();
-            }
+    for filter in every_filter() {
+        for after in [None, Some(text.as_str())] {
+            store.runs(&filter, &page(after, 10)).await.unwrap();
         }
     }
+    store.newest_runs(10).await.unwrap();
     store.run(run).await.unwrap();
     store.run_of_request("key", &new.request).await.unwrap();
     store.delete_cluster("mongo-eu").await.unwrap_err();
@@ -124,6 +122,78 @@ async fn ask_everything(store: &MongoStore) {
     store.delete_playbook("restart", &sample.playbook.version).await.unwrap();
     store.delete_plugin(digest).await.unwrap();
     store.delete_cluster("a").await.unwrap();
+}
+
+/// Each set of filters by which runs are looked for.
+fn every_filter() -> Vec<RunFilter> {
+    let mut filters = Vec::new();
+    for cluster in [None, Some("mongo-eu".to_owned())] {
+        for statuses in [vec![], vec![RunStatus::Running], RunStatus::ALL.to_vec()] {
+            for (playbook, version) in [(None, None), (Some(()), None), (Some(()), Some(()))] {
+                for from in [None, Some(run_id(1))] {
+                    filters.push(RunFilter {
+                        cluster: cluster.clone(),
+                        statuses: statuses.clone(),
+                        playbook: playbook.map(|()| "restart".to_owned()),
+                        version: version.map(|()| "1.0.0".parse().unwrap()),
+                        from,
+                    });
+                }
+            }
+        }
+    }
+    filters
+}
+
+/// A page of runs is found by an index over all that is asked for, so it reads no run that does not fit.
+#[tokio::test]
+async fn a_page_of_runs_reads_those_that_fit_and_no_others() {
+    let database = Database::new();
+    let (store, sent) = watched(&database).await;
+    put_clusters(&store).await;
+    for n in 1..30 {
+        store.create_run(&new_run(n)).await.unwrap();
+    }
+    let raw = database.open().await;
+    for filter in every_filter() {
+        sent.lock().unwrap().clear();
+        store.runs(&filter, &page(None, 10)).await.unwrap();
+        let sent: Vec<_> = std::mem::take(&mut *sent.lock().unwrap());
+        let questions: Vec<_> = sent.iter().flat_map(|(name, c)| questions(name, c)).collect();
+        let [question] = questions.as_slice() else { panic!("{questions:?}") };
+        let plan = raw.run_command(doc! { "explain": question }).await.unwrap();
+        // The rest is about plans that were only tried.
+        let winning = plan.get_document("queryPlanner").unwrap().get("winningPlan").unwrap();
+        let (mut stages, mut keys) = (Vec::new(), Vec::new());
+        collect_stages(winning, &mut stages);
+        collect_keys(winning, &mut keys);
+        assert!(!stages.iter().any(|stage| stage == "SORT"), "{filter:?}: {plan}");
+        let wanted = [
+            ("cluster", filter.cluster.is_some()),
+            ("status", !filter.statuses.is_empty()),
+            ("snapshot.playbook.name", filter.playbook.is_some()),
+            ("snapshot.playbook.version", filter.version.is_some()),
+        ];
+        assert!(!keys.is_empty(), "{filter:?}: {plan}");
+        for key in &keys {
+            for (field, is_wanted) in wanted {
+                assert_eq!(key.contains_key(field), is_wanted, "{filter:?}: {plan}");
+            }
+        }
+    }
+}
+
+/// The keys of the indexes that a plan uses.
+fn collect_keys(plan: &Bson, keys: &mut Vec<Document>) {
+    for item in plan.as_array().into_iter().flatten() {
+        collect_keys(item, keys);
+    }
+    for (key, value) in plan.as_document().into_iter().flatten() {
+        if let ("keyPattern", Bson::Document(found)) = (key.as_str(), value) {
+            keys.push(found.clone());
+        }
+        collect_keys(value, keys);
+    }
 }
 
 #[tokio::test]

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::api::wire::{DamagedView, Listing, RunView};
+use crate::api::Code;
+use crate::api::wire::{Listing, RunView};
 use crate::cli::client::Client;
 use crate::cli::endpoints::{MAX_PAGE, Pages};
 use crate::cli::error::{CliError, ClientError};
 use crate::cli::exit::Exit;
-use crate::cli::get::split_version;
 use crate::cli::output::{Console, Growing, Row as _};
 use crate::cli::page::{PageArgs, say_damaged, say_if_more};
 use crate::cli::store::parse_length;
@@ -21,15 +21,15 @@ use crate::run::{RunId, RunStatus, Timestamp};
 /// who do.
 const ASK_EVERY: Duration = Duration::from_secs(2);
 
-/// Runs of the first page where some are left out: mostly the newest ones are meant.
-const FIRST_PAGE: usize = 100;
-
 /// Runs of the first page when only new ones are looked for.
 const NEW_PAGE: usize = 20;
 
-/// The most runs among which those of a playbook or of a time are looked for at once: the server knows neither
-/// filter, and gives ten full pages.
-const MAX_LOOKED_AT: usize = 10_000;
+/// The most runs that a list follows which goes on: nobody looks at more, and the server gives ten full pages.
+const MAX_LIVE: usize = 10_000;
+
+/// The server's filters that older ones don't know.
+const PLAYBOOK: &str = "playbook";
+const SINCE: &str = "since";
 
 /// The most runs that are asked for one by one at a time: those that ended since the last time.
 const MAX_ASKED: usize = 50;
@@ -80,8 +80,9 @@ pub(crate) async fn list(
     console: &Console,
 ) -> Result<Exit, CliError> {
     // Before the list, so that no run falls between.
-    let live = if args.watch { Some(live(client, args).await?) } else { None };
-    let found = find(client, args).await?;
+    let live =
+        if args.watch { Some(live(client, args).await.map_err(of_older_server)?) } else { None };
+    let found = find(client, args).await.map_err(of_older_server)?;
     let growing = match &live {
         Some(_) => Some(console.begin(&found.items)?),
         None => console.list(&found.items).map(|()| None)?,
@@ -177,8 +178,8 @@ impl<'a> Watched<'a> {
     /// Those that were created since the last look.
     async fn new_ones(&self, client: &Client) -> Result<Vec<RunView>, ClientError> {
         let (mut new, mut after, mut page) = (Vec::new(), None, NEW_PAGE);
-        while new.len() < MAX_LOOKED_AT {
-            let found: Listing<RunView> = of_cluster(client, self.args).read(after, page).await?;
+        while new.len() < MAX_LIVE {
+            let found: Listing<RunView> = wanted(client, self.args).read(after, page).await?;
             let is_new = |run: &RunView| self.newest.is_none_or(|newest| run.id > newest);
             let all_new = found.items.iter().all(is_new);
             new.extend(found.items.into_iter().filter(is_new));
@@ -188,7 +189,6 @@ impl<'a> Watched<'a> {
             }
             page = MAX_PAGE;
         }
-        new.retain(|run| is_wanted(run, self.args));
         Ok(new)
     }
 
@@ -205,50 +205,45 @@ impl<'a> Watched<'a> {
     }
 }
 
-fn of_cluster<'c>(client: &'c Client, args: &List) -> Pages<'c> {
-    client.runs().only("cluster", args.cluster.as_ref())
+/// The runs that are asked for, whatever their status.
+fn wanted<'c>(client: &'c Client, args: &List) -> Pages<'c> {
+    let runs = client.runs().only("cluster", args.cluster.as_ref());
+    runs.only(PLAYBOOK, args.playbook.as_ref()).only(SINCE, args.since)
 }
 
 /// All runs that have not ended, whatever their status.
 async fn live(client: &Client, args: &List) -> Result<Vec<RunView>, ClientError> {
     let going = RunStatus::ALL.into_iter().filter(|status| !status.is_final());
     let going = going.map(RunStatus::as_str).collect::<Vec<_>>().join(",");
-    let going = of_cluster(client, args).only("status", Some(going));
-    let found: Listing<RunView> = going.read(None, MAX_LOOKED_AT).await?;
-    Ok(found.items.into_iter().filter(|run| is_wanted(run, args)).collect())
+    let going = wanted(client, args).only("status", Some(going));
+    let found: Listing<RunView> = going.read(None, MAX_LIVE).await?;
+    Ok(found.items)
 }
 
 /// The runs that are asked for, newest first.
 async fn find(client: &Client, args: &List) -> Result<Listing<RunView>, ClientError> {
-    let limit = args.page.limit();
     let statuses = args.status.iter().map(|status| status.as_str()).collect::<Vec<_>>().join(",");
     let statuses = Some(statuses).filter(|statuses| !statuses.is_empty());
-    let runs = of_cluster(client, args).only("status", statuses);
-    let mut after = args.page.after.clone();
-    if args.playbook.is_none() && args.since.is_none() {
-        return runs.read_to_show(after, limit).await;
-    }
-    // The server knows neither filter; it gives the newest first, so that all is seen where one is too old.
-    let (mut items, mut damaged): (Vec<RunView>, Vec<DamagedView>) = (Vec::new(), Vec::new());
-    let (mut page, mut looked_at) = (FIRST_PAGE, 0);
-    loop {
-        let found: Listing<RunView> = runs.read(after, page).await?;
-        let old = |run: &RunView| args.since.is_some_and(|since| run.created_at < since);
-        let all_new = !found.items.iter().any(old);
-        looked_at += found.items.len() + found.damaged.len();
-        for run in found.items.into_iter().filter(|run| is_wanted(run, args)) {
-            if items.len() == limit {
-                let next = items.last().map(|run: &RunView| run.id.to_string());
-                return Ok(Listing { items, next, damaged });
-            }
-            items.push(run);
-        }
-        damaged.extend(found.damaged);
-        after = found.next.filter(|_| all_new);
-        if after.is_none() || looked_at >= MAX_LOOKED_AT {
-            return Ok(Listing { items, next: after, damaged });
-        }
-        page = MAX_PAGE;
+    let runs = wanted(client, args).only("status", statuses);
+    runs.read_to_show(args.page.after.clone(), args.page.limit()).await
+}
+
+/// What is said of an older server, which refuses a filter that it does not know and so never leaves one out.
+fn of_older_server(error: ClientError) -> CliError {
+    let refused = match &error {
+        ClientError::Refused(problem) if problem.code == Code::BadParameter.as_str() => problem,
+        ClientError::Refused(_)
+        | ClientError::Address { .. }
+        | ClientError::Unreachable { .. }
+        | ClientError::Malformed { .. }
+        | ClientError::TooLarge { .. } => return error.into(),
+    };
+    let unknown = |name: &&str| refused.detail.starts_with(&format!("query: found \"{name}\""));
+    match [PLAYBOOK, SINCE].into_iter().find(unknown) {
+        Some(name) => CliError::Unfit(format!(
+            "the server knows no --{name}: it is older than this replictl. Update the server, or leave --{name} out"
+        )),
+        None => error.into(),
     }
 }
 
@@ -256,18 +251,10 @@ fn has_status(run: &RunView, args: &List) -> bool {
     args.status.is_empty() || args.status.contains(&run.status)
 }
 
-fn is_wanted(run: &RunView, args: &List) -> bool {
-    let of_playbook = args.playbook.as_deref().is_none_or(|playbook| {
-        let (name, version) = split_version(playbook);
-        run.playbook == name && version.is_none_or(|version| run.version == version)
-    });
-    of_playbook && args.since.is_none_or(|since| run.created_at >= since)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::sample::run_view;
+    use crate::api::wire::ProblemDetails;
     use crate::run::Millis;
 
     #[test]
@@ -286,26 +273,22 @@ mod tests {
     }
 
     #[test]
-    fn runs_are_those_of_the_playbook_and_the_time() {
-        let run = run_view(RunStatus::Done);
-        let args = |playbook: Option<&str>, since| List {
-            cluster: None,
-            status: Vec::new(),
-            playbook: playbook.map(str::to_owned),
-            since,
-            watch: false,
-            page: PageArgs { limit: 1, after: None },
+    fn a_server_that_does_not_know_a_filter_is_said_to_be_older() {
+        let refused = |detail: &str| {
+            ClientError::Refused(Box::new(ProblemDetails {
+                kind: "about:blank".to_owned(),
+                title: "Bad Request".to_owned(),
+                status: 400,
+                detail: detail.to_owned(),
+                code: Code::BadParameter.as_str().to_owned(),
+                problems: Vec::new(),
+                documents: Vec::new(),
+            }))
         };
-        let (at, later) = (run.created_at, run.created_at.plus(Millis(1)));
-        for (playbook, since, wanted) in [
-            (None, None, true),
-            (Some("rolling-restart"), Some(at), true),
-            (Some("rolling-restart@1.4.0"), None, true),
-            (Some("rolling-restart@1.4.1"), None, false),
-            (Some("rolling"), None, false),
-            (None, Some(later), false),
-        ] {
-            assert_eq!(is_wanted(&run, &args(playbook, since)), wanted, "{playbook:?} {since:?}");
-        }
+        let detail = "query: found \"since\", expected one of cluster, status, after, limit";
+        let said = of_older_server(refused(detail)).to_string();
+        assert!(said.starts_with("the server knows no --since: it is older"), "{said}");
+        let detail = "query parameter `playbook`: found \"a@b\"";
+        assert_eq!(of_older_server(refused(detail)).to_string(), detail);
     }
 }

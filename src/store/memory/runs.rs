@@ -81,15 +81,25 @@ impl State {
         at: &Moment,
     ) -> Result<Vec<KeptRun>> {
         let after = run_cursor(page)?;
-        let RunFilter { cluster, statuses } = filter;
+        let RunFilter { cluster, statuses, playbook, version, from } = filter;
         let fits = |run: &Run| {
+            let of = &run.snapshot.playbook;
             after.is_none_or(|after| run.id() < after)
+                && from.is_none_or(|from| run.id() >= from)
                 && cluster.as_ref().is_none_or(|name| run.snapshot.cluster == *name)
+                && playbook.as_ref().is_none_or(|name| {
+                    of.name == *name && version.as_ref().is_none_or(|wanted| of.version == *wanted)
+                })
                 && (statuses.is_empty() || statuses.contains(&run.progress.status))
         };
         let found = self.all_live(at).rev().filter(|entry| fits(&entry.run));
         let found = found.take(page_limit(page.limit) as usize);
         Ok(found.map(|entry| self.intact_run(entry)).collect())
+    }
+
+    pub(super) fn newest_runs(&self, limit: u32, at: &Moment) -> Vec<RunId> {
+        let all = self.all_live(at).rev().map(|entry| entry.run.id());
+        all.take(page_limit(limit) as usize).collect()
     }
 
     pub(super) fn claim(&mut self, engine: &EngineId, claim: &Claim, at: &Moment) -> Vec<Lease> {

@@ -216,6 +216,10 @@ impl Store for MemoryStore {
         self.call(|state, at| state.list_runs(filter, page, at))
     }
 
+    async fn newest_runs(&self, limit: u32) -> Result<Vec<RunId>> {
+        self.call(|state, at| Ok(state.newest_runs(limit, at)))
+    }
+
     async fn claim_some(&self, engine: &EngineId, claim: &Claim) -> Result<Vec<Lease>> {
         self.call(|state, at| Ok(state.claim(engine, claim, at)))
     }

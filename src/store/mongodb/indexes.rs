@@ -11,6 +11,7 @@ use super::base::{Base, LIMIT, call, whole, within};
 use super::failure::{Said, failed, is_lacking, unfit, unfit_because};
 use super::locks::CONCURRENCY;
 use super::probe;
+use super::runs::{PLAYBOOK, VERSION};
 use super::sessions::{KEPT, SEEN};
 use super::time::TimeSource;
 use crate::run::{Millis, RunStatus};
@@ -74,6 +75,23 @@ fn indexes() -> Vec<Index> {
         index("runs", "cluster", doc! { "cluster": 1, "_id": -1 }),
         index("runs", "cluster_status", doc! { "cluster": 1, "status": 1, "_id": -1 }),
         index("runs", "status", doc! { "status": 1, "_id": -1 }),
+        // One for each set of filters: a page reads the runs that fit, and no others.
+        index("runs", "playbook", doc! { PLAYBOOK: 1, "_id": -1 }),
+        index("runs", "playbook_status", doc! { PLAYBOOK: 1, "status": 1, "_id": -1 }),
+        index("runs", "playbook_cluster", doc! { PLAYBOOK: 1, "cluster": 1, "_id": -1 }),
+        index(
+            "runs",
+            "playbook_cluster_status",
+            doc! { PLAYBOOK: 1, "cluster": 1, "status": 1, "_id": -1 },
+        ),
+        index("runs", "version", doc! { PLAYBOOK: 1, VERSION: 1, "_id": -1 }),
+        index("runs", "version_status", doc! { PLAYBOOK: 1, VERSION: 1, "status": 1, "_id": -1 }),
+        index("runs", "version_cluster", doc! { PLAYBOOK: 1, VERSION: 1, "cluster": 1, "_id": -1 }),
+        index(
+            "runs",
+            "version_cluster_status",
+            doc! { PLAYBOOK: 1, VERSION: 1, "cluster": 1, "status": 1, "_id": -1 },
+        ),
         index("runs", "lease", doc! { "lease.until": 1, "_id": 1 }).only(unfinished()),
         index("runs", "engine", doc! { "lease.engine": 1 }).only(unfinished()),
         // All of a question about the queue of a cluster, so that no run has to be read for it.

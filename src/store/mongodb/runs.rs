@@ -24,6 +24,12 @@ use crate::store::options::Moment;
 
 const RUN: &str = "a run";
 
+/// Where a run has the name of its playbook.
+pub(super) const PLAYBOOK: &str = "snapshot.playbook.name";
+
+/// Where it has its version.
+pub(super) const VERSION: &str = "snapshot.playbook.version";
+
 struct CreateRun<'a> {
     new: &'a NewRun,
     document: Document,
@@ -121,10 +127,17 @@ pub(super) async fn runs(
     limit: u32,
     at: &Moment,
 ) -> Result<Vec<KeptRun>> {
-    let RunFilter { cluster, statuses } = filter;
+    let RunFilter { cluster, statuses, playbook, version, from } = filter;
     let mut filter = doc! { "finish_ts": live(at.cutoff) };
-    if let Some(after) = after {
-        filter.insert("_id", doc! { "$lt": uuid(after.0) });
+    let mut between = doc! {};
+    between.extend(after.map(|after| ("$lt".to_owned(), uuid(after.0))));
+    between.extend(from.map(|from| ("$gte".to_owned(), uuid(from.0))));
+    if !between.is_empty() {
+        filter.insert("_id", between);
+    }
+    if let Some(playbook) = playbook {
+        filter.insert(PLAYBOOK, playbook);
+        filter.extend(version.as_ref().map(|v| (VERSION.to_owned(), Bson::String(v.to_string()))));
     }
     if let Some(cluster) = cluster {
         filter.insert("cluster", cluster);
@@ -134,6 +147,14 @@ pub(super) async fn runs(
         filter.insert("status", doc! { "$in": words.collect::<Vec<_>>() });
     }
     list(base, filter, limit).await
+}
+
+/// The identifiers of the newest runs.
+pub(super) async fn newest(base: &Base, limit: u32, at: &Moment) -> Result<Vec<RunId>> {
+    let (collection, order) = (&base.runs, doc! { "_id": -1 });
+    let filter = doc! { "finish_ts": live(at.cutoff) };
+    let ids = Question { collection, what: RUN, filter, order, limit }.ids().await?;
+    Ok(ids.iter().filter_map(bodies::read_uuid).map(RunId).collect())
 }
 
 /// How far these runs are.

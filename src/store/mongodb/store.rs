@@ -245,6 +245,10 @@ impl Store for MongoStore {
         runs::runs(&self.base, filter, after, page.limit, &self.now()).await
     }
 
+    async fn newest_runs(&self, limit: u32) -> Result<Vec<RunId>> {
+        runs::newest(&self.base, limit, &self.now()).await
+    }
+
     async fn claim_some(&self, engine: &EngineId, claim: &Claim) -> Result<Vec<Lease>> {
         leases::claim(&self.base, &self.time, self.options.lease, engine, claim).await
     }

@@ -27,6 +27,7 @@ mod plugins;
 mod private;
 mod readers;
 mod rows;
+mod run_lists;
 mod runs;
 mod schema;
 mod settings;

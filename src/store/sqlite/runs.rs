@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use rusqlite::types::Value;
-use rusqlite::{Connection, Row, params, params_from_iter};
+use rusqlite::{Connection, Row, params};
 
 use super::commit::write_event;
 use super::leases::FREE;
@@ -12,17 +11,16 @@ use super::locks::lock_at_once;
 use super::objects::check_cluster;
 use super::plugins::check_pins;
 use super::rows::{
-    Decoded, all, change, column, decode, encode, first, millis, run_id, run_key, same_word,
+    Decoded, change, column, decode, encode, first, millis, run_id, run_key, same_word,
 };
 use crate::run::{Digest, Progress, Run, RunId, Snapshot, Timestamp};
 use crate::store::contract::{MAX_PAGE, Result};
 use crate::store::damage::{Damage, DamagedRun, Glance, KeptRun};
-use crate::store::documents::{Created, Head, NewRun, RunFilter};
+use crate::store::documents::{Created, Head, NewRun};
 use crate::store::error::StoreError;
-use crate::store::keys::page_limit;
 use crate::store::options::Moment;
 
-const RUN: &str = "a run";
+pub(super) const RUN: &str = "a run";
 
 pub(super) fn create_run(connection: &Connection, new: &NewRun, at: &Moment) -> Result<Created> {
     let id = new.run.id();
@@ -49,8 +47,8 @@ pub(super) fn create_run(connection: &Connection, new: &NewRun, at: &Moment) -> 
 
     let progress = &new.run.progress;
     let sql = "INSERT OR REPLACE INTO runs (id, cluster, status, engine, epoch, lease_until, \
-               finishing_at, finish_ts, locks_cluster, progress) \
-               VALUES (?1, ?2, ?3, NULL, 0, ?4, ?5, ?6, ?7, ?8)";
+               finishing_at, finish_ts, locks_cluster, progress, playbook, version) \
+               VALUES (?1, ?2, ?3, NULL, 0, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
     let row = params![
         run_key(id),
         new.run.snapshot.cluster,
@@ -60,6 +58,8 @@ pub(super) fn create_run(connection: &Connection, new: &NewRun, at: &Moment) -> 
         millis(progress.finish_ts),
         new.run.snapshot.locks_cluster(),
         encode(RUN, progress)?,
+        new.run.snapshot.playbook.name,
+        new.run.snapshot.playbook.version.to_string(),
     ];
     change(connection, RUN, sql, row)?;
     for digest in pins {
@@ -91,7 +91,7 @@ fn known(connection: &Connection, new: &NewRun, at: &Moment) -> Result<Option<(R
 }
 
 /// All columns that a run is read from.
-const COLUMNS: &str = "body, progress, id, cluster, status, finish_ts \
+pub(super) const COLUMNS: &str = "body, progress, id, cluster, status, finish_ts \
                        FROM runs LEFT JOIN snapshots ON run = id";
 
 pub(super) fn run_of_request(
@@ -139,35 +139,6 @@ pub(super) fn heads(connection: &Connection, runs: &[RunId], at: &Moment) -> Res
     Ok(heads)
 }
 
-pub(super) fn runs(
-    connection: &Connection,
-    filter: &RunFilter,
-    after: Option<RunId>,
-    limit: u32,
-    at: &Moment,
-) -> Result<Vec<KeptRun>> {
-    let mut sql = format!("SELECT {COLUMNS} WHERE (finish_ts IS NULL OR finish_ts >= ?)");
-    let mut values = vec![Value::Integer(at.cutoff.as_millis())];
-    if let Some(after) = after {
-        sql.push_str(" AND id < ?");
-        values.push(Value::Blob(run_key(after).to_vec()));
-    }
-    if let Some(cluster) = &filter.cluster {
-        sql.push_str(" AND cluster = ?");
-        values.push(Value::Text(cluster.clone()));
-    }
-    if !filter.statuses.is_empty() {
-        let marks = vec!["?"; filter.statuses.len()].join(", ");
-        sql.push_str(&format!(" AND status IN ({marks})"));
-        let words = filter.statuses.iter().map(|status| status.as_str().to_owned());
-        values.extend(words.map(Value::Text));
-    }
-    // `store check` tells of one whose identifier is none; nobody can ask for it.
-    sql.push_str(" AND length(id) = 16 ORDER BY id DESC LIMIT ?");
-    values.push(Value::Integer(page_limit(limit).into()));
-    all(connection, RUN, &sql, params_from_iter(values), read_run)
-}
-
 /// Reads a run from these columns: its snapshot, its progress, its status, and its cluster.
 pub(super) fn read_whole(
     row: &Row<'_>,
@@ -191,7 +162,7 @@ fn read_progress(row: &Row<'_>, progress: usize, status: usize) -> Decoded<Progr
 }
 
 /// Reads a run, or what is known of it if one of its two documents can't be read.
-fn read_run(row: &Row<'_>) -> Result<KeptRun> {
+pub(super) fn read_run(row: &Row<'_>) -> Result<KeptRun> {
     read_run_from(row, 0)
 }
 

@@ -14,6 +14,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema_3.sql"),
     include_str!("schema_4.sql"),
     include_str!("schema_5.sql"),
+    include_str!("schema_6.sql"),
 ];
 
 /// Brings the database to the newest version, a step at a time, each whole or not at all.
@@ -97,6 +98,6 @@ mod tests {
         let connection = Connection::open_in_memory().unwrap();
         migrate(&connection).unwrap();
         let error = migrate_with(&connection, &[]).unwrap_err();
-        assert!(matches!(error, StoreError::NewerSchema { found: 5, known: 0 }), "{error}");
+        assert!(matches!(error, StoreError::NewerSchema { found: 6, known: 0 }), "{error}");
     }
 }

@@ -15,7 +15,7 @@ use super::readers::Readers;
 use super::writer::Writer;
 use super::{
     check, commands, create, engines, finishing, history, leases, locks, objects, open, plugins,
-    runs, schema, settings, troubled,
+    run_lists, runs, schema, settings, troubled,
 };
 use crate::clock::Clock;
 use crate::run::{
@@ -259,7 +259,12 @@ impl Store for SqliteStore {
     async fn read_runs(&self, filter: &RunFilter, page: &Page) -> Result<Vec<KeptRun>> {
         let (after, limit) = (run_cursor(page)?, page.limit);
         let (filter, at) = (filter.clone(), self.now());
-        self.read(move |c| runs::runs(c, &filter, after, limit, &at)).await
+        self.read(move |c| run_lists::runs(c, &filter, after, limit, &at)).await
+    }
+
+    async fn newest_runs(&self, limit: u32) -> Result<Vec<RunId>> {
+        let at = self.now();
+        self.read(move |c| run_lists::newest(c, limit, &at)).await
     }
 
     async fn claim_some(&self, engine: &EngineId, claim: &Claim) -> Result<Vec<Lease>> {

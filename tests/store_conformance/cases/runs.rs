@@ -242,7 +242,11 @@ pub(crate) async fn runs_are_listed_newest_first(on: Fixture) {
     store.commit(first.run, first.epoch, &only(going)).await.unwrap();
 
     let list = async |cluster: Option<&str>, statuses: &[RunStatus], after: Option<u128>, limit| {
-        let filter = RunFilter { cluster: cluster.map(str::to_owned), statuses: statuses.to_vec() };
+        let filter = RunFilter {
+            cluster: cluster.map(str::to_owned),
+            statuses: statuses.to_vec(),
+            ..RunFilter::default()
+        };
         let after = after.map(|n| run_id(n).to_string());
         let found = store.runs(&filter, &page(after.as_deref(), limit)).await.unwrap();
         found.iter().map(|run| run.id().0.as_u128()).collect::<Vec<_>>()
@@ -256,4 +260,87 @@ pub(crate) async fn runs_are_listed_newest_first(on: Fixture) {
     assert_eq!(list(None, &[running], None, 100).await, [1]);
     assert_eq!(list(None, &[running, pending], None, 100).await, [5, 4, 3, 2, 1]);
     assert_eq!(list(Some("none"), &[], None, 100).await, [0; 0]);
+}
+
+pub(crate) async fn runs_are_found_by_their_playbook_and_from_one_on(on: Fixture) {
+    let store = &on.store;
+    store.put_cluster(&cluster("other", "")).await.unwrap();
+    for n in 1..=12_u128 {
+        let (name, version) = match n % 4 {
+            0 => ("upgrade", "2.0.0"),
+            1 => ("restart", "1.0.0-rc.1"),
+            _ => ("restart", "1.0.0"),
+        };
+        let mut new = asking_for(run(n, &playbook(name, version, &[])));
+        if n > 6 {
+            Arc::make_mut(&mut new.run.snapshot).cluster = "other".to_owned();
+        }
+        store.create_run(&new).await.unwrap();
+    }
+    for lease in store.claim(&replibook::run::EngineId("e".to_owned()), 3).await.unwrap() {
+        let going = progress(RunStatus::Running, on.now());
+        store.commit(lease.run, lease.epoch, &only(going)).await.unwrap();
+    }
+    let list = async |filter: &RunFilter, after: Option<u128>, limit| {
+        let after = after.map(|n| run_id(n).to_string());
+        let found = store.runs(filter, &page(after.as_deref(), limit)).await.unwrap();
+        found.iter().map(|run| run.id().0.as_u128()).collect::<Vec<_>>()
+    };
+    let of = |name: &str, version: Option<&str>| RunFilter {
+        playbook: Some(name.to_owned()),
+        version: version.map(|version| version.parse().unwrap()),
+        ..RunFilter::default()
+    };
+    let from = |n, filter: RunFilter| RunFilter { from: Some(run_id(n)), ..filter };
+    let on_other = |filter: RunFilter| RunFilter { cluster: Some("other".to_owned()), ..filter };
+    let has = |statuses: &[RunStatus], filter: RunFilter| RunFilter {
+        statuses: statuses.to_vec(),
+        ..filter
+    };
+    let (pending, running) = (RunStatus::Pending, RunStatus::Running);
+    let (restart, of_rc) = (of("restart", None), of("restart", Some("1.0.0-rc.1")));
+    let cases = [
+        (restart.clone(), vec![11, 10, 9, 7, 6, 5, 3, 2, 1]),
+        (of_rc.clone(), vec![9, 5, 1]),
+        (of("restart", Some("1.0.0-rc.2")), vec![]),
+        (of("restart", Some("1.0.0+build")), vec![]),
+        (of("rest", None), vec![]),
+        (from(10, RunFilter::default()), vec![12, 11, 10]),
+        (from(13, RunFilter::default()), vec![]),
+        (from(6, restart.clone()), vec![11, 10, 9, 7, 6]),
+        (on_other(restart.clone()), vec![11, 10, 9, 7]),
+        (on_other(of_rc.clone()), vec![9]),
+        (has(&[running], restart.clone()), vec![3, 2, 1]),
+        (has(&[running], of_rc.clone()), vec![1]),
+        (has(&[pending, running, pending], from(3, of_rc.clone())), vec![9, 5]),
+        (has(&[pending], on_other(of_rc.clone())), vec![9]),
+        (has(&[running, pending], on_other(from(8, restart.clone()))), vec![11, 10, 9]),
+        (has(&[running], on_other(restart.clone())), vec![]),
+    ];
+    for (filter, expected) in &cases {
+        assert_eq!(list(filter, None, 100).await, *expected, "{filter:?}");
+        // The same in pages.
+        let (mut paged, mut after): (Vec<u128>, _) = (Vec::new(), None);
+        loop {
+            let found = list(filter, after, 2).await;
+            paged.extend(&found);
+            match found.last() {
+                Some(last) if found.len() == 2 => after = Some(*last),
+                Some(_) | None => break,
+            }
+        }
+        assert_eq!(paged, *expected, "{filter:?}");
+    }
+}
+
+pub(crate) async fn the_newest_runs_are_known_without_their_documents(on: Fixture) {
+    let store = &on.store;
+    for n in 1..=5 {
+        store.create_run(&new_run(n)).await.unwrap();
+    }
+    on.damage(&Damaged::Snapshot(run_id(4)), 0).await;
+    let newest = async |limit| store.newest_runs(limit).await.unwrap();
+    assert_eq!(newest(9).await, [5, 4, 3, 2, 1].map(run_id));
+    assert_eq!(newest(2).await, [5, 4].map(run_id));
+    assert_eq!(newest(0).await, []);
 }

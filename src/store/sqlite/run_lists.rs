@@ -1,0 +1,161 @@
+//! Lists of runs. Whatever is asked for, there is an index with just those runs in their order, so that a page
+//! reads no others, also where few fit.
+
+use std::collections::BTreeSet;
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, params_from_iter};
+
+use super::rows::{all, run_id, run_key};
+use super::runs::{COLUMNS, RUN, read_run};
+use crate::run::RunId;
+use crate::store::contract::Result;
+use crate::store::damage::KeptRun;
+use crate::store::documents::RunFilter;
+use crate::store::keys::page_limit;
+use crate::store::options::Moment;
+
+pub(super) fn runs(
+    connection: &Connection,
+    filter: &RunFilter,
+    after: Option<RunId>,
+    limit: u32,
+    at: &Moment,
+) -> Result<Vec<KeptRun>> {
+    let (ids, values) = ids_of(filter, after, limit, at);
+    let sql = format!("SELECT {COLUMNS} WHERE id IN ({ids}) ORDER BY id DESC");
+    all(connection, RUN, &sql, params_from_iter(values), read_run)
+}
+
+/// The identifiers of the newest runs.
+pub(super) fn newest(connection: &Connection, limit: u32, at: &Moment) -> Result<Vec<RunId>> {
+    let (ids, values) = ids_of(&RunFilter::default(), None, limit, at);
+    all(connection, RUN, &ids, params_from_iter(values), |row| run_id(RUN, row, 0))
+}
+
+/// A question for the identifiers of these runs, newest first, and its values.
+fn ids_of(
+    filter: &RunFilter,
+    after: Option<RunId>,
+    limit: u32,
+    at: &Moment,
+) -> (String, Vec<Value>) {
+    let RunFilter { cluster, statuses, playbook, version, from } = filter;
+    let mut sql = format!("SELECT id FROM runs{} WHERE", index_for(filter));
+    let mut values = Vec::new();
+    let mut and = |condition: &str, value: Value| {
+        let and = if values.is_empty() { "" } else { " AND" };
+        sql.push_str(&format!("{and} {condition}"));
+        values.push(value);
+    };
+    and("(finish_ts IS NULL OR finish_ts >= ?)", Value::Integer(at.cutoff.as_millis()));
+    for (column, wanted) in [("playbook", playbook), ("cluster", cluster)] {
+        if let Some(wanted) = wanted {
+            and(&format!("{column} = ?"), Value::Text(wanted.clone()));
+        }
+    }
+    if let Some(version) = version {
+        and("version = ?", Value::Text(version.to_string()));
+    }
+    if let Some(after) = after {
+        and("id < ?", Value::Blob(run_key(after).to_vec()));
+    }
+    if let Some(from) = from {
+        and("id >= ?", Value::Blob(run_key(*from).to_vec()));
+    }
+    // `store check` tells of one whose identifier is none; nobody can ask for it.
+    sql.push_str(" AND length(id) = 16");
+    // Each status is a part of its own, and SQLite merges them as it goes. It would sort all that have one of several.
+    let statuses: BTreeSet<_> = statuses.iter().map(|status| status.as_str()).collect();
+    let (mut all, mut bound) = (Vec::new(), Vec::new());
+    for status in &statuses {
+        all.push(format!("{sql} AND status = ?"));
+        bound.extend(values.iter().cloned().chain([Value::Text((*status).to_owned())]));
+    }
+    if statuses.is_empty() {
+        (all, bound) = (vec![sql], values);
+    }
+    bound.push(Value::Integer(page_limit(limit).into()));
+    (format!("{} ORDER BY id DESC LIMIT ?", all.join(" UNION ALL ")), bound)
+}
+
+/// Says which index to use: without statistics SQLite would guess.
+fn index_for(filter: &RunFilter) -> &'static str {
+    let RunFilter { cluster, statuses, playbook, version, from: _ } = filter;
+    let (cluster, status) = (cluster.is_some(), !statuses.is_empty());
+    match (playbook.is_some(), version.is_some(), cluster, status) {
+        (false, _, false, false) => "",
+        (false, _, false, true) => " INDEXED BY runs_by_status",
+        (false, _, true, false) => " INDEXED BY runs_by_cluster",
+        (false, _, true, true) => " INDEXED BY runs_by_cluster_and_status",
+        (true, false, false, false) => " INDEXED BY runs_by_playbook",
+        (true, false, false, true) => " INDEXED BY runs_by_playbook_and_status",
+        (true, false, true, false) => " INDEXED BY runs_by_playbook_and_cluster",
+        (true, false, true, true) => " INDEXED BY runs_by_playbook_and_cluster_and_status",
+        (true, true, false, false) => " INDEXED BY runs_by_version",
+        (true, true, false, true) => " INDEXED BY runs_by_version_and_status",
+        (true, true, true, false) => " INDEXED BY runs_by_version_and_cluster",
+        (true, true, true, true) => " INDEXED BY runs_by_version_and_cluster_and_status",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::schema;
+    use super::*;
+    use crate::run::{RunStatus, Timestamp};
+
+    fn every_filter() -> Vec<RunFilter> {
+        let mut filters = Vec::new();
+        for n in 0..32_u32 {
+            let has = |bit: u32| n & (1 << bit) != 0;
+            let text = |bit: u32| has(bit).then(|| "x".to_owned());
+            let statuses = vec![RunStatus::Paused, RunStatus::Running, RunStatus::Paused];
+            filters.push(RunFilter {
+                cluster: text(0),
+                playbook: text(1),
+                version: has(2).then(|| "1.0.0".parse().unwrap()),
+                statuses: if has(3) { statuses } else { Vec::new() },
+                from: has(4).then(|| RunId(uuid::Uuid::nil())),
+            });
+        }
+        filters
+    }
+
+    /// No step of the plan sorts, and each looks up all that is asked for in an index.
+    #[test]
+    fn a_page_reads_the_runs_that_fit_and_no_others() {
+        let connection = Connection::open_in_memory().unwrap();
+        schema::migrate(&connection).unwrap();
+        let now = Timestamp::from_millis(0);
+        let at = Moment { now, cutoff: now, lease_until: now, engines_since: now };
+        for filter in every_filter() {
+            // A version belongs to a playbook.
+            if filter.version.is_some() && filter.playbook.is_none() {
+                continue;
+            }
+            for after in [None, Some(RunId(uuid::Uuid::max()))] {
+                let (sql, values) = ids_of(&filter, after, 10, &at);
+                let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+                let steps = plan.query_map(params_from_iter(values), |row| row.get(3)).unwrap();
+                let steps: Vec<String> = steps.map(|step| step.unwrap()).collect();
+                let plan = steps.join("; ");
+                assert!(!plan.contains("TEMP B-TREE"), "{filter:?}: {plan}");
+                let wanted = [
+                    ("cluster=?", filter.cluster.is_some()),
+                    ("playbook=?", filter.playbook.is_some()),
+                    ("version=?", filter.version.is_some()),
+                    ("status=?", !filter.statuses.is_empty()),
+                    ("id>?", filter.from.is_some()),
+                    ("id<?", after.is_some()),
+                ];
+                let reads = steps.iter().filter(|step| step.contains(" runs"));
+                for step in reads {
+                    for (term, is_wanted) in wanted {
+                        assert_eq!(step.contains(term), is_wanted, "{filter:?}: {plan}");
+                    }
+                }
+            }
+        }
+    }
+}
