@@ -27,6 +27,7 @@ mod error;
 mod events;
 mod explanation;
 mod exposition;
+mod find_run;
 mod follow;
 mod guard;
 mod gzip;
@@ -56,6 +57,7 @@ mod watched;
 mod weigh;
 pub mod wire;
 mod wire_engines;
+mod wire_found;
 
 pub use builtins::install_builtins;
 pub use error::{ApiError, Code};

@@ -14,7 +14,8 @@ use super::shares::Class;
 use super::state::ApiState;
 use super::{
     abandon, agents, apply_all, cluster_agents, clusters, commands, engines, events, explanation,
-    gzip, health, journals, logs, metrics, openapi, playbooks, plugins, retry, runs, start, weigh,
+    find_run, gzip, health, journals, logs, metrics, openapi, playbooks, plugins, retry, runs,
+    start, weigh,
 };
 
 /// Every endpoint of the API.
@@ -27,6 +28,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         apply_all::endpoints(),
         start::endpoints(),
         runs::endpoints(),
+        find_run::endpoints(),
         commands::endpoints(),
         retry::endpoints(),
         abandon::endpoints(),

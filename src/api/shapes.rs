@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
+use super::find_run::{MAX_DIGITS, MIN_DIGITS};
 use super::limits::{DEFAULT_PAGE, MAX_IDEMPOTENCY_KEY};
 use crate::run::RunStatus;
 use crate::store::MAX_PAGE;
@@ -41,6 +42,14 @@ shape!(
     /// A key in a list: any text but none.
     After,
     |_| json_schema!({ "type": "string", "minLength": 1 })
+);
+
+shape!(
+    /// A part of an identifier.
+    PartOfId,
+    |_| json_schema!({
+        "type": "string", "pattern": "^[0-9A-Fa-f]+$", "minLength": MIN_DIGITS, "maxLength": MAX_DIGITS,
+    })
 );
 
 shape!(

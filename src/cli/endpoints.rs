@@ -8,8 +8,8 @@ use super::client::{Client, Repeat, UPLOAD_TIMEOUT};
 use super::error::ClientError;
 use crate::api::wire::{
     AbandonRun, AppliedDocuments, ApplyCluster, ApplyDocuments, ApplyPlaybook, ClusterAgents,
-    ClusterView, CommandView, DrainEngine, EngineView, Listing, PlaybookView, PluginView, RetryRun,
-    RunView, StartRun, SubmitCommand,
+    ClusterView, CommandView, DrainEngine, EngineView, FoundRuns, Listing, PlaybookView,
+    PluginView, RetryRun, RunView, StartRun, SubmitCommand,
 };
 use crate::run::{AgentId, AgentRecord, Digest, EngineId, Explanation, RunId, Snapshot};
 
@@ -284,9 +284,23 @@ impl Client {
         self.json(request, Repeat::Always).await
     }
 
-    /// Runs, newest first: items are [`RunView`]s; filters are `cluster` and `status`.
+    /// Runs, newest first: items are [`RunView`]s; filters are `cluster`, `status`, `playbook` and `since`.
     pub fn runs(&self) -> Pages<'_> {
         Pages::new(self, &["runs"])
+    }
+
+    /// The runs whose identifiers have these digits in a row, or the newest one: none of a server that is too old
+    /// to know, which takes it for the run `find`.
+    pub async fn find_runs(&self, part: Option<&str>) -> Result<Option<FoundRuns>> {
+        let mut request = self.get(&["runs", "find"]);
+        if let Some(part) = part {
+            request = request.query(&[("part", part)]);
+        }
+        match self.json(request, Repeat::Always).await {
+            Ok(found) => Ok(Some(found)),
+            Err(ClientError::Refused(problem)) if matches!(problem.status, 400 | 404) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Asks something of a run. The command has an identifier, so that this is safe to repeat and

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use replibook::api::MAX_PLUGIN_BODY;
+use replibook::run::EngineId;
+use replibook::store::Store as _;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -82,6 +84,14 @@ async fn requests_past_the_share_of_a_client_are_refused_and_steering_goes_on() 
     assert_eq!(refused.header("retry-after"), "1");
     refused.problem(503, "too-busy");
     steers(&server, &run).await;
+    // Who steers by another name than the whole identifier finds the run in the same share.
+    let part = run.replace('-', "").split_off(20);
+    for query in [String::new(), format!("?part={part}")] {
+        let found = server.get(&format!("/api/v1/runs/find{query}")).await.ok(200);
+        assert_eq!(found, json!({ "ids": [run.as_str()], "count": 1 }));
+    }
+    steered_by_the_command_line(&server, &run, "last").await;
+    steered_by_the_command_line(&server, &run, &format!("run/{part}")).await;
     drop(slow);
     let again = async {
         while server.get("/api/v1/runs").await.status != 200 {
@@ -90,6 +100,27 @@ async fn requests_past_the_share_of_a_client_are_refused_and_steering_goes_on() 
     };
     tokio::time::timeout(DEADLINE, again).await.unwrap();
     server.stop().await;
+}
+
+/// `replictl` gets its command through by this name of the run.
+async fn steered_by_the_command_line(server: &Server, run: &str, name: &str) {
+    let engine = EngineId("e".to_owned());
+    server.store.claim(&engine, 1).await.unwrap();
+    let commands = async || server.store.waiting_commands(&engine, 100).await.unwrap();
+    let before = commands().await.len();
+    let mut replictl = tokio::process::Command::new(env!("CARGO_BIN_EXE_replictl"))
+        .args(["--server", &server.url(""), "run", "pause", name])
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let kept = async {
+        while commands().await.len() == before {
+            assert!(replictl.try_wait().unwrap().is_none(), "{name}: it gave up");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, kept).await.unwrap();
+    assert!(commands().await.iter().all(|command| command.run.to_string() == run));
 }
 
 /// A request that steers a run and announces a body of so many bytes.

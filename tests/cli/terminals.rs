@@ -138,6 +138,7 @@ fn answer(seen: &Seen) -> axum::response::Response {
             list(json!([event]))
         }
         "/api/v1/runs" if seen.method == "GET" => list(json!([paused])),
+        "/api/v1/runs/find" => axum::Json(json!({"ids": [run_id()], "count": 1})).into_response(),
         _ => axum::Json(paused).into_response(),
     }
 }

@@ -1,6 +1,6 @@
 //! Finds the run that a person means: by its identifier, by a part of it, or as the last one.
 
-use crate::api::wire::{Listing, RunView};
+use crate::api::wire::{FoundRuns, Listing, RunView};
 use crate::cli::client::Client;
 use crate::cli::endpoints::MAX_PAGE;
 use crate::cli::error::CliError;
@@ -30,15 +30,25 @@ pub(crate) async fn find_run(client: &Client, text: &str) -> Result<RunId, CliEr
     if let Ok(id) = named.parse() {
         return Ok(id);
     }
-    if named == LAST {
-        let newest: Listing<RunView> = client.runs().read(None, 1).await?;
-        let none = || CliError::NotFound("there is no run yet".to_owned());
-        return newest.items.first().map(|run| run.id).ok_or_else(none);
+    let digits = if named == LAST { None } else { Some(digits_of(named)?) };
+    let found = match client.find_runs(digits.as_deref()).await? {
+        Some(found) => found,
+        None => find_in_list(client, digits.as_deref()).await?,
+    };
+    match (digits, found.ids.as_slice()) {
+        (Some(_), _) => only_one(text, &found),
+        (None, [newest, ..]) => Ok(*newest),
+        (None, []) => Err(CliError::NotFound("there is no run yet".to_owned())),
     }
-    let digits = digits_of(named)?;
-    let newest: Listing<RunView> = client.runs().read(None, LOOKED_AT).await?;
-    let ids = newest.items.iter().map(|run| run.id);
-    only_one(text, ids.filter(|id| id.0.simple().to_string().contains(&digits)).collect())
+}
+
+/// The same of an older server. It lists whole runs, and refuses that where it is busy.
+async fn find_in_list(client: &Client, digits: Option<&str>) -> Result<FoundRuns, CliError> {
+    let looked_at = if digits.is_some() { LOOKED_AT } else { 1 };
+    let newest: Listing<RunView> = client.runs().read(None, looked_at).await?;
+    let mut ids: Vec<RunId> = newest.items.iter().map(|run| run.id).collect();
+    ids.retain(|id| digits.is_none_or(|digits| id.0.simple().to_string().contains(digits)));
+    Ok(FoundRuns { count: u32::try_from(ids.len()).unwrap_or(u32::MAX), ids })
 }
 
 fn digits_of(text: &str) -> Result<String, CliError> {
@@ -52,15 +62,15 @@ fn digits_of(text: &str) -> Result<String, CliError> {
     Ok(digits.to_ascii_lowercase())
 }
 
-fn only_one(text: &str, found: Vec<RunId>) -> Result<RunId, CliError> {
-    match found.as_slice() {
+fn only_one(text: &str, found: &FoundRuns) -> Result<RunId, CliError> {
+    match found.ids.as_slice() {
         [id] => Ok(*id),
         [] => Err(CliError::NotFound(format!(
             "no run has {text:?} in its identifier among the newest {LOOKED_AT}"
         ))),
         [first, second, ..] => Err(CliError::NotFound(format!(
             "{} runs have {text:?} in their identifiers, among them {first} and {second}",
-            found.len()
+            found.count
         ))),
     }
 }
@@ -81,9 +91,11 @@ mod tests {
     #[test]
     fn exactly_one_run_must_go_by_it() {
         let id = |n| RunId(Uuid::from_u128(n));
-        assert_eq!(only_one("x", vec![id(1)]).unwrap(), id(1));
-        assert!(only_one("x", vec![]).unwrap_err().to_string().contains("no run"));
-        let many = only_one("x", vec![id(1), id(2), id(3)]).unwrap_err().to_string();
+        let found =
+            |count: u32| FoundRuns { ids: (1..=count).map(|n| id(n.into())).collect(), count };
+        assert_eq!(only_one("x", &found(1)).unwrap(), id(1));
+        assert!(only_one("x", &found(0)).unwrap_err().to_string().contains("no run"));
+        let many = only_one("x", &found(3)).unwrap_err().to_string();
         assert!(many.contains("3 runs") && many.contains(&id(2).to_string()), "{many}");
     }
 }

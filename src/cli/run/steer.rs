@@ -224,12 +224,16 @@ pub(crate) async fn give_up(
     let run = find_run(client, &args.steer.run).await?;
     let agent = AgentId(args.agent.clone());
     if console.can_ask && !args.force {
-        let record = client.agent(run, &agent).await?;
+        let state = match client.agent(run, &agent).await {
+            Ok(record) => format!(" ({})", record.state),
+            // A busy server gives no record, and takes the command all the same.
+            Err(error) if error.retryable() => String::new(),
+            Err(error) => return Err(error.into()),
+        };
         let question = format!(
-            "wait no longer for the action of {} ({})? it may still be running there, and what is \
+            "wait no longer for the action of {}{state}? it may still be running there, and what is \
              sent to the agent next runs beside it [y/N] ",
             agent.as_str(),
-            record.state,
         );
         if !ask(&question)? {
             console.say("not given up");

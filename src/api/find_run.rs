@@ -1,0 +1,83 @@
+//! `/api/v1/runs/find`: which run is meant. Who steers a run begins with this, so it belongs to the same share: it
+//! reads no run, and its answer is tiny.
+
+use axum::Json;
+use axum::extract::State;
+
+use super::endpoint::Endpoint;
+use super::error::ApiError;
+use super::params::InQuery;
+use super::shapes::PartOfId;
+use super::state::ApiState;
+use super::wire::FoundRuns;
+use crate::run::RunId;
+use crate::store::MAX_PAGE;
+
+const FIND: &str = "/api/v1/runs/find";
+
+/// The newest runs among which a part is looked for: one page of identifiers, which are 16 bytes each.
+const LOOKED_AT: u32 = MAX_PAGE;
+
+/// Identifiers in an answer: whoever meant one run can't do anything with more.
+const MAX_FOUND: usize = 10;
+
+/// Digits of a part at least: with fewer, a run that is started meanwhile could take the place of the one that was
+/// meant.
+pub(super) const MIN_DIGITS: usize = 6;
+
+/// Digits of a whole identifier.
+pub(super) const MAX_DIGITS: usize = 32;
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    let summary = "Finds the newest run, or the runs with a part in their identifiers.";
+    vec![
+        Endpoint::get(FIND, "findRuns", summary, find)
+            .urgent()
+            .query::<PartOfId>(
+                "part",
+                "Digits in a row of the identifier, without dashes, among the newest 1,000 runs; without it, the \
+                 newest run is found.",
+            )
+            .answers::<FoundRuns>(200, "Which runs: none, one, or several."),
+    ]
+}
+
+async fn find(
+    State(state): State<ApiState>,
+    mut query: InQuery,
+) -> Result<Json<FoundRuns>, ApiError> {
+    let part: Option<String> = query.take("part", "digits")?;
+    query.finish()?;
+    let Some(part) = part else {
+        return Ok(Json(found(state.store.newest_runs(1).await?)));
+    };
+    let is_part = (MIN_DIGITS..=MAX_DIGITS).contains(&part.len())
+        && part.chars().all(|c| c.is_ascii_hexdigit());
+    if !is_part {
+        let expected = format!("from {MIN_DIGITS} to {MAX_DIGITS} hexadecimal digits");
+        return Err(ApiError::bad_parameter("query parameter `part`", &part, &expected));
+    }
+    let part = part.to_ascii_lowercase();
+    let mut ids = state.store.newest_runs(LOOKED_AT).await?;
+    ids.retain(|id| id.0.simple().to_string().contains(&part));
+    Ok(Json(found(ids)))
+}
+
+fn found(mut ids: Vec<RunId>) -> FoundRuns {
+    let count = u32::try_from(ids.len()).unwrap_or(u32::MAX);
+    ids.truncate(MAX_FOUND);
+    FoundRuns { ids, count }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_has_few_identifiers_however_many_there_are() {
+        let ids = |n| (1..=n).map(|n| RunId(uuid::Uuid::from_u128(n))).collect::<Vec<_>>();
+        let all = found(ids(LOOKED_AT.into()));
+        assert_eq!((all.count, all.ids.len()), (LOOKED_AT, MAX_FOUND));
+        assert_eq!(found(ids(2)).ids, ids(2));
+    }
+}
