@@ -89,7 +89,8 @@ async fn stream(
         return Err(ApiError::new(Code::TooManyStreams, detail));
     };
     let keep_alive = KeepAlive::new().interval(STREAM_KEEP_ALIVE).text("keep-alive");
-    Ok(Sse::new(follow(state, run, after, place)).keep_alive(keep_alive).into_response())
+    let reads = state.reads.of(client);
+    Ok(Sse::new(follow(state, run, after, place, reads)).keep_alive(keep_alive).into_response())
 }
 
 fn wants_stream(headers: &HeaderMap) -> bool {
@@ -118,17 +119,17 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use futures::StreamExt as _;
+    use futures::{FutureExt as _, StreamExt as _};
     use tokio::task::JoinHandle;
 
-    use super::super::limits::MAX_STREAMS;
+    use super::super::limits::{MAX_READS, MAX_STREAMS};
     use super::*;
     use crate::agent::platform::FakePlatforms;
     use crate::clock::{Clock, SystemClock, TokioClock};
     use crate::driver::{Followers, Signals};
     use crate::playbook::{Playbook, parse_cluster};
     use crate::plugin::{HostConfig, PluginHost};
-    use crate::run::{Digest, Timestamp, new_run};
+    use crate::run::{Digest, Happened, Timestamp, new_run};
     use crate::store::{Cluster, MemoryStore, NewRun, Store, StoreOptions};
 
     fn headers(name: &'static str, value: &str) -> HeaderMap {
@@ -155,6 +156,14 @@ mod tests {
 
     /// A server with one run that waits.
     async fn one_run(clock: Arc<dyn Clock>) -> (ApiState, Arc<MemoryStore>, RunId) {
+        run_with(clock, &[]).await
+    }
+
+    /// The same; the run has events of so many bytes after the first.
+    async fn run_with(
+        clock: Arc<dyn Clock>,
+        sizes: &[usize],
+    ) -> (ApiState, Arc<MemoryStore>, RunId) {
         let store = Arc::new(MemoryStore::new(StoreOptions::default(), clock.clone()));
         let playbook: Playbook = serde_json::from_value(serde_json::json!({
             "name": "restart", "version": "1.0.0", "summary": null, "vcs": null, "params": {},
@@ -163,7 +172,11 @@ mod tests {
         .unwrap();
         let id = RunId(uuid::Uuid::from_u128(7));
         let now = Timestamp::from_millis(0);
-        let (run, events) = new_run(id, &playbook, Default::default(), "eu", None, now);
+        let (run, mut events) = new_run(id, &playbook, Default::default(), "eu", None, now);
+        for (seq, bytes) in (2..).zip(sizes) {
+            let what = Happened::Stage { stage: "x".repeat(*bytes), index: 0, selected: 0 };
+            events.push(RunEvent { seq, what, ..events[0].clone() });
+        }
         let request = Digest::of(b"");
         let new = NewRun { run, events, idempotency_key: None, request };
         let text = r#"{"apiVersion": "replicante.io/v1", "kind": "Cluster",
@@ -200,6 +213,53 @@ mod tests {
         assert!(stream(state, id, 0, of(2)).await.is_ok());
     }
 
+    const KIB: usize = 1024;
+
+    /// What it has read and not sent is little, or counts.
+    #[tokio::test]
+    async fn large_events_that_a_stream_has_not_sent_count_with_what_is_read() {
+        let sizes = [vec![100; 60], vec![400 * KIB; 30], vec![100; 3]].concat();
+        let (state, _, id) = run_with(Arc::new(SystemClock), &sizes).await;
+        let is_free = |bytes: usize| state.reads.take(bytes).now_or_never().is_some();
+        let open = |after| {
+            let place = state.shares.take(Class::Stream, Client::unknown()).unwrap();
+            let reads = state.reads.of(Client::unknown());
+            Box::pin(follow(state.clone(), id, after, place, reads))
+        };
+        let mut small = Vec::new();
+        for _ in 0..100 {
+            let mut stream = open(0);
+            let _ = stream.next().await.unwrap().unwrap();
+            small.push(stream);
+        }
+        assert!(is_free(MAX_READS), "small ones are not counted");
+        // Each waits for its client with a large one, and has read no other.
+        let mut large = Vec::new();
+        for _ in 0..100 {
+            let mut stream = open(61);
+            let _ = stream.next().await.unwrap().unwrap();
+            large.push(stream);
+        }
+        assert!(is_free(MAX_READS - 100 * 420 * KIB));
+        assert!(!is_free(MAX_READS - 100 * 390 * KIB));
+        drop((small, large));
+        assert!(is_free(MAX_READS));
+        // None is lost where fewer were kept than were read.
+        let all = open(0).take(1 + sizes.len());
+        let body = Sse::new(all).into_response().into_body();
+        let text = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        let text = String::from_utf8(text.to_vec()).unwrap();
+        let seqs: Vec<usize> =
+            text.lines().filter_map(|l| l.strip_prefix("id: ")?.parse().ok()).collect();
+        assert_eq!(seqs, (1..=sizes.len() + 1).collect::<Vec<_>>());
+        // Who waits for memory that others have is not in the way of a server that stops.
+        let _all = state.reads.take(MAX_READS).await;
+        let mut waiting = open(0);
+        assert!(waiting.next().now_or_never().is_none());
+        state.stopping.cancel();
+        assert!(waiting.next().await.is_none());
+    }
+
     /// The store is asked for all that follow, and not by each.
     #[tokio::test(start_paused = true)]
     async fn those_who_follow_a_run_ask_no_more_however_many_they_are() {
@@ -211,7 +271,7 @@ mod tests {
             let place = || state.shares.take(Class::Stream, Client::unknown()).unwrap();
             let streams: Vec<_> = (0..followers)
                 .map(|_| {
-                    let stream = follow(state.clone(), id, 0, place());
+                    let stream = follow(state.clone(), id, 0, place(), state.reads.clone());
                     tokio::spawn(async move { stream.for_each(async |_| {}).await })
                 })
                 .collect();

@@ -9,7 +9,10 @@ use futures::stream::unfold;
 use serde::Serialize;
 
 use super::error::{ApiError, Code};
-use super::limits::{STREAM_FAILURES, STREAM_PAGE, STREAM_POLL};
+use super::limits::{
+    EVENT_BYTES, FIRST_PIECE, STREAM_BYTES, STREAM_FAILURES, STREAM_PAGE, STREAM_POLL,
+};
+use super::pages::json_bytes;
 use super::runs;
 use super::shares::Going;
 use super::state::ApiState;
@@ -17,13 +20,16 @@ use super::watched::{News, Watching};
 use super::wire::RunView;
 use crate::run::{RunEvent, RunId, RunStatus};
 use crate::store::Head;
+use crate::web::{Memory, Share};
 
 /// The events of `run` after sequence `after`, in order and without gaps, then an `end` with the
 /// run as it ended.
 ///
 /// # Flow
 /// It sends what the store has, then waits until it is [told](super::watched) that there is more: the store
-/// is asked for that once for all streams. Nothing is read ahead of what the client takes but one page.
+/// is asked for that once for all streams. Nothing is read ahead of what the client takes but [`STREAM_BYTES`], or one
+/// event that is larger. What is read counts with `reads`, the memory of the client, until it is known to be small,
+/// or is sent.
 ///
 /// # Errors
 /// The stream ends with an `error` whose data is a problem, when the run expires or the store fails
@@ -34,6 +40,7 @@ pub(super) fn follow(
     run: RunId,
     after: u64,
     place: Going,
+    reads: Memory,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
     // Before the first read, so that no commit falls between the two.
     let watching = state.watched.join(&state, run);
@@ -44,6 +51,9 @@ pub(super) fn follow(
         after,
         watching,
         queue: VecDeque::new(),
+        piece: FIRST_PIECE,
+        share: None,
+        reads,
         failures: 0,
         _place: place,
     };
@@ -64,6 +74,11 @@ struct Follower {
     after: u64,
     watching: Watching,
     queue: VecDeque<RunEvent>,
+    /// How many events are read next time.
+    piece: u32,
+    /// The memory that a large event takes, which is in the queue or was sent last.
+    share: Option<Share>,
+    reads: Memory,
     failures: u32,
     _place: Going,
 }
@@ -86,7 +101,15 @@ impl Follower {
             if let Some(event) = self.queue.pop_front() {
                 return frame(&event).map_or_else(give_up, Next::Send);
             }
-            match self.read().await {
+            // The client takes more: what was sent last is gone.
+            self.share = None;
+            let stopping = self.state.stopping.clone();
+            let found = tokio::select! {
+                biased;
+                () = stopping.cancelled() => return Next::Stop,
+                found = self.read() => found,
+            };
+            match found {
                 Ok(Found::Events) => continue,
                 Ok(Found::End(view)) => {
                     return message("end", &*view).map_or_else(give_up, Next::Last);
@@ -110,6 +133,10 @@ impl Follower {
         if self.fill().await? {
             return Ok(Found::Events);
         }
+        let going = |head: &Head| head.status.is_some_and(|status| !status.is_final());
+        if self.state.store.heads(&[self.run]).await?.iter().any(going) {
+            return Ok(Found::Nothing);
+        }
         let run = runs::look(&self.state, self.run).await?;
         if !run.status.is_final() {
             return Ok(Found::Nothing);
@@ -124,16 +151,40 @@ impl Follower {
     /// Whether there were further events.
     async fn fill(&mut self) -> Result<bool, ApiError> {
         loop {
-            let found = self.state.store.read_events(self.run, self.after, STREAM_PAGE).await?;
+            let mut share = self.reads.take(self.piece as usize * EVENT_BYTES).await;
+            let found = self.state.store.read_events(self.run, self.after, self.piece).await?;
             self.failures = 0;
-            let Some(last) = found.last() else { return Ok(false) };
-            // An event that can't be read leaves a gap; if the stream ended there, it would never get
-            // past it.
-            self.after = match last {
-                Ok(event) => event.seq,
-                Err(damage) => damage.key.parse().unwrap_or(self.after.saturating_add(1)),
-            };
-            self.queue = found.into_iter().filter_map(Result::ok).collect();
+            if found.is_empty() {
+                return Ok(false);
+            }
+            // Who has seen nearly all gets what comes then, which is little.
+            let most = if found.len() < self.piece as usize { FIRST_PIECE } else { STREAM_PAGE };
+            let (mut bytes, mut largest) = (0, 1);
+            for event in found {
+                let event = match event {
+                    Ok(event) => event,
+                    // An event that can't be read leaves a gap; if the stream ended there, it would never get
+                    // past it.
+                    Err(damage) => {
+                        self.after = damage.key.parse().unwrap_or(self.after.saturating_add(1));
+                        continue;
+                    }
+                };
+                let size = json_bytes(&event);
+                largest = largest.max(size);
+                if bytes + size > STREAM_BYTES && !self.queue.is_empty() {
+                    break;
+                }
+                bytes += size;
+                self.after = event.seq;
+                self.queue.push_back(event);
+            }
+            let fit = u32::try_from(STREAM_BYTES / largest).unwrap_or(u32::MAX);
+            self.piece = fit.clamp(1, self.piece * 4).min(most);
+            if bytes > STREAM_BYTES {
+                share.shrink_to(bytes);
+                self.share = Some(share);
+            }
             if !self.queue.is_empty() {
                 return Ok(true);
             }

@@ -140,8 +140,12 @@ pub(super) const MAX_STREAMS: usize = 1_000;
 /// can't wake them. Also, how long a stream waits after a read that failed.
 pub(super) const STREAM_POLL: Duration = Duration::from_millis(500);
 
-/// Events that a stream reads at once, and so holds in memory. There may be a thousand streams.
+/// Events that a stream reads at once, at most: it reads fewer where those before were large.
 pub(super) const STREAM_PAGE: u32 = 50;
+
+/// Bytes of events that a stream keeps, unless a single one has more. There may be a thousand streams, and as much is
+/// not counted of other answers either. A larger event counts with the memory for reads until it is sent.
+pub(super) const STREAM_BYTES: usize = LIGHT;
 
 /// How often a silent stream says that it is alive: below the usual 30 s of proxies.
 pub(super) const STREAM_KEEP_ALIVE: Duration = Duration::from_secs(15);
