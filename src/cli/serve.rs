@@ -183,7 +183,7 @@ where
     F: Future<Output = anyhow::Result<T>>,
 {
     match &args.store.store {
-        Place::Sqlite => work().await.map(Some),
+        Place::Sqlite => waiting::opened_once(work(), &SystemClock).await.map(Some),
         Place::Mongodb(_) => {
             let answering = listener.try_clone().and_then(TcpListener::from_std);
             let answering =

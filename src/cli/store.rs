@@ -134,8 +134,11 @@ impl StoreArgs {
         let options = self.options(keeping);
         match &self.store {
             Place::Sqlite => {
-                let store = SqliteStore::open(&self.data, options, clock);
                 let failed = || format!("failed to open the store in {}", self.data.display());
+                // Where the file is changed it may take minutes.
+                let data = self.data.clone();
+                let open = move || SqliteStore::open(&data, options, clock);
+                let store = tokio::task::spawn_blocking(open).await.with_context(failed)?;
                 let store = store.with_context(failed)?;
                 let retention = store.retention();
                 Ok((Arc::new(store), retention))

@@ -82,20 +82,64 @@ async fn until_open<T, F>(
 where
     F: Future<Output = anyhow::Result<T>>,
 {
-    let (start, mut said) = (clock.passed(), None::<Millis>);
+    let mut words = Words { start: clock.passed(), said: None, clock };
     loop {
-        let error = match open().await {
+        let opened = words.while_open(open(), |word| drop(why.send_replace(word))).await;
+        let error = match opened {
             Err(error) if may_come(&error) => format!("{error:#}"),
             done => return done,
         };
-        let now = clock.passed();
-        if said.is_none_or(|said| now.0 - said.0 >= WORD.0) {
-            let seconds = (now.0 - start.0) / 1_000;
-            tracing::warn!(seconds, "waiting for the store: {error}");
-            said = Some(now);
-        }
+        words.say(&error);
         why.send_replace(error);
         clock.sleep(PAUSE).await;
+    }
+}
+
+/// Opens a store once, and says from time to time that this goes on.
+pub(super) async fn opened_once<T>(
+    open: impl Future<Output = anyhow::Result<T>>,
+    clock: &dyn Clock,
+) -> anyhow::Result<T> {
+    Words { start: clock.passed(), said: None, clock }.while_open(open, drop).await
+}
+
+/// What is said of a store that is waited for, at most once in [`WORD`].
+struct Words<'c> {
+    start: Millis,
+    said: Option<Millis>,
+    clock: &'c dyn Clock,
+}
+
+impl Words<'_> {
+    fn say(&mut self, why: &str) {
+        let now = self.clock.passed();
+        if self.said.is_none_or(|said| now.0 - said.0 >= WORD.0) {
+            let seconds = (now.0 - self.start.0) / 1_000;
+            tracing::warn!(seconds, "waiting for the store: {why}");
+            self.said = Some(now);
+        }
+    }
+
+    /// Waits for one try, which may take minutes where indexes are made over many documents, and tells `also`
+    /// what it says meanwhile.
+    async fn while_open<T>(
+        &mut self,
+        open: impl Future<Output = anyhow::Result<T>>,
+        also: impl Fn(String),
+    ) -> anyhow::Result<T> {
+        let began = self.clock.passed();
+        let mut open = std::pin::pin!(open);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut open => return done,
+                () = self.clock.sleep(Duration::from_millis(WORD.0)) => {}
+            }
+            let seconds = (self.clock.passed().0 - began.0) / 1_000;
+            let word = format!("it has been opened for {seconds} s, and that goes on");
+            self.say(&word);
+            also(word);
+        }
     }
 }
 
@@ -130,6 +174,31 @@ mod tests {
         assert_eq!(until_open(open, &said, &clock).await.unwrap(), 7);
         assert_eq!(tries.get(), 5);
         assert!(why.borrow().ends_with("no primary yet"), "{:?}", why.borrow());
+    }
+
+    /// Both go the same way: to the log, and to those who ask.
+    #[tokio::test(start_paused = true)]
+    async fn one_try_that_takes_long_is_said_while_it_goes_on() {
+        let (said, mut why) = watch::channel(String::new());
+        let clock = TokioClock::starting_at(Timestamp::from_millis(0));
+        let open = async || {
+            clock.sleep(Duration::from_secs(35)).await;
+            Ok(7)
+        };
+        let heard = async {
+            for seconds in [10, 20, 30] {
+                why.changed().await.unwrap();
+                let word = format!("it has been opened for {seconds} s, and that goes on");
+                assert_eq!(*why.borrow_and_update(), word);
+                assert_eq!(clock.passed().0 / 1_000, seconds);
+            }
+        };
+        let (opened, ()) = tokio::join!(until_open(open, &said, &clock), heard);
+        assert_eq!(opened.unwrap(), 7);
+        assert!(!why.has_changed().unwrap());
+        let mut words = Words { start: clock.passed(), said: None, clock: &clock };
+        words.while_open(open(), drop).await.unwrap();
+        assert_eq!(clock.passed().0 - words.said.unwrap().0, 5_000, "the last word in time");
     }
 
     #[tokio::test(start_paused = true)]
