@@ -136,20 +136,80 @@ async fn clusters_plugins_and_agents_are_described() {
 }
 
 #[tokio::test]
-async fn runs_are_those_of_a_playbook_and_of_a_time() {
+async fn the_server_looks_for_the_runs_of_a_playbook_and_of_a_time() {
     let server = Server::start(answer);
-    for (args, found) in [
-        (&["--playbook", "rolling-restart"][..], true),
-        (&["--playbook", "rolling-restart@1.4.0", "--since", "2026-11-22T08:59:00Z"], true),
-        (&["--playbook", "rolling-restart@2.0.0"], false),
-        (&["--since", "2026-11-22T09:00:01Z"], false),
-    ] {
-        let args = [&["run", "list", "-o", "name"][..], args].concat();
-        let (code, out, err) = replictl(&server.url, &args).await;
-        assert_eq!((code, out.contains(&run_id())), (0, found), "{args:?}: {err}");
+    let args = [
+        "run",
+        "list",
+        "-o",
+        "name",
+        "--playbook",
+        "rolling-restart@1.4.0",
+        "--since",
+        "2026-11-22",
+    ];
+    let (code, out, err) = replictl(&server.url, &args).await;
+    assert_eq!((code, out.contains(&run_id())), (0, true), "{err}");
+    for seen in server.seen().iter().filter(|seen| seen.path == "/api/v1/runs") {
+        assert_eq!(seen.parameter("playbook"), Some("rolling-restart%401.4.0"));
+        assert_eq!(seen.parameter("since"), Some("2026-11-22T00%3A00%3A00.000Z"));
     }
     let (code, _, err) = replictl(&server.url, &["run", "list", "--since", "soon"]).await;
     assert_eq!((code, err.contains("expected a moment")), (2, true), "{err}");
+}
+
+#[tokio::test]
+async fn a_run_is_found_without_its_list_where_the_server_can() {
+    for is_old in [false, true] {
+        let server = Server::start(move |seen| match seen.path.as_str() {
+            "/api/v1/runs/find" if is_old => problem(400, "bad-parameter", "it is no UUID"),
+            "/api/v1/runs/find" => {
+                let ids = json!({"ids": [run_id()], "count": 1});
+                axum::Json(ids).into_response()
+            }
+            "/api/v1/runs" => listing(json!([run(RunStatus::Running, &[])])),
+            _ => axum::Json(run(RunStatus::Running, &[])).into_response(),
+        });
+        for name in ["last", "run/last", "000001", "00-0001"] {
+            let (code, out, err) = replictl(&server.url, &["get", "run", name, "-o", "name"]).await;
+            assert_eq!((code, out.contains(&run_id())), (0, true), "{name}: {err}");
+        }
+        let seen = server.seen();
+        assert_eq!(seen.iter().any(|seen| seen.path == "/api/v1/runs"), is_old);
+        let parts: Vec<_> = seen.iter().filter_map(|seen| seen.parameter("part")).collect();
+        assert_eq!(parts, ["000001", "000001"]);
+    }
+}
+
+#[tokio::test]
+async fn logs_of_an_agent_that_the_run_does_not_have_are_none() {
+    let server = Server::start(|seen| match seen.path.as_str() {
+        path if path.ends_with("/logs") => listing(json!([])),
+        path if path.ends_with("/agents/nodd-1") => {
+            problem(404, "agent-not-found", "the run has no agent \"nodd-1\"")
+        }
+        _ => axum::Json(run(RunStatus::Running, &[])).into_response(),
+    });
+    let args = ["run", "logs", &run_id(), "--agent", "nodd-1"];
+    let (code, out, err) = replictl(&server.url, &args).await;
+    assert_eq!((code, out.as_str()), (4, ""), "{err}");
+    assert!(err.contains("has no agent \"nodd-1\""), "{err}");
+}
+
+#[tokio::test]
+async fn an_older_server_gives_no_unfiltered_list() {
+    let server = Server::start(|_| {
+        problem(400, "bad-parameter", "query: found \"playbook\", expected one of cluster, status")
+    });
+    for args in [&["run", "list", "--playbook", "x"][..], &["run", "list", "-w", "--playbook", "x"]]
+    {
+        let (code, out, err) = replictl(&server.url, args).await;
+        assert_eq!((code, out.as_str()), (4, ""), "{err}");
+        assert!(
+            err.contains("the server knows no --playbook: it is older than this replictl"),
+            "{err}"
+        );
+    }
 }
 
 #[tokio::test]

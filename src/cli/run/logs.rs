@@ -9,7 +9,7 @@ use crate::cli::output::{Console, Row};
 use crate::cli::page::{PageArgs, say_damaged, say_if_more};
 use crate::cli::table::Narrower;
 use crate::cli::text::{Paint, moment, short_moment};
-use crate::run::{LogLevel, LogLine, dropped_in_words};
+use crate::run::{AgentId, LogLevel, LogLine, dropped_in_words};
 
 /// Arguments of `run logs`.
 #[derive(Debug, clap::Args)]
@@ -78,6 +78,10 @@ pub(crate) async fn logs(
     let lines = client.logs(run).only("agent", args.agent.as_ref());
     let lines: Listing<LogLine> =
         lines.read_to_show(args.page.after.clone(), args.page.limit()).await?;
+    if let (Some(agent), [], None) = (&args.agent, lines.items.as_slice(), &args.page.after) {
+        // One that is misspelt has no lines either.
+        client.agent(run, &AgentId(agent.clone())).await?;
+    }
     console.list(&lines.items)?;
     say_damaged(console, &lines.damaged);
     // Only who looks at the beginning would miss them.
