@@ -218,7 +218,7 @@ mod tests {
     /// What it has read and not sent is little, or counts.
     #[tokio::test]
     async fn large_events_that_a_stream_has_not_sent_count_with_what_is_read() {
-        let sizes = [vec![100; 60], vec![400 * KIB; 30], vec![100; 3]].concat();
+        let sizes = [vec![100; 60], vec![400 * KIB; 9], vec![100; 3]].concat();
         let (state, _, id) = run_with(Arc::new(SystemClock), &sizes).await;
         let is_free = |bytes: usize| state.reads.take(bytes).now_or_never().is_some();
         let open = |after| {
