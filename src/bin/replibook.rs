@@ -1,6 +1,5 @@
 //! `replibook`: the server, the reference agent, a platform and the demonstration.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use clap::{Parser, Subcommand};
 use replibook::agent::platform::server::PlatformArgs;
 use replibook::agent::server::AgentArgs;
 use replibook::cli::demo::{DemoArgs, demo};
-use replibook::cli::{LogArgs, Odd, ServeArgs, StoreCommand, look_after, parse, serve};
+use replibook::cli::{LogArgs, Odd, ServeArgs, StoreCommand, look_after, parse, say_failed, serve};
 
 /// Runs playbooks over the agents of a cluster, with WebAssembly plugins.
 #[derive(Debug, Parser)]
@@ -67,9 +66,8 @@ fn main() -> ExitCode {
     match outcome {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            // With stderr closed the exit code still says that it failed.
             let error = Odd::of(&args).shown(&format!("{error:#}"));
-            let _ = writeln!(std::io::stderr(), "replibook: {error}");
+            say_failed(&format!("replibook: {error}"));
             ExitCode::FAILURE
         }
     }

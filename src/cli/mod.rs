@@ -67,4 +67,4 @@ pub use run::{Watched, print_agents, start_run, watch};
 pub use serve::{ServeArgs, serve};
 pub use store::{Place, StoreArgs, StoreCommand, look_after};
 pub use table::{Narrower, table};
-pub use typed::{Odd, parse};
+pub use typed::{Odd, parse, say_failed};

@@ -9,7 +9,9 @@ use anyhow::Context as _;
 use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 
+use super::output::width_of;
 use super::store_report::{documents, lines};
+use super::text::wrap_line;
 use crate::clock::{Clock, SystemClock};
 use crate::run::Millis;
 use crate::shown::clean;
@@ -250,8 +252,10 @@ async fn check_mongodb(
 
 fn say(lines: &[String]) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout();
+    let width = width_of(std::io::stdout());
+    let fit = |line: String| width.map(|width| wrap_line(&line, width, 2)).unwrap_or(line);
     let write = |stdout: &mut std::io::Stdout| {
-        lines.iter().try_for_each(|line| writeln!(stdout, "{}", clean(line)))?;
+        lines.iter().try_for_each(|line| writeln!(stdout, "{}", fit(clean(line))))?;
         stdout.flush()
     };
     write(&mut stdout).context("failed to print")

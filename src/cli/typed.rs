@@ -5,7 +5,8 @@ use std::ffi::OsString;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::error::ErrorKind;
+use clap::{Command, CommandFactory, Parser};
 
 use super::exit::Exit;
 use super::output::{is_coloured, width_of};
@@ -26,7 +27,7 @@ const LEAST_REPLACED: usize = 3;
 pub fn parse<P: Parser>(args: &[OsString]) -> Result<P, ExitCode> {
     let error = match P::try_parse_from(args) {
         Ok(parsed) => return Ok(parsed),
-        Err(error) => error,
+        Err(error) => as_typed::<P>(args, error),
     };
     let code = u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code());
     let odd = Odd::of(args);
@@ -37,7 +38,9 @@ pub fn parse<P: Parser>(args: &[OsString]) -> Result<P, ExitCode> {
         false => {
             // With arguments in which everything is seen; those of the environment stay what they are.
             let args = args.iter().map(|arg| clean(&arg.to_string_lossy()));
-            let error = P::try_parse_from(args).err().unwrap_or(error);
+            let args: Vec<OsString> = args.map(OsString::from).collect();
+            let again = P::try_parse_from(&args).err().map(|error| as_typed::<P>(&args, error));
+            let error = again.unwrap_or(error);
             // As clap takes colours away, it would take of what was typed what looks like one.
             let text = odd.shown(&error.render().ansi().to_string());
             let room = width_of(std::io::stderr()).filter(|_| error.use_stderr());
@@ -49,6 +52,28 @@ pub fn parse<P: Parser>(args: &[OsString]) -> Result<P, ExitCode> {
         }
     };
     Err(ExitCode::from(code))
+}
+
+/// The same error as if nothing came from the environment: the usage would have what does in it, as if it had to be
+/// typed.
+fn as_typed<P: CommandFactory>(args: &[OsString], error: clap::Error) -> clap::Error {
+    if !matches!(error.kind(), ErrorKind::MissingRequiredArgument | ErrorKind::UnknownArgument) {
+        return error;
+    }
+    let typed = without_environment(P::command()).try_get_matches_from(args).err();
+    typed.filter(|typed| typed.kind() == error.kind()).unwrap_or(error)
+}
+
+fn without_environment(command: Command) -> Command {
+    command.mut_args(|arg| arg.env(None::<&str>)).mut_subcommands(without_environment)
+}
+
+/// Says why a program failed, in lines that fit the terminal.
+pub fn say_failed(error: &str) {
+    let text = format!("{error}\n");
+    let text = width_of(std::io::stderr()).map(|width| wrap_lines(&text, width)).unwrap_or(text);
+    // With stderr closed the exit code still says that it failed.
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 /// Says why arguments can't be read, in lines that fit the terminal. Help does that by itself.

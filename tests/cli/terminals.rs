@@ -6,7 +6,7 @@ use replibook::shown::has_unseen;
 use serde_json::json;
 
 use super::server::{EventScript, Seen, Server, event, problem, run, run_id};
-use super::{NOWHERE, read};
+use super::{NOWHERE, read, replictl};
 
 /// A program on a terminal of so many columns.
 struct OnTerminal<'a> {
@@ -170,6 +170,65 @@ async fn what_is_shown_fits_the_terminal_and_keeps_what_matters() {
     let (_, shown) = on.run(&["run", "events", &id]).await;
     let words = plain(&shown).split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(words.contains("until somebody lets the run go on"), "nothing is cut: {shown}");
+}
+
+#[tokio::test]
+async fn nobody_is_asked_whether_to_cancel_a_run_that_has_ended() {
+    let server = Server::start(|seen| match seen.method.as_str() {
+        "POST" => problem(409, "command-refused", "the run has ended as DONE"),
+        _ => axum::Json(run(RunStatus::Done, &[("DONE", 2)])).into_response(),
+    });
+    let on = OnTerminal { server: &server.url, ..OnTerminal::default() };
+    let (code, shown) = on.run(&["run", "cancel", &run_id()]).await;
+    assert_eq!((code, shown.contains("[y/N]")), (4, false), "{shown}");
+    assert!(shown.contains("the run has ended as DONE"), "{shown}");
+}
+
+#[tokio::test]
+async fn what_the_server_says_of_itself_fits_the_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    std::fs::write(folder.path().join("file"), "").unwrap();
+    let (data, file) = (data.to_str().unwrap(), folder.path().join("file"));
+    let on = OnTerminal { program: REPLIBOOK, ..OnTerminal::default() };
+    for (args, code, parts) in [
+        (&["serve", "--listen", "0.0.0.0:1"][..], 1, ["no access", "expected a loopback"]),
+        (
+            &["serve", "--listen", "127.0.0.1:0", "--data", file.to_str().unwrap()],
+            1,
+            ["directory", "exists"],
+        ),
+        (&["store", "migrate", "--data", data], 0, ["ready for this version", "finished"]),
+        (&["store", "check", "--data", data], 0, ["documents read:", "every document can be read"]),
+    ] {
+        let (found, shown) = on.run(args).await;
+        let shown = plain(&shown);
+        assert_eq!(found, code, "{args:?}: {shown}");
+        // A word that is longer than a line is not cut.
+        let long = |line: &str| line.chars().count() > 80 && line.trim().contains(' ');
+        assert!(!shown.lines().any(long), "{args:?}: {shown}");
+        let words = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+        for part in parts {
+            assert!(words.contains(part), "{args:?}: {part:?} in {shown}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn usage_does_not_ask_for_what_the_environment_gives() {
+    let server = Server::start(answer);
+    for (args, usage) in [
+        (&["run", "pause"][..], "Usage: replictl run pause <RUN>"),
+        (&["get", "agents"], "Usage: replictl get --cluster <CLUSTER> <THINGS> [NAME]"),
+        (&["run", "pause", "--nwo"], "Usage: replictl run pause "),
+    ] {
+        let (code, _, err) = replictl(&server.url, args).await;
+        assert_eq!(
+            (code, err.contains(usage), err.contains("--server")),
+            (2, true, false),
+            "{err}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -197,8 +197,13 @@ pub(crate) async fn cancel(
     console: &Console,
 ) -> Result<Exit, CliError> {
     let run = find_run(client, &args.steer.run).await?;
+    let asked = Asked::new(Verb::Cancel, args.steer.reason.clone());
     if console.can_ask && !args.yes {
         let view = client.run(run).await?;
+        if view.status.is_final() {
+            // The server refuses it; nobody has to think it over first.
+            return tell(submit(client, run, asked, MAX_WAIT).await?, console);
+        }
         let question = format!(
             "cancel the run of {}@{} on {} ({})? [y/N] ",
             view.playbook,
@@ -211,7 +216,6 @@ pub(crate) async fn cancel(
             return Ok(Exit::Ok);
         }
     }
-    let asked = Asked::new(Verb::Cancel, args.steer.reason.clone());
     tell(submit(client, run, asked, MAX_WAIT).await?, console)
 }
 
