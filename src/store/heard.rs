@@ -119,6 +119,7 @@ heard! {
     read_run(id: RunId) -> Option<KeptRun>;
     read_runs(filter: &RunFilter, page: &Page) -> Vec<KeptRun>;
     claim_some(engine: &EngineId, claim: &Claim) -> Vec<Lease>;
+    newest_runs(limit: u32) -> Vec<RunId>;
     unclaimed() -> u32;
     holders(runs: &[RunId]) -> Vec<Holder>;
     renew(engine: &EngineId) -> Vec<Lease>;
