@@ -29,10 +29,18 @@ pub(crate) async fn start_run(
     agents: &Agents,
     change: impl Fn(&str) -> String,
 ) -> String {
+    start_run_over(client, server, agents.cluster_document(), &change(PLAYBOOK)).await
+}
+
+/// The same of any cluster and playbook with these names.
+pub(crate) async fn start_run_over(
+    client: &Client,
+    server: &Server,
+    cluster: String,
+    playbook: &str,
+) -> String {
     let api = format!("http://{}/api/v1", server.address);
-    for (kind, document) in
-        [("clusters", agents.cluster_document()), ("playbooks", change(PLAYBOOK))]
-    {
+    for (kind, document) in [("clusters", cluster), ("playbooks", playbook.to_owned())] {
         let body = json!({ "document": document });
         let response = client.0.post(format!("{api}/{kind}")).json(&body).send().await.unwrap();
         assert!(response.status().is_success(), "{}", response.text().await.unwrap());

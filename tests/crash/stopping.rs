@@ -3,17 +3,34 @@
 
 use std::time::Duration;
 
-use replibook::run::Explanation;
+use replibook::run::{Explanation, RunStatus};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::server::{LIMIT, Server};
+use crate::server::{Client, LIMIT, Server};
 use crate::stages::{self, Scene};
 use crate::wait;
 
-/// What asks containers to stop kills them after 10 s. A server takes less than one second; a busy machine, more.
+/// It takes less than one second, and on a busy machine more. This is less than all that it must not wait for: the
+/// end of a transaction that somebody left, or of a lease.
 const SOON: Duration = Duration::from_secs(6);
+
+/// Agents of a run whose end takes a while: their records and events are many times what one write stamps.
+const MANY: usize = 12_000;
+
+/// Asks a server to stop, which waits for nothing but the ends of its commits. If it has to cut something off, it
+/// says so.
+async fn terminate(server: &mut Server) {
+    let id = i32::try_from(server.process.id().unwrap()).unwrap();
+    kill_process(Pid::from_raw(id).unwrap(), Signal::TERM).unwrap();
+    let status = tokio::time::timeout(SOON, server.process.wait()).await;
+    let status = status.expect("the server does not stop").unwrap();
+    let log = server.log();
+    assert!(status.success(), "{status}\n{log}");
+    assert!(!log.contains("did not stop in time"), "{log}");
+}
 
 /// Clients in the middle of something.
 async fn busy(server: &Server, run: &str) -> Vec<TcpStream> {
@@ -51,21 +68,64 @@ async fn stops_soon_and_the_next_one_goes_on(store: Option<String>) {
     })
     .await;
     let _clients = busy(&server, &run).await;
-    let id = i32::try_from(server.process.id().unwrap()).unwrap();
-    kill_process(Pid::from_raw(id).unwrap(), Signal::TERM).unwrap();
-    let status = tokio::time::timeout(SOON, server.process.wait()).await;
-    let status = status.expect("the server does not stop").unwrap();
-    assert!(status.success(), "{status}\n{}", server.log());
-    assert!(!server.log().contains("did not stop in time"), "{}", server.log());
+    terminate(&mut server).await;
 
     let next = Server::start(scene.path(), store.as_deref(), None).await;
     for agent in 0..2 {
         scene.agents.let_go(agent);
     }
     let run = scene.client.until_final(&next.address, &run).await;
-    assert_eq!(run.status, replibook::run::RunStatus::Done, "{run:?}");
+    assert_eq!(run.status, RunStatus::Done, "{run:?}");
     next.stop().await;
     scene.agents.stop().await;
+}
+
+/// Nobody answers at these addresses, and none of them is selected before the run is cancelled.
+fn many_members() -> String {
+    let agent =
+        |n| json!({ "id": format!("node-{n}"), "address": format!("http://127.0.0.1:9/{n}") });
+    let document = json!({
+        "apiVersion": "replicante.io/v1", "kind": "Cluster", "metadata": { "name": "crash" },
+        "spec": { "agents": (0..MANY).map(agent).collect::<Vec<_>>() },
+    });
+    document.to_string()
+}
+
+async fn stops_while_a_run_is_finishing(store: Option<String>) {
+    let dir = tempfile::tempdir().unwrap();
+    let client = Client::new();
+    let mut server = Server::start(dir.path(), store.as_deref(), None).await;
+    let playbook = stages::WAITING.replace("all-at-once\"", "rolling\", \"with\": {\"batch\": 1}");
+    let run = stages::start_run_over(&client, &server, many_members(), &playbook).await;
+    let is = |status| {
+        let (client, address, run) = (&client, server.address.clone(), run.clone());
+        async move { (client.run(&address, &run).await.status == status).then_some(()) }
+    };
+    wait::until("the run to go", LIMIT, async || is(RunStatus::Running).await).await;
+    let url = format!("http://{}/api/v1/runs/{run}/commands", server.address);
+    let asked = client.0.post(url).json(&json!({ "command": "cancel" })).send().await.unwrap();
+    assert!(asked.status().is_success(), "{}", asked.text().await.unwrap());
+    wait::until("the run to be finishing", LIMIT, async || is(RunStatus::Finishing).await).await;
+    terminate(&mut server).await;
+
+    let next = Server::start(dir.path(), store.as_deref(), None).await;
+    let run = client.until_final(&next.address, &run).await;
+    assert_eq!(run.status, RunStatus::Cancelled, "{run:?}");
+    let log = next.log();
+    let mut taken_up = log.lines().filter(|line| line.contains("taking up the run"));
+    let last = taken_up.next_back().unwrap_or_default();
+    assert!(last.contains("FINISHING"), "the first server was to be stopped before the end: {log}");
+    next.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_with_a_run_that_is_finishing_stops_and_the_next_one_finishes_it() {
+    stops_while_a_run_is_finishing(None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn so_does_one_with_a_run_that_is_finishing_on_mongodb() {
+    stops_while_a_run_is_finishing(Some(crate::database())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
