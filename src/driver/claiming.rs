@@ -10,9 +10,19 @@ use crate::store::{Claim, Skew, StoreError};
 const CLAIMED_AT_ONCE: u32 = 100;
 
 /// How often an engine that takes up no further run of some cluster looks whether there is a run of it that
-/// nobody drives, while some of its own only wait: theirs may be the run that those wait for. Half as long as
-/// it takes to notice that an engine has died.
+/// nobody drives, while some of its own only wait: theirs may be the run that those wait for. It is also how often
+/// a full engine lets one more run join those that wait in it for a place. Half as long as it takes to notice that
+/// an engine has died.
 const EXCHANGE: Duration = Duration::from_secs(7);
+
+/// What a run is taken up with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum With {
+    /// With a place.
+    Place,
+    /// Without one: it waits for it, after all who wait already.
+    None,
+}
 
 impl Engine {
     /// Claims runs as far as there are places for them.
@@ -28,19 +38,19 @@ impl Engine {
             let limit = self.yielding(limit);
             let is_held_back = limit == 0 || !full.is_empty();
             let claim = Claim { limit, full, only_woken: false };
-            if limit > 0 && self.claim_some(&claim).await? == limit {
+            if limit > 0 && self.claim_some(&claim, With::Place).await? == limit {
                 continue;
             }
-            return if is_held_back { self.claim_beyond().await } else { Ok(()) };
+            return if is_held_back { self.claim_beyond(claim.full).await } else { Ok(()) };
         }
     }
 
     /// Takes up what must not wait for a place.
-    async fn claim_beyond(&mut self) -> Result<(), StoreError> {
+    async fn claim_beyond(&mut self, full: Vec<String>) -> Result<(), StoreError> {
         let limit = u32::try_from(self.places.for_woken()).unwrap_or(u32::MAX);
         let limit = limit.min(CLAIMED_AT_ONCE);
         if limit > 0 {
-            self.claim_some(&Claim { limit, only_woken: true, ..Claim::default() }).await?;
+            self.claim_some(&Claim { limit, full, only_woken: true }, With::Place).await?;
         }
         self.exchange().await
     }
@@ -54,7 +64,13 @@ impl Engine {
     }
 
     /// Claims at most `limit` runs and begins to drive them. How many those are.
-    async fn claim_some(&mut self, claim: &Claim) -> Result<u32, StoreError> {
+    async fn claim_some(&mut self, claim: &Claim, with: With) -> Result<u32, StoreError> {
+        // No run that waits gets what these are going to take.
+        let kept = match with {
+            With::Place => usize::try_from(claim.limit).unwrap_or_default().min(self.places.free()),
+            With::None => 0,
+        };
+        let _kept = self.places.keep(kept);
         let leases = self.world.store.claim_some(&self.config.id, claim).await?;
         let mut begun = 0;
         for lease in leases {
@@ -68,7 +84,7 @@ impl Engine {
                     Some(_) => self.config.activity.take_over(),
                     None => self.config.activity.claim(),
                 }
-                self.start(&lease);
+                self.start(&lease, with);
                 begun += 1;
             }
         }
@@ -76,18 +92,34 @@ impl Engine {
     }
 
     /// Without this, an engine that has taken up as many as it does of those that wait for one which nobody
-    /// drives any more would wait for ever: one of those is given back in exchange, the youngest.
+    /// drives any more would wait for ever: one of those is given back in exchange, the youngest. And one whose
+    /// places all go to runs that wait in it would never take up another one: that one waits with them then.
     async fn exchange(&mut self) -> Result<(), StoreError> {
         let now = self.world.clock.now();
-        let waits = |driver: &&Driver| !driver.place.is_taken();
-        let Some(youngest) = self.drivers.values().rfind(waits) else { return Ok(()) };
-        let lease = youngest.lease.clone();
-        if self.places.free() == 0 || now.since(self.exchanged).to_std() < EXCHANGE {
+        if now.since(self.exchanged).to_std() < EXCHANGE {
             return Ok(());
         }
+        let clusters = self.clusters();
+        let (served, room) = (clusters.served(&self.places), clusters.room_in_queues());
+        let only_waits = |driver: &&Driver| !driver.place.is_taken() && !driver.place.is_in_line();
+        let youngest = self.drivers.values().rfind(only_waits).map(|driver| driver.lease.clone());
+        let room = youngest.is_some() || room > 0 && self.places.for_woken() > 0;
+        let with = match (self.places.free(), self.places.has_line()) {
+            (0, true) if room => With::None,
+            (1.., _) if youngest.is_some() => With::Place,
+            _ => return Ok(()),
+        };
         self.exchanged = now;
-        if self.claim_some(&Claim { limit: 1, ..Claim::default() }).await? > 0 {
-            lease.lose();
+        let full = match with {
+            With::Place => served,
+            // In the line no cluster gets more than its share.
+            With::None => Vec::new(),
+        };
+        let claim = Claim { limit: 1, full, only_woken: false };
+        if self.claim_some(&claim, with).await? > 0
+            && let Some(youngest) = youngest
+        {
+            youngest.lose();
         }
         Ok(())
     }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::World;
 use super::committer::Committer;
 use super::places::Place;
 use super::queue::Queues;
@@ -11,7 +10,6 @@ use crate::store::Locked;
 
 /// Where a run waits for its cluster.
 pub(super) struct Waiting {
-    pub(super) world: World,
     pub(super) queues: Queues,
     pub(super) place: Arc<Place>,
     pub(super) cluster: String,
@@ -23,23 +21,23 @@ pub(super) struct Waiting {
 /// # Flow
 /// A run that was told nothing yet asks for itself: mostly nobody comes before it. After that it waits
 /// with all the others of this engine, and asks once it is its turn. It takes its place before it asks, so
-/// that no run gets its cluster and then waits for an engine.
+/// that no run gets its cluster and then waits for an engine. One that comes with a place keeps it until it is
+/// known not to be its turn.
 pub(super) async fn wait(
     waiting: Waiting,
     committer: Committer,
     told: Option<StatusReason>,
 ) -> Input {
-    let Waiting { world, queues, place, cluster } = waiting;
+    let Waiting { queues, place, cluster } = waiting;
     let run = committer.lease.run();
     // Before the question: what happens after the answer is heard.
     let mut queue = queues.join(&cluster);
     let mut ask = told.as_ref().is_none_or(|told| told.code != ReasonCode::ClusterBusy);
     loop {
         let locked = if ask {
-            place.wait_for(world.clock.as_ref()).await;
+            place.wait_for().await;
             take(&committer).await
         } else {
-            place.give_back();
             queue.next().await.place_of(run)
         };
         match locked {

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::World;
 use super::abandoned::{self, Endings};
 use super::activity::Activity;
+use super::claiming::With;
 use super::lease::LeaseGuard;
 use super::places::{Place, Places};
 use super::queue::Queues;
@@ -225,10 +226,14 @@ impl Engine {
         Ok(())
     }
 
-    pub(super) fn start(&mut self, lease: &Lease) {
+    pub(super) fn start(&mut self, lease: &Lease, with: With) {
         let guard = LeaseGuard::new(lease, self.world.clock.clone());
         let (sender, receiver) = mpsc::channel(COMMANDS);
-        let place = Place::new(&self.places);
+        let cluster = lease.cluster.as_deref();
+        let place = match with {
+            With::Place => Place::new(&self.places, cluster),
+            With::None => Place::none(&self.places, cluster),
+        };
         let (stopping, leave) = (self.stop.child_token(), CancellationToken::new());
         let driver = RunDriver {
             world: self.world.clone(),

@@ -1,17 +1,15 @@
 //! The places of an engine: how many runs it drives at once, and how many of one cluster.
 //!
 //! A run that waits for the lock of its cluster takes none: it holds nothing but its own document. It takes
-//! one before it asks for the lock, so that no run gets its cluster and then waits for an engine.
+//! one before it asks for the lock, so that no run gets its cluster and then waits for an engine. A place that
+//! is given back goes to the run that has waited for one the longest, and to a run that is claimed only if
+//! none waits.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::clock::Clock;
-
-/// How soon a run that waits for a place looks again: a person hardly notices.
-const LOOK: Duration = Duration::from_millis(250);
+use tokio::sync::Notify;
 
 /// Of so many places one cluster may have one: whoever starts a hundred runs on one cluster, each of which
 /// allows the others beside it, leaves places for the other clusters.
@@ -35,82 +33,211 @@ pub(super) const QUEUED: usize = 1_000;
 /// The places of one engine.
 #[derive(Debug)]
 pub(super) struct Places {
-    taken: AtomicUsize,
     max: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    taken: usize,
+    /// Kept for runs that are being claimed.
+    kept: usize,
+    /// How many are taken by the runs of each cluster.
+    of_cluster: BTreeMap<String, usize>,
+    /// Runs that wait for a place, in the order in which they came.
+    line: VecDeque<Arc<Seat>>,
+}
+
+/// A run, as its place is given to it.
+#[derive(Debug)]
+struct Seat {
+    cluster: String,
+    is_taken: AtomicBool,
+    is_in_line: AtomicBool,
+    given: Notify,
 }
 
 impl Places {
     pub(super) fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self { taken: AtomicUsize::new(0), max })
+        Arc::new(Self { max, state: Mutex::default() })
     }
 
-    /// Places that are free.
+    /// Places that are free. While a run waits for one it can have, there are none.
     pub(super) fn free(&self) -> usize {
-        self.max.saturating_sub(self.taken.load(Ordering::Acquire))
+        let state = self.state();
+        self.max.saturating_sub(state.taken + state.kept)
+    }
+
+    /// Whether any run waits for a place.
+    pub(super) fn has_line(&self) -> bool {
+        !self.state().line.is_empty()
     }
 
     /// Runs that may still be taken up when a command for them has come.
     pub(super) fn for_woken(&self) -> usize {
-        self.max.saturating_add(WOKEN).saturating_sub(self.taken.load(Ordering::Acquire))
+        self.max.saturating_add(WOKEN).saturating_sub(self.state().taken)
     }
 
     /// Places that one cluster may have.
     pub(super) fn of_cluster(&self) -> usize {
         self.max.div_ceil(SHARES).max(FEWEST)
     }
+
+    /// Keeps so many places for runs that are being claimed, until what is returned is dropped.
+    pub(super) fn keep(self: &Arc<Self>, places: usize) -> Kept {
+        self.state().kept += places;
+        Kept { of: Arc::clone(self), places }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has_one_for(&self, state: &State, cluster: &str) -> bool {
+        let of_cluster = state.of_cluster.get(cluster).copied().unwrap_or_default();
+        state.taken + state.kept < self.max && of_cluster < self.of_cluster()
+    }
+
+    /// Gives what is free to those who wait, the first first. Whose cluster has its share is passed by.
+    fn hand_on(&self, state: &mut State) {
+        let next = |state: &State| {
+            state.line.iter().position(|seat| self.has_one_for(state, &seat.cluster))
+        };
+        while let Some(seat) = next(state).and_then(|next| state.line.remove(next)) {
+            seat.is_in_line.store(false, Ordering::Release);
+            state.take(&seat);
+            seat.given.notify_one();
+        }
+    }
 }
 
-/// What one run has of them. It is given back when it is dropped.
+impl State {
+    fn take(&mut self, seat: &Seat) {
+        if !seat.is_taken.swap(true, Ordering::AcqRel) {
+            self.taken += 1;
+            *self.of_cluster.entry(seat.cluster.clone()).or_default() += 1;
+        }
+    }
+
+    fn give_back(&mut self, seat: &Seat) {
+        if seat.is_taken.swap(false, Ordering::AcqRel) {
+            self.taken -= 1;
+            if let Some(taken) = self.of_cluster.get_mut(&seat.cluster) {
+                *taken -= 1;
+                if *taken == 0 {
+                    self.of_cluster.remove(&seat.cluster);
+                }
+            }
+        }
+    }
+
+    fn join_line(&mut self, seat: &Arc<Seat>) {
+        seat.is_in_line.store(true, Ordering::Release);
+        self.line.push_back(Arc::clone(seat));
+    }
+
+    fn leave_line(&mut self, seat: &Arc<Seat>) {
+        if seat.is_in_line.swap(false, Ordering::AcqRel) {
+            self.line.retain(|other| !Arc::ptr_eq(other, seat));
+        }
+    }
+}
+
+/// Places that are kept for runs that are being claimed.
+#[derive(Debug)]
+pub(super) struct Kept {
+    of: Arc<Places>,
+    places: usize,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let mut state = self.of.state();
+        state.kept -= self.places;
+        self.of.hand_on(&mut state);
+    }
+}
+
+/// What one run has of the places. It is given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     places: Arc<Places>,
-    is_taken: AtomicBool,
+    seat: Arc<Seat>,
 }
 
 impl Place {
-    /// A place for a run that was claimed. Whether there is one was looked at before.
-    pub(super) fn new(places: &Arc<Places>) -> Arc<Self> {
-        places.taken.fetch_add(1, Ordering::AcqRel);
-        Arc::new(Self { places: Arc::clone(places), is_taken: AtomicBool::new(true) })
+    /// A place for a run of that cluster which was claimed. Whether there is one was looked at before.
+    pub(super) fn new(places: &Arc<Places>, cluster: Option<&str>) -> Arc<Self> {
+        let place = Self::none(places, cluster);
+        place.hold();
+        place
+    }
+
+    /// The same for a run that has to wait for its place.
+    pub(super) fn none(places: &Arc<Places>, cluster: Option<&str>) -> Arc<Self> {
+        let cluster = cluster.unwrap_or_default().to_owned();
+        let (is_taken, is_in_line) = (AtomicBool::new(false), AtomicBool::new(false));
+        let seat = Arc::new(Seat { cluster, is_taken, is_in_line, given: Notify::new() });
+        Arc::new(Self { places: Arc::clone(places), seat })
     }
 
     /// Whether the run has its place.
     pub(super) fn is_taken(&self) -> bool {
-        self.is_taken.load(Ordering::Acquire)
+        self.seat.is_taken.load(Ordering::Acquire)
     }
 
-    /// Takes the place, unless no one is free. Whether the run has it now.
-    pub(super) fn take(&self) -> bool {
-        if self.is_taken() {
-            return true;
-        }
-        let more = |taken: usize| (taken < self.places.max).then(|| taken + 1);
-        let taken =
-            self.places.taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok();
-        if taken {
-            self.is_taken.store(true, Ordering::Release);
-        }
-        taken
+    /// Whether the run waits for its place.
+    pub(super) fn is_in_line(&self) -> bool {
+        self.seat.is_in_line.load(Ordering::Acquire)
     }
 
-    /// Takes the place, as soon as one is free.
-    pub(super) async fn wait_for(&self, clock: &dyn Clock) {
-        while !self.take() {
-            clock.sleep(LOOK).await;
+    /// Takes the place, even where none is free: the run is under way.
+    pub(super) fn hold(&self) {
+        let mut state = self.places.state();
+        state.leave_line(&self.seat);
+        state.take(&self.seat);
+    }
+
+    /// Takes the place as soon as there is one, and those who came before have theirs. A run whose cluster has
+    /// its share waits until a run of the cluster gives a place back.
+    pub(super) async fn wait_for(&self) {
+        let _line = {
+            let mut state = self.places.state();
+            if self.is_taken() {
+                return;
+            }
+            if self.places.has_one_for(&state, &self.seat.cluster) {
+                state.take(&self.seat);
+                return;
+            }
+            state.join_line(&self.seat);
+            InLine(self)
+        };
+        while !self.is_taken() {
+            self.seat.given.notified().await;
         }
     }
 
     /// Gives the place back while the run only waits.
     pub(super) fn give_back(&self) {
-        if self.is_taken.swap(false, Ordering::AcqRel) {
-            self.places.taken.fetch_sub(1, Ordering::AcqRel);
-        }
+        let mut state = self.places.state();
+        state.give_back(&self.seat);
+        self.places.hand_on(&mut state);
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         self.give_back();
+    }
+}
+
+/// A run in the line, which it leaves when this is dropped.
+struct InLine<'a>(&'a Place);
+
+impl Drop for InLine<'_> {
+    fn drop(&mut self) {
+        self.0.places.state().leave_line(&self.0.seat);
     }
 }
 
@@ -122,24 +249,32 @@ pub(super) struct Clusters<'a> {
 }
 
 impl<'a> Clusters<'a> {
-    /// Counts a run with its place.
+    /// Counts a run with its place, or with the one that it waits for.
     pub(super) fn count(&mut self, cluster: Option<&'a str>, place: &Place) {
         let of = self.of.entry(cluster.unwrap_or_default()).or_default();
-        match place.is_taken() {
-            true => of.0 += 1,
-            false => {
-                of.1 += 1;
-                self.queued += 1;
-            }
+        let is_taken = place.is_taken();
+        if is_taken || place.is_in_line() {
+            of.0 += 1;
+        }
+        if !is_taken {
+            of.1 += 1;
+            self.queued += 1;
         }
     }
 
     /// Those of which no run is taken that has not started.
     pub(super) fn full(&self, places: &Places) -> Vec<String> {
-        let full = |(going, queued): &(usize, usize)| {
-            *going >= places.of_cluster() || *queued >= QUEUED_OF_CLUSTER
-        };
-        self.of.iter().filter(|(_, of)| full(of)).map(|(name, _)| (*name).to_owned()).collect()
+        self.names(|(going, queued)| going >= places.of_cluster() || queued >= QUEUED_OF_CLUSTER)
+    }
+
+    /// Those that have their share of the places.
+    pub(super) fn served(&self, places: &Places) -> Vec<String> {
+        self.names(|(going, _)| going >= places.of_cluster())
+    }
+
+    fn names(&self, of: impl Fn((usize, usize)) -> bool) -> Vec<String> {
+        let those = self.of.iter().filter(|(_, counts)| of(**counts));
+        those.map(|(name, _)| (*name).to_owned()).collect()
     }
 
     /// How many runs may be claimed at once, of which nobody knows beforehand of which clusters they are.
@@ -147,52 +282,99 @@ impl<'a> Clusters<'a> {
         let share = places.of_cluster();
         let most = self.of.values().map(|(going, _)| *going).filter(|going| *going < share).max();
         let room = places.free().min(share - most.unwrap_or_default());
-        room.min(QUEUED.saturating_sub(self.queued))
+        room.min(self.room_in_queues())
+    }
+
+    /// How many runs may be taken up that only wait.
+    pub(super) fn room_in_queues(&self) -> usize {
+        QUEUED.saturating_sub(self.queued)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+
     use super::*;
-    use crate::clock::TokioClock;
-    use crate::run::Timestamp;
+
+    fn place(places: &Arc<Places>) -> Arc<Place> {
+        Place::new(places, Some("a"))
+    }
 
     #[test]
     fn no_more_places_are_taken_than_there_are_but_by_those_that_are_claimed() {
         let places = Places::new(2);
-        let [first, second] = [(); 2].map(|()| Place::new(&places));
+        let [first, second] = [(); 2].map(|()| place(&places));
         assert_eq!(places.free(), 0);
         first.give_back();
         first.give_back();
         assert_eq!(places.free(), 1);
-        let third = Place::new(&places);
-        assert!(!first.take());
-        assert!(second.take(), "it has one");
+        let third = place(&places);
+        assert!(first.wait_for().now_or_never().is_none());
+        assert!(second.wait_for().now_or_never().is_some(), "it has one");
         drop(third);
-        assert!(first.take());
-        drop((first, second));
+        assert!(first.wait_for().now_or_never().is_some());
+        let beyond = Place::none(&places, None);
+        beyond.hold();
+        assert_eq!(places.for_woken(), WOKEN - 1);
+        drop((first, second, beyond));
         assert_eq!(places.free(), 2);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn who_waits_for_a_place_gets_the_next_that_is_free() {
+    #[tokio::test]
+    async fn whoever_waits_first_gets_the_next_place_and_nothing_is_left_for_others() {
         let places = Places::new(1);
-        let going = Place::new(&places);
-        let waiting = Place::new(&places);
-        waiting.give_back();
-        let clock = TokioClock::starting_at(Timestamp::default());
-        let wait = waiting.wait_for(&clock);
-        tokio::pin!(wait);
-        assert!(futures::poll!(&mut wait).is_pending());
+        let going = place(&places);
+        let waiting = [(); 3].map(|()| Place::none(&places, Some("b")));
+        let mut waits = waiting.each_ref().map(|place| Box::pin(place.wait_for()));
+        for wait in &mut waits {
+            assert!(futures::poll!(wait).is_pending());
+        }
+        let [first, second, third] = waits;
         drop(going);
-        wait.await;
-        assert!(waiting.is_taken());
+        assert_eq!(places.free(), 0, "it is given away already");
+        assert!(waiting[0].is_taken() && !waiting[0].is_in_line());
+        first.await;
+        drop(second);
+        assert!(!waiting[1].is_in_line());
+        waiting[0].give_back();
+        third.await;
+        assert!(!waiting[1].is_taken() && waiting[2].is_taken() && !places.has_line());
+    }
+
+    #[test]
+    fn what_is_kept_for_a_claim_goes_to_those_who_wait_once_it_is_not_needed() {
+        let places = Places::new(1);
+        let kept = places.keep(1);
+        let waiting = Place::none(&places, None);
+        let mut wait = Box::pin(waiting.wait_for());
+        assert!((&mut wait).now_or_never().is_none());
+        assert_eq!(places.free(), 0);
+        drop(kept);
+        assert!(wait.now_or_never().is_some());
+    }
+
+    #[test]
+    fn who_waits_for_a_place_of_a_cluster_that_has_its_share_holds_up_no_other() {
+        let places = Places::new(4);
+        let going = [(); 2].map(|()| place(&places));
+        let same = Place::none(&places, Some("a"));
+        let mut wait = Box::pin(same.wait_for());
+        assert!((&mut wait).now_or_never().is_none());
+        assert!(places.free() == 2 && places.has_line());
+        let other = Place::none(&places, Some("b"));
+        assert!(other.wait_for().now_or_never().is_some());
+        let mut clusters = Clusters::default();
+        going.iter().chain([&same]).for_each(|place| clusters.count(Some("a"), place));
+        assert_eq!(clusters.room(&places), 1, "those of a do not count for b");
+        drop(going);
+        assert!(wait.now_or_never().is_some());
     }
 
     #[test]
     fn a_cluster_has_its_share_of_places_and_of_those_that_are_queued() {
         let places = Places::new(10);
-        let going: Vec<_> = (0..4).map(|_| Place::new(&places)).collect();
+        let going: Vec<_> = (0..4).map(|_| place(&places)).collect();
         let count = |names: &[&'static str]| {
             let mut clusters = Clusters::default();
             for (name, place) in names.iter().zip(&going) {
@@ -202,18 +384,18 @@ mod tests {
         };
         assert_eq!(count(&[]), (vec![], 5));
         assert_eq!(count(&["a", "a", "a", "b"]), (vec![], 2));
-        let more = Place::new(&places);
+        let more = place(&places);
         let mut clusters = Clusters::default();
         going.iter().chain([&more]).for_each(|place| clusters.count(Some("a"), place));
         assert_eq!((clusters.full(&places), clusters.room(&places)), (vec!["a".to_owned()], 5));
 
-        let queued = Place::new(&places);
-        queued.give_back();
+        let queued = Place::none(&places, Some("b"));
         let mut clusters = Clusters::default();
         (0..QUEUED_OF_CLUSTER).for_each(|_| clusters.count(Some("b"), &queued));
         assert_eq!((clusters.full(&places), clusters.room(&places)), (vec!["b".to_owned()], 5));
+        assert!(clusters.served(&places).is_empty());
         (QUEUED_OF_CLUSTER..QUEUED).for_each(|_| clusters.count(Some("c"), &queued));
-        assert_eq!(clusters.room(&places), 0);
+        assert_eq!((clusters.room(&places), clusters.room_in_queues()), (0, 0));
         assert_eq!(Places::new(1).of_cluster(), FEWEST);
     }
 }

@@ -135,9 +135,7 @@ impl RunDriver {
                 let why = progress.reason.as_ref().map_or("", |reason| reason.message.as_str());
                 tracing::info!(run = %self.lease.run(), status = %told, "{why}");
             }
-            if told == RunStatus::PendingApprove {
-                self.place.give_back();
-            }
+            self.take_or_give_back(told);
             if told.is_final() {
                 self.world.signals.ended(self.lease.run());
             }
@@ -180,6 +178,23 @@ impl RunDriver {
             if effects.tidy() {
                 return Err(DriveError::Panicked);
             }
+        }
+    }
+
+    /// A run that only waits for a person needs no place, and one that is under way has one in any case.
+    fn take_or_give_back(&self, status: RunStatus) {
+        match status {
+            RunStatus::PendingApprove => self.place.give_back(),
+            RunStatus::Starting
+            | RunStatus::Running
+            | RunStatus::Paused
+            | RunStatus::Cancelling => self.place.hold(),
+            // It takes one before it asks for its cluster, or ends soon.
+            RunStatus::Pending
+            | RunStatus::Finishing
+            | RunStatus::Done
+            | RunStatus::Failed
+            | RunStatus::Cancelled => {}
         }
     }
 
@@ -356,7 +371,6 @@ impl RunDriver {
     /// Waits until the run may hold its cluster.
     fn cluster(&self, run: &Run) -> impl Future<Output = Input> + Send + 'static {
         let waiting = cluster::Waiting {
-            world: self.world.clone(),
             queues: self.queues.clone(),
             place: Arc::clone(&self.place),
             cluster: run.snapshot.cluster.clone(),
@@ -367,7 +381,7 @@ impl RunDriver {
             match needs_lock {
                 true => cluster::wait(waiting, committer, told).await,
                 false => {
-                    waiting.place.wait_for(waiting.world.clock.as_ref()).await;
+                    waiting.place.wait_for().await;
                     Input::ClusterFree
                 }
             }

@@ -135,3 +135,103 @@ async fn no_cluster_takes_all_places_and_an_engine_drives_no_more_than_it_may() 
     assert_eq!(scene.store.unclaimed().await.unwrap(), 7);
     engine.stop().await;
 }
+
+/// Waits until the engine has taken these runs up, and nobody drives them any more.
+async fn until_parked(scene: &Scene, ids: &[RunId]) {
+    while scene.store.unclaimed().await.unwrap() > 0 {
+        scene.wait(Millis(50)).await;
+    }
+    until_left(scene, ids).await;
+}
+
+/// Agents that take so long for each action.
+fn slow(scene: &Scene, agents: usize, length: Millis) {
+    for agent in 0..agents {
+        scene.script(agent, Script::Succeed { when: When::After(length), payload: json!({}) });
+    }
+}
+
+async fn count(scene: &Scene, ids: &[RunId], status: RunStatus) -> usize {
+    let mut count = 0;
+    for id in ids {
+        let run = scene.store.run(*id).await.unwrap().unwrap();
+        count += usize::from(run.progress.status == status);
+    }
+    count
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_whose_turn_it_is_is_not_passed_by_those_that_are_claimed() {
+    let scene = Scene::new(2).await;
+    slow(&scene, 2, Millis::from_secs(10));
+    let queued = start(&scene, 2, "concurrency: queue").await;
+    let mut others = vec![];
+    for n in 0..30 {
+        let name = format!("beside-{n}");
+        others.push(scene.start_run_with(&name, PLAIN, ALLOW).await.unwrap());
+    }
+    let engine = scene.engine_with("engine-1", 2);
+    scene.until(queued[1], |run| run.progress.status == RunStatus::Running).await;
+    let left = count(&scene, &others, RunStatus::Pending).await;
+    assert!(left > 20, "only {left} of them wait longer");
+    assert_eq!(scene.until_final(queued[1]).await.progress.status, RunStatus::Done);
+    engine.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_in_the_store_is_not_passed_by_for_ever_by_those_that_wait_in_the_engine() {
+    let scene = Scene::new(2).await;
+    slow(&scene, 2, Millis::from_secs(10));
+    let engine = scene.engine_with("engine-1", 1);
+    let waits = start(&scene, 12, "approval: required\n  concurrency: allow").await;
+    until_parked(&scene, &waits).await;
+    for id in &waits[..3] {
+        scene.command(*id, Verb::Approve).await;
+    }
+    scene.wait(Millis::from_secs(5)).await;
+    let beside = scene.start_run_with("beside", PLAIN, ALLOW).await.unwrap();
+    for id in &waits[3..] {
+        scene.wait(Millis::from_secs(5)).await;
+        scene.command(*id, Verb::Approve).await;
+    }
+    scene.until_final(beside).await;
+    let left = count(&scene, &waits, RunStatus::Pending).await;
+    assert!(left > 0, "all others went before it");
+    for id in waits {
+        assert_eq!(scene.until_final(id).await.progress.status, RunStatus::Done);
+    }
+    engine.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_cluster_takes_all_places_in_exchange_for_a_run_that_waits() {
+    let scene = Scene::new(1).await;
+    slow(&scene, 1, Millis::from_secs(3_000));
+    let mut ids = start(&scene, 2, "concurrency: queue").await;
+    for n in 0..12 {
+        let name = format!("beside-{n}");
+        ids.push(scene.start_run_with(&name, PLAIN, ALLOW).await.unwrap());
+    }
+    let engine = scene.engine_with("engine-1", 10);
+    scene.wait(Millis::from_secs(120)).await;
+    assert_eq!(count(&scene, &ids, RunStatus::Running).await, 5, "half of the places");
+    engine.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_cluster_takes_all_places_with_runs_that_are_approved() {
+    let scene = Scene::new(1).await;
+    slow(&scene, 1, Millis::from_secs(120));
+    let engine = scene.engine_with("engine-1", 10);
+    let ids = start(&scene, 12, "approval: required\n  concurrency: allow").await;
+    until_parked(&scene, &ids).await;
+    for id in &ids {
+        scene.command(*id, Verb::Approve).await;
+    }
+    scene.wait(Millis::from_secs(60)).await;
+    assert_eq!(count(&scene, &ids, RunStatus::Running).await, 5, "half of the places");
+    for id in ids {
+        assert_eq!(scene.until_final(id).await.progress.status, RunStatus::Done);
+    }
+    engine.stop().await;
+}
