@@ -10,8 +10,8 @@ use super::limits::MAX_ACTOR;
 use super::params::{InPath, InQuery};
 use super::state::ApiState;
 use super::wire::{DrainEngine, EngineRef, EngineState, EngineView, Listing};
-use crate::run::{EngineId, Millis, RunId, Timestamp};
-use crate::store::{DEFAULT_LEASE, Engine, Skew};
+use crate::run::{EngineId, Millis, OnEngine, Run, RunId, RunStatus, Timestamp};
+use crate::store::{DEFAULT_LEASE, Engine, EngineReport, Locked, Skew};
 
 const ALL: &str = "/api/v1/engines";
 
@@ -78,6 +78,30 @@ pub(super) async fn driver_of(state: &ApiState, run: RunId) -> Result<Option<Eng
     let known = engines.into_iter().find(|engine| engine.report.id == holder.engine);
     let name = known.map(|engine| engine.report.name);
     Ok(Some(EngineRef { id: holder.engine, name, since: holder.since }))
+}
+
+/// The engine that has a run whose turn it is and that has not started: it has no place for it. None for a run
+/// that waits for anything else.
+pub(super) async fn without_place(
+    state: &ApiState,
+    run: &Run,
+) -> Result<Option<OnEngine>, ApiError> {
+    if run.progress.status != RunStatus::Pending {
+        return Ok(None);
+    }
+    let Some(holder) = state.store.holders(&[run.id()]).await?.pop() else { return Ok(None) };
+    if run.snapshot.locks_cluster() {
+        let queue = state.store.queues(std::slice::from_ref(&run.snapshot.cluster)).await?.pop();
+        if queue.and_then(|queue| queue.place_of(run.id())) != Some(Locked::Held) {
+            return Ok(None);
+        }
+    }
+    let engines = state.store.engines().await?;
+    let known = engines.into_iter().find(|engine| engine.report.id == holder.engine);
+    Ok(known.map(|engine| {
+        let EngineReport { name, runs, max_runs, .. } = engine.report;
+        OnEngine { name, runs, max_runs }
+    }))
 }
 
 /// Why no engine takes up a run that could go on; none when one should at any moment.

@@ -71,6 +71,7 @@ async fn get(
         }
     };
     let known = known(&state, &reads, &run).await?;
+    let known = Known { engine: engines::without_place(&state, &run).await?, ..known };
     let mut explanation = explain(&run, &known, now);
     if let Some(trouble) = before(&state, &run).await? {
         explain_behind(&mut explanation, &trouble);

@@ -160,6 +160,12 @@ pub(super) async fn look(state: &ApiState, id: RunId) -> Result<RunView, ApiErro
     if !view.status.is_final() {
         view.engine = engines::driver_of(state, id).await?;
     }
+    if let Ok(run) = &run
+        && engines::without_place(state, run).await?.is_some()
+    {
+        // What it waited for last is over.
+        view.reason = None;
+    }
     Ok(view)
 }
 

@@ -100,6 +100,8 @@ pub struct Engine {
     /// Runs that wait for their clusters.
     queues: Queues,
     pub(super) exchanged: Timestamp,
+    /// When it asked last whether others have room for runs that wait here.
+    pub(super) passed_on: Timestamp,
     pub(super) skew: SkewWatch,
     pub(super) places: Arc<Places>,
     /// When it first said how it is.
@@ -126,6 +128,8 @@ pub(super) struct Driver {
     pub(super) cluster: Option<String>,
     /// A run without one only waits, so that giving it back costs little.
     pub(super) place: Arc<Place>,
+    /// Since when it was seen to wait for its place.
+    pub(super) waits_since: Option<Timestamp>,
     /// Ends the driver after its commit.
     pub(super) stop: CancellationToken,
     /// Ends it once nothing of the run is in flight.
@@ -146,6 +150,7 @@ impl Engine {
             tasks: JoinSet::new(),
             queues: Queues::default(),
             exchanged: Timestamp::default(),
+            passed_on: Timestamp::default(),
             skew: SkewWatch::default(),
             places,
             started: None,
@@ -213,6 +218,7 @@ impl Engine {
             is_well &= log(self.beat().await);
         }
         is_well &= log(self.claim().await);
+        is_well &= log(self.pass_on().await);
         is_well &= log(self.hand_out_commands().await);
         is_well
     }
@@ -286,8 +292,16 @@ impl Engine {
             (run, epoch)
         });
         let cluster = lease.cluster.clone();
-        let (stop, sent) = (stopping, HashSet::new());
-        let driver = Driver { lease: guard, cluster, place, stop, leave, commands: sender, sent };
+        let driver = Driver {
+            lease: guard,
+            cluster,
+            place,
+            waits_since: None,
+            stop: stopping,
+            leave,
+            commands: sender,
+            sent: HashSet::new(),
+        };
         self.drivers.insert(run, driver);
         self.config.activity.hold(self.drivers.len());
     }

@@ -23,6 +23,7 @@ mod engine;
 mod lease;
 mod load;
 mod members;
+mod passing_on;
 mod places;
 mod queue;
 mod run_clock;

@@ -145,6 +145,9 @@ pub struct Queue {
 impl Queue {
     /// What a run that is queued is told; none if it is not queued any more.
     pub fn place_of(&self, run: RunId) -> Option<Locked> {
+        if self.holder == Some(run) {
+            return Some(Locked::Held);
+        }
         let place = self.queued.iter().position(|queued| *queued == run);
         let all_known = self.queued.len() < QUEUED_KNOWN as usize;
         match place {

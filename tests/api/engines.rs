@@ -1,6 +1,6 @@
 //! The engines that share the store.
 
-use replibook::run::{EngineId, Timestamp};
+use replibook::run::{EngineId, RunId, StatusReason, Timestamp, Writes};
 use replibook::store::{EngineReport, Store};
 use serde_json::{Value, json};
 
@@ -83,5 +83,35 @@ async fn a_run_says_who_drives_it_and_why_nobody_does() {
     let engine = &server.get(&path).await.ok(200)["engine"];
     assert_eq!((&engine["id"], &engine["name"]), (&json!("a"), &json!("engine-a")));
     assert!(!why().await.contains("No engine drives it"));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_run_whose_turn_it_is_waits_for_a_place_on_its_engine() {
+    let server = Server::start().await;
+    server.apply(&playbook("restart", "1.0.0", "")).await.ok(201);
+    let cluster = "apiVersion: replicante.io/v1\nkind: Cluster\nmetadata: { name: eu }\nspec: { agents: [] }\n";
+    server.apply_cluster(cluster).await.ok(201);
+    let body = json!({"playbook": "restart", "cluster": "eu"});
+    let run = server.post("/api/v1/runs", body).await.ok(201);
+    let id: RunId = run["id"].as_str().unwrap().parse().unwrap();
+    let lease = server.store.claim(&EngineId("a".to_owned()), 1).await.unwrap().pop().unwrap();
+    let before = RunId(uuid::Uuid::from_u128(7));
+    let mut progress = server.store.run(id).await.unwrap().unwrap().progress;
+    progress.reason = Some(StatusReason::cluster_busy(before, 0));
+    let writes = Writes { progress: Some(progress), ..Writes::default() };
+    server.store.commit(id, lease.epoch, &writes).await.unwrap();
+    let path = format!("/api/v1/runs/{id}");
+    let told = async || {
+        let told = server.get(&format!("{path}/explanation")).await.ok(200);
+        told["text"].as_str().unwrap().to_owned()
+    };
+    assert!(told().await.contains(&before.to_string()), "{}", told().await);
+
+    server.store.put_engine(&report("a", 10, 10)).await.unwrap();
+    let place = "waits for a place on its engine: engine-a drives 10 of at most 10 runs";
+    assert!(told().await.contains(place), "{}", told().await);
+    assert!(!told().await.contains(&before.to_string()), "{}", told().await);
+    assert!(server.get(&path).await.ok(200)["reason"].is_null());
     server.stop().await;
 }

@@ -2,6 +2,7 @@
 
 use replibook::agent::{Script, When};
 use replibook::run::{EngineId, Millis, ReasonCode, RunId, RunStatus, Verb};
+use replibook::store::{Abandon, Ending, Locked};
 use serde_json::json;
 
 use crate::PLAIN;
@@ -233,5 +234,51 @@ async fn no_cluster_takes_all_places_with_runs_that_are_approved() {
     for id in ids {
         assert_eq!(scene.until_final(id).await.progress.status, RunStatus::Done);
     }
+    engine.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_waits_for_a_place_goes_to_an_engine_that_has_one() {
+    let scene = Scene::new(1).await;
+    let full = scene.engine_with("engine-1", 1);
+    let waits = start(&scene, 1, "approval: required\n  concurrency: allow").await;
+    until_parked(&scene, &waits).await;
+    slow(&scene, 1, Millis::from_secs(3_000));
+    let long = scene.start_run_with("long", PLAIN, ALLOW).await.unwrap();
+    scene.until(long, |run| run.progress.status == RunStatus::Running).await;
+    scene.command(waits[0], Verb::Approve).await;
+    scene.until(waits[0], |run| run.progress.status == RunStatus::Pending).await;
+    // Alone, it keeps what it has.
+    scene.wait(Millis::from_secs(60)).await;
+    let holder = async || scene.store.holders(&waits).await.unwrap().pop().unwrap().engine.0;
+    assert_eq!(holder().await, "engine-1");
+
+    let idle = scene.engine_with("engine-2", 1);
+    scene.until(waits[0], |run| run.progress.status == RunStatus::Running).await;
+    assert_eq!(holder().await, "engine-2");
+    let long = scene.store.run(long).await.unwrap().unwrap();
+    assert_eq!(long.progress.status, RunStatus::Running);
+    full.stop().await;
+    idle.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_goes_on_that_got_its_cluster_just_before_its_engine_died() {
+    let scene = Scene::new(1).await;
+    slow(&scene, 1, Millis::from_secs(60));
+    let ids = start(&scene, 2, "concurrency: queue").await;
+    let engine = scene.engine_with("engine-1", 10);
+    scene.until(ids[1], |run| run.progress.reason.is_some()).await;
+    engine.stop().await;
+    let request = Abandon { actor: None, why: "gone".to_owned(), force: true };
+    scene.store.abandon(ids[0], &request).await.unwrap();
+    while scene.store.end_abandoned(ids[0]).await.unwrap() != Ending::Ended {
+        scene.wait(Millis::from_secs(1)).await;
+    }
+    let dies = EngineId("engine-2".to_owned());
+    let lease = scene.store.claim(&dies, 10).await.unwrap().pop().unwrap();
+    assert_eq!(scene.store.lock_cluster(ids[1], lease.epoch).await.unwrap(), Locked::Held);
+    let engine = scene.engine_with("engine-3", 10);
+    assert_eq!(scene.until_final(ids[1]).await.progress.status, RunStatus::Done);
     engine.stop().await;
 }

@@ -1,7 +1,7 @@
 //! The paragraph: one function for each situation of a run.
 
 use super::agents::{action_of, action_out_since, failed, in_flight, not_answering, unheard};
-use super::explanation::{ActionOut, Explanation, InFlight, Known, NextCommand};
+use super::explanation::{ActionOut, Explanation, InFlight, Known, NextCommand, OnEngine};
 use super::words::{agents, at, counts, length, moment, near, quoted, since, word};
 use crate::run::machine::CANCEL_DEADLINE;
 use crate::run::{
@@ -66,7 +66,7 @@ impl Telling<'_> {
 
     /// The actions that may still be running, each once.
     fn actions(&self) -> Vec<ActionOut> {
-        let Known { running, failed, silent } = self.known;
+        let Known { running, failed, silent, engine: _ } = self.known;
         let running = running.iter().map(|agent| &agent.record);
         let out = running.chain(silent).chain(failed).filter_map(action_of);
         let mut actions: Vec<ActionOut> = Vec::new();
@@ -149,13 +149,27 @@ impl Telling<'_> {
     fn pending(&mut self) {
         self.begin(false);
         let cluster = &self.run.snapshot.cluster;
-        match self.message() {
-            Some(message) => {
+        match (&self.known.engine, self.message()) {
+            // What it waited for last is over.
+            (Some(OnEngine { name, runs, max_runs }), _) => {
+                let share = match runs < max_runs {
+                    true => " (one cluster gets half of them at most)",
+                    false => "",
+                };
+                let waits = format!(
+                    "It may start on cluster {cluster}, and waits for a place on its engine: {} drives \
+                     {runs} of at most {max_runs} runs{share}",
+                    quoted(name)
+                );
+                self.say(&waits);
+                self.say("It starts by itself once that engine has a place, or another one has room");
+            }
+            (None, Some(message)) => {
                 let queued = format!("It is queued for cluster {cluster}: it {message}");
                 self.say(&queued);
                 self.say("It starts by itself when its turn comes");
             }
-            None => self.say(&format!(
+            (None, None) => self.say(&format!(
                 "It is queued for cluster {cluster}, and starts by itself once an engine takes it up"
             )),
         }

@@ -58,6 +58,19 @@ pub struct Known {
     pub failed: Vec<AgentRecord>,
     /// Those that the run names as giving no good answer.
     pub silent: Vec<AgentRecord>,
+    /// The engine of a run that has not started although nothing else keeps it from that.
+    pub engine: Option<OnEngine>,
+}
+
+/// An engine, and how full it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OnEngine {
+    /// Its name for people.
+    pub name: String,
+    /// Runs that it drives.
+    pub runs: u32,
+    /// The most runs that it drives at the same time.
+    pub max_runs: u32,
 }
 
 /// An agent that is RUNNING.

@@ -13,7 +13,7 @@ fn failures_that_only_a_new_version_mends_say_so() {
         for (record, reason) in failed.iter_mut().zip(reasons) {
             record.error.as_mut().unwrap().reason = reason;
         }
-        Known { running: Vec::new(), failed, silent: Vec::new() }
+        Known { failed, ..Known::default() }
     };
     let (bad, trapped) = (FailureReason::BadArguments, FailureReason::PluginTrapped);
     let told = explain(&run, &with([bad, trapped]), at(245));

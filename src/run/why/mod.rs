@@ -20,6 +20,6 @@ mod words;
 
 pub use explain::explain;
 pub use explanation::{
-    ActionOut, Explanation, InFlight, Known, NextCommand, OpenAttempt, most_telling,
+    ActionOut, Explanation, InFlight, Known, NextCommand, OnEngine, OpenAttempt, most_telling,
 };
 pub use trouble::{explain_behind, explain_trouble};

@@ -93,6 +93,7 @@ fn actions_that_may_still_be_running_are_told_by_what_their_agents_know_them_by(
         running: vec![going.clone(), next, retried],
         failed: vec![left.clone(), over],
         silent: vec![going.record],
+        ..NOBODY
     };
     let told = explain(&running(3), &known, at(245));
     let ids: Vec<_> = told.actions.iter().map(|a| (a.agent.as_str(), a.action_id)).collect();

@@ -123,7 +123,7 @@ pub(super) fn check(run: &Run, known: &Known, text: &str, commands: &[&str]) {
 }
 
 pub(super) const NOBODY: Known =
-    Known { running: Vec::new(), failed: Vec::new(), silent: Vec::new() };
+    Known { running: Vec::new(), failed: Vec::new(), silent: Vec::new(), engine: None };
 
 /// A run that has ended in its second stage.
 pub(super) fn ended(
