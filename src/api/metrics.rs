@@ -101,6 +101,7 @@ pub(super) struct Metrics {
     leases: Gauge,
     unclaimed: Family<NoLabels, Gauge>,
     handovers: Family<HandoverLabels, Counter>,
+    panics: Counter,
     compiled: Counter,
     loaded: Counter,
     skew: Gauge<f64, AtomicU64>,
@@ -130,6 +131,7 @@ impl Metrics {
             leases: Gauge::default(),
             unclaimed: Family::default(),
             handovers: Family::default(),
+            panics: Counter::default(),
             compiled: Counter::default(),
             loaded: Counter::default(),
             skew: Gauge::default(),
@@ -156,6 +158,8 @@ impl Metrics {
                     is gone, released for whatever reason, of those handed-over (drained, or more than its \
                     share) and parked (they wait for a person)";
         registry.register("handovers", help, self.handovers.clone());
+        let help = "Times that driving a run broke off because of a mistake in the program";
+        registry.register("driver_panics", help, self.panics.clone());
         registry.register("http_requests", "Requests answered", self.requests.clone());
         let help = "Time until the answer began";
         let durations = self.durations.clone();
@@ -221,6 +225,7 @@ impl Metrics {
 
     fn count_runs_of(&self, activity: &Activity) {
         self.leases.set(i64::try_from(activity.leases()).unwrap_or(i64::MAX));
+        self.panics.inner().store(activity.panicked(), Ordering::Relaxed);
         for (kind, count) in [
             ("claimed", activity.claimed()),
             ("taken-over", activity.taken_over()),
@@ -387,6 +392,7 @@ mod tests {
             "replibook_store_call_duration_seconds_bucket{le=\"0.005\",operation=\"heads\"} 1",
             "replibook_store_call_failures_total{operation=\"heads\",kind=\"unavailable\"} 1",
             "replibook_handovers_total{kind=\"taken-over\"} 0",
+            "replibook_driver_panics_total 0",
             concat!("replibook_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
             "replibook_plugins_compiled_total 4",
             "replibook_plugins_loaded_total 2",

@@ -34,7 +34,11 @@ impl Endings {
 
     /// Goes on with the ends of abandoned runs, unless it is still at that.
     pub(super) fn look(&mut self) {
-        while self.task.try_join_next().is_some() {}
+        while let Some(ended) = self.task.try_join_next() {
+            if let Err(error) = ended {
+                tracing::error!(%error, "the task that ends abandoned runs broke off; it is tried again");
+            }
+        }
         if self.task.is_empty() {
             let (world, stop) = (self.world.clone(), self.stop.clone());
             self.task.spawn(async move { end_all(&world, &stop).await });

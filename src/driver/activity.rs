@@ -11,6 +11,7 @@ pub struct Activity {
     released: AtomicU64,
     handed_over: AtomicU64,
     parked: AtomicU64,
+    panicked: AtomicU64,
 }
 
 macro_rules! counts {
@@ -40,6 +41,8 @@ impl Activity {
         hand_over handed_over;
         /// Runs that it gave back because they only wait for a person.
         park parked;
+        /// How often what drives a run panicked.
+        panic panicked;
     }
 
     /// What an engine with so many runs did that did nothing yet.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use tokio::sync::mpsc;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::World;
@@ -48,10 +48,6 @@ const COMMANDS_AT_ONCE: u32 = 1_000;
 
 /// Commands that wait for one run's driver. What does not fit stays in the store for the next look.
 const COMMANDS: usize = 64;
-
-/// How long the engine leaves a run alone that could not even be set aside, so that the run does not
-/// keep it busy.
-const REST: Duration = Duration::from_secs(10);
 
 /// How long a stop waits for the drivers. They only have to end their commit; one that is cut off is made by
 /// the next engine, and whoever asked the process to end kills it soon.
@@ -134,6 +130,8 @@ pub(super) struct Driver {
     pub(super) stop: CancellationToken,
     /// Ends it once nothing of the run is in flight.
     pub(super) leave: CancellationToken,
+    /// The one that drives it, or rests.
+    task: Id,
     commands: mpsc::Sender<Input>,
     /// Commands that were handed over; they stay in the store until the driver has committed them.
     sent: HashSet<CommandId>,
@@ -252,46 +250,24 @@ impl Engine {
             commands: receiver,
         };
         let (run, epoch) = (lease.run, lease.epoch);
-        let (clock, stop) = (self.world.clock.clone(), stopping.clone());
-        let held = guard.clone();
-        let engine = self.config.id.clone();
+        let stop = stopping.clone();
+        let (engine, activity) = (self.config.id.clone(), self.config.activity.clone());
         let committer = driver.committer();
-        self.tasks.spawn(async move {
+        let task = self.tasks.spawn(async move {
             let driven = AssertUnwindSafe(driver.drive()).catch_unwind().await;
             let failed = match driven {
                 Ok(result) => result.err(),
                 Err(_) => Some(DriveError::Panicked),
             };
             if let Some(error) = failed {
-                match &error {
-                    DriveError::Store(StoreError::Fenced { .. }) => {
-                        tracing::warn!(%run, "the run is another engine's now");
-                    }
-                    // A store that does not answer is waited for only as long as the run is ours.
-                    DriveError::Store(StoreError::Unavailable { .. })
-                    | DriveError::Load(StoreError::Unavailable { .. })
-                        if held.is_lost() =>
-                    {
-                        tracing::warn!(%run, "lost the run while the store did not answer");
-                    }
-                    DriveError::Store(_)
-                    | DriveError::Load(_)
-                    | DriveError::Input(_)
-                    | DriveError::Gone(_)
-                    | DriveError::Panicked => {
-                        if !trouble::set_aside(&committer, &engine, error).await {
-                            tokio::select! {
-                                biased;
-                                () = stop.cancelled() => {}
-                                () = clock.sleep(REST) => {}
-                            }
-                        }
-                    }
+                if matches!(error, DriveError::Panicked) {
+                    activity.panic();
                 }
+                trouble::look_after(&committer, &engine, error, &stop).await;
             }
             (run, epoch)
         });
-        let cluster = lease.cluster.clone();
+        let (cluster, task) = (lease.cluster.clone(), task.id());
         let driver = Driver {
             lease: guard,
             cluster,
@@ -299,6 +275,7 @@ impl Engine {
             waits_since: None,
             stop: stopping,
             leave,
+            task,
             commands: sender,
             sent: HashSet::new(),
         };
@@ -307,7 +284,10 @@ impl Engine {
     }
 
     async fn ended(&mut self, ended: Result<(RunId, u64), JoinError>) {
-        let Ok((run, epoch)) = ended else { return };
+        let (run, epoch) = match ended {
+            Ok(ended) => ended,
+            Err(error) => return self.broke(&error),
+        };
         if self.drivers.get(&run).is_none_or(|driver| driver.lease.epoch() != epoch) {
             return;
         }
@@ -315,6 +295,22 @@ impl Engine {
         self.config.activity.release();
         self.config.activity.hold(self.drivers.len());
         log(self.world.store.release(run, driver.lease.epoch()).await);
+    }
+
+    /// Nobody drives the run of a task that panicked where it must not: this engine or another one goes on with
+    /// it once it has rested.
+    fn broke(&mut self, error: &JoinError) {
+        let of = |(_, driver): &(&RunId, &mut Driver)| driver.task == error.id();
+        let Some((run, driver)) = self.drivers.iter_mut().find(of) else { return };
+        tracing::error!(%run, %error, "the task of a run broke off; the run is taken up again soon");
+        self.config.activity.panic();
+        let (ended, stop) = ((*run, driver.lease.epoch()), driver.stop.clone());
+        let clock = self.world.clock.clone();
+        let rest = async move {
+            trouble::rest(clock.as_ref(), &stop).await;
+            ended
+        };
+        driver.task = self.tasks.spawn(rest).id();
     }
 
     async fn renew(&mut self) -> Result<(), StoreError> {

@@ -1,6 +1,9 @@
 //! Runs that an engine can't go on with: they are set aside, and tried again rarely.
 
 use std::future::pending;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
 
 use super::committer::Committer;
 use super::run_driver::DriveError;
@@ -11,6 +14,10 @@ use crate::store::{Failed, StoreError};
 /// How long a run must go on after a failure before the trouble is taken to be over, if what the run did
 /// caused the failure: longer than its next try at the same thing usually takes.
 const WELL_AFTER: Millis = Millis::from_secs(60);
+
+/// How long the engine leaves a run alone that could not even be set aside, so that the run does not
+/// keep it busy.
+const REST: Duration = Duration::from_secs(10);
 
 /// What ended a driver, as it is kept; its causes in one line.
 fn failed(error: DriveError) -> Failed {
@@ -25,9 +32,50 @@ fn failed(error: DriveError) -> Failed {
     Failed { code, message: format!("{:#}", anyhow::Error::new(error)) }
 }
 
+/// Does what is to be done for a run whose driver failed: if it is still this engine's, it is set aside, or left
+/// alone for a while where not even that can be done.
+pub(super) async fn look_after(
+    committer: &Committer,
+    engine: &EngineId,
+    error: DriveError,
+    stop: &CancellationToken,
+) {
+    let run = committer.lease.run();
+    match &error {
+        DriveError::Store(StoreError::Fenced { .. }) => {
+            tracing::warn!(%run, "the run is another engine's now");
+        }
+        // A store that does not answer is waited for only as long as the run is ours.
+        DriveError::Store(StoreError::Unavailable { .. })
+        | DriveError::Load(StoreError::Unavailable { .. })
+            if committer.lease.is_lost() =>
+        {
+            tracing::warn!(%run, "lost the run while the store did not answer");
+        }
+        DriveError::Store(_)
+        | DriveError::Load(_)
+        | DriveError::Input(_)
+        | DriveError::Gone(_)
+        | DriveError::Panicked => {
+            if !set_aside(committer, engine, error).await {
+                rest(committer.clock.as_ref(), stop).await;
+            }
+        }
+    }
+}
+
+/// Leaves a run alone for a while, unless the engine stops.
+pub(super) async fn rest(clock: &dyn Clock, stop: &CancellationToken) {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => {}
+        () = clock.sleep(REST) => {}
+    }
+}
+
 /// Keeps why the driver failed, and gives the lease back such that nobody takes the run up before it has
 /// rested. Returns whether that worked.
-pub(super) async fn set_aside(committer: &Committer, engine: &EngineId, error: DriveError) -> bool {
+async fn set_aside(committer: &Committer, engine: &EngineId, error: DriveError) -> bool {
     let failed = failed(error);
     let (run, epoch) = (committer.lease.run(), committer.lease.epoch());
     let store = committer.store.as_ref();

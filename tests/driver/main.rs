@@ -6,6 +6,7 @@
 mod again;
 mod answers;
 mod behind;
+mod broken;
 mod discovery;
 #[path = "../support/engine.rs"]
 mod engine;

@@ -10,11 +10,11 @@ use replibook::agent::platform::FakePlatforms;
 use replibook::agent::{AgentClient, AgentLimits, FakeAgents, Fault, Script, When};
 use replibook::api::install_builtins;
 use replibook::clock::{Clock, TokioClock};
-use replibook::driver::{Followers, Signals, World};
+use replibook::driver::{Activity, EngineConfig, Followers, Signals, World};
 use replibook::playbook::{parse_cluster, parse_playbook, resolve};
 use replibook::plugin::{HostConfig, PluginHost};
 use replibook::run::{
-    Command, CommandId, Digest, Millis, Run, RunEvent, RunId, Timestamp, Verb, new_run,
+    Command, CommandId, Digest, EngineId, Millis, Run, RunEvent, RunId, Timestamp, Verb, new_run,
 };
 use replibook::store::{Cluster, MemoryStore, NewRun, Store, StoreError, StoreOptions};
 use serde_json::{Map, json};
@@ -151,6 +151,17 @@ impl Scene {
     /// An engine that reaches its agents in another way.
     pub(crate) fn engine_of(&self, name: &str, agents: Arc<dyn AgentClient>) -> RunningEngine {
         RunningEngine::start(World { agents, ..self.world() }, name, 10)
+    }
+
+    /// An engine that goes by this clock, and what it did.
+    pub(crate) fn engine_by(
+        &self,
+        name: &str,
+        clock: Arc<dyn Clock>,
+    ) -> (RunningEngine, Arc<Activity>) {
+        let config = EngineConfig::new(EngineId(name.to_owned()), 10);
+        let activity = config.activity.clone();
+        (RunningEngine::of(World { clock, ..self.world() }, config), activity)
     }
 
     fn world(&self) -> World {

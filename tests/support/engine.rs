@@ -13,7 +13,11 @@ pub(crate) struct RunningEngine {
 impl RunningEngine {
     /// Starts one that drives at most so many runs.
     pub(crate) fn start(world: World, name: &str, max_runs: usize) -> Self {
-        let config = EngineConfig::new(EngineId(name.to_owned()), max_runs);
+        Self::of(world, EngineConfig::new(EngineId(name.to_owned()), max_runs))
+    }
+
+    /// Starts one with these settings.
+    pub(crate) fn of(world: World, config: EngineConfig) -> Self {
         let stop = CancellationToken::new();
         let task = tokio::spawn(Engine::new(world, config).run(stop.clone()));
         Self { stop, task }
