@@ -116,7 +116,7 @@ async fn steered_by_the_command_line(server: &Server, run: &str, name: &str) {
     let kept = async {
         while commands().await.len() == before {
             assert!(replictl.try_wait().unwrap().is_none(), "{name}: it gave up");
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(DEADLINE, kept).await.unwrap();
