@@ -12,7 +12,7 @@ use super::commit::Commit;
 use super::directory::{Directory, Noted};
 use super::log_bounds::Bounds;
 use super::readers::Readers;
-use super::writer::Writer;
+use super::writer::{First, Writer};
 use super::{
     check, commands, create, engines, finishing, history, leases, locks, objects, open, plugins,
     run_lists, runs, schema, settings, troubled,
@@ -75,16 +75,20 @@ impl SqliteStore {
                 "the file of the store does not shrink; `replibook store migrate` rewrites it once"
             );
         }
-        match start(&connection) {
-            Ok(()) => directory.note(Noted::Open),
-            // History can be read all the same. Leases run out, and locks of clusters that are gone harm nobody.
+        let first: First = match start(&connection) {
+            Ok(()) => {
+                directory.note(Noted::Open);
+                None
+            }
+            // History can be read all the same. It is written as soon as there is room.
             Err(error) if error.retryable() => {
                 tracing::error!(%error, "the store can't be written at the start");
+                Some(start)
             }
             Err(error) => return Err(error),
-        }
+        };
         let readers = Readers::open(&path)?;
-        let writer = Writer::start(connection, directory, Bounds::default())?;
+        let writer = Writer::start(connection, directory, Bounds::default(), first)?;
         Ok(Self { readers, writer, options, clock })
     }
 

@@ -29,6 +29,9 @@ pub(super) struct Writer {
     thread: Option<JoinHandle<()>>,
 }
 
+/// What is to be written before anything else; none if that was done.
+pub(super) type First = Option<fn(&Connection) -> Result<()>>;
+
 /// One write, and how large it is about.
 struct Write {
     bytes: usize,
@@ -95,16 +98,18 @@ impl<T: Send, F: FnMut(&Connection) -> Result<T> + Send> Work for Task<T, F> {
 }
 
 impl Writer {
-    /// Starts the thread. It keeps `directory` locked until its connection is closed.
+    /// Starts the thread. It keeps `directory` locked until its connection is closed. If there is a `first` write,
+    /// nothing else is written before that one went well.
     pub(super) fn start(
         connection: Connection,
         directory: Directory,
         bounds: Bounds,
+        first: First,
     ) -> Result<Self> {
         let (queue, writes) = mpsc::channel(QUEUE);
         let run = move || {
             let log = Log::of(&directory.database(), bounds);
-            serve(&connection, &directory, log, writes);
+            serve(&connection, &directory, log, first, writes);
             directory.note(Noted::Closing);
             drop(connection);
             drop(directory);
@@ -151,17 +156,36 @@ fn serve(
     connection: &Connection,
     directory: &Directory,
     mut log: Log,
+    mut first: First,
     mut writes: mpsc::Receiver<Write>,
 ) {
     while let Some(Write { bytes, mut work }) = writes.blocking_recv() {
-        match directory.check().and_then(|()| log.keep(connection)) {
+        let kept = directory.check().and_then(|()| log.keep(connection));
+        let ready = kept.map_err(|message| Why { message, is_corrupt: false });
+        match ready.and_then(|()| begin(connection, directory, &mut first)) {
             Ok(()) => group(connection, Write { bytes, work }, &mut writes),
-            Err(message) => {
-                work.make(Err(Why { message, is_corrupt: false }));
+            Err(why) => {
+                work.make(Err(why));
                 work.answer(Ok(()));
             }
         }
     }
+}
+
+/// Makes the first write, if it was not made yet: the disk was full when the store was opened. Only now the log has
+/// something that is nowhere else.
+fn begin(
+    connection: &Connection,
+    directory: &Directory,
+    first: &mut First,
+) -> std::result::Result<(), Why> {
+    if let Some(write) = first {
+        write(connection).map_err(|error| Why::of(&error))?;
+        directory.note(Noted::Open);
+        *first = None;
+        tracing::info!("the store can be written");
+    }
+    Ok(())
 }
 
 /// Makes one transaction of `first` and of what waits behind it.

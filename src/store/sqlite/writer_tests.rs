@@ -4,20 +4,28 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
-use super::directory::Directory;
+use super::directory::{Directory, is_open};
 use super::failure::failed;
 use super::log_bounds::Bounds;
 use super::open;
-use super::writer::Writer;
+use super::writer::{First, Writer};
 use crate::store::contract::Result;
 use crate::store::error::StoreError;
 
 fn writer() -> (tempfile::TempDir, Arc<Writer>) {
+    writer_with(None)
+}
+
+fn writer_with(first: First) -> (tempfile::TempDir, Arc<Writer>) {
     let parent = tempfile::tempdir().unwrap();
     let directory = Directory::open(parent.path()).unwrap();
     let connection = open::writer(&directory.database()).unwrap();
     connection.execute_batch("CREATE TABLE t (x INTEGER, y BLOB)").unwrap();
-    (parent, Arc::new(Writer::start(connection, directory, Bounds::default()).unwrap()))
+    if first.is_some() {
+        // Who is in its way is not waited for.
+        connection.pragma_update(None, "busy_timeout", 0).unwrap();
+    }
+    (parent, Arc::new(Writer::start(connection, directory, Bounds::default(), first).unwrap()))
 }
 
 fn insert(connection: &Connection, x: u32, bytes: usize) -> Result<()> {
@@ -55,6 +63,25 @@ async fn a_full_disk_is_said_and_the_writer_goes_on() {
     pragma(&writer, "max_page_count", 100_000).await;
     writer.write(0, |connection| insert(connection, 4, 1_000_000)).await.unwrap();
     assert_eq!(sum(&writer).await, 5);
+}
+
+#[tokio::test]
+async fn a_database_is_noted_as_open_once_there_is_room_for_the_first_write() {
+    let first: First = Some(|connection| insert(connection, 8, 1_000_000));
+    let (parent, writer) = writer_with(first);
+    let other = Connection::open(parent.path().join(super::DATABASE_FILE)).unwrap();
+    other.pragma_update(None, "journal_mode", "WAL").unwrap();
+    // Others hold what the first write needs.
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    for _ in 0..2 {
+        let error = writer.write(0, |connection| insert(connection, 1, 1)).await.unwrap_err();
+        assert!(error.retryable() && error.to_string().contains("insert"), "{error}");
+        assert!(!is_open(parent.path()));
+    }
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(sum(&writer).await, 8, "nothing was written before, and this once");
+    assert!(is_open(parent.path()));
+    assert_eq!(sum(&writer).await, 8);
 }
 
 #[tokio::test]
