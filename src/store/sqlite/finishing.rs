@@ -6,7 +6,7 @@ use super::commit::check_fence;
 use super::create::give_back;
 use super::rows::{all, change, column, integer, run_key};
 use crate::run::{OldLines, RunId, Timestamp};
-use crate::store::contract::{MAX_COMMIT_DOCUMENTS, Result};
+use crate::store::contract::{MAX_COMMIT_DOCUMENTS, MAX_PAGE, Result};
 use crate::store::keys::page_limit;
 use crate::store::options::Moment;
 
@@ -54,27 +54,64 @@ pub(super) fn stamp_some(connection: &Connection, run: RunId, finish_ts: Timesta
     Ok(stamped)
 }
 
-/// Removes some of these lines.
+/// Lines whose bodies are looked into at a time: a page, as any reader reads one. What a line is stands in its body
+/// alone, and those that are to go may be rare among the others.
+const LOOKED_INTO: u32 = MAX_PAGE;
+
+/// Where a line of a run stands: its event, agent and number.
+pub(super) type LineKey = (i64, String, i64);
+
+/// A part of a run's log that was looked into.
+pub(super) struct Part {
+    /// Those of the lines that were looked for.
+    pub(super) these: Vec<LineKey>,
+    /// The last line of the part; none after the last part.
+    pub(super) last: Option<LineKey>,
+}
+
+/// Looks for these lines in the part after a line. A damaged line says nothing of itself, and is none of them.
+pub(super) fn look_for_lines(
+    connection: &Connection,
+    run: RunId,
+    lines: &OldLines,
+    after: Option<&LineKey>,
+) -> Result<Part> {
+    let OldLines { level, from, to, last } = *lines;
+    let before_all = (integer(from), String::new(), -1);
+    let (event, agent, line) = after.unwrap_or(&before_all);
+    let sql = "SELECT event, agent, line, CASE WHEN json_valid(body) \
+               THEN coalesce(json_extract(body, '$.level') = ?6 \
+               AND coalesce(json_extract(body, '$.number'), 0) <= ?7, 0) ELSE 0 END \
+               FROM logs WHERE run = ?1 AND event <= ?2 AND (event, agent, line) > (?3, ?4, ?5) \
+               ORDER BY event, agent, line LIMIT ?8";
+    let (level, last, most) = (level.as_str(), integer(last), LOOKED_INTO);
+    let row = params![run_key(run), integer(to), event, agent, line, level, last, most];
+    let found: Vec<(LineKey, bool)> = all(connection, RECORDS, sql, row, |row| {
+        let number = |index| column(RECORDS, row, index);
+        let key = (number(0)?, column(RECORDS, row, 1)?, number(2)?);
+        Ok((key, column(RECORDS, row, 3)?))
+    })?;
+    let is_last = found.len() < LOOKED_INTO as usize;
+    let last = found.last().filter(|_| !is_last).map(|(key, _)| key.clone());
+    let these = found.into_iter().filter(|(_, is_one)| *is_one).map(|(key, _)| key).collect();
+    Ok(Part { these, last })
+}
+
+/// Removes these lines, at most [`MAX_COMMIT_DOCUMENTS`], which an engine with this lease looked for.
 pub(super) fn forget_lines(
     connection: &Connection,
     run: RunId,
     epoch: u64,
-    lines: &OldLines,
+    lines: &[LineKey],
     at: &Moment,
 ) -> Result<u64> {
     check_fence(connection, run, epoch, at)?;
-    let OldLines { level, from, to, last } = *lines;
-    // The body alone says what a line is; of a damaged one it says nothing.
-    let sql = "DELETE FROM logs WHERE (run, event, agent, line) IN \
-               (SELECT run, event, agent, line FROM logs \
-               WHERE run = ?1 AND event BETWEEN ?2 AND ?3 AND CASE WHEN json_valid(body) \
-               THEN json_extract(body, '$.level') = ?4 \
-               AND coalesce(json_extract(body, '$.number'), 0) <= ?5 END \
-               ORDER BY event, agent, line LIMIT ?6)";
-    let most = integer(MAX_COMMIT_DOCUMENTS as u64);
-    let row =
-        params![run_key(run), integer(from), integer(to), level.as_str(), integer(last), most];
-    Ok(change(connection, RECORDS, sql, row)? as u64)
+    let sql = "DELETE FROM logs WHERE run = ?1 AND event = ?2 AND agent = ?3 AND line = ?4";
+    let mut gone = 0;
+    for (event, agent, line) in lines.iter().take(MAX_COMMIT_DOCUMENTS) {
+        gone += change(connection, RECORDS, sql, params![run_key(run), event, agent, line])?;
+    }
+    Ok(gone as u64)
 }
 
 pub(super) fn sweep(connection: &Connection, limit: u32, at: &Moment) -> Result<u64> {
@@ -104,4 +141,44 @@ pub(super) fn sweep(connection: &Connection, limit: u32, at: &Moment) -> Result<
     }
     give_back(connection)?;
     Ok(removed + runs.len() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::LogLevel;
+    use crate::store::sqlite::{directory::Directory, open, schema};
+
+    #[test]
+    fn lines_are_looked_for_in_parts_however_rare_they_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::open(folder.path()).unwrap();
+        let connection = open::writer(&directory.database()).unwrap();
+        schema::migrate(&connection).unwrap();
+        let run = RunId(uuid::Uuid::from_u128(7));
+        let rare = [3, LOOKED_INTO, LOOKED_INTO + 1, 3 * LOOKED_INTO];
+        for number in 1..=3 * LOOKED_INTO {
+            let level = if rare.contains(&number) { "debug" } else { "info" };
+            let body = format!("{{\"level\":\"{level}\",\"number\":{number}}}");
+            let sql =
+                "INSERT INTO logs (run, event, agent, line, body) VALUES (?1, ?2, 'a', ?3, ?4)";
+            let row = params![run_key(run), number / 10, number % 10, body];
+            connection.execute(sql, row).unwrap();
+        }
+        let last = u64::from(3 * LOOKED_INTO) - 1;
+        let lines = OldLines { level: LogLevel::Debug, from: 0, to: last, last };
+        let (mut after, mut found) = (None, Vec::new());
+        for _ in 0..3 {
+            let part = look_for_lines(&connection, run, &lines, after.as_ref()).unwrap();
+            found.push(part.these.len());
+            after = part.last;
+            assert!(after.is_some());
+        }
+        let part = look_for_lines(&connection, run, &lines, after.as_ref()).unwrap();
+        // The last one is not old enough.
+        assert_eq!((found, part.these.len(), part.last), (vec![2, 1, 0], 0, None));
+        let late = OldLines { from: 100, ..lines };
+        let part = look_for_lines(&connection, run, &late, None).unwrap();
+        assert_eq!(part.these, [(100, "a".to_owned(), 0), (100, "a".to_owned(), 1)]);
+    }
 }

@@ -23,7 +23,7 @@ use crate::run::{
     Journal, LogLine, Millis, OldLines, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
 };
 use crate::store::checked::Checked;
-use crate::store::contract::{Lease, Result, Store};
+use crate::store::contract::{Lease, MAX_COMMIT_DOCUMENTS, Result, Store};
 use crate::store::damage::{Found, KeptRun};
 use crate::store::documents::{
     Abandon, Abandonment, Claim, Cluster, Created, Ending, Failed, Head, Holder, Locked, LogCursor,
@@ -368,8 +368,21 @@ impl Store for SqliteStore {
     }
 
     async fn forget_lines(&self, run: RunId, epoch: u64, lines: &OldLines) -> Result<u64> {
+        // The thread that writes has better things to do than to read a log: what is old stays as it is, so that
+        // it can be looked for beside.
         let (lines, at) = (*lines, self.now());
-        self.write(move |c| finishing::forget_lines(c, run, epoch, &lines, &at)).await
+        let (mut these, mut after) = (Vec::new(), None);
+        loop {
+            let look =
+                move |c: &Connection| finishing::look_for_lines(c, run, &lines, after.as_ref());
+            let part = self.read(look).await?;
+            these.extend(part.these);
+            after = part.last;
+            if after.is_none() || these.len() >= MAX_COMMIT_DOCUMENTS {
+                break;
+            }
+        }
+        self.write(move |c| finishing::forget_lines(c, run, epoch, &these, &at)).await
     }
 
     async fn stamp(&self, run: RunId, epoch: u64, finish_ts: Timestamp) -> Result<u64> {
