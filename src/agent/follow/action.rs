@@ -9,7 +9,7 @@ use crate::agent::wire::{schedule_time, schedule_time_with};
 use crate::agent::{ActionPhase, ActionRequest, ActionStatus, AgentError, Said, ask};
 use crate::mutants::mutant;
 use crate::playbook::{MAX_JSON_DEPTH, MAX_RENDERED_BYTES};
-use crate::run::{CallError, Expected, JsonText, Millis, Timestamp, WrongNode, json_text_depth};
+use crate::run::{CallError, Expected, JsonText, Millis, WrongNode, json_text_depth};
 
 /// What was committed about a call before it is followed (again).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,10 +65,12 @@ where
     G: Fn() -> F + Send + Sync,
     F: Future<Output = bool> + Send,
 {
-    let now = ctx.clock.now();
+    let now = ctx.clock.passed();
     let known = match (start.accepted, start.again || start.look_only) {
         (true, _) => Known::Yes,
-        (false, true) => Known::Perhaps { settled: now.plus(settle(ctx, earlier(request, start))) },
+        (false, true) => {
+            Known::Perhaps { settled: after(now, settle(ctx, earlier(request, start))) }
+        }
         (false, false) => Known::No,
     };
     let mut follow = Follow {
@@ -118,7 +120,8 @@ fn earlier(request: &ActionRequest, start: Start<'_>) -> Duration {
 }
 
 /// How long a request may still be on its way that takes `sending` to send, if it was sent at this moment or
-/// earlier.
+/// earlier. A process that takes over knows nothing of what passed before it, and waits for all of this: however the
+/// clocks were set meanwhile, no request of the one before is older than its own start.
 fn settle(ctx: &FollowContext, sending: Duration) -> Millis {
     if mutant!(SettledTooSoon) {
         return Millis::from_secs(1);
@@ -127,13 +130,18 @@ fn settle(ctx: &FollowContext, sending: Duration) -> Millis {
     Millis(ctx.limits.settle.0.saturating_add(sending))
 }
 
+fn after(passed: Millis, length: Millis) -> Millis {
+    Millis(passed.0.saturating_add(length.0))
+}
+
 /// Whether the agent knows the action.
 #[derive(Clone, Copy, Debug)]
 enum Known {
     /// It does not: no POST was sent.
     No,
-    /// A POST may have been sent, and arrives before `settled` or never.
-    Perhaps { settled: Timestamp },
+    /// A POST may have been sent, and arrives before so much has passed by the clock that nobody sets, or never:
+    /// the time in runs is put forward where the store's is, and a request on its way is not.
+    Perhaps { settled: Millis },
     /// It was seen to.
     Yes,
 }
@@ -217,14 +225,14 @@ impl<A: FnMut() + Send> Follow<'_, A> {
     }
 
     /// Until when the request that ended in `error` may still reach the agent.
-    fn settled_after(&self, error: &AgentError) -> Timestamp {
-        let now = self.ctx.clock.now();
+    fn settled_after(&self, error: &AgentError) -> Millis {
+        let now = self.ctx.clock.passed();
         match error {
             // A proxy that gives up answers as if it were the agent, which may still get the request.
             AgentError::NoAnswer { .. }
             | AgentError::Broken { .. }
             | AgentError::Malformed { .. } => {
-                now.plus(settle(self.ctx, schedule_time(self.request)))
+                after(now, settle(self.ctx, schedule_time(self.request)))
             }
             // It was refused, or never sent: nothing of it is on its way.
             AgentError::Connect { .. }
@@ -284,8 +292,8 @@ impl<A: FnMut() + Send> Follow<'_, A> {
 
     /// Looks whether an earlier POST arrived. Patience is not renewed by an agent that does not know
     /// the action: else one that fails at each POST would be asked for ever.
-    async fn look_before_post(&mut self, settled: Timestamp) -> Result<End, CallError> {
-        let asked = self.ctx.clock.now();
+    async fn look_before_post(&mut self, settled: Millis) -> Result<End, CallError> {
+        let asked = self.ctx.clock.passed();
         match self.ctx.client.action(self.address, self.request.id).await {
             Ok(Some(status)) => {
                 self.known = Known::Yes;
@@ -302,7 +310,7 @@ impl<A: FnMut() + Send> Follow<'_, A> {
             }
             Ok(None) => {
                 // Most late requests arrive sooner than the latest possible moment.
-                let rest = settled.since(self.ctx.clock.now());
+                let rest = Millis(settled.0.saturating_sub(self.ctx.clock.passed().0));
                 self.ctx.clock.sleep(self.pace.next().min(rest).to_std()).await;
                 Ok(None)
             }

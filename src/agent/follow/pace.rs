@@ -2,7 +2,7 @@
 
 use super::limits::FollowContext;
 use crate::agent::AgentError;
-use crate::run::{CallError, Millis, Timestamp};
+use crate::run::{CallError, Millis};
 
 /// Waits that grow by half each time. Deterministic: agents are looked at by so many tasks that
 /// started at different moments that nothing is won by jitter.
@@ -39,12 +39,13 @@ impl Pace {
     }
 }
 
-/// How long an agent that does not answer well is asked again.
+/// How long an agent that does not answer well is asked again. What has passed counts, and not what the time is: where
+/// the store's is put forward, no agent has been silent for longer.
 #[derive(Debug)]
 pub(super) struct Patience {
-    since: Timestamp,
+    since: Millis,
     /// When the last request was sent, or was tried to be.
-    asked: Timestamp,
+    asked: Millis,
     first: u64,
     max: u64,
     next: u64,
@@ -55,13 +56,13 @@ impl Patience {
     pub(super) fn new(ctx: &FollowContext) -> Self {
         let first = ctx.limits.retry_initial.0.max(1);
         let max = ctx.limits.retry_max.0.max(first);
-        let now = ctx.clock.now();
+        let now = ctx.clock.passed();
         Self { since: now, asked: now, first, max, next: first }
     }
 
     /// The call came forward: the agent has as long again.
     pub(super) fn renew(&mut self, ctx: &FollowContext) {
-        self.since = ctx.clock.now();
+        self.since = ctx.clock.passed();
         self.asked = self.since;
         self.next = self.first;
     }
@@ -78,7 +79,7 @@ impl Patience {
     ) -> Result<(), CallError> {
         self.lose(ctx, error);
         let limit = ctx.limits.unreachable_after;
-        let passed = ctx.clock.now().since(self.since);
+        let passed = Millis(ctx.clock.passed().0.saturating_sub(self.since.0));
         if passed >= limit {
             let message = format!("{error}; given up after {} s", passed.0 / 1_000);
             return Err(match error {
@@ -95,15 +96,15 @@ impl Patience {
         self.next = self.next.saturating_mul(2).min(self.max);
         ctx.clock.sleep(Millis(wait).to_std()).await;
         self.lose(ctx, error);
-        self.asked = ctx.clock.now();
+        self.asked = ctx.clock.passed();
         Ok(())
     }
 
     /// For want of something of our own nothing was asked of the agent meanwhile.
     fn lose(&mut self, ctx: &FollowContext, error: &AgentError) {
         if error.is_ours() {
-            let now = ctx.clock.now();
-            self.since = self.since.plus(now.since(self.asked));
+            let now = ctx.clock.passed();
+            self.since.0 += now.0.saturating_sub(self.asked.0);
             self.asked = now;
         }
     }

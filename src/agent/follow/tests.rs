@@ -13,6 +13,8 @@ use crate::agent::{
 use crate::clock::TokioClock;
 use crate::run::{CallError, Millis, Timestamp, Wanted};
 
+#[path = "jump_tests.rs"]
+mod jump_tests;
 #[path = "node_tests.rs"]
 mod node_tests;
 

@@ -11,6 +11,7 @@ use mongodb::bson::{Bson, DateTime};
 
 use crate::clock::{Clock, Steady};
 use crate::run::{Millis, Timestamp};
+use crate::store::time::Skew;
 
 /// Whose time counts for leases and for what has expired.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,15 +87,28 @@ impl ServerTime {
     /// Takes notice that the server's time was `there` between `asked` and now. What is known already is
     /// changed only as far as it does not fit: a slow answer says little, and must not move time.
     pub(super) fn learn(&self, asked: Millis, there: DateTime) {
+        if let Some(moved) = self.take_notice(asked, there) {
+            // Whoever looks into what happened then wants to know it: waits by the store's time end early, or late.
+            tracing::warn!(
+                "the clock of MongoDB is {moved} what it was a moment ago: it was set, or another member with \
+                 another clock is the primary; time in runs follows it, and never goes back"
+            );
+        }
+    }
+
+    /// Does that. By how much the time was moved, if that is worth a word.
+    fn take_notice(&self, asked: Millis, there: DateTime) -> Option<Skew> {
         if self.source == TimeSource::Clock {
-            return;
+            return None;
         }
         let (asked, answered) = (millis(asked), millis(self.passed()));
         let there = there.timestamp_millis();
         let (least, most) = (there.saturating_sub(answered), there.saturating_sub(asked));
         let mut known = self.lock();
-        let ahead = known.ahead.unwrap_or(least.midpoint(most));
-        known.ahead = Some(ahead.clamp(least, most.max(least)));
+        let before = known.ahead.unwrap_or(least.midpoint(most));
+        let ahead = before.clamp(least, most.max(least));
+        known.ahead = Some(ahead);
+        Some(Skew::from_millis(ahead.saturating_sub(before))).filter(|moved| moved.is_told())
     }
 
     /// The present moment, for the server to work out while it changes a document.
@@ -169,6 +183,20 @@ mod tests {
         assert_eq!(time.shown(), before);
         clock.sleep(Millis::from_secs(400).to_std()).await;
         assert_eq!(time.shown(), time.there());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_that_is_moved_by_more_than_some_seconds_is_worth_a_word() {
+        let clock = Arc::new(TokioClock::starting_at(START));
+        let time = ServerTime::new(TimeSource::Server, clock.clone());
+        let learn = |there: i64| {
+            let moved = time.take_notice(time.passed(), DateTime::from_millis(there));
+            moved.map(Skew::as_millis)
+        };
+        // What was shown before the server was asked was no time of it.
+        assert_eq!(learn(5_000_000), None);
+        assert_eq!([learn(5_005_000), learn(5_010_001)], [None, Some(5_001)]);
+        assert_eq!([learn(5_010_001), learn(5_000_000)], [None, Some(-10_001)]);
     }
 
     #[tokio::test(start_paused = true)]
