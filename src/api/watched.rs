@@ -9,6 +9,7 @@ use tokio::sync::{Notify, broadcast, watch};
 
 use super::limits::STREAM_POLL;
 use super::state::ApiState;
+use crate::clock::Clock;
 use crate::run::RunId;
 use crate::store::{Head, MAX_PAGE};
 
@@ -57,18 +58,27 @@ pub(super) struct Watching {
 impl Watched {
     /// Follows a run with the others.
     pub(super) fn join(&self, state: &ApiState, run: RunId) -> Watching {
+        let watching = self.follow(run);
+        if !std::mem::replace(&mut self.now().asking, true) {
+            let (watched, state) = (self.clone(), state.clone());
+            tokio::spawn(async move {
+                let ask = || {
+                    let (watched, state) = (watched.clone(), state.clone());
+                    async move { watched.ask(&state).await }
+                };
+                watched.keep_asking(state.clock.as_ref(), ask).await;
+            });
+        }
+        self.0.joined.notify_one();
+        watching
+    }
+
+    fn follow(&self, run: RunId) -> Watching {
         let mut now = self.now();
         let new = || Entry { followers: 0, news: watch::Sender::default() };
         let entry = now.runs.entry(run).or_insert_with(new);
         entry.followers += 1;
-        let news = entry.news.subscribe();
-        if !now.asking {
-            now.asking = true;
-            let (watched, state, changes) = (self.clone(), state.clone(), state.signals.listen());
-            tokio::spawn(async move { watched.ask(&state, changes).await });
-        }
-        self.0.joined.notify_one();
-        Watching { watched: self.clone(), run, news }
+        Watching { watched: self.clone(), run, news: entry.news.subscribe() }
     }
 
     fn now(&self) -> MutexGuard<'_, Now> {
@@ -82,9 +92,30 @@ impl Watched {
         now.asking.then(|| now.runs.keys().copied().collect())
     }
 
+    /// Has somebody ask for as long as anybody follows a run, also if that panics: nobody else would ever ask for
+    /// those who follow one now.
+    async fn keep_asking<F>(&self, clock: &dyn Clock, ask: impl Fn() -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        while tokio::spawn(ask()).await.is_err() {
+            tracing::error!("asking how far runs are ended abnormally, and begins anew");
+            self.cannot_tell();
+            clock.sleep(STREAM_POLL).await;
+        }
+    }
+
+    /// Lets all who follow a run look for themselves.
+    fn cannot_tell(&self) {
+        let runs: Vec<_> = self.now().runs.keys().copied().collect();
+        self.tell(&runs, None);
+    }
+
     /// Asks the store how far the runs are, until nobody follows one: now and then, since engines in other
     /// processes tell nothing, and at once when one of them was committed to here.
-    async fn ask(&self, state: &ApiState, mut changes: broadcast::Receiver<RunId>) {
+    async fn ask(&self, state: &ApiState) {
+        // Before the first question: a commit after an answer is heard.
+        let mut changes = state.signals.listen();
         while let Some(runs) = self.runs() {
             for some in runs.chunks(MAX_PAGE as usize) {
                 let heads = state.store.heads(some).await;
@@ -105,7 +136,8 @@ impl Watched {
         }
     }
 
-    /// Tells those who follow these runs; without an answer, that there was none.
+    /// Tells those who follow these runs; without an answer, that there was none, each time: they look for themselves
+    /// then, since all else may answer.
     fn tell(&self, runs: &[RunId], heads: Option<BTreeMap<RunId, Head>>) {
         let now = self.now();
         for run in runs {
@@ -118,7 +150,7 @@ impl Watched {
                     }
                     None => news.silent = true,
                 }
-                *news != before
+                news.silent || *news != before
             });
         }
     }
@@ -156,5 +188,52 @@ impl Drop for Watching {
                 now.runs.remove(&self.run);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::clock::TokioClock;
+    use crate::run::Timestamp;
+
+    #[tokio::test]
+    async fn who_follows_a_run_is_told_each_time_that_there_is_no_answer() {
+        let (watched, run) = (Watched::default(), RunId(Uuid::from_u128(1)));
+        let mut watching = watched.follow(run);
+        for _ in 0..3 {
+            watched.tell(&[run], None);
+            assert!(watching.news().await.silent);
+        }
+        let head = || {
+            let head = Head { run, status: None, next_event: Some(3) };
+            Some(BTreeMap::from([(run, head)]))
+        };
+        watched.tell(&[run], head());
+        assert!(!watching.news().await.silent);
+        watched.tell(&[run], head());
+        assert!(futures::poll!(std::pin::pin!(watching.news())).is_pending(), "it is no news");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_ends_no_asking() {
+        let (watched, run) = (Watched::default(), RunId(Uuid::from_u128(1)));
+        let mut watching = watched.follow(run);
+        let tries = Arc::new(AtomicU32::new(0));
+        let ask = {
+            let tries = tries.clone();
+            move || {
+                let tries = tries.clone();
+                async move { assert!(tries.fetch_add(1, Ordering::Relaxed) >= 2, "as asked") }
+            }
+        };
+        let clock = TokioClock::starting_at(Timestamp::from_millis(0));
+        watched.keep_asking(&clock, ask).await;
+        assert_eq!(tries.load(Ordering::Relaxed), 3);
+        assert!(watching.news().await.silent);
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::{Notify, broadcast, watch};
 
 use super::World;
 use crate::run::RunId;
-use crate::store::Queue;
+use crate::store::{MAX_PAGE, Queue, Store};
 
 /// How often is asked while anybody waits. Engines in other processes can't wake this one, so this is
 /// how long a cluster may stand idle.
@@ -92,17 +92,24 @@ impl Queues {
                 self.0.joined.notified().await;
                 continue;
             }
-            match world.store.queues(&clusters).await {
-                Ok(queues) => self.tell(queues),
-                // It is said by those who need its answer.
-                Err(error) => tracing::debug!(%error, "failed to ask who waits for clusters"),
-            }
+            self.ask(world.store.as_ref(), &clusters).await;
             world.clock.sleep(GAP).await;
             tokio::select! {
                 biased;
                 () = self.end(&mut ends) => {}
                 () = self.0.joined.notified() => {}
                 () = world.clock.sleep(LOOK) => {}
+            }
+        }
+    }
+
+    /// Asks for these clusters, so many at a time as the store answers for.
+    async fn ask(&self, store: &dyn Store, clusters: &[String]) {
+        for some in clusters.chunks(MAX_PAGE as usize) {
+            match store.queues(some).await {
+                Ok(queues) => self.tell(queues),
+                // It is said by those who need its answer.
+                Err(error) => tracing::debug!(%error, "failed to ask who waits for clusters"),
             }
         }
     }
@@ -151,7 +158,10 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::clock::TokioClock;
     use crate::driver::Signals;
+    use crate::run::Timestamp;
+    use crate::store::{MemoryStore, StoreOptions};
 
     fn queue(cluster: &str, holder: u128, queued: &[u128]) -> Queue {
         let run = |n: u128| RunId(Uuid::from_u128(n));
@@ -173,6 +183,19 @@ mod tests {
         assert!(futures::poll!(std::pin::pin!(late.next())).is_pending(), "it heard nothing yet");
         drop((waiting, late));
         assert!(queues.clusters().is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_cluster_hears_of_it_however_many_there_are() {
+        let clock = Arc::new(TokioClock::starting_at(Timestamp::from_millis(0)));
+        let store = MemoryStore::new(StoreOptions::default(), clock);
+        let queues = Queues::default();
+        let join = |n| queues.join(&format!("cluster-{n}"));
+        let waiting: Vec<_> = (0..=2 * MAX_PAGE).map(join).collect();
+        queues.ask(&store, &queues.clusters()).await;
+        for run in &waiting {
+            assert!(run.queue.has_changed().unwrap(), "{}", run.cluster);
+        }
     }
 
     #[tokio::test]

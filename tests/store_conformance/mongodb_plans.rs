@@ -2,11 +2,12 @@
 
 use std::sync::{Arc, Mutex};
 
-use mongodb::bson::{Bson, Document, doc};
+use mongodb::bson::spec::BinarySubtype;
+use mongodb::bson::{Binary, Bson, Document, doc};
 use replibook::playbook::Concurrency;
 use replibook::run::{AgentId, AgentSeq, AgentState, EngineId, LogLevel, OldLines, RunStatus};
 use replibook::store::mongodb::MongoOptions;
-use replibook::store::{LogCursor, MongoStore, Object, RunFilter, Store};
+use replibook::store::{LogCursor, MAX_PAGE, MAX_QUEUED, MongoStore, Object, RunFilter, Store};
 
 use crate::backends::{ManualClock, options};
 use crate::samples::{
@@ -236,6 +237,41 @@ async fn no_question_scans_a_collection() {
         }
     }
     assert!(asked > 80, "only {asked} were looked at");
+}
+
+#[tokio::test]
+async fn a_long_queue_costs_one_question_more_and_not_one_for_each_cluster() {
+    const CLUSTERS: u128 = 40;
+    let database = Database::new();
+    let (store, sent) = watched(&database).await;
+    put_clusters(&store).await;
+    store.create_run(&new_run(1)).await.unwrap();
+    let raw = database.open().await;
+    let runs = raw.collection::<Document>("runs");
+    let one = runs.find_one(doc! {}).await.unwrap().unwrap();
+    let queued = |n: u128, cluster: String| {
+        let bytes = run_id(n).0.into_bytes().to_vec();
+        let id = Binary { subtype: BinarySubtype::Uuid, bytes };
+        let mut run = one.clone();
+        run.insert("_id", id);
+        run.insert("cluster", cluster);
+        run
+    };
+    let long = (2..u128::from(MAX_PAGE) + 7).map(|n| queued(n, "long".to_owned()));
+    let others = (0..CLUSTERS).map(|n| queued(10_000 + n, format!("c-{n}")));
+    runs.insert_many(long.chain(others)).await.unwrap();
+    let names = (0..CLUSTERS).map(|n| format!("c-{n}")).chain(["long".to_owned()]);
+    let names: Vec<_> = names.collect();
+    sent.lock().unwrap().clear();
+    let queues = store.queues(&names).await.unwrap();
+    let questions = sent.lock().unwrap().iter().filter(|(name, _)| name == "find").count();
+    // For the locks, for who holds them, and for two pages of what is queued.
+    assert!(questions <= 4, "{questions}");
+    for (n, queue) in (0..CLUSTERS).zip(&queues) {
+        assert_eq!(queue.queued, [run_id(10_000 + n)], "{}", queue.cluster);
+    }
+    let first: Vec<_> = (2..u128::from(MAX_QUEUED) + 4).map(run_id).collect();
+    assert_eq!(queues.last().unwrap().queued, first);
 }
 
 /// What of a command can be explained, without what belongs to its session.

@@ -202,20 +202,13 @@ async fn queued(
 pub(super) async fn queues(base: &Base, clusters: &[String]) -> Result<Vec<Queue>> {
     let clusters: Vec<_> = clusters.iter().take(MAX_PAGE as usize).cloned().collect();
     let holders = holders(base, &clusters).await?;
-    let mut all = queued_on(base, &clusters, MAX_PAGE).await?;
-    let is_all = all.values().map(Vec::len).sum::<usize>() < MAX_PAGE as usize;
-    let mut queues = Vec::new();
-    for cluster in clusters {
+    let mut all = queued_on(base, &clusters).await?;
+    let queue = |cluster: String| {
         let mut queued = all.remove(&cluster).unwrap_or_default();
-        // Long queues of others may have left no room for this one.
-        if !is_all && queued.len() < QUEUED_KNOWN as usize {
-            let one = queued_on(base, std::slice::from_ref(&cluster), QUEUED_KNOWN).await?;
-            queued = one.into_values().flatten().collect();
-        }
         queued.truncate(QUEUED_KNOWN as usize);
-        queues.push(Queue { holder: holders.get(&cluster).copied(), cluster, queued });
-    }
-    Ok(queues)
+        Queue { holder: holders.get(&cluster).copied(), cluster, queued }
+    };
+    Ok(clusters.into_iter().map(queue).collect())
 }
 
 /// The unfinished runs that hold the locks of these clusters.
@@ -241,25 +234,38 @@ async fn holders(base: &Base, clusters: &[String]) -> Result<BTreeMap<String, Ru
     Ok(holders)
 }
 
-/// The oldest runs that are queued for any of these clusters, by cluster.
-async fn queued_on(
-    base: &Base,
-    clusters: &[String],
-    limit: u32,
-) -> Result<BTreeMap<String, Vec<RunId>>> {
-    let mut filter = needs_lock();
-    filter.extend(doc! {
-        "cluster": { "$in": clusters },
-        "status": RunStatus::Pending.as_str(),
-    });
-    let (collection, order) = (&base.runs, doc! { "_id": 1 });
-    let question = Question { collection, what: "the queue of a cluster", filter, order, limit };
+/// The oldest runs that are queued for any of these clusters, by cluster: a page at a time, and none of a cluster any
+/// more of which as many are known as have to be. So a long queue costs one question more, and not one for each of the
+/// other clusters.
+async fn queued_on(base: &Base, clusters: &[String]) -> Result<BTreeMap<String, Vec<RunId>>> {
     let mut queued: BTreeMap<String, Vec<RunId>> = BTreeMap::new();
-    for run in question.documents(doc! { "_id": 1, "cluster": 1 }).await? {
-        let id = run.get("_id").and_then(read_uuid).map(RunId);
-        if let (Ok(cluster), Some(id)) = (run.get_str("cluster"), id) {
-            queued.entry(cluster.to_owned()).or_default().push(id);
+    let (mut unknown, mut after) = (clusters.to_vec(), None);
+    while !unknown.is_empty() {
+        let mut filter = needs_lock();
+        filter.extend(doc! {
+            "cluster": { "$in": &unknown },
+            "status": RunStatus::Pending.as_str(),
+        });
+        if let Some(RunId(after)) = after {
+            filter.insert("_id", doc! { "$gt": uuid(after) });
         }
+        let (collection, order) = (&base.runs, doc! { "_id": 1 });
+        let what = "the queue of a cluster";
+        let question = Question { collection, what, filter, order, limit: MAX_PAGE };
+        let page = question.raw(Some(doc! { "_id": 1, "cluster": 1 })).await?;
+        let is_last = page.len() < MAX_PAGE as usize;
+        for run in page.iter().filter_map(|raw| Document::try_from(raw).ok()) {
+            let Some(id) = run.get("_id").and_then(read_uuid).map(RunId) else { continue };
+            after = Some(id);
+            if let Ok(cluster) = run.get_str("cluster") {
+                queued.entry(cluster.to_owned()).or_default().push(id);
+            }
+        }
+        if is_last {
+            break;
+        }
+        let is_known = |runs: &Vec<RunId>| runs.len() >= QUEUED_KNOWN as usize;
+        unknown.retain(|cluster| !queued.get(cluster).is_some_and(is_known));
     }
     Ok(queued)
 }
@@ -283,50 +289,77 @@ fn needs_lock() -> Document {
     doc! { CONCURRENCY: { "$in": ["queue", "reject"] } }
 }
 
-/// The runs that go on and need their cluster's lock, with what is known of them beside the snapshot.
-pub(super) async fn going(base: &Base) -> Result<Vec<Document>> {
-    let statuses = RunStatus::ALL.into_iter().filter(|status| status.holds_cluster());
-    let statuses: Vec<_> = statuses.map(RunStatus::as_str).collect();
+/// Some of the runs that go on with one of these statuses and need their cluster's lock, after a run and by
+/// identifier: at most [`MAX_PAGE`], with what is known of them beside the snapshot.
+async fn going(base: &Base, statuses: &[RunStatus], after: &Bson) -> Result<Vec<Document>> {
+    let statuses: Vec<_> = statuses.iter().map(|status| status.as_str()).collect();
     let mut filter = needs_lock();
-    filter.extend(doc! { "status": { "$in": statuses }, "finish_ts": Bson::Null });
-    let only = doc! { "cluster": 1, "status": 1 };
-    call("read the runs that hold a cluster", async {
-        base.runs.find(filter).projection(only).sort(doc! { "_id": 1 }).await?.try_collect().await
-    })
-    .await
+    filter.extend(doc! {
+        "_id": { "$gt": after }, "status": { "$in": statuses }, "finish_ts": Bson::Null,
+    });
+    let (collection, order) = (&base.runs, doc! { "_id": 1 });
+    let what = "the runs that hold a cluster";
+    let question = Question { collection, what, filter, order, limit: MAX_PAGE };
+    question.documents(doc! { "cluster": 1, "status": 1 }).await
 }
 
 /// Gives clusters to the runs that went on before there were locks. May be done twice.
 pub(super) async fn give_to_going(base: &Base) -> Result<()> {
-    let mut going = going(base).await?;
     // One that is finishing comes last: it may never have started.
-    going.sort_by_key(|run| run.get_str("status").ok() == Some(RunStatus::Finishing.as_str()));
-    for run in going {
-        let (Ok(cluster), Some(id)) = (run.get_str("cluster"), run.get("_id")) else { continue };
-        let first = doc! { "$setOnInsert": { "run": id } };
-        let given = base.locks.update_one(doc! { "_id": cluster }, first).upsert(true);
-        match given.await {
-            // Another engine was faster.
-            Err(error) if is_duplicate(&error) => {}
-            other => {
-                call("write the lock of a cluster", async { other }).await?;
+    let others: Vec<_> = going_statuses().collect();
+    for statuses in [&others[..], &[RunStatus::Finishing]] {
+        let mut after = Bson::MinKey;
+        loop {
+            let going = going(base, statuses, &after).await?;
+            let Some(last) = going.last().and_then(|run| run.get("_id")) else { break };
+            after = last.clone();
+            for run in &going {
+                give_first(base, run).await?;
             }
         }
     }
     Ok(())
 }
 
+/// Gives a run its cluster, if nobody has it.
+async fn give_first(base: &Base, run: &Document) -> Result<()> {
+    let (Ok(cluster), Some(id)) = (run.get_str("cluster"), run.get("_id")) else { return Ok(()) };
+    let first = doc! { "$setOnInsert": { "run": id } };
+    match base.locks.update_one(doc! { "_id": cluster }, first).upsert(true).await {
+        // Another engine was faster.
+        Err(error) if is_duplicate(&error) => Ok(()),
+        other => call("write the lock of a cluster", async { other }).await.map(drop),
+    }
+}
+
 /// The runs that go on without the lock that they need.
 pub(super) async fn unlocked(base: &Base) -> Result<Vec<RunId>> {
-    let mut unlocked = Vec::new();
-    for run in going(base).await? {
-        let (Ok(cluster), Some(id)) = (run.get_str("cluster"), run.get("_id")) else { continue };
-        // One that is finishing may never have started.
-        let finishing = run.get_str("status").ok() == Some(RunStatus::Finishing.as_str());
-        let lock = base.locks.find_one(doc! { "_id": cluster, "run": id });
-        if !finishing && call("read the lock of a cluster", lock).await?.is_none() {
-            unlocked.extend(read_uuid(id).map(RunId));
+    // One that is finishing may never have started.
+    let statuses: Vec<_> = going_statuses().collect();
+    let (mut unlocked, mut after) = (Vec::new(), Bson::MinKey);
+    loop {
+        let going = going(base, &statuses, &after).await?;
+        let Some(last) = going.last().and_then(|run| run.get("_id")) else { return Ok(unlocked) };
+        after = last.clone();
+        for run in &going {
+            if is_unlocked(base, run).await? {
+                unlocked.extend(run.get("_id").and_then(read_uuid).map(RunId));
+            }
         }
     }
-    Ok(unlocked)
+}
+
+/// Whether a run that was seen to go on has no lock, and still goes on: its end gives the lock to others.
+async fn is_unlocked(base: &Base, run: &Document) -> Result<bool> {
+    let (Ok(cluster), Some(id)) = (run.get_str("cluster"), run.get("_id")) else {
+        return Ok(false);
+    };
+    let lock = base.locks.find_one(doc! { "_id": cluster, "run": id });
+    if call("read the lock of a cluster", lock).await?.is_some() {
+        return Ok(false);
+    }
+    let statuses: Vec<_> = going_statuses().map(RunStatus::as_str).collect();
+    let still = doc! { "_id": id, "status": { "$in": statuses }, "finish_ts": Bson::Null };
+    let still = base.runs.find_one(still).projection(doc! { "_id": 1 });
+    Ok(call("read a run again", still).await?.is_some())
 }
