@@ -11,6 +11,7 @@ mod cases;
 mod damage;
 mod differential;
 mod mongodb;
+mod mongodb_check;
 mod mongodb_faults;
 mod mongodb_held_up;
 mod mongodb_moments;

@@ -3,7 +3,7 @@
 use futures::TryStreamExt as _;
 use mongodb::bson::{Bson, doc};
 
-use super::base::{Base, call, whole};
+use super::base::{Base, call, uuid};
 use super::bodies::read_uuid;
 use super::time::ServerTime;
 use super::{files, indexes, locks, schema, survey};
@@ -50,24 +50,27 @@ impl StoreReport {
     }
 }
 
+/// Looks at everything, beside engines that go on: what does not fit is looked at again before it is said.
 pub(super) async fn check(base: &Base, time: &ServerTime) -> Result<StoreReport> {
     let mut orphans = Vec::new();
     for collection in base.of_runs() {
         let name = collection.name();
-        let unfinished = [
-            doc! { "$match": { "finish_ts": Bson::Null } },
-            doc! { "$group": { "_id": "$run", "records": { "$sum": 1_i64 } } },
-        ];
+        let unfinished =
+            [doc! { "$match": { "finish_ts": Bson::Null } }, doc! { "$group": { "_id": "$run" } }];
         let doing = format!("look for orphans in {name}");
         let mut runs = call(&doing, collection.aggregate(unfinished)).await?;
         while let Some(group) = call(&doing, runs.try_next()).await? {
             let Some(run) = group.get("_id").and_then(read_uuid) else { continue };
-            let going = doc! { "_id": super::base::uuid(run), "finish_ts": Bson::Null };
+            let going = doc! { "_id": uuid(run), "finish_ts": Bson::Null };
             let going = base.runs.find_one(going).projection(doc! { "_id": 1 });
-            if call(&doing, going).await?.is_none() {
-                let records = group.get("records").and_then(whole).unwrap_or_default();
-                let (collection, run) = (name.to_owned(), RunId(run));
-                orphans.push(Orphans { collection, run, records: records.unsigned_abs() });
+            if call(&doing, going).await?.is_some() {
+                continue;
+            }
+            // It may have ended since they were counted: its records had their `finish_ts` before it had its own.
+            let left = doc! { "run": uuid(run), "finish_ts": Bson::Null };
+            let records = call(&doing, collection.count_documents(left)).await?;
+            if records > 0 {
+                orphans.push(Orphans { collection: name.to_owned(), run: RunId(run), records });
             }
         }
     }

@@ -39,7 +39,14 @@ pub(super) fn check(directory: &Path) -> Result<Checked> {
     let database = directory.join(DATABASE_FILE);
     let mut checked = Checked::default();
     let to = &mut checked;
-    match left_log::check(&database, &directory.join(LOCK_FILE), directory::is_open(directory)) {
+    let look =
+        || left_log::check(&database, &directory.join(LOCK_FILE), directory::is_open(directory));
+    // An engine that ends just now notes that first, and removes the log then.
+    let again = |error| match error {
+        StoreError::Unfit { .. } => look(),
+        error => Err(error),
+    };
+    match look().or_else(again) {
         Ok(()) => {}
         // Whoever opens the database now makes it look as if nothing were missing.
         Err(StoreError::Unfit { message, .. }) => {
