@@ -122,7 +122,7 @@ impl Dice {
             },
             5 => {
                 let kind = self.up_to(3);
-                StrategyPlan::Chatty { counts: kind < 2, stumbles: kind % 2 == 0 }
+                StrategyPlan::Chatty { counts: kind < 2, stumbles: kind.is_multiple_of(2) }
             }
             _ => StrategyPlan::Grouped {
                 batch: self.size([25, 50, 100]),
