@@ -41,12 +41,12 @@ pub(super) fn check(directory: &Path) -> Result<Checked> {
     let to = &mut checked;
     let look =
         || left_log::check(&database, &directory.join(LOCK_FILE), directory::is_open(directory));
-    // An engine that ends just now notes that first, and removes the log then.
-    let again = |error| match error {
-        StoreError::Unfit { .. } => look(),
-        error => Err(error),
-    };
-    match look().or_else(again) {
+    let mut kept = look();
+    if matches!(kept, Err(StoreError::Unfit { .. })) {
+        // An engine that ends just now notes that first, and removes the log then.
+        kept = look();
+    }
+    match kept {
         Ok(()) => {}
         // Whoever opens the database now makes it look as if nothing were missing.
         Err(StoreError::Unfit { message, .. }) => {
