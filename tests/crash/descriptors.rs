@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{Path as InPath, State};
@@ -20,15 +19,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::server::{Client, LIMIT, Server, Settings};
+use crate::wait;
 
 /// Descriptors that the server may have.
 const DESCRIPTORS: u64 = 128;
 
 /// Agents with an address of their own: far more than there are descriptors.
 const AGENTS: u32 = 200;
-
-/// Time between two looks at what the server counts.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 
 /// Looks at an action that find it running.
 const LOOKS: u32 = 3;
@@ -223,11 +220,11 @@ async fn what_the_server_is_short_of_is_no_failure_of_an_agent() {
     limit(open as u64);
     let run = start(&mut client, &agents).await;
     // Each agent's patience is long over by then.
-    let started = Instant::now();
-    while client.number("replibook_shortages_total").await <= f64::from(AGENTS) * 5.0 {
-        assert!(started.elapsed() < LIMIT, "not all agents have waited several times");
-        tokio::time::sleep(BETWEEN_LOOKS).await;
-    }
+    wait::until("all agents to have waited several times", LIMIT, async || {
+        let times = client.number("replibook_shortages_total").await;
+        (times > f64::from(AGENTS) * 5.0).then_some(())
+    })
+    .await;
     let ready: Value = client.get("/readyz").await;
     let short = ready["short"]["message"].as_str().unwrap();
     assert_eq!(short, "this server has no descriptors left");
