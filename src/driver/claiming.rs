@@ -95,6 +95,9 @@ impl Engine {
     /// drives any more would wait for ever: one of those is given back in exchange, the youngest. And one whose
     /// places all go to runs that wait in it would never take up another one: that one waits with them then.
     async fn exchange(&mut self) -> Result<(), StoreError> {
+        if self.is_yielding() {
+            return Ok(());
+        }
         let now = self.world.clock.now();
         if now.since(self.exchanged).to_std() < EXCHANGE {
             return Ok(());

@@ -16,6 +16,7 @@ use super::World;
 use super::abandoned::{self, Endings};
 use super::activity::Activity;
 use super::claiming::With;
+use super::exits::{Exit, Exits};
 use super::lease::LeaseGuard;
 use super::places::{Place, Places};
 use super::queue::Queues;
@@ -100,6 +101,7 @@ pub struct Engine {
     pub(super) passed_on: Timestamp,
     pub(super) skew: SkewWatch,
     pub(super) places: Arc<Places>,
+    pub(super) exits: Arc<Exits>,
     /// When it first said how it is.
     pub(super) started: Option<Timestamp>,
     pub(super) standing: Standing,
@@ -128,8 +130,8 @@ pub(super) struct Driver {
     pub(super) waits_since: Option<Timestamp>,
     /// Ends the driver after its commit.
     pub(super) stop: CancellationToken,
-    /// Ends it once nothing of the run is in flight.
-    pub(super) leave: CancellationToken,
+    /// Ends it once nothing of the run is in flight, if the run may go.
+    pub(super) exit: Exit,
     /// The one that drives it, or rests.
     task: Id,
     commands: mpsc::Sender<Input>,
@@ -151,6 +153,7 @@ impl Engine {
             passed_on: Timestamp::default(),
             skew: SkewWatch::default(),
             places,
+            exits: Arc::default(),
             started: None,
             standing: Standing::default(),
             takers: Takers::default(),
@@ -238,14 +241,16 @@ impl Engine {
             With::Place => Place::new(&self.places, cluster),
             With::None => Place::none(&self.places, cluster),
         };
-        let (stopping, leave) = (self.stop.child_token(), CancellationToken::new());
+        let stopping = self.stop.child_token();
+        self.exits.came(lease.run, lease.epoch, self.world.store.time());
+        let exit = Exit::new(&self.exits, lease.run, lease.epoch);
         let driver = RunDriver {
             world: self.world.clone(),
             lease: guard.clone(),
             queues: self.queues.clone(),
             place: place.clone(),
             stop: stopping.clone(),
-            leave: leave.clone(),
+            exit: exit.clone(),
             activity: self.config.activity.clone(),
             commands: receiver,
         };
@@ -274,7 +279,7 @@ impl Engine {
             place,
             waits_since: None,
             stop: stopping,
-            leave,
+            exit,
             task,
             commands: sender,
             sent: HashSet::new(),

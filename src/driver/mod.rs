@@ -20,6 +20,7 @@ mod crash;
 mod discovery;
 mod effects;
 mod engine;
+mod exits;
 mod lease;
 mod load;
 mod members;

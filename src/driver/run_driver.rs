@@ -13,6 +13,7 @@ use super::committer::Committer;
 use super::crash::{self, Point};
 use super::discovery::{Following, known_members};
 use super::effects::{self, Effects, INBOX};
+use super::exits::Exit;
 use super::lease::LeaseGuard;
 use super::places::Place;
 use super::queue::Queues;
@@ -58,8 +59,8 @@ pub(super) struct RunDriver {
     /// Its place among the runs that the engine drives.
     pub(super) place: Arc<Place>,
     pub(super) stop: CancellationToken,
-    /// The run is to go to another engine, as soon as nothing of it is in flight.
-    pub(super) leave: CancellationToken,
+    /// Its way to another engine, while nothing of it is in flight.
+    pub(super) exit: Exit,
     pub(super) activity: Arc<Activity>,
     /// Commands, from the engine.
     pub(super) commands: mpsc::Receiver<Input>,
@@ -74,6 +75,8 @@ enum Next {
     Park(Timestamp),
     /// A task of the run panicked, so an input that is waited for never comes.
     Panicked,
+    /// The run goes to another engine.
+    Gone,
     Stop,
 }
 
@@ -142,8 +145,9 @@ impl RunDriver {
             if told.is_final() || self.lease.is_lost() {
                 return self.given_up();
             }
-            if self.leave.is_cancelled() && machine.is_quiet() {
-                return self.given_up();
+            let waits = !told.holds_cluster();
+            if machine.is_quiet() && self.exit.take(waits, self.now()) {
+                return self.gone();
             }
             health.look(committer, committed, told, self.now()).await?;
             match takes_changes(machine.run()) {
@@ -160,8 +164,8 @@ impl RunDriver {
             }
             if waiting.is_empty() {
                 let rests = machine.rests_until().filter(|_| !health.is_waiting());
-                let quiet = machine.is_quiet();
-                match self.next(inbox, &health, effects, rests, quiet).await {
+                let exit = machine.is_quiet().then(|| (self.exit.clone(), waits));
+                match self.next(inbox, &health, effects, rests, exit).await {
                     Next::Input(input) => waiting.push_back(*input),
                     Next::LookAtHealth => {}
                     Next::Park(until) => {
@@ -170,6 +174,7 @@ impl RunDriver {
                         }
                     }
                     Next::Panicked => return Err(DriveError::Panicked),
+                    Next::Gone => return self.gone(),
                     Next::Stop => return self.given_up(),
                 }
             }
@@ -228,28 +233,41 @@ impl RunDriver {
         self.lease.take_failure().map_or(Ok(()), |error| Err(error.into()))
     }
 
+    /// The run goes to another engine.
+    fn gone(&self) -> Result<(), DriveError> {
+        self.activity.hand_over();
+        self.given_up()
+    }
+
     async fn next(
         &mut self,
         inbox: &mut mpsc::Receiver<Input>,
         health: &Health,
         effects: &mut Effects,
         rests: Option<Timestamp>,
-        quiet: bool,
+        exit: Option<(Exit, bool)>,
     ) -> Next {
         let input = |input: Option<Input>| match input {
             Some(input) => Next::Input(Box::new(input)),
             None => Next::Stop,
         };
+        let clock = self.world.clock.as_ref();
         let parked = may_be_parked(self.world.clock.clone(), rests);
+        let gone = async {
+            match exit {
+                Some((exit, waits)) => exit.taken(waits, clock).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Next::Stop,
             () = self.lease.lost() => Next::Stop,
-            () = self.leave.cancelled(), if quiet => Next::Stop,
+            () = gone => Next::Gone,
             Some(command) = self.commands.recv() => input(Some(command)),
             heard = inbox.recv() => input(heard),
             () = effects.panicked() => Next::Panicked,
-            () = health.may_be_well(self.world.clock.as_ref()) => Next::LookAtHealth,
+            () = health.may_be_well(clock) => Next::LookAtHealth,
             until = parked => Next::Park(until),
         }
     }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::engine::{Driver, Engine, EngineConfig};
-use super::standing::Standing;
+use super::exits::Open;
+use super::standing::{Standing, others};
 use crate::store::{EngineReport, Skew, StoreError};
 
 /// How long an engine with more than its share leaves free runs to others, who have room for them: several of
@@ -19,26 +20,50 @@ const DRAINING: &str = "handing over all runs, and taking no more";
 impl Engine {
     /// Lets others claim first while they have room and this engine has its share.
     pub(super) fn yielding(&mut self, limit: u32) -> u32 {
-        let Some(most) = self.standing.most() else { return limit };
+        let Some(most) = self.most() else { return limit };
         let rest = u32::try_from(most.saturating_sub(self.drivers.len())).unwrap_or(u32::MAX);
         if rest > 0 {
             return limit.min(rest);
         }
         let now = self.world.clock.now();
-        if now.since(self.yielded).to_std() < YIELD {
+        if self.went_lately() || now.since(self.yielded).to_std() < YIELD {
             return 0;
         }
         self.yielded = now;
         limit.min(CLAIMED_BEYOND)
     }
 
+    /// Whether it leaves all runs to others now that no engine has.
+    pub(super) fn is_yielding(&self) -> bool {
+        self.most().is_some_and(|most| most <= self.drivers.len())
+    }
+
+    /// The most runs that it claims by itself. What has just gone is not taken back at once.
+    fn most(&self) -> Option<usize> {
+        if self.went_lately() { self.standing.share() } else { self.standing.most() }
+    }
+
+    fn went_lately(&self) -> bool {
+        let now = self.world.store.time();
+        self.exits.last().is_some_and(|last| now.since(last).to_std() < YIELD)
+    }
+
     /// Says how this engine is, does what it was told, and looks at the others.
     pub(super) async fn beat(&mut self) -> Result<(), StoreError> {
+        let looked = self.look_around().await;
+        // Who does not know how the others are leaves nothing to them.
+        let open = if looked.is_ok() { self.opening() } else { Open::default() };
+        self.exits.open(open, self.world.store.time());
+        looked
+    }
+
+    async fn look_around(&mut self) -> Result<(), StoreError> {
         let store = self.world.store.clone();
         let known = store.put_engine(&self.report()).await?;
         self.started.get_or_insert(known.seen);
         self.drain(known.draining.is_some());
         let engines = store.engines().await?;
+        self.exits.look(others(&engines, &self.config.id), store.time());
         self.standing = Standing::of(&engines, &self.config.id, 0);
         if self.standing.most().is_some() {
             let unclaimed = store.unclaimed().await?;
@@ -48,11 +73,22 @@ impl Engine {
         } else {
             self.takers.look(0, self.world.clock.now());
         }
-        let leaving = |driver: &&Driver| driver.leave.is_cancelled();
-        let leaving = self.drivers.values().filter(leaving).count();
-        let more = self.standing.surplus(self.drivers.len(), leaving);
-        self.ask_to_leave(more);
         Ok(())
+    }
+
+    /// How many runs may go to other engines from now on. What was let out before and has not gone is taken back.
+    fn opening(&self) -> Open {
+        if self.is_draining {
+            return Open::default();
+        }
+        let leaving = self.drivers.values().filter(|driver| driver.exit.is_gone()).count();
+        let surplus = self.standing.surplus(self.drivers.len(), leaving);
+        let knows = self.exits.last().is_none_or(|last| self.standing.knows_of(last));
+        // Until the others say that they have those that went, they seem to have room for as many again.
+        let count = if knows { surplus } else { surplus.min(self.exits.still_open()) };
+        let now = self.world.store.time();
+        let waits = |driver: &&Driver| !driver.place.is_taken() && driver.exit.may_go(true, now);
+        Open::of(count, self.drivers.values().filter(waits).count())
     }
 
     fn report(&self) -> EngineReport {
@@ -86,18 +122,6 @@ impl Engine {
                 self.config.activity.hand_over();
                 driver.stop.cancel();
             }
-        }
-    }
-
-    /// Has some runs go to other engines as soon as nothing of them is in flight, the youngest first, and
-    /// those before that only wait.
-    fn ask_to_leave(&self, count: usize) {
-        let stays = |driver: &&Driver| !driver.leave.is_cancelled();
-        let (going, waiting): (Vec<_>, Vec<_>) =
-            self.drivers.values().rev().filter(stays).partition(|driver| driver.place.is_taken());
-        for driver in waiting.into_iter().chain(going).take(count) {
-            self.config.activity.hand_over();
-            driver.leave.cancel();
         }
     }
 }

@@ -4,9 +4,11 @@
 //! Whoever has more than its share lets others claim first, and hands over what is too much while nothing of
 //! it is in flight. There is some slack between the two, so that no run goes back and forth.
 
+use std::collections::BTreeSet;
+
 use super::places::QUEUED;
 use crate::run::{EngineId, Millis, Timestamp};
-use crate::store::{Engine, RENEWAL, Skew};
+use crate::store::{Engine, RENEWAL};
 
 /// How often an engine says how it is, and looks at the others.
 pub(super) const BEAT: Millis = RENEWAL;
@@ -15,17 +17,21 @@ pub(super) const BEAT: Millis = RENEWAL;
 const ALIVE: Millis = Millis(3 * RENEWAL.0 + 1_000);
 
 /// Runs beyond its share that an engine keeps at least, so that none goes back and forth for one more or less.
-const SLACK: usize = 2;
+const SLACK: usize = 1;
 
 /// The same as a part of the share: a tenth more or less is as well spread as can be told.
 const SLACK_PART: usize = 10;
 
-/// Runs that are asked at once to go: each is loaded anew by another engine.
+/// Runs that may go at once: each is loaded anew by another engine.
 const LEAVING_AT_ONCE: usize = 50;
+
+/// How long after a run went an engine must have said how it is, so that it knew of the run by then: several of
+/// its looks.
+const KNOWN_AFTER: Millis = Millis::from_secs(1);
 
 /// How long runs may be there that no engine takes before an engine leaves no more to the others: several of
 /// their looks.
-const LEFT: Millis = Millis::from_secs(3);
+pub(super) const LEFT: Millis = Millis::from_secs(3);
 
 /// After so long it tries again: what kept the others from taking any may be over, and runs that are left to
 /// them in vain are without an engine for seconds.
@@ -56,22 +62,45 @@ impl Takers {
 pub(super) struct Standing {
     share: usize,
     others_have_room: bool,
+    /// When that one of the others said how it is that has been silent for longest.
+    heard: Option<Timestamp>,
+}
+
+/// The engines besides `own` that are there and may take runs, full or not.
+pub(super) fn others(engines: &[Engine], own: &EngineId) -> BTreeSet<EngineId> {
+    let newest = newest(engines);
+    let there =
+        engines.iter().filter(|engine| engine.report.id != *own && is_there(engine, newest));
+    there.map(|engine| engine.report.id.clone()).collect()
 }
 
 impl Standing {
     /// How `own` stands among these, when so many runs have no engine.
     pub(super) fn of(engines: &[Engine], own: &EngineId, unclaimed: u32) -> Self {
-        let newest = engines.iter().map(|engine| engine.seen).max().unwrap_or_default();
-        let takes = |engine: &&Engine| {
-            let is_there = engine.draining.is_none() && newest.since(engine.seen) <= ALIVE;
-            is_there && takes_runs(engine) || engine.report.id == *own
-        };
+        let newest = newest(engines);
+        let is_own = |engine: &Engine| engine.report.id == *own;
+        let takes =
+            |engine: &&Engine| is_there(engine, newest) && has_room(engine) || is_own(engine);
         let taking: Vec<_> = engines.iter().filter(takes).collect();
         let unclaimed = usize::try_from(unclaimed).unwrap_or(usize::MAX);
         let all = taking.iter().map(|engine| runs(engine)).fold(unclaimed, usize::saturating_add);
         let share = all.div_ceil(taking.len().max(1));
-        let has_room = |engine: &&Engine| engine.report.id != *own && runs(engine) < share;
-        Self { share, others_have_room: taking.iter().any(has_room) }
+        let others = || taking.iter().filter(|engine| !is_own(engine));
+        Self {
+            share,
+            others_have_room: others().any(|engine| runs(engine) < share),
+            heard: others().map(|engine| engine.seen).min(),
+        }
+    }
+
+    /// The runs that are the engine's share, if others have room for more.
+    pub(super) fn share(&self) -> Option<usize> {
+        self.others_have_room.then_some(self.share)
+    }
+
+    /// Whether what the others said includes the runs that went until then.
+    pub(super) fn knows_of(&self, last: Timestamp) -> bool {
+        self.heard.is_none_or(|heard| heard >= last.plus(KNOWN_AFTER))
     }
 
     /// The most runs that the engine claims by itself while others have room.
@@ -79,7 +108,7 @@ impl Standing {
         self.others_have_room.then(|| self.share + self.slack())
     }
 
-    /// How many runs an engine that has `mine` should ask to go, of which `leaving` were asked already.
+    /// How many runs of an engine that has `mine` may go, of which `leaving` are on their way.
     pub(super) fn surplus(&self, mine: usize, leaving: usize) -> usize {
         if !self.others_have_room || mine <= self.share + self.slack() {
             return 0;
@@ -92,11 +121,20 @@ impl Standing {
     }
 }
 
-/// Whether an engine takes up runs, by what it says: it may be full, or its clock far off.
-fn takes_runs(engine: &Engine) -> bool {
+fn newest(engines: &[Engine]) -> Timestamp {
+    engines.iter().map(|engine| engine.seen).max().unwrap_or_default()
+}
+
+/// Whether an engine takes up runs as long as it has room for them: it may be drained, gone, or its clock far off.
+fn is_there(engine: &Engine, newest: Timestamp) -> bool {
+    let is_alive = newest.since(engine.seen) <= ALIVE;
+    is_alive && engine.draining.is_none() && !engine.report.skew().is_too_large()
+}
+
+/// Whether it has room, by what it says.
+fn has_room(engine: &Engine) -> bool {
     let report = &engine.report;
-    let has_room = report.runs < report.max_runs && (report.queued as usize) < QUEUED;
-    has_room && !Skew::from_millis(report.clock_ahead).is_too_large()
+    report.runs < report.max_runs && (report.queued as usize) < QUEUED
 }
 
 fn runs(engine: &Engine) -> usize {
@@ -159,11 +197,33 @@ mod tests {
         assert_eq!(standing.surplus(184, 0), 17);
         assert_eq!(standing.surplus(184, 17), 0);
         assert_eq!(standing.surplus(183, 0), 0);
+        assert_eq!(standing.share(), Some(167));
+    }
+
+    #[test]
+    fn what_others_said_too_early_does_not_include_what_went() {
+        let engines = [engine("a", 5, 9_000), engine("b", 0, 4_000), engine("c", 0, 8_000)];
+        let standing = Standing::of(&engines, &EngineId("a".to_owned()), 0);
+        assert!(standing.knows_of(Timestamp::from_millis(3_000)));
+        assert!(!standing.knows_of(Timestamp::from_millis(3_001)));
+        assert!(Standing::default().knows_of(Timestamp::from_millis(3_001)));
+    }
+
+    #[test]
+    fn the_others_are_those_that_may_take_runs_whether_full_or_not() {
+        let mut engines =
+            ["own", "full", "draining", "off", "gone"].map(|id| engine(id, 0, 20_000));
+        engines[1].report.max_runs = 0;
+        engines[2].draining = Some(Draining { since: Timestamp::default(), actor: None });
+        engines[3].report.clock_ahead = 60_001;
+        engines[4].seen = Timestamp::default();
+        let others = others(&engines, &EngineId("own".to_owned()));
+        assert_eq!(others, BTreeSet::from([EngineId("full".to_owned())]));
     }
 
     #[test]
     fn nothing_goes_back_and_forth_for_a_run_or_two() {
-        for (a, b) in [(1, 0), (2, 0), (3, 2), (100, 96)] {
+        for (a, b) in [(1, 0), (2, 0), (3, 1), (3, 2), (100, 96)] {
             let engines = [engine("a", a, 0), engine("b", b, 0)];
             let standing = Standing::of(&engines, &EngineId("a".to_owned()), 0);
             assert_eq!(standing.surplus(a as usize, 0), 0, "{a} {b}");

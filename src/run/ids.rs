@@ -82,7 +82,9 @@ impl From<&str> for AgentId {
 pub struct AgentSeq(pub u32);
 
 /// Identifies one engine process that drives runs.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(transparent)]
 pub struct EngineId(pub String);
 

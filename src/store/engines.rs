@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::time::Skew;
 use crate::run::{EngineId, Millis, Timestamp};
 
 /// How long an engine that says nothing any more is still listed: long enough for a person who is called because
@@ -31,6 +32,13 @@ pub struct EngineReport {
     pub queued: u32,
     /// The most runs that it drives at the same time.
     pub max_runs: u32,
+}
+
+impl EngineReport {
+    /// How far its clock is off the store's. If that is too much, it takes no runs.
+    pub const fn skew(&self) -> Skew {
+        Skew::from_millis(self.clock_ahead)
+    }
 }
 
 /// An engine as the store knows it.
