@@ -110,10 +110,9 @@ pub(super) async fn why_unclaimed(state: &ApiState) -> Result<Option<String>, Ap
     let waiting = state.store.unclaimed().await?;
     let engines = state.store.engines().await?;
     let views: Vec<_> = engines.into_iter().map(|engine| view(engine, now)).collect();
-    let is_off = |view: &&EngineView| Skew::from_millis(view.clock_ahead).is_too_large();
-    let active = views.iter().filter(|view| view.state == EngineState::Active);
-    let (off, active): (Vec<_>, Vec<_>) = active.partition(is_off);
-    if let ([], [first, ..]) = (&active[..], &off[..]) {
+    let in_state = |state| views.iter().filter(move |view| view.state == state);
+    let active: Vec<_> = in_state(EngineState::Active).collect();
+    if let ([], Some(first)) = (&active[..], in_state(EngineState::ClockOff).next()) {
         return Ok(Some(format!(
             "no engine takes up runs: the clock of {:?} is {} the store's",
             first.name,
@@ -121,11 +120,10 @@ pub(super) async fn why_unclaimed(state: &ApiState) -> Result<Option<String>, Ap
         )));
     }
     if active.is_empty() {
-        let draining = views.iter().filter(|view| view.state == EngineState::Draining).count();
-        return Ok(Some(match draining {
+        return Ok(Some(match in_state(EngineState::Draining).count() {
             0 => "no engine is there: start a server".to_owned(),
             1 => "the only engine is being drained".to_owned(),
-            _ => format!("all {draining} engines are being drained"),
+            draining => format!("all {draining} engines are being drained"),
         }));
     }
     let (runs, places) = active.iter().fold((0_u64, 0_u64), |(runs, places), engine| {
@@ -150,6 +148,7 @@ fn view(engine: Engine, now: Timestamp) -> EngineView {
     let state = match (&draining, now.since(seen) > SILENT) {
         (_, true) => EngineState::Silent,
         (Some(_), false) => EngineState::Draining,
+        (None, false) if report.skew().is_too_large() => EngineState::ClockOff,
         (None, false) => EngineState::Active,
     };
     EngineView {

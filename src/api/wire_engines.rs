@@ -54,7 +54,7 @@ pub struct EngineView {
 
 /// Whether an engine takes runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum EngineState {
     /// It drives runs, and takes more.
     Active,
@@ -62,6 +62,8 @@ pub enum EngineState {
     Draining,
     /// It has reported nothing for as long as a lease lasts (15 s): others take over its runs.
     Silent,
+    /// Its clock is more than 60 s off the store's: it keeps its runs and takes no more.
+    ClockOff,
 }
 
 impl EngineState {
@@ -71,6 +73,7 @@ impl EngineState {
             Self::Active => "active",
             Self::Draining => "draining",
             Self::Silent => "silent",
+            Self::ClockOff => "clock-off",
         }
     }
 }

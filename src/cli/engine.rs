@@ -7,7 +7,8 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::output::{Console, Row};
 use super::rows::or_dash;
-use super::text::{Paint, moment, plural};
+use super::table::Narrower;
+use super::text::{Paint, moment, plural, short_moment};
 use super::who::who;
 use crate::api::wire::{DrainEngine, EngineState, EngineView};
 
@@ -84,6 +85,14 @@ impl Row for EngineView {
         headings
     }
 
+    fn narrower() -> &'static [Narrower] {
+        &[Narrower::Short("SEEN"), Narrower::Without("VERSION"), Narrower::Cut]
+    }
+
+    fn short(&self, heading: &str) -> Option<String> {
+        (heading == "SEEN").then(|| short_moment(self.seen))
+    }
+
     fn cells(&self, wide: bool) -> Vec<String> {
         let mut cells = vec![
             self.name.clone(),
@@ -110,7 +119,7 @@ impl Row for EngineView {
         let paint = match self.state {
             EngineState::Active => Paint::Good,
             EngineState::Draining => Paint::Plain,
-            EngineState::Silent => Paint::Bad,
+            EngineState::Silent | EngineState::ClockOff => Paint::Bad,
         };
         (self.state.as_str(), paint)
     }
@@ -130,6 +139,8 @@ fn clock(ahead: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::table::table_within;
+    use crate::cli::text::width;
     use crate::run::{EngineId, Timestamp};
 
     fn engine(id: &str, name: &str, state: EngineState) -> EngineView {
@@ -166,6 +177,19 @@ mod tests {
         let twice = [all[1].clone(), engine("abce-9", "one", EngineState::Draining)];
         let error = find_engine(&twice, "one").unwrap_err().to_string();
         assert!(error.contains("2 engines go by") && error.contains("abce-9"), "{error}");
+    }
+
+    #[test]
+    fn an_engine_with_its_clock_off_is_shown_as_such_within_80_columns() {
+        let mut off = engine("abcd-1", "db-host-17-0042", EngineState::ClockOff);
+        (off.clock_ahead, off.runs, off.max_runs) = (3_600_000, 1_000, 1_000);
+        let shown = table_within(&[off.clone()], false, false, Some(80));
+        assert!(shown.lines().all(|line| width(line) <= 80), "{shown}");
+        let row =
+            "db-host-17-0042  clock-off  1000/1000  0       0.1.0    +3600.0s  01-01 00:00:00";
+        assert!(shown.contains(row), "{shown}");
+        let narrow = table_within(&[off], false, false, Some(60));
+        assert!(narrow.contains("clock-off") && narrow.contains("+3600.0s"), "{narrow}");
     }
 
     #[test]

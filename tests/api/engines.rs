@@ -54,6 +54,26 @@ async fn engines_are_listed_and_drained() {
 }
 
 #[tokio::test]
+async fn an_engine_that_takes_no_runs_because_of_its_clock_says_so() {
+    let server = Server::start().await;
+    let state = async |clock_ahead| {
+        let report = EngineReport { clock_ahead, ..report("a", 3, 10) };
+        server.store.put_engine(&report).await.unwrap();
+        server.get("/api/v1/engines").await.ok(200)["items"][0]["state"].clone()
+    };
+    assert_eq!(state(60_001).await, json!("clock-off"));
+    assert_eq!(state(-60_001).await, json!("clock-off"));
+    assert_eq!(state(60_000).await, json!("active"));
+    let told = drain(&server, "a", json!({"drain": true})).await.ok(200);
+    assert_eq!(told["state"], json!("draining"));
+    assert_eq!(state(60_001).await, json!("draining"), "which a person asked for");
+    let states = server.get("/openapi.json").await.ok(200);
+    let states = &states["components"]["schemas"]["EngineState"];
+    assert!(states.to_string().contains("clock-off"), "{states}");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_run_says_who_drives_it_and_why_nobody_does() {
     let server = Server::start().await;
     server.apply(&playbook("restart", "1.0.0", "")).await.ok(201);
