@@ -18,6 +18,8 @@ mod budget_model;
 mod campaign;
 #[path = "../tests/simulation/cluster_plan.rs"]
 mod cluster_plan;
+#[path = "../tests/simulation/crowd.rs"]
+mod crowd;
 #[path = "../tests/simulation/day.rs"]
 mod day;
 #[path = "../tests/simulation/documents.rs"]
@@ -66,6 +68,8 @@ mod post_model;
 mod repeats_model;
 #[path = "../tests/simulation/run_model.rs"]
 mod run_model;
+#[path = "../tests/simulation/sharing_model.rs"]
+mod sharing_model;
 #[path = "../tests/simulation/shrink.rs"]
 mod shrink;
 #[path = "../tests/simulation/store.rs"]

@@ -124,6 +124,8 @@ pub(crate) mod chosen {
         RepeatsWritten,
         /// What agents said for a strategy before a run was paused counts when it goes on.
         FreshKept,
+        /// An engine whose clock is far off counts as one that takes runs.
+        ClockOffTakesRuns,
     }
 
     impl Mutant {
@@ -175,6 +177,7 @@ pub(crate) mod chosen {
             Self::ReleasedTooSoon,
             Self::RepeatsWritten,
             Self::FreshKept,
+            Self::ClockOffTakesRuns,
         ];
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{Notify, broadcast, watch};
+use tokio::sync::{Notify, broadcast};
 
 use super::World;
 use crate::run::RunId;
@@ -33,27 +33,52 @@ struct Shared {
 /// Those who wait for one cluster.
 struct Waiting {
     runs: usize,
-    queue: watch::Sender<Option<Arc<Queue>>>,
+    told: Arc<Told>,
+}
+
+/// What is known of one queue. Those who wait for it are woken in the order in which they came, so that the same
+/// history always goes the same way: a channel to watch wakes them at random.
+#[derive(Default)]
+struct Told {
+    /// How often it was found out, and what last.
+    queue: Mutex<(u64, Option<Arc<Queue>>)>,
+    changed: Notify,
+}
+
+impl Told {
+    fn queue(&self) -> MutexGuard<'_, (u64, Option<Arc<Queue>>)> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, queue: Queue) {
+        let mut told = self.queue();
+        *told = (told.0.wrapping_add(1), Some(Arc::new(queue)));
+        drop(told);
+        self.changed.notify_waiters();
+    }
 }
 
 /// A run in a queue, which it leaves when this is dropped.
 pub(super) struct InQueue {
     queues: Queues,
     cluster: String,
-    queue: watch::Receiver<Option<Arc<Queue>>>,
+    told: Arc<Told>,
+    /// How often it was told what it knows.
+    known: u64,
 }
 
 impl Queues {
     /// Waits with the others for this cluster.
     pub(super) fn join(&self, cluster: &str) -> InQueue {
         let mut waiting = self.waiting();
-        let new = || Waiting { runs: 0, queue: watch::Sender::new(None) };
+        let new = || Waiting { runs: 0, told: Arc::default() };
         let entry = waiting.entry(cluster.to_owned()).or_insert_with(new);
         entry.runs += 1;
         // What was found out before is nothing that this run has waited for.
-        let queue = entry.queue.subscribe();
+        let told = Arc::clone(&entry.told);
+        let known = told.queue().0;
         self.0.joined.notify_one();
-        InQueue { queues: self.clone(), cluster: cluster.to_owned(), queue }
+        InQueue { queues: self.clone(), cluster: cluster.to_owned(), told, known }
     }
 
     fn waiting(&self) -> MutexGuard<'_, BTreeMap<String, Waiting>> {
@@ -68,7 +93,7 @@ impl Queues {
         let waiting = self.waiting();
         for queue in queues {
             if let Some(entry) = waiting.get(&queue.cluster) {
-                entry.queue.send_replace(Some(Arc::new(queue)));
+                entry.told.tell(queue);
             }
         }
     }
@@ -77,7 +102,7 @@ impl Queues {
     fn wait_for(&self, run: RunId) -> bool {
         let comes_first = |queue: &Queue| queue.holder.or(queue.queued.first().copied());
         self.waiting().values().any(|entry| {
-            entry.queue.borrow().as_ref().is_none_or(|queue| comes_first(queue) == Some(run))
+            entry.told.queue().1.as_ref().is_none_or(|queue| comes_first(queue) == Some(run))
         })
     }
 
@@ -130,13 +155,15 @@ impl InQueue {
     /// The queue as it was found to be after this was called last.
     pub(super) async fn next(&mut self) -> Arc<Queue> {
         loop {
-            if self.queue.changed().await.is_err() {
-                // The entry stays as long as somebody is in the queue.
-                return std::future::pending().await;
-            }
-            if let Some(queue) = self.queue.borrow_and_update().clone() {
+            let changed = self.told.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let (times, queue) = self.told.queue().clone();
+            if let Some(queue) = queue.filter(|_| times != self.known) {
+                self.known = times;
                 return queue;
             }
+            changed.await;
         }
     }
 }
@@ -194,7 +221,7 @@ mod tests {
         let waiting: Vec<_> = (0..=2 * MAX_PAGE).map(join).collect();
         queues.ask(&store, &queues.clusters()).await;
         for run in &waiting {
-            assert!(run.queue.has_changed().unwrap(), "{}", run.cluster);
+            assert_ne!(run.told.queue().0, run.known, "{}", run.cluster);
         }
     }
 

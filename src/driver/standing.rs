@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::places::QUEUED;
+use crate::mutants::mutant;
 use crate::run::{EngineId, Millis, Timestamp};
 use crate::store::{Engine, RENEWAL};
 
@@ -128,7 +129,8 @@ fn newest(engines: &[Engine]) -> Timestamp {
 /// Whether an engine takes up runs as long as it has room for them: it may be drained, gone, or its clock far off.
 fn is_there(engine: &Engine, newest: Timestamp) -> bool {
     let is_alive = newest.since(engine.seen) <= ALIVE;
-    is_alive && engine.draining.is_none() && !engine.report.skew().is_too_large()
+    let is_off = engine.report.skew().is_too_large() && !mutant!(ClockOffTakesRuns);
+    is_alive && engine.draining.is_none() && !is_off
 }
 
 /// Whether it has room, by what it says.

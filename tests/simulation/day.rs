@@ -37,7 +37,13 @@ pub(crate) fn one_day(agents: u32) -> Plan {
     Plan {
         agents: (0..agents).map(|agent| in_slot(slot, agent % BATCH)).collect(),
         platform: None,
-        runs: vec![RunPlan { at: 0, approval: false, stages: vec![stage], retries: 0 }],
+        runs: vec![RunPlan {
+            at: 0,
+            approval: false,
+            beside: false,
+            stages: vec![stage],
+            retries: 0,
+        }],
         engines: vec![EnginePlan {
             at: 0,
             ahead: 0,
@@ -46,6 +52,7 @@ pub(crate) fn one_day(agents: u32) -> Plan {
             troubles: Vec::new(),
             faults: Vec::new(),
         }],
+        drains: Vec::new(),
         outages: Vec::new(),
         commands: Vec::new(),
         ill: None,

@@ -74,6 +74,7 @@ pub(crate) fn playbook(plan: &RunPlan, builtins: &[PluginInfo]) -> Playbook {
         "metadata": {"name": "simulated", "version": "1.0.0"},
         "spec": {
             "approval": if plan.approval { "required" } else { "granted" },
+            "concurrency": if plan.beside { "allow" } else { "queue" },
             "stages": stages,
         },
     })

@@ -1,5 +1,6 @@
 //! Engines as processes: started, killed, and started again.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -112,7 +113,10 @@ fn engine(
         ahead: plan.ahead,
         start: around.start,
         ledger: around.ledger.clone(),
+        activity: Arc::default(),
+        went: AtomicU64::default(),
     };
+    let activity = store.activity.clone();
     let agents = EngineAgents {
         agents: Arc::clone(&around.agents),
         gate: Arc::clone(gate),
@@ -139,5 +143,6 @@ fn engine(
         signals: Signals::new(),
         agent_limits: limits,
     };
-    Engine::new(world, EngineConfig::new(EngineId(id.to_owned()), plan.max_runs))
+    let config = EngineConfig::new(EngineId(id.to_owned()), plan.max_runs);
+    Engine::new(world, EngineConfig { activity, ..config })
 }

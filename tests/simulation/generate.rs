@@ -6,6 +6,7 @@ use rand::{Rng as _, SeedableRng as _};
 use replibook::agent::LONGEST_HELD;
 use replibook::run::Verb;
 
+use crate::crowd::CROWDED;
 use crate::plan::{
     ActionPlan, AgentPlan, CALM, CommandPlan, End, EnginePlan, IllPlan, Illness, Interruption,
     Outage, PATIENCE, Part, Plan, Point, PostFault, RunPlan, STAGES, STEPS, Selects, Side, Size,
@@ -55,6 +56,7 @@ impl Plan {
             platform: None,
             runs: (0..runs).map(|index| dice.run(index, &kinds)).collect(),
             engines: (0..engines).map(|index| dice.engine(index, &kinds)).collect(),
+            drains: Vec::new(),
             outages: if kinds.outages { dice.outages() } else { Vec::new() },
             commands: if kinds.commands { dice.commands(runs) } else { Vec::new() },
             ill: None,
@@ -83,6 +85,9 @@ impl Plan {
                 let back_after = dice.one_of([0, 1_000, 20_000]);
                 engine.stops = dice.chance(70).then(|| (dice.up_to(LIVELY), back_after));
             }
+        }
+        if plan.ill.is_none() && !plan.timeless && dice.chance(CROWDED) {
+            dice.crowd(&mut plan, |dice| dice.run(1, &kinds));
         }
         plan
     }
@@ -258,6 +263,7 @@ impl Dice {
         RunPlan {
             at: if index == 0 { 0 } else { self.up_to(LIVELY) },
             approval: self.chance(10),
+            beside: false,
             stages: (0..stages).map(|_| self.stage(kinds)).collect(),
             retries: if kinds.retries { self.one_of([0, 1, 2]) } else { 0 },
         }

@@ -7,8 +7,8 @@ use replibook::clock::{Clock, TokioClock};
 use replibook::playbook::PluginInfo;
 use replibook::plugin::PluginHost;
 use replibook::run::{
-    AgentId, Command, CommandId, Digest, Millis, ReasonCode, RunId, RunStatus, Timestamp, Verb,
-    new_run,
+    AgentId, Command, CommandId, Digest, EngineId, Millis, ReasonCode, RunId, RunStatus, Timestamp,
+    Verb, new_run,
 };
 use replibook::store::{Cluster, MemoryStore, NewRun, Plugin, Store as _, StoreOptions};
 use serde_json::Map;
@@ -140,11 +140,15 @@ impl<'a> History<'a> {
         commands.sort_by_key(|command| command.at);
         let mut commands = commands.into_iter().peekable();
         let mut turns = self.plan.turns().into_iter().peekable();
+        let mut drains = self.plan.drain_turns().into_iter().peekable();
         let ledger = self.around.ledger.clone();
         loop {
             let at = self.around.clock.now().since(self.around.start).0;
             while let Some(turn) = turns.next_if(|turn| *turn <= at) {
                 self.apply_cluster(turn).await;
+            }
+            while let Some((_, engine, drain)) = drains.next_if(|(turn, ..)| *turn <= at) {
+                self.drain(engine, drain).await;
             }
             while let Some(run) = runs.next_if(|run| self.plan.runs[*run].at <= at) {
                 self.start_run(run).await;
@@ -160,7 +164,7 @@ impl<'a> History<'a> {
                 patient.look(at, &self.around).await;
             }
             self.operate().await;
-            ledger.look();
+            ledger.look(&self.around.memory.engines().await.unwrap());
             if at > self.plan.ends_by {
                 let left = ledger.read(|ledger| {
                     let left = ledger.runs.values().filter(|run| !run.status.is_final());
@@ -170,6 +174,7 @@ impl<'a> History<'a> {
             }
             let due = runs.peek().map(|run| self.plan.runs[*run].at);
             let due = due.into_iter().chain(turns.peek().copied());
+            let due = due.chain(drains.peek().map(|(turn, ..)| *turn));
             let next = due.chain(commands.peek().map(|command| command.at)).min();
             let wait = next.map_or(LOOK.0, |next| LOOK.0.min(next.saturating_sub(at)));
             self.around.clock.sleep(Millis(wait).to_std()).await;
@@ -181,6 +186,19 @@ impl<'a> History<'a> {
         let (text, spec) = documents::cluster(self.plan, at);
         let applied_at = self.around.clock.now();
         self.around.memory.put_cluster(&Cluster { text, spec, applied_at }).await.unwrap();
+    }
+
+    /// Has an engine hand over its runs, or take some again, in whichever of its lives it is.
+    async fn drain(&self, engine: usize, drain: bool) {
+        let memory = &self.around.memory;
+        self.around.ledger.note(engine, if drain { "is drained" } else { "takes runs again" });
+        let is_it = |id: &EngineId| id.0.starts_with(&format!("engine-{engine}."));
+        for known in memory.engines().await.unwrap() {
+            let id = known.report.id;
+            if is_it(&id) {
+                memory.drain_engine(&id, drain, None).await.unwrap();
+            }
+        }
     }
 
     async fn start_run(&mut self, index: usize) {

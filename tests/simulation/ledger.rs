@@ -13,7 +13,7 @@ use replibook::run::{
     AgentId, AgentRecord, Millis, PlatformNode, ReasonCode, Run, RunEvent, RunId, RunStatus,
     Timestamp, Writes,
 };
-use replibook::store::{Cluster, Lease, MemoryStore, Store as _};
+use replibook::store::{Cluster, Engine, Lease, MemoryStore, Store as _};
 use uuid::Uuid;
 
 use crate::agents::{Agents, whose};
@@ -25,6 +25,7 @@ use crate::plan::{AgentPlan, Plan, RunPlan};
 use crate::platform::stranger;
 use crate::post_model::Posts;
 use crate::run_model::{Node, RunModel};
+use crate::sharing_model::{Held, Sharing};
 
 /// Something happened that may not.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,6 +72,7 @@ pub(crate) struct Ledger {
     pub(crate) holders: BTreeMap<RunId, Holder>,
     /// When each run was committed to last.
     pub(crate) touched: BTreeMap<RunId, Timestamp>,
+    sharing: Sharing,
     /// Whether nothing delays what engines do.
     quiet: bool,
     /// The run that was made ill, so that engines may set it aside.
@@ -99,6 +101,7 @@ impl SharedLedger {
             hearing: Hearing::new(all, plan.is_quiet()),
             holders: BTreeMap::new(),
             touched: BTreeMap::new(),
+            sharing: Sharing::new(plan),
             quiet: plan.is_quiet(),
             ill: None,
             violation: None,
@@ -364,12 +367,25 @@ impl SharedLedger {
         );
     }
 
-    /// Checks what has to hold while nothing happens.
-    pub(crate) fn look(&self) {
+    /// Checks what has to hold while nothing happens, when this is what engines say.
+    pub(crate) fn look(&self, engines: &[Engine]) {
         let (now, at) = (self.clock.now(), self.at());
         let mut ledger = lock(&self.ledger);
         let checked = ledger.nobody_waits_with_a_person(now);
+        let checked = checked.and_then(|()| ledger.look_at(engines, now));
         ledger.conclude(checked, at);
+    }
+
+    /// An engine let a run go so that another one has it.
+    pub(crate) fn went(&self, engine: usize, engines: &[Engine]) {
+        let now = self.clock.now();
+        self.with(
+            || format!("engine {engine} lets a run go"),
+            |ledger| {
+                ledger.look_at(engines, now)?;
+                if ledger.quiet { ledger.sharing.went(engine, now) } else { Ok(()) }
+            },
+        );
     }
 
     /// Checks what has to hold once everything is over.
@@ -394,10 +410,27 @@ impl Ledger {
         }
     }
 
+    /// Looks at how runs are spread.
+    fn look_at(&mut self, engines: &[Engine], now: Timestamp) -> Check {
+        if !self.quiet {
+            return Ok(());
+        }
+        let mut held = BTreeMap::<usize, Held>::new();
+        for (run, holder) in self.holders.iter().filter(|(_, holder)| holder.until > now) {
+            let status = self.runs.get(run).map_or(RunStatus::Done, |run| run.status);
+            let held = held.entry(holder.engine).or_default();
+            held.all += usize::from(!status.is_final());
+            held.waiting += usize::from(status == RunStatus::Pending);
+        }
+        self.sharing.look(engines, &held, now)
+    }
+
     /// All runs of a history are on one cluster. A run that ends in the queue never held it.
     fn one_holder(&self) -> Check {
-        let holds =
-            |run: &&RunModel| run.status.holds_cluster() && run.progress.started_at.is_some();
+        let locks = |run: &RunModel| run.snapshot.locks_cluster();
+        let holds = |run: &&RunModel| {
+            locks(run) && run.status.holds_cluster() && run.progress.started_at.is_some()
+        };
         let holding = self.runs.values().filter(holds).count();
         expect(holding <= 1, "one run holds a cluster", || format!("{holding} runs hold it"))
     }

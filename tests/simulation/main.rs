@@ -16,6 +16,7 @@ mod alarm;
 mod budget_model;
 mod campaign;
 mod cluster_plan;
+mod crowd;
 mod day;
 mod documents;
 mod ears;
@@ -43,6 +44,7 @@ mod plugins;
 mod post_model;
 mod repeats_model;
 mod run_model;
+mod sharing_model;
 mod shrink;
 mod store;
 mod strategy_model;
@@ -56,6 +58,9 @@ use plan::Plan;
 
 /// Histories of one run of the tests.
 const SEEDS: u64 = 2_000;
+
+/// Histories of many runs beside those among the others.
+const CROWDS: usize = 30;
 
 fn from_environment(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
@@ -84,6 +89,18 @@ fn nothing_is_lost_and_nothing_happens_twice() {
     say(&rate(played, start));
     if let Some(failure) = failed.first() {
         panic!("{}", explain(failure));
+    }
+}
+
+#[test]
+fn many_runs_are_shared_by_engines_that_come_and_are_drained() {
+    // The others have two at most.
+    let is_crowd = |(_, plan): &(u64, Plan)| plan.runs.len() > 2;
+    let crowds = (10_000..).map(|seed| (seed, Plan::from_seed(seed))).filter(is_crowd);
+    for (seed, plan) in crowds.take(CROWDS) {
+        if let Some(violation) = trial(&plan) {
+            panic!("{}", explain(&Failure { seed, violation }));
+        }
     }
 }
 

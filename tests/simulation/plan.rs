@@ -15,6 +15,7 @@ pub(crate) struct Plan {
     pub(crate) platform: Option<PlatformPlan>,
     pub(crate) runs: Vec<RunPlan>,
     pub(crate) engines: Vec<EnginePlan>,
+    pub(crate) drains: Vec<DrainPlan>,
     pub(crate) outages: Vec<Outage>,
     pub(crate) commands: Vec<CommandPlan>,
     /// A run that can't go on.
@@ -136,6 +137,8 @@ impl Window {
 pub(crate) struct RunPlan {
     pub(crate) at: u64,
     pub(crate) approval: bool,
+    /// Whether it allows other runs beside it.
+    pub(crate) beside: bool,
     pub(crate) stages: Vec<StagePlan>,
     /// How often the operator has agents tried again before letting a run go on without them.
     pub(crate) retries: u32,
@@ -283,6 +286,14 @@ pub(crate) struct EnginePlan {
     pub(crate) faults: Vec<StoreFault>,
 }
 
+/// An engine is to hand over its runs and take no more then.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct DrainPlan {
+    /// Index of the engine.
+    pub(crate) engine: usize,
+    pub(crate) window: Window,
+}
+
 /// At the `nth` passage of a point, counted from the trouble before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Trouble {
@@ -391,6 +402,7 @@ impl Plan {
         let mut plan = self.clone();
         plan.tells = false;
         plan.outages.clear();
+        plan.drains.clear();
         for engine in &mut plan.engines {
             (engine.ahead, engine.stops) = (0, None);
             engine.troubles.clear();

@@ -56,6 +56,9 @@ fn simpler(plan: &Plan) -> Vec<Plan> {
     for outage in (0..plan.outages.len()).rev() {
         add(&|plan| remove(&mut plan.outages, outage));
     }
+    for drain in (0..plan.drains.len()).rev() {
+        add(&|plan| remove(&mut plan.drains, drain));
+    }
     for command in (0..plan.commands.len()).rev() {
         add(&|plan| remove(&mut plan.commands, command));
     }
@@ -117,6 +120,7 @@ fn simpler_platform(plan: &Plan, add: &mut Add<'_>) {
 fn simpler_runs(plan: &Plan, add: &mut Add<'_>) {
     for (index, run) in plan.runs.iter().enumerate() {
         add(&|plan| plan.runs[index].approval = false);
+        add(&|plan| plan.runs[index].beside = false);
         add(&|plan| plan.runs[index].retries = 0);
         add(&|plan| plan.runs[index].at = 0);
         if run.stages.len() > 1 {

@@ -2,12 +2,13 @@
 //! looked at once it took effect.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use replibook::clock::Clock;
+use replibook::driver::Activity;
 use replibook::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, Command, CommandId, Digest, EngineId,
     Journal, LogLine, OldLines, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
@@ -53,6 +54,10 @@ pub(crate) struct EngineStore {
     pub(crate) ahead: i64,
     pub(crate) start: Timestamp,
     pub(crate) ledger: SharedLedger,
+    /// What the engine did.
+    pub(crate) activity: Arc<Activity>,
+    /// Runs that it handed over, as far as was noticed.
+    pub(crate) went: AtomicU64,
 }
 
 impl EngineStore {
@@ -82,6 +87,20 @@ impl EngineStore {
         self.ledger.committed(&self.gate, run, epoch, writes);
         if writes.progress.as_ref().is_some_and(|progress| progress.finish_ts.is_some()) {
             self.ledger.finished(run, self.inner.as_ref()).await;
+        }
+        Ok(())
+    }
+
+    /// Notices the runs that the engine let go. One that is drained hands over all of them.
+    async fn notice(&self) -> Result<()> {
+        let went = self.activity.handed_over();
+        if self.went.swap(went, Ordering::Relaxed) < went {
+            let (engine, life) = self.gate.whose();
+            let own = format!("engine-{engine}.{life}");
+            let engines = self.inner.engines().await?;
+            if !engines.iter().any(|it| it.report.id.0 == own && it.draining.is_some()) {
+                self.ledger.went(engine, &engines);
+            }
         }
         Ok(())
     }
@@ -158,6 +177,7 @@ macro_rules! through {
 
             async fn release(&self, run: RunId, epoch: u64) -> Result<()> {
                 let release = async {
+                    self.notice().await?;
                     self.ledger.released(&self.gate, run, epoch);
                     self.inner.release(run, epoch).await
                 };

@@ -1,0 +1,105 @@
+//! Which engine has which runs: whether they are spread over those that take runs, and none is let go in vain.
+
+use std::collections::BTreeMap;
+
+use replibook::run::{Millis, Timestamp};
+use replibook::store::Engine;
+
+use crate::ledger::{Check, expect};
+use crate::plan::Plan;
+
+/// An engine that has said nothing for so long is not there: three of its reports, and a little.
+const ALIVE: Millis = Millis::from_secs(13);
+
+/// Past this an engine's clock is so far off that it takes no runs.
+const CLOCK_OFF: u64 = 60_000;
+
+/// How old the knowledge of other engines may be by which a run goes: two looks, and the way of a release.
+const KNOWN: Millis = Millis::from_secs(10);
+
+/// How long an engine may have more than its share although others have room.
+const SPREAD_WITHIN: Millis = Millis::from_secs(60);
+
+/// The runs of an engine.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Held {
+    pub(crate) all: usize,
+    /// Those that only wait for their cluster, and so can go at any moment.
+    pub(crate) waiting: usize,
+}
+
+pub(crate) struct Sharing {
+    /// By how much the clocks of the engines are off.
+    ahead: Vec<i64>,
+    /// Whether each engine takes each run as long as it has room.
+    plain: bool,
+    /// When another engine than this one took runs last.
+    others: BTreeMap<usize, Timestamp>,
+    /// Since when an engine has too many.
+    uneven: BTreeMap<usize, Timestamp>,
+}
+
+impl Sharing {
+    pub(crate) fn new(plan: &Plan) -> Self {
+        let ahead = plan.engines.iter().map(|engine| engine.ahead).collect();
+        // One cluster gets only half of the places of an engine.
+        let plain = !plan.runs.iter().any(|run| run.beside);
+        Self { ahead, plain, others: BTreeMap::new(), uneven: BTreeMap::new() }
+    }
+
+    /// Looks at what the engines say, where nothing delays what they do.
+    pub(crate) fn look(
+        &mut self,
+        engines: &[Engine],
+        held: &BTreeMap<usize, Held>,
+        now: Timestamp,
+    ) -> Check {
+        let takes = |engine: &&Engine| {
+            let is_off = |number: usize| self.ahead[number].unsigned_abs() > CLOCK_OFF;
+            let has_room = engine.report.runs < engine.report.max_runs;
+            let is_there = now.since(engine.seen) <= ALIVE && engine.draining.is_none();
+            has_room && is_there && number(engine).is_some_and(|number| !is_off(number))
+        };
+        let takers: Vec<_> = engines.iter().filter(takes).filter_map(number).collect();
+        for engine in 0..self.ahead.len() {
+            if takers.iter().any(|taker| *taker != engine) {
+                self.others.insert(engine, now);
+            }
+        }
+        if !self.plain {
+            return Ok(());
+        }
+        let of = |engine: usize| held.get(&engine).copied().unwrap_or_default();
+        for engine in 0..self.ahead.len() {
+            let others = || takers.iter().filter(|taker| **taker != engine);
+            let all = of(engine).all + others().map(|other| of(*other).all).sum::<usize>();
+            let share = all.div_ceil(others().count() + 1);
+            let is_uneven = of(engine).all > share + 1
+                && of(engine).waiting > 0
+                && others().any(|other| of(*other).all < share);
+            if !is_uneven {
+                self.uneven.remove(&engine);
+                continue;
+            }
+            let since = *self.uneven.entry(engine).or_insert(now);
+            let say =
+                || format!("engine {engine} has {:?} of {all}, {takers:?} take runs", of(engine));
+            expect(now.since(since) <= SPREAD_WITHIN, "runs are spread over the engines", say)?;
+        }
+        Ok(())
+    }
+
+    /// An engine let a run go so that another one has it.
+    pub(crate) fn went(&self, engine: usize, now: Timestamp) -> Check {
+        let rule = "no run is let go where no engine takes it";
+        let last = self.others.get(&engine);
+        let is_taken = last.is_some_and(|last| now.since(*last) <= KNOWN);
+        expect(is_taken, rule, || format!("engine {engine}, others took some last at {last:?}"))
+    }
+}
+
+/// The number of an engine, which is a part of its name.
+fn number(engine: &Engine) -> Option<usize> {
+    let id = engine.report.id.0.strip_prefix("engine-")?;
+    id.split('.').next()?.parse().ok()
+}
