@@ -2,11 +2,11 @@
 //! finds its bytes after the binary was replaced by a newer one.
 
 use crate::clock::Clock;
-use crate::plugin::PluginHost;
+use crate::plugin::{Builtin, PluginHost};
 use crate::store::{Plugin, Result, Store};
 
-/// Puts the built-in plugins into the store. Repeating it changes nothing; plugins that an older
-/// binary brought stay.
+/// Puts the built-in plugins into the store. Repeating it writes nothing, so that a server starts on a store that is
+/// full; plugins that an older binary brought stay.
 ///
 /// # Errors
 /// What the store says.
@@ -16,8 +16,20 @@ pub async fn install_builtins(
     clock: &dyn Clock,
 ) -> Result<()> {
     for builtin in host.builtins() {
+        if is_kept(store, builtin).await {
+            continue;
+        }
         let plugin = Plugin { info: builtin.info.clone(), added_at: clock.now() };
         store.put_plugin(&plugin, builtin.bytes.clone()).await?;
     }
     Ok(())
+}
+
+/// Whether the store has all of the plugin. What can't be read is put there again.
+async fn is_kept(store: &dyn Store, builtin: &Builtin) -> bool {
+    let digest = &builtin.info.digest;
+    let info = store.plugin(digest).await;
+    let is_known = info.is_ok_and(|kept| kept.is_some_and(|kept| kept.info == builtin.info));
+    let bytes = if is_known { store.plugin_bytes(digest).await } else { Ok(None) };
+    bytes.is_ok_and(|bytes| bytes.as_ref() == Some(&builtin.bytes))
 }
