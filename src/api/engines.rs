@@ -80,8 +80,8 @@ pub(super) async fn driver_of(state: &ApiState, run: RunId) -> Result<Option<Eng
     Ok(Some(EngineRef { id: holder.engine, name, since: holder.since }))
 }
 
-/// The engine that has a run whose turn it is and that has not started: it has no place for it. None for a run
-/// that waits for anything else.
+/// The engine of a run whose turn it is, but which can't start because that engine has no place for it. None for a
+/// run that waits for anything else.
 pub(super) async fn without_place(
     state: &ApiState,
     run: &Run,

@@ -21,7 +21,7 @@ const LOOKED_AT: u32 = MAX_PAGE;
 /// Identifiers in an answer: whoever meant one run can't do anything with more.
 const MAX_FOUND: usize = 10;
 
-/// Digits of a part at least: with fewer, a run that is started meanwhile could take the place of the one that was
+/// The fewest digits of a part: with fewer, a run that is started meanwhile could take the place of the one that was
 /// meant.
 pub(super) const MIN_DIGITS: usize = 6;
 
@@ -29,7 +29,7 @@ pub(super) const MIN_DIGITS: usize = 6;
 pub(super) const MAX_DIGITS: usize = 32;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
-    let summary = "Finds the newest run, or the runs with a part in their identifiers.";
+    let summary = "Finds the newest run, or the runs whose identifiers contain a part.";
     vec![
         Endpoint::get(FIND, "findRuns", summary, find)
             .urgent()

@@ -27,9 +27,9 @@ use crate::web::{Memory, Share};
 ///
 /// # Flow
 /// It sends what the store has, then waits until it is [told](super::watched) that there is more: the store
-/// is asked for that once for all streams. Nothing is read ahead of what the client takes but [`STREAM_BYTES`], or one
-/// event that is larger. What is read counts with `reads`, the memory of the client, until it is known to be small,
-/// or is sent.
+/// is asked for that once for all streams. It reads at most [`STREAM_BYTES`], or one larger event, ahead of what the
+/// client takes. What is read counts with `reads`, the memory of the client, until it is known to be small or has
+/// been sent.
 ///
 /// # Errors
 /// The stream ends with an `error` whose data is a problem, when the run expires or the store fails
@@ -157,7 +157,7 @@ impl Follower {
             if found.is_empty() {
                 return Ok(false);
             }
-            // Who has seen nearly all gets what comes then, which is little.
+            // A stream that has caught up only reads what is new, which is little.
             let most = if found.len() < self.piece as usize { FIRST_PIECE } else { STREAM_PAGE };
             let (mut bytes, mut largest) = (0, 1);
             for event in found {

@@ -143,8 +143,8 @@ pub(super) const STREAM_POLL: Duration = Duration::from_millis(500);
 /// Events that a stream reads at once, at most: it reads fewer where those before were large.
 pub(super) const STREAM_PAGE: u32 = 50;
 
-/// Bytes of events that a stream keeps, unless a single one has more. There may be a thousand streams, and as much is
-/// not counted of other answers either. A larger event counts with the memory for reads until it is sent.
+/// Bytes of events that a stream keeps at most, unless a single event is larger. There may be a thousand streams; other
+/// answers of this size are not counted either. A larger event counts with the memory for reads until it is sent.
 pub(super) const STREAM_BYTES: usize = LIGHT;
 
 /// How often a silent stream says that it is alive: below the usual 30 s of proxies.

@@ -109,7 +109,7 @@ impl ApiState {
         self
     }
 
-    /// Tells of the calls of the store. What was counted before of anything else is forgotten.
+    /// Shows the numbers of the store's calls too. All that was counted before is forgotten.
     #[must_use]
     pub fn with_store_calls(self, calls: &StoreCalls) -> Self {
         Self { metrics: Arc::new(Metrics::with_store_calls(calls)), ..self }

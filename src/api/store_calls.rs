@@ -56,7 +56,7 @@ impl StoreCalls {
         let help = "Time that calls of the store took, also those that failed";
         let durations = self.durations.clone();
         registry.register_with_unit("store_call_duration", help, Unit::Seconds, durations);
-        let help = "Calls of the store that it refused or that failed, and those given-up";
+        let help = "Calls of the store that failed, that it refused, or that were given up";
         registry.register("store_call_failures", help, self.failures.clone());
     }
 }

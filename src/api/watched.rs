@@ -92,14 +92,14 @@ impl Watched {
         now.asking.then(|| now.runs.keys().copied().collect())
     }
 
-    /// Has somebody ask for as long as anybody follows a run, also if that panics: nobody else would ever ask for
-    /// those who follow one now.
+    /// Keeps a task asking for as long as anybody follows a run, even after a panic: otherwise nobody would ever ask
+    /// for those who follow one now.
     async fn keep_asking<F>(&self, clock: &dyn Clock, ask: impl Fn() -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
         while tokio::spawn(ask()).await.is_err() {
-            tracing::error!("asking how far runs are ended abnormally, and begins anew");
+            tracing::error!("the task that asks about runs broke off; it begins anew");
             self.cannot_tell();
             clock.sleep(STREAM_POLL).await;
         }
@@ -136,8 +136,8 @@ impl Watched {
         }
     }
 
-    /// Tells those who follow these runs; without an answer, that there was none, each time: they look for themselves
-    /// then, since all else may answer.
+    /// Tells those who follow these runs what the answer was, or, each time, that there was none: then they look for
+    /// themselves, since other questions may be answered.
     fn tell(&self, runs: &[RunId], heads: Option<BTreeMap<RunId, Head>>) {
         let now = self.now();
         for run in runs {

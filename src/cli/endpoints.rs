@@ -289,8 +289,8 @@ impl Client {
         Pages::new(self, &["runs"])
     }
 
-    /// The runs whose identifiers have these digits in a row, or the newest one: none of a server that is too old
-    /// to know, which takes it for the run `find`.
+    /// The runs whose identifiers have these digits in a row, or the newest one. `None` if the server is too old to
+    /// know this request: it takes `find` for the identifier of a run.
     pub async fn find_runs(&self, part: Option<&str>) -> Result<Option<FoundRuns>> {
         let mut request = self.get(&["runs", "find"]);
         if let Some(part) = part {

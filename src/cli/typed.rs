@@ -54,8 +54,8 @@ pub fn parse<P: Parser>(args: &[OsString]) -> Result<P, ExitCode> {
     Err(ExitCode::from(code))
 }
 
-/// The same error as if nothing came from the environment: the usage would have what does in it, as if it had to be
-/// typed.
+/// The same error as if nothing came from the environment: otherwise its usage would show arguments from there as if
+/// they had to be typed.
 fn as_typed<P: CommandFactory>(args: &[OsString], error: clap::Error) -> clap::Error {
     if !matches!(error.kind(), ErrorKind::MissingRequiredArgument | ErrorKind::UnknownArgument) {
         return error;

@@ -9,10 +9,9 @@ use crate::store::{Claim, Skew, StoreError};
 /// Runs that are claimed by one look.
 const CLAIMED_AT_ONCE: u32 = 100;
 
-/// How often an engine that takes up no further run of some cluster looks whether there is a run of it that
-/// nobody drives, while some of its own only wait: theirs may be the run that those wait for. It is also how often
-/// a full engine lets one more run join those that wait in it for a place. Half as long as it takes to notice that
-/// an engine has died.
+/// How often an engine that takes up no further runs of a cluster looks for a run of it that nobody drives, while
+/// some of its own runs only wait: they may wait for that one. It is also how often a full engine lets one more run
+/// join those that wait in it for a place. Half as long as it takes to notice that an engine has died.
 const EXCHANGE: Duration = Duration::from_secs(7);
 
 /// What a run is taken up with.
@@ -91,9 +90,9 @@ impl Engine {
         Ok(begun)
     }
 
-    /// Without this, an engine that has taken up as many as it does of those that wait for one which nobody
-    /// drives any more would wait for ever: one of those is given back in exchange, the youngest. And one whose
-    /// places all go to runs that wait in it would never take up another one: that one waits with them then.
+    /// Without this, an engine would wait for ever if all the runs that it may queue waited for one that nobody
+    /// drives any more: it takes that one up, and gives back the youngest that waits. And an engine whose places
+    /// all go to runs that wait in it would never take up another one: here it lets one join them.
     async fn exchange(&mut self) -> Result<(), StoreError> {
         if self.is_yielding() {
             return Ok(());

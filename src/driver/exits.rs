@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::standing::{BEAT, LEFT};
-use crate::clock::Clock;
 use crate::run::{EngineId, Millis, RunId, Timestamp};
 
 /// How long runs may go after the engine has looked at the others: two of its looks, one of which may be late. A
@@ -73,7 +72,7 @@ struct State {
     takers: BTreeSet<EngineId>,
 }
 
-/// The way out of one engine. All times are the store's.
+/// The way out of one engine. All times are the store's: that of a run may be ahead of it.
 #[derive(Debug, Default)]
 pub(super) struct Exits {
     state: Mutex<State>,
@@ -85,8 +84,8 @@ impl Exits {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets so many runs out from now on, whatever was said before, for as long as it is known how the others
-    /// are.
+    /// Lets so many runs out from now on, whatever was said before, until what is known of the others is too
+    /// old.
     pub(super) fn open(&self, open: Open, now: Timestamp) {
         let mut state = self.state();
         (state.open, state.until) = (open, now.plus(OPEN_FOR));
@@ -181,12 +180,12 @@ impl Exit {
     }
 
     /// Returns once the run was let out.
-    pub(super) async fn taken(&self, waits: bool, clock: &dyn Clock) {
+    pub(super) async fn taken(&self, waits: bool, time: impl Fn() -> Timestamp) {
         loop {
             let opened = self.exits.opened.notified();
             tokio::pin!(opened);
             opened.as_mut().enable();
-            if self.take(waits, clock.now()) {
+            if self.take(waits, time()) {
                 return;
             }
             opened.await;
@@ -194,7 +193,7 @@ impl Exit {
     }
 }
 
-/// Who takes none that only wait may take one that goes.
+/// Nobody took it as a run that waits, or as one that goes on: it may still go as the other.
 fn may_go(state: &State, run: RunId, waits: bool, now: Timestamp) -> bool {
     let stays = |gone: &Gone| now < gone.stays_until && gone.waited == waits;
     !state.gone.get(&run).is_some_and(stays)
@@ -205,7 +204,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::clock::TokioClock;
+    use crate::clock::{Clock as _, TokioClock};
 
     fn at(millis: u64) -> Timestamp {
         Timestamp::default().plus(Millis(millis))
@@ -241,7 +240,7 @@ mod tests {
         let exits = Arc::new(Exits::default());
         let run = exit(&exits, 1);
         let clock = TokioClock::starting_at(at(0));
-        let taken = run.taken(false, &clock);
+        let taken = run.taken(false, || clock.now());
         tokio::pin!(taken);
         assert!(futures::poll!(&mut taken).is_pending());
         exits.open(Open::of(1, 0), clock.now());

@@ -33,7 +33,7 @@ impl Engine {
         let room = room_elsewhere(&engines, &self.config.id);
         late.sort_by_key(|driver| driver.waits_since);
         for driver in late.into_iter().take(room) {
-            tracing::info!(run = %driver.lease.run(), "all places are taken, and another engine has room");
+            tracing::info!(run = %driver.lease.run(), "handing over the run: another engine has room");
             self.config.activity.hand_over();
             // Nothing of it is in flight.
             driver.lease.lose();

@@ -98,7 +98,7 @@ impl Places {
         state.taken + state.kept < self.max && of_cluster < self.of_cluster()
     }
 
-    /// Gives what is free to those who wait, the first first. Whose cluster has its share is passed by.
+    /// Gives free places to the runs that wait, in their order. A run whose cluster has its share is passed over.
     fn hand_on(&self, state: &mut State) {
         let next = |state: &State| {
             state.line.iter().position(|seat| self.has_one_for(state, &seat.cluster))

@@ -37,7 +37,7 @@ struct Waiting {
 }
 
 /// What is known of one queue. Those who wait for it are woken in the order in which they came, so that the same
-/// history always goes the same way: a channel to watch wakes them at random.
+/// history always goes the same way: a `watch` channel wakes them at random.
 #[derive(Default)]
 struct Told {
     /// How often it was found out, and what last.

@@ -146,7 +146,7 @@ impl RunDriver {
                 return self.given_up();
             }
             let waits = !told.holds_cluster();
-            if machine.is_quiet() && self.exit.take(waits, self.now()) {
+            if machine.is_quiet() && self.exit.take(waits, self.world.store.time()) {
                 return self.gone();
             }
             health.look(committer, committed, told, self.now()).await?;
@@ -255,7 +255,7 @@ impl RunDriver {
         let parked = may_be_parked(self.world.clock.clone(), rests);
         let gone = async {
             match exit {
-                Some((exit, waits)) => exit.taken(waits, clock).await,
+                Some((exit, waits)) => exit.taken(waits, || self.world.store.time()).await,
                 None => std::future::pending().await,
             }
         };

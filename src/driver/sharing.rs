@@ -33,7 +33,7 @@ impl Engine {
         limit.min(CLAIMED_BEYOND)
     }
 
-    /// Whether it leaves all runs to others now that no engine has.
+    /// Whether it now leaves to others all runs that no engine has.
     pub(super) fn is_yielding(&self) -> bool {
         self.most().is_some_and(|most| most <= self.drivers.len())
     }

@@ -63,7 +63,7 @@ impl Takers {
 pub(super) struct Standing {
     share: usize,
     others_have_room: bool,
-    /// When that one of the others said how it is that has been silent for longest.
+    /// When the one of the others that has been silent the longest last said how it is.
     heard: Option<Timestamp>,
 }
 

@@ -472,8 +472,8 @@ pub trait Store: Send + Sync + 'static {
     /// Removes at most `limit` expired documents (and at most [`MAX_PAGE`]) and returns how many;
     /// nothing where the back end does so by itself. Which go first is not promised.
     ///
-    /// It mends as well what servers of earlier versions leave undone: after it a parked run can be claimed for
-    /// which a command waits that one of them took.
+    /// It also does what servers of earlier versions leave undone: they take a command for a parked run and do not
+    /// wake the run. After a sweep such a run can be claimed.
     async fn sweep(&self, limit: u32) -> Result<u64>;
 
     /// Ends what goes on in the background, before the process ends. No other call may follow.

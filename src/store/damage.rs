@@ -100,7 +100,9 @@ pub(super) fn waiting(
     run: RunId,
     command: std::result::Result<Command, Damage>,
 ) -> Option<Command> {
-    let say = |damage: &Damage| tracing::warn!(%run, "a run waits for no command that is damaged: {damage}");
+    let say = |damage: &Damage| {
+        tracing::warn!(%run, "passing over a damaged command that waits for the run: {damage}");
+    };
     command.inspect_err(say).ok()
 }
 

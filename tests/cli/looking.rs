@@ -206,7 +206,7 @@ async fn an_older_server_gives_no_unfiltered_list() {
         let (code, out, err) = replictl(&server.url, args).await;
         assert_eq!((code, out.as_str()), (4, ""), "{err}");
         assert!(
-            err.contains("the server knows no --playbook: it is older than this replictl"),
+            err.contains("the server does not know --playbook: it is older than this replictl"),
             "{err}"
         );
     }

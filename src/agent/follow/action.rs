@@ -120,8 +120,8 @@ fn earlier(request: &ActionRequest, start: Start<'_>) -> Duration {
 }
 
 /// How long a request may still be on its way that takes `sending` to send, if it was sent at this moment or
-/// earlier. A process that takes over knows nothing of what passed before it, and waits for all of this: however the
-/// clocks were set meanwhile, no request of the one before is older than its own start.
+/// earlier. A process that takes over does not know how much has passed, and waits for all of this: however the
+/// clocks were set meanwhile, the process before it sent no request after this one began.
 fn settle(ctx: &FollowContext, sending: Duration) -> Millis {
     if mutant!(SettledTooSoon) {
         return Millis::from_secs(1);
@@ -139,8 +139,8 @@ fn after(passed: Millis, length: Millis) -> Millis {
 enum Known {
     /// It does not: no POST was sent.
     No,
-    /// A POST may have been sent, and arrives before so much has passed by the clock that nobody sets, or never:
-    /// the time in runs is put forward where the store's is, and a request on its way is not.
+    /// A POST may have been sent, and arrives before `settled` by the clock that nobody sets, or never: the time
+    /// in runs jumps with the store's, which makes no request arrive sooner.
     Perhaps { settled: Millis },
     /// It was seen to.
     Yes,

@@ -39,8 +39,8 @@ impl Pace {
     }
 }
 
-/// How long an agent that does not answer well is asked again. What has passed counts, and not what the time is: where
-/// the store's is put forward, no agent has been silent for longer.
+/// How long an agent that does not answer well is asked again. What counts is how much time has passed, not the
+/// store's time: when that is put forward, no agent has been silent for longer.
 #[derive(Debug)]
 pub(super) struct Patience {
     since: Millis,

@@ -10,6 +10,9 @@ use crate::run::RunId;
 /// place of the one that was meant.
 pub(crate) const MIN_DIGITS: usize = 6;
 
+/// The digits of a whole identifier.
+const MAX_DIGITS: usize = 32;
+
 /// The newest runs among which a part is looked for: one page.
 pub(crate) const LOOKED_AT: usize = MAX_PAGE;
 
@@ -53,7 +56,8 @@ async fn find_in_list(client: &Client, digits: Option<&str>) -> Result<FoundRuns
 
 fn digits_of(text: &str) -> Result<String, CliError> {
     let digits: String = text.chars().filter(|c| *c != '-').collect();
-    if digits.len() < MIN_DIGITS || !digits.chars().all(|c| c.is_ascii_hexdigit()) {
+    let fits = (MIN_DIGITS..=MAX_DIGITS).contains(&digits.len());
+    if !fits || !digits.chars().all(|c| c.is_ascii_hexdigit()) {
         return Err(CliError::Usage(format!(
             "found {text:?}, expected the identifier of a run, at least {MIN_DIGITS} digits in a row of it, \
              or `{LAST}`"

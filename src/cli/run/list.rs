@@ -24,7 +24,7 @@ const ASK_EVERY: Duration = Duration::from_secs(2);
 /// Runs of the first page when only new ones are looked for.
 const NEW_PAGE: usize = 20;
 
-/// The most runs that a list follows which goes on: nobody looks at more, and the server gives ten full pages.
+/// The most runs that a watched list follows: nobody looks at more, and they are ten full pages of the server.
 const MAX_LIVE: usize = 10_000;
 
 /// The server's filters that older ones don't know.
@@ -241,7 +241,7 @@ fn of_older_server(error: ClientError) -> CliError {
     let unknown = |name: &&str| refused.detail.starts_with(&format!("query: found \"{name}\""));
     match [PLAYBOOK, SINCE].into_iter().find(unknown) {
         Some(name) => CliError::Unfit(format!(
-            "the server knows no --{name}: it is older than this replictl. Update the server, or leave --{name} out"
+            "the server does not know --{name}: it is older than this replictl. Update the server, or omit --{name}"
         )),
         None => error.into(),
     }
@@ -287,7 +287,7 @@ mod tests {
         };
         let detail = "query: found \"since\", expected one of cluster, status, after, limit";
         let said = of_older_server(refused(detail)).to_string();
-        assert!(said.starts_with("the server knows no --since: it is older"), "{said}");
+        assert!(said.starts_with("the server does not know --since: it is older"), "{said}");
         let detail = "query parameter `playbook`: found \"a@b\"";
         assert_eq!(of_older_server(refused(detail)).to_string(), detail);
     }

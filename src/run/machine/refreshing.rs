@@ -83,8 +83,8 @@ impl Machine {
         true
     }
 
-    /// What agents say counts no more: the run does not go on from there, and when it does later, that is
-    /// old. They are asked again then.
+    /// What agents have said no longer counts: by the time the run goes on, it will be old, and they are asked
+    /// again.
     pub(super) fn forget_fresh(&mut self) {
         self.refreshing = match std::mem::take(&mut self.refreshing) {
             Refreshing::Asking | Refreshing::InVain => Refreshing::InVain,

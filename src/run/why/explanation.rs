@@ -58,7 +58,7 @@ pub struct Known {
     pub failed: Vec<AgentRecord>,
     /// Those that the run names as giving no good answer.
     pub silent: Vec<AgentRecord>,
-    /// The engine of a run that has not started although nothing else keeps it from that.
+    /// The engine of a run that could start if it had a place there.
     pub engine: Option<OnEngine>,
 }
 

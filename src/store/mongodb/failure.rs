@@ -18,8 +18,8 @@ const WRITE_CONFLICT: i32 = 112;
 /// Somebody ended the operation, mostly by ending its session.
 const INTERRUPTED: i32 = 11_601;
 
-/// A document is larger than the server holds: BSONObjectTooLarge, and what it says of an update and of an upsert,
-/// whose number another one took the place of.
+/// A document is larger than the server holds: BSONObjectTooLarge, then the numbers for an update and for an upsert;
+/// the last number has replaced the one for an upsert.
 const TOO_LARGE: [i32; 4] = [10_334, 17_419, 17_420, 7_655_103];
 
 /// The server does not let us: too few roles (Unauthorized), or wrong credentials (AuthenticationFailed).
@@ -47,9 +47,9 @@ const LACKING: [i32; 16] = [
     40_415, // IDLUnknownField
 ];
 
-/// What Amazon DocumentDB says of features, stages and operators that it has not. MongoDB has another meaning for
-/// the first of these numbers, which passes: the names of its hosts have changed (SplitHorizonChange). So the words
-/// count as well.
+/// What Amazon DocumentDB says of features, stages and operators that it does not have. To MongoDB the first of these
+/// numbers means something else, which is soon over: the names of its hosts have changed (SplitHorizonChange). So the
+/// words count as well.
 const NOT_SUPPORTED: [i32; 3] = [303, 304, 305];
 
 /// What an update adds to, or works with, is of another type than was written (TypeMismatch, and what older servers

@@ -234,9 +234,9 @@ async fn holders(base: &Base, clusters: &[String]) -> Result<BTreeMap<String, Ru
     Ok(holders)
 }
 
-/// The oldest runs that are queued for any of these clusters, by cluster: a page at a time, and none of a cluster any
-/// more of which as many are known as have to be. So a long queue costs one question more, and not one for each of the
-/// other clusters.
+/// The oldest runs that are queued for any of these clusters, by cluster. They are read a page at a time, and a cluster
+/// of which enough are known is left out of the next page. So a long queue costs one question more, and not one for
+/// each of the other clusters.
 async fn queued_on(base: &Base, clusters: &[String]) -> Result<BTreeMap<String, Vec<RunId>>> {
     let mut queued: BTreeMap<String, Vec<RunId>> = BTreeMap::new();
     let (mut unknown, mut after) = (clusters.to_vec(), None);

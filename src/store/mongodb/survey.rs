@@ -57,7 +57,7 @@ pub(super) async fn survey(base: &Base) -> Result<Checked> {
 }
 
 /// Whether a plugin that was not seen is pinned and not there at this moment: it may have come after the plugins were
-/// read, or gone with what pinned it. A run that has finished may have expired, and pins nothing then.
+/// read, or gone with what pinned it. Finished runs do not count: they may have expired, and then pin nothing.
 async fn is_missing(base: &Base, digest: &str) -> Result<bool> {
     let doing = "look for a plugin again";
     let by_playbook = base.playbooks.find_one(doc! { "pins": digest });

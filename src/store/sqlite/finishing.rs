@@ -54,8 +54,8 @@ pub(super) fn stamp_some(connection: &Connection, run: RunId, finish_ts: Timesta
     Ok(stamped)
 }
 
-/// Lines whose bodies are looked into at a time: a page, as any reader reads one. What a line is stands in its body
-/// alone, and those that are to go may be rare among the others.
+/// Lines whose bodies are looked into at a time: a page, as for any reader. Only its body says what a line is, and the
+/// lines that are to go may be rare among the others.
 const LOOKED_INTO: u32 = MAX_PAGE;
 
 /// Where a line of a run stands: its event, agent and number.

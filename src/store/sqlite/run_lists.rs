@@ -65,7 +65,7 @@ fn ids_of(
     }
     // `store check` tells of one whose identifier is none; nobody can ask for it.
     sql.push_str(" AND length(id) = 16");
-    // Each status is a part of its own, and SQLite merges them as it goes. It would sort all that have one of several.
+    // Each status is a part of its own, and SQLite merges them as it goes. It would sort them for a list of statuses.
     let statuses: BTreeSet<_> = statuses.iter().map(|status| status.as_str()).collect();
     let (mut all, mut bound) = (Vec::new(), Vec::new());
     for status in &statuses {

@@ -183,7 +183,7 @@ fn begin(
         write(connection).map_err(|error| Why::of(&error))?;
         directory.note(Noted::Open);
         *first = None;
-        tracing::info!("the store can be written");
+        tracing::info!("the store can be written now");
     }
     Ok(())
 }
