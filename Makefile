@@ -83,7 +83,7 @@ demo-ha: rust-plugins test-server ## show three engines on one MongoDB: one is k
 .PHONY: test
 test: example-plugins test-server ## build everything and run all tests
 	$(CARGO) test --locked --manifest-path $(WASM_BUILTIN)/Cargo.toml -p replibook-plugin-sdk --target-dir $(WASM_BUILTIN)/target
-	$(CARGO) test --locked
+	$(CARGO) test --locked --workspace
 	$(MAKE) --no-print-directory mutants
 
 # Mistakes that the feature `mutants` can make on purpose, each of which the simulator has to notice.
@@ -95,9 +95,9 @@ mutants: ## check that the simulator notices each mistake that is made on purpos
 .PHONY: check
 check: wasm-targets $(DENY) ## formatting, lints, documentation, licences
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --all-targets --locked -- -D warnings
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	$(CARGO) clippy --test simulation --features mutants --locked -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --locked
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 	$(call check-wasm,$(WASM_BUILTIN),wasm32-unknown-unknown,$(WASM_BUILTIN)/target)
 	$(call check-wasm,$(WASM_EXAMPLES),wasm32-wasip2,$(WASM_EXAMPLES)/target)
 	$(call check-wasm,$(WASM_GUESTS),wasm32-wasip2,$(WASM_EXAMPLES)/target)

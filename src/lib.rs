@@ -26,19 +26,15 @@
 pub mod agent;
 pub mod api;
 pub mod cli;
-pub mod clock;
 pub mod descriptors;
 pub mod driver;
-pub mod listen;
-pub mod mutants;
-pub mod playbook;
-pub mod plugin;
 pub mod replay;
-pub mod run;
-pub mod shown;
-pub mod stop;
-pub mod store;
 pub mod web;
+
+pub use replibook_base::{clock, listen, stop};
+pub use replibook_core::{mutants, playbook, run, shown};
+pub use replibook_host as plugin;
+pub use replibook_store as store;
 
 pub use driver::{Engine, World};
 pub use playbook::Playbook;

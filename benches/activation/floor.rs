@@ -74,7 +74,7 @@ impl Floor {
 #[error("unwound")]
 struct Unwound;
 
-/// The settings of `src/plugin/engine.rs` and `src/plugin/limits.rs`.
+/// The settings of `src/host/engine.rs` and `src/host/limits.rs`.
 fn config() -> Config {
     let mut pool = PoolingAllocationConfig::new();
     pool.pagemap_scan(Enabled::Auto);

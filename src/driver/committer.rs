@@ -8,9 +8,9 @@ use std::time::Duration;
 use super::crash::{self, Point};
 use super::lease::LeaseGuard;
 use crate::clock::Clock;
-use crate::mutants::mutant;
 use crate::run::{AgentRecord, AgentSeq, AttemptKey, Journal, Transition, Writes};
 use crate::store::{MAX_COMMIT_DOCUMENTS, Store, StoreError};
+use replibook_core::mutant;
 
 /// The first wait after a store that did not answer.
 const BACKOFF_START: Duration = Duration::from_millis(50);

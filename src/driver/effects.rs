@@ -14,13 +14,13 @@ use super::members;
 use super::sending::{NotedAgents, Sent};
 use crate::agent::{self, ActionRequest, FollowContext, Start};
 use crate::clock::sleep_until;
-use crate::mutants::mutant;
 use crate::plugin::PluginError;
 use crate::run::{
     Activate, Activation, ActivationEnd, AgentId, AgentSeq, Answer, AttemptKey, Call, CallError,
     CallName, Digest, FailureReason, Input, JsonText, KeptNode, Look, Machine, MassAbsence, Notice,
     Perform, Timestamp, Wanted,
 };
+use replibook_core::mutant;
 
 /// Inputs that wait for the driver of a run. Tasks wait when it is full, so nothing is lost.
 pub(super) const INBOX: usize = 1_024;

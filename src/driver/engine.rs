@@ -24,9 +24,9 @@ use super::run_driver::{DriveError, RunDriver};
 use super::skew::SkewWatch;
 use super::standing::{BEAT, Standing, Takers};
 use super::trouble;
-use crate::mutants::mutant;
 use crate::run::{Command, CommandId, EngineId, Input, RunId, Timestamp};
 use crate::store::{Lease, RENEWAL, StoreError};
+use replibook_core::mutant;
 
 /// How often the engine looks for runs and commands when nobody wakes it.
 const LOOK: Duration = Duration::from_millis(250);

@@ -10,9 +10,9 @@ use uuid::Uuid;
 use super::crash::{self, Point};
 use crate::agent::{ActionRequest, ActionStatus, AgentClient, AgentError, QueuedAction, Scheduled};
 use crate::clock::Clock;
-use crate::mutants::mutant;
 use crate::run::{Millis, NodeInfo, RunId, Timestamp};
 use crate::store::{Lease, StoreError};
+use replibook_core::mutant;
 use serde_json::Value;
 
 /// What must be left of a lease for an action to be scheduled under it: time for the request.

@@ -11,7 +11,6 @@ use super::World;
 use super::discovery::Following;
 use crate::agent::door::begun_within;
 use crate::agent::{AgentError, AgentLimits, ask_store};
-use crate::mutants::mutant;
 use crate::playbook::json_depth_ok;
 use crate::run::{
     About, AgentId, AskAgain, Datastore, FailureReason, Gone, Input, KnownAgent, Looked, Member,
@@ -19,6 +18,7 @@ use crate::run::{
     Source, Timestamp, Unanswered, Wanted, declared_over, in_order,
 };
 use crate::store::StoreError;
+use replibook_core::mutant;
 
 /// Agents that are asked at the same time, so that a large cluster doesn't open all its connections at
 /// once; but enough that 5,000 agents which are all down are asked within a minute.

@@ -20,12 +20,12 @@ use super::queue::Queues;
 use super::trouble::Health;
 use super::{cluster, load, members, run_clock};
 use crate::clock::Clock;
-use crate::mutants::mutant;
 use crate::run::{
     Digest, Effect, Input, Loaded, Machine, Millis, OldLines, PlanInput, Roster, Run, RunId,
     RunStatus, Timestamp, Transition,
 };
 use crate::store::{MAX_COMMIT_DOCUMENTS, StoreClock, StoreError};
+use replibook_core::mutant;
 
 /// How long a run waits for a person with its engine before it is parked: a person who pauses and goes on at
 /// once hardly notices that it has to be loaded, and a thousand runs that pause together do not hold up others

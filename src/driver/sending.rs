@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use crate::agent::{ActionRequest, ActionStatus, AgentClient, AgentError, QueuedAction, Scheduled};
-use crate::mutants::mutant;
 use crate::run::NodeInfo;
+use replibook_core::mutant;
 use serde_json::Value;
 
 /// What this process knows of the requests of one call.

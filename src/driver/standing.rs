@@ -7,9 +7,9 @@
 use std::collections::BTreeSet;
 
 use super::places::QUEUED;
-use crate::mutants::mutant;
 use crate::run::{EngineId, Millis, Timestamp};
 use crate::store::{Engine, RENEWAL};
+use replibook_core::mutant;
 
 /// How often an engine says how it is, and looks at the others.
 pub(super) const BEAT: Millis = RENEWAL;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::damage::Damage;
-use crate::run::RunId;
+use replibook_core::run::RunId;
 
 /// How many flaws are kept with all that is known of them: people look at the first ones, and a disk that breaks
 /// damages many at once. All are counted.

@@ -12,7 +12,7 @@ use super::documents::{
 };
 use super::engines::{Engine, EngineReport};
 use super::error::StoreError;
-use crate::run::{
+use replibook_core::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, Command, CommandId, Digest, EngineId, Journal,
     LogLine, OldLines, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
 };
@@ -69,7 +69,7 @@ pub struct Lease {
 /// - At most one run *holds the lock* of a cluster: from the answer that gave it until the run's
 ///   `finish_ts`, even while no engine holds the run, or while it is in trouble. Nothing else ends it.
 /// - A run is *queued* while its status is PENDING, unless its playbook allows others beside it
-///   ([`Snapshot::locks_cluster`](crate::run::Snapshot::locks_cluster)). One that waits for approval is
+///   ([`Snapshot::locks_cluster`](replibook_core::run::Snapshot::locks_cluster)). One that waits for approval is
 ///   not queued yet; once approved, it has its place by its creation, as all others.
 /// - Pages are full as long as there is more, and never larger than [`MAX_PAGE`].
 /// - A document that is there but can't be read is a [`Damage`](super::Damage). A list has the damage at the
@@ -239,7 +239,7 @@ pub trait Store: Send + Sync + 'static {
     /// Takes the leases of unfinished runs that no engine holds and that fit the claim, oldest run first, and
     /// returns them: at most [`MAX_PAGE`]. A lease whose answer was lost shows up in [`renew`](Self::renew). A run
     /// that can't be taken just now is passed by, and keeps none of the others waiting; so is one that needs a
-    /// newer engine ([`Progress::needs`](crate::run::Progress::needs)).
+    /// newer engine ([`Progress::needs`](replibook_core::run::Progress::needs)).
     async fn claim_some(&self, engine: &EngineId, claim: &Claim) -> Result<Vec<Lease>>;
 
     /// The same for at most `limit` runs, of which any will do.
@@ -393,7 +393,7 @@ pub trait Store: Send + Sync + 'static {
         &self,
         run: RunId,
         agent: Option<AgentSeq>,
-        after: Option<crate::run::AttemptKey>,
+        after: Option<replibook_core::run::AttemptKey>,
         limit: u32,
     ) -> Result<Found<Journal>>;
 
@@ -402,7 +402,7 @@ pub trait Store: Send + Sync + 'static {
         &self,
         run: RunId,
         agent: Option<AgentSeq>,
-        after: Option<crate::run::AttemptKey>,
+        after: Option<replibook_core::run::AttemptKey>,
         limit: u32,
     ) -> Result<Vec<Journal>> {
         whole(self.read_journals(run, agent, after, limit).await?)

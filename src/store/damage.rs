@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::contract::Result;
 use super::error::StoreError;
-use crate::run::{
+use replibook_core::run::{
     AgentSeq, AttemptKey, Command, Digest, Run, RunId, RunStatus, Snapshot, Timestamp,
 };
 

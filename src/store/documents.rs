@@ -4,8 +4,8 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use super::contract::MAX_QUEUED;
-use crate::playbook::{Playbook, PluginInfo};
-use crate::run::{
+use replibook_core::playbook::{Playbook, PluginInfo};
+use replibook_core::run::{
     Digest, EngineId, LogLine, Run, RunEvent, RunId, RunStatus, Timestamp, Trouble, TroubleCode,
 };
 
@@ -29,7 +29,7 @@ pub struct Cluster {
     /// The document's text, as it was applied.
     pub text: String,
     /// What it says.
-    pub spec: crate::playbook::Cluster,
+    pub spec: replibook_core::playbook::Cluster,
     /// When it was last changed.
     pub applied_at: Timestamp,
 }
@@ -256,11 +256,11 @@ pub struct RunFilter {
 /// A place in the log of a run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct LogCursor {
-    /// [`LogLine::event`](crate::run::LogLine::event)
+    /// [`LogLine::event`](replibook_core::run::LogLine::event)
     pub event: u64,
     /// The agent's identifier; empty for the strategy.
     pub agent: String,
-    /// [`LogLine::line`](crate::run::LogLine::line)
+    /// [`LogLine::line`](replibook_core::run::LogLine::line)
     pub line: u32,
 }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::time::Skew;
-use crate::run::{EngineId, Millis, Timestamp};
+use replibook_core::run::{EngineId, Millis, Timestamp};
 
 /// How long an engine that says nothing any more is still listed: long enough for a person who is called because
 /// of it to see which one it was.

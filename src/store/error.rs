@@ -1,7 +1,7 @@
 //! Errors of a store.
 
 use super::damage::Damage;
-use crate::run::{Digest, RunId};
+use replibook_core::run::{Digest, RunId};
 
 /// Why a store did not do what was asked.
 #[derive(Debug, thiserror::Error)]

@@ -1,6 +1,6 @@
 //! `finish_ts`, which every kind of record of a run has.
 
-use crate::run::{AgentRecord, Command, Journal, LogLine, RunEvent, Timestamp};
+use replibook_core::run::{AgentRecord, Command, Journal, LogLine, RunEvent, Timestamp};
 
 /// A record that gets the moment at which its run finished.
 pub(super) trait Finishes {

@@ -15,7 +15,7 @@ use super::documents::{
     NewRun, Object, Page, Plugin, Put, Queue, RunFilter, StoredPlaybook,
 };
 use super::engines::{Engine, EngineReport};
-use crate::run::{
+use replibook_core::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, Command, CommandId, Digest, EngineId,
     Journal, LogLine, OldLines, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
 };
@@ -160,10 +160,10 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::clock::{Clock, TokioClock};
-    use crate::run::Millis;
-    use crate::store::memory::FaultMoment;
-    use crate::store::{MemoryStore, StoreOptions};
+    use crate::memory::FaultMoment;
+    use crate::{MemoryStore, StoreOptions};
+    use replibook_base::clock::{Clock, TokioClock};
+    use replibook_core::run::Millis;
 
     type Ended = (&'static str, Duration, Option<&'static str>);
 

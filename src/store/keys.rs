@@ -5,7 +5,7 @@ use semver::Version;
 use super::contract::{MAX_PAGE, Result};
 use super::documents::Page;
 use super::error::StoreError;
-use crate::run::{Digest, RunId};
+use replibook_core::run::{Digest, RunId};
 
 /// Number of documents in a page, whatever is asked for.
 pub(super) fn page_limit(limit: u32) -> u32 {

@@ -2,7 +2,7 @@
 
 use super::engines::ENGINE_KEPT;
 use super::retention::Keeping;
-use crate::run::{Millis, Timestamp};
+use replibook_core::run::{Millis, Timestamp};
 
 /// How long a finished run is kept when nothing else is said: long enough to look into last
 /// month's maintenance.

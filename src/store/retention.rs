@@ -3,7 +3,7 @@
 use super::contract::Result;
 use super::error::StoreError;
 use super::options::StoreOptions;
-use crate::run::Millis;
+use replibook_core::run::Millis;
 
 /// How the retention that a store is opened with meets the one that the store has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl StoreOptions {
 }
 
 /// A length of time as it is written on a command line: in the largest unit that fits it.
-pub(crate) fn written(length: Millis) -> String {
+pub fn written(length: Millis) -> String {
     const UNITS: [(u64, &str); 4] =
         [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
     let whole = |(millis, _): &&(u64, &str)| length.0 != 0 && length.0.is_multiple_of(*millis);

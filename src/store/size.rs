@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::contract::{MAX_COMMIT_BYTES, MAX_COMMIT_DOCUMENTS, MAX_PUT, Result};
 use super::documents::{NewRun, Object};
 use super::error::StoreError;
-use crate::run::Writes;
+use replibook_core::run::Writes;
 
 /// Number and bytes of the documents that a commit writes besides the run.
 #[derive(Clone, Copy, Debug, Default)]

@@ -7,9 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::contract::Store;
-use crate::clock::Clock;
-use crate::mutants::mutant;
-use crate::run::{Millis, Timestamp};
+use replibook_base::clock::Clock;
+use replibook_core::mutant;
+use replibook_core::run::{Millis, Timestamp};
 
 /// The store's clock. What is kept in the store has its time from here.
 #[derive(Clone)]
@@ -102,8 +102,8 @@ impl fmt::Display for Skew {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::SetClock;
-    use crate::store::{MemoryStore, StoreOptions};
+    use crate::{MemoryStore, StoreOptions};
+    use replibook_kit::SetClock;
 
     #[test]
     fn a_skew_is_said_past_one_bound_and_too_large_past_another() {

@@ -2,7 +2,9 @@
 
 use super::documents::{Abandon, Failed};
 use super::options::Moment;
-use crate::run::{Abandoned, EngineId, RunId, Timestamp, Trouble, TroubleCode, trouble_message};
+use replibook_core::run::{
+    Abandoned, EngineId, RunId, Timestamp, Trouble, TroubleCode, trouble_message,
+};
 
 /// What is kept after one more failure.
 pub(super) fn failed(

@@ -204,7 +204,7 @@ fn every_code_is_documented_and_tested() {
         pattern.captures_iter(text).map(|found| found[1].to_owned()).collect()
     };
     let (mut used, mut tests) = (BTreeSet::new(), String::new());
-    for path in files(&root.join("src/plugin")) {
+    for path in files(&root.join("src/host")) {
         let source = text(&path);
         let (code, test) = source.split_once("#[cfg(test)]").unwrap_or((&source, ""));
         used.extend(all(r#"(?:new|refused)\(\s*"([a-z-]+)""#, code));

@@ -2,65 +2,10 @@
 
 use crate::source::{Finding, Source, imports, lines_with};
 
-/// Folders without I/O, clock, randomness, async, locks and Wasm: what goes in decides what comes
-/// out, so that a run can be simulated and replayed.
-const PURE: [&str; 2] = ["src/playbook/", "src/run/"];
-
-/// Paths that pure code neither imports nor names.
-const IMPURE_PATHS: [&str; 32] = [
-    "std::env",
-    "std::fs",
-    "std::io",
-    "std::net::TcpListener",
-    "std::net::TcpStream",
-    "std::net::ToSocketAddrs",
-    "std::net::UdpSocket",
-    "std::process",
-    "std::sync::Condvar",
-    "std::sync::Mutex",
-    "std::sync::RwLock",
-    "std::sync::mpsc",
-    "std::thread",
-    "std::time::Instant",
-    "std::time::SystemTime",
-    "tokio",
-    "futures",
-    "rand",
-    "wasmtime",
-    "wasmtime_wasi",
-    "axum",
-    "reqwest",
-    "rusqlite",
-    "mongodb",
-    "tracing",
-    "crate::agent",
-    "crate::api",
-    "crate::cli",
-    "crate::clock",
-    "crate::driver",
-    "crate::plugin",
-    "crate::store",
-];
-
-/// Words that pure code does not have, however they were imported.
-const IMPURE_WORDS: [&str; 9] = [
-    "async",
-    ".await",
-    "Instant",
-    "SystemTime",
-    "Mutex",
-    "RwLock",
-    "Uuid::new_v4",
-    "Uuid::now_v7",
-    "Timestamp::now",
-];
-
-/// Where each large dependency lives. Everything else reaches it through what those folders offer.
-const HOMES: [(&str, &[&str]); 15] = [
-    ("wasmparser", &["src/plugin/code/shape.rs"]),
-    ("wasmtime", &["src/plugin/"]),
-    ("wasmtime_wasi", &["src/plugin/"]),
-    ("bindgen!", &["src/plugin/bindings.rs"]),
+/// Where large dependencies of the root package live. Everything else reaches them through what those folders
+/// offer. What another crate has is not here: nobody else depends on it.
+const HOMES: [(&str, &[&str]); 9] = [
+    ("bindgen!", &["src/host/bindings.rs"]),
     (
         "axum",
         &[
@@ -74,9 +19,6 @@ const HOMES: [(&str, &[&str]); 15] = [
     ("reqwest", &["src/agent/", "src/cli/"]),
     ("rusqlite", &["src/store/sqlite/", "src/agent/server/"]),
     ("mongodb", &["src/store/mongodb/"]),
-    ("cel", &["src/playbook/"]),
-    ("jsonschema", &["src/playbook/", "src/plugin/import.rs"]),
-    ("saphyr_parser", &["src/playbook/"]),
     ("tar", &["src/replay/archive.rs"]),
     ("ruzstd", &["src/replay/frames.rs"]),
     ("indicatif", &["src/cli/"]),
@@ -93,8 +35,8 @@ const SLEEPERS: [(&str, &str); 18] = [
     ("src/cli/run/abandon.rs", "a client asks again and again until a deadline"),
     ("src/cli/run/list.rs", "a client that watches asks again and again"),
     ("src/cli/run/steer.rs", "a client asks again and again until a deadline"),
-    ("src/clock.rs", "it is the clock"),
-    ("src/plugin/engine.rs", "its thread makes the epochs of the plugins' engine"),
+    ("src/base/clock.rs", "it is the clock"),
+    ("src/host/engine.rs", "its thread makes the epochs of the plugins' engine"),
     ("src/store/mongodb/transaction.rs", "two transactions that met wait before they try again"),
     ("src/web/serve.rs", "a server tries again when it can accept no connection"),
     ("tests/agent/process.rs", "it looks for processes until a deadline, and kills at odd moments"),
@@ -105,22 +47,6 @@ const SLEEPERS: [(&str, &str); 18] = [
     ("tests/support/mongodb.rs", "it looks until a deadline whether the server listens"),
     ("tests/support/wait.rs", "it looks for a condition again and again until a deadline"),
 ];
-
-/// `playbook/` and `run/` are pure.
-pub(crate) fn purity(sources: &[Source]) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for source in sources.iter().filter(|source| source.is_rust() && source.is_in(&PURE)) {
-        let shipped = source.shipped();
-        let used = IMPURE_PATHS.iter().flat_map(|path| uses(&shipped, path));
-        let words = IMPURE_WORDS.iter().flat_map(|word| {
-            lines_with(&shipped, word).into_iter().map(move |line| (line, (*word).to_owned()))
-        });
-        for (line, what) in used.chain(words) {
-            findings.push(source.finding(line, format!("found `{what}` in pure code")));
-        }
-    }
-    findings
-}
 
 /// Large dependencies are used where they live, and nowhere else.
 pub(crate) fn boundaries(sources: &[Source]) -> Vec<Finding> {
@@ -217,37 +143,16 @@ fn found(rule: fn(&[Source]) -> Vec<Finding>, path: &str, text: &str) -> Vec<Str
 }
 
 #[test]
-fn impure_code_is_found() {
-    for bad in [
-        "use std::{collections::BTreeMap, fs};",
-        "use std::time::{Duration, Instant};",
-        "use std::net::{IpAddr, TcpStream};",
-        "fn a() { let x = std::fs::read(b); }",
-        "async fn a() {}",
-        "use tokio::sync::Notify;",
-        "fn a() -> Uuid { Uuid::now_v7() }",
-        "use crate::store::Store;",
-        "fn a() { crate::driver::go() }",
-    ] {
-        assert!(!found(purity, "src/run/a.rs", bad).is_empty(), "{bad}");
-        assert!(found(purity, "src/driver/a.rs", bad).is_empty(), "{bad}");
-    }
-    let good = "//! No async, no tokio::x.\nuse std::time::Duration;\nuse super::store::X;\n\
-                #[cfg(test)]\nmod tests { use std::fs; }\n";
-    assert!(found(purity, "src/run/a.rs", good).is_empty());
-}
-
-#[test]
 fn a_dependency_outside_of_its_home_is_found() {
-    let wasm = "use wasmtime::Engine;";
-    assert!(found(boundaries, "src/plugin/engine.rs", wasm).is_empty());
-    let expected = "src/driver/a.rs:1: found `wasmtime::Engine`, expected only in src/plugin/";
-    assert_eq!(found(boundaries, "src/driver/a.rs", wasm), [expected]);
+    let sqlite = "use rusqlite::Connection;";
+    assert!(found(boundaries, "src/store/sqlite/rows.rs", sqlite).is_empty());
+    let expected = "src/driver/a.rs:1: found `rusqlite::Connection`, expected only in src/store/sqlite/, src/agent/server/";
+    assert_eq!(found(boundaries, "src/driver/a.rs", sqlite), [expected]);
     let bindgen = "wasmtime::component::bindgen!({});";
-    assert_eq!(found(boundaries, "src/plugin/host.rs", bindgen).len(), 1);
-    assert!(found(boundaries, "src/plugin/bindings.rs", bindgen).is_empty());
+    assert_eq!(found(boundaries, "src/host/host.rs", bindgen).len(), 1);
+    assert!(found(boundaries, "src/host/bindings.rs", bindgen).is_empty());
     assert_eq!(found(boundaries, "src/cli/a.rs", "fn a(x: ::axum::Router) {}").len(), 1);
-    assert!(found(boundaries, "src/cli/a.rs", "use crate::cel::X; mod axum_like {}").is_empty());
+    assert!(found(boundaries, "src/cli/a.rs", "use crate::tar::X; mod axum_like {}").is_empty());
 }
 
 #[test]
@@ -265,7 +170,7 @@ fn a_sleep_is_found_unless_it_is_allowed() {
     let tokio = "async fn a() { tokio::time::sleep(b).await }";
     assert_eq!(found(sleeps, "tests/a.rs", tokio).len(), 1);
     assert_eq!(found(sleeps, "src/a.rs", "use std::thread::sleep;").len(), 1);
-    assert!(found(sleeps, "src/clock.rs", tokio).is_empty());
-    assert_eq!(found(sleeps, "src/clock.rs", "fn a() {}").len(), 1, "a stale permission");
+    assert!(found(sleeps, "src/base/clock.rs", tokio).is_empty());
+    assert_eq!(found(sleeps, "src/base/clock.rs", "fn a() {}").len(), 1, "a stale permission");
     assert!(found(sleeps, "tests/a.rs", "async fn a() { clock.sleep(b).await }").is_empty());
 }

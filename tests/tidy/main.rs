@@ -31,11 +31,6 @@ fn mod_files_hold_documentation_and_reexports_only() {
 }
 
 #[test]
-fn the_pure_folders_are_pure() {
-    holds(code::purity);
-}
-
-#[test]
 fn each_large_dependency_stays_in_its_folders() {
     holds(code::boundaries);
 }

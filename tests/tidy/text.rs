@@ -76,8 +76,13 @@ pub(crate) fn code_map(sources: &[Source]) -> Vec<Finding> {
     };
     let folder = |source: &Source| {
         let mut parts = source.path.splitn(3, '/');
-        let (src, folder, _file) = (parts.next()?, parts.next()?, parts.next()?);
-        (src == "src").then(|| format!("src/{folder}/"))
+        let (src, folder, file) = (parts.next()?, parts.next()?, parts.next()?);
+        let within = file.split_once('/').map(|(within, _)| within);
+        match (src, folder, within) {
+            ("src", "core", Some(within)) => Some(format!("src/core/{within}/")),
+            ("src", folder, _) => Some(format!("src/{folder}/")),
+            _ => None,
+        }
     };
     let mut folders: Vec<String> = sources.iter().filter_map(folder).collect();
     folders.sort();
@@ -114,8 +119,8 @@ fn a_dead_link_is_found() {
 
 #[test]
 fn a_folder_that_is_not_in_the_map_is_found() {
-    let map = Source::new("ARCHITECTURE.md", "- `src/run/` the core");
-    let run = Source::new("src/run/a.rs", "");
+    let map = Source::new("ARCHITECTURE.md", "- `src/core/run/` the core");
+    let run = Source::new("src/core/run/a.rs", "");
     let driver = Source::new("src/driver/a.rs", "");
     let found = code_map(&[map, run, driver]);
     assert_eq!(found.len(), 1);

@@ -7,9 +7,9 @@ use super::limits::FollowContext;
 use super::pace::{Pace, Patience};
 use crate::agent::wire::{schedule_time, schedule_time_with};
 use crate::agent::{ActionPhase, ActionRequest, ActionStatus, AgentError, Said, ask};
-use crate::mutants::mutant;
 use crate::playbook::{MAX_JSON_DEPTH, MAX_RENDERED_BYTES};
 use crate::run::{CallError, Expected, JsonText, Millis, WrongNode, json_text_depth};
+use replibook_core::mutant;
 
 /// What was committed about a call before it is followed (again).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! The time of the store is put forward while a call is followed: another member became its primary.
 
 use super::*;
-use crate::clock::{Clock as _, SetClock};
+use crate::clock::Clock as _;
+use replibook_kit::SetClock;
 
 const HOUR: i64 = 3_600_000;
 

@@ -11,11 +11,11 @@ use tokio::sync::mpsc;
 use super::followers::Following;
 use crate::driver::World;
 use crate::driver::members;
-use crate::mutants::mutant;
 use crate::run::{
     AgentId, AgentRecord, AgentState, Difference, Input, KnownAgent, MassAbsence, Member, Members,
     Membership, MembershipChange, Phase, Selection, Source, Timestamp, difference,
 };
+use replibook_core::mutant;
 
 /// Agents that joined which are asked about themselves at the same time, so that many who join at once
 /// don't open all their connections at once.

@@ -2,9 +2,9 @@
 
 use super::faults::Damaged;
 use super::state::{Paged, State, WHY};
-use crate::run::{AgentRecord, Journal, LogLine, RunEvent, RunId};
-use crate::store::checked::Checked;
-use crate::store::damage::{Damage, PLUGIN_BYTES};
+use crate::checked::Checked;
+use crate::damage::{Damage, PLUGIN_BYTES};
+use replibook_core::run::{AgentRecord, Journal, LogLine, RunEvent, RunId};
 
 impl State {
     pub(super) fn check(&self) -> Checked {

@@ -1,10 +1,10 @@
 //! The engines.
 
 use super::state::State;
-use crate::run::EngineId;
-use crate::store::contract::MAX_PAGE;
-use crate::store::engines::{Draining, Engine, EngineReport};
-use crate::store::options::Moment;
+use crate::contract::MAX_PAGE;
+use crate::engines::{Draining, Engine, EngineReport};
+use crate::options::Moment;
+use replibook_core::run::EngineId;
 
 impl State {
     pub(super) fn put_engine(&mut self, report: &EngineReport, at: &Moment) -> Engine {

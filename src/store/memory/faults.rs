@@ -5,10 +5,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use semver::Version;
 
-use crate::run::{AgentSeq, AttemptKey, CommandId, Digest, Millis, RunId, Writes};
-use crate::store::contract::Result;
-use crate::store::documents::LogCursor;
-use crate::store::error::StoreError;
+use crate::contract::Result;
+use crate::documents::LogCursor;
+use crate::error::StoreError;
+use replibook_core::run::{AgentSeq, AttemptKey, CommandId, Digest, Millis, RunId, Writes};
 
 /// When a call fails that is to fail. A caller can't tell the two apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

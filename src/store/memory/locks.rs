@@ -2,12 +2,12 @@
 
 use super::faults::Damaged;
 use super::state::{RunEntry, State};
-use crate::playbook::Concurrency;
-use crate::run::{Run, RunId, RunStatus, Snapshot};
-use crate::store::contract::{MAX_PAGE, Result};
-use crate::store::documents::{Locked, QUEUED_KNOWN, Queue, going_statuses};
-use crate::store::error::StoreError;
-use crate::store::options::Moment;
+use crate::contract::{MAX_PAGE, Result};
+use crate::documents::{Locked, QUEUED_KNOWN, Queue, going_statuses};
+use crate::error::StoreError;
+use crate::options::Moment;
+use replibook_core::playbook::Concurrency;
+use replibook_core::run::{Run, RunId, RunStatus, Snapshot};
 
 impl State {
     pub(super) fn lock_cluster(&mut self, run: RunId, epoch: u64, at: &Moment) -> Result<Locked> {

@@ -7,14 +7,14 @@ use semver::Version;
 
 use super::faults::Damaged;
 use super::state::{RunEntry, State};
-use crate::playbook::Playbook;
-use crate::run::Digest;
-use crate::store::contract::Result;
-use crate::store::damage::{Damage, Found, PLUGIN_BYTES};
-use crate::store::documents::{Cluster, Object, Page, Plugin, Put, StoredPlaybook};
-use crate::store::error::StoreError;
-use crate::store::keys::{page_limit, playbook_cursor, plugin_cursor};
-use crate::store::options::Moment;
+use crate::contract::Result;
+use crate::damage::{Damage, Found, PLUGIN_BYTES};
+use crate::documents::{Cluster, Object, Page, Plugin, Put, StoredPlaybook};
+use crate::error::StoreError;
+use crate::keys::{page_limit, playbook_cursor, plugin_cursor};
+use crate::options::Moment;
+use replibook_core::playbook::Playbook;
+use replibook_core::run::Digest;
 
 impl State {
     pub(super) fn put_playbook(&mut self, new: &StoredPlaybook) -> Result<Put> {

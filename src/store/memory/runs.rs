@@ -5,20 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::faults::Damaged;
 use super::state::{Parking, PerRun, RunEntry, State};
 use super::troubled::set_free;
-use crate::mutants::mutant;
-use crate::run::{
+use crate::contract::{Lease, MAX_COMMIT_DOCUMENTS, MAX_PAGE, Result};
+use crate::damage::KeptRun;
+use crate::documents::{Claim, Created, Head, Holder, LogCursor, NewRun, Page, Put, RunFilter};
+use crate::error::StoreError;
+use crate::finish::Finishes;
+use crate::keys::{page_limit, run_cursor};
+use crate::options::Moment;
+use crate::size::commit_size;
+use replibook_core::mutant;
+use replibook_core::run::{
     Command, Digest, EngineId, LogLine, OldLines, Run, RunId, RunStatus, Timestamp, Writes,
 };
-use crate::store::contract::{Lease, MAX_COMMIT_DOCUMENTS, MAX_PAGE, Result};
-use crate::store::damage::KeptRun;
-use crate::store::documents::{
-    Claim, Created, Head, Holder, LogCursor, NewRun, Page, Put, RunFilter,
-};
-use crate::store::error::StoreError;
-use crate::store::finish::Finishes;
-use crate::store::keys::{page_limit, run_cursor};
-use crate::store::options::Moment;
-use crate::store::size::commit_size;
 
 impl State {
     pub(super) fn create_run(&mut self, new: &NewRun, at: &Moment) -> Result<Created> {

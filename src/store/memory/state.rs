@@ -7,17 +7,17 @@ use bytes::Bytes;
 use semver::Version;
 
 use super::faults::Damaged;
-use crate::run::{
+use crate::contract::Lease;
+use crate::damage::{Damage, DamagedRun, Found, Glance, KeptRun};
+use crate::documents::{Cluster, LogCursor, Plugin, StoredPlaybook};
+use crate::engines::Engine;
+use crate::finish::Finishes;
+use crate::keys::page_limit;
+use crate::options::Moment;
+use replibook_core::run::{
     AgentRecord, AgentSeq, AttemptKey, Command, CommandId, Digest, EngineId, Journal, KNOWN_FORMAT,
     LogLine, Millis, Run, RunEvent, RunId, Timestamp, Trouble,
 };
-use crate::store::contract::Lease;
-use crate::store::damage::{Damage, DamagedRun, Found, Glance, KeptRun};
-use crate::store::documents::{Cluster, LogCursor, Plugin, StoredPlaybook};
-use crate::store::engines::Engine;
-use crate::store::finish::Finishes;
-use crate::store::keys::page_limit;
-use crate::store::options::Moment;
 
 /// The documents of each run by their keys in it.
 pub(super) type PerRun<K, D> = BTreeMap<RunId, BTreeMap<K, D>>;

@@ -9,21 +9,21 @@ use semver::Version;
 
 use super::faults::{Damaged, Faults};
 use super::state::{State, page};
-use crate::clock::Clock;
-use crate::run::{
-    AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, Command, CommandId, Digest, EngineId,
-    Journal, LogLine, Millis, OldLines, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
-};
-use crate::store::checked::Checked;
-use crate::store::contract::{Lease, Result, Store};
-use crate::store::damage::{Found, KeptRun};
-use crate::store::documents::{
+use crate::checked::Checked;
+use crate::contract::{Lease, Result, Store};
+use crate::damage::{Found, KeptRun};
+use crate::documents::{
     Abandon, Abandonment, Claim, Cluster, Created, Ending, Failed, Head, Holder, Locked, LogCursor,
     NewRun, Object, Page, Plugin, Put, Queue, RunFilter, StoredPlaybook,
 };
-use crate::store::engines::{Engine, EngineReport};
-use crate::store::options::{Moment, StoreOptions};
-use crate::store::size::{check_new_run, check_put};
+use crate::engines::{Engine, EngineReport};
+use crate::options::{Moment, StoreOptions};
+use crate::size::{check_new_run, check_put};
+use replibook_base::clock::Clock;
+use replibook_core::run::{
+    AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, Command, CommandId, Digest, EngineId,
+    Journal, LogLine, Millis, OldLines, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
+};
 
 /// A store in memory.
 pub struct MemoryStore {
@@ -45,7 +45,7 @@ impl MemoryStore {
     /// The same documents, as another process would open them, with settings of its own.
     ///
     /// # Errors
-    /// [`StoreError::Unfit`](crate::store::StoreError::Unfit) when a retention is asked for that is shorter than
+    /// [`StoreError::Unfit`](crate::StoreError::Unfit) when a retention is asked for that is shorter than
     /// that of the store.
     pub fn open_again(&self, options: StoreOptions) -> Result<Self> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

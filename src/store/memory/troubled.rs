@@ -3,14 +3,14 @@
 use super::faults::Damaged;
 use super::runs::of_run;
 use super::state::{Parking, RunEntry, State};
-use crate::mutants::mutant;
-use crate::run::{EngineId, RunEvent, RunId, Timestamp, Trouble};
-use crate::store::contract::{MAX_COMMIT_DOCUMENTS, Result};
-use crate::store::documents::{Abandon, Abandonment, Ending, Failed};
-use crate::store::finish::Finishes;
-use crate::store::keys::page_limit;
-use crate::store::options::Moment;
-use crate::store::troubled;
+use crate::contract::{MAX_COMMIT_DOCUMENTS, Result};
+use crate::documents::{Abandon, Abandonment, Ending, Failed};
+use crate::finish::Finishes;
+use crate::keys::page_limit;
+use crate::options::Moment;
+use crate::troubled;
+use replibook_core::mutant;
+use replibook_core::run::{EngineId, RunEvent, RunId, Timestamp, Trouble};
 
 impl State {
     pub(super) fn set_aside(

@@ -11,8 +11,8 @@ use super::failure::{failed, unavailable};
 use super::held_up::HeldUp;
 use super::sessions::Sessions;
 use super::time::date;
-use crate::run::Timestamp;
-use crate::store::contract::Result;
+use crate::contract::Result;
+use replibook_core::run::Timestamp;
 
 /// How long a call may take: less than a lease, so that an engine whose store is slow still notices
 /// in time that it may have lost its runs.

@@ -11,11 +11,11 @@ use super::base::{integer, uuid};
 use super::codec::{CodecError, from_document, to_document, to_fields};
 use super::failure::corrupt;
 use super::rows::decode;
-use crate::run::{AttemptKey, Command, Progress, Run, RunId, Snapshot, Timestamp};
-use crate::store::contract::Result;
-use crate::store::damage::{Damage, DamagedRun, Glance, KeptRun};
-use crate::store::documents::{NewRun, StoredPlaybook};
-use crate::store::keys::version_key;
+use crate::contract::Result;
+use crate::damage::{Damage, DamagedRun, Glance, KeptRun};
+use crate::documents::{NewRun, StoredPlaybook};
+use crate::keys::version_key;
+use replibook_core::run::{AttemptKey, Command, Progress, Run, RunId, Snapshot, Timestamp};
 
 /// When a lease that nobody holds runs out: it has.
 pub(super) const FREE: DateTime = DateTime::from_millis(0);

@@ -7,9 +7,9 @@ use super::base::{Base, call, uuid};
 use super::bodies::read_uuid;
 use super::time::ServerTime;
 use super::{files, indexes, locks, schema, survey};
-use crate::run::RunId;
-use crate::store::checked::Checked;
-use crate::store::contract::Result;
+use crate::checked::Checked;
+use crate::contract::Result;
+use replibook_core::run::RunId;
 
 /// What [`MongoStore::check`](super::MongoStore::check) found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

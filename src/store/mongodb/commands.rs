@@ -12,11 +12,11 @@ use super::parking::{awake, is_parked};
 use super::rows::{Question, decode};
 use super::time::date;
 use super::transaction::{self, Failure, Transaction};
-use crate::run::{Command, CommandId, EngineId};
-use crate::store::contract::{MAX_PAGE, Result};
-use crate::store::documents::Put;
-use crate::store::keys::page_limit;
-use crate::store::options::Moment;
+use crate::contract::{MAX_PAGE, Result};
+use crate::documents::Put;
+use crate::keys::page_limit;
+use crate::options::Moment;
+use replibook_core::run::{Command, CommandId, EngineId};
 
 pub(super) const COMMAND: &str = "a command";
 

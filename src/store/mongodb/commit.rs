@@ -9,12 +9,12 @@ use super::batch::Batch;
 use super::bodies;
 use super::failure::is_too_large;
 use super::transaction::{self, Failure, Transaction};
-use crate::run::{RunId, Writes};
-use crate::store::contract::Result;
-use crate::store::documents::LogCursor;
-use crate::store::error::StoreError;
-use crate::store::options::Moment;
-use crate::store::size::{CommitSize, commit_size};
+use crate::contract::Result;
+use crate::documents::LogCursor;
+use crate::error::StoreError;
+use crate::options::Moment;
+use crate::size::{CommitSize, commit_size};
+use replibook_core::run::{RunId, Writes};
 
 /// The largest document that a server holds.
 const MAX_DOCUMENT: usize = 16 * 1024 * 1024;
@@ -138,7 +138,7 @@ pub(super) fn add_events(
     batch: &mut Batch,
     base: &Base,
     run: &Bson,
-    events: &[crate::run::RunEvent],
+    events: &[replibook_core::run::RunEvent],
 ) -> Result<()> {
     for event in events {
         let filter = doc! { "run": run, "seq": integer(event.seq) };

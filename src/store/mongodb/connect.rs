@@ -7,7 +7,7 @@ use super::base::{Base, call};
 use super::failure::{Said, unavailable, unfit, unfit_because};
 use super::options::{MongoOptions, read_concern};
 use super::time::ServerTime;
-use crate::store::contract::Result;
+use crate::contract::Result;
 use mongodb::options::DatabaseOptions;
 
 /// The protocol of MongoDB 5.0, the oldest server that does: it takes field names as JSON has them,

@@ -8,7 +8,7 @@ use serde_yaml::Value;
 
 use super::failure::unfit;
 use super::tls::read_file;
-use crate::store::contract::Result;
+use crate::contract::Result;
 
 /// Bytes of a file with credentials: far more than it needs.
 const MAX_BYTES: u64 = 64 * 1024;
@@ -35,7 +35,7 @@ impl MongoCredentials {
     /// Reads them from a file: YAML or JSON with `username`, `password` and perhaps `source`. Blocks.
     ///
     /// # Errors
-    /// [`StoreError::Unfit`](crate::store::StoreError::Unfit) when the file can't be read, or is none
+    /// [`StoreError::Unfit`](crate::StoreError::Unfit) when the file can't be read, or is none
     /// of that. Nothing that is in the file is repeated.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = read_file(path, MAX_BYTES)?;

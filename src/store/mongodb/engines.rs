@@ -8,11 +8,11 @@ use super::bodies;
 use super::codec::{CodecError, from_document};
 use super::rows::Question;
 use super::time::{ServerTime, date};
-use crate::run::EngineId;
-use crate::store::contract::{MAX_PAGE, Result};
-use crate::store::damage::Damage;
-use crate::store::engines::{Draining, Engine, EngineReport};
-use crate::store::options::Moment;
+use crate::contract::{MAX_PAGE, Result};
+use crate::damage::Damage;
+use crate::engines::{Draining, Engine, EngineReport};
+use crate::options::Moment;
+use replibook_core::run::EngineId;
 
 const ENGINE: &str = "an engine";
 

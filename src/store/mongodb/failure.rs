@@ -6,8 +6,8 @@ use mongodb::error::{
 };
 
 use super::codec::CodecError;
-use crate::store::damage::Damage;
-use crate::store::error::StoreError;
+use crate::damage::Damage;
+use crate::error::StoreError;
 
 /// A document with this key is there already.
 const DUPLICATE_KEY: i32 = 11_000;

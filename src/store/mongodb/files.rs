@@ -15,9 +15,9 @@ use super::base::{Base, call, majority};
 use super::failure::unavailable;
 use super::options::read_concern;
 use super::time::ServerTime;
-use crate::run::Millis;
-use crate::store::contract::Result;
-use crate::store::damage::{Damage, PLUGIN_BYTES};
+use crate::contract::Result;
+use crate::damage::{Damage, PLUGIN_BYTES};
+use replibook_core::run::Millis;
 
 /// Name of the bucket: the files are in `plugins.files`, their bytes in `plugins.chunks`.
 const BUCKET: &str = "plugins";

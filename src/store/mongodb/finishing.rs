@@ -9,10 +9,10 @@ use super::commit::{counted, fence};
 use super::rows::ids_within;
 use super::time::date;
 use super::transaction::{self, Failure, Transaction};
-use crate::run::{OldLines, RunId, Timestamp};
-use crate::store::contract::{MAX_COMMIT_DOCUMENTS, Result};
-use crate::store::error::StoreError;
-use crate::store::options::Moment;
+use crate::contract::{MAX_COMMIT_DOCUMENTS, Result};
+use crate::error::StoreError;
+use crate::options::Moment;
+use replibook_core::run::{OldLines, RunId, Timestamp};
 
 struct Stamp<'a> {
     run: RunId,

@@ -6,13 +6,13 @@ use super::base::{Base, integer, live, uuid};
 use super::bodies;
 use super::codec::from_document;
 use super::rows::Question;
-use crate::run::{
+use crate::contract::Result;
+use crate::damage::Found;
+use crate::documents::LogCursor;
+use crate::options::Moment;
+use replibook_core::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, Journal, LogLine, RunEvent, RunId,
 };
-use crate::store::contract::Result;
-use crate::store::damage::Found;
-use crate::store::documents::LogCursor;
-use crate::store::options::Moment;
 
 const RECORD: &str = "an agent record";
 

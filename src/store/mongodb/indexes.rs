@@ -14,8 +14,8 @@ use super::probe;
 use super::runs::{PLAYBOOK, VERSION};
 use super::sessions::{KEPT, SEEN};
 use super::time::TimeSource;
-use crate::run::{Millis, RunStatus};
-use crate::store::contract::Result;
+use crate::contract::Result;
+use replibook_core::run::{Millis, RunStatus};
 
 /// Name of the indexes by which the server removes what has expired.
 const EXPIRY: &str = "expiry";
@@ -128,7 +128,7 @@ const EXPIRING: [&str; 7] =
 /// Makes what is missing, and has the server remove what has expired for as long as `retention`.
 ///
 /// # Errors
-/// [`StoreError::Unfit`](crate::store::StoreError::Unfit) when an index of others stands in the way
+/// [`StoreError::Unfit`](crate::StoreError::Unfit) when an index of others stands in the way
 /// of one of ours.
 pub(super) async fn ensure(base: &Base, retention: Millis, time: TimeSource) -> Result<()> {
     for collection in COLLECTIONS {

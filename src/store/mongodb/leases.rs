@@ -16,11 +16,11 @@ use super::rows::Question;
 use super::sessions::PATIENCE;
 use super::time::{ServerTime, date};
 use super::transaction::{self, Failure, Transaction};
-use crate::run::{EngineId, KNOWN_FORMAT, Millis, RunId, RunStatus, Timestamp};
-use crate::store::contract::{Lease, MAX_PAGE, Result};
-use crate::store::documents::Claim;
-use crate::store::keys::page_limit;
-use crate::store::options::{DEFAULT_LEASE, RENEWAL};
+use crate::contract::{Lease, MAX_PAGE, Result};
+use crate::documents::Claim;
+use crate::keys::page_limit;
+use crate::options::{DEFAULT_LEASE, RENEWAL};
+use replibook_core::run::{EngineId, KNOWN_FORMAT, Millis, RunId, RunStatus, Timestamp};
 
 const LEASE: &str = "a lease";
 

@@ -19,13 +19,13 @@ use super::commit::fence;
 use super::failure::is_duplicate;
 use super::rows::Question;
 use super::transaction::{self, Failure, Transaction};
-use crate::playbook::Concurrency;
-use crate::run::{Run, RunId, RunStatus};
-use crate::store::contract::{MAX_PAGE, Result};
-use crate::store::damage::Damage;
-use crate::store::documents::{Locked, QUEUED_KNOWN, Queue, going_statuses};
-use crate::store::error::StoreError;
-use crate::store::options::Moment;
+use crate::contract::{MAX_PAGE, Result};
+use crate::damage::Damage;
+use crate::documents::{Locked, QUEUED_KNOWN, Queue, going_statuses};
+use crate::error::StoreError;
+use crate::options::Moment;
+use replibook_core::playbook::Concurrency;
+use replibook_core::run::{Run, RunId, RunStatus};
 
 const LOCK: &str = "the lock of a cluster";
 

@@ -11,12 +11,12 @@ use super::codec::from_document;
 use super::pins::touch;
 use super::rows::{Question, decode};
 use super::transaction::{self, Failure, Transaction};
-use crate::run::{RunId, RunStatus};
-use crate::store::contract::Result;
-use crate::store::damage::Found;
-use crate::store::documents::{Cluster, Object, Page, Put, StoredPlaybook};
-use crate::store::error::StoreError;
-use crate::store::keys::version_key;
+use crate::contract::Result;
+use crate::damage::Found;
+use crate::documents::{Cluster, Object, Page, Put, StoredPlaybook};
+use crate::error::StoreError;
+use crate::keys::version_key;
+use replibook_core::run::{RunId, RunStatus};
 
 const PLAYBOOK: &str = "a playbook";
 const CLUSTER: &str = "a cluster";

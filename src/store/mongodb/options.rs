@@ -13,7 +13,7 @@ use super::credentials::MongoCredentials;
 use super::failure::{Said, failed, unfit, unfit_because};
 use super::time::TimeSource;
 use super::tls;
-use crate::store::contract::Result;
+use crate::contract::Result;
 
 /// Name of the database when the address has none.
 const DATABASE: &str = "replibook";
@@ -160,7 +160,7 @@ mod tests {
 
     #[tokio::test]
     async fn files_for_tls_are_looked_at_before_anything_is_sent() {
-        let keys = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/agent/tls");
+        let keys = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/agent/tls");
         let address = |ca: &str| format!("mongodb://a.example/?tls=true&tlsCAFile={keys}/{ca}");
         let options = MongoOptions::new(address("ca.pem")).client_options().await.unwrap();
         let Some(mongodb::options::Tls::Enabled(tls)) = options.tls else { panic!("no TLS") };

@@ -14,12 +14,12 @@ use super::rows::{Question, decode, key_of};
 use super::time::date;
 use super::transaction::{Failure, Transaction};
 use super::troubled::{raw_run, set_free};
-use crate::run::{Command, EngineId, KNOWN_FORMAT, RunId, Timestamp};
-use crate::store::contract::{MAX_PAGE, Result};
-use crate::store::damage::{self, Damage};
-use crate::store::documents::Holder;
-use crate::store::error::StoreError;
-use crate::store::options::Moment;
+use crate::contract::{MAX_PAGE, Result};
+use crate::damage::{self, Damage};
+use crate::documents::Holder;
+use crate::error::StoreError;
+use crate::options::Moment;
+use replibook_core::run::{Command, EngineId, KNOWN_FORMAT, RunId, Timestamp};
 
 const LEASE: &str = "a lease";
 

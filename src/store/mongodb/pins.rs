@@ -11,9 +11,9 @@ use mongodb::bson::doc;
 use super::base::{Base, live};
 use super::bodies;
 use super::transaction::Failure;
-use crate::run::Digest;
-use crate::store::error::StoreError;
-use crate::store::options::Moment;
+use crate::error::StoreError;
+use crate::options::Moment;
+use replibook_core::run::Digest;
 
 /// Writes to the plugins that are to be pinned.
 ///

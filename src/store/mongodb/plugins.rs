@@ -14,12 +14,12 @@ use super::files;
 use super::pins::pinned_by;
 use super::rows::Question;
 use super::transaction::{self, Failure, Transaction};
-use crate::run::Digest;
-use crate::store::contract::Result;
-use crate::store::damage::{Damage, Found, PLUGIN_BYTES, no_bytes, whole_bytes};
-use crate::store::documents::{Plugin, Put};
-use crate::store::error::StoreError;
-use crate::store::options::Moment;
+use crate::contract::Result;
+use crate::damage::{Damage, Found, PLUGIN_BYTES, no_bytes, whole_bytes};
+use crate::documents::{Plugin, Put};
+use crate::error::StoreError;
+use crate::options::Moment;
+use replibook_core::run::Digest;
 
 const PLUGIN: &str = "a plugin";
 

@@ -8,8 +8,8 @@ use uuid::Uuid;
 use super::base::{Base, LIMIT, call, uuid, within};
 use super::failure::{Said, failed, is_lacking, unfit, unfit_because};
 use super::sessions::end;
-use crate::store::contract::Result;
-use crate::store::error::StoreError;
+use crate::contract::Result;
+use crate::error::StoreError;
 
 /// What a server does without, and a store as well.
 const NO_SESSIONS_ENDED: &str = "it does not end sessions (killSessions): a run whose server was killed in the \

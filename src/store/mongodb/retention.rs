@@ -7,10 +7,10 @@ use super::base::{Base, LIMIT, call, integer, whole, within};
 use super::failure::{failed, is_duplicate, unfit};
 use super::indexes;
 use super::time::TimeSource;
-use crate::run::Millis;
-use crate::store::contract::Result;
-use crate::store::options::StoreOptions;
-use crate::store::retention::Keeping;
+use crate::contract::Result;
+use crate::options::StoreOptions;
+use crate::retention::Keeping;
+use replibook_core::run::Millis;
 
 /// What the document with the retention is known by, in the collection `meta`.
 const RETENTION: &str = "retention";
@@ -25,7 +25,7 @@ const ROUNDS: u32 = 10;
 /// The retention that counts from now on. It is kept, and the server removes by it what has expired.
 ///
 /// # Errors
-/// [`StoreError::Unfit`](crate::store::StoreError::Unfit) when it is shorter than what is kept, or what is
+/// [`StoreError::Unfit`](crate::StoreError::Unfit) when it is shorter than what is kept, or what is
 /// kept is no length of time.
 pub(super) async fn settle(
     base: &Base,

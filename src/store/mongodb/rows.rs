@@ -7,9 +7,9 @@ use mongodb::{ClientSession, Collection};
 
 use super::base::call;
 use super::codec::CodecError;
-use crate::store::contract::Result;
-use crate::store::damage::{Damage, Found};
-use crate::store::keys::page_limit;
+use crate::contract::Result;
+use crate::damage::{Damage, Found};
+use crate::keys::page_limit;
 
 /// A question for documents of one kind.
 pub(super) struct Question<'a> {

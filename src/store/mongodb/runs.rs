@@ -15,12 +15,12 @@ use super::pins::touch;
 use super::rows::Question;
 use super::time::date;
 use super::transaction::{self, Failure, Transaction};
-use crate::run::{Digest, Run, RunId};
-use crate::store::contract::{MAX_PAGE, Result};
-use crate::store::damage::KeptRun;
-use crate::store::documents::{Created, Head, NewRun, RunFilter};
-use crate::store::error::StoreError;
-use crate::store::options::Moment;
+use crate::contract::{MAX_PAGE, Result};
+use crate::damage::KeptRun;
+use crate::documents::{Created, Head, NewRun, RunFilter};
+use crate::error::StoreError;
+use crate::options::Moment;
+use replibook_core::run::{Digest, Run, RunId};
 
 const RUN: &str = "a run";
 

@@ -5,8 +5,8 @@ use mongodb::bson::{Document, doc};
 use super::base::{Base, LIMIT, call, whole, within};
 use super::failure::{failed, is_duplicate, unavailable};
 use super::locks;
-use crate::store::contract::Result;
-use crate::store::error::StoreError;
+use crate::contract::Result;
+use crate::error::StoreError;
 
 /// The version that this program writes. A change of shape adds one, and a step in [`step`].
 const VERSION: u32 = 2;

@@ -26,8 +26,8 @@ use super::bodies::read_uuid;
 use super::failure::{Said, failed, unavailable};
 use super::pool::{Pool, Which};
 use super::time::{ServerTime, date};
-use crate::run::{Millis, Timestamp};
-use crate::store::contract::Result;
+use crate::contract::Result;
+use replibook_core::run::{Millis, Timestamp};
 
 /// Transactions at once: twice the connections, so that none of those is idle.
 const TRANSACTIONS: usize = 64;

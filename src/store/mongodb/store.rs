@@ -15,21 +15,21 @@ use super::{
     check, commands, commit, connect, engines, files, finishing, history, leases, locks, objects,
     parking, plugins, probe, retention, runs, schema, transaction, troubled,
 };
-use crate::clock::Clock;
-use crate::run::{
-    AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, Command, CommandId, Digest, EngineId,
-    Journal, LogLine, Millis, OldLines, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
-};
-use crate::store::contract::{Lease, Result, Store};
-use crate::store::damage::{Found, KeptRun};
-use crate::store::documents::{
+use crate::contract::{Lease, Result, Store};
+use crate::damage::{Found, KeptRun};
+use crate::documents::{
     Abandon, Abandonment, Claim, Cluster, Created, Ending, Failed, Head, Holder, Locked, LogCursor,
     NewRun, Object, Page, Plugin, Put, Queue, RunFilter, StoredPlaybook,
 };
-use crate::store::engines::{Engine, EngineReport};
-use crate::store::keys::{playbook_cursor, plugin_cursor, run_cursor};
-use crate::store::options::{Moment, StoreOptions};
-use crate::store::size::{check_new_run, check_put};
+use crate::engines::{Engine, EngineReport};
+use crate::keys::{playbook_cursor, plugin_cursor, run_cursor};
+use crate::options::{Moment, StoreOptions};
+use crate::size::{check_new_run, check_put};
+use replibook_base::clock::Clock;
+use replibook_core::run::{
+    AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, Command, CommandId, Digest, EngineId,
+    Journal, LogLine, Millis, OldLines, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
+};
 
 /// How long closing may take: a server that does not answer forgets the sessions by itself, and whoever asked
 /// the process to end kills it soon.
@@ -50,11 +50,11 @@ impl MongoStore {
     /// `clock` is the engine's own: by it an engine knows how long it has a lease.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`](crate::store::StoreError::Unavailable) when the server does not
-    /// answer, which may change; [`StoreError::Unfit`](crate::store::StoreError::Unfit) when it is not fit (a
+    /// [`StoreError::Unavailable`](crate::StoreError::Unavailable) when the server does not
+    /// answer, which may change; [`StoreError::Unfit`](crate::StoreError::Unfit) when it is not fit (a
     /// standalone one, one that is too old, one that can't do what is needed), or does not let us in.
-    /// [`StoreError::NewerSchema`](crate::store::StoreError::NewerSchema).
-    /// [`StoreError::Unfit`](crate::store::StoreError::Unfit) when a retention is asked for that is shorter than
+    /// [`StoreError::NewerSchema`](crate::StoreError::NewerSchema).
+    /// [`StoreError::Unfit`](crate::StoreError::Unfit) when a retention is asked for that is shorter than
     /// that of the database.
     pub async fn open(
         options: &MongoOptions,
@@ -119,7 +119,7 @@ impl MongoStore {
     /// Looks whether everything is as it should be.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`](crate::store::StoreError::Unavailable).
+    /// [`StoreError::Unavailable`](crate::StoreError::Unavailable).
     pub async fn check(&self) -> Result<StoreReport> {
         check::check(&self.base, &self.time).await
     }

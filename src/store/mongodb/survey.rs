@@ -12,13 +12,13 @@ use super::bodies::same;
 use super::codec::{CodecError, from_document};
 use super::rows::{decode, key_of};
 use super::{bodies, engines, plugins};
-use crate::run::{AgentRecord, Digest, Journal, LogLine, RunEvent, RunId, Trouble};
-use crate::store::checked::Checked;
-use crate::store::contract::Result;
-use crate::store::damage::Damage;
-use crate::store::documents::{Cluster, Plugin, StoredPlaybook};
-use crate::store::error::StoreError;
-use crate::store::keys::version_key;
+use crate::checked::Checked;
+use crate::contract::Result;
+use crate::damage::Damage;
+use crate::documents::{Cluster, Plugin, StoredPlaybook};
+use crate::error::StoreError;
+use crate::keys::version_key;
+use replibook_core::run::{AgentRecord, Digest, Journal, LogLine, RunEvent, RunId, Trouble};
 
 /// Documents that are fetched at a time: few enough that the largest runs together fit the memory.
 const AT_A_TIME: u32 = 100;

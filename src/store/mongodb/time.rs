@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mongodb::bson::{Bson, DateTime};
 
-use crate::clock::{Clock, Steady};
-use crate::run::{Millis, Timestamp};
-use crate::store::time::Skew;
+use crate::time::Skew;
+use replibook_base::clock::{Clock, Steady};
+use replibook_core::run::{Millis, Timestamp};
 
 /// Whose time counts for leases and for what has expired.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -133,7 +133,8 @@ pub(super) fn date(moment: Timestamp) -> Bson {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::{SetClock, TokioClock};
+    use replibook_base::clock::TokioClock;
+    use replibook_kit::SetClock;
 
     const START: Timestamp = Timestamp::from_millis(1_000_000);
 

@@ -9,7 +9,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::failure::{unfit, unfit_because};
-use crate::store::contract::Result;
+use crate::contract::Result;
 
 /// Bytes of a file with certificates: that of all public authorities has a quarter of it.
 const MAX_BYTES: u64 = 1024 * 1024;
@@ -17,7 +17,7 @@ const MAX_BYTES: u64 = 1024 * 1024;
 /// Checks the files that the address names.
 ///
 /// # Errors
-/// [`StoreError::Unfit`](crate::store::StoreError::Unfit) when one can't be read or is not what it
+/// [`StoreError::Unfit`](crate::StoreError::Unfit) when one can't be read or is not what it
 /// should be.
 pub(super) fn check(tls: Option<&Tls>) -> Result<()> {
     let Some(Tls::Enabled(TlsOptions { ca_file_path, cert_key_file_path, .. })) = tls else {
@@ -71,7 +71,7 @@ mod tests {
 
     /// Keys that were made for tests and are used nowhere else.
     fn test_file(name: &str) -> String {
-        format!("{}/tests/agent/tls/{name}", env!("CARGO_MANIFEST_DIR"))
+        format!("{}/../../tests/agent/tls/{name}", env!("CARGO_MANIFEST_DIR"))
     }
 
     fn checked(ca: Option<&str>, identity: Option<&str>) -> std::result::Result<(), String> {

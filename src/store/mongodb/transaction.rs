@@ -11,8 +11,8 @@ use rand::Rng as _;
 use super::base::{Base, majority};
 use super::failure::{failed, is_conflict, is_duplicate, is_interrupted, is_refused, unavailable};
 use super::sessions::Lent;
-use crate::store::contract::Result;
-use crate::store::error::StoreError;
+use crate::contract::Result;
+use crate::error::StoreError;
 
 /// How long one call may try its transaction: less than a lease, so that an engine whose store is
 /// slow still notices in time that it may have lost its runs.

@@ -13,13 +13,13 @@ use super::finishing::stamp_some;
 use super::rows::{Question, decode};
 use super::time::date;
 use super::transaction::{Failure, Transaction};
-use crate::run::{EngineId, Progress, RunEvent, RunId, RunStatus, Timestamp, Trouble};
-use crate::store::contract::{MAX_PAGE, Result};
-use crate::store::documents::{Abandon, Abandonment, Ending, Failed};
-use crate::store::error::StoreError;
-use crate::store::keys::page_limit;
-use crate::store::options::Moment;
-use crate::store::troubled;
+use crate::contract::{MAX_PAGE, Result};
+use crate::documents::{Abandon, Abandonment, Ending, Failed};
+use crate::error::StoreError;
+use crate::keys::page_limit;
+use crate::options::Moment;
+use crate::troubled;
+use replibook_core::run::{EngineId, Progress, RunEvent, RunId, RunStatus, Timestamp, Trouble};
 
 const TROUBLE: &str = "the trouble of a run";
 

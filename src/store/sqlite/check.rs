@@ -8,13 +8,15 @@ use sha2::{Digest as _, Sha256};
 use super::failure::failed;
 use super::rows::{Decoded, all, decode, first, key_of, record_at, same_word, value};
 use super::{DATABASE_FILE, LOCK_FILE, directory, engines, left_log, open, runs, schema};
-use crate::run::{AgentRecord, AttemptKey, Command, Journal, LogLine, RunEvent, RunId, Trouble};
-use crate::store::checked::Checked;
-use crate::store::contract::Result;
-use crate::store::damage::{Damage, PLUGIN_BYTES};
-use crate::store::documents::{Cluster, LogCursor, Plugin, StoredPlaybook};
-use crate::store::error::StoreError;
-use crate::store::keys::version_key;
+use crate::checked::Checked;
+use crate::contract::Result;
+use crate::damage::{Damage, PLUGIN_BYTES};
+use crate::documents::{Cluster, LogCursor, Plugin, StoredPlaybook};
+use crate::error::StoreError;
+use crate::keys::version_key;
+use replibook_core::run::{
+    AgentRecord, AttemptKey, Command, Journal, LogLine, RunEvent, RunId, Trouble,
+};
 
 /// Faults of the file itself that are said: the first few say where to look.
 const FAULTS: u32 = 20;
@@ -34,7 +36,7 @@ struct Kind {
 /// Reads every document of the store in this directory, also while an engine uses it, and changes nothing.
 ///
 /// # Errors
-/// [`StoreError`](crate::store::StoreError) when the database can't be opened, or is of a newer version.
+/// [`StoreError`](crate::StoreError) when the database can't be opened, or is of a newer version.
 pub(super) fn check(directory: &Path) -> Result<Checked> {
     let database = directory.join(DATABASE_FILE);
     let mut checked = Checked::default();
@@ -258,7 +260,7 @@ fn records(connection: &Connection, to: &mut Checked) -> Result<()> {
     each(connection, to, &kind("journals", "a journal", columns, 5), |row| {
         let journal: Journal = record_at(row, 5)?;
         same("run", run_of(row, 0)?, journal.run)?;
-        let agent = crate::run::AgentSeq(value(row, 1)?);
+        let agent = replibook_core::run::AgentSeq(value(row, 1)?);
         let (stage, step, attempt) = (value(row, 2)?, value(row, 3)?, value(row, 4)?);
         same("key", AttemptKey { agent, stage, step, attempt }, journal.key)
     })?;

@@ -6,12 +6,12 @@ use super::leases::unpark;
 use super::rows::{
     change, column, command_key, document, encode, first, found, millis, record, run_key,
 };
-use crate::run::{Command, CommandId, EngineId, RunId};
-use crate::store::contract::Result;
-use crate::store::damage;
-use crate::store::documents::Put;
-use crate::store::keys::page_limit;
-use crate::store::options::Moment;
+use crate::contract::Result;
+use crate::damage;
+use crate::documents::Put;
+use crate::keys::page_limit;
+use crate::options::Moment;
+use replibook_core::run::{Command, CommandId, EngineId, RunId};
 
 const COMMAND: &str = "a command";
 

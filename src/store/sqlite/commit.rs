@@ -3,13 +3,13 @@
 use rusqlite::{Connection, params};
 
 use super::rows::{change, command_key, encode, integer, millis, run_key};
-use crate::run::{Progress, RunId, Writes};
-use crate::store::contract::Result;
-use crate::store::documents::LogCursor;
-use crate::store::error::StoreError;
-use crate::store::finish::Finishes;
-use crate::store::options::Moment;
-use crate::store::size::{CommitSize, check_documents};
+use crate::contract::Result;
+use crate::documents::LogCursor;
+use crate::error::StoreError;
+use crate::finish::Finishes;
+use crate::options::Moment;
+use crate::size::{CommitSize, check_documents};
+use replibook_core::run::{Progress, RunId, Writes};
 
 /// A commit as rows, so that the one thread that writes does nothing else.
 pub(super) struct Commit {

@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use super::directory::{Directory, create_private, failed as failed_at, refused};
 use super::failure::failed;
 use super::{open, schema};
-use crate::store::contract::Result;
+use crate::contract::Result;
 
 /// What the files of a database end with: its own, and those that SQLite has beside it.
 pub(super) const FILES: [&str; 4] = ["", "-wal", "-shm", "-journal"];

@@ -9,8 +9,8 @@ use super::failure::unavailable;
 #[cfg(unix)]
 use super::private;
 use super::{create, left_log};
-use crate::store::contract::Result;
-use crate::store::error::StoreError;
+use crate::contract::Result;
+use crate::error::StoreError;
 
 /// Name of the database in the data directory.
 pub const DATABASE_FILE: &str = "replibook.db";

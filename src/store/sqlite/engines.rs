@@ -3,10 +3,10 @@
 use rusqlite::{Connection, Row, params};
 
 use super::rows::{Decoded, change, decode, document, encode, found};
-use crate::run::{EngineId, Timestamp};
-use crate::store::contract::{MAX_PAGE, Result};
-use crate::store::engines::{Draining, Engine, EngineReport};
-use crate::store::options::Moment;
+use crate::contract::{MAX_PAGE, Result};
+use crate::engines::{Draining, Engine, EngineReport};
+use crate::options::Moment;
+use replibook_core::run::{EngineId, Timestamp};
 
 const ENGINE: &str = "an engine";
 

@@ -2,8 +2,8 @@
 
 use rusqlite::{ErrorCode, ffi};
 
-use crate::store::damage::Damage;
-use crate::store::error::StoreError;
+use crate::damage::Damage;
+use crate::error::StoreError;
 
 /// The error for a call that SQLite refused while `doing` something. A value of another type than was
 /// written is not a failure of SQLite, and does not go away.

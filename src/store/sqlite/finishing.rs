@@ -5,10 +5,10 @@ use rusqlite::{Connection, params};
 use super::commit::check_fence;
 use super::create::give_back;
 use super::rows::{all, change, column, integer, run_key};
-use crate::run::{OldLines, RunId, Timestamp};
-use crate::store::contract::{MAX_COMMIT_DOCUMENTS, MAX_PAGE, Result};
-use crate::store::keys::page_limit;
-use crate::store::options::Moment;
+use crate::contract::{MAX_COMMIT_DOCUMENTS, MAX_PAGE, Result};
+use crate::keys::page_limit;
+use crate::options::Moment;
+use replibook_core::run::{OldLines, RunId, Timestamp};
 
 const RECORDS: &str = "records of a run";
 
@@ -146,8 +146,8 @@ pub(super) fn sweep(connection: &Connection, limit: u32, at: &Moment) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::LogLevel;
-    use crate::store::sqlite::{directory::Directory, open, schema};
+    use crate::sqlite::{directory::Directory, open, schema};
+    use replibook_core::run::LogLevel;
 
     #[test]
     fn lines_are_looked_for_in_parts_however_rare_they_are() {

@@ -3,14 +3,14 @@
 use rusqlite::{Connection, Row, params};
 
 use super::rows::{Decoded, document, found, integer, key_of, record, run_key, same_word};
-use crate::run::{
+use crate::contract::Result;
+use crate::damage::Found;
+use crate::documents::LogCursor;
+use crate::keys::page_limit;
+use crate::options::Moment;
+use replibook_core::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, Journal, LogLine, RunEvent, RunId,
 };
-use crate::store::contract::Result;
-use crate::store::damage::Found;
-use crate::store::documents::LogCursor;
-use crate::store::keys::page_limit;
-use crate::store::options::Moment;
 
 pub(super) fn records(
     connection: &Connection,

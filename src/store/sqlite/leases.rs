@@ -6,11 +6,11 @@ use rusqlite::{Connection, params, params_from_iter};
 use super::commands::is_waited_for;
 use super::commit::check_fence;
 use super::rows::{all, change, column, first, integer, run_id, run_key};
-use crate::run::{EngineId, KNOWN_FORMAT, RunId, Timestamp};
-use crate::store::contract::{Lease, MAX_PAGE, Result};
-use crate::store::documents::{Claim, Holder};
-use crate::store::keys::page_limit;
-use crate::store::options::Moment;
+use crate::contract::{Lease, MAX_PAGE, Result};
+use crate::documents::{Claim, Holder};
+use crate::keys::page_limit;
+use crate::options::Moment;
+use replibook_core::run::{EngineId, KNOWN_FORMAT, RunId, Timestamp};
 
 const LEASE: &str = "a lease";
 

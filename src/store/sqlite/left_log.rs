@@ -14,7 +14,7 @@ use std::path::Path;
 
 use super::create::beside;
 use super::directory::{failed, refused};
-use crate::store::contract::Result;
+use crate::contract::Result;
 
 /// Bytes of the header of a log.
 const HEADER: usize = 32;
@@ -49,7 +49,7 @@ struct Committed {
 /// close the database.
 ///
 /// # Errors
-/// [`StoreError::Unfit`](crate::store::StoreError::Unfit), with what to do.
+/// [`StoreError::Unfit`](crate::StoreError::Unfit), with what to do.
 pub(super) fn check(database: &Path, lock: &Path, was_open: bool) -> Result<()> {
     let (path, index) = (beside(database, "-wal"), beside(database, "-shm"));
     let committed = match std::fs::read(&index) {

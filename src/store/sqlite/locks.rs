@@ -3,12 +3,12 @@
 use rusqlite::{Connection, params};
 
 use super::rows::{all, change, column, first, integer, run_id, run_key};
-use crate::playbook::Concurrency;
-use crate::run::{Run, RunId, RunStatus};
-use crate::store::contract::{MAX_PAGE, Result};
-use crate::store::documents::{Locked, QUEUED_KNOWN, Queue, going_statuses};
-use crate::store::error::StoreError;
-use crate::store::options::Moment;
+use crate::contract::{MAX_PAGE, Result};
+use crate::documents::{Locked, QUEUED_KNOWN, Queue, going_statuses};
+use crate::error::StoreError;
+use crate::options::Moment;
+use replibook_core::playbook::Concurrency;
+use replibook_core::run::{Run, RunId, RunStatus};
 
 const LOCK: &str = "the lock of a cluster";
 

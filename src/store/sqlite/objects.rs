@@ -8,12 +8,12 @@ use super::plugins::check_pins;
 use super::rows::{
     Decoded, change, column, decode, document, encode, first, found, key_of, run_id,
 };
-use crate::run::RunStatus;
-use crate::store::contract::Result;
-use crate::store::damage::Found;
-use crate::store::documents::{Cluster, Object, Page, Put, StoredPlaybook};
-use crate::store::error::StoreError;
-use crate::store::keys::{page_limit, version_key, version_of_key};
+use crate::contract::Result;
+use crate::damage::Found;
+use crate::documents::{Cluster, Object, Page, Put, StoredPlaybook};
+use crate::error::StoreError;
+use crate::keys::{page_limit, version_key, version_of_key};
+use replibook_core::run::RunStatus;
 
 const PLAYBOOK: &str = "a playbook";
 const CLUSTER: &str = "a cluster";

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use super::failure::failed;
-use crate::store::contract::Result;
+use crate::contract::Result;
 
 /// How long a connection waits for another one of this process: far longer than any of our
 /// transactions, and short enough to be noticed if something else holds the file.

@@ -8,13 +8,13 @@ use rusqlite::{Connection, Row, params};
 use super::rows::{
     Decoded, change, column, decode, document, encode, first, found, key_of, run_id,
 };
-use crate::run::Digest;
-use crate::store::contract::Result;
-use crate::store::damage::{Found, no_bytes, whole_bytes};
-use crate::store::documents::{Plugin, Put};
-use crate::store::error::StoreError;
-use crate::store::keys::page_limit;
-use crate::store::options::Moment;
+use crate::contract::Result;
+use crate::damage::{Found, no_bytes, whole_bytes};
+use crate::documents::{Plugin, Put};
+use crate::error::StoreError;
+use crate::keys::page_limit;
+use crate::options::Moment;
+use replibook_core::run::Digest;
 
 const PLUGIN: &str = "a plugin";
 

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::create::{FILES, beside};
 use super::directory::{DATABASE_FILE, failed, refused};
-use crate::store::contract::Result;
+use crate::contract::Result;
 
 /// Permissions of the group.
 const GROUP: u32 = 0o070;
@@ -97,7 +97,7 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 
     use super::*;
-    use crate::store::sqlite::directory::{Directory, LOCK_FILE};
+    use crate::sqlite::directory::{Directory, LOCK_FILE};
 
     /// A group that no process of a test is in.
     const STRANGERS: u32 = 4_712;

@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 
 use super::failure::unavailable;
 use super::open;
-use crate::store::contract::Result;
+use crate::contract::Result;
 
 /// Connections, and so reads at a time: enough that a long page does not hold up the others, and
 /// few enough that reads don't push everything else off the processors. Others wait their turn.

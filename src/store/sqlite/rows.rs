@@ -6,10 +6,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::failure::{corrupt, failed};
-use crate::run::{CommandId, RunId, Timestamp};
-use crate::store::contract::Result;
-use crate::store::damage::{Damage, Found};
-use crate::store::finish::Finishes;
+use crate::contract::Result;
+use crate::damage::{Damage, Found};
+use crate::finish::Finishes;
+use replibook_core::run::{CommandId, RunId, Timestamp};
 
 /// A document as text.
 pub(super) fn encode(what: &str, document: &impl Serialize) -> Result<String> {

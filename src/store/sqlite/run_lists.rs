@@ -8,12 +8,12 @@ use rusqlite::{Connection, params_from_iter};
 
 use super::rows::{all, run_id, run_key};
 use super::runs::{COLUMNS, RUN, read_run};
-use crate::run::RunId;
-use crate::store::contract::Result;
-use crate::store::damage::KeptRun;
-use crate::store::documents::RunFilter;
-use crate::store::keys::page_limit;
-use crate::store::options::Moment;
+use crate::contract::Result;
+use crate::damage::KeptRun;
+use crate::documents::RunFilter;
+use crate::keys::page_limit;
+use crate::options::Moment;
+use replibook_core::run::RunId;
 
 pub(super) fn runs(
     connection: &Connection,
@@ -103,7 +103,7 @@ fn index_for(filter: &RunFilter) -> &'static str {
 mod tests {
     use super::super::schema;
     use super::*;
-    use crate::run::{RunStatus, Timestamp};
+    use replibook_core::run::{RunStatus, Timestamp};
 
     fn every_filter() -> Vec<RunFilter> {
         let mut filters = Vec::new();

@@ -13,12 +13,12 @@ use super::plugins::check_pins;
 use super::rows::{
     Decoded, change, column, decode, encode, first, millis, run_id, run_key, same_word,
 };
-use crate::run::{Digest, Progress, Run, RunId, Snapshot, Timestamp};
-use crate::store::contract::{MAX_PAGE, Result};
-use crate::store::damage::{Damage, DamagedRun, Glance, KeptRun};
-use crate::store::documents::{Created, Head, NewRun};
-use crate::store::error::StoreError;
-use crate::store::options::Moment;
+use crate::contract::{MAX_PAGE, Result};
+use crate::damage::{Damage, DamagedRun, Glance, KeptRun};
+use crate::documents::{Created, Head, NewRun};
+use crate::error::StoreError;
+use crate::options::Moment;
+use replibook_core::run::{Digest, Progress, Run, RunId, Snapshot, Timestamp};
 
 pub(super) const RUN: &str = "a run";
 

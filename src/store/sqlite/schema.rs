@@ -3,8 +3,8 @@
 use rusqlite::Connection;
 
 use super::failure::failed;
-use crate::store::contract::Result;
-use crate::store::error::StoreError;
+use crate::contract::Result;
+use crate::error::StoreError;
 
 /// The steps from each version to the next, from 0, the empty database. They are never changed
 /// once released: a new version adds one.

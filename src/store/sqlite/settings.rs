@@ -3,9 +3,9 @@
 use rusqlite::{Connection, params};
 
 use super::rows::{change, column, first, integer};
-use crate::run::Millis;
-use crate::store::contract::Result;
-use crate::store::options::StoreOptions;
+use crate::contract::Result;
+use crate::options::StoreOptions;
+use replibook_core::run::Millis;
 
 const SETTING: &str = "a setting";
 
@@ -14,7 +14,7 @@ const RETENTION: &str = "retention";
 /// The retention that counts from now on, which is kept.
 ///
 /// # Errors
-/// [`StoreError::Unfit`](crate::store::StoreError::Unfit) when it is shorter than what is kept.
+/// [`StoreError::Unfit`](crate::StoreError::Unfit) when it is shorter than what is kept.
 pub(super) fn settle_retention(connection: &Connection, options: &StoreOptions) -> Result<Millis> {
     let stored = retention(connection)?;
     let counts = options.retention_over(stored)?;

@@ -17,22 +17,22 @@ use super::{
     check, commands, create, engines, finishing, history, leases, locks, objects, open, plugins,
     run_lists, runs, schema, settings, troubled,
 };
-use crate::clock::Clock;
-use crate::run::{
-    AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, Command, CommandId, Digest, EngineId,
-    Journal, LogLine, Millis, OldLines, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
-};
-use crate::store::checked::Checked;
-use crate::store::contract::{Lease, MAX_COMMIT_DOCUMENTS, Result, Store};
-use crate::store::damage::{Found, KeptRun};
-use crate::store::documents::{
+use crate::checked::Checked;
+use crate::contract::{Lease, MAX_COMMIT_DOCUMENTS, Result, Store};
+use crate::damage::{Found, KeptRun};
+use crate::documents::{
     Abandon, Abandonment, Claim, Cluster, Created, Ending, Failed, Head, Holder, Locked, LogCursor,
     NewRun, Object, Page, Plugin, Put, Queue, RunFilter, StoredPlaybook,
 };
-use crate::store::engines::{Engine, EngineReport};
-use crate::store::keys::{playbook_cursor, plugin_cursor, run_cursor};
-use crate::store::options::{Moment, StoreOptions};
-use crate::store::size::{check_new_run, check_put};
+use crate::engines::{Engine, EngineReport};
+use crate::keys::{playbook_cursor, plugin_cursor, run_cursor};
+use crate::options::{Moment, StoreOptions};
+use crate::size::{check_new_run, check_put};
+use replibook_base::clock::Clock;
+use replibook_core::run::{
+    AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, Command, CommandId, Digest, EngineId,
+    Journal, LogLine, Millis, OldLines, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
+};
 
 /// A store in one SQLite file, for one engine.
 ///
@@ -55,9 +55,9 @@ impl SqliteStore {
     /// - Leases of engines that used the directory before are void: their runs can be claimed.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`](crate::store::StoreError::Unavailable) when the directory is in
-    /// use or can't be used; [`StoreError::NewerSchema`](crate::store::StoreError::NewerSchema);
-    /// [`StoreError::Unfit`](crate::store::StoreError::Unfit) when others can get at it, or a retention is asked
+    /// [`StoreError::Unavailable`](crate::StoreError::Unavailable) when the directory is in
+    /// use or can't be used; [`StoreError::NewerSchema`](crate::StoreError::NewerSchema);
+    /// [`StoreError::Unfit`](crate::StoreError::Unfit) when others can get at it, or a retention is asked
     /// for that is shorter than that of the store.
     pub fn open(
         directory: impl AsRef<Path>,
@@ -105,8 +105,8 @@ impl SqliteStore {
     /// Blocks while it does.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`](crate::store::StoreError::Unavailable) when the database can't be read;
-    /// [`StoreError::NewerSchema`](crate::store::StoreError::NewerSchema).
+    /// [`StoreError::Unavailable`](crate::StoreError::Unavailable) when the database can't be read;
+    /// [`StoreError::NewerSchema`](crate::StoreError::NewerSchema).
     pub fn check(directory: impl AsRef<Path>) -> Result<Checked> {
         check::check(directory.as_ref())
     }

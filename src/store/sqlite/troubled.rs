@@ -7,12 +7,12 @@ use super::commit::{check_fence, write_event};
 use super::finishing::stamp_some;
 use super::leases::FREE;
 use super::rows::{Decoded, change, column, decode, encode, first, found, millis, run_key};
-use crate::run::{EngineId, Progress, RunEvent, RunId, RunStatus, Timestamp, Trouble};
-use crate::store::contract::Result;
-use crate::store::documents::{Abandon, Abandonment, Ending, Failed};
-use crate::store::keys::page_limit;
-use crate::store::options::Moment;
-use crate::store::troubled;
+use crate::contract::Result;
+use crate::documents::{Abandon, Abandonment, Ending, Failed};
+use crate::keys::page_limit;
+use crate::options::Moment;
+use crate::troubled;
+use replibook_core::run::{EngineId, Progress, RunEvent, RunId, RunStatus, Timestamp, Trouble};
 
 const TROUBLE: &str = "the trouble of a run";
 

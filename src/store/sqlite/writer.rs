@@ -8,8 +8,8 @@ use tokio::sync::{mpsc, oneshot};
 use super::directory::{Directory, Noted};
 use super::failure::{corrupt_file, failed, reason, unavailable};
 use super::log_bounds::{Bounds, Log};
-use crate::store::contract::Result;
-use crate::store::error::StoreError;
+use crate::contract::Result;
+use crate::error::StoreError;
 
 /// Writes that may wait for the thread; who comes after waits outside. Room for several groups, so
 /// that the thread never waits for work while there is some.

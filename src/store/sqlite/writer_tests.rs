@@ -9,8 +9,8 @@ use super::failure::failed;
 use super::log_bounds::Bounds;
 use super::open;
 use super::writer::{First, Writer};
-use crate::store::contract::Result;
-use crate::store::error::StoreError;
+use crate::contract::Result;
+use crate::error::StoreError;
 
 fn writer() -> (tempfile::TempDir, Arc<Writer>) {
     writer_with(None)

@@ -10,7 +10,7 @@ use serde::{Deserializer, forward_to_deserialize_any};
 use super::error::CodecError;
 use super::escape::TEXT;
 use super::reader::{Items, Members, Variant};
-use crate::run::Timestamp;
+use replibook_core::run::Timestamp;
 
 type Result<T> = std::result::Result<T, CodecError>;
 

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use super::error::CodecError;
 use super::escape::{MAX_DEPTH, TEXT};
 use super::writer::{DocumentWriter, ListWriter};
-use crate::run::Timestamp;
+use replibook_core::run::Timestamp;
 
 type Result<T> = std::result::Result<T, CodecError>;
 

@@ -1,0 +1,241 @@
+//! Where time comes from: injected, so that tests and the simulator make their own.
+
+use std::path::PathBuf;
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+
+use replibook_core::run::{Millis, Timestamp};
+
+/// A source of time.
+#[async_trait]
+pub trait Clock: Send + Sync + 'static {
+    /// The present moment. It never goes back while the process lives, so the time between two moments
+    /// that were taken one after the other is how much passed.
+    fn now(&self) -> Timestamp;
+
+    /// What the clock says that this one goes by, also when somebody has just set that back: for how far it is
+    /// off, and nothing else.
+    fn wall(&self) -> Timestamp {
+        self.now()
+    }
+
+    /// How much time has passed since some moment of the past, by a clock that nobody sets: what lies between
+    /// two answers is how much passed, also when [`now`](Self::now) was put forward meanwhile.
+    fn passed(&self) -> Millis {
+        Millis(self.now().as_millis().unsigned_abs())
+    }
+
+    /// Returns after `length`.
+    async fn sleep(&self, length: Duration);
+}
+
+/// Returns at a moment, and never before: a clock that catches up with one that was set back is slower
+/// than the timer that wakes us.
+pub async fn sleep_until(clock: &dyn Clock, at: Timestamp) {
+    loop {
+        let rest = at.since(clock.now());
+        if rest == Millis(0) {
+            return;
+        }
+        clock.sleep(rest.to_std()).await;
+    }
+}
+
+/// The machine's own clock. When that is set back, this one goes on, a little slower, until the two
+/// agree again: a timer, a lease or a retention must not wait for an hour that was there twice.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+/// One for the process, as the machine's clock is.
+static STEADY: Mutex<Steady> = Mutex::new(Steady::NEW);
+
+#[async_trait]
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        let passed = i64::try_from(self.passed().0).unwrap_or(i64::MAX);
+        let wall = wall();
+        let mut steady = STEADY.lock().unwrap_or_else(PoisonError::into_inner);
+        let shown = steady.show(wall, passed);
+        let ahead = shown.saturating_sub(wall);
+        if steady.has_to_tell(ahead) {
+            // Not while others wait to know what time it is.
+            drop(steady);
+            tracing::warn!(
+                "the machine's clock was set back by about {} s; time goes on as before here, a \
+                 little slower until the two agree",
+                ahead / 1_000
+            );
+        }
+        Timestamp::from_millis(shown)
+    }
+
+    fn wall(&self) -> Timestamp {
+        Timestamp::from_millis(wall())
+    }
+
+    fn passed(&self) -> Millis {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        Millis(u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    async fn sleep(&self, length: Duration) {
+        tokio::time::sleep(length).await;
+    }
+}
+
+/// Milliseconds since the Unix epoch, as the machine's clock says.
+fn wall() -> i64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let millis = i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX);
+    millis.saturating_add(TestOffset::read())
+}
+
+/// A clock that is set back, for tests of the program as a whole.
+#[derive(Debug)]
+pub struct TestOffset;
+
+impl TestOffset {
+    /// Environment variable that names a file with the milliseconds that are added to the machine's
+    /// clock at any time. Only builds with debug assertions look at it.
+    pub const FILE: &str = "REPLIBOOK_CLOCK_OFFSET";
+
+    fn read() -> i64 {
+        static FILE: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
+            let file = std::env::var_os(TestOffset::FILE).map(PathBuf::from);
+            file.filter(|_| cfg!(debug_assertions))
+        });
+        let text = FILE.as_ref().and_then(|path| std::fs::read_to_string(path).ok());
+        text.and_then(|text| text.trim().parse().ok()).unwrap_or_default()
+    }
+}
+
+/// Makes a time that never goes back of the machine's clock, which may, and the time that passed by a
+/// clock that nobody sets. Both are in milliseconds.
+#[derive(Debug)]
+pub struct Steady {
+    /// What was shown when the machine's clock was last right.
+    shown: i64,
+    /// What had passed by then.
+    passed: i64,
+    /// It was said that the machine's clock is behind.
+    told: bool,
+}
+
+impl Steady {
+    /// While the machine's clock is behind, one part in so many is left out: it catches up, yet a lease
+    /// of 15 seconds is less than half a second longer, well within its reserve.
+    const SLOWER: i64 = 32;
+
+    /// By how many milliseconds the clock has to be behind to be worth a word.
+    const WORTH_A_WORD: i64 = 1_000;
+
+    /// Nothing was shown yet.
+    pub const NEW: Self = Self { shown: i64::MIN, passed: 0, told: false };
+
+    /// What to show when a clock says `wall`, and so much has passed.
+    pub fn show(&mut self, wall: i64, passed: i64) -> i64 {
+        let since = passed.saturating_sub(self.passed);
+        let steady = self.shown.saturating_add(since - since / Self::SLOWER);
+        if wall < steady {
+            return steady;
+        }
+        *self = Self { shown: wall, passed, told: false };
+        wall
+    }
+
+    /// Whether it is to be said, once each time, that the machine's clock is so far behind.
+    fn has_to_tell(&mut self, ahead: i64) -> bool {
+        let has_to_tell = !self.told && ahead > Self::WORTH_A_WORD;
+        self.told |= has_to_tell;
+        has_to_tell
+    }
+}
+
+/// A clock that follows tokio's: with tokio's time paused it stands still until everything waits,
+/// then jumps to the next timer. For tests and the simulator.
+#[derive(Clone, Copy, Debug)]
+pub struct TokioClock {
+    start: tokio::time::Instant,
+    at: Timestamp,
+}
+
+impl TokioClock {
+    /// A clock that shows `at` now.
+    pub fn starting_at(at: Timestamp) -> Self {
+        Self { start: tokio::time::Instant::now(), at }
+    }
+}
+
+#[async_trait]
+impl Clock for TokioClock {
+    fn now(&self) -> Timestamp {
+        let passed = i64::try_from(self.start.elapsed().as_millis()).unwrap_or(i64::MAX);
+        Timestamp::from_millis(self.at.as_millis().saturating_add(passed))
+    }
+
+    async fn sleep(&self, length: Duration) {
+        tokio::time::sleep(length).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An hour.
+    const HOUR: i64 = 3_600_000;
+
+    #[test]
+    fn a_clock_that_is_right_is_shown_as_it_is() {
+        let mut steady = Steady::NEW;
+        for second in 0..100 {
+            assert_eq!(steady.show(HOUR + second * 1_000, second * 1_000), HOUR + second * 1_000);
+        }
+        // The machine slept, or its clock was put forward.
+        assert_eq!(steady.show(9 * HOUR, 100_000), 9 * HOUR);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_is_caught_up_with_and_time_never_goes_back() {
+        let mut steady = Steady::NEW;
+        assert_eq!(steady.show(10 * HOUR, 0), 10 * HOUR);
+        let (mut last, mut agreed) = (10 * HOUR, None);
+        for passed in (0..48 * HOUR).step_by(60_000) {
+            let wall = 9 * HOUR + passed;
+            let shown = steady.show(wall, passed);
+            assert!(shown >= last && shown >= wall, "{shown} after {last}");
+            // No timer is late by more than a thirtieth.
+            assert!(shown - 10 * HOUR >= passed - passed / 30 || shown == wall, "{shown} {passed}");
+            last = shown;
+            if shown == wall {
+                agreed.get_or_insert(passed);
+            }
+        }
+        assert!(agreed.is_some_and(|after| (31 * HOUR..33 * HOUR).contains(&after)), "{agreed:?}");
+    }
+
+    #[test]
+    fn a_clock_that_is_behind_is_said_once_each_time() {
+        let mut steady = Steady::NEW;
+        let mut told = |wall, passed| {
+            let shown = steady.show(wall, passed);
+            steady.has_to_tell(shown - wall)
+        };
+        assert!(!told(10 * HOUR, 0));
+        // The small corrections of an ordinary day.
+        assert!(!told(10 * HOUR - 500, 0));
+        assert!(told(9 * HOUR, 0));
+        assert!(!told(9 * HOUR + 10, 10));
+        assert!(!told(11 * HOUR, 20));
+        assert!(told(10 * HOUR, 30));
+    }
+
+    #[test]
+    fn the_systems_clock_goes_on() {
+        let first = SystemClock.now();
+        assert!(first > Timestamp::from_millis(1_700_000_000_000));
+        assert!(SystemClock.now() >= first);
+    }
+}

@@ -1,0 +1,16 @@
+//! The heart of Replibook: playbooks and runs, as pure values. No I/O, no clock, no randomness, no async, no
+//! Wasm: this crate depends on nothing that has them, and moments and seeds are arguments.
+//!
+//! [`playbook`] makes a valid [`Playbook`] of a text. [`run`] takes one [`Input`](run::Input) after another
+//! and says what to write and what to perform. Both name things with [`ids`] and [`time`]; [`shown`] knows
+//! which characters no name and no terminal may get.
+
+pub mod ids;
+pub mod mutants;
+pub mod playbook;
+pub mod run;
+pub mod shown;
+pub mod time;
+
+pub use playbook::Playbook;
+pub use run::{Machine, Run};

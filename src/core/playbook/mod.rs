@@ -1,0 +1,79 @@
+//! From YAML to a playbook that is valid by construction. Pure: no I/O, no clock, no async.
+//!
+//! ```text
+//! text ──walk, read──▶ value ──schema──▶ document ──rules──▶ draft ──plugins──▶ Playbook
+//!      text, spans          schema, explain      draft, template, expr    resolve, arguments
+//! ```
+//!
+//! [`parse_playbook`] goes as far as a draft, which needs no plugin; [`resolve`] does the rest. All
+//! problems of a document are reported at once, each with its path, line and column.
+
+mod arguments;
+mod bind;
+mod cluster;
+mod depth;
+mod document;
+mod draft;
+mod draft_plugin;
+mod draft_stage;
+mod explain;
+mod expr;
+mod fields;
+mod integers;
+mod model;
+mod names;
+mod params;
+mod partly;
+mod plugin_info;
+mod problem;
+mod read;
+mod references;
+mod repair;
+mod resolve;
+#[cfg(test)]
+mod roundtrip_tests;
+mod scan;
+mod schema;
+mod schema_keywords;
+mod schema_limits;
+mod schema_path;
+mod schema_types;
+mod schema_work;
+mod source;
+mod spans;
+mod suspects;
+mod template;
+mod text;
+mod units;
+mod unquoted;
+mod unsupported;
+mod values;
+mod warnings;
+
+pub use bind::MAX_VALUE_BYTES;
+pub use cluster::parse_cluster;
+pub use depth::{MAX_JSON_DEPTH, json_depth_ok};
+pub use document::Kind;
+pub use explain::describe;
+pub use expr::{Expr, ExprError, MAX_EXPR_BYTES, MAX_WORK, Scope};
+pub use fields::{Allowed, Field, UnknownField, explain_field};
+pub(crate) use integers::is_too_long;
+pub use model::{
+    Amount, Approval, Budget, BudgetScope, Cluster, ClusterAgent, Concurrency, Discovery, Grants,
+    Identity, Membership, OnAdded, OnError, OnExceeded, OnRemoved, Playbook, PluginKind, PluginPin,
+    Retry, Stage, Step, StrategyUse, Tls, Vcs,
+};
+pub use names::{ADDRESS_EXPECTED, IDENTIFIER_EXPECTED, is_identifier, parse_address};
+pub use params::{MAX_PARAMS_BYTES, check_params};
+pub use plugin_info::{PluginInfo, RUN_ACTION};
+pub use problem::{MAX_EXCERPT, MAX_PROBLEMS, Problem, Problems, code};
+pub use read::{PlaybookDocument, kind_of, parse_playbook};
+pub use resolve::resolve;
+pub use scan::{MAX_EXPR_DEPTH, MAX_LOOP_DEPTH};
+pub use schema::{MAX_SCHEMA_BYTES, check_arguments_schema, json_schema};
+pub use schema_types::{SchemaPlace, Types, type_of};
+pub use source::{OciReference, OciVersion, PluginSource, Source};
+pub use spans::{MAX_DEPTH, MAX_KEY_BYTES};
+pub use template::{MAX_EXPRESSIONS, MAX_RENDERED_BYTES, Template};
+pub use text::{Limits, MAX_CLUSTER_BYTES, MAX_PLAYBOOK_BYTES, Text, read_value};
+pub use warnings::warnings;

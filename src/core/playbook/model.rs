@@ -1,0 +1,435 @@
+//! The resolved playbook: what the engine works with. It is valid by construction: only
+//! [`resolve`](super::resolve) makes one from a document, and a run's snapshot holds it whole.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use semver::Version;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::expr::Expr;
+use super::template::Template;
+use crate::ids::{AgentId, Digest};
+use crate::time::Millis;
+
+/// A playbook, resolved: every default filled in, every plugin pinned by its digest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Playbook {
+    /// Name: a DNS label, perhaps with a `team/` prefix.
+    pub name: String,
+    /// Version of the content under that name.
+    pub version: Version,
+    /// One line for people.
+    pub summary: Option<String>,
+    /// Where the document is kept under version control.
+    pub vcs: Option<Vcs>,
+    /// Whether a run waits for a person before it starts.
+    pub approval: Approval,
+    /// What happens when another run holds the cluster.
+    pub concurrency: Concurrency,
+    /// JSON Schema of the run's parameters.
+    pub params: Value,
+    /// Every plugin that a stage uses, also the built-in ones, by the name used in the stages.
+    pub plugins: BTreeMap<String, PluginPin>,
+    /// The stages in order; at least one.
+    pub stages: Vec<Stage>,
+}
+
+/// Where a document is kept under version control. Kept and shown, never followed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Vcs {
+    /// URL of the repository.
+    pub repository: String,
+    /// The commit.
+    pub commit: Option<String>,
+    /// Path of the document in the repository.
+    pub path: Option<String>,
+}
+
+/// Whether a run needs a person's approval before it starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Approval {
+    /// The run starts at once.
+    Granted,
+    /// The run waits in `PENDING_APPROVE`.
+    Required,
+}
+
+/// What a run does when another run holds its cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Concurrency {
+    /// Waits in `PENDING` until the cluster is free.
+    Queue,
+    /// Is refused when it is started.
+    Reject,
+    /// Runs beside the others.
+    Allow,
+}
+
+/// Which of the two worlds a plugin implements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PluginKind {
+    /// Decides who goes next.
+    Strategy,
+    /// Does the work for one agent.
+    Step,
+}
+
+impl PluginKind {
+    /// The word for people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Strategy => "strategy",
+            Self::Step => "step",
+        }
+    }
+}
+
+/// One plugin as the playbook pins it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct PluginPin {
+    /// Where it came from, as written: `file:…`, `store:NAME@VERSION` or `builtin:NAME`.
+    pub source: String,
+    /// Digest of its bytes.
+    pub digest: Digest,
+    /// Which world it implements.
+    pub kind: PluginKind,
+    /// The name that the plugin gives itself.
+    pub name: String,
+    /// The version that the plugin gives itself.
+    pub version: String,
+    /// What the playbook lets it reach.
+    pub grants: Grants,
+}
+
+/// Capabilities that a playbook gives to a plugin. The default grants nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Grants {
+    /// Kinds of action; a `*` at the end stands for any rest.
+    #[serde(default)]
+    pub actions: Vec<String>,
+    /// Origins (`https://host:port`) that HTTP requests may go to.
+    #[serde(default)]
+    pub http: Vec<String>,
+}
+
+impl Grants {
+    /// Whether an action of this kind may be run.
+    pub fn allows_action(&self, kind: &str) -> bool {
+        self.actions.iter().any(|pattern| match pattern.strip_suffix('*') {
+            Some(prefix) => kind.starts_with(prefix),
+            None => pattern == kind,
+        })
+    }
+}
+
+/// One part of a playbook.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Stage {
+    /// Name, unique in the playbook.
+    pub name: String,
+    /// Which agents take part; absent: all.
+    pub select: Option<Expr>,
+    /// Who goes next.
+    pub strategy: StrategyUse,
+    /// How many agents may fail.
+    pub budget: Budget,
+    /// What to do with agents that join or leave.
+    pub membership: Membership,
+    /// What is done on each agent, in order; at least one.
+    pub steps: Vec<Step>,
+}
+
+/// The strategy of a stage.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct StrategyUse {
+    /// Name in [`Playbook::plugins`].
+    pub plugin: String,
+    /// Its arguments; expressions see `params`, `run` and `cluster`.
+    pub with: Template,
+}
+
+/// How many agents may fail before the run stops. The host enforces it, not the plugin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Budget {
+    /// The budget is exceeded when more agents than this have failed.
+    pub max_failed: Amount,
+    /// Over which agents failures are counted.
+    pub scope: BudgetScope,
+    /// What happens then.
+    pub on_exceeded: OnExceeded,
+}
+
+/// A number of agents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Amount {
+    /// So many.
+    Count(u32),
+    /// Hundredths of a percent of the agents that were selected when the stage started.
+    Share(u32),
+}
+
+impl Amount {
+    /// The number of agents that this is, of `selected`; a share is rounded down.
+    pub fn of(self, selected: u32) -> u32 {
+        match self {
+            Self::Count(count) => count,
+            Self::Share(hundredths) => {
+                let agents = u64::from(selected) * u64::from(hundredths) / 10_000;
+                u32::try_from(agents).unwrap_or(u32::MAX)
+            }
+        }
+    }
+}
+
+/// Over which agents a budget counts failures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BudgetScope {
+    /// Those of the stage.
+    Stage,
+    /// Those of the whole run.
+    Run,
+}
+
+/// What happens when a budget is exceeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnExceeded {
+    /// The run pauses; a person may resume it, which accepts the failures so far.
+    Pause,
+    /// The run fails once the agents in flight have ended.
+    Abort,
+}
+
+/// What a stage does with agents that join or leave while it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Membership {
+    /// For an agent that joins.
+    pub added: OnAdded,
+    /// For an agent that leaves.
+    pub removed: OnRemoved,
+}
+
+/// What is done with an agent that joins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnAdded {
+    /// It takes part.
+    Include,
+    /// It is skipped.
+    Skip,
+    /// The run fails.
+    Abort,
+}
+
+/// What is done about an agent that leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnRemoved {
+    /// Nothing further.
+    Ignore,
+    /// It counts as failed.
+    Fail,
+    /// The run fails.
+    Abort,
+}
+
+/// One step of a stage.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Step {
+    /// Name, unique in the stage; `steps.<name>.result` refers to it.
+    pub name: String,
+    /// Name in [`Playbook::plugins`].
+    pub plugin: String,
+    /// Its arguments, with expressions.
+    pub with: Template,
+    /// What the plugin may reach in this step.
+    pub grants: Grants,
+    /// The step is left out where this is false; absent: never left out.
+    pub when: Option<Expr>,
+    /// What must hold just before the step, on fresh information.
+    pub require: Option<Expr>,
+    /// How long one attempt may take; absent: [`Step::DEFAULT_TIMEOUT`].
+    pub timeout: Option<Millis>,
+    /// How often and when it is tried again.
+    pub retry: Retry,
+    /// What a failure of the step means for the agent.
+    pub on_error: OnError,
+}
+
+impl Step {
+    /// How long an attempt may take when the playbook does not say: a wait without any end would
+    /// hold its cluster for ever.
+    pub const DEFAULT_TIMEOUT: Millis = Millis::from_secs(24 * 60 * 60);
+
+    /// How long one attempt may take.
+    pub fn time_limit(&self) -> Millis {
+        self.timeout.unwrap_or(Self::DEFAULT_TIMEOUT)
+    }
+}
+
+/// How often and when a step is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Retry {
+    /// Attempts in all; 1: no retry.
+    pub attempts: u32,
+    /// Wait before the second attempt.
+    pub initial: Millis,
+    /// Each further wait is the one before times this.
+    pub factor: f64,
+    /// No wait is longer.
+    pub max: Millis,
+}
+
+impl Retry {
+    /// One attempt, no retry.
+    pub const NONE: Self =
+        Self { attempts: 1, initial: Millis(1_000), factor: 2.0, max: Millis(60_000) };
+}
+
+/// What a failure of a step means for its agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnError {
+    /// The agent failed.
+    Fail,
+    /// The agent goes on with the next step.
+    Continue,
+}
+
+/// A named set of agents.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Cluster {
+    /// Name: a DNS label.
+    pub name: String,
+    /// The agents that the document lists, in its order; identifiers are unique.
+    pub agents: Vec<ClusterAgent>,
+    /// The platform that knows the others.
+    pub discovery: Option<Discovery>,
+    /// How connections to agents are secured.
+    pub tls: Option<Tls>,
+    /// What the agents say of their store as `cluster_id`; absent: that of the platform, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_id: Option<String>,
+}
+
+impl Cluster {
+    /// What its agents have to say of their store as `cluster_id`; none where that is not known.
+    pub fn cluster_id(&self) -> Option<&str> {
+        let of_platform = self.discovery.as_ref().map(|discovery| &discovery.cluster);
+        self.cluster_id.as_ref().or(of_platform).map(String::as_str)
+    }
+}
+
+/// One agent of a cluster.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct ClusterAgent {
+    /// Identifier, unique in the cluster.
+    pub id: AgentId,
+    /// Base URL of its API; may carry a path; no slash at its end.
+    pub address: String,
+    /// Attributes that count over those that the agent reports: strings, numbers, booleans or null.
+    pub attributes: Map<String, Value>,
+    /// Whether what answers at the address has to be the agent.
+    #[serde(default, skip_serializing_if = "Identity::is_plain")]
+    pub identity: Identity,
+}
+
+/// Whether what answers at an agent's address has to be that agent: whether the `node_id` that it says is
+/// compared with the agent's identifier before anything is sent to it, and the `cluster_id` with that of
+/// its cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Identity {
+    /// It has to be; one that says no `node_id` can't be compared, and takes part.
+    #[default]
+    Check,
+    /// The same, and what `info/store` says as `cluster_id` has to be this; one that says none takes part.
+    In(Arc<str>),
+    /// Whatever it says.
+    Ignore,
+}
+
+impl Identity {
+    /// Whether it is compared.
+    pub const fn is_checked(&self) -> bool {
+        match self {
+            Self::Check | Self::In(_) => true,
+            Self::Ignore => false,
+        }
+    }
+
+    /// Whether nothing but its `node_id` is.
+    pub(crate) fn is_plain(&self) -> bool {
+        *self == Self::Check
+    }
+
+    /// The same in a cluster of which the `cluster_id` is known, or is not.
+    pub(crate) fn in_cluster(&self, cluster_id: Option<&Arc<str>>) -> Self {
+        match self {
+            Self::Ignore => Self::Ignore,
+            Self::Check | Self::In(_) => {
+                cluster_id.map_or(Self::Check, |id| Self::In(Arc::clone(id)))
+            }
+        }
+    }
+
+    /// The `cluster_id` that it has to say, where that is known.
+    pub fn cluster_id(&self) -> Option<&str> {
+        match self {
+            Self::In(id) => Some(id),
+            Self::Check | Self::Ignore => None,
+        }
+    }
+}
+
+/// A Replicante platform that is asked for the agents of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Discovery {
+    /// Base URL of the platform.
+    pub url: String,
+    /// Identifier of the cluster on the platform.
+    pub cluster: String,
+    /// How often it is asked.
+    pub interval: Millis,
+}
+
+/// Paths, on the server, of the files that secure connections to agents.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Tls {
+    /// Certificates that agents are checked against.
+    pub ca: Option<String>,
+    /// The engine's own certificate.
+    pub cert: Option<String>,
+    /// Its key.
+    pub key: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grants_match_whole_kinds_or_prefixes() {
+        let actions = vec!["a.example/x".to_owned(), "mongodb.replicante.io/*".to_owned()];
+        let grants = Grants { actions, http: vec![] };
+        assert!(grants.allows_action("a.example/x"));
+        assert!(!grants.allows_action("a.example/xy"));
+        assert!(grants.allows_action("mongodb.replicante.io/step-down"));
+        assert!(!grants.allows_action("mongodb.replicante.iox"));
+        assert!(!Grants::default().allows_action(""));
+    }
+
+    #[test]
+    fn a_share_is_of_the_selected_and_rounded_down() {
+        assert_eq!(Amount::Share(1_000).of(12), 1);
+        assert_eq!(Amount::Share(10_000).of(u32::MAX), u32::MAX);
+        assert_eq!(Amount::Count(3).of(1), 3);
+    }
+}

@@ -1,0 +1,234 @@
+//! Names of things, and addresses of agents.
+
+use url::{Host, Url};
+
+use crate::shown::{is_unseen, is_unseen_in_name};
+
+/// What a name looks like: a DNS label.
+pub(super) const LABEL_PATTERN: &str = "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$";
+
+/// The same for people.
+pub(super) const LABEL_EXPECTED: &str =
+    "lowercase letters, digits and dashes, at most 63, with no dash at either end";
+
+/// What the name of a playbook looks like: a label, perhaps with another one as prefix.
+pub(super) const PLAYBOOK_NAME_PATTERN: &str =
+    "^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/)?[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$";
+
+/// The same for people.
+pub(super) const PLAYBOOK_NAME_EXPECTED: &str = "lowercase letters, digits and dashes, at most 63, \
+     with no dash at either end, perhaps after a prefix of that kind and a slash: team/name";
+
+/// The longest identifier of an agent, and the longest kind of an action, in characters: they go
+/// into identifiers, log lines and addresses of the API.
+pub(super) const MAX_IDENTIFIER: usize = 256;
+
+/// What an identifier of an agent and a kind of action may be, for people.
+pub const IDENTIFIER_EXPECTED: &str = "1 to 256 visible characters, without white space";
+
+/// The longest address of an agent in bytes; servers refuse longer ones.
+const MAX_ADDRESS: usize = 2_048;
+
+/// What the address of an agent may be, for people.
+pub const ADDRESS_EXPECTED: &str =
+    "http:// or https://, a host, perhaps a port and a path, and nothing else";
+
+/// Whether `text` can be an identifier of an agent or a kind of action.
+pub fn is_identifier(text: &str) -> bool {
+    let is_seen = !text.chars().any(is_unseen_in_name);
+    is_seen && !text.is_empty() && text.chars().count() <= MAX_IDENTIFIER
+}
+
+/// Whether `text` can be a kind of action. A `*` would turn the grant of the kind into one of many.
+pub(super) fn is_action_kind(text: &str) -> bool {
+    is_identifier(text) && !text.contains('*')
+}
+
+/// Whether `text` can be a pattern of kinds of action: a `*` only at its end.
+pub(super) fn is_action_pattern(text: &str) -> bool {
+    text == "*" || is_action_kind(text.strip_suffix('*').unwrap_or(text))
+}
+
+/// Reads the base URL of an agent's API. All spellings of one address give the same text: what the HTTP
+/// client makes of it (host in lower case, IPv4 and IPv6 in their short forms, no default port, no `.`
+/// or `..` in the path), without a dot at the end of the host and without a slash at the end of the
+/// path.
+pub fn parse_address(text: &str) -> Option<String> {
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"))?;
+    let fits = |b: u8| b.is_ascii_graphic() && !b"?#@\"<>\\^`{|}".contains(&b);
+    if text.len() > MAX_ADDRESS || !rest.bytes().all(fits) {
+        return None;
+    }
+    let authority = rest.split('/').next().unwrap_or_default();
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(bracketed) => {
+            let (host, after) = bracketed.split_once(']')?;
+            host.parse::<std::net::Ipv6Addr>().ok()?;
+            (host, after)
+        }
+        None => match authority.find(':') {
+            Some(colon) => authority.split_at(colon),
+            None => (authority, ""),
+        },
+    };
+    let port_fits = match port.strip_prefix(':') {
+        Some(number) => number.parse::<u16>().is_ok_and(|n| n > 0 && !number.starts_with('+')),
+        None => port.is_empty(),
+    };
+    if host.is_empty() || !port_fits {
+        return None;
+    }
+    let url = Url::parse(text).ok()?;
+    let host = match url.host()? {
+        // A name with the root's dot at its end is the same name.
+        Host::Domain(name) => name.strip_suffix('.').unwrap_or(name).to_owned(),
+        Host::Ipv4(address) => address.to_string(),
+        Host::Ipv6(address) => match address.to_ipv4_mapped() {
+            Some(address) => address.to_string(),
+            None => format!("[{address}]"),
+        },
+    };
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    let path = url.path().trim_end_matches('/');
+    (!host.is_empty()).then(|| format!("{}://{host}{port}{path}", url.scheme()))
+}
+
+/// What the origin of an HTTP server may be, for people.
+pub(super) const ORIGIN_EXPECTED: &str = "http:// or https://, a host, and perhaps a port";
+
+/// Reads the origin of an HTTP server: an address without a path.
+pub(super) fn parse_origin(text: &str) -> Option<String> {
+    let origin = parse_address(text)?;
+    let fits = origin.split_once("//").is_some_and(|(_, host)| !host.contains(['/', '*']));
+    fits.then_some(origin)
+}
+
+/// The longest path of a file, as systems have it.
+const MAX_FILE_PATH: usize = 4_096;
+
+/// What the path of a file on the server may be, for people.
+pub(super) const FILE_EXPECTED: &str = "an absolute path on the server, without ..";
+
+/// Whether `text` can be the path of a file on the server.
+pub(super) fn is_file_path(text: &str) -> bool {
+    let plain = !text.chars().any(is_unseen) && text.split('/').all(|part| part != "..");
+    text.starts_with('/') && !text.ends_with('/') && text.len() <= MAX_FILE_PATH && plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_plain_base_urls() {
+        let same = ["http://10.0.0.11:8000", "https://a.example/agents/1", "http://[::1]:81"];
+        for good in same {
+            assert_eq!(parse_address(good).as_deref(), Some(good));
+        }
+        assert_eq!(parse_address("http://a/b//").as_deref(), Some("http://a/b"));
+        let bad = ["", "a:80", "ftp://a", "http://", "http:///x", "http://a:0", "http://a:99999"];
+        let worse =
+            ["http://u@a", "http://a?x", "http://a#x", "http://a b", "http://[x]", "http://a:+1"];
+        for bad in bad.into_iter().chain(worse).chain(["http://[::1]80", "http://a:1:2"]) {
+            assert_eq!(parse_address(bad), None, "{bad}");
+        }
+        assert_eq!(parse_address(&format!("http://a/{}", "x".repeat(MAX_ADDRESS))), None);
+    }
+
+    #[test]
+    fn all_spellings_of_an_address_are_one() {
+        let table: [(&str, &[&str]); 7] = [
+            (
+                "http://a.example",
+                &[
+                    "http://A.Example",
+                    "http://a.example:80",
+                    "http://a.example.",
+                    "http://a.example:0080/",
+                    "http://a.example.:80//",
+                    "http://%61.example",
+                ],
+            ),
+            ("https://a.example", &["https://a.example:443", "https://A.EXAMPLE.:443/"]),
+            ("http://a.example:443", &["http://a.example:0443"]),
+            (
+                "http://127.0.0.1",
+                &[
+                    "http://127.1",
+                    "http://0177.0.0.1",
+                    "http://0x7f.1",
+                    "http://2130706433",
+                    "http://127.0.0.01",
+                    "http://127.0.0.1.",
+                    "http://[::ffff:127.0.0.1]",
+                    "http://[::ffff:7f00:1]:80",
+                ],
+            ),
+            (
+                "http://[::1]:8000",
+                &[
+                    "http://[::0001]:8000",
+                    "http://[0:0::1]:08000/",
+                    "http://[0000:0000:0000:0000:0000:0000:0000:0001]:8000",
+                ],
+            ),
+            ("http://[fe80::a]", &["http://[FE80::A]:80"]),
+            ("http://a/b/c", &["http://a/b/./c", "http://a/x/../b/c/", "http://a:80/b/c/."]),
+        ];
+        for (normal, spellings) in table {
+            for spelling in spellings.iter().chain([&normal]) {
+                assert_eq!(parse_address(spelling).as_deref(), Some(normal), "{spelling}");
+            }
+        }
+        // Addresses are different if the case of their paths differs, or if one is http and one https.
+        for other in ["http://a/B/c", "https://a/b/c", "http://a:81/b/c", "http://a/b//c"] {
+            assert_ne!(parse_address(other).as_deref(), Some("http://a/b/c"), "{other}");
+        }
+        for bad in ["http://.", "http://256.0.0.1", "http://1.2.3.4.5", "http://a.1", "http://0x"] {
+            let read = parse_address(bad);
+            let again = read.as_deref().map(parse_address);
+            assert!(again.is_none_or(|again| again == read), "{bad}: {read:?}");
+        }
+    }
+
+    #[test]
+    fn an_identifier_is_seen_whole() {
+        for good in ["node-1", "nœud/1", "日本-1", "é", &"x".repeat(MAX_IDENTIFIER)] {
+            assert!(is_identifier(good), "{good}");
+        }
+        let unseen = ["a\u{202e}b", "a\u{200b}", "\u{feff}a", "a\u{9b}1", "a\x1b[2J", "a\u{2028}b"];
+        assert!(!is_identifier("node\u{2800}1"), "a blank that is no white space");
+        for bad in unseen.into_iter().chain(["", "a b", &"x".repeat(MAX_IDENTIFIER + 1)]) {
+            assert!(!is_identifier(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_star_stands_only_at_the_end_of_a_pattern() {
+        assert!(is_action_pattern("*") && is_action_pattern("mongodb.replicante.io/*"));
+        assert!(is_action_pattern("a.example/x"));
+        for bad in ["", "a*b", "**", "a b", &"x".repeat(MAX_IDENTIFIER + 1)] {
+            assert!(!is_action_pattern(bad), "{bad}");
+        }
+        assert!(!is_action_kind("a/*"));
+    }
+
+    #[test]
+    fn an_origin_has_no_path() {
+        assert_eq!(
+            parse_origin("https://Hooks.example:8443/").unwrap(),
+            "https://hooks.example:8443"
+        );
+        for bad in ["https://a/b", "https://*", "a.example", "ftp://a", "https://u@a"] {
+            assert_eq!(parse_origin(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn files_of_the_server_have_absolute_paths() {
+        assert!(is_file_path("/etc/replibook/ca.pem"));
+        for bad in ["", "ca.pem", "/etc/../ca.pem", "/etc/", "/a\nb", &"/x".repeat(2_049)] {
+            assert!(!is_file_path(bad), "{bad}");
+        }
+    }
+}

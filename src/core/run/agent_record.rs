@@ -1,0 +1,437 @@
+//! The agent record: the state of one agent in one run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::datastore::Datastore;
+pub use super::failure::{Failure, FailureReason};
+use super::json_text::JsonText;
+use super::late::LateEnd;
+use super::notice::Notice;
+use super::status::AgentState;
+use crate::ids::{AgentId, AgentSeq, AttemptKey, RunId, SentAction};
+use crate::playbook::Identity;
+use crate::time::Timestamp;
+
+/// The state of one agent in one run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct AgentRecord {
+    /// The run.
+    pub run: RunId,
+    /// Number within the run.
+    pub seq: AgentSeq,
+    /// The agent.
+    pub agent: AgentId,
+    /// Base URL of the agent's API.
+    pub address: String,
+    /// Attributes: those of the Cluster object over those that the agent reports.
+    ///
+    /// They and `node` rarely change, and a record is copied for each commit that it is in.
+    pub attributes: Arc<Map<String, Value>>,
+    /// What `info/node` said when the agent was asked last; null when it did not answer.
+    pub node: Arc<Value>,
+    /// What it said of its store then, where the stage looks at that.
+    #[serde(default, skip_serializing_if = "has_no_datastore")]
+    pub datastore: Arc<Datastore>,
+    /// When that was, whether or not the agent answered; none when it was never asked.
+    #[serde(default)]
+    pub node_seen_at: Option<Timestamp>,
+    /// Of `attributes`, those that the Cluster object gives: what the agent reports anew goes beneath
+    /// them.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub declared: Arc<Map<String, Value>>,
+    /// Whether what answers at the address has to be the agent.
+    #[serde(default, skip_serializing_if = "Identity::is_plain")]
+    pub identity: Identity,
+    /// When what answers at the address was last found to be the agent, or to say nothing about that;
+    /// none: it is compared before anything is sent there.
+    #[serde(default)]
+    pub identified_at: Option<Timestamp>,
+    /// Whether it is not known if the stage selects the agent: its selection looks at what only the node
+    /// says, and that did not answer, or another one did.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub undecided: bool,
+    /// State in the present stage.
+    pub state: AgentState,
+    /// Index of the present stage.
+    pub stage: u16,
+    /// Index of the step that is going on, or that comes next.
+    pub step: u16,
+    /// What a running agent does in that step.
+    #[serde(default)]
+    pub phase: StepPhase,
+    /// Attempts of that step since it was begun, or since a person had it tried again: what its
+    /// retries are counted by.
+    #[serde(default)]
+    pub tries: u32,
+    /// Number of the last attempt of each step of the stage; 0: none yet. They only ever grow.
+    pub attempts: Vec<u32>,
+    /// Number of the decision that started the agent, from 1.
+    pub batch: Option<u32>,
+    /// Label of that decision.
+    pub batch_label: Option<String>,
+    /// Results of the steps that ended well, by the name of the step.
+    pub results: BTreeMap<String, JsonText>,
+    /// Why the agent failed, or what went wrong in a step that was allowed to.
+    pub error: Option<Failure>,
+    /// How many of its steps failed, in all stages, and were passed over (`on_error: continue`).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub passed_over: u32,
+    /// An action that may still be running although its attempt is over. Nothing further is sent to
+    /// the agent until it is known how that ended, or a person gives it up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outstanding: Option<Outstanding>,
+    /// The action that was sent to the agent last: the one that is out, while one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<SentAction>,
+    /// What is noticed of the call in flight, where it does not go on as it should. In a run that has
+    /// ended: what was, at its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice: Option<Notice>,
+    /// How an action ended whose attempt was over already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late: Option<LateEnd>,
+    /// Whether the next attempt does all of its step again, whatever ended well late.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
+    /// How the agent came through the stages before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub past: Vec<PastStage>,
+    /// Why it was skipped.
+    pub skip_reason: Option<String>,
+    /// When its first step started.
+    pub started_at: Option<Timestamp>,
+    /// When it reached its last state in the stage.
+    pub ended_at: Option<Timestamp>,
+    /// When it became a member, for one that joined while the run went.
+    pub joined_at: Option<Timestamp>,
+    /// When it left, for one that did.
+    pub left_at: Option<Timestamp>,
+    /// Whether it is no member any more, and is REMOVED once its call in flight has ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaving: bool,
+    /// The state that it was in when it left last; where it had ended before and was left out since it
+    /// returned, how it had ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removed_from: Option<AgentState>,
+    /// When the run finished, once it has. Retention counts from here.
+    pub finish_ts: Option<Timestamp>,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+fn has_no_datastore(datastore: &Arc<Datastore>) -> bool {
+    datastore.is_empty()
+}
+
+fn is_empty(map: &Arc<Map<String, Value>>) -> bool {
+    map.is_empty()
+}
+
+/// What a running agent does in its present step.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "kebab-case", tag = "phase")]
+pub enum StepPhase {
+    /// Nothing yet: the step begins next.
+    #[default]
+    Waiting,
+    /// The last attempt of the step goes on.
+    Trying,
+    /// The last attempt failed, and the next one begins at a moment.
+    RetryAt {
+        /// The moment.
+        at: Timestamp,
+    },
+    /// The last attempt is over, and its action may still be running: it is waited for.
+    Settling {
+        /// When the agent is failed instead.
+        until: Timestamp,
+        /// Whether the step is tried again then; else the next one follows.
+        #[serde(default)]
+        again: bool,
+    },
+}
+
+/// An action that may still be running although its attempt is over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Outstanding {
+    /// The attempt.
+    pub key: AttemptKey,
+    /// Number of the call that scheduled the action.
+    pub call: u32,
+    /// When that call was committed.
+    pub since: Timestamp,
+    /// Bytes of its arguments: a large request may be on its way for longer. None: not known, since an
+    /// earlier version wrote this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u32>,
+}
+
+impl Outstanding {
+    /// Whether that call scheduled it.
+    pub(super) fn is_call(&self, key: AttemptKey, call: u32) -> bool {
+        self.key == key && self.call == call
+    }
+}
+
+/// How an agent came through a stage that is over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct PastStage {
+    /// Index of the stage.
+    pub stage: u16,
+    /// The state that the agent ended it in.
+    pub state: AgentState,
+    /// Number of the decision that started it.
+    pub batch: Option<u32>,
+    /// Why it failed, or what went wrong in a step that was allowed to.
+    pub error: Option<Failure>,
+    /// Why it was skipped.
+    pub skip_reason: Option<String>,
+    /// When its first step started.
+    pub started_at: Option<Timestamp>,
+    /// When it reached that state.
+    pub ended_at: Option<Timestamp>,
+}
+
+impl AgentRecord {
+    /// The record of an agent that waits in the first stage, which has so many steps.
+    pub fn new(run: RunId, seq: AgentSeq, agent: AgentId, address: String, steps: usize) -> Self {
+        Self {
+            run,
+            seq,
+            agent,
+            address,
+            attributes: Arc::default(),
+            node: Arc::default(),
+            datastore: Arc::default(),
+            node_seen_at: None,
+            declared: Arc::default(),
+            identity: Identity::Check,
+            identified_at: None,
+            undecided: false,
+            state: AgentState::Pending,
+            stage: 0,
+            step: 0,
+            phase: StepPhase::Waiting,
+            tries: 0,
+            attempts: vec![0; steps],
+            batch: None,
+            batch_label: None,
+            results: BTreeMap::new(),
+            error: None,
+            passed_over: 0,
+            outstanding: None,
+            action: None,
+            notice: None,
+            late: None,
+            again: false,
+            past: Vec::new(),
+            skip_reason: None,
+            started_at: None,
+            ended_at: None,
+            joined_at: None,
+            left_at: None,
+            leaving: false,
+            removed_from: None,
+            finish_ts: None,
+        }
+    }
+
+    /// The action that was sent to the agent last. A record that an early version wrote tells it only of
+    /// one that may still be running.
+    pub fn last_action(&self) -> Option<SentAction> {
+        let out = self.outstanding.as_ref();
+        let of_out = |out: &Outstanding| SentAction::of(self.run, &self.agent, out.key, out.call);
+        self.action.or_else(|| out.map(of_out))
+    }
+
+    /// The attempts whose journals are needed to go on with the agent, in order.
+    pub fn open_attempts(&self) -> BTreeSet<AttemptKey> {
+        let present = Some(self.present_attempt()).filter(|key| key.attempt > 0);
+        let present = match self.state {
+            AgentState::Running => present,
+            AgentState::Added
+            | AgentState::Pending
+            | AgentState::Done
+            | AgentState::Failed
+            | AgentState::Skipped
+            | AgentState::Removed => None,
+        };
+        present.into_iter().chain(self.over_attempt()).collect()
+    }
+
+    /// The attempt that is over and whose action is out, or has a result that the next one may take.
+    pub(super) fn over_attempt(&self) -> Option<AttemptKey> {
+        let late = self.late.as_ref().filter(|late| late.result);
+        self.outstanding.as_ref().map(|action| action.key).or(late.map(|late| late.key))
+    }
+
+    /// How the action of the last attempt of the present step ended, where that was over already.
+    pub fn late_end(&self) -> Option<&LateEnd> {
+        self.late.as_ref().filter(|late| late.last_attempt() == self.present_attempt())
+    }
+
+    /// The last attempt of the present step; its number is 0 when the step had none yet.
+    pub fn present_attempt(&self) -> AttemptKey {
+        let attempt = self.attempts.get(usize::from(self.step)).copied().unwrap_or(0);
+        AttemptKey { agent: self.seq, stage: self.stage, step: self.step, attempt }
+    }
+
+    /// Status of its node: a word in capitals, `UNKNOWN` when the agent gave a reason instead; none
+    /// when the agent did not answer.
+    pub fn node_status(&self) -> Option<&str> {
+        Some(self.node.get("node_status")?.as_str().unwrap_or("UNKNOWN"))
+    }
+
+    /// What is known about the agent.
+    pub fn about(&self) -> About {
+        About {
+            attributes: Arc::clone(&self.attributes),
+            node: Arc::clone(&self.node),
+            datastore: Arc::clone(&self.datastore),
+            seen_at: self.node_seen_at,
+        }
+    }
+}
+
+/// The attributes of an agent that says these about itself: those that are declared for it go over them.
+pub fn declared_over(
+    mut reported: Map<String, Value>,
+    declared: &Map<String, Value>,
+) -> Map<String, Value> {
+    reported.extend(declared.clone());
+    reported
+}
+
+/// What is known about an agent, and since when. A run remembers what it was before each change
+/// ([`Happened::AgentInfo`](super::Happened::AgentInfo)), so what it was at any event is found by
+/// going back from the record.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct About {
+    /// Attributes, as in the record.
+    pub attributes: Arc<Map<String, Value>>,
+    /// What `info/node` said; null when the agent did not answer.
+    pub node: Arc<Value>,
+    /// What it said of its store, where it was asked.
+    pub datastore: Arc<Datastore>,
+    /// When the agent was asked, whether or not it answered; none when it never was.
+    pub seen_at: Option<Timestamp>,
+}
+
+impl About {
+    /// What of this is not the same in `new`.
+    pub fn changed(&self, new: &Self) -> Option<Was> {
+        (self != new).then(|| Was {
+            attributes: (self.attributes != new.attributes).then(|| self.attributes.clone()),
+            node: (self.node != new.node).then(|| self.node.clone()),
+            datastore: (self.datastore != new.datastore).then(|| self.datastore.clone()),
+            node_seen_at: self.seen_at,
+            address: None,
+        })
+    }
+
+    /// Goes back to before the change that `was` tells of. To get to what was known at an event, the
+    /// changes after it are taken back, the last one first.
+    pub fn take_back(&mut self, was: &Was) {
+        let Was { attributes, node, datastore, node_seen_at, address: _ } = was;
+        if let Some(attributes) = attributes {
+            self.attributes.clone_from(attributes);
+        }
+        if let Some(node) = node {
+            self.node.clone_from(node);
+        }
+        if let Some(datastore) = datastore {
+            self.datastore.clone_from(datastore);
+        }
+        self.seen_at = *node_seen_at;
+    }
+}
+
+/// What was known about an agent before it changed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Was {
+    /// The attributes; left out when they did not change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attributes: Option<Arc<Map<String, Value>>>,
+    /// What `info/node` had said: null when the agent had not answered, left out when that did not
+    /// change.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub node: Option<Arc<Value>>,
+    /// What it had said of its store; left out when that did not change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub datastore: Option<Arc<Datastore>>,
+    /// When the agent had been asked; none when it never was.
+    pub node_seen_at: Option<Timestamp>,
+    /// Base URL of its API, where that changed with the rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+}
+
+/// Reads a value that is there: null is a value.
+fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Arc<Value>>, D::Error> {
+    Arc::deserialize(from).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::run::failure::MAX_FAILURE_BYTES;
+
+    #[test]
+    fn of_a_long_message_the_beginning_is_kept() {
+        let failure = |message| {
+            let at = Timestamp::from_millis(0);
+            Failure::new(FailureReason::BadArguments, message, "step".to_owned(), at).message
+        };
+        assert_eq!(failure("short\u{1b}\n".to_owned()), "short\u{fffd}\n");
+        let long = failure("é".repeat(2_000_000));
+        assert_eq!((long.len(), long.ends_with("é…")), (MAX_FAILURE_BYTES + 3, true));
+    }
+
+    fn about(zone: &str, node: Value, seen: i64) -> About {
+        let attributes = Map::from_iter([("zone".to_owned(), json!(zone))]);
+        let seen_at = Some(Timestamp::from_millis(seen));
+        let datastore = Datastore { store: json!({ "cluster_id": zone }), shards: Value::Null };
+        About {
+            attributes: attributes.into(),
+            node: node.into(),
+            datastore: datastore.into(),
+            seen_at,
+        }
+    }
+
+    /// What is kept of a change, read back.
+    fn kept(from: &About, to: &About) -> Was {
+        let text = serde_json::to_string(&from.changed(to).unwrap()).unwrap();
+        serde_json::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn what_was_known_at_any_event_is_found_by_going_back() {
+        let known = [
+            about("a", Value::Null, 1),
+            about("a", json!({"node_status": "HEALTHY"}), 2),
+            about("a", json!({"node_status": "HEALTHY"}), 3),
+            about("b", Value::Null, 4),
+        ];
+        let changes: Vec<_> = known.windows(2).map(|pair| kept(&pair[0], &pair[1])).collect();
+        for (at, expected) in known.iter().enumerate() {
+            let mut about = known[3].clone();
+            changes[at..].iter().rev().for_each(|was| about.take_back(was));
+            assert_eq!(about, *expected, "{at}");
+        }
+        assert_eq!(known[0].changed(&known[0]), None);
+        let same = kept(&known[1], &known[2]);
+        let Was { attributes, node, datastore, .. } = same;
+        assert_eq!((attributes, node, datastore), (None, None, None), "only what changed is kept");
+    }
+}

@@ -1,0 +1,105 @@
+//! What agents say of their stores, beside what they say of their nodes.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::ids::AgentId;
+use crate::playbook::{Expr, Identity, Stage, Template};
+
+/// Where expressions find what an agent says of its store.
+const STORE: [&str; 2] = ["agent", "store"];
+
+/// Where they find its shards.
+const SHARDS: [&str; 2] = ["agent", "shards"];
+
+/// What an agent says of its store. It is asked only where an expression looks at it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Datastore {
+    /// What `info/store` said: `cluster_id` and `attributes`; `{}` of an agent that has no such call. Null
+    /// where it was not asked, or did not answer.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub store: Value,
+    /// The shards that `info/shards` told of, each with `id`, `role`, `commit_offset` and `lag`; `[]` of an
+    /// agent that has no such call. Null where it was not asked, or did not answer.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub shards: Value,
+}
+
+impl Datastore {
+    /// Whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        self.store.is_null() && self.shards.is_null()
+    }
+}
+
+/// What an agent is asked beside what it says of its node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// What it says of its store, since an expression looks at it.
+    pub store: bool,
+    /// Which shards it has, since an expression looks at them.
+    pub shards: bool,
+    /// In which cluster its store is, if it can say so: that is compared.
+    pub cluster: bool,
+}
+
+impl Wanted {
+    /// What an expression looks at.
+    pub fn of(expression: &Expr) -> Self {
+        Self {
+            store: expression.looks_at(&STORE),
+            shards: expression.looks_at(&SHARDS),
+            cluster: false,
+        }
+    }
+
+    /// What the expressions of a stage look at.
+    pub(super) fn of_stage(stage: &Stage, params: &Map<String, Value>) -> Self {
+        let looks_at = |path: [&str; 2]| {
+            let looks = |expression: &Expr| expression.looks_at(&path);
+            stage.select.as_ref().is_some_and(looks)
+                || stage.steps.iter().any(|step| {
+                    step.when.iter().chain(&step.require).any(looks) || step.with.any(looks)
+                })
+                || may_ask(&stage.strategy.with, params, &path.join("."))
+        };
+        Self { store: looks_at(STORE), shards: looks_at(SHARDS), cluster: false }
+    }
+
+    /// The same of an agent that is to be compared so.
+    #[must_use]
+    pub(super) fn and_compare(self, identity: &Identity) -> Self {
+        Self { cluster: self.cluster || identity.cluster_id().is_some(), ..self }
+    }
+}
+
+/// Whether a strategy with such arguments may ask for something of agents. It gets expressions as texts, so
+/// what its arguments say counts, and what the parameters do, where its arguments are made of these.
+fn may_ask(with: &Template, params: &Map<String, Value>, word: &str) -> bool {
+    has_word(with.source(), word)
+        || !with.is_literal() && params.values().any(|value| has_word(value, word))
+}
+
+/// Whether a text in a value has the word. The values come from documents, which are not nested deeply.
+fn has_word(value: &Value, word: &str) -> bool {
+    match value {
+        Value::String(text) => text.contains(word),
+        Value::Array(items) => items.iter().any(|item| has_word(item, word)),
+        Value::Object(map) => map.values().any(|value| has_word(value, word)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+/// What expressions see as `agent`.
+pub(super) fn agent_in_scope(
+    id: &AgentId,
+    address: &str,
+    attributes: &Map<String, Value>,
+    node: &Value,
+    Datastore { store, shards }: &Datastore,
+) -> Value {
+    json!({
+        "id": id, "address": address, "attributes": attributes, "node": node, "store": store,
+        "shards": shards,
+    })
+}

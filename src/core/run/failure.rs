@@ -1,0 +1,178 @@
+//! Why an agent failed.
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::Timestamp;
+
+/// Why an agent failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Failure {
+    /// The reason, one of a fixed list.
+    pub reason: FailureReason,
+    /// What happened, for people.
+    pub message: String,
+    /// Name of the step.
+    pub step: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Bytes of the message of a failure, as many as of that of a plugin: it stands in the record, also when
+/// its stage is over, and in two events of each attempt, and many of them may be in one commit.
+pub(super) const MAX_FAILURE_BYTES: usize = 4 * 1024;
+
+impl Failure {
+    /// The failure of a step; of the message the beginning, where it is longer than what is kept.
+    pub(super) fn new(reason: FailureReason, message: String, step: String, at: Timestamp) -> Self {
+        Self { reason, message: Self::kept(message), step, at }
+    }
+
+    /// What is kept of a message.
+    pub fn kept(message: String) -> String {
+        beginning(message, MAX_FAILURE_BYTES)
+    }
+
+    /// That of an agent which left before its steps ended, where the stage counts that as a failure.
+    pub(super) fn left_cluster(step: String, at: Timestamp) -> Self {
+        let message = "the agent left the cluster before its steps ended".to_owned();
+        Self { reason: FailureReason::LeftCluster, message, step, at }
+    }
+}
+
+/// At most so many bytes of a message that may quote what agents say, with a sign where there was more.
+/// Control characters are replaced: as JSON each of them is six bytes.
+pub(super) fn beginning(mut message: String, bytes: usize) -> String {
+    if message.len() > bytes {
+        message.truncate(message.floor_char_boundary(bytes));
+        message.push('…');
+    }
+    let is_odd = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if message.contains(is_odd) {
+        message = message.replace(is_odd, "\u{fffd}");
+    }
+    message
+}
+
+/// The reasons for a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureReason {
+    /// An action ended in FAILED.
+    ActionFailed,
+    /// The agent, or what stands before it, refused the request: nothing was done.
+    Refused,
+    /// The agent answered what can't be read, or is more than may come in.
+    Malformed,
+    /// The agent could not be reached until the deadline.
+    Unreachable,
+    /// What answers at the agent's address says that it is another node: nothing was sent to it.
+    WrongNode,
+    /// The agent no longer knows an action that it had accepted.
+    ActionLost,
+    /// The step itself gave an error.
+    StepFailed,
+    /// The time of the step ran out.
+    TimedOut,
+    /// The plugin trapped.
+    PluginTrapped,
+    /// The plugin used more CPU time than an activation may.
+    PluginOutOfTime,
+    /// The plugin asked for more memory than an activation may have.
+    PluginOutOfMemory,
+    /// The plugin went past a limit on numbers or sizes: calls, log lines, results.
+    PluginLimit,
+    /// An activation did not repeat the calls of the one before.
+    NotDeterministic,
+    /// The plugin could not be loaded.
+    PluginUnavailable,
+    /// The precondition of the step did not hold.
+    Precondition,
+    /// The plugin asked for something that the playbook does not grant.
+    NotGranted,
+    /// An expression of the playbook failed, or the arguments do not fit the plugin's schema.
+    BadArguments,
+    /// The agent left the cluster before its steps ended, and the stage counts that as a failure.
+    LeftCluster,
+    /// The run was cancelled before the agent's steps ended; this alone never counts for a budget.
+    Cancelled,
+}
+
+impl FailureReason {
+    /// Every reason.
+    pub const ALL: [Self; 19] = [
+        Self::ActionFailed,
+        Self::Refused,
+        Self::Malformed,
+        Self::Unreachable,
+        Self::WrongNode,
+        Self::ActionLost,
+        Self::StepFailed,
+        Self::TimedOut,
+        Self::PluginTrapped,
+        Self::PluginOutOfTime,
+        Self::PluginOutOfMemory,
+        Self::PluginLimit,
+        Self::NotDeterministic,
+        Self::PluginUnavailable,
+        Self::Precondition,
+        Self::NotGranted,
+        Self::BadArguments,
+        Self::LeftCluster,
+        Self::Cancelled,
+    ];
+
+    /// Whether the host could not activate the step, or not to an end: neither the step nor its agent has
+    /// anything to do with that.
+    pub(super) const fn is_of_host(self) -> bool {
+        match self {
+            Self::PluginUnavailable | Self::PluginOutOfTime | Self::PluginOutOfMemory => true,
+            Self::ActionFailed
+            | Self::Refused
+            | Self::Malformed
+            | Self::Unreachable
+            | Self::WrongNode
+            | Self::ActionLost
+            | Self::StepFailed
+            | Self::TimedOut
+            | Self::PluginTrapped
+            | Self::PluginLimit
+            | Self::NotDeterministic
+            | Self::Precondition
+            | Self::NotGranted
+            | Self::BadArguments
+            | Self::LeftCluster
+            | Self::Cancelled => false,
+        }
+    }
+
+    /// The word used everywhere.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ActionFailed => "action-failed",
+            Self::Refused => "refused",
+            Self::Malformed => "malformed",
+            Self::Unreachable => "unreachable",
+            Self::WrongNode => "wrong-node",
+            Self::ActionLost => "action-lost",
+            Self::StepFailed => "step-failed",
+            Self::TimedOut => "timed-out",
+            Self::PluginTrapped => "plugin-trapped",
+            Self::PluginOutOfTime => "plugin-out-of-time",
+            Self::PluginOutOfMemory => "plugin-out-of-memory",
+            Self::PluginLimit => "plugin-limit",
+            Self::NotDeterministic => "not-deterministic",
+            Self::PluginUnavailable => "plugin-unavailable",
+            Self::Precondition => "precondition",
+            Self::NotGranted => "not-granted",
+            Self::BadArguments => "bad-arguments",
+            Self::LeftCluster => "left-cluster",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl std::fmt::Display for FailureReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,86 @@
+//! The run: what it is, and how it goes. Pure: no I/O, no clock, no randomness, no async, no Wasm.
+//!
+//! [`Run`] is a [`Snapshot`] that never changes and a [`Progress`] that does; beside it stand one
+//! [`AgentRecord`] per agent and one [`Journal`] per attempt. [`Machine`] holds them in memory and
+//! turns one [`Input`] after another into [`Transition`]s: what to commit, and what to perform once
+//! it is committed.
+
+mod abandon;
+mod agent_record;
+mod command;
+mod datastore;
+mod decision;
+mod document;
+mod failure;
+mod format;
+mod history;
+mod identity;
+mod journal;
+mod json_strict;
+mod json_text;
+mod late;
+mod log_kept;
+mod machine;
+mod membership;
+mod node_info;
+mod notice;
+mod outcome;
+mod retry_of;
+mod roster_at;
+mod start;
+mod status;
+mod transition;
+mod trouble;
+mod why;
+
+pub use crate::ids::{
+    AgentId, AgentSeq, AttemptKey, CommandId, Digest, DigestError, EngineId, RunId, SentAction,
+};
+pub use agent_record::{
+    About, AgentRecord, Failure, FailureReason, Outstanding, PastStage, StepPhase, Was,
+    declared_over,
+};
+pub use command::{Command, CommandOutcome, Verb};
+pub use datastore::{Datastore, Wanted};
+pub use decision::{
+    Decision, MAX_DECIDED, MAX_LOG_BYTES, MAX_LOG_LINES, MAX_MEMO_BYTES, MAX_REFRESH,
+    MAX_ROSTER_PAGE, MAX_START, Next, PlanInput, Roster,
+};
+pub use document::{
+    Loaded, PlannedNext, Progress, ReasonCode, Run, Snapshot, StageProgress, StatusReason,
+    Unanswered,
+};
+pub use format::{FIRST_FORMAT, KNOWN_FORMAT};
+pub use history::{Asked, Happened, LogLevel, LogLine, PluginLine, RunEvent};
+pub use identity::{Expected, WrongNode};
+pub use journal::{Answer, Answered, Call, CallError, CallName, Journal, Pending, canonical};
+pub use json_strict::{Unambiguous, integer_beyond_64_bits};
+pub use json_text::{JsonText, escaped_bytes, json_text_depth};
+pub use late::{LateEnd, Taken};
+pub use log_kept::{LogKept, MAX_RUN_LINES, MAX_RUN_LOG_BYTES, OldLines, dropped_in_words};
+
+pub use crate::time::{Millis, Timestamp, TimestampError};
+pub use machine::{IllegalInput, Machine, Selection};
+pub use membership::{
+    ABSENCES, Difference, Follower, Heard, KnownAgent, LastAnswer, LeftOut, MASS_PERCENT,
+    MAX_ATTRIBUTE_CHARS, MAX_CHANGED, MAX_FOUND, MAX_TOLD, MassAbsence, Members, Membership,
+    MembershipChange, Outcome, Phase, PlatformNode, Source, difference, in_order,
+};
+pub use node_info::{KeptNode, NodeInfo};
+pub use notice::{Notice, Silent, Unheard, UnheardAgent};
+pub use outcome::{Gone, MAX_NAMED, PassedOver, outcomes};
+pub use retry_of::RetryOf;
+pub use roster_at::{Before, HistoryError, InfoChange, RosterAt};
+pub use start::{new_retry, new_run};
+pub use status::{AgentState, RunStatus, UnknownWord};
+pub use transition::{
+    Activate, Activation, ActivationEnd, AskAgain, Effect, Input, Look, Looked, Member, Perform,
+    PlanFailure, Refreshed, Refusal, Transition, Writes,
+};
+pub use trouble::{
+    Abandoned, FIRST_REST, LONGEST_REST, MAX_TROUBLE, Trouble, TroubleCode, trouble_message,
+};
+pub use why::{
+    ActionOut, Explanation, InFlight, Known, NextCommand, OnEngine, OpenAttempt, explain,
+    explain_behind, explain_trouble, most_telling,
+};

@@ -1,0 +1,158 @@
+//! How a run begins.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::document::{Progress, ReasonCode, Run, Snapshot, StatusReason};
+use super::history::{Happened, RunEvent};
+use super::retry_of::RetryOf;
+use super::status::RunStatus;
+use crate::ids::RunId;
+use crate::playbook::{Approval, Playbook};
+use crate::time::Timestamp;
+
+/// Makes a run and its first event. It holds the whole playbook, so nothing that is applied later
+/// changes it, and nothing of it depends on the size of the cluster: agent records are made once
+/// the run starts.
+///
+/// `params` fit the playbook's schema, with the defaults filled in; `started_by` is who asked, as
+/// they said.
+pub fn new_run(
+    id: RunId,
+    playbook: &Playbook,
+    params: Map<String, Value>,
+    cluster: &str,
+    started_by: Option<String>,
+    now: Timestamp,
+) -> (Run, Vec<RunEvent>) {
+    let snapshot = Snapshot {
+        id,
+        playbook: playbook.clone(),
+        params,
+        cluster: cluster.to_owned(),
+        retry_of: None,
+        started_by,
+        created_at: now,
+    };
+    begin(snapshot, None)
+}
+
+/// Makes a run that goes over agents of the finished run `of` again, with the same playbook, plugins
+/// and parameters. Approval and the lock of the cluster are as for any other run.
+///
+/// `of` is the run that `retry` names; `why` is what the person said.
+pub fn new_retry(
+    id: RunId,
+    of: &Snapshot,
+    retry: RetryOf,
+    started_by: Option<String>,
+    why: Option<&str>,
+    now: Timestamp,
+) -> (Run, Vec<RunEvent>) {
+    let snapshot =
+        Snapshot { id, retry_of: Some(retry), started_by, created_at: now, ..of.clone() };
+    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+    let message = format!("goes over the {retry} agents of run {} again{why}", retry.run);
+    begin(snapshot, Some(message))
+}
+
+/// The run, and its first event, in which `cause` stands.
+fn begin(snapshot: Snapshot, cause: Option<String>) -> (Run, Vec<RunEvent>) {
+    let (status, reason) = match snapshot.playbook.approval {
+        Approval::Granted => (RunStatus::Pending, None),
+        Approval::Required => (RunStatus::PendingApprove, Some(approval_required())),
+    };
+    let told = match (&reason, cause) {
+        (reason, None) => reason.clone(),
+        (None, Some(message)) => Some(StatusReason { code: ReasonCode::Operator, message }),
+        (Some(StatusReason { code, message }), Some(cause)) => {
+            Some(StatusReason { code: *code, message: format!("{message}; it {cause}") })
+        }
+    };
+    let now = snapshot.created_at;
+    let first = RunEvent {
+        run: snapshot.id,
+        seq: 1,
+        at: now,
+        actor: snapshot.started_by.clone(),
+        what: Happened::Status { from: None, to: status, reason: told },
+        finish_ts: None,
+    };
+    let progress = Progress { reason, next_event: first.seq + 1, ..Progress::new(status, now) };
+    (Run { snapshot: Arc::new(snapshot), progress }, vec![first])
+}
+
+fn approval_required() -> StatusReason {
+    StatusReason {
+        code: ReasonCode::ApprovalRequired,
+        message: "the playbook asks for approval before it starts".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn playbook(approval: &str) -> Playbook {
+        let document = json!({
+            "name": "restart", "version": "1.0.0", "summary": null, "vcs": null,
+            "approval": approval, "concurrency": "queue", "params": {}, "plugins": {},
+            "stages": [],
+        });
+        serde_json::from_value(document).unwrap()
+    }
+
+    fn start(approval: &str) -> (Run, Vec<RunEvent>) {
+        let now = Timestamp::from_millis(1_000);
+        let by = Some("ada".to_owned());
+        new_run(RunId(Uuid::from_u128(7)), &playbook(approval), Map::new(), "eu", by, now)
+    }
+
+    #[test]
+    fn a_run_waits_in_the_queue_and_its_first_event_says_who_started_it() {
+        let (run, events) = start("granted");
+        assert_eq!(run.progress.status, RunStatus::Pending);
+        assert_eq!(run.progress.reason, None);
+        assert_eq!(run.progress.next_event, 2);
+        assert_eq!(events.len(), 1);
+        assert_eq!(events[0].actor.as_deref(), Some("ada"));
+        let what = Happened::Status { from: None, to: RunStatus::Pending, reason: None };
+        assert_eq!((events[0].seq, &events[0].what), (1, &what));
+    }
+
+    #[test]
+    fn a_run_that_needs_approval_says_so() {
+        let (run, _) = start("required");
+        assert_eq!(run.progress.status, RunStatus::PendingApprove);
+        let reason = run.progress.reason.map(|reason| reason.code);
+        assert_eq!(reason, Some(ReasonCode::ApprovalRequired));
+    }
+
+    #[test]
+    fn a_run_over_the_agents_of_another_one_has_its_snapshot_and_says_so() {
+        for (approval, expected) in [
+            ("granted", "goes over the failed and skipped agents of run 00000000-"),
+            ("required", "approval before it starts; it goes over the failed and skipped"),
+        ] {
+            let (of, _) = start(approval);
+            let retry = RetryOf { run: of.id(), failed: true, skipped: true, unfinished: false };
+            let (id, now) = (RunId(Uuid::from_u128(8)), Timestamp::from_millis(2_000));
+            let by = Some("bob".to_owned());
+            let (run, events) = new_retry(id, &of.snapshot, retry, by, Some("mended"), now);
+            assert_eq!(run.snapshot.retry_of, Some(retry));
+            assert_eq!((run.id(), run.snapshot.created_at, run.progress.since), (id, now, now));
+            assert_eq!(run.snapshot.playbook, of.snapshot.playbook);
+            assert_eq!(run.progress.status, of.progress.status);
+            // The reason of the run is what it waits for, which this is not.
+            assert_eq!(run.progress.reason, of.progress.reason);
+            assert_eq!(events[0].actor.as_deref(), Some("bob"));
+            let Happened::Status { reason: Some(reason), .. } = &events[0].what else { panic!() };
+            assert!(reason.message.contains(expected), "{}", reason.message);
+            assert!(reason.message.ends_with("again: mended"), "{}", reason.message);
+        }
+    }
+}

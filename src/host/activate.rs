@@ -1,0 +1,98 @@
+//! Activations: a pure function from what a step is given, and the answers so far, to how far it
+//! comes with them.
+
+use super::catalog::{Compiled, Loaded};
+use super::convert;
+use super::engine::Runtime;
+use super::error::{Fault, PluginError, Unwound};
+use super::guest::{Attempt, Guest, Role, Seed};
+use super::json::{self, Refused};
+use super::limits;
+use super::replay::Replay;
+use replibook_core::run::{Activate, Activation, ActivationEnd, FailureReason, JsonText};
+
+/// Makes one activation.
+///
+/// The guest is made for it and thrown away with it, so that nothing but the journal is carried from
+/// one activation to the next. Calls that the journal answers are answered, the first other one ends
+/// the activation; the same `activate` always gives the same activation, as far as CPU time and
+/// memory of the machine allow.
+pub(super) fn activate(runtime: &Runtime, plugin: &Loaded, activate: Activate) -> Activation {
+    let Compiled::Step(step) = &plugin.compiled else {
+        return unavailable(format!("the plugin {} is not a step", plugin.info.name), false);
+    };
+    let input = convert::step_input(&activate);
+    let Activate { journal, agent, attributes, grants, .. } = activate;
+    let seed = Seed::Attempt(journal.seed_key(), journal.run);
+    let started_at = journal.started_at;
+    let replay = Replay::new(journal);
+    let attempt = Box::new(Attempt { agent, attributes, grants, replay });
+    let guest = Guest::new(Role::Step(attempt), started_at, seed);
+
+    let mut store = guest.into_store(&runtime.engine);
+    let returned = step
+        .instantiate(&mut store)
+        .and_then(|step| step.replicante_playbook_working().call_run(&mut store, &input));
+    let guest = store.into_data();
+    let logs = guest.log.take();
+    let end = match returned {
+        Ok(returned) => ended(&guest, returned.map_err(convert::step_error)),
+        Err(error) => match Unwound::from(error) {
+            Unwound::Blocked(call) => ActivationEnd::Blocked(call),
+            Unwound::GaveUp(message) => ended(&guest, Err((message, false))),
+            Unwound::Fault(fault) => failed(fault),
+        },
+    };
+    Activation { end, logs }
+}
+
+/// How an activation ended whose guest returned.
+fn ended(guest: &Guest, returned: Result<String, (String, bool)>) -> ActivationEnd {
+    let Role::Step(attempt) = &guest.role else {
+        return unavailable("the guest is not a step".to_owned(), false).end;
+    };
+    if let Err(stop) = attempt.replay.finished() {
+        return failed(stop.into());
+    }
+    match returned {
+        Ok(result) => match read_result(&result, &attempt.replay) {
+            Ok(result) => ActivationEnd::Done(result),
+            Err(fault) => failed(fault),
+        },
+        Err((message, retryable)) => {
+            let reason = attempt.replay.trouble().unwrap_or(FailureReason::StepFailed);
+            ActivationEnd::Failed { reason, message, retryable }
+        }
+    }
+}
+
+fn read_result(text: &str, replay: &Replay) -> Result<JsonText, Fault> {
+    if let Some(payload) = replay.handed_on(text).filter(|_| text.len() <= limits::RESULT_BYTES) {
+        return Ok(payload);
+    }
+    json::read(text, limits::RESULT_BYTES).map(JsonText::from).map_err(|refused| {
+        let message = format!("found a result {refused}");
+        match refused {
+            Refused::TooLong { .. } | Refused::TooDeep { .. } => {
+                Fault::new("result-limit", FailureReason::PluginLimit, message)
+            }
+            Refused::TooLarge { .. } | Refused::NotJson(_) => {
+                Fault::new("bad-result", FailureReason::StepFailed, message)
+            }
+        }
+    })
+}
+
+fn failed(fault: Fault) -> ActivationEnd {
+    // Another attempt starts from nothing, but with the same plugin and arguments.
+    let retryable = fault.reason == FailureReason::PluginUnavailable;
+    let reason = fault.reason;
+    // With its code, which is finer than the reason and what the WIT promises.
+    ActivationEnd::Failed { reason, message: PluginError::from(fault).to_string(), retryable }
+}
+
+/// An activation that could not be made.
+pub(super) fn unavailable(message: String, retryable: bool) -> Activation {
+    let reason = FailureReason::PluginUnavailable;
+    Activation { end: ActivationEnd::Failed { reason, message, retryable }, logs: Vec::new() }
+}

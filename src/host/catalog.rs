@@ -1,0 +1,139 @@
+//! The catalog: from a digest to the compiled plugin, linked and ready to be instantiated.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::bindings::step::StepPre;
+use super::bindings::strategy::StrategyPre;
+use super::guest::Guest;
+use super::limits::{LOADED_BYTES, LOADED_PLUGINS};
+use super::pace::Pace;
+use replibook_core::playbook::PluginInfo;
+use replibook_core::run::Digest;
+
+/// A compiled plugin.
+pub(super) enum Compiled {
+    Step(StepPre<Guest>),
+    Strategy(StrategyPre<Guest>),
+}
+
+/// A plugin that is ready.
+pub(super) struct Loaded {
+    pub(super) info: PluginInfo,
+    pub(super) compiled: Compiled,
+    pub(super) pace: Pace,
+    /// Bytes of its compiled code.
+    pub(super) code_bytes: u64,
+}
+
+/// The plugins that are ready, at most [`LOADED_PLUGINS`] with [`LOADED_BYTES`] of code besides the
+/// built-in ones.
+pub(super) struct Catalog {
+    builtins: HashMap<Digest, Arc<Loaded>>,
+    others: RwLock<Recent<Arc<Loaded>>>,
+}
+
+impl Catalog {
+    /// A catalog that never forgets these.
+    pub(super) fn new(builtins: impl IntoIterator<Item = Arc<Loaded>>) -> Self {
+        let builtins = builtins.into_iter().map(|plugin| (plugin.info.digest.clone(), plugin));
+        let others = RwLock::new(Recent::new(LOADED_PLUGINS, LOADED_BYTES));
+        Self { builtins: builtins.collect(), others }
+    }
+
+    pub(super) fn get(&self, digest: &Digest) -> Option<Arc<Loaded>> {
+        if let Some(builtin) = self.builtins.get(digest) {
+            return Some(Arc::clone(builtin));
+        }
+        self.others.read().unwrap_or_else(PoisonError::into_inner).get(digest).map(Arc::clone)
+    }
+
+    pub(super) fn insert(&self, plugin: Arc<Loaded>) {
+        let mut others = self.others.write().unwrap_or_else(PoisonError::into_inner);
+        others.insert(plugin.info.digest.clone(), plugin.code_bytes, plugin);
+    }
+}
+
+/// A map that forgets what was not used for longest when it holds too much.
+struct Recent<T> {
+    most: usize,
+    most_bytes: u64,
+    items: HashMap<Digest, Item<T>>,
+    uses: AtomicU64,
+}
+
+struct Item<T> {
+    item: T,
+    bytes: u64,
+    used: AtomicU64,
+}
+
+impl<T> Recent<T> {
+    fn new(most: usize, most_bytes: u64) -> Self {
+        Self { most, most_bytes, items: HashMap::new(), uses: AtomicU64::new(0) }
+    }
+
+    fn now(&self) -> u64 {
+        self.uses.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn get(&self, digest: &Digest) -> Option<&T> {
+        let found = self.items.get(digest)?;
+        found.used.store(self.now(), Ordering::Relaxed);
+        Some(&found.item)
+    }
+
+    fn insert(&mut self, digest: Digest, bytes: u64, item: T) {
+        let used = AtomicU64::new(self.now());
+        self.items.insert(digest, Item { item, bytes, used });
+        // The last one stays, however large: it is about to be used.
+        while self.items.len() > 1 && self.is_over() {
+            let oldest = self.items.iter().min_by_key(|(_, it)| it.used.load(Ordering::Relaxed));
+            let Some(oldest) = oldest.map(|(digest, _)| digest.clone()) else { return };
+            self.items.remove(&oldest);
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        let bytes: u64 = self.items.values().map(|it| it.bytes).sum();
+        self.items.len() > self.most || bytes > self.most_bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(number: u32) -> Digest {
+        Digest::of(&number.to_le_bytes())
+    }
+
+    fn kept(recent: &Recent<u32>) -> Vec<u32> {
+        (0..9).filter(|number| recent.get(&digest(*number)).is_some()).collect()
+    }
+
+    #[test]
+    fn what_was_not_used_for_longest_is_forgotten() {
+        let mut recent = Recent::new(3, 100);
+        for number in 0..3 {
+            recent.insert(digest(number), 1, number);
+        }
+        assert_eq!(recent.get(&digest(0)), Some(&0));
+        recent.insert(digest(3), 1, 3);
+        recent.insert(digest(3), 1, 3);
+        assert_eq!(kept(&recent), [0, 2, 3]);
+    }
+
+    #[test]
+    fn large_ones_are_fewer() {
+        let mut recent = Recent::new(3, 100);
+        recent.insert(digest(0), 60, 0);
+        recent.insert(digest(1), 40, 1);
+        assert_eq!(kept(&recent), [0, 1]);
+        recent.insert(digest(2), 1, 2);
+        assert_eq!(kept(&recent), [1, 2]);
+        recent.insert(digest(3), 101, 3);
+        assert_eq!(kept(&recent), [3]);
+    }
+}

@@ -1,0 +1,354 @@
+//! Who compiles: this process, or one that is held to limits.
+
+use std::fs::File;
+use std::hash::{Hash as _, Hasher};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use sha2::{Digest as _, Sha256};
+use tempfile::NamedTempFile;
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use super::cache::Cache;
+use super::{child, map, shape};
+use crate::error::PluginError;
+use crate::limits;
+use replibook_core::run::Digest;
+
+/// Where components are compiled.
+#[derive(Clone, Debug, Default)]
+pub enum Compile {
+    /// In this process, without limits on time and memory: for a person's own plugins.
+    #[default]
+    Here,
+    /// In a process of its own, with limits: for what strangers send.
+    Apart(CompileApart),
+}
+
+/// A process that compiles.
+#[derive(Clone, Debug)]
+pub struct CompileApart {
+    /// A program that calls [`compile_if_asked`](super::compile_if_asked) first, of this version.
+    pub program: PathBuf,
+    /// What it is held to.
+    pub limits: CompileLimits,
+}
+
+/// What a process that compiles is held to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompileLimits {
+    /// CPU time, of all its threads together, in whole seconds.
+    pub cpu: Duration,
+    /// Bytes of address space.
+    pub memory: u64,
+    /// Bytes of compiled code.
+    pub code: u64,
+}
+
+impl Default for CompileLimits {
+    fn default() -> Self {
+        let (cpu, memory) = (limits::COMPILE_CPU_TIME, limits::COMPILE_MEMORY_BYTES);
+        Self { cpu, memory, code: limits::CODE_BYTES }
+    }
+}
+
+impl CompileApart {
+    /// The program of this process compiles. It must be `replibook` or `replictl`, or call
+    /// [`compile_if_asked`](super::compile_if_asked) as they do.
+    ///
+    /// # Errors
+    /// When the system does not say where the program is.
+    pub fn this_program() -> io::Result<Self> {
+        // Also when an upgrade has put another file there since.
+        let running = PathBuf::from("/proc/self/exe");
+        let program = if running.exists() { running } else { std::env::current_exe()? };
+        Ok(Self { program, limits: CompileLimits::default() })
+    }
+}
+
+/// Compiles, and keeps what was compiled.
+pub(crate) struct Compiler {
+    how: Compile,
+    cache: Option<Cache>,
+    compiled: AtomicU64,
+    loaded: AtomicU64,
+}
+
+impl Compiler {
+    /// A compiler for this engine, which keeps code in the folder, if there is one.
+    ///
+    /// # Errors
+    /// `unsafe-cache`.
+    pub(crate) fn new(
+        engine: &Engine,
+        how: Compile,
+        folder: Option<PathBuf>,
+    ) -> Result<Self, PluginError> {
+        let cache = folder.map(|folder| Cache::open(&folder, engine_key(engine))).transpose()?;
+        Ok(Self { how, cache, compiled: AtomicU64::new(0), loaded: AtomicU64::new(0) })
+    }
+
+    /// How many plugins were compiled, and how many were loaded from where they are kept.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        (self.compiled.load(Ordering::Relaxed), self.loaded.load(Ordering::Relaxed))
+    }
+
+    /// The code of a plugin, if it is kept.
+    pub(crate) fn load(&self, engine: &Engine, plugin: &Digest) -> Option<Component> {
+        let file = self.cache.as_ref()?.find(plugin)?;
+        match map::map(engine, &file) {
+            Ok(component) => {
+                self.loaded.fetch_add(1, Ordering::Relaxed);
+                Some(component)
+            }
+            Err(error) => {
+                tracing::warn!(%plugin, "failed to map compiled code, so it is made again: {error:#}");
+                None
+            }
+        }
+    }
+
+    /// Compiles a component that came with this program: nobody needs protection from it.
+    pub(crate) fn compile_own(
+        &self,
+        engine: &Engine,
+        plugin: &Digest,
+        bytes: &[u8],
+    ) -> Result<Component, PluginError> {
+        self.compiled.fetch_add(1, Ordering::Relaxed);
+        if self.cache.is_none() {
+            return Component::from_binary(engine, bytes).map_err(|error| invalid(&error));
+        }
+        let code = engine.precompile_component(bytes).map_err(|error| invalid(&error))?;
+        let mut draft = self.draft()?;
+        draft.write_all(&code).map_err(|error| unavailable("keep compiled code", &error))?;
+        self.finish(engine, plugin, draft)
+    }
+
+    /// Checks and compiles the component of a stranger. Takes seconds for a large one.
+    ///
+    /// # Errors
+    /// `too-complex`, `invalid-component`, `compile-time`, `compile-memory`, `compile-size`,
+    /// `compile-crashed`, `unavailable`.
+    pub(crate) fn compile(
+        &self,
+        engine: &Engine,
+        plugin: &Digest,
+        bytes: &[u8],
+    ) -> Result<Component, PluginError> {
+        shape::check(bytes)?;
+        let apart = match &self.how {
+            Compile::Here => return self.compile_own(engine, plugin, bytes),
+            Compile::Apart(apart) => apart,
+        };
+        self.compiled.fetch_add(1, Ordering::Relaxed);
+        let draft = self.draft()?;
+        let start = |error| unavailable("start the compiler", &error);
+        let output = draft.as_file().try_clone().map_err(start)?;
+        let process = apart.start(output).map_err(start)?;
+        let (status, said) = wait(process, bytes, limits::COMPILE_WALL_TIME)
+            .map_err(|error| unavailable("wait for the compiler", &error))?;
+        apart.limits.outcome(status, &said)?;
+        self.finish(engine, plugin, draft)
+    }
+
+    fn draft(&self) -> Result<NamedTempFile, PluginError> {
+        match self.cache.as_ref().map(Cache::draft) {
+            Some(Ok(draft)) => return Ok(draft),
+            // The cache only saves time, and somebody may have removed its folder.
+            Some(Err(error)) => tracing::warn!("failed to write to the cache of plugins: {error}"),
+            None => {}
+        }
+        NamedTempFile::new().map_err(|error| unavailable("make a file for compiled code", &error))
+    }
+
+    fn finish(
+        &self,
+        engine: &Engine,
+        plugin: &Digest,
+        draft: NamedTempFile,
+    ) -> Result<Component, PluginError> {
+        // Mapped first: code that goes past the limits of the engine is not worth its place.
+        let component = map::map(engine, draft.as_file()).map_err(|error| invalid(&error))?;
+        if let Some(cache) = &self.cache
+            && let Err(error) = cache.keep(draft, plugin)
+        {
+            tracing::warn!(%plugin, "failed to keep compiled code: {error}");
+        }
+        Ok(component)
+    }
+}
+
+impl CompileApart {
+    fn start(&self, output: File) -> io::Result<Child> {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        Command::new(&self.program)
+            .arg(child::COMMAND)
+            .args(child::write_limits(self.limits))
+            .env_clear()
+            // Each thread reserves address space.
+            .env("RAYON_NUM_THREADS", threads.min(limits::COMPILE_THREADS).to_string())
+            .stdin(Stdio::piped())
+            .stdout(output)
+            .stderr(Stdio::piped())
+            .spawn()
+    }
+}
+
+/// Gives the process its component and waits for its end, which comes within `longest`: it is killed
+/// then. Returns how it ended and what it said.
+fn wait(
+    mut process: Child,
+    component: &[u8],
+    longest: Duration,
+) -> io::Result<(Option<ExitStatus>, String)> {
+    let (input, errors) = (process.stdin.take(), process.stderr.take());
+    let (said, hear) = mpsc::channel();
+    let in_time = std::thread::scope(|scope| {
+        scope.spawn(move || {
+            // One that ended before it had read all says why by how it ended.
+            let _ = input.map(|mut input| input.write_all(component));
+        });
+        scope.spawn(move || {
+            let mut text = Vec::new();
+            // The end of this stream is the end of the process.
+            let _ = errors.map(|it| it.take(limits::COMPILER_SAYS_BYTES).read_to_end(&mut text));
+            let _ = said.send(text);
+        });
+        let heard = hear.recv_timeout(longest).ok();
+        if heard.is_none() {
+            // It may have ended just now.
+            let _ = process.kill();
+        }
+        heard
+    });
+    let status = process.wait()?;
+    let text = in_time.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+    Ok((in_time.is_some().then_some(status), text.trim().to_owned()))
+}
+
+impl CompileLimits {
+    /// What it means that the process ended in this way: none, that it was killed for its time.
+    fn outcome(&self, status: Option<ExitStatus>, said: &str) -> Result<(), PluginError> {
+        let Some(status) = status else {
+            // It had CPU time left, so this says more about the machine than about the plugin.
+            let most = limits::COMPILE_WALL_TIME.as_secs();
+            let busy = format!("the compiler was not done after {most} s; the machine may be busy");
+            return Err(unavailable("compile", &busy));
+        };
+        let killed = |signal: Signal| status.signal() == Some(signal.as_raw());
+        let refused = |code, message: String| Err(PluginError::new(code, message));
+        if status.success() {
+            return Ok(());
+        }
+        if killed(Signal::XCPU) {
+            let most = self.cpu.as_secs();
+            return refused(
+                "compile-time",
+                format!("compiling took more than {most} s of CPU time"),
+            );
+        }
+        if killed(Signal::XFSZ) {
+            let most = self.code >> 20;
+            return refused("compile-size", format!("the compiled code has more than {most} MiB"));
+        }
+        if killed(Signal::KILL) {
+            // Not by us, so the system was short of memory, or somebody wanted it.
+            return Err(unavailable("compile", &"the compiler was killed"));
+        }
+        let starved = OUT_OF_MEMORY.iter().any(|words| said.contains(words));
+        if starved && status.code() != Some(i32::from(child::INVALID)) {
+            let most = self.memory >> 20;
+            return refused(
+                "compile-memory",
+                format!("compiling took more than {most} MiB of memory"),
+            );
+        }
+        match status.code().map(u8::try_from) {
+            Some(Ok(child::INVALID)) => refused("invalid-component", said.to_owned()),
+            Some(Ok(child::FAILED)) => Err(unavailable("compile", &said)),
+            Some(_) | None => {
+                refused("compile-crashed", format!("the compiler ended by {status}: {said}"))
+            }
+        }
+    }
+}
+
+/// What a process says when it gets no memory: for an allocation, for what it reads, and for a thread.
+const OUT_OF_MEMORY: [&str; 4] = [
+    "memory allocation of",
+    "out of memory",
+    "Cannot allocate memory",
+    "Resource temporarily unavailable",
+];
+
+fn invalid(error: &wasmtime::Error) -> PluginError {
+    PluginError::new("invalid-component", format!("failed to compile the component: {error:#}"))
+}
+
+fn unavailable(what: &str, error: &dyn std::fmt::Display) -> PluginError {
+    PluginError::new("unavailable", format!("failed to {what}: {error}"))
+}
+
+/// What code must have been compiled for to run here: the version of the runtime, the processor,
+/// and every setting that code depends on.
+fn engine_key(engine: &Engine) -> String {
+    struct Sum(Sha256);
+    impl Hasher for Sum {
+        fn write(&mut self, bytes: &[u8]) {
+            self.0.update(bytes);
+        }
+        fn finish(&self) -> u64 {
+            0
+        }
+    }
+    let mut sum = Sum(Sha256::new());
+    engine.precompile_compatibility_hash().hash(&mut sum);
+    hex::encode(&sum.0.finalize()[..8])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_end_of_a_compiler_has_its_code() {
+        let killed = |signal: Signal| Some(ExitStatus::from_raw(signal.as_raw()));
+        let exit = |code: u8| Some(ExitStatus::from_raw(i32::from(code) << 8));
+        let starved = "memory allocation of 7 bytes failed";
+        let cases = [
+            (None, "", "unavailable"),
+            (killed(Signal::XCPU), "", "compile-time"),
+            (killed(Signal::XFSZ), "", "compile-size"),
+            (killed(Signal::ABORT), starved, "compile-memory"),
+            (killed(Signal::ABORT), "", "compile-crashed"),
+            (killed(Signal::SEGV), "", "compile-crashed"),
+            (exit(101), "panicked at …", "compile-crashed"),
+            (exit(child::INVALID), starved, "invalid-component"),
+            (exit(child::FAILED), "failed to read", "unavailable"),
+            (killed(Signal::KILL), "", "unavailable"),
+        ];
+        for (status, said, code) in cases {
+            let error = CompileLimits::default().outcome(status, said).unwrap_err();
+            assert_eq!(error.code, code, "{status:?} {said}");
+        }
+        assert!(CompileLimits::default().outcome(exit(0), "").is_ok());
+    }
+
+    #[test]
+    fn a_compiler_that_hangs_is_killed() {
+        let mut hangs = Command::new("sleep");
+        hangs.arg("1000").stdin(Stdio::piped()).stderr(Stdio::piped());
+        let process = hangs.spawn().unwrap();
+        // More than a pipe holds, and nobody reads it.
+        let (status, said) = wait(process, &[0; 1 << 20], Duration::from_millis(1)).unwrap();
+        assert_eq!((status, said.as_str()), (None, ""));
+    }
+}

@@ -1,0 +1,287 @@
+//! One guest: the state of a store that lives for one call, and the limits on it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+use rustix::time::{ClockId, clock_gettime};
+use wasmtime::{Engine, ResourceLimiter, Store, UpdateDeadline};
+
+use super::error::Stop;
+use super::limits;
+use super::log::Log;
+use super::replay::{Replay, word};
+use super::wasi::Wasi;
+use replibook_core::playbook::{Expr, ExprError, Grants};
+use replibook_core::run::{AgentId, Answer, AttemptKey, Call, Roster, RunId, Timestamp};
+use serde_json::{Map, Value};
+
+/// What a guest is asked for, and so what it may call.
+pub(super) enum Role {
+    /// To describe itself: it may call nothing.
+    Describe,
+    /// To do a step.
+    Step(Box<Attempt>),
+    /// To decide.
+    Strategy(Box<Plan>),
+}
+
+/// What a strategy looks at, and what it wishes while it does.
+pub(super) struct Plan {
+    pub(super) roster: Arc<dyn Roster>,
+    /// Agents to be asked afresh before the next plan.
+    pub(super) refresh: BTreeSet<AgentId>,
+    /// Expressions that were asked about, each read once.
+    pub(super) expressions: HashMap<String, Result<Expr, ExprError>>,
+}
+
+impl Plan {
+    pub(super) fn new(roster: Arc<dyn Roster>) -> Self {
+        Self { roster, refresh: BTreeSet::new(), expressions: HashMap::new() }
+    }
+}
+
+/// What a step works on.
+pub(super) struct Attempt {
+    pub(super) agent: AgentId,
+    pub(super) attributes: Arc<Map<String, Value>>,
+    pub(super) grants: Grants,
+    pub(super) replay: Replay,
+}
+
+/// Where the random bytes of a guest come from. Few guests ask for any.
+#[derive(Clone, Copy)]
+pub(super) enum Seed {
+    /// These bytes.
+    Of([u8; 32]),
+    /// Those of an attempt of this run.
+    Attempt(AttemptKey, RunId),
+}
+
+/// What the host keeps for a guest while it runs.
+pub(super) struct Guest {
+    pub(super) role: Role,
+    pub(super) log: Log,
+    pub(super) wasi: Wasi,
+    /// The moment that a guest without a journal sees.
+    asked_at: Timestamp,
+    seed: Seed,
+    random: Option<ChaCha20Rng>,
+    memory: Memory,
+}
+
+impl Guest {
+    /// A guest that sees the time `asked_at`, or that of its journal, and random bytes from `seed`.
+    pub(super) fn new(role: Role, asked_at: Timestamp, seed: Seed) -> Self {
+        let (log, wasi) = (Log::default(), Wasi::default());
+        Self { role, log, wasi, asked_at, seed, random: None, memory: Memory::default() }
+    }
+
+    /// A store for this guest, with all limits in place.
+    pub(super) fn into_store(self, engine: &Engine) -> Store<Self> {
+        let mut store = Store::new(engine, self);
+        store.limiter(|guest| &mut guest.memory);
+        store.set_hostcall_fuel(limits::CALL_BYTES);
+        store.set_epoch_deadline(1);
+        // Counts from the first look, since most guests are gone by then and asking takes time.
+        let mut start = None;
+        store.epoch_deadline_callback(move |_| {
+            // Wall time would punish a good plugin for a busy machine.
+            let now = cpu_time();
+            match now.saturating_sub(*start.get_or_insert(now)) > limits::CPU_TIME {
+                true => Err(Stop::OutOfTime.into()),
+                false => Ok(UpdateDeadline::Continue(1)),
+            }
+        });
+        store
+    }
+
+    /// Logical time.
+    pub(super) fn logical_now(&self) -> Timestamp {
+        match &self.role {
+            Role::Step(attempt) => attempt.replay.now(),
+            Role::Describe | Role::Strategy(_) => self.asked_at,
+        }
+    }
+
+    /// The next bytes of the guest's random stream.
+    pub(super) fn random_bytes(&mut self, length: u64) -> Result<Vec<u8>, Stop> {
+        match usize::try_from(length) {
+            Ok(size) if length <= limits::RANDOM_BYTES => {
+                let mut bytes = vec![0; size];
+                self.stream().fill_bytes(&mut bytes);
+                Ok(bytes)
+            }
+            Ok(_) | Err(_) => {
+                let most = limits::RANDOM_BYTES;
+                let message = format!("asked for {length} random bytes, expected at most {most}");
+                Err(Stop::Limit { code: "random-limit", message })
+            }
+        }
+    }
+
+    /// The next number of the guest's random stream.
+    pub(super) fn random_u64(&mut self) -> u64 {
+        self.stream().next_u64()
+    }
+
+    fn stream(&mut self) -> &mut ChaCha20Rng {
+        let seed = self.seed;
+        self.random.get_or_insert_with(|| {
+            ChaCha20Rng::from_seed(match seed {
+                Seed::Of(bytes) => bytes,
+                Seed::Attempt(key, run) => key.seed(run),
+            })
+        })
+    }
+
+    /// An effect: answered from the journal, or the end of this activation.
+    pub(super) fn effect(&mut self, call: Call) -> Result<Answer, Stop> {
+        match &mut self.role {
+            Role::Step(attempt) => {
+                let answer = attempt.replay.call(call)?;
+                self.log.forget();
+                Ok(answer)
+            }
+            Role::Describe => Err(forbidden(word(call.name()), "describe")),
+            Role::Strategy(_) => Err(forbidden(word(call.name()), "plan")),
+        }
+    }
+
+    /// The attempt of a step.
+    pub(super) fn attempt(&mut self, call: &'static str) -> Result<&mut Attempt, Stop> {
+        match &mut self.role {
+            Role::Step(attempt) => Ok(attempt),
+            Role::Describe => Err(forbidden(call, "describe")),
+            Role::Strategy(_) => Err(forbidden(call, "plan")),
+        }
+    }
+
+    /// The roster of a strategy.
+    pub(super) fn roster(&self, call: &'static str) -> Result<&dyn Roster, Stop> {
+        match &self.role {
+            Role::Strategy(plan) => Ok(plan.roster.as_ref()),
+            Role::Describe => Err(forbidden(call, "describe")),
+            Role::Step(_) => Err(forbidden(call, "run")),
+        }
+    }
+
+    /// The plan that a strategy makes.
+    pub(super) fn plan(&mut self, call: &'static str) -> Result<&mut Plan, Stop> {
+        match &mut self.role {
+            Role::Strategy(plan) => Ok(plan),
+            Role::Describe => Err(forbidden(call, "describe")),
+            Role::Step(_) => Err(forbidden(call, "run")),
+        }
+    }
+}
+
+pub(super) fn forbidden(call: &'static str, during: &'static str) -> Stop {
+    Stop::Forbidden { call, during }
+}
+
+/// CPU time of this thread so far.
+pub(super) fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// Counts the memory of a guest: all its linear memories together.
+#[derive(Default)]
+struct Memory {
+    used: usize,
+}
+
+impl ResourceLimiter for Memory {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let used = self.used.saturating_add(desired.saturating_sub(current));
+        if used > limits::MEMORY_BYTES {
+            // An error, not a refusal: most guests turn a refusal into a trap that says nothing.
+            return Err(Stop::OutOfMemory.into());
+        }
+        self.used = used;
+        Ok(true)
+    }
+
+    fn table_growing(
+        &mut self,
+        _: usize,
+        desired: usize,
+        _: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        if desired > limits::TABLE_ELEMENTS {
+            let most = limits::TABLE_ELEMENTS;
+            let message = format!(
+                "the plugin asked for a table of {desired} elements, expected at most {most}"
+            );
+            return Err(Stop::Limit { code: "table-limit", message }.into());
+        }
+        Ok(true)
+    }
+
+    fn memories(&self) -> usize {
+        limits::MEMORIES as usize
+    }
+
+    fn tables(&self) -> usize {
+        limits::TABLES as usize
+    }
+
+    fn instances(&self) -> usize {
+        limits::CORE_INSTANCES as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_memories_of_a_guest_count_together() {
+        let mut memory = Memory::default();
+        let half = limits::MEMORY_BYTES / 2;
+        assert!(memory.memory_growing(0, half, None).unwrap());
+        assert!(memory.memory_growing(0, half, None).unwrap());
+        let error = memory.memory_growing(half, half + 65_536, None).unwrap_err();
+        assert!(matches!(error.downcast_ref(), Some(Stop::OutOfMemory)));
+    }
+
+    #[test]
+    fn a_table_has_a_size() {
+        let mut memory = Memory::default();
+        assert!(memory.table_growing(0, limits::TABLE_ELEMENTS, None).unwrap());
+        let error = memory.table_growing(0, limits::TABLE_ELEMENTS + 1, None).unwrap_err();
+        assert!(matches!(error.downcast_ref(), Some(Stop::Limit { code: "table-limit", .. })));
+    }
+
+    #[test]
+    fn waiting_is_no_cpu_time() {
+        let (start, begun) = (cpu_time(), std::time::Instant::now());
+        let (_nobody, wait) = std::sync::mpsc::channel::<()>();
+        let waited = Duration::from_millis(300);
+        assert!(wait.recv_timeout(waited).is_err());
+        assert!(begun.elapsed() >= waited);
+        assert!(cpu_time().saturating_sub(start) < waited / 2);
+    }
+
+    #[test]
+    fn random_bytes_follow_the_seed_alone() {
+        let bytes = |seed| {
+            let mut guest = Guest::new(Role::Describe, Timestamp::default(), Seed::Of(seed));
+            (guest.random_bytes(16).unwrap(), guest.random_u64())
+        };
+        assert_eq!(bytes([1; 32]), bytes([1; 32]));
+        assert_ne!(bytes([1; 32]), bytes([2; 32]));
+        let mut guest = Guest::new(Role::Describe, Timestamp::default(), Seed::Of([0; 32]));
+        assert!(guest.random_bytes(limits::RANDOM_BYTES).is_ok());
+        assert!(guest.random_bytes(limits::RANDOM_BYTES + 1).is_err());
+    }
+}

@@ -1,0 +1,341 @@
+//! The host: the one way to plugins for everything else.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+
+use bytes::Bytes;
+
+use super::catalog::{Catalog, Loaded};
+use super::code::{Compile, Compiler};
+use super::engine::Runtime;
+use super::error::PluginError;
+use super::guest::cpu_time;
+use super::workers::{Gone, Workers, run_beside};
+use super::{activate, builtin, import, limits, strategy};
+use replibook_core::playbook::PluginInfo;
+use replibook_core::run::{Activate, Activation, Decision, Digest, PlanInput, PluginLine, Roster};
+
+/// Settings of the host.
+#[derive(Clone, Debug, Default)]
+pub struct HostConfig {
+    /// Threads that run plugins; none: one per processor. Zero: none are kept, and who asks is
+    /// blocked until a thread made for that call is done. That is for a simulator, where everything
+    /// has to happen in one order.
+    pub threads: Option<usize>,
+    /// Where plugins are compiled.
+    pub compile: Compile,
+    /// Folder for compiled code, so that another start need not compile again. It is made, and
+    /// refused when others than this user can reach it. None: nothing is kept.
+    pub cache: Option<PathBuf>,
+}
+
+/// What the host did since it started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PluginCounts {
+    /// Plugins that were compiled, the built-in ones too.
+    pub compiled: u64,
+    /// Plugins whose compiled code was found in the cache.
+    pub loaded: u64,
+}
+
+/// A plugin that is compiled into the binary.
+#[derive(Clone, Debug)]
+pub struct Builtin {
+    /// What it says about itself.
+    pub info: PluginInfo,
+    /// Its bytes.
+    pub bytes: Bytes,
+}
+
+/// What came of asking a strategy.
+#[derive(Debug)]
+pub struct PlanOutcome {
+    /// The decision, not yet checked against the roster.
+    pub result: Result<Decision, PluginError>,
+    /// What it wrote to its log.
+    pub logs: Vec<PluginLine>,
+}
+
+impl PlanOutcome {
+    pub(super) fn failed(error: PluginError) -> Self {
+        Self { result: Err(error), logs: Vec::new() }
+    }
+}
+
+/// Runs plugins, on threads of its own and within limits. Cheap to clone.
+///
+/// # Guarantees
+/// - Nothing of a plugin is kept between two calls: each gets an instance of its own.
+/// - A plugin that traps, does not end, or goes past any other limit fails its own call only.
+/// - A plugin that takes long is kept to threads of its own, which stand back for all others.
+/// - No call computes or blocks on the thread that awaits it, so that any runtime will do; only with
+///   zero [`HostConfig::threads`] it blocks that thread, on any runtime too.
+///
+/// The threads end once the last clone is dropped and what they work on is done.
+#[derive(Clone)]
+pub struct PluginHost {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    /// None where each call gets a thread for itself.
+    threads: Option<Threads>,
+    builtins: Vec<Builtin>,
+}
+
+struct Threads {
+    /// They run plugins.
+    workers: Workers,
+    /// They run plugins that took long lately, behind everything else.
+    slow: Workers,
+    /// It loads plugins whose code is kept, which must not wait for one that compiles.
+    loader: Workers,
+    /// It compiles plugins, one at a time: that takes seconds for large ones.
+    importer: Workers,
+}
+
+/// What the threads work with.
+struct Shared {
+    runtime: Runtime,
+    compiler: Compiler,
+    catalog: Catalog,
+}
+
+impl PluginHost {
+    /// Starts a host with the built-in plugins loaded. Compiles them where they are not in the cache,
+    /// so it blocks for some tens of milliseconds.
+    ///
+    /// # Errors
+    /// `unavailable` when the runtime or its threads could not be started, `unsafe-cache` when the
+    /// folder for compiled code is no place for it.
+    pub fn start(config: HostConfig) -> Result<Self, PluginError> {
+        let threads = config.threads.or_else(|| available_parallelism().ok().map(Into::into));
+        let threads = threads.unwrap_or(1).min(limits::THREADS);
+        // Half of what there is for slow ones, who get more of it when nobody else wants it.
+        let slow = (threads / 2).max(1);
+        // One guest for each thread, one each for loader and importer, one for a caller that blocks;
+        // but at least one for each of the built-in plugins, which are imported all at once.
+        let guests = (threads + slow + 3).max(builtin::COMPONENTS.len());
+        let runtime = Runtime::new(u32::try_from(guests).unwrap_or(u32::MAX))
+            .map_err(|error| unavailable(format!("failed to start the runtime: {error:#}")))?;
+        let no_thread = |error| unavailable(format!("failed to start a thread: {error}"));
+        runtime.start_ticking().map_err(no_thread)?;
+
+        let compiler = Compiler::new(&runtime.engine, config.compile, config.cache)?;
+        let loaded = import::import_all(&runtime, &compiler, &builtin::COMPONENTS)?;
+        let builtins = loaded.iter().zip(builtin::COMPONENTS).map(|(plugin, bytes)| Builtin {
+            info: plugin.info.clone(),
+            bytes: Bytes::from_static(bytes),
+        });
+        let builtins = builtins.collect();
+        let shared = Arc::new(Shared { runtime, compiler, catalog: Catalog::new(loaded) });
+        let start = |name, threads, queue| Workers::start(name, threads, queue).map_err(no_thread);
+        let threads = match threads {
+            0 => None,
+            threads => Some(Threads {
+                workers: start("plugin", threads, limits::QUEUED_CALLS)?,
+                slow: Workers::start_behind(
+                    "plugin-slow",
+                    slow,
+                    limits::QUEUED_CALLS,
+                    limits::SLOW_NICE,
+                )
+                .map_err(no_thread)?,
+                loader: start("plugin-load", 1, limits::QUEUED_IMPORTS)?,
+                importer: start("plugin-import", 1, limits::QUEUED_IMPORTS)?,
+            }),
+        };
+        Ok(Self { inner: Arc::new(Inner { shared, threads, builtins }) })
+    }
+
+    /// The built-in plugins.
+    pub fn builtins(&self) -> &[Builtin] {
+        &self.inner.builtins
+    }
+
+    /// Checks that the bytes are a plugin, compiles and keeps it, and asks what it says about
+    /// itself. Bytes that are loaded already, or whose code is in the cache, are not compiled again.
+    ///
+    /// # Errors
+    /// `too-large`, `not-a-component`, `too-complex`, `invalid-component`, `compile-time`,
+    /// `compile-memory`, `compile-size`, `compile-crashed`, `wrong-world`, `unknown-export`,
+    /// `unknown-import` (with the list of what was asked for), `wrong-type`, `bad-description`, or
+    /// what went wrong while the plugin described itself: `trapped`, `stack-overflow`, `out-of-time`, `out-of-memory`,
+    /// `forbidden-call`, `data-limit`, `exited`. `unavailable` says nothing about the plugin.
+    pub async fn import(&self, bytes: Bytes) -> Result<PluginInfo, PluginError> {
+        let [shared, again] = [(); 2].map(|()| Arc::clone(&self.inner.shared));
+        let wanted = bytes.clone();
+        let find = move || shared.find(&wanted);
+        let import = move || again.import(&bytes);
+        let done = match &self.inner.threads {
+            Some(threads) => match threads.loader.run(find).await {
+                Ok(Some(found)) => Ok(found),
+                Ok(None) => threads.importer.run(import).await,
+                Err(gone) => Err(gone),
+            },
+            None => run_beside(move || find().unwrap_or_else(import)),
+        };
+        done.unwrap_or_else(|gone| Err(gone.into()))
+    }
+
+    /// What the host did since it started.
+    pub fn counts(&self) -> PluginCounts {
+        let (compiled, loaded) = self.inner.shared.compiler.counts();
+        PluginCounts { compiled, loaded }
+    }
+
+    /// Whether the plugin is compiled and ready; if not, [`import`](Self::import) its bytes.
+    pub fn is_loaded(&self, digest: &Digest) -> bool {
+        self.inner.shared.catalog.get(digest).is_some()
+    }
+
+    /// Makes one activation of a step: a pure function of `activate`, whose journal answers the
+    /// calls of the step. Never performs an effect.
+    ///
+    /// A plugin that is not loaded, or no longer, fails as `plugin-unavailable`, which is retryable.
+    pub async fn activate(&self, activate: Activate) -> Activation {
+        let shared = Arc::clone(&self.inner.shared);
+        let digest = activate.plugin.clone();
+        let done = self.run(&digest, activate, move |activate| shared.activate(activate)).await;
+        done.unwrap_or_else(|gone| activate::unavailable(gone.to_string(), true))
+    }
+
+    /// The same on the calling thread, which needs 2 MiB of stack and must be outside of any async
+    /// runtime. At most one thread may do so at a time.
+    pub fn activate_blocking(&self, activate: Activate) -> Activation {
+        self.inner.shared.activate(activate)
+    }
+
+    /// Has a loaded plugin describe itself again, on the calling thread as
+    /// [`activate_blocking`](Self::activate_blocking): the least that any call of it costs.
+    ///
+    /// # Errors
+    /// As [`import`](Self::import), and `not-loaded`.
+    pub fn describe_blocking(&self, digest: &Digest) -> Result<(), PluginError> {
+        let shared = &self.inner.shared;
+        let plugin = shared.catalog.get(digest).ok_or_else(|| not_loaded(digest))?;
+        import::describe(&shared.runtime, &plugin.compiled).map(drop)
+    }
+
+    /// Asks a strategy. The roster is lent for as long as it thinks.
+    ///
+    /// # Errors
+    /// In [`PlanOutcome::result`]: `strategy-failed` with the strategy's own message,
+    /// `bad-decision`, `not-loaded`, `wrong-world`, `unavailable`, or what stopped the plugin, as
+    /// for [`import`](Self::import).
+    pub async fn plan(
+        &self,
+        plugin: &Digest,
+        input: PlanInput,
+        roster: Arc<dyn Roster>,
+    ) -> PlanOutcome {
+        let (shared, digest) = (Arc::clone(&self.inner.shared), plugin.clone());
+        let plan = move |(input, roster)| shared.plan(&digest, &input, roster);
+        let done = self.run(plugin, (input, roster), plan).await;
+        done.unwrap_or_else(|gone| PlanOutcome::failed(gone.into()))
+    }
+
+    /// Does a call of a plugin, `work` on `question`, with the threads that are right for its pace.
+    async fn run<Q: Send + 'static, T: Send + 'static>(
+        &self,
+        plugin: &Digest,
+        question: Q,
+        work: impl FnOnce(Q) -> T + Send + 'static,
+    ) -> Result<T, Gone> {
+        let Some(threads) = &self.inner.threads else {
+            return run_beside(move || work(question));
+        };
+        let [shared, pacing] = [(); 2].map(|()| Arc::clone(&self.inner.shared));
+        let [plugin, paced] = [(); 2].map(|()| plugin.clone());
+        let call = move |question| pacing.paced(&paced, || work(question));
+        if shared.is_slow(&plugin) {
+            return threads.slow.run(move || call(question)).await;
+        }
+        // It may turn out to be slow while this call waits: then it waits with its like.
+        let unless_slow = move || match shared.is_slow(&plugin) {
+            true => Err((call, question)),
+            false => Ok(call(question)),
+        };
+        match threads.workers.run(unless_slow).await? {
+            Ok(done) => Ok(done),
+            Err((call, question)) => threads.slow.run(move || call(question)).await,
+        }
+    }
+}
+
+impl Shared {
+    /// A plugin that is loaded, or whose code is kept; none if it has to be compiled.
+    fn find(&self, bytes: &Bytes) -> Option<Result<PluginInfo, PluginError>> {
+        if bytes.len() > limits::COMPONENT_BYTES {
+            return None;
+        }
+        let digest = Digest::of(bytes);
+        if let Some(known) = self.catalog.get(&digest) {
+            return Some(Ok(known.info.clone()));
+        }
+        let loaded = import::load(&self.runtime, &self.compiler, &digest, bytes.len())?;
+        Some(loaded.map(|plugin| self.add(plugin)))
+    }
+
+    fn import(&self, bytes: &Bytes) -> Result<PluginInfo, PluginError> {
+        // Another import of the same bytes may have been ahead of this one.
+        if let Some(found) = self.find(bytes) {
+            return found;
+        }
+        import::import(&self.runtime, &self.compiler, bytes).map(|plugin| self.add(plugin))
+    }
+
+    fn add(&self, plugin: Loaded) -> PluginInfo {
+        let info = plugin.info.clone();
+        self.catalog.insert(Arc::new(plugin));
+        info
+    }
+
+    fn is_slow(&self, plugin: &Digest) -> bool {
+        self.catalog.get(plugin).is_some_and(|plugin| plugin.pace.is_slow())
+    }
+
+    /// Does a call of a plugin, and notes how long it took.
+    fn paced<T>(&self, plugin: &Digest, call: impl FnOnce() -> T) -> T {
+        let start = cpu_time();
+        let done = call();
+        if let Some(plugin) = self.catalog.get(plugin) {
+            plugin.pace.took(cpu_time().saturating_sub(start));
+        }
+        done
+    }
+
+    fn activate(&self, activate: Activate) -> Activation {
+        match self.plugin(&activate.plugin) {
+            Ok(plugin) => activate::activate(&self.runtime, &plugin, activate),
+            Err(error) => activate::unavailable(error.to_string(), true),
+        }
+    }
+
+    fn plan(&self, digest: &Digest, input: &PlanInput, roster: Arc<dyn Roster>) -> PlanOutcome {
+        match self.plugin(digest) {
+            Ok(plugin) => strategy::plan(&self.runtime, &plugin, input, roster),
+            Err(error) => PlanOutcome::failed(error),
+        }
+    }
+
+    fn plugin(&self, digest: &Digest) -> Result<Arc<Loaded>, PluginError> {
+        self.catalog.get(digest).ok_or_else(|| not_loaded(digest))
+    }
+}
+
+impl From<Gone> for PluginError {
+    fn from(gone: Gone) -> Self {
+        unavailable(gone.to_string())
+    }
+}
+
+fn unavailable(message: String) -> PluginError {
+    PluginError::new("unavailable", message)
+}
+
+fn not_loaded(digest: &Digest) -> PluginError {
+    PluginError::new("not-loaded", format!("the plugin {digest} is not loaded"))
+}

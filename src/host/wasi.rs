@@ -1,0 +1,311 @@
+//! What of WASI a guest finds: as much as language runtimes need to start, and nothing of the
+//! machine. There are no files, arguments, variables or sockets; time, timers and random bytes are
+//! those of the attempt; what is written to standard output and error goes to the log.
+
+use std::collections::HashMap;
+
+use wasmtime::component::{HasData, HasSelf, Linker, Resource, ResourceTable};
+use wasmtime_wasi::async_trait;
+use wasmtime_wasi::cli::{WasiCli, WasiCliCtx, WasiCliCtxView};
+use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemCtx, WasiFilesystemCtxView};
+use wasmtime_wasi::p2::bindings::cli::{stderr, stdout};
+use wasmtime_wasi::p2::bindings::clocks::{monotonic_clock, wall_clock};
+use wasmtime_wasi::p2::bindings::random::{insecure, insecure_seed, random};
+use wasmtime_wasi::p2::bindings::sync::io::poll;
+use wasmtime_wasi::p2::bindings::{cli, clocks, filesystem, random as randoms, sync};
+use wasmtime_wasi::p2::{DynOutputStream, DynPollable, Pollable, subscribe};
+use wasmtime_wasi_io::bindings::wasi::io::error as io_error;
+
+use super::guest::Guest;
+use super::limits;
+use super::log::Stream;
+use replibook_core::run::{Call, Millis};
+
+/// Nanoseconds in a millisecond: the clocks of WASI count the first, a journal the second.
+const NANOS: u64 = 1_000_000;
+
+/// The interfaces that are linked, without their versions. A component that imports another is
+/// refused.
+pub(super) const INTERFACES: [&str; 20] = [
+    "wasi:cli/environment",
+    "wasi:cli/exit",
+    "wasi:cli/stderr",
+    "wasi:cli/stdin",
+    "wasi:cli/stdout",
+    "wasi:cli/terminal-input",
+    "wasi:cli/terminal-output",
+    "wasi:cli/terminal-stderr",
+    "wasi:cli/terminal-stdin",
+    "wasi:cli/terminal-stdout",
+    "wasi:clocks/monotonic-clock",
+    "wasi:clocks/wall-clock",
+    "wasi:filesystem/preopens",
+    "wasi:filesystem/types",
+    "wasi:io/error",
+    "wasi:io/poll",
+    "wasi:io/streams",
+    "wasi:random/insecure",
+    "wasi:random/insecure-seed",
+    "wasi:random/random",
+];
+
+/// Links [`INTERFACES`].
+pub(super) fn link(l: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    cli::environment::add_to_linker::<_, WasiCli>(l, Guest::cli)?;
+    cli::exit::add_to_linker::<_, WasiCli>(l, Guest::cli)?;
+    cli::stdin::add_to_linker::<_, WasiCli>(l, Guest::cli)?;
+    cli::terminal_input::add_to_linker::<_, WasiCli>(l, Guest::cli)?;
+    cli::terminal_output::add_to_linker::<_, WasiCli>(l, Guest::cli)?;
+    cli::terminal_stderr::add_to_linker::<_, WasiCli>(l, Guest::cli)?;
+    cli::terminal_stdin::add_to_linker::<_, WasiCli>(l, Guest::cli)?;
+    cli::terminal_stdout::add_to_linker::<_, WasiCli>(l, Guest::cli)?;
+    filesystem::preopens::add_to_linker::<_, WasiFilesystem>(l, Guest::files)?;
+    sync::filesystem::types::add_to_linker::<_, WasiFilesystem>(l, Guest::files)?;
+    io_error::add_to_linker::<_, Table>(l, |guest| &mut guest.wasi.table)?;
+    sync::io::streams::add_to_linker::<_, Table>(l, |guest| &mut guest.wasi.table)?;
+    // These are the guest's own.
+    cli::stderr::add_to_linker::<_, HasSelf<Guest>>(l, |guest| guest)?;
+    cli::stdout::add_to_linker::<_, HasSelf<Guest>>(l, |guest| guest)?;
+    clocks::monotonic_clock::add_to_linker::<_, HasSelf<Guest>>(l, |guest| guest)?;
+    clocks::wall_clock::add_to_linker::<_, HasSelf<Guest>>(l, |guest| guest)?;
+    randoms::insecure::add_to_linker::<_, HasSelf<Guest>>(l, |guest| guest)?;
+    randoms::insecure_seed::add_to_linker::<_, HasSelf<Guest>>(l, |guest| guest)?;
+    randoms::random::add_to_linker::<_, HasSelf<Guest>>(l, |guest| guest)?;
+    poll::add_to_linker::<_, HasSelf<Guest>>(l, |guest| guest)
+}
+
+struct Table;
+
+impl HasData for Table {
+    type Data<'a> = &'a mut ResourceTable;
+}
+
+/// What WASI keeps for a guest.
+pub(super) struct Wasi {
+    table: ResourceTable,
+    cli: WasiCliCtx,
+    files: WasiFilesystemCtx,
+    /// The moments, in nanoseconds, that the pollables of timers wait for.
+    timers: HashMap<u32, u64>,
+    /// The monotonic clock is never behind this, whatever the clock of the host did.
+    reached: u64,
+}
+
+impl Default for Wasi {
+    fn default() -> Self {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(limits::WASI_HANDLES);
+        let (cli, files) = (WasiCliCtx::default(), WasiFilesystemCtx::default());
+        Self { table, cli, files, timers: HashMap::new(), reached: 0 }
+    }
+}
+
+impl Guest {
+    fn cli(&mut self) -> WasiCliCtxView<'_> {
+        WasiCliCtxView { ctx: &mut self.wasi.cli, table: &mut self.wasi.table }
+    }
+
+    fn files(&mut self) -> WasiFilesystemCtxView<'_> {
+        WasiFilesystemCtxView { ctx: &mut self.wasi.files, table: &mut self.wasi.table }
+    }
+
+    /// Nanoseconds since the Unix epoch.
+    fn nanos(&self) -> u64 {
+        u64::try_from(self.logical_now().as_millis()).unwrap_or(0).saturating_mul(NANOS)
+    }
+
+    fn monotonic(&mut self) -> u64 {
+        self.wasi.reached = self.wasi.reached.max(self.nanos());
+        self.wasi.reached
+    }
+
+    fn timer(&mut self, until: u64) -> wasmtime::Result<Resource<DynPollable>> {
+        let timer = self.wasi.table.push(Timer)?;
+        let pollable = subscribe(&mut self.wasi.table, timer)?;
+        self.wasi.timers.insert(pollable.rep(), until);
+        Ok(pollable)
+    }
+
+    /// Whether a pollable is ready, or the moment when it will be. Streams always are.
+    fn due(&mut self, pollable: &Resource<DynPollable>) -> Result<(), u64> {
+        let now = self.monotonic();
+        match self.wasi.timers.get(&pollable.rep()) {
+            Some(until) if *until > now => Err(*until),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Waits until that moment, as an effect like any other.
+    fn wait_until(&mut self, until: u64) -> wasmtime::Result<()> {
+        let length = Millis(until.saturating_sub(self.monotonic()).div_ceil(NANOS));
+        self.effect(Call::Sleep { length })?;
+        self.wasi.reached = self.monotonic().max(until);
+        Ok(())
+    }
+}
+
+/// What stands behind the pollable of a timer. Whether it is ready is worked out in `poll`, from
+/// logical time.
+struct Timer;
+
+#[async_trait]
+impl Pollable for Timer {
+    async fn ready(&mut self) {}
+}
+
+impl poll::Host for Guest {
+    fn poll(&mut self, pollables: Vec<Resource<DynPollable>>) -> wasmtime::Result<Vec<u32>> {
+        if pollables.is_empty() {
+            return Err(wasmtime::Error::msg("the plugin polled an empty list"));
+        }
+        let mut ready = self.ready_ones(&pollables);
+        if ready.is_empty() {
+            let moments = pollables.iter().filter_map(|pollable| self.due(pollable).err());
+            if let Some(first) = moments.min() {
+                self.wait_until(first)?;
+            }
+            ready = self.ready_ones(&pollables);
+        }
+        Ok(ready)
+    }
+}
+
+impl Guest {
+    fn ready_ones(&mut self, pollables: &[Resource<DynPollable>]) -> Vec<u32> {
+        let numbered = (0u32..).zip(pollables);
+        numbered.filter(|(_, pollable)| self.due(pollable).is_ok()).map(|(n, _)| n).collect()
+    }
+}
+
+impl poll::HostPollable for Guest {
+    fn ready(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<bool> {
+        Ok(self.due(&pollable).is_ok())
+    }
+
+    fn block(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<()> {
+        match self.due(&pollable) {
+            Ok(()) => Ok(()),
+            Err(until) => self.wait_until(until),
+        }
+    }
+
+    fn drop(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<()> {
+        self.wasi.timers.remove(&pollable.rep());
+        poll::HostPollable::drop(&mut self.wasi.table, pollable)
+    }
+}
+
+impl monotonic_clock::Host for Guest {
+    fn now(&mut self) -> wasmtime::Result<u64> {
+        Ok(self.monotonic())
+    }
+
+    fn resolution(&mut self) -> wasmtime::Result<u64> {
+        Ok(NANOS)
+    }
+
+    fn subscribe_instant(&mut self, when: u64) -> wasmtime::Result<Resource<DynPollable>> {
+        self.timer(when)
+    }
+
+    fn subscribe_duration(&mut self, length: u64) -> wasmtime::Result<Resource<DynPollable>> {
+        let until = self.monotonic().saturating_add(length);
+        self.timer(until)
+    }
+}
+
+impl wall_clock::Host for Guest {
+    fn now(&mut self) -> wasmtime::Result<wall_clock::Datetime> {
+        Ok(datetime(self.nanos()))
+    }
+
+    fn resolution(&mut self) -> wasmtime::Result<wall_clock::Datetime> {
+        Ok(datetime(NANOS))
+    }
+}
+
+fn datetime(nanos: u64) -> wall_clock::Datetime {
+    let second = 1_000 * NANOS;
+    let nanoseconds = u32::try_from(nanos % second).unwrap_or(0);
+    wall_clock::Datetime { seconds: nanos / second, nanoseconds }
+}
+
+impl random::Host for Guest {
+    fn get_random_bytes(&mut self, length: u64) -> wasmtime::Result<Vec<u8>> {
+        Ok(self.random_bytes(length)?)
+    }
+
+    fn get_random_u64(&mut self) -> wasmtime::Result<u64> {
+        Ok(self.random_u64())
+    }
+}
+
+impl insecure::Host for Guest {
+    fn get_insecure_random_bytes(&mut self, length: u64) -> wasmtime::Result<Vec<u8>> {
+        Ok(self.random_bytes(length)?)
+    }
+
+    fn get_insecure_random_u64(&mut self) -> wasmtime::Result<u64> {
+        Ok(self.random_u64())
+    }
+}
+
+impl insecure_seed::Host for Guest {
+    fn insecure_seed(&mut self) -> wasmtime::Result<(u64, u64)> {
+        Ok((self.random_u64(), self.random_u64()))
+    }
+}
+
+impl stdout::Host for Guest {
+    fn get_stdout(&mut self) -> wasmtime::Result<Resource<DynOutputStream>> {
+        Ok(self.wasi.table.push(self.log.stream(Stream::Stdout))?)
+    }
+}
+
+impl stderr::Host for Guest {
+    fn get_stderr(&mut self) -> wasmtime::Result<Resource<DynOutputStream>> {
+        Ok(self.wasi.table.push(self.log.stream(Stream::Stderr))?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{Stop, Unwound};
+    use crate::guest::{Role, Seed};
+    use replibook_core::run::Timestamp;
+
+    fn guest() -> Guest {
+        Guest::new(Role::Describe, Timestamp::from_millis(1_500), Seed::Of([0; 32]))
+    }
+
+    #[test]
+    fn timers_that_are_due_are_ready_and_others_are_an_effect() {
+        let mut guest = guest();
+        let due = monotonic_clock::Host::subscribe_instant(&mut guest, 1_500 * NANOS).unwrap();
+        let later = monotonic_clock::Host::subscribe_duration(&mut guest, NANOS).unwrap();
+        let (first, second) = (due.rep(), later.rep());
+        assert_eq!(poll::Host::poll(&mut guest, vec![later, due]).unwrap(), [1]);
+        let later = Resource::new_borrow(second);
+        let error = poll::HostPollable::block(&mut guest, later).unwrap_err();
+        assert!(matches!(error.downcast_ref(), Some(Stop::Forbidden { call: "timer.sleep", .. })));
+        for rep in [first, second] {
+            poll::HostPollable::drop(&mut guest, Resource::new_own(rep)).unwrap();
+        }
+        assert!(guest.wasi.timers.is_empty());
+        assert!(poll::Host::poll(&mut guest, vec![]).is_err());
+    }
+
+    #[test]
+    fn the_handles_of_a_guest_have_a_number() {
+        let mut guest = guest();
+        let error = loop {
+            if let Err(error) = monotonic_clock::Host::subscribe_duration(&mut guest, 1) {
+                break error;
+            }
+            assert!(guest.wasi.timers.len() <= limits::WASI_HANDLES);
+        };
+        let Unwound::Fault(fault) = Unwound::from(error) else { panic!("not a fault") };
+        assert_eq!(fault.code, "handle-limit");
+    }
+}

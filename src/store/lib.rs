@@ -1,0 +1,43 @@
+//! The primary store: one trait that promises behaviour, and its back ends.
+//!
+//! [`Store`] is the promise, [`memory`] its reference model, [`sqlite`] the embedded back end and
+//! [`mongodb`] the one for several engines.
+//! `tests/store_conformance.rs` holds every back end to the same list of cases.
+
+mod checked;
+mod contract;
+mod damage;
+mod documents;
+mod engines;
+mod error;
+mod finish;
+mod heard;
+mod keys;
+pub mod memory;
+pub mod mongodb;
+mod options;
+mod retention;
+mod size;
+pub mod sqlite;
+mod time;
+mod troubled;
+
+pub use self::mongodb::MongoStore;
+pub use checked::{Checked, Flaw, MAX_FLAWS};
+pub use contract::{
+    Lease, MAX_COMMIT_BYTES, MAX_COMMIT_DOCUMENTS, MAX_PAGE, MAX_PUT, MAX_QUEUED, Result, Store,
+};
+pub use damage::{Damage, DamagedRun, Found, Glance, KeptRun, MAX_WHY};
+pub use documents::{
+    Abandon, Abandonment, Claim, Cluster, Created, Ending, Failed, Head, Holder, Locked, LogCursor,
+    NewRun, Object, Page, Plugin, Put, Queue, RunFilter, StoredPlaybook,
+};
+pub use engines::{Draining, ENGINE_KEPT, Engine, EngineReport};
+pub use error::StoreError;
+pub use heard::{CallsHeard, GIVEN_UP, HeardStore};
+pub use memory::MemoryStore;
+pub use options::{DEFAULT_LEASE, DEFAULT_RETENTION, RENEWAL, StoreOptions};
+pub use retention::{Keeping, written};
+pub use size::commit_bytes;
+pub use sqlite::SqliteStore;
+pub use time::{Skew, StoreClock};
