@@ -161,9 +161,9 @@ pub(super) async fn look(state: &ApiState, id: RunId) -> Result<RunView, ApiErro
         view.engine = engines::driver_of(state, id).await?;
     }
     if let Ok(run) = &run
-        && engines::without_place(state, run).await?.is_some()
+        && engines::without_place(state, run).await.is_ok_and(|engine| engine.is_some())
     {
-        // What it waited for last is over.
+        // What it waited for last is over. Where the store does not tell, it is shown all the same.
         view.reason = None;
     }
     Ok(view)

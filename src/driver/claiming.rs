@@ -105,7 +105,8 @@ impl Engine {
         let (served, room) = (clusters.served(&self.places), clusters.room_in_queues());
         let only_waits = |driver: &&Driver| !driver.place.is_taken() && !driver.place.is_in_line();
         let youngest = self.drivers.values().rfind(only_waits).map(|driver| driver.lease.clone());
-        let room = youngest.is_some() || room > 0 && self.places.for_woken() > 0;
+        // One that goes on takes a place at once, whether there is one or not.
+        let room = self.places.for_woken() > 0 && (youngest.is_some() || room > 0);
         let with = match (self.places.free(), self.places.has_line()) {
             (0, true) if room => With::None,
             (1.., _) if youngest.is_some() => With::Place,

@@ -168,6 +168,18 @@ impl Exit {
         let Some(rest) = open.checked_sub(1) else { return false };
         *open = rest;
         state.last = Some(now);
+        self.remember(&mut state, waits, now);
+        self.is_gone.store(true, Ordering::Release);
+        true
+    }
+
+    /// Takes notice that the run, which only waits, is given back however many were let out, since another engine
+    /// has room.
+    pub(super) fn passed_on(&self, now: Timestamp) {
+        self.remember(&mut self.exits.state(), true, now);
+    }
+
+    fn remember(&self, state: &mut State, waits: bool, now: Timestamp) {
         let refused = state.gone.get(&self.run).map_or(0, |gone| gone.refused);
         let (epoch, at) = (self.epoch, now);
         let gone = Gone { epoch, at, waited: waits, refused, stays_until: now };
@@ -175,8 +187,6 @@ impl Exit {
         if state.gone.len() > REMEMBERED_AT_ONCE {
             state.gone.pop_first();
         }
-        self.is_gone.store(true, Ordering::Release);
-        true
     }
 
     /// Returns once the run was let out.
@@ -288,6 +298,15 @@ mod tests {
         assert!(stays(2, LEFT.0));
         exits.look(new(), at(LEFT.0));
         assert!(!run.may_go(true, at(LEFT.0)), "it was there before");
+    }
+
+    #[test]
+    fn a_run_that_was_passed_on_and_that_nobody_took_stays_too() {
+        let exits = Arc::new(Exits::default());
+        exit(&exits, 1).passed_on(at(0));
+        exits.came(id(1), 2, at(LEFT.0));
+        let run = Exit::new(&exits, id(1), 2);
+        assert!(!run.may_go(true, at(LEFT.0)) && run.may_go(true, at(LEFT.0 + STAYS.0)));
     }
 
     #[test]

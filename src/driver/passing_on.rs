@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::engine::{Driver, Engine};
-use super::standing::BEAT;
+use super::standing::{BEAT, has_room};
 use crate::run::{EngineId, Millis, Timestamp};
 use crate::store::{self, Skew, StoreError};
 
@@ -19,12 +19,13 @@ const ALIVE: Millis = Millis(3 * BEAT.0 + 1_000);
 
 impl Engine {
     /// Gives runs back that have waited for a place for long, as many as others have room for: those that came
-    /// first.
+    /// first. Those that nobody took lately stay: the others may have room, and none for more runs of their cluster.
     pub(super) async fn pass_on(&mut self) -> Result<(), StoreError> {
         let now = self.world.clock.now();
         self.drivers.values_mut().for_each(|driver| driver.look_at_line(now));
-        let mut late: Vec<&Driver> =
-            self.drivers.values().filter(|driver| driver.is_late(now)).collect();
+        let time = self.world.store.time();
+        let is_late = |driver: &&Driver| driver.is_late(now) && driver.exit.may_go(true, time);
+        let mut late: Vec<&Driver> = self.drivers.values().filter(is_late).collect();
         if late.is_empty() || now.since(self.passed_on) < LOOK {
             return Ok(());
         }
@@ -35,6 +36,7 @@ impl Engine {
         for driver in late.into_iter().take(room) {
             tracing::info!(run = %driver.lease.run(), "handing over the run: another engine has room");
             self.config.activity.hand_over();
+            driver.exit.passed_on(time);
             // Nothing of it is in flight.
             driver.lease.lose();
         }
@@ -61,10 +63,11 @@ fn room_elsewhere(engines: &[store::Engine], own: &EngineId) -> usize {
         let is_off = Skew::from_millis(engine.report.clock_ahead).is_too_large();
         engine.report.id != *own && is_there && !is_off
     };
-    let room = |engine: &store::Engine| {
-        usize::try_from(engine.report.max_runs.saturating_sub(engine.report.runs))
+    let room = |engine: &store::Engine| match has_room(engine) {
+        true => usize::try_from(engine.report.max_runs - engine.report.runs).unwrap_or_default(),
+        false => 0,
     };
-    let rooms = engines.iter().filter(takes_runs).filter_map(|engine| room(engine).ok());
+    let rooms = engines.iter().filter(takes_runs).map(room);
     rooms.fold(0, usize::saturating_add)
 }
 

@@ -134,7 +134,7 @@ fn is_there(engine: &Engine, newest: Timestamp) -> bool {
 }
 
 /// Whether it has room, by what it says.
-fn has_room(engine: &Engine) -> bool {
+pub(super) fn has_room(engine: &Engine) -> bool {
     let report = &engine.report;
     report.runs < report.max_runs && (report.queued as usize) < QUEUED
 }

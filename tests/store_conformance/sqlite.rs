@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use replibook::playbook::Concurrency;
+use replibook::playbook::{Concurrency, Playbook};
 use replibook::run::{AgentState, EngineId, Millis, RunStatus, Writes};
 use replibook::store::sqlite::DATABASE_FILE;
-use replibook::store::{Locked, NewRun, SqliteStore, Store, StoreError, StoreOptions};
+use replibook::store::{
+    Locked, NewRun, Page, RunFilter, SqliteStore, Store, StoreError, StoreOptions,
+};
 
 use crate::backends::{ManualClock, START, options};
 use crate::samples::{
@@ -280,6 +282,18 @@ async fn a_database_of_the_first_version_is_brought_to_the_present_one() {
         assert_eq!(lock(2).await, Locked::Held);
         assert_eq!(lock(6).await, Locked::Held, "others go beside it");
         assert_eq!(lock(8).await, waits(7));
+        let Playbook { name, version, .. } = &runs[0].0.run.snapshot.playbook;
+        let filter = |name: &str, version: &semver::Version| RunFilter {
+            playbook: Some(name.to_owned()),
+            version: Some(version.clone()),
+            ..RunFilter::default()
+        };
+        let count = async |filter: &RunFilter| {
+            let page = Page { limit: 100, ..Page::default() };
+            store.runs(filter, &page).await.unwrap().len()
+        };
+        assert_eq!(count(&filter(name, version)).await, runs.len(), "of which playbook they are");
+        assert_eq!(count(&filter("other", version)).await, 0);
     }
 }
 

@@ -246,8 +246,8 @@ async fn queued_on(base: &Base, clusters: &[String]) -> Result<BTreeMap<String, 
             "cluster": { "$in": &unknown },
             "status": RunStatus::Pending.as_str(),
         });
-        if let Some(RunId(after)) = after {
-            filter.insert("_id", doc! { "$gt": uuid(after) });
+        if let Some(after) = after.take() {
+            filter.insert("_id", doc! { "$gt": after });
         }
         let (collection, order) = (&base.runs, doc! { "_id": 1 });
         let what = "the queue of a cluster";
@@ -255,13 +255,14 @@ async fn queued_on(base: &Base, clusters: &[String]) -> Result<BTreeMap<String, 
         let page = question.raw(Some(doc! { "_id": 1, "cluster": 1 })).await?;
         let is_last = page.len() < MAX_PAGE as usize;
         for run in page.iter().filter_map(|raw| Document::try_from(raw).ok()) {
-            let Some(id) = run.get("_id").and_then(read_uuid).map(RunId) else { continue };
-            after = Some(id);
-            if let Ok(cluster) = run.get_str("cluster") {
+            after = run.get("_id").cloned();
+            let id = after.as_ref().and_then(read_uuid).map(RunId);
+            if let (Some(id), Ok(cluster)) = (id, run.get_str("cluster")) {
                 queued.entry(cluster.to_owned()).or_default().push(id);
             }
         }
-        if is_last {
+        // Without an identifier there is no next page.
+        if is_last || after.is_none() {
             break;
         }
         let is_known = |runs: &Vec<RunId>| runs.len() >= QUEUED_KNOWN as usize;

@@ -54,7 +54,7 @@ fn ids_of(
             and(&format!("{column} = ?"), Value::Text(wanted.clone()));
         }
     }
-    if let Some(version) = version {
+    if let (Some(_), Some(version)) = (playbook, version) {
         and("version = ?", Value::Text(version.to_string()));
     }
     if let Some(after) = after {
