@@ -13,6 +13,7 @@ mod clock_back;
 mod clock_off;
 mod damaged;
 mod descriptors;
+mod earlier;
 #[path = "../support/examples.rs"]
 mod examples;
 mod full;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::wildcard_enum_match_arm)]
 
 mod archives;
+mod earlier;
 #[allow(dead_code, reason = "each test binary uses a part of it")]
 #[path = "../support/engine.rs"]
 mod engine;
