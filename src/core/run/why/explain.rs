@@ -410,7 +410,8 @@ impl Telling<'_> {
     fn say_passed_over(&mut self) {
         let passed_over = self.run.progress.passed_over;
         if !passed_over.is_none() {
-            let told = passed_over.to_string().replacen("passed over", "were passed over", 1);
+            let were = if passed_over.failures == 1 { "was" } else { "were" };
+            let told = passed_over.to_string().replacen("passed", &format!("{were} passed"), 1);
             self.say(&format!("By the playbook {told}"));
         }
     }

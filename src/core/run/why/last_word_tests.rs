@@ -56,4 +56,10 @@ fn a_run_that_ended_over_nobody_and_one_that_passed_failures_over() {
                 all 2 stages it left 2 done, 1 failed. By the playbook 5 failures of steps were passed over on 1 \
                 agent.";
     check(&passed, &NOBODY, text, &[]);
+    passed.progress.passed_over.failures = 1;
+    let told = explain(&passed, &NOBODY, at(245)).text;
+    assert!(
+        told.ends_with("By the playbook 1 failure of steps was passed over on 1 agent."),
+        "{told}"
+    );
 }
