@@ -27,6 +27,7 @@ macro_rules! mutant {
 
 pub use crate::mutant;
 
+/// Which mistake is made on this thread. `mutant!` asks here, also in other crates.
 #[cfg(feature = "mutants")]
 pub mod chosen {
     use std::cell::Cell;
