@@ -1,6 +1,5 @@
 //! Three engines on one store: one is killed and one is drained in the middle of three runs.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::time::Duration;
 
@@ -68,13 +67,16 @@ pub(super) async fn play(
     .await?;
     type_in(scene, &words(&["get", "engines"])).await?;
 
-    let [killed, drained] = victims(&runs);
+    // Never the last one, which is asked.
+    let killed = busiest(&runs, 1..=ENGINES - 1, None);
     say(&format!(
         "\n--- kill -9 of {killed}: its runs go on once its leases have run out, in 15 s"
     ));
     scene.kill_engine(&killed).await?;
     until(scene, &mut runs, "its runs to be taken over", |runs| is_free_of(runs, &killed)).await?;
     say(&format!("--- {killed} has no runs any more"));
+    // A server whose engine is drained goes on answering, so it may be the one that is asked.
+    let drained = busiest(&runs, 1..=ENGINES, Some(&killed));
     match type_in(scene, &words(&["engine", "drain", &drained])).await? {
         0 => {}
         failed => return Ok(failed),
@@ -188,19 +190,14 @@ async fn until(
     }
 }
 
-/// Who is killed, and who is drained: those that drive most, but never the last one, which is asked.
-fn victims(runs: &[Told]) -> [String; 2] {
-    let mut drives: BTreeMap<String, usize> =
-        (1..ENGINES).map(|number| (format!("engine-{number}"), 0)).collect();
-    for told in runs {
-        if let Some(count) = told.by.last().and_then(|(name, _)| drives.get_mut(name)) {
-            *count += 1;
-        }
-    }
-    let mut names: Vec<_> = drives.into_iter().collect();
-    names.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    let mut names = names.into_iter().map(|(name, _)| name);
-    [names.next().unwrap_or_default(), names.next().unwrap_or_default()]
+/// The engine of these numbers that drives the most runs.
+fn busiest(runs: &[Told], engines: impl Iterator<Item = usize>, but: Option<&str>) -> String {
+    let names = engines.map(|number| format!("engine-{number}"));
+    let drives = |name: &String| {
+        let by = |told: &&Told| told.by.last().is_some_and(|(by, _)| by == name);
+        runs.iter().filter(by).count()
+    };
+    names.filter(|name| but != Some(name)).max_by_key(drives).unwrap_or_default()
 }
 
 fn is_free_of(runs: &[Told], engine: &str) -> bool {
