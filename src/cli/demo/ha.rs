@@ -274,10 +274,14 @@ mod tests {
     }
 
     #[test]
-    fn who_drives_most_is_killed_and_the_last_one_never() {
-        assert_eq!(victims(&[told(&[("engine-2", 0)])]), ["engine-2", "engine-1"]);
-        assert_eq!(victims(&[told(&[("engine-3", 0)])]), ["engine-1", "engine-2"]);
-        assert_eq!(victims(&[]), ["engine-1", "engine-2"]);
+    fn who_drives_most_is_picked_by_who_drives_now() {
+        let runs = [
+            told(&[("engine-2", 0), ("engine-1", 1)]),
+            told(&[("engine-3", 0)]),
+            told(&[("engine-3", 0)]),
+        ];
+        assert_eq!(busiest(&runs, 1..=2, None), "engine-1");
+        assert_eq!(busiest(&runs, 1..=ENGINES, Some("engine-1")), "engine-3");
     }
 
     #[test]
