@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::engine::{Driver, Engine};
-use super::standing::{BEAT, has_room};
-use crate::run::{EngineId, Millis, Timestamp};
-use crate::store::{self, Skew, StoreError};
+use super::standing::{BEAT, room_elsewhere};
+use crate::run::{Millis, Timestamp};
+use crate::store::StoreError;
 
 /// How long a run waits for a place before it goes to an engine that has room: longer than it takes to give a
 /// place back between two runs, so that most are served here, and no longer than a person looks at it.
@@ -13,9 +13,6 @@ const WAITS: Duration = Duration::from_secs(5);
 
 /// How often others are asked whether they have room: they say so anew with each beat.
 const LOOK: Millis = BEAT;
-
-/// An engine that has missed three beats counts no more.
-const ALIVE: Millis = Millis(3 * BEAT.0 + 1_000);
 
 impl Engine {
     /// Gives runs back that have waited for a place for long, as many as others have room for: those that came
@@ -52,55 +49,5 @@ impl Driver {
 
     fn is_late(&self, now: Timestamp) -> bool {
         self.waits_since.is_some_and(|since| now.since(since).to_std() >= WAITS)
-    }
-}
-
-/// How many runs the other engines have places for, by what they say.
-fn room_elsewhere(engines: &[store::Engine], own: &EngineId) -> usize {
-    let newest = engines.iter().map(|engine| engine.seen).max().unwrap_or_default();
-    let takes_runs = |engine: &&store::Engine| {
-        let is_there = engine.draining.is_none() && newest.since(engine.seen) <= ALIVE;
-        let is_off = Skew::from_millis(engine.report.clock_ahead).is_too_large();
-        engine.report.id != *own && is_there && !is_off
-    };
-    let room = |engine: &store::Engine| match has_room(engine) {
-        true => usize::try_from(engine.report.max_runs - engine.report.runs).unwrap_or_default(),
-        false => 0,
-    };
-    let rooms = engines.iter().filter(takes_runs).map(room);
-    rooms.fold(0, usize::saturating_add)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::{Draining, EngineReport};
-
-    fn engine(id: &str, runs: u32, seen: i64) -> store::Engine {
-        let report = EngineReport {
-            id: EngineId(id.to_owned()),
-            name: id.to_owned(),
-            version: String::new(),
-            host: String::new(),
-            address: None,
-            started: Timestamp::default(),
-            clock_ahead: 0,
-            runs,
-            queued: 0,
-            max_runs: 1_000,
-        };
-        store::Engine { report, seen: Timestamp::from_millis(seen), draining: None }
-    }
-
-    #[test]
-    fn only_other_engines_that_take_runs_have_room() {
-        let own = EngineId("a".to_owned());
-        let mut engines = [engine("a", 0, 20_000), engine("b", 998, 20_000), engine("c", 0, 0)];
-        assert_eq!(room_elsewhere(&engines, &own), 2);
-        engines[1].report.clock_ahead = 60_001;
-        assert_eq!(room_elsewhere(&engines, &own), 0);
-        engines[1].report.clock_ahead = 0;
-        engines[1].draining = Some(Draining { since: Timestamp::default(), actor: None });
-        assert_eq!(room_elsewhere(&engines, &own), 0);
     }
 }

@@ -69,10 +69,19 @@ pub(super) struct Standing {
 
 /// The engines besides `own` that are there and may take runs, full or not.
 pub(super) fn others(engines: &[Engine], own: &EngineId) -> BTreeSet<EngineId> {
+    takers(engines, own).map(|engine| engine.report.id.clone()).collect()
+}
+
+/// How many runs those have places for, by what they say.
+pub(super) fn room_elsewhere(engines: &[Engine], own: &EngineId) -> usize {
+    let room = |engine: &Engine| engine.report.max_runs - engine.report.runs;
+    let rooms = takers(engines, own).filter(|engine| has_room(engine)).map(room);
+    rooms.filter_map(|room| usize::try_from(room).ok()).fold(0, usize::saturating_add)
+}
+
+fn takers<'a>(engines: &'a [Engine], own: &'a EngineId) -> impl Iterator<Item = &'a Engine> {
     let newest = newest(engines);
-    let there =
-        engines.iter().filter(|engine| engine.report.id != *own && is_there(engine, newest));
-    there.map(|engine| engine.report.id.clone()).collect()
+    engines.iter().filter(move |engine| engine.report.id != *own && is_there(engine, newest))
 }
 
 impl Standing {
@@ -134,7 +143,7 @@ fn is_there(engine: &Engine, newest: Timestamp) -> bool {
 }
 
 /// Whether it has room, by what it says.
-pub(super) fn has_room(engine: &Engine) -> bool {
+fn has_room(engine: &Engine) -> bool {
     let report = &engine.report;
     report.runs < report.max_runs && (report.queued as usize) < QUEUED
 }
@@ -187,6 +196,18 @@ mod tests {
         assert_eq!(stands(&off, "a"), (500, None));
         off[1].report.clock_ahead = -60_000;
         assert_eq!(stands(&off, "a"), (250, Some(275)));
+    }
+
+    #[test]
+    fn only_other_engines_that_take_runs_have_room() {
+        let own = EngineId("a".to_owned());
+        let mut engines = [engine("a", 0, 20_000), engine("b", 998, 20_000), engine("c", 0, 0)];
+        assert_eq!(room_elsewhere(&engines, &own), 2);
+        engines[1].report.clock_ahead = 60_001;
+        assert_eq!(room_elsewhere(&engines, &own), 0);
+        engines[1].report.clock_ahead = 0;
+        engines[1].draining = Some(Draining { since: Timestamp::default(), actor: None });
+        assert_eq!(room_elsewhere(&engines, &own), 0);
     }
 
     #[test]
