@@ -135,6 +135,18 @@ impl Millis {
         Self(seconds * 1000)
     }
 
+    /// This length and another one.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+
+    /// How much longer this is than another one; nothing if it is not.
+    #[must_use]
+    pub const fn beyond(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+
     /// The same length for the standard library.
     pub const fn to_std(self) -> std::time::Duration {
         std::time::Duration::from_millis(self.0)

@@ -68,9 +68,7 @@ where
     let now = ctx.clock.passed();
     let known = match (start.accepted, start.again || start.look_only) {
         (true, _) => Known::Yes,
-        (false, true) => {
-            Known::Perhaps { settled: after(now, settle(ctx, earlier(request, start))) }
-        }
+        (false, true) => Known::Perhaps { settled: now.plus(settle(ctx, earlier(request, start))) },
         (false, false) => Known::No,
     };
     let mut follow = Follow {
@@ -128,10 +126,6 @@ fn settle(ctx: &FollowContext, sending: Duration) -> Millis {
     }
     let sending = u64::try_from(sending.as_millis()).unwrap_or(u64::MAX);
     Millis(ctx.limits.settle.0.saturating_add(sending))
-}
-
-fn after(passed: Millis, length: Millis) -> Millis {
-    Millis(passed.0.saturating_add(length.0))
 }
 
 /// Whether the agent knows the action.
@@ -232,7 +226,7 @@ impl<A: FnMut() + Send> Follow<'_, A> {
             AgentError::NoAnswer { .. }
             | AgentError::Broken { .. }
             | AgentError::Malformed { .. } => {
-                after(now, settle(self.ctx, schedule_time(self.request)))
+                now.plus(settle(self.ctx, schedule_time(self.request)))
             }
             // It was refused, or never sent: nothing of it is on its way.
             AgentError::Connect { .. }
@@ -310,7 +304,7 @@ impl<A: FnMut() + Send> Follow<'_, A> {
             }
             Ok(None) => {
                 // Most late requests arrive sooner than the latest possible moment.
-                let rest = Millis(settled.0.saturating_sub(self.ctx.clock.passed().0));
+                let rest = settled.beyond(self.ctx.clock.passed());
                 self.ctx.clock.sleep(self.pace.next().min(rest).to_std()).await;
                 Ok(None)
             }

@@ -79,7 +79,7 @@ impl Patience {
     ) -> Result<(), CallError> {
         self.lose(ctx, error);
         let limit = ctx.limits.unreachable_after;
-        let passed = Millis(ctx.clock.passed().0.saturating_sub(self.since.0));
+        let passed = ctx.clock.passed().beyond(self.since);
         if passed >= limit {
             let message = format!("{error}; given up after {} s", passed.0 / 1_000);
             return Err(match error {
@@ -104,7 +104,7 @@ impl Patience {
     fn lose(&mut self, ctx: &FollowContext, error: &AgentError) {
         if error.is_ours() {
             let now = ctx.clock.passed();
-            self.since.0 += now.0.saturating_sub(self.asked.0);
+            self.since = self.since.plus(now.beyond(self.asked));
             self.asked = now;
         }
     }

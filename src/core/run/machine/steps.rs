@@ -385,7 +385,7 @@ impl Machine {
 /// is not counted.
 pub(super) fn deadline(journal: &Journal, step: &Step, held: Millis) -> crate::run::Timestamp {
     let timeout = step.time_limit();
-    let since = Millis(held.0.saturating_sub(journal.held.0));
+    let since = held.beyond(journal.held);
     journal.counts_from().plus(timeout).plus(since)
 }
 
