@@ -23,10 +23,10 @@ const MAX_FOUND: usize = 10;
 
 /// The fewest digits of a part: with fewer, a run that is started meanwhile could take the place of the one that was
 /// meant.
-pub(super) const MIN_DIGITS: usize = 6;
+pub const MIN_DIGITS: usize = 6;
 
 /// Digits of a whole identifier.
-pub(super) const MAX_DIGITS: usize = 32;
+pub const MAX_DIGITS: usize = 32;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     let summary = "Finds the newest run, or the runs whose identifiers contain a part.";

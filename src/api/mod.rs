@@ -61,6 +61,7 @@ mod wire_found;
 
 pub use builtins::install_builtins;
 pub use error::{ApiError, Code};
+pub use find_run::{MAX_DIGITS, MIN_DIGITS};
 pub use limits::{
     MAX_APPLY_BODY, MAX_CLUSTER_BODY, MAX_JSON_BODY, MAX_PLAYBOOK_BODY, MAX_PLUGIN_BODY,
 };

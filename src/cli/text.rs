@@ -278,7 +278,7 @@ mod tests {
     fn identifiers_have_a_short_form_by_which_runs_are_found() {
         let id = "01920000-0000-7000-8000-0000deadbeef";
         assert_eq!(short_id(id.parse().unwrap()), "deadbeef");
-        assert!(short_id(id.parse().unwrap()).len() >= crate::cli::run::MIN_DIGITS);
+        assert!(short_id(id.parse().unwrap()).len() >= crate::api::MIN_DIGITS);
         let text = with_short_ids(&format!("waits for run {id} to end"));
         assert_eq!(text, "waits for run deadbeef to end");
     }

@@ -1,17 +1,11 @@
 //! Finds the run that a person means: by its identifier, by a part of it, or as the last one.
 
 use crate::api::wire::{FoundRuns, Listing, RunView};
+use crate::api::{MAX_DIGITS, MIN_DIGITS};
 use crate::cli::client::Client;
 use crate::cli::endpoints::MAX_PAGE;
 use crate::cli::error::CliError;
 use crate::run::RunId;
-
-/// Hex digits that name a run at least: with fewer, a run that is started meanwhile could take the
-/// place of the one that was meant.
-pub(crate) const MIN_DIGITS: usize = 6;
-
-/// The digits of a whole identifier.
-const MAX_DIGITS: usize = 32;
 
 /// The newest runs among which a part is looked for: one page.
 pub(crate) const LOOKED_AT: usize = MAX_PAGE;

@@ -24,8 +24,6 @@ mod why;
 
 pub use agents::print_agents;
 pub(crate) use command::{RunCommand, run_command};
-#[cfg(test)]
-pub(crate) use find::MIN_DIGITS;
 pub(crate) use find::find_run;
 pub(crate) use lines::batch_name;
 pub(crate) use lines::{Detail, TIME_COLUMNS, line_of};
