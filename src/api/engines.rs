@@ -11,7 +11,7 @@ use super::params::{InPath, InQuery};
 use super::state::ApiState;
 use super::wire::{DrainEngine, EngineRef, EngineState, EngineView, Listing};
 use crate::run::{EngineId, Millis, OnEngine, Run, RunId, RunStatus, Timestamp};
-use crate::store::{DEFAULT_LEASE, Engine, EngineReport, Locked, Skew};
+use crate::store::{DEFAULT_LEASE, Engine, EngineReport, Holder, Locked, Skew};
 
 const ALL: &str = "/api/v1/engines";
 
@@ -71,13 +71,25 @@ async fn set_drain(
     Ok(Json(view(engine, state.store.time())))
 }
 
+/// Who drives a run: its lease, and what its engine says of itself, if that is known.
+pub(super) struct DrivenBy {
+    holder: Holder,
+    engine: Option<Engine>,
+}
+
+impl DrivenBy {
+    pub(super) fn shown(&self) -> EngineRef {
+        let name = self.engine.as_ref().map(|engine| engine.report.name.clone());
+        EngineRef { id: self.holder.engine.clone(), name, since: self.holder.since }
+    }
+}
+
 /// The engine that drives a run, if there is one.
-pub(super) async fn driver_of(state: &ApiState, run: RunId) -> Result<Option<EngineRef>, ApiError> {
+pub(super) async fn driver_of(state: &ApiState, run: RunId) -> Result<Option<DrivenBy>, ApiError> {
     let Some(holder) = state.store.holders(&[run]).await?.pop() else { return Ok(None) };
     let engines = state.store.engines().await?;
-    let known = engines.into_iter().find(|engine| engine.report.id == holder.engine);
-    let name = known.map(|engine| engine.report.name);
-    Ok(Some(EngineRef { id: holder.engine, name, since: holder.since }))
+    let engine = engines.into_iter().find(|engine| engine.report.id == holder.engine);
+    Ok(Some(DrivenBy { holder, engine }))
 }
 
 /// The engine of a run whose turn it is, but which can't start because that engine has no place for it. None for a
@@ -85,22 +97,20 @@ pub(super) async fn driver_of(state: &ApiState, run: RunId) -> Result<Option<Eng
 pub(super) async fn without_place(
     state: &ApiState,
     run: &Run,
+    by: &DrivenBy,
 ) -> Result<Option<OnEngine>, ApiError> {
     if run.progress.status != RunStatus::Pending {
         return Ok(None);
     }
-    let Some(holder) = state.store.holders(&[run.id()]).await?.pop() else { return Ok(None) };
     if run.snapshot.locks_cluster() {
         let queue = state.store.queues(std::slice::from_ref(&run.snapshot.cluster)).await?.pop();
         if queue.and_then(|queue| queue.place_of(run.id())) != Some(Locked::Held) {
             return Ok(None);
         }
     }
-    let engines = state.store.engines().await?;
-    let known = engines.into_iter().find(|engine| engine.report.id == holder.engine);
-    Ok(known.map(|engine| {
-        let EngineReport { name, runs, max_runs, .. } = engine.report;
-        OnEngine { name, runs, max_runs }
+    Ok(by.engine.as_ref().map(|engine| {
+        let EngineReport { name, runs, max_runs, .. } = &engine.report;
+        OnEngine { name: name.clone(), runs: *runs, max_runs: *max_runs }
     }))
 }
 

@@ -71,13 +71,19 @@ async fn get(
         }
     };
     let known = known(&state, &reads, &run).await?;
-    let known = Known { engine: engines::without_place(&state, &run).await?, ..known };
+    let waits = waits_for_engine(&run);
+    let by = if waits { engines::driver_of(&state, id).await? } else { None };
+    let engine = match &by {
+        Some(by) => engines::without_place(&state, &run, by).await?,
+        None => None,
+    };
+    let known = Known { engine, ..known };
     let mut explanation = explain(&run, &known, now);
     if let Some(trouble) = before(&state, &run).await? {
         explain_behind(&mut explanation, &trouble);
     }
-    if waits_for_engine(&run)
-        && runs::look(&state, id).await?.engine.is_none()
+    if waits
+        && by.is_none()
         && let Some(why) = engines::why_unclaimed(&state).await?
     {
         explanation.text.push_str(&format!(" No engine drives it: {why}."));

@@ -157,11 +157,13 @@ pub(super) async fn look(state: &ApiState, id: RunId) -> Result<RunView, ApiErro
     if let Some(trouble) = trouble(state, id).await? {
         view.trouble = Some(view_of_trouble(&trouble));
     }
-    if !view.status.is_final() {
-        view.engine = engines::driver_of(state, id).await?;
+    if view.status.is_final() {
+        return Ok(view);
     }
+    let Some(by) = engines::driver_of(state, id).await? else { return Ok(view) };
+    view.engine = Some(by.shown());
     if let Ok(run) = &run
-        && engines::without_place(state, run).await.is_ok_and(|engine| engine.is_some())
+        && engines::without_place(state, run, &by).await.is_ok_and(|engine| engine.is_some())
     {
         // What it waited for last is over. Where the store does not tell, it is shown all the same.
         view.reason = None;
