@@ -1,5 +1,5 @@
 //! Every document under `tests/playbooks/` has a golden answer beside it: `NAME.json`, what it
-//! resolves to, or `NAME.err`, what is wrong with it. `UPDATE_GOLDEN=1` writes them anew.
+//! resolves to, or `NAME.err`, what is wrong with it. `UPDATE_EXPECT=1` writes them anew.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use expect_test::expect_file;
 use proptest::prelude::*;
 use replibook::playbook::{
     Kind, Playbook, PlaybookDocument, PluginInfo, PluginKind, Problems, check_params, json_schema,
@@ -90,26 +91,17 @@ fn documents() -> Vec<PathBuf> {
 
 #[test]
 fn documents_resolve_to_their_golden_answers() {
-    let update = std::env::var_os("UPDATE_GOLDEN").is_some();
     let paths = documents();
     assert!(paths.len() >= 40, "found {} documents", paths.len());
-    let mut wrong = Vec::new();
     for path in paths {
         let (golden, other, found) = match answer(&fs::read(&path).unwrap()) {
             Ok(model) => ("json", "err", model),
             Err(problems) => ("err", "json", format!("{problems}\n")),
         };
-        let (golden, other) = (path.with_extension(golden), path.with_extension(other));
-        if update {
-            fs::write(&golden, &found).unwrap();
-            let _ = fs::remove_file(&other);
-        }
-        let expected = fs::read_to_string(&golden).unwrap_or_default();
-        if expected != found || other.exists() {
-            wrong.push(format!("{}:\nexpected:\n{expected}found:\n{found}", path.display()));
-        }
+        let other = path.with_extension(other);
+        assert!(!other.exists(), "expected no {}: its document has the other end", other.display());
+        expect_file![path.with_extension(golden)].assert_eq(&found);
     }
-    assert!(wrong.is_empty(), "UPDATE_GOLDEN=1 writes the answers anew\n{}", wrong.join("\n"));
 }
 
 #[test]
@@ -211,13 +203,7 @@ fn the_published_schemas_are_those_of_the_types() {
     for kind in Kind::ALL {
         let file = format!("schemas/{}.json", kind.as_str().to_lowercase());
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
-        let schema = format!("{:#}\n", json_schema(kind));
-        if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            fs::create_dir_all(file.parent().unwrap()).unwrap();
-            fs::write(&file, &schema).unwrap();
-        }
-        let published = fs::read_to_string(&file).unwrap_or_default();
-        assert!(published == schema, "UPDATE_GOLDEN=1 writes {} anew", file.display());
+        expect_file![file].assert_eq(&format!("{:#}\n", json_schema(kind)));
     }
 }
 

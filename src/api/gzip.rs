@@ -1,11 +1,14 @@
 //! Answers in fewer bytes, for clients that accept that.
 
+use std::io::{self, Write as _};
+
 use axum::body::{Body, HttpBody as _, to_bytes};
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use miniz_oxide::deflate::compress_to_vec;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 
 use super::bodies::off_loop;
 use super::error::ApiError;
@@ -14,8 +17,8 @@ use super::limits::{INLINE_JSON, LARGEST_BODY};
 /// Answers with fewer bytes go as they are: they fit one packet, and would hardly become smaller.
 const WORTH_IT: u64 = 1_024;
 
-/// How hard it is tried, of 10: more takes several times as long, and JSON becomes hardly any smaller.
-const LEVEL: u8 = 2;
+/// How hard it is tried, of 9: more takes several times as long, and JSON becomes hardly any smaller.
+const LEVEL: Compression = Compression::new(2);
 
 /// Compresses an answer whose length is known. Streams go on without end, so they stay as they are.
 pub(super) async fn compress(request: Request, next: Next) -> Response {
@@ -32,11 +35,14 @@ pub(super) async fn compress(request: Request, next: Next) -> Response {
     }
     let (mut head, body) = response.into_parts();
     let packed = match to_bytes(body, LARGEST_BODY).await {
-        Ok(bytes) if bytes.len() <= INLINE_JSON => Ok(gzip(&bytes)),
-        Ok(bytes) => off_loop(move || gzip(&bytes)).await,
-        Err(error) => Err(ApiError::internal(error)),
+        Ok(bytes) if bytes.len() <= INLINE_JSON => gzip(&bytes),
+        Ok(bytes) => match off_loop(move || gzip(&bytes)).await {
+            Ok(packed) => packed,
+            Err(error) => return error.into_response(),
+        },
+        Err(error) => Err(io::Error::other(error)),
     };
-    match packed {
+    match packed.map_err(ApiError::internal) {
         Ok(packed) => {
             head.headers.remove(header::CONTENT_LENGTH);
             head.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -76,14 +82,10 @@ fn is_text(headers: &HeaderMap) -> bool {
 }
 
 /// The bytes in the format of RFC 1952.
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    // Deflate, no name, no moment, and a system that is not told.
-    let mut packed = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
-    packed.extend(compress_to_vec(bytes, LEVEL));
-    packed.extend(crc32fast::hash(bytes).to_le_bytes());
-    // Its low 32 bits, by the format.
-    packed.extend((bytes.len() as u32).to_le_bytes());
-    packed
+fn gzip(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut packed = GzEncoder::new(Vec::new(), LEVEL);
+    packed.write_all(bytes)?;
+    packed.finish()
 }
 
 #[cfg(test)]
@@ -127,7 +129,7 @@ mod tests {
             let mut program = Command::new("gzip");
             program.arg("-dc").stdin(Stdio::piped()).stdout(Stdio::piped());
             let mut child = program.spawn().unwrap();
-            let packed = gzip(text.as_bytes());
+            let packed = gzip(text.as_bytes()).unwrap();
             assert!(text.len() < 1_000 || packed.len() < text.len() / 10);
             let mut stdin = child.stdin.take().unwrap();
             let writer = std::thread::spawn(move || stdin.write_all(&packed).unwrap());

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
 use tar::{Archive, Builder, Entry, EntryType, Header};
+use zstd::{Decoder, Encoder};
 
 use super::error::ReplayError;
 use super::folder::{MemberWriter, path_of};
-use super::frames::{FrameReader, FrameWriter};
-use super::limits::{ArchiveLimits, CHANGED_BYTES, MANIFEST_BYTES};
+use super::limits::{ArchiveLimits, CHANGED_BYTES, COMPRESSION_LEVEL, MANIFEST_BYTES, WINDOW_LOG};
 use super::member::{FORMAT, Manifest, Member, MemberName};
 
 /// Packs the members that the manifest lists, which are in `folder`, into the file at `to`. It
@@ -29,7 +29,9 @@ pub fn pack(folder: &Path, manifest: &Manifest, to: &Path) -> Result<(), ReplayE
 }
 
 fn write(folder: &Path, manifest: &Manifest, to: &mut File) -> io::Result<()> {
-    let mut tar = Builder::new(FrameWriter::new(BufWriter::new(to)));
+    let mut packed = Encoder::new(BufWriter::new(to), COMPRESSION_LEVEL)?;
+    packed.include_checksum(true)?;
+    let mut tar = Builder::new(packed);
     let members = manifest.members.iter().map(|member| &member.name);
     for name in [&MemberName::Manifest].into_iter().chain(members) {
         let file = File::open(path_of(folder, name))?;
@@ -63,6 +65,13 @@ pub fn unpack(
     Ok((manifest, changed))
 }
 
+/// What is compressed in `source`, in one frame or in several.
+fn unpacked<R: BufRead>(source: R) -> io::Result<Decoder<'static, R>> {
+    let mut unpacked = Decoder::with_buffer(source)?;
+    unpacked.window_log_max(WINDOW_LOG)?;
+    Ok(unpacked)
+}
+
 struct Unpacking<'a> {
     from: &'a Path,
     folder: &'a Path,
@@ -71,7 +80,7 @@ struct Unpacking<'a> {
 
 impl Unpacking<'_> {
     fn members(&self, file: File) -> Result<(Manifest, Vec<Member>), ReplayError> {
-        let unpacked = FrameReader::new(BufReader::new(file));
+        let unpacked = unpacked(BufReader::new(file)).map_err(|error| self.unreadable(&error))?;
         let mut archive = Archive::new(Bounded { source: unpacked, left: self.limits.total_bytes });
         // Raw: extensions of the format, which could name any size or path, are refused below.
         let entries = archive.entries().map_err(|error| self.unreadable(&error))?.raw(true);
@@ -217,5 +226,52 @@ impl<R: Read> Read for Bounded<R> {
             None => return Err(io::Error::other(PastTheEnd)),
         }
         Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(packed: &[u8]) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        unpacked(packed)?.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    #[test]
+    fn frames_that_follow_each_other_are_one_file() {
+        let text: String = (0..40_000).map(|n| format!("line {n}\n")).collect();
+        let pack = |text: &str| zstd::encode_all(text.as_bytes(), COMPRESSION_LEVEL).unwrap();
+        let (head, tail) = text.split_at(100_000);
+        let packed = [pack(head), pack(tail)].concat();
+        assert_eq!(read(&packed).unwrap(), text.as_bytes());
+    }
+
+    #[test]
+    fn what_is_cut_or_changed_or_no_frame_is_an_error() {
+        let mut packed = Vec::new();
+        let mut encoder = Encoder::new(&mut packed, COMPRESSION_LEVEL).unwrap();
+        encoder.include_checksum(true).unwrap();
+        encoder.write_all(b"some text that is longer than its header").unwrap();
+        encoder.finish().unwrap();
+        assert!(read(&packed).is_ok());
+        assert!(read(&packed[..packed.len() - 3]).is_err());
+        let last = packed.len() - 1;
+        packed[last] ^= 1;
+        assert!(read(&packed).is_err());
+        assert!(read(b"no frame at all").is_err());
+    }
+
+    #[test]
+    fn a_file_that_asks_for_much_memory_is_refused() {
+        let with_window = |log: u32| {
+            let mut encoder = Encoder::new(Vec::new(), COMPRESSION_LEVEL).unwrap();
+            encoder.window_log(log).unwrap();
+            encoder.write_all(b"little").unwrap();
+            read(&encoder.finish().unwrap())
+        };
+        assert!(with_window(WINDOW_LOG).is_ok());
+        assert!(with_window(WINDOW_LOG + 1).is_err());
     }
 }

@@ -43,8 +43,12 @@ pub(super) const PLUGIN_BYTES: u64 = 64 << 20;
 /// Bytes of one line, which is one document: the largest that a store holds.
 pub(super) const LINE_BYTES: u64 = 16 << 20;
 
-/// Bytes that are compressed as one frame: they are in memory whole, compressed and not.
-pub(super) const FRAME_BYTES: usize = 1 << 20;
+/// How hard an export is compressed, of 22: more takes longer than it saves on lines of JSON.
+pub(super) const COMPRESSION_LEVEL: i32 = 3;
+
+/// Bytes of which an export may want to remember so many when it is unpacked, as a power of two: 64 MiB. Ours
+/// want 2 MiB; one that asks for more than this is refused before it gets the memory.
+pub(super) const WINDOW_LOG: u32 = 26;
 
 /// Differences that a report has: after the first few nobody reads on, and there may be one for each
 /// attempt.

@@ -2,7 +2,7 @@
 //! server.
 //!
 //! A run is written as the members of a folder (`member`, `folder`), which `archive` packs into one
-//! file and reads back from one that nobody trusts; `frames` is its compression. A [`Recording`] reads
+//! file and reads back from one that nobody trusts. A [`Recording`] reads
 //! the members. [`Player`] folds the events (`history`), asks every strategy again with the roster that
 //! it saw (`decisions`), makes every activation of every attempt again (`steps`), and compares what
 //! comes of it with what was recorded, in a [`Report`]. What limits all of this is in `limits`.
@@ -11,7 +11,6 @@ mod archive;
 mod decisions;
 mod error;
 mod folder;
-mod frames;
 mod history;
 mod limits;
 mod member;

@@ -6,7 +6,6 @@ use std::path::Path;
 use replibook::api::wire::{Listing, RunView};
 use replibook::run::RunStatus;
 use replibook::store::sqlite::DATABASE_FILE;
-use ruzstd::decoding::StreamingDecoder;
 use serde_json::{Value, json};
 
 use crate::server::{Client, LIMIT, Server, Settings};
@@ -19,7 +18,7 @@ fn unpack(version: &str, data: &Path) {
     std::fs::DirBuilder::new().mode(0o700).create(data).unwrap();
     let file = data.join(DATABASE_FILE);
     let mut database = std::fs::File::create(&file).unwrap();
-    std::io::copy(&mut StreamingDecoder::new(packed).unwrap(), &mut database).unwrap();
+    zstd::stream::copy_decode(packed, &mut database).unwrap();
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 

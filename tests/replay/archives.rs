@@ -46,9 +46,8 @@ fn archive(folder: &Path, entries: &[Entry<'_>]) -> PathBuf {
         tar.append(&header, *bytes).unwrap();
     }
     let tar = tar.into_inner().unwrap();
-    let level = ruzstd::encoding::CompressionLevel::Fastest;
     let file = folder.join("made.tar.zst");
-    std::fs::write(&file, ruzstd::encoding::compress_to_vec(tar.as_slice(), level)).unwrap();
+    std::fs::write(&file, zstd::encode_all(tar.as_slice(), 0).unwrap()).unwrap();
     file
 }
 

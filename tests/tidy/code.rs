@@ -20,7 +20,7 @@ const HOMES: [(&str, &[&str]); 9] = [
     ("rusqlite", &["src/store/sqlite/", "src/agent/server/"]),
     ("mongodb", &["src/store/mongodb/"]),
     ("tar", &["src/replay/archive.rs"]),
-    ("ruzstd", &["src/replay/frames.rs"]),
+    ("zstd", &["src/replay/archive.rs"]),
     ("indicatif", &["src/cli/"]),
     ("unicode_width", &["src/cli/"]),
 ];

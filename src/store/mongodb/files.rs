@@ -4,6 +4,11 @@
 //! no document names it any more. So a plugin that is there has its bytes, whatever happens in
 //! between; what a crash leaves behind is a file that no plugin names, and is removed later.
 
+use std::io::{self, Read as _, Write as _};
+
+use flate2::Compression;
+use flate2::read::ZlibDecoder;
+use flate2::write::ZlibEncoder;
 use futures::{AsyncReadExt as _, AsyncWriteExt as _, TryStreamExt as _};
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, DateTime, doc};
@@ -22,12 +27,12 @@ use replibook_core::run::Millis;
 /// Name of the bucket: the files are in `plugins.files`, their bytes in `plugins.chunks`.
 const BUCKET: &str = "plugins";
 
-/// How much to compress, of 10: most of the gain at a fraction of the time.
-const LEVEL: u8 = 6;
+/// How much to compress, of 9: most of the gain at a fraction of the time.
+const LEVEL: Compression = Compression::new(6);
 
 /// Bytes of the largest plugin that is read back: above what may be uploaded, so that a damaged file
 /// can't fill the memory.
-const MAX_BYTES: usize = 256 * 1024 * 1024;
+const MAX_BYTES: u64 = 256 * 1024 * 1024;
 
 /// How old a file is before it counts as left behind: far longer than an upload takes.
 const LEFT_BEHIND: Millis = Millis::from_secs(24 * 3_600);
@@ -41,10 +46,25 @@ fn bucket(base: &Base) -> GridFsBucket {
     base.database.gridfs_bucket(options)
 }
 
+fn compress(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut compressed = ZlibEncoder::new(Vec::new(), LEVEL);
+    compressed.write_all(bytes)?;
+    compressed.finish()
+}
+
+fn inflate(compressed: &[u8]) -> io::Result<Vec<u8>> {
+    let (mut bytes, most) = (Vec::new(), MAX_BYTES);
+    ZlibDecoder::new(compressed).take(most + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > most {
+        true => Err(io::Error::other(format!("found more than {most} bytes"))),
+        false => Ok(bytes),
+    }
+}
+
 /// Writes a file, and gives its identifier.
 pub(super) async fn write(base: &Base, name: &str, bytes: bytes::Bytes) -> Result<ObjectId> {
-    let compress = move || miniz_oxide::deflate::compress_to_vec_zlib(&bytes, LEVEL);
-    let compressed = tokio::task::spawn_blocking(compress).await;
+    let compressed = tokio::task::spawn_blocking(move || compress(&bytes)).await;
+    let compressed = compressed.map_err(io::Error::other).flatten();
     let compressed = compressed.map_err(|_| unavailable("failed to compress a plugin"))?;
     let (id, bucket) = (ObjectId::new(), bucket(base));
     call("write the bytes of a plugin", async {
@@ -76,9 +96,7 @@ pub(super) async fn read(base: &Base, id: ObjectId) -> Result<Option<bytes::Byte
     })
     .await?;
     let Some(compressed) = compressed else { return Ok(None) };
-    let inflate =
-        move || miniz_oxide::inflate::decompress_to_vec_zlib_with_limit(&compressed, MAX_BYTES);
-    let bytes = tokio::task::spawn_blocking(inflate).await;
+    let bytes = tokio::task::spawn_blocking(move || inflate(&compressed)).await;
     let bytes = bytes.map_err(|_| unavailable("failed to read a plugin"))?;
     let damage = |error| Damage::new(PLUGIN_BYTES, id.to_string(), &error).into();
     bytes.map(|bytes| Some(bytes.into())).map_err(damage)
