@@ -119,7 +119,7 @@ endef
 
 # The simulator: `make simulate SEED=7` plays and shows one history, `make simulate SEEDS=100000` so many
 # of them, from 0 or from FROM on, until one or so many FAILURES fail. A single one is played by what
-# `make test` has built, many by our code compiled as for a release, with its assertions.
+# `make test` has built, many by our code as a release has it.
 SEEDS ?= 10000
 FROM ?= 0
 FAILURES ?= 1
@@ -130,17 +130,23 @@ ifdef SEED
 	REPLIBOOK_SEED=$(SEED) $(CARGO) test --locked --test simulation -- --nocapture nothing_is_lost
 else
 	REPLIBOOK_SEEDS=$(SEEDS) REPLIBOOK_SEED_FROM=$(FROM) REPLIBOOK_FAILURES=$(FAILURES) \
-		CARGO_PROFILE_DEV_OPT_LEVEL=3 $(CARGO) test --locked --test simulation -- nothing_is_lost
+		$(BENCH_ENV) CARGO_PROFILE_DEV_DEBUG_ASSERTIONS=true \
+		CARGO_PROFILE_DEV_OVERFLOW_CHECKS=true $(CARGO) test --locked --test simulation -- nothing_is_lost
 endif
 
 # The benchmarks, in this order; `make bench BENCHES="commit plan"` runs some of them.
 BENCHES ?= activation plan commit fleet restart neighbour simulate replay
 
+# The dependencies of the development profile are built as for a release already. Only our own code
+# is built anew, as a release has it, so that nothing large is compiled a second time.
+BENCH_ENV := CARGO_PROFILE_DEV_OPT_LEVEL=3 CARGO_PROFILE_DEV_DEBUG_ASSERTIONS=false \
+	CARGO_PROFILE_DEV_OVERFLOW_CHECKS=false
+
 .PHONY: bench
 bench: example-plugins $(if $(filter mongodb,$(STORE)),test-server) ## measure speed and print tables; BENCHES="commit plan" runs some only, STORE=mongodb beside SQLite
-	$(CARGO) build --locked --release --bins
+	$(BENCH_ENV) $(CARGO) build --locked --profile dev --bins
 	for bench in $(BENCHES); do \
-		$(ON_MONGODB) $(CARGO) bench --quiet --locked --bench "$$bench"; \
+		$(BENCH_ENV) $(ON_MONGODB) $(CARGO) bench --quiet --locked --profile dev --bench "$$bench"; \
 	done
 
 .PHONY: clean
