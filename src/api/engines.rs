@@ -6,7 +6,7 @@ use axum::extract::State;
 use super::bodies::{InJson, check_length};
 use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
-use super::limits::MAX_ACTOR;
+use super::limits::{MAX_ACTOR, MAX_REASON};
 use super::params::{InPath, InQuery};
 use super::state::ApiState;
 use super::wire::{DrainEngine, EngineRef, EngineState, EngineView, Listing};
@@ -59,9 +59,11 @@ async fn set_drain(
 ) -> Result<Json<EngineView>, ApiError> {
     query.finish()?;
     check_length("actor", request.actor.as_deref(), MAX_ACTOR)?;
-    let DrainEngine { drain, actor } = request;
+    check_length("reason", request.reason.as_deref(), MAX_REASON)?;
+    let DrainEngine { drain, actor, reason } = request;
     let id = EngineId(id);
-    let engine = state.store.drain_engine(&id, drain, actor.as_deref()).await?;
+    let (actor, reason) = (actor.as_deref(), reason.as_deref());
+    let engine = state.store.drain_engine(&id, drain, actor, reason).await?;
     let engine = engine.ok_or_else(|| {
         let detail = format!("there is no engine {:?}, or it has been gone for long", id.0);
         ApiError::new(Code::EngineNotFound, detail)
@@ -175,6 +177,7 @@ fn view(engine: Engine, now: Timestamp) -> EngineView {
         started: report.started,
         seen,
         draining_since: draining.as_ref().map(|draining| draining.since),
-        drained_by: draining.and_then(|draining| draining.actor),
+        drained_by: draining.as_ref().and_then(|draining| draining.actor.clone()),
+        drain_reason: draining.and_then(|draining| draining.reason),
     }
 }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::limits::MAX_ACTOR;
+use super::limits::{MAX_ACTOR, MAX_REASON};
 use crate::run::{EngineId, Timestamp};
 
 /// The engine that drives a run.
@@ -26,9 +26,9 @@ pub struct EngineView {
     pub name: String,
     /// Whether it takes runs.
     pub state: EngineState,
-    /// Runs that it drives, without those that only wait for their cluster.
+    /// Runs that it drives, without those that only wait for their cluster, as it last reported: every 4 s.
     pub runs: u32,
-    /// Runs that it has taken up and that only wait for their cluster.
+    /// Runs that it has taken up and that only wait for their cluster, as it last reported.
     pub queued: u32,
     /// The most runs that it drives at the same time.
     pub max_runs: u32,
@@ -50,6 +50,9 @@ pub struct EngineView {
     /// Who asked for the draining, as they named themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drained_by: Option<String>,
+    /// Why, as they said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain_reason: Option<String>,
 }
 
 /// Whether an engine takes runs.
@@ -88,4 +91,8 @@ pub struct DrainEngine {
     #[serde(default)]
     #[schemars(length(max = MAX_ACTOR))]
     pub actor: Option<String>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = MAX_REASON))]
+    pub reason: Option<String>,
 }

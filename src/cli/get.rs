@@ -28,7 +28,8 @@ pub enum Things {
     /// Runs
     #[value(alias = "run")]
     Runs,
-    /// Engines: the servers that share the store; a name, or the first digits of an identifier
+    /// Engines: the servers that share the store, as each reported within the last 4 s; a name, or the first
+    /// digits of an identifier
     #[value(alias = "engine")]
     Engines,
     /// Agents of the cluster that --cluster names, as they are known now

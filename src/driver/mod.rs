@@ -13,6 +13,7 @@
 
 mod abandoned;
 mod activity;
+mod beyond;
 mod claiming;
 mod cluster;
 mod committer;

@@ -54,7 +54,8 @@ impl Engine {
         // Who does not know how the others are leaves nothing to them.
         let open = if looked.is_ok() { self.opening() } else { Open::default() };
         self.exits.open(open, self.world.store.time());
-        looked
+        let woken = self.world.store.wake().await.map(drop);
+        looked.and(woken)
     }
 
     async fn look_around(&mut self) -> Result<(), StoreError> {

@@ -24,7 +24,7 @@ use crate::documents::{
     Abandon, Abandonment, Claim, Cluster, Created, Ending, Failed, Head, Holder, Locked, LogCursor,
     NewRun, Object, Page, Plugin, Put, Queue, RunFilter, StoredPlaybook,
 };
-use crate::engines::{Engine, EngineReport};
+use crate::engines::{Draining, Engine, EngineReport};
 use crate::keys::{playbook_cursor, plugin_cursor, run_cursor};
 use crate::options::{Moment, StoreOptions};
 use crate::size::{check_new_run, check_put};
@@ -443,6 +443,20 @@ impl Store for SqliteStore {
         self.read(move |c| commands::command(c, id, &at)).await
     }
 
+    async fn wake(&self) -> Result<u64> {
+        let at = self.now();
+        let runs = self.read(move |c| leases::asleep(c, &at)).await?;
+        match runs.is_empty() {
+            true => Ok(0),
+            false => self.write(move |c| leases::wake(c, &runs, &at)).await,
+        }
+    }
+
+    async fn unanswered(&self, run: RunId) -> Result<Vec<Command>> {
+        let at = self.now();
+        self.read(move |c| commands::unanswered(c, run, &at)).await
+    }
+
     async fn waiting_commands(&self, engine: &EngineId, limit: u32) -> Result<Vec<Command>> {
         let (engine, at) = (engine.clone(), self.now());
         self.read(move |c| commands::waiting_commands(c, &engine, limit, &at)).await
@@ -463,9 +477,11 @@ impl Store for SqliteStore {
         id: &EngineId,
         drain: bool,
         actor: Option<&str>,
+        reason: Option<&str>,
     ) -> Result<Option<Engine>> {
-        let (id, actor, at) = (id.clone(), actor.map(str::to_owned), self.now());
-        self.write(move |c| engines::drain_engine(c, &id, drain, actor.as_deref(), &at)).await
+        let (id, at) = (id.clone(), self.now());
+        let draining = drain.then(|| Draining::new(at.now, actor, reason));
+        self.write(move |c| engines::drain_engine(c, &id, draining.as_ref(), &at)).await
     }
 
     async fn remove_engine(&self, id: &EngineId) -> Result<()> {
