@@ -33,6 +33,8 @@ pub enum Exit {
     Nobody = 10,
     /// What was asked for could not be written: a full disk, mostly.
     Output = 12,
+    /// What was asked for, or the database of the server, is damaged.
+    Damaged = 13,
     /// A person stopped watching (Ctrl-C); the run goes on. The number is the shells' own for it.
     Interrupted = 130,
 }
