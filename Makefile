@@ -33,6 +33,10 @@ WASM_C_TOOL := examples/plugins/c/tool
 DENY_VERSION := 0.20.2
 DENY := $(OUT)/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 
+# Spelling: a program from PyPI, which is quicker to have than to build.
+TYPOS_VERSION := 1.52.0
+TYPOS := .tools/typos-$(TYPOS_VERSION)/bin/typos
+
 # The MongoDB server of the tests, for this machine and not for this clone: building it takes minutes.
 # It is a program of its own, under another licence (GPL), that is never linked or shipped. It needs
 # cmake, which comes from PyPI where it is missing, and a C++ compiler. When REPLIBOOK_TEST_MONGODB has the
@@ -93,7 +97,8 @@ mutants: ## check that the simulator notices each mistake that is made on purpos
 	$(CARGO) test --locked --test simulation --features mutants -- mutants::
 
 .PHONY: check
-check: wasm-targets $(DENY) ## formatting, lints, documentation, licences
+check: wasm-targets $(DENY) $(TYPOS) ## formatting, spelling, lints, documentation, licences
+	$(TYPOS)
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	$(CARGO) clippy --test simulation --features mutants --locked -- -D warnings
@@ -114,7 +119,7 @@ endef
 
 # The simulator: `make simulate SEED=7` plays and shows one history, `make simulate SEEDS=100000` so many
 # of them, from 0 or from FROM on, until one or so many FAILURES fail. A single one is played by what
-# `make test` has built, many by our code as a release has it.
+# `make test` has built, many by our code compiled as for a release, with its assertions.
 SEEDS ?= 10000
 FROM ?= 0
 FAILURES ?= 1
@@ -125,23 +130,17 @@ ifdef SEED
 	REPLIBOOK_SEED=$(SEED) $(CARGO) test --locked --test simulation -- --nocapture nothing_is_lost
 else
 	REPLIBOOK_SEEDS=$(SEEDS) REPLIBOOK_SEED_FROM=$(FROM) REPLIBOOK_FAILURES=$(FAILURES) \
-		$(BENCH_ENV) CARGO_PROFILE_DEV_DEBUG_ASSERTIONS=true \
-		CARGO_PROFILE_DEV_OVERFLOW_CHECKS=true $(CARGO) test --locked --test simulation -- nothing_is_lost
+		CARGO_PROFILE_DEV_OPT_LEVEL=3 $(CARGO) test --locked --test simulation -- nothing_is_lost
 endif
 
 # The benchmarks, in this order; `make bench BENCHES="commit plan"` runs some of them.
 BENCHES ?= activation plan commit fleet restart neighbour simulate replay
 
-# The dependencies of the development profile are built as for a release already. Only our own code
-# is built anew, as a release has it, so that nothing large is compiled a second time.
-BENCH_ENV := CARGO_PROFILE_DEV_OPT_LEVEL=3 CARGO_PROFILE_DEV_DEBUG_ASSERTIONS=false \
-	CARGO_PROFILE_DEV_OVERFLOW_CHECKS=false
-
 .PHONY: bench
 bench: example-plugins $(if $(filter mongodb,$(STORE)),test-server) ## measure speed and print tables; BENCHES="commit plan" runs some only, STORE=mongodb beside SQLite
-	$(BENCH_ENV) $(CARGO) build --locked --profile dev --bins
+	$(CARGO) build --locked --release --bins
 	for bench in $(BENCHES); do \
-		$(BENCH_ENV) $(ON_MONGODB) $(CARGO) bench --quiet --locked --profile dev --bench "$$bench"; \
+		$(ON_MONGODB) $(CARGO) bench --quiet --locked --bench "$$bench"; \
 	done
 
 .PHONY: clean
@@ -197,6 +196,11 @@ wasm-targets: ## add the compiler's WebAssembly targets where they are missing
 			exit 1; \
 		fi; \
 	done
+
+$(TYPOS):
+	@command -v python3 >/dev/null || { echo "found no python3 with venv, which the check of spelling needs (on Debian: apt install python3-venv)" >&2; exit 1; }
+	python3 -m venv $(dir $(@D)) && $(@D)/pip --quiet install typos==$(TYPOS_VERSION) \
+		|| { echo "failed to install typos $(TYPOS_VERSION) from PyPI; is it reachable?" >&2; exit 1; }
 
 $(DENY):
 	$(CARGO) install --locked cargo-deny --version $(DENY_VERSION) \

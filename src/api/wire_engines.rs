@@ -53,6 +53,10 @@ pub struct EngineView {
     /// Why, as they said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain_reason: Option<String>,
+    /// Why it can't write to the store, for people: only of the engine of the server that is asked, since nobody else
+    /// hears of it then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// Whether an engine takes runs.
@@ -67,6 +71,8 @@ pub enum EngineState {
     Silent,
     /// Its clock is more than 60 s off the store's: it keeps its runs and takes no more.
     ClockOff,
+    /// It is there, but can't write to the store, for example because the disk is full: its runs stand still.
+    CantWrite,
 }
 
 impl EngineState {
@@ -77,6 +83,7 @@ impl EngineState {
             Self::Draining => "draining",
             Self::Silent => "silent",
             Self::ClockOff => "clock-off",
+            Self::CantWrite => "cant-write",
         }
     }
 }

@@ -8,7 +8,7 @@ use super::exit::Exit;
 use super::output::{Console, Row};
 use super::rows::or_dash;
 use super::table::Narrower;
-use super::text::{Paint, moment, plural, short_moment};
+use super::text::{Paint, clean, moment, plural, short_moment};
 use super::who::who;
 use crate::api::wire::{DrainEngine, EngineState, EngineView};
 
@@ -100,6 +100,15 @@ pub(crate) fn find_engine<'a>(
     }
 }
 
+/// Says what keeps engines from writing: it is too long for a column.
+pub(crate) fn say_problems(console: &Console, engines: &[EngineView]) {
+    for engine in engines {
+        if let Some(problem) = &engine.problem {
+            console.say(&clean(&format!("{} can't write: {problem}", engine.name)));
+        }
+    }
+}
+
 impl Row for EngineView {
     fn headings(wide: bool) -> Vec<&'static str> {
         let mut headings = vec!["NAME", "STATE", "RUNS", "QUEUED", "VERSION", "CLOCK", "SEEN"];
@@ -144,7 +153,7 @@ impl Row for EngineView {
         let paint = match self.state {
             EngineState::Active => Paint::Good,
             EngineState::Draining => Paint::Plain,
-            EngineState::Silent | EngineState::ClockOff => Paint::Bad,
+            EngineState::Silent | EngineState::ClockOff | EngineState::CantWrite => Paint::Bad,
         };
         (self.state.as_str(), paint)
     }
@@ -185,6 +194,7 @@ mod tests {
             draining_since: None,
             drained_by: None,
             drain_reason: None,
+            problem: None,
         }
     }
 

@@ -35,6 +35,8 @@ pub enum Exit {
     Output = 12,
     /// What was asked of the run is kept, and was not applied while anybody waited for that.
     NotApplied = 13,
+    /// What was asked for, or the database of the server, is damaged.
+    Damaged = 14,
     /// A person stopped watching (Ctrl-C); the run goes on. The number is the shells' own for it.
     Interrupted = 130,
 }

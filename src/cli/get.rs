@@ -4,7 +4,7 @@ use clap::ValueEnum;
 
 use super::client::Client;
 use super::cluster_agents::{get_agent, get_agents};
-use super::engine::find_engine;
+use super::engine::{find_engine, say_problems};
 use super::error::CliError;
 use super::exit::Exit;
 use super::output::{Console, Format};
@@ -101,7 +101,10 @@ async fn get_one(
         Things::Runs => console.one(&client.run(find_run(client, name).await?).await?),
         Things::Engines => {
             let all = client.engines().await?.items;
-            console.one(find_engine(&all, name)?)
+            let engine = find_engine(&all, name)?;
+            console.one(engine)?;
+            say_problems(console, std::slice::from_ref(engine));
+            Ok(())
         }
         Things::Agents => get_agent(client, cluster, name, console).await,
     }
@@ -141,7 +144,9 @@ async fn get_all(
             list.next
         }
         Things::Engines => {
-            console.list(&client.engines().await?.items)?;
+            let all = client.engines().await?.items;
+            console.list(&all)?;
+            say_problems(console, &all);
             None
         }
         Things::Agents => get_agents(client, cluster, after, limit, console).await?,

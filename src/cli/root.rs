@@ -54,7 +54,7 @@ const EXIT_CODES: &str = "Who asks is the user of this machine; with REPLIBOOK_U
     4 not found or conflict · 5 done, but some agents failed within the budget · 6 waiting for \
     approval · 7 cancelled · 8 server unreachable · 9 paused, or it can't go on · \
     10 done, but nobody was selected · 12 the output could not be written · \
-    13 accepted, not yet applied · 130 watching was interrupted";
+     13 accepted, not yet applied · 14 damaged in the store · 130 watching was interrupted";
 
 /// The commands.
 #[derive(Debug, Subcommand)]

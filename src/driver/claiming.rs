@@ -120,7 +120,7 @@ impl Engine {
         let full = match with {
             With::Place => served,
             // In the line no cluster gets more than its share.
-            With::None => Vec::new(),
+            With::None | With::Beyond => Vec::new(),
         };
         let claim = Claim { limit: 1, full, only_woken: false };
         if self.claim_some(&claim, with).await? > 0

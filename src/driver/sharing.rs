@@ -60,7 +60,11 @@ impl Engine {
 
     async fn look_around(&mut self) -> Result<(), StoreError> {
         let store = self.world.store.clone();
-        let known = store.put_engine(&self.report()).await?;
+        let report = self.report();
+        let known = store.put_engine(&report).await;
+        let failure = known.as_ref().err().map(ToString::to_string);
+        self.config.activity.beat(report, store.time(), failure);
+        let known = known?;
         self.started.get_or_insert(known.seen);
         self.drain(known.draining.is_some());
         let engines = store.engines().await?;

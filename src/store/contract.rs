@@ -96,6 +96,12 @@ pub trait Store: Send + Sync + 'static {
         self.time()
     }
 
+    /// What was found since the store was opened of damage to the database itself, for people, with the command that
+    /// finds all of it; none where nothing was found. What can be read is read all the same.
+    fn broken(&self) -> Option<String> {
+        None
+    }
+
     /// Whether the store answers.
     async fn ping(&self) -> Result<()>;
 

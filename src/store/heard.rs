@@ -85,6 +85,10 @@ macro_rules! heard {
                 self.store.wall()
             }
 
+            fn broken(&self) -> Option<String> {
+                self.store.broken()
+            }
+
             $(async fn $name(&self, $($arg: $type),*) -> Result<$returned> {
                 self.call(stringify!($name), self.store.$name($($arg),*)).await
             })*

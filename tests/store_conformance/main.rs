@@ -22,6 +22,8 @@ mod mongodb_time;
 mod samples;
 mod server;
 mod sqlite;
+mod sqlite_check;
+mod sqlite_pages;
 #[path = "../support/wait.rs"]
 mod wait;
 
