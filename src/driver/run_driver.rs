@@ -115,8 +115,8 @@ impl RunDriver {
         inbox: &mut mpsc::Receiver<Input>,
         effects: &mut Effects,
     ) -> Result<(), DriveError> {
-        let (mut machine, first) = Machine::load(loaded, self.now());
-        let mut transitions = vec![first, machine.settle(self.now())];
+        let (mut machine, first) = Machine::load(loaded, self.now())?;
+        let mut transitions = vec![first, machine.settle(self.now())?];
         let mut waiting: VecDeque<Input> = VecDeque::new();
         let mut told = machine.run().progress.status;
         tracing::info!(run = %self.lease.run(), status = %told, "taking up the run");
@@ -317,7 +317,7 @@ impl RunDriver {
             }
         }
         if waiting.is_empty() {
-            transitions.push(machine.settle(now));
+            transitions.push(machine.settle(now)?);
         }
         Ok(transitions)
     }
