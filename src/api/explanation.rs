@@ -3,8 +3,8 @@
 use axum::Json;
 use axum::extract::State;
 
+use super::driven;
 use super::endpoint::Endpoint;
-use super::engines;
 use super::error::ApiError;
 use super::limits::{EXPLAINED_FAILED, EXPLAINED_RUNNING, FEW_RECORDS};
 use super::params::{InPath, InQuery};
@@ -71,22 +71,11 @@ async fn get(
         }
     };
     let known = known(&state, &reads, &run).await?;
-    let waits = waits_for_engine(&run);
-    let by = if waits { engines::driver_of(&state, id).await? } else { None };
-    let engine = match &by {
-        Some(by) => engines::without_place(&state, &run, by).await?,
-        None => None,
-    };
-    let known = Known { engine, ..known };
+    let waits = driven::waits_of(&state, &[&run]).await?.remove(&id);
+    let known = Known { waits, ..known };
     let mut explanation = explain(&run, &known, now);
     if let Some(trouble) = before(&state, &run).await? {
         explain_behind(&mut explanation, &trouble);
-    }
-    if waits
-        && by.is_none()
-        && let Some(why) = engines::why_unclaimed(&state).await?
-    {
-        explanation.text.push_str(&format!(" No engine drives it: {why}."));
     }
     if let Some(Short { message, .. }) = state.shortage.now().filter(|_| asks_agents(&run)) {
         let more =
@@ -94,22 +83,6 @@ async fn get(
         explanation.text.push_str(&more);
     }
     Ok(Json(explanation))
-}
-
-/// Whether the run would go on if an engine took it up. Those that wait for a person need none.
-fn waits_for_engine(run: &Run) -> bool {
-    match run.progress.status {
-        RunStatus::Pending
-        | RunStatus::Starting
-        | RunStatus::Running
-        | RunStatus::Cancelling
-        | RunStatus::Finishing => true,
-        RunStatus::PendingApprove
-        | RunStatus::Paused
-        | RunStatus::Done
-        | RunStatus::Failed
-        | RunStatus::Cancelled => false,
-    }
 }
 
 /// Whether something of the run may be on its way to agents.

@@ -16,10 +16,14 @@ mod samples;
 #[cfg(test)]
 mod tests;
 mod trouble;
+mod waiting;
+#[cfg(test)]
+mod waiting_tests;
 mod words;
 
 pub use explain::explain;
 pub use explanation::{
-    ActionOut, Explanation, InFlight, Known, NextCommand, OnEngine, OpenAttempt, most_telling,
+    ActionOut, Explanation, InFlight, Known, NextCommand, OpenAttempt, most_telling,
 };
 pub use trouble::{explain_behind, explain_trouble};
+pub use waiting::{OnEngine, WaitsFor, cluster_share};
