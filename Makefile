@@ -52,6 +52,9 @@ CMAKE_VERSION := 3.31.10
 program = $(shell command -v $(1) 2>/dev/null)
 CMAKE := $(or $(call program,cmake),$(if $(call program,python3),$(TOOLS)/cmake-$(CMAKE_VERSION)/bin/cmake))
 
+# Installs $(1) into an environment of its own, in which the target is a program.
+from-pypi = python3 -m venv $(dir $(@D)) && $(@D)/pip --quiet install $(1)
+
 .PHONY: help
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 28
@@ -181,8 +184,7 @@ $(SECANTUS): | $(CMAKE)
 	@rm -rf $(TOOLS)/build
 
 $(TOOLS)/cmake-$(CMAKE_VERSION)/bin/cmake:
-	@python3 -m venv $(TOOLS)/cmake-$(CMAKE_VERSION) \
-		&& $(TOOLS)/cmake-$(CMAKE_VERSION)/bin/pip --quiet install cmake==$(CMAKE_VERSION) \
+	@$(call from-pypi,cmake==$(CMAKE_VERSION)) \
 		|| { echo "failed to install cmake $(CMAKE_VERSION) from PyPI. $(TEST_SERVER_HINT)" >&2; exit 1; }
 
 TEST_SERVER_HINT := expected a C++ compiler, and cmake or python3 with venv (on Debian: apt install g++ \
@@ -205,7 +207,7 @@ wasm-targets: ## add the compiler's WebAssembly targets where they are missing
 
 $(TYPOS):
 	@command -v python3 >/dev/null || { echo "found no python3 with venv, which the check of spelling needs (on Debian: apt install python3-venv)" >&2; exit 1; }
-	python3 -m venv $(dir $(@D)) && $(@D)/pip --quiet install typos==$(TYPOS_VERSION) \
+	@$(call from-pypi,typos==$(TYPOS_VERSION)) \
 		|| { echo "failed to install typos $(TYPOS_VERSION) from PyPI; is it reachable?" >&2; exit 1; }
 
 $(DENY):

@@ -1,6 +1,6 @@
 //! Answers in fewer bytes, for clients that accept that.
 
-use std::io::{self, Write as _};
+use std::io::Write as _;
 
 use axum::body::{Body, HttpBody as _, to_bytes};
 use axum::extract::Request;
@@ -36,13 +36,10 @@ pub(super) async fn compress(request: Request, next: Next) -> Response {
     let (mut head, body) = response.into_parts();
     let packed = match to_bytes(body, LARGEST_BODY).await {
         Ok(bytes) if bytes.len() <= INLINE_JSON => gzip(&bytes),
-        Ok(bytes) => match off_loop(move || gzip(&bytes)).await {
-            Ok(packed) => packed,
-            Err(error) => return error.into_response(),
-        },
-        Err(error) => Err(io::Error::other(error)),
+        Ok(bytes) => off_loop(move || gzip(&bytes)).await.flatten(),
+        Err(error) => Err(ApiError::internal(error)),
     };
-    match packed.map_err(ApiError::internal) {
+    match packed {
         Ok(packed) => {
             head.headers.remove(header::CONTENT_LENGTH);
             head.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -82,10 +79,10 @@ fn is_text(headers: &HeaderMap) -> bool {
 }
 
 /// The bytes in the format of RFC 1952.
-fn gzip(bytes: &[u8]) -> io::Result<Vec<u8>> {
+fn gzip(bytes: &[u8]) -> Result<Vec<u8>, ApiError> {
     let mut packed = GzEncoder::new(Vec::new(), LEVEL);
-    packed.write_all(bytes)?;
-    packed.finish()
+    let written = packed.write_all(bytes).and_then(|()| packed.finish());
+    written.map_err(ApiError::internal)
 }
 
 #[cfg(test)]

@@ -29,9 +29,7 @@ pub fn pack(folder: &Path, manifest: &Manifest, to: &Path) -> Result<(), ReplayE
 }
 
 fn write(folder: &Path, manifest: &Manifest, to: &mut File) -> io::Result<()> {
-    let mut packed = Encoder::new(BufWriter::new(to), COMPRESSION_LEVEL)?;
-    packed.include_checksum(true)?;
-    let mut tar = Builder::new(packed);
+    let mut tar = Builder::new(packing(BufWriter::new(to))?);
     let members = manifest.members.iter().map(|member| &member.name);
     for name in [&MemberName::Manifest].into_iter().chain(members) {
         let file = File::open(path_of(folder, name))?;
@@ -63,6 +61,13 @@ pub fn unpack(
     let (manifest, found) = unpacking.members(file)?;
     let changed = unpacking.compare(&manifest, &found)?;
     Ok((manifest, changed))
+}
+
+/// Compresses what is written to it, with a sum by which a changed file is noticed.
+fn packing<W: Write>(to: W) -> io::Result<Encoder<'static, W>> {
+    let mut packing = Encoder::new(to, COMPRESSION_LEVEL)?;
+    packing.include_checksum(true)?;
+    Ok(packing)
 }
 
 /// What is compressed in `source`, in one frame or in several.
@@ -250,11 +255,9 @@ mod tests {
 
     #[test]
     fn what_is_cut_or_changed_or_no_frame_is_an_error() {
-        let mut packed = Vec::new();
-        let mut encoder = Encoder::new(&mut packed, COMPRESSION_LEVEL).unwrap();
-        encoder.include_checksum(true).unwrap();
-        encoder.write_all(b"some text that is longer than its header").unwrap();
-        encoder.finish().unwrap();
+        let mut packing = packing(Vec::new()).unwrap();
+        packing.write_all(b"some text that is longer than its header").unwrap();
+        let mut packed = packing.finish().unwrap();
         assert!(read(&packed).is_ok());
         assert!(read(&packed[..packed.len() - 3]).is_err());
         let last = packed.len() - 1;

@@ -53,10 +53,10 @@ fn compress(bytes: &[u8]) -> io::Result<Vec<u8>> {
 }
 
 fn inflate(compressed: &[u8]) -> io::Result<Vec<u8>> {
-    let (mut bytes, most) = (Vec::new(), MAX_BYTES);
-    ZlibDecoder::new(compressed).take(most + 1).read_to_end(&mut bytes)?;
-    match bytes.len() as u64 > most {
-        true => Err(io::Error::other(format!("found more than {most} bytes"))),
+    let mut bytes = Vec::new();
+    ZlibDecoder::new(compressed).take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > MAX_BYTES {
+        true => Err(io::Error::other(format!("found more than {MAX_BYTES} bytes"))),
         false => Ok(bytes),
     }
 }
