@@ -12,6 +12,8 @@ mod support;
 mod agents;
 #[path = "../tests/simulation/alarm.rs"]
 mod alarm;
+#[path = "../tests/simulation/asked_model.rs"]
+mod asked_model;
 #[path = "../tests/simulation/budget_model.rs"]
 mod budget_model;
 #[path = "../tests/simulation/campaign.rs"]

@@ -177,6 +177,7 @@ fn refused(error: StoreError) -> ApiError {
         | StoreError::BadCursor { .. }
         | StoreError::TooLarge { .. }
         | StoreError::Damaged(_)
+        | StoreError::Broken { .. }
         | StoreError::Corrupt { .. }
         | StoreError::NewerSchema { .. } => "",
     };

@@ -209,7 +209,8 @@ impl Endpoint {
     /// All the errors that it may end in.
     pub(super) fn codes(&self) -> BTreeSet<Code> {
         let mut codes: BTreeSet<Code> = self.fails.iter().copied().collect();
-        codes.extend([Code::HostRefused, Code::Internal, Code::TimedOut, Code::TooBusy]);
+        codes.extend([Code::HostRefused, Code::Internal, Code::StoreDamaged]);
+        codes.extend([Code::TimedOut, Code::TooBusy]);
         if self.path.starts_with("/api/") {
             codes.extend([Code::BadParameter, Code::StoreUnavailable]);
         }

@@ -6,10 +6,11 @@ use axum::extract::State;
 use super::bodies::{InJson, check_length};
 use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
-use super::limits::MAX_ACTOR;
+use super::limits::{MAX_ACTOR, MAX_REASON};
 use super::params::{InPath, InQuery};
 use super::state::ApiState;
 use super::wire::{DrainEngine, EngineRef, EngineState, EngineView, Listing};
+use crate::driver::Unwritten;
 use crate::run::{EngineId, Millis, OnEngine, Run, RunId, RunStatus, Timestamp};
 use crate::store::{DEFAULT_LEASE, Engine, EngineReport, Holder, Locked, Skew};
 
@@ -44,11 +45,32 @@ async fn list(
     query: InQuery,
 ) -> Result<Json<Listing<EngineView>>, ApiError> {
     query.finish()?;
-    let now = state.store.time();
-    let engines = state.store.engines().await?;
-    let mut items: Vec<_> = engines.into_iter().map(|engine| view(engine, now)).collect();
+    let mut items = views(&state).await?;
     items.sort_by(|one, other| (&one.name, &one.id.0).cmp(&(&other.name, &other.id.0)));
     Ok(Json(Listing { items, next: None, damaged: Vec::new() }))
+}
+
+/// All engines that are known. That the one of this server is there is known here best, also if it can't say so in the
+/// store.
+async fn views(state: &ApiState) -> Result<Vec<EngineView>, ApiError> {
+    let now = state.store.time();
+    let engines = state.store.engines().await?;
+    let mut views: Vec<_> = engines.into_iter().map(|engine| view(engine, now)).collect();
+    let own = state.activity.as_ref().and_then(|activity| activity.unwritten());
+    if let Some(Unwritten { report, since, why }) = own {
+        let known = views.iter().position(|view| view.id == report.id);
+        let before = known.map(|index| views.swap_remove(index));
+        let own = view(Engine { report, seen: since, draining: None }, now);
+        views.push(EngineView {
+            state: EngineState::CantWrite,
+            seen: before.as_ref().map_or(since, |before| before.seen),
+            draining_since: before.as_ref().and_then(|before| before.draining_since),
+            drained_by: before.and_then(|before| before.drained_by),
+            problem: Some(why),
+            ..own
+        });
+    }
+    Ok(views)
 }
 
 async fn set_drain(
@@ -59,9 +81,11 @@ async fn set_drain(
 ) -> Result<Json<EngineView>, ApiError> {
     query.finish()?;
     check_length("actor", request.actor.as_deref(), MAX_ACTOR)?;
-    let DrainEngine { drain, actor } = request;
+    check_length("reason", request.reason.as_deref(), MAX_REASON)?;
+    let DrainEngine { drain, actor, reason } = request;
     let id = EngineId(id);
-    let engine = state.store.drain_engine(&id, drain, actor.as_deref()).await?;
+    let (actor, reason) = (actor.as_deref(), reason.as_deref());
+    let engine = state.store.drain_engine(&id, drain, actor, reason).await?;
     let engine = engine.ok_or_else(|| {
         let detail = format!("there is no engine {:?}, or it has been gone for long", id.0);
         ApiError::new(Code::EngineNotFound, detail)
@@ -116,12 +140,14 @@ pub(super) async fn without_place(
 
 /// Why no engine takes up a run that could go on; none when one should at any moment.
 pub(super) async fn why_unclaimed(state: &ApiState) -> Result<Option<String>, ApiError> {
-    let now = state.store.time();
     let waiting = state.store.unclaimed().await?;
-    let engines = state.store.engines().await?;
-    let views: Vec<_> = engines.into_iter().map(|engine| view(engine, now)).collect();
+    let views = views(state).await?;
     let in_state = |state| views.iter().filter(move |view| view.state == state);
     let active: Vec<_> = in_state(EngineState::Active).collect();
+    if let ([], Some(own)) = (&active[..], in_state(EngineState::CantWrite).next()) {
+        let why = own.problem.as_deref().unwrap_or_default();
+        return Ok(Some(format!("the engine {:?} is there, but can't write: {why}", own.name)));
+    }
     if let ([], Some(first)) = (&active[..], in_state(EngineState::ClockOff).next()) {
         return Ok(Some(format!(
             "no engine takes up runs: the clock of {:?} is {} the store's",
@@ -175,6 +201,8 @@ fn view(engine: Engine, now: Timestamp) -> EngineView {
         started: report.started,
         seen,
         draining_since: draining.as_ref().map(|draining| draining.since),
-        drained_by: draining.and_then(|draining| draining.actor),
+        drained_by: draining.as_ref().and_then(|draining| draining.actor.clone()),
+        drain_reason: draining.and_then(|draining| draining.reason),
+        problem: None,
     }
 }

@@ -49,6 +49,7 @@ pub enum Code {
     InvalidParams,
     InvalidPlugin,
     Internal,
+    StoreDamaged,
     StoreUnavailable,
     PluginsUnavailable,
     NotReady,
@@ -59,7 +60,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 40] = [
         Self::BadParameter,
         Self::BadHeader,
         Self::BadBody,
@@ -93,6 +94,7 @@ impl Code {
         Self::InvalidParams,
         Self::InvalidPlugin,
         Self::Internal,
+        Self::StoreDamaged,
         Self::StoreUnavailable,
         Self::PluginsUnavailable,
         Self::NotReady,
@@ -164,6 +166,11 @@ impl Code {
             }
             Self::InvalidPlugin => ("invalid-plugin", 422, "the bytes are no usable plugin"),
             Self::Internal => ("internal", 500, "the server failed; its log says more"),
+            Self::StoreDamaged => (
+                "store-damaged",
+                500,
+                "what was asked for, or the database itself, is damaged; `replibook store check` says where",
+            ),
             Self::StoreUnavailable => ("store-unavailable", 503, "the store does not answer now"),
             Self::PluginsUnavailable => {
                 ("plugins-unavailable", 503, "no plugin can be taken now; `detail` says why")
@@ -313,13 +320,17 @@ impl From<StoreError> for ApiError {
             StoreError::Pinned { .. } => Code::PluginPinned,
             StoreError::BadCursor { .. } => Code::BadParameter,
             StoreError::TooLarge { .. } => Code::BodyTooLarge,
+            StoreError::Damaged(_) | StoreError::Broken { .. } => Code::StoreDamaged,
             StoreError::Unfit { .. }
             | StoreError::Fenced { .. }
-            | StoreError::Damaged(_)
             | StoreError::Corrupt { .. }
             | StoreError::NewerSchema { .. } => Code::Internal,
         };
-        Self::new(code, error.to_string()).caused_by(error)
+        let mut detail = error.to_string();
+        if let StoreError::Broken { source, .. } = &error {
+            detail.push_str(&format!(" ({source}); `replibook store check` says where"));
+        }
+        Self::new(code, detail).caused_by(error)
     }
 }
 
@@ -402,6 +413,12 @@ mod tests {
             (response.status(), &response.headers()["retry-after"]),
             (StatusCode::SERVICE_UNAVAILABLE, &HeaderValue::from_static("1"))
         );
+        let broken = StoreError::Broken { doing: "read a run".to_owned(), source: "page 7".into() };
+        let broken = ApiError::from(broken);
+        assert_eq!((broken.code, broken.retryable()), (Code::StoreDamaged, false));
+        for said in ["read a run", "page 7", "`replibook store check`"] {
+            assert!(broken.detail.contains(said), "{broken}");
+        }
         let conflict = ApiError::from(StoreError::Conflict { what: "playbook a".to_owned() });
         assert_eq!(conflict.code, Code::Conflict);
         assert!(!conflict.retryable());

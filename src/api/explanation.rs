@@ -14,8 +14,8 @@ use super::weigh::Reads;
 use crate::agent::Short;
 use crate::run::{
     AgentRecord, AgentState, AttemptKey, Explanation, InFlight, Known, OpenAttempt, ReasonCode,
-    Run, RunId, RunStatus, StatusReason, Trouble, TroubleCode, explain, explain_behind,
-    explain_trouble, most_telling,
+    Run, RunId, RunStatus, StatusReason, Timestamp, Trouble, TroubleCode, explain, explain_behind,
+    explain_trouble, explain_waiting, most_telling,
 };
 use crate::store::{DamagedRun, KeptRun};
 
@@ -40,8 +40,9 @@ async fn get(
     let now = state.clock.now();
     let kept = state.store.read_run(id).await?.ok_or_else(|| runs::not_found(id))?;
     let trouble = runs::trouble(&state, id).await?;
-    let run = match (kept, trouble) {
-        (Ok(run), None) => run,
+    let asked = state.store.unanswered(id).await?;
+    let mut explanation = match (kept, trouble) {
+        (Ok(run), None) => of_run(&state, &reads, &run, !asked.is_empty(), now).await?,
         (kept, Some(trouble)) => {
             let since = runs::shown(&kept).since;
             let locks = locks_cluster(&kept);
@@ -49,7 +50,7 @@ async fn get(
                 Ok(run) => Some(run.progress.status),
                 Err(damaged) => damaged.glance.status,
             };
-            return Ok(Json(explain_trouble(&trouble, status, since, locks, now)));
+            explain_trouble(&trouble, status, since, locks, now)
         }
         (Err(damaged), None) => {
             let locks = locks_cluster(&Err(damaged.clone()));
@@ -67,36 +68,48 @@ async fn get(
                 abandoned: None,
                 finish_ts: glance.finish_ts,
             };
-            return Ok(Json(explain_trouble(&trouble, glance.status, now, locks, now)));
+            explain_trouble(&trouble, glance.status, now, locks, now)
         }
     };
-    let known = known(&state, &reads, &run).await?;
-    let waits = waits_for_engine(&run);
-    let by = if waits { engines::driver_of(&state, id).await? } else { None };
+    explain_waiting(&mut explanation, &asked, now);
+    Ok(Json(explanation))
+}
+
+/// Why a run that can be read is as it is. `asked` says whether a command waits for it.
+async fn of_run(
+    state: &ApiState,
+    reads: &Reads,
+    run: &Run,
+    asked: bool,
+    now: Timestamp,
+) -> Result<Explanation, ApiError> {
+    let known = known(state, reads, run).await?;
+    let waits = waits_for_engine(run) || asked && !run.progress.status.is_final();
+    let by = if waits { engines::driver_of(state, run.id()).await? } else { None };
     let engine = match &by {
-        Some(by) => engines::without_place(&state, &run, by).await?,
+        Some(by) => engines::without_place(state, run, by).await?,
         None => None,
     };
     let known = Known { engine, ..known };
-    let mut explanation = explain(&run, &known, now);
-    if let Some(trouble) = before(&state, &run).await? {
+    let mut explanation = explain(run, &known, now);
+    if let Some(trouble) = before(state, run).await? {
         explain_behind(&mut explanation, &trouble);
     }
     if waits
         && by.is_none()
-        && let Some(why) = engines::why_unclaimed(&state).await?
+        && let Some(why) = engines::why_unclaimed(state).await?
     {
         explanation.text.push_str(&format!(" No engine drives it: {why}."));
     }
-    if let Some(Short { message, .. }) = state.shortage.now().filter(|_| asks_agents(&run)) {
+    if let Some(Short { message, .. }) = state.shortage.now().filter(|_| asks_agents(run)) {
         let more =
             format!(" Requests to its agents may wait: {message}. No agent fails because of that.");
         explanation.text.push_str(&more);
     }
-    Ok(Json(explanation))
+    Ok(explanation)
 }
 
-/// Whether the run would go on if an engine took it up. Those that wait for a person need none.
+/// Whether the run would go on if an engine took it up. Those that wait for a person need none until one asks.
 fn waits_for_engine(run: &Run) -> bool {
     match run.progress.status {
         RunStatus::Pending

@@ -225,7 +225,7 @@ fn message(kind: &str, data: &impl Serialize) -> Result<Event, ApiError> {
 }
 
 fn give_up(error: ApiError) -> Next {
-    if error.code == Code::Internal {
+    if matches!(error.code, Code::Internal | Code::StoreDamaged) {
         tracing::error!(%error, "an event stream failed");
     }
     message("error", &error.details()).map_or(Next::Stop, Next::Last)

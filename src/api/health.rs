@@ -97,7 +97,12 @@ pub(super) async fn healthz() -> Json<Health> {
 
 async fn readyz(State(state): State<ApiState>) -> Result<Json<Health>, ApiError> {
     let not_ready = |why: String| ApiError::new(Code::NotReady, why);
-    match tokio::time::timeout(READY_TIMEOUT, state.store.ping()).await {
+    let answered = tokio::time::timeout(READY_TIMEOUT, state.store.ping()).await;
+    if let Some(broken) = state.store.broken() {
+        // A part of the runs may be lost, which no later try brings back.
+        return Err(not_ready(broken));
+    }
+    match answered {
         Ok(Ok(())) => {
             let ready = health("ready", Some(state.store.name()));
             let short = state

@@ -105,6 +105,7 @@ pub(super) struct Metrics {
     compiled: Counter,
     loaded: Counter,
     skew: Gauge<f64, AtomicU64>,
+    damaged: Gauge,
     /// When the unfinished runs were counted last.
     counted: Mutex<Option<Instant>>,
 }
@@ -135,6 +136,7 @@ impl Metrics {
             compiled: Counter::default(),
             loaded: Counter::default(),
             skew: Gauge::default(),
+            damaged: Gauge::default(),
             counted: Mutex::new(None),
         };
         metrics.registered(calls)
@@ -176,6 +178,8 @@ impl Metrics {
         let help = "Plugins whose compiled code was found in the cache";
         registry.register("plugins_loaded", help, self.loaded.clone());
         calls.register(registry);
+        let help = "1 once the database itself was found to be damaged, else 0";
+        registry.register("store_damaged", help, self.damaged.clone());
         let help = "How far the machine's clock is ahead of the store's";
         registry.register_with_unit("clock_skew", help, Unit::Seconds, self.skew.clone());
         self
@@ -293,6 +297,7 @@ async fn get(State(state): State<ApiState>, headers: HeaderMap) -> Result<Respon
         state.metrics.count_runs_of(activity);
     }
     state.metrics.skew.set(state.skew().as_millis() as f64 / 1_000.0);
+    state.metrics.damaged.set(state.store.broken().is_some().into());
     let text = state.metrics.text().map_err(ApiError::internal)?;
     let (kind, text) = match wants_open_metrics(&headers) {
         true => (OPEN_METRICS, text),

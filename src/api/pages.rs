@@ -44,7 +44,8 @@ pub(super) struct List<R, K, V> {
 
 /// Reads a page after `after`, with at most `limit` items: fewer if more would have more than [`PAGE_BYTES`], but one
 /// at least. A full page has a `next`, even if it happens to be the last one: the page after it is empty then. Items
-/// that can't be read are named beside the others.
+/// that can't be read are named beside the others. If the database is damaged where the list goes on, what is in front
+/// of that place is on the page, and the list ends there.
 ///
 /// # Flow
 /// It reads a few items, and then as many as fit [`PIECE_BYTES`] if none is larger than those before. If all are as
@@ -61,13 +62,25 @@ where
     F: Future<Output = Result<Found<S>, ApiError>>,
 {
     let mut share = reads.take(READ_BYTES.max(list.heaviest)).await;
+    let goes_on = after.is_some();
     let (mut page, mut after) = (Page::new(), after);
-    let most = u32::try_from(READ_BYTES / list.heaviest.max(1)).unwrap_or(u32::MAX).max(1);
+    let mut most = u32::try_from(READ_BYTES / list.heaviest.max(1)).unwrap_or(u32::MAX).max(1);
     let mut piece = FIRST_PIECE.min(limit).min(most);
     let next = 'all: loop {
-        let found = match (list.read)(after, piece).await {
+        let found = match (list.read)(after.clone(), piece).await {
             // The key of an item that can't be read may be no key: what is before it is read all the same.
             Err(error) if error.code == Code::BadParameter && page.count > 0 => break page.last,
+            // What is in front of the damage can be read in smaller pieces.
+            Err(error) if error.code == Code::StoreDamaged && piece > 1 => {
+                most = piece / 2;
+                piece = most;
+                continue;
+            }
+            Err(error) if error.code == Code::StoreDamaged && (page.count > 0 || goes_on) => {
+                let why = error.detail.clone();
+                page.damaged.push(DamagedView { what: "the rest of the list".to_owned(), why });
+                break None;
+            }
             found => found?,
         };
         let is_last = found.len() < piece as usize;

@@ -116,6 +116,41 @@ async fn what_can_be_read_is_shown_though_nothing_can_be_read_after_it() {
     assert_eq!((read.items.len(), read.next.as_deref()), (8, Some("7")));
 }
 
+/// A list of 50 items in a damaged database: who reads as far as one of these, or begins after it, fails.
+async fn broken_at(at: u64, after: Option<u64>) -> Result<Listing<u64>, ApiError> {
+    let reads = Memory::new(MAX_READS);
+    let list = List {
+        read: async |after: Option<u64>, limit: u32| {
+            let from = after.map_or(0, |after| after + 1);
+            let to = 50_u64.min(from + u64::from(limit));
+            match from <= at && at < to {
+                true => Err(ApiError::new(Code::StoreDamaged, "page 7")),
+                false => Ok((from..to).map(Ok).collect()),
+            }
+        },
+        key: |item: &u64| item.to_string(),
+        view: |item| (item, 0),
+        heaviest: 1,
+    };
+    let page = page(&reads, after, 1_000, list).await?;
+    Ok(serde_json::from_slice(&page.body).unwrap())
+}
+
+#[tokio::test]
+async fn what_is_in_front_of_a_damage_of_the_database_is_shown_and_the_damage_is_named() {
+    for at in [1, 2, 7, 8, 30, 49] {
+        let read = broken_at(at, None).await.unwrap();
+        assert_eq!(read.items, (0..at).collect::<Vec<_>>());
+        assert_eq!(read.next, None);
+        let [rest] = read.damaged.as_slice() else { panic!("{read:?}") };
+        assert_eq!((rest.what.as_str(), rest.why.as_str()), ("the rest of the list", "page 7"));
+    }
+    let read = broken_at(30, Some(29)).await.unwrap();
+    assert_eq!((read.items.len(), read.damaged.len(), read.next), (0, 1, None));
+    // Where nothing can be read, there is nothing to show.
+    assert_eq!(broken_at(0, None).await.unwrap_err().code, Code::StoreDamaged);
+}
+
 #[tokio::test]
 async fn pages_wait_for_memory_and_keep_of_it_what_they_have() {
     let reads = Memory::new(READ_BYTES);

@@ -21,7 +21,7 @@ use super::wire::{Listing, RunView, TroubleView};
 use crate::run::{
     Progress, ReasonCode, Run, RunId, RunStatus, Silent, Snapshot, Timestamp, Trouble, TroubleCode,
 };
-use crate::store::{DamagedRun, Found, KeptRun, Page, RunFilter};
+use crate::store::{DamagedRun, Found, KeptRun, Page, RunFilter, StoreError};
 
 pub(super) const ALL: &str = "/api/v1/runs";
 const ONE: &str = "/api/v1/runs/{id}";
@@ -113,7 +113,11 @@ async fn read_views(
     let sizes: Vec<_> = found.iter().map(snapshot_bytes).collect();
     let mut views: Vec<_> = found.iter().map(shown).collect();
     let ids: Vec<_> = views.iter().map(|view| view.id).collect();
-    let troubles = state.store.troubles_of(&ids).await?;
+    let troubles = match state.store.troubles_of(&ids).await {
+        // The runs can be read all the same; that something is damaged says the server to who asks whether it is ready.
+        Err(StoreError::Broken { .. }) => Vec::new(),
+        troubles => troubles?,
+    };
     for view in &mut views {
         let trouble = troubles.iter().find(|trouble| trouble.run == view.id);
         view.trouble = trouble.map(view_of_trouble).or(view.trouble.take());

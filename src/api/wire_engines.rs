@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::limits::MAX_ACTOR;
+use super::limits::{MAX_ACTOR, MAX_REASON};
 use crate::run::{EngineId, Timestamp};
 
 /// The engine that drives a run.
@@ -26,9 +26,9 @@ pub struct EngineView {
     pub name: String,
     /// Whether it takes runs.
     pub state: EngineState,
-    /// Runs that it drives, without those that only wait for their cluster.
+    /// Runs that it drives, without those that only wait for their cluster, as it last reported: every 4 s.
     pub runs: u32,
-    /// Runs that it has taken up and that only wait for their cluster.
+    /// Runs that it has taken up and that only wait for their cluster, as it last reported.
     pub queued: u32,
     /// The most runs that it drives at the same time.
     pub max_runs: u32,
@@ -50,6 +50,13 @@ pub struct EngineView {
     /// Who asked for the draining, as they named themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drained_by: Option<String>,
+    /// Why, as they said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain_reason: Option<String>,
+    /// Why it can't write to the store, for people: only of the engine of the server that is asked, since nobody else
+    /// hears of it then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// Whether an engine takes runs.
@@ -64,6 +71,8 @@ pub enum EngineState {
     Silent,
     /// Its clock is more than 60 s off the store's: it keeps its runs and takes no more.
     ClockOff,
+    /// It is there, but can't write to the store, for example because the disk is full: its runs stand still.
+    CantWrite,
 }
 
 impl EngineState {
@@ -74,6 +83,7 @@ impl EngineState {
             Self::Draining => "draining",
             Self::Silent => "silent",
             Self::ClockOff => "clock-off",
+            Self::CantWrite => "cant-write",
         }
     }
 }
@@ -88,4 +98,8 @@ pub struct DrainEngine {
     #[serde(default)]
     #[schemars(length(max = MAX_ACTOR))]
     pub actor: Option<String>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = MAX_REASON))]
+    pub reason: Option<String>,
 }

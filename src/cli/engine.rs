@@ -8,7 +8,7 @@ use super::exit::Exit;
 use super::output::{Console, Row};
 use super::rows::or_dash;
 use super::table::Narrower;
-use super::text::{Paint, moment, plural, short_moment};
+use super::text::{Paint, clean, moment, plural, short_moment};
 use super::who::who;
 use crate::api::wire::{DrainEngine, EngineState, EngineView};
 
@@ -19,10 +19,15 @@ const MIN_ID_PREFIX: usize = 4;
 #[derive(Debug, Subcommand)]
 pub enum EngineCommand {
     /// Make an engine hand over its runs and take no more, until `undrain`
+    ///
+    /// `get engines` shows how many runs it still drives, as it reported within the last 4 s.
     Drain {
         /// Its name, or the first digits of its identifier
         #[arg(value_name = "NAME|ID")]
         engine: String,
+        /// Why, for all who look at the engines
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
     },
     /// Let an engine take runs again
     Undrain {
@@ -38,19 +43,38 @@ pub(crate) async fn engine_command(
     command: &EngineCommand,
     console: &Console,
 ) -> Result<Exit, CliError> {
-    let (name, drain) = match command {
-        EngineCommand::Drain { engine } => (engine, true),
-        EngineCommand::Undrain { engine } => (engine, false),
+    let (name, drain, reason) = match command {
+        EngineCommand::Drain { engine, reason } => (engine, true, reason.clone()),
+        EngineCommand::Undrain { engine } => (engine, false, None),
     };
     let all = client.engines().await?.items;
     let engine = find_engine(&all, name)?;
-    let asked = client.drain_engine(&engine.id, &DrainEngine { drain, actor: who() }).await?;
+    let request = DrainEngine { drain, actor: who(), reason };
+    let asked = client.drain_engine(&engine.id, &request).await?;
     console.one(&asked)?;
-    let others = |other: &&EngineView| other.id != asked.id && other.state == EngineState::Active;
-    if drain && all.iter().filter(others).count() == 0 {
-        console.say("no other engine is active: its runs stand still until one is");
+    if let Some(warning) = left_standing(&all, &asked).filter(|_| drain) {
+        console.say(&warning);
     }
     Ok(Exit::Ok)
+}
+
+/// What is said if the others can't take all runs of an engine that is drained, by what they reported last.
+fn left_standing(all: &[EngineView], drained: &EngineView) -> Option<String> {
+    let takes = |other: &&EngineView| other.id != drained.id && other.state == EngineState::Active;
+    let others: Vec<_> = all.iter().filter(takes).collect();
+    if others.is_empty() {
+        return Some("no other engine is active: its runs stand still until one is".to_owned());
+    }
+    let room = |engine: &&EngineView| u64::from(engine.max_runs.saturating_sub(engine.runs));
+    let room: u64 = others.iter().map(room).sum();
+    let runs = u64::from(drained.runs);
+    (room < runs).then(|| {
+        format!(
+            "the other engines have room for {room} of its {}: the others stand still until one of them has a \
+             free place",
+            plural(runs, "run")
+        )
+    })
 }
 
 /// The engine that goes by this name or the beginning of this identifier.
@@ -76,11 +100,20 @@ pub(crate) fn find_engine<'a>(
     }
 }
 
+/// Says what keeps engines from writing: it is too long for a column.
+pub(crate) fn say_problems(console: &Console, engines: &[EngineView]) {
+    for engine in engines {
+        if let Some(problem) = &engine.problem {
+            console.say(&clean(&format!("{} can't write: {problem}", engine.name)));
+        }
+    }
+}
+
 impl Row for EngineView {
     fn headings(wide: bool) -> Vec<&'static str> {
         let mut headings = vec!["NAME", "STATE", "RUNS", "QUEUED", "VERSION", "CLOCK", "SEEN"];
         if wide {
-            headings.extend(["ID", "HOST", "ADDRESS", "STARTED", "DRAINED BY"]);
+            headings.extend(["ID", "HOST", "ADDRESS", "STARTED", "DRAINED BY", "REASON"]);
         }
         headings
     }
@@ -110,6 +143,7 @@ impl Row for EngineView {
                 or_dash(self.address.as_deref()),
                 moment(self.started),
                 or_dash(self.drained_by.as_deref()),
+                or_dash(self.drain_reason.as_deref()),
             ]);
         }
         cells
@@ -119,7 +153,7 @@ impl Row for EngineView {
         let paint = match self.state {
             EngineState::Active => Paint::Good,
             EngineState::Draining => Paint::Plain,
-            EngineState::Silent | EngineState::ClockOff => Paint::Bad,
+            EngineState::Silent | EngineState::ClockOff | EngineState::CantWrite => Paint::Bad,
         };
         (self.state.as_str(), paint)
     }
@@ -159,7 +193,31 @@ mod tests {
             seen: Timestamp::default(),
             draining_since: None,
             drained_by: None,
+            drain_reason: None,
+            problem: None,
         }
+    }
+
+    #[test]
+    fn a_drain_says_when_the_others_have_no_room_for_all_runs() {
+        let drained = engine("abcd-1", "one", EngineState::Draining);
+        let said = |others: &[(EngineState, u32)]| {
+            let other = |(number, (state, runs)): (usize, &(EngineState, u32))| EngineView {
+                runs: *runs,
+                ..engine(&format!("other-{number}"), "other", *state)
+            };
+            let mut all: Vec<_> = others.iter().enumerate().map(other).collect();
+            all.push(drained.clone());
+            left_standing(&all, &drained)
+        };
+        let none = "no other engine is active";
+        assert!(said(&[]).unwrap().starts_with(none));
+        let gone = [EngineState::Silent, EngineState::ClockOff, EngineState::Draining];
+        assert!(said(&gone.map(|state| (state, 0))).unwrap().starts_with(none));
+        assert_eq!(said(&[(EngineState::Active, 7)]), None);
+        assert_eq!(said(&[(EngineState::Active, 9), (EngineState::Active, 8)]), None);
+        let full = said(&[(EngineState::Active, 12), (EngineState::Active, 8)]).unwrap();
+        assert!(full.starts_with("the other engines have room for 2 of its 3 runs: "), "{full}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::exit::Exit;
+use crate::api::Code;
 use crate::api::wire::ProblemDetails;
 use crate::plugin::PluginError;
 use crate::replay::ReplayError;
@@ -124,6 +125,7 @@ impl ClientError {
             Self::Unreachable { .. } | Self::Malformed { .. } | Self::TooLarge { .. } => {
                 Exit::Unreachable
             }
+            Self::Refused(problem) if problem.code == Code::StoreDamaged.as_str() => Exit::Damaged,
             Self::Refused(problem) => exit_of_status(problem.status, !problem.problems.is_empty()),
         }
     }
@@ -208,6 +210,25 @@ mod tests {
         assert_eq!([400, 403, 405].map(codes), [2; 3]);
         assert_eq!([500, 502, 503, 301].map(codes), [8; 4]);
         assert_eq!(exit_of_status(400, true), Exit::Invalid);
+    }
+
+    #[test]
+    fn damage_is_told_from_a_server_that_can_not_be_reached() {
+        let refused = |code: Code| {
+            let problem = ProblemDetails {
+                kind: "about:blank".to_owned(),
+                title: String::new(),
+                status: code.status().as_u16(),
+                detail: String::new(),
+                code: code.as_str().to_owned(),
+                problems: Vec::new(),
+                documents: Vec::new(),
+            };
+            ClientError::Refused(Box::new(problem))
+        };
+        let damaged = refused(Code::StoreDamaged);
+        assert_eq!((damaged.exit().code(), damaged.retryable()), (14, false));
+        assert_eq!(refused(Code::Internal).exit(), Exit::Unreachable);
     }
 
     #[test]

@@ -33,6 +33,10 @@ pub enum Exit {
     Nobody = 10,
     /// What was asked for could not be written: a full disk, mostly.
     Output = 12,
+    /// What was asked of the run is kept, and was not applied while anybody waited for that.
+    NotApplied = 13,
+    /// What was asked for, or the database of the server, is damaged.
+    Damaged = 14,
     /// A person stopped watching (Ctrl-C); the run goes on. The number is the shells' own for it.
     Interrupted = 130,
 }

@@ -4,7 +4,7 @@ use clap::ValueEnum;
 
 use super::client::Client;
 use super::cluster_agents::{get_agent, get_agents};
-use super::engine::find_engine;
+use super::engine::{find_engine, say_problems};
 use super::error::CliError;
 use super::exit::Exit;
 use super::output::{Console, Format};
@@ -28,7 +28,8 @@ pub enum Things {
     /// Runs
     #[value(alias = "run")]
     Runs,
-    /// Engines: the servers that share the store; a name, or the first digits of an identifier
+    /// Engines: the servers that share the store, as each reported within the last 4 s; a name, or the first
+    /// digits of an identifier
     #[value(alias = "engine")]
     Engines,
     /// Agents of the cluster that --cluster names, as they are known now
@@ -100,7 +101,10 @@ async fn get_one(
         Things::Runs => console.one(&client.run(find_run(client, name).await?).await?),
         Things::Engines => {
             let all = client.engines().await?.items;
-            console.one(find_engine(&all, name)?)
+            let engine = find_engine(&all, name)?;
+            console.one(engine)?;
+            say_problems(console, std::slice::from_ref(engine));
+            Ok(())
         }
         Things::Agents => get_agent(client, cluster, name, console).await,
     }
@@ -140,7 +144,9 @@ async fn get_all(
             list.next
         }
         Things::Engines => {
-            console.list(&client.engines().await?.items)?;
+            let all = client.engines().await?.items;
+            console.list(&all)?;
+            say_problems(console, &all);
             None
         }
         Things::Agents => get_agents(client, cluster, after, limit, console).await?,

@@ -53,7 +53,8 @@ const EXIT_CODES: &str = "Who asks is the user of this machine; with REPLIBOOK_U
     `USER@HOST, as NAME`.\n\nExit codes: 0 ok · 1 the run failed, or a replay differs · 2 usage · 3 invalid document · \
     4 not found or conflict · 5 done, but some agents failed within the budget · 6 waiting for \
     approval · 7 cancelled · 8 server unreachable · 9 paused, or it can't go on · \
-    10 done, but nobody was selected · 12 the output could not be written · 130 watching was interrupted";
+    10 done, but nobody was selected · 12 the output could not be written · \
+     13 accepted, not yet applied · 14 damaged in the store · 130 watching was interrupted";
 
 /// The commands.
 #[derive(Debug, Subcommand)]

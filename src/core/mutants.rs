@@ -121,6 +121,8 @@ pub mod chosen {
         PausedKeepsPlace,
         /// A run that waits for a person waits for ever: no command wakes it.
         ParkedForGood,
+        /// A command does not wake a run that nobody drives and that is not parked.
+        LeftAsleep,
         /// An engine that stops gives its runs back while it still works on them.
         ReleasedTooSoon,
         /// What a strategy that waits answers again and again is written each time.
@@ -177,6 +179,7 @@ pub mod chosen {
             Self::OwnTime,
             Self::PausedKeepsPlace,
             Self::ParkedForGood,
+            Self::LeftAsleep,
             Self::ReleasedTooSoon,
             Self::RepeatsWritten,
             Self::FreshKept,

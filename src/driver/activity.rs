@@ -1,6 +1,21 @@
 //! What an engine did, in numbers for a monitoring system.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::run::Timestamp;
+use crate::store::EngineReport;
+
+/// An engine that goes on, but could not write to the store what it says of itself.
+#[derive(Clone, Debug)]
+pub struct Unwritten {
+    /// What it says.
+    pub report: EngineReport,
+    /// When it failed first, since it succeeded last.
+    pub since: Timestamp,
+    /// Why.
+    pub why: String,
+}
 
 /// What an engine did since it was started. All engines of a process may share one.
 #[derive(Debug, Default)]
@@ -12,6 +27,7 @@ pub struct Activity {
     handed_over: AtomicU64,
     parked: AtomicU64,
     panicked: AtomicU64,
+    unwritten: Mutex<Option<Unwritten>>,
 }
 
 macro_rules! counts {
@@ -57,8 +73,53 @@ impl Activity {
         self.leases.store(leases as u64, Ordering::Relaxed);
     }
 
+    /// Takes notice of whether an engine could write what it says of itself.
+    pub(super) fn beat(&self, report: EngineReport, now: Timestamp, failure: Option<String>) {
+        let mut unwritten = self.unwritten.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = unwritten.as_ref().map_or(now, |before| before.since);
+        *unwritten = failure.map(|why| Unwritten { report, since, why });
+    }
+
+    /// What the engine of this process says of itself, where it could not write that. Others don't know of it then.
+    pub fn unwritten(&self) -> Option<Unwritten> {
+        self.unwritten.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Runs that it has now.
     pub fn leases(&self) -> u64 {
         self.leases.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::EngineId;
+
+    #[test]
+    fn an_engine_that_can_not_write_is_known_from_its_first_failure_to_its_next_success() {
+        let activity = Activity::default();
+        let at = Timestamp::from_millis;
+        let report = |runs| EngineReport {
+            id: EngineId("a".to_owned()),
+            name: "a".to_owned(),
+            version: String::new(),
+            host: String::new(),
+            address: None,
+            started: at(0),
+            clock_ahead: 0,
+            runs,
+            queued: 0,
+            max_runs: 9,
+        };
+        activity.beat(report(1), at(1), None);
+        assert!(activity.unwritten().is_none());
+        for n in [2, 3] {
+            activity.beat(report(n), at(n.into()), Some(format!("full {n}")));
+        }
+        let Unwritten { report: last, since, why } = activity.unwritten().unwrap();
+        assert_eq!((last.runs, since, why.as_str()), (3, at(2), "full 3"));
+        activity.beat(report(4), at(4), None);
+        assert!(activity.unwritten().is_none());
     }
 }

@@ -19,6 +19,8 @@ const EXCHANGE: Duration = Duration::from_secs(7);
 pub(super) enum With {
     /// With a place.
     Place,
+    /// With one, whether there is one or not: until what was asked of it is done.
+    Beyond,
     /// Without one: it waits for it, after all who wait already.
     None,
 }
@@ -40,16 +42,18 @@ impl Engine {
             if limit > 0 && self.claim_some(&claim, With::Place).await? == limit {
                 continue;
             }
-            return if is_held_back { self.claim_beyond(claim.full).await } else { Ok(()) };
+            return if is_held_back { self.claim_beyond().await } else { Ok(()) };
         }
     }
 
-    /// Takes up what must not wait for a place.
-    async fn claim_beyond(&mut self, full: Vec<String>) -> Result<(), StoreError> {
+    /// Takes up what must not wait for a place: whoever asks something of a run need not wait for other runs.
+    async fn claim_beyond(&mut self) -> Result<(), StoreError> {
         let limit = u32::try_from(self.places.for_woken()).unwrap_or(u32::MAX);
         let limit = limit.min(CLAIMED_AT_ONCE);
         if limit > 0 {
-            self.claim_some(&Claim { limit, full, only_woken: true }, With::Place).await?;
+            // Also those that wait for a full cluster.
+            let woken = Claim { limit, full: Vec::new(), only_woken: true };
+            self.claim_some(&woken, With::Beyond).await?;
         }
         self.exchange().await
     }
@@ -67,7 +71,7 @@ impl Engine {
         // No run that waits gets what these are going to take.
         let kept = match with {
             With::Place => usize::try_from(claim.limit).unwrap_or_default().min(self.places.free()),
-            With::None => 0,
+            With::Beyond | With::None => 0,
         };
         let _kept = self.places.keep(kept);
         let leases = self.world.store.claim_some(&self.config.id, claim).await?;
@@ -116,7 +120,7 @@ impl Engine {
         let full = match with {
             With::Place => served,
             // In the line no cluster gets more than its share.
-            With::None => Vec::new(),
+            With::None | With::Beyond => Vec::new(),
         };
         let claim = Claim { limit: 1, full, only_woken: false };
         if self.claim_some(&claim, with).await? > 0

@@ -239,6 +239,7 @@ impl Engine {
         let cluster = lease.cluster.as_deref();
         let place = match with {
             With::Place => Place::new(&self.places, cluster),
+            With::Beyond => Place::beyond(&self.places, cluster),
             With::None => Place::none(&self.places, cluster),
         };
         let stopping = self.stop.child_token();

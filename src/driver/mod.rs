@@ -13,6 +13,7 @@
 
 mod abandoned;
 mod activity;
+mod beyond;
 mod claiming;
 mod cluster;
 mod committer;
@@ -37,7 +38,7 @@ mod standing;
 mod trouble;
 mod world;
 
-pub use activity::Activity;
+pub use activity::{Activity, Unwritten};
 pub use discovery::{Followers, Known, LOOK, PLATFORM_TIMEOUT, View};
 pub use engine::{Engine, EngineConfig};
 pub use signals::Signals;

@@ -18,8 +18,8 @@ const SHARES: usize = 2;
 /// Places that one cluster may have however few there are.
 const FEWEST: usize = 2;
 
-/// Runs beyond its places that an engine takes up when a command for them has come: whoever steers a run that was
-/// parked need not wait until others have ended.
+/// Runs beyond its places that an engine takes up when a command for them has come: whoever steers a run that nobody
+/// drives need not wait until others have ended.
 const WOKEN: usize = 50;
 
 /// Runs of one cluster that an engine takes up although they only wait in its queue: enough that each person who
@@ -54,6 +54,8 @@ struct Seat {
     cluster: String,
     is_taken: AtomicBool,
     is_in_line: AtomicBool,
+    /// Whether it was taken although none may have been free.
+    is_beyond: AtomicBool,
     given: Notify,
 }
 
@@ -120,6 +122,7 @@ impl State {
     }
 
     fn give_back(&mut self, seat: &Seat) {
+        seat.is_beyond.store(false, Ordering::Release);
         if seat.is_taken.swap(false, Ordering::AcqRel) {
             self.taken -= 1;
             if let Some(taken) = self.of_cluster.get_mut(&seat.cluster) {
@@ -173,11 +176,19 @@ impl Place {
         place
     }
 
+    /// The same for a run that is taken up whether there is a place or not, since a command for it has come.
+    pub(super) fn beyond(places: &Arc<Places>, cluster: Option<&str>) -> Arc<Self> {
+        let place = Self::new(places, cluster);
+        place.seat.is_beyond.store(true, Ordering::Release);
+        place
+    }
+
     /// The same for a run that has to wait for its place.
     pub(super) fn none(places: &Arc<Places>, cluster: Option<&str>) -> Arc<Self> {
         let cluster = cluster.unwrap_or_default().to_owned();
-        let (is_taken, is_in_line) = (AtomicBool::new(false), AtomicBool::new(false));
-        let seat = Arc::new(Seat { cluster, is_taken, is_in_line, given: Notify::new() });
+        let [is_taken, is_in_line, is_beyond] = [(); 3].map(|()| AtomicBool::new(false));
+        let seat = Seat { cluster, is_taken, is_in_line, is_beyond, given: Notify::new() };
+        let seat = Arc::new(seat);
         Arc::new(Self { places: Arc::clone(places), seat })
     }
 
@@ -189,6 +200,21 @@ impl Place {
     /// Whether the run waits for its place.
     pub(super) fn is_in_line(&self) -> bool {
         self.seat.is_in_line.load(Ordering::Acquire)
+    }
+
+    /// Whether the run was taken up whether there is a place or not, and there is none. If one has become free, it
+    /// is the run's from now on, like that of any other.
+    pub(super) fn is_beyond(&self) -> bool {
+        let seat = &self.seat;
+        if !seat.is_beyond.load(Ordering::Acquire) {
+            return false;
+        }
+        let mut state = self.places.state();
+        state.give_back(seat);
+        let has_one = self.places.has_one_for(&state, &seat.cluster);
+        state.take(seat);
+        seat.is_beyond.store(!has_one, Ordering::Release);
+        !has_one
     }
 
     /// Takes the place, even where none is free: the run is under way.
@@ -340,6 +366,27 @@ mod tests {
         waiting[0].give_back();
         third.await;
         assert!(!waiting[1].is_taken() && waiting[2].is_taken() && !places.has_line());
+    }
+
+    #[test]
+    fn who_was_taken_up_beyond_the_places_has_one_once_it_is_free() {
+        let places = Places::new(2);
+        let [first, second] = [(); 2].map(|()| place(&places));
+        assert!(!first.is_beyond());
+        let [beyond, other] = [(); 2].map(|()| Place::beyond(&places, Some("b")));
+        assert_eq!(places.for_woken(), WOKEN - 2);
+        assert!(beyond.is_beyond() && other.is_beyond() && beyond.is_taken());
+        drop(first);
+        assert!(beyond.is_beyond(), "there are three for two places");
+        drop(second);
+        assert!(!beyond.is_beyond() && !other.is_beyond());
+        let third = place(&places);
+        assert!(!other.is_beyond(), "it has its own");
+        drop((beyond, other, third));
+        let last = Place::beyond(&places, None);
+        assert!(!last.is_beyond());
+        last.give_back();
+        assert_eq!(places.free(), 2);
     }
 
     #[test]

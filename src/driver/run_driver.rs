@@ -116,7 +116,14 @@ impl RunDriver {
         effects: &mut Effects,
     ) -> Result<(), DriveError> {
         let (mut machine, first) = Machine::load(loaded, self.now());
-        let mut transitions = vec![first, machine.settle(self.now())];
+        let mut transitions = vec![first];
+        if self.makes_way(machine.run().progress.status) {
+            // Before anything else, so that nothing begins for which there is no place.
+            for command in self.asked().await {
+                transitions.push(machine.apply(command, self.now())?);
+            }
+        }
+        transitions.push(machine.settle(self.now()));
         let mut waiting: VecDeque<Input> = VecDeque::new();
         let mut told = machine.run().progress.status;
         tracing::info!(run = %self.lease.run(), status = %told, "taking up the run");
@@ -129,6 +136,10 @@ impl RunDriver {
             let committed = committer.commit(&mut transitions).await?;
             if committed {
                 self.world.signals.changed(self.lease.run());
+            }
+            if self.makes_way(machine.run().progress.status) {
+                tracing::info!(run = %self.lease.run(), "giving the run back: there is no place for it");
+                return self.given_up();
             }
             let asked = self.perform(&mut transitions, effects, &machine, &mut waiting);
             question = asked.or(question);

@@ -54,12 +54,17 @@ impl Engine {
         // Who does not know how the others are leaves nothing to them.
         let open = if looked.is_ok() { self.opening() } else { Open::default() };
         self.exits.open(open, self.world.store.time());
-        looked
+        let woken = self.world.store.wake().await.map(drop);
+        looked.and(woken)
     }
 
     async fn look_around(&mut self) -> Result<(), StoreError> {
         let store = self.world.store.clone();
-        let known = store.put_engine(&self.report()).await?;
+        let report = self.report();
+        let known = store.put_engine(&report).await;
+        let failure = known.as_ref().err().map(ToString::to_string);
+        self.config.activity.beat(report, store.time(), failure);
+        let known = known?;
         self.started.get_or_insert(known.seen);
         self.drain(known.draining.is_some());
         let engines = store.engines().await?;

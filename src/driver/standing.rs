@@ -186,7 +186,8 @@ mod tests {
         let silent = [engine("a", 500, 20_000), engine("b", 0, 0)];
         assert_eq!(stands(&silent, "a"), (500, None));
         let mut draining = [engine("a", 500, 0), engine("b", 0, 0)];
-        draining[1].draining = Some(Draining { since: Timestamp::default(), actor: None });
+        draining[1].draining =
+            Some(Draining { since: Timestamp::default(), actor: None, reason: None });
         assert_eq!(stands(&draining, "a"), (500, None));
         let mut full = [engine("a", 500, 0), engine("b", 3, 0)];
         full[1].report.max_runs = 3;
@@ -206,7 +207,8 @@ mod tests {
         engines[1].report.clock_ahead = 60_001;
         assert_eq!(room_elsewhere(&engines, &own), 0);
         engines[1].report.clock_ahead = 0;
-        engines[1].draining = Some(Draining { since: Timestamp::default(), actor: None });
+        engines[1].draining =
+            Some(Draining { since: Timestamp::default(), actor: None, reason: None });
         assert_eq!(room_elsewhere(&engines, &own), 0);
     }
 
@@ -237,7 +239,8 @@ mod tests {
         let mut engines =
             ["own", "full", "draining", "off", "gone"].map(|id| engine(id, 0, 20_000));
         engines[1].report.max_runs = 0;
-        engines[2].draining = Some(Draining { since: Timestamp::default(), actor: None });
+        engines[2].draining =
+            Some(Draining { since: Timestamp::default(), actor: None, reason: None });
         engines[3].report.clock_ahead = 60_001;
         engines[4].seen = Timestamp::default();
         let others = others(&engines, &EngineId("own".to_owned()));

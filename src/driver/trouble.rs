@@ -23,7 +23,9 @@ const REST: Duration = Duration::from_secs(10);
 fn failed(error: DriveError) -> Failed {
     let code = match &error {
         DriveError::Store(StoreError::TooLarge { .. }) => TroubleCode::TooLarge,
-        DriveError::Load(StoreError::Damaged(_) | StoreError::Corrupt { .. })
+        DriveError::Load(
+            StoreError::Damaged(_) | StoreError::Broken { .. } | StoreError::Corrupt { .. },
+        )
         | DriveError::Gone(_) => TroubleCode::Damaged,
         DriveError::Load(_) | DriveError::Store(_) => TroubleCode::Refused,
         DriveError::Input(_) => TroubleCode::IllegalInput,

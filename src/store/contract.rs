@@ -96,6 +96,12 @@ pub trait Store: Send + Sync + 'static {
         self.time()
     }
 
+    /// What was found since the store was opened of damage to the database itself, for people, with the command that
+    /// finds all of it; none where nothing was found. What can be read is read all the same.
+    fn broken(&self) -> Option<String> {
+        None
+    }
+
     /// Whether the store answers.
     async fn ping(&self) -> Result<()>;
 
@@ -440,8 +446,16 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// A command without `finish_ts` to a run that is finishing gets the run's `finishing_at`, and one
     /// to a run that is not there gets the present moment, so that none outlives its run for ever. A run
-    /// that is [parked](Self::park) can be claimed from then on.
+    /// that is [parked](Self::park), or that no engine holds and any may claim, is *woken* from then on.
     async fn submit(&self, command: &Command) -> Result<Put>;
+
+    /// Does the same for runs whose command came while an engine held them that does not any more, or that a server
+    /// of an earlier version took. How many runs were woken, of which there may be more.
+    async fn wake(&self) -> Result<u64>;
+
+    /// Commands to the run without an outcome, in order of (`at`, `id`), at most [`MAX_PAGE`]. A command that can't
+    /// be read is skipped.
+    async fn unanswered(&self, run: RunId) -> Result<Vec<Command>>;
 
     /// A command.
     async fn command(&self, id: CommandId) -> Result<Option<Command>>;
@@ -458,12 +472,13 @@ pub trait Store: Send + Sync + 'static {
     async fn engines(&self) -> Result<Vec<Engine>>;
 
     /// Says whether an engine is to hand over its runs and take no more, and returns all that is known of it;
-    /// none when there is no such engine. Saying the same again changes nothing.
+    /// none when there is no such engine. Saying the same again changes nothing, whoever says it for what reason.
     async fn drain_engine(
         &self,
         id: &EngineId,
         drain: bool,
         actor: Option<&str>,
+        reason: Option<&str>,
     ) -> Result<Option<Engine>>;
 
     /// Forgets an engine that has ended.
@@ -471,9 +486,6 @@ pub trait Store: Send + Sync + 'static {
 
     /// Removes at most `limit` expired documents (and at most [`MAX_PAGE`]) and returns how many;
     /// nothing where the back end does so by itself. Which go first is not promised.
-    ///
-    /// It also does what servers of earlier versions leave undone: they take a command for a parked run and do not
-    /// wake the run. After a sweep such a run can be claimed.
     async fn sweep(&self, limit: u32) -> Result<u64>;
 
     /// Ends what goes on in the background, before the process ends. No other call may follow.

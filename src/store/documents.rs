@@ -81,7 +81,7 @@ pub struct Claim {
     pub limit: u32,
     /// Clusters of which none is wanted that has not started: whose status is PENDING.
     pub full: Vec<String>,
-    /// Whether only those are wanted that were parked, and for which a command has come.
+    /// Whether only those are wanted that were woken: for which a command has come while nobody held them.
     pub only_woken: bool,
 }
 

@@ -59,4 +59,27 @@ pub struct Draining {
     pub since: Timestamp,
     /// Who asked for it, as they named themselves.
     pub actor: Option<String>,
+    /// Why, as they said.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+impl Draining {
+    /// What is kept of an engine that is to be drained from now on.
+    pub(super) fn new(since: Timestamp, actor: Option<&str>, reason: Option<&str>) -> Self {
+        Self { since, actor: actor.map(str::to_owned), reason: reason.map(str::to_owned) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drain_that_an_earlier_version_kept_has_no_reason() {
+        let known = Draining::new(Timestamp::from_millis(7), Some("ann"), None);
+        let mut kept = serde_json::to_value(&known).unwrap();
+        assert!(kept.as_object_mut().unwrap().remove("reason").is_some());
+        assert_eq!(serde_json::from_value::<Draining>(kept).unwrap(), known);
+    }
 }

@@ -98,7 +98,16 @@ pub enum StoreError {
     /// A document in the store can't be read.
     #[error(transparent)]
     Damaged(#[from] Damage),
-    /// The store itself can't be read or written, or can't hold such a document.
+    /// The database itself is damaged: pages of its file can't be read, or it is none at all.
+    #[error("failed to {doing}: the database is damaged")]
+    Broken {
+        /// What was being done.
+        doing: String,
+        /// How that was noticed.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The store can't hold such a document.
     #[error("failed to read or write {what} in the store")]
     Corrupt {
         /// Which.
@@ -138,6 +147,7 @@ impl StoreError {
             Self::BadCursor { .. } => "bad-cursor",
             Self::TooLarge { .. } => "too-large",
             Self::Damaged(_) => "damaged",
+            Self::Broken { .. } => "broken",
             Self::Corrupt { .. } => "corrupt",
             Self::NewerSchema { .. } => "newer-schema",
         }
@@ -158,6 +168,7 @@ impl StoreError {
             | Self::BadCursor { .. }
             | Self::TooLarge { .. }
             | Self::Damaged(_)
+            | Self::Broken { .. }
             | Self::Corrupt { .. }
             | Self::NewerSchema { .. } => false,
         }

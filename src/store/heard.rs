@@ -85,6 +85,10 @@ macro_rules! heard {
                 self.store.wall()
             }
 
+            fn broken(&self) -> Option<String> {
+                self.store.broken()
+            }
+
             $(async fn $name(&self, $($arg: $type),*) -> Result<$returned> {
                 self.call(stringify!($name), self.store.$name($($arg),*)).await
             })*
@@ -146,10 +150,12 @@ heard! {
     read_events(run: RunId, after: u64, limit: u32) -> Found<RunEvent>;
     submit(command: &Command) -> Put;
     command(id: CommandId) -> Option<Command>;
+    wake() -> u64;
+    unanswered(run: RunId) -> Vec<Command>;
     waiting_commands(engine: &EngineId, limit: u32) -> Vec<Command>;
     put_engine(report: &EngineReport) -> Engine;
     engines() -> Vec<Engine>;
-    drain_engine(id: &EngineId, drain: bool, actor: Option<&str>) -> Option<Engine>;
+    drain_engine(id: &EngineId, drain: bool, actor: Option<&str>, reason: Option<&str>) -> Option<Engine>;
     remove_engine(id: &EngineId) -> ();
     sweep(limit: u32) -> u64;
 }

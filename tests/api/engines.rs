@@ -1,9 +1,13 @@
 //! The engines that share the store.
 
-use replibook::run::{EngineId, RunId, StatusReason, Timestamp, Writes};
+use replibook::run::{
+    Command, CommandId, CommandOutcome, EngineId, RunId, RunStatus, StatusReason, Timestamp, Verb,
+    Writes,
+};
 use replibook::store::{EngineReport, Store};
 use serde_json::{Value, json};
 
+use crate::engine::{Engine, id_of};
 use crate::server::{Server, playbook, send};
 
 fn report(id: &str, runs: u32, max_runs: u32) -> EngineReport {
@@ -44,8 +48,12 @@ async fn engines_are_listed_and_drained() {
         (&json!(3), &json!(2), &json!(10))
     );
 
-    let told = drain(&server, "a", json!({"drain": true, "actor": "ann"})).await.ok(200);
+    let body = json!({"drain": true, "actor": "ann", "reason": "new disk"});
+    let told = drain(&server, "a", body).await.ok(200);
     assert_eq!((&told["state"], &told["drained_by"]), (&json!("draining"), &json!("ann")));
+    assert_eq!(told["drain_reason"], json!("new disk"));
+    let long = "x".repeat(5_000);
+    drain(&server, "a", json!({"drain": true, "reason": long})).await.problem(400, "bad-body");
     let told = drain(&server, "a", json!({"drain": false})).await.ok(200);
     assert_eq!((&told["state"], told.get("drained_by")), (&json!("active"), None));
     drain(&server, "c", json!({"drain": true})).await.problem(404, "engine-not-found");
@@ -103,6 +111,44 @@ async fn a_run_says_who_drives_it_and_why_nobody_does() {
     let engine = &server.get(&path).await.ok(200)["engine"];
     assert_eq!((&engine["id"], &engine["name"]), (&json!("a"), &json!("engine-a")));
     assert!(!why().await.contains("No engine drives it"));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_run_says_which_commands_were_not_applied_yet() {
+    let server = Server::start().await;
+    server.apply(&playbook("restart", "1.0.0", "")).await.ok(201);
+    let cluster = "apiVersion: replicante.io/v1\nkind: Cluster\nmetadata: { name: eu }\nspec: { agents: [] }\n";
+    server.apply_cluster(cluster).await.ok(201);
+    let body = json!({"playbook": "restart", "cluster": "eu"});
+    let run = id_of(&server.post("/api/v1/runs", body).await.ok(201));
+    let told = async || {
+        let told = server.get(&format!("/api/v1/runs/{run}/explanation")).await.ok(200);
+        told["text"].as_str().unwrap().to_owned()
+    };
+    assert!(!told().await.contains("not applied yet"), "{}", told().await);
+    let command = Command {
+        id: CommandId(uuid::Uuid::from_u128(7)),
+        run,
+        verb: Verb::Cancel,
+        agent: None,
+        again: false,
+        actor: Some("ann".to_owned()),
+        why: None,
+        at: server.store.time(),
+        outcome: None,
+        finish_ts: None,
+    };
+    server.store.submit(&command).await.unwrap();
+    let waits = "Accepted, and not applied yet: cancel by ann since ";
+    assert!(told().await.contains(waits), "{}", told().await);
+    assert!(told().await.contains("No engine drives it: no engine is there"), "{}", told().await);
+    let engine = Engine::hold(&server, run).await;
+    engine.set(RunStatus::Paused, |_| {}).await;
+    assert!(told().await.contains(waits), "{}", told().await);
+    let done = Command { outcome: Some(CommandOutcome::Applied), ..command };
+    engine.set(RunStatus::Running, |writes| writes.commands.push(done)).await;
+    assert!(!told().await.contains("not applied yet"), "{}", told().await);
     server.stop().await;
 }
 

@@ -70,6 +70,27 @@ async fn each_command_is_sent_with_its_reason_and_actor() {
     }
 }
 
+/// It takes half a minute: so long it is waited for.
+#[tokio::test]
+async fn what_was_not_applied_in_time_is_exit_13() {
+    let server = Server::start(|seen| {
+        let command = seen.json();
+        let view = json!({"id": command["id"], "run": run_id(), "command": command["command"],
+            "agent": null, "outcome": null});
+        (StatusCode::ACCEPTED, axum::Json(view)).into_response()
+    });
+    let id = run_id();
+    let args = ["run", "pause", &id, "-o", "json"];
+    let (code, out, err) = replictl(&server.url, &args).await;
+    assert_eq!(code, 13, "{err}");
+    assert!(err.contains("pause is accepted, not yet applied"), "{err}");
+    let told: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&told["command"], &told["outcome"]), (&json!("pause"), &Value::Null));
+    // Each time the same one is asked about.
+    let ids: Vec<_> = posted(&server).into_iter().map(|sent| sent["id"].clone()).collect();
+    assert!(ids.len() > 1 && ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+}
+
 #[tokio::test]
 async fn a_finished_run_is_retried_in_a_new_one() {
     for (options, kinds) in [

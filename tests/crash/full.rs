@@ -52,10 +52,16 @@ async fn a_run_waits_while_the_store_is_full_and_goes_on_when_there_is_room() {
     })
     .await;
     assert_eq!(scene.client.events(&server.address, &run).await.len(), events, "it went on");
+    says_that_its_engine_is_there(&server, &run).await;
 
     limit(&server, None);
     wait::until("the server to be ready", LIMIT, async || {
         (ready(&scene.client, &server).await.0 == 200).then_some(())
+    })
+    .await;
+    wait::until("its engine to say that it is well", LIMIT, async || {
+        let (engines, problems) = told(&server, &["get", "engines"]).await;
+        (engines.contains("active") && problems.is_empty()).then_some(())
     })
     .await;
     all_are_there(&scene.client, &server, &kept).await;
@@ -167,6 +173,39 @@ async fn says_that_it_is_full(client: &Client, server: &Server, run: &str) {
         (log.contains("store does not answer") && log.contains("the store is full")).then_some(())
     })
     .await;
+}
+
+/// Nobody drives the run any more, and the engine can't write that it is there. The server knows it all the same.
+async fn says_that_its_engine_is_there(server: &Server, run: &str) {
+    let (engines, problems) = told(server, &["get", "engines"]).await;
+    assert!(engines.contains("cant-write"), "{engines}");
+    assert!(
+        problems.contains("can't write") && problems.contains("the store is full"),
+        "{problems}"
+    );
+    let described = wait::until("the lease to have run out", LIMIT, async || {
+        let (described, _) = told(server, &["describe", "run", run]).await;
+        described.contains("No engine drives it").then_some(described)
+    })
+    .await;
+    // As one line, however wide the terminal is.
+    let described = described.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(described.contains("is there, but can't write"), "{described}");
+    assert!(described.contains("the store is full"), "{described}");
+    assert!(!described.contains("no engine is there"), "{described}");
+}
+
+/// What a command that goes well writes to stdout and to stderr.
+async fn told(server: &Server, args: &[&str]) -> (String, String) {
+    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_replictl"))
+        .env("REPLIBOOK_SERVER", format!("http://{}", server.address))
+        .args(args)
+        .output()
+        .await
+        .unwrap();
+    assert!(output.status.success(), "{args:?}: {output:?}");
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (text(output.stdout), text(output.stderr))
 }
 
 async fn assert_full(response: reqwest::Response, code: &str) {

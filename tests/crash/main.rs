@@ -24,6 +24,7 @@ mod moments;
 #[path = "../support/mongodb.rs"]
 mod mongodb;
 mod outage;
+mod pages;
 mod read_only;
 mod server;
 mod stages;

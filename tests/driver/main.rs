@@ -6,6 +6,7 @@
 mod again;
 mod answers;
 mod behind;
+mod beyond;
 mod broken;
 mod discovery;
 #[path = "../support/engine.rs"]

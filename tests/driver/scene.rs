@@ -185,11 +185,11 @@ impl Scene {
         self.agents.add_fault(&address(agent), fault);
     }
 
-    pub(crate) async fn command(&self, run: RunId, verb: Verb) {
-        self.command_again(run, verb, false).await;
+    pub(crate) async fn command(&self, run: RunId, verb: Verb) -> CommandId {
+        self.command_again(run, verb, false).await
     }
 
-    pub(crate) async fn command_again(&self, run: RunId, verb: Verb, again: bool) {
+    pub(crate) async fn command_again(&self, run: RunId, verb: Verb, again: bool) -> CommandId {
         let command = Command {
             again,
             id: CommandId(Uuid::new_v4()),
@@ -203,6 +203,7 @@ impl Scene {
             finish_ts: None,
         };
         self.store.submit(&command).await.unwrap();
+        command.id
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -67,7 +67,7 @@ async fn a_drained_engine_hands_over_all_its_runs_and_takes_none_until_it_is_und
     let second = scene.engine("engine-2");
     scene.wait(Millis::from_secs(10)).await;
     let id = EngineId("engine-1".to_owned());
-    let told = scene.store.drain_engine(&id, true, Some("ann")).await.unwrap().unwrap();
+    let told = scene.store.drain_engine(&id, true, Some("ann"), None).await.unwrap().unwrap();
     assert!(told.draining.is_some());
     scene.wait(Millis::from_secs(10)).await;
     assert_eq!(driven(&scene, &runs).await, BTreeMap::from([("engine-2".to_owned(), 6)]));
@@ -75,7 +75,7 @@ async fn a_drained_engine_hands_over_all_its_runs_and_takes_none_until_it_is_und
     let known: Vec<_> = known.iter().map(|engine| (engine.report.runs, &engine.draining)).collect();
     assert!(matches!(known[..], [(0, Some(_)), (6, None)]), "{known:?}");
 
-    scene.store.drain_engine(&id, false, None).await.unwrap();
+    scene.store.drain_engine(&id, false, None, None).await.unwrap();
     second.stop().await;
     scene.wait(Millis::from_secs(10)).await;
     assert_eq!(driven(&scene, &runs).await, BTreeMap::from([("engine-1".to_owned(), 6)]));
@@ -135,10 +135,10 @@ async fn a_run_stays_if_the_engine_that_was_to_have_it_is_drained_before_it_goes
     // Their first actions take a minute.
     scene.wait(Millis::from_secs(20)).await;
     let id = EngineId("engine-2".to_owned());
-    scene.store.drain_engine(&id, true, None).await.unwrap();
+    scene.store.drain_engine(&id, true, None, None).await.unwrap();
     scene.wait(Millis::from_secs(60)).await;
     assert_eq!(scene.store.holders(&runs).await.unwrap(), held, "none went, not even for a moment");
-    scene.store.drain_engine(&id, false, None).await.unwrap();
+    scene.store.drain_engine(&id, false, None, None).await.unwrap();
     scene.wait(Millis::from_secs(60)).await;
     assert_eq!(driven(&scene, &runs).await.len(), 2, "they go once it is there again");
     second.stop().await;

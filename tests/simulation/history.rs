@@ -196,7 +196,7 @@ impl<'a> History<'a> {
         for known in memory.engines().await.unwrap() {
             let id = known.report.id;
             if is_it(&id) {
-                memory.drain_engine(&id, drain, None).await.unwrap();
+                memory.drain_engine(&id, drain, None, None).await.unwrap();
             }
         }
     }
@@ -269,6 +269,7 @@ impl<'a> History<'a> {
             outcome: None,
             finish_ts: None,
         };
+        self.around.ledger.asked(&command);
         self.around.memory.submit(&command).await.unwrap();
     }
 }

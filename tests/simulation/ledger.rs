@@ -10,13 +10,14 @@ use replibook::agent::platform::PlatformError;
 use replibook::agent::{ActionRequest, AgentError, Scheduled};
 use replibook::clock::Clock;
 use replibook::run::{
-    AgentId, AgentRecord, Millis, PlatformNode, ReasonCode, Run, RunEvent, RunId, RunStatus,
-    Timestamp, Writes,
+    AgentId, AgentRecord, Command, Millis, PlatformNode, ReasonCode, Run, RunEvent, RunId,
+    RunStatus, Timestamp, Writes,
 };
 use replibook::store::{Cluster, Engine, Lease, MemoryStore, Store as _};
 use uuid::Uuid;
 
 use crate::agents::{Agents, whose};
+use crate::asked_model::Asked;
 use crate::cluster_plan::STRANGERS;
 use crate::ears::Hearing;
 use crate::gate::{Gate, lock};
@@ -73,6 +74,7 @@ pub(crate) struct Ledger {
     /// When each run was committed to last.
     pub(crate) touched: BTreeMap<RunId, Timestamp>,
     sharing: Sharing,
+    asked: Asked,
     /// Whether nothing delays what engines do.
     quiet: bool,
     /// The run that was made ill, so that engines may set it aside.
@@ -102,6 +104,7 @@ impl SharedLedger {
             holders: BTreeMap::new(),
             touched: BTreeMap::new(),
             sharing: Sharing::new(plan),
+            asked: Asked::default(),
             quiet: plan.is_quiet(),
             ill: None,
             violation: None,
@@ -367,6 +370,12 @@ impl SharedLedger {
         );
     }
 
+    /// A person asked something of a run.
+    pub(crate) fn asked(&self, command: &Command) {
+        let (now, id, run) = (self.clock.now(), command.id, command.run);
+        lock(&self.ledger).asked.ask(id, run, now);
+    }
+
     /// Checks what has to hold while nothing happens, when this is what engines say.
     pub(crate) fn look(&self, engines: &[Engine]) {
         let (now, at) = (self.clock.now(), self.at());
@@ -422,7 +431,8 @@ impl Ledger {
             held.all += usize::from(!status.is_final());
             held.waiting += usize::from(status == RunStatus::Pending);
         }
-        self.sharing.look(engines, &held, now)
+        self.sharing.look(engines, &held, now)?;
+        self.asked.look(&self.runs, self.sharing.takes_some(engines, now), now)
     }
 
     /// All runs of a history are on one cluster. A run that ends in the queue never held it.

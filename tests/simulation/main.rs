@@ -13,6 +13,7 @@
 
 mod agents;
 mod alarm;
+mod asked_model;
 mod budget_model;
 mod campaign;
 mod cluster_plan;

@@ -55,10 +55,7 @@ impl Sharing {
         now: Timestamp,
     ) -> Check {
         let takes = |engine: &&Engine| {
-            let is_off = |number: usize| self.ahead[number].unsigned_abs() > CLOCK_OFF;
-            let has_room = engine.report.runs < engine.report.max_runs;
-            let is_there = now.since(engine.seen) <= ALIVE && engine.draining.is_none();
-            has_room && is_there && number(engine).is_some_and(|number| !is_off(number))
+            engine.report.runs < engine.report.max_runs && self.is_there(engine, now)
         };
         let takers: Vec<_> = engines.iter().filter(takes).filter_map(number).collect();
         for engine in 0..self.ahead.len() {
@@ -87,6 +84,18 @@ impl Sharing {
             expect(now.since(since) <= SPREAD_WITHIN, "runs are spread over the engines", say)?;
         }
         Ok(())
+    }
+
+    /// Whether an engine takes runs as long as it has room.
+    fn is_there(&self, engine: &Engine, now: Timestamp) -> bool {
+        let is_off = |number: usize| self.ahead[number].unsigned_abs() > CLOCK_OFF;
+        let is_alive = now.since(engine.seen) <= ALIVE && engine.draining.is_none();
+        is_alive && number(engine).is_some_and(|number| !is_off(number))
+    }
+
+    /// Whether some engine takes runs as long as it has room.
+    pub(crate) fn takes_some(&self, engines: &[Engine], now: Timestamp) -> bool {
+        engines.iter().any(|engine| self.is_there(engine, now))
     }
 
     /// An engine let a run go so that another one has it.

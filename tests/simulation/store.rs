@@ -272,10 +272,12 @@ through! {
     Other read_events(run: RunId, after: u64, limit: u32) -> Found<RunEvent>;
     Other submit(command: &Command) -> Put;
     Other command(id: CommandId) -> Option<Command>;
+    Other wake() -> u64;
+    Other unanswered(run: RunId) -> Vec<Command>;
     Other waiting_commands(engine: &EngineId, limit: u32) -> Vec<Command>;
     Other put_engine(report: &EngineReport) -> Engine;
     Other engines() -> Vec<Engine>;
-    Other drain_engine(id: &EngineId, drain: bool, actor: Option<&str>) -> Option<Engine>;
+    Other drain_engine(id: &EngineId, drain: bool, actor: Option<&str>, reason: Option<&str>) -> Option<Engine>;
     Other remove_engine(id: &EngineId) -> ();
     Other sweep(limit: u32) -> u64;
 }

@@ -279,9 +279,11 @@ impl Pair {
     async fn commands(&mut self) -> (&'static str, String, String) {
         let (engine, run, now, limit) = (self.engine(), self.run(), self.now(), self.pick(5));
         let command = command(self.pick(20).into(), run, now);
-        match self.pick(4) {
+        match self.pick(6) {
             0 | 1 => both!(self, submit(&command)),
             2 => both!(self, command(command.id)),
+            3 => both!(self, unanswered(run)),
+            4 => both!(self, wake()),
             _ => both!(self, waiting_commands(&engine, limit)),
         }
     }

@@ -22,6 +22,8 @@ mod mongodb_time;
 mod samples;
 mod server;
 mod sqlite;
+mod sqlite_check;
+mod sqlite_pages;
 #[path = "../support/wait.rs"]
 mod wait;
 
@@ -81,6 +83,10 @@ macro_rules! all_cases_on {
             a_run_is_not_parked_while_a_command_waits,
             a_run_is_parked_and_woken_by_no_command_that_is_damaged,
             a_command_that_an_earlier_version_took_wakes_its_run,
+            a_command_wakes_a_run_that_nobody_drives_whoever_had_it,
+            a_command_that_came_before_its_engine_left_wakes_the_run_after_that,
+            no_command_wakes_a_run_that_rests_or_has_ended,
+            the_commands_that_wait_for_a_run_are_told_whoever_has_it,
             of_a_command_and_a_parking_at_once_none_is_missed,
             parking_needs_the_lease,
             an_engine_is_listed_until_it_is_silent_for_long,

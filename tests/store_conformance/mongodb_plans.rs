@@ -7,7 +7,9 @@ use mongodb::bson::{Binary, Bson, Document, doc};
 use replibook::playbook::Concurrency;
 use replibook::run::{AgentId, AgentSeq, AgentState, EngineId, LogLevel, OldLines, RunStatus};
 use replibook::store::mongodb::MongoOptions;
-use replibook::store::{LogCursor, MAX_PAGE, MAX_QUEUED, MongoStore, Object, RunFilter, Store};
+use replibook::store::{
+    Claim, LogCursor, MAX_PAGE, MAX_QUEUED, MongoStore, Object, RunFilter, Store,
+};
 
 use crate::backends::{ManualClock, options};
 use crate::samples::{
@@ -118,6 +120,10 @@ async fn ask_everything(store: &MongoStore) {
     store.events(run, 3, 10).await.unwrap();
     store.command(command(2, run, lease.until).id).await.unwrap();
     store.waiting_commands(&engine, 10).await.unwrap();
+    store.unanswered(run).await.unwrap();
+    store.wake().await.unwrap();
+    let woken = Claim { limit: 10, only_woken: true, ..Claim::default() };
+    store.claim_some(&engine, &woken).await.unwrap();
     store.stamp(run, lease.epoch, lease.until).await.unwrap();
     store.release(run, lease.epoch).await.unwrap();
     store.delete_playbook("restart", &sample.playbook.version).await.unwrap();

@@ -103,7 +103,7 @@ async fn a_file_that_is_no_database_is_refused() {
     std::fs::write(directory.path().join(DATABASE_FILE), vec![b'x'; 8_192]).unwrap();
     keep_others_out(directory.path());
     let error = open(directory.path(), &clock).err().unwrap();
-    assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+    assert!(matches!(error, StoreError::Broken { .. }), "{error}");
 }
 
 #[tokio::test]

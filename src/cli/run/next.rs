@@ -27,6 +27,8 @@ pub(super) fn say_interrupted(client: &Client, run: &RunView, console: &Console)
             | Exit::Cancelled
             | Exit::Unreachable
             | Exit::Output
+            | Exit::NotApplied
+            | Exit::Damaged
             | Exit::Nobody,
         ) => ("has ended", &[]),
     };
@@ -50,6 +52,8 @@ pub(super) async fn say_why(client: &Client, run: &RunView, exit: Exit, console:
         | Exit::NotFound
         | Exit::Unreachable
         | Exit::Output
+        | Exit::NotApplied
+        | Exit::Damaged
         | Exit::Interrupted => return false,
     }
     // What is known without it is said where the server can't tell.
@@ -99,6 +103,8 @@ pub(super) fn say_how_it_is(client: &Client, run: &RunView, exit: Exit, console:
         | Exit::NotFound
         | Exit::Unreachable
         | Exit::Output
+        | Exit::NotApplied
+        | Exit::Damaged
         | Exit::Interrupted => {}
     }
 }

@@ -290,8 +290,11 @@ pub(super) fn tell(view: CommandView, console: &Console) -> Result<Exit, CliErro
             Exit::NotFound
         }
         None => {
-            console.say("no engine has taken the command yet; it stays in place until one does");
-            Exit::Ok
+            let verb = view.command;
+            console.say(&format!(
+                "{verb} is accepted, not yet applied: it stays in place until an engine takes it up"
+            ));
+            Exit::NotApplied
         }
     };
     console.one(&Steered(view))?;

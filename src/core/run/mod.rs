@@ -82,5 +82,5 @@ pub use trouble::{
 };
 pub use why::{
     ActionOut, Explanation, InFlight, Known, NextCommand, OnEngine, OpenAttempt, explain,
-    explain_behind, explain_trouble, most_telling,
+    explain_behind, explain_trouble, explain_waiting, most_telling,
 };

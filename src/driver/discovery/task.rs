@@ -350,6 +350,7 @@ pub(super) fn advice(error: &StoreError) -> String {
         | StoreError::Pinned { .. }
         | StoreError::BadCursor { .. }
         | StoreError::TooLarge { .. }
+        | StoreError::Broken { .. }
         | StoreError::Corrupt { .. }
         | StoreError::NewerSchema { .. } => error.to_string(),
     }

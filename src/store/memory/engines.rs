@@ -28,11 +28,12 @@ impl State {
         id: &EngineId,
         drain: bool,
         actor: Option<&str>,
+        reason: Option<&str>,
         at: &Moment,
     ) -> Option<Engine> {
         let known = self.engines.get_mut(&id.0);
         let engine = known.filter(|engine| engine.seen >= at.engines_since)?;
-        let new = || Draining { since: at.now, actor: actor.map(str::to_owned) };
+        let new = || Draining::new(at.now, actor, reason);
         let known = engine.draining.take();
         engine.draining = drain.then(|| known.unwrap_or_else(new));
         Some(engine.clone())

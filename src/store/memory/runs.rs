@@ -295,14 +295,23 @@ impl State {
             let run = self.live(command.run, at);
             command.finish_ts = run.map_or(Some(at.now), |entry| entry.run.progress.finishing_at);
         }
-        if let Some(entry) = self.runs.get_mut(&command.run)
-            && entry.parking == Parking::Parked
-            && !mutant!(ParkedForGood)
-        {
-            (entry.parking, entry.until) = (Parking::Woken, Timestamp::default());
+        if let Some(entry) = self.runs.get_mut(&command.run) {
+            entry.wake(at);
         }
         self.commands.insert(command.id, command);
         Put::Created
+    }
+
+    pub(super) fn wake(&mut self, at: &Moment) -> u64 {
+        let waited_for: BTreeSet<_> = self.waiting(at).map(|command| command.run).collect();
+        let runs = self.runs.iter_mut().filter(|(run, _)| waited_for.contains(run));
+        runs.map(|(_, entry)| u64::from(entry.wake(at))).sum()
+    }
+
+    pub(super) fn unanswered(&self, run: RunId, at: &Moment) -> Vec<Command> {
+        let mut found: Vec<_> = self.waiting(at).filter(|command| command.run == run).collect();
+        found.sort_by_key(|command| (command.at, command.id));
+        found.into_iter().take(MAX_PAGE as usize).cloned().collect()
     }
 
     /// Commands without an outcome that can be read.

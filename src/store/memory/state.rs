@@ -14,6 +14,7 @@ use crate::engines::Engine;
 use crate::finish::Finishes;
 use crate::keys::page_limit;
 use crate::options::Moment;
+use replibook_core::mutant;
 use replibook_core::run::{
     AgentRecord, AgentSeq, AttemptKey, Command, CommandId, Digest, EngineId, Journal, KNOWN_FORMAT,
     LogLine, Millis, Run, RunEvent, RunId, Timestamp, Trouble,
@@ -59,7 +60,7 @@ pub(super) struct RunEntry {
     pub(super) parking: Parking,
 }
 
-/// Whether a run waits for a command.
+/// Whether a run that nobody drives waits for a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Parking {
     No,
@@ -76,6 +77,24 @@ impl RunEntry {
     /// Whether the run is unfinished and nobody has its lease, nor is it kept from those who want it.
     pub(super) fn is_unclaimed(&self, at: &Moment) -> bool {
         !self.finished() && self.until <= at.now && self.run.progress.needs <= KNOWN_FORMAT
+    }
+
+    /// Lets engines take up the run, for which a command has come, if it is parked or its lease is over: also those
+    /// that have no place for it. Whether that was done.
+    pub(super) fn wake(&mut self, at: &Moment) -> bool {
+        let is_asleep = match self.parking {
+            Parking::No => self.until <= at.now && !mutant!(LeftAsleep),
+            Parking::Parked => !mutant!(ParkedForGood),
+            Parking::Woken => false,
+        };
+        if !is_asleep || self.finished() {
+            return false;
+        }
+        if self.parking == Parking::Parked {
+            self.until = Timestamp::default();
+        }
+        self.parking = Parking::Woken;
+        true
     }
 
     /// The lease as its holder has it.

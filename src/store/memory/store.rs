@@ -385,6 +385,14 @@ impl Store for MemoryStore {
         })
     }
 
+    async fn wake(&self) -> Result<u64> {
+        self.call(|state, at| Ok(state.wake(at)))
+    }
+
+    async fn unanswered(&self, run: RunId) -> Result<Vec<Command>> {
+        self.call(|state, at| Ok(state.unanswered(run, at)))
+    }
+
     async fn waiting_commands(&self, engine: &EngineId, limit: u32) -> Result<Vec<Command>> {
         self.call(|state, at| Ok(state.waiting_commands(engine, limit, at)))
     }
@@ -402,8 +410,9 @@ impl Store for MemoryStore {
         id: &EngineId,
         drain: bool,
         actor: Option<&str>,
+        reason: Option<&str>,
     ) -> Result<Option<Engine>> {
-        self.call(|state, at| Ok(state.drain_engine(id, drain, actor, at)))
+        self.call(|state, at| Ok(state.drain_engine(id, drain, actor, reason, at)))
     }
 
     async fn remove_engine(&self, id: &EngineId) -> Result<()> {

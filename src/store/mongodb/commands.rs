@@ -8,7 +8,7 @@ use mongodb::bson::{Bson, Document, RawDocument, RawDocumentBuf, doc};
 
 use super::base::{Base, live, uuid};
 use super::bodies;
-use super::parking::{awake, is_parked};
+use super::parking::{unanswered_of, waking};
 use super::rows::{Question, decode};
 use super::time::date;
 use super::transaction::{self, Failure, Transaction};
@@ -16,7 +16,7 @@ use crate::contract::{MAX_PAGE, Result};
 use crate::documents::Put;
 use crate::keys::page_limit;
 use crate::options::Moment;
-use replibook_core::run::{Command, CommandId, EngineId};
+use replibook_core::run::{Command, CommandId, EngineId, RunId};
 
 pub(super) const COMMAND: &str = "a command";
 
@@ -71,12 +71,10 @@ async fn finish_ts_of_late(
 ) -> mongodb::error::Result<Option<Bson>> {
     let run = doc! { "_id": uuid(new.run.0), "finish_ts": live(at.cutoff) };
     let touched = base.runs.find_one_and_update(run, doc! { "$inc": { "commands": 1_i64 } });
-    let touched = touched.projection(doc! { "finishing_at": 1, "lease.parked": 1 });
+    let touched = touched.projection(doc! { "finishing_at": 1, "finish_ts": 1, "lease": 1 });
     let touched = touched.session(&mut *session).await?;
-    let is_parked =
-        touched.as_ref().is_some_and(|run| run.get_document("lease").is_ok_and(is_parked));
-    if is_parked {
-        base.runs.update_one(doc! { "_id": uuid(new.run.0) }, awake()).session(session).await?;
+    if let Some(wake) = touched.as_ref().and_then(|run| waking(run, at)) {
+        base.runs.update_one(doc! { "_id": uuid(new.run.0) }, wake).session(session).await?;
     }
     Ok(match touched {
         Some(run) => run.get("finishing_at").filter(|at| **at != Bson::Null).cloned(),
@@ -89,6 +87,14 @@ pub(super) async fn command(base: &Base, id: CommandId, at: &Moment) -> Result<O
     let question =
         Question { collection: &base.commands, what: COMMAND, filter, order: doc! {}, limit: 1 };
     question.first(&id.0.to_string(), bodies::read_command).await
+}
+
+pub(super) async fn unanswered(base: &Base, run: RunId, at: &Moment) -> Result<Vec<Command>> {
+    let (collection, order) = (&base.commands, doc! { "at": 1, "_id": 1 });
+    let filter = unanswered_of(run, at);
+    let question = Question { collection, what: COMMAND, filter, order, limit: MAX_PAGE };
+    let found = question.raw(None).await?;
+    Ok(found.iter().filter_map(|raw| decode(raw, bodies::read_command).ok()).collect())
 }
 
 /// Commands that wait are few, so the question begins with them: mostly that is the one query.

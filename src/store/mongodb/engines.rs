@@ -45,9 +45,10 @@ pub(super) async fn drain_engine(
     id: &EngineId,
     drain: bool,
     actor: Option<&str>,
+    reason: Option<&str>,
     at: &Moment,
 ) -> Result<Option<Engine>> {
-    let draining = Draining { since: at.now, actor: actor.map(str::to_owned) };
+    let draining = Draining::new(at.now, actor, reason);
     let draining = match drain {
         true => Bson::Document(bodies::body(ENGINE, &draining)?),
         false => Bson::Null,

@@ -290,18 +290,32 @@ fn needs_lock() -> Document {
     doc! { CONCURRENCY: { "$in": ["queue", "reject"] } }
 }
 
-/// Some of the runs that go on with one of these statuses and need their cluster's lock, after a run and by
-/// identifier: at most [`MAX_PAGE`], with what is known of them beside the snapshot.
-async fn going(base: &Base, statuses: &[RunStatus], after: &Bson) -> Result<Vec<Document>> {
-    let statuses: Vec<_> = statuses.iter().map(|status| status.as_str()).collect();
-    let mut filter = needs_lock();
-    filter.extend(doc! {
-        "_id": { "$gt": after }, "status": { "$in": statuses }, "finish_ts": Bson::Null,
-    });
-    let (collection, order) = (&base.runs, doc! { "_id": 1 });
-    let what = "the runs that hold a cluster";
-    let question = Question { collection, what, filter, order, limit: MAX_PAGE };
-    question.documents(doc! { "cluster": 1, "status": 1 }).await
+/// The runs that go on with one of these statuses and need their cluster's lock, by identifier and a page at a time.
+struct Going<'a> {
+    statuses: &'a [RunStatus],
+    after: Bson,
+}
+
+impl<'a> Going<'a> {
+    const fn with(statuses: &'a [RunStatus]) -> Self {
+        Self { statuses, after: Bson::MinKey }
+    }
+
+    /// The next ones, with what is known of them beside the snapshot; none where there are no more.
+    async fn next(&mut self, base: &Base) -> Result<Option<Vec<Document>>> {
+        let statuses: Vec<_> = self.statuses.iter().map(|status| status.as_str()).collect();
+        let mut filter = needs_lock();
+        filter.extend(doc! {
+            "_id": { "$gt": &self.after }, "status": { "$in": statuses }, "finish_ts": Bson::Null,
+        });
+        let (collection, order) = (&base.runs, doc! { "_id": 1 });
+        let what = "the runs that hold a cluster";
+        let question = Question { collection, what, filter, order, limit: MAX_PAGE };
+        let page = question.documents(doc! { "cluster": 1, "status": 1 }).await?;
+        let Some(last) = page.last().and_then(|run| run.get("_id")) else { return Ok(None) };
+        self.after = last.clone();
+        Ok(Some(page))
+    }
 }
 
 /// Gives clusters to the runs that went on before there were locks. May be done twice.
@@ -309,12 +323,9 @@ pub(super) async fn give_to_going(base: &Base) -> Result<()> {
     // One that is finishing comes last: it may never have started.
     let others: Vec<_> = going_statuses().collect();
     for statuses in [&others[..], &[RunStatus::Finishing]] {
-        let mut after = Bson::MinKey;
-        loop {
-            let going = going(base, statuses, &after).await?;
-            let Some(last) = going.last().and_then(|run| run.get("_id")) else { break };
-            after = last.clone();
-            for run in &going {
+        let mut going = Going::with(statuses);
+        while let Some(page) = going.next(base).await? {
+            for run in &page {
                 give_first(base, run).await?;
             }
         }
@@ -337,17 +348,15 @@ async fn give_first(base: &Base, run: &Document) -> Result<()> {
 pub(super) async fn unlocked(base: &Base) -> Result<Vec<RunId>> {
     // One that is finishing may never have started.
     let statuses: Vec<_> = going_statuses().collect();
-    let (mut unlocked, mut after) = (Vec::new(), Bson::MinKey);
-    loop {
-        let going = going(base, &statuses, &after).await?;
-        let Some(last) = going.last().and_then(|run| run.get("_id")) else { return Ok(unlocked) };
-        after = last.clone();
-        for run in &going {
+    let (mut unlocked, mut going) = (Vec::new(), Going::with(&statuses));
+    while let Some(page) = going.next(base).await? {
+        for run in &page {
             if is_unlocked(base, run).await? {
                 unlocked.extend(run.get("_id").and_then(read_uuid).map(RunId));
             }
         }
     }
+    Ok(unlocked)
 }
 
 /// Whether a run that was seen to go on has no lock, and still goes on: its end gives the lock to others.

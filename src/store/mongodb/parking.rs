@@ -1,10 +1,10 @@
 //! Runs that nobody drives: those that wait for a person, and those that wait for an engine.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use mongodb::ClientSession;
-use mongodb::bson::{Bson, Document, RawDocument, RawDocumentBuf, doc};
+use mongodb::bson::{Bson, DateTime, Document, RawDocument, RawDocumentBuf, doc};
 
 use super::base::{Base, call, integer, live, uuid};
 use super::bodies::{self, FREE, NEEDS, read_uuid};
@@ -12,7 +12,7 @@ use super::commands::COMMAND;
 use super::commit::{counted, fence};
 use super::rows::{Question, decode, key_of};
 use super::time::date;
-use super::transaction::{Failure, Transaction};
+use super::transaction::{self, Failure, Transaction};
 use super::troubled::{raw_run, set_free};
 use crate::contract::{MAX_PAGE, Result};
 use crate::damage::{self, Damage};
@@ -65,8 +65,7 @@ async fn is_waited_for(
     at: &Moment,
     session: &mut ClientSession,
 ) -> mongodb::error::Result<bool> {
-    let mut waiting = unanswered(at);
-    waiting.insert("run", uuid(run.0));
+    let waiting = unanswered_of(run, at);
     let commands = base.commands.clone_with_type::<RawDocumentBuf>();
     let mut found = commands.find(waiting).session(&mut *session).await?;
     while let Some(raw) = found.next(session).await.transpose()? {
@@ -77,22 +76,79 @@ async fn is_waited_for(
     Ok(false)
 }
 
-/// Wakes parked runs for which a command waits. A server of an earlier version that takes a command does not
-/// wake its run: it knows of no parking. How many there were.
+/// Wakes runs for which a command waits that came while an engine held them that does not any more. A server of an
+/// earlier version that takes a command wakes no run at all. How many there were.
 pub(super) async fn wake(base: &Base, at: &Moment) -> Result<u64> {
     let (collection, order) = (&base.commands, doc! { "at": 1, "_id": 1 });
     let filter = unanswered(at);
     let waiting = Question { collection, what: COMMAND, filter, order, limit: MAX_PAGE };
     let waiting = waiting.raw(None).await?;
-    let runs: HashSet<_> =
-        waiting.iter().filter_map(|raw| read_waiting(raw).ok()).map(|found| found.run.0).collect();
+    let runs: BTreeSet<_> =
+        waiting.iter().filter_map(|raw| read_waiting(raw).ok()).map(|found| found.run).collect();
     if runs.is_empty() {
         return Ok(0);
     }
-    let runs: Vec<_> = runs.into_iter().map(uuid).collect();
-    let parked = doc! { "_id": { "$in": runs }, "finish_ts": Bson::Null, "lease.parked": true };
-    let woken = call("wake parked runs", base.runs.update_many(parked, awake())).await?;
-    Ok(woken.matched_count)
+    let (collection, order) = (&base.runs, doc! { "_id": 1 });
+    let these = runs.into_iter().map(|run| uuid(run.0)).collect::<Vec<_>>();
+    let asleep = doc! {
+        "_id": { "$in": these },
+        "finish_ts": Bson::Null,
+        "$or": [{ "lease.parked": true }, { "lease.until": { "$lte": date(at.now) } }],
+        "lease.woken": { "$ne": true },
+    };
+    let asleep = Question { collection, what: LEASE, filter: asleep, order, limit: MAX_PAGE };
+    let mut woken = 0;
+    for run in asleep.ids().await?.iter().filter_map(read_uuid).map(RunId) {
+        // What somebody has a transaction on is looked at again soon.
+        let made = transaction::make_at_once(base, &Wake { run, at }).await?;
+        woken += u64::from(made.unwrap_or(false));
+    }
+    Ok(woken)
+}
+
+struct Wake<'a> {
+    run: RunId,
+    at: &'a Moment,
+}
+
+#[async_trait]
+impl Transaction for Wake<'_> {
+    type Output = bool;
+
+    const DOING: &'static str = "wake a run";
+
+    async fn attempt(
+        &self,
+        base: &Base,
+        session: &mut ClientSession,
+    ) -> std::result::Result<bool, Failure> {
+        let id = doc! { "_id": uuid(self.run.0) };
+        let kept = base.runs.find_one(id.clone()).projection(doc! { "finish_ts": 1, "lease": 1 });
+        let kept = kept.session(&mut *session).await?;
+        let Some(wake) = kept.as_ref().and_then(|run| waking(run, self.at)) else {
+            return Ok(false);
+        };
+        base.runs.update_one(id, wake).session(session).await?;
+        Ok(true)
+    }
+}
+
+/// What lets engines take up a run, for which a command has come, also those that have no place for it. None if it
+/// has an engine, or rests.
+pub(super) fn waking(run: &Document, at: &Moment) -> Option<Document> {
+    let lease = run.get_document("lease").ok()?;
+    if run.get("finish_ts").is_some_and(|finish_ts| *finish_ts != Bson::Null) {
+        return None;
+    }
+    if lease.get_bool("parked").unwrap_or(false) {
+        return Some(doc! {
+            "$set": { "lease.until": FREE, "lease.parked": false, "lease.woken": true },
+        });
+    }
+    let now = DateTime::from_millis(at.now.as_millis());
+    let is_over = lease.get_datetime("until").is_ok_and(|until| *until <= now);
+    let is_woken = lease.get_bool("woken").unwrap_or(false);
+    (is_over && !is_woken).then(|| doc! { "$set": { "lease.woken": true } })
 }
 
 /// Commands without an outcome.
@@ -100,19 +156,16 @@ fn unanswered(at: &Moment) -> Document {
     doc! { "outcome": Bson::Null, "finish_ts": live(at.cutoff) }
 }
 
+/// Those of them that are for one run.
+pub(super) fn unanswered_of(run: RunId, at: &Moment) -> Document {
+    let mut of = unanswered(at);
+    of.insert("run", uuid(run.0));
+    of
+}
+
 fn read_waiting(raw: &RawDocument) -> std::result::Result<Command, Damage> {
     decode(raw, bodies::read_command)
         .map_err(|why| Damage::new(COMMAND, key_of(raw, &["_id"]), &why))
-}
-
-/// Makes a run that is parked one that can be claimed, since a command for it has come.
-pub(super) fn awake() -> Document {
-    doc! { "$set": { "lease.until": FREE, "lease.parked": false, "lease.woken": true } }
-}
-
-/// Whether the run with this lease waits for a command.
-pub(super) fn is_parked(lease: &Document) -> bool {
-    lease.get_bool("parked").unwrap_or(false)
 }
 
 pub(super) async fn unclaimed(base: &Base, at: &Moment) -> Result<u32> {

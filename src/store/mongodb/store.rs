@@ -389,6 +389,14 @@ impl Store for MongoStore {
         commands::command(&self.base, id, &self.now()).await
     }
 
+    async fn wake(&self) -> Result<u64> {
+        parking::wake(&self.base, &self.now()).await
+    }
+
+    async fn unanswered(&self, run: RunId) -> Result<Vec<Command>> {
+        commands::unanswered(&self.base, run, &self.now()).await
+    }
+
     async fn waiting_commands(&self, engine: &EngineId, limit: u32) -> Result<Vec<Command>> {
         commands::waiting_commands(&self.base, engine, limit, &self.now()).await
     }
@@ -406,8 +414,9 @@ impl Store for MongoStore {
         id: &EngineId,
         drain: bool,
         actor: Option<&str>,
+        reason: Option<&str>,
     ) -> Result<Option<Engine>> {
-        engines::drain_engine(&self.base, id, drain, actor, &self.now()).await
+        engines::drain_engine(&self.base, id, drain, actor, reason, &self.now()).await
     }
 
     async fn remove_engine(&self, id: &EngineId) -> Result<()> {
@@ -417,7 +426,6 @@ impl Store for MongoStore {
     /// The server removes what has expired by itself. Leases that somebody damaged are mended.
     async fn sweep(&self, _: u32) -> Result<u64> {
         leases::mend(&self.base, &self.time, self.options.lease).await?;
-        parking::wake(&self.base, &self.now()).await?;
         Ok(0)
     }
 }

@@ -100,7 +100,8 @@ impl Survey {
             same(raw, "_id", &id)?;
             same(raw, "version_key", &version_key(&playbook.version))?;
             same(raw, "content", content.as_str())?;
-            survey.pin(raw, &format!("playbook {id}"))
+            let pins = playbook.plugins.values().map(|pin| pin.digest.as_str()).collect();
+            survey.pin(raw, &pins, &format!("playbook {id}"))
         })
         .await?;
         self.each(("clusters", &base.clusters, "a cluster"), &["_id"], |_, raw| {
@@ -137,7 +138,8 @@ impl Survey {
             lease(raw)?;
             counter(raw, "commits")?;
             counter(raw, "commands")?;
-            survey.pin(raw, &format!("run {id}"))
+            let pins = run.snapshot.pins().into_iter().map(Digest::as_str).collect();
+            survey.pin(raw, &pins, &format!("run {id}"))
         })
         .await?;
         self.each(("troubles", &base.troubles, "the trouble of a run"), &["_id"], |_, raw| {
@@ -189,17 +191,25 @@ impl Survey {
         Ok(())
     }
 
-    /// Takes notice of what a document pins.
-    fn pin(&mut self, raw: &RawDocument, by: &str) -> Sound {
+    /// Takes notice of what a document pins, and compares it with the plugins that it uses.
+    fn pin(&mut self, raw: &RawDocument, uses: &BTreeSet<&str>, by: &str) -> Sound {
         let pins = raw.get_array("pins").map_err(|error| error.to_string())?;
+        let mut found = BTreeSet::new();
         for pin in pins {
             let pin = pin.map_err(|error| error.to_string())?;
             let RawBsonRef::String(digest) = pin else {
                 return Err(format!("a pin is no text: {:?}", pin.element_type()));
             };
             self.pins.entry(digest.to_owned()).or_insert_with(|| by.to_owned());
+            found.insert(digest);
         }
-        Ok(())
+        match uses.symmetric_difference(&found).next() {
+            Some(digest) if uses.contains(digest) => {
+                Err(format!("it does not pin the plugin {digest}, which it uses"))
+            }
+            Some(digest) => Err(format!("it pins the plugin {digest}, which it does not use")),
+            None => Ok(()),
+        }
     }
 }
 

@@ -7,7 +7,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::failure::failed;
 use super::rows::{Decoded, all, decode, first, key_of, record_at, same_word, value};
-use super::{DATABASE_FILE, LOCK_FILE, directory, engines, left_log, open, runs, schema};
+use super::{
+    DATABASE_FILE, LOCK_FILE, check_pins, directory, engines, left_log, open, runs, schema,
+};
 use crate::checked::Checked;
 use crate::contract::Result;
 use crate::damage::{Damage, PLUGIN_BYTES};
@@ -22,15 +24,15 @@ use replibook_core::run::{
 const FAULTS: u32 = 20;
 
 /// A table, the columns that its documents are known by, and those that they are read from.
-struct Kind {
-    table: &'static str,
-    what: &'static str,
+pub(super) struct Kind {
+    pub(super) table: &'static str,
+    pub(super) what: &'static str,
     /// Beginning with the columns of the key.
-    columns: &'static str,
+    pub(super) columns: &'static str,
     /// How many columns the key has.
-    key: usize,
+    pub(super) key: usize,
     /// Whether the first of them is a run.
-    of_run: bool,
+    pub(super) of_run: bool,
 }
 
 /// Reads every document of the store in this directory, also while an engine uses it, and changes nothing.
@@ -58,7 +60,15 @@ pub(super) fn check(directory: &Path) -> Result<Checked> {
         Err(error) => return Err(error),
     }
     let connection = open::looker(&database)?;
-    schema::known(&connection)?;
+    match schema::known(&connection) {
+        // It is no database, so there is nothing else to look at.
+        Err(error @ StoreError::Broken { .. }) => {
+            to.looked_at("file");
+            broken("file", "the database file", error, to)?;
+            return Ok(checked);
+        }
+        known => known?,
+    }
     file(&connection, to)?;
     objects(&connection, to)?;
     of_runs(&connection, to)?;
@@ -94,14 +104,14 @@ fn broken(
     error: StoreError,
     to: &mut Checked,
 ) -> Result<()> {
-    let StoreError::Corrupt { .. } = &error else { return Err(error) };
+    let StoreError::Broken { .. } = &error else { return Err(error) };
     let why = super::failure::reason(&error);
     to.flaw(table, None, Damage::new(what, String::new(), &why));
     Ok(())
 }
 
 /// Reads all documents of a kind. `read` says what is wrong with one; it gets a row that begins with the key.
-fn each(
+pub(super) fn each(
     connection: &Connection,
     to: &mut Checked,
     kind: &Kind,
@@ -109,9 +119,11 @@ fn each(
 ) -> Result<()> {
     let Kind { table, what, columns, key, of_run } = *kind;
     let sql = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1";
-    if first(connection, what, sql, [table], |_| Ok(()))?.is_none() {
+    match first(connection, what, sql, [table], |_| Ok(())) {
+        Ok(Some(())) => {}
         // The database is of an earlier version.
-        return Ok(());
+        Ok(None) => return Ok(()),
+        Err(error) => return broken(table, what, error, to),
     }
     to.looked_at(table);
     let sql = format!("SELECT {columns} FROM {table}");
@@ -190,7 +202,7 @@ fn missing_bytes(connection: &Connection, to: &mut Checked) -> Result<()> {
     let sql = "SELECT digest FROM plugins WHERE digest NOT IN (SELECT digest FROM plugin_bytes)";
     match all(connection, PLUGIN_BYTES, sql, [], |row| Ok(key_of(row, &[0]))) {
         // It was said where all of the table was read.
-        Err(StoreError::Corrupt { .. }) => Ok(()),
+        Err(StoreError::Broken { .. }) => Ok(()),
         found => {
             for digest in found? {
                 to.read(PLACE);
@@ -201,15 +213,43 @@ fn missing_bytes(connection: &Connection, to: &mut Checked) -> Result<()> {
     }
 }
 
+/// Whether the table has this column: a database of an earlier version may not.
+fn has_column(
+    connection: &Connection,
+    table: &'static str,
+    column: &str,
+    to: &mut Checked,
+) -> Result<bool> {
+    const WHAT: &str = "the schema";
+    let sql = "SELECT 1 FROM pragma_table_info(?1) WHERE name = ?2";
+    match first(connection, WHAT, sql, [table, column], |_| Ok(())) {
+        Ok(found) => Ok(found.is_some()),
+        Err(error) => broken(table, WHAT, error, to).map(|()| false),
+    }
+}
+
+/// Columns of a run that came later.
+const PLAYBOOK_COLUMNS: &str = ", playbook, version";
+
 fn of_runs(connection: &Connection, to: &mut Checked) -> Result<()> {
     let kind = |table, what, columns| Kind { table, what, columns, key: 1, of_run: true };
     let columns = "id, cluster, status, engine, progress, \
-                   (SELECT body FROM snapshots WHERE run = id)";
+                   (SELECT body FROM snapshots WHERE run = id), playbook, version";
+    // Those of earlier versions don't say of which playbook their runs are.
+    let says_playbook = has_column(connection, "runs", "playbook", to)?;
+    let columns = if says_playbook { columns } else { columns.trim_end_matches(PLAYBOOK_COLUMNS) };
     each(connection, to, &kind("runs", "a run", columns), |row| {
         let id = run_of(row, 0)?;
         let run = runs::read_whole(row, [5, 4, 2, 1])?;
         same("identifier", id, run.id())?;
-        value::<Option<String>>(row, 3).map(drop)
+        value::<Option<String>>(row, 3)?;
+        if says_playbook {
+            let playbook = &run.snapshot.playbook;
+            let word = |column| value::<Option<String>>(row, column).map(Option::unwrap_or_default);
+            same("playbook", word(6)?, playbook.name.clone())?;
+            same("version", word(7)?, playbook.version.to_string())?;
+        }
+        Ok(())
     })?;
     let columns = "run, (SELECT count(*) FROM runs WHERE id = run)";
     each(
@@ -225,25 +265,7 @@ fn of_runs(connection: &Connection, to: &mut Checked) -> Result<()> {
         let trouble: Trouble = decode(row, 1)?;
         same("run", run_of(row, 0)?, trouble.run)
     })?;
-    // A run that has expired pins nothing any more, and nobody here knows the time: what finished may have.
-    let of_run = "digest, EXISTS (SELECT 1 FROM plugins p WHERE p.digest = run_pins.digest) OR NOT EXISTS \
-                  (SELECT 1 FROM runs r WHERE r.id = run_pins.run AND r.finish_ts IS NULL)";
-    let of_playbook =
-        "digest, EXISTS (SELECT 1 FROM plugins p WHERE p.digest = playbook_pins.digest)";
-    for (table, what, columns) in [
-        ("run_pins", "what a run pins", of_run),
-        ("playbook_pins", "what a playbook pins", of_playbook),
-    ] {
-        let kind = Kind { table, what, columns, key: 1, of_run: false };
-        each(connection, to, &kind, |row| {
-            value::<String>(row, 0)?;
-            match value::<i64>(row, 1)? {
-                0 => Err("the plugin is not there".to_owned()),
-                _ => Ok(()),
-            }
-        })?;
-    }
-    Ok(())
+    check_pins::check(connection, to)
 }
 
 fn records(connection: &Connection, to: &mut Checked) -> Result<()> {
@@ -298,7 +320,7 @@ fn orphans(connection: &Connection, to: &mut Checked) -> Result<()> {
             Ok((row.get(0).ok().map(|id| RunId(uuid::Uuid::from_bytes(id))), key_of(row, &[1])))
         });
         match found {
-            Err(StoreError::Corrupt { .. }) => {}
+            Err(StoreError::Broken { .. }) => {}
             found => {
                 for (run, records) in found? {
                     let why =

@@ -2,11 +2,11 @@
 
 use rusqlite::{Connection, params};
 
-use super::leases::unpark;
+use super::leases::wake_run;
 use super::rows::{
     change, column, command_key, document, encode, first, found, millis, record, run_key,
 };
-use crate::contract::Result;
+use crate::contract::{MAX_PAGE, Result};
 use crate::damage;
 use crate::documents::Put;
 use crate::keys::page_limit;
@@ -41,7 +41,7 @@ pub(super) fn submit(connection: &Connection, new: &Command, at: &Moment) -> Res
     if changed == 0 {
         return Ok(Put::Unchanged);
     }
-    unpark(connection, new.run)?;
+    wake_run(connection, new.run, at)?;
     Ok(Put::Created)
 }
 
@@ -67,11 +67,17 @@ pub(super) fn command(
 
 /// Whether a command that can be read waits for the run.
 pub(super) fn is_waited_for(connection: &Connection, run: RunId, at: &Moment) -> Result<bool> {
+    Ok(!unanswered(connection, run, at)?.is_empty())
+}
+
+/// The commands that wait for the run and can be read.
+pub(super) fn unanswered(connection: &Connection, run: RunId, at: &Moment) -> Result<Vec<Command>> {
     let sql = "SELECT body, finish_ts FROM commands \
-               WHERE run = ?1 AND waiting = 1 AND (finish_ts IS NULL OR finish_ts >= ?2)";
-    let row = params![run_key(run), at.cutoff.as_millis()];
+               WHERE run = ?1 AND waiting = 1 AND (finish_ts IS NULL OR finish_ts >= ?2) \
+               ORDER BY at, id LIMIT ?3";
+    let row = params![run_key(run), at.cutoff.as_millis(), MAX_PAGE];
     let found = found(connection, COMMAND, sql, row, |_| String::new(), record)?;
-    Ok(found.into_iter().any(|command| damage::waiting(run, command).is_some()))
+    Ok(found.into_iter().filter_map(|command| damage::waiting(run, command)).collect())
 }
 
 pub(super) fn waiting_commands(

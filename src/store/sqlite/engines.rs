@@ -38,12 +38,11 @@ pub(super) fn engines(connection: &Connection, at: &Moment) -> Result<Vec<Engine
 pub(super) fn drain_engine(
     connection: &Connection,
     id: &EngineId,
-    drain: bool,
-    actor: Option<&str>,
+    draining: Option<&Draining>,
     at: &Moment,
 ) -> Result<Option<Engine>> {
-    let draining = Draining { since: at.now, actor: actor.map(str::to_owned) };
-    let draining = drain.then(|| encode(ENGINE, &draining)).transpose()?;
+    let drain = draining.is_some();
+    let draining = draining.map(|draining| encode(ENGINE, draining)).transpose()?;
     let sql = "UPDATE engines SET draining = ?2 WHERE id = ?1 AND (draining IS NULL) = ?3";
     change(connection, ENGINE, sql, params![id.0, draining, drain])?;
     engine(connection, id, at)

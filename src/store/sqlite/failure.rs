@@ -14,10 +14,7 @@ pub(super) fn failed(doing: &str, error: rusqlite::Error) -> StoreError {
     }
     let message = match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-            return StoreError::Corrupt {
-                what: "the database file".to_owned(),
-                source: Box::new(error),
-            };
+            return StoreError::Broken { doing: doing.to_owned(), source: Box::new(error) };
         }
         Some(ErrorCode::DiskFull) => {
             format!("failed to {doing}: the store is full, since the disk is full")
@@ -57,8 +54,8 @@ pub(super) fn unavailable(message: impl Into<String>) -> StoreError {
 }
 
 /// The error of a file that is damaged, which all are told who wanted to write to it.
-pub(super) fn corrupt_file(message: String) -> StoreError {
-    StoreError::Corrupt { what: "the database file".to_owned(), source: message.into() }
+pub(super) fn broken(message: String) -> StoreError {
+    StoreError::Broken { doing: "write".to_owned(), source: message.into() }
 }
 
 /// The error of a document that can't be written.
@@ -80,6 +77,7 @@ pub(super) fn reason(error: &StoreError) -> String {
         | StoreError::BadCursor { .. }
         | StoreError::TooLarge { .. }
         | StoreError::Damaged(_)
+        | StoreError::Broken { .. }
         | StoreError::Corrupt { .. }
         | StoreError::MissingCluster { .. }
         | StoreError::ClusterInUse { .. }

@@ -21,7 +21,7 @@ const NEEDS: &str = "CASE WHEN json_valid(progress) \
 /// When a lease that nobody holds expires: it always has.
 pub(super) const FREE: i64 = i64::MIN;
 
-/// What is kept of a run that was parked, and for which a command has come.
+/// What is kept of a run that nobody drives, and for which a command has come.
 const WOKEN: i64 = 2;
 
 /// Voids the leases of all unfinished runs: they were of engines that no longer use this data
@@ -111,10 +111,37 @@ pub(super) fn park(
     Ok(true)
 }
 
-/// Lets engines claim a run for which a command has come, if it is parked.
-pub(super) fn unpark(connection: &Connection, run: RunId) -> Result<()> {
-    let sql = "UPDATE runs SET lease_until = ?2, parked = ?3 WHERE id = ?1 AND parked = 1";
-    change(connection, LEASE, sql, params![run_key(run), FREE, WOKEN]).map(drop)
+/// Lets engines take up a run for which a command has come, if it is parked or its lease is over: also those that
+/// have no place for it. How many runs that is.
+pub(super) fn wake_run(connection: &Connection, run: RunId, at: &Moment) -> Result<u64> {
+    let sql = "UPDATE runs SET parked = ?3, \
+               lease_until = CASE parked WHEN 1 THEN ?2 ELSE lease_until END \
+               WHERE id = ?1 AND finish_ts IS NULL AND parked <> ?3 \
+               AND (parked = 1 OR lease_until <= ?4)";
+    let row = params![run_key(run), FREE, WOKEN, at.now.as_millis()];
+    Ok(change(connection, LEASE, sql, row)? as u64)
+}
+
+/// Runs that would be woken if the commands that wait for them can be read.
+pub(super) fn asleep(connection: &Connection, at: &Moment) -> Result<Vec<RunId>> {
+    let sql = "SELECT DISTINCT r.id FROM commands c JOIN runs r ON r.id = c.run \
+               WHERE c.waiting = 1 AND (c.finish_ts IS NULL OR c.finish_ts >= ?1) \
+               AND r.finish_ts IS NULL AND r.parked <> ?2 AND (r.parked = 1 OR r.lease_until <= ?3) \
+               ORDER BY r.id LIMIT ?4";
+    let row = params![at.cutoff.as_millis(), WOKEN, at.now.as_millis(), MAX_PAGE];
+    let runs = all(connection, LEASE, sql, row, |row| Ok(run_id(LEASE, row, 0).ok()))?;
+    Ok(runs.into_iter().flatten().collect())
+}
+
+/// Wakes those of these runs for which a command waits that can be read.
+pub(super) fn wake(connection: &Connection, runs: &[RunId], at: &Moment) -> Result<u64> {
+    let mut woken = 0;
+    for run in runs {
+        if is_waited_for(connection, *run, at)? {
+            woken += wake_run(connection, *run, at)?;
+        }
+    }
+    Ok(woken)
 }
 
 pub(super) fn renew(connection: &Connection, engine: &EngineId, at: &Moment) -> Result<Vec<Lease>> {

@@ -7,7 +7,10 @@
 //! (`schema_1.sql`). The data directory is locked (`directory.rs`), so an earlier engine's leases
 //! are void once it is open.
 
+mod broken;
+mod calls;
 mod check;
+mod check_pins;
 mod commands;
 mod commit;
 mod create;
@@ -29,8 +32,11 @@ mod readers;
 mod rows;
 mod run_lists;
 mod runs;
+mod salvage;
+mod salvage_objects;
 mod schema;
 mod settings;
+mod starting;
 mod store;
 mod troubled;
 mod writer;

@@ -15,8 +15,8 @@ use crate::error::StoreError;
 use crate::keys::{page_limit, version_key, version_of_key};
 use replibook_core::run::RunStatus;
 
-const PLAYBOOK: &str = "a playbook";
-const CLUSTER: &str = "a cluster";
+pub(super) const PLAYBOOK: &str = "a playbook";
+pub(super) const CLUSTER: &str = "a cluster";
 
 pub(super) fn put_playbook(connection: &Connection, new: &StoredPlaybook) -> Result<Put> {
     let (name, version) = (&new.playbook.name, &new.playbook.version);
@@ -82,12 +82,14 @@ pub(super) fn playbooks(
     let sql = "SELECT body, name, version_key FROM playbooks \
                WHERE (name, version_key) > (?1, ?2) ORDER BY name, version_key LIMIT ?3";
     let row = params![name, key, page_limit(limit)];
-    let key = |row: &Row<'_>| {
-        let version = version_of_key(&key_of(row, &[2]));
-        let version = version.map_or_else(String::new, |version| version.to_string());
-        format!("{}@{version}", key_of(row, &[1]))
-    };
-    found(connection, PLAYBOOK, sql, row, key, read_playbook)
+    found(connection, PLAYBOOK, sql, row, playbook_key, read_playbook)
+}
+
+/// The key of a playbook whose name and version are in columns 1 and 2.
+pub(super) fn playbook_key(row: &Row<'_>) -> String {
+    let version = version_of_key(&key_of(row, &[2]));
+    let version = version.map_or_else(String::new, |version| version.to_string());
+    format!("{}@{version}", key_of(row, &[1]))
 }
 
 pub(super) fn delete_playbook(
@@ -105,11 +107,11 @@ pub(super) fn delete_playbook(
     Ok(connection.changes() > 0)
 }
 
-fn read_playbook(row: &Row<'_>) -> Decoded<StoredPlaybook> {
+pub(super) fn read_playbook(row: &Row<'_>) -> Decoded<StoredPlaybook> {
     decode(row, 0)
 }
 
-fn read_cluster(row: &Row<'_>) -> Decoded<Cluster> {
+pub(super) fn read_cluster(row: &Row<'_>) -> Decoded<Cluster> {
     decode(row, 0)
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+use super::create::beside;
 use super::failure::failed;
 use crate::contract::Result;
 
@@ -60,9 +61,14 @@ pub(super) fn reader(path: &Path) -> Result<Connection> {
     Ok(connection)
 }
 
-/// A connection that leaves everything as it is, also the log.
+/// A connection that leaves everything as it is, also the log. Where there is none SQLite makes an empty one, which only
+/// a connection that may write removes when it closes: if it is the last one then, and not if an engine came meanwhile.
 pub(super) fn looker(path: &Path) -> Result<Connection> {
-    connect_with(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+    let is_there = |end| beside(path, end).symlink_metadata().is_ok();
+    match is_there("-wal") || is_there("-shm") {
+        true => connect_with(path, OpenFlags::SQLITE_OPEN_READ_ONLY),
+        false => reader(path),
+    }
 }
 
 fn connect(path: &Path) -> Result<Connection> {

@@ -16,7 +16,7 @@ use crate::keys::page_limit;
 use crate::options::Moment;
 use replibook_core::run::Digest;
 
-const PLUGIN: &str = "a plugin";
+pub(super) const PLUGIN: &str = "a plugin";
 
 pub(super) fn put_plugin(connection: &Connection, new: &Plugin, bytes: &[u8]) -> Result<Put> {
     let info = &new.info;
@@ -94,7 +94,7 @@ pub(super) fn plugins(
     found(connection, PLUGIN, sql, row, |row| key_of(row, &[1]), read_plugin)
 }
 
-fn read_plugin(row: &Row<'_>) -> Decoded<Plugin> {
+pub(super) fn read_plugin(row: &Row<'_>) -> Decoded<Plugin> {
     decode(row, 0)
 }
 

@@ -118,14 +118,29 @@ pub(super) fn all<T>(
     params: impl Params,
     mut read: impl FnMut(&Row<'_>) -> Result<T>,
 ) -> Result<Vec<T>> {
+    let mut found = Vec::new();
+    each(connection, what, sql, params, |row| {
+        found.push(read(row)?);
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Reads all rows of a question, in its order. If it fails, those in front of the failure were read.
+pub(super) fn each(
+    connection: &Connection,
+    what: &str,
+    sql: &str,
+    params: impl Params,
+    mut read: impl FnMut(&Row<'_>) -> Result<()>,
+) -> Result<()> {
     let failed = |error| failed(&format!("read {what}"), error);
     let mut statement = connection.prepare_cached(sql).map_err(failed)?;
     let mut rows = statement.query(params).map_err(failed)?;
-    let mut found = Vec::new();
     while let Some(row) = rows.next().map_err(failed)? {
-        found.push(read(row)?);
+        read(row)?;
     }
-    Ok(found)
+    Ok(())
 }
 
 /// The first row of a question.

@@ -8,14 +8,15 @@ use bytes::Bytes;
 use rusqlite::Connection;
 use semver::Version;
 
+use super::broken::Met;
 use super::commit::Commit;
-use super::directory::{Directory, Noted};
+use super::directory::Directory;
 use super::log_bounds::Bounds;
 use super::readers::Readers;
-use super::writer::{First, Writer};
+use super::writer::Writer;
 use super::{
     check, commands, create, engines, finishing, history, leases, locks, objects, open, plugins,
-    run_lists, runs, schema, settings, troubled,
+    run_lists, runs, salvage, salvage_objects, schema, settings, starting, troubled,
 };
 use crate::checked::Checked;
 use crate::contract::{Lease, MAX_COMMIT_DOCUMENTS, Result, Store};
@@ -24,7 +25,7 @@ use crate::documents::{
     Abandon, Abandonment, Claim, Cluster, Created, Ending, Failed, Head, Holder, Locked, LogCursor,
     NewRun, Object, Page, Plugin, Put, Queue, RunFilter, StoredPlaybook,
 };
-use crate::engines::{Engine, EngineReport};
+use crate::engines::{Draining, Engine, EngineReport};
 use crate::keys::{playbook_cursor, plugin_cursor, run_cursor};
 use crate::options::{Moment, StoreOptions};
 use crate::size::{check_new_run, check_put};
@@ -40,10 +41,11 @@ use replibook_core::run::{
 /// that is being made, and unlocks the data directory.
 pub struct SqliteStore {
     // Readers close first: the last connection to close tidies up the file, and should be the writer's.
-    readers: Readers,
-    writer: Writer,
-    options: StoreOptions,
-    clock: Arc<dyn Clock>,
+    pub(super) readers: Readers,
+    pub(super) writer: Writer,
+    pub(super) options: StoreOptions,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) met: Met,
 }
 
 impl SqliteStore {
@@ -64,6 +66,7 @@ impl SqliteStore {
         options: StoreOptions,
         clock: Arc<dyn Clock>,
     ) -> Result<Self> {
+        let met = Met::none_in(directory.as_ref());
         let directory = Directory::open(directory.as_ref())?;
         let path = directory.database();
         let connection = open::writer(&path)?;
@@ -75,21 +78,10 @@ impl SqliteStore {
                 "the file of the store does not shrink; `replibook store migrate` rewrites it once"
             );
         }
-        let first: First = match start(&connection) {
-            Ok(()) => {
-                directory.note(Noted::Open);
-                None
-            }
-            // History can be read all the same. It is written as soon as there is room.
-            Err(error) if error.retryable() => {
-                tracing::error!(%error, "the store can't be written at the start");
-                Some(start)
-            }
-            Err(error) => return Err(error),
-        };
+        let first = starting::start(&connection, &directory, &met)?;
         let readers = Readers::open(&path)?;
         let writer = Writer::start(connection, directory, Bounds::default(), first)?;
-        Ok(Self { readers, writer, options, clock })
+        Ok(Self { readers, writer, options, clock, met })
     }
 
     /// Rewrites the file of a store that an earlier version made, such that it gets smaller when documents are removed.
@@ -120,28 +112,6 @@ impl SqliteStore {
     fn now(&self) -> Moment {
         self.options.at(self.clock.now())
     }
-
-    async fn read<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        self.readers.read(work).await
-    }
-
-    /// Makes a small write.
-    async fn write<T: Send + 'static>(
-        &self,
-        work: impl FnMut(&Connection) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        self.writer.write(0, work).await
-    }
-}
-
-/// What is written at each start. After it there is a log.
-fn start(connection: &Connection) -> Result<()> {
-    leases::void_all(connection)?;
-    locks::remove_gone(connection)?;
-    schema::touch(connection)
 }
 
 #[async_trait]
@@ -156,6 +126,10 @@ impl Store for SqliteStore {
 
     fn wall(&self) -> Timestamp {
         self.clock.wall()
+    }
+
+    fn broken(&self) -> Option<String> {
+        self.met.said()
     }
 
     async fn ping(&self) -> Result<()> {
@@ -179,8 +153,9 @@ impl Store for SqliteStore {
 
     async fn read_playbooks(&self, page: &Page) -> Result<Found<StoredPlaybook>> {
         let after = playbook_cursor(page)?.map(|(name, version)| (name.to_owned(), version));
-        let limit = page.limit;
-        self.read(move |c| objects::playbooks(c, after, limit)).await
+        let (limit, same) = (page.limit, after.clone());
+        let save = move |c: &Connection| salvage_objects::playbooks(c, same, limit);
+        self.read_or_save(move |c| objects::playbooks(c, after, limit), save).await
     }
 
     async fn delete_playbook(&self, name: &str, version: &Version) -> Result<bool> {
@@ -199,8 +174,9 @@ impl Store for SqliteStore {
     }
 
     async fn read_clusters(&self, page: &Page) -> Result<Found<Cluster>> {
-        let page = page.clone();
-        self.read(move |c| objects::clusters(c, &page)).await
+        let (page, same) = (page.clone(), page.clone());
+        let save = move |c: &Connection| salvage_objects::clusters(c, &same);
+        self.read_or_save(move |c| objects::clusters(c, &page), save).await
     }
 
     async fn delete_cluster(&self, name: &str) -> Result<bool> {
@@ -211,12 +187,12 @@ impl Store for SqliteStore {
     async fn put_all(&self, objects: &[Object]) -> Result<Vec<Put>> {
         let bytes = check_put(objects)?;
         let objects = objects.to_vec();
-        self.writer.write(bytes, move |c| objects::put_all(c, &objects)).await
+        self.write_bytes(bytes, move |c| objects::put_all(c, &objects)).await
     }
 
     async fn put_plugin(&self, plugin: &Plugin, bytes: Bytes) -> Result<Put> {
         let plugin = plugin.clone();
-        self.writer.write(bytes.len(), move |c| plugins::put_plugin(c, &plugin, &bytes)).await
+        self.write_bytes(bytes.len(), move |c| plugins::put_plugin(c, &plugin, &bytes)).await
     }
 
     async fn plugin(&self, digest: &Digest) -> Result<Option<Plugin>> {
@@ -236,7 +212,9 @@ impl Store for SqliteStore {
 
     async fn read_plugins(&self, page: &Page) -> Result<Found<Plugin>> {
         let (after, limit) = (plugin_cursor(page)?, page.limit);
-        self.read(move |c| plugins::plugins(c, after.as_ref(), limit)).await
+        let same = after.clone();
+        let save = move |c: &Connection| salvage_objects::plugins(c, same.as_ref(), limit);
+        self.read_or_save(move |c| plugins::plugins(c, after.as_ref(), limit), save).await
     }
 
     async fn delete_plugin(&self, digest: &Digest) -> Result<bool> {
@@ -257,18 +235,21 @@ impl Store for SqliteStore {
 
     async fn read_run(&self, id: RunId) -> Result<Option<KeptRun>> {
         let at = self.now();
-        self.read(move |c| runs::run(c, id, &at)).await
+        self.read_or_save(move |c| runs::run(c, id, &at), move |c| salvage::one(c, id, &at)).await
     }
 
     async fn read_runs(&self, filter: &RunFilter, page: &Page) -> Result<Vec<KeptRun>> {
         let (after, limit) = (run_cursor(page)?, page.limit);
         let (filter, at) = (filter.clone(), self.now());
-        self.read(move |c| run_lists::runs(c, &filter, after, limit, &at)).await
+        let same = filter.clone();
+        let read = move |c: &Connection| run_lists::runs(c, &filter, after, limit, &at);
+        self.read_list(limit, read, move |c| salvage::runs(c, &same, after, limit, &at)).await
     }
 
     async fn newest_runs(&self, limit: u32) -> Result<Vec<RunId>> {
         let at = self.now();
-        self.read(move |c| run_lists::newest(c, limit, &at)).await
+        let read = move |c: &Connection| run_lists::newest(c, limit, &at);
+        self.read_list(limit, read, move |c| salvage::newest(c, limit, &at)).await
     }
 
     async fn claim_some(&self, engine: &EngineId, claim: &Claim) -> Result<Vec<Lease>> {
@@ -354,7 +335,7 @@ impl Store for SqliteStore {
 
     async fn commit(&self, run: RunId, epoch: u64, writes: &Writes) -> Result<()> {
         let (commit, at) = (Commit::of(writes)?, self.now());
-        self.writer.write(commit.bytes(), move |c| commit.write(c, run, epoch, &at)).await
+        self.write_bytes(commit.bytes(), move |c| commit.write(c, run, epoch, &at)).await
     }
 
     async fn queues(&self, clusters: &[String]) -> Result<Vec<Queue>> {
@@ -443,6 +424,20 @@ impl Store for SqliteStore {
         self.read(move |c| commands::command(c, id, &at)).await
     }
 
+    async fn wake(&self) -> Result<u64> {
+        let at = self.now();
+        let runs = self.read(move |c| leases::asleep(c, &at)).await?;
+        match runs.is_empty() {
+            true => Ok(0),
+            false => self.write(move |c| leases::wake(c, &runs, &at)).await,
+        }
+    }
+
+    async fn unanswered(&self, run: RunId) -> Result<Vec<Command>> {
+        let at = self.now();
+        self.read(move |c| commands::unanswered(c, run, &at)).await
+    }
+
     async fn waiting_commands(&self, engine: &EngineId, limit: u32) -> Result<Vec<Command>> {
         let (engine, at) = (engine.clone(), self.now());
         self.read(move |c| commands::waiting_commands(c, &engine, limit, &at)).await
@@ -463,9 +458,11 @@ impl Store for SqliteStore {
         id: &EngineId,
         drain: bool,
         actor: Option<&str>,
+        reason: Option<&str>,
     ) -> Result<Option<Engine>> {
-        let (id, actor, at) = (id.clone(), actor.map(str::to_owned), self.now());
-        self.write(move |c| engines::drain_engine(c, &id, drain, actor.as_deref(), &at)).await
+        let (id, at) = (id.clone(), self.now());
+        let draining = drain.then(|| Draining::new(at.now, actor, reason));
+        self.write(move |c| engines::drain_engine(c, &id, draining.as_ref(), &at)).await
     }
 
     async fn remove_engine(&self, id: &EngineId) -> Result<()> {

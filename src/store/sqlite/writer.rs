@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::directory::{Directory, Noted};
-use super::failure::{corrupt_file, failed, reason, unavailable};
+use super::failure::{broken, failed, reason, unavailable};
 use super::log_bounds::{Bounds, Log};
 use crate::contract::Result;
 use crate::error::StoreError;
@@ -53,18 +53,18 @@ trait Work: Send {
 struct Why {
     message: String,
     /// The file is damaged: asking again does not help.
-    is_corrupt: bool,
+    is_broken: bool,
 }
 
 impl Why {
     fn of(error: &StoreError) -> Self {
-        let is_corrupt = matches!(error, StoreError::Corrupt { .. });
-        Self { message: reason(error), is_corrupt }
+        let is_broken = matches!(error, StoreError::Broken { .. });
+        Self { message: reason(error), is_broken }
     }
 
     fn error(&self) -> StoreError {
-        match self.is_corrupt {
-            true => corrupt_file(self.message.clone()),
+        match self.is_broken {
+            true => broken(self.message.clone()),
             false => unavailable(self.message.clone()),
         }
     }
@@ -161,7 +161,7 @@ fn serve(
 ) {
     while let Some(Write { bytes, mut work }) = writes.blocking_recv() {
         let kept = directory.check().and_then(|()| log.keep(connection));
-        let ready = kept.map_err(|message| Why { message, is_corrupt: false });
+        let ready = kept.map_err(|message| Why { message, is_broken: false });
         match ready.and_then(|()| begin(connection, directory, &mut first)) {
             Ok(()) => group(connection, Write { bytes, work }, &mut writes),
             Err(why) => {

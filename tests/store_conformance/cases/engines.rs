@@ -49,25 +49,30 @@ pub(crate) async fn an_engine_is_listed_until_it_is_silent_for_long(on: Fixture)
 
 pub(crate) async fn an_engine_is_drained_until_it_is_undrained(on: Fixture) {
     let id = EngineId("a".to_owned());
-    assert_eq!(on.store.drain_engine(&id, true, None).await.unwrap(), None);
+    assert_eq!(on.store.drain_engine(&id, true, None, None).await.unwrap(), None);
     on.store.put_engine(&report("a", 2)).await.unwrap();
-    assert_eq!(on.store.drain_engine(&id, false, None).await.unwrap().unwrap().draining, None);
+    assert_eq!(
+        on.store.drain_engine(&id, false, None, None).await.unwrap().unwrap().draining,
+        None
+    );
 
     let since = on.now();
-    let drained = on.store.drain_engine(&id, true, Some("ann")).await.unwrap().unwrap();
+    let why = Some("new disk");
+    let drained = on.store.drain_engine(&id, true, Some("ann"), why).await.unwrap().unwrap();
     let draining = drained.draining.clone().unwrap();
     assert_eq!((draining.since, draining.actor.as_deref()), (since, Some("ann")));
+    assert_eq!(draining.reason.as_deref(), why);
     on.clock.advance(Millis(5_000));
-    let again = on.store.drain_engine(&id, true, Some("bob")).await.unwrap();
+    let again = on.store.drain_engine(&id, true, Some("bob"), Some("lunch")).await.unwrap();
     assert_eq!(again, Some(drained), "it was asked for already");
 
     // What an engine says of itself does not end it.
     let said = on.store.put_engine(&report("a", 1)).await.unwrap();
     assert_eq!((said.report.runs, said.draining), (1, Some(draining)));
-    let undrained = on.store.drain_engine(&id, false, None).await.unwrap().unwrap();
+    let undrained = on.store.drain_engine(&id, false, None, None).await.unwrap().unwrap();
     assert_eq!(undrained.draining, None);
     assert_eq!(on.store.put_engine(&report("a", 1)).await.unwrap().draining, None);
 
     on.clock.advance(Millis(ENGINE_KEPT.0 + 1));
-    assert_eq!(on.store.drain_engine(&id, true, None).await.unwrap(), None, "it is gone");
+    assert_eq!(on.store.drain_engine(&id, true, None, None).await.unwrap(), None, "it is gone");
 }

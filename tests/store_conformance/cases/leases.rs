@@ -1,12 +1,17 @@
 //! Leases.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use replibook::run::{EngineId, KNOWN_FORMAT, Millis, Progress, RunStatus};
 use replibook::store::{Lease, StoreError};
 
 use crate::backends::{Fixture, LEASE};
 use crate::samples::{finished, new_run, only, progress, run_id};
+use crate::wait;
+
+/// How long it may take until what was passed by is claimed.
+const DEADLINE: Duration = Duration::from_secs(30);
 
 fn engine(name: &str) -> EngineId {
     EngineId(name.to_owned())
@@ -161,6 +166,12 @@ pub(crate) async fn two_engines_never_claim_the_same_run(on: Fixture) {
     for claim in claims.collect::<Vec<_>>() {
         claimed.extend(numbers(&claim.await.unwrap()));
     }
+    // A run that others are about to claim is passed by. If none of them gets it, it goes with the next claim.
+    wait::until("all runs to be claimed", DEADLINE, async || {
+        claimed.extend(numbers(&on.store.claim(&engine("next"), 40).await.unwrap()));
+        (claimed.len() >= 40).then_some(())
+    })
+    .await;
     assert_eq!(claimed.len(), 40);
     assert_eq!(claimed.into_iter().collect::<BTreeSet<_>>(), (0..40).collect());
 }

@@ -1,14 +1,14 @@
 //! Runs that nobody drives, and who drives the others.
 
 use replibook::run::{
-    Command, CommandOutcome, EngineId, Millis, RunStatus, Timestamp, Verb, Writes,
+    Command, CommandOutcome, EngineId, Millis, RunStatus, Timestamp, TroubleCode, Verb, Writes,
 };
 use replibook::store::memory::Damaged;
-use replibook::store::{Abandon, Abandonment, Claim, Holder, Lease, Put, StoreError};
+use replibook::store::{Abandon, Abandonment, Claim, Failed, Holder, Lease, Put, StoreError};
 
 use crate::backends::{Fixture, LEASE, RETENTION};
 use crate::damage::WAYS;
-use crate::samples::{command, new_run, only, progress, run_id};
+use crate::samples::{command, finished, new_run, only, progress, run_id};
 
 fn engine(name: &str) -> EngineId {
     EngineId(name.to_owned())
@@ -33,6 +33,11 @@ async fn park(on: &Fixture, lease: &Lease) -> bool {
 
 async fn claimed(on: &Fixture, name: &str) -> Vec<u128> {
     numbers(&on.store.claim(&engine(name), 9).await.unwrap())
+}
+
+async fn claimed_woken(on: &Fixture, name: &str) -> Vec<u128> {
+    let woken = Claim { limit: 9, only_woken: true, ..Claim::default() };
+    numbers(&on.store.claim_some(&engine(name), &woken).await.unwrap())
 }
 
 pub(crate) async fn a_claim_says_of_which_cluster_a_run_is_and_whose_it_was(on: Fixture) {
@@ -112,7 +117,7 @@ pub(crate) async fn a_parked_run_is_claimed_once_a_command_has_come(on: Fixture)
     on.store.create_run(&new_run(0)).await.unwrap();
     let woken = Claim { limit: 9, only_woken: true, ..Claim::default() };
     let mut taken = on.store.claim_some(&engine("b"), &woken).await.unwrap();
-    assert_eq!(numbers(&taken), [1], "the other one was not parked");
+    assert_eq!(numbers(&taken), [1], "no command came for the other one");
     let taken = taken.remove(0);
     assert_eq!(claimed(&on, "other").await, [0]);
     on.store.release(taken.run, taken.epoch).await.unwrap();
@@ -172,7 +177,7 @@ pub(crate) async fn a_run_is_parked_and_woken_by_no_command_that_is_damaged(on: 
         on.damage(&Damaged::Command(wanted.id), way).await;
         assert_eq!(on.store.waiting_commands(&engine("a"), 9).await.unwrap(), [], "{way}");
         assert!(park(&on, &lease).await, "{way}");
-        on.store.sweep(9).await.unwrap();
+        on.store.wake().await.unwrap();
         assert_eq!(claimed(&on, "b").await, [], "{way}");
         assert_eq!(on.check().await.found, u64::try_from(way).unwrap() + 1, "{way}");
 
@@ -191,13 +196,115 @@ pub(crate) async fn a_command_that_an_earlier_version_took_wakes_its_run(on: Fix
     on.store.submit(&command(7, lease.run, on.now())).await.unwrap();
     if on.forget_to_wake(lease.run).await {
         assert_eq!(claimed(&on, "b").await, []);
-        on.store.sweep(9).await.unwrap();
+        assert_eq!(on.store.wake().await.unwrap(), 1);
     }
-    let woken = Claim { limit: 9, only_woken: true, ..Claim::default() };
-    assert_eq!(numbers(&on.store.claim_some(&engine("b"), &woken).await.unwrap()), [1]);
+    assert_eq!(on.store.wake().await.unwrap(), 0);
+    assert_eq!(claimed_woken(&on, "b").await, [1]);
     assert_eq!(on.store.waiting_commands(&engine("b"), 9).await.unwrap().len(), 1);
-    on.store.sweep(9).await.unwrap();
+    assert_eq!(on.store.wake().await.unwrap(), 0);
     assert_eq!(claimed(&on, "c").await, [], "it has an engine");
+}
+
+pub(crate) async fn a_command_wakes_a_run_that_nobody_drives_whoever_had_it(on: Fixture) {
+    for n in 1..=3 {
+        on.store.create_run(&new_run(n)).await.unwrap();
+    }
+    let leases = on.store.claim(&engine("a"), 2).await.unwrap();
+    on.store.release(leases[1].run, leases[1].epoch).await.unwrap();
+    for n in 1..=3 {
+        on.store.submit(&command(100 + n, run_id(n), on.now())).await.unwrap();
+    }
+    assert_eq!(claimed_woken(&on, "b").await, [2, 3], "the first one has its engine");
+    assert_eq!(claimed_woken(&on, "b").await, []);
+
+    // An engine that is gone leaves its lease behind: whose it was is told.
+    on.clock.advance(Millis(LEASE.0 - 1));
+    on.store.renew(&engine("b")).await.unwrap();
+    on.store.submit(&command(201, run_id(1), on.now())).await.unwrap();
+    on.clock.advance(Millis(1));
+    assert_eq!(claimed_woken(&on, "b").await, [], "the command came too early");
+    on.store.submit(&command(202, run_id(1), on.now())).await.unwrap();
+    let woken = Claim { limit: 9, only_woken: true, ..Claim::default() };
+    let taken = on.store.claim_some(&engine("b"), &woken).await.unwrap();
+    assert_eq!((numbers(&taken), taken[0].from.clone()), (vec![1], Some(engine("a"))));
+    assert_eq!(taken[0].epoch, leases[0].epoch + 1);
+}
+
+pub(crate) async fn a_command_that_came_before_its_engine_left_wakes_the_run_after_that(
+    on: Fixture,
+) {
+    for n in 1..=4 {
+        on.store.create_run(&new_run(n)).await.unwrap();
+    }
+    let leases = on.store.claim(&engine("a"), 3).await.unwrap();
+    for n in [1, 2] {
+        on.store.submit(&command(100 + n, run_id(n), on.now())).await.unwrap();
+    }
+    assert_eq!(on.store.wake().await.unwrap(), 0, "they have their engine");
+    on.store.release(leases[0].run, leases[0].epoch).await.unwrap();
+    assert_eq!(on.store.wake().await.unwrap(), 1);
+    assert_eq!(on.store.wake().await.unwrap(), 0);
+    assert_eq!(claimed_woken(&on, "b").await, [1]);
+    on.clock.advance(LEASE);
+    on.store.renew(&engine("b")).await.unwrap();
+    assert_eq!(on.store.wake().await.unwrap(), 2, "the leases of both engines are over");
+    assert_eq!(claimed_woken(&on, "c").await, [1, 2]);
+    assert_eq!(claimed(&on, "c").await, [3, 4]);
+
+    // What was done wakes nobody.
+    let done = |n| Command {
+        outcome: Some(CommandOutcome::Applied),
+        ..command(100 + n, run_id(n), on.now())
+    };
+    for lease in on.store.renew(&engine("c")).await.unwrap() {
+        let commands = vec![done(lease.run.0.as_u128())];
+        let writes = Writes { commands, ..Writes::default() };
+        on.store.commit(lease.run, lease.epoch, &writes).await.unwrap();
+    }
+    on.store.release_all(&engine("c")).await.unwrap();
+    assert_eq!(on.store.wake().await.unwrap(), 0);
+}
+
+pub(crate) async fn no_command_wakes_a_run_that_rests_or_has_ended(on: Fixture) {
+    on.store.create_run(&new_run(1)).await.unwrap();
+    let lease = on.claim("a").await;
+    let failed = Failed { code: TroubleCode::Refused, message: "no".to_owned() };
+    let (run, epoch) = (lease.run, lease.epoch);
+    let trouble = on.store.set_aside(run, epoch, &engine("a"), &failed).await.unwrap();
+    on.store.submit(&command(101, run, on.now())).await.unwrap();
+    assert_eq!(on.store.wake().await.unwrap(), 0);
+    assert_eq!(claimed_woken(&on, "b").await, []);
+    on.clock.advance(trouble.rest());
+    assert_eq!(on.store.wake().await.unwrap(), 1);
+    assert_eq!(claimed_woken(&on, "b").await, [1]);
+
+    let lease = on.store.renew(&engine("b")).await.unwrap().remove(0);
+    on.store.commit(run, lease.epoch, &only(finished(on.now()))).await.unwrap();
+    on.store.submit(&command(102, run, on.now())).await.unwrap();
+    on.clock.advance(LEASE);
+    assert_eq!(on.store.wake().await.unwrap(), 0);
+    assert_eq!(claimed_woken(&on, "c").await, []);
+}
+
+pub(crate) async fn the_commands_that_wait_for_a_run_are_told_whoever_has_it(on: Fixture) {
+    on.store.create_run(&new_run(1)).await.unwrap();
+    let (first, now) = (run_id(1), on.now());
+    let later = command(101, first, now.plus(Millis(5)));
+    let wanted = [command(102, first, now), command(103, first, now), later.clone()];
+    for asked in [&later, &wanted[1], &wanted[0]] {
+        on.store.submit(asked).await.unwrap();
+    }
+    assert_eq!(on.store.unanswered(first).await.unwrap(), wanted);
+    let lease = on.claim("a").await;
+    on.store.create_run(&new_run(2)).await.unwrap();
+    on.store.submit(&command(104, run_id(2), now)).await.unwrap();
+    assert_eq!(on.store.unanswered(first).await.unwrap(), wanted);
+    let done = Command { outcome: Some(CommandOutcome::Applied), ..wanted[0].clone() };
+    let writes = Writes { commands: vec![done], ..Writes::default() };
+    on.store.commit(lease.run, lease.epoch, &writes).await.unwrap();
+    on.damage(&Damaged::Command(wanted[1].id), 0).await;
+    assert_eq!(on.store.unanswered(first).await.unwrap(), [later]);
+    assert_eq!(on.store.unanswered(run_id(9)).await.unwrap(), []);
 }
 
 pub(crate) async fn of_a_command_and_a_parking_at_once_none_is_missed(on: Fixture) {

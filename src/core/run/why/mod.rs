@@ -16,6 +16,7 @@ mod samples;
 #[cfg(test)]
 mod tests;
 mod trouble;
+mod waiting;
 mod words;
 
 pub use explain::explain;
@@ -23,3 +24,4 @@ pub use explanation::{
     ActionOut, Explanation, InFlight, Known, NextCommand, OnEngine, OpenAttempt, most_telling,
 };
 pub use trouble::{explain_behind, explain_trouble};
+pub use waiting::explain_waiting;

@@ -1,0 +1,229 @@
+//! Runs whose pages can't be read. An identifier, and what a list shows of its run, is in the table and in several
+//! indexes, which have pages of their own: what one of them has lost is looked for in the others.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rusqlite::{Connection, Row, params};
+
+use super::failure::reason;
+use super::rows::{column, decode, each, first, run_id, run_key};
+use super::runs::{self, RUN};
+use crate::contract::Result;
+use crate::damage::{Damage, DamagedRun, Glance, KeptRun};
+use crate::documents::RunFilter;
+use crate::error::StoreError;
+use crate::keys::page_limit;
+use crate::options::Moment;
+use replibook_core::run::{RunId, Snapshot, Timestamp};
+
+/// The most runs that are kept in mind for one page: the newest of those that may be on it. What is known of one
+/// takes some hundred bytes, and it needs luck to have so many in a damaged file.
+const MOST: usize = 100_000;
+
+/// What is asked of each place that has all runs, and the columns that it is sorted by. An index that has all of what
+/// is asked comes first; the table is asked for what is in front of its large column, which has pages of its own.
+const PLACES: [(&str, &str); 3] = [
+    (
+        "id, cluster, status, playbook, version \
+         FROM runs INDEXED BY runs_by_version_and_cluster_and_status",
+        "playbook, version, cluster, status, id",
+    ),
+    ("id, cluster, status, NULL, NULL FROM runs NOT INDEXED", "id"),
+    (
+        "id, cluster, status, NULL, NULL FROM runs INDEXED BY runs_by_cluster_and_status",
+        "cluster, status, id",
+    ),
+];
+
+/// What is known of a run without its documents. What is not known may be anything.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    cluster: Option<String>,
+    status: Option<String>,
+    playbook: Option<String>,
+    version: Option<String>,
+}
+
+impl Known {
+    fn read(row: &Row<'_>) -> Self {
+        let text = |index: usize| row.get::<_, Option<String>>(index).ok().flatten();
+        Self { cluster: text(1), status: text(2), playbook: text(3), version: text(4) }
+    }
+
+    fn of(run: &KeptRun) -> Self {
+        let (snapshot, cluster, status) = match run {
+            Ok(run) => (Some(&run.snapshot), None, Some(run.progress.status)),
+            Err(damaged) => {
+                let Glance { snapshot, cluster, status, .. } = &damaged.glance;
+                (snapshot.as_ref(), cluster.clone(), *status)
+            }
+        };
+        Self {
+            cluster: snapshot.map(|snapshot| snapshot.cluster.clone()).or(cluster),
+            status: status.map(|status| status.as_str().to_owned()),
+            playbook: snapshot.map(|snapshot| snapshot.playbook.name.clone()),
+            version: snapshot.map(|snapshot| snapshot.playbook.version.to_string()),
+        }
+    }
+
+    /// Whether a run may be one of those that are asked for.
+    fn fits(&self, filter: &RunFilter) -> bool {
+        let RunFilter { cluster, statuses, playbook, version, from: _ } = filter;
+        let is = |known: &Option<String>, wanted: Option<&str>| {
+            known.as_deref().is_none_or(|known| wanted.is_none_or(|wanted| wanted == known))
+        };
+        let has_status = |status: &str| statuses.iter().any(|wanted| wanted.as_str() == status);
+        is(&self.cluster, cluster.as_deref())
+            && is(&self.playbook, playbook.as_deref())
+            && is(&self.version, version.as_ref().map(ToString::to_string).as_deref())
+            && (statuses.is_empty() || self.status.as_deref().is_none_or(has_status))
+    }
+}
+
+/// All runs that are known and may be on a page.
+struct Found {
+    runs: BTreeMap<RunId, Known>,
+    /// Whether there are no others.
+    are_all: bool,
+}
+
+/// A page of runs, as [`run_lists::runs`](super::run_lists::runs) reads it from a sound file. Those that can't be read
+/// are on it too.
+///
+/// # Errors
+/// [`StoreError::Broken`] where the page can't be filled, and it is not certain that there are no other runs.
+pub(super) fn runs(
+    connection: &Connection,
+    filter: &RunFilter,
+    after: Option<RunId>,
+    limit: u32,
+    at: &Moment,
+) -> Result<Vec<KeptRun>> {
+    let limit = page_limit(limit) as usize;
+    let Found { runs, are_all } = find(connection, filter, after)?;
+    let mut page = Vec::new();
+    for (id, known) in runs.into_iter().rev() {
+        let run = run(connection, id, known, at)?;
+        page.extend(run.filter(|run| Known::of(run).fits(filter)));
+        if page.len() == limit {
+            return Ok(page);
+        }
+    }
+    match are_all {
+        true => Ok(page),
+        false => Err(lost()),
+    }
+}
+
+/// The identifiers of the newest runs, as [`run_lists::newest`](super::run_lists::newest) reads them.
+///
+/// # Errors
+/// As for [`runs`].
+pub(super) fn newest(connection: &Connection, limit: u32, at: &Moment) -> Result<Vec<RunId>> {
+    let page = runs(connection, &RunFilter::default(), None, limit, at)?;
+    let id = |run: &KeptRun| match run {
+        Ok(run) => run.id(),
+        Err(damaged) => damaged.glance.id,
+    };
+    Ok(page.iter().map(id).collect())
+}
+
+/// One run, if there is such a run.
+///
+/// # Errors
+/// [`StoreError::Broken`] where that is not certain.
+pub(super) fn one(connection: &Connection, id: RunId, at: &Moment) -> Result<Option<KeptRun>> {
+    let only = RunFilter { from: Some(id), ..RunFilter::default() };
+    let next = RunId(uuid::Uuid::from_u128(id.0.as_u128().saturating_add(1)));
+    let Found { mut runs, are_all } = find(connection, &only, Some(next))?;
+    match runs.remove(&id) {
+        Some(known) => run(connection, id, known, at),
+        None if are_all => Ok(None),
+        None => Err(lost()),
+    }
+}
+
+fn lost() -> StoreError {
+    let source = "neither their table nor any index of it can be read to its end";
+    StoreError::Broken { doing: "find all runs".to_owned(), source: source.into() }
+}
+
+/// Reads all places, each from both ends up to what can't be read.
+fn find(connection: &Connection, filter: &RunFilter, after: Option<RunId>) -> Result<Found> {
+    let mut found = Found { runs: BTreeMap::new(), are_all: false };
+    let mut is_cut = false;
+    for (place, order) in PLACES {
+        for direction in ["ASC", "DESC"] {
+            let order: Vec<_> =
+                order.split(", ").map(|column| format!("{column} {direction}")).collect();
+            let sql = format!("SELECT {place} ORDER BY {}", order.join(", "));
+            let read = |row: &Row<'_>| {
+                // `store check` tells of one whose identifier is none; nobody can ask for it.
+                let Ok(id) = run_id(RUN, row, 0) else { return Ok(()) };
+                let known = Known::read(row);
+                let is_wanted = after.is_none_or(|after| id < after)
+                    && filter.from.is_none_or(|from| id >= from)
+                    && known.fits(filter);
+                if is_wanted {
+                    found.runs.entry(id).or_insert(known);
+                }
+                if found.runs.len() > MOST {
+                    found.runs.pop_first();
+                    is_cut = true;
+                }
+                Ok(())
+            };
+            match each(connection, RUN, &sql, [], read) {
+                Ok(()) => {
+                    found.are_all = !is_cut;
+                    return Ok(found);
+                }
+                Err(StoreError::Broken { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// A run, or what is known of it; none if it has expired.
+fn run(connection: &Connection, id: RunId, known: Known, at: &Moment) -> Result<Option<KeptRun>> {
+    let error = match runs::run(connection, id, at) {
+        Err(error @ StoreError::Broken { .. }) => error,
+        found => return found,
+    };
+    let sql = "SELECT cluster, status, finish_ts FROM runs WHERE id = ?1";
+    let read = |row: &Row<'_>| {
+        let known = Known {
+            cluster: row.get(0).ok().or(known.cluster.clone()),
+            status: row.get(1).ok().or(known.status.clone()),
+            ..Known::default()
+        };
+        Ok((known, column::<Option<i64>>(RUN, row, 2)?))
+    };
+    let (kept, finish_ts) = match first(connection, RUN, sql, params![run_key(id)], read) {
+        Ok(Some(kept)) => kept,
+        Ok(None) | Err(_) => (known, None),
+    };
+    if finish_ts.is_some_and(|finish_ts| finish_ts < at.cutoff.as_millis()) {
+        return Ok(None);
+    }
+    let snapshot = snapshot(connection, id);
+    let glance = Glance {
+        id,
+        cluster: snapshot.as_ref().map(|snapshot| snapshot.cluster.clone()).or(kept.cluster),
+        status: kept.status.and_then(|word| word.parse().ok()),
+        finish_ts: finish_ts.map(Timestamp::from_millis),
+        snapshot,
+    };
+    let damage = Damage::new(RUN, id.to_string(), &reason(&error));
+    Ok(Some(Err(Box::new(DamagedRun { glance, damage }))))
+}
+
+/// What a run was started with, if that can be read.
+fn snapshot(connection: &Connection, id: RunId) -> Option<Arc<Snapshot>> {
+    let sql = "SELECT body FROM snapshots WHERE run = ?1";
+    let read = |row: &Row<'_>| Ok(decode::<Snapshot>(row, 0).ok().map(Arc::new));
+    first(connection, RUN, sql, params![run_key(id)], read).ok().flatten().flatten()
+}

@@ -1,0 +1,128 @@
+//! Commands for runs that no engine drives, while all places of all engines are taken.
+
+use replibook::agent::{Script, When};
+use replibook::run::{CommandOutcome, EngineId, Millis, RunId, RunStatus, Verb};
+use serde_json::json;
+
+use crate::PLAIN;
+use crate::engine::RunningEngine;
+use crate::scene::Scene;
+
+const ALLOW: &str = "concurrency: allow";
+
+/// How long a command may take where nothing is in the way.
+const SOON: Millis = Millis::from_secs(2);
+
+/// A scene with one agent, each of whose actions takes so long.
+async fn slow(length: Millis) -> Scene {
+    let scene = Scene::new(1).await;
+    scene.script(0, Script::Succeed { when: When::After(length), payload: json!({}) });
+    scene
+}
+
+async fn begin(scene: &Scene, name: &str) -> RunId {
+    let id = scene.start_run_with(name, PLAIN, ALLOW).await.unwrap();
+    scene.until(id, |run| run.progress.status == RunStatus::Running).await;
+    id
+}
+
+/// Asks something of a run, and waits until that was done.
+async fn ask(scene: &Scene, run: RunId, verb: Verb, within: Millis) {
+    let command = scene.command(run, verb).await;
+    let start = scene.now();
+    loop {
+        match scene.store.command(command).await.unwrap().unwrap().outcome {
+            Some(outcome) => return assert_eq!(outcome, CommandOutcome::Applied, "{verb}"),
+            None => assert!(scene.now().since(start) <= within, "{verb} waits"),
+        }
+        scene.wait(Millis(50)).await;
+    }
+}
+
+async fn status(scene: &Scene, run: RunId) -> RunStatus {
+    scene.store.run(run).await.unwrap().unwrap().progress.status
+}
+
+async fn is_driven(scene: &Scene, run: RunId) -> bool {
+    !scene.store.holders(&[run]).await.unwrap().is_empty()
+}
+
+/// Two engines of one place each, and a run that each of them drives.
+async fn two_that_are_full(scene: &Scene) -> ([RunningEngine; 2], [RunId; 2]) {
+    let first = scene.engine_with("engine-1", 1);
+    let one = begin(scene, "one").await;
+    let second = scene.engine_with("engine-2", 1);
+    let two = begin(scene, "two").await;
+    ([first, second], [one, two])
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_never_had_a_place_is_cancelled_while_others_have_all_of_them() {
+    let scene = slow(Millis::from_secs(3_000)).await;
+    let (engines, going) = two_that_are_full(&scene).await;
+    let waits = scene.start_run_with("waits", PLAIN, ALLOW).await.unwrap();
+    scene.wait(Millis::from_secs(30)).await;
+    assert!(!is_driven(&scene, waits).await);
+    ask(&scene, waits, Verb::Cancel, SOON).await;
+    assert_eq!(scene.until_final(waits).await.progress.status, RunStatus::Cancelled);
+    for run in going {
+        assert_eq!(status(&scene, run).await, RunStatus::Running);
+    }
+    for engine in engines {
+        engine.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_is_said_and_the_run_waits_as_before() {
+    let scene = slow(Millis::from_secs(3_000)).await;
+    let (engines, _) = two_that_are_full(&scene).await;
+    let waits = scene.start_run_with("waits", PLAIN, ALLOW).await.unwrap();
+    let command = scene.command(waits, Verb::Pause).await;
+    scene.wait(SOON).await;
+    let outcome = scene.store.command(command).await.unwrap().unwrap().outcome;
+    assert!(matches!(outcome, Some(CommandOutcome::Refused { .. })), "{outcome:?}");
+    assert_eq!(status(&scene, waits).await, RunStatus::Pending);
+    assert!(!is_driven(&scene, waits).await);
+    for engine in engines {
+        engine.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_a_drain_left_is_steered_and_starts_nothing_beyond_the_places() {
+    let scene = slow(Millis::from_secs(60)).await;
+    let (engines, [left, going]) = two_that_are_full(&scene).await;
+    scene.wait(Millis::from_secs(5)).await;
+    let drained = EngineId("engine-1".to_owned());
+    scene.store.drain_engine(&drained, true, None, None).await.unwrap();
+    scene.wait(Millis::from_secs(10)).await;
+    assert!(!is_driven(&scene, left).await && is_driven(&scene, going).await);
+
+    ask(&scene, left, Verb::Pause, SOON).await;
+    assert_eq!(status(&scene, left).await, RunStatus::Paused);
+    ask(&scene, left, Verb::Resume, SOON).await;
+    scene.wait(SOON).await;
+    assert_eq!(status(&scene, left).await, RunStatus::Running);
+    assert!(!is_driven(&scene, left).await, "it waits for a place, like all others");
+    assert!(is_driven(&scene, going).await);
+    for run in [going, left] {
+        assert_eq!(scene.until_final(run).await.progress.status, RunStatus::Done);
+    }
+    assert_eq!(scene.executions(), [2]);
+    for engine in engines {
+        engine.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_reaches_a_run_whose_engine_died_before_it_took_it_up() {
+    let scene = slow(Millis::from_secs(3_000)).await;
+    let ([dies, other], [left, going]) = two_that_are_full(&scene).await;
+    dies.kill().await;
+    ask(&scene, left, Verb::Pause, Millis::from_secs(22)).await;
+    assert_eq!(status(&scene, left).await, RunStatus::Paused);
+    ask(&scene, left, Verb::Cancel, SOON).await;
+    assert_eq!(status(&scene, going).await, RunStatus::Running);
+    other.stop().await;
+}
