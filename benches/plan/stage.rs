@@ -46,7 +46,7 @@ pub(crate) async fn decide(
     mut machine: Machine,
     times: &mut Times,
 ) -> (Machine, Transition) {
-    let asked = times.ask.time(|| machine.settle(NOW));
+    let asked = times.ask.time(|| machine.settle(NOW).unwrap());
     let question = asked.effects.into_iter().find_map(|effect| {
         let Effect::Plan { plugin, input } = effect else { return None };
         Some((plugin, input))
@@ -164,7 +164,7 @@ fn machine(snapshot: &Arc<Snapshot>, records: Vec<AgentRecord>) -> Machine {
         ..Progress::new(RunStatus::Running, NOW)
     };
     let run = Run { snapshot: Arc::clone(snapshot), progress };
-    Machine::load(Loaded { run, records, journals: Vec::new() }, NOW).0
+    Machine::load(Loaded { run, records, journals: Vec::new() }, NOW).unwrap().0
 }
 
 fn record(run: RunId, seq: u32) -> AgentRecord {

@@ -261,6 +261,7 @@ mod tests {
                 to: AgentState::Pending,
                 batch: None,
                 why: None,
+                failure: None,
             },
             finish_ts: None,
         };

@@ -131,6 +131,12 @@ pub mod chosen {
         FreshKept,
         /// An engine whose clock is far off counts as one that takes runs.
         ClockOffTakesRuns,
+        /// The state of a run takes no notice of some events of its history.
+        EventIgnored,
+        /// The state of a run takes notice of some events of its history twice.
+        EventTwice,
+        /// Events are told as if they had happened already.
+        EventOutOfOrder,
     }
 
     impl Mutant {
@@ -184,6 +190,9 @@ pub mod chosen {
             Self::RepeatsWritten,
             Self::FreshKept,
             Self::ClockOffTakesRuns,
+            Self::EventIgnored,
+            Self::EventTwice,
+            Self::EventOutOfOrder,
         ];
     }
 

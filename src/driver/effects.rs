@@ -211,9 +211,9 @@ impl Effects {
         self.stop_feeding();
         let records = machine.records();
         let takes_others = machine.run().snapshot.retry_of.is_none();
-        let only = || records.iter().map(|record| record.agent.clone()).collect();
+        let only = || records.clone().map(|record| record.agent.clone()).collect();
         let fed = Fed {
-            known: known_members(records),
+            known: known_members(records.clone()),
             told: machine.run().progress.mass_absence,
             only: (!takes_others).then(only),
             selection: machine.selection(),

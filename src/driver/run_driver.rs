@@ -115,7 +115,7 @@ impl RunDriver {
         inbox: &mut mpsc::Receiver<Input>,
         effects: &mut Effects,
     ) -> Result<(), DriveError> {
-        let (mut machine, first) = Machine::load(loaded, self.now());
+        let (mut machine, first) = Machine::load(loaded, self.now())?;
         let mut transitions = vec![first];
         if self.makes_way(machine.run().progress.status) {
             // Before anything else, so that nothing begins for which there is no place.
@@ -123,7 +123,7 @@ impl RunDriver {
                 transitions.push(machine.apply(command, self.now())?);
             }
         }
-        transitions.push(machine.settle(self.now()));
+        transitions.push(machine.settle(self.now())?);
         let mut waiting: VecDeque<Input> = VecDeque::new();
         let mut told = machine.run().progress.status;
         tracing::info!(run = %self.lease.run(), status = %told, "taking up the run");
@@ -328,7 +328,7 @@ impl RunDriver {
             }
         }
         if waiting.is_empty() {
-            transitions.push(machine.settle(now));
+            transitions.push(machine.settle(now)?);
         }
         Ok(transitions)
     }

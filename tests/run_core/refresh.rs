@@ -26,7 +26,7 @@ pub(crate) struct Looks {
 impl Looks {
     /// The strategy answers from what is known now.
     pub(crate) fn asked(&mut self, machine: &Machine) {
-        self.asked = machine.records().iter().map(AgentRecord::about).collect();
+        self.asked = machine.records().map(AgentRecord::about).collect();
     }
 
     /// The strategy is about to be asked: what it wished for is there.

@@ -258,3 +258,21 @@ fn a_precondition_is_looked_at_anew_after_a_hold() {
     let failure = world.records().next().unwrap().error.clone().unwrap();
     assert_eq!(failure.reason, FailureReason::Precondition);
 }
+
+#[test]
+fn a_cancel_ends_a_retry_that_was_too_much_for_one_commit() {
+    let mut world = World::new(Setup { batch: 400, ..Setup::plain(400, 399) });
+    world.fail_next(400);
+    world.run_dry();
+    assert_eq!(world.progress().status, RunStatus::Paused);
+    assert_eq!(world.progress().count(AgentState::Failed), 400);
+    world.choose(&Choice::Command(Verb::Retry));
+    assert!(world.progress().stage.retrying.is_some(), "some are still to be put back");
+    world.choose(&Choice::Command(Verb::Cancel));
+    let put_back = world.progress().count(AgentState::Pending);
+    world.run_dry();
+    let progress = world.progress();
+    assert_eq!(progress.status, RunStatus::Cancelled);
+    assert_eq!((progress.count(AgentState::Pending), progress.stage.retrying), (put_back, None));
+    assert_eq!(progress.outcomes[&AgentState::Failed], 400 - put_back);
+}

@@ -126,7 +126,7 @@ impl World {
             progress: Progress::new(status, Timestamp::from_millis(0)),
         };
         let loaded = Loaded { run: run.clone(), records: vec![], journals: vec![] };
-        let (machine, first) = Machine::load(loaded, Timestamp::from_millis(0));
+        let (machine, first) = Machine::load(loaded, Timestamp::from_millis(0)).unwrap();
         let mut world = Self {
             work: Work::Action,
             retryable: false,
@@ -259,7 +259,7 @@ impl World {
         };
         self.effects.clear();
         self.wake = None;
-        let (machine, first) = Machine::load(loaded, self.now());
+        let (machine, first) = Machine::load(loaded, self.now()).unwrap();
         self.machine = machine;
         self.commit(first);
         self.settle();
@@ -432,7 +432,7 @@ impl World {
     }
 
     fn settle(&mut self) {
-        let transition = self.machine.settle(self.now());
+        let transition = self.machine.settle(self.now()).unwrap();
         self.commit(transition);
     }
 

@@ -37,7 +37,7 @@ impl RunModel {
                 self.stage_since = event.at;
                 self.members.goes_on()
             }
-            Happened::Agent { agent, from, to, batch, why } => {
+            Happened::Agent { agent, from, to, batch, why, failure: _ } => {
                 self.take_agent(event.seq, agent, *from, *to, why.as_deref())?;
                 self.note_for_strategy(agent, *from, *to, event.at);
                 match to {

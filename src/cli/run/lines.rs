@@ -78,7 +78,7 @@ pub(crate) fn tell(what: &Happened) -> (Detail, String) {
             // The status that follows says it to everybody.
             (Detail::All, format!("{what}: {message}"))
         }
-        Happened::Agent { agent, from, to, batch: _, why } => {
+        Happened::Agent { agent, from, to, batch: _, why, failure: _ } => {
             let least = match (from, to) {
                 (_, AgentState::Failed | AgentState::Added) | (Some(_), AgentState::Removed) => {
                     Detail::Main
@@ -205,7 +205,7 @@ mod tests {
 
     fn agent(from: Option<AgentState>, to: AgentState, why: Option<&str>) -> RunEvent {
         let (agent, why) = (AgentId::from("node-1"), why.map(str::to_owned));
-        event(Happened::Agent { agent, from, to, batch: Some(1), why })
+        event(Happened::Agent { agent, from, to, batch: Some(1), why, failure: None })
     }
 
     #[test]

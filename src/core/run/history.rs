@@ -99,9 +99,13 @@ pub enum Happened {
         to: AgentState,
         /// The batch that it belongs to.
         batch: Option<u32>,
-        /// Why it failed or was skipped.
+        /// Why it failed or was skipped, in words.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         why: Option<String>,
+        /// Why it failed; left out where its last step says so that ended before, and in a history that an
+        /// early version wrote.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failure: Option<Failure>,
     },
     /// An agent has another address.
     Moved {

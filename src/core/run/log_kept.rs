@@ -145,6 +145,11 @@ impl LogKept {
         self.line
     }
 
+    /// The number that this line will get.
+    pub(super) const fn line_of_strategy(&self, event: u64) -> u32 {
+        if self.after == event { self.line.saturating_add(1) } else { 1 }
+    }
+
     /// Lets go what is too much.
     pub(super) fn bound(&mut self) {
         let all = Size { lines: MAX_RUN_LINES, bytes: MAX_RUN_LOG_BYTES };

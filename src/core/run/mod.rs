@@ -25,9 +25,11 @@ mod membership;
 mod node_info;
 mod notice;
 mod outcome;
+mod reading;
 mod retry_of;
 mod roster_at;
 mod start;
+mod state;
 mod status;
 mod transition;
 mod trouble;
@@ -60,7 +62,7 @@ pub use late::{LateEnd, Taken};
 pub use log_kept::{LogKept, MAX_RUN_LINES, MAX_RUN_LOG_BYTES, OldLines, dropped_in_words};
 
 pub use crate::time::{Millis, Timestamp, TimestampError};
-pub use machine::{IllegalInput, Machine, Selection};
+pub use machine::{Machine, Selection};
 pub use membership::{
     ABSENCES, Difference, Follower, Heard, KnownAgent, LastAnswer, LeftOut, MASS_PERCENT,
     MAX_ATTRIBUTE_CHARS, MAX_CHANGED, MAX_FOUND, MAX_TOLD, MassAbsence, Members, Membership,
@@ -72,6 +74,7 @@ pub use outcome::{Gone, MAX_NAMED, PassedOver, outcomes};
 pub use retry_of::RetryOf;
 pub use roster_at::{Before, HistoryError, InfoChange, RosterAt};
 pub use start::{new_retry, new_run};
+pub use state::IllegalInput;
 pub use status::{AgentState, RunStatus, UnknownWord};
 pub use transition::{
     Activate, Activation, ActivationEnd, AskAgain, Effect, Input, Look, Looked, Member, Perform,

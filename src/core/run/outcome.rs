@@ -143,7 +143,9 @@ impl FailureReason {
 }
 
 /// How many agents came to which [`outcome`](AgentRecord::outcome).
-pub fn outcomes(records: &[AgentRecord]) -> BTreeMap<AgentState, u32> {
+pub fn outcomes<'a>(
+    records: impl IntoIterator<Item = &'a AgentRecord>,
+) -> BTreeMap<AgentState, u32> {
     let mut counts = BTreeMap::new();
     for record in records {
         *counts.entry(record.outcome()).or_insert(0) += 1;

@@ -59,9 +59,10 @@ pub fn new_retry(
 
 /// The run, and its first event, in which `cause` stands.
 fn begin(snapshot: Snapshot, cause: Option<String>) -> (Run, Vec<RunEvent>) {
-    let (status, reason) = match snapshot.playbook.approval {
-        Approval::Granted => (RunStatus::Pending, None),
-        Approval::Required => (RunStatus::PendingApprove, Some(approval_required())),
+    let status = first_status(&snapshot);
+    let reason = match snapshot.playbook.approval {
+        Approval::Granted => None,
+        Approval::Required => Some(approval_required()),
     };
     let told = match (&reason, cause) {
         (reason, None) => reason.clone(),
@@ -81,6 +82,14 @@ fn begin(snapshot: Snapshot, cause: Option<String>) -> (Run, Vec<RunEvent>) {
     };
     let progress = Progress { reason, next_event: first.seq + 1, ..Progress::new(status, now) };
     (Run { snapshot: Arc::new(snapshot), progress }, vec![first])
+}
+
+/// The status that a run begins with.
+pub(super) const fn first_status(snapshot: &Snapshot) -> RunStatus {
+    match snapshot.playbook.approval {
+        Approval::Granted => RunStatus::Pending,
+        Approval::Required => RunStatus::PendingApprove,
+    }
 }
 
 fn approval_required() -> StatusReason {

@@ -23,9 +23,9 @@ const JOINED_AT_ONCE: usize = members::ASKED_AT_ONCE;
 
 /// The members that a run knows from its records. One that is leaving is none: it is gone once its action
 /// has ended, unless it is found to be back.
-pub(crate) fn known_members(records: &[AgentRecord]) -> Members {
-    let present =
-        records.iter().filter(|record| record.state != AgentState::Removed && !record.leaving);
+pub(crate) fn known_members<'a>(records: impl IntoIterator<Item = &'a AgentRecord>) -> Members {
+    let records = records.into_iter();
+    let present = records.filter(|record| record.state != AgentState::Removed && !record.leaving);
     let known = present.map(|record| {
         let agent = KnownAgent {
             address: record.address.clone(),

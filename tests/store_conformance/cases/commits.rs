@@ -194,6 +194,7 @@ pub(crate) async fn values_survive_as_they_are(on: Fixture) {
         to: AgentState::Pending,
         batch: Some(u32::MAX),
         why: None,
+        failure: None,
     };
     writes.records.push(record(run, u32::MAX, AgentState::Removed));
     on.store.commit(run, lease.epoch, &writes).await.unwrap();

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::changes::Changes;
-use super::sizes::{answers_bytes, size_of_answered};
-use super::state::{Attempt, Doing, IllegalInput, Machine};
 use super::steps::{Why, deadline};
+use super::turn::{Legal, Turn};
 use crate::mutants::mutant;
+use crate::run::state::{Agent, Attempt, Doing, IllegalInput, OfCall, State, size_of_answered};
 use crate::run::{
     Activate, Activation, ActivationEnd, AgentSeq, Answer, Answered, AttemptKey, Call, CallError,
     CallName, Effect, FailureReason, Journal, NodeInfo, Outstanding, Pending, Perform, PluginLine,
@@ -16,148 +15,44 @@ use crate::run::{
 /// The most bytes of answers in one journal: a journal is one document and fits one commit.
 pub(super) const MAX_JOURNAL_BYTES: usize = 1536 * 1024;
 
-impl Machine {
-    pub(super) fn activate(&mut self, seq: AgentSeq, mut attempt: Attempt, changes: &mut Changes) {
-        attempt.doing = if self.run.progress.hold && attempt.journal.pending.is_none() {
-            Doing::Held
-        } else {
-            Doing::Activation
-        };
-        if attempt.doing == Doing::Held {
-            self.alarms.clear(seq);
-        } else {
-            let seen = attempt.journal.attributes.clone();
-            let effect = Machine::record(self, seq).and_then(|record| {
-                let stage = self.stage()?;
-                let step = self.step(attempt.journal.key.step)?;
-                let pin = self.run.snapshot.playbook.plugins.get(&step.plugin)?;
-                let effect = Effect::Activate(Box::new(Activate {
-                    key: attempt.journal.key,
-                    plugin: pin.digest.clone(),
-                    grants: step.grants.clone(),
-                    journal: attempt.journal.clone(),
-                    agent: record.agent.clone(),
-                    attributes: seen.unwrap_or_else(|| record.attributes.clone()),
-                    cluster: self.run.snapshot.cluster.clone(),
-                    stage: stage.name.clone(),
-                }));
-                Some((deadline(&attempt.journal, step, self.run.progress.held), effect))
-            });
-            if let Some((deadline, effect)) = effect {
-                self.alarms.set(seq, deadline);
-                changes.effects.push(effect);
-            }
-        }
-        self.attempts.insert(seq, attempt);
-    }
-
-    /// Takes up the attempt of an agent that was running when the run was last committed to.
-    pub(super) fn take_up_attempt(
-        &mut self,
-        seq: AgentSeq,
-        journals: &mut BTreeMap<AttemptKey, Journal>,
-        changes: &mut Changes,
-    ) {
-        let Some(record) = Machine::record(self, seq) else { return };
-        match journals.remove(&record.present_attempt()) {
-            Some(journal) => {
-                let bytes = answers_bytes(&journal.answers);
-                let attempt = Attempt { journal, doing: Doing::Activation, bytes };
-                self.go_on_with(seq, attempt, changes);
-            }
-            None => {
-                let Some(step) = self.step(record.step).cloned() else { return };
-                self.begin_anew(seq, &step, changes);
-                self.keep_attributes(seq);
-                self.begin_step(seq, changes);
-            }
-        }
-    }
-
-    /// Keeps the attributes of an attempt that is begun anew: they may have changed since it started.
-    fn keep_attributes(&mut self, seq: AgentSeq) {
-        let attributes = Machine::record(self, seq).map(|record| record.attributes.clone());
-        if let Some(attempt) = self.attempts.get_mut(&seq) {
-            // An attempt that goes on from another one sees what that one saw.
-            attempt.journal.attributes = attempt.journal.attributes.take().or(attributes);
-        }
-    }
-
+impl State {
     /// The attempt of that key, if it is in flight and does that.
-    fn attempt_mut(&mut self, key: AttemptKey, doing: Doing) -> Option<&mut Attempt> {
-        let attempt = self.attempts.get_mut(&key.agent)?;
+    fn attempt_at(&self, key: AttemptKey, doing: Doing) -> Option<&Attempt> {
+        let attempt = self.find(key.agent)?.attempt()?;
         (attempt.journal.key == key && attempt.doing == doing).then_some(attempt)
-    }
-
-    /// Takes what the agent says just before a step whose precondition looks at it.
-    pub(super) fn checked(
-        &mut self,
-        key: AttemptKey,
-        info: Result<NodeInfo, CallError>,
-        changes: &mut Changes,
-    ) {
-        let seq = key.agent;
-        if self.attempt_mut(key, Doing::Checking).is_none() {
-            return;
-        }
-        let Some(attempt) = self.attempts.remove(&seq) else { return };
-        if self.run.progress.status == RunStatus::Cancelling {
-            let step = attempt.journal.step_name.clone();
-            never_activated(attempt.journal, changes);
-            self.cut_off(seq, &step, changes);
-            return;
-        }
-        if self.is_leaving(seq) {
-            never_activated(attempt.journal, changes);
-            self.leave(seq, changes);
-            return;
-        }
-        if info.as_ref().is_err_and(CallError::is_silence) {
-            self.forget_identity(seq, changes);
-        }
-        match self.precondition(key, info) {
-            Ok(()) => self.activate(seq, attempt, changes),
-            Err(why) if why.reason == FailureReason::WrongNode => {
-                never_activated(attempt.journal, changes);
-                self.fail_in_step(seq, why, changes);
-            }
-            Err(why) => {
-                never_activated(attempt.journal, changes);
-                self.step_failed(seq, why, changes);
-                self.begin_step(seq, changes);
-            }
-        }
     }
 
     /// What is asked before an attempt, for the precondition of its step.
     pub(super) fn wanted_before(&self, key: AttemptKey) -> Wanted {
-        let require = self.step(key.step).and_then(|step| step.require.as_ref());
+        let require = self.step(key.step).ok().and_then(|step| step.require.as_ref());
         let wanted = require.map(Wanted::of).unwrap_or_default();
-        let record = Machine::record(self, key.agent);
-        record.map_or(wanted, |record| wanted.and_compare(&record.identity))
+        let agent = self.find(key.agent);
+        agent.map_or(wanted, |agent| wanted.and_compare(&agent.record().identity))
     }
 
-    fn precondition(&self, key: AttemptKey, info: Result<NodeInfo, CallError>) -> Result<(), Why> {
-        let require = self.step(key.step).and_then(|step| step.require.as_ref());
-        let (Some(require), Some(record)) = (require, Machine::record(self, key.agent)) else {
-            return Ok(());
+    fn precondition(
+        &self,
+        key: AttemptKey,
+        info: Result<NodeInfo, CallError>,
+    ) -> Legal<Result<(), Why>> {
+        let Some(require) = &self.step(key.step)?.require else { return Ok(Ok(())) };
+        let record = self.record(key.agent)?;
+        let info = match info {
+            Ok(info) => info,
+            Err(error) => {
+                let message = format!("failed to look at the node before the step: {error}");
+                return Ok(Err(Why::retryable(error.reason(), message)));
+            }
         };
-        let info = info.map_err(|error| {
-            let message = format!("failed to look at the node before the step: {error}");
-            Why::retryable(error.reason(), message)
-        })?;
-        record
-            .check_identity(&info.raw, &info.datastore.store)
-            .map_err(|wrong| Why::permanent(FailureReason::WrongNode, wrong.to_string()))?;
+        if let Err(wrong) = record.check_identity(&info.raw, &info.datastore.store) {
+            return Ok(Err(Why::permanent(FailureReason::WrongNode, wrong.to_string())));
+        }
         let mut fresh = record.clone();
         let attributes = declared_over(info.attributes, &record.declared);
         (fresh.attributes, fresh.node) = (attributes.into(), info.raw.into());
         fresh.datastore = info.datastore.into();
-        match self.with_record_scope(
-            &fresh,
-            |path| require.looks_at(path),
-            |scope| require.eval_bool(scope),
-        ) {
+        let looks = |path: &[&str]| require.looks_at(path);
+        Ok(match self.with_record_scope(&fresh, looks, |scope| require.eval_bool(scope)) {
             Ok(true) => Ok(()),
             Ok(false) => {
                 let message =
@@ -165,108 +60,193 @@ impl Machine {
                 Err(Why::retryable(FailureReason::Precondition, message))
             }
             Err(error) => Err(Why::expression(&error)),
+        })
+    }
+
+    /// The action of the attempt in flight that may still be running: it is pending, in an attempt
+    /// that failed when it was taken up again, or its agent could not be reached any more.
+    pub(super) fn action_out(&self, seq: AgentSeq) -> Option<Outstanding> {
+        let journal = &self.find(seq)?.attempt()?.journal;
+        journal.pending_action().or_else(|| unreachable_action(journal))
+    }
+
+    /// Keeps in a journal what its step saw of the agent, since that may change before another attempt
+    /// goes on from there.
+    pub(super) fn keep_what_it_saw(&self, seq: AgentSeq, journal: &mut Journal) {
+        if let Some(agent) = self.find(seq) {
+            journal.attributes.get_or_insert_with(|| agent.record().attributes.clone());
+        }
+    }
+}
+
+impl Turn<'_> {
+    pub(super) fn activate(&mut self, seq: AgentSeq) -> Legal {
+        let agent = self.agent(seq)?;
+        let journal = &self.attempt(seq)?.journal;
+        if self.progress().hold && journal.pending.is_none() {
+            return self.hold(seq);
+        }
+        let (record, stage) = (agent.record(), self.stage()?);
+        let step = self.step(journal.key.step)?;
+        let alarm = Some(deadline(journal, step, self.progress().held));
+        let seen = journal.attributes.as_ref().unwrap_or(&record.attributes);
+        let effect = Effect::Activate(Box::new(Activate {
+            key: journal.key,
+            plugin: self.plugin(&step.plugin)?.clone(),
+            grants: step.grants.clone(),
+            journal: journal.clone(),
+            agent: record.agent.clone(),
+            attributes: seen.clone(),
+            cluster: self.snapshot().cluster.clone(),
+            stage: stage.name.clone(),
+        }));
+        self.emit((seq, OfCall::Does { doing: Doing::Activation, alarm }))?;
+        self.effect(effect);
+        Ok(())
+    }
+
+    /// Takes up the attempt of an agent that was running when the run was last committed to.
+    pub(super) fn take_up_attempt(
+        &mut self,
+        seq: AgentSeq,
+        journals: &mut BTreeMap<AttemptKey, Journal>,
+    ) -> Legal {
+        let record = self.record(seq)?;
+        match journals.remove(&record.present_attempt()) {
+            Some(journal) => {
+                self.emit((seq, OfCall::Opened(Box::new(journal))))?;
+                self.go_on_with(seq)
+            }
+            None => {
+                let step = self.step(record.step)?.clone();
+                self.begin_anew(seq, &step)?;
+                self.keep_seen(seq)?;
+                self.begin_step(seq)
+            }
         }
     }
 
-    pub(super) fn activated(
-        &mut self,
-        key: AttemptKey,
-        activation: Activation,
-        changes: &mut Changes,
-    ) {
-        if self.attempt_mut(key, Doing::Activation).is_none() {
-            return;
+    /// Keeps the attributes of an attempt that is begun anew: they may have changed since it started.
+    fn keep_seen(&mut self, seq: AgentSeq) -> Legal {
+        let agent = self.agent(seq)?;
+        match agent.attempt() {
+            // An attempt that goes on from another one sees what that one saw.
+            Some(attempt) if attempt.journal.attributes.is_none() => {
+                let attributes = agent.record().attributes.clone();
+                self.emit((seq, OfCall::Sees { attributes, written: false }))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Takes what the agent says just before a step whose precondition looks at it.
+    pub(super) fn checked(&mut self, key: AttemptKey, info: Result<NodeInfo, CallError>) -> Legal {
+        let seq = key.agent;
+        let Some(attempt) = self.attempt_at(key, Doing::Checking) else { return Ok(()) };
+        if self.status() == RunStatus::Cancelling {
+            let step = attempt.journal.step_name.clone();
+            self.never_activated(seq)?;
+            return self.cut_off(seq, &step);
+        }
+        if self.is_leaving(seq) {
+            self.never_activated(seq)?;
+            return self.leave(seq);
+        }
+        if info.as_ref().is_err_and(CallError::is_silence) {
+            self.forget_identity(seq)?;
+        }
+        match self.precondition(key, info)? {
+            Ok(()) => self.activate(seq),
+            Err(why) if why.reason == FailureReason::WrongNode => {
+                self.never_activated(seq)?;
+                self.fail_in_step(seq, why)
+            }
+            Err(why) => {
+                self.never_activated(seq)?;
+                self.step_failed(seq, why)?;
+                self.begin_step(seq)
+            }
+        }
+    }
+
+    /// Closes the journal of an attempt that its precondition kept from being activated, where it was
+    /// written: for the attributes in it. A replay would expect an activation of one that is not cut off.
+    fn never_activated(&mut self, seq: AgentSeq) -> Legal {
+        let mut journal = self.attempt(seq)?.journal.clone();
+        let written = journal.attributes.is_some();
+        journal.cut_off = written;
+        self.emit((seq, OfCall::Closed { journal: Box::new(journal), written }))
+    }
+
+    pub(super) fn activated(&mut self, key: AttemptKey, activation: Activation) -> Legal {
+        let seq = key.agent;
+        if self.attempt_at(key, Doing::Activation).is_none() {
+            return Ok(());
         }
         let Activation { end, logs } = activation;
         match end {
-            ActivationEnd::Blocked(call) => self.blocked(key, call, logs, changes),
+            ActivationEnd::Blocked(call) => self.blocked(key, call, logs),
             ActivationEnd::Done(value) => {
-                self.close_journal(key, logs, changes);
-                self.step_done(key.agent, value, changes);
+                self.close_journal(seq, logs)?;
+                self.step_done(seq, value)
             }
             ActivationEnd::Failed { reason, message, retryable } => {
                 let why = Why { reason, message, retryable };
                 if reason.is_of_host() {
-                    self.keep_late(key.agent, changes);
+                    self.keep_late(seq)?;
                 }
-                if let Some(outstanding) = self.action_out(key.agent) {
+                let outstanding = self.action_out(seq);
+                let journal = self.close_journal(seq, logs)?;
+                if let Some(outstanding) = outstanding {
                     // Nothing further may be sent to the agent while its action may still run.
-                    let journal = self.close_journal(key, logs, changes);
-                    let seq = key.agent;
-                    self.end_with_action_out(seq, outstanding, journal, why, changes);
-                    return;
+                    return self.end_with_action_out(seq, outstanding, journal, why);
                 }
-                self.close_journal(key, logs, changes);
-                self.step_failed(key.agent, why, changes);
-                self.begin_step(key.agent, changes);
+                self.step_failed(seq, why)?;
+                self.begin_step(seq)
             }
         }
     }
 
     /// Commits the call as pending before it is performed. A call that is pending already was
     /// committed before a crash: then nothing is written, and it is performed again.
-    fn blocked(
-        &mut self,
-        key: AttemptKey,
-        what: Call,
-        logs: Vec<PluginLine>,
-        changes: &mut Changes,
-    ) {
+    fn blocked(&mut self, key: AttemptKey, what: Call, logs: Vec<PluginLine>) -> Legal {
         let seq = key.agent;
-        let Some(mut attempt) = self.attempts.remove(&seq) else { return };
-        let again = attempt.journal.pending.is_some();
+        let attempt = self.attempt(seq)?;
+        let (journal, alarm) = (&attempt.journal, attempt.alarm);
+        let again = journal.pending.is_some();
         let is_action = what.name() == CallName::RunAction;
-        let cancelling = self.run.progress.status == RunStatus::Cancelling;
+        let cancelling = self.status() == RunStatus::Cancelling;
         if cancelling && !(again && is_action) {
-            attempt.journal.cut_off = true;
-            let step = attempt.journal.step_name.clone();
-            changes.journals.push(attempt.journal);
-            self.cut_off(seq, &step, changes);
-            return;
+            let step = journal.step_name.clone();
+            self.cut_short(seq)?;
+            return self.cut_off(seq, &step);
         }
         if !(again && is_action) && self.is_leaving(seq) {
-            self.attempts.insert(seq, attempt);
-            self.leave(seq, changes);
-            return;
+            return self.leave(seq);
         }
-        if !again && self.run.progress.hold {
+        if !again && self.progress().hold {
             // The answer that led here was not written yet. What follows it is made anew.
-            changes.journals.push(attempt.journal.clone());
-            self.hold(seq, attempt);
-            return;
+            return self.hold_written(seq);
         }
-        let step = self.step(key.step);
-        let held = self.run.progress.held;
-        if step.is_some_and(|step| deadline(&attempt.journal, step, held) <= changes.now) {
-            attempt.doing = Doing::Answer;
-            self.attempts.insert(seq, attempt);
-            self.attempt_timed_out(seq, changes);
-            return;
+        if deadline(journal, self.step(key.step)?, self.progress().held) <= self.now {
+            self.emit((seq, OfCall::Does { doing: Doing::Answer, alarm }))?;
+            return self.attempt_timed_out(seq);
         }
         if is_action
             && !again
-            && let Some(outstanding) = unreachable_action(&attempt.journal)
+            && let Some(outstanding) = unreachable_action(journal)
         {
-            attempt.journal.cut_off = true;
-            self.attempts.insert(seq, attempt);
-            let message = "an action before could not be followed to its end and may still run";
-            let journal = self.close_journal(key, logs, changes);
-            let reason = journal.as_ref().and_then(open_reason);
-            let why = Why::permanent(reason.unwrap_or(FailureReason::Unreachable), message);
-            self.end_with_action_out(seq, outstanding, journal, why, changes);
-            return;
+            return self.end_unreachable(seq, outstanding, logs);
         }
-        let record = Machine::record(self, seq);
-        let unidentified =
-            record.is_some_and(|record| record.is_unidentified_before_action(changes.now));
+        let unidentified = self.record(seq)?.is_unidentified_before_action(self.now);
         if !again {
-            self.make_pending(&mut attempt.journal, &what, logs, changes);
+            self.make_pending(seq, &what, logs)?;
         }
-        let record = Machine::record(self, seq);
-        if let (Some(pending), Some(record)) = (&attempt.journal.pending, record) {
-            changes.effects.push(Effect::Perform(Box::new(Perform {
+        let (attempt, record) = (self.attempt(seq)?, self.record(seq)?);
+        if let Some(pending) = &attempt.journal.pending {
+            let perform = Perform {
                 key,
-                call: call_number(&attempt.journal),
+                call: attempt.journal.call(),
                 agent: attempt.journal.agent.clone(),
                 address: record.address.clone(),
                 what,
@@ -280,186 +260,166 @@ impl Machine {
                 noticed: record.notice.clone(),
                 identity: record.identity.clone(),
                 unidentified,
-            })));
+            };
+            self.effect(Effect::Perform(Box::new(perform)));
         }
-        attempt.doing = Doing::Answer;
-        self.attempts.insert(seq, attempt);
+        self.emit((seq, OfCall::Does { doing: Doing::Answer, alarm }))
     }
 
-    fn make_pending(
+    /// Ends an attempt that makes another action, while nobody knows whether the one before goes on.
+    fn end_unreachable(
         &mut self,
-        journal: &mut Journal,
-        what: &Call,
+        seq: AgentSeq,
+        outstanding: Outstanding,
         logs: Vec<PluginLine>,
-        changes: &mut Changes,
-    ) {
-        let (step, agent) = (journal.step_name.clone(), journal.agent.clone());
-        changes.logs(self, logs, &step, Some((&mut *journal, &agent)));
-        journal.pending = Some(Pending {
+    ) -> Legal {
+        self.log_of(seq, logs)?;
+        let message = "an action before could not be followed to its end and may still run";
+        let journal = self.close_cut_off(seq)?;
+        let reason = open_reason(&journal).unwrap_or(FailureReason::Unreachable);
+        let why = Why::permanent(reason, message);
+        self.end_with_action_out(seq, outstanding, journal, why)
+    }
+
+    fn make_pending(&mut self, seq: AgentSeq, what: &Call, logs: Vec<PluginLine>) -> Legal {
+        self.log_of(seq, logs)?;
+        let pending = Pending {
             name: what.name(),
             arguments_hash: what.arguments_hash(),
-            at: changes.now,
+            at: self.now,
             accepted: false,
             bytes: what.argument_bytes(),
-        });
-        changes.journals.push(journal.clone());
-        if what.name() == CallName::RunAction {
-            let (key, call) = (journal.key, call_number(journal));
-            let sent = SentAction::of(self.run.id(), &agent, key, call);
-            if let Some(record) = self.record_mut(key.agent) {
-                record.action = Some(sent);
-                changes.records.insert(key.agent);
-            }
-        }
+        };
+        let journal = &self.attempt(seq)?.journal;
+        let (key, call) = (journal.key, journal.call());
+        let action = (what.name() == CallName::RunAction)
+            .then(|| SentAction::of(self.snapshot().id, &journal.agent, key, call));
+        self.emit((seq, OfCall::Called { pending, action }))
+    }
+
+    /// Writes the lines of an attempt in flight.
+    fn log_of(&mut self, seq: AgentSeq, logs: Vec<PluginLine>) -> Legal {
+        let step = self.attempt(seq)?.journal.step_name.clone();
+        self.log(logs, &step, Some(seq))
     }
 
     /// Ends the attempt's journal: its last answer and its last lines are written. What it waited for
     /// stands in the journal that is returned alone.
-    fn close_journal(
-        &mut self,
-        key: AttemptKey,
-        logs: Vec<PluginLine>,
-        changes: &mut Changes,
-    ) -> Option<Journal> {
-        let Attempt { mut journal, .. } = self.attempts.remove(&key.agent)?;
-        let step = journal.step_name.clone();
-        let agent = journal.agent.clone();
-        changes.logs(self, logs, &step, Some((&mut journal, &agent)));
-        if pending_action(&journal).is_some() || unreachable_action(&journal).is_some() {
-            self.keep_what_it_saw(key.agent, &mut journal);
-        }
-        let pending = journal.pending.take();
-        self.note_unreachable(key.agent, &journal, changes);
-        if !mutant!(AnswerNotRecorded) {
-            changes.journals.push(journal.clone());
-        }
-        Some(Journal { pending, ..journal })
+    fn close_journal(&mut self, seq: AgentSeq, logs: Vec<PluginLine>) -> Legal<Journal> {
+        self.log_of(seq, logs)?;
+        let journal = self.attempt(seq)?.journal.clone();
+        self.close(seq, journal)
     }
 
-    /// Keeps in a journal what its step saw of the agent, since that may change before another attempt
-    /// goes on from there.
-    pub(super) fn keep_what_it_saw(&self, seq: AgentSeq, journal: &mut Journal) {
-        if let Some(record) = Machine::record(self, seq) {
-            journal.attributes.get_or_insert_with(|| record.attributes.clone());
+    /// The same of one that the host ends.
+    fn close_cut_off(&mut self, seq: AgentSeq) -> Legal<Journal> {
+        let journal = self.attempt(seq)?.journal.clone();
+        self.close(seq, Journal { cut_off: true, ..journal })
+    }
+
+    fn close(&mut self, seq: AgentSeq, mut journal: Journal) -> Legal<Journal> {
+        if journal.pending_action().is_some() || unreachable_action(&journal).is_some() {
+            self.keep_what_it_saw(seq, &mut journal);
         }
+        let pending = journal.pending.take();
+        let written = !mutant!(AnswerNotRecorded);
+        self.emit((seq, OfCall::Closed { journal: Box::new(journal.clone()), written }))?;
+        self.note_unreachable(seq, &journal)?;
+        Ok(Journal { pending, ..journal })
+    }
+
+    /// Ends an attempt whose journal is written as it is: what it waited for stays in it.
+    pub(super) fn cut_short(&mut self, seq: AgentSeq) -> Legal<Journal> {
+        let journal = Journal { cut_off: true, ..self.attempt(seq)?.journal.clone() };
+        self.emit((seq, OfCall::Closed { journal: Box::new(journal.clone()), written: true }))?;
+        Ok(journal)
+    }
+
+    /// Holds an attempt whose last answer was not written yet.
+    fn hold_written(&mut self, seq: AgentSeq) -> Legal {
+        self.emit((seq, OfCall::Written))?;
+        self.hold(seq)
     }
 
     /// Whatever the step made of it: an action whose agent could not be reached may still run.
-    pub(super) fn note_unreachable(
-        &mut self,
-        seq: AgentSeq,
-        journal: &Journal,
-        changes: &mut Changes,
-    ) {
-        let Some(outstanding) = unreachable_action(journal) else { return };
-        self.over.insert(seq, journal.clone());
-        if let Some(record) = self.record_mut(seq) {
-            record.outstanding = Some(outstanding);
-            changes.records.insert(seq);
+    pub(super) fn note_unreachable(&mut self, seq: AgentSeq, journal: &Journal) -> Legal {
+        match unreachable_action(journal) {
+            Some(action) => {
+                let journal = Some(Box::new(journal.clone()));
+                self.emit((seq, OfCall::LeftOpen { action, journal }))
+            }
+            None => Ok(()),
         }
     }
 
-    pub(super) fn accepted(&mut self, key: AttemptKey, call: u32, changes: &mut Changes) {
+    pub(super) fn accepted(&mut self, key: AttemptKey, call: u32) -> Legal {
         // Also while it is activated anew, because its agent has moved.
-        let Some(attempt) = self.attempts.get_mut(&key.agent) else { return };
-        if attempt.journal.key != key || call_number(&attempt.journal) != call {
-            return;
-        }
-        if let Some(pending) = &mut attempt.journal.pending
-            && !pending.accepted
-        {
-            pending.accepted = true;
-            changes.journals.push(attempt.journal.clone());
+        let attempt = self.find(key.agent).and_then(Agent::attempt);
+        let is_open = attempt.is_some_and(|Attempt { journal, .. }| {
+            let waits = journal.pending.as_ref().is_some_and(|pending| !pending.accepted);
+            journal.key == key && journal.call() == call && waits
+        });
+        match is_open {
+            true => self.emit((key.agent, OfCall::Accepted)),
+            false => Ok(()),
         }
     }
 
     /// Records an answer and activates the step again. The answer is written with what comes next.
-    pub(super) fn answered(
-        &mut self,
-        key: AttemptKey,
-        call: u32,
-        answer: Answer,
-        changes: &mut Changes,
-    ) -> Result<(), IllegalInput> {
+    pub(super) fn answered(&mut self, key: AttemptKey, call: u32, answer: Answer) -> Legal {
         let seq = key.agent;
-        if self.settling.get(&seq).is_some_and(|action| action.is_call(key, call)) {
-            self.settled(seq, answer, changes);
-            return Ok(());
+        let watched = self.find(seq).and_then(Agent::watched);
+        if watched.is_some_and(|action| action.is_call(key, call)) {
+            return self.settled(seq, answer);
         }
-        let Some(attempt) = self.attempt_mut(key, Doing::Answer) else { return Ok(()) };
-        if call_number(&attempt.journal) != call {
+        let Some(attempt) = self.attempt_at(key, Doing::Answer) else { return Ok(()) };
+        if attempt.journal.call() != call {
             return Ok(());
         }
         if let Answer::RunAction(Err(CallError::WrongNode(message))) = answer {
-            self.found_wrong_node(seq, message, changes);
-            return Ok(());
+            return self.found_wrong_node(seq, message);
         }
-        let Some(pending) = attempt.journal.pending.take() else { return Ok(()) };
+        let pending = attempt.journal.pending.clone();
+        let pending = pending.ok_or_else(|| IllegalInput::missing("an answer", "a call"))?;
         if pending.name != answer.name() {
             let (found, asked) = (answer.name(), pending.name);
-            attempt.journal.pending = Some(pending);
-            return Err(IllegalInput::new("an answer", format!("{found:?}"), format!("{asked:?}")));
+            let (found, asked) = (format!("{found:?}"), format!("{asked:?}"));
+            return Err(IllegalInput::new("an answer", found, asked));
         }
+        let bytes = attempt.bytes;
         let is_silence = answer.error().is_some_and(CallError::is_silence);
-        let answered = pending.answered(changes.now, answer);
+        let answered = pending.answered(self.now, answer);
         if is_silence {
-            self.forget_identity(seq, changes);
+            self.forget_identity(seq)?;
         }
-        self.drop_notice(seq, changes);
-        let Some(mut attempt) = self.attempts.remove(&seq) else { return Ok(()) };
-        attempt.bytes += size_of_answered(&answered);
-        if attempt.bytes > MAX_JOURNAL_BYTES {
-            let message = format!(
-                "the answers of the attempt have {} bytes, at most {MAX_JOURNAL_BYTES}",
-                attempt.bytes
-            );
-            attempt.journal.cut_off = true;
-            self.note_unreachable(seq, &attempt.journal, changes);
-            changes.journals.push(attempt.journal);
-            self.step_failed(seq, Why::permanent(FailureReason::PluginLimit, message), changes);
-            self.begin_step(seq, changes);
-            return Ok(());
+        self.drop_notice(seq)?;
+        let bytes = bytes + size_of_answered(&answered);
+        if bytes > MAX_JOURNAL_BYTES {
+            return self.answered_too_much(seq, bytes);
         }
-        attempt.journal.answers.push(answered);
-        if self.run.progress.status == RunStatus::Cancelling {
-            attempt.journal.cut_off = true;
-            let step = attempt.journal.step_name.clone();
-            changes.journals.push(attempt.journal);
-            self.cut_off(seq, &step, changes);
-        } else if self.run.progress.hold && self.is_leaving(seq) {
-            self.attempts.insert(seq, attempt);
-            self.leave(seq, changes);
-        } else if self.run.progress.hold {
-            changes.journals.push(attempt.journal.clone());
-            self.hold(seq, attempt);
+        self.emit((seq, OfCall::Answered(Box::new(answered))))?;
+        if self.status() == RunStatus::Cancelling {
+            let step = self.cut_short(seq)?.step_name;
+            self.cut_off(seq, &step)
+        } else if self.progress().hold && self.is_leaving(seq) {
+            self.leave(seq)
+        } else if self.progress().hold {
+            self.hold_written(seq)
         } else {
-            self.activate(seq, attempt, changes);
+            self.activate(seq)
         }
-        Ok(())
     }
 
-    /// The action of the attempt in flight that may still be running: it is pending, in an attempt
-    /// that failed when it was taken up again, or its agent could not be reached any more.
-    pub(super) fn action_out(&self, seq: AgentSeq) -> Option<Outstanding> {
-        let journal = &self.attempts.get(&seq)?.journal;
-        pending_action(journal).or_else(|| unreachable_action(journal))
+    fn answered_too_much(&mut self, seq: AgentSeq, bytes: usize) -> Legal {
+        let message =
+            format!("the answers of the attempt have {bytes} bytes, at most {MAX_JOURNAL_BYTES}");
+        let mut journal = self.attempt(seq)?.journal.clone();
+        (journal.cut_off, journal.pending) = (true, None);
+        self.emit((seq, OfCall::Closed { journal: Box::new(journal.clone()), written: true }))?;
+        self.note_unreachable(seq, &journal)?;
+        self.step_failed(seq, Why::permanent(FailureReason::PluginLimit, message))?;
+        self.begin_step(seq)
     }
-}
-
-/// Closes the journal of an attempt that its precondition kept from being activated, where it was
-/// written: for the attributes in it. A replay would expect an activation of one that is not cut off.
-fn never_activated(mut journal: Journal, changes: &mut Changes) {
-    if journal.attributes.is_some() {
-        journal.cut_off = true;
-        changes.journals.push(journal);
-    }
-}
-
-/// The action that a journal waits for.
-pub(super) fn pending_action(journal: &Journal) -> Option<Outstanding> {
-    let pending = journal.pending.as_ref().filter(|p| p.name == CallName::RunAction)?;
-    let (call, since, bytes) = (call_number(journal), pending.at, pending.bytes);
-    Some(Outstanding { key: journal.key, call, since, bytes })
 }
 
 /// The action in a journal whose end is not known, since the agent gave no readable answer about it.
@@ -482,9 +442,4 @@ fn left_open(journal: &Journal) -> Option<(u32, &Answered, &CallError)> {
         let forgotten = mutant!(GarbledEndsAction) && matches!(error, CallError::Malformed(_));
         (error.leaves_open() && !forgotten).then_some((call, answered, error))
     })
-}
-
-/// Number of the call that an attempt is at: the number of answers that it has.
-pub(super) fn call_number(journal: &Journal) -> u32 {
-    u32::try_from(journal.answers.len()).unwrap_or(u32::MAX)
 }

@@ -6,15 +6,15 @@
 
 use serde_json::Value;
 
-use super::changes::Changes;
 use super::standing::Known;
-use super::state::Machine;
 use super::steps::Why;
+use super::turn::{Legal, Turn};
 use crate::mutants::mutant;
 use crate::run::identity::FRESH;
+use crate::run::state::{OfAgent, State};
 use crate::run::{
-    About, AgentRecord, AgentSeq, AgentState, Effect, Failure, FailureReason, Look, Looked,
-    Refusal, RunStatus, Timestamp, Wanted, WrongNode, declared_over,
+    About, AgentRecord, AgentSeq, Effect, Failure, FailureReason, Look, Looked, Refusal, RunStatus,
+    Timestamp, Wanted, WrongNode, declared_over,
 };
 
 impl AgentRecord {
@@ -53,62 +53,67 @@ impl AgentRecord {
     }
 }
 
-impl Machine {
+impl State {
     /// What the expressions of the stage look at.
     pub(super) fn wanted(&self) -> Wanted {
-        let params = &self.run.snapshot.params;
+        let params = &self.snapshot().params;
         self.stage().map(|stage| Wanted::of_stage(stage, params)).unwrap_or_default()
     }
+}
 
-    /// Has the agent looked at before its next step, where that is due; whether it is.
-    pub(super) fn looks_first(&mut self, seq: AgentSeq, changes: &mut Changes) -> bool {
-        let Some(record) = Machine::record(self, seq) else { return false };
-        if !record.is_identity_due(changes.now) {
-            return false;
-        }
+impl Turn<'_> {
+    /// Whether the agent is to be looked at before its next step.
+    pub(super) fn is_look_due(&self, seq: AgentSeq) -> Legal<bool> {
+        Ok(self.record(seq)?.is_identity_due(self.now))
+    }
+
+    /// Has the agent looked at before its next step.
+    pub(super) fn look_first(&mut self, seq: AgentSeq) -> Legal {
+        let record = self.record(seq)?;
         let (key, agent) = (record.present_attempt(), record.agent.clone());
         let address = record.address.clone();
         let wanted = self.wanted().and_compare(&record.identity);
-        self.looking.insert(seq);
-        changes.effects.push(Effect::Look { key, agent, address, wanted });
-        true
+        self.emit((seq, OfAgent::Looking))?;
+        self.effect(Effect::Look { key, agent, address, wanted });
+        Ok(())
     }
 
-    /// Stops looking at an agent that is done with the stage.
-    pub(super) fn stop_looking(&mut self, seq: AgentSeq, changes: &mut Changes) {
-        if self.looking.remove(&seq)
-            && let Some(record) = Machine::record(self, seq)
-        {
-            changes.effects.push(Effect::Abandon(record.present_attempt()));
+    /// Stops looking at an agent; whether it was looked at.
+    pub(super) fn look_away(&mut self, seq: AgentSeq) -> Legal<bool> {
+        let agent = self.agent(seq)?;
+        if !agent.is_looking() {
+            return Ok(false);
         }
+        let key = agent.record().present_attempt();
+        self.emit((seq, OfAgent::Rests))?;
+        self.effect(Effect::Abandon(key));
+        Ok(true)
     }
 
     /// Looks again at an agent that has moved meanwhile.
-    pub(super) fn look_elsewhere(&mut self, seq: AgentSeq, changes: &mut Changes) {
-        if self.looking.contains(&seq) {
-            self.stop_looking(seq, changes);
-            self.begin_step(seq, changes);
+    pub(super) fn look_elsewhere(&mut self, seq: AgentSeq) -> Legal {
+        match self.look_away(seq)? {
+            true => self.begin_step(seq),
+            false => Ok(()),
         }
     }
 
     /// Takes in what an agent says before its next step, which then begins.
-    pub(super) fn looked(&mut self, look: Look, changes: &mut Changes) {
+    pub(super) fn looked(&mut self, look: Look) -> Legal {
         let Look { key, address, at, looked, identity } = look;
         let seq = key.agent;
-        let Some(record) = Machine::record(self, seq) else { return };
-        let is_asked = record.present_attempt() == key
-            && record.address == address
-            && record.state == AgentState::Running;
-        if !is_asked || !self.looking.remove(&seq) {
-            return;
+        let is_asked = self.find(seq).is_some_and(|agent| {
+            let record = agent.record();
+            agent.is_looking() && record.present_attempt() == key && record.address == address
+        });
+        if !is_asked {
+            return Ok(());
         }
-        if let (Some(identity), Some(record)) = (identity, self.record_mut(seq)) {
-            record.identity = identity;
-        }
-        match self.take_look(seq, looked, at, changes) {
-            Ok(true) => self.begin_step_unseen(seq, changes),
-            Ok(false) => self.begin_step(seq, changes),
-            Err(why) => self.fail_before_step(seq, why, changes),
+        self.emit((seq, OfAgent::Looked { identity }))?;
+        match self.take_look(seq, looked, at)? {
+            Ok(true) => self.begin_step_unseen(seq),
+            Ok(false) => self.begin_step(seq),
+            Err(why) => self.fail_before_step(seq, why),
         }
     }
 
@@ -118,125 +123,102 @@ impl Machine {
         seq: AgentSeq,
         looked: Looked,
         at: Timestamp,
-        changes: &mut Changes,
-    ) -> Result<bool, Why> {
-        let Some(record) = Machine::record(self, seq) else { return Ok(false) };
+    ) -> Legal<Result<bool, Why>> {
+        let record = self.record(seq)?;
         let info = match looked {
             Looked::Silent(message) if record.undecided => {
-                return Err(Why::permanent(FailureReason::Unreachable, message));
+                return Ok(Err(Why::permanent(FailureReason::Unreachable, message)));
             }
             Looked::Silent(_) => {
-                self.forget_identity(seq, changes);
-                return Ok(true);
+                self.forget_identity(seq)?;
+                return Ok(Ok(true));
             }
             Looked::Refused(Refusal { reason, message }) if record.undecided => {
-                return Err(Why::permanent(reason, message));
+                return Ok(Err(Why::permanent(reason, message)));
             }
             Looked::Refused(_) => {
-                self.note_identity(seq, at);
-                return Ok(false);
+                self.emit((seq, OfAgent::Identified(at)))?;
+                return Ok(Ok(false));
             }
             Looked::Says(info) => *info,
         };
-        record
-            .check_identity(&info.raw, &info.datastore.store)
-            .map_err(|wrong| Why::permanent(FailureReason::WrongNode, wrong.to_string()))?;
-        let is_news = record.node.is_null() || record.undecided;
-        if is_news {
+        if let Err(wrong) = record.check_identity(&info.raw, &info.datastore.store) {
+            return Ok(Err(Why::permanent(FailureReason::WrongNode, wrong.to_string())));
+        }
+        if record.node.is_null() || record.undecided {
             let attributes = declared_over(info.attributes, &record.declared).into();
             let (node, datastore) = (info.raw.into(), info.datastore.into());
-            let about = About { attributes, node, datastore, seen_at: Some(changes.now) };
-            changes.about(self, seq, about);
+            let about = About { attributes, node, datastore, seen_at: Some(self.now) };
+            self.about(seq, about)?;
         }
-        self.note_identity(seq, at);
-        self.decide_late(seq, changes)?;
-        Ok(false)
-    }
-
-    fn note_identity(&mut self, seq: AgentSeq, at: Timestamp) {
-        if let Some(record) = self.record_mut(seq) {
-            record.identified_at = Some(at);
-        }
+        self.emit((seq, OfAgent::Identified(at)))?;
+        Ok(self.decide_late(seq)?.map(|()| false))
     }
 
     /// The agent did not answer. What answers next at its address is compared before anything is sent there.
-    pub(super) fn forget_identity(&mut self, seq: AgentSeq, changes: &mut Changes) {
-        if let Some(record) = self.record_mut(seq).filter(|record| record.identified_at.is_some())
-            && !mutant!(IdentityKept)
-        {
-            record.identified_at = None;
-            changes.records.insert(seq);
+    pub(super) fn forget_identity(&mut self, seq: AgentSeq) -> Legal {
+        match self.record(seq)?.identified_at.is_some() && !mutant!(IdentityKept) {
+            true => self.emit((seq, OfAgent::Unidentified)),
+            false => Ok(()),
         }
     }
 
     /// Decides whether the stage selects an agent that a person put back, if this was not known before.
-    fn decide_late(&mut self, seq: AgentSeq, changes: &mut Changes) -> Result<(), Why> {
-        let Some(record) = Machine::record(self, seq).filter(|record| record.undecided) else {
-            return Ok(());
-        };
-        let select = self.stage().and_then(|stage| stage.select.as_ref());
+    fn decide_late(&mut self, seq: AgentSeq) -> Legal<Result<(), Why>> {
+        let record = self.record(seq)?;
+        if !record.undecided {
+            return Ok(Ok(()));
+        }
+        let select = self.stage()?.select.as_ref();
         if select.is_some_and(|select| select.looks_at_unknown(&record.known())) {
             let message = "it did not answer about its store, and the stage selects agents by that";
-            return Err(Why::permanent(FailureReason::Unreachable, message));
+            return Ok(Err(Why::permanent(FailureReason::Unreachable, message)));
         }
-        let selected =
-            select.map_or(Ok(true), |select| self.run.snapshot.holds_for(record, select));
-        let selected = selected.map_err(|error| {
-            let message = format!("failed to select it: {error}");
-            Why::permanent(FailureReason::BadArguments, message)
-        })?;
-        if let Some(record) = self.record_mut(seq) {
-            record.undecided = false;
-            changes.records.insert(seq);
-        }
+        let selected = select.map_or(Ok(true), |select| self.snapshot().holds_for(record, select));
+        let selected = match selected {
+            Ok(selected) => selected,
+            Err(error) => {
+                let message = format!("failed to select it: {error}");
+                return Ok(Err(Why::permanent(FailureReason::BadArguments, message)));
+            }
+        };
+        self.emit((seq, OfAgent::Settled))?;
         if !selected {
-            self.leave_out(seq, super::members::NOT_SELECTED.to_owned(), changes);
-            self.plan_due = true;
-            self.end_stage_if_over(changes);
+            self.leave_out(seq, super::members::NOT_SELECTED.to_owned())?;
+            self.plan_is_due()?;
+            self.end_stage_if_over()?;
         }
-        Ok(())
+        Ok(Ok(()))
     }
 
     /// A call found that another node answers at the agent's address, and sent nothing.
-    pub(super) fn found_wrong_node(
-        &mut self,
-        seq: AgentSeq,
-        message: String,
-        changes: &mut Changes,
-    ) {
-        if let Some(mut attempt) = self.attempts.remove(&seq) {
-            attempt.journal.cut_off = true;
-            // Nothing was sent.
-            self.keep_unused(&attempt.journal, changes);
-            self.note_unreachable(seq, &attempt.journal, changes);
-            changes.journals.push(attempt.journal);
-        }
-        self.fail_in_step(seq, Why::permanent(FailureReason::WrongNode, message), changes);
+    pub(super) fn found_wrong_node(&mut self, seq: AgentSeq, message: String) -> Legal {
+        let journal = self.cut_short(seq)?;
+        // Nothing was sent.
+        self.keep_unused(&journal)?;
+        self.note_unreachable(seq, &journal)?;
+        self.fail_in_step(seq, Why::permanent(FailureReason::WrongNode, message))
     }
 
     /// Fails an agent in its step, whatever the step says about errors.
-    pub(super) fn fail_in_step(&mut self, seq: AgentSeq, why: Why, changes: &mut Changes) {
-        self.attempt_failed(seq, why, changes);
-        if let Some(record) = self.record_mut(seq) {
-            record.identified_at = None;
-        }
-        self.end_agent(seq, AgentState::Failed, changes);
+    pub(super) fn fail_in_step(&mut self, seq: AgentSeq, why: Why) -> Legal {
+        self.attempt_failed(seq, why)?;
+        self.emit((seq, OfAgent::Unidentified))?;
+        self.agent_failed(seq)
     }
 
     /// Fails an agent to which nothing was sent, whatever its step says about errors: none of its steps
     /// could do its work.
-    pub(super) fn fail_before_step(&mut self, seq: AgentSeq, why: Why, changes: &mut Changes) {
-        let Some(record) = Machine::record(self, seq) else { return };
-        let step = self.step_name(record.step);
+    fn fail_before_step(&mut self, seq: AgentSeq, why: Why) -> Legal {
         let Why { reason, message, retryable: _ } = why;
-        if let Some(record) = self.record_mut(seq) {
-            record.error = Some(Failure { reason, message, step, at: changes.now });
-            // It is compared anew if a person retries it.
-            record.identified_at = None;
+        let step = self.step_name(self.record(seq)?.step);
+        let failure = Failure { reason, message, step, at: self.now };
+        if self.status() == RunStatus::Cancelling {
+            // It is cut off.
+            return self.emit((seq, OfAgent::Erred(failure)));
         }
-        if self.run.progress.status == RunStatus::Cancelling {
-            return;
-        }
-        self.end_agent(seq, AgentState::Failed, changes);
+        // It is compared anew if a person retries it.
+        self.emit((seq, OfAgent::Unidentified))?;
+        self.fail_agent(seq, failure)
     }
 }

@@ -1,7 +1,13 @@
 //! The state machine of a run: `apply(input, now) → transition`.
 //!
+//! An input is decided about in a [turn](turn), which reads the state of the run, emits events and asks for
+//! effects. Nothing here changes the state: it takes notice of the events ([`state`](super::state)).
+//!
 //! ```text
-//! Command, ClusterFree ─▶ admission     PENDING_APPROVE, PENDING → STARTING
+//! any input            ─▶ table         whether it fits the status of the run
+//!                         inputs        where it goes; a run that is taken up
+//!                         turn          events and effects become a transition
+//! Command, ClusterFree ─▶ members       PENDING_APPROVE, PENDING → STARTING
 //! Members              ─▶ members       records made in chunks, STARTING → RUNNING; the next stage
 //! Membership           ─▶ membership    agents that join, leave and move while a stage goes
 //! Planned              ─▶ planning      a decision checked and obeyed: agents start
@@ -21,12 +27,11 @@
 
 mod alarms;
 mod calls;
-mod changes;
 mod finishing;
 mod forgetting;
 mod holding;
 mod identifying;
-mod illegal;
+mod inputs;
 mod members;
 mod membership;
 mod mending;
@@ -35,15 +40,13 @@ mod planning;
 mod refreshing;
 mod repeating;
 mod resting;
-mod roster;
 mod settling;
-mod sizes;
 mod standing;
-mod state;
 mod steering;
 mod steps;
+mod table;
+mod turn;
 
-pub use illegal::IllegalInput;
+pub use inputs::Machine;
 pub use standing::Selection;
-pub use state::Machine;
 pub(crate) use steering::CANCEL_DEADLINE;

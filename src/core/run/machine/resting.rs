@@ -1,7 +1,8 @@
 //! Runs in which nothing happens before a person says something.
 
-use super::state::{Doing, Machine};
+use super::inputs::Machine;
 use crate::mutants::mutant;
+use crate::run::state::{Doing, Sent, State};
 use crate::run::{RunStatus, Timestamp};
 
 impl Machine {
@@ -9,9 +10,10 @@ impl Machine {
     /// due: it may be dropped until then, and loaded anew when a command has come. None while something goes
     /// on, or is looked at.
     pub fn rests_until(&self) -> Option<Timestamp> {
-        match self.run.progress.status {
+        let state = self.state();
+        match state.status() {
             RunStatus::PendingApprove => {}
-            RunStatus::Paused if !self.is_busy() => {}
+            RunStatus::Paused if !state.is_busy() => {}
             RunStatus::Paused
             | RunStatus::Pending
             | RunStatus::Starting
@@ -25,17 +27,18 @@ impl Machine {
         if mutant!(PausedKeepsPlace) {
             return None;
         }
-        Some(self.next_alarm().unwrap_or(Timestamp::MAX))
+        Some(state.next_alarm().unwrap_or(Timestamp::MAX))
     }
 
     /// Whether nothing is in flight or being looked at, so that another engine can take the run up without
     /// asking any agent what became of an action. A strategy that is being asked is asked again then.
     pub fn is_quiet(&self) -> bool {
-        match self.run.progress.status {
+        let state = self.state();
+        match state.status() {
             RunStatus::PendingApprove | RunStatus::Pending => true,
             RunStatus::Running | RunStatus::Paused => {
-                let nothing_out = self.attempts.is_empty() && self.settling.is_empty();
-                nothing_out && self.looking.is_empty() && !self.has_work()
+                let nothing_out = state.trying().len() == 0;
+                nothing_out && !state.looks_at_somebody() && !state.has_work()
             }
             RunStatus::Starting
             | RunStatus::Cancelling
@@ -45,19 +48,16 @@ impl Machine {
             | RunStatus::Cancelled => false,
         }
     }
+}
 
+impl State {
     /// Whether anything is in flight, looked at, asked or still to be done. Agents that are absent are looked at:
     /// only who has followed their cluster knows when they are back.
     fn is_busy(&self) -> bool {
-        let goes = |doing: Doing| match doing {
-            Doing::Activation | Doing::Answer | Doing::Checking => true,
-            Doing::Held => false,
-        };
-        let in_flight = self.attempts.values().any(|attempt| goes(attempt.doing));
-        let looks = !self.settling.is_empty()
-            || !self.looking.is_empty()
-            || self.run.progress.mass_absence.is_some();
-        let asks = self.loading || self.planning || self.refreshing.goes_on();
+        let in_flight = self.trying().any(|seq| self.doing(seq) != Some(Doing::Held));
+        let looks = self.looks_at_somebody() || self.progress().mass_absence.is_some();
+        let asks =
+            self.is_out(Sent::Members) || self.is_out(Sent::Plan) || self.refreshing().goes_on();
         in_flight || looks || asks || self.has_work()
     }
 }

@@ -6,44 +6,30 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::changes::Changes;
-use super::members::{NOT_SELECTED, Standing};
-use super::state::Machine;
-use super::steps::{MAX_EXPRESSION_BYTES, datastore_bytes, json_bytes};
+use super::inputs::Machine;
+use super::members::NOT_SELECTED;
+use super::steps::MAX_EXPRESSION_BYTES;
 use crate::playbook::{Expr, Identity};
 use crate::run::datastore::agent_in_scope;
 use crate::run::failure::beginning;
+use crate::run::state::{Standing, State};
 use crate::run::{
-    AgentId, AgentRecord, AgentState, Datastore, Failure, FailureReason, Member, Refusal, Snapshot,
-    Timestamp, Wanted, declared_over,
+    AgentId, AgentRecord, AgentState, Datastore, FailureReason, Member, Refusal, Snapshot, Wanted,
+    declared_over,
 };
 
 impl Standing {
-    /// The state in which such a member begins the stage, and why.
+    /// The state in which such a member begins the stage, and why it takes no part.
     pub(super) fn state(&self) -> (AgentState, Option<String>) {
         match self {
             Self::In => (AgentState::Pending, None),
             Self::Out => (AgentState::Skipped, Some(NOT_SELECTED.to_owned())),
-            Self::Fails { reason, message, .. } => {
-                (AgentState::Failed, Some(format!("{reason}: {message}")))
-            }
+            Self::Fails { .. } => (AgentState::Failed, None),
         }
     }
 }
 
 impl Member {
-    /// About how many bytes its record takes.
-    pub(super) fn bytes(&self) -> usize {
-        json_bytes(&self.node)
-            + datastore_bytes(&self.datastore)
-            + self.attributes.values().map(json_bytes).sum::<usize>()
-    }
-
-    /// When what answers at its address was found to be the agent; none where nothing answered.
-    pub(super) fn identified_at(&self, now: Timestamp) -> Option<Timestamp> {
-        (!self.node.is_null()).then(|| self.asked_at.unwrap_or(now))
-    }
-
     /// Why it is not known what only its node says.
     fn why_unknown(&self) -> (FailureReason, String) {
         match &self.refusal {
@@ -61,7 +47,7 @@ impl Member {
     }
 }
 
-impl Machine {
+impl State {
     /// What the selection of the stage says about a member. If it did not answer, what it said of its
     /// attributes in an earlier stage still counts, and `record` has that. What another node says in
     /// its place never counts.
@@ -84,7 +70,7 @@ impl Machine {
             let said = record.map(|record| reported(&record.attributes, &record.declared));
             member.attributes = declared_over(said.unwrap_or_default(), &member.declared);
         }
-        let known = self.run.snapshot.selects(self.run.progress.stage.index, member)?;
+        let known = self.snapshot().selects(self.progress().stage.index, member)?;
         let (reason, message) = match (&wrong, known) {
             (_, Some(false)) => return Ok(Standing::Out),
             (None, Some(true)) => return Ok(Standing::In),
@@ -92,25 +78,6 @@ impl Machine {
             (None, None) => member.why_unknown(),
         };
         Ok(Standing::Fails { reason, message, undecided: known.is_none() })
-    }
-
-    /// The failure of a member that takes part as FAILED, which counts, and whether it is unknown if
-    /// the stage selects it.
-    pub(super) fn failure_of(
-        &mut self,
-        standing: Standing,
-        changes: &Changes,
-    ) -> (Option<Failure>, bool) {
-        match standing {
-            Standing::In | Standing::Out => (None, false),
-            Standing::Fails { reason, message, undecided } => {
-                let step = self.step_name(0);
-                let failure = Failure { reason, message, step, at: changes.now };
-                self.run.progress.stage.failures += 1;
-                self.run.progress.failures += 1;
-                (Some(failure), undecided)
-            }
-        }
     }
 }
 
@@ -157,19 +124,20 @@ pub struct Selection {
 impl Machine {
     /// The selection of the stage that begins, or is running.
     pub fn selection(&self) -> Selection {
-        let needs = self.stage().and_then(|stage| stage.select.as_ref());
+        let state = self.state();
+        let needs = state.stage().ok().and_then(|stage| stage.select.as_ref());
         let (nothing, silent) = (Map::new(), Datastore::default());
         let known = Known::of(&nothing, &Value::Null, &silent, false);
         let needs = needs.is_some_and(|select| select.looks_at_unknown(&known));
         let said = |record: &AgentRecord| {
             (record.agent.clone(), reported(&record.attributes, &record.declared))
         };
-        let records = || self.records().iter().filter(|_| needs);
+        let records = || self.records().filter(|_| needs);
         let said = records().map(said).collect();
-        let failed = records().filter(|record| self.failed_in(record.seq).is_some());
+        let failed = records().filter(|record| state.failed_in(record.seq).is_some());
         let out = Arc::new(failed.map(|record| record.agent.clone()).collect());
-        let snapshot = Arc::clone(&self.run.snapshot);
-        let (stage, wanted) = (self.run.progress.stage.index, self.wanted());
+        let snapshot = Arc::clone(state.snapshot());
+        let (stage, wanted) = (state.progress().stage.index, state.wanted());
         Selection { snapshot, stage, wanted, said: Arc::new(said), out }
     }
 }

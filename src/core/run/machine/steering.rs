@@ -1,13 +1,11 @@
 //! Commands of people: which fit which status, and what they do.
 
-use super::calls::pending_action;
-use super::changes::Changes;
-use super::state::{Doing, Machine};
-use super::steps::{datastore_bytes, json_bytes};
+use super::turn::{Legal, Turn};
 use crate::mutants::mutant;
+use crate::run::state::{Agent, Doing, OfCall, OfMembership, OfRun, Phase, State};
 use crate::run::{
-    AgentRecord, AgentSeq, AgentState, Command, CommandOutcome, Effect, Happened, JsonText, Millis,
-    ReasonCode, RunStatus, StatusReason, StepPhase, Verb,
+    AgentSeq, AgentState, Command, CommandOutcome, Effect, Millis, ReasonCode, RunStatus,
+    StatusReason, Verb,
 };
 
 /// How long a cancelled run waits for actions that are out. Agents look at their queue every 10
@@ -110,42 +108,10 @@ const NOT_STARTED: &str = "it has not started";
 
 const ANSWER_FIRST: &str = "it waits for approval: approve or reject it";
 
-impl Machine {
-    pub(super) fn command(&mut self, mut command: Command, changes: &mut Changes) {
-        if command.outcome.is_some() || !self.handled.insert(command.id) {
-            return;
-        }
-        changes.actor.clone_from(&command.actor);
-        let (id, status) = (self.run.snapshot.id, self.run.progress.status);
-        let act =
-            self.check_command(&command).map_err(|why| format!("run {id} is {status}: {why}"));
-        let refused = act.as_ref().err().cloned();
-        changes.event(
-            self,
-            Happened::Command {
-                id: command.id,
-                command: command.verb.as_str().to_owned(),
-                agent: command.agent.clone(),
-                again: command.again,
-                why: command.why.clone(),
-                refused: refused.clone(),
-            },
-        );
-        command.outcome = Some(match refused {
-            Some(reason) => CommandOutcome::Refused { reason },
-            None => CommandOutcome::Applied,
-        });
-        let reason = asked(&command);
-        if let Ok((act, agent)) = act {
-            self.act(act, (agent, command.again), reason, changes);
-        }
-        command.finish_ts = self.run.progress.finishing_at;
-        changes.commands.push(command);
-    }
-
+impl State {
     /// What the command does, and to which agent; an error says why it does not fit.
     fn check_command(&self, command: &Command) -> Result<(Act, Option<AgentSeq>), String> {
-        let progress = &self.run.progress;
+        let progress = self.progress();
         let for_approval =
             progress.reason.as_ref().is_some_and(|reason| reason.code == ReasonCode::Approval);
         let situation = Situation { status: progress.status, for_approval, on_hold: progress.hold };
@@ -173,7 +139,7 @@ impl Machine {
                 return Err("no agent has failed".to_owned());
             }
             (Act::Retry, Some(seq)) => {
-                let state = Machine::record(self, seq).map(|record| record.state);
+                let state = self.find(seq).map(|agent| agent.record().state);
                 if let Some(state) = state.filter(|state| *state != AgentState::Failed) {
                     return Err(format!("the agent is {state}, expected FAILED"));
                 }
@@ -196,139 +162,164 @@ impl Machine {
         Ok((act, agent))
     }
 
+    /// The running agents from that number on that may be cut off: `all`, or those that wait for no action.
+    fn to_stop(&self, from: AgentSeq, all: bool) -> impl Iterator<Item = &Agent> {
+        let running = self.some_in(AgentState::Running, from).filter_map(move |seq| self.find(seq));
+        running.filter(move |agent| all || may_stop(agent))
+    }
+}
+
+/// Whether an agent waits for nothing that has to be waited for.
+fn may_stop(agent: &Agent) -> bool {
+    match agent.phase() {
+        Phase::Trying(attempt) => match attempt.doing {
+            // What comes of it is cut off then.
+            Doing::Activation => false,
+            Doing::Answer | Doing::Checking | Doing::Held => {
+                attempt.journal.pending_action().is_none()
+            }
+        },
+        Phase::Settling { .. } => false,
+        Phase::Idle | Phase::Queued { .. } | Phase::Looking | Phase::Retrying { .. } => true,
+    }
+}
+
+impl Turn<'_> {
+    pub(super) fn command(&mut self, mut command: Command) -> Legal {
+        if command.outcome.is_some() || self.was_handled(command.id) {
+            return Ok(());
+        }
+        self.asked_by(command.actor.as_ref());
+        let (id, status) = (self.snapshot().id, self.status());
+        let act =
+            self.check_command(&command).map_err(|why| format!("run {id} is {status}: {why}"));
+        let refused = act.as_ref().err().cloned();
+        self.emit(OfRun::Command {
+            id: command.id,
+            verb: command.verb.as_str().to_owned(),
+            agent: command.agent.clone(),
+            again: command.again,
+            why: command.why.clone(),
+            refused: refused.clone(),
+        })?;
+        command.outcome = Some(match refused {
+            Some(reason) => CommandOutcome::Refused { reason },
+            None => CommandOutcome::Applied,
+        });
+        let reason = asked(&command);
+        if let Ok((act, agent)) = act {
+            self.act(act, (agent, command.again), reason)?;
+        }
+        command.finish_ts = self.progress().finishing_at;
+        self.commanded(command);
+        Ok(())
+    }
+
     fn act(
         &mut self,
         act: Act,
         (agent, again): (Option<AgentSeq>, bool),
         reason: StatusReason,
-        changes: &mut Changes,
-    ) {
+    ) -> Legal {
         match act {
             Act::Approve => {
-                changes.status(self, RunStatus::Pending, Some(reason));
-                changes.effects.push(Effect::AwaitCluster);
+                self.become_status(RunStatus::Pending, Some(reason))?;
+                self.effect(Effect::AwaitCluster);
+                Ok(())
             }
-            Act::Pause => changes.status(self, RunStatus::Paused, Some(reason)),
+            Act::Pause => self.become_status(RunStatus::Paused, Some(reason)),
             Act::Hold => {
-                self.run.progress.hold = true;
-                self.run.progress.held_since = Some(changes.now);
-                changes.progress = true;
-                if self.run.progress.status == RunStatus::Running {
-                    changes.status(self, RunStatus::Paused, Some(reason));
+                self.emit(OfRun::Held)?;
+                match self.status() == RunStatus::Running {
+                    true => self.become_status(RunStatus::Paused, Some(reason)),
+                    false => Ok(()),
                 }
             }
-            Act::Resume => self.resume(reason, changes),
-            Act::Retry => self.retry(agent, again, changes),
-            Act::GiveUp => {
-                if let Some(seq) = agent {
-                    self.give_up(seq, &reason.message, changes);
-                }
-            }
-            Act::Drop => {
-                self.joining.clear();
-                self.finish(RunStatus::Cancelled, reason, changes);
-            }
+            Act::Resume => self.resume(reason),
+            Act::Retry => self.retry(agent, again),
+            Act::GiveUp => agent.map_or(Ok(()), |seq| self.give_up(seq, &reason.message)),
+            Act::Drop => self.finish(RunStatus::Cancelled, reason),
             Act::Stop => {
-                self.joining.clear();
-                self.meanwhile.clear();
-                self.admitting = false;
-                changes.status(self, RunStatus::Cancelling, Some(reason));
-                self.stop_all(changes);
-                self.end_stage_if_over(changes);
+                self.become_status(RunStatus::Cancelling, Some(reason))?;
+                self.stop_all()?;
+                self.end_stage_if_over()
             }
         }
     }
 
-    fn resume(&mut self, reason: StatusReason, changes: &mut Changes) {
+    fn resume(&mut self, reason: StatusReason) -> Legal {
         // Who goes on after another pause has not been told of failures past the budget.
-        let paused_for = self.run.progress.reason.as_ref().map(|reason| reason.code);
+        let paused_for = self.progress().reason.as_ref().map(|reason| reason.code);
         if paused_for == Some(ReasonCode::BudgetExceeded) {
-            self.run.progress.accepted_failures = self.run.progress.failures;
+            self.emit(OfRun::FailuresAccepted)?;
         }
         if paused_for == Some(ReasonCode::MassAbsence)
-            && let Some(seen) = self.run.progress.mass_absence.take()
+            && let Some(seen) = self.progress().mass_absence
         {
-            changes.effects.push(Effect::AcceptAbsence(seen));
+            self.emit(OfMembership::Absence(None))?;
+            self.effect(Effect::AcceptAbsence(seen));
         }
-        self.let_go(changes);
-        changes.status(self, RunStatus::Running, Some(reason));
-        self.check_absence(changes);
-        match (self.run.progress.stage.entering, self.joining.is_empty()) {
+        self.let_go()?;
+        self.become_status(RunStatus::Running, Some(reason))?;
+        self.check_absence()?;
+        match (self.progress().stage.entering, self.is_joining()) {
             // The budget of the stage is looked at once its agents are known.
-            (true, true) => self.load_members(changes),
-            (true, false) => {}
-            (false, _) => self.check_budget(changes),
+            (true, false) => self.load_members()?,
+            (true, true) => {}
+            (false, _) => self.check_budget()?,
         }
-        self.plan_due = true;
-        self.end_stage_if_over(changes);
+        self.plan_is_due()?;
+        self.end_stage_if_over()
     }
 
     /// Gives up all that is not an action at once; actions that are out are waited for, up to the
     /// deadline.
-    pub(super) fn stop_all(&mut self, changes: &mut Changes) {
-        let running = self.in_state(AgentState::Running);
-        for seq in &running {
+    pub(super) fn stop_all(&mut self) -> Legal {
+        for seq in self.in_state(AgentState::Running) {
             // What was not delivered yet must not be any more.
-            self.only_look(*seq, changes);
+            self.only_look(seq)?;
         }
-        let may_stop = |seq: &AgentSeq| match self.attempts.get(seq) {
-            // What comes of it is cut off then.
-            Some(attempt) if attempt.doing == Doing::Activation => false,
-            Some(attempt) => pending_action(&attempt.journal).is_none(),
-            None => match Self::record(self, *seq).map(|record| record.phase) {
-                Some(StepPhase::Waiting | StepPhase::RetryAt { .. } | StepPhase::Trying) => true,
-                Some(StepPhase::Settling { .. }) | None => false,
-            },
-        };
-        self.stopping = running.into_iter().filter(may_stop).collect();
-        self.starting.clear();
-        self.stop_some(changes);
+        self.emit(OfRun::Stops { from: Some(AgentSeq(0)), all: false })?;
+        self.stop_some()
     }
 
     /// Waits no longer for actions that are out: the time for that is over.
-    pub(super) fn stop_waiting(&mut self, changes: &mut Changes) {
-        self.stopping = self.in_state(AgentState::Running).into();
-        self.stop_some(changes);
-        self.end_stage_if_over(changes);
+    pub(super) fn stop_waiting(&mut self) -> Legal {
+        self.emit(OfRun::Stops { from: Some(AgentSeq(0)), all: true })?;
+        self.stop_some()?;
+        self.end_stage_if_over()
     }
 
     /// Cuts off the next chunk of agents.
-    pub(super) fn stop_some(&mut self, changes: &mut Changes) {
+    pub(super) fn stop_some(&mut self) -> Legal {
+        let Some(stopping) = self.stopping() else { return Ok(()) };
+        let to_stop = self.to_stop(stopping.from, stopping.all);
+        // One more than is cut off, to know where to go on.
+        let to_stop = to_stop.take(STOPS_AT_ONCE + 1).map(|agent| agent.record().seq);
+        let mut to_stop = to_stop.collect::<Vec<_>>().into_iter().peekable();
         let (mut stopped, mut bytes) = (0, 0);
         while stopped < STOPS_AT_ONCE && bytes < CHUNK_BYTES {
-            let Some(seq) = self.stopping.pop_front() else { break };
-            let Some(record) = Machine::record(self, seq) else { continue };
-            if record.state != AgentState::Running {
-                continue;
-            }
+            let Some(seq) = to_stop.next() else { break };
             stopped += 1;
-            bytes += self.weight(seq);
-            let step = self.step_name(record.step);
-            if let Some(mut attempt) = self.attempts.remove(&seq) {
-                attempt.journal.cut_off = true;
-                changes.effects.push(Effect::Abandon(attempt.journal.key));
-                changes.journals.push(attempt.journal);
-            }
-            self.cut_off(seq, &step, changes);
+            bytes += self.weight(seq)?;
+            self.stop(seq)?;
         }
+        // The run may have ended with the last of them.
+        let from = to_stop.peek().copied().filter(|_| !self.status().is_settled());
+        self.emit(OfRun::Stops { from, all: stopping.all })
     }
 
-    /// Whether no agent is going on.
-    pub(super) fn nothing_in_flight(&self) -> bool {
-        self.attempts.is_empty() && self.run.progress.count(AgentState::Running) == 0
+    fn stop(&mut self, seq: AgentSeq) -> Legal {
+        let agent = self.agent(seq)?;
+        let step = self.step_name(agent.record().step);
+        if let Some(attempt) = agent.attempt() {
+            let mut journal = attempt.journal.clone();
+            journal.cut_off = true;
+            self.effect(Effect::Abandon(journal.key));
+            self.emit((seq, OfCall::Closed { journal: Box::new(journal), written: true }))?;
+        }
+        self.cut_off(seq, &step)
     }
-}
-
-pub(super) fn record_bytes(record: &AgentRecord) -> usize {
-    let past = record.past.iter().filter_map(|stage| stage.error.as_ref());
-    let failures = record.error.iter().chain(past);
-    // Half of the characters of a message may have to be escaped.
-    let failures: usize = failures.map(|failure| 2 * failure.message.len()).sum();
-    let attributes = record.attributes.values().map(json_bytes);
-    record.results.values().map(JsonText::bytes).chain(attributes).sum::<usize>()
-        + json_bytes(&record.node)
-        + datastore_bytes(&record.datastore)
-        + failures
 }
 
 fn asked(command: &Command) -> StatusReason {

@@ -2,18 +2,15 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
-
-use super::changes::Changes;
-use super::sizes::answers_bytes;
-use super::state::{Attempt, Doing, Machine};
 use super::steering::CHUNK_BYTES;
+use super::turn::{Legal, Turn};
 use crate::mutants::mutant;
 use crate::playbook::{ExprError, OnError, Retry, Step};
 use crate::run::failure::beginning;
+use crate::run::state::{Doing, IllegalInput, OfAgent, OfCall, Phase, State};
 use crate::run::{
-    AgentSeq, AgentState, AttemptKey, Datastore, Effect, Failure, FailureReason, Happened, Journal,
-    JsonText, Millis, RunId, RunStatus, StepPhase,
+    AgentSeq, AgentState, AttemptKey, Effect, Failure, FailureReason, Journal, JsonText, Millis,
+    RunId, RunStatus,
 };
 
 /// The most bytes of results in one agent record: it is one document and fits one commit.
@@ -53,165 +50,146 @@ impl Why {
     }
 }
 
-impl Machine {
+/// What of an attempt is there before it begins: its journal, or why it can't begin.
+type Begun = Result<Journal, Why>;
+
+impl Turn<'_> {
     /// Begins the next step of the agents that wait for that, as many as fit one commit.
-    pub(super) fn begin_some(&mut self, changes: &mut Changes) {
+    pub(super) fn begin_some(&mut self) -> Legal {
         let mut bytes = 0;
-        while changes.documents() < BEGIN_DOCUMENTS && bytes < CHUNK_BYTES {
-            let Some(seq) = self.starting.pop_front() else { return };
-            bytes += self.weight(seq);
-            self.begin_step(seq, changes);
+        while self.documents() < BEGIN_DOCUMENTS && bytes < CHUNK_BYTES {
+            let Some(seq) = self.next_to_begin() else { return Ok(()) };
+            self.emit((seq, OfAgent::Rests))?;
+            bytes += self.weight(seq)?;
+            self.begin_step(seq)?;
         }
+        Ok(())
     }
 
     /// Starts the next step of a running agent, or ends the agent if there is none. If it is due, the
     /// agent is looked at first.
-    pub(super) fn begin_step(&mut self, seq: AgentSeq, changes: &mut Changes) {
-        self.begin(seq, true, changes);
+    pub(super) fn begin_step(&mut self, seq: AgentSeq) -> Legal {
+        self.begin(seq, true)
     }
 
     /// The same for an agent that did not answer that look.
-    pub(super) fn begin_step_unseen(&mut self, seq: AgentSeq, changes: &mut Changes) {
-        self.begin(seq, false, changes);
+    pub(super) fn begin_step_unseen(&mut self, seq: AgentSeq) -> Legal {
+        self.begin(seq, false)
     }
 
-    fn begin(&mut self, seq: AgentSeq, mut looks: bool, changes: &mut Changes) {
-        loop {
-            if !self.waits_for_step(seq) {
-                return;
-            }
-            let Some(record) = Machine::record(self, seq) else { return };
-            let snapshot = Arc::clone(&self.run.snapshot);
-            let stage = snapshot.playbook.stages.get(usize::from(self.run.progress.stage.index));
+    fn begin(&mut self, seq: AgentSeq, mut looks: bool) -> Legal {
+        let snapshot = Arc::clone(self.snapshot());
+        while self.waits_for_step(seq) {
+            let record = self.record(seq)?;
+            let stage = snapshot.playbook.stages.get(usize::from(self.progress().stage.index));
             let Some(step) = stage.and_then(|stage| stage.steps.get(usize::from(record.step)))
             else {
-                self.end_agent(seq, AgentState::Done, changes);
-                return;
+                return self.agent_done(seq);
             };
             if record.leaving {
-                self.leave(seq, changes);
-                return;
+                return self.leave(seq);
             }
-            if self.run.progress.status == RunStatus::Cancelling {
-                self.cut_off(seq, &step.name, changes);
-                return;
+            if self.status() == RunStatus::Cancelling {
+                return self.cut_off(seq, &step.name);
             }
-            if self.run.progress.hold {
-                return;
+            if self.progress().hold {
+                return Ok(());
             }
             if record.outstanding.is_some() {
-                self.settle_first(seq, step, changes);
-                return;
+                return self.settle_first(seq, step);
             }
-            if looks && self.looks_first(seq, changes) {
-                return;
+            if looks && self.is_look_due(seq)? {
+                return self.look_first(seq);
             }
             looks = true;
-            self.consider_step(seq, step, changes);
+            self.consider_step(seq, step)?;
         }
+        Ok(())
     }
 
     /// Begins the step, or passes it by where its condition says so.
-    fn consider_step(&mut self, seq: AgentSeq, step: &Step, changes: &mut Changes) {
-        let Some(record) = Machine::record(self, seq) else { return };
-        if self.takes_late(seq) {
+    fn consider_step(&mut self, seq: AgentSeq, step: &Step) -> Legal {
+        if self.takes_late(seq)? {
             // `when` held when the step began.
-            self.begin_attempt(seq, step, changes);
-            return;
+            return self.begin_attempt(seq, step);
         }
+        let record = self.record(seq)?;
         let wanted = step.when.as_ref().map_or(Ok(true), |when| {
             let looks = |path: &[&str]| when.looks_at(path);
             self.with_record_scope(record, looks, |scope| when.eval_bool(scope))
         });
         match wanted {
-            Ok(true) => self.begin_attempt(seq, step, changes),
+            Ok(true) => self.begin_attempt(seq, step),
             Ok(false) => {
-                let agent = record.agent.clone();
-                changes.event(self, Happened::StepSkipped { agent, step: step.name.clone() });
-                self.advance(seq, changes);
+                let step = record.step;
+                self.emit((seq, OfAgent::StepSkipped { step }))
             }
-            Err(error) => {
-                let why = Why::expression(&error);
-                self.step_failed(seq, why, changes);
-            }
+            Err(error) => self.step_failed(seq, Why::expression(&error)),
         }
-    }
-
-    /// Whether the agent is at a step that nothing was done for yet.
-    fn waits_for_step(&self, seq: AgentSeq) -> bool {
-        let waits = Machine::record(self, seq).is_some_and(|record| {
-            record.state == AgentState::Running && record.phase == StepPhase::Waiting
-        });
-        waits && !self.looking.contains(&seq)
     }
 
     /// Starts a new attempt of the present step.
-    pub(super) fn begin_attempt(&mut self, seq: AgentSeq, step: &Step, changes: &mut Changes) {
-        let Some(record) = self.record_mut(seq) else { return };
-        if std::mem::take(&mut record.again) {
-            record.late = None;
-            self.over.remove(&seq);
+    pub(super) fn begin_attempt(&mut self, seq: AgentSeq, step: &Step) -> Legal {
+        if self.record(seq)?.again {
+            self.emit((seq, OfAgent::DoesAgain))?;
         }
-        let Some(record) = self.record_mut(seq) else { return };
-        let Some(number) = record.attempts.get_mut(usize::from(record.step)) else { return };
-        *number = if mutant!(AttemptReused) { 1 } else { *number + 1 };
-        let attempt = *number;
-        record.tries = record.tries.saturating_add(1);
-        record.phase = StepPhase::Trying;
-        changes.records.insert(seq);
-        let agent = record.agent.clone();
-        let takes = self.taken_over(seq, changes.now);
+        let key = self.record(seq)?.present_attempt();
+        let attempt = if mutant!(AttemptReused) { 1 } else { key.attempt.saturating_add(1) };
+        let takes = self.taken_over(seq, AttemptKey { attempt, ..key })?;
         let takes = takes.and_then(|journal| journal.taken_from()).map(|from| from.attempt);
-        let step_name = step.name.clone();
-        changes.event(self, Happened::StepStarted { agent, step: step_name, attempt, takes });
-        self.begin_anew(seq, step, changes);
+        self.emit((seq, OfAgent::StepStarted { step: key.step, attempt, takes }))?;
+        self.begin_anew(seq, step)
     }
 
     /// Makes the journal of the attempt that the agent's record names. Nothing of it is written yet:
     /// until the first call is committed the same journal can be made again.
-    pub(super) fn begin_anew(&mut self, seq: AgentSeq, step: &Step, changes: &mut Changes) {
-        if let Some(journal) = self.taken_over(seq, changes.now) {
-            let bytes = answers_bytes(&journal.answers);
-            self.go_on_with(seq, Attempt { journal, doing: Doing::Checking, bytes }, changes);
-            return;
+    pub(super) fn begin_anew(&mut self, seq: AgentSeq, step: &Step) -> Legal {
+        match self.new_journal(seq, step)? {
+            Ok(journal) => {
+                self.emit((seq, OfCall::Opened(Box::new(journal))))?;
+                self.go_on_with(seq)
+            }
+            Err(why) => self.step_failed(seq, why),
         }
-        let Some(record) = Machine::record(self, seq) else { return };
+    }
+
+    fn new_journal(&self, seq: AgentSeq, step: &Step) -> Legal<Begun> {
+        let record = self.record(seq)?;
+        let key = record.present_attempt();
+        if let Some(journal) = self.taken_over(seq, key)? {
+            return Ok(Ok(journal));
+        }
         let arguments = match self.arguments(record, step) {
             Ok(arguments) => arguments,
-            Err(error) => {
-                let why = Why::expression(&error);
-                self.step_failed(seq, why, changes);
-                return;
-            }
+            Err(error) => return Ok(Err(Why::expression(&error))),
         };
-        let (key, agent) = (record.present_attempt(), record.agent.clone());
-        let journal =
-            Journal::new(record.run, key, agent, step.name.clone(), changes.now, arguments);
-        let journal = Journal { held: self.run.progress.held, ..journal };
-        let attempt = Attempt { journal, doing: Doing::Checking, bytes: 0 };
-        self.go_on_with(seq, attempt, changes);
+        let (run, agent, name) = (record.run, record.agent.clone(), step.name.clone());
+        let journal = Journal::new(run, key, agent, name, self.now, arguments);
+        Ok(Ok(Journal { held: self.progress().held, ..journal }))
     }
 
     /// Activates an attempt; before its first call the precondition of its step is looked at, anew
     /// where that was long ago.
-    pub(super) fn go_on_with(&mut self, seq: AgentSeq, attempt: Attempt, changes: &mut Changes) {
-        let Journal { key, answers, pending, .. } = &attempt.journal;
-        let (key, begun) = (*key, !answers.is_empty() || pending.is_some());
-        let step = self.step(key.step).filter(|step| step.require.is_some() && !begun);
-        let (Some(step), Some(record)) = (step, Machine::record(self, seq)) else {
-            self.activate(seq, attempt, changes);
-            return;
-        };
+    pub(super) fn go_on_with(&mut self, seq: AgentSeq) -> Legal {
+        let journal = &self.attempt(seq)?.journal;
+        let key = journal.key;
+        let begun = !journal.answers.is_empty() || journal.pending.is_some();
+        let step = self.step(key.step)?;
+        if step.require.is_none() || begun {
+            return self.activate(seq);
+        }
+        let alarm = deadline(journal, step, self.progress().held);
+        let record = self.record(seq)?;
         let (address, noticed) = (record.address.clone(), record.notice.clone());
-        self.alarms.set(seq, deadline(&attempt.journal, step, self.run.progress.held));
-        self.attempts.insert(seq, Attempt { doing: Doing::Checking, ..attempt });
         let wanted = self.wanted_before(key);
-        changes.effects.push(Effect::Check { key, address, wanted, noticed });
+        self.emit((seq, OfCall::Does { doing: Doing::Checking, alarm: Some(alarm) }))?;
+        self.effect(Effect::Check { key, address, wanted, noticed });
+        Ok(())
     }
 
     /// Takes notice of the value of a step that ended well, and goes on with the next one.
-    pub(super) fn step_done(&mut self, seq: AgentSeq, value: JsonText, changes: &mut Changes) {
-        let Some(record) = Machine::record(self, seq) else { return };
+    pub(super) fn step_done(&mut self, seq: AgentSeq, value: JsonText) -> Legal {
+        let record = self.record(seq)?;
         let name = self.step_name(record.step);
         let others = record.results.iter().filter(|(step, _)| **step != name);
         let held: usize = others.map(|(_, value)| value.bytes()).sum();
@@ -219,164 +197,133 @@ impl Machine {
         if bytes > MAX_RESULTS_BYTES {
             let message =
                 format!("the results of the agent have {bytes} bytes, at most {MAX_RESULTS_BYTES}");
-            let why = Why::permanent(FailureReason::PluginLimit, message);
-            self.step_failed(seq, why, changes);
+            self.step_failed(seq, Why::permanent(FailureReason::PluginLimit, message))?;
         } else {
-            self.step_ended(seq, None, changes);
-            if let Some(record) = self.record_mut(seq) {
-                record.results.insert(name, value);
-                record.late = None;
-            }
-            self.over.remove(&seq);
-            self.advance(seq, changes);
+            self.emit((seq, OfAgent::StepDone { value: Some(value) }))?;
         }
-        self.begin_step(seq, changes);
+        self.begin_step(seq)
     }
 
     /// Takes notice that an attempt of the present step failed: it is tried again later, or the agent
     /// goes on with the next step, which the caller begins, or the agent has failed.
-    pub(super) fn step_failed(&mut self, seq: AgentSeq, why: Why, changes: &mut Changes) {
+    pub(super) fn step_failed(&mut self, seq: AgentSeq, why: Why) -> Legal {
         let retryable = why.retryable;
-        self.attempt_failed(seq, why, changes);
-        self.after_failure(seq, retryable, changes);
+        self.attempt_failed(seq, why)?;
+        self.after_failure(seq, retryable)
     }
 
     /// Writes down that the attempt failed, and nothing more.
-    pub(super) fn attempt_failed(&mut self, seq: AgentSeq, why: Why, changes: &mut Changes) {
-        self.alarms.clear(seq);
-        let Some(record) = Machine::record(self, seq) else { return };
-        let step = self.step_name(record.step);
+    pub(super) fn attempt_failed(&mut self, seq: AgentSeq, why: Why) -> Legal {
+        let step = self.step_name(self.record(seq)?.step);
         let Why { reason, message, retryable: _ } = why;
-        let failure = Failure::new(reason, message, step, changes.now);
-        self.step_ended(seq, Some(failure.clone()), changes);
-        if let Some(record) = self.record_mut(seq) {
-            record.error = Some(failure);
-        }
+        let failure = Failure::new(reason, message, step, self.now);
+        self.emit((seq, OfAgent::StepFailed(failure)))
     }
 
     /// What comes after a failed attempt of which nothing is left.
-    pub(super) fn after_failure(&mut self, seq: AgentSeq, retryable: bool, changes: &mut Changes) {
-        let Some(record) = Machine::record(self, seq) else { return };
-        let Some(step) = self.step(record.step) else { return };
+    pub(super) fn after_failure(&mut self, seq: AgentSeq, retryable: bool) -> Legal {
+        let record = self.record(seq)?;
+        let step = self.step(record.step)?;
         if record.leaving {
-            self.leave(seq, changes);
-            return;
+            return self.leave(seq);
         }
         let (on_error, retry) = (step.on_error, step.retry);
         let again = retryable && record.tries < retry.attempts;
-        if again && self.run.progress.status != RunStatus::Cancelling {
-            let wait =
-                wait_before(&retry, record.tries, record.present_attempt(), self.run.snapshot.id);
-            let at = changes.now.plus(wait);
-            self.set_phase(seq, StepPhase::RetryAt { at }, changes);
-            self.alarms.set(seq, at);
-            return;
+        if again && self.status() != RunStatus::Cancelling {
+            let run = self.snapshot().id;
+            let wait = wait_before(&retry, record.tries, record.present_attempt(), run);
+            return self.emit((seq, OfAgent::RetriesAt(self.now.plus(wait))));
         }
         match on_error {
-            OnError::Continue => self.pass_over(seq, changes),
-            OnError::Fail => self.end_agent(seq, AgentState::Failed, changes),
+            OnError::Continue => self.pass_over(seq),
+            OnError::Fail => self.agent_failed(seq),
         }
     }
 
     /// Passes over the failure of the present step: it is counted, and the next step follows.
-    fn pass_over(&mut self, seq: AgentSeq, changes: &mut Changes) {
-        if !mutant!(PassedOverNotCounted)
-            && let Some(record) = self.record_mut(seq)
-        {
-            record.passed_over = record.passed_over.saturating_add(1);
-            let is_first = record.passed_over == 1;
-            let passed = &mut self.run.progress.passed_over;
-            passed.failures = passed.failures.saturating_add(1);
-            passed.agents += u32::from(is_first);
+    fn pass_over(&mut self, seq: AgentSeq) -> Legal {
+        if !mutant!(PassedOverNotCounted) {
+            self.emit((seq, OfAgent::PassedOver))?;
         }
-        self.advance(seq, changes);
+        self.emit((seq, OfAgent::Advanced))
     }
 
     /// Begins the attempt that a failed one was to be followed by.
-    pub(super) fn try_again(&mut self, seq: AgentSeq, changes: &mut Changes) {
-        let snapshot = Arc::clone(&self.run.snapshot);
-        let Some(record) = Machine::record(self, seq) else { return };
+    pub(super) fn try_again(&mut self, seq: AgentSeq) -> Legal {
+        let snapshot = Arc::clone(self.snapshot());
+        let record = self.record(seq)?;
         let stage = snapshot.playbook.stages.get(usize::from(record.stage));
         let step = stage.and_then(|stage| stage.steps.get(usize::from(record.step)));
-        let Some(step) = step else { return };
-        if self.run.progress.status == RunStatus::Cancelling {
-            self.cut_off(seq, &step.name, changes);
-            return;
+        let step = step.ok_or_else(|| IllegalInput::missing("a retry", "a step of the stage"))?;
+        if self.status() == RunStatus::Cancelling {
+            return self.cut_off(seq, &step.name);
         }
         if record.outstanding.is_some() {
-            self.settle_first(seq, step, changes);
-            return;
+            return self.settle_first(seq, step);
         }
-        if self.looks_first(seq, changes) {
-            self.set_phase(seq, StepPhase::Waiting, changes);
-            return;
+        if self.is_look_due(seq)? {
+            self.emit((seq, OfAgent::Waits))?;
+            return self.look_first(seq);
         }
-        self.begin_attempt(seq, step, changes);
+        self.begin_attempt(seq, step)?;
         // Arguments that can't be worked out may have ended the step at once.
-        self.begin_step(seq, changes);
-    }
-
-    fn step_ended(&mut self, seq: AgentSeq, failure: Option<Failure>, changes: &mut Changes) {
-        let Some(record) = Machine::record(self, seq) else { return };
-        let (key, agent) = (record.present_attempt(), record.agent.clone());
-        let action_id = record.action.filter(|sent| sent.key == key).map(|sent| sent.action_id);
-        let (step, attempt) = (self.step_name(record.step), key.attempt);
-        changes.event(self, Happened::StepEnded { agent, step, attempt, failure, action_id });
-        changes.records.insert(seq);
-    }
-
-    pub(super) fn advance(&mut self, seq: AgentSeq, changes: &mut Changes) {
-        self.alarms.clear(seq);
-        if let Some(record) = self.record_mut(seq) {
-            record.step += 1;
-            record.tries = 0;
-            record.phase = StepPhase::Waiting;
-            changes.records.insert(seq);
-        }
-    }
-
-    pub(super) fn set_phase(&mut self, seq: AgentSeq, phase: StepPhase, changes: &mut Changes) {
-        if let Some(record) = self.record_mut(seq) {
-            record.phase = phase;
-            changes.records.insert(seq);
-        }
+        self.begin_step(seq)
     }
 
     /// Ends an agent whose steps are not over because the run is cancelled.
-    pub(super) fn cut_off(&mut self, seq: AgentSeq, step: &str, changes: &mut Changes) {
+    pub(super) fn cut_off(&mut self, seq: AgentSeq, step: &str) -> Legal {
         let failure = Failure {
             reason: FailureReason::Cancelled,
             message: "the run was cancelled before the agent's steps ended".to_owned(),
             step: step.to_owned(),
-            at: changes.now,
+            at: self.now,
         };
-        if let Some(record) = self.record_mut(seq) {
-            record.error = Some(failure);
-        }
-        self.end_agent(seq, AgentState::Failed, changes);
+        self.fail_agent(seq, failure)
     }
 
-    pub(super) fn end_agent(&mut self, seq: AgentSeq, state: AgentState, changes: &mut Changes) {
-        self.attempts.remove(&seq);
-        self.stop_looking(seq, changes);
-        self.alarms.clear(seq);
-        self.look_at_open(seq, changes);
-        let Some(record) = self.record_mut(seq) else { return };
-        record.ended_at = Some(changes.now);
-        record.phase = StepPhase::Waiting;
-        let failure = record.error.clone().filter(|_| state == AgentState::Failed);
-        let why = failure.as_ref().map(|f| format!("{}: {}", f.reason, f.message));
-        changes.agent(self, seq, state, why);
-        self.plan_due = true;
+    /// The agent has failed for what went wrong last.
+    pub(super) fn agent_failed(&mut self, seq: AgentSeq) -> Legal {
+        let failure = self.record(seq)?.error.clone();
+        self.fail_agent(seq, failure.ok_or_else(|| IllegalInput::missing("a failure", "an agent"))?)
+    }
+
+    /// The agent has come through all of its steps.
+    fn agent_done(&mut self, seq: AgentSeq) -> Legal {
+        self.look_away(seq)?;
+        self.look_at_open(seq)?;
+        self.emit((seq, OfAgent::Done))?;
+        self.after_end(seq)
+    }
+
+    /// The agent has failed.
+    pub(super) fn fail_agent(&mut self, seq: AgentSeq, failure: Failure) -> Legal {
+        self.look_away(seq)?;
+        self.look_at_open(seq)?;
         let uncounted =
-            |reason| mutant!(UnreachableNotCounted) && reason == FailureReason::Unreachable;
-        if failure.is_some_and(|f| f.reason != FailureReason::Cancelled && !uncounted(f.reason)) {
-            self.count_failure(changes);
+            mutant!(UnreachableNotCounted) && failure.reason == FailureReason::Unreachable;
+        let counts = failure.reason != FailureReason::Cancelled && !uncounted;
+        self.emit((seq, OfAgent::Failed { failure, counts, undecided: false }))?;
+        if counts {
+            self.check_budget()?;
         }
+        self.after_end(seq)
+    }
+
+    fn after_end(&mut self, seq: AgentSeq) -> Legal {
         if self.is_leaving(seq) {
-            self.leave(seq, changes);
+            self.leave(seq)?;
         }
-        self.end_stage_if_over(changes);
+        self.end_stage_if_over()
+    }
+}
+
+impl State {
+    /// Whether the agent is at a step that nothing was done for yet.
+    fn waits_for_step(&self, seq: AgentSeq) -> bool {
+        self.find(seq).is_some_and(|agent| {
+            let waits = matches!(agent.phase(), Phase::Idle);
+            waits && agent.record().state == AgentState::Running
+        })
     }
 }
 
@@ -398,15 +345,6 @@ fn wait_before(retry: &Retry, tries: u32, failed: AttemptKey, run: RunId) -> Mil
     let [a, b, c, d, ..] = failed.seed(run);
     let part = f64::from(u32::from_be_bytes([a, b, c, d])) / f64::from(u32::MAX);
     Millis((longest * (1.0 - part / 2.0)) as u64)
-}
-
-/// Bytes of a value as JSON text.
-pub(super) fn datastore_bytes(Datastore { store, shards }: &Datastore) -> usize {
-    json_bytes(store) + json_bytes(shards)
-}
-
-pub(super) fn json_bytes(value: &Value) -> usize {
-    value.to_string().len()
 }
 
 #[cfg(test)]

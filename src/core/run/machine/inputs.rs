@@ -1,0 +1,288 @@
+//! A run in memory: how it is loaded, and where its inputs are sent.
+
+use std::collections::BTreeMap;
+
+use super::mending;
+use super::table::{Fit, fit};
+use super::turn::{Legal, Turn};
+use crate::playbook::{Expr, ExprError};
+use crate::run::state::{IllegalInput, OfAgent, OfRun, Sent, State, Work};
+use crate::run::{
+    AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, Effect, Input, Journal, Loaded,
+    PlannedNext, Roster, Run, RunStatus, StepPhase, Timestamp, Transition,
+};
+
+/// A run in memory. It is changed by [`apply`](Self::apply) alone.
+///
+/// # Guarantees
+/// - The same loaded run and the same inputs at the same moments give the same transitions.
+/// - Every effect is safe to perform again, so a machine that is loaded anew after a crash goes on
+///   with [`load`](Self::load)'s effects where the last commit left it.
+/// - One transition never holds more documents than one commit may.
+///
+/// # Assumptions
+/// The driver commits the writes of a transition before it performs its effects, applies inputs
+/// one after another, and drops the machine when a commit is refused, or an input.
+#[derive(Debug)]
+pub struct Machine {
+    state: State,
+}
+
+impl Machine {
+    /// A machine for a run as it was loaded, and what it does first: all that was going on when
+    /// the run was last committed to is taken up again.
+    ///
+    /// # Errors
+    /// [`IllegalInput`] for records that are none of one run.
+    pub fn load(loaded: Loaded, now: Timestamp) -> Result<(Self, Transition), IllegalInput> {
+        let Loaded { mut run, mut records, journals } = loaded;
+        records.sort_by_key(|record| record.seq);
+        let mut journals: BTreeMap<AttemptKey, Journal> =
+            journals.into_iter().map(|journal| (journal.key, journal)).collect();
+        mending::mend(&mut run, &mut records, &journals);
+        let mut state = State::kept(run, records, &journals)?;
+        let mut turn = Turn::at(&mut state, now);
+        turn.take_up_run(&mut journals)?;
+        turn.keep_going()?;
+        turn.keep_awake()?;
+        turn.keep_log_small()?;
+        let transition = turn.done()?;
+        Ok((Self { state }, transition))
+    }
+
+    /// Takes notice of one input.
+    ///
+    /// # Errors
+    /// [`IllegalInput`] for an input that answers nothing that was asked. What merely comes too late
+    /// (an answer for an attempt that was given up) is no error and changes nothing.
+    pub fn apply(&mut self, input: Input, now: Timestamp) -> Result<Transition, IllegalInput> {
+        let mut turn = Turn::at(&mut self.state, now);
+        turn.decide(input)?;
+        turn.drop_notices()?;
+        turn.keep_going()?;
+        turn.keep_awake()?;
+        turn.keep_log_small()?;
+        turn.done()
+    }
+
+    /// Asks the strategy if something changed since it was asked last. To be called after a batch
+    /// of inputs, so that many changes cost one decision.
+    ///
+    /// # Errors
+    /// [`IllegalInput`] where the playbook has no such stage or plugin.
+    pub fn settle(&mut self, now: Timestamp) -> Result<Transition, IllegalInput> {
+        let mut turn = Turn::at(&mut self.state, now);
+        turn.ask_strategy()?;
+        turn.keep_awake()?;
+        turn.done()
+    }
+
+    /// The run.
+    pub fn run(&self) -> &Run {
+        self.state.run()
+    }
+
+    /// The record of an agent.
+    pub fn record(&self, seq: AgentSeq) -> Option<&AgentRecord> {
+        self.state.find(seq).map(|agent| agent.record())
+    }
+
+    /// All agent records, by sequence.
+    pub fn records(&self) -> impl ExactSizeIterator<Item = &AgentRecord> + Clone {
+        self.state.records()
+    }
+
+    /// Number of attempts in flight.
+    pub fn in_flight(&self) -> usize {
+        self.state.trying().len()
+    }
+
+    /// Whether there are changes of memberships that are still to be made.
+    pub fn catches_up(&self) -> bool {
+        self.state.next_change().is_some()
+    }
+
+    pub(super) const fn state(&self) -> &State {
+        &self.state
+    }
+}
+
+impl Turn<'_> {
+    /// What an input leads to.
+    fn decide(&mut self, input: Input) -> Legal {
+        match fit(self.status(), input.kind()) {
+            Fit::Fits => {}
+            Fit::TooLate => return self.too_late(&input),
+            Fit::Never => {
+                let found = input.kind().as_str();
+                return Err(IllegalInput::new("an input", found, self.status()));
+            }
+        }
+        match input {
+            Input::ClusterFree => self.cluster_free(),
+            Input::ClusterBusy { holder, queued } => self.cluster_busy(holder, queued),
+            Input::Members(members) => self.members(members),
+            Input::MembersOfRetry { members, gone } => self.members_of_retry(members, gone),
+            Input::MembersUnanswered(who) => self.members_unanswered(who),
+            Input::MembersFailed(message) => self.members_failed(message),
+            Input::Refreshed(answers) => self.refreshed(answers),
+            Input::Planned { result, logs } => self.planned(result, logs),
+            Input::Activated { key, activation } => self.activated(key, activation),
+            Input::Accepted { key, call } => self.accepted(key, call),
+            Input::Noticed { key, call, notice } => self.noticed(key, call, notice),
+            Input::Answered { key, call, answer } => {
+                // What is looked at again has not been heard of.
+                if !self.is_looked_at_again(key, call, &answer) {
+                    self.heard(key, Some(call))?;
+                }
+                self.answered(key, call, answer)
+            }
+            Input::Membership(change) => self.membership(change),
+            Input::Checked { key, info } => {
+                self.heard(key, None)?;
+                self.checked(key, info)
+            }
+            Input::Looked(look) => self.looked(look),
+            Input::Command(command) => self.command(command),
+            Input::Woken => self.woken(),
+            Input::Forgotten(lines) => self.forgotten(lines),
+            Input::Stamped => self.stamped(),
+            Input::Continue => {
+                self.emit(OfRun::Came(Sent::Continue))?;
+                self.go_on()
+            }
+        }
+    }
+
+    /// An input that comes too late changes nothing, but for what was out and is so no more.
+    fn too_late(&mut self, input: &Input) -> Legal {
+        match input.kind().answers().filter(|sent| self.is_out(*sent)) {
+            Some(sent) => self.emit(OfRun::Came(sent)),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes up what was going on when the run was last committed to.
+    fn take_up_run(&mut self, journals: &mut BTreeMap<AttemptKey, Journal>) -> Legal {
+        match self.status() {
+            RunStatus::PendingApprove => Ok(()),
+            RunStatus::Pending => {
+                self.effect(Effect::AwaitCluster);
+                Ok(())
+            }
+            RunStatus::Starting => self.load_members(),
+            RunStatus::Running | RunStatus::Paused | RunStatus::Cancelling => {
+                self.take_up(journals)
+            }
+            RunStatus::Finishing => {
+                let at = self.progress().finishing_at.unwrap_or(self.now);
+                self.effect(Effect::Stamp(at));
+                Ok(())
+            }
+            RunStatus::Done | RunStatus::Failed | RunStatus::Cancelled => Ok(()),
+        }
+    }
+
+    fn take_up(&mut self, journals: &mut BTreeMap<AttemptKey, Journal>) -> Legal {
+        for seq in self.in_state(AgentState::Running) {
+            self.take_up_agent(seq, journals)?;
+        }
+        let late = |record: &&AgentRecord| {
+            record.outstanding.is_some() && record.state != AgentState::Running
+        };
+        let late: Vec<_> = self.records().filter(late).map(|record| record.seq).collect();
+        for seq in late {
+            self.take_up_settling(seq)?;
+        }
+        if self.progress().stage.entering {
+            self.load_members()?;
+        }
+        match self.status() {
+            RunStatus::Cancelling => self.stop_all()?,
+            RunStatus::Running => match &self.progress().stage.next {
+                Some(PlannedNext::Complete | PlannedNext::Abort { .. }) => {}
+                Some(PlannedNext::Wait | PlannedNext::WaitUntil { .. }) | None => {
+                    self.plan_is_due()?;
+                }
+            },
+            // It is asked once the run goes on.
+            RunStatus::Paused
+            | RunStatus::PendingApprove
+            | RunStatus::Pending
+            | RunStatus::Starting
+            | RunStatus::Finishing
+            | RunStatus::Done
+            | RunStatus::Failed
+            | RunStatus::Cancelled => {}
+        }
+        self.end_stage_if_over()
+    }
+
+    fn take_up_agent(
+        &mut self,
+        seq: AgentSeq,
+        journals: &mut BTreeMap<AttemptKey, Journal>,
+    ) -> Legal {
+        self.emit((seq, OfAgent::TakenUp))?;
+        match self.record(seq)?.phase {
+            StepPhase::Trying => self.take_up_attempt(seq, journals),
+            StepPhase::Settling { .. } => self.take_up_settling(seq),
+            StepPhase::Waiting | StepPhase::RetryAt { .. } => Ok(()),
+        }
+    }
+
+    /// Does the next part of what is too much for one commit: one kind of work at a time, each of which
+    /// keeps to what a commit may hold.
+    fn go_on(&mut self) -> Legal {
+        match self.work() {
+            Some(Work::Join) => self.take_in(),
+            Some(Work::Refresh) => self.take_refreshed(),
+            Some(Work::CatchUp) => self.catch_up(),
+            Some(Work::Admit) => self.admit(),
+            Some(Work::Retry) => self.retry_some(),
+            Some(Work::Begin) => self.begin_some(),
+            Some(Work::Stop) => self.stop_some(),
+            None => Ok(()),
+        }
+    }
+
+    /// Asks to go on where there is more to do than this commit may hold.
+    fn keep_going(&mut self) -> Legal {
+        let goes_on = self.is_out(Sent::Continue);
+        if !self.status().is_settled() && !goes_on && self.work().is_some() {
+            self.emit(OfRun::Sent(Sent::Continue))?;
+            self.effect(Effect::Continue);
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    /// Whether there is more to do than went into the last commit.
+    pub(super) fn has_work(&self) -> bool {
+        self.is_out(Sent::Continue) || self.work().is_some()
+    }
+}
+
+/// The run's agents as its strategy sees them.
+impl Roster for Machine {
+    fn count(&self, state: AgentState) -> u32 {
+        self.state.count(state)
+    }
+
+    fn selected(&self) -> u32 {
+        self.state.selected()
+    }
+
+    fn page(&self, state: AgentState, after: Option<&AgentId>, limit: u32) -> Vec<AgentId> {
+        self.state.page(state, after, limit)
+    }
+
+    fn record(&self, id: &AgentId) -> Option<&AgentRecord> {
+        Roster::record(&self.state, id)
+    }
+
+    fn matches(&self, id: &AgentId, expression: &Expr) -> Option<Result<bool, ExprError>> {
+        self.state.matches(id, expression)
+    }
+}

@@ -1,0 +1,231 @@
+//! Which input fits which status of a run: the one table.
+
+use crate::run::state::Sent;
+use crate::run::{Input, RunStatus};
+
+/// The kinds of [`Input`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Cluster,
+    Members,
+    Refreshed,
+    Planned,
+    /// Of an attempt, of an agent that is looked at, or of an action.
+    OfAgent,
+    Membership,
+    Command,
+    Woken,
+    Forgotten,
+    Stamped,
+    Continue,
+}
+
+impl Kind {
+    #[cfg(test)]
+    const ALL: [Self; 11] = [
+        Self::Cluster,
+        Self::Members,
+        Self::Refreshed,
+        Self::Planned,
+        Self::OfAgent,
+        Self::Membership,
+        Self::Command,
+        Self::Woken,
+        Self::Forgotten,
+        Self::Stamped,
+        Self::Continue,
+    ];
+
+    /// What it is, for whoever mends the program.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cluster => "who holds the cluster",
+            Self::Members => "the members of the cluster",
+            Self::Refreshed => "fresh information",
+            Self::Planned => "a decision",
+            Self::OfAgent => "something of an agent",
+            Self::Membership => "a change of the members",
+            Self::Command => "a command",
+            Self::Woken => "the moment that was asked for",
+            Self::Forgotten => "the removal of old lines",
+            Self::Stamped => "the end of stamping",
+            Self::Continue => "the continuation",
+        }
+    }
+
+    /// The effect that it answers.
+    pub(super) const fn answers(self) -> Option<Sent> {
+        match self {
+            Self::Members => Some(Sent::Members),
+            Self::Planned => Some(Sent::Plan),
+            Self::Forgotten => Some(Sent::Forget),
+            Self::Continue => Some(Sent::Continue),
+            Self::Cluster
+            | Self::Refreshed
+            | Self::OfAgent
+            | Self::Membership
+            | Self::Command
+            | Self::Woken
+            | Self::Stamped => None,
+        }
+    }
+}
+
+impl Input {
+    pub(super) const fn kind(&self) -> Kind {
+        match self {
+            Self::ClusterFree | Self::ClusterBusy { .. } => Kind::Cluster,
+            Self::Members(_)
+            | Self::MembersOfRetry { .. }
+            | Self::MembersUnanswered(_)
+            | Self::MembersFailed(_) => Kind::Members,
+            Self::Refreshed(_) => Kind::Refreshed,
+            Self::Planned { .. } => Kind::Planned,
+            Self::Activated { .. }
+            | Self::Accepted { .. }
+            | Self::Noticed { .. }
+            | Self::Answered { .. }
+            | Self::Checked { .. }
+            | Self::Looked(_) => Kind::OfAgent,
+            Self::Membership(_) => Kind::Membership,
+            Self::Command(_) => Kind::Command,
+            Self::Woken => Kind::Woken,
+            Self::Forgotten(_) => Kind::Forgotten,
+            Self::Stamped => Kind::Stamped,
+            Self::Continue => Kind::Continue,
+        }
+    }
+}
+
+/// Whether an input fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fit {
+    /// It is looked at.
+    Fits,
+    /// It answers what nobody wants to know any more, and changes nothing.
+    TooLate,
+    /// It can't come: nothing that it answers was asked.
+    Never,
+}
+
+/// Whether an input of that kind fits a run with that status.
+pub(super) const fn fit(status: RunStatus, kind: Kind) -> Fit {
+    use Fit::{Fits, Never, TooLate};
+    match kind {
+        Kind::Command => Fits,
+        Kind::Cluster => match status {
+            RunStatus::Pending => Fits,
+            RunStatus::Finishing | RunStatus::Done | RunStatus::Failed | RunStatus::Cancelled => {
+                TooLate
+            }
+            RunStatus::PendingApprove
+            | RunStatus::Starting
+            | RunStatus::Running
+            | RunStatus::Paused
+            | RunStatus::Cancelling => Never,
+        },
+        Kind::Members => match status {
+            RunStatus::Starting | RunStatus::Running | RunStatus::Paused => Fits,
+            RunStatus::Cancelling
+            | RunStatus::Finishing
+            | RunStatus::Done
+            | RunStatus::Failed
+            | RunStatus::Cancelled => TooLate,
+            RunStatus::PendingApprove | RunStatus::Pending => Never,
+        },
+        Kind::Refreshed | Kind::Planned => match status {
+            RunStatus::Running
+            | RunStatus::Paused
+            | RunStatus::Cancelling
+            | RunStatus::Finishing
+            | RunStatus::Done
+            | RunStatus::Failed
+            | RunStatus::Cancelled => Fits,
+            RunStatus::PendingApprove | RunStatus::Pending | RunStatus::Starting => Never,
+        },
+        Kind::OfAgent => match status {
+            RunStatus::Running
+            | RunStatus::Paused
+            | RunStatus::Cancelling
+            | RunStatus::Finishing
+            | RunStatus::Done
+            | RunStatus::Failed
+            | RunStatus::Cancelled => Fits,
+            RunStatus::PendingApprove | RunStatus::Pending | RunStatus::Starting => Never,
+        },
+        Kind::Membership => match status {
+            RunStatus::Starting
+            | RunStatus::Running
+            | RunStatus::Paused
+            | RunStatus::Cancelling => Fits,
+            // Its members are yet to be loaded, or nothing is done to them any more.
+            RunStatus::PendingApprove
+            | RunStatus::Pending
+            | RunStatus::Finishing
+            | RunStatus::Done
+            | RunStatus::Failed
+            | RunStatus::Cancelled => TooLate,
+        },
+        Kind::Woken => match status {
+            RunStatus::Running | RunStatus::Paused | RunStatus::Cancelling => Fits,
+            RunStatus::Finishing | RunStatus::Done | RunStatus::Failed | RunStatus::Cancelled => {
+                TooLate
+            }
+            RunStatus::PendingApprove | RunStatus::Pending | RunStatus::Starting => Never,
+        },
+        Kind::Forgotten | Kind::Continue => match status {
+            RunStatus::Starting
+            | RunStatus::Running
+            | RunStatus::Paused
+            | RunStatus::Cancelling => Fits,
+            RunStatus::Finishing | RunStatus::Done | RunStatus::Failed | RunStatus::Cancelled => {
+                TooLate
+            }
+            RunStatus::PendingApprove | RunStatus::Pending => Never,
+        },
+        Kind::Stamped => match status {
+            RunStatus::Finishing => Fits,
+            RunStatus::PendingApprove
+            | RunStatus::Pending
+            | RunStatus::Starting
+            | RunStatus::Running
+            | RunStatus::Paused
+            | RunStatus::Cancelling
+            | RunStatus::Done
+            | RunStatus::Failed
+            | RunStatus::Cancelled => Never,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pair_of_status_and_input_is_in_the_table() {
+        // A letter for each status, in their order: it fits, is too late, or never comes.
+        let table = [
+            (Kind::Cluster, "n f n n n n l l l l"),
+            (Kind::Members, "n n f f f l l l l l"),
+            (Kind::Refreshed, "n n n f f f f f f f"),
+            (Kind::Planned, "n n n f f f f f f f"),
+            (Kind::OfAgent, "n n n f f f f f f f"),
+            (Kind::Membership, "l l f f f f l l l l"),
+            (Kind::Command, "f f f f f f f f f f"),
+            (Kind::Woken, "n n n f f f l l l l"),
+            (Kind::Forgotten, "n n f f f f l l l l"),
+            (Kind::Stamped, "n n n n n n f n n n"),
+            (Kind::Continue, "n n f f f f l l l l"),
+        ];
+        assert_eq!(table.map(|(kind, _)| kind), Kind::ALL);
+        for (kind, expected) in table {
+            let found = RunStatus::ALL.map(|status| match fit(status, kind) {
+                Fit::Fits => "f",
+                Fit::TooLate => "l",
+                Fit::Never => "n",
+            });
+            assert_eq!(found.join(" "), expected, "{kind:?}");
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! A history read back: what each of its events was in the memory of the run. This is the one place where
+//! events that early versions wrote are made what this version would have written.
+
+use std::sync::Arc;
+
+use super::agent_record::{Failure, FailureReason};
+use super::history::{Asked, Happened, RunEvent};
+use super::roster_at::{HistoryError, Known, RosterAt, Unmade};
+use super::state::{
+    Arrival, Begins, Decided, Identified, OfAgent, OfCall, OfMembership, OfRun, OfStrategy, What,
+};
+use super::status::AgentState;
+use crate::ids::{AgentId, AgentSeq, AttemptKey};
+use crate::playbook::Identity;
+use crate::time::Timestamp;
+
+impl RosterAt {
+    /// The events that one of the history stands for, in their order. One of them is told in it.
+    pub(super) fn read(&mut self, event: &RunEvent) -> Result<Vec<What>, HistoryError> {
+        Ok(match &event.what {
+            Happened::Status { from: None, to, .. } => vec![OfRun::Created(*to).into()],
+            Happened::Status { from: Some(_), to, reason } => {
+                vec![OfRun::Status { to: *to, reason: reason.clone() }.into()]
+            }
+            Happened::Stage { stage: _, index, selected } => {
+                self.stage_begins(event, *index, *selected)?
+            }
+            Happened::Decision { asked, label, started, skipped, next, refresh, memo, .. } => {
+                let decided = Decided {
+                    label: label.clone(),
+                    started: *started,
+                    skipped: *skipped,
+                    next: next.clone(),
+                    memo: String::new(),
+                    refresh: refresh.iter().filter_map(|id| self.state.seq_of(id)).collect(),
+                    named: refresh.clone(),
+                };
+                self.decided(asked.as_ref(), decided, memo.as_ref())
+            }
+            Happened::NoDecision { code, message, decision_hash, .. } => {
+                let (code, message) = (code.clone(), message.clone());
+                let decision_hash = decision_hash.clone();
+                vec![OfStrategy::Undecided { code, message, decision_hash }.into()]
+            }
+            Happened::Agent { agent, from: None, to, batch: _, why, failure } => {
+                self.enter(event, agent, *to, (why.as_deref(), failure.as_ref()))?
+            }
+            Happened::Agent { agent, from: Some(from), to, batch, why, failure } => {
+                let (seq, record) = self.known(event, agent)?;
+                if record.state != *from {
+                    let found = format!("that agent {agent} was {from}");
+                    return Err(HistoryError::at(event, found, record.state));
+                }
+                let why = (why.as_deref(), failure.as_ref());
+                vec![(seq, self.change(event, seq, (*to, *batch), why)?).into()]
+            }
+            Happened::AgentInfo { agent, was: _ } => {
+                let (seq, record) = self.known(event, agent)?;
+                let known = Known { about: record.about(), address: record.address.clone() };
+                let Known { about, address } = self.news.remove(&event.seq).unwrap_or(known);
+                vec![(seq, OfAgent::Info { about, address }).into()]
+            }
+            Happened::Moved { agent, from: _, to } => {
+                vec![(self.known(event, agent)?.0, OfAgent::Moved { to: to.clone() }).into()]
+            }
+            Happened::StepStarted { agent, step, attempt, takes } => {
+                let (seq, step) = self.step_of(event, agent, step)?;
+                let (attempt, takes) = (*attempt, *takes);
+                vec![(seq, OfAgent::StepStarted { step, attempt, takes }).into()]
+            }
+            Happened::StepSkipped { agent, step } => {
+                let (seq, step) = self.step_of(event, agent, step)?;
+                vec![(seq, OfAgent::StepSkipped { step }).into()]
+            }
+            Happened::StepEnded { agent, failure, .. } => {
+                let (seq, _) = self.known(event, agent)?;
+                vec![match failure {
+                    Some(failure) => (seq, OfAgent::StepFailed(failure.clone())).into(),
+                    None => (seq, OfAgent::StepDone { value: None }).into(),
+                }]
+            }
+            Happened::LateAction { agent, step, attempt, outcome, action_id } => {
+                let (seq, step) = self.step_of(event, agent, step)?;
+                let key = AttemptKey { agent: seq, stage: self.stage(), step, attempt: *attempt };
+                let (outcome, action_id) = (outcome.clone(), *action_id);
+                vec![(seq, OfCall::EndedLate { key, outcome, action_id, kept: None }).into()]
+            }
+            Happened::Command { id, command, agent, again, why, refused } => {
+                vec![What::Run(OfRun::Command {
+                    id: *id,
+                    verb: command.clone(),
+                    agent: agent.clone(),
+                    again: *again,
+                    why: why.clone(),
+                    refused: refused.clone(),
+                })]
+            }
+        })
+    }
+
+    /// The beginning of a stage. One that nobody is in has no events of agents before.
+    fn stage_begins(
+        &self,
+        event: &RunEvent,
+        index: u16,
+        selected: u32,
+    ) -> Result<Vec<What>, HistoryError> {
+        let began = OfRun::StageBegan { selected }.into();
+        let next = self.next_stage();
+        if index == self.stage() && next.is_none() {
+            return Ok(vec![began]);
+        }
+        if next == Some(index) {
+            return Ok(vec![OfRun::StageEnded.into(), began]);
+        }
+        let found = format!("the beginning of stage number {index}");
+        Err(HistoryError::at(event, found, format!("that of number {}", self.stage())))
+    }
+
+    /// The stage that is entered next, where the present one has begun.
+    fn next_stage(&self) -> Option<u16> {
+        (self.began == Some(self.stage())).then(|| self.stage().saturating_add(1))
+    }
+
+    /// A decision. What changed nothing but the memo may have gone before.
+    fn decided(&self, asked: Option<&Asked>, decided: Decided, memo: Option<&String>) -> Vec<What> {
+        let before = asked.and_then(|asked| asked.memo.clone());
+        let known = || before.clone().unwrap_or_else(|| self.state.progress().stage.memo.clone());
+        let memo = memo.cloned().unwrap_or_else(known);
+        let decided = OfStrategy::Decided(Decided { memo, ..decided });
+        let before = before.map(|memo| OfStrategy::Memo(memo).into());
+        before.into_iter().chain([decided.into()]).collect()
+    }
+
+    /// Takes an agent into a stage: its record is made, or it was in the stage before.
+    fn enter(
+        &mut self,
+        event: &RunEvent,
+        agent: &AgentId,
+        state: AgentState,
+        (why, failure): (Option<&str>, Option<&Failure>),
+    ) -> Result<Vec<What>, HistoryError> {
+        let mut events = Vec::new();
+        let mut stage = self.stage();
+        // One that joins while a stage goes is the only one that a stage gets after its beginning.
+        if state != AgentState::Added
+            && let Some(next) = self.next_stage()
+        {
+            stage = next;
+            events.push(OfRun::StageEnded.into());
+        }
+        let first = self.first_step(event, stage)?;
+        let error = (state == AgentState::Failed)
+            .then(|| failure.cloned().unwrap_or_else(|| early_failure(why, first, event.at)));
+        let skip_reason = why.filter(|_| state != AgentState::Failed).map(str::to_owned);
+        let begins = Begins { state, skip_reason, error, undecided: false };
+        let entered = match self.unmade.remove(agent) {
+            Some(Unmade { seq, declared, known }) => {
+                let next = self.state.next_agent();
+                if seq != next {
+                    let found = format!("the making of record number {}", seq.0);
+                    return Err(HistoryError::at(event, found, format!("number {}", next.0)));
+                }
+                let (agent, Known { about, address }) = (agent.clone(), known);
+                let (identity, identified_at) = (Identity::Check, None);
+                let arrival = Arrival { agent, address, about, declared, identity, identified_at };
+                let arrival = Arc::new(arrival);
+                OfMembership::Made { arrival, begins }.into()
+            }
+            None => {
+                let (seq, _) = self.known(event, agent)?;
+                let member = (state != AgentState::Removed).then(|| self.identified(seq)).flatten();
+                (seq, OfAgent::Entered { begins, member }).into()
+            }
+        };
+        events.push(entered);
+        Ok(events)
+    }
+
+    /// Name of the first step of a stage.
+    fn first_step(&self, event: &RunEvent, stage: u16) -> Result<String, HistoryError> {
+        let stages = &self.state.snapshot().playbook.stages;
+        let found = stages.get(usize::from(stage)).ok_or_else(|| {
+            let found = format!("stage number {stage}");
+            HistoryError::at(event, found, format!("one of {}", stages.len()))
+        })?;
+        Ok(found.steps.first().map(|step| step.name.clone()).unwrap_or_default())
+    }
+
+    /// Another state of an agent.
+    fn change(
+        &self,
+        event: &RunEvent,
+        seq: AgentSeq,
+        (to, batch): (AgentState, Option<u32>),
+        (why, failure): (Option<&str>, Option<&Failure>),
+    ) -> Result<OfAgent, HistoryError> {
+        let unknown = || HistoryError::at(event, format!("agent number {}", seq.0), "a known one");
+        let record = self.state.find(seq).ok_or_else(unknown)?.record();
+        Ok(match to {
+            AgentState::Running => OfAgent::Started {
+                batch: batch.ok_or_else(|| HistoryError::at(event, "no batch", "its number"))?,
+                label: self.state.last_label().cloned(),
+            },
+            AgentState::Done => OfAgent::Done,
+            AgentState::Skipped => OfAgent::LeftOut { why: why.unwrap_or_default().to_owned() },
+            AgentState::Failed => {
+                let ended = record.error.as_ref();
+                let said = ended.filter(|error| why == Some(error.in_words().as_str()));
+                let step = ended.map(|error| error.step.clone()).unwrap_or_default();
+                let failure = failure.or(said).cloned();
+                let failure = failure.unwrap_or_else(|| early_failure(why, step, event.at));
+                let counts = failure.reason != FailureReason::Cancelled;
+                OfAgent::Failed { failure, counts, undecided: false }
+            }
+            AgentState::Pending if record.state == AgentState::Failed => {
+                OfAgent::PutBack { again: false }
+            }
+            AgentState::Pending => OfAgent::Admitted,
+            AgentState::Added => OfAgent::Returned(self.identified(seq).ok_or_else(unknown)?),
+            AgentState::Removed => OfAgent::Removed,
+        })
+    }
+
+    /// Who answers at an agent's address is not in a history.
+    fn identified(&self, seq: AgentSeq) -> Option<Identified> {
+        let record = self.state.find(seq)?.record();
+        let (declared, identity) = (Arc::clone(&record.declared), record.identity.clone());
+        Some(Identified { declared, identity, at: record.identified_at })
+    }
+
+    fn known(
+        &self,
+        event: &RunEvent,
+        agent: &AgentId,
+    ) -> Result<(AgentSeq, &super::AgentRecord), HistoryError> {
+        let seq = self.state.seq_of(agent);
+        let known = seq.and_then(|seq| Some((seq, self.state.find(seq)?.record())));
+        known.ok_or_else(|| no_record(event, agent))
+    }
+
+    /// The number of an agent, and that of one of its steps.
+    fn step_of(
+        &self,
+        event: &RunEvent,
+        agent: &AgentId,
+        name: &str,
+    ) -> Result<(AgentSeq, u16), HistoryError> {
+        let (seq, record) = self.known(event, agent)?;
+        let stage = self.state.snapshot().playbook.stages.get(usize::from(record.stage));
+        let step = stage.and_then(|stage| stage.steps.iter().position(|step| step.name == name));
+        // An action may end late, when its agent is in a later stage.
+        let step = step.and_then(|step| u16::try_from(step).ok()).unwrap_or(record.step);
+        Ok((seq, step))
+    }
+}
+
+fn no_record(event: &RunEvent, agent: &AgentId) -> HistoryError {
+    HistoryError::at(event, format!("agent {agent}"), "one that has a record")
+}
+
+/// The failure of an agent where an early version wrote it as words alone: its reason and its message.
+fn early_failure(why: Option<&str>, step: String, at: Timestamp) -> Failure {
+    let why = why.unwrap_or_default();
+    let known = why.split_once(": ").and_then(|(word, message)| {
+        let reason = FailureReason::ALL.into_iter().find(|reason| reason.as_str() == word)?;
+        Some((reason, message))
+    });
+    let (reason, message) = known.unwrap_or((FailureReason::StepFailed, why));
+    Failure { reason, message: message.to_owned(), step, at }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_that_an_early_version_wrote_is_read() {
+        let at = Timestamp::from_millis(7);
+        let read = |why: Option<&str>| early_failure(why, "drain".to_owned(), at);
+        for reason in FailureReason::ALL {
+            let (message, step) = ("no: way".to_owned(), "drain".to_owned());
+            let failure = Failure { reason, message, step, at };
+            assert_eq!(read(Some(&failure.in_words())), failure);
+        }
+        assert_eq!(read(Some("odd")).message, "odd");
+        assert_eq!(read(None).reason, FailureReason::StepFailed);
+    }
+}

@@ -1,0 +1,196 @@
+//! One agent in memory: its record, and what it does at the moment.
+
+use crate::run::{
+    About, AgentRecord, Answer, CallName, Journal, Outstanding, StepPhase, Timestamp,
+};
+
+use super::weight::answers_bytes;
+
+/// One agent of a run.
+#[derive(Debug)]
+pub(crate) struct Agent {
+    /// Its record, as it is kept.
+    pub(super) record: AgentRecord,
+    pub(super) phase: Phase,
+    /// The journal of an attempt that is over, and whose action is out or ended well but late. The next
+    /// attempt may go on from there.
+    pub(super) over: Option<Box<Journal>>,
+    /// Whether its action that is out is looked at.
+    pub(super) watched: bool,
+    /// What was written of it, where more is known.
+    pub(super) written: Option<Box<About>>,
+}
+
+/// What an agent does, with all that belongs to it.
+///
+/// What of this is in the agent's record is [`kept`](Self::kept); the rest is found again when the run is
+/// taken up.
+#[derive(Debug)]
+pub(crate) enum Phase {
+    /// Nothing: it has not started, has ended, or its next step does not begin for now.
+    Idle,
+    /// Its next step begins when its turn comes.
+    Queued { place: u64 },
+    /// It is looked at before its next step.
+    Looking,
+    /// An attempt goes on.
+    Trying(Box<Attempt>),
+    /// The next attempt begins at a moment, of which the run is told if it `rings`.
+    Retrying { at: Timestamp, rings: bool },
+    /// The end of an action is waited for.
+    Settling { until: Timestamp, again: bool, rings: bool },
+}
+
+impl Phase {
+    /// What of it is kept.
+    pub(crate) const fn kept(&self) -> StepPhase {
+        match self {
+            Self::Idle | Self::Queued { .. } | Self::Looking => StepPhase::Waiting,
+            Self::Trying(_) => StepPhase::Trying,
+            Self::Retrying { at, .. } => StepPhase::RetryAt { at: *at },
+            Self::Settling { until, again, .. } => {
+                StepPhase::Settling { until: *until, again: *again }
+            }
+        }
+    }
+
+    /// When something is due.
+    pub(crate) fn alarm(&self) -> Option<Timestamp> {
+        match self {
+            Self::Trying(attempt) => attempt.alarm,
+            Self::Retrying { at, rings: true } => Some(*at),
+            Self::Settling { until, rings: true, .. } => Some(*until),
+            Self::Idle
+            | Self::Queued { .. }
+            | Self::Looking
+            | Self::Retrying { rings: false, .. }
+            | Self::Settling { rings: false, .. } => None,
+        }
+    }
+
+    /// The attempt that goes on.
+    pub(crate) fn attempt(&self) -> Option<&Attempt> {
+        match self {
+            Self::Trying(attempt) => Some(attempt),
+            Self::Idle
+            | Self::Queued { .. }
+            | Self::Looking
+            | Self::Retrying { .. }
+            | Self::Settling { .. } => None,
+        }
+    }
+
+    /// Whether it is what an agent that is not running does.
+    pub(super) const fn is_idle(&self) -> bool {
+        matches!(self, Self::Idle)
+    }
+}
+
+/// An attempt in flight.
+#[derive(Clone, Debug)]
+pub(crate) struct Attempt {
+    pub(crate) journal: Journal,
+    pub(crate) doing: Doing,
+    /// Bytes of the answers in the journal.
+    pub(crate) bytes: usize,
+    /// When its time is over; none while it is held, and once it was told so.
+    pub(crate) alarm: Option<Timestamp>,
+}
+
+/// What an attempt in flight waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Doing {
+    /// The end of an activation.
+    Activation,
+    /// The answer to the pending call.
+    Answer,
+    /// What the agent says, for the precondition of the step.
+    Checking,
+    /// A person who lets the run go on.
+    Held,
+}
+
+impl Attempt {
+    /// One that does nothing yet.
+    pub(crate) fn new(journal: Journal) -> Self {
+        let bytes = answers_bytes(&journal.answers);
+        Self { journal, doing: Doing::Held, bytes, alarm: None }
+    }
+
+    /// Whether a call of the attempt waits for its answer, even while the attempt is activated anew.
+    pub(crate) fn waits_for_answer(&self) -> bool {
+        self.journal.pending.is_some() && self.doing != Doing::Held
+    }
+}
+
+impl Agent {
+    pub(super) fn new(record: AgentRecord, over: Option<Journal>) -> Self {
+        Self { record, phase: Phase::Idle, over: over.map(Box::new), watched: false, written: None }
+    }
+
+    pub(crate) const fn record(&self) -> &AgentRecord {
+        &self.record
+    }
+
+    pub(crate) const fn phase(&self) -> &Phase {
+        &self.phase
+    }
+
+    pub(crate) fn attempt(&self) -> Option<&Attempt> {
+        self.phase.attempt()
+    }
+
+    /// What the attempt that goes on does.
+    pub(crate) fn doing(&self) -> Option<Doing> {
+        self.attempt().map(|attempt| attempt.doing)
+    }
+
+    /// The journal of the attempt that is over and left something.
+    pub(crate) fn over(&self) -> Option<&Journal> {
+        self.over.as_deref()
+    }
+
+    /// The action that is looked at although its attempt is over.
+    pub(crate) fn watched(&self) -> Option<&Outstanding> {
+        self.record.outstanding.as_ref().filter(|_| self.watched)
+    }
+
+    /// Whether it is looked at before its next step.
+    pub(crate) const fn is_looking(&self) -> bool {
+        matches!(self.phase, Phase::Looking)
+    }
+
+    /// What was written of it, where more is known.
+    pub(crate) fn written(&self) -> Option<&About> {
+        self.written.as_deref()
+    }
+}
+
+impl Journal {
+    /// Number of the call that the attempt is at: the number of answers that it has.
+    pub(crate) fn call(&self) -> u32 {
+        u32::try_from(self.answers.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The action that the attempt waits for.
+    pub(crate) fn pending_action(&self) -> Option<Outstanding> {
+        let pending = self.pending.as_ref().filter(|p| p.name == CallName::RunAction)?;
+        let (call, since, bytes) = (self.call(), pending.at, pending.bytes);
+        Some(Outstanding { key: self.key, call, since, bytes })
+    }
+
+    /// The journal with how the action of one of its calls ended after the attempt was over; none if it has
+    /// no such call.
+    pub(crate) fn ended_late(mut self, call: u32, answer: Answer, now: Timestamp) -> Option<Self> {
+        if let Some(pending) = self.pending.take_if(|pending| pending.name == answer.name()) {
+            self.late = Some(pending.answered(now, answer));
+            return Some(self);
+        }
+        let answered = self.answers.get(usize::try_from(call).ok()?)?;
+        let (name, arguments_hash) = (answered.name, answered.arguments_hash.clone());
+        self.late =
+            Some(crate::run::Answered { name, arguments_hash, at: now, answer, bytes: None });
+        self.late_of = Some(call);
+        Some(self)
+    }
+}

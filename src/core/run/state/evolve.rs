@@ -1,0 +1,308 @@
+//! The only mutation of a run that there is: the state takes notice of one event.
+
+use std::sync::Arc;
+
+use super::agent::{Agent, Phase};
+use super::entering::Arrival;
+use super::event::{Begins, Event, OfMembership, OfRun, Sent, What};
+use super::illegal::IllegalInput;
+use super::touches::touches;
+use super::value::{State, Stopping};
+use crate::mutants::mutant;
+use crate::run::notice::MAX_SILENT_NAMED;
+use crate::run::{
+    AgentId, AgentRecord, AgentSeq, AgentState, LogLine, RunStatus, Silent, StageProgress,
+    StatusReason, Timestamp, Unheard,
+};
+
+/// Takes notice of an event.
+///
+/// # Errors
+/// The event can't happen in this state. What of it was taken notice of by then is not worth anything: the
+/// state must be dropped.
+pub(crate) fn evolve(state: &mut State, event: &Event) -> Result<(), IllegalInput> {
+    let touched = touches(&event.what);
+    // For mistakes that tests can turn on.
+    let is_odd_one = touched.told && state.run.progress.next_event.is_multiple_of(13);
+    state.run.progress.next_event += u64::from(touched.told);
+    if !(is_odd_one && mutant!(EventIgnored)) {
+        state.take_notice(event)?;
+    }
+    if is_odd_one && mutant!(EventTwice) {
+        state.take_notice(event)?;
+    }
+    if touched.progress {
+        state.run.progress.needs = state.run.progress.needed();
+    }
+    debug_assert_eq!(state.broken_by(&event.what), None, "after {:?}", event.what);
+    Ok(())
+}
+
+impl State {
+    fn take_notice(&mut self, Event { at, what }: &Event) -> Result<(), IllegalInput> {
+        match what {
+            What::Run(event) => self.of_run(event, *at),
+            What::Strategy(event) => self.of_strategy(event, *at),
+            What::Membership(event) => self.of_membership(event, *at),
+            What::Agent(seq, event) => self.of_agent(*seq, event, *at),
+            What::Call(seq, event) => self.of_call(*seq, event),
+        }
+    }
+
+    fn of_run(&mut self, event: &OfRun, at: Timestamp) -> Result<(), IllegalInput> {
+        let progress = &mut self.run.progress;
+        match event {
+            OfRun::Created(status) => (progress.status, progress.since) = (*status, at),
+            OfRun::Status { to, reason } => return self.of_status(*to, reason.as_ref(), at),
+            OfRun::Settled { outcome, outcomes, reason } => {
+                progress.outcome = Some(*outcome);
+                progress.finishing_at = Some(at);
+                progress.outcomes.clone_from(outcomes);
+                self.of_status(RunStatus::Finishing, Some(reason), at)?;
+            }
+            OfRun::Reason(reason) => progress.reason = Some(reason.clone()),
+            OfRun::Sent(sent) => return self.sent(*sent),
+            OfRun::Came(sent) => return self.came(*sent),
+            OfRun::WakesAt(at) => self.out.wake = Some(*at),
+            OfRun::Woke => self.out.wake = None,
+            OfRun::Unanswered(who) => progress.stage.unanswered = Some(who.clone()),
+            OfRun::Gone(gone) => progress.gone = Some(gone.clone()),
+            OfRun::StageBegan { selected } => {
+                progress.stage.selected = *selected;
+                progress.selected = progress.selected.saturating_add(*selected);
+                progress.stage.entering = false;
+                self.strategy.due = true;
+            }
+            OfRun::StageEnded => {
+                let index = progress.stage.index.saturating_add(1);
+                progress.stage =
+                    StageProgress { index, entering: true, ..StageProgress::default() };
+                self.strategy.due = false;
+                self.forget_fresh();
+            }
+            OfRun::Exceeded(how) => progress.exceeded = Some(how.clone()),
+            OfRun::Held => (progress.hold, progress.held_since) = (true, Some(at)),
+            OfRun::LetGo => {
+                progress.hold = false;
+                if let Some(since) = progress.held_since.take() {
+                    progress.held.0 = progress.held.0.saturating_add(at.since(since).0);
+                }
+            }
+            OfRun::Retries { from, again } => {
+                (progress.stage.retrying, progress.stage.retrying_again) = (*from, *again);
+            }
+            OfRun::FailuresAccepted => progress.accepted_failures = progress.failures,
+            OfRun::Stops { from, all } => return self.stops(*from, *all),
+            OfRun::Command { id, .. } => {
+                self.handled.insert(*id);
+            }
+            OfRun::Logged(line) => return self.logged(line),
+            OfRun::Forgot(lines) => {
+                if !progress.status.is_settled() {
+                    lines.iter().for_each(|lines| progress.log.gone(lines));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the run another status, if its transition table holds the step.
+    fn of_status(
+        &mut self,
+        to: RunStatus,
+        reason: Option<&StatusReason>,
+        at: Timestamp,
+    ) -> Result<(), IllegalInput> {
+        let progress = &mut self.run.progress;
+        let from = progress.status;
+        if !from.next().contains(&to) {
+            return Err(IllegalInput::new("a change of the run's status", from, to));
+        }
+        (progress.status, progress.since) = (to, at);
+        progress.reason = reason.cloned();
+        match to {
+            RunStatus::Starting => progress.started_at = Some(at),
+            RunStatus::Cancelling => self.drop_work(),
+            RunStatus::Finishing => self.end_work(),
+            RunStatus::Done | RunStatus::Failed | RunStatus::Cancelled => {
+                progress.finish_ts = progress.finishing_at;
+            }
+            RunStatus::PendingApprove
+            | RunStatus::Pending
+            | RunStatus::Running
+            | RunStatus::Paused => {}
+        }
+        if to == RunStatus::Finishing && mutant!(FinishTsOnRunFirst) {
+            self.run.progress.finish_ts = Some(at);
+        }
+        self.forget_fresh();
+        Ok(())
+    }
+
+    /// The run starts nothing any more: what was still to be done for that is not done.
+    fn drop_work(&mut self) {
+        (self.stage.joining, self.stage.joined) = (Arc::default(), 0);
+        self.stage.meanwhile.clear();
+        self.stage.admitting = false;
+        self.run.progress.stage.retrying = None;
+    }
+
+    /// Nothing is done to the run's agents any more, and nobody is waited for.
+    fn end_work(&mut self) {
+        self.drop_work();
+        self.stage.stopping = None;
+        self.strategy.due = false;
+        self.run.progress.stage.refresh.clear();
+        if !mutant!(UnheardKept) {
+            self.run.progress.stage.unheard = Unheard::default();
+        }
+        self.index.silent.clear();
+        self.count_silent();
+    }
+
+    fn sent(&mut self, sent: Sent) -> Result<(), IllegalInput> {
+        match self.out.sent.insert(sent) {
+            true => Ok(()),
+            false => Err(IllegalInput::new("an effect", format!("{sent:?}"), "one that is out")),
+        }
+    }
+
+    fn came(&mut self, sent: Sent) -> Result<(), IllegalInput> {
+        if !self.out.sent.remove(&sent) {
+            return Err(IllegalInput::new("an answer", format!("{sent:?}"), "nothing asked"));
+        }
+        if sent == Sent::Members {
+            self.run.progress.stage.unanswered = None;
+        }
+        Ok(())
+    }
+
+    fn stops(&mut self, from: Option<AgentSeq>, all: bool) -> Result<(), IllegalInput> {
+        self.stage.stopping = from.map(|from| Stopping { from, all });
+        // Nothing begins any more.
+        while let Some((_, seq)) = self.index.queue.first().copied() {
+            self.set_phase(seq, Phase::Idle)?;
+        }
+        Ok(())
+    }
+
+    fn logged(&mut self, line: &LogLine) -> Result<(), IllegalInput> {
+        let LogLine { level, event, source, message, .. } = line;
+        let of_agent = line.agent.as_ref().map_or("", AgentId::as_str);
+        let log = &mut self.run.progress.log;
+        if line.attempt.is_none() {
+            log.next_of_strategy(*event);
+        }
+        let number = log.add(*level, *event, &[message, source, of_agent]);
+        log.bound();
+        debug_assert_eq!(number, line.number, "lines are numbered without a gap");
+        if let Some(key) = line.attempt {
+            self.attempt_mut(key.agent)?.journal.log_lines = line.line;
+        }
+        Ok(())
+    }
+
+    /// What agents have said no longer counts: by the time the run goes on, it will be old, and they are asked
+    /// again.
+    fn forget_fresh(&mut self) {
+        self.strategy.refreshing.forget();
+    }
+
+    pub(super) fn count_silent(&mut self) {
+        let silent = &self.index.silent;
+        let named = silent.iter().filter_map(|seq| self.find(*seq));
+        let some = named.take(MAX_SILENT_NAMED).map(|agent| agent.record.agent.clone()).collect();
+        let agents = u32::try_from(silent.len()).unwrap_or(u32::MAX);
+        self.run.progress.silent = Silent { agents, some };
+    }
+
+    fn of_membership(&mut self, event: &OfMembership, at: Timestamp) -> Result<(), IllegalInput> {
+        match event {
+            OfMembership::Joins(who) => {
+                (self.stage.joining, self.stage.joined) = (Arc::clone(who), 0);
+            }
+            OfMembership::TookIn(number) => {
+                self.stage.joined += number;
+                if self.stage.joined >= self.stage.joining.len() {
+                    (self.stage.joining, self.stage.joined) = (Arc::default(), 0);
+                }
+            }
+            OfMembership::Noted(agent, changed) => {
+                let before = self.stage.meanwhile.remove(agent);
+                self.stage.meanwhile.insert(agent.clone(), changed.clone().after(before));
+            }
+            OfMembership::CatchesUp => {
+                let none = || IllegalInput::missing("a change of a membership", "the stage");
+                self.stage.meanwhile.pop_first().ok_or_else(none)?;
+            }
+            OfMembership::Admits(admits) => self.stage.admitting = *admits,
+            OfMembership::Absence(absence) => self.run.progress.mass_absence = *absence,
+            OfMembership::Made { arrival, begins } => return self.made(arrival, begins, at),
+        }
+        Ok(())
+    }
+
+    /// An agent gets its record.
+    fn made(
+        &mut self,
+        arrival: &Arrival,
+        begins: &Begins,
+        at: Timestamp,
+    ) -> Result<(), IllegalInput> {
+        let Begins { state, skip_reason, error, undecided } = begins;
+        let index = self.run.progress.stage.index;
+        let steps = self.stage()?.steps.len();
+        let (agent, address) = (arrival.agent.clone(), arrival.address.clone());
+        let made = AgentRecord::new(self.run.id(), self.next_agent(), agent, address, steps);
+        let about = arrival.about.clone();
+        let (joins, goes_on) = (*state == AgentState::Added, *state == AgentState::Pending);
+        let record = AgentRecord {
+            attributes: about.attributes,
+            node: about.node,
+            datastore: about.datastore,
+            node_seen_at: about.seen_at,
+            declared: Arc::clone(&arrival.declared),
+            identity: arrival.identity.clone(),
+            identified_at: arrival.identified_at,
+            undecided: *undecided,
+            state: *state,
+            stage: index,
+            error: error.clone(),
+            skip_reason: skip_reason.clone(),
+            ended_at: (!goes_on && !joins).then_some(at),
+            // Those of the first stage were there before the run.
+            joined_at: (joins || index > 0).then_some(at),
+            ..made
+        };
+        if *state == AgentState::Failed {
+            self.count_failure();
+        }
+        self.insert(Agent::new(record, None))?;
+        *self.run.progress.counts.entry(*state).or_insert(0) += 1;
+        self.recompute_shares();
+        Ok(())
+    }
+
+    /// A mistake that tests can turn on.
+    pub(super) fn recompute_shares(&mut self) {
+        if mutant!(SharesRecomputed) && !self.is_entering() {
+            let progress = &mut self.run.progress;
+            let away = progress.count(AgentState::Removed) + progress.count(AgentState::Skipped);
+            progress.stage.selected = progress.counts.values().sum::<u32>() - away;
+        }
+    }
+
+    /// Counts a failure for the budgets.
+    pub(super) fn count_failure(&mut self) {
+        self.run.progress.stage.failures += 1;
+        self.run.progress.failures += 1;
+    }
+
+    /// A failure that was counted is none any more.
+    pub(super) fn uncount_failure(&mut self) {
+        let progress = &mut self.run.progress;
+        progress.stage.failures = progress.stage.failures.saturating_sub(1);
+        progress.failures = progress.failures.saturating_sub(1);
+        progress.accepted_failures = progress.accepted_failures.min(progress.failures);
+    }
+}

@@ -1,0 +1,80 @@
+//! What is found without looking at every agent. It says nothing that the agents don't.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::agent::{Agent, Phase};
+use super::alarms::Alarms;
+use crate::run::{AgentId, AgentSeq, AgentState, Notice};
+
+/// Agents, by what they do.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    pub(super) by_id: BTreeMap<AgentId, AgentSeq>,
+    pub(super) by_state: BTreeMap<AgentState, BTreeSet<AgentSeq>>,
+    /// Those whose next step is to begin, in the order in which they came.
+    pub(super) queue: BTreeSet<(u64, AgentSeq)>,
+    /// The last place that was given in it.
+    places: u64,
+    pub(super) alarms: Alarms,
+    /// Those with an attempt in flight.
+    pub(super) trying: BTreeSet<AgentSeq>,
+    /// Those that are looked at before their next step.
+    pub(super) looking: BTreeSet<AgentSeq>,
+    /// Those whose action is looked at although its attempt is over.
+    pub(super) watched: BTreeSet<AgentSeq>,
+    /// Those with a call in flight that give no good answer.
+    pub(super) silent: BTreeSet<AgentSeq>,
+    /// Those of which more is known than was written.
+    pub(super) unwritten: BTreeSet<AgentSeq>,
+}
+
+impl Index {
+    /// Takes notice of an agent that does nothing yet.
+    pub(super) fn take_in(&mut self, agent: &Agent) {
+        let record = &agent.record;
+        self.by_id.insert(record.agent.clone(), record.seq);
+        self.by_state.entry(record.state).or_default().insert(record.seq);
+        if record.notice.as_ref().is_some_and(Notice::is_silence) {
+            self.silent.insert(record.seq);
+        }
+    }
+
+    /// Takes notice that an agent has another state.
+    pub(super) fn state(&mut self, seq: AgentSeq, from: AgentState, to: AgentState) {
+        if let Some(before) = self.by_state.get_mut(&from) {
+            before.remove(&seq);
+        }
+        self.by_state.entry(to).or_default().insert(seq);
+    }
+
+    /// Takes notice that an agent does something else.
+    pub(super) fn phase(&mut self, seq: AgentSeq, from: &Phase, to: &Phase) {
+        match from {
+            Phase::Queued { place } => set(&mut self.queue, (*place, seq), false),
+            Phase::Looking => set(&mut self.looking, seq, false),
+            Phase::Trying(_) => set(&mut self.trying, seq, false),
+            Phase::Idle | Phase::Retrying { .. } | Phase::Settling { .. } => {}
+        }
+        match to {
+            Phase::Queued { place } => set(&mut self.queue, (*place, seq), true),
+            Phase::Looking => set(&mut self.looking, seq, true),
+            Phase::Trying(_) => set(&mut self.trying, seq, true),
+            Phase::Idle | Phase::Retrying { .. } | Phase::Settling { .. } => {}
+        }
+        self.alarms.change(seq, from.alarm(), to.alarm());
+    }
+
+    /// The place in the queue behind all others.
+    pub(super) fn next_place(&mut self) -> u64 {
+        self.places += 1;
+        self.places
+    }
+}
+
+/// Has something be in a set, or not.
+pub(super) fn set<T: Ord>(of: &mut BTreeSet<T>, one: T, is_in: bool) {
+    match is_in {
+        true => of.insert(one),
+        false => of.remove(&one),
+    };
+}

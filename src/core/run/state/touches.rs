@@ -1,0 +1,161 @@
+//! What an event means for what is kept: whether the history tells it, and which documents it changes.
+
+use super::event::{OfAgent, OfCall, OfMembership, OfRun, OfStrategy, What};
+
+/// What is to be written because of an event.
+///
+/// Some events change a document and have it not written: what they change is written with the next thing
+/// that happens to it, and is the same again if it was lost in a crash.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Touch {
+    /// The history tells it.
+    pub(crate) told: bool,
+    /// The run.
+    pub(crate) progress: bool,
+    /// The record of the agent that it happened to.
+    pub(crate) record: bool,
+    /// The journal of its attempt in flight.
+    pub(crate) journal: bool,
+}
+
+const NOTHING: Touch = Touch { told: false, progress: false, record: false, journal: false };
+const PROGRESS: Touch = Touch { progress: true, ..NOTHING };
+const RECORD: Touch = Touch { record: true, ..NOTHING };
+const JOURNAL: Touch = Touch { journal: true, ..NOTHING };
+const TOLD: Touch = Touch { told: true, ..PROGRESS };
+/// It is told, and changes the record.
+const TOLD_OF: Touch = Touch { record: true, ..TOLD };
+
+pub(crate) const fn touches(what: &What) -> Touch {
+    match what {
+        What::Run(event) => of_run(event),
+        What::Strategy(event) => of_strategy(event),
+        What::Membership(event) => of_membership(event),
+        What::Agent(_, event) => of_agent(event),
+        What::Call(_, event) => of_call(event),
+    }
+}
+
+const fn of_run(event: &OfRun) -> Touch {
+    match event {
+        OfRun::Created(_)
+        | OfRun::Status { .. }
+        | OfRun::Settled { .. }
+        | OfRun::StageBegan { .. }
+        | OfRun::Command { .. } => TOLD,
+        OfRun::Reason(_)
+        | OfRun::Unanswered(_)
+        | OfRun::Gone(_)
+        | OfRun::StageEnded
+        | OfRun::Exceeded(_)
+        | OfRun::Held
+        | OfRun::LetGo
+        | OfRun::Retries { .. }
+        | OfRun::FailuresAccepted
+        | OfRun::Logged(_)
+        | OfRun::Forgot(_) => PROGRESS,
+        OfRun::Sent(_) | OfRun::Came(_) | OfRun::WakesAt(_) | OfRun::Woke | OfRun::Stops { .. } => {
+            NOTHING
+        }
+    }
+}
+
+const fn of_strategy(event: &OfStrategy) -> Touch {
+    match event {
+        OfStrategy::Decided(_) | OfStrategy::Undecided { .. } => TOLD,
+        OfStrategy::Next(_)
+        | OfStrategy::Reopened
+        | OfStrategy::Memo(_)
+        | OfStrategy::Unheard(_) => PROGRESS,
+        // What only is repeated is as if it had not been asked.
+        OfStrategy::Repeated { .. }
+        | OfStrategy::Due
+        | OfStrategy::Asks(_)
+        | OfStrategy::Remembered { .. }
+        | OfStrategy::Said(_)
+        | OfStrategy::SaidAgain
+        | OfStrategy::AsksAfresh
+        | OfStrategy::Heard(_)
+        | OfStrategy::TookOver(_)
+        | OfStrategy::Writes(_)
+        | OfStrategy::Fresh
+        | OfStrategy::Weighs(_) => NOTHING,
+    }
+}
+
+const fn of_membership(event: &OfMembership) -> Touch {
+    match event {
+        OfMembership::Made { .. } => TOLD_OF,
+        OfMembership::Absence(_) => PROGRESS,
+        OfMembership::Joins(_)
+        | OfMembership::TookIn(_)
+        | OfMembership::Noted(..)
+        | OfMembership::CatchesUp
+        | OfMembership::Admits(_) => NOTHING,
+    }
+}
+
+const fn of_agent(event: &OfAgent) -> Touch {
+    match event {
+        OfAgent::Entered { .. }
+        | OfAgent::Started { .. }
+        | OfAgent::StepStarted { .. }
+        | OfAgent::StepSkipped { .. }
+        | OfAgent::StepDone { .. }
+        | OfAgent::StepFailed(_)
+        | OfAgent::Done
+        | OfAgent::Failed { .. }
+        | OfAgent::LeftOut { .. }
+        | OfAgent::PutBack { .. }
+        | OfAgent::Admitted
+        | OfAgent::Removed
+        | OfAgent::Returned(_)
+        | OfAgent::Moved { .. }
+        | OfAgent::Info { .. }
+        | OfAgent::WrittenDown => TOLD_OF,
+        OfAgent::Waits
+        | OfAgent::Unidentified
+        | OfAgent::Settled
+        | OfAgent::DoesAgain
+        | OfAgent::PassedOver
+        | OfAgent::Advanced
+        | OfAgent::RetriesAt(_)
+        | OfAgent::Settles { .. }
+        | OfAgent::Leaving
+        | OfAgent::Stays
+        | OfAgent::Noticed(_) => RECORD,
+        OfAgent::TakenUp
+        | OfAgent::Queued
+        | OfAgent::Rests
+        | OfAgent::Looking
+        | OfAgent::Looked { .. }
+        | OfAgent::Rang
+        | OfAgent::Rings
+        | OfAgent::Identified(_)
+        | OfAgent::Erred(_)
+        | OfAgent::Learned(_)
+        | OfAgent::Unchanged
+        | OfAgent::Unlearned => NOTHING,
+    }
+}
+
+const fn of_call(event: &OfCall) -> Touch {
+    match event {
+        OfCall::EndedLate { .. } => TOLD_OF,
+        OfCall::LeftOpen { .. } | OfCall::Settled | OfCall::Kept { .. } => RECORD,
+        OfCall::Called { action: Some(_), .. } => Touch { journal: true, ..RECORD },
+        OfCall::Called { action: None, .. }
+        | OfCall::Accepted
+        | OfCall::Written
+        | OfCall::Sees { written: true, .. } => JOURNAL,
+        // Its journal is in the event, where it is to be written.
+        OfCall::Closed { .. }
+        | OfCall::Opened(_)
+        | OfCall::Does { .. }
+        | OfCall::Sees { written: false, .. }
+        // It is written with what comes next.
+        | OfCall::Answered(_)
+        | OfCall::Watched
+        | OfCall::Unwatched => NOTHING,
+    }
+}
