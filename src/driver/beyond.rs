@@ -1,10 +1,10 @@
-//! Runs that are taken up beyond the places of an engine, since a command for them has come: it is done what was asked
-//! of them, and nothing begins for which there is no place.
+//! Runs that are taken up beyond the places of an engine, since a command for them has come: they do what was asked,
+//! and nothing begins for which there is no place.
 
 use std::time::Duration;
 
 use super::run_driver::RunDriver;
-use crate::run::{Input, RunStatus};
+use crate::run::{Effect, Input, Run, RunStatus, Transition};
 
 /// How long such a run waits for what it was taken up for: several looks of its engine, one of which may fail.
 const ASKED_WITHIN: Duration = Duration::from_secs(5);
@@ -23,6 +23,18 @@ impl RunDriver {
             | RunStatus::Done
             | RunStatus::Failed
             | RunStatus::Cancelled => false,
+        }
+    }
+
+    /// Keeps the place of a run that was resumed and that waiting in the store would harm: where agents were on hold,
+    /// that is over, and their time-outs would pass meanwhile; and that absences were accepted only this driver knows.
+    pub(super) fn keep_if_resumed(&self, was_held: &mut bool, run: &Run, done: &[Transition]) {
+        let was_held = std::mem::replace(was_held, run.progress.hold);
+        let mut effects = done.iter().flat_map(|transition| &transition.effects);
+        if (was_held && !run.progress.hold)
+            || effects.any(|effect| matches!(effect, Effect::AcceptAbsence(_)))
+        {
+            self.place.keep();
         }
     }
 

@@ -211,10 +211,17 @@ impl Place {
         }
         let mut state = self.places.state();
         state.give_back(seat);
+        // Those who waited for one come first.
+        self.places.hand_on(&mut state);
         let has_one = self.places.has_one_for(&state, &seat.cluster);
         state.take(seat);
         seat.is_beyond.store(!has_one, Ordering::Release);
         !has_one
+    }
+
+    /// Keeps the place of a run that was taken up whether there is one or not.
+    pub(super) fn keep(&self) {
+        self.seat.is_beyond.store(false, Ordering::Release);
     }
 
     /// Takes the place, even where none is free: the run is under way.
@@ -387,6 +394,17 @@ mod tests {
         assert!(!last.is_beyond());
         last.give_back();
         assert_eq!(places.free(), 2);
+    }
+
+    #[test]
+    fn who_was_taken_up_beyond_the_places_comes_after_those_in_the_line() {
+        let places = Places::new(1);
+        let (first, waits) = (place(&places), Place::none(&places, Some("c")));
+        let mut turn = Box::pin(waits.wait_for());
+        assert!(turn.as_mut().now_or_never().is_none() && waits.is_in_line());
+        let beyond = Place::beyond(&places, Some("b"));
+        drop(first);
+        assert!(beyond.is_beyond() && waits.is_taken(), "it is the turn of the one that waited");
     }
 
     #[test]

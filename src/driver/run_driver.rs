@@ -117,6 +117,7 @@ impl RunDriver {
     ) -> Result<(), DriveError> {
         let (mut machine, first) = Machine::load(loaded, self.now())?;
         let mut transitions = vec![first];
+        let mut was_held = machine.run().progress.hold;
         if self.makes_way(machine.run().progress.status) {
             // Before anything else, so that nothing begins for which there is no place.
             for command in self.asked().await {
@@ -137,6 +138,7 @@ impl RunDriver {
             if committed {
                 self.world.signals.changed(self.lease.run());
             }
+            self.keep_if_resumed(&mut was_held, machine.run(), &transitions);
             if self.makes_way(machine.run().progress.status) {
                 tracing::info!(run = %self.lease.run(), "giving the run back: there is no place for it");
                 return self.given_up();

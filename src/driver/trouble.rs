@@ -26,6 +26,7 @@ fn failed(error: DriveError) -> Failed {
         DriveError::Load(
             StoreError::Damaged(_) | StoreError::Broken { .. } | StoreError::Corrupt { .. },
         )
+        | DriveError::Store(StoreError::Broken { .. })
         | DriveError::Gone(_) => TroubleCode::Damaged,
         DriveError::Load(_) | DriveError::Store(_) => TroubleCode::Refused,
         DriveError::Input(_) => TroubleCode::IllegalInput,

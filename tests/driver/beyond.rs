@@ -115,6 +115,42 @@ async fn a_run_that_a_drain_left_is_steered_and_starts_nothing_beyond_the_places
     }
 }
 
+/// A playbook of two steps, of which the second one is not begun while a run is on hold.
+const TWO_STEPS: &str = "
+apiVersion: replicante.io/v1
+kind: Playbook
+metadata: { name: two-steps, version: 1.0.0 }
+spec:
+  concurrency: allow
+  stages:
+    - name: all
+      strategy: { use: all-at-once }
+      steps:
+        - { name: first, action: test.example.com/first }
+        - { name: second, action: test.example.com/second }
+";
+
+/// Its time on hold is over then, and would not count for it while it waits.
+#[tokio::test(start_paused = true)]
+async fn a_run_that_was_on_hold_goes_on_beyond_the_places_when_it_is_resumed() {
+    let scene = slow(Millis::from_secs(60)).await;
+    let engine = scene.engine_with("engine-1", 1);
+    let held = scene.start_playbook(TWO_STEPS).await.unwrap();
+    scene.until(held, |run| run.progress.status == RunStatus::Running).await;
+    ask(&scene, held, Verb::PauseNow, SOON).await;
+    scene.wait(Millis::from_secs(90)).await;
+    assert!(!is_driven(&scene, held).await, "it is parked");
+    let going = begin(&scene, "going").await;
+    ask(&scene, held, Verb::Resume, SOON).await;
+    scene.wait(SOON).await;
+    assert_eq!(status(&scene, held).await, RunStatus::Running);
+    assert!(is_driven(&scene, held).await && is_driven(&scene, going).await);
+    for run in [held, going] {
+        assert_eq!(scene.until_final(run).await.progress.status, RunStatus::Done);
+    }
+    engine.stop().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_command_reaches_a_run_whose_engine_died_before_it_took_it_up() {
     let scene = slow(Millis::from_secs(3_000)).await;
