@@ -97,7 +97,7 @@ async fn a_request_that_may_be_repeated_is_tried_three_times() {
         }
     });
     let (code, out, err) = replictl(&server.url, &["get", "runs", "-o", "name"]).await;
-    assert_eq!((code, out), (0, format!("run/{}\n", run_id())), "{err}");
+    assert_eq!((code, out), (0, format!("{}\n", run_id())), "{err}");
 
     let server = Server::start(|_| problem(503, "starting", "not yet"));
     let (code, _, _) = replictl(&server.url, &["get", "runs"]).await;
@@ -265,7 +265,28 @@ async fn help_goes_to_standard_output() {
         assert!(out.contains("replictl"), "{out}");
     }
     let (_, out, _) = replictl(NOWHERE, &["--help"]).await;
-    assert!(out.contains("Exit codes: 0 ok"), "{out}");
+    assert!(out.contains("Exit codes:\n    0  all went well\n"), "{out}");
+}
+
+#[tokio::test]
+async fn the_help_of_every_program_fits_80_columns() {
+    for args in [
+        &[][..],
+        &["serve"],
+        &["agent"],
+        &["platform"],
+        &["store"],
+        &["store", "check"],
+        &["store", "migrate"],
+        &["demo"],
+    ] {
+        let mut replibook = tokio::process::Command::new(env!("CARGO_BIN_EXE_replibook"));
+        replibook.args(args).arg("--help").stdin(Stdio::null()).kill_on_drop(true);
+        let (code, out, err) = read(replibook.output()).await;
+        assert_eq!((code, err.as_str()), (0, ""), "{args:?}");
+        let too_long: Vec<_> = out.lines().filter(|line| line.chars().count() > 80).collect();
+        assert!(too_long.is_empty(), "{args:?}: {too_long:#?}");
+    }
 }
 
 #[tokio::test]
@@ -302,7 +323,7 @@ async fn the_agents_of_a_cluster_come_page_by_page_with_what_the_platform_said()
     });
     let args = ["get", "agents", "--cluster", "eu", "-o", "name"];
     let (code, out, err) = replictl(&server.url, &args).await;
-    assert_eq!((code, out.as_str()), (0, "agent/a\nagent/b\nagent/c\n"), "{err}");
+    assert_eq!((code, out.as_str()), (0, "a\nb\nc\n"), "{err}");
     assert!(err.contains("platform http://p, cluster x: failed at "), "{err}");
     assert!(err.contains("2 agents of 3 are absent at once"), "{err}");
     assert!(server.seen().iter().all(|seen| seen.path == "/api/v1/clusters/eu/agents"));

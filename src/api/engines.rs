@@ -9,10 +9,10 @@ use super::error::{ApiError, Code};
 use super::limits::{MAX_ACTOR, MAX_REASON};
 use super::params::{InPath, InQuery};
 use super::state::ApiState;
-use super::wire::{DrainEngine, EngineRef, EngineState, EngineView, Listing};
+use super::wire::{DrainEngine, EngineState, EngineView, Listing};
 use crate::driver::Unwritten;
-use crate::run::{EngineId, Millis, OnEngine, Run, RunId, RunStatus, Timestamp};
-use crate::store::{DEFAULT_LEASE, Engine, EngineReport, Holder, Locked, Skew, StoreError};
+use crate::run::{EngineId, Millis, Timestamp};
+use crate::store::{DEFAULT_LEASE, Engine, StoreError};
 
 const ALL: &str = "/api/v1/engines";
 
@@ -52,7 +52,7 @@ async fn list(
 
 /// All engines that are known. That the one of this server is there is known here best, also if it can't say so in the
 /// store.
-async fn views(state: &ApiState) -> Result<Vec<EngineView>, ApiError> {
+pub(super) async fn views(state: &ApiState) -> Result<Vec<EngineView>, StoreError> {
     let now = state.store.time();
     let engines = state.store.engines().await?;
     let mut views: Vec<_> = engines.into_iter().map(|engine| view(engine, now)).collect();
@@ -93,95 +93,6 @@ async fn set_drain(
     tracing::info!(engine = %id.0, drain, "an engine was told to hand over its runs, or to take some again");
     state.signals.work();
     Ok(Json(view(engine, state.store.time())))
-}
-
-/// Who drives a run: its lease, and what its engine says of itself, if that is known.
-pub(super) struct DrivenBy {
-    holder: Holder,
-    engine: Option<Engine>,
-}
-
-impl DrivenBy {
-    pub(super) fn shown(&self) -> EngineRef {
-        let name = self.engine.as_ref().map(|engine| engine.report.name.clone());
-        EngineRef { id: self.holder.engine.clone(), name, since: self.holder.since }
-    }
-}
-
-/// The engine that drives a run, if there is one.
-pub(super) async fn driver_of(state: &ApiState, run: RunId) -> Result<Option<DrivenBy>, ApiError> {
-    let holders = match state.store.holders(&[run]).await {
-        // The run is shown all the same; `/readyz` says that something is damaged.
-        Err(StoreError::Broken { .. }) => Vec::new(),
-        holders => holders?,
-    };
-    let Some(holder) = holders.into_iter().next() else { return Ok(None) };
-    let engines = state.store.engines().await?;
-    let engine = engines.into_iter().find(|engine| engine.report.id == holder.engine);
-    Ok(Some(DrivenBy { holder, engine }))
-}
-
-/// The engine of a run whose turn it is, but which can't start because that engine has no place for it. None for a
-/// run that waits for anything else.
-pub(super) async fn without_place(
-    state: &ApiState,
-    run: &Run,
-    by: &DrivenBy,
-) -> Result<Option<OnEngine>, ApiError> {
-    if run.progress.status != RunStatus::Pending {
-        return Ok(None);
-    }
-    if run.snapshot.locks_cluster() {
-        let queue = state.store.queues(std::slice::from_ref(&run.snapshot.cluster)).await?.pop();
-        if queue.and_then(|queue| queue.place_of(run.id())) != Some(Locked::Held) {
-            return Ok(None);
-        }
-    }
-    Ok(by.engine.as_ref().map(|engine| {
-        let EngineReport { name, runs, max_runs, .. } = &engine.report;
-        OnEngine { name: name.clone(), runs: *runs, max_runs: *max_runs }
-    }))
-}
-
-/// Why no engine takes up a run that could go on; none when one should at any moment.
-pub(super) async fn why_unclaimed(state: &ApiState) -> Result<Option<String>, ApiError> {
-    let waiting = state.store.unclaimed().await?;
-    let views = views(state).await?;
-    let in_state = |state| views.iter().filter(move |view| view.state == state);
-    let active: Vec<_> = in_state(EngineState::Active).collect();
-    if let ([], Some(own)) = (&active[..], in_state(EngineState::CantWrite).next()) {
-        let why = own.problem.as_deref().unwrap_or_default();
-        return Ok(Some(format!("the engine {:?} is there, but can't write: {why}", own.name)));
-    }
-    if let ([], Some(first)) = (&active[..], in_state(EngineState::ClockOff).next()) {
-        return Ok(Some(format!(
-            "no engine takes up runs: the clock of {:?} is {} the store's",
-            first.name,
-            Skew::from_millis(first.clock_ahead)
-        )));
-    }
-    if active.is_empty() {
-        return Ok(Some(match in_state(EngineState::Draining).count() {
-            0 => "no engine is there: start a server".to_owned(),
-            1 => "the only engine is being drained".to_owned(),
-            draining => format!("all {draining} engines are being drained"),
-        }));
-    }
-    let (runs, places) = active.iter().fold((0_u64, 0_u64), |(runs, places), engine| {
-        (runs + u64::from(engine.runs), places + u64::from(engine.max_runs))
-    });
-    let who = match active.len() {
-        1 => "the engine drives".to_owned(),
-        count => format!("{count} engines drive"),
-    };
-    // Those that are claimed at any moment wait for nothing.
-    let held_back = runs >= places || waiting > 1;
-    Ok(held_back.then(|| {
-        format!(
-            "it waits for a place: {who} {runs} of at most {places} runs (one cluster gets \
-             half of them at most), and {waiting} runs wait for a place"
-        )
-    }))
 }
 
 fn view(engine: Engine, now: Timestamp) -> EngineView {

@@ -3,8 +3,8 @@
 use axum::Json;
 use axum::extract::State;
 
+use super::driven::{self, Drivers};
 use super::endpoint::Endpoint;
-use super::engines;
 use super::error::ApiError;
 use super::limits::{EXPLAINED_FAILED, EXPLAINED_RUNNING, FEW_RECORDS};
 use super::params::{InPath, InQuery};
@@ -15,7 +15,7 @@ use crate::agent::Short;
 use crate::run::{
     AgentRecord, AgentState, AttemptKey, Explanation, InFlight, Known, OpenAttempt, ReasonCode,
     Run, RunId, RunStatus, StatusReason, Timestamp, Trouble, TroubleCode, explain, explain_behind,
-    explain_trouble, explain_waiting, most_telling,
+    explain_commands, explain_trouble, most_telling,
 };
 use crate::store::{DamagedRun, KeptRun};
 
@@ -71,7 +71,7 @@ async fn get(
             explain_trouble(&trouble, glance.status, now, locks, now)
         }
     };
-    explain_waiting(&mut explanation, &asked, now);
+    explain_commands(&mut explanation, &asked, now);
     Ok(Json(explanation))
 }
 
@@ -84,22 +84,18 @@ async fn of_run(
     now: Timestamp,
 ) -> Result<Explanation, ApiError> {
     let known = known(state, reads, run).await?;
-    let waits = waits_for_engine(run) || asked && !run.progress.status.is_final();
-    let by = if waits { engines::driver_of(state, run.id()).await? } else { None };
-    let engine = match &by {
-        Some(by) => engines::without_place(state, run, by).await?,
-        None => None,
+    // Those that wait for a person need an engine once one asks.
+    let needs_engine = driven::wants_engine(run) || asked && !run.progress.status.is_final();
+    let waits = match needs_engine {
+        true => {
+            Drivers::of(state, &[run.id()]).await?.waits_of(state, &[run]).await?.remove(&run.id())
+        }
+        false => None,
     };
-    let known = Known { engine, ..known };
+    let known = Known { waits, ..known };
     let mut explanation = explain(run, &known, now);
     if let Some(trouble) = before(state, run).await? {
         explain_behind(&mut explanation, &trouble);
-    }
-    if waits
-        && by.is_none()
-        && let Some(why) = engines::why_unclaimed(state).await?
-    {
-        explanation.text.push_str(&format!(" No engine drives it: {why}."));
     }
     if let Some(Short { message, .. }) = state.shortage.now().filter(|_| asks_agents(run)) {
         let more =
@@ -107,22 +103,6 @@ async fn of_run(
         explanation.text.push_str(&more);
     }
     Ok(explanation)
-}
-
-/// Whether the run would go on if an engine took it up. Those that wait for a person need none until one asks.
-fn waits_for_engine(run: &Run) -> bool {
-    match run.progress.status {
-        RunStatus::Pending
-        | RunStatus::Starting
-        | RunStatus::Running
-        | RunStatus::Cancelling
-        | RunStatus::Finishing => true,
-        RunStatus::PendingApprove
-        | RunStatus::Paused
-        | RunStatus::Done
-        | RunStatus::Failed
-        | RunStatus::Cancelled => false,
-    }
 }
 
 /// Whether something of the run may be on its way to agents.

@@ -21,6 +21,7 @@ mod builtins;
 mod cluster_agents;
 mod clusters;
 mod commands;
+mod driven;
 mod endpoint;
 mod engines;
 mod error;

@@ -8,8 +8,8 @@ use semver::Version;
 use serde_json::Map;
 use uuid::Uuid;
 
+use super::driven::{self, Drivers};
 use super::endpoint::Endpoint;
-use super::engines;
 use super::error::{ApiError, Code};
 use super::limits::PLAYBOOK_BYTES;
 use super::pages::{self, Key, List, Paged, json_bytes};
@@ -20,6 +20,7 @@ use super::weigh::{Reads, Weighed};
 use super::wire::{Listing, RunView, TroubleView};
 use crate::run::{
     Progress, ReasonCode, Run, RunId, RunStatus, Silent, Snapshot, Timestamp, Trouble, TroubleCode,
+    WaitsFor,
 };
 use crate::store::{DamagedRun, Found, KeptRun, Page, RunFilter, StoreError};
 
@@ -113,16 +114,25 @@ async fn read_views(
     let sizes: Vec<_> = found.iter().map(snapshot_bytes).collect();
     let mut views: Vec<_> = found.iter().map(shown).collect();
     let ids: Vec<_> = views.iter().map(|view| view.id).collect();
-    let troubles = match state.store.troubles_of(&ids).await {
-        // The runs can be read all the same; that something is damaged says the server to who asks whether it is ready.
-        Err(StoreError::Broken { .. }) => Vec::new(),
-        troubles => troubles?,
-    };
+    let troubles = if_readable(state.store.troubles_of(&ids).await)?;
+    let is_set_aside = |run: &&Run| troubles.iter().any(|trouble| trouble.run == run.id());
+    let readable = found.iter().filter_map(|run| run.as_ref().ok());
+    let going: Vec<&Run> = readable.filter(|run| !is_set_aside(run)).collect();
+    let waits = if_readable(driven::waits_of(state, &going).await)?;
     for view in &mut views {
+        show_waits(view, waits.get(&view.id));
         let trouble = troubles.iter().find(|trouble| trouble.run == view.id);
         view.trouble = trouble.map(view_of_trouble).or(view.trouble.take());
     }
     Ok(views.into_iter().zip(sizes).map(Ok).collect())
+}
+
+/// What stands beside runs. They are shown without it where it is damaged; `/readyz` says that something is.
+pub(super) fn if_readable<T: Default>(found: Result<T, StoreError>) -> Result<T, StoreError> {
+    match found {
+        Err(StoreError::Broken { .. }) => Ok(T::default()),
+        found => found,
+    }
 }
 
 fn snapshot_bytes(run: &KeptRun) -> usize {
@@ -164,15 +174,33 @@ pub(super) async fn look(state: &ApiState, id: RunId) -> Result<RunView, ApiErro
     if view.status.is_final() {
         return Ok(view);
     }
-    let Some(by) = engines::driver_of(state, id).await? else { return Ok(view) };
-    view.engine = Some(by.shown());
-    if let Ok(run) = &run
-        && engines::without_place(state, run, &by).await.is_ok_and(|engine| engine.is_some())
+    let drivers = Drivers::of(state, &[id]).await?;
+    view.engine = drivers.engine_of(id);
+    if let (Ok(run), None) = (&run, &view.trouble)
+        && driven::wants_engine(run)
+        // Where the store does not tell, the run is shown all the same.
+        && let Ok(waits) = drivers.waits_of(state, &[run]).await
     {
-        // What it waited for last is over. Where the store does not tell, it is shown all the same.
-        view.reason = None;
+        show_waits(&mut view, waits.get(&id));
     }
     Ok(view)
+}
+
+/// Shows what a run waits for that could go on.
+fn show_waits(view: &mut RunView, waits: Option<&WaitsFor>) {
+    match waits {
+        // What it waited for last is over.
+        Some(WaitsFor::Place(_)) => view.reason = None,
+        None
+        | Some(
+            WaitsFor::AnyPlace { .. }
+            | WaitsFor::Engine
+            | WaitsFor::Undrained(_)
+            | WaitsFor::RightClock { .. }
+            | WaitsFor::CanWrite { .. },
+        ) => {}
+    }
+    view.waits = waits.map(WaitsFor::words);
 }
 
 /// Why a run can't go on, or could not.
@@ -246,6 +274,7 @@ fn view_of_damaged(damaged: &DamagedRun) -> RunView {
             status: progress.status,
             reason: None,
             engine: None,
+            waits: None,
             trouble: None,
             since: created_at,
             stage: String::new(),
@@ -298,6 +327,7 @@ pub(super) fn view(run: &Run) -> RunView {
         status: progress.status,
         reason: progress.reason.clone(),
         engine: None,
+        waits: None,
         trouble: None,
         since: progress.since,
         stage: stage.map(|stage| stage.name.clone()).unwrap_or_default(),

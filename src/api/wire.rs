@@ -293,6 +293,9 @@ pub struct RunView {
     /// The engine that drives it now; only in the view of a single run, and none while no engine does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<EngineRef>,
+    /// What it waits for that could go on: a place on an engine, or an engine. Then `reason` may be missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits: Option<String>,
     /// Why it can't go on at all: it does nothing while it is in trouble.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<TroubleView>,

@@ -7,11 +7,13 @@ use clap::{Parser, Subcommand};
 use replibook::agent::platform::server::PlatformArgs;
 use replibook::agent::server::AgentArgs;
 use replibook::cli::demo::{DemoArgs, demo};
-use replibook::cli::{LogArgs, Odd, ServeArgs, StoreCommand, look_after, parse, say_failed, serve};
+use replibook::cli::{
+    HELP_WIDTH, LogArgs, Odd, ServeArgs, StoreCommand, look_after, parse, say_failed, serve,
+};
 
 /// Runs playbooks over the agents of a cluster, with WebAssembly plugins.
 #[derive(Debug, Parser)]
-#[command(name = "replibook", version, propagate_version = true)]
+#[command(name = "replibook", version, propagate_version = true, max_term_width = HELP_WIDTH)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

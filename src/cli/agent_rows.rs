@@ -180,7 +180,7 @@ impl<const STAGES: bool> Row for AgentRow<STAGES> {
     }
 
     fn name(&self) -> String {
-        format!("agent/{}", self.record.agent)
+        self.record.agent.to_string()
     }
 }
 

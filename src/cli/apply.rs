@@ -57,7 +57,15 @@ impl Row for Applied {
     }
 
     fn narrower() -> &'static [Narrower] {
-        &[Narrower::Cut, Narrower::Without("DIGEST"), Narrower::Cut]
+        &[
+            Narrower::Cut,
+            Narrower::Without("DIGEST"),
+            Narrower::Cut,
+            Narrower::Without("SOURCE"),
+            Narrower::Cut,
+            Narrower::Without("VERSION"),
+            Narrower::Cut,
+        ]
     }
 
     fn cells(&self, wide: bool) -> Vec<String> {

@@ -77,7 +77,7 @@ impl Row for ClusterAgentView {
     }
 
     fn name(&self) -> String {
-        format!("agent/{}", self.id)
+        self.id.to_string()
     }
 }
 

@@ -18,7 +18,7 @@ use super::run::{explain, find_run, paragraph};
 use super::text::{clean, moment, wrap_line};
 use crate::api::wire::{EngineRef, Listing, PlaybookView, RunView, TroubleView};
 use crate::playbook::{PluginPin, Vcs};
-use crate::run::{AgentRecord, AgentState, dropped_in_words};
+use crate::run::{AgentRecord, AgentState, Digest, dropped_in_words};
 use crate::shown::clean_lines;
 
 /// Agents that failed which are shown with a run: the first ones tell what is wrong.
@@ -134,6 +134,14 @@ impl Lines {
         }
     }
 
+    /// A digest, or its first digits where the whole one fits no line.
+    pub(super) fn digest(&self, digest: &Digest) -> String {
+        match self.room {
+            Some(room) if room < digest.as_str().len() => format!("sha256:{}", digest.short()),
+            Some(_) | None => digest.to_string(),
+        }
+    }
+
     /// The text of a document below the lines.
     pub(super) fn document(&mut self, document: Option<&str>) {
         if let Some(document) = document {
@@ -143,8 +151,8 @@ impl Lines {
 
     fn plugins(&mut self, plugins: &BTreeMap<String, PluginPin>) {
         for (name, pin) in plugins {
-            let text = format!("{name} {} {} {}", pin.version, pin.source, pin.digest);
-            self.line("Plugin", &text);
+            let digest = self.digest(&pin.digest);
+            self.line("Plugin", &format!("{name} {} {} {digest}", pin.version, pin.source));
         }
     }
 }
@@ -158,6 +166,7 @@ fn describe_run(run: &RunView, why: &str, failed: &str, room: Room) -> String {
     lines.line("Cluster", &run.cluster);
     lines.line("Status", &format!("{} since {}", run.status, moment(run.since)));
     lines.line_if("Why", run.reason.as_ref().map(|reason| reason.message.clone()));
+    lines.line_if("Waits", run.waits.as_deref().map(waits));
     lines.line_if("Engine", run.engine.as_ref().map(engine));
     lines.line_if("Trouble", run.trouble.as_ref().map(trouble));
     lines.line("Stage", &stage_of(run));
@@ -181,6 +190,11 @@ fn describe_run(run: &RunView, why: &str, failed: &str, room: Room) -> String {
         let _ = write!(text, "\n{part}");
     }
     text
+}
+
+/// What a run waits for, after the label.
+fn waits(waits: &str) -> String {
+    waits.strip_prefix("waits ").unwrap_or(waits).to_owned()
 }
 
 fn engine(engine: &EngineRef) -> String {
@@ -253,6 +267,14 @@ mod tests {
     }
 
     #[test]
+    fn a_run_without_a_place_is_described_with_that() {
+        let mut run = run_view(RunStatus::Pending);
+        run.waits = Some("waits for a place on its engine".to_owned());
+        let shown = describe_run(&run, "", "", ANY);
+        assert!(shown.contains("Waits:      for a place on its engine\n"), "{shown}");
+    }
+
+    #[test]
     fn lines_fit_a_terminal() {
         let mut lines = Lines::within(Room { prose: Some(80), line: Some(80) });
         let digest = format!("sha256:{}", "0".repeat(64));
@@ -262,6 +284,10 @@ mod tests {
             "Plugin:     zone-by-zone 1.0.0 store:zone-by-zone@1.0.0\n         {digest}\nAgent version: 0.1.0\n"
         );
         assert_eq!(lines.text, expected);
+        let digest = Digest::of(b"x");
+        assert_eq!(lines.digest(&digest), digest.to_string());
+        let narrow = Lines::within(Room { prose: Some(40), line: Some(40) });
+        assert_eq!(narrow.digest(&digest), format!("sha256:{}", digest.short()));
         let mut run = run_view(RunStatus::Pending);
         run.reason = Some(StatusReason::cluster_busy(run.id, 3));
         let shown = describe_run(&run, "", "", Room { prose: Some(45), line: Some(45) });

@@ -142,7 +142,7 @@ fn plugin_text(
     lines.line("Plugin", &format!("{}@{}", info.name, info.version));
     lines.line("Kind", info.kind.as_str());
     lines.line("Summary", &info.summary);
-    lines.line("Digest", info.digest.as_str());
+    lines.line("Digest", &lines.digest(&info.digest));
     lines.line("Size", &format!("{} KiB", info.size.div_ceil(1024)));
     lines.line("Added", &moment(plugin.added_at));
     let pins =

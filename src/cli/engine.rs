@@ -119,7 +119,15 @@ impl Row for EngineView {
     }
 
     fn narrower() -> &'static [Narrower] {
-        &[Narrower::Short("SEEN"), Narrower::Without("VERSION"), Narrower::Cut]
+        // Of one that is silent or has its clock off the state says so.
+        &[
+            Narrower::Short("SEEN"),
+            Narrower::Without("VERSION"),
+            Narrower::Without("SEEN"),
+            Narrower::Without("QUEUED"),
+            Narrower::Without("CLOCK"),
+            Narrower::Cut,
+        ]
     }
 
     fn short(&self, heading: &str) -> Option<String> {
@@ -159,14 +167,15 @@ impl Row for EngineView {
     }
 
     fn name(&self) -> String {
-        format!("engine/{}", self.id.0)
+        self.id.0.clone()
     }
 }
 
 /// By how much a clock is off, in seconds.
 fn clock(ahead: i64) -> String {
     let tenths = ahead.unsigned_abs().saturating_add(50) / 100;
-    let sign = if ahead < 0 { '-' } else { '+' };
+    // What rounds to nothing is behind no more than ahead.
+    let sign = if ahead < 0 && tenths > 0 { '-' } else { '+' };
     format!("{sign}{}.{}s", tenths / 10, tenths % 10)
 }
 
@@ -246,15 +255,18 @@ mod tests {
         let row =
             "db-host-17-0042  clock-off  1000/1000  0       0.1.0    +3600.0s  01-01 00:00:00";
         assert!(shown.contains(row), "{shown}");
-        let narrow = table_within(&[off], false, false, Some(60));
+        let narrow = table_within(&[off.clone()], false, false, Some(60));
         assert!(narrow.contains("clock-off") && narrow.contains("+3600.0s"), "{narrow}");
+        let narrow = table_within(&[off], false, false, Some(40));
+        let expected = "NAME             STATE      RUNS\ndb-host-17-0042  clock-off  1000/1000\n";
+        assert_eq!(narrow, expected);
     }
 
     #[test]
     fn a_clock_is_shown_in_tenths_of_a_second() {
         assert_eq!(
-            [0, 49, 50, -1_449, 61_000].map(clock),
-            ["+0.0s", "+0.0s", "+0.1s", "-1.4s", "+61.0s"]
+            [0, 49, -49, 50, -50, -1_449, 61_000].map(clock),
+            ["+0.0s", "+0.0s", "+0.0s", "+0.1s", "-0.1s", "-1.4s", "+61.0s"]
         );
     }
 }

@@ -42,6 +42,25 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// All of them in order, with what they mean in a few words.
+    pub const MEANINGS: [(Self, &'static str); 15] = [
+        (Self::Ok, "all went well"),
+        (Self::RunFailed, "the run failed, or a replay differs"),
+        (Self::Usage, "wrong usage, or the server refused the request as such"),
+        (Self::Invalid, "a document or the parameters of a run are not valid"),
+        (Self::NotFound, "not found, or in conflict with what is there"),
+        (Self::SomeFailed, "done, but some agents failed within the budget"),
+        (Self::WaitingForApproval, "the run waits for approval"),
+        (Self::Cancelled, "the run was cancelled"),
+        (Self::Unreachable, "the server can't be reached"),
+        (Self::Paused, "the run is paused, or can't go on"),
+        (Self::Nobody, "done, but nobody was selected"),
+        (Self::Output, "the output could not be written"),
+        (Self::NotApplied, "what was asked of a run is accepted, not yet applied"),
+        (Self::Damaged, "what was asked for, or the whole database, is damaged"),
+        (Self::Interrupted, "a person stopped watching (Ctrl-C)"),
+    ];
+
     /// The number that the shell gets.
     pub const fn code(self) -> u8 {
         self as u8
@@ -122,6 +141,17 @@ mod tests {
             Some(7), // CANCELLED
         ];
         assert_eq!(codes, expected);
+    }
+
+    #[test]
+    fn every_code_has_its_meaning_here_and_in_the_readme() {
+        let readme = include_str!("../../README.md");
+        let table = readme.lines().skip_while(|line| *line != "| code | meaning |").skip(2);
+        let table = table.take_while(|line| line.starts_with('|'));
+        let told = table.map(|line| line.split('|').nth(1).unwrap().trim().parse::<u8>().unwrap());
+        let codes = Exit::MEANINGS.map(|(exit, _)| exit.code());
+        assert_eq!(told.collect::<Vec<_>>(), codes);
+        assert!(codes.is_sorted());
     }
 
     #[test]

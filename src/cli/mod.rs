@@ -10,6 +10,7 @@
 mod agent_rows;
 mod apply;
 mod client;
+mod closed;
 mod cluster_agents;
 mod completion;
 mod conflict;
@@ -62,7 +63,7 @@ pub use exit::Exit;
 pub use feed::{FeedLimits, MAX_AWAY, MAX_SILENCE, Update, follow};
 pub use logging::{LogArgs, LogFormat};
 pub use output::{Console, Format, Row};
-pub use root::{Cli, SERVER_VARIABLE, replictl, report};
+pub use root::{Cli, HELP_WIDTH, SERVER_VARIABLE, replictl, report};
 pub use run::{Watched, print_agents, start_run, watch};
 pub use serve::{ServeArgs, serve};
 pub use store::{Place, StoreArgs, StoreCommand, look_after};

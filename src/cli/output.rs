@@ -28,7 +28,8 @@ pub enum Format {
     Json,
     /// YAML; a list is a sequence
     Yaml,
-    /// Only names, one a line, as `kind/name`
+    /// Only names, one a line, as commands take them; with the kind before them (`kind/name`) where
+    /// `apply` and `validate` list several kinds
     Name,
 }
 
@@ -93,7 +94,7 @@ pub trait Row: Serialize {
     fn paint(&self) -> (&str, Paint) {
         ("", Paint::Plain)
     }
-    /// `kind/name`.
+    /// What commands take for it.
     fn name(&self) -> String;
 }
 
@@ -164,10 +165,11 @@ impl Console {
         Room { prose: Some(self.prose()), line: self.message_width }
     }
 
-    /// The room for data. What goes to a file or a program has lines as long as they are.
+    /// The room for data. What goes to a file or a program has lines as long as they are, and so has what was asked
+    /// for as wide as it is.
     pub(crate) fn data_room(&self) -> Room {
         let prose = self.width.map(|width| width.min(LONGEST_PROSE));
-        Room { prose, line: self.width }
+        Room { prose, line: self.width.filter(|_| self.format != Format::Wide) }
     }
 
     /// Writes a line of data; on a terminal that is too narrow in several, all but the first with so many spaces

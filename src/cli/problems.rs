@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::files::Document;
 use super::text::{Paint, clean, plural, shorten, width, wrap_line};
-use crate::playbook::Problem;
+use crate::playbook::{Problem, code};
 
 /// The most problems that are shown: with more, a person mends the first ones and looks again.
 pub(crate) const MAX_SHOWN: usize = 50;
@@ -33,18 +33,26 @@ impl Look {
     }
 }
 
-/// All problems of a document, in the order of their places.
+/// All problems of a document, in the order of their places, and last how many more there are.
 pub(crate) fn show(document: &Document, problems: &[Problem], look: Look) -> String {
-    let mut sorted: Vec<&Problem> = problems.iter().collect();
+    let (more, mut sorted): (Vec<&Problem>, Vec<&Problem>) =
+        problems.iter().partition(|problem| problem.code == code::MORE);
     sorted.sort_by_key(|problem| (problem.line.unwrap_or(0), problem.column.unwrap_or(0)));
     let mut shown = String::new();
     for problem in sorted.iter().take(MAX_SHOWN) {
         show_one(&mut shown, document, problem, look);
     }
-    if let Some(more) = sorted.len().checked_sub(MAX_SHOWN).filter(|more| *more > 0) {
-        let _ = writeln!(shown, "… and {}", plural(more as u64, "more problem"));
+    let untold: u64 = more.iter().filter_map(|problem| untold(problem)).sum();
+    let more = untold + sorted.len().saturating_sub(MAX_SHOWN) as u64;
+    if more > 0 {
+        let _ = writeln!(shown, "… and {}", plural(more, "more problem"));
     }
     shown
+}
+
+/// How many problems of a document were not even reported: `and 7 more problems`.
+fn untold(more: &Problem) -> Option<u64> {
+    more.message.split(' ').find_map(|word| word.parse().ok())
 }
 
 /// Warnings of a document, which say that they are.
@@ -235,6 +243,25 @@ p.yaml:3:2: /spec/stages/0: unknown key \"stagess\"
         let shown = show(&document("a"), &many, Look::default());
         assert_eq!(shown.matches(": m\n").count(), MAX_SHOWN);
         assert!(shown.ends_with("… and 2 more problems\n"), "{shown}");
+    }
+
+    #[test]
+    fn that_there_are_more_comes_last() {
+        let more = Problem {
+            code: code::MORE.to_owned(),
+            path: String::new(),
+            line: None,
+            column: None,
+            ..problem(1, 1, "and 7 more problems")
+        };
+        let problems = [more.clone(), problem(2, 1, "second"), problem(1, 1, "first")];
+        let shown = show(&document("a\nb\n"), &problems, Look::default());
+        let places = ["first", "second", "… and 7 more problems\n"].map(|text| shown.find(text));
+        assert!(places.is_sorted() && places[0].is_some(), "{shown}");
+        assert!(shown.ends_with("… and 7 more problems\n"), "{shown}");
+        let many = vec![problem(1, 1, "m"); MAX_SHOWN + 2];
+        let shown = show(&document("a"), &[vec![more], many].concat(), Look::default());
+        assert!(shown.ends_with("… and 9 more problems\n"), "{shown}");
     }
 
     #[test]

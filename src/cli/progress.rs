@@ -123,7 +123,7 @@ impl Progress {
 
     /// Shows where the run is now.
     pub(crate) fn show(&mut self, run: &RunView) {
-        self.say_if_queued(run);
+        self.say_if_waits(run);
         self.say_if_silent(run);
         self.say_if_troubled(run);
         let Some(bar) = &self.bar else { return };
@@ -134,14 +134,11 @@ impl Progress {
         bar.set_message(beside_bar(run, self.batch.as_deref()));
     }
 
-    /// Says what a queued run waits for, once: it has no event of its own.
-    fn say_if_queued(&mut self, run: &RunView) {
-        let waits_for = match (run.status, &run.reason) {
-            (RunStatus::Pending, Some(reason)) => Some(reason.message.clone()),
-            (_, Some(_) | None) => None,
-        };
+    /// Says what a run waits for that could go on or is queued, once: it has no event of its own.
+    fn say_if_waits(&mut self, run: &RunView) {
+        let waits_for = waiting_in_words(run);
         if let Some(what) = waits_for.as_ref().filter(|_| waits_for != self.waits_for) {
-            self.say(&format!("the run is queued: {}", clean(what)));
+            self.say(&clean(what));
         }
         self.waits_for = waits_for;
     }
@@ -179,6 +176,17 @@ impl Progress {
         if let Some(bar) = self.bar {
             bar.finish_and_clear();
         }
+    }
+}
+
+/// What a run waits for by itself; none where it waits for nothing of the kind.
+fn waiting_in_words(run: &RunView) -> Option<String> {
+    match (&run.waits, run.status, &run.reason) {
+        (Some(waits), _, _) => Some(format!("the run {waits}")),
+        (None, RunStatus::Pending, Some(reason)) => {
+            Some(format!("the run is queued: {}", reason.message))
+        }
+        (None, _, Some(_) | None) => None,
     }
 }
 
@@ -227,7 +235,7 @@ fn beside_bar(run: &RunView, batch: Option<&str>) -> String {
 mod tests {
     use super::*;
     use crate::cli::sample::run_view;
-    use crate::run::AgentId;
+    use crate::run::{AgentId, StatusReason};
 
     #[test]
     fn the_bar_counts_what_has_ended_of_what_was_selected() {
@@ -247,6 +255,18 @@ mod tests {
         (run.stages, run.stage_index) = (vec!["drain".to_owned(), "restart".to_owned()], 1);
         let text = beside_bar(&run, None);
         assert_eq!(text, "paused · on hold · restart (2 of 2) · 1 failed · 2 running");
+    }
+
+    #[test]
+    fn a_run_that_waits_for_a_place_is_said_to_and_is_not_queued() {
+        let mut run = run_view(RunStatus::Pending);
+        run.reason = Some(StatusReason::cluster_busy(run.id, 0));
+        let queued = format!("the run is queued: waits for run {} to end", run.id);
+        assert_eq!(waiting_in_words(&run), Some(queued));
+        run.waits = Some("waits for a place on its engine".to_owned());
+        let waits = Some("the run waits for a place on its engine".to_owned());
+        assert_eq!(waiting_in_words(&run), waits);
+        assert_eq!(waiting_in_words(&run_view(RunStatus::Running)), None);
     }
 
     #[test]

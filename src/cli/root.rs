@@ -28,7 +28,7 @@ use crate::stop::stdin_closed;
 ///
 /// Data goes to standard output, all else to standard error.
 #[derive(Debug, Parser)]
-#[command(name = "replictl", version, max_term_width = 100, after_help = EXIT_CODES)]
+#[command(name = "replictl", version, max_term_width = HELP_WIDTH, after_help = after_help())]
 pub struct Cli {
     /// Base URL of the server
     #[arg(long, global = true, env = SERVER_VARIABLE, hide_env_values = true,
@@ -49,12 +49,17 @@ pub struct Cli {
 /// The variable of the environment that names the server.
 pub const SERVER_VARIABLE: &str = "REPLIBOOK_SERVER";
 
-const EXIT_CODES: &str = "Who asks is the user of this machine; with REPLIBOOK_USER=NAME in the environment \
-    `USER@HOST, as NAME`.\n\nExit codes: 0 ok · 1 the run failed, or a replay differs · 2 usage · 3 invalid document · \
-    4 not found or conflict · 5 done, but some agents failed within the budget · 6 waiting for \
-    approval · 7 cancelled · 8 server unreachable · 9 paused, or it can't go on · \
-    10 done, but nobody was selected · 12 the output could not be written · \
-     13 accepted, not yet applied · 14 damaged in the store · 130 watching was interrupted";
+/// Columns of the help: it fits the narrowest terminal that most people have, also in a pager.
+pub const HELP_WIDTH: usize = 80;
+
+fn after_help() -> String {
+    let codes = Exit::MEANINGS.map(|(exit, meaning)| format!("  {:>3}  {meaning}", exit.code()));
+    let codes = codes.join("\n");
+    format!(
+        "Who asks is the user of this machine; with REPLIBOOK_USER=NAME in the environment `USER@HOST, as NAME`.\n\n\
+         Exit codes:\n{codes}"
+    )
+}
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -180,11 +185,30 @@ pub fn report(error: &CliError, console: &Console) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::text::width;
     use clap::CommandFactory;
 
     #[test]
     fn the_arguments_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_help_fits_80_columns() {
+        fn check(command: &mut clap::Command) {
+            for help in [command.render_help(), command.render_long_help()] {
+                for line in help.to_string().lines() {
+                    assert!(width(line) <= HELP_WIDTH, "{}: {line}", command.get_name());
+                }
+            }
+            command.get_subcommands_mut().for_each(check);
+        }
+        let mut command = Cli::command();
+        command.build();
+        check(&mut command);
+        let help = command.render_help().to_string();
+        assert!(help.contains("\nExit codes:\n    0  all went well\n"), "{help}");
+        assert_eq!(help.matches("Exit codes").count(), 1);
     }
 
     #[test]

@@ -13,6 +13,9 @@ pub(super) const MAX_CELL: usize = 60;
 /// The same in a wide table.
 pub(super) const MAX_WIDE_CELL: usize = 300;
 
+/// Digits of a digest where there is hardly any room: they still name a plugin.
+const SHORT_DIGEST: usize = 8;
+
 pub(crate) fn or_dash(text: Option<&str>) -> String {
     text.unwrap_or("-").to_owned()
 }
@@ -57,7 +60,7 @@ impl Row for PlaybookView {
     }
 
     fn name(&self) -> String {
-        format!("playbook/{}@{}", self.name, self.version)
+        format!("{}@{}", self.name, self.version)
     }
 }
 
@@ -79,7 +82,7 @@ impl Row for ClusterView {
     }
 
     fn name(&self) -> String {
-        format!("cluster/{}", self.name)
+        self.name.clone()
     }
 }
 
@@ -113,16 +116,24 @@ impl Row for PluginView {
             Narrower::Short("ADDED"),
             Narrower::Without("ADDED"),
             Narrower::Without("SIZE"),
+            Narrower::Short("DIGEST"),
+            Narrower::Without("KIND"),
+            Narrower::Cut,
+            Narrower::Without("VERSION"),
             Narrower::Cut,
         ]
     }
 
     fn short(&self, heading: &str) -> Option<String> {
-        (heading == "ADDED").then(|| short_moment(self.added_at))
+        match heading {
+            "ADDED" => Some(short_moment(self.added_at)),
+            "DIGEST" => self.info.digest.hex().get(..SHORT_DIGEST).map(str::to_owned),
+            _ => None,
+        }
     }
 
     fn name(&self) -> String {
-        format!("plugin/{}", self.info.digest)
+        self.info.digest.to_string()
     }
 }
 
@@ -154,7 +165,7 @@ impl Row for RunView {
         ];
         if wide {
             let trouble = trouble_of(self).map(|trouble| &trouble.message);
-            let why = trouble.or(self.reason.as_ref().map(|reason| &reason.message));
+            let why = trouble.map(String::as_str).or(why_of(self));
             let why = why.map(|message| shorten(message, MAX_WIDE_CELL));
             cells.extend([
                 or_dash(self.finish_ts.map(moment).as_deref()),
@@ -194,7 +205,7 @@ impl Row for RunView {
     }
 
     fn name(&self) -> String {
-        format!("run/{}", self.id)
+        self.id.to_string()
     }
 }
 
@@ -213,12 +224,15 @@ pub(crate) fn stage_of(run: &RunView) -> String {
 
 /// How many agents a run has in which state; while it has none, why: what it waits for, mostly.
 fn agents_or_why(run: &RunView) -> String {
-    match &run.reason {
-        Some(reason) if run.counts.values().all(|count| *count == 0) => {
-            shorten(&clean(&reason.message), MAX_CELL)
-        }
+    match why_of(run) {
+        Some(why) if run.counts.values().all(|count| *count == 0) => shorten(&clean(why), MAX_CELL),
         Some(_) | None => agents_of(run),
     }
+}
+
+/// What a run waits for, or why it has its status.
+pub(crate) fn why_of(run: &RunView) -> Option<&str> {
+    run.waits.as_deref().or(run.reason.as_ref().map(|reason| reason.message.as_str()))
 }
 
 /// How many agents of a run are in each state. For a run that has ended, each agent counts by the worst
@@ -314,6 +328,42 @@ mod tests {
             shown.contains(&format!("{holder} to end; 3 more are queued before it")),
             "{shown}"
         );
+    }
+
+    #[test]
+    fn plugins_fit_a_terminal() {
+        let plugin = |name: &str| -> PluginView {
+            let digest = crate::run::Digest::of(name.as_bytes());
+            serde_json::from_value(serde_json::json!({
+                "digest": digest, "kind": "strategy", "name": name, "version": "1.10.0",
+                "summary": "Goes by zone.", "arguments": {}, "size": 2_048,
+                "added_at": "2025-11-22T09:00:00Z", "change": null,
+            }))
+            .unwrap()
+        };
+        let plugins = ["wait-healthy", "a-strategy-of-the-team-for-databases"].map(plugin);
+        for room in [40, 60, 80] {
+            let shown = table_within(&plugins, false, false, Some(room));
+            assert!(shown.lines().all(|line| width(line) <= room), "{room}:\n{shown}");
+            assert!(shown.contains("wait-healthy"), "{shown}");
+        }
+        let narrow = table_within(&plugins[..1], false, false, Some(40));
+        let digits = &plugins[0].info.digest.hex()[..8];
+        let expected = format!("DIGEST    NAME          VERSION\n{digits}  wait-healthy  1.10.0\n");
+        assert_eq!(narrow, expected);
+        let wide = table_within(&plugins, true, false, None);
+        assert!(wide.contains(plugins[0].info.digest.as_str()), "{wide}");
+    }
+
+    #[test]
+    fn a_run_without_a_place_shows_that_it_waits_for_one() {
+        let mut run = run_view(RunStatus::Pending);
+        run.counts.clear();
+        run.waits = Some("waits for a place on its engine".to_owned());
+        for (wide, room) in [(false, None), (true, None), (false, Some(80))] {
+            let shown = table_within(&[run.clone()], wide, false, room);
+            assert!(shown.contains("waits for a place on its engine"), "{shown}");
+        }
     }
 
     #[test]

@@ -41,6 +41,7 @@ pub(crate) fn run_view(status: RunStatus) -> RunView {
         status,
         reason: None,
         engine: None,
+        waits: None,
         trouble: None,
         since: moment(),
         stage: "restart".to_owned(),

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::logging::LogArgs;
-use super::store::{Place, StoreArgs, parse_length};
+use super::store::{Place, StoreArgs};
 use super::waiting;
 use crate::agent::platform::{HttpPlatforms, PlatformHttpConfig};
 use crate::agent::{AgentHttpConfig, AgentLimits, HttpAgents, Shortage};
@@ -20,6 +20,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::descriptors::Descriptors;
 use crate::driver::{Engine, EngineConfig, Followers, Signals, World};
 use crate::listen::check_listen;
+use crate::playbook::LENGTH_EXPECTED;
 use crate::plugin::{Compile, CompileApart, HostConfig, PluginHost};
 use crate::run::{EngineId, Millis};
 use crate::shown::clean;
@@ -134,10 +135,8 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
 /// Shorter, and a single request that gets lost fails its agent; longer, and nobody hears of it.
 fn parse_patience(text: &str) -> Result<Millis, String> {
     let bounds = Millis::from_secs(1)..=Millis::from_secs(24 * 3_600);
-    let length = parse_length(text).filter(|length| bounds.contains(length));
-    length.ok_or_else(|| {
-        format!("found {text:?}, expected a length of time from 1s to 1d, for example 2m")
-    })
+    let length = text.parse::<Millis>().ok().filter(|length| bounds.contains(length));
+    length.ok_or_else(|| format!("found {text:?}, expected {LENGTH_EXPECTED}, from 1s to 1d"))
 }
 
 /// Without a place nothing goes on; with more of them than this the memory is gone long before.

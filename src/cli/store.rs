@@ -16,10 +16,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::run::Millis;
 use crate::shown::clean;
 use crate::store::mongodb::{MongoCredentials, MongoOptions};
-use crate::store::{Keeping, MongoStore, SqliteStore, Store, StoreOptions, written};
-
-/// The longest retention: about ten years. A longer one is more likely a slip than a wish.
-const MAX_RETENTION: Millis = Millis::from_secs(3_660 * 24 * 3_600);
+use crate::store::{Keeping, MongoStore, SqliteStore, Store, StoreOptions};
 
 /// Exit code of a check that found something to do.
 const NOT_FINE: u8 = 1;
@@ -49,7 +46,7 @@ pub struct StoreArgs {
 
     /// How long a run is kept after it has finished, for example 12h or 30d. By default what the store
     /// has, at first 30d. Less than the store has is refused; `replibook store migrate` changes it
-    #[arg(long, value_name = "TIME", value_parser = parse_retention)]
+    #[arg(long, value_name = "TIME")]
     pub retention: Option<Millis>,
 }
 
@@ -102,19 +99,6 @@ fn parse_place(text: &str) -> Result<Place, String> {
         // What it is may be a mistyped address with a password.
         Some(_) | None => Err(format!("found something else, {EXPECTED}")),
     }
-}
-
-fn parse_retention(text: &str) -> Result<Millis, String> {
-    let expected = "expected a length of time of at most 3660d, for example 12h or 30d";
-    let length = parse_length(text).filter(|length| *length <= MAX_RETENTION);
-    length.ok_or_else(|| format!("found {text:?}, {expected}"))
-}
-
-/// Reads a length of time such as `30d`; a day is 24 hours.
-pub(super) fn parse_length(text: &str) -> Option<Millis> {
-    let span: jiff::Span = text.parse().ok()?;
-    let length = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).ok()?;
-    u64::try_from(length.as_millis()).ok().map(Millis)
 }
 
 impl StoreArgs {
@@ -198,11 +182,11 @@ pub async fn look_after(command: StoreCommand) -> anyhow::Result<u8> {
         StoreCommand::Migrate(args) => {
             let (store, retention) = args.open_keeping(Keeping::Changed, clock).await?;
             store.close().await;
-            let (name, kept) = (store.name(), written(retention));
+            let name = store.name();
             // Which unlocks the data directory.
             drop(store);
             say(&[format!(
-                "the store in {name} is ready for this version, and keeps a run for {kept} after it has finished"
+                "the store in {name} is ready for this version, and keeps a run for {retention} after it has finished"
             )])?;
             if args.store == Place::Sqlite {
                 rebuild_sqlite(args.data.clone()).await?;
@@ -263,15 +247,29 @@ fn say(lines: &[String]) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
 
     #[test]
-    fn a_retention_is_a_length_of_time_with_a_unit() {
-        assert_eq!(parse_retention("30d"), Ok(Millis::from_secs(30 * 24 * 3_600)));
-        assert_eq!(parse_retention("90m"), Ok(Millis::from_secs(5_400)));
-        assert_eq!(parse_retention("3660d"), Ok(MAX_RETENTION));
-        for bad in ["", "30", "3661d", "-1d", "1 fortnight", "1mo"] {
-            assert!(parse_retention(bad).is_err_and(|e| e.contains("expected")), "{bad}");
+    fn a_retention_is_a_length_of_time() {
+        #[derive(Debug, clap::Parser)]
+        struct Cli {
+            #[command(flatten)]
+            store: StoreArgs,
+        }
+        let read = |text: &str| {
+            Cli::try_parse_from(["x", "--retention", text]).map(|cli| cli.store.retention)
+        };
+        for (text, seconds) in [("30d", 30 * 86_400), ("90m", 5_400), ("PT1H30M", 5_400)] {
+            assert_eq!(read(text).unwrap(), Some(Millis::from_secs(seconds)), "{text}");
+        }
+        for bad in ["30", "3661d", "1 fortnight", "1mo"] {
+            let error = read(bad).unwrap_err().to_string();
+            assert!(
+                error.contains(&format!("found {bad:?}, expected a length of time")),
+                "{error}"
+            );
         }
     }
 

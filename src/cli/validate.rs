@@ -11,6 +11,7 @@ use super::files::Document;
 use super::output::{Console, Row};
 use super::prepare::{PluginFile, Prepared, What, Wrong, plugin_problem, prepare};
 use super::problems;
+use super::table::Narrower;
 use super::text::Paint;
 use crate::playbook::{
     PlaybookDocument, PluginInfo, Problem, Problems, Source, code, resolve, warnings,
@@ -53,6 +54,16 @@ impl Row for Valid {
             self.name.clone(),
             self.version.clone().unwrap_or_else(|| "-".to_owned()),
             if self.unchecked.is_empty() { "valid" } else { "in part" }.to_owned(),
+        ]
+    }
+
+    fn narrower() -> &'static [Narrower] {
+        &[
+            Narrower::Cut,
+            Narrower::Without("VERSION"),
+            Narrower::Cut,
+            Narrower::Without("KIND"),
+            Narrower::Cut,
         ]
     }
 

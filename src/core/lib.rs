@@ -2,10 +2,11 @@
 //! Wasm: this crate depends on nothing that has them, and moments and seeds are arguments.
 //!
 //! [`playbook`] makes a valid [`Playbook`] of a text. [`run`] takes one [`Input`](run::Input) after another
-//! and says what to write and what to perform. Both name things with [`ids`] and [`time`]; [`shown`] knows
-//! which characters no name and no terminal may get.
+//! and says what to write and what to perform. Both name things with [`ids`] and [`time`]; [`length`] reads
+//! and writes lengths of time, and [`shown`] knows which characters no name and no terminal may get.
 
 pub mod ids;
+pub mod length;
 pub mod mutants;
 pub mod playbook;
 pub mod run;

@@ -11,12 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// Of so many places one cluster may have one: whoever starts a hundred runs on one cluster, each of which
-/// allows the others beside it, leaves places for the other clusters.
-const SHARES: usize = 2;
-
-/// Places that one cluster may have however few there are.
-const FEWEST: usize = 2;
+use crate::run::cluster_share;
 
 /// Runs beyond its places that an engine takes up when a command for them has come: whoever steers a run that nobody
 /// drives need not wait until others have ended.
@@ -82,7 +77,7 @@ impl Places {
 
     /// Places that one cluster may have.
     pub(super) fn of_cluster(&self) -> usize {
-        self.max.div_ceil(SHARES).max(FEWEST)
+        cluster_share(self.max)
     }
 
     /// Keeps so many places for runs that are being claimed, until what is returned is dropped.
@@ -461,6 +456,6 @@ mod tests {
         assert!(clusters.served(&places).is_empty());
         (QUEUED_OF_CLUSTER..QUEUED).for_each(|_| clusters.count(Some("c"), &queued));
         assert_eq!((clusters.room(&places), clusters.room_in_queues()), (0, 0));
-        assert_eq!(Places::new(1).of_cluster(), FEWEST);
+        assert_eq!(Places::new(1).of_cluster(), 2);
     }
 }

@@ -37,7 +37,7 @@ pub use error::StoreError;
 pub use heard::{CallsHeard, GIVEN_UP, HeardStore};
 pub use memory::MemoryStore;
 pub use options::{DEFAULT_LEASE, DEFAULT_RETENTION, RENEWAL, StoreOptions};
-pub use retention::{Keeping, written};
+pub use retention::Keeping;
 pub use size::commit_bytes;
 pub use sqlite::SqliteStore;
 pub use time::{Skew, StoreClock};

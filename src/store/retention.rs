@@ -34,23 +34,10 @@ impl StoreOptions {
                     "found a retention of {asked}, expected at least the {stored} that this store has: \
                      history that others count on would be removed at once. Leave --retention out to use \
                      that of the store; `replibook store migrate --retention {asked}` makes it shorter",
-                    asked = written(asked),
-                    stored = written(stored),
                 ),
                 source: None,
             }),
         }
-    }
-}
-
-/// A length of time as it is written on a command line: in the largest unit that fits it.
-pub fn written(length: Millis) -> String {
-    const UNITS: [(u64, &str); 4] =
-        [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
-    let whole = |(millis, _): &&(u64, &str)| length.0 != 0 && length.0.is_multiple_of(*millis);
-    match UNITS.iter().find(whole) {
-        Some((millis, unit)) => format!("{}{unit}", length.0 / millis),
-        None => format!("{}ms", length.0),
     }
 }
 
@@ -75,13 +62,5 @@ mod tests {
         let error = over(Keeping::Asked, hour, Some(day)).unwrap_err().to_string();
         assert!(error.contains("found a retention of 1h, expected at least the 1d"), "{error}");
         assert!(error.contains("`replibook store migrate --retention 1h`"), "{error}");
-    }
-
-    #[test]
-    fn a_length_is_written_in_the_largest_unit_that_fits() {
-        let lengths = [0, 1, 1_000, 90_000, 120_000, 7_200_000, 2_592_000_000, u64::MAX];
-        let written = lengths.map(|millis| written(Millis(millis)));
-        let expected = ["0ms", "1ms", "1s", "90s", "2m", "2h", "30d", "18446744073709551615ms"];
-        assert_eq!(written, expected);
     }
 }

@@ -95,22 +95,25 @@ async fn a_run_says_who_drives_it_and_why_nobody_does() {
         let told = server.get(&format!("{path}/explanation")).await.ok(200);
         told["text"].as_str().unwrap().to_owned()
     };
-    assert!(why().await.contains("No engine drives it: no engine is there: start a server"));
+    assert!(why().await.contains("It waits for an engine: none is there, start a server."));
     let off = EngineReport { clock_ahead: 61_000, ..report("a", 0, 10) };
     server.store.put_engine(&off).await.unwrap();
-    let off = "no engine takes up runs: the clock of \"engine-a\" is 61.0 s ahead of the store's";
+    let off = "waits for an engine: the clock of \"engine-a\" is 61.0 s ahead of the store's";
     assert!(why().await.contains(off), "{}", why().await);
+    let waits = async || server.get("/api/v1/runs").await.ok(200)["items"][1]["waits"].clone();
+    assert!(waits().await.as_str().unwrap().starts_with("waits for an engine: the clock"));
     server.store.put_engine(&report("a", 10, 10)).await.unwrap();
-    let full = "it waits for a place: the engine drives 10 of at most 10 runs";
+    assert_eq!(waits().await, "waits for a place on an engine");
+    let full = "It waits for a place on an engine: the engine drives 10 of at most 10 runs, and 2 runs wait";
     assert!(why().await.contains(full), "{}", why().await);
     drain(&server, "a", json!({"drain": true})).await.ok(200);
-    assert!(why().await.contains("No engine drives it: the only engine is being drained"));
+    assert!(why().await.contains("It waits for an engine: the only one is being drained."));
 
     // Both, as nobody knows which of two runs of one millisecond is first.
     server.store.claim(&EngineId("a".to_owned()), 2).await.unwrap();
     let engine = &server.get(&path).await.ok(200)["engine"];
     assert_eq!((&engine["id"], &engine["name"]), (&json!("a"), &json!("engine-a")));
-    assert!(!why().await.contains("No engine drives it"));
+    assert!(!why().await.contains("It waits for an engine"));
     server.stop().await;
 }
 
@@ -142,7 +145,7 @@ async fn a_run_says_which_commands_were_not_applied_yet() {
     server.store.submit(&command).await.unwrap();
     let waits = "Accepted, and not applied yet: cancel by ann since ";
     assert!(told().await.contains(waits), "{}", told().await);
-    assert!(told().await.contains("No engine drives it: no engine is there"), "{}", told().await);
+    assert!(told().await.contains("It waits for an engine: none is there"), "{}", told().await);
     let engine = Engine::hold(&server, run).await;
     engine.set(RunStatus::Paused, |_| {}).await;
     assert!(told().await.contains(waits), "{}", told().await);
@@ -178,6 +181,14 @@ async fn a_run_whose_turn_it_is_waits_for_a_place_on_its_engine() {
     let place = "waits for a place on its engine: engine-a drives 10 of at most 10 runs";
     assert!(told().await.contains(place), "{}", told().await);
     assert!(!told().await.contains(&before.to_string()), "{}", told().await);
-    assert!(server.get(&path).await.ok(200)["reason"].is_null());
+    // Whoever looks at the run, or at all of them, reads the same.
+    let all = server.get("/api/v1/runs").await.ok(200);
+    for view in [&server.get(&path).await.ok(200), &all["items"][0]] {
+        assert!(view["reason"].is_null(), "{view}");
+        assert_eq!(view["waits"], "waits for a place on its engine");
+    }
+    // An engine with room for it is about to start it.
+    server.store.put_engine(&report("a", 4, 10)).await.unwrap();
+    assert!(server.get(&path).await.ok(200).get("waits").is_none());
     server.stop().await;
 }

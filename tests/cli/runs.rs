@@ -214,6 +214,38 @@ async fn ctrl_c_stops_the_watching_only() {
 }
 
 #[tokio::test]
+async fn whoever_follows_ends_once_nobody_reads() {
+    let id = run_id();
+    for args in [&["run", "watch", &id][..], &["run", "events", "--follow", &id]] {
+        for closes_stdout in [true, false] {
+            let script = EventScript::new(vec![vec![event(1, "RUNNING")]]).hanging();
+            let server = Server::start(move |seen| script.answer(seen, RunStatus::Running, &[]));
+            let mut child = command(&server.url, args).spawn().unwrap();
+            server.wait_for(|seen| seen.header("accept") == "text/event-stream").await;
+            if closes_stdout {
+                drop(child.stdout.take());
+            } else {
+                drop(child.stderr.take());
+            }
+            let (code, _, _) = read(child.wait_with_output()).await;
+            assert_eq!(code, 0, "{args:?}, {closes_stdout}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_watch_in_a_pipe_ends_with_what_reads_it() {
+    let script = EventScript::new(vec![vec![event(1, "RUNNING")]]).hanging();
+    let server = Server::start(move |seen| script.answer(seen, RunStatus::Running, &[]));
+    let line = "\"$0\" run watch \"$1\" 2>&1 | head -n 1";
+    let mut shell = tokio::process::Command::new("sh");
+    shell.args(["-c", line, env!("CARGO_BIN_EXE_replictl"), &run_id()]).kill_on_drop(true);
+    shell.env("REPLIBOOK_SERVER", &server.url).stdin(std::process::Stdio::null());
+    let (code, out, err) = read(shell.output()).await;
+    assert_eq!((code, out.lines().count()), (0, 1), "{out}{err}");
+}
+
+#[tokio::test]
 async fn events_are_followed_as_lines_of_json() {
     let end = EventScript::end(RunStatus::Done, &[]);
     let script = EventScript::new(vec![vec![event(1, "RUNNING"), event(2, "node-1"), end]]);

@@ -185,14 +185,14 @@ async fn says_that_its_engine_is_there(server: &Server, run: &str) {
     );
     let described = wait::until("the lease to have run out", LIMIT, async || {
         let (described, _) = told(server, &["describe", "run", run]).await;
-        described.contains("No engine drives it").then_some(described)
+        described.contains("It waits for an engine").then_some(described)
     })
     .await;
     // As one line, however wide the terminal is.
     let described = described.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(described.contains("is there, but can't write"), "{described}");
     assert!(described.contains("the store is full"), "{described}");
-    assert!(!described.contains("no engine is there"), "{described}");
+    assert!(!described.contains("none is there"), "{described}");
 }
 
 /// What a command that goes well writes to stdout and to stderr.

@@ -73,6 +73,7 @@ async fn a_share_is_rounded_down_and_never_to_nothing() {
         ("100%", 12, 12),
         ("0.01%", 3, 1),
         ("12.5%", 16, 2),
+        ("2", 12, 2),
     ] {
         let arguments = json!({ "batch": batch });
         let played = play(&plugin, arguments, &mut Agents::waiting(agents), 300, 300).await;
@@ -150,6 +151,9 @@ fn arguments_that_make_no_sense_are_refused_with_the_document() {
         ("grouped", "{ by: zone, order: [a, 2, true, null], others: refuse, batch: 50% }"),
         ("rolling", "{ batch: 0.01% }"),
         ("rolling", "{ batch: 05% }"),
+        ("rolling", "{ batch: '2' }"),
+        ("grouped", "{ by: zone, batch: '2', soak: 1h30m }"),
+        ("canary", "{ canaries: '1', batches: ['2', 50%], soak: PT1H30M, interval: 5 minutes }"),
         ("canary", "{ soak: 49d, interval: 4294967295ms }"),
         ("grouped", "{ by: zone, soak: 1193h }"),
     ];
@@ -163,12 +167,14 @@ fn arguments_that_make_no_sense_are_refused_with_the_document() {
         ("canary", "{ batches: [1, 0.00%] }", "/batches/1"),
         ("grouped", "{ by: zone, batch: 0% }", "/batch"),
         ("rolling", "{ batch: 0% }", "/batch"),
+        ("rolling", "{ batch: '0' }", "/batch"),
+        ("rolling", "{ batch: two }", "/batch"),
         ("canary", "{ canaries: [1] }", "/canaries"),
         ("canary", "{ soak: 5 }", "/soak"),
         ("canary", "{ soak: 0s }", "/soak"),
         ("canary", "{ soak: 50d }", "/soak"),
         ("canary", "{ interval: 4294967296ms }", "/interval"),
-        ("canary", "{ interval: 5 minutes }", "/interval"),
+        ("canary", "{ interval: 5 moons }", "/interval"),
         ("canary", "{ healthy: [healthy] }", "/healthy/0"),
         ("canary", "{ healthy: [] }", "/healthy"),
         ("canary", "{ batches: [] }", "/batches"),
@@ -192,7 +198,7 @@ fn arguments_that_make_no_sense_are_refused_with_the_document() {
     }
     let found = problems("canary", "{ soak: 50d }");
     let told = "/spec/stages/0/strategy/with/soak: this value is not allowed; found \"50d\"; expected a \
-                length of time such as 250ms, 30s, 5m or 1h, of more than zero and at most 49 days";
+                length of time such as 300ms, 5m, 1h30m, 1d or PT1H30M, of more than zero and at most 49 days";
     assert!(found.ends_with(told), "{found}");
 }
 

@@ -1,7 +1,7 @@
 //! What a playbook may say.
 
 use replibook_plugin_sdk::arguments::{Length, Size};
-use replibook_plugin_sdk::length_pattern;
+use replibook_plugin_sdk::size_pattern;
 use serde::Deserialize;
 
 pub(crate) const ARGUMENTS: &str = concat!(
@@ -10,7 +10,9 @@ pub(crate) const ARGUMENTS: &str = concat!(
   "properties": {
     "canaries": {
       "type": ["integer", "string"], "minimum": 1, "maximum": 4294967295,
-      "pattern": "^(100(\\.0{1,2})?|(0?[1-9]|[1-9][0-9])(\\.[0-9]{1,2})?|0{1,2}\\.(0[1-9]|[1-9][0-9]?))%$",
+      "pattern": ""#,
+    size_pattern!(),
+    r#"",
       "description": "How many agents go first: a number, or a share of the agents of the stage such as 5%, rounded down but never to 0. Without it and select, the first of the batches are the canaries; with select alone, all agents that it selects."
     },
     "select": {
@@ -18,9 +20,7 @@ pub(crate) const ARGUMENTS: &str = concat!(
       "description": "A CEL expression as in the select of a stage: which agents may be canaries."
     },
     "soak": {
-      "type": "string", "pattern": ""#,
-    length_pattern!(),
-    r#"",
+      "type": "string", "format": "length-of-time",
       "description": "How long the canaries are watched once they are done, for example 10m. Without it their health is looked at once."
     },
     "healthy": {
@@ -29,9 +29,7 @@ pub(crate) const ARGUMENTS: &str = concat!(
       "description": "Statuses of a node that is well."
     },
     "interval": {
-      "type": "string", "pattern": ""#,
-    length_pattern!(),
-    r#"", "default": "10s",
+      "type": "string", "format": "length-of-time", "default": "10s",
       "description": "How often the canaries are asked while they are watched."
     },
     "approval": {
@@ -42,7 +40,9 @@ pub(crate) const ARGUMENTS: &str = concat!(
       "type": "array", "minItems": 1, "maxItems": 50,
       "items": {
         "type": ["integer", "string"], "minimum": 1, "maximum": 4294967295,
-        "pattern": "^(100(\\.0{1,2})?|(0?[1-9]|[1-9][0-9])(\\.[0-9]{1,2})?|0{1,2}\\.(0[1-9]|[1-9][0-9]?))%$"
+        "pattern": ""#,
+    size_pattern!(),
+    r#""
       },
       "description": "Sizes of the batches, one after the other; the last one counts for all that remain. By default 1, 5%, 25%, 100%, without the 1 where canaries or select is given."
     },

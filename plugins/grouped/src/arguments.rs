@@ -2,7 +2,7 @@
 
 use replibook_plugin_sdk::arguments::{Length, Size};
 use replibook_plugin_sdk::batch::Mode;
-use replibook_plugin_sdk::length_pattern;
+use replibook_plugin_sdk::size_pattern;
 use serde::Deserialize;
 
 use crate::group::Name;
@@ -26,7 +26,9 @@ pub(crate) const ARGUMENTS: &str = concat!(
     },
     "batch": {
       "type": ["integer", "string"], "minimum": 1, "maximum": 4294967295,
-      "pattern": "^(100(\\.0{1,2})?|(0?[1-9]|[1-9][0-9])(\\.[0-9]{1,2})?|0{1,2}\\.(0[1-9]|[1-9][0-9]?))%$", "default": 1,
+      "pattern": ""#,
+    size_pattern!(),
+    r#"", "default": 1,
       "description": "How many agents of a group at a time: a number, or a share of the group such as 50%, rounded down but never to 0."
     },
     "mode": {
@@ -34,9 +36,7 @@ pub(crate) const ARGUMENTS: &str = concat!(
       "description": "batch: the next batch of a group starts when the last one has ended. window: an agent starts as soon as a place is free."
     },
     "soak": {
-      "type": "string", "pattern": ""#,
-    length_pattern!(),
-    r#"",
+      "type": "string", "format": "length-of-time",
       "description": "How long to wait after a group before the next one, for example 10m."
     }
   },

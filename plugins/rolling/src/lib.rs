@@ -2,15 +2,19 @@
 
 use replibook_plugin_sdk::arguments::Size;
 use replibook_plugin_sdk::batch::{Batch, Mode};
+use replibook_plugin_sdk::size_pattern;
 use replibook_plugin_sdk::strategy::{Decision, Input, Next, Roster, State};
 use serde::Deserialize;
 
-const ARGUMENTS: &str = r#"{
+const ARGUMENTS: &str = concat!(
+    r#"{
   "type": "object",
   "properties": {
     "batch": {
       "type": ["integer", "string"], "minimum": 1, "maximum": 4294967295,
-      "pattern": "^(100(\\.0{1,2})?|(0?[1-9]|[1-9][0-9])(\\.[0-9]{1,2})?|0{1,2}\\.(0[1-9]|[1-9][0-9]?))%$",
+      "pattern": ""#,
+    size_pattern!(),
+    r#"",
       "default": 1,
       "description": "How many agents at a time: a number, or a share of the agents of the stage such as 10%, rounded down but never to 0."
     },
@@ -20,7 +24,8 @@ const ARGUMENTS: &str = r#"{
     }
   },
   "additionalProperties": false
-}"#;
+}"#
+);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]

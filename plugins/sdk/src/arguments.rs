@@ -3,14 +3,20 @@
 
 use std::fmt;
 
+use jiff::Span;
 use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
 
-/// How many agents at a time: a number from 1, or a share of them above 0% such as `10%` or `2.5%`.
+/// How many agents at a time: a number from 1, or a share of them above 0% such as `10%` or `2.5%`. The number
+/// may be text (`"2"`), as it is where a parameter takes both.
 ///
-/// In a JSON Schema:
-/// ```json
-/// { "type": ["integer", "string"], "minimum": 1, "maximum": 4294967295,
-///   "pattern": "^(100(\\.0{1,2})?|(0?[1-9]|[1-9][0-9])(\\.[0-9]{1,2})?|0{1,2}\\.(0[1-9]|[1-9][0-9]?))%$" }
+/// In a JSON Schema it has both types, and the pattern [`size_pattern!`](crate::size_pattern):
+/// ```
+/// const ARGUMENTS: &str = concat!(
+///     r#"{ "properties": { "batch": { "type": ["integer", "string"], "minimum": 1, "maximum": 4294967295,
+///          "pattern": ""#,
+///     replibook_plugin_sdk::size_pattern!(),
+///     r#"" } } }"#,
+/// );
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Size {
@@ -33,9 +39,12 @@ impl Size {
         agents.max(1)
     }
 
-    /// Reads `10%` or `2.5%`.
-    fn share(text: &str) -> Option<Self> {
-        let percent = text.strip_suffix('%')?;
+    /// Reads `2`, `10%` or `2.5%`.
+    fn read(text: &str) -> Option<Self> {
+        let Some(percent) = text.strip_suffix('%') else {
+            let is_plain = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
+            return text.parse().ok().filter(|_| is_plain).map(Self::Count);
+        };
         let (whole, decimals) = percent.split_once('.').unwrap_or((percent, "0"));
         let digits = |text: &str| match text.bytes().all(|byte| byte.is_ascii_digit()) {
             true => text.parse::<u32>().ok(),
@@ -49,6 +58,15 @@ impl Size {
         let hundredths = digits(whole)?.checked_mul(100)?.checked_add(decimals)?;
         (1..=10_000).contains(&hundredths).then_some(Self::Share(hundredths))
     }
+}
+
+/// What a [`Size`](crate::arguments::Size) that is text looks like: as a regular expression, with no character
+/// that JSON escapes. The host says in words what it means.
+#[macro_export]
+macro_rules! size_pattern {
+    () => {
+        "^((100([.]0{1,2})?|(0?[1-9]|[1-9][0-9])([.][0-9]{1,2})?|0{1,2}[.](0[1-9]|[1-9][0-9]?))%|[1-9][0-9]{0,8})$"
+    };
 }
 
 /// As it is written.
@@ -86,26 +104,26 @@ impl<'de> Deserialize<'de> for Size {
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Size, E> {
-                Size::share(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+                Size::read(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
             }
         }
         deserializer.deserialize_any(Reader)
     }
 }
 
-/// A length of time in milliseconds: a whole number and its unit, `250ms`, `30s`, `5m`, `1h` or `2d`.
+/// A length of time in milliseconds, written as everywhere: `300ms`, `5m`, `1h30m`, `1d`, or `PT1H30M`.
 ///
-/// In a JSON Schema it has the type `string` and the pattern [`length_pattern!`](crate::length_pattern),
-/// so that one which is too long is refused with the playbook:
-/// ```
-/// const ARGUMENTS: &str = concat!(
-///     r#"{ "properties": { "soak": { "type": "string", "pattern": ""#,
-///     replibook_plugin_sdk::length_pattern!(),
-///     r#"" } } }"#,
-/// );
+/// In a JSON Schema it has the type `string` and the format `length-of-time`, so that one which is wrong or too
+/// long is refused with the playbook:
+/// ```json
+/// { "type": "string", "format": "length-of-time" }
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Length(pub u64);
+
+/// The units in which a length is written, largest first.
+const UNITS: [(u64, &str); 5] =
+    [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")];
 
 impl Length {
     /// The longest one, as in playbooks: 49 days.
@@ -113,46 +131,46 @@ impl Length {
 
     /// Reads a length of time of more than zero.
     fn read(text: &str) -> Option<Self> {
-        let split = text.find(|c: char| !c.is_ascii_digit())?;
-        let (number, unit) = text.split_at(split);
-        let unit = match unit {
-            "ms" => 1,
-            "s" => 1_000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            "d" => 86_400_000,
-            _ => return None,
-        };
-        let length = Self(number.parse::<u64>().ok()?.checked_mul(unit)?);
+        let length = whole_millis(&text.parse().ok()?).map(Self)?;
         (length > Self(0) && length <= Self::MAX).then_some(length)
     }
 }
 
-/// What a [`Length`](crate::arguments::Length) looks like: as a regular expression, up to the longest one
-/// in each unit. It has no character that JSON escapes. The host says in words what it means. A schema may
-/// have 2 KiB of patterns: with more than three lengths, put it into `$defs` once.
-#[macro_export]
-macro_rules! length_pattern {
-    () => {
-        "^0*(([1-9][0-9]{0,8}|[1-3][0-9]{9}|4[01][0-9]{8}|42[0-8][0-9]{7}\
-         |429[0-3][0-9]{6}|4294[0-8][0-9]{5}|42949[0-5][0-9]{4}|429496[0-6][0-9]{3}\
-         |4294967[01][0-9]{2}|42949672[0-8][0-9]|429496729[0-5])ms\
-         |([1-9][0-9]{0,5}|[1-3][0-9]{6}|4[01][0-9]{5}|42[0-8][0-9]{4}\
-         |429[0-3][0-9]{3}|4294[0-8][0-9]{2}|42949[0-5][0-9]|429496[0-7])s\
-         |([1-9][0-9]{0,3}|[1-6][0-9]{4}|70[0-9]{3}|71[0-4][0-9]{2}|715[0-7][0-9]|7158[0-2])m\
-         |([1-9][0-9]{0,2}|10[0-9]{2}|11[0-8][0-9]|119[0-3])h|([1-9]|[1-4][0-9])d)$"
-    };
+/// The milliseconds of a span whose units all have a length, and that does not go back.
+fn whole_millis(span: &Span) -> Option<u64> {
+    let unknown = span.get_years() != 0 || span.get_months() != 0;
+    let finer = span.get_microseconds() != 0 || span.get_nanoseconds() != 0;
+    if unknown || finer {
+        return None;
+    }
+    let parts = [
+        (i64::from(span.get_weeks()), 7 * 86_400_000),
+        (i64::from(span.get_days()), 86_400_000),
+        (i64::from(span.get_hours()), 3_600_000),
+        (span.get_minutes(), 60_000),
+        (span.get_seconds(), 1_000),
+        (span.get_milliseconds(), 1),
+    ];
+    let sum = parts
+        .iter()
+        .try_fold(0_i64, |sum, (number, unit)| sum.checked_add(number.checked_mul(*unit)?));
+    u64::try_from(sum?).ok()
 }
 
-/// As it is written, in the largest unit that fits.
+/// In the one form in which lengths are written back: `1h30m`.
 impl fmt::Display for Length {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
-        let fits = units.iter().find(|(unit, _)| self.0 >= *unit && self.0.is_multiple_of(*unit));
-        match fits {
-            Some((unit, name)) => write!(f, "{}{name}", self.0 / unit),
-            None => write!(f, "{}ms", self.0),
+        if self.0 == 0 {
+            return f.write_str("0s");
         }
+        let mut rest = self.0;
+        for (unit, name) in UNITS {
+            if rest >= unit {
+                write!(f, "{}{name}", rest / unit)?;
+                rest %= unit;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -163,7 +181,7 @@ impl<'de> Deserialize<'de> for Length {
             type Value = Length;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a length of time such as 250ms, 30s, 5m or 1h, of at most 49 days")
+                f.write_str("a length of time such as 300ms, 5m, 1h30m or 1d, of at most 49 days")
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Length, E> {
@@ -191,12 +209,15 @@ mod tests {
         for text in ["1", "4294967295"] {
             assert_eq!(size(text).unwrap().to_string(), text);
         }
+        assert_eq!(size(r#""2""#), Ok(Size::Count(2)), "as a parameter that takes both is");
         for text in ["0.01%", "5%", "2.5%", "0.05%", "12.34%", "100%"] {
             assert_eq!(size(&format!("{text:?}")).unwrap().to_string(), text);
         }
         let none = [r#""0%""#, r#""0.0%""#, r#""00.00%""#];
-        let bad = ["0", "-1", "1.5", "null", r#""2""#, r#""101%""#, r#""1.234%""#, r#""%""#];
-        for bad in bad.into_iter().chain(none) {
+        let bad = ["0", "-1", "1.5", "null", r#""101%""#, r#""1.234%""#, r#""%""#];
+        let no_count =
+            [r#""""#, r#""0""#, r#""02""#, r#""+2""#, r#""1.5""#, r#""two""#, r#""4294967296""#];
+        for bad in bad.into_iter().chain(none).chain(no_count) {
             let error = size(bad).unwrap_err();
             assert!(error.contains("a number of agents from 1"), "{error}");
         }
@@ -212,17 +233,26 @@ mod tests {
     }
 
     #[test]
-    fn a_length_is_read_and_written_as_in_playbooks() {
-        for (text, millis) in
-            [("250ms", 250), ("3s", 3_000), ("90s", 90_000), ("49d", 4_233_600_000)]
-        {
-            let length = length(text).unwrap();
-            assert_eq!((length, length.to_string().as_str()), (Length(millis), text));
+    fn a_length_is_read_as_everywhere() {
+        let lines = include_str!("lengths.txt").lines().filter(|line| !line.starts_with('#'));
+        for line in lines {
+            let (text, expected) = line.rsplit_once(" = ").unwrap();
+            let expected: Option<u64> = expected.parse().ok().filter(|millis| *millis > 0);
+            match length(text.trim_matches('"')) {
+                Ok(length) => assert_eq!(Some(length.0), expected, "{line}"),
+                Err(error) => {
+                    assert_eq!(expected, None, "{line}");
+                    assert!(error.contains("a length of time such as"), "{line}: {error}");
+                }
+            }
         }
-        assert_eq!(length("60s").unwrap().to_string(), "1m");
-        for bad in ["", "0s", "5", "s", "1.5h", "5 m", "1h30m", "50d", "9999999999999999d"] {
-            let error = length(bad).unwrap_err();
-            assert!(error.contains("a length of time such as"), "{bad}: {error}");
-        }
+        assert_eq!(length("4294967295ms"), Ok(Length::MAX));
+        assert!(length("4294967296ms").is_err() && length("50d").is_err());
+    }
+
+    #[test]
+    fn a_length_has_one_form() {
+        let forms = [0, 300, 90_000, 5_400_000, 4_233_600_000].map(|ms| Length(ms).to_string());
+        assert_eq!(forms, ["0s", "300ms", "1m30s", "1h30m", "49d"]);
     }
 }

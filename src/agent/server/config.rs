@@ -33,7 +33,8 @@ use serde_json::{Map, Value};
 use super::command::{DEFAULT_TIMEOUT, MAX_TIMEOUT};
 use super::router::MAX_KIND_CHARS;
 use crate::agent::door::is_status_word;
-use crate::playbook::{Problem, Problems};
+use crate::playbook::{LENGTH_EXPECTED, Problem, Problems};
+use crate::run::Millis;
 use crate::web::HostName;
 
 /// Bytes of a configuration: more is some other file.
@@ -264,15 +265,13 @@ impl AgentConfig {
     }
 }
 
-/// Reads a length of time such as `500ms`, `30s` or `7d`; longer than nothing.
+/// Reads a length of time; longer than nothing.
 pub(super) fn read_length(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("found {text:?}, expected a length of time such as 500ms, 30s or 7d");
-    let span: jiff::Span = text.parse().map_err(|_| wrong())?;
-    let days = jiff::SpanRelativeTo::days_are_24_hours();
-    let length = span.to_duration(days).map_err(|_| wrong())?;
-    let length = Duration::try_from(length).map_err(|_| wrong())?;
-    // Below a millisecond nothing here can be told apart.
-    if length < Duration::from_millis(1) { Err(wrong()) } else { Ok(length) }
+    let length = text.parse::<Millis>().map_err(|error| error.to_string())?;
+    match length {
+        Millis(0) => Err(format!("found {text:?}, expected {LENGTH_EXPECTED}, of more than zero")),
+        length => Ok(length.to_std()),
+    }
 }
 
 fn length<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {

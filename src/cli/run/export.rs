@@ -10,6 +10,8 @@ use crate::cli::client::Client;
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::output::{Console, Row};
+use crate::cli::table::Narrower;
+use crate::cli::text::short_id;
 use crate::cli::work::Work;
 use crate::replay::{ReplayError, pack};
 use crate::run::RunId;
@@ -37,8 +39,16 @@ impl Row for Exported {
         vec![self.run.to_string(), self.file.clone(), self.bytes.to_string()]
     }
 
+    fn narrower() -> &'static [Narrower] {
+        &[Narrower::Short("RUN")]
+    }
+
+    fn short(&self, heading: &str) -> Option<String> {
+        (heading == "RUN").then(|| short_id(self.run))
+    }
+
     fn name(&self) -> String {
-        format!("run/{}", self.run)
+        self.run.to_string()
     }
 }
 

@@ -13,7 +13,7 @@ pub(crate) const LOOKED_AT: usize = MAX_PAGE;
 /// Stands for the newest run.
 const LAST: &str = "last";
 
-/// How `-o name` writes runs, so that what it wrote can be typed.
+/// How earlier versions wrote the name of a run.
 const KIND: &str = "run/";
 
 /// The run that `text` names: a whole identifier, a part of exactly one, or `last`; each perhaps after

@@ -8,14 +8,15 @@ use tokio::time::sleep;
 use crate::api::Code;
 use crate::api::wire::{Listing, RunView};
 use crate::cli::client::Client;
+use crate::cli::closed::reader_gone;
 use crate::cli::endpoints::{MAX_PAGE, Pages};
 use crate::cli::error::{CliError, ClientError};
 use crate::cli::exit::Exit;
 use crate::cli::output::{Console, Growing, Row as _};
 use crate::cli::page::{PageArgs, say_damaged, say_if_more};
-use crate::cli::store::parse_length;
 use crate::clock::{Clock as _, SystemClock};
-use crate::run::{RunId, RunStatus, Timestamp};
+use crate::playbook::{LENGTH_EXPECTED, MAX_LENGTH};
+use crate::run::{Millis, RunId, RunStatus, Timestamp};
 
 /// How often a list that is watched is asked for: no faster than a person reads, and a server bears hundreds
 /// who do.
@@ -59,18 +60,21 @@ pub struct List {
 
 /// Reads a moment, or how long ago it was.
 fn parse_since(text: &str) -> Result<Timestamp, String> {
-    if let Some(length) = parse_length(text) {
+    if let Ok(length) = text.parse::<Millis>() {
         let ago = i64::try_from(length.0).unwrap_or(i64::MAX);
         return Ok(Timestamp::from_millis(SystemClock.now().as_millis().saturating_sub(ago)));
     }
-    let expected = "expected a moment such as 2026-11-22T09:00:00Z, a day such as 2026-11-22, or a length of \
-                    time such as 2h";
     if let Ok(moment) = text.parse() {
         return Ok(moment);
     }
     let day = text.parse::<jiff::civil::Date>().ok();
     let midnight = day.and_then(|day| format!("{day}T00:00:00Z").parse().ok());
-    midnight.ok_or_else(|| format!("found {text:?}, {expected}"))
+    midnight.ok_or_else(|| {
+        format!(
+            "found {text:?}, expected a moment such as 2026-11-22T09:00:00Z, a day such as 2026-11-22, or \
+             {LENGTH_EXPECTED}, of at most {MAX_LENGTH}"
+        )
+    })
 }
 
 /// Runs `run list`.
@@ -95,6 +99,7 @@ pub(crate) async fn list(
         result = keep_on(client, watched, console) => result,
         // Where Ctrl-C can't be listened for, it ends the process as ever.
         Ok(()) = tokio::signal::ctrl_c() => Ok(Exit::Ok),
+        gone = reader_gone() => Err(gone),
     }
 }
 
@@ -255,7 +260,6 @@ fn has_status(run: &RunView, args: &List) -> bool {
 mod tests {
     use super::*;
     use crate::api::wire::ProblemDetails;
-    use crate::run::Millis;
 
     #[test]
     fn a_moment_is_one_or_so_long_ago() {

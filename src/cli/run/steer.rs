@@ -132,7 +132,7 @@ impl Row for Steered {
     }
 
     fn name(&self) -> String {
-        format!("run/{}", self.0.run)
+        self.0.run.to_string()
     }
 }
 

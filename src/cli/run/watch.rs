@@ -11,6 +11,7 @@ use super::next::{say_how_it_is, say_interrupted, say_why};
 use super::why::{explain, paragraph};
 use crate::api::wire::RunView;
 use crate::cli::client::Client;
+use crate::cli::closed::reader_gone;
 use crate::cli::error::{CliError, ClientError};
 use crate::cli::exit::Exit;
 use crate::cli::feed::{FeedLimits, Update, follow};
@@ -143,7 +144,8 @@ pub(crate) async fn watch_command(
 /// presses Ctrl-C. At the end it writes the table of the agents, and says what to type next where
 /// the run waits for somebody.
 ///
-/// Lost connections are made anew, for at most [`MAX_AWAY`](crate::cli::MAX_AWAY).
+/// Lost connections are made anew, for at most [`MAX_AWAY`](crate::cli::MAX_AWAY). Where nobody reads what is
+/// written any longer, it ends.
 ///
 /// # Errors
 /// As for every request.
@@ -168,6 +170,7 @@ async fn watch_until(
         result = observe(client, &mut view, &mut progress, patience) => result.map(|()| false),
         // Where Ctrl-C can't be listened for, it ends the process as ever.
         Ok(()) = tokio::signal::ctrl_c() => Ok(true),
+        gone = reader_gone() => Err(gone),
     };
     progress.end();
     if interrupted? {

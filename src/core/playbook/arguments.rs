@@ -101,8 +101,8 @@ mod tests {
 
     #[test]
     fn a_length_of_time_that_is_defined_once_is_explained_everywhere() {
-        let pattern = super::super::units::PLUGIN_DURATION_PATTERN;
-        let schema = json!({"$defs": {"length": {"type": "string", "pattern": pattern}},
+        let format = crate::length::LENGTH_FORMAT;
+        let schema = json!({"$defs": {"length": {"type": "string", "format": format}},
             "properties": {"soak": {"$ref": "#/$defs/length"}, "wait": {"$ref": "#/$defs/length"}}});
         let schema = Schema::compile(&schema).map_err(|_| "schema").unwrap();
         let arguments = Template::parse(json!({"soak": "50d", "wait": 30})).unwrap();

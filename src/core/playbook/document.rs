@@ -12,7 +12,8 @@ use super::model::{
     Approval, BudgetScope, Concurrency, Identity, OnAdded, OnError, OnExceeded, OnRemoved,
 };
 use super::names::{LABEL_PATTERN, PLAYBOOK_NAME_PATTERN};
-use super::units::{DURATION_PATTERN, amount_schema};
+use super::units::amount_schema;
+use crate::length::LENGTH_FORMAT;
 
 /// The kinds of document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -240,9 +241,9 @@ pub(super) struct StepFile {
     /// Expression: what must hold just before the step, on fresh information.
     #[serde(default)]
     pub(super) require: Option<String>,
-    /// How long one attempt may take, for example `5m`.
+    /// How long one attempt may take, for example `5m` or `1h30m`.
     #[serde(default)]
-    #[schemars(extend("pattern" = DURATION_PATTERN))]
+    #[schemars(extend("format" = LENGTH_FORMAT))]
     pub(super) timeout: Option<String>,
     /// How often and when it is tried again; not at all when absent.
     #[serde(default)]
@@ -262,7 +263,7 @@ pub(super) struct RetryFile {
     pub(super) attempts: u32,
     /// Wait before the second attempt, at most `max`; `1s` when absent.
     #[serde(default)]
-    #[schemars(extend("pattern" = DURATION_PATTERN))]
+    #[schemars(extend("format" = LENGTH_FORMAT))]
     #[schemars(extend("default" = "1s"))]
     pub(super) initial: Option<String>,
     /// Each further wait is the one before times this; 2 when absent.
@@ -272,7 +273,7 @@ pub(super) struct RetryFile {
     pub(super) factor: Option<f64>,
     /// No wait is longer; `1m` when absent.
     #[serde(default)]
-    #[schemars(extend("pattern" = DURATION_PATTERN))]
+    #[schemars(extend("format" = LENGTH_FORMAT))]
     #[schemars(extend("default" = "1m"))]
     pub(super) max: Option<String>,
 }
@@ -383,7 +384,7 @@ pub(super) struct DiscoveryFile {
     pub(super) cluster: String,
     /// How often it is asked, at most once a second; `10s` when absent.
     #[serde(default)]
-    #[schemars(extend("pattern" = DURATION_PATTERN))]
+    #[schemars(extend("format" = LENGTH_FORMAT))]
     #[schemars(extend("default" = "10s"))]
     pub(super) interval: Option<String>,
 }

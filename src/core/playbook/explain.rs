@@ -8,18 +8,17 @@ use super::names::{LABEL_EXPECTED, LABEL_PATTERN, PLAYBOOK_NAME_EXPECTED, PLAYBO
 use super::problem::{MAX_PROBLEMS, Problem, code, did_you_mean, excerpt};
 use super::spans::push_segment;
 use super::units::{
-    AMOUNT_EXPECTED, DURATION_EXPECTED, DURATION_PATTERN, PLUGIN_DURATION_PATTERN,
-    PLUGIN_SHARE_PATTERN, SHARE_PATTERN, SIZE_EXPECTED, STATUS_EXPECTED, STATUS_PATTERN,
+    AMOUNT_EXPECTED, DURATION_EXPECTED, PLUGIN_SIZE_PATTERN, SHARE_PATTERN, SIZE_EXPECTED,
+    STATUS_EXPECTED, STATUS_PATTERN,
 };
+use crate::length::LENGTH_FORMAT;
 
 /// What our own patterns, and those of the built-in plugins, mean to people.
-const PATTERNS: [(&str, &str); 7] = [
+const PATTERNS: [(&str, &str); 5] = [
     (LABEL_PATTERN, LABEL_EXPECTED),
     (PLAYBOOK_NAME_PATTERN, PLAYBOOK_NAME_EXPECTED),
-    (DURATION_PATTERN, DURATION_EXPECTED),
     (SHARE_PATTERN, AMOUNT_EXPECTED),
-    (PLUGIN_SHARE_PATTERN, SIZE_EXPECTED),
-    (PLUGIN_DURATION_PATTERN, DURATION_EXPECTED),
+    (PLUGIN_SIZE_PATTERN, SIZE_EXPECTED),
     (STATUS_PATTERN, STATUS_EXPECTED),
 ];
 
@@ -32,10 +31,10 @@ pub(super) fn explain(error: &ValidationError<'_>, schema: &Value) -> Vec<Proble
     let around = parent(error.schema_path().as_str()).and_then(|path| schema.pointer(path));
     let problem = |code: &str, message: &str| Problem::new(code, path, message);
     let bad = |expected: String| {
-        let of_pattern = around.and_then(pattern_expected).map(str::to_owned);
+        let known = around.and_then(known_expected).map(str::to_owned);
         problem(code::BAD_VALUE, "this value is not allowed")
             .found(describe(error.instance()))
-            .expected(of_pattern.unwrap_or(expected))
+            .expected(known.unwrap_or(expected))
     };
     let one = match error.kind() {
         Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
@@ -110,7 +109,11 @@ fn known_pattern(pattern: &str) -> Option<&'static str> {
     PATTERNS.iter().find(|(known, _)| *known == pattern).map(|(_, expected)| *expected)
 }
 
-fn pattern_expected(schema: &Value) -> Option<&'static str> {
+/// What a schema with one of our patterns or our format means to people.
+fn known_expected(schema: &Value) -> Option<&'static str> {
+    if schema.get("format").is_some_and(|format| format == LENGTH_FORMAT) {
+        return Some(DURATION_EXPECTED);
+    }
     known_pattern(schema.get("pattern")?.as_str()?)
 }
 
@@ -138,13 +141,13 @@ fn wrong_type(error: &ValidationError<'_>, kind: &TypeKind, schema: Option<&Valu
     };
     let mut expected = types.iter().map(|name| type_name(*name)).collect::<Vec<_>>().join(" or ");
     let found = error.instance();
-    let of_pattern = schema.and_then(pattern_expected);
+    let known = schema.and_then(known_expected);
     let is_bare = types == [JsonType::String] && (found.is_number() || found.is_boolean());
     // A number in quotes is still no length of time.
-    if is_bare && of_pattern != Some(DURATION_EXPECTED) {
+    if is_bare && known != Some(DURATION_EXPECTED) {
         expected.push_str(": put it in quotes");
-    } else if let Some(of_pattern) = of_pattern {
-        expected = of_pattern.to_owned();
+    } else if let Some(known) = known {
+        expected = known.to_owned();
     }
     Problem::new(code::WRONG_TYPE, error.instance_path().as_str(), "wrong type of value")
         .found(describe(found))

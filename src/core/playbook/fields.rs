@@ -5,7 +5,9 @@ use serde_json::Value;
 
 use super::document::Kind;
 use super::problem::did_you_mean;
+use super::units::DURATION_EXPECTED;
 use super::{schema, schema_path};
+use crate::length::LENGTH_FORMAT;
 
 /// The deepest nesting of fields that is gone through; documents have seven levels.
 const MAX_LEVELS: usize = 16;
@@ -211,6 +213,9 @@ fn rules(schema: &Value) -> Vec<String> {
         let value = schema.get(*key)?;
         // That a number fits into memory is no rule of ours.
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        if (*key, text.as_str()) == ("format", LENGTH_FORMAT) {
+            return Some(DURATION_EXPECTED.to_owned());
+        }
         (!["uint32", "double"].contains(&text.as_str())).then(|| format!("{words} {text}"))
     });
     rules.collect()
@@ -253,6 +258,8 @@ mod tests {
         assert!(
             retry.fields[0].required && retry.fields[0].rules.contains(&"at least 1".to_owned())
         );
+        let timeout = explain_field("playbook.spec.stages.steps.timeout", false).unwrap();
+        assert_eq!(timeout.rules, [DURATION_EXPECTED]);
         let grants = explain_field("playbook.spec.plugins.grants", false).unwrap();
         assert_eq!(grants.fields[1].type_name, "a list, of each: a text");
         assert!(explain_field("playbook.spec", false).unwrap().fields[5].fields.is_empty());

@@ -50,6 +50,7 @@ mod unsupported;
 mod values;
 mod warnings;
 
+pub use crate::length::{LENGTH_EXPECTED, LENGTH_FORMAT, LengthError, MAX_LENGTH};
 pub use bind::MAX_VALUE_BYTES;
 pub use cluster::parse_cluster;
 pub use depth::{MAX_JSON_DEPTH, json_depth_ok};

@@ -13,6 +13,8 @@ use super::explain::explain;
 use super::problem::{Problem, Problems, code, cut};
 use super::schema_limits;
 use super::schema_work;
+use super::units::parse_duration;
+use crate::length::LENGTH_FORMAT;
 
 /// The largest schema that a document or plugin may bring along, in bytes.
 pub const MAX_SCHEMA_BYTES: usize = 64 * 1024;
@@ -20,6 +22,30 @@ pub const MAX_SCHEMA_BYTES: usize = 64 * 1024;
 /// The largest compiled regular expression of a schema in bytes; the engine's time is linear in the
 /// text, so this is what a hostile one can cost. A schema can have some two hundred of them.
 const MAX_REGEX_BYTES: usize = 256 * 1024;
+
+/// The formats that the library checks. Of those only ours counts where formats are not checked: what other
+/// plugins' schemas say was never meant to refuse anything.
+const FORMATS_OF_OTHERS: [&str; 19] = [
+    "date",
+    "date-time",
+    "duration",
+    "email",
+    "hostname",
+    "idn-email",
+    "idn-hostname",
+    "ipv4",
+    "ipv6",
+    "iri",
+    "iri-reference",
+    "json-pointer",
+    "regex",
+    "relative-json-pointer",
+    "time",
+    "uri",
+    "uri-reference",
+    "uri-template",
+    "uuid",
+];
 
 /// The longest message of another library that is passed on, in characters.
 const MAX_MESSAGE: usize = 200;
@@ -118,7 +144,11 @@ impl Schema {
         let patterns =
             PatternOptions::regex().size_limit(MAX_REGEX_BYTES).dfa_size_limit(MAX_REGEX_BYTES);
         let options = jsonschema::options().offline().with_pattern_options(patterns);
-        let options = options.should_validate_formats(with_formats);
+        let options = options.should_validate_formats(true);
+        let options =
+            options.with_format(LENGTH_FORMAT, |text: &str| parse_duration(text).is_some());
+        let unchecked = FORMATS_OF_OTHERS.iter().filter(|_| !with_formats);
+        let options = unchecked.fold(options, |all, name| all.with_format(*name, |_: &str| true));
         let validator = options.build(source).map_err(|error| {
             let path = error.instance_path().as_str().to_owned();
             let message = cut(&format!("not a valid JSON Schema: {error}"), MAX_MESSAGE);
@@ -199,6 +229,23 @@ mod tests {
         assert!(Schema::compile(&json!({"$schema": "https://example.com/s.json"})).is_err());
         let local = json!({"$defs": {"a": {"type": "string"}}, "$ref": "#/$defs/a"});
         assert_eq!(Schema::compile(&local).map(|s| s.check(&json!(1)).len()).unwrap(), 1);
+    }
+
+    #[test]
+    fn of_the_formats_only_that_of_lengths_of_time_counts_in_arguments() {
+        for format in FORMATS_OF_OTHERS {
+            let schema = Schema::compile(&json!({"format": format})).map_err(|_| "schema").unwrap();
+            assert_eq!(schema.check(&json!("\u{0}")), [], "{format}");
+        }
+        let schema =
+            Schema::compile(&json!({"format": LENGTH_FORMAT})).map_err(|_| "schema").unwrap();
+        assert_eq!(schema.check(&json!("1h30m")), []);
+        let problems = schema.check(&json!("60d"));
+        assert_eq!(problems[0].found.as_deref(), Some("\"60d\""));
+        assert_eq!(
+            problems[0].expected.as_deref(),
+            Some(crate::playbook::units::DURATION_EXPECTED)
+        );
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::problem::{MAX_PROBLEMS, Problem, code, did_you_mean};
 use super::spans::push_segment;
+use crate::length::LENGTH_FORMAT;
 
 /// Keywords with a schema below them.
 const ONE: [&str; 11] = [
@@ -76,7 +77,7 @@ const PLAIN: [&str; 38] = [
 const OWN: &str = "x-";
 
 /// The formats that are checked.
-pub(super) const FORMATS: [&str; 12] = [
+pub(super) const FORMATS: [&str; 13] = [
     "date",
     "date-time",
     "time",
@@ -89,6 +90,7 @@ pub(super) const FORMATS: [&str; 12] = [
     "uri-reference",
     "uuid",
     "json-pointer",
+    LENGTH_FORMAT,
 ];
 
 /// Keywords that check nothing without another one.

@@ -84,6 +84,6 @@ pub use trouble::{
     Abandoned, FIRST_REST, LONGEST_REST, MAX_TROUBLE, Trouble, TroubleCode, trouble_message,
 };
 pub use why::{
-    ActionOut, Explanation, InFlight, Known, NextCommand, OnEngine, OpenAttempt, explain,
-    explain_behind, explain_trouble, explain_waiting, most_telling,
+    ActionOut, Explanation, InFlight, Known, NextCommand, OnEngine, OpenAttempt, WaitsFor,
+    cluster_share, explain, explain_behind, explain_commands, explain_trouble, most_telling,
 };

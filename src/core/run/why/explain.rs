@@ -1,7 +1,8 @@
 //! The paragraph: one function for each situation of a run.
 
 use super::agents::{action_of, action_out_since, failed, in_flight, not_answering, unheard};
-use super::explanation::{ActionOut, Explanation, InFlight, Known, NextCommand, OnEngine};
+use super::explanation::{ActionOut, Explanation, InFlight, Known, NextCommand};
+use super::waiting::WaitsFor;
 use super::words::{agents, at, counts, length, moment, near, quoted, since, word};
 use crate::run::machine::CANCEL_DEADLINE;
 use crate::run::{
@@ -29,6 +30,7 @@ pub fn explain(run: &Run, known: &Known, now: Timestamp) -> Explanation {
         RunStatus::Finishing => telling.finishing(),
         RunStatus::Done | RunStatus::Failed | RunStatus::Cancelled => telling.ended(),
     }
+    telling.say_unserved();
     telling.say_needs();
     let actions = telling.actions();
     let Telling { text, next, .. } = telling;
@@ -66,7 +68,7 @@ impl Telling<'_> {
 
     /// The actions that may still be running, each once.
     fn actions(&self) -> Vec<ActionOut> {
-        let Known { running, failed, silent, engine: _ } = self.known;
+        let Known { running, failed, silent, waits: _ } = self.known;
         let running = running.iter().map(|agent| &agent.record);
         let out = running.chain(silent).chain(failed).filter_map(action_of);
         let mut actions: Vec<ActionOut> = Vec::new();
@@ -82,6 +84,15 @@ impl Telling<'_> {
     pub(super) fn say_silent(&mut self) {
         if let Some(text) = not_answering(self.run, &self.known.silent, self.now) {
             self.say(&text);
+        }
+    }
+
+    /// Says that the run would go on, but no engine drives it.
+    fn say_unserved(&mut self) {
+        match &self.known.waits {
+            // It is the whole of what such a run is told.
+            None | Some(WaitsFor::Place(_)) => {}
+            Some(waits) => self.say(&format!("It {}", waits.whole())),
         }
     }
 
@@ -149,31 +160,30 @@ impl Telling<'_> {
     fn pending(&mut self) {
         self.begin(false);
         let cluster = &self.run.snapshot.cluster;
-        match (&self.known.engine, self.message()) {
+        // Beside other runs there is no queue, and who has its turn has left it.
+        let mut queues = self.run.snapshot.locks_cluster();
+        match (&self.known.waits, self.message()) {
             // What it waited for last is over.
-            (Some(OnEngine { name, runs, max_runs }), _) => {
-                let share = match runs < max_runs {
-                    true => " (one cluster gets half of them at most)",
-                    false => "",
-                };
-                let waits = format!(
-                    "It may start on cluster {cluster}, and waits for a place on its engine: {} drives \
-                     {runs} of at most {max_runs} runs{share}",
-                    quoted(name)
-                );
-                self.say(&waits);
+            (Some(waits @ WaitsFor::Place(_)), _) => {
+                queues = false;
+                self.say(&format!("It may start on cluster {cluster}, and {}", waits.whole()));
                 self.say("It starts by itself once that engine has a place, or another one has room");
             }
-            (None, Some(message)) => {
+            (_, Some(message)) if queues => {
                 let queued = format!("It is queued for cluster {cluster}: it {message}");
                 self.say(&queued);
                 self.say("It starts by itself when its turn comes");
             }
-            (None, None) => self.say(&format!(
+            (_, _) if queues => self.say(&format!(
                 "It is queued for cluster {cluster}, and starts by itself once an engine takes it up"
             )),
+            (_, _) => self.say(&format!(
+                "It may start on cluster {cluster} beside other runs, and does so by itself once an engine \
+                 takes it up"
+            )),
         }
-        self.offer("take it out of the queue", "cancel");
+        let effect = if queues { "take it out of the queue" } else { "end it before it starts" };
+        self.offer(effect, "cancel");
     }
 
     fn starting(&mut self) {

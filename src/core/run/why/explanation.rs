@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::waiting::WaitsFor;
 use crate::run::{
     AgentId, AgentRecord, AgentState, CallName, Journal, Millis, Notice, RunStatus, StepPhase,
     Timestamp,
@@ -58,19 +59,8 @@ pub struct Known {
     pub failed: Vec<AgentRecord>,
     /// Those that the run names as giving no good answer.
     pub silent: Vec<AgentRecord>,
-    /// The engine of a run that could start if it had a place there.
-    pub engine: Option<OnEngine>,
-}
-
-/// An engine, and how full it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OnEngine {
-    /// Its name for people.
-    pub name: String,
-    /// Runs that it drives.
-    pub runs: u32,
-    /// The most runs that it drives at the same time.
-    pub max_runs: u32,
+    /// What a run waits for that could go on by itself.
+    pub waits: Option<WaitsFor>,
 }
 
 /// An agent that is RUNNING.

@@ -4,6 +4,7 @@
 //! moment. What it costs does not depend on how many agents the run has.
 
 mod agents;
+mod commands;
 mod explain;
 mod explanation;
 #[cfg(test)]
@@ -17,11 +18,14 @@ mod samples;
 mod tests;
 mod trouble;
 mod waiting;
+#[cfg(test)]
+mod waiting_tests;
 mod words;
 
+pub use commands::explain_commands;
 pub use explain::explain;
 pub use explanation::{
-    ActionOut, Explanation, InFlight, Known, NextCommand, OnEngine, OpenAttempt, most_telling,
+    ActionOut, Explanation, InFlight, Known, NextCommand, OpenAttempt, most_telling,
 };
 pub use trouble::{explain_behind, explain_trouble};
-pub use waiting::explain_waiting;
+pub use waiting::{OnEngine, WaitsFor, cluster_share};

@@ -123,7 +123,7 @@ pub(super) fn check(run: &Run, known: &Known, text: &str, commands: &[&str]) {
 }
 
 pub(super) const NOBODY: Known =
-    Known { running: Vec::new(), failed: Vec::new(), silent: Vec::new(), engine: None };
+    Known { running: Vec::new(), failed: Vec::new(), silent: Vec::new(), waits: None };
 
 /// A run that has ended in its second stage.
 pub(super) fn ended(

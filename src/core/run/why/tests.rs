@@ -29,17 +29,6 @@ fn a_run_that_has_not_started() {
                 eu, and starts by itself once an engine takes it up.";
     check(&run(RunStatus::Pending), &NOBODY, text, &["run cancel RUN"]);
 
-    let engine = |runs| Some(OnEngine { name: "engine-1".to_owned(), runs, max_runs: 10 });
-    let text = "The run has been PENDING since 2025-11-22T09:00:00Z (4m05s). It may start on cluster eu, and \
-                waits for a place on its engine: engine-1 drives 10 of at most 10 runs. It starts by itself \
-                once that engine has a place, or another one has room.";
-    check(&queued, &Known { engine: engine(10), ..NOBODY }, text, &["run cancel RUN"]);
-    let told = explain(&queued, &Known { engine: engine(5), ..NOBODY }, at(245)).text;
-    assert!(
-        told.contains("5 of at most 10 runs (one cluster gets half of them at most)."),
-        "{told}"
-    );
-
     let newer = with(RunStatus::Pending, |progress| progress.needs = KNOWN_FORMAT + 1);
     let told = explain(&newer, &NOBODY, at(245)).text;
     let known = format!("engines of this version know up to {KNOWN_FORMAT}: they leave it alone");

@@ -1,77 +1,181 @@
-//! What people are told about commands that have no outcome yet.
+//! What a run waits for that could go on: a place on an engine, or an engine at all.
 
-use super::explanation::{Explanation, NAMED};
-use super::words::{quoted, since};
-use crate::run::{Command, Timestamp};
+use super::words::quoted;
 
-/// Says which commands to the run are kept and were not applied yet, oldest first: its engine applies them.
-pub fn explain_waiting(explanation: &mut Explanation, commands: &[Command], now: Timestamp) {
-    if commands.is_empty() || explanation.status.is_final() {
-        return;
-    }
-    let named: Vec<_> = commands.iter().take(NAMED).map(|command| asked(command, now)).collect();
-    let more = match commands.len().saturating_sub(NAMED) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    let text = format!(" Accepted, and not applied yet: {}{more}.", named.join(", "));
-    explanation.text.push_str(&text);
+/// Places of an engine that one cluster may have, of so many: half of them, rounded up, and 2 however few there
+/// are. Whoever starts a hundred runs on one cluster, each of which allows the others beside it, leaves places for
+/// the other clusters.
+pub const fn cluster_share(places: usize) -> usize {
+    let half = places.div_ceil(2);
+    if half < FEWEST { FEWEST } else { half }
 }
 
-/// `cancel by ann since 09:00:00 (4m05s)`.
-fn asked(command: &Command, now: Timestamp) -> String {
-    let agent = command.agent.as_ref().map(|agent| format!(" of {agent}")).unwrap_or_default();
-    let by = command.actor.as_deref().map(quoted).map(|by| format!(" by {by}")).unwrap_or_default();
-    format!("{}{agent}{by} {}", command.verb, since(command.at, now))
+/// Places that one cluster may have however few there are.
+const FEWEST: usize = 2;
+
+/// An engine, and how full it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OnEngine {
+    /// Its name for people.
+    pub name: String,
+    /// Runs that it drives.
+    pub runs: u32,
+    /// The most runs that it drives at the same time.
+    pub max_runs: u32,
+}
+
+/// What a run waits for that could go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WaitsFor {
+    /// A place on the engine that has taken it up.
+    Place(OnEngine),
+    /// A place on any of the engines that take runs.
+    AnyPlace {
+        /// Each of them.
+        engines: Vec<OnEngine>,
+        /// Runs that no engine has taken up.
+        waiting: u32,
+    },
+    /// An engine: none is there.
+    Engine,
+    /// An engine that is not being drained; so many are.
+    Undrained(usize),
+    /// An engine whose clock is right.
+    RightClock {
+        /// The name of one whose clock is not.
+        name: String,
+        /// How its clock is, as in "is … the store's".
+        off: String,
+    },
+    /// An engine that can write to the store.
+    CanWrite {
+        /// The name of one that can't.
+        name: String,
+        /// Why it can't.
+        why: String,
+    },
+}
+
+impl WaitsFor {
+    /// What it waits for, after "it" or "the run": the same words for all who tell it, and no number that changes
+    /// all the time.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Place(_) => "waits for a place on its engine".to_owned(),
+            Self::AnyPlace { .. } => "waits for a place on an engine".to_owned(),
+            Self::Engine => "waits for an engine: none is there, start a server".to_owned(),
+            Self::Undrained(1) => "waits for an engine: the only one is being drained".to_owned(),
+            Self::Undrained(all) => format!("waits for an engine: all {all} are being drained"),
+            Self::RightClock { name, off } => {
+                format!("waits for an engine: the clock of {name:?} is {off} the store's")
+            }
+            Self::CanWrite { name, .. } => {
+                format!("waits for an engine: {name:?} is there, but can't write to the store")
+            }
+        }
+    }
+
+    /// The same with what is known of the engines: how full they are, or what is wrong.
+    pub(super) fn whole(&self) -> String {
+        match self {
+            Self::Place(engine) => {
+                let OnEngine { name, runs, max_runs } = engine;
+                let share = share(&[engine]);
+                format!("{}: {name} drives {runs} of at most {max_runs} runs{share}", self.words())
+            }
+            Self::AnyPlace { engines, waiting } => {
+                let count = |number: fn(&OnEngine) -> u32| {
+                    engines.iter().map(|engine| u64::from(number(engine))).sum::<u64>()
+                };
+                let (runs, places) = (count(|engine| engine.runs), count(|engine| engine.max_runs));
+                let who = match engines.len() {
+                    1 => "the engine drives".to_owned(),
+                    several => format!("{several} engines drive"),
+                };
+                let wait = match waiting {
+                    0 | 1 => "1 run waits for one".to_owned(),
+                    several => format!("{several} runs wait for one"),
+                };
+                let share = share(&engines.iter().collect::<Vec<_>>());
+                let words = self.words();
+                format!("{words}: {who} {runs} of at most {places} runs{share}, and {wait}")
+            }
+            Self::CanWrite { why, .. } => format!("{}: {}", self.words(), quoted(why)),
+            Self::Engine | Self::Undrained(_) | Self::RightClock { .. } => self.words(),
+        }
+    }
+}
+
+/// How many places one cluster gets on these engines, where not all are taken, so that this may be why.
+fn share(engines: &[&OnEngine]) -> String {
+    let share = |engine: &OnEngine| {
+        let places = usize::try_from(engine.max_runs).unwrap_or(usize::MAX);
+        Some(cluster_share(places)).filter(|share| *share < places)
+    };
+    let is_full = engines.iter().all(|engine| engine.runs >= engine.max_runs);
+    match engines {
+        [only] if !is_full => match share(only) {
+            Some(most) => format!(" (one cluster gets at most {most} of them)"),
+            None => String::new(),
+        },
+        [_, _, ..] if !is_full => {
+            format!(" (of each engine's, one cluster gets half, and {FEWEST} at least)")
+        }
+        [] | [_] | [_, _, ..] => String::new(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
-    use crate::run::{AgentId, CommandId, RunId, RunStatus, Verb};
 
-    const NOW: Timestamp = Timestamp::from_millis(1_763_802_600_000);
-
-    fn command(verb: Verb, seconds: i64) -> Command {
-        Command {
-            id: CommandId(Uuid::nil()),
-            run: RunId(Uuid::nil()),
-            verb,
-            agent: None,
-            again: false,
-            actor: Some("ada@build-7".to_owned()),
-            why: None,
-            at: Timestamp::from_millis(NOW.as_millis() - seconds * 1_000),
-            outcome: None,
-            finish_ts: None,
-        }
-    }
-
-    fn told(status: RunStatus, commands: &[Command]) -> String {
-        let text = "It waits.".to_owned();
-        let (next, actions) = (Vec::new(), Vec::new());
-        let mut told = Explanation { status, since: NOW, text, next, actions };
-        explain_waiting(&mut told, commands, NOW);
-        told.text
+    fn engine(runs: u32, max_runs: u32) -> OnEngine {
+        OnEngine { name: "engine-1".to_owned(), runs, max_runs }
     }
 
     #[test]
-    fn a_command_that_waits_is_named_with_who_asked_and_since_when() {
-        let agent = Some(AgentId::from("node-1"));
-        let give_up = Command { agent, actor: None, ..command(Verb::GiveUp, 5) };
-        let commands = [command(Verb::Cancel, 31), give_up];
-        let expected = "It waits. Accepted, and not applied yet: cancel by ada@build-7 since 09:09:29 (31s), \
-                        give-up of node-1 since 09:09:55 (5s).";
-        assert_eq!(told(RunStatus::Running, &commands), expected);
+    fn a_cluster_gets_half_of_the_places_and_two_at_least() {
+        assert_eq!([1, 2, 3, 4, 5, 10].map(cluster_share), [2, 2, 2, 2, 3, 5]);
     }
 
     #[test]
-    fn many_are_counted_and_those_for_a_run_that_has_ended_are_not_told() {
-        let commands = vec![command(Verb::Pause, 1); NAMED + 2];
-        assert!(told(RunStatus::Paused, &commands).ends_with(" and 2 more."));
-        assert_eq!(told(RunStatus::Paused, &[]), "It waits.");
-        assert_eq!(told(RunStatus::Done, &commands), "It waits.");
+    fn an_engine_that_cant_write_is_named_and_the_reason_only_where_there_is_room() {
+        let why = "the store is full.".to_owned();
+        let waits = WaitsFor::CanWrite { name: "engine-1".to_owned(), why };
+        let words = "waits for an engine: \"engine-1\" is there, but can't write to the store";
+        assert_eq!(waits.words(), words);
+        assert_eq!(waits.whole(), format!("{words}: the store is full"));
+    }
+
+    #[test]
+    fn what_one_cluster_gets_is_said_where_it_may_be_why() {
+        let whole = |runs, max_runs| WaitsFor::Place(engine(runs, max_runs)).whole();
+        let waits = "waits for a place on its engine: engine-1 drives";
+        assert_eq!(whole(10, 10), format!("{waits} 10 of at most 10 runs"));
+        let share = "(one cluster gets at most 5 of them)";
+        assert_eq!(whole(5, 10), format!("{waits} 5 of at most 10 runs {share}"));
+        // Of three places two are more than half.
+        let share = "(one cluster gets at most 2 of them)";
+        assert_eq!(whole(2, 3), format!("{waits} 2 of at most 3 runs {share}"));
+        assert_eq!(whole(1, 2), format!("{waits} 1 of at most 2 runs"));
+    }
+
+    #[test]
+    fn whoever_waits_for_any_place_is_counted_in_words_that_fit() {
+        let whole = |engines: &[OnEngine], waiting| {
+            WaitsFor::AnyPlace { engines: engines.to_vec(), waiting }.whole()
+        };
+        let waits = "waits for a place on an engine:";
+        assert_eq!(
+            whole(&[engine(10, 10)], 1),
+            format!("{waits} the engine drives 10 of at most 10 runs, and 1 run waits for one")
+        );
+        assert_eq!(
+            whole(&[engine(4, 10), engine(3, 4)], 3),
+            format!(
+                "{waits} 2 engines drive 7 of at most 14 runs (of each engine's, one cluster gets half, and 2 \
+                 at least), and 3 runs wait for one"
+            )
+        );
     }
 }

@@ -1,0 +1,185 @@
+//! Who drives a run, and what a run waits for that nobody drives, or that has no place where it is driven.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::engines;
+use super::runs::if_readable;
+use super::state::ApiState;
+use super::wire::{EngineRef, EngineState, EngineView};
+use crate::run::{OnEngine, Run, RunId, RunStatus, WaitsFor, cluster_share};
+use crate::store::{Holder, Locked, Queue, Skew, StoreError};
+
+/// What those of some runs wait for that could go on. For all of them together the store is asked as often as for
+/// one, and not at all where no engine is needed.
+///
+/// # Errors
+/// Those of the store.
+pub(super) async fn waits_of(
+    state: &ApiState,
+    runs: &[&Run],
+) -> Result<HashMap<RunId, WaitsFor>, StoreError> {
+    let runs: Vec<&Run> = runs.iter().copied().filter(|run| wants_engine(run)).collect();
+    if runs.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let ids: Vec<RunId> = runs.iter().map(|run| run.id()).collect();
+    Drivers::of(state, &ids).await?.waits_of(state, &runs).await
+}
+
+/// Whether the run would go on if an engine took it up. Those that wait for a person need none until one asks.
+pub(super) fn wants_engine(run: &Run) -> bool {
+    match run.progress.status {
+        RunStatus::Pending
+        | RunStatus::Starting
+        | RunStatus::Running
+        | RunStatus::Cancelling
+        | RunStatus::Finishing => true,
+        RunStatus::PendingApprove
+        | RunStatus::Paused
+        | RunStatus::Done
+        | RunStatus::Failed
+        | RunStatus::Cancelled => false,
+    }
+}
+
+/// Who drives some runs at the moment, and all engines.
+pub(super) struct Drivers {
+    holders: HashMap<RunId, Holder>,
+    engines: Vec<EngineView>,
+}
+
+impl Drivers {
+    /// # Errors
+    /// Those of the store.
+    pub(super) async fn of(state: &ApiState, runs: &[RunId]) -> Result<Self, StoreError> {
+        let holders = if_readable(state.store.holders(runs).await)?;
+        let holders = holders.into_iter().map(|holder| (holder.run, holder)).collect();
+        Ok(Self { holders, engines: engines::views(state).await? })
+    }
+
+    /// The engine that drives a run, if one does.
+    pub(super) fn engine_of(&self, run: RunId) -> Option<EngineRef> {
+        let holder = self.holders.get(&run)?;
+        let name = self.known(holder).map(|engine| engine.name.clone());
+        Some(EngineRef { id: holder.engine.clone(), name, since: holder.since })
+    }
+
+    /// What an engine says of itself, if that is known.
+    fn known(&self, holder: &Holder) -> Option<&EngineView> {
+        self.engines.iter().find(|engine| engine.id == holder.engine)
+    }
+
+    /// What each of these runs waits for, all of which need an engine.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(super) async fn waits_of(
+        &self,
+        state: &ApiState,
+        runs: &[&Run],
+    ) -> Result<HashMap<RunId, WaitsFor>, StoreError> {
+        let queues = queues_of(state, runs).await?;
+        let mut waits = HashMap::new();
+        let mut unclaimed = Vec::new();
+        for run in runs {
+            let Some(holder) = self.holders.get(&run.id()) else {
+                unclaimed.push(*run);
+                continue;
+            };
+            let engine = self.known(holder).map(on_engine).filter(has_no_place);
+            let starts = run.progress.status == RunStatus::Pending && may_start(run, &queues);
+            if let Some(engine) = engine.filter(|_| starts) {
+                waits.insert(run.id(), WaitsFor::Place(engine));
+            }
+        }
+        if !unclaimed.is_empty()
+            && let Some(why) = self.why_unclaimed(state).await?
+        {
+            // Engines with places leave a run alone while others come first on its cluster.
+            let waiting = unclaimed.iter().filter(|run| !has_room(&why) || may_start(run, &queues));
+            waits.extend(waiting.map(|run| (run.id(), why.clone())));
+        }
+        Ok(waits)
+    }
+
+    /// Why no engine takes up a run that could go on; none when one should at any moment.
+    async fn why_unclaimed(&self, state: &ApiState) -> Result<Option<WaitsFor>, StoreError> {
+        let in_state = |state| self.engines.iter().filter(move |engine| engine.state == state);
+        let active: Vec<OnEngine> = in_state(EngineState::Active).map(on_engine).collect();
+        if active.is_empty() {
+            return Ok(Some(self.why_none_is_active()));
+        }
+        let waiting = state.store.unclaimed().await?;
+        let is_full = active.iter().all(|engine| engine.runs >= engine.max_runs);
+        // Those that are claimed at any moment wait for nothing.
+        let is_held_back = is_full || waiting > 1;
+        Ok(is_held_back.then_some(WaitsFor::AnyPlace { engines: active, waiting }))
+    }
+
+    /// Why no engine takes runs: what a person can mend first.
+    fn why_none_is_active(&self) -> WaitsFor {
+        let in_state = |state| self.engines.iter().filter(move |engine| engine.state == state);
+        if let Some(full) = in_state(EngineState::CantWrite).next() {
+            let why = full.problem.clone().unwrap_or_default();
+            return WaitsFor::CanWrite { name: full.name.clone(), why };
+        }
+        if let Some(off) = in_state(EngineState::ClockOff).next() {
+            let name = off.name.clone();
+            return WaitsFor::RightClock {
+                name,
+                off: Skew::from_millis(off.clock_ahead).to_string(),
+            };
+        }
+        match in_state(EngineState::Draining).count() {
+            0 => WaitsFor::Engine,
+            draining => WaitsFor::Undrained(draining),
+        }
+    }
+}
+
+/// Whether an engine has places left, which not every cluster may have.
+fn has_room(waits: &WaitsFor) -> bool {
+    match waits {
+        WaitsFor::AnyPlace { engines, .. } => {
+            engines.iter().any(|engine| engine.runs < engine.max_runs)
+        }
+        WaitsFor::Place(_)
+        | WaitsFor::Engine
+        | WaitsFor::Undrained(_)
+        | WaitsFor::RightClock { .. }
+        | WaitsFor::CanWrite { .. } => false,
+    }
+}
+
+fn on_engine(engine: &EngineView) -> OnEngine {
+    let EngineView { name, runs, max_runs, .. } = engine;
+    OnEngine { name: name.clone(), runs: *runs, max_runs: *max_runs }
+}
+
+/// Whether an engine may be without a place for a run. One with fewer runs than a cluster may have has one, and is
+/// about to start the run.
+fn has_no_place(engine: &OnEngine) -> bool {
+    let size = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    let share = cluster_share(size(engine.max_runs)).min(size(engine.max_runs));
+    size(engine.runs) >= share
+}
+
+async fn queues_of(state: &ApiState, runs: &[&Run]) -> Result<HashMap<String, Queue>, StoreError> {
+    let is_queued =
+        |run: &&&Run| run.progress.status == RunStatus::Pending && run.snapshot.locks_cluster();
+    let clusters: BTreeSet<String> =
+        runs.iter().filter(is_queued).map(|run| run.snapshot.cluster.clone()).collect();
+    let clusters: Vec<String> = clusters.into_iter().collect();
+    if clusters.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let queues = state.store.queues(&clusters).await?;
+    Ok(clusters.into_iter().zip(queues).collect())
+}
+
+/// Whether it is the turn of a run: none comes before it on its cluster, or it goes beside others.
+fn may_start(run: &Run, queues: &HashMap<String, Queue>) -> bool {
+    let queue = queues.get(&run.snapshot.cluster);
+    let queues = run.progress.status == RunStatus::Pending && run.snapshot.locks_cluster();
+    !queues || queue.and_then(|queue| queue.place_of(run.id())) == Some(Locked::Held)
+}
