@@ -127,6 +127,19 @@ pub struct DigestError {
 
 impl Digest {
     /// The digest of `bytes`.
+    ///
+    /// # Example
+    /// ```
+    /// use replibook_core::ids::Digest;
+    ///
+    /// let digest = Digest::of(b"abc");
+    /// assert_eq!(digest.short(), "ba7816bf8f01");
+    /// assert_eq!(digest.as_str().parse::<Digest>()?, digest);
+    ///
+    /// let error = "ba7816bf8f01".parse::<Digest>().unwrap_err();
+    /// assert!(error.to_string().ends_with("expected \"sha256:\" and 64 lowercase hex digits"));
+    /// # Ok::<(), replibook_core::ids::DigestError>(())
+    /// ```
     pub fn of(bytes: &[u8]) -> Self {
         Self(format!("sha256:{}", hex::encode(Sha256::digest(bytes))))
     }
@@ -233,6 +246,22 @@ const ACTION_NAMESPACE: Uuid = Uuid::from_u128(0x6d0c_3c5e_51d7_4f0e_9a3b_7d1f_5
 
 impl AttemptKey {
     /// Identifier of the action that call number `call` of this attempt schedules.
+    ///
+    /// # Example
+    /// ```
+    /// use replibook_core::ids::{AgentId, AgentSeq, AttemptKey, RunId};
+    ///
+    /// let run: RunId = "0192a3b4-0000-7000-8000-000000000001".parse()?;
+    /// let agent = AgentId::from("node-1");
+    /// let first = AttemptKey { agent: AgentSeq(0), stage: 0, step: 0, attempt: 1 };
+    /// let second = AttemptKey { attempt: 2, ..first };
+    ///
+    /// // Another process finds the same identifier, and another attempt has another one.
+    /// assert_eq!(first.action_id(run, &agent, 0), first.action_id(run, &agent, 0));
+    /// assert_ne!(first.action_id(run, &agent, 0), second.action_id(run, &agent, 0));
+    /// assert!(first.is_of_step_of(second));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn action_id(&self, run: RunId, agent: &AgentId, call: u32) -> Uuid {
         let name = format!("{}/{}/{call}", self.name(run), agent);
         Uuid::new_v5(&ACTION_NAMESPACE, name.as_bytes())

@@ -41,6 +41,15 @@ pub fn is_unseen(c: char) -> bool {
 
 /// Whether a character must not be in a name: what [is not seen](is_unseen), white space, and the blank of
 /// Braille, which is none and looks like it.
+///
+/// # Example
+/// ```
+/// use replibook_core::shown::is_unseen_in_name;
+///
+/// assert!(!"näme-1".chars().any(is_unseen_in_name));
+/// assert!("two words".chars().any(is_unseen_in_name));
+/// assert!("no\u{200b}de".chars().any(is_unseen_in_name), "it has a space without a width");
+/// ```
 pub fn is_unseen_in_name(c: char) -> bool {
     is_unseen(c) || c.is_whitespace() || c == '\u{2800}'
 }
@@ -80,6 +89,15 @@ fn belongs(before: Option<char>, c: char, after: Option<char>) -> bool {
 
 /// `text` in one line that does nothing to a terminal, character by character: a space for each control
 /// character, and `�` for whatever else is not seen, so that two names that differ also look different.
+///
+/// # Example
+/// ```
+/// use replibook_core::shown::clean;
+///
+/// assert_eq!(clean("done\x1b[2J\nnext"), "done [2J next");
+/// assert_eq!(clean("no\u{200b}de"), "no\u{fffd}de");
+/// assert_eq!(clean("❤\u{fe0f} ok"), "❤\u{fe0f} ok", "a picture stays whole");
+/// ```
 pub fn clean(text: &str) -> String {
     let shown = |(c, is_seen): (char, bool)| match c {
         c if is_seen => c,
@@ -96,6 +114,17 @@ pub fn clean_lines(text: &str) -> String {
 
 /// JSON whose texts have escapes for what is not seen. Such characters stand nowhere else in JSON, but for
 /// the line feeds between its values.
+///
+/// # Example
+/// ```
+/// use replibook_core::shown::escape_json;
+///
+/// let name = serde_json::json!({ "name": "a\u{202e}b" });
+/// let shown = escape_json(name.to_string());
+/// assert_eq!(shown, r#"{"name":"a\u202eb"}"#);
+/// assert_eq!(serde_json::from_str::<serde_json::Value>(&shown)?, name);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 pub fn escape_json(json: String) -> String {
     escape(json, |escaped, c| {
         for half in c.encode_utf16(&mut [0; 2]) {

@@ -8,6 +8,18 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// A moment: whole milliseconds since the Unix epoch, in UTC.
 ///
 /// It is written as RFC 3339 with milliseconds (`2026-11-22T09:00:00.000Z`).
+///
+/// # Example
+/// ```
+/// use replibook_core::time::{Millis, Timestamp};
+///
+/// let start: Timestamp = "2026-11-22T10:00:00+01:00".parse()?;
+/// let end = start.plus(Millis::from_secs(90));
+/// assert_eq!(end.to_string(), "2026-11-22T09:01:30.000Z");
+/// assert_eq!(end.since(start), Millis(90_000));
+/// assert_eq!(start.since(end), Millis(0), "it is not later");
+/// # Ok::<(), replibook_core::time::TimestampError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
@@ -32,6 +44,14 @@ impl Timestamp {
 
     /// The moment `millis` milliseconds after the Unix epoch; the nearest one that can be written,
     /// when that is too far from it.
+    ///
+    /// # Example
+    /// ```
+    /// use replibook_core::time::Timestamp;
+    ///
+    /// assert_eq!(Timestamp::from_millis(1_500).to_string(), "1970-01-01T00:00:01.500Z");
+    /// assert_eq!(Timestamp::from_millis(i64::MAX), Timestamp::MAX);
+    /// ```
     pub const fn from_millis(millis: i64) -> Self {
         if millis < Self::MIN.0 {
             Self::MIN
@@ -142,6 +162,15 @@ impl Millis {
     }
 
     /// How much longer this is than another one; nothing if it is not.
+    ///
+    /// # Example
+    /// ```
+    /// use replibook_core::time::Millis;
+    ///
+    /// let limit = Millis::from_secs(60);
+    /// assert_eq!(Millis(61_500).beyond(limit), Millis(1_500));
+    /// assert_eq!(Millis(30_000).beyond(limit), Millis(0));
+    /// ```
     #[must_use]
     pub const fn beyond(self, other: Self) -> Self {
         Self(self.0.saturating_sub(other.0))

@@ -31,6 +31,18 @@ impl Size {
     pub const ONE: Self = Self::Count(1);
 
     /// The number of agents that this is, of `all`: rounded down, but never 0, so that a run goes on.
+    ///
+    /// # Example
+    /// ```
+    /// use replibook_plugin_sdk::arguments::Size;
+    ///
+    /// let sizes: Vec<Size> = serde_json::from_str(r#"[3, "10%", "0.5%"]"#)?;
+    /// assert_eq!(sizes.iter().map(|size| size.of(25)).collect::<Vec<_>>(), [3, 2, 1]);
+    ///
+    /// let error = serde_json::from_str::<Size>("0").unwrap_err();
+    /// assert!(error.to_string().contains("a number of agents from 1"), "{error}");
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
     pub fn of(self, all: u32) -> u32 {
         let agents = match self {
             Self::Count(count) => count,

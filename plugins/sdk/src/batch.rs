@@ -14,6 +14,20 @@ pub enum Mode {
 }
 
 /// The present batch: what one decision hands to the next.
+///
+/// # Example
+/// ```
+/// use replibook_plugin_sdk::batch::{Batch, Mode};
+///
+/// // Five at a time, where a decision may start three.
+/// let first = Batch::default().next(Mode::Batch, 5, 0);
+/// let rest = first.started(Mode::Batch, 3, true).next(Mode::Batch, 5, 3);
+/// assert_eq!((first.left, rest), (5, Batch { number: 1, left: 2 }));
+///
+/// let whole = rest.started(Mode::Batch, 2, true);
+/// assert_eq!(whole.next(Mode::Batch, 5, 1).left, 0, "one of them has not ended");
+/// assert_eq!(whole.next(Mode::Batch, 5, 0), Batch { number: 2, left: 5 });
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Batch {
     /// Number of the last batch, from 1; 0 before the first.

@@ -2,6 +2,55 @@
 
 /// Makes the step of this crate of the function `run: fn(&Agent, Arguments) -> Result<R, StepError>`.
 /// The version is that of the crate; `arguments` is the JSON Schema of the arguments.
+///
+/// # Example
+/// ```
+/// use replibook_plugin_sdk::step::{Agent, StepError};
+/// use serde::{Deserialize, Serialize};
+/// # use replibook_plugin_sdk::{Level, step::{AgentError, Calls, Input, NodeInfo}};
+///
+/// #[derive(Deserialize, Serialize)]
+/// #[serde(deny_unknown_fields)]
+/// struct Drain {
+///     seconds: u32,
+/// }
+///
+/// replibook_plugin_sdk::step! {
+///     name: "drain",
+///     summary: "Drains a node.",
+///     arguments: r#"{
+///         "type": "object", "additionalProperties": false, "required": ["seconds"],
+///         "properties": { "seconds": { "type": "integer", "minimum": 1, "maximum": 3600 } }
+///     }"#,
+///     run: drain,
+/// }
+///
+/// /// Says how many sessions were moved.
+/// fn drain(agent: &Agent<'_>, arguments: Drain) -> Result<u32, StepError> {
+///     Ok(agent.run_action("demo.example.com/drain", &arguments)?)
+/// }
+///
+/// # struct Answers;
+/// # impl Calls for Answers {
+/// #     fn run_action(&self, kind: &str, arguments: &str) -> Result<String, AgentError> {
+/// #         assert_eq!((kind, arguments), ("demo.example.com/drain", r#"{"seconds":30}"#));
+/// #         Ok("7".to_owned())
+/// #     }
+/// #     fn info(&self) -> Result<NodeInfo, AgentError> { Ok(NodeInfo::default()) }
+/// #     fn wait_status(&self, _: &[String], _: u32) -> Result<String, AgentError> {
+/// #         Ok("HEALTHY".to_owned())
+/// #     }
+/// #     fn now(&self) -> f64 { 0.0 }
+/// #     fn sleep(&self, _: u32) {}
+/// #     fn random(&self, _: u32) -> Vec<u8> { Vec::new() }
+/// #     fn log(&self, _: Level, _: &str) {}
+/// # }
+/// # fn main() {
+/// #     let input = Input::default();
+/// #     let moved = drain(&Agent::new(&input, &Answers), Drain { seconds: 30 });
+/// #     assert_eq!(moved, Ok(7));
+/// # }
+/// ```
 #[macro_export]
 macro_rules! step {
     (name: $name:expr, summary: $summary:expr, arguments: $arguments:expr, run: $run:expr $(,)?) => {
@@ -95,6 +144,55 @@ macro_rules! step {
 /// Makes the strategy of this crate of the function
 /// `plan: fn(&Roster, &Input, Arguments) -> Result<Decision, String>`. The version is that of the
 /// crate; `arguments` is the JSON Schema of the arguments.
+///
+/// # Example
+/// ```
+/// use replibook_plugin_sdk::strategy::{Decision, Input, Next, Roster, State};
+/// use serde::Deserialize;
+/// # use replibook_plugin_sdk::{Level, strategy::{Calls, Counts, Details, NodeView}};
+///
+/// replibook_plugin_sdk::strategy! {
+///     name: "one-by-one",
+///     summary: "Starts an agent when the one before has ended.",
+///     arguments: r#"{ "type": "object", "additionalProperties": false }"#,
+///     plan: plan,
+/// }
+///
+/// #[derive(Deserialize)]
+/// #[serde(deny_unknown_fields)]
+/// struct Arguments {}
+///
+/// fn plan(roster: &Roster<'_>, _: &Input, Arguments {}: Arguments) -> Result<Decision, String> {
+///     let counts = roster.counts();
+///     if counts.running > 0 {
+///         return Ok(Decision::new(Next::Wait));
+///     }
+///     match roster.first(State::Pending, 1) {
+///         none if none.is_empty() => Ok(Decision::new(Next::Complete)),
+///         one => Ok(Decision::new(Next::Wait).start(one, "the next one")),
+///     }
+/// }
+///
+/// # struct Waiting(Counts);
+/// # impl Calls for Waiting {
+/// #     fn counts(&self) -> Counts { self.0 }
+/// #     fn page(&self, _: State, _: Option<&str>, _: u32) -> Vec<String> { vec!["a".to_owned()] }
+/// #     fn details(&self, _: &str) -> Option<Details> { None }
+/// #     fn node(&self, _: &str) -> Option<NodeView> { None }
+/// #     fn refresh(&self, _: &[String]) -> Result<(), String> { Ok(()) }
+/// #     fn matches(&self, _: &str, _: &str) -> Result<bool, String> { Ok(true) }
+/// #     fn log(&self, _: Level, _: &str) {}
+/// # }
+/// # fn main() -> Result<(), String> {
+/// #     let idle = Waiting(Counts::default());
+/// #     let first = plan(&Roster::new(&idle), &Input::default(), Arguments {})?;
+/// #     assert_eq!(first.start, ["a"]);
+/// #     let busy = Waiting(Counts { running: 1, ..Counts::default() });
+/// #     let then = plan(&Roster::new(&busy), &Input::default(), Arguments {})?;
+/// #     assert_eq!(then, Decision::new(Next::Wait));
+/// #     Ok(())
+/// # }
+/// ```
 #[macro_export]
 macro_rules! strategy {
     (name: $name:expr, summary: $summary:expr, arguments: $arguments:expr, plan: $plan:expr $(,)?) => {

@@ -61,6 +61,17 @@ pub enum AgentError {
 }
 
 /// Why a step failed.
+///
+/// # Example
+/// ```
+/// use replibook_plugin_sdk::step::{AgentError, StepError};
+///
+/// let error = |error: AgentError| StepError::from(error);
+/// let lost = error(AgentError::Unreachable("no answer".to_owned()));
+/// assert_eq!(lost, StepError::Retryable("no answer".to_owned()));
+/// let refused = error(AgentError::Refused("no such action".to_owned()));
+/// assert_eq!(refused, StepError::Permanent("no such action".to_owned()));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StepError {
     /// May go well when tried again.
@@ -91,6 +102,43 @@ impl From<serde_json::Error> for StepError {
 }
 
 /// The imports of the world `step`, as the WIT has them.
+///
+/// # Example
+/// In a test, a type of one's own answers:
+/// ```
+/// use std::cell::RefCell;
+/// use std::time::Duration;
+///
+/// use replibook_plugin_sdk::Level;
+/// use replibook_plugin_sdk::step::{Agent, AgentError, Calls, Input, NodeInfo};
+///
+/// #[derive(Default)]
+/// struct Recorded(RefCell<Vec<String>>);
+///
+/// impl Calls for Recorded {
+///     fn sleep(&self, milliseconds: u32) {
+///         self.0.borrow_mut().push(format!("sleep {milliseconds}"));
+///     }
+///     fn log(&self, level: Level, message: &str) {
+///         self.0.borrow_mut().push(format!("{level:?}: {message}"));
+///     }
+///     // … and so on.
+///     # fn info(&self) -> Result<NodeInfo, AgentError> { Ok(NodeInfo::default()) }
+///     # fn run_action(&self, _: &str, _: &str) -> Result<String, AgentError> { Ok(String::new()) }
+///     # fn wait_status(&self, _: &[String], _: u32) -> Result<String, AgentError> {
+///     #     Ok("HEALTHY".to_owned())
+///     # }
+///     # fn now(&self) -> f64 { 0.0 }
+///     # fn random(&self, _: u32) -> Vec<u8> { Vec::new() }
+/// }
+///
+/// let calls = Recorded::default();
+/// let input = Input { agent: "node-1".to_owned(), ..Input::default() };
+/// let agent = Agent::new(&input, &calls);
+/// agent.log(Level::Info, &format!("{} settles", agent.id()));
+/// agent.sleep(Duration::from_secs(2));
+/// assert_eq!(*calls.0.borrow(), ["Info: node-1 settles", "sleep 2000"]);
+/// ```
 pub trait Calls {
     /// `agent.info`.
     fn info(&self) -> Result<NodeInfo, AgentError>;

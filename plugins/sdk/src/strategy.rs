@@ -28,6 +28,18 @@ impl Input {
     ///
     /// # Errors
     /// When the memo is not one of this type.
+    ///
+    /// # Example
+    /// ```
+    /// use replibook_plugin_sdk::strategy::{Decision, Input, Next};
+    ///
+    /// assert_eq!(Input::default().memo::<u32>()?, None, "nothing is remembered at first");
+    /// let decision = Decision::new(Next::Wait).remember(&7)?;
+    /// let input = Input { memo: decision.memo, ..Input::default() };
+    /// assert_eq!(input.memo::<u32>()?, Some(7));
+    /// assert!(input.memo::<Vec<u32>>().is_err());
+    /// # Ok::<(), String>(())
+    /// ```
     pub fn memo<T: DeserializeOwned>(&self) -> Result<Option<T>, String> {
         match self.memo.as_str() {
             "" => Ok(None),
@@ -129,6 +141,35 @@ pub trait Calls {
 }
 
 /// The agents of the stage. It does not change while a plan is made.
+///
+/// # Example
+/// ```
+/// use replibook_plugin_sdk::strategy::{Calls, Roster, State};
+/// # use replibook_plugin_sdk::{Level, strategy::{Counts, Details, NodeView}};
+///
+/// /// A stage in which that many agents wait, for a test.
+/// struct Waiting(usize);
+///
+/// impl Calls for Waiting {
+///     fn page(&self, _: State, after: Option<&str>, limit: u32) -> Vec<String> {
+///         let names = (0..self.0).map(|number| format!("node-{number:04}"));
+///         names.filter(|name| after < Some(name.as_str())).take(limit as usize).collect()
+///     }
+///     // … and so on.
+///     # fn counts(&self) -> Counts { Counts::default() }
+///     # fn details(&self, _: &str) -> Option<Details> { None }
+///     # fn node(&self, _: &str) -> Option<NodeView> { None }
+///     # fn refresh(&self, _: &[String]) -> Result<(), String> { Ok(()) }
+///     # fn matches(&self, _: &str, _: &str) -> Result<bool, String> { Ok(true) }
+///     # fn log(&self, _: Level, _: &str) {}
+/// }
+///
+/// let roster = Roster::new(&Waiting(1_500));
+/// assert_eq!(roster.first(State::Pending, 2), ["node-0000", "node-0001"]);
+/// assert_eq!(roster.agents(State::Pending).count(), 1_500, "of as many pages as there are");
+/// let rest = roster.agents_after(State::Pending, Some("node-1497".to_owned()));
+/// assert_eq!(rest.collect::<Vec<_>>(), ["node-1498", "node-1499"]);
+/// ```
 #[derive(Clone, Copy)]
 pub struct Roster<'a> {
     calls: &'a dyn Calls,
@@ -226,6 +267,18 @@ pub enum Next {
 }
 
 /// The answer of a strategy.
+///
+/// # Example
+/// ```
+/// use replibook_plugin_sdk::strategy::{Decision, Next};
+///
+/// let decision = Decision::new(Next::Wait)
+///     .start(vec!["node-1".to_owned(), "node-2".to_owned()], "batch 1")
+///     .skip("node-9".to_owned(), "it is a spare".to_owned());
+/// assert_eq!(decision.start.len(), 2);
+/// assert_eq!(decision.label.as_deref(), Some("batch 1"));
+/// assert_eq!(Decision::new(Next::Complete).start(Vec::new(), "nobody").label, None);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
     /// Agents to start now.

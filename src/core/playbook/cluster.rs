@@ -20,6 +20,27 @@ const DEFAULT_INTERVAL: Millis = Millis::from_secs(10);
 const MIN_INTERVAL: Millis = Millis::from_secs(1);
 
 /// Reads a cluster and reports everything that is wrong with it at once.
+///
+/// # Example
+/// ```
+/// use replibook_core::playbook::parse_cluster;
+///
+/// let text = "
+/// apiVersion: replicante.io/v1
+/// kind: Cluster
+/// metadata: { name: eu }
+/// spec:
+///   agents:
+///     - { id: node-1, address: 'HTTP-ADDRESS', attributes: { zone: a } }
+/// ";
+/// let cluster = parse_cluster(text.replace("HTTP-ADDRESS", "http://Node-1:80/").as_bytes())?;
+/// assert_eq!(cluster.agents[0].address, "http://node-1");
+/// assert_eq!(cluster.agents[0].attributes["zone"], "a");
+///
+/// let problems = parse_cluster(text.as_bytes()).unwrap_err();
+/// assert!(problems.to_string().starts_with("7:30: /spec/agents/0/address: not a valid address"));
+/// # Ok::<(), replibook_core::playbook::Problems>(())
+/// ```
 pub fn parse_cluster(text: &[u8]) -> Result<Cluster, Problems> {
     let (cluster, problems) = parse_cluster_whole(text)?;
     Problems::check(problems)?;

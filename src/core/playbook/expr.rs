@@ -41,6 +41,20 @@ struct Compiled {
 }
 
 /// What an expression sees. Each is a JSON value.
+///
+/// # Example
+/// ```
+/// use replibook_core::playbook::{Expr, Scope};
+/// use serde_json::{Value, json};
+///
+/// let agent = json!({ "id": "node-1", "attributes": { "zone": "a" } });
+/// let (params, none) = (json!({ "zones": ["a", "b"] }), Value::Null);
+/// let scope = Scope { params: &params, agent: &agent, steps: &none, run: &none, cluster: &none };
+///
+/// assert!(Expr::parse("agent.attributes.zone in params.zones")?.eval_bool(&scope)?);
+/// assert_eq!(Expr::parse("size(params.zones) * 10")?.eval(&scope)?, 20);
+/// # Ok::<(), replibook_core::playbook::ExprError>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Scope<'a> {
     /// `params`: the run's parameters.
@@ -102,6 +116,16 @@ impl ExprError {
 impl Expr {
     /// Reads an expression and checks all that can be known without a scope: its size, syntax,
     /// depth, and the names and functions in it.
+    ///
+    /// # Example
+    /// ```
+    /// use replibook_core::playbook::Expr;
+    ///
+    /// assert_eq!(Expr::parse("agent.id != 'node-1'")?.source(), "agent.id != 'node-1'");
+    /// let error = Expr::parse("agents.id").unwrap_err();
+    /// assert!(error.to_string().starts_with("invalid expression \"agents.id\": unknown name"));
+    /// # Ok::<(), replibook_core::playbook::ExprError>(())
+    /// ```
     pub fn parse(source: &str) -> Result<Self, ExprError> {
         let invalid = |message: String| ExprError::invalid(source, message);
         if source.len() > MAX_EXPR_BYTES {
@@ -158,6 +182,16 @@ impl Expr {
     }
 
     /// Whether it looks at this part of the scope, or at something in it: `["agent", "node"]`.
+    ///
+    /// # Example
+    /// ```
+    /// use replibook_core::playbook::Expr;
+    ///
+    /// let expr = Expr::parse("agent.node.version == params.version")?;
+    /// assert!(expr.looks_at(&["agent", "node"]));
+    /// assert!(!expr.looks_at(&["agent", "attributes"]));
+    /// # Ok::<(), replibook_core::playbook::ExprError>(())
+    /// ```
     pub fn looks_at(&self, path: &[&str]) -> bool {
         self.compiled.facts.uses.touches(path)
     }

@@ -62,6 +62,19 @@ pub struct UnknownField {
 ///
 /// # Errors
 /// When there is no such kind or field, with the one that was probably meant.
+///
+/// # Example
+/// ```
+/// use replibook_core::playbook::explain_field;
+///
+/// let field = explain_field("playbook.spec.stages.budget.on_exceeded", false)?;
+/// assert_eq!(field.default, Some("pause".into()));
+/// assert_eq!(field.allowed[1].value, "abort");
+///
+/// let error = explain_field("playbook.spec.stages.bugdet", false).unwrap_err();
+/// assert!(error.to_string().ends_with("did you mean \"budget\"?"));
+/// # Ok::<(), replibook_core::playbook::UnknownField>(())
+/// ```
 pub fn explain_field(path: &str, recursive: bool) -> Result<Field, UnknownField> {
     let mut names = path.split('.');
     let kind = kind_named(names.next().unwrap_or_default())?;

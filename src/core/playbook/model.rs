@@ -119,6 +119,16 @@ pub struct Grants {
 
 impl Grants {
     /// Whether an action of this kind may be run.
+    ///
+    /// # Example
+    /// ```
+    /// use replibook_core::playbook::Grants;
+    ///
+    /// let grants = Grants { actions: vec!["demo.example.com/*".to_owned()], http: vec![] };
+    /// assert!(grants.allows_action("demo.example.com/restart"));
+    /// assert!(!grants.allows_action("demo.example.org/restart"));
+    /// assert!(!Grants::default().allows_action("demo.example.com/restart"));
+    /// ```
     pub fn allows_action(&self, kind: &str) -> bool {
         self.actions.iter().any(|pattern| match pattern.strip_suffix('*') {
             Some(prefix) => kind.starts_with(prefix),
@@ -176,6 +186,14 @@ pub enum Amount {
 
 impl Amount {
     /// The number of agents that this is, of `selected`; a share is rounded down.
+    ///
+    /// # Example
+    /// ```
+    /// use replibook_core::playbook::Amount;
+    ///
+    /// assert_eq!(Amount::Count(3).of(25), 3);
+    /// assert_eq!(Amount::Share(1_000).of(25), 2, "10% of them, rounded down");
+    /// ```
     pub fn of(self, selected: u32) -> u32 {
         match self {
             Self::Count(count) => count,

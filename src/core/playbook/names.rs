@@ -34,6 +34,14 @@ pub const ADDRESS_EXPECTED: &str =
     "http:// or https://, a host, perhaps a port and a path, and nothing else";
 
 /// Whether `text` can be an identifier of an agent or a kind of action.
+///
+/// # Example
+/// ```
+/// use replibook_core::playbook::is_identifier;
+///
+/// assert!(is_identifier("node-1.eu/a"));
+/// assert!(!is_identifier("node 1") && !is_identifier(""));
+/// ```
 pub fn is_identifier(text: &str) -> bool {
     let is_seen = !text.chars().any(is_unseen_in_name);
     is_seen && !text.is_empty() && text.chars().count() <= MAX_IDENTIFIER
@@ -53,6 +61,16 @@ pub(super) fn is_action_pattern(text: &str) -> bool {
 /// client makes of it (host in lower case, IPv4 and IPv6 in their short forms, no default port, no `.`
 /// or `..` in the path), without a dot at the end of the host and without a slash at the end of the
 /// path.
+///
+/// # Example
+/// ```
+/// use replibook_core::playbook::parse_address;
+///
+/// let address = parse_address("https://Node-1.example.com:443/agent/");
+/// assert_eq!(address.as_deref(), Some("https://node-1.example.com/agent"));
+/// assert_eq!(parse_address("node-1:8000"), None);
+/// assert_eq!(parse_address("http://user@node-1"), None);
+/// ```
 pub fn parse_address(text: &str) -> Option<String> {
     let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"))?;
     let fits = |b: u8| b.is_ascii_graphic() && !b"?#@\"<>\\^`{|}".contains(&b);

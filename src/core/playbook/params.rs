@@ -24,6 +24,25 @@ const MAX_DEFAULT_WORK: usize = 500_000;
 
 /// Checks the parameters that a run is started with, and fills in the defaults, also those of
 /// objects within objects. The paths of the problems are within the parameters.
+///
+/// # Example
+/// ```
+/// use replibook_core::playbook::{Playbook, check_params};
+/// use serde_json::{Map, json};
+///
+/// # let mut playbook: Playbook = serde_json::from_value(json!({
+/// #     "name": "restart", "version": "1.0.0", "summary": null, "vcs": null, "approval": "granted",
+/// #     "concurrency": "queue", "params": {}, "plugins": {}, "stages": [],
+/// # }))?;
+/// playbook.params = json!({ "properties": { "batch": { "type": "integer", "default": 2 } } });
+/// assert_eq!(check_params(&playbook, Map::new())?["batch"], 2);
+///
+/// let given = Map::from_iter([("batch".to_owned(), json!("two"))]);
+/// let problems = check_params(&playbook, given).unwrap_err();
+/// let expected = "/batch: wrong type of value; found \"two\"; expected a whole number";
+/// assert_eq!(problems.to_string(), expected);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn check_params(
     playbook: &Playbook,
     given: Map<String, Value>,

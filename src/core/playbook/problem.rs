@@ -76,6 +76,19 @@ pub struct Problem {
 
 impl Problem {
     /// A problem at `path`, not yet placed in a text. `code` is one of [`code`].
+    ///
+    /// # Example
+    /// ```
+    /// use replibook_core::playbook::{Problem, code};
+    ///
+    /// let problem = Problem::new(code::BAD_VALUE, "/spec/summary", "this is too long")
+    ///     .found("3 lines")
+    ///     .expected("one line");
+    /// assert_eq!(
+    ///     problem.to_string(),
+    ///     "/spec/summary: this is too long; found 3 lines; expected one line",
+    /// );
+    /// ```
     pub fn new(code: &str, path: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             code: code.to_owned(),

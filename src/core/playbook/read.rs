@@ -30,6 +30,31 @@ pub struct PlaybookDocument {
 /// # Errors
 /// The problems, each with path, line and column, when nothing more can be said of the document: it
 /// is no YAML, passes a limit, or is of another kind.
+///
+/// # Example
+/// ```
+/// use replibook_core::playbook::parse_playbook;
+///
+/// let document = parse_playbook(b"
+/// apiVersion: replicante.io/v1
+/// kind: Playbook
+/// metadata: { name: restart, version: 1.0.0 }
+/// spec:
+///   stages:
+///     - name: all
+///       strategy: { use: rolling }
+///       budget: { max_failed: lots }
+///       steps: [{ name: restart, action: demo.example.com/restart }]
+/// ")?;
+/// assert_eq!(document.name(), "restart");
+///
+/// let problem = &document.check().unwrap_err().0[0];
+/// assert_eq!((problem.line, problem.path.as_str()), (Some(9), "/spec/stages/0/budget/max_failed"));
+/// assert_eq!(problem.found.as_deref(), Some("\"lots\""));
+/// let expected = problem.expected.as_deref().unwrap_or_default();
+/// assert!(expected.starts_with("a number of agents such as 2"), "{expected}");
+/// # Ok::<(), replibook_core::playbook::Problems>(())
+/// ```
 pub fn parse_playbook(text: &[u8]) -> Result<PlaybookDocument, Problems> {
     let text = Text::read(text, Limits::PLAYBOOK)?;
     let Read { file, mut problems, suspects } = read_as::<PlaybookFile>(&text, Kind::Playbook)?;
@@ -43,6 +68,19 @@ pub fn parse_playbook(text: &[u8]) -> Result<PlaybookDocument, Problems> {
 
 /// Tells which kind of document a text is, without checking the rest of it. A kind that is misspelled
 /// is taken for the one that was probably meant.
+///
+/// # Example
+/// ```
+/// use replibook_core::playbook::{Kind, kind_of};
+///
+/// assert_eq!(kind_of(b"apiVersion: replicante.io/v1\nkind: Cluster")?, Kind::Cluster);
+/// let problems = kind_of(b"apiVersion: replicante.io/v1\nkind: Secret").unwrap_err();
+/// assert_eq!(
+///     problems.to_string(),
+///     "2:7: /kind: unknown kind of document; found \"Secret\"; expected one of Playbook, Cluster",
+/// );
+/// # Ok::<(), replibook_core::playbook::Problems>(())
+/// ```
 pub fn kind_of(text: &[u8]) -> Result<Kind, Problems> {
     let text = Text::read(text, Limits::CLUSTER)?;
     read_head(&text).map(|(kind, _)| kind)
@@ -71,6 +109,24 @@ impl PlaybookDocument {
 
     /// A problem that others found at a place of the document (a JSON pointer, such as
     /// `/spec/plugins/NAME/source`), with line and column.
+    ///
+    /// # Example
+    /// ```
+    /// use replibook_core::playbook::{code, parse_playbook};
+    ///
+    /// let document = parse_playbook(b"
+    /// apiVersion: replicante.io/v1
+    /// kind: Playbook
+    /// metadata: { name: restart, version: 1.0.0 }
+    /// spec:
+    ///   plugins: { mine: { source: 'file:mine.wasm' } }
+    ///   stages: []
+    /// ")?;
+    /// let at = "/spec/plugins/mine/source";
+    /// let problem = document.problem_at(at, code::UNKNOWN_PLUGIN, "no such file".to_owned());
+    /// assert_eq!(problem.to_string(), format!("6:30: {at}: no such file"));
+    /// # Ok::<(), replibook_core::playbook::Problems>(())
+    /// ```
     pub fn problem_at(&self, pointer: &str, code: &str, message: String) -> Problem {
         let mut problems = [Problem::new(code, pointer, message)];
         self.text.locate(&mut problems);

@@ -18,6 +18,43 @@ use super::spans::push_segment;
 /// `plugins` holds what is known of the plugins that the document names, by the name in the
 /// document; built-in ones need no entry there. A name in the document counts over that of a
 /// built-in plugin, so that a new built-in one never changes an old playbook.
+///
+/// # Example
+/// ```
+/// use std::collections::BTreeMap;
+///
+/// use replibook_core::playbook::{PluginInfo, PluginKind, parse_playbook, resolve};
+/// # use replibook_core::ids::Digest;
+///
+/// let builtin = |kind, name: &str| PluginInfo {
+///     kind,
+///     name: name.to_owned(),
+///     digest: Digest::of(name.as_bytes()),
+///     # version: "1.0.0".to_owned(),
+///     # summary: String::new(),
+///     # size: 0,
+///     # calls: Vec::new(),
+///     arguments: serde_json::json!({ "type": "object" }),
+/// };
+/// let builtins = [builtin(PluginKind::Strategy, "rolling"), builtin(PluginKind::Step, "action")];
+/// # let text = b"
+/// # apiVersion: replicante.io/v1
+/// # kind: Playbook
+/// # metadata: { name: restart, version: 1.0.0 }
+/// # spec:
+/// #   stages:
+/// #     - name: all
+/// #       strategy: { use: rolling }
+/// #       steps: [{ name: restart, action: demo.example.com/restart }]
+/// # ";
+/// let playbook = resolve(&parse_playbook(text)?, &BTreeMap::new(), &builtins)?;
+/// assert_eq!(playbook.plugins["rolling"].source, "builtin:rolling");
+/// assert!(playbook.stages[0].steps[0].grants.allows_action("demo.example.com/restart"));
+///
+/// let problems = resolve(&parse_playbook(text)?, &BTreeMap::new(), &[]).unwrap_err();
+/// assert_eq!(problems.0[0].message, "there is no strategy \"rolling\"");
+/// # Ok::<(), replibook_core::playbook::Problems>(())
+/// ```
 pub fn resolve(
     doc: &PlaybookDocument,
     plugins: &BTreeMap<String, PluginInfo>,

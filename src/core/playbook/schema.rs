@@ -51,6 +51,15 @@ const FORMATS_OF_OTHERS: [&str; 19] = [
 const MAX_MESSAGE: usize = 200;
 
 /// The JSON Schema (2020-12) of a kind of document, for editors and for checking.
+///
+/// # Example
+/// ```
+/// use replibook_core::playbook::{Kind, json_schema};
+///
+/// let schema = json_schema(Kind::Cluster);
+/// assert_eq!(schema["properties"]["kind"]["const"], "Cluster");
+/// assert_eq!(schema["additionalProperties"], false);
+/// ```
 pub fn json_schema(kind: Kind) -> Value {
     let generator = SchemaSettings::draft2020_12().into_generator();
     let schema = match kind {
@@ -97,6 +106,18 @@ fn refuse_null(schema: &mut Value) {
 
 /// Checks the schema that a plugin gives of its arguments, as [`resolve`](super::resolve) will when
 /// a playbook uses the plugin. The error says what is wrong with it, and where.
+///
+/// # Example
+/// ```
+/// use replibook_core::playbook::check_arguments_schema;
+/// use serde_json::json;
+///
+/// let arguments = json!({ "type": "object", "properties": { "kind": { "type": "string" } } });
+/// assert_eq!(check_arguments_schema(&arguments), Ok(()));
+/// let error = check_arguments_schema(&json!({ "properties": { "kind": { "type": "text" } } }));
+/// assert!(error.unwrap_err().starts_with("/properties/kind/type: not a valid JSON Schema"));
+/// assert!(check_arguments_schema(&json!({ "$ref": "https://example.com/s.json" })).is_err());
+/// ```
 pub fn check_arguments_schema(schema: &Value) -> Result<(), String> {
     let problems = Schema::compile(schema).map(drop);
     problems.map_err(|problems| Problems(problems).to_string())

@@ -28,6 +28,17 @@ pub fn type_of(value: &Value) -> &'static str {
 }
 
 /// A place of a value with all schemas that may apply there. It knows nothing where none says anything.
+///
+/// # Example
+/// ```
+/// use replibook_core::playbook::{SchemaPlace, Types};
+/// use serde_json::json;
+///
+/// let schema = json!({ "properties": { "zones": { "items": { "type": ["string", "null"] } } } });
+/// let zone = SchemaPlace::of(&schema).below("zones").below("0");
+/// assert_eq!(zone.types(), Some(Types::from(["null", "string"])));
+/// assert!(SchemaPlace::of(&schema).below("other").is_unknown());
+/// ```
 #[derive(Clone, Debug)]
 pub struct SchemaPlace<'s> {
     root: &'s Value,

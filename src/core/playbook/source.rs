@@ -91,6 +91,20 @@ pub(super) const SOURCE_EXPECTED: &str = "file:PATH, store:NAME@VERSION, \
 
 impl Source {
     /// Reads a source as it is written in a document.
+    ///
+    /// # Example
+    /// ```
+    /// use replibook_core::playbook::{OciReference, OciVersion, Source};
+    ///
+    /// let drain = Source::parse("oci://registry.example.com/ops/drain:1.4");
+    /// let expected = OciReference {
+    ///     registry: "registry.example.com".to_owned(),
+    ///     repository: "ops/drain".to_owned(),
+    ///     version: OciVersion::Tag("1.4".to_owned()),
+    /// };
+    /// assert_eq!(drain, Some(Source::Oci(expected)));
+    /// assert_eq!(Source::parse("store:drain@newest"), None, "that is no version");
+    /// ```
     pub fn parse(text: &str) -> Option<Self> {
         let (scheme, rest) = text.split_once(':')?;
         if rest.is_empty() || rest.chars().any(is_unseen) {

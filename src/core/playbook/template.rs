@@ -54,6 +54,17 @@ pub(super) struct Placed<T> {
 
 impl Template {
     /// Reads a template and checks every expression in it.
+    ///
+    /// # Example
+    /// ```
+    /// use replibook_core::playbook::Template;
+    /// use serde_json::json;
+    ///
+    /// let template = Template::parse(json!({ "batch": "${{ params.batch }}", "mode": "window" }))?;
+    /// assert!(template.looks_at(&["params", "batch"]) && !template.is_literal());
+    /// assert!(Template::parse(json!("${{ params.batch + }}")).is_err());
+    /// # Ok::<(), replibook_core::playbook::ExprError>(())
+    /// ```
     pub fn parse(source: Value) -> Result<Self, ExprError> {
         let (template, errors) = Self::read(source);
         errors.into_iter().next().map_or(Ok(template), |first| Err(first.value))
@@ -83,6 +94,21 @@ impl Template {
     }
 
     /// The value with every expression filled in. An expression alone in a string keeps its type.
+    ///
+    /// # Example
+    /// ```
+    /// use replibook_core::playbook::{Scope, Template};
+    /// use serde_json::{Value, json};
+    ///
+    /// let (params, none) = (json!({ "seconds": 30 }), Value::Null);
+    /// let scope = Scope { params: &params, agent: &none, steps: &none, run: &none, cluster: &none };
+    /// let args = json!({ "wait": "${{ params.seconds }}", "say": "wait ${{ params.seconds }}s" });
+    /// assert_eq!(
+    ///     Template::parse(args)?.render(&scope)?,
+    ///     json!({ "wait": 30, "say": "wait 30s" }),
+    /// );
+    /// # Ok::<(), replibook_core::playbook::ExprError>(())
+    /// ```
     pub fn render(&self, scope: &Scope<'_>) -> Result<Value, ExprError> {
         let mut left = Left { bytes: MAX_RENDERED_BYTES, levels: MAX_JSON_DEPTH };
         self.node.render(scope, &mut left)

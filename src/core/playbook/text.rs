@@ -24,6 +24,17 @@ pub const MAX_CLUSTER_BYTES: usize = 16 * 1024 * 1024;
 ///
 /// # Errors
 /// All that is wrong with it, as of a document.
+///
+/// # Example
+/// ```
+/// use replibook_core::playbook::{code, read_value};
+/// use serde_json::json;
+///
+/// assert_eq!(read_value(b"batch: 2\nzones: [a, b]")?, json!({ "batch": 2, "zones": ["a", "b"] }));
+/// let problem = &read_value(b"batch: 2\nbatch: 3").unwrap_err().0[0];
+/// assert_eq!((problem.code.as_str(), problem.line), (code::DUPLICATE_KEY, Some(2)));
+/// # Ok::<(), replibook_core::playbook::Problems>(())
+/// ```
 pub fn read_value(text: &[u8]) -> Result<Value, Problems> {
     let text = Text::read(text, Limits::PLAYBOOK)?;
     text.check(text.problems.clone())?;

@@ -279,6 +279,19 @@ impl AgentRecord {
     }
 
     /// The last attempt of the present step; its number is 0 when the step had none yet.
+    ///
+    /// # Example
+    /// ```
+    /// use replibook_core::run::{AgentRecord, AgentSeq};
+    ///
+    /// let run = "0192a3b4-0000-7000-8000-000000000001".parse()?;
+    /// let address = "http://node-1:8000".to_owned();
+    /// let mut record = AgentRecord::new(run, AgentSeq(0), "node-1".into(), address, 2);
+    /// assert_eq!(record.present_attempt().attempt, 0, "it has not begun");
+    /// (record.step, record.attempts) = (1, vec![1, 3]);
+    /// assert_eq!(record.present_attempt().attempt, 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn present_attempt(&self) -> AttemptKey {
         let attempt = self.attempts.get(usize::from(self.step)).copied().unwrap_or(0);
         AttemptKey { agent: self.seq, stage: self.stage, step: self.step, attempt }
@@ -302,6 +315,17 @@ impl AgentRecord {
 }
 
 /// The attributes of an agent that says these about itself: those that are declared for it go over them.
+///
+/// # Example
+/// ```
+/// use replibook_core::run::declared_over;
+/// use serde_json::{Map, json};
+///
+/// let said = Map::from_iter([("zone".to_owned(), json!("a")), ("rack".to_owned(), json!(7))]);
+/// let declared = Map::from_iter([("zone".to_owned(), json!("b"))]);
+/// let attributes = declared_over(said, &declared);
+/// assert_eq!((&attributes["zone"], &attributes["rack"]), (&json!("b"), &json!(7)));
+/// ```
 pub fn declared_over(
     mut reported: Map<String, Value>,
     declared: &Map<String, Value>,
@@ -327,6 +351,21 @@ pub struct About {
 
 impl About {
     /// What of this is not the same in `new`.
+    ///
+    /// # Example
+    /// ```
+    /// use replibook_core::run::About;
+    /// use serde_json::json;
+    ///
+    /// let before = About { node: json!({ "node_status": "HEALTHY" }).into(), ..About::default() };
+    /// let after = About { node: json!({ "node_status": "DEGRADED" }).into(), ..About::default() };
+    /// assert_eq!(before.changed(&before), None);
+    ///
+    /// let was = before.changed(&after);
+    /// let mut about = after.clone();
+    /// was.iter().for_each(|was| about.take_back(was));
+    /// assert_eq!(about, before);
+    /// ```
     pub fn changed(&self, new: &Self) -> Option<Was> {
         (self != new).then(|| Was {
             attributes: (self.attributes != new.attributes).then(|| self.attributes.clone()),

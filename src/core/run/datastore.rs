@@ -45,6 +45,16 @@ pub struct Wanted {
 
 impl Wanted {
     /// What an expression looks at.
+    ///
+    /// # Example
+    /// ```
+    /// use replibook_core::playbook::Expr;
+    /// use replibook_core::run::Wanted;
+    ///
+    /// let wanted = Wanted::of(&Expr::parse("agent.shards.all(shard, shard.role == 'SECONDARY')")?);
+    /// assert!(wanted.shards && !wanted.store);
+    /// # Ok::<(), replibook_core::playbook::ExprError>(())
+    /// ```
     pub fn of(expression: &Expr) -> Self {
         Self {
             store: expression.looks_at(&STORE),

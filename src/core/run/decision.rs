@@ -88,6 +88,16 @@ pub struct Decision {
 }
 
 /// What happens after a decision.
+///
+/// # Example
+/// ```
+/// use replibook_core::run::{Next, Timestamp};
+///
+/// let approval = Next::Approval("is the canary well?".to_owned());
+/// assert_eq!(approval.to_string(), "approval: is the canary well?");
+/// let until = Next::WaitUntil(Timestamp::from_millis(60_000));
+/// assert_eq!(until.to_string(), "wait until 1970-01-01T00:01:00.000Z");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
     /// Ask again when something changed.
@@ -104,6 +114,23 @@ pub enum Next {
 
 impl Decision {
     /// sha256 of all of it, in hex: the same decision has the same hash.
+    ///
+    /// # Example
+    /// ```
+    /// use replibook_core::run::{AgentId, Decision, Next};
+    ///
+    /// let decision = Decision {
+    ///     start: vec![AgentId::from("node-1")],
+    ///     skip: Vec::new(),
+    ///     next: Next::Wait,
+    ///     memo: String::new(),
+    ///     label: None,
+    ///     refresh: Vec::new(),
+    /// };
+    /// let other = Decision { start: vec![AgentId::from("node-2")], ..decision.clone() };
+    /// assert_eq!(decision.hash(), decision.clone().hash());
+    /// assert_ne!(decision.hash(), other.hash());
+    /// ```
     pub fn hash(&self) -> String {
         let Self { start, skip, next, memo, label, refresh } = self;
         // With its keys and lists as JSON has them, so that no two decisions have one text.

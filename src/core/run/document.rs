@@ -327,6 +327,19 @@ pub struct StatusReason {
 
 impl StatusReason {
     /// Why a run is still queued: `holder` and, besides, `queued` others come first.
+    ///
+    /// # Example
+    /// ```
+    /// use replibook_core::run::StatusReason;
+    ///
+    /// let holder = "0192a3b4-0000-7000-8000-000000000001".parse()?;
+    /// let reason = StatusReason::cluster_busy(holder, 2);
+    /// assert_eq!(
+    ///     reason.message,
+    ///     format!("waits for run {holder} to end; 2 more are queued before it"),
+    /// );
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn cluster_busy(holder: RunId, queued: u32) -> Self {
         let others = match queued {
             0 => String::new(),

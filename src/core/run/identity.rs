@@ -58,6 +58,24 @@ impl Expected<'_> {
     ///
     /// # Errors
     /// What contradicts.
+    ///
+    /// # Example
+    /// ```
+    /// use replibook_core::playbook::Identity;
+    /// use replibook_core::run::AgentId;
+    /// use serde_json::{Value, json};
+    ///
+    /// let agent = AgentId::from("web-3");
+    /// let expected = Identity::Check.expects(&agent).ok_or("nobody is expected")?;
+    /// expected.check("http://web-3", &json!({ "node_id": "web-3" }), &Value::Null)?;
+    /// let wrong = expected.check("http://web-3", &json!({ "node_id": "web-4" }), &Value::Null);
+    /// assert_eq!(
+    ///     wrong.unwrap_err().to_string(),
+    ///     "what answers at http://web-3 says that it is node web-4, expected web-3",
+    /// );
+    /// assert!(Identity::Ignore.expects(&agent).is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn check(&self, address: &str, node: &Value, store: &Value) -> Result<(), WrongNode> {
         let wrong = |what, found, expected: &str| WrongNode {
             address: address.to_owned(),

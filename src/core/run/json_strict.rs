@@ -10,6 +10,15 @@ use crate::playbook::is_too_long;
 
 /// The first whole number in a JSON text that has more than 64 bits. A reader would make a floating-point
 /// number of it, which is another number.
+///
+/// # Example
+/// ```
+/// use replibook_core::run::integer_beyond_64_bits;
+///
+/// assert_eq!(integer_beyond_64_bits(r#"{"offset": 18446744073709551615}"#), None);
+/// let large = r#"{"offset": 18446744073709551616}"#;
+/// assert_eq!(integer_beyond_64_bits(large), Some("18446744073709551616"));
+/// ```
 pub fn integer_beyond_64_bits(json: &str) -> Option<&str> {
     let bytes = json.as_bytes();
     let is_of_number = |byte: &u8| byte.is_ascii_digit() || b"+-.eE".contains(byte);
@@ -45,6 +54,17 @@ fn end_of_text(bytes: &[u8], mut at: usize) -> usize {
 }
 
 /// A JSON value in which no object has a key twice: readers differ in what they make of such a one.
+///
+/// # Example
+/// ```
+/// use replibook_core::run::Unambiguous;
+///
+/// let Unambiguous(value) = serde_json::from_str(r#"{"state": "DONE"}"#)?;
+/// assert_eq!(value["state"], "DONE");
+/// let twice = serde_json::from_str::<Unambiguous>(r#"{"state": "DONE", "state": "FAILED"}"#);
+/// assert!(twice.unwrap_err().to_string().starts_with("found the key \"state\" twice"));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Unambiguous(pub Value);
 

@@ -18,6 +18,17 @@ use serde_json::Value;
 
 /// A JSON value as its text, without spaces. Clones share it. It is written and read as the value that it
 /// is, and two are equal when their values are.
+///
+/// # Example
+/// ```
+/// use replibook_core::run::JsonText;
+/// use serde_json::json;
+///
+/// let text = JsonText::from(json!({ "moved": 3, "ok": true }));
+/// assert_eq!(text.as_str(), r#"{"moved":3,"ok":true}"#);
+/// assert_eq!(text, JsonText::from(json!({ "ok": true, "moved": 3 })), "the order plays no part");
+/// assert_eq!(text.value()["moved"], 3);
+/// ```
 #[derive(Clone)]
 pub struct JsonText {
     /// The text, or one that it is a part of.
@@ -53,6 +64,17 @@ impl JsonText {
     }
 
     /// The same as a member of that object, if one is equal to it: then it takes no memory of its own.
+    ///
+    /// # Example
+    /// ```
+    /// use replibook_core::run::JsonText;
+    /// use serde_json::json;
+    ///
+    /// let node = JsonText::from(json!({ "node_status": "HEALTHY", "attributes": { "zone": "a" } }));
+    /// let attributes = JsonText::from(json!({ "zone": "a" })).as_member_of(&node);
+    /// assert_eq!(attributes, json!({ "zone": "a" }));
+    /// assert!(attributes.is_shared_with(&node));
+    /// ```
     #[must_use]
     pub fn as_member_of(self, object: &Self) -> Self {
         match object.member_like(self.as_str()) {
@@ -155,6 +177,17 @@ impl schemars::JsonSchema for JsonText {
 }
 
 /// Bytes of a text as JSON has it, without the quotes: of what has to be escaped up to six for one.
+///
+/// # Example
+/// ```
+/// use replibook_core::run::escaped_bytes;
+///
+/// for text in ["plain", "two\nlines", "\u{1b}[2J", "é"] {
+///     let json = serde_json::to_string(text)?;
+///     assert_eq!(escaped_bytes(text), json.len() - 2, "{json}");
+/// }
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 pub fn escaped_bytes(text: &str) -> usize {
     let escaped = |byte: u8| match byte {
         b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
@@ -165,6 +198,14 @@ pub fn escaped_bytes(text: &str) -> usize {
 }
 
 /// How deep lists and objects are nested in a JSON text: 0 for a plain value, 1 for `[]`.
+///
+/// # Example
+/// ```
+/// use replibook_core::run::json_text_depth;
+///
+/// assert_eq!(json_text_depth("3"), 0);
+/// assert_eq!(json_text_depth(r#"{"a": [1, 2], "b": "[[["}"#), 2);
+/// ```
 pub fn json_text_depth(text: &str) -> usize {
     let (mut depth, mut deepest) = (0_usize, 0);
     let (mut in_string, mut escaped) = (false, false);

@@ -44,6 +44,23 @@ impl LateEnd {
 impl Journal {
     /// The number of the attempt that its step sees. What goes on from another attempt has to see the same,
     /// but for what an early version began, which showed each its own.
+    ///
+    /// # Example
+    /// ```
+    /// use replibook_core::run::{AgentSeq, AttemptKey, Journal, Taken, Timestamp};
+    /// use serde_json::json;
+    ///
+    /// let (run, now) = ("0192a3b4-0000-7000-8000-000000000001".parse()?, Timestamp::from_millis(0));
+    /// let key = AttemptKey { agent: AgentSeq(0), stage: 0, step: 0, attempt: 2 };
+    /// let mut journal = Journal::new(run, key, "node-1".into(), "drain".to_owned(), now, json!({}));
+    /// assert_eq!(journal.seen_attempt(), 2);
+    ///
+    /// // The second attempt goes on where the first one ended late.
+    /// journal.taken = Some(Taken { from: Some(1), seed_of: 1, at: now, answers: 1 });
+    /// assert_eq!(journal.seen_attempt(), 1);
+    /// assert_eq!(journal.taken_from().map(|key| key.attempt), Some(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn seen_attempt(&self) -> u32 {
         match self.taken {
             Some(Taken { from: Some(_), seed_of, .. }) => seed_of,

@@ -179,6 +179,18 @@ impl LogKept {
 }
 
 /// What had to go, for people; none if nothing had to.
+///
+/// # Example
+/// ```
+/// use std::collections::BTreeMap;
+///
+/// use replibook_core::run::{LogLevel, dropped_in_words};
+///
+/// assert_eq!(dropped_in_words(&BTreeMap::new()), None);
+/// let dropped = BTreeMap::from([(LogLevel::Info, 7), (LogLevel::Debug, 6_250)]);
+/// let words = dropped_in_words(&dropped).unwrap_or_default();
+/// assert!(words.starts_with("older lines are gone (6250 debug, 7 info)"), "{words}");
+/// ```
 pub fn dropped_in_words(dropped: &BTreeMap<LogLevel, u64>) -> Option<String> {
     let counts = dropped.iter().map(|(level, lines)| format!("{lines} {}", level.as_str()));
     let counts = counts.collect::<Vec<_>>().join(", ");

@@ -53,6 +53,17 @@ pub struct Gone {
 
 impl Gone {
     /// These, in their order.
+    ///
+    /// # Example
+    /// ```
+    /// use replibook_core::run::{AgentId, Gone};
+    ///
+    /// let gone = Gone::of((1..=7).map(|number| AgentId(format!("n{number}"))));
+    /// assert_eq!(
+    ///     gone.to_string(),
+    ///     "7 of those agents have left the cluster: n1, n2, n3, n4, n5 and 2 more",
+    /// );
+    /// ```
     pub fn of(agents: impl IntoIterator<Item = AgentId>) -> Self {
         let mut gone = Self::default();
         for agent in agents {

@@ -24,6 +24,19 @@ pub struct RetryOf {
 impl RetryOf {
     /// Whether an agent may be one of these that the finished run left in `state`: [`Self::takes`] of its
     /// record says whether it is. `run` is how far that run came.
+    ///
+    /// # Example
+    /// ```
+    /// use replibook_core::run::{AgentState, Progress, RetryOf, RunStatus, Timestamp};
+    ///
+    /// let run = "0192a3b4-0000-7000-8000-000000000001".parse()?;
+    /// let retry = RetryOf { run, failed: true, skipped: false, unfinished: true };
+    /// let ended = Progress::new(RunStatus::Failed, Timestamp::from_millis(0));
+    /// assert_eq!(retry.to_string(), "failed and unfinished");
+    /// assert!(retry.may_take(AgentState::Failed, &ended));
+    /// assert!(!retry.may_take(AgentState::Done, &ended));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub const fn may_take(&self, state: AgentState, run: &Progress) -> bool {
         let never_came = self.unfinished && run.is_between_stages();
         match state {

@@ -151,6 +151,45 @@ impl RosterAt {
     ///
     /// # Errors
     /// When the event does not follow the one before, or says of an agent what can't be.
+    ///
+    /// # Example
+    /// ```
+    /// use replibook_core::run::{AgentRecord, AgentSeq, AgentState, Happened, RunEvent};
+    /// use replibook_core::run::{Roster, RosterAt};
+    /// # use replibook_core::run::{Timestamp, new_run};
+    /// # use serde_json::{Map, json};
+    /// # let (id, now) = ("0192a3b4-0000-7000-8000-000000000001".parse()?, Timestamp::from_millis(0));
+    /// # let playbook = serde_json::from_value(json!({
+    /// #     "name": "restart", "version": "1.0.0", "summary": null, "vcs": null, "approval": "granted",
+    /// #     "concurrency": "queue", "params": {}, "plugins": {}, "stages": [{
+    /// #         "name": "all", "select": null, "strategy": { "plugin": "rolling", "with": {} },
+    /// #         "budget": { "max_failed": { "count": 0 }, "scope": "stage", "on_exceeded": "pause" },
+    /// #         "membership": { "added": "include", "removed": "ignore" }, "steps": [],
+    /// #     }],
+    /// # }))?;
+    /// # let (run, events) = new_run(id, &playbook, Map::new(), "eu", None, now);
+    /// # let created = &events[0];
+    ///
+    /// let address = "http://node-1".to_owned();
+    /// let record = AgentRecord::new(id, AgentSeq(0), "node-1".into(), address, 1);
+    /// let mut roster = RosterAt::new(run.snapshot, [record], Vec::new());
+    /// roster.apply(created)?;
+    /// assert_eq!((roster.seq(), roster.count(AgentState::Pending)), (1, 0));
+    ///
+    /// let what = Happened::Agent {
+    ///     agent: "node-1".into(),
+    ///     from: None,
+    ///     to: AgentState::Pending,
+    ///     # batch: None,
+    ///     # why: None,
+    ///     # failure: None,
+    /// };
+    /// let joined = RunEvent { seq: 2, what, ..created.clone() };
+    /// roster.apply(&joined)?;
+    /// assert_eq!((roster.seq(), roster.count(AgentState::Pending)), (2, 1));
+    /// assert!(roster.apply(&joined).is_err(), "that was number 2 already");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn apply(&mut self, event: &RunEvent) -> Result<(), HistoryError> {
         let next = self.seq() + 1;
         if event.seq != next {

@@ -18,6 +18,26 @@ use crate::time::Timestamp;
 ///
 /// `params` fit the playbook's schema, with the defaults filled in; `started_by` is who asked, as
 /// they said.
+///
+/// # Example
+/// ```
+/// use replibook_core::ids::RunId;
+/// use replibook_core::run::{RunStatus, new_run};
+/// use replibook_core::time::Timestamp;
+/// # use serde_json::{Map, json};
+/// # let playbook = serde_json::from_value(json!({
+/// #     "name": "restart", "version": "1.0.0", "summary": null, "vcs": null, "approval": "required",
+/// #     "concurrency": "queue", "params": {}, "plugins": {}, "stages": [],
+/// # }))?;
+///
+/// let id: RunId = "0192a3b4-0000-7000-8000-000000000001".parse()?;
+/// let now: Timestamp = "2026-11-22T09:00:00Z".parse()?;
+/// // This playbook asks for approval.
+/// let (run, events) = new_run(id, &playbook, Map::new(), "eu", Some("ada".to_owned()), now);
+/// assert_eq!(run.progress.status, RunStatus::PendingApprove);
+/// assert_eq!((events[0].seq, events[0].actor.as_deref()), (1, Some("ada")));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn new_run(
     id: RunId,
     playbook: &Playbook,

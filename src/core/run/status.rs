@@ -44,6 +44,15 @@ impl RunStatus {
     ];
 
     /// The statuses that may follow this one: the transition table.
+    ///
+    /// # Example
+    /// ```
+    /// use replibook_core::run::RunStatus;
+    ///
+    /// assert_eq!(RunStatus::Pending.next(), [RunStatus::Starting, RunStatus::Finishing]);
+    /// assert!(RunStatus::Finishing.is_settled() && !RunStatus::Finishing.is_final());
+    /// assert_eq!(RunStatus::ALL.iter().filter(|status| status.is_final()).count(), 3);
+    /// ```
     pub const fn next(self) -> &'static [Self] {
         match self {
             Self::PendingApprove => &[Self::Pending, Self::Finishing],
@@ -167,6 +176,15 @@ impl AgentState {
     ];
 
     /// The states that may follow this one: the transition table.
+    ///
+    /// # Example
+    /// ```
+    /// use replibook_core::run::AgentState;
+    ///
+    /// // An agent that failed can be put back in the queue, and one that is done can't.
+    /// assert!(AgentState::Failed.next().contains(&AgentState::Pending));
+    /// assert_eq!(AgentState::Done.next(), [AgentState::Removed]);
+    /// ```
     pub const fn next(self) -> &'static [Self] {
         match self {
             // It can't be known whether the stage selects it.
@@ -221,6 +239,16 @@ words!(RunStatus, "a run status");
 words!(AgentState, "an agent state");
 
 /// The text names no status or state.
+///
+/// # Example
+/// ```
+/// use replibook_core::run::{AgentState, RunStatus};
+///
+/// assert_eq!("pending_approve".parse::<RunStatus>()?, RunStatus::PendingApprove);
+/// let error = "STUCK".parse::<AgentState>().unwrap_err();
+/// assert!(error.to_string().starts_with("\"STUCK\" is not an agent state; expected one of ADDED"));
+/// # Ok::<(), replibook_core::run::UnknownWord>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[error("{found:?} is not {what}; expected one of {expected}")]
 pub struct UnknownWord {

@@ -23,6 +23,31 @@ use crate::run::{
 /// # Assumptions
 /// The driver commits the writes of a transition before it performs its effects, applies inputs
 /// one after another, and drops the machine when a commit is refused, or an input.
+///
+/// # Example
+/// ```
+/// use replibook_core::run::{Effect, Input, Loaded, Machine, RunStatus, new_run};
+/// # use replibook_core::time::Timestamp;
+/// # use serde_json::{Map, json};
+/// # let (id, now) = ("0192a3b4-0000-7000-8000-000000000001".parse()?, Timestamp::from_millis(0));
+/// # let playbook = serde_json::from_value(json!({
+/// #     "name": "restart", "version": "1.0.0", "summary": null, "vcs": null, "approval": "granted",
+/// #     "concurrency": "queue", "params": {}, "plugins": {}, "stages": [],
+/// # }))?;
+///
+/// let (run, _) = new_run(id, &playbook, Map::new(), "eu", None, now);
+/// let loaded = Loaded { run, records: Vec::new(), journals: Vec::new() };
+/// let (mut machine, first) = Machine::load(loaded, now)?;
+/// assert!(matches!(first.effects[..], [Effect::AwaitCluster]));
+///
+/// let then = machine.apply(Input::ClusterFree, now)?;
+/// assert_eq!(machine.run().progress.status, RunStatus::Starting);
+/// assert_eq!(then.writes.events.len(), 1);
+/// assert!(matches!(then.effects[..], [Effect::LoadMembers]));
+/// // Nothing is stamped before the run has come to its end.
+/// assert!(machine.apply(Input::Stamped, now).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Machine {
     state: State,

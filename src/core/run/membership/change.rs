@@ -47,6 +47,15 @@ pub struct MembershipChange {
 
 impl MembershipChange {
     /// The same change in parts that name at most [`MAX_CHANGED`] agents each; at least one part.
+    ///
+    /// # Example
+    /// ```
+    /// use replibook_core::run::{AgentId, MAX_CHANGED, MembershipChange};
+    ///
+    /// let left = (0..=MAX_CHANGED).map(|number| AgentId(format!("node-{number}"))).collect();
+    /// let parts = MembershipChange { left, ..MembershipChange::default() }.split();
+    /// assert_eq!(parts.iter().map(|part| part.left.len()).collect::<Vec<_>>(), [MAX_CHANGED, 1]);
+    /// ```
     pub fn split(self) -> Vec<Self> {
         let Self { joined, left, moved, mass_absence } = self;
         let mut parts = vec![Self { mass_absence, ..Self::default() }];

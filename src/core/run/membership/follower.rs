@@ -36,6 +36,32 @@ pub const MASS_PERCENT: usize = 20;
 ///
 /// An answer is read whole, so it costs what its nodes cost; what is known between two answers costs
 /// nothing to ask for.
+///
+/// # Example
+/// ```
+/// use replibook_core::playbook::parse_cluster;
+/// use replibook_core::run::{ABSENCES, Follower, Heard, PlatformNode, Timestamp};
+///
+/// # let cluster = parse_cluster(br#"{
+/// #     "apiVersion": "replicante.io/v1", "kind": "Cluster", "metadata": { "name": "eu" },
+/// #     "spec": { "discovery": { "url": "http://platform", "cluster": "eu" } }
+/// # }"#)?;
+/// let at = Timestamp::from_millis(0);
+/// let node = |number| PlatformNode {
+///     node_id: Some(format!("node-{number}")),
+///     agent_address: Some(format!("http://node-{number}:8000")),
+///     ..PlatformNode::default()
+/// };
+/// let mut follower = Follower::new();
+/// follower.declare(&cluster, at);
+/// follower.hear(Heard::Nodes((1..=5).map(node).collect()), at);
+/// for absences in 1..=ABSENCES {
+///     assert_eq!(follower.membership().members.len(), 5);
+///     follower.hear(Heard::Nodes((1..=4).map(node).collect()), at);
+/// }
+/// assert_eq!(follower.membership().members.len(), 4, "the last one is gone");
+/// # Ok::<(), replibook_core::playbook::Problems>(())
+/// ```
 #[derive(Debug)]
 pub struct Follower {
     phase: Phase,

@@ -18,6 +18,25 @@ pub(super) const GIVE_UP_AFTER: Millis = Millis::from_secs(10 * 60);
 ///
 /// `known` has some of its agents: those in flight that [`most_telling`](super::most_telling) keeps,
 /// with their attempts, and some that failed. Which are missing is told by the counts of the run.
+///
+/// # Example
+/// ```
+/// use replibook_core::run::{Known, Timestamp, explain, new_run};
+/// # use serde_json::{Map, json};
+/// # let playbook = serde_json::from_value(json!({
+/// #     "name": "restart", "version": "1.0.0", "summary": null, "vcs": null, "approval": "required",
+/// #     "concurrency": "queue", "params": {}, "plugins": {}, "stages": [],
+/// # }))?;
+///
+/// let id = "0192a3b4-0000-7000-8000-000000000001".parse()?;
+/// let created = Timestamp::from_millis(0);
+/// let (run, _) = new_run(id, &playbook, Map::new(), "eu", None, created);
+/// let why = explain(&run, &Known::default(), Timestamp::from_millis(65_000));
+/// let begin = "The run has been PENDING_APPROVE since 1970-01-01T00:00:00Z (1m05s).";
+/// assert!(why.text.starts_with(begin), "{}", why.text);
+/// assert_eq!(why.next[0].command, format!("run approve {id}"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn explain(run: &Run, known: &Known, now: Timestamp) -> Explanation {
     let mut telling = Telling { run, known, now, text: String::new(), next: Vec::new() };
     match run.progress.status {
