@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::bodies::{InJson, check_length};
 use super::endpoint::Endpoint;
-use super::error::{ApiError, Code};
+use super::error::{ApiError, Code, unless_broken};
 use super::limits::{COMMAND_POLL, COMMAND_WAIT, MAX_ACTOR, MAX_AGENT, MAX_REASON};
 use super::params::{InPath, InQuery};
 use super::runs;
@@ -89,7 +89,9 @@ async fn get(
 
 /// The command that was submitted with this identifier before, if it is the same one.
 async fn known(state: &ApiState, command: &Command) -> Result<Option<Command>, ApiError> {
-    let Some(known) = state.store.command(command.id).await? else { return Ok(None) };
+    // Where nobody can tell, the store itself refuses what it can't keep.
+    let known = unless_broken(state.store.command(command.id).await)?;
+    let Some(known) = known else { return Ok(None) };
     let is_same =
         known.verb == command.verb && known.agent == command.agent && known.again == command.again;
     if known.run == command.run && is_same {
@@ -123,7 +125,7 @@ async fn wait(state: &ApiState, mut command: Command) -> Result<Command, ApiErro
             () = state.stopping.cancelled() => break,
             () = state.clock.sleep(COMMAND_POLL) => {}
         }
-        command = state.store.command(command.id).await?.unwrap_or(command);
+        command = unless_broken(state.store.command(command.id).await)?.unwrap_or(command);
     }
     Ok(command)
 }

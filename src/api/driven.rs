@@ -3,11 +3,11 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::engines;
-use super::runs::if_readable;
+use super::error::{ApiError, unless_broken};
 use super::state::ApiState;
 use super::wire::{EngineRef, EngineState, EngineView};
 use crate::run::{OnEngine, Run, RunId, RunStatus, WaitsFor, cluster_share};
-use crate::store::{Holder, Locked, Queue, Skew, StoreError};
+use crate::store::{Holder, Locked, Queue, Skew};
 
 /// What those of some runs wait for that could go on. For all of them together the store is asked as often as for
 /// one, and not at all where no engine is needed.
@@ -17,7 +17,7 @@ use crate::store::{Holder, Locked, Queue, Skew, StoreError};
 pub(super) async fn waits_of(
     state: &ApiState,
     runs: &[&Run],
-) -> Result<HashMap<RunId, WaitsFor>, StoreError> {
+) -> Result<HashMap<RunId, WaitsFor>, ApiError> {
     let runs: Vec<&Run> = runs.iter().copied().filter(|run| wants_engine(run)).collect();
     if runs.is_empty() {
         return Ok(HashMap::new());
@@ -51,10 +51,10 @@ pub(super) struct Drivers {
 impl Drivers {
     /// # Errors
     /// Those of the store.
-    pub(super) async fn of(state: &ApiState, runs: &[RunId]) -> Result<Self, StoreError> {
-        let holders = if_readable(state.store.holders(runs).await)?;
+    pub(super) async fn of(state: &ApiState, runs: &[RunId]) -> Result<Self, ApiError> {
+        let holders = unless_broken(state.store.holders(runs).await)?;
         let holders = holders.into_iter().map(|holder| (holder.run, holder)).collect();
-        Ok(Self { holders, engines: engines::views(state).await? })
+        Ok(Self { holders, engines: unless_broken(engines::views(state).await)? })
     }
 
     /// The engine that drives a run, if one does.
@@ -77,7 +77,7 @@ impl Drivers {
         &self,
         state: &ApiState,
         runs: &[&Run],
-    ) -> Result<HashMap<RunId, WaitsFor>, StoreError> {
+    ) -> Result<HashMap<RunId, WaitsFor>, ApiError> {
         let queues = queues_of(state, runs).await?;
         let mut waits = HashMap::new();
         let mut unclaimed = Vec::new();
@@ -103,13 +103,13 @@ impl Drivers {
     }
 
     /// Why no engine takes up a run that could go on; none when one should at any moment.
-    async fn why_unclaimed(&self, state: &ApiState) -> Result<Option<WaitsFor>, StoreError> {
+    async fn why_unclaimed(&self, state: &ApiState) -> Result<Option<WaitsFor>, ApiError> {
         let in_state = |state| self.engines.iter().filter(move |engine| engine.state == state);
         let active: Vec<OnEngine> = in_state(EngineState::Active).map(on_engine).collect();
         if active.is_empty() {
             return Ok(Some(self.why_none_is_active()));
         }
-        let waiting = state.store.unclaimed().await?;
+        let waiting = unless_broken(state.store.unclaimed().await)?;
         let is_full = active.iter().all(|engine| engine.runs >= engine.max_runs);
         // Those that are claimed at any moment wait for nothing.
         let is_held_back = is_full || waiting > 1;
@@ -164,7 +164,7 @@ fn has_no_place(engine: &OnEngine) -> bool {
     size(engine.runs) >= share
 }
 
-async fn queues_of(state: &ApiState, runs: &[&Run]) -> Result<HashMap<String, Queue>, StoreError> {
+async fn queues_of(state: &ApiState, runs: &[&Run]) -> Result<HashMap<String, Queue>, ApiError> {
     let is_queued =
         |run: &&&Run| run.progress.status == RunStatus::Pending && run.snapshot.locks_cluster();
     let clusters: BTreeSet<String> =
@@ -173,7 +173,7 @@ async fn queues_of(state: &ApiState, runs: &[&Run]) -> Result<HashMap<String, Qu
     if clusters.is_empty() {
         return Ok(HashMap::new());
     }
-    let queues = state.store.queues(&clusters).await?;
+    let queues = unless_broken(state.store.queues(&clusters).await)?;
     Ok(clusters.into_iter().zip(queues).collect())
 }
 

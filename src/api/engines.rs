@@ -61,16 +61,17 @@ pub(super) async fn views(state: &ApiState) -> Result<Vec<EngineView>, StoreErro
         let known = views.iter().position(|view| view.id == report.id);
         let before = known.map(|index| views.swap_remove(index));
         let own = view(Engine { report, seen: since, draining: None }, now);
-        views.push(EngineView {
-            state: EngineState::CantWrite,
-            seen: before.as_ref().map_or(since, |before| before.seen),
-            draining_since: before.as_ref().and_then(|before| before.draining_since),
-            drained_by: before.and_then(|before| before.drained_by),
-            problem: Some(why),
-            ..own
-        });
+        views.push(unwritten(own, before, why));
     }
     Ok(views)
+}
+
+/// An engine that can't write: what it says now, and what the store knows of it beside.
+fn unwritten(own: EngineView, before: Option<EngineView>, why: String) -> EngineView {
+    let EngineView { seen, draining_since, drained_by, drain_reason, .. } =
+        before.unwrap_or_else(|| own.clone());
+    let (state, problem) = (EngineState::CantWrite, Some(why));
+    EngineView { state, problem, seen, draining_since, drained_by, drain_reason, ..own }
 }
 
 async fn set_drain(
@@ -120,5 +121,43 @@ fn view(engine: Engine, now: Timestamp) -> EngineView {
         drained_by: draining.as_ref().and_then(|draining| draining.actor.clone()),
         drain_reason: draining.and_then(|draining| draining.reason),
         problem: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Draining;
+
+    #[test]
+    fn an_engine_that_can_not_write_is_shown_as_it_is_with_what_the_store_knows_of_it() {
+        let at = Timestamp::from_millis;
+        let report = |runs| EngineReport {
+            id: EngineId("a".to_owned()),
+            name: "a".to_owned(),
+            version: String::new(),
+            host: String::new(),
+            address: None,
+            started: at(0),
+            clock_ahead: 0,
+            runs,
+            queued: 0,
+            max_runs: 9,
+        };
+        let draining = Draining {
+            since: at(2),
+            actor: Some("ann".to_owned()),
+            reason: Some("new disk".to_owned()),
+        };
+        let known = Engine { report: report(1), seen: at(3), draining: Some(draining) };
+        let own = || view(Engine { report: report(2), seen: at(4), draining: None }, at(5));
+        let shown = unwritten(own(), Some(view(known, at(5))), "full".to_owned());
+        assert_eq!((shown.state, shown.runs, shown.seen), (EngineState::CantWrite, 2, at(3)));
+        assert_eq!(shown.draining_since, Some(at(2)));
+        let told = (shown.drained_by.as_deref(), shown.drain_reason.as_deref());
+        assert_eq!(told, (Some("ann"), Some("new disk")));
+        assert_eq!(shown.problem.as_deref(), Some("full"));
+        let shown = unwritten(own(), None, "full".to_owned());
+        assert_eq!((shown.seen, shown.draining_since), (at(4), None));
     }
 }

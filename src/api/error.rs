@@ -169,7 +169,7 @@ impl Code {
             Self::StoreDamaged => (
                 "store-damaged",
                 500,
-                "what was asked for, or the database itself, is damaged; `replibook store check` says where",
+                "what was asked for, or the database itself, is damaged; `replibook store check` shows where",
             ),
             Self::StoreUnavailable => ("store-unavailable", 503, "the store does not answer now"),
             Self::PluginsUnavailable => {
@@ -328,9 +328,18 @@ impl From<StoreError> for ApiError {
         };
         let mut detail = error.to_string();
         if let StoreError::Broken { source, .. } = &error {
-            detail.push_str(&format!(" ({source}); `replibook store check` says where"));
+            detail.push_str(&format!(" ({source}); `replibook store check` shows where"));
         }
         Self::new(code, detail).caused_by(error)
+    }
+}
+
+/// What stands beside that which was asked for: nothing where the database is damaged there. What was asked for can be
+/// shown all the same, and `/readyz` says that something is damaged.
+pub(super) fn unless_broken<T: Default>(found: Result<T, StoreError>) -> Result<T, ApiError> {
+    match found {
+        Err(StoreError::Broken { .. }) => Ok(T::default()),
+        found => Ok(found?),
     }
 }
 
@@ -419,6 +428,10 @@ mod tests {
         for said in ["read a run", "page 7", "`replibook store check`"] {
             assert!(broken.detail.contains(said), "{broken}");
         }
+        let beside = || StoreError::Broken { doing: "read".to_owned(), source: "page 7".into() };
+        assert!(unless_broken::<Vec<u8>>(Err(beside())).is_ok_and(|found| found.is_empty()));
+        let down = StoreError::Unavailable { message: "down".to_owned(), source: None };
+        assert!(unless_broken::<Vec<u8>>(Err(down)).is_err_and(|error| error.retryable()));
         let conflict = ApiError::from(StoreError::Conflict { what: "playbook a".to_owned() });
         assert_eq!(conflict.code, Code::Conflict);
         assert!(!conflict.retryable());

@@ -53,10 +53,10 @@ async fn list(
     client: Option<Extension<Client>>,
     mut query: InQuery,
 ) -> Result<Response, ApiError> {
-    let after = query.take("after", "a whole number")?.unwrap_or(0);
+    let after: Option<u64> = query.take("after", "a whole number")?;
     if wants_stream(&headers) {
         query.finish()?;
-        let after = last_event(&headers)?.unwrap_or(after);
+        let after = last_event(&headers)?.or(after).unwrap_or(0);
         let client = client.map_or(Client::unknown(), |Extension(client)| client);
         return stream(state, run, after, client).await;
     }
@@ -71,7 +71,7 @@ async fn list(
         view: |event| (event, 0),
         heaviest: EVENT_BYTES,
     };
-    let page = page(&reads.0, Some(after), limit, list).await?;
+    let page = page(&reads.0, after, limit, list).await?;
     runs::check_known(&state, run, page.is_empty).await?;
     Ok(page.into_response())
 }

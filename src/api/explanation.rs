@@ -5,7 +5,7 @@ use axum::extract::State;
 
 use super::driven::{self, Drivers};
 use super::endpoint::Endpoint;
-use super::error::ApiError;
+use super::error::{ApiError, unless_broken};
 use super::limits::{EXPLAINED_FAILED, EXPLAINED_RUNNING, FEW_RECORDS};
 use super::params::{InPath, InQuery};
 use super::runs;
@@ -40,7 +40,7 @@ async fn get(
     let now = state.clock.now();
     let kept = state.store.read_run(id).await?.ok_or_else(|| runs::not_found(id))?;
     let trouble = runs::trouble(&state, id).await?;
-    let asked = state.store.unanswered(id).await?;
+    let asked = unless_broken(state.store.unanswered(id).await)?;
     let mut explanation = match (kept, trouble) {
         (Ok(run), None) => of_run(&state, &reads, &run, !asked.is_empty(), now).await?,
         (kept, Some(trouble)) => {
@@ -149,8 +149,8 @@ async fn known(state: &ApiState, reads: &Reads, run: &Run) -> Result<Known, ApiE
     let _share = reads.large().await;
     let mut known = Known::default();
     if run.progress.count(AgentState::Failed) > 0 {
-        let failed =
-            store.read_records(id, Some(AgentState::Failed), None, EXPLAINED_FAILED).await?;
+        let failed = store.read_records(id, Some(AgentState::Failed), None, EXPLAINED_FAILED);
+        let failed = unless_broken(failed.await)?;
         known.failed = failed.into_iter().flatten().collect();
     }
     if run.progress.count(AgentState::Running) > 0 {
@@ -161,7 +161,7 @@ async fn known(state: &ApiState, reads: &Reads, run: &Run) -> Result<Known, ApiE
     }
     // The run names only a few, however many there are.
     for agent in &run.progress.silent.some {
-        known.silent.extend(store.record(id, agent).await?);
+        known.silent.extend(unless_broken(store.record(id, agent).await)?);
     }
     Ok(known)
 }
@@ -171,7 +171,8 @@ async fn running(state: &ApiState, run: RunId) -> Result<Vec<AgentRecord>, ApiEr
     let (mut telling, mut after) = (Vec::new(), None);
     for _ in 0..EXPLAINED_RUNNING / FEW_RECORDS {
         let state_of = Some(AgentState::Running);
-        let found = state.store.read_records(run, state_of, after, FEW_RECORDS).await?;
+        let found = state.store.read_records(run, state_of, after, FEW_RECORDS).await;
+        let found = unless_broken(found)?;
         let is_last = found.len() < FEW_RECORDS as usize;
         let last = found.iter().rev().find_map(|one| one.as_ref().ok());
         after = last.map(|record| record.seq).or(after);
@@ -189,6 +190,7 @@ async fn attempt(state: &ApiState, record: &AgentRecord) -> Result<Option<OpenAt
     let key = record.present_attempt();
     let Some(before) = key.attempt.checked_sub(1) else { return Ok(None) };
     let after = Some(AttemptKey { attempt: before, ..key });
-    let journals = state.store.read_journals(record.run, Some(record.seq), after, 1).await?;
+    let journals = state.store.read_journals(record.run, Some(record.seq), after, 1).await;
+    let journals = unless_broken(journals)?;
     Ok(journals.iter().flatten().find(|journal| journal.key == key).map(OpenAttempt::from))
 }

@@ -345,7 +345,7 @@ async fn count_by_status(
 ) -> Result<BTreeMap<&'static str, u64>, StoreError> {
     let (mut counts, mut page) = (BTreeMap::new(), Page { after: None, limit: COUNTED_PAGE });
     for _ in 0..MAX_PAGE / COUNTED_PAGE {
-        let runs = state.store.read_runs(filter, &page).await?;
+        let runs = state.store.read_runs(filter, &page).await?.runs;
         let mut last = None;
         for run in &runs {
             let (id, status) = match run {

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::error::{ApiError, Code};
 use super::limits::{FIRST_PIECE, PAGE_BYTES, PIECE_BYTES, READ_BYTES};
 use super::weigh::Weighed;
-use super::wire::DamagedView;
+use super::wire::{DamagedView, PART_OF_LIST};
 use crate::store::{Damage, Found};
 use crate::web::{Memory, Share};
 
@@ -46,10 +46,6 @@ pub(super) struct List<R, K, V> {
 /// at least. A full page has a `next`, even if it happens to be the last one: the page after it is empty then. Items
 /// that can't be read are named beside the others. If the database is damaged where the list goes on, what is in front
 /// of that place is on the page, and the list ends there.
-///
-/// # Flow
-/// It reads a few items, and then as many as fit [`PIECE_BYTES`] if none is larger than those before. If all are as
-/// large as they may be they still fit [`READ_BYTES`], whatever came before.
 pub(super) async fn page<C, S, T, F>(
     reads: &Memory,
     after: Option<C>,
@@ -61,26 +57,70 @@ where
     T: Serialize,
     F: Future<Output = Result<Found<S>, ApiError>>,
 {
+    page_of_known(reads, after, limit, list, || None).await
+}
+
+/// The same of a list that may lack items: `lost` says why once that was met. Then the page says so, wherever they may
+/// be.
+pub(super) async fn page_of_known<C, S, T, F>(
+    reads: &Memory,
+    after: Option<C>,
+    limit: u32,
+    list: List<impl Fn(Option<C>, u32) -> F, impl Fn(&S) -> String, impl Fn(S) -> (T, usize)>,
+    lost: impl FnOnce() -> Option<ApiError>,
+) -> Result<Paged, ApiError>
+where
+    C: FromStr + Clone,
+    T: Serialize,
+    F: Future<Output = Result<Found<S>, ApiError>>,
+{
     let mut share = reads.take(READ_BYTES.max(list.heaviest)).await;
     let goes_on = after.is_some();
-    let (mut page, mut after) = (Page::new(), after);
+    let mut page = Page::new();
+    let (next, rest) = fill(&mut page, after, limit, list).await?;
+    if let Some(error) = rest.or_else(lost) {
+        if page.count == 0 && !goes_on {
+            return Err(error);
+        }
+        page.damaged.push(DamagedView { what: PART_OF_LIST.to_owned(), why: error.detail });
+    }
+    let (is_empty, damaged) = (page.count == 0, page.damaged);
+    let body = finish(page.body, &next, &damaged)?;
+    share.shrink_to(body.len());
+    Ok(Paged { body, share, is_empty })
+}
+
+/// Reads what the page gets. Returns where the list goes on, and why it does not if the database is damaged there.
+///
+/// # Flow
+/// It reads a few items, and then as many as fit [`PIECE_BYTES`] if none is larger than those before. If all are as
+/// large as they may be they still fit [`READ_BYTES`], whatever came before.
+async fn fill<C, S, T, F>(
+    page: &mut Page,
+    mut after: Option<C>,
+    limit: u32,
+    list: List<impl Fn(Option<C>, u32) -> F, impl Fn(&S) -> String, impl Fn(S) -> (T, usize)>,
+) -> Result<(Option<String>, Option<ApiError>), ApiError>
+where
+    C: FromStr + Clone,
+    T: Serialize,
+    F: Future<Output = Result<Found<S>, ApiError>>,
+{
     let mut most = u32::try_from(READ_BYTES / list.heaviest.max(1)).unwrap_or(u32::MAX).max(1);
     let mut piece = FIRST_PIECE.min(limit).min(most);
-    let next = 'all: loop {
+    loop {
         let found = match (list.read)(after.clone(), piece).await {
             // The key of an item that can't be read may be no key: what is before it is read all the same.
-            Err(error) if error.code == Code::BadParameter && page.count > 0 => break page.last,
+            Err(error) if error.code == Code::BadParameter && page.count > 0 => {
+                return Ok((page.last.clone(), None));
+            }
             // What is in front of the damage can be read in smaller pieces.
             Err(error) if error.code == Code::StoreDamaged && piece > 1 => {
                 most = piece / 2;
                 piece = most;
                 continue;
             }
-            Err(error) if error.code == Code::StoreDamaged && (page.count > 0 || goes_on) => {
-                let why = error.detail.clone();
-                page.damaged.push(DamagedView { what: "the rest of the list".to_owned(), why });
-                break None;
-            }
+            Err(error) if error.code == Code::StoreDamaged => return Ok((None, Some(error))),
             found => found?,
         };
         let is_last = found.len() < piece as usize;
@@ -98,25 +138,21 @@ where
                 }
             };
             if !more {
-                break 'all page.last;
+                return Ok((page.last.clone(), None));
             }
             page.last = Some(key);
         }
         if is_last {
-            break None;
+            return Ok((None, None));
         }
         let last = page.last.as_deref().and_then(|key| key.parse().ok());
         if page.count >= limit || last.is_none() {
-            break page.last;
+            return Ok((page.last.clone(), None));
         }
         after = last;
         let fit = u32::try_from(PIECE_BYTES / page.largest.max(1)).unwrap_or(u32::MAX);
         piece = fit.clamp(1, piece.saturating_mul(4)).min(most).min(limit - page.count);
-    };
-    let (is_empty, damaged) = (page.count == 0, page.damaged);
-    let body = finish(page.body, &next, &damaged)?;
-    share.shrink_to(body.len());
-    Ok(Paged { body, share, is_empty })
+    }
 }
 
 /// A page that grows.

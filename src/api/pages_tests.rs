@@ -143,12 +143,35 @@ async fn what_is_in_front_of_a_damage_of_the_database_is_shown_and_the_damage_is
         assert_eq!(read.items, (0..at).collect::<Vec<_>>());
         assert_eq!(read.next, None);
         let [rest] = read.damaged.as_slice() else { panic!("{read:?}") };
-        assert_eq!((rest.what.as_str(), rest.why.as_str()), ("the rest of the list", "page 7"));
+        assert_eq!((rest.what.as_str(), rest.why.as_str()), (PART_OF_LIST, "page 7"));
     }
     let read = broken_at(30, Some(29)).await.unwrap();
     assert_eq!((read.items.len(), read.damaged.len(), read.next), (0, 1, None));
     // Where nothing can be read, there is nothing to show.
     assert_eq!(broken_at(0, None).await.unwrap_err().code, Code::StoreDamaged);
+}
+
+#[tokio::test]
+async fn a_page_that_may_lack_items_says_so_wherever_they_are() {
+    let of = async |count: u64, after: Option<u64>| {
+        let reads = Memory::new(MAX_READS);
+        let list = List {
+            read: async |_: Option<u64>, _| Ok((0..count).map(Ok).collect()),
+            key: |item: &u64| item.to_string(),
+            view: |item| (item, 0),
+            heaviest: 1,
+        };
+        let lost = || Some(ApiError::new(Code::StoreDamaged, "page 7"));
+        let page = page_of_known(&reads, after, 3, list, lost).await?;
+        Ok::<Listing<u64>, ApiError>(serde_json::from_slice(&page.body).unwrap())
+    };
+    for (count, after, next) in [(3, None, Some("2")), (2, None, None), (0, Some(2), None)] {
+        let read = of(count, after).await.unwrap();
+        assert_eq!((read.items.len() as u64, read.next.as_deref()), (count, next));
+        let [part] = read.damaged.as_slice() else { panic!("{read:?}") };
+        assert_eq!((part.what.as_str(), part.why.as_str()), (PART_OF_LIST, "page 7"));
+    }
+    assert_eq!(of(0, None).await.unwrap_err().code, Code::StoreDamaged);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! `/api/v1/runs`: looking at runs. Starting one is in `start`.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use axum::Json;
 use axum::extract::State;
@@ -10,7 +11,7 @@ use uuid::Uuid;
 
 use super::driven::{self, Drivers};
 use super::endpoint::Endpoint;
-use super::error::{ApiError, Code};
+use super::error::{ApiError, Code, unless_broken};
 use super::limits::PLAYBOOK_BYTES;
 use super::pages::{self, Key, List, Paged, json_bytes};
 use super::params::{InPath, InQuery};
@@ -22,7 +23,7 @@ use crate::run::{
     Progress, ReasonCode, Run, RunId, RunStatus, Silent, Snapshot, Timestamp, Trouble, TroubleCode,
     WaitsFor,
 };
-use crate::store::{DamagedRun, Found, KeptRun, Page, RunFilter, StoreError};
+use crate::store::{DamagedRun, Found, KeptRun, Page, RunFilter, RunPage, StoreError};
 
 pub(super) const ALL: &str = "/api/v1/runs";
 const ONE: &str = "/api/v1/runs/{id}";
@@ -71,17 +72,18 @@ async fn list(
         let id: RunId = read_id("query parameter `after`", &after)?;
         page.after = Some(id.to_string());
     }
-    let (state, filter) = (&state, &filter);
+    let (state, filter, lost) = (&state, &filter, &Mutex::new(None));
     let list = List {
         read: async |after: Option<Key>, limit| {
             let page = Page { after: after.map(|Key(key)| key), limit };
-            read_views(state, filter, &page).await
+            read_views(state, filter, &page, lost).await
         },
         key: |(run, _): &(RunView, usize)| run.id.to_string(),
         view: |run| run,
         heaviest: PLAYBOOK_BYTES,
     };
-    pages::page(&reads.0, page.after.map(Key), page.limit, list).await
+    let lost = || lost.lock().unwrap_or_else(PoisonError::into_inner).take().map(ApiError::from);
+    pages::page_of_known(&reads.0, page.after.map(Key), page.limit, list, lost).await
 }
 
 /// A playbook's name, and the version where one is meant.
@@ -104,35 +106,31 @@ fn first_of(moment: Timestamp) -> RunId {
     RunId(Uuid::from_u128(millis << 80))
 }
 
-/// Runs as they are shown, and how many bytes their snapshots have.
+/// Runs as they are shown, and how many bytes their snapshots have. Keeps why there may be others.
 async fn read_views(
     state: &ApiState,
     filter: &RunFilter,
     page: &Page,
+    lost: &Mutex<Option<StoreError>>,
 ) -> Result<Found<(RunView, usize)>, ApiError> {
-    let found = state.store.read_runs(filter, page).await?;
+    let RunPage { runs: found, lost: may_lack } = state.store.read_runs(filter, page).await?;
+    if may_lack.is_some() {
+        *lost.lock().unwrap_or_else(PoisonError::into_inner) = may_lack;
+    }
     let sizes: Vec<_> = found.iter().map(snapshot_bytes).collect();
     let mut views: Vec<_> = found.iter().map(shown).collect();
     let ids: Vec<_> = views.iter().map(|view| view.id).collect();
-    let troubles = if_readable(state.store.troubles_of(&ids).await)?;
+    let troubles = unless_broken(state.store.troubles_of(&ids).await)?;
     let is_set_aside = |run: &&Run| troubles.iter().any(|trouble| trouble.run == run.id());
     let readable = found.iter().filter_map(|run| run.as_ref().ok());
     let going: Vec<&Run> = readable.filter(|run| !is_set_aside(run)).collect();
-    let waits = if_readable(driven::waits_of(state, &going).await)?;
+    let waits = driven::waits_of(state, &going).await?;
     for view in &mut views {
         show_waits(view, waits.get(&view.id));
         let trouble = troubles.iter().find(|trouble| trouble.run == view.id);
         view.trouble = trouble.map(view_of_trouble).or(view.trouble.take());
     }
     Ok(views.into_iter().zip(sizes).map(Ok).collect())
-}
-
-/// What stands beside runs. They are shown without it where it is damaged; `/readyz` says that something is.
-pub(super) fn if_readable<T: Default>(found: Result<T, StoreError>) -> Result<T, StoreError> {
-    match found {
-        Err(StoreError::Broken { .. }) => Ok(T::default()),
-        found => found,
-    }
 }
 
 fn snapshot_bytes(run: &KeptRun) -> usize {
@@ -205,7 +203,7 @@ fn show_waits(view: &mut RunView, waits: Option<&WaitsFor>) {
 
 /// Why a run can't go on, or could not.
 pub(super) async fn trouble(state: &ApiState, id: RunId) -> Result<Option<Trouble>, ApiError> {
-    Ok(state.store.troubles_of(&[id]).await?.pop())
+    Ok(unless_broken(state.store.troubles_of(&[id]).await)?.pop())
 }
 
 pub(super) fn not_found(id: RunId) -> ApiError {

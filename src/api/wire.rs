@@ -20,7 +20,7 @@ use crate::run::{
 use crate::store::MAX_PUT;
 
 pub use super::wire_engines::{DrainEngine, EngineRef, EngineState, EngineView};
-pub use super::wire_found::FoundRuns;
+pub use super::wire_found::{FoundRuns, PART_OF_LIST};
 
 /// A page of a list.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]

@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::run::RunId;
 
+/// What a [`DamagedView`](super::wire::DamagedView) is about if a list may lack items, and nobody knows which.
+pub const PART_OF_LIST: &str = "a part of the list";
+
 /// Which runs go by something.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FoundRuns {

@@ -81,8 +81,9 @@ impl<'a> Pages<'a> {
         let mut all = self.read(after, limit).await?;
         if let Some(next) = &all.next {
             let further: Listing<serde::de::IgnoredAny> = self.page(Some(next), 1).await?;
-            if further.items.is_empty() && further.damaged.is_empty() {
+            if further.items.is_empty() && further.next.is_none() {
                 all.next = None;
+                all.damaged.extend(further.damaged);
             }
         }
         Ok(all)

@@ -52,10 +52,21 @@ pub(crate) async fn engine_command(
     let request = DrainEngine { drain, actor: who(), reason };
     let asked = client.drain_engine(&engine.id, &request).await?;
     console.one(&asked)?;
+    if let Some(already) = drained_already(engine).filter(|_| drain) {
+        console.say(&clean(&already));
+    }
     if let Some(warning) = left_standing(&all, &asked).filter(|_| drain) {
         console.say(&warning);
     }
     Ok(Exit::Ok)
+}
+
+/// What is said of an engine that somebody has drained before: who asked first, and why, is kept.
+fn drained_already(engine: &EngineView) -> Option<String> {
+    let since = moment(engine.draining_since?);
+    let by = engine.drained_by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
+    let why = engine.drain_reason.as_ref().map(|why| format!(": {why:?}")).unwrap_or_default();
+    Some(format!("it is being drained already, since {since}{by}{why}; that stays as it is"))
 }
 
 /// What is said if the others can't take all runs of an engine that is drained, by what they reported last.
@@ -70,8 +81,8 @@ fn left_standing(all: &[EngineView], drained: &EngineView) -> Option<String> {
     let runs = u64::from(drained.runs);
     (room < runs).then(|| {
         format!(
-            "the other engines have room for {room} of its {}: the others stand still until one of them has a \
-             free place",
+            "the other engines have room for {room} of its {}: the rest of its runs stand still until a place \
+             is free",
             plural(runs, "run")
         )
     })
@@ -227,6 +238,20 @@ mod tests {
         assert_eq!(said(&[(EngineState::Active, 9), (EngineState::Active, 8)]), None);
         let full = said(&[(EngineState::Active, 12), (EngineState::Active, 8)]).unwrap();
         assert!(full.starts_with("the other engines have room for 2 of its 3 runs: "), "{full}");
+    }
+
+    #[test]
+    fn an_engine_that_is_being_drained_already_says_by_whom_and_why() {
+        let mut engine = engine("abcd-1", "one", EngineState::Draining);
+        assert_eq!(drained_already(&engine), None);
+        engine.draining_since = Some(Timestamp::default());
+        let since = "it is being drained already, since 1970-01-01T00:00:00Z";
+        let plain = format!("{since}; that stays as it is");
+        assert_eq!(drained_already(&engine), Some(plain));
+        engine.drained_by = Some("ann".to_owned());
+        engine.drain_reason = Some("new disk".to_owned());
+        let told = format!("{since} by ann: \"new disk\"; that stays as it is");
+        assert_eq!(drained_already(&engine), Some(told));
     }
 
     #[test]

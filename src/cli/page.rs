@@ -2,7 +2,7 @@
 
 use super::output::Console;
 use super::text::clean;
-use crate::api::wire::DamagedView;
+use crate::api::wire::{DamagedView, PART_OF_LIST};
 
 /// The most items that one command shows: they are held in memory to align their columns.
 pub(crate) const MAX_LIMIT: u32 = 100_000;
@@ -38,10 +38,42 @@ const NAMED: usize = 5;
 
 /// Says what belongs in a list but can't be read.
 pub(crate) fn say_damaged(console: &Console, damaged: &[DamagedView]) {
-    for DamagedView { what, why } in damaged.iter().take(NAMED) {
-        console.say(&clean(&format!("left out: {what} is damaged in the store: {why}")));
+    for line in lines_of(damaged) {
+        console.say(&clean(&line));
     }
-    if damaged.len() > NAMED {
-        console.say(&format!("left out, since they are damaged: {} more", damaged.len() - NAMED));
+}
+
+fn lines_of(damaged: &[DamagedView]) -> Vec<String> {
+    let (parts, documents): (Vec<_>, Vec<_>) =
+        damaged.iter().partition(|damaged| damaged.what == PART_OF_LIST);
+    let mut lines: Vec<_> = documents
+        .iter()
+        .take(NAMED)
+        .map(|DamagedView { what, why }| format!("left out: {what} is damaged in the store: {why}"))
+        .collect();
+    if let more @ 1.. = documents.len().saturating_sub(NAMED) {
+        lines.push(format!("left out, since they are damaged: {more} more"));
+    }
+    // Each page of the list says so.
+    lines.extend(parts.first().map(|part| format!("the list may be incomplete: {}", part.why)));
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_that_may_be_incomplete_says_so_once_after_what_was_left_out() {
+        let of = |what: &str| DamagedView { what: what.to_owned(), why: "page 7".to_owned() };
+        assert_eq!(lines_of(&[]), [""; 0]);
+        let mut damaged = vec![of(PART_OF_LIST); 2];
+        assert_eq!(lines_of(&damaged), ["the list may be incomplete: page 7"]);
+        damaged.extend(vec![of("a run (7)"); NAMED + 2]);
+        let lines = lines_of(&damaged);
+        assert_eq!(lines.len(), NAMED + 2);
+        assert_eq!(lines[0], "left out: a run (7) is damaged in the store: page 7");
+        assert_eq!(lines[NAMED], "left out, since they are damaged: 2 more");
+        assert!(lines[NAMED + 1].starts_with("the list may be incomplete: "));
     }
 }

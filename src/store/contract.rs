@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use semver::Version;
 
-use super::damage::{Found, KeptRun, whole};
+use super::damage::{Found, KeptRun, RunPage, whole};
 use super::documents::{
     Abandon, Abandonment, Claim, Cluster, Created, Ending, Failed, Head, Holder, Locked, LogCursor,
     NewRun, Object, Page, Plugin, Put, Queue, RunFilter, StoredPlaybook,
@@ -96,8 +96,8 @@ pub trait Store: Send + Sync + 'static {
         self.time()
     }
 
-    /// What was found since the store was opened of damage to the database itself, for people, with the command that
-    /// finds all of it; none where nothing was found. What can be read is read all the same.
+    /// What was found since the store was opened of damage to the database itself, for people, without where its files
+    /// are; none where nothing was found. What can be read is read all the same.
     fn broken(&self) -> Option<String> {
         None
     }
@@ -230,16 +230,15 @@ pub trait Store: Send + Sync + 'static {
     /// Runs that fit `filter`, newest first, after `page.after` (a run's identifier). What counts is the
     /// status that is kept beside the documents. A page reads the runs that are on it and hardly any others,
     /// whatever the filter.
-    async fn read_runs(&self, filter: &RunFilter, page: &Page) -> Result<Vec<KeptRun>>;
+    async fn read_runs(&self, filter: &RunFilter, page: &Page) -> Result<RunPage>;
 
     /// The same, if all of them can be read.
     async fn runs(&self, filter: &RunFilter, page: &Page) -> Result<Vec<Run>> {
-        let found = self.read_runs(filter, page).await?;
-        found.into_iter().map(|run| run.map_err(|damaged| damaged.damage.into())).collect()
+        self.read_runs(filter, page).await?.whole()
     }
 
     /// The identifiers of the newest runs, newest first, including runs whose documents can't be read: at most
-    /// `limit`, and at most [`MAX_PAGE`]. It reads no snapshots.
+    /// `limit`, and at most [`MAX_PAGE`]. It reads no snapshots. It is an error if there may be newer ones.
     async fn newest_runs(&self, limit: u32) -> Result<Vec<RunId>>;
 
     /// Takes the leases of unfinished runs that no engine holds and that fit the claim, oldest run first, and
@@ -450,7 +449,7 @@ pub trait Store: Send + Sync + 'static {
     async fn submit(&self, command: &Command) -> Result<Put>;
 
     /// Does the same for runs whose command came while an engine held them that does not any more, or that a server
-    /// of an earlier version took. How many runs were woken, of which there may be more.
+    /// of an earlier version took. How many runs were woken; there may be more of them.
     async fn wake(&self) -> Result<u64>;
 
     /// Commands to the run without an outcome, in order of (`at`, `id`), at most [`MAX_PAGE`]. A command that can't

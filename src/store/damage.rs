@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::contract::Result;
 use super::error::StoreError;
 use replibook_core::run::{
-    AgentSeq, AttemptKey, Command, Digest, Run, RunId, RunStatus, Snapshot, Timestamp,
+    AgentSeq, AttemptKey, Digest, Run, RunId, RunStatus, Snapshot, Timestamp,
 };
 
 /// How many characters are said about one damaged document: a decoder quotes what it found, which may
@@ -77,6 +77,37 @@ pub struct Glance {
 /// A run as it was kept, or what is known of it if it can't be read.
 pub type KeptRun = std::result::Result<Run, Box<DamagedRun>>;
 
+/// A page of runs.
+#[derive(Debug)]
+pub struct RunPage {
+    /// The runs.
+    pub runs: Vec<KeptRun>,
+    /// Why there may be more runs than these, also between them, that the store can't find any more; none where it
+    /// knows all of them.
+    pub lost: Option<StoreError>,
+}
+
+impl RunPage {
+    /// The runs of the page, if all of them can be read.
+    ///
+    /// # Errors
+    /// What can't be read, or found.
+    pub fn whole(self) -> Result<Vec<Run>> {
+        match self.lost {
+            Some(lost) => Err(lost),
+            None => {
+                self.runs.into_iter().map(|run| run.map_err(|lost| lost.damage.into())).collect()
+            }
+        }
+    }
+}
+
+impl From<Vec<KeptRun>> for RunPage {
+    fn from(runs: Vec<KeptRun>) -> Self {
+        Self { runs, lost: None }
+    }
+}
+
 /// The bytes of a plugin, if they still are those that its digest was made of.
 pub(super) fn whole_bytes(digest: &Digest, bytes: Bytes) -> Result<Bytes> {
     let found = Digest::of(&bytes);
@@ -94,16 +125,10 @@ pub(super) fn no_bytes(digest: &Digest) -> Damage {
     Damage::new(PLUGIN_BYTES, digest.to_string(), &"they are not there")
 }
 
-/// A command that waits for a run, if it can be read. Nobody takes up one that can't: that is said here, each time
-/// that the run is about to be parked all the same.
-pub(super) fn waiting(
-    run: RunId,
-    command: std::result::Result<Command, Damage>,
-) -> Option<Command> {
-    let say = |damage: &Damage| {
-        tracing::warn!(%run, "passing over a damaged command that waits for the run: {damage}");
-    };
-    command.inspect_err(say).ok()
+/// Says that nobody takes up a command that waits for a run, since it can't be read: each time that the run is parked
+/// all the same.
+pub(super) fn pass_over(run: RunId, command: &Damage) {
+    tracing::warn!(%run, "passing over a damaged command that waits for the run: {command}");
 }
 
 /// What the bytes of a plugin are called, beside what else is kept of it.

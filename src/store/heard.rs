@@ -9,7 +9,7 @@ use semver::Version;
 use tokio::time::Instant;
 
 use super::contract::{Lease, Result, Store};
-use super::damage::{Found, KeptRun};
+use super::damage::{Found, KeptRun, RunPage};
 use super::documents::{
     Abandon, Abandonment, Claim, Cluster, Created, Ending, Failed, Head, Holder, Locked, LogCursor,
     NewRun, Object, Page, Plugin, Put, Queue, RunFilter, StoredPlaybook,
@@ -121,7 +121,7 @@ heard! {
     create_run(new: &NewRun) -> Created;
     run_of_request(key: &str, request: &Digest) -> Option<Run>;
     read_run(id: RunId) -> Option<KeptRun>;
-    read_runs(filter: &RunFilter, page: &Page) -> Vec<KeptRun>;
+    read_runs(filter: &RunFilter, page: &Page) -> RunPage;
     claim_some(engine: &EngineId, claim: &Claim) -> Vec<Lease>;
     newest_runs(limit: u32) -> Vec<RunId>;
     unclaimed() -> u32;

@@ -27,7 +27,7 @@ pub use checked::{Checked, Flaw, MAX_FLAWS};
 pub use contract::{
     Lease, MAX_COMMIT_BYTES, MAX_COMMIT_DOCUMENTS, MAX_PAGE, MAX_PUT, MAX_QUEUED, Result, Store,
 };
-pub use damage::{Damage, DamagedRun, Found, Glance, KeptRun, MAX_WHY};
+pub use damage::{Damage, DamagedRun, Found, Glance, KeptRun, MAX_WHY, RunPage};
 pub use documents::{
     Abandon, Abandonment, Claim, Cluster, Created, Ending, Failed, Head, Holder, Locked, LogCursor,
     NewRun, Object, Page, Plugin, Put, Queue, RunFilter, StoredPlaybook,

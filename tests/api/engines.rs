@@ -149,6 +149,16 @@ async fn a_run_says_which_commands_were_not_applied_yet() {
     let engine = Engine::hold(&server, run).await;
     engine.set(RunStatus::Paused, |_| {}).await;
     assert!(told().await.contains(waits), "{}", told().await);
+
+    // Engines that are full take it up for the command all the same.
+    server.store.release_all(&EngineId("test".to_owned())).await.unwrap();
+    server.store.put_engine(&report("a", 10, 10)).await.unwrap();
+    let paused = told().await;
+    assert!(paused.contains(waits) && !paused.contains("No engine drives it"), "{paused}");
+    drain(&server, "a", json!({"drain": true})).await.ok(200);
+    let drained = "No engine drives it: the only engine is being drained";
+    assert!(told().await.contains(drained), "{}", told().await);
+    let engine = Engine::hold(&server, run).await;
     let done = Command { outcome: Some(CommandOutcome::Applied), ..command };
     engine.set(RunStatus::Running, |writes| writes.commands.push(done)).await;
     assert!(!told().await.contains("not applied yet"), "{}", told().await);

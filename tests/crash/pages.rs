@@ -82,7 +82,8 @@ async fn replictl(server: &Server, args: &[&str]) -> (String, String, Option<i32
     (text(output.stdout), text(output.stderr), output.status.code())
 }
 
-/// The server says that its database is damaged to who asks whether it is ready, once in its log, and in its numbers.
+/// The server says that its database is damaged to whoever asks whether it is ready, once in its log, and in its
+/// numbers. Only the log says where the file is.
 async fn says_that_it_is_damaged(client: &Client, server: &Server) {
     let get = async |path: &str| {
         let url = format!("http://{}{path}", server.address);
@@ -91,7 +92,11 @@ async fn says_that_it_is_damaged(client: &Client, server: &Server) {
     };
     let (status, problem) = get("/readyz").await;
     assert_eq!(status, 503, "{problem}");
-    assert!(problem.contains("is damaged") && problem.contains("store check --data"), "{problem}");
+    assert!(
+        problem.contains("is damaged") && problem.contains("`replibook store check`"),
+        "{problem}"
+    );
+    assert!(!problem.contains("--data"), "{problem}");
     let (_, metrics) = get("/metrics").await;
     assert!(metrics.contains("\nreplibook_store_damaged 1\n"), "{metrics}");
     assert!(server.log().contains("store check --data"), "{}", server.log());
@@ -123,7 +128,8 @@ async fn runs_are_listed_though_a_page_of_them_is_noise() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_list_of_which_nothing_can_be_read_says_why() {
     let (dir, client) = (tempfile::tempdir().unwrap(), Client::new());
-    let (remains, _) = stopped(dir.path(), &client).await;
+    let (remains, runs) = stopped(dir.path(), &client).await;
+    spoil(&remains, "events", true);
     for like in ["runs_by_version%", "runs_by_playbook%", "runs_by_cluster%", "runs_by_status"] {
         spoil(&remains, like, true);
     }
@@ -131,6 +137,8 @@ async fn a_list_of_which_nothing_can_be_read_says_why() {
     let (listed, said, code) = replictl(&server, &["run", "list"]).await;
     assert_eq!(code, Some(0), "the table has them all: {said}");
     assert_eq!(listed.lines().count(), RUNS + 1, "{listed}");
+    let (listed, said, code) = replictl(&server, &["run", "events", &runs[0]]).await;
+    assert_eq!((code, listed.as_str()), (Some(DAMAGED), ""), "{said}");
     let remains = server.stop().await;
 
     spoil(&remains, "runs", true);

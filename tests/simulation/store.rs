@@ -16,7 +16,7 @@ use replibook::run::{
 use replibook::store::{
     Abandon, Abandonment, Claim, Cluster, Created, Ending, Engine, EngineReport, Failed, Found,
     Head, Holder, KeptRun, Lease, Locked, LogCursor, MemoryStore, NewRun, Object, Page, Plugin,
-    Put, Queue, Result, RunFilter, Store, StoreError, StoredPlaybook,
+    Put, Queue, Result, RunFilter, RunPage, Store, StoreError, StoredPlaybook,
 };
 use semver::Version;
 
@@ -252,7 +252,7 @@ through! {
     Other create_run(new: &NewRun) -> Created;
     Other run_of_request(key: &str, request: &Digest) -> Option<Run>;
     Load read_run(id: RunId) -> Option<KeptRun>;
-    Other read_runs(filter: &RunFilter, page: &Page) -> Vec<KeptRun>;
+    Other read_runs(filter: &RunFilter, page: &Page) -> RunPage;
     Other newest_runs(limit: u32) -> Vec<RunId>;
     Other unclaimed() -> u32;
     Other holders(runs: &[RunId]) -> Vec<Holder>;

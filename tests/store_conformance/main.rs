@@ -85,6 +85,7 @@ macro_rules! all_cases_on {
             a_command_that_an_earlier_version_took_wakes_its_run,
             a_command_wakes_a_run_that_nobody_drives_whoever_had_it,
             a_command_that_came_before_its_engine_left_wakes_the_run_after_that,
+            runs_that_were_left_asleep_are_all_woken_however_many_they_are,
             no_command_wakes_a_run_that_rests_or_has_ended,
             the_commands_that_wait_for_a_run_are_told_whoever_has_it,
             of_a_command_and_a_parking_at_once_none_is_missed,

@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 
-use mongodb::bson::{Bson, Document, doc, spec::ElementType};
+use mongodb::bson::spec::{BinarySubtype, ElementType};
+use mongodb::bson::{Binary, Bson, Document, doc};
 use mongodb::error::TRANSIENT_TRANSACTION_ERROR;
 use replibook::clock::SystemClock;
 use replibook::playbook::Concurrency;
 use replibook::run::{EngineId, Millis, RunStatus};
 use replibook::store::mongodb::{MongoOptions, TimeSource};
-use replibook::store::{Keeping, Locked, MongoStore, Store, StoreError, StoreOptions};
+use replibook::store::{Keeping, Locked, MAX_PAGE, MongoStore, Store, StoreError, StoreOptions};
 
 use crate::backends::{ManualClock, options};
 use crate::samples::{
@@ -290,6 +291,34 @@ async fn records_that_would_stay_for_ever_are_found() {
     let raw = database.open().await;
     raw.collection::<Document>("logs").drop_index("place").await.unwrap();
     assert_eq!(store.check().await.unwrap().missing_indexes, ["logs.place"]);
+}
+
+#[tokio::test]
+async fn a_run_is_woken_though_more_commands_than_a_page_has_wait_for_others() {
+    let database = Database::new();
+    let store = open(&database, options()).await.unwrap();
+    put_clusters(&store).await;
+    for n in [1, 2] {
+        store.create_run(&new_run(n)).await.unwrap();
+    }
+    let leases = store.claim(&EngineId("e".to_owned()), 9).await.unwrap();
+    let now = store.time();
+    for (n, at) in [(1, now), (2, now.plus(Millis(1)))] {
+        store.submit(&command(n, run_id(n), at)).await.unwrap();
+    }
+    store.release(leases[1].run, leases[1].epoch).await.unwrap();
+    let commands = database.open().await.collection::<Document>("commands");
+    let first = commands.find_one(doc! {}).sort(doc! { "at": 1 }).await.unwrap().unwrap();
+    let more = (0..u128::from(MAX_PAGE)).map(|n| {
+        let bytes = uuid::Uuid::from_u128(1_000 + n).into_bytes().to_vec();
+        let id = Binary { subtype: BinarySubtype::Uuid, bytes };
+        let mut command = first.clone();
+        command.insert("_id", id);
+        command
+    });
+    commands.insert_many(more).await.unwrap();
+    assert_eq!(store.wake().await.unwrap(), 1);
+    assert_eq!(store.wake().await.unwrap(), 0);
 }
 
 #[tokio::test]

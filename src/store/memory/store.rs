@@ -11,7 +11,7 @@ use super::faults::{Damaged, Faults};
 use super::state::{State, page};
 use crate::checked::Checked;
 use crate::contract::{Lease, Result, Store};
-use crate::damage::{Found, KeptRun};
+use crate::damage::{Found, KeptRun, RunPage};
 use crate::documents::{
     Abandon, Abandonment, Claim, Cluster, Created, Ending, Failed, Head, Holder, Locked, LogCursor,
     NewRun, Object, Page, Plugin, Put, Queue, RunFilter, StoredPlaybook,
@@ -212,8 +212,8 @@ impl Store for MemoryStore {
         self.call(|state, at| Ok(state.live(id, at).map(|entry| state.intact_run(entry))))
     }
 
-    async fn read_runs(&self, filter: &RunFilter, page: &Page) -> Result<Vec<KeptRun>> {
-        self.call(|state, at| state.list_runs(filter, page, at))
+    async fn read_runs(&self, filter: &RunFilter, page: &Page) -> Result<RunPage> {
+        self.call(|state, at| state.list_runs(filter, page, at)).map(RunPage::from)
     }
 
     async fn newest_runs(&self, limit: u32) -> Result<Vec<RunId>> {

@@ -4,11 +4,11 @@ use std::collections::HashSet;
 
 use async_trait::async_trait;
 use mongodb::ClientSession;
-use mongodb::bson::{Bson, Document, RawDocument, RawDocumentBuf, doc};
+use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
 
 use super::base::{Base, live, uuid};
 use super::bodies;
-use super::parking::{unanswered_of, waking};
+use super::parking::{unanswered_of, waking, without_outcome};
 use super::rows::{Question, decode};
 use super::time::date;
 use super::transaction::{self, Failure, Transaction};
@@ -106,11 +106,11 @@ pub(super) async fn waiting_commands(
 ) -> Result<Vec<Command>> {
     let limit = page_limit(limit) as usize;
     let mut waiting = Vec::new();
-    let mut after: Option<(Bson, Bson)> = None;
+    let mut after = None;
     while waiting.len() < limit {
         let found = waiting_page(base, after.as_ref(), at).await?;
         let last = found.len() < MAX_PAGE as usize;
-        after = found.last().and_then(|last| Some((field(last, "at")?, field(last, "_id")?)));
+        after = found.last().and_then(place);
         // A command that can't be read must not hold up the others.
         let readable = found.iter().filter_map(|raw| decode(raw, bodies::read_command).ok());
         let found: Vec<Command> = readable.collect();
@@ -124,16 +124,22 @@ pub(super) async fn waiting_commands(
     Ok(waiting)
 }
 
-fn field(raw: &RawDocument, name: &str) -> Option<Bson> {
-    raw.get(name).ok().flatten().and_then(|value| Bson::try_from(value).ok())
+/// Where a command is among those that wait: behind all with a lesser one.
+pub(super) type Place = (Bson, Bson);
+
+pub(super) fn place(command: &RawDocumentBuf) -> Option<Place> {
+    let field =
+        |name| command.get(name).ok().flatten().and_then(|value| Bson::try_from(value).ok());
+    Some((field("at")?, field("_id")?))
 }
 
-async fn waiting_page(
+/// A page of commands without an outcome, in order: at most [`MAX_PAGE`].
+pub(super) async fn waiting_page(
     base: &Base,
-    after: Option<&(Bson, Bson)>,
+    after: Option<&Place>,
     moment: &Moment,
 ) -> Result<Vec<RawDocumentBuf>> {
-    let mut filter = doc! { "outcome": Bson::Null, "finish_ts": live(moment.cutoff) };
+    let mut filter = without_outcome(moment);
     if let Some((at, id)) = after {
         filter.insert("at", doc! { "$gte": at });
         filter

@@ -8,20 +8,28 @@ use mongodb::bson::{Bson, DateTime, Document, RawDocument, RawDocumentBuf, doc};
 
 use super::base::{Base, call, integer, live, uuid};
 use super::bodies::{self, FREE, NEEDS, read_uuid};
-use super::commands::COMMAND;
+use super::commands::{COMMAND, place, waiting_page};
 use super::commit::{counted, fence};
 use super::rows::{Question, decode, key_of};
 use super::time::date;
 use super::transaction::{self, Failure, Transaction};
 use super::troubled::{raw_run, set_free};
 use crate::contract::{MAX_PAGE, Result};
-use crate::damage::{self, Damage};
+use crate::damage::{Damage, pass_over};
 use crate::documents::Holder;
 use crate::error::StoreError;
 use crate::options::Moment;
 use replibook_core::run::{Command, EngineId, KNOWN_FORMAT, RunId, Timestamp};
 
 const LEASE: &str = "a lease";
+
+/// The most runs that are woken at a time: one after the other, while the engine that does it waits. The next ones
+/// follow within seconds.
+const WOKEN_AT_ONCE: u32 = 50;
+
+/// How many pages of commands are looked at for runs that are to be woken. Most commands wait for an engine that is
+/// about to answer them, so hardly ever is there a second page.
+const PAGES: usize = 20;
 
 /// Gives the lease of a run back until a command comes. Whoever submits one writes to the run as well, so of
 /// the two at once one is made again, and sees what the other did.
@@ -47,7 +55,7 @@ impl Transaction for Park<'_> {
         let Some(kept) = raw_run(base, fence(run, epoch, at), session).await? else {
             return Err(StoreError::Fenced { run, epoch }.into());
         };
-        if is_waited_for(base, run, at, session).await? {
+        if is_waited_for(base, run, at, session, pass_over).await? {
             return Ok(false);
         }
         let mut lease = set_free(&kept, date(until));
@@ -58,35 +66,65 @@ impl Transaction for Park<'_> {
     }
 }
 
-/// Whether a command that can be read waits for the run.
+/// Whether a command that can be read waits for the run. `pass_over` hears of those before it that can't.
 async fn is_waited_for(
     base: &Base,
     run: RunId,
     at: &Moment,
     session: &mut ClientSession,
+    pass_over: fn(RunId, &Damage),
 ) -> mongodb::error::Result<bool> {
     let waiting = unanswered_of(run, at);
     let commands = base.commands.clone_with_type::<RawDocumentBuf>();
     let mut found = commands.find(waiting).session(&mut *session).await?;
     while let Some(raw) = found.next(session).await.transpose()? {
-        if damage::waiting(run, read_waiting(&raw)).is_some() {
-            return Ok(true);
+        match read_waiting(&raw) {
+            Ok(_) => return Ok(true),
+            Err(damage) => pass_over(run, &damage),
         }
     }
     Ok(false)
 }
 
 /// Wakes runs for which a command waits that came while an engine held them that does not any more. A server of an
-/// earlier version that takes a command wakes no run at all. How many there were.
+/// earlier version that takes a command wakes no run at all. How many there were, at most [`WOKEN_AT_ONCE`].
 pub(super) async fn wake(base: &Base, at: &Moment) -> Result<u64> {
-    let (collection, order) = (&base.commands, doc! { "at": 1, "_id": 1 });
-    let filter = unanswered(at);
-    let waiting = Question { collection, what: COMMAND, filter, order, limit: MAX_PAGE };
-    let waiting = waiting.raw(None).await?;
-    let runs: BTreeSet<_> =
-        waiting.iter().filter_map(|raw| read_waiting(raw).ok()).map(|found| found.run).collect();
+    let mut woken = 0;
+    for run in asleep(base, at).await? {
+        // What somebody has a transaction on is looked at again soon.
+        let made = transaction::make_at_once(base, &Wake { run, at }).await?;
+        woken += u64::from(made.unwrap_or(false));
+    }
+    Ok(woken)
+}
+
+/// Runs that are to be woken, of those for which commands have waited the longest.
+async fn asleep(base: &Base, at: &Moment) -> Result<BTreeSet<RunId>> {
+    let (mut asleep, mut looked_at, mut after) = (BTreeSet::new(), BTreeSet::new(), None);
+    for _ in 0..PAGES {
+        let waiting = waiting_page(base, after.as_ref(), at).await?;
+        let is_last = waiting.len() < MAX_PAGE as usize;
+        after = waiting.last().and_then(place);
+        let runs = waiting.iter().filter_map(|raw| read_waiting(raw).ok()).map(|found| found.run);
+        let runs: BTreeSet<_> = runs.filter(|run| looked_at.insert(*run)).collect();
+        let room = WOKEN_AT_ONCE - u32::try_from(asleep.len()).unwrap_or(WOKEN_AT_ONCE);
+        asleep.extend(asleep_of(base, runs, room, at).await?);
+        if is_last || after.is_none() || asleep.len() >= WOKEN_AT_ONCE as usize {
+            break;
+        }
+    }
+    Ok(asleep)
+}
+
+/// Those of these runs that nobody drives, and that were not woken: at most so many.
+async fn asleep_of(
+    base: &Base,
+    runs: BTreeSet<RunId>,
+    limit: u32,
+    at: &Moment,
+) -> Result<Vec<RunId>> {
     if runs.is_empty() {
-        return Ok(0);
+        return Ok(Vec::new());
     }
     let (collection, order) = (&base.runs, doc! { "_id": 1 });
     let these = runs.into_iter().map(|run| uuid(run.0)).collect::<Vec<_>>();
@@ -96,14 +134,8 @@ pub(super) async fn wake(base: &Base, at: &Moment) -> Result<u64> {
         "$or": [{ "lease.parked": true }, { "lease.until": { "$lte": date(at.now) } }],
         "lease.woken": { "$ne": true },
     };
-    let asleep = Question { collection, what: LEASE, filter: asleep, order, limit: MAX_PAGE };
-    let mut woken = 0;
-    for run in asleep.ids().await?.iter().filter_map(read_uuid).map(RunId) {
-        // What somebody has a transaction on is looked at again soon.
-        let made = transaction::make_at_once(base, &Wake { run, at }).await?;
-        woken += u64::from(made.unwrap_or(false));
-    }
-    Ok(woken)
+    let asleep = Question { collection, what: LEASE, filter: asleep, order, limit };
+    Ok(asleep.ids().await?.iter().filter_map(read_uuid).map(RunId).collect())
 }
 
 struct Wake<'a> {
@@ -128,6 +160,10 @@ impl Transaction for Wake<'_> {
         let Some(wake) = kept.as_ref().and_then(|run| waking(run, self.at)) else {
             return Ok(false);
         };
+        // Its engine may have answered the command since, and parked the run.
+        if !is_waited_for(base, self.run, self.at, session, |_, _| {}).await? {
+            return Ok(false);
+        }
         base.runs.update_one(id, wake).session(session).await?;
         Ok(true)
     }
@@ -152,13 +188,13 @@ pub(super) fn waking(run: &Document, at: &Moment) -> Option<Document> {
 }
 
 /// Commands without an outcome.
-fn unanswered(at: &Moment) -> Document {
+pub(super) fn without_outcome(at: &Moment) -> Document {
     doc! { "outcome": Bson::Null, "finish_ts": live(at.cutoff) }
 }
 
 /// Those of them that are for one run.
 pub(super) fn unanswered_of(run: RunId, at: &Moment) -> Document {
-    let mut of = unanswered(at);
+    let mut of = without_outcome(at);
     of.insert("run", uuid(run.0));
     of
 }

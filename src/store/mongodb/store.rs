@@ -16,7 +16,7 @@ use super::{
     parking, plugins, probe, retention, runs, schema, transaction, troubled,
 };
 use crate::contract::{Lease, Result, Store};
-use crate::damage::{Found, KeptRun};
+use crate::damage::{Found, KeptRun, RunPage};
 use crate::documents::{
     Abandon, Abandonment, Claim, Cluster, Created, Ending, Failed, Head, Holder, Locked, LogCursor,
     NewRun, Object, Page, Plugin, Put, Queue, RunFilter, StoredPlaybook,
@@ -240,9 +240,10 @@ impl Store for MongoStore {
         runs::run(&self.base, id, &self.now()).await
     }
 
-    async fn read_runs(&self, filter: &RunFilter, page: &Page) -> Result<Vec<KeptRun>> {
+    async fn read_runs(&self, filter: &RunFilter, page: &Page) -> Result<RunPage> {
         let after = run_cursor(page)?;
-        runs::runs(&self.base, filter, after, page.limit, &self.now()).await
+        let runs = runs::runs(&self.base, filter, after, page.limit, &self.now()).await?;
+        Ok(RunPage::from(runs))
     }
 
     async fn newest_runs(&self, limit: u32) -> Result<Vec<RunId>> {

@@ -1,6 +1,7 @@
 //! Damage to the database itself that was met: it is kept and said, since a part of the history may be gone for good,
 //! and every further write may make it worse.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -24,23 +25,40 @@ impl Met {
     pub(super) fn look<T>(&self, result: Result<T>) -> Result<T> {
         if let Err(error @ StoreError::Broken { .. }) = &result {
             let mut is_first = false;
-            let said = self.said.get_or_init(|| {
+            self.said.get_or_init(|| {
                 is_first = true;
-                let (at, why) = (self.directory.display(), reason(error));
-                format!(
-                    "the database in {at} is damaged ({why}); `replibook store check --data {at}` says where"
-                )
+                let why = reason(error);
+                format!("the database is damaged ({why}); `replibook store check` shows where")
             });
             if is_first {
-                tracing::error!("{said}");
+                tracing::error!("{}", self.in_full(&reason(error)));
             }
         }
         result
     }
 
-    /// What was met, and the command that finds all of it.
+    /// The same for the log, with a command that can be typed anywhere.
+    fn in_full(&self, why: &str) -> String {
+        let directory = self.directory.canonicalize();
+        let directory = directory.as_ref().unwrap_or(&self.directory).to_string_lossy();
+        let typed = typed(&directory);
+        format!(
+            "the database in {typed} is damaged ({why}); `replibook store check --data {typed}` shows where"
+        )
+    }
+
+    /// What was met, for everybody who asks: it does not say where the file is.
     pub(super) fn said(&self) -> Option<String> {
         self.said.get().cloned()
+    }
+}
+
+/// A path as it is typed in a shell.
+fn typed(path: &str) -> Cow<'_, str> {
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+@:,=".contains(c);
+    match !path.is_empty() && path.chars().all(is_plain) {
+        true => Cow::Borrowed(path),
+        false => Cow::Owned(format!("'{}'", path.replace('\'', r"'\''"))),
     }
 }
 
@@ -60,6 +78,23 @@ mod tests {
         }
         let said = met.said().unwrap();
         assert!(said.contains("read a run") && said.contains("page 7"), "{said}");
-        assert!(said.ends_with("`replibook store check --data /data` says where"), "{said}");
+        assert!(said.ends_with("`replibook store check` shows where"), "{said}");
+        assert!(!said.contains("/data"), "{said}");
+    }
+
+    #[test]
+    fn the_log_has_a_command_that_can_be_typed_anywhere() {
+        let home = tempfile::tempdir().unwrap();
+        let told = |name: &str| {
+            std::fs::create_dir_all(home.path().join(name)).unwrap();
+            Met::none_in(&home.path().join("x/..").join(name)).in_full("page 7")
+        };
+        std::fs::create_dir(home.path().join("x")).unwrap();
+        let real = home.path().canonicalize().unwrap();
+        let at = real.display();
+        let expected = format!("`replibook store check --data {at}/data` shows where");
+        assert!(told("data").ends_with(&expected), "{}", told("data"));
+        let expected = format!(r"--data '{at}/ada'\''s data'` shows where");
+        assert!(told("ada's data").ends_with(&expected), "{}", told("ada's data"));
     }
 }

@@ -1,11 +1,17 @@
 //! What a call of the store is: one read or one write, off the threads of the caller.
 
+use std::sync::Arc;
+
 use rusqlite::Connection;
 
+use super::failure::unavailable;
 use super::store::SqliteStore;
 use crate::contract::Result;
 use crate::error::StoreError;
-use crate::keys::page_limit;
+
+/// How many calls look for what can be saved at a time. That reads whole tables, and must leave the connections to
+/// those who read what is sound.
+pub(super) const SAVES: usize = 1;
 
 impl SqliteStore {
     pub(super) async fn read<T: Send + 'static>(
@@ -22,26 +28,18 @@ impl SqliteStore {
         save: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         match self.read(work).await {
-            Err(StoreError::Broken { .. }) => self.read(save).await,
-            read => read,
+            Err(StoreError::Broken { .. }) => {}
+            read => return read,
         }
-    }
-
-    /// The same for a page of a list. Its last page can be read although pages before it are damaged, so once damage
-    /// was met this work says whether all of the list is known.
-    pub(super) async fn read_list<T: Send + 'static>(
-        &self,
-        limit: u32,
-        work: impl FnOnce(&Connection) -> Result<Vec<T>> + Send + 'static,
-        save: impl FnOnce(&Connection) -> Result<Vec<T>> + Send + 'static,
-    ) -> Result<Vec<T>> {
-        match self.read(work).await {
-            Ok(page) if page.len() == page_limit(limit) as usize || self.met.said().is_none() => {
-                Ok(page)
-            }
-            Ok(_) | Err(StoreError::Broken { .. }) => self.read(save).await,
-            Err(error) => Err(error),
-        }
+        // Who waits for a turn must not have a connection.
+        let turn = Arc::clone(&self.saves).acquire_owned().await;
+        let turn = turn.map_err(|_| unavailable("the store is closed"))?;
+        self.read(move |connection| {
+            // The caller may be gone before the work is done.
+            let _turn = turn;
+            save(connection)
+        })
+        .await
     }
 
     /// Makes a small write.
@@ -59,5 +57,57 @@ impl SqliteStore {
         work: impl FnMut(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         self.met.look(self.writer.write(bytes, work).await)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::options::StoreOptions;
+    use replibook_base::clock::SystemClock;
+
+    fn broken() -> StoreError {
+        StoreError::Broken { doing: "read".to_owned(), source: "page 7".into() }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn one_call_at_a_time_looks_for_what_can_be_saved_and_others_read_meanwhile() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path().join("data");
+        let options = StoreOptions::default();
+        let store = Arc::new(SqliteStore::open(data, options, Arc::new(SystemClock)).unwrap());
+        let (saving, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (go, wait) = tokio::sync::watch::channel(false);
+        let saves: Vec<_> = (0..8)
+            .map(|_| {
+                let (store, saving) = (Arc::clone(&store), Arc::clone(&saving));
+                let (most, wait) = (Arc::clone(&most), wait.clone());
+                tokio::spawn(async move {
+                    let save = move |_: &Connection| {
+                        most.fetch_max(1 + saving.fetch_add(1, Ordering::SeqCst), Ordering::SeqCst);
+                        while !*wait.borrow() {
+                            std::thread::sleep(Duration::from_millis(1));
+                        }
+                        saving.fetch_sub(1, Ordering::SeqCst);
+                        Ok(7)
+                    };
+                    store.read_or_save(|_| Err(broken()), save).await.unwrap()
+                })
+            })
+            .collect();
+        while most.load(Ordering::SeqCst) == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        for _ in 0..9 {
+            assert_eq!(store.read(|_| Ok(8)).await.unwrap(), 8);
+        }
+        go.send_replace(true);
+        for save in saves {
+            assert_eq!(save.await.unwrap(), 7);
+        }
+        assert_eq!(most.load(Ordering::SeqCst), 1);
     }
 }

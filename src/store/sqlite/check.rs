@@ -61,7 +61,7 @@ pub(super) fn check(directory: &Path) -> Result<Checked> {
     }
     let connection = open::looker(&database)?;
     match schema::known(&connection) {
-        // It is no database, so there is nothing else to look at.
+        // It is no database, or shorter than it says itself: SQLite reads nothing of it then.
         Err(error @ StoreError::Broken { .. }) => {
             to.looked_at("file");
             broken("file", "the database file", error, to)?;

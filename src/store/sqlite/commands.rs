@@ -4,10 +4,10 @@ use rusqlite::{Connection, params};
 
 use super::leases::wake_run;
 use super::rows::{
-    change, column, command_key, document, encode, first, found, millis, record, run_key,
+    change, column, command_key, document, encode, first, found, key_of, millis, record, run_key,
 };
 use crate::contract::{MAX_PAGE, Result};
-use crate::damage;
+use crate::damage::Found;
 use crate::documents::Put;
 use crate::keys::page_limit;
 use crate::options::Moment;
@@ -72,12 +72,17 @@ pub(super) fn is_waited_for(connection: &Connection, run: RunId, at: &Moment) ->
 
 /// The commands that wait for the run and can be read.
 pub(super) fn unanswered(connection: &Connection, run: RunId, at: &Moment) -> Result<Vec<Command>> {
-    let sql = "SELECT body, finish_ts FROM commands \
+    let waiting = waiting(connection, run, at)?;
+    Ok(waiting.into_iter().filter_map(std::result::Result::ok).collect())
+}
+
+/// The commands that wait for the run, also those that can't be read.
+pub(super) fn waiting(connection: &Connection, run: RunId, at: &Moment) -> Result<Found<Command>> {
+    let sql = "SELECT body, finish_ts, id FROM commands \
                WHERE run = ?1 AND waiting = 1 AND (finish_ts IS NULL OR finish_ts >= ?2) \
                ORDER BY at, id LIMIT ?3";
     let row = params![run_key(run), at.cutoff.as_millis(), MAX_PAGE];
-    let found = found(connection, COMMAND, sql, row, |_| String::new(), record)?;
-    Ok(found.into_iter().filter_map(|command| damage::waiting(run, command)).collect())
+    found(connection, COMMAND, sql, row, |row| key_of(row, &[2]), record)
 }
 
 pub(super) fn waiting_commands(

@@ -16,6 +16,9 @@ pub(super) fn failed(doing: &str, error: rusqlite::Error) -> StoreError {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
             return StoreError::Broken { doing: doing.to_owned(), source: Box::new(error) };
         }
+        Some(ErrorCode::SystemIoFailure) if is_unreadable(&error) => {
+            return StoreError::Broken { doing: doing.to_owned(), source: Box::new(error) };
+        }
         Some(ErrorCode::DiskFull) => {
             format!("failed to {doing}: the store is full, since the disk is full")
         }
@@ -41,6 +44,21 @@ fn is_damage(error: &rusqlite::Error) -> bool {
     )
 }
 
+/// Whether the disk or the file system can't give back what was written, or less of it than there must be: trying
+/// again does not bring it back.
+fn is_unreadable(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    matches!(
+        code,
+        Some(
+            ffi::SQLITE_IOERR_READ
+                | ffi::SQLITE_IOERR_SHORT_READ
+                | ffi::SQLITE_IOERR_CORRUPTFS
+                | ffi::SQLITE_IOERR_DATA
+        )
+    )
+}
+
 /// Whether a write came back that is not for a lack of room on the disk by itself. SQLite calls only
 /// that "full"; quotas and limits on files are errors of the system to it.
 fn takes_no_more(error: &rusqlite::Error) -> bool {
@@ -51,11 +69,6 @@ fn takes_no_more(error: &rusqlite::Error) -> bool {
 /// The error of something that is out of order for now and has no cause in SQLite.
 pub(super) fn unavailable(message: impl Into<String>) -> StoreError {
     StoreError::Unavailable { message: message.into(), source: None }
-}
-
-/// The error of a file that is damaged, which all are told who wanted to write to it.
-pub(super) fn broken(message: String) -> StoreError {
-    StoreError::Broken { doing: "write".to_owned(), source: message.into() }
 }
 
 /// The error of a document that can't be written.
@@ -83,7 +96,17 @@ pub(super) fn reason(error: &StoreError) -> String {
         | StoreError::ClusterInUse { .. }
         | StoreError::NewerSchema { .. } => error.to_string(),
     };
-    let mut source = std::error::Error::source(error);
+    if let Some(cause) = std::error::Error::source(error) {
+        line.push_str(": ");
+        line.push_str(&causes(cause));
+    }
+    line
+}
+
+/// A cause with its own causes in one line.
+pub(super) fn causes(first: &dyn std::error::Error) -> String {
+    let mut line = first.to_string();
+    let mut source = first.source();
     while let Some(cause) = source {
         line.push_str(": ");
         line.push_str(&cause.to_string());
@@ -107,8 +130,24 @@ mod tests {
         for full in [ffi::SQLITE_FULL, ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_IOERR_SHMSIZE] {
             assert!(said(full).contains("the store is full"), "{full}");
         }
-        for other in [ffi::SQLITE_IOERR_READ, ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_BUSY] {
+        for other in [ffi::SQLITE_IOERR_LOCK, ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_BUSY] {
             assert!(!said(other).contains("the store is full"), "{other}");
+        }
+    }
+
+    #[test]
+    fn what_the_disk_does_not_give_back_is_damage() {
+        for code in [
+            ffi::SQLITE_CORRUPT,
+            ffi::SQLITE_NOTADB,
+            ffi::SQLITE_IOERR_READ,
+            ffi::SQLITE_IOERR_SHORT_READ,
+            ffi::SQLITE_IOERR_CORRUPTFS,
+            ffi::SQLITE_IOERR_DATA,
+        ] {
+            let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+            let error = failed("read a run", error);
+            assert!(matches!(error, StoreError::Broken { .. }), "{code}: {error}");
         }
     }
 }

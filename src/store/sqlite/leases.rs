@@ -3,10 +3,11 @@
 use rusqlite::types::Value;
 use rusqlite::{Connection, params, params_from_iter};
 
-use super::commands::is_waited_for;
+use super::commands::{is_waited_for, waiting};
 use super::commit::check_fence;
 use super::rows::{all, change, column, first, integer, run_id, run_key};
 use crate::contract::{Lease, MAX_PAGE, Result};
+use crate::damage::pass_over;
 use crate::documents::{Claim, Holder};
 use crate::keys::page_limit;
 use crate::options::Moment;
@@ -102,9 +103,14 @@ pub(super) fn park(
     at: &Moment,
 ) -> Result<bool> {
     check_fence(connection, run, epoch, at)?;
-    if is_waited_for(connection, run, at)? {
+    let waiting = waiting(connection, run, at)?;
+    if waiting.iter().any(std::result::Result::is_ok) {
         return Ok(false);
     }
+    waiting
+        .iter()
+        .filter_map(|command| command.as_ref().err())
+        .for_each(|lost| pass_over(run, lost));
     let sql = "UPDATE runs SET engine = NULL, epoch = epoch + 1, lease_until = ?2, parked = 1 \
                WHERE id = ?1";
     change(connection, LEASE, sql, params![run_key(run), until.as_millis()])?;
@@ -122,7 +128,7 @@ pub(super) fn wake_run(connection: &Connection, run: RunId, at: &Moment) -> Resu
     Ok(change(connection, LEASE, sql, row)? as u64)
 }
 
-/// Runs that would be woken if the commands that wait for them can be read.
+/// Runs that are to be woken: a command waits for each that can be read.
 pub(super) fn asleep(connection: &Connection, at: &Moment) -> Result<Vec<RunId>> {
     let sql = "SELECT DISTINCT r.id FROM commands c JOIN runs r ON r.id = c.run \
                WHERE c.waiting = 1 AND (c.finish_ts IS NULL OR c.finish_ts >= ?1) \
@@ -130,10 +136,16 @@ pub(super) fn asleep(connection: &Connection, at: &Moment) -> Result<Vec<RunId>>
                ORDER BY r.id LIMIT ?4";
     let row = params![at.cutoff.as_millis(), WOKEN, at.now.as_millis(), MAX_PAGE];
     let runs = all(connection, LEASE, sql, row, |row| Ok(run_id(LEASE, row, 0).ok()))?;
-    Ok(runs.into_iter().flatten().collect())
+    let mut asleep = Vec::new();
+    for run in runs.into_iter().flatten() {
+        if is_waited_for(connection, run, at)? {
+            asleep.push(run);
+        }
+    }
+    Ok(asleep)
 }
 
-/// Wakes those of these runs for which a command waits that can be read.
+/// Wakes those of these runs for which a command still waits.
 pub(super) fn wake(connection: &Connection, runs: &[RunId], at: &Moment) -> Result<u64> {
     let mut woken = 0;
     for run in runs {
@@ -167,4 +179,49 @@ pub(super) fn release_all(connection: &Connection, engine: &EngineId) -> Result<
     let sql = "UPDATE runs INDEXED BY runs_by_engine SET engine = NULL, lease_until = ?1 \
                WHERE engine = ?2 AND finish_ts IS NULL";
     change(connection, LEASE, sql, params![FREE, engine.0]).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::commands::submit;
+    use super::super::schema;
+    use super::*;
+    use replibook_core::run::{Command, CommandId, Verb};
+
+    /// Nobody takes up a command that can't be read, so it must not cost a write each time that is looked for one.
+    #[test]
+    fn a_run_is_asleep_only_if_a_command_waits_that_can_be_read() {
+        let connection = Connection::open_in_memory().unwrap();
+        schema::migrate(&connection).unwrap();
+        let now = Timestamp::from_millis(0);
+        let at = Moment { now, cutoff: now, lease_until: now, engines_since: now };
+        let run = RunId(uuid::Uuid::from_u128(7));
+        let sql = "INSERT INTO runs (id, cluster, status, epoch, lease_until, progress, parked) \
+                   VALUES (?1, 'a', 'PAUSED', 0, 0, '{}', 1)";
+        connection.execute(sql, params![run_key(run)]).unwrap();
+        let command = Command {
+            id: CommandId(uuid::Uuid::from_u128(9)),
+            run,
+            verb: Verb::Cancel,
+            agent: None,
+            again: false,
+            actor: None,
+            why: None,
+            at: now,
+            outcome: None,
+            finish_ts: None,
+        };
+        submit(&connection, &command, &at).unwrap();
+        let set = |column: &str| {
+            assert_eq!(connection.execute(&format!("UPDATE {column}"), []).unwrap(), 1);
+        };
+        set("runs SET parked = 1");
+        assert_eq!(asleep(&connection, &at).unwrap(), [run]);
+        set("commands SET body = substr(body, 2)");
+        assert_eq!(asleep(&connection, &at).unwrap(), []);
+        assert_eq!(wake(&connection, &[run], &at).unwrap(), 0);
+        set("commands SET body = '{' || body");
+        assert_eq!(wake(&connection, &[run], &at).unwrap(), 1);
+        assert_eq!(asleep(&connection, &at).unwrap(), []);
+    }
 }

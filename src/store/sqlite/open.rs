@@ -61,8 +61,9 @@ pub(super) fn reader(path: &Path) -> Result<Connection> {
     Ok(connection)
 }
 
-/// A connection that leaves everything as it is, also the log. Where there is none SQLite makes an empty one, which only
-/// a connection that may write removes when it closes: if it is the last one then, and not if an engine came meanwhile.
+/// A connection that leaves everything as it is, also the log; SQLite makes its index where that is missing. Where there
+/// is no log SQLite makes an empty one, which only a connection that may write removes when it closes: if it is the last
+/// one then, and not if an engine came meanwhile.
 pub(super) fn looker(path: &Path) -> Result<Connection> {
     let is_there = |end| beside(path, end).symlink_metadata().is_ok();
     match is_there("-wal") || is_there("-shm") {

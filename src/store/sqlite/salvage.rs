@@ -10,7 +10,7 @@ use super::failure::reason;
 use super::rows::{column, decode, each, first, run_id, run_key};
 use super::runs::{self, RUN};
 use crate::contract::Result;
-use crate::damage::{Damage, DamagedRun, Glance, KeptRun};
+use crate::damage::{Damage, DamagedRun, Glance, KeptRun, RunPage};
 use crate::documents::RunFilter;
 use crate::error::StoreError;
 use crate::keys::page_limit;
@@ -81,47 +81,47 @@ impl Known {
     }
 }
 
-/// All runs that are known and may be on a page.
+/// Runs that are known and may be on a page.
 struct Found {
     runs: BTreeMap<RunId, Known>,
-    /// Whether there are no others.
-    are_all: bool,
+    /// Whether one of the places was read to its end: else others may be anywhere between these.
+    is_sure: bool,
+    /// Whether there were so many that only the newest are here.
+    is_cut: bool,
 }
 
 /// A page of runs, as [`run_lists::runs`](super::run_lists::runs) reads it from a sound file. Those that can't be read
-/// are on it too.
-///
-/// # Errors
-/// [`StoreError::Broken`] where the page can't be filled, and it is not certain that there are no other runs.
+/// are on it too. It says so where it is not certain that there are no others.
 pub(super) fn runs(
     connection: &Connection,
     filter: &RunFilter,
     after: Option<RunId>,
     limit: u32,
     at: &Moment,
-) -> Result<Vec<KeptRun>> {
+) -> Result<RunPage> {
     let limit = page_limit(limit) as usize;
-    let Found { runs, are_all } = find(connection, filter, after)?;
+    let Found { runs, is_sure, is_cut } = find(connection, filter, after)?;
     let mut page = Vec::new();
     for (id, known) in runs.into_iter().rev() {
+        if page.len() == limit {
+            break;
+        }
         let run = run(connection, id, known, at)?;
         page.extend(run.filter(|run| Known::of(run).fits(filter)));
-        if page.len() == limit {
-            return Ok(page);
-        }
     }
-    match are_all {
-        true => Ok(page),
-        false => Err(lost()),
-    }
+    let are_all = is_sure && (page.len() == limit || !is_cut);
+    Ok(RunPage { runs: page, lost: (!are_all).then(lost) })
 }
 
 /// The identifiers of the newest runs, as [`run_lists::newest`](super::run_lists::newest) reads them.
 ///
 /// # Errors
-/// As for [`runs`].
+/// [`StoreError::Broken`] where there may be others: who asks for the newest run is about to do something to it.
 pub(super) fn newest(connection: &Connection, limit: u32, at: &Moment) -> Result<Vec<RunId>> {
-    let page = runs(connection, &RunFilter::default(), None, limit, at)?;
+    let RunPage { runs: page, lost } = runs(connection, &RunFilter::default(), None, limit, at)?;
+    if let Some(lost) = lost {
+        return Err(lost);
+    }
     let id = |run: &KeptRun| match run {
         Ok(run) => run.id(),
         Err(damaged) => damaged.glance.id,
@@ -134,12 +134,17 @@ pub(super) fn newest(connection: &Connection, limit: u32, at: &Moment) -> Result
 /// # Errors
 /// [`StoreError::Broken`] where that is not certain.
 pub(super) fn one(connection: &Connection, id: RunId, at: &Moment) -> Result<Option<KeptRun>> {
+    // Mostly its row is there, and what is beside it is lost.
+    let sql = "SELECT 1 FROM runs WHERE id = ?1";
+    if let Ok(Some(())) = first(connection, RUN, sql, params![run_key(id)], |_| Ok(())) {
+        return run(connection, id, Known::default(), at);
+    }
     let only = RunFilter { from: Some(id), ..RunFilter::default() };
     let next = RunId(uuid::Uuid::from_u128(id.0.as_u128().saturating_add(1)));
-    let Found { mut runs, are_all } = find(connection, &only, Some(next))?;
+    let Found { mut runs, is_sure, is_cut: _ } = find(connection, &only, Some(next))?;
     match runs.remove(&id) {
         Some(known) => run(connection, id, known, at),
-        None if are_all => Ok(None),
+        None if is_sure => Ok(None),
         None => Err(lost()),
     }
 }
@@ -151,8 +156,7 @@ fn lost() -> StoreError {
 
 /// Reads all places, each from both ends up to what can't be read.
 fn find(connection: &Connection, filter: &RunFilter, after: Option<RunId>) -> Result<Found> {
-    let mut found = Found { runs: BTreeMap::new(), are_all: false };
-    let mut is_cut = false;
+    let mut found = Found { runs: BTreeMap::new(), is_sure: false, is_cut: false };
     for (place, order) in PLACES {
         for direction in ["ASC", "DESC"] {
             let order: Vec<_> =
@@ -170,13 +174,13 @@ fn find(connection: &Connection, filter: &RunFilter, after: Option<RunId>) -> Re
                 }
                 if found.runs.len() > MOST {
                     found.runs.pop_first();
-                    is_cut = true;
+                    found.is_cut = true;
                 }
                 Ok(())
             };
             match each(connection, RUN, &sql, [], read) {
                 Ok(()) => {
-                    found.are_all = !is_cut;
+                    found.is_sure = true;
                     return Ok(found);
                 }
                 Err(StoreError::Broken { .. }) => {}

@@ -7,8 +7,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use rusqlite::Connection;
 use semver::Version;
+use tokio::sync::Semaphore;
 
 use super::broken::Met;
+use super::calls::SAVES;
 use super::commit::Commit;
 use super::directory::Directory;
 use super::log_bounds::Bounds;
@@ -20,7 +22,7 @@ use super::{
 };
 use crate::checked::Checked;
 use crate::contract::{Lease, MAX_COMMIT_DOCUMENTS, Result, Store};
-use crate::damage::{Found, KeptRun};
+use crate::damage::{Found, KeptRun, RunPage};
 use crate::documents::{
     Abandon, Abandonment, Claim, Cluster, Created, Ending, Failed, Head, Holder, Locked, LogCursor,
     NewRun, Object, Page, Plugin, Put, Queue, RunFilter, StoredPlaybook,
@@ -46,6 +48,8 @@ pub struct SqliteStore {
     pub(super) options: StoreOptions,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) met: Met,
+    /// Turns of those who look for what can be saved of a damaged database.
+    pub(super) saves: Arc<Semaphore>,
 }
 
 impl SqliteStore {
@@ -81,7 +85,8 @@ impl SqliteStore {
         let first = starting::start(&connection, &directory, &met)?;
         let readers = Readers::open(&path)?;
         let writer = Writer::start(connection, directory, Bounds::default(), first)?;
-        Ok(Self { readers, writer, options, clock, met })
+        let saves = Arc::new(Semaphore::new(SAVES));
+        Ok(Self { readers, writer, options, clock, met, saves })
     }
 
     /// Rewrites the file of a store that an earlier version made, such that it gets smaller when documents are removed.
@@ -238,18 +243,19 @@ impl Store for SqliteStore {
         self.read_or_save(move |c| runs::run(c, id, &at), move |c| salvage::one(c, id, &at)).await
     }
 
-    async fn read_runs(&self, filter: &RunFilter, page: &Page) -> Result<Vec<KeptRun>> {
+    async fn read_runs(&self, filter: &RunFilter, page: &Page) -> Result<RunPage> {
         let (after, limit) = (run_cursor(page)?, page.limit);
         let (filter, at) = (filter.clone(), self.now());
         let same = filter.clone();
-        let read = move |c: &Connection| run_lists::runs(c, &filter, after, limit, &at);
-        self.read_list(limit, read, move |c| salvage::runs(c, &same, after, limit, &at)).await
+        let read =
+            move |c: &Connection| run_lists::runs(c, &filter, after, limit, &at).map(RunPage::from);
+        self.read_or_save(read, move |c| salvage::runs(c, &same, after, limit, &at)).await
     }
 
     async fn newest_runs(&self, limit: u32) -> Result<Vec<RunId>> {
         let at = self.now();
         let read = move |c: &Connection| run_lists::newest(c, limit, &at);
-        self.read_list(limit, read, move |c| salvage::newest(c, limit, &at)).await
+        self.read_or_save(read, move |c| salvage::newest(c, limit, &at)).await
     }
 
     async fn claim_some(&self, engine: &EngineId, claim: &Claim) -> Result<Vec<Lease>> {

@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::directory::{Directory, Noted};
-use super::failure::{broken, failed, reason, unavailable};
+use super::failure::{causes, failed, reason, unavailable};
 use super::log_bounds::{Bounds, Log};
 use crate::contract::Result;
 use crate::error::StoreError;
@@ -50,22 +50,28 @@ trait Work: Send {
 
 /// Why a write, or the transaction that it was made in, failed. All who share it are told.
 #[derive(Clone)]
-struct Why {
-    message: String,
-    /// The file is damaged: asking again does not help.
-    is_broken: bool,
+enum Why {
+    Unavailable(String),
+    /// The file is damaged, as was noticed while this was done, by this: asking again does not help.
+    Broken(String, String),
 }
 
 impl Why {
     fn of(error: &StoreError) -> Self {
-        let is_broken = matches!(error, StoreError::Broken { .. });
-        Self { message: reason(error), is_broken }
+        match error {
+            StoreError::Broken { doing, source } => {
+                Self::Broken(doing.clone(), causes(source.as_ref()))
+            }
+            error => Self::Unavailable(reason(error)),
+        }
     }
 
     fn error(&self) -> StoreError {
-        match self.is_broken {
-            true => broken(self.message.clone()),
-            false => unavailable(self.message.clone()),
+        match self {
+            Self::Unavailable(message) => unavailable(message.clone()),
+            Self::Broken(doing, cause) => {
+                StoreError::Broken { doing: doing.clone(), source: cause.clone().into() }
+            }
         }
     }
 }
@@ -161,7 +167,7 @@ fn serve(
 ) {
     while let Some(Write { bytes, mut work }) = writes.blocking_recv() {
         let kept = directory.check().and_then(|()| log.keep(connection));
-        let ready = kept.map_err(|message| Why { message, is_broken: false });
+        let ready = kept.map_err(Why::Unavailable);
         match ready.and_then(|()| begin(connection, directory, &mut first)) {
             Ok(()) => group(connection, Write { bytes, work }, &mut writes),
             Err(why) => {

@@ -103,7 +103,7 @@ pub(crate) async fn a_damaged_run_is_listed_with_what_is_known_of_it(on: Fixture
             assert!(found.damage.to_string().contains(&run.to_string()), "{}", found.damage);
 
             let listed = store.read_runs(&Default::default(), &page(None, 9)).await.unwrap();
-            let ids = listed.iter().map(|run| match run {
+            let ids = listed.runs.iter().map(|run| match run {
                 Ok(run) => (run.id(), true),
                 Err(damaged) => (damaged.glance.id, false),
             });

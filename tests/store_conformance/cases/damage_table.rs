@@ -118,7 +118,7 @@ pub(crate) async fn every_damaged_document_is_a_typed_error_and_found_by_a_check
     assert_eq!(on.store.claim(&engine(), 100).await.unwrap().len() as u128, RUNS);
     assert_eq!(on.store.troubles(None, 9).await.unwrap(), []);
     let listed = on.store.read_runs(&Default::default(), &crate::samples::page(None, 99)).await;
-    assert_eq!(listed.unwrap().len() as u128, RUNS);
+    assert_eq!(listed.unwrap().runs.len() as u128, RUNS);
 }
 
 /// Whatever of the run that has the lock is damaged, or of the lock, and in whatever way.

@@ -177,7 +177,7 @@ pub(crate) async fn a_run_is_parked_and_woken_by_no_command_that_is_damaged(on: 
         on.damage(&Damaged::Command(wanted.id), way).await;
         assert_eq!(on.store.waiting_commands(&engine("a"), 9).await.unwrap(), [], "{way}");
         assert!(park(&on, &lease).await, "{way}");
-        on.store.wake().await.unwrap();
+        assert_eq!(on.store.wake().await.unwrap(), 0, "{way}");
         assert_eq!(claimed(&on, "b").await, [], "{way}");
         assert_eq!(on.check().await.found, u64::try_from(way).unwrap() + 1, "{way}");
 
@@ -263,6 +263,29 @@ pub(crate) async fn a_command_that_came_before_its_engine_left_wakes_the_run_aft
     }
     on.store.release_all(&engine("c")).await.unwrap();
     assert_eq!(on.store.wake().await.unwrap(), 0);
+}
+
+pub(crate) async fn runs_that_were_left_asleep_are_all_woken_however_many_they_are(on: Fixture) {
+    const RUNS: u128 = 60;
+    for n in 1..=RUNS {
+        on.store.create_run(&new_run(n)).await.unwrap();
+    }
+    assert_eq!(on.store.claim(&engine("a"), 99).await.unwrap().len() as u128, RUNS);
+    for n in 1..=RUNS {
+        on.store.submit(&command(100 + n, run_id(n), on.now())).await.unwrap();
+    }
+    on.store.release_all(&engine("a")).await.unwrap();
+    let mut woken = 0;
+    loop {
+        match on.store.wake().await.unwrap() {
+            0 => break,
+            some => woken += some,
+        }
+    }
+    assert_eq!(u128::from(woken), RUNS);
+    let woken = Claim { limit: 99, only_woken: true, ..Claim::default() };
+    let taken = on.store.claim_some(&engine("b"), &woken).await.unwrap();
+    assert_eq!(numbers(&taken), (1..=RUNS).collect::<Vec<_>>());
 }
 
 pub(crate) async fn no_command_wakes_a_run_that_rests_or_has_ended(on: Fixture) {
