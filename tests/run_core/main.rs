@@ -220,7 +220,8 @@ fn the_snapshot_survives_json() {
 #[test]
 fn an_input_that_nobody_asked_for_is_a_typed_error() {
     let error = World::new(Setup::plain(2, 0)).refuse(replibook::run::Input::Stamped);
-    assert!(error.contains("does not go with PENDING"), "{error}");
+    let expected = "does not go with PENDING (the end of stamping, event 1)";
+    assert!(error.ends_with(expected), "{error}");
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use replibook::playbook::{Expr, Template};
 use replibook::run::{
-    AgentState, Effect, Happened, Member, PastStage, ReasonCode, RetryOf, RunId, RunStatus, Verb,
+    AgentState, Effect, Happened, Input, Member, PastStage, ReasonCode, RetryOf, RunId, RunStatus,
+    Unanswered, Verb,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -128,6 +129,30 @@ fn members_that_came_or_went_between_two_stages_are_told_apart() {
     world.run_dry();
     let joined: Vec<_> = world.records().filter(|record| record.joined_at.is_some()).collect();
     assert_eq!((joined.len(), joined[0].state, joined[0].stage), (1, AgentState::Done, 1));
+    assert_eq!(world.progress().status, RunStatus::Done);
+}
+
+#[test]
+fn who_did_not_answer_is_kept_until_the_members_come_or_the_run_is_cancelled() {
+    let silent = || {
+        let mut world = World::new(Setup { stages: 2, ..Setup::plain(2, 0) });
+        while !world.progress().stage.entering {
+            world.perform_all();
+        }
+        let unanswered = Unanswered { agents: 1, first: Vec::new(), until: world.moment() };
+        world.apply(Input::MembersUnanswered(unanswered));
+        assert!(world.progress().stage.unanswered.is_some());
+        world
+    };
+    let mut world = silent();
+    world.command(Verb::Pause, None);
+    world.apply(Input::MembersFailed("no".to_owned()));
+    assert_eq!(world.progress().stage.unanswered, None, "also where nothing else is written");
+    let mut world = silent();
+    world.command(Verb::Cancel, None);
+    assert_eq!(world.progress().stage.unanswered, None);
+    let mut world = silent();
+    world.run_dry();
     assert_eq!(world.progress().status, RunStatus::Done);
 }
 

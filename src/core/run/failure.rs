@@ -18,7 +18,8 @@ pub struct Failure {
 }
 
 /// Bytes of the message of a failure, as many as of that of a plugin: it stands in the record, also when
-/// its stage is over, and in two events of each attempt, and many of them may be in one commit.
+/// its stage is over, and in two events of each attempt, twice in the second one where that is not what the
+/// end of the step said, and many of them may be in one commit.
 pub(super) const MAX_FAILURE_BYTES: usize = 4 * 1024;
 
 impl Failure {

@@ -102,7 +102,7 @@ pub enum Happened {
         /// Why it failed or was skipped, in words.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         why: Option<String>,
-        /// Why it failed; left out where its last step says so that ended before, and in a history that an
+        /// Why it failed; left out where the end of its last step already said so, and in a history that an
         /// early version wrote.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         failure: Option<Failure>,

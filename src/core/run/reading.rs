@@ -1,5 +1,6 @@
-//! A history read back: what each of its events was in the memory of the run. This is the one place where
-//! events that early versions wrote are made what this version would have written.
+//! A history read back: what each of its events was in the memory of the run. Events that early versions wrote
+//! are made what this version would have written. A replay also leaves out decisions of which they did not say
+//! what was asked.
 
 use std::sync::Arc;
 
@@ -18,21 +19,29 @@ impl RosterAt {
     /// The events that one of the history stands for, in their order. One of them is told in it.
     pub(super) fn read(&mut self, event: &RunEvent) -> Result<Vec<What>, HistoryError> {
         Ok(match &event.what {
-            Happened::Status { from: None, to, .. } => vec![OfRun::Created(*to).into()],
-            Happened::Status { from: Some(_), to, reason } => {
+            Happened::Status { from: None, to, .. } if event.seq == 1 => {
+                vec![OfRun::Created(*to).into()]
+            }
+            // Where a person abandoned a run that could not be read, it does not say what it was before.
+            Happened::Status { from, to, reason } => {
+                let was = self.state.status();
+                if let Some(from) = from.filter(|from| *from != was) {
+                    return Err(HistoryError::at(event, format!("that the run was {from}"), was));
+                }
                 vec![OfRun::Status { to: *to, reason: reason.clone() }.into()]
             }
             Happened::Stage { stage: _, index, selected } => {
                 self.stage_begins(event, *index, *selected)?
             }
             Happened::Decision { asked, label, started, skipped, next, refresh, memo, .. } => {
+                let known = |id| self.known(event, id).map(|(seq, _)| seq);
                 let decided = Decided {
                     label: label.clone(),
                     started: *started,
                     skipped: *skipped,
                     next: next.clone(),
                     memo: String::new(),
-                    refresh: refresh.iter().filter_map(|id| self.state.seq_of(id)).collect(),
+                    refresh: refresh.iter().map(known).collect::<Result<_, _>>()?,
                     named: refresh.clone(),
                 };
                 self.decided(asked.as_ref(), decided, memo.as_ref())
@@ -80,7 +89,9 @@ impl RosterAt {
                 }]
             }
             Happened::LateAction { agent, step, attempt, outcome, action_id } => {
-                let (seq, step) = self.step_of(event, agent, step)?;
+                let (seq, record) = self.known(event, agent)?;
+                // Its agent may be in a later stage by now, which has other steps.
+                let step = self.step_named(record, step).unwrap_or(record.step);
                 let key = AttemptKey { agent: seq, stage: self.stage(), step, attempt: *attempt };
                 let (outcome, action_id) = (outcome.clone(), *action_id);
                 vec![(seq, OfCall::EndedLate { key, outcome, action_id, kept: None }).into()]
@@ -247,11 +258,18 @@ impl RosterAt {
         name: &str,
     ) -> Result<(AgentSeq, u16), HistoryError> {
         let (seq, record) = self.known(event, agent)?;
-        let stage = self.state.snapshot().playbook.stages.get(usize::from(record.stage));
-        let step = stage.and_then(|stage| stage.steps.iter().position(|step| step.name == name));
-        // An action may end late, when its agent is in a later stage.
-        let step = step.and_then(|step| u16::try_from(step).ok()).unwrap_or(record.step);
-        Ok((seq, step))
+        let unknown = || {
+            let found = format!("step {name:?} of agent {agent}");
+            HistoryError::at(event, found, format!("a step of stage number {}", record.stage))
+        };
+        Ok((seq, self.step_named(record, name).ok_or_else(unknown)?))
+    }
+
+    /// The number of the step of that name in the stage that the agent is in.
+    fn step_named(&self, record: &super::AgentRecord, name: &str) -> Option<u16> {
+        let stage = self.state.snapshot().playbook.stages.get(usize::from(record.stage))?;
+        let step = stage.steps.iter().position(|step| step.name == name)?;
+        u16::try_from(step).ok()
     }
 }
 
@@ -273,6 +291,9 @@ fn early_failure(why: Option<&str>, step: String, at: Timestamp) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::RunId;
+    use crate::run::RunStatus;
+    use crate::run::state::evolve_tests::{record, snapshot};
 
     #[test]
     fn a_failure_that_an_early_version_wrote_is_read() {
@@ -285,5 +306,89 @@ mod tests {
         }
         assert_eq!(read(Some("odd")).message, "odd");
         assert_eq!(read(None).reason, FailureReason::StepFailed);
+    }
+
+    /// A run that goes, over one agent that was started.
+    fn begun() -> RosterAt {
+        let mut roster = RosterAt::new(Arc::new(snapshot()), [record(0)], Vec::new());
+        let agent = |from, to, batch| {
+            let (agent, why, failure) = (AgentId::from("node-0"), None, None);
+            Happened::Agent { agent, from, to, batch, why, failure }
+        };
+        for what in [
+            status(None, RunStatus::Pending),
+            status(Some(RunStatus::Pending), RunStatus::Starting),
+            agent(None, AgentState::Pending, None),
+            status(Some(RunStatus::Starting), RunStatus::Running),
+            Happened::Stage { stage: "restart".to_owned(), index: 0, selected: 1 },
+            agent(Some(AgentState::Pending), AgentState::Running, Some(1)),
+        ] {
+            goes_on(&mut roster, what).unwrap();
+        }
+        roster
+    }
+
+    fn status(from: Option<RunStatus>, to: RunStatus) -> Happened {
+        Happened::Status { from, to, reason: None }
+    }
+
+    fn goes_on(roster: &mut RosterAt, what: Happened) -> Result<(), HistoryError> {
+        let (run, at) = (RunId(uuid::Uuid::nil()), Timestamp::from_millis(0));
+        let seq = roster.seq() + 1;
+        roster.apply(&RunEvent { run, seq, at, actor: None, what, finish_ts: None })
+    }
+
+    #[test]
+    fn a_history_that_is_none_of_the_run_is_refused() {
+        let (agent, step) = (AgentId::from("node-0"), "other".to_owned());
+        let started = Happened::StepStarted {
+            agent: agent.clone(),
+            step: step.clone(),
+            attempt: 1,
+            takes: None,
+        };
+        let refresh = vec![agent.clone(), AgentId::from("node-9")];
+        let decision = Happened::Decision {
+            roster: 6,
+            asked: None,
+            batch: None,
+            label: None,
+            started: 0,
+            skipped: 0,
+            next: "wait".to_owned(),
+            refresh,
+            memo: None,
+        };
+        let paused = Some(RunStatus::Paused);
+        for (what, why) in [
+            (started, "found step \"other\" of agent node-0, expected a step of stage number 0"),
+            (Happened::StepSkipped { agent, step }, "found step \"other\" of agent node-0"),
+            (decision, "found agent node-9, expected one that has a record"),
+            (status(paused, RunStatus::Finishing), "that the run was PAUSED, expected RUNNING"),
+            (status(None, RunStatus::Pending), "expected one that goes with PENDING"),
+        ] {
+            let error = goes_on(&mut begun(), what).unwrap_err().to_string();
+            assert!(error.starts_with("event 7: ") && error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_run_that_was_abandoned_is_read_to_its_end() {
+        for from in [None, Some(RunStatus::Running)] {
+            let mut roster = begun();
+            goes_on(&mut roster, status(from, RunStatus::Finishing)).unwrap();
+            let ended = status(Some(RunStatus::Finishing), RunStatus::Failed);
+            goes_on(&mut roster, ended).unwrap();
+            assert_eq!(roster.state.status(), RunStatus::Failed);
+        }
+    }
+
+    #[test]
+    fn an_action_may_end_late_in_another_stage() {
+        let mut roster = begun();
+        let agent = AgentId::from("node-0");
+        let (step, outcome) = ("of the stage before".to_owned(), "DONE".to_owned());
+        let late = Happened::LateAction { agent, step, attempt: 1, outcome, action_id: None };
+        goes_on(&mut roster, late).unwrap();
     }
 }

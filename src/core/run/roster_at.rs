@@ -202,12 +202,8 @@ impl RosterAt {
         for what in events {
             let evolved = evolve(&mut self.state, &Event { at: event.at, what });
             evolved.map_err(|illegal| {
-                let (what, found, with) = illegal.into_parts();
-                HistoryError::at(
-                    event,
-                    format!("{what}, {found}"),
-                    format!("one that goes with {with}"),
-                )
+                let (found, expected) = illegal.found_and_expected();
+                HistoryError::at(event, found, expected)
             })?;
         }
         debug_assert_eq!(self.seq(), next, "an event of the history is told once");

@@ -94,7 +94,8 @@ impl Turn<'_> {
                 StepPhase::RetryAt { .. } => self.try_again(seq)?,
                 StepPhase::Settling { .. } => self.settling_timed_out(seq)?,
                 StepPhase::Waiting => {
-                    return Err(IllegalInput::missing("a moment", "an agent that waits"));
+                    let of = "an agent that waits";
+                    return Err(IllegalInput::missing("a moment", "something that is due", of));
                 }
             }
         }

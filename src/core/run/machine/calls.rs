@@ -380,7 +380,8 @@ impl Turn<'_> {
             return self.found_wrong_node(seq, message);
         }
         let pending = attempt.journal.pending.clone();
-        let pending = pending.ok_or_else(|| IllegalInput::missing("an answer", "a call"))?;
+        let none = || IllegalInput::missing("an answer", "a pending call", "the attempt");
+        let pending = pending.ok_or_else(none)?;
         if pending.name != answer.name() {
             let (found, asked) = (answer.name(), pending.name);
             let (found, asked) = (format!("{found:?}"), format!("{asked:?}"));

@@ -207,7 +207,7 @@ impl Turn<'_> {
     pub(super) fn stamped(&mut self) -> Legal {
         let Progress { outcome, reason, .. } = self.progress();
         let (outcome, reason) = (*outcome, reason.clone());
-        let to = outcome.ok_or_else(|| IllegalInput::missing("the end of a run", "its outcome"))?;
-        self.become_status(to, reason)
+        let none = || IllegalInput::missing("the end of a run", "its outcome", "the run");
+        self.become_status(outcome.ok_or_else(none)?, reason)
     }
 }

@@ -65,14 +65,15 @@ impl Machine {
         let mut journals: BTreeMap<AttemptKey, Journal> =
             journals.into_iter().map(|journal| (journal.key, journal)).collect();
         mending::mend(&mut run, &mut records, &journals);
-        let mut state = State::kept(run, records, &journals)?;
-        let mut turn = Turn::at(&mut state, now);
-        turn.take_up_run(&mut journals)?;
-        turn.keep_going()?;
-        turn.keep_awake()?;
-        turn.keep_log_small()?;
-        let transition = turn.done()?;
-        Ok((Self { state }, transition))
+        let state = State::kept(run, records, &journals)?;
+        let mut machine = Self { state };
+        let transition = machine.turn(now, ("the run as it was kept", None), |turn| {
+            turn.take_up_run(&mut journals)?;
+            turn.keep_going()?;
+            turn.keep_awake()?;
+            turn.keep_log_small()
+        })?;
+        Ok((machine, transition))
     }
 
     /// Takes notice of one input.
@@ -81,13 +82,14 @@ impl Machine {
     /// [`IllegalInput`] for an input that answers nothing that was asked. What merely comes too late
     /// (an answer for an attempt that was given up) is no error and changes nothing.
     pub fn apply(&mut self, input: Input, now: Timestamp) -> Result<Transition, IllegalInput> {
-        let mut turn = Turn::at(&mut self.state, now);
-        turn.decide(input)?;
-        turn.drop_notices()?;
-        turn.keep_going()?;
-        turn.keep_awake()?;
-        turn.keep_log_small()?;
-        turn.done()
+        let from = (input.kind().as_str(), input.agent());
+        self.turn(now, from, |turn| {
+            turn.decide(input)?;
+            turn.drop_notices()?;
+            turn.keep_going()?;
+            turn.keep_awake()?;
+            turn.keep_log_small()
+        })
     }
 
     /// Asks the strategy if something changed since it was asked last. To be called after a batch
@@ -96,10 +98,25 @@ impl Machine {
     /// # Errors
     /// [`IllegalInput`] where the playbook has no such stage or plugin.
     pub fn settle(&mut self, now: Timestamp) -> Result<Transition, IllegalInput> {
+        self.turn(now, ("a question to the strategy", None), |turn| {
+            turn.ask_strategy()?;
+            turn.keep_awake()
+        })
+    }
+
+    /// What is decided becomes a transition. What can't be says where it came from: with which input, and of
+    /// which agent.
+    fn turn(
+        &mut self,
+        now: Timestamp,
+        (from, agent): (&str, Option<AgentSeq>),
+        decide: impl FnOnce(&mut Turn<'_>) -> Legal,
+    ) -> Legal<Transition> {
         let mut turn = Turn::at(&mut self.state, now);
-        turn.ask_strategy()?;
-        turn.keep_awake()?;
-        turn.done()
+        let decided = decide(&mut turn).and_then(|()| turn.done());
+        decided.map_err(|illegal| {
+            illegal.with(|| self.state.place(from, agent, self.state.progress().next_event))
+        })
     }
 
     /// The run.

@@ -62,7 +62,7 @@ impl Turn<'_> {
     /// Says which agents keep the stage from beginning.
     pub(super) fn members_unanswered(&mut self, unanswered: Unanswered) -> Legal {
         match self.is_out(Sent::Members) && self.is_entering() {
-            true => self.emit(OfRun::Unanswered(unanswered)),
+            true => self.emit(OfRun::Unanswered(Some(unanswered))),
             false => Ok(()),
         }
     }
@@ -70,8 +70,17 @@ impl Turn<'_> {
     /// The members could not be worked out. Before anything was done that ends the run; between two
     /// stages a person may mend it and resume.
     pub(super) fn members_failed(&mut self, message: String) -> Legal {
-        self.emit(OfRun::Came(Sent::Members))?;
+        self.members_came()?;
         self.stage_failed(ReasonCode::StartFailed, message)
+    }
+
+    /// Nobody is waited for any more before the stage begins.
+    fn members_came(&mut self) -> Legal {
+        self.emit(OfRun::Came(Sent::Members))?;
+        match self.progress().stage.unanswered.is_some() {
+            true => self.emit(OfRun::Unanswered(None)),
+            false => Ok(()),
+        }
     }
 
     fn stage_failed(&mut self, code: ReasonCode, message: String) -> Legal {
@@ -107,7 +116,7 @@ impl Turn<'_> {
     /// Fixes the agents of the stage. The selection is worked out for all of them before the first
     /// record is written, so that an expression that fails stops the run before anything was touched.
     pub(super) fn members(&mut self, members: Vec<Member>) -> Legal {
-        self.emit(OfRun::Came(Sent::Members))?;
+        self.members_came()?;
         if !self.is_entering() || self.is_joining() {
             let found = format!("{} members", members.len());
             return Err(IllegalInput::new("the members of a stage", found, "one that has begun"));

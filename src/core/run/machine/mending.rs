@@ -1,5 +1,6 @@
-//! Adds what stores of earlier versions do not say, when a run is taken up: the one place where records of
-//! early versions are read.
+//! Adds what stores of earlier versions do not say, when a run is taken up. What a single document of theirs
+//! means is said beside its type, where more than the machine reads it: [`AgentRecord::last_action`],
+//! [`Journal::seen_attempt`] and [`Journal::taken_from`].
 
 use std::collections::BTreeMap;
 
@@ -12,19 +13,33 @@ pub(super) fn mend(
     journals: &BTreeMap<AttemptKey, Journal>,
 ) {
     match run.progress.status {
-        RunStatus::Running | RunStatus::Paused | RunStatus::Cancelling => {
-            mend_progress(run, records);
-            records.iter_mut().for_each(|record| mend_phase(record, journals));
+        RunStatus::Running | RunStatus::Paused => mend_stage(run, records, journals),
+        RunStatus::Cancelling => {
+            mend_stage(run, records, journals);
+            drop_retry(run);
+        }
+        RunStatus::Finishing | RunStatus::Done | RunStatus::Failed | RunStatus::Cancelled => {
+            drop_retry(run);
         }
         // Nothing goes on in it.
-        RunStatus::PendingApprove
-        | RunStatus::Pending
-        | RunStatus::Starting
-        | RunStatus::Finishing
-        | RunStatus::Done
-        | RunStatus::Failed
-        | RunStatus::Cancelled => {}
+        RunStatus::PendingApprove | RunStatus::Pending | RunStatus::Starting => {}
     }
+    // They may not have said it, and it is looked at again only when something of it changes.
+    run.progress.needs = run.progress.needed();
+}
+
+/// Who cancelled a run while it put failed agents back ended that too, which earlier versions did not write.
+fn drop_retry(run: &mut Run) {
+    run.progress.stage.retrying = None;
+}
+
+fn mend_stage(
+    run: &mut Run,
+    records: &mut [AgentRecord],
+    journals: &BTreeMap<AttemptKey, Journal>,
+) {
+    mend_progress(run, records);
+    records.iter_mut().for_each(|record| mend_phase(record, journals));
 }
 
 fn mend_progress(run: &mut Run, records: &[AgentRecord]) {
@@ -56,5 +71,37 @@ fn mend_phase(record: &mut AgentRecord, journals: &BTreeMap<AttemptKey, Journal>
     let journal = journals.get(&record.present_attempt());
     if journal.is_some_and(|journal| journal.pending.is_some() && !journal.cut_off) {
         record.phase = StepPhase::Trying;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::state::evolve_tests::run;
+    use crate::run::{AgentSeq, FIRST_FORMAT};
+
+    fn mended(status: RunStatus, change: impl Fn(&mut Run)) -> Run {
+        let mut run = run(status);
+        change(&mut run);
+        mend(&mut run, &mut [], &BTreeMap::new());
+        run
+    }
+
+    #[test]
+    fn a_run_that_an_earlier_version_cancelled_puts_no_agents_back() {
+        for status in RunStatus::ALL {
+            let run = mended(status, |run| run.progress.stage.retrying = Some(AgentSeq(300)));
+            let ends = status.is_settled() || status == RunStatus::Cancelling;
+            assert_eq!(run.progress.stage.retrying.is_none(), ends, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_run_of_an_earlier_version_says_which_format_it_needs() {
+        for status in RunStatus::ALL {
+            let run = mended(status, |run| run.progress.stage.untold_memo = true);
+            assert!(run.progress.needs > FIRST_FORMAT, "{status}");
+            assert_eq!(mended(status, |_| {}).progress.needs, FIRST_FORMAT, "{status}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::steering::CHUNK_BYTES;
 use super::turn::{Legal, Turn};
-use crate::run::state::{OfStrategy, Refreshing};
+use crate::run::state::{OfStrategy, Refreshing, State};
 use crate::run::{About, AgentState, AskAgain, Effect, Refreshed, Unheard};
 
 /// Agents whose answers are taken over by one commit: each is a record, an event and the journal of its
@@ -59,19 +59,13 @@ impl Turn<'_> {
     /// Takes over the next answers, as many as fit one commit; after the last one the strategy may be
     /// asked.
     pub(super) fn take_refreshed(&mut self) -> Legal {
-        let (next, write) = match self.refreshing() {
-            Refreshing::Taking(answers) => (answers, false),
-            Refreshing::Writing(answers) => (answers, true),
-            Refreshing::No | Refreshing::Asking | Refreshing::InVain | Refreshing::Fresh => {
-                return Ok(());
-            }
-        };
-        let next: Vec<Refreshed> = next.iter().cloned().collect();
+        if !self.refreshing().is_taking() {
+            return Ok(());
+        }
         let (mut taken, mut bytes, mut seen) = (0, 0, 0);
-        for Refreshed { agent, mut about, silence: _ } in next {
-            if taken == TAKEN_AT_ONCE || bytes >= CHUNK_BYTES {
-                break;
-            }
+        while taken < TAKEN_AT_ONCE && bytes < CHUNK_BYTES {
+            let Some((answer, write)) = self.answer_to_take(seen) else { break };
+            let Refreshed { agent, mut about, silence: _ } = answer.clone();
             seen += 1;
             let record = self.record(agent)?;
             if record.state == AgentState::Removed {
@@ -96,5 +90,16 @@ impl Turn<'_> {
             }
         }
         self.emit(OfStrategy::TookOver(seen))
+    }
+}
+
+impl State {
+    /// An answer that is still to be taken over, and whether it is to be written.
+    fn answer_to_take(&self, index: usize) -> Option<(&Refreshed, bool)> {
+        match self.refreshing() {
+            Refreshing::Taking(answers) => Some((answers.get(index)?, false)),
+            Refreshing::Writing(answers) => Some((answers.get(index)?, true)),
+            Refreshing::No | Refreshing::Asking | Refreshing::InVain | Refreshing::Fresh => None,
+        }
     }
 }

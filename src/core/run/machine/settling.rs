@@ -96,7 +96,8 @@ impl Turn<'_> {
     /// Looks at the action of an agent that is out, until it is final, and sends nothing.
     fn look_at_action(&mut self, seq: AgentSeq) -> Legal {
         let action = self.record(seq)?.outstanding.clone();
-        let action = action.ok_or_else(|| IllegalInput::missing("a look", "an action"))?;
+        let none = || IllegalInput::missing("a look", "an action that is out", "the agent");
+        let action = action.ok_or_else(none)?;
         self.perform_look(seq, &action, false)?;
         self.emit((seq, OfCall::Watched))
     }
@@ -214,7 +215,8 @@ impl Turn<'_> {
     fn end_late(&mut self, seq: AgentSeq, answer: Answer, outcome: String) -> Legal {
         let agent = self.agent(seq)?;
         let action = agent.record().outstanding.clone();
-        let action = action.ok_or_else(|| IllegalInput::missing("a late end", "an action"))?;
+        let none = || IllegalInput::missing("a late end", "an action that is out", "the agent");
+        let action = action.ok_or_else(none)?;
         let well = matches!(answer, Answer::RunAction(Ok(_)));
         let over = agent.over().filter(|journal| journal.key == action.key).cloned();
         let journal = over.and_then(|over| over.ended_late(action.call, answer, self.now));
@@ -306,17 +308,14 @@ impl Turn<'_> {
     pub(super) fn give_up(&mut self, seq: AgentSeq, why: &str) -> Legal {
         let answer = Answer::RunAction(Err(CallError::Lost(why.to_owned())));
         let agent = self.agent(seq)?;
+        let none = || IllegalInput::missing("giving up", "an action that is out", "the agent");
         if let Some(attempt) = agent.attempt() {
-            let Some(Outstanding { key, call, .. }) = attempt.journal.pending_action() else {
-                return Err(IllegalInput::missing("a command to give up", "an action"));
-            };
+            let action = attempt.journal.pending_action();
+            let Outstanding { key, call, .. } = action.ok_or_else(none)?;
             self.effect(Effect::Abandon(key));
             return self.answered(key, call, answer);
         }
-        let Some(action) = &agent.record().outstanding else {
-            return Err(IllegalInput::missing("a command to give up", "an action"));
-        };
-        let key = action.key;
+        let key = agent.record().outstanding.as_ref().ok_or_else(none)?.key;
         self.effect(Effect::Abandon(key));
         self.end_late(seq, answer, why.to_owned())?;
         self.forget_action(seq)

@@ -254,7 +254,8 @@ impl Turn<'_> {
         let record = self.record(seq)?;
         let stage = snapshot.playbook.stages.get(usize::from(record.stage));
         let step = stage.and_then(|stage| stage.steps.get(usize::from(record.step)));
-        let step = step.ok_or_else(|| IllegalInput::missing("a retry", "a step of the stage"))?;
+        let none = || IllegalInput::missing("a retry", "the step of its agent", "the stage");
+        let step = step.ok_or_else(none)?;
         if self.status() == RunStatus::Cancelling {
             return self.cut_off(seq, &step.name);
         }
@@ -284,7 +285,8 @@ impl Turn<'_> {
     /// The agent has failed for what went wrong last.
     pub(super) fn agent_failed(&mut self, seq: AgentSeq) -> Legal {
         let failure = self.record(seq)?.error.clone();
-        self.fail_agent(seq, failure.ok_or_else(|| IllegalInput::missing("a failure", "an agent"))?)
+        let none = || IllegalInput::missing("an end in FAILED", "a failure", "the agent");
+        self.fail_agent(seq, failure.ok_or_else(none)?)
     }
 
     /// The agent has come through all of its steps.

@@ -1,13 +1,15 @@
 //! Which input fits which status of a run: the one table.
 
 use crate::run::state::Sent;
-use crate::run::{Input, RunStatus};
+use crate::run::{AgentSeq, Input, Look, RunStatus};
 
 /// The kinds of [`Input`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Cluster,
     Members,
+    /// Of the members, before they come.
+    Unanswered,
     Refreshed,
     Planned,
     /// Of an attempt, of an agent that is looked at, or of an action.
@@ -22,9 +24,10 @@ pub(super) enum Kind {
 
 impl Kind {
     #[cfg(test)]
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Cluster,
         Self::Members,
+        Self::Unanswered,
         Self::Refreshed,
         Self::Planned,
         Self::OfAgent,
@@ -41,6 +44,7 @@ impl Kind {
         match self {
             Self::Cluster => "who holds the cluster",
             Self::Members => "the members of the cluster",
+            Self::Unanswered => "members that do not answer yet",
             Self::Refreshed => "fresh information",
             Self::Planned => "a decision",
             Self::OfAgent => "something of an agent",
@@ -61,6 +65,7 @@ impl Kind {
             Self::Forgotten => Some(Sent::Forget),
             Self::Continue => Some(Sent::Continue),
             Self::Cluster
+            | Self::Unanswered
             | Self::Refreshed
             | Self::OfAgent
             | Self::Membership
@@ -75,10 +80,10 @@ impl Input {
     pub(super) const fn kind(&self) -> Kind {
         match self {
             Self::ClusterFree | Self::ClusterBusy { .. } => Kind::Cluster,
-            Self::Members(_)
-            | Self::MembersOfRetry { .. }
-            | Self::MembersUnanswered(_)
-            | Self::MembersFailed(_) => Kind::Members,
+            Self::Members(_) | Self::MembersOfRetry { .. } | Self::MembersFailed(_) => {
+                Kind::Members
+            }
+            Self::MembersUnanswered(_) => Kind::Unanswered,
             Self::Refreshed(_) => Kind::Refreshed,
             Self::Planned { .. } => Kind::Planned,
             Self::Activated { .. }
@@ -93,6 +98,32 @@ impl Input {
             Self::Forgotten(_) => Kind::Forgotten,
             Self::Stamped => Kind::Stamped,
             Self::Continue => Kind::Continue,
+        }
+    }
+
+    /// The agent that it is of, where it is of one.
+    pub(super) const fn agent(&self) -> Option<AgentSeq> {
+        match self {
+            Self::Activated { key, .. }
+            | Self::Accepted { key, .. }
+            | Self::Noticed { key, .. }
+            | Self::Answered { key, .. }
+            | Self::Checked { key, .. }
+            | Self::Looked(Look { key, .. }) => Some(key.agent),
+            Self::ClusterFree
+            | Self::ClusterBusy { .. }
+            | Self::Members(_)
+            | Self::MembersOfRetry { .. }
+            | Self::MembersUnanswered(_)
+            | Self::MembersFailed(_)
+            | Self::Refreshed(_)
+            | Self::Planned { .. }
+            | Self::Membership(_)
+            | Self::Command(_)
+            | Self::Woken
+            | Self::Forgotten(_)
+            | Self::Stamped
+            | Self::Continue => None,
         }
     }
 }
@@ -124,7 +155,7 @@ pub(super) const fn fit(status: RunStatus, kind: Kind) -> Fit {
             | RunStatus::Paused
             | RunStatus::Cancelling => Never,
         },
-        Kind::Members => match status {
+        Kind::Members | Kind::Unanswered => match status {
             RunStatus::Starting | RunStatus::Running | RunStatus::Paused => Fits,
             RunStatus::Cancelling
             | RunStatus::Finishing
@@ -208,6 +239,7 @@ mod tests {
         let table = [
             (Kind::Cluster, "n f n n n n l l l l"),
             (Kind::Members, "n n f f f l l l l l"),
+            (Kind::Unanswered, "n n f f f l l l l l"),
             (Kind::Refreshed, "n n n f f f f f f f"),
             (Kind::Planned, "n n n f f f f f f f"),
             (Kind::OfAgent, "n n n f f f f f f f"),
@@ -226,6 +258,19 @@ mod tests {
                 Fit::Never => "n",
             });
             assert_eq!(found.join(" "), expected, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_of_members_before_they_come_is_not_their_coming() {
+        let (agents, first, until) = (1, Vec::new(), crate::run::Timestamp::from_millis(0));
+        let unanswered = crate::run::Unanswered { agents, first, until };
+        for (input, answers) in [
+            (Input::Members(Vec::new()), Some(Sent::Members)),
+            (Input::MembersFailed(String::new()), Some(Sent::Members)),
+            (Input::MembersUnanswered(unanswered), None),
+        ] {
+            assert_eq!(input.kind().answers(), answers, "{input:?}");
         }
     }
 }

@@ -95,19 +95,19 @@ impl<'a> Turn<'a> {
                 finish_ts: self.progress().finishing_at,
             });
         }
-        self.note(touch, &event.what)
+        self.note(touch, event.what)
     }
 
     /// Notes what is to be written because of an event.
-    fn note(&mut self, touch: Touch, what: &What) -> Legal {
+    fn note(&mut self, touch: Touch, what: What) -> Legal {
         self.progress |= touch.progress;
         let agent = match what {
-            What::Agent(seq, _) => Some(*seq),
+            What::Agent(seq, _) => Some(seq),
             What::Call(seq, event) => {
-                if let Some(journal) = event.closed() {
-                    self.journals.insert(journal.key, journal.clone());
+                if let Some(journal) = event.into_closed() {
+                    self.journals.insert(journal.key, journal);
                 }
-                Some(*seq)
+                Some(seq)
             }
             What::Membership(OfMembership::Made { .. }) => self.last_agent(),
             What::Membership(_) | What::Run(_) | What::Strategy(_) => None,

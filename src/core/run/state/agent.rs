@@ -54,6 +54,18 @@ impl Phase {
         }
     }
 
+    /// What it is, for whoever mends the program.
+    pub(super) const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Queued { .. } => "queued",
+            Self::Looking => "looked at",
+            Self::Trying(_) => "at an attempt",
+            Self::Retrying { .. } => "to be tried again",
+            Self::Settling { .. } => "waiting for the end of an action",
+        }
+    }
+
     /// When something is due.
     pub(crate) fn alarm(&self) -> Option<Timestamp> {
         match self {
@@ -77,6 +89,18 @@ impl Phase {
             | Self::Looking
             | Self::Retrying { .. }
             | Self::Settling { .. } => None,
+        }
+    }
+
+    /// Whether an agent that does this may do that next: the one table. An attempt is over only once it is
+    /// [closed](super::event::OfCall::Closed), so that its journal is never lost.
+    pub(super) const fn may_become(&self, next: &Self) -> bool {
+        match self {
+            Self::Idle => true,
+            // An action of an attempt before may still be running.
+            Self::Retrying { .. } => matches!(next, Self::Idle | Self::Settling { .. }),
+            Self::Queued { .. } | Self::Looking | Self::Settling { .. } => next.is_idle(),
+            Self::Trying(_) => false,
         }
     }
 

@@ -68,8 +68,8 @@ pub(crate) enum OfRun {
     WakesAt(Timestamp),
     /// It was woken.
     Woke,
-    /// Some members of the stage that is being entered do not answer.
-    Unanswered(Unanswered),
+    /// Some members of the stage that is being entered do not answer; none: that is over.
+    Unanswered(Option<Unanswered>),
     /// Some agents that it was to go over again have left.
     Gone(Gone),
     /// The agents of the stage are known.
@@ -80,7 +80,7 @@ pub(crate) enum OfRun {
     Exceeded(String),
     /// Agents stop after their present call from now on.
     Held,
-    /// They do no longer.
+    /// They no longer do.
     LetGo,
     /// A person's retry goes on with the failed agents from that one on; none: it has looked at all.
     Retries { from: Option<AgentSeq>, again: bool },
@@ -168,7 +168,7 @@ pub(crate) enum OfMembership {
     Joins(Arc<Vec<Joining>>),
     /// So many of them were.
     TookIn(usize),
-    /// The membership of an agent changed, which is still to be made.
+    /// A change of the membership of an agent that is still to be made.
     Noted(AgentId, Changed),
     /// The first of these changes is being made.
     CatchesUp,
@@ -227,7 +227,7 @@ pub(crate) enum OfAgent {
     Queued,
     /// Its turn has come, or it is looked at no longer: for the moment it does nothing.
     Rests,
-    /// It does nothing more of the attempt before: its step begins as one that was not tried yet.
+    /// It is no longer waiting for the moment of its next attempt, before which there is something else to do.
     Waits,
     /// It is looked at before its next step.
     Looking,
@@ -344,11 +344,12 @@ pub(crate) struct EndKept {
 }
 
 impl OfCall {
-    /// The attempt whose journal the event has, where it does not stand in the state any more.
-    pub(crate) fn closed(&self) -> Option<&Journal> {
+    /// The journal that the event has and that is to be written, where it does not stand in the state any
+    /// more.
+    pub(crate) fn into_closed(self) -> Option<Journal> {
         match self {
-            Self::Closed { journal, written: true } => Some(journal),
-            Self::EndedLate { kept, .. } => kept.as_ref()?.journal.as_ref(),
+            Self::Closed { journal, written: true } => Some(*journal),
+            Self::EndedLate { kept, .. } => kept.and_then(|kept| kept.journal),
             Self::Closed { written: false, .. }
             | Self::Opened(_)
             | Self::Does { .. }

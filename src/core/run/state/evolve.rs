@@ -18,27 +18,32 @@ use crate::run::{
 /// Takes notice of an event.
 ///
 /// # Errors
-/// The event can't happen in this state. What of it was taken notice of by then is not worth anything: the
-/// state must be dropped.
+/// The event can't happen in this state. The state may be half changed and must be dropped.
 pub(crate) fn evolve(state: &mut State, event: &Event) -> Result<(), IllegalInput> {
-    let touched = touches(&event.what);
-    // For mistakes that tests can turn on.
-    let is_odd_one = touched.told && state.run.progress.next_event.is_multiple_of(13);
-    state.run.progress.next_event += u64::from(touched.told);
-    if !(is_odd_one && mutant!(EventIgnored)) {
-        state.take_notice(event)?;
-    }
-    if is_odd_one && mutant!(EventTwice) {
-        state.take_notice(event)?;
-    }
-    if touched.progress {
-        state.run.progress.needs = state.run.progress.needed();
-    }
-    debug_assert_eq!(state.broken_by(&event.what), None, "after {:?}", event.what);
-    Ok(())
+    let next_event = state.run.progress.next_event;
+    state.take(event).map_err(|illegal| illegal.with(|| state.place_of(&event.what, next_event)))
 }
 
 impl State {
+    fn take(&mut self, event: &Event) -> Result<(), IllegalInput> {
+        let touched = touches(&event.what);
+        let progress = &mut self.run.progress;
+        // For mistakes that tests can turn on.
+        let is_odd_one = touched.told && progress.next_event.is_multiple_of(13);
+        progress.next_event += u64::from(touched.told);
+        if !(is_odd_one && mutant!(EventIgnored)) {
+            self.take_notice(event)?;
+        }
+        if is_odd_one && mutant!(EventTwice) {
+            self.take_notice(event)?;
+        }
+        if touched.progress {
+            self.run.progress.needs = self.run.progress.needed();
+        }
+        debug_assert_eq!(self.broken_by(&event.what), None, "after {:?}", event.what);
+        Ok(())
+    }
+
     fn take_notice(&mut self, Event { at, what }: &Event) -> Result<(), IllegalInput> {
         match what {
             What::Run(event) => self.of_run(event, *at),
@@ -52,11 +57,17 @@ impl State {
     fn of_run(&mut self, event: &OfRun, at: Timestamp) -> Result<(), IllegalInput> {
         let progress = &mut self.run.progress;
         match event {
-            OfRun::Created(status) => (progress.status, progress.since) = (*status, at),
+            OfRun::Created(status) => {
+                // Its own event is counted already.
+                if progress.next_event != 2 {
+                    let with = "a run that has a history";
+                    return Err(IllegalInput::new("the beginning of a run", status, with));
+                }
+                (progress.status, progress.since) = (*status, at);
+            }
             OfRun::Status { to, reason } => return self.of_status(*to, reason.as_ref(), at),
             OfRun::Settled { outcome, outcomes, reason } => {
                 progress.outcome = Some(*outcome);
-                progress.finishing_at = Some(at);
                 progress.outcomes.clone_from(outcomes);
                 self.of_status(RunStatus::Finishing, Some(reason), at)?;
             }
@@ -65,23 +76,17 @@ impl State {
             OfRun::Came(sent) => return self.came(*sent),
             OfRun::WakesAt(at) => self.out.wake = Some(*at),
             OfRun::Woke => self.out.wake = None,
-            OfRun::Unanswered(who) => progress.stage.unanswered = Some(who.clone()),
+            OfRun::Unanswered(who) => progress.stage.unanswered.clone_from(who),
             OfRun::Gone(gone) => progress.gone = Some(gone.clone()),
-            OfRun::StageBegan { selected } => {
-                progress.stage.selected = *selected;
-                progress.selected = progress.selected.saturating_add(*selected);
-                progress.stage.entering = false;
-                self.strategy.due = true;
-            }
-            OfRun::StageEnded => {
-                let index = progress.stage.index.saturating_add(1);
-                progress.stage =
-                    StageProgress { index, entering: true, ..StageProgress::default() };
-                self.strategy.due = false;
-                self.forget_fresh();
-            }
+            OfRun::StageBegan { selected } => return self.stage_began(*selected),
+            OfRun::StageEnded => return self.stage_ended(),
             OfRun::Exceeded(how) => progress.exceeded = Some(how.clone()),
-            OfRun::Held => (progress.hold, progress.held_since) = (true, Some(at)),
+            OfRun::Held => {
+                if progress.hold {
+                    return Err(IllegalInput::new("a hold", "another one", "a run on hold"));
+                }
+                (progress.hold, progress.held_since) = (true, Some(at));
+            }
             OfRun::LetGo => {
                 progress.hold = false;
                 if let Some(since) = progress.held_since.take() {
@@ -123,9 +128,13 @@ impl State {
         match to {
             RunStatus::Starting => progress.started_at = Some(at),
             RunStatus::Cancelling => self.drop_work(),
-            RunStatus::Finishing => self.end_work(),
+            RunStatus::Finishing => {
+                progress.finishing_at = Some(at);
+                self.end_work()?;
+            }
             RunStatus::Done | RunStatus::Failed | RunStatus::Cancelled => {
-                progress.finish_ts = progress.finishing_at;
+                let none = || IllegalInput::missing("the end of a run", "its moment", "the run");
+                progress.finish_ts = Some(progress.finishing_at.ok_or_else(none)?);
             }
             RunStatus::PendingApprove
             | RunStatus::Pending
@@ -145,11 +154,13 @@ impl State {
         self.stage.meanwhile.clear();
         self.stage.admitting = false;
         self.run.progress.stage.retrying = None;
+        self.run.progress.stage.unanswered = None;
     }
 
     /// Nothing is done to the run's agents any more, and nobody is waited for.
-    fn end_work(&mut self) {
+    fn end_work(&mut self) -> Result<(), IllegalInput> {
         self.drop_work();
+        self.empty_queue()?;
         self.stage.stopping = None;
         self.strategy.due = false;
         self.run.progress.stage.refresh.clear();
@@ -158,9 +169,47 @@ impl State {
         }
         self.index.silent.clear();
         self.count_silent();
+        Ok(())
     }
 
-    fn sent(&mut self, sent: Sent) -> Result<(), IllegalInput> {
+    /// Nothing begins any more.
+    fn empty_queue(&mut self) -> Result<(), IllegalInput> {
+        while let Some((_, seq)) = self.index.queue.first().copied() {
+            self.set_phase(seq, Phase::Idle)?;
+        }
+        Ok(())
+    }
+
+    fn stage_began(&mut self, selected: u32) -> Result<(), IllegalInput> {
+        let progress = &mut self.run.progress;
+        // The first stage is entered while the run is STARTING.
+        let is_first = progress.stage.index == 0 && progress.selected == 0;
+        if !progress.stage.entering && !is_first {
+            let (found, with) = (format!("{selected} agents"), "one that goes");
+            return Err(IllegalInput::new("the beginning of a stage", found, with));
+        }
+        progress.stage.selected = selected;
+        progress.selected = progress.selected.saturating_add(selected);
+        progress.stage.entering = false;
+        self.strategy.due = true;
+        Ok(())
+    }
+
+    fn stage_ended(&mut self) -> Result<(), IllegalInput> {
+        let progress = &mut self.run.progress;
+        let running = progress.count(AgentState::Running);
+        if running > 0 {
+            let found = format!("{running} RUNNING");
+            return Err(IllegalInput::new("the end of a stage", found, "nothing in flight"));
+        }
+        let index = progress.stage.index.saturating_add(1);
+        progress.stage = StageProgress { index, entering: true, ..StageProgress::default() };
+        self.strategy.due = false;
+        self.forget_fresh();
+        Ok(())
+    }
+
+    pub(super) fn sent(&mut self, sent: Sent) -> Result<(), IllegalInput> {
         match self.out.sent.insert(sent) {
             true => Ok(()),
             false => Err(IllegalInput::new("an effect", format!("{sent:?}"), "one that is out")),
@@ -171,19 +220,12 @@ impl State {
         if !self.out.sent.remove(&sent) {
             return Err(IllegalInput::new("an answer", format!("{sent:?}"), "nothing asked"));
         }
-        if sent == Sent::Members {
-            self.run.progress.stage.unanswered = None;
-        }
         Ok(())
     }
 
     fn stops(&mut self, from: Option<AgentSeq>, all: bool) -> Result<(), IllegalInput> {
         self.stage.stopping = from.map(|from| Stopping { from, all });
-        // Nothing begins any more.
-        while let Some((_, seq)) = self.index.queue.first().copied() {
-            self.set_phase(seq, Phase::Idle)?;
-        }
-        Ok(())
+        self.empty_queue()
     }
 
     fn logged(&mut self, line: &LogLine) -> Result<(), IllegalInput> {
@@ -222,7 +264,12 @@ impl State {
                 (self.stage.joining, self.stage.joined) = (Arc::clone(who), 0);
             }
             OfMembership::TookIn(number) => {
-                self.stage.joined += number;
+                let (joined, all) = (self.stage.joined + number, self.stage.joining.len());
+                if joined > all {
+                    let found = format!("number {joined}");
+                    return Err(IllegalInput::new("an agent that is taken in", found, all));
+                }
+                self.stage.joined = joined;
                 if self.stage.joined >= self.stage.joining.len() {
                     (self.stage.joining, self.stage.joined) = (Arc::default(), 0);
                 }
@@ -232,7 +279,9 @@ impl State {
                 self.stage.meanwhile.insert(agent.clone(), changed.clone().after(before));
             }
             OfMembership::CatchesUp => {
-                let none = || IllegalInput::missing("a change of a membership", "the stage");
+                let what = "a change of a membership";
+                let none =
+                    || IllegalInput::missing(what, "one that is still to be made", "the run");
                 self.stage.meanwhile.pop_first().ok_or_else(none)?;
             }
             OfMembership::Admits(admits) => self.stage.admitting = *admits,

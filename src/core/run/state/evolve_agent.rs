@@ -110,9 +110,8 @@ impl State {
                 self.take_written(seq)?;
             }
             OfAgent::Unlearned => {
-                if let Some(written) = self.take_written(seq)? {
-                    set_about(self.record_mut(seq)?, &written);
-                }
+                let written = self.take_written(seq)?;
+                set_about(self.record_mut(seq)?, &written);
             }
             OfAgent::Noticed(notice) => self.noticed(seq, notice.as_ref())?,
         }
@@ -129,12 +128,22 @@ impl State {
 
     /// Has an agent do something else. Only a running one does anything.
     pub(super) fn set_phase(&mut self, seq: AgentSeq, phase: Phase) -> Result<(), IllegalInput> {
+        let agent = self.agent(seq)?;
+        let found = || phase.as_str();
+        if agent.record.state != AgentState::Running && !phase.is_idle() {
+            return Err(IllegalInput::new("what an agent does", found(), agent.record.state));
+        }
+        if !agent.phase.may_become(&phase) {
+            let before = format!("an agent that was {}", agent.phase.as_str());
+            return Err(IllegalInput::new("what an agent does", found(), before));
+        }
+        self.put_phase(seq, phase)
+    }
+
+    /// The same, whatever it did before.
+    pub(super) fn put_phase(&mut self, seq: AgentSeq, phase: Phase) -> Result<(), IllegalInput> {
         let agent = self.agents.get_mut(seq.0 as usize);
         let agent = agent.ok_or_else(|| IllegalInput::no_agent(seq))?;
-        if agent.record.state != AgentState::Running && !phase.is_idle() {
-            let found = format!("{:?}", phase.kept());
-            return Err(IllegalInput::new("what an agent does", found, agent.record.state));
-        }
         agent.record.phase = phase.kept();
         self.index.phase(seq, &agent.phase, &phase);
         agent.phase = phase;
@@ -241,7 +250,8 @@ impl State {
             Phase::Trying(attempt) => attempt.alarm = attempt.alarm.filter(|_| is_told),
             Phase::Retrying { rings, .. } | Phase::Settling { rings, .. } => *rings = is_told,
             Phase::Idle | Phase::Queued { .. } | Phase::Looking => {
-                return Err(IllegalInput::missing("a moment", agent.record.agent.clone()));
+                let of = format!("agent {}", agent.record.agent);
+                return Err(IllegalInput::missing("a moment", "something that is due", of));
             }
         }
         self.index.alarms.change(seq, before, agent.phase.alarm());
@@ -401,9 +411,12 @@ impl State {
         Ok(())
     }
 
-    fn take_written(&mut self, seq: AgentSeq) -> Result<Option<Box<About>>, IllegalInput> {
+    fn take_written(&mut self, seq: AgentSeq) -> Result<Box<About>, IllegalInput> {
         set(&mut self.index.unwritten, seq, false);
-        Ok(self.agent_mut(seq)?.written.take())
+        let written = self.agent_mut(seq)?.written.take();
+        let none =
+            || IllegalInput::missing("what was known before", "what was put off", "the agent");
+        written.ok_or_else(none)
     }
 
     /// Sets what is noticed about an agent's call, and the count that goes with it.

@@ -6,12 +6,19 @@ use super::illegal::IllegalInput;
 use super::index::set;
 use super::value::State;
 use super::weight::size_of_answered;
-use crate::run::{AgentSeq, Answered, Journal, Pending, SentAction, Timestamp};
+use crate::run::{
+    AgentSeq, Answered, AttemptKey, Journal, Outstanding, Pending, SentAction, Timestamp,
+};
 
 impl State {
     pub(super) fn of_call(&mut self, seq: AgentSeq, event: &OfCall) -> Result<(), IllegalInput> {
         match event {
             OfCall::Opened(journal) => {
+                if let Some(out) = &self.record(seq)?.outstanding {
+                    let (found, out) = (in_words(journal.key), in_words(out.key));
+                    let with = format!("the action of another one, {out}, that may still run");
+                    return Err(IllegalInput::new("an attempt", found, with));
+                }
                 let attempt = Box::new(Attempt::new(Journal::clone(journal)));
                 self.set_phase(seq, Phase::Trying(attempt))?;
             }
@@ -25,7 +32,7 @@ impl State {
             OfCall::Called { pending, action } => self.called(seq, pending, *action)?,
             OfCall::Accepted => {
                 let pending = self.attempt_mut(seq)?.journal.pending.as_mut();
-                let none = || IllegalInput::missing("an acceptance", "an attempt without a call");
+                let none = || IllegalInput::missing("an acceptance", "a call", "the attempt");
                 pending.ok_or_else(none)?.accepted = true;
             }
             OfCall::Answered(answered) => self.answered(seq, answered)?,
@@ -35,32 +42,34 @@ impl State {
                     let (found, open) = (journal.key.attempt, open.attempt);
                     return Err(IllegalInput::new("the end of an attempt", found, open));
                 }
-                self.set_phase(seq, Phase::Idle)?;
+                // The one way out of an attempt.
+                self.put_phase(seq, Phase::Idle)?;
             }
             OfCall::LeftOpen { action, journal } => {
-                let agent = self.agent_mut(seq)?;
-                agent.record.outstanding = Some(action.clone());
-                if journal.is_some() {
-                    agent.over.clone_from(journal);
-                }
+                self.left_open(seq, action, journal.as_deref())?;
             }
             OfCall::Watched => {
-                if self.record(seq)?.outstanding.is_none() {
-                    return Err(IllegalInput::missing("a look at an action", "the agent"));
-                }
+                self.action_of(seq, "a look at an action")?;
                 self.watch(seq, true)?;
             }
             OfCall::Unwatched => self.watch(seq, false)?,
-            OfCall::EndedLate { kept: Some(kept), .. } => {
+            OfCall::EndedLate { key, kept: Some(kept), .. } => {
+                let out = self.action_of(seq, "a late end")?;
+                if out != *key {
+                    let (found, out) = (in_words(*key), in_words(out));
+                    return Err(IllegalInput::new("a late end", found, out));
+                }
                 let agent = self.agent_mut(seq)?;
                 let EndKept { late, journal } = &**kept;
                 agent.over = journal.clone().filter(|_| late.result).map(Box::new);
                 agent.record.late = Some(late.clone());
             }
+            // What is out is not in a history.
             OfCall::EndedLate { kept: None, .. } => {
                 self.agent(seq)?;
             }
             OfCall::Settled => {
+                self.action_of(seq, "that nothing is out")?;
                 self.watch(seq, false)?;
                 let agent = self.agent_mut(seq)?;
                 agent.record.outstanding = None;
@@ -69,12 +78,44 @@ impl State {
                 }
             }
             OfCall::Kept { attempt } => {
-                if let Some(late) = &mut self.record_mut(seq)?.late {
-                    late.kept_by = Some(*attempt);
-                }
+                let late = self.record_mut(seq)?.late.as_mut();
+                let none = || IllegalInput::missing("what is kept", "a late end", "the agent");
+                late.ok_or_else(none)?.kept_by = Some(*attempt);
             }
         }
         Ok(())
+    }
+
+    /// The attempt is over, and nothing else is out.
+    fn left_open(
+        &mut self,
+        seq: AgentSeq,
+        action: &Outstanding,
+        journal: Option<&Journal>,
+    ) -> Result<(), IllegalInput> {
+        let agent = self.agent_mut(seq)?;
+        let goes_on = agent.attempt().map(|attempt| attempt.journal.key);
+        let before = agent.record.outstanding.as_ref().map(|before| before.key);
+        let other = goes_on.or(before.filter(|before| *before != action.key));
+        if let Some(other) = other {
+            let (found, other) = (in_words(action.key), in_words(other));
+            return Err(IllegalInput::new("an action that is out", found, other));
+        }
+        agent.record.outstanding = Some(action.clone());
+        if let Some(journal) = journal {
+            agent.over = Some(Box::new(journal.clone()));
+        }
+        Ok(())
+    }
+
+    /// The attempt of the action that is out.
+    fn action_of(&self, seq: AgentSeq, what: &'static str) -> Result<AttemptKey, IllegalInput> {
+        let record = self.record(seq)?;
+        let out = record.outstanding.as_ref().map(|action| action.key);
+        let none = || {
+            IllegalInput::missing(what, "an action that is out", format!("agent {}", record.agent))
+        };
+        out.ok_or_else(none)
     }
 
     pub(super) fn attempt_mut(&mut self, seq: AgentSeq) -> Result<&mut Attempt, IllegalInput> {
@@ -86,8 +127,8 @@ impl State {
             | Phase::Looking
             | Phase::Retrying { .. }
             | Phase::Settling { .. } => {
-                let agent = agent.record.agent.clone();
-                Err(IllegalInput::missing("something to an attempt in flight", agent))
+                let of = format!("agent {}", agent.record.agent);
+                Err(IllegalInput::missing("something to an attempt", "one in flight", of))
             }
         }
     }
@@ -144,4 +185,9 @@ impl State {
         set(&mut self.index.watched, seq, is_watched);
         Ok(())
     }
+}
+
+fn in_words(key: AttemptKey) -> String {
+    let AttemptKey { agent: _, stage, step, attempt } = key;
+    format!("attempt {attempt} of step {step} in stage {stage}")
 }

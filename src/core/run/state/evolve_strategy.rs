@@ -22,7 +22,7 @@ impl State {
             OfStrategy::Asks(asked) => {
                 strategy.due = false;
                 strategy.asked = asked.clone();
-                self.out.sent.insert(Sent::Plan);
+                return self.sent(Sent::Plan);
             }
             OfStrategy::Decided(decided) => self.decided(decided),
             OfStrategy::Undecided { .. } => {
@@ -144,7 +144,8 @@ impl Refreshing {
         let answers: &mut VecDeque<_> = match self {
             Self::Taking(answers) | Self::Writing(answers) => answers,
             Self::No | Self::Asking | Self::InVain | Self::Fresh => {
-                return Err(IllegalInput::missing("the taking over of answers", "the strategy"));
+                let what = "that answers were taken over";
+                return Err(IllegalInput::missing(what, "answers", "the strategy"));
             }
         };
         answers.drain(..number.min(answers.len()));

@@ -44,6 +44,7 @@ impl State {
             (!settled || self.work().is_none(), "nothing is left to do once the end is settled"),
             (!settled || !self.strategy.due, "no strategy is asked once the end is settled"),
             (progress.finish_ts.is_none() || progress.status.is_final(), "the run ends last"),
+            (progress.needs >= progress.needed(), "a run says which format it needs"),
         ])
     }
 }
@@ -56,10 +57,12 @@ impl Agent {
         let attempt = self.attempt();
         let is_last = attempt.is_none_or(|at| at.journal.key == record.present_attempt());
         let held = attempt.is_some_and(|attempt| attempt.doing == Doing::Held);
+        let out = record.outstanding.is_some();
         first_broken(&[
             (runs || idle, "only a running agent does anything"),
             (idle || record.phase == self.phase.kept(), "a record says what its agent does"),
-            (!self.watched || record.outstanding.is_some(), "what is looked at is out"),
+            (!self.watched || out, "what is looked at is out"),
+            (attempt.is_none() || !out, "no attempt goes on while an action of another one is out"),
             (is_last, "only the last attempt of a step goes on"),
             (!held || self.phase.alarm().is_none(), "time on hold is not counted"),
         ])

@@ -20,7 +20,7 @@ mod evolve_agent;
 mod evolve_call;
 mod evolve_strategy;
 #[cfg(test)]
-mod evolve_tests;
+pub(crate) mod evolve_tests;
 mod illegal;
 mod index;
 mod invariants;

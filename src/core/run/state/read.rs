@@ -62,7 +62,8 @@ impl State {
     pub(crate) fn attempt(&self, seq: AgentSeq) -> Result<&Attempt, IllegalInput> {
         let agent = self.agent(seq)?;
         let none = || {
-            IllegalInput::missing("something to an attempt in flight", agent.record().agent.clone())
+            let of = format!("agent {}", agent.record().agent);
+            IllegalInput::missing("something to an attempt", "one in flight", of)
         };
         agent.attempt().ok_or_else(none)
     }

@@ -4,7 +4,7 @@ use super::event::{OfAgent, OfCall, OfMembership, OfRun, OfStrategy, What};
 
 /// What is to be written because of an event.
 ///
-/// Some events change a document and have it not written: what they change is written with the next thing
+/// Some events change a document without having it written: what they change is written with the next thing
 /// that happens to it, and is the same again if it was lost in a crash.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Touch {

@@ -38,7 +38,7 @@ pub(super) struct Stage {
     /// Agents that are taken into it, and how many of them were.
     pub(super) joining: Arc<Vec<Joining>>,
     pub(super) joined: usize,
-    /// Memberships that changed, which is still to be made.
+    /// Changes of memberships that are still to be made.
     pub(super) meanwhile: BTreeMap<AgentId, Changed>,
     /// Agents that joined are being admitted.
     pub(super) admitting: bool,
@@ -91,16 +91,20 @@ impl State {
         }
     }
 
-    /// The state of a run as it was kept, before anything goes on in it.
+    /// The state of a run as it was kept, before anything goes on in it. Once its end is settled nothing looks
+    /// at its records any more, and those that were stamped first may have expired: it has none then.
     ///
     /// # Errors
-    /// Its records are not numbered from 0 on without a gap.
+    /// The records that it has are not numbered from 0 on without a gap.
     pub(crate) fn kept(
         run: Run,
         records: Vec<AgentRecord>,
         journals: &BTreeMap<AttemptKey, Journal>,
     ) -> Result<Self, IllegalInput> {
         let mut state = Self::new(run);
+        if state.run.progress.status.is_settled() {
+            return Ok(state);
+        }
         state.agents.reserve(records.len());
         let weighs = match state.run.progress.status {
             RunStatus::Running | RunStatus::Paused | RunStatus::Cancelling => true,
