@@ -7,7 +7,7 @@ use super::error::{ApiError, unless_broken};
 use super::state::ApiState;
 use super::wire::{EngineRef, EngineState, EngineView};
 use crate::run::{OnEngine, Run, RunId, RunStatus, WaitsFor, cluster_share};
-use crate::store::{Holder, Locked, Queue, Skew};
+use crate::store::{Holder, Locked, Queue, Skew, StoreError};
 
 /// What those of some runs wait for that could go on. For all of them together the store is asked as often as for
 /// one, and not at all where no engine is needed.
@@ -46,15 +46,19 @@ pub(super) fn wants_engine(run: &Run) -> bool {
 pub(super) struct Drivers {
     holders: HashMap<RunId, Holder>,
     engines: Vec<EngineView>,
+    /// Whether all of it could be read. If not, nothing follows from what is missing.
+    are_known: bool,
 }
 
 impl Drivers {
     /// # Errors
     /// Those of the store.
     pub(super) async fn of(state: &ApiState, runs: &[RunId]) -> Result<Self, ApiError> {
-        let holders = unless_broken(state.store.holders(runs).await)?;
+        let (holders, engines) = (state.store.holders(runs).await, engines::views(state).await);
+        let are_known = !is_broken(&holders) && !is_broken(&engines);
+        let holders = unless_broken(holders)?;
         let holders = holders.into_iter().map(|holder| (holder.run, holder)).collect();
-        Ok(Self { holders, engines: unless_broken(engines::views(state).await)? })
+        Ok(Self { holders, engines: unless_broken(engines)?, are_known })
     }
 
     /// The engine that drives a run, if one does.
@@ -78,6 +82,17 @@ impl Drivers {
         state: &ApiState,
         runs: &[&Run],
     ) -> Result<HashMap<RunId, WaitsFor>, ApiError> {
+        match self.find_waits(state, runs).await {
+            _ if !self.are_known => Ok(HashMap::new()),
+            waits => unless_broken(waits),
+        }
+    }
+
+    async fn find_waits(
+        &self,
+        state: &ApiState,
+        runs: &[&Run],
+    ) -> Result<HashMap<RunId, WaitsFor>, StoreError> {
         let queues = queues_of(state, runs).await?;
         let mut waits = HashMap::new();
         let mut unclaimed = Vec::new();
@@ -86,7 +101,8 @@ impl Drivers {
                 unclaimed.push(*run);
                 continue;
             };
-            let engine = self.known(holder).map(on_engine).filter(has_no_place);
+            let engine =
+                self.known(holder).map(on_engine).filter(|engine| has_no_place(engine, run));
             let starts = run.progress.status == RunStatus::Pending && may_start(run, &queues);
             if let Some(engine) = engine.filter(|_| starts) {
                 waits.insert(run.id(), WaitsFor::Place(engine));
@@ -95,21 +111,22 @@ impl Drivers {
         if !unclaimed.is_empty()
             && let Some(why) = self.why_unclaimed(state).await?
         {
-            // Engines with places leave a run alone while others come first on its cluster.
-            let waiting = unclaimed.iter().filter(|run| !has_room(&why) || may_start(run, &queues));
+            // A run is left alone while others come first on its cluster.
+            let waiting =
+                unclaimed.iter().filter(|run| !why.is_for_place() || may_start(run, &queues));
             waits.extend(waiting.map(|run| (run.id(), why.clone())));
         }
         Ok(waits)
     }
 
     /// Why no engine takes up a run that could go on; none when one should at any moment.
-    async fn why_unclaimed(&self, state: &ApiState) -> Result<Option<WaitsFor>, ApiError> {
+    async fn why_unclaimed(&self, state: &ApiState) -> Result<Option<WaitsFor>, StoreError> {
         let in_state = |state| self.engines.iter().filter(move |engine| engine.state == state);
         let active: Vec<OnEngine> = in_state(EngineState::Active).map(on_engine).collect();
         if active.is_empty() {
             return Ok(Some(self.why_none_is_active()));
         }
-        let waiting = unless_broken(state.store.unclaimed().await)?;
+        let waiting = state.store.unclaimed().await?;
         let is_full = active.iter().all(|engine| engine.runs >= engine.max_runs);
         // Those that are claimed at any moment wait for nothing.
         let is_held_back = is_full || waiting > 1;
@@ -137,34 +154,26 @@ impl Drivers {
     }
 }
 
-/// Whether an engine has places left, which not every cluster may have.
-fn has_room(waits: &WaitsFor) -> bool {
-    match waits {
-        WaitsFor::AnyPlace { engines, .. } => {
-            engines.iter().any(|engine| engine.runs < engine.max_runs)
-        }
-        WaitsFor::Place(_)
-        | WaitsFor::Engine
-        | WaitsFor::Undrained(_)
-        | WaitsFor::RightClock { .. }
-        | WaitsFor::CanWrite { .. } => false,
-    }
-}
-
 fn on_engine(engine: &EngineView) -> OnEngine {
     let EngineView { name, runs, max_runs, .. } = engine;
     OnEngine { name: name.clone(), runs: *runs, max_runs: *max_runs }
 }
 
-/// Whether an engine may be without a place for a run. One with fewer runs than a cluster may have has one, and is
-/// about to start the run.
-fn has_no_place(engine: &OnEngine) -> bool {
+/// Whether an engine may be without a place for a run. Others beside it on its cluster may have the share of that one;
+/// a run that locks its cluster is the only one there.
+fn has_no_place(engine: &OnEngine, run: &Run) -> bool {
     let size = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
-    let share = cluster_share(size(engine.max_runs)).min(size(engine.max_runs));
+    let places = size(engine.max_runs);
+    let share =
+        if run.snapshot.locks_cluster() { places } else { cluster_share(places).min(places) };
     size(engine.runs) >= share
 }
 
-async fn queues_of(state: &ApiState, runs: &[&Run]) -> Result<HashMap<String, Queue>, ApiError> {
+fn is_broken<T>(read: &Result<T, StoreError>) -> bool {
+    matches!(read, Err(StoreError::Broken { .. }))
+}
+
+async fn queues_of(state: &ApiState, runs: &[&Run]) -> Result<HashMap<String, Queue>, StoreError> {
     let is_queued =
         |run: &&&Run| run.progress.status == RunStatus::Pending && run.snapshot.locks_cluster();
     let clusters: BTreeSet<String> =
@@ -173,7 +182,7 @@ async fn queues_of(state: &ApiState, runs: &[&Run]) -> Result<HashMap<String, Qu
     if clusters.is_empty() {
         return Ok(HashMap::new());
     }
-    let queues = unless_broken(state.store.queues(&clusters).await)?;
+    let queues = state.store.queues(&clusters).await?;
     Ok(clusters.into_iter().zip(queues).collect())
 }
 

@@ -127,7 +127,7 @@ fn view(engine: Engine, now: Timestamp) -> EngineView {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Draining;
+    use crate::store::{Draining, EngineReport};
 
     #[test]
     fn an_engine_that_can_not_write_is_shown_as_it_is_with_what_the_store_knows_of_it() {

@@ -84,14 +84,16 @@ async fn of_run(
     now: Timestamp,
 ) -> Result<Explanation, ApiError> {
     let known = known(state, reads, run).await?;
-    // Those that wait for a person need an engine once one asks.
-    let needs_engine = driven::wants_engine(run) || asked && !run.progress.status.is_final();
+    let goes_on = driven::wants_engine(run);
+    // Those that wait for a person need an engine once one asks, and no place.
+    let needs_engine = goes_on || asked && !run.progress.status.is_final();
     let waits = match needs_engine {
         true => {
             Drivers::of(state, &[run.id()]).await?.waits_of(state, &[run]).await?.remove(&run.id())
         }
         false => None,
     };
+    let waits = waits.filter(|waits| goes_on || !waits.is_for_place());
     let known = Known { waits, ..known };
     let mut explanation = explain(run, &known, now);
     if let Some(trouble) = before(state, run).await? {

@@ -184,7 +184,7 @@ pub(super) async fn look(state: &ApiState, id: RunId) -> Result<RunView, ApiErro
     Ok(view)
 }
 
-/// Shows what a run waits for that could go on.
+/// Shows what keeps a run waiting that could go on otherwise.
 fn show_waits(view: &mut RunView, waits: Option<&WaitsFor>) {
     match waits {
         // What it waited for last is over.

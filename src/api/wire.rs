@@ -30,7 +30,7 @@ pub struct Listing<T> {
     pub items: Vec<T>,
     /// Pass this as `after` for the next page; none: this was the last.
     pub next: Option<String>,
-    /// What would be among the items and can't be read.
+    /// What would be among the items and can't be read: `a part of the list` if nobody knows which items are missing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub damaged: Vec<DamagedView>,
 }
@@ -293,7 +293,7 @@ pub struct RunView {
     /// The engine that drives it now; only in the view of a single run, and none while no engine does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<EngineRef>,
-    /// What it waits for that could go on: a place on an engine, or an engine. Then `reason` may be missing.
+    /// What keeps it waiting if it could go on otherwise: a place on an engine, or an engine. Then `reason` may be missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits: Option<String>,
     /// Why it can't go on at all: it does nothing while it is in trouble.

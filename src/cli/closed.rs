@@ -1,4 +1,4 @@
-//! Standard output or standard error whose reader went away: who follows a run for hours should not, for nobody.
+//! Standard output or standard error whose reader went away: who follows a run for hours should not do so for nobody.
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -8,9 +8,24 @@ use tokio::sync::oneshot;
 
 use super::error::CliError;
 
-/// Waits until nobody reads standard output or standard error any longer, which a write would tell only with the
-/// next line. The error is that of such a write. It never comes of a file.
-pub(crate) async fn reader_gone() -> CliError {
+/// Goes on with what is followed until nobody reads standard output or standard error any longer; none then, as how
+/// it ends was not told to anybody.
+pub(crate) async fn while_read<T>(
+    followed: impl Future<Output = Result<T, CliError>>,
+) -> Result<Option<T>, CliError> {
+    let done = tokio::select! {
+        done = followed => done,
+        () = reader_gone() => return Ok(None),
+    };
+    match done {
+        // The next line was faster.
+        Err(CliError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(None),
+        done => done.map(Some),
+    }
+}
+
+/// Waits until nobody reads them, which a write would tell only with the next line. It never comes of a file.
+async fn reader_gone() {
     let (told, gone) = oneshot::channel();
     let watching = std::thread::Builder::new().name("readers".to_owned()).spawn(move || {
         let (out, err) = (io::stdout(), io::stderr());
@@ -23,7 +38,6 @@ pub(crate) async fn reader_gone() -> CliError {
     if watching.is_err() || gone.await.is_err() {
         std::future::pending::<()>().await;
     }
-    CliError::Output(io::ErrorKind::BrokenPipe.into())
 }
 
 /// Blocks until one of these streams has no reader any longer; false if that can't be told.
@@ -33,7 +47,11 @@ fn is_gone(streams: &[BorrowedFd<'_>]) -> bool {
     let mut all: Vec<PollFd<'_>> = all.collect();
     loop {
         match poll(&mut all, None) {
-            Ok(_) => return true,
+            // Some systems can't watch terminals, and say so here.
+            Ok(_) => {
+                let gone = PollFlags::HUP | PollFlags::ERR;
+                return all.iter().any(|it| it.revents().intersects(gone));
+            }
             Err(rustix::io::Errno::INTR) => {}
             Err(_) => return false,
         }

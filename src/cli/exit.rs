@@ -49,7 +49,10 @@ impl Exit {
         (Self::Usage, "wrong usage, or the server refused the request as such"),
         (Self::Invalid, "a document or the parameters of a run are not valid"),
         (Self::NotFound, "not found, or in conflict with what is there"),
-        (Self::SomeFailed, "done, but some agents failed within the budget"),
+        (
+            Self::SomeFailed,
+            "done, but some agents failed within the budget, or steps that were passed over",
+        ),
         (Self::WaitingForApproval, "the run waits for approval"),
         (Self::Cancelled, "the run was cancelled"),
         (Self::Unreachable, "the server can't be reached"),
@@ -58,7 +61,7 @@ impl Exit {
         (Self::Output, "the output could not be written"),
         (Self::NotApplied, "what was asked of a run is accepted, not yet applied"),
         (Self::Damaged, "what was asked for, or the whole database, is damaged"),
-        (Self::Interrupted, "a person stopped watching (Ctrl-C)"),
+        (Self::Interrupted, "stopped watching: Ctrl-C, or nobody reads the output"),
     ];
 
     /// The number that the shell gets.

@@ -134,7 +134,7 @@ impl Progress {
         bar.set_message(beside_bar(run, self.batch.as_deref()));
     }
 
-    /// Says what a run waits for that could go on or is queued, once: it has no event of its own.
+    /// Says what keeps a run waiting that could go on otherwise or is queued, once: it has no event of its own.
     fn say_if_waits(&mut self, run: &RunView) {
         let waits_for = waiting_in_words(run);
         if let Some(what) = waits_for.as_ref().filter(|_| waits_for != self.waits_for) {

@@ -34,10 +34,16 @@ impl FromStr for Millis {
     type Err = LengthError;
 
     fn from_str(text: &str) -> Result<Self, LengthError> {
-        let span = text.parse::<jiff::Span>().ok();
+        let span = text.parse::<jiff::Span>().ok().filter(|_| !is_ambiguous(text));
         let length = span.as_ref().and_then(whole_millis).filter(|length| *length <= MAX_LENGTH);
         length.ok_or_else(|| LengthError { found: text.to_owned() })
     }
+}
+
+/// Whether people may mean something else: `10:30` a time of day, and `1,500s` fifteen hundred seconds.
+fn is_ambiguous(text: &str) -> bool {
+    let mut pairs = text.as_bytes().windows(2);
+    text.contains(':') || pairs.any(|pair| pair[0] == b',' && pair[1].is_ascii_digit())
 }
 
 /// The milliseconds of a span whose units all have a length, and that does not go back.
@@ -129,7 +135,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_read_or_refused(text: String) {
+        fn any_text_is_read_or_refused(text in "P?T?([0-9]{1,3}[.,: ]{0,2}(ms|s|m|h|d|w| hours|M|H|D){0,1}){1,4}") {
             if let Ok(length) = text.parse::<Millis>() {
                 proptest::prop_assert_eq!(length.to_string().parse::<Millis>(), Ok(length));
             }

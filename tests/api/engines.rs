@@ -88,17 +88,20 @@ async fn a_run_says_who_drives_it_and_why_nobody_does() {
     let cluster = "apiVersion: replicante.io/v1\nkind: Cluster\nmetadata: { name: eu }\nspec: { agents: [] }\n";
     server.apply_cluster(cluster).await.ok(201);
     let body = json!({"playbook": "restart", "cluster": "eu"});
-    let run = server.post("/api/v1/runs", body.clone()).await.ok(201);
-    server.post("/api/v1/runs", body).await.ok(201);
-    let path = format!("/api/v1/runs/{}", run["id"].as_str().unwrap());
+    for _ in 0..2 {
+        server.post("/api/v1/runs", body.clone()).await.ok(201);
+    }
+    // Nobody knows which of two runs of one millisecond is first, and only the first one waits for a place.
+    let runs = server.get("/api/v1/runs").await.ok(200);
+    let path = format!("/api/v1/runs/{}", runs["items"][1]["id"].as_str().unwrap());
     let why = async || {
         let told = server.get(&format!("{path}/explanation")).await.ok(200);
         told["text"].as_str().unwrap().to_owned()
     };
-    assert!(why().await.contains("It waits for an engine: none is there, start a server."));
+    assert!(why().await.contains("It waits for an engine: none is there; start a server."));
     let off = EngineReport { clock_ahead: 61_000, ..report("a", 0, 10) };
     server.store.put_engine(&off).await.unwrap();
-    let off = "waits for an engine: the clock of \"engine-a\" is 61.0 s ahead of the store's";
+    let off = "waits for an engine: the clock of \"engine-a\" is wrong";
     assert!(why().await.contains(off), "{}", why().await);
     let waits = async || server.get("/api/v1/runs").await.ok(200)["items"][1]["waits"].clone();
     assert!(waits().await.as_str().unwrap().starts_with("waits for an engine: the clock"));
@@ -109,7 +112,6 @@ async fn a_run_says_who_drives_it_and_why_nobody_does() {
     drain(&server, "a", json!({"drain": true})).await.ok(200);
     assert!(why().await.contains("It waits for an engine: the only one is being drained."));
 
-    // Both, as nobody knows which of two runs of one millisecond is first.
     server.store.claim(&EngineId("a".to_owned()), 2).await.unwrap();
     let engine = &server.get(&path).await.ok(200)["engine"];
     assert_eq!((&engine["id"], &engine["name"]), (&json!("a"), &json!("engine-a")));
@@ -154,9 +156,9 @@ async fn a_run_says_which_commands_were_not_applied_yet() {
     server.store.release_all(&EngineId("test".to_owned())).await.unwrap();
     server.store.put_engine(&report("a", 10, 10)).await.unwrap();
     let paused = told().await;
-    assert!(paused.contains(waits) && !paused.contains("No engine drives it"), "{paused}");
+    assert!(paused.contains(waits) && !paused.contains("waits for a place"), "{paused}");
     drain(&server, "a", json!({"drain": true})).await.ok(200);
-    let drained = "No engine drives it: the only engine is being drained";
+    let drained = "It waits for an engine: the only one is being drained";
     assert!(told().await.contains(drained), "{}", told().await);
     let engine = Engine::hold(&server, run).await;
     let done = Command { outcome: Some(CommandOutcome::Applied), ..command };

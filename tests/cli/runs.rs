@@ -228,7 +228,7 @@ async fn whoever_follows_ends_once_nobody_reads() {
                 drop(child.stderr.take());
             }
             let (code, _, _) = read(child.wait_with_output()).await;
-            assert_eq!(code, 0, "{args:?}, {closes_stdout}");
+            assert_eq!(code, 130, "{args:?}, {closes_stdout}");
         }
     }
 }
@@ -237,12 +237,13 @@ async fn whoever_follows_ends_once_nobody_reads() {
 async fn a_watch_in_a_pipe_ends_with_what_reads_it() {
     let script = EventScript::new(vec![vec![event(1, "RUNNING")]]).hanging();
     let server = Server::start(move |seen| script.answer(seen, RunStatus::Running, &[]));
-    let line = "\"$0\" run watch \"$1\" 2>&1 | head -n 1";
+    // How the run ends is not known by then, so the exit code is not that of success.
+    let line = "{ \"$0\" run watch \"$1\" 2>&1; echo $? >&3; } 3>&2 | head -n 1";
     let mut shell = tokio::process::Command::new("sh");
     shell.args(["-c", line, env!("CARGO_BIN_EXE_replictl"), &run_id()]).kill_on_drop(true);
     shell.env("REPLIBOOK_SERVER", &server.url).stdin(std::process::Stdio::null());
     let (code, out, err) = read(shell.output()).await;
-    assert_eq!((code, out.lines().count()), (0, 1), "{out}{err}");
+    assert_eq!((code, out.lines().count(), err.trim()), (0, 1, "130"), "{out}{err}");
 }
 
 #[tokio::test]

@@ -168,7 +168,8 @@ impl OneConnection {
     }
 
     async fn get<T: serde::de::DeserializeOwned>(&mut self, path: &str) -> T {
-        serde_json::from_str(&self.send("GET", path, String::new()).await.1).unwrap()
+        let (_, answer) = self.send("GET", path, String::new()).await;
+        serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{error}: {answer}"))
     }
 
     async fn post(&mut self, path: &str, body: &Value, expected: u16) -> String {

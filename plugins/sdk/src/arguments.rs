@@ -143,9 +143,16 @@ impl Length {
 
     /// Reads a length of time of more than zero.
     fn read(text: &str) -> Option<Self> {
-        let length = whole_millis(&text.parse().ok()?).map(Self)?;
+        let span = text.parse().ok().filter(|_| !is_ambiguous(text))?;
+        let length = whole_millis(&span).map(Self)?;
         (length > Self(0) && length <= Self::MAX).then_some(length)
     }
+}
+
+/// Whether people may mean something else: `10:30` a time of day, and `1,500s` fifteen hundred seconds.
+fn is_ambiguous(text: &str) -> bool {
+    let mut pairs = text.as_bytes().windows(2);
+    text.contains(':') || pairs.any(|pair| pair[0] == b',' && pair[1].is_ascii_digit())
 }
 
 /// The milliseconds of a span whose units all have a length, and that does not go back.

@@ -6,7 +6,7 @@ use super::find::find_run;
 use super::lines::{Detail, TIME_COLUMNS, agent_of, by, line_of, tell};
 use crate::api::wire::Listing;
 use crate::cli::client::Client;
-use crate::cli::closed::reader_gone;
+use crate::cli::closed::while_read;
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::feed::{FeedLimits, Update, follow};
@@ -69,10 +69,8 @@ pub(crate) async fn events(
 ) -> Result<Exit, CliError> {
     let run = find_run(client, &args.run).await?;
     if args.follow {
-        return tokio::select! {
-            done = follow_events(client, run, console) => done,
-            gone = reader_gone() => Err(gone),
-        };
+        let done = while_read(follow_events(client, run, console)).await?;
+        return Ok(done.unwrap_or(Exit::Interrupted));
     }
     let events: Listing<RunEvent> =
         client.events(run).read_to_show(args.page.after.clone(), args.page.limit()).await?;

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use crate::api::Code;
 use crate::api::wire::{Listing, RunView};
 use crate::cli::client::Client;
-use crate::cli::closed::reader_gone;
+use crate::cli::closed::while_read;
 use crate::cli::endpoints::{MAX_PAGE, Pages};
 use crate::cli::error::{CliError, ClientError};
 use crate::cli::exit::Exit;
@@ -96,10 +96,11 @@ pub(crate) async fn list(
     let (Some(live), Some(growing)) = (live, growing) else { return Ok(Exit::Ok) };
     let watched = Watched::new(args, growing, &found.items, &live);
     tokio::select! {
-        result = keep_on(client, watched, console) => result,
+        done = while_read(keep_on(client, watched, console)) => {
+            Ok(done?.unwrap_or(Exit::Interrupted))
+        }
         // Where Ctrl-C can't be listened for, it ends the process as ever.
         Ok(()) = tokio::signal::ctrl_c() => Ok(Exit::Ok),
-        gone = reader_gone() => Err(gone),
     }
 }
 

@@ -11,7 +11,7 @@ use super::next::{say_how_it_is, say_interrupted, say_why};
 use super::why::{explain, paragraph};
 use crate::api::wire::RunView;
 use crate::cli::client::Client;
-use crate::cli::closed::reader_gone;
+use crate::cli::closed::while_read;
 use crate::cli::error::{CliError, ClientError};
 use crate::cli::exit::Exit;
 use crate::cli::feed::{FeedLimits, Update, follow};
@@ -167,13 +167,17 @@ async fn watch_until(
     let to_the_end = stay.is_to_the_end(console);
     let patience = Patience { to_the_end, ..Patience::default() };
     let interrupted = tokio::select! {
-        result = observe(client, &mut view, &mut progress, patience) => result.map(|()| false),
+        done = while_read(observe(client, &mut view, &mut progress, patience)) => {
+            done.map(|done| done.map(|()| false))
+        }
         // Where Ctrl-C can't be listened for, it ends the process as ever.
-        Ok(()) = tokio::signal::ctrl_c() => Ok(true),
-        gone = reader_gone() => Err(gone),
+        Ok(()) = tokio::signal::ctrl_c() => Ok(Some(true)),
     };
     progress.end();
-    if interrupted? {
+    let Some(interrupted) = interrupted? else {
+        return Ok(Watched { run: view, exit: Exit::Interrupted });
+    };
+    if interrupted {
         // Of one that can't go on is said what it needs.
         if view.set_aside().is_none() || !say_why(client, &view, Exit::Paused, console).await {
             say_interrupted(client, &view, console);

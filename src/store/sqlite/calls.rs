@@ -63,7 +63,8 @@ impl SqliteStore {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Duration;
+
+    use tokio::sync::{Notify, watch};
 
     use super::*;
     use crate::options::StoreOptions;
@@ -80,17 +81,16 @@ mod tests {
         let options = StoreOptions::default();
         let store = Arc::new(SqliteStore::open(data, options, Arc::new(SystemClock)).unwrap());
         let (saving, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let (go, wait) = tokio::sync::watch::channel(false);
+        let (begun, (go, wait)) = (Arc::new(Notify::new()), watch::channel(false));
         let saves: Vec<_> = (0..8)
             .map(|_| {
-                let (store, saving) = (Arc::clone(&store), Arc::clone(&saving));
-                let (most, wait) = (Arc::clone(&most), wait.clone());
+                let (store, saving, most) = (store.clone(), saving.clone(), most.clone());
+                let (begun, mut wait) = (begun.clone(), wait.clone());
                 tokio::spawn(async move {
                     let save = move |_: &Connection| {
                         most.fetch_max(1 + saving.fetch_add(1, Ordering::SeqCst), Ordering::SeqCst);
-                        while !*wait.borrow() {
-                            std::thread::sleep(Duration::from_millis(1));
-                        }
+                        begun.notify_one();
+                        futures::executor::block_on(wait.wait_for(|go| *go)).unwrap();
                         saving.fetch_sub(1, Ordering::SeqCst);
                         Ok(7)
                     };
@@ -98,9 +98,7 @@ mod tests {
                 })
             })
             .collect();
-        while most.load(Ordering::SeqCst) == 0 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        begun.notified().await;
         for _ in 0..9 {
             assert_eq!(store.read(|_| Ok(8)).await.unwrap(), 8);
         }

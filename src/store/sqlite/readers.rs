@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
-use super::failure::unavailable;
+use super::failure::{failed, unavailable};
 use super::open;
 use crate::contract::Result;
 
@@ -23,7 +23,7 @@ pub(super) struct Readers {
 impl Readers {
     /// Opens them.
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let idle = (0..READERS).map(|_| open::reader(path)).collect::<Result<Vec<_>>>()?;
+        let idle = (0..READERS).map(|_| ready(path)).collect::<Result<Vec<_>>>()?;
         Ok(Self { idle: Arc::new(Mutex::new(idle)), turns: Arc::new(Semaphore::new(READERS)) })
     }
 
@@ -45,5 +45,42 @@ impl Readers {
             result
         });
         reading.await.unwrap_or_else(|_| Err(stopped()))
+    }
+}
+
+/// A connection that has read once: SQLite opens the log with that, and later there may be no descriptor left for it.
+fn ready(path: &Path) -> Result<Connection> {
+    let connection = open::reader(path)?;
+    connection
+        .pragma_query_value(None, "schema_version", |row| row.get::<_, i64>(0))
+        .map_err(|error| failed(&format!("read {}", path.display()), error))?;
+    Ok(connection)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn each_connection_has_all_its_files_open_before_it_is_asked() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.sqlite3");
+        let writer = Connection::open(&path).unwrap();
+        writer.pragma_update(None, "journal_mode", "WAL").unwrap();
+        writer.execute_batch("CREATE TABLE t (x)").unwrap();
+        let readers = Readers::open(&path).unwrap();
+        let logs = || {
+            let open = std::fs::read_dir("/proc/self/fd").unwrap();
+            let paths = open.filter_map(|fd| std::fs::read_link(fd.unwrap().path()).ok());
+            paths.filter(|open| open.starts_with(directory.path()) && is_log(open)).count()
+        };
+        assert_eq!(logs(), READERS + 1);
+        let rows = |c: &Connection| Ok(c.query_row("SELECT count(*) FROM t", [], |row| row.get(0)));
+        let rows: i64 = readers.read(rows).await.unwrap().unwrap();
+        assert_eq!((rows, logs()), (0, READERS + 1));
+    }
+
+    fn is_log(path: &Path) -> bool {
+        path.to_string_lossy().ends_with("-wal")
     }
 }

@@ -58,12 +58,10 @@ enum Why {
 
 impl Why {
     fn of(error: &StoreError) -> Self {
-        match error {
-            StoreError::Broken { doing, source } => {
-                Self::Broken(doing.clone(), causes(source.as_ref()))
-            }
-            error => Self::Unavailable(reason(error)),
+        if let StoreError::Broken { doing, source } = error {
+            return Self::Broken(doing.clone(), causes(source.as_ref()));
         }
+        Self::Unavailable(reason(error))
     }
 
     fn error(&self) -> StoreError {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rusqlite::Connection;
 
 use super::directory::{Directory, is_open};
-use super::failure::failed;
+use super::failure::{failed, reason};
 use super::log_bounds::Bounds;
 use super::open;
 use super::writer::{First, Writer};
@@ -159,4 +159,17 @@ async fn without_a_transaction_nothing_is_written() {
     assert_eq!(sum(&writer).await, 0);
     writer.write(0, |connection| insert(connection, 2, 1)).await.unwrap();
     assert_eq!(sum(&writer).await, 2);
+}
+
+#[tokio::test]
+async fn damage_is_told_as_it_was_met_to_all_whose_write_was_not_made() {
+    fn first(_: &Connection) -> Result<()> {
+        Err(StoreError::Broken { doing: "read a lease".to_owned(), source: "page 7".into() })
+    }
+    let (_parent, writer) = writer_with(Some(first));
+    for _ in 0..2 {
+        let error = writer.write(0, |connection| insert(connection, 1, 1)).await.unwrap_err();
+        assert_eq!(error.to_string(), "failed to read a lease: the database is damaged");
+        assert_eq!(reason(&error), format!("{error}: page 7"));
+    }
 }

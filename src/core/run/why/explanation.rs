@@ -59,7 +59,7 @@ pub struct Known {
     pub failed: Vec<AgentRecord>,
     /// Those that the run names as giving no good answer.
     pub silent: Vec<AgentRecord>,
-    /// What a run waits for that could go on by itself.
+    /// What keeps the run waiting, if it could go on by itself otherwise.
     pub waits: Option<WaitsFor>,
 }
 

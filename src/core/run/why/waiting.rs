@@ -1,4 +1,4 @@
-//! What a run waits for that could go on: a place on an engine, or an engine at all.
+//! What keeps a run waiting that could go on otherwise: a place on an engine, or an engine at all.
 
 use super::words::quoted;
 
@@ -24,7 +24,7 @@ pub struct OnEngine {
     pub max_runs: u32,
 }
 
-/// What a run waits for that could go on.
+/// What keeps a run waiting that could go on otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WaitsFor {
     /// A place on the engine that has taken it up.
@@ -57,17 +57,27 @@ pub enum WaitsFor {
 }
 
 impl WaitsFor {
+    /// Whether there is an engine, and it has no place.
+    pub const fn is_for_place(&self) -> bool {
+        match self {
+            Self::Place(_) | Self::AnyPlace { .. } => true,
+            Self::Engine | Self::Undrained(_) | Self::RightClock { .. } | Self::CanWrite { .. } => {
+                false
+            }
+        }
+    }
+
     /// What it waits for, after "it" or "the run": the same words for all who tell it, and no number that changes
     /// all the time.
     pub fn words(&self) -> String {
         match self {
             Self::Place(_) => "waits for a place on its engine".to_owned(),
             Self::AnyPlace { .. } => "waits for a place on an engine".to_owned(),
-            Self::Engine => "waits for an engine: none is there, start a server".to_owned(),
+            Self::Engine => "waits for an engine: none is there; start a server".to_owned(),
             Self::Undrained(1) => "waits for an engine: the only one is being drained".to_owned(),
             Self::Undrained(all) => format!("waits for an engine: all {all} are being drained"),
-            Self::RightClock { name, off } => {
-                format!("waits for an engine: the clock of {name:?} is {off} the store's")
+            Self::RightClock { name, .. } => {
+                format!("waits for an engine: the clock of {name:?} is wrong")
             }
             Self::CanWrite { name, .. } => {
                 format!("waits for an engine: {name:?} is there, but can't write to the store")
@@ -101,7 +111,8 @@ impl WaitsFor {
                 format!("{words}: {who} {runs} of at most {places} runs{share}, and {wait}")
             }
             Self::CanWrite { why, .. } => format!("{}: {}", self.words(), quoted(why)),
-            Self::Engine | Self::Undrained(_) | Self::RightClock { .. } => self.words(),
+            Self::RightClock { off, .. } => format!("{}: {off} the store's", self.words()),
+            Self::Engine | Self::Undrained(_) => self.words(),
         }
     }
 }

@@ -26,7 +26,7 @@ fn a_run_says_whether_it_is_queued_or_waits_for_a_place() {
     let unserved = Known { waits: Some(WaitsFor::Engine), ..NOBODY };
     let told = explain(&queued, &unserved, at(245)).text;
     let both = "it waits for run 7 to end. It starts by itself when its turn comes. It waits for an engine: \
-                none is there, start a server.";
+                none is there; start a server.";
     assert!(told.ends_with(both), "{told}");
 
     let mut beside = run(RunStatus::Pending);
