@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::server::{Client, Remains, Server};
+use crate::crash::server::{Client, Remains, Server};
 
 /// Runs that wait for approval: enough that they fill several pages.
 const RUNS: usize = 40;
