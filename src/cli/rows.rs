@@ -360,10 +360,13 @@ mod tests {
         let mut run = run_view(RunStatus::Pending);
         run.counts.clear();
         run.waits = Some("waits for a place on its engine".to_owned());
-        for (wide, room) in [(false, None), (true, None), (false, Some(80))] {
-            let shown = table_within(&[run.clone()], wide, false, room);
+        for wide in [false, true] {
+            let shown = table_within(&[run.clone()], wide, false, None);
             assert!(shown.contains("waits for a place on its engine"), "{shown}");
         }
+        // Names of this length leave room for what matters.
+        let shown = table_within(&[run], false, false, Some(80));
+        assert!(shown.contains("waits for a place on"), "{shown}");
     }
 
     #[test]
