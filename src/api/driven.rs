@@ -6,7 +6,7 @@ use super::engines;
 use super::error::{ApiError, unless_broken};
 use super::state::ApiState;
 use super::wire::{EngineRef, EngineState, EngineView};
-use crate::run::{OnEngine, Run, RunId, RunStatus, WaitsFor, cluster_share};
+use crate::run::{OnEngine, Run, RunId, RunStatus, WaitsFor};
 use crate::store::{Holder, Locked, Queue, Skew, StoreError};
 
 /// What those of some runs wait for that could go on. For all of them together the store is asked as often as for
@@ -82,9 +82,9 @@ impl Drivers {
         state: &ApiState,
         runs: &[&Run],
     ) -> Result<HashMap<RunId, WaitsFor>, ApiError> {
-        match self.find_waits(state, runs).await {
-            _ if !self.are_known => Ok(HashMap::new()),
-            waits => unless_broken(waits),
+        match self.are_known {
+            true => unless_broken(self.find_waits(state, runs).await),
+            false => Ok(HashMap::new()),
         }
     }
 
@@ -127,7 +127,7 @@ impl Drivers {
             return Ok(Some(self.why_none_is_active()));
         }
         let waiting = state.store.unclaimed().await?;
-        let is_full = active.iter().all(|engine| engine.runs >= engine.max_runs);
+        let is_full = active.iter().all(OnEngine::is_full);
         // Those that are claimed at any moment wait for nothing.
         let is_held_back = is_full || waiting > 1;
         Ok(is_held_back.then_some(WaitsFor::AnyPlace { engines: active, waiting }))
@@ -162,11 +162,7 @@ fn on_engine(engine: &EngineView) -> OnEngine {
 /// Whether an engine may be without a place for a run. Others beside it on its cluster may have the share of that one;
 /// a run that locks its cluster is the only one there.
 fn has_no_place(engine: &OnEngine, run: &Run) -> bool {
-    let size = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
-    let places = size(engine.max_runs);
-    let share =
-        if run.snapshot.locks_cluster() { places } else { cluster_share(places).min(places) };
-    size(engine.runs) >= share
+    engine.is_full() || (!run.snapshot.locks_cluster() && engine.runs >= engine.cluster_share())
 }
 
 fn is_broken<T>(read: &Result<T, StoreError>) -> bool {
@@ -174,10 +170,8 @@ fn is_broken<T>(read: &Result<T, StoreError>) -> bool {
 }
 
 async fn queues_of(state: &ApiState, runs: &[&Run]) -> Result<HashMap<String, Queue>, StoreError> {
-    let is_queued =
-        |run: &&&Run| run.progress.status == RunStatus::Pending && run.snapshot.locks_cluster();
-    let clusters: BTreeSet<String> =
-        runs.iter().filter(is_queued).map(|run| run.snapshot.cluster.clone()).collect();
+    let queued = runs.iter().filter(|run| queues(run));
+    let clusters: BTreeSet<String> = queued.map(|run| run.snapshot.cluster.clone()).collect();
     let clusters: Vec<String> = clusters.into_iter().collect();
     if clusters.is_empty() {
         return Ok(HashMap::new());
@@ -186,9 +180,13 @@ async fn queues_of(state: &ApiState, runs: &[&Run]) -> Result<HashMap<String, Qu
     Ok(clusters.into_iter().zip(queues).collect())
 }
 
+/// Whether a run takes its turn on its cluster.
+fn queues(run: &Run) -> bool {
+    run.progress.status == RunStatus::Pending && run.snapshot.locks_cluster()
+}
+
 /// Whether it is the turn of a run: none comes before it on its cluster, or it goes beside others.
-fn may_start(run: &Run, queues: &HashMap<String, Queue>) -> bool {
-    let queue = queues.get(&run.snapshot.cluster);
-    let queues = run.progress.status == RunStatus::Pending && run.snapshot.locks_cluster();
-    !queues || queue.and_then(|queue| queue.place_of(run.id())) == Some(Locked::Held)
+fn may_start(run: &Run, of_clusters: &HashMap<String, Queue>) -> bool {
+    let queue = of_clusters.get(&run.snapshot.cluster);
+    !queues(run) || queue.and_then(|queue| queue.place_of(run.id())) == Some(Locked::Held)
 }

@@ -127,23 +127,13 @@ fn view(engine: Engine, now: Timestamp) -> EngineView {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Draining, EngineReport};
+    use crate::driver::samples::report;
+    use crate::store::Draining;
 
     #[test]
     fn an_engine_that_can_not_write_is_shown_as_it_is_with_what_the_store_knows_of_it() {
         let at = Timestamp::from_millis;
-        let report = |runs| EngineReport {
-            id: EngineId("a".to_owned()),
-            name: "a".to_owned(),
-            version: String::new(),
-            host: String::new(),
-            address: None,
-            started: at(0),
-            clock_ahead: 0,
-            runs,
-            queued: 0,
-            max_runs: 9,
-        };
+        let report = |runs| report("a", runs, 9);
         let draining = Draining {
             since: at(2),
             actor: Some("ann".to_owned()),

@@ -9,6 +9,10 @@ use std::str::FromStr;
 
 use crate::time::Millis;
 
+// Plugins are built apart from the core, and read and write the same.
+#[path = "../../plugins/sdk/src/span.rs"]
+mod span;
+
 /// The longest length of time that is written anywhere: ten years. More is a slip.
 pub const MAX_LENGTH: Millis = Millis::from_secs(3_660 * 24 * 3_600);
 
@@ -17,10 +21,6 @@ pub const LENGTH_FORMAT: &str = "length-of-time";
 
 /// What people are shown as such.
 pub const LENGTH_EXPECTED: &str = "a length of time such as 300ms, 5m, 1h30m, 1d or PT1H30M";
-
-/// The units in which a length is written, largest first.
-const UNITS: [(u64, &str); 5] =
-    [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")];
 
 /// The text is no length of time.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,53 +34,15 @@ impl FromStr for Millis {
     type Err = LengthError;
 
     fn from_str(text: &str) -> Result<Self, LengthError> {
-        let span = text.parse::<jiff::Span>().ok().filter(|_| !is_ambiguous(text));
-        let length = span.as_ref().and_then(whole_millis).filter(|length| *length <= MAX_LENGTH);
+        let length = span::read(text).map(Self).filter(|length| *length <= MAX_LENGTH);
         length.ok_or_else(|| LengthError { found: text.to_owned() })
     }
-}
-
-/// Whether people may mean something else: `10:30` a time of day, and `1,500s` fifteen hundred seconds.
-fn is_ambiguous(text: &str) -> bool {
-    let mut pairs = text.as_bytes().windows(2);
-    text.contains(':') || pairs.any(|pair| pair[0] == b',' && pair[1].is_ascii_digit())
-}
-
-/// The milliseconds of a span whose units all have a length, and that does not go back.
-fn whole_millis(span: &jiff::Span) -> Option<Millis> {
-    let unknown = span.get_years() != 0 || span.get_months() != 0;
-    let finer = span.get_microseconds() != 0 || span.get_nanoseconds() != 0;
-    if unknown || finer || span.is_negative() {
-        return None;
-    }
-    let parts = [
-        (i64::from(span.get_weeks()), 7 * 86_400_000),
-        (i64::from(span.get_days()), 86_400_000),
-        (i64::from(span.get_hours()), 3_600_000),
-        (span.get_minutes(), 60_000),
-        (span.get_seconds(), 1_000),
-        (span.get_milliseconds(), 1),
-    ];
-    let sum = parts
-        .iter()
-        .try_fold(0_i64, |sum, (number, unit)| sum.checked_add(number.checked_mul(*unit)?));
-    u64::try_from(sum?).ok().map(Millis)
 }
 
 /// The one form in which a length is written back: `1h30m`, each unit that it has, the largest first.
 impl fmt::Display for Millis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if *self == Self(0) {
-            return f.write_str("0s");
-        }
-        let mut rest = self.0;
-        for (unit, name) in UNITS {
-            if rest >= unit {
-                write!(f, "{}{name}", rest / unit)?;
-                rest %= unit;
-            }
-        }
-        Ok(())
+        span::write(f, self.0)
     }
 }
 

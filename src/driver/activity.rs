@@ -93,25 +93,14 @@ impl Activity {
 
 #[cfg(test)]
 mod tests {
+    use super::super::samples::report;
     use super::*;
-    use crate::run::EngineId;
 
     #[test]
     fn an_engine_that_can_not_write_is_known_from_its_first_failure_to_its_next_success() {
         let activity = Activity::default();
         let at = Timestamp::from_millis;
-        let report = |runs| EngineReport {
-            id: EngineId("a".to_owned()),
-            name: "a".to_owned(),
-            version: String::new(),
-            host: String::new(),
-            address: None,
-            started: at(0),
-            clock_ahead: 0,
-            runs,
-            queued: 0,
-            max_runs: 9,
-        };
+        let report = |runs| report("a", runs, 9);
         activity.beat(report(1), at(1), None);
         assert!(activity.unwritten().is_none());
         for n in [2, 3] {

@@ -30,6 +30,8 @@ mod places;
 mod queue;
 mod run_clock;
 mod run_driver;
+#[cfg(test)]
+pub(crate) mod samples;
 mod sending;
 mod sharing;
 mod signals;

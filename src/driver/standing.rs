@@ -155,22 +155,12 @@ fn runs(engine: &Engine) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::samples::report;
     use super::*;
-    use crate::store::{Draining, EngineReport};
+    use crate::store::Draining;
 
     fn engine(id: &str, runs: u32, seen: i64) -> Engine {
-        let report = EngineReport {
-            id: EngineId(id.to_owned()),
-            name: id.to_owned(),
-            version: String::new(),
-            host: String::new(),
-            address: None,
-            started: Timestamp::default(),
-            clock_ahead: 0,
-            runs,
-            queued: 0,
-            max_runs: 1_000,
-        };
+        let report = report(id, runs, 1_000);
         Engine { report, seen: Timestamp::from_millis(seen), draining: None }
     }
 

@@ -23,6 +23,8 @@ mod moments;
 #[allow(dead_code, reason = "each test binary uses a part of it")]
 #[path = "../support/mongodb.rs"]
 mod mongodb;
+#[path = "../support/noise.rs"]
+mod noise;
 mod outage;
 mod pages;
 mod read_only;

@@ -1,11 +1,11 @@
 //! A server with a file of SQLite of which pages hold nothing but noise.
 
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
 use serde_json::{Value, json};
 use tokio::process::Command;
 
+use crate::noise;
 use crate::server::{Client, Remains, Server};
 
 /// Runs that wait for approval: enough that they fill several pages.
@@ -46,28 +46,10 @@ async fn stopped(dir: &Path, client: &Client) -> (Remains, Vec<String>) {
 /// Overwrites pages of these tables and indexes with noise: the first leaf of each, or all of it.
 fn spoil(remains: &Remains, like: &str, all: bool) {
     let path = remains.settings.data.join(replibook::store::sqlite::DATABASE_FILE);
-    let database = rusqlite::Connection::open(&path).unwrap();
-    let sql =
-        "SELECT pageno FROM dbstat WHERE name LIKE ?1 AND (?2 OR pagetype = 'leaf') ORDER BY path";
-    let mut statement = database.prepare(sql).unwrap();
-    let pages = statement.query_map(rusqlite::params![like, all], |row| row.get(0)).unwrap();
-    let pages: Vec<u32> = pages.collect::<Result<_, _>>().unwrap();
+    let pages = noise::pages_of(&path, like, (!all).then_some("leaf"));
     assert!(pages.len() > usize::from(!all), "{like}: {pages:?}");
-    drop(statement);
-    database.close().unwrap();
-    let mut file = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
-    let mut header = [0; 18];
-    file.read_exact(&mut header).unwrap();
-    let size = u16::from_be_bytes([header[16], header[17]]);
-    let mut noise = 7_u32;
-    for page in pages.iter().take(if all { pages.len() } else { 1 }) {
-        file.seek(SeekFrom::Start(u64::from(page - 1) * u64::from(size))).unwrap();
-        let bytes = (0..size).map(|_| {
-            noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            noise.to_be_bytes()[0]
-        });
-        file.write_all(&bytes.collect::<Vec<_>>()).unwrap();
-    }
+    let most = if all { pages.len() } else { 1 };
+    noise::overwrite(&path, pages.into_iter().take(most));
 }
 
 /// What a command writes to stdout and to stderr, and its exit code.

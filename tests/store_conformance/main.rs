@@ -19,6 +19,8 @@ mod mongodb_plans;
 mod mongodb_races;
 mod mongodb_sessions;
 mod mongodb_time;
+#[path = "../support/noise.rs"]
+mod noise;
 mod samples;
 mod server;
 mod sqlite;

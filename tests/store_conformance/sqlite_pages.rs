@@ -1,6 +1,5 @@
 //! Pages of the file of SQLite that hold nothing but noise: what can be read elsewhere is shown.
 
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
 use replibook::playbook::{Concurrency, Playbook};
@@ -9,6 +8,7 @@ use replibook::store::sqlite::DATABASE_FILE;
 use replibook::store::{Created, KeptRun, RunFilter, RunPage, SqliteStore, Store, StoreError};
 
 use crate::backends::{ManualClock, options};
+use crate::noise;
 use crate::samples::{cluster, new_run_on, page, playbook, plugin, put_clusters, run_id};
 
 /// Runs of the store: enough that they fill several pages.
@@ -32,29 +32,9 @@ async fn store_in(directory: &Path) {
 /// there were.
 fn spoil(directory: &Path, name: &str, kind: Option<&str>, which: impl Fn(usize) -> bool) -> usize {
     let path = directory.join(DATABASE_FILE);
-    let pages = {
-        let database = rusqlite::Connection::open(&path).unwrap();
-        let sql = "SELECT pageno FROM dbstat WHERE name = ?1 AND pagetype = coalesce(?2, pagetype) \
-                   ORDER BY path";
-        let mut pages = database.prepare(sql).unwrap();
-        let pages = pages.query_map(rusqlite::params![name, kind], |row| row.get(0)).unwrap();
-        pages.collect::<Result<Vec<u32>, _>>().unwrap()
-    };
-    let mut file = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
-    let mut header = [0; 18];
-    file.read_exact(&mut header).unwrap();
-    let size = u64::from(u16::from_be_bytes([header[16], header[17]]));
-    let mut noise = 7_u32;
-    for page in (0..pages.len()).filter(|index| which(*index)).map(|index| pages[index]) {
-        let bytes: Vec<u8> = (0..size)
-            .map(|_| {
-                noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                noise.to_be_bytes()[0]
-            })
-            .collect();
-        file.seek(SeekFrom::Start(u64::from(page - 1) * size)).unwrap();
-        file.write_all(&bytes).unwrap();
-    }
+    let pages = noise::pages_of(&path, name, kind);
+    let spoilt = pages.iter().enumerate().filter(|(index, _)| which(*index));
+    noise::overwrite(&path, spoilt.map(|(_, page)| *page));
     pages.len()
 }
 

@@ -3,8 +3,9 @@
 
 use std::fmt;
 
-use jiff::Span;
 use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
+
+use crate::span;
 
 /// How many agents at a time: a number from 1, or a share of them above 0% such as `10%` or `2.5%`. The number
 /// may be text (`"2"`), as it is where a parameter takes both.
@@ -133,63 +134,21 @@ impl<'de> Deserialize<'de> for Size {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Length(pub u64);
 
-/// The units in which a length is written, largest first.
-const UNITS: [(u64, &str); 5] =
-    [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")];
-
 impl Length {
     /// The longest one, as in playbooks: 49 days.
     pub const MAX: Self = Self(u32::MAX as u64);
 
     /// Reads a length of time of more than zero.
     fn read(text: &str) -> Option<Self> {
-        let span = text.parse().ok().filter(|_| !is_ambiguous(text))?;
-        let length = whole_millis(&span).map(Self)?;
+        let length = span::read(text).map(Self)?;
         (length > Self(0) && length <= Self::MAX).then_some(length)
     }
-}
-
-/// Whether people may mean something else: `10:30` a time of day, and `1,500s` fifteen hundred seconds.
-fn is_ambiguous(text: &str) -> bool {
-    let mut pairs = text.as_bytes().windows(2);
-    text.contains(':') || pairs.any(|pair| pair[0] == b',' && pair[1].is_ascii_digit())
-}
-
-/// The milliseconds of a span whose units all have a length, and that does not go back.
-fn whole_millis(span: &Span) -> Option<u64> {
-    let unknown = span.get_years() != 0 || span.get_months() != 0;
-    let finer = span.get_microseconds() != 0 || span.get_nanoseconds() != 0;
-    if unknown || finer {
-        return None;
-    }
-    let parts = [
-        (i64::from(span.get_weeks()), 7 * 86_400_000),
-        (i64::from(span.get_days()), 86_400_000),
-        (i64::from(span.get_hours()), 3_600_000),
-        (span.get_minutes(), 60_000),
-        (span.get_seconds(), 1_000),
-        (span.get_milliseconds(), 1),
-    ];
-    let sum = parts
-        .iter()
-        .try_fold(0_i64, |sum, (number, unit)| sum.checked_add(number.checked_mul(*unit)?));
-    u64::try_from(sum?).ok()
 }
 
 /// In the one form in which lengths are written back: `1h30m`.
 impl fmt::Display for Length {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 == 0 {
-            return f.write_str("0s");
-        }
-        let mut rest = self.0;
-        for (unit, name) in UNITS {
-            if rest >= unit {
-                write!(f, "{}{name}", rest / unit)?;
-                rest %= unit;
-            }
-        }
-        Ok(())
+        span::write(f, self.0)
     }
 }
 

@@ -164,17 +164,7 @@ pub(super) const fn fit(status: RunStatus, kind: Kind) -> Fit {
             | RunStatus::Cancelled => TooLate,
             RunStatus::PendingApprove | RunStatus::Pending => Never,
         },
-        Kind::Refreshed | Kind::Planned => match status {
-            RunStatus::Running
-            | RunStatus::Paused
-            | RunStatus::Cancelling
-            | RunStatus::Finishing
-            | RunStatus::Done
-            | RunStatus::Failed
-            | RunStatus::Cancelled => Fits,
-            RunStatus::PendingApprove | RunStatus::Pending | RunStatus::Starting => Never,
-        },
-        Kind::OfAgent => match status {
+        Kind::Refreshed | Kind::Planned | Kind::OfAgent => match status {
             RunStatus::Running
             | RunStatus::Paused
             | RunStatus::Cancelling

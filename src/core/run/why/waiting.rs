@@ -24,6 +24,19 @@ pub struct OnEngine {
     pub max_runs: u32,
 }
 
+impl OnEngine {
+    /// Whether all of its places are taken.
+    pub const fn is_full(&self) -> bool {
+        self.runs >= self.max_runs
+    }
+
+    /// Its places that one cluster may have, as [`cluster_share`] says.
+    pub fn cluster_share(&self) -> u32 {
+        let places = usize::try_from(self.max_runs).unwrap_or(usize::MAX);
+        u32::try_from(cluster_share(places)).unwrap_or(u32::MAX)
+    }
+}
+
 /// What keeps a run waiting that could go on otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WaitsFor {
@@ -119,11 +132,9 @@ impl WaitsFor {
 
 /// How many places one cluster gets on these engines, where not all are taken, so that this may be why.
 fn share(engines: &[&OnEngine]) -> String {
-    let share = |engine: &OnEngine| {
-        let places = usize::try_from(engine.max_runs).unwrap_or(usize::MAX);
-        Some(cluster_share(places)).filter(|share| *share < places)
-    };
-    let is_full = engines.iter().all(|engine| engine.runs >= engine.max_runs);
+    let share =
+        |engine: &OnEngine| Some(engine.cluster_share()).filter(|share| *share < engine.max_runs);
+    let is_full = engines.iter().all(|engine| engine.is_full());
     match engines {
         [only] if !is_full => match share(only) {
             Some(most) => format!(" (one cluster gets at most {most} of them)"),

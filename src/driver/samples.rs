@@ -1,0 +1,20 @@
+//! Samples for tests.
+
+use crate::run::{EngineId, Timestamp};
+use crate::store::EngineReport;
+
+/// What an engine says of itself that drives so many runs.
+pub(crate) fn report(id: &str, runs: u32, max_runs: u32) -> EngineReport {
+    EngineReport {
+        id: EngineId(id.to_owned()),
+        name: id.to_owned(),
+        version: String::new(),
+        host: String::new(),
+        address: None,
+        started: Timestamp::default(),
+        clock_ahead: 0,
+        runs,
+        queued: 0,
+        max_runs,
+    }
+}
