@@ -6,6 +6,8 @@ use uuid::Uuid;
 
 use crate::run::{Datastore, JsonText, NodeInfo, Timestamp, Wanted, WrongNode};
 
+pub use replibook_core::door::{ActionPhase, ActionStatus, QueuedAction};
+
 /// An action to schedule.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ActionRequest {
@@ -28,53 +30,6 @@ pub enum Scheduled {
     Accepted,
     /// The agent knew the identifier already (409).
     Known,
-}
-
-/// How far an action is.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ActionStatus {
-    /// Its phase.
-    pub phase: ActionPhase,
-    /// Its result, or how far it is; null if it was left out.
-    pub payload: JsonText,
-    /// Why the payload was left out, if it is more than may come in: what was found and what was expected.
-    pub unread: Option<String>,
-    /// The agent's message when it failed, with the causes that the agent gave.
-    pub error: Option<String>,
-}
-
-/// An action in an agent's queue.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct QueuedAction {
-    /// Identifier.
-    pub id: Uuid,
-    /// Kind of the action.
-    pub kind: String,
-    /// Its phase.
-    pub phase: ActionPhase,
-}
-
-/// Phases of an action.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ActionPhase {
-    /// Queued.
-    New,
-    /// Going on.
-    Running,
-    /// Ended well.
-    Done,
-    /// Ended badly.
-    Failed,
-}
-
-impl ActionPhase {
-    /// Whether the action has ended.
-    pub const fn is_final(self) -> bool {
-        match self {
-            Self::New | Self::Running => false,
-            Self::Done | Self::Failed => true,
-        }
-    }
 }
 
 /// Why a call to an agent failed.

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::bounds::{ACTION_BYTES, REFUSAL_BYTES};
 use super::coming::Coming;
-use super::message::cut;
+use super::cut;
 use super::places::{Place, Places};
 
 /// Bytes of a body that are read without asking: nearly all answers are smaller.

@@ -8,35 +8,17 @@
 //!
 //! - `Bodies` reads bodies: up to so many bytes, no slower than a [`Pace`], and so many large ones at once.
 //! - `begun_within` gives up calls whose answer does not begin in time, and no others.
-//! - [`Bounds`] says how much an answer may hold; [`bounds`] has those of each call, with the reasons.
-//! - [`read_object`] reads an answer whole, where all of it is kept.
-//! - [`read_members`] reads the members that are understood, and passes over the others, where an answer
-//!   holds more than is looked at.
-//! - [`read_action`], [`read_scheduled`], [`read_queue`], [`read_node`], [`read_store`]
-//!   and [`read_shards`] read the answers of the agent API.
-//! - [`error_message`] and [`told_error`] make one text of what an agent says of a failure; [`cut`]
-//!   bounds any text for people.
-//!
-//! A new call of the agent API gets bounds of its own, and a reader made of these.
+//! - What was read is understood by the [core](replibook_core::door), within its [`bounds`].
 
-mod action;
 mod body;
-pub mod bounds;
 mod coming;
-mod json;
-mod message;
-mod node;
 mod places;
-mod queue;
-mod shards;
 
-pub use action::{read_action, read_scheduled};
 pub use body::Pace;
 pub(crate) use body::{Bodies, Body, NoBody, Seat, describe, is_not_http};
-pub use bounds::Bounds;
 pub(crate) use coming::{Coming, begun_within};
-pub use json::{Found, Malformed, read_members, read_object};
-pub use message::{cut, error_message, told_error};
-pub use node::{is_status_word, read_node};
-pub use queue::read_queue;
-pub use shards::{read_shards, read_store};
+pub use replibook_core::door::{
+    Bounds, Found, Malformed, bounds, cut, error_message, is_status_word, read_action,
+    read_members, read_node, read_object, read_queue, read_scheduled, read_shards, read_store,
+    told_error,
+};

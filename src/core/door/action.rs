@@ -8,7 +8,43 @@ use uuid::Uuid;
 use super::bounds::{ACTION_BYTES, ERROR, PAYLOAD, SCHEDULED_BYTES, WORD};
 use super::json::{Found, Malformed, read_members};
 use super::message::told_error;
-use crate::agent::client::{ActionPhase, ActionStatus};
+use crate::run::JsonText;
+
+/// How far an action is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ActionStatus {
+    /// Its phase.
+    pub phase: ActionPhase,
+    /// Its result, or how far it is; null if it was left out.
+    pub payload: JsonText,
+    /// Why the payload was left out, if it is more than may come in: what was found and what was expected.
+    pub unread: Option<String>,
+    /// The agent's message when it failed, with the causes that the agent gave.
+    pub error: Option<String>,
+}
+
+/// Phases of an action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ActionPhase {
+    /// Queued.
+    New,
+    /// Going on.
+    Running,
+    /// Ended well.
+    Done,
+    /// Ended badly.
+    Failed,
+}
+
+impl ActionPhase {
+    /// Whether the action has ended.
+    pub const fn is_final(self) -> bool {
+        match self {
+            Self::New | Self::Running => false,
+            Self::Done | Self::Failed => true,
+        }
+    }
+}
 
 /// Checks the answer to a request to schedule `id`.
 ///

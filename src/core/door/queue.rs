@@ -3,11 +3,21 @@
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::action::{PHASES, phase_of};
+use super::action::{ActionPhase, PHASES, phase_of};
 use super::bounds::QUEUE;
 use super::json::{Malformed, read_members};
 use super::message::quote;
-use crate::agent::client::QueuedAction;
+
+/// An action in an agent's queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueuedAction {
+    /// Identifier.
+    pub id: Uuid,
+    /// Kind of the action.
+    pub kind: String,
+    /// Its phase.
+    pub phase: ActionPhase,
+}
 
 /// Reads an agent's queue. Unknown fields of an action are ignored, and no more of its kind is kept than is
 /// shown.
@@ -41,7 +51,6 @@ fn read(action: &Value) -> Result<QueuedAction, Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::client::ActionPhase;
 
     fn queue(actions: &str) -> Result<Vec<QueuedAction>, String> {
         let body = format!(r#"{{"more":[1],"actions":{actions}}}"#);
