@@ -2,13 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-#[path = "support/examples.rs"]
-mod examples;
-#[path = "support/exports.rs"]
-mod exports;
-#[path = "support/wait.rs"]
-mod wait;
-
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Output, Stdio};
@@ -17,6 +10,8 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
+
+use crate::{examples, exports, wait};
 
 /// Far beyond what the demonstration takes, also on a busy machine.
 const LIMIT: Duration = Duration::from_secs(240);

@@ -2,18 +2,24 @@
 //! resolves to, or `NAME.err`, what is wrong with it. `UPDATE_EXPECT=1` writes them anew.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+// The core itself does no I/O (src/core/clippy.toml).
+#![allow(clippy::disallowed_methods, reason = "these tests read files")]
+
+#[path = "support/root.rs"]
+mod root;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use expect_test::expect_file;
 use proptest::prelude::*;
-use replibook::playbook::{
+use replibook_core::playbook::{
     Kind, Playbook, PlaybookDocument, PluginInfo, PluginKind, Problems, check_params, json_schema,
     kind_of, parse_cluster, parse_playbook, resolve, warnings,
 };
-use replibook::run::Digest;
+use replibook_core::run::Digest;
+use root::root;
 use serde_json::{Value, json};
 
 fn plugin(kind: PluginKind, name: &str, arguments: Value) -> PluginInfo {
@@ -81,7 +87,7 @@ fn answer(text: &[u8]) -> Result<String, Problems> {
 }
 
 fn documents() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/playbooks");
+    let folder = root().join("tests/playbooks");
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let mut paths: Vec<PathBuf> =
         entries.filter(|path| path.extension().is_some_and(|e| e == "yaml")).collect();
@@ -202,7 +208,7 @@ fn others_can_place_their_problems() {
 fn the_published_schemas_are_those_of_the_types() {
     for kind in Kind::ALL {
         let file = format!("schemas/{}.json", kind.as_str().to_lowercase());
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+        let file = root().join(file);
         expect_file![file].assert_eq(&format!("{:#}\n", json_schema(kind)));
     }
 }

@@ -2,11 +2,9 @@
 //! Wasm: this crate depends on nothing that has them, and moments and seeds are arguments.
 //!
 //! [`playbook`] makes a valid [`Playbook`] of a text. [`run`] takes one [`Input`](run::Input) after another
-//! All of them name things with [`ids`] and [`time`]; [`shown`] knows
-//! and says what to write and what to perform. Both name things with [`ids`] and [`time`]; [`length`] reads
 //! and says what to write and what to perform. [`door`] reads what agents answer, as far as it may come in.
-//! and writes lengths of time, and [`shown`] knows which characters no name and no terminal may get.
-//! which characters no name and no terminal may get.
+//! All of them name things with [`ids`] and [`time`]; [`length`] reads and writes lengths of time, and [`shown`]
+//! knows which characters no name and no terminal may get.
 
 pub mod door;
 pub mod ids;

@@ -2,7 +2,7 @@
 //!
 //! [`Store`] is the promise, [`memory`] its reference model, [`sqlite`] the embedded back end and
 //! [`mongodb`] the one for several engines.
-//! `tests/store_conformance.rs` holds every back end to the same list of cases.
+//! `tests/store_conformance/` holds every back end to the same list of cases.
 
 mod checked;
 mod contract;

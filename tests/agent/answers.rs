@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::{Answer, ID, agent, post, raw, until, until_final};
+use crate::agent::support::{Answer, ID, agent, post, raw, until, until_final};
 
 const ACTION: &str = "/api/unstable/action";
 const LOOP: &str = "agent.replicante.io/test.loop";

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 
-use crate::support::{Fixture, ID, client, request};
+use crate::agent::support::{Fixture, ID, client, request};
 
 fn some_action() -> ActionRequest {
     request(ID, "agent.replicante.io/test.loop", json!({"target": 3}))

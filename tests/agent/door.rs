@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::support::{ID, client, request};
+use crate::agent::support::{ID, client, request};
 
 /// What a server sends, one after the other, with a wait after each piece.
 type Pieces = Vec<(Vec<u8>, Duration)>;

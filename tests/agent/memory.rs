@@ -9,8 +9,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use uuid::Uuid;
 
-use crate::process::Agent;
-use crate::support::{post, raw, until};
+use crate::agent::process::Agent;
+use crate::agent::support::{post, raw, until};
 
 const LOOP: &str = "agent.replicante.io/test.loop";
 

@@ -14,7 +14,7 @@ use axum::routing::get;
 use replibook::agent::platform::{HttpPlatforms, Platform as _, PlatformError, PlatformHttpConfig};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{DEADLINE, Fixture, raw};
+use crate::agent::support::{DEADLINE, Fixture, raw};
 
 fn client() -> HttpPlatforms {
     HttpPlatforms::new(PlatformHttpConfig::default()).unwrap()

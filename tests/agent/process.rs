@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::{DEADLINE, ID, post, until, until_final};
+use crate::agent::support::{DEADLINE, ID, post, until, until_final};
 
 const STALL: &str = "demo.example.com/stall";
 const QUICK: &str = "demo.example.com/quick";

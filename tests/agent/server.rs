@@ -11,7 +11,7 @@ use replibook::run::{CallError, Millis, Wanted};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::{ID, agent, client, post, raw, request, until, until_final};
+use crate::agent::support::{ID, agent, client, post, raw, request, until, until_final};
 
 const SUCCESS: &str = "agent.replicante.io/test.success";
 const FAIL: &str = "agent.replicante.io/test.fail";

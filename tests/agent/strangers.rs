@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::platform::Process;
-use crate::support::{Answer, agent, raw, raw_with};
+use crate::agent::platform::Process;
+use crate::agent::support::{Answer, agent, raw, raw_with};
 
 const ACTION: &str = "/api/unstable/action";
 const EFFECT: &str = "demo.example.com/effect";

@@ -4,7 +4,7 @@ use replibook::agent::{Script, When};
 use replibook::run::PlatformNode;
 use serde_json::{Value, json};
 
-use crate::server::Server;
+use crate::api::server::Server;
 
 const URL: &str = "http://platform";
 

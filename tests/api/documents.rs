@@ -3,7 +3,7 @@
 use replibook::store::memory::Damaged;
 use serde_json::{Value, json};
 
-use crate::server::{CLUSTER, PLUGINS, Server, playbook};
+use crate::api::server::{CLUSTER, PLUGINS, Server, playbook};
 
 #[tokio::test]
 async fn a_playbook_is_applied_once_and_its_plugins_are_pinned() {
@@ -125,7 +125,7 @@ async fn the_last_cluster_that_was_applied_counts() {
 }
 
 /// Applies these, with nothing uploaded.
-async fn apply_all(server: &Server, query: &str, documents: &[&str]) -> crate::server::Reply {
+async fn apply_all(server: &Server, query: &str, documents: &[&str]) -> crate::api::server::Reply {
     let documents: Vec<_> = documents.iter().map(|text| json!({ "document": text })).collect();
     server.post(&format!("/api/v1/apply{query}"), json!({ "documents": documents })).await
 }

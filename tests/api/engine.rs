@@ -7,7 +7,7 @@ use replibook::run::{
 use replibook::store::{Locked, Store};
 use serde_json::Value;
 
-use crate::server::Server;
+use crate::api::server::Server;
 
 /// Holds the lease of one run.
 pub(crate) struct Engine<'s> {

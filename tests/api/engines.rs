@@ -7,8 +7,8 @@ use replibook::run::{
 use replibook::store::{EngineReport, Store};
 use serde_json::{Value, json};
 
-use crate::engine::{Engine, id_of};
-use crate::server::{Server, playbook, send};
+use crate::api::engine::{Engine, id_of};
+use crate::api::server::{Server, playbook, send};
 
 fn report(id: &str, runs: u32, max_runs: u32) -> EngineReport {
     EngineReport {
@@ -25,7 +25,7 @@ fn report(id: &str, runs: u32, max_runs: u32) -> EngineReport {
     }
 }
 
-async fn drain(server: &Server, id: &str, body: Value) -> crate::server::Reply {
+async fn drain(server: &Server, id: &str, body: Value) -> crate::api::server::Reply {
     let path = format!("/api/v1/engines/{id}/drain");
     send(server.request("PUT", &path).json(&body)).await
 }

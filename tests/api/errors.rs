@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::server::{DEADLINE, Server, send};
+use crate::api::server::{DEADLINE, Server, send};
 
 /// The operations of `/openapi.json`: path, method, description.
 async fn operations(server: &Server) -> Vec<(String, String, Value)> {
@@ -187,8 +187,8 @@ async fn health_is_of_the_process_and_readiness_of_the_store() {
 #[tokio::test]
 async fn metrics_count_requests_by_route_and_runs_by_status() {
     let server = Server::start().await;
-    server.apply_cluster(crate::server::CLUSTER).await.ok(201);
-    server.apply(&crate::server::playbook("restart", "1.0.0", "")).await.ok(201);
+    server.apply_cluster(crate::api::server::CLUSTER).await.ok(201);
+    server.apply(&crate::api::server::playbook("restart", "1.0.0", "")).await.ok(201);
     let body = json!({ "playbook": "restart", "cluster": "eu" });
     server.post("/api/v1/runs", body).await.ok(201);
     server.get("/api/v1/clusters/other").await.problem(404, "cluster-not-found");

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use std::sync::Arc;
 
-use crate::engine::{Engine, id_of};
-use crate::server::{CLUSTER, DEADLINE, JumpingClock, Server, playbook};
+use crate::api::engine::{Engine, id_of};
+use crate::api::server::{CLUSTER, DEADLINE, JumpingClock, Server, playbook};
 
 async fn started(server: &Server) -> RunId {
     server.apply_cluster(CLUSTER).await.ok(201);
@@ -155,7 +155,7 @@ async fn a_stream_that_can_not_begin_is_an_ordinary_error() {
     let path = format!("/api/v1/runs/{run}/events");
     let ask = |path: &str, last: &str| {
         let request = server.request("GET", path).header("accept", "text/event-stream");
-        crate::server::send(request.header("last-event-id", last.to_owned()))
+        crate::api::server::send(request.header("last-event-id", last.to_owned()))
     };
     ask(&path, "x").await.problem(400, "bad-header");
     ask(&format!("{path}?limit=5"), "1").await.problem(400, "bad-parameter");

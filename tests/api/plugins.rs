@@ -3,7 +3,7 @@
 use replibook::run::Digest;
 use serde_json::{Value, json};
 
-use crate::server::{PLUGINS, Server, playbook};
+use crate::api::server::{PLUGINS, Server, playbook};
 
 /// A plugin of its own: a built-in strategy with a custom section behind it.
 fn strategy(tag: &str) -> Vec<u8> {

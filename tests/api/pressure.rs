@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::server::{CLUSTER, DEADLINE, JumpingClock, Server, playbook};
+use crate::api::server::{CLUSTER, DEADLINE, JumpingClock, Server, playbook};
 
 /// Connections that each announce the largest body: far more than the memory for bodies has room for, and more
 /// than one client has a share of.

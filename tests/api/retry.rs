@@ -7,8 +7,8 @@ use replibook::run::{
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
-use crate::engine::{Engine, id_of};
-use crate::server::{CLUSTER, Reply, Server, playbook, send};
+use crate::api::engine::{Engine, id_of};
+use crate::api::server::{CLUSTER, Reply, Server, playbook, send};
 
 /// A server with a run that was started by this playbook's lines.
 async fn started(spec: &str) -> (Server, RunId) {

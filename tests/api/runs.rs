@@ -7,8 +7,8 @@ use replibook::store::memory::Damaged;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
-use crate::engine::{Engine, id_of};
-use crate::server::{CLUSTER, JumpingClock, Reply, Server, playbook, send};
+use crate::api::engine::{Engine, id_of};
+use crate::api::server::{CLUSTER, JumpingClock, Reply, Server, playbook, send};
 
 /// A server with a cluster and a playbook that has these lines in its `spec`.
 async fn server(spec: &str) -> Server {

@@ -1,12 +1,12 @@
 //! The strategy `zone-by-zone` with `healthy`: it has agents asked afresh, reads what they said, and
 //! works an expression out for each of them.
 
-use replibook::plugin::PlanOutcome;
-use replibook::run::{AgentState, Decision, Digest, Next, PlanInput, PluginLine, Timestamp};
+use replibook_core::run::{AgentState, Decision, Digest, Next, PlanInput, PluginLine, Timestamp};
+use replibook_host::PlanOutcome;
 use serde_json::{Value, json};
 
+use crate::conformance::languages;
 use crate::fixtures::*;
-use crate::languages;
 
 const HEALTHY: &str = r#"agent.node.node_status == "HEALTHY" && agent.node.lag < 10"#;
 

@@ -1,8 +1,6 @@
 //! The components of all languages, built by `make example-plugins`.
 
-use std::path::Path;
-
-use replibook::playbook::PluginInfo;
+use replibook_core::playbook::PluginInfo;
 
 use crate::fixtures::host;
 use crate::plugins;
@@ -19,7 +17,7 @@ pub(crate) const LANGUAGES: [(&str, &str); 4] = [
 pub(crate) async fn all(name: &str) -> Vec<(&'static str, PluginInfo)> {
     let mut all = Vec::new();
     for (language, folder) in LANGUAGES {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+        let folder = plugins::root().join(folder);
         let file = folder.join(format!("{}.wasm", name.replace('-', "_")));
         assert!(file.exists(), "found no {}; `make example-plugins` builds it", file.display());
         let info = host().import(plugins::component(&folder, name)).await;

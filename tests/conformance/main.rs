@@ -4,12 +4,7 @@
 // What tests share may give up as tests do.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::wildcard_enum_match_arm)]
 
-#[allow(dead_code, reason = "shared with the tests of the host, which use the rest")]
-#[path = "../plugin_host/fixtures.rs"]
-mod fixtures;
 mod health;
 mod languages;
-#[path = "../support/plugins.rs"]
-mod plugins;
 mod step;
 mod strategy;

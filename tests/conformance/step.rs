@@ -1,10 +1,12 @@
 //! The step `safe-restart`.
 
-use replibook::run::{ActivationEnd, Answer, Call, CallError, FailureReason, Millis, NodeInfo};
+use replibook_core::run::{
+    ActivationEnd, Answer, Call, CallError, FailureReason, Millis, NodeInfo,
+};
 use serde_json::{Value, json};
 
+use crate::conformance::languages;
 use crate::fixtures::*;
-use crate::languages;
 
 /// What the step is asked with, what its calls are answered with, and how it ends.
 struct Scenario {

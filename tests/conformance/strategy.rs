@@ -1,10 +1,10 @@
 //! The strategy `zone-by-zone`.
 
-use replibook::run::{AgentState, Decision, Next, PluginLine};
+use replibook_core::run::{AgentState, Decision, Next, PluginLine};
 use serde_json::{Value, json};
 
+use crate::conformance::languages;
 use crate::fixtures::*;
-use crate::languages;
 
 /// A cluster, and the order in which its agents are expected to go.
 struct Scenario {
@@ -98,7 +98,7 @@ fn scenarios() -> Vec<Scenario> {
 /// Plays a stage in which the first agent in flight ends whenever the strategy waits, and returns
 /// all that was decided and logged.
 async fn play(
-    plugin: &replibook::run::Digest,
+    plugin: &replibook_core::run::Digest,
     scenario: &Scenario,
 ) -> Vec<(Decision, Vec<PluginLine>)> {
     let mut agents = Agents::with(scenario.agents.clone());

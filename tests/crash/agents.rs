@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::server::{Client, LIMIT};
+use crate::crash::server::{Client, LIMIT};
 use crate::wait;
 
 /// What an agent does for `crash.example.com/work`. `$1` is a file with a line for each command that was

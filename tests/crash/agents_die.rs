@@ -7,8 +7,8 @@ use rand::{Rng as _, SeedableRng as _};
 use replibook::api::wire::Listing;
 use replibook::run::{AgentRecord, AgentState, FailureReason, ReasonCode, RunStatus};
 
-use crate::server::{LIMIT, Server, Settings, pass};
-use crate::stages::{self, Scene, assert_ended_well, is_done};
+use crate::crash::server::{LIMIT, Server, Settings, pass};
+use crate::crash::stages::{self, Scene, assert_ended_well, is_done};
 use crate::wait;
 
 /// Agents of the run.
@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn agents_that_are_killed_and_come_back_do_nothing_twice() {
-    let seed = crate::seed();
+    let seed = crate::crash::seed();
     println!("REPLIBOOK_SEED={seed}");
     let mut random = StdRng::seed_from_u64(seed);
     let mut scene = Scene::new(AGENTS).await;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use replibook::clock::TestOffset;
 use replibook::run::{Happened, RunEvent};
 
-use crate::server::{Client, LIMIT, Server, Settings};
-use crate::stages::{self, Scene, assert_ended_well};
+use crate::crash::server::{Client, LIMIT, Server, Settings};
+use crate::crash::stages::{self, Scene, assert_ended_well};
 use crate::wait;
 
 /// Agents of the run.

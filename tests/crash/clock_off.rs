@@ -7,8 +7,8 @@ use replibook::clock::{Clock as _, SystemClock, TestOffset};
 use replibook::run::{Millis, RunStatus, Timestamp};
 use serde_json::Value;
 
-use crate::server::{LIMIT, Server, Settings};
-use crate::stages::{self, Scene, assert_ended_well};
+use crate::crash::server::{LIMIT, Server, Settings};
+use crate::crash::stages::{self, Scene, assert_ended_well};
 use crate::wait;
 
 /// What a store's time may be off by our reckoning, on a busy machine.
@@ -31,7 +31,7 @@ async fn server(dir: &Path, name: &str, store: &str, ahead: i64) -> Server {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn time_in_a_run_is_the_stores_and_who_is_far_off_takes_up_nothing() {
     let scene = Scene::new(2).await;
-    let store = crate::database();
+    let store = crate::crash::database();
     let ahead = server(scene.path(), "ahead", &store, 3_600_000).await;
     let begun = SystemClock.now();
     let run = stages::start_run(&scene.client, &ahead, &scene.agents, str::to_owned).await;

@@ -9,7 +9,7 @@ use replibook::run::{ReasonCode, RunStatus, TroubleCode};
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::server::{Client, LIMIT, Remains, Server, start_run};
+use crate::crash::server::{Client, LIMIT, Remains, Server, start_run};
 use crate::wait;
 
 /// Agents of the runs.

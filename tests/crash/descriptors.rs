@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::server::{Client, LIMIT, Server, Settings};
+use crate::crash::server::{Client, LIMIT, Server, Settings};
 use crate::wait;
 
 /// Descriptors that the server may have.

@@ -8,7 +8,7 @@ use replibook::run::RunStatus;
 use replibook::store::sqlite::DATABASE_FILE;
 use serde_json::{Value, json};
 
-use crate::server::{Client, LIMIT, Server, Settings};
+use crate::crash::server::{Client, LIMIT, Server, Settings};
 use crate::wait;
 
 /// Unpacks the database of that version into the data directory of a server.

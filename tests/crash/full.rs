@@ -11,8 +11,8 @@ use replibook::run::RunStatus;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::{Value, json};
 
-use crate::server::{Client, LIMIT, Remains, Server};
-use crate::stages::Scene;
+use crate::crash::server::{Client, LIMIT, Remains, Server};
+use crate::crash::stages::Scene;
 use crate::wait;
 
 /// Agents of the run.

@@ -1,6 +1,6 @@
 //! A database that goes away under the running server.
 
-use crate::server::{Client, LIMIT, Server};
+use crate::crash::server::{Client, LIMIT, Server};
 use crate::wait;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

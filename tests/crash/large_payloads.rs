@@ -12,7 +12,7 @@ use replibook::run::{AgentState, RunStatus};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::server::{Client, Server};
+use crate::crash::server::{Client, Server};
 
 const AGENTS: usize = 60;
 

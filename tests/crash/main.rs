@@ -14,17 +14,10 @@ mod clock_off;
 mod damaged;
 mod descriptors;
 mod earlier;
-#[path = "../support/examples.rs"]
-mod examples;
 mod full;
 mod gone;
 mod large_payloads;
 mod moments;
-#[allow(dead_code, reason = "each test binary uses a part of it")]
-#[path = "../support/mongodb.rs"]
-mod mongodb;
-#[path = "../support/noise.rs"]
-mod noise;
 mod outage;
 mod pages;
 mod read_only;
@@ -32,8 +25,6 @@ mod server;
 mod stages;
 mod stopping;
 mod store_comes_late;
-#[path = "../support/wait.rs"]
-mod wait;
 mod waiting;
 
 use std::path::Path;
@@ -41,6 +32,7 @@ use std::path::Path;
 use replibook::cli::demo::{Fleet, plan};
 use replibook::run::{AgentState, RunStatus};
 
+use crate::{mongodb, wait};
 use moments::{moments, twenty};
 use server::{Client, LIMIT, Server, assert_done_once, assert_loaded, start_run};
 use stages::Scene;

@@ -7,8 +7,8 @@ use replibook::api::wire::Listing;
 use replibook::cli::demo::{Fleet, plan};
 use replibook::run::{AgentState, RunEvent, RunStatus};
 
+use crate::crash::server::{Client, LIMIT, Server, assert_done_once, start_run};
 use crate::mongodb::TestServer;
-use crate::server::{Client, LIMIT, Server, assert_done_once, start_run};
 use crate::wait;
 
 /// Agents of the run.

@@ -5,8 +5,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
+use crate::crash::server::{Client, Remains, Server};
 use crate::noise;
-use crate::server::{Client, Remains, Server};
 
 /// Runs that wait for approval: enough that they fill several pages.
 const RUNS: usize = 40;

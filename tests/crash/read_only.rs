@@ -9,8 +9,8 @@ use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
 
-use crate::server::{Server, Settings};
-use crate::stages::Scene;
+use crate::crash::server::{Server, Settings};
+use crate::crash::stages::Scene;
 
 /// The user "nobody", who owns nothing.
 const NOBODY: u32 = 65_534;
@@ -113,7 +113,7 @@ fn set_writable(settings: &Settings, writable: bool) {
 /// Starts a server that does not come up, and returns what it said.
 async fn refused(settings: &Settings) -> String {
     let output = settings.command("127.0.0.1:0", None).stdin(std::process::Stdio::piped()).output();
-    let output = tokio::time::timeout(crate::server::LIMIT, output).await.unwrap().unwrap();
+    let output = tokio::time::timeout(crate::crash::server::LIMIT, output).await.unwrap().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(FAILED), "{said}");
     assert_eq!(output.stdout, b"", "{said}");

@@ -10,7 +10,7 @@ use replibook::run::RunEvent;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::moments::Moment;
+use crate::crash::moments::Moment;
 use crate::{examples, wait};
 
 /// Far beyond what the whole run takes, also on a busy machine.

@@ -6,8 +6,8 @@ use replibook::api::wire::{Listing, RunView};
 use replibook::run::{AgentRecord, AgentState, Happened, RunStatus};
 use serde_json::json;
 
-use crate::agents::{Agents, BADLY, WELL};
-use crate::server::{Client, Server};
+use crate::crash::agents::{Agents, BADLY, WELL};
+use crate::crash::server::{Client, Server};
 
 const PLAYBOOK: &str = include_str!("three-stages.yaml");
 

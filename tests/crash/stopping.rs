@@ -9,8 +9,8 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::server::{Client, LIMIT, Server};
-use crate::stages::{self, Scene};
+use crate::crash::server::{Client, LIMIT, Server};
+use crate::crash::stages::{self, Scene};
 use crate::wait;
 
 /// A stop takes less than one second, and more on a busy machine. This is less than anything that it must not wait
@@ -147,7 +147,7 @@ async fn a_server_with_a_run_that_is_finishing_stops_and_the_next_one_finishes_i
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn so_does_one_with_a_run_that_is_finishing_on_mongodb() {
-    stops_while_a_run_is_finishing(|| Some(crate::database())).await;
+    stops_while_a_run_is_finishing(|| Some(crate::crash::database())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -157,5 +157,5 @@ async fn a_server_that_is_asked_to_stop_is_gone_soon_and_the_next_one_goes_on() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn so_is_one_on_mongodb() {
-    stops_soon_and_the_next_one_goes_on(Some(crate::database())).await;
+    stops_soon_and_the_next_one_goes_on(Some(crate::crash::database())).await;
 }

@@ -7,8 +7,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
+use crate::crash::server::{Client, LIMIT};
 use crate::mongodb::TestServer;
-use crate::server::{Client, LIMIT};
 use crate::wait;
 
 /// A server on a port that was free a moment ago, and its address.

@@ -7,8 +7,8 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::server::{LIMIT, Server};
-use crate::stages::{self, Scene};
+use crate::crash::server::{LIMIT, Server};
+use crate::crash::stages::{self, Scene};
 use crate::wait;
 
 /// Of another who uses the agent.

@@ -4,7 +4,7 @@ use replibook::agent::{Script, When};
 use replibook::run::{CommandOutcome, EngineId, Millis, RunId, RunStatus, Verb};
 use serde_json::json;
 
-use crate::PLAIN;
+use crate::driver::PLAIN;
 use crate::engine::RunningEngine;
 use crate::scene::Scene;
 

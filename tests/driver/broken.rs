@@ -9,7 +9,7 @@ use replibook::clock::Clock;
 use replibook::run::{Millis, RunStatus, Timestamp};
 use replibook::store::memory::FaultMoment;
 
-use crate::PLAIN;
+use crate::driver::PLAIN;
 use crate::scene::Scene;
 
 /// Panics when asked for the first wait of a run for a store that does not answer, while `breaks` is set.

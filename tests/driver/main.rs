@@ -9,12 +9,9 @@ mod behind;
 mod beyond;
 mod broken;
 mod discovery;
-#[path = "../support/engine.rs"]
-mod engine;
 mod late;
 mod places;
 mod queue;
-mod scene;
 mod spread;
 mod strategies;
 mod troubled;
@@ -23,8 +20,9 @@ mod unsent;
 use replibook::agent::{Fault, Script, When};
 use replibook::run::{AgentState, Happened, Millis, ReasonCode, RunStatus, Verb};
 use replibook::store::memory::FaultMoment;
-use scene::Scene;
 use serde_json::json;
+
+use crate::scene::{self, Scene};
 
 const PLAIN: &str = "max_failed: 0";
 

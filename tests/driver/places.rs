@@ -5,7 +5,7 @@ use replibook::run::{EngineId, Millis, ReasonCode, RunId, RunStatus, Verb};
 use replibook::store::{Abandon, Ending, Locked};
 use serde_json::json;
 
-use crate::PLAIN;
+use crate::driver::PLAIN;
 use crate::scene::Scene;
 
 const ALLOW: &str = "concurrency: allow";

@@ -6,7 +6,7 @@ use replibook::agent::Script;
 use replibook::run::{AgentState, Millis, ReasonCode, Run, RunId, RunStatus, Verb};
 use replibook::store::StoreError;
 
-use crate::PLAIN;
+use crate::driver::PLAIN;
 use crate::scene::Scene;
 
 async fn start(scene: &Scene, runs: usize) -> Vec<RunId> {

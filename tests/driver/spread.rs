@@ -6,7 +6,7 @@ use replibook::agent::{Script, When};
 use replibook::run::{EngineId, Millis, RunId, RunStatus};
 use serde_json::json;
 
-use crate::PLAIN;
+use crate::driver::PLAIN;
 use crate::scene::Scene;
 
 /// Starts runs that go side by side, and whose batches take a minute.

@@ -17,7 +17,7 @@ use replibook::store::{Abandon, Abandonment, Failed, MAX_PAGE, NewRun};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::PLAIN;
+use crate::driver::PLAIN;
 use crate::scene::Scene;
 
 fn request(force: bool) -> Abandon {

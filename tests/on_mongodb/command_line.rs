@@ -32,7 +32,7 @@ async fn raw(store: &str) -> ::mongodb::Database {
 
 #[tokio::test]
 async fn a_store_is_checked_set_up_and_mended() {
-    let store = crate::database();
+    let store = crate::on_mongodb::database();
     let (code, out) = check(&store).await;
     assert_eq!(code, 1, "{out}");
     assert!(out.contains("never used; `replibook store migrate` sets it up"), "{out}");
@@ -73,7 +73,7 @@ async fn a_store_is_checked_set_up_and_mended() {
 async fn a_shorter_retention_needs_a_command_of_its_own() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data").to_str().unwrap().to_owned();
-    for store in ["sqlite".to_owned(), crate::database()] {
+    for store in ["sqlite".to_owned(), crate::on_mongodb::database()] {
         let migrate = async |retention: &[&str]| {
             let args = [&["store", "migrate", "--data", &data], retention].concat();
             let (code, out, err) = replibook(&store, &args).await;
@@ -94,7 +94,7 @@ async fn a_shorter_retention_needs_a_command_of_its_own() {
 
 #[tokio::test]
 async fn a_newer_store_is_left_alone() {
-    let store = crate::database();
+    let store = crate::on_mongodb::database();
     let meta = raw(&store).await.collection::<Document>("meta");
     meta.insert_one(doc! { "_id": "schema", "version": 99_i64 }).await.unwrap();
     for args in

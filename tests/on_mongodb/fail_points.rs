@@ -13,8 +13,8 @@ use rand::{Rng as _, SeedableRng as _};
 use replibook::run::Millis;
 
 use crate::mongodb::{TestServer, with_database};
+use crate::on_mongodb::scene::Scene;
 use crate::proxy::Proxy;
-use crate::scene::Scene;
 
 /// Runs at once, agents of each, and how many of them are in flight.
 const RUNS: usize = 3;
@@ -53,7 +53,7 @@ fn fault(random: &mut StdRng) -> Document {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn runs_end_well_and_do_everything_once_whatever_the_store_does() {
-    let mut random = StdRng::seed_from_u64(crate::seed());
+    let mut random = StdRng::seed_from_u64(crate::on_mongodb::seed());
     // Fail points are the whole server's, so this test has one of its own.
     let server = TestServer::start(&["--enable-test-commands"]);
     let admin = Client::with_uri_str(server.address()).await.unwrap().database("admin");

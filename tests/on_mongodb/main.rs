@@ -7,19 +7,12 @@
 
 mod capabilities;
 mod command_line;
-#[path = "../support/engine.rs"]
-mod engine;
 mod fail_points;
 mod many_agents;
-#[allow(dead_code, reason = "each test binary uses a part of it")]
-#[path = "../support/mongodb.rs"]
-mod mongodb;
-#[path = "../support/proxy.rs"]
-mod proxy;
 mod scene;
 mod secured;
-#[path = "../support/wait.rs"]
-mod wait;
+
+use crate::mongodb;
 
 /// The address of a database of its own, on the server that the tests of this program share.
 fn database() -> String {

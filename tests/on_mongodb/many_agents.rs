@@ -6,7 +6,7 @@ use ::mongodb::bson::{Bson, DateTime, Document, doc};
 use replibook::run::{AgentState, Millis, RunStatus, Verb};
 
 use crate::engine::RunningEngine;
-use crate::scene::{LIMIT, Scene};
+use crate::on_mongodb::scene::{LIMIT, Scene};
 use crate::wait;
 
 /// Enough for several chunks of each kind.
@@ -56,7 +56,7 @@ impl Watched<'_> {
 async fn making_and_finishing_many_records_goes_on_after_each_crash() {
     let agents = std::env::var("REPLIBOOK_TEST_AGENTS").ok().map(|text| text.parse().unwrap());
     let agents = agents.unwrap_or(AGENTS);
-    let address = crate::database();
+    let address = crate::on_mongodb::database();
     let scene = Scene::new(&address, LEASE).await;
     let client = Client::with_uri_str(&address).await.unwrap();
     let raw = client.default_database().unwrap();

@@ -1,10 +1,10 @@
 //! Activations: replay, logical time, random bytes, grants, the built-in steps.
 
-use replibook::plugin::{HostConfig, PluginHost};
-use replibook::run::{
+use replibook_core::run::{
     ActivationEnd, AgentId, Answer, AttemptKey, Call, CallError, FailureReason, JsonText, LogLevel,
     Millis, NodeInfo,
 };
+use replibook_host::{HostConfig, PluginHost};
 use serde_json::{Value, json};
 
 use crate::fixtures::*;

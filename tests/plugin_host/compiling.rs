@@ -3,10 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use replibook::plugin::{
-    Compile, CompileApart, CompileLimits, HostConfig, PluginCounts, PluginHost,
-};
-use replibook::run::ActivationEnd;
+use replibook_core::run::ActivationEnd;
+use replibook_host::{Compile, CompileApart, CompileLimits, HostConfig, PluginCounts, PluginHost};
 use serde_json::json;
 
 use crate::bytes::*;

@@ -1,7 +1,7 @@
 //! The plugins of `examples/plugins/rust`, built from source as their authors would.
 
-use replibook::playbook::PluginKind;
-use replibook::run::{
+use replibook_core::playbook::PluginKind;
+use replibook_core::run::{
     ActivationEnd, AgentState, Answer, Call, FailureReason, Millis, Next, NodeInfo,
 };
 use serde_json::json;

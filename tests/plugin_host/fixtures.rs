@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
-use replibook::playbook::{Expr, ExprError, Grants, PluginInfo, Scope};
-use replibook::plugin::{HostConfig, PlanOutcome, PluginHost};
-use replibook::run::{
+use replibook_core::playbook::{Expr, ExprError, Grants, PluginInfo, Scope};
+use replibook_core::run::{
     Activate, Activation, ActivationEnd, AgentId, AgentRecord, AgentSeq, AgentState, Answer,
     Answered, AttemptKey, Call, Digest, FailureReason, Journal, Pending, PlanInput, Roster, RunId,
     Timestamp,
 };
+use replibook_host::{HostConfig, PlanOutcome, PluginHost};
 use serde_json::{Map, Value, json};
 
 use crate::plugins;

@@ -1,6 +1,6 @@
 //! The strategy `grouped`.
 
-use replibook::run::{AgentState, Next};
+use replibook_core::run::{AgentState, Next};
 use serde_json::{Value, json};
 
 use crate::fixtures::*;

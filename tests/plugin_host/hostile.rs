@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use replibook::run::{ActivationEnd, Answer, Call, Millis};
+use replibook_core::run::{ActivationEnd, Answer, Call, Millis};
 use serde_json::{Value, json};
 
 use crate::bytes::*;
@@ -198,7 +198,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn every_code_is_documented_and_tested() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = crate::plugins::root();
     let all = |pattern: &str, text: &str| -> BTreeSet<String> {
         let pattern = regex::Regex::new(pattern).unwrap();
         pattern.captures_iter(text).map(|found| found[1].to_owned()).collect()

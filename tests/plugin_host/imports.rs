@@ -1,9 +1,9 @@
 //! What is refused when it is imported, and what is not.
 
 use bytes::Bytes;
-use replibook::playbook::PluginKind;
-use replibook::plugin::{HostConfig, PluginHost};
-use replibook::run::{Digest, FailureReason};
+use replibook_core::playbook::PluginKind;
+use replibook_core::run::{Digest, FailureReason};
+use replibook_host::{HostConfig, PluginHost};
 use serde_json::json;
 
 use crate::bytes::component;
@@ -35,7 +35,7 @@ async fn a_plugin_is_known_by_its_digest_once_it_is_imported() {
     let digest = Digest::of(&bytes);
     assert!(!host.is_loaded(&digest));
     let missing = host.activate(activate(&digest, json!({ "do": "ok" }))).await.end;
-    let replibook::run::ActivationEnd::Failed { reason, retryable, .. } = missing else {
+    let replibook_core::run::ActivationEnd::Failed { reason, retryable, .. } = missing else {
         panic!("found {missing:?}")
     };
     assert_eq!((reason, retryable), (FailureReason::PluginUnavailable, true));

@@ -1,7 +1,7 @@
 //! Guests that go past every limit: each gets an error of its own, and the host goes on.
 
-use replibook::plugin::{HostConfig, PluginHost};
-use replibook::run::{Activate, ActivationEnd, Answer, FailureReason, MAX_LOG_LINES};
+use replibook_core::run::{Activate, ActivationEnd, Answer, FailureReason, MAX_LOG_LINES};
+use replibook_host::{HostConfig, PluginHost};
 use serde_json::{Value, json};
 
 use crate::fixtures::*;

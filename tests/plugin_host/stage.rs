@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use replibook::run::{
+use replibook_core::run::{
     AgentId, AgentState, Decision, Digest, MAX_REFRESH, Next, PlanInput, Roster, Timestamp,
 };
 use serde_json::{Value, json};

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use replibook::playbook::{parse_playbook, resolve};
-use replibook::run::{AgentState, Decision, Digest, Next, Timestamp};
+use replibook_core::playbook::{parse_playbook, resolve};
+use replibook_core::run::{AgentState, Decision, Digest, Next, Timestamp};
 use serde_json::{Value, json};
 
 use crate::fixtures::*;

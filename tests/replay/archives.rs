@@ -8,7 +8,7 @@ use tar::{Builder, EntryType, Header};
 use tempfile::TempDir;
 
 use crate::exports::change_lines;
-use crate::recorded::Recorded;
+use crate::replay::recorded::Recorded;
 
 struct Packed {
     recorded: Recorded,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::programs::Ctl;
+use crate::replay::programs::Ctl;
 
 #[tokio::test]
 async fn an_export_of_an_earlier_version_plays_the_same() {

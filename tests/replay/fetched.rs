@@ -13,8 +13,8 @@ use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
-use crate::programs::Ctl;
-use crate::recorded::Recorded;
+use crate::replay::programs::Ctl;
+use crate::replay::recorded::Recorded;
 
 /// Agents: each of the lists is several pages, the first of 16.
 const AGENTS: usize = 50;

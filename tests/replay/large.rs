@@ -2,9 +2,9 @@
 
 use tokio::runtime::Builder;
 
-use crate::fetched::exported;
-use crate::programs::Ctl;
-use crate::recorded::Recorded;
+use crate::replay::fetched::exported;
+use crate::replay::programs::Ctl;
+use crate::replay::recorded::Recorded;
 use crate::scene::Scene;
 
 const AGENTS: usize = 10_000;

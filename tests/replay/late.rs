@@ -5,7 +5,7 @@ use replibook::replay::{Difference, MemberName};
 use replibook::run::{AgentState, Millis, RunStatus, Verb};
 use serde_json::{Value, json};
 
-use crate::recorded::Recorded;
+use crate::replay::recorded::Recorded;
 use crate::scene::Scene;
 
 const PLAYBOOK: &str = "

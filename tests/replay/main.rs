@@ -4,13 +4,6 @@
 
 mod archives;
 mod earlier;
-#[allow(dead_code, reason = "each test binary uses a part of it")]
-#[path = "../support/engine.rs"]
-mod engine;
-#[path = "../support/examples.rs"]
-mod examples;
-#[path = "../support/exports.rs"]
-mod exports;
 mod fetched;
 mod large;
 mod late;
@@ -18,8 +11,3 @@ mod members;
 mod playing;
 mod programs;
 mod recorded;
-#[allow(dead_code, reason = "each test binary uses a part of it")]
-#[path = "../driver/scene.rs"]
-mod scene;
-#[path = "../support/wait.rs"]
-mod wait;

@@ -9,7 +9,7 @@ use replibook::run::{AgentState, Happened, Millis, ReasonCode, RunId, RunStatus,
 use replibook::store::MAX_PAGE;
 use serde_json::{Map, json};
 
-use crate::recorded::Recorded;
+use crate::replay::recorded::Recorded;
 use crate::scene::{Scene, address};
 
 const URL: &str = "http://platform";

@@ -4,7 +4,7 @@ use replibook::replay::{Difference, MemberName, Other, Place, Player, ReplayErro
 use replibook::run::AgentId;
 use serde_json::{Map, Value, json};
 
-use crate::recorded::{FAILS, Recorded};
+use crate::replay::recorded::{FAILS, Recorded};
 use crate::scene::{Scene, address};
 
 fn only(report: &Report) -> &Difference {

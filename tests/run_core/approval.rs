@@ -1,6 +1,6 @@
 //! A strategy asks a person for approval: what answers the question, and what does not.
 
-use replibook::run::{
+use replibook_core::run::{
     AgentState, Effect, Input, MassAbsence, MembershipChange, Next, ReasonCode, RunStatus, Verb,
 };
 

@@ -4,9 +4,8 @@
 use std::fmt::Debug;
 
 use proptest::prelude::*;
-use replibook::agent::door::{read_action, read_node};
-use replibook::agent::{ActionPhase, ActionStatus};
-use replibook::run::{CallError, JsonText, NodeInfo, RunStatus, Writes};
+use replibook_core::door::{ActionPhase, ActionStatus, read_action, read_node};
+use replibook_core::run::{CallError, JsonText, NodeInfo, RunStatus, Writes};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};

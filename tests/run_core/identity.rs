@@ -1,7 +1,7 @@
 //! Agents in whose place another node answers, and agents that do not answer when a stage begins.
 
-use replibook::playbook::{Expr, Identity, Membership, OnAdded, OnRemoved, Template};
-use replibook::run::{
+use replibook_core::playbook::{Expr, Identity, Membership, OnAdded, OnRemoved, Template};
+use replibook_core::run::{
     AgentId, AgentState, Datastore, FailureReason, Happened, Input, Look, Looked, Member,
     MembershipChange, Refusal, RunStatus, Timestamp, Verb, Wanted,
 };
@@ -25,7 +25,7 @@ pub(super) fn selecting(select: &str, max_failed: u32) -> World {
 }
 
 pub(super) fn states(world: &World) -> Vec<(String, AgentState, Option<FailureReason>)> {
-    let of = |record: &replibook::run::AgentRecord| {
+    let of = |record: &replibook_core::run::AgentRecord| {
         let reason = record.error.as_ref().map(|error| error.reason);
         (record.agent.to_string(), record.state, reason)
     };

@@ -1,6 +1,6 @@
 //! What a run says last: nobody, what was passed over, and agents counted over all stages.
 
-use replibook::run::{
+use replibook_core::run::{
     AgentId, AgentState, Gone, Input, MAX_NAMED, MembershipChange, PassedOver, ReasonCode,
     RunStatus, StatusReason, Verb,
 };

@@ -1,6 +1,6 @@
 //! Actions that end after their attempt was over, and what the next attempt does with them.
 
-use replibook::run::{
+use replibook_core::run::{
     Activation, ActivationEnd, AgentId, AgentState, Answer, CallError, Effect, FailureReason,
     Happened, Input, Journal, MembershipChange, RunStatus, Verb,
 };

@@ -23,8 +23,8 @@ mod world;
 
 use parts::{First, Setup, Work, playbook};
 use proptest::prelude::*;
-use replibook::playbook::{Membership, OnAdded, OnRemoved};
-use replibook::run::{AgentState, FailureReason, RunStatus, Verb};
+use replibook_core::playbook::{Membership, OnAdded, OnRemoved};
+use replibook_core::run::{AgentState, FailureReason, RunStatus, Verb};
 use world::{Choice, World};
 
 fn choices() -> impl Strategy<Value = Vec<Choice>> {
@@ -214,12 +214,15 @@ fn cancelling_waits_for_the_actions_that_are_out() {
 fn the_snapshot_survives_json() {
     let playbook = playbook(&Setup::plain(1, 1));
     let text = serde_json::to_string(&playbook).unwrap();
-    assert_eq!(serde_json::from_str::<replibook::playbook::Playbook>(&text).unwrap(), playbook);
+    assert_eq!(
+        serde_json::from_str::<replibook_core::playbook::Playbook>(&text).unwrap(),
+        playbook
+    );
 }
 
 #[test]
 fn an_input_that_nobody_asked_for_is_a_typed_error() {
-    let error = World::new(Setup::plain(2, 0)).refuse(replibook::run::Input::Stamped);
+    let error = World::new(Setup::plain(2, 0)).refuse(replibook_core::run::Input::Stamped);
     let expected = "does not go with PENDING (the end of stamping, event 1)";
     assert!(error.ends_with(expected), "{error}");
 }
@@ -294,7 +297,7 @@ fn agents_that_fail_at_once_do_not_end_the_run_before_the_others_of_their_decisi
     assert_eq!(world.progress().count(AgentState::Failed), 4);
     assert_eq!(world.progress().count(AgentState::Pending), 4);
     let reason = world.progress().reason.clone().unwrap().code;
-    assert_eq!(reason, replibook::run::ReasonCode::BudgetExceeded);
+    assert_eq!(reason, replibook_core::run::ReasonCode::BudgetExceeded);
 }
 
 #[test]
@@ -308,7 +311,7 @@ fn failures_during_a_pause_are_not_accepted_by_whoever_ends_it() {
     world.choose(&Choice::Command(Verb::Resume));
     assert_eq!(world.progress().status, RunStatus::Paused, "it has to be said first");
     let reason = world.progress().reason.clone().unwrap().code;
-    assert_eq!(reason, replibook::run::ReasonCode::BudgetExceeded);
+    assert_eq!(reason, replibook_core::run::ReasonCode::BudgetExceeded);
     world.choose(&Choice::Command(Verb::Resume));
     assert_eq!(world.progress().status, RunStatus::Running);
 }

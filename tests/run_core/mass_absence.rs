@@ -1,7 +1,7 @@
 //! Many members that are absent at once.
 
-use replibook::playbook::OnAdded;
-use replibook::run::{Input, MassAbsence, MembershipChange, ReasonCode, RunStatus, Verb};
+use replibook_core::playbook::OnAdded;
+use replibook_core::run::{Input, MassAbsence, MembershipChange, ReasonCode, RunStatus, Verb};
 
 use crate::membership::{IGNORED, at_work, policy};
 use crate::world::Choice;

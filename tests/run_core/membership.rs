@@ -1,7 +1,7 @@
 //! Agents that join, leave, move and return while a stage goes.
 
-use replibook::playbook::{Membership, OnAdded, OnRemoved};
-use replibook::run::{
+use replibook_core::playbook::{Membership, OnAdded, OnRemoved};
+use replibook_core::run::{
     AgentId, AgentRecord, AgentState, Effect, FailureReason, Happened, Input, MassAbsence,
     MembershipChange, Next, ReasonCode, RunStatus, Verb,
 };

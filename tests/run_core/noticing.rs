@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use replibook::run::{
+use replibook_core::run::{
     AgentId, AgentRecord, AgentState, AttemptKey, Effect, Happened, Input, Notice, RunStatus,
     SentAction, StepPhase, Timestamp, Verb,
 };

@@ -1,11 +1,11 @@
 //! What a history is made of: the playbook, the members, and what the step does.
 
-use replibook::playbook::{
+use replibook_core::playbook::{
     Amount, Approval, Budget, BudgetScope, Concurrency, Expr, Grants, Identity, Membership,
     OnAdded, OnError, OnExceeded, OnRemoved, Playbook, PluginKind, PluginPin, Retry, Stage, Step,
     StrategyUse, Template,
 };
-use replibook::run::{
+use replibook_core::run::{
     Activate, Activation, ActivationEnd, AgentId, Answer, Call, Digest, Gone, JsonText, Member,
     Millis, RetryOf, RunId,
 };
@@ -184,7 +184,7 @@ pub(crate) fn activation(
     retryable: bool,
 ) -> Activation {
     let failed = |message: &str| ActivationEnd::Failed {
-        reason: replibook::run::FailureReason::ActionFailed,
+        reason: replibook_core::run::FailureReason::ActionFailed,
         message: message.to_owned(),
         retryable,
     };
@@ -198,9 +198,9 @@ pub(crate) fn activation(
         (Work::LargeResult, _) => ActivationEnd::Done(text(LARGE)),
         (Work::SizeableResult, _) => ActivationEnd::Done(text(450_000)),
         (Work::Forgiving, Some(_)) => ActivationEnd::Done(nothing()),
-        (Work::Sleep, None) => {
-            ActivationEnd::Blocked(Call::Sleep { length: replibook::run::Millis::from_secs(60) })
-        }
+        (Work::Sleep, None) => ActivationEnd::Blocked(Call::Sleep {
+            length: replibook_core::run::Millis::from_secs(60),
+        }),
         (Work::Info, None) => ActivationEnd::Blocked(Call::Info),
         (Work::Info, Some(Answer::Info(Ok(_)))) => ActivationEnd::Done(nothing()),
         (Work::Info, Some(answer)) => failed(&format!("{:?}", answer.error())),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use replibook::run::{
+use replibook_core::run::{
     About, AgentId, AgentRecord, AgentSeq, AgentState, AskAgain, Effect, Happened, Input, Machine,
     Millis, Next, Refreshed, Roster, RunEvent, RunStatus, Timestamp, Verb,
 };

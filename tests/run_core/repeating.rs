@@ -1,7 +1,7 @@
 //! A strategy that is asked again and again while its run waits: what it says is written once, and a run's
 //! log has its bounds.
 
-use replibook::run::{
+use replibook_core::run::{
     AgentState, Decision, Effect, FIRST_FORMAT, Happened, Input, KNOWN_FORMAT, LogLevel,
     MAX_RUN_LINES, MAX_RUN_LOG_BYTES, Machine, Next, PluginLine, Roster, Timestamp,
 };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use replibook::run::{
+use replibook_core::run::{
     Effect, Happened, InfoChange, Roster as _, RosterAt, RunEvent, RunStatus, Verb,
 };
 

@@ -1,7 +1,7 @@
 //! Who is at the address of an agent is seen again before anything is sent there, where that may have changed.
 
-use replibook::playbook::Expr;
-use replibook::run::{Answer, CallError, FailureReason, Happened};
+use replibook_core::playbook::Expr;
+use replibook_core::run::{Answer, CallError, FailureReason, Happened};
 
 use super::identity::{says, selecting, states};
 use super::parts::{Setup, Work};

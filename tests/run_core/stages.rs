@@ -1,7 +1,7 @@
 //! Stages one after another, and budgets over them.
 
-use replibook::playbook::{Expr, Template};
-use replibook::run::{
+use replibook_core::playbook::{Expr, Template};
+use replibook_core::run::{
     AgentState, Effect, Happened, Input, Member, PastStage, ReasonCode, RetryOf, RunId, RunStatus,
     Unanswered, Verb,
 };

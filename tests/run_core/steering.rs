@@ -1,6 +1,6 @@
 //! Runs that people hold, put back and give up.
 
-use replibook::run::{AgentState, Effect, FailureReason, Happened, RunStatus, Verb};
+use replibook_core::run::{AgentState, Effect, FailureReason, Happened, RunStatus, Verb};
 
 use crate::parts::{Setup, Work};
 use crate::world::{Choice, World};

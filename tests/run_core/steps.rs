@@ -1,6 +1,6 @@
 //! Steps: retries, preconditions, time that runs out, and actions that outlive their attempt.
 
-use replibook::run::{
+use replibook_core::run::{
     Activation, ActivationEnd, AgentState, Answer, Effect, FailureReason, Happened, Input,
     LogLevel, PluginLine, ReasonCode, RunStatus, StepPhase,
 };

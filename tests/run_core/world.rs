@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use replibook::playbook::Stage;
-use replibook::run::{
+use replibook_core::playbook::Stage;
+use replibook_core::run::{
     AgentId, AgentRecord, AgentSeq, Answer, AttemptKey, Call, CallError, Command, CommandId,
     Effect, Happened, Input, Journal, Loaded, LogLine, Look, Looked, Machine, Member, NodeInfo,
     Progress, Run, RunEvent, RunId, RunStatus, Selection, Snapshot, Timestamp, Transition, Verb,
@@ -23,6 +23,11 @@ pub(crate) use views::view;
 use super::door::{check_read_back, node_said};
 use super::parts::{LARGE, Setup, Work, activation, members, playbook};
 use super::refresh::{Looks, answers};
+
+/// What a commit of a run may be at most. Each store takes as much: `tests/store_conformance/cases/commits.rs`
+/// sees to it.
+const MAX_COMMIT_DOCUMENTS: usize = 1_000;
+const MAX_COMMIT_BYTES: usize = 4 * 1024 * 1024;
 
 #[derive(Clone, Debug)]
 pub(crate) enum Choice {
@@ -438,13 +443,9 @@ impl World {
 
     fn commit(&mut self, transition: Transition) {
         let Transition { writes, effects } = transition;
-        assert!(writes.documents() <= 1_000, "{} documents", writes.documents());
-        let bytes = replibook::store::commit_bytes(&writes);
-        assert!(
-            bytes <= replibook::store::MAX_COMMIT_BYTES,
-            "{bytes} bytes in {}",
-            said::in_kinds(&writes)
-        );
+        assert!(writes.documents() <= MAX_COMMIT_DOCUMENTS, "{} documents", writes.documents());
+        let bytes = said::bytes(&writes);
+        assert!(bytes <= MAX_COMMIT_BYTES, "{bytes} bytes in {}", said::in_kinds(&writes));
         if self.says.is_empty() {
             self.written.push(format!("{writes:?}"));
         } else {

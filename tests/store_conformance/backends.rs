@@ -7,11 +7,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, DateTime, Document, doc};
-use replibook::clock::Clock;
-use replibook::run::{EngineId, Millis, RunId, Timestamp};
-use replibook::store::memory::Damaged;
-use replibook::store::mongodb::{MongoOptions, TimeSource};
-use replibook::store::{
+use replibook_base::clock::Clock;
+use replibook_core::run::{EngineId, Millis, RunId, Timestamp};
+use replibook_store::memory::Damaged;
+use replibook_store::mongodb::{MongoOptions, TimeSource};
+use replibook_store::{
     Checked, Lease, MemoryStore, MongoStore, SqliteStore, Store, StoreError, StoreOptions,
 };
 

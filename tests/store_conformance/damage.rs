@@ -5,9 +5,9 @@ use std::path::Path;
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Bson, Document, RawDocumentBuf, doc};
-use replibook::run::RunId;
-use replibook::store::memory::Damaged;
-use replibook::store::sqlite::DATABASE_FILE;
+use replibook_core::run::RunId;
+use replibook_store::memory::Damaged;
+use replibook_store::sqlite::DATABASE_FILE;
 use uuid::Uuid;
 
 use crate::server::Database;

@@ -5,12 +5,12 @@ use std::fmt::Debug;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
-use replibook::playbook::Concurrency;
-use replibook::run::{
+use replibook_core::playbook::Concurrency;
+use replibook_core::run::{
     AgentId, AgentSeq, AgentState, Command, CommandOutcome, Digest, EngineId, LogLevel, LogLine,
     Millis, OldLines, RunStatus, Timestamp, Writes,
 };
-use replibook::store::{Claim, LogCursor, Object, Page, Result, RunFilter};
+use replibook_store::{Claim, LogCursor, Object, Page, Result, RunFilter};
 
 use crate::backends::{Fixture, LEASE, RETENTION, memory, mongodb, sqlite};
 use crate::samples::{
@@ -108,7 +108,7 @@ impl Pair {
         self.random.random()
     }
 
-    fn run(&mut self) -> replibook::run::RunId {
+    fn run(&mut self) -> replibook_core::run::RunId {
         run_id(self.pick(12).into())
     }
 

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use mongodb::bson::spec::{BinarySubtype, ElementType};
 use mongodb::bson::{Binary, Bson, Document, doc};
 use mongodb::error::TRANSIENT_TRANSACTION_ERROR;
-use replibook::clock::SystemClock;
-use replibook::playbook::Concurrency;
-use replibook::run::{EngineId, Millis, RunStatus};
-use replibook::store::mongodb::{MongoOptions, TimeSource};
-use replibook::store::{Keeping, Locked, MAX_PAGE, MongoStore, Store, StoreError, StoreOptions};
+use replibook_base::clock::SystemClock;
+use replibook_core::playbook::Concurrency;
+use replibook_core::run::{EngineId, Millis, RunStatus};
+use replibook_store::mongodb::{MongoOptions, TimeSource};
+use replibook_store::{Keeping, Locked, MAX_PAGE, MongoStore, Store, StoreError, StoreOptions};
 
 use crate::backends::{ManualClock, options};
 use crate::samples::{
@@ -215,7 +215,7 @@ async fn documents_are_pleasant_in_a_shell() {
     store.put_plugin(&plugin, bytes).await.unwrap();
     store.put_playbook(&playbook("restart", "1.0.0", &[&plugin])).await.unwrap();
     store.create_run(&new_run(1)).await.unwrap();
-    let engine = replibook::run::EngineId("e".to_owned());
+    let engine = replibook_core::run::EngineId("e".to_owned());
     let lease = store.claim(&engine, 1).await.unwrap().remove(0);
     store.commit(lease.run, lease.epoch, &one_of_each(lease.run)).await.unwrap();
 
@@ -266,7 +266,7 @@ async fn records_that_would_stay_for_ever_are_found() {
     let store = MongoStore::open(&mongo, options(), clock.clone()).await.unwrap();
     put_clusters(&store).await;
     store.create_run(&new_run(1)).await.unwrap();
-    let engine = replibook::run::EngineId("e".to_owned());
+    let engine = replibook_core::run::EngineId("e".to_owned());
     let lease = store.claim(&engine, 1).await.unwrap().remove(0);
     store.commit(lease.run, lease.epoch, &one_of_each(lease.run)).await.unwrap();
     // No engine would start it without the lock.

@@ -4,10 +4,10 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use mongodb::bson::Document;
-use replibook::clock::SystemClock;
-use replibook::run::EngineId;
-use replibook::store::mongodb::MongoOptions;
-use replibook::store::{Lease, Locked, MongoStore, Plugin, Store, StoredPlaybook};
+use replibook_base::clock::SystemClock;
+use replibook_core::run::EngineId;
+use replibook_store::mongodb::MongoOptions;
+use replibook_store::{Lease, Locked, MongoStore, Plugin, Store, StoredPlaybook};
 
 use crate::backends::options;
 use crate::mongodb::open;

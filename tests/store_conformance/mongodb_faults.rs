@@ -11,8 +11,8 @@ use mongodb::bson::{Document, doc};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
-use replibook::run::{AgentState, EngineId, Millis, RunStatus, Writes};
-use replibook::store::{MongoStore, Store, StoreOptions};
+use replibook_core::run::{AgentState, EngineId, Millis, RunStatus, Writes};
+use replibook_store::{MongoStore, Store, StoreOptions};
 
 use crate::backends::options;
 use crate::mongodb::open;
@@ -51,7 +51,7 @@ fn fault(random: &mut StdRng) -> Document {
     doc! { "configureFailPoint": "failCommand", "mode": { "times": times }, "data": data }
 }
 
-async fn commit_until_it_is_made(store: &MongoStore, run: replibook::run::RunId, seq: u32) {
+async fn commit_until_it_is_made(store: &MongoStore, run: replibook_core::run::RunId, seq: u32) {
     let mut writes = Writes {
         progress: Some(progress(RunStatus::Running, crate::backends::START)),
         records: vec![record(run, seq % 3, AgentState::Running)],

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use mongodb::bson::{Document, doc};
 use mongodb::{Client, ClientSession};
-use replibook::clock::SystemClock;
-use replibook::run::{EngineId, RunId};
-use replibook::store::mongodb::MongoOptions;
-use replibook::store::{Lease, MongoStore, Store, StoreOptions};
+use replibook_base::clock::SystemClock;
+use replibook_core::run::{EngineId, RunId};
+use replibook_store::mongodb::MongoOptions;
+use replibook_store::{Lease, MongoStore, Store, StoreOptions};
 
 use crate::samples::{new_run, one_of_each, put_clusters, run_id};
 use crate::server::{Database, TestServer};

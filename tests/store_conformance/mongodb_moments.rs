@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mongodb::bson::{Document, doc};
-use replibook::clock::SystemClock;
-use replibook::store::mongodb::MongoOptions;
-use replibook::store::{MongoStore, NewRun, Plugin, Put, Store, StoreError, StoredPlaybook};
+use replibook_base::clock::SystemClock;
+use replibook_store::mongodb::MongoOptions;
+use replibook_store::{MongoStore, NewRun, Plugin, Put, Store, StoreError, StoredPlaybook};
 
 use crate::backends::options;
 use crate::mongodb::open;

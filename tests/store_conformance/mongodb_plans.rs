@@ -4,10 +4,10 @@ use std::sync::{Arc, Mutex};
 
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Bson, Document, doc};
-use replibook::playbook::Concurrency;
-use replibook::run::{AgentId, AgentSeq, AgentState, EngineId, LogLevel, OldLines, RunStatus};
-use replibook::store::mongodb::MongoOptions;
-use replibook::store::{
+use replibook_core::playbook::Concurrency;
+use replibook_core::run::{AgentId, AgentSeq, AgentState, EngineId, LogLevel, OldLines, RunStatus};
+use replibook_store::mongodb::MongoOptions;
+use replibook_store::{
     Claim, LogCursor, MAX_PAGE, MAX_QUEUED, MongoStore, Object, RunFilter, Store,
 };
 
@@ -25,7 +25,7 @@ async fn watched(database: &Database) -> (MongoStore, Sent) {
     let sent = Sent::default();
     let watch = sent.clone();
     let mut mongo = MongoOptions::new(database.address());
-    mongo.time = replibook::store::mongodb::TimeSource::Clock;
+    mongo.time = replibook_store::mongodb::TimeSource::Clock;
     mongo.watch = Some(Arc::new(move |name: &str, command: &Document| {
         watch.lock().unwrap().push((name.to_owned(), command.clone()));
     }));

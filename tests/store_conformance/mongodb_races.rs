@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use mongodb::bson::{Document, doc};
-use replibook::clock::SystemClock;
-use replibook::run::{EngineId, Millis};
-use replibook::store::mongodb::MongoOptions;
-use replibook::store::{Created, MongoStore, Put, Store, StoreError, StoreOptions};
+use replibook_base::clock::SystemClock;
+use replibook_core::run::{EngineId, Millis};
+use replibook_store::mongodb::MongoOptions;
+use replibook_store::{Created, MongoStore, Put, Store, StoreError, StoreOptions};
 
 use crate::backends::options;
 use crate::mongodb::open;
@@ -102,7 +102,7 @@ async fn many_runs_of_one_plugin_are_created_at_once_and_each_request_once() {
         // Two ask for the same, under identifiers of their own.
         let request = n / 2;
         new.idempotency_key = Some(format!("key-{request}"));
-        new.request = replibook::run::Digest::of(request.to_string().as_bytes());
+        new.request = replibook_core::run::Digest::of(request.to_string().as_bytes());
         let store = store.clone();
         async move { store.create_run(&new).await.unwrap() }
     });

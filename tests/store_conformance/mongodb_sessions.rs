@@ -9,10 +9,10 @@ use std::time::{Duration, Instant, SystemTime};
 use futures::future::join_all;
 use mongodb::Client;
 use mongodb::bson::{Bson, DateTime, Document, doc};
-use replibook::clock::SystemClock;
-use replibook::run::{EngineId, RunId, Writes};
-use replibook::store::mongodb::MongoOptions;
-use replibook::store::{DEFAULT_LEASE, Lease, MongoStore, Put, Store, StoreError, StoreOptions};
+use replibook_base::clock::SystemClock;
+use replibook_core::run::{EngineId, RunId, Writes};
+use replibook_store::mongodb::MongoOptions;
+use replibook_store::{DEFAULT_LEASE, Lease, MongoStore, Put, Store, StoreError, StoreOptions};
 
 use crate::samples::{command, event, new_run, one_of_each, put_clusters};
 use crate::server::{Database, TestServer};

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use mongodb::Client;
 use mongodb::bson::{Document, doc};
-use replibook::run::{EngineId, Millis, Timestamp};
-use replibook::store::mongodb::MongoOptions;
-use replibook::store::{Locked, MongoStore, Store, StoreOptions};
+use replibook_core::run::{EngineId, Millis, Timestamp};
+use replibook_store::mongodb::MongoOptions;
+use replibook_store::{Locked, MongoStore, Store, StoreOptions};
 
 use crate::backends::{ManualClock, options};
 use crate::mongodb::open;
@@ -41,7 +41,7 @@ async fn the_servers_clock_decides_about_leases_and_not_the_engines() {
     let mut held = first.claim(&engine("a"), 1).await.unwrap();
     assert_eq!(held.len(), 1);
     // By its own clock, so that it can tell.
-    use replibook::clock::Clock as _;
+    use replibook_base::clock::Clock as _;
     assert_eq!(held[0].until, behind.now().plus(long.lease));
     let other = second.claim(&engine("b"), 9).await.unwrap();
     assert_eq!(other.iter().map(|lease| lease.run).collect::<Vec<_>>(), [run_id(2)]);
@@ -117,6 +117,6 @@ async fn finished_runs_and_all_their_records_go_and_unfinished_ones_stay() {
 }
 
 fn now() -> Timestamp {
-    use replibook::clock::Clock as _;
-    Arc::new(replibook::clock::SystemClock).now()
+    use replibook_base::clock::Clock as _;
+    Arc::new(replibook_base::clock::SystemClock).now()
 }

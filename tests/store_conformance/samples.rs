@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use replibook::playbook::{
+use replibook_core::playbook::{
     Amount, Approval, Budget, BudgetScope, Concurrency, Grants, Membership, OnAdded, OnError,
     OnExceeded, OnRemoved, Playbook, PluginInfo, PluginKind, PluginPin, Retry, Stage, Step,
     StrategyUse, Template,
 };
-use replibook::run::{
+use replibook_core::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, CallName, Command, CommandId, Digest,
     Happened, Journal, LogLevel, LogLine, Pending, Progress, Run, RunEvent, RunId, RunStatus,
     Snapshot, Timestamp, Verb, Writes,
 };
-use replibook::store::{Cluster, NewRun, Page, Plugin, Store, StoredPlaybook};
+use replibook_store::{Cluster, NewRun, Page, Plugin, Store, StoredPlaybook};
 use serde_json::{Map, json};
 use uuid::Uuid;
 
@@ -99,7 +99,7 @@ fn stage() -> Stage {
 
 /// A cluster without agents.
 pub(crate) fn cluster(name: &str, text: &str) -> Cluster {
-    let spec = replibook::playbook::Cluster {
+    let spec = replibook_core::playbook::Cluster {
         name: name.to_owned(),
         agents: vec![],
         discovery: None,

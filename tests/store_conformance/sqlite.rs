@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use replibook::playbook::{Concurrency, Playbook};
-use replibook::run::{AgentState, EngineId, Millis, RunStatus, Writes};
-use replibook::store::sqlite::DATABASE_FILE;
-use replibook::store::{
+use replibook_core::playbook::{Concurrency, Playbook};
+use replibook_core::run::{AgentState, EngineId, Millis, RunStatus, Writes};
+use replibook_store::sqlite::DATABASE_FILE;
+use replibook_store::{
     Locked, NewRun, Page, RunFilter, SqliteStore, Store, StoreError, StoreOptions,
 };
 
@@ -46,7 +46,7 @@ async fn everything_is_there_after_a_restart() {
     assert_eq!(store.plugin_bytes(&plugin.info.digest).await.unwrap(), Some(bytes));
     assert_eq!(store.playbook("restart", None).await.unwrap(), Some(playbook));
     assert_eq!(store.cluster("mongo-eu").await.unwrap(), Some(cluster));
-    assert_eq!(store.create_run(&new).await.unwrap(), replibook::store::Created::Before(run));
+    assert_eq!(store.create_run(&new).await.unwrap(), replibook_store::Created::Before(run));
     let found = store.run(run).await.unwrap().unwrap();
     assert_eq!(Some(found.progress), writes.progress);
     assert_eq!(found.snapshot, new.run.snapshot);
@@ -161,7 +161,7 @@ async fn more_writes_than_the_queue_holds_are_all_made() {
     }
     let mut found = 0;
     loop {
-        let after = (found > 0).then(|| replibook::run::AgentSeq(found - 1));
+        let after = (found > 0).then(|| replibook_core::run::AgentSeq(found - 1));
         let page = store.records(lease.run, None, after, 1_000).await.unwrap();
         if page.is_empty() {
             break;
@@ -322,7 +322,7 @@ async fn the_file_gets_smaller_as_runs_expire() {
     };
     let before = pages("page_count");
     assert!(before > 5_000, "{before}");
-    clock.advance(replibook::run::Millis(crate::backends::RETENTION.0 + 1));
+    clock.advance(replibook_core::run::Millis(crate::backends::RETENTION.0 + 1));
     // As often as an engine calls it in some minutes.
     for _ in 0..100 {
         store.sweep(1_000).await.unwrap();

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use replibook::run::RunStatus;
-use replibook::store::sqlite::DATABASE_FILE;
-use replibook::store::{Created, SqliteStore, Store};
+use replibook_core::run::RunStatus;
+use replibook_store::sqlite::DATABASE_FILE;
+use replibook_store::{Created, SqliteStore, Store};
 use rusqlite::Connection;
 
 use crate::backends::{ManualClock, options};

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use replibook::playbook::{Concurrency, Playbook};
-use replibook::run::{RunId, RunStatus};
-use replibook::store::sqlite::DATABASE_FILE;
-use replibook::store::{Created, KeptRun, RunFilter, RunPage, SqliteStore, Store, StoreError};
+use replibook_core::playbook::{Concurrency, Playbook};
+use replibook_core::run::{RunId, RunStatus};
+use replibook_store::sqlite::DATABASE_FILE;
+use replibook_store::{Created, KeptRun, RunFilter, RunPage, SqliteStore, Store, StoreError};
 
 use crate::backends::{ManualClock, options};
 use crate::noise;
@@ -250,7 +250,7 @@ async fn objects_are_listed_though_a_page_of_them_or_of_their_index_is_noise() {
 }
 
 /// How many can be read, and how many can't.
-fn seen<T>(found: &replibook::store::Found<T>) -> (usize, usize) {
+fn seen<T>(found: &replibook_store::Found<T>) -> (usize, usize) {
     let readable = found.iter().filter(|one| one.is_ok()).count();
     (readable, found.len() - readable)
 }

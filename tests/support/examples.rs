@@ -1,10 +1,8 @@
 //! The example playbooks, with the plugins that they name by their path.
 
-#[allow(dead_code, reason = "each test binary uses a part of it")]
-#[path = "plugins.rs"]
-mod plugins;
-
 use std::path::{Path, PathBuf};
+
+use crate::plugins;
 
 /// Folder of the examples, with their plugins built.
 pub(crate) fn all() -> PathBuf {

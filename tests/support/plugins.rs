@@ -1,9 +1,14 @@
 //! Builds plugins from source, once for all tests of a binary.
 
+#[path = "root.rs"]
+mod root;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bytes::Bytes;
+
+pub(crate) use root::root;
 
 /// What the build of the tests is told must not reach the build of the plugins.
 const FOREIGN: [&str; 5] =
@@ -12,7 +17,7 @@ const FOREIGN: [&str; 5] =
 /// Builds the plugins of a workspace for `wasm32-wasip2`, and returns the folder of the components:
 /// all such workspaces have one.
 pub(crate) fn build(workspace: &str) -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = root();
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(root.join(workspace)).args(["build", "--release", "--locked"]);
     for name in FOREIGN {

@@ -1,7 +1,9 @@
 //! The files of the project, and views of Rust code: without comments, without tests.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use crate::root::root;
 
 /// Folders that hold what tools wrote.
 const NOT_OURS: [&str; 3] = ["target", "node_modules", "replibook-data"];
@@ -37,15 +39,10 @@ pub(crate) struct Source {
     for_tests: bool,
 }
 
-/// The project's folder, as cargo tells it when it runs the test.
-pub(crate) fn root() -> PathBuf {
-    std::env::var_os("CARGO_MANIFEST_DIR").expect("run it with cargo test").into()
-}
-
 /// Every text file of the project.
 pub(crate) fn project() -> Vec<Source> {
     let mut sources = Vec::new();
-    walk(&root(), "", &mut sources);
+    walk(root(), "", &mut sources);
     mark_test_modules(&mut sources);
     sources.sort_by(|a, b| a.path.cmp(&b.path));
     sources

@@ -1,6 +1,7 @@
 //! Rules about documents and other text.
 
-use crate::source::{Finding, Source, root};
+use crate::root::root;
+use crate::source::{Finding, Source};
 
 /// What a declaration in WIT begins with that needs documentation; functions have `: func(`.
 const WIT_ITEMS: [&str; 6] = ["interface ", "world ", "record ", "variant ", "enum ", "resource "];

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use replibook::run::{AgentState, FIRST_FORMAT, Happened, Next, RunStatus, Timestamp};
+use replibook_core::run::{AgentState, FIRST_FORMAT, Happened, Next, RunStatus, Timestamp};
 
 use super::World;
 

@@ -1,6 +1,6 @@
 //! What strategies decide, well and badly.
 
-use replibook::run::{
+use replibook_core::run::{
     AgentId, AgentState, Decision, Effect, Input, MAX_START, Machine, Next, PluginLine, Roster,
 };
 

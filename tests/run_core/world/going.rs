@@ -1,6 +1,6 @@
 //! How a world goes on, and its log.
 
-use replibook::run::{AgentId, Effect, LogLine, OldLines, Timestamp};
+use replibook_core::run::{AgentId, Effect, LogLine, OldLines, Timestamp};
 
 use super::World;
 

@@ -1,9 +1,20 @@
 //! Agents that say what a test makes them say, as it comes.
 
-use replibook::run::{Answer, AttemptKey, Call, Effect, Input, KeptNode, Member, Perform, Writes};
+use replibook_core::run::{
+    Answer, AttemptKey, Call, Effect, Input, KeptNode, Member, Perform, Writes,
+};
 
 use super::World;
 use crate::door::{action_said, fits, node_said};
+
+/// Bytes that a store counts for a commit: those of its documents besides the run, as JSON.
+pub(super) fn bytes(writes: &Writes) -> usize {
+    fn of<T: serde::Serialize>(documents: &[T]) -> usize {
+        documents.iter().map(|document| serde_json::to_string(document).unwrap().len()).sum()
+    }
+    let Writes { progress: _, records, journals, logs, events, commands } = writes;
+    of(records) + of(journals) + of(logs) + of(events) + of(commands)
+}
 
 /// Documents of a commit by kind, and their bytes.
 pub(super) fn in_kinds(writes: &Writes) -> String {

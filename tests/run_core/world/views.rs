@@ -1,6 +1,6 @@
 //! What strategies see.
 
-use replibook::run::{AgentRecord, AgentState, Roster};
+use replibook_core::run::{AgentRecord, AgentState, Roster};
 
 /// All that a strategy can see of a roster.
 pub(crate) fn view<'a>(

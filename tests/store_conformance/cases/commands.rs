@@ -1,7 +1,7 @@
 //! Commands.
 
-use replibook::run::{CommandOutcome, EngineId, Millis, Writes};
-use replibook::store::Put;
+use replibook_core::run::{CommandOutcome, EngineId, Millis, Writes};
+use replibook_store::Put;
 
 use crate::backends::{Fixture, LEASE, RETENTION};
 use crate::samples::{command, finished, finishing, new_run, only, run_id};
@@ -29,7 +29,7 @@ pub(crate) async fn a_command_is_kept_once(on: Fixture) {
     // Whatever became of it.
     let lease = on.claim("e").await;
     let refused = CommandOutcome::Refused { reason: "not now".to_owned() };
-    let done = replibook::run::Command { outcome: Some(refused), ..first.clone() };
+    let done = replibook_core::run::Command { outcome: Some(refused), ..first.clone() };
     let writes = Writes { commands: vec![done.clone()], ..only(finishing(on.now())) };
     on.store.commit(lease.run, lease.epoch, &writes).await.unwrap();
     assert_eq!(on.store.submit(&first).await.unwrap(), Put::Unchanged);

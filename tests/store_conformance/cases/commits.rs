@@ -1,14 +1,19 @@
 //! Commits.
 
-use replibook::run::{
+use replibook_core::run::{
     AgentState, Answer, Answered, CallName, CommandOutcome, Happened, LogLevel, RunId, RunStatus,
     Writes,
 };
-use replibook::store::{MAX_COMMIT_BYTES, MAX_COMMIT_DOCUMENTS, Store, StoreError, commit_bytes};
+use replibook_store::{MAX_COMMIT_BYTES, MAX_COMMIT_DOCUMENTS, Store, StoreError, commit_bytes};
 use serde_json::json;
 
 use crate::backends::Fixture;
 use crate::samples::{event, journal, key, line, new_run, one_of_each, progress, record, run_id};
+
+const _: () = assert!(
+    MAX_COMMIT_DOCUMENTS >= 1_000 && MAX_COMMIT_BYTES >= 4 * 1024 * 1024,
+    "tests/run_core/world.rs has runs commit so much"
+);
 
 /// All that a store has of a run, apart from the run's first event.
 async fn all(store: &dyn Store, run: RunId) -> Writes {
@@ -137,7 +142,7 @@ pub(crate) async fn commits_at_the_same_time_do_not_disturb_each_other(on: Fixtu
     for n in 0..RUNS {
         on.store.create_run(&new_run(n)).await.unwrap();
     }
-    let engine = replibook::run::EngineId("e".to_owned());
+    let engine = replibook_core::run::EngineId("e".to_owned());
     let leases = on.store.claim(&engine, 100).await.unwrap();
     let commits = leases.into_iter().map(|lease| {
         let store = on.store.clone();

@@ -2,9 +2,9 @@
 
 use std::fmt::Debug;
 
-use replibook::run::{AgentSeq, AgentState, Digest, EngineId, RunStatus};
-use replibook::store::memory::Damaged;
-use replibook::store::{Found, LogCursor, Object, Put, Result, StoreError};
+use replibook_core::run::{AgentSeq, AgentState, Digest, EngineId, RunStatus};
+use replibook_store::memory::Damaged;
+use replibook_store::{Found, LogCursor, Object, Put, Result, StoreError};
 
 use crate::backends::Fixture;
 use crate::damage::WAYS;
@@ -35,7 +35,7 @@ fn is_damaged<T: Debug>(result: Result<T>) {
 /// The keys of the documents that can't be read; each must be named by its kind.
 fn damaged<T: Debug>(found: Found<T>, kind: &str) -> Vec<String> {
     let damaged = found.into_iter().filter_map(std::result::Result::err);
-    let key = |damage: replibook::store::Damage| {
+    let key = |damage: replibook_store::Damage| {
         assert!(damage.what.starts_with(kind) && damage.what.contains(&damage.key), "{damage}");
         assert!(!damage.why.is_empty());
         damage.key

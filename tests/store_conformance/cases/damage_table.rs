@@ -1,9 +1,9 @@
 //! Every kind of document, damaged in every way: a typed error, found by a check, and in nobody\'s way.
 
-use replibook::playbook::Concurrency::Allow;
-use replibook::run::{AgentSeq, AgentState, EngineId, RunStatus, TroubleCode};
-use replibook::store::memory::Damaged;
-use replibook::store::{Abandon, Ending, Failed, Locked, LogCursor, Result, StoreError};
+use replibook_core::playbook::Concurrency::Allow;
+use replibook_core::run::{AgentSeq, AgentState, EngineId, RunStatus, TroubleCode};
+use replibook_store::memory::Damaged;
+use replibook_store::{Abandon, Ending, Failed, Locked, LogCursor, Result, StoreError};
 
 use crate::backends::{Fixture, LEASE};
 use crate::damage::{LEASE_WAYS, WAYS};
@@ -212,7 +212,8 @@ pub(crate) async fn a_queue_goes_on_once_a_damaged_run_is_given_up(on: Fixture) 
 
 pub(crate) async fn the_lock_of_a_cluster_goes_with_the_cluster(mut on: Fixture) {
     for (n, name) in [(1, "other"), (2, "mongo-eu")] {
-        let new = new_run_on(name, n, replibook::playbook::Concurrency::Queue, RunStatus::Pending);
+        let new =
+            new_run_on(name, n, replibook_core::playbook::Concurrency::Queue, RunStatus::Pending);
         on.store.create_run(&new).await.unwrap();
     }
     let leases = on.store.claim(&engine(), 9).await.unwrap();

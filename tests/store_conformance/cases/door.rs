@@ -1,8 +1,8 @@
 //! What agents say, at the bounds of what comes in.
 
-use replibook::agent::door::bounds::{KEY_BYTES, NODE, PAYLOAD};
-use replibook::agent::door::{Bounds, error_message, read_action, read_node};
-use replibook::run::{
+use replibook_core::door::bounds::{KEY_BYTES, NODE, PAYLOAD};
+use replibook_core::door::{Bounds, error_message, read_action, read_node};
+use replibook_core::run::{
     AgentState, Answer, Answered, CallError, CallName, Failure, FailureReason, JsonText, Notice,
     RunStatus, Writes,
 };

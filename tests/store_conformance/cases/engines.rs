@@ -1,7 +1,7 @@
 //! What engines say of themselves.
 
-use replibook::run::{EngineId, Millis};
-use replibook::store::{ENGINE_KEPT, Engine, EngineReport};
+use replibook_core::run::{EngineId, Millis};
+use replibook_store::{ENGINE_KEPT, Engine, EngineReport};
 
 use crate::backends::{Fixture, START};
 

@@ -1,7 +1,7 @@
 //! `finish_ts` and what follows from it.
 
-use replibook::run::{AgentState, EngineId, Millis, RunId, RunStatus, Timestamp, Writes};
-use replibook::store::{Created, MAX_COMMIT_DOCUMENTS, Store, StoreError};
+use replibook_core::run::{AgentState, EngineId, Millis, RunId, RunStatus, Timestamp, Writes};
+use replibook_store::{Created, MAX_COMMIT_DOCUMENTS, Store, StoreError};
 
 use crate::backends::{Fixture, RETENTION};
 use crate::samples::{

@@ -1,15 +1,15 @@
 //! Reading what belongs to a run.
 
-use replibook::run::{
+use replibook_core::run::{
     AgentId, AgentSeq, AgentState, AttemptKey, EngineId, LogLevel, LogLine, OldLines, Writes,
 };
-use replibook::store::{Lease, LogCursor, MAX_COMMIT_DOCUMENTS, MAX_PAGE, StoreError};
+use replibook_store::{Lease, LogCursor, MAX_COMMIT_DOCUMENTS, MAX_PAGE, StoreError};
 
 use crate::backends::Fixture;
 use crate::samples::{event, journal, key, line, new_run, one_of_each, record, run_id};
 
 /// Runs number 1 and 2, both with these documents.
-async fn with(on: &Fixture, writes: impl Fn(replibook::run::RunId) -> Writes) {
+async fn with(on: &Fixture, writes: impl Fn(replibook_core::run::RunId) -> Writes) {
     for n in [1, 2] {
         on.store.create_run(&new_run(n)).await.unwrap();
         let lease = on.claim("e").await;

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use replibook::run::{EngineId, KNOWN_FORMAT, Millis, Progress, RunStatus};
-use replibook::store::{Lease, StoreError};
+use replibook_core::run::{EngineId, KNOWN_FORMAT, Millis, Progress, RunStatus};
+use replibook_store::{Lease, StoreError};
 
 use crate::backends::{Fixture, LEASE};
 use crate::samples::{finished, new_run, only, progress, run_id};

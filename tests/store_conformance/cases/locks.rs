@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use replibook::playbook::Concurrency::{Allow, Queue, Reject};
-use replibook::run::{EngineId, Millis, RunId, RunStatus};
-use replibook::store::{Created, Lease, Locked, MAX_QUEUED, StoreError};
+use replibook_core::playbook::Concurrency::{Allow, Queue, Reject};
+use replibook_core::run::{EngineId, Millis, RunId, RunStatus};
+use replibook_store::{Created, Lease, Locked, MAX_QUEUED, StoreError};
 
 use crate::backends::{Fixture, LEASE, RETENTION};
 use crate::samples::{finished, finishing, new_run_on, only, progress, run_id};
@@ -26,7 +26,7 @@ async fn queue(on: &Fixture, runs: impl IntoIterator<Item = u128>) -> Vec<Lease>
 async fn create(
     on: &Fixture,
     n: u128,
-    concurrency: replibook::playbook::Concurrency,
+    concurrency: replibook_core::playbook::Concurrency,
     status: RunStatus,
 ) -> Result<Created, StoreError> {
     on.store.create_run(&new_run_on(CLUSTER, n, concurrency, status)).await

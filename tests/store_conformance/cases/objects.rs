@@ -1,7 +1,7 @@
 //! Playbooks and clusters.
 
-use replibook::run::{Digest, Timestamp};
-use replibook::store::{MAX_PUT, Object, Put, StoreError};
+use replibook_core::run::{Digest, Timestamp};
+use replibook_store::{MAX_PUT, Object, Put, StoreError};
 
 use crate::backends::Fixture;
 use crate::samples::{CLUSTERS, cluster, page, playbook, plugin};
@@ -67,7 +67,7 @@ pub(crate) async fn playbooks_are_listed_by_name_and_semantic_version(on: Fixtur
     }
     let list = async |after, limit| {
         let found = on.store.playbooks(&page(after, limit)).await.unwrap();
-        let key = |p: &replibook::store::StoredPlaybook| {
+        let key = |p: &replibook_store::StoredPlaybook| {
             format!("{}@{}", p.playbook.name, p.playbook.version)
         };
         found.iter().map(key).collect::<Vec<_>>()

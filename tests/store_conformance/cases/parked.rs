@@ -1,10 +1,10 @@
 //! Runs that nobody drives, and who drives the others.
 
-use replibook::run::{
+use replibook_core::run::{
     Command, CommandOutcome, EngineId, Millis, RunStatus, Timestamp, TroubleCode, Verb, Writes,
 };
-use replibook::store::memory::Damaged;
-use replibook::store::{Abandon, Abandonment, Claim, Failed, Holder, Lease, Put, StoreError};
+use replibook_store::memory::Damaged;
+use replibook_store::{Abandon, Abandonment, Claim, Failed, Holder, Lease, Put, StoreError};
 
 use crate::backends::{Fixture, LEASE, RETENTION};
 use crate::damage::WAYS;

@@ -1,8 +1,8 @@
 //! Plugins, and what pins them.
 
 use bytes::Bytes;
-use replibook::run::{Digest, Millis};
-use replibook::store::{Created, Put, StoreError};
+use replibook_core::run::{Digest, Millis};
+use replibook_store::{Created, Put, StoreError};
 
 use crate::backends::{Fixture, RETENTION};
 use crate::samples::{asking_for, finished, only, page, playbook, plugin, run, run_id};

@@ -1,7 +1,7 @@
 //! How long things are kept, whoever opens the store.
 
-use replibook::run::Millis;
-use replibook::store::{Keeping, StoreError, StoreOptions};
+use replibook_core::run::Millis;
+use replibook_store::{Keeping, StoreError, StoreOptions};
 
 use crate::backends::{Fixture, RETENTION, options};
 use crate::samples::{finished, finishing, new_run, only, run_id};

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use replibook::playbook::Concurrency;
-use replibook::run::{Digest, EngineId, Millis, RunStatus};
-use replibook::store::memory::Damaged;
-use replibook::store::{Created, Head, Lease, MAX_COMMIT_DOCUMENTS, RunFilter, StoreError};
+use replibook_core::playbook::Concurrency;
+use replibook_core::run::{Digest, EngineId, Millis, RunStatus};
+use replibook_store::memory::Damaged;
+use replibook_store::{Created, Head, Lease, MAX_COMMIT_DOCUMENTS, RunFilter, StoreError};
 
 use crate::backends::{Fixture, RETENTION};
 use crate::samples::{
@@ -237,7 +237,8 @@ pub(crate) async fn runs_are_listed_newest_first(on: Fixture) {
         store.put_cluster(&cluster(name, "")).await.unwrap();
         store.create_run(&new).await.unwrap();
     }
-    let first = store.claim(&replibook::run::EngineId("e".to_owned()), 1).await.unwrap().remove(0);
+    let first =
+        store.claim(&replibook_core::run::EngineId("e".to_owned()), 1).await.unwrap().remove(0);
     let going = progress(RunStatus::Running, on.now());
     store.commit(first.run, first.epoch, &only(going)).await.unwrap();
 
@@ -277,7 +278,7 @@ pub(crate) async fn runs_are_found_by_their_playbook_and_from_one_on(on: Fixture
         }
         store.create_run(&new).await.unwrap();
     }
-    for lease in store.claim(&replibook::run::EngineId("e".to_owned()), 3).await.unwrap() {
+    for lease in store.claim(&replibook_core::run::EngineId("e".to_owned()), 3).await.unwrap() {
         let going = progress(RunStatus::Running, on.now());
         store.commit(lease.run, lease.epoch, &only(going)).await.unwrap();
     }

@@ -1,11 +1,11 @@
 //! Runs that can't go on: they are set aside, go on later, or are given up.
 
-use replibook::run::{
+use replibook_core::run::{
     AgentState, EngineId, Happened, Millis, ReasonCode, RunId, RunStatus, Timestamp, Trouble,
     TroubleCode, Writes,
 };
-use replibook::store::memory::Damaged;
-use replibook::store::{
+use replibook_store::memory::Damaged;
+use replibook_store::{
     Abandon, Abandonment, Ending, Failed, Lease, Locked, MAX_COMMIT_DOCUMENTS, StoreError,
 };
 
@@ -231,7 +231,7 @@ pub(crate) async fn a_run_is_abandoned_whatever_of_it_is_damaged(on: Fixture) {
         for what in [
             Damaged::Progress(run_id(number)),
             Damaged::Snapshot(run_id(number + 2)),
-            Damaged::Record(run_id(number + 4), replibook::run::AgentSeq(0)),
+            Damaged::Record(run_id(number + 4), replibook_core::run::AgentSeq(0)),
             Damaged::Journal(run_id(number + 6), key(0, 0, 1)),
             Damaged::Command(command(number + 8, run_id(number), on.now()).id),
         ] {

@@ -1,0 +1,31 @@
+//! Replibook in the process of its tests: agents and the API over real sockets, and the engine and replays in virtual
+//! time.
+//!
+//! All of them are one binary, for the reasons that `tests/programs.rs` has.
+
+// The configuration of clippy allows these inside test functions only, not in their helpers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::wildcard_enum_match_arm)]
+
+#[path = "agent/main.rs"]
+mod agent;
+#[path = "api/main.rs"]
+mod api;
+#[path = "driver/main.rs"]
+mod driver;
+#[path = "replay/main.rs"]
+mod replay;
+
+// What they share.
+#[path = "support/engine.rs"]
+mod engine;
+#[path = "support/examples.rs"]
+mod examples;
+#[path = "support/exports.rs"]
+mod exports;
+#[allow(dead_code, reason = "each test binary uses a part of it")]
+#[path = "support/plugins.rs"]
+mod plugins;
+#[path = "driver/scene.rs"]
+mod scene;
+#[path = "support/wait.rs"]
+mod wait;
