@@ -1,12 +1,14 @@
 //! Where time comes from: injected, so that tests and the simulator make their own.
 
-use std::path::PathBuf;
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 
 use replibook_core::run::{Millis, Timestamp};
+
+#[cfg(feature = "faults")]
+pub use crate::clock_offset::TestOffset;
 
 /// A source of time.
 #[async_trait]
@@ -89,26 +91,9 @@ impl Clock for SystemClock {
 fn wall() -> i64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let millis = i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX);
-    millis.saturating_add(TestOffset::read())
-}
-
-/// A clock that is set back, for tests of the program as a whole.
-#[derive(Debug)]
-pub struct TestOffset;
-
-impl TestOffset {
-    /// Environment variable that names a file with the milliseconds that are added to the machine's
-    /// clock at any time. Only builds with debug assertions look at it.
-    pub const FILE: &str = "REPLIBOOK_CLOCK_OFFSET";
-
-    fn read() -> i64 {
-        static FILE: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
-            let file = std::env::var_os(TestOffset::FILE).map(PathBuf::from);
-            file.filter(|_| cfg!(debug_assertions))
-        });
-        let text = FILE.as_ref().and_then(|path| std::fs::read_to_string(path).ok());
-        text.and_then(|text| text.trim().parse().ok()).unwrap_or_default()
-    }
+    #[cfg(feature = "faults")]
+    let millis = millis.saturating_add(TestOffset::read());
+    millis
 }
 
 /// Makes a time that never goes back of the machine's clock, which may, and the time that passed by a

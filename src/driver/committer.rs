@@ -5,11 +5,11 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::crash::{self, Point};
 use super::lease::LeaseGuard;
 use crate::clock::Clock;
 use crate::run::{AgentRecord, AgentSeq, AttemptKey, Journal, Transition, Writes};
 use crate::store::{MAX_COMMIT_DOCUMENTS, Store, StoreError};
+use replibook_base::crash::{self, Point};
 use replibook_core::mutant;
 
 /// The first wait after a store that did not answer.

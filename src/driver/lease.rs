@@ -7,11 +7,11 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::crash::{self, Point};
 use crate::agent::{ActionRequest, ActionStatus, AgentClient, AgentError, QueuedAction, Scheduled};
 use crate::clock::Clock;
 use crate::run::{Millis, NodeInfo, RunId, Timestamp};
 use crate::store::{Lease, StoreError};
+use replibook_base::crash::{self, Point};
 use replibook_core::mutant;
 use serde_json::Value;
 

@@ -17,7 +17,6 @@ mod beyond;
 mod claiming;
 mod cluster;
 mod committer;
-mod crash;
 mod discovery;
 mod effects;
 mod engine;

@@ -10,7 +10,6 @@ use tokio_util::sync::CancellationToken;
 use super::World;
 use super::activity::Activity;
 use super::committer::Committer;
-use super::crash::{self, Point};
 use super::discovery::{Following, known_members};
 use super::effects::{self, Effects, INBOX};
 use super::exits::Exit;
@@ -25,6 +24,7 @@ use crate::run::{
     RunStatus, Timestamp, Transition,
 };
 use crate::store::{MAX_COMMIT_DOCUMENTS, StoreClock, StoreError};
+use replibook_base::crash::{self, Point};
 use replibook_core::mutant;
 
 /// How long a run waits for a person with its engine before it is parked: a person who pauses and goes on at

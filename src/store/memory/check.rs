@@ -1,6 +1,6 @@
 //! A look at every document.
 
-use super::faults::Damaged;
+use super::damaged::Damaged;
 use super::state::{Paged, State, WHY};
 use crate::checked::Checked;
 use crate::damage::{Damage, PLUGIN_BYTES};

@@ -1,14 +1,13 @@
-//! Faults on demand, for tests of what stands on a store.
+//! Faults on demand, for tests of what stands on a store. Only builds with the feature `faults` have them;
+//! `faultless.rs` takes their place in any other.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use semver::Version;
-
+use super::store::MemoryStore;
 use crate::contract::Result;
-use crate::documents::LogCursor;
 use crate::error::StoreError;
-use replibook_core::run::{AgentSeq, AttemptKey, CommandId, Digest, Millis, RunId, Writes};
+use replibook_core::run::{Millis, RunId, Writes};
 
 /// When a call fails that is to fail. A caller can't tell the two apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,39 +32,11 @@ struct Plan {
     ends_take: Millis,
 }
 
-/// A document, or a part of one, that somebody damaged behind the store's back.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Damaged {
-    /// The run's snapshot.
-    Snapshot(RunId),
-    /// The run's progress.
-    Progress(RunId),
-    /// An agent record.
-    Record(RunId, AgentSeq),
-    /// A journal.
-    Journal(RunId, AttemptKey),
-    /// An event, by its sequence.
-    Event(RunId, u64),
-    /// A log line.
-    Line(RunId, LogCursor),
-    /// A command.
-    Command(CommandId),
-    /// A playbook, by its name and version.
-    Playbook(String, Version),
-    /// A cluster, by its name.
-    Cluster(String),
-    /// A plugin.
-    Plugin(Digest),
-    /// The bytes of a plugin.
-    PluginBytes(Digest),
-    /// The lock of a cluster, by its name.
-    Lock(String),
-    /// The status by which a run is found.
-    Status(RunId),
-    /// The cluster by which a run is found.
-    ClusterOf(RunId),
-    /// The trouble of a run.
-    Trouble(RunId),
+impl MemoryStore {
+    /// Which calls fail.
+    pub fn faults(&self) -> &Faults {
+        &self.faults
+    }
 }
 
 impl Faults {

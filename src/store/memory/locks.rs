@@ -1,6 +1,6 @@
 //! The locks of clusters.
 
-use super::faults::Damaged;
+use super::damaged::Damaged;
 use super::state::{RunEntry, State};
 use crate::contract::{MAX_PAGE, Result};
 use crate::documents::{Locked, QUEUED_KNOWN, Queue, going_statuses};

@@ -1,10 +1,12 @@
-//! The reference model: everything in memory, nothing clever, and faults on demand.
+//! The reference model: everything in memory, and nothing clever.
 //!
 //! It says what the promise of [`Store`](super::Store) means; the other back ends are compared
 //! with it. Nothing survives the process.
 
 mod check;
+mod damaged;
 mod engines;
+#[cfg_attr(not(any(test, feature = "faults")), path = "faultless.rs")]
 mod faults;
 mod locks;
 mod objects;
@@ -13,5 +15,7 @@ mod state;
 mod store;
 mod troubled;
 
-pub use faults::{Damaged, FaultMoment, Faults};
+pub use damaged::Damaged;
+#[cfg(any(test, feature = "faults"))]
+pub use faults::{FaultMoment, Faults};
 pub use store::MemoryStore;

@@ -5,7 +5,7 @@ use std::ops::Bound;
 use bytes::Bytes;
 use semver::Version;
 
-use super::faults::Damaged;
+use super::damaged::Damaged;
 use super::state::{RunEntry, State};
 use crate::contract::Result;
 use crate::damage::{Damage, Found, PLUGIN_BYTES};

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::faults::Damaged;
+use super::damaged::Damaged;
 use super::state::{Parking, PerRun, RunEntry, State};
 use super::troubled::set_free;
 use crate::contract::{Lease, MAX_COMMIT_DOCUMENTS, MAX_PAGE, Result};

@@ -6,7 +6,7 @@ use std::ops::Bound;
 use bytes::Bytes;
 use semver::Version;
 
-use super::faults::Damaged;
+use super::damaged::Damaged;
 use crate::contract::Lease;
 use crate::damage::{Damage, DamagedRun, Found, Glance, KeptRun};
 use crate::documents::{Cluster, LogCursor, Plugin, StoredPlaybook};

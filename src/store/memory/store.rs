@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use semver::Version;
 
-use super::faults::{Damaged, Faults};
+use super::damaged::Damaged;
+use super::faults::Faults;
 use super::state::{State, page};
 use crate::checked::Checked;
 use crate::contract::{Lease, Result, Store};
@@ -28,7 +29,7 @@ use replibook_core::run::{
 /// A store in memory.
 pub struct MemoryStore {
     state: Arc<Mutex<State>>,
-    faults: Faults,
+    pub(super) faults: Faults,
     options: StoreOptions,
     clock: Arc<dyn Clock>,
     calls: AtomicU64,
@@ -80,11 +81,6 @@ impl MemoryStore {
     /// How often the store was called.
     pub fn calls(&self) -> u64 {
         self.calls.load(Ordering::Relaxed)
-    }
-
-    /// Which calls fail.
-    pub fn faults(&self) -> &Faults {
-        &self.faults
     }
 
     /// Damages a document that is there: it can't be read from now on, until it is written anew.

@@ -1,6 +1,6 @@
 //! Runs that can't go on, and how they end.
 
-use super::faults::Damaged;
+use super::damaged::Damaged;
 use super::runs::of_run;
 use super::state::{Parking, RunEntry, State};
 use crate::contract::{MAX_COMMIT_DOCUMENTS, Result};
