@@ -30,6 +30,7 @@ pub mod descriptors;
 pub mod driver;
 pub mod replay;
 pub mod web;
+pub mod why;
 
 pub use replibook_base::{clock, listen, stop};
 pub use replibook_core::{mutants, playbook, run, shown};

@@ -13,11 +13,14 @@ use super::state::ApiState;
 use super::weigh::Reads;
 use crate::agent::Short;
 use crate::run::{
-    AgentRecord, AgentState, AttemptKey, Explanation, InFlight, Known, OpenAttempt, ReasonCode,
-    Run, RunId, RunStatus, StatusReason, Timestamp, Trouble, TroubleCode, explain, explain_behind,
-    explain_commands, explain_trouble, most_telling,
+    AgentRecord, AgentState, AttemptKey, ReasonCode, Run, RunId, RunStatus, StatusReason,
+    Timestamp, Trouble, TroubleCode,
 };
 use crate::store::{DamagedRun, KeptRun};
+use crate::why::{
+    Explanation, InFlight, Known, OpenAttempt, explain, explain_behind, explain_commands,
+    explain_trouble, most_telling,
+};
 
 const ONE: &str = "/api/v1/runs/{id}/explanation";
 

@@ -24,6 +24,7 @@ use crate::run::{
     WaitsFor,
 };
 use crate::store::{DamagedRun, Found, KeptRun, Page, RunFilter, RunPage, StoreError};
+use crate::why::waits_in_words;
 
 pub(super) const ALL: &str = "/api/v1/runs";
 const ONE: &str = "/api/v1/runs/{id}";
@@ -198,7 +199,7 @@ fn show_waits(view: &mut RunView, waits: Option<&WaitsFor>) {
             | WaitsFor::CanWrite { .. },
         ) => {}
     }
-    view.waits = waits.map(WaitsFor::words);
+    view.waits = waits.map(waits_in_words);
 }
 
 /// Why a run can't go on, or could not.

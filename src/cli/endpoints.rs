@@ -11,7 +11,8 @@ use crate::api::wire::{
     ClusterView, CommandView, DrainEngine, EngineView, FoundRuns, Listing, PlaybookView,
     PluginView, RetryRun, RunView, StartRun, SubmitCommand,
 };
-use crate::run::{AgentId, AgentRecord, Digest, EngineId, Explanation, RunId, Snapshot};
+use crate::run::{AgentId, AgentRecord, Digest, EngineId, RunId, Snapshot};
+use crate::why::Explanation;
 
 /// The most items in one page, as the server has it too.
 pub const MAX_PAGE: usize = 1_000;

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use replibook::run::{Explanation, RunStatus};
+use replibook::run::RunStatus;
+use replibook::why::Explanation;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

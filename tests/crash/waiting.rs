@@ -2,7 +2,8 @@
 //! agent that stands still.
 
 use replibook::api::wire::{JournalView, Listing};
-use replibook::run::{AgentRecord, Explanation, Happened, Notice, RunStatus};
+use replibook::run::{AgentRecord, Happened, Notice, RunStatus};
+use replibook::why::Explanation;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::process::Command;

@@ -5,7 +5,8 @@ use crate::cli::client::Client;
 use crate::cli::error::ClientError;
 use crate::cli::output::{Room, command_line};
 use crate::cli::text::{clean, wrap, wrap_line};
-use crate::run::{Explanation, RunId};
+use crate::run::RunId;
+use crate::why::Explanation;
 
 /// The explanation of a run; none from a server that does not know how.
 ///
@@ -47,7 +48,8 @@ pub(crate) fn paragraph(client: &Client, explanation: &Explanation, room: Room) 
 mod tests {
     use super::*;
     use crate::cli::sample::{moment, run_view};
-    use crate::run::{ActionOut, AgentId, NextCommand, RunStatus};
+    use crate::run::{AgentId, RunStatus};
+    use crate::why::{ActionOut, NextCommand};
 
     #[test]
     fn commands_stand_below_the_paragraph_in_a_column() {

@@ -33,7 +33,7 @@ mod state;
 mod status;
 mod transition;
 mod trouble;
-mod why;
+mod waits_for;
 
 pub use crate::ids::{
     AgentId, AgentSeq, AttemptKey, CommandId, Digest, DigestError, EngineId, RunId, SentAction,
@@ -62,7 +62,7 @@ pub use late::{LateEnd, Taken};
 pub use log_kept::{LogKept, MAX_RUN_LINES, MAX_RUN_LOG_BYTES, OldLines, dropped_in_words};
 
 pub use crate::time::{Millis, Timestamp, TimestampError};
-pub use machine::{Machine, Selection};
+pub use machine::{CANCEL_DEADLINE, Machine, Selection};
 pub use membership::{
     ABSENCES, Difference, Follower, Heard, KnownAgent, LastAnswer, LeftOut, MASS_PERCENT,
     MAX_ATTRIBUTE_CHARS, MAX_CHANGED, MAX_FOUND, MAX_TOLD, MassAbsence, Members, Membership,
@@ -83,7 +83,4 @@ pub use transition::{
 pub use trouble::{
     Abandoned, FIRST_REST, LONGEST_REST, MAX_TROUBLE, Trouble, TroubleCode, trouble_message,
 };
-pub use why::{
-    ActionOut, Explanation, InFlight, Known, NextCommand, OnEngine, OpenAttempt, WaitsFor,
-    cluster_share, explain, explain_behind, explain_commands, explain_trouble, most_telling,
-};
+pub use waits_for::{FEWEST_PLACES, OnEngine, WaitsFor, cluster_share};

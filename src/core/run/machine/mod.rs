@@ -49,4 +49,4 @@ mod turn;
 
 pub use inputs::Machine;
 pub use standing::Selection;
-pub(crate) use steering::CANCEL_DEADLINE;
+pub use steering::CANCEL_DEADLINE;

@@ -10,7 +10,7 @@ use crate::run::{
 
 /// How long a cancelled run waits for actions that are out. Agents look at their queue every 10
 /// seconds by default; an action that takes longer than this is left to its agent.
-pub(crate) const CANCEL_DEADLINE: Millis = Millis::from_secs(5 * 60);
+pub const CANCEL_DEADLINE: Millis = Millis::from_secs(5 * 60);
 
 /// Agents that are cut off by one commit: each is a record, a journal and up to two events, and perhaps
 /// one with what is known anew of it.

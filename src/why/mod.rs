@@ -1,4 +1,5 @@
-//! Why a run is as it is, in words: what it waits for, since when, and what would move it.
+//! Why a run is as it is, in words: what it waits for, since when, and what would move it. The core knows the
+//! reasons as types; the sentences and the command lines that people read are made here, at the edge.
 //!
 //! [`explain`] is a function of the run, of a few agent records that the caller has read, and of the
 //! moment. What it costs does not depend on how many agents the run has.
@@ -28,4 +29,4 @@ pub use explanation::{
     ActionOut, Explanation, InFlight, Known, NextCommand, OpenAttempt, most_telling,
 };
 pub use trouble::{explain_behind, explain_trouble};
-pub use waiting::{OnEngine, WaitsFor, cluster_share};
+pub use waiting::words as waits_in_words;

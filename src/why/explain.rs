@@ -2,12 +2,11 @@
 
 use super::agents::{action_of, action_out_since, failed, in_flight, not_answering, unheard};
 use super::explanation::{ActionOut, Explanation, InFlight, Known, NextCommand};
-use super::waiting::WaitsFor;
+use super::waiting::whole;
 use super::words::{agents, at, counts, length, moment, near, quoted, since, word};
-use crate::run::machine::CANCEL_DEADLINE;
 use crate::run::{
-    AgentState, KNOWN_FORMAT, Millis, PlannedNext, Progress, ReasonCode, Run, RunStatus, Snapshot,
-    Timestamp, Unanswered,
+    AgentState, CANCEL_DEADLINE, KNOWN_FORMAT, Millis, PlannedNext, Progress, ReasonCode, Run,
+    RunStatus, Snapshot, Timestamp, Unanswered, WaitsFor,
 };
 
 /// How long an action may be out in a run that goes on before giving it up is named: most end by
@@ -21,7 +20,8 @@ pub(super) const GIVE_UP_AFTER: Millis = Millis::from_secs(10 * 60);
 ///
 /// # Example
 /// ```
-/// use replibook_core::run::{Known, Timestamp, explain, new_run};
+/// use replibook::run::{Timestamp, new_run};
+/// use replibook::why::{Known, explain};
 /// # use serde_json::{Map, json};
 /// # let playbook = serde_json::from_value(json!({
 /// #     "name": "restart", "version": "1.0.0", "summary": null, "vcs": null, "approval": "required",
@@ -111,7 +111,7 @@ impl Telling<'_> {
         match &self.known.waits {
             // It is the whole of what such a run is told.
             None | Some(WaitsFor::Place(_)) => {}
-            Some(waits) => self.say(&format!("It {}", waits.whole())),
+            Some(waits) => self.say(&format!("It {}", whole(waits))),
         }
     }
 
@@ -185,7 +185,7 @@ impl Telling<'_> {
             // What it waited for last is over.
             (Some(waits @ WaitsFor::Place(_)), _) => {
                 queues = false;
-                self.say(&format!("It may start on cluster {cluster}, and {}", waits.whole()));
+                self.say(&format!("It may start on cluster {cluster}, and {}", whole(waits)));
                 self.say("It starts by itself once that engine has a place, or another one has room");
             }
             (_, Some(message)) if queues => {

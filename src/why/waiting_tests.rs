@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::samples::*;
 use super::*;
 use crate::playbook::Concurrency;
-use crate::run::{ReasonCode, Run, RunStatus};
+use crate::run::{OnEngine, ReasonCode, Run, RunStatus, WaitsFor};
 
 #[test]
 fn a_run_says_whether_it_is_queued_or_waits_for_a_place() {

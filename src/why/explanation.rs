@@ -4,10 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::waiting::WaitsFor;
 use crate::run::{
     AgentId, AgentRecord, AgentState, CallName, Journal, Millis, Notice, RunStatus, StepPhase,
-    Timestamp,
+    Timestamp, WaitsFor,
 };
 
 /// Agents that are named in one paragraph: with more nobody reads it to its end.

@@ -6,7 +6,7 @@ use super::samples::*;
 use super::*;
 use crate::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, CallName, KNOWN_FORMAT, LateEnd, MassAbsence,
-    Millis, Outstanding, PlannedNext, ReasonCode, RetryOf, Run, RunStatus, StepPhase,
+    Millis, PlannedNext, ReasonCode, RetryOf, Run, RunStatus, StepPhase,
 };
 
 #[test]
@@ -319,9 +319,14 @@ fn an_action_that_ended_late_is_told_with_what_a_retry_makes_of_it() {
     run.progress.counts.insert(AgentState::Failed, 2);
     let late = |number: u32, outcome: &str, result| {
         let mut record = failed(number, "the step did not end within 5m");
-        let action =
-            Outstanding { key: record.present_attempt(), call: 0, since: at(30), bytes: None };
-        record.late = Some(LateEnd::new(&action, at(200), outcome, result));
+        record.late = Some(LateEnd {
+            key: record.present_attempt(),
+            call: 0,
+            at: at(200),
+            outcome: outcome.to_owned(),
+            result,
+            kept_by: None,
+        });
         record
     };
     let known = vec![late(2, "DONE", true), late(5, "action failed: no space", false)];
