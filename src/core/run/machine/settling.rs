@@ -287,10 +287,7 @@ impl Turn<'_> {
             (Some(mut error), FailureReason::TimedOut) => {
                 let again =
                     "; its action did not end in that time again, and nothing more was sent";
-                // A person may retry it many times.
-                if !error.message.ends_with(again) {
-                    error.message.push_str(again);
-                }
+                error.message.push_str(again);
                 error
             }
             (Some(error), _) => error,
