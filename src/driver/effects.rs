@@ -8,9 +8,9 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 use super::World;
+use super::asking;
 use super::discovery::{Fed, Following, feed, known_members};
 use super::lease::{LeaseGuard, LeasedAgents};
-use super::members;
 use super::sending::{NotedAgents, Sent};
 use crate::agent::{self, ActionRequest, FollowContext, Start};
 use crate::clock::sleep_until;
@@ -160,7 +160,7 @@ impl Effects {
         let (world, mut following) = (self.world.clone(), self.following());
         self.start(key, async move {
             let at = world.clock.now();
-            let looked = members::look(&world, &agent, &address, wanted).await;
+            let looked = asking::look(&world, &agent, &address, wanted).await;
             // A person may have had it ignored meanwhile.
             let members = following.now().membership.members;
             let identity = members.get(&agent).map(|member| member.identity.clone());

@@ -13,6 +13,7 @@
 
 mod abandoned;
 mod activity;
+mod asking;
 mod beyond;
 mod claiming;
 mod cluster;
@@ -23,7 +24,6 @@ mod engine;
 mod exits;
 mod lease;
 mod load;
-mod members;
 mod passing_on;
 mod places;
 mod queue;

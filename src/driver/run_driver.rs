@@ -17,7 +17,7 @@ use super::lease::LeaseGuard;
 use super::places::Place;
 use super::queue::Queues;
 use super::trouble::Health;
-use super::{cluster, load, members, run_clock};
+use super::{asking, cluster, load, run_clock};
 use crate::clock::Clock;
 use crate::run::{
     Digest, Effect, Input, Loaded, Machine, Millis, OldLines, PlanInput, Roster, Run, RunId,
@@ -367,14 +367,14 @@ impl RunDriver {
                     let is_first = machine.run().progress.stage.index == 0;
                     let knows = (!is_first).then(|| known_members(machine.records()));
                     let (selection, inbox) = (machine.selection(), effects.inbox());
-                    let asking = members::Asking { selection, inbox };
+                    let asking = asking::Asking { selection, inbox };
                     effects.answer(async move {
-                        members::load(&world, following, &snapshot, knows, asking).await
+                        asking::load(&world, following, &snapshot, knows, asking).await
                     });
                 }
                 Effect::Refresh(agents) => {
                     let world = self.world.clone();
-                    effects.answer(async move { members::refresh(&world, agents).await });
+                    effects.answer(async move { asking::refresh(&world, agents).await });
                 }
                 Effect::AcceptAbsence(seen) => effects.accept_absence(seen),
                 Effect::Forget(lines) => effects.answer(forget(self.committer(), lines)),

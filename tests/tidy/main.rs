@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "these tests read files")]
 
 mod code;
+mod maps;
 #[path = "../support/root.rs"]
 mod root;
 mod shape;
@@ -67,4 +68,9 @@ fn links_in_documents_lead_somewhere() {
 #[test]
 fn the_code_map_has_every_folder() {
     holds(text::code_map);
+}
+
+#[test]
+fn maps_of_modules_are_true() {
+    holds(maps::modules);
 }

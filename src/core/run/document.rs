@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::agent_record::AgentRecord;
+use super::following::MassAbsence;
 use super::format;
 use super::log_kept::LogKept;
-use super::membership::MassAbsence;
 use super::notice::{Silent, Unheard};
 use super::outcome::{Gone, PassedOver};
 use super::retry_of::RetryOf;

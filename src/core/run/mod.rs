@@ -12,6 +12,7 @@ mod datastore;
 mod decision;
 mod document;
 mod failure;
+mod following;
 mod format;
 mod history;
 mod identity;
@@ -21,7 +22,6 @@ mod json_text;
 mod late;
 mod log_kept;
 mod machine;
-mod membership;
 mod node_info;
 mod notice;
 mod outcome;
@@ -62,12 +62,12 @@ pub use late::{LateEnd, Taken};
 pub use log_kept::{LogKept, MAX_RUN_LINES, MAX_RUN_LOG_BYTES, OldLines, dropped_in_words};
 
 pub use crate::time::{Millis, Timestamp, TimestampError};
-pub use machine::{CANCEL_DEADLINE, Machine, Selection};
-pub use membership::{
+pub use following::{
     ABSENCES, Difference, Follower, Heard, KnownAgent, LastAnswer, LeftOut, MASS_PERCENT,
     MAX_ATTRIBUTE_CHARS, MAX_CHANGED, MAX_FOUND, MAX_TOLD, MassAbsence, Members, Membership,
     MembershipChange, Outcome, Phase, PlatformNode, Source, difference, in_order,
 };
+pub use machine::{CANCEL_DEADLINE, Machine, Selection};
 pub use node_info::{KeptNode, NodeInfo};
 pub use notice::{Notice, Silent, Unheard, UnheardAgent};
 pub use outcome::{Gone, MAX_NAMED, PassedOver, outcomes};

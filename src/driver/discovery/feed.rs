@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::followers::Following;
 use crate::driver::World;
-use crate::driver::members;
+use crate::driver::asking;
 use crate::run::{
     AgentId, AgentRecord, AgentState, Difference, Input, KnownAgent, MassAbsence, Member, Members,
     Membership, MembershipChange, Phase, Selection, Source, Timestamp, difference,
@@ -19,7 +19,7 @@ use replibook_core::mutant;
 
 /// Agents that joined which are asked about themselves at the same time, so that many who join at once
 /// don't open all their connections at once.
-const JOINED_AT_ONCE: usize = members::ASKED_AT_ONCE;
+const JOINED_AT_ONCE: usize = asking::ASKED_AT_ONCE;
 
 /// The members that a run knows from its records. One that is leaving is none: it is gone once its action
 /// has ended, unless it is found to be back.
@@ -180,7 +180,7 @@ impl Feed {
             let Some((id, agent)) = self.new.pop_front() else { return };
             self.asking.insert(id.clone());
             let (world, selection) = (self.world.clone(), self.fed.selection.clone());
-            let answer = async move { members::ask_patiently(&world, id, agent, &selection).await };
+            let answer = async move { asking::ask_patiently(&world, id, agent, &selection).await };
             self.answers.push(answer.boxed());
         }
     }

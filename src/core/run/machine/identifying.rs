@@ -184,7 +184,7 @@ impl Turn<'_> {
         };
         self.emit((seq, OfAgent::Settled))?;
         if !selected {
-            self.leave_out(seq, super::members::NOT_SELECTED.to_owned())?;
+            self.leave_out(seq, super::entering::NOT_SELECTED.to_owned())?;
             self.plan_is_due()?;
             self.end_stage_if_over()?;
         }

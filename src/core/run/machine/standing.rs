@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::entering::NOT_SELECTED;
 use super::inputs::Machine;
-use super::members::NOT_SELECTED;
 use super::steps::MAX_EXPRESSION_BYTES;
 use crate::playbook::{Expr, Identity};
 use crate::run::datastore::agent_in_scope;

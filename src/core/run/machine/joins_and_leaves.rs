@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::calls::unreachable_action;
-use super::members::NOT_SELECTED;
+use super::entering::NOT_SELECTED;
 use super::steering::CHUNK_BYTES;
 use super::steps::BEGIN_DOCUMENTS;
 use super::turn::{Legal, Turn};
