@@ -1,6 +1,5 @@
 //! Reads what an agent answers about one action: when the action is scheduled, and when it is looked at. The
-//! answer
-//! must name the action that was asked for, so an answer about another action is never taken for it.
+//! answer must name the action that was asked for, so an answer about another action is never taken for it.
 
 use std::collections::BTreeMap;
 
@@ -18,8 +17,7 @@ pub struct ActionStatus {
     /// How far the action is.
     pub phase: ActionPhase,
     /// What the agent reports with the phase: its progress, or the result once it has ended. Null if the payload
-    /// was left
-    /// out.
+    /// was left out.
     pub payload: JsonText,
     /// Why the payload was left out: what was found and what was expected. `None` when the payload was kept.
     pub unread: Option<String>,
@@ -60,12 +58,10 @@ pub fn read_scheduled(body: &[u8], id: Uuid) -> Result<(), Malformed> {
 }
 
 /// Reads the answer to a request for the action `id`. Its arguments, metadata and times are ignored, and so are
-/// unknown
-/// fields.
+/// unknown fields.
 ///
 /// A payload that is over its bounds is left out, and [`ActionStatus::unread`] says what is wrong with it. The
-/// phase
-/// is read all the same.
+/// phase is read all the same.
 ///
 /// # Errors
 /// [`Malformed`] when the answer can't be read or is about another action. Nothing is known of `id` then.

@@ -1,6 +1,5 @@
 //! How much each kind of answer may hold, and why. The numbers are together in one module so that they can be
-//! compared
-//! with each other, and with the table in `docs/agents.md`.
+//! compared with each other, and with the table in `docs/agents.md`.
 
 use std::time::Duration;
 
@@ -25,17 +24,14 @@ pub struct Bounds {
 /// The most bytes of a key that is kept of an answer. Keys are names, and messages quote them.
 pub const KEY_BYTES: usize = 1_024;
 
-/// Bytes of a whole answer about an action: a payload of 1 MiB, as much again for the arguments, and room for
-/// the backtraces that agents put in.
+/// Bytes of a whole answer about an action: a payload of 1 MiB, as much again for the arguments, and room for the
+/// backtraces that agents put in.
 pub const ACTION_BYTES: usize = 4 * 1024 * 1024;
 
 /// The payload of an action. It is kept in the journal and given to the step, which is promised 1 MiB. A run has
-/// one
-/// payload in memory for each agent at work, and keeps it as text ([`JsonText`](crate::run::JsonText)). A payload
-/// is a
-/// parsed value only while it is read or while an expression looks at it, one payload at a time. So many values
-/// take
-/// 12 MiB at most: objects of one member each.
+/// one payload in memory for each agent at work, and keeps it as text ([`JsonText`](crate::run::JsonText)). A
+/// payload is a parsed value only while it is read or while an expression looks at it, one payload at a time. So
+/// many values take 12 MiB at most: objects of one member each.
 pub const PAYLOAD: Bounds = Bounds {
     bytes: 1024 * 1024,
     depth: MAX_JSON_DEPTH,

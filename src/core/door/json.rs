@@ -70,10 +70,8 @@ pub fn read_object(body: &[u8], bounds: &Bounds) -> Result<Map<String, Value>, M
 
 /// Reads those members of an answer that are `wanted`, each within its own bounds. All other members are ignored,
 /// however large they are, and nothing of them is kept. A pointer such as `/state/phase` names a member. If the
-/// value
-/// around a wanted member is not an object, the result has that value under its own pointer (`/state`). A wanted
-/// member
-/// that the answer lacks is not in the result.
+/// value around a wanted member is not an object, the result has that value under its own pointer (`/state`). A
+/// wanted member that the answer lacks is not in the result.
 ///
 /// # Errors
 /// [`Malformed`] for an answer of more than `bytes`, for what is not UTF-8, not JSON or not an object, and for a

@@ -1,6 +1,5 @@
 //! Reads what an agent says about its node. Unlike other answers, it is kept whole, with the fields that nobody
-//! here
-//! knows, because steps may ask for it.
+//! here knows, because steps may ask for it.
 
 use serde_json::{Map, Value};
 

@@ -1,6 +1,5 @@
 //! Reads what an agent says about its store and its shards. Agents write shards in several forms; here they get
-//! one,
-//! so that nothing further in has to know the others.
+//! one, so that nothing further in has to know the others.
 
 use serde_json::{Map, Value};
 

@@ -1,6 +1,5 @@
 //! Checks the arguments of a plugin against the plugin's own schema, before there is a run. It reports only what
-//! is
-//! wrong whatever the expressions in the arguments will result in, so a playbook is never refused by mistake.
+//! is wrong whatever the expressions in the arguments will result in, so a playbook is never refused by mistake.
 
 use jsonschema::ValidationError;
 use jsonschema::error::ValidationErrorKind as Kind;
@@ -10,8 +9,7 @@ use super::schema::Schema;
 use super::template::{Placed, Template};
 
 /// What is surely wrong with the arguments; the paths of the problems are within them. What depends on the value
-/// of
-/// an expression is checked during the run.
+/// of an expression is checked during the run.
 pub(super) fn check(schema: &Schema, arguments: &Template) -> Vec<Problem> {
     let unknown = arguments.unknown();
     schema.check_where(arguments.source(), |error| is_certain(error, &unknown))

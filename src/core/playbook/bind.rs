@@ -1,6 +1,5 @@
 //! Converts between JSON and CEL: the values that an expression uses go in, borrowed, and its result comes out.
-//! Both
-//! directions count sizes, since expressions come from playbooks and must not take memory without bound.
+//! Both directions count sizes, since expressions come from playbooks and must not take memory without bound.
 
 use std::collections::HashMap;
 
@@ -20,8 +19,7 @@ pub const MAX_VALUE_BYTES: usize = 1024 * 1024;
 const BYTES_PER_VALUE: u64 = 32;
 
 /// Makes CEL of the part of `value` that is used, and adds its size to `size`. A used key that `value` lacks is
-/// left
-/// out, so that CEL reports it, or `has()` is false.
+/// left out, so that CEL reports it, or `has()` is false.
 ///
 /// Integers become `int`, not `uint`, so that arithmetic such as `params.grace + 1` works.
 pub(super) fn bind<'v>(value: &'v Value, uses: &Use, size: &mut u64) -> Box<dyn Val + 'v> {

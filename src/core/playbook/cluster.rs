@@ -1,6 +1,5 @@
 //! Makes a valid [`Cluster`] from YAML or JSON. It is separate from the reading of playbooks since it has other
-//! limits,
-//! and no expressions.
+//! limits, and no expressions.
 
 use std::collections::HashMap;
 

@@ -1,6 +1,5 @@
 //! Documents as people write them. The types here are the one source of the format: the JSON Schemas of the kinds
-//! are
-//! made from them, and their comments become the descriptions in those schemas.
+//! are made from them, and their comments become the descriptions in those schemas.
 
 use std::collections::BTreeMap;
 use std::fmt;

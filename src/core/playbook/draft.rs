@@ -1,6 +1,6 @@
 //! Makes a draft of a playbook as authored: the whole playbook but for the pins of its plugins. All the rules are
-//! here
-//! that a JSON Schema can't express and that need no plugin, so a document can be checked without its plugins.
+//! here that a JSON Schema can't express and that need no plugin, so a document can be checked without its
+//! plugins.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -75,8 +75,7 @@ impl PluginUse {
 }
 
 /// Makes the draft, and adds the problems of the document. It may add problems that only follow from `suspects`;
-/// the
-/// caller leaves those out.
+/// the caller leaves those out.
 pub(super) fn draft(file: PlaybookFile, suspects: &Suspects, problems: &mut Vec<Problem>) -> Draft {
     let PlaybookFile { metadata, spec, .. } = file;
     let steps_of = |stage: &StageFile| {
@@ -126,8 +125,7 @@ pub(super) struct Drafter {
     pub(super) problems: Vec<Problem>,
     pub(super) uses: Vec<PluginUse>,
     /// Schema of the parameters, against which names in expressions are checked. Null, which allows all names,
-    /// when the
-    /// document has no valid schema.
+    /// when the document has no valid schema.
     pub(super) params: Arc<Value>,
     /// The steps of every stage, in order: name of the stage, name of the step.
     pub(super) all_steps: Arc<[(String, String)]>,

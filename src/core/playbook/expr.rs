@@ -12,8 +12,7 @@ use super::problem::excerpt;
 use super::scan::{self, Facts, Use};
 
 /// The longest expression, in bytes. Parsing and evaluating are recursive, and what needs a longer expression
-/// belongs
-/// in a plugin.
+/// belongs in a plugin.
 pub const MAX_EXPR_BYTES: usize = 2 * 1024;
 
 /// The deepest nesting of brackets and operators that the parser accepts.

@@ -1,6 +1,5 @@
 //! Makes whole numbers in parameters the same for JSON Schema and for expressions: a schema takes `1.0` for an
-//! integer,
-//! but expressions do not.
+//! integer, but expressions do not.
 
 use serde_json::{Number, Value};
 
@@ -12,10 +11,8 @@ use super::spans::push_segment;
 const MAX_VALUES: usize = 200_000;
 
 /// Makes integers of numbers such as `1.0` and `1e3` where the schema allows only integers: JSON Schema accepts
-/// them
-/// there, but in an expression `1.0 + 1` has no value. Integers that expressions can't compute with are problems,
-/// with
-/// paths within the parameters.
+/// them there, but in an expression `1.0 + 1` has no value. Integers that expressions can't compute with are
+/// problems, with paths within the parameters.
 pub(super) fn normalize(schema: &Value, params: &mut Value) -> Vec<Problem> {
     let mut walk = Walk { problems: Vec::new(), left: MAX_VALUES };
     walk.value(params, &SchemaPlace::of(schema), &mut String::new());

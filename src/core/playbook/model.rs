@@ -283,8 +283,7 @@ pub struct Step {
 
 impl Step {
     /// How long an attempt may take when the playbook does not say. A wait without end would keep the cluster
-    /// locked
-    /// for ever.
+    /// locked for ever.
     pub const DEFAULT_TIMEOUT: Millis = Millis::from_secs(24 * 60 * 60);
 
     /// How long one attempt may take, with the default filled in.

@@ -60,8 +60,7 @@ pub(super) fn is_action_pattern(text: &str) -> bool {
 
 /// Reads the base URL of an agent's API. All spellings of one address give the same text: that of the HTTP client
 /// (host in lower case, IPv4 and IPv6 in their short forms, no default port, no `.` or `..` in the path), without
-/// a dot
-/// at the end of the host and without a slash at the end of the path.
+/// a dot at the end of the host and without a slash at the end of the path.
 ///
 /// # Example
 /// ```

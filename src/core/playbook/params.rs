@@ -1,6 +1,5 @@
 //! The parameters of runs: their schema, their defaults, and the values that a run is started with. Schema and
-//! values
-//! come from users, so what filling in and checking costs is bounded first.
+//! values come from users, so what filling in and checking costs is bounded first.
 
 use serde_json::{Map, Value, json};
 
@@ -18,16 +17,14 @@ pub const MAX_PARAMS_BYTES: usize = 256 * 1024;
 const MAX_DEFAULT_DEPTH: u32 = 16;
 
 /// The most defaults that are filled in. A default can be an object whose members have defaults in turn, so a
-/// schema
-/// of a few lines could fill in more than any memory holds.
+/// schema of a few lines could fill in more than any memory holds.
 const MAX_DEFAULTS: usize = 10_000;
 
 /// The most properties that are looked at for a default. It is well below a second of work.
 const MAX_DEFAULT_WORK: usize = 500_000;
 
 /// Checks the parameters that a run is started with, and fills in defaults, also in nested objects. The paths of
-/// the
-/// problems are within the parameters.
+/// the problems are within the parameters.
 ///
 /// # Example
 /// ```

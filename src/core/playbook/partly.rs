@@ -8,12 +8,10 @@ use super::scan;
 
 impl Expr {
     /// Whether the expression is true or false whatever the unknown parts of the scope are; `None` if that depends
-    /// on
-    /// them. `unknown` says whether a path that the expression looks at is unknown.
+    /// on them. `unknown` says whether a path that the expression looks at is unknown.
     ///
     /// One side of `&&` and `||` may be enough, and `!` is looked through. Any other operation is known only if
-    /// all that
-    /// it looks at is: `has(agent.attributes.role)` with an unknown `role` is not known.
+    /// all that it looks at is: `has(agent.attributes.role)` with an unknown `role` is not known.
     pub fn known(&self, scope: &Scope<'_>, unknown: &dyn Fn(&[&str]) -> bool) -> Option<bool> {
         partly(self.ast(), scope, unknown)
     }

@@ -25,8 +25,7 @@ pub struct PluginInfo {
     /// Size of the plugin in bytes.
     pub size: u64,
     /// The functions of the host that the plugin may call and that need a grant, such as `agent.run-action`. Empty
-    /// also
-    /// for a plugin that was uploaded to an early version, which did not look for them.
+    /// also for a plugin that was uploaded to an early version, which did not look for them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub calls: Vec<String>,
 }

@@ -1,6 +1,5 @@
 //! Reads texts as documents. A document with problems is kept as far as it can be read, so that one report has all
-//! the
-//! problems, and not only the first.
+//! the problems, and not only the first.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -27,12 +26,10 @@ pub struct PlaybookDocument {
 
 /// Reads a playbook. Its problems are kept together with what could be read, so that [`resolve`](super::resolve)
 /// reports them along with those of the plugins and their arguments. [`PlaybookDocument::check`] reports what is
-/// known
-/// without the plugins.
+/// known without the plugins.
 ///
 /// [`Problems`], each with path, line and column, when nothing further can be said about the document: it is not
-/// YAML, exceeds a limit, or is of another kind.
-/// is no YAML, passes a limit, or is of another kind.
+/// YAML, exceeds a limit, or is of another kind. is no YAML, passes a limit, or is of another kind.
 ///
 /// # Example
 /// ```
@@ -111,8 +108,7 @@ impl PlaybookDocument {
     }
 
     /// Makes a problem that was found outside of this crate, and gives it the line and column of its place.
-    /// `pointer`
-    /// is a JSON pointer such as `/spec/plugins/NAME/source`.
+    /// `pointer` is a JSON pointer such as `/spec/plugins/NAME/source`.
     ///
     /// # Example
     /// ```
@@ -157,8 +153,7 @@ impl PlaybookDocument {
     }
 
     /// Reports the problems of the document together with `further` ones, without those that only follow from
-    /// others.
-    /// `Ok` if there are no problems.
+    /// others. `Ok` if there are no problems.
     pub(super) fn check_with(&self, further: Vec<Problem>) -> Result<(), Problems> {
         let further = further.into_iter().filter(|problem| !self.suspects.explain(problem));
         let mut problems = self.problems.clone();
@@ -234,8 +229,7 @@ pub(super) struct Read<T> {
 }
 
 /// Reads a document as the type of its kind. Parts with a wrong structure are left out or replaced by stand-ins,
-/// so
-/// that the rest can be checked.
+/// so that the rest can be checked.
 pub(super) fn read_as<T: DeserializeOwned>(text: &Text, kind: Kind) -> Result<Read<T>, Problems> {
     let (found, mut problems) = read_head(text)?;
     if found != kind {

@@ -1,6 +1,5 @@
 //! Says which names an expression may use at its place, so that a misspelled name is an error at import and not in
-//! the
-//! middle of a run.
+//! the middle of a run.
 
 use serde_json::Value;
 

@@ -13,13 +13,10 @@ use super::read::PlaybookDocument;
 use super::schema::Schema;
 use super::spans::push_segment;
 
-/// Resolves a playbook: pins its plugins, gives them what the document grants, and checks that each
-/// is of the right kind and that its arguments fit it.
-/// `plugins` has what is known about the plugins that the document declares, by the name that they have there. A
-/// name
-/// in the document takes precedence over a built-in plugin of that name, so a new built-in plugin never changes an
-/// old
-/// playbook.
+/// Resolves a playbook: pins its plugins, gives them what the document grants, and checks that each is of the
+/// right kind and that its arguments fit it. `plugins` has what is known about the plugins that the document
+/// declares, by the name that they have there. A name in the document takes precedence over a built-in plugin of
+/// that name, so a new built-in plugin never changes an old playbook.
 ///
 /// # Example
 /// ```

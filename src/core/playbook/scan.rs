@@ -1,6 +1,5 @@
 //! Finds out what can be known of a CEL expression without a scope: names, functions, depth, cost, and which parts
-//! of
-//! the scope it looks at. Bad expressions are refused here, at import, and costs are known before evaluation.
+//! of the scope it looks at. Bad expressions are refused here, at import, and costs are known before evaluation.
 
 use std::collections::BTreeMap;
 
@@ -23,8 +22,7 @@ pub const MAX_LOOP_DEPTH: u32 = 2;
 pub(super) const MAX_REGEX_BYTES: usize = 256;
 
 /// The sizes, in bytes of a compiled regular expression, that costs are told apart by: an expression is charged
-/// for
-/// the smallest that suffices. A regular expression is compiled anew on every call.
+/// for the smallest that suffices. A regular expression is compiled anew on every call.
 const REGEX_SIZES: [usize; 6] =
     [4 * 1024, 8 * 1024, 16 * 1024, 32 * 1024, 64 * 1024, MAX_REGEX_SIZE];
 

@@ -72,8 +72,7 @@ pub fn json_schema(kind: Kind) -> Value {
 }
 
 /// Refuses null for optional keys: such a key may be left out, but not be null. A key without a value is more
-/// often
-/// a slip than a wish for the default.
+/// often a slip than a wish for the default.
 fn refuse_null(schema: &mut Value) {
     match schema {
         Value::Object(object) => {

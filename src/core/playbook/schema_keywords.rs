@@ -1,6 +1,5 @@
 //! Looks for keywords in JSON Schemas that check nothing. A validator ignores words that it does not know, so a
-//! slip in
-//! a schema would let everything pass.
+//! slip in a schema would let everything pass.
 
 use std::collections::HashSet;
 
@@ -138,8 +137,7 @@ const OF_TYPES: [(&[&str], &[&str]); 4] = [
 ];
 
 /// Finds what checks nothing in a schema: at every depth, and where references lead. The nesting of `schema` must
-/// be
-/// bounded. The paths of the problems are within the schema.
+/// be bounded. The paths of the problems are within the schema.
 pub(super) fn check(schema: &Value) -> Vec<Problem> {
     let mut check = Check::default();
     check.schema(schema, &mut String::new());
@@ -231,8 +229,7 @@ fn useless(word: &str, value: &Value, around: &Map<String, Value>, path: &str) -
 }
 
 /// The problem of a word that is no keyword. If there is a schema below it and no `properties` beside it, it is
-/// most
-/// likely the name of a property.
+/// most likely the name of a property.
 fn unknown(word: &str, around: &Map<String, Value>, path: &str) -> Problem {
     let is_schema = around.get(word).is_some_and(Value::is_object);
     let known = ONE.iter().chain(&NAMED).chain(&LISTED).chain(&PLAIN).copied();

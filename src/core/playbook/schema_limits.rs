@@ -1,12 +1,9 @@
 //! Bounds what a JSON Schema may cost, before anything is built from it.
 //!
 //! A schema is measured with every reference written out, which is about the work of checking one value with it: a
-//! few
-//! lines of references to references can stand for billions of schemas. This is safe only if a reference means the
-//! same
-//! here and to the validator. So there is one dialect, one base (no `$id` below the root), and every reference
-//! must lead
-//! to a place within the schema.
+//! few lines of references to references can stand for billions of schemas. This is safe only if a reference means
+//! the same here and to the validator. So there is one dialect, one base (no `$id` below the root), and every
+//! reference must lead to a place within the schema.
 
 use std::collections::HashMap;
 
@@ -21,16 +18,14 @@ use super::spans::push_segment;
 pub(super) const MAX_SCHEMA_VALUES: usize = 20_000;
 
 /// How many times a value counts in a schema with an `unevaluated…` keyword. The validator builds the parts of
-/// such a
-/// schema once more, and if those have the keyword, their parts once more again.
+/// such a schema once more, and if those have the keyword, their parts once more again.
 const UNEVALUATED_FACTOR: usize = 3;
 
 /// The deepest nesting of a schema with its references written out. Building and checking are recursive.
 pub(super) const MAX_SCHEMA_DEPTH: usize = 128;
 
 /// The most bytes of regular expressions in a schema, all together. Ten bytes can stand for a compiled expression
-/// of
-/// the largest allowed size.
+/// of the largest allowed size.
 pub(super) const MAX_PATTERNS_BYTES: usize = 2 * 1024;
 
 /// The only `$schema` that is accepted.
@@ -76,8 +71,7 @@ struct Limits<'a> {
 
 impl<'a> Limits<'a> {
     /// Goes once over the schema as it is. It gathers anchors, adds up regular expressions, and reports what it
-    /// can't
-    /// judge.
+    /// can't judge.
     fn gather(&mut self, value: &'a Value, path: &mut String) {
         let length = path.len();
         match value {
@@ -156,8 +150,7 @@ impl<'a> Limits<'a> {
     }
 
     /// Counts `value` `times` over, with its references written out. It stops at the limits, so it never takes
-    /// longer
-    /// than they allow.
+    /// longer than they allow.
     fn write_out(&mut self, value: &'a Value, depth: usize, times: usize) -> Result<(), Problems> {
         self.values = self.values.saturating_add(times);
         if self.values > MAX_SCHEMA_VALUES {

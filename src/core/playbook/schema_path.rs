@@ -1,6 +1,5 @@
 //! Finds out what the JSON Schemas of the kinds say about a place in a document. It knows only the few keywords
-//! that
-//! those schemas use.
+//! that those schemas use.
 
 use serde_json::{Map, Value};
 

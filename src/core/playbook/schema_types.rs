@@ -1,14 +1,12 @@
 //! Finds out which types a JSON Schema allows at a place of a value. It works for any schema of parameters, and
-//! says
-//! that it does not know rather than guess.
+//! says that it does not know rather than guess.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
 /// How many schemas are looked at for one value. It is more than a person writes, and it ends the search in a
-/// schema
-/// that refers to itself.
+/// schema that refers to itself.
 const MAX_LOOKED_AT: usize = 256;
 
 /// Type names of JSON Schema. `number` comes together with `integer`, since a whole number is an `integer`.
@@ -31,8 +29,7 @@ pub fn type_of(value: &Value) -> &'static str {
 }
 
 /// A place in a value, with all schemas that may apply there. It knows nothing if no schema says anything about
-/// the
-/// place.
+/// the place.
 ///
 /// # Example
 /// ```

@@ -1,10 +1,8 @@
 //! Counts what it costs to check one value with one schema, before the check is done.
 //!
 //! A schema that refers to itself twice for the same part of a value doubles the work with each level of the
-//! value: a
-//! few lines could keep the validator busy for ever with a deeply nested value. The `unevaluated…` keywords double
-//! the
-//! work too, because the validator goes through all parts of the schema once more for them.
+//! value: a few lines could keep the validator busy for ever with a deeply nested value. The `unevaluated…`
+//! keywords double the work too, because the validator goes through all parts of the schema once more for them.
 
 use std::collections::HashMap;
 
@@ -13,8 +11,7 @@ use serde_json::{Map, Value};
 use super::problem::{Problem, code};
 
 /// The most pairs of a schema and a value that one check may compare, about a second. The largest parameters with
-/// a
-/// plain schema have some hundred thousand pairs.
+/// a plain schema have some hundred thousand pairs.
 pub(super) const MAX_CHECK_WORK: usize = 1_000_000;
 
 /// Keywords whose schema applies to the same value.
@@ -78,8 +75,7 @@ enum Task {
 }
 
 /// Pairs that are still to be compared. It is a list and no recursion, because a schema can refer to itself
-/// without
-/// end.
+/// without end.
 struct Work<'a> {
     root: &'a Value,
     anchors: HashMap<&'a str, &'a Value>,

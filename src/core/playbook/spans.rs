@@ -1,6 +1,5 @@
 //! Makes one pass over the events of a YAML text. It refuses what must not reach the reader of values, and knows
-//! the
-//! line and column of every node. No value is ever taken from it.
+//! the line and column of every node. No value is ever taken from it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,13 +9,11 @@ use super::integers::is_too_long;
 use super::problem::{MAX_PROBLEMS, Problem, code};
 
 /// The deepest nesting of values. It is deeper than any of our documents, and far from what a recursive reader
-/// can't
-/// bear.
+/// can't bear.
 pub const MAX_DEPTH: usize = 64;
 
 /// The longest key, and the longest path of keys, in bytes. Paths are kept with every problem, and are compared
-/// with
-/// the path of every value to place the problem.
+/// with the path of every value to place the problem.
 pub const MAX_KEY_BYTES: usize = 1024;
 const MAX_PATH_BYTES: usize = 4 * MAX_KEY_BYTES;
 
@@ -58,8 +55,7 @@ pub(super) struct Walked {
 }
 
 /// Goes over `text` and returns what is wrong with its structure. `max_nodes` bounds the number of values with
-/// aliases
-/// written out: a text of a few lines can stand for billions of values.
+/// aliases written out: a text of a few lines can stand for billions of values.
 pub(super) fn walk(text: &str, max_nodes: u64, on_node: &mut OnNode<'_>) -> Walked {
     let mut walk = Walk {
         path: String::new(),

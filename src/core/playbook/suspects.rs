@@ -1,6 +1,5 @@
 //! Remembers the places of a document about which a problem was reported, so that problems which only follow from
-//! it
-//! are not reported as well.
+//! it are not reported as well.
 
 use std::collections::HashSet;
 

@@ -1,10 +1,8 @@
 //! JSON values whose strings may hold `${{ expression }}`. All expressions are checked when the template is read,
-//! so
-//! only their evaluation can fail in a run.
+//! so only their evaluation can fail in a run.
 //!
 //! An expression that is alone in a string keeps its type. Inside text it is rendered: a string as it is, anything
-//! else
-//! as JSON. `$${{` stands for `${{` itself. Keys are never templates.
+//! else as JSON. `$${{` stands for `${{` itself. Keys are never templates.
 
 use std::sync::Arc;
 
@@ -75,8 +73,7 @@ impl Template {
     }
 
     /// Like [`Template::parse`], but with all errors and their places. The template may be used only if there is
-    /// no error;
-    /// otherwise it has only what is valid.
+    /// no error; otherwise it has only what is valid.
     pub(super) fn read(source: Value) -> (Self, Vec<Placed<ExprError>>) {
         let mut reader = Reader { path: String::new(), expressions: 0, errors: Vec::new() };
         let node = reader.node(&source);
@@ -262,8 +259,7 @@ impl Reader {
 }
 
 /// The length of the expression at the beginning of `text`, up to its `}}`. Braces and strings within the
-/// expression
-/// are stepped over.
+/// expression are stepped over.
 fn expression_length(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     let mut depth = 0_u32;

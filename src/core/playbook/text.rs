@@ -1,8 +1,7 @@
 //! Reads bytes as a JSON value: YAML 1.2 (of which JSON is a part), within limits.
 //!
 //! A text is one document in UTF-8, without custom tags, without merge keys, and without keys that are not
-//! strings.
-//! Whatever YAML could read in more than one way is refused rather than guessed.
+//! strings. Whatever YAML could read in more than one way is refused rather than guessed.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -143,10 +142,8 @@ fn is_json(text: &str) -> bool {
 }
 
 /// The text in a form that the walk can read. JSON allows two things that the walk does not: tabs as white space,
-/// and
-/// escapes of half a character (two of them make one character). They are replaced by text of the same length, so
-/// that
-/// every place stays where it is.
+/// and escapes of half a character (two of them make one character). They are replaced by text of the same length,
+/// so that every place stays where it is.
 fn walkable(text: &str) -> Cow<'_, str> {
     if !is_json(text) || !text.contains(['\t', '\\']) {
         return Cow::Borrowed(text);

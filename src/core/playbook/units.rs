@@ -1,6 +1,5 @@
 //! Reads lengths of time and numbers of agents as they are written in documents, and has the patterns and messages
-//! for
-//! them.
+//! for them.
 
 use serde_json::Value;
 
@@ -57,8 +56,7 @@ pub(super) fn parse_amount(value: &Value) -> Option<Amount> {
 }
 
 /// The JSON Schema of a number of agents. It is one schema with two types rather than two schemas, so that an
-/// error
-/// says what is wrong and not just that no schema fits.
+/// error says what is wrong and not just that no schema fits.
 pub(super) fn amount_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({
         "type": ["integer", "string"],

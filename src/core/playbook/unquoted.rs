@@ -1,6 +1,5 @@
 //! Recognises expressions without quotes. To YAML, `${{` begins a mapping, or a text that ends at a `: ` or ` #`
-//! in the
-//! expression, so YAML's own message would not help the author.
+//! in the expression, so YAML's own message would not help the author.
 
 use super::problem::{Problem, code};
 
@@ -67,8 +66,7 @@ impl<'t> Lines<'t> {
     }
 
     /// The lines that a problem may come from: its own line, and the line before if the parser noticed the problem
-    /// only at
-    /// the beginning of the next line or at the end of the text.
+    /// only at the beginning of the next line or at the end of the text.
     fn around(&self, problem: &Problem) -> impl Iterator<Item = &'t str> {
         let own = problem.line.and_then(|line| self.at(line));
         let is_end = own.is_none_or(|line| line.trim().is_empty());

@@ -1,8 +1,6 @@
 //! Refuses what the format has but this version can't perform yet. The check is apart from all other rules, so
-//! that
-//! supporting a feature means only to delete its lines here. Ignoring what an author wrote would be worse than
-//! refusing
-//! it.
+//! that supporting a feature means only to delete its lines here. Ignoring what an author wrote would be worse
+//! than refusing it.
 
 use super::draft::{Declared, Draft};
 use super::model::Cluster;

@@ -1,6 +1,5 @@
 //! Makes a JSON value from a text that the walk has passed. What JSON does not have, or what is refused on
-//! purpose, is
-//! reported as a problem at its place; the rest of the text is read all the same.
+//! purpose, is reported as a problem at its place; the rest of the text is read all the same.
 
 use std::fmt;
 
@@ -67,8 +66,7 @@ impl Values {
     }
 
     /// Whether there are so many problems that no further ones are kept. Each of a million values could have a
-    /// problem,
-    /// with its path.
+    /// problem, with its path.
     fn is_full(&self) -> bool {
         self.problems.len() > MAX_PROBLEMS
     }

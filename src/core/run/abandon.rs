@@ -1,6 +1,5 @@
 //! Ends a run that a person gave up. The state machine is not asked, because the run may be one that can't be read
-//! or
-//! can't go on.
+//! or can't go on.
 
 use super::document::{Progress, ReasonCode, StatusReason};
 use super::history::{Happened, RunEvent};
@@ -17,8 +16,7 @@ impl Abandoned {
     }
 
     /// Moves the run to FINISHING, and its progress too, if the progress can be read. The event is number `seq` of
-    /// the
-    /// history. A run that was already FINISHING gets no event.
+    /// the history. A run that was already FINISHING gets no event.
     pub fn begin(
         &self,
         run: RunId,

@@ -1,6 +1,5 @@
 //! The agent record: the state of one agent in one run. It is a document of its own, so that a commit writes only
-//! the
-//! agents that changed, however many take part.
+//! the agents that changed, however many take part.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -43,21 +42,18 @@ pub struct AgentRecord {
     #[serde(default)]
     pub node_seen_at: Option<Timestamp>,
     /// The attributes that the Cluster object gives. They are kept apart so that a new report of the agent can be
-    /// put
-    /// beneath them.
+    /// put beneath them.
     #[serde(default, skip_serializing_if = "is_empty")]
     pub declared: Arc<Map<String, Value>>,
     /// Whether what answers at the address must be the agent.
     #[serde(default, skip_serializing_if = "Identity::is_plain")]
     pub identity: Identity,
     /// When what answers at the address was last found to be the agent, or said nothing about who it is. `None`:
-    /// it is
-    /// compared before anything is sent there.
+    /// it is compared before anything is sent there.
     #[serde(default)]
     pub identified_at: Option<Timestamp>,
     /// Whether it is unknown if the stage selects the agent: the selection depends on what the node says, and the
-    /// node did
-    /// not answer, or another node did.
+    /// node did not answer, or another node did.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub undecided: bool,
     /// State of the agent in the present stage.
@@ -70,8 +66,7 @@ pub struct AgentRecord {
     #[serde(default)]
     pub phase: StepPhase,
     /// Attempts of that step since it was begun, or since a person had it tried again. The limit of retries
-    /// applies to
-    /// this number.
+    /// applies to this number.
     #[serde(default)]
     pub tries: u32,
     /// Number of the last attempt of each step of the stage; 0 if there was no attempt yet. The numbers only grow.
@@ -88,16 +83,14 @@ pub struct AgentRecord {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub passed_over: u32,
     /// An action that may still be running although its attempt is over. Nothing further is sent to the agent
-    /// until it is
-    /// known how the action ended, or a person gives the action up.
+    /// until it is known how the action ended, or a person gives the action up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outstanding: Option<Outstanding>,
     /// The action that was last sent to the agent; the one in flight, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<SentAction>,
     /// What was noticed about the call in flight, if it does not go on as it should. In a run that has ended: what
-    /// was
-    /// noticed at its end.
+    /// was noticed at its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notice: Option<Notice>,
     /// How an action ended whose attempt was over before.
@@ -124,8 +117,7 @@ pub struct AgentRecord {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub leaving: bool,
     /// The state in which the agent last left. If it had ended before that and was left out after it returned: the
-    /// state
-    /// in which it had ended.
+    /// state in which it had ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removed_from: Option<AgentState>,
     /// When the run finished, once it has. Retention counts from this moment.
@@ -180,8 +172,7 @@ pub struct Outstanding {
     /// When that call was committed.
     pub since: Timestamp,
     /// Bytes of the action's arguments; a large request may be on its way for longer. `None` in a record that an
-    /// earlier
-    /// version wrote, when the size is unknown.
+    /// earlier version wrote, when the size is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u32>,
 }
@@ -257,8 +248,7 @@ impl AgentRecord {
     }
 
     /// The action that was last sent to the agent. A record of an early version has it only while the action may
-    /// still
-    /// be running.
+    /// still be running.
     pub fn last_action(&self) -> Option<SentAction> {
         let out = self.outstanding.as_ref();
         let of_out = |out: &Outstanding| SentAction::of(self.run, &self.agent, out.key, out.call);
@@ -311,8 +301,7 @@ impl AgentRecord {
     }
 
     /// Status of the agent's node: a word in capitals, or `UNKNOWN` if the agent gave a reason instead. `None`
-    /// when the
-    /// agent did not answer.
+    /// when the agent did not answer.
     pub fn node_status(&self) -> Option<&str> {
         Some(self.node.get("node_status")?.as_str().unwrap_or("UNKNOWN"))
     }
@@ -350,8 +339,7 @@ pub fn declared_over(
 
 /// What is known about an agent, and since when. Before each change the run keeps what was known
 /// ([`Happened::AgentInfo`](super::Happened::AgentInfo)), so what was known at any event is found by going back
-/// from the
-/// record.
+/// from the record.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct About {
     /// Attributes, as in the record.
@@ -392,8 +380,7 @@ impl About {
     }
 
     /// Goes back to before the change that `was` describes. To find what was known at an event, take back the
-    /// changes
-    /// after it, the last one first.
+    /// changes after it, the last one first.
     pub fn take_back(&mut self, was: &Was) {
         let Was { attributes, node, datastore, node_seen_at, address: _ } = was;
         if let Some(attributes) = attributes {

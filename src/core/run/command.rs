@@ -1,6 +1,5 @@
 //! What people ask of a run: commands. Each is a document of its own, so that it can be stored while another
-//! process
-//! drives the run.
+//! process drives the run.
 
 use serde::{Deserialize, Serialize};
 

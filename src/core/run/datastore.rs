@@ -1,6 +1,5 @@
 //! What agents say about their stores, and which expressions look at that. It is apart from what they say about
-//! their
-//! nodes, because agents are asked for it only if someone wants it.
+//! their nodes, because agents are asked for it only if someone wants it.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -18,13 +17,11 @@ const SHARDS: [&str; 2] = ["agent", "shards"];
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Datastore {
     /// What `info/store` said: `cluster_id` and `attributes`. `{}` if the agent has no such call; null if it was
-    /// not
-    /// asked, or did not answer.
+    /// not asked, or did not answer.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub store: Value,
     /// The shards that `info/shards` listed, each with `id`, `role`, `commit_offset` and `lag`. `[]` if the agent
-    /// has no
-    /// such call; null if it was not asked, or did not answer.
+    /// has no such call; null if it was not asked, or did not answer.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub shards: Value,
 }
@@ -88,8 +85,7 @@ impl Wanted {
 }
 
 /// Whether a strategy with these arguments may ask for `word` of agents. A strategy gets expressions as text, so
-/// what
-/// counts is what its arguments say, and what the parameters say if the arguments are made from parameters.
+/// what counts is what its arguments say, and what the parameters say if the arguments are made from parameters.
 fn may_ask(with: &Template, params: &Map<String, Value>, word: &str) -> bool {
     has_word(with.source(), word)
         || !with.is_literal() && params.values().any(|value| has_word(value, word))

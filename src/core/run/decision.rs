@@ -1,6 +1,5 @@
 //! What a strategy is asked and what it answers, in types of the core. The core knows nothing of WebAssembly; the
-//! host
-//! converts these types.
+//! host converts these types.
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -22,8 +21,7 @@ pub const MAX_DECIDED: u32 = 260;
 pub const MAX_LOG_LINES: usize = 200;
 
 /// The most bytes of log lines of one activation or decision, as JSON. Together with a journal and a record at
-/// their
-/// limits they still fit one commit.
+/// their limits they still fit one commit.
 pub const MAX_LOG_BYTES: usize = 256 * 1024;
 
 /// The most identifiers in one page of the roster.
@@ -44,10 +42,8 @@ pub(super) const MAX_LABEL_CHARS: usize = 63;
 const MIN_WAIT: Millis = Millis(100);
 
 /// How many decisions in a row may change nothing before each further one doubles the shortest wait. A strategy
-/// gets
-/// this far when it looks at every agent of a large cluster, some thousands at a time. As many such decisions are
-/// also
-/// written to the history one by one, if their memos differ.
+/// gets this far when it looks at every agent of a large cluster, some thousands at a time. As many such decisions
+/// are also written to the history one by one, if their memos differ.
 pub(super) const QUICK_WAITS: u32 = 40;
 
 /// How often the shortest wait is doubled: up to 6.4 s, so that a strategy that asks for ever costs the store only
@@ -171,7 +167,6 @@ pub trait Roster: Send + Sync {
     fn record(&self, id: &AgentId) -> Option<&AgentRecord>;
 
     /// Whether an expression holds for an agent, with the scope of a stage's selection. `None` for an agent that
-    /// is not
-    /// in the run.
+    /// is not in the run.
     fn matches(&self, id: &AgentId, expression: &Expr) -> Option<Result<bool, ExprError>>;
 }

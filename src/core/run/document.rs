@@ -57,8 +57,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Whether the run needs its cluster for itself, and therefore the cluster's lock. Only a playbook that allows
-    /// other
-    /// runs beside its own needs no lock.
+    /// other runs beside its own needs no lock.
     pub fn locks_cluster(&self) -> bool {
         match self.playbook.concurrency {
             Concurrency::Queue | Concurrency::Reject => true,
@@ -80,8 +79,7 @@ impl Snapshot {
     }
 
     /// Whether an expression holds for an agent, with the scope of a stage's selection. A strategy may ask that
-    /// for many
-    /// agents, so only what the expression looks at is copied.
+    /// for many agents, so only what the expression looks at is copied.
     pub(super) fn holds_for(
         &self,
         record: &AgentRecord,
@@ -131,8 +129,7 @@ impl Snapshot {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Progress {
     /// The format that an engine must know to go on with the run; an engine that does not know it leaves the run
-    /// alone.
-    /// 1 if the document does not say.
+    /// alone. 1 if the document does not say.
     #[serde(default = "format::first", skip_serializing_if = "format::is_first")]
     pub needs: u32,
     /// The status of the run.
@@ -172,16 +169,14 @@ pub struct Progress {
     #[serde(default)]
     pub passed_over: PassedOver,
     /// How many agents were selected when a stage began, or joined and were taken into it. It is a sum over all
-    /// stages
-    /// so far: an agent that takes part in two stages counts twice.
+    /// stages so far: an agent that takes part in two stages counts twice.
     #[serde(default)]
     pub selected: u32,
     /// If the run goes over the agents of another run again: those of them that had left when it began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gone: Option<Gone>,
     /// How many agents came to which [`outcome`](AgentRecord::outcome), over all stages. Empty until it is settled
-    /// how
-    /// the run ends, and in runs of earlier versions.
+    /// how the run ends, and in runs of earlier versions.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub outcomes: BTreeMap<AgentState, u32>,
     /// How much of the log is kept, and how much had to be dropped.
@@ -269,8 +264,7 @@ pub struct StageProgress {
     /// Failures in this stage that count against its budget.
     pub failures: u32,
     /// Whether agents are still being taken into the stage. It is not used for the first stage, for which the run
-    /// has
-    /// the status STARTING.
+    /// has the status STARTING.
     #[serde(default)]
     pub entering: bool,
     /// The next agent that a person's retry looks at. `None` once all were looked at.
@@ -382,8 +376,7 @@ pub enum ReasonCode {
     /// The cluster or its agents could not be worked out.
     StartFailed,
     /// An expression of the playbook has no value although the run needs it: the selection of a stage, or an
-    /// argument
-    /// of its strategy.
+    /// argument of its strategy.
     ExpressionFailed,
     /// An agent joined or left, and the stage says that the run fails then.
     MembershipChanged,

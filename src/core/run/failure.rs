@@ -18,10 +18,8 @@ pub struct Failure {
 }
 
 /// The most bytes of a failure's message, as many as a plugin's message may have. The message is in the record,
-/// even
-/// after its stage is over, and in two events of each attempt. The second event has it twice if it differs from
-/// what the
-/// end of the step said. One commit may have many failures.
+/// even after its stage is over, and in two events of each attempt. The second event has it twice if it differs
+/// from what the end of the step said. One commit may have many failures.
 pub(super) const MAX_FAILURE_BYTES: usize = 4 * 1024;
 
 impl Failure {
@@ -43,8 +41,7 @@ impl Failure {
 }
 
 /// At most `bytes` bytes of a message that may quote agents, followed by `…` if there was more. Control characters
-/// are
-/// replaced: JSON writes each of them with six bytes.
+/// are replaced: JSON writes each of them with six bytes.
 pub(super) fn beginning(mut message: String, bytes: usize) -> String {
     if message.len() > bytes {
         message.truncate(message.floor_char_boundary(bytes));
@@ -127,8 +124,7 @@ impl FailureReason {
     ];
 
     /// Whether the host could not activate the step, or not to its end. Neither the step nor its agent is to blame
-    /// for
-    /// that.
+    /// for that.
     pub(super) const fn is_of_host(self) -> bool {
         match self {
             Self::PluginUnavailable | Self::PluginOutOfTime | Self::PluginOutOfMemory => true,

@@ -1,11 +1,9 @@
 //! Says which engines may go on with a run: those that know the format in which it is stored.
 //!
 //! Engines of several versions share a store while they are upgraded one after the other. A version introduces a
-//! new
-//! format if it writes something that earlier versions would take for damaged, or would lose. It then adds one to
-//! [`KNOWN_FORMAT`], and the runs in which it writes such things [`need`](super::Progress::needs) that format.
-//! Engines
-//! that don't know the format leave those runs alone.
+//! new format if it writes something that earlier versions would take for damaged, or would lose. It then adds one
+//! to [`KNOWN_FORMAT`], and the runs in which it writes such things [`need`](super::Progress::needs) that format.
+//! Engines that don't know the format leave those runs alone.
 
 use super::document::Progress;
 
@@ -16,16 +14,13 @@ pub const FIRST_FORMAT: u32 = 1;
 pub const KNOWN_FORMAT: u32 = 2;
 
 /// The format of runs that count their log, or that have a memo which is in no event. An engine of the first
-/// format
-/// would drop both from the run: nothing would bound its log any more, and a replay would ask the strategy with
-/// another
-/// memo.
+/// format would drop both from the run: nothing would bound its log any more, and a replay would ask the strategy
+/// with another memo.
 const COUNTED: u32 = 2;
 
 impl Progress {
     /// The format that an engine must know to lose nothing of the run. It never decreases: documents that needed
-    /// it may
-    /// still be in the store.
+    /// it may still be in the store.
     pub(super) fn needed(&self) -> u32 {
         let needed = match self.log.is_empty() && !self.stage.untold_memo {
             true => FIRST_FORMAT,

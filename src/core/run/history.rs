@@ -70,8 +70,7 @@ pub enum Happened {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         refresh: Vec<AgentId>,
         /// The memo that the strategy returned, at most 64 KiB. Left out if it is the memo that the strategy was
-        /// asked with,
-        /// which is empty when a stage begins.
+        /// asked with, which is empty when a stage begins.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         memo: Option<String>,
     },
@@ -82,8 +81,7 @@ pub enum Happened {
         /// What the strategy was asked with.
         asked: Asked,
         /// What stopped the strategy, for example `strategy-failed` or `out-of-time`. `None` if the host refused
-        /// its
-        /// decision.
+        /// its decision.
         code: Option<String>,
         /// What happened, or why the decision was refused, as human-readable text.
         message: String,
@@ -105,8 +103,7 @@ pub enum Happened {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         why: Option<String>,
         /// Why the agent failed. Left out if the end of its last step already said so, and in a history that an
-        /// early version
-        /// wrote.
+        /// early version wrote.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         failure: Option<Failure>,
     },
@@ -136,8 +133,7 @@ pub enum Happened {
         /// Number of the attempt.
         attempt: u32,
         /// Number of the earlier attempt whose action ended well but late. This attempt goes on with that result
-        /// instead of
-        /// doing the action again.
+        /// instead of doing the action again.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         takes: Option<u32>,
     },
@@ -159,14 +155,12 @@ pub enum Happened {
         /// Why the attempt failed. `None` if it ended well.
         failure: Option<Failure>,
         /// The last action that the attempt had the agent do, by the identifier that the agent knows. `None` if
-        /// there was
-        /// no action, and in a history that an early version wrote.
+        /// there was no action, and in a history that an early version wrote.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         action_id: Option<Uuid>,
     },
     /// An action ended after its attempt was over, because the time of the attempt had run out or the agent could
-    /// not be
-    /// reached.
+    /// not be reached.
     LateAction {
         /// The agent.
         agent: AgentId,
@@ -227,8 +221,7 @@ pub struct Asked {
     /// The most agents that it was allowed to start.
     pub max_start: u32,
     /// The memo, if it differs from the memo of the last decision in the history. Decisions that change only the
-    /// memo are
-    /// left out of the history when there are many in a row.
+    /// memo are left out of the history when there are many in a row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memo: Option<String>,
 }

@@ -1,6 +1,5 @@
 //! Checks whether what answers at an agent's address is that agent. Addresses can be given to other nodes, and an
-//! action
-//! for one node must not be done on another.
+//! action for one node must not be done on another.
 
 use serde_json::Value;
 
@@ -12,10 +11,8 @@ use crate::playbook::Identity;
 use crate::time::Millis;
 
 /// How old an answer about the node may be when an agent's first action in a stage is sent. It is short enough
-/// that
-/// nobody gives the address to another node in between, and long enough that agents which start at once are not
-/// asked
-/// twice.
+/// that nobody gives the address to another node in between, and long enough that agents which start at once are
+/// not asked twice.
 pub(super) const FRESH: Millis = Millis::from_secs(10);
 
 /// How many characters of another node's identifier are quoted: as many as an agent's own identifier may have.
@@ -58,8 +55,7 @@ impl Expected<'_> {
     }
 
     /// Compares what `info/node` and `info/store` say with who must answer. An answer without an identifier, or
-    /// with an
-    /// empty one, contradicts nothing.
+    /// with an empty one, contradicts nothing.
     ///
     /// # Errors
     /// [`WrongNode`]: the first identifier that differs.

@@ -1,6 +1,5 @@
 //! The journal of an attempt: the calls that its step made, and the answers that they got. A step is activated
-//! from its
-//! start after each answer, so the journal is all that an attempt has to remember.
+//! from its start after each answer, so the journal is all that an attempt has to remember.
 
 use std::sync::Arc;
 
@@ -16,8 +15,7 @@ use crate::ids::{AgentId, AttemptKey, RunId, SentAction};
 use crate::time::{Millis, Timestamp};
 
 /// The journal of one attempt, which is one document. Together with the attempt's arguments and seed it determines
-/// every
-/// activation.
+/// every activation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Journal {
     /// The run that the attempt belongs to.
@@ -39,26 +37,23 @@ pub struct Journal {
     /// How the pending call ended, if it ended after the attempt was over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late: Option<Answered>,
-    /// Number of the call that `late` answers, if the attempt had already got an answer for it. That answer only said
-    /// that the agent did not tell how the action went on.
+    /// Number of the call that `late` answers, if the attempt had already got an answer for it. That answer only
+    /// said that the agent did not tell how the action went on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late_of: Option<u32>,
     /// What was taken over from an earlier attempt whose action ended well, but after that attempt was over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken: Option<Taken>,
     /// How long the run had been on hold (`pause --now`) in all when the attempt began. Time on hold that is added
-    /// later
-    /// does not count towards the step's timeout.
+    /// later does not count towards the step's timeout.
     #[serde(default)]
     pub held: Millis,
     /// The attributes that the step sees, if the agent did not have them when the attempt started, or no longer
-    /// has them.
-    /// All activations of an attempt must see the same attributes.
+    /// has them. All activations of an attempt must see the same attributes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attributes: Option<Arc<Map<String, Value>>>,
     /// Whether the host ended the attempt before it came to an end by itself: its time was over, the run was
-    /// cancelled,
-    /// or an answer was larger than what is kept.
+    /// cancelled, or an answer was larger than what is kept.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cut_off: bool,
     /// Number of lines that the attempt has logged so far.
@@ -103,16 +98,14 @@ impl Journal {
     }
 
     /// The attempt whose seed gives the step its random bytes. A step that goes on from an earlier attempt must
-    /// see the
-    /// same bytes.
+    /// see the same bytes.
     pub fn seed_key(&self) -> AttemptKey {
         let attempt = self.taken.map_or(self.key.attempt, |taken| taken.seed_of);
         AttemptKey { attempt, ..self.key }
     }
 
     /// The answers with which the next attempt can go on from here: those before the call that ended late, and how
-    /// that
-    /// call ended. `None` if no call ended late.
+    /// that call ended. `None` if no call ended late.
     pub fn with_late(&self) -> Option<Vec<Answered>> {
         let late = self.late.clone()?;
         let call = self.late_of.and_then(|call| usize::try_from(call).ok());
@@ -121,8 +114,7 @@ impl Journal {
     }
 
     /// The journal of the next attempt, which goes on from this one. Its step sees everything that this attempt
-    /// saw,
-    /// and sees the action that ended late as if it had been waited for.
+    /// saw, and sees the action that ended late as if it had been waited for.
     pub(super) fn go_on(&self, key: AttemptKey, now: Timestamp, held: Millis) -> Option<Self> {
         let answers = self.with_late()?;
         let taken = Taken {
@@ -200,8 +192,7 @@ pub struct Pending {
     /// lost it.
     pub accepted: bool,
     /// Bytes of the action's arguments; a large request may be on its way for longer. `None` if there are none, or
-    /// in a
-    /// journal that an earlier version wrote.
+    /// in a journal that an earlier version wrote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u32>,
 }
@@ -445,16 +436,14 @@ pub enum CallError {
     #[error("agent refused the call: {0}")]
     Refused(String),
     /// An answer can't be read, or is over its bounds. If it is the answer about an action, the action may still
-    /// be
-    /// going on.
+    /// be going on.
     #[error("agent answered something unexpected: {0}")]
     Malformed(String),
     /// The agent could not be reached before the deadline.
     #[error("agent unreachable: {0}")]
     Unreachable(String),
     /// The agent could not be reached before the deadline, and there is no action: nothing ever took a request
-    /// that
-    /// schedules it.
+    /// that schedules it.
     #[error("agent unreachable, and no action is out: {0}")]
     NotTaken(String),
     /// The agent had accepted the action and no longer knows it.
@@ -464,8 +453,7 @@ pub enum CallError {
     #[error("timed out: {0}")]
     TimedOut(String),
     /// What answers at the agent's address says that it is another node, and nothing was sent to it. No step sees
-    /// this
-    /// error: the host fails the agent.
+    /// this error: the host fails the agent.
     #[error("wrong node: {0}")]
     WrongNode(String),
 }

@@ -1,6 +1,5 @@
 //! Finds JSON that reading would change, or that readers understand differently. Answers and documents with such
-//! JSON are
-//! refused, so that everyone who reads them later sees the same value.
+//! JSON are refused, so that everyone who reads them later sees the same value.
 
 use std::fmt;
 
@@ -11,8 +10,7 @@ use serde_json::{Map, Number, Value};
 use crate::playbook::is_too_long;
 
 /// The first whole number of more than 64 bits in a JSON text. A parser would make a floating-point number of it,
-/// which
-/// is a different number.
+/// which is a different number.
 ///
 /// # Example
 /// ```

@@ -2,8 +2,7 @@
 //!
 //! A payload of an agent, the result of a step and the arguments of a call may be 1 MiB each. Mostly they are only
 //! handed on: from the agent to the journal, and from there to the guest and to the store. As values in memory
-//! they could
-//! take some hundred times as much as their text, in every place that has them.
+//! they could take some hundred times as much as their text, in every place that has them.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -18,8 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// A JSON value, kept as text without spaces. Clones share the text. It is serialized and deserialized as the
-/// value,
-/// and two texts are equal if their values are.
+/// value, and two texts are equal if their values are.
 ///
 /// # Example
 /// ```

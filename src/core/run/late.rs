@@ -1,6 +1,5 @@
 //! Actions that end after their attempt was over. Their results are kept, so that the next attempt need not have
-//! the agent
-//! do the same work again.
+//! the agent do the same work again.
 
 use serde::{Deserialize, Serialize};
 
@@ -26,8 +25,7 @@ pub struct LateEnd {
     /// Whether the action ended well and its result is kept for the next attempt.
     pub result: bool,
     /// Number of the last attempt that took the result and then came to nothing without its step being to blame.
-    /// The next
-    /// attempt still takes the result.
+    /// The next attempt still takes the result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept_by: Option<u32>,
 }
@@ -46,8 +44,8 @@ impl LateEnd {
 
 impl Journal {
     /// The number of the attempt that the step sees. A step that goes on from an earlier attempt must see the
-    /// number of that
-    /// attempt. Attempts that an early version began are the exception: each of them shows its own number.
+    /// number of that attempt. Attempts that an early version began are the exception: each of them shows its own
+    /// number.
     ///
     /// # Example
     /// ```
@@ -77,15 +75,13 @@ impl Journal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Taken {
     /// Number of the attempt whose action ended late. `None` in an attempt that an early version began: then it is
-    /// the
-    /// attempt just before.
+    /// the attempt just before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<u32>,
     /// Number of the attempt whose seed this attempt goes on with.
     pub seed_of: u32,
     /// When this attempt began. Its time limit counts from here; the logical time of its step goes on from the
-    /// earlier
-    /// attempt.
+    /// earlier attempt.
     pub at: Timestamp,
     /// How many answers this attempt began with. The last of them is that of the action that ended late.
     pub answers: u32,

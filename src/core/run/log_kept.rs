@@ -1,12 +1,9 @@
 //! Bounds how much of a run's log is kept. When the log is full, lines are dropped: those of the least severe
-//! level
-//! first, and of that level the oldest.
+//! level first, and of that level the oldest.
 //!
 //! The run knows its log in parts, each with lines of one level that were written one after another. Whole parts
-//! are
-//! dropped. So the log can be bounded without reading it, and an engine that takes the run over bounds it in the
-//! same
-//! way.
+//! are dropped. So the log can be bounded without reading it, and an engine that takes the run over bounds it in
+//! the same way.
 
 use std::collections::BTreeMap;
 
@@ -22,10 +19,8 @@ pub const MAX_RUN_LINES: u64 = 100_000;
 pub const MAX_RUN_LOG_BYTES: u64 = 32 * 1024 * 1024;
 
 /// One part in so many of a full log is dropped at once. It is small, so that little is lost, and large enough
-/// that a
-/// run which logs for ever is not busy with dropping. It also bounds the number of parts, which every commit of
-/// the run
-/// writes.
+/// that a run which logs for ever is not busy with dropping. It also bounds the number of parts, which every
+/// commit of the run writes.
 const SHARE: u64 = 16;
 
 /// The size at which a part is complete.
@@ -141,8 +136,7 @@ impl LogKept {
     }
 
     /// Takes the number of the strategy's next line among its lines that follow `event`. The strategy may write
-    /// several
-    /// lines before another event happens.
+    /// several lines before another event happens.
     pub(super) fn next_of_strategy(&mut self, event: u64) -> u32 {
         if self.after != event {
             (self.after, self.line) = (event, 0);

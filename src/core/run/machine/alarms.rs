@@ -1,6 +1,5 @@
 //! Moments at which something is due. Each agent has one alarm at most, and the run has one timer for all of them,
-//! so a
-//! large cluster needs no more timers than a small one.
+//! so a large cluster needs no more timers than a small one.
 
 use super::steering::{CANCEL_DEADLINE, CHUNK_BYTES};
 use super::steps::BEGIN_DOCUMENTS;
@@ -44,8 +43,7 @@ impl State {
 
 impl Turn<'_> {
     /// Asks to be woken when the next thing is due, unless an earlier wake-up was asked for already. Most attempts
-    /// end
-    /// long before their time is over, and each of them would set the timer anew.
+    /// end long before their time is over, and each of them would set the timer anew.
     pub(super) fn keep_awake(&mut self) -> Legal {
         match self.next_due() {
             Some(wanted) if self.wakes_at().is_none_or(|asked| wanted < asked) => {

@@ -1,6 +1,5 @@
 //! The calls of an attempt: its activations, the calls that they are blocked on, and the answers. A call is
-//! committed as
-//! pending before it is performed, and an answer is written before the step sees more.
+//! committed as pending before it is performed, and an answer is written before the step sees more.
 
 use std::collections::BTreeMap;
 
@@ -66,8 +65,7 @@ impl State {
     }
 
     /// The action of the attempt in flight that may still be running: a pending one, in an attempt that failed
-    /// when it was
-    /// taken up again, or one whose agent could no longer be reached.
+    /// when it was taken up again, or one whose agent could no longer be reached.
     pub(super) fn action_out(&self, seq: AgentSeq) -> Option<Outstanding> {
         let journal = &self.find(seq)?.attempt()?.journal;
         journal.pending_action().or_else(|| unreachable_action(journal))
@@ -173,9 +171,8 @@ impl Turn<'_> {
     }
 
     /// Closes the journal of an attempt that its precondition kept from being activated, if the journal was
-    /// written,
-    /// which is done for the attributes in it. It is marked as cut off, since otherwise a replay would expect an
-    /// activation.
+    /// written, which is done for the attributes in it. It is marked as cut off, since otherwise a replay would
+    /// expect an activation.
     fn never_activated(&mut self, seq: AgentSeq) -> Legal {
         let mut journal = self.attempt(seq)?.journal.clone();
         let written = journal.attributes.is_some();
@@ -213,8 +210,7 @@ impl Turn<'_> {
     }
 
     /// Commits the call as pending before it is performed. A call that is already pending was committed before a
-    /// crash:
-    /// then nothing is written, and the call is performed again.
+    /// crash: then nothing is written, and the call is performed again.
     fn blocked(&mut self, key: AttemptKey, what: Call, logs: Vec<PluginLine>) -> Legal {
         let seq = key.agent;
         let attempt = self.attempt(seq)?;
@@ -261,8 +257,7 @@ impl Turn<'_> {
                 accepted: pending.accepted,
                 bytes: pending.bytes,
                 // If the run is being cancelled or the agent leaves, the action is only looked at and nothing is
-                // sent: another
-                // node may have the agent's address by now.
+                // sent: another node may have the agent's address by now.
                 look_only: cancelling || self.is_leaving(seq),
                 noticed: record.notice.clone(),
                 identity: record.identity.clone(),
@@ -311,8 +306,7 @@ impl Turn<'_> {
     }
 
     /// Ends the attempt's journal, and writes its last answer and its last lines. Only the returned journal still
-    /// has
-    /// the call that it waited for.
+    /// has the call that it waited for.
     fn close_journal(&mut self, seq: AgentSeq, logs: Vec<PluginLine>) -> Legal<Journal> {
         self.log_of(seq, logs)?;
         let journal = self.attempt(seq)?.journal.clone();

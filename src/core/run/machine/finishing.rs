@@ -1,6 +1,5 @@
 //! The budget, the end of a stage, and the end of the run. The host enforces the budget here, whatever the
-//! strategy
-//! decides.
+//! strategy decides.
 
 use super::turn::{Legal, Turn};
 use crate::mutants::mutant;
@@ -41,8 +40,7 @@ impl State {
     }
 
     /// How many agents failed and how many may fail, as a message. With `of`, it also says out of how many agents,
-    /// unless
-    /// the budget counts several stages.
+    /// unless the budget counts several stages.
     fn failed_and_allowed(&self, of: Option<u32>) -> String {
         let (failures, allowed) = (self.counted_failures(), self.allowed_failures());
         let noun = if failures == 1 { "agent" } else { "agents" };
@@ -76,8 +74,7 @@ impl State {
     }
 
     /// How a run ends after its strategy called the last stage complete. Failures within the budgets end in DONE.
-    /// More
-    /// failures than a budget allows end in FAILED, even if a person let the run go on after them.
+    /// More failures than a budget allows end in FAILED, even if a person let the run go on after them.
     fn verdict(&self) -> (RunStatus, StatusReason) {
         if let Some(message) = self.progress().exceeded.clone() {
             return (RunStatus::Failed, StatusReason { code: ReasonCode::BudgetExceeded, message });
@@ -101,8 +98,7 @@ impl State {
     }
 
     /// Over several stages each agent counts once, by the worst state that it came to: an agent that failed in the
-    /// first
-    /// stage takes no part in the last.
+    /// first stage takes no part in the last.
     fn how_all_stages_ended(&self) -> String {
         let stages = self.snapshot().playbook.stages.len();
         if stages <= 1 {

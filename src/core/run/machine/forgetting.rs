@@ -1,6 +1,5 @@
 //! Has the store remove what a full log has dropped. The run's progress knows what was dropped, so the removal can
-//! lag
-//! behind and can be repeated after a crash.
+//! lag behind and can be repeated after a crash.
 
 use super::turn::{Legal, Turn};
 use crate::run::state::{OfRun, Sent};

@@ -1,6 +1,5 @@
 //! Runs that a person holds: agents stop after their present calls, go on when the run is resumed, and can be put
-//! back
-//! in the queue.
+//! back in the queue.
 
 use super::steering::CHUNK_BYTES;
 use super::turn::{Legal, Turn};
@@ -8,8 +7,7 @@ use crate::run::state::{Doing, OfAgent, OfCall, OfRun, OfStrategy, Phase, record
 use crate::run::{AgentSeq, AgentState, PlannedNext, ReasonCode};
 
 /// How many agents one commit puts back. Each takes a record and an event, and perhaps an event with what was
-/// newly
-/// learned about the agent.
+/// newly learned about the agent.
 const RETRIES_AT_ONCE: usize = 300;
 
 impl Turn<'_> {
@@ -39,8 +37,7 @@ impl Turn<'_> {
     }
 
     /// Puts failed agents back in the queue: one, or all. With `again` they do all of the failed step again, even
-    /// actions
-    /// that ended well but late.
+    /// actions that ended well but late.
     pub(super) fn retry(&mut self, agent: Option<AgentSeq>, again: bool) -> Legal {
         // A strategy that saw all agents end must be asked again.
         if self.progress().stage.next == Some(PlannedNext::Complete) {

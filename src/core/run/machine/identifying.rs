@@ -1,10 +1,8 @@
 //! Checks that what answers at an agent's address is that agent, before anything is sent there.
 //!
 //! All agents are compared when a stage begins. For agents that start within a few seconds, that counts for their
-//! first
-//! step. Other agents are looked at again, and so are agents that have moved. An agent that does not answer this
-//! look goes
-//! on to its step, which looks again and sends nothing until the agent is known.
+//! first step. Other agents are looked at again, and so are agents that have moved. An agent that does not answer
+//! this look goes on to its step, which looks again and sends nothing until the agent is known.
 
 use serde_json::Value;
 
@@ -31,15 +29,13 @@ impl AgentRecord {
     }
 
     /// Whether the agent must be compared before anything is sent to its address, because it was never compared at
-    /// this
-    /// address.
+    /// this address.
     pub(super) fn is_unidentified(&self) -> bool {
         self.identity.is_checked() && self.identified_at.is_none()
     }
 
     /// Whether the agent must be compared before an action. The first action in a stage may come long after its
-    /// step began,
-    /// if the step waited for something else first.
+    /// step began, if the step waited for something else first.
     pub(super) fn is_unidentified_before_action(&self, now: Timestamp) -> bool {
         let is_first = self.action.is_none_or(|sent| sent.key.stage != self.stage);
         let is_old =
@@ -48,8 +44,7 @@ impl AgentRecord {
     }
 
     /// Whether the agent must be looked at before its next step: it is undecided, was never compared, or was
-    /// compared too long
-    /// before it was started.
+    /// compared too long before it was started.
     fn is_identity_due(&self, now: Timestamp) -> bool {
         let is_old = |at: Timestamp| {
             let is_before = self.started_at.is_some_and(|started| at < started);
@@ -215,8 +210,7 @@ impl Turn<'_> {
     }
 
     /// Fails an agent to which nothing was sent. Its step's `on_error` plays no part, since none of its steps
-    /// could do
-    /// its work.
+    /// could do its work.
     fn fail_before_step(&mut self, seq: AgentSeq, why: Why) -> Legal {
         let Why { reason, message, retryable: _ } = why;
         let step = self.step_name(self.record(seq)?.step);

@@ -21,8 +21,8 @@ use crate::run::{
 /// - One transition never holds more documents than one commit may.
 ///
 /// # Assumptions
-/// The driver commits the writes of a transition before it performs its effects, applies inputs
-/// one after another, and drops the machine when a commit or an input is refused.
+/// The driver commits the writes of a transition before it performs its effects, applies inputs one after another,
+/// and drops the machine when a commit or an input is refused.
 ///
 /// # Example
 /// ```
@@ -80,8 +80,7 @@ impl Machine {
     ///
     /// # Errors
     /// [`IllegalInput`] for an input that answers nothing that was asked. An input that merely comes too late,
-    /// such as an
-    /// answer for an attempt that was given up, is no error and changes nothing.
+    /// such as an answer for an attempt that was given up, is no error and changes nothing.
     pub fn apply(&mut self, input: Input, now: Timestamp) -> Result<Transition, IllegalInput> {
         let from = (input.kind().as_str(), input.agent());
         self.turn(now, from, |turn| {
@@ -94,8 +93,7 @@ impl Machine {
     }
 
     /// Asks the strategy if something has changed since it was last asked. It is called after a batch of inputs,
-    /// so that
-    /// many changes cost one decision.
+    /// so that many changes cost one decision.
     ///
     /// # Errors
     /// [`IllegalInput`] if the playbook has no such stage or plugin.
@@ -107,8 +105,7 @@ impl Machine {
     }
 
     /// Makes a transition of what `decide` decides. An error says where it came from: with which input, and about
-    /// which
-    /// agent.
+    /// which agent.
     fn turn(
         &mut self,
         now: Timestamp,
@@ -277,8 +274,7 @@ impl Turn<'_> {
     }
 
     /// Does the next part of work that is too much for one commit. One kind of work is done at a time, and each
-    /// keeps to
-    /// what a commit may hold.
+    /// keeps to what a commit may hold.
     fn go_on(&mut self) -> Legal {
         match self.work() {
             Some(Work::Join) => self.take_in(),

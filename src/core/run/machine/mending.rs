@@ -1,7 +1,6 @@
 //! Adds what stores of earlier versions don't say, when a run is taken up. So the rest of the machine only knows
 //! documents of this version. If more than the machine reads an old document, its meaning is explained beside its
-//! type:
-//! [`AgentRecord::last_action`], [`Journal::seen_attempt`] and [`Journal::taken_from`].
+//! type: [`AgentRecord::last_action`], [`Journal::seen_attempt`] and [`Journal::taken_from`].
 
 use std::collections::BTreeMap;
 

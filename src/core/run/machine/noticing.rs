@@ -10,8 +10,7 @@ use crate::run::{
 };
 
 /// Bytes that are kept of why an agent gave no usable answer. The text is part of a sentence, and is written with
-/// every
-/// commit.
+/// every commit.
 const MAX_UNHEARD_BYTES: usize = 300;
 
 impl State {
@@ -43,8 +42,7 @@ impl State {
 
 impl Turn<'_> {
     /// Keeps what was noticed about a call; `None` if the call goes on as it should. A notice about a call that
-    /// has ended
-    /// comes too late and changes nothing.
+    /// has ended comes too late and changes nothing.
     pub(super) fn noticed(
         &mut self,
         key: AttemptKey,
@@ -92,8 +90,7 @@ impl Turn<'_> {
     }
 
     /// While the run goes on: notes which agents gave no usable answer when they were asked for the strategy, and
-    /// since
-    /// when. For agents that did not answer the time before either, the first time counts.
+    /// since when. For agents that did not answer the time before either, the first time counts.
     pub(super) fn note_unheard(&mut self, answers: &[Refreshed]) -> Legal {
         if self.status() != RunStatus::Running {
             return Ok(());

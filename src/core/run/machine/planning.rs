@@ -1,6 +1,5 @@
 //! Asks the strategy, checks what it decided, and follows the decision. A decision comes from a plugin, so it is
-//! checked
-//! as a whole before any part of it takes effect.
+//! checked as a whole before any part of it takes effect.
 
 use std::collections::BTreeSet;
 

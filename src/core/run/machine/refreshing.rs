@@ -1,6 +1,5 @@
 //! Gets fresh information about agents, for a strategy that asks for it. The strategy is asked only after the
-//! answers
-//! were taken over, so that its decision and its roster agree.
+//! answers were taken over, so that its decision and its roster agree.
 
 use std::sync::Arc;
 
@@ -10,14 +9,12 @@ use crate::run::state::{OfStrategy, Refreshing, State};
 use crate::run::{About, AgentState, AskAgain, Effect, Refreshed, Unheard};
 
 /// How many agents' answers one commit takes over. Each takes a record, an event and the journal of its attempt,
-/// and a
-/// commit has at most 1,000 documents.
+/// and a commit has at most 1,000 documents.
 const TAKEN_AT_ONCE: usize = 300;
 
 impl Turn<'_> {
     /// Has the agents asked that the strategy wished for. Returns false if there are none, and the strategy can be
-    /// asked
-    /// itself. An agent that has left is not asked: nobody knows what answers at its address now.
+    /// asked itself. An agent that has left is not asked: nobody knows what answers at its address now.
     pub(super) fn asks_afresh(&mut self) -> Legal<bool> {
         let wished = &self.progress().stage.refresh;
         if wished.is_empty() || *self.refreshing() == Refreshing::Fresh {

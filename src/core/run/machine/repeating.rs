@@ -1,8 +1,7 @@
 //! Strategies that are asked again and again while their run waits: the same answer is written only once.
 //!
 //! An answer that is not written counts as not asked for: an engine that takes the run over asks the strategy
-//! again. So a
-//! crash can lose nothing, and nothing grows while nothing happens.
+//! again. So a crash can lose nothing, and nothing grows while nothing happens.
 
 use sha2::{Digest as _, Sha256};
 
@@ -17,8 +16,7 @@ use crate::run::{
 };
 
 /// If a decision is about more agents than this, what is newly known about other agents is not written beside it
-/// but
-/// goes first, in commits of its own.
+/// but goes first, in commits of its own.
 const DECIDED_BESIDE: usize = 100;
 
 /// How many agents' news are written beside a decision. Each takes a record and an event.
@@ -26,8 +24,7 @@ const WRITTEN_BESIDE: usize = 100;
 
 impl State {
     /// Whether a decision repeats the last one: it waits, and nothing has happened since. A memo is the strategy's
-    /// own, and
-    /// a new memo makes a decision new only for some time.
+    /// own, and a new memo makes a decision new only for some time.
     pub(super) fn is_repeated(&self, decision: &Decision, checked: &Checked) -> bool {
         let Some(last) = &self.last_answer().wait else { return false };
         let until = match &decision.next {
@@ -68,8 +65,7 @@ impl Turn<'_> {
     }
 
     /// Writes the log lines of the strategy. Lines that repeat the last ones are only counted, as long as the
-    /// decision also
-    /// repeats the last one.
+    /// decision also repeats the last one.
     pub(super) fn strategy_lines(&mut self, lines: Vec<PluginLine>, repeated: bool) -> Legal {
         let stage = self.stage()?.name.clone();
         let sum = sum_of(&lines);
@@ -92,8 +88,7 @@ impl Turn<'_> {
     }
 
     /// Takes over what an agent said when it was asked for the strategy. News is written at once, anything else
-    /// together
-    /// with the next thing that is written.
+    /// together with the next thing that is written.
     pub(super) fn learn(&mut self, seq: AgentSeq, new: About) -> Legal {
         let idle = self.progress().stage.idle;
         let record = self.record(seq)?;
@@ -114,10 +109,8 @@ impl Turn<'_> {
     }
 
     /// Writes down what the strategy knew about agents when it made a decision about `decided` agents, because the
-    /// event
-    /// of the decision refers to that. If it is too much for one commit, it is written first, and true is
-    /// returned: the
-    /// strategy must be asked again.
+    /// event of the decision refers to that. If it is too much for one commit, it is written first, and true is
+    /// returned: the strategy must be asked again.
     pub(super) fn write_down_first(&mut self, decided: usize) -> Legal<bool> {
         let agents: Vec<_> = self.unwritten().collect();
         let weights = agents.iter().map(|seq| self.weight(*seq));

@@ -1,6 +1,5 @@
 //! Time that runs out, and actions that outlive their attempts. Nothing further is sent to an agent until it is
-//! known
-//! how its action ended, so that no agent does two things at once.
+//! known how its action ended, so that no agent does two things at once.
 
 use super::calls::{MAX_JOURNAL_BYTES, unreachable_action};
 use super::steps::{Why, deadline};
@@ -17,8 +16,7 @@ use crate::run::{
 
 impl Turn<'_> {
     /// Ends an attempt whose time is over. An activation that is going on is not interrupted: it ends soon, and
-    /// its result
-    /// is looked at then.
+    /// its result is looked at then.
     pub(super) fn attempt_timed_out(&mut self, seq: AgentSeq) -> Legal {
         let attempt = self.attempt(seq)?;
         if attempt.doing == Doing::Activation {
@@ -55,8 +53,7 @@ impl Turn<'_> {
     }
 
     /// Ends an attempt whose action may still be running. If something is to follow on the agent, it waits until
-    /// the end of
-    /// the action is known; otherwise the agent fails at once. `journal` is that of the attempt.
+    /// the end of the action is known; otherwise the agent fails at once. `journal` is that of the attempt.
     pub(super) fn end_with_action_out(
         &mut self,
         seq: AgentSeq,
@@ -177,8 +174,7 @@ impl Turn<'_> {
     }
 
     /// Takes how an action ended whose attempt is over. If its agent did not tell, nothing has ended: the action
-    /// is looked
-    /// at again, as long as the run goes on.
+    /// is looked at again, as long as the run goes on.
     pub(super) fn settled(&mut self, seq: AgentSeq, answer: Answer) -> Legal {
         self.emit((seq, OfCall::Unwatched))?;
         if self.status().is_settled() {
@@ -215,8 +211,7 @@ impl Turn<'_> {
     }
 
     /// Writes down how the action ended: in the record, and in the journal of its attempt, so that the next
-    /// attempt may
-    /// go on from there.
+    /// attempt may go on from there.
     fn end_late(&mut self, seq: AgentSeq, answer: Answer, outcome: String) -> Legal {
         let agent = self.agent(seq)?;
         let action = agent.record().outstanding.clone();
@@ -237,8 +232,7 @@ impl Turn<'_> {
     }
 
     /// Keeps the late result for the next attempt, if the present attempt took it and the host ends it before
-    /// anything
-    /// came of it.
+    /// anything came of it.
     pub(super) fn keep_late(&mut self, seq: AgentSeq) -> Legal {
         let attempt = self.agent(seq)?.attempt().filter(|_| self.action_out(seq).is_none());
         match attempt.map(|attempt| attempt.journal.clone()) {
@@ -286,8 +280,7 @@ impl Turn<'_> {
     }
 
     /// Fails an agent whose action is still out. An agent that a person put back has no failure of its own yet. It
-    /// fails
-    /// for `reason`, and so counts like any other.
+    /// fails for `reason`, and so counts like any other.
     fn fail_unsettled(&mut self, seq: AgentSeq, reason: FailureReason) -> Legal {
         let record = self.record(seq)?;
         let failure = match (record.error.clone(), reason) {
@@ -311,8 +304,7 @@ impl Turn<'_> {
     }
 
     /// Stops waiting for the action of an agent. An attempt that waits for it is told that it is lost; if the
-    /// attempt is
-    /// over, nothing is left of it.
+    /// attempt is over, nothing is left of it.
     pub(super) fn give_up(&mut self, seq: AgentSeq, why: &str) -> Legal {
         let answer = Answer::RunAction(Err(CallError::Lost(why.to_owned())));
         let agent = self.agent(seq)?;
@@ -366,8 +358,7 @@ impl State {
 
 impl Turn<'_> {
     /// The journal with which this attempt of the agent begins, if it goes on from the attempt before, whose
-    /// action ended
-    /// well but late.
+    /// action ended well but late.
     pub(super) fn taken_over(&self, seq: AgentSeq, key: AttemptKey) -> Legal<Option<Journal>> {
         let agent = self.agent(seq)?;
         let Some(attempt) = key.attempt.checked_sub(1) else { return Ok(None) };

@@ -49,8 +49,8 @@ impl Member {
 
 impl State {
     /// What the selection of the stage says about a member. If the member did not answer, the attributes that it
-    /// reported in
-    /// an earlier stage still count; `record` has them. What another node says in its place never counts.
+    /// reported in an earlier stage still count; `record` has them. What another node says in its place never
+    /// counts.
     ///
     /// # Errors
     /// An expression has no value for a member that answered. The error is human-readable text.
@@ -148,8 +148,7 @@ impl Selection {
     }
 
     /// Whether a member must be asked again, because it did not answer and its selection depends on the answer. A
-    /// member
-    /// that refuses to answer would only refuse again.
+    /// member that refuses to answer would only refuse again.
     pub fn needs_answer(&self, member: &Member) -> bool {
         if member.refusal.is_some() || self.out.contains(&member.agent) {
             return false;

@@ -1,6 +1,5 @@
 //! Commands of people: which command fits which status, and what it does. One table has all pairs, so a new
-//! command or
-//! status can't be forgotten.
+//! command or status can't be forgotten.
 
 use super::turn::{Legal, Turn};
 use crate::mutants::mutant;
@@ -11,13 +10,11 @@ use crate::run::{
 };
 
 /// How long a cancelled run waits for actions that are out. Agents look at their queues every 10 seconds by
-/// default. An
-/// action that takes longer than this is left to its agent.
+/// default. An action that takes longer than this is left to its agent.
 pub(crate) const CANCEL_DEADLINE: Millis = Millis::from_secs(5 * 60);
 
 /// How many agents one commit cuts off. Each takes a record, a journal and up to two events, and perhaps an event
-/// with
-/// what was newly learned about the agent.
+/// with what was newly learned about the agent.
 const STOPS_AT_ONCE: usize = 150;
 
 /// The size in bytes from which a chunk of agents takes no further one. One more agent still fits the commit.

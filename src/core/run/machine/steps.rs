@@ -18,8 +18,7 @@ use crate::run::{
 pub(super) const MAX_RESULTS_BYTES: usize = 1024 * 1024;
 
 /// How many documents a transition may have before it begins no further agent. What one agent may add still fits
-/// the
-/// commit, even if every step is left out or fails.
+/// the commit, even if every step is left out or fails.
 pub(super) const BEGIN_DOCUMENTS: usize = 500;
 
 /// Why an attempt failed.
@@ -31,8 +30,7 @@ pub(super) struct Why {
 }
 
 /// Bytes that are kept of the message of a failed expression. It may quote what agents say, and hundreds of agents
-/// may
-/// fail in this way in one commit.
+/// may fail in this way in one commit.
 pub(super) const MAX_EXPRESSION_BYTES: usize = 512;
 
 impl Why {
@@ -70,8 +68,7 @@ impl Turn<'_> {
     }
 
     /// Begins the next step of a running agent, or ends the agent if no step is left. If a look at the agent is
-    /// due, that
-    /// comes first.
+    /// due, that comes first.
     pub(super) fn begin_step(&mut self, seq: AgentSeq) -> Legal {
         self.begin(seq, true)
     }
@@ -146,8 +143,7 @@ impl Turn<'_> {
     }
 
     /// Makes the journal of the attempt that the agent's record names. Nothing of it is written yet: until the
-    /// first call
-    /// is committed, the same journal can be made again.
+    /// first call is committed, the same journal can be made again.
     pub(super) fn begin_anew(&mut self, seq: AgentSeq, step: &Step) -> Legal {
         match self.new_journal(seq, step)? {
             Ok(journal) => {
@@ -210,8 +206,7 @@ impl Turn<'_> {
     }
 
     /// Handles the failure of an attempt of the present step: it is tried again later, or the agent goes on with
-    /// the next
-    /// step, which the caller begins, or the agent fails.
+    /// the next step, which the caller begins, or the agent fails.
     pub(super) fn step_failed(&mut self, seq: AgentSeq, why: Why) -> Legal {
         let retryable = why.retryable;
         self.attempt_failed(seq, why)?;
@@ -336,8 +331,7 @@ impl State {
 }
 
 /// When the time of an attempt is over. `held` is how long the run was on hold in all; the part of it that came
-/// after
-/// the beginning of the attempt does not count.
+/// after the beginning of the attempt does not count.
 pub(super) fn deadline(journal: &Journal, step: &Step, held: Millis) -> crate::run::Timestamp {
     let timeout = step.time_limit();
     let since = held.beyond(journal.held);
@@ -345,8 +339,8 @@ pub(super) fn deadline(journal: &Journal, step: &Step, held: Millis) -> crate::r
 }
 
 /// How long to wait before a step is tried again that was tried `tries` times. The wait grows with each try. The
-/// seed
-/// of the failed attempt takes off up to a half, so that agents which failed together don't come back together.
+/// seed of the failed attempt takes off up to a half, so that agents which failed together don't come back
+/// together.
 fn wait_before(retry: &Retry, tries: u32, failed: AttemptKey, run: RunId) -> Millis {
     let grown = retry.initial.0 as f64 * retry.factor.powf(f64::from(tries.saturating_sub(1)));
     let longest = grown.min(retry.max.0 as f64);

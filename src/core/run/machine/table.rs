@@ -1,6 +1,5 @@
 //! Says which input fits which status of a run: the one table. An input that can't come is an error, so that a
-//! mistake of
-//! the driver is noticed at once.
+//! mistake of the driver is noticed at once.
 
 use crate::run::state::Sent;
 use crate::run::{AgentSeq, Input, Look, RunStatus};

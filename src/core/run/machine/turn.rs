@@ -1,10 +1,8 @@
 //! The turn of one input: what is decided because of it, gathered until it becomes a transition.
 //!
 //! All code that decides is a method of [`Turn`]. It reads the state, and has two ways to act: it
-//! [emits](Turn::emit)
-//! events, which change the state at once, and asks for [effects](Turn::effect). So a later decision of the turn
-//! sees what
-//! was decided before.
+//! [emits](Turn::emit) events, which change the state at once, and asks for [effects](Turn::effect). So a later
+//! decision of the turn sees what was decided before.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
@@ -149,8 +147,7 @@ impl<'a> Turn<'a> {
     }
 
     /// Takes over what is now known about an agent, and records what was known before: one record and one event,
-    /// or
-    /// nothing if nothing changed.
+    /// or nothing if nothing changed.
     pub(super) fn about(&mut self, seq: AgentSeq, new: About) -> Legal {
         let address = self.record(seq)?.address.clone();
         self.about_with_address(seq, new, address)
@@ -178,8 +175,7 @@ impl<'a> Turn<'a> {
     }
 
     /// Writes down what is known about an agent, if that was put off. It must come before anything else that is
-    /// written
-    /// about the agent, because that builds on it.
+    /// written about the agent, because that builds on it.
     pub(super) fn write_down(&mut self, seq: AgentSeq) -> Legal {
         let agent = self.agent(seq)?;
         let Some(written) = agent.written() else { return Ok(()) };
@@ -190,10 +186,8 @@ impl<'a> Turn<'a> {
     }
 
     /// Keeps for an attempt in flight what its step has seen of the agent so far, since all activations of an
-    /// attempt
-    /// must see the same. An attempt that is not activated yet sees what is known now. Its journal says so too,
-    /// because it may
-    /// have been written before, when a person held the attempt.
+    /// attempt must see the same. An attempt that is not activated yet sees what is known now. Its journal says so
+    /// too, because it may have been written before, when a person held the attempt.
     fn keep_attributes(
         &mut self,
         seq: AgentSeq,

@@ -1,6 +1,5 @@
 //! Sorts the answer of a platform into what can be used and what can't. It keeps the doubts about an answer out of
-//! the
-//! follower.
+//! the follower.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -105,12 +104,10 @@ impl Sorted {
 ///
 /// A node is left out if it has no readable identifier or address, and if another node with its identifier has a
 /// different address. Nodes that share an address are all left out, except for an agent that is already known
-/// under that
-/// address. The order of the nodes plays no part.
+/// under that address. The order of the nodes plays no part.
 ///
 /// An answer may have a node for each of 100,000 agents, and comes every few seconds. So only the addresses of
-/// usable
-/// nodes are copied, which is necessary since an address has many spellings.
+/// usable nodes are copied, which is necessary since an address has many spellings.
 pub(super) fn sort<'a>(
     nodes: Vec<PlatformNode>,
     address_of: impl Fn(&AgentId) -> Option<&'a str>,

@@ -9,8 +9,7 @@ use super::view::{KnownAgent, Members};
 use crate::run::{AgentId, Member};
 
 /// The most agents that one [`MembershipChange`] names. Each may take a record and two events, and a commit has at
-/// most
-/// 1,000 documents.
+/// most 1,000 documents.
 pub const MAX_CHANGED: usize = 300;
 
 /// More of the discovered members were missing from one answer than is believed without a person's word.
@@ -108,8 +107,7 @@ impl Difference {
 }
 
 /// How `after` differs from `before`. An agent that did not change costs the comparison of its name and of a
-/// pointer,
-/// and no memory.
+/// pointer, and no memory.
 pub fn difference(before: &Members, after: &Members) -> Difference {
     let mut found = Difference::default();
     for (id, was, is) in side_by_side(before, after) {

@@ -26,19 +26,16 @@ pub const MASS_PERCENT: usize = 20;
 /// # Guarantees
 /// - An answer that failed, or that lacks the cluster, changes no member.
 /// - A discovered agent leaves after [`ABSENCES`] answers in a row that have the cluster but not the agent. A node
-///   that
-///   can't be used counts neither as present nor as absent: the count stays as it is.
+///   that can't be used counts neither as present nor as absent: the count stays as it is.
 /// - If more than [`MASS_PERCENT`] of the discovered members are absent from one answer, that is a mass absence.
-///   While
-///   it lasts, nobody leaves. It lasts until all absent members have returned, or a person [accepts](Self::accept)
-///   it.
+///   While it lasts, nobody leaves. It lasts until all absent members have returned, or a person
+///   [accepts](Self::accept) it.
 /// - Agents of the Cluster object never leave because of an answer. They override a discovered agent with the same
 ///   identifier or the same address.
 /// - No two members have the same address: a new address is not taken over while another member has it.
 ///
 /// An answer is read whole, so hearing one costs time in proportion to its nodes. Asking for the membership
-/// between two
-/// answers costs nothing.
+/// between two answers costs nothing.
 ///
 /// # Example
 /// ```
@@ -136,10 +133,8 @@ impl Follower {
     /// Takes in the Cluster object as it is now.
     ///
     /// An agent that was removed from the object leaves at once, unless the platform reports it too. If
-    /// `discovery` was
-    /// removed, all discovered agents leave. Nothing of this is doubted, because a person has said so. An agent
-    /// that a new
-    /// platform does not report is as absent as if the old platform did not report it.
+    /// `discovery` was removed, all discovered agents leave. Nothing of this is doubted, because a person has said
+    /// so. An agent that a new platform does not report is as absent as if the old platform did not report it.
     pub fn declare(&mut self, object: &Cluster, at: Timestamp) {
         let before = std::mem::take(&mut self.declared);
         let cluster_id = object.cluster_id().map(Arc::from);
@@ -192,10 +187,9 @@ impl Follower {
     }
 
     /// Takes in agents that a run already knows as members, with their addresses, from before the follower began.
-    /// They are
-    /// members until [`ABSENCES`] answers of the platform lack them, but they [join](Membership::doubtful) no
-    /// other run that
-    /// has begun. If no platform is named, only the agents that the Cluster object lists are members.
+    /// They are members until [`ABSENCES`] answers of the platform lack them, but they
+    /// [join](Membership::doubtful) no other run that has begun. If no platform is named, only the agents that the
+    /// Cluster object lists are members.
     pub fn know(&mut self, known: Vec<(AgentId, String)>, at: Timestamp) {
         if self.phase != Phase::Reading && self.platform.is_none() {
             return;
@@ -217,8 +211,7 @@ impl Follower {
     }
 
     /// Takes in what came of a question to the platform, and returns which nodes can't be used. An answer is
-    /// ignored if
-    /// the Cluster object no longer names a platform.
+    /// ignored if the Cluster object no longer names a platform.
     pub fn hear(&mut self, heard: Heard, at: Timestamp) -> LeftOut {
         if self.platform.is_none() {
             return LeftOut::default();
@@ -239,8 +232,7 @@ impl Follower {
     }
 
     /// Accepts, for a person, that the absent members of the mass absence are gone. They leave like others: at
-    /// once if
-    /// they were absent often enough.
+    /// once if they were absent often enough.
     pub fn accept(&mut self) {
         self.accepted.append(&mut self.held);
         self.remove_the_gone();
@@ -291,8 +283,7 @@ impl Follower {
     }
 
     /// Leaves out each node of a member whose address is now that of an agent of the Cluster object. The member
-    /// would
-    /// disappear with it, and a single answer must make no member disappear.
+    /// would disappear with it, and a single answer must make no member disappear.
     fn leave_out_declared(&self, sorted: &mut Sorted) {
         if self.declared_addresses.is_empty() {
             return;
@@ -310,8 +301,8 @@ impl Follower {
     }
 
     /// Leaves out each node whose address belongs to another agent about which the answer says nothing usable.
-    /// That agent
-    /// may be back with the next answer, and an action that is meant for it must not be done by another agent.
+    /// That agent may be back with the next answer, and an action that is meant for it must not be done by another
+    /// agent.
     fn leave_out_takeovers(&self, sorted: &mut Sorted) {
         let usable = &sorted.usable;
         let staying = side_by_side(&self.found, usable).filter(|(_, _, node)| node.is_none());
@@ -415,8 +406,7 @@ impl Follower {
     }
 
     /// An agent of the Cluster object, with the attributes that the platform reports beneath those of the object.
-    /// It
-    /// keeps its allocation if nothing changed.
+    /// It keeps its allocation if nothing changed.
     fn told(&self, id: &AgentId, declared: &Arc<KnownAgent>) -> Arc<KnownAgent> {
         let Some(found) = self.found.get(id) else { return Arc::clone(declared) };
         let mut attributes = found.agent.attributes.clone();

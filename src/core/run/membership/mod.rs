@@ -1,7 +1,6 @@
 //! Works out who belongs to a cluster, from the Cluster object and the answers of a platform. It is pure, like the
-//! rest of
-//! the run: [`Follower`] is told what was applied and what a platform answered, and when, and says who the members
-//! are.
+//! rest of the run: [`Follower`] is told what was applied and what a platform answered, and when, and says who the
+//! members are.
 //!
 //! ```text
 //! Cluster object ─▶ declare ┐
@@ -10,10 +9,8 @@
 //! ```
 //!
 //! A platform may be wrong: it may forget some or all nodes for a moment, name a node twice, or give the same
-//! address to
-//! two nodes. Hence the rules of [`Follower`]: nobody leaves because of one answer, and the absence of many at
-//! once is not
-//! believed until a person confirms it.
+//! address to two nodes. Hence the rules of [`Follower`]: nobody leaves because of one answer, and the absence of
+//! many at once is not believed until a person confirms it.
 
 mod answer;
 mod change;
