@@ -158,7 +158,7 @@ pub(super) struct StageFile {
     /// Expression: which agents take part; all when absent.
     #[serde(default)]
     pub(super) select: Option<String>,
-    /// Who goes next.
+    /// Decides which agents go next.
     pub(super) strategy: StrategyFile,
     /// How many agents may fail; none when absent.
     #[serde(default)]

@@ -26,12 +26,11 @@ pub struct AgentRecord {
     pub seq: AgentSeq,
     /// The agent's identifier in its cluster.
     pub agent: AgentId,
-    /// Attributes of the agent: those that it reports, overridden by those of the Cluster object.
+    /// Base URL of the agent's API.
     pub address: String,
-    /// Attributes and `node` are shared because they rarely change, while a record is copied for each commit that
-    /// it is in.
+    /// Attributes of the agent: those that it reports, overridden by those of the Cluster object.
     ///
-    /// They and `node` rarely change, and a record is copied for each commit that it is in.
+    /// They and `node` are shared, because they rarely change and a record is copied for each commit that it is in.
     pub attributes: Arc<Map<String, Value>>,
     /// What `info/node` said when the agent was last asked; null when it did not answer.
     pub node: Arc<Value>,
