@@ -30,7 +30,8 @@ pub struct AgentRecord {
     pub address: String,
     /// Attributes of the agent: those that it reports, overridden by those of the Cluster object.
     ///
-    /// They and `node` are shared, because they rarely change and a record is copied for each commit that it is in.
+    /// They and `node` are shared, because they rarely change and a record is copied for each commit that it is
+    /// in.
     pub attributes: Arc<Map<String, Value>>,
     /// What `info/node` said when the agent was last asked; null when it did not answer.
     pub node: Arc<Value>,

@@ -1,5 +1,5 @@
-//! What a strategy is asked and what it answers, in types of the core. The core knows nothing of WebAssembly; the
-//! host converts these types.
+//! What a strategy is asked and what it answers, in types of the core. The core knows nothing of Wasm; the host
+//! converts these types.
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};

@@ -14,8 +14,8 @@ use super::node_info::KeptNode;
 use crate::ids::{AgentId, AttemptKey, RunId, SentAction};
 use crate::time::{Millis, Timestamp};
 
-/// The journal of one attempt, which is one document. Together with the attempt's arguments and seed it determines
-/// every activation.
+/// The journal of one attempt, in one document. With the attempt's arguments and seed it determines each
+/// activation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Journal {
     /// The run that the attempt belongs to.
@@ -44,8 +44,8 @@ pub struct Journal {
     /// What was taken over from an earlier attempt whose action ended well, but after that attempt was over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken: Option<Taken>,
-    /// How long the run had been on hold (`pause --now`) in all when the attempt began. Time on hold that is added
-    /// later does not count towards the step's timeout.
+    /// How long the run had been on hold (`pause --now`) when the attempt began. The step's timeout does not count
+    /// what is added later.
     #[serde(default)]
     pub held: Millis,
     /// The attributes that the step sees, if the agent did not have them when the attempt started, or no longer
@@ -188,11 +188,9 @@ pub struct Pending {
     pub arguments_hash: String,
     /// When the call was committed. Sleeps and timeouts count from this moment.
     pub at: Timestamp,
-    /// Whether the agent is known to have accepted the action. If so, an agent that does not know the action has
-    /// lost it.
+    /// Whether the agent is known to have accepted the action. If it does not know it later, the action is lost.
     pub accepted: bool,
-    /// Bytes of the action's arguments; a large request may be on its way for longer. `None` if there are none, or
-    /// in a journal that an earlier version wrote.
+    /// Bytes of an action's arguments: a large request may be on its way for longer. `None`: not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u32>,
 }
@@ -442,8 +440,7 @@ pub enum CallError {
     /// The agent could not be reached before the deadline.
     #[error("agent unreachable: {0}")]
     Unreachable(String),
-    /// The agent could not be reached before the deadline, and there is no action: nothing ever took a request
-    /// that schedules it.
+    /// The agent could not be reached before the deadline, and no request to schedule the action was ever taken.
     #[error("agent unreachable, and no action is out: {0}")]
     NotTaken(String),
     /// The agent had accepted the action and no longer knows it.
