@@ -19,7 +19,7 @@ pub struct Field {
     /// The path of the field: `playbook.spec.stages.steps.retry`. Indexes of lists and names of entries are left
     /// out.
     pub path: String,
-    /// The field's type in words: `a list of mappings`.
+    /// The field's type as human-readable text: `a list of mappings`.
     #[serde(rename = "type")]
     pub type_name: String,
     /// Whether the mapping around the field must have it.

@@ -6,13 +6,13 @@ use serde_json::Value;
 use super::model::Amount;
 use crate::time::Millis;
 
-/// What a length of time may be in documents and in arguments of plugins, in words.
+/// What a length of time may be in documents and in arguments of plugins as human-readable text.
 pub(super) const DURATION_EXPECTED: &str = "a length of time such as 300ms, 5m, 1h30m, 1d or PT1H30M, of more than zero and at most 49 days";
 
 /// The pattern of a node's status in the JSON Schema of a plugin.
 pub(super) const STATUS_PATTERN: &str = "^[A-Z][A-Z0-9_]*$";
 
-/// [`STATUS_PATTERN`] in words.
+/// [`STATUS_PATTERN`] as human-readable text.
 pub(super) const STATUS_EXPECTED: &str = "a status of a node: a word in capitals such as HEALTHY";
 
 /// The longest length of time in a document. Plugins count milliseconds in 32 bits.
@@ -21,7 +21,7 @@ pub(super) const MAX_DURATION: Millis = Millis(u32::MAX as u64);
 /// The pattern of a share of the agents.
 pub(super) const SHARE_PATTERN: &str = r"^(100(\.0{1,2})?|[0-9]{1,2}(\.[0-9]{1,2})?)%$";
 
-/// What a number of agents may be, in words.
+/// What a number of agents may be as human-readable text.
 pub(super) const AMOUNT_EXPECTED: &str =
     "a number of agents such as 2, or a share of them such as 10% or 0.5%";
 
@@ -29,7 +29,7 @@ pub(super) const AMOUNT_EXPECTED: &str =
 /// `size_pattern!`. A number may be text too, because a filled-in expression often is.
 pub(super) const PLUGIN_SIZE_PATTERN: &str = "^((100([.]0{1,2})?|(0?[1-9]|[1-9][0-9])([.][0-9]{1,2})?|0{1,2}[.](0[1-9]|[1-9][0-9]?))%|[1-9][0-9]{0,8})$";
 
-/// [`PLUGIN_SIZE_PATTERN`] in words.
+/// [`PLUGIN_SIZE_PATTERN`] as human-readable text.
 pub(super) const SIZE_EXPECTED: &str =
     "a number of agents from 1, or a share of them above 0% such as 10% or 0.5%";
 
