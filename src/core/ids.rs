@@ -238,8 +238,7 @@ impl SentAction {
     }
 }
 
-/// The only phase that a stage has in this version. It is part of the names of actions, so that later phases can't
-/// clash with it.
+/// The only phase of steps in this version. It is in the names of actions, which leaves room for other phases.
 const PHASE: &str = "steps";
 
 /// Namespace of the UUIDv5 names of actions. It never changes, because an action must keep its identifier across

@@ -1,5 +1,5 @@
-//! Reads JSON from agents and platforms within bounds. What is over a bound is skipped while it is read and never
-//! built, so the memory that an answer takes depends on its bounds and not on its sender.
+//! Reads JSON from agents and platforms within bounds. What is over a bound is skipped or dropped, so the memory
+//! that an answer takes depends on its bounds and not on its sender.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

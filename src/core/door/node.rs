@@ -1,5 +1,5 @@
-//! Reads what an agent says about its node. Unlike other answers, it is kept whole, with the fields that nobody
-//! here knows, because steps may ask for it.
+//! Reads what an agent says about its node. It is kept whole, with the fields that nobody here knows, because
+//! steps may ask for it.
 
 use serde_json::{Map, Value};
 

@@ -24,13 +24,13 @@ pub(super) const PLAYBOOK_NAME_EXPECTED: &str = "lowercase letters, digits and d
 /// lines and addresses of the API.
 pub(super) const MAX_IDENTIFIER: usize = 256;
 
-/// What an identifier of an agent or a kind of action may be as human-readable text.
+/// What an identifier of an agent or a kind of action may be, as human-readable text.
 pub const IDENTIFIER_EXPECTED: &str = "1 to 256 visible characters, without white space";
 
 /// The longest address of an agent, in bytes. Servers refuse longer ones.
 const MAX_ADDRESS: usize = 2_048;
 
-/// What the address of an agent may be as human-readable text.
+/// What the address of an agent may be, as human-readable text.
 pub const ADDRESS_EXPECTED: &str =
     "http:// or https://, a host, perhaps a port and a path, and nothing else";
 
@@ -111,7 +111,7 @@ pub fn parse_address(text: &str) -> Option<String> {
     (!host.is_empty()).then(|| format!("{}://{host}{port}{path}", url.scheme()))
 }
 
-/// What the origin of an HTTP server may be as human-readable text.
+/// What the origin of an HTTP server may be, as human-readable text.
 pub(super) const ORIGIN_EXPECTED: &str = "http:// or https://, a host, and perhaps a port";
 
 /// Reads the origin of an HTTP server: an address without a path.
@@ -124,7 +124,7 @@ pub(super) fn parse_origin(text: &str) -> Option<String> {
 /// The longest path of a file, in bytes; operating systems have the same limit.
 const MAX_FILE_PATH: usize = 4_096;
 
-/// What the path of a file on the server may be as human-readable text.
+/// What the path of a file on the server may be, as human-readable text.
 pub(super) const FILE_EXPECTED: &str = "an absolute path on the server, without ..";
 
 /// Whether `text` can be the path of a file on the server.

@@ -85,7 +85,7 @@ impl fmt::Display for OciReference {
     }
 }
 
-/// What a source may be as human-readable text.
+/// What a source may be, as human-readable text.
 pub(super) const SOURCE_EXPECTED: &str = "file:PATH, store:NAME@VERSION, \
      oci://HOST/REPOSITORY:TAG or oci://HOST/REPOSITORY@sha256:DIGEST";
 

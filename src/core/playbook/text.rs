@@ -1,7 +1,7 @@
 //! Reads bytes as a JSON value: YAML 1.2 (of which JSON is a part), within limits.
 //!
 //! A text is one document in UTF-8, without custom tags, without merge keys, and without keys that are not
-//! strings. Whatever YAML could read in more than one way is refused rather than guessed.
+//! strings.
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::model::Amount;
 use crate::time::Millis;
 
-/// What a length of time may be in documents and in arguments of plugins as human-readable text.
+/// What a length of time may be in documents and in arguments of plugins, as human-readable text.
 pub(super) const DURATION_EXPECTED: &str = "a length of time such as 300ms, 5m, 1h30m, 1d or PT1H30M, of more than zero and at most 49 days";
 
 /// The pattern of a node's status in the JSON Schema of a plugin.
@@ -21,7 +21,7 @@ pub(super) const MAX_DURATION: Millis = Millis(u32::MAX as u64);
 /// The pattern of a share of the agents.
 pub(super) const SHARE_PATTERN: &str = r"^(100(\.0{1,2})?|[0-9]{1,2}(\.[0-9]{1,2})?)%$";
 
-/// What a number of agents may be as human-readable text.
+/// What a number of agents may be, as human-readable text.
 pub(super) const AMOUNT_EXPECTED: &str =
     "a number of agents such as 2, or a share of them such as 10% or 0.5%";
 

@@ -1,5 +1,5 @@
-//! Selects the agents of a finished run that another run goes over again. The rules are here, since both the store
-//! and the new run need them.
+//! Selects the agents of a finished run that another run goes over again. The API and the driver both ask these
+//! rules, so they can't disagree.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,5 +1,5 @@
 //! The calls of an attempt: its activations, the calls that they are blocked on, and the answers. A call is
-//! committed as pending before it is performed, and an answer is written before the step sees more.
+//! committed as pending before it is performed; its answer is written together with what comes next.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! A run in memory: how it is loaded, and where its inputs go. This is the only entry to the state machine.
+//! A run in memory: how it is loaded, and where its inputs go. All inputs come in here, and each is checked
+//! against the table first.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
 //! Time that runs out, and actions that outlive their attempts. Nothing further is sent to an agent until it is
-//! known how its action ended, so that no agent does two things at once.
+//! known how its action ended.
 
 use super::calls::{MAX_JOURNAL_BYTES, unreachable_action};
 use super::steps::{Why, deadline};
