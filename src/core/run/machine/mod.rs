@@ -1,8 +1,8 @@
 //! The state machine of a run: `apply(input, now) → transition`.
 //!
 //! A [turn](turn) decides about an input: it reads the state of the run, emits events and asks for effects.
-//! Nothing here changes the state; only [`state`](super::state) does, by taking the events. So deciding and
-//! changing can't get mixed up, and a replay only needs the events.
+//! Nothing here changes the state; only [`state`](super::state) does, by taking the events. So the same events
+//! give the same state again, without deciding anything again.
 //!
 //! ```text
 //! any input            ─▶ table         whether it fits the status of the run

@@ -1,4 +1,4 @@
-//! Applies what happens to one agent.
+//! The part of [`evolve`](super::evolve()) that applies what happens to one agent.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! Applies what happens to the attempt of an agent, and to its outstanding action.
+//! The part of [`evolve`](super::evolve()) that applies what happens to the attempt of an agent, and to its
+//! outstanding action.
 
 use super::agent::{Attempt, Doing, Phase};
 use super::event::{EndKept, OfCall};

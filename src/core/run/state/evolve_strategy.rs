@@ -1,4 +1,5 @@
-//! Applies what happens between the run and the strategy of its stage.
+//! The part of [`evolve`](super::evolve()) that applies what happens between the run and the strategy of its
+//! stage.
 
 use std::collections::VecDeque;
 
