@@ -1,4 +1,4 @@
-//! Names and numbers that identify things, each a type of its own.
+//! Names and numbers that identify things. Each is a type of its own, so that the compiler tells them apart.
 
 use std::fmt;
 use std::str::FromStr;
@@ -38,7 +38,7 @@ impl FromStr for RunId {
     }
 }
 
-/// Identifies an agent within its cluster.
+/// Identifies an agent within its cluster. Agents keep their identifier from one run to the next.
 #[derive(
     Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
 )]
@@ -46,7 +46,7 @@ impl FromStr for RunId {
 pub struct AgentId(pub String);
 
 impl AgentId {
-    /// The identifier as text.
+    /// The identifier as it is written in documents.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -64,7 +64,7 @@ impl From<&str> for AgentId {
     }
 }
 
-/// Number of an agent record within its run, from 0, in the order in which records were made.
+/// Number of an agent record within its run, from 0, in the order in which the records were made.
 #[derive(
     Clone,
     Copy,
@@ -88,7 +88,7 @@ pub struct AgentSeq(pub u32);
 #[serde(transparent)]
 pub struct EngineId(pub String);
 
-/// Identifies an operator's command.
+/// Identifies a command that an operator gives to a run.
 #[derive(
     Clone,
     Copy,
@@ -113,7 +113,7 @@ pub struct CommandId(pub Uuid);
 #[schemars(transform = digest_pattern)]
 pub struct Digest(String);
 
-/// What a digest looks like, for schemas.
+/// Adds the pattern of a digest to its JSON Schema.
 fn digest_pattern(schema: &mut schemars::Schema) {
     schema.insert("pattern".to_owned(), "^sha256:[0-9a-f]{64}$".into());
 }
@@ -154,7 +154,7 @@ impl Digest {
         self.0.strip_prefix("sha256:").unwrap_or(&self.0)
     }
 
-    /// The first 12 hex digits, for people.
+    /// The first 12 hex digits, to show to people.
     pub fn short(&self) -> &str {
         self.hex().get(..12).unwrap_or_default()
     }
@@ -194,7 +194,7 @@ impl From<Digest> for String {
     }
 }
 
-/// Names one attempt of one step on one agent. With a run it identifies one journal.
+/// Names one attempt of one step on one agent. Together with a run it identifies one journal.
 #[derive(
     Clone,
     Copy,
@@ -209,39 +209,40 @@ impl From<Digest> for String {
     schemars::JsonSchema,
 )]
 pub struct AttemptKey {
-    /// The agent record.
+    /// The agent record that the attempt works on.
     pub agent: AgentSeq,
     /// Index of the stage in the playbook, from 0.
     pub stage: u16,
     /// Index of the step in the stage, from 0.
     pub step: u16,
-    /// Number of the attempt of that step, from 1; it only ever grows.
+    /// Number of the attempt among those of this step on this agent, from 1. Numbers only grow.
     pub attempt: u32,
 }
 
-/// An action that was sent to an agent, or is just about to be.
+/// An action that was sent to an agent, or is about to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct SentAction {
-    /// Its identifier, which the agent knows it by: it follows from where the call stands.
+    /// The identifier by which the agent knows the action. It follows from the other fields, the run and the
+    /// agent.
     pub action_id: Uuid,
-    /// The attempt.
+    /// The attempt whose step made the call.
     pub key: AttemptKey,
-    /// Number of the call in that attempt, from 0.
+    /// Number of the call within the attempt, from 0.
     pub call: u32,
 }
 
 impl SentAction {
-    /// That of a call.
+    /// The action that call number `call` of the attempt `key` sends to `agent`.
     pub fn of(run: RunId, agent: &AgentId, key: AttemptKey, call: u32) -> Self {
         Self { action_id: key.action_id(run, agent, call), key, call }
     }
 }
 
-/// The one phase that steps have in this version; it keeps room in the name of an action for others.
+/// The only phase of steps in this version. It is in the names of actions, which leaves room for other phases.
 const PHASE: &str = "steps";
 
-/// Namespace of the UUIDv5 names of actions: fixed for all time, since an action must keep its
-/// identifier across versions of the engine.
+/// Namespace of the UUIDv5 names of actions. It never changes, because an action must keep its identifier across
+/// versions of the engine.
 const ACTION_NAMESPACE: Uuid = Uuid::from_u128(0x6d0c_3c5e_51d7_4f0e_9a3b_7d1f_52a8_e604);
 
 impl AttemptKey {
@@ -256,7 +257,7 @@ impl AttemptKey {
     /// let first = AttemptKey { agent: AgentSeq(0), stage: 0, step: 0, attempt: 1 };
     /// let second = AttemptKey { attempt: 2, ..first };
     ///
-    /// // Another process finds the same identifier, and another attempt has another one.
+    /// Another process finds the same identifier; another attempt gives another identifier.
     /// assert_eq!(first.action_id(run, &agent, 0), first.action_id(run, &agent, 0));
     /// assert_ne!(first.action_id(run, &agent, 0), second.action_id(run, &agent, 0));
     /// assert!(first.is_of_step_of(second));
@@ -267,7 +268,7 @@ impl AttemptKey {
         Uuid::new_v5(&ACTION_NAMESPACE, name.as_bytes())
     }
 
-    /// Seed of the attempt's random bytes.
+    /// Seed of the random bytes that the step sees in this attempt.
     pub fn seed(&self, run: RunId) -> [u8; 32] {
         Sha256::digest(format!("seed/{}", self.name(run)).as_bytes()).into()
     }

@@ -1,28 +1,29 @@
-//! Lengths of time as people write them: one grammar for documents, command lines and plugins.
+//! Lengths of time as people write them. There is one grammar for documents, command lines and plugins.
 //!
-//! It is what jiff reads: `300ms`, `5m`, `1h30m`, `1d`, also with spaces and words (`2 hours 5 minutes`), and
-//! ISO 8601 (`PT1H30M`). A day has 24 hours and a week 7 days. Months and years have no length of their own, and
-//! nothing that is told here goes back in time or is shorter than a millisecond.
+//! jiff reads them: `300ms`, `5m`, `1h30m`, `1d`, also with spaces and words (`2 hours 5 minutes`), and ISO 8601
+//! (`PT1H30M`). A day has 24 hours and a week 7 days. Months and years are refused, because their length varies,
+//! and so are negative lengths and lengths below a millisecond.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::time::Millis;
 
-// Plugins are built apart from the core, and read and write the same.
+// The source is shared with the SDK: plugins are built apart from the core, but must read and write the same
+// lengths.
 #[path = "../../plugins/sdk/src/span.rs"]
 mod span;
 
-/// The longest length of time that is written anywhere: ten years. More is a slip.
+/// The longest length of time that may be written anywhere: ten years. A longer one is taken for a slip.
 pub const MAX_LENGTH: Millis = Millis::from_secs(3_660 * 24 * 3_600);
 
-/// The name of lengths of time among the formats of a JSON Schema: `{ "type": "string", "format": "length-of-time" }`.
+/// The JSON Schema format of lengths of time: `{ "type": "string", "format": "length-of-time" }`.
 pub const LENGTH_FORMAT: &str = "length-of-time";
 
-/// What people are shown as such.
+/// How messages describe what a length of time looks like.
 pub const LENGTH_EXPECTED: &str = "a length of time such as 300ms, 5m, 1h30m, 1d or PT1H30M";
 
-/// The text is no length of time.
+/// The text is not a length of time, or the length is over [`MAX_LENGTH`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("found {found:?}, expected {expected}, of at most {most}", expected = LENGTH_EXPECTED, most = MAX_LENGTH)]
 pub struct LengthError {
@@ -39,7 +40,8 @@ impl FromStr for Millis {
     }
 }
 
-/// The one form in which a length is written back: `1h30m`, each unit that it has, the largest first.
+/// The one form in which a length is written back: `1h30m`, without the units that are zero, the largest unit
+/// first.
 impl fmt::Display for Millis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         span::write(f, self.0)
@@ -50,7 +52,7 @@ impl fmt::Display for Millis {
 mod tests {
     use super::*;
 
-    /// The texts and their lengths, which the SDK of plugins reads too.
+    /// Texts and the lengths that they mean. The SDK of plugins is tested with the same file.
     const TABLE: &str = include_str!("../../plugins/sdk/src/lengths.txt");
 
     #[test]

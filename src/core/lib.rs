@@ -1,10 +1,10 @@
-//! The heart of Replibook: playbooks and runs, as pure values. No I/O, no clock, no randomness, no async, no
-//! Wasm: this crate depends on nothing that has them, and moments and seeds are arguments.
+//! The heart of Replibook: playbooks and runs, as pure values. It has no I/O, no clock, no randomness, no async
+//! and no Wasm. It depends on nothing that has them; moments and seeds come in as arguments.
 //!
-//! [`playbook`] makes a valid [`Playbook`] of a text. [`run`] takes one [`Input`](run::Input) after another
-//! and says what to write and what to perform. [`door`] reads what agents answer, as far as it may come in.
-//! All of them name things with [`ids`] and [`time`]; [`length`] reads and writes lengths of time, and [`shown`]
-//! knows which characters no name and no terminal may get.
+//! [`playbook`] makes a valid [`Playbook`] from a text. [`run`] takes one [`Input`](run::Input) after another and
+//! says what to write and what to perform. [`door`] reads what agents answer, within bounds. All of them use
+//! [`ids`] and [`time`]; [`length`] reads and writes lengths of time, and [`shown`] knows which characters must
+//! not get into names or onto terminals. [`mutants`] has mistakes that only tests can turn on.
 
 pub mod door;
 pub mod ids;

@@ -1,13 +1,13 @@
-//! Mistakes that are made on purpose, to see that the simulator notices them. They exist only in builds
-//! with the feature `mutants`, which no program is built with: elsewhere `mutant!` is `false`.
+//! Mistakes that are made on purpose, to see that the simulator notices them. They exist only in builds with the
+//! feature `mutants`, and no program is built with it: without the feature, `mutant!` is `false`.
 //!
-//! One mistake at most is made on a thread. It is chosen before anything runs there and stays, so that
-//! for the pure modules it is a constant like any other.
+//! At most one mistake is made on a thread. It is chosen before anything runs on that thread and does not change
+//! afterwards, so for the pure modules it is a constant.
 
 #[cfg(feature = "mutants")]
 pub use chosen::{Mutant, choose};
 
-/// Whether this mistake is made here.
+/// Whether this mistake is made on this thread.
 #[cfg(feature = "mutants")]
 #[macro_export]
 macro_rules! mutant {
@@ -16,7 +16,7 @@ macro_rules! mutant {
     };
 }
 
-/// Whether this mistake is made here.
+/// Whether this mistake is made on this thread: never, without the feature.
 #[cfg(not(feature = "mutants"))]
 #[macro_export]
 macro_rules! mutant {
@@ -27,120 +27,123 @@ macro_rules! mutant {
 
 pub use crate::mutant;
 
-/// Which mistake is made on this thread. `mutant!` asks here, also in other crates.
+/// Which mistake is made on this thread. `mutant!` expands to a call of this module, in other crates too.
 #[cfg(feature = "mutants")]
 pub mod chosen {
     use std::cell::Cell;
 
-    /// The mistakes.
+    /// The mistakes. The comment of each says what goes wrong.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub enum Mutant {
         /// Effects are performed before what led to them is committed.
         PerformBeforeCommit,
         /// A commit is written in two parts, its events last.
         TornCommit,
-        /// An action that may have been sent is sent again without a look whether it is known.
+        /// An action that may have been sent is sent again, without asking the agent whether it knows the action.
         PostWithoutLook,
-        /// A look right after a request counts, though the request may still be on its way.
+        /// The agent is asked right after a request and its answer counts, though the request may still be on its
+        /// way.
         SettleSkipped,
-        /// That an agent accepted an action is forgotten when the run is taken up again.
+        /// When a run is taken up again, it forgets that an agent accepted an action.
         AcceptanceForgotten,
-        /// Each attempt of a step has the same number.
+        /// All attempts of a step have the same number.
         AttemptReused,
-        /// Agents that can't be reached count for no budget.
+        /// Agents that can't be reached count against no budget.
         UnreachableNotCounted,
-        /// The budget is looked at one failure too late.
+        /// The budget is checked one failure too late.
         BudgetCheckedLate,
-        /// A pause lets the strategy start some more agents.
+        /// After a pause, the strategy may start some more agents.
         PauseStartsMore,
         /// Requests are sent whatever became of the lease.
         LeaseNotChecked,
-        /// The store takes commits of engines that lost the run.
+        /// The store accepts commits from engines that lost the run.
         FenceIgnored,
         /// An abandoned run never gets its `finish_ts`, and so keeps the lock of its cluster.
         AbandonKeepsLock,
-        /// The engine of a run that is abandoned may go on with it.
+        /// The engine of an abandoned run may go on with it.
         AbandonNotFenced,
         /// A run that is set aside is not tried again.
         SetAsideForGood,
-        /// A run takes its cluster without asking for the lock.
+        /// A run uses its cluster without asking for the lock.
         ClusterNotLocked,
-        /// The run gets its `finish_ts` first.
+        /// The run gets its `finish_ts` before its records do.
         FinishTsOnRunFirst,
         /// The last answer of a step is not written into its journal.
         AnswerNotRecorded,
-        /// The next attempt does not wait for an action whose time is over.
+        /// The next attempt does not wait for an action whose time has run out.
         OutstandingForgotten,
-        /// An unreadable answer about an action counts as the end of the action.
+        /// An unreadable answer about an action counts as the end of that action.
         GarbledEndsAction,
-        /// An agent whose next attempt is due later is not woken for it after the run was taken up.
+        /// After the run is taken up again, an agent whose next attempt is due later is never woken for it.
         RetryForgotten,
-        /// How an agent had ended is forgotten once it has left a second time.
+        /// Once an agent has left a second time, it is forgotten how its work had ended.
         EndingForgotten,
-        /// An agent is gone once a single answer of the platform is without it.
+        /// An agent is taken for gone once a single answer of the platform lacks it.
         RemovedOnFirstAbsence,
-        /// However many agents are absent at once, they are taken for gone.
+        /// Absent agents are taken for gone, however many are absent at once.
         MassAbsenceBelieved,
-        /// A run is not told of new addresses.
+        /// A run is not told when an agent's address changes.
         MoveNotTold,
-        /// An agent that is ADDED again takes part again, whatever was done to it before it left.
+        /// An agent that comes back takes part again, whatever was done to it before it left.
         AddedStartedTwice,
-        /// What answers at an agent's address may be in any cluster.
+        /// Whatever answers at an agent's address may belong to any cluster.
         ClusterNotCompared,
-        /// What answers at an agent's address may be any node.
+        /// Whatever answers at an agent's address may be any node.
         IdentityNotChecked,
-        /// What was found when the stage began counts for an agent, however late the agent starts.
+        /// What was found out about an agent when the stage began still counts when it starts, however late that
+        /// is.
         IdentityNotLookedAt,
-        /// Who was at an agent's address counts also after nothing answered there.
+        /// What was found out about an agent still counts after nothing answered at its address.
         IdentityKept,
-        /// What answers 404 to everything is the agent.
+        /// Something that answers 404 to every request is taken for the agent.
         ProxyBelieved,
-        /// Shares are of the agents that there are, not of those that the stage began with.
+        /// Shares are worked out from the agents that are there now, not from those that the stage began with.
         SharesRecomputed,
-        /// A resume lets a run that waits for approval go on.
+        /// A resume makes a run that waits for approval go on.
         ResumePassesGate,
-        /// What was noticed about a call is not forgotten when the call has ended.
+        /// What was noticed about a call is kept after the call has ended.
         NoticeKept,
         /// A failure that the playbook passes over is not counted.
         PassedOverNotCounted,
-        /// A look soon after a request counts, although something may still hold the request.
+        /// The agent is asked too soon after a request and its answer counts, although something may still hold
+        /// the request.
         SettledTooSoon,
-        /// A look counts as soon as if the request had been sent without its arguments.
+        /// The waiting time after a request does not grow with the size of its arguments.
         SizeForgotten,
-        /// A request that may have reached an agent that can't be reached now is taken for not sent.
+        /// A request is taken for not sent while its agent can't be reached, though it may have arrived.
         UnsentAssumed,
-        /// An attempt does again what ended well but late.
+        /// An attempt does again what an earlier attempt had done well, but too late.
         LateResultIgnored,
-        /// An agent that refuses to say anything of its node is asked again, as if it did not answer.
+        /// An agent that refuses to say anything about its node is asked again, as if it had not answered.
         RefusalIsSilence,
-        /// That an agent gave a strategy no answer is not forgotten when nobody asks any more.
+        /// It is not forgotten that an agent gave a strategy no answer, even when nobody asks it any more.
         UnheardKept,
-        /// Time in a run is that of the engine's own clock.
+        /// A run takes its time from the engine's own clock.
         OwnTime,
         /// A run that waits for a person keeps its engine.
         PausedKeepsPlace,
-        /// A run that waits for a person waits for ever: no command wakes it.
+        /// A run that waits for a person waits for ever, because no command wakes it.
         ParkedForGood,
-        /// A command does not wake a run that nobody drives and that is not parked.
+        /// A command does not wake a run that no engine drives and that is not parked.
         LeftAsleep,
-        /// An engine that stops gives its runs back while it still works on them.
+        /// An engine that stops releases its runs while it still works on them.
         ReleasedTooSoon,
-        /// What a strategy that waits answers again and again is written each time.
+        /// When a waiting strategy gives the same answer again and again, each answer is written.
         RepeatsWritten,
-        /// What agents said for a strategy before a run was paused counts when it goes on.
+        /// What agents said for a strategy before a pause still counts when the run goes on.
         FreshKept,
-        /// An engine whose clock is far off counts as one that takes runs.
+        /// An engine whose clock is far off counts as an engine that takes runs.
         ClockOffTakesRuns,
-        /// The state of a run takes no notice of some events of its history.
+        /// The state of a run ignores some events of its history.
         EventIgnored,
-        /// The state of a run takes notice of some events of its history twice.
+        /// The state of a run applies some events of its history twice.
         EventTwice,
-        /// Events are told as if they had happened already.
+        /// The history has events before they happened.
         EventOutOfOrder,
     }
 
     impl Mutant {
-        /// All of them.
+        /// All mistakes, in the order in which they are declared.
         pub const ALL: &[Self] = &[
             Self::PerformBeforeCommit,
             Self::TornCommit,
@@ -200,7 +203,7 @@ pub mod chosen {
         static CHOSEN: Cell<Option<Mutant>> = const { Cell::new(None) };
     }
 
-    /// Makes this mistake on this thread from now on, or none.
+    /// Makes this mistake on this thread from now on; with `None`, no mistake.
     pub fn choose(mutant: Option<Mutant>) {
         CHOSEN.set(mutant);
     }

@@ -1,13 +1,13 @@
-//! Text on its way to a person: what of it must not get to a terminal, or into a line of a log.
+//! Makes text safe to show: it keeps characters away from terminals and log lines that must not get there.
 //!
-//! Names, messages and results come from agents, platforms, plugins and files. None of them may move a
-//! cursor, begin a line of its own, turn the order of what is read around, or look like another name.
+//! Names, messages and results come from agents, platforms, plugins and files. None of them may move a cursor,
+//! begin a new line, reverse the order in which text is read, or look like another name.
 
 use std::fmt::Write as _;
 
-/// What no text needs that people read, in order: marks that hide, that join, or that turn the order of
-/// letters around, and what has no width. Beside the control characters these are those that Unicode calls
-/// "default ignorable", the separators of lines, and the marks of interlinear annotations.
+/// Characters that no readable text needs, in order: marks that hide, join or reverse letters, and characters
+/// without a width. In addition to the control characters, they are those that Unicode calls "default ignorable",
+/// the line separators, and the marks of interlinear annotations.
 const UNSEEN: [(char, char); 19] = [
     ('\u{ad}', '\u{ad}'),
     ('\u{34f}', '\u{34f}'),
@@ -30,8 +30,8 @@ const UNSEEN: [(char, char); 19] = [
     ('\u{e0000}', '\u{e0fff}'),
 ];
 
-/// Whether a person can't see a character, or sees others in its place: control characters, those that
-/// set the direction of a text, and those without a width.
+/// Whether a person can't see a character, or sees other characters because of it: control characters, characters
+/// that set the direction of text, and characters without a width.
 pub fn is_unseen(c: char) -> bool {
     if c.is_ascii() {
         return c.is_ascii_control();
@@ -39,8 +39,8 @@ pub fn is_unseen(c: char) -> bool {
     c.is_control() || UNSEEN.iter().any(|(first, last)| (*first..=*last).contains(&c))
 }
 
-/// Whether a character must not be in a name: what [is not seen](is_unseen), white space, and the blank of
-/// Braille, which is none and looks like it.
+/// Whether a character must not be in a name: characters that [are not seen](is_unseen), white space, and the
+/// blank Braille pattern, which is not white space but looks like it.
 ///
 /// # Example
 /// ```
@@ -54,11 +54,12 @@ pub fn is_unseen_in_name(c: char) -> bool {
     is_unseen(c) || c.is_whitespace() || c == '\u{2800}'
 }
 
-/// The characters of a text, each with whether it is seen where it stands. Some belong to those around them in
-/// scripts other than Latin and in pictures; nowhere else, so that no name looks like another one.
+/// The characters of a text, each with whether it is seen at its place. Some characters without a width belong to
+/// their neighbours in scripts other than Latin, and in emoji. They count as seen only there, so that no name
+/// looks like another.
 fn seen(text: &str) -> impl Iterator<Item = (char, bool)> {
     let mut chars = text.chars().peekable();
-    // The character before, if it is seen.
+    // The previous character, if it is seen.
     let mut before = None;
     std::iter::from_fn(move || {
         let c = chars.next()?;
@@ -68,17 +69,17 @@ fn seen(text: &str) -> impl Iterator<Item = (char, bool)> {
     })
 }
 
-/// Whether a character without a width belongs to those around it.
+/// Whether a character without a width belongs to its neighbours.
 fn belongs(before: Option<char>, c: char, after: Option<char>) -> bool {
     let is_letter = |c: char| !c.is_ascii() && !c.is_whitespace() && !is_unseen(c);
     let is_look = |c: char| matches!(c, '\u{fe0e}' | '\u{fe0f}');
     match c {
-        // A picture as text or as a picture; a digit as a key.
+        // A selector that shows a picture as text or as emoji, or a digit as a keycap.
         c if is_look(c) => before.is_some_and(|before| {
             let is_key = before.is_ascii_digit() || matches!(before, '#' | '*');
             is_letter(before) || (is_key && after == Some('\u{20e3}'))
         }),
-        // One picture of several; letters that are joined, or kept apart.
+        // A joiner that makes one emoji of several, or joins letters or keeps them apart.
         '\u{200c}' | '\u{200d}' => {
             before.is_some_and(|before| is_letter(before) || is_look(before))
                 && after.is_some_and(is_letter)
@@ -87,8 +88,8 @@ fn belongs(before: Option<char>, c: char, after: Option<char>) -> bool {
     }
 }
 
-/// `text` in one line that does nothing to a terminal, character by character: a space for each control
-/// character, and `�` for whatever else is not seen, so that two names that differ also look different.
+/// `text` as one line that does nothing to a terminal. Each control character becomes a space, and every other
+/// unseen character becomes `�`, so that two names that differ also look different.
 ///
 /// # Example
 /// ```
@@ -107,13 +108,13 @@ pub fn clean(text: &str) -> String {
     seen(text).map(shown).collect()
 }
 
-/// The lines of `text`, each [`clean`].
+/// The lines of `text`, each made safe by [`clean`].
 pub fn clean_lines(text: &str) -> String {
     text.lines().map(clean).collect::<Vec<_>>().join("\n")
 }
 
-/// JSON whose texts have escapes for what is not seen. Such characters stand nowhere else in JSON, but for
-/// the line feeds between its values.
+/// JSON with escapes for unseen characters in its texts. Elsewhere JSON has no such characters, except for the
+/// line feeds between its values.
 ///
 /// # Example
 /// ```
@@ -133,7 +134,7 @@ pub fn escape_json(json: String) -> String {
     })
 }
 
-/// The same for JSON that is read as YAML, which has other escapes for what takes two in JSON.
+/// Like [`escape_json`], for JSON that is read as YAML. YAML has one long escape where JSON needs two.
 pub fn escape_json_for_yaml(json: String) -> String {
     escape(json, |escaped, c| {
         let _ = match u32::from(c) {
@@ -143,7 +144,7 @@ pub fn escape_json_for_yaml(json: String) -> String {
     })
 }
 
-/// Whether a text of several lines has something in it that is not seen.
+/// Whether a text of several lines has any unseen character.
 pub fn has_unseen(lines: &str) -> bool {
     seen(lines).any(|(c, is_seen)| c != '\n' && !is_seen)
 }
@@ -168,7 +169,7 @@ mod tests {
 
     use super::*;
 
-    /// Any text, with far more in it than usual of what is not seen.
+    /// Any text, with many more unseen characters than usual.
     fn any_text() -> impl Strategy<Value = String> {
         let range = prop::sample::select(UNSEEN.to_vec());
         let unseen = range.prop_flat_map(|(first, last)| prop::char::range(first, last));

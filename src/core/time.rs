@@ -1,4 +1,5 @@
-//! Moments and lengths of time, as plain numbers.
+//! Moments and lengths of time, as plain numbers. They know no clock: whoever needs the present moment gets it as
+//! an argument.
 
 use std::fmt;
 use std::str::FromStr;
@@ -33,7 +34,7 @@ pub struct TimestampError {
 }
 
 impl Timestamp {
-    /// What formats that tell types apart know a moment by.
+    /// The name of the type in serialization formats that tell types apart.
     pub const NAME: &'static str = "Timestamp";
 
     /// The first moment that can be written: the start of the year 1.
@@ -42,8 +43,8 @@ impl Timestamp {
     /// The last moment that can be written, at the end of the year 9999.
     pub const MAX: Self = Self(253_402_207_200_000);
 
-    /// The moment `millis` milliseconds after the Unix epoch; the nearest one that can be written,
-    /// when that is too far from it.
+    /// The moment `millis` milliseconds after the Unix epoch. A moment that is too far away becomes the nearest
+    /// one that can be written.
     ///
     /// # Example
     /// ```
@@ -67,12 +68,12 @@ impl Timestamp {
         self.0
     }
 
-    /// The moment `length` later; the latest moment there is when that is too far.
+    /// The moment `length` later, or [`Timestamp::MAX`] if that is too far away.
     pub const fn plus(self, length: Millis) -> Self {
         Self::from_millis(self.0.saturating_add_unsigned(length.0))
     }
 
-    /// The time from `earlier` until this moment; zero when `earlier` is not earlier.
+    /// The time from `earlier` until this moment. It is zero if `earlier` is not earlier.
     pub const fn since(self, earlier: Self) -> Millis {
         let difference = self.0.saturating_sub(earlier.0);
         Millis(if difference > 0 { difference as u64 } else { 0 })
@@ -109,8 +110,8 @@ impl schemars::JsonSchema for Timestamp {
     }
 }
 
-/// A moment is a type of its own also in formats that tell types apart: one that is not for people
-/// gets a [`Timestamp::NAME`] of milliseconds, and may keep it as a date.
+/// A moment stays a type of its own in formats that tell types apart. A format that is not human-readable gets a
+/// newtype named [`Timestamp::NAME`] with milliseconds, and may keep it as a date.
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if serializer.is_human_readable() {
@@ -155,13 +156,13 @@ impl Millis {
         Self(seconds * 1000)
     }
 
-    /// This length and another one.
+    /// The sum of both lengths.
     #[must_use]
     pub const fn plus(self, other: Self) -> Self {
         Self(self.0.saturating_add(other.0))
     }
 
-    /// How much longer this is than another one; nothing if it is not.
+    /// How much longer this is than `other`, or zero if it is not longer.
     ///
     /// # Example
     /// ```
@@ -176,7 +177,7 @@ impl Millis {
         Self(self.0.saturating_sub(other.0))
     }
 
-    /// The same length for the standard library.
+    /// The same length as a type of the standard library.
     pub const fn to_std(self) -> std::time::Duration {
         std::time::Duration::from_millis(self.0)
     }

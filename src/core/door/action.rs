@@ -1,4 +1,5 @@
-//! The answers about actions.
+//! Reads what an agent answers about one action: when the action is scheduled, and when it is looked at. The
+//! answer must name the action that was asked for, so an answer about another action is never taken for it.
 
 use std::collections::BTreeMap;
 
@@ -10,29 +11,30 @@ use super::json::{Found, Malformed, read_members};
 use super::message::told_error;
 use crate::run::JsonText;
 
-/// How far an action is.
+/// The state of an action, as the agent reports it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ActionStatus {
-    /// Its phase.
+    /// How far the action is.
     pub phase: ActionPhase,
-    /// Its result, or how far it is; null if it was left out.
+    /// What the agent reports with the phase: its progress, or the result once it has ended. Null if the payload
+    /// was left out.
     pub payload: JsonText,
-    /// Why the payload was left out, if it is more than may come in: what was found and what was expected.
+    /// Why the payload was left out: what was found and what was expected. `None` when the payload was kept.
     pub unread: Option<String>,
-    /// The agent's message when it failed, with the causes that the agent gave.
+    /// The agent's message and the causes that it gave, when the action failed.
     pub error: Option<String>,
 }
 
-/// Phases of an action.
+/// Phases of an action. They go from `New` through `Running` to `Done` or `Failed`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ActionPhase {
-    /// Queued.
+    /// Queued, not started.
     New,
-    /// Going on.
+    /// Being executed.
     Running,
-    /// Ended well.
+    /// Ended with success.
     Done,
-    /// Ended badly.
+    /// Ended with a failure.
     Failed,
 }
 
@@ -46,22 +48,23 @@ impl ActionPhase {
     }
 }
 
-/// Checks the answer to a request to schedule `id`.
+/// Checks that the answer to a request to schedule `id` names `id`.
 ///
 /// # Errors
-/// [`Malformed`]: nothing is known of the action then.
+/// [`Malformed`] when the answer can't be read or names another action. Nothing is known of `id` then.
 pub fn read_scheduled(body: &[u8], id: Uuid) -> Result<(), Malformed> {
     let mut answer = read_members(body, SCHEDULED_BYTES, &[("/id", WORD)])?;
     check_id(&mut answer, id)
 }
 
-/// Reads an action. Its arguments, metadata and times, and unknown fields, are ignored.
+/// Reads the answer to a request for the action `id`. Its arguments, metadata and times are ignored, and so are
+/// unknown fields.
 ///
-/// A payload that is more than may come in is left out, and [`ActionStatus::unread`] says what is
-/// wrong with it. How far the action is, is known all the same.
+/// A payload that is over its bounds is left out, and [`ActionStatus::unread`] says what is wrong with it. The
+/// phase is read all the same.
 ///
 /// # Errors
-/// [`Malformed`]: nothing is known of the action then.
+/// [`Malformed`] when the answer can't be read or is about another action. Nothing is known of `id` then.
 pub fn read_action(body: &[u8], id: Uuid) -> Result<ActionStatus, Malformed> {
     let wanted = [
         ("/id", WORD),
@@ -95,7 +98,7 @@ pub fn read_action(body: &[u8], id: Uuid) -> Result<ActionStatus, Malformed> {
     Ok(ActionStatus { phase, payload: payload.into(), unread, error })
 }
 
-/// What the phase of an action may be.
+/// The phases that an answer may name, as error messages list them.
 pub(super) const PHASES: &str = "NEW, RUNNING, DONE or FAILED";
 
 pub(super) fn phase_of(word: Option<&str>) -> Option<ActionPhase> {

@@ -4,7 +4,7 @@ use super::*;
 
 const ID: Uuid = Uuid::from_u128(0x1111_1111_2222_4333_8444_5555_5555_5555);
 
-/// As recorded from an agent.
+/// An answer as it was recorded from a real agent, with `state` in it.
 fn recorded(state: &str) -> String {
     format!(
         r#"{{"args":{{"target":3}},"created_time":"2026-11-22T09:00:00Z","finished_time":null,"id":"{ID}","kind":"agent.replicante.io/test.loop","metadata":{{"run":"r1"}},"scheduled_time":"2026-11-22T08:59:27.403646945Z","state":{state}}}"#

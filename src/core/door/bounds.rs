@@ -1,4 +1,5 @@
-//! How much an answer may hold. `docs/agents.md` has the same numbers in a table.
+//! How much each kind of answer may hold, and why. The numbers are together in one module so that they can be
+//! compared with each other, and with the table in `docs/agents.md`.
 
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use crate::playbook::MAX_JSON_DEPTH;
 /// How much one answer, or one member of it, may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Bytes: of an answer, as it comes; of a member, as JSON without spaces.
+    /// Bytes. A whole answer is measured as it comes, a member of it as JSON without spaces.
     pub bytes: usize,
     /// How deep objects and lists are nested; a number is 0 deep, `[]` is 1.
     pub depth: usize,
@@ -20,17 +21,17 @@ pub struct Bounds {
     pub key: usize,
 }
 
-/// Bytes of a key in what is kept of an answer: keys are names, and are quoted in messages.
+/// The most bytes of a key that is kept of an answer. Keys are names, and messages quote them.
 pub const KEY_BYTES: usize = 1_024;
 
-/// The whole answer about an action: a payload of 1 MiB, as much again for arguments, and room for the
+/// Bytes of a whole answer about an action: a payload of 1 MiB, as much again for the arguments, and room for the
 /// backtraces that agents put in.
 pub const ACTION_BYTES: usize = 4 * 1024 * 1024;
 
-/// The payload of an action. It is kept in the journal and given to the step, which is promised 1 MiB.
-/// A run has one in memory for each agent at work: once, as its text
-/// ([`JsonText`](crate::run::JsonText)). It is a value only while it is read or an expression looks at it,
-/// one at a time. This many values take 12 MiB at most: objects of one member each.
+/// The payload of an action. It is kept in the journal and given to the step, which is promised 1 MiB. A run has
+/// one payload in memory for each agent at work, and keeps it as text ([`JsonText`](crate::run::JsonText)). A
+/// payload is a parsed value only while it is read or while an expression looks at it, one payload at a time. So
+/// many values take 12 MiB at most: objects of one member each.
 pub const PAYLOAD: Bounds = Bounds {
     bytes: 1024 * 1024,
     depth: MAX_JSON_DEPTH,
@@ -39,11 +40,11 @@ pub const PAYLOAD: Bounds = Bounds {
     key: KEY_BYTES,
 };
 
-/// What an agent says of an action that failed: messages, causes, and a backtrace, which is not kept.
+/// What an agent says about an action that failed: messages, causes, and a backtrace, which is not kept.
 pub const ERROR: Bounds =
     Bounds { bytes: ACTION_BYTES, depth: 16, values: 1_000, text: ACTION_BYTES, key: KEY_BYTES };
 
-/// Members that are a word or an identifier.
+/// A member that is a word or an identifier.
 pub const WORD: Bounds = Bounds { bytes: 2_048, depth: 4, values: 16, text: 1_024, key: KEY_BYTES };
 
 /// What an agent says about its node. All of it goes into the journal of a step that asks; if it is
@@ -61,35 +62,36 @@ pub const NODE: Bounds = Bounds {
 pub const STORE: Bounds =
     Bounds { bytes: 8 * 1024, depth: MAX_JSON_DEPTH, values: 500, text: 8 * 1024, key: KEY_BYTES };
 
-/// What an agent says about its shards. More is read than is kept of them: the names of fields take most.
+/// What an agent says about its shards. More is read than is kept: the names of the fields take most of the bytes.
 pub const SHARDS: Bounds =
     Bounds { bytes: 256 * 1024, depth: 8, values: 20_000, text: 1_024, key: KEY_BYTES };
 
-/// Bytes of an agent's shards as they are kept: some hundred of them. They go into the record of the
+/// Bytes of an agent's shards as they are kept: enough for some hundred shards. They go into the record of the
 /// agent.
 pub const SHARDS_KEPT: usize = 16 * 1024;
 
-/// An agent's queue: some thousand actions, of each an identifier, a kind and a phase.
+/// An agent's queue: some thousand actions, each with an identifier, a kind and a phase.
 pub const QUEUE: Bounds =
     Bounds { bytes: 1024 * 1024, depth: 8, values: 20_000, text: 1_024, key: KEY_BYTES };
 
-/// The answer to a request to schedule: an identifier. Agents may say more.
+/// Bytes of the answer to a request to schedule. Only the identifier is read, but agents may say more.
 pub const SCHEDULED_BYTES: usize = 256 * 1024;
 
-/// Bytes that are read of the answer to a refused or failed request; the rest is not read.
+/// Bytes that are read of the body of an answer that refuses or fails a request; the rest is not read.
 pub const REFUSAL_BYTES: usize = 32 * 1024;
 
-/// The longest time in which they are read. A refusal is short, and its status already says what to do.
+/// The longest time that reading such a body may take. It is short, and the status of the answer already says what
+/// to do.
 pub const REFUSAL_TIME: Duration = Duration::from_secs(5);
 
 /// Bytes that are read of an answer whose status says all there is to know. They are read only so that the
 /// connection can be used again.
 pub const PASSED_OVER_BYTES: usize = 4 * 1024;
 
-/// The longest time in which they are read: what the status says is acted on only after that.
+/// The longest time that reading them may take: the engine acts on the status only after that.
 pub const PASSED_OVER_TIME: Duration = Duration::from_secs(1);
 
-/// Bytes of the word that is the status of a node.
+/// Bytes of the word that says the status of a node.
 pub const STATUS_BYTES: usize = 64;
 
 #[cfg(test)]

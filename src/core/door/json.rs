@@ -1,4 +1,5 @@
-//! JSON from strangers, read within bounds.
+//! Reads JSON from agents and platforms within bounds. What is over a bound is skipped or dropped, so the memory
+//! that an answer takes depends on its bounds and not on its sender.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -11,38 +12,38 @@ use super::bounds::Bounds;
 use super::message::{cut, quote, unexpected};
 use crate::run::integer_beyond_64_bits;
 
-/// An answer that can't be read, or is more than may come in: where, what was found and what was
+/// An answer that can't be read, or that is over a bound. The message says where, what was found and what was
 /// expected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Malformed(String);
 
 impl Malformed {
-    /// With this explanation.
+    /// Takes `message` as the explanation, cut to the length that messages may have.
     pub fn new(message: impl AsRef<str>) -> Self {
         Self(cut(message.as_ref()))
     }
 
-    /// This was found at that place.
+    /// Says that `found` is at `place`, where `expected` should be. `None` means that nothing is there.
     pub fn unexpected(place: &str, found: Option<&Value>, expected: &str) -> Self {
         Self(unexpected(place, found, expected))
     }
 }
 
-/// A member of an answer.
+/// A member of an answer, as it was found.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Found {
-    /// It is within its bounds.
+    /// The member is within its bounds.
     Value(Value),
-    /// It is JSON, but more than may come in: what was found and what was expected.
+    /// The member is JSON, but over a bound. The text says what was found and what was expected.
     TooMuch(String),
 }
 
 impl Found {
-    /// The value.
+    /// The value that was found. `place` names the member in the error.
     ///
     /// # Errors
-    /// [`Malformed`] when it was more than may come in.
+    /// [`Malformed`] when the member was over a bound.
     pub fn value(self, place: &str) -> Result<Value, Malformed> {
         match self {
             Self::Value(value) => Ok(value),
@@ -67,13 +68,13 @@ pub fn read_object(body: &[u8], bounds: &Bounds) -> Result<Map<String, Value>, M
     }
 }
 
-/// Reads those members of an answer that are `wanted`, each within its own bounds, and ignores all
-/// others: nothing of them is kept, however large they are. A member is named by a pointer such as
-/// `/state/phase`. If there is something else in place of the object around a member, it is found under
-/// the pointer of that object. A wanted member that is not there is not in the result.
+/// Reads those members of an answer that are `wanted`, each within its own bounds. All other members are ignored,
+/// however large they are, and nothing of them is kept. A pointer such as `/state/phase` names a member. If the
+/// value around a wanted member is not an object, the result has that value under its own pointer (`/state`). A
+/// wanted member that the answer lacks is not in the result.
 ///
 /// # Errors
-/// [`Malformed`] for more than `bytes`, for what is not UTF-8, not JSON or not an object, and for a
+/// [`Malformed`] for an answer of more than `bytes`, for what is not UTF-8, not JSON or not an object, and for a
 /// wanted member that is there twice.
 pub fn read_members(
     body: &[u8],
@@ -93,7 +94,7 @@ pub fn read_members(
     }
 }
 
-/// Checks that a body is text.
+/// The body as text, if it has at most `bytes`.
 fn text_of(body: &[u8], bytes: usize) -> Result<&str, Malformed> {
     if body.len() > bytes {
         return Err(Malformed::new(format!(
@@ -122,19 +123,19 @@ fn parse<'de, S: DeserializeSeed<'de>>(text: &'de str, seed: S) -> Result<S::Val
     })
 }
 
-/// Builds a value while it is within its bounds. Once it is not, the rest of it is skipped.
+/// Builds a value as long as it is within its bounds, and skips the rest of it once it is not.
 struct Bounded<'b> {
     bounds: &'b Bounds,
     has_long: bool,
 }
 
-/// Whether a whole number of more than 64 bits is in the text. The reader hands it on as another number,
-/// which it could not be told from.
+/// Whether the text has a whole number of more than 64 bits. The parser hands such a number on as a float, which
+/// can't be told from a float in the text.
 fn has_long(text: &str) -> bool {
     integer_beyond_64_bits(text).is_some()
 }
 
-/// The least whole number that is perhaps not what stood in the text.
+/// From here on, a whole float may stand for an integer of more than 64 bits.
 const LONG: f64 = 9_223_372_036_854_775_808.0;
 
 impl<'de> DeserializeSeed<'de> for Bounded<'_> {
@@ -160,7 +161,7 @@ struct State<'b> {
     bounds: &'b Bounds,
     has_long: bool,
     values: usize,
-    /// What was more than may come in, if anything was.
+    /// Which bound was exceeded first; `None` while none was.
     over: Option<String>,
 }
 
@@ -182,15 +183,15 @@ impl State<'_> {
     }
 }
 
-/// A value, or one within it.
+/// Reads one value, which may be nested in another.
 struct Part<'s, 'b> {
     state: &'s mut State<'b>,
-    /// Levels that there may be below.
+    /// How many levels of nesting are still allowed below this value.
     depth: usize,
 }
 
 impl Part<'_, '_> {
-    /// Goes one level down.
+    /// Goes one level down, into a list or an object.
     fn enter(&mut self) {
         let limit = self.state.bounds.depth;
         match self.depth.checked_sub(1) {
@@ -213,7 +214,7 @@ impl<'de> DeserializeSeed<'de> for Part<'_, '_> {
                 .too_much(|| format!("found more than {limit} values, expected at most that"));
         }
         if self.state.over.is_some() {
-            // This does not recurse, and keeps nothing.
+            // Skipping does not recurse, and keeps nothing.
             return deserializer.deserialize_ignored_any(IgnoredAny).map(|_| Value::Null);
         }
         deserializer.deserialize_any(self)
@@ -308,7 +309,7 @@ impl<'de> Visitor<'de> for Part<'_, '_> {
     }
 }
 
-/// A key, or why it may not come in.
+/// Reads a key. A key that is too long gives the reason as an error.
 struct Key {
     longest: usize,
 }
@@ -338,16 +339,16 @@ impl Visitor<'_> for Key {
     }
 }
 
-/// The members of an object that are wanted.
+/// Reads an object, and keeps the members of it that are wanted.
 struct Members<'m> {
     wanted: &'m [(&'m str, Bounds)],
-    /// Pointer of the object.
+    /// Pointer to the object: empty for the whole answer.
     at: String,
     found: &'m mut BTreeMap<String, Found>,
     has_long: bool,
 }
 
-/// Bounds for what is there in place of an object, so that it can be quoted.
+/// Bounds of a value that is in the place of an object: enough to quote it in a message.
 const QUOTED: Bounds = Bounds { bytes: 2_048, depth: 4, values: 64, text: 1_024, key: 1_024 };
 
 impl<'de> DeserializeSeed<'de> for Members<'_> {
@@ -436,11 +437,10 @@ impl<'de> Visitor<'de> for Members<'_> {
     }
 }
 
-/// A number that stays the same when it is written and read back. Reading is quick rather than exact,
-/// and may be off by the last bit; but a step that is activated again after a restart must see what it
-/// saw before.
+/// A float that stays the same when it is written and read back. The parser is quick rather than exact, and may be
+/// off by the last bit. But a step that is activated again after a restart must see the number that it saw before.
 fn as_read_back(value: f64) -> Option<Number> {
-    /// A number settles at the first or second time.
+    /// Most numbers settle in the first or second round.
     const ROUNDS: usize = 8;
     let mut value = value;
     for _ in 0..ROUNDS {

@@ -59,7 +59,7 @@ fn what_is_no_json_is_told_with_where_it_is_not() {
         let told = told(bad.as_bytes());
         assert!(told.contains("expected a JSON object ("), "{bad}: {told}");
     }
-    // It would be another number, and a double may be as large.
+    // The parser would make a float of it, and a float may well be that large.
     let integer = format!(r#"{{"a": {}}}"#, "9".repeat(300));
     let expected = "found a whole number of about 1e300, expected at most 64 bits";
     assert!(refused(&integer).contains(expected));
@@ -101,7 +101,7 @@ fn wanted_members_are_found_and_all_others_passed_over() {
     );
 }
 
-/// JSON text of any shape, also such as no value can have.
+/// JSON text of any shape, including text that no `Value` can hold.
 fn any_text() -> impl Strategy<Value = String> {
     let number = prop_oneof![
         any::<f64>().prop_map(|n| format!("{n:?}")),
@@ -163,7 +163,7 @@ proptest! {
     fn what_comes_in_is_bounded_and_is_the_same_when_it_is_read_back(body in any_text()) {
         let bounds = Bounds { bytes: 2_000, depth: 12, values: 100, text: 200, key: 50 };
         let found = read_object(body.as_bytes(), &bounds);
-        // Twice as read by a parser that has no bounds, where that can read it at all.
+        // The result agrees with that of a parser without bounds, where that parser can read the text.
         if let Ok(map) = found {
             let value = Value::Object(map);
             let mut values = 0;

@@ -1,4 +1,6 @@
-//! What agents say to people, and what is said to people about their answers: short, and harmless.
+//! Makes short and harmless text for people: of what agents say about a failure, and about answers that can't be
+//! read. It bounds the length and replaces control characters, since the text goes to terminals and into the
+//! store.
 
 use std::fmt::Write as _;
 
@@ -7,20 +9,18 @@ use serde_json::{Map, Value};
 use super::bounds::{ERROR, REFUSAL_BYTES};
 use super::json::read_object;
 
-/// Bytes of a message that are kept: it is in the journal, the record and several events of each
-/// attempt.
+/// Bytes that are kept of a message. It is written to the journal, the record and several events of each attempt.
 pub(super) const MESSAGE_BYTES: usize = 8 * 1024;
 
-/// Bytes of a foreign value that a message quotes: enough for a person to recognise it.
+/// Bytes that a message quotes of a value that an agent sent: enough for a person to recognise it.
 const QUOTED_BYTES: usize = 200;
 
-/// How many causes of a failure are kept, and how many bytes of each.
+/// How many causes of a failure are kept. [`CAUSE_BYTES`] are kept of each.
 const CAUSES: usize = 16;
 const CAUSE_BYTES: usize = 512;
 
-/// The start of `text`, at most 8 KiB of it, with `…` if there was more. Control characters
-/// other than line feeds and tabs are replaced: they would affect a terminal, and take six times their
-/// size as JSON.
+/// The start of `text`, at most 8 KiB of it, followed by `…` if there was more. Control characters other than line
+/// feeds and tabs are replaced: they would affect a terminal, and JSON writes each with six bytes.
 pub fn cut(text: &str) -> String {
     shorten(text, MESSAGE_BYTES)
 }
@@ -51,7 +51,7 @@ pub(super) fn unexpected(place: &str, found: Option<&Value>, expected: &str) -> 
     }
 }
 
-/// What the body of a refusal or a failure says: the message and causes of an agent, or the text itself.
+/// What the body of a refusal or a failure says: the agent's message and causes, or else the body as text.
 pub fn error_message(body: &[u8]) -> String {
     let body = body.get(..REFUSAL_BYTES).unwrap_or(body);
     if let Ok(answer) = read_object(body, &ERROR)
@@ -65,8 +65,8 @@ pub fn error_message(body: &[u8]) -> String {
     }
 }
 
-/// What an agent says of an action that failed, as one text: its message and the causes. Backtraces are
-/// for the authors of agents, and are left out.
+/// What an agent says about an action that failed, as one text: the message and the causes. Backtraces are for the
+/// authors of agents, and are left out.
 pub fn told_error(error: &Value) -> String {
     match error {
         Value::String(text) => cut(text),
@@ -77,8 +77,8 @@ pub fn told_error(error: &Value) -> String {
     }
 }
 
-/// Message and causes of `{error_msg, error_cause, error_trail}`, or as older agents say it,
-/// `{error, layers}`.
+/// Message and causes of `{error_msg, error_cause, error_trail}`, or of `{error, layers}`, which older agents
+/// send.
 fn of_object(error: &Map<String, Value>) -> Option<String> {
     let text = |name| error.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     let message = text("error_msg").or_else(|| text("error"))?;
@@ -98,7 +98,7 @@ fn of_object(error: &Map<String, Value>) -> Option<String> {
     Some(cut(&whole))
 }
 
-/// The texts that a cause or a list of causes has.
+/// The texts in a cause, or in a list of causes.
 fn texts(causes: &Value) -> Vec<&str> {
     match causes {
         Value::String(text) => vec![text],

@@ -1,18 +1,17 @@
-//! What may come in of an answer of an agent or a platform, and how it is read.
+//! Decides how much of an agent's or a platform's answer may come in, and reads it.
 //!
-//! Nothing of an answer is kept that is not within its bounds, so that all that is kept fits a commit and can be
-//! read back. Whoever asks agents has the bytes; here is what becomes of them.
+//! Nothing that is over its bounds is kept, so all that is kept fits a commit and can be read back. The callers
+//! outside of the core make the requests and hand over bytes; this module does no I/O.
 //!
-//! - [`Bounds`] says how much an answer may hold; [`bounds`] has those of each call, with the reasons.
-//! - [`read_object`] reads an answer whole, where all of it is kept.
-//! - [`read_members`] reads the members that are understood, and passes over the others, where an answer
-//!   holds more than is looked at.
+//! - [`Bounds`] says how much an answer may hold; [`bounds`] has the bounds of each call, with the reasons.
+//! - [`read_object`] reads an answer all of which is kept.
+//! - [`read_members`] reads only the members that are wanted, and passes over the others.
 //! - [`read_action`], [`read_scheduled`], [`read_queue`], [`read_node`], [`read_store`]
 //!   and [`read_shards`] read the answers of the agent API.
-//! - [`error_message`] and [`told_error`] make one text of what an agent says of a failure; [`cut`]
-//!   bounds any text for people.
+//! - [`error_message`] and [`told_error`] make one text of what an agent says about a failure; [`cut`] bounds any
+//!   text for people.
 //!
-//! A new call of the agent API gets bounds of its own, and a reader made of these.
+//! A new call of the agent API gets bounds of its own, and a reader that is made of the readers above.
 
 mod action;
 pub mod bounds;

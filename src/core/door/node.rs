@@ -1,4 +1,5 @@
-//! What an agent says about its node.
+//! Reads what an agent says about its node. It is kept whole, with the fields that nobody here knows, because
+//! steps may ask for it.
 
 use serde_json::{Map, Value};
 
@@ -6,11 +7,11 @@ use super::bounds::{NODE, STATUS_BYTES};
 use super::json::{Malformed, read_object};
 use crate::run::{Datastore, NodeInfo};
 
-/// Reads what an agent says about its node. All of it is kept, unknown fields too, so all of it must be
-/// within its bounds.
+/// Reads what an agent says about its node. All of it is kept, unknown fields too, so all of it must be within
+/// [`NODE`].
 ///
 /// # Errors
-/// [`Malformed`].
+/// [`Malformed`] when the answer is over its bounds, or when a field that is understood has the wrong shape.
 pub fn read_node(body: &[u8]) -> Result<NodeInfo, Malformed> {
     let answer = read_object(body, &NODE)?;
     let status = match answer.get("node_status") {
@@ -38,7 +39,7 @@ pub fn read_node(body: &[u8]) -> Result<NodeInfo, Malformed> {
     Ok(NodeInfo { status, attributes, raw: Value::Object(answer), datastore: Datastore::default() })
 }
 
-/// Whether this can be the status of a node: a word in capitals of at most [`STATUS_BYTES`].
+/// Whether `word` can be the status of a node: a word in capitals, of at most [`STATUS_BYTES`] bytes.
 pub fn is_status_word(word: &str) -> bool {
     let mut letters = word.chars();
     word.len() <= STATUS_BYTES

@@ -1,4 +1,4 @@
-//! An agent's queue.
+//! Reads an agent's queue, which is only shown to people: the engine decides nothing from it.
 
 use serde_json::Value;
 use uuid::Uuid;
@@ -11,19 +11,19 @@ use super::message::quote;
 /// An action in an agent's queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueuedAction {
-    /// Identifier.
+    /// The action's identifier.
     pub id: Uuid,
-    /// Kind of the action.
+    /// The action's kind, cut to the length in which it is shown.
     pub kind: String,
-    /// Its phase.
+    /// How far the action is.
     pub phase: ActionPhase,
 }
 
-/// Reads an agent's queue. Unknown fields of an action are ignored, and no more of its kind is kept than is
-/// shown.
+/// Reads an agent's queue. Unknown fields of an action are ignored, and its kind is cut to the length in which it
+/// is shown.
 ///
 /// # Errors
-/// [`Malformed`], also for a queue of more actions than may come in.
+/// [`Malformed`], also for a queue that is over [`QUEUE`].
 pub fn read_queue(body: &[u8]) -> Result<Vec<QueuedAction>, Malformed> {
     let mut answer = read_members(body, QUEUE.bytes, &[("/actions", QUEUE)])?;
     let actions = match answer.remove("/actions") {

@@ -1,14 +1,15 @@
-//! What an agent says of its store and of its shards.
+//! Reads what an agent says about its store and its shards. Agents write shards in several forms; here they get
+//! one, so that nothing further in has to know the others.
 
 use serde_json::{Map, Value};
 
 use super::bounds::{SHARDS, SHARDS_KEPT, STORE};
 use super::json::{Malformed, json_bytes, read_members, read_object};
 
-/// Reads what an agent says about its store: all of it is kept.
+/// Reads what an agent says about its store. All of it is kept.
 ///
 /// # Errors
-/// [`Malformed`].
+/// [`Malformed`] when the answer is over its bounds, or when a field that is understood has the wrong shape.
 pub fn read_store(body: &[u8]) -> Result<Value, Malformed> {
     let answer = read_object(body, &STORE)?;
     match answer.get("attributes") {
@@ -21,16 +22,16 @@ pub fn read_store(body: &[u8]) -> Result<Value, Malformed> {
     }
 }
 
-/// Reads the shards of an agent, each in one form: `id`, `role`, `commit_offset`, `lag`. Agents write them
-/// in several. Further fields are passed over.
+/// Reads an agent's shards. Agents write them in several forms; the result has one form, with the fields `id`,
+/// `role`, `commit_offset` and `lag`. Further fields are passed over.
 ///
-/// - The identifier is `id`, or `shard_id` as the specification has it.
-/// - A role is a word, which is written in capitals here, or `{"Other": …}`, whose text stays as it is.
-/// - An offset and a lag have a `value`, a number, and a `unit`: a word, or `{"unit": …}`. A lag that is
-///   not known is null.
+/// - The identifier is `id`, or `shard_id` as the specification calls it.
+/// - A role is a word, which is put in capitals here, or `{"Other": …}`, whose text stays as it is.
+/// - An offset and a lag have a `value`, which is a number, and a `unit`, which is a word or `{"unit": …}`. An
+///   unknown lag is null.
 ///
 /// # Errors
-/// [`Malformed`], also for more shards than are kept.
+/// [`Malformed`], also for more shards than [`SHARDS_KEPT`] allows.
 pub fn read_shards(body: &[u8]) -> Result<Value, Malformed> {
     let mut answer = read_members(body, SHARDS.bytes, &[("/shards", SHARDS)])?;
     let shards = match answer.remove("/shards") {
@@ -76,7 +77,7 @@ fn read(index: usize, shard: &Value) -> Result<Value, Malformed> {
     ])))
 }
 
-/// A measure in one form; none where it is no measure.
+/// A measure as `{unit, value}`, or null if the agent gave no measure. `None` if what it gave is not a measure.
 fn read_measure(said: Option<&Value>) -> Option<Value> {
     let Some(Value::Object(measure)) = said else {
         return said.is_none_or(Value::is_null).then_some(Value::Null);
@@ -90,7 +91,7 @@ fn read_measure(said: Option<&Value>) -> Option<Value> {
     Some(Value::Object(Map::from_iter(fields)))
 }
 
-/// The text of an object that has nothing but this field.
+/// The text of `field`, in an object that has no other field.
 fn word_in<'a>(value: Option<&'a Value>, field: &str) -> Option<&'a str> {
     let object = value?.as_object().filter(|object| object.len() == 1)?;
     object.get(field)?.as_str()

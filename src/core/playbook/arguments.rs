@@ -1,4 +1,5 @@
-//! Arguments of plugins against the schema that the plugin gives.
+//! Checks the arguments of a plugin against the plugin's own schema, before there is a run. It reports only what
+//! is wrong whatever the expressions in the arguments will result in, so a playbook is never refused by mistake.
 
 use jsonschema::ValidationError;
 use jsonschema::error::ValidationErrorKind as Kind;
@@ -7,8 +8,8 @@ use super::problem::Problem;
 use super::schema::Schema;
 use super::template::{Placed, Template};
 
-/// What is wrong with the arguments as far as they are known before the run; the paths are within
-/// them. What depends on the value of an expression is left to the run.
+/// What is surely wrong with the arguments; the paths of the problems are within them. What depends on the value
+/// of an expression is checked during the run.
 pub(super) fn check(schema: &Schema, arguments: &Template) -> Vec<Problem> {
     let unknown = arguments.unknown();
     schema.check_where(arguments.source(), |error| is_certain(error, &unknown))
@@ -20,7 +21,7 @@ fn is_certain(error: &ValidationError<'_>, unknown: &[Placed<bool>]) -> bool {
     let is_conditional = schema_path.contains("/then/") || schema_path.contains("/else/");
     unknown.iter().all(|place| {
         if is_at_or_below(at, &place.pointer) {
-            // Of text with expressions in it only the type is known, and it is a string.
+            // Of a text with expressions in it, only the type is known: it is a string.
             return place.value && matches!(error.kind(), Kind::Type { .. });
         }
         if is_conditional {
@@ -34,7 +35,7 @@ fn is_at_or_below(pointer: &str, around: &str) -> bool {
     pointer.strip_prefix(around).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Whether an error of this kind, at a collection, may be due to a value within it.
+/// Whether an error of this kind, at a list or an object, may be due to a value within it.
 fn looks_inside(kind: &Kind) -> bool {
     match kind {
         Kind::AnyOf { .. }

@@ -1,4 +1,5 @@
-//! Between JSON and CEL: what an expression looks at goes in, borrowed; its result comes out.
+//! Converts between JSON and CEL: the values that an expression uses go in, borrowed, and its result comes out.
+//! Both directions count sizes, since expressions come from playbooks and must not take memory without bound.
 
 use std::collections::HashMap;
 
@@ -11,16 +12,16 @@ use serde_json::{Map, Number, Value};
 
 use super::scan::Use;
 
-/// The largest value that an expression may result in, in bytes (about): the size of an argument.
+/// The largest result of an expression, in bytes (approximately): no more than an argument may have.
 pub const MAX_VALUE_BYTES: usize = 1024 * 1024;
 
-/// So many bytes of a string count as one value when the size of a scope is worked out.
+/// How many bytes of a string count as one value when the size of a scope is worked out.
 const BYTES_PER_VALUE: u64 = 32;
 
-/// Makes CEL of the part of `value` that is used, and adds its size to `size`. A key that is used
-/// but not there is left out, so that CEL says so, or `has()` is false.
+/// Makes CEL of the part of `value` that is used, and adds its size to `size`. A used key that `value` lacks is
+/// left out, so that CEL reports it, or `has()` is false.
 ///
-/// Integers become `int`, not `uint`, so that `params.grace + 1` is what it looks like.
+/// Integers become `int`, not `uint`, so that arithmetic such as `params.grace + 1` works.
 pub(super) fn bind<'v>(value: &'v Value, uses: &Use, size: &mut u64) -> Box<dyn Val + 'v> {
     *size += 1;
     match value {
@@ -59,7 +60,7 @@ pub(super) fn bind<'v>(value: &'v Value, uses: &Use, size: &mut u64) -> Box<dyn 
     }
 }
 
-/// The size of the part of `value` that is used, counted as [`bind`] counts.
+/// The size of the part of `value` that is used, counted in the same way as in [`bind`].
 pub(super) fn size(value: &Value, uses: &Use) -> u64 {
     let whole = |value| size(value, &Use::Whole);
     match (value, uses) {
@@ -74,7 +75,7 @@ pub(super) fn size(value: &Value, uses: &Use) -> u64 {
     }
 }
 
-/// Makes JSON of the result of an expression.
+/// Makes JSON of the result of an expression, if JSON has such a value and it is at most [`MAX_VALUE_BYTES`].
 pub(super) fn to_json(value: &cel::Value) -> Result<Value, String> {
     let mut left = MAX_VALUE_BYTES;
     convert(value, &mut left)
@@ -105,7 +106,7 @@ fn convert(value: &cel::Value, left: &mut usize) -> Result<Value, String> {
                 };
                 object.insert(key.to_string(), convert(value, left)?);
             }
-            // The map of CEL has no order of its own; the same input must give the same output.
+            // A map of CEL has no order; the same input must give the same output.
             object.sort_keys();
             Ok(Value::Object(object))
         }

@@ -1,4 +1,5 @@
-//! Clusters: YAML → [`Cluster`].
+//! Makes a valid [`Cluster`] from YAML or JSON. It is separate from the reading of playbooks since it has other
+//! limits, and no expressions.
 
 use std::collections::HashMap;
 
@@ -13,10 +14,10 @@ use super::unsupported;
 use crate::ids::AgentId;
 use crate::time::Millis;
 
-/// How often a platform is asked when a cluster does not say.
+/// How often a platform is asked when the cluster sets no interval.
 const DEFAULT_INTERVAL: Millis = Millis::from_secs(10);
 
-/// The shortest time between two questions to a platform: many clusters ask the same one.
+/// The shortest interval at which a platform is asked: many clusters may ask the same platform.
 const MIN_INTERVAL: Millis = Millis::from_secs(1);
 
 /// Reads a cluster and reports everything that is wrong with it at once.
@@ -47,7 +48,7 @@ pub fn parse_cluster(text: &[u8]) -> Result<Cluster, Problems> {
     Ok(cluster)
 }
 
-/// The same with what could be read of a cluster in spite of the problems.
+/// Like [`parse_cluster`], but gives what could be read of the cluster along with its problems.
 pub(super) fn parse_cluster_whole(text: &[u8]) -> Result<(Cluster, Vec<Problem>), Problems> {
     let text = Text::read(text, Limits::CLUSTER)?;
     let Read { file, mut problems, suspects } = read_as::<ClusterFile>(&text, Kind::Cluster)?;
@@ -81,7 +82,7 @@ fn resolve(file: ClusterFile, problems: &mut Vec<Problem>) -> Cluster {
             let message = format!("agent {other} of the list has the same identifier");
             problems.push(Problem::new(code::DUPLICATE, path("id"), message).found(&agent.id));
         }
-        // Two names for one agent would have it worked on twice.
+        // One agent under two identifiers would be worked on twice.
         if !address.is_empty()
             && let Some(other) = addresses.insert(address.clone(), index)
         {
@@ -153,7 +154,7 @@ fn tls(file: TlsFile, problems: &mut Vec<Problem>) -> Tls {
 mod tests {
     use super::*;
 
-    /// A cluster of the largest size that is meant to work stays within the limits.
+    /// A cluster of the largest size that is supported stays within the limits.
     #[test]
     fn a_hundred_thousand_agents_fit() {
         let mut text = "apiVersion: replicante.io/v1\nkind: Cluster\nmetadata: {name: big}\nspec:\n  agents:\n".to_owned();
@@ -168,7 +169,7 @@ mod tests {
         assert_eq!(cluster.agents[99_999].attributes["rack"], 99_999);
     }
 
-    /// However much is wrong, the work grows with the size of the text alone.
+    /// However much is wrong with a document, the work grows only with the size of its text.
     #[test]
     fn problems_without_number_are_cut() {
         let head = "apiVersion: replicante.io/v1\nkind: Cluster\nmetadata: {name: big}\nspec:\n  agents:\n    - id: a b\n";

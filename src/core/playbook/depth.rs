@@ -1,9 +1,10 @@
-//! How deeply JSON may be nested.
+//! How deeply JSON may be nested. One limit holds everywhere, so that whatever is accepted can be stored and read
+//! back.
 
 use serde_json::Value;
 
-/// The deepest nesting of a value that comes from outside or is made of such values. The store
-/// reads at most 127 levels back, of which a run's document, or a journal's, takes some of its own.
+/// The deepest nesting of a value that comes from outside, or is made of such values. The store reads back at most
+/// 127 levels, and the document of a run or a journal takes some of those for itself.
 pub const MAX_JSON_DEPTH: usize = 64;
 
 /// Whether `value` is nested at most [`MAX_JSON_DEPTH`] deep: a number is 0 deep, `[]` is 1.
@@ -11,8 +12,7 @@ pub fn json_depth_ok(value: &Value) -> bool {
     fits(value, MAX_JSON_DEPTH)
 }
 
-/// Whether `value` is nested at most `levels` deep. It looks no deeper than that, so recursion is
-/// bounded however deep the value is.
+/// Whether `value` is nested at most `levels` deep. It looks no deeper than `levels`, so the recursion is bounded.
 pub(super) fn fits(value: &Value, levels: usize) -> bool {
     let below = |item: &Value| fits(item, levels - 1);
     match value {

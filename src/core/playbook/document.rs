@@ -1,5 +1,5 @@
-//! Documents as they are authored. The JSON Schemas of the kinds are made from these types, and
-//! their comments become its descriptions.
+//! Documents as people write them. The types here are the one source of the format: the JSON Schemas of the kinds
+//! are made from them, and their comments become the descriptions in those schemas.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,10 +25,10 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Every kind.
+    /// All kinds, in the order in which messages list them.
     pub const ALL: [Self; 2] = [Self::Playbook, Self::Cluster];
 
-    /// The word used in documents.
+    /// The word that names the kind in a document.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Playbook => "Playbook",
@@ -43,7 +43,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// The one version of the formats.
+/// The only version of the formats that there is.
 pub(super) const API_VERSION: &str = "replicante.io/v1";
 
 /// A playbook: which plugins do what to which agents, in which order.
@@ -98,7 +98,7 @@ pub(super) struct VcsFile {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PlaybookSpec {
-    /// One line for people.
+    /// What the playbook is for, in one line.
     #[serde(default)]
     pub(super) summary: Option<String>,
     /// Whether a run waits for a person before it starts; `granted` when absent.
@@ -109,10 +109,10 @@ pub(super) struct PlaybookSpec {
     #[serde(default)]
     #[schemars(extend("default" = "queue"))]
     pub(super) concurrency: Option<Concurrency>,
-    /// JSON Schema (2020-12) of the run's parameters, an object; none are taken when absent.
+    /// JSON Schema (2020-12) of the run's parameters, which are an object; without it a run takes no parameters.
     #[serde(default)]
     pub(super) params: Option<Map<String, Value>>,
-    /// Plugins by the name that is used in the stages. Built-in ones need no entry.
+    /// Plugins by the name that the stages use. Built-in plugins need no entry.
     #[serde(default)]
     #[schemars(extend("propertyNames" = {"pattern": LABEL_PATTERN}))]
     pub(super) plugins: BTreeMap<String, PluginFile>,
@@ -158,7 +158,7 @@ pub(super) struct StageFile {
     /// Expression: which agents take part; all when absent.
     #[serde(default)]
     pub(super) select: Option<String>,
-    /// Who goes next.
+    /// Decides which agents go next.
     pub(super) strategy: StrategyFile,
     /// How many agents may fail; none when absent.
     #[serde(default)]
@@ -178,7 +178,7 @@ pub(super) struct StrategyFile {
     /// A name in `plugins`, or of a built-in strategy.
     #[serde(rename = "use")]
     pub(super) uses: String,
-    /// Its arguments; may hold `${{ expression }}`.
+    /// Arguments of the strategy; may hold `${{ expression }}`.
     #[serde(default)]
     pub(super) with: Map<String, Value>,
 }
@@ -187,7 +187,7 @@ pub(super) struct StrategyFile {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct BudgetFile {
-    /// A number of agents such as `2`, or a share of the selected ones such as `10%`; 0 when absent.
+    /// A number of agents such as `2`, or a share of the selected agents such as `10%`; 0 when absent.
     #[serde(default)]
     #[schemars(schema_with = "amount_schema")]
     #[schemars(extend("default" = 0))]
@@ -202,7 +202,7 @@ pub(super) struct BudgetFile {
     pub(super) on_exceeded: Option<OnExceeded>,
 }
 
-/// What a stage does with agents that join or leave while it goes.
+/// What a stage does with agents that join or leave while it is under way.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MembershipFile {
@@ -238,14 +238,14 @@ pub(super) struct StepFile {
     /// Expression: the step is left out where it is false.
     #[serde(default)]
     pub(super) when: Option<String>,
-    /// Expression: what must hold just before the step, on fresh information.
+    /// Expression: what must hold just before the step; it sees fresh information about the agent.
     #[serde(default)]
     pub(super) require: Option<String>,
     /// How long one attempt may take, for example `5m` or `1h30m`.
     #[serde(default)]
     #[schemars(extend("format" = LENGTH_FORMAT))]
     pub(super) timeout: Option<String>,
-    /// How often and when it is tried again; not at all when absent.
+    /// How often and when the step is tried again; never when absent.
     #[serde(default)]
     pub(super) retry: Option<RetryFile>,
     /// What a failure means for the agent; `fail` when absent.
@@ -266,12 +266,12 @@ pub(super) struct RetryFile {
     #[schemars(extend("format" = LENGTH_FORMAT))]
     #[schemars(extend("default" = "1s"))]
     pub(super) initial: Option<String>,
-    /// Each further wait is the one before times this; 2 when absent.
+    /// Each further wait is the wait before it, times this factor; 2 when absent.
     #[serde(default)]
     #[schemars(range(min = 1.0, max = 100.0))]
     #[schemars(extend("default" = 2))]
     pub(super) factor: Option<f64>,
-    /// No wait is longer; `1m` when absent.
+    /// The longest wait; `1m` when absent.
     #[serde(default)]
     #[schemars(extend("format" = LENGTH_FORMAT))]
     #[schemars(extend("default" = "1m"))]
@@ -294,7 +294,7 @@ pub(super) struct ClusterFile {
     kind: String,
     /// What the cluster is called.
     pub(super) metadata: ClusterMetadata,
-    /// Its agents.
+    /// The agents of the cluster, and how to reach them.
     pub(super) spec: ClusterSpec,
 }
 
@@ -311,17 +311,17 @@ pub(super) struct ClusterMetadata {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ClusterSpec {
-    /// The agents that are known by hand.
+    /// The agents that are listed by hand.
     #[serde(default)]
     pub(super) agents: Vec<AgentFile>,
-    /// The platform that knows the others.
+    /// The platform that is asked for further agents.
     #[serde(default)]
     pub(super) discovery: Option<DiscoveryFile>,
     /// How connections to agents are secured.
     #[serde(default)]
     pub(super) tls: Option<TlsFile>,
-    /// The `cluster_id` that the agents say of their store (`info/store`); when absent it is
-    /// `discovery.cluster`, and without that it is not compared. An agent that says another one fails
+    /// The `cluster_id` that agents must report for their store (`info/store`). When absent it is
+    /// `discovery.cluster`; without that, no `cluster_id` is compared. An agent that reports another one fails
     /// (`wrong-node`), and nothing is sent to it.
     #[serde(default)]
     pub(super) cluster_id: Option<String>,
@@ -333,28 +333,28 @@ pub(super) struct ClusterSpec {
 pub(super) struct AgentFile {
     /// Identifier, unique in the cluster.
     pub(super) id: String,
-    /// Base URL of its API; may carry a path.
+    /// Base URL of the agent's API; may have a path.
     pub(super) address: String,
-    /// Attributes that count over those that the agent reports.
+    /// Attributes of the agent. They override those that the agent reports.
     #[serde(default)]
     #[schemars(schema_with = "attributes_schema")]
     pub(super) attributes: Map<String, Value>,
-    /// Whether the `node_id` that the agent says has to be this identifier, and the `cluster_id` that of
-    /// the cluster, where that is known: `check`, or `ignore`; `check` when absent. An agent that says
-    /// another one fails (`wrong-node`), and nothing is sent to it.
+    /// Whether the `node_id` that the agent reports must be this identifier, and its `cluster_id` that of the
+    /// cluster, if known: `check` or `ignore`; `check` when absent. An agent that reports another one fails
+    /// (`wrong-node`), and nothing is sent to it.
     #[serde(default)]
     pub(super) identity: IdentityFile,
 }
 
-/// Whether what answers at an agent's address has to be that agent.
+/// Whether what answers at an agent's address must be that agent.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(rename = "Identity")]
 pub(super) enum IdentityFile {
-    /// It has to be; one that says no `node_id` can't be compared, and takes part.
+    /// It must be. An agent that reports no `node_id` can't be compared, and takes part.
     #[default]
     Check,
-    /// Whatever it says.
+    /// Nothing is compared.
     Ignore,
 }
 
@@ -382,7 +382,7 @@ pub(super) struct DiscoveryFile {
     pub(super) url: String,
     /// Identifier of the cluster on the platform.
     pub(super) cluster: String,
-    /// How often it is asked, at most once a second; `10s` when absent.
+    /// How often the platform is asked, at most once a second; `10s` when absent.
     #[serde(default)]
     #[schemars(extend("format" = LENGTH_FORMAT))]
     #[schemars(extend("default" = "10s"))]
@@ -399,7 +399,7 @@ pub(super) struct TlsFile {
     /// The engine's own certificate.
     #[serde(default)]
     pub(super) cert: Option<String>,
-    /// Its key.
+    /// The key of that certificate.
     #[serde(default)]
     pub(super) key: Option<String>,
 }

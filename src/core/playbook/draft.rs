@@ -1,5 +1,6 @@
-//! From a playbook as authored to one that lacks nothing but the pins of its plugins: every rule
-//! that a schema can't say and that needs no plugin.
+//! Makes a draft of a playbook as authored: the whole playbook but for the pins of its plugins. All the rules are
+//! here that a JSON Schema can't express and that need no plugin, so a document can be checked without its
+//! plugins.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -22,10 +23,10 @@ use crate::time::Millis;
 /// The built-in step that `action:` is short for.
 pub(super) const ACTION: &str = "action";
 
-/// A playbook without the pins of its plugins.
+/// A playbook whose plugins are not pinned yet.
 #[derive(Clone, Debug)]
 pub(super) struct Draft {
-    /// The playbook; `plugins` is empty, and of the grants there are only those of `action`.
+    /// The playbook. Its `plugins` are empty, and its only grants are those of `action`.
     pub(super) playbook: Playbook,
     /// The plugins that the document names, in its order.
     pub(super) plugins: BTreeMap<String, Declared>,
@@ -40,29 +41,29 @@ pub(super) struct Declared {
     pub(super) grants: Grants,
 }
 
-/// One use of a plugin.
+/// One use of a plugin, by a strategy or a step of the playbook.
 #[derive(Clone, Debug)]
 pub(super) struct PluginUse {
-    /// The name used.
+    /// The name by which the stage uses the plugin.
     pub(super) name: String,
-    /// What it is used as.
+    /// What the plugin is used as.
     pub(super) kind: PluginKind,
-    /// Index of the stage, and of the step where it is one.
+    /// Index of the stage.
     pub(super) stage: usize,
     pub(super) step: Option<usize>,
-    /// Pointer of the stage's `strategy` or of the step.
+    /// Pointer to the stage's `strategy`, or to the step.
     pub(super) pointer: String,
-    /// Whether it is written as `action:`.
+    /// Whether the step is written as `action:`.
     pub(super) is_short: bool,
 }
 
 impl PluginUse {
-    /// Pointer of the place that names the plugin.
+    /// Pointer to the place that names the plugin.
     pub(super) fn name_pointer(&self) -> String {
         format!("{}/{}", self.pointer, if self.is_short { ACTION } else { "use" })
     }
 
-    /// Pointer of the place in the document of the place `within` the arguments.
+    /// Pointer, in the document, to the place that is at `within` in the arguments.
     pub(super) fn argument_pointer(&self, within: &str) -> String {
         let Self { pointer, is_short, .. } = self;
         match within.strip_prefix("/kind") {
@@ -73,8 +74,8 @@ impl PluginUse {
     }
 }
 
-/// Makes the draft, and adds what is wrong with what it is made of. What follows from `suspects` is
-/// for the caller to leave out.
+/// Makes the draft, and adds the problems of the document. It may add problems that only follow from `suspects`;
+/// the caller leaves those out.
 pub(super) fn draft(file: PlaybookFile, suspects: &Suspects, problems: &mut Vec<Problem>) -> Draft {
     let PlaybookFile { metadata, spec, .. } = file;
     let steps_of = |stage: &StageFile| {
@@ -119,21 +120,21 @@ pub(super) fn draft(file: PlaybookFile, suspects: &Suspects, problems: &mut Vec<
     }
 }
 
-/// Collects what is wrong while a draft is made.
+/// Collects problems while a draft is made.
 pub(super) struct Drafter {
     pub(super) problems: Vec<Problem>,
     pub(super) uses: Vec<PluginUse>,
-    /// Schema of the parameters as far as names are checked; null, which says nothing, when it is
-    /// not a valid one.
+    /// Schema of the parameters, against which names in expressions are checked. Null, which allows all names,
+    /// when the document has no valid schema.
     pub(super) params: Arc<Value>,
-    /// The steps of every stage, with the name of it.
+    /// The steps of every stage, in order: name of the stage, name of the step.
     pub(super) all_steps: Arc<[(String, String)]>,
-    /// How many of them belong to stages that were drafted already.
+    /// How many of `all_steps` belong to stages that were drafted before the current one.
     pub(super) steps_before: usize,
 }
 
 impl Drafter {
-    /// Checks the schema of the parameters.
+    /// Checks the schema of the parameters, and keeps it if it is valid.
     fn params(&mut self, params: &Value, suspects: &Suspects) {
         const PATH: &str = "/spec/params";
         let bad = params::check_schema(params).into_iter();
@@ -161,7 +162,7 @@ impl Drafter {
     ) {
         let mut seen = HashSet::new();
         for (index, name) in names.enumerate() {
-            // Nothing stands in for a name, so no two of those are the same.
+            // A missing name is read as an empty text, and two missing names are no duplicate.
             if !seen.insert(name) && !name.is_empty() {
                 let message = format!("there is another {what} with the name {name:?}");
                 self.add(code::DUPLICATE, &format!("{path}/{index}/name"), &message);

@@ -1,4 +1,4 @@
-//! Plugins as a playbook declares them.
+//! Reads the plugins that a playbook declares: their sources, digests and grants.
 
 use super::document::{GrantsFile, PluginFile};
 use super::draft::{ACTION, Declared, Drafter};
@@ -10,7 +10,7 @@ use super::spans::push_segment;
 use crate::ids::Digest;
 
 impl Drafter {
-    /// A plugin; none when its source can't be read.
+    /// Reads the declaration of one plugin; `None` if its source can't be read.
     pub(super) fn plugin(&mut self, name: &str, plugin: PluginFile) -> Option<Declared> {
         let mut path = "/spec/plugins".to_owned();
         push_segment(&mut path, name);

@@ -1,4 +1,4 @@
-//! Stages and steps of a draft.
+//! Drafts stages and steps: fills in defaults, and checks their expressions and arguments.
 
 use std::sync::Arc;
 
@@ -98,7 +98,7 @@ impl Drafter {
             Grants::default()
         };
         let with = self.template(&used, Value::Object(with), scope);
-        // When it is not clear what the step does, its arguments say nothing.
+        // When it is not clear what the step does, it is not clear what its arguments should be either.
         if is_clear {
             self.uses.push(used);
         }
@@ -125,7 +125,7 @@ impl Drafter {
             factor: file.factor.unwrap_or(Retry::NONE.factor),
             max: max.unwrap_or(Retry::NONE.max),
         };
-        // Not where one of the two can't be read.
+        // If one of the two can't be read, they are not compared.
         if initial.is_some() && retry.initial > retry.max && max.is_some() == file.max.is_some() {
             let most = file.max.as_deref().unwrap_or("1m, which \"max\" is when absent");
             let path = format!("{step}/retry/initial");
@@ -137,8 +137,8 @@ impl Drafter {
         retry
     }
 
-    /// The kind that is written down is what the playbook grants. One that is not known before the
-    /// run could never be granted.
+    /// What the playbook grants to `action`: the kind that is written down in its arguments. A kind that only an
+    /// expression gives could never be granted.
     fn action_grants(&mut self, used: &PluginUse, with: &Map<String, Value>) -> Grants {
         let Some(Value::String(kind)) = with.get("kind") else { return Grants::default() };
         let path = used.argument_pointer("/kind");

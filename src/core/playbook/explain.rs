@@ -1,4 +1,5 @@
-//! Errors of JSON Schema in the words of this project.
+//! Puts errors of the JSON Schema validator in the words of this project. Its own messages speak of schemas, which
+//! authors of documents need not know.
 
 use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
 use jsonschema::{JsonType, ValidationError};
@@ -13,7 +14,7 @@ use super::units::{
 };
 use crate::length::LENGTH_FORMAT;
 
-/// What our own patterns, and those of the built-in plugins, mean to people.
+/// What our own patterns, and those of the built-in plugins, ask for, in human-readable text.
 const PATTERNS: [(&str, &str); 5] = [
     (LABEL_PATTERN, LABEL_EXPECTED),
     (PLAYBOOK_NAME_PATTERN, PLAYBOOK_NAME_EXPECTED),
@@ -25,7 +26,8 @@ const PATTERNS: [(&str, &str); 5] = [
 /// The most alternatives that are listed in a message.
 pub(super) const MAX_LISTED: usize = 20;
 
-/// The problems that an error of `schema` stands for: one, or one for each unknown key.
+/// The problems that an error stands for: one, or one for each unknown key. `schema` is the schema that was
+/// checked.
 pub(super) fn explain(error: &ValidationError<'_>, schema: &Value) -> Vec<Problem> {
     let path = error.instance_path().as_str();
     let around = parent(error.schema_path().as_str()).and_then(|path| schema.pointer(path));
@@ -109,7 +111,7 @@ fn known_pattern(pattern: &str) -> Option<&'static str> {
     PATTERNS.iter().find(|(known, _)| *known == pattern).map(|(_, expected)| *expected)
 }
 
-/// What a schema with one of our patterns or our format means to people.
+/// What a schema with one of our patterns or our format asks for, in human-readable text.
 fn known_expected(schema: &Value) -> Option<&'static str> {
     if schema.get("format").is_some_and(|format| format == LENGTH_FORMAT) {
         return Some(DURATION_EXPECTED);
@@ -173,13 +175,13 @@ fn one_of(error: &ValidationError<'_>, options: &[Value]) -> Problem {
         .expected(expected)
 }
 
-/// The values of a schema that allows one of several constants, each with its own description.
+/// The values that a schema allows as constants, each with a description of its own.
 fn constants(schema: &Value) -> Option<Vec<Value>> {
     let forms = schema.get("oneOf").or_else(|| schema.get("anyOf"))?.as_array()?;
     forms.iter().map(|form| form.get("const").cloned()).collect()
 }
 
-/// What each of several forms misses, once.
+/// What each of several forms expects, without repetition.
 fn either(context: &[Vec<ValidationError<'static>>]) -> String {
     let mut forms: Vec<String> = Vec::new();
     for error in context.iter().take(MAX_LISTED).filter_map(|errors| errors.first()) {
@@ -211,7 +213,7 @@ fn type_name(name: JsonType) -> &'static str {
     }
 }
 
-/// What a value is, for people.
+/// Describes a value in a message; `null`, scalars and texts are quoted, collections are counted.
 pub fn describe(value: &Value) -> String {
     match value {
         Value::Null => "null (nothing)".to_owned(),

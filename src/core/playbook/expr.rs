@@ -1,4 +1,5 @@
-//! Expressions in playbooks: CEL.
+//! Expressions in playbooks, written in CEL. What an expression may cost is bounded before it is evaluated, since
+//! expressions come from users and are evaluated in the engine.
 
 use std::fmt;
 use std::sync::{Arc, LazyLock};
@@ -10,19 +11,19 @@ use super::bind;
 use super::problem::excerpt;
 use super::scan::{self, Facts, Use};
 
-/// The longest expression in bytes: reading and evaluating one is recursive, and a longer one
-/// belongs into a plugin.
+/// The longest expression, in bytes. Parsing and evaluating are recursive, and what needs a longer expression
+/// belongs in a plugin.
 pub const MAX_EXPR_BYTES: usize = 2 * 1024;
 
-/// The deepest nesting of brackets and operators that is read.
+/// The deepest nesting of brackets and operators that the parser accepts.
 const MAX_PARSE_DEPTH: u16 = 32;
 
-/// The most question marks in an expression: reading a chain of optional selections (`a.?b`) takes
-/// far more stack than any other shape of the same length.
+/// The most question marks in an expression. Parsing a chain of optional selections (`a.?b`) takes far more stack
+/// than anything else of the same length.
 const MAX_OPTIONAL: usize = 32;
 
-/// The most work of one evaluation: about a second. The size of what an expression looks at is
-/// known before it is evaluated, so that one which would run for hours is refused.
+/// The most work of one evaluation, about a second. The size of what an expression looks at is known before it is
+/// evaluated, so an expression that would run for hours is refused.
 pub const MAX_WORK: u64 = 20_000_000;
 
 static ENV: LazyLock<Arc<cel::Env>> = LazyLock::new(|| Arc::new(cel::Env::stdlib()));
@@ -40,7 +41,7 @@ struct Compiled {
     facts: Facts,
 }
 
-/// What an expression sees. Each is a JSON value.
+/// What an expression can see: five roots, each a JSON value.
 ///
 /// # Example
 /// ```
@@ -59,13 +60,13 @@ struct Compiled {
 pub struct Scope<'a> {
     /// `params`: the run's parameters.
     pub params: &'a Value,
-    /// `agent`: `id`, `attributes`, `node`. Null where there is no agent.
+    /// `agent`: `id`, `attributes`, `node`, `store` and `shards`. Null where there is no agent.
     pub agent: &'a Value,
-    /// `steps`: for each step that has ended its `result`.
+    /// `steps`: the `result` of each step that has ended, by the name of the step.
     pub steps: &'a Value,
-    /// `run`: `id`.
+    /// `run`: has `id`.
     pub run: &'a Value,
-    /// `cluster`: `name`.
+    /// `cluster`: has `name`.
     pub cluster: &'a Value,
 }
 
@@ -82,21 +83,21 @@ impl<'a> Scope<'a> {
     }
 }
 
-/// Why an expression is not valid or has no value.
+/// Why an expression is not valid, or has no value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExprError {
-    /// It is not CEL, or uses what is not there.
+    /// The text is not CEL, or uses a name or function that does not exist.
     #[error("invalid expression {expression:?}: {message}")]
     Invalid {
-        /// The expression.
+        /// The expression, cut to a length that fits a message.
         expression: String,
         /// What is wrong.
         message: String,
     },
-    /// It could not be computed.
+    /// The expression has no value in this scope, or computing it would cost too much.
     #[error("failed to compute {expression:?}: {message}")]
     Failed {
-        /// The expression.
+        /// The expression, cut to a length that fits a message.
         expression: String,
         /// What is wrong.
         message: String,
@@ -146,7 +147,7 @@ impl Expr {
         let parser = ENV.parser().max_recursion_depth(MAX_PARSE_DEPTH);
         let ast = parser.parse(source).map_err(|errors| invalid(first_error(&errors)))?;
         let facts = scan::scan(&ast).map_err(|message| {
-            // A name with a dash reads as a subtraction.
+            // CEL reads a name with a dash as a subtraction.
             let hint = match source.contains('-') && message.starts_with("unknown name") {
                 true => " (a name with a dash is written steps[\"step-down\"])",
                 false => "",
@@ -161,18 +162,18 @@ impl Expr {
         &self.source
     }
 
-    /// Its value. What it costs grows with what the expression looks at, not with the scope.
+    /// Evaluates the expression. The cost grows with what it looks at, not with the size of the scope.
     pub fn eval(&self, scope: &Scope<'_>) -> Result<Value, ExprError> {
         let Compiled { ast, facts } = &*self.compiled;
         eval(ast, facts, scope).map_err(|message| ExprError::failed(&self.source, message))
     }
 
-    /// Its syntax tree.
+    /// The syntax tree, for evaluating parts of the expression.
     pub(super) fn ast(&self) -> &cel::IdedExpr {
         &self.compiled.ast
     }
 
-    /// Its value, which must be true or false.
+    /// Evaluates the expression, whose value must be true or false.
     pub fn eval_bool(&self, scope: &Scope<'_>) -> Result<bool, ExprError> {
         let value = self.eval(scope)?;
         value.as_bool().ok_or_else(|| {
@@ -181,7 +182,7 @@ impl Expr {
         })
     }
 
-    /// Whether it looks at this part of the scope, or at something in it: `["agent", "node"]`.
+    /// Whether the expression looks at this part of the scope, such as `["agent", "node"]`, or at something in it.
     ///
     /// # Example
     /// ```
@@ -196,13 +197,13 @@ impl Expr {
         self.compiled.facts.uses.touches(path)
     }
 
-    /// The paths into the scope that it looks at: `["agent", "attributes", "role"]`.
+    /// The paths into the scope that the expression looks at, such as `["agent", "attributes", "role"]`.
     pub(crate) fn paths(&self) -> Vec<Vec<&str>> {
         self.compiled.facts.uses.paths()
     }
 }
 
-/// The value of an expression of which `facts` is known, or of a part of one; what went wrong else.
+/// Evaluates an expression, or a part of one, whose facts are known. The error is a message.
 pub(super) fn eval(ast: &cel::IdedExpr, facts: &Facts, scope: &Scope<'_>) -> Result<Value, String> {
     let mut context = empty_context();
     let mut size = facts.elements + 1;
@@ -222,7 +223,7 @@ pub(super) fn eval(ast: &cel::IdedExpr, facts: &Facts, scope: &Scope<'_>) -> Res
     bind::to_json(&value)
 }
 
-/// The size of what the loops of an expression go through each time, at least 1.
+/// The size of what the loops of an expression go through in each round, at least 1.
 fn repeated(facts: &Facts, scope: &Scope<'_>) -> u64 {
     let Use::Keys(roots) = &facts.repeated else { return u64::MAX };
     let sizes = roots.iter().filter_map(|(name, uses)| {

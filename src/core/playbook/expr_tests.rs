@@ -90,8 +90,8 @@ fn names_functions_and_syntax_are_checked_without_a_scope() {
     }
 }
 
-/// Reading and evaluating are recursive: the worst that the limits let pass must do with the
-/// smallest stack that a thread of ours has, with half of it to spare.
+/// Parsing and evaluating are recursive: the worst expressions within the limits must fit the smallest stack of
+/// our threads, with half of it to spare.
 #[test]
 fn limits_hold_on_a_small_stack() {
     let repeat = |open: &str, middle: &str, close: &str, size: usize| {

@@ -1,4 +1,5 @@
-//! What the fields of documents are, for people: read out of the JSON Schemas of the kinds.
+//! Explains the fields of documents to people. It reads the JSON Schemas of the kinds, so there is no second
+//! description that could differ from the format.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -9,46 +10,47 @@ use super::units::DURATION_EXPECTED;
 use super::{schema, schema_path};
 use crate::length::LENGTH_FORMAT;
 
-/// The deepest nesting of fields that is gone through; documents have seven levels.
+/// The deepest nesting of fields that is followed; documents have seven levels.
 const MAX_LEVELS: usize = 16;
 
 /// One field of a kind of document.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Field {
-    /// Its path: `playbook.spec.stages.steps.retry`. Lists and names of entries are left out.
+    /// The path of the field: `playbook.spec.stages.steps.retry`. Indexes of lists and names of entries are left
+    /// out.
     pub path: String,
-    /// Its type in words: `a list of mappings`.
+    /// The field's type as human-readable text: `a list of mappings`.
     #[serde(rename = "type")]
     pub type_name: String,
-    /// Whether it has to be there, where the mapping around it is.
+    /// Whether the mapping around the field must have it.
     pub required: bool,
-    /// What it is when it is absent.
+    /// The value that the field has when it is absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default: Option<Value>,
-    /// The values that are allowed, where there are only a few.
+    /// The values that are allowed, if there are only a few.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub allowed: Vec<Allowed>,
-    /// What else a value has to be: `at least 1`.
+    /// Further rules for the value: `at least 1`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<String>,
-    /// What it means.
+    /// What the field means.
     pub description: String,
-    /// The fields below it.
+    /// The fields below this field, as far down as they were asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<Field>,
 }
 
-/// One value that is allowed.
+/// One value that a field may have.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Allowed {
-    /// The value.
+    /// The value, as it is written.
     pub value: Value,
-    /// What it means, where that is written down.
+    /// What the value means, if the schema says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
 }
 
-/// There is no such field.
+/// No such field exists. The message may name the field that was probably meant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there is no {what} {name:?}{hint}")]
 pub struct UnknownField {
@@ -57,11 +59,11 @@ pub struct UnknownField {
     hint: String,
 }
 
-/// Explains the field at a path such as `playbook.spec.stages.steps.retry`, with the fields below it:
-/// one level of them, or all.
+/// Explains the field at a path such as `playbook.spec.stages.steps.retry`, together with the fields below it: all
+/// levels of them if `recursive`, or else one.
 ///
 /// # Errors
-/// When there is no such kind or field, with the one that was probably meant.
+/// [`UnknownField`] when there is no such kind or field. It names the one that was probably meant.
 ///
 /// # Example
 /// ```
@@ -86,7 +88,7 @@ pub fn explain_field(path: &str, recursive: bool) -> Result<Field, UnknownField>
     Ok(at.explain(if recursive { MAX_LEVELS } else { 1 }))
 }
 
-/// The kind of this name, in upper or lower case, perhaps in the plural.
+/// The kind of document that `name` means, in upper or lower case, singular or plural.
 fn kind_named(name: &str) -> Result<Kind, UnknownField> {
     let word = name.to_lowercase();
     let names = Kind::ALL.map(|kind| kind.as_str().to_lowercase());
@@ -121,7 +123,8 @@ struct Place {
 }
 
 impl Place {
-    /// The schema of the mapping that has the fields: of an item of a list, or of an entry.
+    /// The schema of the mapping that has the fields: for a list, that of its items; for named entries, that of an
+    /// entry.
     fn mapping(&self) -> &'static Value {
         let mut schema = schema_path::target(self.root, self.schema);
         while let Some(below) = contained(schema) {
@@ -146,7 +149,7 @@ impl Place {
 
     fn explain(&self, levels: usize) -> Field {
         let target = schema_path::target(self.root, self.schema);
-        // What is said of the field counts over what is said of its type.
+        // What the schema says about the field counts over what it says about the field's type.
         let said = |key: &str| self.schema.get(key).or_else(|| target.get(key));
         let keys = schema_path::keys(self.root, self.mapping());
         let below = keys.into_iter().filter(|_| levels > 0).filter_map(|key| self.below(key).ok());
@@ -170,7 +173,7 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// What a list or a mapping of named entries holds.
+/// The schema of the items of a list, or of the entries of a mapping with free names.
 fn contained(schema: &'static Value) -> Option<&'static Value> {
     let entries =
         || schema.get("additionalProperties").filter(|_| schema.get("properties").is_none());
@@ -224,7 +227,7 @@ fn rules(schema: &Value) -> Vec<String> {
     ];
     let rules = RULES.iter().filter_map(|(key, words)| {
         let value = schema.get(*key)?;
-        // That a number fits into memory is no rule of ours.
+        // The format of a number says only how it is kept in memory; that is no rule for authors.
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         if (*key, text.as_str()) == ("format", LENGTH_FORMAT) {
             return Some(DURATION_EXPECTED.to_owned());

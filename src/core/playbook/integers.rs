@@ -1,4 +1,5 @@
-//! Whole numbers among parameters: those that JSON Schema takes for one and expressions do not.
+//! Makes whole numbers in parameters the same for JSON Schema and for expressions: a schema takes `1.0` for an
+//! integer, but expressions do not.
 
 use serde_json::{Number, Value};
 
@@ -6,11 +7,11 @@ use super::problem::{MAX_PROBLEMS, Problem, code};
 use super::schema_types::SchemaPlace;
 use super::spans::push_segment;
 
-/// The most values that are looked at: parameters have fewer, by the most bytes that they may have.
+/// The most values that are looked at. Parameters within their limit of bytes have fewer.
 const MAX_VALUES: usize = 200_000;
 
-/// Makes integers of numbers such as `1.0` and `1e3` where the schema allows only integers: to JSON Schema they
-/// are some, and in an expression `1.0 + 1` has no value. Integers that expressions can't count on from are
+/// Makes integers of numbers such as `1.0` and `1e3` where the schema allows only integers: JSON Schema accepts
+/// them there, but in an expression `1.0 + 1` has no value. Integers that expressions can't compute with are
 /// problems, with paths within the parameters.
 pub(super) fn normalize(schema: &Value, params: &mut Value) -> Vec<Problem> {
     let mut walk = Walk { problems: Vec::new(), left: MAX_VALUES };
@@ -18,7 +19,7 @@ pub(super) fn normalize(schema: &Value, params: &mut Value) -> Vec<Problem> {
     walk.problems
 }
 
-/// Whether a number of JSON or YAML is whole, and has more than 64 bits.
+/// Whether the text of a number, in JSON or YAML, is a whole number of more than 64 bits.
 pub(crate) fn is_too_long(number: &str) -> bool {
     let digits = number.trim_start_matches(['-', '+']);
     let is_whole = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
@@ -36,7 +37,7 @@ struct Walk {
 
 impl Walk {
     fn value(&mut self, value: &mut Value, place: &SchemaPlace<'_>, path: &mut String) {
-        // Of what no schema says anything, nothing is known below either.
+        // If no schema says anything about a value, none says anything about the values in it.
         if self.left == 0 || self.problems.len() > MAX_PROBLEMS || place.is_unknown() {
             return;
         }
@@ -73,7 +74,7 @@ impl Walk {
             return;
         }
         let whole = number.as_f64().filter(|float| number.is_f64() && float.fract() == 0.0);
-        // As a text it is exact, where a cast would saturate.
+        // Going through text is exact; a cast would saturate.
         let integer = whole.and_then(|float| format!("{float:.0}").parse::<i64>().ok());
         match integer {
             Some(integer) => *number = integer.into(),

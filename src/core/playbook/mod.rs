@@ -1,12 +1,12 @@
-//! From YAML to a playbook that is valid by construction. Pure: no I/O, no clock, no async.
+//! Makes a playbook that is valid by construction from YAML or JSON. It is pure: no I/O, no clock, no async.
 //!
 //! ```text
 //! text ──walk, read──▶ value ──schema──▶ document ──rules──▶ draft ──plugins──▶ Playbook
 //!      text, spans          schema, explain      draft, template, expr    resolve, arguments
 //! ```
 //!
-//! [`parse_playbook`] goes as far as a draft, which needs no plugin; [`resolve`] does the rest. All
-//! problems of a document are reported at once, each with its path, line and column.
+//! [`parse_playbook`] goes as far as a draft, which needs no plugin; [`resolve`] does the rest. All problems of a
+//! document are reported at once, each with its path, line and column.
 
 mod arguments;
 mod bind;

@@ -1,5 +1,5 @@
-//! The resolved playbook: what the engine works with. It is valid by construction: only
-//! [`resolve`](super::resolve) makes one from a document, and a run's snapshot holds it whole.
+//! The resolved playbook, which is what the engine works with. It is valid by construction: only
+//! [`resolve`](super::resolve) makes one from a document. A run's snapshot holds it whole.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub struct Playbook {
     pub name: String,
     /// Version of the content under that name.
     pub version: Version,
-    /// One line for people.
+    /// What the playbook is for, in one line.
     pub summary: Option<String>,
     /// Where the document is kept under version control.
     pub vcs: Option<Vcs>,
@@ -30,9 +30,9 @@ pub struct Playbook {
     pub concurrency: Concurrency,
     /// JSON Schema of the run's parameters.
     pub params: Value,
-    /// Every plugin that a stage uses, also the built-in ones, by the name used in the stages.
+    /// Every plugin that a stage uses, built-in plugins included, by the name that the stages use.
     pub plugins: BTreeMap<String, PluginPin>,
-    /// The stages in order; at least one.
+    /// The stages in order. There is at least one.
     pub stages: Vec<Stage>,
 }
 
@@ -47,7 +47,7 @@ pub struct Vcs {
     pub path: Option<String>,
 }
 
-/// Whether a run needs a person's approval before it starts.
+/// Whether a person must approve a run before it starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Approval {
@@ -73,14 +73,14 @@ pub enum Concurrency {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PluginKind {
-    /// Decides who goes next.
+    /// Decides which agents go next.
     Strategy,
     /// Does the work for one agent.
     Step,
 }
 
 impl PluginKind {
-    /// The word for people.
+    /// The word that messages use.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Strategy => "strategy",
@@ -92,17 +92,17 @@ impl PluginKind {
 /// One plugin as the playbook pins it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct PluginPin {
-    /// Where it came from, as written: `file:…`, `store:NAME@VERSION` or `builtin:NAME`.
+    /// Where the bytes came from: `file:…`, `store:NAME@VERSION` or `builtin:NAME`.
     pub source: String,
-    /// Digest of its bytes.
+    /// Digest of the plugin's bytes.
     pub digest: Digest,
-    /// Which world it implements.
+    /// Which world the plugin implements.
     pub kind: PluginKind,
     /// The name that the plugin gives itself.
     pub name: String,
     /// The version that the plugin gives itself.
     pub version: String,
-    /// What the playbook lets it reach.
+    /// What the playbook lets the plugin reach.
     pub grants: Grants,
 }
 
@@ -118,7 +118,7 @@ pub struct Grants {
 }
 
 impl Grants {
-    /// Whether an action of this kind may be run.
+    /// Whether an action of `kind` may be run.
     ///
     /// # Example
     /// ```
@@ -142,15 +142,15 @@ impl Grants {
 pub struct Stage {
     /// Name, unique in the playbook.
     pub name: String,
-    /// Which agents take part; absent: all.
+    /// Which agents take part. `None` selects all.
     pub select: Option<Expr>,
-    /// Who goes next.
+    /// Decides which agents go next.
     pub strategy: StrategyUse,
     /// How many agents may fail.
     pub budget: Budget,
     /// What to do with agents that join or leave.
     pub membership: Membership,
-    /// What is done on each agent, in order; at least one.
+    /// What is done on each agent, in order. There is at least one step.
     pub steps: Vec<Step>,
 }
 
@@ -159,7 +159,7 @@ pub struct Stage {
 pub struct StrategyUse {
     /// Name in [`Playbook::plugins`].
     pub plugin: String,
-    /// Its arguments; expressions see `params`, `run` and `cluster`.
+    /// The arguments of the strategy; expressions in them see `params`, `run` and `cluster`.
     pub with: Template,
 }
 
@@ -170,7 +170,7 @@ pub struct Budget {
     pub max_failed: Amount,
     /// Over which agents failures are counted.
     pub scope: BudgetScope,
-    /// What happens then.
+    /// What happens when the budget is exceeded.
     pub on_exceeded: OnExceeded,
 }
 
@@ -178,14 +178,14 @@ pub struct Budget {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Amount {
-    /// So many.
+    /// A fixed number.
     Count(u32),
     /// Hundredths of a percent of the agents that were selected when the stage started.
     Share(u32),
 }
 
 impl Amount {
-    /// The number of agents that this is, of `selected`; a share is rounded down.
+    /// The number of agents out of `selected`. A share is rounded down.
     ///
     /// # Example
     /// ```
@@ -209,9 +209,9 @@ impl Amount {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum BudgetScope {
-    /// Those of the stage.
+    /// The agents of the stage.
     Stage,
-    /// Those of the whole run.
+    /// The agents of the whole run.
     Run,
 }
 
@@ -225,7 +225,7 @@ pub enum OnExceeded {
     Abort,
 }
 
-/// What a stage does with agents that join or leave while it goes.
+/// What a stage does with agents that join or leave while it is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Membership {
     /// For an agent that joins.
@@ -234,7 +234,7 @@ pub struct Membership {
     pub removed: OnRemoved,
 }
 
-/// What is done with an agent that joins.
+/// What a stage does with an agent that joins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnAdded {
@@ -246,7 +246,7 @@ pub enum OnAdded {
     Abort,
 }
 
-/// What is done about an agent that leaves.
+/// What a stage does about an agent that leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnRemoved {
@@ -265,28 +265,28 @@ pub struct Step {
     pub name: String,
     /// Name in [`Playbook::plugins`].
     pub plugin: String,
-    /// Its arguments, with expressions.
+    /// The arguments of the step, with expressions.
     pub with: Template,
     /// What the plugin may reach in this step.
     pub grants: Grants,
-    /// The step is left out where this is false; absent: never left out.
+    /// The step is left out where this is false. `None` never leaves it out.
     pub when: Option<Expr>,
-    /// What must hold just before the step, on fresh information.
+    /// What must hold just before the step; it sees fresh information about the agent.
     pub require: Option<Expr>,
-    /// How long one attempt may take; absent: [`Step::DEFAULT_TIMEOUT`].
+    /// How long one attempt may take. `None` means [`Step::DEFAULT_TIMEOUT`].
     pub timeout: Option<Millis>,
-    /// How often and when it is tried again.
+    /// How often and when the step is tried again.
     pub retry: Retry,
     /// What a failure of the step means for the agent.
     pub on_error: OnError,
 }
 
 impl Step {
-    /// How long an attempt may take when the playbook does not say: a wait without any end would
-    /// hold its cluster for ever.
+    /// How long an attempt may take when the playbook does not say. A wait without end would keep the cluster
+    /// locked for ever.
     pub const DEFAULT_TIMEOUT: Millis = Millis::from_secs(24 * 60 * 60);
 
-    /// How long one attempt may take.
+    /// How long one attempt may take, with the default filled in.
     pub fn time_limit(&self) -> Millis {
         self.timeout.unwrap_or(Self::DEFAULT_TIMEOUT)
     }
@@ -295,18 +295,18 @@ impl Step {
 /// How often and when a step is tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Retry {
-    /// Attempts in all; 1: no retry.
+    /// The number of attempts in all; 1 means no retry.
     pub attempts: u32,
-    /// Wait before the second attempt.
+    /// The wait before the second attempt.
     pub initial: Millis,
-    /// Each further wait is the one before times this.
+    /// Each further wait is the wait before it, times this factor.
     pub factor: f64,
-    /// No wait is longer.
+    /// The longest wait.
     pub max: Millis,
 }
 
 impl Retry {
-    /// One attempt, no retry.
+    /// One attempt and no retry. The other fields are the defaults of a retry.
     pub const NONE: Self =
         Self { attempts: 1, initial: Millis(1_000), factor: 2.0, max: Millis(60_000) };
 }
@@ -326,19 +326,20 @@ pub enum OnError {
 pub struct Cluster {
     /// Name: a DNS label.
     pub name: String,
-    /// The agents that the document lists, in its order; identifiers are unique.
+    /// The agents that the document lists, in its order. Their identifiers are unique.
     pub agents: Vec<ClusterAgent>,
-    /// The platform that knows the others.
+    /// The platform that is asked for further agents.
     pub discovery: Option<Discovery>,
     /// How connections to agents are secured.
     pub tls: Option<Tls>,
-    /// What the agents say of their store as `cluster_id`; absent: that of the platform, if there is one.
+    /// The `cluster_id` that agents must report for their store. `None`: that of the platform, if there is a
+    /// platform.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_id: Option<String>,
 }
 
 impl Cluster {
-    /// What its agents have to say of their store as `cluster_id`; none where that is not known.
+    /// The `cluster_id` that the agents must report for their store; `None` if it is not known.
     pub fn cluster_id(&self) -> Option<&str> {
         let of_platform = self.discovery.as_ref().map(|discovery| &discovery.cluster);
         self.cluster_id.as_ref().or(of_platform).map(String::as_str)
@@ -350,32 +351,31 @@ impl Cluster {
 pub struct ClusterAgent {
     /// Identifier, unique in the cluster.
     pub id: AgentId,
-    /// Base URL of its API; may carry a path; no slash at its end.
+    /// Base URL of the agent's API. It may have a path, and has no slash at its end.
     pub address: String,
-    /// Attributes that count over those that the agent reports: strings, numbers, booleans or null.
+    /// Attributes that override those that the agent reports: strings, numbers, booleans or null.
     pub attributes: Map<String, Value>,
-    /// Whether what answers at the address has to be the agent.
+    /// Whether what answers at the address must be the agent.
     #[serde(default, skip_serializing_if = "Identity::is_plain")]
     pub identity: Identity,
 }
 
-/// Whether what answers at an agent's address has to be that agent: whether the `node_id` that it says is
-/// compared with the agent's identifier before anything is sent to it, and the `cluster_id` with that of
-/// its cluster.
+/// Whether what answers at an agent's address must be that agent. If so, the `node_id` that it reports is compared
+/// with the agent's identifier before anything is sent to it, and its `cluster_id` with that of the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Identity {
-    /// It has to be; one that says no `node_id` can't be compared, and takes part.
+    /// It must be. An agent that reports no `node_id` can't be compared, and takes part.
     #[default]
     Check,
-    /// The same, and what `info/store` says as `cluster_id` has to be this; one that says none takes part.
+    /// As `Check`, and the `cluster_id` in `info/store` must be this one. An agent that reports none takes part.
     In(Arc<str>),
-    /// Whatever it says.
+    /// Nothing is compared.
     Ignore,
 }
 
 impl Identity {
-    /// Whether it is compared.
+    /// Whether anything is compared.
     pub const fn is_checked(&self) -> bool {
         match self {
             Self::Check | Self::In(_) => true,
@@ -383,12 +383,12 @@ impl Identity {
         }
     }
 
-    /// Whether nothing but its `node_id` is.
+    /// Whether only the `node_id` is compared.
     pub(crate) fn is_plain(&self) -> bool {
         *self == Self::Check
     }
 
-    /// The same in a cluster of which the `cluster_id` is known, or is not.
+    /// The identity check in a cluster with this `cluster_id`, or with none that is known.
     pub(crate) fn in_cluster(&self, cluster_id: Option<&Arc<str>>) -> Self {
         match self {
             Self::Ignore => Self::Ignore,
@@ -398,7 +398,7 @@ impl Identity {
         }
     }
 
-    /// The `cluster_id` that it has to say, where that is known.
+    /// The `cluster_id` that the agent must report, if it is known.
     pub fn cluster_id(&self) -> Option<&str> {
         match self {
             Self::In(id) => Some(id),
@@ -414,7 +414,7 @@ pub struct Discovery {
     pub url: String,
     /// Identifier of the cluster on the platform.
     pub cluster: String,
-    /// How often it is asked.
+    /// How often the platform is asked.
     pub interval: Millis,
 }
 
@@ -425,7 +425,7 @@ pub struct Tls {
     pub ca: Option<String>,
     /// The engine's own certificate.
     pub cert: Option<String>,
-    /// Its key.
+    /// The key of that certificate.
     pub key: Option<String>,
 }
 

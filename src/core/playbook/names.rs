@@ -1,4 +1,5 @@
-//! Names of things, and addresses of agents.
+//! The rules for names, identifiers, addresses, origins and paths of files. They are together because patterns of
+//! schemas, checks and messages must say the same.
 
 use url::{Host, Url};
 
@@ -7,29 +8,29 @@ use crate::shown::{is_unseen, is_unseen_in_name};
 /// What a name looks like: a DNS label.
 pub(super) const LABEL_PATTERN: &str = "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$";
 
-/// The same for people.
+/// [`LABEL_PATTERN`] as human-readable text.
 pub(super) const LABEL_EXPECTED: &str =
     "lowercase letters, digits and dashes, at most 63, with no dash at either end";
 
-/// What the name of a playbook looks like: a label, perhaps with another one as prefix.
+/// What the name of a playbook looks like: a label, optionally with a label as prefix.
 pub(super) const PLAYBOOK_NAME_PATTERN: &str =
     "^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/)?[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$";
 
-/// The same for people.
+/// [`PLAYBOOK_NAME_PATTERN`] as human-readable text.
 pub(super) const PLAYBOOK_NAME_EXPECTED: &str = "lowercase letters, digits and dashes, at most 63, \
      with no dash at either end, perhaps after a prefix of that kind and a slash: team/name";
 
-/// The longest identifier of an agent, and the longest kind of an action, in characters: they go
-/// into identifiers, log lines and addresses of the API.
+/// The longest identifier of an agent and the longest kind of action, in characters. Both go into identifiers, log
+/// lines and addresses of the API.
 pub(super) const MAX_IDENTIFIER: usize = 256;
 
-/// What an identifier of an agent and a kind of action may be, for people.
+/// What an identifier of an agent or a kind of action may be, as human-readable text.
 pub const IDENTIFIER_EXPECTED: &str = "1 to 256 visible characters, without white space";
 
-/// The longest address of an agent in bytes; servers refuse longer ones.
+/// The longest address of an agent, in bytes. Servers refuse longer ones.
 const MAX_ADDRESS: usize = 2_048;
 
-/// What the address of an agent may be, for people.
+/// What the address of an agent may be, as human-readable text.
 pub const ADDRESS_EXPECTED: &str =
     "http:// or https://, a host, perhaps a port and a path, and nothing else";
 
@@ -47,20 +48,19 @@ pub fn is_identifier(text: &str) -> bool {
     is_seen && !text.is_empty() && text.chars().count() <= MAX_IDENTIFIER
 }
 
-/// Whether `text` can be a kind of action. A `*` would turn the grant of the kind into one of many.
+/// Whether `text` can be a kind of action. A `*` is refused: in a grant it would stand for many kinds.
 pub(super) fn is_action_kind(text: &str) -> bool {
     is_identifier(text) && !text.contains('*')
 }
 
-/// Whether `text` can be a pattern of kinds of action: a `*` only at its end.
+/// Whether `text` can be a pattern of kinds of action: a kind with at most one `*`, at its end.
 pub(super) fn is_action_pattern(text: &str) -> bool {
     text == "*" || is_action_kind(text.strip_suffix('*').unwrap_or(text))
 }
 
-/// Reads the base URL of an agent's API. All spellings of one address give the same text: what the HTTP
-/// client makes of it (host in lower case, IPv4 and IPv6 in their short forms, no default port, no `.`
-/// or `..` in the path), without a dot at the end of the host and without a slash at the end of the
-/// path.
+/// Reads the base URL of an agent's API. All spellings of one address give the same text: that of the HTTP client
+/// (host in lower case, IPv4 and IPv6 in their short forms, no default port, no `.` or `..` in the path), without
+/// a dot at the end of the host and without a slash at the end of the path.
 ///
 /// # Example
 /// ```
@@ -98,7 +98,7 @@ pub fn parse_address(text: &str) -> Option<String> {
     }
     let url = Url::parse(text).ok()?;
     let host = match url.host()? {
-        // A name with the root's dot at its end is the same name.
+        // A name that ends with the dot of the root is the same name.
         Host::Domain(name) => name.strip_suffix('.').unwrap_or(name).to_owned(),
         Host::Ipv4(address) => address.to_string(),
         Host::Ipv6(address) => match address.to_ipv4_mapped() {
@@ -111,7 +111,7 @@ pub fn parse_address(text: &str) -> Option<String> {
     (!host.is_empty()).then(|| format!("{}://{host}{port}{path}", url.scheme()))
 }
 
-/// What the origin of an HTTP server may be, for people.
+/// What the origin of an HTTP server may be, as human-readable text.
 pub(super) const ORIGIN_EXPECTED: &str = "http:// or https://, a host, and perhaps a port";
 
 /// Reads the origin of an HTTP server: an address without a path.
@@ -121,10 +121,10 @@ pub(super) fn parse_origin(text: &str) -> Option<String> {
     fits.then_some(origin)
 }
 
-/// The longest path of a file, as systems have it.
+/// The longest path of a file, in bytes; operating systems have the same limit.
 const MAX_FILE_PATH: usize = 4_096;
 
-/// What the path of a file on the server may be, for people.
+/// What the path of a file on the server may be, as human-readable text.
 pub(super) const FILE_EXPECTED: &str = "an absolute path on the server, without ..";
 
 /// Whether `text` can be the path of a file on the server.
@@ -198,7 +198,7 @@ mod tests {
                 assert_eq!(parse_address(spelling).as_deref(), Some(normal), "{spelling}");
             }
         }
-        // Addresses are different if the case of their paths differs, or if one is http and one https.
+        // Addresses are different if their paths differ in case, or if one is http and the other is https.
         for other in ["http://a/B/c", "https://a/b/c", "http://a:81/b/c", "http://a/b//c"] {
             assert_ne!(parse_address(other).as_deref(), Some("http://a/b/c"), "{other}");
         }

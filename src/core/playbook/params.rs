@@ -1,4 +1,5 @@
-//! Parameters of runs: their schema, their defaults, and the values that a run is started with.
+//! The parameters of runs: their schema, their defaults, and the values that a run is started with. Schema and
+//! values come from users, so what filling in and checking costs is bounded first.
 
 use serde_json::{Map, Value, json};
 
@@ -9,21 +10,21 @@ use super::problem::{Problem, Problems, code};
 use super::schema::Schema;
 use super::schema_keywords;
 
-/// The largest parameters of a run, in bytes of JSON: they are kept in the run's document.
+/// The largest parameters of a run, as bytes of JSON. They are kept in the run's document.
 pub const MAX_PARAMS_BYTES: usize = 256 * 1024;
 
-/// How deep defaults are looked for, and local references followed, in a schema of parameters.
+/// How many levels down defaults are looked for, and how many local references are followed in a row.
 const MAX_DEFAULT_DEPTH: u32 = 16;
 
-/// The most defaults that are filled in. Defaults can hold objects that have defaults in turn, so
-/// that a schema of a few lines would fill in more than any memory holds.
+/// The most defaults that are filled in. A default can be an object whose members have defaults in turn, so a
+/// schema of a few lines could fill in more than any memory holds.
 const MAX_DEFAULTS: usize = 10_000;
 
-/// The most properties that are looked at for a default: well below a second of work.
+/// The most properties that are looked at for a default. It is well below a second of work.
 const MAX_DEFAULT_WORK: usize = 500_000;
 
-/// Checks the parameters that a run is started with, and fills in the defaults, also those of
-/// objects within objects. The paths of the problems are within the parameters.
+/// Checks the parameters that a run is started with, and fills in defaults, also in nested objects. The paths of
+/// the problems are within the parameters.
 ///
 /// # Example
 /// ```
@@ -66,7 +67,7 @@ pub fn check_params(
     }
 }
 
-/// Checks what must hold before any recursive work is done on parameters.
+/// Checks the limits that must hold before anything recursive is done with parameters.
 fn check_limits(params: &Value) -> Result<(), Problems> {
     if !json_depth_ok(params) {
         let problem = Problem::new(code::TOO_DEEP, "", "the parameters are nested too deep");
@@ -81,7 +82,7 @@ fn check_limits(params: &Value) -> Result<(), Problems> {
     Ok(())
 }
 
-/// The schema when a playbook has none: no parameters.
+/// The schema of a playbook that declares no parameters: none may be given.
 pub(super) fn no_params() -> Value {
     json!({"type": "object", "additionalProperties": false})
 }
@@ -90,7 +91,7 @@ pub(super) fn no_params() -> Value {
 /// problems are within the schema.
 pub(super) fn check_schema(source: &Value) -> Vec<Problem> {
     let mut problems = check_values(source);
-    // Of one that is nested too deep nothing more is said.
+    // If the schema is nested too deep, nothing further is said about it.
     if json_depth_ok(source) {
         problems.extend(schema_keywords::check(source));
     }
@@ -122,7 +123,7 @@ fn check_values(source: &Value) -> Vec<Problem> {
         return vec![Problem { code: code::BAD_SCHEMA.to_owned(), ..costly.clone() }];
     }
     let problems = problems.into_iter();
-    // That something is missing without a value is what required parameters are for.
+    // A required parameter without a default is fine: the person who starts the run gives it.
     let of_defaults = problems.filter(|p| p.code != code::MISSING_KEY && !p.path.is_empty());
     let placed = of_defaults.map(|problem| {
         let name = problem.path.split('/').nth(1).unwrap_or_default();
@@ -136,7 +137,7 @@ fn check_values(source: &Value) -> Vec<Problem> {
 /// Fills in defaults, within limits.
 struct Defaults<'a> {
     root: &'a Value,
-    /// How many may still be filled in, and of how many bytes in all.
+    /// How many defaults may still be filled in.
     count: usize,
     bytes: usize,
     /// How many properties may still be looked at.
@@ -144,7 +145,7 @@ struct Defaults<'a> {
 }
 
 impl<'a> Defaults<'a> {
-    /// Fills in what `object` lacks. What is filled in when it fails does not count.
+    /// Fills in what `object` lacks. After an error, `object` must not be used: it may be filled in half.
     fn fill(root: &'a Value, object: &mut Map<String, Value>) -> Result<(), Problems> {
         let (count, bytes, work) = (MAX_DEFAULTS, MAX_PARAMS_BYTES, MAX_DEFAULT_WORK);
         Self { root, count, bytes, work }.object(root, object, 0)
@@ -190,10 +191,10 @@ fn take(left: &mut usize, size: usize, expected: impl Fn() -> String) -> Result<
     Ok(())
 }
 
-/// The schema that a local reference stands for.
+/// The schema that `schema` stands for, once its local references are followed.
 fn follow<'a>(root: &'a Value, mut schema: &'a Value) -> Option<&'a Value> {
     for _ in 0..MAX_DEFAULT_DEPTH {
-        // A default beside a reference counts over the one behind it.
+        // A default beside a reference counts over a default behind it.
         let reference = schema.get("$ref").and_then(Value::as_str);
         let Some(reference) = reference.filter(|_| schema.get("default").is_none()) else {
             return Some(schema);

@@ -1,4 +1,5 @@
-//! What an expression says when a part of its scope is not known.
+//! Evaluates an expression when a part of its scope is not known. A selection of agents can then often be decided
+//! without asking the agent.
 
 use cel::common::ast::{Expr as Ast, IdedExpr, operators};
 
@@ -6,12 +7,11 @@ use super::expr::{Expr, Scope};
 use super::scan;
 
 impl Expr {
-    /// Whether it is true or false whatever the unknown parts of the scope are; none if that depends on
-    /// them. `unknown` says whether a path that the expression looks at is unknown.
+    /// Whether the expression is true or false whatever the unknown parts of the scope are; `None` if that depends
+    /// on them. `unknown` says whether a path that the expression looks at is unknown.
     ///
-    /// It knows that one side of `&&` and `||` may be enough, and looks through `!`. Everything else
-    /// depends on all that it looks at: `has(agent.attributes.role)` with an unknown `role` is not
-    /// known.
+    /// One side of `&&` and `||` may be enough, and `!` is looked through. Any other operation is known only if
+    /// all that it looks at is: `has(agent.attributes.role)` with an unknown `role` is not known.
     pub fn known(&self, scope: &Scope<'_>, unknown: &dyn Fn(&[&str]) -> bool) -> Option<bool> {
         partly(self.ast(), scope, unknown)
     }
@@ -34,7 +34,7 @@ fn partly(ast: &IdedExpr, scope: &Scope<'_>, unknown: &dyn Fn(&[&str]) -> bool) 
     super::expr::eval(ast, &facts, scope).ok()?.as_bool()
 }
 
-/// `same` if all sides are that, and its opposite if one side is.
+/// `same` if all sides are `same`, its opposite if one side is the opposite, and `None` otherwise.
 fn all_are(same: bool, sides: impl Iterator<Item = Option<bool>>) -> Option<bool> {
     let mut all = Some(same);
     for side in sides {
@@ -53,7 +53,7 @@ mod tests {
 
     use super::*;
 
-    /// `zone` is known to be `a`; no other attribute is known, nor is the node.
+    /// Evaluates with `zone` known to be `a`; all other attributes and the node are unknown.
     fn known(source: &str) -> Option<bool> {
         let agent = json!({"id": "node-1", "attributes": {"zone": "a"}, "node": null});
         let (params, null) = (json!({"zone": "a"}), Value::Null);

@@ -1,4 +1,5 @@
-//! What a playbook has to know of a plugin to be resolved.
+//! What must be known about a plugin to resolve a playbook that uses it. The core takes it as a value, so it never
+//! has to load a plugin.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -6,28 +7,28 @@ use serde_json::Value;
 use super::model::PluginKind;
 use crate::ids::Digest;
 
-/// What a plugin says about itself, with the digest that it goes by.
+/// What a plugin says about itself, together with the digest of its bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct PluginInfo {
-    /// Digest of its bytes.
+    /// Digest of the plugin's bytes.
     pub digest: Digest,
-    /// Which world it implements.
+    /// Which world the plugin implements.
     pub kind: PluginKind,
-    /// The name that it gives itself.
+    /// The name that the plugin gives itself.
     pub name: String,
-    /// The version that it gives itself.
+    /// The version that the plugin gives itself.
     pub version: String,
-    /// What it does, in a sentence.
+    /// What the plugin does, in a sentence.
     pub summary: String,
-    /// JSON Schema of its arguments.
+    /// JSON Schema of the plugin's arguments.
     pub arguments: Value,
-    /// Size in bytes.
+    /// Size of the plugin in bytes.
     pub size: u64,
-    /// The functions of the host that it may call and that need a grant, such as `agent.run-action`. None are
-    /// known of a plugin that was uploaded to an early version.
+    /// The functions of the host that the plugin may call and that need a grant, such as `agent.run-action`. Empty
+    /// also for a plugin that was uploaded to an early version, which did not look for them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub calls: Vec<String>,
 }
 
-/// The function that has an agent run an action.
+/// The function of the host with which a step has an agent run an action.
 pub const RUN_ACTION: &str = "agent.run-action";

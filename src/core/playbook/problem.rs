@@ -1,19 +1,19 @@
-//! What is wrong with a document, said so that a person can mend it.
+//! What is wrong with a document, said so that a person can mend it: where, what was found, and what was expected.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The most problems that are reported of one document: more than a person mends in one go, and a
-/// hostile document can't make the report larger than itself.
+/// The most problems that are reported for one document. It is more than a person mends in one go, and it keeps a
+/// hostile document from making a report that is larger than itself.
 pub const MAX_PROBLEMS: usize = 100;
 
-/// The longest excerpt of a document in a problem, in characters, so that it fits a line or two.
+/// The longest excerpt of a document in a problem, in characters. It fits a line or two.
 pub const MAX_EXCERPT: usize = 80;
 
 /// The codes of problems. They are stable: programs may rely on them.
 pub mod code {
-    /// The text is larger than allowed, or would be with every alias written out.
+    /// The text is larger than allowed, or would be if every alias were written out.
     pub const TOO_LARGE: &str = "too-large";
     /// The text is not UTF-8.
     pub const ENCODING: &str = "encoding";
@@ -23,35 +23,35 @@ pub mod code {
     pub const TOO_DEEP: &str = "too-deep";
     /// A key occurs twice in one mapping.
     pub const DUPLICATE_KEY: &str = "duplicate-key";
-    /// A value is not what JSON can say, or a key is not a string.
+    /// A value is not one that JSON has, or a key is not a string.
     pub const NOT_JSON: &str = "not-json";
-    /// `apiVersion` or `kind` is not one that is known here.
+    /// `apiVersion` or `kind` is unknown.
     pub const UNKNOWN_KIND: &str = "unknown-kind";
-    /// A key that does not belong there.
+    /// A key is not allowed in its mapping.
     pub const UNKNOWN_KEY: &str = "unknown-key";
-    /// A key that has to be there.
+    /// A required key is missing.
     pub const MISSING_KEY: &str = "missing-key";
-    /// A value of another type than expected.
+    /// A value has another type than expected.
     pub const WRONG_TYPE: &str = "wrong-type";
-    /// A value of the right type that is not allowed.
+    /// A value has the right type but is not allowed.
     pub const BAD_VALUE: &str = "bad-value";
-    /// Two things of one name or place.
+    /// Two things have the same name, address or other identity.
     pub const DUPLICATE: &str = "duplicate";
-    /// An expression that is not valid where it stands.
+    /// An expression is not valid at its place.
     pub const BAD_EXPRESSION: &str = "bad-expression";
-    /// A JSON Schema that is not valid.
+    /// A JSON Schema is not valid.
     pub const BAD_SCHEMA: &str = "bad-schema";
-    /// A plugin that is neither declared nor built in, or of which nothing is known.
+    /// A plugin is neither declared nor built in, or nothing is known about it.
     pub const UNKNOWN_PLUGIN: &str = "unknown-plugin";
-    /// A strategy where a step is needed, or the other way round.
+    /// A strategy is used where a step is needed, or the other way round.
     pub const WRONG_PLUGIN_KIND: &str = "wrong-plugin-kind";
     /// The plugin's bytes are not those that the document pins.
     pub const DIGEST_DIFFERS: &str = "digest-differs";
-    /// Something that could never be granted as it is written.
+    /// Something could never be granted as it is written.
     pub const NOT_GRANTED: &str = "not-granted";
-    /// Part of the format that this version does not perform yet.
+    /// The document uses a part of the format that this version does not perform yet.
     pub const NOT_SUPPORTED: &str = "not-supported";
-    /// There are more problems than are reported.
+    /// There are more problems than are reported. The message says how many.
     pub const MORE: &str = "more-problems";
 }
 
@@ -60,17 +60,17 @@ pub mod code {
 pub struct Problem {
     /// Stable code, for example `unknown-key`.
     pub code: String,
-    /// Where in the document, as a JSON pointer: `/spec/stages/0/name`; empty for the whole.
+    /// Where in the document, as a JSON pointer: `/spec/stages/0/name`; empty for the whole document.
     pub path: String,
-    /// Line, from 1; none where the text has no such place.
+    /// Line, from 1. `None` if the problem is not placed in a text.
     pub line: Option<u32>,
-    /// Column in characters, from 1.
+    /// Column in characters, from 1. `None` if the problem is not placed in a text.
     pub column: Option<u32>,
-    /// What is wrong.
+    /// What is wrong, in one sentence.
     pub message: String,
-    /// What was found, where that helps.
+    /// What was found, if that helps.
     pub found: Option<String>,
-    /// What was expected, where that helps.
+    /// What was expected, if that helps.
     pub expected: Option<String>,
 }
 
@@ -101,17 +101,17 @@ impl Problem {
         }
     }
 
-    /// The same with what was found.
+    /// Adds what was found, cut to [`MAX_EXCERPT`].
     pub fn found(self, found: impl fmt::Display) -> Self {
         Self { found: Some(excerpt(&found.to_string())), ..self }
     }
 
-    /// The same with what was expected.
+    /// Adds what was expected.
     pub fn expected(self, expected: impl Into<String>) -> Self {
         Self { expected: Some(expected.into()), ..self }
     }
 
-    /// Whether it is about a key rather than about the value at the path.
+    /// Whether the problem is about a key, rather than about the value at the path.
     pub(super) fn is_about_key(&self) -> bool {
         [code::UNKNOWN_KEY, code::DUPLICATE_KEY].contains(&self.code.as_str())
     }
@@ -136,18 +136,18 @@ impl fmt::Display for Problem {
     }
 }
 
-/// All that is wrong with a document; never empty.
+/// Everything that is wrong with a document. It is never empty.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Problems(pub Vec<Problem>);
 
 impl Problems {
-    /// Nothing when there are none; otherwise all of them in the order of the text, bounded to
+    /// `Ok` when there are no problems. Otherwise the error is all of them in the order of the text, cut to
     /// [`MAX_PROBLEMS`].
     pub(super) fn check(problems: Vec<Problem>) -> Result<(), Self> {
         if problems.is_empty() { Ok(()) } else { Err(Self::of(problems)) }
     }
 
-    /// All of them in the order of the text, bounded to [`MAX_PROBLEMS`]; there is at least one.
+    /// All problems in the order of the text, cut to [`MAX_PROBLEMS`]. `problems` must not be empty.
     pub(super) fn of(mut problems: Vec<Problem>) -> Self {
         problems.sort_by_key(|problem| (problem.line, problem.column));
         problems.dedup();
@@ -178,12 +178,12 @@ impl fmt::Display for Problems {
     }
 }
 
-/// `text`, cut to [`MAX_EXCERPT`] characters.
+/// `text`, cut to [`MAX_EXCERPT`] characters, with `…` if there was more.
 pub(super) fn excerpt(text: &str) -> String {
     cut(text, MAX_EXCERPT)
 }
 
-/// `text`, cut to `length` characters.
+/// `text`, cut to `length` characters, with `…` if there was more.
 pub(super) fn cut(text: &str, length: usize) -> String {
     match text.char_indices().nth(length) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -191,12 +191,12 @@ pub(super) fn cut(text: &str, length: usize) -> String {
     }
 }
 
-/// The candidate that `word` was probably meant to be.
+/// The candidate that `word` was probably meant to be; `None` if no candidate is similar.
 pub(super) fn did_you_mean<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
-    // Jaro-Winkler forgives a swap, a slip and a missing letter, and favours a common beginning.
+    // Jaro-Winkler forgives swapped, wrong and missing letters, and favours a common beginning.
     const ALIKE: f64 = 0.8;
     let scored = candidates.into_iter().map(|c| (strsim::jaro_winkler(word, c), c));
     let best = scored.filter(|(score, _)| *score >= ALIKE).max_by(|a, b| a.0.total_cmp(&b.0));

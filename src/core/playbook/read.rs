@@ -1,4 +1,5 @@
-//! From text to documents that are known to be well-formed.
+//! Reads texts as documents. A document with problems is kept as far as it can be read, so that one report has all
+//! the problems, and not only the first.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -14,7 +15,7 @@ use super::suspects::Suspects;
 use super::text::{Limits, Text};
 use super::unsupported;
 
-/// A playbook's document, parsed and checked as far as that goes without its plugins.
+/// The document of a playbook, parsed and checked as far as that is possible without its plugins.
 #[derive(Clone, Debug)]
 pub struct PlaybookDocument {
     text: Text,
@@ -23,13 +24,12 @@ pub struct PlaybookDocument {
     suspects: Suspects,
 }
 
-/// Reads a playbook. What is wrong with it is kept with what could be read, so that
-/// [`resolve`](super::resolve) reports it together with what is wrong with its plugins and their
-/// arguments; [`PlaybookDocument::check`] reports what is known without them.
+/// Reads a playbook. Its problems are kept together with what could be read, so that [`resolve`](super::resolve)
+/// reports them along with those of the plugins and their arguments. [`PlaybookDocument::check`] reports what is
+/// known without the plugins.
 ///
-/// # Errors
-/// The problems, each with path, line and column, when nothing more can be said of the document: it
-/// is no YAML, passes a limit, or is of another kind.
+/// [`Problems`], each with path, line and column, when nothing further can be said about the document: it is not
+/// YAML, exceeds a limit, or is of another kind. is no YAML, passes a limit, or is of another kind.
 ///
 /// # Example
 /// ```
@@ -66,8 +66,8 @@ pub fn parse_playbook(text: &[u8]) -> Result<PlaybookDocument, Problems> {
     Ok(PlaybookDocument { text, draft, problems, suspects })
 }
 
-/// Tells which kind of document a text is, without checking the rest of it. A kind that is misspelled
-/// is taken for the one that was probably meant.
+/// Tells which kind of document a text is, without checking the rest. A misspelled kind is taken for the kind that
+/// was probably meant.
 ///
 /// # Example
 /// ```
@@ -87,28 +87,28 @@ pub fn kind_of(text: &[u8]) -> Result<Kind, Problems> {
 }
 
 impl PlaybookDocument {
-    /// Name of the playbook.
+    /// Name that the playbook gives itself.
     pub fn name(&self) -> &str {
         &self.draft.playbook.name
     }
 
-    /// Version of the playbook.
+    /// Version that the playbook gives itself.
     pub fn version(&self) -> &semver::Version {
         &self.draft.playbook.version
     }
 
-    /// The plugins that the document names; built-in ones are not among them.
+    /// The plugins that the document declares, without the built-in ones.
     pub fn plugins(&self) -> Vec<PluginSource> {
         self.draft.plugins.values().map(|declared| declared.source.clone()).collect()
     }
 
-    /// The document without comments and layout.
+    /// The document as a value, without comments and layout.
     pub fn content(&self) -> Value {
         self.text.value.clone()
     }
 
-    /// A problem that others found at a place of the document (a JSON pointer, such as
-    /// `/spec/plugins/NAME/source`), with line and column.
+    /// Makes a problem that was found outside of this crate, and gives it the line and column of its place.
+    /// `pointer` is a JSON pointer such as `/spec/plugins/NAME/source`.
     ///
     /// # Example
     /// ```
@@ -134,10 +134,10 @@ impl PlaybookDocument {
         problem
     }
 
-    /// Everything that is wrong with the document and can be known without its plugins.
+    /// Reports everything that is wrong with the document and can be known without its plugins.
     ///
     /// # Errors
-    /// The problems, when there are any.
+    /// [`Problems`], if there are any.
     pub fn check(&self) -> Result<(), Problems> {
         Problems::check(self.problems.clone())
     }
@@ -146,14 +146,14 @@ impl PlaybookDocument {
         &self.draft
     }
 
-    /// Whether the document has an entry for a plugin of this name, or may have one.
+    /// Whether the document declares a plugin of this name, or may do so in a part that can't be read.
     pub(super) fn may_declare(&self, name: &str) -> bool {
         let declared = self.text.value.pointer("/spec/plugins").and_then(|all| all.get(name));
         declared.is_some() || self.suspects.has("/spec/plugins")
     }
 
-    /// All problems: those of the document, and those that were found later and do not follow from
-    /// them. No problems, no error.
+    /// Reports the problems of the document together with `further` ones, without those that only follow from
+    /// others. `Ok` if there are no problems.
     pub(super) fn check_with(&self, further: Vec<Problem>) -> Result<(), Problems> {
         let further = further.into_iter().filter(|problem| !self.suspects.explain(problem));
         let mut problems = self.problems.clone();
@@ -162,7 +162,7 @@ impl PlaybookDocument {
     }
 }
 
-/// The kind of a document, and what is wrong with its head.
+/// The kind of a document, and the problems of its head.
 fn read_head(text: &Text) -> Result<(Kind, Vec<Problem>), Problems> {
     if !text.value.is_object() {
         let problem = Problem::new(code::WRONG_TYPE, "", "this is no document");
@@ -204,7 +204,7 @@ fn read_head(text: &Text) -> Result<(Kind, Vec<Problem>), Problems> {
     }
 }
 
-/// Ends with these problems and those of the text.
+/// Fails with these problems and with those of the text.
 fn fail<T>(text: &Text, mut problems: Vec<Problem>) -> Result<T, Problems> {
     problems.extend(text.problems.iter().cloned());
     text.locate(&mut problems);
@@ -221,15 +221,15 @@ fn word<'t>(text: &'t Text, key: &str, expected: &str) -> Result<&'t str, Box<Pr
     Err(Box::new(problem.expected(expected)))
 }
 
-/// A document as authored, and what its text and its schema find wrong with it.
+/// A document as authored, and the problems that its text and its schema have.
 pub(super) struct Read<T> {
     pub(super) file: T,
     pub(super) problems: Vec<Problem>,
     pub(super) suspects: Suspects,
 }
 
-/// Reads a document as the type of its kind. What is wrong with its structure is left out, or has
-/// something stand in for it, so that the rest can be examined.
+/// Reads a document as the type of its kind. Parts with a wrong structure are left out or replaced by stand-ins,
+/// so that the rest can be checked.
 pub(super) fn read_as<T: DeserializeOwned>(text: &Text, kind: Kind) -> Result<Read<T>, Problems> {
     let (found, mut problems) = read_head(text)?;
     if found != kind {
@@ -242,7 +242,7 @@ pub(super) fn read_as<T: DeserializeOwned>(text: &Text, kind: Kind) -> Result<Re
     if structure.is_empty() && text.suspects.is_empty() {
         match T::deserialize(&text.value) {
             Ok(file) => return Ok(Read { file, problems, suspects: Suspects::default() }),
-            // The types and the schema made from them would have to differ.
+            // This happens only if the types and the schema made from them differ.
             Err(error) => problems.push(Problem::new(code::BAD_VALUE, "", error.to_string())),
         }
         return fail(text, problems);
@@ -251,7 +251,7 @@ pub(super) fn read_as<T: DeserializeOwned>(text: &Text, kind: Kind) -> Result<Re
     problems.extend(repair.repair(structure));
     match T::deserialize(&repair.value) {
         Ok(file) => Ok(Read { file, problems, suspects: repair.suspects }),
-        // There was too much to repair.
+        // More was wrong than can be repaired.
         Err(_) => fail(text, problems),
     }
 }

@@ -1,4 +1,5 @@
-//! Which names an expression may use where it stands.
+//! Says which names an expression may use at its place, so that a misspelled name is an error at import and not in
+//! the middle of a run.
 
 use serde_json::Value;
 
@@ -7,29 +8,29 @@ use super::problem::did_you_mean;
 /// What expressions may refer to at one place of a playbook.
 #[derive(Clone, Copy)]
 pub(super) struct Names<'a> {
-    /// The roots that there are.
+    /// The roots that exist at this place.
     pub(super) roots: &'static [&'static str],
-    /// The steps of the stage before this place.
+    /// The steps of this stage that come before this place.
     pub(super) earlier: &'a [String],
-    /// The steps of the stages before.
+    /// The steps of earlier stages: name of the stage, name of the step.
     pub(super) before: &'a [(String, String)],
-    /// All steps of the stage.
+    /// All steps of this stage.
     pub(super) steps: &'a [String],
-    /// The steps of every stage, with the name of it.
+    /// The steps of every stage: name of the stage, name of the step.
     pub(super) all: &'a [(String, String)],
     /// JSON Schema of the parameters.
     pub(super) params: &'a Value,
 }
 
-/// Where agents are selected.
+/// The roots in the `select` of a stage.
 pub(super) const IN_SELECT: &[&str] = &["params", "agent", "run", "cluster"];
-/// In the arguments of a strategy.
+/// The roots in the arguments of a strategy.
 pub(super) const IN_STRATEGY: &[&str] = &["params", "run", "cluster"];
-/// In a step.
+/// The roots in a step.
 pub(super) const IN_STEP: &[&str] = &["params", "agent", "steps", "run", "cluster"];
 
 impl Names<'_> {
-    /// What is wrong with a path into the scope; nothing: it may lead somewhere.
+    /// What is wrong with a path into the scope; `None` if the path may lead somewhere.
     pub(super) fn check(&self, path: &[&str]) -> Option<String> {
         let (root, rest) = path.split_first()?;
         if !self.roots.contains(root) {
@@ -58,7 +59,7 @@ impl Names<'_> {
                 "step {name:?} has no result yet: it does not come before this place"
             ));
         }
-        // A step whose own name is missing or wrong may be the one.
+        // A step whose own name is missing or wrong may be the step that is meant.
         if self.steps.iter().any(String::is_empty) {
             return None;
         }
@@ -75,7 +76,7 @@ impl Names<'_> {
         })
     }
 
-    /// Only where the schema lists every parameter: others may be given where it says so.
+    /// What is wrong with a name below `params`. Only a schema that lists all parameters can tell.
     fn param(&self, path: &[&str]) -> Option<String> {
         let name = path.first()?;
         let keywords = self.params.as_object()?;
@@ -90,7 +91,8 @@ impl Names<'_> {
             "dependentSchemas",
             "unevaluatedProperties",
         ];
-        // Where nothing is said of others they may be given, but no schema says so to anybody.
+        // A schema without `additionalProperties` allows further parameters, but nobody can know their names from
+        // it.
         let open = keywords.get("additionalProperties").is_some_and(|it| *it != Value::Bool(false));
         if open || OPEN.iter().any(|keyword| keywords.contains_key(*keyword)) {
             return None;

@@ -1,4 +1,5 @@
-//! A document without what is wrong with its structure, so that the rest of it can be examined.
+//! Replaces what is wrong with the structure of a document by stand-ins, so that the rest of the document can be
+//! checked in the same go. The replaced places are remembered, and nothing is reported about them.
 
 use serde_json::Value;
 
@@ -9,31 +10,31 @@ use super::schema_path;
 use super::suspects::Suspects;
 use super::text::Text;
 
-/// How often a document is repaired and checked again. Once is enough, unless it has more problems
-/// than are looked for at a time.
+/// How often a document is repaired and checked again. Once is enough, unless it has more problems than one check
+/// reports.
 const MAX_ROUNDS: usize = 3;
 
-/// Keys of which a step has one: where one of them is wrong, nothing can be said of the other.
+/// A step has exactly one of these keys. If one of them is wrong, nothing can be said about the other.
 const EITHER: [&str; 2] = ["use", "action"];
 
 /// A document that is being repaired.
 pub(super) struct Repair {
     kind: Kind,
-    /// What is left of it.
+    /// What is left of the document.
     pub(super) value: Value,
-    /// The places where it is not what it was.
+    /// The places at which the value differs from the document.
     pub(super) suspects: Suspects,
 }
 
 impl Repair {
-    /// A document of this kind.
+    /// Starts with the whole document, of the given kind.
     pub(super) fn of(kind: Kind, text: &Text) -> Self {
         Self { kind, value: text.value.clone(), suspects: text.suspects.clone() }
     }
 
-    /// Repairs what the schema has found, and returns what of it is to be reported.
+    /// Repairs what the schema has `found`, and returns the problems that are to be reported.
     pub(super) fn repair(&mut self, mut found: Vec<Problem>) -> Vec<Problem> {
-        // What is wrong with the head was said before anything else.
+        // Problems of the head were reported before.
         for (key, word) in [("apiVersion", API_VERSION), ("kind", self.kind.as_str())] {
             if let Value::Object(document) = &mut self.value {
                 document.insert(key.to_owned(), word.into());
@@ -47,7 +48,7 @@ impl Repair {
             known.iter().chain(&new).for_each(|problem| self.repair_one(problem));
             reported.extend(new);
             found = schema::check_document(self.kind, &self.value);
-            // An empty text is what stands in for text.
+            // A stand-in for a text is empty, which the schema may refuse.
             found.retain(|problem| !self.suspects.has(&problem.path) || !self.is_typed(problem));
             if found.is_empty() {
                 break;
@@ -56,7 +57,7 @@ impl Repair {
         reported
     }
 
-    /// Whether the value at the place of a problem has the right type at least.
+    /// Whether the value at the place of the problem at least has the right type.
     fn is_typed(&self, problem: &Problem) -> bool {
         problem.code == code::BAD_VALUE && self.value.pointer(&problem.path).is_some()
     }
@@ -73,7 +74,7 @@ impl Repair {
                 let known = schema_around.map(|schema| schema_path::keys(root, schema));
                 let known = known.unwrap_or_default();
                 if problem.code == code::UNKNOWN_KEY {
-                    // All of them at once: there may be more than were reported.
+                    // All unknown keys go at once: there may be more than were reported.
                     match known.is_empty() {
                         true => drop(object.shift_remove(&key)),
                         false => object.retain(|key, _| known.contains(&key.as_str())),

@@ -1,4 +1,5 @@
-//! From a playbook that was read, and what is known of its plugins, to one that can be run.
+//! Makes a playbook that can be run, from a document that was read and what is known about its plugins. No other
+//! function makes a [`Playbook`] from a document.
 
 use std::collections::BTreeMap;
 
@@ -12,12 +13,10 @@ use super::read::PlaybookDocument;
 use super::schema::Schema;
 use super::spans::push_segment;
 
-/// Resolves a playbook: pins its plugins, gives them what the document grants, and checks that each
-/// is of the right kind and that its arguments fit it.
-///
-/// `plugins` holds what is known of the plugins that the document names, by the name in the
-/// document; built-in ones need no entry there. A name in the document counts over that of a
-/// built-in plugin, so that a new built-in one never changes an old playbook.
+/// Resolves a playbook: pins its plugins, gives them what the document grants, and checks that each is of the
+/// right kind and that its arguments fit it. `plugins` has what is known about the plugins that the document
+/// declares, by the name that they have there. A name in the document takes precedence over a built-in plugin of
+/// that name, so a new built-in plugin never changes an old playbook.
 ///
 /// # Example
 /// ```
@@ -98,7 +97,7 @@ struct Resolver<'a> {
     declared: &'a BTreeMap<String, Declared>,
     plugins: &'a BTreeMap<String, PluginInfo>,
     builtins: &'a [PluginInfo],
-    /// Compiled once for each plugin; none where that failed.
+    /// Compiled schemas by plugin; `None` where compiling failed.
     schemas: BTreeMap<String, Option<Schema>>,
     problems: Vec<Problem>,
 }
@@ -119,7 +118,7 @@ impl<'a> Resolver<'a> {
         {
             let message = "the plugin is not the one that the document pins";
             let problem = Problem::new(code::DIGEST_DIFFERS, format!("{path}/digest"), message);
-            // Digests are compared by eye, so they are not cut.
+            // Digests are compared by eye, so this one is not cut.
             let found = Some(info.digest.to_string());
             self.problems.push(Problem { found, ..problem.expected(pinned.as_str()) });
         }
@@ -130,7 +129,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// What is known of the plugin of this name, and where it comes from.
+    /// What is known about the plugin that `name` means, its source, and what is granted to it.
     fn find(&self, name: &str) -> Option<(&'a PluginInfo, String, Grants)> {
         match self.declared.get(name) {
             Some(declared) => {
@@ -148,7 +147,7 @@ impl<'a> Resolver<'a> {
         let path = used.name_pointer();
         let wanted = used.kind.as_str();
         let Some((info, source, grants)) = self.find(&used.name) else {
-            // A declared plugin of which nothing is known is reported where it is declared.
+            // A declared plugin that nothing is known about is reported where it is declared.
             if !self.doc.may_declare(&used.name) {
                 let builtins = self.builtins.iter().filter(|info| info.kind == used.kind);
                 let known: Vec<&str> = self
@@ -164,7 +163,7 @@ impl<'a> Resolver<'a> {
                     None => format!("there is no {wanted} {:?}", used.name),
                 };
                 let mut problem = Problem::new(code::UNKNOWN_PLUGIN, path, message);
-                // Thousands of names with each of thousands of problems would fill the memory.
+                // Listing thousands of names in each of thousands of problems would fill the memory.
                 if known.len() <= MAX_LISTED {
                     problem = problem.expected(format!("one of {}", known.join(", ")));
                 }

@@ -1,4 +1,4 @@
-//! What parses prints and parses to the same: from text to text, and from the model back.
+//! What was parsed can be printed, and parses to the same again: from text to text, and from the model back.
 
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -11,7 +11,7 @@ use super::read::parse_playbook;
 use crate::ids::Digest;
 use crate::time::Millis;
 
-/// The draft of a text in which nothing is wrong but that this version can't perform it all.
+/// The draft of a text that has no problem, except for parts that this version can't perform yet.
 fn draft(text: &str) -> Result<Draft, TestCaseError> {
     let document = parse_playbook(text.as_bytes());
     let document = document.map_err(|problems| TestCaseError::fail(problems.to_string()))?;
@@ -36,7 +36,7 @@ fn word(value: impl serde::Serialize) -> Value {
     serde_json::to_value(value).unwrap()
 }
 
-/// Without the keys that have no value.
+/// The value without the keys that are null.
 fn present(mut value: Value) -> Value {
     if let Value::Object(object) = &mut value {
         object.retain(|_, value| !value.is_null());
@@ -72,7 +72,7 @@ fn print_stage(stage: &Stage) -> Value {
     }))
 }
 
-/// The document that says all that a draft does.
+/// A document that says everything that is in the draft.
 fn print(draft: &Draft) -> Value {
     let playbook = &draft.playbook;
     let plugins = draft.plugins.iter().map(|(name, declared)| {
@@ -110,7 +110,7 @@ fn label() -> impl Strategy<Value = String> {
 }
 
 fn text() -> impl Strategy<Value = Value> {
-    // All that a printer has to put in quotes, and what is no ASCII.
+    // Everything that a printer has to quote, and characters outside of ASCII.
     "([-a-z0-9 :#'\"%&*!|>?{}\\[\\]\\\\,~é日🚀]|\t|true|null|1e3|\n){0,12}".prop_map(Value::from)
 }
 
@@ -118,7 +118,7 @@ fn of(words: &'static [&'static str]) -> impl Strategy<Value = Value> {
     prop::sample::select(words).prop_map(Value::from)
 }
 
-/// A value, or none.
+/// A value, or null.
 fn perhaps(value: impl Strategy<Value = Value>) -> impl Strategy<Value = Value> {
     prop_oneof![Just(Value::Null), value]
 }

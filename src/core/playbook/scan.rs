@@ -1,5 +1,5 @@
-//! What can be known of a CEL expression without a scope: names, functions, depth, cost, and which
-//! parts of the scope it looks at.
+//! Finds out what can be known of a CEL expression without a scope: names, functions, depth, cost, and which parts
+//! of the scope it looks at. Bad expressions are refused here, at import, and costs are known before evaluation.
 
 use std::collections::BTreeMap;
 
@@ -9,30 +9,30 @@ use cel::common::ast::{
 
 use super::problem::did_you_mean;
 
-/// The names that expressions know.
+/// The roots of the scope: the names that an expression can start with.
 pub(super) const ROOTS: [&str; 5] = ["params", "agent", "steps", "run", "cluster"];
 
-/// The deepest nesting of an expression: evaluation is recursive.
+/// The deepest nesting of an expression. Evaluation is recursive.
 pub const MAX_EXPR_DEPTH: u32 = 64;
 
-/// The deepest nesting of loops (`map`, `filter`, `all`, …): each multiplies the work.
+/// The deepest nesting of loops (`map`, `filter`, `all`, …). Each level multiplies the work.
 pub const MAX_LOOP_DEPTH: u32 = 2;
 
 /// The longest regular expression in bytes.
 pub(super) const MAX_REGEX_BYTES: usize = 256;
 
-/// The sizes in bytes of a compiled regular expression that are told apart: an expression is charged
-/// for the first that suffices. It is compiled anew on every call.
+/// The sizes, in bytes of a compiled regular expression, that costs are told apart by: an expression is charged
+/// for the smallest that suffices. A regular expression is compiled anew on every call.
 const REGEX_SIZES: [usize; 6] =
     [4 * 1024, 8 * 1024, 16 * 1024, 32 * 1024, 64 * 1024, MAX_REGEX_SIZE];
 
-/// The largest one.
+/// The largest compiled regular expression, in bytes.
 const MAX_REGEX_SIZE: usize = 128 * 1024;
 
-/// So many bytes of a compiled regular expression cost as much as one node of an expression.
+/// How many bytes of a compiled regular expression cost as much as one node of an expression.
 const REGEX_BYTES_PER_NODE: u64 = 8;
 
-/// Operators that look at their operands without going through them.
+/// Operators that look at their operands without going through all of them.
 const CHEAP: [&str; 8] = [
     operators::LOGICAL_AND,
     operators::LOGICAL_OR,
@@ -74,10 +74,10 @@ const METHODS: [(&str, usize); 9] = [
 /// Functions called on the name `optional`.
 const OPTIONAL: [(&str, usize); 3] = [("of", 1), ("none", 0), ("ofNonZeroValue", 1)];
 
-/// Macros, for suggestions; the parser has replaced all that are used well.
+/// Macros, which suggestions may name. The parser has expanded those that are used correctly.
 const MACROS: [&str; 6] = ["has", "all", "exists", "exists_one", "map", "filter"];
 
-/// Names of types: `type(x) == string`.
+/// Names of types, as in `type(x) == string`.
 const TYPES: [&str; 11] = [
     "bool",
     "bytes",
@@ -97,7 +97,7 @@ const TYPES: [&str; 11] = [
 pub(super) enum Use {
     /// All of it.
     Whole,
-    /// Only these keys, and of each only so much.
+    /// Only these keys, and of the value of each key only the given part.
     Keys(BTreeMap<String, Use>),
 }
 
@@ -112,7 +112,7 @@ impl Use {
         }
     }
 
-    /// Whether what is at `path`, or something in it, is used.
+    /// Whether the expression uses the value at `path`, or something in it.
     pub(super) fn touches(&self, path: &[&str]) -> bool {
         match (self, path) {
             (Self::Whole, _) | (Self::Keys(_), []) => true,
@@ -122,7 +122,7 @@ impl Use {
         }
     }
 
-    /// The paths to what is used whole.
+    /// The paths to the values that are used whole.
     pub(super) fn paths(&self) -> Vec<Vec<&str>> {
         match self {
             Self::Whole => vec![vec![]],
@@ -140,24 +140,25 @@ impl Use {
     }
 }
 
-/// What is known of an expression.
+/// What is known about an expression without a scope.
 #[derive(Clone, Debug)]
 pub(super) struct Facts {
     /// Which parts of the scope it looks at.
     pub(super) uses: Use,
-    /// Which of them a loop goes through each time: `h in params.hosts`, `h == params.other`.
+    /// Which parts of the scope each round of a loop goes through, as in `h in params.hosts` or `h ==
+    /// params.other`.
     pub(super) repeated: Use,
-    /// Number of nodes of its syntax tree, with what else costs as much as one.
+    /// Number of nodes of the syntax tree, plus what else costs as much as a node.
     pub(super) nodes: u64,
-    /// Number of elements of the lists and maps that are written out in it.
+    /// Number of elements in the lists and maps that are written out in the expression.
     pub(super) elements: u64,
-    /// Number of `+` in it: by each of them a list may grow.
+    /// Number of `+` in the expression. Each of them may make a list longer.
     pub(super) additions: u64,
-    /// The work grows with the size of the scope to this power.
+    /// The power of the size of the scope with which the work grows.
     pub(super) power: u32,
 }
 
-/// Checks an expression and gathers what is to be known of it.
+/// Checks an expression and gathers its facts. The error is a message.
 pub(super) fn scan(expr: &IdedExpr) -> Result<Facts, String> {
     let uses = Use::Keys(BTreeMap::new());
     let repeated = uses.clone();
@@ -169,11 +170,11 @@ pub(super) fn scan(expr: &IdedExpr) -> Result<Facts, String> {
 }
 
 struct Scan<'a> {
-    /// Variables of the loops around.
+    /// Variables of the enclosing loops.
     locals: Vec<&'a str>,
     uses: Use,
     repeated: Use,
-    /// Nesting, within loops, of calls that go through their operands.
+    /// How many calls that go through their operands enclose the current place, within loops.
     within: u32,
     nodes: u64,
     elements: u64,
@@ -183,15 +184,15 @@ struct Scan<'a> {
 /// How the work of a part grows with the size of the scope.
 #[derive(Clone, Copy, Default)]
 struct Cost {
-    /// The power in which it grows.
+    /// The power of the size of the scope with which the work grows.
     power: u32,
-    /// Nesting of loops.
+    /// How deep loops are nested in it.
     loops: u32,
-    /// It reads the scope.
+    /// Whether the part reads the scope.
     reads: bool,
-    /// It makes a value out of the scope, so that its copy costs as much as the scope is large.
+    /// Whether the part makes a value out of the scope: copying it costs as much as the scope is large.
     copies: bool,
-    /// Loops in it that make more than they were given.
+    /// Number of loops in it whose results can be larger than what they loop over.
     growing: u32,
 }
 
@@ -284,7 +285,7 @@ impl<'a> Scan<'a> {
         if is_operator(name) {
             cost = cost.and(self.all(&call.args, depth)?);
             if name == operators::ADD {
-                // The addition to the result of a loop is the loop's own.
+                // The expansion of a loop adds each element to its result; that addition is counted with the loop.
                 let of_loop = matches!(&call.args[..], [first, _] if is_result(first));
                 self.additions += u64::from(!of_loop);
                 cost = cost.copying();
@@ -342,7 +343,7 @@ impl<'a> Scan<'a> {
         })
     }
 
-    /// The path that `expr` spells, when it is one into the scope: `agent.attributes["role"]`.
+    /// The path that `expr` spells, if it is a path into the scope such as `agent.attributes["role"]`.
     fn static_path(&self, expr: &IdedExpr) -> Option<Vec<String>> {
         let mut path = Vec::new();
         let mut expr = expr;
@@ -403,8 +404,8 @@ fn check_function(name: &str, given: usize, known: &[(&str, usize)]) -> Result<(
     Err(format!("{name} takes {expected} argument(s), found {given}"))
 }
 
-/// About the size of the compiled regular expression of a call of `matches`. It must be written
-/// down: what another costs is not known before the run.
+/// The approximate size of the compiled regular expression in a call of `matches`. The pattern must be a literal:
+/// the cost of any other is not known before the run.
 fn regex_size(call: &CallExpr) -> Result<usize, String> {
     let Some(IdedExpr { expr: Ast::Literal(LiteralValue::String(pattern)), .. }) = call.args.last()
     else {

@@ -1,5 +1,5 @@
-//! JSON Schemas: those of the kinds, made from their types, and those that documents and plugins
-//! bring along. None ever fetches anything.
+//! JSON Schemas: those of the kinds of document, made from their types, and those that documents and plugins bring
+//! along. No schema ever makes the validator fetch anything.
 
 use std::sync::LazyLock;
 
@@ -19,12 +19,12 @@ use crate::length::LENGTH_FORMAT;
 /// The largest schema that a document or plugin may bring along, in bytes.
 pub const MAX_SCHEMA_BYTES: usize = 64 * 1024;
 
-/// The largest compiled regular expression of a schema in bytes; the engine's time is linear in the
-/// text, so this is what a hostile one can cost. A schema can have some two hundred of them.
+/// The largest compiled regular expression of a schema, in bytes. Matching takes time linear in the text, so this
+/// bounds what a hostile pattern can cost. A schema can have some two hundred patterns.
 const MAX_REGEX_BYTES: usize = 256 * 1024;
 
-/// The formats that the library checks. Of those only ours counts where formats are not checked: what other
-/// plugins' schemas say was never meant to refuse anything.
+/// Formats that the library can check. Where formats are not checked, only our own format counts: formats in
+/// plugins' schemas were never meant to refuse anything.
 const FORMATS_OF_OTHERS: [&str; 19] = [
     "date",
     "date-time",
@@ -47,7 +47,7 @@ const FORMATS_OF_OTHERS: [&str; 19] = [
     "uuid",
 ];
 
-/// The longest message of another library that is passed on, in characters.
+/// The longest part of another library's message that is passed on, in characters.
 const MAX_MESSAGE: usize = 200;
 
 /// The JSON Schema (2020-12) of a kind of document, for editors and for checking.
@@ -71,8 +71,8 @@ pub fn json_schema(kind: Kind) -> Value {
     schema
 }
 
-/// A key without a value is a slip more often than a wish for the default: where a type is
-/// optional, its key may be left out, but not be null.
+/// Refuses null for optional keys: such a key may be left out, but not be null. A key without a value is more
+/// often a slip than a wish for the default.
 fn refuse_null(schema: &mut Value) {
     match schema {
         Value::Object(object) => {
@@ -104,8 +104,8 @@ fn refuse_null(schema: &mut Value) {
     }
 }
 
-/// Checks the schema that a plugin gives of its arguments, as [`resolve`](super::resolve) will when
-/// a playbook uses the plugin. The error says what is wrong with it, and where.
+/// Checks the schema that a plugin gives for its arguments, in the same way as [`resolve`](super::resolve) does
+/// when a playbook uses the plugin. The error is a message that says what is wrong, and where.
 ///
 /// # Example
 /// ```
@@ -127,17 +127,17 @@ pub fn check_arguments_schema(schema: &Value) -> Result<(), String> {
 pub(super) struct Schema {
     source: Value,
     validator: Validator,
-    /// Whether it is from outside, so that the work of checking with it is counted.
+    /// Whether the schema comes from outside. If so, the work of checking with it is counted.
     is_foreign: bool,
 }
 
 impl Schema {
-    /// Makes a schema ready. The paths of the problems are within the schema.
+    /// Compiles a schema. The paths of the problems are within the schema.
     pub(super) fn compile(source: &Value) -> Result<Self, Vec<Problem>> {
         Self::compile_as(source, false)
     }
 
-    /// The same for a schema of parameters, in which formats are checked, too.
+    /// Compiles a schema of parameters, whose formats are checked too.
     pub(super) fn compile_params(source: &Value) -> Result<Self, Vec<Problem>> {
         Self::compile_as(source, true)
     }
@@ -178,12 +178,12 @@ impl Schema {
         Ok(Self { source: source.clone(), validator, is_foreign: false })
     }
 
-    /// What is wrong with `value`; paths are within the value.
+    /// What is wrong with `value`. The paths of the problems are within `value`.
     pub(super) fn check(&self, value: &Value) -> Vec<Problem> {
         self.check_where(value, |_| true)
     }
 
-    /// The same, where only some of the errors count.
+    /// Like [`Schema::check`], but only the errors for which `counts` is true are reported.
     pub(super) fn check_where(
         &self,
         value: &Value,
@@ -206,7 +206,7 @@ static PLAYBOOKS: LazyLock<Result<Schema, Vec<Problem>>> =
     LazyLock::new(|| Schema::build(&PLAYBOOK));
 static CLUSTERS: LazyLock<Result<Schema, Vec<Problem>>> = LazyLock::new(|| Schema::build(&CLUSTER));
 
-/// The JSON Schema of a kind, made once.
+/// The JSON Schema of a kind of document, made once.
 pub(super) fn of(kind: Kind) -> &'static Value {
     match kind {
         Kind::Playbook => &PLAYBOOK,
@@ -214,7 +214,7 @@ pub(super) fn of(kind: Kind) -> &'static Value {
     }
 }
 
-/// What the schema of its kind finds wrong with a document.
+/// What is wrong with a document according to the schema of its kind.
 pub(super) fn check_document(kind: Kind, document: &Value) -> Vec<Problem> {
     let schema = match kind {
         Kind::Playbook => &PLAYBOOKS,

@@ -1,5 +1,5 @@
-//! Keywords of JSON Schema. What is no keyword checks nothing, so that a slip in a schema would let
-//! everything pass.
+//! Looks for keywords in JSON Schemas that check nothing. A validator ignores words that it does not know, so a
+//! slip in a schema would let everything pass.
 
 use std::collections::HashSet;
 
@@ -24,14 +24,14 @@ const ONE: [&str; 11] = [
     "contentSchema",
 ];
 
-/// Keywords with schemas by name. The fourth is what `$defs` was called once; references lead there.
+/// Keywords with schemas by name. `definitions` is the former name of `$defs`, and references may lead there.
 const NAMED: [&str; 5] =
     ["properties", "patternProperties", "$defs", "definitions", "dependentSchemas"];
 
 /// Keywords with a list of schemas.
 const LISTED: [&str; 4] = ["allOf", "anyOf", "oneOf", "prefixItems"];
 
-/// All others of draft 2020-12.
+/// All other keywords of draft 2020-12.
 const PLAIN: [&str; 38] = [
     "$schema",
     "$id",
@@ -73,10 +73,10 @@ const PLAIN: [&str; 38] = [
     "contentMediaType",
 ];
 
-/// Keywords of one's own, for other tools, begin with this.
+/// Keywords of other tools begin with this.
 const OWN: &str = "x-";
 
-/// The formats that are checked.
+/// The formats that are checked. Any other would check nothing.
 pub(super) const FORMATS: [&str; 13] = [
     "date",
     "date-time",
@@ -93,11 +93,11 @@ pub(super) const FORMATS: [&str; 13] = [
     LENGTH_FORMAT,
 ];
 
-/// Keywords that check nothing without another one.
+/// Keywords that check nothing without another keyword, with that keyword.
 const WITH: [(&str, &str); 4] =
     [("then", "if"), ("else", "if"), ("minContains", "contains"), ("maxContains", "contains")];
 
-/// Keywords that check values of these types only.
+/// Keywords that check only values of certain types, with these types.
 const OF_TYPES: [(&[&str], &[&str]); 4] = [
     (
         &["number", "integer"],
@@ -136,8 +136,8 @@ const OF_TYPES: [(&[&str], &[&str]); 4] = [
     ),
 ];
 
-/// What in a schema checks nothing, at every depth, and where references lead. Its own nesting must be bounded. The
-/// paths of the problems are within the schema.
+/// Finds what checks nothing in a schema: at every depth, and where references lead. The nesting of `schema` must
+/// be bounded. The paths of the problems are within the schema.
 pub(super) fn check(schema: &Value) -> Vec<Problem> {
     let mut check = Check::default();
     check.schema(schema, &mut String::new());
@@ -152,9 +152,9 @@ pub(super) fn check(schema: &Value) -> Vec<Problem> {
 #[derive(Default)]
 struct Check {
     problems: Vec<Problem>,
-    /// The places of the schemas that were looked at.
+    /// The places of the schemas that were looked at already.
     seen: HashSet<String>,
-    /// Where references lead.
+    /// The places where references lead, still to be looked at.
     targets: Vec<String>,
 }
 
@@ -202,7 +202,7 @@ impl Check {
     }
 }
 
-/// A keyword that checks nothing where it stands.
+/// The problem of a keyword that checks nothing at its place, if it has one.
 fn useless(word: &str, value: &Value, around: &Map<String, Value>, path: &str) -> Option<Problem> {
     let problem = |message: String| Problem::new(code::BAD_SCHEMA, path, message);
     if let Some((_, other)) = WITH.iter().find(|(one, _)| *one == word)
@@ -228,8 +228,8 @@ fn useless(word: &str, value: &Value, around: &Map<String, Value>, path: &str) -
     })
 }
 
-/// A word that is none. One with a schema below it is the name of a property most likely, where there are
-/// none.
+/// The problem of a word that is no keyword. If there is a schema below it and no `properties` beside it, it is
+/// most likely the name of a property.
 fn unknown(word: &str, around: &Map<String, Value>, path: &str) -> Problem {
     let is_schema = around.get(word).is_some_and(Value::is_object);
     let known = ONE.iter().chain(&NAMED).chain(&LISTED).chain(&PLAIN).copied();
@@ -250,7 +250,7 @@ fn unknown(word: &str, around: &Map<String, Value>, path: &str) -> Problem {
     Problem::new(code::UNKNOWN_KEY, path, message)
 }
 
-/// What has taken the place of a keyword of an earlier draft.
+/// The keyword that replaced a keyword of an earlier draft.
 fn retired(word: &str, around: &Map<String, Value>) -> Option<&'static str> {
     let is_list =
         |value: &Value| value.as_object().is_some_and(|all| all.values().all(Value::is_array));

@@ -1,10 +1,9 @@
-//! What a JSON Schema may cost, worked out before anything is built of it.
+//! Bounds what a JSON Schema may cost, before anything is built from it.
 //!
-//! A schema is checked as it would be with every reference written out, which is about the work of
-//! checking one value with it: a few lines of references to references can stand for billions of
-//! schemas. For this to be certain, a reference must mean the same to this pass and to the
-//! validator. So there is one dialect, one base (no `$id` below the root), and every reference leads to
-//! a place within the schema.
+//! A schema is measured with every reference written out, which is about the work of checking one value with it: a
+//! few lines of references to references can stand for billions of schemas. This is safe only if a reference means
+//! the same here and to the validator. So there is one dialect, one base (no `$id` below the root), and every
+//! reference must lead to a place within the schema.
 
 use std::collections::HashMap;
 
@@ -14,26 +13,26 @@ use super::problem::{MAX_PROBLEMS, Problem, Problems, code};
 use super::schema_work::UNEVALUATED;
 use super::spans::push_segment;
 
-/// The most values in a schema with its references written out. A reference to what is just being
-/// written out ends there: a schema that refers to itself is fine.
+/// The most values in a schema with its references written out. A reference to a schema that is just being written
+/// out ends there, so a schema may refer to itself.
 pub(super) const MAX_SCHEMA_VALUES: usize = 20_000;
 
-/// So many times a value counts in a schema that has to know what its parts look at: the validator
-/// builds those parts once more, and within them the parts of such schemas once more again.
+/// How many times a value counts in a schema with an `unevaluated…` keyword. The validator builds the parts of
+/// such a schema once more, and if those have the keyword, their parts once more again.
 const UNEVALUATED_FACTOR: usize = 3;
 
-/// The deepest nesting of a schema with its references written out: building and checking recurse.
+/// The deepest nesting of a schema with its references written out. Building and checking are recursive.
 pub(super) const MAX_SCHEMA_DEPTH: usize = 128;
 
-/// The most bytes of regular expressions in a schema, together. Ten bytes can stand for one that is
-/// as large as a compiled one may be.
+/// The most bytes of regular expressions in a schema, all together. Ten bytes can stand for a compiled expression
+/// of the largest allowed size.
 pub(super) const MAX_PATTERNS_BYTES: usize = 2 * 1024;
 
-/// The only `$schema` that there may be.
+/// The only `$schema` that is accepted.
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
 
-/// Checks what a schema may cost. Its own nesting must be bounded. The path of the problem is
-/// within the schema.
+/// Checks what a schema may cost. The nesting of `schema` must be bounded. The path of the problem is within the
+/// schema.
 pub(super) fn check(schema: &Value) -> Result<(), Problems> {
     let mut limits = Limits {
         root: schema,
@@ -54,7 +53,7 @@ fn bad(path: &str, message: &str, expected: impl Into<String>) -> Problems {
     Problem::new(code::BAD_SCHEMA, path, message).expected(expected).into()
 }
 
-/// The same with what was found, quoted.
+/// A problem that quotes what was found.
 fn bad_text(path: &str, message: &str, expected: &str, found: &str) -> Problems {
     let problem = Problem::new(code::BAD_SCHEMA, path, message).expected(expected);
     problem.found(format!("{found:?}")).into()
@@ -65,13 +64,14 @@ struct Limits<'a> {
     anchors: HashMap<&'a str, &'a Value>,
     values: usize,
     patterns: usize,
-    /// What is being written out, by address.
+    /// The schemas that are being written out, by address.
     open: Vec<*const Value>,
     problems: Vec<Problem>,
 }
 
 impl<'a> Limits<'a> {
-    /// Goes once over the schema as it is: anchors, regular expressions, and what is not known here.
+    /// Goes once over the schema as it is. It gathers anchors, adds up regular expressions, and reports what it
+    /// can't judge.
     fn gather(&mut self, value: &'a Value, path: &mut String) {
         let length = path.len();
         match value {
@@ -141,7 +141,7 @@ impl<'a> Limits<'a> {
     fn pattern(&mut self, bytes: usize, path: &str) -> Result<(), Problems> {
         let before = self.patterns;
         self.patterns += bytes;
-        // It is said once, where it happens.
+        // It is reported once, where the limit is passed.
         if self.patterns > MAX_PATTERNS_BYTES && before <= MAX_PATTERNS_BYTES {
             let expected = format!("at most {MAX_PATTERNS_BYTES} bytes of them in a schema");
             return Err(bad(path, "the regular expressions are too long", expected));
@@ -149,8 +149,8 @@ impl<'a> Limits<'a> {
         Ok(())
     }
 
-    /// Counts `value`, `times` over, with its references written out. It ends with the limits, so that
-    /// it never takes longer than they allow.
+    /// Counts `value` `times` over, with its references written out. It stops at the limits, so it never takes
+    /// longer than they allow.
     fn write_out(&mut self, value: &'a Value, depth: usize, times: usize) -> Result<(), Problems> {
         self.values = self.values.saturating_add(times);
         if self.values > MAX_SCHEMA_VALUES {
@@ -187,7 +187,7 @@ impl<'a> Limits<'a> {
 
     fn target(&self, reference: &str) -> Result<&'a Value, Problems> {
         let to = reference.strip_prefix('#').unwrap_or(reference);
-        // An encoded one could mean something else to the validator.
+        // The validator could read a percent-encoded reference differently.
         let found = match to.starts_with('/') || to.is_empty() {
             _ if to.contains('%') => None,
             true => self.root.pointer(to),
@@ -230,7 +230,7 @@ mod tests {
         let by_anchor = by_anchor.replace("#/$defs/a30", "#/$defs/a-end").replace("#/$defs/", "#");
         let by_anchor = by_anchor.replace("#a-end", "#/$defs/a30");
         assert_eq!(expected(serde_json::from_str(&by_anchor).unwrap()), "at most 20000 values");
-        // Each refers to all others: there is no end of ways through them.
+        // Each schema refers to all the others: there are endless ways through them.
         let all: Vec<Value> = (0..15).map(|n| json!({"$ref": format!("#/$defs/{n}")})).collect();
         let defs: Map<String, Value> =
             (0..15).map(|n| (n.to_string(), json!({"allOf": all}))).collect();

@@ -1,12 +1,13 @@
-//! Finds its way through the JSON Schemas of the kinds: what they say of a place of a document.
+//! Finds out what the JSON Schemas of the kinds say about a place in a document. It knows only the few keywords
+//! that those schemas use.
 
 use serde_json::{Map, Value};
 
-/// The deepest chain of references and required keys that is followed; the schemas of the kinds have
-/// a handful.
+/// The longest chain of references and required keys that is followed. The schemas of the kinds have only a
+/// handful.
 const MAX_STEPS: usize = 16;
 
-/// The schema behind the references of `schema`.
+/// The schema that `schema` refers to, through all references, or `schema` itself.
 pub(super) fn target<'a>(root: &'a Value, mut schema: &'a Value) -> &'a Value {
     for _ in 0..MAX_STEPS {
         let reference = schema.get("$ref").and_then(Value::as_str);
@@ -19,7 +20,7 @@ pub(super) fn target<'a>(root: &'a Value, mut schema: &'a Value) -> &'a Value {
     schema
 }
 
-/// The schema of what is below a value: of one of its keys, or of its items.
+/// The schema of one member of a value: of the entry with the key `segment`, or of an item.
 pub(super) fn below<'a>(root: &'a Value, schema: &'a Value, segment: &str) -> Option<&'a Value> {
     let schema = target(root, schema);
     let property = schema.get("properties").and_then(|all| all.get(segment));
@@ -28,26 +29,26 @@ pub(super) fn below<'a>(root: &'a Value, schema: &'a Value, segment: &str) -> Op
     property.or_else(items).or_else(others)
 }
 
-/// The schema of the value at `pointer`, where there is one.
+/// The schema of the value at `pointer`, if there is one.
 pub(super) fn at<'a>(root: &'a Value, pointer: &str) -> Option<&'a Value> {
     let segments = pointer.split('/').skip(1);
     let names = segments.map(|segment| segment.replace("~1", "/").replace("~0", "~"));
     { names }.try_fold(root, |schema, name| below(root, schema, &name))
 }
 
-/// The keys that a mapping may have.
+/// The keys that the schema lists for a mapping.
 pub(super) fn keys<'a>(root: &'a Value, schema: &'a Value) -> Vec<&'a str> {
     let properties = target(root, schema).get("properties").and_then(Value::as_object);
     properties.into_iter().flatten().map(|(key, _)| key.as_str()).collect()
 }
 
-/// Whether a mapping must have a key.
+/// Whether a mapping must have the key.
 pub(super) fn requires(root: &Value, schema: &Value, key: &str) -> bool {
     let required = target(root, schema).get("required").and_then(Value::as_array);
     required.is_some_and(|required| required.iter().any(|name| name == key))
 }
 
-/// The smallest value of the type that `schema` asks for: every text in it is empty.
+/// The smallest value of the type that `schema` asks for. Every text in it is empty.
 pub(super) fn stand_in(root: &Value, schema: &Value) -> Value {
     smallest(root, schema, MAX_STEPS)
 }

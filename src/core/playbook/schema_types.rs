@@ -1,20 +1,21 @@
-//! Which types a JSON Schema gives the value at a place.
+//! Finds out which types a JSON Schema allows at a place of a value. It works for any schema of parameters, and
+//! says that it does not know rather than guess.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-/// How many schemas are looked at for one value: more than a person writes for one, and a schema that refers to
-/// itself ends there.
+/// How many schemas are looked at for one value. It is more than a person writes, and it ends the search in a
+/// schema that refers to itself.
 const MAX_LOOKED_AT: usize = 256;
 
-/// Types of JSON Schema: a `number` has two, as a whole one is an `integer`.
+/// Type names of JSON Schema. `number` comes together with `integer`, since a whole number is an `integer`.
 pub type Types = BTreeSet<&'static str>;
 
-/// All of them.
+/// All type names.
 const ALL: [&str; 7] = ["null", "boolean", "integer", "number", "string", "array", "object"];
 
-/// The type of a value.
+/// The name of the type of a value.
 pub fn type_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
@@ -27,7 +28,8 @@ pub fn type_of(value: &Value) -> &'static str {
     }
 }
 
-/// A place of a value with all schemas that may apply there. It knows nothing where none says anything.
+/// A place in a value, with all schemas that may apply there. It knows nothing if no schema says anything about
+/// the place.
 ///
 /// # Example
 /// ```
@@ -51,7 +53,7 @@ impl<'s> SchemaPlace<'s> {
         Self { root, schemas: vec![root] }
     }
 
-    /// The place of what is below a key, or of an item by its number.
+    /// The place of the entry with this key, or of the item with this number.
     #[must_use]
     pub fn below(&self, key: &str) -> Self {
         let mut found = Vec::new();
@@ -72,12 +74,12 @@ impl<'s> SchemaPlace<'s> {
         Self { root: self.root, schemas: found }
     }
 
-    /// Whether no schema says anything here, nor of what is below.
+    /// Whether no schema says anything about this place, nor about what is below it.
     pub fn is_unknown(&self) -> bool {
         self.schemas.is_empty()
     }
 
-    /// The types that the value may have; none where nothing is said of them.
+    /// The types that the value may have; `None` if the schemas leave that open.
     pub fn types(&self) -> Option<Types> {
         let mut left = MAX_LOOKED_AT;
         let mut schemas = self.schemas.iter();
@@ -88,7 +90,7 @@ impl<'s> SchemaPlace<'s> {
         })
     }
 
-    /// The schemas here, and those that they name for the same value.
+    /// The schemas at this place, and those that they name for the same value.
     fn related(&self) -> Vec<&'s Value> {
         let mut related = self.schemas.clone();
         let mut at = 0;
@@ -102,7 +104,7 @@ impl<'s> SchemaPlace<'s> {
         related
     }
 
-    /// What a local reference stands for.
+    /// The schema that a local reference stands for.
     fn target(&self, schema: &'s Value) -> Option<&'s Value> {
         let to = schema.get("$ref").and_then(Value::as_str)?.strip_prefix('#')?;
         self.root.pointer(to)

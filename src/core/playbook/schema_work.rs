@@ -1,8 +1,8 @@
-//! What it costs to check one value with one schema, counted before it is done.
+//! Counts what it costs to check one value with one schema, before the check is done.
 //!
-//! A schema that refers to itself twice for the same part of a value doubles the work with each level
-//! of the value: one of a few lines would be checked for ever with a value that is nested deep. What is
-//! unevaluated is found by checking with all parts of the schema once more, which doubles it too.
+//! A schema that refers to itself twice for the same part of a value doubles the work with each level of the
+//! value: a few lines could keep the validator busy for ever with a deeply nested value. The `unevaluated…`
+//! keywords double the work too, because the validator goes through all parts of the schema once more for them.
 
 use std::collections::HashMap;
 
@@ -10,25 +10,25 @@ use serde_json::{Map, Value};
 
 use super::problem::{Problem, code};
 
-/// The most pairs of a schema and a value that are compared to check one value: about a second. The
-/// largest parameters with a plain schema have some hundred thousand.
+/// The most pairs of a schema and a value that one check may compare, about a second. The largest parameters with
+/// a plain schema have some hundred thousand pairs.
 pub(super) const MAX_CHECK_WORK: usize = 1_000_000;
 
 /// Keywords whose schema applies to the same value.
 const SAME: [&str; 4] = ["if", "then", "else", "not"];
-/// Keywords with a list of such schemas.
+/// Keywords with a list of schemas that apply to the same value.
 const SAME_LISTS: [&str; 3] = ["allOf", "anyOf", "oneOf"];
 /// Keywords whose schema applies to the entries that `properties` does not list.
 const OTHER_ENTRIES: [&str; 2] = ["additionalProperties", "unevaluatedProperties"];
 /// Keywords whose schema applies to the items after those that `prefixItems` lists.
 const OTHER_ITEMS: [&str; 2] = ["items", "unevaluatedItems"];
-/// Keywords that have to know what the parts of their schema have looked at.
+/// Keywords that depend on what the other parts of their schema have looked at.
 pub(super) const UNEVALUATED: [&str; 2] = ["unevaluatedProperties", "unevaluatedItems"];
 
-/// Values of an `enum` that are compared in the time of one pair.
+/// How many values of an `enum` are compared in the time of one pair.
 const ENUM_VALUES: usize = 16;
 
-/// Nothing, when `value` can be checked with the schema within [`MAX_CHECK_WORK`].
+/// `None` if `value` can be checked with the schema within [`MAX_CHECK_WORK`]; otherwise the problem.
 pub(super) fn check(schema: &Value, value: &Value) -> Option<Problem> {
     let mut anchors = HashMap::new();
     gather(schema, &mut anchors);
@@ -49,7 +49,7 @@ pub(super) fn check(schema: &Value, value: &Value) -> Option<Problem> {
         .then(|| problem.expected(format!("at most {MAX_CHECK_WORK} comparisons")))
 }
 
-/// The places that have a name. The nesting of the schema is bounded.
+/// Gathers the places that have an anchor. The nesting of the schema is bounded.
 fn gather<'a>(schema: &'a Value, anchors: &mut HashMap<&'a str, &'a Value>) {
     match schema {
         Value::Object(object) => {
@@ -65,16 +65,17 @@ fn gather<'a>(schema: &'a Value, anchors: &mut HashMap<&'a str, &'a Value>) {
     }
 }
 
-/// What is done with a schema and a value.
+/// What the validator does with a schema and a value.
 #[derive(Clone, Copy)]
 enum Task {
     /// Checks the value.
     Check,
-    /// Finds out what of the value the schema looks at.
+    /// Finds out which parts of the value the schema looks at.
     Mark,
 }
 
-/// Pairs that are still to be compared: a list, as a schema can refer to itself without end.
+/// Pairs that are still to be compared. It is a list and no recursion, because a schema can refer to itself
+/// without end.
 struct Work<'a> {
     root: &'a Value,
     anchors: HashMap<&'a str, &'a Value>,
@@ -91,7 +92,7 @@ impl<'a> Work<'a> {
         self.check_below(keywords, value);
     }
 
-    /// Of each part is found out whether the value fits, and if so what that looks at.
+    /// The validator finds out whether the value fits each part, and if so, what that part looks at.
     fn mark(&mut self, schema: &'a Value, value: &'a Value) {
         let Value::Object(keywords) = schema else { return };
         let parts = self.parts(keywords);

@@ -1,4 +1,4 @@
-//! Where the bytes of a plugin come from.
+//! Reads where the bytes of a plugin come from. Nothing is opened or fetched here.
 
 use std::fmt;
 
@@ -15,9 +15,9 @@ pub enum Source {
     File(String),
     /// A plugin that the store already has, by the name and version that it gives itself.
     Store {
-        /// The name.
+        /// The name that the plugin gives itself.
         name: String,
-        /// The version.
+        /// The version that the plugin gives itself.
         version: String,
     },
     /// An artefact in an OCI registry.
@@ -31,20 +31,20 @@ pub struct OciReference {
     pub registry: String,
     /// Path of the repository there.
     pub repository: String,
-    /// Which of its artefacts.
+    /// Which artefact of the repository.
     pub version: OciVersion,
 }
 
 /// Which artefact of a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OciVersion {
-    /// The one that has this tag at present.
+    /// The artefact that has this tag at present.
     Tag(String),
-    /// The one with this digest of its manifest.
+    /// The artefact whose manifest has this digest.
     Digest(Digest),
 }
 
-/// The longest tag and the longest name of a repository that registries take.
+/// The longest tag and the longest name of a repository that registries accept, in bytes.
 const MAX_TAG: usize = 128;
 const MAX_REPOSITORY: usize = 255;
 
@@ -85,7 +85,7 @@ impl fmt::Display for OciReference {
     }
 }
 
-/// What a source may be, for people.
+/// What a source may be, as human-readable text.
 pub(super) const SOURCE_EXPECTED: &str = "file:PATH, store:NAME@VERSION, \
      oci://HOST/REPOSITORY:TAG or oci://HOST/REPOSITORY@sha256:DIGEST";
 
@@ -134,14 +134,14 @@ impl fmt::Display for Source {
     }
 }
 
-/// A plugin that a document names.
+/// A plugin that a document declares.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PluginSource {
-    /// The name used in the document.
+    /// The name that the document uses for it.
     pub name: String,
     /// Where its bytes come from.
     pub source: Source,
-    /// The digest that its bytes must have, where the document says so.
+    /// The digest that its bytes must have, if the document pins one.
     pub digest: Option<Digest>,
 }
 

@@ -1,5 +1,5 @@
-//! One pass over the events of a YAML text: it refuses what must not reach the reader of values,
-//! and knows the line and column of every node. It is never the source of a value.
+//! Makes one pass over the events of a YAML text. It refuses what must not reach the reader of values, and knows
+//! the line and column of every node. No value is ever taken from it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,23 +8,23 @@ use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 use super::integers::is_too_long;
 use super::problem::{MAX_PROBLEMS, Problem, code};
 
-/// The deepest nesting of values: deeper than any document of ours, and far from what a recursive
-/// reader could not bear.
+/// The deepest nesting of values. It is deeper than any of our documents, and far from what a recursive reader
+/// can't bear.
 pub const MAX_DEPTH: usize = 64;
 
-/// The longest key in bytes, and the longest path of keys: paths are kept with every problem, and
-/// compared with that of every value to place it.
+/// The longest key, and the longest path of keys, in bytes. Paths are kept with every problem, and are compared
+/// with the path of every value to place the problem.
 pub const MAX_KEY_BYTES: usize = 1024;
 const MAX_PATH_BYTES: usize = 4 * MAX_KEY_BYTES;
 
-/// What is said of numbers that JSON does not have.
+/// What messages say about numbers that JSON does not have.
 pub(super) const NO_NUMBER: &str = "not a number of JSON";
 pub(super) const NUMBER_EXPECTED: &str = "a finite number of at most 64 bits";
 
-/// The key that merges a mapping into another one, in YAML 1.1.
+/// The key that merges a mapping into another in YAML 1.1.
 pub(super) const MERGE_KEY: &str = "<<";
 
-/// A place in a text, from 1, in characters.
+/// A place in a text: line and column in characters, both from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Position {
     pub(super) line: u32,
@@ -44,18 +44,18 @@ impl Problem {
     }
 }
 
-/// What a pass meets: the pointer of a value, where its key is (none in a sequence), where it is.
+/// Called for each value, with its pointer, the place of its key (`None` in a sequence), and its own place.
 pub(super) type OnNode<'a> = dyn FnMut(&str, Option<Position>, Position) + 'a;
 
 /// What a pass found.
 pub(super) struct Walked {
     pub(super) problems: Vec<Problem>,
-    /// Whether a value can be read in spite of the problems: the pass came to the end of the document.
+    /// Whether a value can be read in spite of the problems, because the pass came to the end of the document.
     pub(super) is_readable: bool,
 }
 
-/// Goes over `text` and returns what is wrong with its structure. `max_nodes` bounds the number of
-/// values, with aliases written out: a text of a few lines can stand for billions of values.
+/// Goes over `text` and returns what is wrong with its structure. `max_nodes` bounds the number of values with
+/// aliases written out: a text of a few lines can stand for billions of values.
 pub(super) fn walk(text: &str, max_nodes: u64, on_node: &mut OnNode<'_>) -> Walked {
     let mut walk = Walk {
         path: String::new(),
@@ -77,7 +77,7 @@ pub(super) fn walk(text: &str, max_nodes: u64, on_node: &mut OnNode<'_>) -> Walk
             }
         };
         if !goes_on || walk.problems.len() > MAX_PROBLEMS {
-            // What comes after the first document is not looked at.
+            // What follows the first document is not looked at.
             let is_readable = walk.documents > 1;
             return Walked { problems: walk.problems, is_readable };
         }
@@ -96,10 +96,10 @@ struct Walk<'a, 'f> {
     on_node: &'a mut OnNode<'f>,
 }
 
-/// A collection that is not yet at its end.
+/// A collection whose end has not come yet.
 struct Frame {
     place: Place,
-    /// Length of the path without the last segment below this collection.
+    /// Length of the path of the collection itself.
     path_len: usize,
     anchor: usize,
     nodes_before: u64,
@@ -110,7 +110,7 @@ enum Place {
     Sequence {
         next: usize,
     },
-    /// `key`: the key whose value comes next.
+    /// `key` is the key whose value comes next.
     Mapping {
         keys: HashSet<String>,
         key: Option<(String, Position)>,
@@ -125,7 +125,7 @@ struct Extent {
 }
 
 impl Walk<'_, '_> {
-    /// Takes one event; false: there is no point in going on.
+    /// Takes one event. False means that there is no point in going on.
     fn event(&mut self, event: Event<'_>, at: Position) -> bool {
         match event {
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => true,
@@ -187,7 +187,7 @@ impl Walk<'_, '_> {
         self.problems.push(Problem::new(code, self.path.clone(), message).at(at));
     }
 
-    /// A reader would make a number of fewer digits of it. It is said as the reader of values says it.
+    /// The reader of values would make a number with fewer digits of it. The message is the same as that reader's.
     fn too_long(&mut self, number: &str, at: Position) {
         let problem = Problem::new(code::NOT_JSON, self.path.clone(), NO_NUMBER);
         let problem = problem.found(number.trim_start_matches('+')).expected(NUMBER_EXPECTED);
@@ -200,7 +200,7 @@ impl Walk<'_, '_> {
         matches!(place, Some(Place::Mapping { key: None, .. }))
     }
 
-    /// Takes a key; false: there is no point in going on.
+    /// Takes a key. False means that there is no point in going on.
     fn key(&mut self, text: &str, style: ScalarStyle, at: Position) -> bool {
         if text.len() > MAX_KEY_BYTES || self.path.len() + text.len() > MAX_PATH_BYTES {
             let message = format!(
@@ -231,7 +231,7 @@ impl Walk<'_, '_> {
         true
     }
 
-    /// Enters the path of the next value and tells of it.
+    /// Adds the next value to the path and reports it.
     fn value(&mut self, at: Position) {
         let mut key_at = None;
         match self.frames.last_mut().map(|frame| &mut frame.place) {
@@ -279,7 +279,7 @@ impl Walk<'_, '_> {
         self.end_value();
     }
 
-    /// Counts what is new and remembers it for aliases; false: it is too much.
+    /// Counts the values in `extent` and remembers the extent for aliases. False means that a limit is exceeded.
     fn count(&mut self, extent: Extent, anchor: usize, at: Position) -> bool {
         self.nodes = self.nodes.saturating_add(extent.nodes);
         if anchor != 0 {
@@ -301,7 +301,7 @@ impl Walk<'_, '_> {
         true
     }
 
-    /// A tag of YAML's own core types changes nothing; any other would need a type of ours.
+    /// Tags of YAML's core types change nothing. Any other tag would need a type that we don't have.
     fn check_tag(&mut self, tag: Option<&Tag>, at: Position) {
         const CORE: [&str; 7] = ["str", "int", "float", "bool", "null", "map", "seq"];
         if let Some(tag) = tag
@@ -325,8 +325,8 @@ pub(super) fn push_segment(path: &mut String, segment: &str) {
     }
 }
 
-/// Gives the problems that have none their line and column: those of the place itself, or of the
-/// nearest one around it that the text has.
+/// Gives line and column to the problems that have none: those of the place itself, or of the nearest place around
+/// it that the text has.
 pub(super) fn locate(text: &str, problems: &mut [Problem]) {
     let mut wanted: HashMap<String, Option<(Option<Position>, Position)>> = HashMap::new();
     for problem in problems.iter().filter(|problem| problem.line.is_none()) {
@@ -335,17 +335,17 @@ pub(super) fn locate(text: &str, problems: &mut [Problem]) {
     if wanted.is_empty() {
         return;
     }
-    // To hash every path would take as long as all of them are together.
+    // Hashing every path would take as long as all paths are together.
     let lengths: HashSet<usize> = wanted.keys().map(String::len).collect();
     walk(text, u64::MAX, &mut |path, key, value| {
         if lengths.contains(&path.len())
             && let Some(place) = wanted.get_mut(path)
         {
-            // Of two values of one key the first is the one that was looked at.
+            // If a key has two values, the first was looked at.
             place.get_or_insert((key, value));
         }
     });
-    // A text without any value begins where it begins.
+    // A text without any value has its problems at its beginning.
     wanted.entry(String::new()).or_default().get_or_insert((None, Position { line: 1, column: 1 }));
     for problem in problems.iter_mut().filter(|problem| problem.line.is_none()) {
         let places = ancestors(&problem.path).filter_map(|p| wanted.get(p).copied().flatten());
@@ -356,7 +356,7 @@ pub(super) fn locate(text: &str, problems: &mut [Problem]) {
     }
 }
 
-/// `pointer` and all pointers around it, the innermost first.
+/// `pointer`, and all pointers to what is around it, the innermost first.
 pub(super) fn ancestors(pointer: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(pointer), |path| path.rfind('/').map(|end| &path[..end]))
 }

@@ -1,5 +1,5 @@
-//! Places of a document about which something was said already. What follows from that is not said
-//! again.
+//! Remembers the places of a document about which a problem was reported, so that problems which only follow from
+//! it are not reported as well.
 
 use std::collections::HashSet;
 
@@ -9,41 +9,42 @@ use super::spans::{MERGE_KEY, ancestors};
 /// The places, as JSON pointers.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Suspects {
-    /// Nothing is said of them, nor of what is below them.
+    /// No further problem is reported for these values, nor for what is below them.
     wrong: HashSet<String>,
-    /// Mappings of which a key was left out: it could have been the one that is missed.
+    /// Mappings from which a key was left out. It may be the key that is now missing.
     open: HashSet<String>,
 }
 
 impl Suspects {
-    /// A value that is left out, or stands in for one that is wrong or missing.
+    /// Marks a value that is left out, or that stands in for a wrong or missing value.
     pub(super) fn add(&mut self, path: impl Into<String>) {
         self.wrong.insert(path.into());
     }
 
-    /// A mapping of which a key was left out.
+    /// Marks a mapping from which a key was left out.
     pub(super) fn open(&mut self, path: impl Into<String>) {
         self.open.insert(path.into());
     }
 
-    /// A problem of the text itself. Of a merge key, the mapping that it is in.
+    /// Marks the place of a problem of the text itself. For a merge key, this is the mapping around it, which is
+    /// returned.
     pub(super) fn of_text<'p>(&mut self, problem: &'p Problem) -> Option<&'p str> {
         let around = problem.path.strip_suffix(MERGE_KEY).and_then(|path| path.strip_suffix('/'));
         match around {
             Some(around) => self.open(around),
-            // Of two values of one key the first is looked at.
+            // If a key has two values, the first is looked at.
             None if problem.is_about_key() || problem.path.is_empty() => {}
             None => self.add(problem.path.clone()),
         }
         around
     }
 
-    /// Whether nothing is known of the value at a place.
+    /// Whether nothing is known about the value at `path`.
     pub(super) fn has(&self, path: &str) -> bool {
         !self.wrong.is_empty() && ancestors(path).any(|around| self.wrong.contains(around))
     }
 
-    /// Whether a problem follows from what was said before.
+    /// Whether a problem only follows from problems that were reported before.
     pub(super) fn explain(&self, problem: &Problem) -> bool {
         if self.has(&problem.path) {
             return true;
@@ -51,13 +52,13 @@ impl Suspects {
         let around = problem.path.rsplit_once('/').map_or("", |(around, _)| around);
         match problem.code.as_str() {
             code::MISSING_KEY => self.open.contains(around),
-            // What is not clear without a key.
+            // For example, it is not clear what a step does without its key.
             code::BAD_VALUE => self.open.contains(&problem.path),
             _ => false,
         }
     }
 
-    /// Whether there are none.
+    /// Whether no place is marked.
     pub(super) fn is_empty(&self) -> bool {
         self.wrong.is_empty() && self.open.is_empty()
     }

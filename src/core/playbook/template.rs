@@ -1,7 +1,8 @@
-//! JSON values whose strings may hold `${{ expression }}`.
+//! JSON values whose strings may hold `${{ expression }}`. All expressions are checked when the template is read,
+//! so only their evaluation can fail in a run.
 //!
-//! An expression alone in a string keeps its type; inside text it is rendered: a string as it is,
-//! anything else as JSON. `$${{` stands for `${{` itself. Keys are never templates.
+//! An expression that is alone in a string keeps its type. Inside text it is rendered: a string as it is, anything
+//! else as JSON. `$${{` stands for `${{` itself. Keys are never templates.
 
 use std::sync::Arc;
 
@@ -13,10 +14,10 @@ use super::depth::{self, MAX_JSON_DEPTH};
 use super::expr::{Expr, ExprError, Scope};
 use super::spans::push_segment;
 
-/// The most expressions in one template: each is compiled and kept in memory.
+/// The most expressions in one template. Each is compiled and kept in memory.
 pub const MAX_EXPRESSIONS: usize = 256;
 
-/// The largest rendered template in bytes: arguments are written with every attempt.
+/// The largest rendered template, in bytes. Arguments are written with every attempt.
 pub const MAX_RENDERED_BYTES: usize = 1024 * 1024;
 
 const OPEN: &str = "${{";
@@ -30,9 +31,10 @@ pub struct Template {
 }
 
 enum Node {
-    /// Nothing in it is an expression; it is taken from the source.
+    /// A value without expressions.
     Literal(Value),
-    /// Something in it is not a valid expression, so its value is not known; the rest is here.
+    /// A string with something that is not a valid expression, so its value is not known. The valid parts are
+    /// kept.
     Bad(Vec<Part>),
     Alone(Expr),
     Text(Vec<Part>),
@@ -45,7 +47,7 @@ enum Part {
     Expr(Expr),
 }
 
-/// An expression or string of a template with the JSON pointer of its place in it.
+/// Something in a template, with the JSON pointer to its place.
 #[derive(Debug)]
 pub(super) struct Placed<T> {
     pub(super) pointer: String,
@@ -70,30 +72,30 @@ impl Template {
         errors.into_iter().next().map_or(Ok(template), |first| Err(first.value))
     }
 
-    /// The same with all errors, each with its place. The template counts only when there is none;
-    /// otherwise it has what is valid in it.
+    /// Like [`Template::parse`], but with all errors and their places. The template may be used only if there is
+    /// no error; otherwise it has only what is valid.
     pub(super) fn read(source: Value) -> (Self, Vec<Placed<ExprError>>) {
         let mut reader = Reader { path: String::new(), expressions: 0, errors: Vec::new() };
         let node = reader.node(&source);
         (Self { source, node: Arc::new(node) }, reader.errors)
     }
 
-    /// The value as it was written.
+    /// The template as it was written.
     pub fn source(&self) -> &Value {
         &self.source
     }
 
-    /// Whether there is no expression in it: then it renders the same in every scope.
+    /// Whether there is no expression in it, so that it renders the same in every scope.
     pub fn is_literal(&self) -> bool {
         self.node.is_literal()
     }
 
-    /// Whether any expression in it looks at this part of the scope, or at something in it.
+    /// Whether any expression looks at this part of the scope, or at something in it.
     pub fn looks_at(&self, path: &[&str]) -> bool {
         self.expressions().iter().any(|placed| placed.value.looks_at(path))
     }
 
-    /// The value with every expression filled in. An expression alone in a string keeps its type.
+    /// The value with every expression filled in. An expression that is alone in a string keeps its type.
     ///
     /// # Example
     /// ```
@@ -114,7 +116,7 @@ impl Template {
         self.node.render(scope, &mut left)
     }
 
-    /// Whether one of its expressions is such.
+    /// Whether `is_such` is true for any of the expressions.
     pub(crate) fn any(&self, is_such: impl Fn(&Expr) -> bool) -> bool {
         self.expressions().iter().any(|placed| is_such(placed.value))
     }
@@ -136,7 +138,7 @@ impl Template {
         all
     }
 
-    /// The places of the values that are not known before the run, and whether each is a string.
+    /// The places of the values that are not known before the run, and whether each value is surely a string.
     pub(super) fn unknown(&self) -> Vec<Placed<bool>> {
         let mut all = Vec::new();
         self.node.visit(&mut String::new(), &mut |node, path| {
@@ -256,8 +258,8 @@ impl Reader {
     }
 }
 
-/// The length of the expression that `text` begins with, up to its `}}`. Braces and quotes of the
-/// expression itself are stepped over.
+/// The length of the expression at the beginning of `text`, up to its `}}`. Braces and strings within the
+/// expression are stepped over.
 fn expression_length(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     let mut depth = 0_u32;
@@ -330,7 +332,7 @@ impl Node {
     fn render(&self, scope: &Scope<'_>, left: &mut Left) -> Result<Value, ExprError> {
         match self {
             Self::Literal(value) => Ok(value.clone()),
-            // A template with one of these does not count.
+            // A template with a bad expression is never used.
             Self::Bad(_) => Ok(Value::Null),
             Self::Alone(expr) => {
                 let value = expr.eval(scope)?;
@@ -370,7 +372,7 @@ impl Node {
     }
 }
 
-/// What a rendered value may still have.
+/// How many bytes and levels a rendered value may still have.
 struct Left {
     bytes: usize,
     levels: usize,
@@ -384,7 +386,7 @@ impl Left {
         Ok(())
     }
 
-    /// A value is nested deep by what is filled in, step after step: a text never is by itself.
+    /// Filling in values, step after step, can nest a value too deep. Text alone never does.
     fn check_depth(&self, value: &Value, expr: &Expr) -> Result<(), ExprError> {
         if depth::fits(value, self.levels) {
             return Ok(());
@@ -402,7 +404,7 @@ impl Left {
     }
 }
 
-/// About the number of bytes of `value` as JSON; exact enough for a limit.
+/// The approximate number of bytes of `value` as JSON, exact enough for a limit.
 fn json_size(value: &Value) -> usize {
     const _: () = assert!(MAX_VALUE_BYTES <= MAX_RENDERED_BYTES);
     match value {

@@ -1,6 +1,7 @@
-//! From bytes to a JSON value: YAML 1.2 (of which JSON is a part), within limits.
+//! Reads bytes as a JSON value: YAML 1.2 (of which JSON is a part), within limits.
 //!
-//! One document in UTF-8; no tags of one's own, no merge keys, no keys that are not strings.
+//! A text is one document in UTF-8, without custom tags, without merge keys, and without keys that are not
+//! strings.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -13,17 +14,17 @@ use super::suspects::Suspects;
 use super::unquoted;
 use super::values;
 
-/// The largest text of a playbook: a person can't read a larger one, and it is kept in every run.
+/// The largest text of a playbook. No person can read a larger one, and every run keeps its playbook.
 pub const MAX_PLAYBOOK_BYTES: usize = 1024 * 1024;
 
 /// The largest text of a cluster: 100,000 agents with an address and some attributes each.
 pub const MAX_CLUSTER_BYTES: usize = 16 * 1024 * 1024;
 
-/// Reads a text that is no document, such as the parameters of a run: one value, in which nothing is
-/// changed by being read.
+/// Reads a text that is no document, such as the parameters of a run. The text is one value, and reading changes
+/// nothing in it.
 ///
 /// # Errors
-/// All that is wrong with it, as of a document.
+/// [`Problems`]: everything that is wrong with the text, each with its place.
 ///
 /// # Example
 /// ```
@@ -41,7 +42,7 @@ pub fn read_value(text: &[u8]) -> Result<Value, Problems> {
     Ok(text.value)
 }
 
-/// What a text may be.
+/// Limits of a text.
 #[derive(Clone, Copy)]
 pub struct Limits {
     bytes: usize,
@@ -49,32 +50,32 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Those of a playbook. The number of values bounds what aliases can make of the text.
+    /// The limits of a playbook. The number of values bounds what aliases can make of the text.
     pub(super) const PLAYBOOK: Self = Self { bytes: MAX_PLAYBOOK_BYTES, nodes: 50_000 };
 
-    /// Those of a cluster.
+    /// The limits of a cluster.
     pub const CLUSTER: Self = Self { bytes: MAX_CLUSTER_BYTES, nodes: 2_000_000 };
 }
 
-/// A text with the value that it stands for.
+/// A text, with the value that it stands for.
 #[derive(Clone, Debug)]
 pub struct Text {
-    /// The text as far as places in it are concerned.
+    /// The text, in which problems are placed.
     text: Arc<str>,
-    /// The value.
+    /// The value of the text.
     pub value: Value,
-    /// What is wrong with the text where a value could be read all the same.
+    /// What is wrong with the text although a value could be read.
     pub problems: Vec<Problem>,
-    /// The places that those are about.
+    /// The places of those problems.
     pub(super) suspects: Suspects,
 }
 
 impl Text {
-    /// Reads a text. Problems that leave a value to look at are kept with it; the others, past which
-    /// there is no value or none within the limits, are the error.
+    /// Reads a text. Problems that still leave a value to look at are kept with the value; all others are the
+    /// error.
     ///
     /// # Errors
-    /// [`Problems`] past which there is no value: not UTF-8, no YAML, too large or too many values.
+    /// [`Problems`] that leave no value: the text is not UTF-8 or not YAML, is too large, or has too many values.
     pub fn read(bytes: &[u8], limits: Limits) -> Result<Self, Problems> {
         if bytes.len() > limits.bytes {
             let expected = format!("at most {} bytes", limits.bytes);
@@ -105,10 +106,10 @@ impl Text {
         Ok(read)
     }
 
-    /// Gives the problems their line and column. No problems, no error.
+    /// Gives the problems their line and column. `Ok` if there are no problems.
     ///
     /// # Errors
-    /// The problems, if there are any.
+    /// [`Problems`], if there are any.
     pub fn check(&self, mut problems: Vec<Problem>) -> Result<(), Problems> {
         self.locate(&mut problems);
         Problems::check(problems)
@@ -140,8 +141,8 @@ fn is_json(text: &str) -> bool {
     text.trim_start().starts_with('{')
 }
 
-/// The text as the walk takes it. JSON has two things that it does not: tabs as white space, and
-/// escapes of half a character (a pair of them makes one). Others of the same length stand for them,
+/// The text in a form that the walk can read. JSON allows two things that the walk does not: tabs as white space,
+/// and escapes of half a character (two of them make one character). They are replaced by text of the same length,
 /// so that every place stays where it is.
 fn walkable(text: &str) -> Cow<'_, str> {
     if !is_json(text) || !text.contains(['\t', '\\']) {
@@ -159,7 +160,7 @@ fn walkable(text: &str) -> Cow<'_, str> {
         let (taken, instead) = match rest.as_bytes() {
             [b'\t', ..] => (1, " "),
             _ if half => (6, "\\ufffd"),
-            // Whatever comes after a backslash does not begin an escape of its own.
+            // The character after a backslash does not begin an escape of its own.
             _ => {
                 let taken = 1 + rest[1..].chars().next().map_or(0, char::len_utf8);
                 (taken, &rest[..taken])

@@ -1,34 +1,35 @@
-//! Lengths of time and numbers of agents, as they are written in documents.
+//! Reads lengths of time and numbers of agents as they are written in documents, and has the patterns and messages
+//! for them.
 
 use serde_json::Value;
 
 use super::model::Amount;
 use crate::time::Millis;
 
-/// What a length of time may be in documents and in arguments of plugins, for people.
+/// What a length of time may be in documents and in arguments of plugins, as human-readable text.
 pub(super) const DURATION_EXPECTED: &str = "a length of time such as 300ms, 5m, 1h30m, 1d or PT1H30M, of more than zero and at most 49 days";
 
-/// What the status of a node looks like in the JSON Schema of a plugin.
+/// The pattern of a node's status in the JSON Schema of a plugin.
 pub(super) const STATUS_PATTERN: &str = "^[A-Z][A-Z0-9_]*$";
 
-/// The same for people.
+/// [`STATUS_PATTERN`] as human-readable text.
 pub(super) const STATUS_EXPECTED: &str = "a status of a node: a word in capitals such as HEALTHY";
 
-/// The longest length of time: plugins count milliseconds in 32 bits.
+/// The longest length of time in a document. Plugins count milliseconds in 32 bits.
 pub(super) const MAX_DURATION: Millis = Millis(u32::MAX as u64);
 
-/// What a share of the agents looks like.
+/// The pattern of a share of the agents.
 pub(super) const SHARE_PATTERN: &str = r"^(100(\.0{1,2})?|[0-9]{1,2}(\.[0-9]{1,2})?)%$";
 
-/// What a number of agents may be, for people.
+/// What a number of agents may be, as human-readable text.
 pub(super) const AMOUNT_EXPECTED: &str =
     "a number of agents such as 2, or a share of them such as 10% or 0.5%";
 
-/// What a number of agents or a share of them looks like in arguments of plugins, where nobody is refused: the
-/// SDK's `size_pattern!`. A number may be text too: what is put in for an expression often is.
+/// The pattern of a number or share of agents in arguments of plugins, where zero is not allowed. It is the SDK's
+/// `size_pattern!`. A number may be text too, because a filled-in expression often is.
 pub(super) const PLUGIN_SIZE_PATTERN: &str = "^((100([.]0{1,2})?|(0?[1-9]|[1-9][0-9])([.][0-9]{1,2})?|0{1,2}[.](0[1-9]|[1-9][0-9]?))%|[1-9][0-9]{0,8})$";
 
-/// What that is, for people.
+/// [`PLUGIN_SIZE_PATTERN`] as human-readable text.
 pub(super) const SIZE_EXPECTED: &str =
     "a number of agents from 1, or a share of them above 0% such as 10% or 0.5%";
 
@@ -54,8 +55,8 @@ pub(super) fn parse_amount(value: &Value) -> Option<Amount> {
     (hundredths <= 10_000).then_some(Amount::Share(hundredths))
 }
 
-/// The JSON Schema of a number of agents. One schema with two types, rather than two schemas, so
-/// that an error says what is wrong and not just that nothing fits.
+/// The JSON Schema of a number of agents. It is one schema with two types rather than two schemas, so that an
+/// error says what is wrong and not just that no schema fits.
 pub(super) fn amount_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({
         "type": ["integer", "string"],

@@ -1,12 +1,12 @@
-//! Expressions that are not in quotes. To YAML `${{` is the beginning of a mapping, or of a text that a
-//! `: ` or ` #` in the expression ends.
+//! Recognises expressions without quotes. To YAML, `${{` begins a mapping, or a text that ends at a `: ` or ` #`
+//! in the expression, so YAML's own message would not help the author.
 
 use super::problem::{Problem, code};
 
 /// The beginning of an expression.
 const BEGIN: &str = "${{";
 
-/// Says of problems with the structure of a text that they come from an expression without quotes.
+/// Adds to problems with the structure of a text that they come from an expression without quotes.
 pub(super) fn explain(text: &str, problems: &mut [Problem]) {
     if !text.contains(BEGIN) {
         return;
@@ -24,7 +24,7 @@ pub(super) fn explain(text: &str, problems: &mut [Problem]) {
     }
 }
 
-/// Says of expressions without an end that YAML has taken it for a comment. The problems have their places.
+/// Adds to problems with an expression that YAML took its end for a comment. The problems must have their places.
 pub(super) fn explain_cut(text: &str, problems: &mut [Problem]) {
     const CUT: &str = "quote it: YAML takes what follows the # as a comment";
     if !text.contains(BEGIN) || problems.iter().all(|one| one.code != code::BAD_EXPRESSION) {
@@ -42,7 +42,7 @@ pub(super) fn explain_cut(text: &str, problems: &mut [Problem]) {
 
 const EXPECTED: &str = "\"${{ … }}\"";
 
-/// The lines of a text, but for those within blocks of text, which YAML takes as they are.
+/// The lines of a text. Lines within block scalars, which YAML takes as they are, are `None`.
 struct Lines<'t>(Vec<Option<&'t str>>);
 
 impl<'t> Lines<'t> {
@@ -60,13 +60,13 @@ impl<'t> Lines<'t> {
         Self(lines.collect())
     }
 
-    /// The line of this number.
+    /// The line of this number, from 1.
     fn at(&self, number: u32) -> Option<&'t str> {
         self.0.get(usize::try_from(number).ok()?.checked_sub(1)?).copied().flatten()
     }
 
-    /// The lines that a problem may come from: its own, and the one before where a parser noticed only at the
-    /// beginning of the next one, or at the end.
+    /// The lines that a problem may come from: its own line, and the line before if the parser noticed the problem
+    /// only at the beginning of the next line or at the end of the text.
     fn around(&self, problem: &Problem) -> impl Iterator<Item = &'t str> {
         let own = problem.line.and_then(|line| self.at(line));
         let is_end = own.is_none_or(|line| line.trim().is_empty());
@@ -76,7 +76,7 @@ impl<'t> Lines<'t> {
     }
 }
 
-/// The columns before the lines around a block of text that begins at the end of this line.
+/// If a block scalar begins at the end of this line: by how many columns the lines around the block are indented.
 fn block_of(line: &str) -> Option<usize> {
     let mut rest = line.trim_start_matches(' ');
     let mut indent = line.len() - rest.len();
@@ -99,24 +99,24 @@ fn block_of(line: &str) -> Option<usize> {
     { value }.any(is_header).then_some(indent)
 }
 
-/// Whether an expression begins in a line outside of quotes and of a comment.
+/// Whether a line has an expression outside of quotes and of a comment.
 fn is_unquoted(line: &str) -> bool {
     unquoted(line).is_some()
 }
 
-/// Whether a comment begins in such an expression.
+/// Whether a comment begins within such an expression.
 fn is_cut(line: &str) -> bool {
     unquoted(line)
         .is_some_and(|rest| rest.split_once(" #").is_some_and(|(before, _)| !before.contains("}}")))
 }
 
-/// The rest of the line from the first expression on that is outside of quotes and of a comment.
+/// The rest of the line from the first expression that is outside of quotes and of a comment.
 fn unquoted(line: &str) -> Option<&str> {
     let (mut quote, mut before) = (None, ' ');
     for (at, c) in line.char_indices() {
         match (quote, c) {
             (None, '#') if before.is_whitespace() => return None,
-            // Within a word it is an apostrophe.
+            // Within a word, a quote is an apostrophe.
             (None, '"' | '\'') if !before.is_alphanumeric() => quote = Some(c),
             (Some(open), c) if open == c && before != '\\' => quote = None,
             (None, '$') if line[at..].starts_with(BEGIN) => return Some(&line[at..]),
@@ -149,7 +149,7 @@ mod tests {
         }
     }
 
-    /// Whether it is said of a text with this problem.
+    /// Whether the advice to quote is given for a problem at this place of the text.
     fn is_said(text: &str, line: u32, column: u32) -> bool {
         let problem = Problem::new(code::SYNTAX, "", "no");
         let mut problems = [Problem { line: Some(line), column: Some(column), ..problem }];
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn only_the_line_of_the_problem_is_looked_at() {
         assert!(is_said("a: ${{ x: y }}\n", 1, 9));
-        // A parser that notices at the beginning of the next line, or at the end.
+        // Some parsers notice the problem only at the beginning of the next line, or at the end of the text.
         assert!(is_said("a: [${{ x }}\nb: 1\n", 2, 1) && is_said("a: [${{ x }}\n", 2, 1));
         assert!(is_said("a: [${{ x }}\n\n", 2, 1));
         let valid = "g: ${{ run.id }}\nother: [1, 2}\n";

@@ -1,6 +1,6 @@
-//! What the format has and this version can't perform yet. It is looked for in what was read, apart
-//! from all rules, so that performing it takes no more than its lines here. What is written down and
-//! not performed would be worse than refused.
+//! Refuses what the format has but this version can't perform yet. The check is apart from all other rules, so
+//! that supporting a feature means only to delete its lines here. Ignoring what an author wrote would be worse
+//! than refusing it.
 
 use super::draft::{Declared, Draft};
 use super::model::Cluster;
@@ -13,7 +13,7 @@ fn not_yet(path: impl Into<String>, what: &str) -> Problem {
     Problem::new(code::NOT_SUPPORTED, path, message)
 }
 
-/// What of a playbook can't be performed yet.
+/// The parts of a playbook that can't be performed yet.
 pub(super) fn in_playbook(draft: &Draft) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (name, declared) in &draft.plugins {
@@ -34,7 +34,7 @@ fn in_plugin(path: &str, declared: &Declared, problems: &mut Vec<Problem>) {
     }
 }
 
-/// What of a cluster can't be performed yet.
+/// The parts of a cluster that can't be performed yet.
 pub(super) fn in_cluster(cluster: &Cluster) -> Vec<Problem> {
     let tls = cluster.tls.as_ref().map(|_| not_yet("/spec/tls", "tls"));
     tls.into_iter().collect()

@@ -1,5 +1,5 @@
-//! From a text that was walked before to a JSON value. What JSON can't say, and what is refused on
-//! purpose, is a problem of its place; the rest of the text is read all the same.
+//! Makes a JSON value from a text that the walk has passed. What JSON does not have, or what is refused on
+//! purpose, is reported as a problem at its place; the rest of the text is read all the same.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use super::problem::{MAX_PROBLEMS, Problem, Problems, code};
 use super::spans::{NO_NUMBER, NUMBER_EXPECTED, Position, push_segment};
 use super::suspects::Suspects;
 
-/// What was read.
+/// The value of a text, and what is wrong with the text.
 #[derive(Default)]
 pub(super) struct Values {
     pub(super) value: Value,
@@ -19,7 +19,7 @@ pub(super) struct Values {
     pub(super) suspects: Suspects,
 }
 
-/// Reads the first document of a text. The walk bounded its nesting, and with it the recursion.
+/// Reads the first document of a text. The walk has bounded its nesting, and with it the recursion here.
 pub(super) fn read(text: &str, is_json: bool) -> Result<Values, Problems> {
     if is_json {
         let mut json = serde_json::Deserializer::from_str(text);
@@ -31,7 +31,7 @@ pub(super) fn read(text: &str, is_json: bool) -> Result<Values, Problems> {
         }
     }
     let mut values = Values::default();
-    // Only a text of several documents is iterated over: one without any is null otherwise.
+    // The iterator is used only for several documents: it gives null for a text without any document.
     let whole = values.read(serde_yaml::Deserializer::from_str(text));
     let value = match whole {
         Err(error) if error.to_string().contains("more than one document") => {
@@ -65,8 +65,8 @@ impl Values {
         Reader { path: &mut String::new(), values: self }.deserialize(from)
     }
 
-    /// Whether there are so many problems that no further one is kept: there could be one for each
-    /// of a million values, with its path.
+    /// Whether there are so many problems that no further ones are kept. Each of a million values could have a
+    /// problem, with its path.
     fn is_full(&self) -> bool {
         self.problems.len() > MAX_PROBLEMS
     }
@@ -86,7 +86,7 @@ impl Reader<'_> {
         result
     }
 
-    /// Nothing stands in for a number that JSON does not have.
+    /// Reports a number that JSON does not have. Null stands in for it.
     fn no_number(self, found: impl fmt::Display) -> Value {
         if !self.values.is_full() {
             let problem = Problem::new(code::NOT_JSON, self.path.clone(), NO_NUMBER);
@@ -97,7 +97,7 @@ impl Reader<'_> {
         Value::Null
     }
 
-    /// A key that is left out.
+    /// Reports a key that is not a string. The key is left out.
     fn odd_key(&mut self, key: &serde_yaml::Value) {
         if self.values.is_full() {
             return;
@@ -195,7 +195,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
                 continue;
             };
             let value = self.within(key, |reader| entries.next_value_seed(reader))?;
-            // The first of several values of a key is the one that is looked at further.
+            // If a key has several values, the first is used.
             if !object.contains_key(key) {
                 object.insert(key.to_owned(), value);
             }
@@ -203,7 +203,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
         Ok(Value::Object(object))
     }
 
-    /// A value with a tag: the walk has refused the tag.
+    /// Reads a value with a tag. The walk has already reported the tag.
     fn visit_enum<A: EnumAccess<'de>>(self, tagged: A) -> Result<Value, A::Error> {
         let (_, value) = tagged.variant::<String>()?;
         value.newtype_variant_seed(self)

@@ -1,4 +1,5 @@
-//! What is not wrong with a playbook, and will hardly be what was meant.
+//! Finds what is not wrong with a playbook but is hardly what its author meant. Warnings are apart from problems
+//! because they never refuse a playbook.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +9,8 @@ use super::problem::{Problem, code};
 use super::read::PlaybookDocument;
 use super::spans::push_segment;
 
-/// Warnings of a playbook, each with its place. `plugins` holds what is known of the plugins that the document
-/// names.
+/// Warnings about a playbook, each with its place. `plugins` has what is known about the plugins that the document
+/// declares.
 pub fn warnings(doc: &PlaybookDocument, plugins: &BTreeMap<String, PluginInfo>) -> Vec<Problem> {
     let declared = doc.draft().plugins.iter();
     let without = declared.filter(|(name, declared)| {

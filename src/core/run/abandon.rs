@@ -1,4 +1,5 @@
-//! The end of a run that a person gave up: its state machine is not asked.
+//! Ends a run that a person gave up. The state machine is not asked, because the run may be one that can't be read
+//! or can't go on.
 
 use super::document::{Progress, ReasonCode, StatusReason};
 use super::history::{Happened, RunEvent};
@@ -7,15 +8,15 @@ use super::trouble::Abandoned;
 use crate::ids::RunId;
 
 impl Abandoned {
-    /// Why the run has ended, for people.
+    /// Why the run has ended, as human-readable text.
     pub fn reason(&self) -> StatusReason {
         let by = self.actor.as_ref().map(|actor| format!(" by {actor}")).unwrap_or_default();
         let message = format!("abandoned{by}: {}", self.why);
         StatusReason { code: ReasonCode::Abandoned, message }
     }
 
-    /// Enters FINISHING with the progress of the run, if it can be read. The event is number `seq` of
-    /// the history; there is none for a run that was already FINISHING.
+    /// Moves the run to FINISHING, and its progress too, if the progress can be read. The event is number `seq` of
+    /// the history. A run that was already FINISHING gets no event.
     pub fn begin(
         &self,
         run: RunId,
@@ -40,7 +41,7 @@ impl Abandoned {
         event
     }
 
-    /// Ends the run, all of whose records have their `finish_ts`.
+    /// Ends the run. All of its records must have their `finish_ts`.
     pub fn end(&self, run: RunId, progress: Option<&mut Progress>, seq: u64) -> RunEvent {
         if let Some(progress) = progress {
             progress.status = RunStatus::Failed;

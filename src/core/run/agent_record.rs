@@ -1,4 +1,5 @@
-//! The agent record: the state of one agent in one run.
+//! The agent record: the state of one agent in one run. It is a document of its own, so that a commit writes only
+//! the agents that changed, however many take part.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,42 +20,43 @@ use crate::time::Timestamp;
 /// The state of one agent in one run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct AgentRecord {
-    /// The run.
+    /// The run that the agent takes part in.
     pub run: RunId,
-    /// Number within the run.
+    /// Number of the record within the run.
     pub seq: AgentSeq,
-    /// The agent.
+    /// The agent's identifier in its cluster.
     pub agent: AgentId,
     /// Base URL of the agent's API.
     pub address: String,
-    /// Attributes: those of the Cluster object over those that the agent reports.
+    /// Attributes of the agent: those that it reports, overridden by those of the Cluster object.
     ///
-    /// They and `node` rarely change, and a record is copied for each commit that it is in.
+    /// They and `node` are shared, because they rarely change and a record is copied for each commit that it is
+    /// in.
     pub attributes: Arc<Map<String, Value>>,
-    /// What `info/node` said when the agent was asked last; null when it did not answer.
+    /// What `info/node` said when the agent was last asked; null when it did not answer.
     pub node: Arc<Value>,
-    /// What it said of its store then, where the stage looks at that.
+    /// What the agent said about its store at that time, if an expression of the stage looks at it.
     #[serde(default, skip_serializing_if = "has_no_datastore")]
     pub datastore: Arc<Datastore>,
-    /// When that was, whether or not the agent answered; none when it was never asked.
+    /// When the agent was last asked about its node, even if it did not answer. `None` when it was never asked.
     #[serde(default)]
     pub node_seen_at: Option<Timestamp>,
-    /// Of `attributes`, those that the Cluster object gives: what the agent reports anew goes beneath
-    /// them.
+    /// The attributes that the Cluster object gives. They are kept apart so that a new report of the agent can be
+    /// put beneath them.
     #[serde(default, skip_serializing_if = "is_empty")]
     pub declared: Arc<Map<String, Value>>,
-    /// Whether what answers at the address has to be the agent.
+    /// Whether what answers at the address must be the agent.
     #[serde(default, skip_serializing_if = "Identity::is_plain")]
     pub identity: Identity,
-    /// When what answers at the address was last found to be the agent, or to say nothing about that;
-    /// none: it is compared before anything is sent there.
+    /// When what answers at the address was last found to be the agent, or said nothing about who it is. `None`:
+    /// it is compared before anything is sent there.
     #[serde(default)]
     pub identified_at: Option<Timestamp>,
-    /// Whether it is not known if the stage selects the agent: its selection looks at what only the node
-    /// says, and that did not answer, or another one did.
+    /// Whether it is unknown if the stage selects the agent: the selection depends on what the node says, and the
+    /// node did not answer, or another node did.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub undecided: bool,
-    /// State in the present stage.
+    /// State of the agent in the present stage.
     pub state: AgentState,
     /// Index of the present stage.
     pub stage: u16,
@@ -63,61 +65,62 @@ pub struct AgentRecord {
     /// What a running agent does in that step.
     #[serde(default)]
     pub phase: StepPhase,
-    /// Attempts of that step since it was begun, or since a person had it tried again: what its
-    /// retries are counted by.
+    /// Attempts of that step since it was begun, or since a person had it tried again. The limit of retries
+    /// applies to this number.
     #[serde(default)]
     pub tries: u32,
-    /// Number of the last attempt of each step of the stage; 0: none yet. They only ever grow.
+    /// Number of the last attempt of each step of the stage; 0 if there was no attempt yet. The numbers only grow.
     pub attempts: Vec<u32>,
     /// Number of the decision that started the agent, from 1.
     pub batch: Option<u32>,
-    /// Label of that decision.
+    /// Label of that decision, if the strategy gave one.
     pub batch_label: Option<String>,
     /// Results of the steps that ended well, by the name of the step.
     pub results: BTreeMap<String, JsonText>,
-    /// Why the agent failed, or what went wrong in a step that was allowed to.
+    /// Why the agent failed, or what went wrong in a step whose failure was passed over.
     pub error: Option<Failure>,
-    /// How many of its steps failed, in all stages, and were passed over (`on_error: continue`).
+    /// How many of the agent's steps failed and were passed over (`on_error: continue`), in all stages.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub passed_over: u32,
-    /// An action that may still be running although its attempt is over. Nothing further is sent to
-    /// the agent until it is known how that ended, or a person gives it up.
+    /// An action that may still be running although its attempt is over. Nothing further is sent to the agent
+    /// until it is known how the action ended, or a person gives the action up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outstanding: Option<Outstanding>,
-    /// The action that was sent to the agent last: the one that is out, while one is.
+    /// The action that was last sent to the agent; the one in flight, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<SentAction>,
-    /// What is noticed of the call in flight, where it does not go on as it should. In a run that has
-    /// ended: what was, at its end.
+    /// What was noticed about the call in flight, if it does not go on as it should. In a run that has ended: what
+    /// was noticed at its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notice: Option<Notice>,
-    /// How an action ended whose attempt was over already.
+    /// How an action ended whose attempt was over before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late: Option<LateEnd>,
-    /// Whether the next attempt does all of its step again, whatever ended well late.
+    /// Whether the next attempt does all of its step again, even if an action of the last attempt ended well, but
+    /// late.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub again: bool,
-    /// How the agent came through the stages before.
+    /// How the agent came through the earlier stages.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub past: Vec<PastStage>,
-    /// Why it was skipped.
+    /// Why the agent was skipped.
     pub skip_reason: Option<String>,
-    /// When its first step started.
+    /// When the agent's first step of the stage started.
     pub started_at: Option<Timestamp>,
-    /// When it reached its last state in the stage.
+    /// When the agent reached its final state in the stage.
     pub ended_at: Option<Timestamp>,
-    /// When it became a member, for one that joined while the run went.
+    /// When the agent became a member, if it joined during the run.
     pub joined_at: Option<Timestamp>,
-    /// When it left, for one that did.
+    /// When the agent left, if it did.
     pub left_at: Option<Timestamp>,
-    /// Whether it is no member any more, and is REMOVED once its call in flight has ended.
+    /// Whether the agent is no longer a member, and becomes REMOVED once its call in flight has ended.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub leaving: bool,
-    /// The state that it was in when it left last; where it had ended before and was left out since it
-    /// returned, how it had ended.
+    /// The state in which the agent last left. If it had ended before that and was left out after it returned: the
+    /// state in which it had ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removed_from: Option<AgentState>,
-    /// When the run finished, once it has. Retention counts from here.
+    /// When the run finished, once it has. Retention counts from this moment.
     pub finish_ts: Option<Timestamp>,
 }
 
@@ -142,18 +145,18 @@ pub enum StepPhase {
     /// Nothing yet: the step begins next.
     #[default]
     Waiting,
-    /// The last attempt of the step goes on.
+    /// The last attempt of the step is going on.
     Trying,
-    /// The last attempt failed, and the next one begins at a moment.
+    /// The last attempt failed, and the next one begins later.
     RetryAt {
-        /// The moment.
+        /// When the next attempt begins.
         at: Timestamp,
     },
-    /// The last attempt is over, and its action may still be running: it is waited for.
+    /// The last attempt is over, but its action may still be running. The run waits for the action to end.
     Settling {
-        /// When the agent is failed instead.
+        /// When the agent fails if the action has not ended by then.
         until: Timestamp,
-        /// Whether the step is tried again then; else the next one follows.
+        /// Whether the step is tried again after that; otherwise the next step follows.
         #[serde(default)]
         again: bool,
     },
@@ -162,20 +165,20 @@ pub enum StepPhase {
 /// An action that may still be running although its attempt is over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Outstanding {
-    /// The attempt.
+    /// The attempt that had the action done.
     pub key: AttemptKey,
     /// Number of the call that scheduled the action.
     pub call: u32,
     /// When that call was committed.
     pub since: Timestamp,
-    /// Bytes of its arguments: a large request may be on its way for longer. None: not known, since an
-    /// earlier version wrote this.
+    /// Bytes of the action's arguments; a large request may be on its way for longer. `None` in a record that an
+    /// earlier version wrote, when the size is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u32>,
 }
 
 impl Outstanding {
-    /// Whether that call scheduled it.
+    /// Whether this call scheduled the action.
     pub(super) fn is_call(&self, key: AttemptKey, call: u32) -> bool {
         self.key == key && self.call == call
     }
@@ -186,22 +189,22 @@ impl Outstanding {
 pub struct PastStage {
     /// Index of the stage.
     pub stage: u16,
-    /// The state that the agent ended it in.
+    /// The state in which the agent ended the stage.
     pub state: AgentState,
-    /// Number of the decision that started it.
+    /// Number of the decision that started the agent.
     pub batch: Option<u32>,
-    /// Why it failed, or what went wrong in a step that was allowed to.
+    /// Why the agent failed, or what went wrong in a step whose failure was passed over.
     pub error: Option<Failure>,
-    /// Why it was skipped.
+    /// Why the agent was skipped.
     pub skip_reason: Option<String>,
-    /// When its first step started.
+    /// When the agent's first step started.
     pub started_at: Option<Timestamp>,
-    /// When it reached that state.
+    /// When the agent reached `state`.
     pub ended_at: Option<Timestamp>,
 }
 
 impl AgentRecord {
-    /// The record of an agent that waits in the first stage, which has so many steps.
+    /// The record of an agent that waits in the first stage, which has `steps` steps.
     pub fn new(run: RunId, seq: AgentSeq, agent: AgentId, address: String, steps: usize) -> Self {
         Self {
             run,
@@ -244,8 +247,8 @@ impl AgentRecord {
         }
     }
 
-    /// The action that was sent to the agent last. A record that an early version wrote tells it only of
-    /// one that may still be running.
+    /// The action that was last sent to the agent. A record of an early version has it only while the action may
+    /// still be running.
     pub fn last_action(&self) -> Option<SentAction> {
         let out = self.outstanding.as_ref();
         let of_out = |out: &Outstanding| SentAction::of(self.run, &self.agent, out.key, out.call);
@@ -267,18 +270,18 @@ impl AgentRecord {
         present.into_iter().chain(self.over_attempt()).collect()
     }
 
-    /// The attempt that is over and whose action is out, or has a result that the next one may take.
+    /// The attempt that is over but whose action is outstanding, or whose late result the next attempt may take.
     pub(super) fn over_attempt(&self) -> Option<AttemptKey> {
         let late = self.late.as_ref().filter(|late| late.result);
         self.outstanding.as_ref().map(|action| action.key).or(late.map(|late| late.key))
     }
 
-    /// How the action of the last attempt of the present step ended, where that was over already.
+    /// How the action of the present step's last attempt ended, if it ended after the attempt.
     pub fn late_end(&self) -> Option<&LateEnd> {
         self.late.as_ref().filter(|late| late.last_attempt() == self.present_attempt())
     }
 
-    /// The last attempt of the present step; its number is 0 when the step had none yet.
+    /// The last attempt of the present step. Its number is 0 if the step had no attempt yet.
     ///
     /// # Example
     /// ```
@@ -297,13 +300,13 @@ impl AgentRecord {
         AttemptKey { agent: self.seq, stage: self.stage, step: self.step, attempt }
     }
 
-    /// Status of its node: a word in capitals, `UNKNOWN` when the agent gave a reason instead; none
+    /// Status of the agent's node: a word in capitals, or `UNKNOWN` if the agent gave a reason instead. `None`
     /// when the agent did not answer.
     pub fn node_status(&self) -> Option<&str> {
         Some(self.node.get("node_status")?.as_str().unwrap_or("UNKNOWN"))
     }
 
-    /// What is known about the agent.
+    /// What is known about the agent, without the state of its work.
     pub fn about(&self) -> About {
         About {
             attributes: Arc::clone(&self.attributes),
@@ -314,7 +317,7 @@ impl AgentRecord {
     }
 }
 
-/// The attributes of an agent that says these about itself: those that are declared for it go over them.
+/// The attributes of an agent: those that it reports, overridden by those that are declared for it.
 ///
 /// # Example
 /// ```
@@ -334,23 +337,23 @@ pub fn declared_over(
     reported
 }
 
-/// What is known about an agent, and since when. A run remembers what it was before each change
-/// ([`Happened::AgentInfo`](super::Happened::AgentInfo)), so what it was at any event is found by
-/// going back from the record.
+/// What is known about an agent, and since when. Before each change the run keeps what was known
+/// ([`Happened::AgentInfo`](super::Happened::AgentInfo)), so what was known at any event is found by going back
+/// from the record.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct About {
     /// Attributes, as in the record.
     pub attributes: Arc<Map<String, Value>>,
     /// What `info/node` said; null when the agent did not answer.
     pub node: Arc<Value>,
-    /// What it said of its store, where it was asked.
+    /// What the agent said about its store, if it was asked.
     pub datastore: Arc<Datastore>,
-    /// When the agent was asked, whether or not it answered; none when it never was.
+    /// When the agent was asked, even if it did not answer. `None` when it was never asked.
     pub seen_at: Option<Timestamp>,
 }
 
 impl About {
-    /// What of this is not the same in `new`.
+    /// The parts that differ from `new`, as they are in `self`; `None` if nothing differs.
     ///
     /// # Example
     /// ```
@@ -376,8 +379,8 @@ impl About {
         })
     }
 
-    /// Goes back to before the change that `was` tells of. To get to what was known at an event, the
-    /// changes after it are taken back, the last one first.
+    /// Goes back to before the change that `was` describes. To find what was known at an event, take back the
+    /// changes after it, the last one first.
     pub fn take_back(&mut self, was: &Was) {
         let Was { attributes, node, datastore, node_seen_at, address: _ } = was;
         if let Some(attributes) = attributes {
@@ -396,24 +399,23 @@ impl About {
 /// What was known about an agent before it changed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Was {
-    /// The attributes; left out when they did not change.
+    /// The attributes; left out if they did not change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attributes: Option<Arc<Map<String, Value>>>,
-    /// What `info/node` had said: null when the agent had not answered, left out when that did not
-    /// change.
+    /// What `info/node` had said; null if the agent had not answered. Left out if it did not change.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub node: Option<Arc<Value>>,
-    /// What it had said of its store; left out when that did not change.
+    /// What the agent had said about its store; left out if it did not change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub datastore: Option<Arc<Datastore>>,
-    /// When the agent had been asked; none when it never was.
+    /// When the agent had been asked; `None` if it was never asked before.
     pub node_seen_at: Option<Timestamp>,
-    /// Base URL of its API, where that changed with the rest.
+    /// Base URL of the agent's API, if it changed with the rest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
 }
 
-/// Reads a value that is there: null is a value.
+/// Reads a field that is present; null is a value here, and not a missing field.
 fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Arc<Value>>, D::Error> {
     Arc::deserialize(from).map(Some)
 }
@@ -448,7 +450,7 @@ mod tests {
         }
     }
 
-    /// What is kept of a change, read back.
+    /// What is kept of a change, written and read back.
     fn kept(from: &About, to: &About) -> Was {
         let text = serde_json::to_string(&from.changed(to).unwrap()).unwrap();
         serde_json::from_str(&text).unwrap()

@@ -1,4 +1,5 @@
-//! What people ask of a run: commands, each a document of its own.
+//! What people ask of a run: commands. Each is a document of its own, so that it can be stored while another
+//! process drives the run.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,25 +9,25 @@ use crate::time::Timestamp;
 /// A command to a run. It is applied once, by the engine that holds the run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Command {
-    /// Identifier; submitting the same one again changes nothing.
+    /// Identifier. Submitting a command with the same identifier again changes nothing.
     pub id: CommandId,
-    /// The run.
+    /// The run that the command is for.
     pub run: RunId,
-    /// What is asked.
+    /// What is asked of the run.
     pub verb: Verb,
-    /// The agent that it is about: for [`Verb::GiveUp`], and for a [`Verb::Retry`] of one agent.
+    /// The agent that the command is about: for [`Verb::GiveUp`], and for a [`Verb::Retry`] of one agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<AgentId>,
-    /// Whether a [`Verb::Retry`] does what ended well late again, in place of taking its result.
+    /// Whether a [`Verb::Retry`] does again what ended well but late, instead of taking its result.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub again: bool,
-    /// Who asks, as they said.
+    /// Who asks, as the person gave it.
     pub actor: Option<String>,
-    /// Why, as they said.
+    /// Why, as the person gave it.
     pub why: Option<String>,
-    /// When it was submitted.
+    /// When the command was submitted.
     pub at: Timestamp,
-    /// What became of it; none while it waits.
+    /// What became of the command. `None` while it waits.
     pub outcome: Option<CommandOutcome>,
     /// When the run finished, once it has.
     pub finish_ts: Option<Timestamp>,
@@ -36,26 +37,26 @@ pub struct Command {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verb {
-    /// Let a run go that waits for approval: before its start, or where its strategy asks.
+    /// Let a run go on that waits for approval: before its start, or where its strategy asks for approval.
     Approve,
     /// Cancel a run that waits for approval.
     Reject,
-    /// Start no new agent; those that have started finish their steps.
+    /// Start no further agents; those that have started finish their steps.
     Pause,
-    /// Start no new agent, and stop each that has started after its present call.
+    /// Start no further agents, and stop those that have started after their present calls.
     PauseNow,
-    /// Go on after a pause; accepts the failures so far. Refused where the strategy asks for approval.
+    /// Go on after a pause, which accepts the failures so far. Refused if the strategy asked for approval.
     Resume,
-    /// Put the failed agents of a paused run back in the queue, or one of them.
+    /// Put the failed agents of a paused run, or one of them, back in the queue.
     Retry,
-    /// Wait no longer for the action of an agent, which may never end.
+    /// Stop waiting for the action of an agent, because it may never end.
     GiveUp,
-    /// End the run after what is in flight.
+    /// End the run once what is in flight has ended.
     Cancel,
 }
 
 impl Verb {
-    /// Every verb.
+    /// All verbs.
     pub const ALL: [Self; 8] = [
         Self::Approve,
         Self::Reject,
@@ -67,7 +68,7 @@ impl Verb {
         Self::Cancel,
     ];
 
-    /// The word used everywhere.
+    /// The word that stands for the verb in the API, on the command line and in documents.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Approve => "approve",
@@ -94,9 +95,9 @@ impl std::fmt::Display for Verb {
 pub enum CommandOutcome {
     /// It took effect.
     Applied,
-    /// It did not fit.
+    /// The run was not in a state in which the command could be applied.
     Refused {
-        /// Why.
+        /// Why, as human-readable text.
         reason: String,
     },
 }

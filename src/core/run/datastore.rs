@@ -1,4 +1,5 @@
-//! What agents say of their stores, beside what they say of their nodes.
+//! What agents say about their stores, and which expressions look at that. It is apart from what they say about
+//! their nodes, because agents are asked for it only if someone wants it.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -6,45 +7,45 @@ use serde_json::{Map, Value, json};
 use crate::ids::AgentId;
 use crate::playbook::{Expr, Identity, Stage, Template};
 
-/// Where expressions find what an agent says of its store.
+/// Where expressions find what an agent says about its store.
 const STORE: [&str; 2] = ["agent", "store"];
 
-/// Where they find its shards.
+/// Where expressions find the shards of the store.
 const SHARDS: [&str; 2] = ["agent", "shards"];
 
-/// What an agent says of its store. It is asked only where an expression looks at it.
+/// What an agent says about its store. Agents are asked for it only if an expression looks at it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Datastore {
-    /// What `info/store` said: `cluster_id` and `attributes`; `{}` of an agent that has no such call. Null
-    /// where it was not asked, or did not answer.
+    /// What `info/store` said: `cluster_id` and `attributes`. `{}` if the agent has no such call; null if it was
+    /// not asked, or did not answer.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub store: Value,
-    /// The shards that `info/shards` told of, each with `id`, `role`, `commit_offset` and `lag`; `[]` of an
-    /// agent that has no such call. Null where it was not asked, or did not answer.
+    /// The shards that `info/shards` listed, each with `id`, `role`, `commit_offset` and `lag`. `[]` if the agent
+    /// has no such call; null if it was not asked, or did not answer.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub shards: Value,
 }
 
 impl Datastore {
-    /// Whether nothing is known.
+    /// Whether nothing is known about the store.
     pub fn is_empty(&self) -> bool {
         self.store.is_null() && self.shards.is_null()
     }
 }
 
-/// What an agent is asked beside what it says of its node.
+/// What an agent is asked for in addition to what it says about its node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
-    /// What it says of its store, since an expression looks at it.
+    /// What it says about its store, because an expression looks at it.
     pub store: bool,
-    /// Which shards it has, since an expression looks at them.
+    /// Its shards, because an expression looks at them.
     pub shards: bool,
-    /// In which cluster its store is, if it can say so: that is compared.
+    /// The cluster of its store, because the agent's identity is checked against it.
     pub cluster: bool,
 }
 
 impl Wanted {
-    /// What an expression looks at.
+    /// What the expression looks at.
     ///
     /// # Example
     /// ```
@@ -76,21 +77,21 @@ impl Wanted {
         Self { store: looks_at(STORE), shards: looks_at(SHARDS), cluster: false }
     }
 
-    /// The same of an agent that is to be compared so.
+    /// The same, plus the cluster if `identity` compares it.
     #[must_use]
     pub(super) fn and_compare(self, identity: &Identity) -> Self {
         Self { cluster: self.cluster || identity.cluster_id().is_some(), ..self }
     }
 }
 
-/// Whether a strategy with such arguments may ask for something of agents. It gets expressions as texts, so
-/// what its arguments say counts, and what the parameters do, where its arguments are made of these.
+/// Whether a strategy with these arguments may ask for `word` of agents. A strategy gets expressions as text, so
+/// what counts is what its arguments say, and what the parameters say if the arguments are made from parameters.
 fn may_ask(with: &Template, params: &Map<String, Value>, word: &str) -> bool {
     has_word(with.source(), word)
         || !with.is_literal() && params.values().any(|value| has_word(value, word))
 }
 
-/// Whether a text in a value has the word. The values come from documents, which are not nested deeply.
+/// Whether a text in a value contains `word`. The values come from documents, which are not nested deeply.
 fn has_word(value: &Value, word: &str) -> bool {
     match value {
         Value::String(text) => text.contains(word),

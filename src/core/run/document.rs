@@ -1,4 +1,5 @@
-//! The run as it is kept: a snapshot that never changes, and the progress that does.
+//! The run as it is stored: a snapshot that never changes, and the progress that does. They are apart so that each
+//! commit writes only the progress.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use crate::time::{Millis, Timestamp};
 pub struct Run {
     /// What the run was started with.
     pub snapshot: Arc<Snapshot>,
-    /// How far it is.
+    /// How far the run has come.
     pub progress: Progress,
 }
 
@@ -41,22 +42,22 @@ pub struct Snapshot {
     pub id: RunId,
     /// The whole playbook, with every plugin pinned by its digest.
     pub playbook: Playbook,
-    /// The parameters, defaults filled in; they fit the playbook's schema.
+    /// The parameters with defaults filled in; they fit the playbook's schema.
     pub params: Map<String, Value>,
     /// Name of the cluster.
     pub cluster: String,
-    /// The finished run whose agents this one goes over again, and which of them.
+    /// The finished run whose agents this run goes over again, and which of its agents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<RetryOf>,
-    /// Who started it, as they said.
+    /// Who started the run, as the person gave it.
     pub started_by: Option<String>,
-    /// When it was created.
+    /// When the run was created.
     pub created_at: Timestamp,
 }
 
 impl Snapshot {
-    /// Whether the run needs its cluster for itself, and so the cluster's lock: unless its playbook
-    /// allows others beside it.
+    /// Whether the run needs its cluster for itself, and therefore the cluster's lock. Only a playbook that allows
+    /// other runs beside its own needs no lock.
     pub fn locks_cluster(&self) -> bool {
         match self.playbook.concurrency {
             Concurrency::Queue | Concurrency::Reject => true,
@@ -64,21 +65,21 @@ impl Snapshot {
         }
     }
 
-    /// Digests of all plugins that the run pins: their bytes are kept as long as the run.
+    /// Digests of all plugins that the run pins. The store keeps their bytes as long as the run.
     pub fn pins(&self) -> BTreeSet<&Digest> {
         self.playbook.plugins.values().map(|pin| &pin.digest).collect()
     }
 
-    /// The arguments of a stage's strategy, with the expressions filled in: the same each time.
+    /// The arguments of a stage's strategy, with the expressions filled in. They are the same each time.
     ///
     /// # Errors
-    /// What went wrong in an expression.
+    /// The error of the expression that failed.
     pub fn strategy_arguments(&self, stage: &Stage) -> Result<Value, ExprError> {
         self.with_scope(Value::Null, Value::Null, |scope| stage.strategy.with.render(scope))
     }
 
-    /// Whether an expression holds for an agent, which it sees as the selection of a stage does. A
-    /// strategy may ask that for each of many agents, so only what the expression looks at is copied.
+    /// Whether an expression holds for an agent, with the scope of a stage's selection. A strategy may ask that
+    /// for many agents, so only what the expression looks at is copied.
     pub(super) fn holds_for(
         &self,
         record: &AgentRecord,
@@ -110,7 +111,7 @@ impl Snapshot {
         })
     }
 
-    /// Lets `f` see the scope of expressions, for an agent or for none.
+    /// Calls `f` with a scope for expressions. `agent` is null if the expression is about no agent.
     pub(super) fn with_scope<T>(
         &self,
         agent: Value,
@@ -124,74 +125,73 @@ impl Snapshot {
     }
 }
 
-/// How far a run is. Every commit of a run writes it.
+/// How far a run has come. Every commit of a run writes it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Progress {
-    /// The format that an engine has to know to go on with the run; engines that don't leave it alone. It is 1
-    /// where nothing is said.
+    /// The format that an engine must know to go on with the run; an engine that does not know it leaves the run
+    /// alone. 1 if the document does not say.
     #[serde(default = "format::first", skip_serializing_if = "format::is_first")]
     pub needs: u32,
-    /// The status.
+    /// The status of the run.
     pub status: RunStatus,
-    /// Why it has that status, where there is more to say.
+    /// Why the run has that status, if there is more to say.
     pub reason: Option<StatusReason>,
-    /// Since when.
+    /// Since when the run has its status.
     pub since: Timestamp,
-    /// Sequence of the next event of the history, from 1.
+    /// Sequence of the next event of the history. The first event has 1.
     pub next_event: u64,
     /// Number of agent records by state.
     pub counts: BTreeMap<AgentState, u32>,
-    /// The present stage.
+    /// How far the present stage has come.
     pub stage: StageProgress,
-    /// More members of the cluster are absent at once than is believed without a person.
+    /// Set while more members of the cluster are absent at once than is believed without a person's word.
     #[serde(default)]
     pub mass_absence: Option<MassAbsence>,
-    /// Whether agents that have started stop after their present call, while the run is paused.
+    /// Whether the run is held: agents that have started stop after their present calls while it is paused.
     #[serde(default)]
     pub hold: bool,
-    /// Since when they do.
+    /// Since when the run is held.
     #[serde(default)]
     pub held_since: Option<Timestamp>,
-    /// How long they did so far, without the present hold.
+    /// How long the run was held in all, without the present hold.
     #[serde(default)]
     pub held: Millis,
-    /// Agents with a call in flight that give no good answer.
+    /// Agents that have a call in flight and give no usable answer.
     #[serde(default, skip_serializing_if = "Silent::is_nobody")]
     pub silent: Silent,
-    /// Failures of the whole run that count for a budget.
+    /// Failures of the whole run that count against a budget.
     #[serde(default)]
     pub failures: u32,
-    /// Of those, how many a person has accepted by resuming the run.
+    /// How many of those failures a person has accepted by resuming the run.
     #[serde(default)]
     pub accepted_failures: u32,
     /// Failures of steps that were passed over so far.
     #[serde(default)]
     pub passed_over: PassedOver,
-    /// Agents that were selected when a stage began, or that joined and were taken into it, of all stages
-    /// so far: who takes part in two of them counts twice.
+    /// How many agents were selected when a stage began, or joined and were taken into it. It is a sum over all
+    /// stages so far: an agent that takes part in two stages counts twice.
     #[serde(default)]
     pub selected: u32,
-    /// Of the agents that a run goes over again, those that had left when it began.
+    /// If the run goes over the agents of another run again: those of them that had left when it began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gone: Option<Gone>,
-    /// How many agents came to which [`outcome`](AgentRecord::outcome) over all stages; empty until how
-    /// the run ends is settled, and of runs of earlier versions.
+    /// How many agents came to which [`outcome`](AgentRecord::outcome), over all stages. Empty until it is settled
+    /// how the run ends, and in runs of earlier versions.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub outcomes: BTreeMap<AgentState, u32>,
-    /// What there is of the log, and what of it had to go.
+    /// How much of the log is kept, and how much had to be dropped.
     #[serde(default, skip_serializing_if = "LogKept::is_empty")]
     pub log: LogKept,
-    /// What a stage ended with whose budget was exceeded, and which a person let go on: the run ends
-    /// in FAILED then.
+    /// How a stage ended whose budget was exceeded and which a person let go on. The run then ends in FAILED.
     #[serde(default)]
     pub exceeded: Option<String>,
-    /// When it began to go (left PENDING).
+    /// When the run began to go (left PENDING).
     pub started_at: Option<Timestamp>,
     /// How the run ends, once that is settled (from FINISHING on): DONE, FAILED or CANCELLED.
     pub outcome: Option<RunStatus>,
-    /// The one moment that all records of the run get as `finish_ts`, fixed on entering FINISHING.
+    /// The one moment that all records of the run get as `finish_ts`. It is fixed on entering FINISHING.
     pub finishing_at: Option<Timestamp>,
-    /// Written last, when all its records have theirs. Retention counts from here.
+    /// When the run finished. It is written last, when all records have theirs. Retention counts from this moment.
     pub finish_ts: Option<Timestamp>,
 }
 
@@ -226,7 +226,7 @@ impl Progress {
         }
     }
 
-    /// Whether the run is, or ended, between two stages: the next one takes agents in, and has not begun.
+    /// Whether the run is, or ended, between two stages: the next stage takes agents in but has not begun.
     pub const fn is_between_stages(&self) -> bool {
         self.stage.entering
     }
@@ -237,60 +237,60 @@ impl Progress {
     }
 }
 
-/// How far the present stage is.
+/// How far the present stage has come.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct StageProgress {
     /// Index of the stage in the playbook.
     pub index: u16,
-    /// Agents that were selected when the stage started; percentages are of these.
+    /// How many agents were selected when the stage started. Shares are shares of this number.
     pub selected: u32,
-    /// What the strategy returned as memo last time.
+    /// The memo that the strategy returned last time.
     pub memo: String,
-    /// Whether that memo is in no event.
+    /// Whether that memo is not in any event.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub untold_memo: bool,
-    /// Decisions that started agents so far: the number of the last batch.
+    /// How many decisions have started agents; this is the number of the last batch.
     pub batches: u32,
     /// What the strategy asked for after its last decision.
     pub next: Option<PlannedNext>,
-    /// Agents that the strategy wants asked about their nodes before it is asked the next time.
+    /// Agents that are asked about their nodes before the strategy is asked the next time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refresh: Vec<AgentSeq>,
-    /// Agents that gave no good answer when that was done last.
+    /// Agents that gave no usable answer when they were last asked for the strategy.
     #[serde(default, skip_serializing_if = "Unheard::is_nobody")]
     pub unheard: Unheard,
-    /// Decisions in a row that neither started an agent nor left one out.
+    /// How many decisions in a row neither started an agent nor left one out.
     pub idle: u32,
-    /// Failures in this stage that count for the budget.
+    /// Failures in this stage that count against its budget.
     pub failures: u32,
-    /// Whether agents are still being taken into the stage. Not used for the first one, which has
-    /// the status STARTING for that.
+    /// Whether agents are still being taken into the stage. It is not used for the first stage, for which the run
+    /// has the status STARTING.
     #[serde(default)]
     pub entering: bool,
-    /// The next agent that a person's retry looks at, until it has looked at all.
+    /// The next agent that a person's retry looks at. `None` once all were looked at.
     #[serde(default)]
     pub retrying: Option<AgentSeq>,
-    /// Whether that retry does what ended well late again.
+    /// Whether that retry does again what ended well but late.
     #[serde(default)]
     pub retrying_again: bool,
-    /// Agents that are asked again before the stage begins, since they did not answer.
+    /// Agents that did not answer, and that are asked again before the stage begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unanswered: Option<Unanswered>,
 }
 
-/// Agents that do not answer, and whose selection depends on what they would say.
+/// Agents that do not answer, although their selection depends on what they would say.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Unanswered {
-    /// How many there are.
+    /// How many agents there are.
     pub agents: u32,
-    /// Some of them.
+    /// The first of them, at most [`Unanswered::NAMED`].
     pub first: Vec<AgentId>,
-    /// Until when they are asked again; then the stage begins, and they take part as unreachable.
+    /// Until when they are asked again. After that the stage begins, and they take part as unreachable.
     pub until: Timestamp,
 }
 
 impl Unanswered {
-    /// Agents that are named: with more nobody reads it to its end.
+    /// How many of the agents are named. Nobody reads a longer list to its end.
     pub const NAMED: usize = 4;
 }
 
@@ -298,20 +298,20 @@ impl Unanswered {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "next")]
 pub enum PlannedNext {
-    /// Ask again when something changed.
+    /// Ask the strategy again when something has changed.
     Wait,
-    /// Ask again then at the latest.
+    /// Ask the strategy again when something has changed, and at this moment at the latest.
     WaitUntil {
-        /// The moment.
+        /// The latest moment.
         at: Timestamp,
     },
     /// The stage is complete once nothing is in flight.
     Complete,
     /// The run fails once nothing is in flight.
     Abort {
-        /// What it is that ends the run.
+        /// The kind of reason for which the run ends.
         code: ReasonCode,
-        /// Why.
+        /// Why the run ends, as human-readable text.
         reason: String,
     },
 }
@@ -321,12 +321,12 @@ pub enum PlannedNext {
 pub struct StatusReason {
     /// The kind of reason, for programs.
     pub code: ReasonCode,
-    /// What happened, for people.
+    /// What happened, as human-readable text.
     pub message: String,
 }
 
 impl StatusReason {
-    /// Why a run is still queued: `holder` and, besides, `queued` others come first.
+    /// Why a run is still queued: `holder` goes before it, and so do `queued` further runs.
     ///
     /// # Example
     /// ```
@@ -357,15 +357,15 @@ impl StatusReason {
 pub enum ReasonCode {
     /// The budget was exceeded.
     BudgetExceeded,
-    /// A person asked for it.
+    /// A person asked for the status.
     Operator,
     /// The strategy asks for approval.
     Approval,
     /// The playbook asks for approval before the start.
     ApprovalRequired,
-    /// The strategy gave an error, trapped or went past a limit.
+    /// The strategy gave an error, trapped, or exceeded a limit.
     StrategyFailed,
-    /// The strategy could not be asked just now; the same question may be answered later.
+    /// The strategy could not be asked just now. The same question may be answered later.
     StrategyUnavailable,
     /// The host refused a decision of the strategy.
     DecisionRefused,
@@ -375,30 +375,30 @@ pub enum ReasonCode {
     ClusterBusy,
     /// The cluster or its agents could not be worked out.
     StartFailed,
-    /// An expression of the playbook has no value where the run needs one: the selection of a stage, or an
+    /// An expression of the playbook has no value although the run needs it: the selection of a stage, or an
     /// argument of its strategy.
     ExpressionFailed,
-    /// An agent joined or left, and the stage aborts the run then.
+    /// An agent joined or left, and the stage says that the run fails then.
     MembershipChanged,
     /// Too many members of the cluster are absent at once.
     MassAbsence,
     /// A person gave up a run that could not go on by itself.
     Abandoned,
-    /// Agents failed, within the budget, or failures of steps were passed over.
+    /// Agents failed within the budget, or failures of steps were passed over.
     SomeFailed,
     /// No stage selected any agent.
     NobodySelected,
-    /// All went well.
+    /// Everything went well.
     AllDone,
 }
 
-/// A run with all its records, as it was loaded.
+/// A run with all its records, as it was loaded from the store.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// The run.
     pub run: Run,
-    /// All agent records, by sequence.
+    /// All agent records, by their sequence.
     pub records: Vec<super::AgentRecord>,
-    /// The journals of the attempts that are going on.
+    /// The journals of the attempts that are not over.
     pub journals: Vec<super::Journal>,
 }

@@ -1,4 +1,4 @@
-//! Why an agent failed.
+//! Why an agent failed: a fixed list of reasons for programs, with a message for people.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,39 +9,39 @@ use crate::time::Timestamp;
 pub struct Failure {
     /// The reason, one of a fixed list.
     pub reason: FailureReason,
-    /// What happened, for people.
+    /// What happened, as human-readable text of at most 4 KiB.
     pub message: String,
-    /// Name of the step.
+    /// Name of the step that failed.
     pub step: String,
-    /// When.
+    /// When it failed.
     pub at: Timestamp,
 }
 
-/// Bytes of the message of a failure, as many as of that of a plugin: it stands in the record, also when
-/// its stage is over, and in two events of each attempt, twice in the second one where that is not what the
-/// end of the step said, and many of them may be in one commit.
+/// The most bytes of a failure's message, as many as a plugin's message may have. The message is in the record,
+/// even after its stage is over, and in two events of each attempt. The second event has it twice if it differs
+/// from what the end of the step said. One commit may have many failures.
 pub(super) const MAX_FAILURE_BYTES: usize = 4 * 1024;
 
 impl Failure {
-    /// The failure of a step; of the message the beginning, where it is longer than what is kept.
+    /// The failure of a step. Only the beginning of a long message is kept.
     pub(super) fn new(reason: FailureReason, message: String, step: String, at: Timestamp) -> Self {
         Self { reason, message: Self::kept(message), step, at }
     }
 
-    /// What is kept of a message.
+    /// The part of a message that is kept.
     pub fn kept(message: String) -> String {
         beginning(message, MAX_FAILURE_BYTES)
     }
 
-    /// That of an agent which left before its steps ended, where the stage counts that as a failure.
+    /// The failure of an agent that left before its steps ended, where the stage counts that as a failure.
     pub(super) fn left_cluster(step: String, at: Timestamp) -> Self {
         let message = "the agent left the cluster before its steps ended".to_owned();
         Self { reason: FailureReason::LeftCluster, message, step, at }
     }
 }
 
-/// At most so many bytes of a message that may quote what agents say, with a sign where there was more.
-/// Control characters are replaced: as JSON each of them is six bytes.
+/// At most `bytes` bytes of a message that may quote agents, followed by `…` if there was more. Control characters
+/// are replaced: JSON writes each of them with six bytes.
 pub(super) fn beginning(mut message: String, bytes: usize) -> String {
     if message.len() > bytes {
         message.truncate(message.floor_char_boundary(bytes));
@@ -60,13 +60,13 @@ pub(super) fn beginning(mut message: String, bytes: usize) -> String {
 pub enum FailureReason {
     /// An action ended in FAILED.
     ActionFailed,
-    /// The agent, or what stands before it, refused the request: nothing was done.
+    /// The agent, or something in front of it, refused the request. Nothing was done.
     Refused,
-    /// The agent answered what can't be read, or is more than may come in.
+    /// The agent's answer can't be read, or is over its bounds.
     Malformed,
-    /// The agent could not be reached until the deadline.
+    /// The agent could not be reached before the deadline.
     Unreachable,
-    /// What answers at the agent's address says that it is another node: nothing was sent to it.
+    /// What answers at the agent's address says that it is another node. Nothing was sent to it.
     WrongNode,
     /// The agent no longer knows an action that it had accepted.
     ActionLost,
@@ -80,9 +80,9 @@ pub enum FailureReason {
     PluginOutOfTime,
     /// The plugin asked for more memory than an activation may have.
     PluginOutOfMemory,
-    /// The plugin went past a limit on numbers or sizes: calls, log lines, results.
+    /// The plugin exceeded a limit on numbers or sizes: calls, log lines, results.
     PluginLimit,
-    /// An activation did not repeat the calls of the one before.
+    /// An activation did not repeat the calls of the activation before it.
     NotDeterministic,
     /// The plugin could not be loaded.
     PluginUnavailable,
@@ -94,12 +94,13 @@ pub enum FailureReason {
     BadArguments,
     /// The agent left the cluster before its steps ended, and the stage counts that as a failure.
     LeftCluster,
-    /// The run was cancelled before the agent's steps ended; this alone never counts for a budget.
+    /// The run was cancelled before the agent's steps ended. This is the only reason that never counts against a
+    /// budget.
     Cancelled,
 }
 
 impl FailureReason {
-    /// Every reason.
+    /// All reasons.
     pub const ALL: [Self; 19] = [
         Self::ActionFailed,
         Self::Refused,
@@ -122,8 +123,8 @@ impl FailureReason {
         Self::Cancelled,
     ];
 
-    /// Whether the host could not activate the step, or not to an end: neither the step nor its agent has
-    /// anything to do with that.
+    /// Whether the host could not activate the step, or not to its end. Neither the step nor its agent is to blame
+    /// for that.
     pub(super) const fn is_of_host(self) -> bool {
         match self {
             Self::PluginUnavailable | Self::PluginOutOfTime | Self::PluginOutOfMemory => true,
@@ -146,7 +147,7 @@ impl FailureReason {
         }
     }
 
-    /// The word used everywhere.
+    /// The word that stands for the reason in the API, on the command line and in documents.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ActionFailed => "action-failed",

@@ -1,26 +1,26 @@
-//! Which engines may go on with a run: those that know the format of what is kept of it.
+//! Says which engines may go on with a run: those that know the format in which it is stored.
 //!
-//! Engines of several versions share a store while they are upgraded one after the other. A version that
-//! writes something which earlier ones would take for damaged, or would lose, is a new format: it adds one to
-//! [`KNOWN_FORMAT`], and has the runs in which it does so say that they [`need`](super::Progress::needs) it.
-//! Engines that don't know it leave those runs alone.
+//! Engines of several versions share a store while they are upgraded one after the other. A version introduces a
+//! new format if it writes something that earlier versions would take for damaged, or would lose. It then adds one
+//! to [`KNOWN_FORMAT`], and the runs in which it writes such things [`need`](super::Progress::needs) that format.
+//! Engines that don't know the format leave those runs alone.
 
 use super::document::Progress;
 
-/// The format of runs that say nothing of it.
+/// The format of runs that don't state one.
 pub const FIRST_FORMAT: u32 = 1;
 
 /// The newest format that this version can go on with.
 pub const KNOWN_FORMAT: u32 = 2;
 
-/// The format of runs that count their log, or have a memo that is in no event. An engine of the first format
-/// would drop both from the run: then nothing bounds its log any more, and a replay asks the strategy with
-/// another memo.
+/// The format of runs that count their log, or that have a memo which is in no event. An engine of the first
+/// format would drop both from the run: nothing would bound its log any more, and a replay would ask the strategy
+/// with another memo.
 const COUNTED: u32 = 2;
 
 impl Progress {
-    /// The format that an engine has to know to lose nothing of this. It never gets less: what needed it may still
-    /// be in the store.
+    /// The format that an engine must know to lose nothing of the run. It never decreases: documents that needed
+    /// it may still be in the store.
     pub(super) fn needed(&self) -> u32 {
         let needed = match self.log.is_empty() && !self.stage.untold_memo {
             true => FIRST_FORMAT,
@@ -30,12 +30,12 @@ impl Progress {
     }
 }
 
-/// The format of a run that says nothing of it.
+/// The format of a run that does not state one.
 pub(super) const fn first() -> u32 {
     FIRST_FORMAT
 }
 
-/// Whether a run need not say so.
+/// Whether a run need not state this format.
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
 pub(super) const fn is_first(needs: &u32) -> bool {
     *needs <= FIRST_FORMAT

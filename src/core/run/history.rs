@@ -1,4 +1,4 @@
-//! What is appended while a run goes: events and log lines.
+//! What is appended while a run goes on: events, which are its history, and log lines, which its plugins write.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -12,13 +12,13 @@ use crate::time::Timestamp;
 /// One line of a run's history.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct RunEvent {
-    /// The run.
+    /// The run that the event belongs to.
     pub run: RunId,
     /// Sequence within the run, from 1, without gaps.
     pub seq: u64,
-    /// When.
+    /// When it happened.
     pub at: Timestamp,
-    /// Who asked for it, where somebody did.
+    /// Who asked for it, as the person gave it. `None` if no person did.
     pub actor: Option<String>,
     /// What happened.
     #[serde(flatten)]
@@ -33,59 +33,59 @@ pub struct RunEvent {
 pub enum Happened {
     /// The run changed its status.
     Status {
-        /// Before; none when the run was created.
+        /// The status before. `None` when the run was created.
         from: Option<RunStatus>,
-        /// After.
+        /// The status after.
         to: RunStatus,
-        /// Why.
+        /// Why the status changed, if there is more to say.
         reason: Option<StatusReason>,
     },
-    /// A stage began: its agents are known.
+    /// A stage began, and its agents are known.
     Stage {
         /// Name of the stage.
         stage: String,
         /// Its index in the playbook, from 0.
         index: u16,
-        /// How many agents it has selected.
+        /// How many agents the stage has selected.
         selected: u32,
     },
-    /// The strategy decided. The agents that it left out and started follow as `agent` events.
+    /// The strategy decided. `agent` events follow for the agents that it started or left out.
     Decision {
         /// Sequence of the last event that the strategy's roster reflected.
         roster: u64,
-        /// What it was asked with; none in a history that an early version wrote.
+        /// What the strategy was asked with. `None` in a history that an early version wrote.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         asked: Option<Asked>,
-        /// Number of the batch; none when no agent was started.
+        /// Number of the batch. `None` if no agent was started.
         batch: Option<u32>,
-        /// Label of the batch.
+        /// Label of the batch, if the strategy gave one.
         label: Option<String>,
-        /// How many agents it started.
+        /// How many agents the strategy started.
         started: u32,
-        /// How many it left out.
+        /// How many agents the strategy left out.
         skipped: u32,
-        /// What it asked for next, in words.
+        /// What the strategy asked for next, as text.
         next: String,
-        /// Agents that it wants asked about their nodes before it is asked the next time.
+        /// Agents that are asked about their nodes before the strategy is asked the next time.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         refresh: Vec<AgentId>,
-        /// The memo that it returned, at most 64 KiB; left out when it is the one it was asked with,
-        /// which is empty when a stage begins.
+        /// The memo that the strategy returned, at most 64 KiB. Left out if it is the memo that the strategy was
+        /// asked with, which is empty when a stage begins.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         memo: Option<String>,
     },
-    /// The strategy was asked and there is no decision that could be obeyed. The run pauses.
+    /// The strategy was asked, but gave no decision that could be followed. The run pauses.
     NoDecision {
         /// Sequence of the last event that the strategy's roster reflected.
         roster: u64,
-        /// What it was asked with.
+        /// What the strategy was asked with.
         asked: Asked,
-        /// What stopped the strategy, for example `strategy-failed` or `out-of-time`; none when the
-        /// host refused its decision.
+        /// What stopped the strategy, for example `strategy-failed` or `out-of-time`. `None` if the host refused
+        /// its decision.
         code: Option<String>,
-        /// What happened, or why the decision was refused, for people.
+        /// What happened, or why the decision was refused, as human-readable text.
         message: String,
-        /// sha256 of the refused decision, in hex; none when there was none.
+        /// The sha256 of the refused decision, in hex. `None` if there was no decision.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         decision_hash: Option<String>,
     },
@@ -93,34 +93,35 @@ pub enum Happened {
     Agent {
         /// The agent.
         agent: AgentId,
-        /// Before; none when its record was made.
+        /// The state before. `None` when its record was made.
         from: Option<AgentState>,
-        /// After.
+        /// The state after.
         to: AgentState,
-        /// The batch that it belongs to.
+        /// The batch that the agent belongs to.
         batch: Option<u32>,
-        /// Why it failed or was skipped, in words.
+        /// Why the agent failed or was skipped, as human-readable text.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         why: Option<String>,
-        /// Why it failed; left out where the end of its last step already said so, and in a history that an
+        /// Why the agent failed. Left out if the end of its last step already said so, and in a history that an
         /// early version wrote.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         failure: Option<Failure>,
     },
-    /// An agent has another address.
+    /// An agent has a new address.
     Moved {
         /// The agent.
         agent: AgentId,
-        /// Base URL before.
+        /// The base URL before.
         from: String,
-        /// Base URL now.
+        /// The base URL now.
         to: String,
     },
-    /// What is known about an agent changed. The record has what it is now; this has what it was.
+    /// What is known about an agent changed. The record has what is known now; this event has what was known
+    /// before.
     AgentInfo {
         /// The agent.
         agent: AgentId,
-        /// What it was before.
+        /// What was known before.
         was: Was,
     },
     /// An attempt of a step began on an agent.
@@ -131,8 +132,8 @@ pub enum Happened {
         step: String,
         /// Number of the attempt.
         attempt: u32,
-        /// Number of the attempt before whose action ended well late: this one goes on with its result,
-        /// and does not do it again.
+        /// Number of the earlier attempt whose action ended well but late. This attempt goes on with that result
+        /// instead of doing the action again.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         takes: Option<u32>,
     },
@@ -151,15 +152,15 @@ pub enum Happened {
         step: String,
         /// Number of the attempt.
         attempt: u32,
-        /// Why it failed; none when it ended well.
+        /// Why the attempt failed. `None` if it ended well.
         failure: Option<Failure>,
-        /// The last action that it had the agent perform, by which the agent knows it; none where it had
-        /// it perform none, and in a history that an early version wrote.
+        /// The last action that the attempt had the agent do, by the identifier that the agent knows. `None` if
+        /// there was no action, and in a history that an early version wrote.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         action_id: Option<Uuid>,
     },
-    /// An action ended whose attempt was over already, because its time had run out or its agent
-    /// could not be reached.
+    /// An action ended after its attempt was over, because the time of the attempt had run out or the agent could
+    /// not be reached.
     LateAction {
         /// The agent.
         agent: AgentId,
@@ -167,33 +168,33 @@ pub enum Happened {
         step: String,
         /// Number of the attempt.
         attempt: u32,
-        /// How it ended, in words; or that nobody waits for it any more.
+        /// How the action ended, or that nobody waits for it any more, as human-readable text.
         outcome: String,
-        /// The action, by which the agent knows it; none in a history that an early version wrote.
+        /// The action, by the identifier that the agent knows. `None` in a history that an early version wrote.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         action_id: Option<Uuid>,
     },
     /// A person's command was applied or refused.
     Command {
-        /// The command.
+        /// Identifier of the command.
         id: CommandId,
-        /// Its word, for example `resume`.
+        /// The verb, for example `resume`.
         command: String,
-        /// The agent that it is about, where it is about one.
+        /// The agent that the command is about, if it is about one agent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         agent: Option<AgentId>,
         /// Whether agents that are put back do all of their step again.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         again: bool,
-        /// Why, as the person said.
+        /// Why, as the person gave it.
         why: Option<String>,
-        /// Why it was refused; none when it was applied.
+        /// Why the command was refused. `None` if it was applied.
         refused: Option<String>,
     },
 }
 
 impl Happened {
-    /// The agent whose record the event is about.
+    /// The agent whose record the event is about, if it is about one.
     pub fn agent(&self) -> Option<&AgentId> {
         match self {
             Self::Agent { agent, .. }
@@ -212,67 +213,67 @@ impl Happened {
     }
 }
 
-/// What a strategy was asked with, beside what follows from the run's snapshot and its history.
+/// What a strategy was asked with, in addition to what follows from the run's snapshot and its history.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Asked {
-    /// The moment that it was told.
+    /// The moment that the strategy was told as the present.
     pub at: Timestamp,
     /// The most agents that it was allowed to start.
     pub max_start: u32,
-    /// The memo, where it is not that of the decision before: what changed nothing but the memo is not
-    /// in the history if it went on for long.
+    /// The memo, if it differs from the memo of the last decision in the history. Decisions that change only the
+    /// memo are left out of the history when there are many in a row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memo: Option<String>,
 }
 
-/// One line in the log of an attempt, or of a decision.
+/// One line in the log of an attempt or of a strategy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct LogLine {
-    /// The run.
+    /// The run that the line belongs to.
     pub run: RunId,
-    /// The attempt; none for a line of the strategy.
+    /// The attempt that wrote the line. `None` for a line of the strategy.
     pub attempt: Option<AttemptKey>,
-    /// The agent; none for a line of the strategy.
+    /// The agent of that attempt. `None` for a line of the strategy.
     pub agent: Option<AgentId>,
     /// Name of the step, or of the stage for a line of the strategy.
     pub source: String,
-    /// Number of the line within its attempt; for a line of the strategy, among those that follow the
-    /// same event.
+    /// Number of the line within its attempt. For a line of the strategy: among the lines that follow the same
+    /// event.
     pub line: u32,
-    /// Sequence of the last event before it: with `agent` and `line` it gives an order.
+    /// Sequence of the last event before the line. Together with `agent` and `line` it gives an order.
     pub event: u64,
-    /// Number of the line within the run, in the order of writing, from 1; 0 where an early version
-    /// wrote it.
+    /// Number of the line within the run, in the order of writing, from 1. It is 0 in a line that an early version
+    /// wrote.
     #[serde(default)]
     pub number: u64,
-    /// When it was committed.
+    /// When the line was committed.
     pub at: Timestamp,
-    /// Severity.
+    /// Severity of the line.
     pub level: LogLevel,
-    /// The text.
+    /// The text of the line.
     pub message: String,
     /// When the run finished, once it has.
     pub finish_ts: Option<Timestamp>,
 }
 
-/// Severity of a log line, the least severe first.
+/// Severity of a log line. The order is from the least severe to the most severe.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum LogLevel {
-    /// For the plugin's author.
+    /// Interesting only for the plugin's author.
     Debug,
-    /// Ordinary.
+    /// An ordinary message.
     Info,
-    /// Worth a look.
+    /// Something that is worth a look.
     Warn,
     /// Something failed.
     Error,
 }
 
 impl LogLevel {
-    /// Its word, as it is kept.
+    /// The word for the severity, as it is stored.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Debug => "debug",
@@ -283,11 +284,11 @@ impl LogLevel {
     }
 }
 
-/// A line as a plugin wrote it.
+/// A log line as a plugin wrote it, not yet numbered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PluginLine {
-    /// Severity.
+    /// Severity of the line.
     pub level: LogLevel,
-    /// The text.
+    /// The text of the line.
     pub message: String,
 }

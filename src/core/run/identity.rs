@@ -1,4 +1,5 @@
-//! Whether what answers at an agent's address is that agent.
+//! Checks whether what answers at an agent's address is that agent. Addresses can be given to other nodes, and an
+//! action for one node must not be done on another.
 
 use serde_json::Value;
 
@@ -9,20 +10,20 @@ use crate::mutants::mutant;
 use crate::playbook::Identity;
 use crate::time::Millis;
 
-/// How old an answer about the node may be when an agent's first action in a stage is sent: short enough
-/// that nobody gives the address to another node meanwhile, and long enough that agents which start at
-/// once are not asked twice.
+/// How old an answer about the node may be when an agent's first action in a stage is sent. It is short enough
+/// that nobody gives the address to another node in between, and long enough that agents which start at once are
+/// not asked twice.
 pub(super) const FRESH: Millis = Millis::from_secs(10);
 
-/// How many characters of another node's identifier are quoted: as many as an agent's own may have.
+/// How many characters of another node's identifier are quoted: as many as an agent's own identifier may have.
 const MAX_QUOTED_CHARS: usize = 256;
 
-/// Who has to answer at an address.
+/// Who must answer at an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expected<'a> {
     /// The agent, whose identifier is the `node_id` of `info/node`.
     pub agent: &'a AgentId,
-    /// The `cluster_id` of `info/store`, where it is known.
+    /// The `cluster_id` of `info/store`, if the cluster has a known one.
     pub cluster_id: Option<&'a str>,
 }
 
@@ -30,34 +31,34 @@ pub struct Expected<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("what answers at {address} says that it is {what} {found}, expected {expected}")]
 pub struct WrongNode {
-    /// Base URL of the API.
+    /// Base URL of the API that was asked.
     pub address: String,
-    /// What was compared, for people.
+    /// What was compared, as a word for messages.
     pub what: &'static str,
-    /// What was found, shortened where it is very long.
+    /// The identifier that was found, shortened if it is very long.
     pub found: String,
-    /// What was expected.
+    /// The identifier that was expected.
     pub expected: String,
 }
 
 impl Identity {
-    /// Who has to answer at the address of an agent; nobody in particular where that is ignored.
+    /// Who must answer at the address of an agent. `None` if identities are not compared.
     pub fn expects<'a>(&'a self, agent: &'a AgentId) -> Option<Expected<'a>> {
         self.is_checked().then(|| Expected { agent, cluster_id: self.cluster_id() })
     }
 }
 
 impl Expected<'_> {
-    /// What has to be asked to compare it.
+    /// What must be asked so that the answer can be compared.
     pub fn wanted(&self) -> Wanted {
         Wanted { cluster: self.cluster_id.is_some(), ..Wanted::default() }
     }
 
-    /// Compares what `info/node` and `info/store` say with who has to answer. An answer without an
-    /// identifier, or with an empty one, contradicts nobody.
+    /// Compares what `info/node` and `info/store` say with who must answer. An answer without an identifier, or
+    /// with an empty one, contradicts nothing.
     ///
     /// # Errors
-    /// What contradicts.
+    /// [`WrongNode`]: the first identifier that differs.
     ///
     /// # Example
     /// ```
@@ -97,10 +98,10 @@ impl Expected<'_> {
         Ok(())
     }
 
-    /// The same of a whole answer.
+    /// Like [`check`](Self::check), for a whole answer of the agent.
     ///
     /// # Errors
-    /// What contradicts.
+    /// [`WrongNode`]: the first identifier that differs.
     pub fn check_info(&self, address: &str, info: &NodeInfo) -> Result<(), WrongNode> {
         self.check(address, &info.raw, &info.datastore.store)
     }

@@ -1,4 +1,5 @@
-//! The journal of an attempt: the calls that its step made and the answers they got.
+//! The journal of an attempt: the calls that its step made, and the answers that they got. A step is activated
+//! from its start after each answer, so the journal is all that an attempt has to remember.
 
 use std::sync::Arc;
 
@@ -13,14 +14,15 @@ use super::node_info::KeptNode;
 use crate::ids::{AgentId, AttemptKey, RunId, SentAction};
 use crate::time::{Millis, Timestamp};
 
-/// One document per attempt. With the attempt's arguments and seed it determines every activation.
+/// The journal of one attempt, in one document. With the attempt's arguments and seed it determines each
+/// activation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Journal {
-    /// The run.
+    /// The run that the attempt belongs to.
     pub run: RunId,
-    /// The attempt.
+    /// Which attempt of which step on which agent record.
     pub key: AttemptKey,
-    /// The agent.
+    /// Identifier of the agent.
     pub agent: AgentId,
     /// Name of the step.
     pub step_name: String,
@@ -30,31 +32,31 @@ pub struct Journal {
     pub arguments: JsonText,
     /// The answers so far; the index is the number of the call.
     pub answers: Vec<Answered>,
-    /// The call that is being performed.
+    /// The call that is being performed, if one is.
     pub pending: Option<Pending>,
-    /// How the pending call ended after the attempt was over.
+    /// How the pending call ended, if it ended after the attempt was over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late: Option<Answered>,
-    /// Number of the call that `late` is of, where the attempt had an answer to it, which only said that
-    /// its agent did not tell.
+    /// Number of the call that `late` answers, if the attempt had already got an answer for it. That answer only
+    /// said that the agent did not tell how the action went on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late_of: Option<u32>,
-    /// What was taken over from the attempt before, whose action ended well after it was over.
+    /// What was taken over from an earlier attempt whose action ended well, but after that attempt was over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken: Option<Taken>,
-    /// How long the run had been on hold (`pause --now`) when the attempt began: what is added to that
-    /// later is not counted by the timeout of the step.
+    /// How long the run had been on hold (`pause --now`) when the attempt began. The step's timeout does not count
+    /// what is added later.
     #[serde(default)]
     pub held: Millis,
-    /// Attributes that the step sees, where they are not those that the agent had when the attempt
-    /// started, or has no longer: all activations of an attempt see the same.
+    /// The attributes that the step sees, if the agent did not have them when the attempt started, or no longer
+    /// has them. All activations of an attempt must see the same attributes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attributes: Option<Arc<Map<String, Value>>>,
-    /// Whether the host ended the attempt, which had not come to an end by itself: its time was over,
-    /// the run was cancelled, or an answer was more than is kept.
+    /// Whether the host ended the attempt before it came to an end by itself: its time was over, the run was
+    /// cancelled, or an answer was larger than what is kept.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cut_off: bool,
-    /// Lines in the log so far.
+    /// Number of lines that the attempt has logged so far.
     pub log_lines: u32,
     /// When the run finished, once it has.
     pub finish_ts: Option<Timestamp>,
@@ -90,20 +92,20 @@ impl Journal {
         }
     }
 
-    /// From when the time limit of the attempt counts.
+    /// The moment from which the time limit of the attempt counts.
     pub fn counts_from(&self) -> Timestamp {
         self.taken.map_or(self.started_at, |taken| taken.at)
     }
 
-    /// The attempt whose seed the random bytes of the step come from: what goes on from another attempt
-    /// has to see the same.
+    /// The attempt whose seed gives the step its random bytes. A step that goes on from an earlier attempt must
+    /// see the same bytes.
     pub fn seed_key(&self) -> AttemptKey {
         let attempt = self.taken.map_or(self.key.attempt, |taken| taken.seed_of);
         AttemptKey { attempt, ..self.key }
     }
 
-    /// The answers with which the next attempt goes on from here: those that came before the call that
-    /// ended late, and how that ended.
+    /// The answers with which the next attempt can go on from here: those before the call that ended late, and how
+    /// that call ended. `None` if no call ended late.
     pub fn with_late(&self) -> Option<Vec<Answered>> {
         let late = self.late.clone()?;
         let call = self.late_of.and_then(|call| usize::try_from(call).ok());
@@ -111,8 +113,8 @@ impl Journal {
         Some(before.iter().cloned().chain([late]).collect())
     }
 
-    /// The journal of the next attempt, which goes on from here: its step sees all that this one saw, and
-    /// the action that ended late as one that was waited for.
+    /// The journal of the next attempt, which goes on from this one. Its step sees everything that this attempt
+    /// saw, and sees the action that ended late as if it had been waited for.
     pub(super) fn go_on(&self, key: AttemptKey, now: Timestamp, held: Millis) -> Option<Self> {
         let answers = self.with_late()?;
         let taken = Taken {
@@ -138,21 +140,21 @@ impl Journal {
 }
 
 impl Journal {
-    /// The attempt that it took something over from.
+    /// The earlier attempt that something was taken over from.
     pub fn taken_from(&self) -> Option<AttemptKey> {
         let from = self.taken?.from;
         let attempt = from.unwrap_or_else(|| self.key.attempt.saturating_sub(1));
         Some(AttemptKey { attempt, ..self.key })
     }
 
-    /// The actions that the attempt had the agent perform, in order.
+    /// The actions that the attempt had the agent do, in the order of the calls.
     pub fn actions(&self) -> Vec<SentAction> {
         let answered = self.answers.iter().map(|answered| answered.name);
-        // How a pending call ended late is the end of the next one.
+        // The late end of a pending call is the end of the call after the last answer.
         let open = self.pending.as_ref().map(|pending| pending.name);
         let late = self.late.as_ref().filter(|_| self.late_of.is_none());
         let open = open.or(late.map(|late| late.name));
-        // What was taken over another attempt had it perform.
+        // Another attempt had the agent do what was taken over.
         let taken = self.taken.map_or(0, |taken| taken.answers);
         let calls = (0..).zip(answered.chain(open)).filter(|(call, _)| *call >= taken);
         let actions = calls.filter(|(_, name)| *name == CallName::RunAction);
@@ -161,18 +163,18 @@ impl Journal {
     }
 }
 
-/// A call that has its answer.
+/// A call that has got its answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Answered {
     /// Which function was called.
     pub name: CallName,
     /// sha256 of the call's arguments, in hex.
     pub arguments_hash: String,
-    /// When the answer came: the logical time from then on.
+    /// When the answer came. It is the logical time of the step from then on.
     pub at: Timestamp,
-    /// The answer.
+    /// The answer to the call.
     pub answer: Answer,
-    /// Bytes of the arguments of an action whose end the answer does not tell.
+    /// Bytes of the action's arguments, if the answer leaves open how the action ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u32>,
 }
@@ -184,18 +186,17 @@ pub struct Pending {
     pub name: CallName,
     /// sha256 of the call's arguments, in hex.
     pub arguments_hash: String,
-    /// When it was committed: sleeps and timeouts count from here.
+    /// When the call was committed. Sleeps and timeouts count from this moment.
     pub at: Timestamp,
-    /// Whether the agent is known to have accepted the action; then "not known" means lost.
+    /// Whether the agent is known to have accepted the action. If it does not know it later, the action is lost.
     pub accepted: bool,
-    /// Bytes of the arguments of an action: a large request may be on its way for longer. None: not known,
-    /// since an earlier version wrote this.
+    /// Bytes of an action's arguments: a large request may be on its way for longer. `None`: not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u32>,
 }
 
 impl Pending {
-    /// The call with its answer.
+    /// Makes an answered call of the pending one.
     pub(super) fn answered(self, at: Timestamp, answer: Answer) -> Answered {
         let open = answer.error().is_some_and(CallError::leaves_open);
         let bytes = self.bytes.filter(|_| open);
@@ -203,7 +204,7 @@ impl Pending {
     }
 }
 
-/// The functions whose answers are journaled.
+/// The functions of the host whose answers are journaled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum CallName {
@@ -218,7 +219,7 @@ pub enum CallName {
 }
 
 impl CallName {
-    /// The name as a plugin's author knows it.
+    /// The name by which the authors of plugins know the function.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Info => "agent.info",
@@ -229,7 +230,7 @@ impl CallName {
     }
 }
 
-/// A call with its arguments: an effect for the host to perform.
+/// A call with its arguments. The host performs it as an effect.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "call")]
 pub enum Call {
@@ -249,15 +250,15 @@ pub enum Call {
         /// How long to wait, from [`Pending::at`].
         timeout: Millis,
     },
-    /// Wait, from [`Pending::at`].
+    /// Wait for a length of time, from [`Pending::at`].
     Sleep {
-        /// How long.
+        /// How long to wait.
         length: Millis,
     },
 }
 
 impl Call {
-    /// Which function this calls.
+    /// The function that is called.
     pub const fn name(&self) -> CallName {
         match self {
             Self::Info => CallName::Info,
@@ -267,7 +268,7 @@ impl Call {
         }
     }
 
-    /// Bytes of the arguments of an action.
+    /// Bytes of the arguments of an action; `None` for other calls.
     pub fn argument_bytes(&self) -> Option<u32> {
         match self {
             Self::RunAction { arguments, .. } => {
@@ -277,7 +278,7 @@ impl Call {
         }
     }
 
-    /// sha256 of the arguments, in hex: replays must repeat it.
+    /// The sha256 of the arguments, in hex. A later activation must make the same call with the same hash.
     pub fn arguments_hash(&self) -> String {
         let text = match self {
             Self::Info => String::new(),
@@ -293,14 +294,14 @@ impl Call {
     }
 }
 
-/// The JSON text of `value` with the keys of objects in order, so that equal values have one text.
+/// The JSON text of `value` with the keys of objects in order, so that equal values have equal texts.
 pub fn canonical(value: &Value) -> String {
     let mut text = String::new();
     write_canonical(value, &mut text);
     text
 }
 
-/// Appends that text. Every activation does this for each call that it repeats.
+/// Appends the canonical text of `value`. Every activation does this for each call that it repeats.
 fn write_canonical(value: &Value, text: &mut String) {
     match value {
         Value::Object(map) => {
@@ -331,7 +332,7 @@ fn write_canonical(value: &Value, text: &mut String) {
 }
 
 fn write_string(string: &str, text: &mut String) {
-    // Most have nothing to escape: then their text is what they are, in quotes.
+    // Most strings have nothing to escape, and only need quotes around them.
     if string.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
         text.push('"');
         text.push_str(string);
@@ -345,18 +346,18 @@ fn write_string(string: &str, text: &mut String) {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Answer {
-    /// Of [`Call::Info`].
+    /// The answer to [`Call::Info`].
     Info(Result<KeptNode, CallError>),
-    /// Of [`Call::RunAction`]: the action's payload.
+    /// The answer to [`Call::RunAction`]: the action's payload.
     RunAction(Result<JsonText, CallError>),
-    /// Of [`Call::WaitStatus`]: the status found.
+    /// The answer to [`Call::WaitStatus`]: the status that was found.
     WaitStatus(Result<String, CallError>),
-    /// Of [`Call::Sleep`].
+    /// The answer to [`Call::Sleep`].
     Sleep,
 }
 
 impl CallError {
-    /// Whether it says nothing about an action of which it is the answer: that may go on, or not.
+    /// Whether the error says nothing about how the action ended: the action may still be going on.
     pub const fn leaves_open(&self) -> bool {
         match self {
             Self::Unreachable(_) | Self::Malformed(_) => true,
@@ -369,7 +370,7 @@ impl CallError {
         }
     }
 
-    /// Whether it says that nothing answered at the agent's address for long.
+    /// Whether the error says that nothing answered at the agent's address until the deadline.
     pub const fn is_silence(&self) -> bool {
         match self {
             Self::Unreachable(_) | Self::NotTaken(_) => true,
@@ -382,7 +383,7 @@ impl CallError {
         }
     }
 
-    /// The reason that an attempt fails for which ends with this error.
+    /// Why an attempt fails that ends with this error.
     pub const fn reason(&self) -> FailureReason {
         match self {
             Self::Failed(_) => FailureReason::ActionFailed,
@@ -397,7 +398,7 @@ impl CallError {
 }
 
 impl Answer {
-    /// Which function this answers.
+    /// The function that this answers.
     pub const fn name(&self) -> CallName {
         match self {
             Self::Info(_) => CallName::Info,
@@ -407,7 +408,7 @@ impl Answer {
         }
     }
 
-    /// The error in the answer, if it is one.
+    /// The error in the answer, if the call failed.
     pub const fn error(&self) -> Option<&CallError> {
         match self {
             Self::Info(Err(error)) | Self::RunAction(Err(error)) | Self::WaitStatus(Err(error)) => {
@@ -429,18 +430,17 @@ pub enum CallError {
     /// The action ended in FAILED.
     #[error("action failed: {0}")]
     Failed(String),
-    /// The agent, or what stands before it, refused the call.
+    /// The agent, or something in front of it, refused the call.
     #[error("agent refused the call: {0}")]
     Refused(String),
-    /// An answer can't be read, or is more than may come in. An action of which that is the answer may go
-    /// on.
+    /// An answer can't be read, or is over its bounds. If it is the answer about an action, the action may still
+    /// be going on.
     #[error("agent answered something unexpected: {0}")]
     Malformed(String),
-    /// The agent could not be reached until the deadline.
+    /// The agent could not be reached before the deadline.
     #[error("agent unreachable: {0}")]
     Unreachable(String),
-    /// The agent could not be reached until the deadline, and there is no action: no request to schedule
-    /// it was ever taken by anybody.
+    /// The agent could not be reached before the deadline, and no request to schedule the action was ever taken.
     #[error("agent unreachable, and no action is out: {0}")]
     NotTaken(String),
     /// The agent had accepted the action and no longer knows it.
@@ -449,8 +449,8 @@ pub enum CallError {
     /// The time of the call ran out.
     #[error("timed out: {0}")]
     TimedOut(String),
-    /// What answers at the agent's address says that it is another node, and nothing was sent to it. No
-    /// step sees this one: the host fails the agent.
+    /// What answers at the agent's address says that it is another node, and nothing was sent to it. No step sees
+    /// this error: the host fails the agent.
     #[error("wrong node: {0}")]
     WrongNode(String),
 }

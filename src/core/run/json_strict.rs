@@ -1,4 +1,5 @@
-//! JSON that would be changed by being read, or that readers take differently.
+//! Finds JSON that reading would change, or that readers understand differently. Answers and documents with such
+//! JSON are refused, so that everyone who reads them later sees the same value.
 
 use std::fmt;
 
@@ -8,8 +9,8 @@ use serde_json::{Map, Number, Value};
 
 use crate::playbook::is_too_long;
 
-/// The first whole number in a JSON text that has more than 64 bits. A reader would make a floating-point
-/// number of it, which is another number.
+/// The first whole number of more than 64 bits in a JSON text. A parser would make a floating-point number of it,
+/// which is a different number.
 ///
 /// # Example
 /// ```
@@ -41,7 +42,7 @@ pub fn integer_beyond_64_bits(json: &str) -> Option<&str> {
     None
 }
 
-/// The place after the quotation mark that ends a text.
+/// The place after the quotation mark that ends a text, which begins at `at`.
 fn end_of_text(bytes: &[u8], mut at: usize) -> usize {
     while let Some(byte) = bytes.get(at) {
         match byte {
@@ -53,7 +54,7 @@ fn end_of_text(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// A JSON value in which no object has a key twice: readers differ in what they make of such a one.
+/// A JSON value in which no object has the same key twice. Readers differ in which of the two values they take.
 ///
 /// # Example
 /// ```
@@ -135,7 +136,7 @@ impl<'de> Visitor<'de> for Reader {
     }
 }
 
-/// Characters of a key that an error shows.
+/// How many characters of a key an error shows.
 const SHOWN_KEY: usize = 80;
 
 #[cfg(test)]

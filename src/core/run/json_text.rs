@@ -1,8 +1,8 @@
-//! JSON values that are kept as texts.
+//! JSON values that are kept as text.
 //!
-//! A payload of an agent, the result of a step and the arguments of a call may be 1 MiB each. Mostly they
-//! are only handed on: from the agent to the journal, from there to the guest and to the store. As values
-//! in memory they would take up to some hundred times as much as their text, in every place that has them.
+//! A payload of an agent, the result of a step and the arguments of a call may be 1 MiB each. Mostly they are only
+//! handed on: from the agent to the journal, and from there to the guest and to the store. As values in memory
+//! they could take some hundred times as much as their text, in every place that has them.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -16,8 +16,8 @@ use serde::ser::{Error as _, SerializeMap as _, SerializeSeq as _, Serializer};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// A JSON value as its text, without spaces. Clones share it. It is written and read as the value that it
-/// is, and two are equal when their values are.
+/// A JSON value, kept as text without spaces. Clones share the text. It is serialized and deserialized as the
+/// value, and two texts are equal if their values are.
 ///
 /// # Example
 /// ```
@@ -31,18 +31,18 @@ use serde_json::Value;
 /// ```
 #[derive(Clone)]
 pub struct JsonText {
-    /// The text, or one that it is a part of.
+    /// The text, or a larger text of which this is a part.
     all: Arc<str>,
     part: Range<usize>,
 }
 
 impl JsonText {
-    /// The text.
+    /// The text of the value.
     pub fn as_str(&self) -> &str {
         self.all.get(self.part.clone()).unwrap_or_default()
     }
 
-    /// Bytes of the text.
+    /// Length of the text in bytes.
     pub fn bytes(&self) -> usize {
         self.part.len()
     }
@@ -52,18 +52,19 @@ impl JsonText {
         self.as_str() == "null"
     }
 
-    /// The value. It may take some hundred times as much memory: nobody keeps it.
+    /// The parsed value. It may take some hundred times as much memory as the text, so it should not be kept.
     pub fn value(&self) -> Value {
-        // The text was made of a value.
+        // The text was made from a value, so this can't fail.
         serde_json::to_value(self).unwrap_or(Value::Null)
     }
 
-    /// Whether both are one text in memory, or parts of one, and not only equal.
+    /// Whether both are the same text in memory, or parts of one text. Equal texts need not be.
     pub fn is_shared_with(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.all, &other.all)
     }
 
-    /// The same as a member of that object, if one is equal to it: then it takes no memory of its own.
+    /// The same value as a part of `object`, if one of its members is equal to it. It then takes no memory of its
+    /// own.
     ///
     /// # Example
     /// ```
@@ -83,7 +84,7 @@ impl JsonText {
         }
     }
 
-    /// Where the value of the first member is that has this text.
+    /// Where the value of the first member is whose text is `text`.
     fn member_like(&self, text: &str) -> Option<Range<usize>> {
         let cursor = Cursor { text: self.as_str(), at: Cell::new(0) };
         if text.len() > self.bytes() || !cursor.takes(b'{') {
@@ -119,7 +120,7 @@ impl From<Value> for JsonText {
 
 impl PartialEq for JsonText {
     fn eq(&self, other: &Self) -> bool {
-        // Equal values differ in the order of members at most.
+        // Equal values differ only in the order of their members.
         let may_be = self.bytes() == other.bytes();
         self.as_str() == other.as_str() || (may_be && self.value() == other.value())
     }
@@ -176,7 +177,7 @@ impl schemars::JsonSchema for JsonText {
     }
 }
 
-/// Bytes of a text as JSON has it, without the quotes: of what has to be escaped up to six for one.
+/// Bytes of a text as JSON has it, without the quotes. A byte that has to be escaped takes up to six.
 ///
 /// # Example
 /// ```
@@ -240,14 +241,14 @@ impl<'t> Cursor<'t> {
         self.at.set(self.at.get() + bytes);
     }
 
-    /// Goes over this byte, if it comes next.
+    /// Steps over this byte, if it comes next.
     fn takes(&self, byte: u8) -> bool {
         let next = self.text.as_bytes().get(self.at.get()) == Some(&byte);
         self.skip(usize::from(next));
         next
     }
 
-    /// Goes over the value that comes next.
+    /// Steps over the value that comes next.
     fn pass_value(&self) {
         let mut depth = 0_usize;
         while let Some(byte) = self.text.as_bytes().get(self.at.get()) {
@@ -267,12 +268,12 @@ impl<'t> Cursor<'t> {
         }
     }
 
-    /// The value that comes next.
+    /// The value that comes next, to be serialized.
     fn part(&self) -> Part<'_, 't> {
         Part { cursor: self, from: self.at.get() }
     }
 
-    /// The string that comes next.
+    /// Reads the string that comes next, and steps over it.
     fn string(&self) -> Result<Cow<'t, str>, serde_json::Error> {
         let rest = self.rest();
         let (mut end, mut is_plain, mut escaped) = (1, true, false);
@@ -291,7 +292,7 @@ impl<'t> Cursor<'t> {
         }
     }
 
-    /// The word or number that comes next.
+    /// Reads the word or number that comes next, and steps over it.
     fn word(&self) -> &'t str {
         let rest = self.rest();
         let end = rest.find([',', ']', '}']).unwrap_or(rest.len());
@@ -300,7 +301,7 @@ impl<'t> Cursor<'t> {
     }
 }
 
-/// A value within a text. Whoever writes it leaves the cursor behind it.
+/// A value within a text. Serializing it leaves the cursor behind the value.
 struct Part<'c, 't> {
     cursor: &'c Cursor<'t>,
     from: usize,
@@ -309,7 +310,7 @@ struct Part<'c, 't> {
 impl Serialize for Part<'_, '_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self { cursor, from } = *self;
-        // It may be written more than once.
+        // The value may be serialized more than once.
         cursor.at.set(from);
         if cursor.takes(b'{') {
             let mut map = serializer.serialize_map(None)?;
@@ -341,7 +342,7 @@ impl Serialize for Part<'_, '_> {
     }
 }
 
-/// Exactly the number that the text was made of, which the reader of JSON may miss by the last bit.
+/// Writes exactly the number that the text was made from. A JSON parser may be off by the last bit.
 fn write_number<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
     if let Ok(number) = text.parse() {
         serializer.serialize_u64(number)

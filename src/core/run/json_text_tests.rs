@@ -31,7 +31,7 @@ proptest! {
         let plain = value.to_string();
         prop_assert_eq!(text.as_str(), &plain);
         prop_assert_eq!(text.value(), value.clone());
-        // As part of a document, where it is written by others.
+        // As part of a document that other code writes.
         prop_assert_eq!(serde_json::to_string(&text).unwrap(), plain.clone());
         let (kept, was) = (json!({ "kept": [text] }), json!({ "kept": [value] }));
         prop_assert_eq!(kept.to_string(), was.to_string());
@@ -41,7 +41,7 @@ proptest! {
 
     #[test]
     fn a_document_with_a_value_in_it_is_read_as_one_with_a_text(value in value()) {
-        // With spaces, as people write them.
+        // With spaces, as people write JSON.
         let document = serde_json::to_string_pretty(&value).unwrap();
         let read: JsonText = serde_json::from_str(&document).unwrap();
         let plain: Value = serde_json::from_str(&document).unwrap();
@@ -51,7 +51,7 @@ proptest! {
 
 #[test]
 fn numbers_are_exact() {
-    // The reader of JSON is off by the last bit with some of these.
+    // The JSON parser is off by the last bit for some of these.
     for number in [1.0_f64, -0.0, 1e-7, 0.1, 1e308, 5e-324, 8.988_465_674_311_582e307, 1e23] {
         let text = JsonText::from(Value::from(number));
         assert_eq!(text.value().as_f64().map(f64::to_bits), Some(number.to_bits()), "{text}");

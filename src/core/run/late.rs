@@ -1,4 +1,5 @@
-//! Actions that end after their attempt was over.
+//! Actions that end after their attempt was over. Their results are kept, so that the next attempt need not have
+//! the agent do the same work again.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,24 +8,24 @@ use super::journal::Journal;
 use crate::ids::AttemptKey;
 use crate::time::Timestamp;
 
-/// The most characters of how an action ended: a line for people.
+/// How many characters are kept of how an action ended. It is one line for people.
 const MAX_LATE_OUTCOME: usize = 1_000;
 
-/// How an action ended whose attempt was over already.
+/// How an action ended whose attempt was over before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct LateEnd {
-    /// The attempt.
+    /// The attempt that had the action done.
     pub key: AttemptKey,
     /// Number of the call that scheduled the action.
     pub call: u32,
-    /// When it was seen that it has ended.
+    /// When the run found out that the action has ended.
     pub at: Timestamp,
-    /// How, in words: `DONE`, or why it did not end well.
+    /// How the action ended: `DONE`, or human-readable text that says why it did not end well.
     pub outcome: String,
-    /// Whether it ended well, and its result is there for the next attempt.
+    /// Whether the action ended well and its result is kept for the next attempt.
     pub result: bool,
-    /// Number of the last attempt that took the result and came to nothing, which was none of its step's
-    /// doing: the next one takes it all the same.
+    /// Number of the last attempt that took the result and then came to nothing without its step being to blame.
+    /// The next attempt still takes the result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept_by: Option<u32>,
 }
@@ -35,15 +36,16 @@ impl LateEnd {
         Self { key: action.key, call: action.call, at, outcome, result, kept_by: None }
     }
 
-    /// The attempt after which the next one may take the result.
+    /// The attempt after which the next attempt may take the result.
     pub(super) fn last_attempt(&self) -> AttemptKey {
         AttemptKey { attempt: self.kept_by.unwrap_or(self.key.attempt), ..self.key }
     }
 }
 
 impl Journal {
-    /// The number of the attempt that its step sees. What goes on from another attempt has to see the same,
-    /// but for what an early version began, which showed each its own.
+    /// The number of the attempt that the step sees. A step that goes on from an earlier attempt must see the
+    /// number of that attempt. Attempts that an early version began are the exception: each of them shows its own
+    /// number.
     ///
     /// # Example
     /// ```
@@ -69,17 +71,18 @@ impl Journal {
     }
 }
 
-/// What an attempt took over from one before it.
+/// What an attempt took over from an earlier attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Taken {
-    /// Number of the attempt whose action ended late; none: the one just before, and an early version began
-    /// this one.
+    /// Number of the attempt whose action ended late. `None` in an attempt that an early version began: then it is
+    /// the attempt just before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<u32>,
-    /// Number of the attempt whose seed it goes on with.
+    /// Number of the attempt whose seed this attempt goes on with.
     pub seed_of: u32,
-    /// When it began: its time limit counts from here. The logical time of its step goes on from before.
+    /// When this attempt began. Its time limit counts from here; the logical time of its step goes on from the
+    /// earlier attempt.
     pub at: Timestamp,
-    /// How many answers it began with; the last one is that of the action that ended late.
+    /// How many answers this attempt began with. The last of them is that of the action that ended late.
     pub answers: u32,
 }

@@ -1,9 +1,9 @@
-//! How much of a run's log is kept, and what of it had to go: of the least severe level first, and of that
-//! the oldest.
+//! Bounds how much of a run's log is kept. When the log is full, lines are dropped: those of the least severe
+//! level first, and of that level the oldest.
 //!
-//! The run knows its log in parts, each of lines of one level that were written one after another. What
-//! goes are whole parts. So nothing has to be read to bound the log, and whoever takes the run over
-//! bounds it in the same way.
+//! The run knows its log in parts, each with lines of one level that were written one after another. Whole parts
+//! are dropped. So the log can be bounded without reading it, and an engine that takes the run over bounds it in
+//! the same way.
 
 use std::collections::BTreeMap;
 
@@ -12,25 +12,25 @@ use serde::{Deserialize, Serialize};
 use super::history::LogLevel;
 use super::json_text::escaped_bytes;
 
-/// The most lines that a run keeps: a line for each agent of the largest cluster.
+/// The most lines that a run keeps: one line for each agent of the largest cluster.
 pub const MAX_RUN_LINES: u64 = 100_000;
 
-/// The most bytes of lines that a run keeps, as JSON: so many ordinary lines have as much.
+/// The most bytes of lines that a run keeps, as JSON: about as much as so many ordinary lines take.
 pub const MAX_RUN_LOG_BYTES: u64 = 32 * 1024 * 1024;
 
-/// Where the log is full, so much of it goes at once: often enough to lose little, and so rarely that a
-/// run which logs for ever is not busy with that. Also, how many parts there are at most is bounded by
-/// this, and every commit of the run writes them.
+/// A full log loses one in so many of its lines at once. That is little enough to lose, and enough that a run
+/// which logs for ever is not busy with dropping lines. It also bounds the number of parts, which every commit of
+/// the run writes.
 const SHARE: u64 = 16;
 
-/// Lines and bytes from which on a part is whole.
+/// The size at which a part is complete.
 const PART: Size = Size { lines: MAX_RUN_LINES / SHARE, bytes: MAX_RUN_LOG_BYTES / SHARE };
 
-/// What a full log is brought down to.
+/// The size to which a full log is brought down.
 const ROOM: Size =
     Size { lines: MAX_RUN_LINES - PART.lines, bytes: MAX_RUN_LOG_BYTES - PART.bytes };
 
-/// Bytes of a line beside its texts, as JSON: about, and not less than it is mostly.
+/// Bytes of a line apart from its texts, as JSON. It is approximate, and rarely too low.
 const LINE_BYTES: u64 = 256;
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,30 +45,30 @@ impl Size {
     }
 }
 
-/// What a run knows of its own log.
+/// What a run knows about its own log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct LogKept {
-    /// Number of the last line.
+    /// Number of the last line that was logged.
     #[serde(default)]
     pub last: u64,
     /// Sequence of the last event before the strategy's last line.
     #[serde(default)]
     after: u64,
-    /// Number of that line among those of the strategy that follow the same event.
+    /// Number of the strategy's last line, among its lines that follow the same event.
     #[serde(default)]
     line: u32,
-    /// What is kept, the oldest of each level first.
+    /// The parts that are kept; of each level, the oldest comes first.
     #[serde(default)]
     parts: Vec<LogPart>,
-    /// Lines that had to go, by level.
+    /// How many lines were dropped, by level.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub dropped: BTreeMap<LogLevel, u64>,
-    /// Of these, those that may still be in the store: at most one of each level.
+    /// Dropped lines that may still be in the store: at most one entry for each level.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub going: Vec<OldLines>,
 }
 
-/// Lines of one level, without a gap.
+/// Consecutive lines of one level.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 struct LogPart {
     #[serde(flatten)]
@@ -77,31 +77,31 @@ struct LogPart {
     bytes: u64,
 }
 
-/// The lines of one level up to a number that follow certain events.
+/// Lines of one level: those up to a number that follow certain events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct OldLines {
-    /// Their level.
+    /// Level of the lines.
     pub level: LogLevel,
-    /// Sequence of the event before the first of them.
+    /// Sequence of the event before the first line.
     pub from: u64,
-    /// Sequence of the event before the last of them.
+    /// Sequence of the event before the last line.
     pub to: u64,
-    /// Number of the last of them.
+    /// Number of the last line within the run.
     pub last: u64,
 }
 
 impl LogKept {
-    /// Whether nothing was logged.
+    /// Whether nothing was ever logged.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Lines that are kept.
+    /// Number of lines that are kept.
     pub fn lines(&self) -> u64 {
         self.size().lines
     }
 
-    /// Bytes of the lines that are kept, about.
+    /// Bytes of the lines that are kept, approximately.
     pub fn bytes(&self) -> u64 {
         self.size().bytes
     }
@@ -113,7 +113,7 @@ impl LogKept {
         })
     }
 
-    /// Takes notice of a line that follows `event`, and gives it its number.
+    /// Counts a line that follows `event`, and returns its number within the run.
     pub(super) fn add(&mut self, level: LogLevel, event: u64, texts: &[&str]) -> u64 {
         self.last += 1;
         let texts: u64 = texts.iter().map(|text| escaped_bytes(text) as u64).sum();
@@ -135,8 +135,8 @@ impl LogKept {
         self.last
     }
 
-    /// The number of the strategy's next line among those that follow `event`: it may write some more
-    /// before anything else happens.
+    /// Takes the number of the strategy's next line among its lines that follow `event`. The strategy may write
+    /// several lines before another event happens.
     pub(super) fn next_of_strategy(&mut self, event: u64) -> u32 {
         if self.after != event {
             (self.after, self.line) = (event, 0);
@@ -145,12 +145,12 @@ impl LogKept {
         self.line
     }
 
-    /// The number that this line will get.
+    /// The number that the strategy's next line will get.
     pub(super) const fn line_of_strategy(&self, event: u64) -> u32 {
         if self.after == event { self.line.saturating_add(1) } else { 1 }
     }
 
-    /// Lets go what is too much.
+    /// Drops parts until the log has room again, if it is full.
     pub(super) fn bound(&mut self) {
         let all = Size { lines: MAX_RUN_LINES, bytes: MAX_RUN_LOG_BYTES };
         if !self.size().exceeds(all) {
@@ -158,27 +158,27 @@ impl LogKept {
         }
         while self.size().exceeds(ROOM) {
             let oldest = (0..self.parts.len()).min_by_key(|index| {
-                // The first of several is the oldest.
+                // The first part of a level is its oldest.
                 self.parts.get(*index).map(|part| part.which.level)
             });
             let Some(oldest) = oldest else { return };
             let LogPart { which, lines, bytes: _ } = self.parts.remove(oldest);
             *self.dropped.entry(which.level).or_default() += lines;
             match self.going.iter_mut().find(|going| going.level == which.level) {
-                // Nothing between the two is kept: of a level the oldest goes first.
+                // No line between the two is kept, since the oldest lines of a level are dropped first.
                 Some(going) => (going.to, going.last) = (which.to, which.last),
                 None => self.going.push(which),
             }
         }
     }
 
-    /// Takes notice that these lines are gone. Whether that was all of their level that had to go.
+    /// Notes that these lines are no longer in the store.
     pub(super) fn gone(&mut self, lines: &OldLines) {
         self.going.retain(|going| going != lines);
     }
 }
 
-/// What had to go, for people; none if nothing had to.
+/// Which lines were dropped, as human-readable text; `None` if none were.
 ///
 /// # Example
 /// ```
@@ -207,7 +207,7 @@ pub fn dropped_in_words(dropped: &BTreeMap<LogLevel, u64>) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// Lines as a store would have them.
+    /// Lines as a store would keep them.
     #[derive(Default)]
     struct Stored {
         log: LogKept,
@@ -271,7 +271,7 @@ mod tests {
     #[test]
     fn errors_alone_are_bounded_too_and_bytes_count_as_they_are_escaped() {
         let mut stored = Stored::default();
-        // Each of these is six times as long in JSON.
+        // JSON escapes each of these characters, which makes the text six times as long.
         let text = "\u{1}".repeat(8 * 1024);
         for number in 0..4_000 {
             stored.write(LogLevel::Error, number, &text);

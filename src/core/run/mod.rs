@@ -1,9 +1,9 @@
-//! The run: what it is, and how it goes. Pure: no I/O, no clock, no randomness, no async, no Wasm.
+//! The run: what it is, and how it goes on. It is pure: no I/O, no clock, no randomness, no async and no Wasm. So
+//! it can be tested with random histories, and replayed.
 //!
-//! [`Run`] is a [`Snapshot`] that never changes and a [`Progress`] that does; beside it stand one
-//! [`AgentRecord`] per agent and one [`Journal`] per attempt. [`Machine`] holds them in memory and
-//! turns one [`Input`] after another into [`Transition`]s: what to commit, and what to perform once
-//! it is committed.
+//! [`Run`] is a [`Snapshot`] that never changes and a [`Progress`] that does. Beside it there is one
+//! [`AgentRecord`] for each agent and one [`Journal`] for each attempt. [`Machine`] holds them in memory and turns
+//! one [`Input`] after another into [`Transition`]s: what to commit, and what to perform once that is committed.
 
 mod abandon;
 mod agent_record;

@@ -1,4 +1,4 @@
-//! What an agent says about its node.
+//! What an agent says about its node: as values while it is read, and as text where it is kept.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -6,37 +6,37 @@ use serde_json::{Map, Value};
 use super::datastore::Datastore;
 use super::json_text::JsonText;
 
-/// What an agent says about its node, reduced to what is used; `raw` is all of it.
+/// What an agent says about its node, reduced to the parts that are used. `raw` has the whole answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NodeInfo {
-    /// A word in capitals; `UNKNOWN` when the agent gave a reason instead.
+    /// A word in capitals, or `UNKNOWN` if the agent gave a reason instead.
     pub status: String,
     /// Attributes that the agent reports.
     pub attributes: Map<String, Value>,
     /// The whole answer of `info/node`.
     pub raw: Value,
-    /// What it says of its store, where it was asked.
+    /// What the agent says about its store, if it was asked.
     pub datastore: Datastore,
 }
 
-/// The same as it is kept in a journal, which may hold it many times.
+/// [`NodeInfo`] as it is kept in a journal, which may have it many times. It is kept as text to take less memory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[schemars(rename = "NodeInfo")]
 pub struct KeptNode {
-    /// A word in capitals; `UNKNOWN` when the agent gave a reason instead.
+    /// A word in capitals, or `UNKNOWN` if the agent gave a reason instead.
     pub status: String,
-    /// Attributes that the agent reports: an object.
+    /// Attributes that the agent reports, as a JSON object.
     #[schemars(with = "serde_json::Map<String, Value>")]
     pub attributes: JsonText,
     /// The whole answer of `info/node`.
     pub raw: JsonText,
-    /// What it says of its store, where it was asked.
+    /// What the agent says about its store, if it was asked.
     #[serde(default, skip_serializing_if = "Datastore::is_empty")]
     pub datastore: Datastore,
 }
 
 impl KeptNode {
-    /// Attributes that the agent reports.
+    /// Attributes that the agent reports, parsed.
     pub fn attributes(&self) -> Map<String, Value> {
         match self.attributes.value() {
             Value::Object(attributes) => attributes,

@@ -1,25 +1,25 @@
-//! What is noticed about a call in flight: that its agent does not answer, or that its action waits in
-//! the agent's queue. It is only for people: nothing is decided by it, and no plugin sees it.
+//! What is noticed about a call in flight: that its agent does not answer, or that its action waits in the agent's
+//! queue. It is for people only: no decision depends on it, and no plugin sees it.
 
 use serde::{Deserialize, Serialize};
 
 use crate::ids::AgentId;
 use crate::time::Timestamp;
 
-/// How many silent agents a run names: its explanation names no more, and every commit writes them.
+/// How many silent agents a run names. Explanations name no more, and every commit writes the names.
 pub(super) const MAX_SILENT_NAMED: usize = 4;
 
-/// What is noticed of a call in flight. A call of which nothing is noticed goes on as it should.
+/// What is noticed about a call in flight. If nothing is noticed, the call goes on as it should.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "notice")]
 pub enum Notice {
-    /// The agent gives no good answer.
+    /// The agent gives no usable answer.
     NoAnswer {
-        /// When the first of the requests was sent that got none.
+        /// When the first request was sent that got no usable answer.
         since: Timestamp,
-        /// What came of the last request, for people.
+        /// What came of the last request, as human-readable text.
         message: String,
-        /// Whether it answers at all, with errors.
+        /// Whether the agent answers at all, with errors.
         #[serde(default)]
         errors: bool,
     },
@@ -27,16 +27,16 @@ pub enum Notice {
     Queued {
         /// Since when the action is known to be NEW.
         since: Timestamp,
-        /// How many others come before it in the agent's queue, or go on.
+        /// How many other actions are ahead in the agent's queue, or being executed.
         before: u32,
-        /// Kind of the action that goes on there, or that goes first; none when no other comes before.
+        /// Kind of the first of these actions. `None` if there are none.
         #[serde(default)]
         behind: Option<String>,
     },
 }
 
 impl Notice {
-    /// Whether the agent gives no good answer.
+    /// Whether the agent gives no usable answer.
     pub const fn is_silence(&self) -> bool {
         match self {
             Self::NoAnswer { .. } => true,
@@ -44,7 +44,7 @@ impl Notice {
         }
     }
 
-    /// Since when it is so.
+    /// Since when this has been so.
     pub const fn since(&self) -> Timestamp {
         match self {
             Self::NoAnswer { since, .. } | Self::Queued { since, .. } => *since,
@@ -52,12 +52,12 @@ impl Notice {
     }
 }
 
-/// The agents that gave no good answer when they were asked about their nodes for a strategy last.
+/// The agents that gave no usable answer when they were last asked about their nodes for a strategy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Unheard {
-    /// How many.
+    /// How many agents there are.
     pub agents: u32,
-    /// A few of them, those that have been silent for longest first.
+    /// A few of the agents, those first that have been silent for longest.
     pub some: Vec<UnheardAgent>,
 }
 
@@ -68,23 +68,23 @@ impl Unheard {
     }
 }
 
-/// One of them.
+/// An agent that gave no usable answer when it was asked for a strategy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct UnheardAgent {
     /// The agent.
     pub agent: AgentId,
-    /// When the first of the requests was sent that got no good answer.
+    /// When the first request was sent that got no usable answer.
     pub since: Timestamp,
-    /// What came of the last one, for people.
+    /// What came of the last request, as human-readable text.
     pub message: String,
 }
 
-/// The agents of a run that have a call in flight and give no good answer.
+/// The agents of a run that have a call in flight and give no usable answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Silent {
-    /// How many.
+    /// How many agents there are.
     pub agents: u32,
-    /// The first few of them, in the order of the run.
+    /// The first few of the agents, by their number in the run.
     pub some: Vec<AgentId>,
 }
 

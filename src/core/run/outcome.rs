@@ -1,4 +1,5 @@
-//! What became of agents over all stages of a run, and which failures were passed over.
+//! What became of the agents over all stages of a run, and which failures were passed over. An agent's state is
+//! only that of its present stage, which does not tell the whole story.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +9,7 @@ use super::agent_record::{AgentRecord, FailureReason, PastStage};
 use super::status::AgentState;
 use crate::ids::AgentId;
 
-/// How many agents that have left are named beside their number: nobody reads more.
+/// How many of the agents that have left are named. Nobody reads more names.
 pub const MAX_NAMED: usize = 5;
 
 /// Failures of steps that the playbook passes over (`on_error: continue`).
@@ -16,21 +17,21 @@ pub const MAX_NAMED: usize = 5;
     Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
 )]
 pub struct PassedOver {
-    /// Steps that failed, each once for each agent that it failed on.
+    /// How many steps failed; a step counts once for each agent on which it failed.
     pub failures: u32,
-    /// Agents on which steps failed so.
+    /// How many agents such steps failed on.
     pub agents: u32,
 }
 
 impl PassedOver {
-    /// Whether there is nothing to tell.
+    /// Whether no failure was passed over.
     pub const fn is_none(&self) -> bool {
         self.failures == 0
     }
 }
 
 impl std::fmt::Display for PassedOver {
-    /// `5 failures of steps passed over on 1 agent`.
+    /// For example `5 failures of steps passed over on 1 agent`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { failures, agents } = self;
         let one = |count: u32, word: &str| match count {
@@ -42,17 +43,17 @@ impl std::fmt::Display for PassedOver {
     }
 }
 
-/// Agents that a run was to go over again and that have left the cluster meanwhile.
+/// Agents that a run was to go over again, but that have left the cluster since.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Gone {
-    /// How many.
+    /// How many agents have left.
     pub count: u32,
-    /// The first [`MAX_NAMED`] of them.
+    /// The first [`MAX_NAMED`] of these agents.
     pub named: Vec<AgentId>,
 }
 
 impl Gone {
-    /// These, in their order.
+    /// Counts these agents and names the first of them, in the order that is given.
     ///
     /// # Example
     /// ```
@@ -77,7 +78,7 @@ impl Gone {
 }
 
 impl std::fmt::Display for Gone {
-    /// `2 of those agents have left the cluster: node-4, node-5`.
+    /// For example `2 of those agents have left the cluster: node-4, node-5`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let named: Vec<_> = self.named.iter().map(AgentId::as_str).collect();
         let (verb, named) = (if self.count == 1 { "has" } else { "have" }, named.join(", "));
@@ -90,8 +91,8 @@ impl std::fmt::Display for Gone {
 }
 
 impl AgentRecord {
-    /// The worst that became of the agent in any stage: FAILED is worse than not having come to an end,
-    /// that is worse than DONE, and DONE goes before SKIPPED.
+    /// The worst state that the agent came to in any stage. FAILED is worse than not having come to an end, which
+    /// is worse than DONE; DONE takes precedence over SKIPPED.
     pub fn outcome(&self) -> AgentState {
         let left_so = |reason| reason == Some(FailureReason::LeftCluster);
         let failed_before = |past: &PastStage| {
@@ -126,8 +127,8 @@ impl AgentRecord {
 }
 
 impl FailureReason {
-    /// Whether the playbook or a plugin is at fault, as far as the reason shows: with the same version the
-    /// failure would come again.
+    /// Whether the reason shows that the playbook or a plugin is at fault, so that the failure would come again
+    /// with the same version.
     pub const fn is_of_version(self) -> bool {
         match self {
             Self::PluginTrapped

@@ -1,6 +1,6 @@
-//! A history read back: what each of its events was in the memory of the run. Events that early versions wrote
-//! are made what this version would have written. A replay also leaves out decisions of which they did not say
-//! what was asked.
+//! Reads a history back: it turns each stored event into the events that happened in memory. Events of early
+//! versions become what this version would have written. A replay also leaves out decisions of which early
+//! versions did not record what was asked.
 
 use std::sync::Arc;
 
@@ -16,13 +16,14 @@ use crate::playbook::Identity;
 use crate::time::Timestamp;
 
 impl RosterAt {
-    /// The events that one of the history stands for, in their order. One of them is told in it.
+    /// The events in memory that one event of the history stands for, in order. One of them is the one that was
+    /// told.
     pub(super) fn read(&mut self, event: &RunEvent) -> Result<Vec<What>, HistoryError> {
         Ok(match &event.what {
             Happened::Status { from: None, to, .. } if event.seq == 1 => {
                 vec![OfRun::Created(*to).into()]
             }
-            // Where a person abandoned a run that could not be read, it does not say what it was before.
+            // If a person abandoned a run that could not be read, the event has no status before.
             Happened::Status { from, to, reason } => {
                 let was = self.state.status();
                 if let Some(from) = from.filter(|from| *from != was) {
@@ -90,7 +91,7 @@ impl RosterAt {
             }
             Happened::LateAction { agent, step, attempt, outcome, action_id } => {
                 let (seq, record) = self.known(event, agent)?;
-                // Its agent may be in a later stage by now, which has other steps.
+                // The agent may be in a later stage by now, which has other steps.
                 let step = self.step_named(record, step).unwrap_or(record.step);
                 let key = AttemptKey { agent: seq, stage: self.stage(), step, attempt: *attempt };
                 let (outcome, action_id) = (outcome.clone(), *action_id);
@@ -109,7 +110,8 @@ impl RosterAt {
         })
     }
 
-    /// The beginning of a stage. One that nobody is in has no events of agents before.
+    /// The beginning of a stage. If no agent enters the stage, no event before this one shows that the last stage
+    /// ended.
     fn stage_begins(
         &self,
         event: &RunEvent,
@@ -128,12 +130,12 @@ impl RosterAt {
         Err(HistoryError::at(event, found, format!("that of number {}", self.stage())))
     }
 
-    /// The stage that is entered next, where the present one has begun.
+    /// The stage that is entered next, if the present one has begun.
     fn next_stage(&self) -> Option<u16> {
         (self.began == Some(self.stage())).then(|| self.stage().saturating_add(1))
     }
 
-    /// A decision. What changed nothing but the memo may have gone before.
+    /// A decision. Decisions that changed only the memo may have come before it, without an event.
     fn decided(&self, asked: Option<&Asked>, decided: Decided, memo: Option<&String>) -> Vec<What> {
         let before = asked.and_then(|asked| asked.memo.clone());
         let known = || before.clone().unwrap_or_else(|| self.state.progress().stage.memo.clone());
@@ -143,7 +145,7 @@ impl RosterAt {
         before.into_iter().chain([decided.into()]).collect()
     }
 
-    /// Takes an agent into a stage: its record is made, or it was in the stage before.
+    /// Takes an agent into a stage: its record is made, or the agent comes from the stage before.
     fn enter(
         &mut self,
         event: &RunEvent,
@@ -153,7 +155,7 @@ impl RosterAt {
     ) -> Result<Vec<What>, HistoryError> {
         let mut events = Vec::new();
         let mut stage = self.stage();
-        // One that joins while a stage goes is the only one that a stage gets after its beginning.
+        // After the beginning of a stage, only agents that join are added to it, as ADDED.
         if state != AgentState::Added
             && let Some(next) = self.next_stage()
         {
@@ -198,7 +200,7 @@ impl RosterAt {
         Ok(found.steps.first().map(|step| step.name.clone()).unwrap_or_default())
     }
 
-    /// Another state of an agent.
+    /// A change of an agent's state.
     fn change(
         &self,
         event: &RunEvent,
@@ -233,7 +235,7 @@ impl RosterAt {
         })
     }
 
-    /// Who answers at an agent's address is not in a history.
+    /// What the record says about the agent's identity, since a history does not have it.
     fn identified(&self, seq: AgentSeq) -> Option<Identified> {
         let record = self.state.find(seq)?.record();
         let (declared, identity) = (Arc::clone(&record.declared), record.identity.clone());
@@ -250,7 +252,7 @@ impl RosterAt {
         known.ok_or_else(|| no_record(event, agent))
     }
 
-    /// The number of an agent, and that of one of its steps.
+    /// The number of an agent, and the index of one of its steps.
     fn step_of(
         &self,
         event: &RunEvent,
@@ -265,7 +267,7 @@ impl RosterAt {
         Ok((seq, self.step_named(record, name).ok_or_else(unknown)?))
     }
 
-    /// The number of the step of that name in the stage that the agent is in.
+    /// The index of the step with this name in the stage that the agent is in.
     fn step_named(&self, record: &super::AgentRecord, name: &str) -> Option<u16> {
         let stage = self.state.snapshot().playbook.stages.get(usize::from(record.stage))?;
         let step = stage.steps.iter().position(|step| step.name == name)?;
@@ -277,7 +279,7 @@ fn no_record(event: &RunEvent, agent: &AgentId) -> HistoryError {
     HistoryError::at(event, format!("agent {agent}"), "one that has a record")
 }
 
-/// The failure of an agent where an early version wrote it as words alone: its reason and its message.
+/// The failure of an agent that an early version wrote only as text: its reason and its message.
 fn early_failure(why: Option<&str>, step: String, at: Timestamp) -> Failure {
     let why = why.unwrap_or_default();
     let known = why.split_once(": ").and_then(|(word, message)| {
@@ -308,7 +310,7 @@ mod tests {
         assert_eq!(read(None).reason, FailureReason::StepFailed);
     }
 
-    /// A run that goes, over one agent that was started.
+    /// A run that is going on, over one agent that was started.
     fn begun() -> RosterAt {
         let mut roster = RosterAt::new(Arc::new(snapshot()), [record(0)], Vec::new());
         let agent = |from, to, batch| {

@@ -1,4 +1,5 @@
-//! Which agents of a finished run another one goes over again.
+//! Selects the agents of a finished run that another run goes over again. The API and the driver both ask these
+//! rules, so they can't disagree.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,23 +8,23 @@ use super::document::Progress;
 use super::status::AgentState;
 use crate::ids::RunId;
 
-/// Which agents of a finished run are gone over again. At least one kind is chosen.
+/// Which agents of a finished run are gone over again. At least one kind of agents is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct RetryOf {
     /// The finished run.
     pub run: RunId,
-    /// Those that failed in any of its stages.
+    /// Whether to take the agents that failed in any stage of that run.
     pub failed: bool,
-    /// Those that were skipped in its last stage.
+    /// Whether to take the agents that were skipped in its last stage.
     pub skipped: bool,
-    /// Those that were not started, or were cut off; and where the run ended between two stages, those to
-    /// which the second one never came.
+    /// Whether to take the agents that were not started or were cut off. If the run ended between two stages: also
+    /// those that the second stage never came to.
     pub unfinished: bool,
 }
 
 impl RetryOf {
-    /// Whether an agent may be one of these that the finished run left in `state`: [`Self::takes`] of its
-    /// record says whether it is. `run` is how far that run came.
+    /// Whether an agent that the finished run left in `state` may be taken. [`Self::takes`] tells for its record
+    /// whether it is. `run` is how far the finished run came.
     ///
     /// # Example
     /// ```
@@ -48,7 +49,7 @@ impl RetryOf {
         }
     }
 
-    /// Whether it takes the agent with this record of the finished run.
+    /// Whether the agent with this record of the finished run is taken. `run` is how far that run came.
     pub fn takes(&self, record: &AgentRecord, run: &Progress) -> bool {
         let cut_off = record.error.as_ref().is_some_and(|f| f.reason == FailureReason::Cancelled);
         let failed_before = record.removed_from == Some(AgentState::Failed)
@@ -68,7 +69,7 @@ impl RetryOf {
 }
 
 impl std::fmt::Display for RetryOf {
-    /// The kinds that are chosen, in words: `failed and skipped`.
+    /// The kinds that are chosen, as text: `failed and skipped`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let kinds =
             [(self.failed, "failed"), (self.skipped, "skipped"), (self.unfinished, "unfinished")];

@@ -1,4 +1,5 @@
-//! The roster as it was at any event of a run's history: the fold of the events up to it.
+//! The roster as it was at any event of a run's history, made by applying the events up to that one. With it a
+//! replay can ask a strategy again what it was asked then.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -15,24 +16,24 @@ use super::status::AgentState;
 use crate::ids::{AgentId, AgentSeq};
 use crate::playbook::{Expr, ExprError};
 
-/// What strategies saw of a run's agents, at one event after another: the state of the run, made of its
+/// What strategies saw of a run's agents, at one event after another. It is the state of the run, made from its
 /// history alone.
 ///
 /// # Guarantees
-/// After the events up to that of [`Happened::Decision::roster`] it answers as the run's own roster did
-/// when the strategy was asked. The results of steps are not in it: no strategy sees them.
+/// After the events up to [`Happened::Decision::roster`] it answers as the run's own roster did when the strategy
+/// was asked. It does not have the results of steps, which no strategy sees.
 #[derive(Debug)]
 pub struct RosterAt {
     pub(super) state: State,
-    /// Agents whose record was not made yet, by that point of the history.
+    /// Agents whose records were not made yet at this point of the history.
     pub(super) unmade: BTreeMap<AgentId, Unmade>,
-    /// What was known of an agent after each [`Happened::AgentInfo`], by its sequence.
+    /// What was known about an agent after each [`Happened::AgentInfo`], by the sequence of that event.
     pub(super) news: HashMap<u64, Known>,
-    /// Index of the stage that began last.
+    /// Index of the stage that began last. `None` before the first stage has begun.
     pub(super) began: Option<u16>,
 }
 
-/// What never changes of an agent, and what was known of it first.
+/// What never changes about an agent, and what was known about it first.
 #[derive(Debug)]
 pub(super) struct Unmade {
     pub(super) seq: AgentSeq,
@@ -40,7 +41,7 @@ pub(super) struct Unmade {
     pub(super) known: Known,
 }
 
-/// What is known of an agent.
+/// What is known about an agent.
 #[derive(Clone, Debug)]
 pub(super) struct Known {
     pub(super) about: About,
@@ -50,25 +51,25 @@ pub(super) struct Known {
 /// A change of what is known about an agent.
 #[derive(Clone, Debug)]
 pub struct InfoChange {
-    /// Sequence of its event.
+    /// Sequence of the event of the change.
     pub seq: u64,
     /// The agent.
     pub agent: AgentId,
-    /// What was known before.
+    /// What was known before the change.
     pub before: Before,
 }
 
-/// What was known before a change.
+/// What was known about an agent before a change.
 #[derive(Clone, Debug)]
 pub enum Before {
-    /// What it had said, and perhaps its address.
+    /// What the agent had said about itself, and perhaps its address.
     Said(Was),
-    /// Its address alone.
+    /// Only the agent's address.
     Address(String),
 }
 
 impl InfoChange {
-    /// The change that an event tells of, if it does.
+    /// The change that an event reports, if it reports one.
     pub fn of(event: &RunEvent) -> Option<Self> {
         match &event.what {
             Happened::AgentInfo { agent, was } => {
@@ -93,13 +94,13 @@ impl InfoChange {
     }
 }
 
-/// A history that can't be one of this run.
+/// A history that can't be that of this run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("event {seq}: found {found}, expected {expected}")]
 pub struct HistoryError {
-    /// Sequence of the event.
+    /// Sequence of the event that does not fit.
     pub seq: u64,
-    /// What it says.
+    /// What the event says.
     pub found: String,
     /// What would have fitted.
     pub expected: String,
@@ -108,8 +109,8 @@ pub struct HistoryError {
 impl RosterAt {
     /// The roster before the first event.
     ///
-    /// `records` are the run's own, as they are in the end, and `changes` all changes of what was
-    /// known about its agents, in the order of the history.
+    /// `records` are the records of the run as they are at its end. `changes` are all changes of what was known
+    /// about its agents, in the order of the history.
     pub fn new(
         snapshot: Arc<Snapshot>,
         records: impl IntoIterator<Item = AgentRecord>,
@@ -137,20 +138,20 @@ impl RosterAt {
         Self { state: State::new(Run { snapshot, progress }), unmade, news, began: None }
     }
 
-    /// Sequence of the last event that the roster reflects; 0 before the first one.
+    /// Sequence of the last event that the roster reflects; 0 before the first event.
     pub fn seq(&self) -> u64 {
         self.state.progress().next_event.saturating_sub(1)
     }
 
-    /// Index of the stage that goes, or whose agents are being taken in.
+    /// Index of the stage that is under way, or whose agents are being taken in.
     pub fn stage(&self) -> u16 {
         self.state.progress().stage.index
     }
 
-    /// Takes notice of the next event.
+    /// Applies the next event.
     ///
     /// # Errors
-    /// When the event does not follow the one before, or says of an agent what can't be.
+    /// [`HistoryError`] when the event does not follow the last one, or says something that can't be.
     ///
     /// # Example
     /// ```

@@ -1,4 +1,4 @@
-//! How a run begins.
+//! Makes new runs: with a snapshot, a progress and a first event, but without agents.
 
 use std::sync::Arc;
 
@@ -12,12 +12,11 @@ use crate::ids::RunId;
 use crate::playbook::{Approval, Playbook};
 use crate::time::Timestamp;
 
-/// Makes a run and its first event. It holds the whole playbook, so nothing that is applied later
-/// changes it, and nothing of it depends on the size of the cluster: agent records are made once
-/// the run starts.
+/// Makes a run and its first event. The run has the whole playbook in it, so nothing that is applied later changes
+/// it. Nothing in it depends on the size of the cluster: the agent records are made once the run starts.
 ///
-/// `params` fit the playbook's schema, with the defaults filled in; `started_by` is who asked, as
-/// they said.
+/// `params` must fit the playbook's schema, with the defaults filled in. `started_by` is who asked, as the person
+/// gave it.
 ///
 /// # Example
 /// ```
@@ -58,10 +57,10 @@ pub fn new_run(
     begin(snapshot, None)
 }
 
-/// Makes a run that goes over agents of the finished run `of` again, with the same playbook, plugins
-/// and parameters. Approval and the lock of the cluster are as for any other run.
+/// Makes a run that goes over agents of the finished run `of` again, with the same playbook, plugins and
+/// parameters. It needs approval and the lock of the cluster like any other run.
 ///
-/// `of` is the run that `retry` names; `why` is what the person said.
+/// `of` is the snapshot of the run that `retry` names. `why` is the reason that the person gave.
 pub fn new_retry(
     id: RunId,
     of: &Snapshot,
@@ -77,7 +76,7 @@ pub fn new_retry(
     begin(snapshot, Some(message))
 }
 
-/// The run, and its first event, in which `cause` stands.
+/// Makes the run and its first event, which says `cause`.
 fn begin(snapshot: Snapshot, cause: Option<String>) -> (Run, Vec<RunEvent>) {
     let status = first_status(&snapshot);
     let reason = match snapshot.playbook.approval {
@@ -104,7 +103,7 @@ fn begin(snapshot: Snapshot, cause: Option<String>) -> (Run, Vec<RunEvent>) {
     (Run { snapshot: Arc::new(snapshot), progress }, vec![first])
 }
 
-/// The status that a run begins with.
+/// The status with which a run begins.
 pub(super) const fn first_status(snapshot: &Snapshot) -> RunStatus {
     match snapshot.playbook.approval {
         Approval::Granted => RunStatus::Pending,
@@ -176,7 +175,7 @@ mod tests {
             assert_eq!((run.id(), run.snapshot.created_at, run.progress.since), (id, now, now));
             assert_eq!(run.snapshot.playbook, of.snapshot.playbook);
             assert_eq!(run.progress.status, of.progress.status);
-            // The reason of the run is what it waits for, which this is not.
+            // The reason of the run is what it waits for, which is something else.
             assert_eq!(run.progress.reason, of.progress.reason);
             assert_eq!(events[0].actor.as_deref(), Some("bob"));
             let Happened::Status { reason: Some(reason), .. } = &events[0].what else { panic!() };

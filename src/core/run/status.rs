@@ -1,4 +1,5 @@
-//! States of runs and of agents, with the one table of transitions for each.
+//! The statuses of runs and the states of agents, each with one table of transitions. Every change goes through
+//! these tables.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,30 +7,30 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum RunStatus {
-    /// Waits for a person to approve it.
+    /// The run waits for a person to approve it.
     PendingApprove,
-    /// Queued: waits for its cluster.
+    /// The run is queued and waits for its cluster.
     Pending,
-    /// Its agent records are being made.
+    /// The run's agent records are being made.
     Starting,
-    /// Goes over the agents.
+    /// The run goes over the agents.
     Running,
-    /// Starts no new agent until a person resumes it, or approves what its strategy asks.
+    /// The run starts no further agents until a person resumes it, or approves what its strategy asks.
     Paused,
-    /// Waits for what is in flight, then ends as cancelled.
+    /// The run waits for what is in flight, and then ends as CANCELLED.
     Cancelling,
-    /// Its records get their `finish_ts`.
+    /// It is settled how the run ends, and its records get their `finish_ts`.
     Finishing,
-    /// Ended well, perhaps with failures within the budget.
+    /// The run succeeded, perhaps with failures within the budget.
     Done,
-    /// Ended badly.
+    /// The run failed.
     Failed,
-    /// Ended by a person.
+    /// A person ended the run.
     Cancelled,
 }
 
 impl RunStatus {
-    /// Every status.
+    /// All statuses.
     pub const ALL: [Self; 10] = [
         Self::PendingApprove,
         Self::Pending,
@@ -71,12 +72,12 @@ impl RunStatus {
         self.next().is_empty()
     }
 
-    /// Whether nothing is done to its agents any more: how the run ends is settled.
+    /// Whether it is settled how the run ends, so that nothing is done to its agents any more.
     pub const fn is_settled(self) -> bool {
         self.is_final() || matches!(self, Self::Finishing)
     }
 
-    /// Whether its stages go, or would go but for a pause.
+    /// Whether the run's stages go on, or would go on but for a pause.
     pub const fn is_under_way(self) -> bool {
         match self {
             Self::Running | Self::Paused => true,
@@ -91,7 +92,7 @@ impl RunStatus {
         }
     }
 
-    /// Whether the run holds the lock of its cluster.
+    /// Whether a run with this status has the lock of its cluster, if it needs the lock.
     pub const fn holds_cluster(self) -> bool {
         match self {
             Self::Starting | Self::Running | Self::Paused | Self::Cancelling | Self::Finishing => {
@@ -103,7 +104,7 @@ impl RunStatus {
         }
     }
 
-    /// The word used everywhere.
+    /// The word that stands for the status in the API, on the command line and in documents.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::PendingApprove => "PENDING_APPROVE",
@@ -136,24 +137,24 @@ impl RunStatus {
 )]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum AgentState {
-    /// Joined while the run goes.
+    /// The agent joined while the run was going on.
     Added,
-    /// Waits to be started.
+    /// The agent waits to be started.
     Pending,
-    /// Its steps are going on.
+    /// The agent's steps are going on.
     Running,
-    /// All its steps ended well.
+    /// The agent came through all of its steps.
     Done,
-    /// A step failed.
+    /// A step failed, or nothing could be sent to the agent.
     Failed,
-    /// Takes no part.
+    /// The agent takes no part.
     Skipped,
-    /// Left while the run goes.
+    /// The agent left while the run was going on.
     Removed,
 }
 
 impl AgentState {
-    /// Every state.
+    /// All states.
     pub const ALL: [Self; 7] = [
         Self::Added,
         Self::Pending,
@@ -164,7 +165,7 @@ impl AgentState {
         Self::Removed,
     ];
 
-    /// Every state, in the order in which people want to read the counts: settled states come first.
+    /// All states, in the order in which people want to read the counts: settled states come first.
     pub const SETTLED_FIRST: [Self; 7] = [
         Self::Done,
         Self::Failed,
@@ -181,16 +182,16 @@ impl AgentState {
     /// ```
     /// use replibook_core::run::AgentState;
     ///
-    /// // An agent that failed can be put back in the queue, and one that is done can't.
+    /// An agent that failed can be put back in the queue, but an agent that is done can't.
     /// assert!(AgentState::Failed.next().contains(&AgentState::Pending));
     /// assert_eq!(AgentState::Done.next(), [AgentState::Removed]);
     /// ```
     pub const fn next(self) -> &'static [Self] {
         match self {
-            // It can't be known whether the stage selects it.
+            // FAILED: it can't be found out whether the stage selects the agent.
             Self::Added => &[Self::Pending, Self::Failed, Self::Skipped, Self::Removed],
             Self::Pending => &[Self::Running, Self::Skipped, Self::Removed],
-            // It may be known only now that it is not selected.
+            // SKIPPED: it may become known only now that the stage does not select the agent.
             Self::Running => &[Self::Done, Self::Failed, Self::Skipped, Self::Removed],
             Self::Done | Self::Skipped => &[Self::Removed],
             Self::Failed => &[Self::Pending, Self::Removed],
@@ -198,7 +199,7 @@ impl AgentState {
         }
     }
 
-    /// The word used everywhere.
+    /// The word that stands for the state in the API, on the command line and in documents.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Added => "ADDED",
@@ -238,7 +239,7 @@ macro_rules! words {
 words!(RunStatus, "a run status");
 words!(AgentState, "an agent state");
 
-/// The text names no status or state.
+/// The text is not the name of a status or state.
 ///
 /// # Example
 /// ```

@@ -1,4 +1,5 @@
-//! What the core is told and what it answers: inputs, and transitions with effects.
+//! What goes into the state machine and what comes out: inputs, and transitions with their effects. This is the
+//! whole interface between the core and the driver.
 
 use std::sync::Arc;
 
@@ -22,82 +23,82 @@ use crate::ids::{AgentId, AgentSeq, AttemptKey, Digest, RunId};
 use crate::playbook::{Grants, Identity};
 use crate::time::Timestamp;
 
-/// Something that the run must take notice of.
+/// Something that the run is told.
 #[derive(Clone, Debug)]
 pub enum Input {
     /// The cluster is free for this run.
     ClusterFree,
     /// Another run comes first on the cluster.
     ClusterBusy {
-        /// The run that holds the cluster; when none does, the oldest one that is queued for it.
+        /// The run that holds the cluster. If none does: the oldest run that is queued for it.
         holder: RunId,
-        /// How many other runs are queued before this one.
+        /// How many further runs are queued before this one.
         queued: u32,
     },
-    /// The members of the cluster, as they are now.
+    /// The members of the cluster as they are now.
     Members(Vec<Member>),
-    /// The same for a run that goes over agents of another run again and has not begun: which of them are
-    /// still members, and which are not.
+    /// The members for a run that goes over agents of another run again and has not begun: which of those agents
+    /// are still members, and which are not.
     MembersOfRetry {
-        /// The members.
+        /// Agents of the other run that are still members.
         members: Vec<Member>,
-        /// The others.
+        /// Agents of the other run that are not members any more.
         gone: Gone,
     },
-    /// Some members do not answer, and are asked again before [`Input::Members`] comes.
+    /// Some members do not answer. They are asked again before [`Input::Members`] comes.
     MembersUnanswered(Unanswered),
-    /// The members could not be worked out.
+    /// The members could not be worked out. The text says why.
     MembersFailed(String),
-    /// What the agents of [`Effect::Refresh`] say now: each of them once, in any order.
+    /// What the agents of [`Effect::Refresh`] say now: each agent once, in any order.
     Refreshed(Vec<Refreshed>),
-    /// The strategy's decision, or why there is none.
+    /// The strategy's decision, or why it gave none.
     Planned {
-        /// The decision.
+        /// The decision, or why there is none.
         result: Result<Decision, PlanFailure>,
         /// What the strategy wrote to its log.
         logs: Vec<PluginLine>,
     },
     /// An activation of a step ended.
     Activated {
-        /// The attempt.
+        /// The attempt whose step was activated.
         key: AttemptKey,
-        /// How.
+        /// How the activation ended.
         activation: Activation,
     },
     /// The agent has accepted the action of the pending call.
     Accepted {
-        /// The attempt.
+        /// The attempt that made the call.
         key: AttemptKey,
-        /// Number of the call.
+        /// Number of the call within the attempt.
         call: u32,
     },
-    /// Something was noticed about a call in flight. It is for people: what becomes of the call does not
-    /// depend on it.
+    /// Something was noticed about a call in flight. It is for people: what becomes of the call does not depend on
+    /// it.
     Noticed {
-        /// The attempt.
+        /// The attempt that made the call.
         key: AttemptKey,
-        /// Number of the call; none for [`Effect::Check`].
+        /// Number of the call within the attempt. `None` for [`Effect::Check`].
         call: Option<u32>,
-        /// What was noticed; none if the call goes on as it should.
+        /// What was noticed. `None` if the call goes on as it should.
         notice: Option<Notice>,
     },
-    /// A pending call has its answer.
+    /// A pending call has got its answer.
     Answered {
-        /// The attempt.
+        /// The attempt that made the call.
         key: AttemptKey,
-        /// Number of the call.
+        /// Number of the call within the attempt.
         call: u32,
         /// The answer.
         answer: Answer,
     },
-    /// What the agent says, asked by [`Effect::Check`].
+    /// What the agent says in answer to [`Effect::Check`].
     Checked {
-        /// The attempt.
+        /// The attempt for which the agent was asked.
         key: AttemptKey,
-        /// What it says about its node.
+        /// What the agent says about its node, or why it said nothing.
         info: Result<NodeInfo, CallError>,
     },
-    /// What an agent says, asked by [`Effect::Look`].
+    /// What an agent says in answer to [`Effect::Look`].
     Looked(Look),
     /// How the members of the cluster differ from those that the run knows.
     Membership(MembershipChange),
@@ -105,9 +106,9 @@ pub enum Input {
     Command(Command),
     /// The moment that was asked for with [`Effect::WakeAt`] has come.
     Woken,
-    /// The lines of [`Effect::Forget`] are gone.
+    /// The lines of [`Effect::Forget`] are removed.
     Forgotten(Vec<OldLines>),
-    /// All records but the run itself have their `finish_ts`.
+    /// All records of the run have their `finish_ts`, except the run itself.
     Stamped,
     /// Go on with work that was too much for one commit.
     Continue,
@@ -118,63 +119,63 @@ pub enum Input {
 pub struct Member {
     /// The agent.
     pub agent: AgentId,
-    /// Base URL of its API.
+    /// Base URL of the agent's API.
     pub address: String,
-    /// Attributes: those of the Cluster object, or of the platform, over those that the agent reports.
+    /// Attributes that the agent reports, overridden by those of the Cluster object or of the platform.
     pub attributes: Map<String, Value>,
-    /// Of these, those of the Cluster object or of the platform.
+    /// The attributes of the Cluster object or of the platform.
     pub declared: Map<String, Value>,
     /// What `info/node` said; null when the agent did not answer.
     pub node: Value,
-    /// What it said of its store, where it was asked.
+    /// What the agent said about its store, if it was asked.
     pub datastore: Datastore,
-    /// When it was asked, whether or not it answered; none: just now.
+    /// When the agent was asked, even if it did not answer. `None` means just now.
     pub asked_at: Option<Timestamp>,
     /// Whether what answers at the address must be the agent.
     pub identity: Identity,
-    /// Why there is no answer where it would be the same each time; none where it answered, or where
-    /// nothing did.
+    /// Why the agent said nothing about its node, if it would say the same each time. `None` if it said something,
+    /// or if nothing answered.
     pub refusal: Option<Refusal>,
 }
 
-/// Something answered at an agent's address, and said nothing about the node: who asks again is answered the
-/// same.
+/// Something answered at an agent's address, but said nothing about the node. Asking again would get the same
+/// answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// `refused` or `malformed`.
     pub reason: FailureReason,
-    /// What was answered, with the address and the status, for people.
+    /// What was answered, with the address and the status, as human-readable text.
     pub message: String,
 }
 
 /// One look at an agent's node before its next step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Look {
-    /// The last attempt of the step that comes next; its number is 0 when there was none.
+    /// The last attempt of the step that comes next. Its number is 0 if the step had no attempt yet.
     pub key: AttemptKey,
     /// Base URL that was asked.
     pub address: String,
-    /// When it was.
+    /// When the agent was asked.
     pub at: Timestamp,
-    /// What came of it.
+    /// What came of the look.
     pub looked: Looked,
-    /// Whether the Cluster object, as it is now, wants the agent compared; none if that is not known.
+    /// How the Cluster object, as it is now, wants the agent's identity checked. `None` if that is not known.
     pub identity: Option<Identity>,
 }
 
 /// What came of one look at an agent's node.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Looked {
-    /// It answered.
+    /// The agent said something about its node.
     Says(Box<NodeInfo>),
-    /// It answered, and says nothing about its node.
+    /// Something answered, but said nothing about the node.
     Refused(Refusal),
-    /// No answer came; with what happened, for people.
+    /// No answer came. The text says what happened.
     Silent(String),
 }
 
 impl Looked {
-    /// What was answered in place of anything about the node, where something was.
+    /// What was answered instead of something about the node, if that is what happened.
     pub fn refusal(&self) -> Option<&Refusal> {
         match self {
             Self::Refused(refusal) => Some(refusal),
@@ -183,78 +184,77 @@ impl Looked {
     }
 }
 
-/// An agent to ask about its node.
+/// An agent that is to be asked about its node.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AskAgain {
-    /// Its record.
+    /// Number of the agent's record.
     pub seq: AgentSeq,
     /// The agent.
     pub agent: AgentId,
-    /// Base URL of its API.
+    /// Base URL of the agent's API.
     pub address: String,
-    /// Its attributes so far.
+    /// The agent's attributes as they are known.
     pub attributes: Arc<Map<String, Value>>,
-    /// Of these, those that count over what the agent reports.
+    /// The attributes that override those that the agent reports.
     pub declared: Arc<Map<String, Value>>,
-    /// What it is asked.
+    /// What the agent is asked in addition to what it says about its node.
     pub wanted: Wanted,
 }
 
 /// What is known about an agent that was asked again.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refreshed {
-    /// Its record.
+    /// Number of the agent's record.
     pub agent: AgentSeq,
-    /// What is known now. Of an agent that did not answer the node is null, and the attributes are
-    /// what they were.
+    /// What is known now. If the agent did not answer, the node is null and the attributes are what they were.
     pub about: About,
-    /// Of an agent that gave no good answer: when it was asked, and what came instead, for people.
+    /// If the agent gave no usable answer: when it was asked, and what came instead, as human-readable text.
     pub silence: Option<(Timestamp, String)>,
 }
 
 /// Why a strategy gave no decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlanFailure {
-    /// A stable code, for example `plugin-trapped`.
+    /// A stable code for programs, for example `plugin-trapped`.
     pub code: String,
-    /// What happened, for people.
+    /// What happened, as human-readable text.
     pub message: String,
-    /// Whether the same question may be answered later, by the same plugin.
+    /// Whether the same plugin may answer the same question later.
     pub may_pass: bool,
 }
 
 /// How an activation of a step ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Activation {
-    /// The end.
+    /// How the activation ended.
     pub end: ActivationEnd,
-    /// The lines after the last recorded answer.
+    /// The log lines that the step wrote after the last recorded answer.
     pub logs: Vec<PluginLine>,
 }
 
-/// The ends of an activation.
+/// The ways in which an activation can end.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ActivationEnd {
-    /// It stopped at its first call without an answer; the number of the call is the number of
-    /// answers in the journal.
+    /// The step stopped at its first call without an answer. The number of the call is the number of answers in
+    /// the journal.
     Blocked(Call),
     /// The step is done, with this result.
     Done(JsonText),
     /// The attempt failed.
     Failed {
-        /// Why.
+        /// The kind of failure.
         reason: FailureReason,
-        /// What happened, for people.
+        /// What happened, as human-readable text.
         message: String,
-        /// Whether another attempt may go well.
+        /// Whether another attempt may succeed.
         retryable: bool,
     },
 }
 
-/// What one input did: what to commit, and what to perform after that.
+/// What one input leads to: what to commit, and what to perform after that.
 #[derive(Clone, Debug, Default)]
 pub struct Transition {
-    /// What is to be written, all at once.
+    /// What is to be written, all in one commit.
     pub writes: Writes,
     /// What is to be performed once the writes are committed.
     pub effects: Vec<Effect>,
@@ -263,17 +263,17 @@ pub struct Transition {
 /// What a commit writes. The run's progress is always written.
 #[derive(Clone, Debug, Default)]
 pub struct Writes {
-    /// Progress of the run; none only when nothing at all is to be written.
+    /// Progress of the run. `None` only if nothing at all is to be written.
     pub progress: Option<Progress>,
-    /// Agent records, each whole; at most one for each agent.
+    /// Agent records, each as a whole. At most one for each agent.
     pub records: Vec<AgentRecord>,
-    /// Journals, each whole; at most one for each attempt.
+    /// Journals, each as a whole. At most one for each attempt.
     pub journals: Vec<Journal>,
     /// New log lines.
     pub logs: Vec<LogLine>,
     /// New events.
     pub events: Vec<RunEvent>,
-    /// Commands that got their outcome.
+    /// Commands that have got their outcome.
     pub commands: Vec<Command>,
 }
 
@@ -293,80 +293,80 @@ impl Writes {
     }
 }
 
-/// Something for the driver to perform after the commit. Each is safe to perform again after a crash.
+/// Something that the driver performs after the commit. Each effect is safe to perform again after a crash.
 #[derive(Clone, Debug)]
 pub enum Effect {
-    /// Ask for the lock of the cluster until the run has it, and answer with [`Input::ClusterFree`];
-    /// or with [`Input::ClusterBusy`] once what it waits for is another than its reason says.
+    /// Ask for the lock of the cluster until the run has it, and answer with [`Input::ClusterFree`]. Answer with
+    /// [`Input::ClusterBusy`] when the run waits for another run than its reason says.
     AwaitCluster,
     /// Work out the members and answer with [`Input::Members`], [`Input::MembersOfRetry`] or
     /// [`Input::MembersFailed`].
     LoadMembers,
     /// Ask these agents about their nodes, and answer with [`Input::Refreshed`].
     Refresh(Vec<AskAgain>),
-    /// Ask the strategy. While it thinks, no other input is applied.
+    /// Ask the strategy, and answer with [`Input::Planned`]. No other input is applied until it has answered.
     Plan {
         /// Digest of the plugin.
         plugin: Digest,
-        /// What it is asked with.
+        /// What the strategy is asked with.
         input: PlanInput,
     },
     /// Activate a step and answer with [`Input::Activated`].
     Activate(Box<Activate>),
     /// Ask the agent about its node, just before an attempt, and answer with [`Input::Checked`].
     Check {
-        /// The attempt.
+        /// The attempt for which the agent is asked.
         key: AttemptKey,
         /// Base URL of the agent's API.
         address: String,
-        /// What it is asked.
+        /// What the agent is asked in addition to what it says about its node.
         wanted: Wanted,
-        /// What was noticed of it before, by an engine that crashed or lost the run.
+        /// What was noticed about this question before, by an engine that crashed or lost the run.
         noticed: Option<Notice>,
     },
-    /// Look once at an agent's node before its next step, and answer with [`Input::Looked`]. An agent that
-    /// does not answer is not asked again.
+    /// Look once at an agent's node before its next step, and answer with [`Input::Looked`]. An agent that does
+    /// not answer is not asked again.
     Look {
-        /// The last attempt of the step that comes next; its number is 0 when there was none.
+        /// The last attempt of the step that comes next. Its number is 0 if the step had no attempt yet.
         key: AttemptKey,
         /// The agent.
         agent: AgentId,
-        /// Base URL of its API.
+        /// Base URL of the agent's API.
         address: String,
-        /// What it is asked.
+        /// What the agent is asked in addition to what it says about its node.
         wanted: Wanted,
     },
     /// Perform a call and answer with [`Input::Answered`].
     Perform(Box<Perform>),
-    /// Answer with [`Input::Woken`] at that moment. A later one of these replaces this.
+    /// Answer with [`Input::Woken`] at this moment. A later effect of this kind replaces it.
     WakeAt(Timestamp),
-    /// Give up performing the call of this attempt; it will not be answered any more.
+    /// Stop performing the call of this attempt. It is not answered any more.
     Abandon(AttemptKey),
-    /// A person takes these members for gone: say so to whoever follows the cluster. Where others are
-    /// absent meanwhile it does not count.
+    /// Tell whoever follows the cluster that a person takes these members for gone. It does not count if other
+    /// members are absent by then.
     AcceptAbsence(MassAbsence),
     /// Remove these lines from the log, and answer with [`Input::Forgotten`].
     Forget(Vec<OldLines>),
-    /// Write `finish_ts` to all records of the run, and answer with [`Input::Stamped`].
+    /// Write `finish_ts` to all records of the run, and then answer with [`Input::Stamped`].
     Stamp(Timestamp),
     /// Answer with [`Input::Continue`].
     Continue,
 }
 
-/// An activation to make.
+/// An activation of a step that is to be made.
 #[derive(Clone, Debug)]
 pub struct Activate {
-    /// The attempt.
+    /// The attempt that is activated.
     pub key: AttemptKey,
     /// Digest of the plugin.
     pub plugin: Digest,
-    /// What it may reach.
+    /// What the plugin may reach.
     pub grants: Grants,
-    /// The journal so far.
+    /// The attempt's journal so far.
     pub journal: Journal,
-    /// The agent, as the step's input and as `agent.info` need it.
+    /// The agent, as the step's input and `agent.info` need it.
     pub agent: AgentId,
-    /// Attributes of the agent.
+    /// Attributes of the agent as the step sees them.
     pub attributes: Arc<Map<String, Value>>,
     /// Name of the cluster.
     pub cluster: String,
@@ -375,12 +375,12 @@ pub struct Activate {
 }
 
 impl Perform {
-    /// Who has to answer at the address.
+    /// Who must answer at the address. `None` if identities are not compared.
     pub fn expects(&self) -> Option<Expected<'_>> {
         self.identity.expects(&self.agent)
     }
 
-    /// What has to be asked to compare that.
+    /// What must be asked to compare the identity.
     pub fn wanted(&self) -> Wanted {
         Wanted::default().and_compare(&self.identity)
     }
@@ -388,7 +388,7 @@ impl Perform {
     /// What the agent said about its node, unless another node said it.
     ///
     /// # Errors
-    /// [`CallError::Unreachable`] with what answered.
+    /// [`CallError::Unreachable`] that names the node that answered.
     pub fn of_its_agent(&self, info: NodeInfo) -> Result<NodeInfo, CallError> {
         let checked = self.expects().map_or(Ok(()), |who| who.check_info(&self.address, &info));
         match checked {
@@ -402,31 +402,30 @@ impl Perform {
 /// A call to perform.
 #[derive(Clone, Debug)]
 pub struct Perform {
-    /// The attempt.
+    /// The attempt that made the call.
     pub key: AttemptKey,
-    /// Number of the call.
+    /// Number of the call within the attempt.
     pub call: u32,
     /// The agent.
     pub agent: AgentId,
-    /// Base URL of its API.
+    /// Base URL of the agent's API.
     pub address: String,
-    /// What to do.
+    /// The call itself.
     pub what: Call,
     /// When the call was committed.
     pub since: Timestamp,
-    /// Whether it may have been performed before, by an engine that crashed or lost the run.
+    /// Whether the call may have been performed before, by an engine that crashed or lost the run.
     pub again: bool,
     /// Whether the agent is known to have accepted the action.
     pub accepted: bool,
-    /// Bytes of the action's arguments, also where `what` is without them; none: not known.
+    /// Bytes of the action's arguments, even if `what` comes without them. `None` if they are not known.
     pub bytes: Option<u32>,
-    /// Whether an action may only be looked at: one that the agent does not know is lost then.
+    /// Whether the action may only be looked at and never sent. If the agent does not know it, it is lost.
     pub look_only: bool,
     /// What was noticed about the call before.
     pub noticed: Option<Notice>,
-    /// Whether what answers at the address must be the agent, which an answer with another `node_id` is
-    /// not.
+    /// Whether what answers at the address must be the agent, and how that is checked.
     pub identity: Identity,
-    /// Whether it must be compared before anything is sent.
+    /// Whether the identity must be compared before anything is sent.
     pub unidentified: bool,
 }

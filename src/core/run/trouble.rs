@@ -1,41 +1,41 @@
-//! Why a run can't go on at all: its engines give it up again each time they take it up.
+//! Why a run can't go on at all: each engine that takes it up has to give it up again. The trouble is kept beside
+//! the run, since the run's own documents may be what is damaged.
 
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{EngineId, RunId};
 use crate::time::{Millis, Timestamp};
 
-/// How long a run in trouble rests after its first failure: what was a slip of the moment is over then.
+/// How long a run in trouble rests after its first failure. A momentary problem is over by then.
 pub const FIRST_REST: Millis = Millis::from_secs(10);
 
-/// The longest that a run in trouble rests between two tries: a store that was mended, or an engine that
-/// was upgraded, is noticed within this, and trying costs little at that pace.
+/// The longest rest of a run in trouble between two tries. A repaired store or an upgraded engine is noticed
+/// within this time, and trying costs little at that pace.
 pub const LONGEST_REST: Millis = Millis::from_secs(5 * 60);
 
-/// Characters of what is kept of one failure.
+/// How many characters of the message of a failure are kept.
 pub const MAX_TROUBLE: usize = 500;
 
-/// A run that can't be loaded, or can't be committed. It is kept beside the run, whose own documents may
-/// be what can't be read.
+/// A run that can't be loaded, or can't be committed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Trouble {
     /// The run.
     pub run: RunId,
-    /// Its cluster, where that is known.
+    /// Name of the run's cluster, if it is known.
     pub cluster: Option<String>,
-    /// What kind of trouble.
+    /// What kind of trouble it is.
     pub code: TroubleCode,
-    /// What happened, for people; at most [`MAX_TROUBLE`] characters.
+    /// What happened, as human-readable text of at most [`MAX_TROUBLE`] characters.
     pub message: String,
-    /// Since when it is in this kind of trouble.
+    /// Since when the run has been in this kind of trouble.
     pub since: Timestamp,
-    /// How often an engine failed at it since then.
+    /// How often engines have failed with the run since then.
     pub tries: u32,
-    /// When an engine failed at it last.
+    /// When an engine last failed with the run.
     pub tried_at: Timestamp,
-    /// That engine.
+    /// The engine that last failed with the run.
     pub engine: Option<EngineId>,
-    /// That a person gave it up.
+    /// Set once a person has given up the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub abandoned: Option<Abandoned>,
     /// When the run finished, once it has.
@@ -43,17 +43,17 @@ pub struct Trouble {
     pub finish_ts: Option<Timestamp>,
 }
 
-/// That a person gave a run up.
+/// A person gave up a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Abandoned {
-    /// Who, as they said.
+    /// Who gave it up, as the person said.
     pub actor: Option<String>,
-    /// Why, as they said.
+    /// Why, as the person said.
     pub why: String,
-    /// When: the `finish_ts` of everything of the run.
+    /// When the run was given up. All documents of the run get it as `finish_ts`.
     pub at: Timestamp,
-    /// When the lease ends under which an engine may still send something for the run: its cluster is
-    /// not free before.
+    /// When the lease ends under which an engine may still send something for the run. The cluster does not become
+    /// free before.
     pub not_before: Timestamp,
 }
 
@@ -67,16 +67,16 @@ pub enum TroubleCode {
     TooLarge,
     /// The store refuses what the run would commit.
     Refused,
-    /// The run was told something that does not fit it.
+    /// An input does not fit the run.
     IllegalInput,
-    /// Its driver panicked.
+    /// The run's driver panicked.
     Panicked,
-    /// None: a person gave up a run that went on.
+    /// No trouble: a person gave up a run that was going on.
     Abandoned,
 }
 
 impl TroubleCode {
-    /// The word used everywhere.
+    /// The word that stands for the kind in the API, on the command line and in documents.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Damaged => "damaged",
@@ -90,7 +90,7 @@ impl TroubleCode {
 }
 
 impl Trouble {
-    /// The trouble after one more failure, where `before` is what is known of earlier ones.
+    /// The trouble after one more failure. `before` is what is known about earlier failures.
     #[must_use]
     pub fn after(before: Option<Self>, new: Self) -> Self {
         match before {
@@ -101,14 +101,14 @@ impl Trouble {
         }
     }
 
-    /// How long the run rests before it is tried again: longer after each failure.
+    /// How long the run rests before it is tried again. The rest grows with each failure.
     pub fn rest(&self) -> Millis {
         let doublings = self.tries.saturating_sub(1).min(16);
         Millis(FIRST_REST.0.saturating_mul(1 << doublings).min(LONGEST_REST.0))
     }
 }
 
-/// What is kept of the words of a failure.
+/// The part of a failure's message that is kept.
 pub fn trouble_message(text: &str) -> String {
     text.chars().take(MAX_TROUBLE).collect()
 }

@@ -1,4 +1,5 @@
-//! The answer of a platform, sorted into what can be used of it and what can't.
+//! Sorts the answer of a platform into what can be used and what can't. It keeps the doubts about an answer out of
+//! the follower.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -7,38 +8,38 @@ use serde_json::{Map, Value};
 use crate::playbook::{ADDRESS_EXPECTED, IDENTIFIER_EXPECTED, is_identifier, parse_address};
 use crate::run::AgentId;
 
-/// Discovered agents that are known of one cluster at most, the absent ones among them: as many as a
-/// Cluster object may list. Without it a platform with new names in every answer would fill the memory.
+/// The most discovered agents that are known of one cluster, absent ones included: as many as a Cluster object may
+/// list. Without a limit, a platform with new names in every answer would fill the memory.
 pub const MAX_FOUND: usize = 100_000;
 
-/// Characters of `node_class` and `node_group`; a longer one is no name of anything, and is left out.
+/// The most characters of `node_class` and `node_group`. A longer text is hardly a name, and is left out.
 pub const MAX_ATTRIBUTE_CHARS: usize = 256;
 
-/// Nodes that are left out of which it is said why; of the others there is the number.
+/// For how many of the nodes that are left out a reason is kept. The others are only counted.
 pub const MAX_TOLD: usize = 5;
 
-/// Characters of an identifier or an address that can't be used which are quoted.
+/// How many characters are quoted of an identifier or address that can't be used.
 const MAX_QUOTED_CHARS: usize = 100;
 
-/// A node as a platform tells of it: nothing is checked, and what is missing or no text is none.
+/// A node as a platform reports it. Nothing is checked; a field is `None` if it is missing or not a text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PlatformNode {
     /// Identifier of the node, which is that of its agent.
     pub node_id: Option<String>,
     /// Base URL of the agent's API.
     pub agent_address: Option<String>,
-    /// What kind of node it is; an attribute of the agent.
+    /// The kind of the node; becomes an attribute of the agent.
     pub node_class: Option<String>,
-    /// What the node belongs to; an attribute of the agent.
+    /// What the node belongs to; becomes an attribute of the agent.
     pub node_group: Option<String>,
 }
 
 /// The nodes of an answer that can't be used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LeftOut {
-    /// How many there are.
+    /// How many nodes there are.
     pub count: usize,
-    /// What is wrong with the first ones.
+    /// What is wrong with the first of them, at most [`MAX_TOLD`].
     pub first: Vec<String>,
 }
 
@@ -64,13 +65,13 @@ const CLASS: &str = "node_class";
 const GROUP: &str = "node_group";
 
 impl Node {
-    /// The attributes of the agent.
+    /// The attributes of the agent on this node.
     pub(super) fn attributes(self) -> Map<String, Value> {
         let named = [(CLASS, self.class), (GROUP, self.group)].into_iter();
         named.filter_map(|(name, text)| Some((name.to_owned(), Value::String(text?)))).collect()
     }
 
-    /// Whether an agent of this address, with attributes that were made here, is as the node says.
+    /// Whether an agent with this address and these attributes, which were made here, is as the node says.
     pub(super) fn is_as(&self, address: &str, attributes: &Map<String, Value>) -> bool {
         let named = |name| attributes.get(name).and_then(Value::as_str);
         self.address == address
@@ -79,12 +80,12 @@ impl Node {
     }
 }
 
-/// An answer, sorted.
+/// An answer, sorted into what can be used and what can't.
 #[derive(Debug, Default)]
 pub(super) struct Sorted {
-    /// No two of these have the same address.
+    /// The nodes that can be used. No two of them have the same address.
     pub(super) usable: BTreeMap<AgentId, Node>,
-    /// Agents that the answer names in a way that says nothing: neither present nor absent.
+    /// Agents that the answer names in a way that can't be used: they count neither as present nor as absent.
     pub(super) vague: BTreeSet<AgentId>,
     pub(super) left_out: LeftOut,
 }
@@ -99,14 +100,14 @@ impl Sorted {
     }
 }
 
-/// Sorts the nodes of an answer. `address_of` tells the address under which an agent is known.
+/// Sorts the nodes of an answer. `address_of` gives the address under which an agent is known.
 ///
-/// A node is left out without a readable identifier or address, when another one with the same
-/// identifier has another address, and when another one has the same address: unless the agent is
-/// known under that address already; then the others are left out. The order of nodes plays no part.
+/// A node is left out if it has no readable identifier or address, and if another node with its identifier has a
+/// different address. Nodes that share an address are all left out, except for an agent that is already known
+/// under that address. The order of the nodes plays no part.
 ///
-/// An answer may have a node for each of 100,000 agents and comes every few seconds: only the address of a
-/// usable node is copied, since an address has many spellings.
+/// An answer may have a node for each of 100,000 agents, and comes every few seconds. So only the addresses of
+/// usable nodes are copied, which is necessary since an address has many spellings.
 pub(super) fn sort<'a>(
     nodes: Vec<PlatformNode>,
     address_of: impl Fn(&AgentId) -> Option<&'a str>,
@@ -114,7 +115,7 @@ pub(super) fn sort<'a>(
     let mut sorted = Sorted::default();
     let nodes = nodes.into_iter().filter_map(|node| read(node, &mut sorted.left_out));
     let mut nodes: Vec<(AgentId, Option<Node>)> = nodes.collect();
-    // Who is named several times is decided on as a whole.
+    // All nodes with the same identifier are decided about together.
     nodes.sort();
     let mut nodes = nodes.into_iter().peekable();
     let usable = std::iter::from_fn(|| {
@@ -143,7 +144,7 @@ pub(super) fn sort<'a>(
     sorted
 }
 
-/// Reads one node; without an address where that can't be read, and nothing without an identifier.
+/// Reads one node. It has no address if that can't be read; without an identifier there is no node.
 fn read(node: PlatformNode, left_out: &mut LeftOut) -> Option<(AgentId, Option<Node>)> {
     let PlatformNode { node_id, agent_address, node_class, node_group } = node;
     let Some(id) = node_id.as_ref().filter(|id| is_identifier(id)) else {
@@ -166,7 +167,7 @@ fn read(node: PlatformNode, left_out: &mut LeftOut) -> Option<(AgentId, Option<N
     Some((AgentId(node_id?), Some(Node { address, class, group })))
 }
 
-/// What counts of nodes that have one identifier, in order: nothing when they contradict each other.
+/// What counts of several nodes with the same identifier, given in order. `None` if they contradict each other.
 fn one_of(
     id: &AgentId,
     first: Option<Node>,
@@ -187,11 +188,11 @@ fn one_of(
         left_out.add(|| format!("node {id} is named with the addresses {addresses}"));
         return None;
     }
-    // All have the same address: of their attributes the least ones.
+    // All have the same address. Of their attributes, the first in order count.
     first
 }
 
-/// The addresses that several nodes have, with those nodes, in order.
+/// The addresses that several nodes share, each with these nodes, in order.
 fn shared(usable: &BTreeMap<AgentId, Node>) -> BTreeMap<String, Vec<AgentId>> {
     let mut owners: HashMap<&str, u32> = HashMap::with_capacity(usable.len());
     for node in usable.values() {
@@ -243,7 +244,7 @@ mod tests {
             PlatformNode::default(),
             node("e", "http://e:1"),
             node("e", "http://e:1"),
-            // It would look like `a` on every terminal.
+            // This identifier would look like `a` on every terminal.
             node("a\u{200b}", "http://f:1"),
         ];
         let sorted = sort(nodes, |_| None);

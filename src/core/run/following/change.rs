@@ -1,4 +1,4 @@
-//! What changed between two moments.
+//! The difference between the members at two moments, in parts that a run can take in one commit each.
 
 use std::sync::Arc;
 
@@ -8,20 +8,20 @@ use super::side_by_side::side_by_side;
 use super::view::{KnownAgent, Members};
 use crate::run::{AgentId, Member};
 
-/// Agents that one [`MembershipChange`] names at most: each may become a record and two events, and a
-/// commit is bounded to 1,000 documents.
+/// The most agents that one [`MembershipChange`] names. Each may take a record and two events, and a commit has at
+/// most 1,000 documents.
 pub const MAX_CHANGED: usize = 300;
 
-/// More of the discovered members were missing in one answer than is believed without a person.
+/// More of the discovered members were missing from one answer than is believed without a person's word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct MassAbsence {
-    /// Members that are absent and are not taken for gone.
+    /// How many members are absent and not taken for gone.
     pub absent: u32,
-    /// Discovered members in all, with the absent ones.
+    /// How many discovered members there are, absent ones included.
     pub known: u32,
 }
 
-/// How the members of a cluster differ from those that a run knows. It is put to the core as
+/// How the members of a cluster differ from those that a run knows. The state machine gets it as
 /// [`Input::Membership`](crate::run::Input::Membership).
 ///
 /// # Guarantees
@@ -34,19 +34,19 @@ pub struct MassAbsence {
 /// no record for joins again, and one whose record is not REMOVED leaves again.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MembershipChange {
-    /// Agents that are new, with what they say about themselves.
+    /// New agents, with what they say about themselves.
     pub joined: Vec<Member>,
     /// Agents that are gone for good: taken out of the Cluster object, or absent from three answers
     /// of the platform in a row.
     pub left: Vec<AgentId>,
-    /// Agents that have another address now.
+    /// Agents that have a new address.
     pub moved: Vec<(AgentId, String)>,
-    /// As it is now; each change has it. It ends by itself when all who are absent have returned.
+    /// The mass absence as it is now, in every change. It ends by itself when all absent members have returned.
     pub mass_absence: Option<MassAbsence>,
 }
 
 impl MembershipChange {
-    /// The same change in parts that name at most [`MAX_CHANGED`] agents each; at least one part.
+    /// The same change in parts that name at most [`MAX_CHANGED`] agents each. There is at least one part.
     ///
     /// # Example
     /// ```
@@ -59,7 +59,7 @@ impl MembershipChange {
     pub fn split(self) -> Vec<Self> {
         let Self { joined, left, moved, mass_absence } = self;
         let mut parts = vec![Self { mass_absence, ..Self::default() }];
-        // Who leaves goes first: whoever takes over an address finds it free.
+        // Agents that leave come first, so that their addresses are free for others.
         for one in left {
             room_in(&mut parts).left.push(one);
         }
@@ -77,7 +77,7 @@ impl MembershipChange {
     }
 }
 
-/// The last part, if there is room in it, or a new one.
+/// The last part if it has room, or a new part.
 fn room_in(parts: &mut Vec<MembershipChange>) -> &mut MembershipChange {
     let full = parts.last().is_none_or(|part| part.named() >= MAX_CHANGED);
     if full {
@@ -88,26 +88,26 @@ fn room_in(parts: &mut Vec<MembershipChange>) -> &mut MembershipChange {
     &mut parts[last]
 }
 
-/// How some members differ from others. The agents that joined were not asked about themselves yet.
+/// How one set of members differs from another. The agents that joined were not yet asked about themselves.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Difference {
-    /// Who is new.
+    /// The new agents.
     pub joined: Vec<(AgentId, Arc<KnownAgent>)>,
-    /// Who is gone.
+    /// The agents that are gone.
     pub left: Vec<AgentId>,
-    /// Who has another address.
+    /// The agents that have a new address, with that address.
     pub moved: Vec<(AgentId, String)>,
 }
 
 impl Difference {
-    /// Whether there is none.
+    /// Whether nothing differs.
     pub fn is_empty(&self) -> bool {
         self.joined.is_empty() && self.left.is_empty() && self.moved.is_empty()
     }
 }
 
-/// How `after` differs from `before`. Agents that did not change cost the comparison of their names
-/// and of a pointer, and no memory.
+/// How `after` differs from `before`. An agent that did not change costs the comparison of its name and of a
+/// pointer, and no memory.
 pub fn difference(before: &Members, after: &Members) -> Difference {
     let mut found = Difference::default();
     for (id, was, is) in side_by_side(before, after) {
@@ -146,7 +146,7 @@ mod tests {
         assert!(parts.iter().all(|part| part.mass_absence == mass_absence));
         let moved: Vec<_> = parts.into_iter().flat_map(|part| part.moved).collect();
         assert_eq!(moved, change.moved);
-        // The end of a mass absence is a change too, though it names nobody.
+        // The end of a mass absence is a change too, though it names no agent.
         assert_eq!(MembershipChange::default().split(), [MembershipChange::default()]);
     }
 }

@@ -1,4 +1,4 @@
-//! The follower of one cluster.
+//! The follower of one cluster: it works out the members from the Cluster object and the answers of a platform.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -14,28 +14,28 @@ use crate::mutants::mutant;
 use crate::playbook::{Cluster, Identity, parse_address};
 use crate::run::{AgentId, Timestamp};
 
-/// Answers in a row that must be without an agent for it to be gone.
+/// How many answers in a row must lack an agent before it counts as gone.
 pub const ABSENCES: u8 = 3;
 
-/// Hundredths of the discovered members; when more than that are absent from one answer, it is more
-/// likely that the platform is wrong than that they are gone.
+/// Percentage of the discovered members. If more than that are absent from one answer, it is more likely that the
+/// platform is wrong than that they are gone.
 pub const MASS_PERCENT: usize = 20;
 
 /// Works out the members of one cluster.
 ///
 /// # Guarantees
-/// - An answer that failed, or is without the cluster, changes nobody.
-/// - A discovered agent leaves after [`ABSENCES`] answers in a row that have the cluster and not the
-///   agent. A node that can't be used counts neither as present nor as absent: the count stays.
-/// - When more than [`MASS_PERCENT`] of the discovered members are absent from one answer that is a
-///   mass absence. While it lasts nobody leaves. It lasts until all who were absent have returned, or
-///   a person [accepts](Self::accept) it.
-/// - Agents of the Cluster object never leave by an answer, and count over a discovered agent that
-///   has their identifier or their address.
-/// - No two members have the same address: one that is still another member's is not taken over.
+/// - An answer that failed, or that lacks the cluster, changes no member.
+/// - A discovered agent leaves after [`ABSENCES`] answers in a row that have the cluster but not the agent. A node
+///   that can't be used counts neither as present nor as absent: the count stays as it is.
+/// - If more than [`MASS_PERCENT`] of the discovered members are absent from one answer, that is a mass absence.
+///   While it lasts, nobody leaves. It lasts until all absent members have returned, or a person
+///   [accepts](Self::accept) it.
+/// - Agents of the Cluster object never leave because of an answer. They override a discovered agent with the same
+///   identifier or the same address.
+/// - No two members have the same address: a new address is not taken over while another member has it.
 ///
-/// An answer is read whole, so it costs what its nodes cost; what is known between two answers costs
-/// nothing to ask for.
+/// An answer is read whole, so hearing one costs time in proportion to its nodes. Asking for the membership
+/// between two answers costs nothing.
 ///
 /// # Example
 /// ```
@@ -65,31 +65,31 @@ pub const MASS_PERCENT: usize = 20;
 #[derive(Debug)]
 pub struct Follower {
     phase: Phase,
-    /// The platform that the Cluster object names, and how that one calls the cluster.
+    /// The platform that the Cluster object names: its URL, and what it calls the cluster.
     platform: Option<(String, String)>,
-    /// How a discovered agent is compared.
+    /// How the identity of a discovered agent is checked.
     identity: Identity,
     declared: BTreeMap<AgentId, Arc<KnownAgent>>,
     declared_addresses: HashSet<String>,
     found: BTreeMap<AgentId, Found>,
-    /// Absent members of a mass absence.
+    /// Members that are absent in a mass absence.
     held: BTreeSet<AgentId>,
-    /// Absent members that a person has accepted, and that are not gone yet.
+    /// Absent members that a person has given up, but that are not gone yet.
     accepted: BTreeSet<AgentId>,
     members: Arc<Members>,
     mass_absence: Option<MassAbsence>,
-    /// Members that only runs knew so far.
+    /// Members that so far only runs know.
     unheard: BTreeSet<AgentId>,
-    /// Those of `held`, `accepted` and `unheard`.
+    /// All agents of `held`, `accepted` and `unheard` that are members.
     doubtful: Arc<BTreeSet<AgentId>>,
     last_answer: Option<LastAnswer>,
 }
 
-/// An agent that a platform told of.
+/// An agent that a platform reported.
 #[derive(Debug)]
 struct Found {
     agent: Arc<KnownAgent>,
-    /// Answers in a row that were without it.
+    /// How many answers in a row were without the agent.
     absences: u8,
 }
 
@@ -119,7 +119,7 @@ impl Follower {
         }
     }
 
-    /// What is known now.
+    /// The membership as it is known now.
     pub fn membership(&self) -> Membership {
         Membership {
             phase: self.phase,
@@ -130,11 +130,11 @@ impl Follower {
         }
     }
 
-    /// Takes notice of the Cluster object as it is now.
+    /// Takes in the Cluster object as it is now.
     ///
-    /// Who is taken out of the object leaves at once, unless the platform tells of the agent too; with
-    /// `discovery` taken out all discovered agents leave. A person has said so; nothing is doubted.
-    /// What another platform does not tell of is as absent as it would be from the one before.
+    /// An agent that was removed from the object leaves at once, unless the platform reports it too. If
+    /// `discovery` was removed, all discovered agents leave. Nothing of this is doubted, because a person has said
+    /// so. An agent that a new platform does not report is as absent as if the old platform did not report it.
     pub fn declare(&mut self, object: &Cluster, at: Timestamp) {
         let before = std::mem::take(&mut self.declared);
         let cluster_id = object.cluster_id().map(Arc::from);
@@ -175,7 +175,7 @@ impl Follower {
         self.update();
     }
 
-    /// Has the discovered agents compared so from now on.
+    /// Sets how the identities of discovered agents are checked from now on.
     fn compare(&mut self, identity: Identity) {
         if self.identity == identity {
             return;
@@ -186,10 +186,10 @@ impl Follower {
         self.identity = identity;
     }
 
-    /// Takes notice of agents that a run knows as members since before this began to follow the
-    /// cluster, with their addresses. They are members until a platform is without them
-    /// [`ABSENCES`] times, but [join](Membership::doubtful) no other run that has begun. Where no platform
-    /// is named, only those are members that the Cluster object lists.
+    /// Takes in agents that a run already knows as members, with their addresses, from before the follower began.
+    /// They are members until [`ABSENCES`] answers of the platform lack them, but they
+    /// [join](Membership::doubtful) no other run that has begun. If no platform is named, only the agents that the
+    /// Cluster object lists are members.
     pub fn know(&mut self, known: Vec<(AgentId, String)>, at: Timestamp) {
         if self.phase != Phase::Reading && self.platform.is_none() {
             return;
@@ -197,7 +197,7 @@ impl Follower {
         let mut taken: HashSet<String> =
             self.found.values().map(|found| found.agent.address.clone()).collect();
         for (id, address) in known {
-            // At another one's address the agent is no more.
+            // The agent is no longer at an address that another agent has.
             let is_new = !self.found.contains_key(&id) && self.found.len() < MAX_FOUND;
             let address = one_spelling(&address).into_owned();
             if is_new && taken.insert(address.clone()) {
@@ -210,8 +210,8 @@ impl Follower {
         self.update();
     }
 
-    /// Takes notice of what came of a question to the platform, and says which nodes can't be used.
-    /// An answer that comes when the Cluster object names no platform any more is ignored.
+    /// Takes in what came of a question to the platform, and returns which nodes can't be used. An answer is
+    /// ignored if the Cluster object no longer names a platform.
     pub fn hear(&mut self, heard: Heard, at: Timestamp) -> LeftOut {
         if self.platform.is_none() {
             return LeftOut::default();
@@ -231,8 +231,8 @@ impl Follower {
         left_out
     }
 
-    /// A person accepts that the absent members of the mass absence are gone: they leave as others
-    /// do, which those who were absent often enough do at once.
+    /// Accepts, for a person, that the absent members of the mass absence are gone. They leave like others: at
+    /// once if they were absent often enough.
     pub fn accept(&mut self) {
         self.accepted.append(&mut self.held);
         self.remove_the_gone();
@@ -256,7 +256,7 @@ impl Follower {
         left_out
     }
 
-    /// Takes over what an answer says of its nodes. Whether that is something new.
+    /// Takes over what an answer says about its nodes. Returns whether anything is new.
     fn take_over(&mut self, usable: BTreeMap<AgentId, Node>, at: Timestamp) -> bool {
         let mut changed = false;
         let mut new = Vec::new();
@@ -282,8 +282,8 @@ impl Follower {
         changed
     }
 
-    /// Leaves out each node of a member that would be one no more, since its address is now that of an
-    /// agent of the Cluster object: one answer makes nobody disappear.
+    /// Leaves out each node of a member whose address is now that of an agent of the Cluster object. The member
+    /// would disappear with it, and a single answer must make no member disappear.
     fn leave_out_declared(&self, sorted: &mut Sorted) {
         if self.declared_addresses.is_empty() {
             return;
@@ -300,9 +300,9 @@ impl Follower {
         }
     }
 
-    /// Leaves out each node whose address belongs to another agent of which the answer says nothing
-    /// that can be used. Such an agent may be back with the next answer, and an action that is meant
-    /// for it must not be done by another one.
+    /// Leaves out each node whose address belongs to another agent about which the answer says nothing usable.
+    /// That agent may be back with the next answer, and an action that is meant for it must not be done by another
+    /// agent.
     fn leave_out_takeovers(&self, sorted: &mut Sorted) {
         let usable = &sorted.usable;
         let staying = side_by_side(&self.found, usable).filter(|(_, _, node)| node.is_none());
@@ -319,7 +319,7 @@ impl Follower {
             let Some(other) = wanted.get(address).filter(|other| **other != id) else { continue };
             let why = format!("node {other}: its address {address} is still that of agent {id}");
             left_out.push(((*other).clone(), why));
-            // It stays where it is, and so may stand in the way of a third one.
+            // That agent keeps its address, and so may stand in the way of a third agent.
             if let Some((known, _)) = self.found.get_key_value(*other) {
                 staying.push(known);
             }
@@ -338,7 +338,7 @@ impl Follower {
         }
     }
 
-    /// Counts the absences of an answer, and notes a mass absence.
+    /// Counts the absences in an answer, and notes a mass absence.
     fn absences(&mut self, sorted: &Sorted) {
         let (mut known, mut doubted, mut absent) = (0, Vec::new(), Vec::new());
         for (id, found, node) in side_by_side(&self.found, &sorted.usable) {
@@ -367,7 +367,7 @@ impl Follower {
         }
     }
 
-    /// Whether anybody is gone.
+    /// Removes the agents that were absent often enough. Returns whether any are gone.
     fn remove_the_gone(&mut self) -> bool {
         let (held, before) = (&self.held, self.found.len());
         let absences = if mutant!(RemovedOnFirstAbsence) { 1 } else { ABSENCES };
@@ -378,17 +378,17 @@ impl Follower {
         found.len() < before
     }
 
-    /// Whether the Cluster object counts over a discovered agent.
+    /// Whether the Cluster object overrides a discovered agent.
     fn is_shadowed(&self, id: &AgentId, found: &Found) -> bool {
         self.declared.contains_key(id) || self.declared_addresses.contains(&found.agent.address)
     }
 
-    /// Whether an agent is a member that the Cluster object says nothing of.
+    /// Whether an agent is a member about which the Cluster object says nothing.
     fn is_discovered(&self, id: &AgentId) -> bool {
         self.found.get(id).is_some_and(|found| !self.is_shadowed(id, found))
     }
 
-    /// Works the members out anew. They keep the allocation when nobody changed.
+    /// Works out the members anew. The map keeps its allocation if no member changed.
     fn update(&mut self) {
         let held = std::mem::take(&mut self.held);
         self.held = held.into_iter().filter(|id| self.is_discovered(id)).collect();
@@ -405,8 +405,8 @@ impl Follower {
         self.note_doubts();
     }
 
-    /// An agent of the Cluster object with what its platform tells of it, below what the object says. It
-    /// keeps the allocation when nothing changed.
+    /// An agent of the Cluster object, with the attributes that the platform reports beneath those of the object.
+    /// It keeps its allocation if nothing changed.
     fn told(&self, id: &AgentId, declared: &Arc<KnownAgent>) -> Arc<KnownAgent> {
         let Some(found) = self.found.get(id) else { return Arc::clone(declared) };
         let mut attributes = found.agent.attributes.clone();
@@ -460,7 +460,7 @@ fn discovered(
     KnownAgent { address, attributes, source, place: None, since, identity }
 }
 
-/// The one spelling of an address: what was stored by an earlier version may have another one.
+/// The one spelling of an address. An earlier version may have stored another spelling.
 fn one_spelling(address: &str) -> Cow<'_, str> {
     parse_address(address).map_or(Cow::Borrowed(address), Cow::Owned)
 }

@@ -10,7 +10,7 @@ use crate::run::{AgentId, Millis, Timestamp};
 
 const START: Timestamp = Timestamp::from_millis(1_000_000);
 
-/// A follower with a clock that goes on by a second at each thing that happens.
+/// A follower, and a clock that advances by a second with each thing that happens.
 struct Scene {
     follower: Follower,
     now: Timestamp,
@@ -88,7 +88,7 @@ impl Scene {
         self.follower.accept();
     }
 
-    /// The members in the words of [`nodes`].
+    /// The members, in the notation of [`nodes`].
     fn members(&self) -> String {
         let members = self.follower.membership().members;
         let word = |(id, agent): (&AgentId, &std::sync::Arc<KnownAgent>)| {
@@ -129,7 +129,7 @@ fn an_agent_is_gone_after_three_absences_in_a_row() {
     assert_eq!(scene.members(), SIX, "it returns at once");
 }
 
-/// Stores of earlier versions have addresses as they were written.
+/// Stores of earlier versions have addresses as they were spelled in documents.
 #[test]
 fn an_address_that_was_stored_in_another_spelling_is_the_same() {
     let mut scene = Scene::new("a@A:80");
@@ -138,7 +138,7 @@ fn an_address_that_was_stored_in_another_spelling_is_the_same() {
     let since = scene.follower.membership().members[&AgentId::from("a")].since;
     scene.declare("a@a", true);
     assert_eq!(scene.follower.membership().members[&AgentId::from("a")].since, since);
-    // And those of the members of a run.
+    // The same holds for the members of a run.
     let mut scene = Scene { follower: Follower::new(), now: START };
     scene.know("x@X:80/ y@x");
     scene.declare("", true);
@@ -161,7 +161,7 @@ fn a_failed_answer_and_one_without_the_cluster_change_nobody() {
     assert!(std::sync::Arc::ptr_eq(&members, &now.members));
     let outcome = Outcome::WithoutCluster;
     assert_eq!(now.last_answer, Some(LastAnswer { at: scene.now, outcome }));
-    // Neither counts for the absences, nor does it end their row.
+    // Such an answer neither counts as an absence, nor ends a row of them.
     scene.hear("a b c d e");
     assert_eq!(scene.members(), SIX);
     scene.hear("a b c d e");
@@ -193,7 +193,7 @@ fn many_at_once_stay_until_they_return() {
         assert_eq!((scene.members().as_str(), scene.mass()), (SIX, Some((2, 6))));
         assert_eq!(scene.doubtful(), "e f");
     }
-    // One of the two returns, another one is missing for the first time: nobody leaves.
+    // One of the two returns, and another is missing for the first time: nobody leaves.
     scene.hear("a b c e");
     assert_eq!(scene.mass(), Some((2, 6)));
     for _ in 0..10 {
@@ -282,7 +282,7 @@ fn a_changed_address_is_taken_over_and_two_may_change_places() {
 fn an_address_is_taken_over_only_from_an_agent_that_is_gone() {
     let mut scene = Scene::new("");
     scene.hear(SIX);
-    // `f` is missing, and others have its address and that of the next one.
+    // `f` is missing, and other agents have its address and that of the next agent.
     for _ in 1..ABSENCES {
         let left_out = scene.hear("a b c d@e e@f");
         assert_eq!(scene.members(), SIX);
@@ -391,7 +391,7 @@ fn what_a_run_knows_is_doubted_as_what_a_platform_told() {
     assert_eq!(scene.members(), "a b c d e@x f s", "e is at the address of g");
     scene.hear("a b c d e@x");
     assert_eq!((scene.members(), scene.doubtful()), ("a b c d e@x s".into(), String::new()));
-    // A run that is taken over later knows one who is gone here.
+    // A run that is taken over later knows an agent that is gone here.
     scene.know("f g");
     assert_eq!(scene.members(), "a b c d e@x f g s");
     scene.hear("a b c d e@x g");

@@ -1,4 +1,4 @@
-//! Platforms that lie, at random, against the promises of the follower.
+//! Tests the promises of the follower against random lies of platforms.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -27,7 +27,7 @@ fn answers() -> impl Strategy<Value = Happens> {
     let bad = || prop::bool::weighted(0.05);
     let present = (0..NAMES.len()).prop_flat_map(move |n| (Just(n), place(n), bad()));
     let few = prop::collection::vec(present, 0..14);
-    // Mostly all of them but one or two, as an honest platform has it.
+    // Mostly all agents except one or two, as an honest platform answers.
     let most = prop::collection::btree_set(0..NAMES.len(), 0..3).prop_map(|missing| {
         let names = (0..NAMES.len()).filter(|name| !missing.contains(name));
         names.map(|name| (name, name, false)).collect::<Vec<_>>()
@@ -49,10 +49,10 @@ fn histories() -> impl Strategy<Value = Vec<Happens>> {
     prop::collection::vec(happens, 1..60)
 }
 
-/// What must be true, kept apart from how the follower does it.
+/// What must be true, worked out independently of the follower.
 #[derive(Default)]
 struct Witness {
-    /// Answers that do not name the agent at all, since one that names it as it is now.
+    /// How many answers did not name the agent at all since one named it as it is now.
     unnamed: BTreeMap<AgentId, u32>,
     declared: BTreeSet<AgentId>,
     declared_places: HashSet<String>,
@@ -134,7 +134,7 @@ fn check_answer(
     let left = difference(&before.members, &after.members).left;
     for id in &left {
         let absences = witness.unnamed.get(id).copied().unwrap_or(0);
-        // One who moves to the address of a declared agent is that agent now.
+        // An agent that moves to the address of a declared agent is that agent now.
         let is_declared = named.contains(id);
         assert!(absences >= u32::from(ABSENCES) || is_declared, "{id} left after {absences}");
     }

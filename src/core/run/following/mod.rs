@@ -1,6 +1,6 @@
-//! Who belongs to a cluster, as far as the Cluster object and a platform tell. Pure, as the rest of
-//! the run: [`Follower`] is told what was applied and what a platform answered, with the moment, and
-//! says who the members are.
+//! Works out who belongs to a cluster, from the Cluster object and the answers of a platform. It is pure, like the
+//! rest of the run: [`Follower`] is told what was applied and what a platform answered, and when, and says who the
+//! members are.
 //!
 //! ```text
 //! Cluster object ─▶ declare ┐
@@ -8,9 +8,9 @@
 //! records of run ─▶ know    ┘   (for a cluster)            (for a run)   (with info/node)
 //! ```
 //!
-//! A platform may lie: it may forget nodes for a moment, or all of them, name one twice, or give two
-//! of them one address. Hence the rules of [`Follower`]: nobody leaves on one answer, and many at once
-//! are not believed until a person says so.
+//! A platform may be wrong: it may forget some or all nodes for a moment, name a node twice, or give the same
+//! address to two nodes. Hence the rules of [`Follower`]: nobody leaves because of one answer, and the absence of
+//! many at once is not believed until a person confirms it.
 
 mod answer;
 mod change;

@@ -1,4 +1,5 @@
-//! Moments at which something is due: one for each agent, and one timer for all of them.
+//! Moments at which something is due. Each agent has one alarm at most, and the run has one timer for all of them,
+//! so a large cluster needs no more timers than a small one.
 
 use super::steering::{CANCEL_DEADLINE, CHUNK_BYTES};
 use super::steps::BEGIN_DOCUMENTS;
@@ -24,7 +25,7 @@ impl State {
         of_run.into_iter().chain(self.next_alarm()).min()
     }
 
-    /// When something is due for an agent.
+    /// When the first agent's alarm is due.
     pub(super) fn next_alarm(&self) -> Option<Timestamp> {
         self.first_alarm().map(|(at, _)| at)
     }
@@ -41,8 +42,8 @@ impl State {
 }
 
 impl Turn<'_> {
-    /// Asks to be woken when the next thing is due, or earlier where that was asked for already: most
-    /// attempts end long before their time is over, and each would set the timer anew.
+    /// Asks to be woken when the next thing is due, unless an earlier wake-up was asked for already. Most attempts
+    /// end long before their time is over, and each of them would set the timer anew.
     pub(super) fn keep_awake(&mut self) -> Legal {
         match self.next_due() {
             Some(wanted) if self.wakes_at().is_none_or(|asked| wanted < asked) => {
@@ -79,7 +80,7 @@ impl Turn<'_> {
         self.ring()
     }
 
-    /// Does what is due for agents, as much as fits one commit; what is left is due at once again.
+    /// Does what is due for agents, as much as fits one commit. The rest is due again at once.
     fn ring(&mut self) -> Legal {
         let mut bytes = 0;
         while self.documents() < BEGIN_DOCUMENTS && bytes < CHUNK_BYTES {
@@ -89,7 +90,7 @@ impl Turn<'_> {
             bytes += self.weight(seq)?;
             match self.record(seq)?.phase {
                 StepPhase::Trying => self.attempt_timed_out(seq)?,
-                // A run on hold begins it when it is resumed.
+                // A held run begins the next attempt when it is resumed.
                 StepPhase::RetryAt { .. } if self.progress().hold => {}
                 StepPhase::RetryAt { .. } => self.try_again(seq)?,
                 StepPhase::Settling { .. } => self.settling_timed_out(seq)?,

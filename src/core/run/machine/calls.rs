@@ -1,4 +1,5 @@
-//! The calls of an attempt: activations, what they are blocked on, and the answers.
+//! The calls of an attempt: its activations, the calls that they are blocked on, and the answers. A call is
+//! committed as pending before it is performed; its answer is written together with what comes next.
 
 use std::collections::BTreeMap;
 
@@ -12,17 +13,17 @@ use crate::run::{
     RunStatus, SentAction, Wanted, declared_over,
 };
 
-/// The most bytes of answers in one journal: a journal is one document and fits one commit.
+/// The most bytes of answers in one journal. A journal is one document and must fit one commit.
 pub(super) const MAX_JOURNAL_BYTES: usize = 1536 * 1024;
 
 impl State {
-    /// The attempt of that key, if it is in flight and does that.
+    /// The attempt with this key, if it is in flight and is `doing` this.
     fn attempt_at(&self, key: AttemptKey, doing: Doing) -> Option<&Attempt> {
         let attempt = self.find(key.agent)?.attempt()?;
         (attempt.journal.key == key && attempt.doing == doing).then_some(attempt)
     }
 
-    /// What is asked before an attempt, for the precondition of its step.
+    /// What the agent is asked before an attempt, for the precondition of its step.
     pub(super) fn wanted_before(&self, key: AttemptKey) -> Wanted {
         let require = self.step(key.step).ok().and_then(|step| step.require.as_ref());
         let wanted = require.map(Wanted::of).unwrap_or_default();
@@ -63,15 +64,15 @@ impl State {
         })
     }
 
-    /// The action of the attempt in flight that may still be running: it is pending, in an attempt
-    /// that failed when it was taken up again, or its agent could not be reached any more.
+    /// The action of the attempt in flight that may still be running: a pending one, in an attempt that failed
+    /// when it was taken up again, or one whose agent could no longer be reached.
     pub(super) fn action_out(&self, seq: AgentSeq) -> Option<Outstanding> {
         let journal = &self.find(seq)?.attempt()?.journal;
         journal.pending_action().or_else(|| unreachable_action(journal))
     }
 
-    /// Keeps in a journal what its step saw of the agent, since that may change before another attempt
-    /// goes on from there.
+    /// Keeps in a journal what its step saw of the agent. That may change before another attempt goes on from
+    /// there.
     pub(super) fn keep_what_it_saw(&self, seq: AgentSeq, journal: &mut Journal) {
         if let Some(agent) = self.find(seq) {
             journal.attributes.get_or_insert_with(|| agent.record().attributes.clone());
@@ -105,7 +106,7 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Takes up the attempt of an agent that was running when the run was last committed to.
+    /// Takes up the attempt of an agent that was running at the last commit.
     pub(super) fn take_up_attempt(
         &mut self,
         seq: AgentSeq,
@@ -126,11 +127,11 @@ impl Turn<'_> {
         }
     }
 
-    /// Keeps the attributes of an attempt that is begun anew: they may have changed since it started.
+    /// Keeps the attributes that an attempt sees when it is begun anew: they may have changed since it started.
     fn keep_seen(&mut self, seq: AgentSeq) -> Legal {
         let agent = self.agent(seq)?;
         match agent.attempt() {
-            // An attempt that goes on from another one sees what that one saw.
+            // An attempt that goes on from an earlier attempt sees what that one saw.
             Some(attempt) if attempt.journal.attributes.is_none() => {
                 let attributes = agent.record().attributes.clone();
                 self.emit((seq, OfCall::Sees { attributes, written: false }))
@@ -169,8 +170,9 @@ impl Turn<'_> {
         }
     }
 
-    /// Closes the journal of an attempt that its precondition kept from being activated, where it was
-    /// written: for the attributes in it. A replay would expect an activation of one that is not cut off.
+    /// Closes the journal of an attempt that its precondition kept from being activated, if the journal was
+    /// written, which is done for the attributes in it. It is marked as cut off, since otherwise a replay would
+    /// expect an activation.
     fn never_activated(&mut self, seq: AgentSeq) -> Legal {
         let mut journal = self.attempt(seq)?.journal.clone();
         let written = journal.attributes.is_some();
@@ -207,8 +209,8 @@ impl Turn<'_> {
         }
     }
 
-    /// Commits the call as pending before it is performed. A call that is pending already was
-    /// committed before a crash: then nothing is written, and it is performed again.
+    /// Commits the call as pending before it is performed. A call that is already pending was committed before a
+    /// crash: then nothing is written, and the call is performed again.
     fn blocked(&mut self, key: AttemptKey, what: Call, logs: Vec<PluginLine>) -> Legal {
         let seq = key.agent;
         let attempt = self.attempt(seq)?;
@@ -225,7 +227,7 @@ impl Turn<'_> {
             return self.leave(seq);
         }
         if !again && self.progress().hold {
-            // The answer that led here was not written yet. What follows it is made anew.
+            // The answer that led here is not written yet. What follows from it is made again later.
             return self.hold_written(seq);
         }
         if deadline(journal, self.step(key.step)?, self.progress().held) <= self.now {
@@ -254,8 +256,8 @@ impl Turn<'_> {
                 again,
                 accepted: pending.accepted,
                 bytes: pending.bytes,
-                // What is out is looked at, and nothing is sent any more, where the run is being cancelled
-                // or the agent leaves: another node may have its address by now.
+                // If the run is being cancelled or the agent leaves, the action is only looked at and nothing is
+                // sent: another node may have the agent's address by now.
                 look_only: cancelling || self.is_leaving(seq),
                 noticed: record.notice.clone(),
                 identity: record.identity.clone(),
@@ -266,7 +268,7 @@ impl Turn<'_> {
         self.emit((seq, OfCall::Does { doing: Doing::Answer, alarm }))
     }
 
-    /// Ends an attempt that makes another action, while nobody knows whether the one before goes on.
+    /// Ends an attempt that asks for another action while nobody knows whether the earlier action still goes on.
     fn end_unreachable(
         &mut self,
         seq: AgentSeq,
@@ -297,21 +299,21 @@ impl Turn<'_> {
         self.emit((seq, OfCall::Called { pending, action }))
     }
 
-    /// Writes the lines of an attempt in flight.
+    /// Writes log lines of an attempt in flight.
     fn log_of(&mut self, seq: AgentSeq, logs: Vec<PluginLine>) -> Legal {
         let step = self.attempt(seq)?.journal.step_name.clone();
         self.log(logs, &step, Some(seq))
     }
 
-    /// Ends the attempt's journal: its last answer and its last lines are written. What it waited for
-    /// stands in the journal that is returned alone.
+    /// Ends the attempt's journal, and writes its last answer and its last lines. Only the returned journal still
+    /// has the call that it waited for.
     fn close_journal(&mut self, seq: AgentSeq, logs: Vec<PluginLine>) -> Legal<Journal> {
         self.log_of(seq, logs)?;
         let journal = self.attempt(seq)?.journal.clone();
         self.close(seq, journal)
     }
 
-    /// The same of one that the host ends.
+    /// Like [`close_journal`](Self::close_journal), for an attempt that the host ends.
     fn close_cut_off(&mut self, seq: AgentSeq) -> Legal<Journal> {
         let journal = self.attempt(seq)?.journal.clone();
         self.close(seq, Journal { cut_off: true, ..journal })
@@ -328,20 +330,20 @@ impl Turn<'_> {
         Ok(Journal { pending, ..journal })
     }
 
-    /// Ends an attempt whose journal is written as it is: what it waited for stays in it.
+    /// Ends an attempt whose journal is written as it is, with the call that it waited for.
     pub(super) fn cut_short(&mut self, seq: AgentSeq) -> Legal<Journal> {
         let journal = Journal { cut_off: true, ..self.attempt(seq)?.journal.clone() };
         self.emit((seq, OfCall::Closed { journal: Box::new(journal.clone()), written: true }))?;
         Ok(journal)
     }
 
-    /// Holds an attempt whose last answer was not written yet.
+    /// Writes the last answer of an attempt, and holds the attempt.
     fn hold_written(&mut self, seq: AgentSeq) -> Legal {
         self.emit((seq, OfCall::Written))?;
         self.hold(seq)
     }
 
-    /// Whatever the step made of it: an action whose agent could not be reached may still run.
+    /// Notes an action whose agent could not be reached: whatever the step made of that, the action may still run.
     pub(super) fn note_unreachable(&mut self, seq: AgentSeq, journal: &Journal) -> Legal {
         match unreachable_action(journal) {
             Some(action) => {
@@ -353,7 +355,7 @@ impl Turn<'_> {
     }
 
     pub(super) fn accepted(&mut self, key: AttemptKey, call: u32) -> Legal {
-        // Also while it is activated anew, because its agent has moved.
+        // This also counts while the attempt is activated anew because its agent has moved.
         let attempt = self.find(key.agent).and_then(Agent::attempt);
         let is_open = attempt.is_some_and(|Attempt { journal, .. }| {
             let waits = journal.pending.as_ref().is_some_and(|pending| !pending.accepted);
@@ -365,7 +367,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Records an answer and activates the step again. The answer is written with what comes next.
+    /// Records an answer and activates the step again. The answer is written together with what comes next.
     pub(super) fn answered(&mut self, key: AttemptKey, call: u32, answer: Answer) -> Legal {
         let seq = key.agent;
         let watched = self.find(seq).and_then(Agent::watched);
@@ -423,19 +425,19 @@ impl Turn<'_> {
     }
 }
 
-/// The action in a journal whose end is not known, since the agent gave no readable answer about it.
+/// The action in a journal whose end is unknown because the agent gave no readable answer about it.
 pub(super) fn unreachable_action(journal: &Journal) -> Option<Outstanding> {
     let (call, answered, _) = left_open(journal)?;
     let (since, bytes) = (answered.at, answered.bytes);
     Some(Outstanding { key: journal.key, call, since, bytes })
 }
 
-/// Why nobody knows whether the action of [`unreachable_action`] goes on.
+/// Why nobody knows whether the action of [`unreachable_action`] still goes on.
 fn open_reason(journal: &Journal) -> Option<FailureReason> {
     left_open(journal).map(|(_, _, error)| error.reason())
 }
 
-/// The first answer that leaves an action open, with the number of its call.
+/// The first answer that leaves its action open, with the number of its call.
 fn left_open(journal: &Journal) -> Option<(u32, &Answered, &CallError)> {
     let mut answers = (0..).zip(&journal.answers);
     answers.find_map(|(call, answered)| {

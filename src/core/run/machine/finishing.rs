@@ -1,4 +1,5 @@
-//! The budget, the end of a stage, and the end of the run.
+//! The budget, the end of a stage, and the end of the run. The host enforces the budget here, whatever the
+//! strategy decides.
 
 use super::turn::{Legal, Turn};
 use crate::mutants::mutant;
@@ -9,12 +10,13 @@ use crate::run::{
 };
 
 impl State {
-    /// The present stage; none before a run that has none, which has no budget then.
+    /// The present stage, whose budget counts. `None` if the playbook has no stages, and then there is no budget
+    /// either.
     fn budget_of(&self) -> Option<&Stage> {
         self.stage().ok()
     }
 
-    /// The failures that the budget of the stage counts.
+    /// The failures that count against the budget of the stage.
     fn counted_failures(&self) -> u32 {
         let progress = self.progress();
         match self.budget_of().map(|stage| stage.budget.scope) {
@@ -23,7 +25,7 @@ impl State {
         }
     }
 
-    /// The failures that the budget allows.
+    /// How many failures the budget allows.
     fn allowed_failures(&self) -> u32 {
         let selected = self.progress().stage.selected;
         self.budget_of().map_or(0, |stage| stage.budget.max_failed.of(selected))
@@ -37,7 +39,8 @@ impl State {
             && progress.failures > progress.accepted_failures
     }
 
-    /// How many agents failed and how many may, as the budget counts them; of how many, where all are of one stage.
+    /// How many agents failed and how many may fail, as a message. With `of`, it also says out of how many agents,
+    /// unless the budget counts several stages.
     fn failed_and_allowed(&self, of: Option<u32>) -> String {
         let (failures, allowed) = (self.counted_failures(), self.allowed_failures());
         let noun = if failures == 1 { "agent" } else { "agents" };
@@ -46,7 +49,7 @@ impl State {
             _ if of_run && self.progress().stage.index > 0 => {
                 format!("{failures} {noun} failed in all stages so far")
             }
-            // One that joined may have failed in a stage that selected nobody.
+            // An agent that joined may have failed in a stage that selected no agents.
             Some(of) => format!("{failures} of {} agents failed", of.max(failures)),
             None => format!("{failures} {noun} failed"),
         };
@@ -59,7 +62,7 @@ impl State {
         let left = self.progress().count(AgentState::Pending);
         let mut message = if failures == 0 {
             let done = self.progress().count(AgentState::Done);
-            // More than were selected when others joined.
+            // If agents joined, more may be done than were selected.
             format!("{done} of {} agents done", selected.max(done))
         } else {
             self.failed_and_allowed(Some(selected))
@@ -70,16 +73,15 @@ impl State {
         message
     }
 
-    /// How a run ends whose last stage its strategy called complete. Failures within the budgets end
-    /// in DONE; more than one of them allows end in FAILED, also when a person let the run go on
-    /// after them.
+    /// How a run ends after its strategy called the last stage complete. Failures within the budgets end in DONE.
+    /// More failures than a budget allows end in FAILED, even if a person let the run go on after them.
     fn verdict(&self) -> (RunStatus, StatusReason) {
         if let Some(message) = self.progress().exceeded.clone() {
             return (RunStatus::Failed, StatusReason { code: ReasonCode::BudgetExceeded, message });
         }
         let Progress { failures, passed_over, selected, .. } = self.progress();
         let (code, mut message) = match *failures > 0 || !passed_over.is_none() {
-            // A failure that counted is one of somebody.
+            // A failure that counts is the failure of some agent.
             _ if *selected == 0 && *failures == 0 => {
                 (ReasonCode::NobodySelected, self.nobody_was_selected())
             }
@@ -95,8 +97,8 @@ impl State {
         (RunStatus::Done, StatusReason { code, message })
     }
 
-    /// Over several stages, each agent counts once, by the worst that became of it: one that failed in
-    /// the first stage takes no part in the last one.
+    /// Over several stages each agent counts once, by the worst state that it came to: an agent that failed in the
+    /// first stage takes no part in the last.
     fn how_all_stages_ended(&self) -> String {
         let stages = self.snapshot().playbook.stages.len();
         if stages <= 1 {
@@ -126,7 +128,7 @@ impl State {
 }
 
 impl Turn<'_> {
-    /// Acts on a budget that is exceeded. The host does, whatever the strategy thinks of it.
+    /// Pauses or ends the run if its budget is exceeded. This does not depend on the strategy.
     pub(super) fn check_budget(&mut self) -> Legal {
         if !self.budget_exceeded() {
             return Ok(());
@@ -137,20 +139,20 @@ impl Turn<'_> {
                 self.pause(ReasonCode::BudgetExceeded, message)
             }
             (OnExceeded::Abort, RunStatus::Running | RunStatus::Paused) => {
-                // What ends the run already is not mended by agents that are tried again.
+                // If something else already ends the run, agents that are tried again don't change that.
                 if matches!(self.progress().stage.next, Some(PlannedNext::Abort { .. })) {
                     return Ok(());
                 }
                 let code = ReasonCode::BudgetExceeded;
                 self.emit(OfStrategy::Next(PlannedNext::Abort { code, reason: message }))
             }
-            // A run that is paused says why already, and one that is ending ends.
+            // A paused run already says why it is paused, and a run that is ending goes on to its end.
             (OnExceeded::Pause | OnExceeded::Abort, _) => Ok(()),
         }
     }
 
-    /// Ends the stage once nothing is in flight and nothing more is to come: the next one begins, or
-    /// the run ends.
+    /// Ends the stage once nothing is in flight and nothing more is to come. Then the next stage begins, or the
+    /// run ends.
     pub(super) fn end_stage_if_over(&mut self) -> Legal {
         if !self.nothing_in_flight() || self.is_admitting() || self.next_change().is_some() {
             return Ok(());
@@ -195,7 +197,7 @@ impl Turn<'_> {
         self.finish(outcome, reason)
     }
 
-    /// Enters FINISHING: the outcome is settled and the one finish time is fixed.
+    /// Enters FINISHING: settles the outcome, and fixes the one finish time.
     pub(super) fn finish(&mut self, outcome: RunStatus, reason: StatusReason) -> Legal {
         let outcomes = outcomes(self.records());
         self.emit(OfRun::Settled { outcome, outcomes, reason })?;
@@ -203,7 +205,7 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// All records have their `finish_ts`: the run gets its own, last.
+    /// All records have their `finish_ts`. Now the run gets its own, as the last.
     pub(super) fn stamped(&mut self) -> Legal {
         let Progress { outcome, reason, .. } = self.progress();
         let (outcome, reason) = (*outcome, reason.clone());

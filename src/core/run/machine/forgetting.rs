@@ -1,11 +1,12 @@
-//! A log that is full: what had to go from it is removed from the store.
+//! Has the store remove what a full log has dropped. The run's progress knows what was dropped, so the removal can
+//! lag behind and can be repeated after a crash.
 
 use super::turn::{Legal, Turn};
 use crate::run::state::{OfRun, Sent};
 use crate::run::{Effect, OldLines};
 
 impl Turn<'_> {
-    /// Has lines removed that had to go from the log, if that is not being done.
+    /// Has the dropped lines removed, unless a removal is already under way.
     pub(super) fn keep_log_small(&mut self) -> Legal {
         let going = &self.progress().log.going;
         if going.is_empty() || self.is_out(Sent::Forget) || self.status().is_settled() {
@@ -17,7 +18,7 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// These lines were removed; others may have to go by now.
+    /// These lines were removed. Others may have been dropped in the meantime.
     pub(super) fn forgotten(&mut self, lines: Vec<OldLines>) -> Legal {
         self.emit(OfRun::Came(Sent::Forget))?;
         self.emit(OfRun::Forgot(lines))

@@ -1,12 +1,13 @@
-//! Runs that a person holds: agents that stop after their present call, and those that are put back.
+//! Runs that a person holds: agents stop after their present calls, go on when the run is resumed, and can be put
+//! back in the queue.
 
 use super::steering::CHUNK_BYTES;
 use super::turn::{Legal, Turn};
 use crate::run::state::{Doing, OfAgent, OfCall, OfRun, OfStrategy, Phase, record_bytes};
 use crate::run::{AgentSeq, AgentState, PlannedNext, ReasonCode};
 
-/// Agents that are put back by one commit: each is a record and an event, and perhaps one with what is
-/// known anew of it.
+/// How many agents one commit puts back. Each takes a record and an event, and perhaps an event with what was
+/// newly learned about the agent.
 const RETRIES_AT_ONCE: usize = 300;
 
 impl Turn<'_> {
@@ -15,7 +16,7 @@ impl Turn<'_> {
         self.emit((seq, OfCall::Does { doing: Doing::Held, alarm: None }))
     }
 
-    /// Lets all agents go on that stopped after a call. Their time on hold is not counted.
+    /// Lets all agents go on that stopped after a call. Their time on hold does not count.
     pub(super) fn let_go(&mut self) -> Legal {
         if !self.progress().hold {
             return Ok(());
@@ -35,10 +36,10 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Puts failed agents back to be started again: one, or all. With `again` they do all of the failed
-    /// step again, even actions that ended well but late.
+    /// Puts failed agents back in the queue: one, or all. With `again` they do all of the failed step again, even
+    /// actions that ended well but late.
     pub(super) fn retry(&mut self, agent: Option<AgentSeq>, again: bool) -> Legal {
-        // A strategy that saw all agents end has to be asked again.
+        // A strategy that saw all agents end must be asked again.
         if self.progress().stage.next == Some(PlannedNext::Complete) {
             self.emit(OfStrategy::Reopened)?;
         }
@@ -54,11 +55,11 @@ impl Turn<'_> {
         }
     }
 
-    /// Puts the next chunk of them back.
+    /// Puts the next chunk of failed agents back.
     pub(super) fn retry_some(&mut self) -> Legal {
         let Some(from) = self.progress().stage.retrying else { return Ok(()) };
         let again = self.progress().stage.retrying_again;
-        // One more than is put back, to know where to go on.
+        // One agent more than is put back, to know where to go on.
         let failed = self.some_in(AgentState::Failed, from).take(RETRIES_AT_ONCE + 1);
         let mut failed = failed.collect::<Vec<_>>().into_iter().peekable();
         let (mut done, mut bytes) = (0, 0);
@@ -71,7 +72,7 @@ impl Turn<'_> {
         self.take_back_abort()
     }
 
-    /// Puts a failed agent back; how many bytes its record adds to the commit.
+    /// Puts a failed agent back, and returns how many bytes its record adds to the commit.
     fn put_back(&mut self, seq: AgentSeq, again: bool) -> Legal<usize> {
         let weight = record_bytes(self.record(seq)?);
         self.emit(OfStrategy::Weighs(weight))?;
@@ -79,7 +80,7 @@ impl Turn<'_> {
         Ok(weight)
     }
 
-    /// A budget that was to end the run may hold again.
+    /// Takes back that the budget ends the run, if the budget is no longer exceeded.
     fn take_back_abort(&mut self) -> Legal {
         let next = &self.progress().stage.next;
         let is_abort =

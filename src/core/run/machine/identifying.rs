@@ -1,8 +1,8 @@
-//! Whether what answers at an agent's address is that agent, before anything is sent there.
+//! Checks that what answers at an agent's address is that agent, before anything is sent there.
 //!
-//! All agents are compared when a stage begins. For those that start within a few seconds, this counts for
-//! their first step. The others are looked at again, and so are those that have moved. An agent that does
-//! not answer this look goes on to its step, which looks again and sends nothing until it knows.
+//! All agents are compared when a stage begins. For agents that start within a few seconds, that counts for their
+//! first step. Other agents are looked at again, and so are agents that have moved. An agent that does not answer
+//! this look goes on to its step, which looks again and sends nothing until the agent is known.
 
 use serde_json::Value;
 
@@ -22,20 +22,20 @@ impl AgentRecord {
         Known::of(&self.attributes, &self.node, &self.datastore, false)
     }
 
-    /// Compares what the node says with the agent, unless the Cluster object wants that ignored.
+    /// Compares what the node says with the agent, unless the Cluster object says to ignore it.
     pub(super) fn check_identity(&self, node: &Value, store: &Value) -> Result<(), WrongNode> {
         let expected = self.identity.expects(&self.agent);
         expected.map_or(Ok(()), |expected| expected.check(&self.address, node, store))
     }
 
-    /// Whether the agent must be compared before anything is sent to its address, since it never was at
+    /// Whether the agent must be compared before anything is sent to its address, because it was never compared at
     /// this address.
     pub(super) fn is_unidentified(&self) -> bool {
         self.identity.is_checked() && self.identified_at.is_none()
     }
 
-    /// The same before an action. The first one in a stage may come long after its step began, if the step
-    /// waited for something else first.
+    /// Whether the agent must be compared before an action. The first action in a stage may come long after its
+    /// step began, if the step waited for something else first.
     pub(super) fn is_unidentified_before_action(&self, now: Timestamp) -> bool {
         let is_first = self.action.is_none_or(|sent| sent.key.stage != self.stage);
         let is_old =
@@ -43,7 +43,8 @@ impl AgentRecord {
         self.identity.is_checked() && self.identified_at.is_none_or(is_old)
     }
 
-    /// The same, or it was compared too long ago, before the agent was started.
+    /// Whether the agent must be looked at before its next step: it is undecided, was never compared, or was
+    /// compared too long before it was started.
     fn is_identity_due(&self, now: Timestamp) -> bool {
         let is_old = |at: Timestamp| {
             let is_before = self.started_at.is_some_and(|started| at < started);
@@ -62,7 +63,7 @@ impl State {
 }
 
 impl Turn<'_> {
-    /// Whether the agent is to be looked at before its next step.
+    /// Whether the agent must be looked at before its next step.
     pub(super) fn is_look_due(&self, seq: AgentSeq) -> Legal<bool> {
         Ok(self.record(seq)?.is_identity_due(self.now))
     }
@@ -78,7 +79,7 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Stops looking at an agent; whether it was looked at.
+    /// Stops looking at an agent. Returns whether it was being looked at.
     pub(super) fn look_away(&mut self, seq: AgentSeq) -> Legal<bool> {
         let agent = self.agent(seq)?;
         if !agent.is_looking() {
@@ -90,7 +91,7 @@ impl Turn<'_> {
         Ok(true)
     }
 
-    /// Looks again at an agent that has moved meanwhile.
+    /// Looks again at an agent that moved while it was looked at.
     pub(super) fn look_elsewhere(&mut self, seq: AgentSeq) -> Legal {
         match self.look_away(seq)? {
             true => self.begin_step(seq),
@@ -98,7 +99,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Takes in what an agent says before its next step, which then begins.
+    /// Takes what an agent says before its next step, and begins the step.
     pub(super) fn looked(&mut self, look: Look) -> Legal {
         let Look { key, address, at, looked, identity } = look;
         let seq = key.agent;
@@ -117,7 +118,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Whether the step begins although the agent did not answer; an error says why it may not begin.
+    /// Whether the step begins although the agent did not answer. The inner error says why it may not begin.
     fn take_look(
         &mut self,
         seq: AgentSeq,
@@ -155,7 +156,8 @@ impl Turn<'_> {
         Ok(self.decide_late(seq)?.map(|()| false))
     }
 
-    /// The agent did not answer. What answers next at its address is compared before anything is sent there.
+    /// Notes that the agent did not answer: what answers next at its address is compared before anything is sent
+    /// there.
     pub(super) fn forget_identity(&mut self, seq: AgentSeq) -> Legal {
         match self.record(seq)?.identified_at.is_some() && !mutant!(IdentityKept) {
             true => self.emit((seq, OfAgent::Unidentified)),
@@ -163,7 +165,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Decides whether the stage selects an agent that a person put back, if this was not known before.
+    /// Decides whether the stage selects an agent that a person put back, if that was unknown before.
     fn decide_late(&mut self, seq: AgentSeq) -> Legal<Result<(), Why>> {
         let record = self.record(seq)?;
         if !record.undecided {
@@ -191,10 +193,10 @@ impl Turn<'_> {
         Ok(Ok(()))
     }
 
-    /// A call found that another node answers at the agent's address, and sent nothing.
+    /// Takes that a call found another node at the agent's address, and sent nothing.
     pub(super) fn found_wrong_node(&mut self, seq: AgentSeq, message: String) -> Legal {
         let journal = self.cut_short(seq)?;
-        // Nothing was sent.
+        // Nothing was sent, so a late result was not used.
         self.keep_unused(&journal)?;
         self.note_unreachable(seq, &journal)?;
         self.fail_in_step(seq, Why::permanent(FailureReason::WrongNode, message))
@@ -207,17 +209,17 @@ impl Turn<'_> {
         self.agent_failed(seq)
     }
 
-    /// Fails an agent to which nothing was sent, whatever its step says about errors: none of its steps
+    /// Fails an agent to which nothing was sent. Its step's `on_error` plays no part, since none of its steps
     /// could do its work.
     fn fail_before_step(&mut self, seq: AgentSeq, why: Why) -> Legal {
         let Why { reason, message, retryable: _ } = why;
         let step = self.step_name(self.record(seq)?.step);
         let failure = Failure { reason, message, step, at: self.now };
         if self.status() == RunStatus::Cancelling {
-            // It is cut off.
+            // The run is being cancelled, so the agent is cut off.
             return self.emit((seq, OfAgent::Erred(failure)));
         }
-        // It is compared anew if a person retries it.
+        // The agent is compared anew if a person retries it.
         self.emit((seq, OfAgent::Unidentified))?;
         self.fail_agent(seq, failure)
     }

@@ -1,4 +1,5 @@
-//! A run in memory: how it is loaded, and where its inputs are sent.
+//! A run in memory: how it is loaded, and where its inputs go. All inputs come in here, and each is checked
+//! against the table first.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +13,7 @@ use crate::run::{
     PlannedNext, Roster, Run, RunStatus, StepPhase, Timestamp, Transition,
 };
 
-/// A run in memory. It is changed by [`apply`](Self::apply) alone.
+/// A run in memory. Only its own methods change it.
 ///
 /// # Guarantees
 /// - The same loaded run and the same inputs at the same moments give the same transitions.
@@ -21,8 +22,8 @@ use crate::run::{
 /// - One transition never holds more documents than one commit may.
 ///
 /// # Assumptions
-/// The driver commits the writes of a transition before it performs its effects, applies inputs
-/// one after another, and drops the machine when a commit is refused, or an input.
+/// The driver commits the writes of a transition before it performs its effects, applies inputs one after another,
+/// and drops the machine when a commit or an input is refused.
 ///
 /// # Example
 /// ```
@@ -54,11 +55,11 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A machine for a run as it was loaded, and what it does first: all that was going on when
-    /// the run was last committed to is taken up again.
+    /// Makes a machine for a run as it was loaded. The transition takes up again all that was going on at the last
+    /// commit.
     ///
     /// # Errors
-    /// [`IllegalInput`] for records that are none of one run.
+    /// [`IllegalInput`] for records that don't belong together.
     pub fn load(loaded: Loaded, now: Timestamp) -> Result<(Self, Transition), IllegalInput> {
         let Loaded { mut run, mut records, journals } = loaded;
         records.sort_by_key(|record| record.seq);
@@ -76,11 +77,11 @@ impl Machine {
         Ok((machine, transition))
     }
 
-    /// Takes notice of one input.
+    /// Decides about one input.
     ///
     /// # Errors
-    /// [`IllegalInput`] for an input that answers nothing that was asked. What merely comes too late
-    /// (an answer for an attempt that was given up) is no error and changes nothing.
+    /// [`IllegalInput`] for an input that answers nothing that was asked. An input that merely comes too late,
+    /// such as an answer for an attempt that was given up, is no error and changes nothing.
     pub fn apply(&mut self, input: Input, now: Timestamp) -> Result<Transition, IllegalInput> {
         let from = (input.kind().as_str(), input.agent());
         self.turn(now, from, |turn| {
@@ -92,11 +93,11 @@ impl Machine {
         })
     }
 
-    /// Asks the strategy if something changed since it was asked last. To be called after a batch
-    /// of inputs, so that many changes cost one decision.
+    /// Asks the strategy if something has changed since it was last asked. It is called after a batch of inputs,
+    /// so that many changes cost one decision.
     ///
     /// # Errors
-    /// [`IllegalInput`] where the playbook has no such stage or plugin.
+    /// [`IllegalInput`] if the playbook has no such stage or plugin.
     pub fn settle(&mut self, now: Timestamp) -> Result<Transition, IllegalInput> {
         self.turn(now, ("a question to the strategy", None), |turn| {
             turn.ask_strategy()?;
@@ -104,7 +105,7 @@ impl Machine {
         })
     }
 
-    /// What is decided becomes a transition. What can't be says where it came from: with which input, and of
+    /// Makes a transition of what `decide` decides. An error says where it came from: with which input, and about
     /// which agent.
     fn turn(
         &mut self,
@@ -119,12 +120,12 @@ impl Machine {
         })
     }
 
-    /// The run.
+    /// The run as it is after the last input.
     pub fn run(&self) -> &Run {
         self.state.run()
     }
 
-    /// The record of an agent.
+    /// The record of an agent; `None` if there is no record with this number.
     pub fn record(&self, seq: AgentSeq) -> Option<&AgentRecord> {
         self.state.find(seq).map(|agent| agent.record())
     }
@@ -139,7 +140,7 @@ impl Machine {
         self.state.trying().len()
     }
 
-    /// Whether there are changes of memberships that are still to be made.
+    /// Whether changes of the membership are still to be made.
     pub fn catches_up(&self) -> bool {
         self.state.next_change().is_some()
     }
@@ -150,7 +151,7 @@ impl Machine {
 }
 
 impl Turn<'_> {
-    /// What an input leads to.
+    /// Decides what an input leads to.
     fn decide(&mut self, input: Input) -> Legal {
         match fit(self.status(), input.kind()) {
             Fit::Fits => {}
@@ -173,7 +174,7 @@ impl Turn<'_> {
             Input::Accepted { key, call } => self.accepted(key, call),
             Input::Noticed { key, call, notice } => self.noticed(key, call, notice),
             Input::Answered { key, call, answer } => {
-                // What is looked at again has not been heard of.
+                // An action that is looked at again has got no answer yet.
                 if !self.is_looked_at_again(key, call, &answer) {
                     self.heard(key, Some(call))?;
                 }
@@ -196,7 +197,7 @@ impl Turn<'_> {
         }
     }
 
-    /// An input that comes too late changes nothing, but for what was out and is so no more.
+    /// An input that comes too late only marks what it answers as no longer outstanding.
     fn too_late(&mut self, input: &Input) -> Legal {
         match input.kind().answers().filter(|sent| self.is_out(*sent)) {
             Some(sent) => self.emit(OfRun::Came(sent)),
@@ -204,7 +205,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Takes up what was going on when the run was last committed to.
+    /// Takes up what was going on at the last commit.
     fn take_up_run(&mut self, journals: &mut BTreeMap<AttemptKey, Journal>) -> Legal {
         match self.status() {
             RunStatus::PendingApprove => Ok(()),
@@ -247,7 +248,7 @@ impl Turn<'_> {
                     self.plan_is_due()?;
                 }
             },
-            // It is asked once the run goes on.
+            // The strategy is asked once the run goes on.
             RunStatus::Paused
             | RunStatus::PendingApprove
             | RunStatus::Pending
@@ -273,7 +274,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Does the next part of what is too much for one commit: one kind of work at a time, each of which
+    /// Does the next part of work that is too much for one commit. One kind of work is done at a time, and each
     /// keeps to what a commit may hold.
     fn go_on(&mut self) -> Legal {
         match self.work() {
@@ -288,7 +289,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Asks to go on where there is more to do than this commit may hold.
+    /// Asks to go on if there is more to do than this commit may hold.
     fn keep_going(&mut self) -> Legal {
         let goes_on = self.is_out(Sent::Continue);
         if !self.status().is_settled() && !goes_on && self.work().is_some() {
@@ -300,7 +301,7 @@ impl Turn<'_> {
 }
 
 impl State {
-    /// Whether there is more to do than went into the last commit.
+    /// Whether more is to be done than went into the last commit.
     pub(super) fn has_work(&self) -> bool {
         self.is_out(Sent::Continue) || self.work().is_some()
     }

@@ -1,12 +1,12 @@
-//! Adds what stores of earlier versions do not say, when a run is taken up. What a single document of theirs
-//! means is said beside its type, where more than the machine reads it: [`AgentRecord::last_action`],
-//! [`Journal::seen_attempt`] and [`Journal::taken_from`].
+//! Adds what stores of earlier versions don't say, when a run is taken up. So the rest of the machine only knows
+//! documents of this version. If more than the machine reads an old document, its meaning is explained beside its
+//! type: [`AgentRecord::last_action`], [`Journal::seen_attempt`] and [`Journal::taken_from`].
 
 use std::collections::BTreeMap;
 
 use crate::run::{AgentRecord, AgentState, AttemptKey, Journal, Run, RunStatus, StepPhase};
 
-/// Makes what was kept of a run what this version would have kept of it.
+/// Changes a stored run into what this version would have stored.
 pub(super) fn mend(
     run: &mut Run,
     records: &mut [AgentRecord],
@@ -21,14 +21,15 @@ pub(super) fn mend(
         RunStatus::Finishing | RunStatus::Done | RunStatus::Failed | RunStatus::Cancelled => {
             drop_retry(run);
         }
-        // Nothing goes on in it.
+        // Nothing goes on in the run yet.
         RunStatus::PendingApprove | RunStatus::Pending | RunStatus::Starting => {}
     }
-    // They may not have said it, and it is looked at again only when something of it changes.
+    // An earlier version may not have stated it, and it is worked out again only when something that it depends on
+    // changes.
     run.progress.needs = run.progress.needed();
 }
 
-/// Who cancelled a run while it put failed agents back ended that too, which earlier versions did not write.
+/// Cancelling a run also ends its putting back of failed agents, but earlier versions did not write that.
 fn drop_retry(run: &mut Run) {
     run.progress.stage.retrying = None;
 }
@@ -49,20 +50,19 @@ fn mend_progress(run: &mut Run, records: &[AgentRecord]) {
     };
     let anybody = records.iter().any(took_part);
     let progress = &mut run.progress;
-    // Whoever was selected for a stage that has begun was selected, even if no agent has started.
+    // All agents that were selected for a stage that has begun count, even if none has started.
     if !progress.stage.entering {
         progress.selected = progress.selected.max(progress.stage.selected);
     }
-    // Stores of the first version only know the failures of the stage.
+    // Stores of the first version know only the failures of the stage.
     progress.failures = progress.failures.max(progress.stage.failures);
-    // Later ones do not know how many were selected in all stages.
+    // Later versions did not count how many agents were selected in all stages.
     if progress.selected == 0 && anybody {
         progress.selected = 1;
     }
 }
 
-/// Stores of the first version do not say what a running agent does: one whose call is out is at an
-/// attempt.
+/// Stores of the first version don't say what a running agent does: an agent with a pending call is in an attempt.
 fn mend_phase(record: &mut AgentRecord, journals: &BTreeMap<AttemptKey, Journal>) {
     let waits = record.phase == StepPhase::Waiting && record.outstanding.is_none();
     if record.state != AgentState::Running || !waits {

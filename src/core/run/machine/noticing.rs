@@ -1,4 +1,4 @@
-//! What is noticed about calls in flight. It is kept for people and changes nothing else.
+//! Keeps what is noticed about calls in flight. It is kept for people only: no decision depends on it.
 
 use super::turn::{Legal, Turn};
 use crate::mutants::mutant;
@@ -9,11 +9,12 @@ use crate::run::{
     AgentSeq, AgentState, AttemptKey, Notice, Refreshed, RunStatus, Unheard, UnheardAgent,
 };
 
-/// Bytes of what came of asking an agent: it stands in a sentence, and is written with every commit.
+/// Bytes that are kept of why an agent gave no usable answer. The text is part of a sentence, and is written with
+/// every commit.
 const MAX_UNHEARD_BYTES: usize = 300;
 
 impl State {
-    /// Whether this call is in flight; none means the question before an attempt.
+    /// Whether this call is in flight. `None` means the question that is asked before an attempt.
     fn is_waited_for(&self, key: AttemptKey, call: Option<u32>) -> bool {
         if self.status().is_settled() {
             return false;
@@ -28,7 +29,7 @@ impl State {
         in_attempt || call.is_some_and(is_watched)
     }
 
-    /// Whether something was noticed of a call of the agent, and none is in flight any more.
+    /// Whether something was noticed about a call of the agent, and no call of it is in flight any more.
     fn is_notice_over(&self, seq: AgentSeq) -> bool {
         let waits =
             |attempt: &Attempt| attempt.doing == Doing::Checking || attempt.waits_for_answer();
@@ -40,7 +41,7 @@ impl State {
 }
 
 impl Turn<'_> {
-    /// Keeps what was noticed about a call; none if it goes on as it should. A notice about a call that
+    /// Keeps what was noticed about a call; `None` if the call goes on as it should. A notice about a call that
     /// has ended comes too late and changes nothing.
     pub(super) fn noticed(
         &mut self,
@@ -54,7 +55,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Notes that a call has its answer, before anything is made of the answer.
+    /// Notes that a call has got its answer, before anything is made of the answer.
     pub(super) fn heard(&mut self, key: AttemptKey, call: Option<u32>) -> Legal {
         match self.is_waited_for(key, call) {
             true => self.drop_notice(key.agent),
@@ -80,7 +81,7 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Sets what is noticed about an agent's call, if that is something else.
+    /// Sets what is noticed about an agent's call, if it is different from before.
     fn set_notice(&mut self, seq: AgentSeq, notice: Option<Notice>) -> Legal {
         match self.record(seq)?.notice == notice {
             true => Ok(()),
@@ -88,8 +89,8 @@ impl Turn<'_> {
         }
     }
 
-    /// Notes which agents gave no good answer when they were asked for the strategy, and since when: in
-    /// a run that goes on. Of those that did not answer the time before either, the first time counts.
+    /// While the run goes on: notes which agents gave no usable answer when they were asked for the strategy, and
+    /// since when. For agents that did not answer the time before either, the first time counts.
     pub(super) fn note_unheard(&mut self, answers: &[Refreshed]) -> Legal {
         if self.status() != RunStatus::Running {
             return Ok(());

@@ -1,4 +1,5 @@
-//! Asking the strategy, checking what it decided, and obeying it.
+//! Asks the strategy, checks what it decided, and follows the decision. A decision comes from a plugin, so it is
+//! checked as a whole before any part of it takes effect.
 
 use std::collections::BTreeSet;
 
@@ -14,10 +15,10 @@ use crate::run::{
     RunStatus, Timestamp,
 };
 
-/// Bytes of records that one decision may start: they are in one commit, with room for all else.
+/// Bytes of records that one decision may start. They go into one commit, with room for all else.
 const START_BYTES: usize = 2 * 1024 * 1024;
 
-/// A decision that was checked.
+/// The parts of a decision that were checked, with the numbers of the agents.
 pub(super) struct Checked {
     pub(super) start: Vec<AgentSeq>,
     pub(super) skip: Vec<(AgentSeq, String)>,
@@ -25,20 +26,20 @@ pub(super) struct Checked {
 }
 
 impl State {
-    /// The most agents that one decision may start: each is written whole, with the results of its
-    /// steps so far.
+    /// The most agents that one decision may start. Each record is written whole, with the results of its steps so
+    /// far.
     fn max_start(&self) -> u32 {
         let fit = START_BYTES / self.heaviest().max(1);
         u32::try_from(fit).unwrap_or(MAX_START).clamp(1, MAX_START)
     }
 
-    /// Whether the run starts agents.
+    /// Whether the run may start agents now.
     fn may_plan(&self) -> bool {
         let status = self.status();
         status == RunStatus::Running || mutant!(PauseStartsMore) && status == RunStatus::Paused
     }
 
-    /// Checks a decision against the roster. It is obeyed as a whole or not at all.
+    /// Checks a decision against the roster. A decision is followed as a whole or not at all.
     fn check(&self, decision: &Decision) -> Result<Checked, String> {
         let Decision { start, skip, next, memo, label, refresh } = decision;
         let bytes = memo.len();
@@ -102,16 +103,16 @@ impl State {
 }
 
 impl Turn<'_> {
-    /// Something changed that the strategy has to be asked about.
+    /// Notes that something changed about which the strategy must be asked.
     pub(super) fn plan_is_due(&mut self) -> Legal {
-        // It may just have ended the run.
+        // The change may just have ended the run.
         match self.status().is_settled() {
             true => Ok(()),
             false => self.emit(OfStrategy::Due),
         }
     }
 
-    /// Asks the strategy, if it is due and may be asked.
+    /// Asks the strategy, if a question is due and may be asked.
     pub(super) fn ask_strategy(&mut self) -> Legal {
         match self.stage_at() {
             StageAt::Due => {}
@@ -204,7 +205,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Writes down that the strategy was asked in vain.
+    /// Records that the strategy was asked in vain.
     fn no_decision(
         &mut self,
         code: Option<String>,
@@ -248,7 +249,7 @@ impl Turn<'_> {
             Next::Wait => PlannedNext::Wait,
             Next::WaitUntil(at) => self.wait_until(at, idle),
             Next::Approval(message) => return self.pause(ReasonCode::Approval, message),
-            // It is asked again once those who joined are in the stage.
+            // The strategy is asked again once the agents that joined are in the stage.
             Next::Complete if self.is_admitting() => PlannedNext::Wait,
             Next::Complete => PlannedNext::Complete,
             Next::Abort(reason) => PlannedNext::Abort { code: ReasonCode::StrategyAborted, reason },
@@ -260,7 +261,7 @@ impl Turn<'_> {
         self.end_stage_if_over()
     }
 
-    /// When the strategy is asked again that wants to wait until then, after so many idle decisions.
+    /// When the strategy is asked again that wants to wait until `at`, after this many idle decisions.
     pub(super) fn wait_until(&self, at: Timestamp, idle: u32) -> PlannedNext {
         PlannedNext::WaitUntil { at: at.max(self.now.plus(shortest_wait(idle))) }
     }

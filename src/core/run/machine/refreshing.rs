@@ -1,4 +1,5 @@
-//! Fresh information for a strategy that wants it.
+//! Gets fresh information about agents, for a strategy that asks for it. The strategy is asked only after the
+//! answers were taken over, so that its decision and its roster agree.
 
 use std::sync::Arc;
 
@@ -7,13 +8,13 @@ use super::turn::{Legal, Turn};
 use crate::run::state::{OfStrategy, Refreshing, State};
 use crate::run::{About, AgentState, AskAgain, Effect, Refreshed, Unheard};
 
-/// Agents whose answers are taken over by one commit: each is a record, an event and the journal of its
-/// attempt, and a commit is bounded to 1,000 documents.
+/// How many agents' answers one commit takes over. Each takes a record, an event and the journal of its attempt,
+/// and a commit has at most 1,000 documents.
 const TAKEN_AT_ONCE: usize = 300;
 
 impl Turn<'_> {
-    /// Has the agents asked that the strategy wished for; false when there are none, so that it can be
-    /// asked itself. An agent that has left is not asked: nobody knows what answers there now.
+    /// Has the agents asked that the strategy wished for. Returns false if there are none, and the strategy can be
+    /// asked itself. An agent that has left is not asked: nobody knows what answers at its address now.
     pub(super) fn asks_afresh(&mut self) -> Legal<bool> {
         let wished = &self.progress().stage.refresh;
         if wished.is_empty() || *self.refreshing() == Refreshing::Fresh {
@@ -47,7 +48,8 @@ impl Turn<'_> {
         Ok(true)
     }
 
-    /// Agents that were asked afresh have answered. If nobody wants to know any more, they are asked again.
+    /// Takes the answers of agents that were asked afresh. If nobody wants to know any more, they are asked again
+    /// next time.
     pub(super) fn refreshed(&mut self, answers: Vec<Refreshed>) -> Legal {
         if *self.refreshing() == Refreshing::Asking {
             self.note_unheard(&answers)?;
@@ -56,8 +58,7 @@ impl Turn<'_> {
         self.take_refreshed()
     }
 
-    /// Takes over the next answers, as many as fit one commit; after the last one the strategy may be
-    /// asked.
+    /// Takes over the next answers, as many as fit one commit. After the last one the strategy may be asked.
     pub(super) fn take_refreshed(&mut self) -> Legal {
         if !self.refreshing().is_taking() {
             return Ok(());
@@ -74,7 +75,7 @@ impl Turn<'_> {
             let is_agent = record.check_identity(&about.node, &about.datastore.store).is_ok();
             let is_silent = about.node.is_null();
             if !is_agent {
-                // What another node says in its place is nothing that the agent said.
+                // What another node says in the agent's place is not something that the agent said.
                 let seen_at = Some(self.now);
                 let (node, datastore) = (Arc::default(), Arc::default());
                 about = About { node, datastore, seen_at, ..record.about() };

@@ -1,7 +1,7 @@
-//! A strategy that is asked again and again while its run waits: what it answers is written down once.
+//! Strategies that are asked again and again while their run waits: the same answer is written only once.
 //!
-//! What is not written is as if it had not been asked: an engine that takes the run over asks it again.
-//! So there is nothing that a crash may lose, and nothing that grows while nothing happens.
+//! An answer that is not written counts as not asked for: an engine that takes the run over asks the strategy
+//! again. So a crash can lose nothing, and nothing grows while nothing happens.
 
 use sha2::{Digest as _, Sha256};
 
@@ -15,16 +15,16 @@ use crate::run::{
     About, AgentSeq, AgentState, Decision, LogLevel, Next, PlannedNext, PluginLine, Refreshed,
 };
 
-/// Agents of a decision beside which what is known anew of other agents is written in the same commit;
-/// above it that goes first, in commits of its own.
+/// If a decision is about more agents than this, what is newly known about other agents is not written beside it
+/// but goes first, in commits of its own.
 const DECIDED_BESIDE: usize = 100;
 
-/// Agents of which news are written beside a decision: each is a record and an event.
+/// How many agents' news are written beside a decision. Each takes a record and an event.
 const WRITTEN_BESIDE: usize = 100;
 
 impl State {
-    /// Whether a decision is that of the last time: to wait, while nothing happened. A memo is the
-    /// strategy's own, and makes news of a decision only for some time.
+    /// Whether a decision repeats the last one: it waits, and nothing has happened since. A memo is the strategy's
+    /// own, and a new memo makes a decision new only for some time.
     pub(super) fn is_repeated(&self, decision: &Decision, checked: &Checked) -> bool {
         let Some(last) = &self.last_answer().wait else { return false };
         let until = match &decision.next {
@@ -44,7 +44,7 @@ impl State {
 }
 
 impl Turn<'_> {
-    /// Obeys a decision that is that of the last time. Only another memo is written.
+    /// Follows a decision that repeats the last one. Only a new memo is written.
     pub(super) fn wait_on(&mut self, decision: Decision, checked: Checked) -> Legal {
         let Checked { refresh, .. } = checked;
         let stage = &self.progress().stage;
@@ -64,8 +64,8 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Writes the lines of the strategy. Those of the last time are only counted, as long as its decision
-    /// is also that of the last time.
+    /// Writes the log lines of the strategy. Lines that repeat the last ones are only counted, as long as the
+    /// decision also repeats the last one.
     pub(super) fn strategy_lines(&mut self, lines: Vec<PluginLine>, repeated: bool) -> Legal {
         let stage = self.stage()?.name.clone();
         let sum = sum_of(&lines);
@@ -87,18 +87,18 @@ impl Turn<'_> {
         self.log(said.into_iter().chain(lines).collect(), &stage, None)
     }
 
-    /// Takes over what an agent said that was asked for the strategy. It is written if it is news; else
-    /// with the next thing that is.
+    /// Takes over what an agent said when it was asked for the strategy. News is written at once, anything else
+    /// together with the next thing that is written.
     pub(super) fn learn(&mut self, seq: AgentSeq, new: About) -> Legal {
         let idle = self.progress().stage.idle;
         let record = self.record(seq)?;
         let known = record.about();
         let in_flight = record.state == AgentState::Running;
-        // Its step goes on with what it saw so far, which would have to be kept.
+        // The agent's step goes on with the attributes that it has seen so far, which would have to be kept.
         let of_step = in_flight && known.attributes != new.attributes;
         let moment = About { seen_at: new.seen_at, ..known.clone() };
         let is_news = match idle > QUICK_WAITS {
-            // What counts up would be news for ever.
+            // Something that counts up would be news for ever.
             true => status_of(&known) != status_of(&new),
             false => moment != new,
         };
@@ -108,9 +108,9 @@ impl Turn<'_> {
         self.emit((seq, OfAgent::Learned(new)))
     }
 
-    /// Writes down what the strategy knew of agents when it made a decision about so many: its event
-    /// says that. Where this is too much for one commit the strategy has to be asked again, which is
-    /// returned.
+    /// Writes down what the strategy knew about agents when it made a decision about `decided` agents, because the
+    /// event of the decision refers to that. If it is too much for one commit, it is written first, and true is
+    /// returned: the strategy must be asked again.
     pub(super) fn write_down_first(&mut self, decided: usize) -> Legal<bool> {
         let agents: Vec<_> = self.unwritten().collect();
         let weights = agents.iter().map(|seq| self.weight(*seq));
@@ -140,7 +140,7 @@ fn status_of(about: &About) -> Option<&str> {
 fn sum_of(lines: &[PluginLine]) -> [u8; 32] {
     let mut sum = Sha256::new();
     for PluginLine { level, message } in lines {
-        // With its length, so that no two logs have one text.
+        // With the length of each line, so that no two logs have the same text.
         sum.update([*level as u8]);
         sum.update(message.len().to_le_bytes());
         sum.update(message);

@@ -1,4 +1,5 @@
-//! Runs in which nothing happens before a person says something.
+//! Says when a run needs no engine: nothing happens in it before a person says something, or nothing in it is in
+//! flight. The driver parks runs of the first kind, and hands over runs of the second.
 
 use super::inputs::Machine;
 use crate::mutants::mutant;
@@ -6,9 +7,9 @@ use crate::run::state::{Doing, Sent, State};
 use crate::run::{RunStatus, Timestamp};
 
 impl Machine {
-    /// Until when nothing happens in the run but what a person asks for, [`Timestamp::MAX`] where nothing is
-    /// due: it may be dropped until then, and loaded anew when a command has come. None while something goes
-    /// on, or is looked at.
+    /// Until when nothing happens in the run except what a person asks for; [`Timestamp::MAX`] if nothing is due.
+    /// The machine may be dropped until then, and loaded anew when a command has come. `None` while something goes
+    /// on, or is being looked at.
     pub fn rests_until(&self) -> Option<Timestamp> {
         let state = self.state();
         match state.status() {
@@ -30,8 +31,8 @@ impl Machine {
         Some(state.next_alarm().unwrap_or(Timestamp::MAX))
     }
 
-    /// Whether nothing is in flight or being looked at, so that another engine can take the run up without
-    /// asking any agent what became of an action. A strategy that is being asked is asked again then.
+    /// Whether nothing is in flight or being looked at. Then another engine can take the run up without asking any
+    /// agent what became of an action. A strategy that is being asked is asked again then.
     pub fn is_quiet(&self) -> bool {
         let state = self.state();
         match state.status() {
@@ -51,8 +52,8 @@ impl Machine {
 }
 
 impl State {
-    /// Whether anything is in flight, looked at, asked or still to be done. Agents that are absent are looked at:
-    /// only who has followed their cluster knows when they are back.
+    /// Whether anything is in flight, looked at, asked, or still to be done. Absent agents count as looked at:
+    /// only an engine that follows the cluster knows when they are back.
     fn is_busy(&self) -> bool {
         let in_flight = self.trying().any(|seq| self.doing(seq) != Some(Doing::Held));
         let looks = self.looks_at_somebody() || self.progress().mass_absence.is_some();

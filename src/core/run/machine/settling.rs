@@ -1,5 +1,5 @@
-//! Time that runs out, and actions that outlive their attempt: nothing further is sent to an agent
-//! until it is known how its action ended.
+//! Time that runs out, and actions that outlive their attempts. Nothing further is sent to an agent until it is
+//! known how its action ended.
 
 use super::calls::{MAX_JOURNAL_BYTES, unreachable_action};
 use super::steps::{Why, deadline};
@@ -15,8 +15,8 @@ use crate::run::{
 };
 
 impl Turn<'_> {
-    /// Ends an attempt whose time is over. An activation that goes on is over soon; what comes of it
-    /// is looked at then.
+    /// Ends an attempt whose time is over. An activation that is going on is not interrupted: it ends soon, and
+    /// its result is looked at then.
     pub(super) fn attempt_timed_out(&mut self, seq: AgentSeq) -> Legal {
         let attempt = self.attempt(seq)?;
         if attempt.doing == Doing::Activation {
@@ -26,7 +26,7 @@ impl Turn<'_> {
         let step = self.step(key.step)?;
         let due = deadline(&attempt.journal, step, self.progress().held);
         if due > self.now {
-            // The run was on hold meanwhile.
+            // The run was on hold in the meantime.
             return self.emit((seq, OfCall::Does { doing, alarm: Some(due) }));
         }
         let length = in_words(step.time_limit());
@@ -38,10 +38,10 @@ impl Turn<'_> {
             self.keep_what_it_saw(seq, &mut journal);
         }
         self.effect(Effect::Abandon(key));
-        // What it waited for stays in it as pending.
+        // The call that it waited for stays in the journal as pending.
         let closed = Box::new(journal.clone());
         self.emit((seq, OfCall::Closed { journal: closed, written: true }))?;
-        // Whether its action may still be running is shown by what is out, since that changes.
+        // The message does not say whether the action may still be running: the record shows that, and it changes.
         let message = format!("the step did not end within {length}");
         let why = Why::retryable(FailureReason::TimedOut, message);
         if let Some(outstanding) = is_out {
@@ -52,8 +52,8 @@ impl Turn<'_> {
         self.begin_step(seq)
     }
 
-    /// Ends an attempt whose action may still be running. What is to follow on its agent waits until
-    /// that is known; where nothing is, the agent has failed at once. `journal` is that of the attempt.
+    /// Ends an attempt whose action may still be running. If something is to follow on the agent, it waits until
+    /// the end of the action is known; otherwise the agent fails at once. `journal` is that of the attempt.
     pub(super) fn end_with_action_out(
         &mut self,
         seq: AgentSeq,
@@ -80,7 +80,7 @@ impl Turn<'_> {
         let agent = self.agent(seq)?;
         let again = agent.record().tries > 0;
         if let Some(action) = agent.watched() {
-            // The look that goes on has perhaps no patience left.
+            // The look that goes on may have no patience left.
             let key = action.key;
             self.effect(Effect::Abandon(key));
         }
@@ -93,7 +93,7 @@ impl Turn<'_> {
         self.emit((seq, OfAgent::Settles { until, again }))
     }
 
-    /// Looks at the action of an agent that is out, until it is final, and sends nothing.
+    /// Looks at the agent's outstanding action until it is final, and sends nothing.
     fn look_at_action(&mut self, seq: AgentSeq) -> Legal {
         let action = self.record(seq)?.outstanding.clone();
         let none = || IllegalInput::missing("a look", "an action that is out", "the agent");
@@ -110,7 +110,7 @@ impl Turn<'_> {
             call,
             agent: record.agent.clone(),
             address: record.address.clone(),
-            // Looking needs no more than the identifier of the action.
+            // Only the identifier of the action is needed to look at it.
             what: Call::RunAction {
                 kind: String::new(),
                 arguments: JsonText::from(serde_json::Value::Null),
@@ -128,7 +128,7 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Has the pending action of an attempt looked at only: nothing of it may be sent any more.
+    /// From now on only looks at the pending action of an attempt: nothing of it may be sent any more.
     pub(super) fn only_look(&mut self, seq: AgentSeq) -> Legal {
         let Some(attempt) = self.agent(seq)?.attempt() else { return Ok(()) };
         let action = attempt.journal.pending_action().filter(|_| attempt.doing == Doing::Answer);
@@ -138,14 +138,14 @@ impl Turn<'_> {
         self.perform_look(seq, &action, accepted)
     }
 
-    /// Takes up the actions that were looked at when the run was last committed to.
+    /// Takes up looking at the actions that were looked at before the last commit.
     pub(super) fn take_up_settling(&mut self, seq: AgentSeq) -> Legal {
         let agent = self.agent(seq)?;
         let record = agent.record();
         let Some(action) = &record.outstanding else { return Ok(()) };
         let journal = agent.over().filter(|journal| journal.key == action.key);
         let is_pending = journal.is_some_and(|journal| journal.pending.is_some());
-        // Another node may have the address of one that has left by now.
+        // Another node may have the address of an agent that has left.
         let has_left = record.state == AgentState::Removed && !is_pending;
         match has_left && !matches!(agent.phase(), Phase::Settling { .. }) {
             true => Ok(()),
@@ -153,7 +153,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Looks at the action of an agent that is over, where nobody knows yet how that ended.
+    /// Looks at the action of an agent that has ended, if nobody knows yet how the action ended.
     pub(super) fn look_at_open(&mut self, seq: AgentSeq) -> Legal {
         let agent = self.agent(seq)?;
         match agent.record().outstanding.is_some() && agent.watched().is_none() {
@@ -162,7 +162,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Looks at it again elsewhere, if it is being looked at.
+    /// If the agent's action is being looked at, looks at it again at the new address.
     pub(super) fn look_at_it_there(&mut self, seq: AgentSeq) -> Legal {
         match self.agent(seq)?.watched().map(|action| action.key) {
             Some(key) => {
@@ -173,8 +173,8 @@ impl Turn<'_> {
         }
     }
 
-    /// Takes notice of how an action ended whose attempt is over. Where its agent did not tell, nothing has
-    /// ended: it is looked at again, for as long as the run goes.
+    /// Takes how an action ended whose attempt is over. If its agent did not tell, nothing has ended: the action
+    /// is looked at again, as long as the run goes on.
     pub(super) fn settled(&mut self, seq: AgentSeq, answer: Answer) -> Legal {
         self.emit((seq, OfCall::Unwatched))?;
         if self.status().is_settled() {
@@ -210,8 +210,8 @@ impl Turn<'_> {
         self.forget_action(seq)
     }
 
-    /// Writes down how the action ended: in the journal of its attempt, so that the next one may go on from
-    /// there, and in the record.
+    /// Writes down how the action ended: in the record, and in the journal of its attempt, so that the next
+    /// attempt may go on from there.
     fn end_late(&mut self, seq: AgentSeq, answer: Answer, outcome: String) -> Legal {
         let agent = self.agent(seq)?;
         let action = agent.record().outstanding.clone();
@@ -222,7 +222,7 @@ impl Turn<'_> {
         let journal = over.and_then(|over| over.ended_late(action.call, answer, self.now));
         let bytes = journal.as_ref().and_then(Journal::with_late);
         let bytes = bytes.map_or(0, |answers| answers_bytes(&answers));
-        // No attempt may go on with more than that.
+        // No attempt may go on with more bytes of answers than that.
         let result = well && journal.is_some() && bytes <= MAX_JOURNAL_BYTES;
         let late = LateEnd::new(&action, self.now, &outcome, result);
         let Outstanding { key, call, .. } = action;
@@ -231,8 +231,8 @@ impl Turn<'_> {
         self.emit((seq, OfCall::EndedLate { key, outcome, action_id, kept }))
     }
 
-    /// Keeps the late result for the next attempt where the present one took it and is ended by the host
-    /// before anything came of that.
+    /// Keeps the late result for the next attempt, if the present attempt took it and the host ends it before
+    /// anything came of it.
     pub(super) fn keep_late(&mut self, seq: AgentSeq) -> Legal {
         let attempt = self.agent(seq)?.attempt().filter(|_| self.action_out(seq).is_none());
         match attempt.map(|attempt| attempt.journal.clone()) {
@@ -241,7 +241,7 @@ impl Turn<'_> {
         }
     }
 
-    /// The same of an attempt of which that is the journal, and which has no action out.
+    /// Like [`keep_late`](Self::keep_late), for an attempt with this journal that has no action out.
     pub(super) fn keep_unused(&mut self, journal: &Journal) -> Legal {
         let (key, from) = (journal.key, journal.taken_from());
         let taken = journal.taken.and_then(|taken| usize::try_from(taken.answers).ok());
@@ -255,7 +255,7 @@ impl Turn<'_> {
         }
     }
 
-    /// The action is out no more: what waited for that goes on.
+    /// The action is no longer out, and what waited for it goes on.
     fn forget_action(&mut self, seq: AgentSeq) -> Legal {
         let record = self.record(seq)?;
         let (phase, begun, leaving) = (record.phase, record.tries > 0, record.leaving);
@@ -274,13 +274,13 @@ impl Turn<'_> {
         self.begin_step(seq)
     }
 
-    /// The action is still out at the end of our patience: the agent has failed.
+    /// The action is still out when the time to wait for it is over: the agent fails.
     pub(super) fn settling_timed_out(&mut self, seq: AgentSeq) -> Legal {
         self.fail_unsettled(seq, FailureReason::TimedOut)
     }
 
-    /// Fails an agent whose action is still out. An agent that a person put back has no failure of its
-    /// own yet: it gets that `reason`, so that it counts like any other.
+    /// Fails an agent whose action is still out. An agent that a person put back has no failure of its own yet. It
+    /// fails for `reason`, and so counts like any other.
     fn fail_unsettled(&mut self, seq: AgentSeq, reason: FailureReason) -> Legal {
         let record = self.record(seq)?;
         let failure = match (record.error.clone(), reason) {
@@ -300,8 +300,8 @@ impl Turn<'_> {
         self.fail_agent(seq, failure)
     }
 
-    /// Waits no longer for the action of an agent. An attempt that waits for it is told that it is
-    /// lost; of an attempt that is over nothing is left.
+    /// Stops waiting for the action of an agent. An attempt that waits for it is told that it is lost; if the
+    /// attempt is over, nothing is left of it.
     pub(super) fn give_up(&mut self, seq: AgentSeq, why: &str) -> Legal {
         let answer = Answer::RunAction(Err(CallError::Lost(why.to_owned())));
         let agent = self.agent(seq)?;
@@ -320,7 +320,7 @@ impl Turn<'_> {
 }
 
 impl State {
-    /// Whether an answer leaves the action open that is looked at: then that goes on.
+    /// Whether an answer leaves the action open that is being looked at, so that the look goes on.
     pub(super) fn is_looked_at_again(&self, key: AttemptKey, call: u32, answer: &Answer) -> bool {
         let action = self.find(key.agent).and_then(Agent::watched);
         let is_watched = action.is_some_and(|action| action.is_call(key, call));
@@ -335,7 +335,7 @@ impl State {
         Ok(late.zip(agent.over()).is_some_and(|(late, journal)| journal.key == late.key))
     }
 
-    /// Why the action of an agent can't be given up; nothing: it can.
+    /// Why the action of an agent can't be given up; `None` if it can.
     pub(super) fn not_given_up(&self, seq: AgentSeq) -> Option<String> {
         let agent = self.find(seq)?;
         let record = agent.record();
@@ -354,7 +354,7 @@ impl State {
 }
 
 impl Turn<'_> {
-    /// The journal with which that attempt of the agent begins, if it goes on from the one before, whose
+    /// The journal with which this attempt of the agent begins, if it goes on from the attempt before, whose
     /// action ended well but late.
     pub(super) fn taken_over(&self, seq: AgentSeq, key: AttemptKey) -> Legal<Option<Journal>> {
         let agent = self.agent(seq)?;
@@ -367,7 +367,7 @@ impl Turn<'_> {
     }
 }
 
-/// A length of time for people, as playbooks have it.
+/// A length of time as human-readable text, in the form that playbooks use.
 fn in_words(length: Millis) -> String {
     let (seconds, rest) = (length.0 / 1_000, length.0 % 1_000);
     match (seconds, rest) {

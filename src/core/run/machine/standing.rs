@@ -1,4 +1,4 @@
-//! What the selection of a stage says about a member, even if it did not answer, or if another node
+//! Works out what the selection of a stage says about a member, even if the member did not answer, or another node
 //! answered in its place.
 
 use std::collections::{HashMap, HashSet};
@@ -19,7 +19,7 @@ use crate::run::{
 };
 
 impl Standing {
-    /// The state in which such a member begins the stage, and why it takes no part.
+    /// The state in which a member with this standing begins the stage, and why it takes no part.
     pub(super) fn state(&self) -> (AgentState, Option<String>) {
         match self {
             Self::In => (AgentState::Pending, None),
@@ -30,7 +30,7 @@ impl Standing {
 }
 
 impl Member {
-    /// Why it is not known what only its node says.
+    /// Why the answers that only the member's node could give are unknown.
     fn why_unknown(&self) -> (FailureReason, String) {
         match &self.refusal {
             Some(Refusal { reason, message }) => {
@@ -48,12 +48,12 @@ impl Member {
 }
 
 impl State {
-    /// What the selection of the stage says about a member. If it did not answer, what it said of its
-    /// attributes in an earlier stage still counts, and `record` has that. What another node says in
-    /// its place never counts.
+    /// What the selection of the stage says about a member. If the member did not answer, the attributes that it
+    /// reported in an earlier stage still count; `record` has them. What another node says in its place never
+    /// counts.
     ///
     /// # Errors
-    /// An expression has no value for a member that answered; the text is for people.
+    /// An expression has no value for a member that answered. The error is human-readable text.
     pub(super) fn standing(
         &self,
         member: &mut Member,
@@ -81,14 +81,14 @@ impl State {
     }
 }
 
-/// What an agent said of its attributes when it last answered.
+/// The attributes that an agent itself reported when it last answered.
 fn reported(known: &Map<String, Value>, declared: &Map<String, Value>) -> Map<String, Value> {
     let said = known.iter().filter(|(name, _)| !declared.contains_key(*name));
     said.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 impl Snapshot {
-    /// Whether a stage selects a member; none if that depends on what its node did not say.
+    /// Whether a stage selects a member. `None` if that depends on what the node did not say.
     fn selects(&self, stage: u16, member: &Member) -> Result<Option<bool>, String> {
         let stage = self.playbook.stages.get(usize::from(stage));
         let Some(select) = stage.and_then(|stage| stage.select.as_ref()) else {
@@ -108,21 +108,20 @@ impl Snapshot {
     }
 }
 
-/// Says what must be known of members before the selection of a stage can be worked out. Cheap to
-/// clone.
+/// Says what must be known about members before the selection of a stage can be worked out. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Selection {
     snapshot: Arc<Snapshot>,
     stage: u16,
     wanted: Wanted,
-    /// What agents said of their attributes in stages before; of nobody where no member has to answer.
+    /// The attributes that agents reported in earlier stages. Empty if the selection needs no answers.
     said: Arc<HashMap<AgentId, Map<String, Value>>>,
-    /// Who takes no part in it whatever it says.
+    /// Agents that take no part in the stage, whatever they say.
     out: Arc<HashSet<AgentId>>,
 }
 
 impl Machine {
-    /// The selection of the stage that begins, or is running.
+    /// The selection of the stage that is beginning or running.
     pub fn selection(&self) -> Selection {
         let state = self.state();
         let needs = state.stage().ok().and_then(|stage| stage.select.as_ref());
@@ -143,13 +142,13 @@ impl Machine {
 }
 
 impl Selection {
-    /// What a member is asked that has to be compared so.
+    /// What a member is asked, with what its identity check needs.
     pub fn wanted(&self, identity: &Identity) -> Wanted {
         self.wanted.and_compare(identity)
     }
 
-    /// Whether a member has to be asked again, since it did not answer and whether it is selected
-    /// depends on what it would have said. Who refuses to answer would do so again.
+    /// Whether a member must be asked again, because it did not answer and its selection depends on the answer. A
+    /// member that refuses to answer would only refuse again.
     pub fn needs_answer(&self, member: &Member) -> bool {
         if member.refusal.is_some() || self.out.contains(&member.agent) {
             return false;
@@ -165,18 +164,18 @@ impl Selection {
 }
 
 impl Expr {
-    /// Whether it looks at what only a node says that did not.
+    /// Whether the expression looks at something that only the node can say, and that the node did not say.
     pub(super) fn looks_at_unknown(&self, known: &Known<'_>) -> bool {
         self.paths().iter().any(|path| known.is_unknown(path))
     }
 }
 
-/// What is known of an agent that perhaps did not answer.
+/// What is known about an agent, which may not have answered.
 #[derive(Clone, Copy)]
 pub(super) struct Known<'a> {
     attributes: &'a Map<String, Value>,
     node: &'a Value,
-    /// Whether all that it says of its node is.
+    /// Whether everything is known that the agent says about its node.
     whole: bool,
     store: bool,
     shards: bool,
@@ -194,7 +193,7 @@ impl<'a> Known<'a> {
         Self { attributes, node, whole: !node.is_null() && !is_cut, store, shards }
     }
 
-    /// Whether a part of the scope is not.
+    /// Whether a part of the scope is unknown.
     fn is_unknown(&self, path: &[&str]) -> bool {
         match path {
             ["agent"] => !(self.whole && self.store && self.shards),

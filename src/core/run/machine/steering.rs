@@ -1,4 +1,5 @@
-//! Commands of people: which fit which status, and what they do.
+//! Commands of people: which command fits which status, and what it does. One table has all pairs, so a new
+//! command or status can't be forgotten.
 
 use super::turn::{Legal, Turn};
 use crate::mutants::mutant;
@@ -8,15 +9,15 @@ use crate::run::{
     StatusReason, Verb,
 };
 
-/// How long a cancelled run waits for actions that are out. Agents look at their queue every 10
-/// seconds by default; an action that takes longer than this is left to its agent.
+/// How long a cancelled run waits for actions that are out. Agents look at their queues every 10 seconds by
+/// default. An action that takes longer than this is left to its agent.
 pub const CANCEL_DEADLINE: Millis = Millis::from_secs(5 * 60);
 
-/// Agents that are cut off by one commit: each is a record, a journal and up to two events, and perhaps
-/// one with what is known anew of it.
+/// How many agents one commit cuts off. Each takes a record, a journal and up to two events, and perhaps an event
+/// with what was newly learned about the agent.
 const STOPS_AT_ONCE: usize = 150;
 
-/// Bytes after which such a chunk takes no further agent: one more still fits the commit.
+/// The size in bytes from which a chunk of agents takes no further one. One more agent still fits the commit.
 pub(super) const CHUNK_BYTES: usize = 1024 * 1024;
 
 /// What a command does to a run.
@@ -25,29 +26,29 @@ enum Act {
     Approve,
     Resume,
     Pause,
-    /// Pause, and stop each agent after its present call.
+    /// Pause, and stop the agents after their present calls.
     Hold,
-    /// Put failed agents back.
+    /// Put failed agents back in the queue.
     Retry,
-    /// Wait no longer for an action.
+    /// Stop waiting for an action.
     GiveUp,
     /// End at once: nothing was started.
     Drop,
-    /// End after what is in flight.
+    /// End once what is in flight has ended.
     Stop,
 }
 
-/// What of a run decides, beside its status, whether a command fits.
+/// What decides whether a command fits a run.
 #[derive(Clone, Copy, Debug)]
 struct Situation {
     status: RunStatus,
-    /// The strategy asked for approval.
+    /// Whether the strategy asked for approval.
     for_approval: bool,
-    /// Agents stop after their present call.
+    /// Whether agents stop after their present calls.
     on_hold: bool,
 }
 
-/// What `verb` does: the one table; an error says why it does not fit.
+/// What `verb` does: the one table. The error says why it does not fit.
 fn act(situation: Situation, verb: Verb) -> Result<Act, &'static str> {
     let Situation { status, for_approval, on_hold } = situation;
     match status {
@@ -76,7 +77,7 @@ fn act(situation: Situation, verb: Verb) -> Result<Act, &'static str> {
             Verb::Approve | Verb::Reject => Err("it does not wait for approval"),
         },
         RunStatus::Paused => match verb {
-            // What happened meanwhile does not answer the question: the question stays the reason.
+            // What happened since does not answer the question, so the question stays the reason.
             Verb::Resume if for_approval && !mutant!(ResumePassesGate) => Err(ANSWER_FIRST),
             Verb::Resume => Ok(Act::Resume),
             Verb::Approve if for_approval => Ok(Act::Resume),
@@ -109,7 +110,7 @@ const NOT_STARTED: &str = "it has not started";
 const ANSWER_FIRST: &str = "it waits for approval: approve or reject it";
 
 impl State {
-    /// What the command does, and to which agent; an error says why it does not fit.
+    /// What the command does, and to which agent. The error says why it does not fit.
     fn check_command(&self, command: &Command) -> Result<(Act, Option<AgentSeq>), String> {
         let progress = self.progress();
         let for_approval =
@@ -162,18 +163,19 @@ impl State {
         Ok((act, agent))
     }
 
-    /// The running agents from that number on that may be cut off: `all`, or those that wait for no action.
+    /// The running agents from number `from` on that may be cut off: `all` of them, or those that wait for no
+    /// action.
     fn to_stop(&self, from: AgentSeq, all: bool) -> impl Iterator<Item = &Agent> {
         let running = self.some_in(AgentState::Running, from).filter_map(move |seq| self.find(seq));
         running.filter(move |agent| all || may_stop(agent))
     }
 }
 
-/// Whether an agent waits for nothing that has to be waited for.
+/// Whether an agent may be cut off at once, because it waits for nothing that has to be awaited.
 fn may_stop(agent: &Agent) -> bool {
     match agent.phase() {
         Phase::Trying(attempt) => match attempt.doing {
-            // What comes of it is cut off then.
+            // Its result is awaited, and cut off then.
             Doing::Activation => false,
             Doing::Answer | Doing::Checking | Doing::Held => {
                 attempt.journal.pending_action().is_none()
@@ -248,7 +250,7 @@ impl Turn<'_> {
     }
 
     fn resume(&mut self, reason: StatusReason) -> Legal {
-        // Who goes on after another pause has not been told of failures past the budget.
+        // A person who resumes after a pause for another reason was not told about failures over the budget.
         let paused_for = self.progress().reason.as_ref().map(|reason| reason.code);
         if paused_for == Some(ReasonCode::BudgetExceeded) {
             self.emit(OfRun::FailuresAccepted)?;
@@ -263,7 +265,7 @@ impl Turn<'_> {
         self.become_status(RunStatus::Running, Some(reason))?;
         self.check_absence()?;
         match (self.progress().stage.entering, self.is_joining()) {
-            // The budget of the stage is looked at once its agents are known.
+            // The budget of the stage is checked once its agents are known.
             (true, false) => self.load_members()?,
             (true, true) => {}
             (false, _) => self.check_budget()?,
@@ -272,18 +274,17 @@ impl Turn<'_> {
         self.end_stage_if_over()
     }
 
-    /// Gives up all that is not an action at once; actions that are out are waited for, up to the
-    /// deadline.
+    /// Gives up everything at once except actions. Actions that are out are waited for, up to the deadline.
     pub(super) fn stop_all(&mut self) -> Legal {
         for seq in self.in_state(AgentState::Running) {
-            // What was not delivered yet must not be any more.
+            // What was not delivered yet must not be delivered any more.
             self.only_look(seq)?;
         }
         self.emit(OfRun::Stops { from: Some(AgentSeq(0)), all: false })?;
         self.stop_some()
     }
 
-    /// Waits no longer for actions that are out: the time for that is over.
+    /// Stops waiting for actions that are out, because the time for that is over.
     pub(super) fn stop_waiting(&mut self) -> Legal {
         self.emit(OfRun::Stops { from: Some(AgentSeq(0)), all: true })?;
         self.stop_some()?;
@@ -294,7 +295,7 @@ impl Turn<'_> {
     pub(super) fn stop_some(&mut self) -> Legal {
         let Some(stopping) = self.stopping() else { return Ok(()) };
         let to_stop = self.to_stop(stopping.from, stopping.all);
-        // One more than is cut off, to know where to go on.
+        // One agent more than is cut off, to know where to go on.
         let to_stop = to_stop.take(STOPS_AT_ONCE + 1).map(|agent| agent.record().seq);
         let mut to_stop = to_stop.collect::<Vec<_>>().into_iter().peekable();
         let (mut stopped, mut bytes) = (0, 0);
@@ -304,7 +305,7 @@ impl Turn<'_> {
             bytes += self.weight(seq)?;
             self.stop(seq)?;
         }
-        // The run may have ended with the last of them.
+        // The run may have ended with the last agent.
         let from = to_stop.peek().copied().filter(|_| !self.status().is_settled());
         self.emit(OfRun::Stops { from, all: stopping.all })
     }

@@ -1,4 +1,5 @@
-//! One agent's way through its steps: which comes next, when it is tried, and what its end means.
+//! One agent's way through its steps: which step comes next, when it is tried, and what its end means for the
+//! agent.
 
 use std::sync::Arc;
 
@@ -13,48 +14,48 @@ use crate::run::{
     RunId, RunStatus,
 };
 
-/// The most bytes of results in one agent record: it is one document and fits one commit.
+/// The most bytes of results in one agent record. The record is one document and must fit one commit.
 pub(super) const MAX_RESULTS_BYTES: usize = 1024 * 1024;
 
-/// Documents after which a transition begins no further agent: what one agent may add, with every
-/// step left out or failed, still fits the commit.
+/// How many documents a transition may have before it begins no further agent. What one agent may add still fits
+/// the commit, even if every step is left out or fails.
 pub(super) const BEGIN_DOCUMENTS: usize = 500;
 
 /// Why an attempt failed.
 pub(super) struct Why {
     pub(super) reason: FailureReason,
     pub(super) message: String,
-    /// Whether another attempt may go well.
+    /// Whether another attempt may succeed.
     pub(super) retryable: bool,
 }
 
-/// Bytes of what an expression that failed says: it may quote what agents say, and hundreds of agents may
-/// fail so in one commit.
+/// Bytes that are kept of the message of a failed expression. It may quote what agents say, and hundreds of agents
+/// may fail in this way in one commit.
 pub(super) const MAX_EXPRESSION_BYTES: usize = 512;
 
 impl Why {
-    /// An expression of the playbook failed.
+    /// The failure of an expression in the playbook.
     pub(super) fn expression(error: &ExprError) -> Self {
         let message = beginning(error.to_string(), MAX_EXPRESSION_BYTES);
         Self::permanent(FailureReason::BadArguments, message)
     }
 
-    /// A failure that another attempt would not mend.
+    /// A failure that another attempt would not change.
     pub(super) fn permanent(reason: FailureReason, message: impl Into<String>) -> Self {
         Self { reason, message: message.into(), retryable: false }
     }
 
-    /// A failure after which another attempt may go well.
+    /// A failure after which another attempt may succeed.
     pub(super) fn retryable(reason: FailureReason, message: impl Into<String>) -> Self {
         Self { reason, message: message.into(), retryable: true }
     }
 }
 
-/// What of an attempt is there before it begins: its journal, or why it can't begin.
+/// What an attempt begins with: its journal, or why it can't begin.
 type Begun = Result<Journal, Why>;
 
 impl Turn<'_> {
-    /// Begins the next step of the agents that wait for that, as many as fit one commit.
+    /// Begins the next steps of the agents that wait for one, as many as fit one commit.
     pub(super) fn begin_some(&mut self) -> Legal {
         let mut bytes = 0;
         while self.documents() < BEGIN_DOCUMENTS && bytes < CHUNK_BYTES {
@@ -66,13 +67,13 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Starts the next step of a running agent, or ends the agent if there is none. If it is due, the
-    /// agent is looked at first.
+    /// Begins the next step of a running agent, or ends the agent if no step is left. If a look at the agent is
+    /// due, that comes first.
     pub(super) fn begin_step(&mut self, seq: AgentSeq) -> Legal {
         self.begin(seq, true)
     }
 
-    /// The same for an agent that did not answer that look.
+    /// Like [`begin_step`](Self::begin_step), for an agent that did not answer that look.
     pub(super) fn begin_step_unseen(&mut self, seq: AgentSeq) -> Legal {
         self.begin(seq, false)
     }
@@ -107,10 +108,10 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Begins the step, or passes it by where its condition says so.
+    /// Begins the step, or leaves it out if its `when` is false.
     fn consider_step(&mut self, seq: AgentSeq, step: &Step) -> Legal {
         if self.takes_late(seq)? {
-            // `when` held when the step began.
+            // `when` was true when the step began.
             return self.begin_attempt(seq, step);
         }
         let record = self.record(seq)?;
@@ -141,8 +142,8 @@ impl Turn<'_> {
         self.begin_anew(seq, step)
     }
 
-    /// Makes the journal of the attempt that the agent's record names. Nothing of it is written yet:
-    /// until the first call is committed the same journal can be made again.
+    /// Makes the journal of the attempt that the agent's record names. Nothing of it is written yet: until the
+    /// first call is committed, the same journal can be made again.
     pub(super) fn begin_anew(&mut self, seq: AgentSeq, step: &Step) -> Legal {
         match self.new_journal(seq, step)? {
             Ok(journal) => {
@@ -168,8 +169,8 @@ impl Turn<'_> {
         Ok(Ok(Journal { held: self.progress().held, ..journal }))
     }
 
-    /// Activates an attempt; before its first call the precondition of its step is looked at, anew
-    /// where that was long ago.
+    /// Activates an attempt. Before its first call, the precondition of its step is checked first, which asks the
+    /// agent.
     pub(super) fn go_on_with(&mut self, seq: AgentSeq) -> Legal {
         let journal = &self.attempt(seq)?.journal;
         let key = journal.key;
@@ -187,7 +188,7 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Takes notice of the value of a step that ended well, and goes on with the next one.
+    /// Keeps the value of a step that ended well, and goes on with the next step.
     pub(super) fn step_done(&mut self, seq: AgentSeq, value: JsonText) -> Legal {
         let record = self.record(seq)?;
         let name = self.step_name(record.step);
@@ -204,15 +205,15 @@ impl Turn<'_> {
         self.begin_step(seq)
     }
 
-    /// Takes notice that an attempt of the present step failed: it is tried again later, or the agent
-    /// goes on with the next step, which the caller begins, or the agent has failed.
+    /// Handles the failure of an attempt of the present step: it is tried again later, or the agent goes on with
+    /// the next step, which the caller begins, or the agent fails.
     pub(super) fn step_failed(&mut self, seq: AgentSeq, why: Why) -> Legal {
         let retryable = why.retryable;
         self.attempt_failed(seq, why)?;
         self.after_failure(seq, retryable)
     }
 
-    /// Writes down that the attempt failed, and nothing more.
+    /// Records that the attempt failed, and does nothing more.
     pub(super) fn attempt_failed(&mut self, seq: AgentSeq, why: Why) -> Legal {
         let step = self.step_name(self.record(seq)?.step);
         let Why { reason, message, retryable: _ } = why;
@@ -220,7 +221,7 @@ impl Turn<'_> {
         self.emit((seq, OfAgent::StepFailed(failure)))
     }
 
-    /// What comes after a failed attempt of which nothing is left.
+    /// Decides what follows a failed attempt that has no action out.
     pub(super) fn after_failure(&mut self, seq: AgentSeq, retryable: bool) -> Legal {
         let record = self.record(seq)?;
         let step = self.step(record.step)?;
@@ -240,7 +241,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Passes over the failure of the present step: it is counted, and the next step follows.
+    /// Passes over the failure of the present step: the failure is counted, and the next step follows.
     fn pass_over(&mut self, seq: AgentSeq) -> Legal {
         if !mutant!(PassedOverNotCounted) {
             self.emit((seq, OfAgent::PassedOver))?;
@@ -248,7 +249,7 @@ impl Turn<'_> {
         self.emit((seq, OfAgent::Advanced))
     }
 
-    /// Begins the attempt that a failed one was to be followed by.
+    /// Begins the attempt that follows a failed one.
     pub(super) fn try_again(&mut self, seq: AgentSeq) -> Legal {
         let snapshot = Arc::clone(self.snapshot());
         let record = self.record(seq)?;
@@ -271,7 +272,7 @@ impl Turn<'_> {
         self.begin_step(seq)
     }
 
-    /// Ends an agent whose steps are not over because the run is cancelled.
+    /// Fails an agent whose steps are not over, because the run is cancelled.
     pub(super) fn cut_off(&mut self, seq: AgentSeq, step: &str) -> Legal {
         let failure = Failure {
             reason: FailureReason::Cancelled,
@@ -282,14 +283,14 @@ impl Turn<'_> {
         self.fail_agent(seq, failure)
     }
 
-    /// The agent has failed for what went wrong last.
+    /// Fails the agent for what last went wrong.
     pub(super) fn agent_failed(&mut self, seq: AgentSeq) -> Legal {
         let failure = self.record(seq)?.error.clone();
         let none = || IllegalInput::missing("an end in FAILED", "a failure", "the agent");
         self.fail_agent(seq, failure.ok_or_else(none)?)
     }
 
-    /// The agent has come through all of its steps.
+    /// Ends an agent that has come through all of its steps.
     fn agent_done(&mut self, seq: AgentSeq) -> Legal {
         self.look_away(seq)?;
         self.look_at_open(seq)?;
@@ -297,7 +298,7 @@ impl Turn<'_> {
         self.after_end(seq)
     }
 
-    /// The agent has failed.
+    /// Fails the agent.
     pub(super) fn fail_agent(&mut self, seq: AgentSeq, failure: Failure) -> Legal {
         self.look_away(seq)?;
         self.look_at_open(seq)?;
@@ -320,7 +321,7 @@ impl Turn<'_> {
 }
 
 impl State {
-    /// Whether the agent is at a step that nothing was done for yet.
+    /// Whether the agent is at a step for which nothing was done yet.
     fn waits_for_step(&self, seq: AgentSeq) -> bool {
         self.find(seq).is_some_and(|agent| {
             let waits = matches!(agent.phase(), Phase::Idle);
@@ -329,18 +330,17 @@ impl State {
     }
 }
 
-/// When the time of an attempt is over.
-/// `held` is how long the run was on hold so far: what of that came after the beginning of the attempt
-/// is not counted.
+/// When the time of an attempt is over. `held` is how long the run was on hold in all; the part of it that came
+/// after the beginning of the attempt does not count.
 pub(super) fn deadline(journal: &Journal, step: &Step, held: Millis) -> crate::run::Timestamp {
     let timeout = step.time_limit();
     let since = held.beyond(journal.held);
     journal.counts_from().plus(timeout).plus(since)
 }
 
-/// How long to wait before a step is tried again that was tried `tries` times: it grows with each,
-/// and a part of up to a half is taken off by the seed of the attempt that failed, so that agents
-/// which failed together don't come back together.
+/// How long to wait before a step is tried again that was tried `tries` times. The wait grows with each try. The
+/// seed of the failed attempt takes off up to a half, so that agents which failed together don't come back
+/// together.
 fn wait_before(retry: &Retry, tries: u32, failed: AttemptKey, run: RunId) -> Millis {
     let grown = retry.initial.0 as f64 * retry.factor.powf(f64::from(tries.saturating_sub(1)));
     let longest = grown.min(retry.max.0 as f64);

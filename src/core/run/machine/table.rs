@@ -1,4 +1,5 @@
-//! Which input fits which status of a run: the one table.
+//! Says which input fits which status of a run: the one table. An input that can't come is an error, so that a
+//! mistake of the driver is noticed at once.
 
 use crate::run::state::Sent;
 use crate::run::{AgentSeq, Input, Look, RunStatus};
@@ -8,11 +9,11 @@ use crate::run::{AgentSeq, Input, Look, RunStatus};
 pub(super) enum Kind {
     Cluster,
     Members,
-    /// Of the members, before they come.
+    /// About the members, before they come.
     Unanswered,
     Refreshed,
     Planned,
-    /// Of an attempt, of an agent that is looked at, or of an action.
+    /// About an attempt, an agent that is looked at, or an action.
     OfAgent,
     Membership,
     Command,
@@ -39,7 +40,7 @@ impl Kind {
         Self::Continue,
     ];
 
-    /// What it is, for whoever mends the program.
+    /// What the input is, for messages to whoever mends the program.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Cluster => "who holds the cluster",
@@ -57,7 +58,7 @@ impl Kind {
         }
     }
 
-    /// The effect that it answers.
+    /// The effect that the input answers, if it is one whose answer is awaited.
     pub(super) const fn answers(self) -> Option<Sent> {
         match self {
             Self::Members => Some(Sent::Members),
@@ -101,7 +102,7 @@ impl Input {
         }
     }
 
-    /// The agent that it is of, where it is of one.
+    /// The agent that the input is about, if it is about one.
     pub(super) const fn agent(&self) -> Option<AgentSeq> {
         match self {
             Self::Activated { key, .. }
@@ -128,18 +129,18 @@ impl Input {
     }
 }
 
-/// Whether an input fits.
+/// Whether an input fits the status of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fit {
-    /// It is looked at.
+    /// The input is decided about.
     Fits,
-    /// It answers what nobody wants to know any more, and changes nothing.
+    /// The input answers something that nobody wants to know any more, and changes nothing.
     TooLate,
-    /// It can't come: nothing that it answers was asked.
+    /// The input can't come, because nothing that it answers was asked.
     Never,
 }
 
-/// Whether an input of that kind fits a run with that status.
+/// Whether an input of this kind fits a run with this status.
 pub(super) const fn fit(status: RunStatus, kind: Kind) -> Fit {
     use Fit::{Fits, Never, TooLate};
     match kind {
@@ -179,7 +180,7 @@ pub(super) const fn fit(status: RunStatus, kind: Kind) -> Fit {
             | RunStatus::Running
             | RunStatus::Paused
             | RunStatus::Cancelling => Fits,
-            // Its members are yet to be loaded, or nothing is done to them any more.
+            // The members are yet to be loaded, or nothing is done to them any more.
             RunStatus::PendingApprove
             | RunStatus::Pending
             | RunStatus::Finishing
@@ -225,7 +226,7 @@ mod tests {
 
     #[test]
     fn every_pair_of_status_and_input_is_in_the_table() {
-        // A letter for each status, in their order: it fits, is too late, or never comes.
+        // A letter for each status, in order: f fits, l is too late, n never comes.
         let table = [
             (Kind::Cluster, "n f n n n n l l l l"),
             (Kind::Members, "n n f f f l l l l l"),

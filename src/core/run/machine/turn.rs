@@ -1,8 +1,8 @@
-//! One input's turn: what is decided because of it, gathered until it becomes a transition.
+//! The turn of one input: what is decided because of it, gathered until it becomes a transition.
 //!
-//! All that decides is a method of [`Turn`]. It reads the state, and has two ways to act: it
-//! [emits](Turn::emit) events, each of which the state takes notice of at once, and asks for
-//! [effects](Turn::effect). So what is decided later in the turn sees what was decided before.
+//! All code that decides is a method of [`Turn`]. It reads the state, and has two ways to act: it
+//! [emits](Turn::emit) events, which change the state at once, and asks for [effects](Turn::effect). So a later
+//! decision of the turn sees what was decided before.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
@@ -20,22 +20,22 @@ use crate::run::{
     RunEvent, RunStatus, StatusReason, Timestamp, Transition, Writes,
 };
 
-/// What goes well unless it can't happen in this state.
+/// The result of a decision. The error is that something can't happen in this state.
 pub(super) type Legal<T = ()> = Result<T, IllegalInput>;
 
-/// What one input leads to, so far.
+/// What one input leads to, as far as it is decided.
 #[derive(Debug)]
 pub(super) struct Turn<'a> {
     state: &'a mut State,
     /// The moment of the input.
     pub(super) now: Timestamp,
-    /// Who asked, where somebody did.
+    /// Who asked for the input, as the person gave it. `None` if no person did.
     actor: Option<String>,
-    /// Whether the run itself is to be written.
+    /// Whether the progress of the run is to be written.
     progress: bool,
     /// Agents whose records are to be written.
     records: BTreeSet<AgentSeq>,
-    /// Journals that are to be written, as they are now.
+    /// Journals that are to be written, as they are at the end of the turn.
     journals: BTreeMap<AttemptKey, Journal>,
     logs: Vec<LogLine>,
     events: Vec<RunEvent>,
@@ -67,14 +67,14 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Has something happen: the state takes notice of it, and what of it is kept will be written.
+    /// Has something happen: the state takes it in, and what is kept of it will be written.
     pub(super) fn emit(&mut self, what: impl Into<What>) -> Legal {
         let what = what.into();
         let touch = touches(&what);
         if let (true, Some(agent)) = (touch.told, what.told_about())
             && !matches!(what, What::Agent(_, OfAgent::WrittenDown))
         {
-            // What is told of it goes on from what is known by then.
+            // What the history says next about the agent builds on what is known by then.
             self.write_down(agent)?;
         }
         let is_late = mutant!(EventOutOfOrder);
@@ -98,7 +98,7 @@ impl<'a> Turn<'a> {
         self.note(touch, event.what)
     }
 
-    /// Notes what is to be written because of an event.
+    /// Notes which documents must be written because of an event.
     fn note(&mut self, touch: Touch, what: What) -> Legal {
         self.progress |= touch.progress;
         let agent = match what {
@@ -127,17 +127,17 @@ impl<'a> Turn<'a> {
         self.effects.push(effect);
     }
 
-    /// What happens from now on was asked for by somebody.
+    /// Sets who asked for what happens from now on.
     pub(super) fn asked_by(&mut self, actor: Option<&String>) {
         self.actor = actor.cloned();
     }
 
-    /// A command got its outcome.
+    /// Adds a command that has got its outcome.
     pub(super) fn commanded(&mut self, command: Command) {
         self.commands.push(command);
     }
 
-    /// Gives the run another status.
+    /// Changes the status of the run.
     pub(super) fn become_status(&mut self, to: RunStatus, reason: Option<StatusReason>) -> Legal {
         self.emit(OfRun::Status { to, reason })
     }
@@ -146,14 +146,14 @@ impl<'a> Turn<'a> {
         self.become_status(RunStatus::Paused, Some(StatusReason { code, message }))
     }
 
-    /// Takes over what is now known about an agent, and remembers what it was: one record and one
-    /// event, or nothing where all is as it was.
+    /// Takes over what is now known about an agent, and records what was known before: one record and one event,
+    /// or nothing if nothing changed.
     pub(super) fn about(&mut self, seq: AgentSeq, new: About) -> Legal {
         let address = self.record(seq)?.address.clone();
         self.about_with_address(seq, new, address)
     }
 
-    /// The same of an agent that is taken in and may have another address than before.
+    /// Like [`about`](Self::about), for an agent that is taken in and may have a new address.
     pub(super) fn about_with_address(
         &mut self,
         seq: AgentSeq,
@@ -174,8 +174,8 @@ impl<'a> Turn<'a> {
         Ok(())
     }
 
-    /// Writes down what is known of an agent, if that was put off. What else is written of it goes on from
-    /// there, so this comes first.
+    /// Writes down what is known about an agent, if that was put off. It must come before anything else that is
+    /// written about the agent, because that builds on it.
     pub(super) fn write_down(&mut self, seq: AgentSeq) -> Legal {
         let agent = self.agent(seq)?;
         let Some(written) = agent.written() else { return Ok(()) };
@@ -185,9 +185,9 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Keeps for an attempt in flight what its step saw of the agent so far, since all activations of
-    /// an attempt have to see the same. One that is still to be activated sees what is known now, and its
-    /// journal says so too: it may have been written already, where a person held the attempt before.
+    /// Keeps for an attempt in flight what its step has seen of the agent so far, since all activations of an
+    /// attempt must see the same. An attempt that is not activated yet sees what is known now. Its journal says so
+    /// too, because it may have been written before, when a person held the attempt.
     fn keep_attributes(
         &mut self,
         seq: AgentSeq,
@@ -203,7 +203,7 @@ impl<'a> Turn<'a> {
         self.emit((seq, OfCall::Sees { attributes, written: true }))
     }
 
-    /// Appends the lines that a plugin wrote: in the attempt of an agent, or of the strategy.
+    /// Appends log lines that a plugin wrote: those of an agent's attempt, or of the strategy.
     pub(super) fn log(
         &mut self,
         lines: Vec<PluginLine>,
@@ -240,7 +240,7 @@ impl<'a> Turn<'a> {
         Ok(())
     }
 
-    /// Documents so far, besides the run.
+    /// Number of documents to write so far, without the run itself.
     pub(super) fn documents(&self) -> usize {
         self.records.len()
             + self.journals.len()
@@ -249,12 +249,12 @@ impl<'a> Turn<'a> {
             + self.commands.len()
     }
 
-    /// Agents whose records are to be written so far.
+    /// Agents whose records are to be written, as far as it is decided.
     pub(super) fn written_records(&self) -> Vec<AgentSeq> {
         self.records.iter().copied().collect()
     }
 
-    /// The transition.
+    /// Makes the transition of everything that was decided.
     pub(super) fn done(mut self) -> Legal<Transition> {
         for seq in self.written_records() {
             self.write_down(seq)?;

@@ -1,4 +1,5 @@
-//! One agent in memory: its record, and what it does at the moment.
+//! One agent in memory: its record, and what it does at the moment. What it does is an enum with its data, so that
+//! an agent can't do two things at once.
 
 use crate::run::{
     About, AgentRecord, Answer, CallName, Journal, Outstanding, StepPhase, Timestamp,
@@ -9,40 +10,40 @@ use super::weight::answers_bytes;
 /// One agent of a run.
 #[derive(Debug)]
 pub(crate) struct Agent {
-    /// Its record, as it is kept.
+    /// The agent's record, as it is stored.
     pub(super) record: AgentRecord,
     pub(super) phase: Phase,
-    /// The journal of an attempt that is over, and whose action is out or ended well but late. The next
-    /// attempt may go on from there.
+    /// The journal of an attempt that is over, and whose action is out or ended well but late. The next attempt
+    /// may go on from it.
     pub(super) over: Option<Box<Journal>>,
-    /// Whether its action that is out is looked at.
+    /// Whether the agent's outstanding action is being looked at.
     pub(super) watched: bool,
-    /// What was written of it, where more is known.
+    /// What was last written of what is known about the agent, if more is known by now.
     pub(super) written: Option<Box<About>>,
 }
 
-/// What an agent does, with all that belongs to it.
+/// What an agent does at the moment, with all data that belongs to it.
 ///
-/// What of this is in the agent's record is [`kept`](Self::kept); the rest is found again when the run is
+/// The agent's record has the part that [`kept`](Self::kept) gives. The rest is worked out again when the run is
 /// taken up.
 #[derive(Debug)]
 pub(crate) enum Phase {
-    /// Nothing: it has not started, has ended, or its next step does not begin for now.
+    /// Nothing: the agent has not started, has ended, or its next step does not begin for now.
     Idle,
-    /// Its next step begins when its turn comes.
+    /// The agent's next step begins when its turn comes.
     Queued { place: u64 },
-    /// It is looked at before its next step.
+    /// The agent is looked at before its next step.
     Looking,
-    /// An attempt goes on.
+    /// An attempt is going on.
     Trying(Box<Attempt>),
-    /// The next attempt begins at a moment, of which the run is told if it `rings`.
+    /// The next attempt begins at `at`. The run is woken for it if it `rings`.
     Retrying { at: Timestamp, rings: bool },
-    /// The end of an action is waited for.
+    /// The agent waits for the end of an action.
     Settling { until: Timestamp, again: bool, rings: bool },
 }
 
 impl Phase {
-    /// What of it is kept.
+    /// The part of the phase that the agent's record keeps.
     pub(crate) const fn kept(&self) -> StepPhase {
         match self {
             Self::Idle | Self::Queued { .. } | Self::Looking => StepPhase::Waiting,
@@ -54,7 +55,7 @@ impl Phase {
         }
     }
 
-    /// What it is, for whoever mends the program.
+    /// The name of the phase, for messages to whoever mends the program.
     pub(super) const fn as_str(&self) -> &'static str {
         match self {
             Self::Idle => "idle",
@@ -66,7 +67,7 @@ impl Phase {
         }
     }
 
-    /// When something is due.
+    /// When something is due for the agent.
     pub(crate) fn alarm(&self) -> Option<Timestamp> {
         match self {
             Self::Trying(attempt) => attempt.alarm,
@@ -80,7 +81,7 @@ impl Phase {
         }
     }
 
-    /// The attempt that goes on.
+    /// The attempt that is going on.
     pub(crate) fn attempt(&self) -> Option<&Attempt> {
         match self {
             Self::Trying(attempt) => Some(attempt),
@@ -92,19 +93,19 @@ impl Phase {
         }
     }
 
-    /// Whether an agent that does this may do that next: the one table. An attempt is over only once it is
-    /// [closed](super::event::OfCall::Closed), so that its journal is never lost.
+    /// Whether an agent in this phase may enter that phase next: the one table. An attempt ends only when it is
+    /// [closed](super::event::OfCall::Closed), so its journal is never lost.
     pub(super) const fn may_become(&self, next: &Self) -> bool {
         match self {
             Self::Idle => true,
-            // An action of an attempt before may still be running.
+            // An action of an earlier attempt may still be running.
             Self::Retrying { .. } => matches!(next, Self::Idle | Self::Settling { .. }),
             Self::Queued { .. } | Self::Looking | Self::Settling { .. } => next.is_idle(),
             Self::Trying(_) => false,
         }
     }
 
-    /// Whether it is what an agent that is not running does.
+    /// Whether this is the phase of an agent that is not running.
     pub(super) const fn is_idle(&self) -> bool {
         matches!(self, Self::Idle)
     }
@@ -117,25 +118,25 @@ pub(crate) struct Attempt {
     pub(crate) doing: Doing,
     /// Bytes of the answers in the journal.
     pub(crate) bytes: usize,
-    /// When its time is over; none while it is held, and once it was told so.
+    /// When the attempt's time is over. `None` while the attempt is held, and once the alarm has rung.
     pub(crate) alarm: Option<Timestamp>,
 }
 
 /// What an attempt in flight waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Doing {
-    /// The end of an activation.
+    /// For the end of an activation.
     Activation,
-    /// The answer to the pending call.
+    /// For the answer to the pending call.
     Answer,
-    /// What the agent says, for the precondition of the step.
+    /// For what the agent says, to check the precondition of the step.
     Checking,
-    /// A person who lets the run go on.
+    /// For a person to let the run go on.
     Held,
 }
 
 impl Attempt {
-    /// One that does nothing yet.
+    /// An attempt that does nothing yet.
     pub(crate) fn new(journal: Journal) -> Self {
         let bytes = answers_bytes(&journal.answers);
         Self { journal, doing: Doing::Held, bytes, alarm: None }
@@ -164,47 +165,47 @@ impl Agent {
         self.phase.attempt()
     }
 
-    /// What the attempt that goes on does.
+    /// What the attempt that is going on waits for.
     pub(crate) fn doing(&self) -> Option<Doing> {
         self.attempt().map(|attempt| attempt.doing)
     }
 
-    /// The journal of the attempt that is over and left something.
+    /// The journal of an attempt that is over but left something behind.
     pub(crate) fn over(&self) -> Option<&Journal> {
         self.over.as_deref()
     }
 
-    /// The action that is looked at although its attempt is over.
+    /// The action that is being looked at although its attempt is over.
     pub(crate) fn watched(&self) -> Option<&Outstanding> {
         self.record.outstanding.as_ref().filter(|_| self.watched)
     }
 
-    /// Whether it is looked at before its next step.
+    /// Whether the agent is being looked at before its next step.
     pub(crate) const fn is_looking(&self) -> bool {
         matches!(self.phase, Phase::Looking)
     }
 
-    /// What was written of it, where more is known.
+    /// What was last written of what is known about the agent, if more is known by now.
     pub(crate) fn written(&self) -> Option<&About> {
         self.written.as_deref()
     }
 }
 
 impl Journal {
-    /// Number of the call that the attempt is at: the number of answers that it has.
+    /// Number of the call that the attempt is at, which is the number of its answers.
     pub(crate) fn call(&self) -> u32 {
         u32::try_from(self.answers.len()).unwrap_or(u32::MAX)
     }
 
-    /// The action that the attempt waits for.
+    /// The action that the attempt waits for, if its pending call is one.
     pub(crate) fn pending_action(&self) -> Option<Outstanding> {
         let pending = self.pending.as_ref().filter(|p| p.name == CallName::RunAction)?;
         let (call, since, bytes) = (self.call(), pending.at, pending.bytes);
         Some(Outstanding { key: self.key, call, since, bytes })
     }
 
-    /// The journal with how the action of one of its calls ended after the attempt was over; none if it has
-    /// no such call.
+    /// Adds to the journal how the action of one of its calls ended after the attempt was over. `None` if the
+    /// journal has no such call.
     pub(crate) fn ended_late(mut self, call: u32, answer: Answer, now: Timestamp) -> Option<Self> {
         if let Some(pending) = self.pending.take_if(|pending| pending.name == answer.name()) {
             self.late = Some(pending.answered(now, answer));

@@ -1,15 +1,16 @@
-//! When something is due for agents: for each of them at most one moment, which its phase has.
+//! The moments at which something is due for agents. Each agent has one at most, and it always is the one of its
+//! phase.
 
 use std::collections::BTreeSet;
 
 use crate::run::{AgentSeq, Timestamp};
 
-/// The moments in their order.
+/// The moments, in order.
 #[derive(Debug, Default)]
 pub(super) struct Alarms(BTreeSet<(Timestamp, AgentSeq)>);
 
 impl Alarms {
-    /// Takes notice that the moment of an agent is another one.
+    /// Replaces the moment of an agent.
     pub(super) fn change(&mut self, seq: AgentSeq, from: Option<Timestamp>, to: Option<Timestamp>) {
         if let Some(at) = from {
             self.0.remove(&(at, seq));
@@ -19,7 +20,7 @@ impl Alarms {
         }
     }
 
-    /// The agent whose moment comes first.
+    /// The earliest moment, and the agent that it belongs to.
     pub(super) fn first(&self) -> Option<(Timestamp, AgentSeq)> {
         self.0.first().copied()
     }

@@ -1,4 +1,5 @@
-//! Agents that are to be taken into a stage, and memberships that changed meanwhile.
+//! Agents that are to be taken into a stage, and memberships that change while that goes on. One commit can't take
+//! in all agents of a large cluster, so the rest waits here.
 
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use super::weight::{datastore_bytes, json_bytes};
 use crate::playbook::Identity;
 use crate::run::{About, AgentId, AgentSeq, FailureReason, Member, Timestamp};
 
-/// A member as its record takes it over: what is large is shared.
+/// A member in the form in which its record takes it over: what is large is shared.
 #[derive(Clone, Debug)]
 pub(crate) struct Arrival {
     pub(crate) agent: AgentId,
@@ -16,12 +17,12 @@ pub(crate) struct Arrival {
     pub(crate) about: About,
     pub(crate) declared: Arc<Map<String, Value>>,
     pub(crate) identity: Identity,
-    /// When what answers at its address was found to be the agent; none where nothing answered.
+    /// When what answers at the address was found to be the agent. `None` if nothing answered.
     pub(crate) identified_at: Option<Timestamp>,
 }
 
 impl Arrival {
-    /// A member that comes at that moment.
+    /// Takes over a member that arrives at `now`.
     pub(crate) fn of(member: Member, now: Timestamp) -> Self {
         let identified_at = (!member.node.is_null()).then(|| member.asked_at.unwrap_or(now));
         let Member { agent, address, attributes, declared, node, datastore, identity, .. } = member;
@@ -34,7 +35,7 @@ impl Arrival {
         Self { agent, address, about, declared: Arc::new(declared), identity, identified_at }
     }
 
-    /// About how many bytes its record takes.
+    /// The approximate number of bytes that the agent's record takes.
     pub(crate) fn bytes(&self) -> usize {
         json_bytes(&self.about.node)
             + datastore_bytes(&self.about.datastore)
@@ -45,29 +46,29 @@ impl Arrival {
 /// An agent that is taken into a stage.
 #[derive(Clone, Debug)]
 pub(crate) enum Joining {
-    /// One that the run knows; without an arrival it has left the cluster.
+    /// An agent that the run knows. Without an arrival, it has left the cluster.
     Known { seq: AgentSeq, arrival: Option<Arc<Arrival>>, standing: Standing },
-    /// A new one.
+    /// An agent that the run does not know yet.
     New { arrival: Arc<Arrival>, standing: Standing },
 }
 
-/// What the selection of the stage says of a member.
+/// What the selection of the stage says about a member.
 #[derive(Clone, Debug)]
 pub(crate) enum Standing {
-    /// It takes part.
+    /// The member takes part.
     In,
-    /// It does not.
+    /// The member takes no part.
     Out,
-    /// It takes part as one that has failed, since nothing may be sent to it.
+    /// The member takes part, but as one that has failed, because nothing may be sent to it.
     Fails {
         reason: FailureReason,
         message: String,
-        /// Whether it is unknown if the stage selects it.
+        /// Whether it is unknown if the stage selects the member.
         undecided: bool,
     },
 }
 
-/// What became of the membership of one agent while its stage was being entered.
+/// What became of an agent's membership while its stage was being entered.
 #[derive(Clone, Debug)]
 pub(crate) enum Changed {
     Joined(Arc<Member>),
@@ -76,7 +77,7 @@ pub(crate) enum Changed {
 }
 
 impl Changed {
-    /// What of two changes of one agent is to be made: the last one counts.
+    /// Merges this change with an earlier change of the same agent. In general the later one counts.
     pub(super) fn after(self, before: Option<Self>) -> Self {
         match (self, before) {
             (Self::Moved(address), Some(Self::Joined(member))) => {

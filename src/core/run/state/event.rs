@@ -1,7 +1,7 @@
-//! What happens in a run, in memory: each event is the smallest change that is made as a whole.
+//! What happens in a run, in memory. Each event is the smallest change that is made as a whole.
 //!
-//! Those that belong to the history are [`told`](super::told); the others only say what the run does at the
-//! moment, or change a document in a way that its history doesn't tell.
+//! Events that belong to the history are [`told`](super::told). The others only say what the run does at the
+//! moment, or change a document in a way that its history does not tell.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,18 +25,18 @@ pub(crate) struct Event {
     pub(crate) what: What,
 }
 
-/// What happened, and to what.
+/// What happened, and what it happened to.
 #[derive(Clone, Debug)]
 pub(crate) enum What {
     Run(OfRun),
     Strategy(OfStrategy),
     Membership(OfMembership),
     Agent(AgentSeq, OfAgent),
-    /// To the attempt of an agent, or to its action.
+    /// Something happened to the attempt of an agent, or to its action.
     Call(AgentSeq, OfCall),
 }
 
-/// One effect that is out, and that one input answers. There is at most one of each.
+/// A kind of effect that is out until one input answers it. At most one effect of each kind is out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Sent {
     /// [`Effect::LoadMembers`](crate::run::Effect::LoadMembers)
@@ -52,42 +52,43 @@ pub(crate) enum Sent {
 /// What happens to the run as a whole.
 #[derive(Clone, Debug)]
 pub(crate) enum OfRun {
-    /// It begins, with this status.
+    /// The run begins, with this status.
     Created(RunStatus),
-    /// It has another status.
+    /// The run gets another status.
     Status { to: RunStatus, reason: Option<StatusReason> },
-    /// How it ends is settled: it enters FINISHING.
+    /// It is settled how the run ends, and the run enters FINISHING.
     Settled { outcome: RunStatus, outcomes: BTreeMap<AgentState, u32>, reason: StatusReason },
-    /// Its status is what it was, for another reason.
+    /// The run keeps its status, but for another reason.
     Reason(StatusReason),
     /// An effect of this kind is out.
     Sent(Sent),
-    /// The input came that answers it.
+    /// The input came that answers the effect.
     Came(Sent),
-    /// It wants to be woken then.
+    /// The run wants to be woken at this moment.
     WakesAt(Timestamp),
-    /// It was woken.
+    /// The run was woken.
     Woke,
-    /// Some members of the stage that is being entered do not answer; none: that is over.
+    /// Some members of the stage that is being entered do not answer. `None` means that this is over.
     Unanswered(Option<Unanswered>),
-    /// Some agents that it was to go over again have left.
+    /// Some agents that the run was to go over again have left.
     Gone(Gone),
     /// The agents of the stage are known.
     StageBegan { selected: u32 },
     /// The stage is over, and the next one is entered.
     StageEnded,
-    /// A stage ended over its budget, and a person let the run go on.
+    /// A stage ended over its budget, and a person let the run go on. The text says how it ended.
     Exceeded(String),
-    /// Agents stop after their present call from now on.
+    /// From now on agents stop after their present calls.
     Held,
-    /// They no longer do.
+    /// Agents no longer stop after their calls.
     LetGo,
-    /// A person's retry goes on with the failed agents from that one on; none: it has looked at all.
+    /// A person's retry goes on with the failed agents from number `from` on. `None` means that it has looked at
+    /// all.
     Retries { from: Option<AgentSeq>, again: bool },
     /// A person accepts the failures so far.
     FailuresAccepted,
-    /// Running agents are cut off, from that number on: those that wait for no action, or `all`. None:
-    /// there are no more.
+    /// Running agents are cut off, from number `from` on: those that wait for no action, or `all`. `None` means
+    /// that no more are left.
     Stops { from: Option<AgentSeq>, all: bool },
     /// A person's command was applied or refused.
     Command {
@@ -98,7 +99,7 @@ pub(crate) enum OfRun {
         why: Option<String>,
         refused: Option<String>,
     },
-    /// A plugin wrote a line.
+    /// A plugin wrote a line to the log.
     Logged(Box<LogLine>),
     /// Old lines are gone from the log.
     Forgot(Vec<OldLines>),
@@ -107,76 +108,76 @@ pub(crate) enum OfRun {
 /// What happens between the run and the strategy of its stage.
 #[derive(Clone, Debug)]
 pub(crate) enum OfStrategy {
-    /// Something changed since it was asked.
+    /// Something changed since the strategy was last asked.
     Due,
-    /// It is asked.
+    /// The strategy is asked.
     Asks(Asked),
-    /// It decided, and the decision is obeyed.
+    /// The strategy decided, and the decision is followed.
     Decided(Decided),
-    /// It gave no decision that could be obeyed.
+    /// The strategy gave no decision that could be followed.
     Undecided { code: Option<String>, message: String, decision_hash: Option<String> },
     /// What is to happen next.
     Next(PlannedNext),
-    /// What was to happen next does not count any more: it is asked again.
+    /// What was to happen next does not count any more, and the strategy is asked again.
     Reopened,
-    /// It decided as the last time, while nothing happened.
+    /// The strategy repeated its last decision, and nothing has happened since.
     Repeated { refresh: Vec<AgentSeq>, next: PlannedNext },
-    /// It returned another memo with that.
+    /// The strategy returned another memo with a repeated decision.
     Memo(String),
     /// The decision that was just written down is remembered.
     Remembered { label: Option<String> },
-    /// Its lines were written, with that sum.
+    /// The strategy's log lines were written. The bytes are their hash.
     Said([u8; 32]),
-    /// It wrote the same lines again.
+    /// The strategy wrote the same lines again.
     SaidAgain,
-    /// Agents are asked afresh.
+    /// Agents are being asked afresh for the strategy.
     AsksAfresh,
-    /// They have answered.
+    /// The agents that were asked afresh have answered.
     Heard(Vec<Refreshed>),
-    /// So many of the answers were taken over.
+    /// This many of the answers were taken over.
     TookOver(usize),
-    /// What was known of agents is written before the strategy is asked again.
+    /// What is known about these agents is written before the strategy is asked again.
     Writes(Vec<Refreshed>),
-    /// All that it wanted asked is known.
+    /// Everything is known that the strategy wanted asked.
     Fresh,
-    /// Agents that gave no good answer.
+    /// Agents that gave no usable answer to questions for the strategy.
     Unheard(Unheard),
-    /// A record of so many bytes is among those that it may start.
+    /// A record of this many bytes is among those that the strategy may start.
     Weighs(usize),
 }
 
-/// A decision, as the history has it: what becomes of the agents follows.
+/// A decision, as the history has it. What becomes of the agents follows in further events.
 #[derive(Clone, Debug)]
 pub(crate) struct Decided {
     pub(crate) label: Option<String>,
-    /// Agents that are started, and left out.
+    /// How many agents are started, and how many are left out.
     pub(crate) started: u32,
     pub(crate) skipped: u32,
-    /// What it wants next, in words.
+    /// What the strategy wants next, as text.
     pub(crate) next: String,
     pub(crate) memo: String,
-    /// Agents to ask afresh.
+    /// Agents to ask afresh, by their numbers.
     pub(crate) refresh: Vec<AgentSeq>,
-    /// The same as the strategy named them.
+    /// The same agents, as the strategy named them.
     pub(crate) named: Vec<AgentId>,
 }
 
-/// Who is a member.
+/// What happens to the membership of agents.
 #[derive(Clone, Debug)]
 pub(crate) enum OfMembership {
     /// These agents are to be taken into the stage.
     Joins(Arc<Vec<Joining>>),
-    /// So many of them were.
+    /// This many of them were taken in.
     TookIn(usize),
-    /// A change of the membership of an agent that is still to be made.
+    /// The membership of an agent changed, and the change is still to be made.
     Noted(AgentId, Changed),
-    /// The first of these changes is being made.
+    /// The first of the noted changes is being made.
     CatchesUp,
     /// Whether agents that joined are to be admitted to the stage.
     Admits(bool),
-    /// Too many members are absent at once, or no longer.
+    /// Too many members are absent at once. `None` means that this is over.
     Absence(Option<MassAbsence>),
-    /// An agent gets its record, whose number is the next one.
+    /// An agent gets its record, with the next number.
     Made { arrival: Arc<Arrival>, begins: Begins },
 }
 
@@ -184,22 +185,22 @@ pub(crate) enum OfMembership {
 #[derive(Clone, Debug)]
 pub(crate) struct Begins {
     pub(crate) state: AgentState,
-    /// Why it takes no part.
+    /// Why the agent takes no part.
     pub(crate) skip_reason: Option<String>,
-    /// Why it has failed already.
+    /// Why the agent has already failed.
     pub(crate) error: Option<Failure>,
-    /// Whether it is unknown if the stage selects it.
+    /// Whether it is unknown if the stage selects the agent.
     pub(crate) undecided: bool,
 }
 
 impl Begins {
-    /// It begins in that state, and there is no more to say.
+    /// The agent begins in this state, and there is no more to say about it.
     pub(crate) const fn as_a(state: AgentState) -> Self {
         Self { state, skip_reason: None, error: None, undecided: false }
     }
 }
 
-/// What is known of who answers at an agent's address.
+/// What is known about who answers at an agent's address.
 #[derive(Clone, Debug)]
 pub(crate) struct Identified {
     pub(crate) declared: Arc<Map<String, Value>>,
@@ -217,121 +218,121 @@ impl Identified {
 /// What happens to one agent.
 #[derive(Clone, Debug)]
 pub(crate) enum OfAgent {
-    /// It enters the next stage, in that state. `member`: none if it has left the cluster.
+    /// The agent enters the next stage. `member` is `None` if it has left the cluster.
     Entered { begins: Begins, member: Option<Identified> },
-    /// It does again what its record says, after the run was taken up.
+    /// When the run is taken up: the agent goes on with what its record says.
     TakenUp,
-    /// The strategy started it.
+    /// The strategy started the agent.
     Started { batch: u32, label: Option<String> },
-    /// Its next step is to begin, after those of others.
+    /// The agent's next step is to begin, after those of other agents.
     Queued,
-    /// Its turn has come, or it is looked at no longer: for the moment it does nothing.
+    /// The agent's turn has come, or the look at it ended: for the moment it does nothing.
     Rests,
-    /// It is no longer waiting for the moment of its next attempt, before which there is something else to do.
+    /// The agent stops waiting for its next attempt, because something else must be done first.
     Waits,
-    /// It is looked at before its next step.
+    /// The agent is being looked at before its next step.
     Looking,
-    /// What came of that look.
+    /// The look has ended. `identity` is how the agent's identity is to be checked from now on, if that is known.
     Looked { identity: Option<Identity> },
-    /// What was due for it has come.
+    /// What was due for the agent has come.
     Rang,
-    /// The moment of its next attempt counts again.
+    /// The time of the agent's next attempt counts again.
     Rings,
-    /// What answers at its address was found to be it.
+    /// What answers at the agent's address was found to be the agent.
     Identified(Timestamp),
-    /// That has to be found out before anything is sent there.
+    /// It must be found out who answers at the address before anything is sent there.
     Unidentified,
-    /// It is known now whether the stage selects it.
+    /// It is now known whether the stage selects the agent.
     Settled,
-    /// It does again what ended well late.
+    /// The agent does again what ended well but late.
     DoesAgain,
     /// An attempt of a step began.
     StepStarted { step: u16, attempt: u32, takes: Option<u32> },
     /// The step was left out.
     StepSkipped { step: u16 },
-    /// The step ended well; the value is not in a history.
+    /// The step ended well. A history does not have the value.
     StepDone { value: Option<JsonText> },
     /// The attempt failed.
     StepFailed(Failure),
-    /// The failure of its step is passed over.
+    /// The failure of the agent's step is passed over.
     PassedOver,
-    /// Its next step comes.
+    /// The agent goes on to its next step.
     Advanced,
-    /// Its step is tried again then.
+    /// The agent's step is tried again at this moment.
     RetriesAt(Timestamp),
-    /// It waits for the end of an action until then.
+    /// The agent waits for the end of an action, until this moment at the latest.
     Settles { until: Timestamp, again: bool },
-    /// What went wrong, for now.
+    /// Something went wrong, which may not be the end of the agent.
     Erred(Failure),
-    /// All of its steps are over.
+    /// The agent has come through all of its steps.
     Done,
-    /// It failed.
+    /// The agent failed.
     Failed { failure: Failure, counts: bool, undecided: bool },
-    /// It takes no part.
+    /// The agent takes no part.
     LeftOut { why: String },
-    /// A person puts it back.
+    /// A person puts the agent back in the queue.
     PutBack { again: bool },
-    /// It joined, and takes part from now on.
+    /// The agent joined, and takes part from now on.
     Admitted,
-    /// It is no member any more, and goes once its call has ended.
+    /// The agent is no longer a member, and goes once its call has ended.
     Leaving,
-    /// It is a member again before it had gone.
+    /// The agent is a member again before it was gone.
     Stays,
-    /// It is gone.
+    /// The agent is gone.
     Removed,
-    /// It is back.
+    /// The agent is a member again after it was gone.
     Returned(Identified),
-    /// It has another address.
+    /// The agent has a new address.
     Moved { to: String },
-    /// Something else is known of it, and perhaps its address.
+    /// Something new is known about the agent, and perhaps its address.
     Info { about: About, address: String },
-    /// The same, which is written with the next thing that happens to it.
+    /// Something new is known about the agent, to be written together with the next thing that happens to it.
     Learned(About),
-    /// That is written now.
+    /// What was learned is now written.
     WrittenDown,
-    /// There is nothing to write any more: it is as it was.
+    /// Nothing is left to write, because what is known is again what was written.
     Unchanged,
-    /// What was learned does not count, for now.
+    /// What was learned does not count for now.
     Unlearned,
-    /// Something was noticed of its call.
+    /// Something was noticed about the agent's call. `None`: the call goes on as it should.
     Noticed(Option<Notice>),
 }
 
 /// What happens to the attempt of an agent, or to its action.
 #[derive(Clone, Debug)]
 pub(crate) enum OfCall {
-    /// It goes on, or begins, with this journal.
+    /// An attempt begins or goes on, with this journal.
     Opened(Box<Journal>),
-    /// It does something else, and its time is over then.
+    /// The attempt waits for something else. `alarm` is when its time is over.
     Does { doing: Doing, alarm: Option<Timestamp> },
-    /// Its journal is to be written as it is.
+    /// The attempt's journal is to be written as it is.
     Written,
-    /// Its step sees these attributes, which is to be written, or not yet.
+    /// The attempt's step sees these attributes. `written` says whether that is to be written now.
     Sees { attributes: Arc<Map<String, Value>>, written: bool },
-    /// It made a call, which is its pending one.
+    /// The attempt made a call, which is now pending.
     Called { pending: Pending, action: Option<SentAction> },
-    /// The agent accepted its action.
+    /// The agent accepted the attempt's action.
     Accepted,
-    /// Its pending call has its answer.
+    /// The attempt's pending call has got its answer.
     Answered(Box<Answered>),
-    /// It is over; that is its journal, which is to be written, or never was.
+    /// The attempt is over, and this is its journal. `written` says whether the journal is to be written.
     Closed { journal: Box<Journal>, written: bool },
-    /// An action is out whose attempt is over; that is its journal, where it is known.
+    /// An action is out although its attempt is over. The journal is that of the attempt, if it is known.
     LeftOpen { action: Outstanding, journal: Option<Box<Journal>> },
-    /// That action is looked at.
+    /// The outstanding action is being looked at.
     Watched,
-    /// It is not, for the moment.
+    /// The outstanding action is not being looked at for the moment.
     Unwatched,
-    /// How an action ended whose attempt was over, in words. What is kept of that is not in a history.
+    /// How an action ended whose attempt was over, as text. A history does not have the part that is `kept`.
     EndedLate {
         key: AttemptKey,
         outcome: String,
         action_id: Option<Uuid>,
         kept: Option<Box<EndKept>>,
     },
-    /// Nothing is out any more.
+    /// No action is out any more.
     Settled,
-    /// The next attempt may take what the attempt of that number took in vain.
+    /// The next attempt may take the result that attempt number `attempt` took in vain.
     Kept { attempt: u32 },
 }
 
@@ -339,13 +340,12 @@ pub(crate) enum OfCall {
 #[derive(Clone, Debug)]
 pub(crate) struct EndKept {
     pub(crate) late: LateEnd,
-    /// The journal of its attempt, from which the next one goes on if there is a result.
+    /// The journal of the action's attempt. The next attempt goes on from it if there is a result.
     pub(crate) journal: Option<Journal>,
 }
 
 impl OfCall {
-    /// The journal that the event has and that is to be written, where it does not stand in the state any
-    /// more.
+    /// The journal that the event has and that is to be written, if the state no longer has it.
     pub(crate) fn into_closed(self) -> Option<Journal> {
         match self {
             Self::Closed { journal, written: true } => Some(*journal),

@@ -1,4 +1,5 @@
-//! The only mutation of a run that there is: the state takes notice of one event.
+//! The only way in which a run changes: the state applies one event. Live runs and replays share it, so they can't
+//! differ.
 
 use std::sync::Arc;
 
@@ -15,10 +16,11 @@ use crate::run::{
     StatusReason, Timestamp, Unheard,
 };
 
-/// Takes notice of an event.
+/// Applies an event.
 ///
 /// # Errors
-/// The event can't happen in this state. The state may be half changed and must be dropped.
+/// [`IllegalInput`] when the event can't happen in this state. The state may then be changed in part, and must be
+/// dropped.
 pub(crate) fn evolve(state: &mut State, event: &Event) -> Result<(), IllegalInput> {
     let next_event = state.run.progress.next_event;
     state.take(event).map_err(|illegal| illegal.with(|| state.place_of(&event.what, next_event)))
@@ -28,7 +30,7 @@ impl State {
     fn take(&mut self, event: &Event) -> Result<(), IllegalInput> {
         let touched = touches(&event.what);
         let progress = &mut self.run.progress;
-        // For mistakes that tests can turn on.
+        // Mistakes that tests can turn on.
         let is_odd_one = touched.told && progress.next_event.is_multiple_of(13);
         progress.next_event += u64::from(touched.told);
         if !(is_odd_one && mutant!(EventIgnored)) {
@@ -58,7 +60,7 @@ impl State {
         let progress = &mut self.run.progress;
         match event {
             OfRun::Created(status) => {
-                // Its own event is counted already.
+                // The event itself is already counted.
                 if progress.next_event != 2 {
                     let with = "a run that has a history";
                     return Err(IllegalInput::new("the beginning of a run", status, with));
@@ -111,7 +113,7 @@ impl State {
         Ok(())
     }
 
-    /// Gives the run another status, if its transition table holds the step.
+    /// Gives the run another status, if the transition table allows it.
     fn of_status(
         &mut self,
         to: RunStatus,
@@ -148,7 +150,7 @@ impl State {
         Ok(())
     }
 
-    /// The run starts nothing any more: what was still to be done for that is not done.
+    /// The run starts nothing any more, so the rest of what was to be started is dropped.
     fn drop_work(&mut self) {
         (self.stage.joining, self.stage.joined) = (Arc::default(), 0);
         self.stage.meanwhile.clear();
@@ -172,7 +174,7 @@ impl State {
         Ok(())
     }
 
-    /// Nothing begins any more.
+    /// Empties the queue, since no further step begins.
     fn empty_queue(&mut self) -> Result<(), IllegalInput> {
         while let Some((_, seq)) = self.index.queue.first().copied() {
             self.set_phase(seq, Phase::Idle)?;
@@ -244,8 +246,7 @@ impl State {
         Ok(())
     }
 
-    /// What agents have said no longer counts: by the time the run goes on, it will be old, and they are asked
-    /// again.
+    /// Forgets what agents have said. It will be old by the time the run goes on, and they are asked again then.
     fn forget_fresh(&mut self) {
         self.strategy.refreshing.forget();
     }
@@ -291,7 +292,7 @@ impl State {
         Ok(())
     }
 
-    /// An agent gets its record.
+    /// Gives an agent its record.
     fn made(
         &mut self,
         arrival: &Arrival,
@@ -319,7 +320,7 @@ impl State {
             error: error.clone(),
             skip_reason: skip_reason.clone(),
             ended_at: (!goes_on && !joins).then_some(at),
-            // Those of the first stage were there before the run.
+            // The agents of the first stage were members before the run began.
             joined_at: (joins || index > 0).then_some(at),
             ..made
         };
@@ -341,13 +342,13 @@ impl State {
         }
     }
 
-    /// Counts a failure for the budgets.
+    /// Counts a failure against the budgets.
     pub(super) fn count_failure(&mut self) {
         self.run.progress.stage.failures += 1;
         self.run.progress.failures += 1;
     }
 
-    /// A failure that was counted is none any more.
+    /// Takes a counted failure back.
     pub(super) fn uncount_failure(&mut self) {
         let progress = &mut self.run.progress;
         progress.stage.failures = progress.stage.failures.saturating_sub(1);

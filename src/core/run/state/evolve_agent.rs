@@ -1,4 +1,4 @@
-//! What happens to one agent.
+//! The part of [`evolve`](super::evolve()) that applies what happens to one agent.
 
 use std::sync::Arc;
 
@@ -93,7 +93,7 @@ impl State {
             OfAgent::Moved { to } => {
                 let record = self.record_mut(seq)?;
                 record.address.clone_from(to);
-                // It must be seen first which node is there.
+                // Which node answers at the new address must be found out first.
                 record.identified_at = None;
             }
             OfAgent::Info { about, address } => {
@@ -126,7 +126,7 @@ impl State {
         self.agent_mut(seq).map(|agent| &mut agent.record)
     }
 
-    /// Has an agent do something else. Only a running one does anything.
+    /// Gives an agent another phase. Only a running agent may have a phase other than idle.
     pub(super) fn set_phase(&mut self, seq: AgentSeq, phase: Phase) -> Result<(), IllegalInput> {
         let agent = self.agent(seq)?;
         let found = || phase.as_str();
@@ -140,7 +140,7 @@ impl State {
         self.put_phase(seq, phase)
     }
 
-    /// The same, whatever it did before.
+    /// Like [`set_phase`](Self::set_phase), whatever the agent did before.
     pub(super) fn put_phase(&mut self, seq: AgentSeq, phase: Phase) -> Result<(), IllegalInput> {
         let agent = self.agents.get_mut(seq.0 as usize);
         let agent = agent.ok_or_else(|| IllegalInput::no_agent(seq))?;
@@ -150,13 +150,13 @@ impl State {
         Ok(())
     }
 
-    /// Puts an agent behind those whose next step is to begin.
+    /// Puts an agent at the end of the queue of those whose next steps are to begin.
     fn queue(&mut self, seq: AgentSeq) -> Result<(), IllegalInput> {
         let place = self.index.next_place();
         self.set_phase(seq, Phase::Queued { place })
     }
 
-    /// Gives an agent another state, if its transition table holds the step.
+    /// Gives an agent another state, if the transition table allows it.
     fn change_state(&mut self, seq: AgentSeq, to: AgentState) -> Result<(), IllegalInput> {
         let from = self.record(seq)?.state;
         if !from.next().contains(&to) {
@@ -165,7 +165,7 @@ impl State {
         self.put(seq, to)
     }
 
-    /// Gives it any state, with the counts and the index that go with it.
+    /// Gives an agent any state, and updates the counts and the index.
     fn put(&mut self, seq: AgentSeq, to: AgentState) -> Result<(), IllegalInput> {
         let record = self.record_mut(seq)?;
         let from = std::mem::replace(&mut record.state, to);
@@ -181,8 +181,8 @@ impl State {
         Ok(())
     }
 
-    /// Takes an agent into the next stage. How it came through the one before is kept, and so are the
-    /// results of its steps.
+    /// Takes an agent into the next stage. How it came through the last stage is kept, and so are the results of
+    /// its steps.
     fn entered(
         &mut self,
         seq: AgentSeq,
@@ -226,7 +226,8 @@ impl State {
         self.put(seq, *state)
     }
 
-    /// Has an agent do what its record says. An attempt that went on is opened anew.
+    /// Has an agent go on with what its record says. An attempt that was going on is opened anew, by an event of
+    /// its own.
     fn taken_up(&mut self, seq: AgentSeq) -> Result<(), IllegalInput> {
         match self.record(seq)?.phase {
             StepPhase::Waiting => self.queue(seq),
@@ -241,7 +242,7 @@ impl State {
         }
     }
 
-    /// Whether the run is told when the agent's moment comes.
+    /// Sets whether the run is woken when the agent's moment comes.
     fn rings(&mut self, seq: AgentSeq, is_told: bool) -> Result<(), IllegalInput> {
         let agent = self.agents.get_mut(seq.0 as usize);
         let agent = agent.ok_or_else(|| IllegalInput::no_agent(seq))?;
@@ -301,7 +302,7 @@ impl State {
         Ok(())
     }
 
-    /// Nothing of the agent goes on in the stage any more.
+    /// Ends the agent's part in the stage: nothing of it goes on there any more.
     fn ended(&mut self, seq: AgentSeq, to: AgentState, at: Timestamp) -> Result<(), IllegalInput> {
         self.set_phase(seq, Phase::Idle)?;
         self.change_state(seq, to)?;
@@ -330,8 +331,8 @@ impl State {
         Ok(())
     }
 
-    /// Puts a failed agent back to be started again. It goes on with the step that failed, in a new
-    /// attempt: what it did before is not done again, nor is an action that ended well but late.
+    /// Puts a failed agent back to be started again. It goes on with a new attempt of the step that failed. What
+    /// it did before is not done again, nor is an action that ended well but late, unless `again` says so.
     fn put_back(&mut self, seq: AgentSeq, again: bool) -> Result<(), IllegalInput> {
         self.change_state(seq, AgentState::Pending)?;
         let record = self.record_mut(seq)?;
@@ -346,20 +347,21 @@ impl State {
         Ok(())
     }
 
-    /// Counts an agent that joined as one that takes part.
+    /// Counts an agent that joined among those that take part.
     fn count_selected(&mut self) {
         let selected = &mut self.run.progress.selected;
         *selected = selected.saturating_add(1);
     }
 
-    /// The agent is gone: a failure, where the stage counts that as one.
+    /// The agent is gone. That is a failure if the stage says so.
     fn removed(&mut self, seq: AgentSeq, at: Timestamp) -> Result<(), IllegalInput> {
         self.set_phase(seq, Phase::Idle)?;
         let from = self.record(seq)?.state;
         self.change_state(seq, AgentState::Removed)?;
         let record = self.record_mut(seq)?;
         record.leaving = false;
-        // One that is left out since it had ended when it left before, has still ended like that.
+        // If the agent had ended before it left an earlier time, and was left out since it returned, that ending
+        // still counts.
         let ended = record.removed_from.filter(|before| match before {
             _ if mutant!(EndingForgotten) => false,
             AgentState::Done | AgentState::Failed => from == AgentState::Skipped,
@@ -381,8 +383,7 @@ impl State {
         Ok(())
     }
 
-    /// The agent is a member again. The step that it was at is begun anew, as for an agent that a person put
-    /// back.
+    /// The agent is a member again. The step that it was at begins anew, as for an agent that a person put back.
     fn returned(
         &mut self,
         seq: AgentSeq,
@@ -419,7 +420,7 @@ impl State {
         written.ok_or_else(none)
     }
 
-    /// Sets what is noticed about an agent's call, and the count that goes with it.
+    /// Sets what is noticed about an agent's call, and updates the count of silent agents.
     fn noticed(&mut self, seq: AgentSeq, notice: Option<&Notice>) -> Result<(), IllegalInput> {
         self.record_mut(seq)?.notice = notice.cloned();
         let is_silent = notice.is_some_and(Notice::is_silence);

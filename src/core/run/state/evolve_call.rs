@@ -1,4 +1,5 @@
-//! What happens to the attempt of an agent, and to its action that is out.
+//! The part of [`evolve`](super::evolve()) that applies what happens to the attempt of an agent, and to its
+//! outstanding action.
 
 use super::agent::{Attempt, Doing, Phase};
 use super::event::{EndKept, OfCall};
@@ -42,7 +43,7 @@ impl State {
                     let (found, open) = (journal.key.attempt, open.attempt);
                     return Err(IllegalInput::new("the end of an attempt", found, open));
                 }
-                // The one way out of an attempt.
+                // This is the only way out of an attempt.
                 self.put_phase(seq, Phase::Idle)?;
             }
             OfCall::LeftOpen { action, journal } => {
@@ -64,7 +65,7 @@ impl State {
                 agent.over = journal.clone().filter(|_| late.result).map(Box::new);
                 agent.record.late = Some(late.clone());
             }
-            // What is out is not in a history.
+            // A history does not say which actions are out.
             OfCall::EndedLate { kept: None, .. } => {
                 self.agent(seq)?;
             }
@@ -86,7 +87,7 @@ impl State {
         Ok(())
     }
 
-    /// The attempt is over, and nothing else is out.
+    /// Notes an action that is out. Its attempt must be over, and no other action may be out.
     fn left_open(
         &mut self,
         seq: AgentSeq,
@@ -108,7 +109,7 @@ impl State {
         Ok(())
     }
 
-    /// The attempt of the action that is out.
+    /// The attempt whose action is out.
     fn action_of(&self, seq: AgentSeq, what: &'static str) -> Result<AttemptKey, IllegalInput> {
         let record = self.record(seq)?;
         let out = record.outstanding.as_ref().map(|action| action.key);
@@ -146,8 +147,8 @@ impl State {
         Ok(())
     }
 
-    /// The step made a call. Nothing is sent to an agent while an action of an attempt that is over may
-    /// still be running.
+    /// The step made a call. No action may be sent while an action of an attempt that is over may still be
+    /// running.
     fn called(
         &mut self,
         seq: AgentSeq,

@@ -1,4 +1,5 @@
-//! What happens between the run and the strategy of its stage.
+//! The part of [`evolve`](super::evolve()) that applies what happens between the run and the strategy of its
+//! stage.
 
 use std::collections::VecDeque;
 
@@ -65,7 +66,7 @@ impl State {
         let stage = &mut self.run.progress.stage;
         stage.untold_memo = false;
         stage.memo.clone_from(memo);
-        // Also after a last decision: agents that join may make the strategy be asked again.
+        // This also counts after a last decision: if agents join, the strategy may be asked again.
         stage.refresh.clone_from(refresh);
         stage.batches += u32::from(*started > 0);
         let idle = *started == 0 && *skipped == 0;
@@ -88,8 +89,7 @@ impl State {
         self.strategy.answered.wait = until.map(|until| Wait { next_event, until, label, refresh });
     }
 
-    /// Of those that gave no good answer the ones that are asked again: of the others nobody finds out
-    /// whether they answer.
+    /// The part of the unheard agents that is asked again. Nobody finds out whether the others answer.
     pub(crate) fn kept_unheard(&self, asked: &[AgentSeq]) -> Unheard {
         let mut unheard = self.run.progress.stage.unheard.clone();
         if mutant!(UnheardKept) {
@@ -107,7 +107,7 @@ impl State {
         unheard
     }
 
-    /// An agent has answered, whoever asked.
+    /// Notes that an agent has answered, whoever asked it.
     pub(super) fn forget_unheard(&mut self, agent: &AgentId) {
         let unheard = &mut self.run.progress.stage.unheard;
         let named = unheard.some.len();
@@ -119,7 +119,7 @@ impl State {
 }
 
 impl Refreshing {
-    /// Nobody wants to know what agents say now.
+    /// Nobody wants to know any more what the agents say now.
     pub(super) fn forget(&mut self) {
         *self = match std::mem::take(self) {
             Self::Asking | Self::InVain => Self::InVain,
@@ -150,8 +150,8 @@ impl Refreshing {
         };
         answers.drain(..number.min(answers.len()));
         if answers.is_empty() {
-            // A machine that is loaded anew finds the wish, and asks again: not all that came of it may be
-            // written.
+            // The wish of the strategy stays in the progress: a machine that is loaded anew asks again, because
+            // not everything that came of it may be written.
             *self = Self::Fresh;
         }
         Ok(())

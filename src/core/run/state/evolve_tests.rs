@@ -1,4 +1,4 @@
-//! What can't happen is refused, whatever decided it.
+//! Tests that what can't happen is refused, whatever decided it.
 
 use std::sync::Arc;
 
@@ -59,7 +59,7 @@ fn playbook() -> Playbook {
     Playbook { stages: vec![stage], ..empty }
 }
 
-/// What never changes of a run of one stage with one step.
+/// The snapshot of a run of one stage with one step.
 pub(crate) fn snapshot() -> Snapshot {
     Snapshot {
         id: RunId(Uuid::nil()),
@@ -72,13 +72,13 @@ pub(crate) fn snapshot() -> Snapshot {
     }
 }
 
-/// Such a run with that status, of which nothing else is known.
+/// A run of that snapshot with this status, about which nothing else is known.
 pub(crate) fn run(status: RunStatus) -> Run {
     let progress = Progress::new(status, Timestamp::from_millis(0));
     Run { snapshot: Arc::new(snapshot()), progress }
 }
 
-/// The record of an agent that nothing was done to yet.
+/// The record of an agent to which nothing was done yet.
 pub(crate) fn record(number: u32) -> AgentRecord {
     let agent = AgentId::from(format!("node-{number}").as_str());
     AgentRecord::new(RunId(Uuid::nil()), AgentSeq(number), agent, String::new(), 1)
@@ -90,7 +90,7 @@ struct Folded {
 }
 
 impl Folded {
-    /// A run that goes, over one agent that waits.
+    /// A run that is going on, over one agent that waits.
     fn new() -> Self {
         let state = State::new(run(RunStatus::Pending));
         let mut folded = Self { state, now: 0 };
@@ -111,7 +111,7 @@ impl Folded {
         folded
     }
 
-    /// The same, and its agent makes an action.
+    /// The same run, with an attempt of the agent under way.
     fn trying() -> Self {
         let mut folded = Self::new();
         folded.takes((AGENT, OfAgent::Started { batch: 1, label: None }));
@@ -125,7 +125,7 @@ impl Folded {
         self.takes((AGENT, OfCall::Opened(journal(attempt))));
     }
 
-    /// Its agent has an action out, whose attempt is over.
+    /// The same run, where the agent has an action out whose attempt is over.
     fn left_open() -> Self {
         let mut folded = Self::trying();
         folded.takes((AGENT, action(1)));
@@ -134,7 +134,7 @@ impl Folded {
         folded
     }
 
-    /// The attempt that goes on is over.
+    /// Ends the attempt that is going on.
     fn closes(&mut self) {
         let journal = self.journal();
         self.takes((AGENT, OfCall::Closed { journal, written: true }));
@@ -150,7 +150,7 @@ impl Folded {
         self.evolve(what).unwrap();
     }
 
-    /// Refuses something, and says why.
+    /// Checks that something is refused, and why.
     fn refuses(&mut self, what: impl Into<What>, why: &str) {
         let error = self.evolve(what).unwrap_err();
         assert!(error.contains(why), "{error}");
@@ -171,12 +171,12 @@ fn outstanding(attempt: u32) -> Outstanding {
     Outstanding { key: key(attempt), call: 0, since: Timestamp::from_millis(0), bytes: None }
 }
 
-/// The action of that attempt is out, which is over.
+/// The action of this attempt is out, and the attempt is over.
 fn open(attempt: u32) -> OfCall {
     OfCall::LeftOpen { action: outstanding(attempt), journal: None }
 }
 
-/// That action has ended.
+/// The action of this attempt has ended.
 fn ended_late(attempt: u32) -> OfCall {
     let outcome = "DONE".to_owned();
     let late = LateEnd::new(&outstanding(attempt), Timestamp::from_millis(0), &outcome, false);
@@ -236,7 +236,7 @@ fn nothing_is_sent_while_an_action_may_still_run() {
     folded.takes((AGENT, OfAgent::StepStarted { step: 0, attempt: 2, takes: None }));
     let why = "the action of another one, attempt 1 of step 0 in stage 0, that may still run";
     folded.refuses((AGENT, OfCall::Opened(journal(2))), why);
-    // Nor does anything else come to be out.
+    // No other action may come to be out.
     Folded::left_open().refuses((AGENT, open(2)), "with attempt 1 of step 0");
     Folded::trying().refuses((AGENT, open(1)), "with attempt 1 of step 0");
     let mut folded = Folded::left_open();
@@ -312,7 +312,7 @@ fn an_agent_does_one_thing_after_another() {
             Phase::Settling { until: at, again: true, rings: true },
         ]
     };
-    // What may follow, in the same order.
+    // Which phases may follow, in the same order.
     let table = ["y y y y y y", "y n n n n n", "y n n n n n", "n n n n n n", "y n n n n y"];
     for (before, expected) in phases().iter().zip(table.into_iter().chain(["y n n n n n"])) {
         let found = phases().map(|next| if before.may_become(&next) { "y" } else { "n" });
@@ -418,7 +418,7 @@ fn nothing_begins_any_more_once_the_end_is_settled() {
     let mut folded = Folded::new();
     folded.takes((AGENT, OfAgent::Started { batch: 1, label: None }));
     assert!(folded.state.next_to_begin().is_some());
-    // A person abandons it.
+    // A person abandons the run.
     folded.takes(OfRun::Status { to: RunStatus::Finishing, reason: None });
     assert_eq!((folded.state.next_to_begin(), folded.state.work()), (None, None));
 }

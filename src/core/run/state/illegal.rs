@@ -1,4 +1,4 @@
-//! What can't happen in the state that the run is in.
+//! The error for something that can't happen in the state that the run is in.
 
 use std::fmt::{self, Write as _};
 
@@ -6,18 +6,18 @@ use super::event::{OfMembership, What};
 use super::value::State;
 use crate::run::{AgentId, AgentSeq};
 
-/// An input that does not fit the state, or a step that a transition table does not hold: a mistake
-/// of the program, not of its users. The machine must be dropped and loaded anew.
+/// An input that does not fit the state, or a step that is not in a transition table. It is a mistake of the
+/// program, not of its users. The machine must be dropped and loaded anew.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to apply {what}: {why}{place}")]
 pub struct IllegalInput {
     what: &'static str,
     why: Why,
-    /// The event or input that it came with, in brackets; empty until that is known.
+    /// The event or input that it came with, in parentheses. Empty until that is known.
     place: String,
 }
 
-/// Why it does not fit.
+/// Why something does not fit.
 #[derive(Debug, thiserror::Error)]
 enum Why {
     #[error("found {found}, which does not go with {with}")]
@@ -36,17 +36,17 @@ impl IllegalInput {
         Self { what, why, place: String::new() }
     }
 
-    /// Something that needs what is not there.
+    /// Something happens that needs what is missing.
     pub(crate) fn missing(what: &'static str, needs: &'static str, of: impl fmt::Display) -> Self {
         Self { what, why: Why::Missing { needs, of: of.to_string() }, place: String::new() }
     }
 
-    /// Something that happens to an agent which the run does not have.
+    /// Something happens to an agent that the run does not have.
     pub(crate) fn no_agent(seq: AgentSeq) -> Self {
         Self::new("something to an agent", format!("number {}", seq.0), "the agents of the run")
     }
 
-    /// Says what it came with, unless that is known already: an event says it better than the input that
+    /// Adds where the error came from, unless that is known already: an event says it better than the input that
     /// led to it.
     pub(crate) fn with(self, place: impl FnOnce() -> String) -> Self {
         match self.place.is_empty() {
@@ -55,7 +55,7 @@ impl IllegalInput {
         }
     }
 
-    /// What was found, and what would have fitted.
+    /// What was found, and what would have fitted, for the error of a replay.
     pub(crate) fn found_and_expected(self) -> (String, String) {
         let what = self.what;
         match self.why {
@@ -70,7 +70,7 @@ impl IllegalInput {
 }
 
 impl State {
-    /// What happens to whom, and the number of the event that is told next.
+    /// Describes what happens to whom, with the number of the next event that is told.
     pub(crate) fn place(&self, name: &str, agent: Option<AgentSeq>, next_event: u64) -> String {
         let found = agent.map(|seq| match self.find(seq) {
             Some(agent) => format!(", agent {}", agent.record.agent),
@@ -108,10 +108,10 @@ impl OfMembership {
     }
 }
 
-/// Name of the variant of an event: the first word that it shows of itself.
+/// Name of the variant of an event, which is the first word of its `Debug` text.
 fn name_of(event: &impl fmt::Debug) -> String {
     let mut first = FirstWord(String::new());
-    // It stops after that word: the rest may be large.
+    // Writing stops after that word, since the rest may be large.
     let _ = write!(first, "{event:?}");
     first.0
 }

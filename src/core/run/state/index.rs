@@ -1,4 +1,5 @@
-//! What is found without looking at every agent. It says nothing that the agents don't.
+//! Finds agents without looking at each of them. It has nothing that the agents don't have, and changes together
+//! with them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,30 +7,30 @@ use super::agent::{Agent, Phase};
 use super::alarms::Alarms;
 use crate::run::{AgentId, AgentSeq, AgentState, Notice};
 
-/// Agents, by what they do.
+/// Numbers of agents, by their identifiers and by what they do.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     pub(super) by_id: BTreeMap<AgentId, AgentSeq>,
     pub(super) by_state: BTreeMap<AgentState, BTreeSet<AgentSeq>>,
-    /// Those whose next step is to begin, in the order in which they came.
+    /// Agents whose next steps are to begin, in the order in which they came.
     pub(super) queue: BTreeSet<(u64, AgentSeq)>,
-    /// The last place that was given in it.
+    /// The last place that was given in the queue.
     places: u64,
     pub(super) alarms: Alarms,
-    /// Those with an attempt in flight.
+    /// Agents with an attempt in flight.
     pub(super) trying: BTreeSet<AgentSeq>,
-    /// Those that are looked at before their next step.
+    /// Agents that are looked at before their next steps.
     pub(super) looking: BTreeSet<AgentSeq>,
-    /// Those whose action is looked at although its attempt is over.
+    /// Agents whose action is looked at although its attempt is over.
     pub(super) watched: BTreeSet<AgentSeq>,
-    /// Those with a call in flight that give no good answer.
+    /// Agents that have a call in flight and give no usable answer.
     pub(super) silent: BTreeSet<AgentSeq>,
-    /// Those of which more is known than was written.
+    /// Agents about which more is known than was written.
     pub(super) unwritten: BTreeSet<AgentSeq>,
 }
 
 impl Index {
-    /// Takes notice of an agent that does nothing yet.
+    /// Adds an agent that does nothing yet.
     pub(super) fn take_in(&mut self, agent: &Agent) {
         let record = &agent.record;
         self.by_id.insert(record.agent.clone(), record.seq);
@@ -39,7 +40,7 @@ impl Index {
         }
     }
 
-    /// Takes notice that an agent has another state.
+    /// Notes that an agent has another state.
     pub(super) fn state(&mut self, seq: AgentSeq, from: AgentState, to: AgentState) {
         if let Some(before) = self.by_state.get_mut(&from) {
             before.remove(&seq);
@@ -47,7 +48,7 @@ impl Index {
         self.by_state.entry(to).or_default().insert(seq);
     }
 
-    /// Takes notice that an agent does something else.
+    /// Notes that an agent has another phase.
     pub(super) fn phase(&mut self, seq: AgentSeq, from: &Phase, to: &Phase) {
         match from {
             Phase::Queued { place } => set(&mut self.queue, (*place, seq), false),
@@ -64,14 +65,14 @@ impl Index {
         self.alarms.change(seq, from.alarm(), to.alarm());
     }
 
-    /// The place in the queue behind all others.
+    /// Gives the next place at the end of the queue.
     pub(super) fn next_place(&mut self) -> u64 {
         self.places += 1;
         self.places
     }
 }
 
-/// Has something be in a set, or not.
+/// Puts something into a set, or takes it out.
 pub(super) fn set<T: Ord>(of: &mut BTreeSet<T>, one: T, is_in: bool) {
     match is_in {
         true => of.insert(one),

@@ -1,4 +1,4 @@
-//! What holds after every event. Builds for tests look whether it does.
+//! What holds after every event. Builds with debug assertions check it.
 
 use super::agent::{Agent, Doing, Phase};
 use super::event::{OfMembership, What};
@@ -6,7 +6,8 @@ use super::value::State;
 use crate::run::{AgentSeq, AgentState};
 
 impl State {
-    /// What an event broke; none if all holds. It costs the same however many agents there are.
+    /// The rule that an event broke; `None` if all rules hold. The check costs the same however many agents there
+    /// are.
     pub(super) fn broken_by(&self, what: &What) -> Option<&'static str> {
         let agent = match what {
             What::Agent(seq, _) | What::Call(seq, _) => Some(*seq),

@@ -1,5 +1,5 @@
-//! The state of a run in memory, and the one way in which it changes: [`evolve`], which takes notice of one
-//! [`Event`] after another.
+//! The state of a run in memory, and the only way in which it changes: [`evolve`], which applies one [`Event`]
+//! after another.
 //!
 //! ```text
 //! decide (../machine/)  ─▶ Event ─▶ evolve ─▶ State        the live run, and one that is taken up again
@@ -9,7 +9,7 @@
 //!                            └─▶ touches   which documents are to be written
 //! ```
 //!
-//! The fields of [`State`] are private to this module, so that nothing else can change one.
+//! The fields of [`State`] are private to this module, so that no other code can change them.
 
 mod agent;
 mod alarms;

@@ -1,4 +1,5 @@
-//! What can be read of the state.
+//! What can be read of the state. Its fields are private, so code outside of this folder reads it through such
+//! methods.
 
 use std::sync::Arc;
 
@@ -34,31 +35,31 @@ impl State {
         self.run.progress.status
     }
 
-    /// An agent, by its number.
+    /// An agent, by its number. `None` if the run has no such agent.
     pub(crate) fn find(&self, seq: AgentSeq) -> Option<&Agent> {
         self.agents.get(seq.0 as usize)
     }
 
-    /// An agent that the run has.
+    /// An agent, by its number.
     ///
     /// # Errors
-    /// The run has no such agent.
+    /// [`IllegalInput`] when the run has no such agent.
     pub(crate) fn agent(&self, seq: AgentSeq) -> Result<&Agent, IllegalInput> {
         self.find(seq).ok_or_else(|| IllegalInput::no_agent(seq))
     }
 
-    /// Its record.
+    /// The record of an agent.
     ///
     /// # Errors
-    /// The run has no such agent.
+    /// [`IllegalInput`] when the run has no such agent.
     pub(crate) fn record(&self, seq: AgentSeq) -> Result<&AgentRecord, IllegalInput> {
         self.agent(seq).map(Agent::record)
     }
 
-    /// Its attempt in flight.
+    /// The agent's attempt in flight.
     ///
     /// # Errors
-    /// It has none.
+    /// [`IllegalInput`] when the agent has no attempt in flight.
     pub(crate) fn attempt(&self, seq: AgentSeq) -> Result<&Attempt, IllegalInput> {
         let agent = self.agent(seq)?;
         let none = || {
@@ -73,7 +74,7 @@ impl State {
         &self.agents
     }
 
-    /// Their records.
+    /// The records of all agents, by their number.
     pub(crate) fn records(&self) -> impl ExactSizeIterator<Item = &AgentRecord> + Clone {
         self.agents.iter().map(Agent::record)
     }
@@ -86,8 +87,8 @@ impl State {
         self.index.by_state.get(&state).into_iter().flatten().copied().collect()
     }
 
-    /// The agents in a state from that number on: work that goes on from commit to commit must not look at
-    /// all of them each time.
+    /// The agents in a state, from number `from` on. Work that goes on from commit to commit must not look at all
+    /// agents each time.
     pub(crate) fn some_in(
         &self,
         state: AgentState,
@@ -101,12 +102,12 @@ impl State {
         self.index.trying.iter().copied()
     }
 
-    /// Whether any agent is looked at, or its action.
+    /// Whether any agent, or the action of any agent, is being looked at.
     pub(crate) fn looks_at_somebody(&self) -> bool {
         !self.index.looking.is_empty() || !self.index.watched.is_empty()
     }
 
-    /// Whether no agent is going on.
+    /// Whether no agent is running.
     pub(crate) fn nothing_in_flight(&self) -> bool {
         debug_assert!(
             self.index.trying.iter().all(|seq| self.is_running(*seq)),
@@ -119,17 +120,17 @@ impl State {
         self.find(seq).is_some_and(|agent| agent.record.state == AgentState::Running)
     }
 
-    /// The agent whose next step is to begin first.
+    /// The agent whose next step begins first.
     pub(crate) fn next_to_begin(&self) -> Option<AgentSeq> {
         self.index.queue.first().map(|(_, seq)| *seq)
     }
 
-    /// When something is due for an agent first, and for which.
+    /// When something is first due for an agent, and for which agent.
     pub(crate) fn first_alarm(&self) -> Option<(Timestamp, AgentSeq)> {
         self.index.alarms.first()
     }
 
-    /// Agents of which more is known than was written.
+    /// Agents about which more is known than was written.
     pub(crate) fn unwritten(&self) -> impl ExactSizeIterator<Item = AgentSeq> {
         self.index.unwritten.iter().copied()
     }
@@ -151,12 +152,12 @@ impl State {
         self.heaviest
     }
 
-    /// Agents that are still to be taken into the stage: all of them, and how many were.
+    /// All agents that are to be taken into the stage, and how many of them already were.
     pub(crate) fn joining(&self) -> (Arc<Vec<Joining>>, usize) {
         (Arc::clone(&self.stage.joining), self.stage.joined)
     }
 
-    /// Whether there are such agents.
+    /// Whether agents are still to be taken into the stage.
     pub(crate) fn is_joining(&self) -> bool {
         self.stage.joined < self.stage.joining.len()
     }
@@ -196,12 +197,12 @@ impl State {
         self.run.progress.status == RunStatus::Starting || self.run.progress.stage.entering
     }
 
-    /// Whether the agent is to go as soon as its call has ended.
+    /// Whether the agent goes as soon as its call has ended.
     pub(crate) fn is_leaving(&self, seq: AgentSeq) -> bool {
         self.find(seq).is_some_and(|agent| agent.record.leaving)
     }
 
-    /// What is to be done next that was too much for one commit.
+    /// What is to be done next because it was too much for one commit.
     pub(crate) fn work(&self) -> Option<Work> {
         let waits = [
             (Work::Join, self.is_joining()),
@@ -215,7 +216,7 @@ impl State {
         waits.into_iter().find(|(_, waits)| *waits).map(|(work, _)| work)
     }
 
-    /// How far the stage is; the strategy is asked only where that is [`StageAt::Due`].
+    /// How far the stage has come. The strategy is asked only at [`StageAt::Due`].
     pub(crate) fn stage_at(&self) -> StageAt {
         if self.is_entering() {
             return StageAt::Entering;
@@ -251,7 +252,7 @@ impl State {
     /// The present stage.
     ///
     /// # Errors
-    /// The playbook has no such stage.
+    /// [`IllegalInput`] when the playbook has no such stage.
     pub(crate) fn stage(&self) -> Result<&Stage, IllegalInput> {
         let index = self.run.progress.stage.index;
         self.stage_number(index)
@@ -260,7 +261,7 @@ impl State {
     /// A stage of the playbook.
     ///
     /// # Errors
-    /// It has no such stage.
+    /// [`IllegalInput`] when the playbook has no such stage.
     pub(crate) fn stage_number(&self, index: u16) -> Result<&Stage, IllegalInput> {
         let stages = &self.run.snapshot.playbook.stages;
         let none = || IllegalInput::new("a stage", format!("number {index}"), "the playbook");
@@ -270,33 +271,33 @@ impl State {
     /// A step of the present stage.
     ///
     /// # Errors
-    /// The stage has no such step.
+    /// [`IllegalInput`] when the stage has no such step.
     pub(crate) fn step(&self, index: u16) -> Result<&Step, IllegalInput> {
         let none = || IllegalInput::new("a step", format!("number {index}"), "the stage");
         self.stage()?.steps.get(usize::from(index)).ok_or_else(none)
     }
 
-    /// Name of a step of the stage; nothing for one that there is not: the agent is past its last one.
+    /// Name of a step of the stage. Empty if there is no such step, because the agent is past its last one.
     pub(crate) fn step_name(&self, index: u16) -> String {
         self.step(index).map(|step| step.name.clone()).unwrap_or_default()
     }
 
-    /// What the agent's attempt in flight does.
+    /// What the agent's attempt in flight waits for.
     pub(crate) fn doing(&self, seq: AgentSeq) -> Option<Doing> {
         self.find(seq).and_then(Agent::doing)
     }
 
-    /// The digest of a plugin that the playbook names so.
+    /// The digest of the plugin with this name in the playbook.
     ///
     /// # Errors
-    /// It names none so.
+    /// [`IllegalInput`] when the playbook has no plugin of this name.
     pub(crate) fn plugin(&self, name: &str) -> Result<&Digest, IllegalInput> {
         let pin = self.run.snapshot.playbook.plugins.get(name);
         pin.map(|pin| &pin.digest)
             .ok_or_else(|| IllegalInput::new("a plugin", name, "the playbook"))
     }
 
-    /// Lets `f` see the scope of expressions, for an agent or for none.
+    /// Calls `f` with a scope for expressions. `agent` is null if the expression is about no agent.
     pub(crate) fn with_scope<T>(
         &self,
         agent: Value,
@@ -306,8 +307,8 @@ impl State {
         self.run.snapshot.with_scope(agent, steps, f)
     }
 
-    /// Works out the arguments of a step. The scope has copies of all that is known of the agent, so
-    /// it is made only where an expression looks at it.
+    /// Works out the arguments of a step. A scope has copies of all that is known about the agent, so it is made
+    /// only if an expression looks at it.
     pub(crate) fn arguments(&self, record: &AgentRecord, step: &Step) -> Result<Value, ExprError> {
         if step.with.is_literal() {
             return self.with_scope(Value::Null, Value::Null, |scope| step.with.render(scope));
@@ -319,8 +320,8 @@ impl State {
         )
     }
 
-    /// Lets `f` see the scope of expressions for an agent's next step. Of the results of its steps only
-    /// those are in it that it `looks` at.
+    /// Calls `f` with the scope for an agent's next step. Of the results of its steps, the scope has only those
+    /// that it `looks` at.
     pub(crate) fn with_record_scope<T>(
         &self,
         record: &AgentRecord,

@@ -1,5 +1,4 @@
-//! The history: what of an event is told in it. This is the one place where events of the memory become
-//! those that are kept.
+//! What the history tells of an event. This is the one place where events in memory become events that are stored.
 
 use super::event::{Begins, Decided, OfAgent, OfCall, OfMembership, OfRun, OfStrategy, What};
 use super::illegal::IllegalInput;
@@ -8,10 +7,10 @@ use crate::run::{
     About, AgentId, AgentRecord, AgentSeq, AgentState, Failure, Happened, RunStatus, Was,
 };
 
-/// What the history says of an event that is about to happen; none if it says nothing.
+/// What the history says about an event that is about to happen. `None` if it says nothing.
 ///
 /// # Errors
-/// The event is about an agent or a stage that the run does not have.
+/// [`IllegalInput`] when the event is about an agent or a stage that the run does not have.
 pub(crate) fn told(state: &State, what: &What) -> Result<Option<Happened>, IllegalInput> {
     match what {
         What::Run(event) => state.told_of_run(event),
@@ -82,7 +81,7 @@ impl State {
                     skipped: *skipped,
                     next: next.clone(),
                     refresh: named.clone(),
-                    // It may be large, and often is what it was.
+                    // The memo may be large, and often has not changed.
                     memo: (stage.memo != *memo).then(|| memo.clone()),
                 })
             }
@@ -133,7 +132,7 @@ impl State {
                 to: AgentState::Failed,
                 batch: record.batch,
                 why: Some(failure.in_words()),
-                // It may be long, and mostly the end of its step has just said it.
+                // The failure may be long, and usually the end of the step has just said it.
                 failure: (record.error.as_ref() != Some(failure)).then(|| failure.clone()),
             },
             OfAgent::LeftOut { why } => {
@@ -253,7 +252,7 @@ fn told_of_membership(event: &OfMembership) -> Option<Happened> {
 }
 
 impl What {
-    /// The agent whose record an event that is told is about, where it has one already.
+    /// The agent that an event of the history is about, if that agent already has a record.
     pub(crate) const fn told_about(&self) -> Option<AgentSeq> {
         match self {
             Self::Agent(seq, _) | Self::Call(seq, _) => Some(*seq),
@@ -272,13 +271,13 @@ impl Begins {
 }
 
 impl Failure {
-    /// The reason and what happened.
+    /// The reason and the message.
     pub(crate) fn in_words(&self) -> String {
         format!("{}: {}", self.reason, self.message)
     }
 }
 
-/// What was known of an agent, where it is not what is known now.
+/// What was known about an agent, as far as it differs from what is known now.
 fn was(record: &AgentRecord, about: &About, address: &str) -> Was {
     let known = record.about();
     let unchanged = Was { node_seen_at: known.seen_at, ..Was::default() };

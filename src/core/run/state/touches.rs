@@ -1,20 +1,21 @@
-//! What an event means for what is kept: whether the history tells it, and which documents it changes.
+//! What an event means for what is stored: whether the history tells it, and which documents it changes. So
+//! whoever decides can't forget to write what it changed.
 
 use super::event::{OfAgent, OfCall, OfMembership, OfRun, OfStrategy, What};
 
 /// What is to be written because of an event.
 ///
-/// Some events change a document without having it written: what they change is written with the next thing
-/// that happens to it, and is the same again if it was lost in a crash.
+/// Some events change a document without having it written. The change is written with the next thing that
+/// happens, and is made again in the same way if a crash loses it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Touch {
-    /// The history tells it.
+    /// The history tells the event.
     pub(crate) told: bool,
-    /// The run.
+    /// The progress of the run is written.
     pub(crate) progress: bool,
-    /// The record of the agent that it happened to.
+    /// The record of the agent is written to which the event happened.
     pub(crate) record: bool,
-    /// The journal of its attempt in flight.
+    /// The journal of the agent's attempt in flight is written.
     pub(crate) journal: bool,
 }
 
@@ -23,7 +24,7 @@ const PROGRESS: Touch = Touch { progress: true, ..NOTHING };
 const RECORD: Touch = Touch { record: true, ..NOTHING };
 const JOURNAL: Touch = Touch { journal: true, ..NOTHING };
 const TOLD: Touch = Touch { told: true, ..PROGRESS };
-/// It is told, and changes the record.
+/// The history tells the event, and the record changes.
 const TOLD_OF: Touch = Touch { record: true, ..TOLD };
 
 pub(crate) const fn touches(what: &What) -> Touch {
@@ -67,7 +68,7 @@ const fn of_strategy(event: &OfStrategy) -> Touch {
         | OfStrategy::Reopened
         | OfStrategy::Memo(_)
         | OfStrategy::Unheard(_) => PROGRESS,
-        // What only is repeated is as if it had not been asked.
+        // A repetition counts as not asked for.
         OfStrategy::Repeated { .. }
         | OfStrategy::Due
         | OfStrategy::Asks(_)
@@ -148,12 +149,12 @@ const fn of_call(event: &OfCall) -> Touch {
         | OfCall::Accepted
         | OfCall::Written
         | OfCall::Sees { written: true, .. } => JOURNAL,
-        // Its journal is in the event, where it is to be written.
+        // The event itself has the journal, if it is to be written.
         OfCall::Closed { .. }
         | OfCall::Opened(_)
         | OfCall::Does { .. }
         | OfCall::Sees { written: false, .. }
-        // It is written with what comes next.
+        // The answer is written together with what comes next.
         | OfCall::Answered(_)
         | OfCall::Watched
         | OfCall::Unwatched => NOTHING,

@@ -1,4 +1,4 @@
-//! What a run is in memory.
+//! What a run is in memory. The fields are visible only to the modules that apply events and read the state.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,11 +15,11 @@ use crate::run::{
     Timestamp,
 };
 
-/// A run in memory. [`evolve`](super::evolve()) alone changes it.
+/// A run in memory. Only [`evolve`](super::evolve()) changes it.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(super) run: Run,
-    /// By their number.
+    /// The agents, by their number.
     pub(super) agents: Vec<Agent>,
     pub(super) index: Index,
     pub(super) stage: Stage,
@@ -27,52 +27,52 @@ pub(crate) struct State {
     pub(super) out: Out,
     /// Commands that were applied or refused since the machine was loaded.
     pub(super) handled: BTreeSet<CommandId>,
-    /// Bytes of the heaviest record that may be started: decisions name only as many agents as fit one
-    /// commit.
+    /// Bytes of the heaviest record that may be started. It bounds how many agents a decision may start, so that
+    /// they fit one commit.
     pub(super) heaviest: usize,
 }
 
-/// What is still to be done in the stage, beside what is kept of that.
+/// What is still to be done in the stage, beyond what the run's progress says.
 #[derive(Debug, Default)]
 pub(super) struct Stage {
-    /// Agents that are taken into it, and how many of them were.
+    /// The agents that are taken into the stage, and how many of them already were.
     pub(super) joining: Arc<Vec<Joining>>,
     pub(super) joined: usize,
     /// Changes of memberships that are still to be made.
     pub(super) meanwhile: BTreeMap<AgentId, Changed>,
-    /// Agents that joined are being admitted.
+    /// Whether agents that joined are being admitted.
     pub(super) admitting: bool,
-    /// Running agents are cut off, from that number on, since the run is cancelled.
+    /// Set while running agents are cut off because the run is cancelled.
     pub(super) stopping: Option<Stopping>,
 }
 
-/// Running agents from that number on are cut off: those that wait for no action, or all.
+/// Running agents are cut off from number `from` on: those that wait for no action, or `all`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stopping {
     pub(crate) from: AgentSeq,
     pub(crate) all: bool,
 }
 
-/// What is between the run and its strategy.
+/// What the run knows about its strategy.
 #[derive(Debug, Default)]
 pub(super) struct Strategy {
-    /// Something changed since it was asked.
+    /// Whether something changed since the strategy was last asked.
     pub(super) due: bool,
-    /// What it was asked with last.
+    /// What the strategy was last asked with.
     pub(super) asked: Asked,
-    /// What it answered last.
+    /// What the strategy last answered.
     pub(super) answered: LastAnswer,
-    /// Agents that are asked afresh for it.
+    /// How far asking agents afresh for the strategy has come.
     pub(super) refreshing: Refreshing,
-    /// Label of its last decision.
+    /// Label of the strategy's last decision.
     pub(super) label: Option<String>,
 }
 
-/// Effects that are out. What of this there was before a crash is sent again by who takes the run up.
+/// Effects that are out. After a crash, whoever takes the run up asks for them again.
 #[derive(Debug, Default)]
 pub(super) struct Out {
     pub(super) sent: BTreeSet<Sent>,
-    /// The moment that was asked for last.
+    /// The moment of the last wake-up that was asked for.
     pub(super) wake: Option<Timestamp>,
 }
 
@@ -91,11 +91,12 @@ impl State {
         }
     }
 
-    /// The state of a run as it was kept, before anything goes on in it. Once its end is settled nothing looks
-    /// at its records any more, and those that were stamped first may have expired: it has none then.
+    /// The state of a run as it was stored, before anything goes on in it. Once the end of a run is settled,
+    /// nothing looks at its records any more, and those that were stamped first may have expired. The state then
+    /// has no agents.
     ///
     /// # Errors
-    /// The records that it has are not numbered from 0 on without a gap.
+    /// [`IllegalInput`] when the records are not numbered from 0 on without a gap.
     pub(crate) fn kept(
         run: Run,
         records: Vec<AgentRecord>,
@@ -127,7 +128,7 @@ impl State {
         Ok(state)
     }
 
-    /// Takes an agent in whose number is the next one.
+    /// Adds an agent, which must have the next number.
     pub(super) fn insert(&mut self, agent: Agent) -> Result<(), IllegalInput> {
         let (found, next) = (agent.record.seq, self.next_agent());
         if found != next {
@@ -139,12 +140,12 @@ impl State {
         Ok(())
     }
 
-    /// The agent that got its record last.
+    /// The agent that last got its record.
     pub(crate) fn last_agent(&self) -> Option<AgentSeq> {
         self.agents.last().map(|agent| agent.record.seq)
     }
 
-    /// The number of the next agent that gets a record.
+    /// The number that the next agent gets.
     pub(crate) fn next_agent(&self) -> AgentSeq {
         AgentSeq(u32::try_from(self.agents.len()).unwrap_or(u32::MAX))
     }

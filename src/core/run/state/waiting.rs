@@ -1,11 +1,12 @@
-//! What a run waits for, and what is still to be done in its stage.
+//! What a run waits for, and what is still to be done in its stage. None of it is stored: an engine that takes the
+//! run up works it out, or asks again.
 
 use std::collections::VecDeque;
 
 use crate::run::{AgentSeq, Refreshed, Timestamp};
 
-/// How far asking agents afresh is. It is not kept: a machine that is loaded anew asks again, since the
-/// wish stands until the next decision.
+/// How far asking agents afresh has come. It is not stored: a machine that is loaded anew asks again, since the
+/// wish of the strategy stays until its next decision.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) enum Refreshing {
     /// Nobody is being asked.
@@ -13,13 +14,13 @@ pub(crate) enum Refreshing {
     No,
     /// Agents are being asked.
     Asking,
-    /// Agents are being asked, and nobody wants to know any more.
+    /// Agents are being asked, but nobody wants to know any more.
     InVain,
-    /// They have answered, and these answers are still to be taken over.
+    /// The agents have answered, and these answers are still to be taken over.
     Taking(VecDeque<Refreshed>),
-    /// These were taken over, and are still to be written.
+    /// These answers were taken over, and are still to be written.
     Writing(VecDeque<Refreshed>),
-    /// They have answered, and the strategy may be asked.
+    /// The agents have answered, and the strategy may be asked.
     Fresh,
 }
 
@@ -32,7 +33,7 @@ impl Refreshing {
         }
     }
 
-    /// Whether it is going on.
+    /// Whether asking afresh is under way.
     pub(crate) const fn goes_on(&self) -> bool {
         match self {
             Self::Asking | Self::InVain | Self::Taking(_) | Self::Writing(_) => true,
@@ -41,14 +42,14 @@ impl Refreshing {
     }
 }
 
-/// What the strategy answered last.
+/// What the strategy last answered.
 #[derive(Debug, Default)]
 pub(crate) struct LastAnswer {
-    /// The decision, if it was to wait.
+    /// The strategy's decision, if it was to wait.
     pub(crate) wait: Option<Wait>,
-    /// Sum of the lines that it wrote.
+    /// Hash of the log lines that the strategy wrote.
     pub(crate) lines: Option<[u8; 32]>,
-    /// How often it wrote the same lines again, and when it did so last.
+    /// How often the strategy wrote the same lines again, and when it last did so.
     pub(crate) again: u32,
     pub(crate) at: Timestamp,
 }
@@ -56,7 +57,7 @@ pub(crate) struct LastAnswer {
 /// A decision to wait that is in the history.
 #[derive(Debug)]
 pub(crate) struct Wait {
-    /// The event that comes next: while nothing happens that stays.
+    /// The number of the next event. It stays the same while nothing happens.
     pub(crate) next_event: u64,
     pub(crate) until: bool,
     pub(crate) label: Option<String>,
@@ -75,21 +76,21 @@ pub(crate) enum Work {
     Stop,
 }
 
-/// How far the present stage is: the first of these that holds.
+/// How far the present stage has come: the first of these that holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StageAt {
-    /// Its agents are not known yet.
+    /// The agents of the stage are not known yet.
     Entering,
-    /// There is something to do that went into no commit so far.
+    /// Something is to be done that went into no commit so far.
     Work(Work),
-    /// The strategy is asked, or agents are asked for it.
+    /// The strategy is being asked, or agents are being asked for it.
     Asking,
-    /// The strategy wants no more: the stage ends once nothing is in flight.
+    /// The strategy wants nothing more: the stage ends once nothing is in flight.
     Decided,
     /// Nothing has changed since the strategy was asked.
     Waits,
-    /// The run starts no agents.
+    /// The run does not start agents at the moment.
     Stands,
-    /// The strategy is to be asked.
+    /// The strategy must be asked.
     Due,
 }

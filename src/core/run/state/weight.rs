@@ -1,10 +1,11 @@
-//! How many bytes records, answers and journals take in a commit.
+//! How many bytes records, answers and journals take in a commit, so that transitions can be kept within its
+//! limit.
 
 use serde_json::Value;
 
 use crate::run::{AgentRecord, Answer, Answered, Datastore, Journal, JsonText};
 
-/// Bytes of a record, as a commit has it.
+/// Bytes that a record takes in a commit, approximately.
 pub(crate) fn record_bytes(record: &AgentRecord) -> usize {
     let past = record.past.iter().filter_map(|stage| stage.error.as_ref());
     let failures = record.error.iter().chain(past);
@@ -32,7 +33,7 @@ pub(crate) fn answers_bytes(answers: &[Answered]) -> usize {
     answers.iter().map(size_of_answered).sum()
 }
 
-/// Bytes of a journal, as a commit has it.
+/// Bytes that a journal takes in a commit, approximately.
 pub(crate) fn journal_bytes(journal: &Journal) -> usize {
     let late = journal.late.as_ref().map_or(0, size_of_answered);
     answers_bytes(&journal.answers) + late + journal.arguments.bytes()
@@ -41,7 +42,7 @@ pub(crate) fn journal_bytes(journal: &Journal) -> usize {
 pub(crate) fn size_of_answered(answered: &Answered) -> usize {
     match &answered.answer {
         Answer::RunAction(Ok(value)) => value.bytes(),
-        // The attributes are also in the whole answer, so they are written twice.
+        // The whole answer has the attributes too, so they are written twice.
         Answer::Info(Ok(node)) => node.raw.bytes() + node.attributes.bytes(),
         Answer::WaitStatus(Ok(text)) => text.len(),
         Answer::Info(Err(error))
