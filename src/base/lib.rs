@@ -1,5 +1,5 @@
-//! What each program stands on: its [`clock`], the address that it [`listen`]s at, and how it is asked to
-//! [`stop`].
+//! What every program of the project stands on: its [`clock`], the address that it [`listen`]s at, and how it is
+//! asked to [`stop`]. These depend on nothing but the core, so that the store and the host can use them too.
 
 pub mod clock;
 pub mod listen;

@@ -1,4 +1,4 @@
-//! The driver: time and effects around the pure core.
+//! The driver: time and effects around the pure core. It decides nothing that the core could decide.
 //!
 //! ```text
 //! engine ─ claims runs, renews leases, hands out commands
@@ -8,8 +8,8 @@
 //!          └────────────── effects ◀────────────┘  activations, calls to agents, timers
 //! ```
 //!
-//! Everything that it touches is injected: store, agents, clock and plugins. It needs no more than
-//! a current-thread runtime.
+//! Everything that it touches is injected: store, agents, clock and plugins. A current-thread runtime is enough,
+//! so that the simulator can repeat a history.
 
 mod abandoned;
 mod activity;
