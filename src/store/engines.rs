@@ -16,7 +16,7 @@ pub struct EngineReport {
     pub id: EngineId,
     /// The name that people see.
     pub name: String,
-    /// Version of the program, for example `0.3.1`.
+    /// Version of the program, for example `0.1.0`.
     pub version: String,
     /// Name of the machine that the engine runs on; may be empty.
     pub host: String,

@@ -1,5 +1,5 @@
-//! How large a commit is, and whether that is allowed. The driver and all back ends count alike, so that a commit
-//! which the driver makes is never refused by one of them.
+//! How large a commit is, and whether that is allowed. All back ends count alike, so that they refuse the same
+//! commits.
 
 use std::io;
 
