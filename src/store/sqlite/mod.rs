@@ -1,10 +1,10 @@
 //! The embedded back end: one SQLite file in a data directory, used by one engine.
 //!
 //! One thread does all writes (`writer.rs`). It puts everything that is waiting into one transaction, so that many
-//! commits share one write to the disk. Within it each call has its own savepoint, so that a call that is refused
-//! leaves the others alone. Reads use a few separate connections (`readers.rs`). Documents are stored as JSON,
-//! with columns for what they are found by (`schema_1.sql` and the later ones). The data directory is locked
-//! (`directory.rs`), so once it is open, the leases of earlier engines are void.
+//! commits share one write to the disk; if one of them fails half way, all are made again with a savepoint for
+//! each. Reads use a few separate connections (`readers.rs`). Documents are stored as JSON, with columns for what
+//! they are found by (`schema_1.sql` and the later ones). The data directory is locked (`directory.rs`), so once
+//! it is open, the leases of earlier engines are void.
 //!
 //! What can be read of a damaged database is still read: `broken.rs` remembers the damage, `check.rs` finds all of
 //! it, and `salvage.rs` and `salvage_objects.rs` find in indexes what the tables have lost.
