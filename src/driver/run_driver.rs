@@ -89,8 +89,9 @@ impl RunDriver {
     /// Loads the run. Then, again and again, takes all inputs that have come, applies them, commits what they
     /// change, and performs the effects. Inputs wait while a strategy is asked.
     ///
-    /// # Guarantees Nothing is performed before the transition that led to it is committed. After an error nothing
-    /// further is committed or performed: this engine or another one can load the run anew.
+    /// # Guarantees
+    /// Nothing is performed before the transition that led to it is committed. After an error nothing further
+    /// is committed or performed: this engine or another one can load the run anew.
     pub(super) async fn drive(mut self) -> Result<(), DriveError> {
         let own = self.world.clock.clone();
         self.world.clock = Arc::new(StoreClock::new(self.world.store.clone(), own));

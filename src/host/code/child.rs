@@ -1,5 +1,5 @@
-//! The process that compiles. Both programs turn into it if their first argument says so, which saves installing a
-//! third one.
+//! The process that compiles. Both programs turn into it if their first argument says so. It puts itself under its
+//! limits before it reads the component.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;

@@ -1,5 +1,4 @@
-//! The user name and password for the database, from a file. Nothing in the file is ever shown, not even in
-//! errors.
+//! The user name and password for the database, from a file. Errors repeat nothing from the file.
 
 use std::fmt;
 use std::path::Path;

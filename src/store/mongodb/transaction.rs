@@ -1,5 +1,4 @@
-//! Transactions, which are repeated while the server says that another try may succeed. Everything in this back
-//! end that must be atomic goes through here.
+//! Transactions, which are repeated while the server says that another try may succeed.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! The data directory: created if it does not exist, and locked for one engine. Two engines on one file would each
-//! take its leases for their own.
+//! The data directory: created if it does not exist, and locked for one engine. Opening the store voids the leases
+//! of earlier engines, so two engines must never share a directory.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};

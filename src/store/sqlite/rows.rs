@@ -1,5 +1,5 @@
-//! Between documents and rows. All statements go through here, so that failures are reported alike and damage to
-//! one document does not keep others from being read.
+//! Between documents and rows. Documents are read and written through here, so that failures are reported alike,
+//! and damage to one document does not keep others from being read.
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Params, Row};

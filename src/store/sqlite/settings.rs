@@ -1,4 +1,4 @@
-//! The settings that are stored in the database itself, because they must outlive the options of one start.
+//! The settings that are stored in the database itself, and so outlive the options of one start.
 
 use rusqlite::{Connection, params};
 
